@@ -1,0 +1,25 @@
+"""Variational autoencoders on the CPU: a Rust core under a scikit-learn-like layer.
+
+>>> import fastvae
+>>> X, y = fastvae.datasets.load_digits()
+>>> vae = fastvae.VAE(latent_dim=2, hidden=(64,), epochs=50, random_state=0).fit(X)
+>>> codes = vae.transform(X)      # posterior means, [1797, 2]
+>>> images = vae.sample(16)       # decoder means of prior samples, [16, 64]
+"""
+
+from fastvae import datasets, functional, likelihoods, optimizers
+from fastvae._config import show_config
+from fastvae._core import __version__
+from fastvae._estimator import NotFittedError
+from fastvae._vae import VAE
+
+__all__ = [
+    "VAE",
+    "NotFittedError",
+    "__version__",
+    "datasets",
+    "functional",
+    "likelihoods",
+    "optimizers",
+    "show_config",
+]

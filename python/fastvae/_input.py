@@ -1,0 +1,144 @@
+"""From what users pass to arrays that the core reads in place."""
+
+from __future__ import annotations
+
+import numbers
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae import _core
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_IN_PLACE = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
+
+
+def matrix(X: Any, name: str, cols: int | None = None, owner: str = "") -> NDArray[Any]:
+    """Return a 2-D view of `X` that is native float32, float64 or uint8, copied only if it is something else.
+
+    Raises TypeError for what is no array of real numbers, ValueError for a wrong shape; the text names the
+    offender and the remedy.
+    """
+    array = _array(X, name)
+    shape = array.shape
+    if array.ndim == 0:
+        raise ValueError(f"{name} is a single number; expected a 2-D array, [n_examples, n_features]")
+    if array.ndim == 1:
+        raise ValueError(
+            f"{name} is 1-D, of shape {shape}; expected a 2-D array, [n_examples, n_features]. Reshape one example "
+            f"with {name}.reshape(1, -1), one feature with {name}.reshape(-1, 1)"
+        )
+    if array.ndim > 2:
+        raise ValueError(
+            f"{name} has {array.ndim} dimensions, {shape}; expected a 2-D array. Flatten images with "
+            f"{name}.reshape(len({name}), -1)"
+        )
+    if 0 in shape:
+        what = "examples" if shape[0] == 0 else "features"
+        raise ValueError(f"{name} is empty: it has 0 {what} (shape {shape}); at least one is required")
+    if cols is not None and shape[1] != cols:
+        raise ValueError(f"{name} has {shape[1]} features, but {owner} is expecting {cols} features as input")
+    if array.dtype not in _IN_PLACE:
+        with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is found
+            array = array.astype(np.float32)
+    return array
+
+
+def _array(X: Any, name: str) -> NDArray[Any]:
+    """Return `X` as an array of real numbers of any shape."""
+    if hasattr(X, "toarray") and hasattr(X, "nnz"):
+        raise TypeError(f"{name} is a sparse matrix, which is not supported; pass {name}.toarray()")
+    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
+        raise ValueError(f"{name} has masked values; fill them in with {name}.filled(...)")
+    try:
+        array = np.asarray(X)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise _rephrased(X, name, error) from error
+    if array.dtype.kind not in "fiub":
+        kinds = {"O": "objects", "c": "complex numbers", "U": "strings", "S": "byte strings"}
+        kind = kinds.get(array.dtype.kind, f"type {array.dtype}")
+        raise TypeError(f"{name} holds {kind}; expected real numbers, for example float32")
+    return array
+
+
+def _rephrased(X: Any, name: str, error: Exception) -> Exception:
+    if type(X).__module__.split(".")[0] == "torch":
+        if getattr(X, "requires_grad", False):
+            return TypeError(f"{name} is a torch tensor that requires grad; pass {name}.detach()")
+        return TypeError(f"{name} is a torch tensor of {X.dtype} that numpy cannot read; pass {name}.float().cpu()")
+    return ValueError(f"{name} is not a rectangular array of numbers: {error}")
+
+
+def noise(eps: Any, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+    """Return noise given by the caller as float32 of the right shape."""
+    if eps is None:
+        return None
+    array = matrix(eps, "eps")
+    if array.shape != shape:
+        raise ValueError(f"eps has shape {array.shape}; expected {shape}, [n_examples, latent_dim]")
+    if not np.isfinite(array).all():
+        raise ValueError("eps must be finite")
+    return array.astype(np.float32, copy=False)
+
+
+def seed(random_state: Any) -> int:
+    """Return a seed: of an int, itself; of a numpy generator, a draw; of None, fresh entropy."""
+    if random_state is None:
+        import secrets
+
+        return secrets.randbits(64)
+    if isinstance(random_state, numbers.Integral) and not isinstance(random_state, bool):
+        if 0 <= random_state < 2**64:
+            return int(random_state)
+    elif isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**63))
+    elif isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    raise ValueError(
+        f"random_state={random_state!r} must be None, an integer in 0 .. 2**64 - 1, or a numpy random generator"
+    )
+
+
+def integer(value: Any, name: str, least: int = 1) -> int:
+    """Return `value` if it is an integer of at least `least`, or raise ValueError."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r} must be an integer, at least {least}")
+    return int(value)
+
+
+def number(value: Any, name: str, least: float = 0.0, below: float = float("inf")) -> float:
+    """Return `value` if it is a number in [least, below), or raise ValueError."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not least <= float(value) < below:
+        bound = "" if below == float("inf") else f" and below {below:g}"
+        raise ValueError(f"{name}={value!r} must be a finite number, at least {least:g}{bound}")
+    return float(value)
+
+
+def widths(value: Any, name: str) -> list[int]:
+    """Return layer widths as a list, or raise ValueError."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        value = (value,)
+    if not isinstance(value, (tuple, list, np.ndarray)):
+        raise ValueError(f"{name}={value!r} must be a sequence of layer widths, for example (400,)")
+    return [integer(width, f"{name}[{i}]") for i, width in enumerate(value)]
+
+
+def choice(value: Any, name: str, options: tuple[str, ...]) -> str:
+    """Return `value` if it is one of `options`, or raise ValueError."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(map(repr, options))}")
+    return value
+
+
+def threads(n_jobs: Any) -> int | None:
+    """Return the number of threads: None to let the core choose by the size of the work, -1 for all."""
+    if n_jobs is None:
+        return None
+    if isinstance(n_jobs, numbers.Integral) and not isinstance(n_jobs, bool):
+        if n_jobs == -1:
+            return int(_core.config()[2])
+        if 1 <= n_jobs <= _core.MAX_THREADS:
+            return int(n_jobs)
+    raise ValueError(f"n_jobs={n_jobs!r} must be None, -1, or a number of threads up to {_core.MAX_THREADS}")

@@ -1,0 +1,164 @@
+"""The model's formulas on arrays: the compiled code that the engine itself runs, batched.
+
+Inputs are anything that numpy turns into float32; leading axes are batch axes. All results are in nats.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae import _core
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "bernoulli_log_prob",
+    "gaussian_kl",
+    "gaussian_log_prob",
+    "reparameterize",
+    "standard_normal",
+]
+
+
+def reparameterize(mu: ArrayLike, logvar: ArrayLike, eps: ArrayLike) -> NDArray[np.float32]:
+    """Draw z = mu + exp(logvar / 2) eps, the reparameterisation trick (arXiv:1312.6114, section 2.4).
+
+    Parameters
+    ----------
+    mu, logvar, eps : array_like
+        Means, log variances (clamped to [-30, 20]) and standard normal noise; broadcast together.
+
+    Returns
+    -------
+    ndarray of float32
+        The common shape.
+    """
+    mu, logvar, eps = np.broadcast_arrays(*map(_float32, (mu, logvar, eps)))
+    return _core.reparameterize(*map(_flat, (mu, logvar, eps))).reshape(mu.shape)
+
+
+def gaussian_kl(mu: ArrayLike, logvar: ArrayLike) -> NDArray[np.float32]:
+    """KL(N(mu, sigma²) || N(0, I)) = -1/2 sum(1 + logvar - mu² - exp(logvar)) (arXiv:1312.6114, appendix B).
+
+    Parameters
+    ----------
+    mu, logvar : array_like, [..., latent_dim]
+        Means and log variances (clamped to [-30, 20]); broadcast together.
+
+    Returns
+    -------
+    ndarray of float32, [...]
+        Nats, one per example.
+    """
+    mu, logvar = np.broadcast_arrays(_float32(mu), _float32(logvar))
+    batch, cols = _batch("mu", mu)
+    return _core.gaussian_kl(_flat(mu), _flat(logvar), cols).reshape(batch)
+
+
+def bernoulli_log_prob(x: ArrayLike, logits: ArrayLike) -> NDArray[np.float32]:
+    """Sum over features of x ln p + (1 - x) ln(1 - p), with p = 1 / (1 + exp(-logit)).
+
+    Parameters
+    ----------
+    x : array_like, [..., n_features]
+        Values in [0, 1].
+    logits : array_like, [..., n_features]
+        Any finite values; the result neither overflows nor cancels.
+
+    Returns
+    -------
+    ndarray of float32, [...]
+        Nats, one per example.
+
+    Raises
+    ------
+    ValueError
+        If x leaves [0, 1].
+    """
+    x, logits = np.broadcast_arrays(_float32(x), _float32(logits))
+    if not ((x >= 0) & (x <= 1)).all():
+        raise ValueError("x must lie in [0, 1] for a Bernoulli likelihood")
+    batch, cols = _batch("x", x)
+    return _core.log_prob(_flat(x), _flat(logits), None, cols).reshape(batch)
+
+
+def gaussian_log_prob(x: ArrayLike, mean: ArrayLike, scale: ArrayLike = 1.0) -> NDArray[np.float32]:
+    """Sum over features of -((x - mean) / scale)² / 2 - ln(scale) - ln(2 pi) / 2.
+
+    Parameters
+    ----------
+    x, mean : array_like, [..., n_features]
+        Values and means; broadcast together.
+    scale : float or array_like, [n_features]
+        Standard deviations, positive.
+
+    Returns
+    -------
+    ndarray of float32, [...]
+        Nats, one per example.
+
+    Raises
+    ------
+    ValueError
+        If a scale is not positive, or is not one number or one for each feature.
+    """
+    x, mean = np.broadcast_arrays(_float32(x), _float32(mean))
+    batch, cols = _batch("x", x)
+    scale = np.asarray(scale, dtype=np.float64)
+    if scale.shape not in ((), (1,), (cols,)):
+        raise ValueError(f"scale has shape {scale.shape}; expected one number, or one for each of {cols} features")
+    if not (scale > 0).all():
+        raise ValueError("scale must be positive")
+    log_scale = np.broadcast_to(np.log(scale), (cols,)).astype(np.float32)
+    return _core.log_prob(_flat(x), _flat(mean), log_scale, cols).reshape(batch)
+
+
+def standard_normal(shape: int | tuple[int, ...], seed: int, stream: int = 0) -> NDArray[np.float32]:
+    """N(0, 1) noise by counter: Philox4x32-10 (Salmon et al., SC 2011) and Box-Muller.
+
+    An element is a function of the seed, the stream, its row (all but the last axis) and its column; it does
+    not depend on the shape around it.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        The last axis is the columns.
+    seed : int
+        0 <= seed < 2**64.
+    stream : int
+        0 <= stream < 256: noise for another purpose.
+
+    Returns
+    -------
+    ndarray of float32
+    """
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    if any(n < 0 for n in shape):
+        raise ValueError(f"shape={shape} has a negative size")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed={seed} must be in 0 .. 2**64 - 1")
+    if not 0 <= stream < 256:
+        raise ValueError(f"stream={stream} must be in 0 .. 255")
+    size = int(np.prod(shape))
+    if size == 0:
+        return np.zeros(shape, np.float32)
+    cols = shape[-1] if shape else 1
+    return _core.standard_normal(size // cols, cols, seed, stream).reshape(shape)
+
+
+def _float32(values: ArrayLike) -> NDArray[np.float32]:
+    return np.asarray(values, dtype=np.float32)
+
+
+def _flat(values: NDArray[Any]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
+
+
+def _batch(name: str, values: NDArray[Any]) -> tuple[tuple[int, ...], int]:
+    """The batch axes and the length of the last one."""
+    if values.ndim == 0 or values.shape[-1] == 0:
+        raise ValueError(f"{name} needs a last axis of at least one element; it has shape {values.shape}")
+    return values.shape[:-1], values.shape[-1]

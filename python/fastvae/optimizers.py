@@ -1,0 +1,76 @@
+"""Optimisers with the definitions and defaults of ``torch.optim``, as parameters of an estimator.
+
+The learning rate is the estimator's ``learning_rate``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba, arXiv:1412.6980); ``weight_decay`` is an L2 penalty."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Adam whose ``weight_decay`` shrinks the weights themselves (Loshchilov & Hutter, arXiv:1711.05101)."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 1e-2
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with momentum, Nesterov's or plain."""
+
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Adagrad:
+    """Adagrad (Duchi, Hazan & Singer, JMLR 12, 2011)."""
+
+    eps: float = 1e-10
+    lr_decay: float = 0.0
+    weight_decay: float = 0.0
+
+
+Optimizer = Adam | AdamW | SGD | Adagrad
+
+_NAMES: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD, "adagrad": Adagrad}
+
+
+def resolve(optimizer: object) -> tuple[str, list[float]]:
+    """Turn a name or an object into the core's (name, options), or raise ValueError."""
+    if isinstance(optimizer, str) and optimizer in _NAMES:
+        optimizer = _NAMES[optimizer]()
+    if not isinstance(optimizer, tuple(_NAMES.values())):
+        raise ValueError(
+            f"optimizer={optimizer!r} is not known; use one of {', '.join(map(repr, _NAMES))} or an object from "
+            "fastvae.optimizers"
+        )
+    options = {field.name: getattr(optimizer, field.name) for field in fields(optimizer)}
+    for name, value in options.items():
+        if not isinstance(value, (int, float)) or not _in_range(name, value):
+            raise ValueError(f"{optimizer!r}: {name} is out of range")
+    if options.get("nesterov") and not options["momentum"]:
+        raise ValueError(f"{optimizer!r}: nesterov needs a momentum")
+    values = [float(value) for value in options.values()]
+    return type(optimizer).__name__.lower(), values + [0.0] * (4 - len(values))
+
+
+def _in_range(name: str, value: float) -> bool:
+    if name.startswith("beta") or name == "momentum":
+        return 0 <= value < 1
+    return (0 < value if name == "eps" else 0 <= value) and value < float("inf")

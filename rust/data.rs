@@ -1,0 +1,161 @@
+//! The user's array, read row by row in whatever form it has; it is never copied whole.
+#![allow(unsafe_code)]
+
+use crate::error::{Error, Result};
+use std::marker::PhantomData;
+use std::ptr;
+
+/// The type of an array's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// float32
+    F32,
+    /// float64, rounded to float32.
+    F64,
+    /// uint8, 0..255 scaled to 0..1.
+    U8,
+}
+
+/// 0..255 as 0..1, each value `x / 255` correctly rounded.
+static UNIT: [f32; 256] = {
+    let mut table = [0.0; 256];
+    let mut i = 0;
+    while i < 256 {
+        table[i] = i as f32 / 255.0;
+        i += 1;
+    }
+    table
+};
+
+/// A matrix [rows, cols] somewhere in memory, with any strides and any alignment.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    start: *const u8,
+    element: Element,
+    rows: usize,
+    cols: usize,
+    strides: [isize; 2],
+    index: Option<&'a [u64]>,
+    owner: PhantomData<&'a [u8]>,
+}
+
+// SAFETY: it only reads; `new` demands memory that stays readable from any thread.
+unsafe impl Send for Source<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Source<'_> {}
+
+impl<'a> Source<'a> {
+    /// A matrix whose element (i, j) is at `start + i * strides[0] + j * strides[1]` bytes.
+    ///
+    /// # Safety
+    /// For all i < rows and j < cols that address holds an element, readable for 'a. If somebody writes there
+    /// meanwhile, the values read are unspecified, as with any numpy function that releases the GIL.
+    pub unsafe fn new(
+        start: *const u8,
+        element: Element,
+        [rows, cols]: [usize; 2],
+        strides: [isize; 2],
+    ) -> Source<'a> {
+        Source { start, element, rows, cols, strides, index: None, owner: PhantomData }
+    }
+
+    /// A plain row-major matrix.
+    pub fn from_slice(values: &'a [f32], cols: usize) -> Source<'a> {
+        let shape = [values.len() / cols, cols];
+        // SAFETY: the slice holds rows * cols floats, row after row.
+        unsafe { Source::new(values.as_ptr().cast(), Element::F32, shape, [4 * cols as isize, 4]) }
+    }
+
+    /// The rows `index` of it, in that order.
+    pub fn select(self, index: &'a [u64]) -> Result<Source<'a>> {
+        if let Some(bad) = index.iter().find(|&&row| row >= self.rows as u64) {
+            return Err(Error::Shape(format!("row {bad} of an array of {} rows", self.rows)));
+        }
+        Ok(Source { rows: index.len(), index: Some(index), ..self })
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The type of its elements.
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
+    fn address(&self, row: usize, col: usize) -> *const u8 {
+        assert!(row < self.rows && col < self.cols);
+        let row = self.index.map_or(row, |index| index[row] as usize);
+        let offset = row as isize * self.strides[0] + col as isize * self.strides[1];
+        self.start.wrapping_offset(offset)
+    }
+
+    /// Reads columns `col..col + out.len()` of a row.
+    pub fn read(&self, row: usize, col: usize, out: &mut [f32]) {
+        let Some(last) = out.len().checked_sub(1) else { return };
+        let (from, step) = (self.address(row, col), self.strides[1]);
+        assert!(col + last < self.cols);
+        let at = |j: usize| from.wrapping_offset(j as isize * step);
+        // SAFETY: all elements read are inside the matrix (asserted), which `new`'s caller made readable;
+        // reads are unaligned.
+        unsafe {
+            match self.element {
+                Element::F32 if step == 4 => {
+                    ptr::copy_nonoverlapping(from, out.as_mut_ptr().cast(), 4 * out.len());
+                }
+                Element::F32 => {
+                    for (j, x) in out.iter_mut().enumerate() {
+                        *x = ptr::read_unaligned(at(j).cast());
+                    }
+                }
+                Element::F64 => {
+                    for (j, x) in out.iter_mut().enumerate() {
+                        *x = ptr::read_unaligned(at(j).cast::<f64>()) as f32;
+                    }
+                }
+                Element::U8 if step == 1 => {
+                    for (j, x) in out.iter_mut().enumerate() {
+                        *x = UNIT[usize::from(*from.add(j))];
+                    }
+                }
+                Element::U8 => {
+                    for (j, x) in out.iter_mut().enumerate() {
+                        *x = UNIT[usize::from(*at(j))];
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first column of a row whose value is not in `low..=high` (NaN never is), with the value.
+    pub fn find_outside(&self, row: usize, (low, high): (f32, f32)) -> Option<(usize, f32)> {
+        let mut buffer = [0.0f32; 64];
+        for col in (0..self.cols).step_by(64) {
+            let values = &mut buffer[..(self.cols - col).min(64)];
+            self.read(row, col, values);
+            if !values.iter().fold(true, |good, x| good & (*x >= low) & (*x <= high)) {
+                let bad = values.iter().position(|x| !(*x >= low && *x <= high))?;
+                return Some((col + bad, values[bad]));
+            }
+        }
+        None
+    }
+
+    /// The largest value of a row, for uint8.
+    pub fn largest(&self, row: usize) -> f32 {
+        let mut buffer = [0.0f32; 64];
+        let mut largest = 0.0f32;
+        for col in (0..self.cols).step_by(64) {
+            let values = &mut buffer[..(self.cols - col).min(64)];
+            self.read(row, col, values);
+            largest = values.iter().fold(largest, |a, &b| a.max(b));
+        }
+        largest
+    }
+}

@@ -1,0 +1,140 @@
+//! One test of every product kernel of every instruction set, against a naive sum.
+
+use super::*;
+use crate::matmul::{panels_of, to_panels};
+
+/// Deterministic values with many signs and magnitudes.
+fn value(i: usize) -> f32 {
+    ((i.wrapping_mul(2_654_435_761) >> 7) % 2001) as f32 / 1000.0 - 1.0
+}
+
+fn panels(rows: usize, cols: usize, at: impl Fn(usize, usize) -> f32) -> Vec<Row> {
+    if rows == 0 {
+        return Vec::new();
+    }
+    let plain: Vec<f32> =
+        (0..cols).flat_map(|j| (0..rows).map(move |i| (i, j))).map(|(i, j)| at(i, j)).collect();
+    let mut out = vec![ZERO_ROW; panels_of(cols) * rows];
+    to_panels(&plain, rows, 0, rows, &mut out);
+    out
+}
+
+/// The same sum as the kernels': one accumulator, k ascending, fused.
+fn naive(k: usize, a: impl Fn(usize) -> f32, b: impl Fn(usize) -> f32) -> f32 {
+    (0..k).fold(0.0, |sum, k| a(k).mul_add(b(k), sum))
+}
+
+fn check(isa: Isa, rows: usize, vectors: usize, k: usize, identity: bool) {
+    let (height, cols) = (rows + 3, vectors * LANES);
+    let left = |i: usize, k: usize| match identity {
+        true => f32::from(i == k),
+        false => value(17 * i + 1009 * k),
+    };
+    let right = |k: usize, j: usize| value(31 * j + 7 * k + 5);
+    let b = panels(k, WIDTH, right);
+    let mut tile = [[Lanes([f32::NAN; LANES]); 2]; MAX_TILE_ROWS];
+    for columns in [false, true] {
+        let first = 2;
+        let a = if columns {
+            panels(k, WIDTH, |k, i| if i < first { 9.0 } else { left(i - first, k) })
+        } else {
+            panels(height, k, |i, k| if i < first { 9.0 } else { left(i - first, k) })
+        };
+        let left_operand = if columns {
+            Left::Columns { panel: &a, first }
+        } else {
+            Left::Rows { panels: &a, height, first }
+        };
+        isa.product(left_operand, &b, rows, vectors, &mut tile);
+        for i in 0..rows {
+            for j in 0..cols {
+                let got = tile[i][j / LANES].0[j % LANES];
+                let want = naive(k, |k| left(i, k), |k| right(k, j));
+                let case = format!("{} {rows}x{cols}, k={k}, columns={columns}, ({i}, {j})", isa.name());
+                if isa.has_fma() {
+                    assert_eq!(got.to_bits(), want.to_bits(), "{case}: {got}, not {want}");
+                } else {
+                    assert!((got - want).abs() <= 1e-6 * (1.0 + k as f32), "{case}: {got}, not {want}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kernel_of_every_set_multiplies() {
+    let sets = Isa::available();
+    if let Ok(name) = std::env::var("FASTVAE_ISA") {
+        assert!(sets.iter().any(|isa| isa.name() == name), "{name} was asked for and is not here");
+    }
+    for isa in sets {
+        for rows in 1..=isa.tile_rows() {
+            for vectors in 1..=2 {
+                check(isa, rows, vectors, rows, true);
+                for k in (0..=12).chain([31, 32, 33, 37, 61, 64, 97, 131]) {
+                    check(isa, rows, vectors, k, false);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn asking_for_a_set_that_is_not_there_is_an_error() {
+    assert!(Isa::named("sse9").is_err());
+    for isa in Isa::available() {
+        assert_eq!(Isa::named(isa.name()).unwrap(), isa);
+    }
+}
+
+#[test]
+fn transposes_and_lane_functions_agree_between_sets() {
+    struct Everything<'a>(&'a [Lanes; 16]);
+    impl Op for Everything<'_> {
+        type Output = Vec<Lanes>;
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Vec<Lanes> {
+            let rows = self.0.map(|lanes| s.load(&lanes));
+            let [a, b, c] = [rows[0], rows[1], rows[2]];
+            let mut results = s.transpose(rows).to_vec();
+            let (high, low) = s.widening_mul(s.to_bits(a), 0xD251_1F53);
+            results.extend([
+                s.add(a, b),
+                s.sub(a, b),
+                s.mul(a, b),
+                s.div(a, b),
+                s.sqrt(s.abs(a)),
+                s.min(a, b),
+                s.max(a, b),
+                s.round(s.mul(a, s.splat(10.0))),
+                s.select(s.less(a, b), b, c),
+                s.select(s.first(5), a, b),
+                s.neg(a),
+                s.to_float(s.shr_u::<9>(s.add_u(high, low))),
+                s.to_float(s.shr_u::<12>(s.xor_u(high, s.shl_u::<3>(low)))),
+                s.to_float(s.and_u(s.to_int(s.mul(a, s.splat(-1000.0))), s.splat_u(0xffff))),
+                s.pow2(s.round(s.mul(a, s.splat(100.0)))),
+                s.splat(s.sum(b)),
+            ]);
+            let store = |x| {
+                let mut lanes = Lanes::default();
+                s.store(x, &mut lanes);
+                lanes
+            };
+            results.into_iter().map(store).collect()
+        }
+    }
+    let rows = std::array::from_fn(|i| Lanes(std::array::from_fn(|j| value(100 * i + j) + 1e-3)));
+    let want = Isa::portable().run(Everything(&rows));
+    for i in 0..16 {
+        assert!((0..16).all(|j| want[i].0[j] == rows[j].0[i]), "transpose");
+    }
+    for isa in Isa::available() {
+        let got = isa.run(Everything(&rows));
+        for (n, (got, want)) in got.iter().zip(&want).enumerate() {
+            // Adding zero: the sets may differ in the sign of a zero.
+            let bits = |x: &Lanes| x.0.map(|x| (x + 0.0).to_bits());
+            assert_eq!(bits(got), bits(want), "{} operation {n}", isa.name());
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The latent layer: z ~ q(z|x) = N(mu, sigma²) by the reparameterisation trick, and the analytic KL to the
+//! prior N(0, I) (Kingma & Welling, arXiv:1312.6114, section 2.4 and appendix B).
+//!
+//! The encoder's head gives [mu, logvar], logvar = ln sigma², clamped to [-30, 20] before anything else.
+
+use crate::isa::{LANES, Lanes, Op, Simd};
+use crate::math;
+
+/// Below it a variance is nothing in float32; above it, it is a diverged encoder.
+pub const LOGVAR_RANGE: (f32, f32) = (-30.0, 20.0);
+
+#[inline(always)]
+fn clamp<S: Simd>(s: S, logvar: S::F) -> S::F {
+    s.min(s.splat(LOGVAR_RANGE.1), s.max(s.splat(LOGVAR_RANGE.0), logvar))
+}
+
+/// z = mu + e^(logvar / 2) eps
+#[inline(always)]
+pub(crate) fn reparameterize<S: Simd>(s: S, mu: S::F, logvar: S::F, eps: S::F) -> S::F {
+    let sigma = math::exp(s, s.mul(s.splat(0.5), clamp(s, logvar)));
+    s.fma(sigma, eps, mu)
+}
+
+/// One coordinate's share of KL(q || N(0, 1)) = (mu² + sigma² - 1 - ln sigma²) / 2, in nats.
+#[inline(always)]
+pub(crate) fn kl_term<S: Simd>(s: S, mu: S::F, logvar: S::F) -> S::F {
+    let logvar = clamp(s, logvar);
+    let variance = s.sub(math::exp(s, logvar), s.splat(1.0));
+    s.mul(s.splat(0.5), s.add(s.mul(mu, mu), s.sub(variance, logvar)))
+}
+
+/// A few rows of sixteen latent coordinates, taken out of their panels. The head's logvar columns do not
+/// start at a vector, so they have to be moved anyway, and this is little data.
+#[derive(Default)]
+pub struct Block {
+    /// Posterior means.
+    pub mu: [Lanes; LANES],
+    /// Posterior log variances, not clamped.
+    pub logvar: [Lanes; LANES],
+    /// Noise.
+    pub eps: [Lanes; LANES],
+    /// Forward: z. Backward: the gradient of the loss with respect to z.
+    pub z: [Lanes; LANES],
+    /// Rows in use.
+    pub rows: usize,
+    /// Coordinates in use.
+    pub cols: usize,
+}
+
+/// Fills z; adds each row's KL to `kl`, and returns how many log variances were clamped.
+pub struct Sample<'a> {
+    /// mu, logvar, eps in; z out.
+    pub block: &'a mut Block,
+    /// Nats, one per row.
+    pub kl: &'a mut [f32],
+}
+
+impl Op for Sample<'_> {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> usize {
+        let block = self.block;
+        let used = s.first(block.cols);
+        let mut clamped = 0;
+        for (i, kl) in (0..block.rows).zip(self.kl) {
+            let (mu, logvar) = (s.load(&block.mu[i]), s.load(&block.logvar[i]));
+            let z = reparameterize(s, mu, logvar, s.load(&block.eps[i]));
+            s.store(s.select(used, z, s.zero()), &mut block.z[i]);
+            *kl += s.sum(s.select(used, kl_term(s, mu, logvar), s.zero()));
+            let inside = s.select(inside(s, logvar), s.zero(), s.splat(1.0));
+            clamped += s.sum(s.select(used, inside, s.zero())) as usize;
+        }
+        clamped
+    }
+}
+
+#[inline(always)]
+fn inside<S: Simd>(s: S, logvar: S::F) -> S::M {
+    // Not clamped: |logvar - middle| < half the range, with the ends inside.
+    let (low, high) = LOGVAR_RANGE;
+    let distance = s.abs(s.sub(logvar, s.splat(0.5 * (low + high))));
+    s.less(distance, s.splat(0.5 * (high - low) * (1.0 + f32::EPSILON)))
+}
+
+/// From dL/dz to dL/dmu and dL/dlogvar, the KL's share added: overwrites `mu` and `logvar` of the block.
+///
+/// dmu = dz + w mu and dlogvar = dz eps sigma / 2 + w (sigma² - 1) / 2, zero where logvar was clamped.
+pub struct Backward<'a> {
+    /// mu, logvar, eps and dz (in `z`) in; gradients in `mu` and `logvar` out.
+    pub block: &'a mut Block,
+    /// w: the KL's weight in the loss over the number of rows.
+    pub kl_weight: f32,
+}
+
+impl Op for Backward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let block = self.block;
+        let weight = s.splat(self.kl_weight);
+        let half = s.splat(0.5);
+        for i in 0..block.rows {
+            let (mu, logvar) = (s.load(&block.mu[i]), s.load(&block.logvar[i]));
+            let (eps, dz) = (s.load(&block.eps[i]), s.load(&block.z[i]));
+            let sigma = math::exp(s, s.mul(half, clamp(s, logvar)));
+            let kl_slope = s.mul(half, s.sub(s.mul(sigma, sigma), s.splat(1.0)));
+            let dlogvar = s.fma(weight, kl_slope, s.mul(s.mul(dz, eps), s.mul(half, sigma)));
+            s.store(s.fma(weight, mu, dz), &mut block.mu[i]);
+            s.store(s.select(inside(s, logvar), dlogvar, s.zero()), &mut block.logvar[i]);
+        }
+    }
+}

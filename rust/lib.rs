@@ -1,0 +1,38 @@
+//! fastvae: variational autoencoders on the CPU.
+//!
+//! A training step is a short list of *phases*; a phase is a set of independent *tiles*; a tile is one
+//! matrix-product kernel call and an *epilogue* that finishes it while it is in the first-level cache. Read in
+//! this order, each file using only those before it:
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | [`error`] | what can go wrong |
+//! | [`isa`] | instruction sets: sixteen-lane arithmetic and the product kernels |
+//! | [`math`] | exp, log, tanh, ... on sixteen lanes |
+//! | [`rng`] | noise as a function of a counter |
+//! | [`team`] | threads, tiles and the barrier |
+//! | [`matmul`] | matrices in panels, the walk over a product's tiles |
+//! | [`activation`], [`layer`], [`latent`], [`likelihood`], [`optimizer`] | the epilogues |
+//! | [`data`] | the user's array, read in place |
+//! | [`model`] | parameters, memory, and the phases forward, backward, update |
+//! | [`train`], [`infer`] | runs of steps; codes, scores and samples |
+//! | `python` | the only file that knows Python |
+
+pub mod activation;
+pub mod data;
+pub mod error;
+pub mod functional;
+pub mod infer;
+pub mod isa;
+pub mod latent;
+pub mod layer;
+pub mod likelihood;
+pub mod math;
+pub mod matmul;
+pub mod model;
+pub mod optimizer;
+#[cfg(feature = "python")]
+mod python;
+pub mod rng;
+pub mod team;
+pub mod train;

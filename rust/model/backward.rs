@@ -1,0 +1,79 @@
+//! The phases of the backward pass: from the output's gradient to every layer's.
+#![allow(unsafe_code)]
+
+use super::pass::Pass;
+use super::workspace::Matrix;
+use crate::activation::Activation;
+use crate::isa::{LANES, WIDTH, floats_mut};
+use crate::latent::{Backward, Block};
+use crate::layer::InputGradient;
+use crate::matmul::product;
+use crate::team::Worker;
+
+impl Pass<'_> {
+    /// Fills every layer's gradient, given the output layer's. `kl_weight` is the KL's weight in the loss over
+    /// the number of examples in the batch.
+    pub fn backward(&self, worker: &Worker, kl_weight: f32) {
+        let (network, plan) = (self.network, self.memory.plan);
+        for index in (1..=network.output()).rev() {
+            if index == network.head() + 1 {
+                self.input_gradient(worker, index, Activation::Identity, plan.z, plan.dz);
+                self.latent_gradient(worker, kl_weight);
+            } else {
+                let (below, activation) = (index - 1, network.activation(index - 1));
+                let (kept, to) = (plan.kept[below], plan.gradients[below]);
+                self.input_gradient(worker, index, activation, kept, to);
+            }
+        }
+    }
+
+    fn input_gradient(
+        &self,
+        worker: &Worker,
+        index: usize,
+        activation: Activation,
+        kept: Matrix,
+        to: Matrix,
+    ) {
+        let layer = &self.network.layers[index];
+        let arena = &self.memory.arena;
+        // SAFETY: the gradient above was written in an earlier phase, what the forward pass kept before that;
+        // each tile writes its own rows of its own panel of `to`. Weights change only in the update.
+        let above = unsafe { self.matrix(self.memory.plan.gradients[index]) };
+        let weights = |panel| unsafe { self.transposed.read(layer.transposed(panel)) };
+        product(worker, self.isa, above, layer.inputs, weights, |tile| unsafe {
+            self.isa.run(InputGradient {
+                products: tile.products,
+                vectors: tile.vectors,
+                activation,
+                kept: arena.read(self.place(kept, tile.panel, tile.rows.clone())),
+                out: arena.write(self.place(to, tile.panel, tile.rows)),
+            });
+        });
+    }
+
+    fn latent_gradient(&self, worker: &Worker, kl_weight: f32) {
+        let (latent, plan) = (self.network.spec.latent_dim, self.memory.plan);
+        let to = plan.gradients[self.network.head()];
+        self.by_rows(worker, |rows| {
+            let mut block = Block::default();
+            for col in (0..latent).step_by(LANES) {
+                self.fetch(&mut block, rows.clone(), col);
+                // SAFETY: dz was written in the phase before.
+                let dz = unsafe { self.matrix(plan.dz) };
+                dz.gather(rows.clone(), col, block.cols, &mut block.z);
+                self.isa.run(Backward { block: &mut block, kl_weight });
+                for (i, r) in rows.clone().enumerate() {
+                    for (first, lanes) in [(col, &block.mu[i]), (latent + col, &block.logvar[i])] {
+                        for (j, &x) in (first..first + block.cols).zip(&lanes.0) {
+                            let place = self.place(to, j / WIDTH, r..r + 1);
+                            // SAFETY: row r is this block's.
+                            let row = unsafe { self.memory.arena.write(place) };
+                            floats_mut(row)[j % WIDTH] = x;
+                        }
+                    }
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,163 @@
+//! A variational autoencoder: parameters, the optimiser's state, and the phases of its passes.
+
+mod backward;
+mod forward;
+mod network;
+mod pass;
+mod update;
+mod workspace;
+
+pub use forward::Epsilon;
+pub use network::{Network, Spec, Tensor};
+pub use pass::Pass;
+pub use update::Sink;
+pub use workspace::{Purpose, Workspace};
+
+use crate::error::{Error, Result};
+use crate::isa::{Isa, Row, ZERO_ROW};
+use crate::matmul::Shared;
+use crate::optimizer::Optimizer;
+use crate::rng::{Distribution, Fill, Noise, Stream};
+use crate::team;
+use std::sync::atomic::AtomicUsize;
+
+/// A model that can be trained and asked.
+pub struct Vae {
+    /// Kernels.
+    pub isa: Isa,
+    /// The architecture.
+    pub network: Network,
+    /// How it learns.
+    pub optimizer: Optimizer,
+    /// The key of all its noise.
+    pub seed: u64,
+    /// Steps taken.
+    pub steps: u64,
+    /// Shuffled epochs finished: the number of the next order.
+    pub epochs: u32,
+    /// Log variances clamped so far.
+    pub clamped: AtomicUsize,
+    parameters: Vec<Row>,
+    transposed: Vec<Row>,
+    moments: [Vec<Row>; 2],
+    workspace: Option<Workspace>,
+}
+
+/// A model's buffers, lent out for a pass: the parts that workers share.
+pub struct Lent<'a> {
+    /// Makes a [`Pass`] for a batch of that many rows.
+    pass: Pass<'a>,
+    /// The optimiser's moments.
+    pub moments: [Shared<'a, Row>; 2],
+}
+
+impl<'a> Lent<'a> {
+    /// A batch of `rows` examples.
+    pub fn pass(&self, rows: usize) -> Pass<'a> {
+        Pass { rows, ..self.pass }
+    }
+}
+
+impl Vae {
+    /// A model with PyTorch's initial weights and biases: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+    pub fn new(spec: Spec, optimizer: Optimizer, seed: u64) -> Result<Vae> {
+        let (isa, network) = (Isa::detect()?, Network::new(spec)?);
+        let rows = |wanted: bool| vec![ZERO_ROW; if wanted { network.rows } else { 0 }];
+        let mut vae = Vae {
+            isa,
+            parameters: rows(true),
+            transposed: vec![ZERO_ROW; network.transposed_rows],
+            moments: optimizer.moments().map(rows),
+            network,
+            optimizer,
+            seed,
+            steps: 0,
+            epochs: 0,
+            clamped: AtomicUsize::new(0),
+            workspace: None,
+        };
+        for (index, tensor) in vae.network.tensors.iter().enumerate() {
+            let Some(fan_in) = vae.network.fan_in(tensor) else { continue };
+            let bound = 1.0 / (fan_in as f32).sqrt();
+            let cols = tensor.shape.get(1).copied().unwrap_or(1);
+            let mut plain = vec![0.0; tensor.shape[0] * cols];
+            let ids: Vec<[u32; 2]> = (0..tensor.shape[0] as u32).map(|row| [0, row]).collect();
+            isa.run(Fill {
+                noise: Noise { seed, stream: Stream::Init as u8, sample: index as u32 },
+                distribution: Distribution::Uniform,
+                rows: &ids,
+                cols,
+                put: |i, j, u| plain[i * cols + j] = (2.0 * u - 1.0) * bound,
+            });
+            vae.network.write(tensor, &plain, &mut vae.parameters);
+        }
+        vae.refresh();
+        Ok(vae)
+    }
+
+    /// A parameter in PyTorch's layout.
+    pub fn parameter(&self, tensor: &Tensor) -> Vec<f32> {
+        self.network.read(tensor, &self.parameters)
+    }
+
+    /// Sets all parameters, in the order of `network.tensors`. The optimiser's state stays.
+    pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
+        self.parameters = self.pack(values)?;
+        self.refresh();
+        Ok(())
+    }
+
+    /// Values of all tensors as one buffer with the parameters' layout.
+    pub fn pack(&self, values: &[Vec<f32>]) -> Result<Vec<Row>> {
+        let tensors = &self.network.tensors;
+        let mut buffer = vec![ZERO_ROW; self.network.rows];
+        if values.len() != tensors.len() {
+            return Err(Error::Shape(format!(
+                "{} arrays for {} parameters",
+                values.len(),
+                tensors.len()
+            )));
+        }
+        for (tensor, plain) in tensors.iter().zip(values) {
+            if plain.len() != tensor.shape.iter().product::<usize>() {
+                return Err(Error::Shape(format!(
+                    "{} has {} elements, not the {:?} that the model has",
+                    tensor.name,
+                    plain.len(),
+                    tensor.shape
+                )));
+            }
+            if let Some(bad) = plain.iter().find(|x| !x.is_finite()) {
+                return Err(Error::Value(format!("{} contains {bad}", tensor.name)));
+            }
+            self.network.write(tensor, plain, &mut buffer);
+        }
+        Ok(buffer)
+    }
+
+    fn refresh(&mut self) {
+        let lent = self.lend(1, Purpose::Infer);
+        team::run(1, |worker| lent.pass(1).transpose_all(worker));
+    }
+
+    /// Makes sure that there is memory for batches of `rows` and lends everything to a pass.
+    pub fn lend(&mut self, rows: usize, purpose: Purpose) -> Lent<'_> {
+        let workspace = match self.workspace.take() {
+            Some(workspace) if workspace.serves(rows, purpose) => workspace,
+            _ => Workspace::new(&self.network, rows, purpose),
+        };
+        let [first, second] = &mut self.moments;
+        Lent {
+            pass: Pass {
+                isa: self.isa,
+                network: &self.network,
+                parameters: Shared::new(&mut self.parameters),
+                transposed: Shared::new(&mut self.transposed),
+                memory: self.workspace.insert(workspace).share(),
+                clamped: &self.clamped,
+                rows,
+            },
+            moments: [Shared::new(first), Shared::new(second)],
+        }
+    }
+}

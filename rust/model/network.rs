@@ -1,0 +1,305 @@
+//! The architecture and where its parameters lie.
+
+use crate::activation::Activation;
+use crate::error::{Error, Result};
+use crate::isa::{Row, WIDTH};
+use crate::layer::Dense;
+use crate::likelihood::{Likelihood, Scale};
+use crate::matmul::{from_panels, panels_of, to_panels};
+
+/// The most parameters in a model: 16 GiB of float32 with both moments and the transposes.
+const MAX_PARAMETERS: usize = 1 << 30;
+
+/// What the user chose.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// Columns of X.
+    pub n_features: usize,
+    /// Columns of z.
+    pub latent_dim: usize,
+    /// Widths of the encoder's hidden layers, from x on.
+    pub encoder: Vec<usize>,
+    /// Widths of the decoder's hidden layers, from z on.
+    pub decoder: Vec<usize>,
+    /// Between the layers.
+    pub activation: Activation,
+    /// p(x|z).
+    pub likelihood: Likelihood,
+}
+
+/// A named parameter as PyTorch shows it: `weight` is [out, in].
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// For example `encoder.0.weight`.
+    pub name: String,
+    /// Sizes, outermost first.
+    pub shape: Vec<usize>,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// Outputs `first..first + shape[0]` of a layer.
+    Weight { layer: usize, first: usize },
+    Bias { layer: usize, first: usize },
+    LogScale,
+}
+
+/// The layers: the encoder's hidden ones, the head [mu, logvar], the decoder's hidden ones, the output.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// What the user chose.
+    pub spec: Spec,
+    /// In the order of the forward pass.
+    pub layers: Vec<Dense>,
+    /// All parameters by name.
+    pub tensors: Vec<Tensor>,
+    /// Rows of the parameter buffer (and of each moment's and the gradient's).
+    pub rows: usize,
+    /// Rows of the buffer of transposes.
+    pub transposed_rows: usize,
+    /// The row where ln s starts, for a Gaussian that learns it.
+    pub log_scale: Option<usize>,
+}
+
+impl Network {
+    /// Lays the parameters out.
+    pub fn new(spec: Spec) -> Result<Network> {
+        let widths = |x: usize, hidden: &[usize], y: usize| -> Vec<usize> {
+            [&[x], hidden, &[y]].concat()
+        };
+        let encoder = widths(spec.n_features, &spec.encoder, 2 * spec.latent_dim);
+        let decoder = widths(spec.latent_dim, &spec.decoder, spec.n_features);
+        let mut network = Network {
+            layers: Vec::new(),
+            tensors: Vec::new(),
+            rows: 0,
+            transposed_rows: 0,
+            log_scale: None,
+            spec,
+        };
+        for (inputs, outputs) in
+            encoder.windows(2).chain(decoder.windows(2)).map(|pair| (pair[0], pair[1]))
+        {
+            network.add_layer(inputs, outputs)?;
+        }
+        network.log_scale = match network.spec.likelihood {
+            Likelihood::Gaussian(Scale::Shared) => Some(network.add_rows(1)),
+            Likelihood::Gaussian(Scale::PerFeature) => {
+                Some(network.add_rows(panels_of(network.spec.n_features)))
+            }
+            _ => None,
+        };
+        network.name_tensors();
+        Ok(network)
+    }
+
+    fn add_rows(&mut self, rows: usize) -> usize {
+        let start = self.rows;
+        self.rows += rows;
+        start
+    }
+
+    fn add_layer(&mut self, inputs: usize, outputs: usize) -> Result<()> {
+        let room = MAX_PARAMETERS - self.rows * WIDTH;
+        let possible = (1..room).contains(&inputs)
+            && (1..room).contains(&outputs)
+            && (inputs + 1).checked_mul(outputs.next_multiple_of(WIDTH)).is_some_and(|n| n <= room);
+        if !possible {
+            return Err(Error::Parameter(format!(
+                "a layer of {inputs} x {outputs} is not possible: widths must be positive and a model has at most \
+                 {MAX_PARAMETERS} parameters"
+            )));
+        }
+        let mut layer = Dense { inputs, outputs, start: self.rows, transposed: None };
+        if !self.layers.is_empty() {
+            layer.transposed = Some(self.transposed_rows);
+            self.transposed_rows += panels_of(inputs) * outputs;
+        }
+        self.add_rows(layer.rows());
+        self.layers.push(layer);
+        Ok(())
+    }
+
+    /// Names as in the torch module that a reader would write: an `nn.Sequential` has a layer, an activation, a
+    /// layer, ..., so layer i has index 2 i.
+    fn name_tensors(&mut self) {
+        let (head, latent) = (self.head(), self.spec.latent_dim);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let parts = match index {
+                i if i < head => vec![(format!("encoder.{}", 2 * i), 0, layer.outputs)],
+                i if i == head => {
+                    vec![("mu".into(), 0, latent), ("logvar".into(), latent, latent)]
+                }
+                i => vec![(format!("decoder.{}", 2 * (i - head - 1)), 0, layer.outputs)],
+            };
+            for (name, first, outputs) in parts {
+                self.tensors.push(Tensor {
+                    name: format!("{name}.weight"),
+                    shape: vec![outputs, layer.inputs],
+                    place: Place::Weight { layer: index, first },
+                });
+                self.tensors.push(Tensor {
+                    name: format!("{name}.bias"),
+                    shape: vec![outputs],
+                    place: Place::Bias { layer: index, first },
+                });
+            }
+        }
+        if self.log_scale.is_some() {
+            let shape = match self.spec.likelihood {
+                Likelihood::Gaussian(Scale::PerFeature) => vec![self.spec.n_features],
+                _ => vec![],
+            };
+            let name = "likelihood.log_scale".into();
+            self.tensors.push(Tensor { name, shape, place: Place::LogScale });
+        }
+    }
+
+    /// The index of the layer that gives [mu, logvar].
+    pub fn head(&self) -> usize {
+        self.spec.encoder.len()
+    }
+
+    /// The index of the last layer.
+    pub fn output(&self) -> usize {
+        self.layers.len() - 1
+    }
+
+    /// Whether layer `index` is followed by the activation (the head and the output are not).
+    pub fn activation(&self, index: usize) -> Activation {
+        if index == self.head() || index == self.output() {
+            Activation::Identity
+        } else {
+            self.spec.activation
+        }
+    }
+
+    /// ln s of panel `panel`'s features: learned, or given.
+    pub fn log_scale_row(&self, parameters: &[Row], panel: usize) -> Row {
+        match (self.spec.likelihood, self.log_scale) {
+            (Likelihood::Gaussian(Scale::PerFeature), Some(start)) => parameters[start + panel],
+            (Likelihood::Gaussian(Scale::Shared), Some(start)) => splat(parameters[start][0].0[0]),
+            (Likelihood::Gaussian(Scale::Fixed(scale)), _) => splat(scale.ln()),
+            _ => crate::isa::ZERO_ROW,
+        }
+    }
+
+    /// Copies a parameter (or its gradient, or a moment) out of a buffer with the parameters' layout.
+    pub fn read(&self, tensor: &Tensor, buffer: &[Row]) -> Vec<f32> {
+        let mut plain = vec![0.0; tensor.shape.iter().product()];
+        let (at, rows, first, stride) = self.place(tensor);
+        from_panels(&buffer[at..], rows, first, stride, &mut plain);
+        plain
+    }
+
+    /// The inverse of [`Network::read`].
+    pub fn write(&self, tensor: &Tensor, plain: &[f32], buffer: &mut [Row]) {
+        let (at, rows, first, stride) = self.place(tensor);
+        to_panels(plain, rows, first, stride, &mut buffer[at..]);
+    }
+
+    /// First row, rows per column, first column, rows from panel to panel.
+    fn place(&self, tensor: &Tensor) -> (usize, usize, usize, usize) {
+        match tensor.place {
+            Place::Weight { layer, first } => {
+                let layer = &self.layers[layer];
+                (layer.start, layer.inputs, first, layer.inputs + 1)
+            }
+            Place::Bias { layer, first } => {
+                let layer = &self.layers[layer];
+                (layer.bias(0), 1, first, layer.inputs + 1)
+            }
+            Place::LogScale => (self.log_scale.unwrap_or(0), 1, 0, 1),
+        }
+    }
+
+    /// The inputs of the layer that a tensor belongs to: PyTorch's fan_in. None for the scale.
+    pub fn fan_in(&self, tensor: &Tensor) -> Option<usize> {
+        match tensor.place {
+            Place::Weight { layer, .. } | Place::Bias { layer, .. } => {
+                Some(self.layers[layer].inputs)
+            }
+            Place::LogScale => None,
+        }
+    }
+
+    /// Multiply-adds of one example's forward pass.
+    pub fn work(&self) -> usize {
+        self.layers.iter().map(|layer| layer.inputs * layer.outputs).sum()
+    }
+}
+
+fn splat(x: f32) -> Row {
+    [crate::isa::Lanes([x; 16]); 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(likelihood: Likelihood) -> Spec {
+        Spec {
+            n_features: 37,
+            latent_dim: 3,
+            encoder: vec![33],
+            decoder: vec![5, 64],
+            activation: Activation::Relu,
+            likelihood,
+        }
+    }
+
+    #[test]
+    fn tensors_round_trip_and_do_not_overlap() {
+        let network = Network::new(spec(Likelihood::Gaussian(Scale::PerFeature))).unwrap();
+        let mut buffer = vec![crate::isa::ZERO_ROW; network.rows];
+        let mut count = 0;
+        for (n, tensor) in network.tensors.iter().enumerate() {
+            let size: usize = tensor.shape.iter().product();
+            let plain: Vec<f32> = (0..size).map(|i| (n * 10_000 + i + 1) as f32).collect();
+            network.write(tensor, &plain, &mut buffer);
+            count += size;
+        }
+        for (n, tensor) in network.tensors.iter().enumerate() {
+            let plain = network.read(tensor, &buffer);
+            let good = plain.iter().enumerate().all(|(i, &x)| x == (n * 10_000 + i + 1) as f32);
+            assert!(good, "{}", tensor.name);
+        }
+        let filled = buffer.iter().flatten().flat_map(|l| l.0).filter(|&x| x != 0.0).count();
+        assert_eq!(filled, count, "padding must stay zero");
+    }
+
+    #[test]
+    fn tensors_have_torch_names_and_shapes() {
+        let network = Network::new(spec(Likelihood::Gaussian(Scale::Shared))).unwrap();
+        let named: Vec<_> =
+            network.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
+        assert_eq!(
+            named,
+            [
+                ("encoder.0.weight", &[33, 37][..]),
+                ("encoder.0.bias", &[33]),
+                ("mu.weight", &[3, 33]),
+                ("mu.bias", &[3]),
+                ("logvar.weight", &[3, 33]),
+                ("logvar.bias", &[3]),
+                ("decoder.0.weight", &[5, 3]),
+                ("decoder.0.bias", &[5]),
+                ("decoder.2.weight", &[64, 5]),
+                ("decoder.2.bias", &[64]),
+                ("decoder.4.weight", &[37, 64]),
+                ("decoder.4.bias", &[37]),
+                ("likelihood.log_scale", &[]),
+            ]
+        );
+    }
+
+    #[test]
+    fn absurd_sizes_are_refused() {
+        let mut bad = spec(Likelihood::Bernoulli);
+        bad.encoder = vec![usize::MAX];
+        assert!(Network::new(bad.clone()).is_err());
+        bad.encoder = vec![0];
+        assert!(Network::new(bad).is_err());
+    }
+}

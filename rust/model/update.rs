@@ -1,0 +1,195 @@
+//! The phases that turn gradients into parameters: a weight gradient's tile is updated where it is born, or
+//! stored.
+#![allow(unsafe_code)]
+
+use super::pass::Pass;
+use crate::isa::{Isa, Row, WIDTH, ZERO_ROW};
+use crate::layer::{ColumnSums, Dense, Transpose};
+use crate::likelihood::{Likelihood, MIN_LOG_SCALE, Scale, ScaleGradient};
+use crate::matmul::{Grid, Shared, panels_of, transposed_product, vectors_of};
+use crate::optimizer::{Apply, Update};
+use crate::team::Worker;
+use std::ops::Range;
+
+/// What becomes of a gradient.
+#[derive(Clone, Copy)]
+pub enum Sink<'a> {
+    /// The optimiser's step, at once; the gradient never reaches memory.
+    Update { update: Update, moments: [Shared<'a, Row>; 2] },
+    /// A buffer with the parameters' layout.
+    Store(Shared<'a, Row>),
+}
+
+impl Sink<'_> {
+    /// Rows `rows` of the parameter buffer have this gradient.
+    ///
+    /// # Safety
+    /// These rows (of parameters, moments and store) are the calling tile's own.
+    unsafe fn take(
+        &self,
+        isa: Isa,
+        parameters: Shared<Row>,
+        rows: Range<usize>,
+        gradient: &[Row],
+        vectors: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Sink::Store(to) => to.write(rows).copy_from_slice(gradient),
+                Sink::Update { update, moments } => isa.run(Apply {
+                    update: *update,
+                    gradient,
+                    vectors,
+                    weights: parameters.write(rows.clone()),
+                    moments: moments.each_ref().map(|m| match m.len() {
+                        0 => &mut [][..],
+                        _ => m.write(rows.clone()),
+                    }),
+                }),
+            }
+        }
+    }
+}
+
+/// Rows of the parameter buffer that one work item of [`Pass::apply`] updates.
+const APPLY_BLOCK: usize = 256;
+
+impl Pass<'_> {
+    /// All weight, bias and scale gradients of the batch into `sink`. `weight` is the factor of the stored
+    /// output gradients.
+    pub fn absorb(&self, worker: &Worker, weight: f32, sink: Sink) {
+        for (index, layer) in self.network.layers.iter().enumerate().rev() {
+            self.absorb_layer(worker, index, layer, sink);
+        }
+        if self.network.log_scale.is_some() {
+            self.absorb_scale(worker, weight, sink);
+        }
+    }
+
+    fn absorb_layer(&self, worker: &Worker, index: usize, layer: &Dense, sink: Sink) {
+        let plan = self.memory.plan;
+        // SAFETY: inputs and gradients are from earlier phases. An item is a panel of outputs and some panels of
+        // inputs: its 32x32 blocks of W and of Wᵀ are its own, and the bias is the first block's.
+        let input = unsafe { self.matrix(plan.input(self.network, index)) };
+        let gradient = unsafe { self.matrix(plan.gradients[index]) };
+        let grid = Grid::new(panels_of(layer.inputs), panels_of(layer.outputs), 1, worker.workers());
+        worker.phase(grid.items(), |item| {
+            let (panel, blocks) = grid.item(item);
+            let (dy, vectors) = (gradient.panel(panel), vectors_of(layer.outputs, panel));
+            if blocks.start == 0 {
+                let mut sums = [ZERO_ROW];
+                self.isa.run(ColumnSums { panel: dy, vectors, out: &mut sums[0] });
+                let bias = layer.bias(panel);
+                unsafe { sink.take(self.isa, self.parameters, bias..bias + 1, &sums, vectors) };
+            }
+            for block in blocks {
+                let used = (layer.inputs - block * WIDTH).min(WIDTH);
+                let start = layer.weights(panel).start + block * WIDTH;
+                let x = input.panel(block);
+                transposed_product(self.isa, x, used, dy, vectors, |rows, products| unsafe {
+                    let rows = start + rows.start..start + rows.end;
+                    sink.take(self.isa, self.parameters, rows, products, vectors);
+                });
+                if matches!(sink, Sink::Update { .. }) {
+                    unsafe { self.transpose(layer, panel, block) };
+                }
+            }
+        });
+    }
+
+    /// Refreshes one block of Wᵀ.
+    ///
+    /// # Safety
+    /// The block, and the block of W that it mirrors, are the calling tile's own.
+    unsafe fn transpose(&self, layer: &Dense, panel: usize, block: usize) {
+        if layer.transposed.is_none() {
+            return;
+        }
+        let part = |of: Range<usize>, n: usize| {
+            of.start + n * WIDTH..(of.start + (n + 1) * WIDTH).min(of.end)
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.isa.run(Transpose {
+                from: self.parameters.read(part(layer.weights(panel), block)),
+                to: self.transposed.write(part(layer.transposed(block), panel)),
+            });
+        }
+    }
+
+    /// Refreshes all transposes, after parameters were set.
+    pub fn transpose_all(&self, worker: &Worker) {
+        for layer in &self.network.layers {
+            let blocks = panels_of(layer.inputs);
+            worker.phase(panels_of(layer.outputs) * blocks, |item| {
+                // SAFETY: an item is a block.
+                unsafe { self.transpose(layer, item / blocks, item % blocks) };
+            });
+        }
+    }
+
+    /// The gradient of ln s, which needs all rows and, where the scale is shared, all features.
+    fn absorb_scale(&self, worker: &Worker, weight: f32, sink: Sink) {
+        let (network, features) = (self.network, self.network.spec.n_features);
+        let Some(start) = network.log_scale else { return };
+        let shared = network.spec.likelihood == Likelihood::Gaussian(Scale::Shared);
+        // SAFETY: a single item; the output's gradients are from an earlier phase.
+        worker.phase(1, |_| unsafe {
+            let gradients = self.matrix(self.memory.plan.gradients[network.output()]);
+            let mut total = ZERO_ROW;
+            for panel in 0..panels_of(features) {
+                let mut row = [ZERO_ROW];
+                self.isa.run(ScaleGradient {
+                    gradient: gradients.panel(panel),
+                    cols: (features - panel * WIDTH).min(WIDTH),
+                    log_scale: &network.log_scale_row(self.weights(0..network.rows), panel),
+                    weight,
+                    out: &mut row[0],
+                });
+                if shared {
+                    for (sum, x) in total.iter_mut().zip(&row[0]) {
+                        sum.0.iter_mut().zip(&x.0).for_each(|(sum, x)| *sum += x);
+                    }
+                } else {
+                    let at = start + panel;
+                    sink.take(self.isa, self.parameters, at..at + 1, &row, 2);
+                }
+            }
+            if shared {
+                let mut row = [ZERO_ROW];
+                row[0][0].0[0] = total.iter().flat_map(|lanes| lanes.0).sum();
+                sink.take(self.isa, self.parameters, start..start + 1, &row, 2);
+            }
+            if matches!(sink, Sink::Update { .. }) {
+                self.keep_scale_positive();
+            }
+        });
+    }
+
+    /// Learned scales stay above their floor.
+    ///
+    /// # Safety
+    /// The rows of ln s are the calling tile's own.
+    unsafe fn keep_scale_positive(&self) {
+        let Some(start) = self.network.log_scale else { return };
+        // SAFETY: the caller's promise; the scale is the last thing in the buffer.
+        let rows = unsafe { self.parameters.write(start..self.network.rows) };
+        for x in rows.iter_mut().flatten().flat_map(|lanes| &mut lanes.0) {
+            *x = x.max(MIN_LOG_SCALE);
+        }
+    }
+
+    /// One optimiser step with gradients from a buffer: the same function on the same numbers as in
+    /// [`Pass::absorb`], so the same bits.
+    pub fn apply(&self, worker: &Worker, gradients: &[Row], sink: Sink) {
+        worker.phase(self.network.rows.div_ceil(APPLY_BLOCK), |item| {
+            let rows = item * APPLY_BLOCK..((item + 1) * APPLY_BLOCK).min(self.network.rows);
+            // SAFETY: the rows are this item's.
+            unsafe { sink.take(self.isa, self.parameters, rows.clone(), &gradients[rows], 2) };
+        });
+        // SAFETY: a single item.
+        worker.phase(1, |_| unsafe { self.keep_scale_positive() });
+        self.transpose_all(worker);
+    }
+}

@@ -1,0 +1,143 @@
+//! The memory of a batch: one arena, sized by the largest batch, reused by every step.
+
+use super::network::Network;
+use crate::isa::{Row, ZERO_ROW};
+use crate::matmul::{Shared, panels_of};
+
+/// A matrix's place in the arena, for a batch of at most the arena's rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix {
+    start: usize,
+    /// Its columns.
+    pub cols: usize,
+}
+
+impl Matrix {
+    /// Where panel `panel` starts in the arena when the batch has `rows` rows.
+    pub fn panel(&self, panel: usize, rows: usize) -> usize {
+        self.start + panel * rows
+    }
+}
+
+/// What a pass through the network is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Forward only.
+    Infer,
+    /// Forward and backward.
+    Train,
+}
+
+/// Where everything lies. Gradients have places only for training.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The batch.
+    pub x: Matrix,
+    /// Noise, codes and the loss's gradient with respect to the codes.
+    pub eps: Matrix,
+    /// Codes.
+    pub z: Matrix,
+    /// Gradient of the loss with respect to the codes.
+    pub dz: Matrix,
+    /// Each layer's output; the output layer's is not stored.
+    pub values: Vec<Matrix>,
+    /// Where the activation keeps its derivative: that. Else the values.
+    pub kept: Vec<Matrix>,
+    /// Each layer's gradient of the loss with respect to what goes into its activation.
+    pub gradients: Vec<Matrix>,
+    rows: usize,
+    purpose: Purpose,
+}
+
+impl Plan {
+    fn new(network: &Network, rows: usize, purpose: Purpose) -> (Plan, usize) {
+        let mut size = 0;
+        let mut place = |cols: usize, wanted: bool| {
+            let matrix = Matrix { start: size, cols };
+            size += if wanted { panels_of(cols) * rows } else { 0 };
+            matrix
+        };
+        let (spec, train) = (&network.spec, purpose == Purpose::Train);
+        let x = place(spec.n_features, true);
+        let [eps, z] = [(); 2].map(|()| place(spec.latent_dim, true));
+        let dz = place(spec.latent_dim, train);
+        let (mut values, mut kept, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, layer) in network.layers.iter().enumerate() {
+            let value = place(layer.outputs, index != network.output());
+            let slope = train && network.activation(index).keeps_slope();
+            kept.push(if slope { place(layer.outputs, true) } else { value });
+            gradients.push(place(layer.outputs, train));
+            values.push(value);
+        }
+        (Plan { x, eps, z, dz, values, kept, gradients, rows, purpose }, size)
+    }
+
+    /// What goes into layer `index`.
+    pub fn input(&self, network: &Network, index: usize) -> Matrix {
+        match index {
+            0 => self.x,
+            i if i == network.head() + 1 => self.z,
+            i => self.values[i - 1],
+        }
+    }
+}
+
+/// The arena and its plan.
+pub struct Workspace {
+    plan: Plan,
+    arena: Vec<Row>,
+    sums: Vec<f32>,
+    hashes: Vec<[u32; 2]>,
+}
+
+impl Workspace {
+    /// Memory for batches of up to `rows` rows.
+    pub fn new(network: &Network, rows: usize, purpose: Purpose) -> Workspace {
+        let (plan, size) = Plan::new(network, rows, purpose);
+        // Per row: a partial log p for each panel of features, its sum, the KL.
+        let sums = (panels_of(network.spec.n_features) + 2) * rows;
+        Workspace {
+            plan,
+            arena: vec![ZERO_ROW; size],
+            sums: vec![0.0; sums],
+            hashes: vec![[0; 2]; rows],
+        }
+    }
+
+    /// Whether it serves such batches.
+    pub fn serves(&self, rows: usize, purpose: Purpose) -> bool {
+        self.plan.rows >= rows && (self.plan.purpose == Purpose::Train || purpose == Purpose::Infer)
+    }
+
+    /// The parts, to be shared among workers.
+    pub fn share(&mut self) -> Memory<'_> {
+        let partial = self.sums.len() - 2 * self.plan.rows;
+        let (partial, rest) = self.sums.split_at_mut(partial);
+        let (reconstruction, kl) = rest.split_at_mut(self.plan.rows);
+        Memory {
+            plan: &self.plan,
+            arena: Shared::new(&mut self.arena),
+            partial: Shared::new(partial),
+            reconstruction: Shared::new(reconstruction),
+            kl: Shared::new(kl),
+            hashes: Shared::new(&mut self.hashes),
+        }
+    }
+}
+
+/// A workspace in use by a team.
+#[derive(Clone, Copy)]
+pub struct Memory<'a> {
+    /// Where the matrices are.
+    pub plan: &'a Plan,
+    /// The matrices.
+    pub arena: Shared<'a, Row>,
+    /// log p of each (panel of features, row), nats.
+    pub partial: Shared<'a, f32>,
+    /// -log p(x|z) of each row, nats.
+    pub reconstruction: Shared<'a, f32>,
+    /// KL of each row, nats.
+    pub kl: Shared<'a, f32>,
+    /// The content hash of each row.
+    pub hashes: Shared<'a, [u32; 2]>,
+}

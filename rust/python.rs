@@ -1,0 +1,483 @@
+//! The Python binding: extract, detach, call, map the error. Nothing else.
+#![allow(unsafe_code)] // Arrays are read in place, through `Source`.
+
+use crate::activation::Activation;
+use crate::data::{Element, Source};
+use crate::error::Error;
+use crate::functional;
+use crate::infer::{self, Cursor};
+use crate::isa::Isa;
+use crate::likelihood::{Likelihood, Scale};
+use crate::model::{Epsilon, Spec, Vae};
+use crate::optimizer::Optimizer;
+use crate::team;
+use crate::train::{Objective, Task, Totals};
+use numpy::{
+    PyArray1, PyArrayDescr, PyArrayDescrMethods, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods, dtype,
+};
+use pyo3::exceptions::{
+    PyFloatingPointError, PyRuntimeError, PyTypeError, PyValueError,
+};
+use pyo3::prelude::*;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long Python waits between two looks at its signals: Ctrl-C answers within about twice this.
+const SLICE: Duration = Duration::from_millis(50);
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> PyErr {
+        match error {
+            Error::Shape(m) | Error::Parameter(m) | Error::Value(m) => PyValueError::new_err(m),
+            Error::Diverged(m) => PyFloatingPointError::new_err(m),
+        }
+    }
+}
+
+/// Runs `work` without the interpreter lock. A panic, which would be a bug, becomes an exception.
+fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+    py.detach(|| catch_unwind(AssertUnwindSafe(work)))
+        .map_err(|_| PyRuntimeError::new_err("internal error in fastvae; please report it"))
+}
+
+/// Calls `work` until it returns true, looking for Ctrl-C in between.
+fn in_slices(
+    py: Python<'_>,
+    mut work: impl FnMut() -> Result<bool, Error> + Send,
+) -> PyResult<()> {
+    while !detached(py, &mut work)?? {
+        py.check_signals()?;
+    }
+    py.check_signals()
+}
+
+/// A two-dimensional array, read in place.
+fn source<'a>(array: &'a Bound<'_, PyUntypedArray>) -> PyResult<Source<'a>> {
+    let py = array.py();
+    let kind = array.dtype();
+    let native = |wanted: Bound<'_, PyArrayDescr>| kind.is_equiv_to(&wanted);
+    let element = if native(dtype::<f32>(py)) {
+        Element::F32
+    } else if native(dtype::<f64>(py)) {
+        Element::F64
+    } else if native(dtype::<u8>(py)) {
+        Element::U8
+    } else {
+        return Err(PyTypeError::new_err(format!("arrays of {kind} are not supported")));
+    };
+    let (&[rows, cols], &[down, right]) = (array.shape(), array.strides()) else {
+        return Err(PyValueError::new_err("expected a two-dimensional array"));
+    };
+    // SAFETY: numpy vouches for the shape and strides of its own array, which the caller's reference keeps
+    // alive; `Source` copes with any alignment.
+    Ok(unsafe {
+        let start = (*array.as_array_ptr()).fields.data.cast_const().cast();
+        Source::new(start, element, [rows, cols], [down, right])
+    })
+}
+
+/// Some of its rows.
+fn select<'a>(
+    source: Source<'a>,
+    rows: &'a Option<PyReadonlyArray1<'_, u64>>,
+) -> PyResult<Source<'a>> {
+    Ok(match rows {
+        Some(rows) => source.select(rows.as_slice()?)?,
+        None => source,
+    })
+}
+
+fn array(py: Python<'_>, values: Vec<f32>) -> Bound<'_, PyArray1<f32>> {
+    PyArray1::from_vec(py, values)
+}
+
+type Array<'py> = Bound<'py, PyArray1<f32>>;
+type Input<'a, 'py> = &'a Bound<'py, PyUntypedArray>;
+
+/// A model. All arrays returned are flat; the Python layer gives them their shapes.
+#[pyclass(frozen, module = "fastvae._core")]
+struct Engine(Mutex<Vae>);
+
+impl Engine {
+    fn lock(&self) -> MutexGuard<'_, Vae> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a question starts: nothing done, a slice of time.
+fn cursor(threads: Option<usize>) -> Cursor {
+    Cursor { done: 0, budget: SLICE, threads }
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (*, n_features, latent_dim, encoder, decoder, activation, likelihood, scale, optimizer, options, seed))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        n_features: usize,
+        latent_dim: usize,
+        encoder: Vec<usize>,
+        decoder: Vec<usize>,
+        activation: &str,
+        likelihood: &str,
+        scale: ScaleArgument,
+        optimizer: &str,
+        options: [f64; 4],
+        seed: u64,
+    ) -> PyResult<Engine> {
+        let spec = Spec {
+            n_features,
+            latent_dim,
+            encoder,
+            decoder,
+            activation: Activation::named(activation)?,
+            likelihood: likelihood_of(likelihood, scale)?,
+        };
+        let optimizer = optimizer_of(optimizer, options)?;
+        Ok(Engine(Mutex::new(Vae::new(spec, optimizer, seed)?)))
+    }
+
+    /// Names and shapes of the parameters, in the order of `parameters`.
+    fn shapes(&self, py: Python<'_>) -> PyResult<Vec<(String, Vec<usize>)>> {
+        detached(py, || {
+            let vae = self.lock();
+            vae.network.tensors.iter().map(|t| (t.name.clone(), t.shape.clone())).collect()
+        })
+    }
+
+    fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Vec<Array<'py>>> {
+        let values: Vec<Vec<f32>> = detached(py, || {
+            let vae = self.lock();
+            vae.network.tensors.iter().map(|tensor| vae.parameter(tensor)).collect()
+        })?;
+        Ok(values.into_iter().map(|v| array(py, v)).collect())
+    }
+
+    fn set_parameters(&self, py: Python<'_>, values: Vec<PyReadonlyArray1<'_, f32>>) -> PyResult<()> {
+        let values = owned(&values)?;
+        Ok(detached(py, || self.lock().set_parameters(&values))??)
+    }
+
+    /// Raises ValueError where `x` holds what the likelihood (or, without it, a number) cannot be.
+    #[pyo3(signature = (x, name, data, threads))]
+    fn check(
+        &self,
+        py: Python<'_>,
+        x: Input,
+        name: &str,
+        data: bool,
+        threads: Option<usize>,
+    ) -> PyResult<()> {
+        let (x, largest, mut cursor) = (source(x)?, AtomicUsize::new(0), cursor(threads));
+        let likelihood = detached(py, || self.lock().network.spec.likelihood)?;
+        let likelihood = data.then_some(likelihood);
+        in_slices(py, || infer::check(&x, name, likelihood, &largest, &mut cursor))
+    }
+
+    /// Trains on `x` once, or on the rows of it that are given. Returns the sums of -log p(x|z) and KL over the examples. Between slices of time it
+    /// calls `tick` with the number of examples done.
+    #[pyo3(signature = (x, rows, eps, *, shuffle, batch_size, objective, learning_rate, threads, tick))]
+    #[allow(clippy::too_many_arguments)]
+    fn train(
+        &self,
+        py: Python<'_>,
+        x: Input,
+        rows: Option<PyReadonlyArray1<'_, u64>>,
+        eps: Option<Input>,
+        shuffle: bool,
+        batch_size: usize,
+        objective: (f32, f32),
+        learning_rate: f64,
+        threads: Option<usize>,
+        tick: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<(f64, f64)> {
+        let task = Task {
+            x: select(source(x)?, &rows)?,
+            eps: eps.map(source).transpose()?,
+            shuffle,
+            batch_size,
+            objective: Objective { reconstruction: objective.0, kl: objective.1 },
+            learning_rate,
+            threads,
+        };
+        let mut totals = Totals::default();
+        loop {
+            let done = detached(py, || self.lock().train(&task, &mut totals, SLICE))??;
+            py.check_signals()?;
+            if done {
+                return Ok((totals.reconstruction, totals.kl));
+            }
+            if let Some(tick) = &tick {
+                tick.call1((totals.examples,))?;
+            }
+        }
+    }
+
+    /// mu and, if asked for, logvar (else an empty array).
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        x: Input,
+        logvar: bool,
+        threads: Option<usize>,
+    ) -> PyResult<(Array<'py>, Array<'py>)> {
+        let (x, mut cursor) = (source(x)?, cursor(threads));
+        let size = detached(py, || self.lock().network.spec.latent_dim)? * x.rows();
+        let (mut mu, mut second) = (vec![0.0; size], vec![0.0; if logvar { size } else { 0 }]);
+        in_slices(py, || Ok(self.lock().encode(&x, &mut mu, &mut second, &mut cursor)))?;
+        Ok((array(py, mu), array(py, second)))
+    }
+
+    fn decode<'py>(
+        &self,
+        py: Python<'py>,
+        z: Input,
+        threads: Option<usize>,
+    ) -> PyResult<Array<'py>> {
+        let (z, mut cursor) = (source(z)?, cursor(threads));
+        let size = detached(py, || self.lock().network.spec.n_features)? * z.rows();
+        let mut out = vec![0.0; size];
+        in_slices(py, || Ok(self.lock().decode(&z, &mut out, &mut cursor)))?;
+        Ok(array(py, out))
+    }
+
+    fn reconstruct<'py>(
+        &self,
+        py: Python<'py>,
+        x: Input,
+        threads: Option<usize>,
+    ) -> PyResult<Array<'py>> {
+        let (x, mut cursor) = (source(x)?, cursor(threads));
+        let mut out = vec![0.0; x.rows() * x.cols()];
+        in_slices(py, || Ok(self.lock().reconstruct(&x, &mut out, &mut cursor)))?;
+        Ok(array(py, out))
+    }
+
+    /// -log p(x|z) and KL of each example, or of the rows that are given.
+    fn score<'py>(
+        &self,
+        py: Python<'py>,
+        x: Input,
+        rows: Option<PyReadonlyArray1<'_, u64>>,
+        eps: Option<Input>,
+        threads: Option<usize>,
+    ) -> PyResult<(Array<'py>, Array<'py>)> {
+        let (x, eps) = (select(source(x)?, &rows)?, eps.map(source).transpose()?);
+        let mut cursor = cursor(threads);
+        let (mut reconstruction, mut kl) = (vec![0.0; x.rows()], vec![0.0; x.rows()]);
+        in_slices(py, || {
+            Ok(self.lock().score(&x, eps, &mut reconstruction, &mut kl, &mut cursor))
+        })?;
+        Ok((array(py, reconstruction), array(py, kl)))
+    }
+
+    /// Means of -log p(x|z) and KL, and the gradients of the loss in the order of `parameters`.
+    fn loss_and_gradients<'py>(
+        &self,
+        py: Python<'py>,
+        x: Input,
+        eps: Option<Input>,
+        objective: (f32, f32),
+        threads: Option<usize>,
+    ) -> PyResult<(f64, f64, Vec<Array<'py>>)> {
+        let (x, eps) = (source(x)?, eps.map(source).transpose()?);
+        let objective = Objective { reconstruction: objective.0, kl: objective.1 };
+        let (losses, gradients) = detached(py, || {
+            let mut vae = self.lock();
+            let epsilon = match eps {
+                Some(eps) => Epsilon::Given(eps, 0),
+                None => Epsilon::Score { seed: vae.seed },
+            };
+            vae.loss_and_gradients(&x, epsilon, objective, threads)
+        })?;
+        let n = x.rows() as f64;
+        let gradients = gradients.into_iter().map(|g| array(py, g)).collect();
+        Ok((losses.reconstruction / n, losses.kl / n, gradients))
+    }
+
+    fn apply_gradients(
+        &self,
+        py: Python<'_>,
+        gradients: Vec<PyReadonlyArray1<'_, f32>>,
+        learning_rate: f64,
+        threads: Option<usize>,
+    ) -> PyResult<()> {
+        let gradients = owned(&gradients)?;
+        Ok(detached(py, || {
+            let mut vae = self.lock();
+            let gradients = vae.pack(&gradients)?;
+            vae.apply_gradients(&gradients, learning_rate, threads);
+            Ok::<_, Error>(())
+        })??)
+    }
+
+    /// Codes from the prior, rows `first..first + n` of the sample that `seed` stands for.
+    fn prior<'py>(&self, py: Python<'py>, n: usize, seed: u64) -> PyResult<Array<'py>> {
+        let codes = detached(py, || {
+            let vae = self.lock();
+            let mut codes = vec![0.0; n * vae.network.spec.latent_dim];
+            infer::prior(vae.isa, seed, vae.network.spec.latent_dim, 0, &mut codes);
+            codes
+        })?;
+        Ok(array(py, codes))
+    }
+
+    /// Draws from p(x|z), given its means.
+    fn observe<'py>(
+        &self,
+        py: Python<'py>,
+        means: PyReadonlyArray1<'_, f32>,
+        seed: u64,
+    ) -> PyResult<Array<'py>> {
+        let mut values = means.as_slice()?.to_vec();
+        detached(py, || self.lock().observe(&mut values, 0, seed))?;
+        Ok(array(py, values))
+    }
+
+    /// Optimiser steps taken.
+    #[getter]
+    fn steps(&self, py: Python<'_>) -> PyResult<u64> {
+        detached(py, || self.lock().steps)
+    }
+
+    /// Log variances that were clamped so far.
+    #[getter]
+    fn clamped(&self, py: Python<'_>) -> PyResult<usize> {
+        detached(py, || self.lock().clamped.load(Ordering::Relaxed))
+    }
+}
+
+fn owned(values: &[PyReadonlyArray1<'_, f32>]) -> PyResult<Vec<Vec<f32>>> {
+    values.iter().map(|v| Ok(v.as_slice()?.to_vec())).collect()
+}
+
+/// A number, or which scale to learn.
+#[derive(FromPyObject)]
+enum ScaleArgument {
+    Fixed(f32),
+    Learned(String),
+}
+
+fn likelihood_of(name: &str, scale: ScaleArgument) -> PyResult<Likelihood> {
+    match (name, scale) {
+        ("bernoulli", _) => Ok(Likelihood::Bernoulli),
+        ("gaussian", ScaleArgument::Fixed(scale)) if scale > 0.0 && scale.is_finite() => {
+            Ok(Likelihood::Gaussian(Scale::Fixed(scale)))
+        }
+        ("gaussian", ScaleArgument::Learned(which)) if which == "shared" => {
+            Ok(Likelihood::Gaussian(Scale::Shared))
+        }
+        ("gaussian", ScaleArgument::Learned(which)) if which == "per_feature" => {
+            Ok(Likelihood::Gaussian(Scale::PerFeature))
+        }
+        _ => Err(PyValueError::new_err(format!("likelihood {name:?} with that scale is not known"))),
+    }
+}
+
+fn optimizer_of(name: &str, [a, b, c, d]: [f64; 4]) -> PyResult<Optimizer> {
+    Ok(match name {
+        "adam" | "adamw" => Optimizer::Adam {
+            beta1: a,
+            beta2: b,
+            eps: c,
+            weight_decay: d,
+            decoupled: name == "adamw",
+        },
+        "sgd" => Optimizer::Sgd { momentum: a, nesterov: b != 0.0, weight_decay: c },
+        "adagrad" => Optimizer::Adagrad { eps: a, lr_decay: b, weight_decay: c },
+        _ => return Err(PyValueError::new_err(format!("optimizer {name:?} is not known"))),
+    })
+}
+
+/// z = mu + e^(logvar / 2) eps.
+#[pyfunction]
+fn reparameterize<'py>(
+    py: Python<'py>,
+    mu: PyReadonlyArray1<'_, f32>,
+    logvar: PyReadonlyArray1<'_, f32>,
+    eps: PyReadonlyArray1<'_, f32>,
+) -> PyResult<Array<'py>> {
+    let (mu, logvar, eps) = (mu.as_slice()?, logvar.as_slice()?, eps.as_slice()?);
+    let (isa, mut z) = (Isa::detect()?, vec![0.0; mu.len()]);
+    detached(py, || functional::reparameterize(isa, mu, logvar, eps, &mut z))?;
+    Ok(array(py, z))
+}
+
+/// KL to N(0, I) of each row of `cols` coordinates.
+#[pyfunction]
+fn gaussian_kl<'py>(
+    py: Python<'py>,
+    mu: PyReadonlyArray1<'_, f32>,
+    logvar: PyReadonlyArray1<'_, f32>,
+    cols: usize,
+) -> PyResult<Array<'py>> {
+    let (mu, logvar) = (mu.as_slice()?, logvar.as_slice()?);
+    let (isa, mut kl) = (Isa::detect()?, vec![0.0; mu.len() / cols]);
+    detached(py, || functional::gaussian_kl(isa, mu, logvar, cols, &mut kl))?;
+    Ok(array(py, kl))
+}
+
+/// log p(x|y) of each row of `cols` features; `log_scale` [cols] makes it Gaussian.
+#[pyfunction]
+fn log_prob<'py>(
+    py: Python<'py>,
+    x: PyReadonlyArray1<'_, f32>,
+    y: PyReadonlyArray1<'_, f32>,
+    log_scale: Option<PyReadonlyArray1<'_, f32>>,
+    cols: usize,
+) -> PyResult<Array<'py>> {
+    let (x, y) = (x.as_slice()?, y.as_slice()?);
+    let (likelihood, scale) = match &log_scale {
+        Some(scale) => (Likelihood::Gaussian(Scale::PerFeature), scale.as_slice()?),
+        None => (Likelihood::Bernoulli, &[][..]),
+    };
+    let (isa, mut out) = (Isa::detect()?, vec![0.0; x.len() / cols]);
+    detached(py, || functional::log_prob(isa, likelihood, x, y, scale, cols, &mut out))?;
+    Ok(array(py, out))
+}
+
+/// Standard normal noise, [n, cols].
+#[pyfunction]
+fn standard_normal(
+    py: Python<'_>,
+    n: usize,
+    cols: usize,
+    seed: u64,
+    stream: u8,
+) -> PyResult<Array<'_>> {
+    let (isa, mut out) = (Isa::detect()?, vec![0.0; n * cols]);
+    detached(py, || functional::standard_normal(isa, seed, stream, cols, &mut out))?;
+    Ok(array(py, out))
+}
+
+/// The four words of one Philox4x32-10 counter.
+#[pyfunction]
+fn philox(seed: u64, counter: [u32; 4]) -> [u32; 4] {
+    crate::rng::philox_words(seed, counter)
+}
+
+/// The instruction set in use, those available, the default number of threads, and whether this is a debug build.
+#[pyfunction]
+fn config() -> PyResult<(&'static str, Vec<&'static str>, usize, bool)> {
+    let available = Isa::available().iter().map(|isa| isa.name()).collect();
+    Ok((Isa::detect()?.name(), available, team::default_threads(), cfg!(debug_assertions)))
+}
+
+/// The native core of fastvae.
+#[pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use super::{
+        Engine, config, gaussian_kl, log_prob, philox, reparameterize, standard_normal,
+    };
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("MAX_THREADS", crate::team::MAX_THREADS)
+    }
+}

@@ -1,0 +1,339 @@
+//! Counter-based noise: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2,
+//! 3", SC 2011). Nothing is stored between draws: an element of noise is a function of its coordinates, so it
+//! is the same for any number of threads, any batch split and any vector width.
+
+use crate::isa::{Isa, LANES, Lanes, Op, Simd};
+use crate::math;
+
+/// Purposes that must not share noise; the top byte of the counter's first word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stream {
+    /// Initial weights.
+    Init = 0,
+    /// Order of the examples in an epoch.
+    Shuffle = 1,
+    /// eps of the reparameterisation in training.
+    Train = 2,
+    /// eps of scores, keyed by the example's content.
+    Score = 3,
+    /// Codes drawn from the prior.
+    Prior = 4,
+    /// Observations drawn from p(x|z).
+    Observation = 5,
+}
+
+/// Where noise comes from: a seed (Philox's key) and three words of its counter; the fourth is the row.
+#[derive(Clone, Copy, Debug)]
+pub struct Noise {
+    /// The key.
+    pub seed: u64,
+    /// The top byte of the first counter word; the rest of the word is the block (column / 4). Any byte is
+    /// allowed: the values of [`Stream`] are those that the models use.
+    pub stream: u8,
+    /// Which of several samples per example.
+    pub sample: u32,
+}
+
+const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+const ROUNDS: usize = 10;
+/// Words that one counter gives.
+const WORDS: usize = 4;
+
+fn key_of(seed: u64) -> [u32; 2] {
+    [seed as u32, (seed >> 32) as u32]
+}
+
+/// The four words of sixteen counters.
+#[inline(always)]
+fn philox<S: Simd>(s: S, seed: u64, mut c: [S::U; WORDS]) -> [S::U; WORDS] {
+    let mut key = key_of(seed);
+    for _ in 0..ROUNDS {
+        let (high0, low0) = s.widening_mul(c[0], MULTIPLIERS[0]);
+        let (high1, low1) = s.widening_mul(c[2], MULTIPLIERS[1]);
+        c = [
+            s.xor_u(s.xor_u(high1, c[1]), s.splat_u(key[0])),
+            low1,
+            s.xor_u(s.xor_u(high0, c[3]), s.splat_u(key[1])),
+            low0,
+        ];
+        key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
+    }
+    c
+}
+
+/// The four words of one counter.
+pub fn philox_words(seed: u64, counter: [u32; WORDS]) -> [u32; WORDS] {
+    struct One(u64, [u32; WORDS]);
+    impl Op for One {
+        type Output = [u32; WORDS];
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> [u32; WORDS] {
+            let words = philox(s, self.0, self.1.map(|c| s.splat_u(c)));
+            words.map(|w| {
+                let mut bits = Lanes::default();
+                s.store(s.from_bits(w), &mut bits);
+                bits.0[0].to_bits()
+            })
+        }
+    }
+    Isa::portable().run(One(seed, counter))
+}
+
+/// Words to floats in (0, 1]: (x + 1/2) / 2^32, rounded once.
+#[inline(always)]
+fn unit_interval<S: Simd>(s: S, x: S::U) -> S::F {
+    let high = s.to_float(s.shr_u::<16>(x));
+    let low = s.to_float(s.and_u(x, s.splat_u(0xffff)));
+    let whole = s.fma(high, s.splat(65536.0), low);
+    s.fma(whole, s.splat(2.0f32.powi(-32)), s.splat(2.0f32.powi(-33)))
+}
+
+/// Words to floats in [0, 1): the top 24 bits.
+#[inline(always)]
+fn fraction<S: Simd>(s: S, x: S::U) -> S::F {
+    s.mul(s.to_float(s.shr_u::<8>(x)), s.splat(2.0f32.powi(-24)))
+}
+
+/// The distribution of an element of noise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distribution {
+    /// N(0, 1), by Box and Muller: words (0, 1) and (2, 3) of a block give a pair each.
+    StandardNormal,
+    /// Uniform on [0, 1), a multiple of 2^-24.
+    Uniform,
+}
+
+/// Noise for a matrix [rows, cols], handed to `put(i, j, value)`; row i has the counter words
+/// `rows[i]` = (step, row).
+pub struct Fill<'a, P> {
+    /// Key, stream and sample.
+    pub noise: Noise,
+    /// What to draw.
+    pub distribution: Distribution,
+    /// The last two counter words of each row.
+    pub rows: &'a [[u32; 2]],
+    /// Elements per row.
+    pub cols: usize,
+    /// Takes each value.
+    pub put: P,
+}
+
+impl<P: FnMut(usize, usize, f32)> Op for Fill<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        // Sixteen (row, block) pairs at a time, in row-major order.
+        let blocks = self.cols.div_ceil(WORDS);
+        let pairs = self.rows.len() * blocks;
+        let (mut row, mut block) = (0, 0);
+        for start in (0..pairs).step_by(LANES) {
+            let here = (pairs - start).min(LANES);
+            let first = (row, block);
+            let mut counter = [[0u32; LANES]; WORDS];
+            for lane in 0..here {
+                counter[0][lane] = u32::from(self.noise.stream) << 24 | block as u32;
+                counter[1][lane] = self.noise.sample;
+                [counter[2][lane], counter[3][lane]] = self.rows[row];
+                block += 1;
+                if block == blocks {
+                    (row, block) = (row + 1, 0);
+                }
+            }
+            let words = philox(s, self.noise.seed, counter.map(|c| s.load_u(&c)));
+            let values = match self.distribution {
+                Distribution::StandardNormal => {
+                    let (a, b) = box_muller(s, words[0], words[1]);
+                    let (c, d) = box_muller(s, words[2], words[3]);
+                    [a, b, c, d]
+                }
+                Distribution::Uniform => words.map(|w| fraction(s, w)),
+            };
+            let mut lanes = [Lanes::default(); WORDS];
+            for (to, value) in lanes.iter_mut().zip(values) {
+                s.store(value, to);
+            }
+            let (mut row, mut block) = first;
+            for lane in 0..here {
+                let end = (block * WORDS + WORDS).min(self.cols);
+                for (word, col) in (block * WORDS..end).enumerate() {
+                    (self.put)(row, col, lanes[word].0[lane]);
+                }
+                block += 1;
+                if block == blocks {
+                    (row, block) = (row + 1, 0);
+                }
+            }
+        }
+    }
+}
+
+/// Two independent standard normals from two words (Box and Muller, 1958).
+#[inline(always)]
+fn box_muller<S: Simd>(s: S, x: S::U, y: S::U) -> (S::F, S::F) {
+    let radius = s.sqrt(s.mul(s.splat(-2.0), math::ln(s, unit_interval(s, x))));
+    let (cos, sin) = math::cos_sin_turns(s, fraction(s, y));
+    (s.mul(radius, cos), s.mul(radius, sin))
+}
+
+/// A pseudo-random permutation of 0..n that is computed, not stored: a Feistel network on the smallest even
+/// number of bits that holds n, walked until it lands below n (Black & Rogaway, "Ciphers with arbitrary
+/// finite domains", CT-RSA 2002).
+#[derive(Clone, Copy, Debug)]
+pub struct Permutation {
+    n: u64,
+    half_bits: u32,
+    keys: [u32; Permutation::ROUNDS],
+}
+
+impl Permutation {
+    const ROUNDS: usize = 8;
+
+    /// The order of epoch `epoch`.
+    pub fn new(seed: u64, epoch: u32, n: usize) -> Permutation {
+        let bits = (n.max(2) as u64 - 1).ilog2() + 1;
+        let stream = (Stream::Shuffle as u32) << 24;
+        let words = [0, 1].map(|block| philox_words(seed, [stream | block, 0, epoch, 0]));
+        let keys = std::array::from_fn(|i| words[i / WORDS][i % WORDS]);
+        Permutation { n: n as u64, half_bits: bits.div_ceil(2), keys }
+    }
+
+    /// The element at place `i` < n.
+    pub fn get(&self, i: usize) -> usize {
+        debug_assert!((i as u64) < self.n);
+        let mask = (1u64 << self.half_bits) - 1;
+        let mut x = i as u64;
+        loop {
+            let (mut left, mut right) = (x >> self.half_bits, x & mask);
+            for key in self.keys {
+                (left, right) = (right, left ^ (u64::from(mix(right as u32 ^ key)) & mask));
+            }
+            x = left << self.half_bits | right;
+            if x < self.n {
+                return x as usize;
+            }
+        }
+    }
+}
+
+/// A bijection of 32 bits that spreads every input bit over all output bits (MurmurHash3's finaliser).
+fn mix(mut x: u32) -> u32 {
+    x = (x ^ (x >> 16)).wrapping_mul(0x85EB_CA6B);
+    x = (x ^ (x >> 13)).wrapping_mul(0xC2B2_AE35);
+    x ^ (x >> 16)
+}
+
+/// A hash of an example's content, 64 bits as two counter words: equal examples have equal noise, whatever
+/// their place and company.
+pub struct ContentHash {
+    lanes: [u32; LANES],
+}
+
+impl ContentHash {
+    /// Before the first column.
+    pub fn new() -> ContentHash {
+        ContentHash { lanes: std::array::from_fn(|i| WEYL[0].wrapping_mul(i as u32 + 1)) }
+    }
+
+    /// Takes in the next sixteen columns (padding included).
+    #[inline(always)]
+    pub fn update(&mut self, columns: &Lanes) {
+        for (hash, &x) in self.lanes.iter_mut().zip(&columns.0) {
+            // Adding zero makes -0 the same as 0.
+            let word = (x + 0.0).to_bits();
+            *hash = (hash.rotate_left(13) ^ word).wrapping_mul(MULTIPLIERS[1]);
+            *hash ^= *hash >> 15;
+        }
+    }
+
+    /// The hash of all that was taken in.
+    pub fn finish(&self) -> [u32; 2] {
+        let mut out = WEYL;
+        for (i, &lane) in self.lanes.iter().enumerate() {
+            out[0] = mix(out[0] ^ lane.wrapping_add(i as u32));
+            out[1] = mix(out[1].wrapping_add(lane) ^ out[0].rotate_left(7));
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn philox_gives_the_published_known_answers() {
+        // The kat_vectors file of Random123, philox4x32-10: counter, key, result.
+        let cases: [([u32; 4], [u32; 2], [u32; 4]); 3] = [
+            ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+            ([!0; 4], [!0; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
+            (
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+                [0xa409_3822, 0x299f_31d0],
+                [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
+            ),
+        ];
+        for (counter, key, want) in cases {
+            let seed = u64::from(key[1]) << 32 | u64::from(key[0]);
+            assert_eq!(philox_words(seed, counter), want);
+        }
+    }
+
+    #[test]
+    fn noise_is_the_same_for_every_split_and_set() {
+        let noise = Noise { seed: 7, stream: 2, sample: 0 };
+        let rows: Vec<[u32; 2]> = (0..37).map(|row| [5, row]).collect();
+        let cols = 13;
+        let fill = |isa: Isa, rows: &[[u32; 2]]| {
+            let mut out = vec![0.0; rows.len() * cols];
+            let distribution = Distribution::StandardNormal;
+            let put = |i, j, value| out[i * cols + j] = value;
+            isa.run(Fill { noise, distribution, rows, cols, put });
+            out
+        };
+        let sets = Isa::available();
+        let whole = fill(sets[0], &rows);
+        let mut parts = fill(sets[0], &rows[..9]);
+        parts.extend(fill(sets[0], &rows[9..]));
+        assert_eq!(whole, parts);
+        for isa in sets {
+            let other = fill(isa, &rows);
+            if isa.has_fma() {
+                assert_eq!(whole, other, "{}", isa.name());
+            } else {
+                let far = whole.iter().zip(&other).any(|(a, b)| (a - b).abs() > 1e-5);
+                assert!(!far, "{}", isa.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_permutation_visits_everything_once_and_depends_on_seed_and_epoch() {
+        for n in [1, 2, 3, 5, 16, 17, 1000, 4097] {
+            let order: Vec<usize> = (0..n).map(|i| Permutation::new(3, 0, n).get(i)).collect();
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert!(sorted.into_iter().eq(0..n), "{n}");
+            if n >= 16 {
+                for other in [Permutation::new(4, 0, n), Permutation::new(3, 1, n)] {
+                    assert!((0..n).any(|i| other.get(i) != order[i]), "{n}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_permutation_spreads_each_place_evenly() {
+        // How often element i comes first, over many epochs: chi-squared with 15 degrees of freedom.
+        let (n, epochs) = (16, 32_000);
+        let mut first = vec![0u32; n];
+        for epoch in 0..epochs {
+            first[Permutation::new(11, epoch, n).get(0)] += 1;
+        }
+        let expected = f64::from(epochs) / n as f64;
+        let chi2: f64 = first.iter().map(|&o| (f64::from(o) - expected).powi(2) / expected).sum();
+        assert!(chi2 < 44.3, "chi-squared {chi2}, p < 1e-4");
+    }
+}

@@ -1,0 +1,213 @@
+//! Training: runs of steps over batches, and single steps in two halves.
+
+use crate::data::Source;
+use crate::error::{Error, Result};
+use crate::isa::{Row, ZERO_ROW};
+use crate::matmul::Shared;
+use crate::model::{Epsilon, Pass, Purpose, Sink, Vae};
+use crate::rng::Permutation;
+use crate::team::{self, Worker};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Multiply-adds in a batch below which a second thread costs more at the barriers than it brings.
+const WORTH_A_THREAD: usize = 2_000_000;
+
+/// The weights of the two terms in the loss.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Objective {
+    /// Of -log p(x|z).
+    pub reconstruction: f32,
+    /// Of the KL.
+    pub kl: f32,
+}
+
+/// An epoch, or a pass of `partial_fit`.
+pub struct Task<'a> {
+    /// The examples.
+    pub x: Source<'a>,
+    /// Their noise, if the caller gives it.
+    pub eps: Option<Source<'a>>,
+    /// In the epoch's random order, or as given.
+    pub shuffle: bool,
+    /// Examples a step; the last batch of an epoch may have fewer.
+    pub batch_size: usize,
+    /// The loss.
+    pub objective: Objective,
+    /// The optimiser's.
+    pub learning_rate: f64,
+    /// Threads, or none to choose by the size of the work.
+    pub threads: Option<usize>,
+}
+
+/// How far a task is: sums over the examples seen, nats.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Examples trained on.
+    pub examples: usize,
+    /// Sum of -log p(x|z).
+    pub reconstruction: f64,
+    /// Sum of KL.
+    pub kl: f64,
+}
+
+/// The number of threads for batches of that much work.
+pub fn threads_for(wanted: Option<usize>, multiply_adds: usize) -> usize {
+    let most = if multiply_adds < WORTH_A_THREAD { 1 } else { team::default_threads() };
+    wanted.unwrap_or(most)
+}
+
+/// Walks `from..total` in blocks with a team until done or out of time, and says how far it came. Every worker
+/// calls `body(worker, start, rows)`; all of them must get the same answer, false to stop.
+pub(crate) fn walk(
+    threads: usize,
+    (from, total): (usize, usize),
+    block: usize,
+    budget: Duration,
+    body: impl Fn(&Worker, usize, usize) -> bool + Sync,
+) -> usize {
+    let (clock, reached, late) = (Instant::now(), AtomicUsize::new(from), AtomicBool::new(false));
+    team::run(threads, |worker| {
+        let mut start = from;
+        while start < total && !late.load(Ordering::Relaxed) {
+            let rows = block.min(total - start);
+            if !body(worker, start, rows) {
+                break;
+            }
+            start += rows;
+            let last = || {
+                reached.store(start, Ordering::Relaxed);
+                late.store(clock.elapsed() >= budget, Ordering::Relaxed);
+            };
+            worker.phase_then(0, |_| (), last);
+        }
+    });
+    reached.into_inner()
+}
+
+impl Pass<'_> {
+    /// The sums of this batch's -log p(x|z) and KL, in f64, rows ascending.
+    ///
+    /// Called by one worker when [`Pass::reduce`] is through.
+    fn totals(&self) -> Totals {
+        let (reconstruction, kl) = self.losses();
+        let sum = |x: &[f32]| x.iter().map(|&x| f64::from(x)).sum();
+        Totals { examples: self.rows, reconstruction: sum(reconstruction), kl: sum(kl) }
+    }
+
+    /// Forward and backward. `last` sees the losses before any parameter changes.
+    fn gradients(
+        &self,
+        worker: &Worker,
+        objective: Objective,
+        epsilon: Epsilon,
+        last: impl FnOnce(Totals),
+    ) {
+        let rows = self.rows as f32;
+        self.encode(worker);
+        self.sample(worker, epsilon);
+        self.decode(worker);
+        self.score(worker, Some(objective.reconstruction / rows));
+        self.reduce(worker, || last(self.totals()));
+        self.backward(worker, objective.kl / rows);
+    }
+}
+
+impl Vae {
+    /// Takes steps until the task is done (then the result is true) or `budget` is over. `totals` says where to
+    /// go on, and is where the losses are added up.
+    pub fn train(&mut self, task: &Task, totals: &mut Totals, budget: Duration) -> Result<bool> {
+        let (n, batch) = (task.x.rows(), task.batch_size.min(task.x.rows()).max(1));
+        let threads = threads_for(task.threads, 3 * batch * self.network.work());
+        let order = task.shuffle.then(|| Permutation::new(self.seed, self.epochs, n));
+        let (seed, steps, optimizer) = (self.seed, self.steps, self.optimizer);
+        let from = totals.examples;
+        let before = (from / batch) as u64;
+        let ledger = Mutex::new(totals);
+        let diverged = AtomicBool::new(false);
+
+        let lent = self.lend(batch, Purpose::Train);
+        let reached = walk(threads, (from, n), batch, budget, |worker, start, rows| {
+            let pass = lent.pass(rows);
+            let step = steps + (start / batch) as u64 - before;
+            let epsilon = match task.eps {
+                Some(eps) => Epsilon::Given(eps, start),
+                None => Epsilon::Train { seed, step: step as u32 },
+            };
+            pass.load(worker, &task.x, false, |r| match &order {
+                Some(order) => order.get(start + r),
+                None => start + r,
+            });
+            pass.gradients(worker, task.objective, epsilon, |losses| {
+                if (losses.reconstruction + losses.kl).is_finite() {
+                    let mut totals = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+                    totals.examples += losses.examples;
+                    totals.reconstruction += losses.reconstruction;
+                    totals.kl += losses.kl;
+                } else {
+                    diverged.store(true, Ordering::Relaxed);
+                }
+            });
+            if diverged.load(Ordering::Relaxed) {
+                return false;
+            }
+            let update = optimizer.at(step + 1, task.learning_rate);
+            let weight = task.objective.reconstruction / rows as f32;
+            pass.absorb(worker, weight, Sink::Update { update, moments: lent.moments });
+            true
+        });
+
+        self.steps += (reached - from).div_ceil(batch) as u64;
+        if diverged.into_inner() {
+            return Err(Error::Diverged(format!(
+                "the loss is no longer a finite number at step {}; the weights are kept as they were before it. \
+                 Lower learning_rate (it is {}), or scale the data",
+                self.steps + 1,
+                task.learning_rate
+            )));
+        }
+        self.epochs += u32::from(task.shuffle && reached == n);
+        Ok(reached == n)
+    }
+
+    /// The gradients of the batch mean of the loss, in the order of `network.tensors`, with the losses' sums.
+    pub fn loss_and_gradients(
+        &mut self,
+        x: &Source,
+        epsilon: Epsilon,
+        objective: Objective,
+        threads: Option<usize>,
+    ) -> (Totals, Vec<Vec<f32>>) {
+        let rows = x.rows();
+        let threads = threads_for(threads, 3 * rows * self.network.work());
+        let mut buffer = vec![ZERO_ROW; self.network.rows];
+        let losses = Mutex::new(Totals::default());
+        let store = Shared::new(&mut buffer);
+        let lent = self.lend(rows, Purpose::Train);
+        team::run(threads, |worker| {
+            let pass = lent.pass(rows);
+            pass.load(worker, x, true, |r| r);
+            pass.gradients(worker, objective, epsilon, |totals| {
+                *losses.lock().unwrap_or_else(PoisonError::into_inner) = totals;
+            });
+            pass.absorb(worker, objective.reconstruction / rows as f32, Sink::Store(store));
+        });
+        let losses = losses.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let tensors = &self.network.tensors;
+        (losses, tensors.iter().map(|t| self.network.read(t, &buffer)).collect())
+    }
+
+    /// One optimiser step with gradients made by [`Vae::pack`].
+    pub fn apply_gradients(&mut self, gradients: &[Row], learning_rate: f64, threads: Option<usize>) {
+        let threads = threads_for(threads, 3 * self.network.work());
+        let update = self.optimizer.at(self.steps + 1, learning_rate);
+        let lent = self.lend(1, Purpose::Infer);
+        team::run(threads, |worker| {
+            let sink = Sink::Update { update, moments: lent.moments };
+            lent.pass(1).apply(worker, gradients, sink);
+        });
+        self.steps += 1;
+    }
+}
