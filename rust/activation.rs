@@ -70,14 +70,38 @@ macro_rules! with_activation {
     ($activation:expr, $F:ident => $body:expr) => {{
         use $crate::activation::*;
         match $activation {
-            Activation::Relu => { type $F = Relu; $body }
-            Activation::Tanh => { type $F = Tanh; $body }
-            Activation::Sigmoid => { type $F = Sigmoid; $body }
-            Activation::Softplus => { type $F = Softplus; $body }
-            Activation::Elu => { type $F = Elu; $body }
-            Activation::Gelu => { type $F = Gelu; $body }
-            Activation::Silu => { type $F = Silu; $body }
-            Activation::Identity => { type $F = Identity; $body }
+            Activation::Relu => {
+                type $F = Relu;
+                $body
+            }
+            Activation::Tanh => {
+                type $F = Tanh;
+                $body
+            }
+            Activation::Sigmoid => {
+                type $F = Sigmoid;
+                $body
+            }
+            Activation::Softplus => {
+                type $F = Softplus;
+                $body
+            }
+            Activation::Elu => {
+                type $F = Elu;
+                $body
+            }
+            Activation::Gelu => {
+                type $F = Gelu;
+                $body
+            }
+            Activation::Silu => {
+                type $F = Silu;
+                $body
+            }
+            Activation::Identity => {
+                type $F = Identity;
+                $body
+            }
         }
     }};
 }

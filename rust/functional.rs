@@ -19,8 +19,7 @@ pub fn reparameterize(isa: Isa, mu: &[f32], logvar: &[f32], eps: &[f32], z: &mut
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
             let Elements(mu, logvar, eps, z) = self;
-            let inputs =
-                mu.chunks(LANES).zip(logvar.chunks(LANES)).zip(eps.chunks(LANES));
+            let inputs = mu.chunks(LANES).zip(logvar.chunks(LANES)).zip(eps.chunks(LANES));
             for (((mu, logvar), eps), z) in inputs.zip(z.chunks_mut(LANES)) {
                 let [mu, logvar, eps] = [mu, logvar, eps].map(|x| s.load(&lanes(x)));
                 let mut out = Lanes::default();

@@ -5,7 +5,7 @@
 //! | Bernoulli | logit | x y - ln(1 + e^y) | sigmoid(y) - x | sigmoid(y) |
 //! | Gaussian | mean | -((x - y) / s)² / 2 - ln s - ln(2 pi) / 2 | (y - x) / s² | y |
 
-use crate::isa::{Lanes, Op, Row, Simd};
+use crate::isa::{Op, Row, Simd};
 use crate::math;
 
 /// p(x|z).
@@ -62,8 +62,14 @@ pub(crate) trait Function {
 macro_rules! with_likelihood {
     ($likelihood:expr, $F:ident => $body:expr) => {
         match $likelihood {
-            Likelihood::Bernoulli => { type $F = Bernoulli; $body }
-            Likelihood::Gaussian(_) => { type $F = Gaussian; $body }
+            Likelihood::Bernoulli => {
+                type $F = Bernoulli;
+                $body
+            }
+            Likelihood::Gaussian(_) => {
+                type $F = Gaussian;
+                $body
+            }
         }
     };
 }

@@ -20,7 +20,7 @@ fn polynomial<S: Simd, const N: usize>(s: S, x: S::F, coefficients: [f32; N]) ->
 pub fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     let x = s.min(s.splat(88.0), s.max(s.splat(-87.0), x));
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
-    let r = s.fma(n, s.splat(-0.693_359_375), x);
+    let r = s.fma(n, s.splat(-0.693_359_4), x);
     let r = s.fma(n, s.splat(2.121_944_4e-4), r);
     let p = polynomial(
         s,
@@ -35,7 +35,7 @@ pub fn exp<S: Simd>(s: S, x: S::F) -> S::F {
 pub fn ln<S: Simd>(s: S, x: S::F) -> S::F {
     let bits = s.to_bits(x);
     let exponent = s.to_float(s.shr_u::<23>(bits));
-    let mantissa = s.from_bits(
+    let mantissa = s.float_of(
         s.add_u(s.and_u(bits, s.splat_u(0x007f_ffff)), s.splat_u(0x3f00_0000)), // in [0.5, 1)
     );
     let small = s.less(mantissa, s.splat(std::f32::consts::FRAC_1_SQRT_2));
@@ -46,25 +46,29 @@ pub fn ln<S: Simd>(s: S, x: S::F) -> S::F {
         s,
         m,
         [
-            7.037_683_6e-2, -1.151_461e-1, 1.167_699_9e-1, -1.242_014_1e-1, 1.424_932_3e-1,
-            -1.666_805_8e-1, 2.000_071_5e-1, -2.499_999_4e-1, 3.333_333_1e-1,
+            7.037_683_6e-2,
+            -1.151_461e-1,
+            1.167_699_9e-1,
+            -1.242_014_1e-1,
+            1.424_932_3e-1,
+            -1.666_805_8e-1,
+            2.000_071_5e-1,
+            -2.499_999_4e-1,
+            3.333_333e-1,
         ],
     );
     let y = s.mul(s.mul(p, m), square);
     let y = s.fma(e, s.splat(-2.121_944_4e-4), y);
     let y = s.fma(square, s.splat(-0.5), y);
-    s.fma(e, s.splat(0.693_359_375), s.add(m, y))
+    s.fma(e, s.splat(0.693_359_4), s.add(m, y))
 }
 
 /// ln(1 + y) for y in [0, 1]: 2 atanh(y / (2 + y)) as a series.
 #[inline(always)]
 pub fn ln_1p<S: Simd>(s: S, y: S::F) -> S::F {
     let t = s.div(y, s.add(s.splat(2.0), y));
-    let p = polynomial(
-        s,
-        s.mul(t, t),
-        [1. / 13., 1. / 11., 1. / 9., 1. / 7., 1. / 5., 1. / 3., 1.],
-    );
+    let p =
+        polynomial(s, s.mul(t, t), [1. / 13., 1. / 11., 1. / 9., 1. / 7., 1. / 5., 1. / 3., 1.]);
     s.mul(s.add(t, t), p)
 }
 
@@ -113,8 +117,16 @@ pub fn normal_cdf_pdf<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
         s,
         t,
         [
-            0.170_872_77, -0.822_152_23, 1.488_515_9, -1.135_203_98, 0.278_868_07, -0.186_288_06,
-            0.096_784_18, 0.374_091_96, 1.000_023_68, -1.265_512_23,
+            0.170_872_77,
+            -0.822_152_23,
+            1.488_515_9,
+            -1.135_204,
+            0.278_868_07,
+            -0.186_288_06,
+            0.096_784_18,
+            0.374_091_96,
+            1.000_023_7,
+            -1.265_512_2,
         ],
     );
     let gauss = exp(s, s.neg(s.mul(z, z)));
@@ -141,10 +153,7 @@ pub fn cos_sin_turns<S: Simd>(s: S, u: S::F) -> (S::F, S::F) {
     let (c, d) = (s.select(odd, sin, cos), s.select(odd, cos, sin));
     let flip_c = s.shl_u::<30>(s.and_u(s.add_u(q, s.splat_u(1)), s.splat_u(2)));
     let flip_d = s.shl_u::<30>(s.and_u(q, s.splat_u(2)));
-    (
-        s.from_bits(s.xor_u(s.to_bits(c), flip_c)),
-        s.from_bits(s.xor_u(s.to_bits(d), flip_d)),
-    )
+    (s.float_of(s.xor_u(s.to_bits(c), flip_c)), s.float_of(s.xor_u(s.to_bits(d), flip_d)))
 }
 
 #[cfg(test)]

@@ -13,11 +13,10 @@ use crate::optimizer::Optimizer;
 use crate::team;
 use crate::train::{Objective, Task, Totals};
 use numpy::{
-    PyArray1, PyArrayDescr, PyArrayDescrMethods, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods, dtype,
+    PyArray1, PyArrayDescr, PyArrayDescrMethods, PyReadonlyArray1, PyUntypedArray,
+    PyUntypedArrayMethods, dtype,
 };
-use pyo3::exceptions::{
-    PyFloatingPointError, PyRuntimeError, PyTypeError, PyValueError,
-};
+use pyo3::exceptions::{PyFloatingPointError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,10 +42,7 @@ fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResul
 }
 
 /// Calls `work` until it returns true, looking for Ctrl-C in between.
-fn in_slices(
-    py: Python<'_>,
-    mut work: impl FnMut() -> Result<bool, Error> + Send,
-) -> PyResult<()> {
+fn in_slices(py: Python<'_>, mut work: impl FnMut() -> Result<bool, Error> + Send) -> PyResult<()> {
     while !detached(py, &mut work)?? {
         py.check_signals()?;
     }
@@ -156,7 +152,11 @@ impl Engine {
         Ok(values.into_iter().map(|v| array(py, v)).collect())
     }
 
-    fn set_parameters(&self, py: Python<'_>, values: Vec<PyReadonlyArray1<'_, f32>>) -> PyResult<()> {
+    fn set_parameters(
+        &self,
+        py: Python<'_>,
+        values: Vec<PyReadonlyArray1<'_, f32>>,
+    ) -> PyResult<()> {
         let values = owned(&values)?;
         Ok(detached(py, || self.lock().set_parameters(&values))??)
     }
@@ -373,7 +373,9 @@ fn likelihood_of(name: &str, scale: ScaleArgument) -> PyResult<Likelihood> {
         ("gaussian", ScaleArgument::Learned(which)) if which == "per_feature" => {
             Ok(Likelihood::Gaussian(Scale::PerFeature))
         }
-        _ => Err(PyValueError::new_err(format!("likelihood {name:?} with that scale is not known"))),
+        _ => {
+            Err(PyValueError::new_err(format!("likelihood {name:?} with that scale is not known")))
+        }
     }
 }
 
@@ -466,12 +468,19 @@ fn config() -> PyResult<(&'static str, Vec<&'static str>, usize, bool)> {
     Ok((Isa::detect()?.name(), available, team::default_threads(), cfg!(debug_assertions)))
 }
 
+/// The rate of multiply-adds that this machine reaches just now, GFLOP/s: the limit that benches are held against.
+#[pyfunction]
+fn peak(py: Python<'_>, threads: usize) -> PyResult<f64> {
+    let isa = Isa::detect()?;
+    detached(py, || crate::isa::peak(isa, threads))
+}
+
 /// The native core of fastvae.
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
     use super::{
-        Engine, config, gaussian_kl, log_prob, philox, reparameterize, standard_normal,
+        Engine, config, gaussian_kl, log_prob, peak, philox, reparameterize, standard_normal,
     };
     use pyo3::prelude::*;
 

@@ -73,7 +73,7 @@ pub fn philox_words(seed: u64, counter: [u32; WORDS]) -> [u32; WORDS] {
             let words = philox(s, self.0, self.1.map(|c| s.splat_u(c)));
             words.map(|w| {
                 let mut bits = Lanes::default();
-                s.store(s.from_bits(w), &mut bits);
+                s.store(s.float_of(w), &mut bits);
                 bits.0[0].to_bits()
             })
         }
@@ -227,16 +227,19 @@ fn mix(mut x: u32) -> u32 {
 
 /// A hash of an example's content, 64 bits as two counter words: equal examples have equal noise, whatever
 /// their place and company.
+#[derive(Clone, Copy)]
 pub struct ContentHash {
     lanes: [u32; LANES],
 }
 
-impl ContentHash {
+impl Default for ContentHash {
     /// Before the first column.
-    pub fn new() -> ContentHash {
+    fn default() -> ContentHash {
         ContentHash { lanes: std::array::from_fn(|i| WEYL[0].wrapping_mul(i as u32 + 1)) }
     }
+}
 
+impl ContentHash {
     /// Takes in the next sixteen columns (padding included).
     #[inline(always)]
     pub fn update(&mut self, columns: &Lanes) {

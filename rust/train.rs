@@ -200,7 +200,12 @@ impl Vae {
     }
 
     /// One optimiser step with gradients made by [`Vae::pack`].
-    pub fn apply_gradients(&mut self, gradients: &[Row], learning_rate: f64, threads: Option<usize>) {
+    pub fn apply_gradients(
+        &mut self,
+        gradients: &[Row],
+        learning_rate: f64,
+        threads: Option<usize>,
+    ) {
         let threads = threads_for(threads, 3 * self.network.work());
         let update = self.optimizer.at(self.steps + 1, learning_rate);
         let lent = self.lend(1, Purpose::Infer);

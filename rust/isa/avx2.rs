@@ -109,7 +109,7 @@ impl Simd for Avx2 {
         halves!(_mm256_castps_si256, a)
     }
     #[inline(always)]
-    fn from_bits(self, a: Self::U) -> Self::F {
+    fn float_of(self, a: Self::U) -> Self::F {
         halves!(_mm256_castsi256_ps, a)
     }
     #[inline(always)]
@@ -215,8 +215,8 @@ unsafe fn transpose8(r: [__m256; 8]) -> [__m256; 8] {
 pub(super) const TILE_ROWS: usize = 12;
 const BLOCK_ROWS: usize = 6;
 
-pub(super) static KERNELS: [[[Kernel; TILE_ROWS]; 2]; 2] = kernel_table!(kernel,
-    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
+pub(super) static KERNELS: [[[Kernel; TILE_ROWS]; 2]; 2] =
+    kernel_table!(kernel, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
 
 /// See [`Kernel`]: the tile's blocks, one after the other.
 ///

@@ -103,7 +103,7 @@ impl Simd for Avx512 {
         intrinsic!(_mm512_castps_si512(a))
     }
     #[inline(always)]
-    fn from_bits(self, a: __m512i) -> __m512 {
+    fn float_of(self, a: __m512i) -> __m512 {
         intrinsic!(_mm512_castsi512_ps(a))
     }
     #[inline(always)]
@@ -164,8 +164,8 @@ impl Simd for Avx512 {
             }
             let mut q = t;
             for i in 0..4 {
-                let [a, b, c, d] =
-                    [t[4 * i], t[4 * i + 1], t[4 * i + 2], t[4 * i + 3]].map(|x| _mm512_castps_pd(x));
+                let [a, b, c, d] = [t[4 * i], t[4 * i + 1], t[4 * i + 2], t[4 * i + 3]]
+                    .map(|x| _mm512_castps_pd(x));
                 q[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
                 q[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
                 q[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
@@ -193,8 +193,8 @@ impl Simd for Avx512 {
 /// Rows of C that fit the registers: 14 x 2 accumulators, two vectors of B, one broadcast of A.
 pub(super) const TILE_ROWS: usize = 14;
 
-pub(super) static KERNELS: [[[Kernel; TILE_ROWS]; 2]; 2] = kernel_table!(kernel,
-    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
+pub(super) static KERNELS: [[[Kernel; TILE_ROWS]; 2]; 2] =
+    kernel_table!(kernel, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
 
 /// See [`Kernel`]. The accumulators stay in registers over all of k.
 ///

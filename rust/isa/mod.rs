@@ -13,11 +13,13 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod peak;
 mod portable;
 mod product;
 #[cfg(test)]
 mod tests;
 
+pub use peak::peak;
 pub use product::{Left, MAX_TILE_ROWS, Tile};
 
 use crate::error::{Error, Result};
@@ -56,59 +58,82 @@ pub trait Simd: Copy {
     /// Sixteen truth values.
     type M: Copy;
 
+    /// All lanes the same.
     fn splat(self, x: f32) -> Self::F;
+    /// Reads a vector.
     fn load(self, from: &Lanes) -> Self::F;
+    /// Writes a vector.
     fn store(self, x: Self::F, to: &mut Lanes);
+    /// `a + b`
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b`
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b`
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`, correctly rounded.
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The square root, correctly rounded.
     fn sqrt(self, a: Self::F) -> Self::F;
+    /// The smaller.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The larger.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     /// To the nearest integer, ties to even; |a| < 2^22.
     fn round(self, a: Self::F) -> Self::F;
+    /// `a < b`
     fn less(self, a: Self::F, b: Self::F) -> Self::M;
     /// `a` where the mask holds, else `b`.
     fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F;
     /// The 16x16 transpose.
     fn transpose(self, rows: [Self::F; 16]) -> [Self::F; 16];
 
+    /// The bits of floats.
     fn to_bits(self, a: Self::F) -> Self::U;
-    fn from_bits(self, a: Self::U) -> Self::F;
+    /// Floats of those bits.
+    fn float_of(self, a: Self::U) -> Self::F;
     /// Floats with integral values in i32 to integers (two's complement).
     fn to_int(self, a: Self::F) -> Self::U;
     /// Integers below 2^24 to floats, exactly.
     fn to_float(self, a: Self::U) -> Self::F;
+    /// All lanes the same.
     fn splat_u(self, x: u32) -> Self::U;
+    /// Reads a vector.
     fn load_u(self, from: &[u32; LANES]) -> Self::U;
+    /// `a + b`, wrapping.
     fn add_u(self, a: Self::U, b: Self::U) -> Self::U;
+    /// `a & b`
     fn and_u(self, a: Self::U, b: Self::U) -> Self::U;
+    /// `a ^ b`
     fn xor_u(self, a: Self::U, b: Self::U) -> Self::U;
+    /// `a << N`
     fn shl_u<const N: u32>(self, a: Self::U) -> Self::U;
+    /// `a >> N`, zeros from the left.
     fn shr_u<const N: u32>(self, a: Self::U) -> Self::U;
     /// High and low halves of the 64-bit products.
     fn widening_mul(self, a: Self::U, b: u32) -> (Self::U, Self::U);
 
+    /// All lanes zero.
     #[inline(always)]
     fn zero(self) -> Self::F {
         self.splat(0.0)
     }
+    /// `-a`
     #[inline(always)]
     fn neg(self, a: Self::F) -> Self::F {
-        self.from_bits(self.xor_u(self.to_bits(a), self.splat_u(0x8000_0000)))
+        self.float_of(self.xor_u(self.to_bits(a), self.splat_u(0x8000_0000)))
     }
+    /// `|a|`
     #[inline(always)]
     fn abs(self, a: Self::F) -> Self::F {
-        self.from_bits(self.and_u(self.to_bits(a), self.splat_u(0x7fff_ffff)))
+        self.float_of(self.and_u(self.to_bits(a), self.splat_u(0x7fff_ffff)))
     }
     /// 2^n for integral n in -126..=127.
     #[inline(always)]
     fn pow2(self, n: Self::F) -> Self::F {
         let biased = self.add_u(self.to_int(n), self.splat_u(127));
-        self.from_bits(self.shl_u::<23>(biased))
+        self.float_of(self.shl_u::<23>(biased))
     }
     /// True in the first `n` lanes.
     #[inline(always)]

@@ -99,7 +99,7 @@ impl Simd for Portable {
         each(f32::to_bits, a)
     }
     #[inline(always)]
-    fn from_bits(self, a: Self::U) -> Self::F {
+    fn float_of(self, a: Self::U) -> Self::F {
         each(f32::from_bits, a)
     }
     #[inline(always)]

@@ -50,11 +50,15 @@ fn check(isa: Isa, rows: usize, vectors: usize, k: usize, identity: bool) {
             for j in 0..cols {
                 let got = tile[i][j / LANES].0[j % LANES];
                 let want = naive(k, |k| left(i, k), |k| right(k, j));
-                let case = format!("{} {rows}x{cols}, k={k}, columns={columns}, ({i}, {j})", isa.name());
+                let case =
+                    format!("{} {rows}x{cols}, k={k}, columns={columns}, ({i}, {j})", isa.name());
                 if isa.has_fma() {
                     assert_eq!(got.to_bits(), want.to_bits(), "{case}: {got}, not {want}");
                 } else {
-                    assert!((got - want).abs() <= 1e-6 * (1.0 + k as f32), "{case}: {got}, not {want}");
+                    assert!(
+                        (got - want).abs() <= 1e-6 * (1.0 + k as f32),
+                        "{case}: {got}, not {want}"
+                    );
                 }
             }
         }

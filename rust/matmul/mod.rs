@@ -40,8 +40,7 @@ pub fn product<'r>(
         let (panel, block) = grid.item(item);
         let (right, vectors) = (right(panel), vectors_of(cols, panel));
         for rows in tiles(block, isa.tile_rows()) {
-            let left =
-                Left::Rows { panels: left.data(), height: left.rows(), first: rows.start };
+            let left = Left::Rows { panels: left.data(), height: left.rows(), first: rows.start };
             isa.product(left, right, rows.len(), vectors, &mut tile);
             let products = &mut tile[..rows.len()];
             epilogue(Finished { panel, rows, vectors, products });

@@ -26,9 +26,9 @@ impl<'a, T> Shared<'a, T> {
         Shared { start: slice.as_mut_ptr(), len: slice.len(), owner: PhantomData }
     }
 
-    /// The number of elements.
-    pub fn len(&self) -> usize {
-        self.len
+    /// Whether there is nothing to share.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Reads a part.

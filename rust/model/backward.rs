@@ -7,7 +7,7 @@ use crate::activation::Activation;
 use crate::isa::{LANES, WIDTH, floats_mut};
 use crate::latent::{Backward, Block};
 use crate::layer::InputGradient;
-use crate::matmul::product;
+use crate::matmul::{Finished, product};
 use crate::team::Worker;
 
 impl Pass<'_> {
@@ -21,7 +21,7 @@ impl Pass<'_> {
                 self.latent_gradient(worker, kl_weight);
             } else {
                 let (below, activation) = (index - 1, network.activation(index - 1));
-                let (kept, to) = (plan.kept[below], plan.gradients[below]);
+                let (kept, to) = (plan.kept(below), plan.gradients[below]);
                 self.input_gradient(worker, index, activation, kept, to);
             }
         }
@@ -36,19 +36,18 @@ impl Pass<'_> {
         to: Matrix,
     ) {
         let layer = &self.network.layers[index];
-        let arena = &self.memory.arena;
-        // SAFETY: the gradient above was written in an earlier phase, what the forward pass kept before that;
-        // each tile writes its own rows of its own panel of `to`. Weights change only in the update.
-        let above = unsafe { self.matrix(self.memory.plan.gradients[index]) };
-        let weights = |panel| unsafe { self.transposed.read(layer.transposed(panel)) };
-        product(worker, self.isa, above, layer.inputs, weights, |tile| unsafe {
-            self.isa.run(InputGradient {
-                products: tile.products,
-                vectors: tile.vectors,
-                activation,
-                kept: arena.read(self.place(kept, tile.panel, tile.rows.clone())),
-                out: arena.write(self.place(to, tile.panel, tile.rows)),
-            });
+        // SAFETY: the gradient above was written in an earlier phase; weights change in the update only.
+        let (above, transposed) = unsafe {
+            let above = self.matrix(self.memory.plan.gradients[index]);
+            (above, self.transposed.read(0..self.network.transposed_rows))
+        };
+        let weights = |panel| &transposed[layer.transposed(panel)];
+        product(worker, self.isa, above, layer.inputs, weights, |tile| {
+            let Finished { panel, rows, vectors, products } = tile;
+            // SAFETY: `kept` is from the forward pass; these rows of this panel of `to` are the tile's own.
+            let (kept, out) =
+                unsafe { (self.read(kept, panel, rows.clone()), self.write(to, panel, rows)) };
+            self.isa.run(InputGradient { products, vectors, activation, kept, out });
         });
     }
 
@@ -56,19 +55,18 @@ impl Pass<'_> {
         let (latent, plan) = (self.network.spec.latent_dim, self.memory.plan);
         let to = plan.gradients[self.network.head()];
         self.by_rows(worker, |rows| {
+            // SAFETY: dz was written in the phase before.
+            let dz = unsafe { self.matrix(plan.dz) };
             let mut block = Block::default();
             for col in (0..latent).step_by(LANES) {
                 self.fetch(&mut block, rows.clone(), col);
-                // SAFETY: dz was written in the phase before.
-                let dz = unsafe { self.matrix(plan.dz) };
                 dz.gather(rows.clone(), col, block.cols, &mut block.z);
                 self.isa.run(Backward { block: &mut block, kl_weight });
                 for (i, r) in rows.clone().enumerate() {
                     for (first, lanes) in [(col, &block.mu[i]), (latent + col, &block.logvar[i])] {
                         for (j, &x) in (first..first + block.cols).zip(&lanes.0) {
-                            let place = self.place(to, j / WIDTH, r..r + 1);
                             // SAFETY: row r is this block's.
-                            let row = unsafe { self.memory.arena.write(place) };
+                            let row = unsafe { self.write(to, j / WIDTH, r..r + 1) };
                             floats_mut(row)[j % WIDTH] = x;
                         }
                     }

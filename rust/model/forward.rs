@@ -1,41 +1,39 @@
 //! The phases of the forward pass.
 #![allow(unsafe_code)]
 
-use super::pass::Pass;
+use super::pass::{Pass, ROW_BLOCK};
 use super::workspace::Matrix;
 use crate::data::Source;
-use crate::isa::{LANES, Lanes, WIDTH, floats_mut};
+use crate::isa::{LANES, Lanes, Row, WIDTH, floats_mut};
 use crate::latent::{Block, Sample};
 use crate::layer::Forward;
 use crate::likelihood::{LogProb, Mean};
-use crate::matmul::{Shared, panels_of, product};
+use crate::matmul::{Finished, Shared, panels_of, product};
 use crate::rng::{ContentHash, Distribution, Fill, Noise, Stream};
 use crate::team::Worker;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-/// Examples per work item in phases that go by rows.
-pub(super) const ROW_BLOCK: usize = LANES;
-
 /// Where eps comes from.
 #[derive(Clone, Copy)]
 pub enum Epsilon<'a> {
-    /// The caller's, one row an example, from row `first` on.
+    /// The caller's, one row an example, from that row on.
     Given(Source<'a>, usize),
     /// The training noise of a step; the row is the place in the batch.
-    Train { seed: u64, step: u32 },
+    Train {
+        /// The model's.
+        seed: u64,
+        /// Which step.
+        step: u32,
+    },
     /// The scoring noise; the row is the example's content.
-    Score { seed: u64 },
+    Score {
+        /// The model's.
+        seed: u64,
+    },
 }
 
 impl Pass<'_> {
-    /// A phase over blocks of examples.
-    pub(super) fn by_rows(&self, worker: &Worker, block: impl Fn(Range<usize>)) {
-        worker.phase(self.rows.div_ceil(ROW_BLOCK), |item| {
-            block(item * ROW_BLOCK..((item + 1) * ROW_BLOCK).min(self.rows));
-        });
-    }
-
     /// Gathers the batch into panels: example r is row `row_of(r)` of `source`.
     pub fn load(
         &self,
@@ -62,10 +60,10 @@ impl Pass<'_> {
     ) {
         self.by_rows(worker, |rows| {
             for r in rows {
-                let (from, mut content) = (row_of(r), ContentHash::new());
+                let (from, mut content) = (row_of(r), ContentHash::default());
                 for panel in 0..panels_of(to.cols) {
                     // SAFETY: row r is this block's.
-                    let row = unsafe { self.memory.arena.write(self.place(to, panel, r..r + 1)) };
+                    let row = unsafe { self.write(to, panel, r..r + 1) };
                     let used = (to.cols - panel * WIDTH).min(WIDTH);
                     let floats = floats_mut(row);
                     floats[used..].fill(0.0);
@@ -94,29 +92,34 @@ impl Pass<'_> {
         }
     }
 
+    /// The phase of one layer's product. `epilogue` gets every tile, the panel's bias and all parameters.
+    fn product(
+        &self,
+        worker: &Worker,
+        index: usize,
+        mut epilogue: impl FnMut(Finished, &Row, &[Row]),
+    ) {
+        let layer = &self.network.layers[index];
+        // SAFETY: the input was written in an earlier phase; parameters change in the update only.
+        let (input, parameters) =
+            unsafe { (self.matrix(self.memory.plan.input(self.network, index)), self.weights()) };
+        let weights = |panel| &parameters[layer.weights(panel)];
+        product(worker, self.isa, input, layer.outputs, weights, |tile| {
+            let bias = &parameters[layer.bias(tile.panel)];
+            epilogue(tile, bias, parameters);
+        });
+    }
+
     fn layer(&self, worker: &Worker, index: usize) {
-        let (network, plan) = (self.network, self.memory.plan);
-        let (layer, activation) = (&network.layers[index], network.activation(index));
-        let (value, kept) = (plan.values[index], plan.kept[index]);
-        let keeps_slope = kept.panel(0, self.rows) != value.panel(0, self.rows);
-        // SAFETY: the input was written in an earlier phase; this one writes the layer's own output, each
-        // tile its own rows of its own panel. Parameters do not change in a forward pass.
-        let input = unsafe { self.matrix(plan.input(network, index)) };
-        let weights = |panel| unsafe { self.weights(layer.weights(panel)) };
-        product(worker, self.isa, input, layer.outputs, weights, |tile| unsafe {
-            let bias = layer.bias(tile.panel);
-            self.isa.run(Forward {
-                products: tile.products,
-                vectors: tile.vectors,
-                bias: &self.weights(bias..bias + 1)[0],
-                activation,
-                out: self.memory.arena.write(self.place(value, tile.panel, tile.rows.clone())),
-                slope: if keeps_slope {
-                    self.memory.arena.write(self.place(kept, tile.panel, tile.rows))
-                } else {
-                    &mut []
-                },
-            });
+        let (plan, activation) = (self.memory.plan, self.network.activation(index));
+        let (value, slope) = (plan.values[index], plan.slopes[index]);
+        self.product(worker, index, |Finished { panel, rows, vectors, products }, bias, _| {
+            // SAFETY: the layer's own output; these rows of this panel are the tile's.
+            let (out, slope) = unsafe {
+                let slope = slope.map(|slope| self.write(slope, panel, rows.clone()));
+                (self.write(value, panel, rows), slope.unwrap_or_default())
+            };
+            self.isa.run(Forward { products, vectors, bias, activation, out, slope });
         });
     }
 
@@ -132,12 +135,7 @@ impl Pass<'_> {
             for col in (0..self.network.spec.latent_dim).step_by(LANES) {
                 self.fetch(&mut block, rows.clone(), col);
                 clamped += self.isa.run(Sample { block: &mut block, kl: &mut *kl });
-                for (i, r) in rows.clone().enumerate() {
-                    let place = self.place(self.memory.plan.z, col / WIDTH, r..r + 1);
-                    // SAFETY: row r is this block's.
-                    let row = unsafe { self.memory.arena.write(place) };
-                    row[0][col % WIDTH / LANES] = block.z[i];
-                }
+                self.put_codes(rows.clone(), col, &block.z);
             }
             if clamped > 0 {
                 self.clamped.fetch_add(clamped, Ordering::Relaxed);
@@ -147,36 +145,40 @@ impl Pass<'_> {
 
     /// z = mu, without noise.
     pub fn take_means(&self, worker: &Worker) {
-        let (latent, plan) = (self.network.spec.latent_dim, self.memory.plan);
+        let latent = self.network.spec.latent_dim;
         self.by_rows(worker, |rows| {
+            // SAFETY: the head is not written in this phase.
+            let head = unsafe { self.matrix(self.memory.plan.values[self.network.head()]) };
             for col in (0..latent).step_by(LANES) {
-                let mut lanes = [Lanes::default(); ROW_BLOCK];
-                // SAFETY: the head is not written in this phase; z's rows are this block's.
-                let head = unsafe { self.matrix(plan.values[self.network.head()]) };
-                head.gather(rows.clone(), col, (latent - col).min(LANES), &mut lanes);
-                for (i, r) in rows.clone().enumerate() {
-                    let place = self.place(plan.z, col / WIDTH, r..r + 1);
-                    let row = unsafe { self.memory.arena.write(place) };
-                    row[0][col % WIDTH / LANES] = lanes[i];
-                }
+                let mut means = [Lanes::default(); ROW_BLOCK];
+                head.gather(rows.clone(), col, (latent - col).min(LANES), &mut means);
+                self.put_codes(rows.clone(), col, &means);
             }
         });
     }
 
+    /// Stores sixteen coordinates of z of the calling block's rows.
+    fn put_codes(&self, rows: Range<usize>, col: usize, codes: &[Lanes; ROW_BLOCK]) {
+        // SAFETY: rows are the calling block's.
+        let z = unsafe { self.write(self.memory.plan.z, col / WIDTH, rows) };
+        for (row, lanes) in z.iter_mut().zip(codes) {
+            row[col % WIDTH / LANES] = *lanes;
+        }
+    }
+
+    /// Fills eps for the calling block's rows.
     fn draw(&self, rows: Range<usize>, epsilon: Epsilon) {
         let (eps, latent) = (self.memory.plan.eps, self.network.spec.latent_dim);
         let write = |r: usize, panel: usize| {
             // SAFETY: row r is the calling block's.
-            let row = unsafe { self.memory.arena.write(self.place(eps, panel, r..r + 1)) };
-            floats_mut(row)
+            floats_mut(unsafe { self.write(eps, panel, r..r + 1) })
         };
         let (seed, stream) = match epsilon {
             Epsilon::Given(source, first) => {
                 for r in rows {
                     for panel in 0..panels_of(latent) {
                         let used = (latent - panel * WIDTH).min(WIDTH);
-                        let out = &mut write(r, panel)[..used];
-                        source.read(first + r, panel * WIDTH, out);
+                        source.read(first + r, panel * WIDTH, &mut write(r, panel)[..used]);
                     }
                 }
                 return;
@@ -206,44 +208,38 @@ impl Pass<'_> {
         let (latent, plan) = (self.network.spec.latent_dim, self.memory.plan);
         block.rows = rows.len();
         block.cols = (latent - col).min(LANES);
-        // SAFETY: the head is not written in a phase that fetches; eps only by the block itself.
-        let (head, eps) = unsafe {
-            (self.matrix(plan.values[self.network.head()]), self.matrix(plan.eps))
-        };
+        // SAFETY: the head is not written in a phase that fetches; eps only by the rows' own block, before.
+        let (head, eps) =
+            unsafe { (self.matrix(plan.values[self.network.head()]), self.matrix(plan.eps)) };
         head.gather(rows.clone(), col, block.cols, &mut block.mu);
         head.gather(rows.clone(), latent + col, block.cols, &mut block.logvar);
         eps.gather(rows, col, block.cols, &mut block.eps);
     }
 
-    /// The output layer with the likelihood: -log p(x|z) of each row and, if `weight` is given, that times the
-    /// gradient of -log p with respect to the output.
+    /// The output layer with the likelihood: each row's partial sums of log p(x|z) and, if `weight` is given,
+    /// that times the gradient of -log p with respect to the output.
     pub fn score(&self, worker: &Worker, weight: Option<f32>) {
-        let (network, plan) = (self.network, self.memory.plan);
-        let index = network.output();
-        let layer = &network.layers[index];
-        // SAFETY: as in `layer`; the targets are the loaded batch, the partial sums of (panel, row) are the
-        // tile's own.
-        let input = unsafe { self.matrix(plan.input(network, index)) };
-        let weights = |panel| unsafe { self.weights(layer.weights(panel)) };
-        product(worker, self.isa, input, layer.outputs, weights, |tile| unsafe {
-            let bias = layer.bias(tile.panel);
-            let partial = tile.panel * self.rows + tile.rows.start;
+        let (network, plan, index) = (self.network, self.memory.plan, self.network.output());
+        self.product(worker, index, |tile, bias, parameters| {
+            let Finished { panel, rows, products, .. } = tile;
+            let start = panel * self.rows + rows.start;
+            // SAFETY: the batch was loaded in an earlier phase; the gradient's rows of this panel and the partial
+            // sums of (panel, rows) are the tile's own.
+            let (targets, log_prob, gradient) = unsafe {
+                let gradient =
+                    weight.map(|_| self.write(plan.gradients[index], panel, rows.clone()));
+                let log_prob = self.memory.partial.write(start..start + rows.len());
+                (self.read(plan.x, panel, rows), log_prob, gradient.unwrap_or_default())
+            };
             self.isa.run(LogProb {
                 likelihood: network.spec.likelihood,
-                products: tile.products,
-                cols: (layer.outputs - tile.panel * WIDTH).min(WIDTH),
-                bias: &self.weights(bias..bias + 1)[0],
-                log_scale: &network.log_scale_row(self.weights(0..network.rows), tile.panel),
-                targets: self.memory.arena.read(self.place(plan.x, tile.panel, tile.rows.clone())),
-                log_prob: self.memory.partial.write(partial..partial + tile.rows.len()),
-                gradient: match weight {
-                    Some(_) => self.memory.arena.write(self.place(
-                        plan.gradients[index],
-                        tile.panel,
-                        tile.rows,
-                    )),
-                    None => &mut [],
-                },
+                products,
+                cols: (network.spec.n_features - panel * WIDTH).min(WIDTH),
+                bias,
+                log_scale: &network.log_scale_row(parameters, panel),
+                targets,
+                log_prob,
+                gradient,
                 weight: weight.unwrap_or(0.0),
             });
         });
@@ -252,23 +248,20 @@ impl Pass<'_> {
     /// Adds up each row's -log p(x|z), panels ascending; `last` runs when all are there.
     pub fn reduce(&self, worker: &Worker, last: impl FnOnce()) {
         let panels = panels_of(self.network.spec.n_features);
-        worker.phase_then(
-            self.rows.div_ceil(ROW_BLOCK),
-            |item| {
-                let rows = item * ROW_BLOCK..((item + 1) * ROW_BLOCK).min(self.rows);
-                // SAFETY: the sums of these rows are this block's; the partial ones are from the phase before.
-                let sums = unsafe { self.memory.reconstruction.write(rows.clone()) };
-                sums.fill(0.0);
-                for panel in 0..panels {
-                    let start = panel * self.rows + rows.start;
-                    let part = unsafe { self.memory.partial.read(start..start + rows.len()) };
-                    for (sum, x) in sums.iter_mut().zip(part) {
-                        *sum -= x;
-                    }
+        let block = |rows: Range<usize>| {
+            // SAFETY: the sums of these rows are this block's; the partial ones are from the phase before.
+            let (sums, partial) = unsafe {
+                let partial = self.memory.partial.read(0..panels * self.rows);
+                (self.memory.reconstruction.write(rows.clone()), partial)
+            };
+            sums.fill(0.0);
+            for panel in partial.chunks_exact(self.rows) {
+                for (sum, x) in sums.iter_mut().zip(&panel[rows.clone()]) {
+                    *sum -= x;
                 }
-            },
-            last,
-        );
+            }
+        };
+        self.by_rows_then(worker, block, last);
     }
 
     /// -log p(x|z) and KL of each row, once [`Pass::reduce`] is through.
@@ -293,25 +286,20 @@ impl Pass<'_> {
 
     /// The output layer's E[x|z], written to rows `first..` of `out`, [n, n_features].
     pub fn mean(&self, worker: &Worker, out: Shared<f32>, first: usize) {
-        let (network, plan) = (self.network, self.memory.plan);
-        let index = network.output();
-        let layer = &network.layers[index];
-        // SAFETY: as in `layer`; a tile's part of each row of `out` is its own.
-        let input = unsafe { self.matrix(plan.input(network, index)) };
-        let weights = |panel| unsafe { self.weights(layer.weights(panel)) };
-        product(worker, self.isa, input, layer.outputs, weights, |tile| unsafe {
-            let bias = layer.bias(tile.panel);
+        let (spec, index) = (&self.network.spec, self.network.output());
+        self.product(worker, index, |Finished { panel, rows, vectors, products }, bias, _| {
             self.isa.run(Mean {
-                likelihood: network.spec.likelihood,
-                products: tile.products,
-                vectors: tile.vectors,
-                bias: &self.weights(bias..bias + 1)[0],
+                likelihood: spec.likelihood,
+                products: &mut *products,
+                vectors,
+                bias,
             });
-            let col = tile.panel * WIDTH;
-            let used = (layer.outputs - col).min(WIDTH);
-            for (row, r) in floats_mut(tile.products).chunks(WIDTH).zip(tile.rows) {
-                let start = (first + r) * layer.outputs + col;
-                out.write(start..start + used).copy_from_slice(&row[..used]);
+            let col = panel * WIDTH;
+            let used = (spec.n_features - col).min(WIDTH);
+            for (row, r) in floats_mut(products).chunks(WIDTH).zip(rows) {
+                let start = (first + r) * spec.n_features + col;
+                // SAFETY: a panel's part of a row is its tile's.
+                unsafe { out.write(start..start + used) }.copy_from_slice(&row[..used]);
             }
         });
     }
@@ -321,11 +309,11 @@ impl Pass<'_> {
         let latent = self.network.spec.latent_dim;
         self.by_rows(worker, |rows| {
             // SAFETY: the head is not written in this phase; these rows of `out` are this block's.
-            let head =
-                unsafe { self.matrix(self.memory.plan.values[self.network.head()]) };
-            for r in rows {
-                let start = (first + r) * latent;
-                let out = unsafe { out.write(start..start + latent) };
+            let (head, out) = unsafe {
+                let part = (first + rows.start) * latent..(first + rows.end) * latent;
+                (self.matrix(self.memory.plan.values[self.network.head()]), out.write(part))
+            };
+            for (r, out) in rows.zip(out.chunks_exact_mut(latent)) {
                 head.copy_row(r, from, out);
             }
         });

@@ -40,8 +40,14 @@ pub struct Tensor {
 #[derive(Clone, Copy, Debug)]
 enum Place {
     /// Outputs `first..first + shape[0]` of a layer.
-    Weight { layer: usize, first: usize },
-    Bias { layer: usize, first: usize },
+    Weight {
+        layer: usize,
+        first: usize,
+    },
+    Bias {
+        layer: usize,
+        first: usize,
+    },
     LogScale,
 }
 
@@ -65,9 +71,8 @@ pub struct Network {
 impl Network {
     /// Lays the parameters out.
     pub fn new(spec: Spec) -> Result<Network> {
-        let widths = |x: usize, hidden: &[usize], y: usize| -> Vec<usize> {
-            [&[x], hidden, &[y]].concat()
-        };
+        let widths =
+            |x: usize, hidden: &[usize], y: usize| -> Vec<usize> { [&[x], hidden, &[y]].concat() };
         let encoder = widths(spec.n_features, &spec.encoder, 2 * spec.latent_dim);
         let decoder = widths(spec.latent_dim, &spec.decoder, spec.n_features);
         let mut network = Network {

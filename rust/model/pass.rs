@@ -3,10 +3,14 @@
 
 use super::network::Network;
 use super::workspace::{Matrix, Memory};
-use crate::isa::{Isa, Row};
+use crate::isa::{Isa, LANES, Row};
 use crate::matmul::{Panels, Shared, panels_of};
+use crate::team::Worker;
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
+
+/// Examples per work item in phases that go by rows.
+pub(super) const ROW_BLOCK: usize = LANES;
 
 /// A batch of `rows` examples in a workspace, shared by the workers of a team. Its methods are the phases;
 /// every worker calls the same ones in the same order.
@@ -40,18 +44,62 @@ impl<'a> Pass<'a> {
         Panels::new(unsafe { self.memory.arena.read(part) }, self.rows, matrix.cols)
     }
 
-    /// Rows of one panel of a matrix.
-    pub(super) fn place(&self, matrix: Matrix, panel: usize, rows: Range<usize>) -> Range<usize> {
+    /// Reads rows of one panel of a matrix.
+    ///
+    /// # Safety
+    /// No other tile of the running phase writes to them.
+    pub(super) unsafe fn read(
+        &self,
+        matrix: Matrix,
+        panel: usize,
+        rows: Range<usize>,
+    ) -> &'a [Row] {
+        // SAFETY: passed on to the caller.
+        unsafe { self.memory.arena.read(self.place(matrix, panel, rows)) }
+    }
+
+    /// Writes rows of one panel of a matrix.
+    ///
+    /// # Safety
+    /// They are the calling tile's own in the running phase, and it holds no other reference to them.
+    pub(super) unsafe fn write(
+        &self,
+        matrix: Matrix,
+        panel: usize,
+        rows: Range<usize>,
+    ) -> &'a mut [Row] {
+        // SAFETY: passed on to the caller.
+        unsafe { self.memory.arena.write(self.place(matrix, panel, rows)) }
+    }
+
+    fn place(&self, matrix: Matrix, panel: usize, rows: Range<usize>) -> Range<usize> {
         let start = matrix.panel(panel, self.rows);
         start + rows.start..start + rows.end
     }
 
-    /// Parameter rows, between updates.
+    /// All parameters.
     ///
     /// # Safety
-    /// No tile of the running phase writes to them.
-    pub(super) unsafe fn weights(&self, rows: Range<usize>) -> &'a [Row] {
+    /// The running phase changes none.
+    pub(super) unsafe fn weights(&self) -> &'a [Row] {
         // SAFETY: passed on to the caller.
-        unsafe { self.parameters.read(rows) }
+        unsafe { self.parameters.read(0..self.network.rows) }
+    }
+
+    /// A phase over blocks of examples.
+    pub(super) fn by_rows(&self, worker: &Worker, block: impl Fn(Range<usize>)) {
+        self.by_rows_then(worker, block, || ());
+    }
+
+    /// The same; the last worker to finish runs `last`.
+    pub(super) fn by_rows_then(
+        &self,
+        worker: &Worker,
+        block: impl Fn(Range<usize>),
+        last: impl FnOnce(),
+    ) {
+        let blocks = self.rows.div_ceil(ROW_BLOCK);
+        let rows = |item: usize| item * ROW_BLOCK..((item + 1) * ROW_BLOCK).min(self.rows);
+        worker.phase_then(blocks, |item| block(rows(item)), last);
     }
 }

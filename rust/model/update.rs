@@ -15,7 +15,12 @@ use std::ops::Range;
 #[derive(Clone, Copy)]
 pub enum Sink<'a> {
     /// The optimiser's step, at once; the gradient never reaches memory.
-    Update { update: Update, moments: [Shared<'a, Row>; 2] },
+    Update {
+        /// The step's.
+        update: Update,
+        /// The optimiser's.
+        moments: [Shared<'a, Row>; 2],
+    },
     /// A buffer with the parameters' layout.
     Store(Shared<'a, Row>),
 }
@@ -42,9 +47,9 @@ impl Sink<'_> {
                     gradient,
                     vectors,
                     weights: parameters.write(rows.clone()),
-                    moments: moments.each_ref().map(|m| match m.len() {
-                        0 => &mut [][..],
-                        _ => m.write(rows.clone()),
+                    moments: moments.each_ref().map(|m| match m.is_empty() {
+                        true => &mut [][..],
+                        false => m.write(rows.clone()),
                     }),
                 }),
             }
@@ -69,11 +74,17 @@ impl Pass<'_> {
 
     fn absorb_layer(&self, worker: &Worker, index: usize, layer: &Dense, sink: Sink) {
         let plan = self.memory.plan;
-        // SAFETY: inputs and gradients are from earlier phases. An item is a panel of outputs and some panels of
-        // inputs: its 32x32 blocks of W and of Wᵀ are its own, and the bias is the first block's.
-        let input = unsafe { self.matrix(plan.input(self.network, index)) };
-        let gradient = unsafe { self.matrix(plan.gradients[index]) };
-        let grid = Grid::new(panels_of(layer.inputs), panels_of(layer.outputs), 1, worker.workers());
+        // SAFETY: both are from earlier phases.
+        let (input, gradient) = unsafe {
+            (self.matrix(plan.input(self.network, index)), self.matrix(plan.gradients[index]))
+        };
+        let take = |rows: Range<usize>, gradient: &[Row], vectors| {
+            // SAFETY: an item is a panel of outputs and some panels of inputs: its 32x32 blocks of W are its own,
+            // and the bias is the first block's.
+            unsafe { sink.take(self.isa, self.parameters, rows, gradient, vectors) };
+        };
+        let grid =
+            Grid::new(panels_of(layer.inputs), panels_of(layer.outputs), 1, worker.workers());
         worker.phase(grid.items(), |item| {
             let (panel, blocks) = grid.item(item);
             let (dy, vectors) = (gradient.panel(panel), vectors_of(layer.outputs, panel));
@@ -81,17 +92,17 @@ impl Pass<'_> {
                 let mut sums = [ZERO_ROW];
                 self.isa.run(ColumnSums { panel: dy, vectors, out: &mut sums[0] });
                 let bias = layer.bias(panel);
-                unsafe { sink.take(self.isa, self.parameters, bias..bias + 1, &sums, vectors) };
+                take(bias..bias + 1, &sums, vectors);
             }
             for block in blocks {
                 let used = (layer.inputs - block * WIDTH).min(WIDTH);
                 let start = layer.weights(panel).start + block * WIDTH;
                 let x = input.panel(block);
-                transposed_product(self.isa, x, used, dy, vectors, |rows, products| unsafe {
-                    let rows = start + rows.start..start + rows.end;
-                    sink.take(self.isa, self.parameters, rows, products, vectors);
+                transposed_product(self.isa, x, used, dy, vectors, |rows, products| {
+                    take(start + rows.start..start + rows.end, products, vectors);
                 });
                 if matches!(sink, Sink::Update { .. }) {
+                    // SAFETY: the block is this item's, in W and in Wᵀ.
                     unsafe { self.transpose(layer, panel, block) };
                 }
             }
@@ -143,7 +154,7 @@ impl Pass<'_> {
                 self.isa.run(ScaleGradient {
                     gradient: gradients.panel(panel),
                     cols: (features - panel * WIDTH).min(WIDTH),
-                    log_scale: &network.log_scale_row(self.weights(0..network.rows), panel),
+                    log_scale: &network.log_scale_row(self.weights(), panel),
                     weight,
                     out: &mut row[0],
                 });

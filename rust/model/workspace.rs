@@ -41,8 +41,8 @@ pub struct Plan {
     pub dz: Matrix,
     /// Each layer's output; the output layer's is not stored.
     pub values: Vec<Matrix>,
-    /// Where the activation keeps its derivative: that. Else the values.
-    pub kept: Vec<Matrix>,
+    /// Each layer's derivative of the activation, where the activation keeps it for the backward pass.
+    pub slopes: Vec<Option<Matrix>>,
     /// Each layer's gradient of the loss with respect to what goes into its activation.
     pub gradients: Vec<Matrix>,
     rows: usize,
@@ -61,15 +61,19 @@ impl Plan {
         let x = place(spec.n_features, true);
         let [eps, z] = [(); 2].map(|()| place(spec.latent_dim, true));
         let dz = place(spec.latent_dim, train);
-        let (mut values, mut kept, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut values, mut slopes, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
         for (index, layer) in network.layers.iter().enumerate() {
-            let value = place(layer.outputs, index != network.output());
-            let slope = train && network.activation(index).keeps_slope();
-            kept.push(if slope { place(layer.outputs, true) } else { value });
+            values.push(place(layer.outputs, index != network.output()));
+            let keeps_slope = train && network.activation(index).keeps_slope();
+            slopes.push(keeps_slope.then(|| place(layer.outputs, true)));
             gradients.push(place(layer.outputs, train));
-            values.push(value);
         }
-        (Plan { x, eps, z, dz, values, kept, gradients, rows, purpose }, size)
+        (Plan { x, eps, z, dz, values, slopes, gradients, rows, purpose }, size)
+    }
+
+    /// What the activation of layer `index` left for the backward pass: its derivative, or else its value.
+    pub fn kept(&self, index: usize) -> Matrix {
+        self.slopes[index].unwrap_or(self.values[index])
     }
 
     /// What goes into layer `index`.

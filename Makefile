@@ -1,0 +1,48 @@
+# The two commands that matter are `make demo` and `make test`; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYO3_PYTHON := $(abspath $(BIN)/python)
+
+RUST := Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name '*.rs')
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -e
+
+.PHONY: help demo test lint format bench clean
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+demo: $(VENV)/.plot  ## train on real images and leave pictures in demo/ (DATA=path for your own)
+	$(BIN)/python examples/demo.py $(if $(DATA),--data "$(DATA)")
+
+test: $(VENV)/.test  ## cargo test, then pytest against PyTorch
+	cargo test --locked --quiet
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.lint  ## formatters, linters and type checkers, warnings as errors
+	cargo fmt --check
+	cargo clippy --locked --all-targets --features python --quiet -- -D warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy python/fastvae examples
+	$(BIN)/python -m mypy.stubtest fastvae._core
+
+format: $(VENV)/.lint  ## format all code
+	cargo fmt
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/.bench  ## measure beside PyTorch in one process and print a table
+	$(BIN)/python -m pytest benches
+
+clean:  ## remove the environment and everything built
+	rm -rf $(VENV) target demo
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# An editable install builds the extension in release mode; each extra is installed when something needs it.
+$(VENV)/.%: $(BIN)/python $(RUST)
+	$(INSTALL) '.[$*]'
+	@touch $@
