@@ -15,9 +15,7 @@ def _python(code: str) -> None:
 
 def bench_import(benchmark: Any) -> None:
     """``import fastvae`` beside ``import torch``."""
-    Duel(benchmark, 1).run(
-        "import", lambda: _python("import fastvae"), lambda: _python("import torch"), rounds=5
-    )
+    Duel(benchmark, 1).run("import", lambda: _python("import fastvae"), lambda: _python("import torch"), rounds=5)
 
 
 def bench_import_beyond_numpy(benchmark: Any) -> None:

@@ -14,9 +14,7 @@ class TorchVAE(nn.Module):
         super().__init__()
         self.encoder = nn.Sequential(nn.Linear(n_features, hidden), nn.ReLU())
         self.mu, self.logvar = nn.Linear(hidden, latent_dim), nn.Linear(hidden, latent_dim)
-        self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, hidden), nn.ReLU(), nn.Linear(hidden, n_features)
-        )
+        self.decoder = nn.Sequential(nn.Linear(latent_dim, hidden), nn.ReLU(), nn.Linear(hidden, n_features))
         self.optimizer = torch.optim.Adam(self.parameters(), lr=1e-3, fused=True)
 
     def step(self, x: torch.Tensor) -> None:

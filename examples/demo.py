@@ -91,9 +91,7 @@ def image_shape(x: Array) -> tuple[int, ...]:
 def rows(x: Array, shape: tuple[int, ...]) -> Array:
     """Check the values of `x` and return it as rows [n, d] of uint8 (0..255) or floats (0..1)."""
     if x.size == 0 or x.size != len(x) * np.prod(shape):
-        raise ValueError(
-            f"images of shape {list(x.shape[1:])} are not those of shape {list(shape)} to train on"
-        )
+        raise ValueError(f"images of shape {list(x.shape[1:])} are not those of shape {list(shape)} to train on")
     x = x.reshape(len(x), -1)
     if x.dtype == np.bool_ or x.dtype == np.float16:
         x = x.astype(np.float32)
@@ -121,9 +119,7 @@ def load(path: Path) -> Images:
         train, test = train[~held_out], train[held_out]
         y_test = None if y_train is None else y_train[held_out]
     if len(train) < 10 or len(test) < 10:
-        raise ValueError(
-            f"{len(train)} images to train on and {len(test)} to test are too few: 10 is the least"
-        )
+        raise ValueError(f"{len(train)} images to train on and {len(test)} to test are too few: 10 is the least")
 
     classes = [] if y_test is None else np.unique(y_test).tolist()
     if y_test is None or y_test.shape != test.shape[:1] or len(classes) > MAX_CLASSES:
@@ -218,9 +214,7 @@ def draw_reconstructions(images: Images, trained: Trained) -> Figure:
     lines = -(-len(chosen) // columns)
     figure = new_figure(11, 0.5 + lines * (0.3 + 2 * images.shape[0] / images.shape[1]))
     latent_dim = trained.name.removesuffix("-D")
-    figure.suptitle(
-        f"Held-out images and, below each, its reconstruction from {latent_dim} numbers", fontsize=13
-    )
+    figure.suptitle(f"Held-out images and, below each, its reconstruction from {latent_dim} numbers", fontsize=13)
     for line, axes in enumerate(figure.subplots(lines, squeeze=False)[:, 0]):
         part = slice(line * columns, (line + 1) * columns)
         pair = [mosaic(x[part], images.shape, columns) for x in (originals, reconstructed)]
@@ -325,18 +319,10 @@ def draw_learning_curve(models: Sequence[Trained]) -> Figure:
 
 def main() -> None:
     """Parse the command line, load, train, print the table, draw."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--data", type=Path, default=FASHION_MNIST, help="a file of images; default: Fashion-MNIST"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("demo"), help="folder of the pictures; default: demo"
-    )
-    parser.add_argument(
-        "--epochs", type=int, help="default: as many as show each model 600,000 images, 10 to 200"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=FASHION_MNIST, help="a file of images; default: Fashion-MNIST")
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of the pictures; default: demo")
+    parser.add_argument("--epochs", type=int, help="default: as many as show each model 600,000 images, 10 to 200")
     options = parser.parse_args()
     try:
         import matplotlib  # noqa: F401

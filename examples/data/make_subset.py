@@ -28,9 +28,7 @@ def first_of_each_class(directory: Path, prefix: str, count: int) -> tuple[NDArr
 
 def main() -> None:
     """Read the four files, choose, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="where train-images-idx3-ubyte.gz and the others are")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("fashion_mnist.npz"))
     options = parser.parse_args()

@@ -34,9 +34,7 @@ class Estimator:
         names = self._parameter_names()
         for name, value in params.items():
             if name not in names:
-                raise ValueError(
-                    f"{name!r} is not a parameter of {type(self).__name__}; they are {', '.join(names)}"
-                )
+                raise ValueError(f"{name!r} is not a parameter of {type(self).__name__}; they are {', '.join(names)}")
             setattr(self, name, value)
         return self
 

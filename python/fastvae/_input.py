@@ -90,7 +90,7 @@ def seed(random_state: Any) -> int:
 
         return secrets.randbits(64)
     if isinstance(random_state, numbers.Integral) and not isinstance(random_state, bool):
-        if 0 <= random_state < 2**64:
+        if 0 <= int(random_state) < 2**64:
             return int(random_state)
     elif isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**63))
@@ -139,6 +139,6 @@ def threads(n_jobs: Any) -> int | None:
     if isinstance(n_jobs, numbers.Integral) and not isinstance(n_jobs, bool):
         if n_jobs == -1:
             return int(_core.config()[2])
-        if 1 <= n_jobs <= _core.MAX_THREADS:
+        if 1 <= int(n_jobs) <= _core.MAX_THREADS:
             return int(n_jobs)
     raise ValueError(f"n_jobs={n_jobs!r} must be None, -1, or a number of threads up to {_core.MAX_THREADS}")

@@ -205,9 +205,7 @@ class VAE(Estimator):
         self._log(self._train(X, None, eps, shuffle=False, tick=None))
         return self
 
-    def loss_and_gradients(
-        self, X: Any, eps: Any = None
-    ) -> tuple[dict[str, float], dict[str, NDArray[np.float32]]]:
+    def loss_and_gradients(self, X: Any, eps: Any = None) -> tuple[dict[str, float], dict[str, NDArray[np.float32]]]:
         """Losses of X as one batch, and the gradients of the loss.
 
         Parameters
@@ -285,11 +283,9 @@ class VAE(Estimator):
     def reconstruct(self, X: Any) -> NDArray[np.float32]:
         """Decoder mean of the posterior mean, E[x|z = mu(x)], [n_examples, n_features]; deterministic."""
         engine, X = self._engine_for(), self._data(X)
-        return engine.reconstruct(X, self._threads()).reshape(X.shape)
+        return engine.reconstruct(X, self._threads()).reshape(len(X), -1)
 
-    def sample(
-        self, n: int, *, random_state: Any = None, return_latent: bool = False, draw: bool = False
-    ) -> Any:
+    def sample(self, n: int, *, random_state: Any = None, return_latent: bool = False, draw: bool = False) -> Any:
         """Generate from the prior: z ~ N(0, I), then the decoder.
 
         Parameters
@@ -374,7 +370,7 @@ class VAE(Estimator):
             engine.set_parameters(_checked(d, engine.shapes(), "the state dict"))
             return self
         first = "encoder.0.weight" if _input.widths(self.hidden, "hidden") else "mu.weight"
-        shape = np.shape(d[first]) if isinstance(d, Mapping) and first in d else ()
+        shape: tuple[int, ...] = np.shape(d[first]) if isinstance(d, Mapping) and first in d else ()
         if len(shape) != 2:
             raise ValueError(f"the state dict has no matrix {first!r}, which tells the number of features")
         engine, seed = self._build(shape[1])
@@ -456,9 +452,9 @@ class VAE(Estimator):
     def _data(self, X: Any) -> NDArray[Any]:
         """Check data against the fitted model."""
         engine = self._engine_for()
-        X = _input.matrix(X, "X", self.n_features_in_, type(self).__name__)
-        engine.check(X, "X", True, self._threads())
-        return X
+        data = _input.matrix(X, "X", self.n_features_in_, type(self).__name__)
+        engine.check(data, "X", True, self._threads())
+        return data
 
     def _noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:
         return _input.noise(eps, (n, _input.integer(self.latent_dim, "latent_dim")))

@@ -102,9 +102,7 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
             with gzip.GzipFile(fileobj=file) as unzipped:
                 return _parse_idx(unzipped, name, most=_DEFLATE_MAX_RATIO * size)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise ValueError(
-                f"{name!r} is damaged: its gzip stream is broken or cut short ({error})"
-            ) from error
+            raise ValueError(f"{name!r} is damaged: its gzip stream is broken or cut short ({error})") from error
 
 
 def _parse_idx(stream: BufferedIOBase, name: str, most: int) -> NDArray[Any]:

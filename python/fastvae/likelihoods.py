@@ -43,10 +43,7 @@ def resolve(likelihood: object) -> tuple[str, float | str]:
             return "gaussian", str(scale)
         if isinstance(scale, (int, float)) and not isinstance(scale, bool) and 0 < scale < float("inf"):
             return "gaussian", float(scale)
-        raise ValueError(
-            f"Gaussian(scale={scale!r}): scale must be a positive number, 'shared' or 'per_feature'"
-        )
+        raise ValueError(f"Gaussian(scale={scale!r}): scale must be a positive number, 'shared' or 'per_feature'")
     raise ValueError(
-        f"likelihood={likelihood!r} is not known; use 'bernoulli', 'gaussian' or an object from "
-        "fastvae.likelihoods"
+        f"likelihood={likelihood!r} is not known; use 'bernoulli', 'gaussian' or an object from fastvae.likelihoods"
     )

@@ -6,6 +6,7 @@ The learning rate is the estimator's ``learning_rate``.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -51,26 +52,26 @@ Optimizer = Adam | AdamW | SGD | Adagrad
 _NAMES: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD, "adagrad": Adagrad}
 
 
-def resolve(optimizer: object) -> tuple[str, list[float]]:
+def resolve(optimizer: Any) -> tuple[str, list[float]]:
     """Turn a name or an object into the core's (name, options), or raise ValueError."""
-    if isinstance(optimizer, str) and optimizer in _NAMES:
-        optimizer = _NAMES[optimizer]()
-    if not isinstance(optimizer, tuple(_NAMES.values())):
+    chosen = _NAMES[optimizer]() if isinstance(optimizer, str) and optimizer in _NAMES else optimizer
+    if not isinstance(chosen, Adam | AdamW | SGD | Adagrad):
         raise ValueError(
             f"optimizer={optimizer!r} is not known; use one of {', '.join(map(repr, _NAMES))} or an object from "
             "fastvae.optimizers"
         )
-    options = {field.name: getattr(optimizer, field.name) for field in fields(optimizer)}
+    options = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
     for name, value in options.items():
         if not isinstance(value, (int, float)) or not _in_range(name, value):
-            raise ValueError(f"{optimizer!r}: {name} is out of range")
+            raise ValueError(f"{chosen!r}: {name} is out of range")
     if options.get("nesterov") and not options["momentum"]:
-        raise ValueError(f"{optimizer!r}: nesterov needs a momentum")
+        raise ValueError(f"{chosen!r}: nesterov needs a momentum")
     values = [float(value) for value in options.values()]
-    return type(optimizer).__name__.lower(), values + [0.0] * (4 - len(values))
+    return type(chosen).__name__.lower(), values + [0.0] * (4 - len(values))
 
 
 def _in_range(name: str, value: float) -> bool:
     if name.startswith("beta") or name == "momentum":
         return 0 <= value < 1
-    return (0 < value if name == "eps" else 0 <= value) and value < float("inf")
+    positive = value > 0 if name == "eps" else value >= 0
+    return positive and value < float("inf")
