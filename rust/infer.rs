@@ -98,12 +98,12 @@ impl Vae {
         mu: &mut [f32],
         logvar: &mut [f32],
         cursor: &mut Cursor,
-    ) -> bool {
+    ) -> Result<bool> {
         let (work, latent) = (self.network.work(), self.network.spec.latent_dim);
         let wants_logvar = !logvar.is_empty();
         let (mu, logvar) = (Shared::new(mu), Shared::new(logvar));
-        let lent = self.lend(BLOCK.min(x.rows()), Purpose::Infer);
-        cursor.walk(x.rows(), work, |worker, start, rows| {
+        let lent = self.lend(BLOCK.min(x.rows()), Purpose::Infer)?;
+        Ok(cursor.walk(x.rows(), work, |worker, start, rows| {
             let pass = lent.pass(rows);
             pass.load(worker, x, false, |r| start + r);
             pass.encode(worker);
@@ -111,33 +111,38 @@ impl Vae {
             if wants_logvar {
                 pass.emit(worker, latent, logvar, start);
             }
-        })
+        }))
     }
 
     /// E[x|z] for given codes, [n, n_features].
-    pub fn decode(&mut self, z: &Source, out: &mut [f32], cursor: &mut Cursor) -> bool {
+    pub fn decode(&mut self, z: &Source, out: &mut [f32], cursor: &mut Cursor) -> Result<bool> {
         let (work, out) = (self.network.work(), Shared::new(out));
-        let lent = self.lend(BLOCK.min(z.rows()), Purpose::Infer);
-        cursor.walk(z.rows(), work, |worker, start, rows| {
+        let lent = self.lend(BLOCK.min(z.rows()), Purpose::Infer)?;
+        Ok(cursor.walk(z.rows(), work, |worker, start, rows| {
             let pass = lent.pass(rows);
             pass.load_codes(worker, z, start);
             pass.decode(worker);
             pass.mean(worker, out, start);
-        })
+        }))
     }
 
     /// E[x|z = mu(x)], [n, n_features].
-    pub fn reconstruct(&mut self, x: &Source, out: &mut [f32], cursor: &mut Cursor) -> bool {
+    pub fn reconstruct(
+        &mut self,
+        x: &Source,
+        out: &mut [f32],
+        cursor: &mut Cursor,
+    ) -> Result<bool> {
         let (work, out) = (self.network.work(), Shared::new(out));
-        let lent = self.lend(BLOCK.min(x.rows()), Purpose::Infer);
-        cursor.walk(x.rows(), work, |worker, start, rows| {
+        let lent = self.lend(BLOCK.min(x.rows()), Purpose::Infer)?;
+        Ok(cursor.walk(x.rows(), work, |worker, start, rows| {
             let pass = lent.pass(rows);
             pass.load(worker, x, false, |r| start + r);
             pass.encode(worker);
             pass.take_means(worker);
             pass.decode(worker);
             pass.mean(worker, out, start);
-        })
+        }))
     }
 
     /// -log p(x|z) and KL of each example, nats, with one draw of z: `eps`, or the content's own noise.
@@ -148,11 +153,11 @@ impl Vae {
         reconstruction: &mut [f32],
         kl: &mut [f32],
         cursor: &mut Cursor,
-    ) -> bool {
+    ) -> Result<bool> {
         let (work, seed) = (self.network.work(), self.seed);
         let losses = [Shared::new(reconstruction), Shared::new(kl)];
-        let lent = self.lend(BLOCK.min(x.rows()), Purpose::Infer);
-        cursor.walk(x.rows(), work, |worker, start, rows| {
+        let lent = self.lend(BLOCK.min(x.rows()), Purpose::Infer)?;
+        Ok(cursor.walk(x.rows(), work, |worker, start, rows| {
             let pass = lent.pass(rows);
             pass.load(worker, x, true, |r| start + r);
             pass.encode(worker);
@@ -165,7 +170,7 @@ impl Vae {
             pass.score(worker, None);
             pass.reduce(worker, || ());
             pass.emit_losses(worker, losses, start);
-        })
+        }))
     }
 
     /// Turns means [n, n_features] into draws from p(x|z), rows `first..` of a sample.

@@ -3,7 +3,7 @@
 
 use crate::activation::Activation;
 use crate::data::{Element, Source};
-use crate::error::Error;
+use crate::error::{Error, filled};
 use crate::functional;
 use crate::infer::{self, Cursor};
 use crate::isa::Isa;
@@ -16,7 +16,9 @@ use numpy::{
     PyArray1, PyArrayDescr, PyArrayDescrMethods, PyReadonlyArray1, PyUntypedArray,
     PyUntypedArrayMethods, dtype,
 };
-use pyo3::exceptions::{PyFloatingPointError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{
+    PyFloatingPointError, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError,
+};
 use pyo3::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,6 +32,7 @@ impl From<Error> for PyErr {
     fn from(error: Error) -> PyErr {
         match error {
             Error::Shape(m) | Error::Parameter(m) | Error::Value(m) => PyValueError::new_err(m),
+            Error::Memory(m) => PyMemoryError::new_err(m),
             Error::Diverged(m) => PyFloatingPointError::new_err(m),
         }
     }
@@ -83,6 +86,11 @@ fn select<'a>(
         Some(rows) => source.select(rows.as_slice()?)?,
         None => source,
     })
+}
+
+/// Room for an answer.
+fn zeros(rows: usize, cols: usize) -> PyResult<Vec<f32>> {
+    Ok(filled(0.0, rows.checked_mul(cols))?)
 }
 
 fn array(py: Python<'_>, values: Vec<f32>) -> Bound<'_, PyArray1<f32>> {
@@ -225,9 +233,11 @@ impl Engine {
         threads: Option<usize>,
     ) -> PyResult<(Array<'py>, Array<'py>)> {
         let (x, mut cursor) = (source(x)?, cursor(threads));
-        let size = detached(py, || self.lock().network.spec.latent_dim)? * x.rows();
-        let (mut mu, mut second) = (vec![0.0; size], vec![0.0; if logvar { size } else { 0 }]);
-        in_slices(py, || Ok(self.lock().encode(&x, &mut mu, &mut second, &mut cursor)))?;
+        let latent = detached(py, || self.lock().network.spec.latent_dim)?;
+        let rows = x.rows();
+        let (mut mu, mut second) =
+            (zeros(rows, latent)?, zeros(if logvar { rows } else { 0 }, latent)?);
+        in_slices(py, || self.lock().encode(&x, &mut mu, &mut second, &mut cursor))?;
         Ok((array(py, mu), array(py, second)))
     }
 
@@ -238,9 +248,8 @@ impl Engine {
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
         let (z, mut cursor) = (source(z)?, cursor(threads));
-        let size = detached(py, || self.lock().network.spec.n_features)? * z.rows();
-        let mut out = vec![0.0; size];
-        in_slices(py, || Ok(self.lock().decode(&z, &mut out, &mut cursor)))?;
+        let mut out = zeros(z.rows(), detached(py, || self.lock().network.spec.n_features)?)?;
+        in_slices(py, || self.lock().decode(&z, &mut out, &mut cursor))?;
         Ok(array(py, out))
     }
 
@@ -251,8 +260,8 @@ impl Engine {
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
         let (x, mut cursor) = (source(x)?, cursor(threads));
-        let mut out = vec![0.0; x.rows() * x.cols()];
-        in_slices(py, || Ok(self.lock().reconstruct(&x, &mut out, &mut cursor)))?;
+        let mut out = zeros(x.rows(), x.cols())?;
+        in_slices(py, || self.lock().reconstruct(&x, &mut out, &mut cursor))?;
         Ok(array(py, out))
     }
 
@@ -267,10 +276,8 @@ impl Engine {
     ) -> PyResult<(Array<'py>, Array<'py>)> {
         let (x, eps) = (select(source(x)?, &rows)?, eps.map(source).transpose()?);
         let mut cursor = cursor(threads);
-        let (mut reconstruction, mut kl) = (vec![0.0; x.rows()], vec![0.0; x.rows()]);
-        in_slices(py, || {
-            Ok(self.lock().score(&x, eps, &mut reconstruction, &mut kl, &mut cursor))
-        })?;
+        let (mut reconstruction, mut kl) = (zeros(x.rows(), 1)?, zeros(x.rows(), 1)?);
+        in_slices(py, || self.lock().score(&x, eps, &mut reconstruction, &mut kl, &mut cursor))?;
         Ok((array(py, reconstruction), array(py, kl)))
     }
 
@@ -292,7 +299,7 @@ impl Engine {
                 None => Epsilon::Score { seed: vae.seed },
             };
             vae.loss_and_gradients(&x, epsilon, objective, threads)
-        })?;
+        })??;
         let n = x.rows() as f64;
         let gradients = gradients.into_iter().map(|g| array(py, g)).collect();
         Ok((losses.reconstruction / n, losses.kl / n, gradients))
@@ -309,8 +316,7 @@ impl Engine {
         Ok(detached(py, || {
             let mut vae = self.lock();
             let gradients = vae.pack(&gradients)?;
-            vae.apply_gradients(&gradients, learning_rate, threads);
-            Ok::<_, Error>(())
+            vae.apply_gradients(&gradients, learning_rate, threads)
         })??)
     }
 
@@ -318,10 +324,11 @@ impl Engine {
     fn prior<'py>(&self, py: Python<'py>, n: usize, seed: u64) -> PyResult<Array<'py>> {
         let codes = detached(py, || {
             let vae = self.lock();
-            let mut codes = vec![0.0; n * vae.network.spec.latent_dim];
-            infer::prior(vae.isa, seed, vae.network.spec.latent_dim, 0, &mut codes);
-            codes
-        })?;
+            let latent = vae.network.spec.latent_dim;
+            let mut codes = filled(0.0, n.checked_mul(latent))?;
+            infer::prior(vae.isa, seed, latent, 0, &mut codes);
+            Ok::<_, Error>(codes)
+        })??;
         Ok(array(py, codes))
     }
 
@@ -403,7 +410,7 @@ fn reparameterize<'py>(
     eps: PyReadonlyArray1<'_, f32>,
 ) -> PyResult<Array<'py>> {
     let (mu, logvar, eps) = (mu.as_slice()?, logvar.as_slice()?, eps.as_slice()?);
-    let (isa, mut z) = (Isa::detect()?, vec![0.0; mu.len()]);
+    let (isa, mut z) = (Isa::detect()?, zeros(mu.len(), 1)?);
     detached(py, || functional::reparameterize(isa, mu, logvar, eps, &mut z))?;
     Ok(array(py, z))
 }
@@ -417,7 +424,7 @@ fn gaussian_kl<'py>(
     cols: usize,
 ) -> PyResult<Array<'py>> {
     let (mu, logvar) = (mu.as_slice()?, logvar.as_slice()?);
-    let (isa, mut kl) = (Isa::detect()?, vec![0.0; mu.len() / cols]);
+    let (isa, mut kl) = (Isa::detect()?, zeros(mu.len() / cols, 1)?);
     detached(py, || functional::gaussian_kl(isa, mu, logvar, cols, &mut kl))?;
     Ok(array(py, kl))
 }
@@ -436,7 +443,7 @@ fn log_prob<'py>(
         Some(scale) => (Likelihood::Gaussian(Scale::PerFeature), scale.as_slice()?),
         None => (Likelihood::Bernoulli, &[][..]),
     };
-    let (isa, mut out) = (Isa::detect()?, vec![0.0; x.len() / cols]);
+    let (isa, mut out) = (Isa::detect()?, zeros(x.len() / cols, 1)?);
     detached(py, || functional::log_prob(isa, likelihood, x, y, scale, cols, &mut out))?;
     Ok(array(py, out))
 }
@@ -450,7 +457,7 @@ fn standard_normal(
     seed: u64,
     stream: u8,
 ) -> PyResult<Array<'_>> {
-    let (isa, mut out) = (Isa::detect()?, vec![0.0; n * cols]);
+    let (isa, mut out) = (Isa::detect()?, zeros(n, cols)?);
     detached(py, || functional::standard_normal(isa, seed, stream, cols, &mut out))?;
     Ok(array(py, out))
 }

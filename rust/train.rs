@@ -1,7 +1,7 @@
 //! Training: runs of steps over batches, and single steps in two halves.
 
 use crate::data::Source;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, filled};
 use crate::isa::{Row, ZERO_ROW};
 use crate::matmul::Shared;
 use crate::model::{Epsilon, Pass, Purpose, Sink, Vae};
@@ -128,7 +128,7 @@ impl Vae {
         let ledger = Mutex::new(totals);
         let diverged = AtomicBool::new(false);
 
-        let lent = self.lend(batch, Purpose::Train);
+        let lent = self.lend(batch, Purpose::Train)?;
         let reached = walk(threads, (from, n), batch, budget, |worker, start, rows| {
             let pass = lent.pass(rows);
             let step = steps + (start / batch) as u64 - before;
@@ -179,13 +179,13 @@ impl Vae {
         epsilon: Epsilon,
         objective: Objective,
         threads: Option<usize>,
-    ) -> (Totals, Vec<Vec<f32>>) {
+    ) -> Result<(Totals, Vec<Vec<f32>>)> {
         let rows = x.rows();
         let threads = threads_for(threads, 3 * rows * self.network.work());
-        let mut buffer = vec![ZERO_ROW; self.network.rows];
+        let mut buffer = filled(ZERO_ROW, Some(self.network.rows))?;
         let losses = Mutex::new(Totals::default());
         let store = Shared::new(&mut buffer);
-        let lent = self.lend(rows, Purpose::Train);
+        let lent = self.lend(rows, Purpose::Train)?;
         team::run(threads, |worker| {
             let pass = lent.pass(rows);
             pass.load(worker, x, true, |r| r);
@@ -196,7 +196,7 @@ impl Vae {
         });
         let losses = losses.into_inner().unwrap_or_else(PoisonError::into_inner);
         let tensors = &self.network.tensors;
-        (losses, tensors.iter().map(|t| self.network.read(t, &buffer)).collect())
+        Ok((losses, tensors.iter().map(|t| self.network.read(t, &buffer)).collect()))
     }
 
     /// One optimiser step with gradients made by [`Vae::pack`].
@@ -205,14 +205,15 @@ impl Vae {
         gradients: &[Row],
         learning_rate: f64,
         threads: Option<usize>,
-    ) {
+    ) -> Result<()> {
         let threads = threads_for(threads, 3 * self.network.work());
         let update = self.optimizer.at(self.steps + 1, learning_rate);
-        let lent = self.lend(1, Purpose::Infer);
+        let lent = self.lend(1, Purpose::Infer)?;
         team::run(threads, |worker| {
             let sink = Sink::Update { update, moments: lent.moments };
             lent.pass(1).apply(worker, gradients, sink);
         });
         self.steps += 1;
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ from autograd.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ LOGVAR_RANGE = (-30.0, 20.0)
 def sequential(widths: list[int], activation: str, last: bool) -> nn.Sequential:
     """Dense layers with activations between them and, if ``last``, after them."""
     modules: list[nn.Module] = []
-    for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+    for inputs, outputs in pairwise(widths):
         modules += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
     return nn.Sequential(*(modules if last else modules[:-1]))
 
@@ -142,8 +143,7 @@ class TorchVAE(nn.Module):
         losses = self(self.tensor(x), self.tensor(eps))
         losses["loss"].backward()
         gradients = {
-            name: np.zeros(p.shape) if p.grad is None else p.grad.numpy().copy()
-            for name, p in self.named_parameters()
+            name: np.zeros(p.shape) if p.grad is None else p.grad.numpy().copy() for name, p in self.named_parameters()
         }
         return {name: loss.item() for name, loss in losses.items()}, gradients
 

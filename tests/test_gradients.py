@@ -44,9 +44,7 @@ def loss_errors(vae: VAE, twin: TorchVAE, X: NDArray[Any], eps: NDArray[Any]) ->
     assert losses.keys() == torch_losses.keys()
     assert gradients.keys() == torch_gradients.keys()
     errors = {name: relative_error(losses[name], torch_losses[name]) for name in losses}
-    return errors | {
-        name: relative_error(gradients[name], torch_gradients[name]) for name in torch_gradients
-    }
+    return errors | {name: relative_error(gradients[name], torch_gradients[name]) for name in torch_gradients}
 
 
 def too_large(errors: dict[str, float]) -> dict[str, float]:
@@ -64,9 +62,7 @@ def compared(rows: int, cols: int, likelihood: Any, latent_dim: int, **params: A
 def test_every_activation_and_likelihood_has_the_losses_and_gradients_of_torch(
     activation: str, likelihood: str
 ) -> None:
-    errors = compared(
-        AWKWARD_ROWS, AWKWARD_FEATURES, LIKELIHOODS[likelihood], activation=activation, **AWKWARD
-    )
+    errors = compared(AWKWARD_ROWS, AWKWARD_FEATURES, LIKELIHOODS[likelihood], activation=activation, **AWKWARD)
     assert not too_large(errors)
 
 

@@ -457,7 +457,9 @@ class VAE(Estimator):
         return data
 
     def _noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:
-        return _input.noise(eps, (n, _input.integer(self.latent_dim, "latent_dim")))
+        fitted = self.__sklearn_is_fitted__()
+        latent_dim = self._latent_dim if fitted else _input.integer(self.latent_dim, "latent_dim")
+        return _input.noise(eps, (n, latent_dim))
 
     def _validation(self, data: Any, fraction: float, X: NDArray[Any]) -> NDArray[Any] | None:
         if data is None:

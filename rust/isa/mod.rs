@@ -46,6 +46,20 @@ pub fn floats_mut(rows: &mut [Row]) -> &mut [f32] {
     unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast(), len) }
 }
 
+/// Asks for rows to be brought into the second-level cache, without waiting for them.
+#[allow(unsafe_code)]
+#[inline]
+pub fn prefetch(rows: &[Row]) {
+    #[cfg(target_arch = "x86_64")]
+    for lanes in rows.iter().flatten() {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: every x86-64 CPU has the instruction, and it does not fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(lanes.0.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = rows;
+}
+
 /// A row of zeros.
 pub const ZERO_ROW: Row = [Lanes([0.0; LANES]); 2];
 

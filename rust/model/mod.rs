@@ -13,7 +13,7 @@ pub use pass::Pass;
 pub use update::Sink;
 pub use workspace::{Purpose, Workspace};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, filled};
 use crate::isa::{Isa, Row, ZERO_ROW};
 use crate::matmul::Shared;
 use crate::optimizer::Optimizer;
@@ -40,7 +40,7 @@ pub struct Vae {
     parameters: Vec<Row>,
     transposed: Vec<Row>,
     moments: [Vec<Row>; 2],
-    workspace: Option<Workspace>,
+    workspaces: [Option<Workspace>; 2],
 }
 
 /// A model's buffers, lent out for a pass: the parts that workers share.
@@ -62,19 +62,20 @@ impl Vae {
     /// A model with PyTorch's initial weights and biases: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
     pub fn new(spec: Spec, optimizer: Optimizer, seed: u64) -> Result<Vae> {
         let (isa, network) = (Isa::detect()?, Network::new(spec)?);
-        let rows = |wanted: bool| vec![ZERO_ROW; if wanted { network.rows } else { 0 }];
+        let rows = |wanted: bool| filled(ZERO_ROW, Some(if wanted { network.rows } else { 0 }));
+        let [first, second] = optimizer.moments();
         let mut vae = Vae {
             isa,
-            parameters: rows(true),
-            transposed: vec![ZERO_ROW; network.transposed_rows],
-            moments: optimizer.moments().map(rows),
+            parameters: rows(true)?,
+            transposed: filled(ZERO_ROW, Some(network.transposed_rows))?,
+            moments: [rows(first)?, rows(second)?],
             network,
             optimizer,
             seed,
             steps: 0,
             epochs: 0,
             clamped: AtomicUsize::new(0),
-            workspace: None,
+            workspaces: [None, None],
         };
         for (index, tensor) in vae.network.tensors.iter().enumerate() {
             let Some(fan_in) = vae.network.fan_in(tensor) else { continue };
@@ -91,7 +92,7 @@ impl Vae {
             });
             vae.network.write(tensor, &plain, &mut vae.parameters);
         }
-        vae.refresh();
+        vae.refresh()?;
         Ok(vae)
     }
 
@@ -103,14 +104,13 @@ impl Vae {
     /// Sets all parameters, in the order of `network.tensors`. The optimiser's state stays.
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
         self.parameters = self.pack(values)?;
-        self.refresh();
-        Ok(())
+        self.refresh()
     }
 
     /// Values of all tensors as one buffer with the parameters' layout.
     pub fn pack(&self, values: &[Vec<f32>]) -> Result<Vec<Row>> {
         let tensors = &self.network.tensors;
-        let mut buffer = vec![ZERO_ROW; self.network.rows];
+        let mut buffer = filled(ZERO_ROW, Some(self.network.rows))?;
         if values.len() != tensors.len() {
             return Err(Error::Shape(format!(
                 "{} arrays for {} parameters",
@@ -135,29 +135,31 @@ impl Vae {
         Ok(buffer)
     }
 
-    fn refresh(&mut self) {
-        let lent = self.lend(1, Purpose::Infer);
+    fn refresh(&mut self) -> Result<()> {
+        let lent = self.lend(1, Purpose::Infer)?;
         team::run(1, |worker| lent.pass(1).transpose_all(worker));
+        Ok(())
     }
 
     /// Makes sure that there is memory for batches of `rows` and lends everything to a pass.
-    pub fn lend(&mut self, rows: usize, purpose: Purpose) -> Lent<'_> {
-        let workspace = match self.workspace.take() {
-            Some(workspace) if workspace.serves(rows, purpose) => workspace,
-            _ => Workspace::new(&self.network, rows, purpose),
+    pub fn lend(&mut self, rows: usize, purpose: Purpose) -> Result<Lent<'_>> {
+        let slot = &mut self.workspaces[purpose as usize];
+        let workspace = match slot.take() {
+            Some(workspace) if workspace.serves(rows) => workspace,
+            _ => Workspace::new(&self.network, rows, purpose)?,
         };
         let [first, second] = &mut self.moments;
-        Lent {
+        Ok(Lent {
             pass: Pass {
                 isa: self.isa,
                 network: &self.network,
                 parameters: Shared::new(&mut self.parameters),
                 transposed: Shared::new(&mut self.transposed),
-                memory: self.workspace.insert(workspace).share(),
+                memory: slot.insert(workspace).share(),
                 clamped: &self.clamped,
                 rows,
             },
             moments: [Shared::new(first), Shared::new(second)],
-        }
+        })
     }
 }

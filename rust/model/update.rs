@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::pass::Pass;
-use crate::isa::{Isa, Row, WIDTH, ZERO_ROW};
+use crate::isa::{Isa, Row, WIDTH, ZERO_ROW, prefetch};
 use crate::layer::{ColumnSums, Dense, Transpose};
 use crate::likelihood::{Likelihood, MIN_LOG_SCALE, Scale, ScaleGradient};
 use crate::matmul::{Grid, Shared, panels_of, transposed_product, vectors_of};
@@ -57,6 +57,21 @@ impl Sink<'_> {
     }
 }
 
+impl Sink<'_> {
+    /// Brings what an update will read nearer.
+    ///
+    /// # Safety
+    /// As for [`Sink::take`].
+    unsafe fn prefetch(&self, parameters: Shared<Row>, rows: Range<usize>) {
+        let Sink::Update { moments, .. } = self else { return };
+        let used = moments.iter().filter(|moment| !moment.is_empty());
+        for buffer in used.chain([&parameters]) {
+            // SAFETY: the caller's promise.
+            prefetch(unsafe { buffer.read(rows.clone()) });
+        }
+    }
+}
+
 /// Rows of the parameter buffer that one work item of [`Pass::apply`] updates.
 const APPLY_BLOCK: usize = 256;
 
@@ -98,6 +113,8 @@ impl Pass<'_> {
                 let used = (layer.inputs - block * WIDTH).min(WIDTH);
                 let start = layer.weights(panel).start + block * WIDTH;
                 let x = input.panel(block);
+                // SAFETY: as in `take`. What the epilogue reads arrives while the product runs.
+                unsafe { sink.prefetch(self.parameters, start..start + used) };
                 transposed_product(self.isa, x, used, dy, vectors, |rows, products| {
                     take(start + rows.start..start + rows.end, products, vectors);
                 });

@@ -1,6 +1,7 @@
 //! The memory of a batch: one arena, sized by the largest batch, reused by every step.
 
 use super::network::Network;
+use crate::error::{Result, filled};
 use crate::isa::{Row, ZERO_ROW};
 use crate::matmul::{Shared, panels_of};
 
@@ -46,7 +47,6 @@ pub struct Plan {
     /// Each layer's gradient of the loss with respect to what goes into its activation.
     pub gradients: Vec<Matrix>,
     rows: usize,
-    purpose: Purpose,
 }
 
 impl Plan {
@@ -68,7 +68,7 @@ impl Plan {
             slopes.push(keeps_slope.then(|| place(layer.outputs, true)));
             gradients.push(place(layer.outputs, train));
         }
-        (Plan { x, eps, z, dz, values, slopes, gradients, rows, purpose }, size)
+        (Plan { x, eps, z, dz, values, slopes, gradients, rows }, size)
     }
 
     /// What the activation of layer `index` left for the backward pass: its derivative, or else its value.
@@ -86,6 +86,9 @@ impl Plan {
     }
 }
 
+/// Rows of a workspace that may wait for a larger batch.
+const MODEST: usize = 512;
+
 /// The arena and its plan.
 pub struct Workspace {
     plan: Plan,
@@ -96,21 +99,21 @@ pub struct Workspace {
 
 impl Workspace {
     /// Memory for batches of up to `rows` rows.
-    pub fn new(network: &Network, rows: usize, purpose: Purpose) -> Workspace {
+    pub fn new(network: &Network, rows: usize, purpose: Purpose) -> Result<Workspace> {
         let (plan, size) = Plan::new(network, rows, purpose);
         // Per row: a partial log p for each panel of features, its sum, the KL.
         let sums = (panels_of(network.spec.n_features) + 2) * rows;
-        Workspace {
+        Ok(Workspace {
             plan,
-            arena: vec![ZERO_ROW; size],
-            sums: vec![0.0; sums],
-            hashes: vec![[0; 2]; rows],
-        }
+            arena: filled(ZERO_ROW, Some(size))?,
+            sums: filled(0.0, Some(sums))?,
+            hashes: filled([0; 2], Some(rows))?,
+        })
     }
 
-    /// Whether it serves such batches.
-    pub fn serves(&self, rows: usize, purpose: Purpose) -> bool {
-        self.plan.rows >= rows && (self.plan.purpose == Purpose::Train || purpose == Purpose::Infer)
+    /// Whether it is large enough for such batches, and not so large that its memory would be wasted.
+    pub fn serves(&self, rows: usize) -> bool {
+        (rows..=4 * rows.max(MODEST)).contains(&self.plan.rows)
     }
 
     /// The parts, to be shared among workers.
