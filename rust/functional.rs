@@ -3,7 +3,7 @@
 use crate::isa::{Isa, LANES, Lanes, Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut};
 use crate::latent;
 use crate::likelihood::{Likelihood, LogProb};
-use crate::rng::{Distribution, Fill, Noise};
+use crate::rng::{Distribution, Noise};
 
 fn lanes(plain: &[f32]) -> Lanes {
     let mut lanes = Lanes::default();
@@ -91,13 +91,6 @@ fn row(plain: &[f32]) -> Row {
 
 /// Standard normal noise: row i, column j of `out`, [n, cols], is that of counter (stream << 24 | j / 4, 0, 0, i).
 pub fn standard_normal(isa: Isa, seed: u64, stream: u8, cols: usize, out: &mut [f32]) {
-    for (i, row) in out.chunks_mut(cols).enumerate() {
-        isa.run(Fill {
-            noise: Noise { seed, stream, sample: 0 },
-            distribution: Distribution::StandardNormal,
-            rows: &[[0, i as u32]],
-            cols,
-            put: |_, j, value| row[j] = value,
-        });
-    }
+    let noise = Noise { seed, stream, sample: 0 };
+    noise.fill(isa, Distribution::StandardNormal, cols, out, |to, _, value| *to = value);
 }

@@ -6,7 +6,7 @@ use crate::isa::LANES;
 use crate::likelihood::{Likelihood, Scale};
 use crate::matmul::Shared;
 use crate::model::{Epsilon, Purpose, Vae};
-use crate::rng::{Distribution, Fill, Noise, Stream};
+use crate::rng::{Distribution, Noise, Stream};
 use crate::train::{threads_for, walk};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -173,8 +173,8 @@ impl Vae {
         }))
     }
 
-    /// Turns means [n, n_features] into draws from p(x|z), rows `first..` of a sample.
-    pub fn observe(&self, means: &mut [f32], first: usize, seed: u64) {
+    /// Turns means [n, n_features] into draws from p(x|z).
+    pub fn observe(&self, means: &mut [f32], seed: u64) {
         let cols = self.network.spec.n_features;
         let likelihood = self.network.spec.likelihood;
         let scales = self.scales();
@@ -182,20 +182,13 @@ impl Vae {
             Likelihood::Bernoulli => Distribution::Uniform,
             Likelihood::Gaussian(_) => Distribution::StandardNormal,
         };
-        for (i, row) in means.chunks_exact_mut(cols).enumerate() {
-            self.isa.run(Fill {
-                noise: Noise { seed, stream: Stream::Observation as u8, sample: 0 },
-                distribution,
-                rows: &[[0, (first + i) as u32]],
-                cols,
-                put: |_, j, noise| {
-                    row[j] = match likelihood {
-                        Likelihood::Bernoulli => f32::from(noise < row[j]),
-                        Likelihood::Gaussian(_) => row[j] + scales[j] * noise,
-                    }
-                },
-            });
-        }
+        let noise = Noise { seed, stream: Stream::Observation as u8, sample: 0 };
+        noise.fill(self.isa, distribution, cols, means, |mean, j, noise| {
+            *mean = match likelihood {
+                Likelihood::Bernoulli => f32::from(noise < *mean),
+                Likelihood::Gaussian(_) => *mean + scales[j] * noise,
+            };
+        });
     }
 
     /// The Gaussian likelihood's standard deviation of each feature.
@@ -211,18 +204,5 @@ impl Vae {
             Likelihood::Gaussian(Scale::Shared) => vec![learned()[0]; cols],
             Likelihood::Gaussian(Scale::PerFeature) => learned(),
         }
-    }
-}
-
-/// Codes from the prior N(0, I), [n, latent_dim].
-pub fn prior(isa: crate::isa::Isa, seed: u64, latent_dim: usize, first: usize, out: &mut [f32]) {
-    for (i, row) in out.chunks_exact_mut(latent_dim).enumerate() {
-        isa.run(Fill {
-            noise: Noise { seed, stream: Stream::Prior as u8, sample: 0 },
-            distribution: Distribution::StandardNormal,
-            rows: &[[0, (first + i) as u32]],
-            cols: latent_dim,
-            put: |_, j, noise| row[j] = noise,
-        });
     }
 }

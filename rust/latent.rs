@@ -67,19 +67,18 @@ impl Op for Sample<'_> {
             let z = reparameterize(s, mu, logvar, s.load(&block.eps[i]));
             s.store(s.select(used, z, s.zero()), &mut block.z[i]);
             *kl += s.sum(s.select(used, kl_term(s, mu, logvar), s.zero()));
-            let inside = s.select(inside(s, logvar), s.zero(), s.splat(1.0));
-            clamped += s.sum(s.select(used, inside, s.zero())) as usize;
+            let inside = unless_clamped(s, logvar, s.splat(1.0));
+            clamped += block.cols - s.sum(s.select(used, inside, s.zero())) as usize;
         }
         clamped
     }
 }
 
+/// `x` where logvar is inside its range, ends included; zero where it was clamped.
 #[inline(always)]
-fn inside<S: Simd>(s: S, logvar: S::F) -> S::M {
-    // Not clamped: |logvar - middle| < half the range, with the ends inside.
-    let (low, high) = LOGVAR_RANGE;
-    let distance = s.abs(s.sub(logvar, s.splat(0.5 * (low + high))));
-    s.less(distance, s.splat(0.5 * (high - low) * (1.0 + f32::EPSILON)))
+fn unless_clamped<S: Simd>(s: S, logvar: S::F, x: S::F) -> S::F {
+    let x = s.select(s.less(logvar, s.splat(LOGVAR_RANGE.0)), s.zero(), x);
+    s.select(s.less(s.splat(LOGVAR_RANGE.1), logvar), s.zero(), x)
 }
 
 /// From dL/dz to dL/dmu and dL/dlogvar, the KL's share added: overwrites `mu` and `logvar` of the block.
@@ -106,7 +105,7 @@ impl Op for Backward<'_> {
             let kl_slope = s.mul(half, s.sub(s.mul(sigma, sigma), s.splat(1.0)));
             let dlogvar = s.fma(weight, kl_slope, s.mul(s.mul(dz, eps), s.mul(half, sigma)));
             s.store(s.fma(weight, mu, dz), &mut block.mu[i]);
-            s.store(s.select(inside(s, logvar), dlogvar, s.zero()), &mut block.logvar[i]);
+            s.store(unless_clamped(s, logvar, dlogvar), &mut block.logvar[i]);
         }
     }
 }

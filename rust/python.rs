@@ -10,6 +10,7 @@ use crate::isa::Isa;
 use crate::likelihood::{Likelihood, Scale};
 use crate::model::{Epsilon, Spec, Vae};
 use crate::optimizer::Optimizer;
+use crate::rng::Stream;
 use crate::team;
 use crate::train::{Objective, Task, Totals};
 use numpy::{
@@ -320,13 +321,13 @@ impl Engine {
         })??)
     }
 
-    /// Codes from the prior, rows `first..first + n` of the sample that `seed` stands for.
+    /// `n` codes from the prior.
     fn prior<'py>(&self, py: Python<'py>, n: usize, seed: u64) -> PyResult<Array<'py>> {
         let codes = detached(py, || {
             let vae = self.lock();
             let latent = vae.network.spec.latent_dim;
             let mut codes = filled(0.0, n.checked_mul(latent))?;
-            infer::prior(vae.isa, seed, latent, 0, &mut codes);
+            functional::standard_normal(vae.isa, seed, Stream::Prior as u8, latent, &mut codes);
             Ok::<_, Error>(codes)
         })??;
         Ok(array(py, codes))
@@ -340,7 +341,7 @@ impl Engine {
         seed: u64,
     ) -> PyResult<Array<'py>> {
         let mut values = means.as_slice()?.to_vec();
-        detached(py, || self.lock().observe(&mut values, 0, seed))?;
+        detached(py, || self.lock().observe(&mut values, seed))?;
         Ok(array(py, values))
     }
 

@@ -170,6 +170,25 @@ impl<P: FnMut(usize, usize, f32)> Op for Fill<'_, P> {
     }
 }
 
+impl Noise {
+    /// Noise for a plain matrix [n, cols] whose rows are counted from zero: `put(element, column, value)`.
+    pub fn fill(
+        self,
+        isa: Isa,
+        distribution: Distribution,
+        cols: usize,
+        matrix: &mut [f32],
+        put: impl Fn(&mut f32, usize, f32),
+    ) {
+        for (block, rows) in matrix.chunks_mut(LANES * cols).enumerate() {
+            let ids: [[u32; 2]; LANES] = std::array::from_fn(|i| [0, (block * LANES + i) as u32]);
+            let used = &ids[..rows.len() / cols];
+            let put = |i: usize, j: usize, value| put(&mut rows[i * cols + j], j, value);
+            isa.run(Fill { noise: self, distribution, rows: used, cols, put });
+        }
+    }
+}
+
 /// Two independent standard normals from two words (Box and Muller, 1958).
 #[inline(always)]
 fn box_muller<S: Simd>(s: S, x: S::U, y: S::U) -> (S::F, S::F) {

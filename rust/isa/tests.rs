@@ -116,7 +116,7 @@ fn transposes_and_lane_functions_agree_between_sets() {
                 s.neg(a),
                 s.to_float(s.shr_u::<9>(s.add_u(high, low))),
                 s.to_float(s.shr_u::<12>(s.xor_u(high, s.shl_u::<3>(low)))),
-                s.to_float(s.and_u(s.to_int(s.mul(a, s.splat(-1000.0))), s.splat_u(0xffff))),
+                s.to_float(s.and_u(s.to_int(s.round(s.mul(a, s.splat(-1e3)))), s.splat_u(0xffff))),
                 s.pow2(s.round(s.mul(a, s.splat(100.0)))),
                 s.splat(s.sum(b)),
             ]);

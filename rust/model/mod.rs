@@ -17,7 +17,7 @@ use crate::error::{Error, Result, filled};
 use crate::isa::{Isa, Row, ZERO_ROW};
 use crate::matmul::Shared;
 use crate::optimizer::Optimizer;
-use crate::rng::{Distribution, Fill, Noise, Stream};
+use crate::rng::{Distribution, Noise, Stream};
 use crate::team;
 use std::sync::atomic::AtomicUsize;
 
@@ -82,13 +82,9 @@ impl Vae {
             let bound = 1.0 / (fan_in as f32).sqrt();
             let cols = tensor.shape.get(1).copied().unwrap_or(1);
             let mut plain = vec![0.0; tensor.shape[0] * cols];
-            let ids: Vec<[u32; 2]> = (0..tensor.shape[0] as u32).map(|row| [0, row]).collect();
-            isa.run(Fill {
-                noise: Noise { seed, stream: Stream::Init as u8, sample: index as u32 },
-                distribution: Distribution::Uniform,
-                rows: &ids,
-                cols,
-                put: |i, j, u| plain[i * cols + j] = (2.0 * u - 1.0) * bound,
+            let noise = Noise { seed, stream: Stream::Init as u8, sample: index as u32 };
+            noise.fill(isa, Distribution::Uniform, cols, &mut plain, |to, _, u| {
+                *to = (2.0 * u - 1.0) * bound;
             });
             vae.network.write(tensor, &plain, &mut vae.parameters);
         }

@@ -10,6 +10,9 @@ use crate::matmul::{from_panels, panels_of, to_panels};
 /// The most parameters in a model: 16 GiB of float32 with both moments and the transposes.
 const MAX_PARAMETERS: usize = 1 << 30;
 
+/// The widest layer: a counter of noise has 24 bits for a block of four columns.
+pub const MAX_WIDTH: usize = 1 << 26;
+
 /// What the user chose.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
@@ -107,12 +110,12 @@ impl Network {
 
     fn add_layer(&mut self, inputs: usize, outputs: usize) -> Result<()> {
         let room = MAX_PARAMETERS - self.rows * WIDTH;
-        let possible = (1..room).contains(&inputs)
-            && (1..room).contains(&outputs)
+        let possible = (1..=MAX_WIDTH).contains(&inputs)
+            && (1..=MAX_WIDTH).contains(&outputs)
             && (inputs + 1).checked_mul(outputs.next_multiple_of(WIDTH)).is_some_and(|n| n <= room);
         if !possible {
             return Err(Error::Parameter(format!(
-                "a layer of {inputs} x {outputs} is not possible: widths must be positive and a model has at most \
+                "a layer of {inputs} x {outputs} is not possible: widths are 1 to {MAX_WIDTH}, and a model has at most \
                  {MAX_PARAMETERS} parameters"
             )));
         }
