@@ -1,7 +1,8 @@
 //! Optimisers with the definitions and defaults of `torch.optim`, applied where a gradient is born.
 //!
 //! A moment that decays into denormal numbers (a dead pixel's, after some 800 steps) would slow a step down
-//! several times, so tiny gradients and moments are snapped to zero: |g| < 1e-15, |m| < 1e-20, v < 1e-30.
+//! several times, so tiny gradients and moments are snapped to zero: |g| < 1e-15, |m| < 1e-20, v < 1e-30. A gradient
+//! that is not finite, or whose square would not be, changes nothing and is reported: no weight is ever lost.
 
 use crate::isa::{Op, Row, Simd};
 
@@ -54,78 +55,135 @@ impl Optimizer {
     /// The update of step `step` (the first is 1), its constants worked out.
     pub fn at(&self, step: u64, learning_rate: f64) -> Update {
         let t = i32::try_from(step).unwrap_or(i32::MAX);
-        match *self {
+        let (rule, penalty) = match *self {
             Optimizer::Adam { beta1, beta2, eps, weight_decay, decoupled } => {
-                Update::Adam(AdamUpdate {
-                    beta1: beta1 as f32,
-                    rest1: (1.0 - beta1) as f32,
-                    beta2: beta2 as f32,
-                    rest2: (1.0 - beta2) as f32,
+                let decay = if decoupled { learning_rate * weight_decay } else { 0.0 };
+                let adam = AdamStep {
+                    decay: [beta1 as f32, beta2 as f32],
+                    rest: [(1.0 - beta1) as f32, (1.0 - beta2) as f32],
                     root: (1.0 / (1.0 - beta2.powi(t)).sqrt()) as f32,
                     eps: eps as f32,
                     rate: (learning_rate / (1.0 - beta1.powi(t))) as f32,
-                    penalty: if decoupled { 0.0 } else { weight_decay as f32 },
-                    keep: if decoupled { (1.0 - learning_rate * weight_decay) as f32 } else { 1.0 },
-                })
+                    keep: (1.0 - decay) as f32,
+                };
+                (Rule::Adam(adam), if decoupled { 0.0 } else { weight_decay })
             }
-            Optimizer::Sgd { momentum, nesterov, weight_decay } => Update::Sgd(SgdUpdate {
-                momentum: momentum as f32,
-                nesterov,
-                rate: learning_rate as f32,
-                penalty: weight_decay as f32,
-            }),
+            Optimizer::Sgd { momentum, nesterov, weight_decay } => {
+                let rate = learning_rate as f32;
+                let rule = match momentum {
+                    0.0 => Rule::Plain(PlainStep { rate }),
+                    _ => Rule::Momentum(MomentumStep { momentum: momentum as f32, nesterov, rate }),
+                };
+                (rule, weight_decay)
+            }
             Optimizer::Adagrad { eps, lr_decay, weight_decay } => {
                 let rate = learning_rate / (1.0 + (step.max(1) - 1) as f64 * lr_decay);
-                Update::Adagrad(AdagradUpdate {
-                    eps: eps as f32,
-                    rate: rate as f32,
-                    penalty: weight_decay as f32,
-                })
+                (Rule::Adagrad(AdagradStep { eps: eps as f32, rate: rate as f32 }), weight_decay)
             }
-        }
+        };
+        Update { rule, penalty: penalty as f32 }
     }
 }
 
-/// One step's update.
+/// One step's update: the rule, and the L2 penalty's share of the gradient.
 #[derive(Clone, Copy, Debug)]
-pub enum Update {
-    /// Adam and AdamW.
-    Adam(AdamUpdate),
-    /// Gradient descent.
-    Sgd(SgdUpdate),
-    /// Adagrad.
-    Adagrad(AdagradUpdate),
+pub struct Update {
+    rule: Rule,
+    penalty: f32,
 }
 
-/// Adam's constants for one step.
 #[derive(Clone, Copy, Debug)]
-pub struct AdamUpdate {
-    beta1: f32,
-    rest1: f32,
-    beta2: f32,
-    rest2: f32,
+enum Rule {
+    Adam(AdamStep),
+    Plain(PlainStep),
+    Momentum(MomentumStep),
+    Adagrad(AdagradStep),
+}
+
+/// An optimiser's rule on sixteen parameters, with the constants of one step.
+trait Step {
+    /// Which of the two moments it uses.
+    const MOMENTS: [bool; 2];
+    /// The new weights; the moments are replaced.
+    fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, moments: &mut [S::F; 2]) -> S::F;
+}
+
+#[derive(Clone, Copy, Debug)]
+struct AdamStep {
+    decay: [f32; 2],
+    rest: [f32; 2],
     root: f32,
     eps: f32,
     rate: f32,
-    penalty: f32,
     keep: f32,
 }
 
-/// Gradient descent's constants for one step.
+impl Step for AdamStep {
+    const MOMENTS: [bool; 2] = [true, true];
+    #[inline(always)]
+    fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, [m, v]: &mut [S::F; 2]) -> S::F {
+        let share = [s.mul(s.splat(self.rest[0]), g), s.mul(s.splat(self.rest[1]), s.mul(g, g))];
+        *m = snap(s, s.fma(s.splat(self.decay[0]), *m, share[0]), 1e-20);
+        *v = snap(s, s.fma(s.splat(self.decay[1]), *v, share[1]), 1e-30);
+        let denominator = s.fma(s.sqrt(*v), s.splat(self.root), s.splat(self.eps));
+        let w = s.mul(w, s.splat(self.keep));
+        s.fma(s.splat(-self.rate), s.div(*m, denominator), w)
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
-pub struct SgdUpdate {
+struct PlainStep {
+    rate: f32,
+}
+
+impl Step for PlainStep {
+    const MOMENTS: [bool; 2] = [false, false];
+    #[inline(always)]
+    fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, _: &mut [S::F; 2]) -> S::F {
+        s.fma(s.splat(-self.rate), g, w)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct MomentumStep {
     momentum: f32,
     nesterov: bool,
     rate: f32,
-    penalty: f32,
 }
 
-/// Adagrad's constants for one step.
+impl Step for MomentumStep {
+    const MOMENTS: [bool; 2] = [true, false];
+    #[inline(always)]
+    fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, [m, _]: &mut [S::F; 2]) -> S::F {
+        let momentum = s.splat(self.momentum);
+        *m = snap(s, s.fma(momentum, *m, g), 1e-20);
+        let direction = if self.nesterov { s.fma(momentum, *m, g) } else { *m };
+        s.fma(s.splat(-self.rate), direction, w)
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
-pub struct AdagradUpdate {
+struct AdagradStep {
     eps: f32,
     rate: f32,
-    penalty: f32,
+}
+
+impl Step for AdagradStep {
+    const MOMENTS: [bool; 2] = [false, true];
+    #[inline(always)]
+    fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, [_, sum]: &mut [S::F; 2]) -> S::F {
+        *sum = snap(s, s.fma(g, g, *sum), 1e-30);
+        let denominator = s.add(s.sqrt(*sum), s.splat(self.eps));
+        s.fma(s.splat(-self.rate), s.div(g, denominator), w)
+    }
+}
+
+/// A gradient of this size has no square in float32.
+const LARGEST_GRADIENT: f32 = 1e18;
+
+#[inline(always)]
+fn snap<S: Simd>(s: S, x: S::F, threshold: f32) -> S::F {
+    s.select(s.less(s.abs(x), s.splat(threshold)), s.zero(), x)
 }
 
 /// Updates rows of parameters and their moments with a gradient.
@@ -142,56 +200,47 @@ pub struct Apply<'a> {
     pub moments: [&'a mut [Row]; 2],
 }
 
-#[inline(always)]
-fn snap<S: Simd>(s: S, x: S::F, threshold: f32) -> S::F {
-    s.select(s.less(s.abs(x), s.splat(threshold)), s.zero(), x)
+impl Op for Apply<'_> {
+    /// Whether all gradients were sound.
+    type Output = bool;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> bool {
+        match self.update.rule {
+            Rule::Adam(rule) => self.with(s, rule),
+            Rule::Plain(rule) => self.with(s, rule),
+            Rule::Momentum(rule) => self.with(s, rule),
+            Rule::Adagrad(rule) => self.with(s, rule),
+        }
+    }
 }
 
-impl Op for Apply<'_> {
-    type Output = ();
-
+impl Apply<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Apply { update, gradient, vectors, weights, moments: [first, second] } = self;
+    fn with<S: Simd, R: Step>(self, s: S, rule: R) -> bool {
+        let Apply { update, gradient, vectors, weights, moments } = self;
+        let penalty = s.splat(update.penalty);
+        let mut unsound = s.zero();
         for (i, (gradient, weights)) in gradient.iter().zip(weights).enumerate() {
             for v in 0..vectors {
-                let (g, w) = (snap(s, s.load(&gradient[v]), 1e-15), s.load(&weights[v]));
-                let w = match update {
-                    Update::Adam(u) => {
-                        let g = s.fma(s.splat(u.penalty), w, g);
-                        let m = s.mul(s.splat(u.rest1), g);
-                        let m = s.fma(s.splat(u.beta1), s.load(&first[i][v]), m);
-                        let q = s.mul(s.splat(u.rest2), s.mul(g, g));
-                        let q = s.fma(s.splat(u.beta2), s.load(&second[i][v]), q);
-                        let (m, q) = (snap(s, m, 1e-20), snap(s, q, 1e-30));
-                        s.store(m, &mut first[i][v]);
-                        s.store(q, &mut second[i][v]);
-                        let denominator = s.fma(s.sqrt(q), s.splat(u.root), s.splat(u.eps));
-                        let w = s.mul(w, s.splat(u.keep));
-                        s.fma(s.splat(-u.rate), s.div(m, denominator), w)
+                let w = s.load(&weights[v]);
+                let g = s.fma(penalty, w, s.load(&gradient[v]));
+                let sound = s.less(s.abs(g), s.splat(LARGEST_GRADIENT));
+                unsound = s.add(unsound, s.select(sound, s.zero(), s.splat(1.0)));
+                let g = snap(s, s.select(sound, g, s.zero()), 1e-15);
+                let mut kept = [s.zero(); 2];
+                for n in 0..2 {
+                    if R::MOMENTS[n] {
+                        kept[n] = s.load(&moments[n][i][v]);
                     }
-                    Update::Sgd(u) => {
-                        let g = s.fma(s.splat(u.penalty), w, g);
-                        let direction = if u.momentum == 0.0 {
-                            g
-                        } else {
-                            let m = s.fma(s.splat(u.momentum), s.load(&first[i][v]), g);
-                            let m = snap(s, m, 1e-20);
-                            s.store(m, &mut first[i][v]);
-                            if u.nesterov { s.fma(s.splat(u.momentum), m, g) } else { m }
-                        };
-                        s.fma(s.splat(-u.rate), direction, w)
+                }
+                s.store(rule.step(s, g, w, &mut kept), &mut weights[v]);
+                for n in 0..2 {
+                    if R::MOMENTS[n] {
+                        s.store(kept[n], &mut moments[n][i][v]);
                     }
-                    Update::Adagrad(u) => {
-                        let g = s.fma(s.splat(u.penalty), w, g);
-                        let q = snap(s, s.fma(g, g, s.load(&second[i][v])), 1e-30);
-                        s.store(q, &mut second[i][v]);
-                        let denominator = s.add(s.sqrt(q), s.splat(u.eps));
-                        s.fma(s.splat(-u.rate), s.div(g, denominator), w)
-                    }
-                };
-                s.store(w, &mut weights[v]);
+                }
             }
         }
+        s.sum(unsound) == 0.0
     }
 }

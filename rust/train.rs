@@ -115,6 +115,13 @@ impl Pass<'_> {
     }
 }
 
+fn diverged_at(step: u64, learning_rate: f64) -> Error {
+    Error::Diverged(format!(
+        "the loss or a gradient is too large for float32 at step {step}; the weights are still finite, as they were \
+         before it. Lower learning_rate (it is {learning_rate}), or scale the data"
+    ))
+}
+
 impl Vae {
     /// Takes steps until the task is done (then the result is true) or `budget` is over. `totals` says where to
     /// go on, and is where the losses are added up.
@@ -155,18 +162,14 @@ impl Vae {
             }
             let update = optimizer.at(step + 1, task.learning_rate);
             let weight = task.objective.reconstruction / rows as f32;
-            pass.absorb(worker, weight, Sink::Update { update, moments: lent.moments });
-            true
+            let (moments, unsound) = (lent.moments, &diverged);
+            pass.absorb(worker, weight, Sink::Update { update, moments, unsound });
+            !diverged.load(Ordering::Relaxed)
         });
 
         self.steps += (reached - from).div_ceil(batch) as u64;
         if diverged.into_inner() {
-            return Err(Error::Diverged(format!(
-                "the loss is no longer a finite number at step {}; the weights are kept as they were before it. \
-                 Lower learning_rate (it is {}), or scale the data",
-                self.steps + 1,
-                task.learning_rate
-            )));
+            return Err(diverged_at(self.steps + 1, task.learning_rate));
         }
         self.epochs += u32::from(task.shuffle && reached == n);
         Ok(reached == n)
@@ -208,11 +211,15 @@ impl Vae {
     ) -> Result<()> {
         let threads = threads_for(threads, 3 * self.network.work());
         let update = self.optimizer.at(self.steps + 1, learning_rate);
+        let unsound = AtomicBool::new(false);
         let lent = self.lend(1, Purpose::Infer)?;
         team::run(threads, |worker| {
-            let sink = Sink::Update { update, moments: lent.moments };
+            let sink = Sink::Update { update, moments: lent.moments, unsound: &unsound };
             lent.pass(1).apply(worker, gradients, sink);
         });
+        if unsound.into_inner() {
+            return Err(diverged_at(self.steps + 1, learning_rate));
+        }
         self.steps += 1;
         Ok(())
     }

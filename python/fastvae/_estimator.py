@@ -67,14 +67,14 @@ class Estimator:
         if transform not in (None, "default", "pandas", "polars"):
             raise ValueError(f"set_output(transform={transform!r}): use 'default', 'pandas' or 'polars'")
         if transform is not None:
-            self._transform_output = transform
+            self._sklearn_output_config = {"transform": transform}  # the name under which `clone` copies it
         return self
 
     def _as_output(self, codes: NDArray[np.float32], X: object) -> Any:
         """Put codes into the container that ``set_output`` or scikit-learn's global setting asks for."""
         sklearn = sys.modules.get("sklearn")
         default = sklearn.get_config()["transform_output"] if sklearn else "default"
-        container = getattr(self, "_transform_output", default)
+        container = getattr(self, "_sklearn_output_config", {"transform": default})["transform"]
         if container == "default":
             return codes
         names = list(self.get_feature_names_out())

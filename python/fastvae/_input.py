@@ -12,6 +12,10 @@ from fastvae import _core
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# What the core has room for: a layer's width, and rows of an answer.
+MAX_WIDTH = 2**26
+MAX_ROWS = 2**40
+
 _IN_PLACE = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
 
 
@@ -40,9 +44,19 @@ def matrix(X: Any, name: str, cols: int | None = None, owner: str = "") -> NDArr
         raise ValueError(f"{name} is empty: it has 0 {what} (shape {shape}); at least one is required")
     if cols is not None and shape[1] != cols:
         raise ValueError(f"{name} has {shape[1]} features, but {owner} is expecting {cols} features as input")
-    if array.dtype not in _IN_PLACE:
-        with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is found
-            array = array.astype(np.float32)
+    return array if array.dtype in _IN_PLACE else _float32(array)
+
+
+def _float32(array: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is found
+        return array.astype(np.float32, copy=False)
+
+
+def tensor(value: Any, name: str) -> NDArray[np.float32]:
+    """Return a parameter as finite float32 of any shape, or raise TypeError or ValueError."""
+    array = _float32(_array(value, name))
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite")
     return array
 
 
@@ -75,12 +89,10 @@ def noise(eps: Any, shape: tuple[int, int]) -> NDArray[np.float32] | None:
     """Return noise given by the caller as float32 of the right shape."""
     if eps is None:
         return None
-    array = matrix(eps, "eps")
+    array = tensor(eps, "eps")
     if array.shape != shape:
         raise ValueError(f"eps has shape {array.shape}; expected {shape}, [n_examples, latent_dim]")
-    if not np.isfinite(array).all():
-        raise ValueError("eps must be finite")
-    return array.astype(np.float32, copy=False)
+    return array
 
 
 def seed(random_state: Any) -> int:
@@ -101,18 +113,20 @@ def seed(random_state: Any) -> int:
     )
 
 
-def integer(value: Any, name: str, least: int = 1) -> int:
-    """Return `value` if it is an integer of at least `least`, or raise ValueError."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r} must be an integer, at least {least}")
+def integer(value: Any, name: str, least: int = 1, most: int | None = None) -> int:
+    """Return `value` if it is an integer in least .. most, or raise ValueError."""
+    good = isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least
+    if not good or (most is not None and int(value) > most):
+        bound = "" if most is None else f" and at most {most}"
+        raise ValueError(f"{name}={value!r} must be an integer, at least {least}{bound}")
     return int(value)
 
 
-def number(value: Any, name: str, least: float = 0.0, below: float = float("inf")) -> float:
+def number(value: Any, name: str, least: float = 0.0, below: float = 1e9) -> float:
     """Return `value` if it is a number in [least, below), or raise ValueError."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not least <= float(value) < below:
-        bound = "" if below == float("inf") else f" and below {below:g}"
-        raise ValueError(f"{name}={value!r} must be a finite number, at least {least:g}{bound}")
+    good = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not good or not least <= value < below:
+        raise ValueError(f"{name}={value!r} must be a number, at least {least:g} and below {below:g}")
     return float(value)
 
 
@@ -122,7 +136,7 @@ def widths(value: Any, name: str) -> list[int]:
         value = (value,)
     if not isinstance(value, (tuple, list, np.ndarray)):
         raise ValueError(f"{name}={value!r} must be a sequence of layer widths, for example (400,)")
-    return [integer(width, f"{name}[{i}]") for i, width in enumerate(value)]
+    return [integer(width, f"{name}[{i}]", most=MAX_WIDTH) for i, width in enumerate(value)]
 
 
 def choice(value: Any, name: str, options: tuple[str, ...]) -> str:

@@ -19,7 +19,8 @@ class Progress:
     """
 
     def __init__(self, wanted: bool | None, epochs: int, examples: int) -> None:
-        self._on = sys.stderr.isatty() if wanted is None else wanted
+        on = sys.stderr is not None and sys.stderr.isatty() if wanted is None else wanted
+        self._on = on and sys.stderr is not None  # there is none under pythonw or a daemon
         self._epochs, self._examples = epochs, examples
         self._epoch = 0
         self._last = ""

@@ -69,7 +69,7 @@ class VAE(Estimator):
         Epochs trained.
     history_ : dict of str to list of float
         "loss", "reconstruction", "kl", "elbo" of each epoch, as training went along, and the same with "val_" in
-        front at the end of each epoch, where there are validation data. Nats per example.
+        front at the end of each epoch, where there are validation data (else NaN). Nats per example.
     loss_curve_ : list of float
         ``history_["loss"]``.
     elapsed_ : float
@@ -242,7 +242,7 @@ class VAE(Estimator):
         """
         rate = self._learning_rate()
         engine = self._engine_for()
-        engine.apply_gradients(_checked(grads, engine.shapes(), "grads"), rate, self._threads())
+        engine.apply_gradients(_checked(grads, engine.shapes(), "the gradients"), rate, self._threads())
         return self
 
     # Questions
@@ -305,7 +305,7 @@ class VAE(Estimator):
         z : ndarray of float32, [n, latent_dim]
             Only if ``return_latent``.
         """
-        n = _input.integer(n, "n")
+        n = _input.integer(n, "n", most=_input.MAX_ROWS)
         engine = self._engine_for()
         seed = _input.seed(self.random_state if random_state is None else random_state)
         z = engine.prior(n, seed).reshape(n, -1)
@@ -370,9 +370,11 @@ class VAE(Estimator):
             engine.set_parameters(_checked(d, engine.shapes(), "the state dict"))
             return self
         first = "encoder.0.weight" if _input.widths(self.hidden, "hidden") else "mu.weight"
-        shape: tuple[int, ...] = np.shape(d[first]) if isinstance(d, Mapping) and first in d else ()
+        if not isinstance(d, Mapping) or first not in d:
+            raise ValueError(f"the state dict must be a mapping with {first!r}, which tells the number of features")
+        shape = _input.tensor(d[first], f"the state dict's {first}").shape
         if len(shape) != 2:
-            raise ValueError(f"the state dict has no matrix {first!r}, which tells the number of features")
+            raise ValueError(f"the state dict's {first} has shape {shape}; it must be a matrix")
         engine, seed = self._build(shape[1])
         engine.set_parameters(_checked(d, engine.shapes(), "the state dict"))
         self._adopt(engine, seed, shape[1])
@@ -395,7 +397,7 @@ class VAE(Estimator):
         seed = _input.seed(self.random_state)
         engine = _core.Engine(
             n_features=n_features,
-            latent_dim=_input.integer(self.latent_dim, "latent_dim"),
+            latent_dim=_input.integer(self.latent_dim, "latent_dim", most=_input.MAX_WIDTH // 2),
             encoder=hidden,
             decoder=decoder,
             activation=_input.choice(self.activation, "activation", _ACTIVATIONS),
@@ -427,7 +429,7 @@ class VAE(Estimator):
         )
 
     def _learning_rate(self) -> float:
-        rate = _input.number(self.learning_rate, "learning_rate")
+        rate = _input.number(self.learning_rate, "learning_rate", below=1e6)
         if rate == 0:
             raise ValueError("learning_rate=0 would train nothing; it must be positive")
         return rate
@@ -466,7 +468,7 @@ class VAE(Estimator):
             return None
         if fraction:
             raise ValueError("give validation_data or validation_fraction, not both")
-        data = data[0] if isinstance(data, tuple) else data
+        data = data[0] if isinstance(data, tuple) and data else data
         return _input.matrix(data, "validation_data", X.shape[1], type(self).__name__)
 
     def _score(self, X: Any, eps: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -495,7 +497,7 @@ class VAE(Estimator):
                 rows,
                 eps,
                 shuffle=shuffle,
-                batch_size=batch_size,
+                batch_size=min(batch_size, len(X)),
                 objective=objective,
                 learning_rate=learning_rate,
                 threads=self._threads(),
@@ -511,8 +513,9 @@ class VAE(Estimator):
 
     def _log(self, logs: dict[str, float]) -> None:
         self.n_iter_ += 1
-        for key, value in logs.items():
-            self.history_.setdefault(key, []).append(value)
+        for key in self.history_ | logs:  # one entry an epoch in every list
+            values = self.history_.setdefault(key, [float("nan")] * (self.n_iter_ - 1))
+            values.append(logs.get(key, float("nan")))
 
     def _shaped(self, arrays: list[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         shapes = self._engine.shapes()
@@ -529,11 +532,9 @@ def _checked(given: Any, shapes: list[tuple[str, list[int]]], what: str) -> list
         raise ValueError(f"{what} does not fit the model: missing {missing}, unknown {unknown}")
     arrays = []
     for name, shape in shapes:
-        array = np.asarray(given[name], dtype=np.float32)
+        array = _input.tensor(given[name], f"{what}'s {name}")
         if list(array.shape) != shape:
-            raise ValueError(f"{what}: {name} has shape {array.shape}, but the model's is {tuple(shape)}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{what}: {name} is not finite")
+            raise ValueError(f"{what}'s {name} has shape {array.shape}, but the model's is {tuple(shape)}")
         arrays.append(np.ascontiguousarray(array).reshape(-1))
     return arrays
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fastvae import _input
+
 
 @dataclass(frozen=True)
 class Bernoulli:
@@ -38,12 +40,9 @@ def resolve(likelihood: object) -> tuple[str, float | str]:
     if isinstance(likelihood, Bernoulli):
         return "bernoulli", 1.0
     if isinstance(likelihood, Gaussian):
-        scale = likelihood.scale
-        if scale in ("shared", "per_feature"):
-            return "gaussian", str(scale)
-        if isinstance(scale, (int, float)) and not isinstance(scale, bool) and 0 < scale < float("inf"):
-            return "gaussian", float(scale)
-        raise ValueError(f"Gaussian(scale={scale!r}): scale must be a positive number, 'shared' or 'per_feature'")
+        if isinstance(likelihood.scale, str):
+            return "gaussian", _input.choice(likelihood.scale, f"{likelihood!r}: scale", ("shared", "per_feature"))
+        return "gaussian", _input.number(likelihood.scale, f"{likelihood!r}: scale", least=1e-6, below=1e6)
     raise ValueError(
         f"likelihood={likelihood!r} is not known; use 'bernoulli', 'gaussian' or an object from fastvae.likelihoods"
     )

@@ -8,6 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
+from fastvae import _input
+
 
 @dataclass(frozen=True)
 class Adam:
@@ -61,17 +65,17 @@ def resolve(optimizer: Any) -> tuple[str, list[float]]:
             "fastvae.optimizers"
         )
     options = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
-    for name, value in options.items():
-        if not isinstance(value, (int, float)) or not _in_range(name, value):
-            raise ValueError(f"{chosen!r}: {name} is out of range")
+    values = [_checked(f"{chosen!r}: {name}", name, value) for name, value in options.items()]
     if options.get("nesterov") and not options["momentum"]:
         raise ValueError(f"{chosen!r}: nesterov needs a momentum")
-    values = [float(value) for value in options.values()]
     return type(chosen).__name__.lower(), values + [0.0] * (4 - len(values))
 
 
-def _in_range(name: str, value: float) -> bool:
-    if name.startswith("beta") or name == "momentum":
-        return 0 <= value < 1
-    positive = value > 0 if name == "eps" else value >= 0
-    return positive and value < float("inf")
+def _checked(what: str, name: str, value: Any) -> float:
+    if name == "nesterov":
+        if not isinstance(value, (bool, np.bool_)):
+            raise ValueError(f"{what}={value!r} must be True or False")
+        return float(value)
+    if name == "eps":  # smaller gradients count as zero, and the quotient must stay finite
+        return _input.number(value, what, least=1e-15)
+    return _input.number(value, what, below=1.0 if name in ("beta1", "beta2", "momentum") else 1e9)

@@ -10,6 +10,7 @@ use crate::matmul::{Grid, Shared, panels_of, transposed_product, vectors_of};
 use crate::optimizer::{Apply, Update};
 use crate::team::Worker;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What becomes of a gradient.
 #[derive(Clone, Copy)]
@@ -20,6 +21,8 @@ pub enum Sink<'a> {
         update: Update,
         /// The optimiser's.
         moments: [Shared<'a, Row>; 2],
+        /// Set if a gradient is too large to follow.
+        unsound: &'a AtomicBool,
     },
     /// A buffer with the parameters' layout.
     Store(Shared<'a, Row>),
@@ -42,22 +45,25 @@ impl Sink<'_> {
         unsafe {
             match self {
                 Sink::Store(to) => to.write(rows).copy_from_slice(gradient),
-                Sink::Update { update, moments } => isa.run(Apply {
-                    update: *update,
-                    gradient,
-                    vectors,
-                    weights: parameters.write(rows.clone()),
-                    moments: moments.each_ref().map(|m| match m.is_empty() {
-                        true => &mut [][..],
-                        false => m.write(rows.clone()),
-                    }),
-                }),
+                Sink::Update { update, moments, unsound } => {
+                    let sound = isa.run(Apply {
+                        update: *update,
+                        gradient,
+                        vectors,
+                        weights: parameters.write(rows.clone()),
+                        moments: moments.each_ref().map(|m| match m.is_empty() {
+                            true => &mut [][..],
+                            false => m.write(rows.clone()),
+                        }),
+                    });
+                    if !sound {
+                        unsound.store(true, Ordering::Relaxed);
+                    }
+                }
             }
         }
     }
-}
 
-impl Sink<'_> {
     /// Brings what an update will read nearer.
     ///
     /// # Safety
