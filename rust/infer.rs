@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Rows in a block.
 const BLOCK: usize = 512;
+/// Values in an array that one thread looks through before a second one is awake.
+const SOON_CHECKED: usize = 1 << 21;
 
 /// A question's progress: rows `done..` of its arrays are still to be filled. Every function here goes on from
 /// there until all is done (then it returns true) or `budget` is over.
@@ -57,6 +59,9 @@ pub fn check(
     let support = likelihood.map_or((f32::MIN, f32::MAX), Likelihood::support);
     let scaled = x.element() == crate::data::Element::U8;
     let first_bad = AtomicUsize::new(usize::MAX);
+    if x.rows() * x.cols() < SOON_CHECKED {
+        cursor.threads = Some(1);
+    }
     let finished = cursor.walk(x.rows(), x.cols(), |worker, start, rows| {
         worker.phase(rows.div_ceil(LANES), |item| {
             for row in start + item * LANES..(start + (item + 1) * LANES).min(start + rows) {
