@@ -179,7 +179,7 @@ impl Step for AdagradStep {
 }
 
 /// A gradient of this size has no square in float32.
-const LARGEST_GRADIENT: f32 = 1e18;
+pub const LARGEST_GRADIENT: f32 = 1e18;
 
 #[inline(always)]
 fn snap<S: Simd>(s: S, x: S::F, threshold: f32) -> S::F {

@@ -5,6 +5,7 @@ use crate::error::{Error, Result, filled};
 use crate::isa::{Row, ZERO_ROW};
 use crate::matmul::Shared;
 use crate::model::{Epsilon, Pass, Purpose, Sink, Vae};
+use crate::optimizer::LARGEST_GRADIENT;
 use crate::rng::Permutation;
 use crate::team::{self, Worker};
 use std::sync::Mutex;
@@ -115,11 +116,29 @@ impl Pass<'_> {
     }
 }
 
-fn diverged_at(step: u64, learning_rate: f64) -> Error {
-    Error::Diverged(format!(
-        "the loss or a gradient is too large for float32 at step {step}; the weights are still finite, as they were \
-         before it. Lower learning_rate (it is {learning_rate}), or scale the data"
-    ))
+/// What stopped training.
+#[derive(Clone, Copy)]
+enum Trouble {
+    /// Seen before anything changed.
+    Loss,
+    /// Seen in the update, which leaves out the parameters with such gradients.
+    Gradient,
+}
+
+impl Trouble {
+    fn at(self, step: u64, learning_rate: f64) -> Error {
+        let what = match self {
+            Trouble::Loss => {
+                "the loss is not a finite number; the weights are those before the step"
+            }
+            Trouble::Gradient => {
+                "a gradient is too large for float32; all weights are finite, those with such gradients unchanged"
+            }
+        };
+        Error::Diverged(format!(
+            "training diverged at step {step}: {what}. Lower learning_rate (it is {learning_rate}), or scale the data"
+        ))
+    }
 }
 
 impl Vae {
@@ -133,7 +152,7 @@ impl Vae {
         let from = totals.examples;
         let before = (from / batch) as u64;
         let ledger = Mutex::new(totals);
-        let diverged = AtomicBool::new(false);
+        let [bad_loss, unsound] = [(); 2].map(|()| AtomicBool::new(false));
 
         let lent = self.lend(batch, Purpose::Train)?;
         let reached = walk(threads, (from, n), batch, budget, |worker, start, rows| {
@@ -154,22 +173,25 @@ impl Vae {
                     totals.reconstruction += losses.reconstruction;
                     totals.kl += losses.kl;
                 } else {
-                    diverged.store(true, Ordering::Relaxed);
+                    bad_loss.store(true, Ordering::Relaxed);
                 }
             });
-            if diverged.load(Ordering::Relaxed) {
+            if bad_loss.load(Ordering::Relaxed) {
                 return false;
             }
             let update = optimizer.at(step + 1, task.learning_rate);
             let weight = task.objective.reconstruction / rows as f32;
-            let (moments, unsound) = (lent.moments, &diverged);
-            pass.absorb(worker, weight, Sink::Update { update, moments, unsound });
-            !diverged.load(Ordering::Relaxed)
+            let sink = Sink::Update { update, moments: lent.moments, unsound: &unsound };
+            pass.absorb(worker, weight, sink);
+            !unsound.load(Ordering::Relaxed)
         });
 
         self.steps += (reached - from).div_ceil(batch) as u64;
-        if diverged.into_inner() {
-            return Err(diverged_at(self.steps + 1, task.learning_rate));
+        let troubles = [(bad_loss, Trouble::Loss), (unsound, Trouble::Gradient)];
+        for (happened, trouble) in troubles {
+            if happened.into_inner() {
+                return Err(trouble.at(self.steps + 1, task.learning_rate));
+            }
         }
         self.epochs += u32::from(task.shuffle && reached == n);
         Ok(reached == n)
@@ -209,6 +231,10 @@ impl Vae {
         learning_rate: f64,
         threads: Option<usize>,
     ) -> Result<()> {
+        let too_large = |x: &f32| x.abs() >= LARGEST_GRADIENT;
+        if gradients.iter().flatten().any(|lanes| lanes.0.iter().any(too_large)) {
+            return Err(Error::Value(format!("a gradient is larger than {LARGEST_GRADIENT:e}")));
+        }
         let threads = threads_for(threads, 3 * self.network.work());
         let update = self.optimizer.at(self.steps + 1, learning_rate);
         let unsound = AtomicBool::new(false);
@@ -218,7 +244,7 @@ impl Vae {
             lent.pass(1).apply(worker, gradients, sink);
         });
         if unsound.into_inner() {
-            return Err(diverged_at(self.steps + 1, learning_rate));
+            return Err(Trouble::Gradient.at(self.steps + 1, learning_rate));
         }
         self.steps += 1;
         Ok(())

@@ -81,7 +81,8 @@ class Estimator:
         if container == "pandas":
             import pandas
 
-            return pandas.DataFrame(codes, columns=names, index=getattr(X, "index", None))
+            index = X.index if isinstance(X, pandas.DataFrame) else None
+            return pandas.DataFrame(codes, columns=names, index=index)
         import polars
 
         return polars.DataFrame(codes, schema=names)

@@ -174,6 +174,9 @@ class VAE(Estimator):
                     logs |= {f"val_{key}": value for key, value in scores.items()}
                 self._log(logs)
                 line.epoch(logs)
+        except KeyboardInterrupt:
+            self.interrupted_ = True
+            raise
         finally:
             line.close()
         return self
