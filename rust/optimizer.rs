@@ -1,8 +1,8 @@
 //! Optimisers with the definitions and defaults of `torch.optim`, applied where a gradient is born.
 //!
 //! A moment that decays into denormal numbers (a dead pixel's, after some 800 steps) would slow a step down
-//! several times, so tiny gradients and moments are snapped to zero: |g| < 1e-15, |m| < 1e-20, v < 1e-30. A gradient
-//! that is not finite, or whose square would not be, changes nothing and is reported: no weight is ever lost.
+//! several times, so tiny gradients and moments are snapped to zero: |g| < 1e-15, |m| < 1e-20, v < 1e-30. A tile with
+//! a gradient that is not finite, or whose square would not be, is not updated and reported: no weight is ever lost.
 
 use crate::isa::{Op, Row, Simd};
 
@@ -178,15 +178,28 @@ impl Step for AdagradStep {
     }
 }
 
-/// A gradient of this size has no square in float32.
-pub const LARGEST_GRADIENT: f32 = 1e18;
+/// Larger gradients are not followed: their squares come near the end of float32.
+pub const LARGEST_GRADIENT: f32 = f32::MAX / 1e20;
 
 #[inline(always)]
 fn snap<S: Simd>(s: S, x: S::F, threshold: f32) -> S::F {
     s.select(s.less(s.abs(x), s.splat(threshold)), s.zero(), x)
 }
 
-/// Updates rows of parameters and their moments with a gradient.
+/// Whether no gradient is NaN or larger than [`LARGEST_GRADIENT`].
+#[inline(always)]
+fn sound<S: Simd>(s: S, gradient: &[Row], vectors: usize) -> bool {
+    // A product that overflows, times zero, is NaN, and a sum with a NaN in it is one.
+    let (scale, mut sum) = (s.splat(f32::MAX / LARGEST_GRADIENT), s.zero());
+    for row in gradient {
+        for lanes in &row[..vectors] {
+            sum = s.fma(s.mul(s.load(lanes), scale), s.zero(), sum);
+        }
+    }
+    !s.sum(sum).is_nan()
+}
+
+/// Updates rows of parameters and their moments with a gradient, if all of it is sound.
 pub struct Apply<'a> {
     /// What to do.
     pub update: Update,
@@ -201,7 +214,7 @@ pub struct Apply<'a> {
 }
 
 impl Op for Apply<'_> {
-    /// Whether all gradients were sound.
+    /// Whether it was.
     type Output = bool;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> bool {
@@ -218,15 +231,14 @@ impl Apply<'_> {
     #[inline(always)]
     fn with<S: Simd, R: Step>(self, s: S, rule: R) -> bool {
         let Apply { update, gradient, vectors, weights, moments } = self;
+        if !sound(s, gradient, vectors) {
+            return false;
+        }
         let penalty = s.splat(update.penalty);
-        let mut unsound = s.zero();
         for (i, (gradient, weights)) in gradient.iter().zip(weights).enumerate() {
             for v in 0..vectors {
                 let w = s.load(&weights[v]);
-                let g = s.fma(penalty, w, s.load(&gradient[v]));
-                let sound = s.less(s.abs(g), s.splat(LARGEST_GRADIENT));
-                unsound = s.add(unsound, s.select(sound, s.zero(), s.splat(1.0)));
-                let g = snap(s, s.select(sound, g, s.zero()), 1e-15);
+                let g = snap(s, s.fma(penalty, w, s.load(&gradient[v])), 1e-15);
                 let mut kept = [s.zero(); 2];
                 for n in 0..2 {
                     if R::MOMENTS[n] {
@@ -241,6 +253,6 @@ impl Apply<'_> {
                 }
             }
         }
-        s.sum(unsound) == 0.0
+        true
     }
 }

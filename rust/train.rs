@@ -231,7 +231,7 @@ impl Vae {
         learning_rate: f64,
         threads: Option<usize>,
     ) -> Result<()> {
-        let too_large = |x: &f32| x.abs() >= LARGEST_GRADIENT;
+        let too_large = |x: &f32| x.abs() > LARGEST_GRADIENT;
         if gradients.iter().flatten().any(|lanes| lanes.0.iter().any(too_large)) {
             return Err(Error::Value(format!("a gradient is larger than {LARGEST_GRADIENT:e}")));
         }
