@@ -1,0 +1,557 @@
+"""The same seed gives the same bits: for any number of threads, on AVX2 and AVX-512, in any company, twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import fastvae
+from fastvae import VAE
+from fastvae.likelihoods import Gaussian
+from fastvae.optimizers import SGD
+
+RNG = np.random.default_rng(30)
+BYTES = RNG.integers(0, 256, (333, 150), dtype=np.uint8)
+X = BYTES.astype(np.float32) / np.float32(255)
+LIKELIHOODS = ["bernoulli", "gaussian", Gaussian(0.3), Gaussian("shared"), Gaussian("per_feature")]
+ACTIVATIONS = ["relu", "tanh", "sigmoid", "softplus", "elu", "gelu", "silu", "identity"]
+OPTIMIZERS = ["adam", "adamw", "sgd", SGD(momentum=0.9, nesterov=True), "adagrad"]
+SHAPES: list[tuple[int, tuple[int, ...], int]] = [
+    (1, (), 1),
+    (7, (3,), 2),
+    (150, (), 33),
+    (33, (32, 31), 64),
+    (65, (300,), 5),
+]
+TIMEOUT = 60  # seconds until a test calls it a deadlock
+
+
+def model(**parameters: Any) -> VAE:
+    """Return a model with remainders in every direction: 150-70-20, batches of 64 from 333 rows."""
+    defaults = {"latent_dim": 20, "hidden": (70,), "epochs": 2, "batch_size": 64, "random_state": 7}
+    return VAE(**(defaults | parameters))
+
+
+def digest(*arrays: Any) -> str:
+    """Return a hash of the bits of some arrays."""
+    sha = hashlib.sha256()
+    for array in arrays:
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+def answers(fitted: VAE, data: NDArray[Any]) -> dict[str, str]:
+    """Return hashes of all that a fitted model says."""
+    losses, gradients = fitted.loss_and_gradients(data)
+    return {
+        "state_dict": digest(*fitted.state_dict().values()),
+        "history": digest(*fitted.history_.values()),
+        "transform": digest(fitted.transform(data)),
+        "encode": digest(*fitted.encode(data)),
+        "reconstruct": digest(fitted.reconstruct(data)),
+        "score_samples": digest(fitted.score_samples(data)),
+        "evaluate": digest(*fitted.evaluate(data).values()),
+        "sample": digest(*fitted.sample(100, return_latent=True)),
+        "draw": digest(fitted.sample(100, draw=True)),
+        "losses": digest(*losses.values()),
+        "gradients": digest(*gradients.values()),
+    }
+
+
+def train(n_jobs: int | None, data: NDArray[Any] = X, **parameters: Any) -> dict[str, str]:
+    """Train in every way with a number of threads, and return hashes of the results."""
+    fitted = model(n_jobs=n_jobs, validation_fraction=0.1, **parameters).fit(data)
+    out = answers(fitted, data)
+    fitted.apply_gradients(fitted.loss_and_gradients(data)[1]).partial_fit(data)
+    return out | {f"{name} later": value for name, value in answers(fitted, data).items()}
+
+
+# ---------------------------------------------------------------------------------------- threads, seeds
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=str)
+def test_the_number_of_threads_changes_no_bit_for_any_likelihood(likelihood: Any) -> None:
+    alone = train(1, likelihood=likelihood)
+    for n_jobs in (2, 3, 4, -1, None):
+        assert train(n_jobs, likelihood=likelihood) == alone, n_jobs
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_number_of_threads_changes_no_bit_for_any_activation(activation: str) -> None:
+    alone = train(1, activation=activation)
+    for n_jobs in (2, 3, 4):
+        assert train(n_jobs, activation=activation) == alone, n_jobs
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_the_number_of_threads_changes_no_bit_for_any_optimiser(optimizer: Any) -> None:
+    alone = train(1, optimizer=optimizer)
+    for n_jobs in (2, 3, 4):
+        assert train(n_jobs, optimizer=optimizer) == alone, n_jobs
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("batch_size", [1, 17, 333])
+def test_the_number_of_threads_changes_no_bit_for_any_shape(
+    shape: tuple[int, tuple[int, ...], int], batch_size: int
+) -> None:
+    features, hidden, latent_dim = shape
+    data = X[: 20 if batch_size == 1 else 333, :features]
+    alone = train(1, data, hidden=hidden, latent_dim=latent_dim, batch_size=batch_size)
+    for n_jobs in (2, 3, 4):
+        assert train(n_jobs, data, hidden=hidden, latent_dim=latent_dim, batch_size=batch_size) == alone, n_jobs
+
+
+def test_the_same_seed_gives_the_same_bits_twice() -> None:
+    assert train(2) == train(2)
+
+
+def test_another_seed_gives_other_weights_noise_and_samples() -> None:
+    first, second = train(2), train(2, random_state=8)
+    assert not [name for name in first if first[name] == second[name]]
+
+
+def test_no_seed_means_another_one_each_time() -> None:
+    assert train(1, random_state=None)["state_dict"] != train(1, random_state=None)["state_dict"]
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 2**32), (0, 2**63), (1, 2**64 - 1), (1, 1 + 2**32)])
+def test_all_sixty_four_bits_of_the_seed_count(a: int, b: int) -> None:
+    assert train(1, random_state=a)["state_dict"] != train(1, random_state=b)["state_dict"]
+
+
+def test_every_epoch_has_noise_of_its_own() -> None:
+    # With weights that do not move and one example, only the noise can make the losses differ.
+    still = model(optimizer="sgd", learning_rate=1e-30, epochs=20).fit(X[:1])
+    assert len(set(still.history_["reconstruction"])) == 20
+    assert len(set(still.history_["kl"])) == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_equal_examples_have_noise_of_their_own_in_training(batch_size: int) -> None:
+    still = {"optimizer": "sgd", "learning_rate": 1e-30, "batch_size": batch_size}
+    one = model(**still).partial_fit(X[:1]).history_["reconstruction"]
+    two = model(**still).partial_fit(X[[0, 0]]).history_["reconstruction"]
+    assert one != two
+
+
+# ------------------------------------------------------------------------------------------------- scores
+
+
+@pytest.fixture(scope="module", params=["bernoulli", Gaussian("per_feature")], ids=str)
+def scorer(request: pytest.FixtureRequest) -> VAE:
+    """Fit a model to ask for scores."""
+    return model(likelihood=request.param).fit(X)
+
+
+@pytest.fixture(scope="module")
+def many() -> NDArray[np.uint8]:
+    """Return more rows than two blocks hold."""
+    return np.random.default_rng(4).integers(0, 256, (1100, 150), dtype=np.uint8)
+
+
+def as_float(data: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return data.astype(np.float32) / np.float32(255)
+
+
+def test_a_row_scores_the_same_alone(scorer: VAE, many: NDArray[np.uint8]) -> None:
+    data = as_float(many)
+    together = scorer.score_samples(data)
+    assert len(np.unique(together)) > 1000
+    alone = np.concatenate([scorer.score_samples(data[i : i + 1]) for i in range(len(data))])
+    assert np.array_equal(together, alone)
+
+
+@pytest.mark.parametrize("size", [2, 7, 16, 33, 511, 512, 513, 1024])
+@pytest.mark.parametrize("n_jobs", [1, 2, 3])
+def test_scores_do_not_depend_on_the_split(scorer: VAE, many: NDArray[np.uint8], size: int, n_jobs: int) -> None:
+    data = as_float(many)
+    together = scorer.set_params(n_jobs=1).score_samples(data)
+    scorer.set_params(n_jobs=n_jobs)
+    parts = [scorer.score_samples(data[start : start + size]) for start in range(0, len(data), size)]
+    scorer.set_params(n_jobs=None)
+    assert np.array_equal(together, np.concatenate(parts))
+
+
+def test_scores_do_not_depend_on_the_order(scorer: VAE, many: NDArray[np.uint8]) -> None:
+    data = as_float(many)
+    together = scorer.score_samples(data)
+    order = np.random.default_rng(0).permutation(len(data))
+    assert np.array_equal(together[::-1], scorer.score_samples(data[::-1]))
+    assert np.array_equal(together[order], scorer.score_samples(data[order]))
+
+
+def test_scores_do_not_depend_on_what_was_asked_before(scorer: VAE, many: NDArray[np.uint8]) -> None:
+    data = as_float(many)
+    before = scorer.score_samples(data)
+    scorer.sample(10)
+    scorer.transform(data[:5])
+    scorer.loss_and_gradients(data[:5])
+    scorer.score_samples(data[50:60])
+    assert np.array_equal(before, scorer.score_samples(data))
+
+
+def test_equal_rows_have_equal_scores(scorer: VAE, many: NDArray[np.uint8]) -> None:
+    data = as_float(many)
+    scores = scorer.score_samples(np.repeat(data[:40], 3, axis=0)).reshape(40, 3)
+    assert (scores == scores[:, :1]).all()
+    assert np.array_equal(scores[:, 0], scorer.score_samples(data[:40]))
+
+
+def test_scores_do_not_depend_on_the_type(scorer: VAE, many: NDArray[np.uint8]) -> None:
+    data = as_float(many)
+    expected = scorer.score_samples(data)
+    for same in (many, data.astype(np.float64), np.asfortranarray(data), np.asfortranarray(many), data.astype(">f4")):
+        assert np.array_equal(expected, scorer.score_samples(same))
+
+
+def test_the_gradients_noise_is_that_of_the_scores(scorer: VAE, many: NDArray[np.uint8]) -> None:
+    losses, _ = scorer.loss_and_gradients(many)
+    assert losses["elbo"] == pytest.approx(scorer.score(many), rel=1e-6)
+
+
+def test_the_noise_of_a_score_belongs_to_the_seed(many: NDArray[np.uint8]) -> None:
+    state = model().fit(X).state_dict()
+    first, again, other = (model(random_state=s).load_state_dict(state).score_samples(many) for s in (7, 7, 8))
+    assert np.array_equal(first, again)
+    assert (first != other).mean() > 0.99
+
+
+def test_a_small_change_of_an_example_changes_its_noise() -> None:
+    # With weights of zero everywhere but in the decoder, the score of zeros depends on the noise alone.
+    fitted = model(hidden=(), latent_dim=4, likelihood="gaussian").fit(X)
+    state = {name: np.zeros_like(array) for name, array in fitted.state_dict().items()}
+    state["decoder.0.weight"] = np.ones_like(state["decoder.0.weight"])
+    fitted.load_state_dict(state)
+    data = np.zeros((151, 150))
+    data[np.arange(1, 151), np.arange(150)] = 1e-30  # too little to change the score itself
+    assert len(np.unique(fitted.score_samples(data))) > 140
+
+
+# -------------------------------------------------------------------------------------- instruction sets
+
+ISA_SCRIPT = """
+import json, sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+import fastvae
+import test_determinism as here
+assert sys.argv[2] == fastvae.show_config()["isa"], fastvae.show_config()
+hashes = {"isa": fastvae.show_config()["isa"]}
+for n_jobs in (1, 3):
+    for likelihood in here.LIKELIHOODS:
+        hashes[f"{likelihood} {n_jobs}"] = here.train(n_jobs, likelihood=likelihood)
+    for activation in here.ACTIVATIONS:
+        hashes[f"{activation} {n_jobs}"] = here.train(n_jobs, activation=activation)
+    for optimizer in here.OPTIMIZERS:
+        hashes[f"{optimizer} {n_jobs}"] = here.train(n_jobs, optimizer=optimizer)
+    for features, hidden, latent_dim in here.SHAPES:
+        shape = dict(hidden=hidden, latent_dim=latent_dim)
+        hashes[f"{features} {shape} {n_jobs}"] = here.train(n_jobs, here.X[:, :features], **shape)
+noise = fastvae.functional.standard_normal((300, 33), 5)
+hashes["noise"] = here.digest(noise)
+print(json.dumps(hashes))
+for name in ("bernoulli", "gaussian"):
+    fitted = here.model(likelihood=name, activation="tanh", optimizer="sgd").fit(here.X)
+    values = {"scores": fitted.score_samples(here.X), "codes": fitted.transform(here.X), "noise": noise}
+    np.savez(f"{sys.argv[3]}-{name}.npz", **values, **fitted.state_dict())
+"""
+
+
+def run_python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter, with the engine's own variables unset but for those given."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("FASTVAE_", "OMP_"))}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        timeout=2 * TIMEOUT,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[dict[str, Any], Path]]:
+    """Return a function that trains with an instruction set (once), or skips aloud where it is missing."""
+    folder, done = tmp_path_factory.mktemp("isa"), {}
+
+    def result(isa: str) -> tuple[dict[str, Any], Path]:
+        available = fastvae.show_config()["isa_available"]
+        assert isinstance(available, list)
+        if isa not in available:
+            pytest.skip(f"this machine lacks {isa}; it has {available}")
+        if isa not in done:
+            arguments = (str(Path(__file__).parent), isa, str(folder / isa))
+            process = run_python(ISA_SCRIPT, *arguments, FASTVAE_ISA=isa)
+            assert process.returncode == 0, process.stderr
+            done[isa] = json.loads(process.stdout)
+        return done[isa], folder
+
+    return result
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "portable"])
+def test_the_instruction_set_asked_for_is_used(isa: str, results: Callable[[str], Any]) -> None:
+    hashes, _ = results(isa)
+    assert hashes["isa"] == isa
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "portable"])
+def test_threads_change_no_bit_on_any_instruction_set(isa: str, results: Callable[[str], Any]) -> None:
+    hashes, _ = results(isa)
+    alone = {name.removesuffix(" 1"): value for name, value in hashes.items() if name.endswith(" 1")}
+    team = {name.removesuffix(" 3"): value for name, value in hashes.items() if name.endswith(" 3")}
+    assert len(alone) == len(LIKELIHOODS) + len(ACTIVATIONS) + len(OPTIMIZERS) + len(SHAPES)
+    assert alone == team
+
+
+def test_avx2_and_avx512_give_the_same_bits(results: Callable[[str], Any]) -> None:
+    wide, _ = results("avx512")
+    narrow, _ = results("avx2")
+    assert {name: value for name, value in wide.items() if name != "isa"} == {
+        name: value for name, value in narrow.items() if name != "isa"
+    }
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_portable_code_agrees_to_rounding(isa: str, likelihood: str, results: Callable[[str], Any]) -> None:
+    _, folder = results(isa)
+    results("portable")
+    with np.load(folder / f"{isa}-{likelihood}.npz") as ours, np.load(folder / f"portable-{likelihood}.npz") as theirs:
+        assert set(ours) == set(theirs)
+        for name in ours:
+            scale = np.abs(theirs[name]).max()
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=2e-6 * scale, err_msg=name)
+
+
+def test_the_best_instruction_set_is_the_default() -> None:
+    process = run_python(
+        "import fastvae; c = fastvae.show_config(); print(c['isa'] == c['isa_available'][0], c['debug'])"
+    )
+    assert process.stdout.split()[0] == "True", process.stderr
+    assert run_python("import fastvae; fastvae.show_config()", FASTVAE_ISA="").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "fastvae.show_config()",
+        "fastvae.VAE(hidden=(4,), epochs=1).fit([[0.0, 1.0]])",
+        "fastvae.functional.standard_normal(4, 0)",
+    ],
+)
+@pytest.mark.parametrize("isa", ["nonsense", "AVX2", "avx1024"])
+def test_an_unknown_instruction_set_is_an_error_that_names_it(use: str, isa: str) -> None:
+    code = f"""
+import fastvae
+try:
+    {use}
+except ValueError as error:
+    print(error)
+"""
+    process = run_python(code, FASTVAE_ISA=isa)
+    assert process.returncode == 0, process.stderr
+    assert "FASTVAE_ISA" in process.stdout
+    assert isa in process.stdout
+    assert "portable" in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "threads"),
+    [
+        ({"FASTVAE_NUM_THREADS": "3"}, 3),
+        ({"OMP_NUM_THREADS": "1"}, 1),
+        ({"OMP_NUM_THREADS": "5,2"}, 5),
+        ({"FASTVAE_NUM_THREADS": "4", "OMP_NUM_THREADS": "1"}, 4),
+        ({"FASTVAE_NUM_THREADS": "many", "OMP_NUM_THREADS": "6"}, 6),
+        ({"FASTVAE_NUM_THREADS": "0", "OMP_NUM_THREADS": "6"}, 6),
+    ],
+    ids=str,
+)
+def test_the_environment_sets_the_number_of_threads(variables: dict[str, str], threads: int) -> None:
+    process = run_python("import fastvae; print(fastvae.show_config()['threads'])", **variables)
+    assert process.stdout.strip() == str(threads), process.stderr
+
+
+def test_the_default_number_of_threads_is_that_of_the_cores_this_process_may_use() -> None:
+    process = run_python("import fastvae; print(fastvae.show_config()['threads'])")
+    assert 1 <= int(process.stdout) <= (os.cpu_count() or 1), process.stderr
+
+
+def test_fit_uses_no_more_threads_than_it_is_told() -> None:
+    if not Path("/proc/self/task").exists():
+        pytest.skip("threads are counted in /proc, which this system lacks")
+    code = """
+import os, sys
+import numpy as np, fastvae
+x, count = np.full((64, 100), 0.5), lambda: len(os.listdir("/proc/self/task"))
+before = count()
+for n_jobs in (1, 3):
+    fastvae.VAE(hidden=(8,), epochs=1, n_jobs=n_jobs).fit(x).transform(x)
+    print(count() - before)
+"""
+    process = run_python(code, FASTVAE_NUM_THREADS="4", OPENBLAS_NUM_THREADS="1")
+    assert process.stdout.split() == ["0", "2"], process.stderr
+
+
+# -------------------------------------------------------------------------------------------- concurrency
+
+
+def at_once(*tasks: Callable[[], Any]) -> list[Any]:
+    """Run tasks in threads that start together; fail if they do not end."""
+    results: list[Any] = [None] * len(tasks)
+    gate = threading.Barrier(len(tasks))
+
+    def run(i: int) -> None:
+        gate.wait(TIMEOUT)
+        try:
+            results[i] = tasks[i]()
+        except BaseException as error:
+            results[i] = error
+
+    threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(len(tasks))]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + TIMEOUT
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+        assert not thread.is_alive(), "deadlock"
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 3])
+def test_models_trained_in_four_threads_at_once_are_those_trained_alone(n_jobs: int) -> None:
+    def task(seed: int) -> dict[str, str]:
+        return answers(model(random_state=seed, n_jobs=n_jobs, epochs=6).fit(X), X)
+
+    alone = [task(seed) for seed in range(4)]
+    together = at_once(*[lambda seed=seed: task(seed) for seed in range(4)])  # type: ignore[misc]
+    assert together == alone
+
+
+def test_one_model_asked_by_four_threads_at_once_answers_as_alone(many: NDArray[np.uint8]) -> None:
+    fitted = model(n_jobs=2).fit(X)
+    expected = answers(fitted, many)
+
+    def ask() -> list[dict[str, str]]:
+        return [answers(fitted, many) for _ in range(5)]
+
+    assert at_once(ask, ask, ask, ask) == [[expected] * 5] * 4
+
+
+def test_one_model_trained_by_four_threads_at_once_loses_no_step() -> None:
+    fitted = model(n_jobs=2).fit(X)
+    before = fitted._engine.steps
+
+    def go_on() -> None:
+        for _ in range(5):
+            fitted.partial_fit(X)
+
+    at_once(go_on, go_on, go_on, go_on)
+    assert fitted._engine.steps - before == 4 * 5 * 6
+    assert all(np.isfinite(array).all() for array in fitted.state_dict().values())
+
+
+def test_a_model_can_be_asked_while_it_is_trained() -> None:
+    fitted = model(n_jobs=2, epochs=60).fit(X[:64])
+    at_once(lambda: fitted.fit(X), *[lambda: [fitted.transform(X) for _ in range(20)]] * 3)
+    assert digest(*fitted.state_dict().values()) == digest(*model(epochs=60).fit(X).state_dict().values())
+
+
+# --------------------------------------------------------------------------------------------------- fork
+
+FORK_WARNING = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+
+def needs_fork() -> None:
+    if not hasattr(os, "fork"):
+        pytest.skip("this system has no fork")
+
+
+def in_child(task: Callable[[], str]) -> str:
+    """Return what a task says in a forked child; fail if it does not end."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writer, task().encode())
+        except BaseException as error:
+            os.write(writer, repr(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    try:
+        ready, _, _ = select.select([reader], [], [], TIMEOUT)
+        assert ready, "the child hangs"
+        return os.read(reader, 10_000).decode()
+    finally:
+        os.close(reader)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def fit_and_transform(n_jobs: int) -> str:
+    fitted = model(n_jobs=n_jobs).fit(X)
+    return digest(fitted.transform(X), fitted.score_samples(X), *fitted.state_dict().values())
+
+
+@FORK_WARNING
+@pytest.mark.parametrize("n_jobs", [2, 3])
+def test_a_forked_child_trains_and_answers_with_threads_of_its_own(n_jobs: int) -> None:
+    needs_fork()
+    expected = fit_and_transform(n_jobs)
+    assert in_child(lambda: fit_and_transform(n_jobs)) == expected
+    assert fit_and_transform(n_jobs) == expected  # the parent's threads still work
+
+
+@FORK_WARNING
+def test_a_forked_child_can_use_the_parents_model() -> None:
+    needs_fork()
+    fitted = model(n_jobs=2).fit(X)
+
+    def go_on() -> str:
+        return digest(fitted.transform(X), *fitted.partial_fit(X).state_dict().values())
+
+    from_child = in_child(go_on)
+    assert from_child == go_on()
+
+
+@FORK_WARNING
+def test_a_grandchild_works_too() -> None:
+    needs_fork()
+    expected = fit_and_transform(2)
+
+    def child() -> str:
+        return fit_and_transform(2) + in_child(lambda: fit_and_transform(2))
+
+    assert in_child(child) == 2 * expected
+
+
+@FORK_WARNING
+def test_a_forked_multiprocessing_pool_works() -> None:
+    needs_fork()
+    import multiprocessing
+
+    expected = fit_and_transform(2)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        results = pool.map_async(fit_and_transform, [2, 2, 3, 1]).get(TIMEOUT)
+    assert results == [expected] * 4

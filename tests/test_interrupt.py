@@ -1,0 +1,332 @@
+"""Ctrl-C stops quickly and loses nothing; a diverging fit says so and leaves finite weights."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fastvae import VAE
+from fastvae.likelihoods import Gaussian
+
+LATENCY = 1.0  # seconds; the promise is 0.2, the rest is for a busy machine
+needs_signals = pytest.mark.skipif(os.name != "posix", reason="a process cannot send itself Ctrl-C on this system")
+
+# Runs `ask()`, sends this process the signal of Ctrl-C once `started()` and prints how fast it came out.
+SCRIPT = """
+import json, os, signal, threading, time
+import numpy as np
+import fastvae
+
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+# Overlapping windows of one row of noise: a large data set that takes no memory.
+noise = np.random.default_rng(0).random(400_000, dtype=np.float32)
+X = np.lib.stride_tricks.sliding_window_view(noise, 784)
+make = lambda **more: fastvae.VAE(20, random_state=0, **({"n_jobs": 1} | more))
+weights = lambda m: b"".join(a.tobytes() for a in m.state_dict().values())
+model = make(epochs=1000)
+started = lambda: hasattr(model, "_engine")
+result = {}
+%s
+sent = []
+
+def press():
+    while not started():
+        time.sleep(0.005)
+    time.sleep(0.3)
+    sent.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=press, daemon=True).start()
+try:
+    ask()
+except KeyboardInterrupt:
+    result["latency"] = time.perf_counter() - sent[0]
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+result["interrupted"] = model.interrupted_
+result["finite"] = all(bool(np.isfinite(a).all()) for a in model.state_dict().values())
+result["steps"] = model._engine.steps
+result["n_iter"] = model.n_iter_
+result["history"] = [len(v) for v in model.history_.values()]
+result["elapsed"] = model.elapsed_
+%s
+print(json.dumps(result))
+"""
+
+
+def interrupt(before: str, after: str = "") -> dict[str, Any]:
+    """Run the script in a fresh interpreter, and return what it found."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT % (before, after)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    assert "latency" in result, "it ended before Ctrl-C came"
+    print(f"{result['latency'] * 1000:.0f} ms from Ctrl-C to KeyboardInterrupt")
+    return result
+
+
+def small(**parameters: Any) -> VAE:
+    """Return a model that trains in milliseconds."""
+    return VAE(**({"latent_dim": 2, "hidden": (8,), "epochs": 2, "batch_size": 16, "random_state": 0} | parameters))
+
+
+def data(rows: int = 64) -> NDArray[np.float32]:
+    """Return examples in 0..1."""
+    return np.random.default_rng(0).random((rows, 6), dtype=np.float32)
+
+
+def finite(model: VAE) -> bool:
+    """Whether all weights are finite numbers."""
+    return all(np.isfinite(array).all() for array in model.state_dict().values())
+
+
+def same(a: VAE, b: VAE) -> bool:
+    """Whether two models have the same weights, bit for bit."""
+    ours, theirs = a.state_dict(), b.state_dict()
+    return all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+# ------------------------------------------------------------------------------------------------ Ctrl-C
+
+
+@needs_signals
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_ctrl_c_stops_fit_keeps_the_model_and_training_goes_on(n_jobs: int) -> None:
+    result = interrupt(
+        f"model.set_params(n_jobs={n_jobs}); ask = lambda: model.fit(X)",
+        "model.partial_fit(X[:1280]); result['later'] = [model._engine.steps, model.n_iter_, model.interrupted_]",
+    )
+    assert result["latency"] < LATENCY
+    assert result["interrupted"] is True
+    assert result["finite"]
+    assert result["steps"] > 0
+    assert result["elapsed"] > 0.2
+    assert set(result["history"]) == {result["n_iter"]}
+    assert result["later"] == [result["steps"] + 10, result["n_iter"] + 1, False]
+
+
+@needs_signals
+def test_the_weights_after_ctrl_c_are_those_of_the_last_finished_step_bit_for_bit() -> None:
+    result = interrupt(
+        "ask = lambda: model.partial_fit(X)",
+        """
+steps = model._engine.steps
+again = make().partial_fit(X[:128 * steps])
+result["same"] = weights(model) == weights(again)
+first, second = model.partial_fit(X[:1000]), again.partial_fit(X[:1000])
+result["same later"] = weights(first) == weights(second)
+""",
+    )
+    assert result["latency"] < LATENCY
+    assert 0 < result["steps"] < 3000
+    assert result["interrupted"] is True
+    assert result["n_iter"] == 0
+    assert result["same"]
+    assert result["same later"]
+
+
+@needs_signals
+def test_ctrl_c_while_the_validation_data_are_scored_interrupts_the_fit_too() -> None:
+    result = interrupt("ask = lambda: model.fit(X[:256], validation_data=X)")
+    assert result["latency"] < LATENCY
+    assert result["finite"]
+    assert result["steps"] == 2
+    assert result["interrupted"] is True
+
+
+@needs_signals
+@pytest.mark.parametrize("method", ["transform", "encode", "score_samples", "reconstruct", "evaluate"])
+def test_ctrl_c_stops_a_question_and_the_model_answers_the_next(method: str) -> None:
+    result = interrupt(
+        f"""
+model = make(epochs=1, hidden=(800, 400)).fit(X[:256])
+before = weights(model)
+rows = X[:60_000] if {method!r} == "reconstruct" else X
+started = lambda: True
+ask = lambda: model.{method}(rows)
+""",
+        "result['same'] = weights(model) == before; result['shape'] = model.transform(X[:5]).shape",
+    )
+    assert result["latency"] < LATENCY
+    assert result["same"]
+    assert result["shape"] == [5, 20]
+    assert result["interrupted"] is False  # the training was not
+
+
+class Presses:
+    """A standard error that presses Ctrl-C when a text is written to it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> None:
+        if self.text in text:
+            self.text = "pressed once"
+            signal.raise_signal(signal.SIGINT)
+
+    def flush(self) -> None:
+        pass
+
+
+@needs_signals
+def test_ctrl_c_between_two_epochs_interrupts_the_fit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Presses("epoch 2/5  100 %"))
+    model = small(epochs=5, progress=True)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(data())
+    assert model._engine.steps == 2 * 4
+    assert model.n_iter_ == 2
+    assert model.interrupted_ is True
+
+
+@needs_signals
+def test_ctrl_c_within_an_epoch_between_two_steps_interrupts_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Presses("epoch 1/5"))
+    model = small(epochs=5, progress=True, batch_size=1, hidden=(200, 200))
+    rows = np.tile(data(), (500, 1))
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(rows)
+    assert 0 < model._engine.steps < len(rows)
+    assert model.n_iter_ == 0
+    assert model.interrupted_ is True
+    assert finite(model)
+
+
+@needs_signals
+def test_interrupted_is_false_again_after_the_next_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small(epochs=5, progress=True, batch_size=1, hidden=(200, 200))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", Presses("epoch 1/5"))
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(np.tile(data(), (500, 1)))
+    assert model.set_params(progress=None).fit(data()).interrupted_ is False
+    assert model.n_iter_ == 5
+
+
+@needs_signals
+def test_a_thread_that_is_not_the_main_one_can_train() -> None:
+    models = [small(), small()]
+    worker = threading.Thread(target=models[0].fit, args=(data(),), daemon=True)
+    worker.start()
+    worker.join(60)
+    assert not worker.is_alive()
+    assert same(models[0], models[1].fit(data()))
+
+
+# --------------------------------------------------------------------------------------------- divergence
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "adagrad"])
+@pytest.mark.parametrize("likelihood", ["gaussian", Gaussian("shared"), Gaussian("per_feature")], ids=str)
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_diverging_fit_raises_names_the_learning_rate_and_leaves_finite_weights(
+    optimizer: str, likelihood: Any, n_jobs: int
+) -> None:
+    model = small(likelihood=likelihood, optimizer=optimizer, learning_rate=1e5, n_jobs=n_jobs)
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        model.fit(data())
+    assert finite(model)
+    assert model.interrupted_ is False
+    assert model.n_iter_ == 0
+    assert model._engine.steps < 4
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "adagrad"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_an_absurd_learning_rate_is_named_and_leaves_no_broken_weights(optimizer: str, likelihood: str) -> None:
+    model = small(likelihood=likelihood, optimizer=optimizer)
+    model.fit(data()).set_params(learning_rate=1e30)
+    with pytest.raises((ValueError, FloatingPointError), match="learning_rate"):
+        model.partial_fit(data())
+    assert finite(model)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "adagrad"])
+@pytest.mark.parametrize("rate", [1e-3, 1e5])
+@pytest.mark.parametrize("scale", [1.0, 1e6, 1e9, 1e12, 1e15, 1e18, 1e30])
+@pytest.mark.parametrize("rows", [16, 64])
+def test_weights_never_overflow_even_in_the_last_step(optimizer: str, rate: float, scale: float, rows: int) -> None:
+    model = small(likelihood="gaussian", optimizer=optimizer, learning_rate=rate, epochs=1)
+    with contextlib.suppress(FloatingPointError):
+        model.fit(data(rows) * scale)
+    assert finite(model)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "adagrad"])
+@pytest.mark.parametrize("scale", [1e11, 1e13, 1e15, 1e25])
+def test_a_step_whose_gradient_overflows_says_so_and_leaves_finite_weights(optimizer: str, scale: float) -> None:
+    # At some of these scales the loss is still finite, but the encoder's gradient, the square of it, is not.
+    model, before = (small(likelihood="gaussian", optimizer=optimizer).partial_fit(data()) for _ in range(2))
+    with pytest.raises(FloatingPointError, match="learning_rate") as raised:
+        model.partial_fit(data(16) * scale)
+    assert model._engine.steps == 4
+    assert finite(model)
+    assert same(model, before) == ("loss" in str(raised.value))  # a bad loss is seen before anything changes
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "adagrad"])
+def test_gradients_too_large_to_apply_change_nothing(optimizer: str) -> None:
+    model, before = (small(optimizer=optimizer).partial_fit(data()) for _ in range(2))
+    _, gradients = model.loss_and_gradients(data())
+    gradients["mu.bias"][1] = 1e30
+    with pytest.raises((FloatingPointError, ValueError), match=r"gradient|mu\.bias"):
+        model.apply_gradients(gradients)
+    assert model._engine.steps == 4
+    assert same(model, before)
+    assert same(model.partial_fit(data()), before.partial_fit(data()))
+
+
+def test_a_diverging_step_leaves_the_weights_of_the_step_before_bit_for_bit() -> None:
+    model = small(likelihood="gaussian")
+    rows = data(48)
+    rows[32:] = 1e30  # the third batch: its squared error does not fit a float32
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        model.partial_fit(rows)
+    expected = small(likelihood="gaussian").partial_fit(rows[:32])
+    assert same(model, expected)
+    assert model._engine.steps == 2
+    assert same(model.partial_fit(data()), expected.partial_fit(data()))
+
+
+def test_the_message_tells_the_step() -> None:
+    rows = data(48)
+    rows[32:] = 1e30
+    with pytest.raises(FloatingPointError, match=r"step 3\b.*scale the data"):
+        small(likelihood="gaussian").partial_fit(rows)
+
+
+def test_a_model_can_be_fitted_again_after_it_diverged() -> None:
+    model = small(likelihood="gaussian", learning_rate=1e5)
+    with pytest.raises(FloatingPointError):
+        model.fit(data())
+    model.set_params(learning_rate=1e-3).fit(data())
+    assert same(model, small(likelihood="gaussian").fit(data()))
+    assert model.n_iter_ == 2
+
+
+def test_importing_installs_no_signal_handler() -> None:
+    code = """
+import signal
+before = signal.getsignal(signal.SIGINT)
+import fastvae
+print(before is signal.getsignal(signal.SIGINT), signal.set_wakeup_fd(-1))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["True", "-1"]
