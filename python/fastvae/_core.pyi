@@ -6,7 +6,19 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__: list[str]
+__all__ = [
+    "MAX_THREADS",
+    "Engine",
+    "__version__",
+    "config",
+    "gaussian_kl",
+    "log_prob",
+    "peak",
+    "philox",
+    "reparameterize",
+    "standard_normal",
+]
+
 __version__: str
 MAX_THREADS: int
 
