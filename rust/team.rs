@@ -12,10 +12,12 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a worker that waits at a barrier burns its core before it offers it to others.
-const SPIN: Duration = Duration::from_micros(50);
-/// How many times it then yields before it sleeps.
-const YIELDS: usize = 200;
+/// How often a worker that waits at a barrier looks before it begins to offer its core to others: a few
+/// microseconds. Where nobody else wants the core, a yield returns at once; where the kernel has put two workers
+/// on one core, it is what lets the other one get on.
+const SPINS: usize = 512;
+/// How long it goes on looking and yielding before it sleeps.
+const PATIENCE: Duration = Duration::from_micros(200);
 /// More threads than this are refused: a typing error, not a machine.
 pub const MAX_THREADS: usize = 1024;
 
@@ -222,23 +224,18 @@ impl Meeting {
 
     /// True when `here` came true, false when it is time to sleep.
     fn spin_until(&self, here: &impl Fn() -> bool) -> bool {
-        let start = Instant::now();
-        loop {
-            for _ in 0..64 {
-                if here() {
-                    return true;
-                }
-                std::hint::spin_loop();
-            }
-            if start.elapsed() > SPIN {
-                break;
-            }
-        }
-        for _ in 0..YIELDS {
+        for _ in 0..SPINS {
             if here() {
                 return true;
             }
+            std::hint::spin_loop();
+        }
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
             thread::yield_now();
+            if here() {
+                return true;
+            }
         }
         false
     }

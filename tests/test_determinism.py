@@ -80,6 +80,16 @@ def train(n_jobs: int | None, data: NDArray[Any] = X, **parameters: Any) -> dict
     return out | {f"{name} later": value for name, value in answers(fitted, data).items()}
 
 
+def diverge(n_jobs: int, optimizer: str) -> str:
+    """Return a hash of what a step leaves whose gradient is too large for float32 here and there."""
+    fitted = model(n_jobs=n_jobs, likelihood="gaussian", optimizer=optimizer).partial_fit(X)
+    data = X.copy()
+    data[:, [3, 77]] = 1e12
+    with pytest.raises(FloatingPointError):
+        fitted.partial_fit(data)
+    return digest(*fitted.state_dict().values())
+
+
 # ---------------------------------------------------------------------------------------- threads, seeds
 
 
@@ -114,6 +124,11 @@ def test_the_number_of_threads_changes_no_bit_for_any_shape(
     alone = train(1, data, hidden=hidden, latent_dim=latent_dim, batch_size=batch_size)
     for n_jobs in (2, 3, 4):
         assert train(n_jobs, data, hidden=hidden, latent_dim=latent_dim, batch_size=batch_size) == alone, n_jobs
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_the_number_of_threads_changes_no_bit_of_what_a_diverging_step_leaves(optimizer: str) -> None:
+    assert diverge(1, optimizer) == diverge(2, optimizer) == diverge(3, optimizer)
 
 
 def test_the_same_seed_gives_the_same_bits_twice() -> None:
@@ -262,6 +277,8 @@ for n_jobs in (1, 3):
     for features, hidden, latent_dim in here.SHAPES:
         shape = dict(hidden=hidden, latent_dim=latent_dim)
         hashes[f"{features} {shape} {n_jobs}"] = here.train(n_jobs, here.X[:, :features], **shape)
+    for optimizer in ("adam", "sgd"):
+        hashes[f"diverged {optimizer} {n_jobs}"] = here.diverge(n_jobs, optimizer)
 noise = fastvae.functional.standard_normal((300, 33), 5)
 hashes["noise"] = here.digest(noise)
 print(json.dumps(hashes))
@@ -316,7 +333,7 @@ def test_threads_change_no_bit_on_any_instruction_set(isa: str, results: Callabl
     hashes, _ = results(isa)
     alone = {name.removesuffix(" 1"): value for name, value in hashes.items() if name.endswith(" 1")}
     team = {name.removesuffix(" 3"): value for name, value in hashes.items() if name.endswith(" 3")}
-    assert len(alone) == len(LIKELIHOODS) + len(ACTIVATIONS) + len(OPTIMIZERS) + len(SHAPES)
+    assert len(alone) == len(LIKELIHOODS) + len(ACTIVATIONS) + len(OPTIMIZERS) + len(SHAPES) + 2
     assert alone == team
 
 

@@ -305,6 +305,27 @@ def test_a_diverging_step_leaves_the_weights_of_the_step_before_bit_for_bit() ->
     assert same(model.partial_fit(data()), expected.partial_fit(data()))
 
 
+@pytest.mark.parametrize(("n_jobs", "fits"), [(2, 10_000), (3, 1_000)])
+@pytest.mark.parametrize("scale", [1e13, 1e30])
+def test_a_team_whose_step_diverges_never_waits_for_a_worker_that_has_left(
+    n_jobs: int, fits: int, scale: float
+) -> None:
+    # The loss (1e30) or a gradient alone (1e13) is too large: all workers must leave at the same place.
+    code = f"""
+import numpy as np, fastvae
+x = np.random.default_rng(0).random((16, 6), dtype=np.float32) * np.float32({scale})
+model = fastvae.VAE(2, hidden=(8,), epochs=1, random_state=0, likelihood="gaussian", n_jobs={n_jobs})
+for fit in range({fits}):
+    try:
+        model.fit(x)
+    except FloatingPointError:
+        continue
+    raise SystemExit("it did not diverge")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_message_tells_the_step() -> None:
     rows = data(48)
     rows[32:] = 1e30
