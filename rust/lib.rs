@@ -10,7 +10,7 @@
 //! | [`isa`] | instruction sets: sixteen-lane arithmetic and the product kernels |
 //! | [`math`] | exp, log, tanh, ... on sixteen lanes |
 //! | [`rng`] | noise as a function of a counter |
-//! | [`team`] | threads, tiles and the barrier |
+//! | [`team`] (and `affinity`) | threads, tiles and the barrier |
 //! | [`matmul`] | matrices in panels, the walk over a product's tiles |
 //! | [`activation`], [`layer`], [`latent`], [`likelihood`], [`optimizer`] | the epilogues |
 //! | [`data`] | the user's array, read in place |
@@ -19,6 +19,7 @@
 //! | `python` | the only file that knows Python |
 
 pub mod activation;
+mod affinity;
 pub mod data;
 pub mod error;
 pub mod functional;

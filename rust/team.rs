@@ -3,6 +3,7 @@
 //! A team of n workers is the calling thread and n - 1 threads of a rayon pool that belongs to this crate
 //! and this process (after a fork the child makes its own). Every worker walks the same list of phases.
 
+use crate::affinity;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::num::NonZero;
 use std::ops::Range;
@@ -105,7 +106,11 @@ impl Team {
     fn run<F: Fn(&Worker) + Sync>(&self, work: F) {
         let meeting = &self.meeting;
         meeting.reset();
+        let caller = affinity::current();
         let work = |index| {
+            if index > 0 {
+                affinity::leave(caller);
+            }
             let worker = Worker { index, meeting };
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&worker))) {
                 meeting.give_up();

@@ -666,6 +666,12 @@ def test_held_out_rows_are_not_trained_on_and_all_others_are() -> None:
     assert {key: model.history_[f"val_{key}"][-1] for key in LOSSES} == scores
 
 
+def test_the_losses_of_both_sides_of_a_split_make_those_of_the_whole() -> None:
+    model = untrained(X[:100], validation_fraction=0.25)  # its KL depends neither on noise nor on the epoch
+    whole = 75 * model.history_["kl"][0] + 25 * model.history_["val_kl"][0]
+    assert whole == pytest.approx(100 * model.evaluate(X[:100])["kl"], rel=1e-5)
+
+
 def test_the_seed_chooses_the_held_out_rows() -> None:
     choices = {
         tuple(held_out_rows(small(validation_fraction=0.25, random_state=s, epochs=1), X[:12])) for s in range(4)
