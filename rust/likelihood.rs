@@ -40,14 +40,6 @@ impl Likelihood {
             Likelihood::Gaussian(_) => (f32::MIN, f32::MAX),
         }
     }
-
-    /// Its name in messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Likelihood::Bernoulli => "Bernoulli",
-            Likelihood::Gaussian(_) => "Gaussian",
-        }
-    }
 }
 
 /// One likelihood over sixteen features. To add one: a variant, a type that implements this, a line in

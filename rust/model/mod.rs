@@ -45,7 +45,6 @@ pub struct Vae {
 
 /// A model's buffers, lent out for a pass: the parts that workers share.
 pub struct Lent<'a> {
-    /// Makes a [`Pass`] for a batch of that many rows.
     pass: Pass<'a>,
     /// The optimiser's moments.
     pub moments: [Shared<'a, Row>; 2],

@@ -1,0 +1,84 @@
+//! A training step allocates nothing: a run of many steps asks for memory exactly as often as a run of few.
+
+use fastvae::activation::Activation;
+use fastvae::data::Source;
+use fastvae::likelihood::{Likelihood, Scale};
+use fastvae::model::{Spec, Vae};
+use fastvae::optimizer::Optimizer;
+use fastvae::train::{Objective, Task, Totals};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The system's allocator, counting.
+struct Counting;
+
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+#[allow(unsafe_code)]
+// SAFETY: everything is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(at, layout) }
+    }
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of one call that trains on `steps` batches of 16 and a short one.
+fn allocations(vae: &mut Vae, data: &[f32], steps: usize, threads: usize) -> usize {
+    let task = Task {
+        x: Source::from_slice(&data[..(16 * steps + 3) * 37], 37),
+        eps: None,
+        shuffle: true,
+        batch_size: 16,
+        objective: Objective { reconstruction: 1.0, kl: 1.0 },
+        learning_rate: 1e-3,
+        threads: Some(threads),
+    };
+    let before = CALLS.load(Ordering::Relaxed);
+    let finished = vae.train(&task, &mut Totals::default(), Duration::from_secs(600));
+    assert_eq!(finished, Ok(true));
+    CALLS.load(Ordering::Relaxed) - before
+}
+
+#[test]
+fn a_step_allocates_nothing() {
+    let data: Vec<f32> = (0..(16 * 200 + 3) * 37).map(|i| (i % 11) as f32 / 10.0).collect();
+    for likelihood in [Likelihood::Bernoulli, Likelihood::Gaussian(Scale::PerFeature)] {
+        let spec = Spec {
+            n_features: 37,
+            latent_dim: 5,
+            encoder: vec![40],
+            decoder: vec![40, 17],
+            activation: Activation::Gelu,
+            likelihood,
+        };
+        let optimizer = Optimizer::Adam {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            decoupled: false,
+        };
+        for threads in 1..=3 {
+            let mut vae = Vae::new(spec.clone(), optimizer, 0).unwrap();
+            allocations(&mut vae, &data, 2, threads); // the workspace and the threads
+            let few = allocations(&mut vae, &data, 2, threads);
+            let many = allocations(&mut vae, &data, 200, threads);
+            assert!(many <= few + 2, "{threads} threads: {few} for 3 steps, {many} for 201");
+        }
+    }
+}
