@@ -411,20 +411,25 @@ def test_the_default_number_of_threads_is_that_of_the_cores_this_process_may_use
     assert 1 <= int(process.stdout) <= (os.cpu_count() or 1), process.stderr
 
 
-def test_fit_uses_no_more_threads_than_it_is_told() -> None:
+def test_as_many_threads_work_as_were_asked_for() -> None:
     if not Path("/proc/self/task").exists():
         pytest.skip("threads are counted in /proc, which this system lacks")
     code = """
-import os, sys
+import os
 import numpy as np, fastvae
 x, count = np.full((64, 100), 0.5), lambda: len(os.listdir("/proc/self/task"))
-before = count()
-for n_jobs in (1, 3):
-    fastvae.VAE(hidden=(8,), epochs=1, n_jobs=n_jobs).fit(x).transform(x)
-    print(count() - before)
+model, before = fastvae.VAE(hidden=(8,), epochs=1, n_jobs=1), count()
+model.fit(x).transform(x)
+print(count() - before)
+model.set_params(n_jobs=3).fit(x)
+print(count() - before)
+for n_jobs, method in enumerate(("transform", "encode", "reconstruct", "score_samples", "loss_and_gradients"), 4):
+    before = count()
+    getattr(model.set_params(n_jobs=n_jobs), method)(x)
+    print(count() > before)
 """
-    process = run_python(code, FASTVAE_NUM_THREADS="4", OPENBLAS_NUM_THREADS="1")
-    assert process.stdout.split() == ["0", "2"], process.stderr
+    process = run_python(code, FASTVAE_NUM_THREADS="8", OPENBLAS_NUM_THREADS="1")
+    assert process.stdout.split() == ["0", "2"] + 5 * ["True"], process.stderr
 
 
 # -------------------------------------------------------------------------------------------- concurrency

@@ -90,6 +90,14 @@ def test_the_constructor_only_stores_what_it_is_given() -> None:
     assert all(getattr(model, name) is value for name, value in given.items())
 
 
+def test_the_constructor_copies_and_converts_nothing() -> None:
+    given = {"hidden": [5, 6], "decoder_hidden": np.array([4]), "random_state": np.random.default_rng(0), "epochs": "3"}
+    model = VAE(**given)
+    small(**(given | {"epochs": 1})).fit(X)
+    assert all(getattr(model, name) is value for name, value in given.items())
+    assert given["hidden"] == [5, 6]
+
+
 def test_get_params_returns_the_objects_given() -> None:
     given = {name: object() for name in DEFAULTS}
     assert VAE(**given).get_params() == given
@@ -1017,11 +1025,15 @@ def test_progress_shows_the_validation_loss(capsys: pytest.CaptureFixture[str]) 
 def test_progress_shows_how_far_a_long_epoch_is(capsys: pytest.CaptureFixture[str]) -> None:
     data = np.tile(DIGITS, (20, 1))
     small(hidden=(256,), epochs=1, batch_size=2, progress=True, n_jobs=1).fit(data)
-    parts = [int(line.split()[2]) for line in capsys.readouterr().err.split("\r")[1:]]
+    lines = capsys.readouterr().err.rstrip("\n").split("\r")[1:]
+    parts = [int(line.split()[2]) for line in lines]
     assert len(parts) > 2
     assert parts == sorted(parts)
     assert 0 < parts[0] < 100
     assert parts[-1] == 100
+    assert "loss" in lines[-1]
+    assert "loss" not in lines[0]
+    assert len(lines[-1]) == len(lines[0])  # it overwrites a longer line, too
 
 
 @pytest.mark.parametrize("progress", [None, False])
