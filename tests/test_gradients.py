@@ -57,6 +57,18 @@ def compared(rows: int, cols: int, likelihood: Any, latent_dim: int, **params: A
     return loss_errors(vae, twin, examples(likelihood, rows, cols), noise(rows, latent_dim))
 
 
+@pytest.mark.parametrize("hidden", [(), (33,)], ids=str)
+@pytest.mark.parametrize("rows", [1, 29, 131])
+def test_skipped_zeros_change_no_gradient(rows: int, hidden: tuple[int, ...]) -> None:
+    cols = 150
+    vae, twin = pair(cols, latent_dim=5, hidden=hidden)
+    X, eps = examples("bernoulli", rows, cols), noise(rows, 5)
+    X[:, 40:70] = 0  # dead pixels
+    X[:, 70:] *= np.random.default_rng(0).random((rows, 80)) < 0.05  # rare ones
+    X[rows // 2] = 0  # an empty picture
+    assert not too_large(loss_errors(vae, twin, X, eps))
+
+
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_and_likelihood_has_the_losses_and_gradients_of_torch(

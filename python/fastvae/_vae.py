@@ -146,7 +146,8 @@ class VAE(Estimator):
         TypeError
             If X holds no real numbers.
         FloatingPointError
-            If the loss stops being finite; the weights are those before that step.
+            If the loss or a gradient stops being finite. All weights are finite, and the message says which of
+            them that step has changed.
         KeyboardInterrupt
             On Ctrl-C; the weights are those of the last finished step.
         """
@@ -168,7 +169,7 @@ class VAE(Estimator):
         line = Progress(progress, epochs, len(X) if rows is None else len(rows))
         try:
             for _ in range(epochs):
-                logs = self._train(X, rows, None, shuffle=True, tick=line.tick)
+                logs = self._train(engine, X, rows, None, shuffle=True, tick=line.tick)
                 if validation is not None:
                     scores = self._losses(*engine.score(validation, held_out, None, self._threads()))
                     logs |= {f"val_{key}": value for key, value in scores.items()}
@@ -205,7 +206,7 @@ class VAE(Estimator):
         else:
             X = self._data(X)
             eps = self._noise(eps, len(X))
-        self._log(self._train(X, None, eps, shuffle=False, tick=None))
+        self._log(self._train(self._engine, X, None, eps, shuffle=False, tick=None))
         return self
 
     def loss_and_gradients(self, X: Any, eps: Any = None) -> tuple[dict[str, float], dict[str, NDArray[np.float32]]]:
@@ -489,13 +490,15 @@ class VAE(Estimator):
             "loss": weights[0] * terms[0] + weights[1] * terms[1],
         }
 
-    def _train(self, X: NDArray[Any], rows: Any, eps: Any, *, shuffle: bool, tick: Any) -> dict[str, float]:
+    def _train(
+        self, engine: _core.Engine, X: NDArray[Any], rows: Any, eps: Any, *, shuffle: bool, tick: Any
+    ) -> dict[str, float]:
         """Train on the data once and return the mean losses."""
         batch_size, objective, learning_rate = self._training()
         start = time.perf_counter()
         self.interrupted_ = False
         try:
-            sums = self._engine.train(
+            sums = engine.train(
                 X,
                 rows,
                 eps,

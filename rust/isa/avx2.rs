@@ -1,7 +1,7 @@
 //! AVX2 with FMA: a vector is two registers.
 #![allow(unsafe_code)]
 
-use super::product::{Kernel, kernel_table};
+use super::product::{Kernel, kernel_table, walk_k};
 use super::{Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
 use std::arch::x86_64::*;
 
@@ -99,6 +99,16 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn less(self, a: Self::F, b: Self::F) -> Self::M {
         halves!(_mm256_cmp_ps::<_CMP_LT_OQ>, a, b)
+    }
+    #[inline(always)]
+    fn nonzero(self, a: Self::F) -> u32 {
+        intrinsic!({
+            let half = |a| {
+                let mask = _mm256_cmp_ps::<_CMP_NEQ_UQ>(a, _mm256_setzero_ps());
+                _mm256_movemask_ps(mask) as u32
+            };
+            half(a[0]) | half(a[1]) << 8
+        })
     }
     #[inline(always)]
     fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F {
@@ -215,15 +225,16 @@ unsafe fn transpose8(r: [__m256; 8]) -> [__m256; 8] {
 pub(super) const TILE_ROWS: usize = 12;
 const BLOCK_ROWS: usize = 6;
 
-pub(super) static KERNELS: [[[Kernel; TILE_ROWS]; 2]; 2] =
+pub(super) static KERNELS: [[[[Kernel; TILE_ROWS]; 2]; 2]; 2] =
     kernel_table!(kernel, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
 
 /// See [`Kernel`]: the tile's blocks, one after the other.
 ///
 /// # Safety
 /// The contract of [`Kernel`], on a CPU for which `detected()` holds.
-unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>(
-    k: usize,
+unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, const LIST: bool>(
+    count: usize,
+    list: *const u32,
     a: *const f32,
     jump: usize,
     b: *const f32,
@@ -240,12 +251,12 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>(
                 let b = b.add(v * LANES);
                 let to = tile.cast::<Row>().add(first);
                 match end - first {
-                    1 => block::<1, COLUMNS>(k, a, jump, b, v, to),
-                    2 => block::<2, COLUMNS>(k, a, jump, b, v, to),
-                    3 => block::<3, COLUMNS>(k, a, jump, b, v, to),
-                    4 => block::<4, COLUMNS>(k, a, jump, b, v, to),
-                    5 => block::<5, COLUMNS>(k, a, jump, b, v, to),
-                    _ => block::<6, COLUMNS>(k, a, jump, b, v, to),
+                    1 => block::<1, COLUMNS, LIST>(count, list, a, jump, b, v, to),
+                    2 => block::<2, COLUMNS, LIST>(count, list, a, jump, b, v, to),
+                    3 => block::<3, COLUMNS, LIST>(count, list, a, jump, b, v, to),
+                    4 => block::<4, COLUMNS, LIST>(count, list, a, jump, b, v, to),
+                    5 => block::<5, COLUMNS, LIST>(count, list, a, jump, b, v, to),
+                    _ => block::<6, COLUMNS, LIST>(count, list, a, jump, b, v, to),
                 }
             }
         }
@@ -257,36 +268,29 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>(
 /// # Safety
 /// As [`kernel`]; `to` points to `ROWS` rows.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn block<const ROWS: usize, const COLUMNS: bool>(
-    k: usize,
+unsafe fn block<const ROWS: usize, const COLUMNS: bool, const LIST: bool>(
+    count: usize,
+    list: *const u32,
     mut a: *const f32,
     jump: usize,
     mut b: *const f32,
     v: usize,
     to: *mut Row,
 ) {
-    let (between_rows, between_k) = if COLUMNS { (1, WIDTH) } else { (WIDTH, 1) };
+    let between_rows = if COLUMNS { 1 } else { WIDTH };
     let mut acc = [[_mm256_setzero_ps(); 2]; ROWS];
-    let mut left = k;
-    while left > 0 {
-        let run = if COLUMNS { left } else { left.min(WIDTH) };
-        for _ in 0..run {
-            // SAFETY: the caller promises k rows of B and the k columns of A's rows.
-            unsafe {
-                let bv = [_mm256_load_ps(b), _mm256_load_ps(b.add(8))];
-                for i in 0..ROWS {
-                    let x = _mm256_set1_ps(*a.add(i * between_rows));
-                    for h in 0..2 {
-                        acc[i][h] = _mm256_fmadd_ps(x, bv[h], acc[i][h]);
-                    }
+    walk_k!(count, list, a, jump, b, COLUMNS, LIST, {
+        // SAFETY: the caller promises a row of B and the elements of A at every k.
+        unsafe {
+            let bv = [_mm256_load_ps(b), _mm256_load_ps(b.add(8))];
+            for i in 0..ROWS {
+                let x = _mm256_set1_ps(*a.add(i * between_rows));
+                for h in 0..2 {
+                    acc[i][h] = _mm256_fmadd_ps(x, bv[h], acc[i][h]);
                 }
-                a = a.wrapping_add(between_k);
-                b = b.wrapping_add(WIDTH);
             }
         }
-        left -= run;
-        a = a.wrapping_add(jump);
-    }
+    });
     for i in 0..ROWS {
         // SAFETY: the caller promises `ROWS` rows at `to`.
         unsafe {

@@ -1,7 +1,7 @@
 //! AVX-512 (F, VL, BW, DQ): a vector is one register.
 #![allow(unsafe_code)]
 
-use super::product::{Kernel, kernel_table};
+use super::product::{Kernel, kernel_table, walk_k};
 use super::{Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
 use std::arch::x86_64::*;
 
@@ -93,6 +93,10 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn less(self, a: __m512, b: __m512) -> __mmask16 {
         intrinsic!(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b))
+    }
+    #[inline(always)]
+    fn nonzero(self, a: __m512) -> u32 {
+        intrinsic!(u32::from(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(a, _mm512_setzero_ps())))
     }
     #[inline(always)]
     fn select(self, m: __mmask16, a: __m512, b: __m512) -> __m512 {
@@ -193,7 +197,7 @@ impl Simd for Avx512 {
 /// Rows of C that fit the registers: 14 x 2 accumulators, two vectors of B, one broadcast of A.
 pub(super) const TILE_ROWS: usize = 14;
 
-pub(super) static KERNELS: [[[Kernel; TILE_ROWS]; 2]; 2] =
+pub(super) static KERNELS: [[[[Kernel; TILE_ROWS]; 2]; 2]; 2] =
     kernel_table!(kernel, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
 
 /// See [`Kernel`]. The accumulators stay in registers over all of k.
@@ -201,39 +205,32 @@ pub(super) static KERNELS: [[[Kernel; TILE_ROWS]; 2]; 2] =
 /// # Safety
 /// The contract of [`Kernel`], on a CPU for which `detected()` holds.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>(
-    k: usize,
+unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, const LIST: bool>(
+    count: usize,
+    list: *const u32,
     mut a: *const f32,
     jump: usize,
     mut b: *const f32,
     tile: *mut Tile,
 ) {
-    let (between_rows, between_k) = if COLUMNS { (1, WIDTH) } else { (WIDTH, 1) };
+    let between_rows = if COLUMNS { 1 } else { WIDTH };
     let mut acc = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-    let mut left = k;
-    while left > 0 {
-        let run = if COLUMNS { left } else { left.min(WIDTH) };
-        for _ in 0..run {
-            // SAFETY: the caller promises k rows of B and the k columns of A's rows.
-            unsafe {
-                let mut bv = [_mm512_setzero_ps(); VECTORS];
+    walk_k!(count, list, a, jump, b, COLUMNS, LIST, {
+        // SAFETY: the caller promises a row of B and the elements of A at every k.
+        unsafe {
+            let mut bv = [_mm512_setzero_ps(); VECTORS];
+            for v in 0..VECTORS {
+                bv[v] = _mm512_load_ps(b.add(v * LANES));
+                _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(8 * WIDTH + v * LANES).cast());
+            }
+            for i in 0..ROWS {
+                let x = _mm512_set1_ps(*a.add(i * between_rows));
                 for v in 0..VECTORS {
-                    bv[v] = _mm512_load_ps(b.add(v * LANES));
-                    _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(8 * WIDTH + v * LANES).cast());
+                    acc[i][v] = _mm512_fmadd_ps(x, bv[v], acc[i][v]);
                 }
-                for i in 0..ROWS {
-                    let x = _mm512_set1_ps(*a.add(i * between_rows));
-                    for v in 0..VECTORS {
-                        acc[i][v] = _mm512_fmadd_ps(x, bv[v], acc[i][v]);
-                    }
-                }
-                a = a.wrapping_add(between_k);
-                b = b.wrapping_add(WIDTH);
             }
         }
-        left -= run;
-        a = a.wrapping_add(jump);
-    }
+    });
     // SAFETY: the caller's tile is valid for writes.
     let tile: &mut [Row; super::MAX_TILE_ROWS] = unsafe { &mut *tile };
     for i in 0..ROWS {

@@ -20,7 +20,7 @@ mod product;
 mod tests;
 
 pub use peak::peak;
-pub use product::{Left, MAX_TILE_ROWS, Tile};
+pub use product::{Kept, Left, MAX_TILE_ROWS, Tile};
 
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
@@ -98,6 +98,8 @@ pub trait Simd: Copy {
     fn round(self, a: Self::F) -> Self::F;
     /// `a < b`
     fn less(self, a: Self::F, b: Self::F) -> Self::M;
+    /// One bit a lane: set where a lane is not zero (of either sign).
+    fn nonzero(self, a: Self::F) -> u32;
     /// `a` where the mask holds, else `b`.
     fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F;
     /// The 16x16 transpose.

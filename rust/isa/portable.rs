@@ -1,7 +1,7 @@
 //! Plain Rust that the compiler vectorises as far as the target's baseline allows: SSE2 or NEON.
 #![allow(unsafe_code)]
 
-use super::product::{Kernel, kernel_table};
+use super::product::{Kernel, kernel_table, walk_k};
 use super::{LANES, Lanes, Row, Simd, Tile, WIDTH};
 
 /// Needs no proof.
@@ -87,6 +87,10 @@ impl Simd for Portable {
         both(|a, b| a < b, a, b)
     }
     #[inline(always)]
+    fn nonzero(self, a: Self::F) -> u32 {
+        (0..LANES).fold(0, |mask, i| mask | u32::from(a[i] != 0.0) << i)
+    }
+    #[inline(always)]
     fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F {
         std::array::from_fn(|i| if m[i] { a[i] } else { b[i] })
     }
@@ -149,14 +153,15 @@ impl Simd for Portable {
 pub(super) const TILE_ROWS: usize = 4;
 const BLOCK_COLUMNS: usize = 8;
 
-pub(super) static KERNELS: [[[Kernel; TILE_ROWS]; 2]; 2] = kernel_table!(kernel, 1, 2, 3, 4);
+pub(super) static KERNELS: [[[[Kernel; TILE_ROWS]; 2]; 2]; 2] = kernel_table!(kernel, 1, 2, 3, 4);
 
 /// See [`Kernel`]: eight columns at a time.
 ///
 /// # Safety
 /// The contract of [`Kernel`].
-unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>(
-    k: usize,
+unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, const LIST: bool>(
+    count: usize,
+    list: *const u32,
     a: *const f32,
     jump: usize,
     b: *const f32,
@@ -164,30 +169,22 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>(
 ) {
     // SAFETY: the caller's tile is valid for writes.
     let tile: &mut [Row; super::MAX_TILE_ROWS] = unsafe { &mut *tile };
-    let (between_rows, between_k) = if COLUMNS { (1, WIDTH) } else { (WIDTH, 1) };
+    let between_rows = if COLUMNS { 1 } else { WIDTH };
     for column in (0..VECTORS * LANES).step_by(BLOCK_COLUMNS) {
         let mut acc = [[0.0f32; BLOCK_COLUMNS]; ROWS];
         let (mut a, mut b) = (a, b.wrapping_add(column));
-        let mut left = k;
-        while left > 0 {
-            let run = if COLUMNS { left } else { left.min(WIDTH) };
-            for _ in 0..run {
-                // SAFETY: the caller promises k rows of B and the k columns of A's rows.
-                unsafe {
-                    let bv: [f32; BLOCK_COLUMNS] = *b.cast();
-                    for i in 0..ROWS {
-                        let x = *a.add(i * between_rows);
-                        for j in 0..BLOCK_COLUMNS {
-                            acc[i][j] = fma(x, bv[j], acc[i][j]);
-                        }
+        walk_k!(count, list, a, jump, b, COLUMNS, LIST, {
+            // SAFETY: the caller promises a row of B and the elements of A at every k.
+            unsafe {
+                let bv: [f32; BLOCK_COLUMNS] = *b.cast();
+                for i in 0..ROWS {
+                    let x = *a.add(i * between_rows);
+                    for j in 0..BLOCK_COLUMNS {
+                        acc[i][j] = fma(x, bv[j], acc[i][j]);
                     }
-                    a = a.wrapping_add(between_k);
-                    b = b.wrapping_add(WIDTH);
                 }
             }
-            left -= run;
-            a = a.wrapping_add(jump);
-        }
+        });
         let (vector, lane) = (column / LANES, column % LANES);
         for i in 0..ROWS {
             tile[i][vector].0[lane..lane + BLOCK_COLUMNS].copy_from_slice(&acc[i]);

@@ -34,23 +34,83 @@ pub enum Left<'a> {
     },
 }
 
-/// `tile[i][j] = sum over k, ascending, of A(i, k) * b[k][j]` by fused multiply-add from +0.
+/// The k at which some element of a left operand's tile is not zero, ascending.
+///
+/// A product may leave the others out, and no bit changes: a sum that starts at +0 is never -0, and adding a
+/// zero times a finite number to it gives it back.
+#[derive(Clone, Copy)]
+pub struct Kept<'a>(&'a [u32]);
+
+impl<'a> Kept<'a> {
+    /// A list of k.
+    ///
+    /// # Safety
+    /// It ascends, and the products that use it have more k than its last entry.
+    #[allow(unsafe_code)]
+    pub unsafe fn new(list: &'a [u32]) -> Kept<'a> {
+        Kept(list)
+    }
+}
+
+/// `tile[i][j] = sum over k, ascending, of A(i, k) * b[k][j]` by fused multiply-add from +0. With a list, the sum
+/// is over the `count` values of k in it, else over `0..count`.
 ///
 /// A's element (i, k) is at `a + i * 32 + k % 32 + (k / 32) * (32 + jump)` floats for rows, at `a + k * 32 + i`
-/// for columns. All of these and `k` rows of 32 floats at `b`, 64-byte aligned, must be readable.
-pub(super) type Kernel =
-    unsafe fn(k: usize, a: *const f32, jump: usize, b: *const f32, tile: *mut Tile);
+/// for columns. All of these and the rows of 32 floats at `b`, 64-byte aligned, must be readable for those k.
+pub(super) type Kernel = unsafe fn(
+    count: usize,
+    list: *const u32,
+    a: *const f32,
+    jump: usize,
+    b: *const f32,
+    tile: *mut Tile,
+);
 
-/// `[columns?][vectors - 1][rows - 1]`.
+/// `[list?][columns?][vectors - 1][rows - 1]`.
 macro_rules! kernel_table {
     ($kernel:ident, $($rows:literal),*) => {
         [
-            [[$($kernel::<$rows, 1, false>),*], [$($kernel::<$rows, 2, false>),*]],
-            [[$($kernel::<$rows, 1, true>),*], [$($kernel::<$rows, 2, true>),*]],
+            [
+                [[$($kernel::<$rows, 1, false, false>),*], [$($kernel::<$rows, 2, false, false>),*]],
+                [[$($kernel::<$rows, 1, true, false>),*], [$($kernel::<$rows, 2, true, false>),*]],
+            ],
+            [
+                [[$($kernel::<$rows, 1, false, true>),*], [$($kernel::<$rows, 2, false, true>),*]],
+                [[$($kernel::<$rows, 1, true, true>),*], [$($kernel::<$rows, 2, true, true>),*]],
+            ],
         ]
     };
 }
 pub(super) use kernel_table;
+
+/// Walks k for a kernel: `$step` with `$a` and `$b` at each k's elements of A and row of B.
+macro_rules! walk_k {
+    ($count:ident, $list:ident, $a:ident, $jump:ident, $b:ident, $COLUMNS:ident, $LIST:ident, $step:expr) => {
+        if $LIST {
+            let (start_a, start_b) = ($a, $b);
+            for n in 0..$count {
+                // SAFETY: the caller promises `count` entries, and A and B at each of them.
+                let k = unsafe { *$list.add(n) } as usize;
+                let at = if $COLUMNS { k * WIDTH } else { k / WIDTH * ($jump + WIDTH) + k % WIDTH };
+                ($a, $b) = (start_a.wrapping_add(at), start_b.wrapping_add(k * WIDTH));
+                $step
+            }
+        } else {
+            let mut left = $count;
+            while left > 0 {
+                let run = if $COLUMNS { left } else { left.min(WIDTH) };
+                for _ in 0..run {
+                    $step
+                    $a = $a.wrapping_add(if $COLUMNS { WIDTH } else { 1 });
+                    $b = $b.wrapping_add(WIDTH);
+                }
+                left -= run;
+                $a = $a.wrapping_add($jump);
+            }
+        }
+    };
+}
+pub(super) use walk_k;
 
 impl Isa {
     /// The most rows of C in one tile.
@@ -65,13 +125,14 @@ impl Isa {
     }
 
     /// Computes a tile of `rows` rows and `vectors` (1 or 2) times 16 columns: the left operand times the
-    /// `right.len()` rows of B.
+    /// `right.len()` rows of B, or those of them that are in `kept`.
     #[allow(unsafe_code)]
     #[inline]
     pub fn product(
         self,
         left: Left<'_>,
         right: &[Row],
+        kept: Option<Kept<'_>>,
         rows: usize,
         vectors: usize,
         tile: &mut Tile,
@@ -90,15 +151,20 @@ impl Isa {
             }
         };
         let b = right.as_ptr().cast::<f32>();
-        let (columns, vectors, rows) = (usize::from(columns), vectors - 1, rows - 1);
+        let list = kept.map_or(&[][..], |kept| kept.0);
+        assert!(list.last().is_none_or(|&last| (last as usize) < k));
+        let count = kept.map_or(k, |kept| kept.0.len());
+        let (kept, columns) = (usize::from(kept.is_some()), usize::from(columns));
+        let (vectors, rows) = (vectors - 1, rows - 1);
         let kernel: Kernel = match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512 => super::avx512::KERNELS[columns][vectors][rows],
+            Set::Avx512 => super::avx512::KERNELS[kept][columns][vectors][rows],
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2 => super::avx2::KERNELS[columns][vectors][rows],
-            Set::Portable => super::portable::KERNELS[columns][vectors][rows],
+            Set::Avx2 => super::avx2::KERNELS[kept][columns][vectors][rows],
+            Set::Portable => super::portable::KERNELS[kept][columns][vectors][rows],
         };
-        // SAFETY: the CPU has the set (see `Isa`); the asserts above bound every read of A; B is the slice.
-        unsafe { kernel(k, a, jump, b, tile) };
+        // SAFETY: the CPU has the set (see `Isa`); the asserts above bound every read of A for k below
+        // `right.len()`, which an ascending list's last entry is; B is the slice.
+        unsafe { kernel(count, list.as_ptr(), a, jump, b, tile) };
     }
 }

@@ -3,11 +3,11 @@
 use crate::team::split;
 use std::ops::Range;
 
-/// Work items of a product: panels times blocks of rows. Items of one panel are neighbours, so a worker that
+/// Work items of a product: panels times blocks of tiles. Items of one panel are neighbours, so a worker that
 /// takes a run of items keeps a panel's weights in its cache; with one panel the split is by rows.
 #[derive(Clone, Copy)]
 pub struct Grid {
-    rows: usize,
+    tiles: usize,
     panels: usize,
     blocks: usize,
 }
@@ -16,10 +16,10 @@ pub struct Grid {
 const ITEMS_PER_WORKER: usize = 8;
 
 impl Grid {
-    /// For an output of `rows` rows and `panels` panels whose row tiles have at most `tile_rows` rows.
-    pub fn new(rows: usize, panels: usize, tile_rows: usize, workers: usize) -> Grid {
+    /// For `panels` panels of `tiles` tiles each.
+    pub fn new(tiles: usize, panels: usize, workers: usize) -> Grid {
         let wanted = if workers == 1 { 1 } else { (workers * ITEMS_PER_WORKER).div_ceil(panels) };
-        Grid { rows, panels, blocks: wanted.clamp(1, rows.div_ceil(tile_rows)) }
+        Grid { tiles, panels, blocks: wanted.clamp(1, tiles) }
     }
 
     /// The number of items.
@@ -27,8 +27,8 @@ impl Grid {
         self.panels * self.blocks
     }
 
-    /// The panel and the rows of an item.
+    /// The panel and the tiles of an item.
     pub fn item(&self, item: usize) -> (usize, Range<usize>) {
-        (item / self.blocks, split(self.rows, self.blocks, item % self.blocks))
+        (item / self.blocks, split(self.tiles, self.blocks, item % self.blocks))
     }
 }

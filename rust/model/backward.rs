@@ -42,13 +42,21 @@ impl Pass<'_> {
             (above, self.transposed.read(0..self.network.transposed_rows))
         };
         let weights = |panel| &transposed[layer.transposed(panel)];
-        product(worker, self.isa, above, layer.inputs, weights, |tile| {
-            let Finished { panel, rows, vectors, products } = tile;
-            // SAFETY: `kept` is from the forward pass; these rows of this panel of `to` are the tile's own.
-            let (kept, out) =
-                unsafe { (self.read(kept, panel, rows.clone()), self.write(to, panel, rows)) };
-            self.isa.run(InputGradient { products, vectors, activation, kept, out });
-        });
+        product(
+            worker,
+            self.isa,
+            above,
+            |_| None,
+            layer.inputs,
+            weights,
+            |tile| {
+                let Finished { panel, rows, vectors, products } = tile;
+                // SAFETY: `kept` is from the forward pass; these rows of this panel of `to` are the tile's own.
+                let (kept, out) =
+                    unsafe { (self.read(kept, panel, rows.clone()), self.write(to, panel, rows)) };
+                self.isa.run(InputGradient { products, vectors, activation, kept, out });
+            },
+        );
     }
 
     fn latent_gradient(&self, worker: &Worker, kl_weight: f32) {

@@ -42,12 +42,13 @@ impl Pass<'_> {
         hash: bool,
         row_of: impl Fn(usize) -> usize,
     ) {
-        self.gather(worker, source, self.memory.plan.x, hash, row_of);
+        self.gather(worker, source, self.memory.plan.x, (true, hash), row_of);
+        self.find_zeros(worker, self.memory.plan.purpose);
     }
 
     /// Takes codes from an array, from row `first` on.
     pub fn load_codes(&self, worker: &Worker, source: &Source, first: usize) {
-        self.gather(worker, source, self.memory.plan.z, false, |r| first + r);
+        self.gather(worker, source, self.memory.plan.z, (false, false), |r| first + r);
     }
 
     fn gather(
@@ -55,7 +56,7 @@ impl Pass<'_> {
         worker: &Worker,
         source: &Source,
         to: Matrix,
-        hash: bool,
+        (data, hash): (bool, bool),
         row_of: impl Fn(usize) -> usize,
     ) {
         self.by_rows(worker, |rows| {
@@ -70,6 +71,10 @@ impl Pass<'_> {
                     source.read(from, panel * WIDTH, &mut floats[..used]);
                     if hash {
                         row[0].iter().for_each(|lanes| content.update(lanes));
+                    }
+                    if data {
+                        // SAFETY: row r is this block's.
+                        unsafe { self.mark(panel, r, &row[0]) };
                     }
                 }
                 // SAFETY: row r is this block's.
@@ -104,7 +109,8 @@ impl Pass<'_> {
         let (input, parameters) =
             unsafe { (self.matrix(self.memory.plan.input(self.network, index)), self.weights()) };
         let weights = |panel| &parameters[layer.weights(panel)];
-        product(worker, self.isa, input, layer.outputs, weights, |tile| {
+        let kept = |tile| self.kept_columns(index, tile);
+        product(worker, self.isa, input, kept, layer.outputs, weights, |tile| {
             let bias = &parameters[layer.bias(tile.panel)];
             epilogue(tile, bias, parameters);
         });

@@ -6,6 +6,7 @@ mod network;
 mod pass;
 mod update;
 mod workspace;
+mod zeros;
 
 pub use forward::Epsilon;
 pub use network::{Network, Spec, Tensor};
@@ -141,7 +142,7 @@ impl Vae {
         let slot = &mut self.workspaces[purpose as usize];
         let workspace = match slot.take() {
             Some(workspace) if workspace.serves(rows) => workspace,
-            _ => Workspace::new(&self.network, rows, purpose)?,
+            _ => Workspace::new(&self.network, rows, purpose, self.isa)?,
         };
         let [first, second] = &mut self.moments;
         Ok(Lent {

@@ -104,8 +104,7 @@ impl Pass<'_> {
             // and the bias is the first block's.
             unsafe { sink.take(self.isa, self.parameters, rows, gradient, vectors) };
         };
-        let grid =
-            Grid::new(panels_of(layer.inputs), panels_of(layer.outputs), 1, worker.workers());
+        let grid = Grid::new(panels_of(layer.inputs), panels_of(layer.outputs), worker.workers());
         worker.phase(grid.items(), |item| {
             let (panel, blocks) = grid.item(item);
             let (dy, vectors) = (gradient.panel(panel), vectors_of(layer.outputs, panel));
@@ -121,7 +120,8 @@ impl Pass<'_> {
                 let x = input.panel(block);
                 // SAFETY: as in `take`. What the epilogue reads arrives while the product runs.
                 unsafe { sink.prefetch(self.parameters, start..start + used) };
-                transposed_product(self.isa, x, used, dy, vectors, |rows, products| {
+                let kept = |tile| self.kept_rows(index, block, tile);
+                transposed_product(self.isa, x, kept, used, dy, vectors, |rows, products| {
                     take(start + rows.start..start + rows.end, products, vectors);
                 });
                 if matches!(sink, Sink::Update { .. }) {

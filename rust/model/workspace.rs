@@ -1,8 +1,9 @@
 //! The memory of a batch: one arena, sized by the largest batch, reused by every step.
 
 use super::network::Network;
+use super::zeros::{SharedZeros, Zeros};
 use crate::error::{Result, filled};
-use crate::isa::{Row, ZERO_ROW};
+use crate::isa::{Isa, Row, ZERO_ROW};
 use crate::matmul::{Shared, panels_of};
 
 /// A matrix's place in the arena, for a batch of at most the arena's rows.
@@ -46,6 +47,8 @@ pub struct Plan {
     pub slopes: Vec<Option<Matrix>>,
     /// Each layer's gradient of the loss with respect to what goes into its activation.
     pub gradients: Vec<Matrix>,
+    /// What the workspace is for.
+    pub purpose: Purpose,
     rows: usize,
 }
 
@@ -68,7 +71,7 @@ impl Plan {
             slopes.push(keeps_slope.then(|| place(layer.outputs, true)));
             gradients.push(place(layer.outputs, train));
         }
-        (Plan { x, eps, z, dz, values, slopes, gradients, rows }, size)
+        (Plan { x, eps, z, dz, values, slopes, gradients, purpose, rows }, size)
     }
 
     /// What the activation of layer `index` left for the backward pass: its derivative, or else its value.
@@ -95,11 +98,12 @@ pub struct Workspace {
     arena: Vec<Row>,
     sums: Vec<f32>,
     hashes: Vec<[u32; 2]>,
+    zeros: Zeros,
 }
 
 impl Workspace {
     /// Memory for batches of up to `rows` rows.
-    pub fn new(network: &Network, rows: usize, purpose: Purpose) -> Result<Workspace> {
+    pub fn new(network: &Network, rows: usize, purpose: Purpose, isa: Isa) -> Result<Workspace> {
         let (plan, size) = Plan::new(network, rows, purpose);
         // Per row: a partial log p for each panel of features, its sum, the KL.
         let sums = (panels_of(network.spec.n_features) + 2) * rows;
@@ -108,6 +112,7 @@ impl Workspace {
             arena: filled(ZERO_ROW, Some(size))?,
             sums: filled(0.0, Some(sums))?,
             hashes: filled([0; 2], Some(rows))?,
+            zeros: Zeros::new(network, rows, purpose, isa)?,
         })
     }
 
@@ -128,6 +133,7 @@ impl Workspace {
             reconstruction: Shared::new(reconstruction),
             kl: Shared::new(kl),
             hashes: Shared::new(&mut self.hashes),
+            zeros: self.zeros.share(),
         }
     }
 }
@@ -147,4 +153,6 @@ pub struct Memory<'a> {
     pub kl: Shared<'a, f32>,
     /// The content hash of each row.
     pub hashes: Shared<'a, [u32; 2]>,
+    /// Where the batch is zero.
+    pub zeros: SharedZeros<'a>,
 }

@@ -1,0 +1,154 @@
+//! Skipping zeros, exactly: most pixels of a picture of a digit are zero, and the first layer's products need
+//! not multiply them.
+//!
+//! When a batch is loaded, every row of every panel gets a mask of its columns that are not zero. From the masks
+//! come two kinds of lists: for the forward product, the columns in which some row of a tile is not zero; for the
+//! weight gradient, the rows in which some column of a tile is not zero.
+#![allow(unsafe_code)]
+
+use super::network::Network;
+use super::pass::Pass;
+use super::workspace::Purpose;
+use crate::error::{Result, filled};
+use crate::isa::{Isa, Kept, Op, Row, Simd, WIDTH};
+use crate::matmul::{Shared, panels_of, tile_rows};
+use crate::team::Worker;
+
+/// What a list that would keep nearly everything holds in the place of its length: the plain walk is faster.
+const ALL: u32 = u32::MAX;
+
+/// Masks and lists of a batch.
+pub struct Zeros {
+    masks: Vec<u32>,
+    columns: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+impl Zeros {
+    /// Memory for batches of up to `rows` rows. A list is its length and its entries.
+    pub fn new(network: &Network, rows: usize, purpose: Purpose, isa: Isa) -> Result<Zeros> {
+        let (features, most) = (network.spec.n_features, isa.tile_rows());
+        let panels = panels_of(features);
+        let tiles = if purpose == Purpose::Train { panels * WIDTH.div_ceil(most) } else { 0 };
+        Ok(Zeros {
+            masks: filled(0, Some(panels * rows))?,
+            columns: filled(0, Some(rows.div_ceil(most) * (features + 1)))?,
+            rows: filled(0, Some(tiles * (rows + 1)))?,
+        })
+    }
+
+    /// The parts, to be shared among workers.
+    pub fn share(&mut self) -> SharedZeros<'_> {
+        SharedZeros {
+            masks: Shared::new(&mut self.masks),
+            columns: Shared::new(&mut self.columns),
+            rows: Shared::new(&mut self.rows),
+        }
+    }
+}
+
+/// Masks and lists in use by a team.
+#[derive(Clone, Copy)]
+pub struct SharedZeros<'a> {
+    masks: Shared<'a, u32>,
+    columns: Shared<'a, u32>,
+    rows: Shared<'a, u32>,
+}
+
+/// The mask of a row's columns that are not zero.
+struct Nonzero<'a>(&'a Row);
+
+impl Op for Nonzero<'_> {
+    type Output = u32;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> u32 {
+        s.nonzero(s.load(&self.0[0])) | s.nonzero(s.load(&self.0[1])) << 16
+    }
+}
+
+/// Makes a list of the `n` values of k for which `keep` holds, unless that is nearly all of them.
+fn make_list(list: &mut [u32], n: usize, mut keep: impl FnMut(usize) -> bool) {
+    let (length, entries) = list.split_first_mut().expect("a list has a length");
+    let mut count = 0;
+    for k in 0..n {
+        entries[count] = k as u32;
+        count += usize::from(keep(k));
+    }
+    *length = if 16 * count > 15 * n { ALL } else { count as u32 };
+}
+
+impl<'a> Pass<'a> {
+    /// Notes which columns of one row of a panel of the batch are not zero.
+    ///
+    /// # Safety
+    /// The row is the calling tile's own.
+    pub(super) unsafe fn mark(&self, panel: usize, row: usize, columns: &Row) {
+        let at = panel * self.rows + row;
+        // SAFETY: the caller's promise.
+        unsafe { self.memory.zeros.masks.write(at..at + 1)[0] = self.isa.run(Nonzero(columns)) };
+    }
+
+    /// Makes the lists of a loaded batch.
+    pub fn find_zeros(&self, worker: &Worker, purpose: Purpose) {
+        let features = self.network.spec.n_features;
+        let (panels, tiles) = (panels_of(features), self.rows.div_ceil(self.isa.tile_rows()));
+        let items = if purpose == Purpose::Train { tiles + panels } else { tiles };
+        // SAFETY: the masks were made when the batch was loaded, in an earlier phase.
+        let masks = unsafe { self.memory.zeros.masks.read(0..panels * self.rows) };
+        worker.phase(items, |item| {
+            if item < tiles {
+                let rows = tile_rows(self.rows, self.isa, item);
+                let start = item * (features + 1);
+                // SAFETY: the list is this item's.
+                let list = unsafe { self.memory.zeros.columns.write(start..start + features + 1) };
+                let mut union = 0;
+                make_list(list, features, |k| {
+                    if k % WIDTH == 0 {
+                        let panel = k / WIDTH * self.rows;
+                        union = masks[panel + rows.start..panel + rows.end]
+                            .iter()
+                            .fold(0, |a, b| a | b);
+                    }
+                    union >> (k % WIDTH) & 1 == 1
+                });
+            } else {
+                let panel = item - tiles;
+                let used = (features - panel * WIDTH).min(WIDTH);
+                let masks = &masks[panel * self.rows..][..self.rows];
+                for tile in 0..used.div_ceil(self.isa.tile_rows()) {
+                    let columns = tile_rows(used, self.isa, tile);
+                    let tile_mask = (u32::MAX >> (WIDTH - columns.len())) << columns.start;
+                    let start = self.row_list(panel, tile);
+                    // SAFETY: the list is this item's.
+                    let list =
+                        unsafe { self.memory.zeros.rows.write(start..start + self.rows + 1) };
+                    make_list(list, self.rows, |r| masks[r] & tile_mask != 0);
+                }
+            }
+        });
+    }
+
+    fn row_list(&self, panel: usize, tile: usize) -> usize {
+        (panel * WIDTH.div_ceil(self.isa.tile_rows()) + tile) * (self.rows + 1)
+    }
+
+    /// The columns of layer `index`'s input that matter to a tile of rows.
+    pub(super) fn kept_columns(&self, index: usize, tile: usize) -> Option<Kept<'a>> {
+        let size = self.network.spec.n_features + 1;
+        // SAFETY: lists are made in an earlier phase; their entries ascend below the number of features.
+        (index == 0).then(|| unsafe {
+            let list = self.memory.zeros.columns.read(tile * size..(tile + 1) * size);
+            (list[0] != ALL).then(|| Kept::new(&list[1..1 + list[0] as usize]))
+        })?
+    }
+
+    /// The rows of layer `index`'s input that matter to a tile of the columns of panel `panel`.
+    pub(super) fn kept_rows(&self, index: usize, panel: usize, tile: usize) -> Option<Kept<'a>> {
+        let start = self.row_list(panel, tile);
+        // SAFETY: lists are made in an earlier phase; their entries ascend below the number of rows.
+        (index == 0).then(|| unsafe {
+            let list = self.memory.zeros.rows.read(start..start + self.rows + 1);
+            (list[0] != ALL).then(|| Kept::new(&list[1..1 + list[0] as usize]))
+        })?
+    }
+}
