@@ -68,6 +68,7 @@ impl<'a> Source<'a> {
 
     /// The rows `index` of it, in that order.
     pub fn select(self, index: &'a [u64]) -> Result<Source<'a>> {
+        assert!(self.index.is_none(), "rows are selected from a whole array");
         if let Some(bad) = index.iter().find(|&&row| row >= self.rows as u64) {
             return Err(Error::Shape(format!("row {bad} of an array of {} rows", self.rows)));
         }

@@ -13,7 +13,7 @@ pub enum Error {
     Value(String),
     /// There is not enough memory.
     Memory(String),
-    /// The loss stopped being finite during training; the weights are those before the failing step.
+    /// The loss or a gradient stopped being finite in training; the weights are finite all the same.
     Diverged(String),
 }
 

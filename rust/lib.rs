@@ -16,6 +16,7 @@
 //! | [`data`] | the user's array, read in place |
 //! | [`model`] | parameters, memory, and the phases forward, backward, update |
 //! | [`train`], [`infer`] | runs of steps; codes, scores and samples |
+//! | [`functional`], [`peak`] | the formulas on plain arrays; the machine's limit |
 //! | `python` | the only file that knows Python |
 
 pub mod activation;
@@ -32,6 +33,7 @@ pub mod math;
 pub mod matmul;
 pub mod model;
 pub mod optimizer;
+pub mod peak;
 #[cfg(feature = "python")]
 mod python;
 pub mod rng;

@@ -1,6 +1,6 @@
 //! Elementary functions over sixteen lanes, one body for every instruction set.
 //!
-//! Accurate to one or two units in the last place over the stated domain; NaN in, NaN out. Polynomials from
+//! Accurate to one or two units in the last place over the stated domain; NaN in, NaN out (but for `ln`). Polynomials from
 //! the Cephes library (S. L. Moshier), the error function's from Numerical Recipes (Press et al., `erfcc`).
 
 use crate::isa::Simd;

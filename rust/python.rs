@@ -26,7 +26,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long Python waits between two looks at its signals: Ctrl-C answers within about twice this.
+/// How long Python waits between two looks at its signals: Ctrl-C answers within about twice this, or one step of
+/// training where that is longer.
 const SLICE: Duration = Duration::from_millis(50);
 
 impl From<Error> for PyErr {
@@ -425,7 +426,7 @@ fn gaussian_kl<'py>(
     cols: usize,
 ) -> PyResult<Array<'py>> {
     let (mu, logvar) = (mu.as_slice()?, logvar.as_slice()?);
-    let (isa, mut kl) = (Isa::detect()?, zeros(mu.len() / cols, 1)?);
+    let (isa, mut kl) = (Isa::detect()?, zeros(mu.len() / cols.max(1), 1)?);
     detached(py, || functional::gaussian_kl(isa, mu, logvar, cols, &mut kl))?;
     Ok(array(py, kl))
 }
@@ -444,7 +445,7 @@ fn log_prob<'py>(
         Some(scale) => (Likelihood::Gaussian(Scale::PerFeature), scale.as_slice()?),
         None => (Likelihood::Bernoulli, &[][..]),
     };
-    let (isa, mut out) = (Isa::detect()?, zeros(x.len() / cols, 1)?);
+    let (isa, mut out) = (Isa::detect()?, zeros(x.len() / cols.max(1), 1)?);
     detached(py, || functional::log_prob(isa, likelihood, x, y, scale, cols, &mut out))?;
     Ok(array(py, out))
 }
@@ -480,7 +481,7 @@ fn config() -> PyResult<(&'static str, Vec<&'static str>, usize, bool)> {
 #[pyfunction]
 fn peak(py: Python<'_>, threads: usize) -> PyResult<f64> {
     let isa = Isa::detect()?;
-    detached(py, || crate::isa::peak(isa, threads))
+    detached(py, || crate::peak::peak(isa, threads))
 }
 
 /// The native core of fastvae.

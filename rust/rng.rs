@@ -81,7 +81,7 @@ pub fn philox_words(seed: u64, counter: [u32; WORDS]) -> [u32; WORDS] {
     Isa::portable().run(One(seed, counter))
 }
 
-/// Words to floats in (0, 1]: (x + 1/2) / 2^32, rounded once.
+/// Words to floats in (0, 1]: (x + 1/2) / 2^32, rounded.
 #[inline(always)]
 fn unit_interval<S: Simd>(s: S, x: S::U) -> S::F {
     let high = s.to_float(s.shr_u::<16>(x));
@@ -181,12 +181,18 @@ impl Noise {
         put: impl Fn(&mut f32, usize, f32),
     ) {
         for (block, rows) in matrix.chunks_mut(LANES * cols).enumerate() {
-            let ids: [[u32; 2]; LANES] = std::array::from_fn(|i| [0, (block * LANES + i) as u32]);
+            let ids: [[u32; 2]; LANES] =
+                std::array::from_fn(|i| row_words((block * LANES + i) as u64));
             let used = &ids[..rows.len() / cols];
             let put = |i: usize, j: usize, value| put(&mut rows[i * cols + j], j, value);
             isa.run(Fill { noise: self, distribution, rows: used, cols, put });
         }
     }
+}
+
+/// A row's number as the last two words of a counter.
+fn row_words(row: u64) -> [u32; 2] {
+    [(row >> 32) as u32, row as u32]
 }
 
 /// Two independent standard normals from two words (Box and Muller, 1958).

@@ -29,7 +29,7 @@ pub fn default_threads() -> usize {
         .iter()
         .filter_map(|name| std::env::var(name).ok()?.split(',').next()?.trim().parse().ok())
         .find(|n| (1..=MAX_THREADS).contains(n))
-        .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get))
+        .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS))
 }
 
 /// Runs `work` on `threads` workers, the caller among them, and waits for all. If another thread of this
@@ -84,7 +84,7 @@ impl Team {
             .ok()?;
         let (meeting, busy) = (Meeting::new(threads), Mutex::new(()));
         let new = Box::leak(Box::new(Team { process, pool, meeting, busy, next: first }));
-        // Two threads may get here at once; the second one's pool stays idle in the list or is dropped.
+        // Two threads may get here at once; the second one's pool is dropped, and it looks again.
         match TEAMS.compare_exchange(first, new, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Some(new),
             Err(_) => {

@@ -326,6 +326,16 @@ for fit in range({fits}):
     assert done.returncode == 0, done.stderr
 
 
+def test_nothing_of_a_diverged_batch_lingers_in_the_memory_of_a_smaller_one() -> None:
+    X = data(128)
+    model = small(likelihood="gaussian", latent_dim=20, batch_size=128).partial_fit(X)
+    state = model.state_dict()
+    with pytest.raises(FloatingPointError):
+        model.partial_fit(X * np.float32(1e30))
+    model.load_state_dict(state)
+    assert finite(model.partial_fit(X[:100]))
+
+
 def test_the_message_tells_the_step() -> None:
     rows = data(48)
     rows[32:] = 1e30

@@ -195,6 +195,16 @@ class VAE(Estimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError, TypeError, FloatingPointError
+            As from ``fit``.
+
+        Notes
+        -----
+        Parameters changed since the model was made take effect where they belong to a pass (``beta``,
+        ``objective``, ``learning_rate``, ``batch_size``, ``n_jobs``); the others want a new ``fit``.
         """
         self._training()
         if not self.__sklearn_is_fitted__():
@@ -243,6 +253,11 @@ class VAE(Estimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If they are not, or a gradient is too large for float32; nothing has changed then.
         """
         rate = self._learning_rate()
         engine = self._engine_for()
@@ -363,6 +378,8 @@ class VAE(Estimator):
 
     def load_state_dict(self, d: Mapping[str, Any]) -> Self:
         """Set all parameters. An unfitted model takes its number of features from them and becomes usable.
+
+        A fitted model keeps its optimiser's state.
 
         Raises
         ------

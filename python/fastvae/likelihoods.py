@@ -24,7 +24,8 @@ class Gaussian:
     ----------
     scale : float, "shared" or "per_feature"
         The standard deviation s: given, learned as one value, or learned for each feature. A learned scale
-        starts at 1, stays above 0.001, and is ``likelihood.log_scale`` (natural logarithm) in the state dict.
+        starts at 1, is kept above 0.001 by training, and is ``likelihood.log_scale`` (natural logarithm) in the
+        state dict.
     """
 
     scale: float | Literal["shared", "per_feature"] = 1.0

@@ -13,13 +13,11 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod peak;
 mod portable;
 mod product;
 #[cfg(test)]
 mod tests;
 
-pub use peak::peak;
 pub use product::{Kept, Left, MAX_TILE_ROWS, Tile};
 
 use crate::error::{Error, Result};

@@ -37,7 +37,8 @@ pub enum Left<'a> {
 /// The k at which some element of a left operand's tile is not zero, ascending.
 ///
 /// A product may leave the others out, and no bit changes: a sum that starts at +0 is never -0, and adding a
-/// zero times a finite number to it gives it back.
+/// zero times a finite number to it gives it back. (Where B is not finite, training is about to stop, and what is
+/// lost is a NaN.)
 #[derive(Clone, Copy)]
 pub struct Kept<'a>(&'a [u32]);
 

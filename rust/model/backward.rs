@@ -4,10 +4,10 @@
 use super::pass::Pass;
 use super::workspace::Matrix;
 use crate::activation::Activation;
-use crate::isa::{LANES, WIDTH, floats_mut};
+use crate::isa::{LANES, WIDTH, ZERO_ROW, floats_mut};
 use crate::latent::{Backward, Block};
 use crate::layer::InputGradient;
-use crate::matmul::{Finished, product};
+use crate::matmul::{Finished, panels_of, product};
 use crate::team::Worker;
 
 impl Pass<'_> {
@@ -65,6 +65,9 @@ impl Pass<'_> {
         self.by_rows(worker, |rows| {
             // SAFETY: dz was written in the phase before.
             let dz = unsafe { self.matrix(plan.dz) };
+            // What lies beyond the last column takes part in the products' vectors: it must be zero.
+            // SAFETY: rows are this block's.
+            unsafe { self.write(to, panels_of(to.cols) - 1, rows.clone()) }.fill(ZERO_ROW);
             let mut block = Block::default();
             for col in (0..latent).step_by(LANES) {
                 self.fetch(&mut block, rows.clone(), col);

@@ -2,7 +2,6 @@
 #![allow(unsafe_code)]
 
 use super::pass::{Pass, ROW_BLOCK};
-use super::workspace::Matrix;
 use crate::data::Source;
 use crate::isa::{LANES, Lanes, Row, WIDTH, floats_mut};
 use crate::latent::{Block, Sample};
@@ -33,6 +32,17 @@ pub enum Epsilon<'a> {
     },
 }
 
+/// What is taken from the caller's array.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Load {
+    /// The batch.
+    Data,
+    /// The batch, and a hash of each example for the scoring noise.
+    DataAndHash,
+    /// Codes for the decoder.
+    Codes,
+}
+
 impl Pass<'_> {
     /// Gathers the batch into panels: example r is row `row_of(r)` of `source`.
     pub fn load(
@@ -42,23 +52,24 @@ impl Pass<'_> {
         hash: bool,
         row_of: impl Fn(usize) -> usize,
     ) {
-        self.gather(worker, source, self.memory.plan.x, (true, hash), row_of);
+        let what = if hash { Load::DataAndHash } else { Load::Data };
+        self.gather(worker, source, what, row_of);
         self.find_zeros(worker, self.memory.plan.purpose);
     }
 
     /// Takes codes from an array, from row `first` on.
     pub fn load_codes(&self, worker: &Worker, source: &Source, first: usize) {
-        self.gather(worker, source, self.memory.plan.z, (false, false), |r| first + r);
+        self.gather(worker, source, Load::Codes, |r| first + r);
     }
 
     fn gather(
         &self,
         worker: &Worker,
         source: &Source,
-        to: Matrix,
-        (data, hash): (bool, bool),
+        what: Load,
         row_of: impl Fn(usize) -> usize,
     ) {
+        let to = if what == Load::Codes { self.memory.plan.z } else { self.memory.plan.x };
         self.by_rows(worker, |rows| {
             for r in rows {
                 let (from, mut content) = (row_of(r), ContentHash::default());
@@ -69,16 +80,18 @@ impl Pass<'_> {
                     let floats = floats_mut(row);
                     floats[used..].fill(0.0);
                     source.read(from, panel * WIDTH, &mut floats[..used]);
-                    if hash {
+                    if what == Load::DataAndHash {
                         row[0].iter().for_each(|lanes| content.update(lanes));
                     }
-                    if data {
+                    if what != Load::Codes {
                         // SAFETY: row r is this block's.
                         unsafe { self.mark(panel, r, &row[0]) };
                     }
                 }
-                // SAFETY: row r is this block's.
-                unsafe { self.memory.hashes.write(r..r + 1)[0] = content.finish() };
+                if what == Load::DataAndHash {
+                    // SAFETY: row r is this block's.
+                    unsafe { self.memory.hashes.write(r..r + 1)[0] = content.finish() };
+                }
             }
         });
     }
@@ -214,12 +227,16 @@ impl Pass<'_> {
         let (latent, plan) = (self.network.spec.latent_dim, self.memory.plan);
         block.rows = rows.len();
         block.cols = (latent - col).min(LANES);
-        // SAFETY: the head is not written in a phase that fetches; eps only by the rows' own block, before.
-        let (head, eps) =
-            unsafe { (self.matrix(plan.values[self.network.head()]), self.matrix(plan.eps)) };
+        // SAFETY: the head is not written in a phase that fetches; the rows of eps are the calling block's.
+        let (head, eps) = unsafe {
+            let eps = self.read(plan.eps, col / WIDTH, rows.clone());
+            (self.matrix(plan.values[self.network.head()]), eps)
+        };
         head.gather(rows.clone(), col, block.cols, &mut block.mu);
-        head.gather(rows.clone(), latent + col, block.cols, &mut block.logvar);
-        eps.gather(rows, col, block.cols, &mut block.eps);
+        head.gather(rows, latent + col, block.cols, &mut block.logvar);
+        for (to, row) in block.eps.iter_mut().zip(eps) {
+            *to = row[col % WIDTH / LANES];
+        }
     }
 
     /// The output layer with the likelihood: each row's partial sums of log p(x|z) and, if `weight` is given,

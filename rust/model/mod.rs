@@ -10,9 +10,9 @@ mod zeros;
 
 pub use forward::Epsilon;
 pub use network::{Network, Spec, Tensor};
-pub use pass::Pass;
-pub use update::Sink;
-pub use workspace::{Purpose, Workspace};
+pub(crate) use pass::Pass;
+pub(crate) use update::Sink;
+pub(crate) use workspace::{Purpose, Workspace};
 
 use crate::error::{Error, Result, filled};
 use crate::isa::{Isa, Row, ZERO_ROW};
@@ -45,7 +45,7 @@ pub struct Vae {
 }
 
 /// A model's buffers, lent out for a pass: the parts that workers share.
-pub struct Lent<'a> {
+pub(crate) struct Lent<'a> {
     pass: Pass<'a>,
     /// The optimiser's moments.
     pub moments: [Shared<'a, Row>; 2],
@@ -54,6 +54,7 @@ pub struct Lent<'a> {
 impl<'a> Lent<'a> {
     /// A batch of `rows` examples.
     pub fn pass(&self, rows: usize) -> Pass<'a> {
+        assert!(rows <= self.pass.rows, "more rows than were asked for");
         Pass { rows, ..self.pass }
     }
 }
@@ -138,7 +139,7 @@ impl Vae {
     }
 
     /// Makes sure that there is memory for batches of `rows` and lends everything to a pass.
-    pub fn lend(&mut self, rows: usize, purpose: Purpose) -> Result<Lent<'_>> {
+    pub(crate) fn lend(&mut self, rows: usize, purpose: Purpose) -> Result<Lent<'_>> {
         let slot = &mut self.workspaces[purpose as usize];
         let workspace = match slot.take() {
             Some(workspace) if workspace.serves(rows) => workspace,

@@ -196,7 +196,7 @@ impl Pass<'_> {
                 sink.take(self.isa, self.parameters, start..start + 1, &row, 2);
             }
             if matches!(sink, Sink::Update { .. }) {
-                self.keep_scale_positive();
+                self.keep_scale_above_floor();
             }
         });
     }
@@ -205,7 +205,7 @@ impl Pass<'_> {
     ///
     /// # Safety
     /// The rows of ln s are the calling tile's own.
-    unsafe fn keep_scale_positive(&self) {
+    unsafe fn keep_scale_above_floor(&self) {
         let Some(start) = self.network.log_scale else { return };
         // SAFETY: the caller's promise; the scale is the last thing in the buffer.
         let rows = unsafe { self.parameters.write(start..self.network.rows) };
@@ -223,7 +223,7 @@ impl Pass<'_> {
             unsafe { sink.take(self.isa, self.parameters, rows.clone(), &gradients[rows], 2) };
         });
         // SAFETY: a single item.
-        worker.phase(1, |_| unsafe { self.keep_scale_positive() });
+        worker.phase(1, |_| unsafe { self.keep_scale_above_floor() });
         self.transpose_all(worker);
     }
 }

@@ -35,7 +35,7 @@ pub enum Purpose {
 pub struct Plan {
     /// The batch.
     pub x: Matrix,
-    /// Noise, codes and the loss's gradient with respect to the codes.
+    /// Noise.
     pub eps: Matrix,
     /// Codes.
     pub z: Matrix,

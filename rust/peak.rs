@@ -1,6 +1,6 @@
 //! The machine's limit: multiply-adds that wait for nothing.
 
-use super::{Isa, Op, Simd};
+use crate::isa::{Isa, Op, Simd};
 use crate::team;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
