@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Rows in a block.
 const BLOCK: usize = 512;
+/// How much more work than a step of a running team a question must be to be worth waking a second thread.
+const WAKING: usize = 16;
 /// Values in an array that one thread looks through before a second one is awake.
 const SOON_CHECKED: usize = 1 << 21;
 
@@ -36,7 +38,7 @@ impl Cursor {
         body: impl Fn(&crate::team::Worker, usize, usize) + Sync,
     ) -> bool {
         let block = BLOCK.min(total).max(1);
-        let threads = threads_for(self.threads, block * work);
+        let threads = threads_for(self.threads, block * work / WAKING);
         let range = (self.done, total);
         self.done = walk(threads, range, block, self.budget, |worker, start, rows| {
             body(worker, start, rows);

@@ -13,8 +13,11 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Multiply-adds in a batch below which a second thread costs more at the barriers than it brings.
-const WORTH_A_THREAD: usize = 2_000_000;
+/// Multiply-adds in a step below which a second thread costs more at the barriers than it brings.
+const WORTH_A_THREAD: usize = 1_200_000;
+
+/// What updating a weight costs, in multiply-adds.
+const UPDATE: usize = 40;
 
 /// The weights of the two terms in the loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -146,7 +149,7 @@ impl Vae {
     /// go on, and is where the losses are added up.
     pub fn train(&mut self, task: &Task, totals: &mut Totals, budget: Duration) -> Result<bool> {
         let (n, batch) = (task.x.rows(), task.batch_size.min(task.x.rows()).max(1));
-        let threads = threads_for(task.threads, 3 * batch * self.network.work());
+        let threads = threads_for(task.threads, (3 * batch + UPDATE) * self.network.work());
         let order = task.shuffle.then(|| Permutation::new(self.seed, self.epochs, n));
         let (seed, steps, optimizer) = (self.seed, self.steps, self.optimizer);
         let from = totals.examples;
@@ -235,7 +238,7 @@ impl Vae {
         if gradients.iter().flatten().any(|lanes| lanes.0.iter().any(too_large)) {
             return Err(Error::Value(format!("a gradient is larger than {LARGEST_GRADIENT:e}")));
         }
-        let threads = threads_for(threads, 3 * self.network.work());
+        let threads = threads_for(threads, UPDATE * self.network.work());
         let update = self.optimizer.at(self.steps + 1, learning_rate);
         let unsound = AtomicBool::new(false);
         let lent = self.lend(1, Purpose::Infer)?;
