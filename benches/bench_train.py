@@ -15,19 +15,25 @@ import fastvae
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist.npz"
 
 
-@pytest.mark.parametrize("batch", [32, 128, 512])
-def bench_step(duel: Duel, batch: int) -> None:
-    """784-400-20 on dense data: gather, noise, forward, backward and Adam. Steps come in runs, as in training."""
-    steps = 2048 // batch
-    x = np.random.default_rng(0).random((steps * batch, 784), dtype=np.float32)
-    ours = fastvae.VAE(20, batch_size=batch, random_state=0, n_jobs=duel.threads)
-    theirs, batches = TorchVAE(), torch.from_numpy(x).split(batch)
+# n_features, hidden, latent_dim, batch: the model of the README, then a small, a tabular and a wide one.
+STEPS = [(784, 400, 20, batch) for batch in (1, 32, 128, 512, 2048)]
+STEPS += [(64, 32, 8, 32), (30, 128, 16, 256), (4096, 1024, 64, 128)]
+
+
+@pytest.mark.parametrize(("n_features", "hidden", "latent_dim", "batch"), STEPS)
+def bench_step(duel: Duel, n_features: int, hidden: int, latent_dim: int, batch: int) -> None:
+    """Dense data: gather, noise, forward, backward and Adam. Steps come in runs, as in training."""
+    flops = step_flops(batch, n_features, hidden, latent_dim)
+    steps = max(4, min(100, int(2e10 / flops)))
+    x = np.random.default_rng(0).random((steps * batch, n_features), dtype=np.float32)
+    ours = fastvae.VAE(latent_dim, hidden=(hidden,), batch_size=batch, random_state=0, n_jobs=duel.threads)
+    theirs, batches = TorchVAE(n_features, hidden, latent_dim), torch.from_numpy(x).split(batch)
     duel.run(
-        f"step, 784-400-20, batch {batch}",
+        f"step, {n_features}-{hidden}-{latent_dim}, batch {batch}",
         lambda: ours.partial_fit(x),
         lambda: [theirs.step(b) for b in batches],
         per_call=steps,
-        flops=step_flops(batch),
+        flops=flops,
     )
 
 
