@@ -487,6 +487,7 @@ fn peak(py: Python<'_>, threads: usize) -> PyResult<f64> {
 /// The native core of fastvae.
 #[pymodule(gil_used = false)]
 mod _core {
+    use super::Activation;
     #[pymodule_export]
     use super::{
         Engine, config, gaussian_kl, log_prob, peak, philox, reparameterize, standard_normal,
@@ -496,6 +497,8 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        module.add("MAX_THREADS", crate::team::MAX_THREADS)
+        module.add("ACTIVATIONS", Activation::NAMED.map(|(name, _)| name))?;
+        module.add("MAX_THREADS", crate::team::MAX_THREADS)?;
+        module.add("MAX_WIDTH", crate::model::MAX_WIDTH)
     }
 }

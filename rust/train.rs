@@ -59,8 +59,10 @@ pub struct Totals {
 
 /// The number of threads for batches of that much work.
 pub fn threads_for(wanted: Option<usize>, multiply_adds: usize) -> usize {
-    let most = if multiply_adds < WORTH_A_THREAD { 1 } else { team::default_threads() };
-    wanted.unwrap_or(most)
+    wanted.unwrap_or_else(|| match multiply_adds < WORTH_A_THREAD {
+        true => 1,
+        false => team::default_threads(), // asks the system, which takes microseconds
+    })
 }
 
 /// Walks `from..total` in blocks with a team until done or out of time, and says how far it came. Every worker

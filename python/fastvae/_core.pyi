@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "ACTIVATIONS",
     "MAX_THREADS",
+    "MAX_WIDTH",
     "Engine",
     "__version__",
     "config",
@@ -20,7 +22,9 @@ __all__ = [
 ]
 
 __version__: str
+ACTIVATIONS: list[str]
 MAX_THREADS: int
+MAX_WIDTH: int
 
 _F32 = NDArray[np.float32]
 _Rows = NDArray[np.uint64]

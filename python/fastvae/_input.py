@@ -12,8 +12,7 @@ from fastvae import _core
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# What the core has room for: a layer's width, and rows of an answer.
-MAX_WIDTH = 2**26
+# More rows of an answer than any memory holds.
 MAX_ROWS = 2**40
 
 _IN_PLACE = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
@@ -136,7 +135,7 @@ def widths(value: Any, name: str) -> list[int]:
         value = (value,)
     if not isinstance(value, (tuple, list, np.ndarray)):
         raise ValueError(f"{name}={value!r} must be a sequence of layer widths, for example (400,)")
-    return [integer(width, f"{name}[{i}]", most=MAX_WIDTH) for i, width in enumerate(value)]
+    return [integer(width, f"{name}[{i}]", most=_core.MAX_WIDTH) for i, width in enumerate(value)]
 
 
 def choice(value: Any, name: str, options: tuple[str, ...]) -> str:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-_ACTIVATIONS = ("relu", "tanh", "sigmoid", "softplus", "elu", "gelu", "silu", "identity")
 _OBJECTIVES = ("elbo", "reconstruction", "kl")
 _LOSSES = ("loss", "reconstruction", "kl", "elbo")
 
@@ -165,7 +164,7 @@ class VAE(Estimator):
         if fraction:
             rows, held_out = _split(len(X), fraction, seed)
             validation = X
-        self._adopt(engine, seed, X.shape[1])
+        self._adopt(engine, X.shape[1])
         line = Progress(progress, epochs, len(X) if rows is None else len(rows))
         try:
             for _ in range(epochs):
@@ -210,9 +209,9 @@ class VAE(Estimator):
         if not self.__sklearn_is_fitted__():
             X = _input.matrix(X, "X")
             eps = self._noise(eps, len(X))
-            engine, seed = self._build(X.shape[1])
+            engine, _ = self._build(X.shape[1])
             engine.check(X, "X", True, self._threads())
-            self._adopt(engine, seed, X.shape[1])
+            self._adopt(engine, X.shape[1])
         else:
             X = self._data(X)
             eps = self._noise(eps, len(X))
@@ -396,9 +395,9 @@ class VAE(Estimator):
         shape = _input.tensor(d[first], f"the state dict's {first}").shape
         if len(shape) != 2:
             raise ValueError(f"the state dict's {first} has shape {shape}; it must be a matrix")
-        engine, seed = self._build(shape[1])
+        engine, _ = self._build(shape[1])
         engine.set_parameters(_checked(d, engine.shapes(), "the state dict"))
-        self._adopt(engine, seed, shape[1])
+        self._adopt(engine, shape[1])
         return self
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
@@ -409,7 +408,7 @@ class VAE(Estimator):
     # Inside
 
     def _build(self, n_features: int) -> tuple[_core.Engine, int]:
-        """Make a new engine from the parameters, which are checked here."""
+        """Make a new engine from the parameters, which are checked here, and tell its seed."""
         hidden = _input.widths(self.hidden, "hidden")
         mirrored = self.decoder_hidden is None
         decoder = hidden[::-1] if mirrored else _input.widths(self.decoder_hidden, "decoder_hidden")
@@ -418,10 +417,10 @@ class VAE(Estimator):
         seed = _input.seed(self.random_state)
         engine = _core.Engine(
             n_features=n_features,
-            latent_dim=_input.integer(self.latent_dim, "latent_dim", most=_input.MAX_WIDTH // 2),
+            latent_dim=_input.integer(self.latent_dim, "latent_dim", most=_core.MAX_WIDTH // 2),
             encoder=hidden,
             decoder=decoder,
-            activation=_input.choice(self.activation, "activation", _ACTIVATIONS),
+            activation=_input.choice(self.activation, "activation", tuple(_core.ACTIVATIONS)),
             likelihood=likelihood,
             scale=scale,
             optimizer=optimizer,
@@ -430,9 +429,9 @@ class VAE(Estimator):
         )
         return engine, seed
 
-    def _adopt(self, engine: _core.Engine, seed: int, n_features: int) -> None:
+    def _adopt(self, engine: _core.Engine, n_features: int) -> None:
         """Become the fitted model that an engine is."""
-        self._engine, self._seed = engine, seed
+        self._engine = engine
         self._latent_dim = int(self.latent_dim)
         self.n_features_in_ = n_features
         self.n_iter_ = 0

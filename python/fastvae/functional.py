@@ -146,8 +146,8 @@ def standard_normal(shape: int | tuple[int, ...], seed: int, stream: int = 0) ->
     if size == 0:
         return np.zeros(shape, np.float32)
     cols = shape[-1] if shape else 1
-    if cols > 2**26:
-        raise ValueError(f"shape={shape}: the last axis must not be longer than 2**26")
+    if cols > _core.MAX_WIDTH:
+        raise ValueError(f"shape={shape}: the last axis must not be longer than {_core.MAX_WIDTH}")
     return _core.standard_normal(size // cols, cols, seed, stream).reshape(shape)
 
 

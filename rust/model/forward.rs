@@ -54,7 +54,7 @@ impl Pass<'_> {
     ) {
         let what = if hash { Load::DataAndHash } else { Load::Data };
         self.gather(worker, source, what, row_of);
-        self.find_zeros(worker, self.memory.plan.purpose);
+        self.find_zeros(worker);
     }
 
     /// Takes codes from an array, from row `first` on.

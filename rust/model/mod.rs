@@ -9,7 +9,7 @@ mod workspace;
 mod zeros;
 
 pub use forward::Epsilon;
-pub use network::{Network, Spec, Tensor};
+pub use network::{MAX_WIDTH, Network, Spec, Tensor};
 pub(crate) use pass::Pass;
 pub(crate) use update::Sink;
 pub(crate) use workspace::{Purpose, Workspace};

@@ -13,6 +13,7 @@ use crate::error::{Result, filled};
 use crate::isa::{Isa, Kept, Op, Row, Simd, WIDTH};
 use crate::matmul::{Shared, panels_of, tile_rows};
 use crate::team::Worker;
+use std::ops::Range;
 
 /// What a list that would keep nearly everything holds in the place of its length: the plain walk is faster.
 const ALL: u32 = u32::MAX;
@@ -88,67 +89,89 @@ impl<'a> Pass<'a> {
         unsafe { self.memory.zeros.masks.write(at..at + 1)[0] = self.isa.run(Nonzero(columns)) };
     }
 
-    /// Makes the lists of a loaded batch.
-    pub fn find_zeros(&self, worker: &Worker, purpose: Purpose) {
-        let features = self.network.spec.n_features;
-        let (panels, tiles) = (panels_of(features), self.rows.div_ceil(self.isa.tile_rows()));
-        let items = if purpose == Purpose::Train { tiles + panels } else { tiles };
-        // SAFETY: the masks were made when the batch was loaded, in an earlier phase.
-        let masks = unsafe { self.memory.zeros.masks.read(0..panels * self.rows) };
-        worker.phase(items, |item| {
-            if item < tiles {
-                let rows = tile_rows(self.rows, self.isa, item);
-                let start = item * (features + 1);
-                // SAFETY: the list is this item's.
-                let list = unsafe { self.memory.zeros.columns.write(start..start + features + 1) };
-                let mut union = 0;
-                make_list(list, features, |k| {
-                    if k % WIDTH == 0 {
-                        let panel = k / WIDTH * self.rows;
-                        union = masks[panel + rows.start..panel + rows.end]
-                            .iter()
-                            .fold(0, |a, b| a | b);
-                    }
-                    union >> (k % WIDTH) & 1 == 1
-                });
-            } else {
-                let panel = item - tiles;
-                let used = (features - panel * WIDTH).min(WIDTH);
-                let masks = &masks[panel * self.rows..][..self.rows];
-                for tile in 0..used.div_ceil(self.isa.tile_rows()) {
-                    let columns = tile_rows(used, self.isa, tile);
-                    let tile_mask = (u32::MAX >> (WIDTH - columns.len())) << columns.start;
-                    let start = self.row_list(panel, tile);
-                    // SAFETY: the list is this item's.
-                    let list =
-                        unsafe { self.memory.zeros.rows.write(start..start + self.rows + 1) };
-                    make_list(list, self.rows, |r| masks[r] & tile_mask != 0);
-                }
-            }
+    /// Makes the lists of a loaded batch; those of rows serve the weight gradient only.
+    pub(super) fn find_zeros(&self, worker: &Worker) {
+        let tiles = self.rows.div_ceil(self.isa.tile_rows());
+        let panels = match self.memory.plan.purpose {
+            Purpose::Train => panels_of(self.network.spec.n_features),
+            Purpose::Infer => 0,
+        };
+        worker.phase(tiles + panels, |item| match item.checked_sub(tiles) {
+            None => self.list_columns(item),
+            Some(panel) => self.list_rows(panel),
         });
     }
 
-    fn row_list(&self, panel: usize, tile: usize) -> usize {
-        (panel * WIDTH.div_ceil(self.isa.tile_rows()) + tile) * (self.rows + 1)
+    /// The masks of all rows of a panel.
+    fn masks(&self, panel: usize) -> &'a [u32] {
+        let start = panel * self.rows;
+        // SAFETY: masks are made when the batch is loaded, in an earlier phase.
+        unsafe { self.memory.zeros.masks.read(start..start + self.rows) }
     }
 
-    /// The columns of layer `index`'s input that matter to a tile of rows.
-    pub(super) fn kept_columns(&self, index: usize, tile: usize) -> Option<Kept<'a>> {
+    /// The list of a tile of rows.
+    fn list_columns(&self, tile: usize) {
+        let rows = tile_rows(self.rows, self.isa, tile);
+        // SAFETY: the list is the calling item's.
+        let list = unsafe { self.memory.zeros.columns.write(self.column_list(tile)) };
+        let mut union = 0;
+        make_list(list, self.network.spec.n_features, |k| {
+            if k % WIDTH == 0 {
+                union = self.masks(k / WIDTH)[rows.clone()].iter().fold(0, |a, b| a | b);
+            }
+            union >> (k % WIDTH) & 1 == 1
+        });
+    }
+
+    /// The lists of a panel's tiles of columns.
+    fn list_rows(&self, panel: usize) {
+        let masks = self.masks(panel);
+        let used = (self.network.spec.n_features - panel * WIDTH).min(WIDTH);
+        for tile in 0..used.div_ceil(self.isa.tile_rows()) {
+            let columns = tile_rows(used, self.isa, tile);
+            let tile_mask = (u32::MAX >> (WIDTH - columns.len())) << columns.start;
+            // SAFETY: the list is the calling item's.
+            let list = unsafe { self.memory.zeros.rows.write(self.row_list(panel, tile)) };
+            make_list(list, self.rows, |r| masks[r] & tile_mask != 0);
+        }
+    }
+
+    /// Where the list of a tile of rows lies.
+    fn column_list(&self, tile: usize) -> Range<usize> {
         let size = self.network.spec.n_features + 1;
-        // SAFETY: lists are made in an earlier phase; their entries ascend below the number of features.
-        (index == 0).then(|| unsafe {
-            let list = self.memory.zeros.columns.read(tile * size..(tile + 1) * size);
-            (list[0] != ALL).then(|| Kept::new(&list[1..1 + list[0] as usize]))
-        })?
+        tile * size..(tile + 1) * size
     }
 
-    /// The rows of layer `index`'s input that matter to a tile of the columns of panel `panel`.
-    pub(super) fn kept_rows(&self, index: usize, panel: usize, tile: usize) -> Option<Kept<'a>> {
-        let start = self.row_list(panel, tile);
-        // SAFETY: lists are made in an earlier phase; their entries ascend below the number of rows.
-        (index == 0).then(|| unsafe {
-            let list = self.memory.zeros.rows.read(start..start + self.rows + 1);
-            (list[0] != ALL).then(|| Kept::new(&list[1..1 + list[0] as usize]))
-        })?
+    /// Where the list of a tile of a panel's columns lies.
+    fn row_list(&self, panel: usize, tile: usize) -> Range<usize> {
+        let index = panel * WIDTH.div_ceil(self.isa.tile_rows()) + tile;
+        index * (self.rows + 1)..(index + 1) * (self.rows + 1)
     }
+
+    /// The columns of layer `index`'s input that matter to a tile of rows; none for all of them.
+    pub(super) fn kept_columns(&self, index: usize, tile: usize) -> Option<Kept<'a>> {
+        if index > 0 {
+            return None; // only the first layer has lists
+        }
+        // SAFETY: made in an earlier phase, for as many columns as the layer has inputs.
+        unsafe { kept(self.memory.zeros.columns.read(self.column_list(tile))) }
+    }
+
+    /// The rows of layer `index`'s input that matter to a tile of panel `panel`'s columns; none for all of them.
+    pub(super) fn kept_rows(&self, index: usize, panel: usize, tile: usize) -> Option<Kept<'a>> {
+        if index > 0 {
+            return None;
+        }
+        // SAFETY: made in an earlier phase, for as many rows as the batch has.
+        unsafe { kept(self.memory.zeros.rows.read(self.row_list(panel, tile))) }
+    }
+}
+
+/// A list that [`make_list`] made.
+///
+/// # Safety
+/// The products that use it have at least the `n` that it was made for.
+unsafe fn kept(list: &[u32]) -> Option<Kept<'_>> {
+    // SAFETY: entries ascend below n; the rest is the caller's promise.
+    (list[0] != ALL).then(|| unsafe { Kept::new(&list[1..1 + list[0] as usize]) })
 }
