@@ -4,7 +4,7 @@
 //! several times, so tiny gradients and moments are snapped to zero: |g| < 1e-15, |m| < 1e-20, v < 1e-30. A tile with
 //! a gradient that is not finite, or whose square would not be, is not updated and reported: no weight is ever lost.
 
-use crate::isa::{Op, Row, Simd};
+use crate::isa::{Lanes, Op, Row, Simd};
 
 /// How parameters follow gradients.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -183,20 +183,22 @@ pub const LARGEST_GRADIENT: f32 = f32::MAX / 1e20;
 
 #[inline(always)]
 fn snap<S: Simd>(s: S, x: S::F, threshold: f32) -> S::F {
-    s.select(s.less(s.abs(x), s.splat(threshold)), s.zero(), x)
+    s.select(s.less(s.splat(threshold), s.abs(x)), x, s.zero())
 }
 
 /// Whether no gradient is NaN or larger than [`LARGEST_GRADIENT`].
 #[inline(always)]
 fn sound<S: Simd>(s: S, gradient: &[Row], vectors: usize) -> bool {
-    // A product that overflows, times zero, is NaN, and a sum with a NaN in it is one.
-    let (scale, mut sum) = (s.splat(f32::MAX / LARGEST_GRADIENT), s.zero());
+    // As integers, the bits of |g| are in the order of the numbers, and NaN's are above all.
+    let mut largest = s.splat_u(0);
     for row in gradient {
         for lanes in &row[..vectors] {
-            sum = s.fma(s.mul(s.load(lanes), scale), s.zero(), sum);
+            largest = s.max_u(largest, s.to_bits(s.abs(s.load(lanes))));
         }
     }
-    !s.sum(sum).is_nan()
+    let mut lanes = Lanes::default();
+    s.store(s.float_of(largest), &mut lanes);
+    lanes.0.iter().all(|&g| g <= LARGEST_GRADIENT)
 }
 
 /// Updates rows of parameters and their moments with a gradient, if all of it is sound.
@@ -230,29 +232,44 @@ impl Op for Apply<'_> {
 impl Apply<'_> {
     #[inline(always)]
     fn with<S: Simd, R: Step>(self, s: S, rule: R) -> bool {
-        let Apply { update, gradient, vectors, weights, moments } = self;
-        if !sound(s, gradient, vectors) {
+        if !sound(s, self.gradient, self.vectors) {
             return false;
         }
+        match self.vectors {
+            1 => self.update::<S, R, 1>(s, rule),
+            _ => self.update::<S, R, 2>(s, rule),
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn update<S: Simd, R: Step, const VECTORS: usize>(self, s: S, rule: R) {
+        let Apply { update, gradient, weights, moments: [first, second], .. } = self;
         let penalty = s.splat(update.penalty);
-        for (i, (gradient, weights)) in gradient.iter().zip(weights).enumerate() {
-            for v in 0..vectors {
-                let w = s.load(&weights[v]);
-                let g = snap(s, s.fma(penalty, w, s.load(&gradient[v])), 1e-15);
+        let rows = gradient.len();
+        // Lengths that are known here need no check below.
+        let weights = &mut weights[..rows];
+        let first = &mut first[..if R::MOMENTS[0] { rows } else { 0 }];
+        let second = &mut second[..if R::MOMENTS[1] { rows } else { 0 }];
+        for i in 0..rows {
+            for v in 0..VECTORS {
+                let w = s.load(&weights[i][v]);
+                let g = snap(s, s.fma(penalty, w, s.load(&gradient[i][v])), 1e-15);
                 let mut kept = [s.zero(); 2];
-                for n in 0..2 {
-                    if R::MOMENTS[n] {
-                        kept[n] = s.load(&moments[n][i][v]);
-                    }
+                if R::MOMENTS[0] {
+                    kept[0] = s.load(&first[i][v]);
                 }
-                s.store(rule.step(s, g, w, &mut kept), &mut weights[v]);
-                for n in 0..2 {
-                    if R::MOMENTS[n] {
-                        s.store(kept[n], &mut moments[n][i][v]);
-                    }
+                if R::MOMENTS[1] {
+                    kept[1] = s.load(&second[i][v]);
+                }
+                s.store(rule.step(s, g, w, &mut kept), &mut weights[i][v]);
+                if R::MOMENTS[0] {
+                    s.store(kept[0], &mut first[i][v]);
+                }
+                if R::MOMENTS[1] {
+                    s.store(kept[1], &mut second[i][v]);
                 }
             }
         }
-        true
     }
 }

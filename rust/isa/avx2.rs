@@ -1,8 +1,8 @@
 //! AVX2 with FMA: a vector is two registers.
 #![allow(unsafe_code)]
 
-use super::product::{Kernel, kernel_table, walk_k};
-use super::{Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
+use super::product::{Ahead, Kernel, kernel_table, walk_k};
+use super::{Isa, LANES, Lanes, Op, Set, Simd, Tile, WIDTH};
 use std::arch::x86_64::*;
 
 pub(super) fn detected() -> bool {
@@ -144,6 +144,10 @@ impl Simd for Avx2 {
         halves!(_mm256_add_epi32, a, b)
     }
     #[inline(always)]
+    fn max_u(self, a: Self::U, b: Self::U) -> Self::U {
+        halves!(_mm256_max_epu32, a, b)
+    }
+    #[inline(always)]
     fn and_u(self, a: Self::U, b: Self::U) -> Self::U {
         halves!(_mm256_and_si256, a, b)
     }
@@ -238,6 +242,7 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
     a: *const f32,
     jump: usize,
     b: *const f32,
+    ahead: Ahead,
     tile: *mut Tile,
 ) {
     let between_rows = if COLUMNS { 1 } else { WIDTH };
@@ -245,28 +250,29 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
     for v in 0..VECTORS {
         for n in 0..blocks {
             let (first, end) = (ROWS * n / blocks, ROWS * (n + 1) / blocks);
+            let ahead = if (v, n) == (0, 0) { ahead } else { Ahead::NOTHING };
             // SAFETY: rows `first..end` and columns `16 v..16 v + 16` of the caller's tile.
             unsafe {
                 let a = a.add(first * between_rows);
                 let b = b.add(v * LANES);
-                let to = tile.cast::<Row>().add(first);
+                let to = tile.cast::<Lanes>().add(2 * first + v);
                 match end - first {
-                    1 => block::<1, COLUMNS, LIST>(count, list, a, jump, b, v, to),
-                    2 => block::<2, COLUMNS, LIST>(count, list, a, jump, b, v, to),
-                    3 => block::<3, COLUMNS, LIST>(count, list, a, jump, b, v, to),
-                    4 => block::<4, COLUMNS, LIST>(count, list, a, jump, b, v, to),
-                    5 => block::<5, COLUMNS, LIST>(count, list, a, jump, b, v, to),
-                    _ => block::<6, COLUMNS, LIST>(count, list, a, jump, b, v, to),
+                    1 => block::<1, COLUMNS, LIST>(count, list, a, jump, b, ahead, to),
+                    2 => block::<2, COLUMNS, LIST>(count, list, a, jump, b, ahead, to),
+                    3 => block::<3, COLUMNS, LIST>(count, list, a, jump, b, ahead, to),
+                    4 => block::<4, COLUMNS, LIST>(count, list, a, jump, b, ahead, to),
+                    5 => block::<5, COLUMNS, LIST>(count, list, a, jump, b, ahead, to),
+                    _ => block::<6, COLUMNS, LIST>(count, list, a, jump, b, ahead, to),
                 }
             }
         }
     }
 }
 
-/// `ROWS` x 16 accumulators in registers over all of k, stored as vector `v` of the rows at `to`.
+/// `ROWS` x 16 accumulators in registers over all of k, stored at `to` and every second vector after it.
 ///
 /// # Safety
-/// As [`kernel`]; `to` points to `ROWS` rows.
+/// As [`kernel`]; `to` is a vector of a row, and there are `ROWS` rows.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn block<const ROWS: usize, const COLUMNS: bool, const LIST: bool>(
     count: usize,
@@ -274,12 +280,12 @@ unsafe fn block<const ROWS: usize, const COLUMNS: bool, const LIST: bool>(
     mut a: *const f32,
     jump: usize,
     mut b: *const f32,
-    v: usize,
-    to: *mut Row,
+    ahead: Ahead,
+    to: *mut Lanes,
 ) {
     let between_rows = if COLUMNS { 1 } else { WIDTH };
     let mut acc = [[_mm256_setzero_ps(); 2]; ROWS];
-    walk_k!(count, list, a, jump, b, COLUMNS, LIST, {
+    walk_k!(count, list, a, jump, b, ahead, COLUMNS, LIST, {
         // SAFETY: the caller promises a row of B and the elements of A at every k.
         unsafe {
             let bv = [_mm256_load_ps(b), _mm256_load_ps(b.add(8))];
@@ -294,7 +300,7 @@ unsafe fn block<const ROWS: usize, const COLUMNS: bool, const LIST: bool>(
     for i in 0..ROWS {
         // SAFETY: the caller promises `ROWS` rows at `to`.
         unsafe {
-            let lanes = (*to.add(i))[v].0.as_mut_ptr();
+            let lanes = (*to.add(2 * i)).0.as_mut_ptr();
             _mm256_store_ps(lanes, acc[i][0]);
             _mm256_store_ps(lanes.add(8), acc[i][1]);
         }

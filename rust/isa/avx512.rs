@@ -1,7 +1,7 @@
 //! AVX-512 (F, VL, BW, DQ): a vector is one register.
 #![allow(unsafe_code)]
 
-use super::product::{Kernel, kernel_table, walk_k};
+use super::product::{Ahead, Kernel, kernel_table, walk_k};
 use super::{Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
 use std::arch::x86_64::*;
 
@@ -131,6 +131,10 @@ impl Simd for Avx512 {
         intrinsic!(_mm512_add_epi32(a, b))
     }
     #[inline(always)]
+    fn max_u(self, a: __m512i, b: __m512i) -> __m512i {
+        intrinsic!(_mm512_max_epu32(a, b))
+    }
+    #[inline(always)]
     fn and_u(self, a: __m512i, b: __m512i) -> __m512i {
         intrinsic!(_mm512_and_si512(a, b))
     }
@@ -211,11 +215,12 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
     mut a: *const f32,
     jump: usize,
     mut b: *const f32,
+    ahead: Ahead,
     tile: *mut Tile,
 ) {
     let between_rows = if COLUMNS { 1 } else { WIDTH };
     let mut acc = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-    walk_k!(count, list, a, jump, b, COLUMNS, LIST, {
+    walk_k!(count, list, a, jump, b, ahead, COLUMNS, LIST, {
         // SAFETY: the caller promises a row of B and the elements of A at every k.
         unsafe {
             let mut bv = [_mm512_setzero_ps(); VECTORS];

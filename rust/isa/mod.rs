@@ -18,7 +18,7 @@ mod product;
 #[cfg(test)]
 mod tests;
 
-pub use product::{Kept, Left, MAX_TILE_ROWS, Tile};
+pub use product::{Ahead, Kept, Left, MAX_TILE_ROWS, Product, Tile};
 
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
@@ -42,20 +42,6 @@ pub fn floats_mut(rows: &mut [Row]) -> &mut [f32] {
     let len = rows.len() * WIDTH;
     // SAFETY: `Lanes` is `repr(C)` and exactly sixteen floats long, so rows are floats without gaps.
     unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast(), len) }
-}
-
-/// Asks for rows to be brought into the second-level cache, without waiting for them.
-#[allow(unsafe_code)]
-#[inline]
-pub fn prefetch(rows: &[Row]) {
-    #[cfg(target_arch = "x86_64")]
-    for lanes in rows.iter().flatten() {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: every x86-64 CPU has the instruction, and it does not fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(lanes.0.as_ptr().cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = rows;
 }
 
 /// A row of zeros.
@@ -117,6 +103,8 @@ pub trait Simd: Copy {
     fn load_u(self, from: &[u32; LANES]) -> Self::U;
     /// `a + b`, wrapping.
     fn add_u(self, a: Self::U, b: Self::U) -> Self::U;
+    /// The larger.
+    fn max_u(self, a: Self::U, b: Self::U) -> Self::U;
     /// `a & b`
     fn and_u(self, a: Self::U, b: Self::U) -> Self::U;
     /// `a ^ b`

@@ -1,7 +1,7 @@
 //! Plain Rust that the compiler vectorises as far as the target's baseline allows: SSE2 or NEON.
 #![allow(unsafe_code)]
 
-use super::product::{Kernel, kernel_table, walk_k};
+use super::product::{Ahead, Kernel, kernel_table, walk_k};
 use super::{LANES, Lanes, Row, Simd, Tile, WIDTH};
 
 /// Needs no proof.
@@ -127,6 +127,10 @@ impl Simd for Portable {
         both(u32::wrapping_add, a, b)
     }
     #[inline(always)]
+    fn max_u(self, a: Self::U, b: Self::U) -> Self::U {
+        both(|a, b| a.max(b), a, b)
+    }
+    #[inline(always)]
     fn and_u(self, a: Self::U, b: Self::U) -> Self::U {
         both(|a, b| a & b, a, b)
     }
@@ -165,6 +169,7 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
     a: *const f32,
     jump: usize,
     b: *const f32,
+    ahead: Ahead,
     tile: *mut Tile,
 ) {
     // SAFETY: the caller's tile is valid for writes.
@@ -173,7 +178,8 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
     for column in (0..VECTORS * LANES).step_by(BLOCK_COLUMNS) {
         let mut acc = [[0.0f32; BLOCK_COLUMNS]; ROWS];
         let (mut a, mut b) = (a, b.wrapping_add(column));
-        walk_k!(count, list, a, jump, b, COLUMNS, LIST, {
+        let ahead = if column == 0 { ahead } else { Ahead::NOTHING };
+        walk_k!(count, list, a, jump, b, ahead, COLUMNS, LIST, {
             // SAFETY: the caller promises a row of B and the elements of A at every k.
             unsafe {
                 let bv: [f32; BLOCK_COLUMNS] = *b.cast();

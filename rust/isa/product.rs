@@ -53,17 +53,75 @@ impl<'a> Kept<'a> {
     }
 }
 
+/// Rows that a later tile's epilogue will read and write, in three buffers. They are asked for while a product
+/// runs, a cache line of each buffer at every k: asked for at once, they would hold up the product's own loads.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    buffers: [*const u8; 3],
+    lines: usize,
+}
+
+impl Ahead {
+    /// Nothing is asked for.
+    pub const NOTHING: Ahead = Ahead { buffers: [std::ptr::null(); 3], lines: 0 };
+
+    /// The `rows` rows at each of these places.
+    pub fn new(places: [*const Row; 3], rows: usize) -> Ahead {
+        Ahead { buffers: places.map(<*const Row>::cast), lines: rows * size_of::<Row>() / LINE }
+    }
+
+    /// Asks for line `n` of each buffer, if there are that many. The lines need not be memory of ours: asking for
+    /// what cannot be read does nothing.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    pub(super) fn ask(&self, n: usize) {
+        if n < self.lines {
+            for buffer in self.buffers {
+                #[cfg(target_arch = "x86_64")]
+                {
+                    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                    // SAFETY: every x86-64 CPU has the instruction, and it does not fault.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(buffer.wrapping_add(n * LINE).cast()) };
+                }
+                #[cfg(not(target_arch = "x86_64"))]
+                let _ = buffer;
+            }
+        }
+    }
+}
+
+/// Bytes in a cache line.
+const LINE: usize = 64;
+
+/// The work of a tile: the left operand times the rows of B, or those of them that are in `kept`.
+#[derive(Clone, Copy)]
+pub struct Product<'a> {
+    /// A
+    pub left: Left<'a>,
+    /// B's rows.
+    pub right: &'a [Row],
+    /// Which k matter; none for all of them.
+    pub kept: Option<Kept<'a>>,
+    /// Rows of the tile.
+    pub rows: usize,
+    /// Vectors (1 or 2) of sixteen columns.
+    pub vectors: usize,
+    /// What the next tile's epilogue will need; asked for where A is read by columns.
+    pub ahead: Ahead,
+}
+
 /// `tile[i][j] = sum over k, ascending, of A(i, k) * b[k][j]` by fused multiply-add from +0. With a list, the sum
 /// is over the `count` values of k in it, else over `0..count`.
 ///
 /// A's element (i, k) is at `a + i * 32 + k % 32 + (k / 32) * (32 + jump)` floats for rows, at `a + k * 32 + i`
-/// for columns. All of these and the rows of 32 floats at `b`, 64-byte aligned, must be readable for those k.
+/// for columns, and only there `ahead` is asked for. All of these and the rows of 32 floats at `b`, 64-byte aligned, must be readable for those k.
 pub(super) type Kernel = unsafe fn(
     count: usize,
     list: *const u32,
     a: *const f32,
     jump: usize,
     b: *const f32,
+    ahead: Ahead,
     tile: *mut Tile,
 );
 
@@ -86,10 +144,13 @@ pub(super) use kernel_table;
 
 /// Walks k for a kernel: `$step` with `$a` and `$b` at each k's elements of A and row of B.
 macro_rules! walk_k {
-    ($count:ident, $list:ident, $a:ident, $jump:ident, $b:ident, $COLUMNS:ident, $LIST:ident, $step:expr) => {
+    ($count:ident, $list:ident, $a:ident, $jump:ident, $b:ident, $ahead:ident, $COLUMNS:ident, $LIST:ident, $step:expr) => {
         if $LIST {
             let (start_a, start_b) = ($a, $b);
             for n in 0..$count {
+                if $COLUMNS {
+                    $ahead.ask(n);
+                }
                 // SAFETY: the caller promises `count` entries, and A and B at each of them.
                 let k = unsafe { *$list.add(n) } as usize;
                 let at = if $COLUMNS { k * WIDTH } else { k / WIDTH * ($jump + WIDTH) + k % WIDTH };
@@ -100,7 +161,10 @@ macro_rules! walk_k {
             let mut left = $count;
             while left > 0 {
                 let run = if $COLUMNS { left } else { left.min(WIDTH) };
-                for _ in 0..run {
+                for n in 0..run {
+                    if $COLUMNS {
+                        $ahead.ask(n);
+                    }
                     $step
                     $a = $a.wrapping_add(if $COLUMNS { WIDTH } else { 1 });
                     $b = $b.wrapping_add(WIDTH);
@@ -125,19 +189,11 @@ impl Isa {
         }
     }
 
-    /// Computes a tile of `rows` rows and `vectors` (1 or 2) times 16 columns: the left operand times the
-    /// `right.len()` rows of B, or those of them that are in `kept`.
+    /// Computes a tile.
     #[allow(unsafe_code)]
     #[inline]
-    pub fn product(
-        self,
-        left: Left<'_>,
-        right: &[Row],
-        kept: Option<Kept<'_>>,
-        rows: usize,
-        vectors: usize,
-        tile: &mut Tile,
-    ) {
+    pub fn product(self, product: Product<'_>, tile: &mut Tile) {
+        let Product { left, right, kept, rows, vectors, ahead } = product;
         let k = right.len();
         assert!((1..=self.tile_rows()).contains(&rows) && (1..=2).contains(&vectors));
         let (columns, a, jump) = match left {
@@ -166,6 +222,6 @@ impl Isa {
         };
         // SAFETY: the CPU has the set (see `Isa`); the asserts above bound every read of A for k below
         // `right.len()`, which an ascending list's last entry is; B is the slice.
-        unsafe { kernel(count, list.as_ptr(), a, jump, b, tile) };
+        unsafe { kernel(count, list.as_ptr(), a, jump, b, ahead, tile) };
     }
 }

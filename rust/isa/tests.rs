@@ -52,7 +52,9 @@ fn check(isa: Isa, rows: usize, vectors: usize, k: usize, identity: bool) {
         for list in [None, Some(&all), Some(&odd)] {
             // SAFETY: the lists ascend and stay below k.
             let kept = list.map(|list| unsafe { Kept::new(list) });
-            isa.product(left_operand, &b, kept, rows, vectors, &mut tile);
+            let ahead = Ahead::NOTHING;
+            let product = Product { left: left_operand, right: &b, kept, rows, vectors, ahead };
+            isa.product(product, &mut tile);
             for i in 0..rows {
                 for j in 0..cols {
                     let got = tile[i][j / LANES].0[j % LANES];

@@ -8,7 +8,7 @@ pub use grid::Grid;
 pub use panels::{Panels, from_panels, panels_of, to_panels, vectors_of};
 pub use shared::Shared;
 
-use crate::isa::{Isa, Kept, Left, MAX_TILE_ROWS, Row, ZERO_ROW};
+use crate::isa::{Ahead, Isa, Kept, Left, MAX_TILE_ROWS, Product, Row, ZERO_ROW};
 use crate::team::{Worker, split};
 use std::ops::Range;
 
@@ -45,7 +45,9 @@ pub fn product<'r>(
         for index in block {
             let rows = tile_rows(left.rows(), isa, index);
             let left = Left::Rows { panels: left.data(), height: left.rows(), first: rows.start };
-            isa.product(left, right, kept(index), rows.len(), vectors, &mut tile);
+            let (kept, ahead) = (kept(index), Ahead::NOTHING);
+            let product = Product { left, right, kept, rows: rows.len(), vectors, ahead };
+            isa.product(product, &mut tile);
             let products = &mut tile[..rows.len()];
             epilogue(Finished { panel, rows, vectors, products });
         }
@@ -53,21 +55,23 @@ pub fn product<'r>(
 }
 
 /// The transposed product of one panel of `left` [n, 32] and one of `right` [n, cols]: 32 x 32 sums over n, for
-/// the `used` columns of `left`, cut into tiles as rows are. `kept(tile)` may say which n matter to a tile.
+/// the `used` columns of `left`, cut into tiles as rows are. `hints(tile, rows)` may say which n matter to a tile,
+/// and what to bring near meanwhile.
 pub fn transposed_product<'r>(
     isa: Isa,
     left: &[Row],
-    kept: impl Fn(usize) -> Option<Kept<'r>>,
     used: usize,
     right: &[Row],
     vectors: usize,
+    hints: impl Fn(usize, Range<usize>) -> (Option<Kept<'r>>, Ahead),
     mut epilogue: impl FnMut(Range<usize>, &[Row]),
 ) {
     let mut tile = [ZERO_ROW; MAX_TILE_ROWS];
     for index in 0..used.div_ceil(isa.tile_rows()) {
         let rows = tile_rows(used, isa, index);
         let left = Left::Columns { panel: left, first: rows.start };
-        isa.product(left, right, kept(index), rows.len(), vectors, &mut tile);
+        let (kept, ahead) = hints(index, rows.clone());
+        isa.product(Product { left, right, kept, rows: rows.len(), vectors, ahead }, &mut tile);
         epilogue(rows.clone(), &tile[..rows.len()]);
     }
 }

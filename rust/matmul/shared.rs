@@ -31,6 +31,11 @@ impl<'a, T> Shared<'a, T> {
         self.len == 0
     }
 
+    /// Where an element is, or would be: an address to look at, not to read.
+    pub fn address(&self, index: usize) -> *const T {
+        self.start.wrapping_add(index)
+    }
+
     /// Reads a part.
     ///
     /// # Safety

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::pass::Pass;
-use crate::isa::{Isa, Row, WIDTH, ZERO_ROW, prefetch};
+use crate::isa::{Ahead, Isa, Row, WIDTH, ZERO_ROW};
 use crate::layer::{ColumnSums, Dense, Transpose};
 use crate::likelihood::{Likelihood, MIN_LOG_SCALE, Scale, ScaleGradient};
 use crate::matmul::{Grid, Shared, panels_of, transposed_product, vectors_of};
@@ -64,17 +64,12 @@ impl Sink<'_> {
         }
     }
 
-    /// Brings what an update will read nearer.
-    ///
-    /// # Safety
-    /// As for [`Sink::take`].
-    unsafe fn prefetch(&self, parameters: Shared<Row>, rows: Range<usize>) {
-        let Sink::Update { moments, .. } = self else { return };
-        let used = moments.iter().filter(|moment| !moment.is_empty());
-        for buffer in used.chain([&parameters]) {
-            // SAFETY: the caller's promise.
-            prefetch(unsafe { buffer.read(rows.clone()) });
-        }
+    /// What the update of as many rows after `rows` will read.
+    fn ahead(&self, parameters: Shared<Row>, rows: Range<usize>) -> Ahead {
+        let Sink::Update { moments, .. } = self else { return Ahead::NOTHING };
+        let [first, second] = moments.map(|m| if m.is_empty() { parameters } else { m });
+        let places = [parameters, first, second].map(|buffer| buffer.address(rows.end));
+        Ahead::new(places, rows.len())
     }
 }
 
@@ -118,10 +113,11 @@ impl Pass<'_> {
                 let used = (layer.inputs - block * WIDTH).min(WIDTH);
                 let start = layer.weights(panel).start + block * WIDTH;
                 let x = input.panel(block);
-                // SAFETY: as in `take`. What the epilogue reads arrives while the product runs.
-                unsafe { sink.prefetch(self.parameters, start..start + used) };
-                let kept = |tile| self.kept_rows(index, block, tile);
-                transposed_product(self.isa, x, kept, used, dy, vectors, |rows, products| {
+                let hints = |tile, rows: Range<usize>| {
+                    let rows = start + rows.start..start + rows.end;
+                    (self.kept_rows(index, block, tile), sink.ahead(self.parameters, rows))
+                };
+                transposed_product(self.isa, x, used, dy, vectors, hints, |rows, products| {
                     take(start + rows.start..start + rows.end, products, vectors);
                 });
                 if matches!(sink, Sink::Update { .. }) {
