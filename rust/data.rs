@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 use crate::error::{Error, Result};
+use crate::isa::{WIDTH, prefetch};
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::ptr;
 
 /// The type of an array's elements.
@@ -12,20 +14,9 @@ pub enum Element {
     F32,
     /// float64, rounded to float32.
     F64,
-    /// uint8, 0..255 scaled to 0..1.
+    /// uint8, 0..255 scaled to 0..1: each value is `x / 255`, correctly rounded.
     U8,
 }
-
-/// 0..255 as 0..1, each value `x / 255` correctly rounded.
-static UNIT: [f32; 256] = {
-    let mut table = [0.0; 256];
-    let mut i = 0;
-    while i < 256 {
-        table[i] = i as f32 / 255.0;
-        i += 1;
-    }
-    table
-};
 
 /// A matrix [rows, cols] somewhere in memory, with any strides and any alignment.
 #[derive(Clone, Copy)]
@@ -90,6 +81,7 @@ impl<'a> Source<'a> {
         self.element
     }
 
+    #[inline(always)]
     fn address(&self, row: usize, col: usize) -> *const u8 {
         assert!(row < self.rows && col < self.cols);
         let row = self.index.map_or(row, |index| index[row] as usize);
@@ -97,7 +89,20 @@ impl<'a> Source<'a> {
         self.start.wrapping_offset(offset)
     }
 
+    /// Asks for columns of a row to be brought nearer, where they lie side by side.
+    #[inline(always)]
+    pub fn ask(&self, row: usize, cols: Range<usize>) {
+        const LINE: usize = 64;
+        let (from, bytes) = (self.address(row, cols.start), self.strides[1] as usize * cols.len());
+        if bytes <= WIDTH * size_of::<f64>() {
+            for line in (0..bytes).step_by(LINE) {
+                prefetch(from.wrapping_add(line));
+            }
+        }
+    }
+
     /// Reads columns `col..col + out.len()` of a row.
+    #[inline(always)]
     pub fn read(&self, row: usize, col: usize, out: &mut [f32]) {
         let Some(last) = out.len().checked_sub(1) else { return };
         let (from, step) = (self.address(row, col), self.strides[1]);
@@ -115,6 +120,11 @@ impl<'a> Source<'a> {
                         *x = ptr::read_unaligned(at(j).cast());
                     }
                 }
+                Element::F64 if step == 8 => {
+                    for (j, x) in out.iter_mut().enumerate() {
+                        *x = ptr::read_unaligned(from.cast::<f64>().add(j)) as f32;
+                    }
+                }
                 Element::F64 => {
                     for (j, x) in out.iter_mut().enumerate() {
                         *x = ptr::read_unaligned(at(j).cast::<f64>()) as f32;
@@ -122,12 +132,12 @@ impl<'a> Source<'a> {
                 }
                 Element::U8 if step == 1 => {
                     for (j, x) in out.iter_mut().enumerate() {
-                        *x = UNIT[usize::from(*from.add(j))];
+                        *x = f32::from(*from.add(j)) / 255.0;
                     }
                 }
                 Element::U8 => {
                     for (j, x) in out.iter_mut().enumerate() {
-                        *x = UNIT[usize::from(*at(j))];
+                        *x = f32::from(*at(j)) / 255.0;
                     }
                 }
             }

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::isa::LANES;
 use crate::likelihood::{Likelihood, Scale};
 use crate::matmul::Shared;
-use crate::model::{Epsilon, Purpose, Vae};
+use crate::model::{Epsilon, Purpose, Rows, Vae};
 use crate::rng::{Distribution, Noise, Stream};
 use crate::train::{threads_for, walk};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -112,7 +112,7 @@ impl Vae {
         let lent = self.lend(BLOCK.min(x.rows()), Purpose::Infer)?;
         Ok(cursor.walk(x.rows(), work, |worker, start, rows| {
             let pass = lent.pass(rows);
-            pass.load(worker, x, false, |r| start + r);
+            pass.load(worker, x, false, Rows::From(start));
             pass.encode(worker);
             pass.emit(worker, 0, mu, start);
             if wants_logvar {
@@ -144,7 +144,7 @@ impl Vae {
         let lent = self.lend(BLOCK.min(x.rows()), Purpose::Infer)?;
         Ok(cursor.walk(x.rows(), work, |worker, start, rows| {
             let pass = lent.pass(rows);
-            pass.load(worker, x, false, |r| start + r);
+            pass.load(worker, x, false, Rows::From(start));
             pass.encode(worker);
             pass.take_means(worker);
             pass.decode(worker);
@@ -166,7 +166,7 @@ impl Vae {
         let lent = self.lend(BLOCK.min(x.rows()), Purpose::Infer)?;
         Ok(cursor.walk(x.rows(), work, |worker, start, rows| {
             let pass = lent.pass(rows);
-            pass.load(worker, x, true, |r| start + r);
+            pass.load(worker, x, true, Rows::From(start));
             pass.encode(worker);
             let epsilon = match eps {
                 Some(eps) => Epsilon::Given(eps, start),

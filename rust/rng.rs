@@ -71,11 +71,7 @@ pub fn philox_words(seed: u64, counter: [u32; WORDS]) -> [u32; WORDS] {
         #[inline(always)]
         fn run<S: Simd>(self, s: S) -> [u32; WORDS] {
             let words = philox(s, self.0, self.1.map(|c| s.splat_u(c)));
-            words.map(|w| {
-                let mut bits = Lanes::default();
-                s.store(s.float_of(w), &mut bits);
-                bits.0[0].to_bits()
-            })
+            words.map(|w| lanes_of(s, w)[0])
         }
     }
     Isa::portable().run(One(seed, counter))
@@ -105,8 +101,8 @@ pub enum Distribution {
     Uniform,
 }
 
-/// Noise for a matrix [rows, cols], handed to `put(i, j, value)`; row i has the counter words
-/// `rows[i]` = (step, row).
+/// Noise for a matrix [rows, cols], handed to `put(i, j, values)` four columns at a time: those from j on, of which
+/// the last four may go beyond `cols`. Row i has the counter words `rows[i]` = (step, row).
 pub struct Fill<'a, P> {
     /// Key, stream and sample.
     pub noise: Noise,
@@ -116,11 +112,11 @@ pub struct Fill<'a, P> {
     pub rows: &'a [[u32; 2]],
     /// Elements per row.
     pub cols: usize,
-    /// Takes each value.
+    /// Takes the values.
     pub put: P,
 }
 
-impl<P: FnMut(usize, usize, f32)> Op for Fill<'_, P> {
+impl<P: FnMut(usize, usize, [f32; WORDS])> Op for Fill<'_, P> {
     type Output = ();
 
     #[inline(always)]
@@ -157,10 +153,7 @@ impl<P: FnMut(usize, usize, f32)> Op for Fill<'_, P> {
             }
             let (mut row, mut block) = first;
             for lane in 0..here {
-                let end = (block * WORDS + WORDS).min(self.cols);
-                for (word, col) in (block * WORDS..end).enumerate() {
-                    (self.put)(row, col, lanes[word].0[lane]);
-                }
+                (self.put)(row, block * WORDS, std::array::from_fn(|word| lanes[word].0[lane]));
                 block += 1;
                 if block == blocks {
                     (row, block) = (row + 1, 0);
@@ -184,7 +177,11 @@ impl Noise {
             let ids: [[u32; 2]; LANES] =
                 std::array::from_fn(|i| row_words((block * LANES + i) as u64));
             let used = &ids[..rows.len() / cols];
-            let put = |i: usize, j: usize, value| put(&mut rows[i * cols + j], j, value);
+            let put = |i: usize, j: usize, values: [f32; WORDS]| {
+                for ((to, j), value) in rows[i * cols..][j..cols].iter_mut().zip(j..).zip(values) {
+                    put(to, j, value);
+                }
+            };
             isa.run(Fill { noise: self, distribution, rows: used, cols, put });
         }
     }
@@ -225,28 +222,73 @@ impl Permutation {
         Permutation { n: n as u64, half_bits: bits.div_ceil(2), keys }
     }
 
-    /// The element at place `i` < n.
-    pub fn get(&self, i: usize) -> usize {
-        debug_assert!((i as u64) < self.n);
-        let mask = (1u64 << self.half_bits) - 1;
-        let mut x = i as u64;
-        loop {
-            let (mut left, mut right) = (x >> self.half_bits, x & mask);
-            for key in self.keys {
-                (left, right) = (right, left ^ (u64::from(mix(right as u32 ^ key)) & mask));
-            }
-            x = left << self.half_bits | right;
-            if x < self.n {
-                return x as usize;
-            }
-        }
+    /// The elements at places `first..first + out.len()` < n, at most sixteen.
+    pub fn fill(&self, isa: Isa, first: usize, out: &mut [usize]) {
+        isa.run(Places { order: self, first, out });
     }
 }
 
+/// The work of [`Permutation::fill`].
+struct Places<'a> {
+    order: &'a Permutation,
+    first: usize,
+    out: &'a mut [usize],
+}
+
+impl Op for Places<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Places { order, first, out } = self;
+        let mask = (1u64 << order.half_bits) - 1;
+        debug_assert!(out.len() <= LANES && (first + out.len()) as u64 <= order.n);
+        // Sixteen walks at once: each goes on until it is below n, and then stays.
+        let mut walks: [u64; LANES] = std::array::from_fn(|i| (first + i) as u64);
+        let mut walking = (1u32 << out.len()) - 1;
+        while walking != 0 {
+            let halves =
+                [order.half_bits, 0].map(|shift| walks.map(|x| (x >> shift & mask) as u32));
+            let [mut left, mut right] = halves.map(|half| s.load_u(&half));
+            for key in order.keys {
+                let mixed = mix_lanes(s, s.xor_u(right, s.splat_u(key)));
+                (left, right) = (right, s.xor_u(left, s.and_u(mixed, s.splat_u(mask as u32))));
+            }
+            let [left, right] = [left, right].map(|half| lanes_of(s, half));
+            for i in 0..out.len() {
+                if walking >> i & 1 == 1 {
+                    walks[i] = u64::from(left[i]) << order.half_bits | u64::from(right[i]);
+                    walking &= !(u32::from(walks[i] < order.n) << i);
+                }
+            }
+        }
+        out.iter_mut().zip(walks).for_each(|(to, x)| *to = x as usize);
+    }
+}
+
+/// The lanes of a vector of integers.
+#[inline(always)]
+fn lanes_of<S: Simd>(s: S, x: S::U) -> [u32; LANES] {
+    let mut lanes = Lanes::default();
+    s.store(s.float_of(x), &mut lanes);
+    lanes.0.map(f32::to_bits)
+}
+
+/// [`mix`], lane by lane.
+#[inline(always)]
+fn mix_lanes<S: Simd>(s: S, x: S::U) -> S::U {
+    let x = s.widening_mul(s.xor_u(x, s.shr_u::<16>(x)), MIX[0]).1;
+    let x = s.widening_mul(s.xor_u(x, s.shr_u::<13>(x)), MIX[1]).1;
+    s.xor_u(x, s.shr_u::<16>(x))
+}
+
+/// The factors of MurmurHash3's finaliser.
+const MIX: [u32; 2] = [0x85EB_CA6B, 0xC2B2_AE35];
+
 /// A bijection of 32 bits that spreads every input bit over all output bits (MurmurHash3's finaliser).
 fn mix(mut x: u32) -> u32 {
-    x = (x ^ (x >> 16)).wrapping_mul(0x85EB_CA6B);
-    x = (x ^ (x >> 13)).wrapping_mul(0xC2B2_AE35);
+    x = (x ^ (x >> 16)).wrapping_mul(MIX[0]);
+    x = (x ^ (x >> 13)).wrapping_mul(MIX[1]);
     x ^ (x >> 16)
 }
 
@@ -317,7 +359,10 @@ mod tests {
         let fill = |isa: Isa, rows: &[[u32; 2]]| {
             let mut out = vec![0.0; rows.len() * cols];
             let distribution = Distribution::StandardNormal;
-            let put = |i, j, value| out[i * cols + j] = value;
+            let put = |i: usize, j: usize, values: [f32; WORDS]| {
+                let to = &mut out[i * cols..][j..cols];
+                to.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+            };
             isa.run(Fill { noise, distribution, rows, cols, put });
             out
         };
@@ -333,6 +378,39 @@ mod tests {
             } else {
                 let far = whole.iter().zip(&other).any(|(a, b)| (a - b).abs() > 1e-5);
                 assert!(!far, "{}", isa.name());
+            }
+        }
+    }
+
+    impl Permutation {
+        /// One place, as the papers write it.
+        fn get(&self, i: usize) -> usize {
+            let mask = (1u64 << self.half_bits) - 1;
+            let mut x = i as u64;
+            loop {
+                let (mut left, mut right) = (x >> self.half_bits, x & mask);
+                for key in self.keys {
+                    (left, right) = (right, left ^ (u64::from(mix(right as u32 ^ key)) & mask));
+                }
+                x = left << self.half_bits | right;
+                if x < self.n {
+                    return x as usize;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sixteen_places_at_a_time_are_those_of_one_at_a_time() {
+        for n in [1, 2, 5, 16, 17, 1000, 4097, 1 << 33] {
+            let order = Permutation::new(5, 2, n);
+            for isa in Isa::available() {
+                for (first, count) in [(0, n.min(16)), (n / 2, (n - n / 2).min(7)), (n - 1, 1)] {
+                    let mut places = vec![0; count];
+                    order.fill(isa, first, &mut places);
+                    let want: Vec<usize> = (first..first + count).map(|i| order.get(i)).collect();
+                    assert_eq!(places, want, "{n} {first} {}", isa.name());
+                }
             }
         }
     }

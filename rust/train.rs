@@ -4,7 +4,7 @@ use crate::data::Source;
 use crate::error::{Error, Result, filled};
 use crate::isa::{Row, ZERO_ROW};
 use crate::matmul::Shared;
-use crate::model::{Epsilon, Pass, Purpose, Sink, Vae};
+use crate::model::{Epsilon, Pass, Purpose, Rows, Sink, Vae};
 use crate::optimizer::LARGEST_GRADIENT;
 use crate::rng::Permutation;
 use crate::team::{self, Worker};
@@ -167,10 +167,11 @@ impl Vae {
                 Some(eps) => Epsilon::Given(eps, start),
                 None => Epsilon::Train { seed, step: step as u32 },
             };
-            pass.load(worker, &task.x, false, |r| match &order {
-                Some(order) => order.get(start + r),
-                None => start + r,
-            });
+            let rows = match &order {
+                Some(order) => Rows::Shuffled(order, start),
+                None => Rows::From(start),
+            };
+            pass.load(worker, &task.x, false, rows);
             pass.gradients(worker, task.objective, epsilon, |losses| {
                 if (losses.reconstruction + losses.kl).is_finite() {
                     let mut totals = ledger.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,7 +186,7 @@ impl Vae {
                 return false;
             }
             let update = optimizer.at(step + 1, task.learning_rate);
-            let weight = task.objective.reconstruction / rows as f32;
+            let weight = task.objective.reconstruction / pass.rows as f32;
             let sink = Sink::Update { update, moments: lent.moments, unsound: &unsound };
             pass.absorb(worker, weight, sink);
             !unsound.load(Ordering::Relaxed)
@@ -218,7 +219,7 @@ impl Vae {
         let lent = self.lend(rows, Purpose::Train)?;
         team::run(threads, |worker| {
             let pass = lent.pass(rows);
-            pass.load(worker, x, true, |r| r);
+            pass.load(worker, x, true, Rows::From(0));
             pass.gradients(worker, objective, epsilon, |totals| {
                 *losses.lock().unwrap_or_else(PoisonError::into_inner) = totals;
             });

@@ -18,7 +18,7 @@ mod product;
 #[cfg(test)]
 mod tests;
 
-pub use product::{Ahead, Kept, Left, MAX_TILE_ROWS, Product, Tile};
+pub use product::{Ahead, Kept, Left, MAX_TILE_ROWS, Product, Tile, prefetch};
 
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
@@ -35,6 +35,14 @@ pub struct Lanes(pub [f32; LANES]);
 
 /// One row of a panel: 32 consecutive columns of a matrix.
 pub type Row = [Lanes; 2];
+
+/// The floats of a row.
+#[allow(unsafe_code)]
+#[inline(always)]
+pub fn floats(row: &Row) -> &[f32; WIDTH] {
+    // SAFETY: `Lanes` is `repr(C)` and exactly sixteen floats long, so a row is 32 floats without gaps.
+    unsafe { &*std::ptr::from_ref(row).cast() }
+}
 
 /// The floats of some rows, one row after the other.
 #[allow(unsafe_code)]

@@ -70,24 +70,28 @@ impl Ahead {
         Ahead { buffers: places.map(<*const Row>::cast), lines: rows * size_of::<Row>() / LINE }
     }
 
-    /// Asks for line `n` of each buffer, if there are that many. The lines need not be memory of ours: asking for
-    /// what cannot be read does nothing.
-    #[allow(unsafe_code)]
+    /// Asks for line `n` of each buffer, if there are that many.
     #[inline(always)]
     pub(super) fn ask(&self, n: usize) {
         if n < self.lines {
-            for buffer in self.buffers {
-                #[cfg(target_arch = "x86_64")]
-                {
-                    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                    // SAFETY: every x86-64 CPU has the instruction, and it does not fault.
-                    unsafe { _mm_prefetch::<_MM_HINT_T0>(buffer.wrapping_add(n * LINE).cast()) };
-                }
-                #[cfg(not(target_arch = "x86_64"))]
-                let _ = buffer;
-            }
+            self.buffers.iter().for_each(|buffer| prefetch(buffer.wrapping_add(n * LINE)));
         }
     }
+}
+
+/// Asks for a cache line to be brought near, without waiting for it. The address need not be memory of ours: asking
+/// for what cannot be read does nothing.
+#[allow(unsafe_code)]
+#[inline(always)]
+pub fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 CPU has the instruction, and it does not fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// Bytes in a cache line.

@@ -5,7 +5,7 @@
 //! matrix is read along its rows, down its columns or as the right operand of a product, this is the format:
 //! activations, gradients, weights, their transposes and the optimiser's moments all share it.
 
-use crate::isa::{LANES, Lanes, Row, WIDTH};
+use crate::isa::{LANES, Lanes, Row, WIDTH, floats};
 use std::ops::Range;
 
 /// The number of panels that hold `cols` columns.
@@ -55,16 +55,31 @@ impl<'a> Panels<'a> {
 
     /// Copies `out.len()` columns of a row, from column `col` on.
     pub fn copy_row(&self, row: usize, col: usize, out: &mut [f32]) {
-        for (j, x) in (col..).zip(out) {
-            *x = self.panel(j / WIDTH)[row][j % WIDTH / LANES].0[j % LANES];
+        let mut done = 0;
+        while done < out.len() {
+            let (panel, first) = ((col + done) / WIDTH, (col + done) % WIDTH);
+            let columns = &floats(&self.panel(panel)[row])[first..];
+            let n = columns.len().min(out.len() - done);
+            out[done..done + n].copy_from_slice(&columns[..n]);
+            done += n;
         }
     }
 
-    /// The same for `n` <= 16 columns of several rows, the rest of each vector zero.
-    pub fn gather(&self, rows: Range<usize>, col: usize, n: usize, out: &mut [Lanes; LANES]) {
-        for (row, lanes) in rows.zip(out) {
-            lanes.0[n..].fill(0.0);
-            self.copy_row(row, col, &mut lanes.0[..n]);
+    /// Takes the sixteen columns from `col` on out of several rows. Where the matrix ends before, the last lanes are
+    /// no part of it.
+    #[inline(always)]
+    pub fn gather(&self, rows: Range<usize>, col: usize, out: &mut [Lanes; LANES]) {
+        let (panel, first) = (col / WIDTH, col % WIDTH);
+        let split = WIDTH - first; // lanes that this panel has
+        let next = if split < LANES { panels_of(self.cols).min(panel + 2) - 1 } else { panel };
+        let (here, next) = (&self.panel(panel)[rows.clone()], &self.panel(next)[rows]);
+        for ((here, next), lanes) in here.iter().zip(next).zip(out) {
+            if split >= LANES {
+                lanes.0.copy_from_slice(&floats(here)[first..first + LANES]);
+            } else {
+                lanes.0[..split].copy_from_slice(&floats(here)[first..]);
+                lanes.0[split..].copy_from_slice(&floats(next)[..LANES - split]);
+            }
         }
     }
 }

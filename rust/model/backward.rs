@@ -4,7 +4,7 @@
 use super::pass::Pass;
 use super::workspace::Matrix;
 use crate::activation::Activation;
-use crate::isa::{LANES, WIDTH, ZERO_ROW, floats_mut};
+use crate::isa::{LANES, ZERO_ROW};
 use crate::latent::{Backward, Block};
 use crate::layer::InputGradient;
 use crate::matmul::{Finished, panels_of, product};
@@ -71,15 +71,13 @@ impl Pass<'_> {
             let mut block = Block::default();
             for col in (0..latent).step_by(LANES) {
                 self.fetch(&mut block, rows.clone(), col);
-                dz.gather(rows.clone(), col, block.cols, &mut block.z);
+                dz.gather(rows.clone(), col, &mut block.z);
                 self.isa.run(Backward { block: &mut block, kl_weight });
                 for (i, r) in rows.clone().enumerate() {
-                    for (first, lanes) in [(col, &block.mu[i]), (latent + col, &block.logvar[i])] {
-                        for (j, &x) in (first..first + block.cols).zip(&lanes.0) {
-                            // SAFETY: row r is this block's.
-                            let row = unsafe { self.write(to, j / WIDTH, r..r + 1) };
-                            floats_mut(row)[j % WIDTH] = x;
-                        }
+                    // SAFETY: row r is this block's.
+                    unsafe {
+                        self.put(to, r, col, &block.mu[i].0[..block.cols]);
+                        self.put(to, r, latent + col, &block.logvar[i].0[..block.cols]);
                     }
                 }
             }

@@ -8,7 +8,7 @@ use crate::latent::{Block, Sample};
 use crate::layer::Forward;
 use crate::likelihood::{LogProb, Mean};
 use crate::matmul::{Finished, Shared, panels_of, product};
-use crate::rng::{ContentHash, Distribution, Fill, Noise, Stream};
+use crate::rng::{Distribution, Fill, Noise, Stream};
 use crate::team::Worker;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -32,70 +32,7 @@ pub enum Epsilon<'a> {
     },
 }
 
-/// What is taken from the caller's array.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Load {
-    /// The batch.
-    Data,
-    /// The batch, and a hash of each example for the scoring noise.
-    DataAndHash,
-    /// Codes for the decoder.
-    Codes,
-}
-
 impl Pass<'_> {
-    /// Gathers the batch into panels: example r is row `row_of(r)` of `source`.
-    pub fn load(
-        &self,
-        worker: &Worker,
-        source: &Source,
-        hash: bool,
-        row_of: impl Fn(usize) -> usize,
-    ) {
-        let what = if hash { Load::DataAndHash } else { Load::Data };
-        self.gather(worker, source, what, row_of);
-        self.find_zeros(worker);
-    }
-
-    /// Takes codes from an array, from row `first` on.
-    pub fn load_codes(&self, worker: &Worker, source: &Source, first: usize) {
-        self.gather(worker, source, Load::Codes, |r| first + r);
-    }
-
-    fn gather(
-        &self,
-        worker: &Worker,
-        source: &Source,
-        what: Load,
-        row_of: impl Fn(usize) -> usize,
-    ) {
-        let to = if what == Load::Codes { self.memory.plan.z } else { self.memory.plan.x };
-        self.by_rows(worker, |rows| {
-            for r in rows {
-                let (from, mut content) = (row_of(r), ContentHash::default());
-                for panel in 0..panels_of(to.cols) {
-                    // SAFETY: row r is this block's.
-                    let row = unsafe { self.write(to, panel, r..r + 1) };
-                    let used = (to.cols - panel * WIDTH).min(WIDTH);
-                    let floats = floats_mut(row);
-                    floats[used..].fill(0.0);
-                    source.read(from, panel * WIDTH, &mut floats[..used]);
-                    if what == Load::DataAndHash {
-                        row[0].iter().for_each(|lanes| content.update(lanes));
-                    }
-                    if what != Load::Codes {
-                        // SAFETY: row r is this block's.
-                        unsafe { self.mark(panel, r, &row[0]) };
-                    }
-                }
-                if what == Load::DataAndHash {
-                    // SAFETY: row r is this block's.
-                    unsafe { self.memory.hashes.write(r..r + 1)[0] = content.finish() };
-                }
-            }
-        });
-    }
-
     /// From x to [mu, logvar].
     pub fn encode(&self, worker: &Worker) {
         for index in 0..=self.network.head() {
@@ -170,7 +107,9 @@ impl Pass<'_> {
             let head = unsafe { self.matrix(self.memory.plan.values[self.network.head()]) };
             for col in (0..latent).step_by(LANES) {
                 let mut means = [Lanes::default(); ROW_BLOCK];
-                head.gather(rows.clone(), col, (latent - col).min(LANES), &mut means);
+                head.gather(rows.clone(), col, &mut means);
+                let used = (latent - col).min(LANES);
+                means.iter_mut().for_each(|lanes| lanes.0[used..].fill(0.0));
                 self.put_codes(rows.clone(), col, &means);
             }
         });
@@ -218,7 +157,9 @@ impl Pass<'_> {
             distribution: Distribution::StandardNormal,
             rows: &ids[..rows.len()],
             cols: latent,
-            put: |i, j, value| write(rows.start + i, j / WIDTH)[j % WIDTH] = value,
+            put: |i, j, values: [f32; 4]| {
+                write(rows.start + i, j / WIDTH)[j % WIDTH..][..4].copy_from_slice(&values);
+            },
         });
     }
 
@@ -232,8 +173,8 @@ impl Pass<'_> {
             let eps = self.read(plan.eps, col / WIDTH, rows.clone());
             (self.matrix(plan.values[self.network.head()]), eps)
         };
-        head.gather(rows.clone(), col, block.cols, &mut block.mu);
-        head.gather(rows, latent + col, block.cols, &mut block.logvar);
+        head.gather(rows.clone(), col, &mut block.mu);
+        head.gather(rows, latent + col, &mut block.logvar);
         for (to, row) in block.eps.iter_mut().zip(eps) {
             *to = row[col % WIDTH / LANES];
         }

@@ -2,6 +2,7 @@
 
 mod backward;
 mod forward;
+mod gather;
 mod network;
 mod pass;
 mod update;
@@ -9,6 +10,7 @@ mod workspace;
 mod zeros;
 
 pub use forward::Epsilon;
+pub use gather::Rows;
 pub use network::{MAX_WIDTH, Network, Spec, Tensor};
 pub(crate) use pass::Pass;
 pub(crate) use update::Sink;

@@ -3,7 +3,7 @@
 
 use super::network::Network;
 use super::workspace::{Matrix, Memory};
-use crate::isa::{Isa, LANES, Row};
+use crate::isa::{Isa, LANES, Row, WIDTH, floats_mut};
 use crate::matmul::{Panels, Shared, panels_of};
 use crate::team::Worker;
 use std::ops::Range;
@@ -70,6 +70,23 @@ impl<'a> Pass<'a> {
     ) -> &'a mut [Row] {
         // SAFETY: passed on to the caller.
         unsafe { self.memory.arena.write(self.place(matrix, panel, rows)) }
+    }
+
+    /// Writes columns of a row, from column `col` on.
+    ///
+    /// # Safety
+    /// As for [`Pass::write`].
+    pub(super) unsafe fn put(&self, matrix: Matrix, row: usize, col: usize, values: &[f32]) {
+        let mut done = 0;
+        while done < values.len() {
+            let (panel, first) = ((col + done) / WIDTH, (col + done) % WIDTH);
+            // SAFETY: passed on to the caller.
+            let columns =
+                &mut floats_mut(unsafe { self.write(matrix, panel, row..row + 1) })[first..];
+            let n = columns.len().min(values.len() - done);
+            columns[..n].copy_from_slice(&values[done..done + n]);
+            done += n;
+        }
     }
 
     fn place(&self, matrix: Matrix, panel: usize, rows: Range<usize>) -> Range<usize> {

@@ -10,7 +10,7 @@ use super::network::Network;
 use super::pass::Pass;
 use super::workspace::Purpose;
 use crate::error::{Result, filled};
-use crate::isa::{Isa, Kept, Op, Row, Simd, WIDTH};
+use crate::isa::{Isa, Kept, WIDTH};
 use crate::matmul::{Shared, panels_of, tile_rows};
 use crate::team::Worker;
 use std::ops::Range;
@@ -56,17 +56,6 @@ pub struct SharedZeros<'a> {
     rows: Shared<'a, u32>,
 }
 
-/// The mask of a row's columns that are not zero.
-struct Nonzero<'a>(&'a Row);
-
-impl Op for Nonzero<'_> {
-    type Output = u32;
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> u32 {
-        s.nonzero(s.load(&self.0[0])) | s.nonzero(s.load(&self.0[1])) << 16
-    }
-}
-
 /// Makes a list of the `n` values of k for which `keep` holds, unless that is nearly all of them.
 fn make_list(list: &mut [u32], n: usize, mut keep: impl FnMut(usize) -> bool) {
     let (length, entries) = list.split_first_mut().expect("a list has a length");
@@ -79,14 +68,14 @@ fn make_list(list: &mut [u32], n: usize, mut keep: impl FnMut(usize) -> bool) {
 }
 
 impl<'a> Pass<'a> {
-    /// Notes which columns of one row of a panel of the batch are not zero.
+    /// Notes which columns of one row of a panel of the batch are not zero, a bit each.
     ///
     /// # Safety
     /// The row is the calling tile's own.
-    pub(super) unsafe fn mark(&self, panel: usize, row: usize, columns: &Row) {
+    pub(super) unsafe fn mark(&self, panel: usize, row: usize, nonzero: u32) {
         let at = panel * self.rows + row;
         // SAFETY: the caller's promise.
-        unsafe { self.memory.zeros.masks.write(at..at + 1)[0] = self.isa.run(Nonzero(columns)) };
+        unsafe { self.memory.zeros.masks.write(at..at + 1)[0] = nonzero };
     }
 
     /// Makes the lists of a loaded batch; those of rows serve the weight gradient only.
