@@ -1,7 +1,7 @@
 //! Activations and their derivatives, as in `torch.nn`.
 
 use crate::error::{Error, Result};
-use crate::isa::Simd;
+use crate::isa::Arithmetic;
 use crate::math;
 
 /// The nonlinearity between layers.
@@ -60,9 +60,9 @@ pub(crate) trait Function {
     /// Whether [`Function::slope`] wants the derivative that `forward` returned rather than its value.
     const KEEPS_SLOPE: bool = false;
     /// f(x) and, where `KEEPS_SLOPE`, f'(x).
-    fn forward<S: Simd>(s: S, x: S::F) -> (S::F, S::F);
+    fn forward<S: Arithmetic>(s: S, x: S::F) -> (S::F, S::F);
     /// f'(x) from what the forward pass kept: the value, or the derivative itself.
-    fn slope<S: Simd>(s: S, kept: S::F) -> S::F;
+    fn slope<S: Arithmetic>(s: S, kept: S::F) -> S::F;
 }
 
 /// Runs an expression with `$F` bound to the activation's type: the choice is made once per tile.
@@ -110,12 +110,12 @@ pub(crate) use with_activation;
 pub(crate) struct Relu;
 impl Function for Relu {
     #[inline(always)]
-    fn forward<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
+    fn forward<S: Arithmetic>(s: S, x: S::F) -> (S::F, S::F) {
         let y = s.max(s.zero(), x);
         (y, y)
     }
     #[inline(always)]
-    fn slope<S: Simd>(s: S, y: S::F) -> S::F {
+    fn slope<S: Arithmetic>(s: S, y: S::F) -> S::F {
         s.select(s.less(s.zero(), y), s.splat(1.0), s.zero())
     }
 }
@@ -123,12 +123,12 @@ impl Function for Relu {
 pub(crate) struct Tanh;
 impl Function for Tanh {
     #[inline(always)]
-    fn forward<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
+    fn forward<S: Arithmetic>(s: S, x: S::F) -> (S::F, S::F) {
         let y = math::tanh(s, x);
         (y, y)
     }
     #[inline(always)]
-    fn slope<S: Simd>(s: S, y: S::F) -> S::F {
+    fn slope<S: Arithmetic>(s: S, y: S::F) -> S::F {
         s.sub(s.splat(1.0), s.mul(y, y))
     }
 }
@@ -136,12 +136,12 @@ impl Function for Tanh {
 pub(crate) struct Sigmoid;
 impl Function for Sigmoid {
     #[inline(always)]
-    fn forward<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
+    fn forward<S: Arithmetic>(s: S, x: S::F) -> (S::F, S::F) {
         let y = math::sigmoid(s, x);
         (y, y)
     }
     #[inline(always)]
-    fn slope<S: Simd>(s: S, y: S::F) -> S::F {
+    fn slope<S: Arithmetic>(s: S, y: S::F) -> S::F {
         s.mul(y, s.sub(s.splat(1.0), y))
     }
 }
@@ -150,12 +150,12 @@ pub(crate) struct Softplus;
 impl Function for Softplus {
     const KEEPS_SLOPE: bool = true;
     #[inline(always)]
-    fn forward<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
+    fn forward<S: Arithmetic>(s: S, x: S::F) -> (S::F, S::F) {
         let (sigmoid, softplus) = math::sigmoid_softplus(s, x);
         (softplus, sigmoid)
     }
     #[inline(always)]
-    fn slope<S: Simd>(_: S, slope: S::F) -> S::F {
+    fn slope<S: Arithmetic>(_: S, slope: S::F) -> S::F {
         slope
     }
 }
@@ -163,14 +163,14 @@ impl Function for Softplus {
 pub(crate) struct Elu;
 impl Function for Elu {
     #[inline(always)]
-    fn forward<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
+    fn forward<S: Arithmetic>(s: S, x: S::F) -> (S::F, S::F) {
         let negative = s.less(x, s.zero());
         let e = math::exp(s, s.select(negative, x, s.zero()));
         let y = s.select(negative, s.sub(e, s.splat(1.0)), x);
         (y, y)
     }
     #[inline(always)]
-    fn slope<S: Simd>(s: S, y: S::F) -> S::F {
+    fn slope<S: Arithmetic>(s: S, y: S::F) -> S::F {
         s.select(s.less(s.zero(), y), s.splat(1.0), s.add(y, s.splat(1.0)))
     }
 }
@@ -179,12 +179,12 @@ pub(crate) struct Gelu;
 impl Function for Gelu {
     const KEEPS_SLOPE: bool = true;
     #[inline(always)]
-    fn forward<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
+    fn forward<S: Arithmetic>(s: S, x: S::F) -> (S::F, S::F) {
         let (cdf, pdf) = math::normal_cdf_pdf(s, x);
         (s.mul(x, cdf), s.fma(x, pdf, cdf))
     }
     #[inline(always)]
-    fn slope<S: Simd>(_: S, slope: S::F) -> S::F {
+    fn slope<S: Arithmetic>(_: S, slope: S::F) -> S::F {
         slope
     }
 }
@@ -193,13 +193,13 @@ pub(crate) struct Silu;
 impl Function for Silu {
     const KEEPS_SLOPE: bool = true;
     #[inline(always)]
-    fn forward<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
+    fn forward<S: Arithmetic>(s: S, x: S::F) -> (S::F, S::F) {
         let p = math::sigmoid(s, x);
         let y = s.mul(x, p);
         (y, s.fma(y, s.sub(s.splat(1.0), p), p))
     }
     #[inline(always)]
-    fn slope<S: Simd>(_: S, slope: S::F) -> S::F {
+    fn slope<S: Arithmetic>(_: S, slope: S::F) -> S::F {
         slope
     }
 }
@@ -207,11 +207,11 @@ impl Function for Silu {
 pub(crate) struct Identity;
 impl Function for Identity {
     #[inline(always)]
-    fn forward<S: Simd>(_: S, x: S::F) -> (S::F, S::F) {
+    fn forward<S: Arithmetic>(_: S, x: S::F) -> (S::F, S::F) {
         (x, x)
     }
     #[inline(always)]
-    fn slope<S: Simd>(s: S, _: S::F) -> S::F {
+    fn slope<S: Arithmetic>(s: S, _: S::F) -> S::F {
         s.splat(1.0)
     }
 }

@@ -7,7 +7,7 @@
 //! | weight gradient, [in, out] | x, by columns | dy | the optimiser's update, or a copy |
 
 use crate::activation::{Activation, Function, with_activation};
-use crate::isa::{Lanes, Op, Row, Simd};
+use crate::isa::{Arithmetic, Lanes, Op, Row, Several, Simd, in_groups};
 use crate::matmul::panels_of;
 use std::ops::Range;
 
@@ -77,14 +77,24 @@ impl Op for Forward<'_> {
 
 impl Forward<'_> {
     #[inline(always)]
-    fn with<S: Simd, F: Function>(self, s: S) {
+    fn with<S: Simd, F: Function>(mut self, s: S) {
+        in_groups!(self.products.len(), N, first => self.rows::<S, F, N>(s, first));
+    }
+
+    #[inline(always)]
+    fn rows<S: Simd, F: Function, const N: usize>(&mut self, s: S, first: usize) {
+        let several = Several::<S, N>(s);
+        let (products, out) = (&self.products[first..first + N], &mut self.out[first..first + N]);
         for v in 0..self.vectors {
-            let bias = s.load(&self.bias[v]);
-            for (i, (row, out)) in self.products.iter().zip(&mut *self.out).enumerate() {
-                let (value, slope) = F::forward(s, s.add(s.load(&row[v]), bias));
-                s.store(value, &mut out[v]);
+            let (bias, mut x) = (s.load(&self.bias[v]), several.zero());
+            for i in 0..N {
+                x[i] = s.add(s.load(&products[i][v]), bias);
+            }
+            let (value, slope) = F::forward(several, x);
+            for i in 0..N {
+                s.store(value[i], &mut out[i][v]);
                 if F::KEEPS_SLOPE && !self.slope.is_empty() {
-                    s.store(slope, &mut self.slope[i][v]);
+                    s.store(slope[i], &mut self.slope[first + i][v]);
                 }
             }
         }

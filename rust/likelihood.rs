@@ -5,7 +5,7 @@
 //! | Bernoulli | logit | x y - ln(1 + e^y) | sigmoid(y) - x | sigmoid(y) |
 //! | Gaussian | mean | -((x - y) / s)² / 2 - ln s - ln(2 pi) / 2 | (y - x) / s² | y |
 
-use crate::isa::{Op, Row, Simd};
+use crate::isa::{Arithmetic, LANES, Op, Row, Several, Simd, in_groups};
 use crate::math;
 
 /// p(x|z).
@@ -46,9 +46,9 @@ impl Likelihood {
 /// `with_likelihood!`.
 pub(crate) trait Function {
     /// log p(x|y) in nats and the gradient of -log p with respect to y.
-    fn log_prob<S: Simd>(s: S, x: S::F, y: S::F, log_scale: S::F) -> (S::F, S::F);
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> (S::F, S::F);
     /// E[x|y].
-    fn mean<S: Simd>(s: S, y: S::F) -> S::F;
+    fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F;
 }
 
 macro_rules! with_likelihood {
@@ -69,7 +69,7 @@ macro_rules! with_likelihood {
 struct Bernoulli;
 impl Function for Bernoulli {
     #[inline(always)]
-    fn log_prob<S: Simd>(s: S, x: S::F, y: S::F, _: S::F) -> (S::F, S::F) {
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, _: S::F) -> (S::F, S::F) {
         // ln(1 + e^y) = max(y, 0) + ln(1 + e^-|y|): nothing overflows or cancels for large |y|.
         let e = math::exp(s, s.neg(s.abs(y)));
         let inverse = s.div(s.splat(1.0), s.add(s.splat(1.0), e));
@@ -78,7 +78,7 @@ impl Function for Bernoulli {
         (s.sub(linear, math::ln_1p(s, e)), s.sub(sigmoid, x))
     }
     #[inline(always)]
-    fn mean<S: Simd>(s: S, y: S::F) -> S::F {
+    fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {
         math::sigmoid(s, y)
     }
 }
@@ -86,7 +86,7 @@ impl Function for Bernoulli {
 struct Gaussian;
 impl Function for Gaussian {
     #[inline(always)]
-    fn log_prob<S: Simd>(s: S, x: S::F, y: S::F, log_scale: S::F) -> (S::F, S::F) {
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> (S::F, S::F) {
         const HALF_LN_2PI: f32 = 0.918_938_5;
         let inverse = math::exp(s, s.neg(log_scale));
         let residual = s.mul(s.sub(y, x), inverse);
@@ -95,7 +95,7 @@ impl Function for Gaussian {
         (s.neg(s.fma(half, residual, constant)), s.mul(residual, inverse))
     }
     #[inline(always)]
-    fn mean<S: Simd>(_: S, y: S::F) -> S::F {
+    fn mean<S: Arithmetic>(_: S, y: S::F) -> S::F {
         y
     }
 }
@@ -133,23 +133,46 @@ impl Op for LogProb<'_> {
 
 impl LogProb<'_> {
     #[inline(always)]
-    fn with<S: Simd, F: Function>(self, s: S) {
-        let weight = s.splat(self.weight);
-        let vectors = self.cols.div_ceil(16);
-        let used = [s.first(self.cols), s.first(self.cols.saturating_sub(16))];
-        for (i, row) in self.products.iter().enumerate() {
-            let mut sum = s.zero();
-            for v in 0..vectors {
-                let y = s.add(s.load(&row[v]), s.load(&self.bias[v]));
-                let x = s.load(&self.targets[i][v]);
-                let (log_prob, slope) = F::log_prob(s, x, y, s.load(&self.log_scale[v]));
-                sum = s.add(sum, s.select(used[v], log_prob, s.zero()));
-                if !self.gradient.is_empty() {
-                    let slope = s.select(used[v], s.mul(slope, weight), s.zero());
-                    s.store(slope, &mut self.gradient[i][v]);
+    fn with<S: Simd, F: Function>(mut self, s: S) {
+        in_groups!(self.products.len(), N, first => {
+            match self.gradient.is_empty() {
+                true => self.rows::<S, F, N, false>(s, first),
+                false => self.rows::<S, F, N, true>(s, first),
+            }
+        });
+    }
+
+    #[inline(always)]
+    fn rows<S: Simd, F: Function, const N: usize, const GRADIENT: bool>(
+        &mut self,
+        s: S,
+        first: usize,
+    ) {
+        let (several, weight) = (Several::<S, N>(s), s.splat(self.weight));
+        let products = &self.products[first..first + N];
+        let targets = &self.targets[first..first + N];
+        let gradient = if GRADIENT { &mut self.gradient[first..first + N] } else { &mut [] };
+        let mut sums = several.zero();
+        for v in 0..self.cols.div_ceil(LANES).min(2) {
+            let used = s.first(self.cols - v * LANES);
+            let (bias, log_scale) = (s.load(&self.bias[v]), s.load(&self.log_scale[v]));
+            let (mut x, mut y) = (several.zero(), several.zero());
+            for i in 0..N {
+                x[i] = s.load(&targets[i][v]);
+                y[i] = s.add(s.load(&products[i][v]), bias);
+            }
+            let (log_prob, slope) = F::log_prob(several, x, y, [log_scale; N]);
+            for i in 0..N {
+                sums[i] = s.add(sums[i], s.select(used, log_prob[i], s.zero()));
+                if GRADIENT {
+                    let slope = s.select(used, s.mul(slope[i], weight), s.zero());
+                    s.store(slope, &mut gradient[i][v]);
                 }
             }
-            self.log_prob[i] = s.sum(sum);
+        }
+        let log_prob = &mut self.log_prob[first..first + N];
+        for i in 0..N {
+            log_prob[i] = s.sum(sums[i]);
         }
     }
 }
@@ -170,14 +193,29 @@ impl Op for Mean<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        with_likelihood!(self.likelihood, F => {
-            for row in self.products {
-                for v in 0..self.vectors {
-                    let y = s.add(s.load(&row[v]), s.load(&self.bias[v]));
-                    s.store(F::mean(s, y), &mut row[v]);
-                }
+        with_likelihood!(self.likelihood, F => self.with::<S, F>(s));
+    }
+}
+
+impl Mean<'_> {
+    #[inline(always)]
+    fn with<S: Simd, F: Function>(mut self, s: S) {
+        in_groups!(self.products.len(), N, first => self.rows::<S, F, N>(s, first));
+    }
+
+    #[inline(always)]
+    fn rows<S: Simd, F: Function, const N: usize>(&mut self, s: S, first: usize) {
+        let several = Several::<S, N>(s);
+        for v in 0..self.vectors {
+            let mut y = several.zero();
+            for i in 0..N {
+                y[i] = s.add(s.load(&self.products[first + i][v]), s.load(&self.bias[v]));
             }
-        });
+            let mean = F::mean(several, y);
+            for i in 0..N {
+                s.store(mean[i], &mut self.products[first + i][v]);
+            }
+        }
     }
 }
 

@@ -3,11 +3,11 @@
 //! Accurate to one or two units in the last place over the stated domain; NaN in, NaN out (but for `ln`). Polynomials from
 //! the Cephes library (S. L. Moshier), the error function's from Numerical Recipes (Press et al., `erfcc`).
 
-use crate::isa::Simd;
+use crate::isa::Arithmetic;
 
 /// Horner's rule, highest power first.
 #[inline(always)]
-fn polynomial<S: Simd, const N: usize>(s: S, x: S::F, coefficients: [f32; N]) -> S::F {
+fn polynomial<S: Arithmetic, const N: usize>(s: S, x: S::F, coefficients: [f32; N]) -> S::F {
     let mut sum = s.splat(coefficients[0]);
     for &c in &coefficients[1..] {
         sum = s.fma(sum, x, s.splat(c));
@@ -17,7 +17,7 @@ fn polynomial<S: Simd, const N: usize>(s: S, x: S::F, coefficients: [f32; N]) ->
 
 /// e^x for x in [-87, 88]; saturates outside, so the result is positive, normal and finite.
 #[inline(always)]
-pub fn exp<S: Simd>(s: S, x: S::F) -> S::F {
+pub fn exp<S: Arithmetic>(s: S, x: S::F) -> S::F {
     let x = s.min(s.splat(88.0), s.max(s.splat(-87.0), x));
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
     let r = s.fma(n, s.splat(-0.693_359_4), x);
@@ -32,7 +32,7 @@ pub fn exp<S: Simd>(s: S, x: S::F) -> S::F {
 
 /// The natural logarithm of a positive, normal, finite x.
 #[inline(always)]
-pub fn ln<S: Simd>(s: S, x: S::F) -> S::F {
+pub fn ln<S: Arithmetic>(s: S, x: S::F) -> S::F {
     let bits = s.to_bits(x);
     let exponent = s.to_float(s.shr_u::<23>(bits));
     let mantissa = s.float_of(
@@ -65,7 +65,7 @@ pub fn ln<S: Simd>(s: S, x: S::F) -> S::F {
 
 /// ln(1 + y) for y in [0, 1]: 2 atanh(y / (2 + y)) as a series.
 #[inline(always)]
-pub fn ln_1p<S: Simd>(s: S, y: S::F) -> S::F {
+pub fn ln_1p<S: Arithmetic>(s: S, y: S::F) -> S::F {
     let t = s.div(y, s.add(s.splat(2.0), y));
     let p =
         polynomial(s, s.mul(t, t), [1. / 13., 1. / 11., 1. / 9., 1. / 7., 1. / 5., 1. / 3., 1.]);
@@ -74,7 +74,7 @@ pub fn ln_1p<S: Simd>(s: S, y: S::F) -> S::F {
 
 /// The logistic function 1 / (1 + e^-x) and softplus ln(1 + e^x), which share one exponential.
 #[inline(always)]
-pub fn sigmoid_softplus<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
+pub fn sigmoid_softplus<S: Arithmetic>(s: S, x: S::F) -> (S::F, S::F) {
     let e = exp(s, s.neg(s.abs(x)));
     let inverse = s.div(s.splat(1.0), s.add(s.splat(1.0), e));
     let negative = s.less(x, s.zero());
@@ -84,7 +84,7 @@ pub fn sigmoid_softplus<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
 
 /// 1 / (1 + e^-x).
 #[inline(always)]
-pub fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
+pub fn sigmoid<S: Arithmetic>(s: S, x: S::F) -> S::F {
     let e = exp(s, s.neg(s.abs(x)));
     let inverse = s.div(s.splat(1.0), s.add(s.splat(1.0), e));
     s.select(s.less(x, s.zero()), s.mul(e, inverse), inverse)
@@ -92,7 +92,7 @@ pub fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
 
 /// The hyperbolic tangent.
 #[inline(always)]
-pub fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
+pub fn tanh<S: Arithmetic>(s: S, x: S::F) -> S::F {
     let a = s.abs(x);
     let e = exp(s, s.add(a, a));
     let far = s.sub(s.splat(1.0), s.div(s.splat(2.0), s.add(e, s.splat(1.0))));
@@ -109,7 +109,7 @@ pub fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
 
 /// The standard normal distribution function and density.
 #[inline(always)]
-pub fn normal_cdf_pdf<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
+pub fn normal_cdf_pdf<S: Arithmetic>(s: S, x: S::F) -> (S::F, S::F) {
     const INV_SQRT_2PI: f32 = 0.398_942_3;
     let z = s.mul(s.abs(x), s.splat(std::f32::consts::FRAC_1_SQRT_2));
     let t = s.div(s.splat(1.0), s.fma(z, s.splat(0.5), s.splat(1.0)));
@@ -138,7 +138,7 @@ pub fn normal_cdf_pdf<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
 
 /// (cos 2 pi u, sin 2 pi u) for u in [0, 1).
 #[inline(always)]
-pub fn cos_sin_turns<S: Simd>(s: S, u: S::F) -> (S::F, S::F) {
+pub fn cos_sin_turns<S: Arithmetic>(s: S, u: S::F) -> (S::F, S::F) {
     let quarters = s.mul(u, s.splat(4.0));
     let nearest = s.round(quarters);
     let x = s.mul(s.sub(quarters, nearest), s.splat(std::f32::consts::FRAC_PI_2));
@@ -159,11 +159,11 @@ pub fn cos_sin_turns<S: Simd>(s: S, u: S::F) -> (S::F, S::F) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isa::{Isa, Lanes, Op};
+    use crate::isa::{Isa, Lanes, Op, Simd};
 
     struct Map<F>(F, Lanes);
     trait Function {
-        fn apply<S: Simd>(&self, s: S, x: S::F) -> S::F;
+        fn apply<S: Arithmetic>(&self, s: S, x: S::F) -> S::F;
     }
     impl<F: Function> Op for Map<F> {
         type Output = Lanes;
@@ -182,7 +182,7 @@ mod tests {
                 struct Ours;
                 impl Function for Ours {
                     #[inline(always)]
-                    fn apply<S: Simd>(&self, $s: S, $x: S::F) -> S::F {
+                    fn apply<S: Arithmetic>(&self, $s: S, $x: S::F) -> S::F {
                         $ours
                     }
                 }
@@ -236,7 +236,7 @@ mod tests {
         struct All;
         impl Function for All {
             #[inline(always)]
-            fn apply<S: Simd>(&self, s: S, x: S::F) -> S::F {
+            fn apply<S: Arithmetic>(&self, s: S, x: S::F) -> S::F {
                 s.add(s.add(exp(s, x), tanh(s, x)), s.mul(sigmoid(s, x), normal_cdf_pdf(s, x).0))
             }
         }

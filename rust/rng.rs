@@ -2,7 +2,7 @@
 //! 3", SC 2011). Nothing is stored between draws: an element of noise is a function of its coordinates, so it
 //! is the same for any number of threads, any batch split and any vector width.
 
-use crate::isa::{Isa, LANES, Lanes, Op, Simd};
+use crate::isa::{Arithmetic, Isa, LANES, Lanes, Op, Several, Simd};
 use crate::math;
 
 /// Purposes that must not share noise; the top byte of the counter's first word.
@@ -79,7 +79,7 @@ pub fn philox_words(seed: u64, counter: [u32; WORDS]) -> [u32; WORDS] {
 
 /// Words to floats in (0, 1]: (x + 1/2) / 2^32, rounded.
 #[inline(always)]
-fn unit_interval<S: Simd>(s: S, x: S::U) -> S::F {
+fn unit_interval<S: Arithmetic>(s: S, x: S::U) -> S::F {
     let high = s.to_float(s.shr_u::<16>(x));
     let low = s.to_float(s.and_u(x, s.splat_u(0xffff)));
     let whole = s.fma(high, s.splat(65536.0), low);
@@ -88,7 +88,7 @@ fn unit_interval<S: Simd>(s: S, x: S::U) -> S::F {
 
 /// Words to floats in [0, 1): the top 24 bits.
 #[inline(always)]
-fn fraction<S: Simd>(s: S, x: S::U) -> S::F {
+fn fraction<S: Arithmetic>(s: S, x: S::U) -> S::F {
     s.mul(s.to_float(s.shr_u::<8>(x)), s.splat(2.0f32.powi(-24)))
 }
 
@@ -141,9 +141,9 @@ impl<P: FnMut(usize, usize, [f32; WORDS])> Op for Fill<'_, P> {
             let words = philox(s, self.noise.seed, counter.map(|c| s.load_u(&c)));
             let values = match self.distribution {
                 Distribution::StandardNormal => {
-                    let (a, b) = box_muller(s, words[0], words[1]);
-                    let (c, d) = box_muller(s, words[2], words[3]);
-                    [a, b, c, d]
+                    let (x, y) = ([words[0], words[2]], [words[1], words[3]]);
+                    let (a, b) = box_muller(Several(s), x, y);
+                    [a[0], b[0], a[1], b[1]]
                 }
                 Distribution::Uniform => words.map(|w| fraction(s, w)),
             };
@@ -194,7 +194,7 @@ fn row_words(row: u64) -> [u32; 2] {
 
 /// Two independent standard normals from two words (Box and Muller, 1958).
 #[inline(always)]
-fn box_muller<S: Simd>(s: S, x: S::U, y: S::U) -> (S::F, S::F) {
+fn box_muller<S: Arithmetic>(s: S, x: S::U, y: S::U) -> (S::F, S::F) {
     let radius = s.sqrt(s.mul(s.splat(-2.0), math::ln(s, unit_interval(s, x))));
     let (cos, sin) = math::cos_sin_turns(s, fraction(s, y));
     (s.mul(radius, cos), s.mul(radius, sin))

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::product::{Ahead, Kernel, kernel_table, walk_k};
-use super::{Isa, LANES, Lanes, Op, Set, Simd, Tile, WIDTH};
+use super::{Arithmetic, Isa, LANES, Lanes, Op, Set, Simd, Tile, WIDTH};
 use std::arch::x86_64::*;
 
 pub(super) fn detected() -> bool {
@@ -38,7 +38,7 @@ macro_rules! halves {
     ($f:path, $($x:expr),*) => { intrinsic!([$f($($x[0]),*), $f($($x[1]),*)]) };
 }
 
-impl Simd for Avx2 {
+impl Arithmetic for Avx2 {
     type F = [__m256; 2];
     type U = [__m256i; 2];
     type M = [__m256; 2];
@@ -46,19 +46,6 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         intrinsic!([_mm256_set1_ps(x); 2])
-    }
-    #[inline(always)]
-    fn load(self, from: &Lanes) -> Self::F {
-        let p = from.0.as_ptr();
-        intrinsic!([_mm256_load_ps(p), _mm256_load_ps(p.add(8))])
-    }
-    #[inline(always)]
-    fn store(self, x: Self::F, to: &mut Lanes) {
-        let p = to.0.as_mut_ptr();
-        intrinsic!({
-            _mm256_store_ps(p, x[0]);
-            _mm256_store_ps(p.add(8), x[1]);
-        })
     }
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
@@ -101,16 +88,6 @@ impl Simd for Avx2 {
         halves!(_mm256_cmp_ps::<_CMP_LT_OQ>, a, b)
     }
     #[inline(always)]
-    fn nonzero(self, a: Self::F) -> u32 {
-        intrinsic!({
-            let half = |a| {
-                let mask = _mm256_cmp_ps::<_CMP_NEQ_UQ>(a, _mm256_setzero_ps());
-                _mm256_movemask_ps(mask) as u32
-            };
-            half(a[0]) | half(a[1]) << 8
-        })
-    }
-    #[inline(always)]
     fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F {
         halves!(_mm256_blendv_ps, b, a, m)
     }
@@ -133,11 +110,6 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn splat_u(self, x: u32) -> Self::U {
         intrinsic!([_mm256_set1_epi32(x as i32); 2])
-    }
-    #[inline(always)]
-    fn load_u(self, from: &[u32; LANES]) -> Self::U {
-        let p: *const __m256i = from.as_ptr().cast();
-        intrinsic!([_mm256_loadu_si256(p), _mm256_loadu_si256(p.add(1))])
     }
     #[inline(always)]
     fn add_u(self, a: Self::U, b: Self::U) -> Self::U {
@@ -169,6 +141,37 @@ impl Simd for Avx2 {
             [_mm256_srl_epi32(a[0], n), _mm256_srl_epi32(a[1], n)]
         })
     }
+}
+
+impl Simd for Avx2 {
+    #[inline(always)]
+    fn load(self, from: &Lanes) -> Self::F {
+        let p = from.0.as_ptr();
+        intrinsic!([_mm256_load_ps(p), _mm256_load_ps(p.add(8))])
+    }
+    #[inline(always)]
+    fn store(self, x: Self::F, to: &mut Lanes) {
+        let p = to.0.as_mut_ptr();
+        intrinsic!({
+            _mm256_store_ps(p, x[0]);
+            _mm256_store_ps(p.add(8), x[1]);
+        })
+    }
+    #[inline(always)]
+    fn nonzero(self, a: Self::F) -> u32 {
+        intrinsic!({
+            let half = |a| {
+                let mask = _mm256_cmp_ps::<_CMP_NEQ_UQ>(a, _mm256_setzero_ps());
+                _mm256_movemask_ps(mask) as u32
+            };
+            half(a[0]) | half(a[1]) << 8
+        })
+    }
+    #[inline(always)]
+    fn load_u(self, from: &[u32; LANES]) -> Self::U {
+        let p: *const __m256i = from.as_ptr().cast();
+        intrinsic!([_mm256_loadu_si256(p), _mm256_loadu_si256(p.add(1))])
+    }
     #[inline(always)]
     fn widening_mul(self, a: Self::U, b: u32) -> (Self::U, Self::U) {
         intrinsic!({
@@ -186,6 +189,10 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
+    fn sum(self, a: Self::F) -> f32 {
+        intrinsic!(sum(_mm256_add_ps(a[0], a[1])))
+    }
+    #[inline(always)]
     fn transpose(self, r: [Self::F; 16]) -> [Self::F; 16] {
         // Four 8x8 blocks, each transposed, the two off the diagonal exchanged.
         let mut out = r;
@@ -198,6 +205,18 @@ impl Simd for Avx2 {
         }
         out
     }
+}
+
+/// The sum of eight lanes by halving.
+///
+/// # Safety
+/// On a CPU for which `detected()` holds.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn sum(a: __m256) -> f32 {
+    let a = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+    let a = _mm_add_ps(a, _mm_movehl_ps(a, a));
+    _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)))
 }
 
 /// # Safety

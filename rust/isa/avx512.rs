@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::product::{Ahead, Kernel, kernel_table, walk_k};
-use super::{Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
+use super::{Arithmetic, Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
 use std::arch::x86_64::*;
 
 pub(super) fn detected() -> bool {
@@ -37,7 +37,7 @@ macro_rules! intrinsic {
     };
 }
 
-impl Simd for Avx512 {
+impl Arithmetic for Avx512 {
     type F = __m512;
     type U = __m512i;
     type M = __mmask16;
@@ -45,14 +45,6 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         intrinsic!(_mm512_set1_ps(x))
-    }
-    #[inline(always)]
-    fn load(self, from: &Lanes) -> __m512 {
-        intrinsic!(_mm512_load_ps(from.0.as_ptr()))
-    }
-    #[inline(always)]
-    fn store(self, x: __m512, to: &mut Lanes) {
-        intrinsic!(_mm512_store_ps(to.0.as_mut_ptr(), x))
     }
     #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
@@ -95,10 +87,6 @@ impl Simd for Avx512 {
         intrinsic!(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b))
     }
     #[inline(always)]
-    fn nonzero(self, a: __m512) -> u32 {
-        intrinsic!(u32::from(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(a, _mm512_setzero_ps())))
-    }
-    #[inline(always)]
     fn select(self, m: __mmask16, a: __m512, b: __m512) -> __m512 {
         intrinsic!(_mm512_mask_blend_ps(m, b, a))
     }
@@ -121,10 +109,6 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn splat_u(self, x: u32) -> __m512i {
         intrinsic!(_mm512_set1_epi32(x as i32))
-    }
-    #[inline(always)]
-    fn load_u(self, from: &[u32; LANES]) -> __m512i {
-        intrinsic!(_mm512_loadu_si512(from.as_ptr().cast()))
     }
     #[inline(always)]
     fn add_u(self, a: __m512i, b: __m512i) -> __m512i {
@@ -150,6 +134,25 @@ impl Simd for Avx512 {
     fn shr_u<const N: u32>(self, a: __m512i) -> __m512i {
         intrinsic!(_mm512_srli_epi32::<N>(a))
     }
+}
+
+impl Simd for Avx512 {
+    #[inline(always)]
+    fn load(self, from: &Lanes) -> __m512 {
+        intrinsic!(_mm512_load_ps(from.0.as_ptr()))
+    }
+    #[inline(always)]
+    fn store(self, x: __m512, to: &mut Lanes) {
+        intrinsic!(_mm512_store_ps(to.0.as_mut_ptr(), x))
+    }
+    #[inline(always)]
+    fn nonzero(self, a: __m512) -> u32 {
+        intrinsic!(u32::from(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(a, _mm512_setzero_ps())))
+    }
+    #[inline(always)]
+    fn load_u(self, from: &[u32; LANES]) -> __m512i {
+        intrinsic!(_mm512_loadu_si512(from.as_ptr().cast()))
+    }
     #[inline(always)]
     fn widening_mul(self, a: __m512i, b: u32) -> (__m512i, __m512i) {
         intrinsic!({
@@ -159,6 +162,13 @@ impl Simd for Avx512 {
             let high = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64::<32>(even), odd);
             let low = _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64::<32>(odd));
             (high, low)
+        })
+    }
+    #[inline(always)]
+    fn sum(self, a: __m512) -> f32 {
+        intrinsic!({
+            let halves = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
+            super::avx2::sum(halves)
         })
     }
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Instruction sets: what a CPU can do, chosen at run time.
 //!
-//! All elementwise code in the crate is written once, over sixteen lanes, against the trait [`Simd`];
-//! [`Isa::run`] compiles it for each instruction set. A value of a type that implements `Simd` proves that
+//! All elementwise code in the crate is written once, over sixteen lanes, against the traits [`Arithmetic`] (formulas)
+//! and [`Simd`] (what also touches memory); [`Isa::run`] compiles it for each instruction set. A value of a type that implements `Simd` proves that
 //! the CPU has the set, so the trait's methods are safe. The second thing an instruction set brings is its
 //! matrix-product kernel, [`Isa::product`].
 //!
@@ -15,10 +15,13 @@ mod avx2;
 mod avx512;
 mod portable;
 mod product;
+mod several;
 #[cfg(test)]
 mod tests;
 
 pub use product::{Ahead, Kept, Left, MAX_TILE_ROWS, Product, Tile, prefetch};
+pub use several::Several;
+pub(crate) use several::in_groups;
 
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
@@ -55,21 +58,18 @@ pub fn floats_mut(rows: &mut [Row]) -> &mut [f32] {
 /// A row of zeros.
 pub const ZERO_ROW: Row = [Lanes([0.0; LANES]); 2];
 
-/// Sixteen-lane arithmetic. Comparisons and `min`/`max` return their second operand where one is NaN.
-pub trait Simd: Copy {
-    /// Sixteen `f32`.
+/// What formulas are written against: arithmetic on vectors of sixteen lanes, or on several such vectors at once.
+/// Comparisons and `min`/`max` return their second operand where one is NaN.
+pub trait Arithmetic: Copy {
+    /// `f32`s.
     type F: Copy;
-    /// Sixteen `u32`.
+    /// `u32`s.
     type U: Copy;
-    /// Sixteen truth values.
+    /// Truth values.
     type M: Copy;
 
     /// All lanes the same.
     fn splat(self, x: f32) -> Self::F;
-    /// Reads a vector.
-    fn load(self, from: &Lanes) -> Self::F;
-    /// Writes a vector.
-    fn store(self, x: Self::F, to: &mut Lanes);
     /// `a + b`
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a - b`
@@ -90,12 +90,8 @@ pub trait Simd: Copy {
     fn round(self, a: Self::F) -> Self::F;
     /// `a < b`
     fn less(self, a: Self::F, b: Self::F) -> Self::M;
-    /// One bit a lane: set where a lane is not zero (of either sign).
-    fn nonzero(self, a: Self::F) -> u32;
     /// `a` where the mask holds, else `b`.
     fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F;
-    /// The 16x16 transpose.
-    fn transpose(self, rows: [Self::F; 16]) -> [Self::F; 16];
 
     /// The bits of floats.
     fn to_bits(self, a: Self::F) -> Self::U;
@@ -107,8 +103,6 @@ pub trait Simd: Copy {
     fn to_float(self, a: Self::U) -> Self::F;
     /// All lanes the same.
     fn splat_u(self, x: u32) -> Self::U;
-    /// Reads a vector.
-    fn load_u(self, from: &[u32; LANES]) -> Self::U;
     /// `a + b`, wrapping.
     fn add_u(self, a: Self::U, b: Self::U) -> Self::U;
     /// The larger.
@@ -121,8 +115,6 @@ pub trait Simd: Copy {
     fn shl_u<const N: u32>(self, a: Self::U) -> Self::U;
     /// `a >> N`, zeros from the left.
     fn shr_u<const N: u32>(self, a: Self::U) -> Self::U;
-    /// High and low halves of the 64-bit products.
-    fn widening_mul(self, a: Self::U, b: u32) -> (Self::U, Self::U);
 
     /// All lanes zero.
     #[inline(always)]
@@ -145,22 +137,31 @@ pub trait Simd: Copy {
         let biased = self.add_u(self.to_int(n), self.splat_u(127));
         self.float_of(self.shl_u::<23>(biased))
     }
+}
+
+/// A vector of sixteen lanes: arithmetic, memory, and what mixes lanes.
+pub trait Simd: Arithmetic {
+    /// Reads a vector.
+    fn load(self, from: &Lanes) -> Self::F;
+    /// Writes a vector.
+    fn store(self, x: Self::F, to: &mut Lanes);
+    /// Reads a vector.
+    fn load_u(self, from: &[u32; LANES]) -> Self::U;
+    /// One bit a lane: set where a lane is not zero (of either sign).
+    fn nonzero(self, a: Self::F) -> u32;
+    /// The sum of the lanes by halving: (i) + (i + 8), then (i) + (i + 4), then (i) + (i + 2), then the two.
+    fn sum(self, a: Self::F) -> f32;
+    /// The 16x16 transpose.
+    fn transpose(self, rows: [Self::F; 16]) -> [Self::F; 16];
+    /// High and low halves of the 64-bit products.
+    fn widening_mul(self, a: Self::U, b: u32) -> (Self::U, Self::U);
+
     /// True in the first `n` lanes.
     #[inline(always)]
     fn first(self, n: usize) -> Self::M {
         const INDEX: Lanes =
             Lanes([0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.]);
         self.less(self.load(&INDEX), self.splat(n as f32))
-    }
-    /// The sum of the lanes by halving: (i) + (i + 8), then (i) + (i + 4), ...
-    #[inline(always)]
-    fn sum(self, a: Self::F) -> f32 {
-        let mut lanes = Lanes::default();
-        self.store(a, &mut lanes);
-        let x = lanes.0;
-        let a: [f32; 8] = std::array::from_fn(|i| x[i] + x[i + 8]);
-        let b: [f32; 4] = std::array::from_fn(|i| a[i] + a[i + 4]);
-        (b[0] + b[2]) + (b[1] + b[3])
     }
 }
 

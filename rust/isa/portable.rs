@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::product::{Ahead, Kernel, kernel_table, walk_k};
-use super::{LANES, Lanes, Row, Simd, Tile, WIDTH};
+use super::{Arithmetic, LANES, Lanes, Row, Simd, Tile, WIDTH};
 
 /// Needs no proof.
 #[derive(Clone, Copy)]
@@ -28,7 +28,7 @@ fn both<T: Copy, R>(f: impl Fn(T, T) -> R, a: [T; LANES], b: [T; LANES]) -> [R; 
     std::array::from_fn(|i| f(a[i], b[i]))
 }
 
-impl Simd for Portable {
+impl Arithmetic for Portable {
     type F = [f32; LANES];
     type U = [u32; LANES];
     type M = [bool; LANES];
@@ -36,14 +36,6 @@ impl Simd for Portable {
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         [x; LANES]
-    }
-    #[inline(always)]
-    fn load(self, from: &Lanes) -> Self::F {
-        from.0
-    }
-    #[inline(always)]
-    fn store(self, x: Self::F, to: &mut Lanes) {
-        to.0 = x;
     }
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
@@ -87,16 +79,8 @@ impl Simd for Portable {
         both(|a, b| a < b, a, b)
     }
     #[inline(always)]
-    fn nonzero(self, a: Self::F) -> u32 {
-        (0..LANES).fold(0, |mask, i| mask | u32::from(a[i] != 0.0) << i)
-    }
-    #[inline(always)]
     fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F {
         std::array::from_fn(|i| if m[i] { a[i] } else { b[i] })
-    }
-    #[inline(always)]
-    fn transpose(self, rows: [Self::F; 16]) -> [Self::F; 16] {
-        std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
     }
     #[inline(always)]
     fn to_bits(self, a: Self::F) -> Self::U {
@@ -117,10 +101,6 @@ impl Simd for Portable {
     #[inline(always)]
     fn splat_u(self, x: u32) -> Self::U {
         [x; LANES]
-    }
-    #[inline(always)]
-    fn load_u(self, from: &[u32; LANES]) -> Self::U {
-        *from
     }
     #[inline(always)]
     fn add_u(self, a: Self::U, b: Self::U) -> Self::U {
@@ -145,6 +125,35 @@ impl Simd for Portable {
     #[inline(always)]
     fn shr_u<const N: u32>(self, a: Self::U) -> Self::U {
         each(|a| a >> N, a)
+    }
+}
+
+impl Simd for Portable {
+    #[inline(always)]
+    fn load(self, from: &Lanes) -> Self::F {
+        from.0
+    }
+    #[inline(always)]
+    fn store(self, x: Self::F, to: &mut Lanes) {
+        to.0 = x;
+    }
+    #[inline(always)]
+    fn nonzero(self, a: Self::F) -> u32 {
+        (0..LANES).fold(0, |mask, i| mask | u32::from(a[i] != 0.0) << i)
+    }
+    #[inline(always)]
+    fn sum(self, a: Self::F) -> f32 {
+        let a: [f32; 8] = std::array::from_fn(|i| a[i] + a[i + 8]);
+        let a: [f32; 4] = std::array::from_fn(|i| a[i] + a[i + 4]);
+        (a[0] + a[2]) + (a[1] + a[3])
+    }
+    #[inline(always)]
+    fn transpose(self, rows: [Self::F; 16]) -> [Self::F; 16] {
+        std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
+    }
+    #[inline(always)]
+    fn load_u(self, from: &[u32; LANES]) -> Self::U {
+        *from
     }
     #[inline(always)]
     fn widening_mul(self, a: Self::U, b: u32) -> (Self::U, Self::U) {
