@@ -13,7 +13,7 @@ pub struct Grid {
 }
 
 /// Items per worker that let an early finisher take over what is left without much waiting.
-const ITEMS_PER_WORKER: usize = 8;
+const ITEMS_PER_WORKER: usize = 32;
 
 impl Grid {
     /// For `panels` panels of `tiles` tiles each.
