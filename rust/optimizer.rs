@@ -124,7 +124,7 @@ impl Step for AdamStep {
     fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, [m, v]: &mut [S::F; 2]) -> S::F {
         let share = [s.mul(s.splat(self.rest[0]), g), s.mul(s.splat(self.rest[1]), s.mul(g, g))];
         *m = snap(s, s.fma(s.splat(self.decay[0]), *m, share[0]), 1e-20);
-        *v = snap(s, s.fma(s.splat(self.decay[1]), *v, share[1]), 1e-30);
+        *v = snap_square(s, s.fma(s.splat(self.decay[1]), *v, share[1]));
         let denominator = s.fma(s.sqrt(*v), s.splat(self.root), s.splat(self.eps));
         let w = s.mul(w, s.splat(self.keep));
         s.fma(s.splat(-self.rate), s.div(*m, denominator), w)
@@ -172,7 +172,7 @@ impl Step for AdagradStep {
     const MOMENTS: [bool; 2] = [false, true];
     #[inline(always)]
     fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, [_, sum]: &mut [S::F; 2]) -> S::F {
-        *sum = snap(s, s.fma(g, g, *sum), 1e-30);
+        *sum = snap_square(s, s.fma(g, g, *sum));
         let denominator = s.add(s.sqrt(*sum), s.splat(self.eps));
         s.fma(s.splat(-self.rate), s.div(g, denominator), w)
     }
@@ -184,6 +184,12 @@ pub const LARGEST_GRADIENT: f32 = f32::MAX / 1e20;
 #[inline(always)]
 fn snap<S: Simd>(s: S, x: S::F, threshold: f32) -> S::F {
     s.select(s.less(s.splat(threshold), s.abs(x)), x, s.zero())
+}
+
+/// [`snap`] for a mean or a sum of squares.
+#[inline(always)]
+fn snap_square<S: Simd>(s: S, x: S::F) -> S::F {
+    s.select(s.less(s.splat(1e-30), x), x, s.zero())
 }
 
 /// Whether no gradient is NaN or larger than [`LARGEST_GRADIENT`].

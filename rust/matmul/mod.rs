@@ -8,7 +8,7 @@ pub use grid::Grid;
 pub use panels::{Panels, from_panels, panels_of, to_panels, vectors_of};
 pub use shared::Shared;
 
-use crate::isa::{Ahead, Isa, Kept, Left, MAX_TILE_ROWS, Product, Row, ZERO_ROW};
+use crate::isa::{Ahead, Isa, Kept, Left, MAX_TILE_ROWS, Product, Row, WIDTH, ZERO_ROW};
 use crate::team::{Worker, split};
 use std::ops::Range;
 
@@ -64,17 +64,19 @@ pub fn transposed_product<'r>(
     right: &[Row],
     vectors: usize,
     hints: impl Fn(usize, Range<usize>) -> (Option<Kept<'r>>, Ahead),
-    mut epilogue: impl FnMut(Range<usize>, &[Row]),
+    out: &mut Block,
 ) {
-    let mut tile = [ZERO_ROW; MAX_TILE_ROWS];
     for index in 0..used.div_ceil(isa.tile_rows()) {
         let rows = tile_rows(used, isa, index);
         let left = Left::Columns { panel: left, first: rows.start };
         let (kept, ahead) = hints(index, rows.clone());
-        isa.product(Product { left, right, kept, rows: rows.len(), vectors, ahead }, &mut tile);
-        epilogue(rows.clone(), &tile[..rows.len()]);
+        let tile = (&mut out[rows.start..][..MAX_TILE_ROWS]).try_into().expect("a tile's rows");
+        isa.product(Product { left, right, kept, rows: rows.len(), vectors, ahead }, tile);
     }
 }
+
+/// Room for 32 rows of products, and for what a tile at their end may leave unused.
+pub type Block = [Row; WIDTH + MAX_TILE_ROWS];
 
 /// The rows of tile `index`: tiles have nearly equal height (64 rows are 13, 13, 13, 13, 12, not four times 14
 /// and 8).

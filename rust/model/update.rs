@@ -6,7 +6,7 @@ use super::pass::Pass;
 use crate::isa::{Ahead, Isa, Row, WIDTH, ZERO_ROW};
 use crate::layer::{ColumnSums, Dense, Transpose};
 use crate::likelihood::{Likelihood, MIN_LOG_SCALE, Scale, ScaleGradient};
-use crate::matmul::{Grid, Shared, panels_of, transposed_product, vectors_of};
+use crate::matmul::{Block, Grid, Shared, panels_of, transposed_product, vectors_of};
 use crate::optimizer::{Apply, Update};
 use crate::team::Worker;
 use std::ops::Range;
@@ -100,6 +100,7 @@ impl Pass<'_> {
             unsafe { sink.take(self.isa, self.parameters, rows, gradient, vectors) };
         };
         let grid = Grid::new(panels_of(layer.inputs), panels_of(layer.outputs), worker.workers());
+        let mut products: Block = [ZERO_ROW; _];
         worker.phase(grid.items(), |item| {
             let (panel, blocks) = grid.item(item);
             let (dy, vectors) = (gradient.panel(panel), vectors_of(layer.outputs, panel));
@@ -117,9 +118,8 @@ impl Pass<'_> {
                     let rows = start + rows.start..start + rows.end;
                     (self.kept_rows(index, block, tile), sink.ahead(self.parameters, rows))
                 };
-                transposed_product(self.isa, x, used, dy, vectors, hints, |rows, products| {
-                    take(start + rows.start..start + rows.end, products, vectors);
-                });
+                transposed_product(self.isa, x, used, dy, vectors, hints, &mut products);
+                take(start..start + used, &products[..used], vectors);
                 if matches!(sink, Sink::Update { .. }) {
                     // SAFETY: the block is this item's, in W and in Wᵀ.
                     unsafe { self.transpose(layer, panel, block) };
