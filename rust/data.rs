@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::error::{Error, Result};
-use crate::isa::{WIDTH, prefetch};
+use crate::isa::{Row, WIDTH, floats_mut, prefetch};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr;
@@ -144,6 +144,19 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Reads the 32 columns of panel `panel` of a row; zeros fill the last panel.
+    #[inline(always)]
+    pub fn read_panel(&self, row: usize, panel: usize, out: &mut Row) {
+        let (col, floats) = (panel * WIDTH, floats_mut(std::slice::from_mut(out)));
+        match self.cols - col {
+            used if used < WIDTH => {
+                floats[used..].fill(0.0);
+                self.read(row, col, &mut floats[..used]);
+            }
+            _ => self.read(row, col, &mut floats[..WIDTH]), // a length that the compiler knows
+        }
+    }
+
     /// The first column of a row whose value is not in `low..=high` (NaN never is), with the value.
     pub fn find_outside(&self, row: usize, (low, high): (f32, f32)) -> Option<(usize, f32)> {
         let mut buffer = [0.0f32; 64];
@@ -156,17 +169,5 @@ impl<'a> Source<'a> {
             }
         }
         None
-    }
-
-    /// The largest value of a row, for uint8.
-    pub fn largest(&self, row: usize) -> f32 {
-        let mut buffer = [0.0f32; 64];
-        let mut largest = 0.0f32;
-        for col in (0..self.cols).step_by(64) {
-            let values = &mut buffer[..(self.cols - col).min(64)];
-            self.read(row, col, values);
-            largest = values.iter().fold(largest, |a, &b| a.max(b));
-        }
-        largest
     }
 }

@@ -1,18 +1,23 @@
 //! Asking a model: codes, means, scores and samples, in blocks of rows whose memory does not grow with n.
 
 use crate::data::Source;
-use crate::error::{Error, Result};
-use crate::isa::LANES;
+use crate::error::Result;
+use crate::isa::{Isa, LANES};
 use crate::likelihood::{Likelihood, Scale};
 use crate::matmul::Shared;
-use crate::model::{Epsilon, Purpose, Rows, Vae};
+use crate::model::{Epsilon, Pass, Purpose, Rows, Vae};
 use crate::rng::{Distribution, Noise, Stream};
+use crate::team::{self, Worker};
 use crate::train::{threads_for, walk};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::watch::{Inspect, Watch};
 use std::time::Duration;
 
-/// Rows in a block.
-const BLOCK: usize = 512;
+/// Rows that a worker takes through the whole network by itself: their activations stay in its second-level cache.
+const BLOCK: usize = 128;
+/// Blocks per worker between two looks at the clock.
+const BLOCKS_AT_ONCE: usize = 4;
+/// Rows per worker below which the workers share the weights' panels instead of the rows.
+const FEW: usize = 16;
 /// How much more work than a step of a running team a question must be to be worth waking a second thread.
 const WAKING: usize = 16;
 /// Values in an array that one thread looks through before a second one is awake.
@@ -20,8 +25,11 @@ const SOON_CHECKED: usize = 1 << 21;
 
 /// A question's progress: rows `done..` of its arrays are still to be filled. Every function here goes on from
 /// there until all is done (then it returns true) or `budget` is over.
-#[derive(Clone, Copy, Debug)]
-pub struct Cursor {
+pub struct Question<'a> {
+    /// What the array asked about is called in errors.
+    pub name: &'a str,
+    /// What was seen of it.
+    pub watch: Watch,
     /// Rows finished.
     pub done: usize,
     /// Time for this call.
@@ -30,71 +38,62 @@ pub struct Cursor {
     pub threads: Option<usize>,
 }
 
-impl Cursor {
+impl Question<'_> {
+    /// Takes the rows of `x` through `body` in blocks. Where there are few rows, all workers do a block together;
+    /// else each does its own, with its own memory, and meets nobody.
     fn walk(
         &mut self,
-        total: usize,
-        work: usize,
-        body: impl Fn(&crate::team::Worker, usize, usize) + Sync,
-    ) -> bool {
-        let block = BLOCK.min(total).max(1);
-        let threads = threads_for(self.threads, block * work / WAKING);
-        let range = (self.done, total);
-        self.done = walk(threads, range, block, self.budget, |worker, start, rows| {
-            body(worker, start, rows);
+        vae: &mut Vae,
+        x: &Source,
+        body: impl Fn(&Worker, Pass, usize, &Watch) + Sync,
+    ) -> Result<bool> {
+        let total = x.rows();
+        let work = total.min(BLOCK * BLOCKS_AT_ONCE) * vae.network.work();
+        let threads = threads_for(self.threads, work / WAKING);
+        let together = total < threads * FEW;
+        let share = if together { total } else { total.div_ceil(threads) };
+        let block = BLOCK.min(share);
+        let lent = vae.lend(if together { 1 } else { threads }, block, Purpose::Infer)?;
+        let round = if together { block } else { threads * block * BLOCKS_AT_ONCE };
+        let watch = &self.watch;
+        self.done = walk(threads, (self.done, total), round, self.budget, |worker, start, rows| {
+            if together {
+                body(worker, lent.pass(0, rows), start, watch);
+            } else {
+                worker.phase(rows.div_ceil(block), |item| {
+                    let first = start + item * block;
+                    let pass = lent.pass(worker.index(), block.min(start + rows - first));
+                    team::alone(|worker| body(worker, pass, first, watch));
+                });
+            }
             true
         });
-        self.done == total
+        self.verdict(x)
     }
-}
 
-/// Looks for values that the likelihood cannot take, and for uint8 data that are no pictures.
-///
-/// `largest` is where the largest uint8 value so far is kept between calls.
-pub fn check(
-    x: &Source,
-    name: &str,
-    likelihood: Option<Likelihood>,
-    largest: &AtomicUsize,
-    cursor: &mut Cursor,
-) -> Result<bool> {
-    let support = likelihood.map_or((f32::MIN, f32::MAX), Likelihood::support);
-    let scaled = x.element() == crate::data::Element::U8;
-    let first_bad = AtomicUsize::new(usize::MAX);
-    if x.rows() * x.cols() < SOON_CHECKED {
-        cursor.threads = Some(1);
+    /// Whether all is done, or an error.
+    fn verdict(&self, x: &Source) -> Result<bool> {
+        let finished = self.done == x.rows();
+        self.watch.verdict(x, self.name, finished)?;
+        Ok(finished)
     }
-    let finished = cursor.walk(x.rows(), x.cols(), |worker, start, rows| {
-        worker.phase(rows.div_ceil(LANES), |item| {
-            for row in start + item * LANES..(start + (item + 1) * LANES).min(start + rows) {
-                if scaled {
-                    largest.fetch_max((x.largest(row) * 255.0).round() as usize, Ordering::Relaxed);
-                } else if x.find_outside(row, support).is_some() {
-                    first_bad.fetch_min(row, Ordering::Relaxed);
-                }
-            }
-        });
-    });
-    let row = first_bad.into_inner();
-    if row != usize::MAX {
-        let (col, value) = x.find_outside(row, support).unwrap_or((0, f32::NAN));
-        return Err(Error::Value(match likelihood {
-            Some(Likelihood::Bernoulli) if value.is_finite() => format!(
-                "{name}[{row}, {col}] is {value}, but the Bernoulli likelihood takes values in [0, 1]: scale the \
-                 data, or use likelihood=\"gaussian\""
-            ),
-            _ => format!(
-                "{name}[{row}, {col}] is {value}; {name} must be finite: remove or fill in NaN and infinity"
-            ),
-        }));
+
+    /// Only looks at the data.
+    pub fn check(&mut self, isa: Isa, x: &Source) -> Result<bool> {
+        let soon = x.rows() * x.cols() < SOON_CHECKED;
+        let threads = if soon { 1 } else { threads_for(self.threads, usize::MAX) };
+        let (watch, round) = (&self.watch, threads * BLOCK * BLOCKS_AT_ONCE);
+        self.done =
+            walk(threads, (self.done, x.rows()), round, self.budget, |worker, start, rows| {
+                worker.phase(rows.div_ceil(LANES), |item| {
+                    let first = start + item * LANES;
+                    let rows = first..(first + LANES).min(start + rows);
+                    isa.run(Inspect { source: x, rows, watch });
+                });
+                true
+            });
+        self.verdict(x)
     }
-    if finished && scaled && largest.load(Ordering::Relaxed) == 1 {
-        return Err(Error::Value(format!(
-            "{name} is uint8 with no value above 1: uint8 means 0..255 and is scaled to 0..1, so binary data must \
-             be passed as floats: {name}.astype(numpy.float32)"
-        )));
-    }
-    Ok(finished)
 }
 
 impl Vae {
@@ -104,33 +103,28 @@ impl Vae {
         x: &Source,
         mu: &mut [f32],
         logvar: &mut [f32],
-        cursor: &mut Cursor,
+        question: &mut Question,
     ) -> Result<bool> {
-        let (work, latent) = (self.network.work(), self.network.spec.latent_dim);
-        let wants_logvar = !logvar.is_empty();
+        let (latent, wants_logvar) = (self.network.spec.latent_dim, !logvar.is_empty());
         let (mu, logvar) = (Shared::new(mu), Shared::new(logvar));
-        let lent = self.lend(BLOCK.min(x.rows()), Purpose::Infer)?;
-        Ok(cursor.walk(x.rows(), work, |worker, start, rows| {
-            let pass = lent.pass(rows);
-            pass.load(worker, x, false, Rows::From(start));
+        question.walk(self, x, |worker, pass, start, watch| {
+            pass.load(worker, x, false, Rows::From(start), Some(watch));
             pass.encode(worker);
             pass.emit(worker, 0, mu, start);
             if wants_logvar {
                 pass.emit(worker, latent, logvar, start);
             }
-        }))
+        })
     }
 
     /// E[x|z] for given codes, [n, n_features].
-    pub fn decode(&mut self, z: &Source, out: &mut [f32], cursor: &mut Cursor) -> Result<bool> {
-        let (work, out) = (self.network.work(), Shared::new(out));
-        let lent = self.lend(BLOCK.min(z.rows()), Purpose::Infer)?;
-        Ok(cursor.walk(z.rows(), work, |worker, start, rows| {
-            let pass = lent.pass(rows);
-            pass.load_codes(worker, z, start);
+    pub fn decode(&mut self, z: &Source, out: &mut [f32], question: &mut Question) -> Result<bool> {
+        let out = Shared::new(out);
+        question.walk(self, z, |worker, pass, start, watch| {
+            pass.load_codes(worker, z, start, watch);
             pass.decode(worker);
             pass.mean(worker, out, start);
-        }))
+        })
     }
 
     /// E[x|z = mu(x)], [n, n_features].
@@ -138,18 +132,16 @@ impl Vae {
         &mut self,
         x: &Source,
         out: &mut [f32],
-        cursor: &mut Cursor,
+        question: &mut Question,
     ) -> Result<bool> {
-        let (work, out) = (self.network.work(), Shared::new(out));
-        let lent = self.lend(BLOCK.min(x.rows()), Purpose::Infer)?;
-        Ok(cursor.walk(x.rows(), work, |worker, start, rows| {
-            let pass = lent.pass(rows);
-            pass.load(worker, x, false, Rows::From(start));
+        let out = Shared::new(out);
+        question.walk(self, x, |worker, pass, start, watch| {
+            pass.load(worker, x, false, Rows::From(start), Some(watch));
             pass.encode(worker);
             pass.take_means(worker);
             pass.decode(worker);
             pass.mean(worker, out, start);
-        }))
+        })
     }
 
     /// -log p(x|z) and KL of each example, nats, with one draw of z: `eps`, or the content's own noise.
@@ -159,14 +151,12 @@ impl Vae {
         eps: Option<Source>,
         reconstruction: &mut [f32],
         kl: &mut [f32],
-        cursor: &mut Cursor,
+        question: &mut Question,
     ) -> Result<bool> {
-        let (work, seed) = (self.network.work(), self.seed);
+        let seed = self.seed;
         let losses = [Shared::new(reconstruction), Shared::new(kl)];
-        let lent = self.lend(BLOCK.min(x.rows()), Purpose::Infer)?;
-        Ok(cursor.walk(x.rows(), work, |worker, start, rows| {
-            let pass = lent.pass(rows);
-            pass.load(worker, x, true, Rows::From(start));
+        question.walk(self, x, |worker, pass, start, watch| {
+            pass.load(worker, x, true, Rows::From(start), Some(watch));
             pass.encode(worker);
             let epsilon = match eps {
                 Some(eps) => Epsilon::Given(eps, start),
@@ -177,7 +167,7 @@ impl Vae {
             pass.score(worker, None);
             pass.reduce(worker, || ());
             pass.emit_losses(worker, losses, start);
-        }))
+        })
     }
 
     /// Turns means [n, n_features] into draws from p(x|z).

@@ -13,7 +13,7 @@
 //! | [`team`] (and `affinity`) | threads, tiles and the barrier |
 //! | [`matmul`] | matrices in panels, the walk over a product's tiles |
 //! | [`activation`], [`layer`], [`latent`], [`likelihood`], [`optimizer`] | the epilogues |
-//! | [`data`] | the user's array, read in place |
+//! | [`data`], [`watch`] | the user's array, read in place; what is wrong with it |
 //! | [`model`] | parameters, memory, and the phases forward, backward, update |
 //! | [`train`], [`infer`] | runs of steps; codes, scores and samples |
 //! | [`functional`], [`peak`] | the formulas on plain arrays; the machine's limit |
@@ -39,3 +39,4 @@ mod python;
 pub mod rng;
 pub mod team;
 pub mod train;
+pub mod watch;

@@ -5,7 +5,7 @@ use crate::activation::Activation;
 use crate::data::{Element, Source};
 use crate::error::{Error, filled};
 use crate::functional;
-use crate::infer::{self, Cursor};
+use crate::infer::Question;
 use crate::isa::Isa;
 use crate::likelihood::{Likelihood, Scale};
 use crate::model::{Epsilon, Spec, Vae};
@@ -13,6 +13,7 @@ use crate::optimizer::Optimizer;
 use crate::rng::Stream;
 use crate::team;
 use crate::train::{Objective, Task, Totals};
+use crate::watch::Watch;
 use numpy::{
     PyArray1, PyArrayDescr, PyArrayDescrMethods, PyReadonlyArray1, PyUntypedArray,
     PyUntypedArrayMethods, dtype,
@@ -22,7 +23,7 @@ use pyo3::exceptions::{
 };
 use pyo3::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -107,14 +108,19 @@ type Input<'a, 'py> = &'a Bound<'py, PyUntypedArray>;
 struct Engine(Mutex<Vae>);
 
 impl Engine {
+    /// What the model was made with.
+    fn spec(&self, py: Python<'_>) -> PyResult<Spec> {
+        detached(py, || self.lock().network.spec.clone())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vae> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where a question starts: nothing done, a slice of time.
-fn cursor(threads: Option<usize>) -> Cursor {
-    Cursor { done: 0, budget: SLICE, threads }
+/// A question's start: nothing done, a slice of time.
+fn question(name: &str, likelihood: Option<Likelihood>, threads: Option<usize>) -> Question<'_> {
+    Question { name, watch: Watch::new(likelihood), done: 0, budget: SLICE, threads }
 }
 
 #[pymethods]
@@ -171,20 +177,11 @@ impl Engine {
         Ok(detached(py, || self.lock().set_parameters(&values))??)
     }
 
-    /// Raises ValueError where `x` holds what the likelihood (or, without it, a number) cannot be.
-    #[pyo3(signature = (x, name, data, threads))]
-    fn check(
-        &self,
-        py: Python<'_>,
-        x: Input,
-        name: &str,
-        data: bool,
-        threads: Option<usize>,
-    ) -> PyResult<()> {
-        let (x, largest, mut cursor) = (source(x)?, AtomicUsize::new(0), cursor(threads));
-        let likelihood = detached(py, || self.lock().network.spec.likelihood)?;
-        let likelihood = data.then_some(likelihood);
-        in_slices(py, || infer::check(&x, name, likelihood, &largest, &mut cursor))
+    /// Raises ValueError where `x` holds what the likelihood cannot be.
+    fn check(&self, py: Python<'_>, x: Input, name: &str, threads: Option<usize>) -> PyResult<()> {
+        let (x, isa) = (source(x)?, Isa::detect()?);
+        let mut question = question(name, Some(self.spec(py)?.likelihood), threads);
+        in_slices(py, || question.check(isa, &x))
     }
 
     /// Trains on `x` once, or on the rows of it that are given. Returns the sums of -log p(x|z) and KL over the examples. Between slices of time it
@@ -234,12 +231,12 @@ impl Engine {
         logvar: bool,
         threads: Option<usize>,
     ) -> PyResult<(Array<'py>, Array<'py>)> {
-        let (x, mut cursor) = (source(x)?, cursor(threads));
-        let latent = detached(py, || self.lock().network.spec.latent_dim)?;
-        let rows = x.rows();
+        let (x, spec) = (source(x)?, self.spec(py)?);
+        let mut question = question("X", Some(spec.likelihood), threads);
+        let (rows, latent) = (x.rows(), spec.latent_dim);
         let (mut mu, mut second) =
             (zeros(rows, latent)?, zeros(if logvar { rows } else { 0 }, latent)?);
-        in_slices(py, || self.lock().encode(&x, &mut mu, &mut second, &mut cursor))?;
+        in_slices(py, || self.lock().encode(&x, &mut mu, &mut second, &mut question))?;
         Ok((array(py, mu), array(py, second)))
     }
 
@@ -249,9 +246,9 @@ impl Engine {
         z: Input,
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
-        let (z, mut cursor) = (source(z)?, cursor(threads));
-        let mut out = zeros(z.rows(), detached(py, || self.lock().network.spec.n_features)?)?;
-        in_slices(py, || self.lock().decode(&z, &mut out, &mut cursor))?;
+        let (z, mut question) = (source(z)?, question("Z", None, threads));
+        let mut out = zeros(z.rows(), self.spec(py)?.n_features)?;
+        in_slices(py, || self.lock().decode(&z, &mut out, &mut question))?;
         Ok(array(py, out))
     }
 
@@ -261,9 +258,10 @@ impl Engine {
         x: Input,
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
-        let (x, mut cursor) = (source(x)?, cursor(threads));
+        let x = source(x)?;
+        let mut question = question("X", Some(self.spec(py)?.likelihood), threads);
         let mut out = zeros(x.rows(), x.cols())?;
-        in_slices(py, || self.lock().reconstruct(&x, &mut out, &mut cursor))?;
+        in_slices(py, || self.lock().reconstruct(&x, &mut out, &mut question))?;
         Ok(array(py, out))
     }
 
@@ -277,9 +275,9 @@ impl Engine {
         threads: Option<usize>,
     ) -> PyResult<(Array<'py>, Array<'py>)> {
         let (x, eps) = (select(source(x)?, &rows)?, eps.map(source).transpose()?);
-        let mut cursor = cursor(threads);
+        let mut question = question("X", Some(self.spec(py)?.likelihood), threads);
         let (mut reconstruction, mut kl) = (zeros(x.rows(), 1)?, zeros(x.rows(), 1)?);
-        in_slices(py, || self.lock().score(&x, eps, &mut reconstruction, &mut kl, &mut cursor))?;
+        in_slices(py, || self.lock().score(&x, eps, &mut reconstruction, &mut kl, &mut question))?;
         Ok((array(py, reconstruction), array(py, kl)))
     }
 

@@ -42,9 +42,14 @@ pub fn run<F: Fn(&Worker) + Sync>(threads: usize, work: F) {
     {
         team.run(work);
     } else {
-        let meeting = Meeting::new(1);
-        work(&Worker { index: 0, meeting: &meeting });
+        alone(work);
     }
+}
+
+/// Runs `work` on the calling thread as a team of one, which is also how a worker of a larger team does something by
+/// itself.
+pub fn alone(work: impl FnOnce(&Worker)) {
+    work(&Worker { index: 0, meeting: &Meeting::new(1) });
 }
 
 /// Part `index` of `parts` of `0..len`, as even as possible.
@@ -131,6 +136,11 @@ pub struct Worker<'a> {
 }
 
 impl Worker<'_> {
+    /// Which of the workers this is.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
     /// The number of workers.
     pub fn workers(&self) -> usize {
         self.meeting.workers

@@ -159,9 +159,9 @@ impl Vae {
         let ledger = Mutex::new(totals);
         let [bad_loss, unsound] = [(); 2].map(|()| AtomicBool::new(false));
 
-        let lent = self.lend(batch, Purpose::Train)?;
+        let lent = self.lend(1, batch, Purpose::Train)?;
         let reached = walk(threads, (from, n), batch, budget, |worker, start, rows| {
-            let pass = lent.pass(rows);
+            let pass = lent.pass(0, rows);
             let step = steps + (start / batch) as u64 - before;
             let epsilon = match task.eps {
                 Some(eps) => Epsilon::Given(eps, start),
@@ -171,7 +171,7 @@ impl Vae {
                 Some(order) => Rows::Shuffled(order, start),
                 None => Rows::From(start),
             };
-            pass.load(worker, &task.x, false, rows);
+            pass.load(worker, &task.x, false, rows, None);
             pass.gradients(worker, task.objective, epsilon, |losses| {
                 if (losses.reconstruction + losses.kl).is_finite() {
                     let mut totals = ledger.lock().unwrap_or_else(PoisonError::into_inner);
@@ -216,10 +216,10 @@ impl Vae {
         let mut buffer = filled(ZERO_ROW, Some(self.network.rows))?;
         let losses = Mutex::new(Totals::default());
         let store = Shared::new(&mut buffer);
-        let lent = self.lend(rows, Purpose::Train)?;
+        let lent = self.lend(1, rows, Purpose::Train)?;
         team::run(threads, |worker| {
-            let pass = lent.pass(rows);
-            pass.load(worker, x, true, Rows::From(0));
+            let pass = lent.pass(0, rows);
+            pass.load(worker, x, true, Rows::From(0), None);
             pass.gradients(worker, objective, epsilon, |totals| {
                 *losses.lock().unwrap_or_else(PoisonError::into_inner) = totals;
             });
@@ -244,10 +244,10 @@ impl Vae {
         let threads = threads_for(threads, UPDATE * self.network.work());
         let update = self.optimizer.at(self.steps + 1, learning_rate);
         let unsound = AtomicBool::new(false);
-        let lent = self.lend(1, Purpose::Infer)?;
+        let lent = self.lend(1, 1, Purpose::Infer)?;
         team::run(threads, |worker| {
             let sink = Sink::Update { update, moments: lent.moments, unsound: &unsound };
-            lent.pass(1).apply(worker, gradients, sink);
+            lent.pass(0, 1).apply(worker, gradients, sink);
         });
         if unsound.into_inner() {
             return Err(Trouble::Gradient.at(self.steps + 1, learning_rate));

@@ -157,9 +157,9 @@ class VAE(Estimator):
         X = _input.matrix(X, "X")
         validation = self._validation(validation_data, fraction, X)
         engine, seed = self._build(X.shape[1])
-        engine.check(X, "X", True, self._threads())
+        engine.check(X, "X", self._threads())
         if validation is not None:
-            engine.check(validation, "validation_data", True, self._threads())
+            engine.check(validation, "validation_data", self._threads())
         rows = held_out = None
         if fraction:
             rows, held_out = _split(len(X), fraction, seed)
@@ -210,10 +210,10 @@ class VAE(Estimator):
             X = _input.matrix(X, "X")
             eps = self._noise(eps, len(X))
             engine, _ = self._build(X.shape[1])
-            engine.check(X, "X", True, self._threads())
+            engine.check(X, "X", self._threads())
             self._adopt(engine, X.shape[1])
         else:
-            X = self._data(X)
+            X = self._training_data(X)
             eps = self._noise(eps, len(X))
         self._log(self._train(self._engine, X, None, eps, shuffle=False, tick=None))
         return self
@@ -235,7 +235,7 @@ class VAE(Estimator):
             Of the batch mean of the loss, keyed and shaped as ``state_dict()``.
         """
         objective = self._objective()
-        engine, X = self._engine_for(), self._data(X)
+        engine, X = self._engine_for(), self._training_data(X)
         reconstruction, kl, gradients = engine.loss_and_gradients(
             X, self._noise(eps, len(X)), objective, self._threads()
         )
@@ -295,7 +295,6 @@ class VAE(Estimator):
             raise ValueError(f"Z has {Z.shape[1]} columns, but latent_dim is {latent_dim}")
         if Z.dtype == np.uint8:  # codes are no pictures: do not scale them
             Z = Z.astype(np.float32)
-        engine.check(Z, "Z", False, self._threads())
         return engine.decode(Z, self._threads()).reshape(len(Z), -1)
 
     def reconstruct(self, X: Any) -> NDArray[np.float32]:
@@ -472,10 +471,14 @@ class VAE(Estimator):
         return self._engine
 
     def _data(self, X: Any) -> NDArray[Any]:
-        """Check data against the fitted model."""
-        engine = self._engine_for()
-        data = _input.matrix(X, "X", self.n_features_in_, type(self).__name__)
-        engine.check(data, "X", True, self._threads())
+        """Return data that fit the model in type and shape; their values are looked at when they are used."""
+        self._engine_for()
+        return _input.matrix(X, "X", self.n_features_in_, type(self).__name__)
+
+    def _training_data(self, X: Any) -> NDArray[Any]:
+        """The same with the values looked at beforehand: a step must not begin with bad ones."""
+        data = self._data(X)
+        self._engine.check(data, "X", self._threads())
         return data
 
     def _noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:

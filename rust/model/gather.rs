@@ -4,10 +4,11 @@
 use super::pass::{Pass, ROW_BLOCK};
 use super::workspace::Matrix;
 use crate::data::Source;
-use crate::isa::{Op, Row, Simd, WIDTH, floats_mut};
+use crate::isa::{Op, Simd, WIDTH};
 use crate::matmul::panels_of;
 use crate::rng::{ContentHash, Permutation};
 use crate::team::Worker;
+use crate::watch::Watch;
 use std::ops::Range;
 
 /// Which rows of an array make a batch.
@@ -31,19 +32,33 @@ enum Load {
 }
 
 impl Pass<'_> {
-    /// Gathers the batch.
-    pub fn load(&self, worker: &Worker, source: &Source, hash: bool, rows: Rows) {
+    /// Gathers the batch. `watch`, if given, sees it.
+    pub fn load(
+        &self,
+        worker: &Worker,
+        source: &Source,
+        hash: bool,
+        rows: Rows,
+        watch: Option<&Watch>,
+    ) {
         let what = if hash { Load::DataAndHash } else { Load::Data };
-        self.gather(worker, source, what, rows);
+        self.gather(worker, source, what, rows, watch);
         self.find_zeros(worker);
     }
 
     /// Takes codes from an array, from row `first` on.
-    pub fn load_codes(&self, worker: &Worker, source: &Source, first: usize) {
-        self.gather(worker, source, Load::Codes, Rows::From(first));
+    pub fn load_codes(&self, worker: &Worker, source: &Source, first: usize, watch: &Watch) {
+        self.gather(worker, source, Load::Codes, Rows::From(first), Some(watch));
     }
 
-    fn gather(&self, worker: &Worker, source: &Source, what: Load, rows: Rows) {
+    fn gather(
+        &self,
+        worker: &Worker,
+        source: &Source,
+        what: Load,
+        rows: Rows,
+        watch: Option<&Watch>,
+    ) {
         let to = if what == Load::Codes { self.memory.plan.z } else { self.memory.plan.x };
         self.by_rows(worker, |block| {
             let mut from = [0; ROW_BLOCK];
@@ -54,7 +69,7 @@ impl Pass<'_> {
                 }
                 Rows::Shuffled(order, first) => order.fill(self.isa, first + block.start, from),
             }
-            self.isa.run(Gather { pass: self, source, what, from, rows: block, to });
+            self.isa.run(Gather { pass: self, source, what, from, rows: block, to, watch });
         });
     }
 }
@@ -67,13 +82,15 @@ struct Gather<'a> {
     from: &'a [usize],
     rows: Range<usize>,
     to: Matrix,
+    watch: Option<&'a Watch>,
 }
 
 impl Op for Gather<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Gather { pass, source, what, from, rows, to } = self;
+        let Gather { pass, source, what, from, rows, to, watch } = self;
+        let mut seen = watch.map(|watch| watch.begin(s));
         let panels = panels_of(to.cols);
         // The rows of a shuffled batch come from anywhere in memory: the beginnings of all are asked for first, the
         // rest of each while the row before it is read.
@@ -83,14 +100,16 @@ impl Op for Gather<'_> {
             let mut content = ContentHash::default();
             let next = from.get(i + 1);
             for panel in 0..panels {
-                let col = panel * WIDTH;
                 // SAFETY: row r is the calling block's.
                 let row = &mut unsafe { pass.write(to, panel, r..r + 1) }[0];
-                read(source, from[i], col, row);
+                source.read_panel(from[i], panel, row);
                 if let Some(&next) = next
                     && panel > 0
                 {
-                    ask(next, col);
+                    ask(next, panel * WIDTH);
+                }
+                if let Some(seen) = &mut seen {
+                    seen.look(s, row);
                 }
                 if what == Load::DataAndHash {
                     row.iter().for_each(|lanes| content.update(lanes));
@@ -101,23 +120,16 @@ impl Op for Gather<'_> {
                     unsafe { pass.mark(panel, r, mask) };
                 }
             }
+            if let Some(seen) = &mut seen {
+                seen.end_row(from[i]);
+            }
             if what == Load::DataAndHash {
                 // SAFETY: row r is the calling block's.
                 unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish() };
             }
         }
-    }
-}
-
-/// Reads the columns of a panel from `col` on; zeros fill the last panel.
-#[inline(always)]
-fn read(source: &Source, from: usize, col: usize, row: &mut Row) {
-    let floats = floats_mut(std::slice::from_mut(row));
-    match source.cols() - col {
-        used if used < WIDTH => {
-            floats[used..].fill(0.0);
-            source.read(from, col, &mut floats[..used]);
+        if let Some(seen) = seen {
+            seen.end(s);
         }
-        _ => source.read(from, col, &mut floats[..WIDTH]), // a length that the compiler knows
     }
 }

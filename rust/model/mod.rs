@@ -14,7 +14,7 @@ pub use gather::Rows;
 pub use network::{MAX_WIDTH, Network, Spec, Tensor};
 pub(crate) use pass::Pass;
 pub(crate) use update::Sink;
-pub(crate) use workspace::{Purpose, Workspace};
+pub(crate) use workspace::{Memory, Purpose, Workspace};
 
 use crate::error::{Error, Result, filled};
 use crate::isa::{Isa, Row, ZERO_ROW};
@@ -43,21 +43,22 @@ pub struct Vae {
     parameters: Vec<Row>,
     transposed: Vec<Row>,
     moments: [Vec<Row>; 2],
-    workspaces: [Option<Workspace>; 2],
+    workspaces: [Vec<Workspace>; 2],
 }
 
 /// A model's buffers, lent out for a pass: the parts that workers share.
 pub(crate) struct Lent<'a> {
     pass: Pass<'a>,
+    memories: Vec<Memory<'a>>,
     /// The optimiser's moments.
     pub moments: [Shared<'a, Row>; 2],
 }
 
 impl<'a> Lent<'a> {
-    /// A batch of `rows` examples.
-    pub fn pass(&self, rows: usize) -> Pass<'a> {
+    /// A batch of `rows` examples in workspace `part`.
+    pub fn pass(&self, part: usize, rows: usize) -> Pass<'a> {
         assert!(rows <= self.pass.rows, "more rows than were asked for");
-        Pass { rows, ..self.pass }
+        Pass { rows, memory: self.memories[part], ..self.pass }
     }
 }
 
@@ -78,7 +79,7 @@ impl Vae {
             steps: 0,
             epochs: 0,
             clamped: AtomicUsize::new(0),
-            workspaces: [None, None],
+            workspaces: [Vec::new(), Vec::new()],
         };
         for (index, tensor) in vae.network.tensors.iter().enumerate() {
             let Some(fan_in) = vae.network.fan_in(tensor) else { continue };
@@ -135,18 +136,20 @@ impl Vae {
     }
 
     fn refresh(&mut self) -> Result<()> {
-        let lent = self.lend(1, Purpose::Infer)?;
-        team::run(1, |worker| lent.pass(1).transpose_all(worker));
+        let lent = self.lend(1, 1, Purpose::Infer)?;
+        team::alone(|worker| lent.pass(0, 1).transpose_all(worker));
         Ok(())
     }
 
-    /// Makes sure that there is memory for batches of `rows` and lends everything to a pass.
-    pub(crate) fn lend(&mut self, rows: usize, purpose: Purpose) -> Result<Lent<'_>> {
-        let slot = &mut self.workspaces[purpose as usize];
-        let workspace = match slot.take() {
-            Some(workspace) if workspace.serves(rows) => workspace,
-            _ => Workspace::new(&self.network, rows, purpose, self.isa)?,
-        };
+    /// Makes sure that there is memory for `parts` batches of `rows` at the same time, and lends everything to
+    /// passes.
+    pub(crate) fn lend(&mut self, parts: usize, rows: usize, purpose: Purpose) -> Result<Lent<'_>> {
+        let workspaces = &mut self.workspaces[purpose as usize];
+        workspaces.retain(|workspace| workspace.serves(rows));
+        while workspaces.len() < parts {
+            workspaces.push(Workspace::new(&self.network, rows, purpose, self.isa)?);
+        }
+        let memories: Vec<_> = workspaces.iter_mut().map(Workspace::share).collect();
         let [first, second] = &mut self.moments;
         Ok(Lent {
             pass: Pass {
@@ -154,10 +157,11 @@ impl Vae {
                 network: &self.network,
                 parameters: Shared::new(&mut self.parameters),
                 transposed: Shared::new(&mut self.transposed),
-                memory: slot.insert(workspace).share(),
+                memory: memories[0],
                 clamped: &self.clamped,
                 rows,
             },
+            memories,
             moments: [Shared::new(first), Shared::new(second)],
         })
     }

@@ -1,0 +1,127 @@
+//! Looking at data on their way in: for values that the likelihood cannot take, and for uint8 data that are no
+//! pictures.
+
+use crate::data::{Element, Source};
+use crate::error::{Error, Result};
+use crate::isa::{Op, Row, Simd, ZERO_ROW};
+use crate::likelihood::Likelihood;
+use crate::matmul::panels_of;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+/// What was seen of an array so far, by all threads.
+pub struct Watch {
+    /// What the values must suit; none for numbers of any size.
+    likelihood: Option<Likelihood>,
+    first_bad: AtomicUsize,
+    /// The bits of the largest value, of which none is below zero; for uint8 only.
+    largest: AtomicU32,
+}
+
+impl Watch {
+    /// Nothing seen yet of data for that likelihood, or of any numbers.
+    pub fn new(likelihood: Option<Likelihood>) -> Watch {
+        Watch { likelihood, first_bad: AtomicUsize::new(usize::MAX), largest: AtomicU32::new(0) }
+    }
+
+    /// Values that are allowed.
+    fn support(&self) -> (f32, f32) {
+        self.likelihood.map_or((f32::MIN, f32::MAX), Likelihood::support)
+    }
+
+    /// Begins to look at rows.
+    #[inline(always)]
+    pub(crate) fn begin<S: Simd>(&self, s: S) -> Seen<'_, S> {
+        let (low, high) = self.support();
+        Seen { watch: self, low: s.splat(low), high: s.splat(high), largest: s.zero(), outside: 0 }
+    }
+
+    /// An error if something was wrong with `x`, called `name`. `finished` says that all of it was seen.
+    pub fn verdict(&self, x: &Source, name: &str, finished: bool) -> Result<()> {
+        let row = self.first_bad.load(Ordering::Relaxed);
+        if row != usize::MAX {
+            let (col, value) = x.find_outside(row, self.support()).unwrap_or((0, f32::NAN));
+            return Err(Error::Value(match self.likelihood {
+                Some(Likelihood::Bernoulli) if value.is_finite() => format!(
+                    "{name}[{row}, {col}] is {value}, but the Bernoulli likelihood takes values in [0, 1]: scale the \
+                     data, or use likelihood=\"gaussian\""
+                ),
+                _ => format!(
+                    "{name}[{row}, {col}] is {value}; {name} must be finite: remove or fill in NaN and infinity"
+                ),
+            }));
+        }
+        let largest = f32::from_bits(self.largest.load(Ordering::Relaxed));
+        if finished && x.element() == Element::U8 && largest == 1.0 / 255.0 {
+            return Err(Error::Value(format!(
+                "{name} is uint8 with no value above 1: uint8 means 0..255 and is scaled to 0..1, so binary data must \
+                 be passed as floats: {name}.astype(numpy.float32)"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// What one worker sees of some rows.
+pub(crate) struct Seen<'a, S: Simd> {
+    watch: &'a Watch,
+    low: S::F,
+    high: S::F,
+    largest: S::F,
+    outside: u32,
+}
+
+impl<S: Simd> Seen<'_, S> {
+    /// Looks at 32 columns.
+    #[inline(always)]
+    pub fn look(&mut self, s: S, columns: &Row) {
+        for lanes in columns {
+            let x = s.load(lanes);
+            // Not zero where x is below, above, infinite or NaN.
+            let off = s.sub(s.max(s.min(x, self.high), self.low), x);
+            self.outside |= s.nonzero(off);
+            self.largest = s.max(self.largest, x);
+        }
+    }
+
+    /// The row `row` of the array is over.
+    #[inline(always)]
+    pub fn end_row(&mut self, row: usize) {
+        if self.outside != 0 {
+            self.watch.first_bad.fetch_min(row, Ordering::Relaxed);
+            self.outside = 0;
+        }
+    }
+
+    /// All rows are over.
+    #[inline(always)]
+    pub fn end(self, s: S) {
+        let mut row = ZERO_ROW;
+        s.store(self.largest, &mut row[0]);
+        let largest = row[0].0.into_iter().fold(0.0, f32::max);
+        self.watch.largest.fetch_max(largest.to_bits(), Ordering::Relaxed);
+    }
+}
+
+/// Looks at rows without keeping them.
+pub(crate) struct Inspect<'a> {
+    pub source: &'a Source<'a>,
+    pub rows: Range<usize>,
+    pub watch: &'a Watch,
+}
+
+impl Op for Inspect<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (mut seen, mut columns) = (self.watch.begin(s), ZERO_ROW);
+        for row in self.rows {
+            for panel in 0..panels_of(self.source.cols()) {
+                self.source.read_panel(row, panel, &mut columns);
+                seen.look(s, &columns);
+            }
+            seen.end_row(row);
+        }
+        seen.end(s);
+    }
+}
