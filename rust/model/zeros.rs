@@ -56,15 +56,24 @@ pub struct SharedZeros<'a> {
     rows: Shared<'a, u32>,
 }
 
-/// Makes a list of the `n` values of k for which `keep` holds, unless that is nearly all of them.
-fn make_list(list: &mut [u32], n: usize, mut keep: impl FnMut(usize) -> bool) {
+/// Makes a list of `count` of the `n` values of k, unless that is nearly all of them.
+fn make_list(list: &mut [u32], n: usize, count: usize, kept: impl Iterator<Item = usize>) {
     let (length, entries) = list.split_first_mut().expect("a list has a length");
-    let mut count = 0;
-    for k in 0..n {
-        entries[count] = k as u32;
-        count += usize::from(keep(k));
+    if 16 * count > 15 * n {
+        *length = ALL;
+    } else {
+        *length = count as u32;
+        entries.iter_mut().zip(kept).for_each(|(entry, k)| *entry = k as u32);
     }
-    *length = if 16 * count > 15 * n { ALL } else { count as u32 };
+}
+
+/// The places of the ones of a word, ascending.
+fn ones(mut word: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = word.trailing_zeros() as usize;
+        word &= word.wrapping_sub(1);
+        (place < 32).then_some(place)
+    })
 }
 
 impl<'a> Pass<'a> {
@@ -100,16 +109,14 @@ impl<'a> Pass<'a> {
 
     /// The list of a tile of rows.
     fn list_columns(&self, tile: usize) {
-        let rows = tile_rows(self.rows, self.isa, tile);
+        let (rows, n) = (tile_rows(self.rows, self.isa, tile), self.network.spec.n_features);
         // SAFETY: the list is the calling item's.
         let list = unsafe { self.memory.zeros.columns.write(self.column_list(tile)) };
-        let mut union = 0;
-        make_list(list, self.network.spec.n_features, |k| {
-            if k % WIDTH == 0 {
-                union = self.masks(k / WIDTH)[rows.clone()].iter().fold(0, |a, b| a | b);
-            }
-            union >> (k % WIDTH) & 1 == 1
-        });
+        let union = |panel| self.masks(panel)[rows.clone()].iter().fold(0, |a, b| a | b);
+        let panels = 0..panels_of(n);
+        let count = panels.clone().map(|panel| union(panel).count_ones() as usize).sum();
+        let kept = panels.flat_map(|panel| ones(union(panel)).map(move |j| panel * WIDTH + j));
+        make_list(list, n, count, kept);
     }
 
     /// The lists of a panel's tiles of columns.
@@ -121,7 +128,10 @@ impl<'a> Pass<'a> {
             let tile_mask = (u32::MAX >> (WIDTH - columns.len())) << columns.start;
             // SAFETY: the list is the calling item's.
             let list = unsafe { self.memory.zeros.rows.write(self.row_list(panel, tile)) };
-            make_list(list, self.rows, |r| masks[r] & tile_mask != 0);
+            let keep = |mask: &u32| mask & tile_mask != 0;
+            let count = masks.iter().filter(|mask| keep(mask)).count();
+            let kept = masks.iter().enumerate().filter(|(_, mask)| keep(mask)).map(|(r, _)| r);
+            make_list(list, self.rows, count, kept);
         }
     }
 
