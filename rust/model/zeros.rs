@@ -56,14 +56,14 @@ pub struct SharedZeros<'a> {
     rows: Shared<'a, u32>,
 }
 
-/// Makes a list of `count` of the `n` values of k, unless that is nearly all of them.
-fn make_list(list: &mut [u32], n: usize, count: usize, kept: impl Iterator<Item = usize>) {
+/// Makes a list of `count` of the `n` values of k, unless that is nearly all of them. `write` gets the entries.
+fn make_list(list: &mut [u32], n: usize, count: usize, write: impl FnOnce(&mut [u32])) {
     let (length, entries) = list.split_first_mut().expect("a list has a length");
     if 16 * count > 15 * n {
         *length = ALL;
     } else {
         *length = count as u32;
-        entries.iter_mut().zip(kept).for_each(|(entry, k)| *entry = k as u32);
+        write(entries);
     }
 }
 
@@ -116,7 +116,9 @@ impl<'a> Pass<'a> {
         let panels = 0..panels_of(n);
         let count = panels.clone().map(|panel| union(panel).count_ones() as usize).sum();
         let kept = panels.flat_map(|panel| ones(union(panel)).map(move |j| panel * WIDTH + j));
-        make_list(list, n, count, kept);
+        make_list(list, n, count, |entries| {
+            entries.iter_mut().zip(kept).for_each(|(entry, k)| *entry = k as u32);
+        });
     }
 
     /// The lists of a panel's tiles of columns.
@@ -130,8 +132,13 @@ impl<'a> Pass<'a> {
             let list = unsafe { self.memory.zeros.rows.write(self.row_list(panel, tile)) };
             let keep = |mask: &u32| mask & tile_mask != 0;
             let count = masks.iter().filter(|mask| keep(mask)).count();
-            let kept = masks.iter().enumerate().filter(|(_, mask)| keep(mask)).map(|(r, _)| r);
-            make_list(list, self.rows, count, kept);
+            make_list(list, self.rows, count, |entries| {
+                let mut next = 0;
+                for (r, mask) in masks.iter().enumerate() {
+                    entries[next] = r as u32; // overwritten unless the row is kept: no branch to guess
+                    next += usize::from(keep(mask));
+                }
+            });
         }
     }
 
