@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 /// microseconds. Where nobody else wants the core, a yield returns at once; where the kernel has put two workers
 /// on one core, it is what lets the other one get on.
 const SPINS: usize = 512;
-/// How long it goes on looking and yielding before it sleeps.
-const PATIENCE: Duration = Duration::from_micros(200);
+/// How long it goes on looking and yielding before it sleeps: longer than the slice of time for which another process
+/// takes a worker's core, since a thread that slept is often woken on the very core that is taken.
+const PATIENCE: Duration = Duration::from_millis(10);
 /// More threads than this are refused: a typing error, not a machine.
 pub const MAX_THREADS: usize = 1024;
 
