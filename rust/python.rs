@@ -482,13 +482,28 @@ fn peak(py: Python<'_>, threads: usize) -> PyResult<f64> {
     detached(py, || crate::peak::peak(isa, threads))
 }
 
+/// GFLOP/s of one thread's product [rows, inputs] x [inputs, outputs], plain or with a layer's epilogue.
+#[pyfunction]
+fn product_rate(py: Python<'_>, shape: [usize; 3], fused: bool) -> PyResult<f64> {
+    let isa = Isa::detect()?;
+    let seconds = detached(py, || crate::peak::product_seconds(isa, shape, fused))??;
+    Ok(2e-9 * shape.iter().product::<usize>() as f64 / seconds)
+}
+
+/// Seconds for a word from one core to another and back.
+#[pyfunction]
+fn round_trip(py: Python<'_>) -> PyResult<f64> {
+    detached(py, crate::peak::round_trip_seconds)
+}
+
 /// The native core of fastvae.
 #[pymodule(gil_used = false)]
 mod _core {
     use super::Activation;
     #[pymodule_export]
     use super::{
-        Engine, config, gaussian_kl, log_prob, peak, philox, reparameterize, standard_normal,
+        Engine, config, gaussian_kl, log_prob, peak, philox, product_rate, reparameterize,
+        round_trip, standard_normal,
     };
     use pyo3::prelude::*;
 
