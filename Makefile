@@ -8,7 +8,7 @@ export PYO3_PYTHON := $(abspath $(BIN)/python)
 RUST := Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name '*.rs')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -e
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench work clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -33,8 +33,11 @@ format: $(VENV)/.lint  ## format all code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.bench  ## measure beside PyTorch in one process and print a table
-	$(BIN)/python -m pytest benches
+bench: $(VENV)/.bench  ## measure beside PyTorch, JAX and onnxruntime in one process: a table, and benches/results/
+	$(BIN)/python -m pytest benches --write-results
+
+work: $(VENV)/.test  ## record how many instructions a step takes, which `make test` guards
+	$(BIN)/python tests/test_work.py
 
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) target demo

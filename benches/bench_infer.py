@@ -1,36 +1,102 @@
-"""Encoding and decoding."""
+"""Questions through the public methods."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import opponents
 import pytest
-import torch
-from conftest import Duel
-from opponent import TorchVAE
+from conftest import Contest
 
 import fastvae
 
+LAYER = 784 * 400
+
+
+def _model(threads: int, x: np.ndarray) -> fastvae.VAE:
+    return fastvae.VAE(20, random_state=0, n_jobs=threads).partial_fit(x[:1000])
+
 
 @pytest.mark.parametrize("n", [1, 128, 10_000])
-@pytest.mark.parametrize("what", ["encode", "decode"])
-def bench_questions(duel: Duel, what: str, n: int) -> None:
-    """784-400-20 through the public methods, n examples a call."""
+@pytest.mark.parametrize("what", ["transform", "inverse_transform"])
+def bench_questions(contest: Contest, what: str, n: int) -> None:
+    """784-400-20, n examples a call."""
     calls = max(1, 1000 // n)
-    ours, theirs = fastvae.VAE(20, random_state=0, n_jobs=duel.threads), TorchVAE()
-    rng = np.random.default_rng(0)
+    rng, others = np.random.default_rng(0), {}
     x = rng.random((n, 784), dtype=np.float32)
-    ours.partial_fit(x)
-    if what == "encode":
-        questions, answer, torch_answer = x, ours.transform, theirs.encode
-    else:
-        questions = rng.standard_normal((n, 20), dtype=np.float32)
-        answer, torch_answer = ours.inverse_transform, theirs.decode
-    tensor = torch.from_numpy(questions)
-    flops = 2.0 * n * (784 * 400 + 400 * (40 if what == "encode" else 20))
-    duel.run(
+    questions = x if what == "transform" else rng.standard_normal((n, 20), dtype=np.float32)
+    answer = getattr(_model(contest.threads, x), what)
+    if torch_vae := opponents.module("torch"):
+        theirs, tensor = torch_vae.TorchVAE(), torch_vae.torch.from_numpy(questions)
+        torch_answer = theirs.encode if what == "transform" else theirs.decode
+        others["torch"] = lambda: [torch_answer(tensor) for _ in range(calls)]
+    contest.run(
         f"{what}, n = {n}",
         lambda: [answer(questions) for _ in range(calls)],
-        lambda: [torch_answer(tensor) for _ in range(calls)],
+        others,
         per_call=calls,
-        flops=flops,
+        flops=2.0 * n * (LAYER + 400 * (40 if what == "transform" else 20)),
     )
+
+
+def bench_one_example(contest: Contest) -> None:
+    """Encode and decode of one example beside onnxruntime on the same weights."""
+    calls, x = 300, np.random.default_rng(0).random((1, 784), dtype=np.float32)
+    model, others = _model(contest.threads, x), {}
+    if onnx_model := opponents.module("onnxruntime"):
+        session = onnx_model.OnnxReconstruction(model.state_dict(), contest.threads)
+        np.testing.assert_allclose(session.reconstruct(x), model.reconstruct(x), rtol=0, atol=1e-5)
+        others["onnxruntime"] = lambda: [session.reconstruct(x) for _ in range(calls)]
+    contest.run(
+        "encode and decode of one example",
+        lambda: [model.reconstruct(x) for _ in range(calls)],
+        others,
+        per_call=calls,
+        flops=2.0 * (2 * LAYER + 400 * 60),
+    )
+
+
+@pytest.mark.parametrize("what", ["transform", "score_samples"])
+def bench_many(contest: Contest, what: str) -> None:
+    """60,000 dense images in one call."""
+    x = np.random.default_rng(0).random((60_000, 784), dtype=np.float32)
+    answer, others = getattr(_model(contest.threads, x), what), {}
+    if torch_vae := opponents.module("torch"):
+        theirs, tensor = torch_vae.TorchVAE(), torch_vae.torch.from_numpy(x)
+        torch_answer = theirs.encode if what == "transform" else theirs.score
+        # As torch's users do it, since its memory grows with n: in batches.
+        others["torch"] = lambda: [torch_answer(batch) for batch in tensor.split(1000)]
+    forward = LAYER + 400 * 40 + (20 * 400 + LAYER if what == "score_samples" else 0)
+    contest.run(f"{what}, n = 60,000", lambda: answer(x), others, rounds=7, flops=2.0 * 60_000 * forward)
+
+
+MEMORY = """
+import resource, sys, numpy as np, fastvae
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+x = np.full((int(sys.argv[1]), 784), 7, dtype=np.uint8)
+vae = fastvae.VAE(20, random_state=0, n_jobs=2).partial_fit(x[:1000])
+vae.transform(x[:2000]), vae.score_samples(x[:2000])
+before = peak()
+vae.transform(x), vae.score_samples(x)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux")
+def bench_memory(benchmark: Any, fact: Callable[..., None]) -> None:
+    """What transform and score_samples of 60,000 images take beyond those of 2,000: the answers."""
+
+    def grown() -> float:
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, "60000"], check=True, capture_output=True, text=True, env=os.environ
+        )
+        return float(done.stdout)
+
+    megabytes = benchmark.pedantic(grown, rounds=1)
+    answers = 60_000 * (20 + 3) * 4 / 2**20
+    fact("memory of 60,000 images beyond the answers", megabytes - answers, "MB", "about 0")

@@ -1,23 +1,31 @@
-"""Duels: ours and PyTorch's turn about in one process, a table of medians and ratios at the end."""
+"""Contests: ours and the opponents turn about in one process; one table of medians, ratios and limits at the end."""
 
 from __future__ import annotations
 
+import json
 import platform
+import re
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+import opponents
 import pytest
-import torch
 
 import fastvae
 from fastvae import _core
 
 ROWS: list[dict[str, Any]] = []
-# OpenMP threads spin for a while after their work, and would take a core from the side that comes next.
+FACTS: list[dict[str, Any]] = []
+# OpenMP and Eigen threads spin for a while after their work, and would take a core from the side that comes next.
 IDLE = 0.05
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-results", action="store_true", help="write benches/results/<machine>.json")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,80 +34,173 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @dataclass
-class Duel:
+class Contest:
     """One row of the table.
 
-    pytest-benchmark times our side; before each of its rounds, in its ``setup``, the opponent is timed.
+    pytest-benchmark times our side; before each of its rounds, in its ``setup``, the opponents are timed.
     """
 
     benchmark: Any
     threads: int
-    theirs: list[float] = field(default_factory=list)
-    peaks: list[float] = field(default_factory=list)
 
     def run(
         self,
         name: str,
         ours: Callable[[], object],
-        theirs: Callable[[], object],
+        others: Mapping[str, Callable[[], object]],
         *,
         per_call: int = 1,
-        rounds: int = 30,
+        rounds: int = 20,
         flops: float | None = None,
-    ) -> None:
-        """Time both; a call does `per_call` times what the row is about, `flops` operations each time."""
+    ) -> dict[str, Any]:
+        """Time all; a call does `per_call` times what the row is about, `flops` operations each time."""
+        times: dict[str, list[float]] = {other: [] for other in others}
+        peaks: list[float] = []
+        trips: list[float] = []
 
-        def opponent() -> None:
-            start = time.perf_counter()
-            theirs()
-            self.theirs.append(time.perf_counter() - start)
-            time.sleep(IDLE)
+        def opponents_turn() -> None:
+            for other, call in others.items():
+                start = time.perf_counter()
+                call()
+                times[other].append(time.perf_counter() - start)
+                time.sleep(IDLE)
             if flops is not None:
-                self.peaks.append(_core.peak(self.threads))
+                peaks.append(_core.peak(self.threads))
+            if self.threads > 1:
+                trips.append(_core.round_trip())
 
-        self.benchmark.pedantic(ours, setup=opponent, rounds=rounds, warmup_rounds=2)
-        our_time = self.benchmark.stats.stats.median / per_call
-        their_time = median(self.theirs[2:]) / per_call
-        row = {
+        warmups = 2
+        self.benchmark.pedantic(ours, setup=opponents_turn, rounds=rounds, warmup_rounds=warmups)
+        row: dict[str, Any] = {
             "name": name,
             "threads": self.threads,
-            "ours": our_time,
-            "torch": their_time,
-            "ratio": their_time / our_time,
+            "fastvae": self.benchmark.stats.stats.median / per_call,
+            "others": {other: median(t[warmups:]) / per_call for other, t in times.items()},
         }
+        if row["others"]:
+            row["ratio"] = min(row["others"].values()) / row["fastvae"]
         if flops is not None:
-            row["peak"] = median(self.peaks)
-            row["of_peak"] = flops / our_time / 1e9 / row["peak"]
+            row["limit"] = flops / median(peaks) / 1e9
+        if trips:
+            row["round_trip"] = median(trips)
         self.benchmark.extra_info.update(row)
         ROWS.append(row)
+        return row
 
 
 @pytest.fixture(params=[1, 2], ids=["1thread", "2threads"])
-def duel(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Duel]:
+def contest(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Contest]:
     """Both sides on that many threads."""
+    yield from _contest(benchmark, request.param)
+
+
+@pytest.fixture
+def contest_of_two(benchmark: Any) -> Iterator[Contest]:
+    """Both sides on two threads."""
+    yield from _contest(benchmark, 2)
+
+
+def _contest(benchmark: Any, threads: int) -> Iterator[Contest]:
+    if not opponents.module("torch"):
+        yield Contest(benchmark, threads)
+        return
+    import torch
+
     before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield Duel(benchmark, request.param)
+    torch.set_num_threads(threads)
+    yield Contest(benchmark, threads)
     torch.set_num_threads(before)
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if not ROWS:
+@pytest.fixture
+def fact() -> Callable[..., None]:
+    """Record a figure that has no opponent: what, value, unit, what is aimed at."""
+
+    def record(what: str, value: float, unit: str, aim: str) -> None:
+        FACTS.append({"what": what, "value": value, "unit": unit, "aim": aim})
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if not ROWS and not FACTS:
         return
+    machine = _machine()
+    lines = ["", *_heading(machine), *_table(), *_facts(), *_missing(), ""]
+    for line in lines:
+        terminalreporter.write_line(line)
+    if config.getoption("--write-results"):
+        slug = re.sub(r"[^a-z0-9]+", "-", f"{machine['processor']} {machine['cores']} cores".lower()).strip("-")
+        path = Path(__file__).parent / "results" / f"{slug}.json"
+        path.write_text(json.dumps({"machine": machine, "rows": ROWS, "facts": FACTS}, indent=1) + "\n")
+        terminalreporter.write_line(f"written to {path}")
+
+
+def _machine() -> dict[str, Any]:
     config = fastvae.show_config()
-    write = terminalreporter.write_line
-    write("")
-    write(f"fastvae {config['version']} ({config['isa']}) beside torch {torch.__version__}, medians, interleaved")
-    write(f"{_processor()}, {config['threads']} cores")
-    write("")
-    write("| what | threads | fastvae, ms | torch, ms | torch / fastvae | of the FMA peak |")
-    write("|---|---|---|---|---|---|")
+    libraries = {name: _version(name) for name in ("numpy", "torch", "jax", "optax", "onnxruntime")}
+    return {
+        "processor": _processor(),
+        "cores": config["threads"],
+        "isa": config["isa"],
+        "peak_gflops": [round(median(_core.peak(n) for _ in range(9))) for n in (1, 2)],
+        "date": time.strftime("%Y-%m-%d"),
+        "fastvae": config["version"],
+        "libraries": libraries,
+    }
+
+
+def _version(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _heading(machine: dict[str, Any]) -> list[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items() if version)
+    peaks = " and ".join(map(str, machine["peak_gflops"]))
+    return [
+        f"fastvae {machine['fastvae']} ({machine['isa']}); {versions}",
+        f"{machine['processor']}, {machine['cores']} cores; multiply-adds at {peaks} GFLOP/s on 1 and 2 threads",
+        "Medians, milliseconds, interleaved in one process. The limit is the products' operations at the rate of "
+        "multiply-adds measured in the same run.",
+        "Core to core: a word to the other core and back, in the same run; hundreds of nanoseconds mean that the "
+        "two share no cache just then.",
+        "",
+    ]
+
+
+def _table() -> list[str]:
+    names = list(dict.fromkeys(other for row in ROWS for other in row["others"]))
+    head = ["what", "threads", "fastvae", *names, "fastest other / fastvae", "limit", "of the limit", "core to core"]
+    lines = [head, ["---"] * len(head)]
     for row in ROWS:
-        share = f"{row['of_peak']:.0%} of {row['peak']:.0f} GFLOP/s" if "peak" in row else ""
-        write(
-            f"| {row['name']} | {row['threads']} | {1e3 * row['ours']:.3f} | {1e3 * row['torch']:.3f} "
-            f"| {row['ratio']:.2f} | {share} |"
-        )
+        others = [_milliseconds(row["others"].get(name)) for name in names]
+        ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
+        limit = row.get("limit")
+        share = f"{limit / row['fastvae']:.0%}" if limit else ""
+        cells = [row["name"], str(row["threads"]), _milliseconds(row["fastvae"]), *others]
+        trip = f"{1e9 * row['round_trip']:.0f} ns" if "round_trip" in row else ""
+        lines.append([*cells, ratio, _milliseconds(limit), share, trip])
+    return ["| " + " | ".join(line) + " |" for line in lines] if ROWS else []
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{1e3 * seconds:.3g}"
+
+
+def _facts() -> list[str]:
+    if not FACTS:
+        return []
+    lines = ["", "| what | value | aim |", "|---|---|---|"]
+    return lines + [f"| {f['what']} | {f['value']:.3g} {f['unit']} | {f['aim']} |" for f in FACTS]
+
+
+def _missing() -> list[str]:
+    return [f"NOT MEASURED, because it is not installed: {name}" for name in sorted(opponents.MISSING)]
 
 
 def _processor() -> str:

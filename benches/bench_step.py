@@ -1,0 +1,60 @@
+"""A training step: gather, noise, forward, backward and Adam, on dense data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import opponents
+import pytest
+from conftest import Contest
+from opponents import step_flops
+
+import fastvae
+
+# n_features, hidden, latent_dim: the model of the README, a small, a tabular and a wide one.
+README = (784, 400, 20)
+SHAPES = [(*README, batch) for batch in (1, 32, 128, 512, 2048)]
+SHAPES += [(64, 32, 8, 32), (30, 128, 16, 256), (4096, 1024, 64, 128)]
+
+
+@pytest.mark.parametrize(("n_features", "hidden", "latent_dim", "batch"), SHAPES)
+def bench_step(contest: Contest, n_features: int, hidden: int, latent_dim: int, batch: int) -> None:
+    """Steps come in runs, as in training. On two threads the README's model meets all opponents."""
+    shape = (n_features, hidden, latent_dim)
+    flops = step_flops(batch, *shape)
+    steps = max(4, min(100, int(2e10 / flops)))
+    x = np.random.default_rng(0).random((steps * batch, n_features), dtype=np.float32)
+    ours = fastvae.VAE(latent_dim, hidden=(hidden,), batch_size=batch, random_state=0, n_jobs=contest.threads)
+    others = _torch(shape, x, batch, compiled=shape == README and contest.threads == 2)
+    if shape == README and contest.threads == 2:
+        others |= _jax(shape, x, batch)
+    contest.run(
+        f"step, {n_features}-{hidden}-{latent_dim}, batch {batch}",
+        lambda: ours.partial_fit(x),
+        others,
+        per_call=steps,
+        flops=flops,
+    )
+
+
+def _torch(shape: tuple[int, int, int], x: np.ndarray, batch: int, *, compiled: bool) -> dict[str, Any]:
+    torch_vae = opponents.module("torch")
+    if not torch_vae:
+        return {}
+    batches = torch_vae.torch.from_numpy(x).split(batch)
+
+    def contender(compiled: bool) -> Any:
+        model = torch_vae.TorchVAE(*shape, compiled=compiled)
+        return lambda: [model.step(b) for b in batches]
+
+    others = {"torch": contender(False)}
+    return others | {"torch.compile": contender(True)} if compiled else others
+
+
+def _jax(shape: tuple[int, int, int], x: np.ndarray, batch: int) -> dict[str, Any]:
+    jax_vae = opponents.module("jax")
+    if not jax_vae:
+        return {}
+    model, batches = jax_vae.JaxVAE(*shape), jax_vae.JaxVAE.batches(x, batch)
+    return {"jax": lambda: model.steps(batches)}

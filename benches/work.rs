@@ -1,0 +1,97 @@
+//! The work of a few cases, for counting instructions: `tests/test_work.py` runs it under callgrind, twice with different
+//! numbers of rounds, and the difference is what one round costs. Not a timed benchmark: its counts are repeatable.
+//!
+//! Usage: `work CASE ROUNDS`.
+
+use fastvae::activation::Activation;
+use fastvae::data::Source;
+use fastvae::infer::Question;
+use fastvae::likelihood::Likelihood;
+use fastvae::model::{Spec, Vae};
+use fastvae::optimizer::Optimizer;
+use fastvae::train::{Objective, Task, Totals};
+use fastvae::watch::Watch;
+use std::time::Duration;
+
+const FOREVER: Duration = Duration::from_secs(3600);
+
+struct Case {
+    name: &'static str,
+    /// Features, hidden units, latent dimensions.
+    shape: [usize; 3],
+    batch: usize,
+    /// Of sixteen values, how many are not zero.
+    nonzero: usize,
+}
+
+const CASES: [Case; 4] = [
+    Case { name: "step", shape: [784, 400, 20], batch: 128, nonzero: 16 },
+    Case { name: "sparse-step", shape: [784, 400, 20], batch: 128, nonzero: 3 },
+    Case { name: "small-step", shape: [64, 32, 8], batch: 32, nonzero: 16 },
+    Case { name: "score", shape: [784, 400, 20], batch: 128, nonzero: 16 },
+];
+
+/// Values in 0..1. Zeros come in whole columns of sixteenths, as a picture's border does.
+fn data(rows: usize, cols: usize, nonzero: usize) -> Vec<f32> {
+    let value = |i: usize| match i % cols / 4 % 16 < nonzero {
+        true => ((i * 2_654_435_761) % 1000 + 1) as f32 / 1001.0,
+        false => 0.0,
+    };
+    (0..rows * cols).map(value).collect()
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(name), Some(rounds)) = (arguments.next(), arguments.next()) else {
+        return; // `cargo bench` calls every bench with arguments of its own
+    };
+    let (Some(case), Ok(rounds)) =
+        (CASES.into_iter().find(|case| case.name == name), rounds.parse::<usize>())
+    else {
+        return;
+    };
+    let [n_features, hidden, latent_dim] = case.shape;
+    let spec = Spec {
+        n_features,
+        latent_dim,
+        encoder: vec![hidden],
+        decoder: vec![hidden],
+        activation: Activation::Relu,
+        likelihood: Likelihood::Bernoulli,
+    };
+    let optimizer = Optimizer::Adam {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.0,
+        decoupled: false,
+    };
+    let mut vae = Vae::new(spec, optimizer, 0).expect("the spec is good");
+    let values = data(case.batch, n_features, case.nonzero);
+    let x = Source::from_slice(&values, n_features);
+    for _ in 0..rounds {
+        if name == "score" {
+            let [mut reconstruction, mut kl] = [(); 2].map(|()| vec![0.0; case.batch]);
+            let mut question = Question {
+                name: "X",
+                watch: Watch::new(Some(Likelihood::Bernoulli)),
+                done: 0,
+                budget: FOREVER,
+                threads: Some(1),
+            };
+            let done = vae.score(&x, None, &mut reconstruction, &mut kl, &mut question);
+            assert_eq!(done, Ok(true));
+        } else {
+            let task = Task {
+                x,
+                eps: None,
+                shuffle: true,
+                batch_size: case.batch,
+                objective: Objective { reconstruction: 1.0, kl: 1.0 },
+                learning_rate: 1e-3,
+                threads: Some(1),
+            };
+            assert_eq!(vae.train(&task, &mut Totals::default(), FOREVER), Ok(true));
+        }
+    }
+}

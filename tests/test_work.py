@@ -1,0 +1,87 @@
+"""A step must not do more work than it did: instructions counted by callgrind, which are repeatable.
+
+The counts belong to a compiler: they are compared where the one at hand is the one that they were recorded with, and
+skipped aloud elsewhere. ``make work`` records them anew; say in the commit why they changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RECORD = ROOT / "benches" / "work.json"
+CASES = ["step", "sparse-step", "small-step", "score"]
+# More than this is not noise (there is next to none) but work.
+TOLERANCE = 1.02
+
+
+def _compiler() -> str:
+    return subprocess.run(["rustc", "--version"], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _program() -> Path:
+    """Build ``benches/work.rs`` with the release profile and return its path."""
+    command = ["cargo", "bench", "--locked", "--bench", "work", "--no-run", "--message-format=json"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    messages = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    programs = [m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == "work"]
+    return Path(programs[-1])
+
+
+def _instructions(program: Path, case: str, rounds: int) -> int:
+    # Valgrind knows AVX2 and not AVX-512, whose kernels are the same loops over wider vectors.
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program, case, str(rounds)]
+    environment = os.environ | {"FASTVAE_ISA": "avx2"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    assert found, done.stderr
+    return int(found[1])
+
+
+def _per_round(program: Path, case: str) -> int:
+    few, many = (2, 6) if case != "small-step" else (10, 110)
+    return (_instructions(program, case, many) - _instructions(program, case, few)) // (many - few)
+
+
+def _missing() -> str | None:
+    missing = [tool for tool in ("valgrind", "cargo", "rustc") if not shutil.which(tool)]
+    if missing:
+        return f"{', '.join(missing)} is not installed: the work of a step is not counted"
+    recorded = json.loads(RECORD.read_text())["compiler"]
+    if _compiler() != recorded:
+        return f"{_compiler()} is not {recorded}, with which the work of a step was recorded"
+    flags = Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""
+    return None if " avx2 " in flags else "this CPU has no AVX2, with which the work of a step was recorded"
+
+
+@pytest.fixture(scope="module")
+def program() -> Path:
+    if reason := _missing():
+        pytest.skip(reason)
+    return _program()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_more_instructions_than_recorded(program: Path, case: str) -> None:
+    recorded = json.loads(RECORD.read_text())["instructions"][case]
+    assert _per_round(program, case) <= TOLERANCE * recorded
+
+
+def test_skipping_zeros_saves_work(program: Path) -> None:
+    recorded = json.loads(RECORD.read_text())["instructions"]
+    assert recorded["sparse-step"] < 0.85 * recorded["step"]
+
+
+if __name__ == "__main__":
+    built = _program()
+    counts = {case: _per_round(built, case) for case in CASES}
+    RECORD.write_text(json.dumps({"compiler": _compiler(), "instructions": counts}, indent=1) + "\n")
+    print(RECORD.read_text())
