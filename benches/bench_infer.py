@@ -46,7 +46,7 @@ def bench_questions(contest: Contest, what: str, n: int) -> None:
 
 def bench_one_example(contest: Contest) -> None:
     """Encode and decode of one example beside onnxruntime on the same weights."""
-    calls, x = 300, np.random.default_rng(0).random((1, 784), dtype=np.float32)
+    calls, x = 1000, np.random.default_rng(0).random((1, 784), dtype=np.float32)
     model, others = _model(contest.threads, x), {}
     if onnx_model := opponents.module("onnxruntime"):
         session = onnx_model.OnnxReconstruction(model.state_dict(), contest.threads)

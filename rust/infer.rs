@@ -137,8 +137,8 @@ impl Vae {
         let out = Shared::new(out);
         question.walk(self, x, |worker, pass, start, watch| {
             pass.load(worker, x, false, Rows::From(start), Some(watch));
+            let pass = Pass { decodes_means: true, ..pass };
             pass.encode(worker);
-            pass.take_means(worker);
             pass.decode(worker);
             pass.mean(worker, out, start);
         })

@@ -83,6 +83,10 @@ pub(crate) fn walk(
                 break;
             }
             start += rows;
+            if start == total {
+                reached.store(total, Ordering::Relaxed); // as every worker does; the end of the run is the barrier
+                break;
+            }
             let last = || {
                 reached.store(start, Ordering::Relaxed);
                 late.store(clock.elapsed() >= budget, Ordering::Relaxed);

@@ -56,8 +56,7 @@ impl Pass<'_> {
     ) {
         let layer = &self.network.layers[index];
         // SAFETY: the input was written in an earlier phase; parameters change in the update only.
-        let (input, parameters) =
-            unsafe { (self.matrix(self.memory.plan.input(self.network, index)), self.weights()) };
+        let (input, parameters) = unsafe { (self.matrix(self.input(index)), self.weights()) };
         let weights = |panel| &parameters[layer.weights(panel)];
         let kept = |tile| self.kept_columns(index, tile);
         product(worker, self.isa, input, kept, layer.outputs, weights, |tile| {
@@ -95,22 +94,6 @@ impl Pass<'_> {
             }
             if clamped > 0 {
                 self.clamped.fetch_add(clamped, Ordering::Relaxed);
-            }
-        });
-    }
-
-    /// z = mu, without noise.
-    pub fn take_means(&self, worker: &Worker) {
-        let latent = self.network.spec.latent_dim;
-        self.by_rows(worker, |rows| {
-            // SAFETY: the head is not written in this phase.
-            let head = unsafe { self.matrix(self.memory.plan.values[self.network.head()]) };
-            for col in (0..latent).step_by(LANES) {
-                let mut means = [Lanes::default(); ROW_BLOCK];
-                head.gather(rows.clone(), col, &mut means);
-                let used = (latent - col).min(LANES);
-                means.iter_mut().for_each(|lanes| lanes.0[used..].fill(0.0));
-                self.put_codes(rows.clone(), col, &means);
             }
         });
     }

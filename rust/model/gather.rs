@@ -42,13 +42,20 @@ impl Pass<'_> {
         watch: Option<&Watch>,
     ) {
         let what = if hash { Load::DataAndHash } else { Load::Data };
-        self.gather(worker, source, what, rows, watch);
-        self.find_zeros(worker);
+        if self.rows <= ROW_BLOCK {
+            // One work item: who does it makes the lists too, and nobody waits.
+            self.gather(worker, source, what, rows, watch, || {
+                (0..self.lists()).for_each(|n| self.list(n))
+            });
+        } else {
+            self.gather(worker, source, what, rows, watch, || ());
+            worker.phase(self.lists(), |n| self.list(n));
+        }
     }
 
     /// Takes codes from an array, from row `first` on.
     pub fn load_codes(&self, worker: &Worker, source: &Source, first: usize, watch: &Watch) {
-        self.gather(worker, source, Load::Codes, Rows::From(first), Some(watch));
+        self.gather(worker, source, Load::Codes, Rows::From(first), Some(watch), || ());
     }
 
     fn gather(
@@ -58,9 +65,10 @@ impl Pass<'_> {
         what: Load,
         rows: Rows,
         watch: Option<&Watch>,
+        last: impl FnOnce(),
     ) {
         let to = if what == Load::Codes { self.memory.plan.z } else { self.memory.plan.x };
-        self.by_rows(worker, |block| {
+        let block = |block: Range<usize>| {
             let mut from = [0; ROW_BLOCK];
             let from = &mut from[..block.len()];
             match rows {
@@ -70,7 +78,8 @@ impl Pass<'_> {
                 Rows::Shuffled(order, first) => order.fill(self.isa, first + block.start, from),
             }
             self.isa.run(Gather { pass: self, source, what, from, rows: block, to, watch });
-        });
+        };
+        self.by_rows_then(worker, block, last);
     }
 }
 

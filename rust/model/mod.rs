@@ -160,6 +160,7 @@ impl Vae {
                 memory: memories[0],
                 clamped: &self.clamped,
                 rows,
+                decodes_means: false,
             },
             memories,
             moments: [Shared::new(first), Shared::new(second)],

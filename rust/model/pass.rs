@@ -30,9 +30,21 @@ pub struct Pass<'a> {
     pub clamped: &'a AtomicUsize,
     /// Examples in the batch.
     pub rows: usize,
+    /// Whether the decoder reads the posterior's means and not codes.
+    pub decodes_means: bool,
 }
 
 impl<'a> Pass<'a> {
+    /// What goes into layer `index`.
+    pub(super) fn input(&self, index: usize) -> Matrix {
+        let (plan, head) = (self.memory.plan, self.network.head());
+        match index {
+            0 => plan.x,
+            i if i == head + 1 && !self.decodes_means => plan.z,
+            i => plan.values[i - 1], // of the head, mu comes first
+        }
+    }
+
     /// Reads a matrix that an earlier phase has written.
     ///
     /// # Safety

@@ -91,9 +91,8 @@ impl Pass<'_> {
     fn absorb_layer(&self, worker: &Worker, index: usize, layer: &Dense, sink: Sink) {
         let plan = self.memory.plan;
         // SAFETY: both are from earlier phases.
-        let (input, gradient) = unsafe {
-            (self.matrix(plan.input(self.network, index)), self.matrix(plan.gradients[index]))
-        };
+        let (input, gradient) =
+            unsafe { (self.matrix(self.input(index)), self.matrix(plan.gradients[index])) };
         let take = |rows: Range<usize>, gradient: &[Row], vectors| {
             // SAFETY: an item is a panel of outputs and some panels of inputs: its 32x32 blocks of W are its own,
             // and the bias is the first block's.

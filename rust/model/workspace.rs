@@ -78,15 +78,6 @@ impl Plan {
     pub fn kept(&self, index: usize) -> Matrix {
         self.slopes[index].unwrap_or(self.values[index])
     }
-
-    /// What goes into layer `index`.
-    pub fn input(&self, network: &Network, index: usize) -> Matrix {
-        match index {
-            0 => self.x,
-            i if i == network.head() + 1 => self.z,
-            i => self.values[i - 1],
-        }
-    }
 }
 
 /// Rows of a workspace that may wait for a larger batch.

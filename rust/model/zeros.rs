@@ -12,7 +12,6 @@ use super::workspace::Purpose;
 use crate::error::{Result, filled};
 use crate::isa::{Isa, Kept, WIDTH};
 use crate::matmul::{Shared, panels_of, tile_rows};
-use crate::team::Worker;
 use std::ops::Range;
 
 /// What a list that would keep nearly everything holds in the place of its length: the plain walk is faster.
@@ -87,17 +86,22 @@ impl<'a> Pass<'a> {
         unsafe { self.memory.zeros.masks.write(at..at + 1)[0] = nonzero };
     }
 
-    /// Makes the lists of a loaded batch; those of rows serve the weight gradient only.
-    pub(super) fn find_zeros(&self, worker: &Worker) {
-        let tiles = self.rows.div_ceil(self.isa.tile_rows());
+    /// The number of lists that a loaded batch gets, in groups that a work item makes; those of rows serve the
+    /// weight gradient only.
+    pub(super) fn lists(&self) -> usize {
         let panels = match self.memory.plan.purpose {
             Purpose::Train => panels_of(self.network.spec.n_features),
             Purpose::Infer => 0,
         };
-        worker.phase(tiles + panels, |item| match item.checked_sub(tiles) {
-            None => self.list_columns(item),
+        self.rows.div_ceil(self.isa.tile_rows()) + panels
+    }
+
+    /// Makes one group of them. Every group is made once, after the batch is loaded.
+    pub(super) fn list(&self, group: usize) {
+        match group.checked_sub(self.rows.div_ceil(self.isa.tile_rows())) {
+            None => self.list_columns(group),
             Some(panel) => self.list_rows(panel),
-        });
+        }
     }
 
     /// The masks of all rows of a panel.
