@@ -1,8 +1,8 @@
 //! AVX2 with FMA: a vector is two registers.
 #![allow(unsafe_code)]
 
-use super::product::{Ahead, Kernel, kernel_table, walk_k};
-use super::{Arithmetic, Isa, LANES, Lanes, Op, Set, Simd, Tile, WIDTH};
+use super::product::{Ahead, Kernel, PairKernel, kernel_table, walk_k};
+use super::{Arithmetic, Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
 use std::arch::x86_64::*;
 
 pub(super) fn detected() -> bool {
@@ -322,6 +322,44 @@ unsafe fn block<const ROWS: usize, const COLUMNS: bool, const LIST: bool>(
             let lanes = (*to.add(2 * i)).0.as_mut_ptr();
             _mm256_store_ps(lanes, acc[i][0]);
             _mm256_store_ps(lanes.add(8), acc[i][1]);
+        }
+    }
+}
+
+pub(super) static PAIRS: [PairKernel; 2] = [pair::<false>, pair::<true>];
+
+/// See [`PairKernel`].
+///
+/// # Safety
+/// The contract of [`PairKernel`], on a CPU for which `detected()` holds.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn pair<const LIST: bool>(
+    count: usize,
+    list: *const u32,
+    a: *const f32,
+    jump: usize,
+    b: [*const f32; 2],
+    to: &mut [Row; 2],
+) {
+    let mut acc = [[_mm256_setzero_ps(); 4]; 2];
+    for n in 0..count {
+        // SAFETY: the caller promises the entries of the list, and A and B at each k.
+        unsafe {
+            let k = if LIST { *list.add(n) as usize } else { n };
+            let x = _mm256_set1_ps(*a.add(k / WIDTH * (jump + WIDTH) + k % WIDTH));
+            for p in 0..2 {
+                for h in 0..4 {
+                    let bv = _mm256_load_ps(b[p].add(k * WIDTH + h * 8));
+                    acc[p][h] = _mm256_fmadd_ps(x, bv, acc[p][h]);
+                }
+            }
+        }
+    }
+    for (lanes, sums) in to.iter_mut().flatten().zip(acc.as_flattened().chunks(2)) {
+        // SAFETY: 64 aligned bytes.
+        unsafe {
+            _mm256_store_ps(lanes.0.as_mut_ptr(), sums[0]);
+            _mm256_store_ps(lanes.0.as_mut_ptr().add(8), sums[1]);
         }
     }
 }

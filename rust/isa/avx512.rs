@@ -1,7 +1,7 @@
 //! AVX-512 (F, VL, BW, DQ): a vector is one register.
 #![allow(unsafe_code)]
 
-use super::product::{Ahead, Kernel, kernel_table, walk_k};
+use super::product::{Ahead, Kernel, PairKernel, kernel_table, walk_k};
 use super::{Arithmetic, Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
 use std::arch::x86_64::*;
 
@@ -253,5 +253,40 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
             // SAFETY: 64 aligned bytes.
             unsafe { _mm512_store_ps(tile[i][v].0.as_mut_ptr(), acc[i][v]) };
         }
+    }
+}
+
+pub(super) static PAIRS: [PairKernel; 2] = [pair::<false>, pair::<true>];
+
+/// See [`PairKernel`].
+///
+/// # Safety
+/// The contract of [`PairKernel`], on a CPU for which `detected()` holds.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+unsafe fn pair<const LIST: bool>(
+    count: usize,
+    list: *const u32,
+    a: *const f32,
+    jump: usize,
+    b: [*const f32; 2],
+    to: &mut [Row; 2],
+) {
+    let mut acc = [[_mm512_setzero_ps(); 2]; 2];
+    for n in 0..count {
+        // SAFETY: the caller promises the entries of the list, and A and B at each k.
+        unsafe {
+            let k = if LIST { *list.add(n) as usize } else { n };
+            let x = _mm512_set1_ps(*a.add(k / WIDTH * (jump + WIDTH) + k % WIDTH));
+            for p in 0..2 {
+                for v in 0..2 {
+                    let bv = _mm512_load_ps(b[p].add(k * WIDTH + v * LANES));
+                    acc[p][v] = _mm512_fmadd_ps(x, bv, acc[p][v]);
+                }
+            }
+        }
+    }
+    for (lanes, sum) in to.iter_mut().flatten().zip(acc.as_flattened()) {
+        // SAFETY: 64 aligned bytes.
+        unsafe { _mm512_store_ps(lanes.0.as_mut_ptr(), *sum) };
     }
 }

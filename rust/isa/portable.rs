@@ -1,7 +1,7 @@
 //! Plain Rust that the compiler vectorises as far as the target's baseline allows: SSE2 or NEON.
 #![allow(unsafe_code)]
 
-use super::product::{Ahead, Kernel, kernel_table, walk_k};
+use super::product::{Ahead, Kernel, PairKernel, kernel_table, walk_k};
 use super::{Arithmetic, LANES, Lanes, Row, Simd, Tile, WIDTH};
 
 /// Needs no proof.
@@ -204,5 +204,27 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
         for i in 0..ROWS {
             tile[i][vector].0[lane..lane + BLOCK_COLUMNS].copy_from_slice(&acc[i]);
         }
+    }
+}
+
+pub(super) static PAIRS: [PairKernel; 2] = [pair::<false>, pair::<true>];
+
+/// See [`PairKernel`].
+///
+/// # Safety
+/// The contract of [`PairKernel`].
+unsafe fn pair<const LIST: bool>(
+    count: usize,
+    list: *const u32,
+    a: *const f32,
+    jump: usize,
+    b: [*const f32; 2],
+    to: &mut [Row; 2],
+) {
+    for (b, row) in b.into_iter().zip(to) {
+        let mut tile = [[Lanes([0.0; LANES]); 2]; super::MAX_TILE_ROWS];
+        // SAFETY: the caller's promises for one row and one of the panels.
+        unsafe { kernel::<1, 2, false, LIST>(count, list, a, jump, b, Ahead::NOTHING, &mut tile) };
+        *row = tile[0];
     }
 }

@@ -181,6 +181,18 @@ macro_rules! walk_k {
 }
 pub(super) use walk_k;
 
+/// One row of A times two panels of B, which is all that hides the latency of a multiply-add where there is one
+/// example: `to[p][j] = sum over k of A(0, k) * b[p][k][j]`. The other arguments and promises are those of [`Kernel`]
+/// for rows.
+pub(super) type PairKernel = unsafe fn(
+    count: usize,
+    list: *const u32,
+    a: *const f32,
+    jump: usize,
+    b: [*const f32; 2],
+    to: &mut [Row; 2],
+);
+
 impl Isa {
     /// The most rows of C in one tile.
     pub fn tile_rows(self) -> usize {
@@ -191,6 +203,33 @@ impl Isa {
             Set::Avx2 => super::avx2::TILE_ROWS,
             Set::Portable => super::portable::TILE_ROWS,
         }
+    }
+
+    /// Computes the first row of a left operand in panels of `height` rows times two panels of B, which have equally many rows.
+    #[allow(unsafe_code)]
+    #[inline]
+    pub fn pair_product(
+        self,
+        (panels, height): (&[Row], usize),
+        right: [&[Row]; 2],
+        kept: Option<Kept<'_>>,
+        to: &mut [Row; 2],
+    ) {
+        let k = right[0].len();
+        assert!(right[1].len() == k && height > 0 && height * k.div_ceil(WIDTH) <= panels.len());
+        let list = kept.map_or(&[][..], |kept| kept.0);
+        assert!(list.last().is_none_or(|&last| (last as usize) < k));
+        let (count, kept) = (kept.map_or(k, |kept| kept.0.len()), usize::from(kept.is_some()));
+        let kernel: PairKernel = match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => super::avx512::PAIRS[kept],
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => super::avx2::PAIRS[kept],
+            Set::Portable => super::portable::PAIRS[kept],
+        };
+        let (a, jump) = (panels.as_ptr().cast(), (height - 1) * WIDTH);
+        // SAFETY: as in `product`, for the first row of the panels.
+        unsafe { kernel(count, list.as_ptr(), a, jump, right.map(|b| b.as_ptr().cast()), to) };
     }
 
     /// Computes a tile.

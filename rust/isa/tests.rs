@@ -98,6 +98,58 @@ fn every_kernel_of_every_set_multiplies() {
 }
 
 #[test]
+fn a_row_times_two_panels_is_that_row_times_each() {
+    for isa in Isa::available() {
+        for (k, height) in [(0, 1), (1, 1), (31, 2), (32, 1), (33, 3), (97, 1)] {
+            let a = panels(height, k.max(1), |i, k| value(17 * i + 1009 * k));
+            let b = [5, 6].map(|seed| panels(k, WIDTH, |k, j| value(31 * j + 7 * k + seed)));
+            let odd: Vec<u32> = (0..k as u32).filter(|k| k % 3 != 1).collect();
+            for list in [None, Some(&odd)] {
+                // SAFETY: the list ascends and stays below k.
+                let kept = list.map(|list| unsafe { Kept::new(list) });
+                let mut both = [[Lanes([f32::NAN; LANES]); 2]; 2];
+                isa.pair_product((&a, height), [&b[0], &b[1]], kept, &mut both);
+                for (right, both) in b.iter().zip(both) {
+                    let mut tile = [ZERO_ROW; MAX_TILE_ROWS];
+                    let (left, ahead) =
+                        (Left::Rows { panels: &a, height, first: 0 }, Ahead::NOTHING);
+                    isa.product(
+                        Product { left, right, kept, rows: 1, vectors: 2, ahead },
+                        &mut tile,
+                    );
+                    assert_eq!(both, tile[0], "{}, k={k}", isa.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn several_vectors_give_what_each_gives() {
+    struct Exp<'a>(&'a [Lanes; 4]);
+    impl Op for Exp<'_> {
+        type Output = [[Lanes; 4]; 2];
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> [[Lanes; 4]; 2] {
+            let x = self.0.map(|lanes| s.load(&lanes));
+            let store = |x| {
+                let mut lanes = Lanes::default();
+                s.store(x, &mut lanes);
+                lanes
+            };
+            let together = crate::math::sigmoid_softplus(Several::<S, 4>(s), x).1;
+            let alone = x.map(|x| crate::math::sigmoid_softplus(s, x).1);
+            [together.map(store), alone.map(store)]
+        }
+    }
+    let x = std::array::from_fn(|i| Lanes(std::array::from_fn(|j| 20.0 * value(100 * i + j))));
+    for isa in Isa::available() {
+        let [together, alone] = isa.run(Exp(&x));
+        assert_eq!(together, alone, "{}", isa.name());
+    }
+}
+
+#[test]
 fn asking_for_a_set_that_is_not_there_is_an_error() {
     assert!(Isa::named("sse9").is_err());
     for isa in Isa::available() {
@@ -132,6 +184,7 @@ fn transposes_and_lane_functions_agree_between_sets() {
                 s.to_float(s.shr_u::<12>(s.xor_u(high, s.shl_u::<3>(low)))),
                 s.to_float(s.and_u(s.to_int(s.round(s.mul(a, s.splat(-1e3)))), s.splat_u(0xffff))),
                 s.pow2(s.round(s.mul(a, s.splat(100.0)))),
+                s.float_of(s.max_u(s.to_bits(a), s.to_bits(b))),
                 s.splat(s.sum(b)),
             ]);
             let store = |x| {

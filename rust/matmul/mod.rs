@@ -36,6 +36,9 @@ pub fn product<'r>(
     right: impl Fn(usize) -> &'r [Row],
     mut epilogue: impl FnMut(Finished),
 ) {
+    if left.rows() == 1 {
+        return row_product(worker, isa, left, kept(0), cols, right, epilogue);
+    }
     let tiles = left.rows().div_ceil(isa.tile_rows());
     let grid = Grid::new(tiles, panels_of(cols), worker.workers());
     let mut tile = [ZERO_ROW; MAX_TILE_ROWS];
@@ -50,6 +53,29 @@ pub fn product<'r>(
             isa.product(product, &mut tile);
             let products = &mut tile[..rows.len()];
             epilogue(Finished { panel, rows, vectors, products });
+        }
+    });
+}
+
+/// The same for a single row: two panels at a time, since one is a chain of multiply-adds that wait for each other.
+fn row_product<'r>(
+    worker: &Worker,
+    isa: Isa,
+    left: Panels<'_>,
+    kept: Option<Kept<'r>>,
+    cols: usize,
+    right: impl Fn(usize) -> &'r [Row],
+    mut epilogue: impl FnMut(Finished),
+) {
+    let panels = panels_of(cols);
+    worker.phase(panels.div_ceil(2), |item| {
+        let pair = [2 * item, (2 * item + 1).min(panels - 1)];
+        let mut sums = [ZERO_ROW; 2];
+        isa.pair_product((left.data(), 1), pair.map(&right), kept, &mut sums);
+        for (panel, sums) in (2 * item..panels).zip(&mut sums) {
+            let vectors = vectors_of(cols, panel);
+            let products = std::slice::from_mut(sums);
+            epilogue(Finished { panel, rows: 0..1, vectors, products });
         }
     });
 }
