@@ -25,10 +25,10 @@ struct Case {
 }
 
 const CASES: [Case; 4] = [
-    Case { name: "step", shape: [784, 400, 20], batch: 128, nonzero: 16 },
-    Case { name: "sparse-step", shape: [784, 400, 20], batch: 128, nonzero: 3 },
+    Case { name: "step", shape: [196, 100, 10], batch: 64, nonzero: 16 },
+    Case { name: "sparse-step", shape: [196, 100, 10], batch: 64, nonzero: 3 },
     Case { name: "small-step", shape: [64, 32, 8], batch: 32, nonzero: 16 },
-    Case { name: "score", shape: [784, 400, 20], batch: 128, nonzero: 16 },
+    Case { name: "score", shape: [196, 100, 10], batch: 64, nonzero: 16 },
 ];
 
 /// Values in 0..1. Zeros come in whole columns of sixteenths, as a picture's border does.
