@@ -95,7 +95,7 @@ pub fn prefetch(address: *const u8) {
 }
 
 /// Bytes in a cache line.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// The work of a tile: the left operand times the rows of B, or those of them that are in `kept`.
 #[derive(Clone, Copy)]
@@ -146,9 +146,10 @@ macro_rules! kernel_table {
 }
 pub(super) use kernel_table;
 
-/// Walks k for a kernel: `$step` with `$a` and `$b` at each k's elements of A and row of B.
+/// Walks k for a kernel: `$step` with `$a` and `$b` at each k's elements of A and row of B. Along rows, A jumps from panel
+/// to panel in a way that no hardware foresees: the tile's part of the next panel is asked for, a line at every k.
 macro_rules! walk_k {
-    ($count:ident, $list:ident, $a:ident, $jump:ident, $b:ident, $ahead:ident, $COLUMNS:ident, $LIST:ident, $step:expr) => {
+    ($count:ident, $list:ident, $a:ident, $jump:ident, $b:ident, $ahead:ident, $ROWS:ident, $COLUMNS:ident, $LIST:ident, $step:expr) => {
         if $LIST {
             let (start_a, start_b) = ($a, $b);
             for n in 0..$count {
@@ -165,9 +166,12 @@ macro_rules! walk_k {
             let mut left = $count;
             while left > 0 {
                 let run = if $COLUMNS { left } else { left.min(WIDTH) };
+                let next = $a.wrapping_add(WIDTH + $jump);
                 for n in 0..run {
                     if $COLUMNS {
                         $ahead.ask(n);
+                    } else if n < 2 * $ROWS {
+                        prefetch(next.wrapping_add(n * LINE / size_of::<f32>()).cast());
                     }
                     $step
                     $a = $a.wrapping_add(if $COLUMNS { WIDTH } else { 1 });
