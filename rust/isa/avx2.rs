@@ -337,7 +337,6 @@ unsafe fn pair<const LIST: bool>(
     count: usize,
     list: *const u32,
     a: *const f32,
-    jump: usize,
     b: [*const f32; 2],
     to: &mut [Row; 2],
 ) {
@@ -346,7 +345,7 @@ unsafe fn pair<const LIST: bool>(
         // SAFETY: the caller promises the entries of the list, and A and B at each k.
         unsafe {
             let k = if LIST { *list.add(n) as usize } else { n };
-            let x = _mm256_set1_ps(*a.add(k / WIDTH * (jump + WIDTH) + k % WIDTH));
+            let x = _mm256_set1_ps(*a.add(k));
             for p in 0..2 {
                 for h in 0..4 {
                     let bv = _mm256_load_ps(b[p].add(k * WIDTH + h * 8));

@@ -267,7 +267,6 @@ unsafe fn pair<const LIST: bool>(
     count: usize,
     list: *const u32,
     a: *const f32,
-    jump: usize,
     b: [*const f32; 2],
     to: &mut [Row; 2],
 ) {
@@ -276,7 +275,7 @@ unsafe fn pair<const LIST: bool>(
         // SAFETY: the caller promises the entries of the list, and A and B at each k.
         unsafe {
             let k = if LIST { *list.add(n) as usize } else { n };
-            let x = _mm512_set1_ps(*a.add(k / WIDTH * (jump + WIDTH) + k % WIDTH));
+            let x = _mm512_set1_ps(*a.add(k));
             for p in 0..2 {
                 for v in 0..2 {
                     let bv = _mm512_load_ps(b[p].add(k * WIDTH + v * LANES));

@@ -217,14 +217,13 @@ unsafe fn pair<const LIST: bool>(
     count: usize,
     list: *const u32,
     a: *const f32,
-    jump: usize,
     b: [*const f32; 2],
     to: &mut [Row; 2],
 ) {
     for (b, row) in b.into_iter().zip(to) {
         let mut tile = [[Lanes([0.0; LANES]); 2]; super::MAX_TILE_ROWS];
         // SAFETY: the caller's promises for one row and one of the panels.
-        unsafe { kernel::<1, 2, false, LIST>(count, list, a, jump, b, Ahead::NOTHING, &mut tile) };
+        unsafe { kernel::<1, 2, false, LIST>(count, list, a, 0, b, Ahead::NOTHING, &mut tile) };
         *row = tile[0];
     }
 }

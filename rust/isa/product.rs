@@ -185,17 +185,10 @@ macro_rules! walk_k {
 }
 pub(super) use walk_k;
 
-/// One row of A times two panels of B, which is all that hides the latency of a multiply-add where there is one
-/// example: `to[p][j] = sum over k of A(0, k) * b[p][k][j]`. The other arguments and promises are those of [`Kernel`]
-/// for rows.
-pub(super) type PairKernel = unsafe fn(
-    count: usize,
-    list: *const u32,
-    a: *const f32,
-    jump: usize,
-    b: [*const f32; 2],
-    to: &mut [Row; 2],
-);
+/// A row `a` of floats times two panels of B: `to[p][j] = sum over k, ascending, of a[k] * b[p][k][j]`. One example has
+/// no other rows whose multiply-adds could run while one waits for the last. Lists and promises are those of [`Kernel`].
+pub(super) type PairKernel =
+    unsafe fn(count: usize, list: *const u32, a: *const f32, b: [*const f32; 2], to: &mut [Row; 2]);
 
 impl Isa {
     /// The most rows of C in one tile.
@@ -209,18 +202,18 @@ impl Isa {
         }
     }
 
-    /// Computes the first row of a left operand in panels of `height` rows times two panels of B, which have equally many rows.
+    /// Computes a matrix of one row times two panels of B, which have equally many rows.
     #[allow(unsafe_code)]
     #[inline]
     pub fn pair_product(
         self,
-        (panels, height): (&[Row], usize),
+        left: &[Row],
         right: [&[Row]; 2],
         kept: Option<Kept<'_>>,
         to: &mut [Row; 2],
     ) {
         let k = right[0].len();
-        assert!(right[1].len() == k && height > 0 && height * k.div_ceil(WIDTH) <= panels.len());
+        assert!(right[1].len() == k && k <= left.len() * WIDTH);
         let list = kept.map_or(&[][..], |kept| kept.0);
         assert!(list.last().is_none_or(|&last| (last as usize) < k));
         let (count, kept) = (kept.map_or(k, |kept| kept.0.len()), usize::from(kept.is_some()));
@@ -231,9 +224,9 @@ impl Isa {
             Set::Avx2 => super::avx2::PAIRS[kept],
             Set::Portable => super::portable::PAIRS[kept],
         };
-        let (a, jump) = (panels.as_ptr().cast(), (height - 1) * WIDTH);
-        // SAFETY: as in `product`, for the first row of the panels.
-        unsafe { kernel(count, list.as_ptr(), a, jump, right.map(|b| b.as_ptr().cast()), to) };
+        let b = right.map(|b| b.as_ptr().cast());
+        // SAFETY: as in `product`; a matrix of one row is that row, float after float.
+        unsafe { kernel(count, list.as_ptr(), left.as_ptr().cast(), b, to) };
     }
 
     /// Computes a tile.

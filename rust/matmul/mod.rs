@@ -71,7 +71,7 @@ fn row_product<'r>(
     worker.phase(panels.div_ceil(2), |item| {
         let pair = [2 * item, (2 * item + 1).min(panels - 1)];
         let mut sums = [ZERO_ROW; 2];
-        isa.pair_product((left.data(), 1), pair.map(&right), kept, &mut sums);
+        isa.pair_product(left.data(), pair.map(&right), kept, &mut sums);
         for (panel, sums) in (2 * item..panels).zip(&mut sums) {
             let vectors = vectors_of(cols, panel);
             let products = std::slice::from_mut(sums);
