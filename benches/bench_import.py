@@ -10,6 +10,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
+import opponents
 from conftest import Contest
 
 # As users run it: compiled modules are kept.
@@ -22,7 +23,7 @@ def _python(code: str) -> None:
 
 def bench_import(benchmark: Any) -> None:
     """``import fastvae`` beside ``import torch``."""
-    others = {"torch": lambda: _python("import torch")}
+    others = {"torch": lambda: _python("import torch")} if opponents.module("torch") else {}
     Contest(benchmark, 1).run("import", lambda: _python("import fastvae"), others, rounds=5)
 
 

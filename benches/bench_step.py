@@ -44,17 +44,22 @@ def _torch(shape: tuple[int, int, int], x: np.ndarray, batch: int, *, compiled: 
         return {}
     batches = torch_vae.torch.from_numpy(x).split(batch)
 
-    def contender(compiled: bool) -> Any:
-        model = torch_vae.TorchVAE(*shape, compiled=compiled)
-        return lambda: [model.step(b) for b in batches]
-
-    others = {"torch": contender(False)}
-    return others | {"torch.compile": contender(True)} if compiled else others
+    eager = torch_vae.TorchVAE(*shape)
+    others = {"torch": lambda: [eager.step(b) for b in batches]}
+    if compiled:
+        model = torch_vae.TorchVAE(*shape, compiled=True)
+        try:
+            model.step(batches[0])
+        except Exception as error:  # no C++ compiler, or no compiler for this Python: torch raises many kinds
+            opponents.MISSING.add(f"torch.compile ({type(error).__name__})")
+        else:
+            others["torch.compile"] = lambda: [model.step(b) for b in batches]
+    return others
 
 
 def _jax(shape: tuple[int, int, int], x: np.ndarray, batch: int) -> dict[str, Any]:
     jax_vae = opponents.module("jax")
-    if not jax_vae:
-        return {}
+    if not jax_vae or fastvae.show_config()["threads"] != 2:
+        return {}  # it takes every core that there is
     model, batches = jax_vae.JaxVAE(*shape), jax_vae.JaxVAE.batches(x, batch)
     return {"jax": lambda: model.steps(batches)}

@@ -59,15 +59,16 @@ class Contest:
         trips: list[float] = []
 
         def opponents_turn() -> None:
-            for other, call in others.items():
-                start = time.perf_counter()
-                call()
-                times[other].append(time.perf_counter() - start)
-                time.sleep(IDLE)
             if flops is not None:
                 peaks.append(_core.peak(self.threads))
             if self.threads > 1:
                 trips.append(_core.round_trip())
+            for other, call in others.items():
+                time.sleep(IDLE)
+                start = time.perf_counter()
+                call()
+                times[other].append(time.perf_counter() - start)
+            time.sleep(IDLE)  # every side begins after the same pause
 
         warmups = 2
         self.benchmark.pedantic(ours, setup=opponents_turn, rounds=rounds, warmup_rounds=warmups)
@@ -91,16 +92,7 @@ class Contest:
 @pytest.fixture(params=[1, 2], ids=["1thread", "2threads"])
 def contest(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Contest]:
     """Both sides on that many threads."""
-    yield from _contest(benchmark, request.param)
-
-
-@pytest.fixture
-def contest_of_two(benchmark: Any) -> Iterator[Contest]:
-    """Both sides on two threads."""
-    yield from _contest(benchmark, 2)
-
-
-def _contest(benchmark: Any, threads: int) -> Iterator[Contest]:
+    threads = request.param
     if not opponents.module("torch"):
         yield Contest(benchmark, threads)
         return

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::error::{Error, Result};
-use crate::isa::{Row, WIDTH, floats_mut, prefetch};
+use crate::isa::{LINE, Row, WIDTH, floats_mut, prefetch};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr;
@@ -66,6 +66,11 @@ impl<'a> Source<'a> {
         Ok(Source { rows: index.len(), index: Some(index), ..self })
     }
 
+    /// Whether these are some rows of a larger array.
+    pub fn is_selection(&self) -> bool {
+        self.index.is_some()
+    }
+
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.rows
@@ -92,10 +97,9 @@ impl<'a> Source<'a> {
     /// Asks for columns of a row to be brought nearer, where they lie side by side.
     #[inline(always)]
     pub fn ask(&self, row: usize, cols: Range<usize>) {
-        const LINE: usize = 64;
-        let (from, bytes) = (self.address(row, cols.start), self.strides[1] as usize * cols.len());
-        if bytes <= WIDTH * size_of::<f64>() {
-            for line in (0..bytes).step_by(LINE) {
+        let (from, step) = (self.address(row, cols.start), self.strides[1]);
+        if (1..=size_of::<f64>() as isize).contains(&step) {
+            for line in (0..step as usize * cols.len()).step_by(LINE) {
                 prefetch(from.wrapping_add(line));
             }
         }
@@ -169,5 +173,38 @@ impl<'a> Source<'a> {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_strides_are_read_and_asked_for() {
+        let values: Vec<f32> = (0..60).map(|i| i as f32).collect();
+        // SAFETY: every element's address is inside the vector: the matrix [6, 10] upside down and backwards.
+        let backwards = unsafe {
+            Source::new(values.as_ptr().wrapping_add(59).cast(), Element::F32, [6, 10], [-40, -4])
+        };
+        let (mut row, mut panel) = ([0.0; 10], [Default::default(); 2]);
+        for i in 0..6 {
+            backwards.ask(i, 0..10);
+            backwards.read(i, 0, &mut row);
+            assert!((0..10).all(|j| row[j] == values[59 - 10 * i - j]));
+            backwards.read_panel(i, 0, &mut panel);
+            assert_eq!(panel[0].0[..10], row);
+            assert_eq!(panel[1].0, [0.0; 16]);
+        }
+    }
+
+    #[test]
+    fn bytes_are_divided_as_the_numbers_say() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        // SAFETY: one row of 256 bytes.
+        let source = unsafe { Source::new(bytes.as_ptr(), Element::U8, [1, 256], [256, 1]) };
+        let mut row = [0.0; 256];
+        source.read(0, 0, &mut row);
+        assert!((0..256).all(|i| row[i] == i as f32 / 255.0));
     }
 }

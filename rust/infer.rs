@@ -12,8 +12,10 @@ use crate::train::{threads_for, walk};
 use crate::watch::{Inspect, Watch};
 use std::time::Duration;
 
-/// Rows that a worker takes through the whole network by itself: their activations stay in its second-level cache.
+/// Rows that a worker takes through the whole network by itself: those of a usual network stay in its second-level cache.
 const BLOCK: usize = 128;
+/// Bytes that they may take, however wide the network.
+const MOST_BYTES: usize = 16 << 20;
 /// Blocks per worker between two looks at the clock.
 const BLOCKS_AT_ONCE: usize = 4;
 /// Rows per worker below which the workers share the weights' panels instead of the rows.
@@ -52,7 +54,7 @@ impl Question<'_> {
         let threads = threads_for(self.threads, work / WAKING);
         let together = total < threads * FEW;
         let share = if together { total } else { total.div_ceil(threads) };
-        let block = BLOCK.min(share);
+        let block = BLOCK.min(MOST_BYTES / vae.network.row_bytes()).max(FEW).min(share);
         let lent = vae.lend(if together { 1 } else { threads }, block, Purpose::Infer)?;
         let round = if together { block } else { threads * block * BLOCKS_AT_ONCE };
         let watch = &self.watch;

@@ -117,7 +117,7 @@ pub struct LogProb<'a> {
     pub targets: &'a [Row],
     /// Nats, one per row.
     pub log_prob: &'a mut [f32],
-    /// The tile's rows of the gradient, empty if it is not wanted; padding becomes zero.
+    /// The tile's rows of the gradient, empty if it is not wanted; in the vectors in use, padding becomes zero.
     pub gradient: &'a mut [Row],
     /// The factor of the gradient.
     pub weight: f32,

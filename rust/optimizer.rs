@@ -1,7 +1,7 @@
 //! Optimisers with the definitions and defaults of `torch.optim`, applied where a gradient is born.
 //!
 //! A moment that decays into denormal numbers (a dead pixel's, after some 800 steps) would slow a step down
-//! several times, so tiny gradients and moments are snapped to zero: |g| < 1e-15, |m| < 1e-20, v < 1e-30. A tile with
+//! several times, so tiny gradients and moments are snapped to zero: |g| < 1e-15, |m| < 1e-20, v < 1e-30. A block with
 //! a gradient that is not finite, or whose square would not be, is not updated and reported: no weight is ever lost.
 
 use crate::isa::{Lanes, Op, Row, Simd};

@@ -4,7 +4,7 @@ use crate::activation::Activation;
 use crate::error::{Result, filled};
 use crate::isa::{Isa, Op, Simd, ZERO_ROW};
 use crate::layer::Forward;
-use crate::matmul::{Finished, Panels, Shared, panels_of, product};
+use crate::matmul::{Finished, Panels, panels_of, product};
 use crate::team;
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -50,13 +50,12 @@ pub fn peak(isa: Isa, threads: usize) -> f64 {
 
 /// Seconds that one thread takes for a layer's product [rows, inputs] x [inputs, outputs]: the tiles alone, or
 /// (`fused`) with bias and ReLU in the epilogue and the values stored.
-#[allow(unsafe_code)]
 pub fn product_seconds(isa: Isa, shape: [usize; 3], fused: bool) -> Result<f64> {
     let [rows, inputs, outputs] = shape;
     let matrix = |rows: usize, cols: usize| filled(ZERO_ROW, Some(rows * panels_of(cols)));
     let (x, weights, mut y) =
         (matrix(rows, inputs)?, matrix(inputs, outputs)?, matrix(rows, outputs)?);
-    let (x, y) = (Panels::new(&x, rows, inputs), Shared::new(&mut y));
+    let x = Panels::new(&x, rows, inputs);
     let start = Instant::now();
     team::alone(|worker| {
         let right = |panel: usize| &weights[panel * inputs..][..inputs];
@@ -71,8 +70,7 @@ pub fn product_seconds(isa: Isa, shape: [usize; 3], fused: bool) -> Result<f64> 
                 let Finished { panel, rows: part, vectors, products } = tile;
                 if fused {
                     let first = panel * rows + part.start;
-                    // SAFETY: the tile's own rows, and there is one thread.
-                    let out = unsafe { y.write(first..first + part.len()) };
+                    let out = &mut y[first..first + part.len()];
                     let (bias, activation) = (&ZERO_ROW, Activation::Relu);
                     isa.run(Forward { products, vectors, bias, activation, out, slope: &mut [] });
                 } else {

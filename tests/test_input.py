@@ -459,21 +459,53 @@ def test_uint8_is_refused_only_where_its_largest_value_is_one(largest: int) -> N
     assert small().fit(data).transform(data).shape == (4, 2)
 
 
+READERS: dict[str, Callable[[VAE, Any], Any]] = {
+    "fit": lambda model, data: model.fit(data),
+    "partial_fit": lambda model, data: model.partial_fit(data),
+    "transform": lambda model, data: model.transform(data),
+    "encode": lambda model, data: model.encode(data),
+    "reconstruct": lambda model, data: model.reconstruct(data),
+    "score_samples": lambda model, data: model.score_samples(data),
+    "evaluate": lambda model, data: model.evaluate(data),
+    "loss_and_gradients": lambda model, data: model.loss_and_gradients(data),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("row", [0, 600, 1999])
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_one_bad_value_is_found_wherever_it_is(row: int, n_jobs: int) -> None:
+def test_one_bad_value_is_found_wherever_it_is(reader: str, row: int, n_jobs: int) -> None:
     data = np.zeros((2000, 130))
+    model = small(n_jobs=n_jobs).partial_fit(data[:4])
     data[row, 129] = np.nan
     with pytest.raises(ValueError, match=rf"X\[{row}, 129\] is NaN"):
-        small(n_jobs=n_jobs).fit(data)
+        READERS[reader](model, data)
 
 
-def test_one_large_byte_tells_a_picture_wherever_it_is() -> None:
+@pytest.mark.parametrize("row", [0, 600, 1999])
+def test_one_bad_code_is_found_wherever_it_is(row: int) -> None:
+    codes = np.zeros((2000, 2))
+    codes[row, 1] = np.inf
+    with pytest.raises(ValueError, match=rf"Z\[{row}, 1\] is inf"):
+        small(n_jobs=2).fit(X).inverse_transform(codes)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_one_large_byte_tells_a_picture_wherever_it_is(reader: str) -> None:
     data = np.ones((2000, 130), np.uint8)
+    model = small().partial_fit(np.zeros((4, 130)))
     with pytest.raises(ValueError, match="uint8"):
-        small().fit(data)
+        READERS[reader](model, data)
     data[1999, 129] = 200
-    assert small().fit(data).n_features_in_ == 130
+    READERS[reader](model, data)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_held_out_pictures_may_be_dark(seed: int) -> None:
+    data = np.ones((200, 6), np.uint8)
+    data[0, 0] = 255
+    model = small(random_state=seed, validation_fraction=0.1).fit(data)
+    assert len(model.history_["val_loss"]) == model.n_iter_
 
 
 # ------------------------------------------------------------------------------------- use before fitting

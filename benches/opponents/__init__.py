@@ -1,6 +1,6 @@
 """The same model in other libraries, written as their users would for speed.
 
-Every opponent is a module of its own, imported where it is installed; `available` says aloud what is missing.
+Every opponent is a module of its own, imported where it is installed; the bench says aloud what is missing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 //! AVX2 with FMA: a vector is two registers.
 #![allow(unsafe_code)]
 
-use super::product::{Ahead, Kernel, LINE, PairKernel, kernel_table, prefetch, walk_k};
+use super::product::{Ahead, Kernel, PairKernel, kernel_table, walk_k};
 use super::{Arithmetic, Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
 use std::arch::x86_64::*;
 
@@ -304,7 +304,7 @@ unsafe fn block<const ROWS: usize, const COLUMNS: bool, const LIST: bool>(
 ) {
     let between_rows = if COLUMNS { 1 } else { WIDTH };
     let mut acc = [[_mm256_setzero_ps(); 2]; ROWS];
-    walk_k!(count, list, a, jump, b, ahead, ROWS, COLUMNS, LIST, {
+    walk_k!(count, list, a, jump, b, ahead, COLUMNS, LIST, {
         // SAFETY: the caller promises a row of B and the elements of A at every k.
         unsafe {
             let bv = [_mm256_load_ps(b), _mm256_load_ps(b.add(8))];

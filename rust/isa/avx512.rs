@@ -1,7 +1,7 @@
 //! AVX-512 (F, VL, BW, DQ): a vector is one register.
 #![allow(unsafe_code)]
 
-use super::product::{Ahead, Kernel, LINE, PairKernel, kernel_table, prefetch, walk_k};
+use super::product::{Ahead, Kernel, PairKernel, kernel_table, walk_k};
 use super::{Arithmetic, Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
 use std::arch::x86_64::*;
 
@@ -230,7 +230,7 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
 ) {
     let between_rows = if COLUMNS { 1 } else { WIDTH };
     let mut acc = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-    walk_k!(count, list, a, jump, b, ahead, ROWS, COLUMNS, LIST, {
+    walk_k!(count, list, a, jump, b, ahead, COLUMNS, LIST, {
         // SAFETY: the caller promises a row of B and the elements of A at every k.
         unsafe {
             let mut bv = [_mm512_setzero_ps(); VECTORS];

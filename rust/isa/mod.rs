@@ -19,7 +19,7 @@ mod several;
 #[cfg(test)]
 mod tests;
 
-pub use product::{Ahead, Kept, Left, MAX_TILE_ROWS, Product, Tile, prefetch};
+pub use product::{Ahead, Kept, LINE, Left, MAX_TILE_ROWS, Product, Tile, prefetch};
 pub use several::Several;
 pub(crate) use several::in_groups;
 

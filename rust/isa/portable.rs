@@ -1,7 +1,7 @@
 //! Plain Rust that the compiler vectorises as far as the target's baseline allows: SSE2 or NEON.
 #![allow(unsafe_code)]
 
-use super::product::{Ahead, Kernel, LINE, PairKernel, kernel_table, prefetch, walk_k};
+use super::product::{Ahead, Kernel, PairKernel, kernel_table, walk_k};
 use super::{Arithmetic, LANES, Lanes, Row, Simd, Tile, WIDTH};
 
 /// Needs no proof.
@@ -188,7 +188,7 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
         let mut acc = [[0.0f32; BLOCK_COLUMNS]; ROWS];
         let (mut a, mut b) = (a, b.wrapping_add(column));
         let ahead = if column == 0 { ahead } else { Ahead::NOTHING };
-        walk_k!(count, list, a, jump, b, ahead, ROWS, COLUMNS, LIST, {
+        walk_k!(count, list, a, jump, b, ahead, COLUMNS, LIST, {
             // SAFETY: the caller promises a row of B and the elements of A at every k.
             unsafe {
                 let bv: [f32; BLOCK_COLUMNS] = *b.cast();

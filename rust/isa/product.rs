@@ -53,28 +53,44 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// Rows that a later tile's epilogue will read and write, in three buffers. They are asked for while a product
-/// runs, a cache line of each buffer at every k: asked for at once, they would hold up the product's own loads.
+/// What is asked for while a product runs, a cache line at every k: asked for at once, it would hold up the product's
+/// own loads.
 #[derive(Clone, Copy)]
 pub struct Ahead {
     buffers: [*const u8; 3],
     lines: usize,
+    panel_lines: usize,
 }
 
 impl Ahead {
     /// Nothing is asked for.
-    pub const NOTHING: Ahead = Ahead { buffers: [std::ptr::null(); 3], lines: 0 };
+    pub const NOTHING: Ahead = Ahead { buffers: [std::ptr::null(); 3], lines: 0, panel_lines: 0 };
 
-    /// The `rows` rows at each of these places.
+    /// The `rows` rows at each of these places, which a later tile's epilogue will read and write; for a left operand by
+    /// columns.
     pub fn new(places: [*const Row; 3], rows: usize) -> Ahead {
-        Ahead { buffers: places.map(<*const Row>::cast), lines: rows * size_of::<Row>() / LINE }
+        let buffers = places.map(<*const Row>::cast);
+        Ahead { buffers, lines: rows * size_of::<Row>() / LINE, panel_lines: 0 }
+    }
+
+    /// The tile's part, `rows` rows, of the next panel of a left operand by rows: it lies where no hardware foresees.
+    pub fn next_panel(rows: usize) -> Ahead {
+        Ahead { panel_lines: rows * size_of::<Row>() / LINE, ..Ahead::NOTHING }
     }
 
     /// Asks for line `n` of each buffer, if there are that many.
     #[inline(always)]
-    pub(super) fn ask(&self, n: usize) {
+    pub(super) fn ask_buffers(&self, n: usize) {
         if n < self.lines {
             self.buffers.iter().for_each(|buffer| prefetch(buffer.wrapping_add(n * LINE)));
+        }
+    }
+
+    /// Asks for line `n` of the part of a panel that starts at `panel`, if there are that many.
+    #[inline(always)]
+    pub(super) fn ask_panel(&self, panel: *const f32, n: usize) {
+        if n < self.panel_lines {
+            prefetch(panel.cast::<u8>().wrapping_add(n * LINE));
         }
     }
 }
@@ -95,7 +111,7 @@ pub fn prefetch(address: *const u8) {
 }
 
 /// Bytes in a cache line.
-pub(super) const LINE: usize = 64;
+pub const LINE: usize = 64;
 
 /// The work of a tile: the left operand times the rows of B, or those of them that are in `kept`.
 #[derive(Clone, Copy)]
@@ -110,7 +126,7 @@ pub struct Product<'a> {
     pub rows: usize,
     /// Vectors (1 or 2) of sixteen columns.
     pub vectors: usize,
-    /// What the next tile's epilogue will need; asked for where A is read by columns.
+    /// What will be needed next.
     pub ahead: Ahead,
 }
 
@@ -118,7 +134,7 @@ pub struct Product<'a> {
 /// is over the `count` values of k in it, else over `0..count`.
 ///
 /// A's element (i, k) is at `a + i * 32 + k % 32 + (k / 32) * (32 + jump)` floats for rows, at `a + k * 32 + i`
-/// for columns, and only there `ahead` is asked for. All of these and the rows of 32 floats at `b`, 64-byte aligned, must be readable for those k.
+/// for columns. All of these and the rows of 32 floats at `b`, 64-byte aligned, must be readable for those k.
 pub(super) type Kernel = unsafe fn(
     count: usize,
     list: *const u32,
@@ -146,15 +162,14 @@ macro_rules! kernel_table {
 }
 pub(super) use kernel_table;
 
-/// Walks k for a kernel: `$step` with `$a` and `$b` at each k's elements of A and row of B. Along rows, A jumps from panel
-/// to panel in a way that no hardware foresees: the tile's part of the next panel is asked for, a line at every k.
+/// Walks k for a kernel: `$step` with `$a` and `$b` at each k's elements of A and row of B.
 macro_rules! walk_k {
-    ($count:ident, $list:ident, $a:ident, $jump:ident, $b:ident, $ahead:ident, $ROWS:ident, $COLUMNS:ident, $LIST:ident, $step:expr) => {
+    ($count:ident, $list:ident, $a:ident, $jump:ident, $b:ident, $ahead:ident, $COLUMNS:ident, $LIST:ident, $step:expr) => {
         if $LIST {
             let (start_a, start_b) = ($a, $b);
             for n in 0..$count {
                 if $COLUMNS {
-                    $ahead.ask(n);
+                    $ahead.ask_buffers(n);
                 }
                 // SAFETY: the caller promises `count` entries, and A and B at each of them.
                 let k = unsafe { *$list.add(n) } as usize;
@@ -169,9 +184,9 @@ macro_rules! walk_k {
                 let next = $a.wrapping_add(WIDTH + $jump);
                 for n in 0..run {
                     if $COLUMNS {
-                        $ahead.ask(n);
-                    } else if n < 2 * $ROWS {
-                        prefetch(next.wrapping_add(n * LINE / size_of::<f32>()).cast());
+                        $ahead.ask_buffers(n);
+                    } else {
+                        $ahead.ask_panel(next, n);
                     }
                     $step
                     $a = $a.wrapping_add(if $COLUMNS { WIDTH } else { 1 });

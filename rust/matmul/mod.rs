@@ -48,7 +48,7 @@ pub fn product<'r>(
         for index in block {
             let rows = tile_rows(left.rows(), isa, index);
             let left = Left::Rows { panels: left.data(), height: left.rows(), first: rows.start };
-            let (kept, ahead) = (kept(index), Ahead::NOTHING);
+            let (kept, ahead) = (kept(index), Ahead::next_panel(rows.len()));
             let product = Product { left, right, kept, rows: rows.len(), vectors, ahead };
             isa.product(product, &mut tile);
             let products = &mut tile[..rows.len()];

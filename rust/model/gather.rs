@@ -43,7 +43,7 @@ impl Pass<'_> {
     ) {
         let what = if hash { Load::DataAndHash } else { Load::Data };
         if self.rows <= ROW_BLOCK {
-            // One work item: who does it makes the lists too, and nobody waits.
+            // Few rows are one work item and few lists: they are made at its end, in one meeting instead of two.
             self.gather(worker, source, what, rows, watch, || {
                 (0..self.lists()).for_each(|n| self.list(n))
             });

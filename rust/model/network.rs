@@ -232,6 +232,12 @@ impl Network {
         }
     }
 
+    /// About how many bytes an example and its activations take.
+    pub fn row_bytes(&self) -> usize {
+        let outputs: usize = self.layers.iter().map(|layer| layer.outputs).sum();
+        size_of::<f32>() * (self.spec.n_features + 2 * self.spec.latent_dim + outputs)
+    }
+
     /// Multiply-adds of one example's forward pass.
     pub fn work(&self) -> usize {
         self.layers.iter().map(|layer| layer.inputs * layer.outputs).sum()

@@ -1,5 +1,5 @@
-//! The phases that turn gradients into parameters: a weight gradient's tile is updated where it is born, or
-//! stored.
+//! The phases that turn gradients into parameters: a block of 32 x 32 weights is updated where its gradient is born, or
+//! the gradient is stored.
 #![allow(unsafe_code)]
 
 use super::pass::Pass;
@@ -44,7 +44,11 @@ impl Sink<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             match self {
-                Sink::Store(to) => to.write(rows).copy_from_slice(gradient),
+                Sink::Store(to) => {
+                    for (to, row) in to.write(rows).iter_mut().zip(gradient) {
+                        to[..vectors].copy_from_slice(&row[..vectors]); // padding stays zero
+                    }
+                }
                 Sink::Update { update, moments, unsound } => {
                     let sound = isa.run(Apply {
                         update: *update,
