@@ -16,6 +16,14 @@ use std::time::{Duration, Instant};
 /// Multiply-adds in a step below which a second thread costs more at the barriers than it brings.
 const WORTH_A_THREAD: usize = 1_200_000;
 
+/// Multiply-adds in a step from which a second thread is worth it wherever its core is. In between it depends on
+/// whether the two cores share a cache, which on a virtual machine changes by the minute.
+const WORTH_ANYWHERE: usize = 24_000_000;
+
+/// Batches on which a number of threads is tried, and how many there must be for a trial.
+const TRIAL: usize = 4;
+const WORTH_A_TRIAL: usize = 24 * TRIAL;
+
 /// What updating a weight costs, in multiply-adds.
 const UPDATE: usize = 40;
 
@@ -97,6 +105,14 @@ pub(crate) fn walk(
     reached.into_inner()
 }
 
+/// The faster one of a team of `threads` and one thread. `time` does some of the work with a team and says how long that
+/// took; nothing if it came to an end, and then so does this. (No result depends on the number of threads.)
+fn fastest_team(threads: usize, mut time: impl FnMut(usize) -> Option<Duration>) -> Option<usize> {
+    time(threads)?; // wakes it
+    let (team, alone) = (time(threads)?, time(1)?);
+    Some(if team <= alone { threads } else { 1 })
+}
+
 impl Pass<'_> {
     /// The sums of this batch's -log p(x|z) and KL, in f64, rows ascending.
     ///
@@ -155,7 +171,8 @@ impl Vae {
     /// go on, and is where the losses are added up.
     pub fn train(&mut self, task: &Task, totals: &mut Totals, budget: Duration) -> Result<bool> {
         let (n, batch) = (task.x.rows(), task.batch_size.min(task.x.rows()).max(1));
-        let threads = threads_for(task.threads, (3 * batch + UPDATE) * self.network.work());
+        let work = (3 * batch + UPDATE) * self.network.work();
+        let threads = threads_for(task.threads, work);
         let order = task.shuffle.then(|| Permutation::new(self.seed, self.epochs, n));
         let (seed, steps, optimizer) = (self.seed, self.steps, self.optimizer);
         let from = totals.examples;
@@ -164,7 +181,7 @@ impl Vae {
         let [bad_loss, unsound] = [(); 2].map(|()| AtomicBool::new(false));
 
         let lent = self.lend(1, batch, Purpose::Train)?;
-        let reached = walk(threads, (from, n), batch, budget, |worker, start, rows| {
+        let body = |worker: &Worker, start: usize, rows: usize| {
             let pass = lent.pass(0, rows);
             let step = steps + (start / batch) as u64 - before;
             let epsilon = match task.eps {
@@ -194,7 +211,21 @@ impl Vae {
             let sink = Sink::Update { update, moments: lent.moments, unsound: &unsound };
             pass.absorb(worker, weight, sink);
             !unsound.load(Ordering::Relaxed)
-        });
+        };
+        let mut reached = from;
+        let mut advance = |threads, rows| {
+            let (start, end) = (Instant::now(), n.min(reached + rows));
+            reached = walk(threads, (reached, end), batch, budget, body);
+            (reached == end).then(|| start.elapsed())
+        };
+        let open = task.threads.is_none() && threads > 1 && work < WORTH_ANYWHERE;
+        let threads = match open && n - from >= WORTH_A_TRIAL * batch {
+            true => fastest_team(threads, |threads| advance(threads, TRIAL * batch)),
+            false => Some(threads),
+        };
+        if let Some(threads) = threads {
+            advance(threads, n);
+        }
 
         self.steps += (reached - from).div_ceil(batch) as u64;
         let troubles = [(bad_loss, Trouble::Loss), (unsound, Trouble::Gradient)];
@@ -258,5 +289,34 @@ impl Vae {
         }
         self.steps += 1;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_faster_team_is_chosen() {
+        for (team, alone, want) in [(1, 2, 4), (2, 2, 4), (3, 2, 1)] {
+            let mut tried = Vec::new();
+            let found = fastest_team(4, |threads| {
+                tried.push(threads);
+                Some(Duration::from_micros(if threads == 4 { team } else { alone }))
+            });
+            assert_eq!((found, tried), (Some(want), vec![4, 4, 1]));
+        }
+    }
+
+    #[test]
+    fn a_trial_in_which_training_ends_is_the_end() {
+        for last in 0..3 {
+            let mut trials = 0;
+            let found = fastest_team(2, |_| {
+                trials += 1;
+                (trials <= last).then_some(Duration::ZERO)
+            });
+            assert_eq!((found, trials), (None, last + 1));
+        }
     }
 }

@@ -129,6 +129,14 @@ def test_the_number_of_threads_changes_no_bit_for_any_shape(
         assert train(n_jobs, data, hidden=hidden, latent_dim=latent_dim, batch_size=batch_size) == alone, n_jobs
 
 
+def test_choosing_the_team_by_trial_changes_no_bit() -> None:
+    # A step between small, which one thread takes, and large, which all take; batches enough for a trial in each epoch.
+    data = np.random.default_rng(3).random((64 * 150, 30), dtype=np.float32)
+    shape = {"hidden": (128,), "latent_dim": 16, "batch_size": 64, "epochs": 3}
+    weights = [model(n_jobs=n_jobs, **shape).fit(data).state_dict() for n_jobs in (1, None)]
+    assert digest(*weights[0].values()) == digest(*weights[1].values())
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_the_number_of_threads_changes_no_bit_of_what_a_diverging_step_leaves(optimizer: str) -> None:
     assert diverge(1, optimizer) == diverge(2, optimizer) == diverge(3, optimizer)

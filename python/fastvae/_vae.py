@@ -54,7 +54,8 @@ class VAE(Estimator):
     validation_fraction : float
         The share of X that ``fit`` holds out for the ``val_`` entries of the history, in [0, 1).
     n_jobs : int or None
-        Threads; -1 for all, None to choose by the size of the model. No result depends on it.
+        Threads; -1 for all, None to choose by the size of the model and, where that leaves it open, by trying. No
+        result depends on it.
     random_state : int, numpy generator or None
         Seed of initial weights, order and noise. The same seed gives the same bits on any number of threads.
     progress : bool or None
