@@ -158,7 +158,7 @@ impl Vae {
         let seed = self.seed;
         let losses = [Shared::new(reconstruction), Shared::new(kl)];
         question.walk(self, x, |worker, pass, start, watch| {
-            pass.load(worker, x, true, Rows::From(start), Some(watch));
+            pass.load(worker, x, eps.is_none(), Rows::From(start), Some(watch));
             pass.encode(worker);
             let epsilon = match eps {
                 Some(eps) => Epsilon::Given(eps, start),

@@ -277,8 +277,8 @@ fn lanes_of<S: Simd>(s: S, x: S::U) -> [u32; LANES] {
 /// [`mix`], lane by lane.
 #[inline(always)]
 fn mix_lanes<S: Simd>(s: S, x: S::U) -> S::U {
-    let x = s.widening_mul(s.xor_u(x, s.shr_u::<16>(x)), MIX[0]).1;
-    let x = s.widening_mul(s.xor_u(x, s.shr_u::<13>(x)), MIX[1]).1;
+    let x = s.mul_u(s.xor_u(x, s.shr_u::<16>(x)), s.splat_u(MIX[0]));
+    let x = s.mul_u(s.xor_u(x, s.shr_u::<13>(x)), s.splat_u(MIX[1]));
     s.xor_u(x, s.shr_u::<16>(x))
 }
 
@@ -294,34 +294,30 @@ fn mix(mut x: u32) -> u32 {
 
 /// A hash of an example's content, 64 bits as two counter words: equal examples have equal noise, whatever
 /// their place and company.
-#[derive(Clone, Copy)]
-pub struct ContentHash {
-    lanes: [u32; LANES],
-}
+pub struct ContentHash<S: Simd>(S::U);
 
-impl Default for ContentHash {
+impl<S: Simd> ContentHash<S> {
     /// Before the first column.
-    fn default() -> ContentHash {
-        ContentHash { lanes: std::array::from_fn(|i| WEYL[0].wrapping_mul(i as u32 + 1)) }
+    #[inline(always)]
+    pub fn new(s: S) -> ContentHash<S> {
+        ContentHash(s.load_u(&std::array::from_fn(|i| WEYL[0].wrapping_mul(i as u32 + 1))))
     }
-}
 
-impl ContentHash {
     /// Takes in the next sixteen columns (padding included).
     #[inline(always)]
-    pub fn update(&mut self, columns: &Lanes) {
-        for (hash, &x) in self.lanes.iter_mut().zip(&columns.0) {
-            // Adding zero makes -0 the same as 0.
-            let word = (x + 0.0).to_bits();
-            *hash = (hash.rotate_left(13) ^ word).wrapping_mul(MULTIPLIERS[1]);
-            *hash ^= *hash >> 15;
-        }
+    pub fn update(&mut self, s: S, columns: &Lanes) {
+        // Adding zero makes -0 the same as 0.
+        let word = s.to_bits(s.add(s.load(columns), s.zero()));
+        let rotated = s.xor_u(s.shl_u::<13>(self.0), s.shr_u::<19>(self.0));
+        let hash = s.mul_u(s.xor_u(rotated, word), s.splat_u(MULTIPLIERS[1]));
+        self.0 = s.xor_u(hash, s.shr_u::<15>(hash));
     }
 
     /// The hash of all that was taken in.
-    pub fn finish(&self) -> [u32; 2] {
+    #[inline(always)]
+    pub fn finish(&self, s: S) -> [u32; 2] {
         let mut out = WEYL;
-        for (i, &lane) in self.lanes.iter().enumerate() {
+        for (i, lane) in lanes_of(s, self.0).into_iter().enumerate() {
             out[0] = mix(out[0] ^ lane.wrapping_add(i as u32));
             out[1] = mix(out[1].wrapping_add(lane) ^ out[0].rotate_left(7));
         }

@@ -116,6 +116,10 @@ impl Arithmetic for Avx2 {
         halves!(_mm256_add_epi32, a, b)
     }
     #[inline(always)]
+    fn mul_u(self, a: Self::U, b: Self::U) -> Self::U {
+        halves!(_mm256_mullo_epi32, a, b)
+    }
+    #[inline(always)]
     fn max_u(self, a: Self::U, b: Self::U) -> Self::U {
         halves!(_mm256_max_epu32, a, b)
     }

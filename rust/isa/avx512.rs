@@ -115,6 +115,10 @@ impl Arithmetic for Avx512 {
         intrinsic!(_mm512_add_epi32(a, b))
     }
     #[inline(always)]
+    fn mul_u(self, a: __m512i, b: __m512i) -> __m512i {
+        intrinsic!(_mm512_mullo_epi32(a, b))
+    }
+    #[inline(always)]
     fn max_u(self, a: __m512i, b: __m512i) -> __m512i {
         intrinsic!(_mm512_max_epu32(a, b))
     }

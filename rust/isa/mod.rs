@@ -105,6 +105,8 @@ pub trait Arithmetic: Copy {
     fn splat_u(self, x: u32) -> Self::U;
     /// `a + b`, wrapping.
     fn add_u(self, a: Self::U, b: Self::U) -> Self::U;
+    /// `a * b`, wrapping.
+    fn mul_u(self, a: Self::U, b: Self::U) -> Self::U;
     /// The larger.
     fn max_u(self, a: Self::U, b: Self::U) -> Self::U;
     /// `a & b`

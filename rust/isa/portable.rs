@@ -107,6 +107,10 @@ impl Arithmetic for Portable {
         both(u32::wrapping_add, a, b)
     }
     #[inline(always)]
+    fn mul_u(self, a: Self::U, b: Self::U) -> Self::U {
+        both(|a, b| a.wrapping_mul(b), a, b)
+    }
+    #[inline(always)]
     fn max_u(self, a: Self::U, b: Self::U) -> Self::U {
         both(|a, b| a.max(b), a, b)
     }

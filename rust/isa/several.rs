@@ -88,6 +88,7 @@ impl<S: Arithmetic, const N: usize> Arithmetic for Several<S, N> {
         fn to_int(a: F) -> U;
         fn to_float(a: U) -> F;
         fn add_u(a: U, b: U) -> U;
+        fn mul_u(a: U, b: U) -> U;
         fn max_u(a: U, b: U) -> U;
         fn and_u(a: U, b: U) -> U;
         fn xor_u(a: U, b: U) -> U;

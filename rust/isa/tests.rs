@@ -184,6 +184,7 @@ fn transposes_and_lane_functions_agree_between_sets() {
                 s.to_float(s.shr_u::<12>(s.xor_u(high, s.shl_u::<3>(low)))),
                 s.to_float(s.and_u(s.to_int(s.round(s.mul(a, s.splat(-1e3)))), s.splat_u(0xffff))),
                 s.pow2(s.round(s.mul(a, s.splat(100.0)))),
+                s.to_float(s.shr_u::<9>(s.mul_u(s.to_bits(a), s.to_bits(b)))),
                 s.float_of(s.max_u(s.to_bits(a), s.to_bits(b))),
                 s.splat(s.sum(b)),
             ]);

@@ -106,7 +106,7 @@ impl Op for Gather<'_> {
         let ask = |row: usize, col: usize| source.ask(row, col..(col + WIDTH).min(to.cols));
         from.iter().for_each(|&row| ask(row, 0));
         for (i, r) in rows.enumerate() {
-            let mut content = ContentHash::default();
+            let mut content = ContentHash::new(s);
             let next = from.get(i + 1);
             for panel in 0..panels {
                 // SAFETY: row r is the calling block's.
@@ -121,7 +121,7 @@ impl Op for Gather<'_> {
                     seen.look(s, row);
                 }
                 if what == Load::DataAndHash {
-                    row.iter().for_each(|lanes| content.update(lanes));
+                    row.iter().for_each(|lanes| content.update(s, lanes));
                 }
                 if what != Load::Codes {
                     let mask = s.nonzero(s.load(&row[0])) | s.nonzero(s.load(&row[1])) << 16;
@@ -134,7 +134,7 @@ impl Op for Gather<'_> {
             }
             if what == Load::DataAndHash {
                 // SAFETY: row r is the calling block's.
-                unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish() };
+                unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish(s) };
             }
         }
         if let Some(seen) = seen {
