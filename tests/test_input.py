@@ -459,16 +459,7 @@ def test_uint8_is_refused_only_where_its_largest_value_is_one(largest: int) -> N
     assert small().fit(data).transform(data).shape == (4, 2)
 
 
-READERS: dict[str, Callable[[VAE, Any], Any]] = {
-    "fit": lambda model, data: model.fit(data),
-    "partial_fit": lambda model, data: model.partial_fit(data),
-    "transform": lambda model, data: model.transform(data),
-    "encode": lambda model, data: model.encode(data),
-    "reconstruct": lambda model, data: model.reconstruct(data),
-    "score_samples": lambda model, data: model.score_samples(data),
-    "evaluate": lambda model, data: model.evaluate(data),
-    "loss_and_gradients": lambda model, data: model.loss_and_gradients(data),
-}
+READERS = FITTED | {"fit": UNFITTED["fit"]}
 
 
 @pytest.mark.parametrize("reader", READERS)

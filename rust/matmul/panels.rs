@@ -18,6 +18,17 @@ pub fn vectors_of(cols: usize, panel: usize) -> usize {
     (cols - panel * WIDTH).min(WIDTH).div_ceil(LANES)
 }
 
+/// Where columns `col..col + len` lie: a panel, the lanes of its row, and which of the `len` columns they are.
+pub fn spans(col: usize, len: usize) -> impl Iterator<Item = (usize, Range<usize>, Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let (panel, first) = ((col + done) / WIDTH, (col + done) % WIDTH);
+        let part = done..len.min(done + WIDTH - first);
+        done = part.end;
+        (!part.is_empty()).then(|| (panel, first..first + part.len(), part))
+    })
+}
+
 /// A view of a matrix in panels.
 #[derive(Clone, Copy)]
 pub struct Panels<'a> {
@@ -55,13 +66,8 @@ impl<'a> Panels<'a> {
 
     /// Copies `out.len()` columns of a row, from column `col` on.
     pub fn copy_row(&self, row: usize, col: usize, out: &mut [f32]) {
-        let mut done = 0;
-        while done < out.len() {
-            let (panel, first) = ((col + done) / WIDTH, (col + done) % WIDTH);
-            let columns = &floats(&self.panel(panel)[row])[first..];
-            let n = columns.len().min(out.len() - done);
-            out[done..done + n].copy_from_slice(&columns[..n]);
-            done += n;
+        for (panel, lanes, part) in spans(col, out.len()) {
+            out[part].copy_from_slice(&floats(&self.panel(panel)[row])[lanes]);
         }
     }
 

@@ -112,14 +112,13 @@ impl Pass<'_> {
         let (eps, latent) = (self.memory.plan.eps, self.network.spec.latent_dim);
         let write = |r: usize, panel: usize| {
             // SAFETY: row r is the calling block's.
-            floats_mut(unsafe { self.write(eps, panel, r..r + 1) })
+            unsafe { self.write(eps, panel, r..r + 1) }
         };
         let (seed, stream) = match epsilon {
             Epsilon::Given(source, first) => {
                 for r in rows {
                     for panel in 0..panels_of(latent) {
-                        let used = (latent - panel * WIDTH).min(WIDTH);
-                        source.read(first + r, panel * WIDTH, &mut write(r, panel)[..used]);
+                        source.read_panel(first + r, panel, &mut write(r, panel)[0]);
                     }
                 }
                 return;
@@ -141,7 +140,8 @@ impl Pass<'_> {
             rows: &ids[..rows.len()],
             cols: latent,
             put: |i, j, values: [f32; 4]| {
-                write(rows.start + i, j / WIDTH)[j % WIDTH..][..4].copy_from_slice(&values);
+                let columns = floats_mut(write(rows.start + i, j / WIDTH));
+                columns[j % WIDTH..][..4].copy_from_slice(&values);
             },
         });
     }

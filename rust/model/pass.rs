@@ -3,8 +3,8 @@
 
 use super::network::Network;
 use super::workspace::{Matrix, Memory};
-use crate::isa::{Isa, LANES, Row, WIDTH, floats_mut};
-use crate::matmul::{Panels, Shared, panels_of};
+use crate::isa::{Isa, LANES, Row, floats_mut};
+use crate::matmul::{Panels, Shared, panels_of, spans};
 use crate::team::Worker;
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
@@ -89,15 +89,10 @@ impl<'a> Pass<'a> {
     /// # Safety
     /// As for [`Pass::write`].
     pub(super) unsafe fn put(&self, matrix: Matrix, row: usize, col: usize, values: &[f32]) {
-        let mut done = 0;
-        while done < values.len() {
-            let (panel, first) = ((col + done) / WIDTH, (col + done) % WIDTH);
+        for (panel, lanes, part) in spans(col, values.len()) {
             // SAFETY: passed on to the caller.
-            let columns =
-                &mut floats_mut(unsafe { self.write(matrix, panel, row..row + 1) })[first..];
-            let n = columns.len().min(values.len() - done);
-            columns[..n].copy_from_slice(&values[done..done + n]);
-            done += n;
+            let columns = floats_mut(unsafe { self.write(matrix, panel, row..row + 1) });
+            columns[lanes].copy_from_slice(&values[part]);
         }
     }
 
