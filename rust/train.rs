@@ -254,7 +254,8 @@ impl Vae {
         let lent = self.lend(1, rows, Purpose::Train)?;
         team::run(threads, |worker| {
             let pass = lent.pass(0, rows);
-            pass.load(worker, x, true, Rows::From(0), None);
+            let hash = matches!(epsilon, Epsilon::Score { .. });
+            pass.load(worker, x, hash, Rows::From(0), None);
             pass.gradients(worker, objective, epsilon, |totals| {
                 *losses.lock().unwrap_or_else(PoisonError::into_inner) = totals;
             });
