@@ -9,7 +9,7 @@ use fastvae::infer::Question;
 use fastvae::likelihood::Likelihood;
 use fastvae::model::{Spec, Vae};
 use fastvae::optimizer::Optimizer;
-use fastvae::train::{Objective, Task, Totals};
+use fastvae::train::{Course, Task, Totals};
 use fastvae::watch::Watch;
 use std::time::Duration;
 
@@ -54,6 +54,7 @@ fn main() {
     let spec = Spec {
         n_features,
         latent_dim,
+        variational: true,
         encoder: vec![hidden],
         decoder: vec![hidden],
         activation: Activation::Relu,
@@ -79,16 +80,20 @@ fn main() {
                 budget: FOREVER,
                 threads: Some(1),
             };
-            let done = vae.score(&x, None, &mut reconstruction, &mut kl, &mut question);
+            let done = vae.score(&x, None, None, [&mut reconstruction, &mut kl], &mut question);
             assert_eq!(done, Ok(true));
         } else {
             let task = Task {
                 x,
                 eps: None,
+                corrupted: None,
+                corruption: None,
                 shuffle: true,
                 batch_size: case.batch,
-                objective: Objective { reconstruction: 1.0, kl: 1.0 },
-                learning_rate: 1e-3,
+                reconstruction: 1.0,
+                free_bits: 0.0,
+                course: Course { betas: &[1.0], capacities: &[], learning_rates: &[1e-3] },
+                clip_norm: None,
                 threads: Some(1),
             };
             assert_eq!(vae.train(&task, &mut Totals::default(), FOREVER), Ok(true));

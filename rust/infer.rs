@@ -1,11 +1,12 @@
 //! Asking a model: codes, means, scores and samples, in blocks of rows whose memory does not grow with n.
 
+use crate::corruption::Corruption;
 use crate::data::Source;
 use crate::error::Result;
 use crate::isa::{Isa, LANES};
 use crate::likelihood::{Likelihood, Scale};
 use crate::matmul::Shared;
-use crate::model::{Epsilon, Pass, Purpose, Rows, Vae};
+use crate::model::{Draw, Epsilon, Input, Pass, Purpose, Rows, Sees, Vae};
 use crate::rng::{Distribution, Noise, Stream};
 use crate::team::{self, Worker};
 use crate::train::{threads_for, walk};
@@ -47,6 +48,7 @@ impl Question<'_> {
         &mut self,
         vae: &mut Vae,
         x: &Source,
+        sees: Sees,
         body: impl Fn(&Worker, Pass, usize, &Watch) + Sync,
     ) -> Result<bool> {
         let total = x.rows();
@@ -55,7 +57,8 @@ impl Question<'_> {
         let together = total < threads * FEW;
         let share = if together { total } else { total.div_ceil(threads) };
         let block = BLOCK.min(MOST_BYTES / vae.network.row_bytes()).max(FEW).min(share);
-        let lent = vae.lend(if together { 1 } else { threads }, block, Purpose::Infer)?;
+        let parts = if together { 1 } else { threads };
+        let lent = vae.lend(parts, block, Purpose::Infer, sees)?;
         let round = if together { block } else { threads * block * BLOCKS_AT_ONCE };
         let watch = &self.watch;
         self.done = walk(threads, (self.done, total), round, self.budget, |worker, start, rows| {
@@ -109,8 +112,8 @@ impl Vae {
     ) -> Result<bool> {
         let (latent, wants_logvar) = (self.network.spec.latent_dim, !logvar.is_empty());
         let (mu, logvar) = (Shared::new(mu), Shared::new(logvar));
-        question.walk(self, x, |worker, pass, start, watch| {
-            pass.load(worker, x, false, Rows::From(start), Some(watch));
+        question.walk(self, x, Sees::Batch, |worker, pass, start, watch| {
+            pass.load(worker, x, (false, Input::Batch), Rows::From(start), Some(watch));
             pass.encode(worker);
             pass.emit(worker, 0, mu, start);
             if wants_logvar {
@@ -122,7 +125,7 @@ impl Vae {
     /// E[x|z] for given codes, [n, n_features].
     pub fn decode(&mut self, z: &Source, out: &mut [f32], question: &mut Question) -> Result<bool> {
         let out = Shared::new(out);
-        question.walk(self, z, |worker, pass, start, watch| {
+        question.walk(self, z, Sees::Batch, |worker, pass, start, watch| {
             pass.load_codes(worker, z, start, watch);
             pass.decode(worker);
             pass.mean(worker, out, start);
@@ -137,8 +140,8 @@ impl Vae {
         question: &mut Question,
     ) -> Result<bool> {
         let out = Shared::new(out);
-        question.walk(self, x, |worker, pass, start, watch| {
-            pass.load(worker, x, false, Rows::From(start), Some(watch));
+        question.walk(self, x, Sees::Batch, |worker, pass, start, watch| {
+            pass.load(worker, x, (false, Input::Batch), Rows::From(start), Some(watch));
             let pass = Pass { decodes_means: true, ..pass };
             pass.encode(worker);
             pass.decode(worker);
@@ -146,30 +149,53 @@ impl Vae {
         })
     }
 
-    /// -log p(x|z) and KL of each example, nats, with one draw of z: `eps`, or the content's own noise.
+    /// -log p(x|z) and KL of each example, nats, with one draw of z: `eps`, or the content's own noise. With `corruption`
+    /// the encoder sees the examples with noise, which is their content's own too.
     pub fn score(
         &mut self,
         x: &Source,
         eps: Option<Source>,
-        reconstruction: &mut [f32],
-        kl: &mut [f32],
+        corruption: Option<Corruption>,
+        losses: [&mut [f32]; 2],
         question: &mut Question,
     ) -> Result<bool> {
-        let seed = self.seed;
-        let losses = [Shared::new(reconstruction), Shared::new(kl)];
-        question.walk(self, x, |worker, pass, start, watch| {
-            pass.load(worker, x, eps.is_none(), Rows::From(start), Some(watch));
+        let (own, input) = (Draw::Score(self.seed), self.own_input(corruption));
+        let hash = eps.is_none() || corruption.is_some();
+        let losses = losses.map(Shared::new);
+        question.walk(self, x, input.sees(), |worker, pass, start, watch| {
+            pass.load(worker, x, (hash, input), Rows::From(start), Some(watch));
             pass.encode(worker);
-            let epsilon = match eps {
-                Some(eps) => Epsilon::Given(eps, start),
-                None => Epsilon::Score { seed },
-            };
-            pass.sample(worker, epsilon);
+            let given = |eps| Epsilon::Given(eps, start);
+            pass.sample(worker, eps.map_or(Epsilon::Drawn(own), given));
             pass.decode(worker);
             pass.score(worker, None);
             pass.reduce(worker, || ());
             pass.emit_losses(worker, losses, start);
         })
+    }
+
+    /// KL of each latent coordinate of each example, nats, [n, latent_dim], of what [`Vae::score`] scores.
+    pub fn kl(
+        &mut self,
+        x: &Source,
+        corruption: Option<Corruption>,
+        out: &mut [f32],
+        question: &mut Question,
+    ) -> Result<bool> {
+        let input = self.own_input(corruption);
+        let out = Shared::new(out);
+        question.walk(self, x, input.sees(), |worker, pass, start, watch| {
+            let hash = corruption.is_some();
+            pass.load(worker, x, (hash, input), Rows::From(start), Some(watch));
+            pass.encode(worker);
+            pass.emit_kl(worker, out, start);
+        })
+    }
+
+    /// What the encoder sees of examples that are scored.
+    fn own_input(&self, corruption: Option<Corruption>) -> Input<'static> {
+        let own = Draw::Score(self.seed);
+        corruption.map_or(Input::Batch, |corruption| Input::Corrupted(corruption, own))
     }
 
     /// Turns means [n, n_features] into draws from p(x|z).
@@ -180,12 +206,14 @@ impl Vae {
         let distribution = match likelihood {
             Likelihood::Bernoulli => Distribution::Uniform,
             Likelihood::Gaussian(_) => Distribution::StandardNormal,
+            Likelihood::SquaredError => return, // no distribution
         };
         let noise = Noise { seed, stream: Stream::Observation as u8, sample: 0 };
         noise.fill(self.isa, distribution, cols, means, |mean, j, noise| {
             *mean = match likelihood {
                 Likelihood::Bernoulli => f32::from(noise < *mean),
                 Likelihood::Gaussian(_) => *mean + scales[j] * noise,
+                Likelihood::SquaredError => *mean,
             };
         });
     }
@@ -198,7 +226,7 @@ impl Vae {
             self.parameter(tensor).into_iter().map(f32::exp).collect::<Vec<_>>()
         };
         match self.network.spec.likelihood {
-            Likelihood::Bernoulli => Vec::new(),
+            Likelihood::Bernoulli | Likelihood::SquaredError => Vec::new(),
             Likelihood::Gaussian(Scale::Fixed(scale)) => vec![scale; cols],
             Likelihood::Gaussian(Scale::Shared) => vec![learned()[0]; cols],
             Likelihood::Gaussian(Scale::PerFeature) => learned(),

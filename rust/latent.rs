@@ -29,6 +29,59 @@ pub(crate) fn kl_term<S: Simd>(s: S, mu: S::F, logvar: S::F) -> S::F {
     s.mul(s.splat(0.5), s.add(s.mul(mu, mu), s.sub(variance, logvar)))
 }
 
+/// The KL's term in the loss of a batch: w |sum_j max(KL_j, free_bits) - C|, where KL_j is the batch mean of coordinate
+/// j's KL. Free bits are Kingma et al.'s (arXiv:1606.04934, equation 15), the capacity C is Burgess et al.'s
+/// (arXiv:1804.03599, equation 8).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KlTerm {
+    /// w, also called beta.
+    pub weight: f32,
+    /// Nats of each coordinate that cost nothing more.
+    pub free_bits: f32,
+    /// C, nats; none for the KL itself.
+    pub capacity: Option<f32>,
+}
+
+impl KlTerm {
+    /// w KL, as in the ELBO.
+    pub fn plain(weight: f32) -> KlTerm {
+        KlTerm { weight, free_bits: 0.0, capacity: None }
+    }
+
+    /// Whether it is w KL, a sum over examples.
+    pub fn is_plain(&self) -> bool {
+        self.free_bits == 0.0 && self.capacity.is_none()
+    }
+
+    /// What is inside the bars, given each coordinate's sum over the batch.
+    fn excess(&self, sums: impl Iterator<Item = f32>, rows: usize) -> f64 {
+        let free = f64::from(self.free_bits);
+        let total: f64 = sums.map(|sum| (f64::from(sum) / rows as f64).max(free)).sum();
+        total - f64::from(self.capacity.unwrap_or(0.0))
+    }
+
+    /// Its value, nats.
+    pub fn value(&self, sums: impl Iterator<Item = f32>, rows: usize) -> f64 {
+        f64::from(self.weight) * self.excess(sums, rows).abs()
+    }
+
+    /// Its derivative with respect to one example's KL in a coordinate that has used up its free bits.
+    pub fn slope(&self, sums: impl Iterator<Item = f32>, rows: usize) -> f32 {
+        let direction = match self.excess(sums, rows) {
+            excess if excess > 0.0 => 1.0,
+            excess if excess < 0.0 => -1.0,
+            _ => 0.0,
+        };
+        self.weight * direction / rows as f32
+    }
+
+    /// That slope, or zero for each of sixteen coordinates that has not.
+    pub fn slopes(&self, slope: f32, sums: &Lanes, rows: usize) -> Lanes {
+        let used_up = |sum: f32| sum / rows as f32 >= self.free_bits;
+        Lanes(sums.0.map(|sum| if used_up(sum) { slope } else { 0.0 }))
+    }
+}
+
 /// A few rows of sixteen latent coordinates, taken out of their panels. The head's logvar columns do not
 /// start at a vector, so they have to be moved anyway, and this is little data.
 #[derive(Default)]
@@ -74,6 +127,29 @@ impl Op for Sample<'_> {
     }
 }
 
+/// Puts each coordinate's KL in the place of z, and adds the rows of it to `sums`, ascending; nats.
+pub struct KlTerms<'a> {
+    /// mu and logvar in, KL out.
+    pub block: &'a mut Block,
+    /// One per coordinate.
+    pub sums: &'a mut Lanes,
+}
+
+impl Op for KlTerms<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let KlTerms { block, sums } = self;
+        let mut total = s.load(sums);
+        for i in 0..block.rows {
+            let term = kl_term(s, s.load(&block.mu[i]), s.load(&block.logvar[i]));
+            s.store(term, &mut block.z[i]);
+            total = s.add(total, term);
+        }
+        s.store(s.select(s.first(block.cols), total, s.zero()), sums);
+    }
+}
+
 /// `x` where logvar is inside its range, ends included; zero where it was clamped.
 #[inline(always)]
 fn unless_clamped<S: Simd>(s: S, logvar: S::F, x: S::F) -> S::F {
@@ -87,8 +163,8 @@ fn unless_clamped<S: Simd>(s: S, logvar: S::F, x: S::F) -> S::F {
 pub struct Backward<'a> {
     /// mu, logvar, eps and dz (in `z`) in; gradients in `mu` and `logvar` out.
     pub block: &'a mut Block,
-    /// w: the KL's weight in the loss over the number of rows.
-    pub kl_weight: f32,
+    /// w: each coordinate's derivative of the loss with respect to one example's KL.
+    pub slopes: Lanes,
 }
 
 impl Op for Backward<'_> {
@@ -96,7 +172,7 @@ impl Op for Backward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let block = self.block;
-        let weight = s.splat(self.kl_weight);
+        let weight = s.load(&self.slopes);
         let half = s.splat(0.5);
         for i in 0..block.rows {
             let (mu, logvar) = (s.load(&block.mu[i]), s.load(&block.logvar[i]));

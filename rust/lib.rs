@@ -13,6 +13,7 @@
 //! | [`team`] (and `affinity`) | threads, tiles and the barrier |
 //! | [`matmul`] | matrices in panels, the walk over a product's tiles |
 //! | [`activation`], [`layer`], [`latent`], [`likelihood`], [`optimizer`] | the epilogues |
+//! | [`corruption`] | noise on the encoder's input |
 //! | [`data`], [`watch`] | the user's array, read in place; what is wrong with it |
 //! | [`model`] | parameters, memory, and the phases forward, backward, update |
 //! | [`train`], [`infer`] | runs of steps; codes, scores and samples |
@@ -21,6 +22,7 @@
 
 pub mod activation;
 mod affinity;
+pub mod corruption;
 pub mod data;
 pub mod error;
 pub mod functional;

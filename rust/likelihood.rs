@@ -4,6 +4,7 @@
 //! |---|---|---|---|---|
 //! | Bernoulli | logit | x y - ln(1 + e^y) | sigmoid(y) - x | sigmoid(y) |
 //! | Gaussian | mean | -((x - y) / s)² / 2 - ln s - ln(2 pi) / 2 | (y - x) / s² | y |
+//! | squared error | mean | -(x - y)², which is no probability: the plain autoencoder's loss, negative | 2 (y - x) | y |
 
 use crate::isa::{Arithmetic, LANES, Op, Row, Several, Simd, in_groups};
 use crate::math;
@@ -15,6 +16,8 @@ pub enum Likelihood {
     Bernoulli,
     /// Independent Gaussian features.
     Gaussian(Scale),
+    /// No likelihood: the squared error as a loss, for a plain autoencoder.
+    SquaredError,
 }
 
 /// The standard deviation of a Gaussian likelihood.
@@ -37,7 +40,7 @@ impl Likelihood {
     pub fn support(self) -> (f32, f32) {
         match self {
             Likelihood::Bernoulli => (0.0, 1.0),
-            Likelihood::Gaussian(_) => (f32::MIN, f32::MAX),
+            Likelihood::Gaussian(_) | Likelihood::SquaredError => (f32::MIN, f32::MAX),
         }
     }
 }
@@ -60,6 +63,10 @@ macro_rules! with_likelihood {
             }
             Likelihood::Gaussian(_) => {
                 type $F = Gaussian;
+                $body
+            }
+            Likelihood::SquaredError => {
+                type $F = SquaredError;
                 $body
             }
         }
@@ -93,6 +100,19 @@ impl Function for Gaussian {
         let constant = s.add(log_scale, s.splat(HALF_LN_2PI));
         let half = s.mul(s.splat(0.5), residual);
         (s.neg(s.fma(half, residual, constant)), s.mul(residual, inverse))
+    }
+    #[inline(always)]
+    fn mean<S: Arithmetic>(_: S, y: S::F) -> S::F {
+        y
+    }
+}
+
+struct SquaredError;
+impl Function for SquaredError {
+    #[inline(always)]
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, _: S::F) -> (S::F, S::F) {
+        let residual = s.sub(y, x);
+        (s.neg(s.mul(residual, residual)), s.add(residual, residual))
     }
     #[inline(always)]
     fn mean<S: Arithmetic>(_: S, y: S::F) -> S::F {

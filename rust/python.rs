@@ -2,17 +2,19 @@
 #![allow(unsafe_code)] // Arrays are read in place, through `Source`.
 
 use crate::activation::Activation;
+use crate::corruption::Corruption;
 use crate::data::{Element, Source};
 use crate::error::{Error, filled};
 use crate::functional;
 use crate::infer::Question;
 use crate::isa::Isa;
+use crate::latent::KlTerm;
 use crate::likelihood::{Likelihood, Scale};
-use crate::model::{Epsilon, Spec, Vae};
+use crate::model::{Draw, Epsilon, Input, Spec, Vae};
 use crate::optimizer::Optimizer;
 use crate::rng::Stream;
 use crate::team;
-use crate::train::{Objective, Task, Totals};
+use crate::train::{Course, Objective, Task, Totals};
 use crate::watch::Watch;
 use numpy::{
     PyArray1, PyArrayDescr, PyArrayDescrMethods, PyReadonlyArray1, PyUntypedArray,
@@ -101,7 +103,10 @@ fn array(py: Python<'_>, values: Vec<f32>) -> Bound<'_, PyArray1<f32>> {
 }
 
 type Array<'py> = Bound<'py, PyArray1<f32>>;
-type Input<'a, 'py> = &'a Bound<'py, PyUntypedArray>;
+type Array2<'a, 'py> = &'a Bound<'py, PyUntypedArray>;
+/// KL weights, KL targets, learning rates.
+type CourseArgument<'py> =
+    (PyReadonlyArray1<'py, f32>, PyReadonlyArray1<'py, f32>, PyReadonlyArray1<'py, f64>);
 
 /// A model. All arrays returned are flat; the Python layer gives them their shapes.
 #[pyclass(frozen, module = "fastvae._core")]
@@ -126,11 +131,12 @@ fn question(name: &str, likelihood: Option<Likelihood>, threads: Option<usize>) 
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (*, n_features, latent_dim, encoder, decoder, activation, likelihood, scale, optimizer, options, seed))]
+    #[pyo3(signature = (*, n_features, latent_dim, variational, encoder, decoder, activation, likelihood, scale, optimizer, options, seed))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         n_features: usize,
         latent_dim: usize,
+        variational: bool,
         encoder: Vec<usize>,
         decoder: Vec<usize>,
         activation: &str,
@@ -143,6 +149,7 @@ impl Engine {
         let spec = Spec {
             n_features,
             latent_dim,
+            variational,
             encoder,
             decoder,
             activation: Activation::named(activation)?,
@@ -178,36 +185,48 @@ impl Engine {
     }
 
     /// Raises ValueError where `x` holds what the likelihood cannot be.
-    fn check(&self, py: Python<'_>, x: Input, name: &str, threads: Option<usize>) -> PyResult<()> {
+    fn check(&self, py: Python<'_>, x: Array2, name: &str, threads: Option<usize>) -> PyResult<()> {
         let (x, isa) = (source(x)?, Isa::detect()?);
         let mut question = question(name, Some(self.spec(py)?.likelihood), threads);
         in_slices(py, || question.check(isa, &x))
     }
 
-    /// Trains on `x` once, or on the rows of it that are given. Returns the sums of -log p(x|z) and KL over the examples. Between slices of time it
-    /// calls `tick` with the number of examples done.
-    #[pyo3(signature = (x, rows, eps, *, shuffle, batch_size, objective, learning_rate, threads, tick))]
+    /// Trains on `x` once, or on the rows of it that are given. Returns the sums of -log p(x|z), KL and loss over the
+    /// examples. Between slices of time it calls `tick` with the number of examples done. `objective` has the weight of
+    /// the reconstruction and the free bits; `course` the KL's weights, its targets and the learning rates.
+    #[pyo3(signature = (x, rows, eps, corrupted, *, shuffle, batch_size, objective, course, corruption, clip_norm, threads, tick))]
     #[allow(clippy::too_many_arguments)]
     fn train(
         &self,
         py: Python<'_>,
-        x: Input,
+        x: Array2,
         rows: Option<PyReadonlyArray1<'_, u64>>,
-        eps: Option<Input>,
+        eps: Option<Array2>,
+        corrupted: Option<Array2>,
         shuffle: bool,
         batch_size: usize,
         objective: (f32, f32),
-        learning_rate: f64,
+        course: CourseArgument,
+        corruption: Option<(String, f32)>,
+        clip_norm: Option<f64>,
         threads: Option<usize>,
         tick: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<(f64, f64)> {
+    ) -> PyResult<(f64, f64, f64)> {
         let task = Task {
             x: select(source(x)?, &rows)?,
             eps: eps.map(source).transpose()?,
+            corrupted: corrupted.map(source).transpose()?,
+            corruption: corruption.map(corruption_of).transpose()?,
             shuffle,
             batch_size,
-            objective: Objective { reconstruction: objective.0, kl: objective.1 },
-            learning_rate,
+            reconstruction: objective.0,
+            free_bits: objective.1,
+            course: Course {
+                betas: course.0.as_slice()?,
+                capacities: course.1.as_slice()?,
+                learning_rates: course.2.as_slice()?,
+            },
+            clip_norm,
             threads,
         };
         let mut totals = Totals::default();
@@ -215,7 +234,7 @@ impl Engine {
             let done = detached(py, || self.lock().train(&task, &mut totals, SLICE))??;
             py.check_signals()?;
             if done {
-                return Ok((totals.reconstruction, totals.kl));
+                return Ok((totals.reconstruction, totals.kl, totals.loss));
             }
             if let Some(tick) = &tick {
                 tick.call1((totals.examples,))?;
@@ -227,7 +246,7 @@ impl Engine {
     fn encode<'py>(
         &self,
         py: Python<'py>,
-        x: Input,
+        x: Array2,
         logvar: bool,
         threads: Option<usize>,
     ) -> PyResult<(Array<'py>, Array<'py>)> {
@@ -243,7 +262,7 @@ impl Engine {
     fn decode<'py>(
         &self,
         py: Python<'py>,
-        z: Input,
+        z: Array2,
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
         let (z, mut question) = (source(z)?, question("Z", None, threads));
@@ -255,7 +274,7 @@ impl Engine {
     fn reconstruct<'py>(
         &self,
         py: Python<'py>,
-        x: Input,
+        x: Array2,
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
         let x = source(x)?;
@@ -269,40 +288,72 @@ impl Engine {
     fn score<'py>(
         &self,
         py: Python<'py>,
-        x: Input,
+        x: Array2,
         rows: Option<PyReadonlyArray1<'_, u64>>,
-        eps: Option<Input>,
+        eps: Option<Array2>,
+        corruption: Option<(String, f32)>,
         threads: Option<usize>,
     ) -> PyResult<(Array<'py>, Array<'py>)> {
+        let corruption = corruption.map(corruption_of).transpose()?;
         let (x, eps) = (select(source(x)?, &rows)?, eps.map(source).transpose()?);
         let mut question = question("X", Some(self.spec(py)?.likelihood), threads);
         let (mut reconstruction, mut kl) = (zeros(x.rows(), 1)?, zeros(x.rows(), 1)?);
-        in_slices(py, || self.lock().score(&x, eps, &mut reconstruction, &mut kl, &mut question))?;
+        in_slices(py, || {
+            let losses = [&mut reconstruction[..], &mut kl[..]];
+            self.lock().score(&x, eps, corruption, losses, &mut question)
+        })?;
         Ok((array(py, reconstruction), array(py, kl)))
     }
 
-    /// Means of -log p(x|z) and KL, and the gradients of the loss in the order of `parameters`.
+    /// KL of each latent coordinate of each example, or of the rows that are given.
+    fn kl<'py>(
+        &self,
+        py: Python<'py>,
+        x: Array2,
+        rows: Option<PyReadonlyArray1<'_, u64>>,
+        corruption: Option<(String, f32)>,
+        threads: Option<usize>,
+    ) -> PyResult<Array<'py>> {
+        let corruption = corruption.map(corruption_of).transpose()?;
+        let (x, spec) = (select(source(x)?, &rows)?, self.spec(py)?);
+        let mut question = question("X", Some(spec.likelihood), threads);
+        let mut out = zeros(x.rows(), spec.latent_dim)?;
+        in_slices(py, || self.lock().kl(&x, corruption, &mut out, &mut question))?;
+        Ok(array(py, out))
+    }
+
+    /// Means of -log p(x|z), KL and loss, and the gradients of the loss in the order of `parameters`. `objective` has the
+    /// weights of the reconstruction and the KL, the free bits and the capacity.
+    #[allow(clippy::too_many_arguments)]
     fn loss_and_gradients<'py>(
         &self,
         py: Python<'py>,
-        x: Input,
-        eps: Option<Input>,
-        objective: (f32, f32),
+        x: Array2,
+        eps: Option<Array2>,
+        corrupted: Option<Array2>,
+        objective: (f32, f32, f32, Option<f32>),
+        corruption: Option<(String, f32)>,
         threads: Option<usize>,
-    ) -> PyResult<(f64, f64, Vec<Array<'py>>)> {
+    ) -> PyResult<(f64, f64, f64, Vec<Array<'py>>)> {
         let (x, eps) = (source(x)?, eps.map(source).transpose()?);
-        let objective = Objective { reconstruction: objective.0, kl: objective.1 };
+        let corrupted = corrupted.map(source).transpose()?;
+        let corruption = corruption.map(corruption_of).transpose()?;
+        let (reconstruction, weight, free_bits, capacity) = objective;
+        let objective = Objective { reconstruction, kl: KlTerm { weight, free_bits, capacity } };
         let (losses, gradients) = detached(py, || {
             let mut vae = self.lock();
-            let epsilon = match eps {
-                Some(eps) => Epsilon::Given(eps, 0),
-                None => Epsilon::Score { seed: vae.seed },
+            let own = Draw::Score(vae.seed);
+            let epsilon = eps.map_or(Epsilon::Drawn(own), |eps| Epsilon::Given(eps, 0));
+            let input = match (corrupted, corruption) {
+                (Some(corrupted), _) => Input::Given(corrupted, 0),
+                (None, Some(corruption)) => Input::Corrupted(corruption, own),
+                (None, None) => Input::Batch,
             };
-            vae.loss_and_gradients(&x, epsilon, objective, threads)
+            vae.loss_and_gradients(&x, (input, epsilon), objective, threads)
         })??;
         let n = x.rows() as f64;
         let gradients = gradients.into_iter().map(|g| array(py, g)).collect();
-        Ok((losses.reconstruction / n, losses.kl / n, gradients))
+        Ok((losses.reconstruction / n, losses.kl / n, losses.loss / n, gradients))
     }
 
     fn apply_gradients(
@@ -350,6 +401,12 @@ impl Engine {
         detached(py, || self.lock().steps)
     }
 
+    /// Shuffled epochs finished.
+    #[getter]
+    fn epochs(&self, py: Python<'_>) -> PyResult<u32> {
+        detached(py, || self.lock().epochs)
+    }
+
     /// Log variances that were clamped so far.
     #[getter]
     fn clamped(&self, py: Python<'_>) -> PyResult<usize> {
@@ -371,6 +428,7 @@ enum ScaleArgument {
 fn likelihood_of(name: &str, scale: ScaleArgument) -> PyResult<Likelihood> {
     match (name, scale) {
         ("bernoulli", _) => Ok(Likelihood::Bernoulli),
+        ("squared_error", _) => Ok(Likelihood::SquaredError),
         ("gaussian", ScaleArgument::Fixed(scale)) if scale > 0.0 && scale.is_finite() => {
             Ok(Likelihood::Gaussian(Scale::Fixed(scale)))
         }
@@ -383,6 +441,15 @@ fn likelihood_of(name: &str, scale: ScaleArgument) -> PyResult<Likelihood> {
         _ => {
             Err(PyValueError::new_err(format!("likelihood {name:?} with that scale is not known")))
         }
+    }
+}
+
+fn corruption_of((name, level): (String, f32)) -> PyResult<Corruption> {
+    match name.as_str() {
+        "gaussian" => Ok(Corruption::Gaussian { sigma: level }),
+        "masking" => Ok(Corruption::Masking { p: level }),
+        "salt_and_pepper" => Ok(Corruption::SaltAndPepper { p: level }),
+        _ => Err(PyValueError::new_err(format!("corruption {name:?} is not known"))),
     }
 }
 
@@ -448,6 +515,21 @@ fn log_prob<'py>(
     Ok(array(py, out))
 }
 
+/// A matrix of `cols` columns, corrupted.
+#[pyfunction]
+fn corrupt<'py>(
+    py: Python<'py>,
+    x: PyReadonlyArray1<'_, f32>,
+    corruption: (String, f32),
+    cols: usize,
+    seed: u64,
+) -> PyResult<Array<'py>> {
+    let (isa, corruption) = (Isa::detect()?, corruption_of(corruption)?);
+    let mut values = x.as_slice()?.to_vec();
+    detached(py, || corruption.corrupt(isa, seed, cols, &mut values))?;
+    Ok(array(py, values))
+}
+
 /// Standard normal noise, [n, cols].
 #[pyfunction]
 fn standard_normal(
@@ -502,7 +584,7 @@ mod _core {
     use super::Activation;
     #[pymodule_export]
     use super::{
-        Engine, config, gaussian_kl, log_prob, peak, philox, product_rate, reparameterize,
+        Engine, config, corrupt, gaussian_kl, log_prob, peak, philox, product_rate, reparameterize,
         round_trip, standard_normal,
     };
     use pyo3::prelude::*;

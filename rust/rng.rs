@@ -21,6 +21,8 @@ pub enum Stream {
     Prior = 4,
     /// Observations drawn from p(x|z).
     Observation = 5,
+    /// What is done to the encoder's input.
+    Corruption = 6,
 }
 
 /// Where noise comes from: a seed (Philox's key) and three words of its counter; the fourth is the row.

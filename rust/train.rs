@@ -1,10 +1,12 @@
 //! Training: runs of steps over batches, and single steps in two halves.
 
+use crate::corruption::Corruption;
 use crate::data::Source;
 use crate::error::{Error, Result, filled};
 use crate::isa::{Row, ZERO_ROW};
+use crate::latent::KlTerm;
 use crate::matmul::Shared;
-use crate::model::{Epsilon, Pass, Purpose, Rows, Sink, Vae};
+use crate::model::{Clip, Draw, Epsilon, Input, Pass, Purpose, Rows, Sees, Sink, Vae, blocks};
 use crate::optimizer::LARGEST_GRADIENT;
 use crate::rng::Permutation;
 use crate::team::{self, Worker};
@@ -27,13 +29,24 @@ const WORTH_A_TRIAL: usize = 24 * TRIAL;
 /// What updating a weight costs, in multiply-adds.
 const UPDATE: usize = 40;
 
-/// The weights of the two terms in the loss.
+/// The two terms of the loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Objective {
-    /// Of -log p(x|z).
+    /// The weight of -log p(x|z).
     pub reconstruction: f32,
-    /// Of the KL.
-    pub kl: f32,
+    /// What becomes of the KL.
+    pub kl: KlTerm,
+}
+
+/// What changes in the course of training: one value for all steps of a task, or one for each.
+#[derive(Clone, Copy, Debug)]
+pub struct Course<'a> {
+    /// The weight of the KL.
+    pub betas: &'a [f32],
+    /// Its target, nats; empty for none.
+    pub capacities: &'a [f32],
+    /// The optimiser's.
+    pub learning_rates: &'a [f64],
 }
 
 /// An epoch, or a pass of `partial_fit`.
@@ -42,16 +55,40 @@ pub struct Task<'a> {
     pub x: Source<'a>,
     /// Their noise, if the caller gives it.
     pub eps: Option<Source<'a>>,
+    /// What the encoder sees in their place, if the caller gives it.
+    pub corrupted: Option<Source<'a>>,
+    /// Else what is done to what it sees.
+    pub corruption: Option<Corruption>,
     /// In the epoch's random order, or as given.
     pub shuffle: bool,
     /// Examples a step; the last batch of an epoch may have fewer.
     pub batch_size: usize,
-    /// The loss.
-    pub objective: Objective,
-    /// The optimiser's.
-    pub learning_rate: f64,
+    /// The weight of -log p(x|z) in the loss.
+    pub reconstruction: f32,
+    /// Nats of each latent coordinate that cost nothing.
+    pub free_bits: f32,
+    /// The rest of the loss, and the learning rate.
+    pub course: Course<'a>,
+    /// The largest norm of all gradients together; none for any.
+    pub clip_norm: Option<f64>,
     /// Threads, or none to choose by the size of the work.
     pub threads: Option<usize>,
+}
+
+impl Task<'_> {
+    /// The loss and the learning rate of its step `step`.
+    fn at(&self, step: usize) -> (Objective, f64) {
+        fn value<T: Copy>(values: &[T], step: usize) -> Option<T> {
+            values.get(step).or(values.last()).copied()
+        }
+        let kl = KlTerm {
+            weight: value(self.course.betas, step).unwrap_or(0.0),
+            free_bits: self.free_bits,
+            capacity: value(self.course.capacities, step),
+        };
+        let learning_rate = value(self.course.learning_rates, step).unwrap_or(0.0);
+        (Objective { reconstruction: self.reconstruction, kl }, learning_rate)
+    }
 }
 
 /// How far a task is: sums over the examples seen, nats.
@@ -63,6 +100,8 @@ pub struct Totals {
     pub reconstruction: f64,
     /// Sum of KL.
     pub kl: f64,
+    /// Sum of the loss.
+    pub loss: f64,
 }
 
 /// The number of threads for batches of that much work.
@@ -114,13 +153,19 @@ fn fastest_team(threads: usize, mut time: impl FnMut(usize) -> Option<Duration>)
 }
 
 impl Pass<'_> {
-    /// The sums of this batch's -log p(x|z) and KL, in f64, rows ascending.
+    /// The sums of this batch's -log p(x|z), KL and loss, in f64, rows ascending.
     ///
     /// Called by one worker when [`Pass::reduce`] is through.
-    fn totals(&self) -> Totals {
+    fn totals(&self, objective: Objective) -> Totals {
         let (reconstruction, kl) = self.losses();
-        let sum = |x: &[f32]| x.iter().map(|&x| f64::from(x)).sum();
-        Totals { examples: self.rows, reconstruction: sum(reconstruction), kl: sum(kl) }
+        let [reconstruction, kl] =
+            [reconstruction, kl].map(|x| x.iter().map(|&x| f64::from(x)).sum::<f64>());
+        let kl_loss = match objective.kl.is_plain() {
+            true => f64::from(objective.kl.weight) * kl,
+            false => self.rows as f64 * objective.kl.value(self.kl_by_coordinate(), self.rows),
+        };
+        let loss = f64::from(objective.reconstruction) * reconstruction + kl_loss;
+        Totals { examples: self.rows, reconstruction, kl, loss }
     }
 
     /// Forward and backward. `last` sees the losses before any parameter changes.
@@ -134,10 +179,13 @@ impl Pass<'_> {
         let rows = self.rows as f32;
         self.encode(worker);
         self.sample(worker, epsilon);
+        if !objective.kl.is_plain() {
+            self.sum_kl(worker);
+        }
         self.decode(worker);
         self.score(worker, Some(objective.reconstruction / rows));
-        self.reduce(worker, || last(self.totals()));
-        self.backward(worker, objective.kl / rows);
+        self.reduce(worker, || last(self.totals(objective)));
+        self.backward(worker, objective.kl);
     }
 }
 
@@ -179,26 +227,40 @@ impl Vae {
         let before = (from / batch) as u64;
         let ledger = Mutex::new(totals);
         let [bad_loss, unsound] = [(); 2].map(|()| AtomicBool::new(false));
+        let clipped = if task.clip_norm.is_some() { self.network.rows } else { 0 };
+        let mut gradients = filled(ZERO_ROW, Some(clipped))?;
+        let mut squares = filled(0.0, Some(blocks(clipped)))?;
+        let (gradients, squares) = (Shared::new(&mut gradients), Shared::new(&mut squares));
+        let clip = task.clip_norm.map(|limit| Clip { limit, gradients, squares });
+        let sees = match (task.corrupted, task.corruption) {
+            (None, None) => Sees::Batch,
+            _ => Sees::Other,
+        };
 
-        let lent = self.lend(1, batch, Purpose::Train)?;
+        let lent = self.lend(1, batch, Purpose::Train, sees)?;
         let body = |worker: &Worker, start: usize, rows: usize| {
             let pass = lent.pass(0, rows);
+            let (objective, learning_rate) = task.at(start / batch);
             let step = steps + (start / batch) as u64 - before;
-            let epsilon = match task.eps {
-                Some(eps) => Epsilon::Given(eps, start),
-                None => Epsilon::Train { seed, step: step as u32 },
+            let draw = Draw::Train(seed, step as u32);
+            let epsilon = task.eps.map_or(Epsilon::Drawn(draw), |eps| Epsilon::Given(eps, start));
+            let input = match (task.corrupted, task.corruption) {
+                (Some(corrupted), _) => Input::Given(corrupted, start),
+                (None, Some(corruption)) => Input::Corrupted(corruption, draw),
+                (None, None) => Input::Batch,
             };
             let rows = match &order {
                 Some(order) => Rows::Shuffled(order, start),
                 None => Rows::From(start),
             };
-            pass.load(worker, &task.x, false, rows, None);
-            pass.gradients(worker, task.objective, epsilon, |losses| {
+            pass.load(worker, &task.x, (false, input), rows, None);
+            pass.gradients(worker, objective, epsilon, |losses| {
                 if (losses.reconstruction + losses.kl).is_finite() {
                     let mut totals = ledger.lock().unwrap_or_else(PoisonError::into_inner);
                     totals.examples += losses.examples;
                     totals.reconstruction += losses.reconstruction;
                     totals.kl += losses.kl;
+                    totals.loss += losses.loss;
                 } else {
                     bad_loss.store(true, Ordering::Relaxed);
                 }
@@ -206,10 +268,14 @@ impl Vae {
             if bad_loss.load(Ordering::Relaxed) {
                 return false;
             }
-            let update = optimizer.at(step + 1, task.learning_rate);
-            let weight = task.objective.reconstruction / pass.rows as f32;
+            let update = optimizer.at(step + 1, learning_rate);
+            let weight = objective.reconstruction / pass.rows as f32;
             let sink = Sink::Update { update, moments: lent.moments, unsound: &unsound };
-            pass.absorb(worker, weight, sink);
+            match clip {
+                None => pass.absorb(worker, weight, sink),
+                Some(clip) if pass.absorb_clipped(worker, weight, clip, sink) => (),
+                Some(_) => unsound.store(true, Ordering::Relaxed),
+            }
             !unsound.load(Ordering::Relaxed)
         };
         let mut reached = from;
@@ -231,7 +297,8 @@ impl Vae {
         let troubles = [(bad_loss, Trouble::Loss), (unsound, Trouble::Gradient)];
         for (happened, trouble) in troubles {
             if happened.into_inner() {
-                return Err(trouble.at(self.steps + 1, task.learning_rate));
+                let (_, learning_rate) = task.at(reached / batch);
+                return Err(trouble.at(self.steps + 1, learning_rate));
             }
         }
         self.epochs += u32::from(task.shuffle && reached == n);
@@ -242,7 +309,7 @@ impl Vae {
     pub fn loss_and_gradients(
         &mut self,
         x: &Source,
-        epsilon: Epsilon,
+        (input, epsilon): (Input, Epsilon),
         objective: Objective,
         threads: Option<usize>,
     ) -> Result<(Totals, Vec<Vec<f32>>)> {
@@ -251,11 +318,11 @@ impl Vae {
         let mut buffer = filled(ZERO_ROW, Some(self.network.rows))?;
         let losses = Mutex::new(Totals::default());
         let store = Shared::new(&mut buffer);
-        let lent = self.lend(1, rows, Purpose::Train)?;
+        let lent = self.lend(1, rows, Purpose::Train, input.sees())?;
+        let hash = matches!(epsilon, Epsilon::Drawn(_)) || matches!(input, Input::Corrupted(..));
         team::run(threads, |worker| {
             let pass = lent.pass(0, rows);
-            let hash = matches!(epsilon, Epsilon::Score { .. });
-            pass.load(worker, x, hash, Rows::From(0), None);
+            pass.load(worker, x, (hash, input), Rows::From(0), None);
             pass.gradients(worker, objective, epsilon, |totals| {
                 *losses.lock().unwrap_or_else(PoisonError::into_inner) = totals;
             });
@@ -280,7 +347,7 @@ impl Vae {
         let threads = threads_for(threads, UPDATE * self.network.work());
         let update = self.optimizer.at(self.steps + 1, learning_rate);
         let unsound = AtomicBool::new(false);
-        let lent = self.lend(1, 1, Purpose::Infer)?;
+        let lent = self.lend(1, 1, Purpose::Infer, Sees::Batch)?;
         team::run(threads, |worker| {
             let sink = Sink::Update { update, moments: lent.moments, unsound: &unsound };
             lent.pass(0, 1).apply(worker, gradients, sink);

@@ -44,7 +44,7 @@ impl Watch {
             return Err(Error::Value(match self.likelihood {
                 Some(Likelihood::Bernoulli) if value.is_finite() => format!(
                     "{name}[{row}, {col}] is {value}, but the Bernoulli likelihood takes values in [0, 1]: scale the \
-                     data, or use likelihood=\"gaussian\""
+                     data, or use likelihood=\"gaussian\" (an autoencoder: loss=\"squared_error\")"
                 ),
                 _ => format!(
                     "{name}[{row}, {col}] is {value}; {name} must be finite: remove or fill in NaN and infinity"

@@ -5,7 +5,7 @@ use fastvae::data::Source;
 use fastvae::likelihood::{Likelihood, Scale};
 use fastvae::model::{Spec, Vae};
 use fastvae::optimizer::Optimizer;
-use fastvae::train::{Objective, Task, Totals};
+use fastvae::train::{Course, Task, Totals};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -42,10 +42,14 @@ fn allocations(vae: &mut Vae, data: &[f32], steps: usize, threads: usize) -> usi
     let task = Task {
         x: Source::from_slice(&data[..(16 * steps + 3) * 37], 37),
         eps: None,
+        corrupted: None,
+        corruption: None,
         shuffle: true,
         batch_size: 16,
-        objective: Objective { reconstruction: 1.0, kl: 1.0 },
-        learning_rate: 1e-3,
+        reconstruction: 1.0,
+        free_bits: 0.0,
+        course: Course { betas: &[1.0], capacities: &[], learning_rates: &[1e-3] },
+        clip_norm: None,
         threads: Some(threads),
     };
     let before = CALLS.load(Ordering::Relaxed);
@@ -61,6 +65,7 @@ fn a_step_allocates_nothing() {
         let spec = Spec {
             n_features: 37,
             latent_dim: 5,
+            variational: true,
             encoder: vec![40],
             decoder: vec![40, 17],
             activation: Activation::Gelu,

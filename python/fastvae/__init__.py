@@ -7,7 +7,8 @@
 >>> images = vae.sample(16)       # decoder means of prior samples, [16, 64]
 """
 
-from fastvae import datasets, functional, likelihoods, optimizers
+from fastvae import corruption, datasets, functional, likelihoods, optimizers, schedules
+from fastvae._autoencoder import Autoencoder
 from fastvae._config import show_config
 from fastvae._core import __version__
 from fastvae._estimator import NotFittedError
@@ -15,11 +16,14 @@ from fastvae._vae import VAE
 
 __all__ = [
     "VAE",
+    "Autoencoder",
     "NotFittedError",
     "__version__",
+    "corruption",
     "datasets",
     "functional",
     "likelihoods",
     "optimizers",
+    "schedules",
     "show_config",
 ]

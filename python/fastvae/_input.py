@@ -84,13 +84,13 @@ def _rephrased(X: Any, name: str, error: Exception) -> Exception:
     return ValueError(f"{name} is not a rectangular array of numbers: {error}")
 
 
-def noise(eps: Any, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-    """Return noise given by the caller as float32 of the right shape."""
-    if eps is None:
+def noise(value: Any, name: str, shape: tuple[int, ...], meaning: str) -> NDArray[np.float32] | None:
+    """Return an array given by the caller in the place of a draw as float32 of the right shape."""
+    if value is None:
         return None
-    array = tensor(eps, "eps")
+    array = tensor(value, name)
     if array.shape != shape:
-        raise ValueError(f"eps has shape {array.shape}; expected {shape}, [n_examples, latent_dim]")
+        raise ValueError(f"{name} has shape {array.shape}; expected {shape}, {meaning}")
     return array
 
 
@@ -127,6 +127,13 @@ def number(value: Any, name: str, least: float = 0.0, below: float = 1e9) -> flo
     if not good or not least <= value < below:
         raise ValueError(f"{name}={value!r} must be a number, at least {least:g} and below {below:g}")
     return float(value)
+
+
+def boolean(value: Any, name: str) -> bool:
+    """Return `value` if it is True or False, or raise ValueError."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}={value!r} must be True or False")
+    return bool(value)
 
 
 def widths(value: Any, name: str) -> list[int]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
-
 from fastvae import _input
 
 
@@ -56,8 +54,11 @@ Optimizer = Adam | AdamW | SGD | Adagrad
 _NAMES: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD, "adagrad": Adagrad}
 
 
-def resolve(optimizer: Any) -> tuple[str, list[float]]:
-    """Turn a name or an object into the core's (name, options), or raise ValueError."""
+def resolve(optimizer: Any, weight_decay: Any = None) -> tuple[str, list[float]]:
+    """Turn a name or an object into the core's (name, options), or raise ValueError.
+
+    A ``weight_decay`` takes the place of the optimiser's own.
+    """
     chosen = _NAMES[optimizer]() if isinstance(optimizer, str) and optimizer in _NAMES else optimizer
     if not isinstance(chosen, Adam | AdamW | SGD | Adagrad):
         raise ValueError(
@@ -65,6 +66,8 @@ def resolve(optimizer: Any) -> tuple[str, list[float]]:
             "fastvae.optimizers"
         )
     options = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
+    if weight_decay is not None:
+        options["weight_decay"] = _input.number(weight_decay, "weight_decay")
     values = [_checked(f"{chosen!r}: {name}", name, value) for name, value in options.items()]
     if options.get("nesterov") and not options["momentum"]:
         raise ValueError(f"{chosen!r}: nesterov needs a momentum")
@@ -73,9 +76,7 @@ def resolve(optimizer: Any) -> tuple[str, list[float]]:
 
 def _checked(what: str, name: str, value: Any) -> float:
     if name == "nesterov":
-        if not isinstance(value, (bool, np.bool_)):
-            raise ValueError(f"{what}={value!r} must be True or False")
-        return float(value)
+        return float(_input.boolean(value, what))
     if name == "eps":  # smaller gradients count as zero, and the quotient must stay finite
         return _input.number(value, what, least=1e-15)
     return _input.number(value, what, below=1.0 if name in ("beta1", "beta2", "momentum") else 1e9)

@@ -4,21 +4,20 @@
 use super::pass::Pass;
 use super::workspace::Matrix;
 use crate::activation::Activation;
-use crate::isa::{LANES, ZERO_ROW};
-use crate::latent::{Backward, Block};
+use crate::isa::{LANES, Lanes, ZERO_ROW};
+use crate::latent::{Backward, Block, KlTerm};
 use crate::layer::InputGradient;
 use crate::matmul::{Finished, panels_of, product};
 use crate::team::Worker;
 
 impl Pass<'_> {
-    /// Fills every layer's gradient, given the output layer's. `kl_weight` is the KL's weight in the loss over
-    /// the number of examples in the batch.
-    pub fn backward(&self, worker: &Worker, kl_weight: f32) {
+    /// Fills every layer's gradient, given the output layer's.
+    pub fn backward(&self, worker: &Worker, kl: KlTerm) {
         let (network, plan) = (self.network, self.memory.plan);
         for index in (1..=network.output()).rev() {
-            if index == network.head() + 1 {
+            if index == network.head() + 1 && network.spec.variational {
                 self.input_gradient(worker, index, Activation::Identity, plan.z, plan.dz);
-                self.latent_gradient(worker, kl_weight);
+                self.latent_gradient(worker, kl);
             } else {
                 let (below, activation) = (index - 1, network.activation(index - 1));
                 let (kept, to) = (plan.kept(below), plan.gradients[below]);
@@ -59,7 +58,11 @@ impl Pass<'_> {
         );
     }
 
-    fn latent_gradient(&self, worker: &Worker, kl_weight: f32) {
+    fn latent_gradient(&self, worker: &Worker, kl: KlTerm) {
+        let slope = match kl.is_plain() {
+            true => kl.weight / self.rows as f32,
+            false => kl.slope(self.kl_by_coordinate(), self.rows),
+        };
         let (latent, plan) = (self.network.spec.latent_dim, self.memory.plan);
         let to = plan.gradients[self.network.head()];
         self.by_rows(worker, |rows| {
@@ -72,7 +75,11 @@ impl Pass<'_> {
             for col in (0..latent).step_by(LANES) {
                 self.fetch(&mut block, rows.clone(), col);
                 dz.gather(rows.clone(), col, &mut block.z);
-                self.isa.run(Backward { block: &mut block, kl_weight });
+                let slopes = match kl.is_plain() {
+                    true => Lanes([slope; LANES]),
+                    false => kl.slopes(slope, &self.kl_sums()[col / LANES], self.rows),
+                };
+                self.isa.run(Backward { block: &mut block, slopes });
                 for (i, r) in rows.clone().enumerate() {
                     // SAFETY: row r is this block's.
                     unsafe {

@@ -4,7 +4,7 @@
 use super::pass::{Pass, ROW_BLOCK};
 use crate::data::Source;
 use crate::isa::{LANES, Lanes, Row, WIDTH, floats_mut};
-use crate::latent::{Block, Sample};
+use crate::latent::{Block, KlTerms, Sample};
 use crate::layer::Forward;
 use crate::likelihood::{LogProb, Mean};
 use crate::matmul::{Finished, Shared, panels_of, product};
@@ -13,27 +13,39 @@ use crate::team::Worker;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
+/// Which noise the model draws, by the model's seed.
+#[derive(Clone, Copy)]
+pub enum Draw {
+    /// The training noise of a step; the row is the place in the batch.
+    Train(u64, u32),
+    /// The scoring noise; the row is the example's content.
+    Score(u64),
+}
+
+impl Draw {
+    /// The noise's key.
+    pub fn seed(self) -> u64 {
+        let (Draw::Train(seed, _) | Draw::Score(seed)) = self;
+        seed
+    }
+
+    /// Whether it needs a hash of every example.
+    pub fn by_content(self) -> bool {
+        matches!(self, Draw::Score(_))
+    }
+}
+
 /// Where eps comes from.
 #[derive(Clone, Copy)]
 pub enum Epsilon<'a> {
-    /// The caller's, one row an example, from that row on.
+    /// The caller: one row an example, from that row on.
     Given(Source<'a>, usize),
-    /// The training noise of a step; the row is the place in the batch.
-    Train {
-        /// The model's.
-        seed: u64,
-        /// Which step.
-        step: u32,
-    },
-    /// The scoring noise; the row is the example's content.
-    Score {
-        /// The model's.
-        seed: u64,
-    },
+    /// The model.
+    Drawn(Draw),
 }
 
 impl Pass<'_> {
-    /// From x to [mu, logvar].
+    /// From x to [mu, logvar], or to the code.
     pub fn encode(&self, worker: &Worker) {
         for index in 0..=self.network.head() {
             self.layer(worker, index);
@@ -78,8 +90,11 @@ impl Pass<'_> {
         });
     }
 
-    /// eps, z and each row's KL.
+    /// eps, z and each row's KL. A plain autoencoder has none of them.
     pub fn sample(&self, worker: &Worker, epsilon: Epsilon) {
+        if !self.network.spec.variational {
+            return;
+        }
         self.by_rows(worker, |rows| {
             self.draw(rows.clone(), epsilon);
             // SAFETY: rows are this block's.
@@ -98,6 +113,31 @@ impl Pass<'_> {
         });
     }
 
+    /// Each coordinate's KL, summed over the batch, rows ascending.
+    pub fn sum_kl(&self, worker: &Worker) {
+        let latent = self.network.spec.latent_dim;
+        worker.phase(latent.div_ceil(LANES), |item| {
+            let (mut block, mut sums) = (Block::default(), Lanes::default());
+            for first in (0..self.rows).step_by(ROW_BLOCK) {
+                self.fetch(&mut block, first..(first + ROW_BLOCK).min(self.rows), item * LANES);
+                self.isa.run(KlTerms { block: &mut block, sums: &mut sums });
+            }
+            // SAFETY: these coordinates are this item's.
+            unsafe { self.memory.kl_sums.write(item..item + 1)[0] = sums };
+        });
+    }
+
+    /// What [`Pass::sum_kl`] has found.
+    pub(super) fn kl_sums(&self) -> &[Lanes] {
+        // SAFETY: written in that phase only.
+        unsafe { self.memory.kl_sums.read(0..self.network.spec.latent_dim.div_ceil(LANES)) }
+    }
+
+    /// The same, one by one.
+    pub fn kl_by_coordinate(&self) -> impl Iterator<Item = f32> {
+        self.kl_sums().iter().flat_map(|lanes| lanes.0).take(self.network.spec.latent_dim)
+    }
+
     /// Stores sixteen coordinates of z of the calling block's rows.
     fn put_codes(&self, rows: Range<usize>, col: usize, codes: &[Lanes; ROW_BLOCK]) {
         // SAFETY: rows are the calling block's.
@@ -114,7 +154,8 @@ impl Pass<'_> {
             // SAFETY: row r is the calling block's.
             unsafe { self.write(eps, panel, r..r + 1) }
         };
-        let (seed, stream) = match epsilon {
+        let draw = match epsilon {
+            Epsilon::Drawn(draw) => draw,
             Epsilon::Given(source, first) => {
                 for r in rows {
                     for panel in 0..panels_of(latent) {
@@ -123,19 +164,11 @@ impl Pass<'_> {
                 }
                 return;
             }
-            Epsilon::Train { seed, .. } => (seed, Stream::Train),
-            Epsilon::Score { seed } => (seed, Stream::Score),
         };
-        let mut ids = [[0; 2]; ROW_BLOCK];
-        for (id, r) in ids.iter_mut().zip(rows.clone()) {
-            *id = match epsilon {
-                Epsilon::Train { step, .. } => [step, r as u32],
-                // SAFETY: hashes are written when the batch is loaded, in an earlier phase.
-                _ => unsafe { self.memory.hashes.read(r..r + 1)[0] },
-            };
-        }
+        let stream = if draw.by_content() { Stream::Score } else { Stream::Train };
+        let ids = self.row_ids(rows.clone(), draw);
         self.isa.run(Fill {
-            noise: Noise { seed, stream: stream as u8, sample: 0 },
+            noise: Noise { seed: draw.seed(), stream: stream as u8, sample: 0 },
             distribution: Distribution::StandardNormal,
             rows: &ids[..rows.len()],
             cols: latent,
@@ -144,6 +177,19 @@ impl Pass<'_> {
                 columns[j % WIDTH..][..4].copy_from_slice(&values);
             },
         });
+    }
+
+    /// The counter words of the noise of a block's rows. Those of the scoring noise are there once the rows are loaded.
+    pub(super) fn row_ids(&self, rows: Range<usize>, draw: Draw) -> [[u32; 2]; ROW_BLOCK] {
+        let mut ids = [[0; 2]; ROW_BLOCK];
+        for (id, r) in ids.iter_mut().zip(rows) {
+            *id = match draw {
+                Draw::Train(_, step) => [step, r as u32],
+                // SAFETY: a row's hash is written by who loads it: the calling block, or one of an earlier phase.
+                Draw::Score(_) => unsafe { self.memory.hashes.read(r..r + 1)[0] },
+            };
+        }
+        ids
     }
 
     /// Takes mu, logvar and eps of some rows and coordinates out of their panels.
@@ -247,6 +293,24 @@ impl Pass<'_> {
                 let start = (first + r) * spec.n_features + col;
                 // SAFETY: a panel's part of a row is its tile's.
                 unsafe { out.write(start..start + used) }.copy_from_slice(&row[..used]);
+            }
+        });
+    }
+
+    /// Writes each coordinate's KL to rows `first..` of `out`, [n, latent_dim].
+    pub fn emit_kl(&self, worker: &Worker, out: Shared<f32>, first: usize) {
+        let latent = self.network.spec.latent_dim;
+        self.by_rows(worker, |rows| {
+            let mut block = Block::default();
+            for col in (0..latent).step_by(LANES) {
+                self.fetch(&mut block, rows.clone(), col);
+                self.isa.run(KlTerms { block: &mut block, sums: &mut Lanes::default() });
+                for (lanes, r) in block.z.iter().zip(rows.clone()) {
+                    let start = (first + r) * latent + col;
+                    // SAFETY: the row is this block's.
+                    let to = unsafe { out.write(start..start + block.cols) };
+                    to.copy_from_slice(&lanes.0[..block.cols]);
+                }
             }
         });
     }

@@ -1,12 +1,14 @@
 //! The batch: from the caller's array into panels.
 #![allow(unsafe_code)]
 
+use super::forward::Draw;
 use super::pass::{Pass, ROW_BLOCK};
-use super::workspace::Matrix;
+use super::workspace::{Matrix, Sees};
+use crate::corruption::Corruption;
 use crate::data::Source;
-use crate::isa::{Op, Simd, WIDTH};
+use crate::isa::{Op, Row, Simd, WIDTH, floats_mut};
 use crate::matmul::panels_of;
-use crate::rng::{ContentHash, Permutation};
+use crate::rng::{ContentHash, Fill, Noise, Permutation, Stream};
 use crate::team::Worker;
 use crate::watch::Watch;
 use std::ops::Range;
@@ -20,13 +22,29 @@ pub enum Rows<'a> {
     Shuffled(&'a Permutation, usize),
 }
 
+/// What the encoder sees of a batch.
+#[derive(Clone, Copy)]
+pub enum Input<'a> {
+    /// The batch itself.
+    Batch,
+    /// The batch with noise.
+    Corrupted(Corruption, Draw),
+    /// The caller's array: one row an example, from that row on.
+    Given(Source<'a>, usize),
+}
+
+impl Input<'_> {
+    /// Where it lies.
+    pub(crate) fn sees(self) -> Sees {
+        if matches!(self, Input::Batch) { Sees::Batch } else { Sees::Other }
+    }
+}
+
 /// What is taken from the caller's array.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Load {
-    /// The batch.
-    Data,
-    /// The batch, and a hash of each example for the scoring noise.
-    DataAndHash,
+#[derive(Clone, Copy)]
+enum Load<'a> {
+    /// The batch; a hash of each example for the scoring noise; what the encoder sees.
+    Data { hash: bool, input: Input<'a> },
     /// Codes for the decoder.
     Codes,
 }
@@ -37,11 +55,11 @@ impl Pass<'_> {
         &self,
         worker: &Worker,
         source: &Source,
-        hash: bool,
+        (hash, input): (bool, Input),
         rows: Rows,
         watch: Option<&Watch>,
     ) {
-        let what = if hash { Load::DataAndHash } else { Load::Data };
+        let what = Load::Data { hash, input };
         if self.rows <= ROW_BLOCK {
             // Few rows are one work item and few lists: they are made at its end, in one meeting instead of two.
             self.gather(worker, source, what, rows, watch, || {
@@ -67,7 +85,10 @@ impl Pass<'_> {
         watch: Option<&Watch>,
         last: impl FnOnce(),
     ) {
-        let to = if what == Load::Codes { self.memory.plan.z } else { self.memory.plan.x };
+        let to = match what {
+            Load::Codes => self.memory.plan.z,
+            Load::Data { .. } => self.memory.plan.x,
+        };
         let block = |block: Range<usize>| {
             let mut from = [0; ROW_BLOCK];
             let from = &mut from[..block.len()];
@@ -77,17 +98,103 @@ impl Pass<'_> {
                 }
                 Rows::Shuffled(order, first) => order.fill(self.isa, first + block.start, from),
             }
-            self.isa.run(Gather { pass: self, source, what, from, rows: block, to, watch });
+            self.isa.run(Gather { pass: self, source, what, from, rows: block.clone(), to, watch });
+            if let Load::Data { input, .. } = what {
+                self.see(input, block);
+            }
         };
         self.by_rows_then(worker, block, last);
     }
+}
+
+impl<'a> Pass<'a> {
+    /// Makes what the encoder sees of a block's rows, which are loaded, where that is something else.
+    fn see(&self, input: Input, rows: Range<usize>) {
+        match input {
+            Input::Batch => return,
+            Input::Given(source, first) => {
+                self.fill_input(rows.clone(), |panel, r, to| {
+                    source.read_panel(first + r, panel, to)
+                });
+            }
+            Input::Corrupted(corruption, draw) => {
+                self.fill_input(rows.clone(), |panel, r, to| {
+                    // SAFETY: the calling block has loaded the row.
+                    *to = unsafe { self.read(self.memory.plan.x, panel, r..r + 1) }[0];
+                });
+                self.corrupt(corruption, draw, rows.clone());
+            }
+        }
+        self.isa.run(Mark { pass: self, rows });
+    }
+
+    /// Row `r` of panel `panel` of what the encoder sees.
+    ///
+    /// # Safety
+    /// As for [`Pass::write`].
+    unsafe fn input_row(&self, panel: usize, r: usize) -> &'a mut Row {
+        // SAFETY: passed on to the caller.
+        let rows = unsafe { self.write(self.memory.plan.input, panel, r..r + 1) };
+        &mut rows[0]
+    }
+
+    fn fill_input(&self, rows: Range<usize>, fill: impl Fn(usize, usize, &mut Row)) {
+        for panel in 0..panels_of(self.memory.plan.input.cols) {
+            // SAFETY: rows are the calling block's.
+            rows.clone().for_each(|r| fill(panel, r, unsafe { self.input_row(panel, r) }));
+        }
+    }
+
+    /// Adds noise to a block's rows of what the encoder sees.
+    fn corrupt(&self, corruption: Corruption, draw: Draw, rows: Range<usize>) {
+        let cols = self.memory.plan.input.cols;
+        self.isa.run(Fill {
+            noise: Noise { seed: draw.seed(), stream: Stream::Corruption as u8, sample: 0 },
+            distribution: corruption.distribution(),
+            rows: &self.row_ids(rows.clone(), draw)[..rows.len()],
+            cols,
+            put: |i, j, noise: [f32; 4]| {
+                // SAFETY: the row is the calling block's.
+                let row = unsafe { self.input_row(j / WIDTH, rows.start + i) };
+                let columns = &mut floats_mut(std::slice::from_mut(row))[j % WIDTH..];
+                for (x, noise) in columns.iter_mut().zip(noise).take(cols - j) {
+                    *x = corruption.apply(*x, noise);
+                }
+            },
+        });
+    }
+}
+
+/// Notes the zeros of some rows of what the encoder sees.
+struct Mark<'a> {
+    pass: &'a Pass<'a>,
+    rows: Range<usize>,
+}
+
+impl Op for Mark<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for panel in 0..panels_of(self.pass.memory.plan.input.cols) {
+            for r in self.rows.clone() {
+                // SAFETY: row r is the calling block's.
+                unsafe { self.pass.mark(panel, r, nonzero(s, self.pass.input_row(panel, r))) };
+            }
+        }
+    }
+}
+
+/// Which columns of a row of a panel are not zero, a bit each.
+#[inline(always)]
+fn nonzero<S: Simd>(s: S, row: &Row) -> u32 {
+    s.nonzero(s.load(&row[0])) | s.nonzero(s.load(&row[1])) << 16
 }
 
 /// Copies rows `from` of an array to rows `rows` of a matrix in panels, and notes their zeros and hashes.
 struct Gather<'a> {
     pass: &'a Pass<'a>,
     source: &'a Source<'a>,
-    what: Load,
+    what: Load<'a>,
     from: &'a [usize],
     rows: Range<usize>,
     to: Matrix,
@@ -101,6 +208,10 @@ impl Op for Gather<'_> {
         let Gather { pass, source, what, from, rows, to, watch } = self;
         let mut seen = watch.map(|watch| watch.begin(s));
         let panels = panels_of(to.cols);
+        let (hash, marks) = match what {
+            Load::Codes => (false, false),
+            Load::Data { hash, input } => (hash, matches!(input, Input::Batch)),
+        };
         // The rows of a shuffled batch come from anywhere in memory: the beginnings of all are asked for first, the
         // rest of each while the row before it is read.
         let ask = |row: usize, col: usize| source.ask(row, col..(col + WIDTH).min(to.cols));
@@ -120,19 +231,18 @@ impl Op for Gather<'_> {
                 if let Some(seen) = &mut seen {
                     seen.look(s, row);
                 }
-                if what == Load::DataAndHash {
+                if hash {
                     row.iter().for_each(|lanes| content.update(s, lanes));
                 }
-                if what != Load::Codes {
-                    let mask = s.nonzero(s.load(&row[0])) | s.nonzero(s.load(&row[1])) << 16;
+                if marks {
                     // SAFETY: row r is the calling block's.
-                    unsafe { pass.mark(panel, r, mask) };
+                    unsafe { pass.mark(panel, r, nonzero(s, row)) };
                 }
             }
             if let Some(seen) = &mut seen {
                 seen.end_row(from[i]);
             }
-            if what == Load::DataAndHash {
+            if hash {
                 // SAFETY: row r is the calling block's.
                 unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish(s) };
             }

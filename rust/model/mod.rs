@@ -1,6 +1,7 @@
 //! A variational autoencoder: parameters, the optimiser's state, and the phases of its passes.
 
 mod backward;
+mod clip;
 mod forward;
 mod gather;
 mod network;
@@ -9,12 +10,13 @@ mod update;
 mod workspace;
 mod zeros;
 
-pub use forward::Epsilon;
-pub use gather::Rows;
+pub(crate) use clip::{Clip, blocks};
+pub use forward::{Draw, Epsilon};
+pub use gather::{Input, Rows};
 pub use network::{MAX_WIDTH, Network, Spec, Tensor};
 pub(crate) use pass::Pass;
 pub(crate) use update::Sink;
-pub(crate) use workspace::{Memory, Purpose, Workspace};
+pub(crate) use workspace::{Memory, Purpose, Sees, Workspace};
 
 use crate::error::{Error, Result, filled};
 use crate::isa::{Isa, Row, ZERO_ROW};
@@ -136,18 +138,24 @@ impl Vae {
     }
 
     fn refresh(&mut self) -> Result<()> {
-        let lent = self.lend(1, 1, Purpose::Infer)?;
+        let lent = self.lend(1, 1, Purpose::Infer, Sees::Batch)?;
         team::alone(|worker| lent.pass(0, 1).transpose_all(worker));
         Ok(())
     }
 
     /// Makes sure that there is memory for `parts` batches of `rows` at the same time, and lends everything to
     /// passes.
-    pub(crate) fn lend(&mut self, parts: usize, rows: usize, purpose: Purpose) -> Result<Lent<'_>> {
+    pub(crate) fn lend(
+        &mut self,
+        parts: usize,
+        rows: usize,
+        purpose: Purpose,
+        sees: Sees,
+    ) -> Result<Lent<'_>> {
         let workspaces = &mut self.workspaces[purpose as usize];
-        workspaces.retain(|workspace| workspace.serves(rows));
+        workspaces.retain(|workspace| workspace.serves(rows, sees));
         while workspaces.len() < parts {
-            workspaces.push(Workspace::new(&self.network, rows, purpose, self.isa)?);
+            workspaces.push(Workspace::new(&self.network, rows, purpose, sees, self.isa)?);
         }
         let memories: Vec<_> = workspaces.iter_mut().map(Workspace::share).collect();
         let [first, second] = &mut self.moments;
@@ -160,7 +168,7 @@ impl Vae {
                 memory: memories[0],
                 clamped: &self.clamped,
                 rows,
-                decodes_means: false,
+                decodes_means: !self.network.spec.variational,
             },
             memories,
             moments: [Shared::new(first), Shared::new(second)],

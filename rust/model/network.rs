@@ -20,6 +20,8 @@ pub struct Spec {
     pub n_features: usize,
     /// Columns of z.
     pub latent_dim: usize,
+    /// Whether the encoder's head gives the mean and the log variance of q(z|x), or z itself: a plain autoencoder.
+    pub variational: bool,
     /// Widths of the encoder's hidden layers, from x on.
     pub encoder: Vec<usize>,
     /// Widths of the decoder's hidden layers, from z on.
@@ -54,7 +56,7 @@ enum Place {
     LogScale,
 }
 
-/// The layers: the encoder's hidden ones, the head [mu, logvar], the decoder's hidden ones, the output.
+/// The layers: the encoder's hidden ones, the head ([mu, logvar] or the code), the decoder's hidden ones, the output.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// What the user chose.
@@ -76,7 +78,8 @@ impl Network {
     pub fn new(spec: Spec) -> Result<Network> {
         let widths =
             |x: usize, hidden: &[usize], y: usize| -> Vec<usize> { [&[x], hidden, &[y]].concat() };
-        let encoder = widths(spec.n_features, &spec.encoder, 2 * spec.latent_dim);
+        let head = spec.latent_dim.saturating_mul(if spec.variational { 2 } else { 1 });
+        let encoder = widths(spec.n_features, &spec.encoder, head);
         let decoder = widths(spec.latent_dim, &spec.decoder, spec.n_features);
         let mut network = Network {
             layers: Vec::new(),
@@ -136,9 +139,10 @@ impl Network {
         for (index, layer) in self.layers.iter().enumerate() {
             let parts = match index {
                 i if i < head => vec![(format!("encoder.{}", 2 * i), 0, layer.outputs)],
-                i if i == head => {
+                i if i == head && self.spec.variational => {
                     vec![("mu".into(), 0, latent), ("logvar".into(), latent, latent)]
                 }
+                i if i == head => vec![("code".into(), 0, latent)],
                 i => vec![(format!("decoder.{}", 2 * (i - head - 1)), 0, layer.outputs)],
             };
             for (name, first, outputs) in parts {
@@ -164,7 +168,7 @@ impl Network {
         }
     }
 
-    /// The index of the layer that gives [mu, logvar].
+    /// The index of the layer that gives [mu, logvar], or the code.
     pub fn head(&self) -> usize {
         self.spec.encoder.len()
     }
@@ -256,6 +260,7 @@ mod tests {
         Spec {
             n_features: 37,
             latent_dim: 3,
+            variational: true,
             encoder: vec![33],
             decoder: vec![5, 64],
             activation: Activation::Relu,
@@ -306,6 +311,15 @@ mod tests {
                 ("likelihood.log_scale", &[]),
             ]
         );
+    }
+
+    #[test]
+    fn a_plain_autoencoder_has_a_code_in_the_place_of_a_posterior() {
+        let plain = Spec { variational: false, ..spec(Likelihood::SquaredError) };
+        let network = Network::new(plain).unwrap();
+        let names: Vec<_> = network.tensors.iter().map(|t| t.name.as_str()).collect();
+        assert_eq!(names[2..4], ["code.weight", "code.bias"]);
+        assert_eq!(network.layers[1].outputs, 3);
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub struct Pass<'a> {
     pub clamped: &'a AtomicUsize,
     /// Examples in the batch.
     pub rows: usize,
-    /// Whether the decoder reads the posterior's means and not codes.
+    /// Whether the decoder reads what the head gives first (the posterior's means, or a plain autoencoder's code), and
+    /// not z.
     pub decodes_means: bool,
 }
 
@@ -39,9 +40,9 @@ impl<'a> Pass<'a> {
     pub(super) fn input(&self, index: usize) -> Matrix {
         let (plan, head) = (self.memory.plan, self.network.head());
         match index {
-            0 => plan.x,
+            0 => plan.input,
             i if i == head + 1 && !self.decodes_means => plan.z,
-            i => plan.values[i - 1], // of the head, mu comes first
+            i => plan.values[i - 1], // of the head, mu (or the code) comes first
         }
     }
 

@@ -78,7 +78,7 @@ impl Sink<'_> {
 }
 
 /// Rows of the parameter buffer that one work item of [`Pass::apply`] updates.
-const APPLY_BLOCK: usize = 256;
+pub(super) const APPLY_BLOCK: usize = 256;
 
 impl Pass<'_> {
     /// All weight, bias and scale gradients of the batch into `sink`. `weight` is the factor of the stored

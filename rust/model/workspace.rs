@@ -3,7 +3,7 @@
 use super::network::Network;
 use super::zeros::{SharedZeros, Zeros};
 use crate::error::{Result, filled};
-use crate::isa::{Isa, Row, ZERO_ROW};
+use crate::isa::{Isa, LANES, Lanes, Row, ZERO_ROW};
 use crate::matmul::{Shared, panels_of};
 
 /// A matrix's place in the arena, for a batch of at most the arena's rows.
@@ -30,11 +30,22 @@ pub enum Purpose {
     Train,
 }
 
+/// What the encoder of a pass is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sees {
+    /// What it is to reconstruct.
+    Batch,
+    /// Something else: a corrupted batch.
+    Other,
+}
+
 /// Where everything lies. Gradients have places only for training.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The batch.
+    /// The batch: what is to be reconstructed.
     pub x: Matrix,
+    /// What the encoder sees: the batch, or a place of its own.
+    pub input: Matrix,
     /// Noise.
     pub eps: Matrix,
     /// Codes.
@@ -49,11 +60,13 @@ pub struct Plan {
     pub gradients: Vec<Matrix>,
     /// What the workspace is for.
     pub purpose: Purpose,
+    /// What the encoder sees.
+    pub sees: Sees,
     rows: usize,
 }
 
 impl Plan {
-    fn new(network: &Network, rows: usize, purpose: Purpose) -> (Plan, usize) {
+    fn new(network: &Network, rows: usize, purpose: Purpose, sees: Sees) -> (Plan, usize) {
         let mut size = 0;
         let mut place = |cols: usize, wanted: bool| {
             let matrix = Matrix { start: size, cols };
@@ -62,6 +75,10 @@ impl Plan {
         };
         let (spec, train) = (&network.spec, purpose == Purpose::Train);
         let x = place(spec.n_features, true);
+        let input = match sees {
+            Sees::Batch => x,
+            Sees::Other => place(spec.n_features, true),
+        };
         let [eps, z] = [(); 2].map(|()| place(spec.latent_dim, true));
         let dz = place(spec.latent_dim, train);
         let (mut values, mut slopes, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
@@ -71,7 +88,7 @@ impl Plan {
             slopes.push(keeps_slope.then(|| place(layer.outputs, true)));
             gradients.push(place(layer.outputs, train));
         }
-        (Plan { x, eps, z, dz, values, slopes, gradients, purpose, rows }, size)
+        (Plan { x, input, eps, z, dz, values, slopes, gradients, purpose, sees, rows }, size)
     }
 
     /// What the activation of layer `index` left for the backward pass: its derivative, or else its value.
@@ -88,28 +105,36 @@ pub struct Workspace {
     plan: Plan,
     arena: Vec<Row>,
     sums: Vec<f32>,
+    kl_sums: Vec<Lanes>,
     hashes: Vec<[u32; 2]>,
     zeros: Zeros,
 }
 
 impl Workspace {
     /// Memory for batches of up to `rows` rows.
-    pub fn new(network: &Network, rows: usize, purpose: Purpose, isa: Isa) -> Result<Workspace> {
-        let (plan, size) = Plan::new(network, rows, purpose);
+    pub fn new(
+        network: &Network,
+        rows: usize,
+        purpose: Purpose,
+        sees: Sees,
+        isa: Isa,
+    ) -> Result<Workspace> {
+        let (plan, size) = Plan::new(network, rows, purpose, sees);
         // Per row: a partial log p for each panel of features, its sum, the KL.
         let sums = (panels_of(network.spec.n_features) + 2) * rows;
         Ok(Workspace {
             plan,
             arena: filled(ZERO_ROW, Some(size))?,
             sums: filled(0.0, Some(sums))?,
+            kl_sums: filled(Lanes::default(), Some(network.spec.latent_dim.div_ceil(LANES)))?,
             hashes: filled([0; 2], Some(rows))?,
             zeros: Zeros::new(network, rows, purpose, isa)?,
         })
     }
 
-    /// Whether it is large enough for such batches, and not so large that its memory would be wasted.
-    pub fn serves(&self, rows: usize) -> bool {
-        (rows..=4 * rows.max(MODEST)).contains(&self.plan.rows)
+    /// Whether it is made and large enough for such batches, and not so large that its memory would be wasted.
+    pub fn serves(&self, rows: usize, sees: Sees) -> bool {
+        self.plan.sees == sees && (rows..=4 * rows.max(MODEST)).contains(&self.plan.rows)
     }
 
     /// The parts, to be shared among workers.
@@ -123,6 +148,7 @@ impl Workspace {
             partial: Shared::new(partial),
             reconstruction: Shared::new(reconstruction),
             kl: Shared::new(kl),
+            kl_sums: Shared::new(&mut self.kl_sums),
             hashes: Shared::new(&mut self.hashes),
             zeros: self.zeros.share(),
         }
@@ -142,6 +168,8 @@ pub struct Memory<'a> {
     pub reconstruction: Shared<'a, f32>,
     /// KL of each row, nats.
     pub kl: Shared<'a, f32>,
+    /// KL of each latent coordinate, summed over the batch, nats.
+    pub kl_sums: Shared<'a, Lanes>,
     /// The content hash of each row.
     pub hashes: Shared<'a, [u32; 2]>,
     /// Where the batch is zero.

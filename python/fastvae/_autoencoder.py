@@ -1,0 +1,137 @@
+"""The plain autoencoder as an estimator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae import _input
+from fastvae._model import Model
+from fastvae._objective import Objective
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Autoencoder(Model):
+    """Autoencoder with dense encoder f and decoder g: minimises 1/l sum_i L(x_i, g(f(x_i))) over l examples.
+
+    It has codes, and no distribution over them: nothing says where between the codes of the data there is sense. With
+    ``corruption`` it is a denoising autoencoder (Vincent, Larochelle, Bengio & Manzagol, ICML 2008).
+
+    Parameters
+    ----------
+    latent_dim : int
+        Columns of the code.
+    hidden : sequence of int
+        Widths of the encoder's hidden layers; ``()`` is a linear model, which finds the span of the first principal
+        components of centred data.
+    decoder_hidden : sequence of int or None
+        Those of the decoder; None mirrors ``hidden``.
+    activation : str
+        "relu", "tanh", "sigmoid", "softplus", "elu", "gelu" (exact), "silu" or "identity". Code and output have none.
+    loss : {"squared_error", "bernoulli"}
+        L, a sum over features: of (x - g)², or the cross-entropy in nats with g the sigmoid of the last layer (values
+        in [0, 1]).
+    corruption : object or None
+        Noise on what the encoder sees, from :mod:`fastvae.corruption`; the target stays clean.
+    optimizer, learning_rate, weight_decay, clip_norm, batch_size, epochs, validation_fraction, early_stopping, \
+n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
+        As for :class:`fastvae.VAE`.
+
+    Attributes
+    ----------
+    n_features_in_, n_iter_, loss_curve_, elapsed_, interrupted_
+        As for :class:`fastvae.VAE`.
+    history_ : dict of str to list of float
+        "loss" of each epoch and, where there are validation data, "val_loss".
+
+    Examples
+    --------
+    >>> import fastvae
+    >>> X, y = fastvae.datasets.load_digits()
+    >>> model = fastvae.Autoencoder(latent_dim=8, hidden=(64,), epochs=5, random_state=0).fit(X)
+    >>> model.encode(X).shape
+    (1797, 8)
+    """
+
+    _HEAD = "code.weight"
+    _LOSSES = ("loss",)
+
+    def __init__(
+        self,
+        latent_dim: int = 2,
+        *,
+        hidden: Any = (400,),
+        decoder_hidden: Any = None,
+        activation: str = "relu",
+        loss: str = "squared_error",
+        corruption: Any = None,
+        optimizer: Any = "adam",
+        learning_rate: Any = 1e-3,
+        weight_decay: float | None = None,
+        clip_norm: float | None = None,
+        batch_size: int = 128,
+        epochs: int = 20,
+        validation_fraction: float = 0.0,
+        early_stopping: bool = False,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        callbacks: Any = (),
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        progress: bool | None = None,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.hidden = hidden
+        self.decoder_hidden = decoder_hidden
+        self.activation = activation
+        self.loss = loss
+        self.corruption = corruption
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.callbacks = callbacks
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.progress = progress
+
+    def encode(self, X: Any) -> NDArray[np.float32]:
+        """Codes f(x): float32 [n_examples, latent_dim]."""
+        engine, X = self._engine_for(), self._data(X)
+        codes, _ = engine.encode(X, False, self._threads())
+        return codes.reshape(len(X), -1)
+
+    def score_samples(self, X: Any) -> NDArray[np.float32]:
+        """Return the negative loss -L(x, g(f(x))) of each example, [n_examples]: higher is better."""
+        engine, X = self._engine_for(), self._data(X)
+        loss, _ = engine.score(X, None, None, None, self._threads())
+        return -loss
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean of ``score_samples``: higher is better."""
+        return -self.evaluate(X)["loss"]
+
+    def evaluate(self, X: Any) -> dict[str, float]:
+        """Return the mean ``loss`` per example."""
+        return {"loss": -float(np.mean(self.score_samples(X), dtype=np.float64))}
+
+    # Inside
+
+    def _architecture(self) -> dict[str, Any]:
+        loss = _input.choice(self.loss, "loss", ("squared_error", "bernoulli"))
+        return {"variational": False, "likelihood": loss, "scale": 1.0}
+
+    def _objective(self) -> Objective:
+        return Objective()
+
+    def _report(self, reconstruction: float, kl: float, loss: float) -> dict[str, float]:
+        return {"loss": reconstruction}

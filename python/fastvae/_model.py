@@ -1,0 +1,550 @@
+"""What a variational and a plain autoencoder have in common: training, questions, parameters."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from fastvae import _core, _input, _persist, corruption, optimizers, schedules
+from fastvae._estimator import Estimator, NotFittedError
+from fastvae._objective import Objective
+from fastvae._progress import Progress, check_wanted
+from fastvae._stopping import EarlyStopping
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What a pass of training needs to know, checked."""
+
+    batch_size: int
+    objective: Objective
+    learning_rate: schedules.Value
+    clip_norm: float | None
+    corruption: tuple[str, float] | None
+
+
+class Model(Estimator):
+    """An encoder, a code and a decoder, trained together.
+
+    A subclass says what the network is (``_architecture``), what is minimised (``_objective``) and what is reported
+    of it (``_report``).
+    """
+
+    _HEAD: ClassVar[str]  # the parameter that tells the number of features of a network without hidden layers
+    _LOSSES: ClassVar[tuple[str, ...]]  # what is reported
+
+    latent_dim: Any
+    hidden: Any
+    decoder_hidden: Any
+    activation: Any
+    corruption: Any
+    optimizer: Any
+    learning_rate: Any
+    weight_decay: Any
+    clip_norm: Any
+    batch_size: Any
+    epochs: Any
+    validation_fraction: Any
+    early_stopping: Any
+    n_iter_no_change: Any
+    tol: Any
+    callbacks: Any
+    n_jobs: Any
+    random_state: Any
+    progress: Any
+
+    # Training
+
+    def fit(self, X: Any, y: Any = None, *, validation_data: Any = None) -> Self:
+        """Train from fresh weights for ``epochs`` shuffled passes.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+            float32, float64 or uint8 (0..255, scaled to 0..1 batch by batch) are read in place, whatever their
+            strides; other real types are converted.
+        y : ignored
+        validation_data : array_like or tuple, [m, n_features]
+            Scored after each epoch; of a tuple (X, y) the first. Excludes ``validation_fraction``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For a bad parameter, shape or value.
+        TypeError
+            If X holds no real numbers.
+        FloatingPointError
+            If the loss or a gradient stops being finite. All weights are finite, and the message says which of
+            them that step has changed.
+        KeyboardInterrupt
+            On Ctrl-C; the weights are those of the last finished step.
+        """
+        epochs = _input.integer(self.epochs, "epochs")
+        fraction = _input.number(self.validation_fraction, "validation_fraction", 0.0, 1.0)
+        patience = _input.integer(self.n_iter_no_change, "n_iter_no_change")
+        tol = _input.number(self.tol, "tol")
+        early = _input.boolean(self.early_stopping, "early_stopping")
+        callbacks = _checked_callbacks(self.callbacks)
+        progress = check_wanted(self.progress)
+        plan = self._pass()
+        X = _input.matrix(X, "X")
+        validation = self._validation(validation_data, fraction, X)
+        if early and validation is None and not fraction:
+            fraction = 0.1
+        engine, arguments = self._build(X.shape[1])
+        engine.check(X, "X", self._threads())
+        if validation is not None:
+            engine.check(validation, "validation_data", self._threads())
+        rows = held_out = None
+        if fraction:
+            rows, held_out = _split(len(X), fraction, arguments["seed"])
+            validation = X
+        self._adopt(engine, arguments)
+        n = len(X) if rows is None else len(rows)
+        stopping = EarlyStopping(engine, patience, tol) if early else None
+        steps = -(-n // min(plan.batch_size, n))
+        last = plan.objective.at(epochs * steps - 1, steps)  # of a schedule, what it leads to
+        line = Progress(progress, epochs, n)
+        try:
+            for _ in range(epochs):
+                logs = self._train(engine, X, rows, None, None, shuffle=True, tick=line.tick)
+                late = False
+                if validation is not None:
+                    reconstruction, kl = self._means(engine, validation, held_out)
+                    now = self._objective_now().loss(reconstruction, kl)
+                    scores = self._report(reconstruction, float(kl.sum()), now)
+                    logs |= {f"val_{key}": value for key, value in scores.items()}
+                    late = stopping is not None and stopping.stop(last.loss(reconstruction, kl))
+                self._log(logs)
+                line.epoch(logs)
+                asked = [callback.on_epoch_end(self, dict(logs)) for callback in callbacks]
+                if late or any(answer is True for answer in asked):
+                    break
+            if stopping is not None:
+                stopping.restore()
+        except KeyboardInterrupt:
+            self.interrupted_ = True
+            raise
+        finally:
+            line.close()
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, *, eps: Any = None, corrupted: Any = None) -> Self:
+        """Go on training: one pass over X in the given order, the optimiser's state kept.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        y : ignored
+        eps : array_like, [n_examples, latent_dim], optional
+            Replaces the noise of the reparameterisation.
+        corrupted : array_like, [n_examples, n_features], optional
+            What the encoder sees in the place of X, which remains the target. Replaces ``corruption``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError, FloatingPointError
+            As from ``fit``.
+
+        Notes
+        -----
+        Parameters changed since the model was made take effect where they belong to a pass (``beta``,
+        ``objective``, ``learning_rate``, ``batch_size``, ``clip_norm``, ``corruption``, ``n_jobs``, ...); those of the
+        network and the optimiser want a new ``fit``.
+        """
+        self._pass()
+        if not self.__sklearn_is_fitted__():
+            X = _input.matrix(X, "X")
+            eps, corrupted = self._noise(eps, len(X)), self._seen(corrupted, X.shape)
+            engine, arguments = self._build(X.shape[1])
+            engine.check(X, "X", self._threads())
+            self._adopt(engine, arguments)
+        else:
+            X = self._training_data(X)
+            eps, corrupted = self._noise(eps, len(X)), self._seen(corrupted, X.shape)
+        self._log(self._train(self._engine, X, None, eps, corrupted, shuffle=False, tick=None))
+        return self
+
+    def loss_and_gradients(
+        self, X: Any, eps: Any = None, *, corrupted: Any = None
+    ) -> tuple[dict[str, float], dict[str, NDArray[np.float32]]]:
+        """Losses of X as one batch of training, and the gradients of the loss.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        eps : array_like, [n_examples, latent_dim], optional
+            Noise; without it, that of ``score_samples``.
+        corrupted : array_like, [n_examples, n_features], optional
+            What the encoder sees in the place of X. Without it, X with ``corruption``, whose noise is keyed as that
+            of ``score_samples``.
+
+        Returns
+        -------
+        losses : dict
+            With the keys of ``evaluate``.
+        gradients : dict of str to ndarray of float32
+            Of the loss, which is a mean over the batch, keyed and shaped as ``state_dict()``.
+        """
+        plan, objective = self._pass(), self._objective_now()
+        engine, X = self._engine_for(), self._training_data(X)
+        *losses, gradients = engine.loss_and_gradients(
+            X,
+            self._noise(eps, len(X)),
+            self._seen(corrupted, X.shape),
+            objective.terms(),
+            plan.corruption,
+            self._threads(),
+        )
+        return self._report(*losses), self._shaped(gradients)
+
+    def apply_gradients(self, grads: Mapping[str, Any]) -> Self:
+        """Take one optimiser step with given gradients: the same bits as the step that ``partial_fit`` fuses.
+
+        Parameters
+        ----------
+        grads : mapping of str to array_like
+            Keyed and shaped as ``state_dict()``. They are not clipped.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If they are not, or a gradient is too large for float32; nothing has changed then.
+        """
+        engine = self._engine_for()
+        rate = schedules.values(self._learning_rate(), "learning_rate", engine.steps, 1, self._steps_per_epoch)
+        gradients = _checked(grads, engine.shapes(), "the gradients")
+        engine.apply_gradients(gradients, float(rate[0]), self._threads())
+        return self
+
+    # Questions
+
+    def transform(self, X: Any) -> Any:
+        """Codes, deterministic (a posterior's means): float32 [n_examples, latent_dim]."""
+        engine, data = self._engine_for(), self._data(X)
+        codes, _ = engine.encode(data, False, self._threads())
+        return self._as_output(codes.reshape(len(data), -1), X)
+
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
+        """``fit(X)``, then ``transform(X)``."""
+        return self.fit(X, y).transform(X)
+
+    def inverse_transform(self, Z: Any) -> NDArray[np.float32]:
+        """Decoder means E[x|z], [n, n_features], of codes Z [n, latent_dim]."""
+        engine = self._engine_for()
+        Z = _input.matrix(Z, "Z")
+        latent_dim = self._latent_dim
+        if Z.shape[1] != latent_dim:
+            raise ValueError(f"Z has {Z.shape[1]} columns, but latent_dim is {latent_dim}")
+        if Z.dtype == np.uint8:  # codes are no pictures: do not scale them
+            Z = Z.astype(np.float32)
+        return engine.decode(Z, self._threads()).reshape(len(Z), -1)
+
+    def reconstruct(self, X: Any) -> NDArray[np.float32]:
+        """Decoder means of the codes of X, [n_examples, n_features]; deterministic."""
+        engine, X = self._engine_for(), self._data(X)
+        return engine.reconstruct(X, self._threads()).reshape(len(X), -1)
+
+    # Parameters
+
+    def state_dict(self) -> dict[str, NDArray[np.float32]]:
+        """Copies of all parameters with the names and shapes of the equivalent torch modules.
+
+        ``encoder.0.weight`` [out, in], ``encoder.0.bias`` [out], ``encoder.2.weight``, ... (an ``nn.Sequential``: layer
+        i has index 2 i, activations between), ``mu`` and ``logvar`` (or ``code``), ``decoder.0`` ..., and
+        ``likelihood.log_scale`` ([] or [n_features]) where a Gaussian learns it.
+        """
+        return self._shaped(self._engine_for().parameters())
+
+    def load_state_dict(self, d: Mapping[str, Any]) -> Self:
+        """Set all parameters. An unfitted model takes its number of features from them and becomes usable.
+
+        A fitted model keeps its optimiser's state.
+
+        Raises
+        ------
+        ValueError
+            If names, shapes or values are not exactly those of the model.
+        """
+        if self.__sklearn_is_fitted__():
+            engine = self._engine
+            engine.set_parameters(_checked(d, engine.shapes(), "the state dict"))
+            return self
+        first = "encoder.0.weight" if _input.widths(self.hidden, "hidden") else self._HEAD
+        if not isinstance(d, Mapping) or first not in d:
+            raise ValueError(f"the state dict must be a mapping with {first!r}, which tells the number of features")
+        shape = _input.tensor(d[first], f"the state dict's {first}").shape
+        if len(shape) != 2:
+            raise ValueError(f"the state dict's {first} has shape {shape}; it must be a matrix")
+        engine, arguments = self._build(shape[1])
+        engine.set_parameters(_checked(d, engine.shapes(), "the state dict"))
+        self._adopt(engine, arguments)
+        return self
+
+    def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
+        """Names of the latent coordinates: the class's name in lower case and a number."""
+        self._engine_for()
+        name = type(self).__name__.lower()
+        return np.array([f"{name}{i}" for i in range(self._latent_dim)], dtype=object)
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """``history_["loss"]``."""
+        return self.history_["loss"]
+
+    # Keeping
+
+    def save(self, path: str | os.PathLike[str], *, optimizer: bool = True) -> None:
+        """Write the fitted model to a file, which :func:`fastvae.load` reads.
+
+        The file appears whole or not at all: it is written beside its place, synced and renamed.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to; a file that is there is replaced.
+        optimizer : bool
+            With the optimiser's state, so that ``partial_fit`` goes on as if nothing had happened. Without it the
+            file is a third as large (for Adam).
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing to keep.
+        OSError
+            If the file cannot be written; what was there before is then still there.
+
+        Warns
+        -----
+        UserWarning
+            If a parameter cannot be kept in a file (``callbacks``, a numpy generator as ``random_state``, a function
+            of yours as a schedule): the model that is loaded has the default in its place.
+
+        Notes
+        -----
+        The format is safetensors: the tensors of ``state_dict()`` under their names, the optimiser's state as
+        ``optimizer.first.*`` and ``optimizer.second.*``, and the rest as JSON in the header.
+        """
+        self._engine_for()
+        _persist.save(self, path, _input.boolean(optimizer, "optimizer"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return _persist.state(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        _persist.set_state(self, state)
+
+    # Inside
+
+    def _architecture(self) -> dict[str, Any]:
+        """Return the engine's arguments that a subclass decides, checked."""
+        raise NotImplementedError
+
+    def _objective(self) -> Objective:
+        """Return what is minimised, checked."""
+        raise NotImplementedError
+
+    def _report(self, reconstruction: float, kl: float, loss: float) -> dict[str, float]:
+        """Name the losses."""
+        raise NotImplementedError
+
+    def _build(self, n_features: int) -> tuple[_core.Engine, dict[str, Any]]:
+        """Make a new engine from the parameters, which are checked here, and tell its arguments."""
+        hidden = _input.widths(self.hidden, "hidden")
+        mirrored = self.decoder_hidden is None
+        optimizer, options = optimizers.resolve(self.optimizer, self.weight_decay)
+        arguments = {
+            "n_features": n_features,
+            "latent_dim": _input.integer(self.latent_dim, "latent_dim", most=_core.MAX_WIDTH // 2),
+            "encoder": hidden,
+            "decoder": hidden[::-1] if mirrored else _input.widths(self.decoder_hidden, "decoder_hidden"),
+            "activation": _input.choice(self.activation, "activation", tuple(_core.ACTIVATIONS)),
+            **self._architecture(),
+            "optimizer": optimizer,
+            "options": options,
+            "seed": _input.seed(self.random_state),
+        }
+        return _core.Engine(**arguments), arguments
+
+    def _adopt(self, engine: _core.Engine, arguments: dict[str, Any]) -> None:
+        """Become the fitted model that an engine is."""
+        self._engine, self._arguments = engine, arguments
+        self._latent_dim = arguments["latent_dim"]
+        self._steps_per_epoch = 1
+        self.n_features_in_ = arguments["n_features"]
+        self.n_iter_ = 0
+        self.history_: dict[str, list[float]] = {key: [] for key in self._LOSSES}
+        self.elapsed_ = 0.0
+        self.interrupted_ = False
+
+    def _pass(self) -> _Pass:
+        """Check and return what a pass of training needs."""
+        clip = self.clip_norm
+        noise = self.corruption
+        return _Pass(
+            _input.integer(self.batch_size, "batch_size"),
+            self._objective(),
+            self._learning_rate(),
+            None if clip is None else _input.number(clip, "clip_norm", least=1e-12),
+            None if noise is None else corruption.resolve(noise),
+        )
+
+    def _learning_rate(self) -> schedules.Value:
+        rate = schedules.check(self.learning_rate, "learning_rate", below=1e6)
+        if rate == 0:
+            raise ValueError("learning_rate=0 would train nothing; it must be positive")
+        return rate
+
+    def _objective_now(self) -> Objective:
+        """Return what the last step minimised, or, before the first, what that will."""
+        return self._objective().at(max(self._engine_for().steps - 1, 0), self._steps_per_epoch)
+
+    def _threads(self) -> int | None:
+        return _input.threads(self.n_jobs)
+
+    def _engine_for(self) -> _core.Engine:
+        if not self.__sklearn_is_fitted__():
+            name = type(self).__name__
+            raise NotFittedError(
+                f"this {name} is not fitted yet: call fit, partial_fit or load_state_dict before asking it"
+            )
+        return self._engine
+
+    def _data(self, X: Any) -> NDArray[Any]:
+        """Return data that fit the model in type and shape; their values are looked at when they are used."""
+        self._engine_for()
+        return _input.matrix(X, "X", self.n_features_in_, type(self).__name__)
+
+    def _training_data(self, X: Any) -> NDArray[Any]:
+        """The same with the values looked at beforehand: a step must not begin with bad ones."""
+        data = self._data(X)
+        self._engine.check(data, "X", self._threads())
+        return data
+
+    def _noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:
+        fitted = self.__sklearn_is_fitted__()
+        latent_dim = self._latent_dim if fitted else _input.integer(self.latent_dim, "latent_dim")
+        return _input.noise(eps, "eps", (n, latent_dim), "[n_examples, latent_dim]")
+
+    def _seen(self, corrupted: Any, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+        return _input.noise(corrupted, "corrupted", shape, "that of X")
+
+    def _validation(self, data: Any, fraction: float, X: NDArray[Any]) -> NDArray[Any] | None:
+        if data is None:
+            return None
+        if fraction:
+            raise ValueError("give validation_data or validation_fraction, not both")
+        data = data[0] if isinstance(data, tuple) and data else data
+        return _input.matrix(data, "validation_data", X.shape[1], type(self).__name__)
+
+    def _means(
+        self, engine: _core.Engine, X: NDArray[Any], rows: NDArray[np.uint64] | None
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Mean reconstruction and KL of validation data, corrupted as in training; the KL by coordinate if needed."""
+        plan = self._pass()
+        reconstruction, kl = engine.score(X, rows, None, plan.corruption, self._threads())
+        if plan.objective.free_bits:
+            kl = engine.kl(X, rows, plan.corruption, self._threads())
+        kl = kl.reshape(len(reconstruction), -1).mean(0, dtype=np.float64)
+        return float(np.mean(reconstruction, dtype=np.float64)), kl
+
+    def _train(
+        self, engine: _core.Engine, X: NDArray[Any], rows: Any, eps: Any, corrupted: Any, *, shuffle: bool, tick: Any
+    ) -> dict[str, float]:
+        """Train on the data once and return the mean losses."""
+        plan = self._pass()
+        n = len(X) if rows is None else len(rows)
+        batch_size = min(plan.batch_size, n)
+        steps = self._steps_per_epoch = -(-n // batch_size)
+        first = engine.steps
+        rates = schedules.values(plan.learning_rate, "learning_rate", first, steps, steps)
+        start = time.perf_counter()
+        self.interrupted_ = False
+        try:
+            sums = engine.train(
+                X,
+                rows,
+                eps,
+                corrupted,
+                shuffle=shuffle,
+                batch_size=batch_size,
+                objective=(plan.objective.reconstruction, plan.objective.free_bits),
+                course=(*plan.objective.course(first, steps, steps), rates),
+                corruption=plan.corruption,
+                clip_norm=plan.clip_norm,
+                threads=self._threads(),
+                tick=tick,
+            )
+        except KeyboardInterrupt:
+            self.interrupted_ = True
+            raise
+        finally:
+            self.elapsed_ += time.perf_counter() - start
+        return self._report(*(total / n for total in sums))
+
+    def _log(self, logs: dict[str, float]) -> None:
+        self.n_iter_ += 1
+        for key in self.history_ | logs:  # one entry an epoch in every list
+            values = self.history_.setdefault(key, [float("nan")] * (self.n_iter_ - 1))
+            values.append(logs.get(key, float("nan")))
+
+    def _shaped(self, arrays: list[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        shapes = self._engine.shapes()
+        return {name: array.reshape(shape) for (name, shape), array in zip(shapes, arrays, strict=True)}
+
+
+def _checked_callbacks(callbacks: Any) -> list[Any]:
+    """Return the callbacks, or raise ValueError."""
+    if not isinstance(callbacks, (tuple, list)):
+        raise ValueError(f"callbacks={callbacks!r} must be a sequence of objects with on_epoch_end(model, logs)")
+    for callback in callbacks:
+        if not callable(getattr(callback, "on_epoch_end", None)):
+            raise ValueError(f"the callback {callback!r} has no method on_epoch_end(model, logs)")
+    return list(callbacks)
+
+
+def _checked(given: Any, shapes: list[tuple[str, list[int]]], what: str) -> list[NDArray[np.float32]]:
+    """Return the arrays of a state dict in order, flat, if they are exactly those that `shapes` asks for."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{what} must be a mapping from names to arrays, not {type(given).__name__}")
+    missing = [name for name, _ in shapes if name not in given]
+    unknown = sorted(map(str, set(given) - {name for name, _ in shapes}))
+    if missing or unknown:
+        raise ValueError(f"{what} does not fit the model: missing {missing}, unknown {unknown}")
+    arrays = []
+    for name, shape in shapes:
+        array = _input.tensor(given[name], f"{what}'s {name}")
+        if list(array.shape) != shape:
+            raise ValueError(f"{what}'s {name} has shape {array.shape}, but the model's is {tuple(shape)}")
+        arrays.append(np.ascontiguousarray(array).reshape(-1))
+    return arrays
+
+
+def _split(n: int, fraction: float, seed: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Random rows to train on and rows to hold out."""
+    held_out = round(n * fraction)
+    if not 0 < held_out < n:
+        raise ValueError(f"validation_fraction={fraction} of {n} examples leaves one side empty")
+    order = np.random.default_rng(seed).permutation(n).astype(np.uint64)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])

@@ -1,0 +1,55 @@
+"""The loss: which terms, and how much of each at which step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastvae import schedules
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss: reconstruction weight times reconstruction + beta |sum_j max(KL_j, free_bits) - capacity|.
+
+    KL_j is the batch mean of coordinate j's KL; without a capacity the bars are left out. Nats per example.
+    """
+
+    reconstruction: float = 1.0
+    beta: schedules.Value = 0.0
+    free_bits: float = 0.0
+    capacity: schedules.Value | None = None
+
+    def course(self, first: int, count: int, steps_per_epoch: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Beta and capacity at ``count`` steps from ``first`` on, as the core takes them."""
+
+        def at(value: schedules.Value | None, name: str) -> NDArray[np.float32]:
+            if value is None:
+                return np.empty(0, np.float32)
+            return schedules.values(value, name, first, count, steps_per_epoch).astype(np.float32)
+
+        return at(self.beta, "beta"), at(self.capacity, "capacity")
+
+    def at(self, step: int, steps_per_epoch: int) -> Objective:
+        """Return the objective of one step, without schedules."""
+        beta, capacity = self.course(step, 1, steps_per_epoch)
+        return Objective(
+            self.reconstruction, float(beta[0]), self.free_bits, float(capacity[0]) if len(capacity) else None
+        )
+
+    def terms(self) -> tuple[float, float, float, float | None]:
+        """Return a single step's objective as the core takes it."""
+        assert isinstance(self.beta, float)
+        assert self.capacity is None or isinstance(self.capacity, float)
+        return self.reconstruction, self.beta, self.free_bits, self.capacity
+
+    def loss(self, reconstruction: float, kl: NDArray[np.float64]) -> float:
+        """Return a single step's loss, given the mean reconstruction and each coordinate's mean KL."""
+        weight, beta, free_bits, capacity = self.terms()
+        penalty = float(np.maximum(kl, free_bits).sum())
+        return weight * reconstruction + beta * (penalty if capacity is None else abs(penalty - capacity))

@@ -1,0 +1,85 @@
+"""Noise on what the encoder sees, while the target stays clean: denoising.
+
+(Vincent, Larochelle, Bengio & Manzagol, "Extracting and composing robust features with denoising autoencoders",
+ICML 2008.) Given as ``corruption=`` to an estimator, it is drawn anew in every step of training, and once and for all
+for validation data; questions (``transform``, ``reconstruct``, ``score_samples``, ...) get what they are asked about.
+
+>>> import fastvae
+>>> X, _ = fastvae.datasets.load_digits()
+>>> noise = fastvae.corruption.GaussianNoise(sigma=0.5)
+>>> model = fastvae.Autoencoder(16, hidden=(64,), corruption=noise, epochs=5, random_state=0).fit(X)
+>>> denoised = model.reconstruct(noise.corrupt(X, random_state=1))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae import _core, _input
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["GaussianNoise", "MaskingNoise", "SaltAndPepper"]
+
+
+class _Corruption:
+    """What the kinds of noise have in common."""
+
+    def corrupt(self, X: Any, random_state: Any = None) -> NDArray[np.float32]:
+        """Return a corrupted copy.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+            uint8 (0..255) is scaled to 0..1 first.
+        random_state : int, numpy generator or None
+            Seed of the noise.
+
+        Returns
+        -------
+        ndarray of float32, [n_examples, n_features]
+        """
+        X = _input.matrix(X, "X")
+        values = np.ascontiguousarray(X, np.float32)
+        if X.dtype == np.uint8:
+            values = values / np.float32(255)
+        seed = _input.seed(random_state)
+        corrupted = _core.corrupt(values.reshape(-1), resolve(self), values.shape[1], seed)
+        return corrupted.reshape(values.shape)
+
+
+@dataclass(frozen=True)
+class GaussianNoise(_Corruption):
+    """x + sigma eps with eps ~ N(0, 1), not clipped."""
+
+    sigma: float = 0.5
+
+
+@dataclass(frozen=True)
+class MaskingNoise(_Corruption):
+    """Zero in the place of x with probability p."""
+
+    p: float = 0.25
+
+
+@dataclass(frozen=True)
+class SaltAndPepper(_Corruption):
+    """Zero or one in the place of x, with probability p / 2 each."""
+
+    p: float = 0.25
+
+
+def resolve(corruption: Any) -> tuple[str, float]:
+    """Turn an object into the core's (name, level), or raise ValueError."""
+    match corruption:
+        case GaussianNoise(sigma):
+            return "gaussian", _input.number(sigma, f"{corruption!r}: sigma")
+        case MaskingNoise(p):
+            return "masking", _input.number(p, f"{corruption!r}: p", below=1.0)
+        case SaltAndPepper(p):
+            return "salt_and_pepper", _input.number(p, f"{corruption!r}: p", below=1.0)
+    raise ValueError(f"corruption={corruption!r} is not known; use None or an object from fastvae.corruption")

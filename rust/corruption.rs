@@ -1,0 +1,55 @@
+//! Noise on what the encoder sees, for denoising: the target stays clean (Vincent, Larochelle, Bengio & Manzagol,
+//! "Extracting and composing robust features with denoising autoencoders", ICML 2008).
+
+use crate::isa::Isa;
+use crate::rng::{Distribution, Noise, Stream};
+
+/// What happens to an element x.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Corruption {
+    /// x + sigma eps, not clipped.
+    Gaussian {
+        /// The standard deviation.
+        sigma: f32,
+    },
+    /// Zero with probability p.
+    Masking {
+        /// The probability.
+        p: f32,
+    },
+    /// Zero or one with probability p / 2 each.
+    SaltAndPepper {
+        /// The probability.
+        p: f32,
+    },
+}
+
+impl Corruption {
+    /// The noise that [`Corruption::apply`] takes.
+    pub fn distribution(self) -> Distribution {
+        match self {
+            Corruption::Gaussian { .. } => Distribution::StandardNormal,
+            Corruption::Masking { .. } | Corruption::SaltAndPepper { .. } => Distribution::Uniform,
+        }
+    }
+
+    /// What becomes of `x`.
+    #[inline(always)]
+    pub fn apply(self, x: f32, noise: f32) -> f32 {
+        match self {
+            Corruption::Gaussian { sigma } => x + sigma * noise,
+            Corruption::Masking { p } if noise < p => 0.0,
+            Corruption::SaltAndPepper { p } if noise < 0.5 * p => 0.0,
+            Corruption::SaltAndPepper { p } if noise < p => 1.0,
+            _ => x,
+        }
+    }
+
+    /// Corrupts a plain matrix of `cols` columns, whose rows are counted from zero.
+    pub fn corrupt(self, isa: Isa, seed: u64, cols: usize, matrix: &mut [f32]) {
+        let noise = Noise { seed, stream: Stream::Corruption as u8, sample: 0 };
+        noise.fill(isa, self.distribution(), cols, matrix, |x, _, noise| {
+            *x = self.apply(*x, noise);
+        });
+    }
+}

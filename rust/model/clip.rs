@@ -1,0 +1,92 @@
+//! Clipping by the norm of all gradients together (Pascanu, Mikolov & Bengio, "On the difficulty of training recurrent
+//! neural networks", ICML 2013), as torch's `clip_grad_norm_` does: gradients are stored, measured, scaled and applied.
+#![allow(unsafe_code)]
+
+use super::pass::Pass;
+use super::update::{APPLY_BLOCK, Sink};
+use crate::isa::{Lanes, Op, Row, Simd};
+use crate::matmul::Shared;
+use crate::team::Worker;
+use std::ops::Range;
+
+/// What clipping needs.
+#[derive(Clone, Copy)]
+pub struct Clip<'a> {
+    /// The largest norm that is left alone.
+    pub limit: f64,
+    /// A buffer with the parameters' layout, padding zero.
+    pub gradients: Shared<'a, Row>,
+    /// The sum of squares of each of its [`blocks`].
+    pub squares: Shared<'a, f64>,
+}
+
+/// The blocks of a buffer of `rows` rows.
+pub fn blocks(rows: usize) -> usize {
+    rows.div_ceil(APPLY_BLOCK)
+}
+
+impl Pass<'_> {
+    /// The same as [`Pass::absorb`] where the gradients' norm is below the limit, bit for bit. Says whether the norm is
+    /// finite; if it is not, nothing was updated.
+    pub fn absorb_clipped(&self, worker: &Worker, weight: f32, clip: Clip, sink: Sink) -> bool {
+        let n = blocks(self.network.rows);
+        let rows =
+            |item: usize| item * APPLY_BLOCK..((item + 1) * APPLY_BLOCK).min(self.network.rows);
+        self.absorb(worker, weight, Sink::Store(clip.gradients));
+        worker.phase(n, |item| {
+            // SAFETY: gradients are from the phases before; the square is this item's.
+            unsafe {
+                let square = self.isa.run(SumOfSquares(clip.gradients.read(rows(item))));
+                clip.squares.write(item..item + 1)[0] = f64::from(square);
+            }
+        });
+        // SAFETY: both are written in other phases. Every worker adds up for itself, and finds the same.
+        let norm = unsafe { clip.squares.read(0..n) }.iter().sum::<f64>().sqrt();
+        if !norm.is_finite() {
+            return false;
+        }
+        let factor = clip.limit / (norm + 1e-6);
+        if factor < 1.0 {
+            worker.phase(n, |item| {
+                // SAFETY: the rows are this item's.
+                let gradients = unsafe { clip.gradients.write(rows(item)) };
+                self.isa.run(Scale(gradients, factor as f32));
+            });
+        }
+        let all: Range<usize> = 0..self.network.rows;
+        // SAFETY: nobody writes gradients from here on.
+        self.apply(worker, unsafe { clip.gradients.read(all) }, sink);
+        true
+    }
+}
+
+/// The sum of squares of some rows: sixteen lanes, rows ascending, then a fixed tree.
+struct SumOfSquares<'a>(&'a [Row]);
+
+impl Op for SumOfSquares<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let mut sums = [s.zero(); 2];
+        for row in self.0 {
+            for (sum, lanes) in sums.iter_mut().zip(row) {
+                let x = s.load(lanes);
+                *sum = s.fma(x, x, *sum);
+            }
+        }
+        s.sum(s.add(sums[0], sums[1]))
+    }
+}
+
+/// Some rows times a factor.
+struct Scale<'a>(&'a mut [Row], f32);
+
+impl Op for Scale<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let factor = s.splat(self.1);
+        let scale = |lanes: &mut Lanes| s.store(s.mul(s.load(lanes), factor), lanes);
+        self.0.iter_mut().flatten().for_each(scale);
+    }
+}
