@@ -242,16 +242,17 @@ impl Engine {
         }
     }
 
-    /// mu and, if asked for, logvar (else an empty array).
+    /// mu (or the code) and, if asked for, logvar (else an empty array). `noisy` data may hold any numbers.
     fn encode<'py>(
         &self,
         py: Python<'py>,
         x: Array2,
         logvar: bool,
+        noisy: bool,
         threads: Option<usize>,
     ) -> PyResult<(Array<'py>, Array<'py>)> {
         let (x, spec) = (source(x)?, self.spec(py)?);
-        let mut question = question("X", Some(spec.likelihood), threads);
+        let mut question = question("X", (!noisy).then_some(spec.likelihood), threads);
         let (rows, latent) = (x.rows(), spec.latent_dim);
         let (mut mu, mut second) =
             (zeros(rows, latent)?, zeros(if logvar { rows } else { 0 }, latent)?);
@@ -275,10 +276,11 @@ impl Engine {
         &self,
         py: Python<'py>,
         x: Array2,
+        noisy: bool,
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
-        let x = source(x)?;
-        let mut question = question("X", Some(self.spec(py)?.likelihood), threads);
+        let (x, spec) = (source(x)?, self.spec(py)?);
+        let mut question = question("X", (!noisy).then_some(spec.likelihood), threads);
         let mut out = zeros(x.rows(), x.cols())?;
         in_slices(py, || self.lock().reconstruct(&x, &mut out, &mut question))?;
         Ok(array(py, out))

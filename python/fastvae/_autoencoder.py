@@ -106,9 +106,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
 
     def encode(self, X: Any) -> NDArray[np.float32]:
         """Codes f(x): float32 [n_examples, latent_dim]."""
-        engine, X = self._engine_for(), self._data(X)
-        codes, _ = engine.encode(X, False, self._threads())
-        return codes.reshape(len(X), -1)
+        return self._codes(X, logvar=False)[0]
 
     def score_samples(self, X: Any) -> NDArray[np.float32]:
         """Return the negative loss -L(x, g(f(x))) of each example, [n_examples]: higher is better."""

@@ -242,9 +242,8 @@ class Model(Estimator):
 
     def transform(self, X: Any) -> Any:
         """Codes, deterministic (a posterior's means): float32 [n_examples, latent_dim]."""
-        engine, data = self._engine_for(), self._data(X)
-        codes, _ = engine.encode(data, False, self._threads())
-        return self._as_output(codes.reshape(len(data), -1), X)
+        codes, _ = self._codes(X, logvar=False)
+        return self._as_output(codes, X)
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
         """``fit(X)``, then ``transform(X)``."""
@@ -264,7 +263,7 @@ class Model(Estimator):
     def reconstruct(self, X: Any) -> NDArray[np.float32]:
         """Decoder means of the codes of X, [n_examples, n_features]; deterministic."""
         engine, X = self._engine_for(), self._data(X)
-        return engine.reconstruct(X, self._threads()).reshape(len(X), -1)
+        return engine.reconstruct(X, self.corruption is not None, self._threads()).reshape(len(X), -1)
 
     # Parameters
 
@@ -435,6 +434,13 @@ class Model(Estimator):
         """Return data that fit the model in type and shape; their values are looked at when they are used."""
         self._engine_for()
         return _input.matrix(X, "X", self.n_features_in_, type(self).__name__)
+
+    def _codes(self, X: Any, logvar: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what the head gives. Where the encoder has seen noise, X may hold any numbers."""
+        engine, X = self._engine_for(), self._data(X)
+        arrays = engine.encode(X, logvar, self.corruption is not None, self._threads())
+        codes, second = (array.reshape(-1, self._latent_dim) for array in arrays)
+        return codes, second
 
     def _training_data(self, X: Any) -> NDArray[Any]:
         """The same with the values looked at beforehand: a step must not begin with bad ones."""

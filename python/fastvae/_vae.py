@@ -171,9 +171,7 @@ class VAE(Model):
         -------
         mu, logvar : ndarray of float32, [n_examples, latent_dim]
         """
-        engine, X = self._engine_for(), self._data(X)
-        mu, logvar = engine.encode(X, True, self._threads())
-        return mu.reshape(len(X), -1), logvar.reshape(len(X), -1)
+        return self._codes(X, logvar=True)
 
     def sample(self, n: int, *, random_state: Any = None, return_latent: bool = False, draw: bool = False) -> Any:
         """Generate from the prior: z ~ N(0, I), then the decoder.
