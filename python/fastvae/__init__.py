@@ -7,7 +7,7 @@
 >>> images = vae.sample(16)       # decoder means of prior samples, [16, 64]
 """
 
-from fastvae import corruption, datasets, functional, likelihoods, optimizers, schedules
+from fastvae import corruption, datasets, functional, latent, likelihoods, optimizers, schedules
 from fastvae._autoencoder import Autoencoder
 from fastvae._config import show_config
 from fastvae._core import __version__
@@ -22,6 +22,7 @@ __all__ = [
     "corruption",
     "datasets",
     "functional",
+    "latent",
     "likelihoods",
     "optimizers",
     "schedules",

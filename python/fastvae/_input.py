@@ -51,6 +51,16 @@ def _float32(array: NDArray[Any]) -> NDArray[np.float32]:
         return array.astype(np.float32, copy=False)
 
 
+def row(value: Any, name: str) -> NDArray[Any]:
+    """Return one example or code, given as [d] or [1, d], as a matrix of one row."""
+    array = _array(value, name)
+    if array.ndim == 1:
+        array = array[np.newaxis]
+    if array.ndim != 2 or len(array) != 1:
+        raise ValueError(f"{name} has shape {array.shape}; expected a single row, [d] or [1, d]")
+    return matrix(array, name)
+
+
 def tensor(value: Any, name: str) -> NDArray[np.float32]:
     """Return a parameter as finite float32 of any shape, or raise TypeError or ValueError."""
     array = _float32(_array(value, name))
@@ -150,6 +160,24 @@ def choice(value: Any, name: str, options: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(map(repr, options))}")
     return value
+
+
+def dims(value: Any, latent_dim: int) -> list[int]:
+    """Return indices of latent dimensions, given as a sequence or as one integer, as a list, or raise ValueError."""
+    array = np.atleast_1d(np.asarray(value))
+    if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0:
+        raise ValueError(f"dims={value!r} must be integers, indices of latent dimensions")
+    return [integer(dim, f"dims[{i}]", least=0, most=latent_dim - 1) for i, dim in enumerate(array.tolist())]
+
+
+def pair(value: Any, latent_dim: int) -> tuple[int, int]:
+    """Return two different indices of latent dimensions, or raise ValueError."""
+    if latent_dim < 2:
+        raise ValueError("a plane needs two latent dimensions, but the model has one")
+    indices = dims(value, latent_dim)
+    if len(indices) != 2 or indices[0] == indices[1]:
+        raise ValueError(f"dims={value!r} must be two different latent dimensions")
+    return indices[0], indices[1]
 
 
 def threads(n_jobs: Any) -> int | None:

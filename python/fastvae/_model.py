@@ -405,7 +405,7 @@ class Model(Estimator):
             _input.integer(self.batch_size, "batch_size"),
             self._objective(),
             self._learning_rate(),
-            None if clip is None else _input.number(clip, "clip_norm", least=1e-12),
+            None if clip is None else _input.number(clip, "clip_norm", least=1e-12, below=1e30),
             None if noise is None else corruption.resolve(noise),
         )
 
