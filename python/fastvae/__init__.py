@@ -7,7 +7,7 @@
 >>> images = vae.sample(16)       # decoder means of prior samples, [16, 64]
 """
 
-from fastvae import corruption, datasets, functional, latent, likelihoods, optimizers, schedules
+from fastvae import corruption, datasets, functional, latent, likelihoods, optimizers, plots, schedules
 from fastvae._autoencoder import Autoencoder
 from fastvae._config import show_config
 from fastvae._core import __version__
@@ -25,6 +25,7 @@ __all__ = [
     "latent",
     "likelihoods",
     "optimizers",
+    "plots",
     "schedules",
     "show_config",
 ]
