@@ -1,41 +1,14 @@
 //! A training step allocates nothing: a run of many steps asks for memory exactly as often as a run of few.
 
+mod counting;
+
 use fastvae::activation::Activation;
 use fastvae::data::Source;
 use fastvae::likelihood::{Likelihood, Scale};
 use fastvae::model::{Spec, Vae};
 use fastvae::optimizer::Optimizer;
 use fastvae::train::{Course, Task, Totals};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-
-/// The system's allocator, counting.
-struct Counting;
-
-static CALLS: AtomicUsize = AtomicUsize::new(0);
-
-#[allow(unsafe_code)]
-// SAFETY: everything is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(at, layout) }
-    }
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Allocations of one call that trains on `steps` batches of 16 and a short one.
 fn allocations(vae: &mut Vae, data: &[f32], steps: usize, threads: usize) -> usize {
@@ -52,10 +25,10 @@ fn allocations(vae: &mut Vae, data: &[f32], steps: usize, threads: usize) -> usi
         clip_norm: None,
         threads: Some(threads),
     };
-    let before = CALLS.load(Ordering::Relaxed);
+    let before = counting::calls();
     let finished = vae.train(&task, &mut Totals::default(), Duration::from_secs(600));
     assert_eq!(finished, Ok(true));
-    CALLS.load(Ordering::Relaxed) - before
+    counting::calls() - before
 }
 
 #[test]
