@@ -24,6 +24,7 @@ use pyo3::exceptions::{
     PyFloatingPointError, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError,
 };
 use pyo3::prelude::*;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -431,7 +432,7 @@ fn likelihood_of(name: &str, scale: ScaleArgument) -> PyResult<Likelihood> {
     match (name, scale) {
         ("bernoulli", _) => Ok(Likelihood::Bernoulli),
         ("squared_error", _) => Ok(Likelihood::SquaredError),
-        ("gaussian", ScaleArgument::Fixed(scale)) if scale > 0.0 && scale.is_finite() => {
+        ("gaussian", ScaleArgument::Fixed(scale)) if (1e-6..=1e6).contains(&scale) => {
             Ok(Likelihood::Gaussian(Scale::Fixed(scale)))
         }
         ("gaussian", ScaleArgument::Learned(which)) if which == "shared" => {
@@ -441,7 +442,10 @@ fn likelihood_of(name: &str, scale: ScaleArgument) -> PyResult<Likelihood> {
             Ok(Likelihood::Gaussian(Scale::PerFeature))
         }
         _ => {
-            Err(PyValueError::new_err(format!("likelihood {name:?} with that scale is not known")))
+            let scales = "a scale is 1e-6 to 1e6, \"shared\" or \"per_feature\"";
+            Err(PyValueError::new_err(format!(
+                "likelihood {name:?} with that scale is not known; {scales}"
+            )))
         }
     }
 }
@@ -455,17 +459,37 @@ fn corruption_of((name, level): (String, f32)) -> PyResult<Corruption> {
     }
 }
 
-fn optimizer_of(name: &str, [a, b, c, d]: [f64; 4]) -> PyResult<Optimizer> {
+fn optimizer_of(name: &str, options: [f64; 4]) -> PyResult<Optimizer> {
+    const ANY: Range<f64> = 0.0..1e9;
+    const DECAY: Range<f64> = 0.0..1.0;
+    const EPS: Range<f64> = 1e-15..1e9; // smaller gradients count as zero, and the quotient must stay finite
+    let within = |ranges: &[(&str, Range<f64>)]| {
+        for ((option, range), value) in ranges.iter().zip(options) {
+            if !range.contains(&value) {
+                let (least, below) = (range.start, range.end);
+                return Err(PyValueError::new_err(format!(
+                    "optimizer {name:?}: {option}={value} must be at least {least:e} and below {below:e}"
+                )));
+            }
+        }
+        Ok(options)
+    };
     Ok(match name {
-        "adam" | "adamw" => Optimizer::Adam {
-            beta1: a,
-            beta2: b,
-            eps: c,
-            weight_decay: d,
-            decoupled: name == "adamw",
-        },
-        "sgd" => Optimizer::Sgd { momentum: a, nesterov: b != 0.0, weight_decay: c },
-        "adagrad" => Optimizer::Adagrad { eps: a, lr_decay: b, weight_decay: c },
+        "adam" | "adamw" => {
+            let ranges = [("beta1", DECAY), ("beta2", DECAY), ("eps", EPS), ("weight_decay", ANY)];
+            let [beta1, beta2, eps, weight_decay] = within(&ranges)?;
+            Optimizer::Adam { beta1, beta2, eps, weight_decay, decoupled: name == "adamw" }
+        }
+        "sgd" => {
+            let ranges = [("momentum", DECAY), ("nesterov", 0.0..2.0), ("weight_decay", ANY)];
+            let [momentum, nesterov, weight_decay, _] = within(&ranges)?;
+            Optimizer::Sgd { momentum, nesterov: nesterov != 0.0, weight_decay }
+        }
+        "adagrad" => {
+            let ranges = [("eps", EPS), ("lr_decay", ANY), ("weight_decay", ANY)];
+            let [eps, lr_decay, weight_decay, _] = within(&ranges)?;
+            Optimizer::Adagrad { eps, lr_decay, weight_decay }
+        }
         _ => return Err(PyValueError::new_err(format!("optimizer {name:?} is not known"))),
     })
 }
