@@ -1,6 +1,6 @@
 //! The one error type of the crate.
 
-use std::fmt;
+use std::{fmt, io};
 
 /// What can go wrong. Every message says what was wrong and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,10 @@ pub enum Error {
     Memory(String),
     /// The loss or a gradient stopped being finite in training; the weights are finite all the same.
     Diverged(String),
+    /// A file holds no model that this library can read.
+    Format(String),
+    /// A file cannot be read.
+    Io(io::ErrorKind, String),
 }
 
 /// The crate's result.
@@ -27,7 +31,9 @@ impl fmt::Display for Error {
             | Error::Parameter(m)
             | Error::Value(m)
             | Error::Memory(m)
-            | Error::Diverged(m) => f.write_str(m),
+            | Error::Diverged(m)
+            | Error::Format(m)
+            | Error::Io(_, m) => f.write_str(m),
         }
     }
 }

@@ -17,6 +17,7 @@
 //! | [`data`], [`watch`] | the user's array, read in place; what is wrong with it |
 //! | [`model`] | parameters, memory, and the phases forward, backward, update |
 //! | [`train`], [`infer`] | runs of steps; codes, scores and samples |
+//! | [`persist`] | the model file |
 //! | [`functional`], [`peak`] | the formulas on plain arrays; the machine's limit |
 //! | `python` | the only file that knows Python |
 
@@ -36,6 +37,7 @@ pub mod matmul;
 pub mod model;
 pub mod optimizer;
 pub mod peak;
+pub mod persist;
 #[cfg(feature = "python")]
 mod python;
 pub mod rng;

@@ -24,6 +24,7 @@ use pyo3::exceptions::{
     PyFloatingPointError, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError,
 };
 use pyo3::prelude::*;
+use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -34,12 +35,21 @@ use std::time::Duration;
 /// training where that is longer.
 const SLICE: Duration = Duration::from_millis(50);
 
+pyo3::create_exception!(
+    fastvae,
+    FormatError,
+    PyValueError,
+    "A file or bytes hold no model that this version can read."
+);
+
 impl From<Error> for PyErr {
     fn from(error: Error) -> PyErr {
         match error {
             Error::Shape(m) | Error::Parameter(m) | Error::Value(m) => PyValueError::new_err(m),
             Error::Memory(m) => PyMemoryError::new_err(m),
             Error::Diverged(m) => PyFloatingPointError::new_err(m),
+            Error::Format(m) => FormatError::new_err(m),
+            Error::Io(kind, m) => io::Error::new(kind, m).into(),
         }
     }
 }

@@ -48,6 +48,17 @@ pub struct Vae {
     workspaces: [Vec<Workspace>; 2],
 }
 
+/// What a model keeps of each parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The parameter itself.
+    Value,
+    /// The optimiser's first moment.
+    First,
+    /// The optimiser's second moment.
+    Second,
+}
+
 /// A model's buffers, lent out for a pass: the parts that workers share.
 pub(crate) struct Lent<'a> {
     pass: Pass<'a>,
@@ -67,22 +78,8 @@ impl<'a> Lent<'a> {
 impl Vae {
     /// A model with PyTorch's initial weights and biases: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
     pub fn new(spec: Spec, optimizer: Optimizer, seed: u64) -> Result<Vae> {
-        let (isa, network) = (Isa::detect()?, Network::new(spec)?);
-        let rows = |wanted: bool| filled(ZERO_ROW, Some(if wanted { network.rows } else { 0 }));
-        let [first, second] = optimizer.moments();
-        let mut vae = Vae {
-            isa,
-            parameters: rows(true)?,
-            transposed: filled(ZERO_ROW, Some(network.transposed_rows))?,
-            moments: [rows(first)?, rows(second)?],
-            network,
-            optimizer,
-            seed,
-            steps: 0,
-            epochs: 0,
-            clamped: AtomicUsize::new(0),
-            workspaces: [Vec::new(), Vec::new()],
-        };
+        let mut vae = Vae::empty(Network::new(spec)?, optimizer, seed)?;
+        let isa = vae.isa;
         for (index, tensor) in vae.network.tensors.iter().enumerate() {
             let Some(fan_in) = vae.network.fan_in(tensor) else { continue };
             let bound = 1.0 / (fan_in as f32).sqrt();
@@ -96,6 +93,45 @@ impl Vae {
         }
         vae.refresh()?;
         Ok(vae)
+    }
+
+    /// A model whose parameters are zero, to be filled in by [`Vae::buffer_mut`] and [`Vae::refresh`].
+    pub(crate) fn empty(network: Network, optimizer: Optimizer, seed: u64) -> Result<Vae> {
+        let rows = |wanted: bool| filled(ZERO_ROW, Some(if wanted { network.rows } else { 0 }));
+        let [first, second] = optimizer.moments();
+        Ok(Vae {
+            isa: Isa::detect()?,
+            parameters: rows(true)?,
+            transposed: filled(ZERO_ROW, Some(network.transposed_rows))?,
+            moments: [rows(first)?, rows(second)?],
+            network,
+            optimizer,
+            seed,
+            steps: 0,
+            epochs: 0,
+            clamped: AtomicUsize::new(0),
+            workspaces: [Vec::new(), Vec::new()],
+        })
+    }
+
+    /// The buffer of a part, empty where the optimiser does not use it.
+    pub(crate) fn buffer(&self, part: Part) -> &[Row] {
+        match part {
+            Part::Value => &self.parameters,
+            Part::First => &self.moments[0],
+            Part::Second => &self.moments[1],
+        }
+    }
+
+    /// The same to be filled in, with the network that says what lies where.
+    pub(crate) fn buffer_mut(&mut self, part: Part) -> (&Network, &mut [Row]) {
+        let [first, second] = &mut self.moments;
+        let buffer = match part {
+            Part::Value => &mut self.parameters,
+            Part::First => first,
+            Part::Second => second,
+        };
+        (&self.network, buffer)
     }
 
     /// A parameter in PyTorch's layout.
@@ -137,7 +173,8 @@ impl Vae {
         Ok(buffer)
     }
 
-    fn refresh(&mut self) -> Result<()> {
+    /// Follows a change of the parameters.
+    pub(crate) fn refresh(&mut self) -> Result<()> {
         let lent = self.lend(1, 1, Purpose::Infer, Sees::Batch)?;
         team::alone(|worker| lent.pass(0, 1).transpose_all(worker));
         Ok(())

@@ -200,9 +200,14 @@ impl Network {
     /// Copies a parameter (or its gradient, or a moment) out of a buffer with the parameters' layout.
     pub fn read(&self, tensor: &Tensor, buffer: &[Row]) -> Vec<f32> {
         let mut plain = vec![0.0; tensor.shape.iter().product()];
-        let (at, rows, first, stride) = self.place(tensor);
-        from_panels(&buffer[at..], rows, first, stride, &mut plain);
+        self.read_into(tensor, buffer, &mut plain);
         plain
+    }
+
+    /// [`Network::read`] into memory that there is.
+    pub fn read_into(&self, tensor: &Tensor, buffer: &[Row], plain: &mut [f32]) {
+        let (at, rows, first, stride) = self.place(tensor);
+        from_panels(&buffer[at..], rows, first, stride, plain);
     }
 
     /// The inverse of [`Network::read`].

@@ -1,0 +1,207 @@
+//! The header of a safetensors file: JSON, read strictly.
+
+use super::{FORMAT_VERSION, refused};
+use crate::error;
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::marker::PhantomData;
+
+/// The key of what is no tensor.
+const METADATA: &str = "__metadata__";
+
+/// The most keys of an object, and so one more than the tensors of a file: very many small ones would take time, and many
+/// times more memory than the text.
+pub const MOST_KEYS: usize = 1 << 16;
+
+/// The most dimensions of a tensor. A matrix has two; files of other versions may have more.
+const MOST_DIMENSIONS: usize = 8;
+
+/// The header of a file with that configuration and those tensors.
+pub fn to_json(config: &str, tensors: &[(&str, TensorInfo)]) -> error::Result<Vec<u8>> {
+    serde_json::to_vec(&Written { config, tensors }).map_err(refused)
+}
+
+/// The configuration and the tensors, which have one type and lie end to end.
+pub fn from_json(header: &[u8]) -> error::Result<(String, Metadata)> {
+    let not_json = |error| refused(format!("its header: {error}"));
+    let Strict(Header { mut metadata, tensors }) =
+        serde_json::from_slice(header).map_err(not_json)?;
+    // The version first: another one may differ in anything else.
+    match metadata.remove("format_version") {
+        Some(version) if version == FORMAT_VERSION => {}
+        Some(version) => {
+            return Err(refused(format!(
+                "its format has version {version:?}, and this is fastvae {}, which reads version {FORMAT_VERSION:?}; use \
+                 a newer fastvae",
+                env!("CARGO_PKG_VERSION")
+            )));
+        }
+        None => return Err(refused("its metadata have no format_version")),
+    }
+    let Some(config) = metadata.remove("config") else {
+        return Err(refused("its metadata have no config"));
+    };
+    if let Some(key) = metadata.keys().next() {
+        return Err(refused(format!("its metadata have {key:?}, which is not known")));
+    }
+    let mut infos = Vec::new();
+    for (name, tensor) in tensors {
+        let Described { dtype: Some(dtype), shape: Some(shape), data_offsets: Some(data_offsets) } =
+            tensor
+        else {
+            return Err(refused(format!("{name:?} has no dtype, no shape or no data_offsets")));
+        };
+        if dtype != "F32" {
+            return Err(refused(format!("{name:?} is of type {dtype:?}, not \"F32\"")));
+        }
+        infos.push((name, TensorInfo { dtype: Dtype::F32, shape, data_offsets }));
+    }
+    infos.sort_by_key(|(_, info)| info.data_offsets);
+    // Safetensors' own check: no holes, no overlaps, every tensor as long as its shape says.
+    Ok((config, Metadata::new(None, infos).map_err(refused)?))
+}
+
+/// The header as it is written, always in the same order.
+struct Written<'a> {
+    config: &'a str,
+    tensors: &'a [(&'a str, TensorInfo)],
+}
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let metadata =
+            BTreeMap::from([("format_version", FORMAT_VERSION), ("config", self.config)]);
+        map.serialize_entry(METADATA, &metadata)?;
+        for (name, info) in self.tensors {
+            map.serialize_entry(name, info)?;
+        }
+        map.end()
+    }
+}
+
+/// What a JSON object is read into.
+trait Object: Default {
+    /// What it is, in errors.
+    const WHAT: &'static str;
+
+    /// Reads the value of a key, which is a new one.
+    fn take<'de, A: MapAccess<'de>>(&mut self, key: String, map: &mut A) -> Result<(), A::Error>;
+}
+
+/// A JSON object (and no list, which serde takes for one too) in which no key comes twice. Serde's and safetensors'
+/// own readers take the last value of such a key, other programs the first one: they would see two models in one file.
+struct Strict<T>(T);
+
+impl<'de, T: Object> Deserialize<'de> for Strict<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(StrictVisitor(PhantomData)).map(Strict)
+    }
+}
+
+struct StrictVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Object> Visitor<'de> for StrictVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(T::WHAT)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
+        let (mut object, mut seen) = (T::default(), HashSet::new());
+        while let Some(key) = map.next_key::<String>()? {
+            if !seen.insert(key.clone()) {
+                return Err(A::Error::custom(format!("the key {key:?} comes twice")));
+            }
+            if seen.len() > MOST_KEYS {
+                return Err(A::Error::custom(format!("more than {MOST_KEYS} keys")));
+            }
+            object.take(key, &mut map)?;
+        }
+        Ok(object)
+    }
+}
+
+/// The header as it is read.
+#[derive(Default)]
+struct Header {
+    metadata: BTreeMap<String, String>,
+    tensors: Vec<(String, Described)>,
+}
+
+impl Object for Header {
+    const WHAT: &'static str = "an object of tensors";
+
+    fn take<'de, A: MapAccess<'de>>(&mut self, key: String, map: &mut A) -> Result<(), A::Error> {
+        match key.as_str() {
+            METADATA => self.metadata = map.next_value::<Strict<_>>()?.0,
+            _ => self.tensors.push((key, map.next_value::<Strict<_>>()?.0)),
+        }
+        Ok(())
+    }
+}
+
+impl Object for BTreeMap<String, String> {
+    const WHAT: &'static str = "an object of strings";
+
+    fn take<'de, A: MapAccess<'de>>(&mut self, key: String, map: &mut A) -> Result<(), A::Error> {
+        self.insert(key, map.next_value()?);
+        Ok(())
+    }
+}
+
+/// What a header says of a tensor.
+#[derive(Default)]
+struct Described {
+    dtype: Option<String>,
+    shape: Option<Vec<usize>>,
+    data_offsets: Option<(usize, usize)>,
+}
+
+impl Object for Described {
+    const WHAT: &'static str = "an object with dtype, shape and data_offsets";
+
+    fn take<'de, A: MapAccess<'de>>(&mut self, key: String, map: &mut A) -> Result<(), A::Error> {
+        match key.as_str() {
+            "dtype" => self.dtype = Some(map.next_value()?),
+            "shape" => self.shape = Some(map.next_value::<Shape>()?.0),
+            "data_offsets" => self.data_offsets = Some(map.next_value()?),
+            _ => return Err(A::Error::custom(format!("the key {key:?} is not known"))),
+        }
+        Ok(())
+    }
+}
+
+/// A list of few numbers.
+struct Shape(Vec<usize>);
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ShapeVisitor)
+    }
+}
+
+struct ShapeVisitor;
+
+impl<'de> Visitor<'de> for ShapeVisitor {
+    type Value = Shape;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a list of sizes")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sizes: A) -> Result<Shape, A::Error> {
+        let mut shape = Vec::new();
+        while let Some(size) = sizes.next_element()? {
+            if shape.len() == MOST_DIMENSIONS {
+                return Err(A::Error::custom(format!("more than {MOST_DIMENSIONS} dimensions")));
+            }
+            shape.push(size);
+        }
+        Ok(Shape(shape))
+    }
+}
