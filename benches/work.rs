@@ -9,7 +9,7 @@ use fastvae::infer::Question;
 use fastvae::likelihood::Likelihood;
 use fastvae::model::{Spec, Vae};
 use fastvae::optimizer::Optimizer;
-use fastvae::train::{Course, Task, Totals};
+use fastvae::train::{Task, Totals};
 use fastvae::watch::Watch;
 use std::time::Duration;
 
@@ -83,19 +83,7 @@ fn main() {
             let done = vae.score(&x, None, None, [&mut reconstruction, &mut kl], &mut question);
             assert_eq!(done, Ok(true));
         } else {
-            let task = Task {
-                x,
-                eps: None,
-                corrupted: None,
-                corruption: None,
-                shuffle: true,
-                batch_size: case.batch,
-                reconstruction: 1.0,
-                free_bits: 0.0,
-                course: Course { betas: &[1.0], capacities: &[], learning_rates: &[1e-3] },
-                clip_norm: None,
-                threads: Some(1),
-            };
+            let task = Task { batch_size: case.batch, threads: Some(1), ..Task::new(x) };
             assert_eq!(vae.train(&task, &mut Totals::default(), FOREVER), Ok(true));
         }
     }

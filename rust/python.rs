@@ -12,6 +12,7 @@ use crate::latent::KlTerm;
 use crate::likelihood::{Likelihood, Scale};
 use crate::model::{Draw, Epsilon, Input, Spec, Vae};
 use crate::optimizer::Optimizer;
+use crate::persist::{self, Counters};
 use crate::rng::Stream;
 use crate::team;
 use crate::train::{Course, Objective, Task, Totals};
@@ -21,12 +22,16 @@ use numpy::{
     PyUntypedArrayMethods, dtype,
 };
 use pyo3::exceptions::{
-    PyFloatingPointError, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError,
+    PyFloatingPointError, PyMemoryError, PyOSError, PyRuntimeError, PyTypeError, PyValueError,
 };
 use pyo3::prelude::*;
-use std::io;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyDict};
+use std::ffi::OsString;
+use std::io::{self, Cursor, Read};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -51,6 +56,20 @@ impl From<Error> for PyErr {
             Error::Format(m) => FormatError::new_err(m),
             Error::Io(kind, m) => io::Error::new(kind, m).into(),
         }
+    }
+}
+
+/// The OSError (FileNotFoundError, ...) that Python's own functions raise, with the file's name.
+fn os_error(error: io::Error, path: OsString) -> PyErr {
+    let message = error.to_string();
+    match error.raw_os_error() {
+        // OSError(errno, message, file name, winerror): Windows looks at the last number, others at the first one.
+        Some(code) => {
+            let message = message.trim_end_matches(&format!(" (os error {code})")).to_string();
+            PyOSError::new_err((code, message, path, code))
+        }
+        None => io::Error::new(error.kind(), format!("{}: {message}", Path::new(&path).display()))
+            .into(),
     }
 }
 
@@ -142,31 +161,8 @@ fn question(name: &str, likelihood: Option<Likelihood>, threads: Option<usize>) 
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (*, n_features, latent_dim, variational, encoder, decoder, activation, likelihood, scale, optimizer, options, seed))]
-    #[allow(clippy::too_many_arguments)]
-    fn new(
-        n_features: usize,
-        latent_dim: usize,
-        variational: bool,
-        encoder: Vec<usize>,
-        decoder: Vec<usize>,
-        activation: &str,
-        likelihood: &str,
-        scale: ScaleArgument,
-        optimizer: &str,
-        options: [f64; 4],
-        seed: u64,
-    ) -> PyResult<Engine> {
-        let spec = Spec {
-            n_features,
-            latent_dim,
-            variational,
-            encoder,
-            decoder,
-            activation: Activation::named(activation)?,
-            likelihood: likelihood_of(likelihood, scale)?,
-        };
-        let optimizer = optimizer_of(optimizer, options)?;
+    fn new(arguments: Bound<'_, PyDict>) -> PyResult<Engine> {
+        let (spec, optimizer, seed) = Arguments::read(&arguments)?;
         Ok(Engine(Mutex::new(Vae::new(spec, optimizer, seed)?)))
     }
 
@@ -408,6 +404,20 @@ impl Engine {
         Ok(array(py, values))
     }
 
+    /// The model as the bytes of a file, with the optimiser's moments if they are wanted.
+    fn dump<'py>(
+        &self,
+        py: Python<'py>,
+        config: &str,
+        moments: bool,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = detached(py, || persist::to_bytes(&self.lock(), config, moments))??;
+        PyBytes::new_with(py, bytes.len(), |to| {
+            to.copy_from_slice(&bytes);
+            Ok(())
+        })
+    }
+
     /// Optimiser steps taken.
     #[getter]
     fn steps(&self, py: Python<'_>) -> PyResult<u64> {
@@ -427,8 +437,116 @@ impl Engine {
     }
 }
 
+/// Where a model file is: bytes, or a path.
+#[derive(FromPyObject)]
+enum FileArgument {
+    Bytes(PyBackedBytes),
+    Path(OsString),
+}
+
+type Reader = Box<dyn Read + Send>;
+
+/// A model file: its configuration is known, its tensors wait to be read, once.
+#[pyclass(frozen, module = "fastvae._core")]
+struct ModelFile {
+    config: String,
+    file: Mutex<Option<persist::ModelFile<Reader>>>,
+}
+
+#[pymethods]
+impl ModelFile {
+    #[new]
+    fn new(py: Python<'_>, source: FileArgument) -> PyResult<ModelFile> {
+        let (reader, len): (Reader, u64) = match source {
+            FileArgument::Bytes(bytes) => {
+                let len = bytes.len() as u64;
+                (Box::new(Cursor::new(bytes)), len)
+            }
+            FileArgument::Path(path) => {
+                let (file, len) = detached(py, || persist::open(Path::new(&path)))?
+                    .map_err(|error| os_error(error, path))?;
+                (Box::new(file), len)
+            }
+        };
+        let file = detached(py, || persist::ModelFile::open(reader, len))??;
+        Ok(ModelFile { config: file.config().to_string(), file: Mutex::new(Some(file)) })
+    }
+
+    /// The configuration, a JSON text.
+    #[getter]
+    fn config(&self) -> &str {
+        &self.config
+    }
+
+    /// The model, if the file holds exactly the tensors of such a one. Reads the file, so it can be called once.
+    fn engine(
+        &self,
+        py: Python<'_>,
+        arguments: Bound<'_, PyDict>,
+        steps: u64,
+        epochs: u32,
+        clamped: usize,
+    ) -> PyResult<Engine> {
+        let (spec, optimizer, seed) = Arguments::read(&arguments)?;
+        let counters = Counters { steps, epochs, clamped };
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let file = file.ok_or_else(|| {
+            PyRuntimeError::new_err("this ModelFile has been read already; open the file again")
+        })?;
+        let vae = detached(py, || file.engine(spec, optimizer, seed, counters))??;
+        Ok(Engine(Mutex::new(vae)))
+    }
+}
+
+/// Puts bytes into a file: all of them, or none and an OSError.
+#[pyfunction]
+fn write_atomically(py: Python<'_>, path: OsString, data: &[u8]) -> PyResult<()> {
+    detached(py, || persist::write(Path::new(&path), data))?.map_err(|error| os_error(error, path))
+}
+
 fn owned(values: &[PyReadonlyArray1<'_, f32>]) -> PyResult<Vec<Vec<f32>>> {
     values.iter().map(|v| Ok(v.as_slice()?.to_vec())).collect()
+}
+
+/// What a model is made with.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Arguments {
+    n_features: usize,
+    latent_dim: usize,
+    variational: bool,
+    encoder: Vec<usize>,
+    decoder: Vec<usize>,
+    activation: String,
+    likelihood: String,
+    scale: ScaleArgument,
+    optimizer: String,
+    options: [f64; 4],
+    seed: u64,
+}
+
+impl Arguments {
+    /// The same as the core takes it, from a dictionary with exactly these keys.
+    fn read(arguments: &Bound<'_, PyDict>) -> PyResult<(Spec, Optimizer, u64)> {
+        const KEYS: usize = 11;
+        let given: Arguments = arguments.extract()?;
+        if arguments.len() != KEYS {
+            return Err(PyTypeError::new_err(format!(
+                "an engine is made with {KEYS} arguments, not {}",
+                arguments.len()
+            )));
+        }
+        let spec = Spec {
+            n_features: given.n_features,
+            latent_dim: given.latent_dim,
+            variational: given.variational,
+            encoder: given.encoder,
+            decoder: given.decoder,
+            activation: Activation::named(&given.activation)?,
+            likelihood: likelihood_of(&given.likelihood, given.scale)?,
+        };
+        Ok((spec, optimizer_of(&given.optimizer, given.options)?, given.seed))
+    }
 }
 
 /// A number, or which scale to learn.
@@ -620,8 +738,8 @@ mod _core {
     use super::Activation;
     #[pymodule_export]
     use super::{
-        Engine, config, corrupt, gaussian_kl, log_prob, peak, philox, product_rate, reparameterize,
-        round_trip, standard_normal,
+        Engine, FormatError, ModelFile, config, corrupt, gaussian_kl, log_prob, peak, philox,
+        product_rate, reparameterize, round_trip, standard_normal, write_atomically,
     };
     use pyo3::prelude::*;
 

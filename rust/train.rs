@@ -75,7 +75,24 @@ pub struct Task<'a> {
     pub threads: Option<usize>,
 }
 
-impl Task<'_> {
+impl<'a> Task<'a> {
+    /// A shuffled epoch of the plain ELBO.
+    pub fn new(x: Source<'a>) -> Task<'a> {
+        Task {
+            x,
+            eps: None,
+            corrupted: None,
+            corruption: None,
+            shuffle: true,
+            batch_size: 128,
+            reconstruction: 1.0,
+            free_bits: 0.0,
+            course: Course { betas: &[1.0], capacities: &[], learning_rates: &[1e-3] },
+            clip_norm: None,
+            threads: None,
+        }
+    }
+
     /// The loss and the learning rate of its step `step`.
     fn at(&self, step: usize) -> (Objective, f64) {
         fn value<T: Copy>(values: &[T], step: usize) -> Option<T> {

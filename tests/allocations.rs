@@ -7,23 +7,15 @@ use fastvae::data::Source;
 use fastvae::likelihood::{Likelihood, Scale};
 use fastvae::model::{Spec, Vae};
 use fastvae::optimizer::Optimizer;
-use fastvae::train::{Course, Task, Totals};
+use fastvae::train::{Task, Totals};
 use std::time::Duration;
 
 /// Allocations of one call that trains on `steps` batches of 16 and a short one.
 fn allocations(vae: &mut Vae, data: &[f32], steps: usize, threads: usize) -> usize {
     let task = Task {
-        x: Source::from_slice(&data[..(16 * steps + 3) * 37], 37),
-        eps: None,
-        corrupted: None,
-        corruption: None,
-        shuffle: true,
         batch_size: 16,
-        reconstruction: 1.0,
-        free_bits: 0.0,
-        course: Course { betas: &[1.0], capacities: &[], learning_rates: &[1e-3] },
-        clip_norm: None,
         threads: Some(threads),
+        ..Task::new(Source::from_slice(&data[..(16 * steps + 3) * 37], 37))
     };
     let before = counting::calls();
     let finished = vae.train(&task, &mut Totals::default(), Duration::from_secs(600));

@@ -10,7 +10,7 @@ use fastvae::likelihood::{Likelihood, Scale};
 use fastvae::model::{Spec, Vae};
 use fastvae::optimizer::Optimizer;
 use fastvae::persist::{self, Counters, ModelFile, to_bytes};
-use fastvae::train::{Objective, Task, Totals};
+use fastvae::train::{Course, Task, Totals};
 use fastvae::watch::Watch;
 use safetensors::SafeTensors;
 use std::fs;
@@ -42,6 +42,7 @@ const OPTIMIZERS: [Optimizer; 5] = [adam(false), adam(true), PLAIN, MOMENTUM, AD
 fn spec(likelihood: Likelihood) -> Spec {
     Spec {
         n_features: 37,
+        variational: true,
         latent_dim: 3,
         encoder: vec![33],
         decoder: vec![5, 40],
@@ -63,15 +64,9 @@ fn data(cols: usize) -> Vec<f32> {
 fn train(vae: &mut Vae) {
     let cols = vae.network.spec.n_features;
     let data = data(cols);
-    let task = Task {
-        x: Source::from_slice(&data, cols),
-        eps: None,
-        shuffle: true,
-        batch_size: 16,
-        objective: Objective { reconstruction: 1.0, kl: 1.0 },
-        learning_rate: 0.01,
-        threads: Some(1),
-    };
+    let usual = Task::new(Source::from_slice(&data, cols));
+    let course = Course { learning_rates: &[0.01], ..usual.course };
+    let task = Task { batch_size: 16, course, threads: Some(1), ..usual };
     let finished = vae.train(&task, &mut Totals::default(), Duration::from_secs(600));
     assert_eq!(finished, Ok(true));
 }
@@ -97,7 +92,10 @@ fn answers(vae: &mut Vae) -> Vec<u32> {
     let [mut mu, mut logvar] = [(); 2].map(|()| vec![0.0; x.rows() * latent]);
     let [mut reconstruction, mut kl] = [(); 2].map(|()| vec![0.0; x.rows()]);
     assert_eq!(vae.encode(&x, &mut mu, &mut logvar, &mut question()), Ok(true));
-    assert_eq!(vae.score(&x, None, &mut reconstruction, &mut kl, &mut question()), Ok(true));
+    assert_eq!(
+        vae.score(&x, None, None, [&mut reconstruction, &mut kl], &mut question()),
+        Ok(true)
+    );
     [mu, logvar, reconstruction, kl].concat().into_iter().map(f32::to_bits).collect()
 }
 

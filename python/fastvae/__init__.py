@@ -10,13 +10,14 @@
 from fastvae import corruption, datasets, functional, latent, likelihoods, optimizers, plots, schedules
 from fastvae._autoencoder import Autoencoder
 from fastvae._config import show_config
-from fastvae._core import __version__
+from fastvae._core import FormatError, __version__
 from fastvae._estimator import NotFittedError
 from fastvae._vae import VAE
 
 __all__ = [
     "VAE",
     "Autoencoder",
+    "FormatError",
     "NotFittedError",
     "__version__",
     "corruption",

@@ -11,6 +11,8 @@ __all__ = [
     "MAX_THREADS",
     "MAX_WIDTH",
     "Engine",
+    "FormatError",
+    "ModelFile",
     "__version__",
     "config",
     "corrupt",
@@ -22,6 +24,7 @@ __all__ = [
     "reparameterize",
     "round_trip",
     "standard_normal",
+    "write_atomically",
 ]
 
 __version__: str
@@ -34,21 +37,7 @@ _Rows = NDArray[np.uint64]
 
 @final
 class Engine:
-    def __new__(
-        cls,
-        *,
-        n_features: int,
-        latent_dim: int,
-        variational: bool,
-        encoder: list[int],
-        decoder: list[int],
-        activation: str,
-        likelihood: str,
-        scale: float | str,
-        optimizer: str,
-        options: list[float],
-        seed: int,
-    ) -> Engine: ...
+    def __new__(cls, arguments: dict[str, Any]) -> Engine: ...
     @property
     def steps(self) -> int: ...
     @property
@@ -101,7 +90,18 @@ class Engine:
     def apply_gradients(self, gradients: list[_F32], learning_rate: float, threads: int | None) -> None: ...
     def prior(self, n: int, seed: int) -> _F32: ...
     def observe(self, means: _F32, seed: int) -> _F32: ...
+    def dump(self, config: str, moments: bool) -> bytes: ...
 
+class FormatError(ValueError): ...
+
+@final
+class ModelFile:
+    def __new__(cls, source: str | bytes) -> ModelFile: ...
+    @property
+    def config(self) -> str: ...
+    def engine(self, arguments: dict[str, Any], steps: int, epochs: int, clamped: int) -> Engine: ...
+
+def write_atomically(path: str, data: bytes) -> None: ...
 def reparameterize(mu: _F32, logvar: _F32, eps: _F32) -> _F32: ...
 def gaussian_kl(mu: _F32, logvar: _F32, cols: int) -> _F32: ...
 def log_prob(x: _F32, y: _F32, log_scale: _F32 | None, cols: int) -> _F32: ...

@@ -384,7 +384,7 @@ class Model(Estimator):
             "options": options,
             "seed": _input.seed(self.random_state),
         }
-        return _core.Engine(**arguments), arguments
+        return _core.Engine(arguments), arguments
 
     def _adopt(self, engine: _core.Engine, arguments: dict[str, Any]) -> None:
         """Become the fitted model that an engine is."""

@@ -114,7 +114,7 @@ def _dump(model: Model, optimizer: bool, **more: Any) -> bytes:
 def _restore(model: Model, file: _core.ModelFile, engine: Any, counters: dict[str, int]) -> None:
     """Give a model the engine of a file."""
     try:
-        made = file.engine(**engine, **counters)
+        made = file.engine(engine, **counters)
     except (TypeError, OverflowError) as error:
         raise _core.FormatError(f"the configuration of the network is damaged: {error}") from error
     model._adopt(made, engine)

@@ -1,0 +1,480 @@
+"""The core's model file: the same bits after loading, clear errors, and no file half written."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import itertools
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import fastvae
+from fastvae import _core
+
+OPTIONS = {
+    "adam": [0.9, 0.99, 1e-8, 0.01],
+    "adamw": [0.9, 0.99, 1e-8, 0.01],
+    "sgd": [0.9, 1.0, 0.0, 0.0],
+    "adagrad": [1e-10, 0.1, 0.0, 0.0],
+}
+LIKELIHOODS: list[tuple[str, float | str]] = [
+    ("bernoulli", 1.0),
+    ("gaussian", 0.5),
+    ("gaussian", "shared"),
+    ("gaussian", "per_feature"),
+]
+X = np.random.default_rng(0).random((100, 37), dtype=np.float32)
+
+posix = pytest.mark.skipif(os.name != "posix", reason="of a POSIX system")
+
+
+def choices(optimizer: str = "adam", likelihood: str = "bernoulli", scale: float | str = 1.0, **more: Any) -> Any:
+    """Return the arguments of an engine."""
+    return {
+        "n_features": 37,
+        "latent_dim": 3,
+        "variational": True,
+        "encoder": [33],
+        "decoder": [5, 40],
+        "activation": "tanh",
+        "likelihood": likelihood,
+        "scale": scale,
+        "optimizer": optimizer,
+        "options": OPTIONS.get(optimizer, [0.0] * 4),
+        "seed": 7,
+    } | more
+
+
+def train(engine: _core.Engine, shuffle: bool = True) -> _core.Engine:
+    """Train for an epoch."""
+    engine.train(
+        X,
+        None,
+        None,
+        shuffle=shuffle,
+        batch_size=16,
+        objective=(1.0, 1.0),
+        learning_rate=0.01,
+        threads=1,
+        tick=None,
+    )
+    return engine
+
+
+def trained(**more: Any) -> _core.Engine:
+    """Return an engine with some training."""
+    return train(_core.Engine(choices(**more)))
+
+
+def counters(engine: _core.Engine) -> dict[str, int]:
+    """Return what a configuration keeps beside the architecture."""
+    return {"steps": engine.steps, "epochs": engine.epochs, "clamped": engine.clamped}
+
+
+def load(source: str | bytes, **more: Any) -> _core.Engine:
+    """Read a file whose model has not been trained much."""
+    return _core.ModelFile(source).engine(choices(**more), 0, 0, 0)
+
+
+def answers(engine: _core.Engine) -> list[NDArray[np.float32]]:
+    """Return codes, log variances, both losses, means and parameters."""
+    mu, logvar = engine.encode(X, True, 1)
+    return [mu, logvar, *engine.score(X, None, None, 1), engine.reconstruct(X, 1), *engine.parameters()]
+
+
+def same(a: _core.Engine, b: _core.Engine) -> bool:
+    """Whether two engines answer with the same bits."""
+    pairs = zip(answers(a), answers(b), strict=True)
+    return all(one.tobytes() == other.tobytes() for one, other in pairs) and counters(a) == counters(b)
+
+
+def file(header: str, data: bytes = b"") -> bytes:
+    """Return a container with that header."""
+    return struct.pack("<Q", len(header.encode())) + header.encode() + data
+
+
+def parts(dumped: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the header and the data of a container."""
+    (length,) = struct.unpack("<Q", dumped[:8])
+    return json.loads(dumped[8 : 8 + length]), dumped[8 + length :]
+
+
+# ------------------------------------------------------------------------------------------------ round trips
+
+
+@pytest.mark.parametrize("source", ["bytes", "path"])
+@pytest.mark.parametrize("optimizer", OPTIONS)
+@pytest.mark.parametrize(("likelihood", "scale"), LIKELIHOODS)
+def test_a_model_answers_and_goes_on_with_the_same_bits(
+    source: str, optimizer: str, likelihood: str, scale: float | str, tmp_path: Path
+) -> None:
+    made = {"optimizer": optimizer, "likelihood": likelihood, "scale": scale}
+    engine = trained(**made)
+    dumped = engine.dump('{"a": 1}', True)
+    path = str(tmp_path / "model")
+    _core.write_atomically(path, dumped)
+    opened = _core.ModelFile(dumped if source == "bytes" else path)
+    assert opened.config == '{"a": 1}'
+    again = opened.engine(choices(**made), **counters(engine))
+    assert same(again, engine)
+    assert same(train(again), train(engine))
+    assert same(train(again, shuffle=False), train(engine, shuffle=False))
+    assert again.dump("", True) == engine.dump("", True)
+
+
+@pytest.mark.parametrize("optimizer", OPTIONS)
+def test_a_model_without_moments_answers_with_the_same_bits(optimizer: str) -> None:
+    engine = trained(optimizer=optimizer)
+    short, whole = (engine.dump("", moments) for moments in (False, True))
+    assert len(short) < len(whole)
+    again = load(short, optimizer=optimizer)
+    assert all(np.array_equal(a, b) for a, b in zip(answers(again), answers(engine), strict=True))
+    assert again.steps == 0
+    fresh = _core.Engine(choices(optimizer))
+    fresh.set_parameters(engine.parameters())
+    assert same(train(again), train(fresh))
+
+
+def test_the_file_is_safetensors_in_the_layout_of_torch() -> None:
+    engine = trained()
+    header, data = parts(engine.dump('{"é": "\\u0000"}', True))
+    assert header.pop("__metadata__") == {"config": '{"é": "\\u0000"}', "format_version": "1"}
+    kinds = ("", "optimizer.first.", "optimizer.second.")
+    assert list(header) == [kind + name for kind in kinds for name, _ in engine.shapes()]
+    for (name, shape), values in zip(engine.shapes(), engine.parameters(), strict=True):
+        tensor = header[name]
+        assert tensor["dtype"] == "F32"
+        assert tensor["shape"] == shape
+        start, end = tensor["data_offsets"]
+        assert data[start:end] == values.astype("<f4").tobytes()
+    assert max(tensor["data_offsets"][1] for tensor in header.values()) == len(data)
+
+
+def test_the_same_model_gives_the_same_bytes_in_any_process() -> None:
+    code = "import test_persist, sys; sys.stdout.buffer.write(test_persist.trained().dump('{}', True))"
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, capture_output=True, cwd=Path(__file__).parent, timeout=60, check=True)
+    assert done.stdout == trained().dump("{}", True)
+
+
+def test_a_model_is_dumped_between_two_slices_while_it_is_trained() -> None:
+    engine = trained()
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            train(engine)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for _ in range(20):
+            load(engine.dump("", True))
+    finally:
+        stop.set()
+        worker.join()
+
+
+# ----------------------------------------------------------------------------------------------------- errors
+
+
+def test_format_error_is_a_value_error_of_the_package_and_is_pickled() -> None:
+    with pytest.raises(fastvae.FormatError, match="no model file that fastvae can read") as raised:
+        _core.ModelFile(b"\x89PNG\r\n\x1a\n")
+    error = raised.value
+    assert isinstance(error, ValueError)
+    assert _core.FormatError is fastvae.FormatError
+    assert (type(error).__module__, type(error).__qualname__) == ("fastvae", "FormatError")
+    assert fastvae.FormatError.__doc__
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is fastvae.FormatError
+    assert again.args == error.args
+
+
+def test_a_newer_format_names_both_versions() -> None:
+    header, data = parts(trained().dump("", True))
+    header["__metadata__"] |= {"format_version": "2", "more": ""}
+    header["mu.bias"]["dtype"] = "F16"
+    with pytest.raises(fastvae.FormatError, match=r'version "2".* reads version "1".* newer fastvae'):
+        _core.ModelFile(file(json.dumps(header), data))
+
+
+def test_a_file_of_another_program_is_refused() -> None:
+    tensor = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    foreign = file(json.dumps({"__metadata__": {"format": "pt"}, "weight": tensor}), b"\0" * 4)
+    for source in (foreign, b"", b"\0" * 7, b"\0" * 8, pickle.dumps(OPTIONS), b"PK\x03\x04" + b"\0" * 30):
+        with pytest.raises(fastvae.FormatError):
+            _core.ModelFile(source)
+
+
+@pytest.mark.parametrize("shape", [[10**12], [10**6, 10**6], [10**12, 10**12], [2**32, 2**32], [2**63]])
+def test_a_file_that_lies_about_its_size_is_refused_quickly(shape: list[int], tmp_path: Path) -> None:
+    start = time.perf_counter()
+    tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 * 10**12]}
+    metadata = {"format_version": "1", "config": ""}
+    lie = file(json.dumps({"__metadata__": metadata, "mu.weight": tensor}))
+    with pytest.raises(fastvae.FormatError):
+        _core.ModelFile(lie)
+    path = tmp_path / "lie"
+    path.write_bytes(lie)
+    try:
+        os.truncate(path, len(lie) + 4 * 10**12)  # a hole of four terabytes
+    except OSError:
+        pytest.skip("the file system has no files of that size")
+    with pytest.raises(fastvae.FormatError):
+        load(str(path))
+    assert time.perf_counter() - start < 2
+
+
+def test_a_truncated_file_is_refused() -> None:
+    dumped = _core.Engine(choices("sgd", n_features=2, latent_dim=1, encoder=[], decoder=[])).dump("{}", True)
+    for length in range(len(dumped)):
+        with pytest.raises(fastvae.FormatError):
+            _core.ModelFile(dumped[:length])
+
+
+def test_a_model_of_another_architecture_is_refused_by_name() -> None:
+    dumped = trained().dump("", True)
+    for more, match in [
+        ({"encoder": [32]}, r"encoder\.0\.weight has shape \[33, 37\].*\[32, 37\]"),
+        ({"decoder": []}, r"decoder\.0\.weight has shape"),
+        ({"likelihood": "gaussian", "scale": "shared"}, r"likelihood\.log_scale is missing"),
+        ({"optimizer": "sgd"}, r"optimizer\.second\.encoder\.0\.weight.* is no part"),
+        ({"n_features": 0}, "not possible"),
+        ({"latent_dim": 2**63}, "larger network"),
+        ({"encoder": [1] * 10**6}, "larger network"),
+        ({"steps": 2**64 - 1}, "steps"),
+    ]:
+        with pytest.raises(fastvae.FormatError, match=match):
+            load(dumped, **more)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "match"),
+    [
+        ("adam", [1.0, 0.999, 1e-8, 0.0], "beta1=1 "),
+        ("adamw", [0.9, -0.1, 1e-8, 0.0], "beta2=-0.1 "),
+        ("adam", [0.9, 0.999, 1e-16, 0.0], "eps=0.0000000000000001 must be at least 1e-15"),
+        ("adam", [0.9, 0.999, float("nan"), 0.0], "eps=NaN "),
+        ("adamw", [0.9, 0.999, 1e-8, float("inf")], "weight_decay=inf "),
+        ("sgd", [float("nan"), 0.0, 0.0, 0.0], "momentum=NaN "),
+        ("sgd", [1.0, 0.0, 0.0, 0.0], "momentum=1 "),
+        ("sgd", [0.9, float("nan"), 0.0, 0.0], "nesterov=NaN "),
+        ("sgd", [0.9, 1.0, 1e300, 0.0], "weight_decay=1"),
+        ("adagrad", [0.0, 0.0, 0.0, 0.0], "eps=0 "),
+        ("adagrad", [1e-10, -1.0, 0.0, 0.0], "lr_decay=-1 "),
+        ("rprop", [0.9, 0.9, 0.9, 0.9], 'optimizer "rprop" is not known'),
+    ],
+)
+def test_options_that_no_optimizer_has_are_refused(optimizer: str, options: list[float], match: str) -> None:
+    opened = _core.ModelFile(trained().dump("", False))
+    arguments = choices(optimizer, options=options)
+    with pytest.raises(ValueError, match=match):
+        opened.engine(arguments, 0, 0, 0)
+    with pytest.raises(ValueError, match=match):
+        _core.Engine(arguments)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, 1e-7, 1e7, float("nan"), float("inf"), 1e300, "other"])
+def test_scales_that_no_likelihood_has_are_refused(scale: float | str) -> None:
+    with pytest.raises(ValueError, match='likelihood "gaussian" with that scale'):
+        load(trained().dump("", False), likelihood="gaussian", scale=scale)
+
+
+def test_a_model_is_read_once() -> None:
+    dumped = trained().dump("{}", True)
+    opened = _core.ModelFile(dumped)
+    with pytest.raises(ValueError, match="activation"):
+        opened.engine(choices(activation="other"), 0, 0, 0)
+    opened.engine(choices(), 0, 0, 0)
+    with pytest.raises(RuntimeError, match="read already"):
+        opened.engine(choices(), 0, 0, 0)
+    assert opened.config == "{}"
+
+
+def test_the_bytes_of_a_model_are_let_go() -> None:
+    dumped = trained().dump("", True)
+    before = sys.getrefcount(dumped)
+    for _ in range(10):
+        load(dumped)
+        _core.ModelFile(dumped)
+        with pytest.raises(fastvae.FormatError):
+            load(dumped, encoder=[32])
+    gc.collect()
+    assert sys.getrefcount(dumped) == before
+
+
+# ------------------------------------------------------------------------------------------------------ files
+
+
+def names(folder: Path) -> list[str]:
+    """Return what is in a folder, whatever its name."""
+    return sorted(os.listdir(folder))
+
+
+def test_writing_leaves_the_new_file_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("other")
+    path = tmp_path / "modèl ☃"
+    for data in (b"old", b"", b"new" * 100_000):
+        _core.write_atomically(str(path), data)
+        assert path.read_bytes() == data
+        assert names(tmp_path) == [path.name, "other"]
+    assert (tmp_path / "other").read_text() == "other"
+
+
+def test_a_file_in_the_current_folder_needs_no_folder_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _core.write_atomically("model", trained().dump("{}", True))
+    assert names(tmp_path) == ["model"]
+    assert _core.ModelFile("model").config == "{}"
+
+
+def test_errors_of_files_are_those_of_python_with_the_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    for path, kind, number in [
+        (tmp_path / "no" / "model", FileNotFoundError, errno.ENOENT),
+        (tmp_path / "file" / "model", NotADirectoryError if os.name == "posix" else OSError, errno.ENOTDIR),
+    ]:
+        with pytest.raises(kind) as written:
+            _core.write_atomically(str(path), b"new")
+        with pytest.raises(kind) as opened:
+            _core.ModelFile(str(path))
+        for error in (written.value, opened.value):
+            if os.name == "posix":
+                assert error.errno == number
+                assert error.strerror == os.strerror(number)
+            assert error.filename == str(path)
+            assert str(path) in str(error)
+    for call in (lambda path: _core.write_atomically(path, b"new"), _core.ModelFile):
+        with pytest.raises(IsADirectoryError) as raised:
+            call(str(tmp_path))
+        assert str(tmp_path) in str(raised.value)
+        with pytest.raises((OSError, ValueError)):
+            call("\0")
+        with pytest.raises(FileNotFoundError):
+            call("")
+    assert names(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+@posix
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_what_is_no_regular_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / kind
+    os.mkfifo(path) if kind == "fifo" else path.symlink_to("/dev/zero")
+    start = time.perf_counter()
+    for call in (lambda path: _core.write_atomically(path, b"new"), _core.ModelFile):
+        with pytest.raises(OSError, match="no regular file") as raised:
+            call(str(path))
+        assert str(path) in str(raised.value)
+    assert time.perf_counter() - start < 1
+    assert not path.is_file()
+    assert names(tmp_path) == [kind]
+
+
+@posix
+def test_a_disk_that_fills_up_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"old")
+    code = """
+import resource, sys
+from fastvae import _core
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+for name in ("model", "another"):
+    try:
+        _core.write_atomically(f"{sys.argv[1]}/{name}", b"new" * 1000)
+    except OSError as error:
+        assert error.filename.endswith(name), error
+    else:
+        raise SystemExit("it was written")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path) == ["model"]
+    assert (tmp_path / "model").read_bytes() == b"old"
+
+
+@posix
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_to_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(b"old")
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(PermissionError, match="model"):
+            _core.write_atomically(str(path), b"new")
+    finally:
+        tmp_path.chmod(0o755)
+    assert names(tmp_path) == ["model"]
+    assert path.read_bytes() == b"old"
+
+
+@posix
+def test_a_writer_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    files = [bytes([number]) * 3_000_000 for number in (1, 2)]
+    path.write_bytes(files[0])
+    code = """
+import sys
+from fastvae import _core
+files = [bytes([number]) * 3_000_000 for number in (1, 2)]
+print("ready", flush=True)
+while True:
+    for data in files:
+        _core.write_atomically(sys.argv[1], data)
+"""
+    for wait in (0.0, 0.003, 0.01, 0.03):
+        with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            time.sleep(wait)
+            assert path.read_bytes() in files  # and while it is being written
+            writer.kill()
+        assert path.read_bytes() in files
+    _core.write_atomically(str(path), b"new")  # whatever a killed one left beside it
+    assert path.read_bytes() == b"new"
+
+
+def test_threads_that_write_the_same_file_leave_one_of_theirs(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    files = [bytes([number]) * 10_000 for number in range(4)]
+    workers = [
+        threading.Thread(target=lambda data: [_core.write_atomically(str(path), data) for _ in range(10)], args=(data,))
+        for data in files
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert path.read_bytes() in files
+    assert names(tmp_path) == ["model"]
+
+
+def test_any_change_of_two_bytes_of_a_header_is_an_error_or_none() -> None:
+    made: dict[str, Any] = {"n_features": 1, "latent_dim": 1, "encoder": [], "decoder": []}
+    dumped = _core.Engine(choices("sgd", **made)).dump("{}", True)
+    (length,) = struct.unpack("<Q", dumped[:8])
+    rng = np.random.default_rng(0)
+    text = np.frombuffer(b'\0 "\\{}[],:0123456789e-+.tfnu\xff', np.uint8)
+    for _ in itertools.repeat(None, 3000):
+        changed = np.frombuffer(dumped, np.uint8).copy()
+        changed[rng.integers(length + 8, size=2)] = rng.choice(text, 2)
+        try:
+            load(changed.tobytes(), optimizer="sgd", **made)
+        except fastvae.FormatError:
+            continue
