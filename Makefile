@@ -8,13 +8,16 @@ export PYO3_PYTHON := $(abspath $(BIN)/python)
 RUST := Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name '*.rs')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -e
 
-.PHONY: help demo test lint format bench work clean
+.PHONY: help demo lecture test lint format bench work clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
 demo: $(VENV)/.plot  ## train on real images and leave pictures in demo/ (DATA=path for your own)
 	$(BIN)/python examples/demo.py $(if $(DATA),--data "$(DATA)")
+
+lecture: $(VENV)/.lecture  ## run the scripts in examples/lecture: a page with pictures, lecture/index.html
+	$(BIN)/python examples/lecture
 
 test: $(VENV)/.test  ## cargo test, then pytest against PyTorch
 	cargo test --locked --quiet
@@ -40,7 +43,7 @@ work: $(VENV)/.test  ## record how many instructions a step takes, which `make t
 	$(BIN)/python tests/test_work.py
 
 clean:  ## remove the environment and everything built
-	rm -rf $(VENV) target demo
+	rm -rf $(VENV) target demo lecture
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

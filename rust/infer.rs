@@ -127,6 +127,7 @@ impl Vae {
         let out = Shared::new(out);
         question.walk(self, z, Sees::Batch, |worker, pass, start, watch| {
             pass.load_codes(worker, z, start, watch);
+            let pass = Pass { decodes_means: false, ..pass };
             pass.decode(worker);
             pass.mean(worker, out, start);
         })

@@ -63,10 +63,13 @@ def train(engine: _core.Engine, shuffle: bool = True) -> _core.Engine:
         X,
         None,
         None,
+        None,
         shuffle=shuffle,
         batch_size=16,
-        objective=(1.0, 1.0),
-        learning_rate=0.01,
+        objective=(1.0, 0.0),
+        course=(np.ones(1, np.float32), np.empty(0, np.float32), np.array([0.01])),
+        corruption=None,
+        clip_norm=None,
         threads=1,
         tick=None,
     )
@@ -83,15 +86,15 @@ def counters(engine: _core.Engine) -> dict[str, int]:
     return {"steps": engine.steps, "epochs": engine.epochs, "clamped": engine.clamped}
 
 
-def load(source: str | bytes, **more: Any) -> _core.Engine:
+def load(source: str | bytes, steps: int = 0, **more: Any) -> _core.Engine:
     """Read a file whose model has not been trained much."""
-    return _core.ModelFile(source).engine(choices(**more), 0, 0, 0)
+    return _core.ModelFile(source).engine(choices(**more), steps, 0, 0)
 
 
 def answers(engine: _core.Engine) -> list[NDArray[np.float32]]:
     """Return codes, log variances, both losses, means and parameters."""
-    mu, logvar = engine.encode(X, True, 1)
-    return [mu, logvar, *engine.score(X, None, None, 1), engine.reconstruct(X, 1), *engine.parameters()]
+    mu, logvar = engine.encode(X, True, False, 1)
+    return [mu, logvar, *engine.score(X, None, None, None, 1), engine.reconstruct(X, False, 1), *engine.parameters()]
 
 
 def same(a: _core.Engine, b: _core.Engine) -> bool:

@@ -12,6 +12,7 @@ from fastvae._autoencoder import Autoencoder
 from fastvae._config import show_config
 from fastvae._core import FormatError, __version__
 from fastvae._estimator import NotFittedError
+from fastvae._loading import load
 from fastvae._vae import VAE
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "functional",
     "latent",
     "likelihoods",
+    "load",
     "optimizers",
     "plots",
     "schedules",

@@ -45,7 +45,7 @@ _LEARNED = {
 }
 
 
-class _Unkept(Exception):
+class _UnkeptError(Exception):
     """A value that has no place in a file."""
 
 
@@ -55,7 +55,7 @@ def save(model: Model, path: str | os.PathLike[str], optimizer: bool) -> None:
     for name, value in model.get_params().items():
         try:
             parameters[name] = _encoded(value)
-        except _Unkept:
+        except _UnkeptError:
             unkept.append(name)
     if unkept:
         message = f"a file cannot keep {', '.join(unkept)}: the model that is loaded will have the default there"
@@ -65,22 +65,20 @@ def save(model: Model, path: str | os.PathLike[str], optimizer: bool) -> None:
     _core.write_atomically(os.fspath(path), _dump(model, optimizer, estimator=estimator))
 
 
-def load(path: str | os.PathLike[str], classes: dict[str, type[Model]]) -> Model:
-    """Read a fitted model from a file."""
-    file = _core.ModelFile(os.fspath(path))
+def load(path: str | os.PathLike[str], classes: tuple[type[Model], ...]) -> Any:
+    """Read a fitted model of one of these classes from a file."""
+    name = os.fspath(path)
+    file = _core.ModelFile(name)
     try:
-        config = json.loads(file.config)
+        config = _parsed(file.config)
         estimator = config["estimator"]
-        model = classes[estimator["class"]](
-            **{name: _decoded(value) for name, value in estimator["parameters"].items()}
-        )
-        learned = {name: kind(estimator["learned"][name]) for name, kind in _LEARNED.items()}
-        learned["history_"] = {key: _numbers(values) for key, values in learned["history_"].items()}
-        engine = config["engine"]
-        counters = {name: int(config["counters"][name]) for name in ("steps", "epochs", "clamped")}
+        [cls] = [cls for cls in classes if cls.__name__ == estimator["class"]]
+        parameters = {key: _decoded(value) for key, value in estimator["parameters"].items()}
+        learned = _learned(estimator["learned"])
+        model = cls(**parameters)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _core.FormatError(f"{os.fspath(path)!r}: its configuration is damaged ({error!r})") from error
-    _restore(model, file, engine, counters)
+        raise _core.FormatError(f"{name!r} has a damaged configuration ({error!r})") from error
+    _restore(model, file, config)
     vars(model).update(learned)
     return model
 
@@ -99,8 +97,7 @@ def set_state(model: Model, state: dict[str, Any]) -> None:
     data = state.pop("_engine", None)
     if data is not None:
         file = _core.ModelFile(data)
-        config = json.loads(file.config)
-        _restore(model, file, config["engine"], config["counters"])
+        _restore(model, file, _parsed(file.config))
     vars(model).update(state)
 
 
@@ -111,17 +108,49 @@ def _dump(model: Model, optimizer: bool, **more: Any) -> bytes:
     return engine.dump(json.dumps(config, allow_nan=False), optimizer)
 
 
-def _restore(model: Model, file: _core.ModelFile, engine: Any, counters: dict[str, int]) -> None:
+def _restore(model: Model, file: _core.ModelFile, config: dict[str, Any]) -> None:
     """Give a model the engine of a file."""
     try:
-        made = file.engine(engine, **counters)
-    except (TypeError, OverflowError) as error:
-        raise _core.FormatError(f"the configuration of the network is damaged: {error}") from error
-    model._adopt(made, engine)
+        arguments, counters = config["engine"], config["counters"]
+        engine = file.engine(arguments, **counters)
+    except _core.FormatError:
+        raise
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
+        raise _core.FormatError(f"the configuration of the network is damaged ({error!r})") from error
+    model._adopt(engine, arguments)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Read JSON whose keys are unique."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a key occurs twice")
+        return found
+
+    config = json.loads(text, object_pairs_hook=unique)
+    if not isinstance(config, dict):
+        raise ValueError("it is no object")
+    return config
+
+
+def _learned(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what a model has learned beside its engine, checked."""
+    if found.keys() != _LEARNED.keys():
+        raise ValueError(f"learned {sorted(found)}, not {sorted(_LEARNED)}")
+    learned = {name: kind(found[name]) for name, kind in _LEARNED.items()}
+    if learned["_steps_per_epoch"] < 1:
+        raise ValueError("an epoch without steps")
+    learned["history_"] = {
+        str(key): [math.nan if value is None else float(value) for value in values]
+        for key, values in learned["history_"].items()
+    }
+    return learned
 
 
 def _encoded(value: Any) -> Any:
-    """Turn a value into what JSON knows, or raise _Unkept."""
+    """Turn a value into what JSON knows, or raise _UnkeptError."""
     match value:
         case None | bool() | int() | str():
             return value
@@ -137,7 +166,7 @@ def _encoded(value: Any) -> Any:
             return {key: _encoded(item) for key, item in value.items()}
     name = f"{type(value).__module__.removeprefix('fastvae.')}.{type(value).__name__}"
     if name not in _OBJECTS or not is_dataclass(value):
-        raise _Unkept
+        raise _UnkeptError
     return {name: {field.name: _encoded(getattr(value, field.name)) for field in fields(value)}}
 
 
@@ -149,7 +178,3 @@ def _decoded(value: Any) -> Any:
         [(name, options)] = value.items()
         return _OBJECTS[name](**{key: _decoded(item) for key, item in options.items()})
     return value
-
-
-def _numbers(values: Any) -> list[float]:
-    return [math.nan if value is None else float(value) for value in values]

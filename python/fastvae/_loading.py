@@ -1,0 +1,36 @@
+"""From a file to a model."""
+
+from __future__ import annotations
+
+import os
+
+from fastvae import _persist
+from fastvae._autoencoder import Autoencoder
+from fastvae._vae import VAE
+
+
+def load(path: str | os.PathLike[str]) -> VAE | Autoencoder:
+    """Read a model that ``save`` has written: it predicts the same bits, and goes on training where it was.
+
+    Nothing in a file is believed, and none of it is run: a file that does not hold exactly the tensors that its
+    configuration implies is refused before memory is taken for them.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    VAE or Autoencoder
+        Fitted.
+
+    Raises
+    ------
+    FormatError
+        A ValueError: the file is damaged, of another format, or of a version that this library does not know.
+    OSError
+        If the file cannot be read.
+    """
+    model: VAE | Autoencoder = _persist.load(path, (VAE, Autoencoder))
+    return model
