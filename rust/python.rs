@@ -424,6 +424,12 @@ impl Engine {
         detached(py, || self.lock().steps)
     }
 
+    /// The first steps, of which the optimiser knows nothing.
+    #[getter]
+    fn forgotten(&self, py: Python<'_>) -> PyResult<u64> {
+        detached(py, || self.lock().forgotten)
+    }
+
     /// Shuffled epochs finished.
     #[getter]
     fn epochs(&self, py: Python<'_>) -> PyResult<u32> {
@@ -486,9 +492,10 @@ impl ModelFile {
         steps: u64,
         epochs: u32,
         clamped: usize,
+        forgotten: u64,
     ) -> PyResult<Engine> {
         let (spec, optimizer, seed) = Arguments::read(&arguments)?;
-        let counters = Counters { steps, epochs, clamped };
+        let counters = Counters { steps, epochs, clamped, forgotten };
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
         let file = file.ok_or_else(|| {
             PyRuntimeError::new_err("this ModelFile has been read already; open the file again")

@@ -239,7 +239,8 @@ impl Vae {
         let work = (3 * batch + UPDATE) * self.network.work();
         let threads = threads_for(task.threads, work);
         let order = task.shuffle.then(|| Permutation::new(self.seed, self.epochs, n));
-        let (seed, steps, optimizer) = (self.seed, self.steps, self.optimizer);
+        let (seed, steps, forgotten) = (self.seed, self.steps, self.forgotten);
+        let optimizer = self.optimizer;
         let from = totals.examples;
         let before = (from / batch) as u64;
         let ledger = Mutex::new(totals);
@@ -285,7 +286,7 @@ impl Vae {
             if bad_loss.load(Ordering::Relaxed) {
                 return false;
             }
-            let update = optimizer.at(step + 1, learning_rate);
+            let update = optimizer.at(step + 1 - forgotten, learning_rate);
             let weight = objective.reconstruction / pass.rows as f32;
             let sink = Sink::Update { update, moments: lent.moments, unsound: &unsound };
             match clip {
@@ -362,7 +363,7 @@ impl Vae {
             return Err(Error::Value(format!("a gradient is larger than {LARGEST_GRADIENT:e}")));
         }
         let threads = threads_for(threads, UPDATE * self.network.work());
-        let update = self.optimizer.at(self.steps + 1, learning_rate);
+        let update = self.optimizer.at(self.steps + 1 - self.forgotten, learning_rate);
         let unsound = AtomicBool::new(false);
         let lent = self.lend(1, 1, Purpose::Infer, Sees::Batch)?;
         team::run(threads, |worker| {

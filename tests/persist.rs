@@ -101,7 +101,7 @@ fn answers(vae: &mut Vae) -> Vec<u32> {
 
 fn counters(vae: &Vae) -> Counters {
     let clamped = vae.clamped.load(Ordering::Relaxed);
-    Counters { steps: vae.steps, epochs: vae.epochs, clamped }
+    Counters { steps: vae.steps, epochs: vae.epochs, clamped, forgotten: vae.forgotten }
 }
 
 /// Opens a file that is all there.
@@ -458,10 +458,12 @@ fn numbers_that_no_model_has_are_refused() {
     for counters in [
         Counters { steps: u64::MAX, ..Counters::default() },
         Counters { epochs: u32::MAX, ..Counters::default() },
+        Counters { forgotten: 1, ..Counters::default() },
     ] {
         refusal(open(&bytes).unwrap().engine(small(), adam(false), 7, counters));
     }
-    let late = Counters { steps: i64::MAX as u64, epochs: i32::MAX as u32, clamped: usize::MAX };
+    let (steps, epochs) = (i64::MAX as u64, i32::MAX as u32);
+    let late = Counters { steps, epochs, clamped: usize::MAX, forgotten: 0 };
     train(&mut open(&bytes).unwrap().engine(small(), adam(false), 7, late).unwrap());
 }
 

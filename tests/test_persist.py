@@ -83,12 +83,12 @@ def trained(**more: Any) -> _core.Engine:
 
 def counters(engine: _core.Engine) -> dict[str, int]:
     """Return what a configuration keeps beside the architecture."""
-    return {"steps": engine.steps, "epochs": engine.epochs, "clamped": engine.clamped}
+    return {name: getattr(engine, name) for name in ("steps", "epochs", "clamped", "forgotten")}
 
 
 def load(source: str | bytes, steps: int = 0, **more: Any) -> _core.Engine:
     """Read a file whose model has not been trained much."""
-    return _core.ModelFile(source).engine(choices(**more), steps, 0, 0)
+    return _core.ModelFile(source).engine(choices(**more), steps, 0, 0, 0)
 
 
 def answers(engine: _core.Engine) -> list[NDArray[np.float32]]:
@@ -148,6 +148,17 @@ def test_a_model_without_moments_answers_with_the_same_bits(optimizer: str) -> N
     fresh = _core.Engine(choices(optimizer))
     fresh.set_parameters(engine.parameters())
     assert same(train(again), train(fresh))
+
+
+def test_an_optimiser_whose_moments_were_not_kept_starts_anew_and_the_noise_goes_on() -> None:
+    # Adam's first step is of the size of the learning rate, if it knows that it is the first.
+    engine = trained(optimizer="adam")
+    again = _core.ModelFile(engine.dump("", False)).engine(choices(), **counters(engine))
+    assert again.steps == again.forgotten == engine.steps > 0
+    before = again.parameters()
+    again.apply_gradients([np.full_like(array, 0.5) for array in before], 1e-3, 1)
+    moved = np.concatenate([a - b for a, b in zip(before, again.parameters(), strict=True)])
+    np.testing.assert_allclose(moved, 1e-3, rtol=0.03)
 
 
 def test_the_file_is_safetensors_in_the_layout_of_torch() -> None:
@@ -285,7 +296,7 @@ def test_options_that_no_optimizer_has_are_refused(optimizer: str, options: list
     opened = _core.ModelFile(trained().dump("", False))
     arguments = choices(optimizer, options=options)
     with pytest.raises(ValueError, match=match):
-        opened.engine(arguments, 0, 0, 0)
+        opened.engine(arguments, 0, 0, 0, 0)
     with pytest.raises(ValueError, match=match):
         _core.Engine(arguments)
 
@@ -300,10 +311,10 @@ def test_a_model_is_read_once() -> None:
     dumped = trained().dump("{}", True)
     opened = _core.ModelFile(dumped)
     with pytest.raises(ValueError, match="activation"):
-        opened.engine(choices(activation="other"), 0, 0, 0)
-    opened.engine(choices(), 0, 0, 0)
+        opened.engine(choices(activation="other"), 0, 0, 0, 0)
+    opened.engine(choices(), 0, 0, 0, 0)
     with pytest.raises(RuntimeError, match="read already"):
-        opened.engine(choices(), 0, 0, 0)
+        opened.engine(choices(), 0, 0, 0, 0)
     assert opened.config == "{}"
 
 

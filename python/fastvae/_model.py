@@ -325,7 +325,7 @@ class Model(Estimator):
             Where to; a file that is there is replaced.
         optimizer : bool
             With the optimiser's state, so that ``partial_fit`` goes on as if nothing had happened. Without it the
-            file is a third as large (for Adam).
+            file is a third as large (for Adam), and the optimiser starts anew.
 
         Raises
         ------

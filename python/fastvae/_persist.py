@@ -103,7 +103,7 @@ def set_state(model: Model, state: dict[str, Any]) -> None:
 
 def _dump(model: Model, optimizer: bool, **more: Any) -> bytes:
     engine = model._engine
-    counters = {"steps": engine.steps, "epochs": engine.epochs, "clamped": engine.clamped}
+    counters = {name: getattr(engine, name) for name in ("steps", "epochs", "clamped", "forgotten")}
     config = {"fastvae": _core.__version__, "engine": model._arguments, "counters": counters, **more}
     return engine.dump(json.dumps(config, allow_nan=False), optimizer)
 

@@ -38,6 +38,8 @@ pub struct Vae {
     pub seed: u64,
     /// Steps taken.
     pub steps: u64,
+    /// The first of them, of which the optimiser knows nothing: its moments were not kept.
+    pub forgotten: u64,
     /// Shuffled epochs finished: the number of the next order.
     pub epochs: u32,
     /// Log variances clamped so far.
@@ -108,6 +110,7 @@ impl Vae {
             optimizer,
             seed,
             steps: 0,
+            forgotten: 0,
             epochs: 0,
             clamped: AtomicUsize::new(0),
             workspaces: [Vec::new(), Vec::new()],

@@ -47,6 +47,8 @@ pub struct Counters {
     pub epochs: u32,
     /// Log variances clamped.
     pub clamped: usize,
+    /// Steps of which the optimiser knows nothing.
+    pub forgotten: u64,
 }
 
 /// Why something is no model file.
@@ -192,9 +194,11 @@ impl<R: Read> ModelFile<R> {
         seed: u64,
         counters: Counters,
     ) -> Result<Vae> {
-        let Counters { steps, epochs, clamped } = counters;
-        if steps > i64::MAX as u64 || epochs > i32::MAX as u32 {
-            return Err(refused(format!("no model takes {steps} steps in {epochs} epochs")));
+        let Counters { steps, epochs, clamped, forgotten } = counters;
+        if steps > i64::MAX as u64 || forgotten > steps || epochs > i32::MAX as u32 {
+            return Err(refused(format!(
+                "no model takes {steps} steps in {epochs} epochs and forgets {forgotten}"
+            )));
         }
         let names = self.tensors.offset_keys();
         // A layout takes memory too.
@@ -204,6 +208,8 @@ impl<R: Read> ModelFile<R> {
         }
         let network = Network::new(spec).map_err(refused)?;
         let places = self.places(&network, optimizer, &names)?;
+        let kept = optimizer.moments() == [false; 2]
+            || places.iter().any(|(part, _)| *part != Part::Value);
 
         let mut vae = Vae::empty(network, optimizer, seed)?;
         let mut scratch = scratch(&vae.network)?;
@@ -220,6 +226,7 @@ impl<R: Read> ModelFile<R> {
         }
         vae.refresh()?;
         (vae.steps, vae.epochs, vae.clamped) = (steps, epochs, AtomicUsize::new(clamped));
+        vae.forgotten = if kept { forgotten } else { steps };
         Ok(vae)
     }
 
