@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastvae import _core, _input, _persist, corruption, optimizers, schedules
+from fastvae import _core, _input, _persist, corruption, latent, optimizers, schedules
 from fastvae._estimator import Estimator, NotFittedError
 from fastvae._objective import Objective
 from fastvae._progress import Progress, check_wanted
@@ -264,6 +264,24 @@ class Model(Estimator):
         """Decoder means of the codes of X, [n_examples, n_features]; deterministic."""
         engine, X = self._engine_for(), self._data(X)
         return engine.reconstruct(X, self.corruption is not None, self._threads()).reshape(len(X), -1)
+
+    # The latent space
+
+    def manifold(self, n: int = 20, span: float | None = None, **options: Any) -> NDArray[np.float32]:
+        """Decode a grid of the prior's quantiles: :func:`fastvae.latent.manifold`."""
+        return latent.manifold(self, n, span, **options)
+
+    def interpolate(self, a: Any, b: Any, n: int = 10, method: str = "linear", **options: Any) -> NDArray[np.float32]:
+        """Decode a path between two inputs or codes: :func:`fastvae.latent.interpolate`."""
+        return latent.interpolate(self, a, b, n, method, **options)
+
+    def traverse(self, x: Any, dims: Any = None, span: float = 3.0, n: int = 9, **options: Any) -> NDArray[np.float32]:
+        """Decode one moving coordinate at a time: :func:`fastvae.latent.traverse`."""
+        return latent.traverse(self, x, dims, span, n, **options)
+
+    def neighbours(self, X: Any, query: Any, n: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Find the examples with the nearest codes: :func:`fastvae.latent.neighbours`."""
+        return latent.neighbours(self, X, query, n)
 
     # Parameters
 

@@ -1,0 +1,71 @@
+"""A page of the lecture: paragraphs and pictures, collected while a script runs."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+matplotlib.use("Agg")  # pictures go to files: no display is needed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+OUT = Path("lecture")
+DATA = Path(__file__).parent.parent / "data" / "fashion_mnist.npz"
+GARMENTS = np.array(
+    ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
+)
+
+Array = NDArray[Any]
+
+
+def garments() -> tuple[Array, Array, Array, Array]:
+    """Return 5,000 garments to train on and 1,000 others, as rows of floats in 0..1, with their classes."""
+    with np.load(DATA, allow_pickle=False) as archive:
+        parts = {name: archive[name] for name in archive.files}
+    x_train, x_test = (parts[f"x_{part}"].reshape(-1, 784) / np.float32(255) for part in ("train", "test"))
+    return x_train, parts["y_train"], x_test, parts["y_test"]
+
+
+class Page:
+    """What a script says and draws; its docstring is the title and the introduction."""
+
+    def __init__(self, doc: str | None) -> None:
+        title, *paragraphs = (doc or "").strip().split("\n\n")
+        self.title = title.rstrip(".")
+        self._parts = [f"<h2>{html.escape(self.title)}</h2>"]
+        for paragraph in paragraphs:
+            self.say(paragraph)
+
+    def say(self, text: str) -> None:
+        """Add a paragraph."""
+        self._parts.append(f"<p>{html.escape(text)}</p>")
+
+    def show(self, ax: Axes, name: str, caption: str) -> None:
+        """Save the figure of `ax` as a picture, with a caption below."""
+        OUT.mkdir(exist_ok=True)
+        figure = ax.get_figure(root=True)
+        assert figure is not None
+        figure.savefig(OUT / f"{name}.png", dpi=110, bbox_inches="tight", pad_inches=0.1)
+        self._parts.append(
+            f'<figure><img src="{name}.png" alt="{html.escape(self.title)}">'
+            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        )
+
+    def table(self, head: list[str], rows: list[list[Any]]) -> None:
+        """Add a table; floats with one decimal."""
+
+        def line(cells: list[Any], tag: str) -> str:
+            texts = [f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in cells]
+            return "<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts) + "</tr>"
+
+        self._parts.append(f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>")
+
+    def html(self) -> str:
+        """Return the page's part of the document."""
+        return "\n".join(self._parts)

@@ -1,0 +1,25 @@
+"""Pictures of a model and its latent space, drawn with matplotlib (``pip install 'fastvae-cpu[plot]'``).
+
+Every function draws into the axes it is given, or into a new pyplot figure, and returns the axes. A model is what
+:mod:`fastvae.latent` takes; what needs more of it says so. Latent dimensions are counted from 0, as in the columns
+of a code: z[0] is the first. Images are rows [n, d] with a ``shape`` (height, width) or (height, width, 3), which
+need not be told where they are grey squares; uint8 in 0..255 or floats in 0..1, beyond which they are clipped.
+"""
+
+from fastvae.plots._codes import kl_per_dimension, latent_ellipses, latent_scatter, three_objectives
+from fastvae.plots._images import attribute, images, interpolation, manifold, reconstructions, traversal
+from fastvae.plots._training import learning_curve
+
+__all__ = [
+    "attribute",
+    "images",
+    "interpolation",
+    "kl_per_dimension",
+    "latent_ellipses",
+    "latent_scatter",
+    "learning_curve",
+    "manifold",
+    "reconstructions",
+    "three_objectives",
+    "traversal",
+]

@@ -1,0 +1,105 @@
+"""Images laid out as one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, isqrt, prod, sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae import _input
+from fastvae.plots._axes import SMALL, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike, NDArray
+
+    Array = NDArray[Any]
+    Shape = Sequence[int] | None
+
+
+def pictures_of(X: ArrayLike, shape: Shape) -> Array:
+    """Images as floats in 0..1, [n, height, width] or [n, height, width, 3]."""
+    array = np.asarray(X)
+    if array.ndim > 2:
+        shape = array.shape[1:] if shape is None else shape
+        array = array.reshape(len(array), -1)
+    array = _input.matrix(array, "X")
+    size = array.shape[1]
+    if shape is None:
+        if isqrt(size) ** 2 != size:
+            raise ValueError(f"{size} values are no grey square: give the shape, (height, width) or (height, width, 3)")
+        shape = (isqrt(size),) * 2
+    shape = tuple(shape[:2]) if len(shape) == 3 and shape[2] == 1 else tuple(shape)
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or prod(shape) != size:
+        raise ValueError(
+            f"shape={shape} does not fit rows of {size} values: it must be (height, width) or (height, width, 3)"
+        )
+    return np.clip(array.reshape(-1, *shape) / (255 if array.dtype == np.uint8 else 1), 0, 1)
+
+
+def gap_of(pictures: Array) -> int:
+    """Pixels between images: one where they are as small as MNIST's, and so in proportion."""
+    _, height, width, *_ = pictures.shape
+    return max(1, round(max(int(height), int(width)) / 28))
+
+
+def columns_of(columns: int | None, n: int) -> int:
+    if columns is None:
+        return n if n <= 10 else ceil(sqrt(n))
+    wanted = _input.integer(columns, "columns")
+    return min(wanted, n)
+
+
+def titles_of(titles: Sequence[object] | None, n: int) -> list[str] | None:
+    if titles is None:
+        return None
+    if len(titles) != n:
+        raise ValueError(f"{len(titles)} titles for {n} images; expected one each")
+    return [str(title) for title in titles]
+
+
+def signed(value: float, form: str = ".3g") -> str:
+    """A number with its sign, a minus of a plus's width."""
+    return f"{value:+{form}}".replace("-", "\N{MINUS SIGN}") if value else "0"
+
+
+def mosaic(
+    pictures: Array,
+    columns: int,
+    ax: Axes | None,
+    *,
+    titles: list[str] | None = None,
+    gap: int | None = None,
+    left: float = 0.0,
+    below: float = 0.0,
+) -> Axes:
+    """Lay pictures out as one, white between them, with ticks at the middles of its columns and lines.
+
+    `gap` are pixels between lines; `left` and `below` are inches that the labels of a new figure need.
+    """
+    between = gap_of(pictures) if gap is None else gap
+    height, width = pictures.shape[1] + between, pictures.shape[2] + min(between, gap_of(pictures))
+    above = 0
+    if titles is not None:  # room for a line of text over each picture, also over the first ones
+        above = ceil(0.22 * pictures.shape[2])
+        height += above
+    lines = -(-len(pictures) // columns)
+    canvas = np.ones((lines * height, columns * width, *pictures.shape[3:]))
+    for i, picture in enumerate(pictures):
+        y, x = i // columns * height + above, i % columns * width
+        canvas[y : y + pictures.shape[1], x : x + pictures.shape[2]] = picture
+    canvas = canvas[: lines * height - between, : columns * width - (width - pictures.shape[2])]
+
+    inches = min(max(0.85 * columns, 3.0), 10.0)
+    ax = new_axes(ax, (inches + left, inches * canvas.shape[0] / canvas.shape[1] + below + 0.3))
+    ax.imshow(canvas, cmap="gray", vmin=0, vmax=1)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0, labelsize=SMALL)
+    ax.set_xticks([i * width + (pictures.shape[2] - 1) / 2 for i in range(columns)], [""] * columns)
+    ax.set_yticks([i * height + above + (pictures.shape[1] - 1) / 2 for i in range(lines)], [""] * lines)
+    for i, title in enumerate(titles or []):
+        x, y = ax.get_xticks()[i % columns], i // columns * height + above - 1
+        ax.text(x, y, title, ha="center", va="bottom", fontsize=SMALL)
+    return ax

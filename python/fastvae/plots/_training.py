@@ -1,0 +1,60 @@
+"""Pictures of training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae._estimator import NotFittedError
+from fastvae.plots._axes import TITLE, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def learning_curve(model: Any, ax: Axes | None = None) -> Axes:
+    """Draw the loss by epoch, in nats per example: on training data dashed, on validation data solid.
+
+    Parameters
+    ----------
+    model : fitted model
+        With ``history_``; the validation curve is there if ``fit`` had validation data.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If the model is not fitted, or its history holds no epoch.
+    """
+    if not hasattr(model, "history_"):
+        raise NotFittedError(f"this {type(model).__name__} is not fitted yet: call fit before drawing its history")
+    epochs = np.arange(1, len(model.history_["loss"]) + 1)
+    if len(epochs) == 0:
+        raise ValueError("the model's history holds no epoch: it has weights, but was not trained")
+    ax = new_axes(ax, (6.5, 4.2))
+
+    from matplotlib.ticker import MaxNLocator
+
+    few = len(epochs) <= 10
+    shown: list[float] = []
+    for key, name, dash in (("loss", "training", "--"), ("val_loss", "validation", "-")):
+        values = np.array(model.history_.get(key, []))
+        if len(values) and not np.isnan(values).all():
+            ax.plot(epochs, values, dash, color="C0", marker="." if few else "", label=name)
+            shown += values[0 if few else 2 :][~np.isnan(values[0 if few else 2 :])].tolist()
+    margin = 0.04 * (max(shown) - min(shown))
+    if margin > 0:  # the first two of many epochs would squeeze the rest
+        ax.set_ylim(min(shown) - margin, max(shown) + margin)
+    ax.set_title("Learning curve", fontsize=TITLE)
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_ylabel("loss, nats per example")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(color="0.92")
+    ax.legend(frameon=False)
+    return ax
