@@ -16,17 +16,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fastvae
+from fastvae import plots
 from fastvae.datasets import load_idx
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Array = NDArray[Any]
@@ -178,51 +177,22 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1))
 
 
-def mosaic(x: Array, shape: tuple[int, ...], columns: int, gap: int = 1) -> Array:
-    """Lay rows [n, d] out as one picture, `columns` a line, with white lines of `gap` pixels between them."""
-    pictures = x.reshape(-1, *shape) / (255 if x.dtype == np.uint8 else 1)
-    height, width = shape[0] + gap, shape[1] + gap
-    lines = -(-len(pictures) // columns)
-    canvas = np.ones((lines * height - gap, columns * width - gap, *shape[2:]))
-    for i, picture in enumerate(pictures):
-        top, left = i // columns * height, i % columns * width
-        canvas[top : top + shape[0], left : left + shape[1]] = picture
-    return canvas
-
-
-def show(axes: Axes, picture: Array) -> None:
-    """Draw a picture of values 0..1, grey or RGB, without a frame."""
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    axes.set(xticks=[], yticks=[])
-
-
 def draw_reconstructions(images: Images, trained: Trained) -> Figure:
     """Draw twenty held-out images over their reconstructions, the classes in turn."""
-    columns, chosen = 10, np.arange(min(20, len(images.test)))
-    names = [""] * len(chosen)
+    chosen, names = np.arange(min(20, len(images.test))), None
     if images.test_labels is not None:
         classes = list(enumerate(np.unique(images.test_labels)))
         members = [(i, np.flatnonzero(images.test_labels == label)[:20]) for i, label in classes]
         in_turn = [(i, found[turn]) for turn in range(20) for i, found in members if turn < len(found)][:20]
         chosen = np.array([position for _, position in in_turn])
         names = [images.class_names[i] for i, _ in in_turn]
-    originals = images.test[chosen]
-    reconstructed = trained.model.reconstruct(originals)
-
-    lines = -(-len(chosen) // columns)
+    lines = -(-len(chosen) // 10)
     figure = new_figure(11, 0.5 + lines * (0.3 + 2 * images.shape[0] / images.shape[1]))
+    ax = plots.reconstructions(
+        trained.model, images.test[chosen], images.shape, columns=10, ax=figure.subplots(), titles=names
+    )
     latent_dim = trained.name.removesuffix("-D")
-    figure.suptitle(f"Held-out images and, below each, its reconstruction from {latent_dim} numbers", fontsize=13)
-    for line, axes in enumerate(figure.subplots(lines, squeeze=False)[:, 0]):
-        part = slice(line * columns, (line + 1) * columns)
-        pair = [mosaic(x[part], images.shape, columns) for x in (originals, reconstructed)]
-        show(axes, np.concatenate([pair[0], np.ones_like(pair[0][:1]), pair[1]]))
-        height, width = len(pair[0]), images.shape[1] + 1
-        axes.set_yticks([height / 2, height * 1.5], ["original", "reconstructed"])
-        axes.set_xticks([(i + 0.5) * width - 1 for i in range(len(names[part]))], names[part])
-        axes.tick_params(bottom=False, labelbottom=False, labeltop=True)
+    ax.set_title(f"Held-out images and, below each, its reconstruction from {latent_dim} numbers", fontsize=13, pad=18)
     return figure
 
 
@@ -230,53 +200,28 @@ def draw_samples(images: Images, trained: Trained) -> Figure:
     """Draw decoder means of samples from the prior."""
     columns = 12
     figure = new_figure(8, 0.5 + 8 * images.shape[0] / images.shape[1])
-    axes = figure.subplots()
-    show(axes, mosaic(trained.model.sample(columns * columns, random_state=0), images.shape, columns))
-    axes.set_title(f"Samples: decoder means of draws from the {trained.name} prior", fontsize=13)
+    sampled = trained.model.sample(columns * columns, random_state=0)
+    ax = plots.images(sampled, images.shape, columns, ax=figure.subplots())
+    ax.set_title(f"Samples: decoder means of draws from the {trained.name} prior", fontsize=13)
     return figure
 
 
 def draw_latent_grid(images: Images, trained: Trained) -> Figure:
     """Draw the decoder over a 2-D latent space, at evenly spaced quantiles of the prior in each direction."""
-    n = 19
-    quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)], dtype=np.float32)
-    z1, z2 = np.meshgrid(quantiles, quantiles[::-1])  # z2 upwards
-    decoded = trained.model.inverse_transform(np.stack([z1.ravel(), z2.ravel()], axis=1))
-
-    height, width = images.shape[:2]
-    figure = new_figure(9, 0.7 + 9 * height / width)
-    axes = figure.subplots()
-    show(axes, mosaic(decoded, images.shape, n, gap=0))
-    ticks = range(0, n, 3)
-    axes.set_xticks([(i + 0.5) * width - 0.5 for i in ticks], [f"{quantiles[i]:.2f}" for i in ticks])
-    axes.set_yticks([(n - i - 0.5) * height - 0.5 for i in ticks], [f"{quantiles[i]:.2f}" for i in ticks])
-    axes.set_xlabel("latent $z_1$, at evenly spaced quantiles of N(0, 1)")
-    axes.set_ylabel("latent $z_2$, at evenly spaced quantiles of N(0, 1)")
-    axes.set_title("The decoder over the 2-D latent space", fontsize=13)
+    figure = new_figure(9, 0.7 + 9 * images.shape[0] / images.shape[1])
+    plots.manifold(trained.model, n=19, shape=images.shape, ax=figure.subplots())
     return figure
 
 
 def draw_latent_scatter(images: Images, trained: Trained) -> Figure:
     """Draw the posterior means of the held-out images, coloured by class."""
-    import matplotlib
-
-    mu = trained.model.transform(images.test)
-    figure = new_figure(9.5 if images.test_labels is not None else 8, 7.5)
-    axes = figure.subplots()
-    style: dict[str, Any] = {"s": 16, "linewidths": 0, "alpha": 0.8}
-    if images.test_labels is None:
-        axes.scatter(mu[:, 0], mu[:, 1], **style)
-    else:
-        palette = matplotlib.colormaps["tab10" if len(images.class_names) <= 10 else "tab20"]
-        for i, label in enumerate(np.unique(images.test_labels)):
-            chosen = mu[images.test_labels == label]
-            axes.scatter(chosen[:, 0], chosen[:, 1], color=palette(i), label=images.class_names[i], **style)
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=2, fontsize=11)
-    axes.set_aspect("equal")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel("posterior mean of $z_1$")
-    axes.set_ylabel("posterior mean of $z_2$")
-    axes.set_title(f"Where the encoder puts {len(mu):,} held-out images", fontsize=13)
+    names = None
+    if images.test_labels is not None:
+        _, index = np.unique(images.test_labels, return_inverse=True)
+        names = np.array(images.class_names)[index]
+    figure = new_figure(8 if names is None else 9.5, 7.5)
+    ax = plots.latent_scatter(trained.model, images.test, names, ax=figure.subplots())
+    ax.set_title(f"Where the encoder puts {len(images.test):,} held-out images", fontsize=13)
     return figure
 
 
