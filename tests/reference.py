@@ -7,7 +7,7 @@ from autograd.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from fastvae import VAE
+from fastvae import VAE, Autoencoder
 from fastvae.likelihoods import Gaussian
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -38,6 +41,34 @@ LIKELIHOODS: dict[str, Any] = {
 }
 LOGVAR_RANGE = (-30.0, 20.0)
 
+# The largest relative error of a loss, a gradient or a code.
+TOLERANCE = 1e-5
+
+# Sizes that leave remainders everywhere.
+AWKWARD: dict[str, Any] = {"latent_dim": 5, "hidden": (33, 13), "decoder_hidden": (31,)}
+AWKWARD_ROWS, AWKWARD_FEATURES = 29, 37
+
+# examples, features, latent_dim, hidden, decoder_hidden
+Size = tuple[int, int, int, tuple[int, ...], tuple[int, ...] | None]
+SIZES: list[Size] = [
+    (1, 1, 1, (), None),
+    (2, 1, 1, (1,), None),
+    (13, 1, 3, (13,), None),
+    (1, 67, 2, (33,), None),
+    (15, 31, 1, (), None),
+    (29, 13, 37, (), None),
+    (131, 33, 2, (67,), None),
+    (13, 67, 16, (31,), None),
+    (2, 5, 17, (67, 1, 13), None),
+    (15, 7, 19, (31, 33), (1,)),
+    (29, 65, 37, (13, 67), None),
+    (131, 64, 33, (32,), (64, 32)),
+    (131, 127, 67, (67, 33, 31), None),
+    (29, 17, 3, (), (13, 31, 67)),
+    (13, 29, 4, (67, 31, 13), ()),
+    (257, 3, 11, (1, 1), (2, 2, 2)),
+]
+
 
 def sequential(widths: list[int], activation: str, last: bool) -> nn.Sequential:
     """Dense layers with activations between them and, if ``last``, after them."""
@@ -55,7 +86,37 @@ class LearnedScale(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(shape))
 
 
-class TorchVAE(nn.Module):
+class Twin(nn.Module):
+    """What the torch models have in common; ``forward`` returns losses, batch means."""
+
+    def load(self, weights: dict[str, NDArray[np.float32]]) -> Self:
+        """Take over a state dict of a fastvae model, whose names and shapes must be exactly ours."""
+        self.load_state_dict({name: torch.from_numpy(np.array(w)) for name, w in weights.items()})
+        return self
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """All parameters as arrays."""
+        return {name: parameter.detach().numpy().copy() for name, parameter in self.named_parameters()}
+
+    def losses_and_gradients(
+        self, x: NDArray[Any], *more: NDArray[Any], **named: NDArray[Any]
+    ) -> tuple[dict[str, float], dict[str, NDArray[Any]]]:
+        """What ``loss_and_gradients`` returns, by autograd; zero where the loss ignores a parameter."""
+        self.zero_grad(set_to_none=False)
+        given = {name: self.tensor(array) for name, array in named.items()}
+        losses = self(self.tensor(x), *map(self.tensor, more), **given)
+        losses["loss"].backward()
+        gradients = {
+            name: np.zeros(p.shape) if p.grad is None else p.grad.numpy().copy() for name, p in self.named_parameters()
+        }
+        return {name: loss.item() for name, loss in losses.items()}, gradients
+
+    def tensor(self, array: NDArray[Any]) -> Tensor:
+        """An array as a tensor of the model's type."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(next(self.parameters()).dtype)
+
+
+class TorchVAE(Twin):
     """A dense VAE with the parameters of :class:`fastvae.VAE`, and its ``state_dict`` names."""
 
     def __init__(
@@ -68,6 +129,8 @@ class TorchVAE(nn.Module):
         activation: str = "relu",
         likelihood: Any = "bernoulli",
         beta: float = 1.0,
+        free_bits: float = 0.0,
+        capacity: float | None = None,
         objective: str = "elbo",
         dtype: torch.dtype = torch.float64,
     ) -> None:
@@ -85,7 +148,7 @@ class TorchVAE(nn.Module):
                 self.likelihood = LearnedScale((n_features,) if likelihood.scale == "per_feature" else ())
             else:
                 self.fixed_scale = likelihood.scale
-        self.beta, self.objective = beta, objective
+        self.beta, self.free_bits, self.capacity, self.objective = beta, free_bits, capacity, objective
         self.to(dtype)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,9 +167,9 @@ class TorchVAE(nn.Module):
         y: Tensor = self.decoder(z)
         return y.sigmoid() if self.bernoulli else y
 
-    def terms(self, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-        """-log p(x|z) and the KL of each example, nats."""
-        mu, logvar = self.encode(x)
+    def terms(self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """-log p(x|z) of each example and the KL of each example and coordinate, nats."""
+        mu, logvar = self.encode(x if corrupted is None else corrupted)
         logvar = logvar.clamp(*LOGVAR_RANGE)
         y = self.decoder(mu + (logvar / 2).exp() * eps)
         if self.bernoulli:
@@ -114,45 +177,66 @@ class TorchVAE(nn.Module):
         else:
             losses = -Normal(y, self.scale()).log_prob(x)
         kl = -0.5 * (1 + logvar - mu**2 - logvar.exp())
-        return losses.sum(1), kl.sum(1)
+        return losses.sum(1), kl
 
-    def forward(self, x: Tensor, eps: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None) -> dict[str, Tensor]:
         """Batch means, keyed as those of ``fastvae.VAE.evaluate``."""
-        reconstruction, kl = (term.mean() for term in self.terms(x, eps))
+        reconstruction, kl = (term.mean(0) for term in self.terms(x, eps, corrupted))
+        penalty = kl.clamp(min=self.free_bits).sum() if self.free_bits else kl.sum()
+        if self.capacity is not None:
+            penalty = (penalty - self.capacity).abs()
         loss = {
-            "elbo": reconstruction + self.beta * kl,
+            "elbo": reconstruction + self.beta * penalty,
             "reconstruction": reconstruction,
-            "kl": self.beta * kl,
+            "kl": self.beta * penalty,
         }[self.objective]
-        return {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl, "loss": loss}
-
-    def load(self, weights: dict[str, NDArray[np.float32]]) -> TorchVAE:
-        """Take over a state dict of ``fastvae.VAE``, whose names and shapes must be exactly ours."""
-        self.load_state_dict({name: torch.from_numpy(np.array(w)) for name, w in weights.items()})
-        return self
-
-    def weights(self) -> dict[str, NDArray[Any]]:
-        """All parameters as arrays."""
-        return {name: parameter.detach().numpy().copy() for name, parameter in self.named_parameters()}
-
-    def losses_and_gradients(
-        self, x: NDArray[Any], eps: NDArray[Any]
-    ) -> tuple[dict[str, float], dict[str, NDArray[Any]]]:
-        """What ``fastvae.VAE.loss_and_gradients`` returns, by autograd; zero where the loss ignores a parameter."""
-        self.zero_grad(set_to_none=False)
-        losses = self(self.tensor(x), self.tensor(eps))
-        losses["loss"].backward()
-        gradients = {
-            name: np.zeros(p.shape) if p.grad is None else p.grad.numpy().copy() for name, p in self.named_parameters()
-        }
-        return {name: loss.item() for name, loss in losses.items()}, gradients
-
-    def tensor(self, array: NDArray[Any]) -> Tensor:
-        """An array as a tensor of the model's type."""
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.mu.weight.dtype)
+        return {"reconstruction": reconstruction, "kl": kl.sum(), "elbo": -reconstruction - kl.sum(), "loss": loss}
 
 
-def lively_weights(model: TorchVAE, seed: int) -> dict[str, NDArray[np.float32]]:
+class TorchAutoencoder(Twin):
+    """A plain autoencoder with the parameters of :class:`fastvae.Autoencoder`, and its ``state_dict`` names."""
+
+    def __init__(
+        self,
+        n_features: int,
+        latent_dim: int = 2,
+        *,
+        hidden: tuple[int, ...] = (400,),
+        decoder_hidden: tuple[int, ...] | None = None,
+        activation: str = "relu",
+        loss: str = "squared_error",
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__()
+        decoder_hidden = hidden[::-1] if decoder_hidden is None else decoder_hidden
+        self.encoder = sequential([n_features, *hidden], activation, last=True)
+        self.code = nn.Linear([n_features, *hidden][-1], latent_dim)
+        self.decoder = sequential([latent_dim, *decoder_hidden, n_features], activation, last=False)
+        self.bernoulli = loss == "bernoulli"
+        self.to(dtype)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The code."""
+        code: Tensor = self.code(self.encoder(x))
+        return code
+
+    def mean(self, z: Tensor) -> Tensor:
+        """The reconstruction of a code."""
+        y: Tensor = self.decoder(z)
+        return y.sigmoid() if self.bernoulli else y
+
+    def terms(self, x: Tensor, corrupted: Tensor | None = None) -> Tensor:
+        """The loss of each example."""
+        y = self.decoder(self.encode(x if corrupted is None else corrupted))
+        losses = binary_cross_entropy_with_logits(y, x, reduction="none") if self.bernoulli else (x - y) ** 2
+        return losses.sum(1)
+
+    def forward(self, x: Tensor, corrupted: Tensor | None = None) -> dict[str, Tensor]:
+        """The batch mean, keyed as that of ``fastvae.Autoencoder.evaluate``."""
+        return {"loss": self.terms(x, corrupted).mean()}
+
+
+def lively_weights(model: nn.Module, seed: int) -> dict[str, NDArray[np.float32]]:
     """Random weights that drive every nonlinearity out of its linear range: N(0, (1.5)² / fan_in)."""
     rng = np.random.default_rng(seed)
     weights = {}
@@ -163,12 +247,24 @@ def lively_weights(model: TorchVAE, seed: int) -> dict[str, NDArray[np.float32]]
     return weights
 
 
+NETWORK = ("latent_dim", "hidden", "decoder_hidden", "activation")
+OBJECTIVE = ("likelihood", "beta", "free_bits", "capacity", "objective")
+
+
 def pair(n_features: int, seed: int = 0, **params: Any) -> tuple[VAE, TorchVAE]:
     """A ``fastvae.VAE`` and its float64 twin with the same lively weights."""
-    names = ("latent_dim", "hidden", "decoder_hidden", "activation", "likelihood", "beta", "objective")
+    names = (*NETWORK, *OBJECTIVE)
     twin = TorchVAE(n_features, **{name: params[name] for name in names if name in params})
     weights = lively_weights(twin, seed)
     return VAE(**params).load_state_dict(weights), twin.load(weights)
+
+
+def plain_pair(n_features: int, seed: int = 0, **params: Any) -> tuple[Autoencoder, TorchAutoencoder]:
+    """A ``fastvae.Autoencoder`` and its float64 twin with the same lively weights."""
+    names = (*NETWORK, "loss")
+    twin = TorchAutoencoder(n_features, **{name: params[name] for name in names if name in params})
+    weights = lively_weights(twin, seed)
+    return Autoencoder(**params).load_state_dict(weights), twin.load(weights)
 
 
 def examples(likelihood: Any, rows: int, cols: int, seed: int = 0) -> NDArray[np.float32]:
@@ -192,3 +288,20 @@ def relative_error(ours: Any, reference: Any) -> float:
     if size == 0:
         return 0.0 if np.linalg.norm(ours) < 1e-7 else float("inf")
     return float(np.linalg.norm(ours - reference)) / size
+
+
+def loss_errors(
+    model: VAE | Autoencoder, twin: Twin, X: NDArray[Any], *eps: NDArray[Any], **corrupted: NDArray[Any]
+) -> dict[str, float]:
+    """Relative error of each loss and of each gradient."""
+    losses, gradients = model.loss_and_gradients(X, *eps, **corrupted)
+    torch_losses, torch_gradients = twin.losses_and_gradients(X, *eps, **corrupted)
+    assert losses.keys() == torch_losses.keys()
+    assert gradients.keys() == torch_gradients.keys()
+    errors = {name: relative_error(losses[name], torch_losses[name]) for name in losses}
+    return errors | {name: relative_error(gradients[name], torch_gradients[name]) for name in torch_gradients}
+
+
+def too_large(errors: dict[str, float]) -> dict[str, float]:
+    """Errors beyond the tolerance."""
+    return {name: error for name, error in errors.items() if not error <= TOLERANCE}
