@@ -61,6 +61,13 @@ def row(value: Any, name: str) -> NDArray[Any]:
     return matrix(array, name)
 
 
+def floats(X: Any, name: str) -> NDArray[np.float32]:
+    """Return a matrix as contiguous float32, uint8 (0..255) scaled to 0..1 as the core does."""
+    X = matrix(X, name)
+    values = np.ascontiguousarray(_float32(X))
+    return values / np.float32(255) if X.dtype == np.uint8 else values
+
+
 def tensor(value: Any, name: str) -> NDArray[np.float32]:
     """Return a parameter as finite float32 of any shape, or raise TypeError or ValueError."""
     array = _float32(_array(value, name))

@@ -152,7 +152,8 @@ class Model(Estimator):
         eps : array_like, [n_examples, latent_dim], optional
             Replaces the noise of the reparameterisation.
         corrupted : array_like, [n_examples, n_features], optional
-            What the encoder sees in the place of X, which remains the target. Replaces ``corruption``.
+            What the encoder sees in the place of X, which remains the target; uint8 is scaled as that of X. Replaces
+            ``corruption``.
 
         Returns
         -------
@@ -472,7 +473,8 @@ class Model(Estimator):
         return _input.noise(eps, "eps", (n, latent_dim), "[n_examples, latent_dim]")
 
     def _seen(self, corrupted: Any, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
-        return _input.noise(corrupted, "corrupted", shape, "that of X")
+        seen = None if corrupted is None else _input.floats(corrupted, "corrupted")
+        return _input.noise(seen, "corrupted", shape, "that of X")
 
     def _validation(self, data: Any, fraction: float, X: NDArray[Any]) -> NDArray[Any] | None:
         if data is None:

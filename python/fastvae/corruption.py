@@ -17,11 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fastvae import _core, _input
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["GaussianNoise", "MaskingNoise", "SaltAndPepper"]
@@ -44,10 +43,7 @@ class _Corruption:
         -------
         ndarray of float32, [n_examples, n_features]
         """
-        X = _input.matrix(X, "X")
-        values = np.ascontiguousarray(X, np.float32)
-        if X.dtype == np.uint8:
-            values = values / np.float32(255)
+        values = _input.floats(X, "X")
         seed = _input.seed(random_state)
         corrupted = _core.corrupt(values.reshape(-1), resolve(self), values.shape[1], seed)
         return corrupted.reshape(values.shape)
