@@ -131,5 +131,11 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
     def _objective(self) -> Objective:
         return Objective()
 
+    def _noise(self, eps: Any, n: int) -> None:
+        if eps is not None:
+            raise ValueError(
+                "eps is the noise of a code that is drawn, and an Autoencoder draws none; did you mean corrupted=?"
+            )
+
     def _report(self, reconstruction: float, kl: float, loss: float) -> dict[str, float]:
         return {"loss": reconstruction}
