@@ -116,7 +116,7 @@ class Model(Estimator):
         n = len(X) if rows is None else len(rows)
         stopping = EarlyStopping(engine, patience, tol) if early else None
         steps = -(-n // min(plan.batch_size, n))
-        last = plan.objective.at(epochs * steps - 1, steps)  # of a schedule, what it leads to
+        final = plan.objective.at(epochs * steps - 1, steps) if early else plan.objective  # what schedules lead to
         line = Progress(progress, epochs, n)
         try:
             for _ in range(epochs):
@@ -127,7 +127,7 @@ class Model(Estimator):
                     now = self._objective_now().loss(reconstruction, kl)
                     scores = self._report(reconstruction, float(kl.sum()), now)
                     logs |= {f"val_{key}": value for key, value in scores.items()}
-                    late = stopping is not None and stopping.stop(last.loss(reconstruction, kl))
+                    late = stopping is not None and stopping.stop(final.loss(reconstruction, kl))
                 self._log(logs)
                 line.epoch(logs)
                 asked = [callback.on_epoch_end(self, dict(logs)) for callback in callbacks]
