@@ -48,6 +48,7 @@ class Schedule:
     ramp: float = 1.0
 
     def __post_init__(self) -> None:
+        _input.choice(self.shape, "shape", ("linear", "cosine", "exponential", "cyclical"))
         least = 1e-30 if self.shape == "exponential" else 0.0
         for name in ("start", "end"):
             _input.number(getattr(self, name), f"{self.shape}: {name}", least=least)
@@ -55,7 +56,7 @@ class Schedule:
             raise ValueError(f"{self.shape}: give its length either in epochs= or in steps=")
         length = "epochs" if self.steps is None else "steps"
         _input.number(getattr(self, length), f"{self.shape}: {length}", least=1e-9, below=1e15)
-        if not 0 < self.ramp <= 1:
+        if not 0 < _input.number(self.ramp, f"{self.shape}: ramp") <= 1:
             raise ValueError(f"{self.shape}: ramp={self.ramp!r} must be above 0 and at most 1")
 
     def __repr__(self) -> str:
