@@ -131,7 +131,7 @@ class Model(Estimator):
                 self._log(logs)
                 line.epoch(logs)
                 asked = [callback.on_epoch_end(self, dict(logs)) for callback in callbacks]
-                if late or any(answer is True for answer in asked):
+                if late or any(isinstance(answer, (bool, np.bool_)) and answer for answer in asked):
                     break
             if stopping is not None:
                 stopping.restore()
