@@ -33,15 +33,17 @@ impl Corruption {
         }
     }
 
-    /// What becomes of `x`.
+    /// What becomes of some elements.
     #[inline(always)]
-    pub fn apply(self, x: f32, noise: f32) -> f32 {
+    pub fn apply<const N: usize>(self, x: [f32; N], noise: [f32; N]) -> [f32; N] {
+        let each = |f: &dyn Fn(f32, f32) -> f32| std::array::from_fn(|i| f(x[i], noise[i]));
         match self {
-            Corruption::Gaussian { sigma } => x + sigma * noise,
-            Corruption::Masking { p } if noise < p => 0.0,
-            Corruption::SaltAndPepper { p } if noise < 0.5 * p => 0.0,
-            Corruption::SaltAndPepper { p } if noise < p => 1.0,
-            _ => x,
+            Corruption::Gaussian { sigma } => each(&|x, eps| x + sigma * eps),
+            Corruption::Masking { p } => each(&|x, u| if u < p { 0.0 } else { x }),
+            Corruption::SaltAndPepper { p } => each(&|x, u| {
+                let extreme = if u < 0.5 * p { 0.0 } else { 1.0 };
+                if u < p { extreme } else { x }
+            }),
         }
     }
 
@@ -49,7 +51,7 @@ impl Corruption {
     pub fn corrupt(self, isa: Isa, seed: u64, cols: usize, matrix: &mut [f32]) {
         let noise = Noise { seed, stream: Stream::Corruption as u8, sample: 0 };
         noise.fill(isa, self.distribution(), cols, matrix, |x, _, noise| {
-            *x = self.apply(*x, noise);
+            [*x] = self.apply([*x], [noise]);
         });
     }
 }
