@@ -12,7 +12,7 @@ use crate::latent::KlTerm;
 use crate::likelihood::{Likelihood, Scale};
 use crate::model::{Draw, Epsilon, Input, Spec, Vae};
 use crate::optimizer::Optimizer;
-use crate::persist::{self, Counters};
+use crate::persist;
 use crate::rng::Stream;
 use crate::team;
 use crate::train::{Course, Objective, Task, Totals};
@@ -485,22 +485,13 @@ impl ModelFile {
     }
 
     /// The model, if the file holds exactly the tensors of such a one. Reads the file, so it can be called once.
-    fn engine(
-        &self,
-        py: Python<'_>,
-        arguments: Bound<'_, PyDict>,
-        steps: u64,
-        epochs: u32,
-        clamped: usize,
-        forgotten: u64,
-    ) -> PyResult<Engine> {
+    fn engine(&self, py: Python<'_>, arguments: Bound<'_, PyDict>) -> PyResult<Engine> {
         let (spec, optimizer, seed) = Arguments::read(&arguments)?;
-        let counters = Counters { steps, epochs, clamped, forgotten };
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
         let file = file.ok_or_else(|| {
             PyRuntimeError::new_err("this ModelFile has been read already; open the file again")
         })?;
-        let vae = detached(py, || file.engine(spec, optimizer, seed, counters))??;
+        let vae = detached(py, || file.engine(spec, optimizer, seed))??;
         Ok(Engine(Mutex::new(vae)))
     }
 }
@@ -755,6 +746,7 @@ mod _core {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("ACTIVATIONS", Activation::NAMED.map(|(name, _)| name))?;
         module.add("MAX_THREADS", crate::team::MAX_THREADS)?;
+        module.add("LOGVAR_RANGE", crate::latent::LOGVAR_RANGE)?;
         module.add("MAX_WIDTH", crate::model::MAX_WIDTH)
     }
 }

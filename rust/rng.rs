@@ -21,8 +21,10 @@ pub enum Stream {
     Prior = 4,
     /// Observations drawn from p(x|z).
     Observation = 5,
-    /// What is done to the encoder's input.
+    /// What is done to the encoder's input in training.
     Corruption = 6,
+    /// What is done to data that the user wants corrupted.
+    Corrupted = 7,
 }
 
 /// Where noise comes from: a seed (Philox's key) and three words of its counter; the fourth is the row.

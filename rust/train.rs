@@ -2,11 +2,10 @@
 
 use crate::corruption::Corruption;
 use crate::data::Source;
-use crate::error::{Error, Result, filled};
-use crate::isa::{Row, ZERO_ROW};
+use crate::error::{Error, Result};
+use crate::isa::Row;
 use crate::latent::KlTerm;
-use crate::matmul::Shared;
-use crate::model::{Clip, Draw, Epsilon, Input, Pass, Purpose, Rows, Sees, Sink, Vae, blocks};
+use crate::model::{Draw, Epsilon, Input, Pass, Purpose, Rows, Sees, Sink, Vae};
 use crate::optimizer::LARGEST_GRADIENT;
 use crate::rng::Permutation;
 use crate::team::{self, Worker};
@@ -245,11 +244,9 @@ impl Vae {
         let before = (from / batch) as u64;
         let ledger = Mutex::new(totals);
         let [bad_loss, unsound] = [(); 2].map(|()| AtomicBool::new(false));
-        let clipped = if task.clip_norm.is_some() { self.network.rows } else { 0 };
-        let mut gradients = filled(ZERO_ROW, Some(clipped))?;
-        let mut squares = filled(0.0, Some(blocks(clipped)))?;
-        let (gradients, squares) = (Shared::new(&mut gradients), Shared::new(&mut squares));
-        let clip = task.clip_norm.map(|limit| Clip { limit, gradients, squares });
+        if task.clip_norm.is_some() {
+            self.make_room_for_gradients()?;
+        }
         let sees = match (task.corrupted, task.corruption) {
             (None, None) => Sees::Batch,
             _ => Sees::Other,
@@ -289,10 +286,13 @@ impl Vae {
             let update = optimizer.at(step + 1 - forgotten, learning_rate);
             let weight = objective.reconstruction / pass.rows as f32;
             let sink = Sink::Update { update, moments: lent.moments, unsound: &unsound };
-            match clip {
-                None => pass.absorb(worker, weight, sink),
-                Some(clip) if pass.absorb_clipped(worker, weight, clip, sink) => (),
-                Some(_) => unsound.store(true, Ordering::Relaxed),
+            if let Some(limit) = task.clip_norm {
+                let clip = (limit, lent.gradients);
+                if !pass.absorb_clipped(worker, weight, clip, sink) {
+                    unsound.store(true, Ordering::Relaxed);
+                }
+            } else {
+                pass.absorb(worker, weight, sink);
             }
             !unsound.load(Ordering::Relaxed)
         };
@@ -333,9 +333,8 @@ impl Vae {
     ) -> Result<(Totals, Vec<Vec<f32>>)> {
         let rows = x.rows();
         let threads = threads_for(threads, 3 * rows * self.network.work());
-        let mut buffer = filled(ZERO_ROW, Some(self.network.rows))?;
+        self.make_room_for_gradients()?;
         let losses = Mutex::new(Totals::default());
-        let store = Shared::new(&mut buffer);
         let lent = self.lend(1, rows, Purpose::Train, input.sees())?;
         let hash = matches!(epsilon, Epsilon::Drawn(_)) || matches!(input, Input::Corrupted(..));
         team::run(threads, |worker| {
@@ -344,11 +343,14 @@ impl Vae {
             pass.gradients(worker, objective, epsilon, |totals| {
                 *losses.lock().unwrap_or_else(PoisonError::into_inner) = totals;
             });
-            pass.absorb(worker, objective.reconstruction / rows as f32, Sink::Store(store));
+            pass.absorb(
+                worker,
+                objective.reconstruction / rows as f32,
+                Sink::Store(lent.gradients.values),
+            );
         });
         let losses = losses.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let tensors = &self.network.tensors;
-        Ok((losses, tensors.iter().map(|t| self.network.read(t, &buffer)).collect()))
+        Ok((losses, self.network.tensors.iter().map(|tensor| self.gradient(tensor)).collect()))
     }
 
     /// One optimiser step with gradients made by [`Vae::pack`].

@@ -56,6 +56,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
     (1797, 8)
     """
 
+    _VARIATIONAL = False
     _HEAD = "code.weight"
     _LOSSES = ("loss",)
 
@@ -126,12 +127,12 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
 
     def _architecture(self) -> dict[str, Any]:
         loss = _input.choice(self.loss, "loss", ("squared_error", "bernoulli"))
-        return {"variational": False, "likelihood": loss, "scale": 1.0}
+        return {"likelihood": loss, "scale": 1.0}
 
     def _objective(self) -> Objective:
         return Objective()
 
-    def _noise(self, eps: Any, n: int) -> None:
+    def _epsilon(self, eps: Any, n: int) -> None:
         if eps is not None:
             raise ValueError(
                 "eps is the noise of a code that is drawn, and an Autoencoder draws none; did you mean corrupted=?"

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ACTIVATIONS",
+    "LOGVAR_RANGE",
     "MAX_THREADS",
     "MAX_WIDTH",
     "Engine",
@@ -29,6 +30,7 @@ __all__ = [
 
 __version__: str
 ACTIVATIONS: list[str]
+LOGVAR_RANGE: tuple[float, float]
 MAX_THREADS: int
 MAX_WIDTH: int
 
@@ -101,7 +103,7 @@ class ModelFile:
     def __new__(cls, source: str | bytes) -> ModelFile: ...
     @property
     def config(self) -> str: ...
-    def engine(self, arguments: dict[str, Any], steps: int, epochs: int, clamped: int, forgotten: int) -> Engine: ...
+    def engine(self, arguments: dict[str, Any]) -> Engine: ...
 
 def write_atomically(path: str, data: bytes) -> None: ...
 def reparameterize(mu: _F32, logvar: _F32, eps: _F32) -> _F32: ...

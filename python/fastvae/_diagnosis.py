@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastvae import _core
 from fastvae._objective import Objective
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 ACTIVE_VARIANCE = 0.01
 # Below this the noise of the reparameterisation is nothing beside the spread of the codes.
 _VANISHING_SIGMA = 0.01
-_LOGVAR_RANGE = (-30.0, 20.0)
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Diagnosis:
         Root of the mean posterior variance.
     clamped : int
         Log variances of these examples outside [-30, 20], where their gradient is zero.
-    clamped_in_training : int
-        The same, counted in all passes that sampled z so far.
+    clamped_so_far : int
+        The same, counted in all that the model has done, in training and in scoring.
     messages : tuple of str
         What is wrong, and what to do about it.
     """
@@ -46,7 +46,7 @@ class Diagnosis:
     active: NDArray[np.bool_]
     sigma: NDArray[np.float64]
     clamped: int
-    clamped_in_training: int
+    clamped_so_far: int
     messages: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -64,21 +64,20 @@ class Diagnosis:
 def diagnose(
     mu: NDArray[np.float32],
     logvar: NDArray[np.float32],
-    kl: NDArray[np.float32],
     objective: Objective,
-    clamped_in_training: int,
+    clamped_so_far: int,
 ) -> Diagnosis:
     """Diagnose a posterior, each array [n_examples, latent_dim]."""
     if len(mu) < 2:
         raise ValueError("a diagnosis needs at least two examples: it looks at how their codes differ")
-    means = kl.mean(0, dtype=np.float64)
+    kl = _core.gaussian_kl(mu.reshape(-1), logvar.reshape(-1), 1).reshape(mu.shape).mean(0, dtype=np.float64)
     variance = mu.var(0, dtype=np.float64)
     active = variance > ACTIVE_VARIANCE
-    low, high = _LOGVAR_RANGE
+    low, high = _core.LOGVAR_RANGE
     sigma = np.sqrt(np.exp(np.clip(logvar, low, high), dtype=np.float64).mean(0))
     outside = int(((logvar < low) | (logvar > high)).sum())
     messages = (*_about_use(active, sigma, objective), *_about_clamping(outside, logvar.size))
-    return Diagnosis(means, variance, active, sigma, outside, clamped_in_training, messages or ("Nothing is wrong.",))
+    return Diagnosis(kl, variance, active, sigma, outside, clamped_so_far, messages or ("Nothing is wrong.",))
 
 
 def _about_use(active: NDArray[np.bool_], sigma: NDArray[np.float64], objective: Objective) -> list[str]:
@@ -110,6 +109,6 @@ def _about_clamping(outside: int, size: int) -> list[str]:
     if not outside:
         return []
     return [
-        f"{outside} of {size} log variances lie outside {list(_LOGVAR_RANGE)}, where they are clamped and learn no "
-        "more. Lower learning_rate, set clip_norm, or scale the data."
+        f"{outside} of {size} log variances lie outside {list(_core.LOGVAR_RANGE)}, where they are clamped and learn "
+        "no more. Lower learning_rate, set clip_norm, or scale the data."
     ]

@@ -23,7 +23,8 @@ class Estimator:
     def _parameter_names(cls) -> list[str]:
         import inspect
 
-        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+        parameters = inspect.signature(cls.__init__).parameters.items()
+        return [name for name, about in parameters if name != "self" and about.kind is not about.VAR_KEYWORD]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor's parameters by name (``deep`` is scikit-learn's; nothing nests here)."""
@@ -43,9 +44,9 @@ class Estimator:
         import inspect
 
         changed = []
-        for name, parameter in inspect.signature(type(self)).parameters.items():
-            value = getattr(self, name)
-            if repr(value) != repr(parameter.default):
+        parameters = inspect.signature(type(self)).parameters
+        for name, value in self.get_params().items():
+            if repr(value) != repr(parameters[name].default):
                 changed.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(changed)})"
 

@@ -39,6 +39,7 @@ class Model(Estimator):
     of it (``_report``).
     """
 
+    _VARIATIONAL: ClassVar[bool]
     _HEAD: ClassVar[str]  # the parameter that tells the number of features of a network without hidden layers
     _LOSSES: ClassVar[tuple[str, ...]]  # what is reported
 
@@ -91,6 +92,11 @@ class Model(Estimator):
             them that step has changed.
         KeyboardInterrupt
             On Ctrl-C; the weights are those of the last finished step.
+
+        Notes
+        -----
+        With ``early_stopping`` the weights are the best ones whatever else ends the training, an exception of a
+        callback or of the training itself included.
         """
         epochs = _input.integer(self.epochs, "epochs")
         fraction = _input.number(self.validation_fraction, "validation_fraction", 0.0, 1.0)
@@ -104,6 +110,11 @@ class Model(Estimator):
         validation = self._validation(validation_data, fraction, X)
         if early and validation is None and not fraction:
             fraction = 0.1
+            if round(fraction * len(X)) == 0:
+                raise ValueError(
+                    f"early_stopping holds out a tenth of X, but of {len(X)} examples that is none; give "
+                    "validation_data"
+                )
         engine, arguments = self._build(X.shape[1])
         engine.check(X, "X", self._threads())
         if validation is not None:
@@ -115,8 +126,7 @@ class Model(Estimator):
         self._adopt(engine, arguments)
         n = len(X) if rows is None else len(rows)
         stopping = EarlyStopping(engine, patience, tol) if early else None
-        steps = -(-n // min(plan.batch_size, n))
-        final = plan.objective.at(epochs * steps - 1, steps) if early else plan.objective  # what schedules lead to
+        last_step = epochs * -(-n // min(plan.batch_size, n)) - 1
         line = Progress(progress, epochs, n)
         try:
             for _ in range(epochs):
@@ -127,18 +137,22 @@ class Model(Estimator):
                     now = self._objective_now().loss(reconstruction, kl)
                     scores = self._report(reconstruction, float(kl.sum()), now)
                     logs |= {f"val_{key}": value for key, value in scores.items()}
-                    late = stopping is not None and stopping.stop(final.loss(reconstruction, kl))
+                    if stopping is not None:
+                        late = stopping.stop(self._objective().final(last_step).loss(reconstruction, kl))
                 self._log(logs)
                 line.epoch(logs)
                 asked = [callback.on_epoch_end(self, dict(logs)) for callback in callbacks]
+                if self._engine is not engine:
+                    raise RuntimeError("a callback has fitted the model anew while fit was training it")
                 if late or any(isinstance(answer, (bool, np.bool_)) and answer for answer in asked):
                     break
-            if stopping is not None:
-                stopping.restore()
         except KeyboardInterrupt:
             self.interrupted_ = True
+            stopping = None
             raise
         finally:
+            if stopping is not None:
+                stopping.restore()
             line.close()
         return self
 
@@ -168,18 +182,19 @@ class Model(Estimator):
         -----
         Parameters changed since the model was made take effect where they belong to a pass (``beta``,
         ``objective``, ``learning_rate``, ``batch_size``, ``clip_norm``, ``corruption``, ``n_jobs``, ...); those of the
-        network and the optimiser want a new ``fit``.
+        network and the optimiser want a new ``fit``. A pass is an epoch of schedules. There is no validation, so
+        nothing stops early, and no callback is called.
         """
         self._pass()
         if not self.__sklearn_is_fitted__():
             X = _input.matrix(X, "X")
-            eps, corrupted = self._noise(eps, len(X)), self._seen(corrupted, X.shape)
+            eps, corrupted = self._epsilon(eps, len(X)), self._corrupted(corrupted, X.shape)
             engine, arguments = self._build(X.shape[1])
             engine.check(X, "X", self._threads())
             self._adopt(engine, arguments)
         else:
             X = self._training_data(X)
-            eps, corrupted = self._noise(eps, len(X)), self._seen(corrupted, X.shape)
+            eps, corrupted = self._epsilon(eps, len(X)), self._corrupted(corrupted, X.shape)
         self._log(self._train(self._engine, X, None, eps, corrupted, shuffle=False, tick=None))
         return self
 
@@ -208,8 +223,8 @@ class Model(Estimator):
         engine, X = self._engine_for(), self._training_data(X)
         *losses, gradients = engine.loss_and_gradients(
             X,
-            self._noise(eps, len(X)),
-            self._seen(corrupted, X.shape),
+            self._epsilon(eps, len(X)),
+            self._corrupted(corrupted, X.shape),
             objective.terms(),
             plan.corruption,
             self._threads(),
@@ -234,7 +249,8 @@ class Model(Estimator):
             If they are not, or a gradient is too large for float32; nothing has changed then.
         """
         engine = self._engine_for()
-        rate = schedules.values(self._learning_rate(), "learning_rate", engine.steps, 1, self._steps_per_epoch)
+        next_step = schedules.Steps(engine.steps, self._position[1], 1)
+        rate = schedules.values(self._learning_rate(), "learning_rate", next_step)
         gradients = _checked(grads, engine.shapes(), "the gradients")
         engine.apply_gradients(gradients, float(rate[0]), self._threads())
         return self
@@ -264,7 +280,7 @@ class Model(Estimator):
     def reconstruct(self, X: Any) -> NDArray[np.float32]:
         """Decoder means of the codes of X, [n_examples, n_features]; deterministic."""
         engine, X = self._engine_for(), self._data(X)
-        return engine.reconstruct(X, self.corruption is not None, self._threads()).reshape(len(X), -1)
+        return engine.reconstruct(X, self._noisy, self._threads()).reshape(len(X), -1)
 
     # The latent space
 
@@ -359,6 +375,9 @@ class Model(Estimator):
             If a parameter cannot be kept in a file (``callbacks``, a numpy generator as ``random_state``, a function
             of yours as a schedule): the model that is loaded has the default in its place.
 
+        TypeError
+            If the model is of a class of your own, which could not be loaded; pickle it.
+
         Notes
         -----
         The format is safetensors: the tensors of ``state_dict()`` under their names, the optimiser's state as
@@ -394,6 +413,7 @@ class Model(Estimator):
         optimizer, options = optimizers.resolve(self.optimizer, self.weight_decay)
         arguments = {
             "n_features": n_features,
+            "variational": self._VARIATIONAL,
             "latent_dim": _input.integer(self.latent_dim, "latent_dim", most=_core.MAX_WIDTH // 2),
             "encoder": hidden,
             "decoder": hidden[::-1] if mirrored else _input.widths(self.decoder_hidden, "decoder_hidden"),
@@ -409,7 +429,8 @@ class Model(Estimator):
         """Become the fitted model that an engine is."""
         self._engine, self._arguments = engine, arguments
         self._latent_dim = arguments["latent_dim"]
-        self._steps_per_epoch = 1
+        self._position = (0, 0.0)  # of the last step of training: its number, and epochs before it
+        self._noisy = False  # whether the encoder has seen noise
         self.n_features_in_ = arguments["n_features"]
         self.n_iter_ = 0
         self.history_: dict[str, list[float]] = {key: [] for key in self._LOSSES}
@@ -419,13 +440,12 @@ class Model(Estimator):
     def _pass(self) -> _Pass:
         """Check and return what a pass of training needs."""
         clip = self.clip_norm
-        noise = self.corruption
         return _Pass(
             _input.integer(self.batch_size, "batch_size"),
             self._objective(),
             self._learning_rate(),
             None if clip is None else _input.number(clip, "clip_norm", least=1e-12, below=1e30),
-            None if noise is None else corruption.resolve(noise),
+            None if self.corruption is None else corruption.resolve(self.corruption),
         )
 
     def _learning_rate(self) -> schedules.Value:
@@ -436,7 +456,8 @@ class Model(Estimator):
 
     def _objective_now(self) -> Objective:
         """Return what the last step minimised, or, before the first, what that will."""
-        return self._objective().at(max(self._engine_for().steps - 1, 0), self._steps_per_epoch)
+        self._engine_for()
+        return self._objective().at(*self._position)
 
     def _threads(self) -> int | None:
         return _input.threads(self.n_jobs)
@@ -455,9 +476,9 @@ class Model(Estimator):
         return _input.matrix(X, "X", self.n_features_in_, type(self).__name__)
 
     def _codes(self, X: Any, logvar: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return what the head gives. Where the encoder has seen noise, X may hold any numbers."""
+        """Return what the head gives. Where the encoder has seen noise in training, X may hold any numbers."""
         engine, X = self._engine_for(), self._data(X)
-        arrays = engine.encode(X, logvar, self.corruption is not None, self._threads())
+        arrays = engine.encode(X, logvar, self._noisy, self._threads())
         codes, second = (array.reshape(-1, self._latent_dim) for array in arrays)
         return codes, second
 
@@ -467,12 +488,12 @@ class Model(Estimator):
         self._engine.check(data, "X", self._threads())
         return data
 
-    def _noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:
+    def _epsilon(self, eps: Any, n: int) -> NDArray[np.float32] | None:
         fitted = self.__sklearn_is_fitted__()
         latent_dim = self._latent_dim if fitted else _input.integer(self.latent_dim, "latent_dim")
         return _input.noise(eps, "eps", (n, latent_dim), "[n_examples, latent_dim]")
 
-    def _seen(self, corrupted: Any, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    def _corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
         seen = None if corrupted is None else _input.floats(corrupted, "corrupted")
         return _input.noise(seen, "corrupted", shape, "that of X")
 
@@ -502,9 +523,9 @@ class Model(Estimator):
         plan = self._pass()
         n = len(X) if rows is None else len(rows)
         batch_size = min(plan.batch_size, n)
-        steps = self._steps_per_epoch = -(-n // batch_size)
-        first = engine.steps
-        rates = schedules.values(plan.learning_rate, "learning_rate", first, steps, steps)
+        steps = schedules.Steps(engine.steps, float(self.n_iter_), -(-n // batch_size))
+        rates = schedules.values(plan.learning_rate, "learning_rate", steps)
+        self._noisy = self._noisy or corrupted is not None or plan.corruption is not None
         start = time.perf_counter()
         self.interrupted_ = False
         try:
@@ -516,7 +537,7 @@ class Model(Estimator):
                 shuffle=shuffle,
                 batch_size=batch_size,
                 objective=(plan.objective.reconstruction, plan.objective.free_bits),
-                course=(*plan.objective.course(first, steps, steps), rates),
+                course=(*plan.objective.course(steps), rates),
                 corruption=plan.corruption,
                 clip_norm=plan.clip_norm,
                 threads=self._threads(),
@@ -527,6 +548,7 @@ class Model(Estimator):
             raise
         finally:
             self.elapsed_ += time.perf_counter() - start
+        self._position = steps.last
         return self._report(*(total / n for total in sums))
 
     def _log(self, logs: dict[str, float]) -> None:

@@ -25,22 +25,28 @@ class Objective:
     free_bits: float = 0.0
     capacity: schedules.Value | None = None
 
-    def course(self, first: int, count: int, steps_per_epoch: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Beta and capacity at ``count`` steps from ``first`` on, as the core takes them."""
+    def course(self, steps: schedules.Steps) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Beta and capacity at some steps, as the core takes them."""
 
         def at(value: schedules.Value | None, name: str) -> NDArray[np.float32]:
             if value is None:
                 return np.empty(0, np.float32)
-            return schedules.values(value, name, first, count, steps_per_epoch).astype(np.float32)
+            return schedules.values(value, name, steps).astype(np.float32)
 
         return at(self.beta, "beta"), at(self.capacity, "capacity")
 
-    def at(self, step: int, steps_per_epoch: int) -> Objective:
+    def at(self, step: int, epoch: float) -> Objective:
         """Return the objective of one step, without schedules."""
-        beta, capacity = self.course(step, 1, steps_per_epoch)
-        return Objective(
-            self.reconstruction, float(beta[0]), self.free_bits, float(capacity[0]) if len(capacity) else None
-        )
+        beta, capacity = self.course(schedules.Steps(step, epoch, 1))
+        return self._with(float(beta[0]), float(capacity[0]) if len(capacity) else None)
+
+    def final(self, step: int) -> Objective:
+        """Return what schedules lead to: their end, or of functions the value at a step."""
+        capacity = None if self.capacity is None else schedules.final(self.capacity, "capacity", step)
+        return self._with(schedules.final(self.beta, "beta", step), capacity)
+
+    def _with(self, beta: float, capacity: float | None) -> Objective:
+        return Objective(self.reconstruction, beta, self.free_bits, capacity)
 
     def terms(self) -> tuple[float, float, float, float | None]:
         """Return a single step's objective as the core takes it."""

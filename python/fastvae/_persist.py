@@ -35,14 +35,19 @@ _OBJECTS = {
         schedules.Schedule,
     )
 }
-# What a fitted model has learned beside its engine, with the type of each.
-_LEARNED = {
-    "_steps_per_epoch": int,
+# What a fitted model knows beside its engine, with the type of each.
+_LEARNED: dict[str, Any] = {
+    "_position": tuple,
+    "_noisy": bool,
     "n_iter_": int,
     "history_": dict,
     "elapsed_": float,
     "interrupted_": bool,
 }
+
+
+# What reading a damaged configuration can end with.
+_DAMAGE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 class _UnkeptError(Exception):
@@ -51,6 +56,11 @@ class _UnkeptError(Exception):
 
 def save(model: Model, path: str | os.PathLike[str], optimizer: bool) -> None:
     """Write a fitted model to a file."""
+    cls = type(model)
+    if not cls.__module__.startswith("fastvae."):
+        raise TypeError(
+            f"a file holds models of fastvae's own classes, and load could not make a {cls.__qualname__}: use pickle"
+        )
     parameters, unkept = {}, []
     for name, value in model.get_params().items():
         try:
@@ -60,34 +70,36 @@ def save(model: Model, path: str | os.PathLike[str], optimizer: bool) -> None:
     if unkept:
         message = f"a file cannot keep {', '.join(unkept)}: the model that is loaded will have the default there"
         warnings.warn(message, UserWarning, stacklevel=3)
-    learned = {name: _encoded(getattr(model, name)) for name in _LEARNED}
-    estimator = {"class": type(model).__name__, "parameters": parameters, "learned": learned}
-    _core.write_atomically(os.fspath(path), _dump(model, optimizer, estimator=estimator))
+    learned = {name: getattr(model, name) for name in _LEARNED} | {"history_": _without_nan(model.history_)}
+    estimator = {"class": cls.__name__, "parameters": parameters, "learned": learned}
+    _core.write_atomically(os.fsdecode(path), _dump(model, optimizer, estimator=estimator))
 
 
 def load(path: str | os.PathLike[str], classes: tuple[type[Model], ...]) -> Any:
     """Read a fitted model of one of these classes from a file."""
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     file = _core.ModelFile(name)
     try:
         config = _parsed(file.config)
         estimator = config["estimator"]
-        [cls] = [cls for cls in classes if cls.__name__ == estimator["class"]]
-        parameters = {key: _decoded(value) for key, value in estimator["parameters"].items()}
-        learned = _learned(estimator["learned"])
-        model = cls(**parameters)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        cls = {cls.__name__: cls for cls in classes}[estimator["class"]]
+        model = cls(**{key: _decoded(value) for key, value in estimator["parameters"].items()})
+        learned = _learned(estimator["learned"], cls)
+        _restore(model, file, config)
+    except _core.FormatError as error:
+        raise _core.FormatError(f"{name!r}: {error}") from error
+    except _DAMAGE as error:
         raise _core.FormatError(f"{name!r} has a damaged configuration ({error!r})") from error
-    _restore(model, file, config)
     vars(model).update(learned)
     return model
 
 
 def state(model: Model) -> dict[str, Any]:
-    """Return what a pickle of a model holds."""
+    """Return what a pickle or a copy of a model holds."""
     state = dict(vars(model))
     if "_engine" in state:
         state["_engine"] = _dump(model, optimizer=True)
+        state["history_"] = {key: list(values) for key, values in model.history_.items()}
     return state
 
 
@@ -102,26 +114,20 @@ def set_state(model: Model, state: dict[str, Any]) -> None:
 
 
 def _dump(model: Model, optimizer: bool, **more: Any) -> bytes:
-    engine = model._engine
-    counters = {name: getattr(engine, name) for name in ("steps", "epochs", "clamped", "forgotten")}
-    config = {"fastvae": _core.__version__, "engine": model._arguments, "counters": counters, **more}
-    return engine.dump(json.dumps(config, allow_nan=False), optimizer)
+    config = {"fastvae": _core.__version__, "engine": model._arguments, **more}
+    return model._engine.dump(json.dumps(config, allow_nan=False), optimizer)
 
 
 def _restore(model: Model, file: _core.ModelFile, config: dict[str, Any]) -> None:
     """Give a model the engine of a file."""
-    try:
-        arguments, counters = config["engine"], config["counters"]
-        engine = file.engine(arguments, **counters)
-    except _core.FormatError:
-        raise
-    except (KeyError, OverflowError, TypeError, ValueError) as error:
-        raise _core.FormatError(f"the configuration of the network is damaged ({error!r})") from error
-    model._adopt(engine, arguments)
+    arguments = config["engine"]
+    if arguments["variational"] is not model._VARIATIONAL:
+        raise ValueError(f"the network is not that of a {type(model).__name__}")
+    model._adopt(file.engine(arguments), arguments)
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    """Read JSON whose keys are unique."""
+    """Read JSON whose keys are unique and whose numbers are finite."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -129,24 +135,35 @@ def _parsed(text: str) -> dict[str, Any]:
             raise ValueError("a key occurs twice")
         return found
 
-    config = json.loads(text, object_pairs_hook=unique)
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is no number")
+
+    config = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
     if not isinstance(config, dict):
         raise ValueError("it is no object")
     return config
 
 
-def _learned(found: dict[str, Any]) -> dict[str, Any]:
-    """Return what a model has learned beside its engine, checked."""
+def _learned(found: dict[str, Any], cls: type[Model]) -> dict[str, Any]:
+    """Return what a model knows beside its engine, checked."""
     if found.keys() != _LEARNED.keys():
         raise ValueError(f"learned {sorted(found)}, not {sorted(_LEARNED)}")
     learned = {name: kind(found[name]) for name, kind in _LEARNED.items()}
-    if learned["_steps_per_epoch"] < 1:
-        raise ValueError("an epoch without steps")
+    step, epochs = learned["_position"]
+    learned["_position"] = int(step), float(epochs)
     learned["history_"] = {
-        str(key): [math.nan if value is None else float(value) for value in values]
+        key: [math.nan if value is None else float(value) for value in values]
         for key, values in learned["history_"].items()
     }
+    history = learned["history_"]
+    if not history.keys() >= set(cls._LOSSES) or {len(values) for values in history.values()} != {learned["n_iter_"]}:
+        raise ValueError("its history does not have an entry for each epoch")
     return learned
+
+
+def _without_nan(history: dict[str, list[float]]) -> dict[str, list[float | None]]:
+    """Return losses as JSON knows them; what is not finite comes back as NaN."""
+    return {key: [value if math.isfinite(value) else None for value in values] for key, values in history.items()}
 
 
 def _encoded(value: Any) -> Any:
@@ -154,16 +171,14 @@ def _encoded(value: Any) -> Any:
     match value:
         case None | bool() | int() | str():
             return value
-        case float():
-            return value if math.isfinite(value) else None
+        case float() if math.isfinite(value):
+            return value
         case np.generic():
             return _encoded(value.item())
         case np.ndarray():
             return _encoded(value.tolist())
         case tuple() | list():
             return [_encoded(item) for item in value]
-        case dict():
-            return {key: _encoded(item) for key, item in value.items()}
     name = f"{type(value).__module__.removeprefix('fastvae.')}.{type(value).__name__}"
     if name not in _OBJECTS or not is_dataclass(value):
         raise _UnkeptError

@@ -27,15 +27,14 @@ class EarlyStopping:
     def __init__(self, engine: _core.Engine, patience: int, tol: float) -> None:
         self._engine, self._patience, self._tol = engine, patience, tol
         self._weights: list[NDArray[np.float32]] | None = None
-        self._best = self._mark = float("inf")
+        self._best = float("inf")
         self._waited = 0
 
     def stop(self, loss: float) -> bool:
         """Take in an epoch's loss; whether it is time to stop."""
+        self._waited = 0 if loss < self._best - self._tol else self._waited + 1
         if loss < self._best:
             self._best, self._weights = loss, self._engine.parameters()
-        self._waited = 0 if loss < self._mark - self._tol else self._waited + 1
-        self._mark = min(self._mark, loss)
         return self._waited >= self._patience
 
     def restore(self) -> None:

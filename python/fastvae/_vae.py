@@ -106,6 +106,7 @@ class VAE(Model):
     (1797, 2)
     """
 
+    _VARIATIONAL = True
     _HEAD = "mu.weight"
     _LOSSES = ("loss", "reconstruction", "kl", "elbo")
 
@@ -252,13 +253,13 @@ class VAE(Model):
             Numbers, and what they mean in words: ``print(vae.diagnose(X))``.
         """
         mu, logvar = self.encode(X)
-        return diagnose(mu, logvar, self._kl(X), self._objective_now(), self._engine.clamped)
+        return diagnose(mu, logvar, self._objective_now(), self._engine.clamped)
 
     # Inside
 
     def _architecture(self) -> dict[str, Any]:
         likelihood, scale = likelihoods.resolve(self.likelihood)
-        return {"variational": True, "likelihood": likelihood, "scale": scale}
+        return {"likelihood": likelihood, "scale": scale}
 
     def _objective(self) -> Objective:
         beta = schedules.check(self.beta, "beta")
@@ -274,7 +275,7 @@ class VAE(Model):
 
     def _score(self, X: Any, eps: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         engine, X = self._engine_for(), self._data(X)
-        return engine.score(X, None, self._noise(eps, len(X)), None, self._threads())
+        return engine.score(X, None, self._epsilon(eps, len(X)), None, self._threads())
 
     def _kl(self, X: Any) -> NDArray[np.float32]:
         """KL of each example and latent dimension, nats: [n_examples, latent_dim]."""

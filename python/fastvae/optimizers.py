@@ -71,7 +71,8 @@ def resolve(optimizer: Any, weight_decay: Any = None) -> tuple[str, list[float]]
     values = [_checked(f"{chosen!r}: {name}", name, value) for name, value in options.items()]
     if options.get("nesterov") and not options["momentum"]:
         raise ValueError(f"{chosen!r}: nesterov needs a momentum")
-    return type(chosen).__name__.lower(), values + [0.0] * (4 - len(values))
+    name = next(name for name, kind in _NAMES.items() if isinstance(chosen, kind))
+    return name, values + [0.0] * (4 - len(values))
 
 
 def _checked(what: str, name: str, value: Any) -> float:

@@ -19,7 +19,7 @@ import numpy as np
 from fastvae import _input
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Schedule", "cosine", "cyclical", "exponential", "linear"]
 
@@ -64,11 +64,10 @@ class Schedule:
         ramp = f", ramp={self.ramp}" if self.shape == "cyclical" else ""
         return f"{self.shape}({self.start}, {self.end}, {length}{ramp})"
 
-    def __call__(self, steps: NDArray[np.int64], steps_per_epoch: int = 1) -> NDArray[np.float64]:
-        """Values at steps, counted from 0."""
-        length = self.epochs * steps_per_epoch if self.epochs is not None else self.steps
-        assert length is not None
-        x = np.asarray(steps, np.float64) / length
+    def __call__(self, steps: ArrayLike, epochs: ArrayLike) -> NDArray[np.float64]:
+        """Values at steps, counted from 0, before each of which so many epochs have gone by."""
+        done, length = (steps, self.steps) if self.epochs is None else (epochs, self.epochs)
+        x = np.asarray(done, np.float64) / np.float64(length or 1)
         if self.shape == "cyclical":
             x = x % 1.0 / self.ramp
         x = np.minimum(x, 1.0)
@@ -123,11 +122,31 @@ def check(value: Any, name: str, least: float = 0.0, below: float = 1e9) -> Valu
     return value if callable(value) else _input.number(value, name, least, below)
 
 
-def values(value: Value, name: str, first: int, count: int, steps_per_epoch: int) -> NDArray[np.float64]:
-    """Values at ``count`` steps from ``first`` on; a single one where they are all the same."""
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a pass: ``count`` of them from step ``first`` on, with ``epochs`` before it."""
+
+    first: int
+    epochs: float
+    count: int
+
+    @property
+    def last(self) -> tuple[int, float]:
+        """The number of the last one, and the epochs before it."""
+        return self.first + self.count - 1, self.epochs + (self.count - 1) / self.count
+
+
+def values(value: Value, name: str, steps: Steps) -> NDArray[np.float64]:
+    """Values at the steps of a pass; a single one where they are all the same."""
     if isinstance(value, Schedule):
-        return value(np.arange(first, first + count), steps_per_epoch)
+        done = np.arange(steps.count)
+        return value(steps.first + done, steps.epochs + done / steps.count)
     if callable(value):
-        found = [_input.number(value(step), f"{name}({step})") for step in range(first, first + count)]
-        return np.array(found, np.float64)
+        numbers = range(steps.first, steps.first + steps.count)
+        return np.array([_input.number(value(step), f"{name}({step})") for step in numbers], np.float64)
     return np.array([value], np.float64)
+
+
+def final(value: Value, name: str, step: int) -> float:
+    """What a value becomes: the end of a schedule, or what a function gives for a step."""
+    return value.end if isinstance(value, Schedule) else float(values(value, name, Steps(step, 0.0, 1))[0])

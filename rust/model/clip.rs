@@ -9,13 +9,11 @@ use crate::matmul::Shared;
 use crate::team::Worker;
 use std::ops::Range;
 
-/// What clipping needs.
+/// Stored gradients.
 #[derive(Clone, Copy)]
-pub struct Clip<'a> {
-    /// The largest norm that is left alone.
-    pub limit: f64,
+pub struct Gradients<'a> {
     /// A buffer with the parameters' layout, padding zero.
-    pub gradients: Shared<'a, Row>,
+    pub values: Shared<'a, Row>,
     /// The sum of squares of each of its [`blocks`].
     pub squares: Shared<'a, f64>,
 }
@@ -28,34 +26,40 @@ pub fn blocks(rows: usize) -> usize {
 impl Pass<'_> {
     /// The same as [`Pass::absorb`] where the gradients' norm is below the limit, bit for bit. Says whether the norm is
     /// finite; if it is not, nothing was updated.
-    pub fn absorb_clipped(&self, worker: &Worker, weight: f32, clip: Clip, sink: Sink) -> bool {
+    pub fn absorb_clipped(
+        &self,
+        worker: &Worker,
+        weight: f32,
+        (limit, gradients): (f64, Gradients),
+        sink: Sink,
+    ) -> bool {
         let n = blocks(self.network.rows);
         let rows =
             |item: usize| item * APPLY_BLOCK..((item + 1) * APPLY_BLOCK).min(self.network.rows);
-        self.absorb(worker, weight, Sink::Store(clip.gradients));
+        self.absorb(worker, weight, Sink::Store(gradients.values));
         worker.phase(n, |item| {
             // SAFETY: gradients are from the phases before; the square is this item's.
             unsafe {
-                let square = self.isa.run(SumOfSquares(clip.gradients.read(rows(item))));
-                clip.squares.write(item..item + 1)[0] = f64::from(square);
+                let square = self.isa.run(SumOfSquares(gradients.values.read(rows(item))));
+                gradients.squares.write(item..item + 1)[0] = f64::from(square);
             }
         });
         // SAFETY: both are written in other phases. Every worker adds up for itself, and finds the same.
-        let norm = unsafe { clip.squares.read(0..n) }.iter().sum::<f64>().sqrt();
+        let norm = unsafe { gradients.squares.read(0..n) }.iter().sum::<f64>().sqrt();
         if !norm.is_finite() {
             return false;
         }
-        let factor = clip.limit / (norm + 1e-6);
+        let factor = limit / (norm + 1e-6);
         if factor < 1.0 {
             worker.phase(n, |item| {
                 // SAFETY: the rows are this item's.
-                let gradients = unsafe { clip.gradients.write(rows(item)) };
-                self.isa.run(Scale(gradients, factor as f32));
+                let block = unsafe { gradients.values.write(rows(item)) };
+                self.isa.run(Scale(block, factor as f32));
             });
         }
         let all: Range<usize> = 0..self.network.rows;
-        // SAFETY: nobody writes gradients from here on.
-        self.apply(worker, unsafe { clip.gradients.read(all) }, sink);
+        // SAFETY: nobody writes gradients until the next step, which begins beyond the barrier at the end of this one.
+        self.apply(worker, unsafe { gradients.values.read(all) }, sink);
         true
     }
 }

@@ -10,7 +10,7 @@ mod update;
 mod workspace;
 mod zeros;
 
-pub(crate) use clip::{Clip, blocks};
+pub(crate) use clip::Gradients;
 pub use forward::{Draw, Epsilon};
 pub use gather::{Input, Rows};
 pub use network::{MAX_WIDTH, Network, Spec, Tensor};
@@ -47,6 +47,8 @@ pub struct Vae {
     parameters: Vec<Row>,
     transposed: Vec<Row>,
     moments: [Vec<Row>; 2],
+    gradients: Vec<Row>,
+    squares: Vec<f64>,
     workspaces: [Vec<Workspace>; 2],
 }
 
@@ -67,6 +69,8 @@ pub(crate) struct Lent<'a> {
     memories: Vec<Memory<'a>>,
     /// The optimiser's moments.
     pub moments: [Shared<'a, Row>; 2],
+    /// Room for gradients, where [`Vae::make_room_for_gradients`] has made it.
+    pub gradients: Gradients<'a>,
 }
 
 impl<'a> Lent<'a> {
@@ -113,6 +117,8 @@ impl Vae {
             forgotten: 0,
             epochs: 0,
             clamped: AtomicUsize::new(0),
+            gradients: Vec::new(),
+            squares: Vec::new(),
             workspaces: [Vec::new(), Vec::new()],
         })
     }
@@ -183,6 +189,20 @@ impl Vae {
         Ok(())
     }
 
+    /// Makes sure that gradients can be stored.
+    pub(crate) fn make_room_for_gradients(&mut self) -> Result<()> {
+        if self.gradients.is_empty() {
+            self.squares = filled(0.0, Some(clip::blocks(self.network.rows)))?;
+            self.gradients = filled(ZERO_ROW, Some(self.network.rows))?;
+        }
+        Ok(())
+    }
+
+    /// The gradient of a parameter that was stored last.
+    pub(crate) fn gradient(&self, tensor: &Tensor) -> Vec<f32> {
+        self.network.read(tensor, &self.gradients)
+    }
+
     /// Makes sure that there is memory for `parts` batches of `rows` at the same time, and lends everything to
     /// passes.
     pub(crate) fn lend(
@@ -212,6 +232,10 @@ impl Vae {
             },
             memories,
             moments: [Shared::new(first), Shared::new(second)],
+            gradients: Gradients {
+                values: Shared::new(&mut self.gradients),
+                squares: Shared::new(&mut self.squares),
+            },
         })
     }
 }

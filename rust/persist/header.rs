@@ -1,6 +1,6 @@
 //! The header of a safetensors file: JSON, read strictly.
 
-use super::{FORMAT_VERSION, refused};
+use super::{Counters, FORMAT_VERSION, refused};
 use crate::error;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -19,13 +19,29 @@ pub const MOST_KEYS: usize = 1 << 16;
 /// The most dimensions of a tensor. A matrix has two; files of other versions may have more.
 const MOST_DIMENSIONS: usize = 8;
 
-/// The header of a file with that configuration and those tensors.
-pub fn to_json(config: &str, tensors: &[(&str, TensorInfo)]) -> error::Result<Vec<u8>> {
-    serde_json::to_vec(&Written { config, tensors }).map_err(refused)
+/// What a header says.
+#[derive(Debug)]
+pub struct Contents {
+    /// The configuration.
+    pub config: String,
+    /// How far the model has come.
+    pub counters: Counters,
+    /// The tensors, which have one type and lie end to end.
+    pub tensors: Metadata,
 }
 
-/// The configuration and the tensors, which have one type and lie end to end.
-pub fn from_json(header: &[u8]) -> error::Result<(String, Metadata)> {
+/// The header of a file with that configuration, those counters and tensors.
+pub fn to_json(
+    config: &str,
+    counters: Counters,
+    tensors: &[(&str, TensorInfo)],
+) -> error::Result<Vec<u8>> {
+    let counters = serde_json::to_string(&counters.named()).map_err(refused)?;
+    serde_json::to_vec(&Written { config, counters, tensors }).map_err(refused)
+}
+
+/// The inverse of [`to_json`].
+pub fn from_json(header: &[u8]) -> error::Result<Contents> {
     let not_json = |error| refused(format!("its header: {error}"));
     let Strict(Header { mut metadata, tensors }) =
         serde_json::from_slice(header).map_err(not_json)?;
@@ -44,6 +60,13 @@ pub fn from_json(header: &[u8]) -> error::Result<(String, Metadata)> {
     let Some(config) = metadata.remove("config") else {
         return Err(refused("its metadata have no config"));
     };
+    let Some(counters) = metadata.remove("counters") else {
+        return Err(refused("its metadata have no counters"));
+    };
+    let Strict(counters) = serde_json::from_str(&counters)
+        .map_err(|error| refused(format!("its counters: {error}")))?;
+    let counters = Counters::from_named(&counters)
+        .ok_or_else(|| refused(format!("no model has the counters {counters:?}")))?;
     if let Some(key) = metadata.keys().next() {
         return Err(refused(format!("its metadata have {key:?}, which is not known")));
     }
@@ -61,20 +84,24 @@ pub fn from_json(header: &[u8]) -> error::Result<(String, Metadata)> {
     }
     infos.sort_by_key(|(_, info)| info.data_offsets);
     // Safetensors' own check: no holes, no overlaps, every tensor as long as its shape says.
-    Ok((config, Metadata::new(None, infos).map_err(refused)?))
+    Ok(Contents { config, counters, tensors: Metadata::new(None, infos).map_err(refused)? })
 }
 
 /// The header as it is written, always in the same order.
 struct Written<'a> {
     config: &'a str,
+    counters: String,
     tensors: &'a [(&'a str, TensorInfo)],
 }
 
 impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        let metadata =
-            BTreeMap::from([("format_version", FORMAT_VERSION), ("config", self.config)]);
+        let metadata = BTreeMap::from([
+            ("format_version", FORMAT_VERSION),
+            ("config", self.config),
+            ("counters", &self.counters),
+        ]);
         map.serialize_entry(METADATA, &metadata)?;
         for (name, info) in self.tensors {
             map.serialize_entry(name, info)?;
@@ -145,8 +172,8 @@ impl Object for Header {
     }
 }
 
-impl Object for BTreeMap<String, String> {
-    const WHAT: &'static str = "an object of strings";
+impl<V: for<'a> Deserialize<'a>> Object for BTreeMap<String, V> {
+    const WHAT: &'static str = "an object";
 
     fn take<'de, A: MapAccess<'de>>(&mut self, key: String, map: &mut A) -> Result<(), A::Error> {
         self.insert(key, map.next_value()?);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `__metadata__.format_version` | [`FORMAT_VERSION`] |
 //! | `__metadata__.config` | a JSON text that the Python layer writes and reads |
+//! | `__metadata__.counters` | [`Counters`], as JSON |
 //! | `encoder.0.weight`, ... | the parameters, float32, named and shaped as [`Network::tensors`], row after row |
 //! | `optimizer.first.encoder.0.weight`, ... | the optimiser's first moments, if it uses them |
 //! | `optimizer.second.encoder.0.weight`, ... | its second moments; a file has all moments or none |
@@ -17,8 +18,9 @@ mod header;
 use crate::error::{Error, Result, filled};
 use crate::model::{MAX_WIDTH, Network, Part, Spec, Tensor, Vae};
 use crate::optimizer::Optimizer;
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
-use std::collections::HashMap;
+use header::Contents;
+use safetensors::tensor::{Dtype, TensorInfo};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -38,9 +40,9 @@ const LENGTH: usize = size_of::<u64>();
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 15;
 
-/// How far a model has come: what a configuration tells beside the architecture.
+/// How far a model has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+struct Counters {
     /// Optimiser steps taken.
     pub steps: u64,
     /// Shuffled epochs finished.
@@ -49,6 +51,34 @@ pub struct Counters {
     pub clamped: usize,
     /// Steps of which the optimiser knows nothing.
     pub forgotten: u64,
+}
+
+impl Counters {
+    fn of(vae: &Vae) -> Counters {
+        let clamped = vae.clamped.load(Ordering::Relaxed);
+        Counters { steps: vae.steps, epochs: vae.epochs, clamped, forgotten: vae.forgotten }
+    }
+
+    fn named(self) -> BTreeMap<&'static str, u64> {
+        BTreeMap::from([
+            ("steps", self.steps),
+            ("epochs", self.epochs.into()),
+            ("clamped", self.clamped as u64),
+            ("forgotten", self.forgotten),
+        ])
+    }
+
+    /// The inverse of [`Counters::named`], if that is what it is and a model can have come so far.
+    fn from_named(named: &BTreeMap<String, u64>) -> Option<Counters> {
+        let get = |name: &str| named.get(name).copied();
+        let counters = Counters {
+            steps: get("steps").filter(|&steps| i64::try_from(steps).is_ok())?,
+            epochs: get("epochs").filter(|&n| i32::try_from(n).is_ok())?.try_into().ok()?,
+            clamped: get("clamped")?.try_into().ok()?,
+            forgotten: get("forgotten")?,
+        };
+        (counters.forgotten <= counters.steps && named.len() == 4).then_some(counters)
+    }
 }
 
 /// Why something is no model file.
@@ -119,7 +149,7 @@ pub fn to_bytes(vae: &Vae, config: &str, moments: bool) -> Result<Vec<u8>> {
         let (shape, data_offsets) = (tensor.shape.clone(), (start, end));
         infos.push((entry.name.as_str(), TensorInfo { dtype: Dtype::F32, shape, data_offsets }));
     }
-    let mut header = header::to_json(config, &infos)?;
+    let mut header = header::to_json(config, Counters::of(vae), &infos)?;
     header.resize(header.len().next_multiple_of(LENGTH), b' '); // the data are aligned
     if header.len() as u64 > MOST_HEADER {
         return Err(Error::Parameter(format!(
@@ -152,8 +182,7 @@ pub fn to_bytes(vae: &Vae, config: &str, moments: bool) -> Result<Vec<u8>> {
 #[derive(Debug)]
 pub struct ModelFile<R> {
     reader: R,
-    config: String,
-    tensors: Metadata,
+    contents: Contents,
 }
 
 impl<R: Read> ModelFile<R> {
@@ -170,12 +199,12 @@ impl<R: Read> ModelFile<R> {
         }
         let mut text = filled(0, usize::try_from(length).ok())?;
         reader.read_exact(&mut text).map_err(unreadable)?;
-        let (config, tensors) = header::from_json(&text)?;
-        match tensors.data_len() as u64 == room - length {
-            true => Ok(ModelFile { reader, config, tensors }),
+        let contents = header::from_json(&text)?;
+        match contents.tensors.data_len() as u64 == room - length {
+            true => Ok(ModelFile { reader, contents }),
             false => Err(refused(format!(
                 "its tensors take {} bytes, but {} follow the header",
-                tensors.data_len(),
+                contents.tensors.data_len(),
                 room - length
             ))),
         }
@@ -183,24 +212,13 @@ impl<R: Read> ModelFile<R> {
 
     /// The configuration, as it was written.
     pub fn config(&self) -> &str {
-        &self.config
+        &self.contents.config
     }
 
     /// The model, if the file holds exactly the tensors of such a one.
-    pub fn engine(
-        mut self,
-        spec: Spec,
-        optimizer: Optimizer,
-        seed: u64,
-        counters: Counters,
-    ) -> Result<Vae> {
-        let Counters { steps, epochs, clamped, forgotten } = counters;
-        if steps > i64::MAX as u64 || forgotten > steps || epochs > i32::MAX as u32 {
-            return Err(refused(format!(
-                "no model takes {steps} steps in {epochs} epochs and forgets {forgotten}"
-            )));
-        }
-        let names = self.tensors.offset_keys();
+    pub fn engine(mut self, spec: Spec, optimizer: Optimizer, seed: u64) -> Result<Vae> {
+        let Counters { steps, epochs, clamped, forgotten } = self.contents.counters;
+        let names = self.contents.tensors.offset_keys();
         // A layout takes memory too.
         let layers = spec.encoder.len() + spec.decoder.len();
         if layers > names.len() || spec.latent_dim > MAX_WIDTH {
@@ -247,7 +265,7 @@ impl<R: Read> ModelFile<R> {
             let Some(entry) = missing.remove(name.as_str()) else {
                 return Err(refused(format!("{name:?} is no part of the model that it describes")));
             };
-            let shape = self.tensors.info(name).map_or(&[][..], |info| &info.shape);
+            let shape = self.contents.tensors.info(name).map_or(&[][..], |info| &info.shape);
             let wanted = &network.tensors[entry.index].shape;
             if shape != wanted {
                 return Err(refused(format!(
@@ -287,14 +305,18 @@ pub fn open(path: &Path) -> io::Result<(File, u64)> {
 
 /// Puts bytes into a file, all of them or none: they are written beside it under another name, which becomes that of the
 /// file when they have reached the disk. An error leaves the folder as it was; only a process that is killed can leave
-/// the other file behind. A symbolic link remains one.
+/// the other file behind. A symbolic link remains
+/// one, and a file keeps its permissions.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let target = match fs::metadata(path) {
+    let (target, permissions) = match fs::metadata(path) {
         Ok(about) => {
             want_regular(&about)?;
-            fs::canonicalize(path)?
+            (fs::canonicalize(path)?, Some(about.permissions()))
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => path.to_path_buf(),
+        Err(error) if error.kind() == ErrorKind::NotFound => match fs::read_link(path) {
+            Ok(link) => return write(&path.with_file_name(link), bytes), // to what is not there yet
+            Err(_) => (path.to_path_buf(), None),
+        },
         Err(error) => return Err(error),
     };
     let folder = match target.parent() {
@@ -302,7 +324,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         _ => Path::new("."),
     };
     let (temporary, file) = create_in(folder)?;
-    let moved = fill(file, bytes).and_then(|()| fs::rename(&temporary, &target));
+    let moved = permissions
+        .map_or(Ok(()), |permissions| file.set_permissions(permissions))
+        .and_then(|()| fill(file, bytes))
+        .and_then(|()| fs::rename(&temporary, &target));
     if moved.is_err() {
         let _ = fs::remove_file(&temporary); // the first error tells more
     } else if cfg!(unix)

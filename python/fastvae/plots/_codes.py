@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _input, latent
+from fastvae import _core, _input, latent
 from fastvae._vae import VAE
 from fastvae.plots._axes import SMALL, TITLE, new_axes, pyplot
 
@@ -247,7 +247,7 @@ def _posterior(model: VAE, X: Any) -> tuple[NDArray[np.float64], NDArray[np.floa
     if not isinstance(encoded, tuple):
         raise _no_posterior(model)
     mu, logvar = (np.asarray(part, dtype=np.float64) for part in encoded)
-    return mu, np.exp(np.clip(logvar, -30, 20) / 2)
+    return mu, np.exp(np.clip(logvar, *_core.LOGVAR_RANGE) / 2)
 
 
 def _three(axes: Any) -> NDArray[np.object_]:

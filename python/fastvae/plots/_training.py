@@ -46,8 +46,9 @@ def learning_curve(model: Any, ax: Axes | None = None) -> Axes:
         values = np.array(model.history_.get(key, []))
         if len(values) and not np.isnan(values).all():
             ax.plot(epochs, values, dash, color="C0", marker="." if few else "", label=name)
-            shown += values[0 if few else 2 :][~np.isnan(values[0 if few else 2 :])].tolist()
-    margin = 0.04 * (max(shown) - min(shown))
+            later = values[0 if few else 2 :]
+            shown += later[np.isfinite(later)].tolist()
+    margin = 0.04 * (max(shown) - min(shown)) if shown else 0.0
     if margin > 0:  # the first two of many epochs would squeeze the rest
         ax.set_ylim(min(shown) - margin, max(shown) + margin)
     ax.set_title("Learning curve", fontsize=TITLE)
