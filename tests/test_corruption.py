@@ -428,6 +428,15 @@ def test_when_asked_for_gradients_the_noise_belongs_to_the_example_and_the_seed(
     assert together != pytest.approx(other.loss_and_gradients(X)[0]["loss"], rel=1e-5)
 
 
+def test_when_asked_for_gradients_a_given_eps_leaves_the_noise_of_the_input_alone() -> None:
+    model, eps = small(VAE, corruption=KINDS[0]).fit(X), noise(len(X), 3)
+    model.loss_and_gradients(X)
+    fresh = small(VAE, corruption=KINDS[0]).load_state_dict(model.state_dict())
+    assert fresh.loss_and_gradients(X, eps)[0] == model.loss_and_gradients(X, eps)[0]
+    alone = [fresh.loss_and_gradients(X[i : i + 1], eps[i : i + 1])[0]["kl"] for i in range(len(X))]
+    assert np.mean(alone) == pytest.approx(model.loss_and_gradients(X)[0]["kl"], rel=1e-6)
+
+
 # --------------------------------------------------------------------------------------- the same bits
 
 

@@ -15,6 +15,7 @@ from test_optimizers import TOLERANCE as RUN_TOLERANCE
 
 import fastvae
 from fastvae import VAE
+from fastvae.corruption import MaskingNoise
 from fastvae.schedules import cosine, cyclical, exponential, linear
 
 DIGITS, _ = fastvae.datasets.load_digits()
@@ -170,6 +171,17 @@ def test_validation_losses_are_those_of_evaluate(chosen: dict[str, Any]) -> None
     expected = model.evaluate(DIGITS[200:300])
     assert {key: model.history_[f"val_{key}"][-1] for key in expected} == pytest.approx(expected, rel=1e-7)
     assert expected["loss"] != pytest.approx(-expected["elbo"], rel=1e-3)
+
+
+@pytest.mark.parametrize("chosen", [{"free_bits": 0.3}, {"free_bits": 0.3, "capacity": 9.0}], ids=str)
+def test_validation_losses_of_corrupted_data_are_those_of_what_the_encoder_sees(chosen: dict[str, Any]) -> None:
+    # The KL of each dimension is asked for on its own, of the same corrupted examples.
+    others = DIGITS[200:900]
+    parameters: dict[str, Any] = {"latent_dim": 17, "epochs": 3, "learning_rate": 1e-2, "corruption": MaskingNoise(0.7)}
+    model = small(**parameters, **chosen).fit(X, validation_data=others)
+    expected, _ = model.loss_and_gradients(others)
+    assert {key: model.history_[f"val_{key}"][-1] for key in expected} == pytest.approx(expected, rel=1e-5)
+    assert expected["loss"] != pytest.approx(model.evaluate(others)["loss"], rel=1e-3)
 
 
 # ---------------------------------------------------------------------------------- the ends of the range

@@ -16,6 +16,7 @@ from test_optimizers import TOLERANCE as RUN_TOLERANCE
 
 import fastvae
 from fastvae import VAE, Autoencoder
+from fastvae._stopping import EarlyStopping
 from fastvae.corruption import MaskingNoise
 from fastvae.optimizers import SGD, Adagrad, Adam, AdamW
 from fastvae.schedules import cosine, cyclical, exponential, linear
@@ -244,7 +245,7 @@ SCHEDULED: dict[str, dict[str, Any]] = {
     "beta that never gets there": {"beta": linear(0.0, 40.0, epochs=400)},
     "capacity": {"beta": 3.0, "capacity": linear(0.0, 8.0, epochs=40)},
     "free bits": {"beta": linear(0.0, 4.0, epochs=40), "free_bits": 0.3, "capacity": linear(0.0, 3.0, steps=300)},
-    "function": {"beta": lambda step: step / 100},
+    "function": {"beta": lambda step: 0.3 - step / 2000 if step < 40 * STEPS else 1e3},
 }
 
 
@@ -286,6 +287,35 @@ def test_with_corruption_the_loss_is_that_of_the_corrupted_validation_data() -> 
     stopped = small(Autoencoder, early_stopping=True, n_iter_no_change=4, **parameters).fit(X, validation_data=OTHERS)
     assert stopped.n_iter_ == when_to_stop(losses, 4, 1e-4) < 60
     assert bits(stopped) == recorder.weights[int(np.argmin(losses[: stopped.n_iter_]))]
+
+
+def test_the_best_weights_are_those_of_the_lowest_loss_however_little_lower_it_is() -> None:
+    class Weights:
+        """An engine whose only parameter is the epoch's number."""
+
+        epoch, kept = 0.0, -1.0
+
+        def parameters(self) -> list[Any]:
+            return [self.epoch]
+
+        def set_parameters(self, values: list[Any]) -> None:
+            self.kept = values[0]
+
+    nan = float("nan")
+    cases: list[tuple[list[float], int]] = [
+        ([5.0, 4.0, 4.0, 4.00001, 4.1], 2),
+        ([5.0, 4.0, 3.99999, 3.999991, nan, 4.0], 3),
+        ([float("inf"), nan, 2.0, nan], 3),
+        ([1.0, 2.0, 3.0], 1),
+    ]
+    for losses, best in cases:
+        weights = Weights()
+        stopping = EarlyStopping(weights, patience=99, tol=0.5)  # type: ignore[arg-type]
+        for epoch, loss in enumerate(losses, start=1):
+            weights.epoch = float(epoch)
+            assert not stopping.stop(loss)
+        stopping.restore()
+        assert weights.kept == best, losses
 
 
 def test_training_goes_on_after_it_was_stopped() -> None:
