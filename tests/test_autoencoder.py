@@ -168,9 +168,10 @@ def test_scores_codes_and_reconstructions_are_those_of_torch(activation: str, lo
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("hidden", [(), (16,), (20, 9)], ids=str)
 @pytest.mark.parametrize("n", [1, 31, 150, 1030])
-def test_reconstruct_is_the_decoder_after_the_encoder_bit_for_bit(n: int, loss: str) -> None:
-    model = small(loss=loss).fit(X)
+def test_reconstruct_is_the_decoder_after_the_encoder_bit_for_bit(n: int, hidden: tuple[int, ...], loss: str) -> None:
+    model = small(loss=loss, hidden=hidden).fit(X)
     codes = model.transform(DIGITS[:n])
     assert np.array_equal(codes, model.encode(DIGITS[:n]))
     assert np.array_equal(model.reconstruct(DIGITS[:n]), model.inverse_transform(codes))

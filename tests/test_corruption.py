@@ -580,9 +580,16 @@ def test_what_a_denoiser_encodes_may_leave_the_unit_interval_and_what_it_scores_
         with pytest.raises(ValueError, match=r"Bernoulli likelihood takes values in \[0, 1\]"):
             question(noisy)
     model.set_params(corruption=None)
-    for question in encode:
+    model.transform(noisy)  # what the encoder has seen counts, not the parameter of the moment
+    model.set_params(corruption=GaussianNoise(0.5)).load_state_dict(model.state_dict())
+    clean = type(model)(**model.get_params() | {"corruption": None}).fit(X)
+    for set_since in (None, GaussianNoise(0.5)):
         with pytest.raises(ValueError, match=r"Bernoulli likelihood takes values in \[0, 1\]"):
-            question(noisy)
+            clean.set_params(corruption=set_since).transform(noisy)
+    clean.set_params(corruption=None).partial_fit(X, corrupted=noisy)
+    assert np.isfinite(clean.transform(noisy)).all()
+    if isinstance(model, VAE):
+        assert np.isfinite(model.diagnose(noisy).kl).all()
 
 
 # ---------------------------------------------------------------------------------------------- the goal

@@ -20,9 +20,11 @@ import pytest
 from numpy.typing import NDArray
 
 import fastvae
-from fastvae import VAE
+from fastvae import VAE, Autoencoder
+from fastvae.corruption import GaussianNoise, MaskingNoise, SaltAndPepper
 from fastvae.likelihoods import Gaussian
 from fastvae.optimizers import SGD
+from fastvae.schedules import cosine, linear
 
 RNG = np.random.default_rng(30)
 BYTES = RNG.integers(0, 256, (333, 150), dtype=np.uint8)
@@ -39,6 +41,22 @@ SHAPES: list[tuple[int, tuple[int, ...], int]] = [
     (150, (), 33),
     (33, (32, 31), 64),
     (65, (300,), 5),
+]
+# What a step may do besides, one after another and together.
+EXTRAS: list[dict[str, Any]] = [
+    {"corruption": GaussianNoise(0.3)},
+    {"corruption": MaskingNoise(0.3), "free_bits": 0.01},
+    {"corruption": SaltAndPepper(0.3), "capacity": linear(0.0, 3.0, steps=9)},
+    {"clip_norm": 0.5, "likelihood": Gaussian("per_feature")},
+    {
+        "corruption": GaussianNoise(0.1),
+        "free_bits": 0.01,
+        "capacity": 1.0,
+        "clip_norm": 0.5,
+        "beta": linear(0.1, 1.0, epochs=1),
+        "learning_rate": cosine(1e-3, 1e-4, epochs=2),
+        "early_stopping": True,
+    },
 ]
 TIMEOUT = 60  # seconds until a test calls it a deadlock
 
@@ -83,6 +101,21 @@ def train(n_jobs: int | None, data: NDArray[Any] = X, **parameters: Any) -> dict
     return out | {f"{name} later": value for name, value in answers(fitted, data).items()}
 
 
+def train_plain(n_jobs: int | None, loss: str) -> str:
+    """Return a hash of what a plain autoencoder learns, with noise and clipping, and says."""
+    parameters: dict[str, Any] = {"hidden": (70,), "epochs": 2, "batch_size": 64, "random_state": 7}
+    plain = Autoencoder(20, loss=loss, corruption=SaltAndPepper(0.2), clip_norm=0.5, n_jobs=n_jobs, **parameters)
+    plain.fit(X, validation_data=X[:100])
+    losses, gradients = plain.loss_and_gradients(X)
+    said = (
+        plain.transform(X),
+        plain.reconstruct(X),
+        plain.score_samples(X),
+        plain.inverse_transform(plain.transform(X)),
+    )
+    return digest(*plain.state_dict().values(), *plain.history_.values(), *losses.values(), *gradients.values(), *said)
+
+
 def diverge(n_jobs: int, optimizer: str) -> str:
     """Return a hash of what a step leaves whose gradient is too large for float32 here and there."""
     fitted = model(n_jobs=n_jobs, likelihood="gaussian", optimizer=optimizer).partial_fit(X)
@@ -117,6 +150,13 @@ def test_the_number_of_threads_changes_no_bit_for_any_optimiser(optimizer: Any) 
         assert train(n_jobs, optimizer=optimizer) == alone, n_jobs
 
 
+@pytest.mark.parametrize("extra", EXTRAS, ids=str)
+def test_the_number_of_threads_changes_no_bit_of_whatever_else_a_step_does(extra: dict[str, Any]) -> None:
+    alone = train(1, **extra)
+    for n_jobs in (2, 3, 4, -1, None):
+        assert train(n_jobs, **extra) == alone, n_jobs
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("batch_size", [1, 17, 333])
 def test_the_number_of_threads_changes_no_bit_for_any_shape(
@@ -129,11 +169,12 @@ def test_the_number_of_threads_changes_no_bit_for_any_shape(
         assert train(n_jobs, data, hidden=hidden, latent_dim=latent_dim, batch_size=batch_size) == alone, n_jobs
 
 
-def test_choosing_the_team_by_trial_changes_no_bit() -> None:
+@pytest.mark.parametrize("extra", [{}, EXTRAS[-1]], ids=["plain", "everything"])
+def test_choosing_the_team_by_trial_changes_no_bit(extra: dict[str, Any]) -> None:
     # A step between small, which one thread takes, and large, which all take; batches enough for a trial in each epoch.
     data = np.random.default_rng(3).random((64 * 150, 30), dtype=np.float32)
     shape = {"hidden": (128,), "latent_dim": 16, "batch_size": 64, "epochs": 3}
-    weights = [model(n_jobs=n_jobs, **shape).fit(data).state_dict() for n_jobs in (1, None)]
+    weights = [model(n_jobs=n_jobs, **shape, **extra).fit(data).state_dict() for n_jobs in (1, None)]
     assert digest(*weights[0].values()) == digest(*weights[1].values())
 
 
@@ -285,6 +326,10 @@ for n_jobs in (1, 3):
         hashes[f"{activation} {n_jobs}"] = here.train(n_jobs, activation=activation)
     for optimizer in here.OPTIMIZERS:
         hashes[f"{optimizer} {n_jobs}"] = here.train(n_jobs, optimizer=optimizer)
+    for extra in here.EXTRAS:
+        hashes[f"{extra} {n_jobs}"] = here.train(n_jobs, **extra)
+    for loss in ("squared_error", "bernoulli"):
+        hashes[f"plain {loss} {n_jobs}"] = here.train_plain(n_jobs, loss)
     for features, hidden, latent_dim in here.SHAPES:
         shape = dict(hidden=hidden, latent_dim=latent_dim)
         hashes[f"{features} {shape} {n_jobs}"] = here.train(n_jobs, here.X[:, :features], **shape)
@@ -344,7 +389,7 @@ def test_threads_change_no_bit_on_any_instruction_set(isa: str, results: Callabl
     hashes, _ = results(isa)
     alone = {name.removesuffix(" 1"): value for name, value in hashes.items() if name.endswith(" 1")}
     team = {name.removesuffix(" 3"): value for name, value in hashes.items() if name.endswith(" 3")}
-    assert len(alone) == len(LIKELIHOODS) + len(ACTIVATIONS) + len(OPTIMIZERS) + len(SHAPES) + 2
+    assert len(alone) == len(LIKELIHOODS) + len(ACTIVATIONS) + len(OPTIMIZERS) + len(SHAPES) + len(EXTRAS) + 4
     assert alone == team
 
 

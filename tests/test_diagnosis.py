@@ -83,7 +83,7 @@ def test_clamped_log_variances_are_counted_in_every_pass_that_samples(n_jobs: in
 
     def counts() -> tuple[int, int]:
         found = model.diagnose(data)
-        return found.clamped, found.clamped_in_training
+        return found.clamped, found.clamped_so_far
 
     assert counts() == (100, 0)
     model.transform(data)

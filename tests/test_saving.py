@@ -101,7 +101,7 @@ def test_a_copy_shares_nothing_that_training_changes(way: str, tmp_path: Path) -
     before = answers(model)
     again.partial_fit(X)
     assert answers(model) == before
-    assert model.n_iter_ == 2
+    assert model.n_iter_ == len(model.loss_curve_) == 2
 
 
 @pytest.mark.parametrize("way", ["pickle", "copy", "deepcopy"])
@@ -137,6 +137,46 @@ def test_without_the_optimiser_a_file_is_smaller_and_predicts_the_same(tmp_path:
     again = fastvae.load(tmp_path / "short")
     assert answers(again) == answers(model)
     assert np.isfinite(again.partial_fit(X).history_["loss"][-1])
+
+
+class VAE2(VAE):
+    """A class that load does not know."""
+
+
+def test_a_class_of_ones_own_is_pickled_and_not_saved(tmp_path: Path) -> None:
+    model = VAE2(**SMALL).fit(X)
+    with pytest.raises(TypeError, match="load could not make a VAE2: use pickle"):
+        model.save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+    again = pickle.loads(pickle.dumps(model))
+    assert type(again) is VAE2
+    assert answers(again) == answers(model)
+
+
+def test_a_number_that_json_does_not_know_is_named(tmp_path: Path) -> None:
+    model = VAE(**SMALL).fit(X).set_params(tol=float("inf"))
+    with pytest.warns(UserWarning, match="cannot keep tol"):
+        model.save(tmp_path / "model")
+    assert fastvae.load(tmp_path / "model").tol == 1e-4
+
+
+def test_paths_may_be_bytes(tmp_path: Path) -> None:
+    model = VAE(**SMALL).fit(X)
+    path = bytes(tmp_path / "model")
+    model.save(path)  # type: ignore[arg-type]
+    assert answers(fastvae.load(path)) == answers(model)  # type: ignore[arg-type]
+
+
+def test_a_link_remains_one_and_permissions_are_kept(tmp_path: Path) -> None:
+    model, path, link = VAE(**SMALL).fit(X), tmp_path / "model", tmp_path / "link"
+    link.symlink_to("model")
+    model.save(link)
+    assert link.is_symlink()
+    assert path.is_file()
+    path.chmod(0o600)
+    model.save(link)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert sorted(tmp_path.iterdir()) == [link, path]
 
 
 class Stop:
@@ -208,10 +248,10 @@ EDITS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no JSON": lambda config: "{",
     "a list": lambda config: "[]",
     "a number": lambda config: "3",
+    "another number": lambda config: "NaN",
     "a key twice": lambda config: '{"engine": 1, "engine": 2}',
     "no estimator": lambda config: config.pop("estimator") and None,
     "no engine": lambda config: config.pop("engine") and None,
-    "no counters": lambda config: config.pop("counters") and None,
     "another class": lambda config: config["estimator"].update({"class": "Popen"}),
     "an unknown parameter": lambda config: config["estimator"]["parameters"].update(power=9),
     "an unknown object": lambda config: config["estimator"]["parameters"].update(beta={"os.system": {"command": "x"}}),
@@ -228,8 +268,14 @@ EDITS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a bad activation": lambda config: config["engine"].update(activation="x"),
     "a bad likelihood": lambda config: config["engine"].update(likelihood="x"),
     "a bad optimiser": lambda config: config["engine"].update(options=[2.0, 0.999, 1e-8, 0.0]),
-    "a negative step": lambda config: config["counters"].update(steps=-1),
-    "a counter more": lambda config: config["counters"].update(more=1),
+    "the network of another class": lambda config: config["estimator"].update(
+        {"class": "Autoencoder", "parameters": {}}
+    ),
+    "an infinite number": lambda config: config["estimator"]["learned"].update(elapsed_=float("inf")),
+    "an epoch less": lambda config: config["estimator"]["learned"].update(n_iter_=1),
+    "no epochs": lambda config: config["estimator"]["learned"].update(n_iter_=-5, history_={}),
+    "no place": lambda config: config["estimator"]["learned"].update(_position=[1]),
+    "a deep list": lambda config: "[" * 100_000,
 }
 
 

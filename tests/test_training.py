@@ -19,7 +19,7 @@ from fastvae import VAE, Autoencoder
 from fastvae._stopping import EarlyStopping
 from fastvae.corruption import MaskingNoise
 from fastvae.optimizers import SGD, Adagrad, Adam, AdamW
-from fastvae.schedules import cosine, cyclical, exponential, linear
+from fastvae.schedules import Schedule, cosine, cyclical, exponential, linear
 
 Model = VAE | Autoencoder
 DIGITS, _ = fastvae.datasets.load_digits()
@@ -62,7 +62,8 @@ def test_a_learning_rate_schedule_is_the_constants_of_each_step_bit_for_bit(opti
     for step in range(2 * STEPS):
         if step % STEPS == 0:
             whole.partial_fit(X)
-        rate = float(schedule(step)) if not hasattr(schedule, "shape") else float(schedule(np.array([step]), STEPS)[0])
+        epochs = step // STEPS + step % STEPS / STEPS
+        rate = float(schedule(step, epochs) if isinstance(schedule, Schedule) else schedule(step))
         rows = slice(BATCH * (step % STEPS), BATCH * (step % STEPS + 1))
         if rate:
             single.set_params(learning_rate=rate).partial_fit(X[rows])
@@ -258,8 +259,8 @@ def test_with_a_schedule_the_loss_is_the_one_that_it_leads_to(name: str) -> None
     last = 40 * STEPS - 1
 
     def leads_to(value: Any) -> Any:
-        if hasattr(value, "shape"):
-            return float(value(np.array([last]), STEPS)[0])
+        if isinstance(value, Schedule):
+            return float(value(last, 39 + (STEPS - 1) / STEPS))
         return value(last) if callable(value) else value
 
     judge = small(**{key: leads_to(value) for key, value in chosen.items()}, **parameters)
@@ -351,7 +352,7 @@ def test_bad_parameters_of_stopping_are_refused_by_name_before_training(paramete
 
 
 def test_there_must_be_something_to_hold_out() -> None:
-    with pytest.raises(ValueError, match="4 examples leaves one side empty"):
+    with pytest.raises(ValueError, match="a tenth of X, but of 4 examples that is none; give validation_data"):
         small(early_stopping=True).fit(X[:4])
     assert small(early_stopping=True).fit(X[:4], validation_data=OTHERS).n_iter_ == 2
 
@@ -683,3 +684,58 @@ def test_bad_callbacks_are_refused_before_training_starts(callbacks: Any) -> Non
         with pytest.raises(ValueError, match=r"callback.*on_epoch_end"):
             model.fit(X)
         assert not hasattr(model, "n_features_in_")
+
+
+# ------------------------------------------------------------------------------------ schedules in epochs
+
+
+def test_a_pass_of_any_size_is_an_epoch_of_schedules() -> None:
+    model = small(beta=linear(0.0, 1.0, epochs=10), batch_size=20)
+    for epoch, rows in enumerate((200, 20, 200, 100)):
+        model.partial_fit(DIGITS[:rows])
+        steps = rows // 20
+        assert model._objective_now().beta == pytest.approx((epoch + (steps - 1) / steps) / 10, abs=1e-6)
+
+
+def test_at_the_top_of_a_cycle_early_stopping_counts_the_kl() -> None:
+    # The last planned step is at the bottom of a cycle, where the KL would not count.
+    model = small(beta=cyclical(0, 1, epochs=10), epochs=11, batch_size=len(X))
+    seen: list[float] = []
+
+    class Watch(EarlyStopping):
+        def stop(self, loss: float) -> bool:
+            seen.append(loss)
+            return super().stop(loss)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastvae._model.EarlyStopping", Watch)
+        model.set_params(early_stopping=True).fit(X, validation_data=OTHERS)
+    history = model.history_
+    both = np.add(history["val_reconstruction"], history["val_kl"])
+    np.testing.assert_allclose(seen, both, rtol=1e-6)
+
+
+# ---------------------------------------------------------------------------- what ends a training early
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, FloatingPointError])
+def test_the_best_weights_survive_an_exception(error: type[Exception]) -> None:
+    class Fail:
+        def on_epoch_end(self, model: Any, logs: dict[str, float]) -> None:
+            if model.n_iter_ == 6:
+                raise error
+
+    parameters = WAVERING | {"callbacks": (Fail(),)}
+    model = small(early_stopping=True, **parameters)
+    with pytest.raises(error):
+        model.fit(X, validation_data=OTHERS)
+    assert model.evaluate(OTHERS)["loss"] == pytest.approx(min(model.history_["val_loss"]), rel=1e-6)
+
+
+def test_a_callback_that_fits_anew_is_an_error() -> None:
+    class Again:
+        def on_epoch_end(self, model: Any, logs: dict[str, float]) -> None:
+            model.set_params(callbacks=()).fit(X)
+
+    with pytest.raises(RuntimeError, match="a callback has fitted the model anew"):
+        small(callbacks=(Again(),)).fit(X)

@@ -45,7 +45,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
     n_features_in_, n_iter_, loss_curve_, elapsed_, interrupted_
         As for :class:`fastvae.VAE`.
     history_ : dict of str to list of float
-        "loss" of each epoch and, where there are validation data, "val_loss".
+        "loss" of each epoch, as training went along, and, where there have been validation data, "val_loss" at its end.
 
     Examples
     --------

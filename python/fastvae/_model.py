@@ -126,7 +126,8 @@ class Model(Estimator):
         self._adopt(engine, arguments)
         n = len(X) if rows is None else len(rows)
         stopping = EarlyStopping(engine, patience, tol) if early else None
-        last_step = epochs * -(-n // min(plan.batch_size, n)) - 1
+        steps = -(-n // min(plan.batch_size, n))
+        last = schedules.Steps((epochs - 1) * steps, epochs - 1, steps).last
         line = Progress(progress, epochs, n)
         try:
             for _ in range(epochs):
@@ -138,7 +139,7 @@ class Model(Estimator):
                     scores = self._report(reconstruction, float(kl.sum()), now)
                     logs |= {f"val_{key}": value for key, value in scores.items()}
                     if stopping is not None:
-                        late = stopping.stop(self._objective().final(last_step).loss(reconstruction, kl))
+                        late = stopping.stop(self._objective().final(*last).loss(reconstruction, kl))
                 self._log(logs)
                 line.epoch(logs)
                 asked = [callback.on_epoch_end(self, dict(logs)) for callback in callbacks]
@@ -567,8 +568,8 @@ def _checked_callbacks(callbacks: Any) -> list[Any]:
     if not isinstance(callbacks, (tuple, list)):
         raise ValueError(f"callbacks={callbacks!r} must be a sequence of objects with on_epoch_end(model, logs)")
     for callback in callbacks:
-        if not callable(getattr(callback, "on_epoch_end", None)):
-            raise ValueError(f"the callback {callback!r} has no method on_epoch_end(model, logs)")
+        if isinstance(callback, type) or not callable(getattr(callback, "on_epoch_end", None)):
+            raise ValueError(f"the callback {callback!r} is no object with a method on_epoch_end(model, logs)")
     return list(callbacks)
 
 

@@ -35,15 +35,15 @@ class Objective:
 
         return at(self.beta, "beta"), at(self.capacity, "capacity")
 
-    def at(self, step: int, epoch: float) -> Objective:
-        """Return the objective of one step, without schedules."""
-        beta, capacity = self.course(schedules.Steps(step, epoch, 1))
+    def at(self, step: int, epochs: float) -> Objective:
+        """Return the objective of a step before which are so many epochs, without schedules."""
+        beta, capacity = self.course(schedules.Steps(step, epochs, 1))
         return self._with(float(beta[0]), float(capacity[0]) if len(capacity) else None)
 
-    def final(self, step: int) -> Objective:
-        """Return what schedules lead to: their end, or of functions the value at a step."""
-        capacity = None if self.capacity is None else schedules.final(self.capacity, "capacity", step)
-        return self._with(schedules.final(self.beta, "beta", step), capacity)
+    def final(self, step: int, epochs: float) -> Objective:
+        """Return what schedules lead to at the last step, before which are so many epochs."""
+        capacity = None if self.capacity is None else schedules.final(self.capacity, "capacity", step, epochs)
+        return self._with(schedules.final(self.beta, "beta", step, epochs), capacity)
 
     def _with(self, beta: float, capacity: float | None) -> Objective:
         return Objective(self.reconstruction, beta, self.free_bits, capacity)

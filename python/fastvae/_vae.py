@@ -52,10 +52,10 @@ class VAE(Model):
     learning_rate : float or schedule
         The optimiser's.
     weight_decay : float or None
-        In the place of the optimiser's own, which is 0 but for AdamW's.
+        In the place of the optimiser's own.
     clip_norm : float or None
         The largest norm of all gradients together; larger ones are scaled down (as torch's ``clip_grad_norm_`` does).
-        A step takes a little longer.
+        A step takes longer: its gradients are stored before they are used.
     batch_size : int
         Examples a step; the last batch of an epoch may be smaller, none is dropped.
     epochs : int
@@ -65,7 +65,7 @@ class VAE(Model):
     early_stopping : bool
         Stop ``fit`` when the validation loss has not become lower by more than ``tol`` in ``n_iter_no_change`` epochs,
         and go back to the best weights. Without validation data a tenth of X is held out. Where ``beta`` or
-        ``capacity`` is a schedule, the loss is the one that it leads to.
+        ``capacity`` is a schedule, the loss is the one that it leads to: at the last epoch, or at the top of a cycle.
     n_iter_no_change : int
         Epochs to wait for.
     tol : float
@@ -88,8 +88,8 @@ class VAE(Model):
     n_iter_ : int
         Epochs trained.
     history_ : dict of str to list of float
-        "loss", "reconstruction", "kl", "elbo" of each epoch, as training went along, and the same with "val_" in
-        front at the end of each epoch, where there are validation data (else NaN). Nats per example.
+        "loss", "reconstruction", "kl", "elbo" of each epoch, as training went along, and, where there have been
+        validation data, the same with "val_" in front at the end of each epoch (NaN for one without). Nats per example.
     loss_curve_ : list of float
         ``history_["loss"]``.
     elapsed_ : float

@@ -37,7 +37,7 @@ class _Corruption:
         X : array_like, [n_examples, n_features]
             uint8 (0..255) is scaled to 0..1 first.
         random_state : int, numpy generator or None
-            Seed of the noise.
+            Seed of the noise; None takes fresh entropy.
 
         Returns
         -------
@@ -58,14 +58,14 @@ class GaussianNoise(_Corruption):
 
 @dataclass(frozen=True)
 class MaskingNoise(_Corruption):
-    """Zero in the place of x with probability p."""
+    """Zero in the place of x with probability p < 1."""
 
     p: float = 0.25
 
 
 @dataclass(frozen=True)
 class SaltAndPepper(_Corruption):
-    """Zero or one in the place of x, with probability p / 2 each."""
+    """Zero or one in the place of x, with probability p / 2 each; p < 1."""
 
     p: float = 0.25
 

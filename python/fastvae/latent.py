@@ -34,7 +34,7 @@ _DISTANCES = 2**21  # distances held at a time: 16 MB
 _PARALLEL = 1e-6  # the sine of an angle below which two directions span no plane to turn in
 
 
-class Model(Protocol):
+class FittedModel(Protocol):
     """What this module asks of a fitted model."""
 
     n_features_in_: int
@@ -50,7 +50,7 @@ class Model(Protocol):
 
 
 def manifold(
-    model: Model, n: int = 20, span: float | None = None, *, dims: Sequence[int] | None = None, X: Any = None
+    model: FittedModel, n: int = 20, span: float | None = None, *, dims: Sequence[int] | None = None, X: Any = None
 ) -> NDArray[np.float32]:
     """Decode a grid of the prior's quantiles (Kingma & Welling, arXiv:1312.6114, figure 4).
 
@@ -92,7 +92,7 @@ def manifold(
 
 
 def grid_coordinates(
-    model: Model, n: int = 20, span: float | None = None, *, dims: Sequence[int] | None = None, X: Any = None
+    model: FittedModel, n: int = 20, span: float | None = None, *, dims: Sequence[int] | None = None, X: Any = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[int, int]]:
     """Return where :func:`manifold` with the same arguments decodes, to label its axes with.
 
@@ -115,7 +115,7 @@ def grid_coordinates(
 
 
 def interpolate(
-    model: Model, a: ArrayLike, b: ArrayLike, n: int = 10, method: str = "linear", *, codes: bool | None = None
+    model: FittedModel, a: ArrayLike, b: ArrayLike, n: int = 10, method: str = "linear", *, codes: bool | None = None
 ) -> NDArray[np.float32]:
     """Decode a path between two codes.
 
@@ -154,7 +154,7 @@ def interpolate(
 
 
 def traverse(
-    model: Model,
+    model: FittedModel,
     x: ArrayLike,
     dims: Sequence[int] | int | None = None,
     span: float = 3.0,
@@ -200,7 +200,7 @@ def traverse(
 # ---------------------------------------------------------------------------------------------- directions
 
 
-def attribute_vector(model: Model, X_with: Any, X_without: Any) -> NDArray[np.float32]:
+def attribute_vector(model: FittedModel, X_with: Any, X_without: Any) -> NDArray[np.float32]:
     """Return the direction of an attribute: the mean code of examples that have it minus that of those without.
 
     The "smile vector" of Larsen et al. (arXiv:1512.09300, section 4.2.1).
@@ -221,7 +221,7 @@ def attribute_vector(model: Model, X_with: Any, X_without: Any) -> NDArray[np.fl
 
 
 def apply_attribute(
-    model: Model, X: Any, v: ArrayLike, strengths: ArrayLike = (-1, -0.5, 0, 0.5, 1, 1.5, 2)
+    model: FittedModel, X: Any, v: ArrayLike, strengths: ArrayLike = (-1, -0.5, 0, 0.5, 1, 1.5, 2)
 ) -> NDArray[np.float32]:
     """Decode the codes of X moved along a direction.
 
@@ -256,7 +256,7 @@ def apply_attribute(
 # ---------------------------------------------------------------------------------------------- examples
 
 
-def neighbours(model: Model, X: Any, query: Any, n: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def neighbours(model: FittedModel, X: Any, query: Any, n: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Find the examples of X whose codes are nearest to those of other examples.
 
     Parameters
@@ -302,7 +302,7 @@ def neighbours(model: Model, X: Any, query: Any, n: int = 5) -> tuple[NDArray[np
 
 
 def mixture_sample(
-    model: Model, X: Any, n: int, *, n_components: int = 10, random_state: Any = 0, return_latent: bool = False
+    model: FittedModel, X: Any, n: int, *, n_components: int = 10, random_state: Any = 0, return_latent: bool = False
 ) -> Any:
     """Generate from a Gaussian mixture fitted to the codes of X (Ghosh et al., arXiv:1903.12436, section 4).
 
@@ -355,25 +355,25 @@ def mixture_sample(
 # ---------------------------------------------------------------------------------------------- inside
 
 
-def _codes(model: Model, X: Any) -> NDArray[np.float32]:
+def _codes(model: FittedModel, X: Any) -> NDArray[np.float32]:
     """Codes as an array, in whatever container the model returns them."""
     return np.asarray(model.transform(X), dtype=np.float32)
 
 
-def _decode(model: Model, codes: NDArray[Any]) -> NDArray[np.float32]:
+def _decode(model: FittedModel, codes: NDArray[Any]) -> NDArray[np.float32]:
     """Decode codes [..., latent_dim] into [..., n_features]."""
     decoded = model.inverse_transform(codes.reshape(-1, codes.shape[-1]).astype(np.float32, copy=False))
     return np.asarray(decoded, dtype=np.float32).reshape(*codes.shape[:-1], -1)
 
 
-def _sizes(model: Model) -> tuple[int, int]:
+def _sizes(model: FittedModel) -> tuple[int, int]:
     """n_features and latent_dim, which is not asked of the model's parameters: they may have been set since."""
     if not hasattr(model, "n_features_in_"):
         raise NotFittedError(f"this {type(model).__name__} is not fitted yet: call fit before asking it")
     return model.n_features_in_, _codes(model, np.zeros((1, model.n_features_in_), np.float32)).shape[1]
 
 
-def _code(model: Model, value: Any, name: str, codes: bool | None) -> NDArray[np.float32]:
+def _code(model: FittedModel, value: Any, name: str, codes: bool | None) -> NDArray[np.float32]:
     """Return the code [latent_dim] that `value` is, or that of the input that it is."""
     row = _input.row(value, name)
     n_features, latent_dim = _sizes(model)
@@ -415,7 +415,7 @@ def _quantiles(n: int, span: float | None) -> NDArray[np.float64]:
 
 
 def _grid(
-    model: Model, n: int, span: float | None, dims: Any, X: Any
+    model: FittedModel, n: int, span: float | None, dims: Any, X: Any
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[int, int], NDArray[np.float32]]:
     """Columns, rows and dimensions of a grid, and the code [latent_dim] that it is laid through."""
     quantiles = _quantiles(_input.integer(n, "n", least=2), None if span is None else _span(span))

@@ -67,14 +67,15 @@ class Schedule:
     def __call__(self, steps: ArrayLike, epochs: ArrayLike) -> NDArray[np.float64]:
         """Values at steps, counted from 0, before each of which so many epochs have gone by."""
         done, length = (steps, self.steps) if self.epochs is None else (epochs, self.epochs)
-        x = np.asarray(done, np.float64) / np.float64(length or 1)
+        x: NDArray[np.float64] = np.asarray(done, np.float64) / np.float64(length or 1)
         if self.shape == "cyclical":
             x = x % 1.0 / self.ramp
         x = np.minimum(x, 1.0)
         if self.shape == "cosine":
             x = (1.0 - np.cos(np.pi * x)) / 2.0
         if self.shape == "exponential":
-            return self.start * (self.end / self.start) ** x
+            geometric: NDArray[np.float64] = self.start * (self.end / self.start) ** x
+            return geometric
         return self.start + (self.end - self.start) * x
 
 
@@ -147,6 +148,8 @@ def values(value: Value, name: str, steps: Steps) -> NDArray[np.float64]:
     return np.array([value], np.float64)
 
 
-def final(value: Value, name: str, step: int) -> float:
-    """What a value becomes: the end of a schedule, or what a function gives for a step."""
-    return value.end if isinstance(value, Schedule) else float(values(value, name, Steps(step, 0.0, 1))[0])
+def final(value: Value, name: str, step: int, epochs: float) -> float:
+    """What a value leads to: the top of a cycle, or what it is at the last step, before which are so many epochs."""
+    if isinstance(value, Schedule) and value.shape == "cyclical":
+        return float(value.end)
+    return float(values(value, name, Steps(step, epochs, 1))[0])

@@ -28,7 +28,7 @@ _OBJECTIVES = {  # of `three_objectives`, in the order of its panels: what each 
 
 
 def latent_scatter(
-    model: latent.Model,
+    model: latent.FittedModel,
     X: Any,
     y: ArrayLike | None = None,
     dims: Sequence[int] = (0, 1),

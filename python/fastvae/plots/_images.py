@@ -55,7 +55,7 @@ def images(
 
 
 def reconstructions(
-    model: latent.Model,
+    model: latent.FittedModel,
     X: ArrayLike,
     shape: Shape = None,
     columns: int | None = None,
@@ -94,7 +94,7 @@ def reconstructions(
 
 
 def manifold(
-    model: latent.Model,
+    model: latent.FittedModel,
     n: int = 20,
     span: float | None = None,
     dims: Sequence[int] | None = None,
@@ -130,7 +130,7 @@ def manifold(
 
 
 def interpolation(
-    model: latent.Model,
+    model: latent.FittedModel,
     a: ArrayLike,
     b: ArrayLike,
     n: int = 10,
@@ -162,7 +162,7 @@ def interpolation(
 
 
 def attribute(
-    model: latent.Model,
+    model: latent.FittedModel,
     X: Any,
     v: ArrayLike,
     strengths: ArrayLike = (-1, -0.5, 0, 0.5, 1, 1.5, 2),
@@ -193,7 +193,7 @@ def attribute(
 
 
 def traversal(
-    model: latent.Model,
+    model: latent.FittedModel,
     x: ArrayLike,
     dims: Sequence[int] | int | None = None,
     span: float = 3.0,
