@@ -7,13 +7,18 @@
 >>> images = vae.sample(16)       # decoder means of prior samples, [16, 64]
 """
 
-from fastvae import corruption, datasets, functional, latent, likelihoods, optimizers, plots, schedules
+from typing import TYPE_CHECKING, Any
+
+from fastvae import corruption, datasets, functional, latent, likelihoods, optimizers, schedules
 from fastvae._autoencoder import Autoencoder
 from fastvae._config import show_config
 from fastvae._core import FormatError, __version__
 from fastvae._estimator import NotFittedError
 from fastvae._loading import load
 from fastvae._vae import VAE
+
+if TYPE_CHECKING:
+    from fastvae import plots
 
 __all__ = [
     "VAE",
@@ -32,3 +37,12 @@ __all__ = [
     "schedules",
     "show_config",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the plots when they are first asked for: most programs draw nothing."""
+    if name != "plots":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return import_module("fastvae.plots")

@@ -5,7 +5,6 @@ A pickle holds the same bytes as a file for the network and the optimiser's stat
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import warnings
@@ -114,6 +113,8 @@ def set_state(model: Model, state: dict[str, Any]) -> None:
 
 
 def _dump(model: Model, optimizer: bool, **more: Any) -> bytes:
+    import json
+
     config = {"fastvae": _core.__version__, "engine": model._arguments, **more}
     return model._engine.dump(json.dumps(config, allow_nan=False), optimizer)
 
@@ -128,6 +129,7 @@ def _restore(model: Model, file: _core.ModelFile, config: dict[str, Any]) -> Non
 
 def _parsed(text: str) -> dict[str, Any]:
     """Read JSON whose keys are unique and whose numbers are finite."""
+    import json  # here and there only, so that `import fastvae` stays cheap
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
