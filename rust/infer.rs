@@ -6,7 +6,9 @@ use crate::error::Result;
 use crate::isa::{Isa, LANES};
 use crate::likelihood::{Likelihood, Scale};
 use crate::matmul::Shared;
-use crate::model::{Draw, Epsilon, Input, Pass, Purpose, Rows, Sees, Vae};
+use crate::model::{
+    Draw, Draws, Epsilon, Input, Lent, Network, Pass, Purpose, Rows, Sees, Vae, Weights,
+};
 use crate::rng::{Distribution, Noise, Stream};
 use crate::team::{self, Worker};
 use crate::train::{threads_for, walk};
@@ -19,6 +21,10 @@ const BLOCK: usize = 128;
 const MOST_BYTES: usize = 16 << 20;
 /// Blocks per worker between two looks at the clock.
 const BLOCKS_AT_ONCE: usize = 4;
+/// Passes of samples of a block of examples, about, whose marginal likelihoods are estimated.
+const MARGINAL_PASSES: usize = 8;
+/// Blocks per worker between two looks at the clock, there.
+const MARGINAL_BLOCKS: usize = 16;
 /// Rows per worker below which the workers share the weights' panels instead of the rows.
 const FEW: usize = 16;
 /// How much more work than a step of a running team a question must be to be worth waking a second thread.
@@ -41,6 +47,23 @@ pub struct Question<'a> {
     pub threads: Option<usize>,
 }
 
+/// How much of a question is done at a time.
+struct Size {
+    /// Rows of a block.
+    block: usize,
+    /// Rows that passes may have beyond that.
+    memory: usize,
+    /// Passes through the decoder for each.
+    passes: usize,
+    /// Blocks per worker between two looks at the clock.
+    at_once: usize,
+}
+
+/// Rows that fit a worker's caches.
+fn block_of(network: &Network) -> usize {
+    BLOCK.min(MOST_BYTES / network.row_bytes()).max(FEW)
+}
+
 impl Question<'_> {
     /// Takes the rows of `x` through `body` in blocks. Where there are few rows, all workers do a block together;
     /// else each does its own, with its own memory, and meets nobody.
@@ -51,24 +74,40 @@ impl Question<'_> {
         sees: Sees,
         body: impl Fn(&Worker, Pass, usize, &Watch) + Sync,
     ) -> Result<bool> {
+        let block = block_of(&vae.network);
+        let size = Size { block, memory: 0, passes: 1, at_once: BLOCKS_AT_ONCE };
+        self.walk_in(vae, x, sees, size, |worker, lent, part, rows, start, watch| {
+            body(worker, lent.pass(part, rows), start, watch)
+        })
+    }
+
+    /// The same with blocks of that size; `body` makes its own passes of one part of the memory.
+    fn walk_in(
+        &mut self,
+        vae: &mut Vae,
+        x: &Source,
+        sees: Sees,
+        size: Size,
+        body: impl Fn(&Worker, &Lent, usize, usize, usize, &Watch) + Sync,
+    ) -> Result<bool> {
         let total = x.rows();
-        let work = total.min(BLOCK * BLOCKS_AT_ONCE) * vae.network.work();
+        let work = total.min(BLOCK * BLOCKS_AT_ONCE) * vae.network.work() * size.passes;
         let threads = threads_for(self.threads, work / WAKING);
-        let together = total < threads * FEW;
+        let together = total < threads * FEW.min(size.block);
         let share = if together { total } else { total.div_ceil(threads) };
-        let block = BLOCK.min(MOST_BYTES / vae.network.row_bytes()).max(FEW).min(share);
+        let block = size.block.min(share);
         let parts = if together { 1 } else { threads };
-        let lent = vae.lend(parts, block, Purpose::Infer, sees)?;
-        let round = if together { block } else { threads * block * BLOCKS_AT_ONCE };
+        let lent = vae.lend(parts, block.max(size.memory), Purpose::Infer, sees)?;
+        let round = if together { block } else { threads * block * size.at_once };
         let watch = &self.watch;
         self.done = walk(threads, (self.done, total), round, self.budget, |worker, start, rows| {
             if together {
-                body(worker, lent.pass(0, rows), start, watch);
+                body(worker, &lent, 0, rows, start, watch);
             } else {
                 worker.phase(rows.div_ceil(block), |item| {
-                    let first = start + item * block;
-                    let pass = lent.pass(worker.index(), block.min(start + rows - first));
-                    team::alone(|worker| body(worker, pass, first, watch));
+                    let (part, first) = (worker.index(), start + item * block);
+                    let rows = block.min(start + rows - first);
+                    team::alone(|worker| body(worker, &lent, part, rows, first, watch));
                 });
             }
             true
@@ -172,6 +211,47 @@ impl Vae {
             pass.score(worker, None);
             pass.reduce(worker, || ());
             pass.emit_losses(worker, losses, start);
+        })
+    }
+
+    /// Adds `samples` importance weights of each example to `weights`, one for each example.
+    pub fn log_marginal(
+        &mut self,
+        x: &Source,
+        samples: u32,
+        weights: &mut [Weights],
+        question: &mut Question,
+    ) -> Result<bool> {
+        let seed = self.seed;
+        let weights = Shared::new(weights);
+        // Passes of up to `most` rows: some of an example's samples, or all samples of some examples.
+        let (most, count) = (block_of(&self.network), samples as usize);
+        let copies = count.div_ceil(count.div_ceil(most));
+        let together = (most / copies).max(1);
+        let block = (most * MARGINAL_PASSES / count).clamp(together, most);
+        let size = Size { block, memory: most, passes: count, at_once: MARGINAL_BLOCKS };
+        question.walk_in(self, x, Sees::Batch, size, |worker, lent, part, rows, start, watch| {
+            let encoded = lent.pass(part, rows);
+            encoded.load(worker, x, (true, Input::Batch), Rows::From(start), Some(watch));
+            encoded.encode(worker);
+            for first in (0..rows).step_by(together) {
+                let examples = together.min(rows - first);
+                let mut laid_out = 0;
+                for done in (0..count).step_by(copies) {
+                    let copies = copies.min(count - done);
+                    let pass = lent.pass(part, examples * copies);
+                    if laid_out != pass.rows {
+                        pass.repeat(worker, x, start + first, copies);
+                        laid_out = pass.rows;
+                    }
+                    let first_sample = done as u32;
+                    pass.weigh(worker, &encoded, Draws { first, copies, first_sample, seed });
+                    pass.decode(worker);
+                    pass.score(worker, None);
+                    pass.reduce(worker, || ());
+                    pass.accumulate(worker, copies, weights, start + first);
+                }
+            }
         })
     }
 

@@ -150,6 +150,31 @@ impl Op for KlTerms<'_> {
     }
 }
 
+/// Fills z; adds each row's log p(z) - log q(z|x) = sum_j (logvar + eps² - z²) / 2 to `ratio`.
+pub struct Weigh<'a> {
+    /// mu, logvar, eps in; z out.
+    pub block: &'a mut Block,
+    /// Nats, one per row.
+    pub ratio: &'a mut [f32],
+}
+
+impl Op for Weigh<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let block = self.block;
+        let used = s.first(block.cols);
+        for (i, ratio) in (0..block.rows).zip(self.ratio) {
+            let (logvar, eps) = (s.load(&block.logvar[i]), s.load(&block.eps[i]));
+            let z = reparameterize(s, s.load(&block.mu[i]), logvar, eps);
+            let squares = s.fma(eps, eps, s.neg(s.mul(z, z)));
+            let term = s.mul(s.splat(0.5), s.add(clamp(s, logvar), squares));
+            *ratio += s.sum(s.select(used, term, s.zero()));
+            s.store(s.select(used, z, s.zero()), &mut block.z[i]);
+        }
+    }
+}
+
 /// `x` where logvar is inside its range, ends included; zero where it was clamped.
 #[inline(always)]
 fn unless_clamped<S: Simd>(s: S, logvar: S::F, x: S::F) -> S::F {

@@ -10,7 +10,7 @@ use crate::infer::Question;
 use crate::isa::Isa;
 use crate::latent::KlTerm;
 use crate::likelihood::{Likelihood, Scale};
-use crate::model::{Draw, Epsilon, Input, Spec, Vae};
+use crate::model::{Draw, Epsilon, Input, Spec, Vae, Weights};
 use crate::optimizer::Optimizer;
 use crate::persist;
 use crate::rng::Stream;
@@ -312,6 +312,25 @@ impl Engine {
             self.lock().score(&x, eps, corruption, losses, &mut question)
         })?;
         Ok((array(py, reconstruction), array(py, kl)))
+    }
+
+    /// log p(x) of each example from that many importance samples, its standard error and the effective sample size.
+    fn log_marginal<'py>(
+        &self,
+        py: Python<'py>,
+        x: Array2,
+        samples: u32,
+        threads: Option<usize>,
+    ) -> PyResult<[Bound<'py, PyArray1<f64>>; 3]> {
+        let (x, spec) = (source(x)?, self.spec(py)?);
+        let mut question = question("X", Some(spec.likelihood), threads);
+        let mut weights = filled(Weights::NONE, Some(x.rows()))?;
+        in_slices(py, || self.lock().log_marginal(&x, samples, &mut weights, &mut question))?;
+        let numbers: [fn(&Weights, u32) -> f64; 3] =
+            [Weights::log_mean, Weights::standard_error, |weights, _| weights.effective()];
+        Ok(numbers.map(|number| {
+            PyArray1::from_iter(py, weights.iter().map(|weights| number(weights, samples)))
+        }))
     }
 
     /// KL of each latent coordinate of each example, or of the rows that are given.

@@ -25,6 +25,8 @@ pub enum Stream {
     Corruption = 6,
     /// What is done to data that the user wants corrupted.
     Corrupted = 7,
+    /// eps of marginal likelihoods, keyed by the example's content; many samples each.
+    Marginal = 8,
 }
 
 /// Where noise comes from: a seed (Philox's key) and three words of its counter; the fourth is the row.
@@ -106,14 +108,16 @@ pub enum Distribution {
 }
 
 /// Noise for a matrix [rows, cols], handed to `put(i, j, values)` four columns at a time: those from j on, of which
-/// the last four may go beyond `cols`. Row i has the counter words `rows[i]` = (step, row).
+/// the last four may go beyond `cols`. Row i has the counter words `rows[i]` = (sample, step, row).
 pub struct Fill<'a, P> {
-    /// Key, stream and sample.
-    pub noise: Noise,
+    /// The key.
+    pub seed: u64,
+    /// The top byte of the first counter word.
+    pub stream: u8,
     /// What to draw.
     pub distribution: Distribution,
-    /// The last two counter words of each row.
-    pub rows: &'a [[u32; 2]],
+    /// The last three counter words of each row.
+    pub rows: &'a [[u32; 3]],
     /// Elements per row.
     pub cols: usize,
     /// Takes the values.
@@ -134,15 +138,14 @@ impl<P: FnMut(usize, usize, [f32; WORDS])> Op for Fill<'_, P> {
             let first = (row, block);
             let mut counter = [[0u32; LANES]; WORDS];
             for lane in 0..here {
-                counter[0][lane] = u32::from(self.noise.stream) << 24 | block as u32;
-                counter[1][lane] = self.noise.sample;
-                [counter[2][lane], counter[3][lane]] = self.rows[row];
+                counter[0][lane] = u32::from(self.stream) << 24 | block as u32;
+                [counter[1][lane], counter[2][lane], counter[3][lane]] = self.rows[row];
                 block += 1;
                 if block == blocks {
                     (row, block) = (row + 1, 0);
                 }
             }
-            let words = philox(s, self.noise.seed, counter.map(|c| s.load_u(&c)));
+            let words = philox(s, self.seed, counter.map(|c| s.load_u(&c)));
             let values = match self.distribution {
                 Distribution::StandardNormal => {
                     let (x, y) = ([words[0], words[2]], [words[1], words[3]]);
@@ -178,15 +181,18 @@ impl Noise {
         put: impl Fn(&mut f32, usize, f32),
     ) {
         for (block, rows) in matrix.chunks_mut(LANES * cols).enumerate() {
-            let ids: [[u32; 2]; LANES] =
-                std::array::from_fn(|i| row_words((block * LANES + i) as u64));
+            let Noise { seed, stream, sample } = self;
+            let ids: [[u32; 3]; LANES] = std::array::from_fn(|i| {
+                let [high, low] = row_words((block * LANES + i) as u64);
+                [sample, high, low]
+            });
             let used = &ids[..rows.len() / cols];
             let put = |i: usize, j: usize, values: [f32; WORDS]| {
                 for ((to, j), value) in rows[i * cols..][j..cols].iter_mut().zip(j..).zip(values) {
                     put(to, j, value);
                 }
             };
-            isa.run(Fill { noise: self, distribution, rows: used, cols, put });
+            isa.run(Fill { seed, stream, distribution, rows: used, cols, put });
         }
     }
 }
@@ -353,17 +359,17 @@ mod tests {
 
     #[test]
     fn noise_is_the_same_for_every_split_and_set() {
-        let noise = Noise { seed: 7, stream: 2, sample: 0 };
-        let rows: Vec<[u32; 2]> = (0..37).map(|row| [5, row]).collect();
+        let (seed, stream) = (7, 2);
+        let rows: Vec<[u32; 3]> = (0..37).map(|row| [row % 3, 5, row]).collect();
         let cols = 13;
-        let fill = |isa: Isa, rows: &[[u32; 2]]| {
+        let fill = |isa: Isa, rows: &[[u32; 3]]| {
             let mut out = vec![0.0; rows.len() * cols];
             let distribution = Distribution::StandardNormal;
             let put = |i: usize, j: usize, values: [f32; WORDS]| {
                 let to = &mut out[i * cols..][j..cols];
                 to.iter_mut().zip(values).for_each(|(to, value)| *to = value);
             };
-            isa.run(Fill { noise, distribution, rows, cols, put });
+            isa.run(Fill { seed, stream, distribution, rows, cols, put });
             out
         };
         let sets = Isa::available();

@@ -82,6 +82,7 @@ class Engine:
     def kl(
         self, x: NDArray[Any], rows: _Rows | None, corruption: tuple[str, float] | None, threads: int | None
     ) -> _F32: ...
+    def log_marginal(self, x: NDArray[Any], samples: int, threads: int | None) -> list[NDArray[np.float64]]: ...
     def loss_and_gradients(
         self,
         x: NDArray[Any],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _OBJECTIVES = ("elbo", "reconstruction", "kl")
+
+
+class LogMarginal(NamedTuple):
+    """What :meth:`VAE.log_marginal` found, each [n_examples]."""
+
+    estimate: NDArray[np.float64]
+    standard_error: NDArray[np.float64]
+    ess: NDArray[np.float64]
 
 
 class VAE(Model):
@@ -238,6 +246,38 @@ class VAE(Model):
         reconstruction, kl = (np.mean(term, dtype=np.float64) for term in self._score(X, eps))
         by_dimension = self._kl(X).mean(0, dtype=np.float64) if objective.free_bits else np.array([kl])
         return self._report(float(reconstruction), float(kl), objective.loss(float(reconstruction), by_dimension))
+
+    def log_marginal(self, X: Any, n_samples: int = 5000) -> LogMarginal:
+        """Estimate log p(x) of each example by importance sampling (Burda et al., arXiv:1509.00519, equation 8).
+
+        The logarithm of the mean of ``n_samples`` weights p(x|z) p(z) / q(z|x), z ~ q(z|x). In expectation it is below
+        log p(x), the closer the more samples; with one sample it is an ELBO without the analytic KL.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+            Of a Bernoulli likelihood 0 and 1 only: a grey value has no probability.
+        n_samples : int
+            How many weights for each example, all in constant memory. Their noise is keyed by the model's seed and the
+            example's content, as that of ``score_samples``.
+
+        Returns
+        -------
+        LogMarginal
+            ``estimate`` in nats, its ``standard_error`` by the delta method (NaN for one sample) and the effective sample
+            size ``ess`` = (sum w)² / sum w²: arrays of float64, [n_examples]. A small ``ess`` says that few samples
+            decide, and that both numbers are not to be trusted.
+
+        Raises
+        ------
+        ValueError
+            If grey values meet a Bernoulli likelihood.
+        """
+        n_samples = _input.integer(n_samples, "n_samples", most=2**31)
+        engine, X = self._engine_for(), self._data(X)
+        if self._arguments["likelihood"] == "bernoulli":
+            _input.check_binary(X, "X")
+        return LogMarginal(*engine.log_marginal(X, n_samples, self._threads()))
 
     def diagnose(self, X: Any) -> Diagnosis:
         """Look at how the latent space is used: KL and activity of each dimension, collapse, clamped log variances.

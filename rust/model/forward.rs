@@ -8,7 +8,7 @@ use crate::latent::{Block, KlTerms, Sample};
 use crate::layer::Forward;
 use crate::likelihood::{LogProb, Mean};
 use crate::matmul::{Finished, Shared, panels_of, product};
-use crate::rng::{Distribution, Fill, Noise, Stream};
+use crate::rng::{Distribution, Fill, Stream};
 use crate::team::Worker;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -139,7 +139,7 @@ impl Pass<'_> {
     }
 
     /// Stores sixteen coordinates of z of the calling block's rows.
-    fn put_codes(&self, rows: Range<usize>, col: usize, codes: &[Lanes; ROW_BLOCK]) {
+    pub(super) fn put_codes(&self, rows: Range<usize>, col: usize, codes: &[Lanes; ROW_BLOCK]) {
         // SAFETY: rows are the calling block's.
         let z = unsafe { self.write(self.memory.plan.z, col / WIDTH, rows) };
         for (row, lanes) in z.iter_mut().zip(codes) {
@@ -167,26 +167,44 @@ impl Pass<'_> {
         };
         let stream = if draw.by_content() { Stream::Score } else { Stream::Train };
         let ids = self.row_ids(rows.clone(), draw);
+        self.fill_eps(rows, draw.seed(), stream, &ids);
+    }
+
+    /// Fills eps for the calling block's rows with noise of the model's.
+    pub(super) fn fill_eps(
+        &self,
+        rows: Range<usize>,
+        seed: u64,
+        stream: Stream,
+        ids: &[[u32; 3]; ROW_BLOCK],
+    ) {
         self.isa.run(Fill {
-            noise: Noise { seed: draw.seed(), stream: stream as u8, sample: 0 },
+            seed,
+            stream: stream as u8,
             distribution: Distribution::StandardNormal,
             rows: &ids[..rows.len()],
-            cols: latent,
+            cols: self.network.spec.latent_dim,
             put: |i, j, values: [f32; 4]| {
-                let columns = floats_mut(write(rows.start + i, j / WIDTH));
+                let r = rows.start + i;
+                // SAFETY: row r is the calling block's.
+                let columns =
+                    floats_mut(unsafe { self.write(self.memory.plan.eps, j / WIDTH, r..r + 1) });
                 columns[j % WIDTH..][..4].copy_from_slice(&values);
             },
         });
     }
 
     /// The counter words of the noise of a block's rows. Those of the scoring noise are there once the rows are loaded.
-    pub(super) fn row_ids(&self, rows: Range<usize>, draw: Draw) -> [[u32; 2]; ROW_BLOCK] {
-        let mut ids = [[0; 2]; ROW_BLOCK];
+    pub(super) fn row_ids(&self, rows: Range<usize>, draw: Draw) -> [[u32; 3]; ROW_BLOCK] {
+        let mut ids = [[0; 3]; ROW_BLOCK];
         for (id, r) in ids.iter_mut().zip(rows) {
             *id = match draw {
-                Draw::Train(_, step) => [step, r as u32],
-                // SAFETY: a row's hash is written by who loads it: the calling block, or one of an earlier phase.
-                Draw::Score(_) => unsafe { self.memory.hashes.read(r..r + 1)[0] },
+                Draw::Train(_, step) => [0, step, r as u32],
+                Draw::Score(_) => {
+                    // SAFETY: a row's hash is written by who loads it: the calling block, or one of an earlier phase.
+                    let [a, b] = unsafe { self.memory.hashes.read(r..r + 1)[0] };
+                    [0, a, b]
+                }
             };
         }
         ids
@@ -199,14 +217,26 @@ impl Pass<'_> {
         block.cols = (latent - col).min(LANES);
         // SAFETY: the head is not written in a phase that fetches; the rows of eps are the calling block's.
         let (head, eps) = unsafe {
-            let eps = self.read(plan.eps, col / WIDTH, rows.clone());
-            (self.matrix(plan.values[self.network.head()]), eps)
+            let head = self.matrix(plan.values[self.network.head()]);
+            (head, self.read_eps(rows.clone(), col))
         };
         head.gather(rows.clone(), col, &mut block.mu);
         head.gather(rows, latent + col, &mut block.logvar);
-        for (to, row) in block.eps.iter_mut().zip(eps) {
-            *to = row[col % WIDTH / LANES];
-        }
+        block.eps.iter_mut().zip(eps).for_each(|(to, eps)| *to = eps);
+    }
+
+    /// Sixteen coordinates of eps of some rows.
+    ///
+    /// # Safety
+    /// No other tile of the running phase writes to them.
+    pub(super) unsafe fn read_eps(
+        &self,
+        rows: Range<usize>,
+        col: usize,
+    ) -> impl Iterator<Item = Lanes> {
+        // SAFETY: passed on to the caller.
+        let eps = unsafe { self.read(self.memory.plan.eps, col / WIDTH, rows) };
+        eps.iter().map(move |row| row[col % WIDTH / LANES])
     }
 
     /// The output layer with the likelihood: each row's partial sums of log p(x|z) and, if `weight` is given,

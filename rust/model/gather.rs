@@ -8,7 +8,7 @@ use crate::corruption::Corruption;
 use crate::data::Source;
 use crate::isa::{Op, Row, Simd, WIDTH, floats_mut};
 use crate::matmul::panels_of;
-use crate::rng::{ContentHash, Fill, Noise, Permutation, Stream};
+use crate::rng::{ContentHash, Fill, Permutation, Stream};
 use crate::team::Worker;
 use crate::watch::Watch;
 use std::ops::Range;
@@ -69,6 +69,19 @@ impl Pass<'_> {
             self.gather(worker, source, what, rows, watch, || ());
             worker.phase(self.lists(), |n| self.list(n));
         }
+    }
+
+    /// Makes `copies` rows of each example from `first` on what is to be reconstructed.
+    pub fn repeat(&self, worker: &Worker, source: &Source, first: usize, copies: usize) {
+        self.by_rows(worker, |rows| {
+            for r in rows {
+                for panel in 0..panels_of(self.memory.plan.x.cols) {
+                    // SAFETY: row r is this block's.
+                    let row = &mut unsafe { self.write(self.memory.plan.x, panel, r..r + 1) }[0];
+                    source.read_panel(first + r / copies, panel, row);
+                }
+            }
+        });
     }
 
     /// Takes codes from an array, from row `first` on.
@@ -149,7 +162,8 @@ impl<'a> Pass<'a> {
     fn corrupt(&self, corruption: Corruption, draw: Draw, rows: Range<usize>) {
         let cols = self.memory.plan.input.cols;
         self.isa.run(Fill {
-            noise: Noise { seed: draw.seed(), stream: Stream::Corruption as u8, sample: 0 },
+            seed: draw.seed(),
+            stream: Stream::Corruption as u8,
             distribution: corruption.distribution(),
             rows: &self.row_ids(rows.clone(), draw)[..rows.len()],
             cols,

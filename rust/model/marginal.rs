@@ -1,0 +1,175 @@
+//! log p(x) by importance sampling from the posterior (Burda, Grosse & Salakhutdinov, arXiv:1509.00519, equation 8):
+//! the mean over z ~ q(z|x) of w = p(x|z) p(z) / q(z|x) is p(x).
+#![allow(unsafe_code)]
+
+use super::pass::{Pass, ROW_BLOCK};
+use crate::isa::LANES;
+use crate::latent::{Block, Weigh};
+use crate::matmul::Shared;
+use crate::rng::Stream;
+use crate::team::Worker;
+use std::ops::Range;
+
+/// Sums over importance weights, which come as logarithms, in nats; scaled so that nothing overflows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weights {
+    largest: f64,
+    sum: f64,
+    squares: f64,
+}
+
+impl Weights {
+    /// Of no weight yet.
+    pub const NONE: Weights = Weights { largest: f64::NEG_INFINITY, sum: 0.0, squares: 0.0 };
+
+    /// Takes in one more.
+    fn add(&mut self, log_weight: f64) {
+        if log_weight <= self.largest {
+            let weight = (log_weight - self.largest).exp();
+            self.sum += weight;
+            self.squares += weight * weight;
+        } else {
+            let shrink = (self.largest - log_weight).exp();
+            self.sum = self.sum * shrink + 1.0;
+            self.squares = self.squares * shrink * shrink + 1.0;
+            self.largest = log_weight;
+        }
+    }
+
+    /// The logarithm of the mean of `n` weights.
+    pub fn log_mean(&self, n: u32) -> f64 {
+        self.largest + (self.sum / f64::from(n)).ln()
+    }
+
+    /// Its standard error, by the delta method: that of the mean over the mean.
+    pub fn standard_error(&self, n: u32) -> f64 {
+        let n = f64::from(n);
+        let relative = (n * self.squares / (self.sum * self.sum) - 1.0).max(0.0); // variance over squared mean
+        (relative / (n - 1.0)).sqrt()
+    }
+
+    /// Kong's effective sample size, (sum w)² / sum w²: how many equal weights would do as well.
+    pub fn effective(&self) -> f64 {
+        self.sum * self.sum / self.squares
+    }
+}
+
+/// Which draws a pass holds: `copies` rows of each example, the samples from `first_sample` on.
+#[derive(Clone, Copy)]
+pub struct Draws {
+    /// The first example, as a row of the pass that has encoded it.
+    pub first: usize,
+    /// Rows of each.
+    pub copies: usize,
+    /// The number of the first one's sample.
+    pub first_sample: u32,
+    /// The model's.
+    pub seed: u64,
+}
+
+impl Draws {
+    /// The example of a row, and the number of its sample.
+    fn of(&self, row: usize) -> (usize, u32) {
+        (self.first + row / self.copies, self.first_sample + (row % self.copies) as u32)
+    }
+}
+
+impl Pass<'_> {
+    /// Draws z ~ q(z|x) for every row, of examples that another pass in the same memory has encoded, and notes each row's
+    /// log p(z) - log q(z|x) in the place of its KL.
+    pub fn weigh(&self, worker: &Worker, encoded: &Pass, draws: Draws) {
+        self.by_rows(worker, |rows| {
+            let mut ids = [[0; 3]; ROW_BLOCK];
+            for (id, r) in ids.iter_mut().zip(rows.clone()) {
+                let (example, sample) = draws.of(r);
+                // SAFETY: hashes are written when examples are loaded, in an earlier phase.
+                let [a, b] = unsafe { self.memory.hashes.read(example..example + 1)[0] };
+                *id = [sample, a, b];
+            }
+            self.fill_eps(rows.clone(), draws.seed, Stream::Marginal, &ids);
+            // SAFETY: rows are this block's.
+            let ratio = unsafe { self.memory.kl.write(rows.clone()) };
+            ratio.fill(0.0);
+            let mut block = Block::default();
+            for col in (0..self.network.spec.latent_dim).step_by(LANES) {
+                self.fetch_draws(&mut block, rows.clone(), col, encoded, draws);
+                self.isa.run(Weigh { block: &mut block, ratio: &mut *ratio });
+                self.put_codes(rows.clone(), col, &block.z);
+            }
+        });
+    }
+
+    /// Takes mu, logvar and eps of some rows and coordinates out of their panels.
+    fn fetch_draws(
+        &self,
+        block: &mut Block,
+        rows: Range<usize>,
+        col: usize,
+        encoded: &Pass,
+        draws: Draws,
+    ) {
+        let (latent, plan) = (self.network.spec.latent_dim, self.memory.plan);
+        block.rows = rows.len();
+        block.cols = (latent - col).min(LANES);
+        // SAFETY: the head is not written in this phase; the rows of eps are the calling block's.
+        let (head, eps) = unsafe {
+            let head = encoded.matrix(plan.values[self.network.head()]);
+            (head, self.read_eps(rows.clone(), col))
+        };
+        let [mut mu, mut logvar] = [Default::default(); 2];
+        let mut gathered = None;
+        for (i, (r, eps)) in rows.zip(eps).enumerate() {
+            let (example, _) = draws.of(r);
+            if gathered != Some(example) {
+                head.gather(example..example + 1, col, &mut mu);
+                head.gather(example..example + 1, latent + col, &mut logvar);
+                gathered = Some(example);
+            }
+            (block.mu[i], block.logvar[i], block.eps[i]) = (mu[0], logvar[0], eps);
+        }
+    }
+
+    /// Adds the weights of all rows, samples ascending, to those of examples `at..` of `out`.
+    pub fn accumulate(&self, worker: &Worker, copies: usize, out: Shared<Weights>, at: usize) {
+        let (reconstruction, ratio) = self.losses();
+        worker.phase(self.rows / copies, |example| {
+            // SAFETY: the example is this item's.
+            let weights = unsafe { &mut out.write(at + example..at + example + 1)[0] };
+            for r in example * copies..(example + 1) * copies {
+                weights.add(f64::from(ratio[r]) - f64::from(reconstruction[r]));
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_weights_are_those_of_the_numbers() {
+        let logs = [-3.0, -1.0, -2.5, -900.0, -0.5, -1.0];
+        for shift in [0.0, -5000.0, 700.0] {
+            let mut weights = Weights::NONE;
+            logs.iter().for_each(|log| weights.add(log + shift));
+            let plain = logs.map(f64::exp);
+            let n = plain.len() as f64;
+            let (sum, squares) =
+                (plain.iter().sum::<f64>(), plain.map(|w| w * w).iter().sum::<f64>());
+            let mean = sum / n;
+            let variance = plain.map(|w| (w - mean).powi(2)).iter().sum::<f64>() / (n - 1.0);
+            let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-9 * (1.0 + b.abs()), "{a} {b}");
+            near(weights.log_mean(6), mean.ln() + shift);
+            near(weights.effective(), sum * sum / squares);
+            near(weights.standard_error(6), (variance / n).sqrt() / mean);
+        }
+    }
+
+    #[test]
+    fn one_weight_has_no_standard_error() {
+        let mut weights = Weights::NONE;
+        weights.add(-3.0);
+        assert_eq!((weights.log_mean(1), weights.effective()), (-3.0, 1.0));
+        assert!(weights.standard_error(1).is_nan());
+    }
+}
