@@ -1,6 +1,7 @@
 //! The user's array, read row by row in whatever form it has; it is never copied whole.
 #![allow(unsafe_code)]
 
+use crate::binarize::Binarize;
 use crate::error::{Error, Result};
 use crate::isa::{LINE, Row, WIDTH, floats_mut, prefetch};
 use std::marker::PhantomData;
@@ -27,6 +28,7 @@ pub struct Source<'a> {
     cols: usize,
     strides: [isize; 2],
     index: Option<&'a [u64]>,
+    binarize: Option<Binarize>,
     owner: PhantomData<&'a [u8]>,
 }
 
@@ -47,7 +49,16 @@ impl<'a> Source<'a> {
         [rows, cols]: [usize; 2],
         strides: [isize; 2],
     ) -> Source<'a> {
-        Source { start, element, rows, cols, strides, index: None, owner: PhantomData }
+        Source {
+            start,
+            element,
+            rows,
+            cols,
+            strides,
+            index: None,
+            binarize: None,
+            owner: PhantomData,
+        }
     }
 
     /// A plain row-major matrix.
@@ -64,6 +75,16 @@ impl<'a> Source<'a> {
             return Err(Error::Shape(format!("row {bad} of an array of {} rows", self.rows)));
         }
         Ok(Source { rows: index.len(), index: Some(index), ..self })
+    }
+
+    /// The same, to be made binary where it is loaded as a batch.
+    pub fn binarized(self, binarize: Option<Binarize>) -> Source<'a> {
+        Source { binarize, ..self }
+    }
+
+    /// How it is to be made binary, if it is.
+    pub fn binarize(&self) -> Option<Binarize> {
+        self.binarize
     }
 
     /// Whether these are some rows of a larger array.

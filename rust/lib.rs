@@ -14,7 +14,7 @@
 //! | [`matmul`] | matrices in panels, the walk over a product's tiles |
 //! | [`activation`], [`layer`], [`latent`], [`likelihood`], [`optimizer`] | the epilogues |
 //! | [`corruption`] | noise on the encoder's input |
-//! | [`data`], [`watch`] | the user's array, read in place; what is wrong with it |
+//! | [`binarize`], [`data`], [`watch`] | the user's array, read in place; what is wrong with it |
 //! | [`model`] | parameters, memory, and the phases forward, backward, update |
 //! | [`train`], [`infer`] | runs of steps; codes, scores and samples |
 //! | [`persist`] | the model file |
@@ -23,6 +23,7 @@
 
 pub mod activation;
 mod affinity;
+pub mod binarize;
 pub mod corruption;
 pub mod data;
 pub mod error;

@@ -15,7 +15,7 @@ use crate::optimizer::Optimizer;
 use crate::persist;
 use crate::rng::Stream;
 use crate::team;
-use crate::train::{Course, Objective, Task, Totals};
+use crate::train::{Binary, Course, Objective, Task, Totals};
 use crate::watch::Watch;
 use numpy::{
     PyArray1, PyArrayDescr, PyArrayDescrMethods, PyReadonlyArray1, PyUntypedArray,
@@ -148,6 +148,18 @@ impl Engine {
         detached(py, || self.lock().network.spec.clone())
     }
 
+    /// Data that are to be made binary as in the first pass of training.
+    fn binarized<'a>(
+        &self,
+        py: Python<'_>,
+        x: Source<'a>,
+        binarize: Option<&str>,
+    ) -> PyResult<Source<'a>> {
+        let Some(binary) = binarize.map(binary_of).transpose()? else { return Ok(x) };
+        let seed = detached(py, || self.lock().seed)?;
+        Ok(x.binarized(Some(binary.of(seed, 0))))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vae> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -201,7 +213,7 @@ impl Engine {
     /// Trains on `x` once, or on the rows of it that are given. Returns the sums of -log p(x|z), KL and loss over the
     /// examples. Between slices of time it calls `tick` with the number of examples done. `objective` has the weight of
     /// the reconstruction and the free bits; `course` the KL's weights, its targets and the learning rates.
-    #[pyo3(signature = (x, rows, eps, corrupted, *, shuffle, batch_size, objective, course, corruption, clip_norm, threads, tick))]
+    #[pyo3(signature = (x, rows, eps, corrupted, *, shuffle, batch_size, objective, course, corruption, binarize, clip_norm, threads, tick))]
     #[allow(clippy::too_many_arguments)]
     fn train(
         &self,
@@ -215,6 +227,7 @@ impl Engine {
         objective: (f32, f32),
         course: CourseArgument,
         corruption: Option<(String, f32)>,
+        binarize: Option<&str>,
         clip_norm: Option<f64>,
         threads: Option<usize>,
         tick: Option<Bound<'_, PyAny>>,
@@ -224,6 +237,7 @@ impl Engine {
             eps: eps.map(source).transpose()?,
             corrupted: corrupted.map(source).transpose()?,
             corruption: corruption.map(corruption_of).transpose()?,
+            binarize: binarize.map(binary_of).transpose()?,
             shuffle,
             batch_size,
             reconstruction: objective.0,
@@ -294,6 +308,7 @@ impl Engine {
     }
 
     /// -log p(x|z) and KL of each example, or of the rows that are given.
+    #[allow(clippy::too_many_arguments)]
     fn score<'py>(
         &self,
         py: Python<'py>,
@@ -301,10 +316,12 @@ impl Engine {
         rows: Option<PyReadonlyArray1<'_, u64>>,
         eps: Option<Array2>,
         corruption: Option<(String, f32)>,
+        binarize: Option<&str>,
         threads: Option<usize>,
     ) -> PyResult<(Array<'py>, Array<'py>)> {
         let corruption = corruption.map(corruption_of).transpose()?;
-        let (x, eps) = (select(source(x)?, &rows)?, eps.map(source).transpose()?);
+        let x = self.binarized(py, select(source(x)?, &rows)?, binarize)?;
+        let eps = eps.map(source).transpose()?;
         let mut question = question("X", Some(self.spec(py)?.likelihood), threads);
         let (mut reconstruction, mut kl) = (zeros(x.rows(), 1)?, zeros(x.rows(), 1)?);
         in_slices(py, || {
@@ -340,10 +357,12 @@ impl Engine {
         x: Array2,
         rows: Option<PyReadonlyArray1<'_, u64>>,
         corruption: Option<(String, f32)>,
+        binarize: Option<&str>,
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
         let corruption = corruption.map(corruption_of).transpose()?;
-        let (x, spec) = (select(source(x)?, &rows)?, self.spec(py)?);
+        let spec = self.spec(py)?;
+        let x = self.binarized(py, select(source(x)?, &rows)?, binarize)?;
         let mut question = question("X", Some(spec.likelihood), threads);
         let mut out = zeros(x.rows(), spec.latent_dim)?;
         in_slices(py, || self.lock().kl(&x, corruption, &mut out, &mut question))?;
@@ -361,9 +380,11 @@ impl Engine {
         corrupted: Option<Array2>,
         objective: (f32, f32, f32, Option<f32>),
         corruption: Option<(String, f32)>,
+        binarize: Option<&str>,
         threads: Option<usize>,
     ) -> PyResult<(f64, f64, f64, Vec<Array<'py>>)> {
-        let (x, eps) = (source(x)?, eps.map(source).transpose()?);
+        let x = self.binarized(py, source(x)?, binarize)?;
+        let eps = eps.map(source).transpose()?;
         let corrupted = corrupted.map(source).transpose()?;
         let corruption = corruption.map(corruption_of).transpose()?;
         let (reconstruction, weight, free_bits, capacity) = objective;
@@ -592,6 +613,14 @@ fn likelihood_of(name: &str, scale: ScaleArgument) -> PyResult<Likelihood> {
                 "likelihood {name:?} with that scale is not known; {scales}"
             )))
         }
+    }
+}
+
+fn binary_of(name: &str) -> PyResult<Binary> {
+    match name {
+        "threshold" => Ok(Binary::Threshold),
+        "bernoulli" => Ok(Binary::Draw),
+        _ => Err(PyValueError::new_err(format!("binarize {name:?} is not known"))),
     }
 }
 

@@ -2,7 +2,9 @@
 //! 3", SC 2011). Nothing is stored between draws: an element of noise is a function of its coordinates, so it
 //! is the same for any number of threads, any batch split and any vector width.
 
-use crate::isa::{Arithmetic, Isa, LANES, Lanes, Op, Several, Simd};
+use crate::isa::{
+    Arithmetic, Isa, LANES, Lanes, Op, Row, Several, Simd, WIDTH, ZERO_ROW, floats_mut,
+};
 use crate::math;
 
 /// Purposes that must not share noise; the top byte of the counter's first word.
@@ -27,6 +29,8 @@ pub enum Stream {
     Corrupted = 7,
     /// eps of marginal likelihoods, keyed by the example's content; many samples each.
     Marginal = 8,
+    /// Binary values drawn from grey ones.
+    Binary = 9,
 }
 
 /// Where noise comes from: a seed (Philox's key) and three words of its counter; the fourth is the row.
@@ -168,6 +172,26 @@ impl<P: FnMut(usize, usize, [f32; WORDS])> Op for Fill<'_, P> {
             }
         }
     }
+}
+
+/// The uniform noise of [`Fill`] for the 32 columns of panel `panel` of the row with the counter words `id`.
+#[inline(always)]
+pub fn uniform_panel<S: Simd>(s: S, seed: u64, stream: Stream, id: [u32; 3], panel: usize) -> Row {
+    const BLOCKS: usize = WIDTH / WORDS;
+    let first = (stream as u32) << 24 | (panel * BLOCKS) as u32;
+    let blocks = std::array::from_fn(|lane| first + (lane % BLOCKS) as u32);
+    let [a, b, c] = id.map(|word| s.splat_u(word));
+    let words = philox(s, seed, [s.load_u(&blocks), a, b, c]);
+    let mut row = [ZERO_ROW];
+    let columns = floats_mut(&mut row);
+    for (word, values) in words.into_iter().enumerate() {
+        let mut lanes = Lanes::default();
+        s.store(fraction(s, values), &mut lanes);
+        for block in 0..BLOCKS {
+            columns[WORDS * block + word] = lanes.0[block];
+        }
+    }
+    row[0]
 }
 
 impl Noise {

@@ -1,5 +1,6 @@
 //! Training: runs of steps over batches, and single steps in two halves.
 
+use crate::binarize::Binarize;
 use crate::corruption::Corruption;
 use crate::data::Source;
 use crate::error::{Error, Result};
@@ -48,6 +49,25 @@ pub struct Course<'a> {
     pub learning_rates: &'a [f64],
 }
 
+/// How grey examples become binary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binary {
+    /// By a threshold.
+    Threshold,
+    /// By a draw, anew in every pass.
+    Draw,
+}
+
+impl Binary {
+    /// The same for a pass of a model.
+    pub fn of(self, seed: u64, pass: u32) -> Binarize {
+        match self {
+            Binary::Threshold => Binarize::Threshold,
+            Binary::Draw => Binarize::Draw { seed, pass },
+        }
+    }
+}
+
 /// An epoch, or a pass of `partial_fit`.
 pub struct Task<'a> {
     /// The examples.
@@ -58,6 +78,8 @@ pub struct Task<'a> {
     pub corrupted: Option<Source<'a>>,
     /// Else what is done to what it sees.
     pub corruption: Option<Corruption>,
+    /// What is done to the examples before anything else.
+    pub binarize: Option<Binary>,
     /// In the epoch's random order, or as given.
     pub shuffle: bool,
     /// Examples a step; the last batch of an epoch may have fewer.
@@ -82,6 +104,7 @@ impl<'a> Task<'a> {
             eps: None,
             corrupted: None,
             corruption: None,
+            binarize: None,
             shuffle: true,
             batch_size: 128,
             reconstruction: 1.0,
@@ -247,6 +270,9 @@ impl Vae {
         if task.clip_norm.is_some() {
             self.make_room_for_gradients()?;
         }
+        // A pass is known by its first step.
+        let binarize = task.binarize.map(|binary| binary.of(seed, (steps - before) as u32));
+        let x = task.x.binarized(binarize);
         let sees = match (task.corrupted, task.corruption) {
             (None, None) => Sees::Batch,
             _ => Sees::Other,
@@ -268,7 +294,7 @@ impl Vae {
                 Some(order) => Rows::Shuffled(order, start),
                 None => Rows::From(start),
             };
-            pass.load(worker, &task.x, (false, input), rows, None);
+            pass.load(worker, &x, (false, input), rows, None);
             pass.gradients(worker, objective, epsilon, |losses| {
                 if (losses.reconstruction + losses.kl).is_finite() {
                     let mut totals = ledger.lock().unwrap_or_else(PoisonError::into_inner);

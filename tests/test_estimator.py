@@ -31,6 +31,7 @@ DEFAULTS = {
     "free_bits": 0.0,
     "capacity": None,
     "objective": "elbo",
+    "binarize": None,
     "corruption": None,
     "optimizer": "adam",
     "learning_rate": 1e-3,

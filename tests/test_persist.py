@@ -69,6 +69,7 @@ def train(engine: _core.Engine, shuffle: bool = True) -> _core.Engine:
         objective=(1.0, 0.0),
         course=(np.ones(1, np.float32), np.empty(0, np.float32), np.array([0.01])),
         corruption=None,
+        binarize=None,
         clip_norm=None,
         threads=1,
         tick=None,
@@ -94,7 +95,13 @@ def load(source: str | bytes, **more: Any) -> _core.Engine:
 def answers(engine: _core.Engine) -> list[NDArray[np.float32]]:
     """Return codes, log variances, both losses, means and parameters."""
     mu, logvar = engine.encode(X, True, False, 1)
-    return [mu, logvar, *engine.score(X, None, None, None, 1), engine.reconstruct(X, False, 1), *engine.parameters()]
+    return [
+        mu,
+        logvar,
+        *engine.score(X, None, None, None, None, 1),
+        engine.reconstruct(X, False, 1),
+        *engine.parameters(),
+    ]
 
 
 def same(a: _core.Engine, b: _core.Engine) -> bool:

@@ -64,6 +64,7 @@ class Engine:
         objective: tuple[float, float],
         course: tuple[_F32, _F32, NDArray[np.float64]],
         corruption: tuple[str, float] | None,
+        binarize: str | None,
         clip_norm: float | None,
         threads: int | None,
         tick: Callable[[int], None] | None,
@@ -77,10 +78,16 @@ class Engine:
         rows: _Rows | None,
         eps: _F32 | None,
         corruption: tuple[str, float] | None,
+        binarize: str | None,
         threads: int | None,
     ) -> tuple[_F32, _F32]: ...
     def kl(
-        self, x: NDArray[Any], rows: _Rows | None, corruption: tuple[str, float] | None, threads: int | None
+        self,
+        x: NDArray[Any],
+        rows: _Rows | None,
+        corruption: tuple[str, float] | None,
+        binarize: str | None,
+        threads: int | None,
     ) -> _F32: ...
     def log_marginal(self, x: NDArray[Any], samples: int, threads: int | None) -> list[NDArray[np.float64]]: ...
     def loss_and_gradients(
@@ -90,6 +97,7 @@ class Engine:
         corrupted: _F32 | None,
         objective: tuple[float, float, float, float | None],
         corruption: tuple[str, float] | None,
+        binarize: str | None,
         threads: int | None,
     ) -> tuple[float, float, float, list[_F32]]: ...
     def apply_gradients(self, gradients: list[_F32], learning_rate: float, threads: int | None) -> None: ...

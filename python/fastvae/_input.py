@@ -110,8 +110,8 @@ def check_binary(X: NDArray[Any], name: str) -> None:
         if grey.any():
             i, j = np.argwhere(grey)[0]
             raise ValueError(
-                f"{name}[{start + i}, {j}] is {rows[i, j]}: under the Bernoulli likelihood only 0 and 1 have a probability. "
-                'Train with binarize="bernoulli" or "threshold" and ask about binary data, for example '
+                f"{name}[{start + i}, {j}] is {rows[i, j]}: under the Bernoulli likelihood only 0 and 1 have a "
+                'probability. Train with binarize="bernoulli" or "threshold" and ask about binary data, for example '
                 f"({name} > 0.5).astype(numpy.float32), or use a Gaussian likelihood"
             )
 

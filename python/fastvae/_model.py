@@ -30,6 +30,7 @@ class _Pass:
     learning_rate: schedules.Value
     clip_norm: float | None
     corruption: tuple[str, float] | None
+    binarize: str | None
 
 
 class Model(Estimator):
@@ -228,6 +229,7 @@ class Model(Estimator):
             self._corrupted(corrupted, X.shape),
             objective.terms(),
             plan.corruption,
+            plan.binarize,
             self._threads(),
         )
         return self._report(*losses), self._shaped(gradients)
@@ -403,6 +405,10 @@ class Model(Estimator):
         """Return what is minimised, checked."""
         raise NotImplementedError
 
+    def _binarize(self) -> str | None:
+        """Return how grey examples become binary, checked."""
+        return None
+
     def _report(self, reconstruction: float, kl: float, loss: float) -> dict[str, float]:
         """Name the losses."""
         raise NotImplementedError
@@ -447,6 +453,7 @@ class Model(Estimator):
             self._learning_rate(),
             None if clip is None else _input.number(clip, "clip_norm", least=1e-12, below=1e30),
             None if self.corruption is None else corruption.resolve(self.corruption),
+            self._binarize(),
         )
 
     def _learning_rate(self) -> schedules.Value:
@@ -511,9 +518,9 @@ class Model(Estimator):
     ) -> tuple[float, NDArray[np.float64]]:
         """Mean reconstruction and KL of validation data, corrupted as in training; the KL by coordinate if needed."""
         plan = self._pass()
-        reconstruction, kl = engine.score(X, rows, None, plan.corruption, self._threads())
+        reconstruction, kl = engine.score(X, rows, None, plan.corruption, plan.binarize, self._threads())
         if plan.objective.free_bits:
-            kl = engine.kl(X, rows, plan.corruption, self._threads())
+            kl = engine.kl(X, rows, plan.corruption, plan.binarize, self._threads())
         kl = kl.reshape(len(reconstruction), -1).mean(0, dtype=np.float64)
         return float(np.mean(reconstruction, dtype=np.float64)), kl
 
@@ -540,6 +547,7 @@ class Model(Estimator):
                 objective=(plan.objective.reconstruction, plan.objective.free_bits),
                 course=(*plan.objective.course(steps), rates),
                 corruption=plan.corruption,
+                binarize=plan.binarize,
                 clip_norm=plan.clip_norm,
                 threads=self._threads(),
                 tick=tick,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastvae import _input, likelihoods, schedules
+from fastvae._description import describe
 from fastvae._diagnosis import Diagnosis, diagnose
 from fastvae._model import Model
 from fastvae._objective import Objective
@@ -53,6 +54,11 @@ class VAE(Model):
         A target C for the KL in nats: the term is beta abs(KL - C) (Burgess et al., arXiv:1804.03599).
     objective : {"elbo", "reconstruction", "kl"}
         The loss has both terms, the reconstruction alone, or the KL's alone. z is sampled in all three.
+    binarize : {"bernoulli", "threshold"} or None
+        For a Bernoulli likelihood: makes the grey values of training and validation data binary, so that it is a
+        probability. "bernoulli" draws 1 with the value as its probability, anew in each epoch (Burda et al.,
+        arXiv:1509.00519) and once and for all for validation; "threshold" takes 1 above one half. Questions are about
+        the data that they are given.
     corruption : object or None
         Noise on what the encoder sees, from :mod:`fastvae.corruption`; the target stays clean.
     optimizer : str or object
@@ -130,6 +136,7 @@ class VAE(Model):
         free_bits: float = 0.0,
         capacity: Any = None,
         objective: str = "elbo",
+        binarize: str | None = None,
         corruption: Any = None,
         optimizer: Any = "adam",
         learning_rate: Any = 1e-3,
@@ -155,6 +162,7 @@ class VAE(Model):
         self.free_bits = free_bits
         self.capacity = capacity
         self.objective = objective
+        self.binarize = binarize
         self.corruption = corruption
         self.optimizer = optimizer
         self.learning_rate = learning_rate
@@ -264,9 +272,9 @@ class VAE(Model):
         Returns
         -------
         LogMarginal
-            ``estimate`` in nats, its ``standard_error`` by the delta method (NaN for one sample) and the effective sample
-            size ``ess`` = (sum w)² / sum w²: arrays of float64, [n_examples]. A small ``ess`` says that few samples
-            decide, and that both numbers are not to be trusted.
+            ``estimate`` in nats, its ``standard_error`` by the delta method (NaN for one sample) and the effective
+            sample size ``ess`` = (sum w)² / sum w²: arrays of float64, [n_examples]. A small ``ess`` says that few
+            samples decide, and that both numbers are not to be trusted.
 
         Raises
         ------
@@ -278,6 +286,10 @@ class VAE(Model):
         if self._arguments["likelihood"] == "bernoulli":
             _input.check_binary(X, "X")
         return LogMarginal(*engine.log_marginal(X, n_samples, self._threads()))
+
+    def describe_objective(self) -> str:
+        """Say in one paragraph what ``fit`` maximises: the exact formula, its constants, sums and means."""
+        return describe(self)
 
     def diagnose(self, X: Any) -> Diagnosis:
         """Look at how the latent space is used: KL and activity of each dimension, collapse, clamped log variances.
@@ -310,14 +322,21 @@ class VAE(Model):
             return Objective()
         return Objective(float(objective == "elbo"), beta, free_bits, capacity)
 
+    def _binarize(self) -> str | None:
+        if self.binarize is None:
+            return None
+        if likelihoods.resolve(self.likelihood)[0] != "bernoulli":
+            raise ValueError(f"binarize={self.binarize!r} is for likelihood='bernoulli', not {self.likelihood!r}")
+        return _input.choice(self.binarize, "binarize", ("bernoulli", "threshold"))
+
     def _report(self, reconstruction: float, kl: float, loss: float) -> dict[str, float]:
         return {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl, "loss": loss}
 
     def _score(self, X: Any, eps: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         engine, X = self._engine_for(), self._data(X)
-        return engine.score(X, None, self._epsilon(eps, len(X)), None, self._threads())
+        return engine.score(X, None, self._epsilon(eps, len(X)), None, None, self._threads())
 
     def _kl(self, X: Any) -> NDArray[np.float32]:
         """KL of each example and latent dimension, nats: [n_examples, latent_dim]."""
         engine, X = self._engine_for(), self._data(X)
-        return engine.kl(X, None, None, self._threads()).reshape(len(X), -1)
+        return engine.kl(X, None, None, None, self._threads()).reshape(len(X), -1)

@@ -54,24 +54,30 @@ Optimizer = Adam | AdamW | SGD | Adagrad
 _NAMES: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD, "adagrad": Adagrad}
 
 
+def chosen(optimizer: Any) -> Optimizer:
+    """Return the optimiser that a name stands for, or the object itself, or raise ValueError."""
+    found = _NAMES[optimizer]() if isinstance(optimizer, str) and optimizer in _NAMES else optimizer
+    if not isinstance(found, Adam | AdamW | SGD | Adagrad):
+        raise ValueError(
+            f"optimizer={optimizer!r} is not known; use one of {', '.join(map(repr, _NAMES))} or an object from "
+            "fastvae.optimizers"
+        )
+    return found
+
+
 def resolve(optimizer: Any, weight_decay: Any = None) -> tuple[str, list[float]]:
     """Turn a name or an object into the core's (name, options), or raise ValueError.
 
     A ``weight_decay`` takes the place of the optimiser's own.
     """
-    chosen = _NAMES[optimizer]() if isinstance(optimizer, str) and optimizer in _NAMES else optimizer
-    if not isinstance(chosen, Adam | AdamW | SGD | Adagrad):
-        raise ValueError(
-            f"optimizer={optimizer!r} is not known; use one of {', '.join(map(repr, _NAMES))} or an object from "
-            "fastvae.optimizers"
-        )
-    options = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
+    chosen_one = chosen(optimizer)
+    options = {field.name: getattr(chosen_one, field.name) for field in fields(chosen_one)}
     if weight_decay is not None:
         options["weight_decay"] = _input.number(weight_decay, "weight_decay")
-    values = [_checked(f"{chosen!r}: {name}", name, value) for name, value in options.items()]
+    values = [_checked(f"{chosen_one!r}: {name}", name, value) for name, value in options.items()]
     if options.get("nesterov") and not options["momentum"]:
-        raise ValueError(f"{chosen!r}: nesterov needs a momentum")
-    name = next(name for name, kind in _NAMES.items() if isinstance(chosen, kind))
+        raise ValueError(f"{chosen_one!r}: nesterov needs a momentum")
+    name = next(name for name, kind in _NAMES.items() if isinstance(chosen_one, kind))
     return name, values + [0.0] * (4 - len(values))
 
 

@@ -237,6 +237,9 @@ impl Op for Gather<'_> {
                 // SAFETY: row r is the calling block's.
                 let row = &mut unsafe { pass.write(to, panel, r..r + 1) }[0];
                 source.read_panel(from[i], panel, row);
+                if let Some(binarize) = source.binarize() {
+                    binarize.apply(s, from[i], panel, row);
+                }
                 if let Some(&next) = next
                     && panel > 0
                 {
