@@ -74,6 +74,23 @@ def bench_many(contest: Contest, what: str) -> None:
     contest.run(f"{what}, n = 60,000", lambda: answer(x), others, rounds=7, flops=2.0 * 60_000 * forward)
 
 
+def bench_log_marginal(contest: Contest) -> None:
+    """log p(x) of 50 binary images by 5,000 importance samples each."""
+    x = (np.random.default_rng(0).random((50, 784)) < 0.2).astype(np.float32)
+    model, others = _model(contest.threads, x), {}
+    if torch_vae := opponents.module("torch"):
+        theirs, tensor = torch_vae.TorchVAE(), torch_vae.torch.from_numpy(x)
+        others["torch"] = lambda: theirs.log_marginal(tensor, 5000)
+    contest.run(
+        "log_marginal of one example, 5,000 samples",
+        lambda: model.log_marginal(x, 5000),
+        others,
+        per_call=50,
+        rounds=5,
+        flops=2.0 * 5000 * (20 * 400 + LAYER),
+    )
+
+
 MEMORY = """
 import re, sys, numpy as np, fastvae
 peak = lambda: int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) / 1024

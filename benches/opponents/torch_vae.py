@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -59,3 +61,19 @@ class TorchVAE(nn.Module):
         logits = self.decoder(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu))
         log_prob = -functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
         return log_prob + 0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp(), 1)
+
+    @torch.inference_mode()
+    def log_marginal(self, x: torch.Tensor, n_samples: int, at_once: int = 1000) -> torch.Tensor:
+        """log p(x) of each binary example by importance sampling, so many samples at a time."""
+        h = self.encoder(x)
+        found = []
+        for example, mu, logvar in zip(x, self.mu(h), self.logvar(h), strict=True):
+            log_weights = []
+            for rows in torch.arange(n_samples).split(at_once):
+                eps = torch.randn(len(rows), len(mu))
+                z = mu + torch.exp(0.5 * logvar) * eps
+                logits = self.decoder(z)
+                log_prob = logits @ example - functional.softplus(logits).sum(1)  # for 0 and 1: no product with 1 - x
+                log_weights.append(log_prob + 0.5 * torch.sum(logvar + eps.pow(2) - z.pow(2), 1))
+            found.append(torch.logsumexp(torch.cat(log_weights), 0) - math.log(n_samples))
+        return torch.stack(found)
