@@ -54,6 +54,7 @@ fn main() {
     let spec = Spec {
         n_features,
         latent_dim,
+        conditions: 0,
         variational: true,
         encoder: vec![hidden],
         decoder: vec![hidden],

@@ -29,6 +29,7 @@ pub struct Source<'a> {
     strides: [isize; 2],
     index: Option<&'a [u64]>,
     binarize: Option<Binarize>,
+    conditions: Option<&'a Source<'a>>,
     owner: PhantomData<&'a [u8]>,
 }
 
@@ -57,6 +58,7 @@ impl<'a> Source<'a> {
             strides,
             index: None,
             binarize: None,
+            conditions: None,
             owner: PhantomData,
         }
     }
@@ -71,6 +73,7 @@ impl<'a> Source<'a> {
     /// The rows `index` of it, in that order.
     pub fn select(self, index: &'a [u64]) -> Result<Source<'a>> {
         assert!(self.index.is_none(), "rows are selected from a whole array");
+        assert!(self.conditions.is_none(), "rows are selected before conditions join them");
         if let Some(bad) = index.iter().find(|&&row| row >= self.rows as u64) {
             return Err(Error::Shape(format!("row {bad} of an array of {} rows", self.rows)));
         }
@@ -85,6 +88,19 @@ impl<'a> Source<'a> {
     /// How it is to be made binary, if it is.
     pub fn binarize(&self) -> Option<Binarize> {
         self.binarize
+    }
+
+    /// The same, and with each row its row of `y`: what a conditional model is told of it.
+    pub fn given(self, y: &'a Source<'a>) -> Result<Source<'a>> {
+        if y.rows != self.rows {
+            return Err(Error::Shape(format!("{} rows of y for {} rows", y.rows, self.rows)));
+        }
+        Ok(Source { conditions: Some(y), ..self })
+    }
+
+    /// The matrix that [`Source::given`] has put beside this one.
+    pub fn conditions(&self) -> Option<&'a Source<'a>> {
+        self.conditions
     }
 
     /// Whether these are some rows of a larger array.

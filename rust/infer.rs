@@ -90,6 +90,7 @@ impl Question<'_> {
         size: Size,
         body: impl Fn(&Worker, &Lent, usize, usize, usize, &Watch) + Sync,
     ) -> Result<bool> {
+        vae.network.check_conditions(x)?;
         let total = x.rows();
         let work = total.min(BLOCK * BLOCKS_AT_ONCE) * vae.network.work() * size.passes;
         let threads = threads_for(self.threads, work / WAKING);
@@ -182,8 +183,12 @@ impl Vae {
         let out = Shared::new(out);
         question.walk(self, x, Sees::Batch, |worker, pass, start, watch| {
             pass.load(worker, x, (false, Input::Batch), Rows::From(start), Some(watch));
-            let pass = Pass { decodes_means: true, ..pass };
+            let joined = pass.network.spec.conditions > 0;
+            let pass = Pass { decodes_means: !joined, ..pass };
             pass.encode(worker);
+            if joined {
+                pass.take_means(worker);
+            }
             pass.decode(worker);
             pass.mean(worker, out, start);
         })
@@ -245,7 +250,8 @@ impl Vae {
                         laid_out = pass.rows;
                     }
                     let first_sample = done as u32;
-                    pass.weigh(worker, &encoded, Draws { first, copies, first_sample, seed });
+                    let draws = Draws { first, copies, first_sample, seed };
+                    pass.weigh(worker, &encoded, draws, (x, start));
                     pass.decode(worker);
                     pass.score(worker, None);
                     pass.reduce(worker, || ());

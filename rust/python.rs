@@ -123,6 +123,22 @@ fn select<'a>(
     })
 }
 
+/// The same of an array that need not be there.
+fn selected<'a>(
+    array: Option<Array2<'a, '_>>,
+    rows: &'a Option<PyReadonlyArray1<'_, u64>>,
+) -> PyResult<Option<Source<'a>>> {
+    array.map(|array| select(source(array)?, rows)).transpose()
+}
+
+/// Examples, each with its row of `y` where there are conditions.
+fn given<'a>(x: Source<'a>, y: &'a Option<Source<'a>>) -> PyResult<Source<'a>> {
+    Ok(match y {
+        Some(y) => x.given(y)?,
+        None => x,
+    })
+}
+
 /// Room for an answer.
 fn zeros(rows: usize, cols: usize) -> PyResult<Vec<f32>> {
     Ok(filled(0.0, rows.checked_mul(cols))?)
@@ -213,12 +229,13 @@ impl Engine {
     /// Trains on `x` once, or on the rows of it that are given. Returns the sums of -log p(x|z), KL and loss over the
     /// examples. Between slices of time it calls `tick` with the number of examples done. `objective` has the weight of
     /// the reconstruction and the free bits; `course` the KL's weights, its targets and the learning rates.
-    #[pyo3(signature = (x, rows, eps, corrupted, *, shuffle, batch_size, objective, course, corruption, binarize, clip_norm, threads, tick))]
+    #[pyo3(signature = (x, y, rows, eps, corrupted, *, shuffle, batch_size, objective, course, corruption, binarize, clip_norm, threads, tick))]
     #[allow(clippy::too_many_arguments)]
     fn train(
         &self,
         py: Python<'_>,
         x: Array2,
+        y: Option<Array2>,
         rows: Option<PyReadonlyArray1<'_, u64>>,
         eps: Option<Array2>,
         corrupted: Option<Array2>,
@@ -232,8 +249,9 @@ impl Engine {
         threads: Option<usize>,
         tick: Option<Bound<'_, PyAny>>,
     ) -> PyResult<(f64, f64, f64)> {
+        let y = selected(y, &rows)?;
         let task = Task {
-            x: select(source(x)?, &rows)?,
+            x: given(select(source(x)?, &rows)?, &y)?,
             eps: eps.map(source).transpose()?,
             corrupted: corrupted.map(source).transpose()?,
             corruption: corruption.map(corruption_of).transpose()?,
@@ -268,11 +286,13 @@ impl Engine {
         &self,
         py: Python<'py>,
         x: Array2,
+        y: Option<Array2>,
         logvar: bool,
         noisy: bool,
         threads: Option<usize>,
     ) -> PyResult<(Array<'py>, Array<'py>)> {
-        let (x, spec) = (source(x)?, self.spec(py)?);
+        let (y, spec) = (y.map(source).transpose()?, self.spec(py)?);
+        let x = given(source(x)?, &y)?;
         let mut question = question("X", (!noisy).then_some(spec.likelihood), threads);
         let (rows, latent) = (x.rows(), spec.latent_dim);
         let (mut mu, mut second) =
@@ -285,9 +305,11 @@ impl Engine {
         &self,
         py: Python<'py>,
         z: Array2,
+        y: Option<Array2>,
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
-        let (z, mut question) = (source(z)?, question("Z", None, threads));
+        let (y, mut question) = (y.map(source).transpose()?, question("Z", None, threads));
+        let z = given(source(z)?, &y)?;
         let mut out = zeros(z.rows(), self.spec(py)?.n_features)?;
         in_slices(py, || self.lock().decode(&z, &mut out, &mut question))?;
         Ok(array(py, out))
@@ -297,10 +319,12 @@ impl Engine {
         &self,
         py: Python<'py>,
         x: Array2,
+        y: Option<Array2>,
         noisy: bool,
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
-        let (x, spec) = (source(x)?, self.spec(py)?);
+        let (y, spec) = (y.map(source).transpose()?, self.spec(py)?);
+        let x = given(source(x)?, &y)?;
         let mut question = question("X", (!noisy).then_some(spec.likelihood), threads);
         let mut out = zeros(x.rows(), x.cols())?;
         in_slices(py, || self.lock().reconstruct(&x, &mut out, &mut question))?;
@@ -313,6 +337,7 @@ impl Engine {
         &self,
         py: Python<'py>,
         x: Array2,
+        y: Option<Array2>,
         rows: Option<PyReadonlyArray1<'_, u64>>,
         eps: Option<Array2>,
         corruption: Option<(String, f32)>,
@@ -320,8 +345,9 @@ impl Engine {
         threads: Option<usize>,
     ) -> PyResult<(Array<'py>, Array<'py>)> {
         let corruption = corruption.map(corruption_of).transpose()?;
-        let x = self.binarized(py, select(source(x)?, &rows)?, binarize)?;
-        let eps = eps.map(source).transpose()?;
+        let (y, eps) = (selected(y, &rows)?, eps.map(source).transpose()?);
+        let x = given(select(source(x)?, &rows)?, &y)?;
+        let x = self.binarized(py, x, binarize)?;
         let mut question = question("X", Some(self.spec(py)?.likelihood), threads);
         let (mut reconstruction, mut kl) = (zeros(x.rows(), 1)?, zeros(x.rows(), 1)?);
         in_slices(py, || {
@@ -336,10 +362,12 @@ impl Engine {
         &self,
         py: Python<'py>,
         x: Array2,
+        y: Option<Array2>,
         samples: u32,
         threads: Option<usize>,
     ) -> PyResult<[Bound<'py, PyArray1<f64>>; 3]> {
-        let (x, spec) = (source(x)?, self.spec(py)?);
+        let (y, spec) = (y.map(source).transpose()?, self.spec(py)?);
+        let x = given(source(x)?, &y)?;
         let mut question = question("X", Some(spec.likelihood), threads);
         let mut weights = filled(Weights::NONE, Some(x.rows()))?;
         in_slices(py, || self.lock().log_marginal(&x, samples, &mut weights, &mut question))?;
@@ -351,18 +379,21 @@ impl Engine {
     }
 
     /// KL of each latent coordinate of each example, or of the rows that are given.
+    #[allow(clippy::too_many_arguments)]
     fn kl<'py>(
         &self,
         py: Python<'py>,
         x: Array2,
+        y: Option<Array2>,
         rows: Option<PyReadonlyArray1<'_, u64>>,
         corruption: Option<(String, f32)>,
         binarize: Option<&str>,
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
         let corruption = corruption.map(corruption_of).transpose()?;
-        let spec = self.spec(py)?;
-        let x = self.binarized(py, select(source(x)?, &rows)?, binarize)?;
+        let (y, spec) = (selected(y, &rows)?, self.spec(py)?);
+        let x = given(select(source(x)?, &rows)?, &y)?;
+        let x = self.binarized(py, x, binarize)?;
         let mut question = question("X", Some(spec.likelihood), threads);
         let mut out = zeros(x.rows(), spec.latent_dim)?;
         in_slices(py, || self.lock().kl(&x, corruption, &mut out, &mut question))?;
@@ -376,6 +407,7 @@ impl Engine {
         &self,
         py: Python<'py>,
         x: Array2,
+        y: Option<Array2>,
         eps: Option<Array2>,
         corrupted: Option<Array2>,
         objective: (f32, f32, f32, Option<f32>),
@@ -383,8 +415,8 @@ impl Engine {
         binarize: Option<&str>,
         threads: Option<usize>,
     ) -> PyResult<(f64, f64, f64, Vec<Array<'py>>)> {
-        let x = self.binarized(py, source(x)?, binarize)?;
-        let eps = eps.map(source).transpose()?;
+        let (y, eps) = (y.map(source).transpose()?, eps.map(source).transpose()?);
+        let x = self.binarized(py, given(source(x)?, &y)?, binarize)?;
         let corrupted = corrupted.map(source).transpose()?;
         let corruption = corruption.map(corruption_of).transpose()?;
         let (reconstruction, weight, free_bits, capacity) = objective;
@@ -552,6 +584,7 @@ fn owned(values: &[PyReadonlyArray1<'_, f32>]) -> PyResult<Vec<Vec<f32>>> {
 struct Arguments {
     n_features: usize,
     latent_dim: usize,
+    conditions: usize,
     variational: bool,
     encoder: Vec<usize>,
     decoder: Vec<usize>,
@@ -566,7 +599,7 @@ struct Arguments {
 impl Arguments {
     /// The same as the core takes it, from a dictionary with exactly these keys.
     fn read(arguments: &Bound<'_, PyDict>) -> PyResult<(Spec, Optimizer, u64)> {
-        const KEYS: usize = 11;
+        const KEYS: usize = 12;
         let given: Arguments = arguments.extract()?;
         if arguments.len() != KEYS {
             return Err(PyTypeError::new_err(format!(
@@ -577,6 +610,7 @@ impl Arguments {
         let spec = Spec {
             n_features: given.n_features,
             latent_dim: given.latent_dim,
+            conditions: given.conditions,
             variational: given.variational,
             encoder: given.encoder,
             decoder: given.decoder,

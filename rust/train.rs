@@ -257,6 +257,7 @@ impl Vae {
     /// Takes steps until the task is done (then the result is true) or `budget` is over. `totals` says where to
     /// go on, and is where the losses are added up.
     pub fn train(&mut self, task: &Task, totals: &mut Totals, budget: Duration) -> Result<bool> {
+        self.network.check_conditions(&task.x)?;
         let (n, batch) = (task.x.rows(), task.batch_size.min(task.x.rows()).max(1));
         let work = (3 * batch + UPDATE) * self.network.work();
         let threads = threads_for(task.threads, work);
@@ -357,6 +358,7 @@ impl Vae {
         objective: Objective,
         threads: Option<usize>,
     ) -> Result<(Totals, Vec<Vec<f32>>)> {
+        self.network.check_conditions(x)?;
         let rows = x.rows();
         let threads = threads_for(threads, 3 * rows * self.network.work());
         self.make_room_for_gradients()?;

@@ -88,6 +88,7 @@ fn a_step_allocates_nothing() {
         let spec = Spec {
             n_features: COLS,
             latent_dim: 5,
+            conditions: 0,
             variational,
             encoder: vec![40],
             decoder: vec![40, 17],

@@ -44,6 +44,7 @@ fn spec(likelihood: Likelihood) -> Spec {
         n_features: 37,
         variational: true,
         latent_dim: 3,
+        conditions: 0,
         encoder: vec![33],
         decoder: vec![5, 40],
         activation: Activation::Tanh,

@@ -78,6 +78,11 @@ def sequential(widths: list[int], activation: str, last: bool) -> nn.Sequential:
     return nn.Sequential(*(modules if last else modules[:-1]))
 
 
+def joined(x: Tensor, y: Tensor | None) -> Tensor:
+    """What a conditional model reads: [x, y]."""
+    return x if y is None else torch.cat([x, y], 1)
+
+
 class LearnedScale(nn.Module):
     """The logarithm of a Gaussian's standard deviation: one, or one for each feature."""
 
@@ -132,15 +137,16 @@ class TorchVAE(Twin):
         free_bits: float = 0.0,
         capacity: float | None = None,
         objective: str = "elbo",
+        conditions: int = 0,
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
         decoder_hidden = hidden[::-1] if decoder_hidden is None else decoder_hidden
-        head = [n_features, *hidden][-1]
-        self.encoder = sequential([n_features, *hidden], activation, last=True)
+        head = [n_features + conditions, *hidden][-1]
+        self.encoder = sequential([n_features + conditions, *hidden], activation, last=True)
         self.mu = nn.Linear(head, latent_dim)
         self.logvar = nn.Linear(head, latent_dim)
-        self.decoder = sequential([latent_dim, *decoder_hidden, n_features], activation, last=False)
+        self.decoder = sequential([latent_dim + conditions, *decoder_hidden, n_features], activation, last=False)
         self.bernoulli = likelihood == "bernoulli"
         self.fixed_scale = 1.0
         if isinstance(likelihood, Gaussian):
@@ -151,9 +157,9 @@ class TorchVAE(Twin):
         self.beta, self.free_bits, self.capacity, self.objective = beta, free_bits, capacity, objective
         self.to(dtype)
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The posterior's mu and logvar, not clamped."""
-        hidden = self.encoder(x)
+        hidden = self.encoder(joined(x, y))
         return self.mu(hidden), self.logvar(hidden)
 
     def scale(self) -> Tensor:
@@ -162,26 +168,30 @@ class TorchVAE(Twin):
             return self.likelihood.log_scale.exp()
         return torch.tensor(self.fixed_scale, dtype=self.mu.weight.dtype)
 
-    def mean(self, z: Tensor) -> Tensor:
+    def mean(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x|z]."""
-        y: Tensor = self.decoder(z)
-        return y.sigmoid() if self.bernoulli else y
+        out: Tensor = self.decoder(joined(z, y))
+        return out.sigmoid() if self.bernoulli else out
 
-    def terms(self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def terms(
+        self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None, y: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """-log p(x|z) of each example and the KL of each example and coordinate, nats."""
-        mu, logvar = self.encode(x if corrupted is None else corrupted)
+        mu, logvar = self.encode(x if corrupted is None else corrupted, y)
         logvar = logvar.clamp(*LOGVAR_RANGE)
-        y = self.decoder(mu + (logvar / 2).exp() * eps)
+        out = self.decoder(joined(mu + (logvar / 2).exp() * eps, y))
         if self.bernoulli:
-            losses = binary_cross_entropy_with_logits(y, x, reduction="none")
+            losses = binary_cross_entropy_with_logits(out, x, reduction="none")
         else:
-            losses = -Normal(y, self.scale()).log_prob(x)
+            losses = -Normal(out, self.scale()).log_prob(x)
         kl = -0.5 * (1 + logvar - mu**2 - logvar.exp())
         return losses.sum(1), kl
 
-    def forward(self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None, y: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Batch means, keyed as those of ``fastvae.VAE.evaluate``."""
-        reconstruction, kl = (term.mean(0) for term in self.terms(x, eps, corrupted))
+        reconstruction, kl = (term.mean(0) for term in self.terms(x, eps, corrupted, y))
         penalty = kl.clamp(min=self.free_bits).sum() if self.free_bits else kl.sum()
         if self.capacity is not None:
             penalty = (penalty - self.capacity).abs()

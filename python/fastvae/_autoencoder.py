@@ -107,12 +107,12 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
 
     def encode(self, X: Any) -> NDArray[np.float32]:
         """Codes f(x): float32 [n_examples, latent_dim]."""
-        return self._codes(X, logvar=False)[0]
+        return self._codes(X, None, logvar=False)[0]
 
     def score_samples(self, X: Any) -> NDArray[np.float32]:
         """Return the negative loss -L(x, g(f(x))) of each example, [n_examples]: higher is better."""
-        engine, X = self._engine_for(), self._data(X)
-        loss, _ = engine.score(X, None, None, None, None, self._threads())
+        engine, (X, _) = self._engine_for(), self._data(X)
+        loss, _ = engine.score(X, None, None, None, None, None, self._threads())
         return -loss
 
     def score(self, X: Any, y: Any = None) -> float:

@@ -55,6 +55,7 @@ class Engine:
     def train(
         self,
         x: NDArray[Any],
+        y: NDArray[Any] | None,
         rows: _Rows | None,
         eps: _F32 | None,
         corrupted: _F32 | None,
@@ -69,12 +70,15 @@ class Engine:
         threads: int | None,
         tick: Callable[[int], None] | None,
     ) -> tuple[float, float, float]: ...
-    def encode(self, x: NDArray[Any], logvar: bool, noisy: bool, threads: int | None) -> tuple[_F32, _F32]: ...
-    def decode(self, z: NDArray[Any], threads: int | None) -> _F32: ...
-    def reconstruct(self, x: NDArray[Any], noisy: bool, threads: int | None) -> _F32: ...
+    def encode(
+        self, x: NDArray[Any], y: NDArray[Any] | None, logvar: bool, noisy: bool, threads: int | None
+    ) -> tuple[_F32, _F32]: ...
+    def decode(self, z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> _F32: ...
+    def reconstruct(self, x: NDArray[Any], y: NDArray[Any] | None, noisy: bool, threads: int | None) -> _F32: ...
     def score(
         self,
         x: NDArray[Any],
+        y: NDArray[Any] | None,
         rows: _Rows | None,
         eps: _F32 | None,
         corruption: tuple[str, float] | None,
@@ -84,15 +88,19 @@ class Engine:
     def kl(
         self,
         x: NDArray[Any],
+        y: NDArray[Any] | None,
         rows: _Rows | None,
         corruption: tuple[str, float] | None,
         binarize: str | None,
         threads: int | None,
     ) -> _F32: ...
-    def log_marginal(self, x: NDArray[Any], samples: int, threads: int | None) -> list[NDArray[np.float64]]: ...
+    def log_marginal(
+        self, x: NDArray[Any], y: NDArray[Any] | None, samples: int, threads: int | None
+    ) -> list[NDArray[np.float64]]: ...
     def loss_and_gradients(
         self,
         x: NDArray[Any],
+        y: NDArray[Any] | None,
         eps: _F32 | None,
         corrupted: _F32 | None,
         objective: tuple[float, float, float, float | None],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastvae import _core, _input, _persist, corruption, latent, optimizers, schedules
+from fastvae import _conditions, _core, _input, _persist, corruption, latent, optimizers, schedules
 from fastvae._estimator import Estimator, NotFittedError
 from fastvae._objective import Objective
 from fastvae._progress import Progress, check_wanted
@@ -74,9 +74,12 @@ class Model(Estimator):
         X : array_like, [n_examples, n_features]
             float32, float64 or uint8 (0..255, scaled to 0..1 batch by batch) are read in place, whatever their
             strides; other real types are converted.
-        y : ignored
+        y : array_like, [n_examples] or [n_examples, c], optional
+            What a conditional VAE is told of each example: labels (integers or strings), or c real covariates. Other
+            models ignore it.
         validation_data : array_like or tuple, [m, n_features]
-            Scored after each epoch; of a tuple (X, y) the first. Excludes ``validation_fraction``.
+            Scored after each epoch; of a tuple (X, y) the first, and of a conditional model both. Excludes
+            ``validation_fraction``.
 
         Returns
         -------
@@ -108,7 +111,8 @@ class Model(Estimator):
         progress = check_wanted(self.progress)
         plan = self._pass()
         X = _input.matrix(X, "X")
-        validation = self._validation(validation_data, fraction, X)
+        classes, y = self._learned(y, len(X))
+        validation = self._validation(validation_data, fraction, X, classes, y)
         if early and validation is None and not fraction:
             fraction = 0.1
             if round(fraction * len(X)) == 0:
@@ -116,15 +120,15 @@ class Model(Estimator):
                     f"early_stopping holds out a tenth of X, but of {len(X)} examples that is none; give "
                     "validation_data"
                 )
-        engine, arguments = self._build(X.shape[1])
+        engine, arguments = self._build(X.shape[1], y)
         engine.check(X, "X", self._threads())
         if validation is not None:
-            engine.check(validation, "validation_data", self._threads())
+            engine.check(validation[0], "validation_data", self._threads())
         rows = held_out = None
         if fraction:
             rows, held_out = _split(len(X), fraction, arguments["seed"])
-            validation = X
-        self._adopt(engine, arguments)
+            validation = X, y
+        self._adopt(engine, arguments, classes)
         n = len(X) if rows is None else len(rows)
         stopping = EarlyStopping(engine, patience, tol) if early else None
         steps = -(-n // min(plan.batch_size, n))
@@ -132,7 +136,7 @@ class Model(Estimator):
         line = Progress(progress, epochs, n)
         try:
             for _ in range(epochs):
-                logs = self._train(engine, X, rows, None, None, shuffle=True, tick=line.tick)
+                logs = self._train(engine, (X, y), rows, None, None, shuffle=True, tick=line.tick)
                 late = False
                 if validation is not None:
                     reconstruction, kl = self._means(engine, validation, held_out)
@@ -164,7 +168,8 @@ class Model(Estimator):
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
-        y : ignored
+        y : array_like, [n_examples] or [n_examples, c], optional
+            As in ``fit``. The first call of all must see every class.
         eps : array_like, [n_examples, latent_dim], optional
             Replaces the noise of the reparameterisation.
         corrupted : array_like, [n_examples, n_features], optional
@@ -190,18 +195,19 @@ class Model(Estimator):
         self._pass()
         if not self.__sklearn_is_fitted__():
             X = _input.matrix(X, "X")
+            classes, y = self._learned(y, len(X))
             eps, corrupted = self._epsilon(eps, len(X)), self._corrupted(corrupted, X.shape)
-            engine, arguments = self._build(X.shape[1])
+            engine, arguments = self._build(X.shape[1], y)
             engine.check(X, "X", self._threads())
-            self._adopt(engine, arguments)
+            self._adopt(engine, arguments, classes)
         else:
-            X = self._training_data(X)
+            X, y = self._training_data(X, self._own(y))
             eps, corrupted = self._epsilon(eps, len(X)), self._corrupted(corrupted, X.shape)
-        self._log(self._train(self._engine, X, None, eps, corrupted, shuffle=False, tick=None))
+        self._log(self._train(self._engine, (X, y), None, eps, corrupted, shuffle=False, tick=None))
         return self
 
     def loss_and_gradients(
-        self, X: Any, eps: Any = None, *, corrupted: Any = None
+        self, X: Any, eps: Any = None, *, corrupted: Any = None, y: Any = None
     ) -> tuple[dict[str, float], dict[str, NDArray[np.float32]]]:
         """Losses of X as one batch of training, and the gradients of the loss.
 
@@ -213,6 +219,8 @@ class Model(Estimator):
         corrupted : array_like, [n_examples, n_features], optional
             What the encoder sees in the place of X. Without it, X with ``corruption``, whose noise is keyed as that
             of ``score_samples``.
+        y : array_like, optional
+            Of a conditional model, as in ``fit``.
 
         Returns
         -------
@@ -222,9 +230,10 @@ class Model(Estimator):
             Of the loss, which is a mean over the batch, keyed and shaped as ``state_dict()``.
         """
         plan, objective = self._pass(), self._objective_now()
-        engine, X = self._engine_for(), self._training_data(X)
+        engine, (X, y) = self._engine_for(), self._training_data(X, y)
         *losses, gradients = engine.loss_and_gradients(
             X,
+            y,
             self._epsilon(eps, len(X)),
             self._corrupted(corrupted, X.shape),
             objective.terms(),
@@ -260,17 +269,20 @@ class Model(Estimator):
 
     # Questions
 
-    def transform(self, X: Any) -> Any:
-        """Codes, deterministic (a posterior's means): float32 [n_examples, latent_dim]."""
-        codes, _ = self._codes(X, logvar=False)
+    def transform(self, X: Any, *, y: Any = None) -> Any:
+        """Codes, deterministic (a posterior's means): float32 [n_examples, latent_dim]. A conditional model needs y."""
+        codes, _ = self._codes(X, y, logvar=False)
         return self._as_output(codes, X)
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
-        """``fit(X)``, then ``transform(X)``."""
-        return self.fit(X, y).transform(X)
+        """``fit(X, y)``, then ``transform(X)``, of a conditional model with y."""
+        return self.fit(X, y).transform(X, y=self._own(y))
 
-    def inverse_transform(self, Z: Any) -> NDArray[np.float32]:
-        """Decoder means E[x|z], [n, n_features], of codes Z [n, latent_dim]."""
+    def inverse_transform(self, Z: Any, *, y: Any = None) -> NDArray[np.float32]:
+        """Decoder means E[x|z], [n, n_features], of codes Z [n, latent_dim].
+
+        A conditional model needs y: one label (or row of covariates) for all codes, or one for each.
+        """
         engine = self._engine_for()
         Z = _input.matrix(Z, "Z")
         latent_dim = self._latent_dim
@@ -278,12 +290,12 @@ class Model(Estimator):
             raise ValueError(f"Z has {Z.shape[1]} columns, but latent_dim is {latent_dim}")
         if Z.dtype == np.uint8:  # codes are no pictures: do not scale them
             Z = Z.astype(np.float32)
-        return engine.decode(Z, self._threads()).reshape(len(Z), -1)
+        return engine.decode(Z, self._told(y, len(Z), one=True), self._threads()).reshape(len(Z), -1)
 
-    def reconstruct(self, X: Any) -> NDArray[np.float32]:
-        """Decoder means of the codes of X, [n_examples, n_features]; deterministic."""
-        engine, X = self._engine_for(), self._data(X)
-        return engine.reconstruct(X, self._noisy, self._threads()).reshape(len(X), -1)
+    def reconstruct(self, X: Any, *, y: Any = None) -> NDArray[np.float32]:
+        """Decoder means of the codes of X, [n_examples, n_features]; deterministic. A conditional model needs y."""
+        engine, (X, y) = self._engine_for(), self._data(X, y)
+        return engine.reconstruct(X, y, self._noisy, self._threads()).reshape(len(X), -1)
 
     # The latent space
 
@@ -317,6 +329,8 @@ class Model(Estimator):
     def load_state_dict(self, d: Mapping[str, Any]) -> Self:
         """Set all parameters. An unfitted model takes its number of features from them and becomes usable.
 
+        A conditional one takes its number of covariates too: it knows of no labels, whose y is then one-hot rows.
+
         A fitted model keeps its optimiser's state.
 
         Raises
@@ -334,7 +348,10 @@ class Model(Estimator):
         shape = _input.tensor(d[first], f"the state dict's {first}").shape
         if len(shape) != 2:
             raise ValueError(f"the state dict's {first} has shape {shape}; it must be a matrix")
-        engine, arguments = self._build(shape[1])
+        conditions = self._conditions_in(d)
+        if shape[1] <= conditions:
+            raise ValueError(f"the state dict's {first} has {shape[1]} columns, of which {conditions} are those of y")
+        engine, arguments = self._build(shape[1] - conditions, np.empty((0, conditions)))
         engine.set_parameters(_checked(d, engine.shapes(), "the state dict"))
         self._adopt(engine, arguments)
         return self
@@ -413,7 +430,11 @@ class Model(Estimator):
         """Name the losses."""
         raise NotImplementedError
 
-    def _build(self, n_features: int) -> tuple[_core.Engine, dict[str, Any]]:
+    def _conditional(self) -> bool:
+        """Whether a fit will want y, checked."""
+        return False
+
+    def _build(self, n_features: int, y: NDArray[Any] | None) -> tuple[_core.Engine, dict[str, Any]]:
         """Make a new engine from the parameters, which are checked here, and tell its arguments."""
         hidden = _input.widths(self.hidden, "hidden")
         mirrored = self.decoder_hidden is None
@@ -422,6 +443,7 @@ class Model(Estimator):
             "n_features": n_features,
             "variational": self._VARIATIONAL,
             "latent_dim": _input.integer(self.latent_dim, "latent_dim", most=_core.MAX_WIDTH // 2),
+            "conditions": 0 if y is None else y.shape[1],
             "encoder": hidden,
             "decoder": hidden[::-1] if mirrored else _input.widths(self.decoder_hidden, "decoder_hidden"),
             "activation": _input.choice(self.activation, "activation", tuple(_core.ACTIVATIONS)),
@@ -432,8 +454,11 @@ class Model(Estimator):
         }
         return _core.Engine(arguments), arguments
 
-    def _adopt(self, engine: _core.Engine, arguments: dict[str, Any]) -> None:
+    def _adopt(self, engine: _core.Engine, arguments: dict[str, Any], classes: NDArray[Any] | None = None) -> None:
         """Become the fitted model that an engine is."""
+        vars(self).pop("classes_", None)
+        if classes is not None:
+            self.classes_ = classes
         self._engine, self._arguments = engine, arguments
         self._latent_dim = arguments["latent_dim"]
         self._position = (0, 0.0)  # of the last step of training: its number, and epochs before it
@@ -478,23 +503,60 @@ class Model(Estimator):
             )
         return self._engine
 
-    def _data(self, X: Any) -> NDArray[Any]:
-        """Return data that fit the model in type and shape; their values are looked at when they are used."""
+    def _data(self, X: Any, y: Any = None) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Return data that fit the model in type and shape; the values of X are looked at when they are used."""
         self._engine_for()
-        return _input.matrix(X, "X", self.n_features_in_, type(self).__name__)
+        X = _input.matrix(X, "X", self.n_features_in_, type(self).__name__)
+        return X, self._told(y, len(X))
 
-    def _codes(self, X: Any, logvar: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _learned(self, y: Any, n: int) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+        """Return the classes in y, if it holds labels, and y as the core reads it; nothing if it is not wanted."""
+        if not self._conditional():
+            return None, None
+        classes = _conditions.classes_of(y)
+        return classes, _conditions.read(y, n, classes, None)
+
+    def _told(self, y: Any, n: int, *, one: bool = False) -> NDArray[Any] | None:
+        """Return y as the core reads it: one of `n` examples or, if that may be, one for all of them."""
+        name, cols = type(self).__name__, self._arguments["conditions"]
+        if (y is None) == (cols == 0):
+            return None if y is None else _conditions.read(y, n, getattr(self, "classes_", None), cols, one)
+        if cols == 0:
+            raise ValueError(f"this {name} is not conditional, so y means nothing here")
+        raise ValueError(
+            f"this {name} is conditional: it needs y, as fit did (so functions that pass none, as those of "
+            "fastvae.latent, do not serve it)"
+        )
+
+    def _own(self, y: Any) -> Any:
+        """Return y if the fitted model is conditional: scikit-learn passes it to any."""
+        return y if self._arguments["conditions"] else None
+
+    def _conditions_in(self, d: Mapping[str, Any]) -> int:
+        """Return the columns of y in a state dict."""
+        if not self._conditional():
+            return 0
+        shape = _input.tensor(d.get("decoder.0.weight", 0), "the state dict's decoder.0.weight").shape
+        latent_dim = _input.integer(self.latent_dim, "latent_dim")
+        if len(shape) != 2 or shape[1] <= latent_dim:
+            raise ValueError(
+                f"the state dict's decoder.0.weight has shape {shape}; a conditional model's has more columns than "
+                f"latent_dim={latent_dim}"
+            )
+        return int(shape[1]) - latent_dim
+
+    def _codes(self, X: Any, y: Any, logvar: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return what the head gives. Where the encoder has seen noise in training, X may hold any numbers."""
-        engine, X = self._engine_for(), self._data(X)
-        arrays = engine.encode(X, logvar, self._noisy, self._threads())
+        engine, (X, y) = self._engine_for(), self._data(X, y)
+        arrays = engine.encode(X, y, logvar, self._noisy, self._threads())
         codes, second = (array.reshape(-1, self._latent_dim) for array in arrays)
         return codes, second
 
-    def _training_data(self, X: Any) -> NDArray[Any]:
-        """The same with the values looked at beforehand: a step must not begin with bad ones."""
-        data = self._data(X)
-        self._engine.check(data, "X", self._threads())
-        return data
+    def _training_data(self, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """``_data`` with the values looked at beforehand: a step must not begin with bad ones."""
+        X, y = self._data(X, y)
+        self._engine.check(X, "X", self._threads())
+        return X, y
 
     def _epsilon(self, eps: Any, n: int) -> NDArray[np.float32] | None:
         fitted = self.__sklearn_is_fitted__()
@@ -505,31 +567,47 @@ class Model(Estimator):
         seen = None if corrupted is None else _input.floats(corrupted, "corrupted")
         return _input.noise(seen, "corrupted", shape, "that of X")
 
-    def _validation(self, data: Any, fraction: float, X: NDArray[Any]) -> NDArray[Any] | None:
+    def _validation(
+        self, data: Any, fraction: float, X: NDArray[Any], classes: NDArray[Any] | None, y: NDArray[Any] | None
+    ) -> tuple[NDArray[Any], NDArray[Any] | None] | None:
         if data is None:
             return None
         if fraction:
             raise ValueError("give validation_data or validation_fraction, not both")
-        data = data[0] if isinstance(data, tuple) and data else data
-        return _input.matrix(data, "validation_data", X.shape[1], type(self).__name__)
+        if y is not None and not (isinstance(data, tuple) and len(data) == 2):
+            raise ValueError("validation_data of a conditional model must be a tuple (X, y)")
+        first = data[0] if isinstance(data, tuple) and data else data
+        first = _input.matrix(first, "validation_data", X.shape[1], type(self).__name__)
+        return first, None if y is None else _conditions.read(data[1], len(first), classes, y.shape[1])
 
     def _means(
-        self, engine: _core.Engine, X: NDArray[Any], rows: NDArray[np.uint64] | None
+        self,
+        engine: _core.Engine,
+        data: tuple[NDArray[Any], NDArray[Any] | None],
+        rows: NDArray[np.uint64] | None,
     ) -> tuple[float, NDArray[np.float64]]:
         """Mean reconstruction and KL of validation data, corrupted as in training; the KL by coordinate if needed."""
         plan = self._pass()
-        reconstruction, kl = engine.score(X, rows, None, plan.corruption, plan.binarize, self._threads())
+        reconstruction, kl = engine.score(*data, rows, None, plan.corruption, plan.binarize, self._threads())
         if plan.objective.free_bits:
-            kl = engine.kl(X, rows, plan.corruption, plan.binarize, self._threads())
+            kl = engine.kl(*data, rows, plan.corruption, plan.binarize, self._threads())
         kl = kl.reshape(len(reconstruction), -1).mean(0, dtype=np.float64)
         return float(np.mean(reconstruction, dtype=np.float64)), kl
 
     def _train(
-        self, engine: _core.Engine, X: NDArray[Any], rows: Any, eps: Any, corrupted: Any, *, shuffle: bool, tick: Any
+        self,
+        engine: _core.Engine,
+        data: tuple[NDArray[Any], NDArray[Any] | None],
+        rows: Any,
+        eps: Any,
+        corrupted: Any,
+        *,
+        shuffle: bool,
+        tick: Any,
     ) -> dict[str, float]:
         """Train on the data once and return the mean losses."""
         plan = self._pass()
-        n = len(X) if rows is None else len(rows)
+        n = len(data[0]) if rows is None else len(rows)
         batch_size = min(plan.batch_size, n)
         steps = schedules.Steps(engine.steps, float(self.n_iter_), -(-n // batch_size))
         rates = schedules.values(plan.learning_rate, "learning_rate", steps)
@@ -538,7 +616,7 @@ class Model(Estimator):
         self.interrupted_ = False
         try:
             sums = engine.train(
-                X,
+                *data,
                 rows,
                 eps,
                 corrupted,

@@ -16,6 +16,8 @@ import numpy as np
 from fastvae import _core, corruption, likelihoods, optimizers, schedules
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from fastvae._model import Model
 
 # What a parameter may be besides numbers, strings and sequences of them, by its name in a file.
@@ -45,6 +47,9 @@ _LEARNED: dict[str, Any] = {
 }
 
 
+# The types of ``classes_`` as a file names them.
+_LABELS = ("bool", "str", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+
 # What reading a damaged configuration can end with.
 _DAMAGE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
@@ -70,6 +75,7 @@ def save(model: Model, path: str | os.PathLike[str], optimizer: bool) -> None:
         message = f"a file cannot keep {', '.join(unkept)}: the model that is loaded will have the default there"
         warnings.warn(message, UserWarning, stacklevel=3)
     learned = {name: getattr(model, name) for name in _LEARNED} | {"history_": _without_nan(model.history_)}
+    learned["classes_"] = _encoded_classes(getattr(model, "classes_", None))
     estimator = {"class": cls.__name__, "parameters": parameters, "learned": learned}
     _core.write_atomically(os.fsdecode(path), _dump(model, optimizer, estimator=estimator))
 
@@ -84,7 +90,8 @@ def load(path: str | os.PathLike[str], classes: tuple[type[Model], ...]) -> Any:
         cls = {cls.__name__: cls for cls in classes}[estimator["class"]]
         model = cls(**{key: _decoded(value) for key, value in estimator["parameters"].items()})
         learned = _learned(estimator["learned"], cls)
-        _restore(model, file, config)
+        labels = _decoded_classes(learned.pop("classes_"), config["engine"]["conditions"])
+        _restore(model, file, config, labels)
     except _core.FormatError as error:
         raise _core.FormatError(f"{name!r}: {error}") from error
     except _DAMAGE as error:
@@ -119,12 +126,12 @@ def _dump(model: Model, optimizer: bool, **more: Any) -> bytes:
     return model._engine.dump(json.dumps(config, allow_nan=False), optimizer)
 
 
-def _restore(model: Model, file: _core.ModelFile, config: dict[str, Any]) -> None:
+def _restore(model: Model, file: _core.ModelFile, config: dict[str, Any], classes: Any = None) -> None:
     """Give a model the engine of a file."""
     arguments = config["engine"]
     if arguments["variational"] is not model._VARIATIONAL:
         raise ValueError(f"the network is not that of a {type(model).__name__}")
-    model._adopt(file.engine(arguments), arguments)
+    model._adopt(file.engine(arguments), arguments, classes)
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -148,8 +155,9 @@ def _parsed(text: str) -> dict[str, Any]:
 
 def _learned(found: dict[str, Any], cls: type[Model]) -> dict[str, Any]:
     """Return what a model knows beside its engine, checked."""
-    if found.keys() != _LEARNED.keys():
-        raise ValueError(f"learned {sorted(found)}, not {sorted(_LEARNED)}")
+    wanted = {*_LEARNED, "classes_"}
+    if found.keys() != wanted:
+        raise ValueError(f"learned {sorted(found)}, not {sorted(wanted)}")
     learned = {name: kind(found[name]) for name, kind in _LEARNED.items()}
     step, epochs = learned["_position"]
     learned["_position"] = int(step), float(epochs)
@@ -160,7 +168,26 @@ def _learned(found: dict[str, Any], cls: type[Model]) -> dict[str, Any]:
     history = learned["history_"]
     if not history.keys() >= set(cls._LOSSES) or {len(values) for values in history.values()} != {learned["n_iter_"]}:
         raise ValueError("its history does not have an entry for each epoch")
-    return learned
+    return learned | {"classes_": found["classes_"]}
+
+
+def _encoded_classes(classes: NDArray[Any] | None) -> dict[str, Any] | None:
+    if classes is None:
+        return None
+    return {"type": "str" if classes.dtype.kind == "U" else classes.dtype.name, "values": classes.tolist()}
+
+
+def _decoded_classes(found: Any, conditions: int) -> NDArray[Any] | None:
+    """Return the classes of a conditional model, which are as many as its conditions, sorted."""
+    if found is None:
+        return None
+    values, kind = found["values"], found["type"]
+    if found.keys() != {"type", "values"} or kind not in _LABELS or len(values) != conditions or not conditions:
+        raise ValueError(f"the classes are not those of {conditions} conditions")
+    classes = np.array(values, dtype=kind)
+    if classes.tolist() != values or not np.array_equal(np.unique(classes), classes):
+        raise ValueError("the classes are not in order")
+    return classes
 
 
 def _without_nan(history: dict[str, list[float]]) -> dict[str, list[float | None]]:

@@ -52,6 +52,10 @@ class VAE(Model):
         beta sum_j max(KL_j, free_bits) (Kingma et al., arXiv:1606.04934).
     capacity : float, schedule or None
         A target C for the KL in nats: the term is beta abs(KL - C) (Burgess et al., arXiv:1804.03599).
+    conditional : bool
+        Model p(x|y) of the y that ``fit`` is given: labels, which are one-hot inside, or real covariates. The encoder
+        reads [x, y], the decoder [z, y], the prior of z is N(0, I) whatever y (Kingma et al., arXiv:1406.5298, M2).
+        Every method that takes X or codes then needs y, and ``sample`` generates what is asked for.
     objective : {"elbo", "reconstruction", "kl"}
         The loss has both terms, the reconstruction alone, or the KL's alone. z is sampled in all three.
     binarize : {"bernoulli", "threshold"} or None
@@ -99,6 +103,8 @@ class VAE(Model):
     ----------
     n_features_in_ : int
         Columns of X.
+    classes_ : ndarray, [n_classes]
+        Of a conditional model that was fitted with labels: each once, sorted.
     n_iter_ : int
         Epochs trained.
     history_ : dict of str to list of float
@@ -135,6 +141,7 @@ class VAE(Model):
         beta: Any = 1.0,
         free_bits: float = 0.0,
         capacity: Any = None,
+        conditional: bool = False,
         objective: str = "elbo",
         binarize: str | None = None,
         corruption: Any = None,
@@ -161,6 +168,7 @@ class VAE(Model):
         self.beta = beta
         self.free_bits = free_bits
         self.capacity = capacity
+        self.conditional = conditional
         self.objective = objective
         self.binarize = binarize
         self.corruption = corruption
@@ -181,22 +189,29 @@ class VAE(Model):
 
     # Questions
 
-    def encode(self, X: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def encode(self, X: Any, *, y: Any = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Parameters of q(z|x): mu and logvar = ln sigma² (clamped to [-30, 20] where it is used).
+
+        A conditional model needs y, and then they are those of q(z|x, y).
 
         Returns
         -------
         mu, logvar : ndarray of float32, [n_examples, latent_dim]
         """
-        return self._codes(X, logvar=True)
+        return self._codes(X, y, logvar=True)
 
-    def sample(self, n: int, *, random_state: Any = None, return_latent: bool = False, draw: bool = False) -> Any:
+    def sample(
+        self, n: int, *, y: Any = None, random_state: Any = None, return_latent: bool = False, draw: bool = False
+    ) -> Any:
         """Generate from the prior: z ~ N(0, I), then the decoder.
 
         Parameters
         ----------
         n : int
             How many.
+        y : label or array_like, optional
+            Of a conditional model: one label (or row of covariates) for all, or n of them. The same ``random_state``
+            gives the same z whatever y.
         random_state : int, numpy generator or None
             None uses the estimator's ``random_state`` and, where that is None too, fresh entropy.
         return_latent : bool
@@ -211,38 +226,41 @@ class VAE(Model):
             Only if ``return_latent``.
         """
         n = _input.integer(n, "n", most=_input.MAX_ROWS)
-        engine = self._engine_for()
+        engine, told = self._engine_for(), self._told(y, n, one=True)
         seed = _input.seed(self.random_state if random_state is None else random_state)
         z = engine.prior(n, seed).reshape(n, -1)
-        x = engine.decode(z, self._threads())
+        x = engine.decode(z, told, self._threads())
         if draw:
             x = engine.observe(x, seed)
         x = x.reshape(n, -1)
         return (x, z) if return_latent else x
 
-    def score_samples(self, X: Any, *, eps: Any = None) -> NDArray[np.float32]:
-        """ELBO of each example in nats (beta = 1, analytic KL, one draw of z): a lower bound on log p(x).
+    def score_samples(self, X: Any, *, y: Any = None, eps: Any = None) -> NDArray[np.float32]:
+        """ELBO of each example in nats (beta = 1, analytic KL, one draw of z): a lower bound on log p(x) or log p(x|y).
 
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
+        y : array_like, optional
+            Of a conditional model, as in ``fit``.
         eps : array_like, [n_examples, latent_dim], optional
-            The noise. Without it, noise keyed by the model's seed and the example's content, so that a score
-            depends neither on the order nor on the company.
+            The noise. Without it, noise keyed by the model's seed and the example's content (and y), so that a
+            score depends neither on the order nor on the company.
 
         Returns
         -------
         ndarray of float32, [n_examples]
         """
-        reconstruction, kl = self._score(X, eps)
+        reconstruction, kl = self._score(X, y, eps)
         return -(reconstruction + kl)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Mean of ``score_samples``: higher is better."""
-        return self.evaluate(X)["elbo"]
+        """Mean of ``score_samples``: higher is better. Only a conditional model looks at y."""
+        self._engine_for()
+        return self.evaluate(X, y=self._own(y))["elbo"]
 
-    def evaluate(self, X: Any, *, eps: Any = None) -> dict[str, float]:
-        """Mean losses in nats per example.
+    def evaluate(self, X: Any, *, y: Any = None, eps: Any = None) -> dict[str, float]:
+        """Mean losses in nats per example; the arguments are those of ``score_samples``.
 
         Returns
         -------
@@ -251,11 +269,11 @@ class VAE(Model):
             with X as its batch; of schedules, the values of the last step.
         """
         objective = self._objective_now()
-        reconstruction, kl = (np.mean(term, dtype=np.float64) for term in self._score(X, eps))
-        by_dimension = self._kl(X).mean(0, dtype=np.float64) if objective.free_bits else np.array([kl])
+        reconstruction, kl = (np.mean(term, dtype=np.float64) for term in self._score(X, y, eps))
+        by_dimension = self._kl(X, y).mean(0, dtype=np.float64) if objective.free_bits else np.array([kl])
         return self._report(float(reconstruction), float(kl), objective.loss(float(reconstruction), by_dimension))
 
-    def log_marginal(self, X: Any, n_samples: int = 5000) -> LogMarginal:
+    def log_marginal(self, X: Any, n_samples: int = 5000, *, y: Any = None) -> LogMarginal:
         """Estimate log p(x) of each example by importance sampling (Burda et al., arXiv:1509.00519, equation 8).
 
         The logarithm of the mean of ``n_samples`` weights p(x|z) p(z) / q(z|x), z ~ q(z|x). In expectation it is below
@@ -268,6 +286,8 @@ class VAE(Model):
         n_samples : int
             How many weights for each example, all in constant memory. Their noise is keyed by the model's seed and the
             example's content, as that of ``score_samples``.
+        y : array_like, [n_examples] or [n_examples, n_covariates]
+            Of a conditional model: the estimate is of log p(x|y).
 
         Returns
         -------
@@ -282,32 +302,37 @@ class VAE(Model):
             If grey values meet a Bernoulli likelihood.
         """
         n_samples = _input.integer(n_samples, "n_samples", most=2**31)
-        engine, X = self._engine_for(), self._data(X)
+        engine, (X, y) = self._engine_for(), self._data(X, y)
         if self._arguments["likelihood"] == "bernoulli":
             _input.check_binary(X, "X")
-        return LogMarginal(*engine.log_marginal(X, n_samples, self._threads()))
+        return LogMarginal(*engine.log_marginal(X, y, n_samples, self._threads()))
 
     def describe_objective(self) -> str:
         """Say in one paragraph what ``fit`` maximises: the exact formula, its constants, sums and means."""
         return describe(self)
 
-    def diagnose(self, X: Any) -> Diagnosis:
+    def diagnose(self, X: Any, *, y: Any = None) -> Diagnosis:
         """Look at how the latent space is used: KL and activity of each dimension, collapse, clamped log variances.
 
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
             At least two examples.
+        y : array_like, optional
+            Of a conditional model, as in ``fit``.
 
         Returns
         -------
         Diagnosis
             Numbers, and what they mean in words: ``print(vae.diagnose(X))``.
         """
-        mu, logvar = self.encode(X)
+        mu, logvar = self.encode(X, y=y)
         return diagnose(mu, logvar, self._objective_now(), self._engine.clamped)
 
     # Inside
+
+    def _conditional(self) -> bool:
+        return _input.boolean(self.conditional, "conditional")
 
     def _architecture(self) -> dict[str, Any]:
         likelihood, scale = likelihoods.resolve(self.likelihood)
@@ -332,11 +357,11 @@ class VAE(Model):
     def _report(self, reconstruction: float, kl: float, loss: float) -> dict[str, float]:
         return {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl, "loss": loss}
 
-    def _score(self, X: Any, eps: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        engine, X = self._engine_for(), self._data(X)
-        return engine.score(X, None, self._epsilon(eps, len(X)), None, None, self._threads())
+    def _score(self, X: Any, y: Any, eps: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        engine, (X, y) = self._engine_for(), self._data(X, y)
+        return engine.score(X, y, None, self._epsilon(eps, len(X)), None, None, self._threads())
 
-    def _kl(self, X: Any) -> NDArray[np.float32]:
+    def _kl(self, X: Any, y: Any) -> NDArray[np.float32]:
         """KL of each example and latent dimension, nats: [n_examples, latent_dim]."""
-        engine, X = self._engine_for(), self._data(X)
-        return engine.kl(X, None, None, None, self._threads()).reshape(len(X), -1)
+        engine, (X, y) = self._engine_for(), self._data(X, y)
+        return engine.kl(X, y, None, None, None, self._threads()).reshape(len(X), -1)

@@ -107,10 +107,44 @@ impl Pass<'_> {
                 clamped += self.isa.run(Sample { block: &mut block, kl: &mut *kl });
                 self.put_codes(rows.clone(), col, &block.z);
             }
+            self.join(rows);
             if clamped > 0 {
                 self.clamped.fetch_add(clamped, Ordering::Relaxed);
             }
         });
+    }
+
+    /// z = mu, with the conditions behind it: what a reconstruction of a conditional model is decoded from.
+    pub fn take_means(&self, worker: &Worker) {
+        self.by_rows(worker, |rows| {
+            // SAFETY: the head is from an earlier phase.
+            let head = unsafe { self.matrix(self.memory.plan.values[self.network.head()]) };
+            let mut codes = [Lanes::default(); ROW_BLOCK];
+            for col in (0..self.network.spec.latent_dim).step_by(LANES) {
+                head.gather(rows.clone(), col, &mut codes);
+                self.put_codes(rows.clone(), col, &codes);
+            }
+            self.join(rows);
+        });
+    }
+
+    /// Puts the conditions, which the encoder has seen behind x, behind the calling block's codes.
+    fn join(&self, rows: Range<usize>) {
+        let (spec, plan) = (&self.network.spec, self.memory.plan);
+        if spec.conditions == 0 {
+            return;
+        }
+        // SAFETY: the batch was loaded in an earlier phase.
+        let input = unsafe { self.matrix(plan.input) };
+        let mut values = [0.0; WIDTH];
+        for r in rows {
+            for first in (0..spec.conditions).step_by(WIDTH) {
+                let part = &mut values[..(spec.conditions - first).min(WIDTH)];
+                input.copy_row(r, spec.n_features + first, part);
+                // SAFETY: row r is the calling block's.
+                unsafe { self.put(plan.z, r, spec.latent_dim + first, part) };
+            }
+        }
     }
 
     /// Each coordinate's KL, summed over the batch, rows ascending.

@@ -6,7 +6,7 @@ use super::pass::{Pass, ROW_BLOCK};
 use super::workspace::{Matrix, Sees};
 use crate::corruption::Corruption;
 use crate::data::Source;
-use crate::isa::{Op, Row, Simd, WIDTH, floats_mut};
+use crate::isa::{Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut};
 use crate::matmul::panels_of;
 use crate::rng::{ContentHash, Fill, Permutation, Stream};
 use crate::team::Worker;
@@ -112,8 +112,11 @@ impl Pass<'_> {
                 Rows::Shuffled(order, first) => order.fill(self.isa, first + block.start, from),
             }
             self.isa.run(Gather { pass: self, source, what, from, rows: block.clone(), to, watch });
-            if let Load::Data { input, .. } = what {
-                self.see(input, block);
+            match what {
+                Load::Data { input, .. } => self.see(input, block, (source, from)),
+                Load::Codes => {
+                    self.condition(source, from, block, to, self.network.spec.latent_dim)
+                }
             }
         };
         self.by_rows_then(worker, block, last);
@@ -122,23 +125,49 @@ impl Pass<'_> {
 
 impl<'a> Pass<'a> {
     /// Makes what the encoder sees of a block's rows, which are loaded, where that is something else.
-    fn see(&self, input: Input, rows: Range<usize>) {
+    fn see(&self, input: Input, rows: Range<usize>, (source, from): (&Source, &[usize])) {
+        let spec = &self.network.spec;
         match input {
-            Input::Batch => return,
+            Input::Batch if spec.conditions == 0 => return,
             Input::Given(source, first) => {
                 self.fill_input(rows.clone(), |panel, r, to| {
                     source.read_panel(first + r, panel, to)
                 });
             }
-            Input::Corrupted(corruption, draw) => {
+            Input::Batch | Input::Corrupted(..) => {
                 self.fill_input(rows.clone(), |panel, r, to| {
                     // SAFETY: the calling block has loaded the row.
                     *to = unsafe { self.read(self.memory.plan.x, panel, r..r + 1) }[0];
                 });
-                self.corrupt(corruption, draw, rows.clone());
             }
         }
+        if let Input::Corrupted(corruption, draw) = input {
+            self.corrupt(corruption, draw, rows.clone());
+        }
+        self.condition(source, from, rows.clone(), self.memory.plan.input, spec.n_features);
         self.isa.run(Mark { pass: self, rows });
+    }
+
+    /// Writes the conditions of rows `from` of an array to a block's rows of a matrix, from column `col` on.
+    pub(super) fn condition(
+        &self,
+        source: &Source,
+        from: &[usize],
+        rows: Range<usize>,
+        to: Matrix,
+        col: usize,
+    ) {
+        let Some(y) = source.conditions() else { return };
+        let conditions = self.network.spec.conditions;
+        let mut values = [0.0; WIDTH];
+        for (r, &from) in rows.zip(from) {
+            for first in (0..conditions).step_by(WIDTH) {
+                let part = &mut values[..(conditions - first).min(WIDTH)];
+                y.read(from, first, part);
+                // SAFETY: row r is the calling block's.
+                unsafe { self.put(to, r, col + first, part) };
+            }
+        }
     }
 
     /// Row `r` of panel `panel` of what the encoder sees.
@@ -152,15 +181,20 @@ impl<'a> Pass<'a> {
     }
 
     fn fill_input(&self, rows: Range<usize>, fill: impl Fn(usize, usize, &mut Row)) {
-        for panel in 0..panels_of(self.memory.plan.input.cols) {
+        let panels = panels_of(self.memory.plan.x.cols);
+        for panel in 0..panels {
             // SAFETY: rows are the calling block's.
             rows.clone().for_each(|r| fill(panel, r, unsafe { self.input_row(panel, r) }));
+        }
+        for panel in panels..panels_of(self.memory.plan.input.cols) {
+            // SAFETY: as above. Panels of conditions alone: what lies beyond the last one must be zero.
+            rows.clone().for_each(|r| *unsafe { self.input_row(panel, r) } = ZERO_ROW);
         }
     }
 
     /// Adds noise to a block's rows of what the encoder sees.
     fn corrupt(&self, corruption: Corruption, draw: Draw, rows: Range<usize>) {
-        let cols = self.memory.plan.input.cols;
+        let cols = self.memory.plan.x.cols; // the conditions stay as they are
         self.isa.run(Fill {
             seed: draw.seed(),
             stream: Stream::Corruption as u8,
@@ -221,14 +255,17 @@ impl Op for Gather<'_> {
     fn run<S: Simd>(self, s: S) {
         let Gather { pass, source, what, from, rows, to, watch } = self;
         let mut seen = watch.map(|watch| watch.begin(s));
-        let panels = panels_of(to.cols);
-        let (hash, marks) = match what {
-            Load::Codes => (false, false),
-            Load::Data { hash, input } => (hash, matches!(input, Input::Batch)),
+        let spec = &pass.network.spec;
+        let (cols, hash, marks) = match what {
+            Load::Codes => (spec.latent_dim, false, false),
+            Load::Data { hash, input } => {
+                (spec.n_features, hash, matches!(input, Input::Batch) && spec.conditions == 0)
+            }
         };
+        let panels = panels_of(cols);
         // The rows of a shuffled batch come from anywhere in memory: the beginnings of all are asked for first, the
         // rest of each while the row before it is read.
-        let ask = |row: usize, col: usize| source.ask(row, col..(col + WIDTH).min(to.cols));
+        let ask = |row: usize, col: usize| source.ask(row, col..(col + WIDTH).min(cols));
         from.iter().for_each(|&row| ask(row, 0));
         for (i, r) in rows.enumerate() {
             let mut content = ContentHash::new(s);
@@ -260,6 +297,13 @@ impl Op for Gather<'_> {
                 seen.end_row(from[i]);
             }
             if hash {
+                if let Some(y) = source.conditions() {
+                    let mut row = ZERO_ROW;
+                    for panel in 0..panels_of(y.cols()) {
+                        y.read_panel(from[i], panel, &mut row);
+                        row.iter().for_each(|lanes| content.update(s, lanes));
+                    }
+                }
                 // SAFETY: row r is the calling block's.
                 unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish(s) };
             }

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::pass::{Pass, ROW_BLOCK};
+use crate::data::Source;
 use crate::isa::LANES;
 use crate::latent::{Block, Weigh};
 use crate::matmul::Shared;
@@ -76,12 +77,19 @@ impl Draws {
 
 impl Pass<'_> {
     /// Draws z ~ q(z|x) for every row, of examples that another pass in the same memory has encoded, and notes each row's
-    /// log p(z) - log q(z|x) in the place of its KL.
-    pub fn weigh(&self, worker: &Worker, encoded: &Pass, draws: Draws) {
+    /// log p(z) - log q(z|x) in the place of its KL. `source` has the examples' conditions, from row `at` on.
+    pub fn weigh(
+        &self,
+        worker: &Worker,
+        encoded: &Pass,
+        draws: Draws,
+        (source, at): (&Source, usize),
+    ) {
         self.by_rows(worker, |rows| {
-            let mut ids = [[0; 3]; ROW_BLOCK];
-            for (id, r) in ids.iter_mut().zip(rows.clone()) {
+            let (mut ids, mut from) = ([[0; 3]; ROW_BLOCK], [0; ROW_BLOCK]);
+            for ((id, from), r) in ids.iter_mut().zip(&mut from).zip(rows.clone()) {
                 let (example, sample) = draws.of(r);
+                *from = at + example;
                 // SAFETY: hashes are written when examples are loaded, in an earlier phase.
                 let [a, b] = unsafe { self.memory.hashes.read(example..example + 1)[0] };
                 *id = [sample, a, b];
@@ -96,6 +104,8 @@ impl Pass<'_> {
                 self.isa.run(Weigh { block: &mut block, ratio: &mut *ratio });
                 self.put_codes(rows.clone(), col, &block.z);
             }
+            let spec = &self.network.spec;
+            self.condition(source, &from, rows, self.memory.plan.z, spec.latent_dim);
         });
     }
 

@@ -1,6 +1,7 @@
 //! The architecture and where its parameters lie.
 
 use crate::activation::Activation;
+use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::isa::{Row, WIDTH};
 use crate::layer::Dense;
@@ -20,6 +21,8 @@ pub struct Spec {
     pub n_features: usize,
     /// Columns of z.
     pub latent_dim: usize,
+    /// Columns of y, which the encoder reads behind x and the decoder behind z: those of a conditional model, else none.
+    pub conditions: usize,
     /// Whether the encoder's head gives the mean and the log variance of q(z|x), or z itself: a plain autoencoder.
     pub variational: bool,
     /// Widths of the encoder's hidden layers, from x on.
@@ -79,8 +82,12 @@ impl Network {
         let widths =
             |x: usize, hidden: &[usize], y: usize| -> Vec<usize> { [&[x], hidden, &[y]].concat() };
         let head = spec.latent_dim.saturating_mul(if spec.variational { 2 } else { 1 });
-        let encoder = widths(spec.n_features, &spec.encoder, head);
-        let decoder = widths(spec.latent_dim, &spec.decoder, spec.n_features);
+        let with_y = |cols: usize| cols.saturating_add(spec.conditions);
+        let encoder = widths(with_y(spec.n_features), &spec.encoder, head);
+        let decoder = widths(with_y(spec.latent_dim), &spec.decoder, spec.n_features);
+        if spec.conditions > 0 && !spec.variational {
+            return Err(Error::Parameter("a plain autoencoder has no conditions".into()));
+        }
         let mut network = Network {
             layers: Vec::new(),
             tensors: Vec::new(),
@@ -241,10 +248,21 @@ impl Network {
         }
     }
 
+    /// An error unless examples come with exactly the conditions that the model wants.
+    pub fn check_conditions(&self, x: &Source) -> Result<()> {
+        match (x.conditions().map_or(0, Source::cols), self.spec.conditions) {
+            (given, wanted) if given == wanted => Ok(()),
+            (given, wanted) => Err(Error::Shape(format!(
+                "{given} columns of conditions for a model with {wanted}"
+            ))),
+        }
+    }
+
     /// About how many bytes an example and its activations take.
     pub fn row_bytes(&self) -> usize {
         let outputs: usize = self.layers.iter().map(|layer| layer.outputs).sum();
-        size_of::<f32>() * (self.spec.n_features + 2 * self.spec.latent_dim + outputs)
+        let spec = &self.spec;
+        size_of::<f32>() * (spec.n_features + 2 * (spec.latent_dim + spec.conditions) + outputs)
     }
 
     /// Multiply-adds of one example's forward pass.
@@ -265,6 +283,7 @@ mod tests {
         Spec {
             n_features: 37,
             latent_dim: 3,
+            conditions: 0,
             variational: true,
             encoder: vec![33],
             decoder: vec![5, 64],
@@ -328,7 +347,20 @@ mod tests {
     }
 
     #[test]
+    fn conditions_are_read_behind_x_and_behind_z() {
+        let conditional = Spec { conditions: 4, ..spec(Likelihood::Bernoulli) };
+        let network = Network::new(conditional.clone()).unwrap();
+        let widths: Vec<_> = network.layers.iter().map(|l| (l.inputs, l.outputs)).collect();
+        assert_eq!(widths, [(41, 33), (33, 6), (7, 5), (5, 64), (64, 37)]);
+        let plain = Spec { variational: false, ..conditional };
+        assert!(Network::new(plain).is_err());
+    }
+
+    #[test]
     fn absurd_sizes_are_refused() {
+        let mut huge = spec(Likelihood::Bernoulli);
+        huge.conditions = usize::MAX;
+        assert!(Network::new(huge).is_err());
         let mut bad = spec(Likelihood::Bernoulli);
         bad.encoder = vec![usize::MAX];
         assert!(Network::new(bad.clone()).is_err());

@@ -44,13 +44,13 @@ pub enum Sees {
 pub struct Plan {
     /// The batch: what is to be reconstructed.
     pub x: Matrix,
-    /// What the encoder sees: the batch, or a place of its own.
+    /// What the encoder sees: the batch, or, corrupted or with conditions behind it, in a place of its own.
     pub input: Matrix,
     /// Noise.
     pub eps: Matrix,
-    /// Codes.
+    /// Codes, and behind them the conditions.
     pub z: Matrix,
-    /// Gradient of the loss with respect to the codes.
+    /// Gradient of the loss with respect to both; that of the conditions is nobody's.
     pub dz: Matrix,
     /// Each layer's output; the output layer's is not stored.
     pub values: Vec<Matrix>,
@@ -76,11 +76,12 @@ impl Plan {
         let (spec, train) = (&network.spec, purpose == Purpose::Train);
         let x = place(spec.n_features, true);
         let input = match sees {
-            Sees::Batch => x,
-            Sees::Other => place(spec.n_features, true),
+            Sees::Batch if spec.conditions == 0 => x,
+            _ => place(spec.n_features + spec.conditions, true),
         };
-        let [eps, z] = [(); 2].map(|()| place(spec.latent_dim, true));
-        let dz = place(spec.latent_dim, train);
+        let eps = place(spec.latent_dim, true);
+        let z = place(spec.latent_dim + spec.conditions, true);
+        let dz = place(spec.latent_dim + spec.conditions, train);
         let (mut values, mut slopes, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
         for (index, layer) in network.layers.iter().enumerate() {
             values.push(place(layer.outputs, index != network.output()));

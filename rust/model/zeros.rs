@@ -27,12 +27,12 @@ pub struct Zeros {
 impl Zeros {
     /// Memory for batches of up to `rows` rows. A list is its length and its entries.
     pub fn new(network: &Network, rows: usize, purpose: Purpose, isa: Isa) -> Result<Zeros> {
-        let (features, most) = (network.spec.n_features, isa.tile_rows());
-        let panels = panels_of(features);
+        let (inputs, most) = (network.layers[0].inputs, isa.tile_rows());
+        let panels = panels_of(inputs);
         let tiles = if purpose == Purpose::Train { panels * WIDTH.div_ceil(most) } else { 0 };
         Ok(Zeros {
             masks: filled(0, Some(panels * rows))?,
-            columns: filled(0, Some(rows.div_ceil(most) * (features + 1)))?,
+            columns: filled(0, Some(rows.div_ceil(most) * (inputs + 1)))?,
             rows: filled(0, Some(tiles * (rows + 1)))?,
         })
     }
@@ -90,7 +90,7 @@ impl<'a> Pass<'a> {
     /// weight gradient only.
     pub(super) fn lists(&self) -> usize {
         let panels = match self.memory.plan.purpose {
-            Purpose::Train => panels_of(self.network.spec.n_features),
+            Purpose::Train => panels_of(self.network.layers[0].inputs),
             Purpose::Infer => 0,
         };
         self.rows.div_ceil(self.isa.tile_rows()) + panels
@@ -113,7 +113,7 @@ impl<'a> Pass<'a> {
 
     /// The list of a tile of rows.
     fn list_columns(&self, tile: usize) {
-        let (rows, n) = (tile_rows(self.rows, self.isa, tile), self.network.spec.n_features);
+        let (rows, n) = (tile_rows(self.rows, self.isa, tile), self.network.layers[0].inputs);
         // SAFETY: the list is the calling item's.
         let list = unsafe { self.memory.zeros.columns.write(self.column_list(tile)) };
         let union = |panel| self.masks(panel)[rows.clone()].iter().fold(0, |a, b| a | b);
@@ -128,7 +128,7 @@ impl<'a> Pass<'a> {
     /// The lists of a panel's tiles of columns.
     fn list_rows(&self, panel: usize) {
         let masks = self.masks(panel);
-        let used = (self.network.spec.n_features - panel * WIDTH).min(WIDTH);
+        let used = (self.network.layers[0].inputs - panel * WIDTH).min(WIDTH);
         for tile in 0..used.div_ceil(self.isa.tile_rows()) {
             let columns = tile_rows(used, self.isa, tile);
             let tile_mask = (u32::MAX >> (WIDTH - columns.len())) << columns.start;
@@ -148,7 +148,7 @@ impl<'a> Pass<'a> {
 
     /// Where the list of a tile of rows lies.
     fn column_list(&self, tile: usize) -> Range<usize> {
-        let size = self.network.spec.n_features + 1;
+        let size = self.network.layers[0].inputs + 1;
         tile * size..(tile + 1) * size
     }
 
