@@ -14,7 +14,16 @@ from pathlib import Path
 
 from page import OUT
 
-CHAPTERS = ("autoencoder", "denoising", "two_terms", "kl_control", "latent_space", "attributes", "training")
+CHAPTERS = (
+    "autoencoder",
+    "denoising",
+    "two_terms",
+    "kl_control",
+    "latent_space",
+    "attributes",
+    "conditional",
+    "training",
+)
 
 STYLE = """
 body { font: 17px/1.5 Georgia, serif; max-width: 60rem; margin: 3rem auto; padding: 0 1rem; color: #222; }

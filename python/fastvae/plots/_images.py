@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
+    from fastvae._vae import VAE
     from fastvae.plots._mosaic import Shape
 
 
@@ -223,4 +224,52 @@ def traversal(
     ax.set_xticks(ax.get_xticks(), [signed(z) for z in np.linspace(-span, span, n)])
     ax.set_yticks(ax.get_yticks(), [f"z[{dim}]" for dim in moved])
     ax.set_xlabel("value of the coordinate")
+    return ax
+
+
+def conditions(
+    model: VAE,
+    n: int = 8,
+    y: ArrayLike | None = None,
+    *,
+    random_state: int = 0,
+    shape: Shape = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what a conditional model generates: a line a class, a column one z from the prior, the same in all lines.
+
+    What differs down a column is due to the class alone, what is common is what z says.
+
+    Parameters
+    ----------
+    model : conditional VAE
+    n : int
+        Columns.
+    y : array_like, [lines] or [lines, c], optional
+        The labels, or the rows of covariates; without it all classes of the model.
+    random_state : int
+        Of the prior's draws.
+    shape : tuple of int, optional
+        (height, width) or (height, width, 3); not needed for grey squares.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If the model is not conditional, or y is missing where the model has no classes or does not fit it.
+    """
+    lines = getattr(model, "classes_", None) if y is None else np.asarray(y)
+    if lines is None:
+        raise ValueError("the model has no classes, so the lines must be told: give y")
+    drawn = [model.sample(n, y=line, random_state=random_state) for line in lines]
+    ax = mosaic(pictures_of(np.concatenate(drawn), shape), n, ax, left=0.9)
+    names = [str(line) if np.ndim(line) == 0 else " ".join(f"{value:.3g}" for value in line) for line in lines]
+    ax.set_yticks(ax.get_yticks(), names)
+    ax.set_title(
+        "One z a column, one class a line" if lines.ndim == 1 else "One z a column, one y a line", fontsize=TITLE
+    )
     return ax
