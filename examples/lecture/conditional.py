@@ -29,8 +29,8 @@ page.show(
     "conditional",
     "A line a class, a column one z from the prior, the same in all lines of a picture. Left, beta = 1: z may say the "
     "class as well, and then y is told in vain: some columns hold one garment. Right, beta = 4: what y tells for "
-    "nothing has become too dear to say twice. The class is the one that was asked for, and z is how dark, how wide, how "
-    "high, in every class in its own way.",
+    "nothing has become too dear to say twice. The class is the one that was asked for, and z is how dark, how wide, "
+    "how high, in every class in its own way.",
 )
 
 # %%
