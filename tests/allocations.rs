@@ -44,11 +44,18 @@ const EXTRAS: [Extra; 9] = [
 ];
 
 const COLS: usize = 37;
+const CONDITIONS: usize = 30;
 const MOST_STEPS: usize = 200;
 
 /// How often one call asks for memory that trains on `steps` batches of 16 and a short one.
 fn allocations(vae: &mut Vae, data: &[f32], steps: usize, extra: Extra, threads: usize) -> usize {
-    let x = Source::from_slice(&data[..(16 * steps + 3) * COLS], COLS);
+    let rows = 16 * steps + 3;
+    let y = Source::from_slice(&data[..rows * CONDITIONS], CONDITIONS);
+    let plain = Source::from_slice(&data[..rows * COLS], COLS);
+    let x = match vae.network.spec.conditions {
+        0 => plain,
+        _ => plain.given(&y).expect("they have as many rows"),
+    };
     let (betas, capacities) = ([0.5; MOST_STEPS + 1], [2.0; MOST_STEPS + 1]); // schedules have a value a step
     let capacities = if extra.capacity { &capacities[..=steps] } else { &[] };
     let task = Task {
@@ -73,9 +80,10 @@ fn a_step_allocates_nothing() {
     let data: Vec<f32> =
         (0..(16 * MOST_STEPS + 3) * COLS).map(|i| (i % 11) as f32 / 10.0).collect();
     let models = [
-        (Likelihood::Bernoulli, true),
-        (Likelihood::Gaussian(Scale::PerFeature), true),
-        (Likelihood::SquaredError, false),
+        (Likelihood::Bernoulli, true, 0),
+        (Likelihood::Bernoulli, true, CONDITIONS),
+        (Likelihood::Gaussian(Scale::PerFeature), true, 0),
+        (Likelihood::SquaredError, false, 0),
     ];
     let optimizer = Optimizer::Adam {
         beta1: 0.9,
@@ -84,11 +92,11 @@ fn a_step_allocates_nothing() {
         weight_decay: 0.0,
         decoupled: false,
     };
-    for (likelihood, variational) in models {
+    for (likelihood, variational, conditions) in models {
         let spec = Spec {
             n_features: COLS,
             latent_dim: 5,
-            conditions: 0,
+            conditions,
             variational,
             encoder: vec![40],
             decoder: vec![40, 17],

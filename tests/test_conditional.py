@@ -27,6 +27,7 @@ from reference import (
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
+from test_determinism import run_python
 from test_saving import edited
 
 import fastvae
@@ -452,6 +453,25 @@ def test_answers_do_not_depend_on_the_split(extra: str) -> None:
         whole = ask(X, y=Y)
         parts = [ask(X[rows], y=Y[rows]) for rows in np.split(np.arange(300), [1, 20, 149])]
         assert np.concatenate(parts).tobytes() == whole.tobytes()
+
+
+def test_avx2_and_avx512_give_the_same_bits() -> None:
+    script = """
+import hashlib
+from fastvae import VAE, datasets
+X, y = datasets.load_digits()
+vae = VAE(5, hidden=(33,), conditional=True, epochs=2, random_state=0).fit(X[:300], y[:300])
+answers = [vae.score_samples(X, y=y), vae.reconstruct(X, y=y), vae.sample(9, y=3), *vae.state_dict().values()]
+print(hashlib.sha256(b"".join(answer.tobytes() for answer in answers)).hexdigest())
+"""
+    wanted = {"avx2", "avx512"}
+    available = fastvae.show_config()["isa_available"]
+    assert isinstance(available, list)
+    if not wanted <= set(available):
+        pytest.skip(f"this machine has only {available}")
+    done = [run_python(script, FASTVAE_ISA=isa) for isa in sorted(wanted)]
+    assert [process.returncode for process in done] == [0, 0]
+    assert len({process.stdout for process in done}) == 1
 
 
 def test_a_selection_or_any_strides_of_y_are_the_same_y() -> None:

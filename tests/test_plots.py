@@ -57,8 +57,13 @@ def no_figures_left() -> Iterator[None]:
     pyplot.close("all")
 
 
+def conditional() -> VAE:
+    return VAE(2, hidden=(32,), conditional=True, epochs=5, random_state=0).fit(X, Y)
+
+
 PLOTS: dict[str, Callable[..., Any]] = {
     "images": lambda model, ax: plots.images(X[:12], ax=ax),
+    "conditions": lambda model, ax: plots.conditions(conditional(), ax=ax),
     "reconstructions": lambda model, ax: plots.reconstructions(model, X[:6], ax=ax),
     "manifold": lambda model, ax: plots.manifold(model, 5, ax=ax),
     "interpolation": lambda model, ax: plots.interpolation(model, X[0], X[1], ax=ax),
