@@ -58,7 +58,7 @@ class Estimator:
 
         return Tags(
             estimator_type=None,
-            target_tags=TargetTags(required=False),
+            target_tags=TargetTags(required=bool(getattr(self, "conditional", False))),
             transformer_tags=TransformerTags(preserves_dtype=["float32"]),
             input_tags=InputTags(),
         )

@@ -120,7 +120,7 @@ class Model(Estimator):
                     f"early_stopping holds out a tenth of X, but of {len(X)} examples that is none; give "
                     "validation_data"
                 )
-        engine, arguments = self._build(X.shape[1], y)
+        engine, arguments = self._build(X.shape[1], 0 if y is None else y.shape[1])
         engine.check(X, "X", self._threads())
         if validation is not None:
             engine.check(validation[0], "validation_data", self._threads())
@@ -197,7 +197,7 @@ class Model(Estimator):
             X = _input.matrix(X, "X")
             classes, y = self._learned(y, len(X))
             eps, corrupted = self._epsilon(eps, len(X)), self._corrupted(corrupted, X.shape)
-            engine, arguments = self._build(X.shape[1], y)
+            engine, arguments = self._build(X.shape[1], 0 if y is None else y.shape[1])
             engine.check(X, "X", self._threads())
             self._adopt(engine, arguments, classes)
         else:
@@ -351,7 +351,7 @@ class Model(Estimator):
         conditions = self._conditions_in(d)
         if shape[1] <= conditions:
             raise ValueError(f"the state dict's {first} has {shape[1]} columns, of which {conditions} are those of y")
-        engine, arguments = self._build(shape[1] - conditions, np.empty((0, conditions)))
+        engine, arguments = self._build(shape[1] - conditions, conditions)
         engine.set_parameters(_checked(d, engine.shapes(), "the state dict"))
         self._adopt(engine, arguments)
         return self
@@ -434,7 +434,7 @@ class Model(Estimator):
         """Whether a fit will want y, checked."""
         return False
 
-    def _build(self, n_features: int, y: NDArray[Any] | None) -> tuple[_core.Engine, dict[str, Any]]:
+    def _build(self, n_features: int, conditions: int) -> tuple[_core.Engine, dict[str, Any]]:
         """Make a new engine from the parameters, which are checked here, and tell its arguments."""
         hidden = _input.widths(self.hidden, "hidden")
         mirrored = self.decoder_hidden is None
@@ -443,7 +443,7 @@ class Model(Estimator):
             "n_features": n_features,
             "variational": self._VARIATIONAL,
             "latent_dim": _input.integer(self.latent_dim, "latent_dim", most=_core.MAX_WIDTH // 2),
-            "conditions": 0 if y is None else y.shape[1],
+            "conditions": conditions,
             "encoder": hidden,
             "decoder": hidden[::-1] if mirrored else _input.widths(self.decoder_hidden, "decoder_hidden"),
             "activation": _input.choice(self.activation, "activation", tuple(_core.ACTIVATIONS)),
