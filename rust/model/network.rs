@@ -352,6 +352,14 @@ mod tests {
         let network = Network::new(conditional.clone()).unwrap();
         let widths: Vec<_> = network.layers.iter().map(|l| (l.inputs, l.outputs)).collect();
         assert_eq!(widths, [(41, 33), (33, 6), (7, 5), (5, 64), (64, 37)]);
+        let values = [0.0; 74];
+        let (x, y) = (Source::from_slice(&values, 37), Source::from_slice(&values[..8], 4));
+        assert!(network.check_conditions(&x.given(&y).unwrap()).is_ok());
+        let narrow = Source::from_slice(&values[..6], 3);
+        for wrong in [x, x.given(&narrow).unwrap()] {
+            assert!(network.check_conditions(&wrong).is_err());
+        }
+        assert!(x.given(&x.select(&[0]).unwrap()).is_err(), "another number of rows");
         let plain = Spec { variational: false, ..conditional };
         assert!(Network::new(plain).is_err());
     }
