@@ -45,6 +45,7 @@ def choices(optimizer: str = "adam", likelihood: str = "bernoulli", scale: float
     return {
         "n_features": 37,
         "latent_dim": 3,
+        "conditions": 0,
         "variational": True,
         "encoder": [33],
         "decoder": [5, 40],
@@ -61,6 +62,7 @@ def train(engine: _core.Engine, shuffle: bool = True) -> _core.Engine:
     """Train for an epoch."""
     engine.train(
         X,
+        None,
         None,
         None,
         None,
@@ -94,12 +96,12 @@ def load(source: str | bytes, **more: Any) -> _core.Engine:
 
 def answers(engine: _core.Engine) -> list[NDArray[np.float32]]:
     """Return codes, log variances, both losses, means and parameters."""
-    mu, logvar = engine.encode(X, True, False, 1)
+    mu, logvar = engine.encode(X, None, True, False, 1)
     return [
         mu,
         logvar,
-        *engine.score(X, None, None, None, None, 1),
-        engine.reconstruct(X, False, 1),
+        *engine.score(X, None, None, None, None, None, 1),
+        engine.reconstruct(X, None, False, 1),
         *engine.parameters(),
     ]
 
