@@ -162,14 +162,23 @@ impl Vae {
         })
     }
 
-    /// E[x|z] for given codes, [n, n_features].
-    pub fn decode(&mut self, z: &Source, out: &mut [f32], question: &mut Question) -> Result<bool> {
-        let out = Shared::new(out);
+    /// E[x|z] for given codes, [n, n_features], and, unless `scale` is empty, the scale that the decoder gives.
+    pub fn decode(
+        &mut self,
+        z: &Source,
+        out: &mut [f32],
+        scale: &mut [f32],
+        question: &mut Question,
+    ) -> Result<bool> {
+        let (out, scale) = (Shared::new(out), Shared::new(scale));
         question.walk(self, z, Sees::Batch, |worker, pass, start, watch| {
             pass.load_codes(worker, z, start, watch);
             let pass = Pass { decodes_means: false, ..pass };
             pass.decode(worker);
-            pass.mean(worker, out, start);
+            match scale.is_empty() {
+                true => pass.mean(worker, out, start),
+                false => pass.mean_and_scale(worker, [out, scale], start),
+            }
         })
     }
 
@@ -285,8 +294,8 @@ impl Vae {
         corruption.map_or(Input::Batch, |corruption| Input::Corrupted(corruption, own))
     }
 
-    /// Turns means [n, n_features] into draws from p(x|z).
-    pub fn observe(&self, means: &mut [f32], seed: u64) {
+    /// Turns means [n, n_features] into draws from p(x|z). `scale` has what the decoder gives, and is used up.
+    pub fn observe(&self, means: &mut [f32], scale: &mut [f32], seed: u64) {
         let cols = self.network.spec.n_features;
         let likelihood = self.network.spec.likelihood;
         let scales = self.scales();
@@ -296,6 +305,11 @@ impl Vae {
             Likelihood::SquaredError => return, // no distribution
         };
         let noise = Noise { seed, stream: Stream::Observation as u8, sample: 0 };
+        if !scale.is_empty() {
+            noise.fill(self.isa, distribution, cols, scale, |scale, _, noise| *scale *= noise);
+            means.iter_mut().zip(scale).for_each(|(mean, noise)| *mean += *noise);
+            return;
+        }
         noise.fill(self.isa, distribution, cols, means, |mean, j, noise| {
             *mean = match likelihood {
                 Likelihood::Bernoulli => f32::from(noise < *mean),
@@ -305,7 +319,7 @@ impl Vae {
         });
     }
 
-    /// The Gaussian likelihood's standard deviation of each feature.
+    /// The Gaussian likelihood's standard deviation of each feature, where it is not the decoder's.
     fn scales(&self) -> Vec<f32> {
         let cols = self.network.spec.n_features;
         let learned = || {
@@ -314,9 +328,10 @@ impl Vae {
         };
         match self.network.spec.likelihood {
             Likelihood::Bernoulli | Likelihood::SquaredError => Vec::new(),
+            Likelihood::Gaussian(Scale::Decoder { .. }) => Vec::new(),
             Likelihood::Gaussian(Scale::Fixed(scale)) => vec![scale; cols],
-            Likelihood::Gaussian(Scale::Shared) => vec![learned()[0]; cols],
-            Likelihood::Gaussian(Scale::PerFeature) => learned(),
+            Likelihood::Gaussian(Scale::Shared { .. }) => vec![learned()[0]; cols],
+            Likelihood::Gaussian(Scale::PerFeature { .. }) => learned(),
         }
     }
 }

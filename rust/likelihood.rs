@@ -4,6 +4,7 @@
 //! |---|---|---|---|---|
 //! | Bernoulli | logit | x y - ln(1 + e^y) | sigmoid(y) - x | sigmoid(y) |
 //! | Gaussian | mean | -((x - y) / s)² / 2 - ln s - ln(2 pi) / 2 | (y - x) / s² | y |
+//! | the same with the decoder's scale | mean y, log scale u; s² = floor² + e^(2u) | the same | (y - x) / s²; for u: (1 - ((x - y) / s)²) e^(2u) / s² | y |
 //! | squared error | mean | -(x - y)², which is no probability: the plain autoencoder's loss, negative | 2 (y - x) | y |
 
 use crate::isa::{Arithmetic, LANES, Op, Row, Several, Simd, in_groups};
@@ -20,22 +21,51 @@ pub enum Likelihood {
     SquaredError,
 }
 
-/// The standard deviation of a Gaussian likelihood.
+/// The standard deviation of a Gaussian likelihood. Learned ones stay above a floor: a feature that the decoder
+/// predicts perfectly would otherwise have infinite likelihood.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scale {
     /// Given.
     Fixed(f32),
     /// One learned value.
-    Shared,
+    Shared {
+        /// The smallest.
+        floor: f32,
+    },
     /// A learned value per feature.
-    PerFeature,
+    PerFeature {
+        /// The smallest.
+        floor: f32,
+    },
+    /// The decoder's: a value per feature and example.
+    Decoder {
+        /// The smallest.
+        floor: f32,
+    },
 }
 
-/// Learned scales stay above this (their logarithm above the logarithm of this): a feature that the decoder
-/// predicts perfectly would otherwise have infinite likelihood.
-pub const MIN_LOG_SCALE: f32 = -6.907_755_4; // ln 0.001
+/// The largest log scale that the decoder's counts as: e^(2u) is finite, and so is s². Beyond it the gradient is zero.
+const MAX_LOG_SCALE: f32 = 40.0;
 
 impl Likelihood {
+    /// The logarithm of the smallest value of a learned scale that is a parameter.
+    pub fn log_floor(self) -> Option<f32> {
+        match self {
+            Likelihood::Gaussian(Scale::Shared { floor } | Scale::PerFeature { floor }) => {
+                Some(f64::from(floor).ln() as f32)
+            }
+            _ => None,
+        }
+    }
+
+    /// The smallest value of a scale that comes from the decoder.
+    pub fn decoder_floor(self) -> Option<f32> {
+        match self {
+            Likelihood::Gaussian(Scale::Decoder { floor }) => Some(floor),
+            _ => None,
+        }
+    }
+
     /// Values that x may take.
     pub fn support(self) -> (f32, f32) {
         match self {
@@ -90,11 +120,12 @@ impl Function for Bernoulli {
     }
 }
 
+const HALF_LN_2PI: f32 = 0.918_938_5;
+
 struct Gaussian;
 impl Function for Gaussian {
     #[inline(always)]
     fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> (S::F, S::F) {
-        const HALF_LN_2PI: f32 = 0.918_938_5;
         let inverse = math::exp(s, s.neg(log_scale));
         let residual = s.mul(s.sub(y, x), inverse);
         let constant = s.add(log_scale, s.splat(HALF_LN_2PI));
@@ -193,6 +224,104 @@ impl LogProb<'_> {
         let log_prob = &mut self.log_prob[first..first + N];
         for i in 0..N {
             log_prob[i] = s.sum(sums[i]);
+        }
+    }
+}
+
+/// s² = floor² + e^(2u), u the decoder's log scale, and e^(2u): smooth, so that a scale at its floor can still be learned.
+#[inline(always)]
+fn variance<S: Arithmetic>(s: S, u: S::F, floor: f32) -> (S::F, S::F) {
+    let u = s.min(s.splat(MAX_LOG_SCALE), u);
+    let above = math::exp(s, s.add(u, u));
+    (s.add(s.splat(floor * floor), above), above)
+}
+
+/// [`LogProb`] where the scale is the decoder's: a tile has the means of sixteen features and, in the second vector, their
+/// log scales.
+pub struct LogProbWithScale<'a> {
+    /// The scale's smallest value.
+    pub floor: f32,
+    /// The products of the tile.
+    pub products: &'a [Row],
+    /// Features in this panel.
+    pub cols: usize,
+    /// The panel's bias.
+    pub bias: &'a Row,
+    /// The rows of x in the panel that has these features.
+    pub targets: &'a [Row],
+    /// Which vector of `targets` has them.
+    pub half: usize,
+    /// Nats, one per row.
+    pub log_prob: &'a mut [f32],
+    /// The tile's rows of the gradient, empty if it is not wanted; padding becomes zero.
+    pub gradient: &'a mut [Row],
+    /// The factor of the gradient.
+    pub weight: f32,
+}
+
+impl Op for LogProbWithScale<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        in_groups!(self.products.len(), N, first => self.rows::<S, N>(s, first));
+    }
+}
+
+impl LogProbWithScale<'_> {
+    #[inline(always)]
+    fn rows<S: Simd, const N: usize>(&mut self, s: S, first: usize) {
+        let (several, used) = (Several::<S, N>(s), s.first(self.cols));
+        let [mut x, mut y, mut u] = [several.zero(); 3];
+        for i in 0..N {
+            x[i] = s.load(&self.targets[first + i][self.half]);
+            let [mean, log_scale] = &self.products[first + i];
+            y[i] = s.add(s.load(mean), s.load(&self.bias[0]));
+            u[i] = s.add(s.load(log_scale), s.load(&self.bias[1]));
+        }
+        let (log_prob, slopes) = with_scale(several, x, [y, u], self.floor);
+        for i in 0..N {
+            self.log_prob[first + i] = s.sum(s.select(used, log_prob[i], s.zero()));
+            if let Some(gradient) = self.gradient.get_mut(first + i) {
+                for (slope, to) in slopes.into_iter().zip(gradient) {
+                    let slope = s.mul(slope[i], s.splat(self.weight));
+                    s.store(s.select(used, slope, s.zero()), to);
+                }
+            }
+        }
+    }
+}
+
+/// log p(x|y, u) in nats and the gradient of its negative with respect to y and u.
+#[inline(always)]
+fn with_scale<S: Arithmetic>(s: S, x: S::F, [y, u]: [S::F; 2], floor: f32) -> (S::F, [S::F; 2]) {
+    let (half, one) = (s.splat(0.5), s.splat(1.0));
+    let (variance, above) = variance(s, u, floor);
+    let precision = s.div(one, variance);
+    let residual = s.sub(y, x);
+    let slope = s.mul(residual, precision);
+    let square = s.mul(residual, slope);
+    let constant = s.fma(half, math::ln(s, variance), s.splat(HALF_LN_2PI));
+    let log_prob = s.neg(s.fma(half, square, constant));
+    let slope_u = s.mul(s.sub(one, square), s.mul(above, precision));
+    let clamped = s.less(s.splat(MAX_LOG_SCALE), u);
+    (log_prob, [slope, s.select(clamped, s.zero(), slope_u)])
+}
+
+/// Makes the decoder's scales of its log scales, which [`Mean`] has left in the second vectors.
+pub struct DecoderScale<'a> {
+    /// The scale's smallest value.
+    pub floor: f32,
+    /// The tile.
+    pub rows: &'a mut [Row],
+}
+
+impl Op for DecoderScale<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for [_, lanes] in self.rows {
+            let (variance, _) = variance(s, s.load(lanes), self.floor);
+            s.store(s.sqrt(variance), lanes);
         }
     }
 }

@@ -311,7 +311,7 @@ impl Engine {
         let (y, mut question) = (y.map(source).transpose()?, question("Z", None, threads));
         let z = given(source(z)?, &y)?;
         let mut out = zeros(z.rows(), self.spec(py)?.n_features)?;
-        in_slices(py, || self.lock().decode(&z, &mut out, &mut question))?;
+        in_slices(py, || self.lock().decode(&z, &mut out, &mut [], &mut question))?;
         Ok(array(py, out))
     }
 
@@ -464,16 +464,24 @@ impl Engine {
         Ok(array(py, codes))
     }
 
-    /// Draws from p(x|z), given its means.
+    /// Draws from p(x|z).
     fn observe<'py>(
         &self,
         py: Python<'py>,
-        means: PyReadonlyArray1<'_, f32>,
+        z: Array2,
+        y: Option<Array2>,
         seed: u64,
+        threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
-        let mut values = means.as_slice()?.to_vec();
-        detached(py, || self.lock().observe(&mut values, seed))?;
-        Ok(array(py, values))
+        let y = y.map(source).transpose()?;
+        let (mut question, spec) = (question("Z", None, threads), self.spec(py)?);
+        let z = given(source(z)?, &y)?;
+        let scaled = spec.likelihood.decoder_floor().is_some();
+        let mut out = zeros(z.rows(), spec.n_features)?;
+        let mut scale = zeros(if scaled { z.rows() } else { 0 }, spec.n_features)?;
+        in_slices(py, || self.lock().decode(&z, &mut out, &mut scale, &mut question))?;
+        detached(py, || self.lock().observe(&mut out, &mut scale, seed))?;
+        Ok(array(py, out))
     }
 
     /// The model as the bytes of a file, with the optimiser's moments if they are wanted.
@@ -591,6 +599,7 @@ struct Arguments {
     activation: String,
     likelihood: String,
     scale: ScaleArgument,
+    floor: f32,
     optimizer: String,
     options: [f64; 4],
     seed: u64,
@@ -615,7 +624,7 @@ impl Arguments {
             encoder: given.encoder,
             decoder: given.decoder,
             activation: Activation::named(&given.activation)?,
-            likelihood: likelihood_of(&given.likelihood, given.scale)?,
+            likelihood: likelihood_of(&given.likelihood, given.scale, given.floor)?,
         };
         Ok((spec, optimizer_of(&given.optimizer, given.options)?, given.seed))
     }
@@ -628,7 +637,10 @@ enum ScaleArgument {
     Learned(String),
 }
 
-fn likelihood_of(name: &str, scale: ScaleArgument) -> PyResult<Likelihood> {
+fn likelihood_of(name: &str, scale: ScaleArgument, floor: f32) -> PyResult<Likelihood> {
+    if !(1e-6..=1e6).contains(&floor) {
+        return Err(PyValueError::new_err(format!("a floor is 1e-6 to 1e6, not {floor}")));
+    }
     match (name, scale) {
         ("bernoulli", _) => Ok(Likelihood::Bernoulli),
         ("squared_error", _) => Ok(Likelihood::SquaredError),
@@ -636,13 +648,16 @@ fn likelihood_of(name: &str, scale: ScaleArgument) -> PyResult<Likelihood> {
             Ok(Likelihood::Gaussian(Scale::Fixed(scale)))
         }
         ("gaussian", ScaleArgument::Learned(which)) if which == "shared" => {
-            Ok(Likelihood::Gaussian(Scale::Shared))
+            Ok(Likelihood::Gaussian(Scale::Shared { floor }))
         }
         ("gaussian", ScaleArgument::Learned(which)) if which == "per_feature" => {
-            Ok(Likelihood::Gaussian(Scale::PerFeature))
+            Ok(Likelihood::Gaussian(Scale::PerFeature { floor }))
+        }
+        ("gaussian", ScaleArgument::Learned(which)) if which == "decoder" => {
+            Ok(Likelihood::Gaussian(Scale::Decoder { floor }))
         }
         _ => {
-            let scales = "a scale is 1e-6 to 1e6, \"shared\" or \"per_feature\"";
+            let scales = "a scale is 1e-6 to 1e6, \"shared\", \"per_feature\" or \"decoder\"";
             Err(PyValueError::new_err(format!(
                 "likelihood {name:?} with that scale is not known; {scales}"
             )))
@@ -741,7 +756,7 @@ fn log_prob<'py>(
 ) -> PyResult<Array<'py>> {
     let (x, y) = (x.as_slice()?, y.as_slice()?);
     let (likelihood, scale) = match &log_scale {
-        Some(scale) => (Likelihood::Gaussian(Scale::PerFeature), scale.as_slice()?),
+        Some(scale) => (Likelihood::Gaussian(Scale::PerFeature { floor: 0.0 }), scale.as_slice()?),
         None => (Likelihood::Bernoulli, &[][..]),
     };
     let (isa, mut out) = (Isa::detect()?, zeros(x.len() / cols.max(1), 1)?);

@@ -82,7 +82,9 @@ fn a_step_allocates_nothing() {
     let models = [
         (Likelihood::Bernoulli, true, 0),
         (Likelihood::Bernoulli, true, CONDITIONS),
-        (Likelihood::Gaussian(Scale::PerFeature), true, 0),
+        (Likelihood::Gaussian(Scale::PerFeature { floor: 1e-3 }), true, 0),
+        (Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }), true, 0),
+        (Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }), true, CONDITIONS),
         (Likelihood::SquaredError, false, 0),
     ];
     let optimizer = Optimizer::Adam {

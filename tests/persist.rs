@@ -21,11 +21,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-const LIKELIHOODS: [Likelihood; 4] = [
+const LIKELIHOODS: [Likelihood; 5] = [
     Likelihood::Bernoulli,
     Likelihood::Gaussian(Scale::Fixed(0.5)),
-    Likelihood::Gaussian(Scale::Shared),
-    Likelihood::Gaussian(Scale::PerFeature),
+    Likelihood::Gaussian(Scale::Shared { floor: 1e-3 }),
+    Likelihood::Gaussian(Scale::PerFeature { floor: 0.01 }),
+    Likelihood::Gaussian(Scale::Decoder { floor: 0.01 }),
 ];
 
 const PLAIN: Optimizer = Optimizer::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.1 };

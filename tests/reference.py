@@ -38,6 +38,8 @@ LIKELIHOODS: dict[str, Any] = {
     "gaussian 0.3": Gaussian(scale=0.3),
     "gaussian shared": Gaussian(scale="shared"),
     "gaussian per_feature": Gaussian(scale="per_feature"),
+    "gaussian decoder": Gaussian(scale="decoder"),
+    "gaussian decoder 0.5": Gaussian(scale="decoder", floor=0.5),
 }
 LOGVAR_RANGE = (-30.0, 20.0)
 
@@ -150,7 +152,10 @@ class TorchVAE(Twin):
         self.bernoulli = likelihood == "bernoulli"
         self.fixed_scale = 1.0
         if isinstance(likelihood, Gaussian):
-            if isinstance(likelihood.scale, str):
+            if likelihood.scale == "decoder":
+                self.scale = nn.Linear(self.decoder[-1].in_features, n_features)
+                self.floor = likelihood.floor
+            elif isinstance(likelihood.scale, str):
                 self.likelihood = LearnedScale((n_features,) if likelihood.scale == "per_feature" else ())
             else:
                 self.fixed_scale = likelihood.scale
@@ -162,8 +167,11 @@ class TorchVAE(Twin):
         hidden = self.encoder(joined(x, y))
         return self.mu(hidden), self.logvar(hidden)
 
-    def scale(self) -> Tensor:
-        """The Gaussian's standard deviation."""
+    def standard_deviation(self, z: Tensor) -> Tensor:
+        """The Gaussian's, at a code."""
+        if hasattr(self, "scale"):
+            variance: Tensor = self.floor**2 + (2 * self.scale(self.decoder[:-1](z)).clamp(max=40)).exp()
+            return variance.sqrt()
         if hasattr(self, "likelihood"):
             return self.likelihood.log_scale.exp()
         return torch.tensor(self.fixed_scale, dtype=self.mu.weight.dtype)
@@ -179,11 +187,12 @@ class TorchVAE(Twin):
         """-log p(x|z) of each example and the KL of each example and coordinate, nats."""
         mu, logvar = self.encode(x if corrupted is None else corrupted, y)
         logvar = logvar.clamp(*LOGVAR_RANGE)
-        out = self.decoder(joined(mu + (logvar / 2).exp() * eps, y))
+        z = joined(mu + (logvar / 2).exp() * eps, y)
+        out = self.decoder(z)
         if self.bernoulli:
             losses = binary_cross_entropy_with_logits(out, x, reduction="none")
         else:
-            losses = -Normal(out, self.scale()).log_prob(x)
+            losses = -Normal(out, self.standard_deviation(z)).log_prob(x)
         kl = -0.5 * (1 + logvar - mu**2 - logvar.exp())
         return losses.sum(1), kl
 
@@ -247,12 +256,18 @@ class TorchAutoencoder(Twin):
 
 
 def lively_weights(model: nn.Module, seed: int) -> dict[str, NDArray[np.float32]]:
-    """Random weights that drive every nonlinearity out of its linear range: N(0, (1.5)² / fan_in)."""
+    """Random weights that drive every nonlinearity out of its linear range: N(0, (1.5)² / fan_in).
+
+    Some codes are in the thousands then, and an exponential of what the decoder makes of them is a matter of float32's
+    last digits: where the decoder gives the scale, that layer and the posterior's log variance are meeker.
+    """
     rng = np.random.default_rng(seed)
+    meek = ("scale", "logvar") if hasattr(model, "scale") else ()
     weights = {}
     for name, parameter in model.named_parameters():
         fan_in = parameter.shape[1] if parameter.ndim == 2 else 4
-        values = rng.normal(size=tuple(parameter.shape)) * 1.5 / np.sqrt(fan_in)
+        size = 0.5 if name.startswith(meek) else 1.5
+        values = rng.normal(size=tuple(parameter.shape)) * size / np.sqrt(fan_in)
         weights[name] = np.asarray(values, dtype=np.float32)
     return weights
 

@@ -29,6 +29,7 @@ CASES: list[tuple[dict[str, Any], list[str], list[str]]] = [
     ({"binarize": "threshold"}, ["threshold of 1/2"], ["cross-entropy"]),
     ({"likelihood": "gaussian"}, ["- ln(2 pi) / 2", "s = 1.0"], ["sigmoid"]),
     ({"likelihood": Gaussian("per_feature")}, ["s_j learned for each feature"], []),
+    ({"likelihood": Gaussian("decoder")}, ["s_j from the decoder"], ["learned"]),
     ({"likelihood": Gaussian("shared")}, ["one for all features"], []),
     ({"weight_decay": 0.01}, ["weight decay of 0.01"], []),
     ({"optimizer": "adamw"}, ["weight decay of 0.01"], []),

@@ -32,7 +32,7 @@ BYTES = RNG.integers(0, 256, (333, 150), dtype=np.uint8)
 BYTES[:, 70:100] = 0
 BYTES[:, 100:] *= RNG.random((333, 50)) < 0.05
 X = BYTES.astype(np.float32) / np.float32(255)
-LIKELIHOODS = ["bernoulli", "gaussian", Gaussian(0.3), Gaussian("shared"), Gaussian("per_feature")]
+LIKELIHOODS = ["bernoulli", "gaussian", Gaussian(0.3), Gaussian("shared"), Gaussian("per_feature"), Gaussian("decoder")]
 ACTIVATIONS = ["relu", "tanh", "sigmoid", "softplus", "elu", "gelu", "silu", "identity"]
 OPTIMIZERS = ["adam", "adamw", "sgd", SGD(momentum=0.9, nesterov=True), "adagrad"]
 SHAPES: list[tuple[int, tuple[int, ...], int]] = [
@@ -48,6 +48,7 @@ EXTRAS: list[dict[str, Any]] = [
     {"corruption": MaskingNoise(0.3), "free_bits": 0.01},
     {"corruption": SaltAndPepper(0.3), "capacity": linear(0.0, 3.0, steps=9)},
     {"clip_norm": 0.5, "likelihood": Gaussian("per_feature")},
+    {"clip_norm": 0.5, "likelihood": Gaussian("decoder", floor=0.5)},
     {
         "corruption": GaussianNoise(0.1),
         "free_bits": 0.01,

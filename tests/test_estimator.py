@@ -48,7 +48,7 @@ DEFAULTS = {
     "random_state": None,
     "progress": None,
 }
-LIKELIHOODS = ["bernoulli", "gaussian", Gaussian(0.3), Gaussian("shared"), Gaussian("per_feature")]
+LIKELIHOODS = ["bernoulli", "gaussian", Gaussian(0.3), Gaussian("shared"), Gaussian("per_feature"), Gaussian("decoder")]
 LOSSES = {"loss", "reconstruction", "kl", "elbo"}
 
 
@@ -524,6 +524,23 @@ def test_gaussian_draws_have_the_decoders_means_and_the_likelihoods_spread(scale
     assert np.abs(np.corrcoef(noise.T) - np.eye(64)).max() < 6 / np.sqrt(n)
 
 
+def test_draws_have_the_scale_that_the_decoder_gives_at_that_code() -> None:
+    model = small(likelihood=Gaussian("decoder", floor=0.2), activation="identity", hidden=()).fit(X)
+    rng = np.random.default_rng(0)
+    weight, bias = rng.normal(size=(64, 3)) * 0.7, np.linspace(-3, 1, 64)
+    model.load_state_dict(model.state_dict() | {"scale.weight": weight, "scale.bias": bias})
+    n = 20_000
+    drawn, z = model.sample(n, random_state=2, draw=True, return_latent=True)
+    expected = np.sqrt(0.2**2 + np.exp(2 * (z @ weight.T + bias)))
+    noise = (drawn - model.inverse_transform(z)) / expected
+    assert np.abs(noise.mean(axis=0)).max() < 5 / np.sqrt(n)
+    np.testing.assert_allclose(noise.std(axis=0), 1, atol=5 / np.sqrt(2 * n))
+    assert np.abs(np.corrcoef(noise.T) - np.eye(64)).max() < 6 / np.sqrt(n)
+    # Where s is large and where it is small alike.
+    large = np.argsort(expected, axis=0)[n // 2 :]
+    assert np.abs(np.take_along_axis(noise, large, 0).std(axis=0) - 1).max() < 6 / np.sqrt(n)
+
+
 # ------------------------------------------------------------------------------------------ state dicts
 
 
@@ -718,7 +735,7 @@ def test_of_a_validation_tuple_the_first_is_taken() -> None:
 # --------------------------------------------------------------------------------------- initial weights
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", Gaussian("per_feature")], ids=str)
+@pytest.mark.parametrize("likelihood", ["bernoulli", Gaussian("per_feature"), Gaussian("decoder")], ids=str)
 def test_initial_weights_are_uniform_by_fan_in(likelihood: Any) -> None:
     state = untrained(X, hidden=(120, 50), latent_dim=20, likelihood=likelihood).state_dict()
     for name, array in state.items():
@@ -755,6 +772,7 @@ def test_initial_weights_are_all_different() -> None:
         (Gaussian(0.3), 90.0, 7.0),
         (Gaussian("shared"), 68.0, 20.0),
         (Gaussian("per_feature"), 68.0, 20.0),
+        (Gaussian("decoder", floor=0.1), 68.0, 0.0),
     ],
     ids=str,
 )

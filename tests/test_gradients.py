@@ -24,6 +24,8 @@ from reference import (
     too_large,
 )
 
+from fastvae.likelihoods import Gaussian
+
 
 def compared(rows: int, cols: int, likelihood: Any, latent_dim: int, **params: Any) -> dict[str, float]:
     """Relative errors of a model at a size."""
@@ -54,7 +56,12 @@ def test_every_activation_and_likelihood_has_the_losses_and_gradients_of_torch(
 
 @pytest.mark.parametrize(
     ("activation", "likelihood"),
-    [("tanh", "bernoulli"), ("gelu", "gaussian per_feature"), ("relu", "gaussian shared")],
+    [
+        ("tanh", "bernoulli"),
+        ("gelu", "gaussian per_feature"),
+        ("relu", "gaussian shared"),
+        ("silu", "gaussian decoder"),
+    ],
 )
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_every_depth_and_size_has_the_losses_and_gradients_of_torch(
@@ -91,11 +98,12 @@ def test_every_objective_and_beta_has_the_losses_and_gradients_of_torch(
     assert not too_large(errors)
 
 
-def test_a_loss_that_ignores_the_decoder_leaves_its_gradients_exactly_zero() -> None:
-    vae, _ = pair(37, objective="kl", likelihood=LIKELIHOODS["gaussian per_feature"], **AWKWARD)
+@pytest.mark.parametrize("likelihood", ["gaussian per_feature", "gaussian decoder"])
+def test_a_loss_that_ignores_the_decoder_leaves_its_gradients_exactly_zero(likelihood: str) -> None:
+    vae, _ = pair(37, objective="kl", likelihood=LIKELIHOODS[likelihood], **AWKWARD)
     _, gradients = vae.loss_and_gradients(examples("gaussian", 29, 37), noise(29, 5))
     for name, gradient in gradients.items():
-        ignored = name.startswith(("decoder", "likelihood"))
+        ignored = name.startswith(("decoder", "likelihood", "scale"))
         assert np.any(gradient) != ignored, name
 
 
@@ -132,6 +140,25 @@ def test_the_clamp_starts_just_beyond_its_ends_as_in_torch() -> None:
     _, gradients = vae.loss_and_gradients(X, eps)
     _, torch_gradients = twin.losses_and_gradients(X, eps)
     np.testing.assert_allclose(gradients["logvar.bias"], torch_gradients["logvar.bias"], rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize("floor", [1e-6, 1e-3, 10.0])
+def test_a_decoders_log_scale_has_the_gradient_of_torch_at_its_ends(floor: float) -> None:
+    # u is its bias alone: far below the floor, where s is the floor; at 40, and one step of float32 beyond.
+    beyond = np.nextafter(np.float32(40), np.float32(50))
+    ends = np.array([-1e4, -90, -44, -20, np.log(floor) - 2, np.log(floor), 0, 39, 40, beyond, 41, 1e6], np.float32)
+    vae, twin = pair(len(ends), latent_dim=2, hidden=(), likelihood=Gaussian("decoder", floor=floor))
+    weights = vae.state_dict()
+    weights["scale.bias"], weights["scale.weight"] = ends, 0 * weights["scale.weight"]
+    vae.load_state_dict(weights)
+    twin.load(weights)
+    X, eps = examples("gaussian", 29, len(ends)), noise(29, 2)
+    assert not too_large(loss_errors(vae, twin, X, eps))
+    _, gradients = vae.loss_and_gradients(X, eps)
+    _, torch_gradients = twin.losses_and_gradients(X, eps)
+    np.testing.assert_allclose(gradients["scale.bias"], torch_gradients["scale.bias"], rtol=TOLERANCE, atol=1e-12)
+    assert np.any(gradients["scale.bias"][6:9] != 0)
+    assert not np.any(gradients["scale.bias"][9:])
 
 
 # -------------------------------------------------------------------------------- scores, codes, inputs

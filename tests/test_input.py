@@ -551,6 +551,8 @@ BAD_PARAMETERS: dict[str, list[Any]] = {
         *[Gaussian(scale) for scale in (0, -1.0, NAN, INF, True, None, "learned", (1.0,), np.ones(3), 1e-60, 1e60)],  # type: ignore[arg-type]
     ],
     "optimizer": [
+        *[Gaussian("decoder", floor=floor) for floor in (0, -1.0, 1e-7, 1e6, NAN, INF, True, None, "low")],  # type: ignore[arg-type]
+        Gaussian(1.0, floor=0),
         *["Adam", "lbfgs", "", None, 1, True, Adam, ["adam"], Gaussian()],
         *[Adam(beta1=value) for value in (-0.1, 1.0, NAN, "0.9", None, True)],  # type: ignore[arg-type]
         *[Adam(beta2=value) for value in (-0.1, 1.0, NAN)],
@@ -914,7 +916,9 @@ def test_after_a_failed_fit_the_old_model_is_intact(failure: str) -> None:
 @pytest.mark.parametrize("rows", [1, 2, 33])
 @pytest.mark.parametrize("features", [1, 2, 65])
 @pytest.mark.parametrize("latent_dim", [1, 40])
-@pytest.mark.parametrize("likelihood", ["bernoulli", Gaussian("shared"), Gaussian("per_feature")], ids=str)
+@pytest.mark.parametrize(
+    "likelihood", ["bernoulli", Gaussian("shared"), Gaussian("per_feature"), Gaussian("decoder")], ids=str
+)
 @pytest.mark.parametrize(
     "parameters",
     [{}, {"hidden": ()}, {"hidden": (1,)}, {"decoder_hidden": ()}, {"batch_size": 1}, {"batch_size": 1000}],

@@ -234,7 +234,9 @@ def test_a_thread_that_is_not_the_main_one_can_train() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "adagrad"])
-@pytest.mark.parametrize("likelihood", ["gaussian", Gaussian("shared"), Gaussian("per_feature")], ids=str)
+@pytest.mark.parametrize(
+    "likelihood", ["gaussian", Gaussian("shared"), Gaussian("per_feature"), Gaussian("decoder")], ids=str
+)
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_diverging_fit_raises_names_the_learning_rate_and_leaves_finite_weights(
     optimizer: str, likelihood: Any, n_jobs: int

@@ -34,6 +34,7 @@ LIKELIHOODS: list[tuple[str, float | str]] = [
     ("gaussian", 0.5),
     ("gaussian", "shared"),
     ("gaussian", "per_feature"),
+    ("gaussian", "decoder"),
 ]
 X = np.random.default_rng(0).random((100, 37), dtype=np.float32)
 
@@ -52,6 +53,7 @@ def choices(optimizer: str = "adam", likelihood: str = "bernoulli", scale: float
         "activation": "tanh",
         "likelihood": likelihood,
         "scale": scale,
+        "floor": 1e-3,
         "optimizer": optimizer,
         "options": OPTIONS.get(optimizer, [0.0] * 4),
         "seed": 7,
@@ -280,6 +282,7 @@ def test_a_model_of_another_architecture_is_refused_by_name() -> None:
         ({"encoder": [32]}, r"encoder\.0\.weight has shape \[33, 37\].*\[32, 37\]"),
         ({"decoder": []}, r"decoder\.0\.weight has shape"),
         ({"likelihood": "gaussian", "scale": "shared"}, r"likelihood\.log_scale is missing"),
+        ({"likelihood": "gaussian", "scale": "decoder"}, r"scale\.(weight|bias) is missing"),
         ({"optimizer": "sgd"}, r"optimizer\.second\.encoder\.0\.weight.* is no part"),
         ({"n_features": 0}, "not possible"),
         ({"latent_dim": 2**63}, "larger network"),
@@ -319,6 +322,12 @@ def test_options_that_no_optimizer_has_are_refused(optimizer: str, options: list
 def test_scales_that_no_likelihood_has_are_refused(scale: float | str) -> None:
     with pytest.raises(ValueError, match='likelihood "gaussian" with that scale'):
         load(trained().dump("", False), likelihood="gaussian", scale=scale)
+
+
+@pytest.mark.parametrize("floor", [0.0, -1.0, 1e-7, 1e7, float("nan"), float("inf")])
+def test_floors_that_no_scale_has_are_refused(floor: float) -> None:
+    with pytest.raises(ValueError, match="a floor is 1e-6 to 1e6"):
+        load(trained().dump("", False), likelihood="gaussian", scale="decoder", floor=floor)
 
 
 def test_a_model_is_read_once() -> None:

@@ -24,7 +24,8 @@ SMALL: dict[str, Any] = {"latent_dim": 3, "hidden": (9,), "epochs": 2, "batch_si
 MODELS: dict[str, Model] = {
     "plain": VAE(**SMALL),
     "linear": VAE(**SMALL | {"hidden": ()}),
-    "learned scale": VAE(likelihood=likelihoods.Gaussian("per_feature"), optimizer="sgd", **SMALL),
+    "decoder's scale": VAE(likelihood=likelihoods.Gaussian("decoder", floor=0.25), **SMALL),
+    "learned scale": VAE(likelihood=likelihoods.Gaussian("per_feature", floor=0.25), optimizer="sgd", **SMALL),
     "everything": VAE(
         decoder_hidden=[7, 8],
         activation="gelu",

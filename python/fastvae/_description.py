@@ -49,7 +49,7 @@ def _kl(model: VAE) -> str:
 
 
 def _likelihood(model: VAE) -> str:
-    name, scale = likelihoods.resolve(model.likelihood)
+    name, scale, _ = likelihoods.resolve(model.likelihood)
     if name == "bernoulli":
         grey = {
             None: "values between 0 and 1 make it a cross-entropy, which is no log-probability",
@@ -57,7 +57,11 @@ def _likelihood(model: VAE) -> str:
             "bernoulli": "x is 1 with the grey value as its probability, drawn anew in each epoch",
         }[model._binarize()]
         return f"log p(x|z) = sum_j x_j ln p_j + (1 - x_j) ln(1 - p_j), p the sigmoid of the decoder's output; {grey}."
-    scales = {"shared": "s learned, one for all features", "per_feature": "s_j learned for each feature"}
+    scales = {
+        "shared": "s learned, one for all features",
+        "per_feature": "s_j learned for each feature",
+        "decoder": "s_j from the decoder, for each example and feature",
+    }
     return (
         "log p(x|z) = sum_j -((x_j - m_j) / s_j)² / 2 - ln s_j - ln(2 pi) / 2, m the decoder's output, "
         f"{scales.get(str(scale), f's = {scale}')}."

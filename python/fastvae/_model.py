@@ -322,7 +322,8 @@ class Model(Estimator):
 
         ``encoder.0.weight`` [out, in], ``encoder.0.bias`` [out], ``encoder.2.weight``, ... (an ``nn.Sequential``: layer
         i has index 2 i, activations between), ``mu`` and ``logvar`` (or ``code``), ``decoder.0`` ..., and
-        ``likelihood.log_scale`` ([] or [n_features]) where a Gaussian learns it.
+        ``likelihood.log_scale`` ([] or [n_features]) where a Gaussian learns it, or the layer ``scale`` where the
+        decoder gives it.
         """
         return self._shaped(self._engine_for().parameters())
 

@@ -217,7 +217,7 @@ class VAE(Model):
         return_latent : bool
             Return (x, z).
         draw : bool
-            Draw x from p(x|z) instead of returning its mean.
+            Draw x from p(x|z) instead of returning its mean; with the scale at that z where the decoder gives it.
 
         Returns
         -------
@@ -227,11 +227,9 @@ class VAE(Model):
         """
         n = _input.integer(n, "n", most=_input.MAX_ROWS)
         engine, told = self._engine_for(), self._told(y, n, one=True)
-        seed = _input.seed(self.random_state if random_state is None else random_state)
+        seed = self._seed_for(random_state)
         z = engine.prior(n, seed).reshape(n, -1)
-        x = engine.decode(z, told, self._threads())
-        if draw:
-            x = engine.observe(x, seed)
+        x = engine.observe(z, told, seed, self._threads()) if draw else engine.decode(z, told, self._threads())
         x = x.reshape(n, -1)
         return (x, z) if return_latent else x
 
@@ -335,8 +333,11 @@ class VAE(Model):
         return _input.boolean(self.conditional, "conditional")
 
     def _architecture(self) -> dict[str, Any]:
-        likelihood, scale = likelihoods.resolve(self.likelihood)
-        return {"likelihood": likelihood, "scale": scale}
+        likelihood, scale, floor = likelihoods.resolve(self.likelihood)
+        return {"likelihood": likelihood, "scale": scale, "floor": floor}
+
+    def _seed_for(self, random_state: Any) -> int:
+        return _input.seed(self.random_state if random_state is None else random_state)
 
     def _objective(self) -> Objective:
         beta = schedules.check(self.beta, "beta")

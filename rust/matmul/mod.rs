@@ -5,7 +5,7 @@ mod panels;
 mod shared;
 
 pub use grid::Grid;
-pub use panels::{Panels, from_panels, panels_of, spans, to_panels, vectors_of};
+pub use panels::{Columns, Panels, from_panels, panels_of, spans, to_panels, vectors_of};
 pub use shared::Shared;
 
 use crate::isa::{Ahead, Isa, Kept, Left, MAX_TILE_ROWS, Product, Row, WIDTH, ZERO_ROW};

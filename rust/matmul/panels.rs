@@ -90,11 +90,32 @@ impl<'a> Panels<'a> {
     }
 }
 
+/// Which columns of a matrix the columns of another one are.
+#[derive(Clone, Copy, Debug)]
+pub enum Columns {
+    /// Those from one on.
+    From(usize),
+    /// The first or the second sixteen of each panel.
+    Half(usize),
+}
+
+impl Columns {
+    /// The place of column `j`; saturates.
+    pub fn at(self, j: usize) -> usize {
+        match self {
+            Columns::From(first) => first + j,
+            Columns::Half(half) => {
+                (j / LANES).saturating_mul(WIDTH).saturating_add(half * LANES + j % LANES)
+            }
+        }
+    }
+}
+
 /// Copies a plain [cols, rows] matrix (a torch `weight`: [out, in]) into the panels of its transpose.
 /// `stride` is the number of rows between panels.
-pub fn to_panels(plain: &[f32], rows: usize, first: usize, stride: usize, panels: &mut [Row]) {
+pub fn to_panels(plain: &[f32], rows: usize, to: Columns, stride: usize, panels: &mut [Row]) {
     for (j, column) in plain.chunks_exact(rows).enumerate() {
-        let (panel, lane) = ((first + j) / WIDTH, (first + j) % WIDTH);
+        let (panel, lane) = (to.at(j) / WIDTH, to.at(j) % WIDTH);
         for (row, &x) in panels[panel * stride..].iter_mut().zip(column) {
             row[lane / LANES].0[lane % LANES] = x;
         }
@@ -102,9 +123,9 @@ pub fn to_panels(plain: &[f32], rows: usize, first: usize, stride: usize, panels
 }
 
 /// The inverse of [`to_panels`].
-pub fn from_panels(panels: &[Row], rows: usize, first: usize, stride: usize, plain: &mut [f32]) {
+pub fn from_panels(panels: &[Row], rows: usize, from: Columns, stride: usize, plain: &mut [f32]) {
     for (j, column) in plain.chunks_exact_mut(rows).enumerate() {
-        let (panel, lane) = ((first + j) / WIDTH, (first + j) % WIDTH);
+        let (panel, lane) = (from.at(j) / WIDTH, from.at(j) % WIDTH);
         for (row, x) in panels[panel * stride..].iter().zip(column) {
             *x = row[lane / LANES].0[lane % LANES];
         }

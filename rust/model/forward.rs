@@ -6,7 +6,7 @@ use crate::data::Source;
 use crate::isa::{LANES, Lanes, Row, WIDTH, floats_mut};
 use crate::latent::{Block, KlTerms, Sample};
 use crate::layer::Forward;
-use crate::likelihood::{LogProb, Mean};
+use crate::likelihood::{DecoderScale, LogProb, LogProbWithScale, Mean};
 use crate::matmul::{Finished, Shared, panels_of, product};
 use crate::rng::{Distribution, Fill, Stream};
 use crate::team::Worker;
@@ -279,19 +279,34 @@ impl Pass<'_> {
         let (network, plan, index) = (self.network, self.memory.plan, self.network.output());
         self.product(worker, index, |tile, bias, parameters| {
             let Finished { panel, rows, products, .. } = tile;
-            let start = panel * self.rows + rows.start;
+            let (start, features) = (panel * self.rows + rows.start, network.features(panel));
             // SAFETY: the batch was loaded in an earlier phase; the gradient's rows of this panel and the partial
             // sums of (panel, rows) are the tile's own.
             let (targets, log_prob, gradient) = unsafe {
                 let gradient =
                     weight.map(|_| self.write(plan.gradients[index], panel, rows.clone()));
                 let log_prob = self.memory.partial.write(start..start + rows.len());
-                (self.read(plan.x, panel, rows), log_prob, gradient.unwrap_or_default())
+                let targets = self.read(plan.x, features.start / WIDTH, rows);
+                (targets, log_prob, gradient.unwrap_or_default())
             };
+            if let Some(floor) = network.spec.likelihood.decoder_floor() {
+                self.isa.run(LogProbWithScale {
+                    floor,
+                    products,
+                    cols: features.len(),
+                    bias,
+                    targets,
+                    half: features.start % WIDTH / LANES,
+                    log_prob,
+                    gradient,
+                    weight: weight.unwrap_or(0.0),
+                });
+                return;
+            }
             self.isa.run(LogProb {
                 likelihood: network.spec.likelihood,
                 products,
-                cols: (network.spec.n_features - panel * WIDTH).min(WIDTH),
+                cols: features.len(),
                 bias,
                 log_scale: &network.log_scale_row(parameters, panel),
                 targets,
@@ -304,7 +319,7 @@ impl Pass<'_> {
 
     /// Adds up each row's -log p(x|z), panels ascending; `last` runs when all are there.
     pub fn reduce(&self, worker: &Worker, last: impl FnOnce()) {
-        let panels = panels_of(self.network.spec.n_features);
+        let panels = panels_of(self.network.layers[self.network.output()].outputs);
         let block = |rows: Range<usize>| {
             // SAFETY: the sums of these rows are this block's; the partial ones are from the phase before.
             let (sums, partial) = unsafe {
@@ -341,22 +356,46 @@ impl Pass<'_> {
         });
     }
 
+    /// The output layer's E[x|z] and, where it is the decoder's, the scale of p(x|z), for rows `first..` of an array
+    /// [n, n_features]. `take` gets a part of a row at a time, with its place in the array; it is its tile's.
+    fn outputs(
+        &self,
+        worker: &Worker,
+        first: usize,
+        mut take: impl FnMut(Range<usize>, &[f32], &[f32]),
+    ) {
+        let (network, index) = (self.network, self.network.output());
+        let likelihood = network.spec.likelihood;
+        let floor = likelihood.decoder_floor();
+        self.product(worker, index, |Finished { panel, rows, vectors, products }, bias, _| {
+            self.isa.run(Mean { likelihood, products: &mut *products, vectors, bias });
+            if let Some(floor) = floor {
+                self.isa.run(DecoderScale { floor, rows: &mut *products });
+            }
+            let features = network.features(panel);
+            let scale = if floor.is_some() { LANES..LANES + features.len() } else { 0..0 };
+            for (row, r) in floats_mut(products).chunks(WIDTH).zip(rows) {
+                let start = (first + r) * network.spec.n_features + features.start;
+                let place = start..start + features.len();
+                take(place, &row[..features.len()], &row[scale.clone()]);
+            }
+        });
+    }
+
     /// The output layer's E[x|z], written to rows `first..` of `out`, [n, n_features].
     pub fn mean(&self, worker: &Worker, out: Shared<f32>, first: usize) {
-        let (spec, index) = (&self.network.spec, self.network.output());
-        self.product(worker, index, |Finished { panel, rows, vectors, products }, bias, _| {
-            self.isa.run(Mean {
-                likelihood: spec.likelihood,
-                products: &mut *products,
-                vectors,
-                bias,
-            });
-            let col = panel * WIDTH;
-            let used = (spec.n_features - col).min(WIDTH);
-            for (row, r) in floats_mut(products).chunks(WIDTH).zip(rows) {
-                let start = (first + r) * spec.n_features + col;
-                // SAFETY: a panel's part of a row is its tile's.
-                unsafe { out.write(start..start + used) }.copy_from_slice(&row[..used]);
+        self.outputs(worker, first, |place, mean, _| {
+            // SAFETY: the place is a tile's own.
+            unsafe { out.write(place) }.copy_from_slice(mean);
+        });
+    }
+
+    /// The same, and the decoder's scale.
+    pub fn mean_and_scale(&self, worker: &Worker, out: [Shared<f32>; 2], first: usize) {
+        self.outputs(worker, first, |place, mean, scale| {
+            for (out, from) in out.into_iter().zip([mean, scale]) {
+                // SAFETY: the place is a tile's own.
+                unsafe { out.write(place.clone()) }.copy_from_slice(from);
             }
         });
     }

@@ -100,6 +100,9 @@ impl Vae {
             });
             vae.network.write(tensor, &plain, &mut vae.parameters);
         }
+        if let Some(start) = vae.network.log_scale {
+            vae.network.keep_scale_above_floor(&mut vae.parameters[start..]);
+        }
         vae.refresh()?;
         Ok(vae)
     }

@@ -3,10 +3,11 @@
 use crate::activation::Activation;
 use crate::data::Source;
 use crate::error::{Error, Result};
-use crate::isa::{Row, WIDTH};
+use crate::isa::{LANES, Row, WIDTH, floats_mut};
 use crate::layer::Dense;
 use crate::likelihood::{Likelihood, Scale};
-use crate::matmul::{from_panels, panels_of, to_panels};
+use crate::matmul::{Columns, from_panels, panels_of, to_panels};
+use std::ops::Range;
 
 /// The most parameters in a model: 16 GiB of float32 with both moments and the transposes.
 const MAX_PARAMETERS: usize = 1 << 30;
@@ -47,14 +48,14 @@ pub struct Tensor {
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// Outputs `first..first + shape[0]` of a layer.
+    /// Some outputs of a layer.
     Weight {
         layer: usize,
-        first: usize,
+        columns: Columns,
     },
     Bias {
         layer: usize,
-        first: usize,
+        columns: Columns,
     },
     LogScale,
 }
@@ -84,7 +85,12 @@ impl Network {
         let head = spec.latent_dim.saturating_mul(if spec.variational { 2 } else { 1 });
         let with_y = |cols: usize| cols.saturating_add(spec.conditions);
         let encoder = widths(with_y(spec.n_features), &spec.encoder, head);
-        let decoder = widths(with_y(spec.latent_dim), &spec.decoder, spec.n_features);
+        // With a scale from the decoder a panel has the means of sixteen features and their log scales.
+        let output = match spec.likelihood.decoder_floor() {
+            Some(_) => Columns::Half(1).at(spec.n_features.max(1) - 1).saturating_add(1),
+            None => spec.n_features,
+        };
+        let decoder = widths(with_y(spec.latent_dim), &spec.decoder, output);
         if spec.conditions > 0 && !spec.variational {
             return Err(Error::Parameter("a plain autoencoder has no conditions".into()));
         }
@@ -102,8 +108,8 @@ impl Network {
             network.add_layer(inputs, outputs)?;
         }
         network.log_scale = match network.spec.likelihood {
-            Likelihood::Gaussian(Scale::Shared) => Some(network.add_rows(1)),
-            Likelihood::Gaussian(Scale::PerFeature) => {
+            Likelihood::Gaussian(Scale::Shared { .. }) => Some(network.add_rows(1)),
+            Likelihood::Gaussian(Scale::PerFeature { .. }) => {
                 Some(network.add_rows(panels_of(network.spec.n_features)))
             }
             _ => None,
@@ -143,31 +149,44 @@ impl Network {
     /// layer, ..., so layer i has index 2 i.
     fn name_tensors(&mut self) {
         let (head, latent) = (self.head(), self.spec.latent_dim);
+        let scaled = self.spec.likelihood.decoder_floor().is_some();
+        let all = Columns::From(0);
         for (index, layer) in self.layers.iter().enumerate() {
             let parts = match index {
-                i if i < head => vec![(format!("encoder.{}", 2 * i), 0, layer.outputs)],
+                i if i < head => vec![(format!("encoder.{}", 2 * i), all, layer.outputs)],
                 i if i == head && self.spec.variational => {
-                    vec![("mu".into(), 0, latent), ("logvar".into(), latent, latent)]
+                    vec![
+                        ("mu".into(), all, latent),
+                        ("logvar".into(), Columns::From(latent), latent),
+                    ]
                 }
-                i if i == head => vec![("code".into(), 0, latent)],
-                i => vec![(format!("decoder.{}", 2 * (i - head - 1)), 0, layer.outputs)],
+                i if i == head => vec![("code".into(), all, latent)],
+                i => {
+                    let name = format!("decoder.{}", 2 * (i - head - 1));
+                    match (scaled && i == self.output(), self.spec.n_features) {
+                        (true, n) => {
+                            vec![(name, Columns::Half(0), n), ("scale".into(), Columns::Half(1), n)]
+                        }
+                        _ => vec![(name, all, layer.outputs)],
+                    }
+                }
             };
-            for (name, first, outputs) in parts {
+            for (name, columns, outputs) in parts {
                 self.tensors.push(Tensor {
                     name: format!("{name}.weight"),
                     shape: vec![outputs, layer.inputs],
-                    place: Place::Weight { layer: index, first },
+                    place: Place::Weight { layer: index, columns },
                 });
                 self.tensors.push(Tensor {
                     name: format!("{name}.bias"),
                     shape: vec![outputs],
-                    place: Place::Bias { layer: index, first },
+                    place: Place::Bias { layer: index, columns },
                 });
             }
         }
         if self.log_scale.is_some() {
             let shape = match self.spec.likelihood {
-                Likelihood::Gaussian(Scale::PerFeature) => vec![self.spec.n_features],
+                Likelihood::Gaussian(Scale::PerFeature { .. }) => vec![self.spec.n_features],
                 _ => vec![],
             };
             let name = "likelihood.log_scale".into();
@@ -194,14 +213,34 @@ impl Network {
         }
     }
 
+    /// The features in panel `panel` of the output.
+    pub fn features(&self, panel: usize) -> Range<usize> {
+        let width = if self.spec.likelihood.decoder_floor().is_some() { LANES } else { WIDTH };
+        panel * width..((panel + 1) * width).min(self.spec.n_features)
+    }
+
     /// ln s of panel `panel`'s features: learned, or given.
     pub fn log_scale_row(&self, parameters: &[Row], panel: usize) -> Row {
         match (self.spec.likelihood, self.log_scale) {
-            (Likelihood::Gaussian(Scale::PerFeature), Some(start)) => parameters[start + panel],
-            (Likelihood::Gaussian(Scale::Shared), Some(start)) => splat(parameters[start][0].0[0]),
+            (Likelihood::Gaussian(Scale::PerFeature { .. }), Some(start)) => {
+                parameters[start + panel]
+            }
+            (Likelihood::Gaussian(Scale::Shared { .. }), Some(start)) => {
+                splat(parameters[start][0].0[0])
+            }
             (Likelihood::Gaussian(Scale::Fixed(scale)), _) => splat(scale.ln()),
             _ => crate::isa::ZERO_ROW,
         }
+    }
+
+    /// Raises the learned scales that are below their floor to it.
+    pub fn keep_scale_above_floor(&self, log_scale: &mut [Row]) {
+        let Some(floor) = self.spec.likelihood.log_floor() else { return };
+        let used = match self.spec.likelihood {
+            Likelihood::Gaussian(Scale::PerFeature { .. }) => self.spec.n_features,
+            _ => 1,
+        };
+        floats_mut(log_scale)[..used].iter_mut().for_each(|x| *x = x.max(floor));
     }
 
     /// Copies a parameter (or its gradient, or a moment) out of a buffer with the parameters' layout.
@@ -213,28 +252,28 @@ impl Network {
 
     /// [`Network::read`] into memory that there is.
     pub fn read_into(&self, tensor: &Tensor, buffer: &[Row], plain: &mut [f32]) {
-        let (at, rows, first, stride) = self.place(tensor);
-        from_panels(&buffer[at..], rows, first, stride, plain);
+        let (at, rows, columns, stride) = self.place(tensor);
+        from_panels(&buffer[at..], rows, columns, stride, plain);
     }
 
     /// The inverse of [`Network::read`].
     pub fn write(&self, tensor: &Tensor, plain: &[f32], buffer: &mut [Row]) {
-        let (at, rows, first, stride) = self.place(tensor);
-        to_panels(plain, rows, first, stride, &mut buffer[at..]);
+        let (at, rows, columns, stride) = self.place(tensor);
+        to_panels(plain, rows, columns, stride, &mut buffer[at..]);
     }
 
-    /// First row, rows per column, first column, rows from panel to panel.
-    fn place(&self, tensor: &Tensor) -> (usize, usize, usize, usize) {
+    /// First row, rows per column, columns, rows from panel to panel.
+    fn place(&self, tensor: &Tensor) -> (usize, usize, Columns, usize) {
         match tensor.place {
-            Place::Weight { layer, first } => {
+            Place::Weight { layer, columns } => {
                 let layer = &self.layers[layer];
-                (layer.start, layer.inputs, first, layer.inputs + 1)
+                (layer.start, layer.inputs, columns, layer.inputs + 1)
             }
-            Place::Bias { layer, first } => {
+            Place::Bias { layer, columns } => {
                 let layer = &self.layers[layer];
-                (layer.bias(0), 1, first, layer.inputs + 1)
+                (layer.bias(0), 1, columns, layer.inputs + 1)
             }
-            Place::LogScale => (self.log_scale.unwrap_or(0), 1, 0, 1),
+            Place::LogScale => (self.log_scale.unwrap_or(0), 1, Columns::From(0), 1),
         }
     }
 
@@ -294,7 +333,12 @@ mod tests {
 
     #[test]
     fn tensors_round_trip_and_do_not_overlap() {
-        let network = Network::new(spec(Likelihood::Gaussian(Scale::PerFeature))).unwrap();
+        for scale in [Scale::PerFeature { floor: 1e-3 }, Scale::Decoder { floor: 1e-3 }] {
+            round_trip(Network::new(spec(Likelihood::Gaussian(scale))).unwrap());
+        }
+    }
+
+    fn round_trip(network: Network) {
         let mut buffer = vec![crate::isa::ZERO_ROW; network.rows];
         let mut count = 0;
         for (n, tensor) in network.tensors.iter().enumerate() {
@@ -314,7 +358,8 @@ mod tests {
 
     #[test]
     fn tensors_have_torch_names_and_shapes() {
-        let network = Network::new(spec(Likelihood::Gaussian(Scale::Shared))).unwrap();
+        let network =
+            Network::new(spec(Likelihood::Gaussian(Scale::Shared { floor: 1e-3 }))).unwrap();
         let named: Vec<_> =
             network.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
         assert_eq!(
@@ -335,6 +380,26 @@ mod tests {
                 ("likelihood.log_scale", &[]),
             ]
         );
+    }
+
+    #[test]
+    fn a_scale_from_the_decoder_is_a_layer_beside_the_last_one() {
+        let scale = Scale::Decoder { floor: 1e-3 };
+        let network = Network::new(spec(Likelihood::Gaussian(scale))).unwrap();
+        let named: Vec<_> =
+            network.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
+        assert_eq!(
+            named[10..],
+            [
+                ("decoder.4.weight", &[37, 64][..]),
+                ("decoder.4.bias", &[37]),
+                ("scale.weight", &[37, 64]),
+                ("scale.bias", &[37]),
+            ]
+        );
+        let panels: Vec<_> = (0..3).map(|panel| network.features(panel)).collect();
+        assert_eq!(panels, [0..16, 16..32, 32..37]);
+        assert_eq!(network.layers[network.output()].outputs, 2 * 32 + 16 + 5);
     }
 
     #[test]
@@ -374,5 +439,10 @@ mod tests {
         assert!(Network::new(bad.clone()).is_err());
         bad.encoder = vec![0];
         assert!(Network::new(bad).is_err());
+        for n_features in [0, usize::MAX] {
+            let scale = Scale::Decoder { floor: 1e-3 };
+            let bad = Spec { n_features, ..spec(Likelihood::Gaussian(scale)) };
+            assert!(Network::new(bad).is_err());
+        }
     }
 }

@@ -5,7 +5,7 @@
 use super::pass::Pass;
 use crate::isa::{Ahead, Isa, Row, WIDTH, ZERO_ROW};
 use crate::layer::{ColumnSums, Dense, Transpose};
-use crate::likelihood::{Likelihood, MIN_LOG_SCALE, Scale, ScaleGradient};
+use crate::likelihood::{Likelihood, Scale, ScaleGradient};
 use crate::matmul::{Block, Grid, Shared, panels_of, transposed_product, vectors_of};
 use crate::optimizer::{Apply, Update};
 use crate::team::Worker;
@@ -166,7 +166,8 @@ impl Pass<'_> {
     fn absorb_scale(&self, worker: &Worker, weight: f32, sink: Sink) {
         let (network, features) = (self.network, self.network.spec.n_features);
         let Some(start) = network.log_scale else { return };
-        let shared = network.spec.likelihood == Likelihood::Gaussian(Scale::Shared);
+        let likelihood = network.spec.likelihood;
+        let shared = matches!(likelihood, Likelihood::Gaussian(Scale::Shared { .. }));
         // SAFETY: a single item; the output's gradients are from an earlier phase.
         worker.phase(1, |_| unsafe {
             let gradients = self.matrix(self.memory.plan.gradients[network.output()]);
@@ -208,9 +209,7 @@ impl Pass<'_> {
         let Some(start) = self.network.log_scale else { return };
         // SAFETY: the caller's promise; the scale is the last thing in the buffer.
         let rows = unsafe { self.parameters.write(start..self.network.rows) };
-        for x in rows.iter_mut().flatten().flat_map(|lanes| &mut lanes.0) {
-            *x = x.max(MIN_LOG_SCALE);
-        }
+        self.network.keep_scale_above_floor(rows);
     }
 
     /// One optimiser step with gradients from a buffer: the same function on the same numbers as in

@@ -121,8 +121,8 @@ impl Workspace {
         isa: Isa,
     ) -> Result<Workspace> {
         let (plan, size) = Plan::new(network, rows, purpose, sees);
-        // Per row: a partial log p for each panel of features, its sum, the KL.
-        let sums = (panels_of(network.spec.n_features) + 2) * rows;
+        // Per row: a partial log p for each panel of the output, its sum, the KL.
+        let sums = (panels_of(network.layers[network.output()].outputs) + 2) * rows;
         Ok(Workspace {
             plan,
             arena: filled(ZERO_ROW, Some(size))?,
@@ -163,7 +163,7 @@ pub struct Memory<'a> {
     pub plan: &'a Plan,
     /// The matrices.
     pub arena: Shared<'a, Row>,
-    /// log p of each (panel of features, row), nats.
+    /// log p of each (panel of the output, row), nats.
     pub partial: Shared<'a, f32>,
     /// -log p(x|z) of each row, nats.
     pub reconstruction: Shared<'a, f32>,
