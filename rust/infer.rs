@@ -13,6 +13,8 @@ use crate::rng::{Distribution, Noise, Stream};
 use crate::team::{self, Worker};
 use crate::train::{threads_for, walk};
 use crate::watch::{Inspect, Watch};
+use std::ops::Range;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 /// Rows that a worker takes through the whole network by itself: those of a usual network stay in its second-level cache.
@@ -178,6 +180,49 @@ impl Vae {
             match scale.is_empty() {
                 true => pass.mean(worker, out, start),
                 false => pass.mean_and_scale(worker, [out, scale], start),
+            }
+        })
+    }
+
+    /// Draws from q(z|x), [samples, n, latent_dim].
+    pub fn posterior_sample(
+        &mut self,
+        x: &Source,
+        (samples, seed): (u32, u64),
+        out: &mut [f32],
+        question: &mut Question,
+    ) -> Result<bool> {
+        let (out, ignored, n) = (Shared::new(out), AtomicUsize::new(0), x.rows());
+        question.walk(self, x, Sees::Batch, |worker, pass, start, watch| {
+            let pass = Pass { clamped: &ignored, ..pass };
+            pass.load(worker, x, (false, Input::Batch), Rows::From(start), Some(watch));
+            pass.encode(worker);
+            for sample in 0..samples {
+                pass.sample(worker, Epsilon::Drawn(Draw::Posterior { seed, first: start, sample }));
+                pass.emit_codes(worker, out, sample as usize * n + start);
+            }
+        })
+    }
+
+    /// Takes the draws `samples` of [`Vae::posterior_sample`] into what is known of x given each example, [n, n_features]:
+    /// the means over the draws of E[x|z], of its squared deviation and of the variance of p(x|z).
+    pub fn predict(
+        &mut self,
+        x: &Source,
+        (samples, seed): (Range<u32>, u64),
+        moments: [&mut [f32]; 3],
+        question: &mut Question,
+    ) -> Result<bool> {
+        let (moments, ignored) = (moments.map(Shared::new), AtomicUsize::new(0));
+        let scales = self.scales();
+        question.walk(self, x, Sees::Batch, |worker, pass, start, watch| {
+            let pass = Pass { clamped: &ignored, ..pass };
+            pass.load(worker, x, (false, Input::Batch), Rows::From(start), Some(watch));
+            pass.encode(worker);
+            for sample in samples.clone() {
+                pass.sample(worker, Epsilon::Drawn(Draw::Posterior { seed, first: start, sample }));
+                pass.decode(worker);
+                pass.moments(worker, &scales, moments, (start, sample));
             }
         })
     }

@@ -326,6 +326,48 @@ impl Op for DecoderScale<'_> {
     }
 }
 
+/// Takes draw `draw` of some features of an example into what is known of x: the mean of E[x|z] over the draws so far,
+/// and the means of its squared deviation (Welford's, Technometrics 4, 1962) and of Var[x|z].
+pub struct Moments<'a> {
+    /// p(x|z).
+    pub likelihood: Likelihood,
+    /// E[x|z].
+    pub mean: &'a [f32],
+    /// A Gaussian's s.
+    pub scale: &'a [f32],
+    /// The three means.
+    pub out: [&'a mut [f32]; 3],
+    /// How many draws there are already.
+    pub draw: u32,
+}
+
+impl Op for Moments<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Moments { likelihood, mean, scale, out: [means, squares, variances], draw } = self;
+        let share = 1.0 / (draw as f32 + 1.0);
+        for ((x, mean), square) in mean.iter().zip(means).zip(squares) {
+            let before = x - *mean;
+            *mean += before * share;
+            *square += (before * (x - *mean) - *square) * share;
+        }
+        match likelihood {
+            Likelihood::Bernoulli => {
+                for (p, variance) in mean.iter().zip(variances) {
+                    *variance += (p * (1.0 - p) - *variance) * share;
+                }
+            }
+            Likelihood::Gaussian(_) => {
+                for (s, variance) in scale.iter().zip(variances) {
+                    *variance += (s * s - *variance) * share;
+                }
+            }
+            Likelihood::SquaredError => (), // no distribution
+        }
+    }
+}
+
 /// The output layer's epilogue when only E[x|z] is wanted.
 pub struct Mean<'a> {
     /// p(x|z).

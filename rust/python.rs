@@ -40,6 +40,9 @@ use std::time::Duration;
 /// training where that is longer.
 const SLICE: Duration = Duration::from_millis(50);
 
+/// Draws from the posterior that are taken for all examples between two looks at the clock.
+const DRAWS_AT_ONCE: u32 = 32;
+
 pyo3::create_exception!(
     fastvae,
     FormatError,
@@ -482,6 +485,57 @@ impl Engine {
         in_slices(py, || self.lock().decode(&z, &mut out, &mut scale, &mut question))?;
         detached(py, || self.lock().observe(&mut out, &mut scale, seed))?;
         Ok(array(py, out))
+    }
+
+    /// `n` draws from q(z|x) of each example. `noisy` data may hold any numbers.
+    #[allow(clippy::too_many_arguments)]
+    fn posterior_sample<'py>(
+        &self,
+        py: Python<'py>,
+        x: Array2,
+        y: Option<Array2>,
+        n: u32,
+        seed: u64,
+        noisy: bool,
+        threads: Option<usize>,
+    ) -> PyResult<Array<'py>> {
+        let (y, spec) = (y.map(source).transpose()?, self.spec(py)?);
+        let x = given(source(x)?, &y)?;
+        let mut question = question("X", (!noisy).then_some(spec.likelihood), threads);
+        let mut out = zeros(n as usize, x.rows().saturating_mul(spec.latent_dim))?;
+        in_slices(py, || self.lock().posterior_sample(&x, (n, seed), &mut out, &mut question))?;
+        Ok(array(py, out))
+    }
+
+    /// The mean of E[x|z] over those draws, its standard deviation, and the root of the mean variance of p(x|z).
+    #[allow(clippy::too_many_arguments)]
+    fn predictive<'py>(
+        &self,
+        py: Python<'py>,
+        x: Array2,
+        y: Option<Array2>,
+        n: u32,
+        seed: u64,
+        noisy: bool,
+        threads: Option<usize>,
+    ) -> PyResult<[Array<'py>; 3]> {
+        let (y, spec) = (y.map(source).transpose()?, self.spec(py)?);
+        let x = given(source(x)?, &y)?;
+        let mut moments =
+            [zeros(x.rows(), x.cols())?, zeros(x.rows(), x.cols())?, zeros(x.rows(), x.cols())?];
+        for first in (0..n).step_by(DRAWS_AT_ONCE as usize) {
+            let samples = first..n.min(first.saturating_add(DRAWS_AT_ONCE));
+            let mut question = question("X", (!noisy).then_some(spec.likelihood), threads);
+            in_slices(py, || {
+                let out = moments.each_mut().map(Vec::as_mut_slice);
+                self.lock().predict(&x, (samples.clone(), seed), out, &mut question)
+            })?;
+        }
+        detached(py, || {
+            let squares = moments[1..].iter_mut().flatten();
+            squares.for_each(|square| *square = square.max(0.0).sqrt());
+        })?;
+        Ok(moments.map(|values| array(py, values)))
     }
 
     /// The model as the bytes of a file, with the optimiser's moments if they are wanted.

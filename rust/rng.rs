@@ -31,6 +31,8 @@ pub enum Stream {
     Marginal = 8,
     /// Binary values drawn from grey ones.
     Binary = 9,
+    /// eps of draws from q(z|x) that the user asks for.
+    Posterior = 10,
 }
 
 /// Where noise comes from: a seed (Philox's key) and three words of its counter; the fourth is the row.
@@ -222,7 +224,7 @@ impl Noise {
 }
 
 /// A row's number as the last two words of a counter.
-fn row_words(row: u64) -> [u32; 2] {
+pub fn row_words(row: u64) -> [u32; 2] {
     [(row >> 32) as u32, row as u32]
 }
 

@@ -89,6 +89,8 @@ def answers(fitted: VAE, data: NDArray[Any]) -> dict[str, str]:
         "evaluate": digest(*fitted.evaluate(data).values()),
         "sample": digest(*fitted.sample(100, return_latent=True)),
         "draw": digest(fitted.sample(100, draw=True)),
+        "posterior_sample": digest(fitted.posterior_sample(data, 3)),
+        "predictive": digest(*fitted.predictive(data, 3), *fitted.predictive(data[:5], 40)),
         "losses": digest(*losses.values()),
         "gradients": digest(*gradients.values()),
     }

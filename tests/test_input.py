@@ -935,6 +935,7 @@ def test_the_smallest_and_oddest_sizes_train(
     assert model.transform(data).shape == (rows, latent_dim)
     assert model.reconstruct(data).shape == (rows, features)
     assert model.sample(3, draw=True).shape == (3, features)
+    assert all(part.shape == (rows, features) and np.isfinite(part).all() for part in model.predictive(data, 3))
     assert np.isfinite(model.score_samples(data)).all()
     eps = np.zeros((rows, latent_dim))
     assert model.evaluate(data, eps=eps)["loss"] < start.evaluate(data, eps=eps)["loss"]

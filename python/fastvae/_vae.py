@@ -11,11 +11,15 @@ from fastvae._description import describe
 from fastvae._diagnosis import Diagnosis, diagnose
 from fastvae._model import Model
 from fastvae._objective import Objective
+from fastvae._uncertainty import Predictive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _OBJECTIVES = ("elbo", "reconstruction", "kl")
+
+# Draws are numbered by a word of the noise's counter; floats count so far.
+_MAX_DRAWS = 2**24
 
 
 class LogMarginal(NamedTuple):
@@ -232,6 +236,75 @@ class VAE(Model):
         x = engine.observe(z, told, seed, self._threads()) if draw else engine.decode(z, told, self._threads())
         x = x.reshape(n, -1)
         return (x, z) if return_latent else x
+
+    def posterior_sample(self, X: Any, n: int, random_state: Any = None, *, y: Any = None) -> NDArray[np.float32]:
+        """Draw codes of each example from q(z|x) = N(mu(x), sigma(x)²).
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        n : int
+            Draws of each example.
+        random_state : int, numpy generator or None
+            As for ``sample``. The noise is keyed by it, the draw and the row of X: the first draws are the same for
+            any ``n``.
+        y : array_like, [n_examples] or [n_examples, n_covariates]
+            Of a conditional model.
+
+        Returns
+        -------
+        ndarray of float32, [n, n_examples, latent_dim]
+        """
+        n = _input.integer(n, "n", most=_MAX_DRAWS)
+        engine, (X, y) = self._engine_for(), self._data(X, y)
+        z = engine.posterior_sample(X, y, n, self._seed_for(random_state), self._noisy, self._threads())
+        return z.reshape(n, len(X), -1)
+
+    def predictive(self, X: Any, n: int = 100, random_state: Any = None, *, y: Any = None) -> Predictive:
+        """Mean and spread of x' given x, z not known but distributed as q(z|x): p(x'|x) = E_q(z|x) p(x'|z).
+
+        Two spreads apart, by the law of total variance: Var[x'] = Var_q(E[x'|z]) + E_q(Var[x'|z]), where Var[x'|z] is
+        p (1 - p) for a Bernoulli and s² for a Gaussian.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        n : int
+            Draws of z, those of ``posterior_sample``; their memory does not grow with n. The mean's standard error is
+            latent_std / sqrt(n).
+        random_state : int, numpy generator or None
+            As for ``sample``.
+        y : array_like, [n_examples] or [n_examples, n_covariates]
+            Of a conditional model.
+
+        Returns
+        -------
+        Predictive
+            A named tuple of ``mean``, ``latent_std`` (over the n draws, divided by n) and ``observation_std``, each
+            float32 [n_examples, n_features].
+
+        Notes
+        -----
+        Both spreads are the model's own, its weights taken as given: what it says of x' if it is right. Neither is the
+        (epistemic) uncertainty about the weights, and neither grows where there were no data to train on.
+        """
+        n = _input.integer(n, "n", most=_MAX_DRAWS)
+        engine, (X, y) = self._engine_for(), self._data(X, y)
+        moments = engine.predictive(X, y, n, self._seed_for(random_state), self._noisy, self._threads())
+        return Predictive(*(moment.reshape(len(X), -1) for moment in moments))
+
+    def anomaly_score(self, X: Any, *, y: Any = None) -> NDArray[np.float32]:
+        """Score how unlike the training data each example is: -``score_samples(X)``, nats, higher is more anomalous.
+
+        The negative ELBO is an upper bound on -log p(x), and a density is no test: simple examples (dark, smooth ones)
+        can be likelier than all that the model has learned, and then score low (Nalisnick et al., arXiv:1810.09136).
+        Look at the scores of known anomalies.
+
+        Returns
+        -------
+        ndarray of float32, [n_examples]
+        """
+        return -self.score_samples(X, y=y)
 
     def score_samples(self, X: Any, *, y: Any = None, eps: Any = None) -> NDArray[np.float32]:
         """ELBO of each example in nats (beta = 1, analytic KL, one draw of z): a lower bound on log p(x) or log p(x|y).

@@ -2,13 +2,14 @@
 #![allow(unsafe_code)]
 
 use super::pass::{Pass, ROW_BLOCK};
+use super::workspace::Matrix;
 use crate::data::Source;
 use crate::isa::{LANES, Lanes, Row, WIDTH, floats_mut};
 use crate::latent::{Block, KlTerms, Sample};
 use crate::layer::Forward;
-use crate::likelihood::{DecoderScale, LogProb, LogProbWithScale, Mean};
+use crate::likelihood::{DecoderScale, LogProb, LogProbWithScale, Mean, Moments};
 use crate::matmul::{Finished, Shared, panels_of, product};
-use crate::rng::{Distribution, Fill, Stream};
+use crate::rng::{Distribution, Fill, Stream, row_words};
 use crate::team::Worker;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -20,18 +21,31 @@ pub enum Draw {
     Train(u64, u32),
     /// The scoring noise; the row is the example's content.
     Score(u64),
+    /// A draw from the posteriors of an array's rows, of which the batch is those from a first one on.
+    Posterior {
+        /// The key.
+        seed: u64,
+        /// The batch's first row.
+        first: usize,
+        /// Which draw.
+        sample: u32,
+    },
 }
 
 impl Draw {
     /// The noise's key.
     pub fn seed(self) -> u64 {
-        let (Draw::Train(seed, _) | Draw::Score(seed)) = self;
+        let (Draw::Train(seed, _) | Draw::Score(seed) | Draw::Posterior { seed, .. }) = self;
         seed
     }
 
-    /// Whether it needs a hash of every example.
-    pub fn by_content(self) -> bool {
-        matches!(self, Draw::Score(_))
+    /// The stream of eps.
+    fn stream(self) -> Stream {
+        match self {
+            Draw::Train(..) => Stream::Train,
+            Draw::Score(_) => Stream::Score,
+            Draw::Posterior { .. } => Stream::Posterior,
+        }
     }
 }
 
@@ -199,9 +213,8 @@ impl Pass<'_> {
                 return;
             }
         };
-        let stream = if draw.by_content() { Stream::Score } else { Stream::Train };
         let ids = self.row_ids(rows.clone(), draw);
-        self.fill_eps(rows, draw.seed(), stream, &ids);
+        self.fill_eps(rows, draw.seed(), draw.stream(), &ids);
     }
 
     /// Fills eps for the calling block's rows with noise of the model's.
@@ -234,6 +247,10 @@ impl Pass<'_> {
         for (id, r) in ids.iter_mut().zip(rows) {
             *id = match draw {
                 Draw::Train(_, step) => [0, step, r as u32],
+                Draw::Posterior { first, sample, .. } => {
+                    let [high, low] = row_words((first + r) as u64);
+                    [sample, high, low]
+                }
                 Draw::Score(_) => {
                     // SAFETY: a row's hash is written by who loads it: the calling block, or one of an earlier phase.
                     let [a, b] = unsafe { self.memory.hashes.read(r..r + 1)[0] };
@@ -400,6 +417,25 @@ impl Pass<'_> {
         });
     }
 
+    /// Takes draw `draw` of the output into rows `first..` of three arrays, [n, n_features]: see [`Moments`]. `scales` are
+    /// a Gaussian's that are not the decoder's.
+    pub fn moments(
+        &self,
+        worker: &Worker,
+        scales: &[f32],
+        out: [Shared<f32>; 3],
+        (first, draw): (usize, u32),
+    ) {
+        let (likelihood, cols) = (self.network.spec.likelihood, self.network.spec.n_features);
+        self.outputs(worker, first, |place, mean, scale| {
+            let col = place.start % cols;
+            let scale = scales.get(col..col + mean.len()).unwrap_or(scale);
+            // SAFETY: the place is a tile's own.
+            let out = out.map(|out| unsafe { out.write(place.clone()) });
+            self.isa.run(Moments { likelihood, mean, scale, out, draw });
+        });
+    }
+
     /// Writes each coordinate's KL to rows `first..` of `out`, [n, latent_dim].
     pub fn emit_kl(&self, worker: &Worker, out: Shared<f32>, first: usize) {
         let latent = self.network.spec.latent_dim;
@@ -420,15 +456,31 @@ impl Pass<'_> {
 
     /// Writes columns `from..` of the head to rows `first..` of `out`, [n, latent_dim].
     pub fn emit(&self, worker: &Worker, from: usize, out: Shared<f32>, first: usize) {
+        self.emit_from(worker, self.memory.plan.values[self.network.head()], from, out, first);
+    }
+
+    /// Writes z to rows `first..` of `out`, [n, latent_dim].
+    pub fn emit_codes(&self, worker: &Worker, out: Shared<f32>, first: usize) {
+        self.emit_from(worker, self.memory.plan.z, 0, out, first);
+    }
+
+    fn emit_from(
+        &self,
+        worker: &Worker,
+        matrix: Matrix,
+        from: usize,
+        out: Shared<f32>,
+        first: usize,
+    ) {
         let latent = self.network.spec.latent_dim;
         self.by_rows(worker, |rows| {
-            // SAFETY: the head is not written in this phase; these rows of `out` are this block's.
-            let (head, out) = unsafe {
+            // SAFETY: the matrix is not written in this phase; these rows of `out` are this block's.
+            let (matrix, out) = unsafe {
                 let part = (first + rows.start) * latent..(first + rows.end) * latent;
-                (self.matrix(self.memory.plan.values[self.network.head()]), out.write(part))
+                (self.matrix(matrix), out.write(part))
             };
             for (r, out) in rows.zip(out.chunks_exact_mut(latent)) {
-                head.copy_row(r, from, out);
+                matrix.copy_row(r, from, out);
             }
         });
     }
