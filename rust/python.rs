@@ -662,7 +662,7 @@ struct Arguments {
 impl Arguments {
     /// The same as the core takes it, from a dictionary with exactly these keys.
     fn read(arguments: &Bound<'_, PyDict>) -> PyResult<(Spec, Optimizer, u64)> {
-        const KEYS: usize = 12;
+        const KEYS: usize = 13;
         let given: Arguments = arguments.extract()?;
         if arguments.len() != KEYS {
             return Err(PyTypeError::new_err(format!(

@@ -249,7 +249,15 @@ def test_its_parameters_are_those_of_the_vae_but_for_the_loss() -> None:
         {p.name: p.default for p in inspect.signature(model).parameters.values()} for model in (Autoencoder, VAE)
     )
     assert ours.keys() - theirs.keys() == {"loss"}
-    assert theirs.keys() - ours.keys() == {"likelihood", "beta", "free_bits", "capacity", "objective", "binarize"}
+    assert theirs.keys() - ours.keys() == {
+        "likelihood",
+        "beta",
+        "free_bits",
+        "capacity",
+        "conditional",
+        "objective",
+        "binarize",
+    }
     assert {name: ours[name] for name in ours.keys() & theirs.keys()} == {
         name: theirs[name] for name in ours.keys() & theirs.keys()
     }

@@ -635,3 +635,44 @@ def test_the_picture_of_conditions_has_one_z_a_column(generator: VAE, regressed:
     with pytest.raises(ValueError, match="not conditional"):
         plots.conditions(small(conditional=False).fit(X), y=[1])
     pyplot.close("all")
+
+
+# --------------------------------------------------------------------------------- probability, given y
+
+
+def folded(model: VAE, y: int, n_classes: int) -> VAE:
+    """Return a model that is not conditional, whose biases hold what a conditional one makes of one class."""
+    weights = model.state_dict()
+    for name, cols in (("encoder.0", 64), ("decoder.0", 3)):
+        weight = weights[f"{name}.weight"]
+        assert weight.shape[1] == cols + n_classes
+        weights[f"{name}.bias"] = weights[f"{name}.bias"] + weight[:, cols + y]
+        weights[f"{name}.weight"] = weight[:, :cols]
+    return VAE(**model.get_params() | {"conditional": False}).load_state_dict(weights)
+
+
+def test_probabilities_given_y_are_those_of_a_model_with_y_in_its_biases() -> None:
+    X, labels = load_digits()
+    X = (X > 0.5).astype(np.float32)
+    model = VAE(3, hidden=(20,), conditional=True, epochs=3, random_state=0).fit(X, labels)
+    plain, some = folded(model, 7, 10), X[:40]
+    y = np.full(40, 7)
+    for ours, theirs in (
+        (model.posterior_sample(some, 5, 1, y=y), plain.posterior_sample(some, 5, 1)),
+        (model.predictive(some, 20, 1, y=y).mean, plain.predictive(some, 20, 1).mean),
+        (model.predictive(some, 20, 1, y=y).latent_std, plain.predictive(some, 20, 1).latent_std),
+        (model.sample(30, y=7, random_state=3), plain.sample(30, random_state=3)),
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-6)
+    np.testing.assert_array_equal(
+        model.sample(30, y=7, random_state=3, draw=True), plain.sample(30, random_state=3, draw=True)
+    )
+    # The noise of marginals is keyed by the content, y included: they agree within their errors.
+    ours, theirs = model.log_marginal(some, 3000, y=y), plain.log_marginal(some, 3000)
+    far = np.abs(ours.estimate - theirs.estimate) / np.hypot(ours.standard_error, theirs.standard_error)
+    assert far.max() < 4.5
+    assert np.abs(ours.estimate - model.log_marginal(some, 3000, y=np.full(40, 1)).estimate).max() > 1
+    np.testing.assert_array_equal(model.anomaly_score(some, y=y), -model.score_samples(some, y=y))
+    for ask in (model.log_marginal, model.predictive, model.anomaly_score):
+        with pytest.raises(ValueError, match="y"):
+            ask(some)

@@ -30,6 +30,7 @@ DEFAULTS = {
     "beta": 1.0,
     "free_bits": 0.0,
     "capacity": None,
+    "conditional": False,
     "objective": "elbo",
     "binarize": None,
     "corruption": None,
