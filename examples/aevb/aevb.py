@@ -330,7 +330,7 @@ def draw_figure2(mnist: Sequence[dict[str, Any]], faces: Sequence[dict[str, Any]
         late = [curve["curve"][-1][part] for curve in curves for part in ("train", "test")]
         least = min(FLOOR, min(late) - 5) if name == "MNIST" else min(late) - 0.5 * (best - min(late)) - 100
         for ax, curve in zip(line, curves, strict=False):
-            draw_curve(ax, curve, best)
+            draw_curve(ax, curve)
             ax.set_title(f"{name}, $N_z$ = {curve['latent_dim']}", fontsize=11)
             ax.set_ylim(least, best + 0.06 * (best - least))
             if ax is not line[0]:
@@ -340,26 +340,19 @@ def draw_figure2(mnist: Sequence[dict[str, Any]], faces: Sequence[dict[str, Any]
             ax.set_visible(False)
     for ax in grid[-1]:
         ax.set_xlabel("training samples")
-    grid[0, 0].legend(frameon=False, loc="lower right")
+    grid[0, 0].legend(frameon=False, loc="upper left")
     return figure
 
 
-def draw_curve(ax: Axes, curve: dict[str, Any], best: float) -> None:
+def draw_curve(ax: Axes, curve: dict[str, Any]) -> None:
     """Draw a curve's bounds, with its last test bound in numbers."""
     samples = [point["samples"] for point in curve["curve"]]
     for part, label, dash in (("train", "training images", "--"), ("test", "test images", "-")):
         ax.plot(samples, [point[part] for point in curve["curve"]], dash, color=COLOUR, label=label, linewidth=1.6)
     last = curve["curve"][-1]
     ax.plot(last["samples"], last["test"], "o", color=COLOUR, markersize=4)
-    ax.annotate(
-        f"{last['test']:.1f}".replace("-", "\N{MINUS SIGN}"),
-        (last["samples"], last["test"]),
-        (-2, -14),
-        textcoords="offset points",
-        ha="right",
-        fontsize=9.5,
-        color=COLOUR,
-    )
+    value = f"{last['test']:.1f}".replace("-", "\N{MINUS SIGN}")
+    ax.text(0.97, 0.04, f"test {value}", transform=ax.transAxes, ha="right", fontsize=10, color=COLOUR)
     ax.set_xscale("log")
     bare(ax)
 
