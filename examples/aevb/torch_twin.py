@@ -1,9 +1,9 @@
-"""The models of aevb.py in PyTorch: the same start, minibatches and Adagrad, noise of its own.
+"""The models of aevb.py in fastvae and in PyTorch side by side: the same start, minibatches, noise and Adagrad.
 
-    python examples/aevb/torch_twin.py [--latent 10 20] [--samples 3e6] [--data PATH]
+    python examples/aevb/torch_twin.py [--latent 10 20] [--samples 1e6] [--data PATH]
 
-It needs aevb.py's results, whose stepsizes it takes and beside whose curves it draws its own, and PyTorch. It can be
-stopped and goes on where it was.
+The noise is numpy's and given to both, because runs that differ in it alone differ by nats. It needs PyTorch. It can be
+stopped, and goes on where it was.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aevb import BATCH_SIZE, COLOUR, N_TRAIN, boundaries, curve_points, initial_parameters, stream
+import numpy as np
+from aevb import BATCH_SIZE, COLOUR, MNIST_HIDDEN, N_TRAIN, Run, boundaries, curve_points, measure_bound, stream
 from common import (
     MNIST,
     RESULTS,
@@ -25,11 +26,14 @@ from common import (
     Data,
     bare,
     load_mnist,
+    load_model,
     new_figure,
     read_json,
     save_figure,
     write_json,
 )
+
+from fastvae.likelihoods import Bernoulli
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,78 +68,80 @@ def lower_bounds(p: dict[str, Any], x: Any, eps: Any) -> Any:
     return log_p - kl
 
 
-def train(
-    data: Data, ours: dict[str, Any], points: Sequence[int], scratch: Path
-) -> tuple[list[dict[str, float]], dict[str, Any]]:
-    """Train the twin of one of aevb.py's runs; return its curve and its parameters."""
-    latent_dim, seed = ours["latent_dim"], ours["seed"]
-    n, d = data.train.shape
-    start = initial_parameters(d, ours["hidden"], latent_dim, seed)
-    p = {name: torch.tensor(value, requires_grad=True) for name, value in start.items()}
-    optimizer = torch.optim.Adagrad(p.values(), lr=ours["stepsize"], weight_decay=1 / n, eps=1e-10)
-    noise = torch.Generator().manual_seed(seed)
-    curve: list[dict[str, float]] = []
-    seconds = 0.0
-    state = scratch / f"torch-{ours['name']}.pt"
-    if state.exists():
-        kept = torch.load(state)
+def normal(n: int, latent_dim: int, *key: int) -> Array:
+    """Return the noise of n examples, which the key tells from others."""
+    return np.random.default_rng(key).standard_normal((n, latent_dim), np.float32)
+
+
+def tensor(images: Array) -> Any:
+    """Return uint8 images as a tensor in 0..1."""
+    return torch.from_numpy(images).float() / 255
+
+
+def train(run: Run, stepsize: float, points: Sequence[int], scratch: Path, jobs: int | None) -> dict[str, Any]:
+    """Train both models; return what they are and their "curve": both test bounds and both times at `points`."""
+    data, seed, latent_dim = run.data, run.seed, run.latent_dim
+    n = len(data.train)
+    ours = run.new_model(stepsize, jobs)
+    p = {name: torch.tensor(value, requires_grad=True) for name, value in ours.state_dict().items()}
+    optimizer = torch.optim.Adagrad(p.values(), lr=stepsize, weight_decay=1 / n, eps=1e-10)
+    notes, state = scratch / f"{run.name}.json", scratch / f"{run.name}.pt"
+    log = read_json(notes) or {"latent_dim": latent_dim, "stepsize": stepsize, "seed": seed, "curve": []}
+    curve = log["curve"]
+    done = curve[-1]["samples"] if curve else 0
+    seconds = curve[-1]["torch_seconds"] if curve else 0.0
+    if done:  # the files of both models have the number of samples in their names; the notes are written last
+        ours = load_model(scratch / f"{run.name}-{done}.safetensors", jobs)
+        kept = torch.load(scratch / f"{run.name}-{done}.pt")
         for name, value in kept["parameters"].items():
             p[name].data.copy_(value)
         optimizer.load_state_dict(kept["optimizer"])
-        noise.set_state(kept["noise"])
-        curve = kept["curve"]
-        seconds = curve[-1]["seconds"]
 
-    def bound(images: Array) -> float:
-        """Return the mean lower bound of all images, with the same noise each time."""
-        fixed, total = torch.Generator().manual_seed(seed + 1), 0.0
-        with torch.no_grad():
-            for first in range(0, len(images), 10_000):
-                x = torch.from_numpy(images[first : first + 10_000]).float() / 255
-                total += float(lower_bounds(p, x, torch.randn(len(x), latent_dim, generator=fixed)).double().sum())
-        return total / len(images)
-
-    done = curve[-1]["samples"] if curve else 0
+    eps_test = normal(len(data.test), latent_dim, seed, 4)
     for first, last in pairwise(boundaries(points)):
         if last <= done:
             continue
         rows = data.train[stream(n, seed, first, last)]
+        eps = normal(len(rows), latent_dim, seed, 3, first)
+        ours.partial_fit(rows, eps=eps)
         begun = time.perf_counter()
         for i in range(0, len(rows), BATCH_SIZE):
-            x = torch.from_numpy(rows[i : i + BATCH_SIZE]).float() / 255
-            loss = -lower_bounds(p, x, torch.randn(len(x), latent_dim, generator=noise)).mean()
+            loss = -lower_bounds(p, tensor(rows[i : i + BATCH_SIZE]), torch.from_numpy(eps[i : i + BATCH_SIZE])).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         seconds += time.perf_counter() - begun
         if last not in points:
             continue
-        bounds = {"train": bound(data.train), "test": bound(data.test)}
-        curve.append({"samples": last, **bounds, "seconds": round(seconds, 2)})
-        kept = {"parameters": p, "optimizer": optimizer.state_dict(), "noise": noise.get_state(), "curve": curve}
-        beside = state.with_suffix(".part")
-        torch.save(kept, beside)
-        beside.replace(state)
-        print(f"{time.strftime('%H:%M:%S')}  torch, latent {latent_dim}  {last:>10,}  {bounds}", flush=True)
-    return [point for point in curve if point["samples"] <= points[-1]], p
+        with torch.no_grad():
+            theirs = float(lower_bounds(p, tensor(data.test), torch.from_numpy(eps_test)).double().mean())
+        mine = float(ours.score_samples(data.test, eps=eps_test).mean(dtype=np.float64))
+        times = {"fastvae_seconds": round(ours.elapsed_, 2), "torch_seconds": round(seconds, 2)}
+        curve.append({"samples": last, "fastvae": mine, "torch": theirs, **times})
+        ours.save(scratch / f"{run.name}-{last}.safetensors")
+        torch.save({"parameters": p, "optimizer": optimizer.state_dict()}, state.with_name(f"{run.name}-{last}.pt"))
+        write_json(notes, log)
+        for suffix in ("safetensors", "pt"):
+            (scratch / f"{run.name}-{done}.{suffix}").unlink(missing_ok=True)
+        done = last
+        print(f"{time.strftime('%H:%M:%S')}  {run.name}  {curve[-1]}", flush=True)
+    return {**log, "curve": [point for point in curve if point["samples"] <= points[-1]]}
 
 
-def draw(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> Figure:
+def draw(twins: Sequence[dict[str, Any]]) -> Figure:
     """Draw both test bounds, and below them their difference."""
-    figure = new_figure(4.4 * len(pairs) + 0.4, 5.2)
-    figure.suptitle("Test bound in fastvae and in PyTorch: the same start and minibatches, other noise", fontsize=12.5)
-    grid = figure.subplots(2, len(pairs), squeeze=False, sharex=True, sharey="row", height_ratios=(2, 1))
-    for (ours, theirs), (upper, lower) in zip(pairs, grid.T, strict=True):
-        both = {point["samples"]: point["test"] for point in ours["curve"]}
-        samples = [point["samples"] for point in theirs["curve"] if point["samples"] in both]
-        other = [point["test"] for point in theirs["curve"] if point["samples"] in both]
-        mine = [both[s] for s in samples]
+    figure = new_figure(4.4 * len(twins) + 0.4, 5.2)
+    figure.suptitle("Test bound: the same start, minibatches and noise", fontsize=13)
+    grid = figure.subplots(2, len(twins), squeeze=False, sharex=True, sharey="row", height_ratios=(2, 1))
+    for twin, (upper, lower) in zip(twins, grid.T, strict=True):
+        samples, mine, other = (
+            np.array([point[key] for point in twin["curve"]]) for key in ("samples", "fastvae", "torch")
+        )
         upper.plot(samples, mine, "-", color=COLOUR, linewidth=1.8, label="fastvae")
-        upper.plot(samples, other, "o", color=OTHER, markersize=5, fillstyle="none", label="PyTorch")
-        upper.set_title(f"$N_z$ = {ours['latent_dim']}", fontsize=11)
-        lower.axhspan(-AGREE, AGREE, color="0.93", linewidth=0)
+        upper.plot(samples, other, "o", color=OTHER, markersize=6, fillstyle="none", label="PyTorch")
+        upper.set_title(f"$N_z$ = {twin['latent_dim']}", fontsize=11)
         lower.axhline(0, color="0.7", linewidth=0.8)
-        lower.plot(samples, [a - b for a, b in zip(mine, other, strict=True)], ".-", color=COLOUR, linewidth=1.2)
+        lower.plot(samples, mine - other, ".-", color=COLOUR, linewidth=1.2)
         lower.set_xscale("log")
         lower.set_xlabel("training samples")
         for ax in (upper, lower):
@@ -150,35 +156,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, train, compare, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latent", type=int, nargs="+", default=(10, 20))
-    parser.add_argument("--samples", type=float, default=10**6.5)
+    parser.add_argument("--samples", type=float, default=1e6)
+    parser.add_argument("--hidden", type=int, default=MNIST_HIDDEN)
+    parser.add_argument("--stepsize", type=float, default=0.01, help="default: 0.01, which aevb.py chooses for MNIST")
     parser.add_argument("--data", type=Path, default=MNIST)
     parser.add_argument("--scratch", type=Path, default=SCRATCH)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where aevb.py's results are, and these go")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--jobs", type=int, help="threads")
+    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     if options.jobs:
         torch.set_num_threads(options.jobs)
     whole = load_mnist(options.data)
     data = Data(whole.train[:N_TRAIN], whole.test)
-    by_name = {curve["name"]: curve for curve in read_json(options.out / "figure2.json") or []}
-    pairs = []
     options.scratch.mkdir(parents=True, exist_ok=True)
+    points = curve_points(options.samples)
+    twins = []
     for latent_dim in options.latent:
-        ours = by_name.get(f"mnist-latent{latent_dim}")
-        if ours is None:
-            raise SystemExit(f"there is no curve of {latent_dim} latent dimensions: run aevb.py first")
-        points = [point for point in curve_points(options.samples) if point <= ours["curve"][-1]["samples"]]
-        curve, _ = train(data, ours, points, options.scratch)
-        pairs.append((ours, {key: ours[key] for key in ("name", "latent_dim", "stepsize", "seed")} | {"curve": curve}))
-        mine = next(point for point in ours["curve"] if point["samples"] == curve[-1]["samples"])
-        difference = mine["test"] - curve[-1]["test"]
+        name = f"twin-latent{latent_dim}"
+        run = Run(name, data, latent_dim, options.hidden, Bernoulli(), measure_bound, options.seed)
+        twins.append(train(run, options.stepsize, points, options.scratch, options.jobs))
+        last = twins[-1]["curve"][-1]
+        difference = last["fastvae"] - last["torch"]
         print(
-            f"{latent_dim} latent dimensions, {curve[-1]['samples']:,} samples: fastvae {mine['test']:.2f} "
-            f"in {mine['seconds']:.0f} s, PyTorch {curve[-1]['test']:.2f} in {curve[-1]['seconds']:.0f} s; "
-            f"they {'agree' if abs(difference) <= AGREE else 'DIFFER'} ({difference:+.2f} nats)"
+            f"{latent_dim} latent dimensions, {last['samples']:,} samples: fastvae {last['fastvae']:.3f} "
+            f"in {last['fastvae_seconds']:.0f} s, PyTorch {last['torch']:.3f} in {last['torch_seconds']:.0f} s; "
+            f"they {'agree' if abs(difference) <= AGREE else 'DIFFER'} ({difference:+.4f} nats)"
         )
-    write_json(options.out / "torch_twin.json", [theirs for _, theirs in pairs])
-    save_figure(draw(pairs), options.out / "torch_twin.png")
+    write_json(options.out / "torch_twin.json", twins)
+    save_figure(draw(twins), options.out / "torch_twin.png")
 
 
 if __name__ == "__main__":
