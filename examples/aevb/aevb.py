@@ -34,6 +34,7 @@ from common import (
     load_mnist,
     load_model,
     log_marginal,
+    log_samples,
     new_figure,
     read_json,
     save_figure,
@@ -320,7 +321,11 @@ FLOOR = -150.0  # the first points, far below, would squeeze the rest
 
 def draw_figure2(mnist: Sequence[dict[str, Any]], faces: Sequence[dict[str, Any]]) -> Figure:
     """Draw the lower bounds: a row for each data set, a panel for each number of latent dimensions."""
-    rows = [(name, curves) for name, curves in (("MNIST", mnist), ("Faces", faces)) if curves]
+    rows = [
+        (name, sorted(curves, key=lambda curve: curve["latent_dim"]))
+        for name, curves in (("MNIST", mnist), ("Faces", faces))
+        if curves
+    ]
     columns = max(len(curves) for _, curves in rows)
     figure = new_figure(2.55 * columns + 0.5, 3.0 * len(rows) + 0.5)
     figure.suptitle("Lower bound per image against training samples seen", fontsize=13)
@@ -338,8 +343,8 @@ def draw_figure2(mnist: Sequence[dict[str, Any]], faces: Sequence[dict[str, Any]
         line[0].set_ylabel("lower bound, nats")
         for ax in line[len(curves) :]:
             ax.set_visible(False)
-    for ax in grid[-1]:
-        ax.set_xlabel("training samples")
+    for column in grid.T:  # under the lowest panel
+        [ax for ax in column if ax.get_visible()][-1].set_xlabel("training samples")
     grid[0, 0].legend(frameon=False, loc="upper left")
     return figure
 
@@ -361,7 +366,7 @@ def draw_curve(ax: Axes, curve: dict[str, Any]) -> None:
         fontsize=10,
         color=COLOUR,
     )
-    ax.set_xscale("log")
+    log_samples(ax)
     bare(ax)
 
 
@@ -380,7 +385,7 @@ def draw_figure3(curves: Sequence[dict[str, Any]]) -> Figure:
             bounds = [point[f"{part}_bound"] for point in curve["curve"]]
             ax.plot(samples, bounds, dash, color="0.6", linewidth=1.1, label=f"lower bound, {label}")
         ax.set_title(f"$N_{{train}}$ = {curve['n_train']:,}", fontsize=11)
-        ax.set_xscale("log")
+        log_samples(ax)
         ax.set_xlabel("training samples")
         ax.set_ylim(least, max(shown) + 0.04 * (max(shown) - least))
         bare(ax)

@@ -184,6 +184,14 @@ def bare(ax: Axes) -> None:
     ax.set_axisbelow(True)
 
 
+def log_samples(ax: Axes) -> None:
+    """Make the horizontal axis logarithmic, with numbers at whole decades only."""
+    from matplotlib.ticker import NullFormatter
+
+    ax.set_xscale("log")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG and say so."""
     path.parent.mkdir(parents=True, exist_ok=True)

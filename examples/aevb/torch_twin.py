@@ -27,6 +27,7 @@ from common import (
     bare,
     load_mnist,
     load_model,
+    log_samples,
     new_figure,
     read_json,
     save_figure,
@@ -142,7 +143,7 @@ def draw(twins: Sequence[dict[str, Any]]) -> Figure:
         upper.set_title(f"$N_z$ = {twin['latent_dim']}", fontsize=11)
         lower.axhline(0, color="0.7", linewidth=0.8)
         lower.plot(samples, mine - other, ".-", color=COLOUR, linewidth=1.2)
-        lower.set_xscale("log")
+        log_samples(lower)
         lower.set_xlabel("training samples")
         for ax in (upper, lower):
             bare(ax)
