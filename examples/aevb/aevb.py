@@ -316,7 +316,7 @@ def load_faces(path: Path, seed: int) -> Data:
 # ---------------------------------------------------------------------------------------------- pictures
 
 COLOUR = "#1f5fa8"
-FLOOR = -150.0  # the first points, far below, would squeeze the rest
+FLOOR = -180.0  # the first points, far below, would squeeze the rest
 
 
 def draw_figure2(mnist: Sequence[dict[str, Any]], faces: Sequence[dict[str, Any]]) -> Figure:

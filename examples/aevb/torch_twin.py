@@ -1,6 +1,6 @@
 """The models of aevb.py in fastvae and in PyTorch side by side: the same start, minibatches, noise and Adagrad.
 
-    python examples/aevb/torch_twin.py [--latent 10 20] [--samples 1e6] [--data PATH]
+    python examples/aevb/torch_twin.py [--latent 10 20] [--samples 3.2e6] [--data PATH]
 
 The noise is numpy's and given to both, because runs that differ in it alone differ by nats. It needs PyTorch. It can be
 stopped, and goes on where it was.
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, train, compare, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latent", type=int, nargs="+", default=(10, 20))
-    parser.add_argument("--samples", type=float, default=1e6)
+    parser.add_argument("--samples", type=float, default=3.2e6)
     parser.add_argument("--hidden", type=int, default=MNIST_HIDDEN)
     parser.add_argument("--stepsize", type=float, default=0.01, help="default: 0.01, which aevb.py chooses for MNIST")
     parser.add_argument("--data", type=Path, default=MNIST)
