@@ -33,7 +33,6 @@ from common import (
     draw_binary,
     load_mnist,
     load_model,
-    log_marginal,
     log_samples,
     new_figure,
     read_json,
@@ -233,7 +232,7 @@ def measure_marginal(n_samples: int) -> Callable[[fastvae.VAE, Data], dict[str, 
     def measure(vae: fastvae.VAE, data: Data) -> dict[str, float]:
         found: dict[str, float] = {}
         for part, images in (("train", data.train[:FEW]), ("test", data.test[:FEW])):
-            result = log_marginal(vae, images, n_samples)
+            result = vae.log_marginal(images, n_samples)
             found[part] = float(result.estimate.mean())
             found[f"{part}_error"] = float(np.sqrt((result.standard_error**2).sum()) / len(images))
             found[f"{part}_ess"] = float(np.median(result.ess))

@@ -26,7 +26,6 @@ from common import (
     draw_binary,
     load_mnist,
     load_model,
-    log_marginal,
     read_json,
     write_json,
 )
@@ -81,7 +80,8 @@ def new_model(images: Array, seed: int, jobs: int | None) -> fastvae.VAE:
 def one_epoch(vae: fastvae.VAE, images: Array, seed: int, epoch: int) -> None:
     """Train on all images once, in a new order, made binary anew.
 
-    TODO: this is a stand-in for ``VAE(binarize="bernoulli")``, to be deleted when that is there.
+    ``VAE(binarize="bernoulli")`` does the same with draws of its own; here a pass has its own seed, so that a stopped
+    run goes on to the same bits.
     """
     random = np.random.default_rng([seed, epoch])
     vae.partial_fit(draw_binary(images[random.permutation(len(images))], random))
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("measured before")
         return
     begun = time.perf_counter()
-    found = log_marginal(vae, test, draws, options.seed)
+    found = vae.log_marginal(test, draws)
     entry = {
         "epochs": vae.n_iter_,
         "stage": stage,

@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: MNIST, binary images, the marginal likelihood, files, axes."""
+"""What the scripts of this folder share: MNIST, binary images, files, axes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,59 +78,6 @@ def draw_binary(images: Array, random: np.random.Generator) -> Array:
     binary: Array = (random.integers(0, 255, images.shape, dtype=np.uint8) < images).view(np.uint8)
     binary *= 255
     return binary
-
-
-# ---------------------------------------------------------------------------------------------- log p(x)
-
-
-class LogMarginal(NamedTuple):
-    """Estimates of log p(x), nats, with their standard errors and effective sample sizes: each [n]."""
-
-    estimate: Array
-    standard_error: Array
-    ess: Array
-
-
-def log_marginal(vae: fastvae.VAE, X: Array, n_samples: int, seed: int = 0) -> LogMarginal:
-    """Estimate log p(x) = log E_q[w], w = p(x|z) p(z) / q(z|x), by importance sampling from the encoder's q.
-
-    TODO: this is a stand-in for ``vae.log_marginal(X, n_samples)``, to be deleted when that is there.
-
-    Parameters
-    ----------
-    vae : fitted VAE
-        With a likelihood that is one for X: binary images.
-    X : ndarray, [n, n_features]
-        Images.
-    n_samples : int
-        Draws of z an image.
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    LogMarginal
-        The logarithm of an average is below log p(x) on average (Burda et al., arXiv:1509.00519, theorem 1).
-    """
-    parts = []
-    for first in range(0, len(X), 1_000):
-        rows = X[first : first + 1_000]
-        random = np.random.default_rng([seed, first])
-        mu, logvar = (part.astype(np.float64) for part in vae.encode(rows))
-        kl = -0.5 * (1 + logvar - mu**2 - np.exp(logvar)).sum(1)
-        log_w = np.empty((n_samples, len(rows)))
-        for k in range(n_samples):
-            eps = random.standard_normal(mu.shape, np.float32)
-            z = mu + np.exp(0.5 * logvar) * eps
-            log_p = vae.score_samples(rows, eps=eps) + kl  # log p(x|z): the score is that minus the analytic KL
-            log_w[k] = log_p + 0.5 * (logvar + eps.astype(np.float64) ** 2 - z**2).sum(1)
-        top = log_w.max(0)
-        w = np.exp(log_w - top)
-        ess = w.sum(0) ** 2 / (w**2).sum(0)
-        # The delta method: the relative error of the mean of w is that of log p(x).
-        error = np.sqrt(np.maximum(1 / ess - 1 / n_samples, 0) * n_samples / max(n_samples - 1, 1))
-        parts.append((np.log(w.mean(0)) + top, error, ess))
-    return LogMarginal(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 # ---------------------------------------------------------------------------------------------- files
