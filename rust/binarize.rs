@@ -3,6 +3,25 @@
 use crate::isa::{Row, Simd};
 use crate::rng::{Stream, uniform_panel};
 
+/// How grey examples become binary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binary {
+    /// By a threshold.
+    Threshold,
+    /// By a draw, anew in every pass.
+    Draw,
+}
+
+impl Binary {
+    /// The same for a pass of a model.
+    pub fn of(self, seed: u64, pass: u32) -> Binarize {
+        match self {
+            Binary::Threshold => Binarize::Threshold,
+            Binary::Draw => Binarize::Draw { seed, pass },
+        }
+    }
+}
+
 /// How a value in [0, 1] becomes 0 or 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Binarize {

@@ -335,8 +335,7 @@ impl Vae {
 
     /// What the encoder sees of examples that are scored.
     fn own_input(&self, corruption: Option<Corruption>) -> Input<'static> {
-        let own = Draw::Score(self.seed);
-        corruption.map_or(Input::Batch, |corruption| Input::Corrupted(corruption, own))
+        Input::of(None, corruption, Draw::Score(self.seed))
     }
 
     /// Turns means [n, n_features] into draws from p(x|z). `scale` has what the decoder gives, and is used up.

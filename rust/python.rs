@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // Arrays are read in place, through `Source`.
 
 use crate::activation::Activation;
+use crate::binarize::Binary;
 use crate::corruption::Corruption;
 use crate::data::{Element, Source};
 use crate::error::{Error, filled};
@@ -15,7 +16,7 @@ use crate::optimizer::Optimizer;
 use crate::persist;
 use crate::rng::Stream;
 use crate::team;
-use crate::train::{Binary, Course, Objective, Task, Totals};
+use crate::train::{Course, Objective, Task, Totals};
 use crate::watch::Watch;
 use numpy::{
     PyArray1, PyArrayDescr, PyArrayDescrMethods, PyReadonlyArray1, PyUntypedArray,
@@ -428,11 +429,7 @@ impl Engine {
             let mut vae = self.lock();
             let own = Draw::Score(vae.seed);
             let epsilon = eps.map_or(Epsilon::Drawn(own), |eps| Epsilon::Given(eps, 0));
-            let input = match (corrupted, corruption) {
-                (Some(corrupted), _) => Input::Given(corrupted, 0),
-                (None, Some(corruption)) => Input::Corrupted(corruption, own),
-                (None, None) => Input::Batch,
-            };
+            let input = Input::of(corrupted.map(|seen| (seen, 0)), corruption, own);
             vae.loss_and_gradients(&x, (input, epsilon), objective, threads)
         })??;
         let n = x.rows() as f64;

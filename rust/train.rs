@@ -1,6 +1,6 @@
 //! Training: runs of steps over batches, and single steps in two halves.
 
-use crate::binarize::Binarize;
+use crate::binarize::Binary;
 use crate::corruption::Corruption;
 use crate::data::Source;
 use crate::error::{Error, Result};
@@ -47,25 +47,6 @@ pub struct Course<'a> {
     pub capacities: &'a [f32],
     /// The optimiser's.
     pub learning_rates: &'a [f64],
-}
-
-/// How grey examples become binary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Binary {
-    /// By a threshold.
-    Threshold,
-    /// By a draw, anew in every pass.
-    Draw,
-}
-
-impl Binary {
-    /// The same for a pass of a model.
-    pub fn of(self, seed: u64, pass: u32) -> Binarize {
-        match self {
-            Binary::Threshold => Binarize::Threshold,
-            Binary::Draw => Binarize::Draw { seed, pass },
-        }
-    }
 }
 
 /// An epoch, or a pass of `partial_fit`.
@@ -274,10 +255,10 @@ impl Vae {
         // A pass is known by its first step.
         let binarize = task.binarize.map(|binary| binary.of(seed, (steps - before) as u32));
         let x = task.x.binarized(binarize);
-        let sees = match (task.corrupted, task.corruption) {
-            (None, None) => Sees::Batch,
-            _ => Sees::Other,
+        let input = |start, draw| {
+            Input::of(task.corrupted.map(|seen| (seen, start)), task.corruption, draw)
         };
+        let sees = input(0, Draw::Train(seed, 0)).sees();
 
         let lent = self.lend(1, batch, Purpose::Train, sees)?;
         let body = |worker: &Worker, start: usize, rows: usize| {
@@ -286,16 +267,11 @@ impl Vae {
             let step = steps + (start / batch) as u64 - before;
             let draw = Draw::Train(seed, step as u32);
             let epsilon = task.eps.map_or(Epsilon::Drawn(draw), |eps| Epsilon::Given(eps, start));
-            let input = match (task.corrupted, task.corruption) {
-                (Some(corrupted), _) => Input::Given(corrupted, start),
-                (None, Some(corruption)) => Input::Corrupted(corruption, draw),
-                (None, None) => Input::Batch,
-            };
             let rows = match &order {
                 Some(order) => Rows::Shuffled(order, start),
                 None => Rows::From(start),
             };
-            pass.load(worker, &x, (false, input), rows, None);
+            pass.load(worker, &x, (false, input(start, draw)), rows, None);
             pass.gradients(worker, objective, epsilon, |losses| {
                 if (losses.reconstruction + losses.kl).is_finite() {
                     let mut totals = ledger.lock().unwrap_or_else(PoisonError::into_inner);

@@ -40,9 +40,9 @@ def describe(model: VAE) -> str:
 
 def _kl(model: VAE) -> str:
     """Return the KL's term, without its sign."""
-    total = f"sum_j max(KL_j, {model.free_bits:g})" if model.free_bits else "sum_j KL_j"
-    if model.free_bits or model.capacity is not None:
-        total = total.replace("KL_j", "mean KL_j")  # of the batch
+    of_the_batch = model.free_bits or model.capacity is not None
+    term = "mean KL_j" if of_the_batch else "KL_j"
+    total = f"sum_j max({term}, {model.free_bits:g})" if model.free_bits else f"sum_j {term}"
     if model.capacity is not None:
         total = f"|{total} - {_shown(model.capacity)}|"
     return total if model.beta == 1 else f"{_shown(model.beta)} {total}"

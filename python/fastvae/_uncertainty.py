@@ -1,4 +1,4 @@
-"""What a model says about x given an example, with how sure the model is of it."""
+"""What a model says about an example, with how sure it is of it."""
 
 from __future__ import annotations
 
@@ -22,3 +22,11 @@ class Predictive(NamedTuple):
     """Var_q(E[x'|z]) ** 0.5: how far the decoder's mean moves while z moves in q(z|x)."""
     observation_std: NDArray[np.float32]
     """(E_q Var[x'|z]) ** 0.5: the spread of an observation around the decoder's mean."""
+
+
+class LogMarginal(NamedTuple):
+    """What :meth:`VAE.log_marginal` found, each [n_examples]."""
+
+    estimate: NDArray[np.float64]
+    standard_error: NDArray[np.float64]
+    ess: NDArray[np.float64]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from fastvae._description import describe
 from fastvae._diagnosis import Diagnosis, diagnose
 from fastvae._model import Model
 from fastvae._objective import Objective
-from fastvae._uncertainty import Predictive
+from fastvae._uncertainty import LogMarginal, Predictive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,14 +20,6 @@ _OBJECTIVES = ("elbo", "reconstruction", "kl")
 
 # Draws are numbered by a word of the noise's counter; floats count so far.
 _MAX_DRAWS = 2**24
-
-
-class LogMarginal(NamedTuple):
-    """What :meth:`VAE.log_marginal` found, each [n_examples]."""
-
-    estimate: NDArray[np.float64]
-    standard_error: NDArray[np.float64]
-    ess: NDArray[np.float64]
 
 
 class VAE(Model):

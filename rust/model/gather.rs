@@ -33,7 +33,20 @@ pub enum Input<'a> {
     Given(Source<'a>, usize),
 }
 
-impl Input<'_> {
+impl<'a> Input<'a> {
+    /// The caller's array from a row on, if there is one; else the batch, with noise if it is to have any.
+    pub fn of(
+        given: Option<(Source<'a>, usize)>,
+        corruption: Option<Corruption>,
+        draw: Draw,
+    ) -> Input<'a> {
+        match (given, corruption) {
+            (Some((source, first)), _) => Input::Given(source, first),
+            (None, Some(corruption)) => Input::Corrupted(corruption, draw),
+            (None, None) => Input::Batch,
+        }
+    }
+
     /// Where it lies.
     pub(crate) fn sees(self) -> Sees {
         if matches!(self, Input::Batch) { Sees::Batch } else { Sees::Other }
