@@ -22,6 +22,7 @@ CHAPTERS = (
     "latent_space",
     "attributes",
     "conditional",
+    "uncertainty",
     "training",
 )
 
