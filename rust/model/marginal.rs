@@ -25,6 +25,9 @@ impl Weights {
 
     /// Takes in one more.
     fn add(&mut self, log_weight: f64) {
+        if log_weight == f64::NEG_INFINITY {
+            return; // a weight of 0 adds nothing, and there may be no largest one yet to scale by
+        }
         if log_weight <= self.largest {
             let weight = (log_weight - self.largest).exp();
             self.sum += weight;
@@ -37,21 +40,22 @@ impl Weights {
         }
     }
 
-    /// The logarithm of the mean of `n` weights.
+    /// The logarithm of the mean of `n` weights; -inf if all of them are 0.
     pub fn log_mean(&self, n: u32) -> f64 {
         self.largest + (self.sum / f64::from(n)).ln()
     }
 
-    /// Its standard error, by the delta method: that of the mean over the mean.
+    /// Its standard error, by the delta method: that of the mean over the mean. NaN if all weights are 0.
     pub fn standard_error(&self, n: u32) -> f64 {
         let n = f64::from(n);
-        let relative = (n * self.squares / (self.sum * self.sum) - 1.0).max(0.0); // variance over squared mean
+        let relative = n * self.squares / (self.sum * self.sum) - 1.0; // variance over squared mean
+        let relative = if relative < 0.0 { 0.0 } else { relative }; // by rounding; `max` would hide a NaN
         (relative / (n - 1.0)).sqrt()
     }
 
-    /// Kong's effective sample size, (sum w)² / sum w²: how many equal weights would do as well.
+    /// Kong's effective sample size, (sum w)² / sum w²: how many equal weights would do as well. 0 if all are 0.
     pub fn effective(&self) -> f64 {
-        self.sum * self.sum / self.squares
+        if self.largest == f64::NEG_INFINITY { 0.0 } else { self.sum * self.sum / self.squares }
     }
 }
 
@@ -173,6 +177,35 @@ mod tests {
             near(weights.effective(), sum * sum / squares);
             near(weights.standard_error(6), (variance / n).sqrt() / mean);
         }
+    }
+
+    fn of(logs: &[f64]) -> Weights {
+        let mut weights = Weights::NONE;
+        logs.iter().for_each(|&log| weights.add(log));
+        weights
+    }
+
+    #[test]
+    fn a_weight_of_zero_counts_as_one_of_the_samples() {
+        let zero = f64::NEG_INFINITY;
+        for logs in [[zero, -1.0], [-1.0, zero]] {
+            let weights = of(&logs);
+            assert_eq!((weights.log_mean(2), weights.effective()), (-1.0 - 2f64.ln(), 1.0));
+            assert_eq!(weights.standard_error(2), 1.0);
+        }
+    }
+
+    #[test]
+    fn of_weights_of_zero_nothing_is_known() {
+        let weights = of(&[f64::NEG_INFINITY; 2]);
+        assert_eq!((weights.log_mean(2), weights.effective()), (f64::NEG_INFINITY, 0.0));
+        assert!(weights.standard_error(2).is_nan());
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_hidden() {
+        let weights = of(&[-1.0, f64::NAN]);
+        assert!(weights.log_mean(2).is_nan() && weights.standard_error(2).is_nan());
     }
 
     #[test]
