@@ -25,8 +25,12 @@ const MOST_BYTES: usize = 16 << 20;
 const BLOCKS_AT_ONCE: usize = 4;
 /// Passes of samples of a block of examples, about, whose marginal likelihoods are estimated.
 const MARGINAL_PASSES: usize = 8;
-/// Blocks per worker between two looks at the clock, there.
+/// The most blocks per worker between two looks at the clock, there.
 const MARGINAL_BLOCKS: usize = 16;
+/// Multiply-adds of an example's samples at a time: hundredths of a second.
+const MARGINAL_WORK: usize = 1 << 30;
+/// The most passes of them.
+const MOST_PASSES: usize = 1 << 12;
 /// Rows per worker below which the workers share the weights' panels instead of the rows.
 const FEW: usize = 16;
 /// How much more work than a step of a running team a question must be to be worth waking a second thread.
@@ -94,7 +98,8 @@ impl Question<'_> {
     ) -> Result<bool> {
         vae.network.check_conditions(x)?;
         let total = x.rows();
-        let work = total.min(BLOCK * BLOCKS_AT_ONCE) * vae.network.work() * size.passes;
+        let rows = total.min(BLOCK * BLOCKS_AT_ONCE).saturating_mul(size.passes);
+        let work = rows.saturating_mul(vae.network.work());
         let threads = threads_for(self.threads, work / WAKING);
         let together = total < threads * FEW.min(size.block);
         let share = if together { total } else { total.div_ceil(threads) };
@@ -273,22 +278,34 @@ impl Vae {
         })
     }
 
-    /// Adds `samples` importance weights of each example to `weights`, one for each example.
+    /// How many of `samples` importance weights [`Vae::log_marginal`] is to add at a time: the next look at the clock comes
+    /// after all of them.
+    pub fn samples_at_once(&self, samples: u32) -> u32 {
+        let most = block_of(&self.network);
+        let pass = most.saturating_mul(self.network.work());
+        let passes = (MARGINAL_WORK / pass).clamp(1, MOST_PASSES);
+        let times = samples.div_ceil((most * passes) as u32);
+        samples.div_ceil(times.max(1)) // times of about the same length
+    }
+
+    /// Adds the importance weights of the samples `samples` of each example to `weights`, one for each example.
     pub fn log_marginal(
         &mut self,
         x: &Source,
-        samples: u32,
+        samples: Range<u32>,
         weights: &mut [Weights],
         question: &mut Question,
     ) -> Result<bool> {
         let seed = self.seed;
         let weights = Shared::new(weights);
         // Passes of up to `most` rows: some of an example's samples, or all samples of some examples.
-        let (most, count) = (block_of(&self.network), samples as usize);
+        let (most, count) = (block_of(&self.network), samples.len());
         let copies = count.div_ceil(count.div_ceil(most));
         let together = (most / copies).max(1);
         let block = (most * MARGINAL_PASSES / count).clamp(together, most);
-        let size = Size { block, memory: most, passes: count, at_once: MARGINAL_BLOCKS };
+        let work = (block * count).saturating_mul(self.network.work());
+        let at_once = (MARGINAL_WORK.saturating_mul(4) / work).clamp(1, MARGINAL_BLOCKS);
+        let size = Size { block, memory: most, passes: count, at_once };
         question.walk_in(self, x, Sees::Batch, size, |worker, lent, part, rows, start, watch| {
             let encoded = lent.pass(part, rows);
             encoded.load(worker, x, (true, Input::Batch), Rows::From(start), Some(watch));
@@ -303,7 +320,7 @@ impl Vae {
                         pass.repeat(worker, x, start + first, copies);
                         laid_out = pass.rows;
                     }
-                    let first_sample = done as u32;
+                    let first_sample = samples.start + done as u32;
                     let draws = Draws { first, copies, first_sample, seed };
                     pass.weigh(worker, &encoded, draws, (x, start));
                     pass.decode(worker);

@@ -372,9 +372,15 @@ impl Engine {
     ) -> PyResult<[Bound<'py, PyArray1<f64>>; 3]> {
         let (y, spec) = (y.map(source).transpose()?, self.spec(py)?);
         let x = given(source(x)?, &y)?;
-        let mut question = question("X", Some(spec.likelihood), threads);
         let mut weights = filled(Weights::NONE, Some(x.rows()))?;
-        in_slices(py, || self.lock().log_marginal(&x, samples, &mut weights, &mut question))?;
+        let at_once = detached(py, || self.lock().samples_at_once(samples))?;
+        for first in (0..samples).step_by(at_once as usize) {
+            let samples = first..samples.min(first.saturating_add(at_once));
+            let mut question = question("X", Some(spec.likelihood), threads);
+            in_slices(py, || {
+                self.lock().log_marginal(&x, samples.clone(), &mut weights, &mut question)
+            })?;
+        }
         let numbers: [fn(&Weights, u32) -> f64; 3] =
             [Weights::log_mean, Weights::standard_error, |weights, _| weights.effective()];
         Ok(numbers.map(|number| {

@@ -167,6 +167,23 @@ ask = lambda: model.{method}(rows)
     assert result["interrupted"] is False  # the training was not
 
 
+@needs_signals
+@pytest.mark.parametrize(("examples", "n_samples"), [(1, 20_000_000), (40, 1_000_000)])
+def test_ctrl_c_stops_log_marginal_between_the_samples_of_one_example(examples: int, n_samples: int) -> None:
+    result = interrupt(
+        f"""
+model = make(epochs=1).fit(X[:256])
+binary = (X[:{examples}] > 0.5).astype(np.float32)
+before = weights(model)
+started = lambda: True
+ask = lambda: model.log_marginal(binary, {n_samples})
+""",
+        "result['same'] = weights(model) == before",
+    )
+    assert result["latency"] < LATENCY
+    assert result["same"]
+
+
 class Presses:
     """A standard error that presses Ctrl-C when a text is written to it."""
 
