@@ -3,6 +3,9 @@
 use crate::isa::{Row, Simd};
 use crate::rng::{Stream, uniform_panel};
 
+/// The pass of what is drawn beside training, for validation data and gradients: training would have it only after 2³² steps.
+pub const ASIDE: u32 = u32::MAX;
+
 /// How grey examples become binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binary {

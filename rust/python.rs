@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // Arrays are read in place, through `Source`.
 
 use crate::activation::Activation;
-use crate::binarize::Binary;
+use crate::binarize::{ASIDE, Binary};
 use crate::corruption::Corruption;
 use crate::data::{Element, Source};
 use crate::error::{Error, filled};
@@ -168,7 +168,7 @@ impl Engine {
         detached(py, || self.lock().network.spec.clone())
     }
 
-    /// Data that are to be made binary as in the first pass of training.
+    /// Data that are to be made binary, always by the same draw, which is none of training's.
     fn binarized<'a>(
         &self,
         py: Python<'_>,
@@ -177,7 +177,7 @@ impl Engine {
     ) -> PyResult<Source<'a>> {
         let Some(binary) = binarize.map(binary_of).transpose()? else { return Ok(x) };
         let seed = detached(py, || self.lock().seed)?;
-        Ok(x.binarized(Some(binary.of(seed, 0))))
+        Ok(x.binarized(Some(binary.of(seed, ASIDE))))
     }
 
     fn lock(&self) -> MutexGuard<'_, Vae> {

@@ -119,6 +119,24 @@ def test_validation_data_are_binarised_once_and_for_all() -> None:
     assert len(set(losses["loss"])) == 3
 
 
+def test_validation_and_gradients_have_a_draw_that_training_does_not_have() -> None:
+    def model() -> VAE:
+        sgd: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 1e-3, "batch_size": 300}
+        return VAE(2, hidden=(), binarize="bernoulli", random_state=0, **sgd).load_state_dict(ZEROS)
+
+    # A decoder of zeros: the gradient of the output's bias is 1/2 minus the mean of what was drawn.
+    eps = np.zeros((300, 2))
+    aside = 0.5 - model().loss_and_gradients(GREY, eps)[1]["decoder.0.bias"]
+    trained = 0.5 + model().partial_fit(GREY, eps=eps).state_dict()["decoder.0.bias"] / 1e-3
+    assert np.abs(aside - trained).max() > 0.01
+    # And validation has that of the gradients.
+    fitted = VAE(binarize="bernoulli", **SMALL).fit(GREY, validation_data=GREY)
+    losses, _ = fitted.loss_and_gradients(GREY)
+    assert fitted.history_["val_reconstruction"][-1] == pytest.approx(losses["reconstruction"], rel=1e-5)
+    # evaluate is about the grey values themselves.
+    assert fitted.evaluate(GREY)["reconstruction"] != pytest.approx(losses["reconstruction"], rel=1e-3)
+
+
 def test_questions_are_about_the_data_that_they_are_given() -> None:
     plain, model = VAE(**SMALL).load_state_dict(STATE), VAE(binarize="bernoulli", **SMALL).load_state_dict(STATE)
     assert model.evaluate(GREY) == plain.evaluate(GREY)

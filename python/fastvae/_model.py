@@ -222,6 +222,12 @@ class Model(Estimator):
         y : array_like, optional
             Of a conditional model, as in ``fit``.
 
+        Notes
+        -----
+        ``corruption`` and ``binarize`` are part of the loss here, as they are in training, and are not in ``evaluate``,
+        which is about the X that it is given: then the two differ. ``binarize="bernoulli"`` makes X binary by one draw,
+        that of validation data, which depends on the model's seed and the row and is that of no epoch.
+
         Returns
         -------
         losses : dict

@@ -57,8 +57,8 @@ class VAE(Model):
     binarize : {"bernoulli", "threshold"} or None
         For a Bernoulli likelihood: makes the grey values of training and validation data binary, so that it is a
         probability. "bernoulli" draws 1 with the value as its probability, anew in each epoch (Burda et al.,
-        arXiv:1509.00519) and once and for all for validation; "threshold" takes 1 above one half. Questions are about
-        the data that they are given.
+        arXiv:1509.00519) and once and for all, by a draw that no epoch has, for validation and ``loss_and_gradients``;
+        "threshold" takes 1 above one half. Questions are about the data that they are given.
     corruption : object or None
         Noise on what the encoder sees, from :mod:`fastvae.corruption`; the target stays clean.
     optimizer : str or object
@@ -323,7 +323,9 @@ class VAE(Model):
         return self.evaluate(X, y=self._own(y))["elbo"]
 
     def evaluate(self, X: Any, *, y: Any = None, eps: Any = None) -> dict[str, float]:
-        """Mean losses in nats per example; the arguments are those of ``score_samples``.
+        """Mean losses in nats per example of X as it is; the arguments are those of ``score_samples``.
+
+        Neither ``corruption`` nor ``binarize`` touches X: those are training's, and ``loss_and_gradients``'s.
 
         Returns
         -------
