@@ -176,9 +176,10 @@ def test_loss_and_gradients_changes_nothing() -> None:
 def test_a_learned_scale_stops_at_its_floor(scale: Any, fused: bool, floor: float) -> None:
     # Constant data that the decoder's bias gives exactly: the likelihood wants a scale of zero.
     likelihood = Gaussian(scale, floor=floor)
-    vae, _ = pair(37, latent_dim=2, hidden=(), likelihood=likelihood, optimizer="sgd", learning_rate=0.1)
-    weights = {name: np.zeros_like(array) for name, array in vae.state_dict().items()}
-    vae.load_state_dict(weights)
+    shapes = {name: p.shape for name, p in TorchVAE(37, 2, hidden=(), likelihood=likelihood).named_parameters()}
+    weights = {name: np.zeros(shape) for name, shape in shapes.items()}
+    weights["likelihood.log_scale"] += max(0.0, np.log(floor))
+    vae = VAE(2, hidden=(), likelihood=likelihood, optimizer="sgd", learning_rate=0.1).load_state_dict(weights)
     X, eps = np.zeros((29, 37), np.float32), noise(29, 2)
     for _ in range(100):
         if fused:
@@ -186,3 +187,26 @@ def test_a_learned_scale_stops_at_its_floor(scale: Any, fused: bool, floor: floa
         else:
             vae.apply_gradients(vae.loss_and_gradients(X, eps)[1])
     np.testing.assert_allclose(vae.state_dict()["likelihood.log_scale"], np.log(floor), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["shared", "per_feature"])
+@pytest.mark.parametrize("floor", [1e-6, 1e-3, 0.1, 0.7, 1.0, 3.0, 1e6])
+def test_a_state_dict_with_a_scale_below_the_floor_is_refused(scale: Any, floor: float) -> None:
+    likelihood = Gaussian(scale, floor=floor)
+    model = VAE(2, hidden=(3,), likelihood=likelihood, epochs=1, random_state=0).fit(np.zeros((5, 4), np.float32))
+    before = model.state_dict()
+    shape = before["likelihood.log_scale"].shape
+    # The floor itself, however its logarithm was rounded, and what is kept of it.
+    for log in (np.log(floor), np.log(np.float32(floor)), np.nextafter(np.float32(np.log(floor)), np.float32(-99))):
+        state = before | {"likelihood.log_scale": np.full(shape, log, np.float32)}
+        for target in (model, VAE(**model.get_params())):
+            target.load_state_dict(state)
+            assert target.state_dict()["likelihood.log_scale"].tobytes() == state["likelihood.log_scale"].tobytes()
+    model.load_state_dict(before)
+    low = np.full(shape, np.log(floor) + 1, np.float32)
+    low.reshape(-1)[-1] = np.log(0.99 * floor)
+    for target in (model, VAE(**model.get_params())):
+        with pytest.raises(ValueError, match=r"likelihood.log_scale holds .* below the floor of .*raise it"):
+            target.load_state_dict(before | {"likelihood.log_scale": low})
+    for name, array in model.state_dict().items():  # nothing has changed
+        np.testing.assert_array_equal(array, before[name])

@@ -343,7 +343,7 @@ class Model(Estimator):
         Raises
         ------
         ValueError
-            If names, shapes or values are not exactly those of the model.
+            If names, shapes or values are not exactly those of the model, or a learned scale is below its floor.
         """
         if self.__sklearn_is_fitted__():
             engine = self._engine

@@ -156,7 +156,9 @@ impl Vae {
 
     /// Sets all parameters, in the order of `network.tensors`. The optimiser's state stays.
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
-        self.parameters = self.pack(values)?;
+        let parameters = self.pack(values)?;
+        self.network.check_scale(&parameters)?;
+        self.parameters = parameters;
         self.refresh()
     }
 

@@ -15,6 +15,9 @@ const MAX_PARAMETERS: usize = 1 << 30;
 /// The widest layer: a counter of noise has 24 bits for a block of four columns.
 pub const MAX_WIDTH: usize = 1 << 26;
 
+/// How far the logarithm of a scale at its floor may lie below ours, relatively: some units of float32's last place.
+const LOG_ROUNDING: f32 = 1e-6;
+
 /// What the user chose.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
@@ -233,14 +236,36 @@ impl Network {
         }
     }
 
+    /// How many scales are learned: one, or one for each feature.
+    fn scales(&self) -> usize {
+        match self.spec.likelihood {
+            Likelihood::Gaussian(Scale::PerFeature { .. }) => self.spec.n_features,
+            _ => 1,
+        }
+    }
+
     /// Raises the learned scales that are below their floor to it.
     pub fn keep_scale_above_floor(&self, log_scale: &mut [Row]) {
         let Some(floor) = self.spec.likelihood.log_floor() else { return };
-        let used = match self.spec.likelihood {
-            Likelihood::Gaussian(Scale::PerFeature { .. }) => self.spec.n_features,
-            _ => 1,
+        floats_mut(log_scale)[..self.scales()].iter_mut().for_each(|x| *x = x.max(floor));
+    }
+
+    /// An error if a learned scale is below its floor by more than the rounding of a logarithm.
+    pub fn check_scale(&self, parameters: &[Row]) -> Result<()> {
+        let (Some(floor), Some(start)) = (self.spec.likelihood.log_floor(), self.log_scale) else {
+            return Ok(());
         };
-        floats_mut(log_scale)[..used].iter_mut().for_each(|x| *x = x.max(floor));
+        let least = floor - LOG_ROUNDING * floor.abs().max(1.0);
+        let scales = parameters[start..].iter().flatten().flat_map(|lanes| lanes.0);
+        match scales.take(self.scales()).find(|&x| x < least) {
+            Some(low) => Err(Error::Value(format!(
+                "likelihood.log_scale holds {low}, a scale of {:e}, which is below the floor of {:e}: raise it to {floor}, \
+                 the floor's logarithm, or give the likelihood a lower floor",
+                low.exp(),
+                floor.exp()
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Copies a parameter (or its gradient, or a moment) out of a buffer with the parameters' layout.
