@@ -362,7 +362,7 @@ impl Vae {
         let scales = self.scales();
         let distribution = match likelihood {
             Likelihood::Bernoulli => Distribution::Uniform,
-            Likelihood::Gaussian(_) => Distribution::StandardNormal,
+            Likelihood::Gaussian(..) => Distribution::StandardNormal,
             Likelihood::SquaredError => return, // no distribution
         };
         let noise = Noise { seed, stream: Stream::Observation as u8, sample: 0 };
@@ -374,7 +374,7 @@ impl Vae {
         noise.fill(self.isa, distribution, cols, means, |mean, j, noise| {
             *mean = match likelihood {
                 Likelihood::Bernoulli => f32::from(noise < *mean),
-                Likelihood::Gaussian(_) => *mean + scales[j] * noise,
+                Likelihood::Gaussian(..) => *mean + scales[j] * noise,
                 Likelihood::SquaredError => *mean,
             };
         });
@@ -389,10 +389,10 @@ impl Vae {
         };
         match self.network.spec.likelihood {
             Likelihood::Bernoulli | Likelihood::SquaredError => Vec::new(),
-            Likelihood::Gaussian(Scale::Decoder { .. }) => Vec::new(),
-            Likelihood::Gaussian(Scale::Fixed(scale)) => vec![scale; cols],
-            Likelihood::Gaussian(Scale::Shared { .. }) => vec![learned()[0]; cols],
-            Likelihood::Gaussian(Scale::PerFeature { .. }) => learned(),
+            Likelihood::Gaussian(Scale::Decoder { .. }, _) => Vec::new(),
+            Likelihood::Gaussian(Scale::Fixed(scale), _) => vec![scale; cols],
+            Likelihood::Gaussian(Scale::Shared { .. }, _) => vec![learned()[0]; cols],
+            Likelihood::Gaussian(Scale::PerFeature { .. }, _) => learned(),
         }
     }
 }

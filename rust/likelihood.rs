@@ -4,7 +4,8 @@
 //! |---|---|---|---|---|
 //! | Bernoulli | logit | x y - ln(1 + e^y) | sigmoid(y) - x | sigmoid(y) |
 //! | Gaussian | mean | -((x - y) / s)² / 2 - ln s - ln(2 pi) / 2 | (y - x) / s² | y |
-//! | the same with the decoder's scale | mean y, log scale u; s² = floor² + e^(2u) | the same | (y - x) / s²; for u: (1 - ((x - y) / s)²) e^(2u) / s² | y |
+//! | the same with sigmoid means | m = sigmoid(y) | -((x - m) / s)² / 2 - ln s - ln(2 pi) / 2 | m (1 - m) (m - x) / s² | m |
+//! | Gaussian with the decoder's scale | mean y, log scale u; s² = floor² + e^(2u) | the same | (y - x) / s²; for u: (1 - ((x - y) / s)²) e^(2u) / s² | y, or m as above |
 //! | squared error | mean | -(x - y)², which is no probability: the plain autoencoder's loss, negative | 2 (y - x) | y |
 
 use crate::isa::{Arithmetic, LANES, Op, Row, Several, Simd, in_groups};
@@ -16,7 +17,7 @@ pub enum Likelihood {
     /// Independent Bernoulli features, x in [0, 1] (a cross-entropy for values in between).
     Bernoulli,
     /// Independent Gaussian features.
-    Gaussian(Scale),
+    Gaussian(Scale, Link),
     /// No likelihood: the squared error as a loss, for a plain autoencoder.
     SquaredError,
 }
@@ -44,6 +45,16 @@ pub enum Scale {
     },
 }
 
+/// How a Gaussian's mean comes from the decoder's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// It is the output.
+    Identity,
+    /// Its sigmoid: for data in [0, 1] (Kingma & Welling, arXiv:1312.6114, appendix C.2). Not with a scale that is a parameter,
+    /// whose gradient is found from that of the output ([`ScaleGradient`]).
+    Sigmoid,
+}
+
 /// The largest log scale that the decoder's counts as: e^(2u) is finite, and so is s². Beyond it the gradient is zero.
 const MAX_LOG_SCALE: f32 = 40.0;
 
@@ -51,7 +62,7 @@ impl Likelihood {
     /// The logarithm of the smallest value of a learned scale that is a parameter.
     pub fn log_floor(self) -> Option<f32> {
         match self {
-            Likelihood::Gaussian(Scale::Shared { floor } | Scale::PerFeature { floor }) => {
+            Likelihood::Gaussian(Scale::Shared { floor } | Scale::PerFeature { floor }, _) => {
                 Some(f64::from(floor).ln() as f32)
             }
             _ => None,
@@ -61,7 +72,7 @@ impl Likelihood {
     /// The smallest value of a scale that comes from the decoder.
     pub fn decoder_floor(self) -> Option<f32> {
         match self {
-            Likelihood::Gaussian(Scale::Decoder { floor }) => Some(floor),
+            Likelihood::Gaussian(Scale::Decoder { floor }, _) => Some(floor),
             _ => None,
         }
     }
@@ -70,7 +81,7 @@ impl Likelihood {
     pub fn support(self) -> (f32, f32) {
         match self {
             Likelihood::Bernoulli => (0.0, 1.0),
-            Likelihood::Gaussian(_) | Likelihood::SquaredError => (f32::MIN, f32::MAX),
+            Likelihood::Gaussian(..) | Likelihood::SquaredError => (f32::MIN, f32::MAX),
         }
     }
 }
@@ -91,8 +102,12 @@ macro_rules! with_likelihood {
                 type $F = Bernoulli;
                 $body
             }
-            Likelihood::Gaussian(_) => {
+            Likelihood::Gaussian(_, Link::Identity) => {
                 type $F = Gaussian;
+                $body
+            }
+            Likelihood::Gaussian(_, Link::Sigmoid) => {
+                type $F = SigmoidGaussian;
                 $body
             }
             Likelihood::SquaredError => {
@@ -135,6 +150,29 @@ impl Function for Gaussian {
     #[inline(always)]
     fn mean<S: Arithmetic>(_: S, y: S::F) -> S::F {
         y
+    }
+}
+
+/// Sigmoid m of y, and its derivative m (1 - m), which does not cancel where m is near 1.
+#[inline(always)]
+fn sigmoid_and_slope<S: Arithmetic>(s: S, y: S::F) -> (S::F, S::F) {
+    let e = math::exp(s, s.neg(s.abs(y)));
+    let inverse = s.div(s.splat(1.0), s.add(s.splat(1.0), e));
+    let small = s.mul(e, inverse);
+    (s.select(s.less(y, s.zero()), small, inverse), s.mul(small, inverse))
+}
+
+struct SigmoidGaussian;
+impl Function for SigmoidGaussian {
+    #[inline(always)]
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> (S::F, S::F) {
+        let (mean, slope) = sigmoid_and_slope(s, y);
+        let (log_prob, gradient) = Gaussian::log_prob(s, x, mean, log_scale);
+        (log_prob, s.mul(gradient, slope))
+    }
+    #[inline(always)]
+    fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {
+        math::sigmoid(s, y)
     }
 }
 
@@ -241,6 +279,8 @@ fn variance<S: Arithmetic>(s: S, u: S::F, floor: f32) -> (S::F, S::F) {
 pub struct LogProbWithScale<'a> {
     /// The scale's smallest value.
     pub floor: f32,
+    /// The mean.
+    pub link: Link,
     /// The products of the tile.
     pub products: &'a [Row],
     /// Features in this panel.
@@ -278,7 +318,14 @@ impl LogProbWithScale<'_> {
             y[i] = s.add(s.load(mean), s.load(&self.bias[0]));
             u[i] = s.add(s.load(log_scale), s.load(&self.bias[1]));
         }
-        let (log_prob, slopes) = with_scale(several, x, [y, u], self.floor);
+        let (log_prob, slopes) = match self.link {
+            Link::Identity => with_scale(several, x, [y, u], self.floor),
+            Link::Sigmoid => {
+                let (mean, slope) = sigmoid_and_slope(several, y);
+                let (log_prob, [gradient, of_u]) = with_scale(several, x, [mean, u], self.floor);
+                (log_prob, [several.mul(gradient, slope), of_u])
+            }
+        };
         for i in 0..N {
             self.log_prob[first + i] = s.sum(s.select(used, log_prob[i], s.zero()));
             if let Some(gradient) = self.gradient.get_mut(first + i) {
@@ -358,7 +405,7 @@ impl Op for Moments<'_> {
                     *variance += (p * (1.0 - p) - *variance) * share;
                 }
             }
-            Likelihood::Gaussian(_) => {
+            Likelihood::Gaussian(..) => {
                 for (s, variance) in scale.iter().zip(variances) {
                     *variance += (s * s - *variance) * share;
                 }
@@ -372,7 +419,7 @@ impl Op for Moments<'_> {
 pub struct Mean<'a> {
     /// p(x|z).
     pub likelihood: Likelihood,
-    /// The products of the tile, overwritten with the means.
+    /// The products of the tile, overwritten with the means (and the decoder's log scales).
     pub products: &'a mut [Row],
     /// How many of a row's two vectors are in use.
     pub vectors: usize,
@@ -397,12 +444,14 @@ impl Mean<'_> {
     #[inline(always)]
     fn rows<S: Simd, F: Function, const N: usize>(&mut self, s: S, first: usize) {
         let several = Several::<S, N>(s);
+        // With a scale from the decoder the second vector has the log scales, which stay as they are.
+        let means = if self.likelihood.decoder_floor().is_some() { 1 } else { 2 };
         for v in 0..self.vectors {
             let mut y = several.zero();
             for i in 0..N {
                 y[i] = s.add(s.load(&self.products[first + i][v]), s.load(&self.bias[v]));
             }
-            let mean = F::mean(several, y);
+            let mean = if v < means { F::mean(several, y) } else { y };
             for i in 0..N {
                 s.store(mean[i], &mut self.products[first + i][v]);
             }

@@ -10,7 +10,7 @@ use crate::functional;
 use crate::infer::Question;
 use crate::isa::Isa;
 use crate::latent::KlTerm;
-use crate::likelihood::{Likelihood, Scale};
+use crate::likelihood::{Likelihood, Link, Scale};
 use crate::model::{Draw, Epsilon, Input, Spec, Vae, Weights};
 use crate::optimizer::Optimizer;
 use crate::persist;
@@ -698,20 +698,23 @@ fn likelihood_of(name: &str, scale: ScaleArgument, floor: f32) -> PyResult<Likel
     if !(1e-6..=1e6).contains(&floor) {
         return Err(PyValueError::new_err(format!("a floor is 1e-6 to 1e6, not {floor}")));
     }
+    let link = if name == "gaussian_sigmoid" { Link::Sigmoid } else { Link::Identity };
     match (name, scale) {
         ("bernoulli", _) => Ok(Likelihood::Bernoulli),
         ("squared_error", _) => Ok(Likelihood::SquaredError),
-        ("gaussian", ScaleArgument::Fixed(scale)) if (1e-6..=1e6).contains(&scale) => {
-            Ok(Likelihood::Gaussian(Scale::Fixed(scale)))
+        ("gaussian" | "gaussian_sigmoid", ScaleArgument::Fixed(scale))
+            if (1e-6..=1e6).contains(&scale) =>
+        {
+            Ok(Likelihood::Gaussian(Scale::Fixed(scale), link))
         }
         ("gaussian", ScaleArgument::Learned(which)) if which == "shared" => {
-            Ok(Likelihood::Gaussian(Scale::Shared { floor }))
+            Ok(Likelihood::Gaussian(Scale::Shared { floor }, link))
         }
         ("gaussian", ScaleArgument::Learned(which)) if which == "per_feature" => {
-            Ok(Likelihood::Gaussian(Scale::PerFeature { floor }))
+            Ok(Likelihood::Gaussian(Scale::PerFeature { floor }, link))
         }
-        ("gaussian", ScaleArgument::Learned(which)) if which == "decoder" => {
-            Ok(Likelihood::Gaussian(Scale::Decoder { floor }))
+        ("gaussian" | "gaussian_sigmoid", ScaleArgument::Learned(which)) if which == "decoder" => {
+            Ok(Likelihood::Gaussian(Scale::Decoder { floor }, link))
         }
         _ => {
             let scales = "a scale is 1e-6 to 1e6, \"shared\", \"per_feature\" or \"decoder\"";
@@ -813,7 +816,10 @@ fn log_prob<'py>(
 ) -> PyResult<Array<'py>> {
     let (x, y) = (x.as_slice()?, y.as_slice()?);
     let (likelihood, scale) = match &log_scale {
-        Some(scale) => (Likelihood::Gaussian(Scale::PerFeature { floor: 0.0 }), scale.as_slice()?),
+        Some(scale) => (
+            Likelihood::Gaussian(Scale::PerFeature { floor: 0.0 }, Link::Identity),
+            scale.as_slice()?,
+        ),
         None => (Likelihood::Bernoulli, &[][..]),
     };
     let (isa, mut out) = (Isa::detect()?, zeros(x.len() / cols.max(1), 1)?);

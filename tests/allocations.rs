@@ -5,7 +5,7 @@ mod counting;
 use fastvae::activation::Activation;
 use fastvae::corruption::Corruption;
 use fastvae::data::Source;
-use fastvae::likelihood::{Likelihood, Scale};
+use fastvae::likelihood::{Likelihood, Link, Scale};
 use fastvae::model::{Spec, Vae};
 use fastvae::optimizer::Optimizer;
 use fastvae::train::{Course, Task, Totals};
@@ -82,9 +82,10 @@ fn a_step_allocates_nothing() {
     let models = [
         (Likelihood::Bernoulli, true, 0),
         (Likelihood::Bernoulli, true, CONDITIONS),
-        (Likelihood::Gaussian(Scale::PerFeature { floor: 1e-3 }), true, 0),
-        (Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }), true, 0),
-        (Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }), true, CONDITIONS),
+        (Likelihood::Gaussian(Scale::PerFeature { floor: 1e-3 }, Link::Identity), true, 0),
+        (Likelihood::Gaussian(Scale::Fixed(0.1), Link::Sigmoid), true, 0),
+        (Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }, Link::Sigmoid), true, 0),
+        (Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }, Link::Identity), true, CONDITIONS),
         (Likelihood::SquaredError, false, 0),
     ];
     let optimizer = Optimizer::Adam {

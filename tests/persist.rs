@@ -6,7 +6,7 @@ use fastvae::activation::Activation;
 use fastvae::data::Source;
 use fastvae::error::{Error, Result};
 use fastvae::infer::Question;
-use fastvae::likelihood::{Likelihood, Scale};
+use fastvae::likelihood::{Likelihood, Link, Scale};
 use fastvae::model::{Spec, Vae};
 use fastvae::optimizer::Optimizer;
 use fastvae::persist::{self, ModelFile, to_bytes};
@@ -21,12 +21,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-const LIKELIHOODS: [Likelihood; 5] = [
+const LIKELIHOODS: [Likelihood; 6] = [
     Likelihood::Bernoulli,
-    Likelihood::Gaussian(Scale::Fixed(0.5)),
-    Likelihood::Gaussian(Scale::Shared { floor: 1e-3 }),
-    Likelihood::Gaussian(Scale::PerFeature { floor: 0.01 }),
-    Likelihood::Gaussian(Scale::Decoder { floor: 0.01 }),
+    Likelihood::Gaussian(Scale::Fixed(0.5), Link::Identity),
+    Likelihood::Gaussian(Scale::Shared { floor: 1e-3 }, Link::Identity),
+    Likelihood::Gaussian(Scale::PerFeature { floor: 0.01 }, Link::Identity),
+    Likelihood::Gaussian(Scale::Decoder { floor: 0.01 }, Link::Identity),
+    Likelihood::Gaussian(Scale::Decoder { floor: 0.01 }, Link::Sigmoid),
 ];
 
 const PLAIN: Optimizer = Optimizer::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.1 };

@@ -7,13 +7,13 @@ from autograd.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.distributions import Normal
+from torch.distributions import MultivariateNormal, Normal
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fastvae import VAE, Autoencoder
@@ -40,6 +40,8 @@ LIKELIHOODS: dict[str, Any] = {
     "gaussian per_feature": Gaussian(scale="per_feature"),
     "gaussian decoder": Gaussian(scale="decoder"),
     "gaussian decoder 0.5": Gaussian(scale="decoder", floor=0.5),
+    "gaussian sigmoid": Gaussian(scale=0.3, mean="sigmoid"),
+    "gaussian sigmoid decoder": Gaussian(scale="decoder", mean="sigmoid"),
 }
 LOGVAR_RANGE = (-30.0, 20.0)
 
@@ -151,6 +153,7 @@ class TorchVAE(Twin):
         self.decoder = sequential([latent_dim + conditions, *decoder_hidden, n_features], activation, last=False)
         self.bernoulli = likelihood == "bernoulli"
         self.fixed_scale = 1.0
+        self.squashed = self.bernoulli or (isinstance(likelihood, Gaussian) and likelihood.mean == "sigmoid")
         if isinstance(likelihood, Gaussian):
             if likelihood.scale == "decoder":
                 self.scale = nn.Linear(self.decoder[-1].in_features, n_features)
@@ -179,7 +182,7 @@ class TorchVAE(Twin):
     def mean(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x|z]."""
         out: Tensor = self.decoder(joined(z, y))
-        return out.sigmoid() if self.bernoulli else out
+        return out.sigmoid() if self.squashed else out
 
     def terms(
         self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None, y: Tensor | None = None
@@ -192,7 +195,8 @@ class TorchVAE(Twin):
         if self.bernoulli:
             losses = binary_cross_entropy_with_logits(out, x, reduction="none")
         else:
-            losses = -Normal(out, self.standard_deviation(z)).log_prob(x)
+            mean = out.sigmoid() if self.squashed else out
+            losses = -Normal(mean, self.standard_deviation(z)).log_prob(x)
         kl = -0.5 * (1 + logvar - mu**2 - logvar.exp())
         return losses.sum(1), kl
 
@@ -259,10 +263,12 @@ def lively_weights(model: nn.Module, seed: int) -> dict[str, NDArray[np.float32]
     """Random weights that drive every nonlinearity out of its linear range: N(0, (1.5)² / fan_in).
 
     Some codes are in the thousands then, and an exponential of what the decoder makes of them is a matter of float32's
-    last digits: where the decoder gives the scale, that layer and the posterior's log variance are meeker.
+    last digits: where the decoder gives the scale, that layer and the posterior's log variance are meeker. So is the
+    latter where a Gaussian's mean is a sigmoid, whose gradient is that of the few features that are not saturated.
     """
     rng = np.random.default_rng(seed)
-    meek = ("scale", "logvar") if hasattr(model, "scale") else ()
+    squashed = getattr(model, "squashed", False) and not getattr(model, "bernoulli", False)
+    meek = ("scale", "logvar") if hasattr(model, "scale") or squashed else ()
     weights = {}
     for name, parameter in model.named_parameters():
         fan_in = parameter.shape[1] if parameter.ndim == 2 else 4
@@ -290,6 +296,40 @@ def plain_pair(n_features: int, seed: int = 0, **params: Any) -> tuple[Autoencod
     twin = TorchAutoencoder(n_features, **{name: params[name] for name in names if name in params})
     weights = lively_weights(twin, seed)
     return Autoencoder(**params).load_state_dict(weights), twin.load(weights)
+
+
+class LinearGaussian(NamedTuple):
+    """Probabilistic PCA, x = W z + b + s eps, as a VAE, with what is known of it (Tipping & Bishop, 1999)."""
+
+    vae: VAE
+    marginal: MultivariateNormal  # N(b, W Wᵀ + s² I)
+    gain: NDArray[np.float64]  # of the exact posterior's mean, which is gain (x - b)
+    variance: NDArray[np.float64]  # of q(z|x), by coordinate
+
+
+def linear_gaussian(loadings: Any, offset: Any, scale: float, wider: float = 1.0) -> LinearGaussian:
+    """A model of W [n_features, latent_dim], b and s, whose posterior has the exact mean.
+
+    q's precisions are the diagonal of the exact precision M / s², M = Wᵀ W + s² I, its deviations ``wider`` times what
+    that gives: with orthogonal loadings and ``wider=1`` it is exactly p(z|x).
+    """
+    features, latent = loadings.shape
+    precision = loadings.T @ loadings / scale**2 + np.eye(latent)
+    gain = np.linalg.solve(precision, loadings.T) / scale**2
+    variance = wider**2 / np.diag(precision)
+    vae = VAE(latent, hidden=(), likelihood=Gaussian(scale), random_state=0).load_state_dict(
+        {
+            "mu.weight": gain,
+            "mu.bias": -gain @ offset,
+            "logvar.weight": np.zeros((latent, features)),
+            "logvar.bias": np.log(variance),
+            "decoder.0.weight": loadings,
+            "decoder.0.bias": offset,
+        }
+    )
+    covariance = torch.from_numpy(loadings @ loadings.T + scale**2 * np.eye(features))
+    marginal = MultivariateNormal(torch.from_numpy(offset), covariance)  # type: ignore[no-untyped-call]
+    return LinearGaussian(vae, marginal, gain, variance)
 
 
 def examples(likelihood: Any, rows: int, cols: int, seed: int = 0) -> NDArray[np.float32]:

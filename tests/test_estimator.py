@@ -50,7 +50,16 @@ DEFAULTS = {
     "random_state": None,
     "progress": None,
 }
-LIKELIHOODS = ["bernoulli", "gaussian", Gaussian(0.3), Gaussian("shared"), Gaussian("per_feature"), Gaussian("decoder")]
+LIKELIHOODS = [
+    "bernoulli",
+    "gaussian",
+    Gaussian(0.3),
+    Gaussian("shared"),
+    Gaussian("per_feature"),
+    Gaussian("decoder"),
+    Gaussian(0.3, mean="sigmoid"),
+    Gaussian("decoder", mean="sigmoid"),
+]
 LOSSES = {"loss", "reconstruction", "kl", "elbo"}
 
 

@@ -161,6 +161,23 @@ def test_a_decoders_log_scale_has_the_gradient_of_torch_at_its_ends(floor: float
     assert not np.any(gradients["scale.bias"][9:])
 
 
+@pytest.mark.parametrize("scale", [0.5, "decoder"])
+def test_a_sigmoid_mean_has_the_gradient_of_torch_where_it_is_saturated(scale: Any) -> None:
+    # Of 17 on float32's sigmoid is 1; of 37 on so is float64's, in which torch counts.
+    ends = np.array([-100, -80, -17, -9, -1, 0, 1, 9, 17, 20, 100], np.float32)
+    vae, twin = pair(len(ends), latent_dim=2, hidden=(), likelihood=Gaussian(scale, mean="sigmoid"))
+    weights = vae.state_dict()
+    weights["decoder.0.bias"], weights["decoder.0.weight"] = ends, 0 * weights["decoder.0.weight"]
+    vae.load_state_dict(weights)
+    twin.load(weights)
+    X, eps = np.random.default_rng(0).random((29, len(ends)), np.float32), noise(29, 2)
+    assert not too_large(loss_errors(vae, twin, X, eps))
+    _, gradients = vae.loss_and_gradients(X, eps)
+    _, torch_gradients = twin.losses_and_gradients(X, eps)
+    # One by one: m (1 - m) must not cancel where m is near 1.
+    np.testing.assert_allclose(gradients["decoder.0.bias"], torch_gradients["decoder.0.bias"], rtol=3e-5, atol=1e-30)
+
+
 # -------------------------------------------------------------------------------- scores, codes, inputs
 
 

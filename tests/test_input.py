@@ -549,10 +549,12 @@ BAD_PARAMETERS: dict[str, list[Any]] = {
     "likelihood": [
         *["mse", "Bernoulli", "", None, 1, True, Bernoulli, Gaussian, ["bernoulli"]],
         *[Gaussian(scale) for scale in (0, -1.0, NAN, INF, True, None, "learned", (1.0,), np.ones(3), 1e-60, 1e60)],  # type: ignore[arg-type]
-    ],
-    "optimizer": [
         *[Gaussian("decoder", floor=floor) for floor in (0, -1.0, 1e-7, 1e6, NAN, INF, True, None, "low")],  # type: ignore[arg-type]
         Gaussian(1.0, floor=0),
+        *[Gaussian(mean=mean) for mean in ("tanh", "", None, 1, True)],  # type: ignore[arg-type]
+        *[Gaussian(scale, mean="sigmoid") for scale in ("shared", "per_feature")],
+    ],
+    "optimizer": [
         *["Adam", "lbfgs", "", None, 1, True, Adam, ["adam"], Gaussian()],
         *[Adam(beta1=value) for value in (-0.1, 1.0, NAN, "0.9", None, True)],  # type: ignore[arg-type]
         *[Adam(beta2=value) for value in (-0.1, 1.0, NAN)],

@@ -35,6 +35,8 @@ LIKELIHOODS: list[tuple[str, float | str]] = [
     ("gaussian", "shared"),
     ("gaussian", "per_feature"),
     ("gaussian", "decoder"),
+    ("gaussian_sigmoid", 0.5),
+    ("gaussian_sigmoid", "decoder"),
 ]
 X = np.random.default_rng(0).random((100, 37), dtype=np.float32)
 

@@ -25,6 +25,7 @@ MODELS: dict[str, Model] = {
     "plain": VAE(**SMALL),
     "linear": VAE(**SMALL | {"hidden": ()}),
     "decoder's scale": VAE(likelihood=likelihoods.Gaussian("decoder", floor=0.25), **SMALL),
+    "sigmoid means": VAE(likelihood=likelihoods.Gaussian("decoder", mean="sigmoid"), **SMALL),
     "learned scale": VAE(likelihood=likelihoods.Gaussian("per_feature", floor=0.25), optimizer="sgd", **SMALL),
     "everything": VAE(
         decoder_hidden=[7, 8],

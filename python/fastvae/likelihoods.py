@@ -28,6 +28,9 @@ class Gaussian:
     floor : float
         The smallest standard deviation that a learned scale may take, 1e-6 to 1e6. A feature that is predicted
         perfectly would otherwise have infinite likelihood.
+    mean : "identity" or "sigmoid"
+        The mean m is the decoder's output y, or sigmoid(y), for data in [0, 1] (Kingma & Welling, arXiv:1312.6114,
+        appendix C.2). "sigmoid" goes with a fixed scale and with "decoder".
 
     Notes
     -----
@@ -42,6 +45,7 @@ class Gaussian:
 
     scale: float | Literal["shared", "per_feature", "decoder"] = 1.0
     floor: float = 1e-3
+    mean: Literal["identity", "sigmoid"] = "identity"
 
 
 _LEARNED = ("shared", "per_feature", "decoder")
@@ -56,9 +60,14 @@ def resolve(likelihood: object) -> tuple[str, float | str, float]:
         return "bernoulli", 1.0, 1e-3
     if isinstance(likelihood, Gaussian):
         floor = _input.number(likelihood.floor, f"{likelihood!r}: floor", least=1e-6, below=1e6)
-        if isinstance(likelihood.scale, str):
-            return "gaussian", _input.choice(likelihood.scale, f"{likelihood!r}: scale", _LEARNED), floor
-        return "gaussian", _input.number(likelihood.scale, f"{likelihood!r}: scale", least=1e-6, below=1e6), floor
+        mean = _input.choice(likelihood.mean, f"{likelihood!r}: mean", ("identity", "sigmoid"))
+        name = "gaussian" if mean == "identity" else "gaussian_sigmoid"
+        if not isinstance(likelihood.scale, str):
+            return name, _input.number(likelihood.scale, f"{likelihood!r}: scale", least=1e-6, below=1e6), floor
+        scale = _input.choice(likelihood.scale, f"{likelihood!r}: scale", _LEARNED)
+        if mean == "sigmoid" and scale != "decoder":
+            raise ValueError(f"{likelihood!r}: sigmoid means go with a fixed scale or scale='decoder', not {scale!r}")
+        return name, scale, floor
     raise ValueError(
         f"likelihood={likelihood!r} is not known; use 'bernoulli', 'gaussian' or an object from fastvae.likelihoods"
     )

@@ -7,7 +7,9 @@ use crate::data::Source;
 use crate::isa::{LANES, Lanes, Row, WIDTH, floats_mut};
 use crate::latent::{Block, KlTerms, Sample};
 use crate::layer::Forward;
-use crate::likelihood::{DecoderScale, LogProb, LogProbWithScale, Mean, Moments};
+use crate::likelihood::{
+    DecoderScale, Likelihood, LogProb, LogProbWithScale, Mean, Moments, Scale,
+};
 use crate::matmul::{Finished, Shared, panels_of, product};
 use crate::rng::{Distribution, Fill, Stream, row_words};
 use crate::team::Worker;
@@ -306,9 +308,10 @@ impl Pass<'_> {
                 let targets = self.read(plan.x, features.start / WIDTH, rows);
                 (targets, log_prob, gradient.unwrap_or_default())
             };
-            if let Some(floor) = network.spec.likelihood.decoder_floor() {
+            if let Likelihood::Gaussian(Scale::Decoder { floor }, link) = network.spec.likelihood {
                 self.isa.run(LogProbWithScale {
                     floor,
+                    link,
                     products,
                     cols: features.len(),
                     bias,

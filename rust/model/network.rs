@@ -111,8 +111,8 @@ impl Network {
             network.add_layer(inputs, outputs)?;
         }
         network.log_scale = match network.spec.likelihood {
-            Likelihood::Gaussian(Scale::Shared { .. }) => Some(network.add_rows(1)),
-            Likelihood::Gaussian(Scale::PerFeature { .. }) => {
+            Likelihood::Gaussian(Scale::Shared { .. }, _) => Some(network.add_rows(1)),
+            Likelihood::Gaussian(Scale::PerFeature { .. }, _) => {
                 Some(network.add_rows(panels_of(network.spec.n_features)))
             }
             _ => None,
@@ -189,7 +189,7 @@ impl Network {
         }
         if self.log_scale.is_some() {
             let shape = match self.spec.likelihood {
-                Likelihood::Gaussian(Scale::PerFeature { .. }) => vec![self.spec.n_features],
+                Likelihood::Gaussian(Scale::PerFeature { .. }, _) => vec![self.spec.n_features],
                 _ => vec![],
             };
             let name = "likelihood.log_scale".into();
@@ -225,13 +225,13 @@ impl Network {
     /// ln s of panel `panel`'s features: learned, or given.
     pub fn log_scale_row(&self, parameters: &[Row], panel: usize) -> Row {
         match (self.spec.likelihood, self.log_scale) {
-            (Likelihood::Gaussian(Scale::PerFeature { .. }), Some(start)) => {
+            (Likelihood::Gaussian(Scale::PerFeature { .. }, _), Some(start)) => {
                 parameters[start + panel]
             }
-            (Likelihood::Gaussian(Scale::Shared { .. }), Some(start)) => {
+            (Likelihood::Gaussian(Scale::Shared { .. }, _), Some(start)) => {
                 splat(parameters[start][0].0[0])
             }
-            (Likelihood::Gaussian(Scale::Fixed(scale)), _) => splat(scale.ln()),
+            (Likelihood::Gaussian(Scale::Fixed(scale), _), _) => splat(scale.ln()),
             _ => crate::isa::ZERO_ROW,
         }
     }
@@ -239,7 +239,7 @@ impl Network {
     /// How many scales are learned: one, or one for each feature.
     fn scales(&self) -> usize {
         match self.spec.likelihood {
-            Likelihood::Gaussian(Scale::PerFeature { .. }) => self.spec.n_features,
+            Likelihood::Gaussian(Scale::PerFeature { .. }, _) => self.spec.n_features,
             _ => 1,
         }
     }
@@ -342,6 +342,7 @@ fn splat(x: f32) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::likelihood::Link;
 
     fn spec(likelihood: Likelihood) -> Spec {
         Spec {
@@ -359,7 +360,7 @@ mod tests {
     #[test]
     fn tensors_round_trip_and_do_not_overlap() {
         for scale in [Scale::PerFeature { floor: 1e-3 }, Scale::Decoder { floor: 1e-3 }] {
-            round_trip(Network::new(spec(Likelihood::Gaussian(scale))).unwrap());
+            round_trip(Network::new(spec(Likelihood::Gaussian(scale, Link::Identity))).unwrap());
         }
     }
 
@@ -384,7 +385,8 @@ mod tests {
     #[test]
     fn tensors_have_torch_names_and_shapes() {
         let network =
-            Network::new(spec(Likelihood::Gaussian(Scale::Shared { floor: 1e-3 }))).unwrap();
+            Network::new(spec(Likelihood::Gaussian(Scale::Shared { floor: 1e-3 }, Link::Identity)))
+                .unwrap();
         let named: Vec<_> =
             network.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
         assert_eq!(
@@ -410,7 +412,7 @@ mod tests {
     #[test]
     fn a_scale_from_the_decoder_is_a_layer_beside_the_last_one() {
         let scale = Scale::Decoder { floor: 1e-3 };
-        let network = Network::new(spec(Likelihood::Gaussian(scale))).unwrap();
+        let network = Network::new(spec(Likelihood::Gaussian(scale, Link::Identity))).unwrap();
         let named: Vec<_> =
             network.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
         assert_eq!(
@@ -466,7 +468,7 @@ mod tests {
         assert!(Network::new(bad).is_err());
         for n_features in [0, usize::MAX] {
             let scale = Scale::Decoder { floor: 1e-3 };
-            let bad = Spec { n_features, ..spec(Likelihood::Gaussian(scale)) };
+            let bad = Spec { n_features, ..spec(Likelihood::Gaussian(scale, Link::Identity)) };
             assert!(Network::new(bad).is_err());
         }
     }

@@ -167,7 +167,7 @@ impl Pass<'_> {
         let (network, features) = (self.network, self.network.spec.n_features);
         let Some(start) = network.log_scale else { return };
         let likelihood = network.spec.likelihood;
-        let shared = matches!(likelihood, Likelihood::Gaussian(Scale::Shared { .. }));
+        let shared = matches!(likelihood, Likelihood::Gaussian(Scale::Shared { .. }, _));
         // SAFETY: a single item; the output's gradients are from an earlier phase.
         worker.phase(1, |_| unsafe {
             let gradients = self.matrix(self.memory.plan.gradients[network.output()]);
