@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastvae
 from fastvae import VAE
 from fastvae.datasets import load_digits
 
@@ -149,8 +150,45 @@ def test_questions_are_about_the_data_that_they_are_given() -> None:
 def test_it_works_with_corruption_and_in_any_pipeline_of_passes() -> None:
     from fastvae.corruption import MaskingNoise
 
-    model = VAE(binarize="bernoulli", corruption=MaskingNoise(0.3), clip_norm=10.0, free_bits=0.1, **SMALL).fit(GREY)
-    assert np.isfinite(model.history_["loss"]).all()
+    more: dict[str, Any] = {"corruption": MaskingNoise(0.3), "clip_norm": 10.0, "free_bits": 0.1, **SMALL}
+    grey, binary = VAE(binarize="threshold", **more), VAE(**more)
+    assert bits(grey.fit(GREY, validation_data=GREY)) == bits(binary.fit(BINARY, validation_data=BINARY))
+    assert grey.history_ == binary.history_
+    assert bits(grey.partial_fit(GREY)) == bits(binary.partial_fit(BINARY))
+    drawn, again = (VAE(binarize="bernoulli", **more).fit(GREY) for _ in range(2))
+    assert bits(drawn) == bits(again) != bits(VAE(**more).fit(GREY))
+
+
+def test_binarize_draws_with_the_values_as_probabilities() -> None:
+    X = np.tile(np.linspace(0, 1, 37, dtype=np.float32), (4000, 1))
+    drawn = fastvae.binarize(X, random_state=3)
+    assert drawn.dtype == np.float32
+    assert set(np.unique(drawn)) == {0.0, 1.0}
+    sigma = np.sqrt(X[0] * (1 - X[0]) / 4000)
+    assert (np.abs(drawn.mean(0) - X[0]) <= 4 * sigma).all()
+    assert np.array_equal(drawn, fastvae.binarize(X, "bernoulli", random_state=3))
+    assert not np.array_equal(drawn, fastvae.binarize(X, random_state=4))
+    assert not np.array_equal(fastvae.binarize(X), fastvae.binarize(X))
+
+
+def test_binarize_cuts_where_training_cuts() -> None:
+    pixels = np.arange(256, dtype=np.uint8).reshape(1, -1)
+    assert np.array_equal(fastvae.binarize(pixels, "threshold"), pixels > 127)
+    halves = np.array(
+        [[0.5, np.nextafter(0.5, 1), np.nextafter(np.float32(0.5), np.float32(1))]]
+    )  # the second is no float32
+    assert fastvae.binarize(halves, "threshold").tolist() == [[0, 0, 1]]
+
+
+@pytest.mark.parametrize("bad", [np.nan, -0.1, 1.5, np.inf])
+def test_binarize_refuses_what_is_no_probability(bad: float) -> None:
+    X = GREY[:3].copy()
+    X[2, 5] = bad
+    for how in ("bernoulli", "threshold"):
+        with pytest.raises(ValueError, match=r"X\[2, 5\] is .*\[0, 1\]: scale the data"):
+            fastvae.binarize(X, how)
+    with pytest.raises(ValueError, match="how='coin'"):
+        fastvae.binarize(GREY, "coin")
 
 
 @pytest.mark.parametrize("how", ["", "Bernoulli", True, 1, 0.5])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from reference import AWKWARD, LIKELIHOODS, examples, pair
+from reference import AWKWARD, LIKELIHOODS, examples, linear_gaussian, pair
 from scipy.stats import rankdata
 
 from fastvae import VAE, NotFittedError
@@ -91,39 +91,21 @@ def test_a_scale_of_the_decoder_keeps_above_its_floor_and_comes_back_from_it() -
 # ------------------------------------------------------------------------------------------- closed forms
 
 
-def linear_gaussian(scale: float, n_features: int = 45) -> tuple[VAE, dict[str, NDArray[np.float64]]]:
-    """Return probabilistic PCA with orthogonal loadings as a VAE: q(z|x) is exactly p(z|x)."""
-    rng = np.random.default_rng(3)
-    loadings = np.linalg.qr(rng.normal(size=(n_features, 3)))[0] * [3.0, 1.0, 0.4]
-    offset = rng.normal(size=n_features)
-    precision = (loadings**2).sum(0) + scale**2  # M of Tipping & Bishop (1999), diagonal here
-    gain = (loadings / precision).T
-    variance = scale**2 / precision
-    vae = VAE(3, hidden=(), likelihood=Gaussian(scale), random_state=0).load_state_dict(
-        {
-            "mu.weight": gain,
-            "mu.bias": -gain @ offset,
-            "logvar.weight": np.zeros((3, n_features)),
-            "logvar.bias": np.log(variance),
-            "decoder.0.weight": loadings,
-            "decoder.0.bias": offset,
-        }
-    )
-    return vae, {"loadings": loadings, "offset": offset, "gain": gain, "variance": variance}
-
-
 @pytest.mark.parametrize("scale", [0.3, 2.0])
 def test_the_posterior_predictive_of_a_linear_gaussian_model_is_exact(scale: float) -> None:
-    vae, exact = linear_gaussian(scale)
+    rng = np.random.default_rng(3)
+    loadings = np.linalg.qr(rng.normal(size=(45, 3)))[0] * [3.0, 1.0, 0.4]
+    offset = rng.normal(size=45)
+    vae, _, gain, variance = linear_gaussian(loadings, offset, scale)
     X, n = np.random.default_rng(4).normal(size=(70, 45)), 4000
     found = vae.predictive(X, n)
-    mean = (X - exact["offset"]) @ exact["gain"].T @ exact["loadings"].T + exact["offset"]
-    latent_std = np.sqrt(exact["loadings"] ** 2 @ exact["variance"])
+    mean = (X - offset) @ gain.T @ loadings.T + offset
+    latent_std = np.sqrt(loadings**2 @ variance)
     assert (np.abs(found.mean - mean) < 6 * latent_std / np.sqrt(n) + 1e-5).all()
     np.testing.assert_allclose(found.latent_std, np.tile(latent_std, (70, 1)), rtol=6 / np.sqrt(2 * n))
     np.testing.assert_allclose(found.observation_std, scale, rtol=1e-5)
     # Together they are the marginal variance of x' given x, the diagonal of W Var(z|x) Wᵀ + s² I.
-    covariance = exact["loadings"] @ np.diag(exact["variance"]) @ exact["loadings"].T + scale**2 * np.eye(45)
+    covariance = loadings @ np.diag(variance) @ loadings.T + scale**2 * np.eye(45)
     total = found.latent_std**2 + found.observation_std**2
     np.testing.assert_allclose(total, np.tile(np.diag(covariance), (70, 1)), rtol=0.07)
 
@@ -232,6 +214,14 @@ def test_a_bad_number_of_draws_is_refused(method: str, n: Any) -> None:
     vae, _ = pair(37, **AWKWARD)
     with pytest.raises(ValueError, match="n="):
         getattr(vae, method)(examples("bernoulli", 3, 37), n)
+
+
+def test_a_single_draw_has_no_spread_and_is_refused() -> None:
+    vae, _ = pair(37, **AWKWARD)
+    X = examples("bernoulli", 3, 37)
+    with pytest.raises(ValueError, match="n=1 has no spread: predictive takes at least two draws"):
+        vae.predictive(X, 1)
+    assert (vae.predictive(X, 2).latent_std > 0).any()
 
 
 @pytest.mark.parametrize("method", ["posterior_sample", "predictive", "anomaly_score"])

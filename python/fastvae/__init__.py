@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastvae import corruption, datasets, functional, latent, likelihoods, optimizers, schedules
 from fastvae._autoencoder import Autoencoder
+from fastvae._binary import binarize
 from fastvae._config import show_config
 from fastvae._core import FormatError, __version__
 from fastvae._estimator import NotFittedError
@@ -26,6 +27,7 @@ __all__ = [
     "FormatError",
     "NotFittedError",
     "__version__",
+    "binarize",
     "corruption",
     "datasets",
     "functional",

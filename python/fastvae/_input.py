@@ -101,21 +101,6 @@ def _rephrased(X: Any, name: str, error: Exception) -> Exception:
     return ValueError(f"{name} is not a rectangular array of numbers: {error}")
 
 
-def check_binary(X: NDArray[Any], name: str) -> None:
-    """Raise ValueError if a matrix holds other values than 0 and 1 (of uint8, 0 and 255)."""
-    one = 255 if X.dtype == np.uint8 else 1
-    for start in range(0, len(X), 1024):  # no copy of all of it
-        rows = X[start : start + 1024]
-        grey = ~((rows == 0) | (rows == one))
-        if grey.any():
-            i, j = np.argwhere(grey)[0]
-            raise ValueError(
-                f"{name}[{start + i}, {j}] is {rows[i, j]}: under the Bernoulli likelihood only 0 and 1 have a "
-                'probability. Train with binarize="bernoulli" or "threshold" and ask about binary data, for example '
-                f"({name} > 0.5).astype(numpy.float32), or use a Gaussian likelihood"
-            )
-
-
 def noise(value: Any, name: str, shape: tuple[int, ...], meaning: str) -> NDArray[np.float32] | None:
     """Return an array given by the caller in the place of a draw as float32 of the right shape."""
     if value is None:

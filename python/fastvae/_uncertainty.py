@@ -28,5 +28,8 @@ class LogMarginal(NamedTuple):
     """What :meth:`VAE.log_marginal` found, each [n_examples]."""
 
     estimate: NDArray[np.float64]
+    """The logarithm of the weights' mean, nats: in expectation below log p(x)."""
     standard_error: NDArray[np.float64]
+    """Of the estimate, nats, by the delta method: the spread of the weights' mean over that mean."""
     ess: NDArray[np.float64]
+    """(sum w)² / sum w², in 1 .. n_samples: how many equal weights would do as well."""

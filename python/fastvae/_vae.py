@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _input, likelihoods, schedules
+from fastvae._binary import WAYS, check_binary
 from fastvae._description import describe
 from fastvae._diagnosis import Diagnosis, diagnose
 from fastvae._model import Model
@@ -262,8 +263,8 @@ class VAE(Model):
         ----------
         X : array_like, [n_examples, n_features]
         n : int
-            Draws of z, those of ``posterior_sample``; their memory does not grow with n. The mean's standard error is
-            latent_std / sqrt(n).
+            Draws of z, at least 2, those of ``posterior_sample``; their memory does not grow with n. The mean's
+            standard error is latent_std / sqrt(n).
         random_state : int, numpy generator or None
             As for ``sample``.
         y : array_like, [n_examples] or [n_examples, n_covariates]
@@ -280,7 +281,8 @@ class VAE(Model):
         Both spreads are the model's own, its weights taken as given: what it says of x' if it is right. Neither is the
         (epistemic) uncertainty about the weights, and neither grows where there were no data to train on.
         """
-        n = _input.integer(n, "n", most=_MAX_DRAWS)
+        if _input.integer(n, "n", most=_MAX_DRAWS) == 1:
+            raise ValueError("n=1 has no spread: predictive takes at least two draws of z (and reconstruct takes none)")
         engine, (X, y) = self._engine_for(), self._data(X, y)
         moments = engine.predictive(X, y, n, self._seed_for(random_state), self._noisy, self._threads())
         return Predictive(*(moment.reshape(len(X), -1) for moment in moments))
@@ -347,7 +349,7 @@ class VAE(Model):
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
-            Of a Bernoulli likelihood 0 and 1 only: a grey value has no probability.
+            Of a Bernoulli likelihood 0 and 1 only: a grey value has no probability (:func:`fastvae.binarize`).
         n_samples : int
             How many weights for each example, all in constant memory. Their noise is keyed by the model's seed and the
             example's content, as that of ``score_samples``.
@@ -369,7 +371,7 @@ class VAE(Model):
         n_samples = _input.integer(n_samples, "n_samples", most=2**31)
         engine, (X, y) = self._engine_for(), self._data(X, y)
         if self._arguments["likelihood"] == "bernoulli":
-            _input.check_binary(X, "X")
+            check_binary(engine, X, "X", self._binarize(), self._threads())
         return LogMarginal(*engine.log_marginal(X, y, n_samples, self._threads()))
 
     def describe_objective(self) -> str:
@@ -420,7 +422,7 @@ class VAE(Model):
             return None
         if likelihoods.resolve(self.likelihood)[0] != "bernoulli":
             raise ValueError(f"binarize={self.binarize!r} is for likelihood='bernoulli', not {self.likelihood!r}")
-        return _input.choice(self.binarize, "binarize", ("bernoulli", "threshold"))
+        return _input.choice(self.binarize, "binarize", WAYS)
 
     def _report(self, reconstruction: float, kl: float, loss: float) -> dict[str, float]:
         return {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl, "loss": loss}
