@@ -387,6 +387,11 @@ def test_y_of_another_shape_than_in_fit_is_refused(fitted: VAE, regressed: VAE) 
         regressed.sample(3, y=[1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="y is of 300 examples, but there are 3"):
         regressed.score(X[:3], COVARIATES)
+    single = small().fit(X, COVARIATES[:, :1])
+    values = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+    with pytest.raises(ValueError, match=r"fitted with 1 covariate: one for each example is y.reshape\(-1, 1\)"):
+        single.sample(5, y=values)
+    assert single.sample(5, y=values.reshape(-1, 1)).shape == (5, 64)
 
 
 @pytest.mark.parametrize("data", [X, (X,), (X, Y, Y), [X, Y]], ids=["X", "one", "three", "list"])

@@ -52,6 +52,11 @@ def _covariates(y: Any, n: int, cols: int | None, one: bool) -> NDArray[np.float
     array = np.asarray(y)
     if one and array.ndim < 2 and array.dtype.kind in "fiub":
         y = array.reshape(1, -1)
+        if array.ndim == 1 and cols == 1 < len(array):
+            raise ValueError(
+                f"y has shape {array.shape}, and the model was fitted with 1 covariate: one for each example is "
+                "y.reshape(-1, 1)"
+            )
     array = _input.tensor(_input.matrix(y, "y"), "y")
     if cols is not None and array.shape[1] != cols:
         raise ValueError(f"y has {array.shape[1]} columns, but the model was fitted with {cols} covariates")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numbers
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
-from fastvae import likelihoods, optimizers
+from fastvae import likelihoods, optimizers, schedules
 
 if TYPE_CHECKING:
     from fastvae._vae import VAE
@@ -12,16 +14,27 @@ if TYPE_CHECKING:
 
 def describe(model: VAE) -> str:
     """Return the formula that a model's parameters stand for."""
-    objective = model._objective()  # checks the parameters
+    objective = model._pass().objective  # checks the parameters of a pass, and the line below those of the network
+    model._arguments_for(1, int(model._conditional()))
+    log_p = f"E_q[log {_given(model, 'x|z')}]"
     if objective.reconstruction == 0:
         terms = ["-" + _kl(model)]
     elif objective.beta == 0.0:
-        terms = ["E_q[log p(x|z)]"]
+        terms = [log_p]
     else:
-        terms = ["E_q[log p(x|z)]", "- " + _kl(model)]
+        terms = [log_p, "- " + _kl(model)]
+    penalty = _penalty(model)
+    decoupled = isinstance(optimizers.chosen(model.optimizer), optimizers.AdamW)
+    if penalty and not decoupled:
+        terms.append(f"- {penalty / 2:g} |theta|²")
     sentences = [
-        f"Maximised, as a mean over the examples of a batch of {model.batch_size}, in nats: {' '.join(terms)}."
+        f"Maximised, as a mean over the examples of a batch of {model.batch_size}, in nats: {' '.join(terms)}.",
+        f"q is {_given(model, _seen(model), 'q')} = N(mu, diag(sigma²)), the encoder's.",
     ]
+    if model.conditional:
+        sentences.append("y is what fit is told of each example; the prior of z is N(0, I) whatever y.")
+    if model.corruption is not None:
+        sentences.append(f"The encoder sees x~, which is x with {_named(model.corruption)}.")
     if objective.reconstruction:
         sentences += [_likelihood(model), "E_q is estimated with one draw z = mu + sigma eps an example and step."]
     if objective.beta != 0.0:
@@ -29,45 +42,74 @@ def describe(model: VAE) -> str:
             f"KL_j = (mu_j² + sigma_j² - 1 - ln sigma_j²) / 2, in closed form, for each of {model.latent_dim} latent "
             "dimensions."
         )
-    if model.corruption is not None:
-        sentences.append(f"The encoder sees x with {model.corruption!r}.")
-    own = optimizers.chosen(model.optimizer).weight_decay
-    penalty = own if model.weight_decay is None else model.weight_decay
-    if penalty:
-        sentences.append(f"The optimiser's weight decay of {penalty:g} comes on top.")
+    if penalty and decoupled:
+        sentences.append(
+            f"AdamW's weight decay of {penalty:g} is no term of this: each step also shrinks all parameters by that "
+            "times the learning rate."
+        )
+    elif penalty:
+        sentences.append(f"The last term is the optimiser's weight decay of {penalty:g}; theta is all parameters.")
     return " ".join(sentences)
+
+
+def _given(model: VAE, what: str, letter: str = "p") -> str:
+    """Return a density, which in a conditional model is given y too: p(x|z, y)."""
+    return f"{letter}({what}, y)" if model.conditional else f"{letter}({what})"
+
+
+def _seen(model: VAE) -> str:
+    return "z|x" if model.corruption is None else "z|x~"
+
+
+def _penalty(model: VAE) -> float:
+    own = optimizers.chosen(model.optimizer).weight_decay
+    return float(own if model.weight_decay is None else model.weight_decay)
 
 
 def _kl(model: VAE) -> str:
     """Return the KL's term, without its sign."""
     of_the_batch = model.free_bits or model.capacity is not None
     term = "mean KL_j" if of_the_batch else "KL_j"
-    total = f"sum_j max({term}, {model.free_bits:g})" if model.free_bits else f"sum_j {term}"
+    total = f"sum_j max({term}, {_shown(model.free_bits)})" if model.free_bits else f"sum_j {term}"
     if model.capacity is not None:
-        total = f"|{total} - {_shown(model.capacity)}|"
-    return total if model.beta == 1 else f"{_shown(model.beta)} {total}"
+        total = f"|{total} - {_shown(model.capacity, 'capacity')}|"
+    return total if model.beta == 1 else f"{_shown(model.beta, 'beta')} {total}"
 
 
 def _likelihood(model: VAE) -> str:
-    name, scale, _ = likelihoods.resolve(model.likelihood)
+    """Return log p(x|z)."""
+    name, scale, floor = likelihoods.resolve(model.likelihood)
+    log_p = f"log {_given(model, 'x|z')}"
     if name == "bernoulli":
         grey = {
             None: "values between 0 and 1 make it a cross-entropy, which is no log-probability",
             "threshold": "x is made 0 or 1 by a threshold of 1/2",
             "bernoulli": "x is 1 with the grey value as its probability, drawn anew in each epoch",
         }[model._binarize()]
-        return f"log p(x|z) = sum_j x_j ln p_j + (1 - x_j) ln(1 - p_j), p the sigmoid of the decoder's output; {grey}."
+        return f"{log_p} = sum_j x_j ln p_j + (1 - x_j) ln(1 - p_j), p the sigmoid of the decoder's output; {grey}."
     scales = {
-        "shared": "s learned, one for all features",
-        "per_feature": "s_j learned for each feature",
-        "decoder": "s_j from the decoder, for each example and feature",
+        "shared": f"s learned, one for all features, at least {floor:g}",
+        "per_feature": f"s_j learned for each feature, at least {floor:g}",
+        "decoder": f"s_j² = {floor:g}² + exp(2 u_j), u from the decoder, for each example and feature",
     }
-    return (
-        "log p(x|z) = sum_j -((x_j - m_j) / s_j)² / 2 - ln s_j - ln(2 pi) / 2, m the decoder's output, "
-        f"{scales.get(str(scale), f's = {scale}')}."
-    )
+    mean = "m the sigmoid of the decoder's output" if name == "gaussian_sigmoid" else "m the decoder's output"
+    s = scales[scale] if isinstance(scale, str) else f"s = {scale:g}"
+    s_j = "s" if scale == "shared" or not isinstance(scale, str) else "s_j"
+    return f"{log_p} = sum_j -((x_j - m_j) / {s_j})² / 2 - ln {s_j} - ln(2 pi) / 2, {mean}, {s}."
 
 
-def _shown(value: object) -> str:
-    """Return a number or a schedule as one writes it."""
-    return f"{value:g}" if isinstance(value, (int, float)) else repr(value)
+def _shown(value: Any, name: str = "") -> str:
+    """Return a number, a schedule or a function of the user's as one writes it."""
+    if isinstance(value, numbers.Real):
+        return f"{float(value):g}"
+    if isinstance(value, schedules.Schedule):
+        start, end, *length = map(_shown, (value.start, value.end, value.epochs or value.steps, value.ramp))
+        ramp = f", ramp={length[1]}" if value.shape == "cyclical" else ""
+        return f"{value.shape}({start}, {end}, {'steps' if value.epochs is None else 'epochs'}={length[0]}{ramp})"
+    return f"{name}(step)"  # a function has no formula to show
+
+
+def _named(corruption: Any) -> str:
+    """Return a corruption as one writes it, of numpy's numbers too."""
+    options = ", ".join(f"{field.name}={_shown(getattr(corruption, field.name))}" for field in fields(corruption))
+    return f"{type(corruption).__name__}({options})"

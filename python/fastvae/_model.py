@@ -75,8 +75,9 @@ class Model(Estimator):
             float32, float64 or uint8 (0..255, scaled to 0..1 batch by batch) are read in place, whatever their
             strides; other real types are converted.
         y : array_like, [n_examples] or [n_examples, c], optional
-            What a conditional VAE is told of each example: labels (integers or strings), or c real covariates. Other
-            models ignore it.
+            What a conditional VAE is told of each example: labels (integers or strings) if y is 1-D, or c real
+            covariates if it is 2-D. A column of labels [n_examples, 1] is a covariate, so pass ``y.ravel()``. Other
+            models ignore y.
         validation_data : array_like or tuple, [m, n_features]
             Scored after each epoch; of a tuple (X, y) the first, and of a conditional model both. Excludes
             ``validation_fraction``.
@@ -443,10 +444,15 @@ class Model(Estimator):
 
     def _build(self, n_features: int, conditions: int) -> tuple[_core.Engine, dict[str, Any]]:
         """Make a new engine from the parameters, which are checked here, and tell its arguments."""
+        arguments = self._arguments_for(n_features, conditions) | {"seed": _input.seed(self.random_state)}
+        return _core.Engine(arguments), arguments
+
+    def _arguments_for(self, n_features: int, conditions: int) -> dict[str, Any]:
+        """Return an engine's arguments without its seed, checked."""
         hidden = _input.widths(self.hidden, "hidden")
         mirrored = self.decoder_hidden is None
         optimizer, options = optimizers.resolve(self.optimizer, self.weight_decay)
-        arguments = {
+        return {
             "n_features": n_features,
             "variational": self._VARIATIONAL,
             "latent_dim": _input.integer(self.latent_dim, "latent_dim", most=_core.MAX_WIDTH // 2),
@@ -457,9 +463,7 @@ class Model(Estimator):
             **self._architecture(),
             "optimizer": optimizer,
             "options": options,
-            "seed": _input.seed(self.random_state),
         }
-        return _core.Engine(arguments), arguments
 
     def _adopt(self, engine: _core.Engine, arguments: dict[str, Any], classes: NDArray[Any] | None = None) -> None:
         """Become the fitted model that an engine is."""
