@@ -32,7 +32,17 @@ BYTES = RNG.integers(0, 256, (333, 150), dtype=np.uint8)
 BYTES[:, 70:100] = 0
 BYTES[:, 100:] *= RNG.random((333, 50)) < 0.05
 X = BYTES.astype(np.float32) / np.float32(255)
-LIKELIHOODS = ["bernoulli", "gaussian", Gaussian(0.3), Gaussian("shared"), Gaussian("per_feature"), Gaussian("decoder")]
+LIKELIHOODS = [
+    "bernoulli",
+    "gaussian",
+    Gaussian(0.3),
+    Gaussian("shared"),
+    Gaussian("per_feature"),
+    Gaussian("decoder"),
+    Gaussian(0.3, mean="sigmoid"),
+    Gaussian("decoder", mean="sigmoid"),
+]
+CONDITIONAL = ["bernoulli", Gaussian("decoder")]
 ACTIVATIONS = ["relu", "tanh", "sigmoid", "softplus", "elu", "gelu", "silu", "identity"]
 OPTIMIZERS = ["adam", "adamw", "sgd", SGD(momentum=0.9, nesterov=True), "adagrad"]
 SHAPES: list[tuple[int, tuple[int, ...], int]] = [
@@ -47,6 +57,8 @@ EXTRAS: list[dict[str, Any]] = [
     {"corruption": GaussianNoise(0.3)},
     {"corruption": MaskingNoise(0.3), "free_bits": 0.01},
     {"corruption": SaltAndPepper(0.3), "capacity": linear(0.0, 3.0, steps=9)},
+    {"binarize": "bernoulli"},
+    {"binarize": "threshold", "corruption": MaskingNoise(0.3), "clip_norm": 0.5},
     {"clip_norm": 0.5, "likelihood": Gaussian("per_feature")},
     {"clip_norm": 0.5, "likelihood": Gaussian("decoder", floor=0.5)},
     {
@@ -79,6 +91,7 @@ def digest(*arrays: Any) -> str:
 def answers(fitted: VAE, data: NDArray[Any]) -> dict[str, str]:
     """Return hashes of all that a fitted model says."""
     losses, gradients = fitted.loss_and_gradients(data)
+    binary = fastvae.binarize(data, "threshold")
     return {
         "state_dict": digest(*fitted.state_dict().values()),
         "history": digest(*fitted.history_.values()),
@@ -91,6 +104,7 @@ def answers(fitted: VAE, data: NDArray[Any]) -> dict[str, str]:
         "draw": digest(fitted.sample(100, draw=True)),
         "posterior_sample": digest(fitted.posterior_sample(data, 3)),
         "predictive": digest(*fitted.predictive(data, 3), *fitted.predictive(data[:5], 40)),
+        "log_marginal": digest(*fitted.log_marginal(binary, 3), *fitted.log_marginal(binary[:2], 300)),
         "losses": digest(*losses.values()),
         "gradients": digest(*gradients.values()),
     }
@@ -117,6 +131,25 @@ def train_plain(n_jobs: int | None, loss: str) -> str:
         plain.inverse_transform(plain.transform(X)),
     )
     return digest(*plain.state_dict().values(), *plain.history_.values(), *losses.values(), *gradients.values(), *said)
+
+
+def train_conditional(n_jobs: int | None, labels: bool, likelihood: Any) -> str:
+    """Return a hash of what a conditional model learns and says."""
+    y = np.arange(len(X)) % 3 if labels else np.stack([X[:, 0], -X[:, 1]], 1)
+    fitted = model(n_jobs=n_jobs, conditional=True, likelihood=likelihood).fit(X, y, validation_data=(X[:50], y[:50]))
+    losses, gradients = fitted.loss_and_gradients(X, y=y)
+    binary = fastvae.binarize(X[:40], "threshold")
+    said = (
+        *fitted.encode(X, y=y),
+        fitted.reconstruct(X, y=y),
+        fitted.score_samples(X, y=y),
+        fitted.sample(60, y=y[0], draw=True),
+        *fitted.predictive(X, 3, y=y),
+        *fitted.log_marginal(binary, 70, y=y[:40]),
+    )
+    return digest(
+        *fitted.state_dict().values(), *fitted.history_.values(), *losses.values(), *gradients.values(), *said
+    )
 
 
 def diverge(n_jobs: int, optimizer: str) -> str:
@@ -158,6 +191,14 @@ def test_the_number_of_threads_changes_no_bit_of_whatever_else_a_step_does(extra
     alone = train(1, **extra)
     for n_jobs in (2, 3, 4, -1, None):
         assert train(n_jobs, **extra) == alone, n_jobs
+
+
+@pytest.mark.parametrize("likelihood", CONDITIONAL, ids=str)
+@pytest.mark.parametrize("labels", [True, False])
+def test_the_number_of_threads_changes_no_bit_of_a_conditional_model(labels: bool, likelihood: Any) -> None:
+    alone = train_conditional(1, labels, likelihood)
+    for n_jobs in (2, 3, -1, None):
+        assert train_conditional(n_jobs, labels, likelihood) == alone, n_jobs
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -333,6 +374,9 @@ for n_jobs in (1, 3):
         hashes[f"{extra} {n_jobs}"] = here.train(n_jobs, **extra)
     for loss in ("squared_error", "bernoulli"):
         hashes[f"plain {loss} {n_jobs}"] = here.train_plain(n_jobs, loss)
+    for likelihood in here.CONDITIONAL:
+        for labels in (True, False):
+            hashes[f"conditional {likelihood} {labels} {n_jobs}"] = here.train_conditional(n_jobs, labels, likelihood)
     for features, hidden, latent_dim in here.SHAPES:
         shape = dict(hidden=hidden, latent_dim=latent_dim)
         hashes[f"{features} {shape} {n_jobs}"] = here.train(n_jobs, here.X[:, :features], **shape)
@@ -392,7 +436,7 @@ def test_threads_change_no_bit_on_any_instruction_set(isa: str, results: Callabl
     hashes, _ = results(isa)
     alone = {name.removesuffix(" 1"): value for name, value in hashes.items() if name.endswith(" 1")}
     team = {name.removesuffix(" 3"): value for name, value in hashes.items() if name.endswith(" 3")}
-    assert len(alone) == len(LIKELIHOODS) + len(ACTIVATIONS) + len(OPTIMIZERS) + len(SHAPES) + len(EXTRAS) + 4
+    assert len(alone) == sum(map(len, (LIKELIHOODS, ACTIVATIONS, OPTIMIZERS, SHAPES, EXTRAS, 2 * CONDITIONAL))) + 4
     assert alone == team
 
 
