@@ -88,6 +88,16 @@ class Run:
     measure: Callable[[fastvae.VAE, Data], dict[str, float]]
     seed: int
     stepsize: float | None = None  # None chooses, as the paper does
+    draws: int = 1  # of z for each image that is measured
+
+    def identity(self) -> dict[str, Any]:
+        """Return what another run differs in."""
+        n, d = self.data.train.shape
+        return {
+            "latent_dim": self.latent_dim, "hidden": self.hidden, "likelihood": repr(self.likelihood), "n_features": d,
+            "n_train": n, "n_test": len(self.data.test), "data": self.data.checksum(), "seed": self.seed,
+            "given_stepsize": self.stepsize, "draws": self.draws,
+        }  # fmt: skip
 
     def new_model(self, stepsize: float, jobs: int | None) -> fastvae.VAE:
         """Return the model before its first step."""
@@ -120,7 +130,7 @@ def initial_parameters(d: int, hidden: int, latent_dim: int, seed: int, likeliho
     ):  # fmt: skip
         shapes |= {f"{name}.weight": (wide, narrow), f"{name}.bias": (wide,)}
     if isinstance(likelihood, Gaussian):
-        shapes["likelihood.log_scale"] = (d,)
+        shapes |= {"scale.weight": (d, hidden), "scale.bias": (d,)}
     random = np.random.default_rng(seed)
     return {name: random.normal(0, INITIAL_STD, shape).astype(np.float32) for name, shape in shapes.items()}
 
@@ -177,19 +187,18 @@ def train(run: Run, points: Sequence[int], scratch: Path, jobs: int | None) -> d
         "seconds" spent in training up to there.
     """
     notes, state = scratch / f"{run.name}.json", scratch / f"{run.name}.safetensors"
-    n, d = run.data.train.shape
-    log = read_json(notes)
+    log, identity = read_json(notes), run.identity()
     if log is None:
         stepsize, bounds = (run.stepsize, {}) if run.stepsize else choose_stepsize(run, jobs)
-        log = {
-            "name": run.name, "latent_dim": run.latent_dim, "hidden": run.hidden, "n_features": d, "n_train": n,
-            "n_test": len(run.data.test), "seed": run.seed, "stepsize": stepsize, "probe": bounds, "curve": [],
-        }  # fmt: skip
+        log = {"name": run.name, **identity, "stepsize": stepsize, "probe": bounds, "curve": []}
         write_json(notes, log)
         state.unlink(missing_ok=True)
-    size = {"latent_dim": run.latent_dim, "hidden": run.hidden, "n_features": d, "n_train": n, "seed": run.seed}
-    if {key: log[key] for key in size} != size:
-        raise SystemExit(f"{notes.name} in the scratch folder is of another run: remove it, or give another --scratch")
+    other = [key for key, value in identity.items() if key not in log or log[key] != value]
+    if other:
+        raise SystemExit(
+            f"{notes.name} in the scratch folder is of another run ({', '.join(other)}): remove it, or give another "
+            "--scratch"
+        )
     if state.exists():
         vae = load_model(state, jobs)
     else:
@@ -225,8 +234,10 @@ def measure_marginal(n_samples: int) -> Callable[[fastvae.VAE, Data], dict[str, 
 
     The paper's estimator (appendix D) is another one: it draws from the posterior by Hamiltonian Monte Carlo, fits a
     density to the draws, and averages q(z) / (p(z) p(x|z)) over further draws, which estimates 1 / p(x). Ours draws
-    from the encoder's q(z|x) and averages p(x|z) p(z) / q(z|x), which estimates p(x); with three latent dimensions both
-    are accurate, and ours says how accurate.
+    from the encoder's q(z|x) and averages p(x|z) p(z) / q(z|x), which estimates p(x) and is below log p(x) on average.
+    It is as good as the encoder: late in training the median effective sample size of 1,000 draws is 15 for the test
+    images of the model of 50,000 and 2 for those of the model of 1,000 (training images: 44 and 224). There the
+    estimates are too low and their standard errors too small.
     """
 
     def measure(vae: fastvae.VAE, data: Data) -> dict[str, float]:
@@ -261,14 +272,15 @@ def figure2_runs(mnist: Data, latents: Sequence[int], hidden: int, seed: int, st
 
 
 def faces_runs(faces: Data, hidden: int, seed: int) -> list[Run]:
-    """Return the runs of Figure 2's second row: Gaussian, with one learned variance a pixel.
+    """Return the runs of Figure 2's second row.
 
-    Two things differ from the paper, whose decoder has a sigmoid over the means and a variance for each pixel of each
-    image: our means are not squashed, and the variance of a pixel is the same in all images.
+    The decoder is Gaussian, its means are "constrained to the interval (0, 1) using a sigmoidal activation function",
+    and it gives a variance for each pixel of each image (section 5 and appendix C.2). Ours has a floor: s² is at least
+    10^-6.
     """
+    likelihood = Gaussian("decoder", mean="sigmoid")
     return [
-        Run(f"faces-latent{latent}", faces, latent, hidden, Gaussian("per_feature"), measure_bound, seed)
-        for latent in FACES_LATENTS
+        Run(f"faces-latent{latent}", faces, latent, hidden, likelihood, measure_bound, seed) for latent in FACES_LATENTS
     ]
 
 
@@ -289,6 +301,7 @@ def figure3_runs(mnist: Data, sizes: Sequence[int], hidden: int, n_samples: int,
             Bernoulli(),
             measure_marginal(n_samples),
             seed,
+            draws=n_samples,
         )
         for n in sizes
     ]

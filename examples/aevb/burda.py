@@ -23,6 +23,7 @@ from common import (
     RESULTS,
     SCRATCH,
     Array,
+    Data,
     draw_binary,
     load_mnist,
     load_model,
@@ -71,6 +72,7 @@ def new_model(images: Array, seed: int, jobs: int | None) -> fastvae.VAE:
         # ours are those of the mean, 20 times smaller, and so is what is the same epsilon.
         optimizer=Adam(beta1=0.9, beta2=0.999, eps=1e-4 / BATCH_SIZE),
         batch_size=BATCH_SIZE,
+        binarize="bernoulli",
         n_jobs=jobs,
         random_state=seed,
     )
@@ -78,19 +80,21 @@ def new_model(images: Array, seed: int, jobs: int | None) -> fastvae.VAE:
 
 
 def one_epoch(vae: fastvae.VAE, images: Array, seed: int, epoch: int) -> None:
-    """Train on all images once, in a new order, made binary anew.
-
-    ``VAE(binarize="bernoulli")`` does the same with draws of its own; here a pass has its own seed, so that a stopped
-    run goes on to the same bits.
-    """
-    random = np.random.default_rng([seed, epoch])
-    vae.partial_fit(draw_binary(images[random.permutation(len(images))], random))
+    """Train on all images once, in a new order; the model draws them binary anew in each pass."""
+    vae.partial_fit(images[np.random.default_rng([seed, epoch]).permutation(len(images))])
 
 
-def train(images: Array, minutes: float, epochs: int, scratch: Path, seed: int, jobs: int | None) -> fastvae.VAE:
+def train(data: Data, minutes: float, epochs: int, scratch: Path, seed: int, jobs: int | None) -> fastvae.VAE:
     """Train until the time or the epochs are over; the model is kept in `scratch` about once a minute."""
-    state = scratch / "burda.safetensors"
+    images, run = data.train, {"seed": seed, "data": data.checksum()}
+    state, notes = scratch / "burda.safetensors", scratch / "burda-run.json"
     scratch.mkdir(parents=True, exist_ok=True)
+    if state.exists() and read_json(notes) != run:
+        raise SystemExit(
+            f"{state.name} in the scratch folder is of another run (seed, data, or an older script): remove it, or "
+            "give another --scratch"
+        )
+    write_json(notes, run)
     vae = load_model(state, jobs) if state.exists() else new_model(images, seed, jobs)
     kept = shown = time.perf_counter()
     for epoch, (stage, rate) in enumerate(schedule()):
@@ -112,6 +116,8 @@ def train(images: Array, minutes: float, epochs: int, scratch: Path, seed: int, 
                 flush=True,
             )
             shown = now
+    if vae.n_iter_ == 0:
+        raise SystemExit("no epoch has been trained, so there is nothing to measure: give more --minutes")
     vae.save(state)
     return vae
 
@@ -136,11 +142,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     draws = options.draws or (100 if options.quick else 5_000)
 
     data = load_mnist(options.data)
-    vae = train(data.train, minutes, epochs, scratch, options.seed, options.jobs)
+    vae = train(data, minutes, epochs, scratch, options.seed, options.jobs)
     test = draw_binary(data.test, np.random.default_rng([options.seed, 1 << 32]))[: 1_000 if options.quick else None]
     stage = [stage for stage, _ in schedule()][vae.n_iter_ - 1]
     before: list[dict[str, Any]] = read_json(out / "burda.json") or []
-    if any(entry["epochs"] == vae.n_iter_ and entry["draws"] == draws for entry in before):
+    asked = {"epochs": vae.n_iter_, "draws": draws, "n_test": len(test), "seed": options.seed, "data": data.checksum()}
+    # The first entries do not say their seed, which was 0, nor their data, which were MNIST.
+    if any(asked == {key: entry.get(key, 0 if key == "seed" else asked[key]) for key in asked} for entry in before):
         print("measured before")
         return
     begun = time.perf_counter()
@@ -156,6 +164,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "median_ess": float(np.median(found.ess)),
         "n_test": len(test),
         "estimation_seconds": round(time.perf_counter() - begun, 1),
+        "seed": options.seed,
+        "data": asked["data"],
     }
     write_json(out / "burda.json", [*before, entry])
     print(

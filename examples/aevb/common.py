@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,11 @@ class Data:
 
     train: Array
     test: Array
+
+    def checksum(self) -> str:
+        """Return a number that tells these images from others."""
+        train, test = (np.ascontiguousarray(images).data.cast("B") for images in (self.train, self.test))
+        return f"{zlib.crc32(test, zlib.crc32(train)):08x}"
 
 
 def load_mnist(path: Path) -> Data:
