@@ -60,6 +60,7 @@ fn main() {
         decoder: vec![hidden],
         activation: Activation::Relu,
         likelihood: Likelihood::Bernoulli,
+        input_transform: None,
     };
     let optimizer = Optimizer::Adam {
         beta1: 0.9,

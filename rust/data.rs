@@ -2,8 +2,9 @@
 #![allow(unsafe_code)]
 
 use crate::binarize::Binarize;
+use crate::csr::Csr;
 use crate::error::{Error, Result};
-use crate::isa::{LINE, Row, WIDTH, floats_mut, prefetch};
+use crate::isa::{LINE, Row, WIDTH, ZERO_ROW, floats_mut, prefetch};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr;
@@ -19,7 +20,7 @@ pub enum Element {
     U8,
 }
 
-/// A matrix [rows, cols] somewhere in memory, with any strides and any alignment.
+/// A matrix [rows, cols] somewhere in memory: with any strides and any alignment, or sparse.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
     start: *const u8,
@@ -27,7 +28,9 @@ pub struct Source<'a> {
     rows: usize,
     cols: usize,
     strides: [isize; 2],
+    sparse: Option<&'a Csr<'a>>,
     index: Option<&'a [u64]>,
+    repeats: bool,
     binarize: Option<Binarize>,
     conditions: Option<&'a Source<'a>>,
     owner: PhantomData<&'a [u8]>,
@@ -56,7 +59,9 @@ impl<'a> Source<'a> {
             rows,
             cols,
             strides,
+            sparse: None,
             index: None,
+            repeats: false,
             binarize: None,
             conditions: None,
             owner: PhantomData,
@@ -70,6 +75,14 @@ impl<'a> Source<'a> {
         unsafe { Source::new(values.as_ptr().cast(), Element::F32, shape, [4 * cols as isize, 4]) }
     }
 
+    /// A sparse matrix. Its values are counts or other numbers, and never scaled.
+    pub fn from_csr(csr: &'a Csr<'a>) -> Source<'a> {
+        let shape = [csr.rows(), csr.cols()];
+        // SAFETY: no element is read from there: the values are in the sparse matrix.
+        let nowhere = unsafe { Source::new(ptr::null(), Element::F32, shape, [0, 0]) };
+        Source { sparse: Some(csr), ..nowhere }
+    }
+
     /// The rows `index` of it, in that order.
     pub fn select(self, index: &'a [u64]) -> Result<Source<'a>> {
         assert!(self.index.is_none(), "rows are selected from a whole array");
@@ -77,7 +90,8 @@ impl<'a> Source<'a> {
         if let Some(bad) = index.iter().find(|&&row| row >= self.rows as u64) {
             return Err(Error::Shape(format!("row {bad} of an array of {} rows", self.rows)));
         }
-        Ok(Source { rows: index.len(), index: Some(index), ..self })
+        let repeats = !index.is_sorted_by(|a, b| a < b);
+        Ok(Source { rows: index.len(), index: Some(index), repeats, ..self })
     }
 
     /// The same, to be made binary where it is loaded as a batch.
@@ -123,10 +137,26 @@ impl<'a> Source<'a> {
         self.element
     }
 
+    /// The sparse matrix that it is, or of which it is some rows.
+    pub fn csr(&self) -> Option<&'a Csr<'a>> {
+        self.sparse
+    }
+
+    /// The number of stored values that no `rows` rows of it exceed, if it is sparse.
+    pub fn most_stored(&self, rows: usize) -> Option<usize> {
+        self.sparse.map(|csr| csr.most(rows, self.repeats))
+    }
+
+    /// Which row of the whole array a row is.
+    #[inline(always)]
+    pub fn place(&self, row: usize) -> usize {
+        self.index.map_or(row, |index| index[row] as usize)
+    }
+
     #[inline(always)]
     fn address(&self, row: usize, col: usize) -> *const u8 {
         assert!(row < self.rows && col < self.cols);
-        let row = self.index.map_or(row, |index| index[row] as usize);
+        let row = self.place(row);
         let offset = row as isize * self.strides[0] + col as isize * self.strides[1];
         self.start.wrapping_offset(offset)
     }
@@ -134,6 +164,12 @@ impl<'a> Source<'a> {
     /// Asks for columns of a row to be brought nearer, where they lie side by side.
     #[inline(always)]
     pub fn ask(&self, row: usize, cols: Range<usize>) {
+        if let Some(csr) = self.sparse {
+            if cols.start == 0 {
+                csr.ask(csr.row(self.place(row))); // all of it is less than it would be otherwise
+            }
+            return;
+        }
         let (from, step) = (self.address(row, cols.start), self.strides[1]);
         if (1..=size_of::<f64>() as isize).contains(&step) {
             for line in (0..step as usize * cols.len()).step_by(LINE) {
@@ -145,6 +181,9 @@ impl<'a> Source<'a> {
     /// Reads columns `col..col + out.len()` of a row.
     #[inline(always)]
     pub fn read(&self, row: usize, col: usize, out: &mut [f32]) {
+        if let Some(csr) = self.sparse {
+            return csr.read(self.place(row), col, out, &mut 0);
+        }
         let Some(last) = out.len().checked_sub(1) else { return };
         let (from, step) = (self.address(row, col), self.strides[1]);
         assert!(col + last < self.cols);
@@ -195,6 +234,37 @@ impl<'a> Source<'a> {
                 self.read(row, col, &mut floats[..used]);
             }
             _ => self.read(row, col, &mut floats[..WIDTH]), // a length that the compiler knows
+        }
+    }
+
+    /// The same of a row whose panels are read in turn; `place`, of a sparse row, is where the next one begins.
+    #[inline(always)]
+    pub fn read_next_panel(&self, row: usize, panel: usize, out: &mut Row, place: &mut usize) {
+        let Some(csr) = self.sparse else { return self.read_panel(row, panel, out) };
+        let (col, floats) = (panel * WIDTH, floats_mut(std::slice::from_mut(out)));
+        let (inside, padding) = floats.split_at_mut((self.cols - col).min(WIDTH));
+        padding.fill(0.0);
+        csr.read(self.place(row), col, inside, place);
+    }
+
+    /// Shows a row to `see`, 32 values at a time; of a sparse row only those that are stored.
+    #[inline(always)]
+    pub fn look(&self, row: usize, mut see: impl FnMut(&Row)) {
+        let mut values = ZERO_ROW;
+        let Some(csr) = self.sparse else {
+            for panel in 0..self.cols.div_ceil(WIDTH) {
+                self.read_panel(row, panel, &mut values);
+                see(&values);
+            }
+            return;
+        };
+        let stored = csr.row(self.place(row));
+        for first in stored.clone().step_by(WIDTH) {
+            values = ZERO_ROW;
+            let places = first..stored.end.min(first + WIDTH);
+            let to = floats_mut(std::slice::from_mut(&mut values));
+            to.iter_mut().zip(places).for_each(|(x, place)| *x = csr.value(place));
+            see(&values);
         }
     }
 

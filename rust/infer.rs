@@ -82,6 +82,7 @@ impl Question<'_> {
     ) -> Result<bool> {
         let block = block_of(&vae.network);
         let size = Size { block, memory: 0, passes: 1, at_once: BLOCKS_AT_ONCE };
+        let sees = sees.of(&vae.network, x, block.min(x.rows()));
         self.walk_in(vae, x, sees, size, |worker, lent, part, rows, start, watch| {
             body(worker, lent.pass(part, rows), start, watch)
         })

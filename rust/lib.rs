@@ -14,7 +14,8 @@
 //! | [`matmul`] | matrices in panels, the walk over a product's tiles |
 //! | [`activation`], [`layer`], [`latent`], [`likelihood`], [`optimizer`] | the epilogues |
 //! | [`corruption`] | noise on the encoder's input |
-//! | [`binarize`], [`data`], [`watch`] | the user's array, read in place; what is wrong with it |
+//! | [`transform`] | what the encoder sees of counts |
+//! | [`binarize`], [`csr`], [`data`], [`watch`] | the user's array, read in place; what is wrong with it |
 //! | [`model`] | parameters, memory, and the phases forward, backward, update |
 //! | [`train`], [`infer`] | runs of steps; codes, scores and samples |
 //! | [`persist`] | the model file |
@@ -25,6 +26,7 @@ pub mod activation;
 mod affinity;
 pub mod binarize;
 pub mod corruption;
+pub mod csr;
 pub mod data;
 pub mod error;
 pub mod functional;
@@ -44,4 +46,5 @@ mod python;
 pub mod rng;
 pub mod team;
 pub mod train;
+pub mod transform;
 pub mod watch;

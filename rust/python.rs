@@ -4,6 +4,7 @@
 use crate::activation::Activation;
 use crate::binarize::{ASIDE, Binary};
 use crate::corruption::Corruption;
+use crate::csr::Csr;
 use crate::data::{Element, Source};
 use crate::error::{Error, filled};
 use crate::functional;
@@ -17,6 +18,7 @@ use crate::persist;
 use crate::rng::Stream;
 use crate::team;
 use crate::train::{Course, Objective, Task, Totals};
+use crate::transform::Transform;
 use crate::watch::Watch;
 use numpy::{
     PyArray1, PyArrayDescr, PyArrayDescrMethods, PyReadonlyArray1, PyUntypedArray,
@@ -91,9 +93,12 @@ fn in_slices(py: Python<'_>, mut work: impl FnMut() -> Result<bool, Error> + Sen
     py.check_signals()
 }
 
-/// A two-dimensional array, read in place.
-fn source<'a>(array: &'a Bound<'_, PyUntypedArray>) -> PyResult<Source<'a>> {
-    let py = array.py();
+/// A two-dimensional array or a sparse matrix, read in place.
+fn source<'a>(matrix: &'a Bound<'_, PyAny>) -> PyResult<Source<'a>> {
+    if let Ok(sparse) = matrix.cast::<SparseMatrix>() {
+        return Ok(Source::from_csr(&sparse.get().csr));
+    }
+    let (array, py) = (matrix.cast::<PyUntypedArray>()?, matrix.py());
     let kind = array.dtype();
     let native = |wanted: Bound<'_, PyArrayDescr>| kind.is_equiv_to(&wanted);
     let element = if native(dtype::<f32>(py)) {
@@ -153,7 +158,8 @@ fn array(py: Python<'_>, values: Vec<f32>) -> Bound<'_, PyArray1<f32>> {
 }
 
 type Array<'py> = Bound<'py, PyArray1<f32>>;
-type Array2<'a, 'py> = &'a Bound<'py, PyUntypedArray>;
+/// An array or a [`SparseMatrix`].
+type Array2<'a, 'py> = &'a Bound<'py, PyAny>;
 /// KL weights, KL targets, learning rates.
 type CourseArgument<'py> =
     (PyReadonlyArray1<'py, f32>, PyReadonlyArray1<'py, f32>, PyReadonlyArray1<'py, f64>);
@@ -185,9 +191,83 @@ impl Engine {
     }
 }
 
+/// A sparse matrix [rows, cols] in numpy arrays, which are read in place: valid when it is made.
+#[pyclass(frozen, module = "fastvae._core")]
+struct SparseMatrix {
+    csr: Csr<'static>,
+    canonical: bool,
+    indptr: Py<PyArray1<i64>>,
+    indices: Py<PyArray1<i32>>,
+    data: Py<PyArray1<f32>>,
+}
+
+#[pymethods]
+impl SparseMatrix {
+    #[new]
+    fn new(
+        indptr: PyReadonlyArray1<'_, i64>,
+        indices: PyReadonlyArray1<'_, i32>,
+        data: PyReadonlyArray1<'_, f32>,
+        shape: (usize, usize),
+        name: &str,
+    ) -> PyResult<SparseMatrix> {
+        fn part<T: numpy::Element>(array: &PyReadonlyArray1<'_, T>) -> PyResult<(*const T, usize)> {
+            let elements = array.as_slice()?;
+            Ok((elements.as_ptr(), elements.len()))
+        }
+        let parts = (part(&indptr)?, part(&indices)?, part(&data)?);
+        // SAFETY: the arrays' elements are there for as long as the arrays, which this object keeps alive.
+        let csr = unsafe { Csr::new(parts.0, parts.1, parts.2, shape.1) };
+        let canonical = detached(indptr.py(), || csr.check(name, shape.0))??;
+        let (indptr, indices) = ((*indptr).clone().unbind(), (*indices).clone().unbind());
+        Ok(SparseMatrix { csr, canonical, indptr, indices, data: (*data).clone().unbind() })
+    }
+
+    /// Whether the columns ascend in every row, each at most once. Only then can the matrix be used.
+    #[getter]
+    fn canonical(&self) -> bool {
+        self.canonical
+    }
+
+    #[getter]
+    fn shape(&self) -> (usize, usize) {
+        (self.csr.rows(), self.csr.cols())
+    }
+
+    #[getter]
+    fn dtype<'py>(&self, py: Python<'py>) -> Bound<'py, PyArrayDescr> {
+        dtype::<f32>(py)
+    }
+
+    #[getter]
+    fn indptr<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        self.indptr.bind(py).clone()
+    }
+
+    #[getter]
+    fn indices<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i32>> {
+        self.indices.bind(py).clone()
+    }
+
+    #[getter]
+    fn data<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f32>> {
+        self.data.bind(py).clone()
+    }
+
+    fn __len__(&self) -> usize {
+        self.csr.rows()
+    }
+}
+
 /// A question's start: nothing done, a slice of time.
 fn question(name: &str, likelihood: Option<Likelihood>, threads: Option<usize>) -> Question<'_> {
     Question { name, watch: Watch::new(likelihood), done: 0, budget: SLICE, threads }
+}
+
+/// That of a question about X. `noisy` data may hold any numbers that the encoder can see.
+fn question_about(spec: &Spec, noisy: bool, threads: Option<usize>) -> Question<'static> {
+    let question = question("X", (!noisy).then_some(spec.likelihood), threads);
+    Question { watch: question.watch.through(spec.input_transform), ..question }
 }
 
 #[pymethods]
@@ -226,7 +306,7 @@ impl Engine {
     /// Raises ValueError where `x` holds what the likelihood cannot be.
     fn check(&self, py: Python<'_>, x: Array2, name: &str, threads: Option<usize>) -> PyResult<()> {
         let (x, isa) = (source(x)?, Isa::detect()?);
-        let mut question = question(name, Some(self.spec(py)?.likelihood), threads);
+        let mut question = Question { name, ..question_about(&self.spec(py)?, false, threads) };
         in_slices(py, || question.check(isa, &x))
     }
 
@@ -297,7 +377,7 @@ impl Engine {
     ) -> PyResult<(Array<'py>, Array<'py>)> {
         let (y, spec) = (y.map(source).transpose()?, self.spec(py)?);
         let x = given(source(x)?, &y)?;
-        let mut question = question("X", (!noisy).then_some(spec.likelihood), threads);
+        let mut question = question_about(&spec, noisy, threads);
         let (rows, latent) = (x.rows(), spec.latent_dim);
         let (mut mu, mut second) =
             (zeros(rows, latent)?, zeros(if logvar { rows } else { 0 }, latent)?);
@@ -329,7 +409,7 @@ impl Engine {
     ) -> PyResult<Array<'py>> {
         let (y, spec) = (y.map(source).transpose()?, self.spec(py)?);
         let x = given(source(x)?, &y)?;
-        let mut question = question("X", (!noisy).then_some(spec.likelihood), threads);
+        let mut question = question_about(&spec, noisy, threads);
         let mut out = zeros(x.rows(), x.cols())?;
         in_slices(py, || self.lock().reconstruct(&x, &mut out, &mut question))?;
         Ok(array(py, out))
@@ -352,7 +432,7 @@ impl Engine {
         let (y, eps) = (selected(y, &rows)?, eps.map(source).transpose()?);
         let x = given(select(source(x)?, &rows)?, &y)?;
         let x = self.binarized(py, x, binarize)?;
-        let mut question = question("X", Some(self.spec(py)?.likelihood), threads);
+        let mut question = question_about(&self.spec(py)?, false, threads);
         let (mut reconstruction, mut kl) = (zeros(x.rows(), 1)?, zeros(x.rows(), 1)?);
         in_slices(py, || {
             let losses = [&mut reconstruction[..], &mut kl[..]];
@@ -376,7 +456,7 @@ impl Engine {
         let at_once = detached(py, || self.lock().samples_at_once(samples))?;
         for first in (0..samples).step_by(at_once as usize) {
             let samples = first..samples.min(first.saturating_add(at_once));
-            let mut question = question("X", Some(spec.likelihood), threads);
+            let mut question = question_about(&spec, false, threads);
             in_slices(py, || {
                 self.lock().log_marginal(&x, samples.clone(), &mut weights, &mut question)
             })?;
@@ -404,7 +484,7 @@ impl Engine {
         let (y, spec) = (selected(y, &rows)?, self.spec(py)?);
         let x = given(select(source(x)?, &rows)?, &y)?;
         let x = self.binarized(py, x, binarize)?;
-        let mut question = question("X", Some(spec.likelihood), threads);
+        let mut question = question_about(&spec, false, threads);
         let mut out = zeros(x.rows(), spec.latent_dim)?;
         in_slices(py, || self.lock().kl(&x, corruption, &mut out, &mut question))?;
         Ok(array(py, out))
@@ -504,7 +584,7 @@ impl Engine {
     ) -> PyResult<Array<'py>> {
         let (y, spec) = (y.map(source).transpose()?, self.spec(py)?);
         let x = given(source(x)?, &y)?;
-        let mut question = question("X", (!noisy).then_some(spec.likelihood), threads);
+        let mut question = question_about(&spec, noisy, threads);
         let mut out = zeros(n as usize, x.rows().saturating_mul(spec.latent_dim))?;
         in_slices(py, || self.lock().posterior_sample(&x, (n, seed), &mut out, &mut question))?;
         Ok(array(py, out))
@@ -528,7 +608,7 @@ impl Engine {
             [zeros(x.rows(), x.cols())?, zeros(x.rows(), x.cols())?, zeros(x.rows(), x.cols())?];
         for first in (0..n).step_by(DRAWS_AT_ONCE as usize) {
             let samples = first..n.min(first.saturating_add(DRAWS_AT_ONCE));
-            let mut question = question("X", (!noisy).then_some(spec.likelihood), threads);
+            let mut question = question_about(&spec, noisy, threads);
             in_slices(py, || {
                 let out = moments.each_mut().map(Vec::as_mut_slice);
                 self.lock().predict(&x, (samples.clone(), seed), out, &mut question)
@@ -657,6 +737,7 @@ struct Arguments {
     likelihood: String,
     scale: ScaleArgument,
     floor: f32,
+    input_transform: Option<String>,
     optimizer: String,
     options: [f64; 4],
     seed: u64,
@@ -665,7 +746,7 @@ struct Arguments {
 impl Arguments {
     /// The same as the core takes it, from a dictionary with exactly these keys.
     fn read(arguments: &Bound<'_, PyDict>) -> PyResult<(Spec, Optimizer, u64)> {
-        const KEYS: usize = 13;
+        const KEYS: usize = 14;
         let given: Arguments = arguments.extract()?;
         if arguments.len() != KEYS {
             return Err(PyTypeError::new_err(format!(
@@ -682,6 +763,7 @@ impl Arguments {
             decoder: given.decoder,
             activation: Activation::named(&given.activation)?,
             likelihood: likelihood_of(&given.likelihood, given.scale, given.floor)?,
+            input_transform: given.input_transform.as_deref().map(transform_of).transpose()?,
         };
         Ok((spec, optimizer_of(&given.optimizer, given.options)?, given.seed))
     }
@@ -730,6 +812,16 @@ fn binary_of(name: &str) -> PyResult<Binary> {
         "threshold" => Ok(Binary::Threshold),
         "bernoulli" => Ok(Binary::Draw),
         _ => Err(PyValueError::new_err(format!("binarize {name:?} is not known"))),
+    }
+}
+
+fn transform_of(name: &str) -> PyResult<Transform> {
+    match name {
+        "log1p" => Ok(Transform::Log1p),
+        "binary" => Ok(Transform::Binary),
+        "l1" => Ok(Transform::L1),
+        "l2" => Ok(Transform::L2),
+        _ => Err(PyValueError::new_err(format!("input_transform {name:?} is not known"))),
     }
 }
 
@@ -896,8 +988,8 @@ mod _core {
     use super::Activation;
     #[pymodule_export]
     use super::{
-        Engine, FormatError, ModelFile, config, corrupt, gaussian_kl, log_prob, peak, philox,
-        product_rate, reparameterize, round_trip, standard_normal, write_atomically,
+        Engine, FormatError, ModelFile, SparseMatrix, config, corrupt, gaussian_kl, log_prob, peak,
+        philox, product_rate, reparameterize, round_trip, standard_normal, write_atomically,
     };
     use pyo3::prelude::*;
 

@@ -258,7 +258,7 @@ impl Vae {
         let input = |start, draw| {
             Input::of(task.corrupted.map(|seen| (seen, start)), task.corruption, draw)
         };
-        let sees = input(0, Draw::Train(seed, 0)).sees();
+        let sees = input(0, Draw::Train(seed, 0)).sees().of(&self.network, &x, batch);
 
         let lent = self.lend(1, batch, Purpose::Train, sees)?;
         let body = |worker: &Worker, start: usize, rows: usize| {
@@ -339,7 +339,8 @@ impl Vae {
         let threads = threads_for(threads, 3 * rows * self.network.work());
         self.make_room_for_gradients()?;
         let losses = Mutex::new(Totals::default());
-        let lent = self.lend(1, rows, Purpose::Train, input.sees())?;
+        let sees = input.sees().of(&self.network, x, rows);
+        let lent = self.lend(1, rows, Purpose::Train, sees)?;
         let hash = matches!(epsilon, Epsilon::Drawn(_)) || matches!(input, Input::Corrupted(..));
         team::run(threads, |worker| {
             let pass = lent.pass(0, rows);

@@ -5,7 +5,7 @@ use crate::data::{Element, Source};
 use crate::error::{Error, Result};
 use crate::isa::{Op, Row, Simd, ZERO_ROW};
 use crate::likelihood::Likelihood;
-use crate::matmul::panels_of;
+use crate::transform::Transform;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 pub struct Watch {
     /// What the values must suit; none for numbers of any size.
     likelihood: Option<Likelihood>,
+    /// What the encoder makes of them.
+    transform: Option<Transform>,
     first_bad: AtomicUsize,
     /// The bits of the largest value, of which none is below zero; for uint8 only.
     largest: AtomicU32,
@@ -21,12 +23,19 @@ pub struct Watch {
 impl Watch {
     /// Nothing seen yet of data for that likelihood, or of any numbers.
     pub fn new(likelihood: Option<Likelihood>) -> Watch {
-        Watch { likelihood, first_bad: AtomicUsize::new(usize::MAX), largest: AtomicU32::new(0) }
+        let (first_bad, largest) = (AtomicUsize::new(usize::MAX), AtomicU32::new(0));
+        Watch { likelihood, transform: None, first_bad, largest }
+    }
+
+    /// The same of data that the encoder sees through `transform`.
+    pub fn through(self, transform: Option<Transform>) -> Watch {
+        Watch { transform, ..self }
     }
 
     /// Values that are allowed.
     fn support(&self) -> (f32, f32) {
-        self.likelihood.map_or((f32::MIN, f32::MAX), Likelihood::support)
+        let (low, high) = self.likelihood.map_or((f32::MIN, f32::MAX), Likelihood::support);
+        (low.max(self.transform.map_or(f32::MIN, Transform::least)), high)
     }
 
     /// Begins to look at rows.
@@ -45,6 +54,10 @@ impl Watch {
                 Some(Likelihood::Bernoulli) if value.is_finite() => format!(
                     "{name}[{row}, {col}] is {value}, but the Bernoulli likelihood takes values in [0, 1]: scale the \
                      data, or use likelihood=\"gaussian\" (an autoencoder: loss=\"squared_error\")"
+                ),
+                _ if value.is_finite() => format!(
+                    "{name}[{row}, {col}] is {value}, but input_transform=\"log1p\" takes the logarithm of 1 + x: it is \
+                     for counts and other values above -1"
                 ),
                 _ => format!(
                     "{name}[{row}, {col}] is {value}; {name} must be finite: remove or fill in NaN and infinity"
@@ -116,12 +129,9 @@ impl Op for Inspect<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (mut seen, mut columns) = (self.watch.begin(s), ZERO_ROW);
+        let mut seen = self.watch.begin(s);
         for row in self.rows {
-            for panel in 0..panels_of(self.source.cols()) {
-                self.source.read_panel(row, panel, &mut columns);
-                seen.look(s, &columns);
-            }
+            self.source.look(row, |values| seen.look(s, values));
             seen.end_row(row);
         }
         seen.end(s);

@@ -4,6 +4,7 @@ mod counting;
 
 use fastvae::activation::Activation;
 use fastvae::corruption::Corruption;
+use fastvae::csr::Csr;
 use fastvae::data::Source;
 use fastvae::likelihood::{Likelihood, Link, Scale};
 use fastvae::model::{Spec, Vae};
@@ -14,6 +15,7 @@ use std::time::Duration;
 /// What a step may do beside the plain one.
 #[derive(Clone, Copy, Debug)]
 struct Extra {
+    sparse: bool,
     given: bool,
     corruption: Option<Corruption>,
     free_bits: f32,
@@ -21,12 +23,20 @@ struct Extra {
     clip_norm: Option<f64>,
 }
 
-const PLAIN: Extra =
-    Extra { given: false, corruption: None, free_bits: 0.0, capacity: false, clip_norm: None };
+const PLAIN: Extra = Extra {
+    sparse: false,
+    given: false,
+    corruption: None,
+    free_bits: 0.0,
+    capacity: false,
+    clip_norm: None,
+};
 
 /// Every extra alone, and all that go together.
-const EXTRAS: [Extra; 9] = [
+const EXTRAS: [Extra; 11] = [
     PLAIN,
+    Extra { sparse: true, ..PLAIN },
+    Extra { sparse: true, clip_norm: Some(1e-3), ..PLAIN },
     Extra { given: true, ..PLAIN },
     Extra { corruption: Some(Corruption::Gaussian { sigma: 0.1 }), ..PLAIN },
     Extra { corruption: Some(Corruption::Masking { p: 0.5 }), ..PLAIN },
@@ -35,6 +45,7 @@ const EXTRAS: [Extra; 9] = [
     Extra { clip_norm: Some(1e-3), ..PLAIN },
     Extra { clip_norm: Some(1e6), ..PLAIN },
     Extra {
+        sparse: false,
         given: false,
         corruption: Some(Corruption::SaltAndPepper { p: 0.5 }),
         free_bits: 0.1,
@@ -51,7 +62,14 @@ const MOST_STEPS: usize = 200;
 fn allocations(vae: &mut Vae, data: &[f32], steps: usize, extra: Extra, threads: usize) -> usize {
     let rows = 16 * steps + 3;
     let y = Source::from_slice(&data[..rows * CONDITIONS], CONDITIONS);
-    let plain = Source::from_slice(&data[..rows * COLS], COLS);
+    // A sparse row has three values of the 37: few enough to stay sparse.
+    let indptr: Vec<i64> = (0..=rows).map(|row| 3 * row as i64).collect();
+    let indices: Vec<i32> = [2, 5, 36].into_iter().cycle().take(3 * rows).collect();
+    let csr = Csr::from_slices(&indptr, &indices, &data[..3 * rows], COLS);
+    let plain = match extra.sparse {
+        true => Source::from_csr(&csr),
+        false => Source::from_slice(&data[..rows * COLS], COLS),
+    };
     let x = match vae.network.spec.conditions {
         0 => plain,
         _ => plain.given(&y).expect("they have as many rows"),
@@ -105,6 +123,7 @@ fn a_step_allocates_nothing() {
             decoder: vec![40, 17],
             activation: Activation::Gelu,
             likelihood,
+            input_transform: None,
         };
         for extra in EXTRAS {
             for threads in 1..=3 {

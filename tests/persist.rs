@@ -51,6 +51,7 @@ fn spec(likelihood: Likelihood) -> Spec {
         decoder: vec![5, 40],
         activation: Activation::Tanh,
         likelihood,
+        input_transform: None,
     }
 }
 

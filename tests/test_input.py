@@ -350,9 +350,6 @@ SHAPELESS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a list with a string": (lambda: [[0.0, "a"]], TypeError, "strings"),
     "a list with None": (lambda: [[0.0, None]], TypeError, "objects"),
     "a masked array": (lambda: np.ma.masked_equal(X, X[0, 0]), ValueError, r"masked.*filled\("),
-    "csr_matrix": (lambda: sparse("csr_matrix"), TypeError, r"sparse.*toarray\(\)"),
-    "csr_array": (lambda: sparse("csr_array"), TypeError, r"sparse.*toarray\(\)"),
-    "coo_array": (lambda: sparse("coo_array"), TypeError, r"sparse.*toarray\(\)"),
     "torch requires_grad": (
         lambda: torch_tensor(lambda torch: torch.ones(4, 6, requires_grad=True)),
         TypeError,
@@ -370,6 +367,10 @@ SHAPELESS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "minus infinity": (lambda: with_value(-np.inf), ValueError, r"\[3, 2\] is -inf.*finite"),
     "more than float32 holds": (lambda: with_value(1e39, "float64"), ValueError, r"\[3, 2\] is inf.*finite"),
     "far more": (lambda: with_value(-1e300, "longdouble"), ValueError, r"\[3, 2\] is -inf.*finite"),
+}
+SPARSE: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    kind: (lambda kind=kind: sparse(kind), TypeError, r"sparse.*toarray\(\)")  # type: ignore[misc]
+    for kind in ("csr_matrix", "csr_array", "coo_array")
 }
 BERNOULLI: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "above 1": (lambda: with_value(1.5), ValueError, r"\[3, 2\] is 1\.5.*Bernoulli.*\[0, 1\].*gaussian"),
@@ -775,9 +776,9 @@ def test_bad_noise_leaves_an_unfitted_model_unfitted(bad: str) -> None:
     assert not hasattr(model, "n_features_in_")
 
 
-@pytest.mark.parametrize("bad", SHAPELESS)
+@pytest.mark.parametrize("bad", SHAPELESS | SPARSE)
 def test_inverse_transform_refuses_bad_codes_and_says_why(bad: str) -> None:
-    make, error, text = SHAPELESS[bad]
+    make, error, text = (SHAPELESS | SPARSE)[bad]
     with pytest.raises(error, match=rf"(?s)Z\b.*{text}"):
         small(latent_dim=6).fit(X).inverse_transform(make())
 

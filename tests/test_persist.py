@@ -56,6 +56,7 @@ def choices(optimizer: str = "adam", likelihood: str = "bernoulli", scale: float
         "likelihood": likelihood,
         "scale": scale,
         "floor": 1e-3,
+        "input_transform": None,
         "optimizer": optimizer,
         "options": OPTIONS.get(optimizer, [0.0] * 4),
         "seed": 7,

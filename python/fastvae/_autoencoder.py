@@ -34,8 +34,12 @@ class Autoencoder(Model):
     loss : {"squared_error", "bernoulli"}
         L, a sum over features: of (x - g)², or the cross-entropy in nats with g the sigmoid of the last layer (values
         in [0, 1]).
+    input_transform : {"log1p", "binary", "l1", "l2"} or None
+        For counts: what the encoder sees is ln(1 + x) (of values above -1), 1 where x is not 0, x / sum |x| or
+        x / (sum x²)^1/2 (sums over features; zeros stay zeros). The target stays x.
     corruption : object or None
-        Noise on what the encoder sees, from :mod:`fastvae.corruption`; the target stays clean.
+        Noise on what the encoder sees, after ``input_transform``, from :mod:`fastvae.corruption`; the target stays
+        clean.
     optimizer, learning_rate, weight_decay, clip_norm, batch_size, epochs, validation_fraction, early_stopping, \
 n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
@@ -68,6 +72,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         decoder_hidden: Any = None,
         activation: str = "relu",
         loss: str = "squared_error",
+        input_transform: str | None = None,
         corruption: Any = None,
         optimizer: Any = "adam",
         learning_rate: Any = 1e-3,
@@ -89,6 +94,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         self.decoder_hidden = decoder_hidden
         self.activation = activation
         self.loss = loss
+        self.input_transform = input_transform
         self.corruption = corruption
         self.optimizer = optimizer
         self.learning_rate = learning_rate

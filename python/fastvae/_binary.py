@@ -53,22 +53,20 @@ def binarize(X: Any, how: str = "bernoulli", random_state: Any = None) -> NDArra
     return (values > limit).astype(np.float32)
 
 
-def check_binary(engine: _core.Engine, X: NDArray[Any], name: str, how: str | None, threads: int | None) -> None:
+def check_binary(engine: _core.Engine, X: _input.Examples, name: str, how: str | None, threads: int | None) -> None:
     """Raise ValueError if a matrix holds other values than 0 and 1 (of uint8, 0 and 255).
 
     `how` is the way in which the model's training data became binary: the remedy that is named.
     """
     engine.check(X, name, threads)  # what is no grey value either has a message of its own
     one = 255 if X.dtype == np.uint8 else 1
-    for start in range(0, len(X), 1024):  # no copy of all of it
-        rows = X[start : start + 1024]
-        grey = ~((rows == 0) | (rows == one))
-        if grey.any():
-            i, j = np.argwhere(grey)[0]
-            ways = WAYS if how is None else (how,)
-            remedies = " or ".join(f'fastvae.binarize({name}, "{way}")' for way in ways)
-            training = "" if how else f' (and train with binarize="{WAYS[0]}" or "{WAYS[1]}")'
-            raise ValueError(
-                f"{name}[{start + i}, {j}] is {rows[i, j]}: under the Bernoulli likelihood only 0 and 1 have a "
-                f"probability. Ask about {remedies}{training}, or use a Gaussian likelihood"
-            )
+    found = _input.find(X, lambda values: (values != 0) & (values != one))
+    if found:
+        i, j, value = found
+        ways = WAYS if how is None else (how,)
+        remedies = " or ".join(f'fastvae.binarize({name}, "{way}")' for way in ways)
+        training = "" if how else f' (and train with binarize="{WAYS[0]}" or "{WAYS[1]}")'
+        raise ValueError(
+            f"{name}[{i}, {j}] is {value}: under the Bernoulli likelihood only 0 and 1 have a "
+            f"probability. Ask about {remedies}{training}, or use a Gaussian likelihood"
+        )

@@ -14,6 +14,7 @@ __all__ = [
     "Engine",
     "FormatError",
     "ModelFile",
+    "SparseMatrix",
     "__version__",
     "config",
     "corrupt",
@@ -38,6 +39,32 @@ _F32 = NDArray[np.float32]
 _Rows = NDArray[np.uint64]
 
 @final
+class SparseMatrix:
+    def __new__(
+        cls,
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        data: _F32,
+        shape: tuple[int, int],
+        name: str,
+    ) -> SparseMatrix: ...
+    def __len__(self) -> int: ...
+    @property
+    def canonical(self) -> bool: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def dtype(self) -> np.dtype[np.float32]: ...
+    @property
+    def indptr(self) -> NDArray[np.int64]: ...
+    @property
+    def indices(self) -> NDArray[np.int32]: ...
+    @property
+    def data(self) -> _F32: ...
+
+_Matrix = NDArray[Any] | SparseMatrix
+
+@final
 class Engine:
     def __new__(cls, arguments: dict[str, Any]) -> Engine: ...
     @property
@@ -51,14 +78,14 @@ class Engine:
     def shapes(self) -> list[tuple[str, list[int]]]: ...
     def parameters(self) -> list[_F32]: ...
     def set_parameters(self, values: list[_F32]) -> None: ...
-    def check(self, x: NDArray[Any], name: str, threads: int | None) -> None: ...
+    def check(self, x: _Matrix, name: str, threads: int | None) -> None: ...
     def train(
         self,
-        x: NDArray[Any],
+        x: _Matrix,
         y: NDArray[Any] | None,
         rows: _Rows | None,
         eps: _F32 | None,
-        corrupted: _F32 | None,
+        corrupted: _Matrix | None,
         *,
         shuffle: bool,
         batch_size: int,
@@ -71,13 +98,13 @@ class Engine:
         tick: Callable[[int], None] | None,
     ) -> tuple[float, float, float]: ...
     def encode(
-        self, x: NDArray[Any], y: NDArray[Any] | None, logvar: bool, noisy: bool, threads: int | None
+        self, x: _Matrix, y: NDArray[Any] | None, logvar: bool, noisy: bool, threads: int | None
     ) -> tuple[_F32, _F32]: ...
     def decode(self, z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> _F32: ...
-    def reconstruct(self, x: NDArray[Any], y: NDArray[Any] | None, noisy: bool, threads: int | None) -> _F32: ...
+    def reconstruct(self, x: _Matrix, y: NDArray[Any] | None, noisy: bool, threads: int | None) -> _F32: ...
     def score(
         self,
-        x: NDArray[Any],
+        x: _Matrix,
         y: NDArray[Any] | None,
         rows: _Rows | None,
         eps: _F32 | None,
@@ -87,7 +114,7 @@ class Engine:
     ) -> tuple[_F32, _F32]: ...
     def kl(
         self,
-        x: NDArray[Any],
+        x: _Matrix,
         y: NDArray[Any] | None,
         rows: _Rows | None,
         corruption: tuple[str, float] | None,
@@ -95,14 +122,14 @@ class Engine:
         threads: int | None,
     ) -> _F32: ...
     def log_marginal(
-        self, x: NDArray[Any], y: NDArray[Any] | None, samples: int, threads: int | None
+        self, x: _Matrix, y: NDArray[Any] | None, samples: int, threads: int | None
     ) -> list[NDArray[np.float64]]: ...
     def loss_and_gradients(
         self,
-        x: NDArray[Any],
+        x: _Matrix,
         y: NDArray[Any] | None,
         eps: _F32 | None,
-        corrupted: _F32 | None,
+        corrupted: _Matrix | None,
         objective: tuple[float, float, float, float | None],
         corruption: tuple[str, float] | None,
         binarize: str | None,
@@ -112,10 +139,10 @@ class Engine:
     def prior(self, n: int, seed: int) -> _F32: ...
     def observe(self, z: NDArray[Any], y: NDArray[Any] | None, seed: int, threads: int | None) -> _F32: ...
     def posterior_sample(
-        self, x: NDArray[Any], y: NDArray[Any] | None, n: int, seed: int, noisy: bool, threads: int | None
+        self, x: _Matrix, y: NDArray[Any] | None, n: int, seed: int, noisy: bool, threads: int | None
     ) -> _F32: ...
     def predictive(
-        self, x: NDArray[Any], y: NDArray[Any] | None, n: int, seed: int, noisy: bool, threads: int | None
+        self, x: _Matrix, y: NDArray[Any] | None, n: int, seed: int, noisy: bool, threads: int | None
     ) -> list[_F32]: ...
     def dump(self, config: str, moments: bool) -> bytes: ...
 

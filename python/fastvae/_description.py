@@ -33,8 +33,11 @@ def describe(model: VAE) -> str:
     ]
     if model.conditional:
         sentences.append("y is what fit is told of each example; the prior of z is N(0, I) whatever y.")
+    seen = _transformed(model._input_transform())
     if model.corruption is not None:
-        sentences.append(f"The encoder sees x~, which is x with {_named(model.corruption)}.")
+        sentences.append(f"The encoder sees x~, which is {seen} with {_named(model.corruption)}.")
+    elif seen != "x":
+        sentences.append(f"The encoder sees {seen}.")
     if objective.reconstruction:
         sentences += [_likelihood(model), "E_q is estimated with one draw z = mu + sigma eps an example and step."]
     if objective.beta != 0.0:
@@ -64,6 +67,18 @@ def _seen(model: VAE) -> str:
 def _penalty(model: VAE) -> float:
     own = optimizers.chosen(model.optimizer).weight_decay
     return float(own if model.weight_decay is None else model.weight_decay)
+
+
+def _transformed(transform: str | None) -> str:
+    """Return what the encoder sees of x, before noise."""
+    formulas = {
+        None: "x",
+        "log1p": "ln(1 + x_j)",
+        "binary": "1 where x_j is not 0",
+        "l1": "x_j / sum_j |x_j|",
+        "l2": "x_j / (sum_j x_j²)^1/2",
+    }
+    return formulas[transform]
 
 
 def _kl(model: VAE) -> str:

@@ -60,7 +60,7 @@ class Estimator:
             estimator_type=None,
             target_tags=TargetTags(required=bool(getattr(self, "conditional", False))),
             transformer_tags=TransformerTags(preserves_dtype=["float32"]),
-            input_tags=InputTags(),
+            input_tags=InputTags(sparse=True),
         )
 
     def set_output(self, *, transform: str | None = None) -> Self:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import numbers
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fastvae import _core
+from fastvae import _core, _sparse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+
+# What the core reads: a 2-D array of a type in `_IN_PLACE`, or a sparse matrix.
+Examples: TypeAlias = "NDArray[Any] | _core.SparseMatrix"
 
 # More rows of an answer than any memory holds.
 MAX_ROWS = 2**40
@@ -41,9 +46,22 @@ def matrix(X: Any, name: str, cols: int | None = None, owner: str = "") -> NDArr
     if 0 in shape:
         what = "examples" if shape[0] == 0 else "features"
         raise ValueError(f"{name} is empty: it has 0 {what} (shape {shape}); at least one is required")
-    if cols is not None and shape[1] != cols:
-        raise ValueError(f"{name} has {shape[1]} features, but {owner} is expecting {cols} features as input")
+    _check_cols(shape[1], name, cols, owner)
     return array if array.dtype in _IN_PLACE else _float32(array)
+
+
+def examples(X: Any, name: str, cols: int | None = None, owner: str = "") -> Examples:
+    """Return `X` as :func:`matrix` does or, if it is sparse, as the core reads it."""
+    if not _sparse.is_sparse(X):
+        return matrix(X, name, cols, owner)
+    found = _sparse.matrix(X, name)
+    _check_cols(found.shape[1], name, cols, owner)
+    return found
+
+
+def _check_cols(found: int, name: str, cols: int | None, owner: str) -> None:
+    if cols is not None and found != cols:
+        raise ValueError(f"{name} has {found} features, but {owner} is expecting {cols} features as input")
 
 
 def _float32(array: NDArray[Any]) -> NDArray[np.float32]:
@@ -78,8 +96,8 @@ def tensor(value: Any, name: str) -> NDArray[np.float32]:
 
 def _array(X: Any, name: str) -> NDArray[Any]:
     """Return `X` as an array of real numbers of any shape."""
-    if hasattr(X, "toarray") and hasattr(X, "nnz"):
-        raise TypeError(f"{name} is a sparse matrix, which is not supported; pass {name}.toarray()")
+    if _sparse.is_sparse(X):
+        raise TypeError(f"{name} is a sparse matrix, which is not supported here; pass {name}.toarray()")
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
         raise ValueError(f"{name} has masked values; fill them in with {name}.filled(...)")
     try:
@@ -99,6 +117,35 @@ def _rephrased(X: Any, name: str, error: Exception) -> Exception:
             return TypeError(f"{name} is a torch tensor that requires grad; pass {name}.detach()")
         return TypeError(f"{name} is a torch tensor of {X.dtype} that numpy cannot read; pass {name}.float().cpu()")
     return ValueError(f"{name} is not a rectangular array of numbers: {error}")
+
+
+def find(X: Examples, bad: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> tuple[int, int, Any] | None:
+    """Return row, column and value of the first bad element; a zero is never bad."""
+    if isinstance(X, _core.SparseMatrix):
+        stored = np.flatnonzero(bad(X.data))
+        return (*_sparse.place(X, stored[0]), X.data[stored[0]]) if len(stored) else None
+    for start in range(0, len(X), 1024):  # no copy of all of it
+        rows = X[start : start + 1024]
+        places = np.argwhere(bad(rows))
+        if len(places):
+            i, j = places[0]
+            return start + int(i), int(j), rows[i, j]
+    return None
+
+
+def replacement(value: Any, name: str, shape: tuple[int, ...], transform: str | None) -> Examples | None:
+    """Return what the encoder is to see in the place of X: finite float32 (uint8 scaled) of its shape, or sparse."""
+    if value is None:
+        return None
+    seen = _sparse.matrix(value, name) if _sparse.is_sparse(value) else floats(value, name)
+    if seen.shape != shape:
+        raise ValueError(f"{name} has shape {seen.shape}; expected {shape}, that of X")
+    if find(seen, lambda values: ~np.isfinite(values)):
+        raise ValueError(f"{name} must be finite")
+    found = find(seen, lambda values: values <= -1) if transform == "log1p" else None
+    if found:
+        raise ValueError(f'{name}{list(found[:2])} is {found[2]}, but input_transform="log1p" wants values above -1')
+    return seen
 
 
 def noise(value: Any, name: str, shape: tuple[int, ...], meaning: str) -> NDArray[np.float32] | None:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
+    from fastvae._input import Examples
+
+
+INPUT_TRANSFORMS = ("log1p", "binary", "l1", "l2")
+
 
 @dataclass(frozen=True)
 class _Pass:
@@ -48,6 +53,7 @@ class Model(Estimator):
     hidden: Any
     decoder_hidden: Any
     activation: Any
+    input_transform: Any
     corruption: Any
     optimizer: Any
     learning_rate: Any
@@ -73,7 +79,9 @@ class Model(Estimator):
         ----------
         X : array_like, [n_examples, n_features]
             float32, float64 or uint8 (0..255, scaled to 0..1 batch by batch) are read in place, whatever their
-            strides; other real types are converted.
+            strides; other real types are converted. Sparse matrices (of scipy, or anything with the arrays of CSR) stay
+            sparse, and their values are never scaled, whatever their type: CSR with float32 data and int32 indices in
+            order is read in place, others are copied once.
         y : array_like, [n_examples] or [n_examples, c], optional
             What a conditional VAE is told of each example: labels (integers or strings) if y is 1-D, or c real
             covariates if it is 2-D. A column of labels [n_examples, 1] is a covariate, so pass ``y.ravel()``. Other
@@ -111,7 +119,7 @@ class Model(Estimator):
         callbacks = _checked_callbacks(self.callbacks)
         progress = check_wanted(self.progress)
         plan = self._pass()
-        X = _input.matrix(X, "X")
+        X = _input.examples(X, "X")
         classes, y = self._learned(y, len(X))
         validation = self._validation(validation_data, fraction, X, classes, y)
         if early and validation is None and not fraction:
@@ -174,8 +182,8 @@ class Model(Estimator):
         eps : array_like, [n_examples, latent_dim], optional
             Replaces the noise of the reparameterisation.
         corrupted : array_like, [n_examples, n_features], optional
-            What the encoder sees in the place of X, which remains the target; uint8 is scaled as that of X. Replaces
-            ``corruption``.
+            What the encoder sees in the place of X (through ``input_transform``, as it would see X), which remains the
+            target; uint8 is scaled as that of X. Replaces ``corruption``.
 
         Returns
         -------
@@ -195,7 +203,7 @@ class Model(Estimator):
         """
         self._pass()
         if not self.__sklearn_is_fitted__():
-            X = _input.matrix(X, "X")
+            X = _input.examples(X, "X")
             classes, y = self._learned(y, len(X))
             eps, corrupted = self._epsilon(eps, len(X)), self._corrupted(corrupted, X.shape)
             engine, arguments = self._build(X.shape[1], 0 if y is None else y.shape[1])
@@ -442,6 +450,12 @@ class Model(Estimator):
         """Whether a fit will want y, checked."""
         return False
 
+    def _input_transform(self) -> str | None:
+        """Return what is done to what the encoder sees, checked."""
+        if self.input_transform is None:
+            return None
+        return _input.choice(self.input_transform, "input_transform", INPUT_TRANSFORMS)
+
     def _build(self, n_features: int, conditions: int) -> tuple[_core.Engine, dict[str, Any]]:
         """Make a new engine from the parameters, which are checked here, and tell its arguments."""
         arguments = self._arguments_for(n_features, conditions) | {"seed": _input.seed(self.random_state)}
@@ -461,6 +475,7 @@ class Model(Estimator):
             "decoder": hidden[::-1] if mirrored else _input.widths(self.decoder_hidden, "decoder_hidden"),
             "activation": _input.choice(self.activation, "activation", tuple(_core.ACTIVATIONS)),
             **self._architecture(),
+            "input_transform": self._input_transform(),
             "optimizer": optimizer,
             "options": options,
         }
@@ -514,10 +529,10 @@ class Model(Estimator):
             )
         return self._engine
 
-    def _data(self, X: Any, y: Any = None) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    def _data(self, X: Any, y: Any = None) -> tuple[Examples, NDArray[Any] | None]:
         """Return data that fit the model in type and shape; the values of X are looked at when they are used."""
         self._engine_for()
-        X = _input.matrix(X, "X", self.n_features_in_, type(self).__name__)
+        X = _input.examples(X, "X", self.n_features_in_, type(self).__name__)
         return X, self._told(y, len(X))
 
     def _learned(self, y: Any, n: int) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
@@ -563,7 +578,7 @@ class Model(Estimator):
         codes, second = (array.reshape(-1, self._latent_dim) for array in arrays)
         return codes, second
 
-    def _training_data(self, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    def _training_data(self, X: Any, y: Any) -> tuple[Examples, NDArray[Any] | None]:
         """``_data`` with the values looked at beforehand: a step must not begin with bad ones."""
         X, y = self._data(X, y)
         self._engine.check(X, "X", self._threads())
@@ -574,13 +589,14 @@ class Model(Estimator):
         latent_dim = self._latent_dim if fitted else _input.integer(self.latent_dim, "latent_dim")
         return _input.noise(eps, "eps", (n, latent_dim), "[n_examples, latent_dim]")
 
-    def _corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
-        seen = None if corrupted is None else _input.floats(corrupted, "corrupted")
-        return _input.noise(seen, "corrupted", shape, "that of X")
+    def _corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Examples | None:
+        fitted = self.__sklearn_is_fitted__()
+        transform = self._arguments["input_transform"] if fitted else self.input_transform
+        return _input.replacement(corrupted, "corrupted", shape, transform)
 
     def _validation(
-        self, data: Any, fraction: float, X: NDArray[Any], classes: NDArray[Any] | None, y: NDArray[Any] | None
-    ) -> tuple[NDArray[Any], NDArray[Any] | None] | None:
+        self, data: Any, fraction: float, X: Examples, classes: NDArray[Any] | None, y: NDArray[Any] | None
+    ) -> tuple[Examples, NDArray[Any] | None] | None:
         if data is None:
             return None
         if fraction:
@@ -588,13 +604,13 @@ class Model(Estimator):
         if y is not None and not (isinstance(data, tuple) and len(data) == 2):
             raise ValueError("validation_data of a conditional model must be a tuple (X, y)")
         first = data[0] if isinstance(data, tuple) and data else data
-        first = _input.matrix(first, "validation_data", X.shape[1], type(self).__name__)
+        first = _input.examples(first, "validation_data", X.shape[1], type(self).__name__)
         return first, None if y is None else _conditions.read(data[1], len(first), classes, y.shape[1])
 
     def _means(
         self,
         engine: _core.Engine,
-        data: tuple[NDArray[Any], NDArray[Any] | None],
+        data: tuple[Examples, NDArray[Any] | None],
         rows: NDArray[np.uint64] | None,
     ) -> tuple[float, NDArray[np.float64]]:
         """Mean reconstruction and KL of validation data, corrupted as in training; the KL by coordinate if needed."""
@@ -608,7 +624,7 @@ class Model(Estimator):
     def _train(
         self,
         engine: _core.Engine,
-        data: tuple[NDArray[Any], NDArray[Any] | None],
+        data: tuple[Examples, NDArray[Any] | None],
         rows: Any,
         eps: Any,
         corrupted: Any,

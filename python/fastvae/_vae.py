@@ -60,8 +60,12 @@ class VAE(Model):
         probability. "bernoulli" draws 1 with the value as its probability, anew in each epoch (Burda et al.,
         arXiv:1509.00519) and once and for all, by a draw that no epoch has, for validation and ``loss_and_gradients``;
         "threshold" takes 1 above one half. Questions are about the data that they are given.
+    input_transform : {"log1p", "binary", "l1", "l2"} or None
+        For counts: what the encoder sees is ln(1 + x) (of values above -1), 1 where x is not 0, x / sum |x| or
+        x / (sum x²)^1/2 (sums over features; zeros stay zeros). The target stays x.
     corruption : object or None
-        Noise on what the encoder sees, from :mod:`fastvae.corruption`; the target stays clean.
+        Noise on what the encoder sees, after ``input_transform``, from :mod:`fastvae.corruption`; the target stays
+        clean.
     optimizer : str or object
         "adam", "adamw", "sgd", "adagrad", or an object from :mod:`fastvae.optimizers`.
     learning_rate : float or schedule
@@ -141,6 +145,7 @@ class VAE(Model):
         conditional: bool = False,
         objective: str = "elbo",
         binarize: str | None = None,
+        input_transform: str | None = None,
         corruption: Any = None,
         optimizer: Any = "adam",
         learning_rate: Any = 1e-3,
@@ -168,6 +173,7 @@ class VAE(Model):
         self.conditional = conditional
         self.objective = objective
         self.binarize = binarize
+        self.input_transform = input_transform
         self.corruption = corruption
         self.optimizer = optimizer
         self.learning_rate = learning_rate

@@ -4,7 +4,7 @@
 use super::pass::{Pass, ROW_BLOCK};
 use super::workspace::Matrix;
 use crate::data::Source;
-use crate::isa::{LANES, Lanes, Row, WIDTH, floats_mut};
+use crate::isa::{LANES, Lanes, MAX_TILE_ROWS, Row, WIDTH, ZERO_ROW, floats_mut};
 use crate::latent::{Block, KlTerms, Sample};
 use crate::layer::Forward;
 use crate::likelihood::{
@@ -82,6 +82,10 @@ impl Pass<'_> {
         index: usize,
         mut epilogue: impl FnMut(Finished, &Row, &[Row]),
     ) {
+        if index == 0 && self.is_sparse() {
+            // SAFETY: parameters change in the update only.
+            return self.gather_product(worker, unsafe { self.weights() }, epilogue);
+        }
         let layer = &self.network.layers[index];
         // SAFETY: the input was written in an earlier phase; parameters change in the update only.
         let (input, parameters) = unsafe { (self.matrix(self.input(index)), self.weights()) };
@@ -296,6 +300,7 @@ impl Pass<'_> {
     /// that times the gradient of -log p with respect to the output.
     pub fn score(&self, worker: &Worker, weight: Option<f32>) {
         let (network, plan, index) = (self.network, self.memory.plan, self.network.output());
+        let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
         self.product(worker, index, |tile, bias, parameters| {
             let Finished { panel, rows, products, .. } = tile;
             let (start, features) = (panel * self.rows + rows.start, network.features(panel));
@@ -305,7 +310,7 @@ impl Pass<'_> {
                 let gradient =
                     weight.map(|_| self.write(plan.gradients[index], panel, rows.clone()));
                 let log_prob = self.memory.partial.write(start..start + rows.len());
-                let targets = self.read(plan.x, features.start / WIDTH, rows);
+                let targets = self.targets(features.start / WIDTH, rows, &mut scratch);
                 (targets, log_prob, gradient.unwrap_or_default())
             };
             if let Likelihood::Gaussian(Scale::Decoder { floor }, link) = network.spec.likelihood {

@@ -6,10 +6,11 @@ use super::pass::{Pass, ROW_BLOCK};
 use super::workspace::{Matrix, Sees};
 use crate::corruption::Corruption;
 use crate::data::Source;
-use crate::isa::{Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut};
+use crate::isa::{Isa, Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut};
 use crate::matmul::panels_of;
 use crate::rng::{ContentHash, Fill, Permutation, Stream};
 use crate::team::Worker;
+use crate::transform::Transform;
 use crate::watch::Watch;
 use std::ops::Range;
 
@@ -31,6 +32,16 @@ pub enum Input<'a> {
     Corrupted(Corruption, Draw),
     /// The caller's array: one row an example, from that row on.
     Given(Source<'a>, usize),
+}
+
+impl Rows<'_> {
+    /// The rows at places `first..first + to.len()` of the batch, at most sixteen.
+    pub(super) fn fill(self, isa: Isa, first: usize, to: &mut [usize]) {
+        match self {
+            Rows::From(row) => to.iter_mut().zip(row + first..).for_each(|(to, r)| *to = r),
+            Rows::Shuffled(order, place) => order.fill(isa, place + first, to),
+        }
+    }
 }
 
 impl<'a> Input<'a> {
@@ -72,6 +83,9 @@ impl Pass<'_> {
         rows: Rows,
         watch: Option<&Watch>,
     ) {
+        if self.is_sparse() {
+            return self.load_stored(worker, source, hash, rows, watch);
+        }
         let what = Load::Data { hash, input };
         if self.rows <= ROW_BLOCK {
             // Few rows are one work item and few lists: they are made at its end, in one meeting instead of two.
@@ -118,12 +132,7 @@ impl Pass<'_> {
         let block = |block: Range<usize>| {
             let mut from = [0; ROW_BLOCK];
             let from = &mut from[..block.len()];
-            match rows {
-                Rows::From(first) => {
-                    from.iter_mut().zip(first + block.start..).for_each(|(to, r)| *to = r)
-                }
-                Rows::Shuffled(order, first) => order.fill(self.isa, first + block.start, from),
-            }
+            rows.fill(self.isa, block.start, from);
             self.isa.run(Gather { pass: self, source, what, from, rows: block.clone(), to, watch });
             match what {
                 Load::Data { input, .. } => self.see(input, block, (source, from)),
@@ -141,7 +150,7 @@ impl<'a> Pass<'a> {
     fn see(&self, input: Input, rows: Range<usize>, (source, from): (&Source, &[usize])) {
         let spec = &self.network.spec;
         match input {
-            Input::Batch if spec.conditions == 0 => return,
+            Input::Batch if spec.encodes_as_is() => return,
             Input::Given(source, first) => {
                 self.fill_input(rows.clone(), |panel, r, to| {
                     source.read_panel(first + r, panel, to)
@@ -153,6 +162,9 @@ impl<'a> Pass<'a> {
                     *to = unsafe { self.read(self.memory.plan.x, panel, r..r + 1) }[0];
                 });
             }
+        }
+        if let Some(transform) = spec.input_transform {
+            self.isa.run(See { pass: self, transform, rows: rows.clone() });
         }
         if let Input::Corrupted(corruption, draw) = input {
             self.corrupt(corruption, draw, rows.clone());
@@ -226,6 +238,29 @@ impl<'a> Pass<'a> {
     }
 }
 
+/// Transforms some rows of what the encoder sees.
+struct See<'a> {
+    pass: &'a Pass<'a>,
+    transform: Transform,
+    rows: Range<usize>,
+}
+
+impl Op for See<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let See { pass, transform, rows } = self;
+        let panels = panels_of(pass.memory.plan.x.cols); // the conditions stay as they are
+        for r in rows {
+            // SAFETY: row r is the calling block's.
+            let columns = |panel| unsafe { pass.input_row(panel, r) };
+            let sum = (0..panels).fold(0.0, |sum, panel| sum + transform.weigh(s, columns(panel)));
+            let norm = transform.norm(sum);
+            (0..panels).for_each(|panel| transform.apply(s, norm, columns(panel)));
+        }
+    }
+}
+
 /// Notes the zeros of some rows of what the encoder sees.
 struct Mark<'a> {
     pass: &'a Pass<'a>,
@@ -272,7 +307,7 @@ impl Op for Gather<'_> {
         let (cols, hash, marks) = match what {
             Load::Codes => (spec.latent_dim, false, false),
             Load::Data { hash, input } => {
-                (spec.n_features, hash, matches!(input, Input::Batch) && spec.conditions == 0)
+                (spec.n_features, hash, matches!(input, Input::Batch) && spec.encodes_as_is())
             }
         };
         let panels = panels_of(cols);
@@ -281,12 +316,12 @@ impl Op for Gather<'_> {
         let ask = |row: usize, col: usize| source.ask(row, col..(col + WIDTH).min(cols));
         from.iter().for_each(|&row| ask(row, 0));
         for (i, r) in rows.enumerate() {
-            let mut content = ContentHash::new(s);
+            let (mut content, mut place) = (ContentHash::new(s), 0);
             let next = from.get(i + 1);
             for panel in 0..panels {
                 // SAFETY: row r is the calling block's.
                 let row = &mut unsafe { pass.write(to, panel, r..r + 1) }[0];
-                source.read_panel(from[i], panel, row);
+                source.read_next_panel(from[i], panel, row, &mut place);
                 if let Some(binarize) = source.binarize() {
                     binarize.apply(s, from[i], panel, row);
                 }

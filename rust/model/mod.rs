@@ -7,6 +7,7 @@ mod gather;
 mod marginal;
 mod network;
 mod pass;
+mod stored;
 mod update;
 mod workspace;
 mod zeros;

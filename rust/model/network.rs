@@ -7,6 +7,7 @@ use crate::isa::{LANES, Row, WIDTH, floats_mut};
 use crate::layer::Dense;
 use crate::likelihood::{Likelihood, Scale};
 use crate::matmul::{Columns, from_panels, panels_of, to_panels};
+use crate::transform::Transform;
 use std::ops::Range;
 
 /// The most parameters in a model: 16 GiB of float32 with both moments and the transposes.
@@ -37,6 +38,8 @@ pub struct Spec {
     pub activation: Activation,
     /// p(x|z).
     pub likelihood: Likelihood,
+    /// What is done to what the encoder sees, before noise.
+    pub input_transform: Option<Transform>,
 }
 
 /// A named parameter as PyTorch shows it: `weight` is [out, in].
@@ -78,6 +81,13 @@ pub struct Network {
     pub transposed_rows: usize,
     /// The row where ln s starts, for a Gaussian that learns it.
     pub log_scale: Option<usize>,
+}
+
+impl Spec {
+    /// Whether the encoder may read the batch from where it is kept as what is to be reconstructed.
+    pub fn encodes_as_is(&self) -> bool {
+        self.conditions == 0 && self.input_transform.is_none()
+    }
 }
 
 impl Network {
@@ -354,6 +364,7 @@ mod tests {
             decoder: vec![5, 64],
             activation: Activation::Relu,
             likelihood,
+            input_transform: None,
         }
     }
 

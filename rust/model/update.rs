@@ -95,8 +95,10 @@ impl Pass<'_> {
     fn absorb_layer(&self, worker: &Worker, index: usize, layer: &Dense, sink: Sink) {
         let plan = self.memory.plan;
         // SAFETY: both are from earlier phases.
-        let (input, gradient) =
-            unsafe { (self.matrix(self.input(index)), self.matrix(plan.gradients[index])) };
+        let (input, gradient) = unsafe {
+            let input = (index > 0 || !self.is_sparse()).then(|| self.matrix(self.input(index)));
+            (input, self.matrix(plan.gradients[index]))
+        };
         let take = |rows: Range<usize>, gradient: &[Row], vectors| {
             // SAFETY: an item is a panel of outputs and some panels of inputs: its 32x32 blocks of W are its own,
             // and the bias is the first block's.
@@ -116,12 +118,16 @@ impl Pass<'_> {
             for block in blocks {
                 let used = (layer.inputs - block * WIDTH).min(WIDTH);
                 let start = layer.weights(panel).start + block * WIDTH;
-                let x = input.panel(block);
                 let hints = |tile, rows: Range<usize>| {
                     let rows = start + rows.start..start + rows.end;
                     (self.kept_rows(index, block, tile), sink.ahead(self.parameters, rows))
                 };
-                transposed_product(self.isa, x, used, dy, vectors, hints, &mut products);
+                match input.map(|input| input.panel(block)) {
+                    None => self.gather_gradient(block, dy, &mut products),
+                    Some(x) => {
+                        transposed_product(self.isa, x, used, dy, vectors, hints, &mut products)
+                    }
+                }
                 take(start..start + used, &products[..used], vectors);
                 if matches!(sink, Sink::Update { .. }) {
                     // SAFETY: the block is this item's, in W and in Wᵀ.

@@ -1,7 +1,9 @@
 //! The memory of a batch: one arena, sized by the largest batch, reused by every step.
 
 use super::network::Network;
+use super::stored::{MOST_ROWS, MOST_STORED, SPARSE, SharedStored, Stored};
 use super::zeros::{SharedZeros, Zeros};
+use crate::data::Source;
 use crate::error::{Result, filled};
 use crate::isa::{Isa, LANES, Lanes, Row, ZERO_ROW};
 use crate::matmul::{Shared, panels_of};
@@ -35,8 +37,29 @@ pub enum Purpose {
 pub enum Sees {
     /// What it is to reconstruct.
     Batch,
+    /// The same as stored values, at most so many: nothing has all columns.
+    Stored(usize),
     /// Something else: a corrupted batch.
     Other,
+}
+
+impl Sees {
+    /// The same, or, where a batch of `rows` rows of `x` need not have all columns, its stored values.
+    pub fn of(self, network: &Network, x: &Source, rows: usize) -> Sees {
+        let sparse = x.csr().is_some_and(|csr| csr.density() <= SPARSE);
+        match x.most_stored(rows) {
+            Some(most)
+                if sparse
+                    && self == Sees::Batch
+                    && network.spec.conditions == 0
+                    && rows <= MOST_ROWS
+                    && most <= MOST_STORED =>
+            {
+                Sees::Stored(most)
+            }
+            _ => self,
+        }
+    }
 }
 
 /// Where everything lies. Gradients have places only for training.
@@ -74,9 +97,10 @@ impl Plan {
             matrix
         };
         let (spec, train) = (&network.spec, purpose == Purpose::Train);
-        let x = place(spec.n_features, true);
+        let x = place(spec.n_features, !matches!(sees, Sees::Stored(_)));
         let input = match sees {
-            Sees::Batch if spec.conditions == 0 => x,
+            Sees::Batch if spec.encodes_as_is() => x,
+            Sees::Stored(_) => x,
             _ => place(spec.n_features + spec.conditions, true),
         };
         let eps = place(spec.latent_dim, true);
@@ -109,6 +133,7 @@ pub struct Workspace {
     kl_sums: Vec<Lanes>,
     hashes: Vec<[u32; 2]>,
     zeros: Zeros,
+    stored: Stored,
 }
 
 impl Workspace {
@@ -129,13 +154,25 @@ impl Workspace {
             sums: filled(0.0, Some(sums))?,
             kl_sums: filled(Lanes::default(), Some(network.spec.latent_dim.div_ceil(LANES)))?,
             hashes: filled([0; 2], Some(rows))?,
-            zeros: Zeros::new(network, rows, purpose, isa)?,
+            zeros: match sees {
+                Sees::Stored(_) => Zeros::none(),
+                _ => Zeros::new(network, rows, purpose, isa)?,
+            },
+            stored: match sees {
+                Sees::Stored(most) => Stored::new(network, rows, most)?,
+                _ => Stored::none(),
+            },
         })
     }
 
     /// Whether it is made and large enough for such batches, and not so large that its memory would be wasted.
     pub fn serves(&self, rows: usize, sees: Sees) -> bool {
-        self.plan.sees == sees && (rows..=4 * rows.max(MODEST)).contains(&self.plan.rows)
+        let room = |have: usize, want: usize, modest| (want..=4 * want.max(modest)).contains(&have);
+        let same = match (self.plan.sees, sees) {
+            (Sees::Stored(have), Sees::Stored(want)) => room(have, want, MODEST * MODEST),
+            (have, want) => have == want,
+        };
+        same && room(self.plan.rows, rows, MODEST)
     }
 
     /// The parts, to be shared among workers.
@@ -152,6 +189,7 @@ impl Workspace {
             kl_sums: Shared::new(&mut self.kl_sums),
             hashes: Shared::new(&mut self.hashes),
             zeros: self.zeros.share(),
+            stored: self.stored.share(),
         }
     }
 }
@@ -175,4 +213,6 @@ pub struct Memory<'a> {
     pub hashes: Shared<'a, [u32; 2]>,
     /// Where the batch is zero.
     pub zeros: SharedZeros<'a>,
+    /// What a sparse batch holds.
+    pub stored: SharedStored<'a>,
 }

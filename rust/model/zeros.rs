@@ -37,6 +37,11 @@ impl Zeros {
         })
     }
 
+    /// Of a batch that is not kept with all its columns.
+    pub fn none() -> Zeros {
+        Zeros { masks: Vec::new(), columns: Vec::new(), rows: Vec::new() }
+    }
+
     /// The parts, to be shared among workers.
     pub fn share(&mut self) -> SharedZeros<'_> {
         SharedZeros {

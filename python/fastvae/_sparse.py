@@ -1,0 +1,102 @@
+"""Sparse matrices of any library, told by their attributes: scipy is no dependency."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae import _core
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_PARTS = ("indptr", "indices", "data", "shape")
+
+
+def is_sparse(X: Any) -> bool:
+    """Whether `X` is a sparse matrix: one of ours, of scipy's, or what has the arrays of CSR."""
+    if isinstance(X, (np.ndarray, type)):
+        return False
+    return hasattr(X, "tocsr") or all(hasattr(X, part) for part in _PARTS)
+
+
+def matrix(X: Any, name: str) -> _core.SparseMatrix:
+    """Return a sparse matrix as the core reads it, in place if it is CSR with int32 indices in order and float32 data.
+
+    Values are never scaled. Raises TypeError for what holds no real numbers, ValueError for what is no valid matrix.
+    """
+    if isinstance(X, _core.SparseMatrix):
+        return X
+    if getattr(X, "format", "csr") != "csr" or not all(hasattr(X, part) for part in _PARTS):
+        X = X.tocsr()
+    rows, cols = _shape(X.shape, name)
+    indptr = _integers(X.indptr, f"{name}.indptr", np.int64, np.iinfo(np.int64).max)
+    stored = slice(int(indptr[-1]) if len(indptr) and indptr[-1] >= 0 else None)  # there may be room behind
+    indices = _integers(_vector(X.indices, f"{name}.indices")[stored], f"{name}.indices", np.int32, cols - 1)
+    data = _values(_vector(X.data, f"{name}.data")[stored], name)
+    found = _core.SparseMatrix(indptr, indices, data, (rows, cols), name)
+    return found if found.canonical else _in_order(found, name)
+
+
+def _shape(shape: Any, name: str) -> tuple[int, int]:
+    try:
+        sizes = tuple(map(operator.index, shape))
+    except TypeError as error:
+        raise ValueError(f"{name} has shape {shape!r}, which is no pair of integers") from error
+    if len(sizes) != 2:
+        raise ValueError(f"{name} has {len(sizes)} dimensions, {sizes}; expected a sparse matrix of two")
+    if min(sizes) < 0 or sizes[1] > _core.MAX_WIDTH:
+        raise ValueError(f"{name} has shape {sizes}; a model has at most {_core.MAX_WIDTH} features")
+    if 0 in sizes:
+        what = "examples" if sizes[0] == 0 else "features"
+        raise ValueError(f"{name} is empty: it has 0 {what} (shape {sizes}); at least one is required")
+    return sizes[0], sizes[1]
+
+
+def _vector(value: Any, name: str) -> NDArray[Any]:
+    array = np.asarray(value)
+    if array.ndim != 1:
+        raise ValueError(f"{name} has shape {array.shape}; expected a vector")
+    return array
+
+
+def _integers(value: Any, name: str, dtype: type[np.integer[Any]], most: int) -> NDArray[Any]:
+    """Return indices as `dtype`, looked at before so that none wraps around."""
+    array = _vector(value, name)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"{name} holds {array.dtype}; expected integers")
+    if array.size and array.dtype != dtype and not (array.min() >= 0 and int(array.max()) <= most):
+        raise ValueError(f"{name} holds values outside 0 .. {most}: it has {array.min()} .. {array.max()}")
+    return np.require(array, dtype, ["C", "A"])
+
+
+def _values(array: NDArray[Any], name: str) -> NDArray[np.float32]:
+    if array.dtype.kind not in "fiub":
+        kinds = {"O": "objects", "c": "complex numbers", "U": "strings", "S": "byte strings"}
+        kind = kinds.get(array.dtype.kind, f"type {array.dtype}")
+        raise TypeError(f"{name} holds {kind}; expected real numbers, for example float32")
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is found
+        return np.require(array, np.float32, ["C", "A"])
+
+
+def _in_order(X: _core.SparseMatrix, name: str) -> _core.SparseMatrix:
+    """Return a copy whose columns ascend in every row, values of the same place added up."""
+    rows, cols = X.shape
+    row = np.repeat(np.arange(rows), np.diff(X.indptr))
+    order = np.lexsort((X.indices, row))
+    row, col = row[order], X.indices[order]
+    new = np.ones(len(row), bool)
+    new[1:] = (row[1:] != row[:-1]) | (col[1:] != col[:-1])
+    first = np.flatnonzero(new)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = np.add.reduceat(X.data[order], first, dtype=np.float64).astype(np.float32)
+    indptr = np.zeros(rows + 1, np.int64)
+    np.cumsum(np.bincount(row[first], minlength=rows), out=indptr[1:])
+    return _core.SparseMatrix(indptr, np.ascontiguousarray(col[first]), sums, (rows, cols), name)
+
+
+def place(X: _core.SparseMatrix, n: int) -> tuple[int, int]:
+    """Return the row and the column of stored value `n`."""
+    return int(np.searchsorted(X.indptr, n, side="right")) - 1, int(X.indices[n])
