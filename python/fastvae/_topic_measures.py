@@ -1,0 +1,397 @@
+"""What topics and their documents are like, in numbers: arrays in, arrays out, whatever model they are from.
+
+A topic is a row of ``components`` [n_topics, n_words]: the greater a value, the more the word belongs to it. A document
+is a row of counts, [n_documents, n_words]: an array, or a sparse matrix with ``indptr``, ``indices``, ``data`` and
+``shape`` (CSR). ``theta`` [n_documents, n_topics] are documents' shares of the topics, rows that sum to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae import _input
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+MEASURES = ("npmi", "umass")  # of `coherence`
+
+_DOCUMENTS = 4096  # read at a time
+_SHARES = 1e-3  # by how much shares may miss a sum of one: far more than float32 rounds
+_DISTANCES = 2**21  # held at a time: 16 MB
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Word counts of documents as a sparse matrix by rows (CSR).
+
+    ``scipy.sparse.csr_matrix((c.data, c.indices, c.indptr), c.shape)`` makes it scipy's.
+    """
+
+    data: NDArray[np.int32]  # [nnz], at least 1
+    indices: NDArray[np.int32]  # [nnz], words, ascending in each document
+    indptr: NDArray[np.int64]  # [n_documents + 1]: document d has the entries indptr[d] .. indptr[d + 1]
+    shape: tuple[int, int]
+
+    @property
+    def nnz(self) -> int:
+        """Number of entries."""
+        return len(self.data)
+
+    def toarray(self) -> NDArray[np.int32]:
+        """Return the counts as an array, [n_documents, n_words]."""
+        dense = np.zeros(self.shape, np.int32)
+        dense[np.repeat(np.arange(self.shape[0]), np.diff(self.indptr)), self.indices] = self.data
+        return dense
+
+
+# ---------------------------------------------------------------------------------------------- topics
+
+
+def top_words(components: ArrayLike, vocabulary: Sequence[str], n: int = 10) -> list[list[str]]:
+    """Return the n words that belong most to each topic, in descending order; ties in the order of the vocabulary.
+
+    Parameters
+    ----------
+    components : array_like, [n_topics, n_words]
+    vocabulary : sequence of str, [n_words]
+    n : int
+        At most n_words.
+
+    Returns
+    -------
+    list of list of str, [n_topics][n]
+
+    Raises
+    ------
+    ValueError
+        If n is out of range, or the vocabulary has another length than a topic.
+    """
+    topics = _topics(components)
+    words = [str(word) for word in vocabulary]
+    if len(words) != topics.shape[1]:
+        raise ValueError(f"vocabulary has {len(words)} words, but components has {topics.shape[1]} columns")
+    return [[words[i] for i in topic] for topic in _top(topics, n)]
+
+
+def coherence(components: ArrayLike, X: Any, measure: str = "npmi", n: int = 10) -> NDArray[np.float64]:
+    """Return how much the n top words w_1, w_2, ... of each topic keep company in the documents of X.
+
+    With D the number of documents, D(a) of those with the word a and D(a, b) of those with both, p = D(...) / D:
+
+    "npmi", in [-1, 1], the mean over all pairs (Lau, Newman & Baldwin, EACL 2014) of the normalised pointwise mutual
+    information (Bouma, GSCL 2009)
+
+        ln(p(a, b) / (p(a) p(b))) / -ln p(a, b);
+
+    0 for words that are independent, 1 for words that come together only. A pair that never comes together has the
+    limit, -1, also if one of its words is in no document. Two words that are in all documents tell nothing of each
+    other: 0.
+
+    "umass", at most 0 (but for pairs of which the one word is in all documents of the other: ln((D(b) + 1) / D(b))),
+    the sum over all pairs (Mimno et al., EMNLP 2011, equation 1)
+
+        sum_{m=2..n} sum_{l<m} ln((D(w_m, w_l) + 1) / D(w_l)).
+
+    A pair whose w_l is in no document, which the paper's documents exclude, has the least value that a pair can
+    have, ln(1 / D).
+
+    Parameters
+    ----------
+    components : array_like, [n_topics, n_words]
+    X : array_like or CSR, [n_documents, n_words]
+        The documents to count in. A word is in a document if its value is above 0.
+    measure : {"npmi", "umass"}
+    n : int
+        From 2 to n_words.
+
+    Returns
+    -------
+    ndarray of float64, [n_topics]
+        Greater is better. Sums and logarithms to base e.
+
+    Raises
+    ------
+    ValueError
+        If n is out of range, the measure is not known, or X does not hold counts of these words.
+    """
+    measure = _input.choice(measure, "measure", MEASURES)
+    topics = _topics(components)
+    top = _top(topics, n, least=2)
+    words, place = np.unique(top, return_inverse=True)
+    documents, together = _co_occurrence(X, words, topics.shape[1])
+    later, earlier = np.tril_indices(top.shape[1], -1)  # m and l < m
+    place = place.reshape(top.shape)
+    w_m, w_l = place[:, later], place[:, earlier]  # [n_topics, n_pairs]
+    both, alone = together[w_m, w_l], np.diag(together)
+    if measure == "umass":
+        terms = np.log((both + 1) / np.maximum(alone[w_l], 1))
+        return np.where(alone[w_l] > 0, terms, -np.log(documents)).sum(axis=1)  # type: ignore[no-any-return]
+    with np.errstate(divide="ignore", invalid="ignore"):  # both are answered below
+        p = both / documents
+        terms = np.log(p * documents / alone[w_m] * documents / alone[w_l]) / -np.log(p)
+    terms[both == 0] = -1
+    terms[both == documents] = 0
+    return terms.mean(axis=1)  # type: ignore[no-any-return]
+
+
+def diversity(components: ArrayLike, n: int = 25) -> float:
+    """Return the share of different words among the n top words of all topics (Dieng, Ruiz & Blei, TACL 2020).
+
+    Parameters
+    ----------
+    components : array_like, [n_topics, n_words]
+    n : int
+        At most n_words.
+
+    Returns
+    -------
+    float
+        From 1 / n_topics, for topics that are all the same, to 1.
+
+    Raises
+    ------
+    ValueError
+        If n is out of range.
+    """
+    top = _top(_topics(components), n)
+    return len(np.unique(top)) / top.size
+
+
+# ---------------------------------------------------------------------------------------------- documents
+
+
+def sample_documents(
+    theta: ArrayLike, components: ArrayLike, lengths: ArrayLike, generator: np.random.Generator
+) -> Counts:
+    """Draw documents: for each word a topic from theta_d, then a word from the topic (Blei, Ng & Jordan, JMLR 2003).
+
+    Parameters
+    ----------
+    theta : array_like, [n_documents, n_topics]
+    components : array_like, [n_topics, n_words]
+        Rows that sum to one.
+    lengths : int or array_like of int, [n_documents]
+        Words in each document; 0 makes an empty one.
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    Counts
+        The documents as a sparse matrix; ``toarray`` makes an array of it.
+
+    Raises
+    ------
+    ValueError
+        If rows of theta or of components are no probabilities, or do not fit each other or the lengths.
+    """
+    theta, phi = _shares(theta, "theta"), _shares(components, "components")
+    (n_documents, n_topics), n_words = theta.shape, phi.shape[1]
+    if n_topics != len(phi):
+        raise ValueError(f"theta has {n_topics} topics, but components has {len(phi)}")
+    wanted = np.asarray(lengths)
+    if wanted.dtype.kind not in "iu" or wanted.shape not in ((), (n_documents,)) or (wanted < 0).any():
+        raise ValueError(f"lengths={lengths!r} must be an integer or {n_documents} integers, none of them negative")
+    # How many of a document's words are from each topic: all its draws of topics at once.
+    of_topic = generator.multinomial(np.broadcast_to(wanted.astype(np.int64), n_documents), theta)
+    cells = []  # document * n_words + word, one for each word drawn
+    for topic, times in zip(phi, of_topic.T, strict=True):
+        steps = np.cumsum(topic)
+        words = np.searchsorted(steps, generator.random(times.sum()) * steps[-1], side="right")
+        cells.append(np.repeat(np.arange(n_documents), times) * n_words + words)
+    cell, count = np.unique(np.concatenate(cells), return_counts=True)
+    document, word = np.divmod(cell, n_words)
+    indptr = np.searchsorted(document, np.arange(n_documents + 1))
+    return Counts(count.astype(np.int32), word.astype(np.int32), indptr.astype(np.int64), (n_documents, n_words))
+
+
+def hellinger(theta: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
+    """Return the Hellinger distances of documents, sqrt(1/2 sum_t (sqrt(theta_t) - sqrt(theta'_t))²).
+
+    Half of the squared difference is 1 - sum_t sqrt(theta_t theta'_t), where rows sum to one.
+
+    Parameters
+    ----------
+    theta : array_like, [m, n_topics]
+    others : array_like, [n, n_topics]
+
+    Returns
+    -------
+    ndarray of float64, [m, n]
+        From 0, the same shares, to 1, no topic in common.
+
+    Raises
+    ------
+    ValueError
+        If rows are no probabilities, or the numbers of topics differ.
+    """
+    ours, theirs = np.sqrt(_shares(theta, "theta")), np.sqrt(_shares(others, "others"))
+    if ours.shape[1] != theirs.shape[1]:
+        raise ValueError(f"theta has {ours.shape[1]} topics, but others has {theirs.shape[1]}")
+    return _distances(ours, theirs)
+
+
+def similar_documents(theta: ArrayLike, query: ArrayLike, n: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Find the documents whose shares of the topics are nearest to those of others, in Hellinger distance.
+
+    Parameters
+    ----------
+    theta : array_like, [n_documents, n_topics]
+        Where to look.
+    query : array_like, [m, n_topics]
+        What to look for; a document that is in theta too finds itself, at distance 0.
+    n : int
+        How many to find for each, at most n_documents.
+
+    Returns
+    -------
+    indices : ndarray of int64, [m, n]
+        Rows of theta, nearest first; of equally distant ones the lower index first.
+    distances : ndarray of float64, [m, n]
+
+    Raises
+    ------
+    ValueError
+        If n is out of range, rows are no probabilities, or the numbers of topics differ.
+    """
+    theirs, wanted = np.sqrt(_shares(theta, "theta")), np.sqrt(_shares(query, "query"))
+    if theirs.shape[1] != wanted.shape[1]:
+        raise ValueError(f"theta has {theirs.shape[1]} topics, but query has {wanted.shape[1]}")
+    n = _input.integer(n, "n", most=len(theirs))
+    size = max(1, _DISTANCES // len(theirs))
+    indices, distances = [], []
+    for start in range(0, len(wanted), size):
+        rows = _distances(wanted[start : start + size], theirs)
+        nearest = np.argsort(rows, axis=1, kind="stable")[:, :n]
+        indices.append(nearest)
+        distances.append(np.take_along_axis(rows, nearest, axis=1))
+    return np.concatenate(indices), np.concatenate(distances)
+
+
+def _distances(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Hellinger distances of square roots of shares, [m, n]."""
+    squares = np.zeros((len(ours), len(theirs)))
+    # A sum of squared differences, topic by topic: one product would cancel, and equal documents not be at distance 0.
+    for one, other in zip(ours.T, theirs.T, strict=True):
+        squares += (one[:, np.newaxis] - other) ** 2
+    return np.minimum(np.sqrt(squares / 2), 1)
+
+
+def document_map(theta: ArrayLike) -> NDArray[np.float64]:
+    """Return a place in the plane for each document: the first two principal components of sqrt(theta).
+
+    Euclidean distances of sqrt(theta) are Hellinger's, times sqrt(2); the plane is the one that keeps most of their
+    squares. An axis points to where its greatest coefficient is positive, so the same documents have the same map.
+
+    Parameters
+    ----------
+    theta : array_like, [n_documents, n_topics]
+        At least two documents and two topics.
+
+    Returns
+    -------
+    ndarray of float64, [n_documents, 2]
+        Centred; the first coordinate has the greater variance.
+
+    Raises
+    ------
+    ValueError
+        If rows are no probabilities, or there is one document or topic only.
+    """
+    roots = np.sqrt(_shares(theta, "theta"))
+    if min(roots.shape) < 2:
+        raise ValueError(f"theta has shape {roots.shape}; a map needs two documents and two topics at least")
+    roots -= roots.mean(axis=0)
+    axes = np.linalg.svd(roots, full_matrices=False)[2][:2]
+    greatest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, np.newaxis], axis=1)
+    return roots @ (axes * np.where(greatest < 0, -1, 1)).T  # type: ignore[no-any-return]
+
+
+# ---------------------------------------------------------------------------------------------- arguments
+
+
+def _topics(components: Any) -> NDArray[Any]:
+    topics = _input.matrix(components, "components")
+    if not np.isfinite(topics).all():
+        raise ValueError("components must be finite")
+    return topics
+
+
+def _top(topics: NDArray[Any], n: Any, least: int = 1) -> NDArray[np.int64]:
+    """Columns of the n greatest values of each row, [n_topics, n]; of equal ones the lower first."""
+    n = _input.integer(n, "n", least=least, most=topics.shape[1])
+    return np.argsort(-topics.astype(np.float64), axis=1, kind="stable")[:, :n]
+
+
+def _shares(value: Any, name: str) -> NDArray[np.float64]:
+    """Rows of probabilities in double precision, whose sums are one to its last places."""
+    rows = _input.matrix(value, name).astype(np.float64)
+    sums = rows.sum(axis=1, keepdims=True)
+    if not ((rows >= 0).all() and (np.abs(sums - 1) <= _SHARES).all()):
+        raise ValueError(f"each row of {name} must be probabilities: not negative, with a sum of one")
+    rows /= sums
+    return rows
+
+
+def _co_occurrence(X: Any, words: NDArray[np.int64], n_words: int) -> tuple[int, NDArray[np.int64]]:
+    """Return the number of documents, and in how many each two of the words are, [len(words), len(words)]."""
+    documents = 0
+    together = np.zeros((len(words), len(words)), np.int64)
+    for present in _presence(X, words, n_words):
+        documents += len(present)
+        together += (present.T @ present).astype(np.int64)
+    return documents, together
+
+
+def _presence(X: Any, words: NDArray[np.int64], n_words: int) -> Iterator[NDArray[np.float32]]:
+    """Yield for some documents after the other which of the words are in them, [documents, len(words)], 0 or 1.
+
+    float32 has fast products, and counts exactly up to 2^24 documents.
+    """
+    if not all(hasattr(X, name) for name in ("indptr", "indices", "data")):
+        X = _input.matrix(X, "X", n_words, "components")
+        for start in range(0, len(X), _DOCUMENTS):
+            rows = X[start : start + _DOCUMENTS]
+            _check_counts(rows)
+            yield (rows[:, words] > 0).astype(np.float32)
+        return
+    indptr, indices, data = _csr(X, n_words)
+    column = np.full(n_words, -1)
+    column[words] = np.arange(len(words))
+    for start in range(0, len(indptr) - 1, _DOCUMENTS):
+        bounds = indptr[start : start + _DOCUMENTS + 1]
+        entries = slice(bounds[0], bounds[-1])
+        document = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+        word = column[indices[entries]]
+        there = (word >= 0) & (data[entries] > 0)
+        present = np.zeros((len(bounds) - 1, len(words)), np.float32)
+        present[document[there], word[there]] = 1
+        yield present
+
+
+def _csr(X: Any, n_words: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return indptr, indices and data of a sparse matrix by rows, whose bounds hold."""
+    if getattr(X, "format", "csr") != "csr":
+        raise TypeError(f"X is a sparse matrix of format {X.format!r}; pass X.tocsr()")
+    rows, cols = X.shape
+    if cols != n_words:
+        raise ValueError(f"X has {cols} features, but components is expecting {n_words} features as input")
+    if rows == 0:
+        raise ValueError("X is empty: it has 0 documents; at least one is required")
+    indptr, indices, data = (np.asarray(part) for part in (X.indptr, X.indices, X.data))
+    whole = len(indptr) == rows + 1 and indptr[0] == 0 and indptr[-1] <= len(indices) == len(data)
+    if not whole or (np.diff(indptr) < 0).any():
+        raise ValueError("X is no CSR matrix: indptr must ascend from 0 to the number of entries, one step a document")
+    if len(indices) and not (indices.min() >= 0 and indices.max() < n_words):
+        raise ValueError(f"X is no CSR matrix: indices must lie in 0 .. {n_words - 1}")
+    _check_counts(data)
+    return indptr, indices, data
+
+
+def _check_counts(values: NDArray[Any]) -> None:
+    if not (values >= 0).all():  # not a number is not, either
+        raise ValueError("X must hold counts of words, none of them negative")

@@ -1,0 +1,301 @@
+"""Measures of topics and documents: naive loops, closed forms, and the lecture's process of drawing documents."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import combinations
+from math import log
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+from numpy.typing import NDArray
+
+from fastvae import _topic_measures as measures
+
+RANDOM = np.random.default_rng(0)
+N_WORDS = 30
+# Words of all frequencies: 0 is in no document, 1 in all of them.
+X = (RANDOM.random((200, N_WORDS)) < np.linspace(0, 0.6, N_WORDS)) * RANDOM.integers(1, 5, (200, N_WORDS))
+X[:, 1] = 2
+COMPONENTS = RANDOM.random((6, N_WORDS))
+COMPONENTS[0, :2] = 2  # a topic whose first two words are those
+
+
+def drawn(n: int, n_topics: int, alpha: float = 0.5) -> NDArray[np.float64]:
+    return np.random.default_rng(1).dirichlet(np.full(n_topics, alpha), n)
+
+
+# ---------------------------------------------------------------------------------------------- coherence
+
+
+def naive_coherence(components: Any, documents: Any, measure: str, n: int) -> list[float]:
+    """The formulas read aloud: sets of words, one pair after the other."""
+    sets = [{w for w, count in enumerate(row) if count > 0} for row in documents]
+
+    def frequency(*words: int) -> int:
+        return sum({*words} <= those for those in sets)
+
+    found = []
+    for topic in components:
+        top = sorted(range(len(topic)), key=lambda w: (-topic[w], w))[:n]
+        terms = []
+        for first, second in combinations(top, 2):
+            both, a, b = frequency(first, second), frequency(first), frequency(second)
+            if measure == "umass":
+                terms.append(log((both + 1) / a) if a else log(1 / len(sets)))
+            elif both in (0, len(sets)):
+                terms.append(-1.0 if both == 0 else 0.0)
+            else:
+                p, p_a, p_b = (count / len(sets) for count in (both, a, b))
+                terms.append(log(p / (p_a * p_b)) / -log(p))
+        found.append(sum(terms) if measure == "umass" else sum(terms) / len(terms))
+    return found
+
+
+@pytest.mark.parametrize("measure", measures.MEASURES)
+@pytest.mark.parametrize("n", [2, 5, N_WORDS])
+def test_coherence_is_that_of_a_naive_loop(measure: str, n: int) -> None:
+    found = measures.coherence(COMPONENTS, X, measure, n)
+    assert found.shape == (6,)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, naive_coherence(COMPONENTS, X, measure, n), rtol=1e-12)
+
+
+@pytest.mark.parametrize("measure", measures.MEASURES)
+def test_coherence_of_sparse_documents_is_that_of_dense_ones(measure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = measures.coherence(COMPONENTS, X, measure)
+    sparse = scipy.sparse.csr_matrix(X)
+    rows = [np.tile(sparse.indices[a:b][::-1], 2) for a, b in zip(sparse.indptr, sparse.indptr[1:], strict=False)]
+    rows[0] = np.append(rows[0], 0)  # word 0, which no document has
+    indices = np.concatenate(rows)
+    data = np.ones(len(indices))
+    data[len(rows[0]) - 1] = 0
+    indptr = np.cumsum([0, *map(len, rows)])
+    # Every entry twice, in descending order, and a zero that is stored.
+    doubled = SimpleNamespace(indptr=indptr, indices=indices, data=data, shape=X.shape)
+    wide = SimpleNamespace(
+        indptr=sparse.indptr.astype(np.int64), indices=sparse.indices.astype(np.int64),
+        data=sparse.data.astype(np.float32), shape=sparse.shape,
+    )  # fmt: skip
+    for several_reads in (False, True):
+        if several_reads:
+            monkeypatch.setattr(measures, "_DOCUMENTS", 7)
+        for same in (X, X.astype(np.float32), X.tolist(), sparse, scipy.sparse.csr_array(X), doubled, wide):
+            np.testing.assert_array_equal(measures.coherence(COMPONENTS, same, measure), expected)
+
+
+def test_coherence_at_its_ends() -> None:
+    topic = [[3.0, 2.0, 1.0, 0.0]]
+    always = np.array([[1, 1, 1, 0]] * 3 + [[0, 0, 0, 1]] * 5)
+    never = np.eye(4)
+    assert measures.coherence(topic, always, n=3) == pytest.approx(1)
+    assert measures.coherence(topic, never, n=3) == -1
+    independent = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    assert measures.coherence(topic, independent, n=2) == pytest.approx(0)
+    assert measures.coherence(topic, np.ones((5, 4)), n=4) == 0
+    # D(w_1) = 3 documents, D(w_1, w_2) = 1: ln(2 / 3). The word that is in no document is w_2, then w_1, of 4.
+    assert measures.coherence([[2, 1.0]], [[1, 1], [1, 0], [1, 0]], "umass", 2) == pytest.approx(log(2 / 3))
+    assert measures.coherence([[2, 1.0]], [[1, 0], [1, 0], [1, 0], [0, 0]], "umass", 2) == pytest.approx(log(1 / 3))
+    assert measures.coherence([[2, 1.0]], [[0, 1], [0, 1], [0, 1], [0, 0]], "umass", 2) == pytest.approx(log(1 / 4))
+
+
+def test_no_scipy_is_imported() -> None:
+    program = "import sys, fastvae._topic_measures; print('scipy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"measure": "c_v"}, ValueError, "measure='c_v' is not known; use one of 'npmi', 'umass'"),
+        ({"n": 1}, ValueError, "n=1 must be an integer, at least 2 and at most 30"),
+        ({"n": 31}, ValueError, "n=31 must be"),
+        ({"components": COMPONENTS[0]}, ValueError, "components is 1-D"),
+        ({"components": COMPONENTS * np.inf}, ValueError, "components must be finite"),
+        ({"X": X[:, :20]}, ValueError, "X has 20 features, but components is expecting 30"),
+        ({"X": -X}, ValueError, "X must hold counts of words, none of them negative"),
+        ({"X": X * np.nan}, ValueError, "X must hold counts"),
+        ({"X": scipy.sparse.csr_matrix(-X)}, ValueError, "X must hold counts"),
+        ({"X": scipy.sparse.csr_matrix(X[:, :20])}, ValueError, "X has 20 features"),
+        ({"X": scipy.sparse.csr_matrix((0, N_WORDS))}, ValueError, "X is empty: it has 0 documents"),
+        ({"X": scipy.sparse.csc_matrix(X)}, TypeError, r"of format 'csc'; pass X.tocsr\(\)"),
+    ],
+)  # fmt: skip
+def test_what_coherence_refuses(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        measures.coherence(**({"components": COMPONENTS, "X": X} | arguments))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"indptr": [0, 2, 1, 3]}, {"indptr": [1, 2, 3, 3]}, {"indptr": [0, 1, 3]}, {"indptr": [0, 1, 2, 4]},
+        {"indices": [0, 1]}, {"indices": [0, 1, 4]}, {"indices": [0, -1, 3]},
+    ],
+)  # fmt: skip
+def test_a_malformed_sparse_matrix_is_refused(change: dict[str, list[int]]) -> None:
+    parts = {"indptr": [0, 1, 2, 3], "indices": [0, 1, 3], "data": [1, 1, 1]} | change
+    bad = SimpleNamespace(shape=(3, 4), **{name: np.array(part) for name, part in parts.items()})
+    with pytest.raises(ValueError, match="X is no CSR matrix"):
+        measures.coherence(np.eye(4), bad, n=2)
+
+
+# ---------------------------------------------------------------------------------------------- words of topics
+
+
+def test_top_words_are_in_descending_order_and_ties_in_the_vocabulary_s() -> None:
+    words = np.array(["ball", "goal", "film", "vote"])
+    components = [[0.1, 0.5, 0.1, 0.3], [0, 0, 1, 0]]
+    assert measures.top_words(components, words, 3) == [["goal", "vote", "ball"], ["film", "ball", "goal"]]
+    assert measures.top_words(components, list(words), 4)[0] == ["goal", "vote", "ball", "film"]
+    assert measures.top_words(np.array([[1, 3, 2, 0]], np.uint8), words, 1) == [["goal"]], "whole numbers are no bits"
+    with pytest.raises(ValueError, match="vocabulary has 3 words, but components has 4 columns"):
+        measures.top_words(components, words[:3])
+    with pytest.raises(ValueError, match="n=10 must be an integer, at least 1 and at most 4"):
+        measures.top_words(components, words)
+
+
+def test_diversity_counts_different_words() -> None:
+    assert measures.diversity(np.eye(5)[:, ::-1] + 1, 1) == 1
+    assert measures.diversity(np.tile(np.arange(8.0), (4, 1)), 3) == 1 / 4
+    topics = [[9, 8, 7, 0, 0], [0, 8, 9, 7, 0]]  # words 0 1 2 and 2 1 3: four of six
+    assert measures.diversity(topics, 3) == 4 / 6
+    tops = [sorted(range(N_WORDS), key=lambda w: -topic[w])[:7] for topic in COMPONENTS]
+    assert measures.diversity(COMPONENTS, 7) == len({w for top in tops for w in top}) / (6 * 7)
+    with pytest.raises(ValueError, match="n=25 must be"):
+        measures.diversity(topics)
+
+
+# ---------------------------------------------------------------------------------------------- drawing documents
+
+
+def test_drawn_documents_have_the_frequencies_of_the_process() -> None:
+    theta, phi = drawn(4, 3), np.random.default_rng(2).dirichlet(np.full(12, 0.5), 3)
+    length = 200_000
+    X = measures.sample_documents(theta, phi, length, np.random.default_rng(3)).toarray()
+    p = theta @ phi  # p(w|d) = sum_t theta_dt phi_tw
+    assert (X.sum(axis=1) == length).all()
+    assert (np.abs(X - length * p) <= 5 * np.sqrt(length * p * (1 - p)) + 1).all()
+
+
+def test_words_of_a_document_are_independent_draws() -> None:
+    """The variance of a count is the binomial one: a topic is drawn for every word, not one for the document."""
+    theta, phi = np.tile([0.5, 0.5], (20_000, 1)), np.array([[0.9, 0.1, 0], [0, 0.2, 0.8]])
+    X = measures.sample_documents(theta, phi, 30, np.random.default_rng(4)).toarray()
+    p = theta[0] @ phi
+    np.testing.assert_allclose(X.var(axis=0), 30 * p * (1 - p), rtol=0.05)
+
+
+def test_drawn_documents_are_a_sparse_matrix() -> None:
+    theta, phi = drawn(50, 4), np.random.default_rng(2).dirichlet(np.full(40, 0.1), 4)
+    lengths = np.random.default_rng(5).integers(0, 60, 50)
+    lengths[[0, 20, 49]] = 0
+    counts = measures.sample_documents(theta, phi, lengths, np.random.default_rng(6))
+    dense = counts.toarray()
+    assert dense.shape == counts.shape == (50, 40)
+    assert (dense.sum(axis=1) == lengths).all()
+    assert counts.nnz == (dense > 0).sum(), "no entry is stored twice, and none that is zero"
+    theirs = scipy.sparse.csr_matrix((counts.data, counts.indices, counts.indptr), counts.shape)
+    theirs.check_format(full_check=True)
+    assert theirs.has_sorted_indices
+    assert theirs.has_canonical_format
+    np.testing.assert_array_equal(theirs.toarray(), dense)
+    assert (measures.coherence(phi, counts) == measures.coherence(phi, dense)).all()
+    again = measures.sample_documents(theta, phi, lengths, np.random.default_rng(6))
+    np.testing.assert_array_equal(again.toarray(), dense)
+    other = measures.sample_documents(theta, phi, lengths, np.random.default_rng(7))
+    assert (other.toarray() != dense).any()
+
+
+def test_words_without_probability_are_not_drawn_and_float32_rows_are_probabilities() -> None:
+    phi = np.zeros((2, 1000), np.float32)
+    phi[0, 100:400] = phi[1, 500:999] = 1
+    phi /= phi.sum(axis=1, keepdims=True)
+    theta = drawn(200, 2).astype(np.float32)
+    X = measures.sample_documents(theta, phi, 1000, np.random.default_rng(8)).toarray()
+    assert set(np.flatnonzero(X.sum(axis=0))) <= {*range(100, 400), *range(500, 999)}
+    assert X.sum() == 200_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"theta": [[0.5, 0.6]]}, "each row of theta must be probabilities"),
+        ({"theta": [[1.5, -0.5]]}, "each row of theta must be probabilities"),
+        ({"theta": [[np.nan, 1.0]]}, "each row of theta must be probabilities"),
+        ({"components": [[0.5, 0.4], [0.5, 0.5]]}, "each row of components must be probabilities"),
+        ({"components": [[0.5, 0.5]]}, "theta has 2 topics, but components has 1"),
+        ({"lengths": -1}, "lengths=-1 must be an integer or 1 integers, none of them negative"),
+        ({"lengths": [3, 4]}, r"lengths=\[3, 4\] must be"),
+        ({"lengths": 2.5}, r"lengths=2.5 must be"),
+    ],
+)
+def test_what_sample_documents_refuses(arguments: dict[str, Any], message: str) -> None:
+    good = {"theta": [[0.5, 0.5]], "components": np.full((2, 4), 0.25), "lengths": 5}
+    with pytest.raises(ValueError, match=message):
+        measures.sample_documents(**(good | arguments), generator=np.random.default_rng(0))  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------- documents
+
+
+def test_hellinger_distances() -> None:
+    assert measures.hellinger([[1, 0.0]], [[1, 0], [0, 1]]).tolist() == [[0, 1]]
+    assert measures.hellinger([[1, 0.0]], [[0.25, 0.75]])[0, 0] == pytest.approx(np.sqrt(0.5))  # 1 - sqrt(0.25)
+    a, b = drawn(7, 5)[:4], drawn(7, 5)[4:]
+    expected = np.sqrt(1 - np.sqrt(a[:, np.newaxis] * b).sum(axis=2))  # the Bhattacharyya coefficient's form
+    np.testing.assert_allclose(measures.hellinger(a, b), expected, rtol=1e-9)
+    assert (np.diag(measures.hellinger(a, a)) == 0).all()
+    with pytest.raises(ValueError, match="theta has 5 topics, but others has 2"):
+        measures.hellinger(a, [[0.5, 0.5]])
+    with pytest.raises(ValueError, match="each row of others must be probabilities"):
+        measures.hellinger(a, np.ones((2, 5)))
+
+
+def test_similar_documents_are_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    theta = drawn(100, 4)
+    theta[70] = theta[30]
+    monkeypatch.setattr(measures, "_DISTANCES", 700)  # seven rows at a time
+    indices, distances = measures.similar_documents(theta, theta[:40], 5)
+    assert indices.shape == distances.shape == (40, 5)
+    whole = measures.hellinger(theta[:40], theta)
+    np.testing.assert_array_equal(indices, np.argsort(whole, axis=1, kind="stable")[:, :5])
+    np.testing.assert_array_equal(distances, np.sort(whole, axis=1)[:, :5])
+    assert (indices[:, 0] == range(40)).all()
+    assert indices[30, :2].tolist() == [30, 70], "of equally distant ones the lower index first"
+    with pytest.raises(ValueError, match="theta has 4 topics, but query has 2"):
+        measures.similar_documents(theta, [[0.5, 0.5]])
+    with pytest.raises(ValueError, match="n=101 must be an integer, at least 1 and at most 100"):
+        measures.similar_documents(theta, theta, 101)
+
+
+def test_the_map_is_the_plane_of_the_principal_components() -> None:
+    theta = drawn(300, 6)
+    places = measures.document_map(theta)
+    assert places.shape == (300, 2)
+    roots = np.sqrt(theta)
+    variances = np.linalg.eigvalsh(np.cov(roots.T))[::-1]
+    np.testing.assert_allclose(np.cov(places.T), np.diag(variances[:2]), atol=1e-12)
+    np.testing.assert_allclose(places.mean(axis=0), 0, atol=1e-12)
+    # The coordinates are an orthogonal projection of the roots: a plane's axes have length one.
+    axes = np.linalg.lstsq(roots - roots.mean(axis=0), places, rcond=None)[0]
+    np.testing.assert_allclose(axes.T @ axes, np.eye(2), atol=1e-10)
+    assert (np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[np.newaxis], axis=0) > 0).all()
+    np.testing.assert_allclose(measures.document_map(theta[::-1]), places[::-1], atol=1e-10)
+
+
+def test_a_map_of_two_topics_keeps_hellinger_distances_and_of_one_there_is_none() -> None:
+    theta = drawn(20, 2)
+    places = measures.document_map(theta)
+    distances = np.linalg.norm(places[:, np.newaxis] - places, axis=2) / np.sqrt(2)
+    np.testing.assert_allclose(distances, measures.hellinger(theta, theta), atol=1e-12)
+    assert measures.document_map(theta[:2]).shape == (2, 2)
+    assert (measures.document_map(np.full((3, 2), 0.5)) == 0).all(), "documents that are all the same"
+    for bad in (np.ones((5, 1)), [[0.5, 0.5]]):
+        with pytest.raises(ValueError, match="two documents and two topics at least"):
+            measures.document_map(bad)
