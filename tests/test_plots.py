@@ -18,12 +18,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import fastvae
-from fastvae import VAE, NotFittedError, latent, plots
+from fastvae import VAE, NotFittedError, _topic_measures, latent, plots
 
 matplotlib.use("Agg")
 
 DIGITS, LABELS = fastvae.datasets.load_digits()
 X, Y = DIGITS[:400], LABELS[:400]
+THETA = np.random.default_rng(0).dirichlet(np.full(4, 0.3), 200)
+PHI = np.random.default_rng(1).dirichlet(np.full(15, 0.3), 4)
+VOCABULARY = [f"word {i}" for i in range(15)]
 TEMPLATE = VAE(2, hidden=(32,), epochs=40, batch_size=32, learning_rate=3e-3, random_state=0)
 
 
@@ -73,6 +76,7 @@ PLOTS: dict[str, Callable[..., Any]] = {
     "latent_ellipses": lambda model, ax: plots.latent_ellipses(model, X, Y, ax=ax),
     "kl_per_dimension": lambda model, ax: plots.kl_per_dimension(model, X, ax=ax),
     "learning_curve": lambda model, ax: plots.learning_curve(model, ax=ax),
+    "document_map": lambda model, ax: plots.document_map(THETA, ax=ax),
 }
 
 
@@ -99,7 +103,7 @@ def texts(labels: Any) -> list[str]:
 
 
 def test_every_plot_is_drawn_below() -> None:
-    assert sorted([*PLOTS, "three_objectives"]) == sorted(plots.__all__)
+    assert sorted([*PLOTS, "three_objectives", "topics"]) == sorted(plots.__all__)
 
 
 @pytest.mark.parametrize("name", PLOTS)
@@ -488,3 +492,136 @@ def test_weights_that_were_not_trained_here_have_no_learning_curve(plane: VAE) -
     loaded = VAE(**TEMPLATE.get_params()).load_state_dict(plane.state_dict())
     with pytest.raises(ValueError, match="holds no epoch"):
         plots.learning_curve(loaded)
+
+
+# ---------------------------------------------------------------------------------------------- topics
+
+
+class Topics:
+    """What the plots need of a topic model."""
+
+    components_: NDArray[np.float64]
+
+    def fit(self, X: Any) -> Topics:
+        self.components_ = PHI
+        return self
+
+
+def test_each_topic_has_a_bar_for_each_of_its_top_words() -> None:
+    panels = plots.topics(Topics().fit(X), VOCABULARY, 6)
+    assert panels.shape == (4,)
+    limits = {ax.get_xlim() for ax in panels}
+    assert len(limits) == 1, "one scale for all"
+    for topic, ax in enumerate(panels):
+        order = np.argsort(-PHI[topic])[:6]
+        assert texts(ax.get_yticklabels()) == [VOCABULARY[word] for word in order]
+        assert np.allclose([bar.get_width() for bar in ax.patches], PHI[topic, order])
+        assert ax.yaxis_inverted(), "the greatest is at the top"
+        assert ax.get_xlim()[1] > PHI.max()
+        assert ax.get_title() == f"topic {topic}"
+        assert (pixels(ax) < 250).any(axis=1).mean() > 0.02
+
+
+def test_topics_are_laid_out_in_lines_without_empty_axes() -> None:
+    panels = plots.topics(PHI, VOCABULARY, 5, columns=3, titles=["a", "b", "c", "d"])
+    figure = panels[0].figure
+    assert figure.axes == list(panels)
+    pixels(panels[0])
+    lines = [round(ax.get_position().y0, 2) for ax in panels]
+    assert lines[0] == lines[1] == lines[2] > lines[3]
+    assert [ax.get_title() for ax in panels] == ["a", "b", "c", "d"]
+    assert pyplot.get_fignums() == [figure.number]
+
+
+def test_topics_are_drawn_into_the_axes_that_are_given() -> None:
+    axes = Figure(figsize=(8, 8)).subplots(2, 2)
+    assert list(plots.topics(PHI, VOCABULARY, axes=axes)) == list(axes.ravel())
+    assert pyplot.get_fignums() == []
+
+
+def test_topics_of_any_real_numbers_are_drawn() -> None:
+    beta = np.random.default_rng(0).normal(size=(2, 4))
+    panels = plots.topics(beta, VOCABULARY[:4], 4)
+    assert all(ax.get_xlim()[0] < beta.min() and beta.max() < ax.get_xlim()[1] for ax in panels)
+    assert np.allclose([bar.get_width() for bar in panels[1].patches], -np.sort(-beta[1]))
+
+
+def test_topics_without_matplotlib_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    for axes in (None, [None] * 4):
+        with pytest.raises(ImportError, match=r"need matplotlib.*pip install 'fastvae-cpu\[plot\]'"):
+            plots.topics(PHI, VOCABULARY, axes=axes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 16}, "n=16 must be an integer, at least 1 and at most 15"),
+        ({"vocabulary": VOCABULARY[:9]}, "vocabulary has 9 words, but components has 15 columns"),
+        ({"titles": ["one"]}, "titles holds 1 texts; expected 4, one for each topic"),
+        ({"columns": 0}, "columns=0 must be an integer, at least 1"),
+        ({"axes": [None, None]}, "axes holds 2 axes; expected 4, one for each topic"),
+        ({"components": PHI[0]}, "components is 1-D"),
+        ({"components": Topics()}, "this Topics is not fitted yet: call fit before drawing its topics"),
+    ],
+)
+def test_topics_that_do_not_fit_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plots.topics(**({"components": PHI, "vocabulary": VOCABULARY} | arguments))
+
+
+def legend_names(ax: Any) -> list[str]:
+    return texts(ax.get_legend().get_texts())
+
+
+def test_the_map_has_a_point_a_document_in_the_colour_of_its_greatest_topic() -> None:
+    ax = plots.document_map(THETA)
+    (points,) = ax.collections
+    assert np.allclose(points.get_offsets(), _topic_measures.document_map(THETA))
+    colours = points.get_facecolors()[:, :3]
+    greatest = THETA.argmax(axis=1)
+    for topic in range(4):
+        assert np.allclose(colours[greatest == topic], to_rgba(f"C{topic}")[:3])
+    assert legend_names(ax) == ["topic 0", "topic 1", "topic 2", "topic 3"]
+    assert legend_names(plots.document_map(THETA, names=["war", "art", "sea", "sky"])) == ["war", "art", "sea", "sky"]
+    assert legend_names(plots.document_map(THETA[greatest != 2])) == ["topic 0", "topic 1", "topic 3"]
+
+
+def test_the_map_s_labels_are_classes_or_numbers() -> None:
+    labels = np.array(["sport", "tech"])[np.arange(200) % 2]
+    ax = plots.document_map(THETA, labels)
+    assert legend_names(ax) == ["sport", "tech"]
+    assert np.allclose(ax.collections[0].get_facecolors()[1::2, :3], to_rgba("C1")[:3])
+    numbers = plots.document_map(THETA, np.linspace(0, 1, 200))
+    assert len(numbers.figure.axes) == 2, "a scale beside the map"
+
+
+def test_topics_beyond_the_most_frequent_share_a_grey() -> None:
+    theta = np.full((60, 30), 0.1 / 29)
+    theta[np.arange(60), np.minimum(np.arange(60) % 40, 29)] = 0.9
+    theta /= theta.sum(axis=1, keepdims=True)
+    ax = plots.document_map(theta)
+    assert len(legend_names(ax)) == 21
+    assert legend_names(ax)[-1] == "others"
+    greatest = theta.argmax(axis=1)
+    frequent = np.bincount(greatest, minlength=30)
+    assert f"topic {frequent.argmax()}" in legend_names(ax)
+    shown = [int(name.split()[1]) for name in legend_names(ax)[:-1]]
+    assert min(frequent[shown]) >= max(np.delete(frequent, shown))
+    grey = np.isclose(ax.collections[0].get_facecolors()[:, :3], 0.8).all(axis=1)
+    assert (grey == ~np.isin(greatest, shown)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": Y[:7]}, r"y has shape \(7,\); expected \(200,\)"),
+        ({"names": ["one"]}, "names holds 1 texts; expected 4, one for each topic"),
+        ({"labels": np.zeros(200), "names": list("abcd")}, "leave out one of them"),
+        ({"theta": THETA * 2}, "each row of theta must be probabilities"),
+        ({"theta": THETA[:1]}, "two documents and two topics at least"),
+    ],
+)
+def test_a_map_that_cannot_be_drawn_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plots.document_map(**({"theta": THETA} | arguments))

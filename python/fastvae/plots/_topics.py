@@ -1,0 +1,172 @@
+"""Pictures of topics and of the documents made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae import _input, _topic_measures
+from fastvae._estimator import NotFittedError
+from fastvae.plots._axes import SMALL, TITLE, new_axes, pyplot
+from fastvae.plots._codes import _MAX_CLASSES, _colours, _legend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike, NDArray
+
+
+def topics(
+    components: Any,
+    vocabulary: Sequence[str],
+    n: int = 10,
+    *,
+    titles: Sequence[str] | None = None,
+    columns: int = 5,
+    axes: Sequence[Axes] | None = None,
+) -> NDArray[np.object_]:
+    """Draw each topic as bars, one for each of its n top words, the greatest at the top.
+
+    Parameters
+    ----------
+    components : array_like, [n_topics, n_words], or fitted model
+        A model gives its ``components_``: the probability of each word in each topic.
+    vocabulary : sequence of str, [n_words]
+    n : int
+        At most n_words.
+    titles : sequence of str, [n_topics], optional
+        Default: "topic 0" and so on.
+    columns : int
+        Topics beside each other, in new axes.
+    axes : sequence of matplotlib Axes, [n_topics], optional
+        One for each topic.
+
+    Returns
+    -------
+    ndarray of matplotlib Axes, [n_topics]
+        All with the same horizontal scale, so that a flat topic looks flat.
+
+    Raises
+    ------
+    ValueError
+        If n is out of range, or the vocabulary, the titles or the axes do not fit the topics.
+    """
+    if hasattr(components, "fit") and not hasattr(components, "components_"):
+        raise NotFittedError(f"this {type(components).__name__} is not fitted yet: call fit before drawing its topics")
+    components = _input.matrix(getattr(components, "components_", components), "components")
+    words = _topic_measures.top_words(components, vocabulary, n)
+    values = -np.sort(-components.astype(np.float64), axis=1)[:, : len(words[0])]
+    names = _names(titles, "titles", len(words))
+    panels = _panels(axes, len(words), len(words[0]), _input.integer(columns, "columns"))
+    places = np.arange(len(words[0]))
+    ends = min(values.min(), 0.0), max(values.max(), 0.0)
+    for ax, name, those, heights in zip(panels, names, words, values, strict=True):
+        ax.barh(places, heights, height=0.75, color="C0")
+        ax.set_yticks(places, those, fontsize=SMALL)
+        ax.invert_yaxis()
+        ax.set_xlim(ends[0] * 1.05, ends[1] * 1.05 or 1.0)
+        ax.tick_params(axis="x", labelsize=SMALL)
+        ax.tick_params(axis="y", length=0)
+        ax.locator_params(axis="x", nbins=3)
+        ax.grid(axis="x", color="0.92")
+        ax.set_axisbelow(True)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_title(name, fontsize=TITLE - 1)
+    return panels
+
+
+def document_map(
+    theta: ArrayLike,
+    labels: ArrayLike | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw documents in the plane: near each other where they have the same shares of the topics.
+
+    The plane holds the first two principal components of sqrt(theta), whose distances are Hellinger's times sqrt(2).
+
+    Parameters
+    ----------
+    theta : array_like, [n_documents, n_topics]
+        Shares that sum to one, as ``TopicModel.transform`` gives.
+    labels : array_like, [n_documents], optional
+        Colours: up to 20 different values, of any type, are classes and named in a legend; more must be numbers.
+        Without them a document has the colour of its greatest topic; beyond the 20 most frequent ones, grey.
+    names : sequence of str, [n_topics], optional
+        Of the topics, for the legend; without labels only. Default: "topic 0" and so on.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If rows of theta are no probabilities, there is one document or topic only, or labels or names do not fit.
+    """
+    places = _topic_measures.document_map(theta)
+    shares = np.asarray(theta)
+    key: Any
+    if labels is None:
+        greatest = shares.argmax(axis=1)
+        colours, key = _topic_colours(greatest, _names(names, "names", shares.shape[1]))
+        title = f"{len(places):,} documents by their greatest topic"
+    else:
+        if names is not None:
+            raise ValueError("names are of topics, and labels are given to colour by: leave out one of them")
+        colours, key = _colours(labels, len(places))
+        title = f"{len(places):,} documents by their topics"
+    ax = new_axes(ax, (7.5, 6))
+    size = min(16.0, max(2.0, 16 * np.sqrt(1000 / len(places))))
+    ax.scatter(places[:, 0], places[:, 1], s=size, c=colours, linewidths=0, alpha=0.8)
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_xlabel("first principal component of √θ")
+    ax.set_ylabel("second principal component of √θ")
+    ax.set_title(title, fontsize=TITLE)
+    _legend(ax, key)
+    return ax
+
+
+def _panels(axes: Any, n_topics: int, n_words: int, columns: int) -> NDArray[np.object_]:
+    """Axes for the topics: those given, or new ones in a grid."""
+    if axes is None:
+        columns = min(columns, n_topics)
+        rows = ceil(n_topics / columns)
+        size = (2.6 * columns + 0.4, rows * (0.19 * n_words + 0.7))
+        grid = pyplot().subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")[1].ravel()
+        for unused in grid[n_topics:]:
+            unused.remove()
+        return np.asarray(grid[:n_topics], dtype=object)
+    pyplot()
+    panels = np.asarray(axes, dtype=object).ravel()
+    if len(panels) != n_topics:
+        raise ValueError(f"axes holds {len(panels)} axes; expected {n_topics}, one for each topic")
+    return panels
+
+
+def _names(names: Sequence[str] | None, what: str, n_topics: int) -> list[str]:
+    found = [f"topic {topic}" for topic in range(n_topics)] if names is None else list(map(str, names))
+    if len(found) != n_topics:
+        raise ValueError(f"{what} holds {len(found)} texts; expected {n_topics}, one for each topic")
+    return found
+
+
+def _topic_colours(greatest: NDArray[np.intp], names: list[str]) -> tuple[NDArray[Any], dict[str, Any]]:
+    """One colour for each document, [n, 4], and the key; topics beyond the most frequent ones share a grey."""
+    pyplot()
+    from matplotlib import colormaps, colors
+
+    count = np.bincount(greatest, minlength=len(names))
+    shown = np.sort(np.argsort(-count, kind="stable")[:_MAX_CLASSES])
+    shown = shown[count[shown] > 0]
+    table = np.tile(colors.to_rgba("0.8"), (len(names), 1))
+    table[shown] = colormaps["tab10" if len(shown) <= 10 else "tab20"](np.arange(len(shown)))
+    key = {names[topic]: table[topic] for topic in shown}
+    if count[shown].sum() < len(greatest):
+        key["others"] = colors.to_rgba("0.8")
+    return table[greatest], key
