@@ -1,0 +1,182 @@
+"""Topics of BBC News: fastvae.TopicModel beside scikit-learn's LDA and ProdLDA in PyTorch.
+
+    python examples/topics/compare.py [--quick] [--models lda torch mixture product] [--topics 10 20] [--seeds 5]
+
+Each run is kept in results/bbc.json as soon as it is measured, and not done again; --again forgets those of --models.
+All use one thread. With --quick: one seed, few epochs, and the results go to scratch/, which is not committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from corpus import BBC, HERE, Array, Corpus, load
+from measures import measure
+from sklearn.decomposition import LatentDirichletAllocation
+
+from fastvae import _topic_measures
+
+COLUMNS = {  # of the table: the key of a run, its heading, its format
+    "npmi": ("NPMI", ".3f"),
+    "diversity": ("diversity", ".2f"),
+    "perplexity": ("perplexity", ".0f"),
+    "accuracy": ("accuracy", ".3f"),
+    "topics_used": ("topics used", ".1f"),
+    "seconds": ("seconds", ".1f"),
+    "ms_an_epoch": ("ms an epoch", ".1f"),
+}
+
+
+# ---------------------------------------------------------------------------------------------- models
+
+
+class Lda:
+    """scikit-learn's LDA, variational Bayes on all documents at once, with the questions that ours answers."""
+
+    def __init__(self, n_topics: int, epochs: int, random_state: int) -> None:
+        self.model = LatentDirichletAllocation(n_topics, max_iter=epochs, random_state=random_state, n_jobs=1)
+
+    def fit(self, X: Any) -> Lda:
+        """Fit to counts."""
+        self.model.fit(X)
+        # Rows are pseudo-counts of a Dirichlet posterior; the mean of phi is a row over its sum.
+        self.components_: Array = self.model.components_ / self.model.components_.sum(axis=1, keepdims=True)
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """Return theta."""
+        return self.model.transform(X)  # type: ignore[no-any-return]
+
+    def inverse_transform(self, theta: Array) -> Array:
+        """Return p(w|d) = sum_t theta_dt phi_tw."""
+        return theta @ self.components_
+
+
+def lda(n_topics: int, seed: int, quick: bool) -> tuple[Any, dict[str, Any]]:
+    settings = {"epochs": 3 if quick else 100}
+    return Lda(n_topics, random_state=seed, **settings), settings
+
+
+def prodlda(n_topics: int, seed: int, quick: bool) -> tuple[Any, dict[str, Any]]:
+    """The best of tune.py; what it does not name is the authors'."""
+    from prodlda import BEST, ProdLDA, torch
+
+    torch.set_num_threads(1)
+    settings = BEST | ({"epochs": 3} if quick else {})
+    return ProdLDA(n_topics, random_state=seed, **settings), settings
+
+
+def ours(decoder: str) -> Callable[[int, int, bool], tuple[Any, dict[str, Any]]]:
+    def make(n_topics: int, seed: int, quick: bool) -> tuple[Any, dict[str, Any]]:
+        topic_model = import_module("fastvae").TopicModel
+        settings: dict[str, Any] = {"decoder": decoder} | ({"epochs": 3} if quick else {})
+        model = topic_model(n_topics, random_state=seed, n_jobs=1, **settings)
+        return model, settings | {"epochs": model.epochs}
+
+    return make
+
+
+MODELS = {
+    "lda": ("scikit-learn LDA", lda),
+    "torch": ("ProdLDA, PyTorch", prodlda),
+    "mixture": ('TopicModel, "mixture"', ours("mixture")),
+    "product": ('TopicModel, "product"', ours("product")),
+}
+
+
+# ---------------------------------------------------------------------------------------------- runs
+
+
+def run(name: str, n_topics: int, seed: int, corpus: Corpus, quick: bool) -> dict[str, Any]:
+    """Fit a model to the training documents and measure it on the test documents."""
+    model, settings = MODELS[name][1](n_topics, seed, quick)
+    train, _ = corpus.part("train")
+    begun, wall = time.process_time(), time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(train)
+    seconds, wall = time.process_time() - begun, time.perf_counter() - wall
+    found = measure(model, corpus)
+    words = _topic_measures.top_words(model.components_, corpus.vocabulary, min(10, len(corpus.vocabulary)))
+    return {
+        "model": name, "n_topics": n_topics, "seed": seed, "settings": settings, **found,
+        "seconds": seconds, "wall_seconds": wall, "ms_an_epoch": 1000 * seconds / settings["epochs"],
+        "words": [" ".join(topic) for topic in words],
+    }  # fmt: skip
+
+
+def missing(runs: Sequence[dict[str, Any]], options: argparse.Namespace) -> Iterator[tuple[str, int, int]]:
+    """Yield what has not been run: model, number of topics, seed."""
+    done = {(one["model"], one["n_topics"], one["seed"]) for one in runs}
+    for seed in range(1 if options.quick else options.seeds):
+        for n_topics in options.topics:
+            for name in options.models:
+                if (name, n_topics, seed) not in done:
+                    yield name, n_topics, seed
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
+def table(runs: Sequence[dict[str, Any]]) -> str:
+    """Return mean and standard deviation over the seeds as a table in Markdown."""
+    lines = [
+        "| topics | model | seeds | " + " | ".join(heading for heading, _ in COLUMNS.values()) + " |",
+        "|---" * (len(COLUMNS) + 3) + "|",
+    ]
+    for n_topics in sorted({one["n_topics"] for one in runs}):
+        for name, (title, _) in MODELS.items():
+            those = [one for one in runs if (one["model"], one["n_topics"]) == (name, n_topics)]
+            if not those:
+                continue
+            cells = []
+            for key, (_, form) in COLUMNS.items():
+                values = np.array([one[key] for one in those])
+                spread = f" ± {values.std(ddof=1):{form}}" if len(values) > 1 else ""
+                cells.append(f"{values.mean():{form}}{spread}")
+            lines.append(f"| {n_topics} | {title} | {len(those)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line, run what is missing, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--topics", type=int, nargs="+", default=(10, 20))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one seed, few epochs: does it work?")
+    parser.add_argument("--again", action="store_true", help="forget what has been measured of these models")
+    parser.add_argument("--data", type=Path, default=BBC)
+    parser.add_argument("--out", type=Path, help="folder; default: results, or scratch with --quick")
+    options = parser.parse_args(argv)
+    out = options.out or HERE / ("scratch" if options.quick else "results")
+    path = out / "bbc.json"
+    corpus = load(options.data)
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+    if options.again:
+        runs = [one for one in runs if one["model"] not in options.models]
+    for name, n_topics, seed in missing(runs, options):
+        runs.append(run(name, n_topics, seed, corpus, options.quick))
+        numbers = ", ".join(f"{heading} {runs[-1][key]:{form}}" for key, (heading, form) in COLUMNS.items())
+        print(f"{time.strftime('%H:%M:%S')}  {name}, {n_topics} topics, seed {seed}: {numbers}", flush=True)
+        write(path, json.dumps({"machine": platform.processor() or platform.machine(), "runs": runs}, indent=1) + "\n")
+    write(out / "bbc.md", table(runs))
+    print(table(runs))
+
+
+if __name__ == "__main__":
+    main()
