@@ -601,7 +601,7 @@ def test_topics_beyond_the_most_frequent_share_a_grey() -> None:
     theta[np.arange(60), np.minimum(np.arange(60) % 40, 29)] = 0.9
     theta /= theta.sum(axis=1, keepdims=True)
     ax = plots.document_map(theta)
-    assert len(legend_names(ax)) == 21
+    assert len(legend_names(ax)) == 19
     assert legend_names(ax)[-1] == "others"
     greatest = theta.argmax(axis=1)
     frequent = np.bincount(greatest, minlength=30)

@@ -11,11 +11,13 @@ import numpy as np
 from fastvae import _input, _topic_measures
 from fastvae._estimator import NotFittedError
 from fastvae.plots._axes import SMALL, TITLE, new_axes, pyplot
-from fastvae.plots._codes import _MAX_CLASSES, _colours, _legend
+from fastvae.plots._codes import _colours, _legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
+
+_GREYS = (14, 15)  # of the map "tab20": left to the topics that share one
 
 
 def topics(
@@ -94,7 +96,7 @@ def document_map(
         Shares that sum to one, as ``TopicModel.transform`` gives.
     labels : array_like, [n_documents], optional
         Colours: up to 20 different values, of any type, are classes and named in a legend; more must be numbers.
-        Without them a document has the colour of its greatest topic; beyond the 20 most frequent ones, grey.
+        Without them a document has the colour of its greatest topic; beyond the 18 most frequent ones, grey.
     names : sequence of str, [n_topics], optional
         Of the topics, for the legend; without labels only. Default: "topic 0" and so on.
     ax : matplotlib Axes, optional
@@ -162,11 +164,14 @@ def _topic_colours(greatest: NDArray[np.intp], names: list[str]) -> tuple[NDArra
     from matplotlib import colormaps, colors
 
     count = np.bincount(greatest, minlength=len(names))
-    shown = np.sort(np.argsort(-count, kind="stable")[:_MAX_CLASSES])
-    shown = shown[count[shown] > 0]
+    used = int((count > 0).sum())
+    palette = colormaps["tab10"](np.arange(10))
+    if used > len(palette):
+        palette = np.delete(colormaps["tab20"](np.arange(20)), _GREYS, axis=0)
+    shown = np.sort(np.argsort(-count, kind="stable")[: min(used, len(palette))])
     table = np.tile(colors.to_rgba("0.8"), (len(names), 1))
-    table[shown] = colormaps["tab10" if len(shown) <= 10 else "tab20"](np.arange(len(shown)))
+    table[shown] = palette[: len(shown)]
     key = {names[topic]: table[topic] for topic in shown}
-    if count[shown].sum() < len(greatest):
+    if used > len(shown):
         key["others"] = colors.to_rgba("0.8")
     return table[greatest], key
