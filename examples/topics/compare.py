@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -132,6 +131,17 @@ def write(path: Path, text: str) -> None:
     beside.replace(path)
 
 
+def kept(path: Path) -> list[dict[str, Any]]:
+    """Return the runs in a file; none where there is no file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def keep(path: Path, runs: Sequence[dict[str, Any]]) -> None:
+    """Write the runs to a file, in the order of the table."""
+    ordered = sorted(runs, key=lambda one: (one["n_topics"], list(MODELS).index(one["model"]), one["seed"]))
+    write(path, json.dumps(ordered, indent=1) + "\n")
+
+
 def table(runs: Sequence[dict[str, Any]]) -> str:
     """Return mean and standard deviation over the seeds as a table in Markdown."""
     lines = [
@@ -166,16 +176,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = options.out or HERE / ("scratch" if options.quick else "results")
     path = out / "bbc.json"
     corpus = load(options.data)
-    runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
     if options.again:
-        runs = [one for one in runs if one["model"] not in options.models]
-    for name, n_topics, seed in missing(runs, options):
-        runs.append(run(name, n_topics, seed, corpus, options.quick))
-        numbers = ", ".join(f"{heading} {runs[-1][key]:{form}}" for key, (heading, form) in COLUMNS.items())
+        keep(path, [one for one in kept(path) if one["model"] not in options.models])
+    for name, n_topics, seed in missing(kept(path), options):
+        found = run(name, n_topics, seed, corpus, options.quick)
+        keep(path, [*kept(path), found])  # read again: another process may be at work on other models
+        numbers = ", ".join(f"{heading} {found[key]:{form}}" for key, (heading, form) in COLUMNS.items())
         print(f"{time.strftime('%H:%M:%S')}  {name}, {n_topics} topics, seed {seed}: {numbers}", flush=True)
-        write(path, json.dumps({"machine": platform.processor() or platform.machine(), "runs": runs}, indent=1) + "\n")
-    write(out / "bbc.md", table(runs))
-    print(table(runs))
+    write(out / "bbc.md", table(kept(path)))
+    print(table(kept(path)))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ GRID: tuple[dict[str, Any], ...] = (
     {"shift": True, "dropout": 0.2, "batch_size": 200},
     {"shift": True, "dropout": 0.0, "batch_size": 200},
     {"shift": True, "dropout": 0.6, "batch_size": 200},  # the authors'
-    {"shift": True, "dropout": 0.2, "batch_size": 64},
+    {"shift": True, "dropout": 0.0, "batch_size": 64},
     {"shift": False, "dropout": 0.2, "batch_size": 64},  # of later implementations, such as OCTIS
-    {"shift": True, "dropout": 0.2, "batch_size": 200, "alpha": 0.1},
+    {"shift": True, "dropout": 0.0, "batch_size": 200, "alpha": 0.1},
 )
 
 
