@@ -84,7 +84,16 @@ def test_coherence_of_sparse_documents_is_that_of_dense_ones(measure: str, monke
     for several_reads in (False, True):
         if several_reads:
             monkeypatch.setattr(measures, "_DOCUMENTS", 7)
-        for same in (X, X.astype(np.float32), X.tolist(), sparse, scipy.sparse.csr_array(X), doubled, wide):
+        for same in (
+            X,
+            X.astype(np.float32),
+            X.tolist(),
+            sparse,
+            scipy.sparse.csr_array(X),
+            scipy.sparse.csc_matrix(X),
+            doubled,
+            wide,
+        ):
             np.testing.assert_array_equal(measures.coherence(COMPONENTS, same, measure), expected)
 
 
@@ -110,39 +119,25 @@ def test_no_scipy_is_imported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "message"),
+    ("arguments", "message"),
     [
-        ({"measure": "c_v"}, ValueError, "measure='c_v' is not known; use one of 'npmi', 'umass'"),
-        ({"n": 1}, ValueError, "n=1 must be an integer, at least 2 and at most 30"),
-        ({"n": 31}, ValueError, "n=31 must be"),
-        ({"components": COMPONENTS[0]}, ValueError, "components is 1-D"),
-        ({"components": COMPONENTS * np.inf}, ValueError, "components must be finite"),
-        ({"X": X[:, :20]}, ValueError, "X has 20 features, but components is expecting 30"),
-        ({"X": -X}, ValueError, "X must hold counts of words, none of them negative"),
-        ({"X": X * np.nan}, ValueError, "X must hold counts"),
-        ({"X": scipy.sparse.csr_matrix(-X)}, ValueError, "X must hold counts"),
-        ({"X": scipy.sparse.csr_matrix(X[:, :20])}, ValueError, "X has 20 features"),
-        ({"X": scipy.sparse.csr_matrix((0, N_WORDS))}, ValueError, "X is empty: it has 0 documents"),
-        ({"X": scipy.sparse.csc_matrix(X)}, TypeError, r"of format 'csc'; pass X.tocsr\(\)"),
+        ({"measure": "c_v"}, "measure='c_v' is not known; use one of 'npmi', 'umass'"),
+        ({"n": 1}, "n=1 must be an integer, at least 2 and at most 30"),
+        ({"n": 31}, "n=31 must be"),
+        ({"components": COMPONENTS[0]}, "components is 1-D"),
+        ({"components": COMPONENTS * np.inf}, "components must be finite"),
+        ({"X": X[:, :20]}, "X has 20 features, but components is expecting 30"),
+        ({"X": -X}, "X must hold counts of words, none of them negative"),
+        ({"X": X * np.nan}, "X must hold counts"),
+        ({"X": scipy.sparse.csr_matrix(-X)}, "X must hold counts"),
+        ({"X": scipy.sparse.csr_matrix(X[:, :20])}, "X has 20 features"),
+        ({"X": SimpleNamespace(indptr=[0, 2], indices=[0, 99], data=[1, 1], shape=(1, N_WORDS))}, "X.indices holds"),
+        ({"X": scipy.sparse.csr_matrix((0, N_WORDS))}, "X is empty: it has 0 examples"),
     ],
 )  # fmt: skip
-def test_what_coherence_refuses(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
+def test_what_coherence_refuses(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         measures.coherence(**({"components": COMPONENTS, "X": X} | arguments))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"indptr": [0, 2, 1, 3]}, {"indptr": [1, 2, 3, 3]}, {"indptr": [0, 1, 3]}, {"indptr": [0, 1, 2, 4]},
-        {"indices": [0, 1]}, {"indices": [0, 1, 4]}, {"indices": [0, -1, 3]},
-    ],
-)  # fmt: skip
-def test_a_malformed_sparse_matrix_is_refused(change: dict[str, list[int]]) -> None:
-    parts = {"indptr": [0, 1, 2, 3], "indices": [0, 1, 3], "data": [1, 1, 1]} | change
-    bad = SimpleNamespace(shape=(3, 4), **{name: np.array(part) for name, part in parts.items()})
-    with pytest.raises(ValueError, match="X is no CSR matrix"):
-        measures.coherence(np.eye(4), bad, n=2)
 
 
 # ---------------------------------------------------------------------------------------------- words of topics

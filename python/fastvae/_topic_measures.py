@@ -1,8 +1,8 @@
 """What topics and their documents are like, in numbers: arrays in, arrays out, whatever model they are from.
 
 A topic is a row of ``components`` [n_topics, n_words]: the greater a value, the more the word belongs to it. A document
-is a row of counts, [n_documents, n_words]: an array, or a sparse matrix with ``indptr``, ``indices``, ``data`` and
-``shape`` (CSR). ``theta`` [n_documents, n_topics] are documents' shares of the topics, rows that sum to one.
+is a row of counts, [n_documents, n_words]: an array or a sparse matrix. ``theta`` [n_documents, n_topics] are
+documents' shares of the topics, rows that sum to one.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def coherence(components: ArrayLike, X: Any, measure: str = "npmi", n: int = 10)
     Parameters
     ----------
     components : array_like, [n_topics, n_words]
-    X : array_like or CSR, [n_documents, n_words]
+    X : array_like or sparse matrix, [n_documents, n_words]
         The documents to count in. A word is in a document if its value is above 0.
     measure : {"npmi", "umass"}
     n : int
@@ -352,14 +352,15 @@ def _presence(X: Any, words: NDArray[np.int64], n_words: int) -> Iterator[NDArra
 
     float32 has fast products, and counts exactly up to 2^24 documents.
     """
-    if not all(hasattr(X, name) for name in ("indptr", "indices", "data")):
-        X = _input.matrix(X, "X", n_words, "components")
+    X = _input.examples(X, "X", n_words, "components")
+    if isinstance(X, np.ndarray):
         for start in range(0, len(X), _DOCUMENTS):
             rows = X[start : start + _DOCUMENTS]
             _check_counts(rows)
             yield (rows[:, words] > 0).astype(np.float32)
         return
-    indptr, indices, data = _csr(X, n_words)
+    indptr, indices, data = X.indptr, X.indices, X.data
+    _check_counts(data)
     column = np.full(n_words, -1)
     column[words] = np.arange(len(words))
     for start in range(0, len(indptr) - 1, _DOCUMENTS):
@@ -371,25 +372,6 @@ def _presence(X: Any, words: NDArray[np.int64], n_words: int) -> Iterator[NDArra
         present = np.zeros((len(bounds) - 1, len(words)), np.float32)
         present[document[there], word[there]] = 1
         yield present
-
-
-def _csr(X: Any, n_words: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return indptr, indices and data of a sparse matrix by rows, whose bounds hold."""
-    if getattr(X, "format", "csr") != "csr":
-        raise TypeError(f"X is a sparse matrix of format {X.format!r}; pass X.tocsr()")
-    rows, cols = X.shape
-    if cols != n_words:
-        raise ValueError(f"X has {cols} features, but components is expecting {n_words} features as input")
-    if rows == 0:
-        raise ValueError("X is empty: it has 0 documents; at least one is required")
-    indptr, indices, data = (np.asarray(part) for part in (X.indptr, X.indices, X.data))
-    whole = len(indptr) == rows + 1 and indptr[0] == 0 and indptr[-1] <= len(indices) == len(data)
-    if not whole or (np.diff(indptr) < 0).any():
-        raise ValueError("X is no CSR matrix: indptr must ascend from 0 to the number of entries, one step a document")
-    if len(indices) and not (indices.min() >= 0 and indices.max() < n_words):
-        raise ValueError(f"X is no CSR matrix: indices must lie in 0 .. {n_words - 1}")
-    _check_counts(data)
-    return indptr, indices, data
 
 
 def _check_counts(values: NDArray[Any]) -> None:
