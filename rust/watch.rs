@@ -47,6 +47,8 @@ impl Watch {
 
     /// An error if something was wrong with `x`, called `name`. `finished` says that all of it was seen.
     pub fn verdict(&self, x: &Source, name: &str, finished: bool) -> Result<()> {
+        let no_logarithm =
+            |value: f32| value.is_finite() && self.transform.is_some_and(|t| value < t.least());
         let row = self.first_bad.load(Ordering::Relaxed);
         if row != usize::MAX {
             let (col, value) = x.find_outside(row, self.support()).unwrap_or((0, f32::NAN));
@@ -55,7 +57,7 @@ impl Watch {
                     "{name}[{row}, {col}] is {value}, but the Bernoulli likelihood takes values in [0, 1]: scale the \
                      data, or use likelihood=\"gaussian\" (an autoencoder: loss=\"squared_error\")"
                 ),
-                _ if value.is_finite() => format!(
+                _ if no_logarithm(value) => format!(
                     "{name}[{row}, {col}] is {value}, but input_transform=\"log1p\" takes the logarithm of 1 + x: it is \
                      for counts and other values above -1"
                 ),

@@ -34,6 +34,7 @@ DEFAULTS = {
     "conditional": False,
     "objective": "elbo",
     "binarize": None,
+    "input_transform": None,
     "corruption": None,
     "optimizer": "adam",
     "learning_rate": 1e-3,

@@ -238,7 +238,7 @@ def test_a_transform_is_kept_and_described(tmp_path: Path) -> None:
     assert "The encoder sees ln(1 + x_j)." in model.describe_objective()
     assert "The encoder sees" not in small().describe_objective()
     noisy = small(input_transform="l2", corruption=MaskingNoise(0.5)).describe_objective()
-    assert "The encoder sees x_j / (sum_j x_j²)^1/2 with MaskingNoise" in noisy
+    assert "The encoder sees x~, which is x_j / (sum_j x_j²)^1/2 with MaskingNoise" in noisy
 
 
 @pytest.mark.parametrize("as_dense", [True, False])
