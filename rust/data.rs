@@ -18,6 +18,8 @@ pub enum Element {
     F64,
     /// uint8, 0..255 scaled to 0..1: each value is `x / 255`, correctly rounded.
     U8,
+    /// uint8, numbers as they are.
+    Count,
 }
 
 /// A matrix [rows, cols] somewhere in memory: with any strides and any alignment, or sparse.
@@ -66,6 +68,12 @@ impl<'a> Source<'a> {
             conditions: None,
             owner: PhantomData,
         }
+    }
+
+    /// The same read as counts, which are not scaled.
+    pub fn counts(self) -> Source<'a> {
+        let element = if self.element == Element::U8 { Element::Count } else { self.element };
+        Source { element, ..self }
     }
 
     /// A plain row-major matrix.
@@ -220,6 +228,11 @@ impl<'a> Source<'a> {
                         *x = f32::from(*at(j)) / 255.0;
                     }
                 }
+                Element::Count => {
+                    for (j, x) in out.iter_mut().enumerate() {
+                        *x = f32::from(*at(j));
+                    }
+                }
             }
         }
     }
@@ -306,12 +319,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_divided_as_the_numbers_say() {
+    fn bytes_are_grey_values_or_counts() {
         let bytes: Vec<u8> = (0..=255).collect();
         // SAFETY: one row of 256 bytes.
         let source = unsafe { Source::new(bytes.as_ptr(), Element::U8, [1, 256], [256, 1]) };
         let mut row = [0.0; 256];
         source.read(0, 0, &mut row);
         assert!((0..256).all(|i| row[i] == i as f32 / 255.0));
+        source.counts().read(0, 0, &mut row);
+        assert!((0..256).all(|i| row[i] == i as f32));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::isa::{Isa, LANES, Lanes, Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut};
 use crate::latent;
-use crate::likelihood::{Likelihood, LogProb};
+use crate::likelihood::{Likelihood, Score};
 use crate::rng::{Distribution, Noise};
 
 fn lanes(plain: &[f32]) -> Lanes {
@@ -67,7 +67,7 @@ pub fn log_prob(
         for first in (0..cols).step_by(WIDTH) {
             let part = first..(first + WIDTH).min(cols);
             let mut sum = [0.0];
-            isa.run(LogProb {
+            isa.run(Score {
                 likelihood,
                 products: &[row(&y[part.clone()])],
                 cols: part.len(),
@@ -76,6 +76,7 @@ pub fn log_prob(
                 targets: &[row(&x[part])],
                 log_prob: &mut sum,
                 gradient: &mut [],
+                scale_gradient: &mut [],
                 weight: 0.0,
             });
             *out += sum[0];

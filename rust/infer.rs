@@ -9,7 +9,6 @@ use crate::matmul::Shared;
 use crate::model::{
     Draw, Draws, Epsilon, Input, Lent, Network, Pass, Purpose, Rows, Sees, Vae, Weights,
 };
-use crate::rng::{Distribution, Noise, Stream};
 use crate::team::{self, Worker};
 use crate::train::{threads_for, walk};
 use crate::watch::{Inspect, Watch};
@@ -273,8 +272,7 @@ impl Vae {
             let given = |eps| Epsilon::Given(eps, start);
             pass.sample(worker, eps.map_or(Epsilon::Drawn(own), given));
             pass.decode(worker);
-            pass.score(worker, None);
-            pass.reduce(worker, || ());
+            pass.score(worker, None, || ());
             pass.emit_losses(worker, losses, start);
         })
     }
@@ -325,8 +323,7 @@ impl Vae {
                     let draws = Draws { first, copies, first_sample, seed };
                     pass.weigh(worker, &encoded, draws, (x, start));
                     pass.decode(worker);
-                    pass.score(worker, None);
-                    pass.reduce(worker, || ());
+                    pass.score(worker, None, || ());
                     pass.accumulate(worker, copies, weights, start + first);
                 }
             }
@@ -356,44 +353,20 @@ impl Vae {
         Input::of(None, corruption, Draw::Score(self.seed))
     }
 
-    /// Turns means [n, n_features] into draws from p(x|z). `scale` has what the decoder gives, and is used up.
-    pub fn observe(&self, means: &mut [f32], scale: &mut [f32], seed: u64) {
-        let cols = self.network.spec.n_features;
-        let likelihood = self.network.spec.likelihood;
-        let scales = self.scales();
-        let distribution = match likelihood {
-            Likelihood::Bernoulli => Distribution::Uniform,
-            Likelihood::Gaussian(..) => Distribution::StandardNormal,
-            Likelihood::SquaredError => return, // no distribution
-        };
-        let noise = Noise { seed, stream: Stream::Observation as u8, sample: 0 };
-        if !scale.is_empty() {
-            noise.fill(self.isa, distribution, cols, scale, |scale, _, noise| *scale *= noise);
-            means.iter_mut().zip(scale).for_each(|(mean, noise)| *mean += *noise);
-            return;
-        }
-        noise.fill(self.isa, distribution, cols, means, |mean, j, noise| {
-            *mean = match likelihood {
-                Likelihood::Bernoulli => f32::from(noise < *mean),
-                Likelihood::Gaussian(..) => *mean + scales[j] * noise,
-                Likelihood::SquaredError => *mean,
-            };
-        });
-    }
-
-    /// The Gaussian likelihood's standard deviation of each feature, where it is not the decoder's.
-    fn scales(&self) -> Vec<f32> {
+    /// The Gaussian likelihood's standard deviation of each feature, where it is not the decoder's, or the negative
+    /// binomial's r.
+    pub(crate) fn scales(&self) -> Vec<f32> {
         let cols = self.network.spec.n_features;
         let learned = || {
             let tensor = self.network.tensors.last().expect("a network has tensors");
             self.parameter(tensor).into_iter().map(f32::exp).collect::<Vec<_>>()
         };
         match self.network.spec.likelihood {
-            Likelihood::Bernoulli | Likelihood::SquaredError => Vec::new(),
             Likelihood::Gaussian(Scale::Decoder { .. }, _) => Vec::new(),
             Likelihood::Gaussian(Scale::Fixed(scale), _) => vec![scale; cols],
             Likelihood::Gaussian(Scale::Shared { .. }, _) => vec![learned()[0]; cols],
-            Likelihood::Gaussian(Scale::PerFeature { .. }, _) => learned(),
+            likelihood if likelihood.has_scale_per_feature() => learned(),
+            _ => Vec::new(),
         }
     }
 }

@@ -12,12 +12,12 @@
 //! | [`rng`] | noise as a function of a counter |
 //! | [`team`] (and `affinity`) | threads, tiles and the barrier |
 //! | [`matmul`] | matrices in panels, the walk over a product's tiles |
-//! | [`activation`], [`layer`], [`latent`], [`likelihood`], [`optimizer`] | the epilogues |
+//! | [`activation`], [`layer`], [`latent`], [`likelihood`] (and `counts`), [`multinomial`], [`optimizer`] | the epilogues |
 //! | [`corruption`] | noise on the encoder's input |
 //! | [`transform`] | what the encoder sees of counts |
 //! | [`binarize`], [`csr`], [`data`], [`watch`] | the user's array, read in place; what is wrong with it |
 //! | [`model`] | parameters, memory, and the phases forward, backward, update |
-//! | [`train`], [`infer`] | runs of steps; codes, scores and samples |
+//! | [`train`], [`infer`] (and `observe`) | runs of steps; codes, scores and samples; draws from p(x\|z) |
 //! | [`persist`] | the model file |
 //! | [`functional`], [`peak`] | the formulas on plain arrays; the machine's limit |
 //! | `python` | the only file that knows Python |
@@ -26,6 +26,7 @@ pub mod activation;
 mod affinity;
 pub mod binarize;
 pub mod corruption;
+mod counts;
 pub mod csr;
 pub mod data;
 pub mod error;
@@ -38,6 +39,8 @@ pub mod likelihood;
 pub mod math;
 pub mod matmul;
 pub mod model;
+pub mod multinomial;
+mod observe;
 pub mod optimizer;
 pub mod peak;
 pub mod persist;

@@ -6,6 +6,8 @@
 //! | Gaussian | mean | -((x - y) / s)² / 2 - ln s - ln(2 pi) / 2 | (y - x) / s² | y |
 //! | the same with sigmoid means | m = sigmoid(y) | -((x - m) / s)² / 2 - ln s - ln(2 pi) / 2 | m (1 - m) (m - x) / s² | m |
 //! | Gaussian with the decoder's scale | mean y, log scale u; s² = floor² + e^(2u) | the same | (y - x) / s²; for u: (1 - ((x - y) / s)²) e^(2u) / s² | y, or m as above |
+//! | Poisson | log mean | x y - e^y - ln x!: see `counts` | e^y - x | e^y |
+//! | negative binomial | log mean | see `counts` | | e^y |
 //! | squared error | mean | -(x - y)², which is no probability: the plain autoencoder's loss, negative | 2 (y - x) | y |
 
 use crate::isa::{Arithmetic, LANES, Op, Row, Several, Simd, in_groups};
@@ -18,6 +20,15 @@ pub enum Likelihood {
     Bernoulli,
     /// Independent Gaussian features.
     Gaussian(Scale, Link),
+    /// Independent Poisson counts.
+    Poisson,
+    /// Independent negative binomial counts, with a learned dispersion r for each feature.
+    NegativeBinomial {
+        /// The smallest r.
+        floor: f32,
+    },
+    /// Counts of N words, drawn independently: see [`crate::multinomial`].
+    Multinomial,
     /// No likelihood: the squared error as a loss, for a plain autoencoder.
     SquaredError,
 }
@@ -58,15 +69,33 @@ pub enum Link {
 /// The largest log scale that the decoder's counts as: e^(2u) is finite, and so is s². Beyond it the gradient is zero.
 const MAX_LOG_SCALE: f32 = 40.0;
 
+/// The largest dispersion r of a negative binomial, which then hardly differs from a Poisson's.
+const MAX_TOTAL_COUNT: f32 = 1e6;
+
 impl Likelihood {
-    /// The logarithm of the smallest value of a learned scale that is a parameter.
-    pub fn log_floor(self) -> Option<f32> {
+    /// The logarithms of the smallest and the largest value of a learned scale that is a parameter.
+    pub fn log_scale_range(self) -> Option<(f32, f32)> {
+        let ln = |x: f32| f64::from(x).ln() as f32;
         match self {
             Likelihood::Gaussian(Scale::Shared { floor } | Scale::PerFeature { floor }, _) => {
-                Some(f64::from(floor).ln() as f32)
+                Some((ln(floor), f32::MAX))
             }
+            Likelihood::NegativeBinomial { floor } => Some((ln(floor), ln(MAX_TOTAL_COUNT))),
             _ => None,
         }
+    }
+
+    /// Whether a learned scale has a value for each feature.
+    pub fn has_scale_per_feature(self) -> bool {
+        matches!(
+            self,
+            Likelihood::Gaussian(Scale::PerFeature { .. }, _) | Likelihood::NegativeBinomial { .. }
+        )
+    }
+
+    /// Whether the scale's gradient is stored, element by element: it cannot be recovered from the output's.
+    pub fn stores_scale_gradient(self) -> bool {
+        matches!(self, Likelihood::NegativeBinomial { .. })
     }
 
     /// The smallest value of a scale that comes from the decoder.
@@ -77,10 +106,38 @@ impl Likelihood {
         }
     }
 
+    /// As users know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Likelihood::Bernoulli => "Bernoulli",
+            Likelihood::Gaussian(..) => "Gaussian",
+            Likelihood::Poisson => "Poisson",
+            Likelihood::NegativeBinomial { .. } => "negative binomial",
+            Likelihood::Multinomial => "multinomial",
+            Likelihood::SquaredError => "squared error",
+        }
+    }
+
+    /// Whether x holds counts, which are never scaled.
+    pub fn is_counts(self) -> bool {
+        matches!(
+            self,
+            Likelihood::Poisson | Likelihood::NegativeBinomial { .. } | Likelihood::Multinomial
+        )
+    }
+
+    /// Whether a row's features belong together, so that a tile of the output cannot finish them.
+    pub fn is_softmax(self) -> bool {
+        matches!(self, Likelihood::Multinomial)
+    }
+
     /// Values that x may take.
     pub fn support(self) -> (f32, f32) {
         match self {
             Likelihood::Bernoulli => (0.0, 1.0),
+            Likelihood::Poisson | Likelihood::NegativeBinomial { .. } | Likelihood::Multinomial => {
+                (0.0, f32::MAX)
+            }
             Likelihood::Gaussian(..) | Likelihood::SquaredError => (f32::MIN, f32::MAX),
         }
     }
@@ -89,10 +146,24 @@ impl Likelihood {
 /// One likelihood over sixteen features. To add one: a variant, a type that implements this, a line in
 /// `with_likelihood!`.
 pub(crate) trait Function {
-    /// log p(x|y) in nats and the gradient of -log p with respect to y.
-    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> (S::F, S::F);
+    /// Whether the gradient of the scale is stored.
+    const STORES_SCALE: bool = false;
+    /// Whether it has parts enough that do not wait for each other to keep a CPU busy with one row at a time.
+    const IS_LONG: bool = false;
+    /// log p(x|y) and the gradients of its negative.
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> LogProb<S::F>;
     /// E[x|y].
     fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F;
+}
+
+/// What a likelihood says of some features.
+pub(crate) struct LogProb<F> {
+    /// log p(x|y), nats.
+    pub value: F,
+    /// The gradient of -log p with respect to y.
+    pub slope: F,
+    /// That with respect to the log scale, where it is stored.
+    pub scale_slope: F,
 }
 
 macro_rules! with_likelihood {
@@ -110,10 +181,19 @@ macro_rules! with_likelihood {
                 type $F = SigmoidGaussian;
                 $body
             }
+            Likelihood::Poisson => {
+                type $F = crate::counts::Poisson;
+                $body
+            }
+            Likelihood::NegativeBinomial { .. } => {
+                type $F = crate::counts::NegativeBinomial;
+                $body
+            }
             Likelihood::SquaredError => {
                 type $F = SquaredError;
                 $body
             }
+            Likelihood::Multinomial => (), // not feature by feature
         }
     };
 }
@@ -121,13 +201,14 @@ macro_rules! with_likelihood {
 struct Bernoulli;
 impl Function for Bernoulli {
     #[inline(always)]
-    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, _: S::F) -> (S::F, S::F) {
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, _: S::F) -> LogProb<S::F> {
         // ln(1 + e^y) = max(y, 0) + ln(1 + e^-|y|): nothing overflows or cancels for large |y|.
         let e = math::exp(s, s.neg(s.abs(y)));
         let inverse = s.div(s.splat(1.0), s.add(s.splat(1.0), e));
         let sigmoid = s.select(s.less(y, s.zero()), s.mul(e, inverse), inverse);
         let linear = s.fma(x, y, s.neg(s.max(s.zero(), y)));
-        (s.sub(linear, math::ln_1p(s, e)), s.sub(sigmoid, x))
+        let value = s.sub(linear, math::ln_1p(s, e));
+        LogProb { value, slope: s.sub(sigmoid, x), scale_slope: s.zero() }
     }
     #[inline(always)]
     fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {
@@ -140,12 +221,13 @@ const HALF_LN_2PI: f32 = 0.918_938_5;
 struct Gaussian;
 impl Function for Gaussian {
     #[inline(always)]
-    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> (S::F, S::F) {
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> LogProb<S::F> {
         let inverse = math::exp(s, s.neg(log_scale));
         let residual = s.mul(s.sub(y, x), inverse);
         let constant = s.add(log_scale, s.splat(HALF_LN_2PI));
         let half = s.mul(s.splat(0.5), residual);
-        (s.neg(s.fma(half, residual, constant)), s.mul(residual, inverse))
+        let value = s.neg(s.fma(half, residual, constant));
+        LogProb { value, slope: s.mul(residual, inverse), scale_slope: s.zero() }
     }
     #[inline(always)]
     fn mean<S: Arithmetic>(_: S, y: S::F) -> S::F {
@@ -165,10 +247,10 @@ fn sigmoid_and_slope<S: Arithmetic>(s: S, y: S::F) -> (S::F, S::F) {
 struct SigmoidGaussian;
 impl Function for SigmoidGaussian {
     #[inline(always)]
-    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> (S::F, S::F) {
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> LogProb<S::F> {
         let (mean, slope) = sigmoid_and_slope(s, y);
-        let (log_prob, gradient) = Gaussian::log_prob(s, x, mean, log_scale);
-        (log_prob, s.mul(gradient, slope))
+        let found = Gaussian::log_prob(s, x, mean, log_scale);
+        LogProb { slope: s.mul(found.slope, slope), ..found }
     }
     #[inline(always)]
     fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {
@@ -179,9 +261,10 @@ impl Function for SigmoidGaussian {
 struct SquaredError;
 impl Function for SquaredError {
     #[inline(always)]
-    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, _: S::F) -> (S::F, S::F) {
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, _: S::F) -> LogProb<S::F> {
         let residual = s.sub(y, x);
-        (s.neg(s.mul(residual, residual)), s.add(residual, residual))
+        let value = s.neg(s.mul(residual, residual));
+        LogProb { value, slope: s.add(residual, residual), scale_slope: s.zero() }
     }
     #[inline(always)]
     fn mean<S: Arithmetic>(_: S, y: S::F) -> S::F {
@@ -191,7 +274,7 @@ impl Function for SquaredError {
 
 /// The output layer's epilogue: adds the bias, writes each row's sum of log p over this panel's features and,
 /// if wanted, `weight` times the gradient of -log p.
-pub struct LogProb<'a> {
+pub struct Score<'a> {
     /// p(x|z).
     pub likelihood: Likelihood,
     /// The products of the tile.
@@ -200,7 +283,7 @@ pub struct LogProb<'a> {
     pub cols: usize,
     /// The panel's bias.
     pub bias: &'a Row,
-    /// ln s of the panel's features (Gaussian only).
+    /// ln s of the panel's features (Gaussian) or ln r (negative binomial).
     pub log_scale: &'a Row,
     /// The tile's rows of x.
     pub targets: &'a [Row],
@@ -208,11 +291,13 @@ pub struct LogProb<'a> {
     pub log_prob: &'a mut [f32],
     /// The tile's rows of the gradient, empty if it is not wanted; in the vectors in use, padding becomes zero.
     pub gradient: &'a mut [Row],
+    /// The same of that with respect to the log scale, where the likelihood stores it.
+    pub scale_gradient: &'a mut [Row],
     /// The factor of the gradient.
     pub weight: f32,
 }
 
-impl Op for LogProb<'_> {
+impl Op for Score<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -220,9 +305,18 @@ impl Op for LogProb<'_> {
     }
 }
 
-impl LogProb<'_> {
+impl Score<'_> {
     #[inline(always)]
     fn with<S: Simd, F: Function>(mut self, s: S) {
+        if F::IS_LONG {
+            for first in 0..self.products.len() {
+                match self.gradient.is_empty() {
+                    true => self.rows::<S, F, 1, false>(s, first),
+                    false => self.rows::<S, F, 1, true>(s, first),
+                }
+            }
+            return;
+        }
         in_groups!(self.products.len(), N, first => {
             match self.gradient.is_empty() {
                 true => self.rows::<S, F, N, false>(s, first),
@@ -241,6 +335,10 @@ impl LogProb<'_> {
         let products = &self.products[first..first + N];
         let targets = &self.targets[first..first + N];
         let gradient = if GRADIENT { &mut self.gradient[first..first + N] } else { &mut [] };
+        let scale_gradient = match GRADIENT && F::STORES_SCALE {
+            true => &mut self.scale_gradient[first..first + N],
+            false => &mut [],
+        };
         let mut sums = several.zero();
         for v in 0..self.cols.div_ceil(LANES).min(2) {
             let used = s.first(self.cols - v * LANES);
@@ -250,12 +348,16 @@ impl LogProb<'_> {
                 x[i] = s.load(&targets[i][v]);
                 y[i] = s.add(s.load(&products[i][v]), bias);
             }
-            let (log_prob, slope) = F::log_prob(several, x, y, [log_scale; N]);
+            let found = F::log_prob(several, x, y, [log_scale; N]);
             for i in 0..N {
-                sums[i] = s.add(sums[i], s.select(used, log_prob[i], s.zero()));
+                sums[i] = s.add(sums[i], s.select(used, found.value[i], s.zero()));
                 if GRADIENT {
-                    let slope = s.select(used, s.mul(slope[i], weight), s.zero());
+                    let slope = s.select(used, s.mul(found.slope[i], weight), s.zero());
                     s.store(slope, &mut gradient[i][v]);
+                }
+                if GRADIENT && F::STORES_SCALE {
+                    let slope = s.select(used, s.mul(found.scale_slope[i], weight), s.zero());
+                    s.store(slope, &mut scale_gradient[i][v]);
                 }
             }
         }
@@ -274,9 +376,9 @@ fn variance<S: Arithmetic>(s: S, u: S::F, floor: f32) -> (S::F, S::F) {
     (s.add(s.splat(floor * floor), above), above)
 }
 
-/// [`LogProb`] where the scale is the decoder's: a tile has the means of sixteen features and, in the second vector, their
+/// [`Score`] where the scale is the decoder's: a tile has the means of sixteen features and, in the second vector, their
 /// log scales.
-pub struct LogProbWithScale<'a> {
+pub struct ScoreWithScale<'a> {
     /// The scale's smallest value.
     pub floor: f32,
     /// The mean.
@@ -299,7 +401,7 @@ pub struct LogProbWithScale<'a> {
     pub weight: f32,
 }
 
-impl Op for LogProbWithScale<'_> {
+impl Op for ScoreWithScale<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
@@ -307,7 +409,7 @@ impl Op for LogProbWithScale<'_> {
     }
 }
 
-impl LogProbWithScale<'_> {
+impl ScoreWithScale<'_> {
     #[inline(always)]
     fn rows<S: Simd, const N: usize>(&mut self, s: S, first: usize) {
         let (several, used) = (Several::<S, N>(s), s.first(self.cols));
@@ -380,7 +482,7 @@ pub struct Moments<'a> {
     pub likelihood: Likelihood,
     /// E[x|z].
     pub mean: &'a [f32],
-    /// A Gaussian's s.
+    /// A Gaussian's s, a negative binomial's r.
     pub scale: &'a [f32],
     /// The three means.
     pub out: [&'a mut [f32]; 3],
@@ -400,7 +502,8 @@ impl Op for Moments<'_> {
             *square += (before * (x - *mean) - *square) * share;
         }
         match likelihood {
-            Likelihood::Bernoulli => {
+            // Of a multinomial: a document of one word.
+            Likelihood::Bernoulli | Likelihood::Multinomial => {
                 for (p, variance) in mean.iter().zip(variances) {
                     *variance += (p * (1.0 - p) - *variance) * share;
                 }
@@ -408,6 +511,16 @@ impl Op for Moments<'_> {
             Likelihood::Gaussian(..) => {
                 for (s, variance) in scale.iter().zip(variances) {
                     *variance += (s * s - *variance) * share;
+                }
+            }
+            Likelihood::Poisson => {
+                for (m, variance) in mean.iter().zip(variances) {
+                    *variance += (m - *variance) * share;
+                }
+            }
+            Likelihood::NegativeBinomial { .. } => {
+                for ((m, r), variance) in mean.iter().zip(scale).zip(variances) {
+                    *variance += (m + m * m / r - *variance) * share;
                 }
             }
             Likelihood::SquaredError => (), // no distribution

@@ -7,7 +7,7 @@ use crate::isa::Arithmetic;
 
 /// Horner's rule, highest power first.
 #[inline(always)]
-fn polynomial<S: Arithmetic, const N: usize>(s: S, x: S::F, coefficients: [f32; N]) -> S::F {
+pub fn polynomial<S: Arithmetic, const N: usize>(s: S, x: S::F, coefficients: [f32; N]) -> S::F {
     let mut sum = s.splat(coefficients[0]);
     for &c in &coefficients[1..] {
         sum = s.fma(sum, x, s.splat(c));
@@ -70,6 +70,65 @@ pub fn ln_1p<S: Arithmetic>(s: S, y: S::F) -> S::F {
     let p =
         polynomial(s, s.mul(t, t), [1. / 13., 1. / 11., 1. / 9., 1. / 7., 1. / 5., 1. / 3., 1.]);
     s.mul(s.add(t, t), p)
+}
+
+/// ln(1 + y) for y > -1, of full relative accuracy near zero too: the rounding of 1 + y is made good.
+#[inline(always)]
+pub fn ln_1p_of<S: Arithmetic>(s: S, y: S::F) -> S::F {
+    let one = s.splat(1.0);
+    let rounded = s.add(one, y);
+    s.add(ln(s, rounded), s.div(s.sub(y, s.sub(rounded, one)), rounded))
+}
+
+/// Below it, factorials are a rational function; from it on, Stirling's series.
+const STIRLING: f32 = 8.0;
+
+/// What Stirling's formula leaves of a factorial: ln x! - (x ln x - x), for x >= 0, given ln x (of x = 0 any number).
+///
+/// Below 8, ln x! = x (x - 1) P(x) / Q(x), so that ln 0! and ln 1! are exactly zero; a least-squares fit, off by 5e-8 at most.
+/// From there ln(2 pi x) / 2 + 1 / (12 x) - 1 / (360 x³) + 1 / (1260 x⁵).
+#[inline(always)]
+pub fn stirling_remainder<S: Arithmetic>(s: S, x: S::F, ln_x: S::F) -> S::F {
+    let small = s.min(s.splat(STIRLING), x);
+    let p = polynomial(
+        s,
+        small,
+        [4.445_043_3e-5, 1.293_250_4e-2, 1.974_412_3e-1, 6.731_538e-1, 5.772_156e-1],
+    );
+    let q = polynomial(s, small, [3.764_684e-3, 1.114_592_2e-1, 7.488_441e-1, 1.591_092_1, 1.0]);
+    let zeros = s.mul(small, s.sub(small, s.splat(1.0)));
+    let ln_factorial = s.mul(zeros, s.div(p, q));
+    let near = s.add(s.sub(ln_factorial, s.mul(small, ln_x)), small);
+
+    let inverse = s.div(s.splat(1.0), s.max(s.splat(STIRLING), x));
+    let series = polynomial(s, s.mul(inverse, inverse), [1. / 1260., -1. / 360., 1. / 12.]);
+    const LN_2PI: f32 = 1.837_877_1;
+    let half_ln = s.mul(s.splat(0.5), s.add(ln_x, s.splat(LN_2PI)));
+    s.select(s.less(x, s.splat(STIRLING)), near, s.fma(series, inverse, half_ln))
+}
+
+/// ψ(x) - ln x for x > 0, ψ the derivative of ln Γ: below 4 by ψ(x) = ψ(x + 4) - sum_(i < 4) 1 / (x + i), from there
+/// -1 / (2 x) - 1 / (12 x²) + 1 / (120 x⁴) - 1 / (252 x⁶) + 1 / (240 x⁸).
+#[inline(always)]
+pub fn digamma_remainder<S: Arithmetic>(s: S, x: S::F) -> S::F {
+    const SHIFT: f32 = 4.0;
+    let shifted = s.less(x, s.splat(SHIFT));
+    let small = s.min(s.splat(SHIFT), x);
+    // The sum of the reciprocals as one fraction.
+    let (mut over, mut under) = (s.splat(1.0), small);
+    for i in 1..4 {
+        let next = s.add(small, s.splat(i as f32));
+        over = s.fma(over, next, under);
+        under = s.mul(under, next);
+    }
+    let large = s.select(shifted, s.add(x, s.splat(SHIFT)), x);
+    let inverse = s.div(s.splat(1.0), large);
+    let square = s.mul(inverse, inverse);
+    let series = polynomial(s, square, [1. / 240., -1. / 252., 1. / 120., -1. / 12.]);
+    let series = s.fma(series, square, s.mul(s.splat(-0.5), inverse));
+    let growth = ln_1p_of(s, s.div(s.splat(SHIFT), small)); // ln((x + 4) / x)
+    let near = s.add(series, s.sub(growth, s.div(over, under)));
+    s.select(shifted, near, series)
 }
 
 /// The logistic function 1 / (1 + e^-x) and softplus ln(1 + e^x), which share one exponential.
@@ -215,6 +274,8 @@ mod tests {
     accuracy!(softplus_is_accurate, (-80.0, 80.0), 4e-7, |s, x| sigmoid_softplus(s, x).1, |x| {
         x.max(0.0) + (-x.abs()).exp().ln_1p()
     });
+    accuracy!(ln_1p_of_is_accurate, (-0.9, 40.0), 3e-7, |s, x| ln_1p_of(s, x), f64::ln_1p);
+    accuracy!(small_ln_1p_of_is_accurate, (-1e-3, 1e-3), 3e-7, |s, x| ln_1p_of(s, x), f64::ln_1p);
     // Near the zeros of the cosine only the absolute error is small: shift it away from zero.
     accuracy!(
         cos_is_accurate,
@@ -230,6 +291,46 @@ mod tests {
         |s, u| s.add(cos_sin_turns(s, u).1, s.splat(2.0)),
         |u| (u * std::f64::consts::TAU).sin() + 2.0
     );
+
+    #[test]
+    fn factorials_and_their_derivatives_are_those_of_the_integers() {
+        struct Remainders(Lanes);
+        impl Op for Remainders {
+            type Output = [Lanes; 2];
+            #[inline(always)]
+            fn run<S: Simd>(self, s: S) -> [Lanes; 2] {
+                let x = s.load(&self.0);
+                let mut out = [Lanes::default(); 2];
+                s.store(stirling_remainder(s, x, ln(s, x)), &mut out[0]);
+                s.store(digamma_remainder(s, x), &mut out[1]);
+                out
+            }
+        }
+        for isa in Isa::available() {
+            let (mut ln_factorial, mut harmonic) = (0.0, 0.0); // ln x!, and the sum of 1 / i for i < x
+            for x in 0..3000 {
+                let [stirling, digamma] =
+                    isa.run(Remainders(Lanes([x as f32; 16]))).map(|lanes| lanes.0[3]);
+                if x < 2 {
+                    assert_eq!(stirling, x as f32, "ln {x}! is zero"); // less x ln x - x
+                }
+                if x == 0 {
+                    continue;
+                }
+                let y = f64::from(x);
+                ln_factorial += y.ln();
+                let want = ln_factorial - (y * y.ln() - y);
+                assert!((f64::from(stirling) - want).abs() < 6e-7 * want, "{x}: {stirling} {want}");
+                const EULER: f64 = 0.577_215_664_901_532_9;
+                let want = harmonic - EULER - y.ln();
+                assert!(
+                    (f64::from(digamma) - want).abs() < 6e-7 * want.abs(),
+                    "{x}: {digamma} {want}"
+                );
+                harmonic += 1.0 / y;
+            }
+        }
+    }
 
     #[test]
     fn nan_stays_nan() {

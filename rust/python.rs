@@ -121,6 +121,12 @@ fn source<'a>(matrix: &'a Bound<'_, PyAny>) -> PyResult<Source<'a>> {
     })
 }
 
+/// Examples of a model: those of a likelihood of counts are never scaled.
+fn examples<'a>(x: Array2<'a, '_>, likelihood: Likelihood) -> PyResult<Source<'a>> {
+    let source = source(x)?;
+    Ok(if likelihood.is_counts() { source.counts() } else { source })
+}
+
 /// Some of its rows.
 fn select<'a>(
     source: Source<'a>,
@@ -305,8 +311,9 @@ impl Engine {
 
     /// Raises ValueError where `x` holds what the likelihood cannot be.
     fn check(&self, py: Python<'_>, x: Array2, name: &str, threads: Option<usize>) -> PyResult<()> {
-        let (x, isa) = (source(x)?, Isa::detect()?);
-        let mut question = Question { name, ..question_about(&self.spec(py)?, false, threads) };
+        let spec = self.spec(py)?;
+        let (x, isa) = (examples(x, spec.likelihood)?, Isa::detect()?);
+        let mut question = Question { name, ..question_about(&spec, false, threads) };
         in_slices(py, || question.check(isa, &x))
     }
 
@@ -335,7 +342,7 @@ impl Engine {
     ) -> PyResult<(f64, f64, f64)> {
         let y = selected(y, &rows)?;
         let task = Task {
-            x: given(select(source(x)?, &rows)?, &y)?,
+            x: given(select(examples(x, self.spec(py)?.likelihood)?, &rows)?, &y)?,
             eps: eps.map(source).transpose()?,
             corrupted: corrupted.map(source).transpose()?,
             corruption: corruption.map(corruption_of).transpose()?,
@@ -376,7 +383,7 @@ impl Engine {
         threads: Option<usize>,
     ) -> PyResult<(Array<'py>, Array<'py>)> {
         let (y, spec) = (y.map(source).transpose()?, self.spec(py)?);
-        let x = given(source(x)?, &y)?;
+        let x = given(examples(x, spec.likelihood)?, &y)?;
         let mut question = question_about(&spec, noisy, threads);
         let (rows, latent) = (x.rows(), spec.latent_dim);
         let (mut mu, mut second) =
@@ -408,7 +415,7 @@ impl Engine {
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
         let (y, spec) = (y.map(source).transpose()?, self.spec(py)?);
-        let x = given(source(x)?, &y)?;
+        let x = given(examples(x, spec.likelihood)?, &y)?;
         let mut question = question_about(&spec, noisy, threads);
         let mut out = zeros(x.rows(), x.cols())?;
         in_slices(py, || self.lock().reconstruct(&x, &mut out, &mut question))?;
@@ -430,7 +437,8 @@ impl Engine {
     ) -> PyResult<(Array<'py>, Array<'py>)> {
         let corruption = corruption.map(corruption_of).transpose()?;
         let (y, eps) = (selected(y, &rows)?, eps.map(source).transpose()?);
-        let x = given(select(source(x)?, &rows)?, &y)?;
+        let likelihood = self.spec(py)?.likelihood;
+        let x = given(select(examples(x, likelihood)?, &rows)?, &y)?;
         let x = self.binarized(py, x, binarize)?;
         let mut question = question_about(&self.spec(py)?, false, threads);
         let (mut reconstruction, mut kl) = (zeros(x.rows(), 1)?, zeros(x.rows(), 1)?);
@@ -451,7 +459,7 @@ impl Engine {
         threads: Option<usize>,
     ) -> PyResult<[Bound<'py, PyArray1<f64>>; 3]> {
         let (y, spec) = (y.map(source).transpose()?, self.spec(py)?);
-        let x = given(source(x)?, &y)?;
+        let x = given(examples(x, spec.likelihood)?, &y)?;
         let mut weights = filled(Weights::NONE, Some(x.rows()))?;
         let at_once = detached(py, || self.lock().samples_at_once(samples))?;
         for first in (0..samples).step_by(at_once as usize) {
@@ -482,7 +490,7 @@ impl Engine {
     ) -> PyResult<Array<'py>> {
         let corruption = corruption.map(corruption_of).transpose()?;
         let (y, spec) = (selected(y, &rows)?, self.spec(py)?);
-        let x = given(select(source(x)?, &rows)?, &y)?;
+        let x = given(select(examples(x, spec.likelihood)?, &rows)?, &y)?;
         let x = self.binarized(py, x, binarize)?;
         let mut question = question_about(&spec, false, threads);
         let mut out = zeros(x.rows(), spec.latent_dim)?;
@@ -506,7 +514,8 @@ impl Engine {
         threads: Option<usize>,
     ) -> PyResult<(f64, f64, f64, Vec<Array<'py>>)> {
         let (y, eps) = (y.map(source).transpose()?, eps.map(source).transpose()?);
-        let x = self.binarized(py, given(source(x)?, &y)?, binarize)?;
+        let x = given(examples(x, self.spec(py)?.likelihood)?, &y)?;
+        let x = self.binarized(py, x, binarize)?;
         let corrupted = corrupted.map(source).transpose()?;
         let corruption = corruption.map(corruption_of).transpose()?;
         let (reconstruction, weight, free_bits, capacity) = objective;
@@ -550,12 +559,13 @@ impl Engine {
         Ok(array(py, codes))
     }
 
-    /// Draws from p(x|z).
+    /// Draws from p(x|z); `lengths` are the words of each document, of a multinomial.
     fn observe<'py>(
         &self,
         py: Python<'py>,
         z: Array2,
         y: Option<Array2>,
+        lengths: Option<PyReadonlyArray1<'_, u32>>,
         seed: u64,
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
@@ -563,10 +573,12 @@ impl Engine {
         let (mut question, spec) = (question("Z", None, threads), self.spec(py)?);
         let z = given(source(z)?, &y)?;
         let scaled = spec.likelihood.decoder_floor().is_some();
+        let lengths = lengths.as_ref().map(|lengths| lengths.as_slice()).transpose()?;
         let mut out = zeros(z.rows(), spec.n_features)?;
         let mut scale = zeros(if scaled { z.rows() } else { 0 }, spec.n_features)?;
         in_slices(py, || self.lock().decode(&z, &mut out, &mut scale, &mut question))?;
-        detached(py, || self.lock().observe(&mut out, &mut scale, seed))?;
+        let lengths = lengths.unwrap_or_default();
+        detached(py, || self.lock().observe(&mut out, &mut scale, lengths, seed))?;
         Ok(array(py, out))
     }
 
@@ -583,7 +595,7 @@ impl Engine {
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
         let (y, spec) = (y.map(source).transpose()?, self.spec(py)?);
-        let x = given(source(x)?, &y)?;
+        let x = given(examples(x, spec.likelihood)?, &y)?;
         let mut question = question_about(&spec, noisy, threads);
         let mut out = zeros(n as usize, x.rows().saturating_mul(spec.latent_dim))?;
         in_slices(py, || self.lock().posterior_sample(&x, (n, seed), &mut out, &mut question))?;
@@ -603,7 +615,7 @@ impl Engine {
         threads: Option<usize>,
     ) -> PyResult<[Array<'py>; 3]> {
         let (y, spec) = (y.map(source).transpose()?, self.spec(py)?);
-        let x = given(source(x)?, &y)?;
+        let x = given(examples(x, spec.likelihood)?, &y)?;
         let mut moments =
             [zeros(x.rows(), x.cols())?, zeros(x.rows(), x.cols())?, zeros(x.rows(), x.cols())?];
         for first in (0..n).step_by(DRAWS_AT_ONCE as usize) {
@@ -783,6 +795,9 @@ fn likelihood_of(name: &str, scale: ScaleArgument, floor: f32) -> PyResult<Likel
     let link = if name == "gaussian_sigmoid" { Link::Sigmoid } else { Link::Identity };
     match (name, scale) {
         ("bernoulli", _) => Ok(Likelihood::Bernoulli),
+        ("poisson", _) => Ok(Likelihood::Poisson),
+        ("negative_binomial", _) => Ok(Likelihood::NegativeBinomial { floor }),
+        ("multinomial", _) => Ok(Likelihood::Multinomial),
         ("squared_error", _) => Ok(Likelihood::SquaredError),
         ("gaussian" | "gaussian_sigmoid", ScaleArgument::Fixed(scale))
             if (1e-6..=1e6).contains(&scale) =>

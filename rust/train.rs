@@ -175,7 +175,7 @@ fn fastest_team(threads: usize, mut time: impl FnMut(usize) -> Option<Duration>)
 impl Pass<'_> {
     /// The sums of this batch's -log p(x|z), KL and loss, in f64, rows ascending.
     ///
-    /// Called by one worker when [`Pass::reduce`] is through.
+    /// Called by one worker when [`Pass::score`] has them.
     fn totals(&self, objective: Objective) -> Totals {
         let (reconstruction, kl) = self.losses();
         let [reconstruction, kl] =
@@ -203,8 +203,8 @@ impl Pass<'_> {
             self.sum_kl(worker);
         }
         self.decode(worker);
-        self.score(worker, Some(objective.reconstruction / rows));
-        self.reduce(worker, || last(self.totals(objective)));
+        let weight = objective.reconstruction / rows;
+        self.score(worker, Some(weight), || last(self.totals(objective)));
         self.backward(worker, objective.kl);
     }
 }

@@ -104,6 +104,8 @@ fn a_step_allocates_nothing() {
         (Likelihood::Gaussian(Scale::Fixed(0.1), Link::Sigmoid), true, 0),
         (Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }, Link::Sigmoid), true, 0),
         (Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }, Link::Identity), true, CONDITIONS),
+        (Likelihood::Multinomial, true, CONDITIONS),
+        (Likelihood::NegativeBinomial { floor: 1e-3 }, true, 0),
         (Likelihood::SquaredError, false, 0),
     ];
     let optimizer = Optimizer::Adam {

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.distributions import MultivariateNormal, Normal
+from torch.distributions import MultivariateNormal, NegativeBinomial, Normal, Poisson
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fastvae import VAE, Autoencoder
@@ -42,7 +42,11 @@ LIKELIHOODS: dict[str, Any] = {
     "gaussian decoder 0.5": Gaussian(scale="decoder", floor=0.5),
     "gaussian sigmoid": Gaussian(scale=0.3, mean="sigmoid"),
     "gaussian sigmoid decoder": Gaussian(scale="decoder", mean="sigmoid"),
+    "poisson": "poisson",
+    "negative_binomial": "negative_binomial",
+    "multinomial": "multinomial",
 }
+COUNTS = ("poisson", "negative_binomial", "multinomial")
 LOGVAR_RANGE = (-30.0, 20.0)
 
 # The largest relative error of a loss, a gradient or a code.
@@ -93,6 +97,14 @@ class LearnedScale(nn.Module):
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.log_scale = nn.Parameter(torch.zeros(shape))
+
+
+class LearnedDispersion(nn.Module):
+    """The logarithm of a negative binomial's r, for each feature."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.log_total_count = nn.Parameter(torch.zeros(features))
 
 
 class Twin(nn.Module):
@@ -152,8 +164,11 @@ class TorchVAE(Twin):
         self.logvar = nn.Linear(head, latent_dim)
         self.decoder = sequential([latent_dim + conditions, *decoder_hidden, n_features], activation, last=False)
         self.bernoulli = likelihood == "bernoulli"
+        self.counts = likelihood if likelihood in COUNTS else None
         self.fixed_scale = 1.0
         self.squashed = self.bernoulli or (isinstance(likelihood, Gaussian) and likelihood.mean == "sigmoid")
+        if likelihood == "negative_binomial":
+            self.likelihood = LearnedDispersion(n_features)
         if isinstance(likelihood, Gaussian):
             if likelihood.scale == "decoder":
                 self.scale = nn.Linear(self.decoder[-1].in_features, n_features)
@@ -182,7 +197,18 @@ class TorchVAE(Twin):
     def mean(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x|z]."""
         out: Tensor = self.decoder(joined(z, y))
+        if self.counts:
+            return out.softmax(1) if self.counts == "multinomial" else out.exp()
         return out.sigmoid() if self.squashed else out
+
+    def log_prob_of_counts(self, x: Tensor, out: Tensor) -> Tensor:
+        """Log p(x) of each feature, given what the decoder gives."""
+        if self.counts == "multinomial":
+            return x * out.log_softmax(1)
+        if self.counts == "poisson":
+            return Poisson(out.exp(), validate_args=False).log_prob(x)
+        log_r = self.likelihood.log_total_count
+        return NegativeBinomial(log_r.exp(), logits=out - log_r, validate_args=False).log_prob(x)
 
     def terms(
         self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None, y: Tensor | None = None
@@ -194,6 +220,8 @@ class TorchVAE(Twin):
         out = self.decoder(z)
         if self.bernoulli:
             losses = binary_cross_entropy_with_logits(out, x, reduction="none")
+        elif self.counts:
+            losses = -self.log_prob_of_counts(x, out)
         else:
             mean = out.sigmoid() if self.squashed else out
             losses = -Normal(mean, self.standard_deviation(z)).log_prob(x)
@@ -264,15 +292,19 @@ def lively_weights(model: nn.Module, seed: int) -> dict[str, NDArray[np.float32]
 
     Some codes are in the thousands then, and an exponential of what the decoder makes of them is a matter of float32's
     last digits: where the decoder gives the scale, that layer and the posterior's log variance are meeker. So is the
-    latter where a Gaussian's mean is a sigmoid, whose gradient is that of the few features that are not saturated.
+    latter where a Gaussian's mean is a sigmoid, whose gradient is that of the few features that are not saturated; and
+    where the decoder gives the logarithm of a mean, so are all weights between that and the code.
     """
     rng = np.random.default_rng(seed)
     squashed = getattr(model, "squashed", False) and not getattr(model, "bernoulli", False)
+    rates = getattr(model, "counts", None) in ("poisson", "negative_binomial")
     meek = ("scale", "logvar") if hasattr(model, "scale") or squashed else ()
     weights = {}
     for name, parameter in model.named_parameters():
         fan_in = parameter.shape[1] if parameter.ndim == 2 else 4
         size = 0.5 if name.startswith(meek) else 1.5
+        if rates and parameter.ndim == 2 and name.startswith(("logvar", "decoder")):
+            size = 0.1
         values = rng.normal(size=tuple(parameter.shape)) * size / np.sqrt(fan_in)
         weights[name] = np.asarray(values, dtype=np.float32)
     return weights
@@ -333,8 +365,10 @@ def linear_gaussian(loadings: Any, offset: Any, scale: float, wider: float = 1.0
 
 
 def examples(likelihood: Any, rows: int, cols: int, seed: int = 0) -> NDArray[np.float32]:
-    """Data that the likelihood takes: grey values with some exact 0 and 1, or real numbers."""
+    """Data that the likelihood takes: grey values with some exact 0 and 1, counts, or real numbers."""
     rng = np.random.default_rng(seed)
+    if likelihood in COUNTS:
+        return rng.negative_binomial(0.5, 0.2, (rows, cols)).astype(np.float32)
     if likelihood == "bernoulli":
         return np.clip(rng.uniform(-0.5, 1.5, (rows, cols)), 0, 1).astype(np.float32)
     return rng.normal(0.3, 1.2, (rows, cols)).astype(np.float32)

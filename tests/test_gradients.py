@@ -61,6 +61,9 @@ def test_every_activation_and_likelihood_has_the_losses_and_gradients_of_torch(
         ("gelu", "gaussian per_feature"),
         ("relu", "gaussian shared"),
         ("silu", "gaussian decoder"),
+        ("tanh", "multinomial"),
+        ("tanh", "poisson"),
+        ("tanh", "negative_binomial"),
     ],
 )
 @pytest.mark.parametrize("size", SIZES, ids=str)

@@ -131,7 +131,11 @@ def test_predictive_is_what_its_draws_say(likelihood: str, rows: int) -> None:
     X, n = examples(LIKELIHOODS[likelihood], rows, 37), 70
     z = vae.posterior_sample(X, n)
     means = vae.inverse_transform(z.reshape(-1, 5)).reshape(n, rows, 37).astype(np.float64)
-    if likelihood == "bernoulli":
+    if likelihood == "poisson":
+        variances = means
+    elif likelihood == "negative_binomial":
+        variances = means + means**2 / np.exp(vae.state_dict()["likelihood.log_total_count"].astype(np.float64))
+    elif likelihood in ("bernoulli", "multinomial"):
         variances = means * (1 - means)
     else:
         sigma = twin.standard_deviation(twin.tensor(z)).detach().numpy()

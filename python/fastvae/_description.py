@@ -102,6 +102,18 @@ def _likelihood(model: VAE) -> str:
             "bernoulli": "x is 1 with the grey value as its probability, drawn anew in each epoch",
         }[model._binarize()]
         return f"{log_p} = sum_j x_j ln p_j + (1 - x_j) ln(1 - p_j), p the sigmoid of the decoder's output; {grey}."
+    if name == "multinomial":
+        return (
+            f"{log_p} = sum_w x_w ln p_w, p the softmax of the decoder's output; the multinomial coefficient, which "
+            "does not depend on the model, is left out."
+        )
+    if name == "poisson":
+        return f"{log_p} = sum_j x_j y_j - exp(y_j) - ln x_j!, y the decoder's output."
+    if name == "negative_binomial":
+        return (
+            f"{log_p} = sum_j ln Γ(x_j + r_j) - ln Γ(r_j) - ln x_j! + r_j ln(r_j / (r_j + m_j)) + x_j ln(m_j / (r_j + "
+            f"m_j)), ln m the decoder's output, r_j learned for each feature, {floor:g} to 1e+06."
+        )
     scales = {
         "shared": f"s learned, one for all features, at least {floor:g}",
         "per_feature": f"s_j learned for each feature, at least {floor:g}",

@@ -79,11 +79,21 @@ def row(value: Any, name: str) -> NDArray[Any]:
     return matrix(array, name)
 
 
-def floats(X: Any, name: str) -> NDArray[np.float32]:
-    """Return a matrix as contiguous float32, uint8 (0..255) scaled to 0..1 as the core does."""
+def floats(X: Any, name: str, *, counts: bool = False) -> NDArray[np.float32]:
+    """Return a matrix as contiguous float32, uint8 (0..255) scaled to 0..1 as the core does unless it holds counts."""
     X = matrix(X, name)
     values = np.ascontiguousarray(_float32(X))
-    return values / np.float32(255) if X.dtype == np.uint8 else values
+    return values / np.float32(255) if X.dtype == np.uint8 and not counts else values
+
+
+def lengths(value: Any, n: int) -> NDArray[np.uint32]:
+    """Return numbers of words, one given for all of `n` documents or one for each, or raise ValueError."""
+    array = np.asarray(value)
+    most = 2**24  # floats count so far
+    good = array.dtype.kind in "iu" and array.shape in ((), (n,)) and (array >= 0).all() and (array <= most).all()
+    if not good:
+        raise ValueError(f"length={value!r} must be an integer, or {n} integers, at least 0 and at most {most}")
+    return np.ascontiguousarray(np.broadcast_to(array, n), np.uint32)
 
 
 def tensor(value: Any, name: str) -> NDArray[np.float32]:
@@ -133,11 +143,13 @@ def find(X: Examples, bad: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> tuple
     return None
 
 
-def replacement(value: Any, name: str, shape: tuple[int, ...], transform: str | None) -> Examples | None:
-    """Return what the encoder is to see in the place of X: finite float32 (uint8 scaled) of its shape, or sparse."""
+def replacement(
+    value: Any, name: str, shape: tuple[int, ...], transform: str | None, *, counts: bool
+) -> Examples | None:
+    """Return what the encoder is to see in the place of X: finite float32 (uint8 as in X) of its shape, or sparse."""
     if value is None:
         return None
-    seen = _sparse.matrix(value, name) if _sparse.is_sparse(value) else floats(value, name)
+    seen = _sparse.matrix(value, name) if _sparse.is_sparse(value) else floats(value, name, counts=counts)
     if seen.shape != shape:
         raise ValueError(f"{name} has shape {seen.shape}; expected {shape}, that of X")
     if find(seen, lambda values: ~np.isfinite(values)):

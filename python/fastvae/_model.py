@@ -78,10 +78,10 @@ class Model(Estimator):
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
-            float32, float64 or uint8 (0..255, scaled to 0..1 batch by batch) are read in place, whatever their
-            strides; other real types are converted. Sparse matrices (of scipy, or anything with the arrays of CSR) stay
-            sparse, and their values are never scaled, whatever their type: CSR with float32 data and int32 indices in
-            order is read in place, others are copied once.
+            float32, float64 or uint8 (0..255, scaled to 0..1 batch by batch unless the likelihood is one of counts) are
+            read in place, whatever their strides; other real types are converted. Sparse matrices (of scipy, or
+            anything with the arrays of CSR) stay sparse, and their values are never scaled, whatever their type: CSR
+            with float32 data and int32 indices in order is read in place, others are copied once.
         y : array_like, [n_examples] or [n_examples, c], optional
             What a conditional VAE is told of each example: labels (integers or strings) if y is 1-D, or c real
             covariates if it is 2-D. A column of labels [n_examples, 1] is a covariate, so pass ``y.ravel()``. Other
@@ -338,7 +338,7 @@ class Model(Estimator):
         ``encoder.0.weight`` [out, in], ``encoder.0.bias`` [out], ``encoder.2.weight``, ... (an ``nn.Sequential``: layer
         i has index 2 i, activations between), ``mu`` and ``logvar`` (or ``code``), ``decoder.0`` ..., and
         ``likelihood.log_scale`` ([] or [n_features]) where a Gaussian learns it, or the layer ``scale`` where the
-        decoder gives it.
+        decoder gives it; ``likelihood.log_total_count`` [n_features] of a negative binomial.
         """
         return self._shaped(self._engine_for().parameters())
 
@@ -445,6 +445,10 @@ class Model(Estimator):
     def _report(self, reconstruction: float, kl: float, loss: float) -> dict[str, float]:
         """Name the losses."""
         raise NotImplementedError
+
+    def _counts(self) -> bool:
+        """Whether X holds counts, which are never scaled."""
+        return False
 
     def _conditional(self) -> bool:
         """Whether a fit will want y, checked."""
@@ -592,7 +596,7 @@ class Model(Estimator):
     def _corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Examples | None:
         fitted = self.__sklearn_is_fitted__()
         transform = self._arguments["input_transform"] if fitted else self.input_transform
-        return _input.replacement(corrupted, "corrupted", shape, transform)
+        return _input.replacement(corrupted, "corrupted", shape, transform, counts=self._counts())
 
     def _validation(
         self, data: Any, fraction: float, X: Examples, classes: NDArray[Any] | None, y: NDArray[Any] | None

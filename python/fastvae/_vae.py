@@ -40,7 +40,8 @@ class VAE(Model):
     activation : str
         "relu", "tanh", "sigmoid", "softplus", "elu", "gelu" (exact), "silu" or "identity".
     likelihood : str or object
-        "bernoulli" (values in [0, 1]), "gaussian" (scale 1), or an object from :mod:`fastvae.likelihoods`.
+        "bernoulli" (values in [0, 1]), "gaussian" (scale 1), "poisson", "negative_binomial" or "multinomial" (counts),
+        or an object from :mod:`fastvae.likelihoods`.
     beta : float or schedule
         The KL's weight in the loss (Higgins et al., "beta-VAE", ICLR 2017), or a schedule from
         :mod:`fastvae.schedules`.
@@ -204,7 +205,14 @@ class VAE(Model):
         return self._codes(X, y, logvar=True)
 
     def sample(
-        self, n: int, *, y: Any = None, random_state: Any = None, return_latent: bool = False, draw: bool = False
+        self,
+        n: int,
+        *,
+        y: Any = None,
+        random_state: Any = None,
+        return_latent: bool = False,
+        draw: bool = False,
+        length: Any = None,
     ) -> Any:
         """Generate from the prior: z ~ N(0, I), then the decoder.
 
@@ -221,6 +229,8 @@ class VAE(Model):
             Return (x, z).
         draw : bool
             Draw x from p(x|z) instead of returning its mean; with the scale at that z where the decoder gives it.
+        length : int or sequence of int, optional
+            With ``draw`` and a multinomial likelihood, which need it: the words of each document, or of all.
 
         Returns
         -------
@@ -230,9 +240,10 @@ class VAE(Model):
         """
         n = _input.integer(n, "n", most=_input.MAX_ROWS)
         engine, told = self._engine_for(), self._told(y, n, one=True)
-        seed = self._seed_for(random_state)
+        seed, lengths = self._seed_for(random_state), self._lengths(length, n, draw)
         z = engine.prior(n, seed).reshape(n, -1)
-        x = engine.observe(z, told, seed, self._threads()) if draw else engine.decode(z, told, self._threads())
+        threads = self._threads()
+        x = engine.observe(z, told, lengths, seed, threads) if draw else engine.decode(z, told, threads)
         x = x.reshape(n, -1)
         return (x, z) if return_latent else x
 
@@ -263,7 +274,8 @@ class VAE(Model):
         """Mean and spread of x' given x, z not known but distributed as q(z|x): p(x'|x) = E_q(z|x) p(x'|z).
 
         Two spreads apart, by the law of total variance: Var[x'] = Var_q(E[x'|z]) + E_q(Var[x'|z]), where Var[x'|z] is
-        p (1 - p) for a Bernoulli and s² for a Gaussian.
+        p (1 - p) for a Bernoulli, s² for a Gaussian, m for a Poisson, m + m² / r for a negative binomial, and for a
+        multinomial p (1 - p), that of a single word.
 
         Parameters
         ----------
@@ -410,6 +422,23 @@ class VAE(Model):
     def _architecture(self) -> dict[str, Any]:
         likelihood, scale, floor = likelihoods.resolve(self.likelihood)
         return {"likelihood": likelihood, "scale": scale, "floor": floor}
+
+    def _counts(self) -> bool:
+        return likelihoods.resolve(self.likelihood)[0] in likelihoods.COUNTS
+
+    def _lengths(self, length: Any, n: int, draw: bool) -> NDArray[np.uint32] | None:
+        """Return the words of `n` documents that are to be drawn, checked."""
+        multinomial = self._arguments["likelihood"] == "multinomial"
+        if length is None and draw and multinomial:
+            raise ValueError(
+                "how many words does a document have? A multinomial likelihood does not say: pass length=, or "
+                "draw=False for the probabilities of the words"
+            )
+        if length is None:
+            return None
+        if not (draw and multinomial):
+            raise ValueError(f"length={length!r} is for draw=True and a multinomial likelihood")
+        return _input.lengths(length, n)
 
     def _seed_for(self, random_state: Any) -> int:
         return _input.seed(self.random_state if random_state is None else random_state)

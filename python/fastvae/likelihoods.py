@@ -48,8 +48,64 @@ class Gaussian:
     mean: Literal["identity", "sigmoid"] = "identity"
 
 
+@dataclass(frozen=True)
+class Poisson:
+    """Independent Poisson counts: log p(x|z) = sum_j x_j y_j - e^y_j - ln x_j!, in nats.
+
+    The decoder's last layer gives y, the logarithms of the means; a mean beyond e^88 is too large for float32, and its
+    loss infinite. Values are counts, or any numbers of at least 0; uint8 is read as it is, not scaled.
+    """
+
+
+@dataclass(frozen=True)
+class NegativeBinomial:
+    """Independent negative binomial counts, for those that vary more than Poisson's: Var x_j = m_j + m_j² / r_j.
+
+    log p(x|z) = sum_j ln Γ(x_j + r_j) - ln Γ(r_j) - ln x_j! + r_j ln(r_j / (r_j + m_j)) + x_j ln(m_j / (r_j + m_j)), in
+    nats: torch's ``NegativeBinomial(total_count=r, logits=y - ln r)``. The decoder's last layer gives y = ln m. Values
+    are counts, or any numbers of at least 0; uint8 is read as it is, not scaled.
+
+    Parameters
+    ----------
+    floor : float
+        The smallest r that is learned, 1e-6 to 1e6.
+
+    Notes
+    -----
+    ln r, a number for each feature, is ``likelihood.log_total_count`` in the state dict. It starts at 0 (or at the
+    floor, if that is larger), and training keeps r between the floor and 1e6, where it hardly differs from Poisson's.
+    """
+
+    floor: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Multinomial:
+    """Counts of words (or clicks, genes, ...), drawn independently: log p(x|z) = sum_w x_w ln softmax(y)_w, in nats.
+
+    The decoder's last layer gives y, a logit for each word. Values are counts, or any numbers of at least 0; uint8 is
+    read as it is, not scaled.
+
+    Notes
+    -----
+    The multinomial coefficient, ln N! - sum_w ln x_w! with N = sum_w x_w, is left out: it does not depend on the model.
+    So log p(x|z) is that of the words in their order; its exponential per word is the perplexity's inverse.
+
+    ``reconstruct`` and ``inverse_transform`` give the probabilities softmax(y), whose rows sum to one: E[x|z] = N
+    softmax(y), and N is not the model's to say. Likewise the spreads of ``predictive`` are those of a single word.
+    """
+
+
 _LEARNED = ("shared", "per_feature", "decoder")
-_NAMES: dict[str, Bernoulli | Gaussian] = {"bernoulli": Bernoulli(), "gaussian": Gaussian()}
+_NAMES: dict[str, object] = {
+    "bernoulli": Bernoulli(),
+    "gaussian": Gaussian(),
+    "poisson": Poisson(),
+    "negative_binomial": NegativeBinomial(),
+    "multinomial": Multinomial(),
+}
+# Those whose data are counts, as the core calls them.
+COUNTS = ("poisson", "negative_binomial", "multinomial")
 
 
 def resolve(likelihood: object) -> tuple[str, float | str, float]:
@@ -58,6 +114,13 @@ def resolve(likelihood: object) -> tuple[str, float | str, float]:
         likelihood = _NAMES.get(likelihood, likelihood)
     if isinstance(likelihood, Bernoulli):
         return "bernoulli", 1.0, 1e-3
+    if isinstance(likelihood, Poisson):
+        return "poisson", 1.0, 1e-3
+    if isinstance(likelihood, NegativeBinomial):
+        floor = _input.number(likelihood.floor, f"{likelihood!r}: floor", least=1e-6, below=1e6)
+        return "negative_binomial", 1.0, floor
+    if isinstance(likelihood, Multinomial):
+        return "multinomial", 1.0, 1e-3
     if isinstance(likelihood, Gaussian):
         floor = _input.number(likelihood.floor, f"{likelihood!r}: floor", least=1e-6, below=1e6)
         mean = _input.choice(likelihood.mean, f"{likelihood!r}: mean", ("identity", "sigmoid"))
@@ -69,5 +132,6 @@ def resolve(likelihood: object) -> tuple[str, float | str, float]:
             raise ValueError(f"{likelihood!r}: sigmoid means go with a fixed scale or scale='decoder', not {scale!r}")
         return name, scale, floor
     raise ValueError(
-        f"likelihood={likelihood!r} is not known; use 'bernoulli', 'gaussian' or an object from fastvae.likelihoods"
+        f"likelihood={likelihood!r} is not known; use one of {', '.join(map(repr, _NAMES))} or an object from "
+        "fastvae.likelihoods"
     )

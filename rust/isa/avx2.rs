@@ -197,6 +197,10 @@ impl Simd for Avx2 {
         intrinsic!(sum(_mm256_add_ps(a[0], a[1])))
     }
     #[inline(always)]
+    fn largest(self, a: Self::F) -> f32 {
+        intrinsic!(largest(_mm256_max_ps(a[0], a[1])))
+    }
+    #[inline(always)]
     fn transpose(self, r: [Self::F; 16]) -> [Self::F; 16] {
         // Four 8x8 blocks, each transposed, the two off the diagonal exchanged.
         let mut out = r;
@@ -221,6 +225,18 @@ pub(super) unsafe fn sum(a: __m256) -> f32 {
     let a = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
     let a = _mm_add_ps(a, _mm_movehl_ps(a, a));
     _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)))
+}
+
+/// The largest lane, by halving as [`sum`].
+///
+/// # Safety
+/// On a CPU for which `detected()` holds.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn largest(a: __m256) -> f32 {
+    let a = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+    let a = _mm_max_ps(a, _mm_movehl_ps(a, a));
+    _mm_cvtss_f32(_mm_max_ss(a, _mm_movehdup_ps(a)))
 }
 
 /// # Safety

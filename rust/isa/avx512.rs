@@ -176,6 +176,13 @@ impl Simd for Avx512 {
         })
     }
     #[inline(always)]
+    fn largest(self, a: __m512) -> f32 {
+        intrinsic!({
+            let halves = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
+            super::avx2::largest(halves)
+        })
+    }
+    #[inline(always)]
     fn transpose(self, r: [__m512; 16]) -> [__m512; 16] {
         intrinsic!({
             // Pairs of rows, then pairs of pairs, inside each 128-bit block; then the 4x4 blocks.

@@ -153,6 +153,8 @@ pub trait Simd: Arithmetic {
     fn nonzero(self, a: Self::F) -> u32;
     /// The sum of the lanes by halving: (i) + (i + 8), then (i) + (i + 4), then (i) + (i + 2), then the two.
     fn sum(self, a: Self::F) -> f32;
+    /// The largest lane; of one that is NaN, any lane.
+    fn largest(self, a: Self::F) -> f32;
     /// The 16x16 transpose.
     fn transpose(self, rows: [Self::F; 16]) -> [Self::F; 16];
     /// High and low halves of the 64-bit products.

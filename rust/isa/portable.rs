@@ -152,6 +152,13 @@ impl Simd for Portable {
         (a[0] + a[2]) + (a[1] + a[3])
     }
     #[inline(always)]
+    fn largest(self, a: Self::F) -> f32 {
+        let larger = |a: f32, b: f32| if a > b { a } else { b };
+        let a: [f32; 8] = std::array::from_fn(|i| larger(a[i], a[i + 8]));
+        let a: [f32; 4] = std::array::from_fn(|i| larger(a[i], a[i + 4]));
+        larger(larger(a[0], a[2]), larger(a[1], a[3]))
+    }
+    #[inline(always)]
     fn transpose(self, rows: [Self::F; 16]) -> [Self::F; 16] {
         std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
     }

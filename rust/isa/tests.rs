@@ -187,6 +187,7 @@ fn transposes_and_lane_functions_agree_between_sets() {
                 s.to_float(s.shr_u::<9>(s.mul_u(s.to_bits(a), s.to_bits(b)))),
                 s.float_of(s.max_u(s.to_bits(a), s.to_bits(b))),
                 s.splat(s.sum(b)),
+                s.splat(s.largest(s.neg(b))),
             ]);
             let store = |x| {
                 let mut lanes = Lanes::default();

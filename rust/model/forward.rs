@@ -7,9 +7,7 @@ use crate::data::Source;
 use crate::isa::{LANES, Lanes, MAX_TILE_ROWS, Row, WIDTH, ZERO_ROW, floats_mut};
 use crate::latent::{Block, KlTerms, Sample};
 use crate::layer::Forward;
-use crate::likelihood::{
-    DecoderScale, Likelihood, LogProb, LogProbWithScale, Mean, Moments, Scale,
-};
+use crate::likelihood::{DecoderScale, Likelihood, Mean, Moments, Scale, Score, ScoreWithScale};
 use crate::matmul::{Finished, Shared, panels_of, product};
 use crate::rng::{Distribution, Fill, Stream, row_words};
 use crate::team::Worker;
@@ -76,7 +74,7 @@ impl Pass<'_> {
     }
 
     /// The phase of one layer's product. `epilogue` gets every tile, the panel's bias and all parameters.
-    fn product(
+    pub(super) fn product(
         &self,
         worker: &Worker,
         index: usize,
@@ -296,9 +294,19 @@ impl Pass<'_> {
         eps.iter().map(move |row| row[col % WIDTH / LANES])
     }
 
-    /// The output layer with the likelihood: each row's partial sums of log p(x|z) and, if `weight` is given,
-    /// that times the gradient of -log p with respect to the output.
-    pub fn score(&self, worker: &Worker, weight: Option<f32>) {
+    /// The output layer with the likelihood: each row's -log p(x|z) and, if `weight` is given, that times the gradient of
+    /// -log p with respect to the output. `last` runs when the losses are there.
+    pub fn score(&self, worker: &Worker, weight: Option<f32>, last: impl FnOnce()) {
+        if self.network.spec.likelihood.is_softmax() {
+            self.score_softmax(worker, weight, last);
+        } else {
+            self.score_features(worker, weight);
+            self.reduce(worker, last);
+        }
+    }
+
+    /// [`Pass::score`] where a tile finishes its features: each row's partial sums of log p(x|z), and the gradient.
+    fn score_features(&self, worker: &Worker, weight: Option<f32>) {
         let (network, plan, index) = (self.network, self.memory.plan, self.network.output());
         let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
         self.product(worker, index, |tile, bias, parameters| {
@@ -306,15 +314,18 @@ impl Pass<'_> {
             let (start, features) = (panel * self.rows + rows.start, network.features(panel));
             // SAFETY: the batch was loaded in an earlier phase; the gradient's rows of this panel and the partial
             // sums of (panel, rows) are the tile's own.
-            let (targets, log_prob, gradient) = unsafe {
-                let gradient =
-                    weight.map(|_| self.write(plan.gradients[index], panel, rows.clone()));
+            let (targets, log_prob, [gradient, scale_gradient]) = unsafe {
+                let scaled = weight.filter(|_| network.spec.likelihood.stores_scale_gradient());
+                let gradient = [
+                    weight.map(|_| self.write(plan.gradients[index], panel, rows.clone())),
+                    scaled.map(|_| self.write(plan.scale_gradient, panel, rows.clone())),
+                ];
                 let log_prob = self.memory.partial.write(start..start + rows.len());
                 let targets = self.targets(features.start / WIDTH, rows, &mut scratch);
-                (targets, log_prob, gradient.unwrap_or_default())
+                (targets, log_prob, gradient.map(Option::unwrap_or_default))
             };
             if let Likelihood::Gaussian(Scale::Decoder { floor }, link) = network.spec.likelihood {
-                self.isa.run(LogProbWithScale {
+                self.isa.run(ScoreWithScale {
                     floor,
                     link,
                     products,
@@ -328,7 +339,7 @@ impl Pass<'_> {
                 });
                 return;
             }
-            self.isa.run(LogProb {
+            self.isa.run(Score {
                 likelihood: network.spec.likelihood,
                 products,
                 cols: features.len(),
@@ -337,13 +348,14 @@ impl Pass<'_> {
                 targets,
                 log_prob,
                 gradient,
+                scale_gradient,
                 weight: weight.unwrap_or(0.0),
             });
         });
     }
 
     /// Adds up each row's -log p(x|z), panels ascending; `last` runs when all are there.
-    pub fn reduce(&self, worker: &Worker, last: impl FnOnce()) {
+    fn reduce(&self, worker: &Worker, last: impl FnOnce()) {
         let panels = panels_of(self.network.layers[self.network.output()].outputs);
         let block = |rows: Range<usize>| {
             // SAFETY: the sums of these rows are this block's; the partial ones are from the phase before.
@@ -361,9 +373,9 @@ impl Pass<'_> {
         self.by_rows_then(worker, block, last);
     }
 
-    /// -log p(x|z) and KL of each row, once [`Pass::reduce`] is through.
+    /// -log p(x|z) and KL of each row, once [`Pass::score`] is through.
     pub fn losses(&self) -> (&[f32], &[f32]) {
-        // SAFETY: both are written in the phases `sample` and `reduce` only.
+        // SAFETY: both are written in phases of `sample` and `score` only.
         unsafe {
             (self.memory.reconstruction.read(0..self.rows), self.memory.kl.read(0..self.rows))
         }
@@ -392,18 +404,24 @@ impl Pass<'_> {
         let (network, index) = (self.network, self.network.output());
         let likelihood = network.spec.likelihood;
         let floor = likelihood.decoder_floor();
+        let mut take_tile = |panel: usize, rows: Range<usize>, tile: &mut [Row]| {
+            let features = network.features(panel);
+            let scale = if floor.is_some() { LANES..LANES + features.len() } else { 0..0 };
+            for (row, r) in floats_mut(tile).chunks(WIDTH).zip(rows) {
+                let start = (first + r) * network.spec.n_features + features.start;
+                let place = start..start + features.len();
+                take(place, &row[..features.len()], &row[scale.clone()]);
+            }
+        };
+        if likelihood.is_softmax() {
+            return self.softmax_means(worker, take_tile);
+        }
         self.product(worker, index, |Finished { panel, rows, vectors, products }, bias, _| {
             self.isa.run(Mean { likelihood, products: &mut *products, vectors, bias });
             if let Some(floor) = floor {
                 self.isa.run(DecoderScale { floor, rows: &mut *products });
             }
-            let features = network.features(panel);
-            let scale = if floor.is_some() { LANES..LANES + features.len() } else { 0..0 };
-            for (row, r) in floats_mut(products).chunks(WIDTH).zip(rows) {
-                let start = (first + r) * network.spec.n_features + features.start;
-                let place = start..start + features.len();
-                take(place, &row[..features.len()], &row[scale.clone()]);
-            }
+            take_tile(panel, rows, products);
         });
     }
 
@@ -426,7 +444,7 @@ impl Pass<'_> {
     }
 
     /// Takes draw `draw` of the output into rows `first..` of three arrays, [n, n_features]: see [`Moments`]. `scales` are
-    /// a Gaussian's that are not the decoder's.
+    /// those that are not the decoder's.
     pub fn moments(
         &self,
         worker: &Worker,

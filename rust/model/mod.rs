@@ -7,6 +7,7 @@ mod gather;
 mod marginal;
 mod network;
 mod pass;
+mod softmax;
 mod stored;
 mod update;
 mod workspace;
@@ -102,7 +103,7 @@ impl Vae {
             vae.network.write(tensor, &plain, &mut vae.parameters);
         }
         if let Some(start) = vae.network.log_scale {
-            vae.network.keep_scale_above_floor(&mut vae.parameters[start..]);
+            vae.network.keep_scale_in_range(&mut vae.parameters[start..]);
         }
         vae.refresh()?;
         Ok(vae)

@@ -79,7 +79,7 @@ pub struct Network {
     pub rows: usize,
     /// Rows of the buffer of transposes.
     pub transposed_rows: usize,
-    /// The row where ln s starts, for a Gaussian that learns it.
+    /// The row where ln s starts, for a Gaussian that learns it, or a negative binomial's ln r.
     pub log_scale: Option<usize>,
 }
 
@@ -122,7 +122,7 @@ impl Network {
         }
         network.log_scale = match network.spec.likelihood {
             Likelihood::Gaussian(Scale::Shared { .. }, _) => Some(network.add_rows(1)),
-            Likelihood::Gaussian(Scale::PerFeature { .. }, _) => {
+            likelihood if likelihood.has_scale_per_feature() => {
                 Some(network.add_rows(panels_of(network.spec.n_features)))
             }
             _ => None,
@@ -198,11 +198,13 @@ impl Network {
             }
         }
         if self.log_scale.is_some() {
-            let shape = match self.spec.likelihood {
-                Likelihood::Gaussian(Scale::PerFeature { .. }, _) => vec![self.spec.n_features],
-                _ => vec![],
+            let likelihood = self.spec.likelihood;
+            let features = likelihood.has_scale_per_feature().then_some(self.spec.n_features);
+            let shape = features.into_iter().collect();
+            let name = match likelihood {
+                Likelihood::NegativeBinomial { .. } => "likelihood.log_total_count".into(),
+                _ => "likelihood.log_scale".into(),
             };
-            let name = "likelihood.log_scale".into();
             self.tensors.push(Tensor { name, shape, place: Place::LogScale });
         }
     }
@@ -232,10 +234,10 @@ impl Network {
         panel * width..((panel + 1) * width).min(self.spec.n_features)
     }
 
-    /// ln s of panel `panel`'s features: learned, or given.
+    /// ln s (or ln r) of panel `panel`'s features: learned, or given.
     pub fn log_scale_row(&self, parameters: &[Row], panel: usize) -> Row {
         match (self.spec.likelihood, self.log_scale) {
-            (Likelihood::Gaussian(Scale::PerFeature { .. }, _), Some(start)) => {
+            (likelihood, Some(start)) if likelihood.has_scale_per_feature() => {
                 parameters[start + panel]
             }
             (Likelihood::Gaussian(Scale::Shared { .. }, _), Some(start)) => {
@@ -248,34 +250,49 @@ impl Network {
 
     /// How many scales are learned: one, or one for each feature.
     fn scales(&self) -> usize {
-        match self.spec.likelihood {
-            Likelihood::Gaussian(Scale::PerFeature { .. }, _) => self.spec.n_features,
-            _ => 1,
-        }
+        if self.spec.likelihood.has_scale_per_feature() { self.spec.n_features } else { 1 }
     }
 
-    /// Raises the learned scales that are below their floor to it.
-    pub fn keep_scale_above_floor(&self, log_scale: &mut [Row]) {
-        let Some(floor) = self.spec.likelihood.log_floor() else { return };
-        floats_mut(log_scale)[..self.scales()].iter_mut().for_each(|x| *x = x.max(floor));
+    /// Brings the learned scales that are outside their range back to its ends.
+    pub fn keep_scale_in_range(&self, log_scale: &mut [Row]) {
+        let Some((least, most)) = self.spec.likelihood.log_scale_range() else { return };
+        floats_mut(log_scale)[..self.scales()].iter_mut().for_each(|x| *x = x.max(least).min(most));
     }
 
-    /// An error if a learned scale is below its floor by more than the rounding of a logarithm.
+    /// An error if a learned scale is out of its range by more than the rounding of a logarithm.
     pub fn check_scale(&self, parameters: &[Row]) -> Result<()> {
-        let (Some(floor), Some(start)) = (self.spec.likelihood.log_floor(), self.log_scale) else {
+        let likelihood = self.spec.likelihood;
+        let (Some((floor, ceiling)), Some(start)) = (likelihood.log_scale_range(), self.log_scale)
+        else {
             return Ok(());
         };
-        let least = floor - LOG_ROUNDING * floor.abs().max(1.0);
+        let rounding = |limit: f32| LOG_ROUNDING * limit.abs().max(1.0);
+        let (least, most) = (floor - rounding(floor), ceiling + rounding(ceiling));
+        let name = match likelihood {
+            Likelihood::NegativeBinomial { .. } => "likelihood.log_total_count",
+            _ => "likelihood.log_scale",
+        };
+        let wrong = |x: f32, where_to: &str, limit: f32, remedy: &str| {
+            Error::Value(format!(
+                "{name} holds {x}, a scale of {:e}, which is {where_to} of {:e}: {remedy}",
+                x.exp(),
+                limit.exp()
+            ))
+        };
         let scales = parameters[start..].iter().flatten().flat_map(|lanes| lanes.0);
-        match scales.take(self.scales()).find(|&x| x < least) {
-            Some(low) => Err(Error::Value(format!(
-                "likelihood.log_scale holds {low}, a scale of {:e}, which is below the floor of {:e}: raise it to {floor}, \
-                 the floor's logarithm, or give the likelihood a lower floor",
-                low.exp(),
-                floor.exp()
-            ))),
-            None => Ok(()),
+        for x in scales.take(self.scales()) {
+            if x < least {
+                let remedy = format!(
+                    "raise it to {floor}, the floor's logarithm, or give the likelihood a lower floor"
+                );
+                return Err(wrong(x, "below the floor", floor, &remedy));
+            }
+            if x > most {
+                let remedy = format!("lower it to {ceiling}, the limit's logarithm");
+                return Err(wrong(x, "above the limit", ceiling, &remedy));
+            }
         }
+        Ok(())
     }
 
     /// Copies a parameter (or its gradient, or a moment) out of a buffer with the parameters' layout.

@@ -87,7 +87,9 @@ impl Pass<'_> {
         for (index, layer) in self.network.layers.iter().enumerate().rev() {
             self.absorb_layer(worker, index, layer, sink);
         }
-        if self.network.log_scale.is_some() {
+        if self.network.spec.likelihood.stores_scale_gradient() {
+            self.absorb_stored_scale(worker, sink);
+        } else if self.network.log_scale.is_some() {
             self.absorb_scale(worker, weight, sink);
         }
     }
@@ -202,20 +204,39 @@ impl Pass<'_> {
                 sink.take(self.isa, self.parameters, start..start + 1, &row, 2);
             }
             if matches!(sink, Sink::Update { .. }) {
-                self.keep_scale_above_floor();
+                self.keep_scale_in_range();
             }
         });
     }
 
-    /// Learned scales stay above their floor.
+    /// The gradient of a scale of each feature, where the output phase has stored its terms.
+    fn absorb_stored_scale(&self, worker: &Worker, sink: Sink) {
+        let (network, plan) = (self.network, self.memory.plan);
+        let Some(start) = network.log_scale else { return };
+        // SAFETY: the terms are from an earlier phase.
+        let terms = unsafe { self.matrix(plan.scale_gradient) };
+        worker.phase(panels_of(network.spec.n_features), |panel| {
+            let (mut sums, vectors) = ([ZERO_ROW], vectors_of(network.spec.n_features, panel));
+            self.isa.run(ColumnSums { panel: terms.panel(panel), vectors, out: &mut sums[0] });
+            let at = start + panel;
+            // SAFETY: the panel's features are this item's.
+            unsafe { sink.take(self.isa, self.parameters, at..at + 1, &sums, vectors) };
+        });
+        if matches!(sink, Sink::Update { .. }) {
+            // SAFETY: a single item.
+            worker.phase(1, |_| unsafe { self.keep_scale_in_range() });
+        }
+    }
+
+    /// Learned scales stay in their range.
     ///
     /// # Safety
     /// The rows of ln s are the calling tile's own.
-    unsafe fn keep_scale_above_floor(&self) {
+    unsafe fn keep_scale_in_range(&self) {
         let Some(start) = self.network.log_scale else { return };
         // SAFETY: the caller's promise; the scale is the last thing in the buffer.
         let rows = unsafe { self.parameters.write(start..self.network.rows) };
-        self.network.keep_scale_above_floor(rows);
+        self.network.keep_scale_in_range(rows);
     }
 
     /// One optimiser step with gradients from a buffer: the same function on the same numbers as in
@@ -227,7 +248,7 @@ impl Pass<'_> {
             unsafe { sink.take(self.isa, self.parameters, rows.clone(), &gradients[rows], 2) };
         });
         // SAFETY: a single item.
-        worker.phase(1, |_| unsafe { self.keep_scale_above_floor() });
+        worker.phase(1, |_| unsafe { self.keep_scale_in_range() });
         self.transpose_all(worker);
     }
 }

@@ -62,7 +62,7 @@ impl Sees {
     }
 }
 
-/// Where everything lies. Gradients have places only for training.
+/// Where everything lies. Gradients have places only for training; that of a softmax is where its rows wait for each other.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The batch: what is to be reconstructed.
@@ -81,6 +81,8 @@ pub struct Plan {
     pub slopes: Vec<Option<Matrix>>,
     /// Each layer's gradient of the loss with respect to what goes into its activation.
     pub gradients: Vec<Matrix>,
+    /// Gradient of the loss with respect to the log scale of each feature of each example, where it is stored.
+    pub scale_gradient: Matrix,
     /// What the workspace is for.
     pub purpose: Purpose,
     /// What the encoder sees.
@@ -111,9 +113,26 @@ impl Plan {
             values.push(place(layer.outputs, index != network.output()));
             let keeps_slope = train && network.activation(index).keeps_slope();
             slopes.push(keeps_slope.then(|| place(layer.outputs, true)));
-            gradients.push(place(layer.outputs, train));
+            let waits = index == network.output() && spec.likelihood.is_softmax();
+            gradients.push(place(layer.outputs, train || waits));
         }
-        (Plan { x, input, eps, z, dz, values, slopes, gradients, purpose, sees, rows }, size)
+        let scale_gradient =
+            place(spec.n_features, train && spec.likelihood.stores_scale_gradient());
+        let plan = Plan {
+            x,
+            input,
+            eps,
+            z,
+            dz,
+            values,
+            slopes,
+            gradients,
+            scale_gradient,
+            purpose,
+            sees,
+            rows,
+        };
+        (plan, size)
     }
 
     /// What the activation of layer `index` left for the backward pass: its derivative, or else its value.
@@ -130,6 +149,7 @@ pub struct Workspace {
     plan: Plan,
     arena: Vec<Row>,
     sums: Vec<f32>,
+    softmax: [Vec<f32>; 3],
     kl_sums: Vec<Lanes>,
     hashes: Vec<[u32; 2]>,
     zeros: Zeros,
@@ -147,11 +167,14 @@ impl Workspace {
     ) -> Result<Workspace> {
         let (plan, size) = Plan::new(network, rows, purpose, sees);
         // Per row: a partial log p for each panel of the output, its sum, the KL.
-        let sums = (panels_of(network.layers[network.output()].outputs) + 2) * rows;
+        let partial = panels_of(network.layers[network.output()].outputs) * rows;
+        let part =
+            || filled(0.0, Some(if network.spec.likelihood.is_softmax() { partial } else { 0 }));
         Ok(Workspace {
             plan,
             arena: filled(ZERO_ROW, Some(size))?,
-            sums: filled(0.0, Some(sums))?,
+            sums: filled(0.0, Some(partial + 2 * rows))?,
+            softmax: [part()?, part()?, part()?],
             kl_sums: filled(Lanes::default(), Some(network.spec.latent_dim.div_ceil(LANES)))?,
             hashes: filled([0; 2], Some(rows))?,
             zeros: match sees {
@@ -184,6 +207,7 @@ impl Workspace {
             plan: &self.plan,
             arena: Shared::new(&mut self.arena),
             partial: Shared::new(partial),
+            softmax: self.softmax.each_mut().map(|part| Shared::new(part)),
             reconstruction: Shared::new(reconstruction),
             kl: Shared::new(kl),
             kl_sums: Shared::new(&mut self.kl_sums),
@@ -203,6 +227,8 @@ pub struct Memory<'a> {
     pub arena: Shared<'a, Row>,
     /// log p of each (panel of the output, row), nats.
     pub partial: Shared<'a, f32>,
+    /// Of a softmax, the other [`Parts`](crate::multinomial::Parts) of each: the largest logit, the sum, the count.
+    pub softmax: [Shared<'a, f32>; 3],
     /// -log p(x|z) of each row, nats.
     pub reconstruction: Shared<'a, f32>,
     /// KL of each row, nats.

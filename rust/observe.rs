@@ -1,0 +1,191 @@
+//! Draws from p(x|z), given its means: an element's noise is a function of the seed and its place.
+
+use crate::isa::Isa;
+use crate::likelihood::Likelihood;
+use crate::model::Vae;
+use crate::rng::{Distribution, Fill, Noise, Stream, philox_words, row_words};
+
+impl Vae {
+    /// Turns means [n, n_features] into draws from p(x|z). `scale` has what the decoder gives, and is used up; `lengths`
+    /// are the words of each document, of a multinomial.
+    pub fn observe(&self, means: &mut [f32], scale: &mut [f32], lengths: &[u32], seed: u64) {
+        let cols = self.network.spec.n_features;
+        let noise = Noise { seed, stream: Stream::Observation as u8, sample: 0 };
+        match self.network.spec.likelihood {
+            Likelihood::Bernoulli => {
+                let uniform = Distribution::Uniform;
+                noise.fill(self.isa, uniform, cols, means, |mean, _, u| {
+                    *mean = f32::from(u < *mean)
+                });
+            }
+            Likelihood::Gaussian(..) if scale.is_empty() => {
+                let (normal, scales) = (Distribution::StandardNormal, self.scales());
+                noise.fill(self.isa, normal, cols, means, |mean, j, eps| *mean += scales[j] * eps);
+            }
+            Likelihood::Gaussian(..) => {
+                let normal = Distribution::StandardNormal;
+                noise.fill(self.isa, normal, cols, scale, |scale, _, eps| *scale *= eps);
+                means.iter_mut().zip(scale).for_each(|(mean, noise)| *mean += *noise);
+            }
+            Likelihood::Poisson => {
+                each(cols, means, |rate, j, row| {
+                    *rate = Uniforms::of(seed, row, j).poisson(f64::from(*rate)) as f32;
+                });
+            }
+            Likelihood::NegativeBinomial { .. } => {
+                let total_counts = self.scales();
+                each(cols, means, |mean, j, row| {
+                    // A Poisson draw whose rate is drawn from Gamma(r, m / r).
+                    let (r, mut uniforms) =
+                        (f64::from(total_counts[j]), Uniforms::of(seed, row, j));
+                    let rate = uniforms.gamma(r) * f64::from(*mean) / r;
+                    *mean = uniforms.poisson(rate) as f32;
+                });
+            }
+            Likelihood::Multinomial => {
+                for (row, (p, &length)) in means.chunks_mut(cols).zip(lengths).enumerate() {
+                    draw_words(self.isa, (seed, row as u64), length, p);
+                }
+            }
+            Likelihood::SquaredError => (), // no distribution
+        }
+    }
+}
+
+/// Goes over the elements of a matrix: `change(element, column, row)`.
+fn each(cols: usize, matrix: &mut [f32], change: impl Fn(&mut f32, usize, u64)) {
+    for (row, elements) in matrix.chunks_mut(cols).enumerate() {
+        elements.iter_mut().enumerate().for_each(|(j, element)| change(element, j, row as u64));
+    }
+}
+
+/// Turns a row of probabilities into the counts of `length` words drawn with them.
+fn draw_words(isa: Isa, (seed, row): (u64, u64), length: u32, p: &mut [f32]) {
+    let mut total = 0.0;
+    let upto: Vec<f64> = p
+        .iter()
+        .map(|&p| {
+            total += f64::from(p);
+            total
+        })
+        .collect();
+    p.fill(0.0);
+    let length = length as usize;
+    let [high, low] = row_words(row);
+    isa.run(Fill {
+        seed,
+        stream: Stream::Observation as u8,
+        distribution: Distribution::Uniform,
+        rows: &[[0, high, low]],
+        cols: length,
+        put: |_, first: usize, u: [f32; 4]| {
+            for u in &u[..(length - first).min(4)] {
+                // The first word whose part of [0, total) ends beyond u; a word of probability zero has none.
+                let word = upto.partition_point(|&upto| upto <= f64::from(*u) * total);
+                p[word.min(upto.len() - 1)] += 1.0;
+            }
+        },
+    });
+}
+
+/// Uniform numbers of one element, as many as it asks for.
+struct Uniforms {
+    seed: u64,
+    /// The next counter's words.
+    counter: [u32; 4],
+    words: [u32; 4],
+    left: usize,
+}
+
+impl Uniforms {
+    /// Those of column `col` of row `row`. The number of a draw is that of the sample, from 1 on: 0 are the uniform numbers
+    /// that an element gets first.
+    fn of(seed: u64, row: u64, col: usize) -> Uniforms {
+        let [high, low] = row_words(row);
+        let block = (Stream::Observation as u32) << 24 | (col / 4) as u32;
+        let counter = [block, 1 + (col % 4) as u32, high, low];
+        Uniforms { seed, counter, words: [0; 4], left: 0 }
+    }
+
+    /// The next one, in (0, 1).
+    fn next(&mut self) -> f64 {
+        if self.left == 0 {
+            (self.words, self.left) = (philox_words(self.seed, self.counter), 4);
+            self.counter[1] += 4; // the next number of this column of the four
+        }
+        self.left -= 1;
+        (f64::from(self.words[self.left]) + 0.5) / 4_294_967_296.0
+    }
+
+    /// A standard normal one, by Box and Muller.
+    fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * self.next().ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.next()).cos()
+    }
+
+    /// One of Gamma(shape, 1): Marsaglia & Tsang, ACM TOMS 26 (2000); below 1 with their section 6.
+    fn gamma(&mut self, shape: f64) -> f64 {
+        if shape < 1.0 {
+            let u = self.next();
+            return self.gamma(shape + 1.0) * u.powf(1.0 / shape);
+        }
+        let d = shape - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let x = self.normal();
+            let v = (1.0 + c * x).powi(3);
+            if v > 0.0 && self.next().ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+                return d * v;
+            }
+        }
+    }
+
+    /// A Poisson one: small rates by inverting the distribution function, others by Hörmann's transformed rejection with
+    /// squeeze, PTRS (Insurance: Mathematics and Economics 12, 1993).
+    fn poisson(&mut self, rate: f64) -> f64 {
+        if rate < 10.0 {
+            return invert_poisson(rate, self.next());
+        }
+        let b = 0.931 + 2.53 * rate.sqrt();
+        let a = -0.059 + 0.02483 * b;
+        let inverse_alpha = 1.1239 + 1.1328 / (b - 3.4);
+        let squeeze = 0.9277 - 3.6224 / (b - 2.0);
+        loop {
+            let (u, v) = (self.next() - 0.5, self.next());
+            let us = 0.5 - u.abs();
+            let k = ((2.0 * a / us + b) * u + rate + 0.43).floor();
+            if us >= 0.07 && v <= squeeze {
+                return k;
+            }
+            if k < 0.0 || (us < 0.013 && v > us) {
+                continue;
+            }
+            let height = (v * inverse_alpha / (a / (us * us) + b)).ln();
+            if height <= k * rate.ln() - rate - ln_factorial(k) {
+                return k;
+            }
+        }
+    }
+}
+
+/// The smallest k whose distribution function is above u.
+fn invert_poisson(rate: f64, u: f64) -> f64 {
+    let (mut k, mut p) = (0.0, (-rate).exp());
+    let mut above = u;
+    while above >= p && p > 0.0 {
+        above -= p;
+        k += 1.0;
+        p *= rate / k;
+    }
+    k
+}
+
+/// ln k!, by Stirling's series from 16 on.
+fn ln_factorial(k: f64) -> f64 {
+    if k < 16.0 {
+        return (2..=k as u32).map(f64::from).product::<f64>().ln();
+    }
+    let square = 1.0 / (k * k);
+    let series = (1.0 / 12.0 - square * (1.0 / 360.0 - square / 1260.0)) / k;
+    k * k.ln() - k + 0.5 * (std::f64::consts::TAU * k).ln() + series
+}
