@@ -61,6 +61,7 @@ fn main() {
         activation: Activation::Relu,
         likelihood: Likelihood::Bernoulli,
         input_transform: None,
+        topics: None,
     };
     let optimizer = Optimizer::Adam {
         beta1: 0.9,

@@ -209,6 +209,32 @@ impl Vae {
         })
     }
 
+    /// The mean over some rows of noise, the same for all examples, of what the decoder reads, [n, latent_dim]: of a topic
+    /// model, E[theta] under q(z|x).
+    pub fn mean_code(
+        &mut self,
+        x: &Source,
+        points: &Source,
+        out: &mut [f32],
+        question: &mut Question,
+    ) -> Result<bool> {
+        let (shared, ignored) = (Shared::new(out), AtomicUsize::new(0));
+        let done = question.walk(self, x, Sees::Batch, |worker, pass, start, watch| {
+            let pass = Pass { clamped: &ignored, ..pass };
+            pass.load(worker, x, (false, Input::Batch), Rows::From(start), Some(watch));
+            pass.encode(worker);
+            for point in 0..points.rows() {
+                pass.sample(worker, Epsilon::Same(*points, point));
+                pass.add_codes(worker, shared, start);
+            }
+        })?;
+        if done {
+            let share = 1.0 / points.rows() as f32;
+            out.iter_mut().for_each(|x| *x *= share);
+        }
+        Ok(done)
+    }
+
     /// Takes the draws `samples` of [`Vae::posterior_sample`] into what is known of x given each example, [n, n_features]:
     /// the means over the draws of E[x|z], of its squared deviation and of the variance of p(x|z).
     pub fn predict(
@@ -242,7 +268,8 @@ impl Vae {
         let out = Shared::new(out);
         question.walk(self, x, Sees::Batch, |worker, pass, start, watch| {
             pass.load(worker, x, (false, Input::Batch), Rows::From(start), Some(watch));
-            let joined = pass.network.spec.conditions > 0;
+            let spec = &pass.network.spec;
+            let joined = spec.conditions > 0 || spec.topics.is_some();
             let pass = Pass { decodes_means: !joined, ..pass };
             pass.encode(worker);
             if joined {

@@ -7,7 +7,7 @@
 //! | weight gradient, [in, out] | x, by columns | dy | the optimiser's update, or a copy |
 
 use crate::activation::{Activation, Function, with_activation};
-use crate::isa::{Arithmetic, Lanes, Op, Row, Several, Simd, in_groups};
+use crate::isa::{Arithmetic, Lanes, Op, Row, Several, Simd, WIDTH, in_groups};
 use crate::matmul::panels_of;
 use std::ops::Range;
 
@@ -24,9 +24,46 @@ pub struct Dense {
     pub start: usize,
     /// Where the panels of Wᵀ, [outputs, inputs], start in their own buffer; none for the first layer.
     pub transposed: Option<usize>,
+    /// The first output with a bias: what is normalised has none, for it would be subtracted again.
+    pub biased: usize,
+    /// The batch normalisation of its first outputs.
+    pub norm: Option<Norm>,
+}
+
+/// Where the running statistics of a layer's first `cols` outputs lie: in rows of the parameter buffer, a row a panel.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm {
+    /// Outputs that are normalised, from the first one on.
+    pub cols: usize,
+    /// Means from here on, then variances.
+    pub start: usize,
+    /// Its place among what is known of a batch's columns, a place a panel.
+    pub columns: usize,
+}
+
+impl Norm {
+    /// Panels with normalised outputs.
+    pub fn panels(&self) -> usize {
+        panels_of(self.cols)
+    }
+
+    /// Normalised outputs of a panel.
+    pub fn used(&self, panel: usize) -> usize {
+        self.cols.saturating_sub(panel * WIDTH).min(WIDTH)
+    }
+
+    /// The rows of the running means and variances of a panel.
+    pub fn rows(&self, panel: usize) -> [usize; 2] {
+        [self.start + panel, self.start + self.panels() + panel]
+    }
 }
 
 impl Dense {
+    /// The normalisation whose result the bias is added to, if there is one: the bias is its shift.
+    pub fn shift(&self) -> Option<Norm> {
+        self.norm.filter(|_| self.biased == 0)
+    }
+
     /// Rows of the parameter buffer that a layer takes.
     pub fn rows(&self) -> usize {
         panels_of(self.outputs) * (self.inputs + 1)

@@ -13,6 +13,7 @@
 //! | [`team`] (and `affinity`) | threads, tiles and the barrier |
 //! | [`matmul`] | matrices in panels, the walk over a product's tiles |
 //! | [`activation`], [`layer`], [`latent`], [`likelihood`] (and `counts`), [`multinomial`], [`optimizer`] | the epilogues |
+//! | [`topics`], [`normalize`] | topic models: simplexes; batch normalisation |
 //! | [`corruption`] | noise on the encoder's input |
 //! | [`transform`] | what the encoder sees of counts |
 //! | [`binarize`], [`csr`], [`data`], [`watch`] | the user's array, read in place; what is wrong with it |
@@ -40,6 +41,7 @@ pub mod math;
 pub mod matmul;
 pub mod model;
 pub mod multinomial;
+pub mod normalize;
 mod observe;
 pub mod optimizer;
 pub mod peak;
@@ -48,6 +50,7 @@ pub mod persist;
 mod python;
 pub mod rng;
 pub mod team;
+pub mod topics;
 pub mod train;
 pub mod transform;
 pub mod watch;

@@ -8,6 +8,7 @@
 //! | Gaussian with the decoder's scale | mean y, log scale u; s² = floor² + e^(2u) | the same | (y - x) / s²; for u: (1 - ((x - y) / s)²) e^(2u) / s² | y, or m as above |
 //! | Poisson | log mean | x y - e^y - ln x!: see `counts` | e^y - x | e^y |
 //! | negative binomial | log mean | see `counts` | | e^y |
+//! | mixture | probability p of a word | x ln p (the multinomial's coefficient left out) | -x / p | p |
 //! | squared error | mean | -(x - y)², which is no probability: the plain autoencoder's loss, negative | 2 (y - x) | y |
 
 use crate::isa::{Arithmetic, LANES, Op, Row, Several, Simd, in_groups};
@@ -29,6 +30,8 @@ pub enum Likelihood {
     },
     /// Counts of N words, drawn independently: see [`crate::multinomial`].
     Multinomial,
+    /// Counts of words drawn from the distribution that the decoder gives, no logits: a mixture of topics.
+    Mixture,
     /// No likelihood: the squared error as a loss, for a plain autoencoder.
     SquaredError,
 }
@@ -114,6 +117,7 @@ impl Likelihood {
             Likelihood::Poisson => "Poisson",
             Likelihood::NegativeBinomial { .. } => "negative binomial",
             Likelihood::Multinomial => "multinomial",
+            Likelihood::Mixture => "mixture of topics",
             Likelihood::SquaredError => "squared error",
         }
     }
@@ -122,7 +126,10 @@ impl Likelihood {
     pub fn is_counts(self) -> bool {
         matches!(
             self,
-            Likelihood::Poisson | Likelihood::NegativeBinomial { .. } | Likelihood::Multinomial
+            Likelihood::Poisson
+                | Likelihood::NegativeBinomial { .. }
+                | Likelihood::Multinomial
+                | Likelihood::Mixture
         )
     }
 
@@ -135,10 +142,8 @@ impl Likelihood {
     pub fn support(self) -> (f32, f32) {
         match self {
             Likelihood::Bernoulli => (0.0, 1.0),
-            Likelihood::Poisson | Likelihood::NegativeBinomial { .. } | Likelihood::Multinomial => {
-                (0.0, f32::MAX)
-            }
-            Likelihood::Gaussian(..) | Likelihood::SquaredError => (f32::MIN, f32::MAX),
+            likelihood if likelihood.is_counts() => (0.0, f32::MAX),
+            _ => (f32::MIN, f32::MAX),
         }
     }
 }
@@ -187,6 +192,10 @@ macro_rules! with_likelihood {
             }
             Likelihood::NegativeBinomial { .. } => {
                 type $F = crate::counts::NegativeBinomial;
+                $body
+            }
+            Likelihood::Mixture => {
+                type $F = Mixture;
                 $body
             }
             Likelihood::SquaredError => {
@@ -255,6 +264,27 @@ impl Function for SigmoidGaussian {
     #[inline(always)]
     fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {
         math::sigmoid(s, y)
+    }
+}
+
+/// Below it a probability counts as this: its logarithm and its inverse stay finite. (The shares of topics and words are
+/// larger; codes that a user gives need not be.)
+const LEAST: f32 = 1e-30;
+
+struct Mixture;
+impl Function for Mixture {
+    #[inline(always)]
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, _: S::F) -> LogProb<S::F> {
+        let p = s.max(s.splat(LEAST), y);
+        LogProb {
+            value: s.mul(x, math::ln(s, p)),
+            slope: s.neg(s.div(x, p)),
+            scale_slope: s.zero(),
+        }
+    }
+    #[inline(always)]
+    fn mean<S: Arithmetic>(_: S, y: S::F) -> S::F {
+        y
     }
 }
 
@@ -502,8 +532,8 @@ impl Op for Moments<'_> {
             *square += (before * (x - *mean) - *square) * share;
         }
         match likelihood {
-            // Of a multinomial: a document of one word.
-            Likelihood::Bernoulli | Likelihood::Multinomial => {
+            // Of a multinomial and a mixture: a document of one word.
+            Likelihood::Bernoulli | Likelihood::Multinomial | Likelihood::Mixture => {
                 for (p, variance) in mean.iter().zip(variances) {
                     *variance += (p * (1.0 - p) - *variance) * share;
                 }

@@ -7,7 +7,7 @@ use crate::rng::{Distribution, Fill, Noise, Stream, philox_words, row_words};
 
 impl Vae {
     /// Turns means [n, n_features] into draws from p(x|z). `scale` has what the decoder gives, and is used up; `lengths`
-    /// are the words of each document, of a multinomial.
+    /// are the words of each document, of a multinomial or a mixture.
     pub fn observe(&self, means: &mut [f32], scale: &mut [f32], lengths: &[u32], seed: u64) {
         let cols = self.network.spec.n_features;
         let noise = Noise { seed, stream: Stream::Observation as u8, sample: 0 };
@@ -42,7 +42,7 @@ impl Vae {
                     *mean = uniforms.poisson(rate) as f32;
                 });
             }
-            Likelihood::Multinomial => {
+            Likelihood::Multinomial | Likelihood::Mixture => {
                 for (row, (p, &length)) in means.chunks_mut(cols).zip(lengths).enumerate() {
                     draw_words(self.isa, (seed, row as u64), length, p);
                 }

@@ -12,7 +12,7 @@ use crate::infer::Question;
 use crate::isa::Isa;
 use crate::latent::KlTerm;
 use crate::likelihood::{Likelihood, Link, Scale};
-use crate::model::{Draw, Epsilon, Input, Spec, Vae, Weights};
+use crate::model::{Draw, Epsilon, Input, Spec, Topics, Vae, Weights};
 use crate::optimizer::Optimizer;
 use crate::persist;
 use crate::rng::Stream;
@@ -292,6 +292,14 @@ impl Engine {
         })
     }
 
+    /// The same of those that are trained, in the order of gradients.
+    fn trained(&self, py: Python<'_>) -> PyResult<Vec<(String, Vec<usize>)>> {
+        detached(py, || {
+            let vae = self.lock();
+            vae.network.trained().iter().map(|t| (t.name.clone(), t.shape.clone())).collect()
+        })
+    }
+
     fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Vec<Array<'py>>> {
         let values: Vec<Vec<f32>> = detached(py, || {
             let vae = self.lock();
@@ -542,7 +550,7 @@ impl Engine {
         let gradients = owned(&gradients)?;
         Ok(detached(py, || {
             let mut vae = self.lock();
-            let gradients = vae.pack(&gradients)?;
+            let gradients = vae.pack(&gradients, vae.network.trained())?;
             vae.apply_gradients(&gradients, learning_rate, threads)
         })??)
     }
@@ -599,6 +607,24 @@ impl Engine {
         let mut question = question_about(&spec, noisy, threads);
         let mut out = zeros(n as usize, x.rows().saturating_mul(spec.latent_dim))?;
         in_slices(py, || self.lock().posterior_sample(&x, (n, seed), &mut out, &mut question))?;
+        Ok(array(py, out))
+    }
+
+    /// The mean over rows of noise, the same for all examples, of what the decoder reads.
+    fn mean_code<'py>(
+        &self,
+        py: Python<'py>,
+        x: Array2,
+        points: Array2,
+        threads: Option<usize>,
+    ) -> PyResult<Array<'py>> {
+        let (x, points, spec) = (source(x)?, source(points)?, self.spec(py)?);
+        if points.cols() != spec.latent_dim || points.rows() == 0 {
+            return Err(PyValueError::new_err("points are rows of latent_dim numbers"));
+        }
+        let mut question = question("X", Some(spec.likelihood), threads);
+        let mut out = zeros(x.rows(), spec.latent_dim)?;
+        in_slices(py, || self.lock().mean_code(&x, &points, &mut out, &mut question))?;
         Ok(array(py, out))
     }
 
@@ -750,6 +776,7 @@ struct Arguments {
     scale: ScaleArgument,
     floor: f32,
     input_transform: Option<String>,
+    topics: Option<[Vec<f32>; 2]>,
     optimizer: String,
     options: [f64; 4],
     seed: u64,
@@ -758,7 +785,7 @@ struct Arguments {
 impl Arguments {
     /// The same as the core takes it, from a dictionary with exactly these keys.
     fn read(arguments: &Bound<'_, PyDict>) -> PyResult<(Spec, Optimizer, u64)> {
-        const KEYS: usize = 14;
+        const KEYS: usize = 15;
         let given: Arguments = arguments.extract()?;
         if arguments.len() != KEYS {
             return Err(PyTypeError::new_err(format!(
@@ -776,6 +803,7 @@ impl Arguments {
             activation: Activation::named(&given.activation)?,
             likelihood: likelihood_of(&given.likelihood, given.scale, given.floor)?,
             input_transform: given.input_transform.as_deref().map(transform_of).transpose()?,
+            topics: given.topics.map(|[mean, scale]| Topics { mean, scale }),
         };
         Ok((spec, optimizer_of(&given.optimizer, given.options)?, given.seed))
     }
@@ -797,6 +825,7 @@ fn likelihood_of(name: &str, scale: ScaleArgument, floor: f32) -> PyResult<Likel
         ("bernoulli", _) => Ok(Likelihood::Bernoulli),
         ("poisson", _) => Ok(Likelihood::Poisson),
         ("negative_binomial", _) => Ok(Likelihood::NegativeBinomial { floor }),
+        ("mixture", _) => Ok(Likelihood::Mixture),
         ("multinomial", _) => Ok(Likelihood::Multinomial),
         ("squared_error", _) => Ok(Likelihood::SquaredError),
         ("gaussian" | "gaussian_sigmoid", ScaleArgument::Fixed(scale))
@@ -1014,6 +1043,7 @@ mod _core {
         module.add("ACTIVATIONS", Activation::NAMED.map(|(name, _)| name))?;
         module.add("MAX_THREADS", crate::team::MAX_THREADS)?;
         module.add("LOGVAR_RANGE", crate::latent::LOGVAR_RANGE)?;
-        module.add("MAX_WIDTH", crate::model::MAX_WIDTH)
+        module.add("MAX_WIDTH", crate::model::MAX_WIDTH)?;
+        module.add("TOPIC_GAIN", crate::topics::GAIN)
     }
 }

@@ -249,7 +249,7 @@ impl Vae {
         let before = (from / batch) as u64;
         let ledger = Mutex::new(totals);
         let [bad_loss, unsound] = [(); 2].map(|()| AtomicBool::new(false));
-        if task.clip_norm.is_some() {
+        if task.clip_norm.is_some() || self.network.mixes() {
             self.make_room_for_gradients()?;
         }
         // A pass is known by its first step.
@@ -295,8 +295,9 @@ impl Vae {
                     unsound.store(true, Ordering::Relaxed);
                 }
             } else {
-                pass.absorb(worker, weight, sink);
+                pass.absorb(worker, weight, lent.gradients.values, sink);
             }
+            pass.follow_batch(worker);
             !unsound.load(Ordering::Relaxed)
         };
         let mut reached = from;
@@ -326,7 +327,7 @@ impl Vae {
         Ok(reached == n)
     }
 
-    /// The gradients of the batch mean of the loss, in the order of `network.tensors`, with the losses' sums.
+    /// The gradients of the batch mean of the loss, in the order of `network.trained()`, with the losses' sums.
     pub fn loss_and_gradients(
         &mut self,
         x: &Source,
@@ -348,14 +349,11 @@ impl Vae {
             pass.gradients(worker, objective, epsilon, |totals| {
                 *losses.lock().unwrap_or_else(PoisonError::into_inner) = totals;
             });
-            pass.absorb(
-                worker,
-                objective.reconstruction / rows as f32,
-                Sink::Store(lent.gradients.values),
-            );
+            let (weight, room) = (objective.reconstruction / rows as f32, lent.gradients.values);
+            pass.absorb(worker, weight, room, Sink::Store(room));
         });
         let losses = losses.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((losses, self.network.tensors.iter().map(|tensor| self.gradient(tensor)).collect()))
+        Ok((losses, self.network.trained().iter().map(|tensor| self.gradient(tensor)).collect()))
     }
 
     /// One optimiser step with gradients made by [`Vae::pack`].

@@ -7,7 +7,7 @@ use fastvae::corruption::Corruption;
 use fastvae::csr::Csr;
 use fastvae::data::Source;
 use fastvae::likelihood::{Likelihood, Link, Scale};
-use fastvae::model::{Spec, Vae};
+use fastvae::model::{Spec, Topics, Vae};
 use fastvae::optimizer::Optimizer;
 use fastvae::train::{Course, Task, Totals};
 use std::time::Duration;
@@ -115,18 +115,25 @@ fn a_step_allocates_nothing() {
         weight_decay: 0.0,
         decoupled: false,
     };
-    for (likelihood, variational, conditions) in models {
-        let spec = Spec {
-            n_features: COLS,
-            latent_dim: 5,
-            conditions,
-            variational,
-            encoder: vec![40],
-            decoder: vec![40, 17],
-            activation: Activation::Gelu,
-            likelihood,
-            input_transform: None,
-        };
+    let plain = models.map(|(likelihood, variational, conditions)| Spec {
+        n_features: COLS,
+        latent_dim: 5,
+        conditions,
+        variational,
+        encoder: vec![40],
+        decoder: vec![40, 17],
+        activation: Activation::Gelu,
+        likelihood,
+        input_transform: None,
+        topics: None,
+    });
+    let topics = [Likelihood::Mixture, Likelihood::Multinomial].map(|likelihood| Spec {
+        decoder: vec![],
+        likelihood,
+        topics: Some(Topics { mean: vec![0.0; 5], scale: vec![1.0; 5] }),
+        ..plain[0].clone()
+    });
+    for spec in plain.into_iter().chain(topics) {
         for extra in EXTRAS {
             for threads in 1..=3 {
                 let mut vae = Vae::new(spec.clone(), optimizer, 0).unwrap();
@@ -135,7 +142,7 @@ fn a_step_allocates_nothing() {
                 let (few, many) = (count(2), count(MOST_STEPS));
                 assert!(
                     many <= few + 2,
-                    "{likelihood:?}, {extra:?}, {threads} threads: {few:?} for 3 steps, {many:?} for 201"
+                    "{spec:?}, {extra:?}, {threads} threads: {few:?} for 3 steps, {many:?} for 201"
                 );
             }
         }

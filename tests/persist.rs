@@ -52,6 +52,7 @@ fn spec(likelihood: Likelihood) -> Spec {
         activation: Activation::Tanh,
         likelihood,
         input_transform: None,
+        topics: None,
     }
 }
 

@@ -57,6 +57,7 @@ def choices(optimizer: str = "adam", likelihood: str = "bernoulli", scale: float
         "scale": scale,
         "floor": 1e-3,
         "input_transform": None,
+        "topics": None,
         "optimizer": optimizer,
         "options": OPTIONS.get(optimizer, [0.0] * 4),
         "seed": 7,

@@ -16,6 +16,7 @@ from fastvae._config import show_config
 from fastvae._core import FormatError, __version__
 from fastvae._estimator import NotFittedError
 from fastvae._loading import load
+from fastvae._topic_model import TopicModel
 from fastvae._vae import VAE
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "Autoencoder",
     "FormatError",
     "NotFittedError",
+    "TopicModel",
     "__version__",
     "binarize",
     "corruption",

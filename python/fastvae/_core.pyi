@@ -11,6 +11,7 @@ __all__ = [
     "LOGVAR_RANGE",
     "MAX_THREADS",
     "MAX_WIDTH",
+    "TOPIC_GAIN",
     "Engine",
     "FormatError",
     "ModelFile",
@@ -34,6 +35,7 @@ ACTIVATIONS: list[str]
 LOGVAR_RANGE: tuple[float, float]
 MAX_THREADS: int
 MAX_WIDTH: int
+TOPIC_GAIN: float
 
 _F32 = NDArray[np.float32]
 _Rows = NDArray[np.uint64]
@@ -76,6 +78,7 @@ class Engine:
     @property
     def clamped(self) -> int: ...
     def shapes(self) -> list[tuple[str, list[int]]]: ...
+    def trained(self) -> list[tuple[str, list[int]]]: ...
     def parameters(self) -> list[_F32]: ...
     def set_parameters(self, values: list[_F32]) -> None: ...
     def check(self, x: _Matrix, name: str, threads: int | None) -> None: ...
@@ -148,6 +151,7 @@ class Engine:
     def posterior_sample(
         self, x: _Matrix, y: NDArray[Any] | None, n: int, seed: int, noisy: bool, threads: int | None
     ) -> _F32: ...
+    def mean_code(self, x: NDArray[Any], points: _F32, threads: int | None) -> _F32: ...
     def predictive(
         self, x: _Matrix, y: NDArray[Any] | None, n: int, seed: int, noisy: bool, threads: int | None
     ) -> list[_F32]: ...

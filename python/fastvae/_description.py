@@ -6,7 +6,7 @@ import numbers
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from fastvae import likelihoods, optimizers, schedules
+from fastvae import optimizers, schedules
 
 if TYPE_CHECKING:
     from fastvae._vae import VAE
@@ -93,7 +93,8 @@ def _kl(model: VAE) -> str:
 
 def _likelihood(model: VAE) -> str:
     """Return log p(x|z)."""
-    name, scale, floor = likelihoods.resolve(model.likelihood)
+    about = model._architecture()
+    name, scale, floor = about["likelihood"], about["scale"], about["floor"]
     log_p = f"log {_given(model, 'x|z')}"
     if name == "bernoulli":
         grey = {
@@ -102,6 +103,8 @@ def _likelihood(model: VAE) -> str:
             "bernoulli": "x is 1 with the grey value as its probability, drawn anew in each epoch",
         }[model._binarize()]
         return f"{log_p} = sum_j x_j ln p_j + (1 - x_j) ln(1 - p_j), p the sigmoid of the decoder's output; {grey}."
+    if name == "mixture":
+        return f"{log_p} = sum_w x_w ln p_w; the multinomial coefficient, on which no model depends, is left out."
     if name == "multinomial":
         return (
             f"{log_p} = sum_w x_w ln p_w, p the softmax of the decoder's output; the multinomial coefficient, which "

@@ -6,10 +6,11 @@ import os
 
 from fastvae import _persist
 from fastvae._autoencoder import Autoencoder
+from fastvae._topic_model import TopicModel
 from fastvae._vae import VAE
 
 
-def load(path: str | os.PathLike[str]) -> VAE | Autoencoder:
+def load(path: str | os.PathLike[str]) -> VAE | Autoencoder | TopicModel:
     """Read a model that ``save`` has written: it predicts the same bits, and goes on training where it was.
 
     Nothing in a file is believed, and none of it is run: a file that does not hold exactly the tensors that its
@@ -22,7 +23,7 @@ def load(path: str | os.PathLike[str]) -> VAE | Autoencoder:
 
     Returns
     -------
-    VAE or Autoencoder
+    VAE, Autoencoder or TopicModel
         Fitted.
 
     Raises
@@ -32,5 +33,5 @@ def load(path: str | os.PathLike[str]) -> VAE | Autoencoder:
     OSError
         If the file cannot be read.
     """
-    model: VAE | Autoencoder = _persist.load(path, (VAE, Autoencoder))
+    model: VAE | Autoencoder | TopicModel = _persist.load(path, (VAE, Autoencoder, TopicModel))
     return model

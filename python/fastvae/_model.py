@@ -46,6 +46,7 @@ class Model(Estimator):
     """
 
     _VARIATIONAL: ClassVar[bool]
+    _TOPICS: ClassVar[bool] = False
     _HEAD: ClassVar[str]  # the parameter that tells the number of features of a network without hidden layers
     _LOSSES: ClassVar[tuple[str, ...]]  # what is reported
 
@@ -138,9 +139,10 @@ class Model(Estimator):
             rows, held_out = _split(len(X), fraction, arguments["seed"])
             validation = X, y
         self._adopt(engine, arguments, classes)
+        self._prepare(engine, X, rows)
         n = len(X) if rows is None else len(rows)
         stopping = EarlyStopping(engine, patience, tol) if early else None
-        steps = -(-n // min(plan.batch_size, n))
+        steps = -(-n // self._batch_size(n, plan.batch_size))
         last = schedules.Steps((epochs - 1) * steps, epochs - 1, steps).last
         line = Progress(progress, epochs, n)
         try:
@@ -209,6 +211,7 @@ class Model(Estimator):
             engine, arguments = self._build(X.shape[1], 0 if y is None else y.shape[1])
             engine.check(X, "X", self._threads())
             self._adopt(engine, arguments, classes)
+            self._prepare(engine, X, None)
         else:
             X, y = self._training_data(X, self._own(y))
             eps, corrupted = self._epsilon(eps, len(X)), self._corrupted(corrupted, X.shape)
@@ -256,7 +259,7 @@ class Model(Estimator):
             plan.binarize,
             self._threads(),
         )
-        return self._report(*losses), self._shaped(gradients)
+        return self._report(*losses), self._shaped(gradients, engine.trained())
 
     def apply_gradients(self, grads: Mapping[str, Any]) -> Self:
         """Take one optimiser step with given gradients: the same bits as the step that ``partial_fit`` fuses.
@@ -278,7 +281,7 @@ class Model(Estimator):
         engine = self._engine_for()
         next_step = schedules.Steps(engine.steps, self._position[1], 1)
         rate = schedules.values(self._learning_rate(), "learning_rate", next_step)
-        gradients = _checked(grads, engine.shapes(), "the gradients")
+        gradients = _checked(grads, engine.trained(), "the gradients")
         engine.apply_gradients(gradients, float(rate[0]), self._threads())
         return self
 
@@ -340,7 +343,8 @@ class Model(Estimator):
         ``likelihood.log_scale`` ([] or [n_features]) where a Gaussian learns it, or the layer ``scale`` where the
         decoder gives it; ``likelihood.log_total_count`` [n_features] of a negative binomial.
         """
-        return self._shaped(self._engine_for().parameters())
+        engine = self._engine_for()
+        return self._shaped(engine.parameters(), engine.shapes())
 
     def load_state_dict(self, d: Mapping[str, Any]) -> Self:
         """Set all parameters. An unfitted model takes its number of features from them and becomes usable.
@@ -438,6 +442,13 @@ class Model(Estimator):
         """Return what is minimised, checked."""
         raise NotImplementedError
 
+    def _prepare(self, engine: _core.Engine, X: NDArray[Any], rows: NDArray[np.uint64] | None) -> None:
+        """Look at what a new engine will be trained on (some rows of X, or all), before its first step."""
+
+    def _batch_size(self, n: int, batch_size: int) -> int:
+        """Return the examples a step of a pass over n, of which at most `batch_size` are wanted."""
+        return min(batch_size, n)
+
     def _binarize(self) -> str | None:
         """Return how grey examples become binary, checked."""
         return None
@@ -478,6 +489,7 @@ class Model(Estimator):
             "encoder": hidden,
             "decoder": hidden[::-1] if mirrored else _input.widths(self.decoder_hidden, "decoder_hidden"),
             "activation": _input.choice(self.activation, "activation", tuple(_core.ACTIVATIONS)),
+            "topics": None,
             **self._architecture(),
             "input_transform": self._input_transform(),
             "optimizer": optimizer,
@@ -639,7 +651,7 @@ class Model(Estimator):
         """Train on the data once and return the mean losses."""
         plan = self._pass()
         n = len(data[0]) if rows is None else len(rows)
-        batch_size = min(plan.batch_size, n)
+        batch_size = self._batch_size(n, plan.batch_size)
         steps = schedules.Steps(engine.steps, float(self.n_iter_), -(-n // batch_size))
         rates = schedules.values(plan.learning_rate, "learning_rate", steps)
         self._noisy = self._noisy or corrupted is not None or plan.corruption is not None
@@ -675,8 +687,9 @@ class Model(Estimator):
             values = self.history_.setdefault(key, [float("nan")] * (self.n_iter_ - 1))
             values.append(logs.get(key, float("nan")))
 
-    def _shaped(self, arrays: list[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        shapes = self._engine.shapes()
+    def _shaped(
+        self, arrays: list[NDArray[np.float32]], shapes: list[tuple[str, list[int]]]
+    ) -> dict[str, NDArray[np.float32]]:
         return {name: array.reshape(shape) for (name, shape), array in zip(shapes, arrays, strict=True)}
 
 

@@ -241,7 +241,7 @@ class VAE(Model):
         n = _input.integer(n, "n", most=_input.MAX_ROWS)
         engine, told = self._engine_for(), self._told(y, n, one=True)
         seed, lengths = self._seed_for(random_state), self._lengths(length, n, draw)
-        z = engine.prior(n, seed).reshape(n, -1)
+        z = self._prior(n, seed)
         threads = self._threads()
         x = engine.observe(z, told, lengths, seed, threads) if draw else engine.decode(z, told, threads)
         x = x.reshape(n, -1)
@@ -423,12 +423,16 @@ class VAE(Model):
         likelihood, scale, floor = likelihoods.resolve(self.likelihood)
         return {"likelihood": likelihood, "scale": scale, "floor": floor}
 
+    def _prior(self, n: int, seed: int) -> NDArray[np.float32]:
+        """Draw what the decoder reads from the prior, [n, latent_dim]."""
+        return self._engine.prior(n, seed).reshape(n, -1)
+
     def _counts(self) -> bool:
         return likelihoods.resolve(self.likelihood)[0] in likelihoods.COUNTS
 
     def _lengths(self, length: Any, n: int, draw: bool) -> NDArray[np.uint32] | None:
         """Return the words of `n` documents that are to be drawn, checked."""
-        multinomial = self._arguments["likelihood"] == "multinomial"
+        multinomial = self._arguments["likelihood"] in ("multinomial", "mixture")
         if length is None and draw and multinomial:
             raise ValueError(
                 "how many words does a document have? A multinomial likelihood does not say: pass length=, or "

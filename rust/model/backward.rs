@@ -14,10 +14,13 @@ impl Pass<'_> {
     /// Fills every layer's gradient, given the output layer's.
     pub fn backward(&self, worker: &Worker, kl: KlTerm) {
         let (network, plan) = (self.network, self.memory.plan);
+        self.normalize_gradient(worker, network.output());
         for index in (1..=network.output()).rev() {
             if index == network.head() + 1 && network.spec.variational {
                 self.input_gradient(worker, index, Activation::Identity, plan.z, plan.dz);
+                self.topics_gradient(worker);
                 self.latent_gradient(worker, kl);
+                self.normalize_gradient(worker, index - 1);
             } else {
                 let (below, activation) = (index - 1, network.activation(index - 1));
                 let (kept, to) = (plan.kept(below), plan.gradients[below]);

@@ -36,7 +36,7 @@ impl Pass<'_> {
         let n = blocks(self.network.rows);
         let rows =
             |item: usize| item * APPLY_BLOCK..((item + 1) * APPLY_BLOCK).min(self.network.rows);
-        self.absorb(worker, weight, Sink::Store(gradients.values));
+        self.absorb(worker, weight, gradients.values, Sink::Store(gradients.values));
         worker.phase(n, |item| {
             // SAFETY: gradients are from the phases before; the square is this item's.
             unsafe {

@@ -54,6 +54,8 @@ impl Draw {
 pub enum Epsilon<'a> {
     /// The caller: one row an example, from that row on.
     Given(Source<'a>, usize),
+    /// The caller: that row for all examples.
+    Same(Source<'a>, usize),
     /// The model.
     Drawn(Draw),
 }
@@ -63,6 +65,7 @@ impl Pass<'_> {
     pub fn encode(&self, worker: &Worker) {
         for index in 0..=self.network.head() {
             self.layer(worker, index);
+            self.normalize(worker, index);
         }
     }
 
@@ -84,10 +87,16 @@ impl Pass<'_> {
             // SAFETY: parameters change in the update only.
             return self.gather_product(worker, unsafe { self.weights() }, epilogue);
         }
-        let layer = &self.network.layers[index];
+        let network = self.network;
+        let layer = &network.layers[index];
         // SAFETY: the input was written in an earlier phase; parameters change in the update only.
         let (input, parameters) = unsafe { (self.matrix(self.input(index)), self.weights()) };
-        let weights = |panel| &parameters[layer.weights(panel)];
+        // SAFETY: phi changes in the update only.
+        let phi = unsafe { self.topic_words() };
+        let weights = |panel| match index == network.output() && network.mixes() {
+            true => &phi[network.phi(panel)],
+            false => &parameters[layer.weights(panel)],
+        };
         let kept = |tile| self.kept_columns(index, tile);
         product(worker, self.isa, input, kept, layer.outputs, weights, |tile| {
             let bias = &parameters[layer.bias(tile.panel)];
@@ -95,10 +104,13 @@ impl Pass<'_> {
         });
     }
 
-    fn layer(&self, worker: &Worker, index: usize) {
+    pub(super) fn layer(&self, worker: &Worker, index: usize) {
         let (plan, activation) = (self.memory.plan, self.network.activation(index));
         let (value, slope) = (plan.values[index], plan.slopes[index]);
+        // A shift is added to what is normalised, not here.
+        let shifted = self.network.layers[index].shift().is_some();
         self.product(worker, index, |Finished { panel, rows, vectors, products }, bias, _| {
+            let bias = if shifted { &ZERO_ROW } else { bias };
             // SAFETY: the layer's own output; these rows of this panel are the tile's.
             let (out, slope) = unsafe {
                 let slope = slope.map(|slope| self.write(slope, panel, rows.clone()));
@@ -125,6 +137,7 @@ impl Pass<'_> {
                 clamped += self.isa.run(Sample { block: &mut block, kl: &mut *kl });
                 self.put_codes(rows.clone(), col, &block.z);
             }
+            self.codes_to_topics(rows.clone());
             self.join(rows);
             if clamped > 0 {
                 self.clamped.fetch_add(clamped, Ordering::Relaxed);
@@ -142,6 +155,7 @@ impl Pass<'_> {
                 head.gather(rows.clone(), col, &mut codes);
                 self.put_codes(rows.clone(), col, &codes);
             }
+            self.codes_to_topics(rows.clone());
             self.join(rows);
         });
     }
@@ -201,24 +215,24 @@ impl Pass<'_> {
 
     /// Fills eps for the calling block's rows.
     fn draw(&self, rows: Range<usize>, epsilon: Epsilon) {
-        let (eps, latent) = (self.memory.plan.eps, self.network.spec.latent_dim);
-        let write = |r: usize, panel: usize| {
-            // SAFETY: row r is the calling block's.
-            unsafe { self.write(eps, panel, r..r + 1) }
-        };
         let draw = match epsilon {
             Epsilon::Drawn(draw) => draw,
-            Epsilon::Given(source, first) => {
-                for r in rows {
-                    for panel in 0..panels_of(latent) {
-                        source.read_panel(first + r, panel, &mut write(r, panel)[0]);
-                    }
-                }
-                return;
-            }
+            Epsilon::Given(source, first) => return self.read_eps_of(rows, &source, |r| first + r),
+            Epsilon::Same(source, row) => return self.read_eps_of(rows, &source, |_| row),
         };
         let ids = self.row_ids(rows.clone(), draw);
         self.fill_eps(rows, draw.seed(), draw.stream(), &ids);
+    }
+
+    /// Fills eps for the calling block's rows from rows of an array.
+    fn read_eps_of(&self, rows: Range<usize>, source: &Source, from: impl Fn(usize) -> usize) {
+        for r in rows {
+            for panel in 0..panels_of(self.network.spec.latent_dim) {
+                // SAFETY: row r is the calling block's.
+                let eps = unsafe { self.write(self.memory.plan.eps, panel, r..r + 1) };
+                source.read_panel(from(r), panel, &mut eps[0]);
+            }
+        }
     }
 
     /// Fills eps for the calling block's rows with noise of the model's.
@@ -483,6 +497,26 @@ impl Pass<'_> {
     /// Writes columns `from..` of the head to rows `first..` of `out`, [n, latent_dim].
     pub fn emit(&self, worker: &Worker, from: usize, out: Shared<f32>, first: usize) {
         self.emit_from(worker, self.memory.plan.values[self.network.head()], from, out, first);
+    }
+
+    /// Adds what the decoder reads to rows `first..` of `out`, [n, latent_dim].
+    pub fn add_codes(&self, worker: &Worker, out: Shared<f32>, first: usize) {
+        let latent = self.network.spec.latent_dim;
+        self.by_rows(worker, |rows| {
+            // SAFETY: z is from an earlier phase; these rows of `out` are this block's.
+            let (z, out) = unsafe {
+                let part = (first + rows.start) * latent..(first + rows.end) * latent;
+                (self.matrix(self.memory.plan.z), out.write(part))
+            };
+            let mut code = [0.0; WIDTH];
+            for (r, out) in rows.zip(out.chunks_exact_mut(latent)) {
+                for (n, out) in out.chunks_mut(WIDTH).enumerate() {
+                    let code = &mut code[..out.len()];
+                    z.copy_row(r, n * WIDTH, code);
+                    out.iter_mut().zip(code).for_each(|(sum, x)| *sum += *x);
+                }
+            }
+        });
     }
 
     /// Writes z to rows `first..` of `out`, [n, latent_dim].

@@ -108,6 +108,7 @@ impl Pass<'_> {
                 self.isa.run(Weigh { block: &mut block, ratio: &mut *ratio });
                 self.put_codes(rows.clone(), col, &block.z);
             }
+            self.codes_to_topics(rows.clone());
             let spec = &self.network.spec;
             self.condition(source, &from, rows, self.memory.plan.z, spec.latent_dim);
         });

@@ -6,9 +6,11 @@ mod forward;
 mod gather;
 mod marginal;
 mod network;
+mod norms;
 mod pass;
 mod softmax;
 mod stored;
+mod topics;
 mod update;
 mod workspace;
 mod zeros;
@@ -18,13 +20,13 @@ pub use forward::{Draw, Epsilon};
 pub use gather::{Input, Rows};
 pub(crate) use marginal::Draws;
 pub use marginal::Weights;
-pub use network::{MAX_WIDTH, Network, Spec, Tensor};
+pub use network::{MAX_WIDTH, Network, Spec, Tensor, Topics};
 pub(crate) use pass::Pass;
 pub(crate) use update::Sink;
 pub(crate) use workspace::{Memory, Purpose, Sees, Workspace};
 
 use crate::error::{Error, Result, filled};
-use crate::isa::{Isa, Row, ZERO_ROW};
+use crate::isa::{Isa, Row, ZERO_ROW, floats_mut};
 use crate::matmul::Shared;
 use crate::optimizer::Optimizer;
 use crate::rng::{Distribution, Noise, Stream};
@@ -51,6 +53,7 @@ pub struct Vae {
     pub clamped: AtomicUsize,
     parameters: Vec<Row>,
     transposed: Vec<Row>,
+    phi: Vec<Row>,
     moments: [Vec<Row>; 2],
     gradients: Vec<Row>,
     squares: Vec<f64>,
@@ -102,6 +105,15 @@ impl Vae {
             });
             vae.network.write(tensor, &plain, &mut vae.parameters);
         }
+        for layer in &vae.network.layers {
+            // Variances start at one, as torch's do.
+            let Some(norm) = layer.norm else { continue };
+            for panel in 0..norm.panels() {
+                let [_, variance] = norm.rows(panel);
+                floats_mut(&mut vae.parameters[variance..variance + 1])[..norm.used(panel)]
+                    .fill(1.0);
+            }
+        }
         if let Some(start) = vae.network.log_scale {
             vae.network.keep_scale_in_range(&mut vae.parameters[start..]);
         }
@@ -117,6 +129,7 @@ impl Vae {
             isa: Isa::detect()?,
             parameters: rows(true)?,
             transposed: filled(ZERO_ROW, Some(network.transposed_rows))?,
+            phi: filled(ZERO_ROW, Some(network.phi_rows()))?,
             moments: [rows(first)?, rows(second)?],
             network,
             optimizer,
@@ -158,15 +171,14 @@ impl Vae {
 
     /// Sets all parameters, in the order of `network.tensors`. The optimiser's state stays.
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
-        let parameters = self.pack(values)?;
+        let parameters = self.pack(values, &self.network.tensors)?;
         self.network.check_scale(&parameters)?;
         self.parameters = parameters;
         self.refresh()
     }
 
-    /// Values of all tensors as one buffer with the parameters' layout.
-    pub fn pack(&self, values: &[Vec<f32>]) -> Result<Vec<Row>> {
-        let tensors = &self.network.tensors;
+    /// Values of some tensors (all, or those that are trained) as one buffer with the parameters' layout.
+    pub fn pack(&self, values: &[Vec<f32>], tensors: &[Tensor]) -> Result<Vec<Row>> {
         let mut buffer = filled(ZERO_ROW, Some(self.network.rows))?;
         if values.len() != tensors.len() {
             return Err(Error::Shape(format!(
@@ -184,7 +196,7 @@ impl Vae {
                     tensor.shape
                 )));
             }
-            if let Some(bad) = plain.iter().find(|x| !x.is_finite()) {
+            if let Some(bad) = plain.iter().find(|x| !tensor.allows(**x)) {
                 return Err(Error::Value(format!("{} contains {bad}", tensor.name)));
             }
             self.network.write(tensor, plain, &mut buffer);
@@ -195,7 +207,7 @@ impl Vae {
     /// Follows a change of the parameters.
     pub(crate) fn refresh(&mut self) -> Result<()> {
         let lent = self.lend(1, 1, Purpose::Infer, Sees::Batch)?;
-        team::alone(|worker| lent.pass(0, 1).transpose_all(worker));
+        team::alone(|worker| lent.pass(0, 1).refresh(worker));
         Ok(())
     }
 
@@ -235,9 +247,11 @@ impl Vae {
                 network: &self.network,
                 parameters: Shared::new(&mut self.parameters),
                 transposed: Shared::new(&mut self.transposed),
+                phi: Shared::new(&mut self.phi),
                 memory: memories[0],
                 clamped: &self.clamped,
                 rows,
+                trains: purpose == Purpose::Train,
                 decodes_means: !self.network.spec.variational,
             },
             memories,

@@ -3,8 +3,8 @@
 use crate::activation::Activation;
 use crate::data::Source;
 use crate::error::{Error, Result};
-use crate::isa::{LANES, Row, WIDTH, floats_mut};
-use crate::layer::Dense;
+use crate::isa::{LANES, Row, WIDTH, ZERO_ROW, floats_mut};
+use crate::layer::{Dense, Norm};
 use crate::likelihood::{Likelihood, Scale};
 use crate::matmul::{Columns, from_panels, panels_of, to_panels};
 use crate::transform::Transform;
@@ -40,6 +40,19 @@ pub struct Spec {
     pub likelihood: Likelihood,
     /// What is done to what the encoder sees, before noise.
     pub input_transform: Option<Transform>,
+    /// Where the code is a document's topics.
+    pub topics: Option<Topics>,
+}
+
+/// A topic model: the decoder reads theta = softmax(m0 + s0 z) and is one layer, `topics`. With [`Likelihood::Mixture`] it
+/// has the topics' distributions on words and no bias; else its outputs are normalised over the batch, and the bias is added
+/// to that. The posterior's means are normalised over the batch in both.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topics {
+    /// m0 of each topic.
+    pub mean: Vec<f32>,
+    /// s0 of each topic.
+    pub scale: Vec<f32>,
 }
 
 /// A named parameter as PyTorch shows it: `weight` is [out, in].
@@ -49,7 +62,16 @@ pub struct Tensor {
     pub name: String,
     /// Sizes, outermost first.
     pub shape: Vec<usize>,
+    /// Whether it has a gradient: a running statistic has none.
+    pub trained: bool,
     place: Place,
+}
+
+impl Tensor {
+    /// Whether it can have such a value: a finite one, of a variance not below zero.
+    pub fn allows(&self, x: f32) -> bool {
+        x.is_finite() && (x >= 0.0 || !matches!(self.place, Place::Running { which: 1, .. }))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +86,12 @@ enum Place {
         columns: Columns,
     },
     LogScale,
+    /// Running means (0) or variances (1) of some outputs of a layer.
+    Running {
+        layer: usize,
+        columns: Columns,
+        which: usize,
+    },
 }
 
 /// The layers: the encoder's hidden ones, the head ([mu, logvar] or the code), the decoder's hidden ones, the output.
@@ -73,10 +101,16 @@ pub struct Network {
     pub spec: Spec,
     /// In the order of the forward pass.
     pub layers: Vec<Dense>,
-    /// All parameters by name.
+    /// All parameters by name, the running statistics last.
     pub tensors: Vec<Tensor>,
     /// Rows of the parameter buffer (and of each moment's and the gradient's).
     pub rows: usize,
+    /// The first of them: those that the optimiser updates. Running statistics are behind them.
+    pub trained_rows: usize,
+    /// Panels with normalised columns.
+    pub normalized_panels: usize,
+    /// m0 and s0 of the topics, in panels of one row; empty for other models.
+    pub prior: [Vec<Row>; 2],
     /// Rows of the buffer of transposes.
     pub transposed_rows: usize,
     /// The row where ln s starts, for a Gaussian that learns it, or a negative binomial's ln r.
@@ -87,6 +121,31 @@ impl Spec {
     /// Whether the encoder may read the batch from where it is kept as what is to be reconstructed.
     pub fn encodes_as_is(&self) -> bool {
         self.conditions == 0 && self.input_transform.is_none()
+    }
+
+    /// An error unless a topic model is one.
+    fn check_topics(&self) -> Result<()> {
+        let wrong = match (&self.topics, self.likelihood) {
+            (None, Likelihood::Mixture) => "a mixture of words needs topics",
+            (None, _) => return Ok(()),
+            (Some(topics), Likelihood::Mixture | Likelihood::Multinomial) => {
+                let good = |values: &[f32], least: f32| {
+                    values.len() == self.latent_dim
+                        && values.iter().all(|x| (least..=1e3).contains(x))
+                };
+                match (self.variational, self.conditions, self.decoder.len()) {
+                    (true, 0, 0) if good(&topics.mean, -1e3) && good(&topics.scale, 1e-3) => {
+                        return Ok(());
+                    }
+                    (true, 0, 0) => "the prior of topics has a mean and a scale of each",
+                    _ => {
+                        "a topic model is variational, without conditions and hidden layers of the decoder"
+                    }
+                }
+            }
+            (Some(_), _) => "topics are of words: counts",
+        };
+        Err(Error::Parameter(wrong.into()))
     }
 }
 
@@ -107,10 +166,14 @@ impl Network {
         if spec.conditions > 0 && !spec.variational {
             return Err(Error::Parameter("a plain autoencoder has no conditions".into()));
         }
+        spec.check_topics()?;
         let mut network = Network {
             layers: Vec::new(),
             tensors: Vec::new(),
             rows: 0,
+            trained_rows: 0,
+            normalized_panels: 0,
+            prior: [Vec::new(), Vec::new()],
             transposed_rows: 0,
             log_scale: None,
             spec,
@@ -127,6 +190,8 @@ impl Network {
             }
             _ => None,
         };
+        network.trained_rows = network.rows;
+        network.add_topics();
         network.name_tensors();
         Ok(network)
     }
@@ -135,6 +200,38 @@ impl Network {
         let start = self.rows;
         self.rows += rows;
         start
+    }
+
+    /// What a topic model has beside its layers.
+    fn add_topics(&mut self) {
+        let Some(topics) = &self.spec.topics else { return };
+        let latent = self.spec.latent_dim;
+        self.prior = [&topics.mean, &topics.scale].map(|values| {
+            let mut panels = vec![ZERO_ROW; panels_of(latent)];
+            floats_mut(&mut panels)[..latent].copy_from_slice(values);
+            panels
+        });
+        let output = self.output();
+        self.layers[output].biased = self.layers[output].outputs;
+        self.layers[self.spec.encoder.len()].biased = latent;
+        self.normalize(self.head(), latent);
+        if self.spec.likelihood != Likelihood::Mixture {
+            self.layers[output].biased = 0;
+            self.normalize(output, self.layers[output].outputs);
+        }
+    }
+
+    /// Normalises the first `cols` outputs of a layer over the batch.
+    fn normalize(&mut self, layer: usize, cols: usize) {
+        let (panels, columns) = (panels_of(cols), self.normalized_panels);
+        self.normalized_panels += panels;
+        let start = self.add_rows(2 * panels);
+        self.layers[layer].norm = Some(Norm { cols, start, columns });
+    }
+
+    /// Whether the decoder is the topics' distributions on words.
+    pub fn mixes(&self) -> bool {
+        self.spec.likelihood == Likelihood::Mixture
     }
 
     fn add_layer(&mut self, inputs: usize, outputs: usize) -> Result<()> {
@@ -148,7 +245,8 @@ impl Network {
                  {MAX_PARAMETERS} parameters"
             )));
         }
-        let mut layer = Dense { inputs, outputs, start: self.rows, transposed: None };
+        let start = self.rows;
+        let mut layer = Dense { inputs, outputs, start, transposed: None, biased: 0, norm: None };
         if !self.layers.is_empty() {
             layer.transposed = Some(self.transposed_rows);
             self.transposed_rows += panels_of(inputs) * outputs;
@@ -164,6 +262,7 @@ impl Network {
         let (head, latent) = (self.head(), self.spec.latent_dim);
         let scaled = self.spec.likelihood.decoder_floor().is_some();
         let all = Columns::From(0);
+        let mut running = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let parts = match index {
                 i if i < head => vec![(format!("encoder.{}", 2 * i), all, layer.outputs)],
@@ -174,6 +273,7 @@ impl Network {
                     ]
                 }
                 i if i == head => vec![("code".into(), all, latent)],
+                _ if self.spec.topics.is_some() => vec![("topics".into(), all, layer.outputs)],
                 i => {
                     let name = format!("decoder.{}", 2 * (i - head - 1));
                     match (scaled && i == self.output(), self.spec.n_features) {
@@ -188,13 +288,28 @@ impl Network {
                 self.tensors.push(Tensor {
                     name: format!("{name}.weight"),
                     shape: vec![outputs, layer.inputs],
+                    trained: true,
                     place: Place::Weight { layer: index, columns },
                 });
-                self.tensors.push(Tensor {
-                    name: format!("{name}.bias"),
-                    shape: vec![outputs],
-                    place: Place::Bias { layer: index, columns },
-                });
+                if layer.biased <= columns.at(0) {
+                    self.tensors.push(Tensor {
+                        name: match layer.shift() {
+                            Some(_) => format!("{name}.norm.bias"),
+                            None => format!("{name}.bias"),
+                        },
+                        shape: vec![outputs],
+                        trained: true,
+                        place: Place::Bias { layer: index, columns },
+                    });
+                }
+                if layer.norm.is_some_and(|norm| columns.at(0) < norm.cols) {
+                    running.extend([(0, "mean"), (1, "var")].map(|(which, what)| Tensor {
+                        name: format!("{name}.norm.running_{what}"),
+                        shape: vec![outputs],
+                        trained: false,
+                        place: Place::Running { layer: index, columns, which },
+                    }));
+                }
             }
         }
         if self.log_scale.is_some() {
@@ -205,8 +320,9 @@ impl Network {
                 Likelihood::NegativeBinomial { .. } => "likelihood.log_total_count".into(),
                 _ => "likelihood.log_scale".into(),
             };
-            self.tensors.push(Tensor { name, shape, place: Place::LogScale });
+            self.tensors.push(Tensor { name, shape, trained: true, place: Place::LogScale });
         }
+        self.tensors.extend(running);
     }
 
     /// The index of the layer that gives [mu, logvar], or the code.
@@ -244,7 +360,7 @@ impl Network {
                 splat(parameters[start][0].0[0])
             }
             (Likelihood::Gaussian(Scale::Fixed(scale), _), _) => splat(scale.ln()),
-            _ => crate::isa::ZERO_ROW,
+            _ => ZERO_ROW,
         }
     }
 
@@ -326,6 +442,10 @@ impl Network {
                 (layer.bias(0), 1, columns, layer.inputs + 1)
             }
             Place::LogScale => (self.log_scale.unwrap_or(0), 1, Columns::From(0), 1),
+            Place::Running { layer, columns, which } => {
+                let norm = self.layers[layer].norm.expect("a layer with running statistics");
+                (norm.rows(0)[which], 1, columns, 1)
+            }
         }
     }
 
@@ -335,8 +455,13 @@ impl Network {
             Place::Weight { layer, .. } | Place::Bias { layer, .. } => {
                 Some(self.layers[layer].inputs)
             }
-            Place::LogScale => None,
+            Place::LogScale | Place::Running { .. } => None,
         }
+    }
+
+    /// The tensors that are trained: all but the running statistics.
+    pub fn trained(&self) -> &[Tensor] {
+        &self.tensors[..self.tensors.iter().take_while(|tensor| tensor.trained).count()]
     }
 
     /// An error unless examples come with exactly the conditions that the model wants.
@@ -382,6 +507,7 @@ mod tests {
             activation: Activation::Relu,
             likelihood,
             input_transform: None,
+            topics: None,
         }
     }
 
@@ -455,6 +581,62 @@ mod tests {
         let panels: Vec<_> = (0..3).map(|panel| network.features(panel)).collect();
         assert_eq!(panels, [0..16, 16..32, 32..37]);
         assert_eq!(network.layers[network.output()].outputs, 2 * 32 + 16 + 5);
+    }
+
+    fn topics(likelihood: Likelihood) -> Spec {
+        let topics = Topics { mean: vec![0.0; 3], scale: vec![1.0; 3] };
+        Spec { decoder: vec![], topics: Some(topics), ..spec(likelihood) }
+    }
+
+    #[test]
+    fn a_topic_model_has_running_statistics_behind_what_is_trained() {
+        for (likelihood, own) in [
+            (Likelihood::Mixture, &[][..]),
+            (
+                Likelihood::Multinomial,
+                &[("topics.norm.running_mean", 37), ("topics.norm.running_var", 37)],
+            ),
+        ] {
+            let network = Network::new(topics(likelihood)).unwrap();
+            let names: Vec<_> = network.tensors.iter().map(|t| t.name.as_str()).collect();
+            let trained = network.trained().len();
+            assert_eq!(
+                names[..6],
+                [
+                    "encoder.0.weight",
+                    "encoder.0.bias",
+                    "mu.weight",
+                    "logvar.weight",
+                    "logvar.bias",
+                    "topics.weight"
+                ]
+            );
+            assert_eq!(names[6..trained], ["topics.norm.bias"][..own.len() / 2]);
+            let running: Vec<_> =
+                network.tensors[trained..].iter().map(|t| (t.name.as_str(), t.shape[0])).collect();
+            let head = [("mu.norm.running_mean", 3), ("mu.norm.running_var", 3)];
+            assert_eq!(running, [&head[..], own].concat());
+            round_trip(network);
+        }
+    }
+
+    #[test]
+    fn what_is_no_topic_model_is_refused() {
+        let good = topics(Likelihood::Mixture);
+        let prior = |mean, scale| Some(Topics { mean, scale });
+        for bad in [
+            Spec { topics: None, ..good.clone() },
+            Spec { likelihood: Likelihood::Bernoulli, ..good.clone() },
+            Spec { conditions: 2, ..good.clone() },
+            Spec { variational: false, ..good.clone() },
+            Spec { decoder: vec![5], ..good.clone() },
+            Spec { topics: prior(vec![0.0; 2], vec![1.0; 3]), ..good.clone() },
+            Spec { topics: prior(vec![f32::NAN; 3], vec![1.0; 3]), ..good.clone() },
+            Spec { topics: prior(vec![0.0; 3], vec![0.0; 3]), ..good.clone() },
+        ] {
+            assert!(Network::new(bad.clone()).is_err(), "{bad:?}");
+        }
+        assert!(Network::new(good).is_ok());
     }
 
     #[test]

@@ -24,12 +24,16 @@ pub struct Pass<'a> {
     pub parameters: Shared<'a, Row>,
     /// The transposes of the weights.
     pub transposed: Shared<'a, Row>,
+    /// The topics' distributions on words, where the decoder mixes them.
+    pub phi: Shared<'a, Row>,
     /// Activations and gradients.
     pub memory: Memory<'a>,
     /// Counts log variances that were clamped.
     pub clamped: &'a AtomicUsize,
     /// Examples in the batch.
     pub rows: usize,
+    /// Whether it is a step of training, whose batch normalisation is by the batch's own statistics.
+    pub trains: bool,
     /// Whether the decoder reads what the head gives first (the posterior's means, or a plain autoencoder's code), and
     /// not z.
     pub decodes_means: bool,

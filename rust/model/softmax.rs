@@ -5,6 +5,7 @@
 
 use super::pass::Pass;
 use crate::isa::{MAX_TILE_ROWS, Row, Tile, ZERO_ROW};
+use crate::layer::Norm;
 use crate::matmul::{Finished, Grid, panels_of, tile_rows};
 use crate::multinomial::{Combine, Gradient, Normalise, Part, Parts};
 use crate::team::Worker;
@@ -38,11 +39,35 @@ impl<'a> Pass<'a> {
     /// The output layer's product, and what its tiles say of their rows: of x too if it is `scored`, and with e^(y - m)
     /// `kept` for a phase that finishes them.
     fn softmax_parts(&self, worker: &Worker, scored: bool, kept: bool) {
+        if let Some(norm) = self.network.layers[self.network.output()].norm {
+            return self.normalized_parts(worker, norm, scored, kept);
+        }
         let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
         self.product(worker, self.network.output(), |tile, bias, _| {
             let Finished { panel, rows, products, .. } = tile;
             let scratch = scored.then_some(&mut scratch);
             self.softmax_part(panel, rows, (products, bias), scratch, kept);
+        });
+    }
+
+    /// The same where logits are normalised over the batch: they are written before that, and an item is a panel with all
+    /// its rows.
+    fn normalized_parts(&self, worker: &Worker, norm: Norm, scored: bool, kept: bool) {
+        let (network, index) = (self.network, self.network.output());
+        self.layer(worker, index);
+        let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
+        worker.phase(norm.panels(), |panel| {
+            self.normalize_panel(index, norm, panel);
+            // SAFETY: parameters change in the update only; the panel is this item's.
+            let (bias, logits) = unsafe {
+                let bias = &self.weights()[network.layers[index].bias(panel)];
+                (bias, self.read(self.memory.plan.values[index], panel, 0..self.rows))
+            };
+            for tile in 0..self.rows.div_ceil(self.isa.tile_rows()) {
+                let rows = tile_rows(self.rows, self.isa, tile);
+                let scratch = scored.then_some(&mut scratch);
+                self.softmax_part(panel, rows.clone(), (&logits[rows], bias), scratch, kept);
+            }
         });
     }
 

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::pass::Pass;
-use crate::isa::{Ahead, Isa, Row, WIDTH, ZERO_ROW};
+use crate::isa::{Ahead, Isa, Row, WIDTH, ZERO_ROW, floats_mut};
 use crate::layer::{ColumnSums, Dense, Transpose};
 use crate::likelihood::{Likelihood, Scale, ScaleGradient};
 use crate::matmul::{Block, Grid, Shared, panels_of, transposed_product, vectors_of};
@@ -33,7 +33,7 @@ impl Sink<'_> {
     ///
     /// # Safety
     /// These rows (of parameters, moments and store) are the calling tile's own.
-    unsafe fn take(
+    pub(super) unsafe fn take(
         &self,
         isa: Isa,
         parameters: Shared<Row>,
@@ -83,9 +83,15 @@ pub(super) const APPLY_BLOCK: usize = 256;
 impl Pass<'_> {
     /// All weight, bias and scale gradients of the batch into `sink`. `weight` is the factor of the stored
     /// output gradients.
-    pub fn absorb(&self, worker: &Worker, weight: f32, sink: Sink) {
+    /// `gradients` is room for those that have to be stored in any case.
+    pub fn absorb(&self, worker: &Worker, weight: f32, gradients: Shared<Row>, sink: Sink) {
         for (index, layer) in self.network.layers.iter().enumerate().rev() {
-            self.absorb_layer(worker, index, layer, sink);
+            if index == self.network.output() && self.network.mixes() {
+                self.absorb_layer(worker, index, layer, Sink::Store(gradients));
+                self.absorb_topics(worker, gradients, sink);
+            } else {
+                self.absorb_layer(worker, index, layer, sink);
+            }
         }
         if self.network.spec.likelihood.stores_scale_gradient() {
             self.absorb_stored_scale(worker, sink);
@@ -113,8 +119,14 @@ impl Pass<'_> {
             let (dy, vectors) = (gradient.panel(panel), vectors_of(layer.outputs, panel));
             if blocks.start == 0 {
                 let mut sums = [ZERO_ROW];
-                self.isa.run(ColumnSums { panel: dy, vectors, out: &mut sums[0] });
+                match layer.shift() {
+                    // SAFETY: found in the backward pass.
+                    Some(norm) => sums[0] = unsafe { self.columns(norm, panel)[0].shift },
+                    None => self.isa.run(ColumnSums { panel: dy, vectors, out: &mut sums[0] }),
+                }
                 let bias = layer.bias(panel);
+                let unbiased = layer.biased.saturating_sub(panel * WIDTH).min(WIDTH);
+                floats_mut(&mut sums)[..unbiased].fill(0.0);
                 take(bias..bias + 1, &sums, vectors);
             }
             for block in blocks {
@@ -132,18 +144,25 @@ impl Pass<'_> {
                 }
                 take(start..start + used, &products[..used], vectors);
                 if matches!(sink, Sink::Update { .. }) {
+                    let from = self.parameters;
                     // SAFETY: the block is this item's, in W and in Wᵀ.
-                    unsafe { self.transpose(layer, panel, block) };
+                    unsafe { self.transpose(layer, (from, layer.weights(panel)), panel, block) };
                 }
             }
         });
     }
 
-    /// Refreshes one block of Wᵀ.
+    /// Refreshes one block of Wᵀ from `rows` of a buffer, which hold panel `panel` of W (or of phi).
     ///
     /// # Safety
     /// The block, and the block of W that it mirrors, are the calling tile's own.
-    unsafe fn transpose(&self, layer: &Dense, panel: usize, block: usize) {
+    unsafe fn transpose(
+        &self,
+        layer: &Dense,
+        (from, rows): (Shared<Row>, Range<usize>),
+        panel: usize,
+        block: usize,
+    ) {
         if layer.transposed.is_none() {
             return;
         }
@@ -153,21 +172,32 @@ impl Pass<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             self.isa.run(Transpose {
-                from: self.parameters.read(part(layer.weights(panel), block)),
+                from: from.read(part(rows, block)),
                 to: self.transposed.write(part(layer.transposed(block), panel)),
             });
         }
     }
 
-    /// Refreshes all transposes, after parameters were set.
-    pub fn transpose_all(&self, worker: &Worker) {
-        for layer in &self.network.layers {
-            let blocks = panels_of(layer.inputs);
-            worker.phase(panels_of(layer.outputs) * blocks, |item| {
-                // SAFETY: an item is a block.
-                unsafe { self.transpose(layer, item / blocks, item % blocks) };
-            });
-        }
+    /// Refreshes what is made of the parameters, after they were set.
+    pub fn refresh(&self, worker: &Worker) {
+        self.refresh_topics(worker);
+        (0..self.network.layers.len()).for_each(|index| self.transpose_layer(worker, index));
+    }
+
+    /// Refreshes the transpose of one layer.
+    pub(super) fn transpose_layer(&self, worker: &Worker, index: usize) {
+        let layer = &self.network.layers[index];
+        let blocks = panels_of(layer.inputs);
+        let mixes = self.network.mixes() && index == self.network.output();
+        worker.phase(panels_of(layer.outputs) * blocks, |item| {
+            let (panel, block) = (item / blocks, item % blocks);
+            let from = match mixes {
+                true => (self.phi, self.network.phi(panel)),
+                false => (self.parameters, layer.weights(panel)),
+            };
+            // SAFETY: an item is a block.
+            unsafe { self.transpose(layer, from, panel, block) };
+        });
     }
 
     /// The gradient of ln s, which needs all rows and, where the scale is shared, all features.
@@ -235,20 +265,21 @@ impl Pass<'_> {
     unsafe fn keep_scale_in_range(&self) {
         let Some(start) = self.network.log_scale else { return };
         // SAFETY: the caller's promise; the scale is the last thing in the buffer.
-        let rows = unsafe { self.parameters.write(start..self.network.rows) };
+        let rows = unsafe { self.parameters.write(start..self.network.trained_rows) };
         self.network.keep_scale_in_range(rows);
     }
 
     /// One optimiser step with gradients from a buffer: the same function on the same numbers as in
     /// [`Pass::absorb`], so the same bits.
     pub fn apply(&self, worker: &Worker, gradients: &[Row], sink: Sink) {
-        worker.phase(self.network.rows.div_ceil(APPLY_BLOCK), |item| {
-            let rows = item * APPLY_BLOCK..((item + 1) * APPLY_BLOCK).min(self.network.rows);
+        let end = self.network.trained_rows;
+        worker.phase(end.div_ceil(APPLY_BLOCK), |item| {
+            let rows = item * APPLY_BLOCK..((item + 1) * APPLY_BLOCK).min(end);
             // SAFETY: the rows are this item's.
             unsafe { sink.take(self.isa, self.parameters, rows.clone(), &gradients[rows], 2) };
         });
         // SAFETY: a single item.
         worker.phase(1, |_| unsafe { self.keep_scale_in_range() });
-        self.transpose_all(worker);
+        self.refresh(worker);
     }
 }

@@ -7,6 +7,7 @@ use crate::data::Source;
 use crate::error::{Result, filled};
 use crate::isa::{Isa, LANES, Lanes, Row, ZERO_ROW};
 use crate::matmul::{Shared, panels_of};
+use crate::normalize::Columns;
 
 /// A matrix's place in the arena, for a batch of at most the arena's rows.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +111,7 @@ impl Plan {
         let dz = place(spec.latent_dim + spec.conditions, train);
         let (mut values, mut slopes, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
         for (index, layer) in network.layers.iter().enumerate() {
-            values.push(place(layer.outputs, index != network.output()));
+            values.push(place(layer.outputs, index != network.output() || layer.norm.is_some()));
             let keeps_slope = train && network.activation(index).keeps_slope();
             slopes.push(keeps_slope.then(|| place(layer.outputs, true)));
             let waits = index == network.output() && spec.likelihood.is_softmax();
@@ -152,6 +153,7 @@ pub struct Workspace {
     softmax: [Vec<f32>; 3],
     kl_sums: Vec<Lanes>,
     hashes: Vec<[u32; 2]>,
+    columns: Vec<Columns>,
     zeros: Zeros,
     stored: Stored,
 }
@@ -177,6 +179,7 @@ impl Workspace {
             softmax: [part()?, part()?, part()?],
             kl_sums: filled(Lanes::default(), Some(network.spec.latent_dim.div_ceil(LANES)))?,
             hashes: filled([0; 2], Some(rows))?,
+            columns: filled(Columns::NONE, Some(network.normalized_panels))?,
             zeros: match sees {
                 Sees::Stored(_) => Zeros::none(),
                 _ => Zeros::new(network, rows, purpose, isa)?,
@@ -212,6 +215,7 @@ impl Workspace {
             kl: Shared::new(kl),
             kl_sums: Shared::new(&mut self.kl_sums),
             hashes: Shared::new(&mut self.hashes),
+            columns: Shared::new(&mut self.columns),
             zeros: self.zeros.share(),
             stored: self.stored.share(),
         }
@@ -237,6 +241,8 @@ pub struct Memory<'a> {
     pub kl_sums: Shared<'a, Lanes>,
     /// The content hash of each row.
     pub hashes: Shared<'a, [u32; 2]>,
+    /// What is known of the columns of the batch that are normalised, for each panel.
+    pub columns: Shared<'a, Columns>,
     /// Where the batch is zero.
     pub zeros: SharedZeros<'a>,
     /// What a sparse batch holds.

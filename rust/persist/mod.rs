@@ -107,7 +107,8 @@ fn entries(network: &Network, optimizer: Optimizer, moments: bool) -> Vec<Entry>
     let [first, second] = optimizer.moments().map(|used| used && moments);
     let mut entries = Vec::new();
     for (wanted, part) in [(true, Part::Value), (first, Part::First), (second, Part::Second)] {
-        for (index, tensor) in network.tensors.iter().enumerate().filter(|_| wanted) {
+        let has = |tensor: &Tensor| wanted && (part == Part::Value || tensor.trained);
+        for (index, tensor) in network.tensors.iter().enumerate().filter(|(_, t)| has(t)) {
             entries.push(Entry { name: format!("{}{}", prefix(part), tensor.name), part, index });
         }
     }
@@ -236,7 +237,7 @@ impl<R: Read> ModelFile<R> {
             let tensor = &network.tensors[index];
             let plain = &mut scratch[..size(tensor)];
             self.read(plain)?;
-            let good = |x: &f32| x.is_finite() && (part != Part::Second || *x >= 0.0);
+            let good = |x: &f32| tensor.allows(*x) && (part != Part::Second || *x >= 0.0);
             if let Some(bad) = plain.iter().find(|x| !good(x)) {
                 return Err(refused(format!("{name} contains {bad}")));
             }

@@ -1,0 +1,599 @@
+"""Topic models: against torch's autograd, against known topics, and the promises about bits."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from reference import Twin, noise, relative_error, sequential, too_large
+from sklearn_checks import passes_but_for_the_wording_of_errors
+from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
+
+import fastvae
+from fastvae import FormatError, NotFittedError, TopicModel
+from fastvae._topic_model import laplace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+DECODERS = ("mixture", "product")
+QUIET: dict[str, Any] = {"masking": 0.0, "random_state": 0}
+
+# rows, words, topics, hidden
+SIZES = [
+    (2, 3, 2, ()),
+    (29, 37, 5, (33,)),
+    (13, 67, 16, (7, 40)),
+    (31, 33, 17, (32,)),
+    (64, 64, 33, (16,)),
+    (17, 129, 67, (5,)),
+]
+
+
+def counts(rows: int, words: int, seed: int = 0) -> NDArray[np.float32]:
+    """Counts, most of them zero, and one empty document."""
+    X = np.random.default_rng(seed).poisson(0.4, (rows, words)).astype(np.float32)
+    X[rows // 2] = 0
+    X[0, 0] = 31
+    return X
+
+
+class Norm(nn.Module):
+    """Batch normalisation without a scale, by torch's own function."""
+
+    def __init__(self, cols: int, shift: bool) -> None:
+        super().__init__()
+        if shift:
+            self.bias = nn.Parameter(torch.zeros(cols))
+        self.register_buffer("running_mean", torch.zeros(cols))
+        self.register_buffer("running_var", torch.ones(cols))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of a batch of one, the running statistics: torch would refuse."""
+        bias = getattr(self, "bias", None)
+        of_batch = self.training and len(x) > 1
+        mean, variance = (self.get_buffer(f"running_{name}") for name in ("mean", "var"))
+        return nn.functional.batch_norm(x, mean, variance, None, bias, of_batch, 0.1, 1e-5)
+
+
+class TorchTopics(Twin):
+    """A topic model with the parameters of :class:`fastvae.TopicModel`, and its ``state_dict`` names."""
+
+    def __init__(self, words: int, topics: int, hidden: tuple[int, ...], decoder: str, alpha: Any = 1.0) -> None:
+        super().__init__()
+        head = [words, *hidden][-1]
+        self.encoder = sequential([words, *hidden], "softplus", last=True)
+        self.mu, self.logvar = nn.Linear(head, topics, bias=False), nn.Linear(head, topics)
+        self.mu.norm = Norm(topics, shift=False)
+        self.topics = nn.Linear(topics, words, bias=False)
+        self.product = decoder == "product"
+        if self.product:
+            self.topics.norm = Norm(words, shift=True)
+        a = torch.as_tensor(alpha, dtype=torch.float64).expand(topics)
+        self.prior_mean = a.log() - a.log().mean()
+        self.prior_scale = ((1 - 2 / topics) / a + (1 / a).sum() / topics**2).sqrt()
+        self.double()
+
+    def log_words(self, theta: Tensor) -> Tensor:
+        """ln p(w|theta)."""
+        if self.product:
+            return self.topics.norm(self.topics(theta)).log_softmax(1)
+        return (theta @ (10 * self.topics.weight.T).softmax(1)).log()
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and logvar of z."""
+        hidden = self.encoder(x)
+        return self.mu.norm(self.mu(hidden)), self.logvar(hidden).clamp(-30, 20)
+
+    def theta(self, z: Tensor) -> Tensor:
+        """Topics of a code."""
+        return (self.prior_mean + self.prior_scale * z).softmax(1)
+
+    def forward(self, x: Tensor, eps: Tensor) -> dict[str, Tensor]:
+        """Batch means; the KL is between the Gaussians before the softmax, by ``torch.distributions``."""
+        mu, logvar = self.posterior(x)
+        sigma = (logvar / 2).exp()
+        reconstruction = -(x * self.log_words(self.theta(mu + sigma * eps))).sum(1).mean()
+        posterior = Normal(self.prior_mean + self.prior_scale * mu, self.prior_scale * sigma)
+        kl = kl_divergence(posterior, Normal(self.prior_mean, self.prior_scale)).sum(1).mean()
+        elbo = -reconstruction - kl
+        return {"reconstruction": reconstruction, "kl": kl, "elbo": elbo, "loss": -elbo}
+
+
+def pair(
+    words: int, topics: int, hidden: tuple[int, ...], decoder: str, **parameters: Any
+) -> tuple[TopicModel, TorchTopics]:
+    """A ``fastvae.TopicModel`` and its float64 twin with the same random weights and statistics."""
+    rng = np.random.default_rng(1)
+    parameters = {"alpha": 0.6} | parameters
+    twin = TorchTopics(words, topics, hidden, decoder, parameters["alpha"])
+    weights = {}
+    for name, value in twin.state_dict().items():
+        scale = 0.3 if name == "topics.weight" else 1.5 / np.sqrt(value.shape[-1])
+        drawn = rng.normal(size=tuple(value.shape)) * scale
+        weights[name] = (np.abs(drawn) + 0.5 if "running_var" in name else drawn).astype(np.float32)
+    model = TopicModel(topics, hidden=hidden, decoder=decoder, **QUIET | parameters)
+    return model.load_state_dict(weights), twin.load(weights)
+
+
+# ---------------------------------------------------------------------------------------------- against torch
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize(("rows", "words", "topics", "hidden"), SIZES)
+def test_losses_and_gradients_are_those_of_torch(
+    rows: int, words: int, topics: int, hidden: tuple[int, ...], decoder: str
+) -> None:
+    alpha = np.random.default_rng(0).uniform(0.3, 2.0, topics)
+    model, twin = pair(words, topics, hidden, decoder, alpha=alpha)
+    X, eps = counts(rows, words), noise(rows, topics)
+    losses, gradients = model.loss_and_gradients(X, eps)
+    torch_losses, torch_gradients = twin.losses_and_gradients(X, eps)
+    assert gradients.keys() == torch_gradients.keys()
+    errors = {name: relative_error(losses[name], torch_losses[name]) for name in torch_losses}
+    errors |= {name: relative_error(gradients[name], torch_gradients[name]) for name in torch_gradients}
+    if rows == 2:  # two rows are normalised to plus and minus one, whatever they are: only rounding is left
+        errors = {name: error for name, error in errors.items() if not name.startswith(("mu", "encoder", "topics.w"))}
+    assert not too_large(errors)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_batch_of_one_is_normalised_with_the_running_statistics(decoder: str) -> None:
+    model, twin = pair(37, 5, (33,), decoder)
+    X, eps = counts(9, 37)[:1], noise(1, 5)
+    losses, gradients = model.loss_and_gradients(X, eps)
+    torch_losses, torch_gradients = twin.losses_and_gradients(X, eps)
+    errors = {name: relative_error(losses[name], torch_losses[name]) for name in torch_losses}
+    errors |= {name: relative_error(gradients[name], torch_gradients[name]) for name in torch_gradients}
+    assert not too_large(errors)
+    before = statistics(model)
+    model.partial_fit(X, eps=eps)
+    assert same(before, statistics(model)), "one document has no variance to follow"
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_steps_and_running_statistics_are_those_of_torch(decoder: str) -> None:
+    model, twin = pair(37, 5, (33,), decoder, optimizer="sgd", learning_rate=1e-3, batch_size=10)
+    X, eps = counts(30, 37), noise(30, 5)
+    optimizer = torch.optim.SGD(twin.parameters(), lr=1e-3)
+    for start in range(0, 30, 10):
+        optimizer.zero_grad()
+        twin(twin.tensor(X[start : start + 10]), twin.tensor(eps[start : start + 10]))["loss"].backward()
+        optimizer.step()
+    found = model.partial_fit(X, eps=eps).state_dict()
+    wanted = twin.state_dict()
+    assert found.keys() == wanted.keys()
+    # A step follows gradients that are lively, in float32: of each, 1e-5 is lost.
+    assert max(relative_error(found[name], wanted[name]) for name in wanted) < 1e-4
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_questions_use_the_running_statistics(decoder: str) -> None:
+    model, twin = pair(67, 17, (33,), decoder)
+    twin.eval()
+    X, eps = counts(13, 67), noise(13, 17)
+    with torch.no_grad():
+        x = twin.tensor(X)
+        mu, logvar = twin.posterior(x)
+        losses = twin(x, twin.tensor(eps))
+        theta = twin.theta(mu).float()
+        words = twin.log_words(theta.double()).exp()
+    for found, wanted in zip(model.encode(X), (mu, logvar), strict=True):
+        assert relative_error(found, wanted) < 1e-5
+    assert not too_large(
+        {name: relative_error(value, losses[name]) for name, value in model.evaluate(X, eps=eps).items()}
+    )
+    assert relative_error(model.inverse_transform(theta.numpy()), words) < 1e-5
+
+
+def test_the_prior_is_the_laplace_approximation_of_a_dirichlet() -> None:
+    alpha = np.array([0.2, 0.5, 1.0, 3.0])
+    mean, scale = laplace(alpha)
+    np.testing.assert_allclose(
+        np.exp(mean) / np.exp(mean).sum(), alpha / alpha.sum(), rtol=1e-6
+    )  # softmax(m0): its mean
+    # The inverse of what is left of the negative log density's Hessian, diag(alpha) - alpha alpha' / sum, off its null
+    # space (the ones), is near the diagonal that the formula gives where topics are many and alike.
+    many = np.full(50, 0.7)
+    hessian = np.diag(many) - np.outer(many, many) / many.sum()
+    np.testing.assert_allclose(laplace(many)[1] ** 2, np.diag(np.linalg.pinv(hessian)), rtol=1e-6)
+    np.testing.assert_allclose(scale**2, (1 - 2 / 4) / alpha + (1 / alpha).sum() / 16, rtol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------- bits
+
+
+def statistics(model: TopicModel) -> dict[str, NDArray[np.float32]]:
+    """The running statistics."""
+    return {name: value for name, value in model.state_dict().items() if "running" in name}
+
+
+def same(a: dict[str, NDArray[np.float32]], b: dict[str, NDArray[np.float32]]) -> bool:
+    """Whether two state dicts have the same bits."""
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("extra", [{}, {"clip_norm": 0.5}, {"optimizer": "sgd"}, {"masking": 0.5}])
+def test_the_number_of_threads_changes_no_bit(decoder: str, extra: dict[str, Any]) -> None:
+    X = counts(70, 131)
+    models = [
+        TopicModel(19, decoder=decoder, hidden=(33,), batch_size=32, epochs=3, n_jobs=n, **QUIET | extra).fit(X)
+        for n in (1, 2, 3)
+    ]
+    for other in models[1:]:
+        assert same(models[0].state_dict(), other.state_dict())
+        assert np.array_equal(models[0].transform(X), other.transform(X))
+        assert np.array_equal(models[0].score_samples(X), other.score_samples(X))
+
+
+ISA_SCRIPT = """
+import sys
+import numpy as np
+import fastvae
+X = np.random.default_rng(0).poisson(0.4, (70, 131)).astype(np.float32)
+found = {}
+for decoder in ("mixture", "product"):
+    model = fastvae.TopicModel(19, decoder=decoder, hidden=(33,), batch_size=32, epochs=3, random_state=0).fit(X)
+    found |= {decoder + name: value for name, value in model.state_dict().items()}
+    found[decoder] = model.transform(X)
+np.savez(sys.argv[1], **found)
+"""
+
+
+def test_avx2_and_avx512_give_the_same_bits(tmp_path: Path) -> None:
+    sets = {"avx2", "avx512"} & set(fastvae.show_config()["isa_available"])  # type: ignore[call-overload]
+    if len(sets) < 2:
+        pytest.skip("this machine does not have both")
+    found = []
+    for isa in sorted(sets):
+        file = tmp_path / f"{isa}.npz"
+        environment = {"FASTVAE_ISA": isa, "PATH": ""}
+        subprocess.run([sys.executable, "-c", ISA_SCRIPT, str(file)], check=True, env=environment)
+        found.append(dict(np.load(file)))
+    assert same(found[0], found[1])
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_stored_gradients_step_as_fused_ones_do(decoder: str) -> None:
+    X, eps = counts(20, 67), noise(20, 5)
+    fused, stored, clipped = (
+        pair(67, 5, (33,), decoder, batch_size=20, clip_norm=clip)[0] for clip in (None, None, 1e9)
+    )
+    before = statistics(stored)
+    fused.partial_fit(X, eps=eps)
+    clipped.partial_fit(X, eps=eps)
+    stored.apply_gradients(stored.loss_and_gradients(X, eps)[1])
+    assert same(fused.state_dict(), clipped.state_dict())
+    assert same(statistics(stored), before), "gradients alone say nothing of a batch's statistics"
+    assert same(fused.state_dict(), stored.state_dict() | statistics(fused))
+    assert np.array_equal(fused.components_, clipped.components_)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_optimiser_leaves_running_statistics_alone(decoder: str) -> None:
+    model, _ = pair(67, 5, (33,), decoder, optimizer="adamw", learning_rate=0.1, weight_decay=0.5)
+    before = model.state_dict()
+    zeros = {name: np.zeros_like(value) for name, value in model.loss_and_gradients(counts(9, 67))[1].items()}
+    after = model.apply_gradients(zeros).state_dict()
+    assert same({name: after[name] for name in statistics(model)}, {name: before[name] for name in statistics(model)})
+    assert not np.array_equal(before["topics.weight"], after["topics.weight"]), "the decay is at work"
+
+
+# ---------------------------------------------------------------------------------------------- questions
+
+
+@pytest.fixture(scope="module", params=DECODERS)
+def fitted(request: pytest.FixtureRequest) -> TopicModel:
+    """A model of a few topics."""
+    return TopicModel(7, decoder=request.param, hidden=(33,), epochs=5, random_state=0).fit(counts(200, 67))
+
+
+def test_documents_and_topics_are_distributions(fitted: TopicModel) -> None:
+    theta = fitted.transform(counts(50, 67, seed=1))
+    assert theta.shape == (50, 7)
+    assert theta.dtype == np.float32
+    for shares in (theta, fitted.components_, fitted.reconstruct(counts(50, 67))):
+        assert (shares >= 0).all()
+        np.testing.assert_allclose(shares.sum(1), 1.0, atol=1e-6)
+
+
+def test_the_components_are_the_softmax_of_their_weights() -> None:
+    mixture, _ = pair(67, 5, (33,), "mixture")
+    weight = 10 * mixture.state_dict()["topics.weight"].T.astype(np.float64)
+    shares = np.exp(weight - weight.max(1, keepdims=True))
+    assert relative_error(mixture.components_, shares / shares.sum(1, keepdims=True)) < 1e-6
+
+
+def test_topics_of_a_document_depend_on_nothing_but_it(fitted: TopicModel) -> None:
+    X = counts(300, 67, seed=1)
+    theta, order = fitted.transform(X), np.random.default_rng(0).permutation(300)
+    assert np.array_equal(fitted.transform(X[order]), theta[order])
+    assert np.array_equal(fitted.transform(X[17:18])[0], theta[17])
+    assert np.array_equal(fitted.transform(X.astype(np.float64)), theta)
+
+
+def test_topics_are_the_mean_over_the_posterior(fitted: TopicModel) -> None:
+    X = counts(20, 67, seed=1)
+    draws = fitted.posterior_sample(X, 4000, random_state=0)
+    np.testing.assert_allclose(draws.sum(2), 1.0, atol=1e-5)
+    # 32 draws in pairs; the standard error of 4000 is below 0.005.
+    np.testing.assert_allclose(fitted.transform(X), draws.mean(0), atol=0.08)
+    assert np.abs(fitted.transform(X) - draws.mean(0)).mean() < 0.02
+
+
+def test_perplexity_is_that_of_the_bound(fitted: TopicModel) -> None:
+    X = counts(50, 67, seed=1)
+    wanted = np.exp(-fitted.score_samples(X).astype(np.float64).sum() / X.sum())
+    assert fitted.perplexity(X) == pytest.approx(wanted)
+    assert fitted.score(X) == pytest.approx(fitted.score_samples(X).mean(), rel=1e-6)
+    with pytest.raises(ValueError, match="no words"):
+        fitted.perplexity(np.zeros((2, 67)))
+
+
+def test_the_marginal_likelihood_is_above_the_bound(fitted: TopicModel) -> None:
+    X = counts(30, 67, seed=1)
+    estimate, _, _ = fitted.log_marginal(X, 500)
+    assert estimate.mean() > fitted.score(X)
+
+
+def test_words_and_measures_are_asked_of_the_components(fitted: TopicModel) -> None:
+    vocabulary = [f"w{i}" for i in range(67)]
+    words = fitted.top_words(vocabulary, 4)
+    assert [topic[0] for topic in words] == [vocabulary[i] for i in fitted.components_.argmax(1)]
+    assert 0 < fitted.topic_diversity(5) <= 1
+    for measure in ("npmi", "umass"):
+        assert fitted.coherence(counts(50, 67), measure).shape == (7,)
+
+
+def test_a_document_is_most_similar_to_itself(fitted: TopicModel) -> None:
+    X = counts(50, 67, seed=1)
+    indices, distances = fitted.similar_documents(X, X[10:13], 4)
+    assert indices.shape == distances.shape == (3, 4)
+    assert np.array_equal(indices[:, 0], [10, 11, 12])
+    np.testing.assert_allclose(distances[:, 0], 0.0, atol=1e-3)
+
+
+def test_documents_are_drawn_as_long_as_asked_for(fitted: TopicModel) -> None:
+    lengths = np.arange(40)
+    drawn = fitted.sample_documents(40, lengths, random_state=3).toarray()
+    assert drawn.shape == (40, 67)
+    assert np.array_equal(drawn.sum(1), lengths)
+    assert np.array_equal(drawn, fitted.sample_documents(40, lengths, random_state=3).toarray())
+
+
+def test_documents_drawn_have_the_models_words() -> None:
+    model, _ = pair(37, 5, (33,), "mixture", alpha=[0.5, 1, 1, 2, 4])
+    theta = model._prior(4000, 0)
+    drawn = model.sample_documents(4000, 50, random_state=0).toarray()
+    expected = model.inverse_transform(theta).mean(0)
+    np.testing.assert_allclose(drawn.mean(0) / 50, expected, atol=4 * np.sqrt(expected.max() / 4000))
+    # The prior's theta: of the Gaussian in softmax space, in torch.
+    torch.manual_seed(0)
+    twin = TorchTopics(37, 5, (33,), "mixture", [0.5, 1, 1, 2, 4])
+    wanted = twin.theta(torch.randn(40000, 5, dtype=torch.float64)).mean(0)
+    np.testing.assert_allclose(theta.mean(0), wanted, atol=0.02)
+
+
+def test_a_sample_is_the_words_of_topics_from_the_prior(fitted: TopicModel) -> None:
+    words, theta = fitted.sample(9, random_state=1, return_latent=True)
+    np.testing.assert_allclose(theta.sum(1), 1.0, atol=1e-6)
+    assert np.array_equal(words, fitted.inverse_transform(theta))
+
+
+@pytest.mark.parametrize("way", ["file", "pickle", "copy"])
+def test_a_kept_model_goes_on_with_the_same_bits(fitted: TopicModel, way: str, tmp_path: Path) -> None:
+    X = counts(50, 67, seed=2)
+    first = copy.deepcopy(fitted)
+    first.save(tmp_path / "m")
+    keep: dict[str, Callable[[], Any]] = {
+        "file": lambda: fastvae.load(tmp_path / "m"),
+        "pickle": lambda: pickle.loads(pickle.dumps(first)),
+        "copy": lambda: copy.copy(first),
+    }
+    second = keep[way]()
+    assert type(second) is TopicModel
+    assert same(first.state_dict(), second.state_dict())
+    assert np.array_equal(first.transform(X), second.transform(X))
+    if way != "copy":  # a shallow copy trains the same engine
+        assert same(first.partial_fit(X).state_dict(), second.partial_fit(X).state_dict())
+        assert not same(statistics(first), statistics(fitted))
+
+
+def test_a_file_with_a_negative_variance_is_refused(tmp_path: Path) -> None:
+    model, _ = pair(37, 5, (33,), "mixture")
+    weights = model.state_dict()
+    weights["mu.norm.running_var"][2] = 0.0
+    marked = np.float32(1234.5678)
+    weights["mu.norm.running_var"][3] = marked
+    model.load_state_dict(weights).save(tmp_path / "m", optimizer=False)
+    data = (tmp_path / "m").read_bytes()
+    assert data.count(marked.tobytes()) == 1
+    (tmp_path / "m").write_bytes(data.replace(marked.tobytes(), (-marked).tobytes()))
+    with pytest.raises(FormatError, match="running_var"):
+        fastvae.load(tmp_path / "m")
+    weights["mu.norm.running_var"][3] = -1.0
+    with pytest.raises(ValueError, match="running_var"):
+        model.load_state_dict(weights)
+
+
+def test_a_file_whose_class_does_not_fit_its_network_is_refused(tmp_path: Path) -> None:
+    fastvae.VAE(2, hidden=(3,), epochs=1).fit(np.zeros((4, 5))).save(tmp_path / "m")
+    data = (tmp_path / "m").read_bytes()
+    (tmp_path / "m").write_bytes(data.replace(rb"\"class\": \"VAE\"", rb"\"class\": \"TopicModel\""))
+    with pytest.raises(FormatError):
+        fastvae.load(tmp_path / "m")
+
+
+# ---------------------------------------------------------------------------------------------- learning
+
+
+def drawn_documents(n: int, words: int, topics: int, length: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Documents by the lecture's process, and the topics that they are of."""
+    rng = np.random.default_rng(0)
+    phi = rng.dirichlet(np.full(words, 0.05), topics)
+    theta = rng.dirichlet(np.full(topics, 0.1), n)
+    return np.stack([rng.multinomial(length, p) for p in theta @ phi]).astype(np.float32), phi
+
+
+def matched(found: NDArray[Any], true: NDArray[Any]) -> NDArray[np.float64]:
+    """Cosines of topics with the true ones, optimally matched."""
+    optimize = pytest.importorskip("scipy.optimize")
+    unit = [topics / np.linalg.norm(topics, axis=1, keepdims=True) for topics in (found, true)]
+    cosines = unit[0] @ unit[1].T
+    rows, columns = optimize.linear_sum_assignment(-cosines)
+    matches: NDArray[np.float64] = cosines[rows, columns]
+    return matches
+
+
+def test_a_mixture_finds_the_true_topics() -> None:
+    X, phi = drawn_documents(5000, 1000, 10, 100)
+    for seed in range(2):
+        model = TopicModel(10, epochs=20, random_state=seed).fit(X)
+        assert matched(model.components_, phi).min() >= 0.98
+    assert model.diagnose(X).messages == ("Nothing is wrong.",)
+
+
+def test_a_product_finds_topics_like_the_true_ones() -> None:
+    X, phi = drawn_documents(5000, 1000, 10, 100)
+    model = TopicModel(10, decoder="product", alpha=0.3, masking=0.5, epochs=20, random_state=0).fit(X)
+    assert matched(model.components_, phi).mean() >= 0.9  # its documents are no mixtures, so not the same
+
+
+def test_the_diagnosis_says_when_topics_are_alike() -> None:
+    X, _ = drawn_documents(300, 100, 5, 50)
+    model = TopicModel(5, epochs=1, learning_rate=1e-9, random_state=0).fit(X)
+    weights = model.state_dict()
+    weights["topics.weight"][:] = weights["topics.weight"][:, :1]
+    found = model.load_state_dict(weights).diagnose(X)
+    assert found.overlap.min() > 0.99
+    assert "topics have collapsed" in str(found)
+    assert found.usage.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_diagnosis_says_when_the_posterior_or_a_topic_is_not_used() -> None:
+    X, _ = drawn_documents(300, 100, 5, 50)
+    model = TopicModel(5, epochs=1, random_state=0).fit(X)
+    weights = model.state_dict()
+    weights["mu.weight"][:] = 0.0
+    weights["mu.norm.running_mean"][:] = 0.0
+    weights["mu.norm.running_mean"][2] = 50 * np.sqrt(
+        weights["mu.norm.running_var"][2]
+    )  # z_2 = -50, whatever the document
+    found = model.load_state_dict(weights).diagnose(X)
+    assert "the posterior has collapsed" in str(found).lower()
+    assert "uses 1 of 5 topics" in str(found)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_extreme_documents_never_make_a_number_that_is_none(decoder: str) -> None:
+    X = np.zeros((65, 40), np.float32)
+    X[0, 0], X[1, 1], X[2] = 1e6, 1, 1
+    model = TopicModel(4, decoder=decoder, epochs=5, batch_size=64, random_state=0).fit(X)
+    model.partial_fit(X[:1]).partial_fit(X[3:9])
+    assert all(np.isfinite(value).all() for value in model.state_dict().values())
+    assert np.isfinite(model.score_samples(X)).all()
+    assert np.isfinite(model.transform(X)).all()
+
+
+def test_documents_are_dealt_out_evenly() -> None:
+    seen: list[int] = []
+
+    class Count:
+        def on_epoch_end(self, model: TopicModel, logs: dict[str, float]) -> None:
+            seen.append(model._engine.steps)
+
+    TopicModel(3, hidden=(5,), batch_size=64, epochs=1, callbacks=[Count()]).fit(counts(65, 11))
+    assert seen == [2]
+    assert TopicModel()._batch_size(65, 64) == 33
+    assert TopicModel()._batch_size(10, 64) == 10
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_training_on_counts_of_any_type_is_the_same(decoder: str) -> None:
+    X = counts(50, 37)
+    models = [
+        TopicModel(3, decoder=decoder, hidden=(5,), epochs=2, **QUIET).fit(X.astype(kind))
+        for kind in (np.float32, np.float64, np.uint8, np.uint16, np.int64)
+    ]
+    assert all(same(models[0].state_dict(), other.state_dict()) for other in models[1:])
+
+
+def test_early_stopping_keeps_the_best_weights_and_their_statistics() -> None:
+    X = counts(200, 37)
+    model = TopicModel(5, hidden=(33,), epochs=60, learning_rate=0.02, early_stopping=True, n_iter_no_change=3, **QUIET)
+    model.fit(X[:150], validation_data=X[150:])
+    assert model.n_iter_ < 60
+    assert model.evaluate(X[150:])["loss"] == pytest.approx(min(model.history_["val_loss"]), rel=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_topics": 1}, "n_topics=1"),
+        ({"n_topics": 2.5}, "n_topics=2.5"),
+        ({"decoder": "sum"}, "decoder='sum'"),
+        ({"alpha": 0}, "alpha=0"),
+        ({"alpha": [1.0, 2.0]}, "alpha="),
+        ({"alpha": "1"}, "alpha='1'"),
+        ({"alpha": np.nan}, "alpha=nan"),
+        ({"masking": 1.0}, "masking=1.0"),
+        ({"hidden": (0,)}, "hidden"),
+        ({"activation": "softmax"}, "activation"),
+        ({"batch_size": 0}, "batch_size"),
+    ],
+)
+def test_bad_parameters_are_named(parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        TopicModel(**{"n_topics": 3, **parameters}).fit(counts(9, 7))
+
+
+def test_counts_are_not_negative() -> None:
+    X = counts(9, 7)
+    X[3, 2] = -1
+    with pytest.raises(ValueError, match=re.escape("X[3, 2] is -1")):
+        TopicModel(3).fit(X)
+
+
+def test_shares_are_shares(fitted: TopicModel) -> None:
+    for wrong in (np.ones((2, 7)), -np.eye(7), np.eye(6)):
+        with pytest.raises(ValueError, match="Z"):
+            fitted.inverse_transform(wrong)
+
+
+def test_an_unfitted_model_says_so() -> None:
+    model = TopicModel()
+    assert not hasattr(model, "components_")
+    for ask in (
+        lambda: model.transform(counts(3, 4)),
+        lambda: model.top_words(["a"]),
+        lambda: model.sample_documents(3),
+    ):
+        with pytest.raises(NotFittedError):
+            ask()
+
+
+def test_the_objective_is_described() -> None:
+    text = TopicModel(alpha=0.3).describe_objective()
+    assert "Dirichlet(0.3)" in text
+    assert "sum_k theta_k phi_k" in text
+    assert "BN(theta beta) + b" in TopicModel(decoder="product").describe_objective()
+
+
+@pytest.mark.filterwarnings("ignore:Estimator TopicModel does not inherit:UserWarning")
+def test_scikit_learns_checks_pass() -> None:
+    passes_but_for_the_wording_of_errors(TopicModel(2, hidden=(5,), epochs=1))
