@@ -176,6 +176,31 @@ impl<P: FnMut(usize, usize, [f32; WORDS])> Op for Fill<'_, P> {
     }
 }
 
+/// The uniform noise of [`Fill`] in up to sixteen columns of the row with the counter words `id`.
+#[inline(always)]
+pub fn uniform_at<S: Simd>(
+    s: S,
+    seed: u64,
+    stream: Stream,
+    id: [u32; 3],
+    cols: impl Iterator<Item = usize> + Clone,
+) -> Lanes {
+    let (mut blocks, mut found) = ([0; LANES], Lanes::default());
+    for (block, col) in blocks.iter_mut().zip(cols.clone()) {
+        *block = u32::from(stream as u8) << 24 | (col / WORDS) as u32;
+    }
+    let [a, b, c] = id.map(|word| s.splat_u(word));
+    let words = philox(s, seed, [s.load_u(&blocks), a, b, c]);
+    let mut lanes = [Lanes::default(); WORDS];
+    for (to, word) in lanes.iter_mut().zip(words) {
+        s.store(fraction(s, word), to);
+    }
+    for (lane, col) in cols.enumerate().take(LANES) {
+        found.0[lane] = lanes[col % WORDS].0[lane];
+    }
+    found
+}
+
 /// The uniform noise of [`Fill`] for the 32 columns of panel `panel` of the row with the counter words `id`.
 #[inline(always)]
 pub fn uniform_panel<S: Simd>(s: S, seed: u64, stream: Stream, id: [u32; 3], panel: usize) -> Row {

@@ -60,7 +60,11 @@ impl<'a> Input<'a> {
 
     /// Where it lies.
     pub(crate) fn sees(self) -> Sees {
-        if matches!(self, Input::Batch) { Sees::Batch } else { Sees::Other }
+        match self {
+            Input::Batch => Sees::Batch,
+            Input::Corrupted(Corruption::Masking { .. }, _) => Sees::Masked,
+            _ => Sees::Other,
+        }
     }
 }
 
@@ -84,7 +88,7 @@ impl Pass<'_> {
         watch: Option<&Watch>,
     ) {
         if self.is_sparse() {
-            return self.load_stored(worker, source, hash, rows, watch);
+            return self.load_stored(worker, source, (hash, input), rows, watch);
         }
         let what = Load::Data { hash, input };
         if self.rows <= ROW_BLOCK {

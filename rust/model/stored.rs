@@ -3,16 +3,17 @@
 //! the same bits: what is left out are products with zeros (see [`crate::isa::Kept`]).
 #![allow(unsafe_code)]
 
-use super::gather::Rows;
+use super::gather::{Input, Rows};
 use super::network::Network;
 use super::pass::{Pass, ROW_BLOCK};
 use super::workspace::Sees;
+use crate::corruption::Corruption;
 use crate::data::Source;
 use crate::error::{Result, filled};
-use crate::isa::{LINE, Op, Row, Simd, Tile, WIDTH, ZERO_ROW, floats, floats_mut, prefetch};
+use crate::isa::{LANES, LINE, Op, Row, Simd, Tile, WIDTH, ZERO_ROW, floats, floats_mut, prefetch};
 use crate::layer::Dense;
 use crate::matmul::{Block, Finished, Grid, Shared, panels_of, vectors_of};
-use crate::rng::ContentHash;
+use crate::rng::{ContentHash, Stream, uniform_at};
 use crate::team::{Worker, split};
 use crate::watch::Watch;
 use std::ops::Range;
@@ -119,7 +120,7 @@ impl<'a> Pass<'a> {
         &self,
         worker: &Worker,
         source: &Source,
-        hash: bool,
+        (hash, input): (bool, Input),
         rows: Rows,
         watch: Option<&Watch>,
     ) {
@@ -127,7 +128,7 @@ impl<'a> Pass<'a> {
         worker.phase(1, |_| unsafe { self.lay_out(source, rows) });
         self.by_rows_then(
             worker,
-            |rows| self.isa.run(Copy { pass: self, source, hash, rows, watch }),
+            |rows| self.isa.run(Copy { pass: self, source, hash, input, rows, watch }),
             // SAFETY: all rows are there, and the others wait.
             || unsafe { self.sort() },
         );
@@ -156,6 +157,21 @@ impl<'a> Pass<'a> {
             }
         }
         starts[self.rows] = end as u32;
+    }
+
+    /// Hides some of row `r`'s values from the encoder, where it is to see others only: by the noise that a batch with all
+    /// its columns has, so that the same ones are hidden.
+    #[inline(always)]
+    fn mask<S: Simd>(&self, s: S, input: Input, r: usize, entries: &mut [Entry]) {
+        let Input::Corrupted(Corruption::Masking { p }, draw) = input else { return };
+        let id = self.row_ids(r..r + 1, draw)[0];
+        for entries in entries.chunks_mut(LANES) {
+            let cols = entries.iter().map(|entry| entry.at as usize);
+            let noise = uniform_at(s, draw.seed(), Stream::Corruption, id, cols);
+            for (entry, u) in entries.iter_mut().zip(noise.0) {
+                entry.seen = if u < p { 0.0 } else { entry.seen };
+            }
+        }
     }
 
     /// Sorts what the rows hold by panel.
@@ -365,6 +381,7 @@ struct Copy<'a> {
     pass: &'a Pass<'a>,
     source: &'a Source<'a>,
     hash: bool,
+    input: Input<'a>,
     rows: Range<usize>,
     watch: Option<&'a Watch>,
 }
@@ -373,7 +390,7 @@ impl Op for Copy<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Copy { pass, source, hash, rows, watch } = self;
+        let Copy { pass, source, hash, input, rows, watch } = self;
         let (stored, spec) = (pass.memory.stored, &pass.network.spec);
         let csr = source.csr().expect("a sparse batch is of a sparse matrix");
         let mut seen = watch.map(|watch| watch.begin(s));
@@ -431,6 +448,7 @@ impl Op for Copy<'_> {
                 // SAFETY: row r is the calling block's.
                 unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish(s) };
             }
+            pass.mask(s, input, r, entries);
         }
         if let Some(seen) = seen {
             seen.end(s);

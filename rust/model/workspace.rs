@@ -40,6 +40,8 @@ pub enum Sees {
     Batch,
     /// The same as stored values, at most so many: nothing has all columns.
     Stored(usize),
+    /// The same without some of its values.
+    Masked,
     /// Something else: a corrupted batch.
     Other,
 }
@@ -51,7 +53,7 @@ impl Sees {
         match x.most_stored(rows) {
             Some(most)
                 if sparse
-                    && self == Sees::Batch
+                    && matches!(self, Sees::Batch | Sees::Masked)
                     && network.spec.conditions == 0
                     && rows <= MOST_ROWS
                     && most <= MOST_STORED =>
