@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DECODERS = ("mixture", "product")
-QUIET: dict[str, Any] = {"masking": 0.0, "random_state": 0}
+QUIET: dict[str, Any] = {"input_transform": None, "masking": 0.0, "random_state": 0}
 
 # rows, words, topics, hidden
 SIZES = [

@@ -21,9 +21,9 @@ _MODULES = {
 }
 
 
-def module(name: str) -> Any | None:
-    """Return the opponent's module, or None where something that it needs is not installed."""
-    file, packages = _MODULES[name]
+def module(name: str, file: str | None = None) -> Any | None:
+    """Return the opponent's module (or another file of it), or None where something that it needs is not installed."""
+    first, packages = _MODULES[name]
     home = os.environ.get("HOME")
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["HOME"] = scratch
@@ -37,7 +37,7 @@ def module(name: str) -> Any | None:
             os.environ.pop("HOME")
             if home is not None:
                 os.environ["HOME"] = home
-    return importlib.import_module(f"opponents.{file}")
+    return importlib.import_module(f"opponents.{file or first}")
 
 
 def step_flops(batch: int, n_features: int = 784, hidden: int = 400, latent_dim: int = 20) -> float:

@@ -23,6 +23,7 @@ CHAPTERS = (
     "attributes",
     "conditional",
     "uncertainty",
+    "topics",
     "training",
 )
 

@@ -30,8 +30,8 @@ _SPREAD = 0.1
 # 0.7 and 1 none; coherence and perplexity on BBC News were better with 0.5 than with 1, by little.
 _ALPHA = 0.7
 
-# The default masking. On BBC News a product with 0.5 was more coherent than with 0.25, and a mixture of ten topics drawn
-# at random lost some of them with 0.5.
+# The default masking. On BBC News a product with 0.5 was more coherent than with 0.25; a mixture of ten topics that
+# were drawn at random lost some of them with 0.5.
 _MASKING = {"mixture": 0.25, "product": 0.5}
 
 
@@ -61,7 +61,8 @@ class TopicModel(VAE):
         What the encoder sees of the counts, as for :class:`fastvae.VAE`; the likelihood sees the counts.
     masking : float or None
         The share of the vocabulary that the encoder does not see of a document in training, in [0, 1), anew in each
-        step; the likelihood sees all. None is 0.25 for a mixture, 0.5 for a product. The encoder then tells topics from a part of a document, and overfits less.
+        step; the likelihood sees all. None is 0.25 for a mixture, 0.5 for a product. The encoder then tells topics from
+        a part of a document, and overfits less.
     beta : float or schedule
         The KL's weight, as for :class:`fastvae.VAE`.
     optimizer, learning_rate, weight_decay, clip_norm, epochs, validation_fraction, early_stopping, n_iter_no_change, \
@@ -381,6 +382,7 @@ def _counted(X: Any, rows: NDArray[np.uint64] | None = None) -> NDArray[np.float
             wanted = np.zeros(X.shape[0], bool)
             wanted[rows] = True
             stored = stored * np.repeat(wanted, np.diff(X.indptr))
-        return np.bincount(X.indices, stored, X.shape[1])
+        found: NDArray[np.float64] = np.bincount(X.indices, stored, X.shape[1]).astype(np.float64)
+        return found
     counts: NDArray[np.float64] = np.sum(X if rows is None else X[rows], axis=0, dtype=np.float64)
     return counts
