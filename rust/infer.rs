@@ -7,7 +7,7 @@ use crate::isa::{Isa, LANES};
 use crate::likelihood::{Likelihood, Scale};
 use crate::matmul::Shared;
 use crate::model::{
-    Draw, Draws, Epsilon, Input, Lent, Network, Pass, Purpose, Rows, Sees, Vae, Weights,
+    Draw, Draws, Epsilon, Extent, Input, Lent, Network, Pass, Purpose, Rows, Sees, Vae, Weights,
 };
 use crate::team::{self, Worker};
 use crate::train::{threads_for, walk};
@@ -56,6 +56,8 @@ pub struct Question<'a> {
 struct Size {
     /// Rows of a block.
     block: usize,
+    /// Draws for each.
+    copies: usize,
     /// Rows that passes may have beyond that.
     memory: usize,
     /// Passes through the decoder for each.
@@ -79,8 +81,20 @@ impl Question<'_> {
         sees: Sees,
         body: impl Fn(&Worker, Pass, usize, &Watch) + Sync,
     ) -> Result<bool> {
-        let block = block_of(&vae.network);
-        let size = Size { block, memory: 0, passes: 1, at_once: BLOCKS_AT_ONCE };
+        self.walk_draws(vae, x, sees, 1, body)
+    }
+
+    /// The same where an example has so many draws.
+    fn walk_draws(
+        &mut self,
+        vae: &mut Vae,
+        x: &Source,
+        sees: Sees,
+        copies: usize,
+        body: impl Fn(&Worker, Pass, usize, &Watch) + Sync,
+    ) -> Result<bool> {
+        let block = (block_of(&vae.network) / copies).max(1);
+        let size = Size { block, copies, memory: 0, passes: copies, at_once: BLOCKS_AT_ONCE };
         let sees = sees.of(&vae.network, x, block.min(x.rows()));
         self.walk_in(vae, x, sees, size, |worker, lent, part, rows, start, watch| {
             body(worker, lent.pass(part, rows), start, watch)
@@ -105,7 +119,8 @@ impl Question<'_> {
         let share = if together { total } else { total.div_ceil(threads) };
         let block = size.block.min(share);
         let parts = if together { 1 } else { threads };
-        let lent = vae.lend(parts, block.max(size.memory), Purpose::Infer, sees)?;
+        let extent = Extent { rows: block.max(size.memory), copies: size.copies };
+        let lent = vae.lend(parts, extent, Purpose::Infer, sees)?;
         let round = if together { block } else { threads * block * size.at_once };
         let watch = &self.watch;
         self.done = walk(threads, (self.done, total), round, self.budget, |worker, start, rows| {
@@ -304,6 +319,32 @@ impl Vae {
         })
     }
 
+    /// -log p(x|z), as a mean over `copies` draws, KL and importance-weighted bound of each example, nats; else as
+    /// [`Vae::score`].
+    pub fn bound(
+        &mut self,
+        x: &Source,
+        (eps, copies): (Option<Source>, usize),
+        corruption: Option<Corruption>,
+        losses: [&mut [f32]; 3],
+        question: &mut Question,
+    ) -> Result<bool> {
+        let Extent { copies, .. } = self.network.extent(x.rows(), copies)?;
+        let (own, input) = (Draw::Score(self.seed), self.own_input(corruption));
+        let hash = eps.is_none() || corruption.is_some();
+        let losses = losses.map(Shared::new);
+        question.walk_draws(self, x, input.sees(), copies, |worker, pass, start, watch| {
+            pass.load(worker, x, (hash, input), Rows::From(start), Some(watch));
+            pass.encode(worker);
+            let given = |eps| Epsilon::Given(eps, start);
+            pass.sample_draws(worker, eps.map_or(Epsilon::Drawn(own), given));
+            pass.decode(worker);
+            pass.score(worker, None, || ());
+            pass.share(worker, || ());
+            pass.emit_bounds(worker, losses, start);
+        })
+    }
+
     /// How many of `samples` importance weights [`Vae::log_marginal`] is to add at a time: the next look at the clock comes
     /// after all of them.
     pub fn samples_at_once(&self, samples: u32) -> u32 {
@@ -331,7 +372,7 @@ impl Vae {
         let block = (most * MARGINAL_PASSES / count).clamp(together, most);
         let work = (block * count).saturating_mul(self.network.work());
         let at_once = (MARGINAL_WORK.saturating_mul(4) / work).clamp(1, MARGINAL_BLOCKS);
-        let size = Size { block, memory: most, passes: count, at_once };
+        let size = Size { block, copies: 1, memory: most, passes: count, at_once };
         question.walk_in(self, x, Sees::Batch, size, |worker, lent, part, rows, start, watch| {
             let encoded = lent.pass(part, rows);
             encoded.load(worker, x, (true, Input::Batch), Rows::From(start), Some(watch));

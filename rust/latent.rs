@@ -10,7 +10,7 @@ use crate::math;
 pub const LOGVAR_RANGE: (f32, f32) = (-30.0, 20.0);
 
 #[inline(always)]
-fn clamp<S: Simd>(s: S, logvar: S::F) -> S::F {
+pub(crate) fn clamp<S: Simd>(s: S, logvar: S::F) -> S::F {
     s.min(s.splat(LOGVAR_RANGE.1), s.max(s.splat(LOGVAR_RANGE.0), logvar))
 }
 
@@ -177,7 +177,7 @@ impl Op for Weigh<'_> {
 
 /// `x` where logvar is inside its range, ends included; zero where it was clamped.
 #[inline(always)]
-fn unless_clamped<S: Simd>(s: S, logvar: S::F, x: S::F) -> S::F {
+pub(crate) fn unless_clamped<S: Simd>(s: S, logvar: S::F, x: S::F) -> S::F {
     let x = s.select(s.less(logvar, s.splat(LOGVAR_RANGE.0)), s.zero(), x);
     s.select(s.less(s.splat(LOGVAR_RANGE.1), logvar), s.zero(), x)
 }

@@ -13,6 +13,7 @@
 //! | [`team`] (and `affinity`) | threads, tiles and the barrier |
 //! | [`matmul`] | matrices in panels, the walk over a product's tiles |
 //! | [`activation`], [`layer`], [`latent`], [`likelihood`] (and `counts`), [`multinomial`], [`optimizer`] | the epilogues |
+//! | [`importance`] | the bound of several draws |
 //! | [`topics`], [`normalize`] | topic models: simplexes; batch normalisation |
 //! | [`corruption`] | noise on the encoder's input |
 //! | [`transform`] | what the encoder sees of counts |
@@ -32,6 +33,7 @@ pub mod csr;
 pub mod data;
 pub mod error;
 pub mod functional;
+pub mod importance;
 pub mod infer;
 pub mod isa;
 pub mod latent;

@@ -613,6 +613,8 @@ pub struct ScaleGradient<'a> {
     pub log_scale: &'a Row,
     /// The factor in the stored gradients.
     pub weight: f32,
+    /// Or, unless empty, that of each row.
+    pub weights: &'a [f32],
     /// Where to; padding becomes zero.
     pub out: &'a mut Row,
 }
@@ -624,14 +626,22 @@ impl Op for ScaleGradient<'_> {
         for v in 0..2 {
             let used = s.first(self.cols.saturating_sub(16 * v));
             // A weight of zero (the KL alone is trained) leaves nothing to recover, and nothing to learn.
-            let per_weight = if self.weight == 0.0 { 0.0 } else { 1.0 / self.weight };
-            let scale = s.mul(math::exp(s, s.load(&self.log_scale[v])), s.splat(per_weight));
+            let per = |weight: f32| s.splat(if weight == 0.0 { 0.0 } else { 1.0 / weight });
+            let scale = math::exp(s, s.load(&self.log_scale[v]));
             let mut sum = s.zero();
-            for row in self.gradient {
-                let r = s.mul(s.load(&row[v]), scale);
-                sum = s.add(sum, s.sub(s.splat(1.0), s.mul(r, r)));
+            if self.weights.is_empty() {
+                let scale = s.mul(scale, per(self.weight));
+                for row in self.gradient {
+                    let r = s.mul(s.load(&row[v]), scale);
+                    sum = s.add(sum, s.sub(s.splat(1.0), s.mul(r, r)));
+                }
+                sum = s.mul(sum, s.splat(self.weight));
             }
-            let sum = s.mul(sum, s.splat(self.weight));
+            for (row, &weight) in self.gradient.iter().zip(self.weights) {
+                let r = s.mul(s.mul(s.load(&row[v]), per(weight)), scale);
+                let term = s.sub(s.splat(1.0), s.mul(r, r));
+                sum = s.fma(s.splat(weight), term, sum);
+            }
             s.store(s.select(used, sum, s.zero()), &mut self.out[v]);
         }
     }

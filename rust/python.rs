@@ -17,7 +17,7 @@ use crate::optimizer::Optimizer;
 use crate::persist;
 use crate::rng::Stream;
 use crate::team;
-use crate::train::{Course, Objective, Task, Totals};
+use crate::train::{Course, Importance, Objective, Task, Totals};
 use crate::transform::Transform;
 use crate::watch::Watch;
 use numpy::{
@@ -327,8 +327,9 @@ impl Engine {
 
     /// Trains on `x` once, or on the rows of it that are given. Returns the sums of -log p(x|z), KL and loss over the
     /// examples. Between slices of time it calls `tick` with the number of examples done. `objective` has the weight of
-    /// the reconstruction and the free bits; `course` the KL's weights, its targets and the learning rates.
-    #[pyo3(signature = (x, y, rows, eps, corrupted, *, shuffle, batch_size, objective, course, corruption, binarize, clip_norm, threads, tick))]
+    /// the reconstruction and the free bits; `course` the KL's weights, its targets and the learning rates;
+    /// `importance` how many draws an example has, and whether the gradient is doubly reparameterised.
+    #[pyo3(signature = (x, y, rows, eps, corrupted, *, shuffle, batch_size, objective, importance, course, corruption, binarize, clip_norm, threads, tick))]
     #[allow(clippy::too_many_arguments)]
     fn train(
         &self,
@@ -341,6 +342,7 @@ impl Engine {
         shuffle: bool,
         batch_size: usize,
         objective: (f32, f32),
+        importance: (usize, bool),
         course: CourseArgument,
         corruption: Option<(String, f32)>,
         binarize: Option<&str>,
@@ -359,6 +361,7 @@ impl Engine {
             batch_size,
             reconstruction: objective.0,
             free_bits: objective.1,
+            importance: importance_of(importance),
             course: Course {
                 betas: course.0.as_slice()?,
                 capacities: course.1.as_slice()?,
@@ -430,7 +433,8 @@ impl Engine {
         Ok(array(py, out))
     }
 
-    /// -log p(x|z) and KL of each example, or of the rows that are given.
+    /// -log p(x|z), its mean over that many draws, and KL of each example, or of the rows that are given; and the
+    /// importance-weighted bound, of more than one draw (else an empty array).
     #[allow(clippy::too_many_arguments)]
     fn score<'py>(
         &self,
@@ -439,22 +443,31 @@ impl Engine {
         y: Option<Array2>,
         rows: Option<PyReadonlyArray1<'_, u64>>,
         eps: Option<Array2>,
+        samples: usize,
         corruption: Option<(String, f32)>,
         binarize: Option<&str>,
         threads: Option<usize>,
-    ) -> PyResult<(Array<'py>, Array<'py>)> {
+    ) -> PyResult<[Array<'py>; 3]> {
         let corruption = corruption.map(corruption_of).transpose()?;
         let (y, eps) = (selected(y, &rows)?, eps.map(source).transpose()?);
         let likelihood = self.spec(py)?.likelihood;
         let x = given(select(examples(x, likelihood)?, &rows)?, &y)?;
         let x = self.binarized(py, x, binarize)?;
         let mut question = question_about(&self.spec(py)?, false, threads);
-        let (mut reconstruction, mut kl) = (zeros(x.rows(), 1)?, zeros(x.rows(), 1)?);
+        let bounds = if samples > 1 { x.rows() } else { 0 };
+        let mut losses = [zeros(x.rows(), 1)?, zeros(x.rows(), 1)?, zeros(bounds, 1)?];
         in_slices(py, || {
-            let losses = [&mut reconstruction[..], &mut kl[..]];
-            self.lock().score(&x, eps, corruption, losses, &mut question)
+            let mut vae = self.lock();
+            let [reconstruction, kl, bound] = losses.each_mut().map(Vec::as_mut_slice);
+            match samples {
+                1 => vae.score(&x, eps, corruption, [reconstruction, kl], &mut question),
+                _ => {
+                    let losses = [reconstruction, kl, bound];
+                    vae.bound(&x, (eps, samples), corruption, losses, &mut question)
+                }
+            }
         })?;
-        Ok((array(py, reconstruction), array(py, kl)))
+        Ok(losses.map(|values| array(py, values)))
     }
 
     /// log p(x) of each example from that many importance samples, its standard error and the effective sample size.
@@ -507,7 +520,7 @@ impl Engine {
     }
 
     /// Means of -log p(x|z), KL and loss, and the gradients of the loss in the order of `parameters`. `objective` has the
-    /// weights of the reconstruction and the KL, the free bits and the capacity.
+    /// weights of the reconstruction and the KL, the free bits and the capacity; `importance` is as in `train`.
     #[allow(clippy::too_many_arguments)]
     fn loss_and_gradients<'py>(
         &self,
@@ -517,6 +530,7 @@ impl Engine {
         eps: Option<Array2>,
         corrupted: Option<Array2>,
         objective: (f32, f32, f32, Option<f32>),
+        importance: (usize, bool),
         corruption: Option<(String, f32)>,
         binarize: Option<&str>,
         threads: Option<usize>,
@@ -527,7 +541,8 @@ impl Engine {
         let corrupted = corrupted.map(source).transpose()?;
         let corruption = corruption.map(corruption_of).transpose()?;
         let (reconstruction, weight, free_bits, capacity) = objective;
-        let objective = Objective { reconstruction, kl: KlTerm { weight, free_bits, capacity } };
+        let kl = KlTerm { weight, free_bits, capacity };
+        let objective = Objective { reconstruction, kl, importance: importance_of(importance) };
         let (losses, gradients) = detached(py, || {
             let mut vae = self.lock();
             let own = Draw::Score(vae.seed);
@@ -849,6 +864,10 @@ fn likelihood_of(name: &str, scale: ScaleArgument, floor: f32) -> PyResult<Likel
             )))
         }
     }
+}
+
+fn importance_of((samples, doubly): (usize, bool)) -> Importance {
+    Importance { samples, doubly }
 }
 
 fn binary_of(name: &str) -> PyResult<Binary> {

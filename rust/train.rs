@@ -6,7 +6,7 @@ use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::isa::Row;
 use crate::latent::KlTerm;
-use crate::model::{Draw, Epsilon, Input, Pass, Purpose, Rows, Sees, Sink, Vae};
+use crate::model::{Draw, Epsilon, Extent, Input, Pass, Purpose, Rows, Sees, Sink, Vae};
 use crate::optimizer::LARGEST_GRADIENT;
 use crate::rng::Permutation;
 use crate::team::{self, Worker};
@@ -29,13 +29,30 @@ const WORTH_A_TRIAL: usize = 24 * TRIAL;
 /// What updating a weight costs, in multiply-adds.
 const UPDATE: usize = 40;
 
-/// The two terms of the loss.
+/// The loss: its two terms or, where an example has several draws, the negative importance-weighted bound, in which they
+/// have no weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Objective {
     /// The weight of -log p(x|z).
     pub reconstruction: f32,
     /// What becomes of the KL.
     pub kl: KlTerm,
+    /// The draws.
+    pub importance: Importance,
+}
+
+/// The draws of z for each example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Importance {
+    /// How many.
+    pub samples: usize,
+    /// Whether, of several, the encoder's gradient is doubly reparameterised.
+    pub doubly: bool,
+}
+
+impl Importance {
+    /// One draw: the ELBO.
+    pub const NONE: Importance = Importance { samples: 1, doubly: false };
 }
 
 /// What changes in the course of training: one value for all steps of a task, or one for each.
@@ -69,6 +86,8 @@ pub struct Task<'a> {
     pub reconstruction: f32,
     /// Nats of each latent coordinate that cost nothing.
     pub free_bits: f32,
+    /// The draws.
+    pub importance: Importance,
     /// The rest of the loss, and the learning rate.
     pub course: Course<'a>,
     /// The largest norm of all gradients together; none for any.
@@ -90,6 +109,7 @@ impl<'a> Task<'a> {
             batch_size: 128,
             reconstruction: 1.0,
             free_bits: 0.0,
+            importance: Importance::NONE,
             course: Course { betas: &[1.0], capacities: &[], learning_rates: &[1e-3] },
             clip_norm: None,
             threads: None,
@@ -107,7 +127,8 @@ impl<'a> Task<'a> {
             capacity: value(self.course.capacities, step),
         };
         let learning_rate = value(self.course.learning_rates, step).unwrap_or(0.0);
-        (Objective { reconstruction: self.reconstruction, kl }, learning_rate)
+        let Task { reconstruction, importance, .. } = *self;
+        (Objective { reconstruction, kl, importance }, learning_rate)
     }
 }
 
@@ -172,20 +193,53 @@ fn fastest_team(threads: usize, mut time: impl FnMut(usize) -> Option<Duration>)
     Some(if team <= alone { threads } else { 1 })
 }
 
+/// In f64, ascending.
+fn sum(values: &[f32]) -> f64 {
+    values.iter().map(|&x| f64::from(x)).sum()
+}
+
 impl Pass<'_> {
     /// The sums of this batch's -log p(x|z), KL and loss, in f64, rows ascending.
     ///
     /// Called by one worker when [`Pass::score`] has them.
     fn totals(&self, objective: Objective) -> Totals {
         let (reconstruction, kl) = self.losses();
-        let [reconstruction, kl] =
-            [reconstruction, kl].map(|x| x.iter().map(|&x| f64::from(x)).sum::<f64>());
+        let [reconstruction, kl] = [reconstruction, kl].map(sum);
         let kl_loss = match objective.kl.is_plain() {
             true => f64::from(objective.kl.weight) * kl,
             false => self.rows as f64 * objective.kl.value(self.kl_by_coordinate(), self.rows),
         };
         let loss = f64::from(objective.reconstruction) * reconstruction + kl_loss;
         Totals { examples: self.rows, reconstruction, kl, loss }
+    }
+
+    /// The same where an example has several draws, over which its -log p(x|z) is averaged: the loss is the negative
+    /// importance-weighted bound. Called when [`Pass::share`] is through.
+    fn importance_totals(&self) -> Totals {
+        let (reconstruction, kl) = self.losses();
+        Totals {
+            examples: self.rows,
+            reconstruction: sum(reconstruction) * self.rows as f64 / reconstruction.len() as f64,
+            kl: sum(kl),
+            loss: -sum(self.bounds()),
+        }
+    }
+
+    /// [`Pass::gradients`] of the importance-weighted bound.
+    fn importance_gradients(
+        &self,
+        worker: &Worker,
+        doubly: bool,
+        epsilon: Epsilon,
+        last: impl FnOnce(Totals),
+    ) {
+        self.encode(worker);
+        self.sample_draws(worker, epsilon);
+        self.decode(worker);
+        self.score(worker, Some(1.0), || ());
+        self.share(worker, || last(self.importance_totals()));
+        self.weigh_gradients(worker);
+        self.backward(worker, || self.draws_gradient(worker, doubly));
     }
 
     /// Forward and backward. `last` sees the losses before any parameter changes.
@@ -196,6 +250,9 @@ impl Pass<'_> {
         epsilon: Epsilon,
         last: impl FnOnce(Totals),
     ) {
+        if objective.importance.samples > 1 {
+            return self.importance_gradients(worker, objective.importance.doubly, epsilon, last);
+        }
         let rows = self.rows as f32;
         self.encode(worker);
         self.sample(worker, epsilon);
@@ -205,7 +262,7 @@ impl Pass<'_> {
         self.decode(worker);
         let weight = objective.reconstruction / rows;
         self.score(worker, Some(weight), || last(self.totals(objective)));
-        self.backward(worker, objective.kl);
+        self.backward(worker, || self.latent_gradient(worker, objective.kl));
     }
 }
 
@@ -240,7 +297,8 @@ impl Vae {
     pub fn train(&mut self, task: &Task, totals: &mut Totals, budget: Duration) -> Result<bool> {
         self.network.check_conditions(&task.x)?;
         let (n, batch) = (task.x.rows(), task.batch_size.min(task.x.rows()).max(1));
-        let work = (3 * batch + UPDATE) * self.network.work();
+        let extent = self.network.extent(batch, task.importance.samples)?;
+        let work = 3 * self.network.work_of(extent) + UPDATE * self.network.work();
         let threads = threads_for(task.threads, work);
         let order = task.shuffle.then(|| Permutation::new(self.seed, self.epochs, n));
         let (seed, steps, forgotten) = (self.seed, self.steps, self.forgotten);
@@ -260,7 +318,7 @@ impl Vae {
         };
         let sees = input(0, Draw::Train(seed, 0)).sees().of(&self.network, &x, batch);
 
-        let lent = self.lend(1, batch, Purpose::Train, sees)?;
+        let lent = self.lend(1, extent, Purpose::Train, sees)?;
         let body = |worker: &Worker, start: usize, rows: usize| {
             let pass = lent.pass(0, rows);
             let (objective, learning_rate) = task.at(start / batch);
@@ -273,7 +331,7 @@ impl Vae {
             };
             pass.load(worker, &x, (false, input(start, draw)), rows, None);
             pass.gradients(worker, objective, epsilon, |losses| {
-                if (losses.reconstruction + losses.kl).is_finite() {
+                if (losses.reconstruction + losses.kl + losses.loss).is_finite() {
                     let mut totals = ledger.lock().unwrap_or_else(PoisonError::into_inner);
                     totals.examples += losses.examples;
                     totals.reconstruction += losses.reconstruction;
@@ -337,11 +395,12 @@ impl Vae {
     ) -> Result<(Totals, Vec<Vec<f32>>)> {
         self.network.check_conditions(x)?;
         let rows = x.rows();
-        let threads = threads_for(threads, 3 * rows * self.network.work());
+        let extent = self.network.extent(rows, objective.importance.samples)?;
+        let threads = threads_for(threads, 3 * self.network.work_of(extent));
         self.make_room_for_gradients()?;
         let losses = Mutex::new(Totals::default());
         let sees = input.sees().of(&self.network, x, rows);
-        let lent = self.lend(1, rows, Purpose::Train, sees)?;
+        let lent = self.lend(1, extent, Purpose::Train, sees)?;
         let hash = matches!(epsilon, Epsilon::Drawn(_)) || matches!(input, Input::Corrupted(..));
         team::run(threads, |worker| {
             let pass = lent.pass(0, rows);
@@ -370,7 +429,7 @@ impl Vae {
         let threads = threads_for(threads, UPDATE * self.network.work());
         let update = self.optimizer.at(self.steps + 1 - self.forgotten, learning_rate);
         let unsound = AtomicBool::new(false);
-        let lent = self.lend(1, 1, Purpose::Infer, Sees::Batch)?;
+        let lent = self.lend(1, Extent::of(1), Purpose::Infer, Sees::Batch)?;
         team::run(threads, |worker| {
             let sink = Sink::Update { update, moments: lent.moments, unsound: &unsound };
             lent.pass(0, 1).apply(worker, gradients, sink);

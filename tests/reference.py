@@ -6,6 +6,7 @@ from autograd.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -216,7 +217,12 @@ class TorchVAE(Twin):
         """-log p(x|z) of each example and the KL of each example and coordinate, nats."""
         mu, logvar = self.encode(x if corrupted is None else corrupted, y)
         logvar = logvar.clamp(*LOGVAR_RANGE)
-        z = joined(mu + (logvar / 2).exp() * eps, y)
+        z = mu + (logvar / 2).exp() * eps
+        kl = -0.5 * (1 + logvar - mu**2 - logvar.exp())
+        return self.reconstruction(x, joined(z, y)), kl
+
+    def reconstruction(self, x: Tensor, z: Tensor) -> Tensor:
+        """-log p(x|z) of each example, nats."""
         out = self.decoder(z)
         if self.bernoulli:
             losses = binary_cross_entropy_with_logits(out, x, reduction="none")
@@ -225,13 +231,35 @@ class TorchVAE(Twin):
         else:
             mean = out.sigmoid() if self.squashed else out
             losses = -Normal(mean, self.standard_deviation(z)).log_prob(x)
-        kl = -0.5 * (1 + logvar - mu**2 - logvar.exp())
-        return losses.sum(1), kl
+        return losses.sum(1)
+
+    def log_weights(
+        self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None, y: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """ln p(x|z) p(z) / q(z|x) of each draw, [n, K]; -log p(x|z) of each draw; the KL as from ``terms``."""
+        n, draws, latent_dim = eps.shape
+        rows = [None if t is None else t.repeat_interleave(draws, 0) for t in (corrupted, y)]
+        reconstruction, kl = self.terms(x.repeat_interleave(draws, 0), eps.reshape(-1, latent_dim), *rows)
+        mu, logvar = self.encode(x if corrupted is None else corrupted, y)
+        q = Normal(mu[:, None], (logvar.clamp(*LOGVAR_RANGE) / 2).exp()[:, None])
+        z = q.mean + q.stddev * eps
+        ratio = Normal(torch.zeros_like(z), 1.0).log_prob(z) - q.log_prob(z)
+        reconstruction = reconstruction.reshape(n, draws)
+        return ratio.sum(2) - reconstruction, reconstruction, kl[::draws]
+
+    def importance(self, *given: Tensor | None) -> dict[str, Tensor]:
+        """The losses where an example has several draws (Burda et al., arXiv:1509.00519, equation 8)."""
+        log_weights, reconstruction, kl = self.log_weights(*given)
+        bound = torch.logsumexp(log_weights, 1) - math.log(log_weights.shape[1])
+        reconstruction, kl = reconstruction.mean(), kl.sum(1).mean()
+        return {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl, "loss": -bound.mean()}
 
     def forward(
         self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None, y: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Batch means, keyed as those of ``fastvae.VAE.evaluate``."""
+        """Batch means, keyed as those of ``fastvae.VAE.evaluate``; noise [n, K, latent_dim] is for K draws."""
+        if eps.ndim == 3:
+            return self.importance(x, eps, corrupted, y)
         reconstruction, kl = (term.mean(0) for term in self.terms(x, eps, corrupted, y))
         penalty = kl.clamp(min=self.free_bits).sum() if self.free_bits else kl.sum()
         if self.capacity is not None:

@@ -61,6 +61,9 @@ EXTRAS: list[dict[str, Any]] = [
     {"binarize": "threshold", "corruption": MaskingNoise(0.3), "clip_norm": 0.5},
     {"clip_norm": 0.5, "likelihood": Gaussian("per_feature")},
     {"clip_norm": 0.5, "likelihood": Gaussian("decoder", floor=0.5)},
+    {"n_importance_samples": 2},
+    {"n_importance_samples": 19, "likelihood": Gaussian("shared"), "clip_norm": 0.5, "corruption": GaussianNoise(0.3)},
+    {"n_importance_samples": 3, "doubly_reparameterized": True, "likelihood": Gaussian("decoder")},
     {
         "corruption": GaussianNoise(0.1),
         "free_bits": 0.01,

@@ -40,8 +40,11 @@ def module(name: str, file: str | None = None) -> Any | None:
     return importlib.import_module(f"opponents.{file or first}")
 
 
-def step_flops(batch: int, n_features: int = 784, hidden: int = 400, latent_dim: int = 20) -> float:
-    """Operations of the products of one step: forward, both gradients; the first layer has no input gradient."""
+def step_flops(batch: int, n_features: int = 784, hidden: int = 400, latent_dim: int = 20, samples: int = 1) -> float:
+    """Operations of the products of one step: forward, both gradients; the first layer has no input gradient.
+
+    With samples the decoder does that many times its work.
+    """
     first = n_features * hidden
-    weights = 2 * first + hidden * 2 * latent_dim + latent_dim * hidden
-    return 2.0 * batch * (3 * weights - first)
+    encoder, decoder = first + hidden * 2 * latent_dim, first + latent_dim * hidden
+    return 2.0 * batch * (3 * (encoder + samples * decoder) - first)

@@ -10,17 +10,25 @@ from torch.nn import functional
 
 
 class TorchVAE(nn.Module):
-    """n_features - hidden - latent_dim - hidden - n_features, ReLU, Bernoulli."""
+    """n_features - hidden - latent_dim - hidden - n_features, ReLU, Bernoulli; of several samples, Burda et al.'s bound."""
 
     def __init__(
-        self, n_features: int = 784, hidden: int = 400, latent_dim: int = 20, *, compiled: bool = False
+        self,
+        n_features: int = 784,
+        hidden: int = 400,
+        latent_dim: int = 20,
+        *,
+        samples: int = 1,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = nn.Sequential(nn.Linear(n_features, hidden), nn.ReLU())
         self.mu, self.logvar = nn.Linear(hidden, latent_dim), nn.Linear(hidden, latent_dim)
         self.decoder = nn.Sequential(nn.Linear(latent_dim, hidden), nn.ReLU(), nn.Linear(hidden, n_features))
         self.optimizer = torch.optim.Adam(self.parameters(), lr=1e-3, fused=True)
-        self.objective = torch.compile(self.loss, dynamic=False) if compiled else self.loss
+        self.samples = samples
+        loss = self.loss if samples == 1 else self.importance_loss
+        self.objective = torch.compile(loss, dynamic=False) if compiled else loss
 
     def loss(self, x: torch.Tensor) -> torch.Tensor:
         """The negative ELBO, mean over the batch."""
@@ -30,6 +38,18 @@ class TorchVAE(nn.Module):
         reconstruction = functional.binary_cross_entropy_with_logits(logits, x, reduction="sum")
         kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
         return (reconstruction + kl) / len(x)
+
+    def importance_loss(self, x: torch.Tensor) -> torch.Tensor:
+        """The negative importance-weighted bound, mean over the batch; the encoder sees each example once."""
+        h = self.encoder(x)
+        mu, logvar = self.mu(h)[:, None], self.logvar(h)[:, None]
+        eps = torch.randn(len(x), self.samples, mu.shape[-1])
+        z = mu + torch.exp(0.5 * logvar) * eps
+        logits = self.decoder(z)
+        targets = x[:, None].expand_as(logits)
+        log_prob = -functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(2)
+        log_weights = log_prob + 0.5 * torch.sum(logvar + eps.pow(2) - z.pow(2), 2)
+        return (math.log(self.samples) - torch.logsumexp(log_weights, 1)).mean()
 
     def step(self, x: torch.Tensor) -> None:
         """One training step."""

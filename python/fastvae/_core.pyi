@@ -93,6 +93,7 @@ class Engine:
         shuffle: bool,
         batch_size: int,
         objective: tuple[float, float],
+        importance: tuple[int, bool],
         course: tuple[_F32, _F32, NDArray[np.float64]],
         corruption: tuple[str, float] | None,
         binarize: str | None,
@@ -111,10 +112,11 @@ class Engine:
         y: NDArray[Any] | None,
         rows: _Rows | None,
         eps: _F32 | None,
+        samples: int,
         corruption: tuple[str, float] | None,
         binarize: str | None,
         threads: int | None,
-    ) -> tuple[_F32, _F32]: ...
+    ) -> list[_F32]: ...
     def kl(
         self,
         x: _Matrix,
@@ -134,6 +136,7 @@ class Engine:
         eps: _F32 | None,
         corrupted: _Matrix | None,
         objective: tuple[float, float, float, float | None],
+        importance: tuple[int, bool],
         corruption: tuple[str, float] | None,
         binarize: str | None,
         threads: int | None,

@@ -17,7 +17,10 @@ def describe(model: VAE) -> str:
     objective = model._pass().objective  # checks the parameters of a pass, and the line below those of the network
     model._arguments_for(1, int(model._conditional()))
     log_p = f"E_q[log {_given(model, 'x|z')}]"
-    if objective.reconstruction == 0:
+    if objective.samples > 1:
+        weight = f"{_given(model, 'x|z_k')} p(z_k) / {_given(model, _seen(model).replace('z', 'z_k'), 'q')}"
+        terms = [f"ln(1/K sum_k {weight}) with K = {objective.samples}"]
+    elif objective.reconstruction == 0:
         terms = ["-" + _kl(model)]
     elif objective.beta == 0.0:
         terms = [log_p]
@@ -39,8 +42,17 @@ def describe(model: VAE) -> str:
     elif seen != "x":
         sentences.append(f"The encoder sees {seen}.")
     if objective.reconstruction:
-        sentences += [_likelihood(model), "E_q is estimated with one draw z = mu + sigma eps an example and step."]
-    if objective.beta != 0.0:
+        sentences.append(_likelihood(model))
+    if objective.samples > 1:
+        sentences.append(
+            "Each example has K new draws z_k = mu + sigma eps_k in each step. log p(z) - log q(z|x) = "
+            f"sum_j (ln sigma_j² + eps_j² - z_j²) / 2, over {model.latent_dim} latent dimensions."
+        )
+        if objective.doubly:
+            sentences.append("The encoder's gradient is doubly reparameterised.")
+    elif objective.reconstruction:
+        sentences.append("E_q is estimated with one draw z = mu + sigma eps an example and step.")
+    if objective.samples == 1 and objective.beta != 0.0:
         sentences.append(
             f"KL_j = (mu_j² + sigma_j² - 1 - ln sigma_j²) / 2, in closed form, for each of {model.latent_dim} latent "
             "dimensions."

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastvae import _conditions, _core, _input, _persist, corruption, latent, optimizers, schedules
 from fastvae._estimator import Estimator, NotFittedError
-from fastvae._objective import Objective
+from fastvae._objective import Objective, mean_bound
 from fastvae._progress import Progress, check_wanted
 from fastvae._stopping import EarlyStopping
 
@@ -150,12 +150,12 @@ class Model(Estimator):
                 logs = self._train(engine, (X, y), rows, None, None, shuffle=True, tick=line.tick)
                 late = False
                 if validation is not None:
-                    reconstruction, kl = self._means(engine, validation, held_out)
-                    now = self._objective_now().loss(reconstruction, kl)
-                    scores = self._report(reconstruction, float(kl.sum()), now)
+                    means = self._means(engine, validation, held_out)
+                    reconstruction, kl, _ = means
+                    scores = self._report(reconstruction, float(kl.sum()), self._objective_now().loss(*means))
                     logs |= {f"val_{key}": value for key, value in scores.items()}
                     if stopping is not None:
-                        late = stopping.stop(self._objective().final(*last).loss(reconstruction, kl))
+                        late = stopping.stop(self._objective().final(*last).loss(*means))
                 self._log(logs)
                 line.epoch(logs)
                 asked = [callback.on_epoch_end(self, dict(logs)) for callback in callbacks]
@@ -182,7 +182,8 @@ class Model(Estimator):
         y : array_like, [n_examples] or [n_examples, c], optional
             As in ``fit``. The first call of all must see every class.
         eps : array_like, [n_examples, latent_dim], optional
-            Replaces the noise of the reparameterisation.
+            Replaces the noise of the reparameterisation; [n_examples, n_importance_samples, latent_dim] where there are
+            several.
         corrupted : array_like, [n_examples, n_features], optional
             What the encoder sees in the place of X (through ``input_transform``, as it would see X), which remains the
             target; uint8 is scaled as that of X. Replaces ``corruption``.
@@ -227,7 +228,7 @@ class Model(Estimator):
         ----------
         X : array_like, [n_examples, n_features]
         eps : array_like, [n_examples, latent_dim], optional
-            Noise; without it, that of ``score_samples``.
+            Noise, shaped as for ``partial_fit``; without it, that of ``score_samples``.
         corrupted : array_like, [n_examples, n_features], optional
             What the encoder sees in the place of X. Without it, X with ``corruption``, whose noise is keyed as that
             of ``score_samples``.
@@ -255,6 +256,7 @@ class Model(Estimator):
             self._epsilon(eps, len(X)),
             self._corrupted(corrupted, X.shape),
             objective.terms(),
+            objective.importance(),
             plan.corruption,
             plan.binarize,
             self._threads(),
@@ -603,7 +605,12 @@ class Model(Estimator):
     def _epsilon(self, eps: Any, n: int) -> NDArray[np.float32] | None:
         fitted = self.__sklearn_is_fitted__()
         latent_dim = self._latent_dim if fitted else _input.integer(self.latent_dim, "latent_dim")
-        return _input.noise(eps, "eps", (n, latent_dim), "[n_examples, latent_dim]")
+        samples = self._objective().samples
+        if samples == 1:
+            return _input.noise(eps, "eps", (n, latent_dim), "[n_examples, latent_dim]")
+        wanted = "[n_examples, n_importance_samples, latent_dim]"
+        noise = _input.noise(eps, "eps", (n, samples, latent_dim), wanted)
+        return None if noise is None else noise.reshape(n * samples, latent_dim)
 
     def _corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Examples | None:
         fitted = self.__sklearn_is_fitted__()
@@ -628,14 +635,17 @@ class Model(Estimator):
         engine: _core.Engine,
         data: tuple[Examples, NDArray[Any] | None],
         rows: NDArray[np.uint64] | None,
-    ) -> tuple[float, NDArray[np.float64]]:
-        """Mean reconstruction and KL of validation data, corrupted as in training; the KL by coordinate if needed."""
+    ) -> tuple[float, NDArray[np.float64], float]:
+        """Means of what the loss of validation data needs, corrupted as in training; the KL by coordinate if needed."""
         plan = self._pass()
-        reconstruction, kl = engine.score(*data, rows, None, plan.corruption, plan.binarize, self._threads())
+        samples = plan.objective.samples
+        reconstruction, kl, bound = engine.score(
+            *data, rows, None, samples, plan.corruption, plan.binarize, self._threads()
+        )
         if plan.objective.free_bits:
             kl = engine.kl(*data, rows, plan.corruption, plan.binarize, self._threads())
         kl = kl.reshape(len(reconstruction), -1).mean(0, dtype=np.float64)
-        return float(np.mean(reconstruction, dtype=np.float64)), kl
+        return float(np.mean(reconstruction, dtype=np.float64)), kl, mean_bound(bound)
 
     def _train(
         self,
@@ -666,6 +676,7 @@ class Model(Estimator):
                 shuffle=shuffle,
                 batch_size=batch_size,
                 objective=(plan.objective.reconstruction, plan.objective.free_bits),
+                importance=plan.objective.importance(),
                 course=(*plan.objective.course(steps), rates),
                 corruption=plan.corruption,
                 binarize=plan.binarize,

@@ -11,7 +11,7 @@ from fastvae._binary import WAYS, check_binary
 from fastvae._description import describe
 from fastvae._diagnosis import Diagnosis, diagnose
 from fastvae._model import Model
-from fastvae._objective import Objective
+from fastvae._objective import Objective, mean_bound
 from fastvae._uncertainty import LogMarginal, Predictive
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ _OBJECTIVES = ("elbo", "reconstruction", "kl")
 
 # Draws are numbered by a word of the noise's counter; floats count so far.
 _MAX_DRAWS = 2**24
+
+# Beyond it a batch of one example already has more rows than any machine has use for.
+_MAX_SAMPLES = 2**20
 
 
 class VAE(Model):
@@ -50,6 +53,14 @@ class VAE(Model):
         beta sum_j max(KL_j, free_bits) (Kingma et al., arXiv:1606.04934).
     capacity : float, schedule or None
         A target C for the KL in nats: the term is beta abs(KL - C) (Burgess et al., arXiv:1804.03599).
+    n_importance_samples : int
+        Draws K of z for each example. With more than one the objective is the importance-weighted bound, a lower bound
+        on log p(x) that is the tighter the larger K: L_K = E[log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x)] (Burda et al.,
+        arXiv:1509.00519). It wants ``beta=1``, ``free_bits=0``, ``capacity=None`` and ``objective="elbo"``. A step
+        takes the encoder's time once and the decoder's K times, and memory for ``batch_size`` K rows of the decoder.
+    doubly_reparameterized : bool
+        With importance samples: the encoder's gradient is that of Tucker et al. (arXiv:1810.04152), which is the same
+        in expectation and less noisy. It costs no time.
     conditional : bool
         Model p(x|y) of the y that ``fit`` is given: labels, which are one-hot inside, or real covariates. The encoder
         reads [x, y], the decoder [z, y], the prior of z is N(0, I) whatever y (Kingma et al., arXiv:1406.5298, M2).
@@ -112,6 +123,8 @@ class VAE(Model):
     history_ : dict of str to list of float
         "loss", "reconstruction", "kl", "elbo" of each epoch, as training went along, and, where there have been
         validation data, the same with "val_" in front at the end of each epoch (NaN for one without). Nats per example.
+        With importance samples "loss" is -L_K, "reconstruction" the mean of -log p(x|z_k) over the K draws, "kl" the
+        analytic KL as ever, and "elbo" = -reconstruction - kl, which L_K is above.
     loss_curve_ : list of float
         ``history_["loss"]``.
     elapsed_ : float
@@ -143,6 +156,8 @@ class VAE(Model):
         beta: Any = 1.0,
         free_bits: float = 0.0,
         capacity: Any = None,
+        n_importance_samples: int = 1,
+        doubly_reparameterized: bool = False,
         conditional: bool = False,
         objective: str = "elbo",
         binarize: str | None = None,
@@ -171,6 +186,8 @@ class VAE(Model):
         self.beta = beta
         self.free_bits = free_bits
         self.capacity = capacity
+        self.n_importance_samples = n_importance_samples
+        self.doubly_reparameterized = doubly_reparameterized
         self.conditional = conditional
         self.objective = objective
         self.binarize = binarize
@@ -321,20 +338,24 @@ class VAE(Model):
     def score_samples(self, X: Any, *, y: Any = None, eps: Any = None) -> NDArray[np.float32]:
         """ELBO of each example in nats (beta = 1, analytic KL, one draw of z): a lower bound on log p(x) or log p(x|y).
 
+        A model with ``n_importance_samples`` takes the mean over as many draws. The score remains an ELBO: of the
+        tighter bound that such a model maximises ``evaluate`` tells the mean, and ``log_marginal`` each example's.
+
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
         y : array_like, optional
             Of a conditional model, as in ``fit``.
         eps : array_like, [n_examples, latent_dim], optional
-            The noise. Without it, noise keyed by the model's seed and the example's content (and y), so that a
-            score depends neither on the order nor on the company.
+            The noise; [n_examples, n_importance_samples, latent_dim] where there are several. Without it, noise keyed by
+            the model's seed and the example's content (and y), so that a score depends neither on the order nor on the
+            company.
 
         Returns
         -------
         ndarray of float32, [n_examples]
         """
-        reconstruction, kl = self._score(X, y, eps)
+        reconstruction, kl, _ = self._score(X, y, eps)
         return -(reconstruction + kl)
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -351,12 +372,14 @@ class VAE(Model):
         -------
         dict
             ``reconstruction`` = -E log p(x|z), ``kl``, ``elbo`` = -reconstruction - kl, and ``loss``, the objective
-            with X as its batch; of schedules, the values of the last step.
+            with X as its batch; of schedules, the values of the last step. With ``n_importance_samples`` K the first is
+            the mean over the K draws, and ``loss`` = -L_K of the same draws.
         """
         objective = self._objective_now()
-        reconstruction, kl = (np.mean(term, dtype=np.float64) for term in self._score(X, y, eps))
+        *terms, bound = self._score(X, y, eps)
+        reconstruction, kl = (float(np.mean(term, dtype=np.float64)) for term in terms)
         by_dimension = self._kl(X, y).mean(0, dtype=np.float64) if objective.free_bits else np.array([kl])
-        return self._report(float(reconstruction), float(kl), objective.loss(float(reconstruction), by_dimension))
+        return self._report(reconstruction, kl, objective.loss(reconstruction, by_dimension, mean_bound(bound)))
 
     def log_marginal(self, X: Any, n_samples: int = 5000, *, y: Any = None) -> LogMarginal:
         """Estimate log p(x) of each example by importance sampling (Burda et al., arXiv:1509.00519, equation 8).
@@ -452,9 +475,23 @@ class VAE(Model):
         free_bits = _input.number(self.free_bits, "free_bits")
         capacity = None if self.capacity is None else schedules.check(self.capacity, "capacity")
         objective = _input.choice(self.objective, "objective", _OBJECTIVES)
+        samples = _input.integer(self.n_importance_samples, "n_importance_samples", most=_MAX_SAMPLES)
+        doubly = _input.boolean(self.doubly_reparameterized, "doubly_reparameterized")
+        if doubly and samples == 1:
+            raise ValueError(
+                "doubly_reparameterized=True is about importance samples: it wants n_importance_samples > 1"
+            )
+        if samples > 1:
+            wanted = {"beta": 1, "free_bits": 0, "capacity": None, "objective": "elbo"}
+            for name, value in wanted.items():
+                if (given := getattr(self, name)) != value:
+                    raise ValueError(
+                        f"n_importance_samples={samples} maximises a bound on log p(x), in which the KL has no term of "
+                        f"its own: it wants {name}={value!r}, not {given!r}"
+                    )
         if objective == "reconstruction":
             return Objective()
-        return Objective(float(objective == "elbo"), beta, free_bits, capacity)
+        return Objective(float(objective == "elbo"), beta, free_bits, capacity, samples, doubly)
 
     def _binarize(self) -> str | None:
         if self.binarize is None:
@@ -466,9 +503,11 @@ class VAE(Model):
     def _report(self, reconstruction: float, kl: float, loss: float) -> dict[str, float]:
         return {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl, "loss": loss}
 
-    def _score(self, X: Any, y: Any, eps: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _score(self, X: Any, y: Any, eps: Any) -> list[NDArray[np.float32]]:
+        """Reconstruction and KL of each example and, where it has several draws, their bound; else that is empty."""
         engine, (X, y) = self._engine_for(), self._data(X, y)
-        return engine.score(X, y, None, self._epsilon(eps, len(X)), None, None, self._threads())
+        samples = self._objective().samples
+        return engine.score(X, y, None, self._epsilon(eps, len(X)), samples, None, None, self._threads())
 
     def _kl(self, X: Any, y: Any) -> NDArray[np.float32]:
         """KL of each example and latent dimension, nats: [n_examples, latent_dim]."""

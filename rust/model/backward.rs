@@ -11,15 +11,15 @@ use crate::matmul::{Finished, panels_of, product};
 use crate::team::Worker;
 
 impl Pass<'_> {
-    /// Fills every layer's gradient, given the output layer's.
-    pub fn backward(&self, worker: &Worker, kl: KlTerm) {
+    /// Fills every layer's gradient, given the output layer's; `latent` fills that of the head, given that of z.
+    pub fn backward(&self, worker: &Worker, latent: impl Fn()) {
         let (network, plan) = (self.network, self.memory.plan);
         self.normalize_gradient(worker, network.output());
         for index in (1..=network.output()).rev() {
             if index == network.head() + 1 && network.spec.variational {
                 self.input_gradient(worker, index, Activation::Identity, plan.z, plan.dz);
                 self.topics_gradient(worker);
-                self.latent_gradient(worker, kl);
+                latent();
                 self.normalize_gradient(worker, index - 1);
             } else {
                 let (below, activation) = (index - 1, network.activation(index - 1));
@@ -61,7 +61,8 @@ impl Pass<'_> {
         );
     }
 
-    fn latent_gradient(&self, worker: &Worker, kl: KlTerm) {
+    /// The gradients of mu and logvar from that of z and the KL.
+    pub fn latent_gradient(&self, worker: &Worker, kl: KlTerm) {
         let slope = match kl.is_plain() {
             true => kl.weight / self.rows as f32,
             false => kl.slope(self.kl_by_coordinate(), self.rows),

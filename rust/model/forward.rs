@@ -8,7 +8,7 @@ use crate::isa::{LANES, Lanes, MAX_TILE_ROWS, Row, WIDTH, ZERO_ROW, floats_mut};
 use crate::latent::{Block, KlTerms, Sample};
 use crate::layer::Forward;
 use crate::likelihood::{DecoderScale, Likelihood, Mean, Moments, Scale, Score, ScoreWithScale};
-use crate::matmul::{Finished, Shared, panels_of, product};
+use crate::matmul::{Finished, Panels, Shared, panels_of, product};
 use crate::rng::{Distribution, Fill, Stream, row_words};
 use crate::team::Worker;
 use std::ops::Range;
@@ -52,7 +52,7 @@ impl Draw {
 /// Where eps comes from.
 #[derive(Clone, Copy)]
 pub enum Epsilon<'a> {
-    /// The caller: one row an example, from that row on.
+    /// The caller: one row for each draw of an example, from that example on.
     Given(Source<'a>, usize),
     /// The caller: that row for all examples.
     Same(Source<'a>, usize),
@@ -160,8 +160,8 @@ impl Pass<'_> {
         });
     }
 
-    /// Puts the conditions, which the encoder has seen behind x, behind the calling block's codes.
-    fn join(&self, rows: Range<usize>) {
+    /// Puts the conditions, which the encoder has seen behind x, behind the codes of the calling block's draws.
+    pub(super) fn join(&self, draws: Range<usize>) {
         let (spec, plan) = (&self.network.spec, self.memory.plan);
         if spec.conditions == 0 {
             return;
@@ -169,10 +169,10 @@ impl Pass<'_> {
         // SAFETY: the batch was loaded in an earlier phase.
         let input = unsafe { self.matrix(plan.input) };
         let mut values = [0.0; WIDTH];
-        for r in rows {
+        for r in draws {
             for first in (0..spec.conditions).step_by(WIDTH) {
                 let part = &mut values[..(spec.conditions - first).min(WIDTH)];
-                input.copy_row(r, spec.n_features + first, part);
+                input.copy_row(r / self.copies(), spec.n_features + first, part);
                 // SAFETY: row r is the calling block's.
                 unsafe { self.put(plan.z, r, spec.latent_dim + first, part) };
             }
@@ -213,15 +213,17 @@ impl Pass<'_> {
         }
     }
 
-    /// Fills eps for the calling block's rows.
-    fn draw(&self, rows: Range<usize>, epsilon: Epsilon) {
+    /// Fills eps for the calling block's draws.
+    pub(super) fn draw(&self, draws: Range<usize>, epsilon: Epsilon) {
         let draw = match epsilon {
             Epsilon::Drawn(draw) => draw,
-            Epsilon::Given(source, first) => return self.read_eps_of(rows, &source, |r| first + r),
-            Epsilon::Same(source, row) => return self.read_eps_of(rows, &source, |_| row),
+            Epsilon::Given(source, first) => {
+                return self.read_eps_of(draws, &source, |r| first * self.copies() + r);
+            }
+            Epsilon::Same(source, row) => return self.read_eps_of(draws, &source, |_| row),
         };
-        let ids = self.row_ids(rows.clone(), draw);
-        self.fill_eps(rows, draw.seed(), draw.stream(), &ids);
+        let ids = self.row_ids(draws.clone(), self.copies(), draw);
+        self.fill_eps(draws, draw.seed(), draw.stream(), &ids);
     }
 
     /// Fills eps for the calling block's rows from rows of an array.
@@ -259,12 +261,19 @@ impl Pass<'_> {
         });
     }
 
-    /// The counter words of the noise of a block's rows. Those of the scoring noise are there once the rows are loaded.
-    pub(super) fn row_ids(&self, rows: Range<usize>, draw: Draw) -> [[u32; 3]; ROW_BLOCK] {
+    /// The counter words of the noise of some rows, of which an example has `copies`. Those of the scoring noise are
+    /// there once the examples are loaded.
+    pub(super) fn row_ids(
+        &self,
+        rows: Range<usize>,
+        copies: usize,
+        draw: Draw,
+    ) -> [[u32; 3]; ROW_BLOCK] {
         let mut ids = [[0; 3]; ROW_BLOCK];
-        for (id, r) in ids.iter_mut().zip(rows) {
+        for (id, row) in ids.iter_mut().zip(rows) {
+            let (r, copy) = (row / copies, (row % copies) as u32);
             *id = match draw {
-                Draw::Train(_, step) => [0, step, r as u32],
+                Draw::Train(_, step) => [copy, step, r as u32],
                 Draw::Posterior { first, sample, .. } => {
                     let [high, low] = row_words((first + r) as u64);
                     [sample, high, low]
@@ -272,7 +281,7 @@ impl Pass<'_> {
                 Draw::Score(_) => {
                     // SAFETY: a row's hash is written by who loads it: the calling block, or one of an earlier phase.
                     let [a, b] = unsafe { self.memory.hashes.read(r..r + 1)[0] };
-                    [0, a, b]
+                    [copy, a, b]
                 }
             };
         }
@@ -281,17 +290,48 @@ impl Pass<'_> {
 
     /// Takes mu, logvar and eps of some rows and coordinates out of their panels.
     pub(super) fn fetch(&self, block: &mut Block, rows: Range<usize>, col: usize) {
-        let (latent, plan) = (self.network.spec.latent_dim, self.memory.plan);
+        // SAFETY: the rows of eps are the calling block's.
+        let eps = unsafe { self.read_eps(rows.clone(), col) };
+        self.fetch_posterior(block, rows, col);
+        block.eps.iter_mut().zip(eps).for_each(|(to, eps)| *to = eps);
+    }
+
+    /// Takes mu and logvar of some rows and coordinates out of their panels.
+    pub(super) fn fetch_posterior(&self, block: &mut Block, rows: Range<usize>, col: usize) {
+        let latent = self.network.spec.latent_dim;
         block.rows = rows.len();
         block.cols = (latent - col).min(LANES);
-        // SAFETY: the head is not written in a phase that fetches; the rows of eps are the calling block's.
-        let (head, eps) = unsafe {
-            let head = self.matrix(plan.values[self.network.head()]);
-            (head, self.read_eps(rows.clone(), col))
-        };
+        // SAFETY: the head is not written in a phase that fetches.
+        let head = unsafe { self.matrix(self.memory.plan.values[self.network.head()]) };
         head.gather(rows.clone(), col, &mut block.mu);
         head.gather(rows, latent + col, &mut block.logvar);
-        block.eps.iter_mut().zip(eps).for_each(|(to, eps)| *to = eps);
+    }
+
+    /// Takes eps of some draws, and mu and logvar of their examples, out of their panels.
+    pub(super) fn fetch_draws(
+        &self,
+        block: &mut Block,
+        draws: Range<usize>,
+        col: usize,
+        head: Panels,
+        example: impl Fn(usize) -> usize,
+    ) {
+        let latent = self.network.spec.latent_dim;
+        block.rows = draws.len();
+        block.cols = (latent - col).min(LANES);
+        // SAFETY: the draws' rows of eps are the calling block's.
+        let eps = unsafe { self.read_eps(draws.clone(), col) };
+        let [mut mu, mut logvar] = [Default::default(); 2];
+        let mut gathered = None;
+        for (i, (r, eps)) in draws.zip(eps).enumerate() {
+            let example = example(r);
+            if gathered != Some(example) {
+                head.gather(example..example + 1, col, &mut mu);
+                head.gather(example..example + 1, latent + col, &mut logvar);
+                gathered = Some(example);
+            }
+            (block.mu[i], block.logvar[i], block.eps[i]) = (mu[0], logvar[0], eps);
+        }
     }
 
     /// Sixteen coordinates of eps of some rows.
@@ -325,7 +365,7 @@ impl Pass<'_> {
         let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
         self.product(worker, index, |tile, bias, parameters| {
             let Finished { panel, rows, products, .. } = tile;
-            let (start, features) = (panel * self.rows + rows.start, network.features(panel));
+            let (start, features) = (panel * self.draws() + rows.start, network.features(panel));
             // SAFETY: the batch was loaded in an earlier phase; the gradient's rows of this panel and the partial
             // sums of (panel, rows) are the tile's own.
             let (targets, log_prob, [gradient, scale_gradient]) = unsafe {
@@ -368,30 +408,30 @@ impl Pass<'_> {
         });
     }
 
-    /// Adds up each row's -log p(x|z), panels ascending; `last` runs when all are there.
+    /// Adds up each draw's -log p(x|z), panels ascending; `last` runs when all are there.
     fn reduce(&self, worker: &Worker, last: impl FnOnce()) {
         let panels = panels_of(self.network.layers[self.network.output()].outputs);
         let block = |rows: Range<usize>| {
             // SAFETY: the sums of these rows are this block's; the partial ones are from the phase before.
             let (sums, partial) = unsafe {
-                let partial = self.memory.partial.read(0..panels * self.rows);
+                let partial = self.memory.partial.read(0..panels * self.draws());
                 (self.memory.reconstruction.write(rows.clone()), partial)
             };
             sums.fill(0.0);
-            for panel in partial.chunks_exact(self.rows) {
+            for panel in partial.chunks_exact(self.draws()) {
                 for (sum, x) in sums.iter_mut().zip(&panel[rows.clone()]) {
                     *sum -= x;
                 }
             }
         };
-        self.by_rows_then(worker, block, last);
+        self.by_draws_then(worker, block, last);
     }
 
-    /// -log p(x|z) and KL of each row, once [`Pass::score`] is through.
+    /// -log p(x|z) of each draw and KL of each row, once [`Pass::score`] is through.
     pub fn losses(&self) -> (&[f32], &[f32]) {
         // SAFETY: both are written in phases of `sample` and `score` only.
         unsafe {
-            (self.memory.reconstruction.read(0..self.rows), self.memory.kl.read(0..self.rows))
+            (self.memory.reconstruction.read(0..self.draws()), self.memory.kl.read(0..self.rows))
         }
     }
 

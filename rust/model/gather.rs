@@ -228,7 +228,7 @@ impl<'a> Pass<'a> {
             seed: draw.seed(),
             stream: Stream::Corruption as u8,
             distribution: corruption.distribution(),
-            rows: &self.row_ids(rows.clone(), draw)[..rows.len()],
+            rows: &self.row_ids(rows.clone(), 1, draw)[..rows.len()],
             cols,
             put: |i: usize, j: usize, noise: [f32; 4]| {
                 // SAFETY: the row is the calling block's.

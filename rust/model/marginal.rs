@@ -9,7 +9,6 @@ use crate::latent::{Block, Weigh};
 use crate::matmul::Shared;
 use crate::rng::Stream;
 use crate::team::Worker;
-use std::ops::Range;
 
 /// Sums over importance weights, which come as logarithms, in nats; scaled so that nothing overflows.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,12 +98,15 @@ impl Pass<'_> {
                 *id = [sample, a, b];
             }
             self.fill_eps(rows.clone(), draws.seed, Stream::Marginal, &ids);
-            // SAFETY: rows are this block's.
-            let ratio = unsafe { self.memory.kl.write(rows.clone()) };
+            // SAFETY: rows are this block's; the head is from an earlier phase.
+            let (ratio, head) = unsafe {
+                let head = encoded.matrix(self.memory.plan.values[self.network.head()]);
+                (self.memory.kl.write(rows.clone()), head)
+            };
             ratio.fill(0.0);
             let mut block = Block::default();
             for col in (0..self.network.spec.latent_dim).step_by(LANES) {
-                self.fetch_draws(&mut block, rows.clone(), col, encoded, draws);
+                self.fetch_draws(&mut block, rows.clone(), col, head, |r| draws.of(r).0);
                 self.isa.run(Weigh { block: &mut block, ratio: &mut *ratio });
                 self.put_codes(rows.clone(), col, &block.z);
             }
@@ -112,36 +114,6 @@ impl Pass<'_> {
             let spec = &self.network.spec;
             self.condition(source, &from, rows, self.memory.plan.z, spec.latent_dim);
         });
-    }
-
-    /// Takes mu, logvar and eps of some rows and coordinates out of their panels.
-    fn fetch_draws(
-        &self,
-        block: &mut Block,
-        rows: Range<usize>,
-        col: usize,
-        encoded: &Pass,
-        draws: Draws,
-    ) {
-        let (latent, plan) = (self.network.spec.latent_dim, self.memory.plan);
-        block.rows = rows.len();
-        block.cols = (latent - col).min(LANES);
-        // SAFETY: the head is not written in this phase; the rows of eps are the calling block's.
-        let (head, eps) = unsafe {
-            let head = encoded.matrix(plan.values[self.network.head()]);
-            (head, self.read_eps(rows.clone(), col))
-        };
-        let [mut mu, mut logvar] = [Default::default(); 2];
-        let mut gathered = None;
-        for (i, (r, eps)) in rows.zip(eps).enumerate() {
-            let (example, _) = draws.of(r);
-            if gathered != Some(example) {
-                head.gather(example..example + 1, col, &mut mu);
-                head.gather(example..example + 1, latent + col, &mut logvar);
-                gathered = Some(example);
-            }
-            (block.mu[i], block.logvar[i], block.eps[i]) = (mu[0], logvar[0], eps);
-        }
     }
 
     /// Adds the weights of all rows, samples ascending, to those of examples `at..` of `out`.

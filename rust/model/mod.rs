@@ -4,6 +4,7 @@ mod backward;
 mod clip;
 mod forward;
 mod gather;
+mod importance;
 mod marginal;
 mod network;
 mod norms;
@@ -23,7 +24,7 @@ pub use marginal::Weights;
 pub use network::{MAX_WIDTH, Network, Spec, Tensor, Topics};
 pub(crate) use pass::Pass;
 pub(crate) use update::Sink;
-pub(crate) use workspace::{Memory, Purpose, Sees, Workspace};
+pub(crate) use workspace::{Extent, Memory, Purpose, Sees, Workspace};
 
 use crate::error::{Error, Result, filled};
 use crate::isa::{Isa, Row, ZERO_ROW, floats_mut};
@@ -206,7 +207,7 @@ impl Vae {
 
     /// Follows a change of the parameters.
     pub(crate) fn refresh(&mut self) -> Result<()> {
-        let lent = self.lend(1, 1, Purpose::Infer, Sees::Batch)?;
+        let lent = self.lend(1, Extent::of(1), Purpose::Infer, Sees::Batch)?;
         team::alone(|worker| lent.pass(0, 1).refresh(worker));
         Ok(())
     }
@@ -225,19 +226,19 @@ impl Vae {
         self.network.read(tensor, &self.gradients)
     }
 
-    /// Makes sure that there is memory for `parts` batches of `rows` at the same time, and lends everything to
+    /// Makes sure that there is memory for `parts` batches of that size at the same time, and lends everything to
     /// passes.
     pub(crate) fn lend(
         &mut self,
         parts: usize,
-        rows: usize,
+        extent: Extent,
         purpose: Purpose,
         sees: Sees,
     ) -> Result<Lent<'_>> {
         let workspaces = &mut self.workspaces[purpose as usize];
-        workspaces.retain(|workspace| workspace.serves(rows, sees));
+        workspaces.retain(|workspace| workspace.serves(extent, sees));
         while workspaces.len() < parts {
-            workspaces.push(Workspace::new(&self.network, rows, purpose, sees, self.isa)?);
+            workspaces.push(Workspace::new(&self.network, extent, purpose, sees, self.isa)?);
         }
         let memories: Vec<_> = workspaces.iter_mut().map(Workspace::share).collect();
         let [first, second] = &mut self.moments;
@@ -250,7 +251,7 @@ impl Vae {
                 phi: Shared::new(&mut self.phi),
                 memory: memories[0],
                 clamped: &self.clamped,
-                rows,
+                rows: extent.rows,
                 trains: purpose == Purpose::Train,
                 decodes_means: !self.network.spec.variational,
             },

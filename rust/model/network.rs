@@ -1,5 +1,6 @@
 //! The architecture and where its parameters lie.
 
+use super::workspace::Extent;
 use crate::activation::Activation;
 use crate::data::Source;
 use crate::error::{Error, Result};
@@ -474,6 +475,19 @@ impl Network {
         }
     }
 
+    /// The size of a batch with so many draws of z for each example.
+    pub fn extent(&self, rows: usize, copies: usize) -> Result<Extent> {
+        match copies {
+            1 => Ok(Extent { rows, copies }),
+            0 => Err(Error::Parameter("an example has at least one draw of z".into())),
+            _ if self.spec.topics.is_some() => {
+                Err(Error::Parameter("a topic model has one draw of z".into()))
+            }
+            _ if self.spec.variational => Ok(Extent { rows, copies }),
+            _ => Err(Error::Parameter("a plain autoencoder has no draws of z".into())),
+        }
+    }
+
     /// About how many bytes an example and its activations take.
     pub fn row_bytes(&self) -> usize {
         let outputs: usize = self.layers.iter().map(|layer| layer.outputs).sum();
@@ -483,7 +497,16 @@ impl Network {
 
     /// Multiply-adds of one example's forward pass.
     pub fn work(&self) -> usize {
-        self.layers.iter().map(|layer| layer.inputs * layer.outputs).sum()
+        self.work_of(Extent::of(1))
+    }
+
+    /// Multiply-adds of a batch's forward pass.
+    pub fn work_of(&self, Extent { rows, copies }: Extent) -> usize {
+        let work = |layers: &[Dense]| -> usize {
+            layers.iter().map(|layer| layer.inputs * layer.outputs).sum()
+        };
+        let (encoder, decoder) = self.layers.split_at(self.head() + 1);
+        rows.saturating_mul(work(encoder).saturating_add(copies.saturating_mul(work(decoder))))
     }
 }
 

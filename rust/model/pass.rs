@@ -9,7 +9,7 @@ use crate::team::Worker;
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 
-/// Examples per work item in phases that go by rows.
+/// Examples (or draws) per work item in phases that go by rows.
 pub(super) const ROW_BLOCK: usize = LANES;
 
 /// A batch of `rows` examples in a workspace, shared by the workers of a team. Its methods are the phases;
@@ -40,6 +40,16 @@ pub struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
+    /// Draws of z for each example.
+    pub(super) fn copies(&self) -> usize {
+        self.memory.plan.copies
+    }
+
+    /// Draws in the batch, those of an example being neighbours: rows of z and of all that comes behind it.
+    pub(super) fn draws(&self) -> usize {
+        self.rows * self.copies()
+    }
+
     /// What goes into layer `index`.
     pub(super) fn input(&self, index: usize) -> Matrix {
         let (plan, head) = (self.memory.plan, self.network.head());
@@ -55,10 +65,11 @@ impl<'a> Pass<'a> {
     /// # Safety
     /// No tile of the running phase writes to it.
     pub(super) unsafe fn matrix(&self, matrix: Matrix) -> Panels<'a> {
+        let rows = self.rows * matrix.copies;
         let start = matrix.panel(0, self.rows);
-        let part = start..start + panels_of(matrix.cols) * self.rows;
+        let part = start..start + panels_of(matrix.cols) * rows;
         // SAFETY: passed on to the caller.
-        Panels::new(unsafe { self.memory.arena.read(part) }, self.rows, matrix.cols)
+        Panels::new(unsafe { self.memory.arena.read(part) }, rows, matrix.cols)
     }
 
     /// Reads rows of one panel of a matrix.
@@ -127,8 +138,21 @@ impl<'a> Pass<'a> {
         block: impl Fn(Range<usize>),
         last: impl FnOnce(),
     ) {
-        let blocks = self.rows.div_ceil(ROW_BLOCK);
-        let rows = |item: usize| item * ROW_BLOCK..((item + 1) * ROW_BLOCK).min(self.rows);
-        worker.phase_then(blocks, |item| block(rows(item)), last);
+        by_blocks(worker, self.rows, block, last);
     }
+
+    /// A phase over blocks of draws; the last worker to finish runs `last`.
+    pub(super) fn by_draws_then(
+        &self,
+        worker: &Worker,
+        block: impl Fn(Range<usize>),
+        last: impl FnOnce(),
+    ) {
+        by_blocks(worker, self.draws(), block, last);
+    }
+}
+
+fn by_blocks(worker: &Worker, n: usize, block: impl Fn(Range<usize>), last: impl FnOnce()) {
+    let rows = |item: usize| item * ROW_BLOCK..((item + 1) * ROW_BLOCK).min(n);
+    worker.phase_then(n.div_ceil(ROW_BLOCK), |item| block(rows(item)), last);
 }

@@ -107,7 +107,7 @@ impl<'a> Pass<'a> {
             let parts = |panel| unsafe { self.parts(panel, rows.clone()) };
             self.isa.run(Combine { panels, parts, weight, losses });
         };
-        self.by_rows_then(worker, block, last);
+        self.by_draws_then(worker, block, last);
     }
 
     /// e^(y - m) to the gradient, in place.
@@ -127,12 +127,12 @@ impl<'a> Pass<'a> {
         mut finish: impl FnMut(usize, Range<usize>, &mut [Row], &[f32]),
     ) {
         let place = self.memory.plan.gradients[self.network.output()];
-        let tiles = self.rows.div_ceil(self.isa.tile_rows());
+        let tiles = self.draws().div_ceil(self.isa.tile_rows());
         let grid = Grid::new(tiles, panels_of(place.cols), worker.workers());
         worker.phase(grid.items(), |item| {
             let (panel, tiles) = grid.item(item);
             for index in tiles {
-                let rows = tile_rows(self.rows, self.isa, index);
+                let rows = tile_rows(self.draws(), self.isa, index);
                 // SAFETY: these rows of this panel are the tile's own.
                 let (tile, parts) = unsafe {
                     (self.write(place, panel, rows.clone()), self.parts(panel, rows.clone()))
@@ -147,7 +147,8 @@ impl<'a> Pass<'a> {
     /// # Safety
     /// They are the calling tile's own in the running phase, and it holds no other reference to them.
     unsafe fn parts(&self, panel: usize, rows: Range<usize>) -> Parts<&'a mut [f32]> {
-        let at = panel * self.rows + rows.start..panel * self.rows + rows.end;
+        let start = panel * self.draws();
+        let at = start + rows.start..start + rows.end;
         let [largest, sum, count] = self.memory.softmax;
         // SAFETY: passed on to the caller.
         unsafe {

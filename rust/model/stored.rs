@@ -219,27 +219,47 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Rows of panel `panel` of what is to be reconstructed; of a sparse batch they are put together in `scratch`.
+    /// What some draws are to reconstruct, panel `panel` of it. Of a sparse batch rows are put together in `scratch`, and where
+    /// an example has several draws they are repeated there.
     ///
     /// # Safety
     /// The batch was loaded in an earlier phase.
     pub(super) unsafe fn targets<'t>(
         &self,
         panel: usize,
-        rows: Range<usize>,
+        draws: Range<usize>,
         scratch: &'t mut Tile,
     ) -> &'t [Row]
     where
         'a: 't,
     {
-        if !self.is_sparse() {
+        let copies = self.copies();
+        let rows = draws.start / copies..(draws.end - 1) / copies + 1;
+        let some = &mut scratch[..rows.len()];
+        if self.is_sparse() {
+            self.put_panel_together(panel, rows.start, some);
+        } else {
             // SAFETY: the caller's promise.
-            return unsafe { self.read(self.memory.plan.x, panel, rows) };
+            let x = unsafe { self.read(self.memory.plan.x, panel, rows.clone()) };
+            if copies == 1 {
+                return x;
+            }
+            some.copy_from_slice(x);
         }
-        let scratch = &mut scratch[..rows.len()];
-        scratch.fill(ZERO_ROW);
-        let (entries, values) = (self.stored_panel(panel), floats_mut(scratch));
-        let start = rows.start * WIDTH;
+        let scratch = &mut scratch[..draws.len()];
+        if copies > 1 {
+            for (i, draw) in draws.enumerate().rev() {
+                scratch[i] = scratch[draw / copies - rows.start]; // which is before it, or itself
+            }
+        }
+        scratch
+    }
+
+    /// Rows from `first` on of a panel of a sparse batch, with their zeros.
+    fn put_panel_together(&self, panel: usize, first: usize, rows: &mut [Row]) {
+        rows.fill(ZERO_ROW);
+        let (entries, values) = (self.stored_panel(panel), floats_mut(rows));
+        let start = first * WIDTH;
         let first = entries.partition_point(|entry| (entry.at as usize) < start);
         for entry in &entries[first..] {
             match values.get_mut(entry.at as usize - start) {
@@ -247,7 +267,6 @@ impl<'a> Pass<'a> {
                 None => break,
             }
         }
-        scratch
     }
 
     /// The first layer's product, as [`Pass::product`] makes the others: each example gathers the rows of W that its

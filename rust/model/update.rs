@@ -206,8 +206,10 @@ impl Pass<'_> {
         let Some(start) = network.log_scale else { return };
         let likelihood = network.spec.likelihood;
         let shared = matches!(likelihood, Likelihood::Gaussian(Scale::Shared { .. }, _));
-        // SAFETY: a single item; the output's gradients are from an earlier phase.
+        // SAFETY: a single item; the output's gradients and the draws' weights are from earlier phases.
         worker.phase(1, |_| unsafe {
+            let weights = if self.copies() == 1 { 0..0 } else { 0..self.draws() };
+            let weights = self.memory.weights.read(weights);
             let gradients = self.matrix(self.memory.plan.gradients[network.output()]);
             let mut total = ZERO_ROW;
             for panel in 0..panels_of(features) {
@@ -217,6 +219,7 @@ impl Pass<'_> {
                     cols: (features - panel * WIDTH).min(WIDTH),
                     log_scale: &network.log_scale_row(self.weights(), panel),
                     weight,
+                    weights,
                     out: &mut row[0],
                 });
                 if shared {

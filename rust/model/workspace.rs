@@ -9,18 +9,20 @@ use crate::isa::{Isa, LANES, Lanes, Row, ZERO_ROW};
 use crate::matmul::{Shared, panels_of};
 use crate::normalize::Columns;
 
-/// A matrix's place in the arena, for a batch of at most the arena's rows.
+/// A matrix's place in the arena, for a batch of at most the arena's examples.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix {
     start: usize,
     /// Its columns.
     pub cols: usize,
+    /// Its rows for each example: neighbours, one for each draw of the code.
+    pub copies: usize,
 }
 
 impl Matrix {
-    /// Where panel `panel` starts in the arena when the batch has `rows` rows.
-    pub fn panel(&self, panel: usize, rows: usize) -> usize {
-        self.start + panel * rows
+    /// Where panel `panel` starts in the arena when the batch has so many examples.
+    pub fn panel(&self, panel: usize, examples: usize) -> usize {
+        self.start + panel * examples * self.copies
     }
 }
 
@@ -78,7 +80,7 @@ pub struct Plan {
     pub z: Matrix,
     /// Gradient of the loss with respect to both; that of the conditions is nobody's.
     pub dz: Matrix,
-    /// Each layer's output; the output layer's is not stored.
+    /// Each layer's output; the output layer's is not stored. From z on there is a row for each draw.
     pub values: Vec<Matrix>,
     /// Each layer's derivative of the activation, where the activation keeps it for the backward pass.
     pub slopes: Vec<Option<Matrix>>,
@@ -90,37 +92,60 @@ pub struct Plan {
     pub purpose: Purpose,
     /// What the encoder sees.
     pub sees: Sees,
+    /// Draws of z for each example.
+    pub copies: usize,
     rows: usize,
 }
 
+/// How large the batches are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Examples, at most.
+    pub rows: usize,
+    /// Draws of z for each, and so rows of all that comes behind it.
+    pub copies: usize,
+}
+
+impl Extent {
+    /// One draw for each example.
+    pub fn of(rows: usize) -> Extent {
+        Extent { rows, copies: 1 }
+    }
+}
+
 impl Plan {
-    fn new(network: &Network, rows: usize, purpose: Purpose, sees: Sees) -> (Plan, usize) {
-        let mut size = 0;
-        let mut place = |cols: usize, wanted: bool| {
-            let matrix = Matrix { start: size, cols };
-            size += if wanted { panels_of(cols) * rows } else { 0 };
+    fn new(network: &Network, extent: Extent, purpose: Purpose, sees: Sees) -> (Plan, usize) {
+        let Extent { rows, copies } = extent;
+        let mut size = 0_usize;
+        let mut place = |cols: usize, copies, wanted: bool| {
+            let matrix = Matrix { start: size, cols, copies };
+            let needed = panels_of(cols).saturating_mul(rows).saturating_mul(copies);
+            size = size.saturating_add(if wanted { needed } else { 0 });
             matrix
         };
         let (spec, train) = (&network.spec, purpose == Purpose::Train);
-        let x = place(spec.n_features, !matches!(sees, Sees::Stored(_)));
+        let x = place(spec.n_features, 1, !matches!(sees, Sees::Stored(_)));
         let input = match sees {
             Sees::Batch if spec.encodes_as_is() => x,
             Sees::Stored(_) => x,
-            _ => place(spec.n_features + spec.conditions, true),
+            _ => place(spec.n_features + spec.conditions, 1, true),
         };
-        let eps = place(spec.latent_dim, true);
-        let z = place(spec.latent_dim + spec.conditions, true);
-        let dz = place(spec.latent_dim + spec.conditions, train);
+        let eps = place(spec.latent_dim, copies, true);
+        let z = place(spec.latent_dim + spec.conditions, copies, true);
+        let dz = place(spec.latent_dim + spec.conditions, copies, train);
         let (mut values, mut slopes, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
         for (index, layer) in network.layers.iter().enumerate() {
-            values.push(place(layer.outputs, index != network.output() || layer.norm.is_some()));
+            let mut place = |wanted| {
+                place(layer.outputs, if index <= network.head() { 1 } else { copies }, wanted)
+            };
+            values.push(place(index != network.output() || layer.norm.is_some()));
             let keeps_slope = train && network.activation(index).keeps_slope();
-            slopes.push(keeps_slope.then(|| place(layer.outputs, true)));
+            slopes.push(keeps_slope.then(|| place(true)));
             let waits = index == network.output() && spec.likelihood.is_softmax();
-            gradients.push(place(layer.outputs, train || waits));
+            gradients.push(place(train || waits));
         }
         let scale_gradient =
-            place(spec.n_features, train && spec.likelihood.stores_scale_gradient());
+            place(spec.n_features, copies, train && spec.likelihood.stores_scale_gradient());
         let plan = Plan {
             x,
             input,
@@ -133,6 +158,7 @@ impl Plan {
             scale_gradient,
             purpose,
             sees,
+            copies,
             rows,
         };
         (plan, size)
@@ -144,16 +170,19 @@ impl Plan {
     }
 }
 
-/// Rows of a workspace that may wait for a larger batch.
+/// Rows of a workspace, draws among them, that may wait for a larger batch.
 const MODEST: usize = 512;
 
 /// The arena and its plan.
 pub struct Workspace {
     plan: Plan,
     arena: Vec<Row>,
-    sums: Vec<f32>,
     softmax: [Vec<f32>; 3],
+    partial: Vec<f32>,
+    reconstruction: Vec<f32>,
+    kl: Vec<f32>,
     kl_sums: Vec<Lanes>,
+    weighting: [Vec<f32>; 3],
     hashes: Vec<[u32; 2]>,
     columns: Vec<Columns>,
     zeros: Zeros,
@@ -161,25 +190,31 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Memory for batches of up to `rows` rows.
+    /// Memory for batches of up to that size.
     pub fn new(
         network: &Network,
-        rows: usize,
+        extent: Extent,
         purpose: Purpose,
         sees: Sees,
         isa: Isa,
     ) -> Result<Workspace> {
-        let (plan, size) = Plan::new(network, rows, purpose, sees);
-        // Per row: a partial log p for each panel of the output, its sum, the KL.
-        let partial = panels_of(network.layers[network.output()].outputs) * rows;
-        let part =
-            || filled(0.0, Some(if network.spec.likelihood.is_softmax() { partial } else { 0 }));
+        let (plan, size) = Plan::new(network, extent, purpose, sees);
+        let Extent { rows, copies } = extent;
+        let draws = rows.checked_mul(copies);
+        let panels = panels_of(network.layers[network.output()].outputs);
+        let partial = draws.and_then(|draws| draws.checked_mul(panels));
+        let softmax = network.spec.likelihood.is_softmax();
+        let part = || filled(0.0, if softmax { partial } else { Some(0) });
+        let weighed = |n| filled(0.0, if copies > 1 { n } else { Some(0) });
         Ok(Workspace {
             plan,
             arena: filled(ZERO_ROW, Some(size))?,
-            sums: filled(0.0, Some(partial + 2 * rows))?,
+            partial: filled(0.0, partial)?,
             softmax: [part()?, part()?, part()?],
+            reconstruction: filled(0.0, draws)?,
+            kl: filled(0.0, Some(rows))?,
             kl_sums: filled(Lanes::default(), Some(network.spec.latent_dim.div_ceil(LANES)))?,
+            weighting: [weighed(draws)?, weighed(draws)?, weighed(Some(rows))?],
             hashes: filled([0; 2], Some(rows))?,
             columns: filled(Columns::NONE, Some(network.normalized_panels))?,
             zeros: match sees {
@@ -194,28 +229,30 @@ impl Workspace {
     }
 
     /// Whether it is made and large enough for such batches, and not so large that its memory would be wasted.
-    pub fn serves(&self, rows: usize, sees: Sees) -> bool {
+    pub fn serves(&self, extent: Extent, sees: Sees) -> bool {
+        let Extent { rows, copies } = extent;
         let room = |have: usize, want: usize, modest| (want..=4 * want.max(modest)).contains(&have);
         let same = match (self.plan.sees, sees) {
             (Sees::Stored(have), Sees::Stored(want)) => room(have, want, MODEST * MODEST),
             (have, want) => have == want,
         };
-        same && room(self.plan.rows, rows, MODEST)
+        same && self.plan.copies == copies && room(self.plan.rows, rows, MODEST / copies)
     }
 
     /// The parts, to be shared among workers.
     pub fn share(&mut self) -> Memory<'_> {
-        let partial = self.sums.len() - 2 * self.plan.rows;
-        let (partial, rest) = self.sums.split_at_mut(partial);
-        let (reconstruction, kl) = rest.split_at_mut(self.plan.rows);
+        let [ratio, weights, bound] = self.weighting.each_mut().map(|part| Shared::new(part));
         Memory {
             plan: &self.plan,
             arena: Shared::new(&mut self.arena),
-            partial: Shared::new(partial),
+            partial: Shared::new(&mut self.partial),
             softmax: self.softmax.each_mut().map(|part| Shared::new(part)),
-            reconstruction: Shared::new(reconstruction),
-            kl: Shared::new(kl),
+            reconstruction: Shared::new(&mut self.reconstruction),
+            kl: Shared::new(&mut self.kl),
             kl_sums: Shared::new(&mut self.kl_sums),
+            ratio,
+            weights,
+            bound,
             hashes: Shared::new(&mut self.hashes),
             columns: Shared::new(&mut self.columns),
             zeros: self.zeros.share(),
@@ -231,16 +268,22 @@ pub struct Memory<'a> {
     pub plan: &'a Plan,
     /// The matrices.
     pub arena: Shared<'a, Row>,
-    /// log p of each (panel of the output, row), nats.
+    /// log p of each (panel of the output, draw), nats.
     pub partial: Shared<'a, f32>,
     /// Of a softmax, the other [`Parts`](crate::multinomial::Parts) of each: the largest logit, the sum, the count.
     pub softmax: [Shared<'a, f32>; 3],
-    /// -log p(x|z) of each row, nats.
+    /// -log p(x|z) of each draw, nats.
     pub reconstruction: Shared<'a, f32>,
     /// KL of each row, nats.
     pub kl: Shared<'a, f32>,
     /// KL of each latent coordinate, summed over the batch, nats.
     pub kl_sums: Shared<'a, Lanes>,
+    /// log p(z) - log q(z|x) of each draw, nats; of several draws only, as the next two.
+    pub ratio: Shared<'a, f32>,
+    /// Each draw's weight in the gradient of the loss.
+    pub weights: Shared<'a, f32>,
+    /// The importance-weighted bound of each row, nats.
+    pub bound: Shared<'a, f32>,
     /// The content hash of each row.
     pub hashes: Shared<'a, [u32; 2]>,
     /// What is known of the columns of the batch that are normalised, for each panel.

@@ -1,0 +1,53 @@
+"""A training step on the importance-weighted bound: the encoder once, the decoder once for each draw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import opponents
+import pytest
+from conftest import Contest
+from opponents import step_flops
+
+import fastvae
+
+SHAPE = (784, 400, 20)
+
+
+# The batch of the README, and that of Burda et al. (arXiv:1509.00519).
+@pytest.mark.parametrize(("samples", "batch"), [(5, 128), (5, 20), (50, 128), (50, 20)])
+def bench_importance(contest: Contest, samples: int, batch: int) -> None:
+    """Steps come in runs, as in training, of binary data."""
+    n_features, hidden, latent_dim = SHAPE
+    flops = step_flops(batch, *SHAPE, samples)
+    steps = max(2, min(50, int(1e10 / flops)))
+    x = (np.random.default_rng(0).random((steps * batch, n_features)) < 0.3).astype(np.float32)
+    options: dict[str, Any] = {"hidden": (hidden,), "batch_size": batch, "random_state": 0, "n_jobs": contest.threads}
+    ours = fastvae.VAE(latent_dim, n_importance_samples=samples, **options)
+    contest.run(
+        f"step of {samples} importance samples, {n_features}-{hidden}-{latent_dim}, batch {batch}",
+        lambda: ours.partial_fit(x),
+        _torch(x, batch, samples, compiled=contest.threads == 2),
+        per_call=steps,
+        rounds=10,
+        flops=flops,
+    )
+
+
+def _torch(x: np.ndarray, batch: int, samples: int, *, compiled: bool) -> dict[str, Any]:
+    torch_vae = opponents.module("torch")
+    if not torch_vae:
+        return {}
+    batches = torch_vae.torch.from_numpy(x).split(batch)
+    eager = torch_vae.TorchVAE(*SHAPE, samples=samples)
+    others = {"torch": lambda: [eager.step(b) for b in batches]}
+    if compiled:
+        model = torch_vae.TorchVAE(*SHAPE, samples=samples, compiled=True)
+        try:
+            model.step(batches[0])
+        except Exception as error:  # no C++ compiler, or no compiler for this Python: torch raises many kinds
+            opponents.MISSING.add(f"torch.compile ({type(error).__name__})")
+        else:
+            others["torch.compile"] = lambda: [model.step(b) for b in batches]
+    return others

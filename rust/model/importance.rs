@@ -1,0 +1,166 @@
+//! The phases of the importance-weighted bound ([`crate::importance`]), where an example has several draws: behind z a
+//! batch has a row for each of them, an example's being neighbours.
+#![allow(unsafe_code)]
+
+use super::forward::Epsilon;
+use super::pass::{Pass, ROW_BLOCK};
+use super::workspace::Matrix;
+use crate::importance::{DrawsBackward, Shares, WeighRows};
+use crate::isa::{LANES, WIDTH, ZERO_ROW};
+use crate::latent::{Block, Sample, Weigh};
+use crate::matmul::{Grid, Shared, panels_of};
+use crate::team::Worker;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+impl Pass<'_> {
+    /// eps, z and log p(z) - log q(z|x) of each draw.
+    pub fn sample_draws(&self, worker: &Worker, epsilon: Epsilon) {
+        let block = |draws: Range<usize>| {
+            self.draw(draws.clone(), epsilon);
+            // SAFETY: the head is from an earlier phase; the draws are this block's.
+            let (head, ratio) = unsafe {
+                let head = self.matrix(self.memory.plan.values[self.network.head()]);
+                (head, self.memory.ratio.write(draws.clone()))
+            };
+            ratio.fill(0.0);
+            let mut block = Block::default();
+            for col in (0..self.network.spec.latent_dim).step_by(LANES) {
+                self.fetch_draws(&mut block, draws.clone(), col, head, |r| r / self.copies());
+                self.isa.run(Weigh { block: &mut block, ratio: &mut *ratio });
+                self.put_codes(draws.clone(), col, &block.z);
+            }
+            self.join(draws);
+        };
+        self.by_draws_then(worker, block, || ());
+    }
+
+    /// Each row's KL and bound, and each draw's weight in the gradient of the batch mean of the loss, once
+    /// [`Pass::reduce`] is through; `last` runs when all are there.
+    pub fn share(&self, worker: &Worker, last: impl FnOnce()) {
+        let block = |rows: Range<usize>| {
+            self.analytic_kl(rows.clone());
+            for r in rows {
+                let draws = self.draws_of(r);
+                // SAFETY: the first two are from earlier phases; the row and its draws are this block's.
+                let (ratio, reconstruction, weights, bound) = unsafe {
+                    (
+                        self.memory.ratio.read(draws.clone()),
+                        self.memory.reconstruction.read(draws.clone()),
+                        self.memory.weights.write(draws),
+                        self.memory.bound.write(r..r + 1),
+                    )
+                };
+                let total = 1.0 / self.rows as f32;
+                bound[0] = self.isa.run(Shares { ratio, reconstruction, total, weights });
+            }
+        };
+        self.by_rows_then(worker, block, last);
+    }
+
+    /// The draws of an example.
+    fn draws_of(&self, row: usize) -> Range<usize> {
+        row * self.copies()..(row + 1) * self.copies()
+    }
+
+    /// KL of each of the calling block's rows.
+    fn analytic_kl(&self, rows: Range<usize>) {
+        // SAFETY: rows are the calling block's.
+        let kl = unsafe { self.memory.kl.write(rows.clone()) };
+        kl.fill(0.0);
+        let mut block = Block::default(); // eps is zero, and z, which is mu then, is nobody's
+        let mut clamped = 0;
+        for col in (0..self.network.spec.latent_dim).step_by(LANES) {
+            self.fetch_posterior(&mut block, rows.clone(), col);
+            clamped += self.isa.run(Sample { block: &mut block, kl: &mut *kl });
+        }
+        if clamped > 0 {
+            self.clamped.fetch_add(clamped, Ordering::Relaxed);
+        }
+    }
+
+    /// The importance-weighted bound of each row, once [`Pass::share`] is through.
+    pub fn bounds(&self) -> &[f32] {
+        // SAFETY: written in that phase only.
+        unsafe { self.memory.bound.read(0..self.rows) }
+    }
+
+    /// Writes the mean of -log p(x|z) over the draws, KL and bound of each row to elements `first..` of three arrays.
+    pub fn emit_bounds(&self, worker: &Worker, out: [Shared<f32>; 3], first: usize) {
+        let ((reconstruction, kl), bounds) = (self.losses(), self.bounds());
+        self.by_rows(worker, |rows| {
+            for r in rows {
+                let sum: f32 = reconstruction[self.draws_of(r)].iter().sum();
+                let values = [sum / self.copies() as f32, kl[r], bounds[r]];
+                for (out, value) in out.into_iter().zip(values) {
+                    // SAFETY: the element is this block's.
+                    unsafe { out.write(first + r..first + r + 1)[0] = value };
+                }
+            }
+        });
+    }
+
+    /// Weighs what [`Pass::score`] has stored of gradients and could not weigh: a draw's weight is known when all of its
+    /// example's are.
+    pub fn weigh_gradients(&self, worker: &Worker) {
+        let plan = self.memory.plan;
+        self.weigh_matrix(worker, plan.gradients[self.network.output()]);
+        if self.network.spec.likelihood.stores_scale_gradient() {
+            self.weigh_matrix(worker, plan.scale_gradient);
+        }
+    }
+
+    fn weigh_matrix(&self, worker: &Worker, gradient: Matrix) {
+        let draws = self.draws();
+        let grid = Grid::new(draws.div_ceil(ROW_BLOCK), panels_of(gradient.cols), worker.workers());
+        worker.phase(grid.items(), |item| {
+            let (panel, blocks) = grid.item(item);
+            let rows = blocks.start * ROW_BLOCK..(blocks.end * ROW_BLOCK).min(draws);
+            // SAFETY: weights are from an earlier phase; these rows of the panel are this item's.
+            let (weights, rows) = unsafe {
+                (self.memory.weights.read(rows.clone()), self.write(gradient, panel, rows))
+            };
+            self.isa.run(WeighRows { rows, weights });
+        });
+    }
+
+    /// The gradients of mu and logvar from those of the draws.
+    pub fn draws_gradient(&self, worker: &Worker, doubly: bool) {
+        let (latent, plan, head) =
+            (self.network.spec.latent_dim, self.memory.plan, self.network.head());
+        let to = plan.gradients[head];
+        let doubly = doubly.then_some(self.rows as f32);
+        worker.phase(self.rows, |r| {
+            let draws = self.draws_of(r);
+            // SAFETY: all are from earlier phases. What lies beyond the head's last column takes part in the products'
+            // vectors: it must be zero; row r is this item's.
+            let (values, weights) = unsafe {
+                self.write(to, panels_of(to.cols) - 1, r..r + 1).fill(ZERO_ROW);
+                (self.matrix(plan.values[head]), self.memory.weights.read(draws.clone()))
+            };
+            for col in (0..latent).step_by(LANES) {
+                let mut logvar = Default::default();
+                values.gather(r..r + 1, latent + col, &mut logvar);
+                // SAFETY: as above.
+                let [eps, z, dz] = [plan.eps, plan.z, plan.dz]
+                    .map(|matrix| unsafe { self.read(matrix, col / WIDTH, draws.clone()) });
+                let half = col % WIDTH / LANES;
+                let [mu, logvar] = self.isa.run(DrawsBackward {
+                    logvar: &logvar[0],
+                    eps,
+                    z,
+                    dz,
+                    half,
+                    weights,
+                    doubly,
+                });
+                let cols = (latent - col).min(LANES);
+                // SAFETY: row r is this item's.
+                unsafe {
+                    self.put(to, r, col, &mu.0[..cols]);
+                    self.put(to, r, latent + col, &logvar.0[..cols]);
+                }
+            }
+        });
+    }
+}
