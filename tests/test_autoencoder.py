@@ -254,6 +254,8 @@ def test_its_parameters_are_those_of_the_vae_but_for_the_loss() -> None:
         "likelihood",
         "beta",
         "free_bits",
+        "n_importance_samples",
+        "doubly_reparameterized",
         "capacity",
         "conditional",
         "objective",

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 class TorchVAE(nn.Module):
-    """n_features - hidden - latent_dim - hidden - n_features, ReLU, Bernoulli; of several samples, Burda et al.'s bound."""
+    """n_features - hidden - latent_dim - hidden - n_features, ReLU, Bernoulli; of samples, Burda et al.'s bound."""
 
     def __init__(
         self,

@@ -118,7 +118,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
     def score_samples(self, X: Any) -> NDArray[np.float32]:
         """Return the negative loss -L(x, g(f(x))) of each example, [n_examples]: higher is better."""
         engine, (X, _) = self._engine_for(), self._data(X)
-        loss, _ = engine.score(X, None, None, None, None, None, self._threads())
+        loss, *_ = engine.score(X, None, None, None, 1, None, None, self._threads())
         return -loss
 
     def score(self, X: Any, y: Any = None) -> float:

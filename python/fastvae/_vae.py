@@ -347,9 +347,9 @@ class VAE(Model):
         y : array_like, optional
             Of a conditional model, as in ``fit``.
         eps : array_like, [n_examples, latent_dim], optional
-            The noise; [n_examples, n_importance_samples, latent_dim] where there are several. Without it, noise keyed by
-            the model's seed and the example's content (and y), so that a score depends neither on the order nor on the
-            company.
+            The noise; [n_examples, n_importance_samples, latent_dim] where there are several. Without it, noise keyed
+            by the model's seed and the example's content (and y), so that a score depends neither on the order nor on
+            the company.
 
         Returns
         -------
