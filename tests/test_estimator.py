@@ -31,6 +31,8 @@ DEFAULTS = {
     "beta": 1.0,
     "free_bits": 0.0,
     "capacity": None,
+    "n_importance_samples": 1,
+    "doubly_reparameterized": False,
     "conditional": False,
     "objective": "elbo",
     "binarize": None,
