@@ -35,7 +35,7 @@ const PLAIN: Extra = Extra {
 };
 
 /// Every extra alone, and all that go together.
-const EXTRAS: [Extra; 13] = [
+const EXTRAS: [Extra; 14] = [
     PLAIN,
     Extra { sparse: true, ..PLAIN },
     Extra { sparse: true, clip_norm: Some(1e-3), ..PLAIN },
@@ -56,6 +56,7 @@ const EXTRAS: [Extra; 13] = [
         importance: Importance::NONE,
     },
     Extra { importance: Importance { samples: 3, doubly: false }, ..PLAIN },
+    Extra { sparse: true, importance: Importance { samples: 3, doubly: false }, ..PLAIN },
     Extra {
         corruption: Some(Corruption::Gaussian { sigma: 0.1 }),
         clip_norm: Some(0.5),

@@ -22,6 +22,7 @@ from reference import (
     loss_errors,
     relative_error,
 )
+from scipy.sparse import csr_matrix
 from torch.distributions import MultivariateNormal, Normal
 
 import fastvae
@@ -135,6 +136,26 @@ def test_one_draw_may_have_all_the_weight(likelihood: str) -> None:
     _, gradients = vae.loss_and_gradients(X, eps)
     for name, gradient in gradients.items():
         np.testing.assert_allclose(gradient, alone[name], rtol=1e-4, atol=1e-5 * np.abs(gradient).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("samples", [2, 5, 30])
+@pytest.mark.parametrize("likelihood", ["multinomial", "negative_binomial", "poisson", "bernoulli"])
+def test_a_sparse_matrix_gives_the_bits_of_the_dense_one(likelihood: str, samples: int) -> None:
+    rng = np.random.default_rng(3)
+    X = rng.poisson(1.0, (203, 157)) * (rng.random((203, 157)) < 0.05)
+    X = np.minimum(X, 1) if likelihood == "bernoulli" else X
+    X = X.astype(np.float32)
+    found = []
+    for data in (X, csr_matrix(X)):
+        options: dict[str, Any] = {"n_importance_samples": samples, "batch_size": 64, "epochs": 2, "random_state": 0}
+        model = VAE(5, hidden=(20,), likelihood=likelihood, progress=False, **options).fit(data)
+        losses, gradients = model.loss_and_gradients(data)
+        found.append(
+            ([*model.state_dict().values(), *gradients.values()], losses, model.evaluate(data), model.history_)
+        )
+    dense, sparse = found
+    assert [array.tobytes() for array in dense[0]] == [array.tobytes() for array in sparse[0]]
+    assert dense[1:] == sparse[1:]
 
 
 def doubly_gradients(twin: TorchVAE, X: Array, eps: Array) -> dict[str, Array]:

@@ -105,6 +105,8 @@ tol, callbacks, n_jobs, random_state, progress
     decoder_hidden: Any = ()
     free_bits: Any = 0.0
     capacity: Any = None
+    n_importance_samples: Any = 1
+    doubly_reparameterized: Any = False
     conditional: Any = False
     objective: Any = "elbo"
     binarize: Any = None
