@@ -164,7 +164,7 @@ impl<'a> Pass<'a> {
     #[inline(always)]
     fn mask<S: Simd>(&self, s: S, input: Input, r: usize, entries: &mut [Entry]) {
         let Input::Corrupted(Corruption::Masking { p }, draw) = input else { return };
-        let id = self.row_ids(r..r + 1, draw)[0];
+        let id = self.row_ids(r..r + 1, 1, draw)[0];
         for entries in entries.chunks_mut(LANES) {
             let cols = entries.iter().map(|entry| entry.at as usize);
             let noise = uniform_at(s, draw.seed(), Stream::Corruption, id, cols);
