@@ -7,7 +7,7 @@ use fastvae::activation::Activation;
 use fastvae::data::Source;
 use fastvae::infer::Question;
 use fastvae::likelihood::Likelihood;
-use fastvae::model::{Spec, Vae};
+use fastvae::model::{Missing, Spec, Vae};
 use fastvae::optimizer::Optimizer;
 use fastvae::train::{Task, Totals};
 use fastvae::watch::Watch;
@@ -56,6 +56,7 @@ fn main() {
         latent_dim,
         conditions: 0,
         variational: true,
+        missing: Missing::Refused,
         encoder: vec![hidden],
         decoder: vec![hidden],
         activation: Activation::Relu,
@@ -78,7 +79,7 @@ fn main() {
             let [mut reconstruction, mut kl] = [(); 2].map(|()| vec![0.0; case.batch]);
             let mut question = Question {
                 name: "X",
-                watch: Watch::new(Some(Likelihood::Bernoulli)),
+                watch: Watch::new(Some(Likelihood::Bernoulli), false),
                 done: 0,
                 budget: FOREVER,
                 threads: Some(1),

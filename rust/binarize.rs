@@ -40,7 +40,7 @@ pub enum Binarize {
 }
 
 impl Binarize {
-    /// Makes the 32 values of a panel of row `row` binary; padding remains zero.
+    /// Makes the 32 values of a panel of row `row` binary; padding remains zero, and NaN what it is.
     #[inline(always)]
     pub fn apply<S: Simd>(self, s: S, row: usize, panel: usize, values: &mut Row) {
         let limits = match self {
@@ -52,8 +52,9 @@ impl Binarize {
             }
         };
         for (lanes, limit) in values.iter_mut().zip(limits) {
-            let one = s.select(s.less(limit, s.load(lanes)), s.splat(1.0), s.zero());
-            s.store(one, lanes);
+            let x = s.load(lanes);
+            let binary = s.select(s.less(limit, x), s.splat(1.0), s.zero());
+            s.store(s.select(s.is_number(x), binary, x), lanes);
         }
     }
 }

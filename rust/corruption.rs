@@ -47,11 +47,13 @@ impl Corruption {
         }
     }
 
-    /// Corrupts a plain matrix of `cols` columns, whose rows are counted from zero.
+    /// Corrupts a plain matrix of `cols` columns, whose rows are counted from zero. A NaN remains one.
     pub fn corrupt(self, isa: Isa, seed: u64, cols: usize, matrix: &mut [f32]) {
         let noise = Noise { seed, stream: Stream::Corrupted as u8, sample: 0 };
         noise.fill(isa, self.distribution(), cols, matrix, |x, _, noise| {
-            [*x] = self.apply([*x], [noise]);
+            if !x.is_nan() {
+                [*x] = self.apply([*x], [noise]);
+            }
         });
     }
 }

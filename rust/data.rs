@@ -281,14 +281,19 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The first column of a row whose value is not in `low..=high` (NaN never is), with the value.
-    pub fn find_outside(&self, row: usize, (low, high): (f32, f32)) -> Option<(usize, f32)> {
+    /// The first column of a row whose value is not in `low..=high`, with the value. NaN is in it only if it is `allowed`.
+    pub fn find_outside(
+        &self,
+        row: usize,
+        (low, high): (f32, f32),
+        allowed: bool,
+    ) -> Option<(usize, f32)> {
+        let inside = |x: f32| (x >= low && x <= high) || (allowed && x.is_nan());
         let mut buffer = [0.0f32; 64];
         for col in (0..self.cols).step_by(64) {
             let values = &mut buffer[..(self.cols - col).min(64)];
             self.read(row, col, values);
-            if !values.iter().fold(true, |good, x| good & (*x >= low) & (*x <= high)) {
-                let bad = values.iter().position(|x| !(*x >= low && *x <= high))?;
+            if let Some(bad) = values.iter().position(|&x| !inside(x)) {
                 return Some((col + bad, values[bad]));
             }
         }

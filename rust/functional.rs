@@ -74,6 +74,7 @@ pub fn log_prob(
                 bias: &ZERO_ROW,
                 log_scale: &row(log_scale.get(part.clone()).unwrap_or(&[])),
                 targets: &[row(&x[part])],
+                masked: false,
                 log_prob: &mut sum,
                 gradient: &mut [],
                 scale_gradient: &mut [],

@@ -13,6 +13,7 @@
 
 use crate::isa::{Arithmetic, LANES, Op, Row, Several, Simd, in_groups};
 use crate::math;
+use std::marker::PhantomData;
 
 /// p(x|z).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -302,6 +303,25 @@ impl Function for SquaredError {
     }
 }
 
+/// A likelihood of data with holes: where x is NaN it is not observed, and log p and its gradient are exactly zero.
+struct Observed<F>(PhantomData<F>);
+impl<F: Function> Function for Observed<F> {
+    const STORES_SCALE: bool = F::STORES_SCALE;
+    const IS_LONG: bool = F::IS_LONG;
+    #[inline(always)]
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> LogProb<S::F> {
+        let observed = s.is_number(x);
+        let or_zero = |value| s.select(observed, value, s.zero());
+        let LogProb { value, slope, scale_slope } = F::log_prob(s, or_zero(x), y, log_scale);
+        let (value, slope) = (or_zero(value), or_zero(slope));
+        LogProb { value, slope, scale_slope: or_zero(scale_slope) }
+    }
+    #[inline(always)]
+    fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {
+        F::mean(s, y)
+    }
+}
+
 /// The output layer's epilogue: adds the bias, writes each row's sum of log p over this panel's features and,
 /// if wanted, `weight` times the gradient of -log p.
 pub struct Score<'a> {
@@ -317,6 +337,8 @@ pub struct Score<'a> {
     pub log_scale: &'a Row,
     /// The tile's rows of x.
     pub targets: &'a [Row],
+    /// Whether they may have holes, which are NaN.
+    pub masked: bool,
     /// Nats, one per row.
     pub log_prob: &'a mut [f32],
     /// The tile's rows of the gradient, empty if it is not wanted; in the vectors in use, padding becomes zero.
@@ -331,7 +353,10 @@ impl Op for Score<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        with_likelihood!(self.likelihood, F => self.with::<S, F>(s));
+        with_likelihood!(self.likelihood, F => match self.masked {
+            true => self.with::<S, Observed<F>>(s),
+            false => self.with::<S, F>(s),
+        });
     }
 }
 
@@ -423,6 +448,8 @@ pub struct ScoreWithScale<'a> {
     pub targets: &'a [Row],
     /// Which vector of `targets` has them.
     pub half: usize,
+    /// Whether they may have holes, which are NaN.
+    pub masked: bool,
     /// Nats, one per row.
     pub log_prob: &'a mut [f32],
     /// The tile's rows of the gradient, empty if it is not wanted; padding becomes zero.
@@ -450,13 +477,9 @@ impl ScoreWithScale<'_> {
             y[i] = s.add(s.load(mean), s.load(&self.bias[0]));
             u[i] = s.add(s.load(log_scale), s.load(&self.bias[1]));
         }
-        let (log_prob, slopes) = match self.link {
-            Link::Identity => with_scale(several, x, [y, u], self.floor),
-            Link::Sigmoid => {
-                let (mean, slope) = sigmoid_and_slope(several, y);
-                let (log_prob, [gradient, of_u]) = with_scale(several, x, [mean, u], self.floor);
-                (log_prob, [several.mul(gradient, slope), of_u])
-            }
+        let (log_prob, slopes) = match self.masked {
+            true => self.of_observed(several, x, [y, u]),
+            false => self.of_all(several, x, [y, u]),
         };
         for i in 0..N {
             self.log_prob[first + i] = s.sum(s.select(used, log_prob[i], s.zero()));
@@ -467,6 +490,28 @@ impl ScoreWithScale<'_> {
                 }
             }
         }
+    }
+
+    /// log p and the gradient of its negative with respect to the decoder's outputs y and u.
+    #[inline(always)]
+    fn of_all<S: Arithmetic>(&self, s: S, x: S::F, [y, u]: [S::F; 2]) -> (S::F, [S::F; 2]) {
+        match self.link {
+            Link::Identity => with_scale(s, x, [y, u], self.floor),
+            Link::Sigmoid => {
+                let (mean, slope) = sigmoid_and_slope(s, y);
+                let (log_prob, [gradient, of_u]) = with_scale(s, x, [mean, u], self.floor);
+                (log_prob, [s.mul(gradient, slope), of_u])
+            }
+        }
+    }
+
+    /// The same of data with holes, as in [`Observed`].
+    #[inline(always)]
+    fn of_observed<S: Arithmetic>(&self, s: S, x: S::F, outputs: [S::F; 2]) -> (S::F, [S::F; 2]) {
+        let observed = s.is_number(x);
+        let or_zero = |value| s.select(observed, value, s.zero());
+        let (log_prob, slopes) = self.of_all(s, or_zero(x), outputs);
+        (or_zero(log_prob), slopes.map(or_zero))
     }
 }
 
@@ -603,10 +648,12 @@ impl Mean<'_> {
 }
 
 /// The gradient of the mean loss with respect to ln s, per feature: weight * sum over rows of (1 - r²), where
-/// r = (x - y) / s is recovered from the stored gradient weight * r / s. Rows ascending.
+/// r = (x - y) / s is recovered from the stored gradient weight * r / s. Rows ascending, those that observe the feature.
 pub struct ScaleGradient<'a> {
     /// The panel of stored gradients.
     pub gradient: &'a [Row],
+    /// The panel of x, an example for one or more rows, where it may have holes, which are NaN; else empty.
+    pub targets: &'a [Row],
     /// Features in this panel.
     pub cols: usize,
     /// ln s of the panel's features.
@@ -629,17 +676,22 @@ impl Op for ScaleGradient<'_> {
             let per = |weight: f32| s.splat(if weight == 0.0 { 0.0 } else { 1.0 / weight });
             let scale = math::exp(s, s.load(&self.log_scale[v]));
             let mut sum = s.zero();
+            let copies = (self.gradient.len() / self.targets.len().max(1)).max(1);
+            let observed = |i: usize, term| match self.targets.get(i / copies) {
+                Some(x) => s.select(s.is_number(s.load(&x[v])), term, s.zero()),
+                None => term,
+            };
             if self.weights.is_empty() {
                 let scale = s.mul(scale, per(self.weight));
-                for row in self.gradient {
+                for (i, row) in self.gradient.iter().enumerate() {
                     let r = s.mul(s.load(&row[v]), scale);
-                    sum = s.add(sum, s.sub(s.splat(1.0), s.mul(r, r)));
+                    sum = s.add(sum, observed(i, s.sub(s.splat(1.0), s.mul(r, r))));
                 }
                 sum = s.mul(sum, s.splat(self.weight));
             }
-            for (row, &weight) in self.gradient.iter().zip(self.weights) {
+            for (i, (row, &weight)) in self.gradient.iter().zip(self.weights).enumerate() {
                 let r = s.mul(s.mul(s.load(&row[v]), per(weight)), scale);
-                let term = s.sub(s.splat(1.0), s.mul(r, r));
+                let term = observed(i, s.sub(s.splat(1.0), s.mul(r, r)));
                 sum = s.fma(s.splat(weight), term, sum);
             }
             s.store(s.select(used, sum, s.zero()), &mut self.out[v]);

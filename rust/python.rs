@@ -12,7 +12,7 @@ use crate::infer::Question;
 use crate::isa::Isa;
 use crate::latent::KlTerm;
 use crate::likelihood::{Likelihood, Link, Scale};
-use crate::model::{Draw, Epsilon, Input, Spec, Topics, Vae, Weights};
+use crate::model::{Draw, Epsilon, Input, Missing, Spec, Topics, Vae, Weights};
 use crate::optimizer::Optimizer;
 use crate::persist;
 use crate::rng::Stream;
@@ -266,14 +266,15 @@ impl SparseMatrix {
 }
 
 /// A question's start: nothing done, a slice of time.
-fn question(name: &str, likelihood: Option<Likelihood>, threads: Option<usize>) -> Question<'_> {
-    Question { name, watch: Watch::new(likelihood), done: 0, budget: SLICE, threads }
+fn question(name: &str, watch: Watch, threads: Option<usize>) -> Question<'_> {
+    Question { name, watch, done: 0, budget: SLICE, threads }
 }
 
 /// That of a question about X. `noisy` data may hold any numbers that the encoder can see.
 fn question_about(spec: &Spec, noisy: bool, threads: Option<usize>) -> Question<'static> {
-    let question = question("X", (!noisy).then_some(spec.likelihood), threads);
-    Question { watch: question.watch.through(spec.input_transform), ..question }
+    let likelihood = (!noisy).then_some(spec.likelihood);
+    let watch = Watch::new(likelihood, spec.missing.is_masked());
+    question("X", watch.through(spec.input_transform), threads)
 }
 
 #[pymethods]
@@ -410,7 +411,8 @@ impl Engine {
         y: Option<Array2>,
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
-        let (y, mut question) = (y.map(source).transpose()?, question("Z", None, threads));
+        let (y, mut question) =
+            (y.map(source).transpose()?, question("Z", Watch::new(None, false), threads));
         let z = given(source(z)?, &y)?;
         let mut out = zeros(z.rows(), self.spec(py)?.n_features)?;
         in_slices(py, || self.lock().decode(&z, &mut out, &mut [], &mut question))?;
@@ -593,7 +595,8 @@ impl Engine {
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
         let y = y.map(source).transpose()?;
-        let (mut question, spec) = (question("Z", None, threads), self.spec(py)?);
+        let (mut question, spec) =
+            (question("Z", Watch::new(None, false), threads), self.spec(py)?);
         let z = given(source(z)?, &y)?;
         let scaled = spec.likelihood.decoder_floor().is_some();
         let lengths = lengths.as_ref().map(|lengths| lengths.as_slice()).transpose()?;
@@ -637,7 +640,7 @@ impl Engine {
         if points.cols() != spec.latent_dim || points.rows() == 0 {
             return Err(PyValueError::new_err("points are rows of latent_dim numbers"));
         }
-        let mut question = question("X", Some(spec.likelihood), threads);
+        let mut question = question_about(&spec, false, threads);
         let mut out = zeros(x.rows(), spec.latent_dim)?;
         in_slices(py, || self.lock().mean_code(&x, &points, &mut out, &mut question))?;
         Ok(array(py, out))
@@ -786,6 +789,7 @@ struct Arguments {
     variational: bool,
     encoder: Vec<usize>,
     decoder: Vec<usize>,
+    missing: String,
     activation: String,
     likelihood: String,
     scale: ScaleArgument,
@@ -800,7 +804,7 @@ struct Arguments {
 impl Arguments {
     /// The same as the core takes it, from a dictionary with exactly these keys.
     fn read(arguments: &Bound<'_, PyDict>) -> PyResult<(Spec, Optimizer, u64)> {
-        const KEYS: usize = 15;
+        const KEYS: usize = 16;
         let given: Arguments = arguments.extract()?;
         if arguments.len() != KEYS {
             return Err(PyTypeError::new_err(format!(
@@ -815,6 +819,7 @@ impl Arguments {
             variational: given.variational,
             encoder: given.encoder,
             decoder: given.decoder,
+            missing: missing_of(&given.missing)?,
             activation: Activation::named(&given.activation)?,
             likelihood: likelihood_of(&given.likelihood, given.scale, given.floor)?,
             input_transform: given.input_transform.as_deref().map(transform_of).transpose()?,
@@ -868,6 +873,15 @@ fn likelihood_of(name: &str, scale: ScaleArgument, floor: f32) -> PyResult<Likel
 
 fn importance_of((samples, doubly): (usize, bool)) -> Importance {
     Importance { samples, doubly }
+}
+
+fn missing_of(name: &str) -> PyResult<Missing> {
+    match name {
+        "error" => Ok(Missing::Refused),
+        "mask" => Ok(Missing::Masked),
+        "indicator" => Ok(Missing::Indicated),
+        _ => Err(PyValueError::new_err(format!("missing {name:?} is not known"))),
+    }
 }
 
 fn binary_of(name: &str) -> PyResult<Binary> {

@@ -15,16 +15,18 @@ pub struct Watch {
     likelihood: Option<Likelihood>,
     /// What the encoder makes of them.
     transform: Option<Transform>,
+    /// Whether NaN is allowed too.
+    missing: bool,
     first_bad: AtomicUsize,
     /// The bits of the largest value, of which none is below zero; for uint8 only.
     largest: AtomicU32,
 }
 
 impl Watch {
-    /// Nothing seen yet of data for that likelihood, or of any numbers.
-    pub fn new(likelihood: Option<Likelihood>) -> Watch {
+    /// Nothing seen yet of data for that likelihood, or of any numbers; with `missing`, NaN is as good as any.
+    pub fn new(likelihood: Option<Likelihood>, missing: bool) -> Watch {
         let (first_bad, largest) = (AtomicUsize::new(usize::MAX), AtomicU32::new(0));
-        Watch { likelihood, transform: None, first_bad, largest }
+        Watch { likelihood, transform: None, missing, first_bad, largest }
     }
 
     /// The same of data that the encoder sees through `transform`.
@@ -51,7 +53,8 @@ impl Watch {
             |value: f32| value.is_finite() && self.transform.is_some_and(|t| value < t.least());
         let row = self.first_bad.load(Ordering::Relaxed);
         if row != usize::MAX {
-            let (col, value) = x.find_outside(row, self.support()).unwrap_or((0, f32::NAN));
+            let found = x.find_outside(row, self.support(), self.missing);
+            let (col, value) = found.unwrap_or((0, f32::NAN));
             return Err(Error::Value(match self.likelihood {
                 Some(Likelihood::Bernoulli) if value.is_finite() => format!(
                     "{name}[{row}, {col}] is {value}, but the Bernoulli likelihood takes values in [0, 1]: scale the \
@@ -65,9 +68,18 @@ impl Watch {
                     "{name}[{row}, {col}] is {value}, but input_transform=\"log1p\" takes the logarithm of 1 + x: it is \
                      for counts and other values above -1"
                 ),
-                _ => format!(
-                    "{name}[{row}, {col}] is {value}; {name} must be finite: remove or fill in NaN and infinity"
-                ),
+                _ => {
+                    let remedy = match (self.missing, self.likelihood) {
+                        (true, _) => {
+                            ", or NaN where it was not observed: remove or fill in infinity"
+                        }
+                        (_, Some(_)) if value.is_nan() => {
+                            ": remove or fill in NaN and infinity, or take NaN as not observed: missing=\"mask\""
+                        }
+                        _ => ": remove or fill in NaN and infinity",
+                    };
+                    format!("{name}[{row}, {col}] is {value}; {name} must be finite{remedy}")
+                }
             }));
         }
         let largest = f32::from_bits(self.largest.load(Ordering::Relaxed));
@@ -97,7 +109,10 @@ impl<S: Simd> Seen<'_, S> {
     #[inline(always)]
     pub fn look(&mut self, s: S, columns: &Row) {
         for lanes in columns {
-            let x = s.load(lanes);
+            let mut x = s.load(lanes);
+            if self.watch.missing {
+                x = s.select(s.is_number(x), x, s.zero());
+            }
             // Not zero where x is below, above, infinite or NaN.
             let off = s.sub(s.max(s.min(x, self.high), self.low), x);
             self.outside |= s.nonzero(off);

@@ -7,7 +7,7 @@ use fastvae::corruption::Corruption;
 use fastvae::csr::Csr;
 use fastvae::data::Source;
 use fastvae::likelihood::{Likelihood, Link, Scale};
-use fastvae::model::{Spec, Topics, Vae};
+use fastvae::model::{Missing, Spec, Topics, Vae};
 use fastvae::optimizer::Optimizer;
 use fastvae::train::{Course, Importance, Task, Totals};
 use std::time::Duration;
@@ -110,15 +110,37 @@ fn a_step_allocates_nothing() {
     let data: Vec<f32> =
         (0..(16 * MOST_STEPS + 3) * COLS).map(|i| (i % 11) as f32 / 10.0).collect();
     let models = [
-        (Likelihood::Bernoulli, true, 0),
-        (Likelihood::Bernoulli, true, CONDITIONS),
-        (Likelihood::Gaussian(Scale::PerFeature { floor: 1e-3 }, Link::Identity), true, 0),
-        (Likelihood::Gaussian(Scale::Fixed(0.1), Link::Sigmoid), true, 0),
-        (Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }, Link::Sigmoid), true, 0),
-        (Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }, Link::Identity), true, CONDITIONS),
-        (Likelihood::Multinomial, true, CONDITIONS),
-        (Likelihood::NegativeBinomial { floor: 1e-3 }, true, 0),
-        (Likelihood::SquaredError, false, 0),
+        (Likelihood::Bernoulli, true, 0, Missing::Refused),
+        (Likelihood::Bernoulli, true, CONDITIONS, Missing::Refused),
+        (
+            Likelihood::Gaussian(Scale::PerFeature { floor: 1e-3 }, Link::Identity),
+            true,
+            0,
+            Missing::Refused,
+        ),
+        (Likelihood::Gaussian(Scale::Fixed(0.1), Link::Sigmoid), true, 0, Missing::Refused),
+        (
+            Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }, Link::Sigmoid),
+            true,
+            0,
+            Missing::Refused,
+        ),
+        (
+            Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }, Link::Identity),
+            true,
+            CONDITIONS,
+            Missing::Refused,
+        ),
+        (Likelihood::Multinomial, true, CONDITIONS, Missing::Refused),
+        (Likelihood::NegativeBinomial { floor: 1e-3 }, true, 0, Missing::Refused),
+        (Likelihood::SquaredError, false, 0, Missing::Refused),
+        (
+            Likelihood::Gaussian(Scale::PerFeature { floor: 1e-3 }, Link::Identity),
+            true,
+            0,
+            Missing::Masked,
+        ),
+        (Likelihood::NegativeBinomial { floor: 1e-3 }, true, CONDITIONS, Missing::Indicated),
     ];
     let optimizer = Optimizer::Adam {
         beta1: 0.9,
@@ -127,11 +149,12 @@ fn a_step_allocates_nothing() {
         weight_decay: 0.0,
         decoupled: false,
     };
-    let plain = models.map(|(likelihood, variational, conditions)| Spec {
+    let plain = models.map(|(likelihood, variational, conditions, missing)| Spec {
         n_features: COLS,
         latent_dim: 5,
         conditions,
         variational,
+        missing,
         encoder: vec![40],
         decoder: vec![40, 17],
         activation: Activation::Gelu,

@@ -7,7 +7,7 @@ use fastvae::data::Source;
 use fastvae::error::{Error, Result};
 use fastvae::infer::Question;
 use fastvae::likelihood::{Likelihood, Link, Scale};
-use fastvae::model::{Spec, Vae};
+use fastvae::model::{Missing, Spec, Vae};
 use fastvae::optimizer::Optimizer;
 use fastvae::persist::{self, ModelFile, to_bytes};
 use fastvae::train::{Course, Task, Totals};
@@ -45,6 +45,7 @@ fn spec(likelihood: Likelihood) -> Spec {
     Spec {
         n_features: 37,
         variational: true,
+        missing: Missing::Refused,
         latent_dim: 3,
         conditions: 0,
         encoder: vec![33],
@@ -89,7 +90,7 @@ fn answers(vae: &mut Vae) -> Vec<u32> {
     let x = Source::from_slice(&data, cols);
     let question = || Question {
         name: "X",
-        watch: Watch::new(None),
+        watch: Watch::new(None, false),
         done: 0,
         budget: Duration::from_secs(600),
         threads: Some(1),

@@ -7,6 +7,7 @@ from autograd.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -92,6 +93,19 @@ def joined(x: Tensor, y: Tensor | None) -> Tensor:
     return x if y is None else torch.cat([x, y], 1)
 
 
+def beside_holes(x: Tensor, corrupted: Tensor | None, indicators: bool) -> Tensor:
+    """What the encoder sees of x: zeros where it, or what was made of it, is NaN; with indicators, where that is."""
+    seen = x if corrupted is None else corrupted
+    hidden = x.isnan() | seen.isnan()
+    seen = seen.masked_fill(hidden, 0)
+    return torch.cat([seen, hidden.to(seen)], 1) if indicators else seen
+
+
+def of_observed(losses: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The sum of each example's losses over the entries of x that are not NaN."""
+    return losses(x.nan_to_num(0.5)).masked_fill(x.isnan(), 0).sum(1)
+
+
 class LearnedScale(nn.Module):
     """The logarithm of a Gaussian's standard deviation: one, or one for each feature."""
 
@@ -155,12 +169,14 @@ class TorchVAE(Twin):
         capacity: float | None = None,
         objective: str = "elbo",
         conditions: int = 0,
+        missing_indicator: bool = False,
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
         decoder_hidden = hidden[::-1] if decoder_hidden is None else decoder_hidden
-        head = [n_features + conditions, *hidden][-1]
-        self.encoder = sequential([n_features + conditions, *hidden], activation, last=True)
+        seen = n_features * (1 + missing_indicator) + conditions
+        head = [seen, *hidden][-1]
+        self.encoder = sequential([seen, *hidden], activation, last=True)
         self.mu = nn.Linear(head, latent_dim)
         self.logvar = nn.Linear(head, latent_dim)
         self.decoder = sequential([latent_dim + conditions, *decoder_hidden, n_features], activation, last=False)
@@ -179,6 +195,7 @@ class TorchVAE(Twin):
             else:
                 self.fixed_scale = likelihood.scale
         self.beta, self.free_bits, self.capacity, self.objective = beta, free_bits, capacity, objective
+        self.missing_indicator = missing_indicator
         self.to(dtype)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -215,7 +232,7 @@ class TorchVAE(Twin):
         self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """-log p(x|z) of each example and the KL of each example and coordinate, nats."""
-        mu, logvar = self.encode(x if corrupted is None else corrupted, y)
+        mu, logvar = self.encode(beside_holes(x, corrupted, self.missing_indicator), y)
         logvar = logvar.clamp(*LOGVAR_RANGE)
         z = mu + (logvar / 2).exp() * eps
         kl = -0.5 * (1 + logvar - mu**2 - logvar.exp())
@@ -225,13 +242,13 @@ class TorchVAE(Twin):
         """-log p(x|z) of each example, nats."""
         out = self.decoder(z)
         if self.bernoulli:
-            losses = binary_cross_entropy_with_logits(out, x, reduction="none")
+            losses = of_observed(lambda x: binary_cross_entropy_with_logits(out, x, reduction="none"), x)
         elif self.counts:
-            losses = -self.log_prob_of_counts(x, out)
+            losses = of_observed(lambda x: -self.log_prob_of_counts(x, out), x)
         else:
             mean = out.sigmoid() if self.squashed else out
-            losses = -Normal(mean, self.standard_deviation(z)).log_prob(x)
-        return losses.sum(1)
+            losses = of_observed(lambda x: -Normal(mean, self.standard_deviation(z)).log_prob(x), x)
+        return losses
 
     def log_weights(
         self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None, y: Tensor | None = None
@@ -240,7 +257,7 @@ class TorchVAE(Twin):
         n, draws, latent_dim = eps.shape
         rows = [None if t is None else t.repeat_interleave(draws, 0) for t in (corrupted, y)]
         reconstruction, kl = self.terms(x.repeat_interleave(draws, 0), eps.reshape(-1, latent_dim), *rows)
-        mu, logvar = self.encode(x if corrupted is None else corrupted, y)
+        mu, logvar = self.encode(beside_holes(x, corrupted, self.missing_indicator), y)
         q = Normal(mu[:, None], (logvar.clamp(*LOGVAR_RANGE) / 2).exp()[:, None])
         z = q.mean + q.stddev * eps
         ratio = Normal(torch.zeros_like(z), 1.0).log_prob(z) - q.log_prob(z)
@@ -284,14 +301,16 @@ class TorchAutoencoder(Twin):
         decoder_hidden: tuple[int, ...] | None = None,
         activation: str = "relu",
         loss: str = "squared_error",
+        missing_indicator: bool = False,
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
         decoder_hidden = hidden[::-1] if decoder_hidden is None else decoder_hidden
-        self.encoder = sequential([n_features, *hidden], activation, last=True)
-        self.code = nn.Linear([n_features, *hidden][-1], latent_dim)
+        seen = n_features * (1 + missing_indicator)
+        self.encoder = sequential([seen, *hidden], activation, last=True)
+        self.code = nn.Linear([seen, *hidden][-1], latent_dim)
         self.decoder = sequential([latent_dim, *decoder_hidden, n_features], activation, last=False)
-        self.bernoulli = loss == "bernoulli"
+        self.bernoulli, self.missing_indicator = loss == "bernoulli", missing_indicator
         self.to(dtype)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -306,9 +325,10 @@ class TorchAutoencoder(Twin):
 
     def terms(self, x: Tensor, corrupted: Tensor | None = None) -> Tensor:
         """The loss of each example."""
-        y = self.decoder(self.encode(x if corrupted is None else corrupted))
-        losses = binary_cross_entropy_with_logits(y, x, reduction="none") if self.bernoulli else (x - y) ** 2
-        return losses.sum(1)
+        y = self.decoder(self.encode(beside_holes(x, corrupted, self.missing_indicator)))
+        if self.bernoulli:
+            return of_observed(lambda x: binary_cross_entropy_with_logits(y, x, reduction="none"), x)
+        return of_observed(lambda x: (x - y) ** 2, x)
 
     def forward(self, x: Tensor, corrupted: Tensor | None = None) -> dict[str, Tensor]:
         """The batch mean, keyed as that of ``fastvae.Autoencoder.evaluate``."""
@@ -338,7 +358,7 @@ def lively_weights(model: nn.Module, seed: int) -> dict[str, NDArray[np.float32]
     return weights
 
 
-NETWORK = ("latent_dim", "hidden", "decoder_hidden", "activation")
+NETWORK = ("latent_dim", "hidden", "decoder_hidden", "activation", "missing_indicator")
 OBJECTIVE = ("likelihood", "beta", "free_bits", "capacity", "objective")
 
 

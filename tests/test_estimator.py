@@ -37,6 +37,8 @@ DEFAULTS = {
     "objective": "elbo",
     "binarize": None,
     "input_transform": None,
+    "missing": "error",
+    "missing_indicator": False,
     "corruption": None,
     "optimizer": "adam",
     "learning_rate": 1e-3,

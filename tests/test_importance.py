@@ -46,7 +46,7 @@ def draws(rows: int, samples: int, latent_dim: int, seed: int = 1) -> NDArray[np
 def pair(cols: int, samples: int, size: float = 0.3, seed: int = 0, **params: Any) -> tuple[VAE, TorchVAE]:
     """A model and its twin with weights so small that several draws have a share."""
     conditions = params.pop("conditions", 0)
-    known = ("latent_dim", "hidden", "decoder_hidden", "activation", "likelihood")
+    known = ("latent_dim", "hidden", "decoder_hidden", "activation", "likelihood", "missing_indicator")
     twin = TorchVAE(cols, conditions=conditions, **{name: params[name] for name in known if name in params})
     weights = {name: np.float32(size) * w for name, w in lively_weights(twin, seed).items()}
     vae = VAE(n_importance_samples=samples, conditional=conditions > 0, **params)

@@ -50,6 +50,7 @@ def choices(optimizer: str = "adam", likelihood: str = "bernoulli", scale: float
         "latent_dim": 3,
         "conditions": 0,
         "variational": True,
+        "missing": "error",
         "encoder": [33],
         "decoder": [5, 40],
         "activation": "tanh",

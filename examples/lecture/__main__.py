@@ -17,6 +17,7 @@ from page import OUT
 CHAPTERS = (
     "autoencoder",
     "denoising",
+    "missing",
     "two_terms",
     "kl_control",
     "latent_space",

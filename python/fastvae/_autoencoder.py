@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _input
+from fastvae import _input, _missing
 from fastvae._model import Model
 from fastvae._objective import Objective
 
@@ -37,6 +37,12 @@ class Autoencoder(Model):
     input_transform : {"log1p", "binary", "l1", "l2"} or None
         For counts: what the encoder sees is ln(1 + x) (of values above -1), 1 where x is not 0, x / sum |x| or
         x / (sum x²)^1/2 (sums over features; zeros stay zeros). The target stays x.
+    missing : {"error", "mask"}
+        What a NaN in X is: "error" refuses it; with "mask" it is a value that was not observed. The loss is then a sum
+        over the observed features, the encoder sees a zero in its place, and ``impute`` fills it in.
+    missing_indicator : bool
+        With ``missing="mask"``: the encoder also reads a column for each feature behind X that is 1 where it is
+        missing.
     corruption : object or None
         Noise on what the encoder sees, after ``input_transform``, from :mod:`fastvae.corruption`; the target stays
         clean.
@@ -73,6 +79,8 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         activation: str = "relu",
         loss: str = "squared_error",
         input_transform: str | None = None,
+        missing: str = "error",
+        missing_indicator: bool = False,
         corruption: Any = None,
         optimizer: Any = "adam",
         learning_rate: Any = 1e-3,
@@ -95,6 +103,8 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         self.activation = activation
         self.loss = loss
         self.input_transform = input_transform
+        self.missing = missing
+        self.missing_indicator = missing_indicator
         self.corruption = corruption
         self.optimizer = optimizer
         self.learning_rate = learning_rate
@@ -126,8 +136,33 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         return -self.evaluate(X)["loss"]
 
     def evaluate(self, X: Any) -> dict[str, float]:
-        """Return the mean ``loss`` per example."""
-        return {"loss": -float(np.mean(self.score_samples(X), dtype=np.float64))}
+        """Return the mean ``loss`` per example.
+
+        With ``missing="mask"`` also ``loss_per_observed``: the sum over X divided by how many of its values are no NaN.
+        """
+        losses = {"loss": -float(np.mean(self.score_samples(X), dtype=np.float64))}
+        return losses | self._per_observed(losses, X)
+
+    def impute(self, X: Any, *, n_iter: int = 0) -> NDArray[np.float32]:
+        """Fill in what is NaN with the reconstruction of what is observed.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        n_iter : int
+            How often the result is encoded and decoded again, each time with what was filled in before.
+
+        Returns
+        -------
+        ndarray of float32, [n_examples, n_features]
+            Observed values as they are.
+
+        Raises
+        ------
+        ValueError
+            If the model was not fitted with ``missing="mask"``.
+        """
+        return _missing.with_means(self, X, None, _input.integer(n_iter, "n_iter", least=0))
 
     # Inside
 

@@ -54,13 +54,13 @@ def binarize(X: Any, how: str = "bernoulli", random_state: Any = None) -> NDArra
 
 
 def check_binary(engine: _core.Engine, X: _input.Examples, name: str, how: str | None, threads: int | None) -> None:
-    """Raise ValueError if a matrix holds other values than 0 and 1 (of uint8, 0 and 255).
+    """Raise ValueError if a matrix holds other values than 0, 1 (of uint8, 0 and 255) and NaN that the model takes.
 
     `how` is the way in which the model's training data became binary: the remedy that is named.
     """
     engine.check(X, name, threads)  # what is no grey value either has a message of its own
     one = 255 if X.dtype == np.uint8 else 1
-    found = _input.find(X, lambda values: (values != 0) & (values != one))
+    found = _input.find(X, lambda values: (values != 0) & (values != one) & ~np.isnan(values))
     if found:
         i, j, value = found
         ways = WAYS if how is None else (how,)

@@ -42,7 +42,7 @@ def describe(model: VAE) -> str:
     elif seen != "x":
         sentences.append(f"The encoder sees {seen}.")
     if objective.reconstruction:
-        sentences.append(_likelihood(model))
+        sentences += [_likelihood(model), *_holes(model)]
     if objective.samples > 1:
         sentences.append(
             "Each example has K new draws z_k = mu + sigma eps_k in each step. log p(z) - log q(z|x) = "
@@ -91,6 +91,17 @@ def _transformed(transform: str | None) -> str:
         "l2": "x_j / (sum_j x_j²)^1/2",
     }
     return formulas[transform]
+
+
+def _holes(model: VAE) -> list[str]:
+    """Say which entries count, where some may be missing."""
+    kind = model._missing()
+    if kind == "error":
+        return []
+    told = ", and behind x a column for each feature that is 1 where it is missing" * (kind == "indicator")
+    return [
+        f"The sum over j is over the observed entries of x, which are not NaN; the encoder sees 0 for others{told}."
+    ]
 
 
 def _kl(model: VAE) -> str:

@@ -60,7 +60,7 @@ class Estimator:
             estimator_type=None,
             target_tags=TargetTags(required=bool(getattr(self, "conditional", False))),
             transformer_tags=TransformerTags(preserves_dtype=["float32"]),
-            input_tags=InputTags(sparse=True),
+            input_tags=InputTags(sparse=True, allow_nan=getattr(self, "missing", "error") == "mask"),
         )
 
     def set_output(self, *, transform: str | None = None) -> Self:

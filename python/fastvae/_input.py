@@ -109,7 +109,10 @@ def _array(X: Any, name: str) -> NDArray[Any]:
     if _sparse.is_sparse(X):
         raise TypeError(f"{name} is a sparse matrix, which is not supported here; pass {name}.toarray()")
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
-        raise ValueError(f"{name} has masked values; fill them in with {name}.filled(...)")
+        raise ValueError(
+            f"{name} has masked values; fill them in with {name}.filled(...), with numpy.nan for a model that has "
+            'missing="mask"'
+        )
     try:
         array = np.asarray(X)
     except (RuntimeError, TypeError, ValueError) as error:
@@ -144,15 +147,18 @@ def find(X: Examples, bad: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> tuple
 
 
 def replacement(
-    value: Any, name: str, shape: tuple[int, ...], transform: str | None, *, counts: bool
+    value: Any, name: str, shape: tuple[int, ...], transform: str | None, *, counts: bool, holes: bool
 ) -> Examples | None:
-    """Return what the encoder is to see in the place of X: finite float32 (uint8 as in X) of its shape, or sparse."""
+    """Return what the encoder is to see in the place of X: finite float32 (uint8 as in X) of its shape, or sparse.
+
+    With `holes` a NaN is what it is not to see.
+    """
     if value is None:
         return None
     seen = _sparse.matrix(value, name) if _sparse.is_sparse(value) else floats(value, name, counts=counts)
     if seen.shape != shape:
         raise ValueError(f"{name} has shape {seen.shape}; expected {shape}, that of X")
-    if find(seen, lambda values: ~np.isfinite(values)):
+    if find(seen, lambda values: ~(np.isfinite(values) | (holes & np.isnan(values)))):
         raise ValueError(f"{name} must be finite")
     found = find(seen, lambda values: values <= -1) if transform == "log1p" else None
     if found:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastvae import _conditions, _core, _input, _persist, corruption, latent, optimizers, schedules
+from fastvae import _conditions, _core, _input, _missing, _persist, corruption, latent, optimizers, schedules
 from fastvae._estimator import Estimator, NotFittedError
 from fastvae._objective import Objective, mean_bound
 from fastvae._progress import Progress, check_wanted
@@ -55,6 +55,8 @@ class Model(Estimator):
     decoder_hidden: Any
     activation: Any
     input_transform: Any
+    missing: Any
+    missing_indicator: Any
     corruption: Any
     optimizer: Any
     learning_rate: Any
@@ -82,7 +84,8 @@ class Model(Estimator):
             float32, float64 or uint8 (0..255, scaled to 0..1 batch by batch unless the likelihood is one of counts) are
             read in place, whatever their strides; other real types are converted. Sparse matrices (of scipy, or
             anything with the arrays of CSR) stay sparse, and their values are never scaled, whatever their type: CSR
-            with float32 data and int32 indices in order is read in place, others are copied once.
+            with float32 data and int32 indices in order is read in place, others are copied once. With
+            ``missing="mask"`` a NaN is a value that was not observed.
         y : array_like, [n_examples] or [n_examples, c], optional
             What a conditional VAE is told of each example: labels (integers or strings) if y is 1-D, or c real
             covariates if it is 2-D. A column of labels [n_examples, 1] is a covariate, so pass ``y.ravel()``. Other
@@ -186,7 +189,8 @@ class Model(Estimator):
             several.
         corrupted : array_like, [n_examples, n_features], optional
             What the encoder sees in the place of X (through ``input_transform``, as it would see X), which remains the
-            target; uint8 is scaled as that of X. Replaces ``corruption``.
+            target; uint8 is scaled as that of X. Replaces ``corruption``. What is
+            NaN in X, or with ``missing="mask"`` here, stays unseen.
 
         Returns
         -------
@@ -244,7 +248,7 @@ class Model(Estimator):
         Returns
         -------
         losses : dict
-            With the keys of ``evaluate``.
+            With the keys of ``history_``.
         gradients : dict of str to ndarray of float32
             Of the loss, which is a mean over the batch, keyed and shaped as ``state_dict()``.
         """
@@ -373,7 +377,15 @@ class Model(Estimator):
         conditions = self._conditions_in(d)
         if shape[1] <= conditions:
             raise ValueError(f"the state dict's {first} has {shape[1]} columns, of which {conditions} are those of y")
-        engine, arguments = self._build(shape[1] - conditions, conditions)
+        n_features = shape[1] - conditions
+        if self._missing() == "indicator":
+            if n_features % 2:
+                raise ValueError(
+                    f"the state dict's {first} has {n_features} columns for X and its indicators: it must have two for "
+                    "each feature"
+                )
+            n_features //= 2
+        engine, arguments = self._build(n_features, conditions)
         engine.set_parameters(_checked(d, engine.shapes(), "the state dict"))
         self._adopt(engine, arguments)
         return self
@@ -473,6 +485,22 @@ class Model(Estimator):
             return None
         return _input.choice(self.input_transform, "input_transform", INPUT_TRANSFORMS)
 
+    def _missing(self) -> str:
+        """Return what a fit will make of NaN, checked."""
+        return _missing.kind_of(self.missing, self.missing_indicator)
+
+    def _masked(self) -> bool:
+        """Whether NaN is a value that was not observed: as the fitted model has it, or else as a fit will."""
+        kind: str = self._arguments["missing"] if self.__sklearn_is_fitted__() else self._missing()
+        return kind != "error"
+
+    def _per_observed(self, losses: dict[str, float], X: Any) -> dict[str, float]:
+        """Return mean losses of X per observed value, if it may have holes; else nothing."""
+        if not self._masked():
+            return {}
+        X = _input.examples(X, "X")
+        return _missing.per_observed(losses, len(X), _missing.observed_of(X))
+
     def _build(self, n_features: int, conditions: int) -> tuple[_core.Engine, dict[str, Any]]:
         """Make a new engine from the parameters, which are checked here, and tell its arguments."""
         arguments = self._arguments_for(n_features, conditions) | {"seed": _input.seed(self.random_state)}
@@ -490,6 +518,7 @@ class Model(Estimator):
             "conditions": conditions,
             "encoder": hidden,
             "decoder": hidden[::-1] if mirrored else _input.widths(self.decoder_hidden, "decoder_hidden"),
+            "missing": self._missing(),
             "activation": _input.choice(self.activation, "activation", tuple(_core.ACTIVATIONS)),
             "topics": None,
             **self._architecture(),
@@ -615,7 +644,8 @@ class Model(Estimator):
     def _corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Examples | None:
         fitted = self.__sklearn_is_fitted__()
         transform = self._arguments["input_transform"] if fitted else self.input_transform
-        return _input.replacement(corrupted, "corrupted", shape, transform, counts=self._counts())
+        counts, holes = self._counts(), self._masked()
+        return _input.replacement(corrupted, "corrupted", shape, transform, counts=counts, holes=holes)
 
     def _validation(
         self, data: Any, fraction: float, X: Examples, classes: NDArray[Any] | None, y: NDArray[Any] | None

@@ -110,6 +110,8 @@ tol, callbacks, n_jobs, random_state, progress
     conditional: Any = False
     objective: Any = "elbo"
     binarize: Any = None
+    missing: Any = "error"
+    missing_indicator: Any = False
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _input, likelihoods, schedules
+from fastvae import _input, _missing, likelihoods, schedules
 from fastvae._binary import WAYS, check_binary
 from fastvae._description import describe
 from fastvae._diagnosis import Diagnosis, diagnose
@@ -75,6 +75,14 @@ class VAE(Model):
     input_transform : {"log1p", "binary", "l1", "l2"} or None
         For counts: what the encoder sees is ln(1 + x) (of values above -1), 1 where x is not 0, x / sum |x| or
         x / (sum x²)^1/2 (sums over features; zeros stay zeros). The target stays x.
+    missing : {"error", "mask"}
+        What a NaN in X is: "error" refuses it; with "mask" it is a value that was not observed. The likelihood then
+        counts what is observed, the encoder sees a zero in its place (Nazábal et al., arXiv:1807.03653), and ``impute``
+        fills it in. All bounds are on the probability of the observed values; they suit data in which that a value is
+        missing says nothing about it ("at random"). The loss of an example of which nothing is observed is its KL.
+    missing_indicator : bool
+        With ``missing="mask"``: the encoder also reads a column for each feature behind X that is 1 where it is missing
+        (Collier et al., arXiv:2006.05301).
     corruption : object or None
         Noise on what the encoder sees, after ``input_transform``, from :mod:`fastvae.corruption`; the target stays
         clean.
@@ -162,6 +170,8 @@ class VAE(Model):
         objective: str = "elbo",
         binarize: str | None = None,
         input_transform: str | None = None,
+        missing: str = "error",
+        missing_indicator: bool = False,
         corruption: Any = None,
         optimizer: Any = "adam",
         learning_rate: Any = 1e-3,
@@ -192,6 +202,8 @@ class VAE(Model):
         self.objective = objective
         self.binarize = binarize
         self.input_transform = input_transform
+        self.missing = missing
+        self.missing_indicator = missing_indicator
         self.corruption = corruption
         self.optimizer = optimizer
         self.learning_rate = learning_rate
@@ -322,6 +334,45 @@ class VAE(Model):
         moments = engine.predictive(X, y, n, self._seed_for(random_state), self._noisy, self._threads())
         return Predictive(*(moment.reshape(len(X), -1) for moment in moments))
 
+    def impute(
+        self, X: Any, *, y: Any = None, draws: int | None = None, n_iter: int = 0, random_state: Any = None
+    ) -> NDArray[np.float32]:
+        """Fill in what is NaN: with its predictive mean, or with draws given what is observed.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        y : array_like, [n_examples] or [n_examples, n_covariates]
+            Of a conditional model.
+        draws : int or None
+            None fills in the decoder's mean at the posterior's. A number draws z from q(z|x), then what is missing from
+            p(x|z), that many times: the spread over the draws is what is not known (multiple imputation), their mean
+            another predictive mean.
+        n_iter : int
+            How often the result is encoded and decoded again, each time with what was filled in before; of draws, a
+            Markov chain (Rezende, Mohamed & Wierstra, arXiv:1401.4082). It helps a model that was fitted to complete
+            data, whose encoder has seen no holes: of digits without 30 % of their pixels, ten rounds took the error
+            from 0.25 to 0.16. A model that was fitted to data with as many holes needs none, and with a Gaussian
+            likelihood many rounds can run away.
+        random_state : int, numpy generator or None
+            Of the draws, as for ``sample``. The first draws are the same for any number of them.
+
+        Returns
+        -------
+        ndarray of float32, [n_examples, n_features], or [draws, n_examples, n_features]
+            Observed values as they are.
+
+        Raises
+        ------
+        ValueError
+            If the model was not fitted with ``missing="mask"``.
+        """
+        n_iter = _input.integer(n_iter, "n_iter", least=0)
+        if draws is None:
+            return _missing.with_means(self, X, y, n_iter)
+        draws = _input.integer(draws, "draws", most=_MAX_DRAWS)
+        return _missing.with_draws(self, X, y, draws, n_iter, self._seed_for(random_state))
+
     def anomaly_score(self, X: Any, *, y: Any = None) -> NDArray[np.float32]:
         """Score how unlike the training data each example is: -``score_samples(X)``, nats, higher is more anomalous.
 
@@ -373,13 +424,16 @@ class VAE(Model):
         dict
             ``reconstruction`` = -E log p(x|z), ``kl``, ``elbo`` = -reconstruction - kl, and ``loss``, the objective
             with X as its batch; of schedules, the values of the last step. With ``n_importance_samples`` K the first is
-            the mean over the K draws, and ``loss`` = -L_K of the same draws.
+            the mean over the K draws, and ``loss`` = -L_K of the same draws. With ``missing="mask"`` also
+            ``reconstruction_per_observed`` and ``elbo_per_observed``, nats per observed value: the sums over X divided
+            by how many values of X are no NaN (NaN if all are).
         """
         objective = self._objective_now()
         *terms, bound = self._score(X, y, eps)
         reconstruction, kl = (float(np.mean(term, dtype=np.float64)) for term in terms)
         by_dimension = self._kl(X, y).mean(0, dtype=np.float64) if objective.free_bits else np.array([kl])
-        return self._report(reconstruction, kl, objective.loss(reconstruction, by_dimension, mean_bound(bound)))
+        losses = self._report(reconstruction, kl, objective.loss(reconstruction, by_dimension, mean_bound(bound)))
+        return losses | self._per_observed({key: losses[key] for key in ("reconstruction", "elbo")}, X)
 
     def log_marginal(self, X: Any, n_samples: int = 5000, *, y: Any = None) -> LogMarginal:
         """Estimate log p(x) of each example by importance sampling (Burda et al., arXiv:1509.00519, equation 8).

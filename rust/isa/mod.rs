@@ -133,6 +133,11 @@ pub trait Arithmetic: Copy {
     fn abs(self, a: Self::F) -> Self::F {
         self.float_of(self.and_u(self.to_bits(a), self.splat_u(0x7fff_ffff)))
     }
+    /// Where `a` is a number: not NaN.
+    #[inline(always)]
+    fn is_number(self, a: Self::F) -> Self::M {
+        self.less(self.neg(self.abs(a)), self.splat(1.0))
+    }
     /// 2^n for integral n in -126..=127.
     #[inline(always)]
     fn pow2(self, n: Self::F) -> Self::F {

@@ -172,7 +172,7 @@ impl Pass<'_> {
         for r in draws {
             for first in (0..spec.conditions).step_by(WIDTH) {
                 let part = &mut values[..(spec.conditions - first).min(WIDTH)];
-                input.copy_row(r / self.copies(), spec.n_features + first, part);
+                input.copy_row(r / self.copies(), spec.conditions_at() + first, part);
                 // SAFETY: row r is the calling block's.
                 unsafe { self.put(plan.z, r, spec.latent_dim + first, part) };
             }
@@ -387,6 +387,7 @@ impl Pass<'_> {
                     bias,
                     targets,
                     half: features.start % WIDTH / LANES,
+                    masked: network.spec.missing.is_masked(),
                     log_prob,
                     gradient,
                     weight: weight.unwrap_or(0.0),
@@ -400,6 +401,7 @@ impl Pass<'_> {
                 bias,
                 log_scale: &network.log_scale_row(parameters, panel),
                 targets,
+                masked: network.spec.missing.is_masked(),
                 log_prob,
                 gradient,
                 scale_gradient,

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::forward::Draw;
+use super::missing::{Hide, Missing, holes_alike};
 use super::pass::{Pass, ROW_BLOCK};
 use super::workspace::{Matrix, Sees};
 use crate::corruption::Corruption;
@@ -167,13 +168,24 @@ impl<'a> Pass<'a> {
                 });
             }
         }
+        let given = match input {
+            Input::Given(source, first) => Some((source, first)),
+            _ => None,
+        };
+        let hide = |indicate| {
+            if spec.missing.is_masked() {
+                self.isa.run(Hide { pass: self, rows: rows.clone(), given, indicate });
+            }
+        };
         if let Some(transform) = spec.input_transform {
+            hide(false); // a norm is that of what is observed
             self.isa.run(See { pass: self, transform, rows: rows.clone() });
         }
         if let Input::Corrupted(corruption, draw) = input {
             self.corrupt(corruption, draw, rows.clone());
         }
-        self.condition(source, from, rows.clone(), self.memory.plan.input, spec.n_features);
+        hide(spec.missing == Missing::Indicated); // also what has become of zeros
+        self.condition(source, from, rows.clone(), self.memory.plan.input, spec.conditions_at());
         self.isa.run(Mark { pass: self, rows });
     }
 
@@ -203,7 +215,7 @@ impl<'a> Pass<'a> {
     ///
     /// # Safety
     /// As for [`Pass::write`].
-    unsafe fn input_row(&self, panel: usize, r: usize) -> &'a mut Row {
+    pub(super) unsafe fn input_row(&self, panel: usize, r: usize) -> &'a mut Row {
         // SAFETY: passed on to the caller.
         let rows = unsafe { self.write(self.memory.plan.input, panel, r..r + 1) };
         &mut rows[0]
@@ -314,7 +326,7 @@ impl Op for Gather<'_> {
                 (spec.n_features, hash, matches!(input, Input::Batch) && spec.encodes_as_is())
             }
         };
-        let panels = panels_of(cols);
+        let (panels, masked) = (panels_of(cols), spec.missing.is_masked());
         // The rows of a shuffled batch come from anywhere in memory: the beginnings of all are asked for first, the
         // rest of each while the row before it is read.
         let ask = |row: usize, col: usize| source.ask(row, col..(col + WIDTH).min(cols));
@@ -338,6 +350,7 @@ impl Op for Gather<'_> {
                     seen.look(s, row);
                 }
                 if hash {
+                    let row = if masked { holes_alike(s, row) } else { *row };
                     row.iter().for_each(|lanes| content.update(s, lanes));
                 }
                 if marks {

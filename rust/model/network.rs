@@ -1,5 +1,6 @@
 //! The architecture and where its parameters lie.
 
+use super::missing::Missing;
 use super::workspace::Extent;
 use crate::activation::Activation;
 use crate::data::Source;
@@ -35,6 +36,8 @@ pub struct Spec {
     pub encoder: Vec<usize>,
     /// Widths of the decoder's hidden layers, from z on.
     pub decoder: Vec<usize>,
+    /// What a NaN in x is.
+    pub missing: Missing,
     /// Between the layers.
     pub activation: Activation,
     /// p(x|z).
@@ -54,6 +57,43 @@ pub struct Topics {
     pub mean: Vec<f32>,
     /// s0 of each topic.
     pub scale: Vec<f32>,
+}
+
+impl Spec {
+    /// The column of what the encoder reads where the conditions begin: behind x and its indicators, where it has some.
+    pub fn conditions_at(&self) -> usize {
+        self.n_features.saturating_mul(if self.missing == Missing::Indicated { 2 } else { 1 })
+    }
+
+    /// Whether the encoder may read the batch from where it is kept as what is to be reconstructed.
+    pub fn encodes_as_is(&self) -> bool {
+        self.conditions == 0 && self.input_transform.is_none() && !self.missing.is_masked()
+    }
+
+    /// An error unless a topic model is one.
+    fn check_topics(&self) -> Result<()> {
+        let wrong = match (&self.topics, self.likelihood) {
+            (None, Likelihood::Mixture) => "a mixture of words needs topics",
+            (None, _) => return Ok(()),
+            (Some(topics), Likelihood::Mixture | Likelihood::Multinomial) => {
+                let good = |values: &[f32], least: f32| {
+                    values.len() == self.latent_dim
+                        && values.iter().all(|x| (least..=1e3).contains(x))
+                };
+                match (self.variational, self.conditions, self.decoder.len()) {
+                    (true, 0, 0) if good(&topics.mean, -1e3) && good(&topics.scale, 1e-3) => {
+                        return Ok(());
+                    }
+                    (true, 0, 0) => "the prior of topics has a mean and a scale of each",
+                    _ => {
+                        "a topic model is variational, without conditions and hidden layers of the decoder"
+                    }
+                }
+            }
+            (Some(_), _) => "topics are of words: counts",
+        };
+        Err(Error::Parameter(wrong.into()))
+    }
 }
 
 /// A named parameter as PyTorch shows it: `weight` is [out, in].
@@ -118,38 +158,6 @@ pub struct Network {
     pub log_scale: Option<usize>,
 }
 
-impl Spec {
-    /// Whether the encoder may read the batch from where it is kept as what is to be reconstructed.
-    pub fn encodes_as_is(&self) -> bool {
-        self.conditions == 0 && self.input_transform.is_none()
-    }
-
-    /// An error unless a topic model is one.
-    fn check_topics(&self) -> Result<()> {
-        let wrong = match (&self.topics, self.likelihood) {
-            (None, Likelihood::Mixture) => "a mixture of words needs topics",
-            (None, _) => return Ok(()),
-            (Some(topics), Likelihood::Mixture | Likelihood::Multinomial) => {
-                let good = |values: &[f32], least: f32| {
-                    values.len() == self.latent_dim
-                        && values.iter().all(|x| (least..=1e3).contains(x))
-                };
-                match (self.variational, self.conditions, self.decoder.len()) {
-                    (true, 0, 0) if good(&topics.mean, -1e3) && good(&topics.scale, 1e-3) => {
-                        return Ok(());
-                    }
-                    (true, 0, 0) => "the prior of topics has a mean and a scale of each",
-                    _ => {
-                        "a topic model is variational, without conditions and hidden layers of the decoder"
-                    }
-                }
-            }
-            (Some(_), _) => "topics are of words: counts",
-        };
-        Err(Error::Parameter(wrong.into()))
-    }
-}
-
 impl Network {
     /// Lays the parameters out.
     pub fn new(spec: Spec) -> Result<Network> {
@@ -157,7 +165,7 @@ impl Network {
             |x: usize, hidden: &[usize], y: usize| -> Vec<usize> { [&[x], hidden, &[y]].concat() };
         let head = spec.latent_dim.saturating_mul(if spec.variational { 2 } else { 1 });
         let with_y = |cols: usize| cols.saturating_add(spec.conditions);
-        let encoder = widths(with_y(spec.n_features), &spec.encoder, head);
+        let encoder = widths(with_y(spec.conditions_at()), &spec.encoder, head);
         // With a scale from the decoder a panel has the means of sixteen features and their log scales.
         let output = match spec.likelihood.decoder_floor() {
             Some(_) => Columns::Half(1).at(spec.n_features.max(1) - 1).saturating_add(1),
@@ -168,6 +176,15 @@ impl Network {
             return Err(Error::Parameter("a plain autoencoder has no conditions".into()));
         }
         spec.check_topics()?;
+        if spec.missing.is_masked()
+            && matches!(spec.likelihood, Likelihood::Multinomial | Likelihood::Mixture)
+        {
+            return Err(Error::Parameter(
+                "missing=\"mask\" wants a likelihood of single features: that of words is of all of them, and a word that \
+                 does not occur is a zero"
+                    .into(),
+            ));
+        }
         let mut network = Network {
             layers: Vec::new(),
             tensors: Vec::new(),
@@ -492,7 +509,8 @@ impl Network {
     pub fn row_bytes(&self) -> usize {
         let outputs: usize = self.layers.iter().map(|layer| layer.outputs).sum();
         let spec = &self.spec;
-        size_of::<f32>() * (spec.n_features + 2 * (spec.latent_dim + spec.conditions) + outputs)
+        size_of::<f32>()
+            * (spec.conditions_at() + 2 * (spec.latent_dim + spec.conditions) + outputs)
     }
 
     /// Multiply-adds of one example's forward pass.
@@ -525,6 +543,7 @@ mod tests {
             latent_dim: 3,
             conditions: 0,
             variational: true,
+            missing: Missing::Refused,
             encoder: vec![33],
             decoder: vec![5, 64],
             activation: Activation::Relu,
@@ -687,6 +706,15 @@ mod tests {
         assert!(x.given(&x.select(&[0]).unwrap()).is_err(), "another number of rows");
         let plain = Spec { variational: false, ..conditional };
         assert!(Network::new(plain).is_err());
+    }
+
+    #[test]
+    fn indicators_are_read_between_x_and_the_conditions() {
+        for (missing, inputs) in [(Missing::Masked, 41), (Missing::Indicated, 78)] {
+            let spec = Spec { missing, conditions: 4, ..spec(Likelihood::Bernoulli) };
+            assert_eq!(spec.conditions_at(), inputs - 4);
+            assert_eq!(Network::new(spec).unwrap().layers[0].inputs, inputs);
+        }
     }
 
     #[test]

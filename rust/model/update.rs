@@ -206,16 +206,19 @@ impl Pass<'_> {
         let Some(start) = network.log_scale else { return };
         let likelihood = network.spec.likelihood;
         let shared = matches!(likelihood, Likelihood::Gaussian(Scale::Shared { .. }, _));
-        // SAFETY: a single item; the output's gradients and the draws' weights are from earlier phases.
+        // SAFETY: a single item; the batch, the output's gradients and the draws' weights are from earlier phases.
         worker.phase(1, |_| unsafe {
-            let weights = if self.copies() == 1 { 0..0 } else { 0..self.draws() };
-            let weights = self.memory.weights.read(weights);
-            let gradients = self.matrix(self.memory.plan.gradients[network.output()]);
+            let (plan, draws) = (self.memory.plan, self.draws());
+            let weights =
+                self.memory.weights.read(if self.copies() == 1 { 0..0 } else { 0..draws });
+            let gradients = self.matrix(plan.gradients[network.output()]);
+            let holes = network.spec.missing.is_masked().then(|| self.matrix(plan.x));
             let mut total = ZERO_ROW;
             for panel in 0..panels_of(features) {
                 let mut row = [ZERO_ROW];
                 self.isa.run(ScaleGradient {
                     gradient: gradients.panel(panel),
+                    targets: holes.as_ref().map_or(&[], |x| x.panel(panel)),
                     cols: (features - panel * WIDTH).min(WIDTH),
                     log_scale: &network.log_scale_row(self.weights(), panel),
                     weight,

@@ -57,6 +57,7 @@ impl Sees {
                 if sparse
                     && matches!(self, Sees::Batch | Sees::Masked)
                     && network.spec.conditions == 0
+                    && !network.spec.missing.is_masked()
                     && rows <= MOST_ROWS
                     && most <= MOST_STORED =>
             {
@@ -72,7 +73,7 @@ impl Sees {
 pub struct Plan {
     /// The batch: what is to be reconstructed.
     pub x: Matrix,
-    /// What the encoder sees: the batch, or, corrupted or with conditions behind it, in a place of its own.
+    /// What the encoder sees: the batch, or, corrupted, without its holes or with conditions behind it, in a place of its own.
     pub input: Matrix,
     /// Noise.
     pub eps: Matrix,
@@ -128,7 +129,7 @@ impl Plan {
         let input = match sees {
             Sees::Batch if spec.encodes_as_is() => x,
             Sees::Stored(_) => x,
-            _ => place(spec.n_features + spec.conditions, 1, true),
+            _ => place(spec.conditions_at() + spec.conditions, 1, true),
         };
         let eps = place(spec.latent_dim, copies, true);
         let z = place(spec.latent_dim + spec.conditions, copies, true);
