@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,6 +53,7 @@ class Page:
         figure = ax.get_figure(root=True)
         assert figure is not None
         figure.savefig(OUT / f"{name}.png", dpi=110, bbox_inches="tight", pad_inches=0.1)
+        plt.close(figure)
         self._parts.append(
             f'<figure><img src="{name}.png" alt="{html.escape(self.title)}">'
             f"<figcaption>{html.escape(caption)}</figcaption></figure>"
