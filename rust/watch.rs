@@ -44,7 +44,8 @@ impl Watch {
     #[inline(always)]
     pub(crate) fn begin<S: Simd>(&self, s: S) -> Seen<'_, S> {
         let (low, high) = self.support();
-        Seen { watch: self, low: s.splat(low), high: s.splat(high), largest: s.zero(), outside: 0 }
+        let (low, high) = (s.splat(low), s.splat(high));
+        Seen { watch: self, low, high, missing: self.missing, largest: s.zero(), outside: 0 }
     }
 
     /// An error if something was wrong with `x`, called `name`. `finished` says that all of it was seen.
@@ -100,6 +101,7 @@ pub(crate) struct Seen<'a, S: Simd> {
     watch: &'a Watch,
     low: S::F,
     high: S::F,
+    missing: bool,
     largest: S::F,
     outside: u32,
 }
@@ -110,7 +112,7 @@ impl<S: Simd> Seen<'_, S> {
     pub fn look(&mut self, s: S, columns: &Row) {
         for lanes in columns {
             let mut x = s.load(lanes);
-            if self.watch.missing {
+            if self.missing {
                 x = s.select(s.is_number(x), x, s.zero());
             }
             // Not zero where x is below, above, infinite or NaN.

@@ -349,8 +349,9 @@ impl Op for Gather<'_> {
                 if let Some(seen) = &mut seen {
                     seen.look(s, row);
                 }
-                if hash {
-                    let row = if masked { holes_alike(s, row) } else { *row };
+                if hash && masked {
+                    holes_alike(s, row).iter().for_each(|lanes| content.update(s, lanes));
+                } else if hash {
                     row.iter().for_each(|lanes| content.update(s, lanes));
                 }
                 if marks {
