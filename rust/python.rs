@@ -636,7 +636,8 @@ impl Engine {
         points: Array2,
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
-        let (x, points, spec) = (source(x)?, source(points)?, self.spec(py)?);
+        let (points, spec) = (source(points)?, self.spec(py)?);
+        let x = examples(x, spec.likelihood)?;
         if points.cols() != spec.latent_dim || points.rows() == 0 {
             return Err(PyValueError::new_err("points are rows of latent_dim numbers"));
         }

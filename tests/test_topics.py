@@ -530,6 +530,14 @@ def test_training_on_counts_of_any_type_is_the_same(decoder: str) -> None:
     assert all(same(models[0].state_dict(), other.state_dict()) for other in models[1:])
 
 
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_questions_take_counts_of_any_type_unscaled(decoder: str) -> None:
+    X = counts(50, 37)
+    model = TopicModel(3, decoder=decoder, hidden=(5,), epochs=2, **QUIET).fit(X)
+    for question in (model.transform, model.reconstruct, model.score_samples):
+        assert all(np.array_equal(question(X), question(X.astype(kind))) for kind in (np.float64, np.uint8, np.int64))
+
+
 def test_early_stopping_keeps_the_best_weights_and_their_statistics() -> None:
     X = counts(200, 37)
     model = TopicModel(5, hidden=(33,), epochs=60, learning_rate=0.02, early_stopping=True, n_iter_no_change=3, **QUIET)
