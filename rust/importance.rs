@@ -57,26 +57,6 @@ impl Op for Shares<'_> {
     }
 }
 
-/// Multiplies each row by its weight.
-pub struct WeighRows<'a> {
-    /// The rows.
-    pub rows: &'a mut [Row],
-    /// One for each.
-    pub weights: &'a [f32],
-}
-
-impl Op for WeighRows<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for (row, &weight) in self.rows.iter_mut().zip(self.weights) {
-            for lanes in row {
-                s.store(s.mul(s.load(lanes), s.splat(weight)), lanes);
-            }
-        }
-    }
-}
-
 /// From the draws' weighted gradients to dL/dmu and dL/dlogvar of one example, sixteen coordinates; draws ascending.
 ///
 /// With c_k a draw's weight and d_k = c_k d(-log p(x|z_k))/dz, and since log p(z) - log q(z|x) is

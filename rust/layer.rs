@@ -198,6 +198,26 @@ impl Op for ColumnSums<'_> {
     }
 }
 
+/// Rows times a factor each.
+pub struct ScaleRows<'a> {
+    /// The rows.
+    pub rows: &'a mut [Row],
+    /// One each.
+    pub factors: &'a [f32],
+}
+
+impl Op for ScaleRows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (row, &factor) in self.rows.iter_mut().zip(self.factors) {
+            for lanes in row {
+                s.store(s.mul(s.load(lanes), s.splat(factor)), lanes);
+            }
+        }
+    }
+}
+
 /// Refreshes a 32x32 block of Wᵀ from up to 32 rows of W; what W lacks becomes zero.
 pub struct Transpose<'a> {
     /// Rows of W in one panel.

@@ -7,7 +7,7 @@
 //!
 //! A softmax needs the whole row, and a tile has 32 words of it. So a tile says of each row what [`Part`]s hold, relative to
 //! its own largest logit; then each row's parts are put together ([`Combine`]); then, where they are wanted, the tile's
-//! e^(y - m) become probabilities ([`Normalise`]) or gradients ([`Gradient`]).
+//! e^(y - m) become probabilities ([`crate::layer::ScaleRows`]) or gradients ([`Gradient`]).
 
 use crate::isa::{Arithmetic, LANES, Lanes, Op, Row, Several, Simd, in_groups};
 use crate::math;
@@ -149,26 +149,6 @@ impl<'a, P: Fn(usize) -> Parts<&'a mut [f32]>> Op for Combine<'a, P> {
             store(s.mul(scale, math::exp(s, log_share)), part.largest);
         }
         store(loss, losses);
-    }
-}
-
-/// e^(y - m) to softmax(y).
-pub struct Normalise<'a> {
-    /// The tile's rows.
-    pub rows: &'a mut [Row],
-    /// Each row's factor.
-    pub factors: &'a [f32],
-}
-
-impl Op for Normalise<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for (row, &factor) in self.rows.iter_mut().zip(self.factors) {
-            for lanes in row {
-                s.store(s.mul(s.load(lanes), s.splat(factor)), lanes);
-            }
-        }
     }
 }
 

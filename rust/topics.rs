@@ -168,26 +168,6 @@ impl Op for Shares<'_> {
     }
 }
 
-/// Rows times a factor each.
-pub struct ScaleRows<'a> {
-    /// The rows.
-    pub rows: &'a mut [Row],
-    /// One each.
-    pub factors: &'a [f32],
-}
-
-impl Op for ScaleRows<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for (row, &factor) in self.rows.iter_mut().zip(self.factors) {
-            for lanes in row {
-                s.store(s.mul(s.load(lanes), s.splat(factor)), lanes);
-            }
-        }
-    }
-}
-
 /// Adds a panel's share of sum_w phi_kw dL/dphi_kw to each topic's sum.
 pub struct Products<'a> {
     /// The topics' rows of phi; beyond its last word a row is zero.

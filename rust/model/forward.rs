@@ -5,7 +5,7 @@ use super::pass::{Pass, ROW_BLOCK};
 use super::workspace::Matrix;
 use crate::data::Source;
 use crate::isa::{LANES, Lanes, MAX_TILE_ROWS, Row, WIDTH, ZERO_ROW, floats_mut};
-use crate::latent::{Block, KlTerms, Sample};
+use crate::latent::{Block, KlTerms, Sample, Weigh};
 use crate::layer::Forward;
 use crate::likelihood::{DecoderScale, Likelihood, Mean, Moments, Scale, Score, ScoreWithScale};
 use crate::matmul::{Finished, Panels, Shared, panels_of, product};
@@ -307,8 +307,25 @@ impl Pass<'_> {
         head.gather(rows, latent + col, &mut block.logvar);
     }
 
+    /// z of some draws, whose eps is there, and their log p(z) - log q(z|x); `example` says whose posterior a draw is from.
+    pub(super) fn take_draws(
+        &self,
+        draws: Range<usize>,
+        head: Panels,
+        example: impl Fn(usize) -> usize,
+        ratio: &mut [f32],
+    ) {
+        ratio.fill(0.0);
+        let mut block = Block::default();
+        for col in (0..self.network.spec.latent_dim).step_by(LANES) {
+            self.fetch_draws(&mut block, draws.clone(), col, head, &example);
+            self.isa.run(Weigh { block: &mut block, ratio: &mut *ratio });
+            self.put_codes(draws.clone(), col, &block.z);
+        }
+    }
+
     /// Takes eps of some draws, and mu and logvar of their examples, out of their panels.
-    pub(super) fn fetch_draws(
+    fn fetch_draws(
         &self,
         block: &mut Block,
         draws: Range<usize>,

@@ -5,9 +5,10 @@
 use super::forward::Epsilon;
 use super::pass::{Pass, ROW_BLOCK};
 use super::workspace::Matrix;
-use crate::importance::{DrawsBackward, Shares, WeighRows};
+use crate::importance::{DrawsBackward, Shares};
 use crate::isa::{LANES, WIDTH, ZERO_ROW};
-use crate::latent::{Block, Sample, Weigh};
+use crate::latent::{Block, Sample};
+use crate::layer::ScaleRows;
 use crate::matmul::{Grid, Shared, panels_of};
 use crate::team::Worker;
 use std::ops::Range;
@@ -23,13 +24,7 @@ impl Pass<'_> {
                 let head = self.matrix(self.memory.plan.values[self.network.head()]);
                 (head, self.memory.ratio.write(draws.clone()))
             };
-            ratio.fill(0.0);
-            let mut block = Block::default();
-            for col in (0..self.network.spec.latent_dim).step_by(LANES) {
-                self.fetch_draws(&mut block, draws.clone(), col, head, |r| r / self.copies());
-                self.isa.run(Weigh { block: &mut block, ratio: &mut *ratio });
-                self.put_codes(draws.clone(), col, &block.z);
-            }
+            self.take_draws(draws.clone(), head, |r| r / self.copies(), ratio);
             self.join(draws);
         };
         self.by_draws_then(worker, block, || ());
@@ -120,7 +115,7 @@ impl Pass<'_> {
             let (weights, rows) = unsafe {
                 (self.memory.weights.read(rows.clone()), self.write(gradient, panel, rows))
             };
-            self.isa.run(WeighRows { rows, weights });
+            self.isa.run(ScaleRows { rows, factors: weights });
         });
     }
 

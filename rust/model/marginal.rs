@@ -4,8 +4,6 @@
 
 use super::pass::{Pass, ROW_BLOCK};
 use crate::data::Source;
-use crate::isa::LANES;
-use crate::latent::{Block, Weigh};
 use crate::matmul::Shared;
 use crate::rng::Stream;
 use crate::team::Worker;
@@ -103,13 +101,7 @@ impl Pass<'_> {
                 let head = encoded.matrix(self.memory.plan.values[self.network.head()]);
                 (self.memory.kl.write(rows.clone()), head)
             };
-            ratio.fill(0.0);
-            let mut block = Block::default();
-            for col in (0..self.network.spec.latent_dim).step_by(LANES) {
-                self.fetch_draws(&mut block, rows.clone(), col, head, |r| draws.of(r).0);
-                self.isa.run(Weigh { block: &mut block, ratio: &mut *ratio });
-                self.put_codes(rows.clone(), col, &block.z);
-            }
+            self.take_draws(rows.clone(), head, |r| draws.of(r).0, ratio);
             self.codes_to_topics(rows.clone());
             let spec = &self.network.spec;
             self.condition(source, &from, rows, self.memory.plan.z, spec.latent_dim);

@@ -5,9 +5,9 @@
 
 use super::pass::Pass;
 use crate::isa::{MAX_TILE_ROWS, Row, Tile, ZERO_ROW};
-use crate::layer::Norm;
+use crate::layer::{Norm, ScaleRows};
 use crate::matmul::{Finished, Grid, panels_of, tile_rows};
-use crate::multinomial::{Combine, Gradient, Normalise, Part, Parts};
+use crate::multinomial::{Combine, Gradient, Part, Parts};
 use crate::team::Worker;
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ impl<'a> Pass<'a> {
         self.softmax_parts(worker, false, true);
         self.softmax_rows(worker, None, || ());
         self.softmax_tiles(worker, |panel, rows, tile, factors| {
-            self.isa.run(Normalise { rows: &mut *tile, factors });
+            self.isa.run(ScaleRows { rows: &mut *tile, factors });
             take(panel, rows, tile);
         });
     }

@@ -8,12 +8,10 @@ use super::network::Network;
 use super::pass::Pass;
 use super::update::Sink;
 use crate::isa::{LANES, Lanes, Row, WIDTH};
-use crate::layer::Dense;
+use crate::layer::{Dense, ScaleRows};
 use crate::matmul::{Panels, Shared, panels_of, vectors_of};
 use crate::team::Worker;
-use crate::topics::{
-    Largest, Products, ScaleRows, Shares, Simplex, SimplexGradient, Sums, TopicGradient,
-};
+use crate::topics::{Largest, Products, Shares, Simplex, SimplexGradient, Sums, TopicGradient};
 use std::ops::Range;
 
 /// Topics that a work item takes through all panels of words: their rows are neighbours.
