@@ -27,7 +27,7 @@ from reference import (
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
-from test_determinism import run_python
+from test_determinism import check_same_output_of_both_sets
 from test_saving import edited
 
 import fastvae
@@ -469,14 +469,7 @@ vae = VAE(5, hidden=(33,), conditional=True, epochs=2, random_state=0).fit(X[:30
 answers = [vae.score_samples(X, y=y), vae.reconstruct(X, y=y), vae.sample(9, y=3), *vae.state_dict().values()]
 print(hashlib.sha256(b"".join(answer.tobytes() for answer in answers)).hexdigest())
 """
-    wanted = {"avx2", "avx512"}
-    available = fastvae.show_config()["isa_available"]
-    assert isinstance(available, list)
-    if not wanted <= set(available):
-        pytest.skip(f"this machine has only {available}")
-    done = [run_python(script, FASTVAE_ISA=isa) for isa in sorted(wanted)]
-    assert [process.returncode for process in done] == [0, 0]
-    assert len({process.stdout for process in done}) == 1
+    check_same_output_of_both_sets(script)
 
 
 def test_a_selection_or_any_strides_of_y_are_the_same_y() -> None:

@@ -411,6 +411,18 @@ def run_python(code: str, *arguments: str, **environment: str) -> subprocess.Com
     )
 
 
+def check_same_output_of_both_sets(script: str) -> None:
+    """Check that a program prints the same with AVX2 and AVX-512, or skip aloud where one of them is missing."""
+    wanted = {"avx2", "avx512"}
+    available = fastvae.show_config()["isa_available"]
+    assert isinstance(available, list)
+    if not wanted <= set(available):
+        pytest.skip(f"this machine has only {available}")
+    done = [run_python(script, FASTVAE_ISA=isa) for isa in sorted(wanted)]
+    assert [process.returncode for process in done] == [0, 0]
+    assert len({process.stdout for process in done}) == 1
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[dict[str, Any], Path]]:
     """Return a function that trains with an instruction set (once), or skips aloud where it is missing."""

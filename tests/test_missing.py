@@ -24,7 +24,7 @@ from reference import (
 )
 from reference import LIKELIHOODS as ALL
 from sklearn.base import clone
-from test_determinism import run_python
+from test_determinism import check_same_output_of_both_sets
 from test_importance import draws, wrong
 from test_importance import pair as importance_pair
 from test_saving import edited
@@ -270,14 +270,7 @@ for likelihood in ("bernoulli", Gaussian("per_feature"), Gaussian("decoder")):
         digest.update(answer.tobytes())
 print(digest.hexdigest())
 """
-    wanted = {"avx2", "avx512"}
-    available = fastvae.show_config()["isa_available"]
-    assert isinstance(available, list)
-    if not wanted <= set(available):
-        pytest.skip(f"this machine has only {available}")
-    done = [run_python(script, FASTVAE_ISA=isa) for isa in sorted(wanted)]
-    assert [process.returncode for process in done] == [0, 0]
-    assert len({process.stdout for process in done}) == 1
+    check_same_output_of_both_sets(script)
 
 
 def test_holes_stay_holes_when_grey_values_become_binary() -> None:
