@@ -260,24 +260,19 @@ impl<'a> Source<'a> {
         csr.read(self.place(row), col, inside, place);
     }
 
-    /// Shows a row to `see`, 32 values at a time; of a sparse row only those that are stored.
+    /// Into how many pieces of 32 values a row is cut to be looked at: all of a dense row, what is stored of a sparse one.
+    pub fn pieces(&self, row: usize) -> usize {
+        self.sparse.map_or(self.cols, |csr| csr.row(self.place(row)).len()).div_ceil(WIDTH)
+    }
+
+    /// Reads such a piece; the last one is filled up with zeros.
     #[inline(always)]
-    pub fn look(&self, row: usize, mut see: impl FnMut(&Row)) {
-        let mut values = ZERO_ROW;
-        let Some(csr) = self.sparse else {
-            for panel in 0..self.cols.div_ceil(WIDTH) {
-                self.read_panel(row, panel, &mut values);
-                see(&values);
-            }
-            return;
-        };
-        let stored = csr.row(self.place(row));
-        for first in stored.clone().step_by(WIDTH) {
-            values = ZERO_ROW;
-            let places = first..stored.end.min(first + WIDTH);
-            let to = floats_mut(std::slice::from_mut(&mut values));
-            to.iter_mut().zip(places).for_each(|(x, place)| *x = csr.value(place));
-            see(&values);
+    pub fn read_piece(&self, row: usize, piece: usize, out: &mut Row) {
+        let Some(csr) = self.sparse else { return self.read_panel(row, piece, out) };
+        let places = csr.row(self.place(row)).skip(piece * WIDTH);
+        *out = ZERO_ROW;
+        for (x, place) in floats_mut(std::slice::from_mut(out)).iter_mut().zip(places) {
+            *x = csr.value(place);
         }
     }
 

@@ -115,7 +115,7 @@ impl Op for Forward<'_> {
 impl Forward<'_> {
     #[inline(always)]
     fn with<S: Simd, F: Function>(mut self, s: S) {
-        in_groups!(self.products.len(), N, first => self.rows::<S, F, N>(s, first));
+        in_groups!(S::WIDE, self.products.len(), N, first => self.rows::<S, F, N>(s, first));
     }
 
     #[inline(always)]

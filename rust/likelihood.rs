@@ -307,7 +307,7 @@ impl Function for SquaredError {
 struct Observed<F>(PhantomData<F>);
 impl<F: Function> Function for Observed<F> {
     const STORES_SCALE: bool = F::STORES_SCALE;
-    const IS_LONG: bool = F::IS_LONG;
+    const IS_LONG: bool = true; // several at a time bring nothing, and are compiled for each likelihood and CPU
     #[inline(always)]
     fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> LogProb<S::F> {
         let observed = s.is_number(x);
@@ -363,16 +363,7 @@ impl Op for Score<'_> {
 impl Score<'_> {
     #[inline(always)]
     fn with<S: Simd, F: Function>(mut self, s: S) {
-        if F::IS_LONG {
-            for first in 0..self.products.len() {
-                match self.gradient.is_empty() {
-                    true => self.rows::<S, F, 1, false>(s, first),
-                    false => self.rows::<S, F, 1, true>(s, first),
-                }
-            }
-            return;
-        }
-        in_groups!(self.products.len(), N, first => {
+        in_groups!(S::WIDE && !F::IS_LONG, self.products.len(), N, first => {
             match self.gradient.is_empty() {
                 true => self.rows::<S, F, N, false>(s, first),
                 false => self.rows::<S, F, N, true>(s, first),
@@ -462,7 +453,7 @@ impl Op for ScoreWithScale<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        in_groups!(self.products.len(), N, first => self.rows::<S, N>(s, first));
+        in_groups!(S::WIDE, self.products.len(), N, first => self.rows::<S, N>(s, first));
     }
 }
 
@@ -626,7 +617,7 @@ impl Op for Mean<'_> {
 impl Mean<'_> {
     #[inline(always)]
     fn with<S: Simd, F: Function>(mut self, s: S) {
-        in_groups!(self.products.len(), N, first => self.rows::<S, F, N>(s, first));
+        in_groups!(S::WIDE, self.products.len(), N, first => self.rows::<S, F, N>(s, first));
     }
 
     #[inline(always)]
@@ -672,29 +663,39 @@ impl Op for ScaleGradient<'_> {
     fn run<S: Simd>(self, s: S) {
         for v in 0..2 {
             let used = s.first(self.cols.saturating_sub(16 * v));
-            // A weight of zero (the KL alone is trained) leaves nothing to recover, and nothing to learn.
-            let per = |weight: f32| s.splat(if weight == 0.0 { 0.0 } else { 1.0 / weight });
             let scale = math::exp(s, s.load(&self.log_scale[v]));
             let mut sum = s.zero();
-            let copies = (self.gradient.len() / self.targets.len().max(1)).max(1);
-            let observed = |i: usize, term| match self.targets.get(i / copies) {
-                Some(x) => s.select(s.is_number(s.load(&x[v])), term, s.zero()),
-                None => term,
-            };
             if self.weights.is_empty() {
-                let scale = s.mul(scale, per(self.weight));
+                let scale = s.mul(scale, s.splat(inverse(self.weight)));
                 for (i, row) in self.gradient.iter().enumerate() {
                     let r = s.mul(s.load(&row[v]), scale);
-                    sum = s.add(sum, observed(i, s.sub(s.splat(1.0), s.mul(r, r))));
+                    sum = s.add(sum, self.observed(s, (i, v), r));
                 }
                 sum = s.mul(sum, s.splat(self.weight));
             }
             for (i, (row, &weight)) in self.gradient.iter().zip(self.weights).enumerate() {
-                let r = s.mul(s.mul(s.load(&row[v]), per(weight)), scale);
-                let term = observed(i, s.sub(s.splat(1.0), s.mul(r, r)));
-                sum = s.fma(s.splat(weight), term, sum);
+                let r = s.mul(s.mul(s.load(&row[v]), s.splat(inverse(weight))), scale);
+                sum = s.fma(s.splat(weight), self.observed(s, (i, v), r), sum);
             }
             s.store(s.select(used, sum, s.zero()), &mut self.out[v]);
         }
     }
+}
+
+impl ScaleGradient<'_> {
+    /// 1 - r² where vector `v` of row `i` is observed, else zero.
+    #[inline(always)]
+    fn observed<S: Simd>(&self, s: S, (i, v): (usize, usize), r: S::F) -> S::F {
+        let term = s.sub(s.splat(1.0), s.mul(r, r));
+        if self.targets.is_empty() {
+            return term;
+        }
+        let copies = self.gradient.len() / self.targets.len();
+        s.select(s.is_number(s.load(&self.targets[i / copies][v])), term, s.zero())
+    }
+}
+
+/// 1 / weight; of zero (the KL alone is trained), which leaves nothing to recover and nothing to learn, zero.
+fn inverse(weight: f32) -> f32 {
+    if weight == 0.0 { 0.0 } else { 1.0 / weight }
 }

@@ -45,7 +45,7 @@ impl Op for Part<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        in_groups!(self.products.len(), N, first => self.rows::<S, N>(s, first));
+        in_groups!(S::WIDE, self.products.len(), N, first => self.rows::<S, N>(s, first));
     }
 }
 
@@ -116,26 +116,16 @@ impl<'a, P: Fn(usize) -> Parts<&'a mut [f32]>> Op for Combine<'a, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Combine { panels, parts, weight, losses } = self;
-        let load = |from: &[f32]| {
-            let mut lanes = Lanes::default();
-            lanes.0[..from.len()].copy_from_slice(from);
-            s.load(&lanes)
-        };
-        let store = |x, to: &mut [f32]| {
-            let mut lanes = Lanes::default();
-            s.store(x, &mut lanes);
-            to.copy_from_slice(&lanes.0[..to.len()]);
-        };
         let mut largest = s.splat(f32::MIN);
         for panel in 0..panels {
-            largest = s.max(load(parts(panel).largest), largest);
+            largest = s.max(load_some(s, parts(panel).largest), largest);
         }
         let [mut sum, mut count] = [s.zero(); 2];
         for panel in 0..panels {
             let part = parts(panel);
-            let shrink = math::exp(s, s.sub(load(part.largest), largest));
-            sum = s.fma(load(part.sum), shrink, sum);
-            count = s.add(count, load(part.count));
+            let shrink = math::exp(s, s.sub(load_some(s, part.largest), largest));
+            sum = s.fma(load_some(s, part.sum), shrink, sum);
+            count = s.add(count, load_some(s, part.count));
         }
         // ln sum e^(y - largest); where there is a NaN in it, the logarithm would hide it.
         let log_sum = s.fma(sum, s.zero(), math::ln(s, sum));
@@ -143,13 +133,29 @@ impl<'a, P: Fn(usize) -> Parts<&'a mut [f32]>> Op for Combine<'a, P> {
         let mut loss = s.zero();
         for panel in 0..panels {
             let part = parts(panel);
-            let log_share = s.sub(s.sub(load(part.largest), largest), log_sum);
-            let log_prob = s.fma(load(part.count), log_share, load(part.log_prob));
+            let log_share = s.sub(s.sub(load_some(s, part.largest), largest), log_sum);
+            let log_prob = s.fma(load_some(s, part.count), log_share, load_some(s, part.log_prob));
             loss = s.sub(loss, log_prob);
-            store(s.mul(scale, math::exp(s, log_share)), part.largest);
+            store_some(s, s.mul(scale, math::exp(s, log_share)), part.largest);
         }
-        store(loss, losses);
+        store_some(s, loss, losses);
     }
+}
+
+/// Reads up to sixteen values.
+#[inline(always)]
+fn load_some<S: Simd>(s: S, from: &[f32]) -> S::F {
+    let mut lanes = Lanes::default();
+    lanes.0[..from.len()].copy_from_slice(from);
+    s.load(&lanes)
+}
+
+/// Writes up to sixteen values.
+#[inline(always)]
+fn store_some<S: Simd>(s: S, x: S::F, to: &mut [f32]) {
+    let mut lanes = Lanes::default();
+    s.store(x, &mut lanes);
+    to.copy_from_slice(&lanes.0[..to.len()]);
 }
 
 /// e^(y - m) to `weight` (N softmax(y) - x), the gradient of -log p.

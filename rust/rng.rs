@@ -364,14 +364,16 @@ impl<S: Simd> ContentHash<S> {
         ContentHash(s.load_u(&std::array::from_fn(|i| WEYL[0].wrapping_mul(i as u32 + 1))))
     }
 
-    /// Takes in the next sixteen columns (padding included).
+    /// Takes in the next columns (padding included).
     #[inline(always)]
-    pub fn update(&mut self, s: S, columns: &Lanes) {
-        // Adding zero makes -0 the same as 0.
-        let word = s.to_bits(s.add(s.load(columns), s.zero()));
-        let rotated = s.xor_u(s.shl_u::<13>(self.0), s.shr_u::<19>(self.0));
-        let hash = s.mul_u(s.xor_u(rotated, word), s.splat_u(MULTIPLIERS[1]));
-        self.0 = s.xor_u(hash, s.shr_u::<15>(hash));
+    pub fn update(&mut self, s: S, columns: &Row) {
+        for lanes in columns {
+            // Adding zero makes -0 the same as 0.
+            let word = s.to_bits(s.add(s.load(lanes), s.zero()));
+            let rotated = s.xor_u(s.shl_u::<13>(self.0), s.shr_u::<19>(self.0));
+            let hash = s.mul_u(s.xor_u(rotated, word), s.splat_u(MULTIPLIERS[1]));
+            self.0 = s.xor_u(hash, s.shr_u::<15>(hash));
+        }
     }
 
     /// The hash of all that was taken in.

@@ -46,19 +46,19 @@ impl<'a, F: Fn(usize) -> &'a mut Lanes> Op for Simplex<'_, F> {
     fn run<S: Simd>(self, s: S) {
         let Simplex { codes, prior: [mean, scale], cols } = self;
         let vectors = cols.div_ceil(LANES);
-        let used = |v: usize| s.first(cols - v * LANES);
         let mut top = s.splat(f32::NEG_INFINITY);
         for v in 0..vectors {
             let lanes = codes(v);
             let x = s.fma(s.load(&scale[v]), s.load(lanes), s.load(&mean[v]));
             s.store(x, lanes);
-            top = s.max(top, s.select(used(v), x, s.splat(f32::NEG_INFINITY)));
+            let used = s.first(cols - v * LANES);
+            top = s.max(top, s.select(used, x, s.splat(f32::NEG_INFINITY)));
         }
         let top = s.splat(largest(s, top));
         let mut sum = s.zero();
         for v in 0..vectors {
-            let lanes = codes(v);
-            let e = s.select(used(v), share(s, s.load(lanes), top), s.zero());
+            let (lanes, used) = (codes(v), s.first(cols - v * LANES));
+            let e = s.select(used, share(s, s.load(lanes), top), s.zero());
             s.store(e, lanes);
             sum = s.add(sum, e);
         }

@@ -152,9 +152,12 @@ impl Op for Inspect<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let mut seen = self.watch.begin(s);
+        let (mut seen, mut values) = (self.watch.begin(s), ZERO_ROW);
         for row in self.rows {
-            self.source.look(row, |values| seen.look(s, values));
+            for piece in 0..self.source.pieces(row) {
+                self.source.read_piece(row, piece, &mut values);
+                seen.look(s, &values);
+            }
             seen.end_row(row);
         }
         seen.end(s);

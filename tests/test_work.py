@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "benches" / "work.json"
-CASES = ["step", "sparse-step", "small-step", "score"]
+CASES = ["step", "sparse-step", "small-step", "score", "installed"]
 # More than this is not noise (there is next to none) but work.
 TOLERANCE = 1.02
 
@@ -36,10 +36,22 @@ def _program() -> Path:
     return Path(programs[-1])
 
 
+# Twenty steps of the installed library. It is compiled apart from the program, and code that is fast there may be slow
+# here: a closure in a kernel that the compiler did not inline has none of the CPU's features.
+INSTALLED = """
+import sys, numpy, fastvae
+x = numpy.random.default_rng(0).random((640, 64), dtype=numpy.float32)
+vae = fastvae.VAE(8, hidden=(32,), batch_size=32, n_jobs=1, random_state=0)
+for _ in range(int(sys.argv[1])):
+    vae.partial_fit(x)
+"""
+
+
 def _instructions(program: Path, case: str, rounds: int) -> int:
     # Valgrind knows AVX2 and not AVX-512, whose kernels are the same loops over wider vectors.
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program, case, str(rounds)]
-    environment = os.environ | {"FASTVAE_ISA": "avx2"}
+    run = [sys.executable, "-c", INSTALLED] if case == "installed" else [str(program), case]
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *run, str(rounds)]
+    environment = os.environ | {"FASTVAE_ISA": "avx2", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     found = re.search(r"Collected : (\d+)", done.stderr)
     assert found, done.stderr

@@ -148,6 +148,8 @@ pub trait Arithmetic: Copy {
 
 /// A vector of sixteen lanes: arithmetic, memory, and what mixes lanes.
 pub trait Simd: Arithmetic {
+    /// Whether a vector is so few registers that several side by side pay ([`Several`]).
+    const WIDE: bool = true;
     /// Reads a vector.
     fn load(self, from: &Lanes) -> Self::F;
     /// Writes a vector.
@@ -175,7 +177,8 @@ pub trait Simd: Arithmetic {
 }
 
 /// Code to be compiled once per instruction set. `run` must be `#[inline(always)]`, and so must whatever it
-/// calls with the `Simd` value: that is how the CPU's features reach it.
+/// calls with the `Simd` value: that is how the CPU's features reach it. A closure cannot be, so it must not see that
+/// value: one that the compiler makes a function of its own has no features, and calls one for every instruction.
 pub trait Op {
     /// What it returns.
     type Output;

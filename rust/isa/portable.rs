@@ -133,6 +133,7 @@ impl Arithmetic for Portable {
 }
 
 impl Simd for Portable {
+    const WIDE: bool = false;
     #[inline(always)]
     fn load(self, from: &Lanes) -> Self::F {
         from.0

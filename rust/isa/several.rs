@@ -10,12 +10,12 @@ use super::Arithmetic;
 #[derive(Clone, Copy)]
 pub struct Several<S, const N: usize>(pub S);
 
-/// Runs `$body` over `0..$n` in groups of `$N` (a constant: four while there are as many, then one), of which `$first`
-/// is the first.
+/// Runs `$body` over `0..$n` in groups of `$N` (a constant: four while there are as many and `$wide` says so, then one), of
+/// which `$first` is the first.
 macro_rules! in_groups {
-    ($n:expr, $N:ident, $first:ident => $body:expr) => {{
+    ($wide:expr, $n:expr, $N:ident, $first:ident => $body:expr) => {{
         let (n, mut $first) = ($n, 0);
-        while $first + 4 <= n {
+        while $wide && $first + 4 <= n {
             const $N: usize = 4;
             $body;
             $first += 4;

@@ -4,7 +4,7 @@
 
 use super::pass::Pass;
 use super::update::{APPLY_BLOCK, Sink};
-use crate::isa::{Lanes, Op, Row, Simd};
+use crate::isa::{Op, Row, Simd};
 use crate::matmul::Shared;
 use crate::team::Worker;
 use std::ops::Range;
@@ -90,7 +90,8 @@ impl Op for Scale<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let factor = s.splat(self.1);
-        let scale = |lanes: &mut Lanes| s.store(s.mul(s.load(lanes), factor), lanes);
-        self.0.iter_mut().flatten().for_each(scale);
+        for lanes in self.0.as_flattened_mut() {
+            s.store(s.mul(s.load(lanes), factor), lanes);
+        }
     }
 }

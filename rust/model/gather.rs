@@ -270,9 +270,14 @@ impl Op for See<'_> {
         for r in rows {
             // SAFETY: row r is the calling block's.
             let columns = |panel| unsafe { pass.input_row(panel, r) };
-            let sum = (0..panels).fold(0.0, |sum, panel| sum + transform.weigh(s, columns(panel)));
+            let mut sum = 0.0;
+            for panel in 0..panels {
+                sum += transform.weigh(s, columns(panel));
+            }
             let norm = transform.norm(sum);
-            (0..panels).for_each(|panel| transform.apply(s, norm, columns(panel)));
+            for panel in 0..panels {
+                transform.apply(s, norm, columns(panel));
+            }
         }
     }
 }
@@ -350,9 +355,9 @@ impl Op for Gather<'_> {
                     seen.look(s, row);
                 }
                 if hash && masked {
-                    holes_alike(s, row).iter().for_each(|lanes| content.update(s, lanes));
+                    content.update(s, &holes_alike(s, row));
                 } else if hash {
-                    row.iter().for_each(|lanes| content.update(s, lanes));
+                    content.update(s, row);
                 }
                 if marks {
                     // SAFETY: row r is the calling block's.
@@ -367,7 +372,7 @@ impl Op for Gather<'_> {
                     let mut row = ZERO_ROW;
                     for panel in 0..panels_of(y.cols()) {
                         y.read_panel(from[i], panel, &mut row);
-                        row.iter().for_each(|lanes| content.update(s, lanes));
+                        content.update(s, &row);
                     }
                 }
                 // SAFETY: row r is the calling block's.

@@ -445,8 +445,11 @@ impl Op for Copy<'_> {
                 seen.end_row(from);
             }
             if let Some(transform) = spec.input_transform {
-                let weigh = |entries: &mut [Entry]| transform.weigh(s, &put_together(entries));
-                let norm = transform.norm(panels_mut(entries).map(weigh).fold(0.0, |a, b| a + b));
+                let mut sum = 0.0;
+                for entries in panels_mut(entries) {
+                    sum += transform.weigh(s, &put_together(entries));
+                }
+                let norm = transform.norm(sum);
                 for entries in panels_mut(entries) {
                     let mut row = put_together(entries);
                     transform.apply(s, norm, &mut row);
@@ -455,15 +458,17 @@ impl Op for Copy<'_> {
                 }
             }
             if hash {
-                let mut content = ContentHash::new(s);
-                let mut take = |row: Row| row.iter().for_each(|lanes| content.update(s, lanes));
-                let mut next = 0;
+                let (mut content, mut next) = (ContentHash::new(s), 0);
                 for entries in panels_mut(entries) {
-                    (next..entries[0].panel()).for_each(|_| take(ZERO_ROW));
-                    take(put_together(entries));
+                    for _ in next..entries[0].panel() {
+                        content.update(s, &ZERO_ROW);
+                    }
+                    content.update(s, &put_together(entries));
                     next = entries[0].panel() + 1;
                 }
-                (next..panels_of(spec.n_features)).for_each(|_| take(ZERO_ROW));
+                for _ in next..panels_of(spec.n_features) {
+                    content.update(s, &ZERO_ROW);
+                }
                 // SAFETY: row r is the calling block's.
                 unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish(s) };
             }
