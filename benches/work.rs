@@ -7,7 +7,7 @@ use fastvae::activation::Activation;
 use fastvae::data::Source;
 use fastvae::infer::Question;
 use fastvae::likelihood::Likelihood;
-use fastvae::model::{Missing, Spec, Vae};
+use fastvae::model::{Loadings, Missing, Spec, Vae};
 use fastvae::optimizer::Optimizer;
 use fastvae::train::{Task, Totals};
 use fastvae::watch::Watch;
@@ -63,6 +63,8 @@ fn main() {
         likelihood: Likelihood::Bernoulli,
         input_transform: None,
         topics: None,
+        loadings: Loadings::Free,
+        trials: vec![],
     };
     let optimizer = Optimizer::Adam {
         beta1: 0.9,

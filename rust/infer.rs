@@ -421,8 +421,8 @@ impl Vae {
         Input::of(None, corruption, Draw::Score(self.seed))
     }
 
-    /// The Gaussian likelihood's standard deviation of each feature, where it is not the decoder's, or the negative
-    /// binomial's r.
+    /// The Gaussian likelihood's standard deviation of each feature, where it is not the decoder's, the negative
+    /// binomial's r, or the binomial's trials.
     pub(crate) fn scales(&self) -> Vec<f32> {
         let cols = self.network.spec.n_features;
         let learned = || {
@@ -433,6 +433,7 @@ impl Vae {
             Likelihood::Gaussian(Scale::Decoder { .. }, _) => Vec::new(),
             Likelihood::Gaussian(Scale::Fixed(scale), _) => vec![scale; cols],
             Likelihood::Gaussian(Scale::Shared { .. }, _) => vec![learned()[0]; cols],
+            Likelihood::Binomial => self.network.spec.trials.clone(),
             likelihood if likelihood.has_scale_per_feature() => learned(),
             _ => Vec::new(),
         }

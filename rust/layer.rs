@@ -7,7 +7,7 @@
 //! | weight gradient, [in, out] | x, by columns | dy | the optimiser's update, or a copy |
 
 use crate::activation::{Activation, Function, with_activation};
-use crate::isa::{Arithmetic, Lanes, Op, Row, Several, Simd, WIDTH, in_groups};
+use crate::isa::{Arithmetic, Lanes, Op, Row, Several, Simd, WIDTH, floats_mut, in_groups};
 use crate::matmul::panels_of;
 use std::ops::Range;
 
@@ -78,6 +78,17 @@ impl Dense {
     /// The row of the bias in panel `panel`.
     pub fn bias(&self, panel: usize) -> usize {
         self.weights(panel).end
+    }
+
+    /// The weights of one input, outputs ascending, in the layer's rows of a buffer.
+    pub fn weights_of<'a>(
+        &self,
+        rows: &'a mut [Row],
+        input: usize,
+    ) -> impl Iterator<Item = &'a mut f32> + use<'a> {
+        let panels = rows.chunks_exact_mut(self.inputs + 1);
+        let each = panels.flat_map(move |panel| floats_mut(&mut panel[input..=input]));
+        each.take(self.outputs) // only the last panel has padding
     }
 
     /// The rows of Wᵀ in its panel `panel`, for a layer that has one.

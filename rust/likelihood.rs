@@ -3,6 +3,7 @@
 //! | likelihood | y | log p(x), one feature, nats | d(-log p)/dy | mean |
 //! |---|---|---|---|---|
 //! | Bernoulli | logit | x y - ln(1 + e^y) | sigmoid(y) - x | sigmoid(y) |
+//! | binomial: x m of m, m >= 1 the feature's trials | logit | ln C(m, x m) + m (x y - ln(1 + e^y)) | m (sigmoid(y) - x) | sigmoid(y), a share of m |
 //! | Gaussian | mean | -((x - y) / s)² / 2 - ln s - ln(2 pi) / 2 | (y - x) / s² | y |
 //! | the same with sigmoid means | m = sigmoid(y) | -((x - m) / s)² / 2 - ln s - ln(2 pi) / 2 | m (1 - m) (m - x) / s² | m |
 //! | Gaussian with the decoder's scale | mean y, log scale u; s² = floor² + e^(2u) | the same | (y - x) / s²; for u: (1 - ((x - y) / s)²) e^(2u) / s² | y, or m as above |
@@ -20,6 +21,8 @@ use std::marker::PhantomData;
 pub enum Likelihood {
     /// Independent Bernoulli features, x in [0, 1] (a cross-entropy for values in between).
     Bernoulli,
+    /// Independent binomial features: x is the share of successes in the trials that a feature has.
+    Binomial,
     /// Independent Gaussian features.
     Gaussian(Scale, Link),
     /// Independent Poisson counts.
@@ -70,6 +73,9 @@ pub enum Link {
     Sigmoid,
 }
 
+/// The most trials of a binomial feature.
+pub const MAX_TRIALS: f32 = 1000.0;
+
 /// The largest log scale that the decoder's counts as: e^(2u) is finite, and so is s². Beyond it the gradient is zero.
 const MAX_LOG_SCALE: f32 = 40.0;
 
@@ -114,6 +120,7 @@ impl Likelihood {
     pub fn name(self) -> &'static str {
         match self {
             Likelihood::Bernoulli => "Bernoulli",
+            Likelihood::Binomial => "binomial",
             Likelihood::Gaussian(..) => "Gaussian",
             Likelihood::Poisson => "Poisson",
             Likelihood::NegativeBinomial { .. } => "negative binomial",
@@ -142,7 +149,7 @@ impl Likelihood {
     /// Values that x may take.
     pub fn support(self) -> (f32, f32) {
         match self {
-            Likelihood::Bernoulli => (0.0, 1.0),
+            Likelihood::Bernoulli | Likelihood::Binomial => (0.0, 1.0),
             likelihood if likelihood.is_counts() => (0.0, f32::MAX),
             _ => (f32::MIN, f32::MAX),
         }
@@ -156,8 +163,9 @@ pub(crate) trait Function {
     const STORES_SCALE: bool = false;
     /// Whether it has parts enough that do not wait for each other to keep a CPU busy with one row at a time.
     const IS_LONG: bool = false;
-    /// log p(x|y) and the gradients of its negative.
-    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> LogProb<S::F>;
+    /// log p(x|y) and the gradients of its negative. `about` is what else there is of a feature: a Gaussian's ln s, a
+    /// negative binomial's ln r, a binomial's trials.
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, about: S::F) -> LogProb<S::F>;
     /// E[x|y].
     fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F;
 }
@@ -177,6 +185,10 @@ macro_rules! with_likelihood {
         match $likelihood {
             Likelihood::Bernoulli => {
                 type $F = Bernoulli;
+                $body
+            }
+            Likelihood::Binomial => {
+                type $F = Binomial;
                 $body
             }
             Likelihood::Gaussian(_, Link::Identity) => {
@@ -219,6 +231,32 @@ impl Function for Bernoulli {
         let linear = s.fma(x, y, s.neg(s.max(s.zero(), y)));
         let value = s.sub(linear, math::ln_1p(s, e));
         LogProb { value, slope: s.sub(sigmoid, x), scale_slope: s.zero() }
+    }
+    #[inline(always)]
+    fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {
+        math::sigmoid(s, y)
+    }
+}
+
+/// With k = x m: ln C(m, k) = S(m) - S(k) - S(m - k) - m (x ln x + (1 - x) ln(1 - x)), S what Stirling's formula leaves.
+struct Binomial;
+impl Function for Binomial {
+    const IS_LONG: bool = true;
+    #[inline(always)]
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, trials: S::F) -> LogProb<S::F> {
+        let of_one = Bernoulli::log_prob(s, x, y, trials);
+        let rest = s.sub(s.splat(1.0), x);
+        let (ln_x, ln_rest, ln_trials) = (math::ln(s, x), math::ln(s, rest), math::ln(s, trials));
+        let entropy = s.neg(s.fma(x, ln_x, s.mul(rest, ln_rest))); // of x = 0 a finite number, times zero
+        let [k, others] = [s.mul(x, trials), s.mul(rest, trials)];
+        let ways = math::stirling_remainder(s, trials, ln_trials);
+        let ways = s.sub(ways, math::stirling_remainder(s, k, s.add(ln_x, ln_trials)));
+        let ways = s.sub(ways, math::stirling_remainder(s, others, s.add(ln_rest, ln_trials)));
+        LogProb {
+            value: s.fma(trials, s.add(of_one.value, entropy), ways),
+            slope: s.mul(trials, of_one.slope),
+            scale_slope: s.zero(),
+        }
     }
     #[inline(always)]
     fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {
@@ -309,10 +347,10 @@ impl<F: Function> Function for Observed<F> {
     const STORES_SCALE: bool = F::STORES_SCALE;
     const IS_LONG: bool = true; // several at a time bring nothing, and are compiled for each likelihood and CPU
     #[inline(always)]
-    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> LogProb<S::F> {
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, about: S::F) -> LogProb<S::F> {
         let observed = s.is_number(x);
         let or_zero = |value| s.select(observed, value, s.zero());
-        let LogProb { value, slope, scale_slope } = F::log_prob(s, or_zero(x), y, log_scale);
+        let LogProb { value, slope, scale_slope } = F::log_prob(s, or_zero(x), y, about);
         let (value, slope) = (or_zero(value), or_zero(slope));
         LogProb { value, slope, scale_slope: or_zero(scale_slope) }
     }
@@ -333,7 +371,7 @@ pub struct Score<'a> {
     pub cols: usize,
     /// The panel's bias.
     pub bias: &'a Row,
-    /// ln s of the panel's features (Gaussian) or ln r (negative binomial).
+    /// ln s of the panel's features (Gaussian), ln r (negative binomial) or their trials (binomial).
     pub log_scale: &'a Row,
     /// The tile's rows of x.
     pub targets: &'a [Row],
@@ -548,7 +586,7 @@ pub struct Moments<'a> {
     pub likelihood: Likelihood,
     /// E[x|z].
     pub mean: &'a [f32],
-    /// A Gaussian's s, a negative binomial's r.
+    /// A Gaussian's s, a negative binomial's r, a binomial's trials.
     pub scale: &'a [f32],
     /// The three means.
     pub out: [&'a mut [f32]; 3],
@@ -572,6 +610,11 @@ impl Op for Moments<'_> {
             Likelihood::Bernoulli | Likelihood::Multinomial | Likelihood::Mixture => {
                 for (p, variance) in mean.iter().zip(variances) {
                     *variance += (p * (1.0 - p) - *variance) * share;
+                }
+            }
+            Likelihood::Binomial => {
+                for ((p, trials), variance) in mean.iter().zip(scale).zip(variances) {
+                    *variance += (p * (1.0 - p) / trials - *variance) * share;
                 }
             }
             Likelihood::Gaussian(..) => {

@@ -18,6 +18,12 @@ impl Vae {
                     *mean = f32::from(u < *mean)
                 });
             }
+            Likelihood::Binomial => {
+                let (uniform, trials) = (Distribution::Uniform, self.scales());
+                noise.fill(self.isa, uniform, cols, means, |p, j, u| {
+                    *p = invert_binomial(trials[j], *p, u) / trials[j];
+                });
+            }
             Likelihood::Gaussian(..) if scale.is_empty() => {
                 let (normal, scales) = (Distribution::StandardNormal, self.scales());
                 noise.fill(self.isa, normal, cols, means, |mean, j, eps| *mean += scales[j] * eps);
@@ -180,6 +186,23 @@ fn invert_poisson(rate: f64, u: f64) -> f64 {
     k
 }
 
+/// The smallest k whose distribution function is above u, of a binomial of at most 1000 trials: with p up to one half,
+/// P(K = 0) is a normal f64.
+fn invert_binomial(trials: f32, p: f32, u: f32) -> f32 {
+    if p > 0.5 {
+        return trials - invert_binomial(trials, 1.0 - p, 1.0 - u);
+    }
+    let (n, p, u) = (f64::from(trials), f64::from(p), f64::from(u));
+    let (mut k, mut mass) = (0.0, (1.0 - p).powf(n));
+    let mut below = mass;
+    while below <= u && k < n {
+        mass *= (n - k) / (k + 1.0) * p / (1.0 - p);
+        below += mass;
+        k += 1.0;
+    }
+    k as f32
+}
+
 /// ln k!, by Stirling's series from 16 on.
 fn ln_factorial(k: f64) -> f64 {
     if k < 16.0 {
@@ -188,4 +211,29 @@ fn ln_factorial(k: f64) -> f64 {
     let square = 1.0 / (k * k);
     let series = (1.0 / 12.0 - square * (1.0 / 360.0 - square / 1260.0)) / k;
     k * k.ln() - k + 0.5 * (std::f64::consts::TAU * k).ln() + series
+}
+
+#[cfg(test)]
+mod tests {
+    use super::invert_binomial;
+
+    #[test]
+    fn binomial_draws_have_the_binomial_moments() {
+        const DRAWS: u32 = 100_000;
+        for (trials, p) in [(1.0, 0.3), (7.0, 0.5), (7.0, 0.9), (1000.0, 0.02), (1000.0, 0.7)] {
+            let u = |i: u32| (f64::from(i) + 0.5) as f32 / DRAWS as f32;
+            let draws = (0..DRAWS).map(|i| f64::from(invert_binomial(trials, p as f32, u(i))));
+            let (sum, squares) = draws.fold((0.0, 0.0), |(s, q), x| (s + x, q + x * x));
+            let n = f64::from(DRAWS);
+            let (mean, variance) = (sum / n, squares / n - (sum / n) * (sum / n));
+            let m = f64::from(trials);
+            assert!((mean / (m * p) - 1.0).abs() < 1e-3, "{trials} {p}: {mean}");
+            let ratio = variance / (m * p * (1.0 - p));
+            assert!((ratio - 1.0).abs() < 1e-2, "{trials} {p}: {variance}");
+        }
+        let ends = [(0.0, 0.0, 5.0, 0.0), (0.999_999, 1.0, 5.0, 5.0), (0.5, 0.0, 9.0, 0.0)];
+        for (u, p, trials, want) in ends {
+            assert_eq!(invert_binomial(trials, p, u), want);
+        }
+    }
 }

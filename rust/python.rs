@@ -12,7 +12,7 @@ use crate::infer::Question;
 use crate::isa::Isa;
 use crate::latent::KlTerm;
 use crate::likelihood::{Likelihood, Link, Scale};
-use crate::model::{Draw, Epsilon, Input, Missing, Spec, Topics, Vae, Weights};
+use crate::model::{Draw, Epsilon, Input, Loadings, Missing, Spec, Topics, Vae, Weights};
 use crate::optimizer::Optimizer;
 use crate::persist;
 use crate::rng::Stream;
@@ -316,6 +316,11 @@ impl Engine {
     ) -> PyResult<()> {
         let values = owned(&values)?;
         Ok(detached(py, || self.lock().set_parameters(&values))??)
+    }
+
+    /// Turns the sign of a latent coordinate.
+    fn mirror(&self, py: Python<'_>, coordinate: usize) -> PyResult<()> {
+        Ok(detached(py, || self.lock().mirror(coordinate))??)
     }
 
     /// Raises ValueError where `x` holds what the likelihood cannot be.
@@ -797,6 +802,8 @@ struct Arguments {
     floor: f32,
     input_transform: Option<String>,
     topics: Option<[Vec<f32>; 2]>,
+    loadings: String,
+    trials: Vec<f32>,
     optimizer: String,
     options: [f64; 4],
     seed: u64,
@@ -805,7 +812,7 @@ struct Arguments {
 impl Arguments {
     /// The same as the core takes it, from a dictionary with exactly these keys.
     fn read(arguments: &Bound<'_, PyDict>) -> PyResult<(Spec, Optimizer, u64)> {
-        const KEYS: usize = 16;
+        const KEYS: usize = 18;
         let given: Arguments = arguments.extract()?;
         if arguments.len() != KEYS {
             return Err(PyTypeError::new_err(format!(
@@ -825,6 +832,8 @@ impl Arguments {
             likelihood: likelihood_of(&given.likelihood, given.scale, given.floor)?,
             input_transform: given.input_transform.as_deref().map(transform_of).transpose()?,
             topics: given.topics.map(|[mean, scale]| Topics { mean, scale }),
+            loadings: loadings_of(&given.loadings)?,
+            trials: given.trials,
         };
         Ok((spec, optimizer_of(&given.optimizer, given.options)?, given.seed))
     }
@@ -844,6 +853,7 @@ fn likelihood_of(name: &str, scale: ScaleArgument, floor: f32) -> PyResult<Likel
     let link = if name == "gaussian_sigmoid" { Link::Sigmoid } else { Link::Identity };
     match (name, scale) {
         ("bernoulli", _) => Ok(Likelihood::Bernoulli),
+        ("binomial", _) => Ok(Likelihood::Binomial),
         ("poisson", _) => Ok(Likelihood::Poisson),
         ("negative_binomial", _) => Ok(Likelihood::NegativeBinomial { floor }),
         ("mixture", _) => Ok(Likelihood::Mixture),
@@ -882,6 +892,15 @@ fn missing_of(name: &str) -> PyResult<Missing> {
         "mask" => Ok(Missing::Masked),
         "indicator" => Ok(Missing::Indicated),
         _ => Err(PyValueError::new_err(format!("missing {name:?} is not known"))),
+    }
+}
+
+fn loadings_of(name: &str) -> PyResult<Loadings> {
+    match name {
+        "free" => Ok(Loadings::Free),
+        "common" => Ok(Loadings::Common),
+        "nonnegative" => Ok(Loadings::Nonnegative),
+        _ => Err(PyValueError::new_err(format!("loadings {name:?} are not known"))),
     }
 }
 

@@ -307,7 +307,7 @@ impl Vae {
         let before = (from / batch) as u64;
         let ledger = Mutex::new(totals);
         let [bad_loss, unsound] = [(); 2].map(|()| AtomicBool::new(false));
-        if task.clip_norm.is_some() || self.network.mixes() {
+        if task.clip_norm.is_some() || self.network.stores_output_gradient() {
             self.make_room_for_gradients()?;
         }
         // A pass is known by its first step.

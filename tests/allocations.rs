@@ -7,7 +7,7 @@ use fastvae::corruption::Corruption;
 use fastvae::csr::Csr;
 use fastvae::data::Source;
 use fastvae::likelihood::{Likelihood, Link, Scale};
-use fastvae::model::{Missing, Spec, Topics, Vae};
+use fastvae::model::{Loadings, Missing, Spec, Topics, Vae};
 use fastvae::optimizer::Optimizer;
 use fastvae::train::{Course, Importance, Task, Totals};
 use std::time::Duration;
@@ -161,6 +161,8 @@ fn a_step_allocates_nothing() {
         likelihood,
         input_transform: None,
         topics: None,
+        loadings: Loadings::Free,
+        trials: vec![],
     });
     let topics = [Likelihood::Mixture, Likelihood::Multinomial].map(|likelihood| Spec {
         decoder: vec![],
@@ -168,7 +170,15 @@ fn a_step_allocates_nothing() {
         topics: Some(Topics { mean: vec![0.0; 5], scale: vec![1.0; 5] }),
         ..plain[0].clone()
     });
-    for spec in plain.into_iter().chain(topics) {
+    let exam = Spec {
+        decoder: vec![],
+        likelihood: Likelihood::Binomial,
+        missing: Missing::Indicated,
+        loadings: Loadings::Common,
+        trials: vec![3.0; COLS],
+        ..plain[0].clone()
+    };
+    for spec in plain.into_iter().chain(topics).chain([exam]) {
         for extra in EXTRAS {
             if extra.importance.samples > 1 && (!spec.variational || spec.topics.is_some()) {
                 continue; // they have no draws, or one

@@ -7,7 +7,7 @@ use fastvae::data::Source;
 use fastvae::error::{Error, Result};
 use fastvae::infer::Question;
 use fastvae::likelihood::{Likelihood, Link, Scale};
-use fastvae::model::{Missing, Spec, Vae};
+use fastvae::model::{Loadings, Missing, Spec, Vae};
 use fastvae::optimizer::Optimizer;
 use fastvae::persist::{self, ModelFile, to_bytes};
 use fastvae::train::{Course, Task, Totals};
@@ -54,6 +54,8 @@ fn spec(likelihood: Likelihood) -> Spec {
         likelihood,
         input_transform: None,
         topics: None,
+        loadings: Loadings::Free,
+        trials: vec![],
     }
 }
 

@@ -59,6 +59,8 @@ def choices(optimizer: str = "adam", likelihood: str = "bernoulli", scale: float
         "floor": 1e-3,
         "input_transform": None,
         "topics": None,
+        "loadings": "free",
+        "trials": [],
         "optimizer": optimizer,
         "options": OPTIONS.get(optimizer, [0.0] * 4),
         "seed": 7,

@@ -16,6 +16,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 MISSING: set[str] = set()
 _MODULES = {
     "torch": ("torch_vae", ["torch"]),
+    "torch exam": ("torch_exam", ["torch"]),
     "jax": ("jax_vae", ["jax", "optax"]),
     "onnxruntime": ("onnx_model", ["onnxruntime", "onnx"]),
 }

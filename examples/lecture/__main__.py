@@ -25,6 +25,7 @@ CHAPTERS = (
     "conditional",
     "uncertainty",
     "topics",
+    "exams",
     "training",
 )
 

@@ -15,6 +15,7 @@ from fastvae._binary import binarize
 from fastvae._config import show_config
 from fastvae._core import FormatError, __version__
 from fastvae._estimator import NotFittedError
+from fastvae._item_response import ItemResponse
 from fastvae._loading import load
 from fastvae._topic_model import TopicModel
 from fastvae._vae import VAE
@@ -26,6 +27,7 @@ __all__ = [
     "VAE",
     "Autoencoder",
     "FormatError",
+    "ItemResponse",
     "NotFittedError",
     "TopicModel",
     "__version__",

@@ -116,6 +116,9 @@ def _kl(model: VAE) -> str:
 
 def _likelihood(model: VAE) -> str:
     """Return log p(x|z)."""
+    own = model._likelihood_in_words()
+    if own is not None:
+        return own
     about = model._architecture()
     name, scale, floor = about["likelihood"], about["scale"], about["floor"]
     log_p = f"log {_given(model, 'x|z')}"

@@ -6,11 +6,12 @@ import os
 
 from fastvae import _persist
 from fastvae._autoencoder import Autoencoder
+from fastvae._item_response import ItemResponse
 from fastvae._topic_model import TopicModel
 from fastvae._vae import VAE
 
 
-def load(path: str | os.PathLike[str]) -> VAE | Autoencoder | TopicModel:
+def load(path: str | os.PathLike[str]) -> VAE | Autoencoder | TopicModel | ItemResponse:
     """Read a model that ``save`` has written: it predicts the same bits, and goes on training where it was.
 
     Nothing in a file is believed, and none of it is run: a file that does not hold exactly the tensors that its
@@ -23,7 +24,7 @@ def load(path: str | os.PathLike[str]) -> VAE | Autoencoder | TopicModel:
 
     Returns
     -------
-    VAE, Autoencoder or TopicModel
+    VAE, Autoencoder, TopicModel or ItemResponse
         Fitted.
 
     Raises
@@ -33,5 +34,6 @@ def load(path: str | os.PathLike[str]) -> VAE | Autoencoder | TopicModel:
     OSError
         If the file cannot be read.
     """
-    model: VAE | Autoencoder | TopicModel = _persist.load(path, (VAE, Autoencoder, TopicModel))
+    model: VAE | Autoencoder | TopicModel | ItemResponse
+    model = _persist.load(path, (VAE, Autoencoder, TopicModel, ItemResponse))
     return model

@@ -76,6 +76,6 @@ def _opened(
             f"this {type(model).__name__} was fitted with missing='error' and takes no NaN, so there is nothing to "
             "impute: fit it with missing='mask'"
         )
+    X, told = model._data(X, y)
     values = _input.floats(X, "X", counts=model._counts())
-    _, told = model._data(values, y)
     return engine, values, np.isnan(values), told

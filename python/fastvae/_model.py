@@ -46,7 +46,6 @@ class Model(Estimator):
     """
 
     _VARIATIONAL: ClassVar[bool]
-    _TOPICS: ClassVar[bool] = False
     _HEAD: ClassVar[str]  # the parameter that tells the number of features of a network without hidden layers
     _LOSSES: ClassVar[tuple[str, ...]]  # what is reported
 
@@ -123,7 +122,7 @@ class Model(Estimator):
         callbacks = _checked_callbacks(self.callbacks)
         progress = check_wanted(self.progress)
         plan = self._pass()
-        X = _input.examples(X, "X")
+        X = self._read(X, "X")
         classes, y = self._learned(y, len(X))
         validation = self._validation(validation_data, fraction, X, classes, y)
         if early and validation is None and not fraction:
@@ -210,7 +209,7 @@ class Model(Estimator):
         """
         self._pass()
         if not self.__sklearn_is_fitted__():
-            X = _input.examples(X, "X")
+            X = self._read(X, "X")
             classes, y = self._learned(y, len(X))
             eps, corrupted = self._epsilon(eps, len(X)), self._corrupted(corrupted, X.shape)
             engine, arguments = self._build(X.shape[1], 0 if y is None else y.shape[1])
@@ -452,6 +451,16 @@ class Model(Estimator):
         """Return the engine's arguments that a subclass decides, checked."""
         raise NotImplementedError
 
+    @classmethod
+    def _owns(cls, arguments: dict[str, Any]) -> bool:
+        """Whether an engine with these arguments is one that this class makes."""
+        free = arguments["topics"] is None and arguments["loadings"] == "free" and not arguments["trials"]
+        return free and arguments["variational"] is cls._VARIATIONAL
+
+    def _read(self, X: Any, name: str, cols: int | None = None) -> Examples:
+        """Return examples (of so many columns) as the core reads them, checked in type and shape."""
+        return _input.examples(X, name, cols, type(self).__name__)
+
     def _objective(self) -> Objective:
         """Return what is minimised, checked."""
         raise NotImplementedError
@@ -521,6 +530,8 @@ class Model(Estimator):
             "missing": self._missing(),
             "activation": _input.choice(self.activation, "activation", tuple(_core.ACTIVATIONS)),
             "topics": None,
+            "loadings": "free",
+            "trials": [],
             **self._architecture(),
             "input_transform": self._input_transform(),
             "optimizer": optimizer,
@@ -579,7 +590,7 @@ class Model(Estimator):
     def _data(self, X: Any, y: Any = None) -> tuple[Examples, NDArray[Any] | None]:
         """Return data that fit the model in type and shape; the values of X are looked at when they are used."""
         self._engine_for()
-        X = _input.examples(X, "X", self.n_features_in_, type(self).__name__)
+        X = self._read(X, "X", self.n_features_in_)
         return X, self._told(y, len(X))
 
     def _learned(self, y: Any, n: int) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
@@ -657,7 +668,7 @@ class Model(Estimator):
         if y is not None and not (isinstance(data, tuple) and len(data) == 2):
             raise ValueError("validation_data of a conditional model must be a tuple (X, y)")
         first = data[0] if isinstance(data, tuple) and data else data
-        first = _input.examples(first, "validation_data", X.shape[1], type(self).__name__)
+        first = self._read(first, "validation_data", X.shape[1])
         return first, None if y is None else _conditions.read(data[1], len(first), classes, y.shape[1])
 
     def _means(

@@ -132,7 +132,7 @@ def _dump(model: Model, optimizer: bool, **more: Any) -> bytes:
 def _restore(model: Model, file: _core.ModelFile, config: dict[str, Any], classes: Any = None) -> None:
     """Give a model the engine of a file."""
     arguments = config["engine"]
-    if arguments["variational"] is not model._VARIATIONAL or (arguments["topics"] is not None) is not model._TOPICS:
+    if not model._owns(arguments):
         raise ValueError(f"the network is not that of a {type(model).__name__}")
     model._adopt(file.engine(arguments), arguments, classes)
 

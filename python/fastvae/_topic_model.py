@@ -99,8 +99,6 @@ tol, callbacks, n_jobs, random_state, progress
     ((200, 5), (5, 50))
     """
 
-    _TOPICS = True
-
     latent_dim: Any = property(lambda self: _input.integer(self.n_topics, "n_topics", least=2))
     decoder_hidden: Any = ()
     free_bits: Any = 0.0
@@ -321,6 +319,10 @@ tol, callbacks, n_jobs, random_state, progress
         usual = _MASKING[_input.choice(self.decoder, "decoder", _DECODERS)]
         share = usual if self.masking is None else _input.number(self.masking, "masking", below=1.0)
         return corruption.MaskingNoise(share) if share else None
+
+    @classmethod
+    def _owns(cls, arguments: dict[str, Any]) -> bool:
+        return arguments["topics"] is not None
 
     def _components(self) -> NDArray[np.float32]:
         self._engine_for()

@@ -521,6 +521,10 @@ class VAE(Model):
             raise ValueError(f"length={length!r} is for draw=True and a multinomial likelihood")
         return _input.lengths(length, n)
 
+    def _likelihood_in_words(self) -> str | None:
+        """Return the formula of a likelihood that is none of :mod:`fastvae.likelihoods`."""
+        return None
+
     def _seed_for(self, random_state: Any) -> int:
         return _input.seed(self.random_state if random_state is None else random_state)
 

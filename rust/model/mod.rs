@@ -5,7 +5,9 @@ mod clip;
 mod forward;
 mod gather;
 mod importance;
+mod loadings;
 mod marginal;
+mod mirror;
 mod missing;
 mod network;
 mod norms;
@@ -20,6 +22,7 @@ mod zeros;
 pub(crate) use clip::Gradients;
 pub use forward::{Draw, Epsilon};
 pub use gather::{Input, Rows};
+pub use loadings::Loadings;
 pub(crate) use marginal::Draws;
 pub use marginal::Weights;
 pub use missing::Missing;
@@ -120,6 +123,8 @@ impl Vae {
         if let Some(start) = vae.network.log_scale {
             vae.network.keep_scale_in_range(&mut vae.parameters[start..]);
         }
+        let loadings = vae.network.loadings();
+        vae.network.project(&mut vae.parameters[loadings]);
         vae.refresh()?;
         Ok(vae)
     }
@@ -176,6 +181,7 @@ impl Vae {
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
         let parameters = self.pack(values, &self.network.tensors)?;
         self.network.check_scale(&parameters)?;
+        self.network.check_loadings(&parameters)?;
         self.parameters = parameters;
         self.refresh()
     }

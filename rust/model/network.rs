@@ -1,5 +1,6 @@
 //! The architecture and where its parameters lie.
 
+use super::loadings::Loadings;
 use super::missing::Missing;
 use super::workspace::Extent;
 use crate::activation::Activation;
@@ -7,7 +8,7 @@ use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::isa::{LANES, Row, WIDTH, ZERO_ROW, floats_mut};
 use crate::layer::{Dense, Norm};
-use crate::likelihood::{Likelihood, Scale};
+use crate::likelihood::{Likelihood, MAX_TRIALS, Scale};
 use crate::matmul::{Columns, from_panels, panels_of, to_panels};
 use crate::transform::Transform;
 use std::ops::Range;
@@ -46,6 +47,10 @@ pub struct Spec {
     pub input_transform: Option<Transform>,
     /// Where the code is a document's topics.
     pub topics: Option<Topics>,
+    /// What the output layer's parameters may be.
+    pub loadings: Loadings,
+    /// The trials of each feature, for a binomial likelihood; else empty.
+    pub trials: Vec<f32>,
 }
 
 /// A topic model: the decoder reads theta = softmax(m0 + s0 z) and is one layer, `topics`. With [`Likelihood::Mixture`] it
@@ -68,6 +73,24 @@ impl Spec {
     /// Whether the encoder may read the batch from where it is kept as what is to be reconstructed.
     pub fn encodes_as_is(&self) -> bool {
         self.conditions == 0 && self.input_transform.is_none() && !self.missing.is_masked()
+    }
+
+    /// An error unless a binomial likelihood has its trials, and an output layer with constraints is one of slopes.
+    fn check_exam(&self) -> Result<()> {
+        let trials = if self.likelihood == Likelihood::Binomial { self.n_features } else { 0 };
+        let good = |m: &f32| (1.0..=MAX_TRIALS).contains(m);
+        if self.trials.len() != trials || !self.trials.iter().all(good) {
+            return Err(Error::Parameter(format!(
+                "the features' trials are not {trials} numbers from 1 to {MAX_TRIALS}"
+            )));
+        }
+        let slopes = self.topics.is_none() && self.likelihood.decoder_floor().is_none();
+        if self.loadings != Loadings::Free && !slopes {
+            return Err(Error::Parameter(
+                "constrained loadings are not for topics and a scale from the decoder".into(),
+            ));
+        }
+        Ok(())
     }
 
     /// An error unless a topic model is one.
@@ -176,6 +199,7 @@ impl Network {
             return Err(Error::Parameter("a plain autoencoder has no conditions".into()));
         }
         spec.check_topics()?;
+        spec.check_exam()?;
         if spec.missing.is_masked()
             && matches!(spec.likelihood, Likelihood::Multinomial | Likelihood::Mixture)
         {
@@ -208,6 +232,10 @@ impl Network {
             }
             _ => None,
         };
+        if network.spec.loadings == Loadings::Nonnegative {
+            let output = network.output();
+            network.layers[output].biased = network.layers[output].outputs;
+        }
         network.trained_rows = network.rows;
         network.add_topics();
         network.name_tensors();
@@ -250,6 +278,11 @@ impl Network {
     /// Whether the decoder is the topics' distributions on words.
     pub fn mixes(&self) -> bool {
         self.spec.likelihood == Likelihood::Mixture
+    }
+
+    /// Whether the output layer's gradient is stored before it is followed: that of the free parameters takes all of it.
+    pub fn stores_output_gradient(&self) -> bool {
+        self.mixes() || self.spec.loadings != Loadings::Free
     }
 
     fn add_layer(&mut self, inputs: usize, outputs: usize) -> Result<()> {
@@ -368,7 +401,7 @@ impl Network {
         panel * width..((panel + 1) * width).min(self.spec.n_features)
     }
 
-    /// ln s (or ln r) of panel `panel`'s features: learned, or given.
+    /// ln s (or ln r) of panel `panel`'s features, learned or given; of a binomial likelihood their trials.
     pub fn log_scale_row(&self, parameters: &[Row], panel: usize) -> Row {
         match (self.spec.likelihood, self.log_scale) {
             (likelihood, Some(start)) if likelihood.has_scale_per_feature() => {
@@ -378,6 +411,11 @@ impl Network {
                 splat(parameters[start][0].0[0])
             }
             (Likelihood::Gaussian(Scale::Fixed(scale), _), _) => splat(scale.ln()),
+            (Likelihood::Binomial, _) => {
+                let (mut row, features) = ([ZERO_ROW], self.features(panel));
+                floats_mut(&mut row)[..features.len()].copy_from_slice(&self.spec.trials[features]);
+                row[0]
+            }
             _ => ZERO_ROW,
         }
     }
@@ -550,6 +588,8 @@ mod tests {
             likelihood,
             input_transform: None,
             topics: None,
+            loadings: Loadings::Free,
+            trials: vec![],
         }
     }
 

@@ -81,16 +81,19 @@ impl Sink<'_> {
 pub(super) const APPLY_BLOCK: usize = 256;
 
 impl Pass<'_> {
-    /// All weight, bias and scale gradients of the batch into `sink`. `weight` is the factor of the stored
-    /// output gradients.
+    /// All weight, bias and scale gradients of the batch into `sink`. `weight` is the factor of the stored output gradients;
     /// `gradients` is room for those that have to be stored in any case.
     pub fn absorb(&self, worker: &Worker, weight: f32, gradients: Shared<Row>, sink: Sink) {
         for (index, layer) in self.network.layers.iter().enumerate().rev() {
-            if index == self.network.output() && self.network.mixes() {
-                self.absorb_layer(worker, index, layer, Sink::Store(gradients));
+            if index != self.network.output() || !self.network.stores_output_gradient() {
+                self.absorb_layer(worker, index, layer, sink);
+                continue;
+            }
+            self.absorb_layer(worker, index, layer, Sink::Store(gradients));
+            if self.network.mixes() {
                 self.absorb_topics(worker, gradients, sink);
             } else {
-                self.absorb_layer(worker, index, layer, sink);
+                self.absorb_loadings(worker, gradients, sink);
             }
         }
         if self.network.spec.likelihood.stores_scale_gradient() {
@@ -285,7 +288,10 @@ impl Pass<'_> {
             unsafe { sink.take(self.isa, self.parameters, rows.clone(), &gradients[rows], 2) };
         });
         // SAFETY: a single item.
-        worker.phase(1, |_| unsafe { self.keep_scale_in_range() });
+        worker.phase(1, |_| unsafe {
+            self.keep_scale_in_range();
+            self.network.project(self.parameters.write(self.network.loadings()));
+        });
         self.refresh(worker);
     }
 }

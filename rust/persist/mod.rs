@@ -243,6 +243,7 @@ impl<R: Read> ModelFile<R> {
             }
             network.write(tensor, plain, buffer);
         }
+        vae.network.check_loadings(vae.buffer(Part::Value)).map_err(refused)?;
         vae.refresh()?;
         (vae.steps, vae.epochs, vae.clamped) = (steps, epochs, AtomicUsize::new(clamped));
         vae.forgotten = if kept { forgotten } else { steps };

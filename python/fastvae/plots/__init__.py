@@ -7,16 +7,19 @@ need not be told where they are grey squares; uint8 in 0..255 or floats in 0..1,
 """
 
 from fastvae.plots._codes import kl_per_dimension, latent_ellipses, latent_scatter, three_objectives
+from fastvae.plots._exams import abilities, item_characteristic
 from fastvae.plots._images import attribute, conditions, images, interpolation, manifold, reconstructions, traversal
 from fastvae.plots._topics import document_map, topics
 from fastvae.plots._training import learning_curve
 
 __all__ = [
+    "abilities",
     "attribute",
     "conditions",
     "document_map",
     "images",
     "interpolation",
+    "item_characteristic",
     "kl_per_dimension",
     "latent_ellipses",
     "latent_scatter",

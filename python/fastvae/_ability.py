@@ -1,0 +1,141 @@
+"""One-dimensional abilities: the posterior of alpha given a student's answers, by quadrature.
+
+log p(Y_s) = ln integral N(alpha; 0, 1) prod_t p(y_st | alpha) d alpha (Bock & Aitkin, Psychometrika 46, 1981), with the
+trapezoidal rule. For such integrands, which are analytic and fall like a Gaussian, its error falls exponentially with
+the distance of the nodes (Trefethen & Weideman, SIAM Review 56, 2014).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from math import lgamma, pi, sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# The prior beyond it is 1e-15.
+_FARTHEST = 8.0
+
+# Floats of a block's table.
+_AT_ONCE = 2**20
+
+
+def softplus(x: NDArray[Any]) -> NDArray[np.float64]:
+    """ln(1 + e^x)."""
+    found: NDArray[np.float64] = np.logaddexp(0.0, x)
+    return found
+
+
+def sigmoid(x: NDArray[Any]) -> NDArray[np.float64]:
+    """1 / (1 + e^-x)."""
+    found: NDArray[np.float64] = np.exp(-softplus(-x))
+    return found
+
+
+@lru_cache
+def _ln_factorials(n: int) -> NDArray[np.float64]:
+    """Logarithms of k! for k = 0 .. n."""
+    return np.array([lgamma(k + 1) for k in range(n + 1)])
+
+
+def ln_choose(marks: NDArray[Any], most: NDArray[Any]) -> NDArray[np.float64]:
+    """Logarithms of C(most, marks) of whole numbers; of NaN, zero."""
+    ln = _ln_factorials(int(most.max()))
+    given = np.where(np.isnan(marks), 0, marks).astype(np.int64)
+    most = most.astype(np.int64)
+    found: NDArray[np.float64] = ln[most] - ln[given] - ln[most - given]
+    return found
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some students: which, log p(Y_s), [b], and their posteriors: a weight for each node, [b, q]."""
+
+    rows: slice
+    log_marginal: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+class Ability:
+    """The posteriors p(alpha | Y_s) of students under a fitted model.
+
+    Parameters
+    ----------
+    slopes, intercepts : ndarray, [n_tasks]
+        Of the logits.
+    most : ndarray, [n_tasks]
+        The most marks of each task.
+    """
+
+    def __init__(self, slopes: NDArray[Any], intercepts: NDArray[Any], most: NDArray[Any]) -> None:
+        slopes, intercepts = slopes.astype(np.float64), intercepts.astype(np.float64)
+        # -d²/d alpha² ln p(alpha, Y) is at most this: a posterior is nowhere narrower than four distances of nodes.
+        precision = 1.0 + float((most * slopes**2).sum()) / 4
+        count = 2 * int(np.ceil(4 * sqrt(precision) * _FARTHEST)) + 1
+        self.nodes = np.linspace(-_FARTHEST, _FARTHEST, count)
+        self.most = most.astype(np.float64)
+        self.logits = self.nodes[:, np.newaxis] * slopes + intercepts  # [q, n_tasks]
+        self._distance = float(self.nodes[1] - self.nodes[0])
+        self._log_prior = np.log(self._distance) - 0.5 * self.nodes**2 - 0.5 * np.log(2 * pi)
+
+    def blocks(self, shares: NDArray[Any]) -> Iterator[Block]:
+        """Go through students, given the share of the most marks that each has in each task, NaN if it was not seen."""
+        at_once = max(1, _AT_ONCE // max(self.logits.shape))
+        penalty = softplus(self.logits)
+        for first in range(0, len(shares), at_once):
+            rows = slice(first, min(first + at_once, len(shares)))
+            marks, possible = self.marks(shares[rows])
+            # ln p(Y_s | alpha) = sum_t x y - m ln(1 + e^y) + ln C(m, x)
+            log_joint = marks @ self.logits.T - possible @ penalty.T + self._log_prior
+            largest = log_joint.max(1, keepdims=True)
+            weights = np.exp(log_joint - largest)
+            total = weights.sum(1, keepdims=True)
+            constant = (ln_choose(marks, self.most) * (possible > 0)).sum(1)
+            yield Block(rows, (largest + np.log(total))[:, 0] + constant, weights / total)
+
+    def marks(self, shares: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Marks got and marks possible where a task was seen, else zero: each [n, n_tasks]."""
+        seen = ~np.isnan(shares)
+        return np.where(seen, np.rint(shares * self.most), 0.0), seen * self.most
+
+    def log_marginal(self, shares: NDArray[Any]) -> NDArray[np.float64]:
+        """Return log p(Y_s), nats: [n]."""
+        return np.concatenate([block.log_marginal for block in self.blocks(shares)])
+
+    def mean(self, shares: NDArray[Any]) -> NDArray[np.float64]:
+        """E[alpha_s | Y_s], [n]."""
+        return np.concatenate([block.weights @ self.nodes for block in self.blocks(shares)])
+
+    def quantile(self, shares: NDArray[Any], p: float) -> NDArray[np.float64]:
+        """The p-quantile of each posterior, [n], to about 0.005: its density counts as constant about each node."""
+        found = []
+        for block in self.blocks(shares):
+            cumulated = block.weights.cumsum(1)
+            at = (cumulated < p).sum(1).clip(max=len(self.nodes) - 1)
+            each = np.arange(len(at))
+            missing = (cumulated[each, at] - p) / block.weights[each, at]  # of the node's own weight
+            found.append(self.nodes[at] + self._distance * (0.5 - missing))
+        return np.concatenate(found)
+
+    def probability(self, shares: NDArray[Any]) -> NDArray[np.float64]:
+        """Expected share of the marks of each task given all that is seen of a student, [n, n_tasks]."""
+        at_nodes = sigmoid(self.logits)
+        return np.concatenate([block.weights @ at_nodes for block in self.blocks(shares)])
+
+    def spread(self, shares: NDArray[Any], of: Callable[..., tuple[NDArray[np.float64], ...]]) -> NDArray[np.float64]:
+        """Sum each table that `of` makes of marks over students, spread out by their posteriors: [tables, q, n_tasks].
+
+        Of the marks got and possible they are Bock & Aitkin's "artificial data", r and N of their equations 14 and 15.
+        """
+        found: NDArray[np.float64] | None = None
+        for block in self.blocks(shares):
+            tables = of(*self.marks(shares[block.rows]))
+            sums = np.stack([block.weights.T @ table for table in tables])
+            found = sums if found is None else found + sums
+        assert found is not None, "there are students"
+        return found

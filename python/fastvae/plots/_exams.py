@@ -1,0 +1,155 @@
+"""Pictures of item response models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae import _input
+from fastvae._ability import sigmoid
+from fastvae._item_response import ItemResponse
+from fastvae.plots._axes import SMALL, TITLE, new_axes, pyplot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_GROUPS = 8  # of students, by ability, whose marks are dots beside the curves
+_MOST_TASKS = 10  # curves that can be told apart
+
+
+def item_characteristic(
+    model: ItemResponse,
+    Y: Any = None,
+    tasks: Sequence[int] | None = None,
+    names: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how likely each task is to be solved, by ability: its characteristic curve.
+
+    Parameters
+    ----------
+    model : fitted ItemResponse
+        With one dimension.
+    Y : array_like, [n_students, n_tasks], optional
+        Dots are then what eight groups of students got, of equal size and by ability: their share of the marks. A
+        student counts in each group as much as the posterior of the ability says. Dots far from a curve are a task that
+        does not fit.
+    tasks : sequence of int, optional
+        Which; without it all, or ten of them from easy to hard.
+    names : sequence of str, optional
+        Of all tasks.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If the model has several dimensions, or there is no such task.
+    """
+    if not model._one_dimension():
+        raise ValueError(f"a characteristic curve is drawn over one dimension; the model has {model.n_dims}")
+    n_tasks = model.n_features_in_
+    if names is not None and len(names) != n_tasks:
+        raise ValueError(f"{len(names)} names for {n_tasks} tasks")
+    difficulty = model.difficulty_
+    if tasks is None:
+        order = np.argsort(difficulty, kind="stable")
+        chosen = order[np.linspace(0, n_tasks - 1, min(n_tasks, _MOST_TASKS)).round().astype(int)].tolist()
+    else:
+        chosen = [_input.integer(task, f"tasks[{i}]", least=0, most=n_tasks - 1) for i, task in enumerate(tasks)]
+        chosen.sort(key=lambda task: float(difficulty[task]))
+    ax = new_axes(ax, (7.5, 4.8))
+    alpha = np.linspace(-4, 4, 201)
+    logits = alpha[:, np.newaxis] * model.discrimination_ + model.intercept_
+    colours = pyplot().get_cmap("viridis")(np.linspace(0, 0.9, len(chosen)))
+    dots = None if Y is None else _groups(model, Y)
+    for task, colour in zip(chosen, colours, strict=True):
+        name = f"task {task}" if names is None else names[task]
+        ax.plot(alpha, sigmoid(logits[:, task]), color=colour, lw=1.8, label=f"{name}: {difficulty[task]:.2f}")
+        if dots is not None:
+            centres, shares = dots
+            ax.plot(centres[:, task], shares[:, task], "o", color=colour, ms=4.5, mec="white", mew=0.6)
+    ax.set_xlim(-4, 4)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_title("Characteristic curves", fontsize=TITLE)
+    ax.set_xlabel("ability")
+    binary = not model._arguments["trials"]
+    ax.set_ylabel("probability of a solution" if binary else "expected share of the marks")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(color="0.92")
+    ax.legend(frameon=False, fontsize=SMALL, title="difficulty", title_fontsize=SMALL, loc="lower right")
+    return ax
+
+
+def abilities(
+    model: ItemResponse,
+    Y: Any,
+    n: int = 60,
+    level: float = 0.95,
+    dim: int = 0,
+    names: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what is known of students' abilities: posterior means, and intervals around them, in ascending order.
+
+    Parameters
+    ----------
+    model : fitted ItemResponse
+    Y : array_like, [n_students, n_tasks]
+    n : int
+        How many students to draw: a random sample, always the same one, of Y.
+    level : float
+        Of the intervals.
+    dim : int
+        The dimension.
+    names : sequence of str, optional
+        Of all students.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+    """
+    n = _input.integer(n, "n")
+    means, ends = np.asarray(model.transform(Y)), model.ability_interval(Y, level)
+    dim = _input.integer(dim, "dim", least=0, most=means.shape[1] - 1)
+    if names is not None and len(names) != len(means):
+        raise ValueError(f"{len(names)} names for {len(means)} students")
+    chosen = np.sort(np.random.default_rng(0).permutation(len(means))[:n])
+    chosen = chosen[np.argsort(means[chosen, dim], kind="stable")]
+    mean, (low, high) = means[chosen, dim], ends[chosen, dim].T
+    ax = new_axes(ax, (7.5, 4.8))
+    places = np.arange(len(chosen))
+    ax.axhline(0, color="0.75", lw=0.8)
+    ax.vlines(places, low, high, color="C0", alpha=0.35, lw=max(1.0, min(5.0, 240 / len(chosen))))
+    ax.plot(places, mean, "o", color="C0", ms=3.5)
+    if names is not None and len(chosen) <= 40:
+        ax.set_xticks(places, [names[student] for student in chosen], rotation=90, fontsize=SMALL)
+    else:
+        ax.set_xticks([])
+        ax.set_xlabel("students, by ability")
+    ax.set_xlim(-1, len(chosen))
+    ax.set_ylabel("ability" if means.shape[1] == 1 else f"ability[{dim}]")
+    ax.set_title(f"Abilities of {len(chosen)} students, with intervals of {100 * level:g} %", fontsize=TITLE)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(color="0.92", axis="y")
+    return ax
+
+
+def _groups(model: ItemResponse, Y: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return mean ability and share of the marks of groups of students in each task, each [groups, n_tasks]."""
+    ability = model._ability()
+    got, possible = ability.spread(model._answers(Y, None), lambda marks, most: (marks, most))
+    below = possible.cumsum(0) - possible / 2
+    total = possible.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        group = np.clip(below / total * _GROUPS, 0, _GROUPS - 1).astype(int)  # of each node and task
+        members = group == np.arange(_GROUPS)[:, np.newaxis, np.newaxis]
+        size = (possible * members).sum(1)
+        centres = (possible * ability.nodes[:, np.newaxis] * members).sum(1) / size
+        return centres, (got * members).sum(1) / size

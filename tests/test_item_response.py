@@ -1,0 +1,637 @@
+"""Item response models: published maxima, recovery of simulated exams, constraints, marks, missing answers."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot
+from matplotlib.collections import LineCollection
+from numpy.typing import NDArray
+from reference import TOLERANCE, noise, relative_error
+from scipy.special import expit, gammaln, logsumexp, roots_hermitenorm
+from torch import Tensor, nn
+from torch.distributions import Binomial, Normal
+
+import fastvae
+from fastvae import ItemResponse, NotFittedError, plots
+from fastvae._ability import Ability
+from fastvae._rotation import varimax
+
+matplotlib.use("Agg")
+
+LSAT7 = Path(__file__).resolve().parents[2] / "shared" / "data" / "lsat7.npz"
+needs_lsat7 = pytest.mark.skipif(not LSAT7.exists(), reason="needs ../shared/data/lsat7.npz beside the repository")
+
+# Marginal maximum likelihood on LSAT7 (by quadrature and a quasi-Newton method): log-likelihood and slopes.
+MAXIMA: dict[str, tuple[float, list[float]]] = {
+    "2pl": (-2658.805, [0.988, 1.081, 1.707, 0.765, 0.736]),
+    "rasch": (-2664.901, [1.011] * 5),
+    "lecture": (-3048.440, [2.803, 1.157, 2.382, 0.816, 2.495]),
+}
+MODELS = tuple(MAXIMA)
+
+Array = NDArray[Any]
+
+
+def log_likelihood(marks: Array, slopes: Array, intercepts: Array, most: Array | int = 1) -> Array:
+    """log p(Y_s) of each student by Gauss-Hermite quadrature; NaN is not seen."""
+    nodes, weights = roots_hermitenorm(121)
+    y = nodes[:, np.newaxis] * slopes.astype(np.float64) + intercepts
+    log_weights = np.log(weights / weights.sum())
+    seen = ~np.isnan(marks)
+    x = np.where(seen, marks, 0)
+    ways = gammaln(most + np.ones_like(x)) - gammaln(x + 1) - gammaln(most - x + 1)
+    log_joint = x @ y.T - (seen * most) @ np.logaddexp(0, y).T + log_weights
+    return logsumexp(log_joint, axis=1) + (ways * seen).sum(1)
+
+
+def simulated(
+    n: int, slopes: Array, intercepts: Array, seed: int = 0, missing: float = 0.0, most: Array | int = 1
+) -> tuple[Array, Array]:
+    """Marks with NaN in a share of the places, [n, n_tasks], and abilities, [n, n_dims]."""
+    rng = np.random.default_rng(seed)
+    slopes = slopes.reshape(len(intercepts), -1)
+    alpha = rng.normal(size=(n, slopes.shape[1]))
+    p = 1 / (1 + np.exp(-alpha @ slopes.T - intercepts))
+    marks = rng.binomial(np.broadcast_to(most, p.shape), p).astype(np.float64)
+    marks[rng.random(marks.shape) < missing] = np.nan
+    return marks, alpha
+
+
+def small(model: str = "2pl", **params: Any) -> ItemResponse:
+    """A model that is trained in a moment."""
+    defaults: dict[str, Any] = {"epochs": 3, "hidden": (8,), "n_importance_samples": 4, "n_jobs": 1, "random_state": 0}
+    return ItemResponse(model, **(defaults | params))
+
+
+SLOPES, INTERCEPTS = np.array([0.5, 1.0, 1.5, 0.8, 1.2, 2.0, 0.7]), np.array([-1.5, 0.0, 1.0, 0.5, -0.5, 0.2, 2.0])
+Y, ALPHA = simulated(400, SLOPES, INTERCEPTS, missing=0.2)
+
+
+@needs_lsat7
+@pytest.mark.parametrize("model", MODELS)
+def test_lsat7_has_the_maximum_likelihood_estimates(model: str) -> None:
+    responses = np.load(LSAT7)["responses"]  # uint8: answers, not grey values
+    exam = ItemResponse(model, n_jobs=1, random_state=0).fit(responses)
+    best, slopes = MAXIMA[model]
+    found = log_likelihood(responses.astype(float), exam.discrimination_, exam.intercept_).sum()
+    assert best - 1.0 < found < best + 0.001
+    assert np.abs(exam.discrimination_ - slopes).max() < 0.12
+    assert exam.log_marginal(responses).estimate.sum() == pytest.approx(found, abs=1e-3)
+
+
+@needs_lsat7
+def test_the_plain_elbo_is_why_there_are_importance_samples() -> None:
+    responses = np.load(LSAT7)["responses"]
+    plain = ItemResponse("2pl", n_importance_samples=1, n_jobs=1, random_state=0).fit(responses)
+    weighted = ItemResponse("2pl", n_jobs=1, random_state=0).fit(responses)
+    far = [np.abs(exam.discrimination_ - MAXIMA["2pl"][1]).max() for exam in (plain, weighted)]
+    assert far[0] > 2 * far[1]
+
+
+class TorchExam(nn.Module):
+    """The model as a reader would write it in torch: the importance-weighted bound, holes left out of it.
+
+    With several draws the encoder's gradients are the doubly reparameterised ones (Tucker et al., arXiv:1810.04152):
+    through z alone, each draw's with its normalised weight once more.
+    """
+
+    def __init__(self, exam: ItemResponse, most: Array | int) -> None:
+        super().__init__()
+        weights = {name: torch.from_numpy(array).double() for name, array in exam.state_dict().items()}
+        self.names = list(weights)
+        self.most = torch.as_tensor(most)
+        self.parameters_of = nn.ParameterList([nn.Parameter(weight.clone()) for weight in weights.values()])
+
+    def forward(self, marks: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+        """-log p(x|z) over the draws, and the importance-weighted bound: means over the students."""
+        w = dict(zip(self.names, self.parameters_of, strict=True))
+        hole = marks.isnan()
+        shares = (marks / self.most).nan_to_num()
+        h = (torch.cat([shares, hole.double()], 1) @ w["encoder.0.weight"].T + w["encoder.0.bias"]).relu()
+        mu, logvar = (h @ w[f"{name}.weight"].T + w[f"{name}.bias"] for name in ("mu", "logvar"))
+        sigma = (logvar / 2).exp()
+        z = mu[:, None] + sigma[:, None] * eps  # [n, K, n_dims]
+        logits = z @ w["decoder.0.weight"].T + w.get("decoder.0.bias", 0.0)
+        each = Binomial(self.most.double(), logits=logits, validate_args=False)
+        log_p = torch.where(hole[:, None], 0.0, each.log_prob(marks.nan_to_num()[:, None])).sum(2)
+        prior = Normal(torch.zeros(()).double(), 1.0).log_prob(z).sum(2)
+        posterior = Normal(mu.detach()[:, None], sigma.detach()[:, None]).log_prob(z).sum(2)
+        log_w = log_p + prior - posterior
+        weights = torch.softmax(log_w.detach(), 1)[..., None]
+        z.register_hook(lambda gradient: weights * gradient)
+        return -log_p.mean(), (torch.logsumexp(log_w, 1) - np.log(eps.shape[1])).mean()
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("most", [None, np.array([1, 2, 3, 10, 1, 5, 400])], ids=["answers", "marks"])
+@pytest.mark.parametrize("samples", [3])
+def test_gradients_are_those_of_torch(model: str, most: Array | None, samples: int) -> None:
+    m = np.ones(7, int) if most is None else most
+    marks, _ = simulated(60, SLOPES, INTERCEPTS, seed=1, missing=0.3, most=m)
+    exam = small(model, max_marks=most, n_importance_samples=samples, epochs=1).fit(marks)
+    eps = noise(60, samples, seed=2)[..., np.newaxis]
+    losses, gradients = exam.loss_and_gradients(marks, eps)
+    twin = TorchExam(exam, m)
+    reconstruction, bound = twin(torch.from_numpy(marks), torch.from_numpy(eps).double())
+    (-bound).backward()
+    assert losses["reconstruction"] == pytest.approx(reconstruction.item(), rel=TOLERANCE)
+    assert losses["loss"] == pytest.approx(-bound.item(), rel=TOLERANCE)
+    theirs = dict(zip(twin.names, (p.grad.numpy() for p in twin.parameters_of), strict=True))
+    if model == "rasch":  # one parameter: its gradient is the sum of those of its seven places
+        theirs["decoder.0.weight"] = np.full((7, 1), theirs["decoder.0.weight"].sum())
+    assert ("decoder.0.bias" in gradients) == (model != "lecture")
+    for name, gradient in gradients.items():
+        assert relative_error(gradient, theirs[name]) < 5 * TOLERANCE, name
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_simulated_exam_is_recovered(model: str) -> None:
+    rng = np.random.default_rng(3)
+    n_tasks = 40
+    slopes = rng.gamma(3, 0.4, n_tasks) if model == "lecture" else rng.lognormal(0, 0.3, n_tasks)
+    if model == "rasch":
+        slopes[:] = 1.3
+    intercepts = np.zeros(n_tasks) if model == "lecture" else rng.normal(size=n_tasks)
+    marks, alpha = simulated(4000, slopes, intercepts, missing=0.3)
+    exam = ItemResponse(model, epochs=15, batch_size=64, n_importance_samples=8, n_jobs=1, random_state=0).fit(marks)
+    assert np.sqrt(np.mean((exam.discrimination_ - slopes) ** 2)) < 0.1
+    assert np.sqrt(np.mean((exam.intercept_ - intercepts) ** 2)) < 0.1
+    assert np.corrcoef(exam.transform(marks)[:, 0], alpha[:, 0])[0, 1] > (0.85 if model == "lecture" else 0.9)
+    truth = 1 / slopes if model == "lecture" else -intercepts / slopes
+    if model == "rasch":
+        assert np.abs(exam.difficulty_ - truth).max() < 0.2
+    ends = exam.ability_interval(marks, 0.9)[:, 0]
+    inside = (ends[:, 0] < alpha[:, 0]) & (alpha[:, 0] < ends[:, 1])
+    assert inside.mean() == pytest.approx(0.9, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"clip_norm": 0.5}, {"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 5.0}, {"weight_decay": 0.01}],
+)
+def test_constraints_hold_after_training_and_loading(params: dict[str, Any], tmp_path: Path) -> None:
+    # 40 tasks are two panels of the engine; half of the tasks want a negative slope.
+    wild, _ = simulated(150, np.resize([1.0, -1.0], 40), np.zeros(40), seed=4)
+
+    def check(exam: ItemResponse) -> None:
+        weights = exam.state_dict()
+        slopes = weights["decoder.0.weight"]
+        if exam.model == "rasch":
+            assert len(np.unique(slopes)) == 1
+            assert len(np.unique(exam.intercept_)) > 1
+        else:
+            assert (slopes >= 0).all()
+            assert (slopes == 0).any()
+            assert "decoder.0.bias" not in weights
+            assert (exam.intercept_ == 0).all()
+
+    for model in ("rasch", "lecture"):
+        exam = small(model, epochs=30, batch_size=8, **params).fit(wild)
+        check(exam)
+        exam.save(tmp_path / "exam")
+        for again in (fastvae.load(tmp_path / "exam"), pickle.loads(pickle.dumps(exam))):
+            assert isinstance(again, ItemResponse)
+            check(again)
+            check(again.partial_fit(wild))
+        _, gradients = exam.loss_and_gradients(wild)
+        check(exam.apply_gradients(gradients))
+
+
+def test_weights_beyond_the_constraint_are_refused() -> None:
+    for model, name, change, message in (
+        ("rasch", "decoder.0.weight", 0.5, "the same for all features"),
+        ("lecture", "decoder.0.weight", -100.0, "must not be negative"),
+    ):
+        exam = small(model).fit(Y)
+        weights = exam.state_dict()
+        before = exam.score(Y)
+        weights[name][2] += change
+        for target in (exam, small(model)):
+            with pytest.raises(ValueError, match=message):
+                target.load_state_dict(weights)
+        assert exam.score(Y) == before
+
+
+def test_a_file_beyond_the_constraint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "exam"
+    exam = small("2pl").fit(Y)  # whose slopes differ
+    exam.save(path, optimizer=False)
+    data = path.read_bytes()
+    forged = data.replace(rb"\"free\"", rb"\"common\"")
+    header = int.from_bytes(data[:8], "little") + len(forged) - len(data)
+    path.write_bytes(header.to_bytes(8, "little") + forged[8:])
+    with pytest.raises(fastvae.FormatError, match="the same for all features"):
+        fastvae.load(path)
+
+
+def test_the_sign_is_turned_with_all_that_depends_on_it() -> None:
+    exam = small("2pl", n_dims=2, n_importance_samples=1).fit(Y)
+    other = pickle.loads(pickle.dumps(exam))
+    other._engine.mirror(1)
+    sign = np.array([1, -1], np.float32)
+    eps = noise(len(Y), 2)
+    assert np.array_equal(other.score_samples(Y, eps=eps * sign), exam.score_samples(Y, eps=eps))
+    assert np.array_equal(other.transform(Y), exam.transform(Y) * sign)
+    steps = [fastvae.VAE.partial_fit(exam, Y, eps=eps), fastvae.VAE.partial_fit(other, Y, eps=eps * sign)]
+    ours, theirs = (step.state_dict() for step in steps)
+    assert np.array_equal(theirs["decoder.0.weight"], ours["decoder.0.weight"] * sign), "the moments were turned too"
+    assert np.array_equal(theirs["mu.weight"], ours["mu.weight"] * sign[:, np.newaxis])
+    assert np.array_equal(theirs["mu.bias"], ours["mu.bias"] * sign)
+    for name in ("encoder.0.weight", "logvar.weight", "decoder.0.bias"):
+        assert np.array_equal(theirs[name], ours[name])
+    with pytest.raises(ValueError, match="coordinate 2 has no sign"):
+        other._engine.mirror(2)
+
+
+@pytest.mark.parametrize("n_dims", [1, 2])
+def test_mean_slopes_are_positive(n_dims: int) -> None:
+    for seed in range(4):
+        exam = small("2pl", n_dims=n_dims, random_state=seed, epochs=1).fit(Y)
+        weights = exam.state_dict()
+        weights["decoder.0.weight"] = -np.abs(weights["decoder.0.weight"])
+        exam.load_state_dict(weights)
+        before = exam.transform(Y)
+        exam.set_params(learning_rate=1e-12).partial_fit(Y)
+        assert (exam.discrimination_.reshape(7, -1).mean(0) > 0).all()
+        assert np.allclose(exam.transform(Y), -before, atol=1e-4)
+
+
+def test_the_quadrature_is_right() -> None:
+    most = np.array([1, 2, 3, 1, 1, 5, 1])
+    marks, _ = simulated(50, SLOPES, INTERCEPTS, seed=5, missing=0.3, most=most)
+    ability = Ability(SLOPES, INTERCEPTS, most)
+    shares = marks / most
+    assert np.allclose(ability.log_marginal(shares), log_likelihood(marks, SLOPES, INTERCEPTS, most), atol=1e-9)
+    # A dense grid: moments and quantiles of the posteriors.
+    grid = np.linspace(-9, 9, 20_001)
+    p = expit(grid[:, np.newaxis] * SLOPES + INTERCEPTS)
+    log_posterior = np.array(
+        [np.nansum(student * np.log(p) + (most - student) * np.log1p(-p), axis=1) - grid**2 / 2 for student in marks]
+    )
+    posterior = np.exp(log_posterior - logsumexp(log_posterior, axis=1, keepdims=True))
+    assert np.allclose(ability.mean(shares), posterior @ grid, atol=1e-8)
+    assert np.allclose(ability.probability(shares), posterior @ p, atol=1e-8)
+    for level in (0.025, 0.5, 0.975):
+        exact = grid[(posterior.cumsum(1) < level).sum(1)]
+        assert np.abs(ability.quantile(shares, level) - exact).max() < 0.006
+
+
+def test_the_quadrature_keeps_up_with_long_and_steep_exams() -> None:
+    rng = np.random.default_rng(6)
+    for n_tasks, steep in ((1, 10.0), (1, 0.0), (400, 1.0), (50, 6.0)):
+        slopes, intercepts = np.full(n_tasks, steep), rng.normal(size=n_tasks) * max(1.0, steep)
+        marks, _ = simulated(20, slopes, intercepts, seed=7)
+        ability = Ability(slopes, intercepts, np.ones(n_tasks))
+        grid = np.linspace(-9, 9, 20_001)
+        p = grid[:, np.newaxis] * slopes + intercepts
+        log_prior = np.log(grid[1] - grid[0]) - grid**2 / 2 - np.log(2 * np.pi) / 2
+        log_joint = marks @ p.T - np.logaddexp(0, p).sum(1) + log_prior
+        assert np.allclose(ability.log_marginal(marks), logsumexp(log_joint, axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("max_marks", [None, 4])
+def test_answers_about_students_agree(max_marks: int | None) -> None:
+    marks, _ = simulated(300, SLOPES, INTERCEPTS, seed=8, missing=0.2, most=max_marks or 1)
+    exam = small("2pl", max_marks=max_marks, epochs=30).fit(marks)
+    exact = exam.log_marginal(marks)
+    theirs = log_likelihood(marks, exam.discrimination_, exam.intercept_, max_marks or 1)
+    assert np.allclose(exact.estimate, theirs, atol=1e-4)
+    assert (exact.standard_error == 0).all()
+    assert np.isinf(exact.ess).all()
+    sampled = exam.log_marginal(marks, 2000)
+    assert np.abs(sampled.estimate - exact.estimate).max() < 0.3
+    assert exam.score(marks) < exact.estimate.mean() + 0.05, "with one draw"
+    assert exam.evaluate(marks)["loss"] == pytest.approx(-exact.estimate.mean(), abs=0.3)
+    means, ends = exam.transform(marks), exam.ability_interval(marks)
+    assert ends.shape == (300, 1, 2)
+    assert ((ends[..., 0] < means) & (means < ends[..., 1])).all()
+    wide = exam.ability_interval(marks, 0.99)
+    assert ((wide[..., 0] < ends[..., 0]) & (ends[..., 1] < wide[..., 1])).all()
+    assert exam.predict_proba(marks).shape == marks.shape
+
+
+def test_missing_answers_do_not_count() -> None:
+    exam = small().fit(Y)
+    nothing = np.full((2, 7), np.nan)
+    assert np.allclose(exam.transform(nothing), 0, atol=1e-6)
+    assert np.allclose(exam.log_marginal(nothing).estimate, 0, atol=1e-9)
+    assert np.allclose(exam.ability_interval(nothing)[0, 0], [-1.96, 1.96], atol=0.01)
+    assert np.array_equal(exam.item_fit(np.full((3, 7), np.nan)).n, np.zeros(7))
+    seen = ~np.isnan(Y)
+    filled = np.where(seen, Y, 1)
+    again = small().fit(filled, observed=seen)
+    for name, weight in exam.state_dict().items():
+        assert np.array_equal(again.state_dict()[name], weight)
+    assert np.array_equal(again.transform(filled, observed=seen), exam.transform(Y))
+    for question in ("ability_interval", "predict_proba", "item_fit", "log_marginal"):
+        ours, theirs = getattr(exam, question)(Y), getattr(again, question)(filled, observed=seen)
+        assert np.array_equal(ours, theirs, equal_nan=True)
+    full = exam.predict_proba(np.nan_to_num(Y))
+    assert not np.array_equal(full, exam.predict_proba(Y))
+
+
+def test_results_do_not_depend_on_threads() -> None:
+    wide, _ = simulated(300, np.ones(70), np.zeros(70), missing=0.3)
+    for model in MODELS:
+        first, second = (small(model, n_jobs=n).fit(wide).state_dict() for n in (1, 3))
+        for name, weight in first.items():
+            assert np.array_equal(weight, second[name]), (model, name)
+
+
+def test_what_is_kept_answers_the_same(tmp_path: Path) -> None:
+    exam = small("2pl", max_marks=[3] * 7).fit(2 * Y)
+    exam.save(tmp_path / "exam")
+    for again in (fastvae.load(tmp_path / "exam"), pickle.loads(pickle.dumps(exam))):
+        assert isinstance(again, ItemResponse)
+        assert again.get_params() | {"max_marks": [3] * 7} == exam.get_params() | {"hidden": again.hidden}
+        assert np.array_equal(again.transform(2 * Y), exam.transform(2 * Y))
+        assert np.array_equal(again.difficulty_, exam.difficulty_)
+
+
+def test_marks_are_those_of_the_fit() -> None:
+    exam = small(max_marks=2).fit(2 * Y)
+    before = exam.transform(2 * Y)
+    assert np.array_equal(exam.set_params(max_marks=5).transform(2 * Y), before)
+
+
+def test_difficulties_are_what_they_are_called() -> None:
+    for model in ("2pl", "rasch"):
+        exam = small(model, epochs=20).fit(Y)
+        at = exam.difficulty_ * exam.discrimination_ + exam.intercept_
+        assert np.abs(at).max() < 1e-5, "P = 1/2 there"
+    exam = small("lecture").fit(Y)
+    assert np.allclose(exam.difficulty_, 1 / exam.discrimination_)
+    exam = small(n_dims=3).fit(Y)
+    assert exam.discrimination_.shape == (7, 3)
+    size = np.linalg.norm(exam.discrimination_, axis=1)
+    assert np.allclose(exam.difficulty_, -exam.intercept_ / size, rtol=1e-5)
+
+
+def test_several_dimensions_are_found_and_rotated() -> None:
+    slopes = np.zeros((30, 2))
+    slopes[:15, 0], slopes[15:, 1] = 1.5, 1.5
+    marks, alpha = simulated(3000, slopes, np.zeros(30), seed=9, missing=0.1)
+    exam = ItemResponse(n_dims=2, epochs=20, batch_size=64, n_jobs=1, random_state=0).fit(marks)
+    found, rotation = exam.loadings()
+    assert np.allclose(exam.discrimination_ @ rotation, found, atol=1e-5)
+    if found[:15, 0].mean() < found[15:, 0].mean():
+        found, rotation = found[:, ::-1], rotation[:, ::-1]
+    assert np.sqrt(np.mean((found - slopes) ** 2)) < 0.15
+    abilities = exam.transform(marks) @ rotation
+    assert np.corrcoef(abilities[:, 0], alpha[:, 0])[0, 1] > 0.85
+    assert np.corrcoef(abilities[:, 1], alpha[:, 1])[0, 1] > 0.85
+    plain = exam.loadings(rotation=None)
+    assert np.allclose(plain.loadings, exam.discrimination_)
+    ends = exam.ability_interval(marks, 0.9)
+    assert ends.shape == (3000, 2, 2)
+    marginal = exam.log_marginal(marks[:50], 500)
+    assert marginal.ess.mean() > 20
+    assert exam.predict_proba(marks[:50]).shape == (50, 30)
+    fit = exam.item_fit(marks)
+    assert np.abs(fit.infit - 1).max() < 0.15
+
+
+def test_varimax_finds_the_largest_criterion() -> None:
+    rng = np.random.default_rng(10)
+    loadings = rng.normal(size=(12, 2)) * [2.0, 0.7]
+
+    def criterion(b: Array) -> float:
+        return float((b**2).var(0).sum())
+
+    found = varimax(loadings)
+    assert np.allclose(found.rotation.T @ found.rotation, np.eye(2), atol=1e-12)
+    assert np.allclose(loadings @ found.rotation, found.loadings)
+    angles = np.linspace(0, np.pi, 2000)
+    turned = [loadings @ [[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]] for t in angles]
+    assert criterion(found.loadings) >= max(map(criterion, turned)) - 1e-4
+    simple = np.kron(np.eye(3), np.ones((4, 1)))  # simple structure comes back from any rotation
+    q, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    back = varimax(simple @ q).loadings
+    assert np.allclose(np.sort(np.abs(back), axis=1), np.sort(simple, axis=1), atol=1e-5)
+    assert (back.sum(0) > 0).all()
+    assert np.allclose(varimax(np.ones((5, 1))).rotation, 1)
+
+
+@pytest.mark.parametrize("n_dims", [1, 2])
+def test_answers_that_were_not_seen_are_filled_in(n_dims: int) -> None:
+    most = np.array([1, 2, 3, 10, 1, 5, 40])
+    marks, _ = simulated(500, SLOPES, INTERCEPTS, seed=14, missing=0.3, most=most)
+    exam = small(n_dims=n_dims, max_marks=most, epochs=20).fit(marks)
+    holes = np.isnan(marks)
+    means = exam.impute(marks)
+    assert np.array_equal(means[~holes], marks[~holes].astype(np.float32))
+    assert np.allclose(means[holes], (exam.predict_proba(marks) * most)[holes], rtol=1e-6)
+    draws = exam.impute(marks, draws=30, random_state=0)
+    assert np.array_equal(draws[:, ~holes], np.broadcast_to(marks[~holes], draws[:, ~holes].shape))
+    assert np.array_equal(draws, np.rint(draws))
+    assert ((draws >= 0) & (draws <= most)).all()
+    far = np.abs(np.where(holes, draws.mean(0) - means, 0)) / most
+    assert far.sum() / holes.sum() < 0.1
+    seen = np.where(holes, 0, marks)
+    assert np.array_equal(exam.impute(seen, observed=~holes), means)
+
+
+def test_a_file_with_another_network_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "exam"
+    deep = fastvae.VAE(2, (8,), missing="mask", missing_indicator=True, epochs=1).fit(np.nan_to_num(Y))
+    deep.save(path)
+    data = path.read_bytes()
+    forged = data.replace(rb"\"class\": \"VAE\"", rb"\"class\": \"ItemResponse\"")
+    forged = forged.replace(rb"\"parameters\": {", rb"\"parameters\": {}, \"others\": {")
+    assert len(forged) > len(data)
+    header = int.from_bytes(data[:8], "little") + len(forged) - len(data)
+    path.write_bytes(header.to_bytes(8, "little") + forged[8:])
+    with pytest.raises(fastvae.FormatError, match="not that of a ItemResponse"):
+        fastvae.load(path)
+
+
+def test_item_fit_is_its_formula() -> None:
+    most = np.array([1, 2, 3, 1, 1, 5, 1])
+    marks, _ = simulated(40, SLOPES, INTERCEPTS, seed=11, missing=0.3, most=most)
+    exam = small(max_marks=most, epochs=2).fit(marks)
+    fit = exam.item_fit(marks)
+    grid = np.linspace(-8, 8, 4001)
+    p = expit(grid[:, np.newaxis] * exam.discrimination_ + exam.intercept_)
+    mean, variance = most * p, most * p * (1 - p)
+    residual, total, standardised = np.zeros((3, 7))
+    for student in marks:
+        log_posterior = np.nansum(student * np.log(p) + (most - student) * np.log1p(-p), axis=1) - grid**2 / 2
+        weight = np.exp(log_posterior - logsumexp(log_posterior))[:, np.newaxis]
+        square = np.nan_to_num((student - mean) ** 2)
+        residual += (weight * square).sum(0)
+        standardised += (weight * square / variance).sum(0)
+        total += (weight * variance).sum(0) * ~np.isnan(student)
+    seen = (~np.isnan(marks)).sum(0)
+    assert np.array_equal(fit.n, seen)
+    assert np.allclose(fit.infit, residual / total, rtol=1e-5)
+    assert np.allclose(fit.outfit, standardised / seen, rtol=1e-5)
+
+
+def test_item_fit_finds_the_task_that_does_not_fit() -> None:
+    slopes = np.ones(20)
+    slopes[4], slopes[11] = 0.0, 3.0  # noise; too regular
+    marks, _ = simulated(3000, slopes, np.linspace(-1, 1, 20), seed=12)
+    fit = ItemResponse("rasch", epochs=15, n_jobs=1, random_state=0).fit(marks).item_fit(marks)
+    assert fit.infit.argmax() == fit.outfit.argmax() == 4
+    assert fit.infit.argmin() == fit.outfit.argmin() == 11
+    others = np.delete(fit.infit, [4, 11])
+    assert np.abs(others - 1).max() < 0.06
+
+
+def test_bad_answers_and_parameters_are_named() -> None:
+    bad = Y.copy()
+    bad[17, 3] = 0.5
+    with pytest.raises(ValueError, match=r"\[17, 3\] is 0.5: the answer of student 17 to task 3 must be 0, 1 or"):
+        small().fit(bad)
+    with pytest.raises(ValueError, match=r"student 17 in task 3 must be a whole number from 0 to 4"):
+        small(max_marks=4).fit(bad)
+    bad[17, 3] = 5
+    with pytest.raises(ValueError, match=r"\[17, 3\] is 5.*from 0 to 4"):
+        small(max_marks=4).fit(bad)
+    bad[17, 3] = np.inf
+    with pytest.raises(ValueError, match="student 17"):
+        small().fit(bad)
+    exam = small().fit(Y)
+    for question in (
+        exam.transform,
+        exam.predict_proba,
+        exam.item_fit,
+        exam.log_marginal,
+        exam.partial_fit,
+        exam.score,
+    ):
+        with pytest.raises(ValueError, match="student 17"):
+            question(bad)
+    with pytest.raises(ValueError, match="6 features"):
+        exam.transform(Y[:, :6])
+    with pytest.raises(ValueError, match="observed must be True or False"):
+        exam.transform(Y, observed=np.ones((3, 7), bool))
+    with pytest.raises(ValueError, match="observed must be True or False"):
+        small().fit(Y, observed=np.ones(Y.shape))
+    for params, message in (
+        ({"model": "3pl"}, "use one of 'lecture', 'rasch', '2pl'"),
+        ({"model": "rasch", "n_dims": 2}, "has one dimension"),
+        ({"n_dims": 0}, "n_dims"),
+        ({"max_marks": [1, 2]}, "one for each of 7 tasks"),
+        ({"max_marks": 0}, "from 1 to 1000"),
+        ({"max_marks": 1001}, "from 1 to 1000"),
+        ({"max_marks": 2.0}, "whole numbers"),
+        ({"n_importance_samples": 0}, "n_importance_samples"),
+        ({"learning_rate": 0}, "learning_rate"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            small(**params).fit(Y)
+    for level in (0.0, 1.0, "wide"):
+        with pytest.raises(ValueError, match="level"):
+            exam.ability_interval(Y, level)
+    with pytest.raises(ValueError, match="varimax"):
+        exam.loadings("oblimin")
+    with pytest.raises(NotFittedError):
+        small().transform(Y)
+    with pytest.raises(NotFittedError):
+        _ = small().difficulty_
+
+
+def test_the_learning_rate_comes_to_rest() -> None:
+    exam = small(epochs=10)
+    rate = exam._learning_rate()
+    assert rate == fastvae.schedules.cosine(2e-2, 2e-4, epochs=10)
+    own = fastvae.schedules.linear(1e-2, 1e-3, epochs=5)
+    assert small(learning_rate=own)._learning_rate() == own
+
+
+def test_scikit_learn_takes_it_for_one_of_its_own() -> None:
+    sklearn_base = pytest.importorskip("sklearn.base")
+    from sklearn.pipeline import make_pipeline
+
+    exam = small("rasch", max_marks=(1,) * 7)
+    twin = sklearn_base.clone(exam)
+    assert twin.get_params() == exam.get_params()
+    assert set(twin.get_params()) >= {"model", "n_dims", "max_marks", "n_importance_samples"}
+    assert "latent_dim" not in twin.get_params()
+    codes = make_pipeline(twin).fit_transform(Y)
+    assert codes.shape == (400, 1)
+    assert list(twin.get_feature_names_out()) == ["itemresponse0"]
+    assert repr(twin) == repr(exam)
+    assert twin.set_output(transform="pandas").transform(Y).shape == (400, 1)
+
+
+def test_draws_are_marks() -> None:
+    most = np.array([1, 2, 3, 10, 1, 5, 40])
+    marks, _ = simulated(2000, SLOPES, INTERCEPTS, seed=13, most=most)
+    exam = small(max_marks=most, epochs=20).fit(marks)
+    drawn = exam.sample(4000, draw=True, random_state=0) * most
+    assert np.allclose(drawn, np.rint(drawn), atol=1e-3)
+    assert np.allclose(drawn.mean(0) / most, marks.mean(0) / most, atol=0.06)
+    spread = exam.predictive(marks[:3], 50, random_state=0).observation_std
+    p = exam.predictive(marks[:3], 50, random_state=0).mean
+    assert (spread <= np.sqrt(0.25 / most) + 1e-6).all()
+    assert np.allclose(spread[:, 6], np.sqrt(p * (1 - p) / most)[:, 6], rtol=0.2)
+
+
+def test_the_objective_is_described() -> None:
+    text = small(max_marks=3).describe_objective()
+    assert "ln C(m_t, y_t)" in text
+    assert "K = 4" in text
+    assert "a alpha + d_t" in small("rasch").describe_objective()
+
+
+def test_characteristic_curves_are_drawn() -> None:
+    exam = small(epochs=20).fit(Y)
+    ax = plots.item_characteristic(exam, Y)
+    curves = {line.get_label(): line for line in ax.lines if str(line.get_label()).startswith("task")}
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert len(curves) == len(dots) == 7
+    order = np.argsort(exam.difficulty_)
+    for task, (label, line) in zip(order, curves.items(), strict=True):
+        assert label == f"task {task}: {exam.difficulty_[task]:.2f}"
+        x = np.asarray(line.get_xdata())
+        assert np.allclose(line.get_ydata(), expit(x * exam.discrimination_[task] + exam.intercept_[task]), atol=1e-6)
+    # The dots of a task have the mean of the answers, and those of a task that fits are near its curve.
+    for task, line in zip(order, dots, strict=True):
+        x, y = (np.asarray(values) for values in line.get_data())
+        assert len(x) == 8
+        assert (np.diff(x) > 0).all()
+        assert y.mean() == pytest.approx(np.nanmean(Y[:, task]), abs=0.03)
+        assert np.abs(y - expit(x * exam.discrimination_[task] + exam.intercept_[task])).max() < 0.1
+    ax = plots.item_characteristic(exam, tasks=[2], names=list("abcdefg"))
+    assert [str(line.get_label())[:2] for line in ax.lines] == ["c:"]
+    marks = small(max_marks=2).fit(2 * Y)
+    assert plots.item_characteristic(marks).get_ylabel() == "expected share of the marks"
+    many, _ = simulated(60, np.ones(30), np.linspace(-2, 2, 30))
+    assert len(plots.item_characteristic(small().fit(many)).lines) == 10
+    for bad in ({"tasks": [7]}, {"names": ["a"]}):
+        with pytest.raises(ValueError, match=r"7|6"):
+            plots.item_characteristic(exam, **bad)
+    with pytest.raises(ValueError, match="one dimension; the model has 2"):
+        plots.item_characteristic(small(n_dims=2).fit(Y))
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("n_dims", [1, 2])
+def test_abilities_are_drawn(n_dims: int) -> None:
+    exam = small(n_dims=n_dims).fit(Y)
+    dim = n_dims - 1
+    ax = plots.abilities(exam, Y, n=25, level=0.8, dim=dim)
+    [dots] = [line for line in ax.lines if line.get_marker() == "o"]
+    shown = np.asarray(dots.get_ydata())
+    assert (np.diff(shown) >= 0).all()
+    assert np.isin(shown, exam.transform(Y)[:, dim]).all()
+    [bars] = [c for c in ax.collections if isinstance(c, LineCollection)]
+    ends = exam.ability_interval(Y, 0.8)[:, dim]
+    for bar in bars.get_segments():
+        assert np.isclose(ends, bar[:, 1], atol=1e-6).all(1).any()
+    assert "80 %" in ax.get_title()
+    assert len(plots.abilities(exam, Y[:5], names=list("abcde")).get_xticklabels()) == 5
+    with pytest.raises(ValueError, match="1 names for 400 students"):
+        plots.abilities(exam, Y, names=["a"])
+    with pytest.raises(ValueError, match="dim="):
+        plots.abilities(exam, Y, dim=n_dims)
+    pyplot.close("all")
