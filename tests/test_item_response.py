@@ -440,7 +440,7 @@ def test_answers_that_were_not_seen_are_filled_in(n_dims: int) -> None:
 
 def test_a_file_with_another_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "exam"
-    deep = fastvae.VAE(2, (8,), missing="mask", missing_indicator=True, epochs=1).fit(np.nan_to_num(Y))
+    deep = fastvae.VAE(2, hidden=(8,), missing="mask", missing_indicator=True, epochs=1).fit(np.nan_to_num(Y))
     deep.save(path)
     data = path.read_bytes()
     forged = data.replace(rb"\"class\": \"VAE\"", rb"\"class\": \"ItemResponse\"")

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import fastvae
-from fastvae import VAE, NotFittedError, _topic_measures, latent, plots
+from fastvae import VAE, ItemResponse, NotFittedError, _topic_measures, latent, plots
 
 matplotlib.use("Agg")
 
@@ -64,6 +64,10 @@ def conditional() -> VAE:
     return VAE(2, hidden=(32,), conditional=True, epochs=5, random_state=0).fit(X, Y)
 
 
+def exam() -> ItemResponse:
+    return ItemResponse(epochs=2, random_state=0).fit(X > 0.5)
+
+
 PLOTS: dict[str, Callable[..., Any]] = {
     "images": lambda model, ax: plots.images(X[:12], ax=ax),
     "conditions": lambda model, ax: plots.conditions(conditional(), ax=ax),
@@ -77,6 +81,8 @@ PLOTS: dict[str, Callable[..., Any]] = {
     "kl_per_dimension": lambda model, ax: plots.kl_per_dimension(model, X, ax=ax),
     "learning_curve": lambda model, ax: plots.learning_curve(model, ax=ax),
     "document_map": lambda model, ax: plots.document_map(THETA, ax=ax),
+    "item_characteristic": lambda model, ax: plots.item_characteristic(exam(), ax=ax),
+    "abilities": lambda model, ax: plots.abilities(exam(), X[:50] > 0.5, ax=ax),
 }
 
 

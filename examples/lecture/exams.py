@@ -19,9 +19,12 @@ page = Page(__doc__)
 # %%
 # Section 7 of the Law School Admission Test (Bock & Lieberman, Psychometrika 35, 1970): how many of 1,000 students gave
 # each of the 32 patterns of answers to five tasks, 00000, 00001, ..., 11111.
-COUNTS = np.array(
-    "12 19 1 7 3 19 3 17 10 5 3 7 7 23 8 28 7 39 11 34 14 51 15 90 6 25 7 35 18 136 32 308".split(), int
-)
+# fmt: off
+COUNTS = [
+    12, 19, 1, 7, 3, 19, 3, 17, 10, 5, 3, 7, 7, 23, 8, 28,
+    7, 39, 11, 34, 14, 51, 15, 90, 6, 25, 7, 35, 18, 136, 32, 308,
+]
+# fmt: on
 patterns = np.arange(32)[:, np.newaxis] >> np.arange(4, -1, -1) & 1
 answers = np.repeat(patterns, COUNTS, axis=0).astype(np.float32)
 exams = {model: fastvae.ItemResponse(model, random_state=0).fit(answers) for model in ("lecture", "rasch", "2pl")}
@@ -46,20 +49,10 @@ page.say(
     "The log-likelihood of all answers tells the models apart. It is exact: an integral over the ability, which has "
     "one dimension, by quadrature. The Rasch model has one slope for all tasks."
 )
+share = answers.mean(0)
+coins = float(len(answers) * (share * np.log(share) + (1 - share) * np.log(1 - share)).sum())
 rows = [[model, float(exam.log_marginal(answers).estimate.sum())] for model, exam in exams.items()]
-page.table(
-    ["model", "log-likelihood, nats"],
-    [
-        *rows,
-        [
-            "a coin for each task",
-            float(
-                (answers.mean(0) * np.log(answers.mean(0)) + (1 - answers.mean(0)) * np.log(1 - answers.mean(0))).sum()
-                * len(answers)
-            ),
-        ],
-    ],
-)
+page.table(["model", "log-likelihood, nats"], [*rows, ["a coin for each task", coins]])
 
 # %%
 # A longer exam, by the lecture's formula, so that the truth is known: 40 tasks, of which each student skips 30 %.

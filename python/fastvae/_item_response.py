@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,7 +101,7 @@ callbacks, n_jobs, random_state, progress
     """
 
     # What a VAE would be told: the rest of the model.
-    latent_dim: Any = property(lambda self: self.n_dims)
+    latent_dim: Any = property(lambda self: _input.integer(self.n_dims, "n_dims"))
     decoder_hidden: Any = ()
     likelihood: Any = "bernoulli"
     beta: Any = 1.0
@@ -280,6 +279,8 @@ callbacks, n_jobs, random_state, progress
         level = _input.number(level, "level", least=1e-9, below=1.0)
         below = (1 - level) / 2
         if not self._one_dimension():
+            from statistics import NormalDist  # here only, so that `import fastvae` stays cheap
+
             mu, logvar = self.encode(_hidden(X, observed))
             half = np.exp(logvar / 2) * np.float32(NormalDist().inv_cdf(1 - below))
             return np.stack([mu - half, mu + half], -1)
@@ -355,9 +356,11 @@ callbacks, n_jobs, random_state, progress
         most = self._fitted_most().astype(np.float32)
         if draws is not None:
             drawn = super().impute(X, draws=draws, n_iter=n_iter, random_state=random_state)
-            return np.rint(drawn * most).astype(np.float32)
+            marks: NDArray[np.float32] = np.rint(drawn * most)
+            return marks
         shares = self._answers(X, None)
-        return np.where(np.isnan(shares), self.predict_proba(X), shares) * most
+        filled: NDArray[np.float32] = np.where(np.isnan(shares), self.predict_proba(X), shares) * most
+        return filled
 
     def item_fit(self, X: Any, *, observed: Any = None) -> ItemFit:
         """Infit and outfit mean squares of each task (Wright & Masters, "Rating scale analysis", 1982, chapter 5).
@@ -461,7 +464,7 @@ callbacks, n_jobs, random_state, progress
 
     def _architecture(self) -> dict[str, Any]:
         model = _input.choice(self.model, "model", tuple(_LOADINGS))
-        if _input.integer(self.n_dims, "n_dims") > 1 and model != "2pl":
+        if self.latent_dim > 1 and model != "2pl":
             raise ValueError(f"n_dims={self.n_dims} is for model='2pl'; {model!r} has one dimension")
         likelihood = "bernoulli" if self.max_marks is None else "binomial"
         return super()._architecture() | {"likelihood": likelihood, "loadings": _LOADINGS[model]}
