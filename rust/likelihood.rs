@@ -141,6 +141,11 @@ impl Likelihood {
         )
     }
 
+    /// Whether an example may have holes. A likelihood of words is of all of them, and one that does not occur is a zero.
+    pub fn takes_holes(self) -> bool {
+        !matches!(self, Likelihood::Multinomial | Likelihood::Mixture)
+    }
+
     /// Whether a row's features belong together, so that a tile of the output cannot finish them.
     pub fn is_softmax(self) -> bool {
         matches!(self, Likelihood::Multinomial)

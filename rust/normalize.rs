@@ -115,7 +115,7 @@ impl Op for NormalizeGradient<'_> {
     }
 }
 
-/// Moves running statistics towards a batch's, unless that is not finite.
+/// Moves running statistics towards a batch's: those of columns where both stay finite.
 pub struct Follow<'a> {
     /// The batch's.
     pub columns: &'a Columns,
@@ -136,11 +136,14 @@ impl Op for Follow<'_> {
         for v in 0..cols.div_ceil(LANES).min(2) {
             let used = s.first(cols - v * LANES);
             let found = [s.load(&columns.mean[v]), s.mul(unbiased, s.load(&columns.variance[v]))];
-            for (to, found) in [&mut mean[v], &mut variance[v]].into_iter().zip(found) {
-                let now = s.load(to);
-                let then = s.fma(s.splat(MOMENTUM), s.sub(found, now), now);
-                let finite = s.less(s.abs(then), s.splat(f32::MAX));
-                let then = s.select(finite, then, now);
+            let now = [s.load(&mean[v]), s.load(&variance[v])];
+            let mut then = now;
+            for i in 0..2 {
+                then[i] = s.fma(s.splat(MOMENTUM), s.sub(found[i], now[i]), now[i]);
+            }
+            let finite = s.less(s.max(s.abs(then[0]), then[1]), s.splat(f32::MAX));
+            for (i, to) in [&mut mean[v], &mut variance[v]].into_iter().enumerate() {
+                let then = s.select(finite, then[i], now[i]);
                 s.store(s.select(used, then, s.zero()), to);
             }
         }

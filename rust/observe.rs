@@ -4,11 +4,21 @@ use crate::isa::Isa;
 use crate::likelihood::Likelihood;
 use crate::model::Vae;
 use crate::rng::{Distribution, Fill, Noise, Stream, philox_words, row_words};
+use std::time::{Duration, Instant};
 
 impl Vae {
     /// Turns means [n, n_features] into draws from p(x|z). `scale` has what the decoder gives, and is used up; `lengths`
-    /// are the words of each document, of a multinomial or a mixture.
-    pub fn observe(&self, means: &mut [f32], scale: &mut [f32], lengths: &[u32], seed: u64) {
+    /// are the words of each document, of a multinomial or a mixture. What is not a number remains that.
+    ///
+    /// Of counts as many rows are drawn as `drawing.budget` allows: call it until it returns true.
+    pub fn observe(
+        &self,
+        means: &mut [f32],
+        scale: &mut [f32],
+        lengths: &[u32],
+        drawing: &mut Drawing,
+    ) -> bool {
+        let seed = drawing.seed;
         let cols = self.network.spec.n_features;
         let noise = Noise { seed, stream: Stream::Observation as u8, sample: 0 };
         match self.network.spec.likelihood {
@@ -34,34 +44,57 @@ impl Vae {
                 means.iter_mut().zip(scale).for_each(|(mean, noise)| *mean += *noise);
             }
             Likelihood::Poisson => {
-                each(cols, means, |rate, j, row| {
-                    *rate = Uniforms::of(seed, row, j).poisson(f64::from(*rate)) as f32;
+                return drawing.each(cols, means, |rates, row| {
+                    for (j, rate) in rates.iter_mut().enumerate() {
+                        *rate = Uniforms::of(seed, row, j).poisson(f64::from(*rate)) as f32;
+                    }
                 });
             }
             Likelihood::NegativeBinomial { .. } => {
                 let total_counts = self.scales();
-                each(cols, means, |mean, j, row| {
-                    // A Poisson draw whose rate is drawn from Gamma(r, m / r).
-                    let (r, mut uniforms) =
-                        (f64::from(total_counts[j]), Uniforms::of(seed, row, j));
-                    let rate = uniforms.gamma(r) * f64::from(*mean) / r;
-                    *mean = uniforms.poisson(rate) as f32;
+                return drawing.each(cols, means, |means, row| {
+                    for (j, (mean, &r)) in means.iter_mut().zip(&total_counts).enumerate() {
+                        // A Poisson draw whose rate is drawn from Gamma(r, m / r).
+                        let (r, mut uniforms) = (f64::from(r), Uniforms::of(seed, row, j));
+                        let rate = uniforms.gamma(r) * f64::from(*mean) / r;
+                        *mean = uniforms.poisson(rate) as f32;
+                    }
                 });
             }
             Likelihood::Multinomial | Likelihood::Mixture => {
-                for (row, (p, &length)) in means.chunks_mut(cols).zip(lengths).enumerate() {
-                    draw_words(self.isa, (seed, row as u64), length, p);
-                }
+                return drawing.each(cols, means, |p, row| {
+                    let length = lengths.get(row as usize).copied().unwrap_or_default();
+                    draw_words(self.isa, (seed, row), length, p);
+                });
             }
             Likelihood::SquaredError => (), // no distribution
         }
+        true
     }
 }
 
-/// Goes over the elements of a matrix: `change(element, column, row)`.
-fn each(cols: usize, matrix: &mut [f32], change: impl Fn(&mut f32, usize, u64)) {
-    for (row, elements) in matrix.chunks_mut(cols).enumerate() {
-        elements.iter_mut().enumerate().for_each(|(j, element)| change(element, j, row as u64));
+/// Draws that are under way.
+pub struct Drawing {
+    /// Of the noise.
+    pub seed: u64,
+    /// Rows that are drawn.
+    pub done: usize,
+    /// How long to go on before there is time for something else.
+    pub budget: Duration,
+}
+
+impl Drawing {
+    /// Goes on over the rows of a matrix with `draw(elements, row)`. Says whether that was all.
+    fn each(&mut self, cols: usize, matrix: &mut [f32], draw: impl Fn(&mut [f32], u64)) -> bool {
+        let (start, rows) = (Instant::now(), matrix.len() / cols);
+        for elements in matrix.chunks_mut(cols).skip(self.done) {
+            draw(elements, self.done as u64);
+            self.done += 1;
+            if start.elapsed() > self.budget {
+                return self.done == rows;
+            }
+        }
+        true
     }
 }
 
@@ -75,6 +108,9 @@ fn draw_words(isa: Isa, (seed, row): (u64, u64), length: u32, p: &mut [f32]) {
             total
         })
         .collect();
+    if !total.is_finite() {
+        return p.fill(f32::NAN);
+    }
     p.fill(0.0);
     let length = length as usize;
     let [high, low] = row_words(row);
@@ -149,6 +185,9 @@ impl Uniforms {
     /// A Poisson one: small rates by inverting the distribution function, others by Hörmann's transformed rejection with
     /// squeeze, PTRS (Insurance: Mathematics and Economics 12, 1993).
     fn poisson(&mut self, rate: f64) -> f64 {
+        if !rate.is_finite() {
+            return f64::NAN;
+        }
         if rate < 10.0 {
             return invert_poisson(rate, self.next());
         }

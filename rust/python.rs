@@ -13,6 +13,7 @@ use crate::isa::Isa;
 use crate::latent::KlTerm;
 use crate::likelihood::{Likelihood, Link, Scale};
 use crate::model::{Draw, Epsilon, Input, Loadings, Missing, Spec, Topics, Vae, Weights};
+use crate::observe::Drawing;
 use crate::optimizer::Optimizer;
 use crate::persist;
 use crate::rng::Stream;
@@ -609,7 +610,8 @@ impl Engine {
         let mut scale = zeros(if scaled { z.rows() } else { 0 }, spec.n_features)?;
         in_slices(py, || self.lock().decode(&z, &mut out, &mut scale, &mut question))?;
         let lengths = lengths.unwrap_or_default();
-        detached(py, || self.lock().observe(&mut out, &mut scale, lengths, seed))?;
+        let mut drawing = Drawing { seed, done: 0, budget: SLICE };
+        in_slices(py, || Ok(self.lock().observe(&mut out, &mut scale, lengths, &mut drawing)))?;
         Ok(array(py, out))
     }
 

@@ -16,18 +16,10 @@ pub const GAIN: f32 = 10.0;
 /// neither it nor its inverse leaves float32's normal range.
 const DEEPEST: f32 = -50.0;
 
-/// e^(x - largest), not too small.
+/// e^x of an exponent less the largest one, not too small.
 #[inline(always)]
-fn share<S: Simd>(s: S, x: S::F, largest: S::F) -> S::F {
-    math::exp(s, s.max(s.splat(DEEPEST), s.sub(x, largest)))
-}
-
-/// The largest of `x`'s lanes.
-#[inline(always)]
-fn largest<S: Simd>(s: S, x: S::F) -> f32 {
-    let mut lanes = Lanes::default();
-    s.store(x, &mut lanes);
-    lanes.0.into_iter().fold(f32::NEG_INFINITY, f32::max)
+fn share<S: Simd>(s: S, x: S::F) -> S::F {
+    math::exp(s, s.max(s.splat(DEEPEST), x))
 }
 
 /// From a row of codes to theta, in place.
@@ -54,11 +46,11 @@ impl<'a, F: Fn(usize) -> &'a mut Lanes> Op for Simplex<'_, F> {
             let used = s.first(cols - v * LANES);
             top = s.max(top, s.select(used, x, s.splat(f32::NEG_INFINITY)));
         }
-        let top = s.splat(largest(s, top));
+        let top = s.splat(s.largest(top));
         let mut sum = s.zero();
         for v in 0..vectors {
             let (lanes, used) = (codes(v), s.first(cols - v * LANES));
-            let e = s.select(used, share(s, s.load(lanes), top), s.zero());
+            let e = s.select(used, share(s, s.sub(s.load(lanes), top)), s.zero());
             s.store(e, lanes);
             sum = s.add(sum, e);
         }
@@ -134,7 +126,7 @@ impl Op for Largest<'_> {
     }
 }
 
-/// Puts e^(c w - the topic's largest) of a panel's words in the place of phi, and adds it up.
+/// Puts e^(c (w - the topic's largest)) of a panel's words in the place of phi, and adds it up.
 pub struct Shares<'a> {
     /// Rows of the free matrix.
     pub weights: &'a [Row],
@@ -155,9 +147,9 @@ impl Op for Shares<'_> {
         let gain = s.splat(GAIN);
         let topics = self.weights.iter().zip(self.phi).zip(self.tops).zip(self.sums);
         for (((row, phi), &top), sums) in topics {
-            let (top, mut sum) = (s.mul(gain, s.splat(top)), s.load(&sums.lanes));
+            let (top, mut sum) = (s.splat(top), s.load(&sums.lanes));
             for (v, (lanes, phi)) in row.iter().zip(phi).enumerate() {
-                let e = share(s, s.mul(gain, s.load(lanes)), top);
+                let e = share(s, s.mul(gain, s.sub(s.load(lanes), top)));
                 let used = s.first(self.cols.saturating_sub(v * LANES));
                 let e = s.select(used, e, s.zero());
                 s.store(e, phi);

@@ -355,8 +355,12 @@ impl Vae {
             } else {
                 pass.absorb(worker, weight, lent.gradients.values, sink);
             }
-            pass.follow_batch(worker);
-            !unsound.load(Ordering::Relaxed)
+            // The same for all workers: what was found unsound was so before the last phase was over.
+            let sound = !unsound.load(Ordering::Relaxed);
+            if sound {
+                pass.follow_batch(worker);
+            }
+            sound
         };
         let mut reached = from;
         let mut advance = |threads, rows| {

@@ -13,14 +13,21 @@ pub enum Transform {
     Binary,
     /// x / sum |x|; of a row of zeros, zeros.
     L1,
-    /// x / (sum x²)^1/2; of a row of zeros, zeros.
+    /// x / (sum x²)^1/2; of a row of zeros, zeros. (Squares of values below 1e-19 are zero.)
     L2,
 }
 
+/// No square of it, nor a sum of as many as there may be columns, overflows.
+const LARGEST: f32 = 1e15;
+
 impl Transform {
-    /// The smallest value that x may have.
-    pub fn least(self) -> f32 {
-        if self == Transform::Log1p { (-1.0f32).next_up() } else { f32::MIN }
+    /// The smallest and the largest value that x may have.
+    pub fn range(self) -> (f32, f32) {
+        match self {
+            Transform::Log1p => ((-1.0f32).next_up(), f32::MAX),
+            Transform::Binary => (f32::MIN, f32::MAX),
+            Transform::L1 | Transform::L2 => (-LARGEST, LARGEST),
+        }
     }
 
     /// What 32 columns add to the sum in the denominator: sixteen lanes, then a fixed tree.

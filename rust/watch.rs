@@ -37,7 +37,8 @@ impl Watch {
     /// Values that are allowed.
     fn support(&self) -> (f32, f32) {
         let (low, high) = self.likelihood.map_or((f32::MIN, f32::MAX), Likelihood::support);
-        (low.max(self.transform.map_or(f32::MIN, Transform::least)), high)
+        let (least, most) = self.transform.map_or((f32::MIN, f32::MAX), Transform::range);
+        (low.max(least), high.min(most))
     }
 
     /// Begins to look at rows.
@@ -50,8 +51,10 @@ impl Watch {
 
     /// An error if something was wrong with `x`, called `name`. `finished` says that all of it was seen.
     pub fn verdict(&self, x: &Source, name: &str, finished: bool) -> Result<()> {
-        let no_logarithm =
-            |value: f32| value.is_finite() && self.transform.is_some_and(|t| value < t.least());
+        let beyond = |value: f32| {
+            let out = |(least, most)| value.is_finite() && !(least..=most).contains(&value);
+            self.transform.filter(|transform| out(transform.range()))
+        };
         let row = self.first_bad.load(Ordering::Relaxed);
         if row != usize::MAX {
             let found = x.find_outside(row, self.support(), self.missing);
@@ -65,16 +68,20 @@ impl Watch {
                     "{name}[{row}, {col}] is {value}, but the {} likelihood takes counts: numbers of at least 0",
                     likelihood.name()
                 ),
-                _ if no_logarithm(value) => format!(
+                _ if beyond(value) == Some(Transform::Log1p) => format!(
                     "{name}[{row}, {col}] is {value}, but input_transform=\"log1p\" takes the logarithm of 1 + x: it is \
                      for counts and other values above -1"
+                ),
+                _ if beyond(value).is_some() => format!(
+                    "{name}[{row}, {col}] is {value}, whose square may overflow in the norm that input_transform divides \
+                     by: scale the data"
                 ),
                 _ => {
                     let remedy = match (self.missing, self.likelihood) {
                         (true, _) => {
                             ", or NaN where it was not observed: remove or fill in infinity"
                         }
-                        (_, Some(_)) if value.is_nan() => {
+                        (_, Some(likelihood)) if value.is_nan() && likelihood.takes_holes() => {
                             ": remove or fill in NaN and infinity, or take NaN as not observed: missing=\"mask\""
                         }
                         _ => ": remove or fill in NaN and infinity",

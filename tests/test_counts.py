@@ -408,6 +408,17 @@ def test_counts_are_drawn_with_their_mean_and_variance(likelihood: str) -> None:
     assert np.array_equal(vae.sample(9, draw=True, random_state=1), X[:9])
 
 
+@pytest.mark.parametrize("likelihood", COUNTS)
+def test_draws_from_means_that_are_no_numbers_are_none(likelihood: str) -> None:
+    vae = VAE(1, hidden=(), decoder_hidden=(2,), likelihood=LIKELIHOODS[likelihood], random_state=0)
+    weights = vae.partial_fit(examples(likelihood, 29, 5)).state_dict()
+    weights["decoder.0.weight"][:] = weights["decoder.0.bias"][:] = 3e38
+    weights["decoder.2.weight"][:] = [1, -1]  # inf - inf
+    vae.load_state_dict(weights)
+    more = {"length": 7} if likelihood == "multinomial" else {}
+    assert np.isnan(vae.sample(8, draw=True, random_state=0, **more)).all()
+
+
 @pytest.mark.parametrize("length", [-1, 1.5, [1, 2], 2**40, "many", np.zeros((3, 1), int)], ids=repr)
 def test_a_length_that_is_none_is_refused(length: Any) -> None:
     with pytest.raises(ValueError, match="length="):

@@ -168,6 +168,17 @@ ask = lambda: model.{method}(rows)
 
 
 @needs_signals
+def test_ctrl_c_stops_draws_of_counts() -> None:
+    result = interrupt(
+        """
+model = make(likelihood="poisson", hidden=(4,)).partial_fit(X[:128])
+ask = lambda: model.sample(200_000, draw=True, random_state=0)
+"""
+    )
+    assert result["latency"] < LATENCY
+
+
+@needs_signals
 @pytest.mark.parametrize(("examples", "n_samples"), [(1, 20_000_000), (40, 1_000_000)])
 def test_ctrl_c_stops_log_marginal_between_the_samples_of_one_example(examples: int, n_samples: int) -> None:
     result = interrupt(

@@ -262,6 +262,18 @@ def test_log1p_refuses_what_has_no_logarithm(as_dense: bool) -> None:
         small(input_transform="sqrt").fit(good)
 
 
+@pytest.mark.parametrize("transform", ["l1", "l2"])
+def test_norms_that_may_overflow_are_refused(transform: str) -> None:
+    X = counts()
+    at = (int(X.nonzero()[0][0]), int(X.nonzero()[1][0]))
+    X.data[0] = 1e16
+    for bad in (X, X.toarray()):
+        with pytest.raises(ValueError, match=rf"\[{at[0]}, {at[1]}\] is 10000000000000000, .*scale the data"):
+            small(input_transform=transform).fit(bad)
+    X.data[0] = 1e15
+    assert np.isfinite(small(input_transform=transform, optimizer="sgd").fit(counts()).transform(X)).all()
+
+
 # ------------------------------------------------------------------------------------------- what may hold it
 
 

@@ -291,6 +291,19 @@ def test_the_optimiser_leaves_running_statistics_alone(decoder: str) -> None:
     assert not np.array_equal(before["topics.weight"], after["topics.weight"]), "the decay is at work"
 
 
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_a_step_that_fails_leaves_running_statistics_alone(decoder: str, clip_norm: float | None) -> None:
+    model = TopicModel(5, decoder=decoder, hidden=(9,), epochs=2, clip_norm=clip_norm, random_state=0)
+    X = counts(60, 37)
+    before, score = statistics(model.fit(X)), model.score(X)
+    with pytest.raises(FloatingPointError):
+        model.partial_fit(X * np.float32(1e30))
+    assert same(before, statistics(model))
+    assert np.isfinite(score)
+    assert np.isfinite(model.score(X))
+
+
 # ---------------------------------------------------------------------------------------------- questions
 
 
@@ -314,6 +327,16 @@ def test_the_components_are_the_softmax_of_their_weights() -> None:
     weight = 10 * mixture.state_dict()["topics.weight"].T.astype(np.float64)
     shares = np.exp(weight - weight.max(1, keepdims=True))
     assert relative_error(mixture.components_, shares / shares.sum(1, keepdims=True)) < 1e-6
+
+
+def test_topics_with_weights_of_any_size_are_distributions() -> None:
+    model = TopicModel(3, hidden=(9,), epochs=1, random_state=0).fit(counts(60, 67))
+    weights = model.state_dict()
+    weights["topics.weight"][:] = np.linspace(-3.4e38, 3.4e38, 201).reshape(67, 3)
+    components = model.load_state_dict(weights).components_
+    assert np.allclose(components.sum(1), 1)
+    assert components[:, -1] == pytest.approx(1)
+    assert np.isfinite(model.score(counts(60, 67)))
 
 
 def test_topics_of_a_document_depend_on_nothing_but_it(fitted: TopicModel) -> None:

@@ -200,9 +200,7 @@ impl Network {
         }
         spec.check_topics()?;
         spec.check_exam()?;
-        if spec.missing.is_masked()
-            && matches!(spec.likelihood, Likelihood::Multinomial | Likelihood::Mixture)
-        {
+        if spec.missing.is_masked() && !spec.likelihood.takes_holes() {
             return Err(Error::Parameter(
                 "missing=\"mask\" wants a likelihood of single features: that of words is of all of them, and a word that \
                  does not occur is a zero"
