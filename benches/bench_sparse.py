@@ -56,7 +56,7 @@ def _contest(contest: Contest, name: str, x: Any, latent_dim: int, hidden: int, 
     if torch_counts := opponents.module("torch", "torch_counts"):
         theirs = torch_counts.TorchMultinomial(x.shape[1], hidden, latent_dim)
         others["torch"] = lambda: theirs.epoch(x, BATCH)
-    contest.run(name, lambda: ours.fit(x), others, rounds=rounds, per_call=per_call)
+    contest.run(name, lambda: ours.partial_fit(x), others, rounds=rounds, per_call=per_call)
 
 
 def bench_news(contest: Contest) -> None:
@@ -72,7 +72,7 @@ def bench_topics(contest: Contest, decoder: str) -> None:
     if torch_counts := opponents.module("torch", "torch_counts"):
         theirs = torch_counts.TorchProdLDA(x.shape[1], ours.hidden, 20)
         others["torch"] = lambda: theirs.epoch(x, BATCH)
-    contest.run(f"epoch, BBC News, {decoder} of 20 topics", lambda: ours.fit(x), others, rounds=7)
+    contest.run(f"epoch, BBC News, {decoder} of 20 topics", lambda: ours.partial_fit(x), others, rounds=7)
 
 
 def bench_documents(contest: Contest) -> None:

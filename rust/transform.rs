@@ -30,6 +30,11 @@ impl Transform {
         }
     }
 
+    /// Whether it divides by a row's norm.
+    pub fn divides(self) -> bool {
+        matches!(self, Transform::L1 | Transform::L2)
+    }
+
     /// What 32 columns add to the sum in the denominator: sixteen lanes, then a fixed tree.
     #[inline(always)]
     pub fn weigh<S: Simd>(self, s: S, columns: &Row) -> f32 {

@@ -437,24 +437,23 @@ impl Op for Copy<'_> {
             }
             if let Some(seen) = &mut seen {
                 for entries in entries.chunks(WIDTH) {
-                    let mut row = ZERO_ROW;
-                    let values = floats_mut(std::slice::from_mut(&mut row));
-                    values.iter_mut().zip(entries).for_each(|(x, entry)| *x = entry.target);
-                    seen.look(s, &row);
+                    seen.look(s, &side_by_side(entries));
                 }
                 seen.end_row(from);
             }
             if let Some(transform) = spec.input_transform {
                 let mut sum = 0.0;
-                for entries in panels_mut(entries) {
-                    sum += transform.weigh(s, &put_together(entries));
+                if transform.divides() {
+                    for entries in panels_mut(entries) {
+                        sum += transform.weigh(s, &put_together(entries));
+                    }
                 }
+                // What becomes of a value does not depend on its column: any 32 at a time.
                 let norm = transform.norm(sum);
-                for entries in panels_mut(entries) {
-                    let mut row = put_together(entries);
+                for entries in entries.chunks_mut(WIDTH) {
+                    let mut row = side_by_side(entries);
                     transform.apply(s, norm, &mut row);
-                    let made = |entry: &Entry| floats(&row)[entry.lane()];
-                    entries.iter_mut().for_each(|entry| entry.seen = made(entry));
+                    entries.iter_mut().zip(floats(&row)).for_each(|(entry, x)| entry.seen = *x);
                 }
             }
             if hash {
@@ -484,6 +483,15 @@ impl Op for Copy<'_> {
 #[inline(always)]
 fn panels_mut(entries: &mut [Entry]) -> impl Iterator<Item = &mut [Entry]> {
     entries.chunk_by_mut(|a, b| a.panel() == b.panel())
+}
+
+/// Up to 32 targets of any columns.
+#[inline(always)]
+fn side_by_side(entries: &[Entry]) -> Row {
+    let mut row = ZERO_ROW;
+    let values = floats_mut(std::slice::from_mut(&mut row));
+    values.iter_mut().zip(entries).for_each(|(x, entry)| *x = entry.target);
+    row
 }
 
 /// The targets of one panel, each in its lane.
