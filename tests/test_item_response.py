@@ -15,6 +15,7 @@ from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 from reference import TOLERANCE, noise, relative_error
 from scipy.special import expit, gammaln, logsumexp, roots_hermitenorm
+from test_determinism import check_same_output_of_both_sets
 from torch import Tensor, nn
 from torch.distributions import Binomial, Normal
 
@@ -337,12 +338,55 @@ def test_missing_answers_do_not_count() -> None:
     assert not np.array_equal(full, exam.predict_proba(Y))
 
 
-def test_results_do_not_depend_on_threads() -> None:
-    wide, _ = simulated(300, np.ones(70), np.zeros(70), missing=0.3)
-    for model in MODELS:
-        first, second = (small(model, n_jobs=n).fit(wide).state_dict() for n in (1, 3))
-        for name, weight in first.items():
-            assert np.array_equal(weight, second[name]), (model, name)
+@pytest.mark.parametrize("max_marks", [None, 3])
+@pytest.mark.parametrize("model", MODELS)
+def test_results_do_not_depend_on_threads(model: str, max_marks: int | None) -> None:
+    wide, _ = simulated(300, np.ones(70), np.zeros(70), missing=0.3, most=max_marks or 1)
+    first, second = (small(model, max_marks=max_marks, n_jobs=n).fit(wide) for n in (1, 3))
+    for name, weight in first.state_dict().items():
+        assert np.array_equal(weight, second.state_dict()[name]), name
+    for question in ("score_samples", "encode", "predictive"):
+        more = {"random_state": 0} if question == "predictive" else {}
+        assert np.array_equal(getattr(first, question)(wide, **more), getattr(second, question)(wide, **more))
+    assert np.array_equal(first.sample(50, draw=True, random_state=0), second.sample(50, draw=True, random_state=0))
+
+
+def test_avx2_and_avx512_give_the_same_bits() -> None:
+    check_same_output_of_both_sets(
+        """
+import numpy as np, fastvae
+rng = np.random.default_rng(0)
+Y = rng.integers(0, 4, (200, 37)).astype(np.float32)
+Y[rng.random(Y.shape) < 0.3] = np.nan
+for model in ("lecture", "rasch", "2pl"):
+    exam = fastvae.ItemResponse(model, max_marks=3, epochs=3, hidden=(9,), n_importance_samples=4, random_state=0)
+    exam.fit(Y)
+    for array in (*exam.state_dict().values(), exam.score_samples(Y), exam.sample(50, draw=True, random_state=0)):
+        print(array.tobytes().hex())
+"""
+    )
+
+
+def test_validation_data_are_marks_of_the_fit() -> None:
+    exam = small(epochs=2).fit(Y, validation_data=Y)
+    scores = exam.evaluate(Y)
+    assert exam.history_["val_loss"][-1] == pytest.approx(scores["loss"], rel=1e-6)
+    exam.set_params(max_marks=3).fit(3 * Y[:, :5], validation_data=3 * Y[:, :5])
+    assert exam.history_["val_loss"][-1] == pytest.approx(exam.evaluate(3 * Y[:, :5])["loss"], rel=1e-6)
+    with pytest.raises(ValueError, match="validation_data has 6 features"):
+        small().fit(Y, validation_data=Y[:, :6])
+    stopped = small(early_stopping=True, n_iter_no_change=1, epochs=50, learning_rate=1.0).fit(Y)
+    assert stopped.n_iter_ < 50
+
+
+def test_what_the_encoder_sees_instead_is_marks_too() -> None:
+    marks = np.nan_to_num(2 * Y)
+    eps = noise(400, 4)[..., np.newaxis]
+    fits = [small(max_marks=2).partial_fit(marks, eps=eps, corrupted=seen) for seen in (None, marks)]
+    assert fits[0].history_ == fits[1].history_
+    assert fits[0].partial_fit(marks.astype(np.uint8), corrupted=marks.astype(np.uint8)).n_iter_ == 2
+    with pytest.raises(ValueError, match=r"corrupted\[0, 0\] is 3"):
+        fits[0].partial_fit(marks, corrupted=np.full_like(marks, 3))
 
 
 def test_what_is_kept_answers_the_same(tmp_path: Path) -> None:
@@ -421,7 +465,7 @@ def test_varimax_finds_the_largest_criterion() -> None:
 
 @pytest.mark.parametrize("n_dims", [1, 2])
 def test_answers_that_were_not_seen_are_filled_in(n_dims: int) -> None:
-    most = np.array([1, 2, 3, 10, 1, 5, 40])
+    most = np.array([1, 2, 13, 19, 1, 5, 1000])
     marks, _ = simulated(500, SLOPES, INTERCEPTS, seed=14, missing=0.3, most=most)
     exam = small(n_dims=n_dims, max_marks=most, epochs=20).fit(marks)
     holes = np.isnan(marks)
@@ -547,8 +591,9 @@ def test_the_learning_rate_comes_to_rest() -> None:
     assert small(learning_rate=own)._learning_rate() == own
 
 
-def test_scikit_learn_takes_it_for_one_of_its_own() -> None:
+def test_scikit_learn_takes_it_for_one_of_its_own(tmp_path: Path) -> None:
     sklearn_base = pytest.importorskip("sklearn.base")
+    sklearn_utils = pytest.importorskip("sklearn.utils")
     from sklearn.pipeline import make_pipeline
 
     exam = small("rasch", max_marks=(1,) * 7)
@@ -560,7 +605,22 @@ def test_scikit_learn_takes_it_for_one_of_its_own() -> None:
     assert codes.shape == (400, 1)
     assert list(twin.get_feature_names_out()) == ["itemresponse0"]
     assert repr(twin) == repr(exam)
-    assert twin.set_output(transform="pandas").transform(Y).shape == (400, 1)
+    import pandas as pd
+
+    frame = pd.DataFrame(Y, index=[f"s{i}" for i in range(400)])
+    for n_dims in (1, 2):
+        exam = small(n_dims=n_dims).fit(frame).set_output(transform="pandas")
+        for more in ({}, {"observed": ~np.isnan(Y)}):
+            found = exam.transform(frame, **more)
+            assert found.shape == (400, n_dims)
+            assert list(found.index) == list(frame.index)
+    nullable = frame.astype("boolean").astype("Int64")
+    assert nullable.isna().any().any()
+    assert np.array_equal(exam.set_output(transform="default").transform(nullable), exam.transform(Y))
+    assert not sklearn_utils.get_tags(exam).input_tags.sparse
+    series = small(max_marks=pd.Series([2] * 7)).fit(2 * Y)
+    series.save(tmp_path / "exam")
+    assert fastvae.load(tmp_path / "exam").max_marks == (2,) * 7
 
 
 def test_draws_are_marks() -> None:
@@ -577,6 +637,9 @@ def test_draws_are_marks() -> None:
 
 
 def test_the_objective_is_described() -> None:
+    assert "ln C(m_t, y_t)" in small(max_marks=[3] * 7).describe_objective()
+    fitted = small(max_marks=3).fit(3 * Y)
+    assert "ln C(m_t, y_t)" in fitted.describe_objective()
     text = small(max_marks=3).describe_objective()
     assert "ln C(m_t, y_t)" in text
     assert "K = 4" in text

@@ -20,7 +20,7 @@ def binarize(X: Any, how: str = "bernoulli", random_state: Any = None) -> NDArra
     Parameters
     ----------
     X : array_like, [n_examples, n_features]
-        In [0, 1]; uint8 (0..255) is scaled to that first.
+        In [0, 1], or NaN, which stays; uint8 (0..255) is scaled to that first.
     how : {"bernoulli", "threshold"}
         A draw, 1 with the value as its probability; or 1 above one half (of uint8, above 127).
     random_state : int, numpy generator or None
@@ -29,7 +29,7 @@ def binarize(X: Any, how: str = "bernoulli", random_state: Any = None) -> NDArra
     Returns
     -------
     ndarray of float32, [n_examples, n_features]
-        Zeros and ones.
+        Zeros and ones, and NaN where it was.
 
     Raises
     ------
@@ -44,13 +44,14 @@ def binarize(X: Any, how: str = "bernoulli", random_state: Any = None) -> NDArra
     """
     how = _input.choice(how, "how", WAYS)
     values = _input.floats(X, "X")
-    bad = ~((values >= 0) & (values <= 1))  # NaN too
+    holes = np.isnan(values)
+    bad = ~((values >= 0) & (values <= 1) | holes)
     if bad.any():
         i, j = np.argwhere(bad)[0]
         raise ValueError(f"X[{i}, {j}] is {values[i, j]}, but a grey value lies in [0, 1]: scale the data")
     shape = values.shape
     limit = 0.5 if how == "threshold" else np.random.default_rng(_input.seed(random_state)).random(shape, np.float32)
-    return (values > limit).astype(np.float32)
+    return np.where(holes, np.float32(np.nan), (values > limit).astype(np.float32))
 
 
 def check_binary(engine: _core.Engine, X: _input.Examples, name: str, how: str | None, threads: int | None) -> None:

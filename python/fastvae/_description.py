@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def describe(model: VAE) -> str:
     """Return the formula that a model's parameters stand for."""
     objective = model._pass().objective  # checks the parameters of a pass, and the line below those of the network
-    model._arguments_for(1, int(model._conditional()))
+    model._arguments_for(model._fewest_features(), int(model._conditional()))
     log_p = f"E_q[log {_given(model, 'x|z')}]"
     if objective.samples > 1:
         weight = f"{_given(model, 'x|z_k')} p(z_k) / {_given(model, _seen(model).replace('z', 'z_k'), 'q')}"

@@ -19,6 +19,8 @@ class NotFittedError(ValueError, AttributeError):
 class Estimator:
     """Parameters are stored untouched by ``__init__`` and read back by name."""
 
+    _TAKES_SPARSE = True
+
     @classmethod
     def _parameter_names(cls) -> list[str]:
         import inspect
@@ -60,7 +62,7 @@ class Estimator:
             estimator_type=None,
             target_tags=TargetTags(required=bool(getattr(self, "conditional", False))),
             transformer_tags=TransformerTags(preserves_dtype=["float32"]),
-            input_tags=InputTags(sparse=True, allow_nan=getattr(self, "missing", "error") == "mask"),
+            input_tags=InputTags(sparse=self._TAKES_SPARSE, allow_nan=getattr(self, "missing", "error") == "mask"),
         )
 
     def set_output(self, *, transform: str | None = None) -> Self:

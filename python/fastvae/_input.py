@@ -115,6 +115,8 @@ def _array(X: Any, name: str) -> NDArray[Any]:
         )
     try:
         array = np.asarray(X)
+        if array.dtype == object and _is_nullable(X):
+            array = X.to_numpy(np.float64, na_value=np.nan)
     except (RuntimeError, TypeError, ValueError) as error:
         raise _rephrased(X, name, error) from error
     if array.dtype.kind not in "fiub":
@@ -122,6 +124,13 @@ def _array(X: Any, name: str) -> NDArray[Any]:
         kind = kinds.get(array.dtype.kind, f"type {array.dtype}")
         raise TypeError(f"{name} holds {kind}; expected real numbers, for example float32")
     return array
+
+
+def _is_nullable(X: Any) -> bool:
+    """Whether `X` is a frame of pandas with numbers in each column, of which some are NA: numpy sees objects."""
+    if getattr(X, "ndim", 0) != 2 or not hasattr(X, "dtypes") or not hasattr(X, "to_numpy"):
+        return False
+    return {getattr(dtype, "kind", "O") for dtype in X.dtypes} <= set("fiub")
 
 
 def _rephrased(X: Any, name: str, error: Exception) -> Exception:

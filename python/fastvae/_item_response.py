@@ -116,6 +116,8 @@ callbacks, n_jobs, random_state, progress
     input_transform: Any = None
     corruption: Any = None
 
+    _TAKES_SPARSE = False
+
     def __init__(
         self,
         model: str = "2pl",
@@ -188,19 +190,18 @@ callbacks, n_jobs, random_state, progress
             For a bad parameter, or an answer that is none of the marks of its task.
         """
         try:
-            super().fit(_hidden(X, observed), validation_data=validation_data)
+            return super().fit(_hidden(X, observed), validation_data=validation_data)
         finally:
-            if self.__sklearn_is_fitted__():
-                self._fix_signs()
-        return self
+            self._fix_signs()
 
     def partial_fit(
         self, X: Any, y: Any = None, *, observed: Any = None, eps: Any = None, corrupted: Any = None
     ) -> Self:
         """Go on training, as :meth:`VAE.partial_fit`; answers and ``observed`` are those of ``fit``."""
-        super().partial_fit(_hidden(X, observed), eps=eps, corrupted=corrupted)
-        self._fix_signs()
-        return self
+        try:
+            return super().partial_fit(_hidden(X, observed), eps=eps, corrupted=corrupted)
+        finally:
+            self._fix_signs()
 
     # What was learned
 
@@ -256,10 +257,11 @@ callbacks, n_jobs, random_state, progress
 
         A student of whom nothing was seen has that of the prior, zero.
         """
-        if not self._one_dimension():
-            return super().transform(_hidden(X, observed))
-        codes = self._ability().mean(self._answers(X, observed))
-        return self._as_output(codes[:, np.newaxis].astype(np.float32), X)
+        if self._one_dimension():
+            codes = self._ability().mean(self._answers(X, observed))[:, np.newaxis].astype(np.float32)
+        else:
+            codes, _ = self._codes(_hidden(X, observed), None, logvar=False)
+        return self._as_output(codes, X)
 
     def ability_interval(self, X: Any, level: float = 0.95, *, observed: Any = None) -> NDArray[np.float32]:
         """Interval in which each student's ability lies with probability `level`, given the answers and the model.
@@ -359,7 +361,8 @@ callbacks, n_jobs, random_state, progress
             marks: NDArray[np.float32] = np.rint(drawn * most)
             return marks
         shares = self._answers(X, None)
-        filled: NDArray[np.float32] = np.where(np.isnan(shares), self.predict_proba(X), shares) * most
+        expected = self.predict_proba(X) * most
+        filled: NDArray[np.float32] = np.where(np.isnan(shares), expected, np.rint(shares * most))
         return filled
 
     def item_fit(self, X: Any, *, observed: Any = None) -> ItemFit:
@@ -415,15 +418,12 @@ callbacks, n_jobs, random_state, progress
         return Ability(slopes[:, 0], intercepts, self._fitted_most())
 
     def _answers(self, X: Any, observed: Any) -> NDArray[np.float32]:
-        return self._read(_hidden(X, observed), "X", self.n_features_in_)
+        return self._read(_hidden(X, observed), "X", self.n_features_in_, fitted=True)
 
-    def _read(self, X: Any, name: str, cols: int | None = None) -> NDArray[np.float32]:
-        """Return marks as shares of the most that a task has, NaN where there is none, or raise ValueError.
-
-        `cols` are those of the fitted model, whose marks then count; without them those of a fit.
-        """
+    def _read(self, X: Any, name: str, cols: int | None = None, *, fitted: bool = False) -> NDArray[np.float32]:
+        """Return marks as shares of the most that a task has, NaN where there is none, or raise ValueError."""
         marks = _input.matrix(X, name, cols, type(self).__name__).astype(np.float32)
-        most = self._most(marks.shape[1]) if cols is None else self._fitted_most()
+        most = self._fitted_most() if fitted else self._most(marks.shape[1])
         bad = ~((marks >= 0) & (marks <= most) & (marks == np.rint(marks)) | np.isnan(marks))
         if bad.any():
             student, task = np.argwhere(bad)[0]
@@ -440,6 +440,14 @@ callbacks, n_jobs, random_state, progress
             )
         shares: NDArray[np.float32] = np.divide(marks, most, dtype=np.float32)
         return shares
+
+    def _corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Any:
+        if corrupted is not None:
+            corrupted = self._read(corrupted, "corrupted", shape[1], fitted=self.__sklearn_is_fitted__())
+        return super()._corrupted(corrupted, shape)
+
+    def _fewest_features(self) -> int:
+        return max(1, np.size(self.max_marks))
 
     def _most(self, n_tasks: int) -> NDArray[np.int64]:
         """Return the most marks of each task that a fit will take, checked."""
@@ -471,10 +479,11 @@ callbacks, n_jobs, random_state, progress
 
     def _likelihood_in_words(self) -> str:
         logit = {"lecture": "beta_t alpha", "rasch": "a alpha + d_t", "2pl": "a_t' alpha + d_t"}[self.model]
+        binomial = self._architecture()["likelihood"] == "binomial"
         marks = "ln C(m_t, y_t) + y_t ln p_t + (m_t - y_t) ln(1 - p_t)"
         answers = "y_t ln p_t + (1 - y_t) ln(1 - p_t)"
         return (
-            f"log p(x|z) is log p(y|alpha) = sum_t {answers if self.max_marks is None else marks}, over the tasks t "
+            f"log p(x|z) is log p(y|alpha) = sum_t {marks if binomial else answers}, over the tasks t "
             f"that the student has seen, p_t the sigmoid of {logit}."
         )
 
@@ -497,7 +506,9 @@ callbacks, n_jobs, random_state, progress
         return schedules.cosine(rate, rate / 100, epochs=_input.integer(self.epochs, "epochs"))
 
     def _fix_signs(self) -> None:
-        """Turn each dimension so that its mean slope is positive."""
+        """Turn each dimension so that its mean slope is positive, if there is a fitted model."""
+        if not self.__sklearn_is_fitted__():
+            return
         slopes = self._tasks()[0].astype(np.float64)
         for dim in np.flatnonzero(slopes.sum(0) < 0):
             self._engine.mirror(int(dim))

@@ -457,8 +457,11 @@ class Model(Estimator):
         free = arguments["topics"] is None and arguments["loadings"] == "free" and not arguments["trials"]
         return free and arguments["variational"] is cls._VARIATIONAL
 
-    def _read(self, X: Any, name: str, cols: int | None = None) -> Examples:
-        """Return examples (of so many columns) as the core reads them, checked in type and shape."""
+    def _read(self, X: Any, name: str, cols: int | None = None, *, fitted: bool = False) -> Examples:
+        """Return examples (of so many columns) as the core reads them, checked in type and shape.
+
+        They are those of a fit or, if `fitted`, of the fitted model.
+        """
         return _input.examples(X, name, cols, type(self).__name__)
 
     def _objective(self) -> Objective:
@@ -590,7 +593,7 @@ class Model(Estimator):
     def _data(self, X: Any, y: Any = None) -> tuple[Examples, NDArray[Any] | None]:
         """Return data that fit the model in type and shape; the values of X are looked at when they are used."""
         self._engine_for()
-        X = self._read(X, "X", self.n_features_in_)
+        X = self._read(X, "X", self.n_features_in_, fitted=True)
         return X, self._told(y, len(X))
 
     def _learned(self, y: Any, n: int) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:

@@ -211,6 +211,8 @@ def _encoded(value: Any) -> Any:
             return _encoded(value.tolist())
         case tuple() | list():
             return [_encoded(item) for item in value]
+        case _ if hasattr(value, "__array__"):  # pandas' columns
+            return _encoded(np.asarray(value))
     name = f"{type(value).__module__.removeprefix('fastvae.')}.{type(value).__name__}"
     if name not in _OBJECTS or not is_dataclass(value):
         raise _UnkeptError

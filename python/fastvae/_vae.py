@@ -521,6 +521,10 @@ class VAE(Model):
             raise ValueError(f"length={length!r} is for draw=True and a multinomial likelihood")
         return _input.lengths(length, n)
 
+    def _fewest_features(self) -> int:
+        """Return how many features there can be for the parameters to be good."""
+        return 1
+
     def _likelihood_in_words(self) -> str | None:
         """Return the formula of a likelihood that is none of :mod:`fastvae.likelihoods`."""
         return None
