@@ -1099,6 +1099,7 @@ mod _core {
         module.add("MAX_THREADS", crate::team::MAX_THREADS)?;
         module.add("LOGVAR_RANGE", crate::latent::LOGVAR_RANGE)?;
         module.add("MAX_WIDTH", crate::model::MAX_WIDTH)?;
+        module.add("MAX_TRIALS", crate::likelihood::MAX_TRIALS as u32)?;
         module.add("TOPIC_GAIN", crate::topics::GAIN)
     }
 }

@@ -15,13 +15,13 @@ from fastvae._binary import binarize
 from fastvae._config import show_config
 from fastvae._core import FormatError, __version__
 from fastvae._estimator import NotFittedError
-from fastvae._item_response import ItemResponse
 from fastvae._loading import load
-from fastvae._topic_model import TopicModel
 from fastvae._vae import VAE
 
 if TYPE_CHECKING:
     from fastvae import plots
+    from fastvae._item_response import ItemResponse
+    from fastvae._topic_model import TopicModel
 
 __all__ = [
     "VAE",
@@ -45,10 +45,16 @@ __all__ = [
 ]
 
 
+# Imported when they are first asked for, since most programs do without.
+_LATER = {"ItemResponse": "fastvae._item_response", "TopicModel": "fastvae._topic_model"}
+
+
 def __getattr__(name: str) -> Any:
-    """Import the plots when they are first asked for: most programs draw nothing."""
-    if name != "plots":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return import_module("fastvae.plots")
+    if name == "plots":
+        return import_module("fastvae.plots")
+    if name in _LATER:
+        globals()[name] = found = getattr(import_module(_LATER[name]), name)
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

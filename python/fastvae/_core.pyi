@@ -34,6 +34,7 @@ __version__: str
 ACTIVATIONS: list[str]
 LOGVAR_RANGE: tuple[float, float]
 MAX_THREADS: int
+MAX_TRIALS: int
 MAX_WIDTH: int
 TOPIC_GAIN: float
 

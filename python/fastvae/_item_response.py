@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 # What a model lets the last layer be, by the core's name.
 _LOADINGS = {"lecture": "nonnegative", "rasch": "common", "2pl": "free"}
 
-# The most marks of a task that the core draws.
-_MOST_MARKS = 1000
-
 # Draws from q(alpha|Y) where there is more than one dimension, and no quadrature.
 _DRAWS = 100
 
@@ -455,9 +452,9 @@ callbacks, n_jobs, random_state, progress
             return np.ones(n_tasks, np.int64)
         given = np.asarray(self.max_marks)
         good = given.dtype.kind in "iu" and given.ndim <= 1 and (given.ndim == 0 or len(given) == n_tasks)
-        if not good or (given < 1).any() or (given > _MOST_MARKS).any():
+        if not good or (given < 1).any() or (given > _core.MAX_TRIALS).any():
             raise ValueError(
-                f"max_marks={self.max_marks!r} must be whole numbers from 1 to {_MOST_MARKS}, one for all or one for "
+                f"max_marks={self.max_marks!r} must be whole numbers from 1 to {_core.MAX_TRIALS}, one for all or one for "
                 f"each of {n_tasks} tasks"
             )
         return np.broadcast_to(given, n_tasks).astype(np.int64)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from fastvae import _persist
-from fastvae._autoencoder import Autoencoder
-from fastvae._item_response import ItemResponse
-from fastvae._topic_model import TopicModel
-from fastvae._vae import VAE
+
+if TYPE_CHECKING:
+    from fastvae import VAE, Autoencoder, ItemResponse, TopicModel
 
 
 def load(path: str | os.PathLike[str]) -> VAE | Autoencoder | TopicModel | ItemResponse:
@@ -34,6 +34,8 @@ def load(path: str | os.PathLike[str]) -> VAE | Autoencoder | TopicModel | ItemR
     OSError
         If the file cannot be read.
     """
+    from fastvae import VAE, Autoencoder, ItemResponse, TopicModel  # of which some are not there yet
+
     model: VAE | Autoencoder | TopicModel | ItemResponse
     model = _persist.load(path, (VAE, Autoencoder, TopicModel, ItemResponse))
     return model
