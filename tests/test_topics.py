@@ -347,6 +347,14 @@ def test_topics_of_a_document_depend_on_nothing_but_it(fitted: TopicModel) -> No
     assert np.array_equal(fitted.transform(X.astype(np.float64)), theta)
 
 
+def test_a_table_of_topics_has_the_index_of_the_documents(fitted: TopicModel) -> None:
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame(counts(20, 67, seed=1), index=[f"document {i}" for i in range(20)])
+    theta = copy.copy(fitted).set_output(transform="pandas").transform(X)
+    assert list(theta.index) == list(X.index)
+    assert np.array_equal(theta.to_numpy(), fitted.transform(X))
+
+
 def test_topics_are_the_mean_over_the_posterior(fitted: TopicModel) -> None:
     X = counts(20, 67, seed=1)
     draws = fitted.posterior_sample(X, 4000, random_state=0)
@@ -530,7 +538,7 @@ def test_extreme_documents_never_make_a_number_that_is_none(decoder: str) -> Non
     assert np.isfinite(model.transform(X)).all()
 
 
-def test_documents_are_dealt_out_evenly() -> None:
+def test_the_last_batch_of_an_epoch_is_nearly_as_full_as_the_others() -> None:
     seen: list[int] = []
 
     class Count:
@@ -539,8 +547,17 @@ def test_documents_are_dealt_out_evenly() -> None:
 
     TopicModel(3, hidden=(5,), batch_size=64, epochs=1, callbacks=[Count()]).fit(counts(65, 11))
     assert seen == [2]
-    assert TopicModel()._batch_size(65, 64) == 33
-    assert TopicModel()._batch_size(10, 64) == 10
+    size = TopicModel()._batch_size
+    assert [size(10, 64), size(65, 64), size(128, 64), size(1, 64), size(7, 1)] == [10, 33, 64, 1, 1]
+    for n, most in ((101, 10), (201, 10), (4033, 64)):
+        assert (n % size(n, most) or size(n, most)) > 0.6 * size(n, most)
+    rng = np.random.default_rng(0)
+    for n, most in zip(rng.integers(1, 5000, 200).tolist(), rng.integers(1, 300, 200).tolist(), strict=True):
+        chosen = size(n, most)
+        last = {some: (n % some or some) / some for some in range(min(n, most) // 2 + 1, min(n, most) + 1)}
+        assert chosen in last
+        assert last[chosen] == max(last.values())
+        assert chosen == max(some for some in last if last[some] == last[chosen])
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -69,8 +69,9 @@ class TopicModel(VAE):
 tol, callbacks, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
     batch_size : int
-        The most documents in a step; those of an epoch are dealt out evenly, since a batch of few is a poor one to
-        normalise over. (One of a single document is normalised with the running statistics.)
+        The most documents in a step. A batch of few is a poor one to normalise over, so steps have as many, more than
+        half of it, as leave the last batch of an epoch fullest. (One of a single document is normalised with the
+        running statistics.)
 
     Attributes
     ----------
@@ -168,9 +169,9 @@ tol, callbacks, n_jobs, random_state, progress
         The mean over 32 fixed draws of the noise (16 and their negatives), the same for all documents: a document's row
         depends neither on the order nor on the company. ``y`` is ignored.
         """
-        engine, (X, _) = self._engine_for(), self._data(X)
+        engine, (documents, _) = self._engine_for(), self._data(X)
         draws = _core.standard_normal(_POINTS, self._latent_dim, 0, _POINTS_STREAM).reshape(_POINTS, -1)
-        theta = engine.mean_code(X, np.concatenate([draws, -draws]), self._threads())
+        theta = engine.mean_code(documents, np.concatenate([draws, -draws]), self._threads())
         return self._as_output(theta.reshape(-1, self._latent_dim), X)
 
     def inverse_transform(self, Z: Any, *, y: Any = None) -> NDArray[np.float32]:
@@ -346,8 +347,9 @@ tol, callbacks, n_jobs, random_state, progress
         return True
 
     def _batch_size(self, n: int, batch_size: int) -> int:
-        steps = -(-n // batch_size)
-        return -(-n // steps)
+        """Return the size, more than half of what is wanted, whose last batch is fullest: of equals the larger."""
+        most = min(batch_size, n)
+        return max(range(most, most // 2, -1), key=lambda size: (n % size or size) / size)
 
     def _prior(self, n: int, seed: int) -> NDArray[np.float32]:
         z = super()._prior(n, seed)
