@@ -20,7 +20,7 @@ from torch.distributions import Normal, kl_divergence
 
 import fastvae
 from fastvae import FormatError, NotFittedError, TopicModel
-from fastvae._topic_model import laplace
+from fastvae._topic_model import _points, laplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -357,11 +357,37 @@ def test_a_table_of_topics_has_the_index_of_the_documents(fitted: TopicModel) ->
 
 def test_topics_are_the_mean_over_the_posterior(fitted: TopicModel) -> None:
     X = counts(20, 67, seed=1)
-    draws = fitted.posterior_sample(X, 4000, random_state=0)
+    draws = fitted.posterior_sample(X, 20_000, random_state=0)
     np.testing.assert_allclose(draws.sum(2), 1.0, atol=1e-5)
-    # 32 draws in pairs; the standard error of 4000 is below 0.005.
-    np.testing.assert_allclose(fitted.transform(X), draws.mean(0), atol=0.08)
-    assert np.abs(fitted.transform(X) - draws.mean(0)).mean() < 0.02
+    wanted = draws.mean(0, dtype=np.float64)
+    at_the_mean = softmax(np.stack(laplace(fitted._alpha())).T, fitted.encode(X)[0])
+    assert np.abs(fitted.transform(X) - wanted).mean() < 0.003  # of which 0.001 is that of the draws
+    assert np.abs(fitted.transform(X) - wanted).max() < 0.02
+    assert np.abs(at_the_mean - wanted).mean() > 0.006
+
+
+def softmax(prior: NDArray[Any], z: NDArray[Any]) -> NDArray[np.float64]:
+    """Topics of codes z, given the prior's mean and scale of each, [n_topics, 2]."""
+    shares: NDArray[np.float64] = np.exp(prior[:, 0] + prior[:, 1] * z)
+    return shares / shares.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("topics", [2, 7, 20, 50, 64, 65, 200])
+def test_the_points_of_that_mean_are_exact_to_the_third_degree_and_good_beyond(topics: int) -> None:
+    points = _points(topics).astype(np.float64)
+    assert 64 <= len(points) <= 128
+    assert np.array_equal(np.sort(points, axis=0), -np.sort(points, axis=0)[::-1]), "no odd moments"
+    np.testing.assert_allclose((points.T @ points)[:64, :64] / len(points), np.eye(min(topics, 64)), atol=1e-6)
+    np.testing.assert_allclose((points**2).mean(0), 1, atol=1e-6)
+    rng, prior = np.random.default_rng(0), np.tile([0.0, 1.0], (topics, 1))
+    errors = []
+    for _ in range(8):
+        mu, sigma = rng.normal(0, 1.5, topics), rng.uniform(0.2, 1.5, topics)
+        wanted = softmax(prior, mu + sigma * rng.normal(size=(20_000, topics))).mean(0)
+        errors.append([softmax(prior, mu + sigma * some).mean(0) - wanted for some in (points, np.zeros((1, topics)))])
+    ours, of_the_mean = np.abs(errors).mean((0, 2))
+    assert ours < 0.2 * of_the_mean
+    assert ours < 0.03 / topics
 
 
 def test_perplexity_is_that_of_the_bound(fitted: TopicModel) -> None:
