@@ -373,16 +373,16 @@ def test_documents_are_drawn_with_their_lengths_and_probabilities() -> None:
     with np.errstate(divide="ignore"):
         vae = linear(6, np.maximum(np.log(p), -1000))
     lengths = np.arange(3000) % 500
-    X = vae.sample(3000, draw=True, length=lengths, random_state=3)
+    X = vae.sample(3000, draw=True, lengths=lengths, random_state=3)
     assert X.dtype == np.float32
     assert np.array_equal(X.sum(1), lengths)
     assert not X[:, p == 0].any()
     total = lengths.sum()
     assert (np.abs(X.sum(0) - total * p) <= 4 * np.sqrt(total * p * (1 - p))).all()
     # Documents are independent: the variance over them is the multinomial's.
-    X = vae.sample(4000, draw=True, length=100, random_state=4)
+    X = vae.sample(4000, draw=True, lengths=100, random_state=4)
     np.testing.assert_allclose(X[:, 0].var(), 100 * 0.25, rtol=4 * np.sqrt(2 / 4000))
-    assert np.array_equal(vae.sample(7, draw=True, length=100, random_state=4), X[:7])
+    assert np.array_equal(vae.sample(7, draw=True, lengths=100, random_state=4), X[:7])
 
 
 @pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial"])
@@ -421,8 +421,8 @@ def test_draws_from_means_that_are_no_numbers_are_none(likelihood: str) -> None:
 
 @pytest.mark.parametrize("length", [-1, 1.5, [1, 2], 2**40, "many", np.zeros((3, 1), int)], ids=repr)
 def test_a_length_that_is_none_is_refused(length: Any) -> None:
-    with pytest.raises(ValueError, match="length="):
-        linear(6, np.zeros(6)).sample(3, draw=True, length=length)
+    with pytest.raises(ValueError, match="lengths="):
+        linear(6, np.zeros(6)).sample(3, draw=True, lengths=length)
 
 
 def test_a_length_is_asked_for_where_it_means_something() -> None:
@@ -430,6 +430,6 @@ def test_a_length_is_asked_for_where_it_means_something() -> None:
     with pytest.raises(ValueError, match="how many words"):
         linear(6, np.zeros(6)).sample(3, draw=True)
     with pytest.raises(ValueError, match="multinomial"):
-        vae.sample(3, draw=True, length=7)
+        vae.sample(3, draw=True, lengths=7)
     with pytest.raises(ValueError, match="draw=True"):
-        linear(6, np.zeros(6)).sample(3, length=7)
+        linear(6, np.zeros(6)).sample(3, lengths=7)

@@ -107,7 +107,7 @@ def answers(fitted: VAE, data: NDArray[Any]) -> dict[str, str]:
         "score_samples": digest(fitted.score_samples(data)),
         "evaluate": digest(*fitted.evaluate(data).values()),
         "sample": digest(*fitted.sample(100, return_latent=True)),
-        "draw": digest(fitted.sample(100, draw=True, length=50 if fitted.likelihood == "multinomial" else None)),
+        "draw": digest(fitted.sample(100, draw=True, lengths=50 if fitted.likelihood == "multinomial" else None)),
         "posterior_sample": digest(fitted.posterior_sample(data, 3)),
         "predictive": digest(*fitted.predictive(data, 3), *fitted.predictive(data[:5], 40)),
         "log_marginal": digest(*fitted.log_marginal(binary, 3), *fitted.log_marginal(binary[:2], 300)),

@@ -92,7 +92,7 @@ def lengths(value: Any, n: int) -> NDArray[np.uint32]:
     most = 2**24  # floats count so far
     good = array.dtype.kind in "iu" and array.shape in ((), (n,)) and (array >= 0).all() and (array <= most).all()
     if not good:
-        raise ValueError(f"length={value!r} must be an integer, or {n} integers, at least 0 and at most {most}")
+        raise ValueError(f"lengths={value!r} must be an integer, or {n} integers, at least 0 and at most {most}")
     return np.ascontiguousarray(np.broadcast_to(array, n), np.uint32)
 
 

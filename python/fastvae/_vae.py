@@ -241,7 +241,7 @@ class VAE(Model):
         random_state: Any = None,
         return_latent: bool = False,
         draw: bool = False,
-        length: Any = None,
+        lengths: Any = None,
     ) -> Any:
         """Generate from the prior: z ~ N(0, I), then the decoder.
 
@@ -258,7 +258,7 @@ class VAE(Model):
             Return (x, z).
         draw : bool
             Draw x from p(x|z) instead of returning its mean; with the scale at that z where the decoder gives it.
-        length : int or sequence of int, optional
+        lengths : int or array_like of int, [n], optional
             With ``draw`` and a multinomial likelihood, which need it: the words of each document, or of all.
 
         Returns
@@ -269,10 +269,10 @@ class VAE(Model):
         """
         n = _input.integer(n, "n", most=_input.MAX_ROWS)
         engine, told = self._engine_for(), self._told(y, n, one=True)
-        seed, lengths = self._seed_for(random_state), self._lengths(length, n, draw)
+        seed, words = self._seed_for(random_state), self._lengths(lengths, n, draw)
         z = self._prior(n, seed)
         threads = self._threads()
-        x = engine.observe(z, told, lengths, seed, threads) if draw else engine.decode(z, told, threads)
+        x = engine.observe(z, told, words, seed, threads) if draw else engine.decode(z, told, threads)
         x = x.reshape(n, -1)
         return (x, z) if return_latent else x
 
@@ -507,19 +507,19 @@ class VAE(Model):
     def _counts(self) -> bool:
         return likelihoods.resolve(self.likelihood)[0] in likelihoods.COUNTS
 
-    def _lengths(self, length: Any, n: int, draw: bool) -> NDArray[np.uint32] | None:
+    def _lengths(self, lengths: Any, n: int, draw: bool) -> NDArray[np.uint32] | None:
         """Return the words of `n` documents that are to be drawn, checked."""
         multinomial = self._arguments["likelihood"] in ("multinomial", "mixture")
-        if length is None and draw and multinomial:
+        if lengths is None and draw and multinomial:
             raise ValueError(
-                "how many words does a document have? A multinomial likelihood does not say: pass length=, or "
+                "how many words does a document have? A multinomial likelihood does not say: pass lengths=, or "
                 "draw=False for the probabilities of the words"
             )
-        if length is None:
+        if lengths is None:
             return None
         if not (draw and multinomial):
-            raise ValueError(f"length={length!r} is for draw=True and a multinomial likelihood")
-        return _input.lengths(length, n)
+            raise ValueError(f"lengths={lengths!r} is for draw=True and a multinomial likelihood")
+        return _input.lengths(lengths, n)
 
     def _fewest_features(self) -> int:
         """Return how many features there can be for the parameters to be good."""
