@@ -207,6 +207,32 @@ def test_drawn_documents_are_a_sparse_matrix() -> None:
     assert (other.toarray() != dense).any()
 
 
+@pytest.mark.parametrize("way", ["mixture", "own words"])
+def test_a_drawn_document_depends_neither_on_the_blocks_nor_on_those_after_it(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theta, phi = drawn(90, 4), np.random.default_rng(2).dirichlet(np.full(40, 0.1), 4)
+    lengths = np.random.default_rng(5).integers(0, 60, 90)
+
+    def documents(n: int) -> NDArray[np.int32]:
+        generator = np.random.default_rng(6)
+        if way == "mixture":
+            found = measures.sample_documents(theta[:n], phi, lengths[:n], generator)
+        else:
+            found = measures.sample_words(theta[:n], lambda some: some @ phi, 40, lengths[:n], generator)
+        theirs = scipy.sparse.csr_matrix((found.data, found.indices, found.indptr), found.shape)
+        theirs.check_format(full_check=True)
+        assert theirs.has_canonical_format
+        return found.toarray()
+
+    whole = documents(90)
+    assert (whole.sum(axis=1) == lengths).all()
+    for cells in (1, 7 * 60, 89 * 60, 2**40):
+        monkeypatch.setattr(measures, "_CELLS", cells)
+        np.testing.assert_array_equal(documents(90), whole)
+        np.testing.assert_array_equal(documents(31), whole[:31])
+
+
 def test_words_without_probability_are_not_drawn_and_float32_rows_are_probabilities() -> None:
     phi = np.zeros((2, 1000), np.float32)
     phi[0, 100:400] = phi[1, 500:999] = 1
@@ -225,15 +251,25 @@ def test_words_without_probability_are_not_drawn_and_float32_rows_are_probabilit
         ({"theta": [[np.nan, 1.0]]}, "each row of theta must be probabilities"),
         ({"components": [[0.5, 0.4], [0.5, 0.5]]}, "each row of components must be probabilities"),
         ({"components": [[0.5, 0.5]]}, "theta has 2 topics, but components has 1"),
-        ({"lengths": -1}, "lengths=-1 must be an integer or 1 integers, none of them negative"),
+        ({"lengths": -1}, "lengths=-1 must be an integer, or 1 integers, at least 0 and at most 16777216"),
         ({"lengths": [3, 4]}, r"lengths=\[3, 4\] must be"),
         ({"lengths": 2.5}, r"lengths=2.5 must be"),
+        ({"lengths": 2**40}, r"lengths=1099511627776 must be"),
     ],
 )
 def test_what_sample_documents_refuses(arguments: dict[str, Any], message: str) -> None:
     good = {"theta": [[0.5, 0.5]], "components": np.full((2, 4), 0.25), "lengths": 5}
     with pytest.raises(ValueError, match=message):
         measures.sample_documents(**(good | arguments), generator=np.random.default_rng(0))  # type: ignore[arg-type]
+
+
+def test_words_of_documents_own_distributions_have_their_frequencies() -> None:
+    p = np.random.default_rng(2).dirichlet(np.full(12, 0.5), 4)
+    p[:, 3] = 0
+    p /= p.sum(axis=1, keepdims=True)
+    X = measures.sample_words(np.eye(4), lambda some: some @ p, 12, 200_000, np.random.default_rng(3)).toarray()
+    assert (X.sum(axis=1) == 200_000).all()
+    assert (np.abs(X - 200_000 * p) <= 5 * np.sqrt(200_000 * p * (1 - p))).all()
 
 
 # ---------------------------------------------------------------------------------------------- documents

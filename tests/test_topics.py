@@ -7,6 +7,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -430,17 +431,40 @@ def test_documents_are_drawn_as_long_as_asked_for(fitted: TopicModel) -> None:
     assert np.array_equal(drawn, fitted.sample_documents(40, lengths, random_state=3).toarray())
 
 
-def test_documents_drawn_have_the_models_words() -> None:
-    model, _ = pair(37, 5, (33,), "mixture", alpha=[0.5, 1, 1, 2, 4])
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_documents_drawn_have_the_models_words(decoder: str) -> None:
+    model, _ = pair(37, 5, (33,), decoder, alpha=[0.5, 1, 1, 2, 4])
     theta = model._prior(4000, 0)
     drawn = model.sample_documents(4000, 50, random_state=0).toarray()
-    expected = model.inverse_transform(theta).mean(0)
-    np.testing.assert_allclose(drawn.mean(0) / 50, expected, atol=4 * np.sqrt(expected.max() / 4000))
+    expected = model.inverse_transform(theta)
+    np.testing.assert_allclose(drawn.mean(0) / 50, expected.mean(0), atol=4 * np.sqrt(expected.mean(0).max() / 4000))
+    of_each = (drawn * expected).sum(1).mean() / 50, (expected**2).sum(1).mean()  # each document has its own theta's
+    assert of_each[0] == pytest.approx(of_each[1], rel=0.02)
     # The prior's theta: of the Gaussian in softmax space, in torch.
     torch.manual_seed(0)
-    twin = TorchTopics(37, 5, (33,), "mixture", [0.5, 1, 1, 2, 4])
+    twin = TorchTopics(37, 5, (33,), decoder, [0.5, 1, 1, 2, 4])
     wanted = twin.theta(torch.randn(40000, 5, dtype=torch.float64)).mean(0)
     np.testing.assert_allclose(theta.mean(0), wanted, atol=0.02)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_documents_are_drawn_in_memory_that_grows_with_their_words_only(decoder: str) -> None:
+    model, _ = pair(50, 5, (33,), decoder)
+    model.sample_documents(3, 2)
+    peak = peak_of(lambda: model.sample_documents(3000, 20, random_state=0))
+    assert peak < 8e6  # the square of 3000 would be 72 MB
+    vast, _ = pair(20_000, 3, (5,), decoder)
+    assert peak_of(lambda: vast.sample_documents(2000, 5, random_state=0)) < 40e6  # dense counts would be 320 MB
+
+
+def peak_of(do: Callable[[], Any]) -> int:
+    """The most bytes that Python and numpy hold at a time beyond what they hold before."""
+    tracemalloc.start()
+    try:
+        do()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_sample_is_the_words_of_topics_from_the_prior(fitted: TopicModel) -> None:

@@ -7,7 +7,7 @@ documents' shares of the topics, rows that sum to one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ MEASURES = ("npmi", "umass")  # of `coherence`
 _DOCUMENTS = 4096  # read at a time
 _SHARES = 1e-3  # by how much shares may miss a sum of one: far more than float32 rounds
 _DISTANCES = 2**21  # held at a time: 16 MB
+_CELLS = 2**19  # of a document and a word, drawn at a time: 4 MB each of some arrays
 
 
 @dataclass(frozen=True)
@@ -190,23 +191,67 @@ def sample_documents(
         If rows of theta or of components are no probabilities, or do not fit each other or the lengths.
     """
     theta, phi = _shares(theta, "theta"), _shares(components, "components")
-    (n_documents, n_topics), n_words = theta.shape, phi.shape[1]
-    if n_topics != len(phi):
-        raise ValueError(f"theta has {n_topics} topics, but components has {len(phi)}")
-    wanted = np.asarray(lengths)
-    if wanted.dtype.kind not in "iu" or wanted.shape not in ((), (n_documents,)) or (wanted < 0).any():
-        raise ValueError(f"lengths={lengths!r} must be an integer or {n_documents} integers, none of them negative")
-    # How many of a document's words are from each topic: all its draws of topics at once.
-    of_topic = generator.multinomial(np.broadcast_to(wanted.astype(np.int64), n_documents), theta)
-    cells = []  # document * n_words + word, one for each word drawn
-    for topic, times in zip(phi, of_topic.T, strict=True):
-        steps = np.cumsum(topic)
-        words = np.searchsorted(steps, generator.random(times.sum()) * steps[-1], side="right")
-        cells.append(np.repeat(np.arange(n_documents), times) * n_words + words)
-    cell, count = np.unique(np.concatenate(cells), return_counts=True)
-    document, word = np.divmod(cell, n_words)
-    indptr = np.searchsorted(document, np.arange(n_documents + 1))
-    return Counts(count.astype(np.int32), word.astype(np.int32), indptr.astype(np.int64), (n_documents, n_words))
+    if theta.shape[1] != len(phi):
+        raise ValueError(f"theta has {theta.shape[1]} topics, but components has {len(phi)}")
+    wanted, steps = _input.lengths(lengths, len(theta)).astype(np.int64), np.cumsum(phi, axis=1)
+    # Topics and words have a stream each, in the order of the documents, so that no document depends on the blocks.
+    of_words = np.random.default_rng(generator.integers(2**63))
+
+    def draw(rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        of_topic = generator.multinomial(wanted[rows], theta[rows])  # of each document's words: how many are from it
+        topic = np.repeat(np.tile(np.arange(len(phi)), len(of_topic)), of_topic.ravel())
+        level, word = of_words.random(len(topic)), np.empty(len(topic), np.int64)
+        for k, step in enumerate(steps):
+            mine = topic == k
+            word[mine] = np.searchsorted(step, level[mine] * step[-1], side="right")
+        document = np.repeat(np.arange(len(of_topic)), wanted[rows])
+        return np.unique(document * phi.shape[1] + word, return_counts=True)
+
+    return _in_blocks(draw, wanted, *phi.shape)
+
+
+def sample_words(
+    theta: NDArray[Any],
+    probabilities: Callable[[NDArray[Any]], NDArray[Any]],
+    n_words: int,
+    lengths: ArrayLike,
+    generator: np.random.Generator,
+) -> Counts:
+    """Draw documents, each word from p(w|theta_d): `probabilities` gives those of some rows of theta, [rows, n_words].
+
+    Raises ValueError for lengths as `sample_documents` does.
+    """
+    wanted = _input.lengths(lengths, len(theta)).astype(np.int64)
+
+    def draw(rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        counts = generator.multinomial(wanted[rows], _shares(probabilities(theta[rows]), "p(w|theta)")).ravel()
+        cell = np.flatnonzero(counts)
+        return cell, counts[cell]
+
+    return _in_blocks(draw, wanted, n_words, n_words)
+
+
+def _in_blocks(
+    draw: Callable[[slice], tuple[NDArray[np.int64], NDArray[np.int64]]],
+    lengths: NDArray[np.int64],
+    width: int,
+    n_words: int,
+) -> Counts:
+    """Put documents together of which `draw` gives some: their cells, row * n_words + word, ascending, and the counts.
+
+    Of each it holds `width` numbers, or as many as it has words.
+    """
+    n = len(lengths)
+    size = max(1, _CELLS // max(width, int(lengths.max(initial=0))))
+    indptr, words, counts = np.zeros(n + 1, np.int64), [], []
+    for start in range(0, n, size):
+        cell, count = draw(slice(start, start + size))
+        row, word = np.divmod(cell, n_words)
+        words.append(word.astype(np.int32))
+        counts.append(count.astype(np.int32))
+        stored = np.bincount(row, minlength=min(size, n - start))
+        indptr[start + 1 : start + 1 + len(stored)] = indptr[start] + np.cumsum(stored)
+    return Counts(np.concatenate(counts), np.concatenate(words), indptr, (n, n_words))
 
 
 def hellinger(theta: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:

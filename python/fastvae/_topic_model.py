@@ -249,11 +249,11 @@ tol, callbacks, n_jobs, random_state, progress
         self._engine_for()
         seed = self._seed_for(random_state)
         theta = self._prior(n, seed)
+        generator = np.random.default_rng(seed)
         if self._arguments["likelihood"] == "mixture":
-            return _topic_measures.sample_documents(theta, self.components_, lengths, np.random.default_rng(seed))
-        # A document's own distribution takes the place of a topic's.
-        own = self.inverse_transform(theta)
-        return _topic_measures.sample_documents(np.eye(n), own, lengths, np.random.default_rng(seed))
+            return _topic_measures.sample_documents(theta, self.components_, lengths, generator)
+        words = self.n_features_in_
+        return _topic_measures.sample_words(theta, self.inverse_transform, words, lengths, generator)
 
     # Topics
 
