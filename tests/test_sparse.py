@@ -399,6 +399,30 @@ def test_what_is_no_matrix_is_refused_with_a_sentence(case: str) -> None:
         small().fit(made(**parts))
 
 
+class Other:
+    """A sparse matrix of another library, in a format of its own."""
+
+    shape, format = (3, 4), "ours"
+    indptr, indices, data = np.array([0, 2, 3, 3]), np.array([0, 3, 1]), np.ones(3)
+
+
+class Converting(Other):
+    """What it says is CSR is not."""
+
+    def __init__(self, converted: Any) -> None:
+        self.converted = converted
+
+    def tocsr(self) -> Any:
+        return self.converted
+
+
+@pytest.mark.parametrize("given", [Other(), *map(Converting, (None, np.ones((3, 4)), Other(), "csr"))])
+def test_what_cannot_be_made_csr_is_refused_with_a_sentence(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"X is no CSR matrix; pass one, for example scipy\.sparse\.csr_matrix\(X\)"):
+        small().fit(given)
+    assert small().fit(Converting(made())).history_ == small().fit(made()).history_
+
+
 @pytest.mark.parametrize(("value", "text"), [(2.0, "Bernoulli.*scale"), (-0.5, "Bernoulli"), (np.nan, "finite")])
 def test_values_that_the_likelihood_cannot_take_are_named_with_their_place(value: float, text: str) -> None:
     X = suited(counts(), "bernoulli")
@@ -468,6 +492,26 @@ def test_arrays_that_change_after_they_were_looked_at_do_no_harm() -> None:
         for ask in (model.transform, model.score_samples, model.partial_fit, model.reconstruct):
             ask(read)  # whatever it answers
     assert np.isfinite(model.transform(X)).all()
+
+
+def test_blocks_of_rows_are_within_bounds_whatever_the_arrays_have_become() -> None:
+    X, rng = counts(400), np.random.default_rng(0)
+    read = _sparse.matrix(X, "X")
+    whole = np.zeros(X.shape)
+    for first, row, col, value in _sparse.blocks(read, 37):
+        whole[first + row, col] += value
+    assert np.array_equal(whole, X.toarray())
+    for _ in range(60):
+        read = _sparse.matrix(X.copy(), "X")
+        read.indptr[rng.integers(0, 401, 40)] = rng.choice([-(2**63), -1, 0, 3, 10**6, 2**62], 40)
+        read.indices[rng.integers(0, len(read.indices), 200)] = rng.choice([-(2**31), -1, 5, 2**31 - 1], 200)
+        for first, row, col, value in _sparse.blocks(read, 37):
+            assert len(row) == len(col) == len(value) <= X.nnz
+            assert ((row >= 0) & (first + row < min(first + 37, 400))).all()
+            assert ((col >= 0) & (col < 77)).all()
+        ordered = _sparse._in_order(read, "X")
+        assert ordered.canonical
+        assert ordered.shape == X.shape
 
 
 def test_sparse_data_are_never_made_dense() -> None:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 import fastvae
-from fastvae import FormatError, NotFittedError, TopicModel
-from fastvae._topic_model import _points, laplace
+from fastvae import FormatError, NotFittedError, TopicModel, _sparse
+from fastvae._topic_model import _counted, _points, laplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -626,6 +626,28 @@ def test_questions_take_counts_of_any_type_unscaled(decoder: str) -> None:
     model = TopicModel(3, decoder=decoder, hidden=(5,), epochs=2, **QUIET).fit(X)
     for question in (model.transform, model.reconstruct, model.score_samples):
         assert all(np.array_equal(question(X), question(X.astype(kind))) for kind in (np.float64, np.uint8, np.int64))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_words_are_counted_a_few_documents_at_a_time(dtype: type[Any]) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    X = counts(3000, 200).astype(dtype)
+    rows = np.sort(np.random.default_rng(0).permutation(3000)[:2100]).astype(np.uint64)
+    for data in (X, np.asfortranarray(X), X[::-1][::-1], _sparse.matrix(sparse.csr_array(X), "X")):
+        for some in (None, rows):
+            wanted = X[slice(None) if some is None else some].sum(0, dtype=np.float64)
+            assert np.array_equal(_counted(data, some), wanted)
+            assert peak_of(lambda data=data, some=some: _counted(data, some)) < 1.2e6  # X as float32: 2.4 MB
+
+
+def test_shares_of_words_are_added_up_in_one_order() -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    X = (counts(900, 60) / np.float32(7)).astype(np.float32)
+    rows = np.arange(0, 900, 3, dtype=np.uint64)
+    found = _counted(X, rows)
+    np.testing.assert_allclose(found, X[rows].sum(0, dtype=np.float64), rtol=1e-12)
+    assert np.array_equal(_counted(np.asfortranarray(X), rows), found)
+    assert np.array_equal(_counted(_sparse.matrix(sparse.csr_array(X), "X"), rows), found)
 
 
 def test_early_stopping_keeps_the_best_weights_and_their_statistics() -> None:

@@ -10,6 +10,8 @@ import numpy as np
 from fastvae import _core
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 _PARTS = ("indptr", "indices", "data", "shape")
@@ -22,6 +24,10 @@ def is_sparse(X: Any) -> bool:
     return hasattr(X, "tocsr") or all(hasattr(X, part) for part in _PARTS)
 
 
+def _is_csr(X: Any) -> bool:
+    return getattr(X, "format", "csr") == "csr" and all(hasattr(X, part) for part in _PARTS)
+
+
 def matrix(X: Any, name: str) -> _core.SparseMatrix:
     """Return a sparse matrix as the core reads it, in place if it is CSR with int32 indices in order and float32 data.
 
@@ -29,8 +35,10 @@ def matrix(X: Any, name: str) -> _core.SparseMatrix:
     """
     if isinstance(X, _core.SparseMatrix):
         return X
-    if getattr(X, "format", "csr") != "csr" or not all(hasattr(X, part) for part in _PARTS):
-        X = X.tocsr()
+    if not _is_csr(X):
+        X = X.tocsr() if hasattr(X, "tocsr") else None
+        if not _is_csr(X):
+            raise TypeError(f"{name} is no CSR matrix; pass one, for example scipy.sparse.csr_matrix({name})")
     rows, cols = _shape(X.shape, name)
     indptr = _integers(X.indptr, f"{name}.indptr", np.int64, np.iinfo(np.int64).max)
     stored = slice(int(indptr[-1]) if len(indptr) and indptr[-1] >= 0 else None)  # there may be room behind
@@ -84,17 +92,32 @@ def _values(array: NDArray[Any], name: str) -> NDArray[np.float32]:
 def _in_order(X: _core.SparseMatrix, name: str) -> _core.SparseMatrix:
     """Return a copy whose columns ascend in every row, values of the same place added up."""
     rows, cols = X.shape
-    row = np.repeat(np.arange(rows), np.diff(X.indptr))
-    order = np.lexsort((X.indices, row))
-    row, col = row[order], X.indices[order]
+    ((_, row, col, value),) = blocks(X, rows)
+    order = np.lexsort((col, row))
+    row, col = row[order], col[order]
     new = np.ones(len(row), bool)
     new[1:] = (row[1:] != row[:-1]) | (col[1:] != col[:-1])
     first = np.flatnonzero(new)
     with np.errstate(over="ignore", invalid="ignore"):
-        sums = np.add.reduceat(X.data[order], first, dtype=np.float64).astype(np.float32)
+        sums = np.add.reduceat(value[order], first, dtype=np.float64).astype(np.float32)
     indptr = np.zeros(rows + 1, np.int64)
     np.cumsum(np.bincount(row[first], minlength=rows), out=indptr[1:])
     return _core.SparseMatrix(indptr, np.ascontiguousarray(col[first]), sums, (rows, cols), name)
+
+
+def blocks(
+    X: _core.SparseMatrix, size: int
+) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]]:
+    """Yield `size` rows after the other: the first of them, and of stored values the row from there, column, value.
+
+    Rows and columns are copies within their bounds, whatever has become of the user's arrays since they were looked at.
+    """
+    rows, cols = X.shape
+    for first in range(0, rows, size):
+        ends = np.maximum.accumulate(np.clip(X.indptr[first : first + size + 1], 0, len(X.indices)))
+        stored = slice(ends[0], ends[-1])
+        row = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
+        yield first, row, np.clip(X.indices[stored], 0, cols - 1), X.data[stored]
 
 
 def place(X: _core.SparseMatrix, n: int) -> tuple[int, int]:

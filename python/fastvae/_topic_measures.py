@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _input
+from fastvae import _input, _sparse
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -404,17 +404,13 @@ def _presence(X: Any, words: NDArray[np.int64], n_words: int) -> Iterator[NDArra
             _check_counts(rows)
             yield (rows[:, words] > 0).astype(np.float32)
         return
-    indptr, indices, data = X.indptr, X.indices, X.data
-    _check_counts(data)
     column = np.full(n_words, -1)
     column[words] = np.arange(len(words))
-    for start in range(0, len(indptr) - 1, _DOCUMENTS):
-        bounds = indptr[start : start + _DOCUMENTS + 1]
-        entries = slice(bounds[0], bounds[-1])
-        document = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
-        word = column[indices[entries]]
-        there = (word >= 0) & (data[entries] > 0)
-        present = np.zeros((len(bounds) - 1, len(words)), np.float32)
+    for start, document, entry, value in _sparse.blocks(X, _DOCUMENTS):
+        _check_counts(value)
+        word = column[entry]
+        there = (word >= 0) & (value > 0)
+        present = np.zeros((min(_DOCUMENTS, len(X) - start), len(words)), np.float32)
         present[document[there], word[there]] = 1
         yield present
 

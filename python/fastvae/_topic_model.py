@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _core, _input, _topic_measures, corruption
+from fastvae import _core, _input, _sparse, _topic_measures, corruption
 from fastvae._topic_diagnosis import TopicDiagnosis, diagnose
 from fastvae._topic_measures import Counts
 from fastvae._vae import VAE
@@ -24,6 +24,8 @@ _DECODERS = ("mixture", "product")
 # 5.5e-4, 2.7e-4 and 1.0e-4, that of softmax(mu) 12 to 18 times that. Hadamard's rows, lattices, Halton's points and
 # draws that are scaled only were worse.
 _POINTS = (32, 64)
+# Looked at at a time, before training.
+_DOCUMENTS = 256
 # Streams of the counter generator that the core does not use.
 _POINTS_STREAM, _START_STREAM = 255, 254
 
@@ -407,14 +409,19 @@ def _points(n: int) -> NDArray[np.float32]:
 
 
 def _counted(X: Any, rows: NDArray[np.uint64] | None = None) -> NDArray[np.float64]:
-    """Return how often each word occurs in some documents, [n_words]."""
+    """Return how often each word occurs in some documents, [n_words]: added up in their order, a few at a time."""
+    counts = np.zeros(X.shape[1])
     if isinstance(X, _core.SparseMatrix):
-        stored = X.data
+        wanted = np.full(len(X), rows is None)
         if rows is not None:
-            wanted = np.zeros(X.shape[0], bool)
             wanted[rows] = True
-            stored = stored * np.repeat(wanted, np.diff(X.indptr))
-        found: NDArray[np.float64] = np.bincount(X.indices, stored, X.shape[1]).astype(np.float64)
-        return found
-    counts: NDArray[np.float64] = np.sum(X if rows is None else X[rows], axis=0, dtype=np.float64)
+        words = np.arange(len(counts))
+        for start, document, word, value in _sparse.blocks(X, _DOCUMENTS):
+            mine = wanted[start + document]
+            cells, values = np.append(words, word[mine]), np.append(counts, value[mine])
+            counts = np.bincount(cells, values, len(counts))
+        return counts
+    for start in range(0, len(X) if rows is None else len(rows), _DOCUMENTS):
+        some = slice(start, start + _DOCUMENTS)
+        counts = np.vstack([counts, X[some if rows is None else rows[some]]]).sum(0)
     return counts
