@@ -592,6 +592,23 @@ def test_what_a_denoiser_encodes_may_leave_the_unit_interval_and_what_it_scores_
         assert np.isfinite(model.diagnose(noisy).kl).all()
 
 
+def test_masking_makes_only_zeros_so_its_models_take_no_other_noise() -> None:
+    model = VAE(3, hidden=(8,), likelihood="poisson", corruption=MaskingNoise(0.3), epochs=1, random_state=0)
+    counts = np.random.default_rng(0).poisson(0.5, (60, 20)).astype(np.float32)
+    masked, negative = MaskingNoise(0.3).corrupt(counts, random_state=1), counts.copy()
+    negative[5, 2] = -1
+    model.fit(counts)
+    questions: list[Any] = [model.encode, model.transform, model.reconstruct, model.diagnose]
+    questions += [lambda X: model.posterior_sample(X, 2), lambda X: model.predictive(X, 2)]
+    for question in questions:
+        question(masked)
+        with pytest.raises(ValueError, match=r"X\[5, 2\] is -1"):
+            question(negative)
+    model.partial_fit(counts, corrupted=negative)
+    for question in questions:
+        question(negative)
+
+
 # ---------------------------------------------------------------------------------------------- the goal
 
 GARMENTS = Path(__file__).resolve().parents[1] / "examples" / "data" / "fashion_mnist.npz"

@@ -687,6 +687,12 @@ def test_counts_are_not_negative() -> None:
     X[3, 2] = -1
     with pytest.raises(ValueError, match=re.escape("X[3, 2] is -1")):
         TopicModel(3).fit(X)
+    model = TopicModel(3, hidden=(5,), epochs=1).fit(np.abs(X))
+    questions: list[Any] = [model.transform, model.encode, model.score_samples, model.reconstruct, model.perplexity]
+    questions += [lambda X: model.posterior_sample(X, 2), lambda X: model.predictive(X, 2)]
+    for question in questions:  # the default masking is no noise that could be negative
+        with pytest.raises(ValueError, match=re.escape("X[3, 2] is -1")):
+            question(X)
 
 
 def test_shares_are_shares(fitted: TopicModel) -> None:

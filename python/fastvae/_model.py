@@ -269,6 +269,8 @@ class Model(Estimator):
     def apply_gradients(self, grads: Mapping[str, Any]) -> Self:
         """Take one optimiser step with given gradients: the same bits as the step that ``partial_fit`` fuses.
 
+        Running statistics of a batch normalisation stay as they are, of which gradients say nothing.
+
         Parameters
         ----------
         grads : mapping of str to array_like
@@ -549,7 +551,7 @@ class Model(Estimator):
         self._engine, self._arguments = engine, arguments
         self._latent_dim = arguments["latent_dim"]
         self._position = (0, 0.0)  # of the last step of training: its number, and epochs before it
-        self._noisy = False  # whether the encoder has seen noise
+        self._noisy = False  # whether the encoder has seen noise that data do not hold
         self.n_features_in_ = arguments["n_features"]
         self.n_iter_ = 0
         self.history_: dict[str, list[float]] = {key: [] for key in self._LOSSES}
@@ -633,7 +635,7 @@ class Model(Estimator):
         return int(shape[1]) - latent_dim
 
     def _codes(self, X: Any, y: Any, logvar: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return what the head gives. Where the encoder has seen noise in training, X may hold any numbers."""
+        """Return what the head gives. Where the encoder has seen noise (no masking), X may hold any numbers."""
         engine, (X, y) = self._engine_for(), self._data(X, y)
         arrays = engine.encode(X, y, logvar, self._noisy, self._threads())
         codes, second = (array.reshape(-1, self._latent_dim) for array in arrays)
@@ -708,7 +710,9 @@ class Model(Estimator):
         batch_size = self._batch_size(n, plan.batch_size)
         steps = schedules.Steps(engine.steps, float(self.n_iter_), -(-n // batch_size))
         rates = schedules.values(plan.learning_rate, "learning_rate", steps)
-        self._noisy = self._noisy or corrupted is not None or plan.corruption is not None
+        # Masking makes only zeros, which any data may hold.
+        noisy = plan.corruption is not None and plan.corruption[0] != "masking"
+        self._noisy = self._noisy or corrupted is not None or noisy
         start = time.perf_counter()
         self.interrupted_ = False
         try:

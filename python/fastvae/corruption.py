@@ -3,7 +3,8 @@
 (Vincent, Larochelle, Bengio & Manzagol, "Extracting and composing robust features with denoising autoencoders",
 ICML 2008.) Given as ``corruption=`` to an estimator, it is drawn anew in every step of training, and once and for all
 for validation data. Questions corrupt nothing: ``reconstruct`` and ``transform`` take noisy data, which may then hold
-any numbers, ``evaluate`` and ``score_samples`` are about the data that they are given.
+any numbers (but for masking, which makes only zeros), ``evaluate`` and ``score_samples`` are about the data that they
+are given.
 
 >>> import fastvae
 >>> X, _ = fastvae.datasets.load_digits()
