@@ -528,6 +528,15 @@ def test_each_topic_has_a_bar_for_each_of_its_top_words() -> None:
         assert (pixels(ax) < 250).any(axis=1).mean() > 0.02
 
 
+def test_topics_take_a_vocabulary_that_maps_words_to_columns_and_no_text() -> None:
+    columns = {word: column for column, word in reversed(list(enumerate(VOCABULARY)))}
+    for topic, ax in enumerate(plots.topics(PHI, columns)):
+        assert texts(ax.get_yticklabels()) == [VOCABULARY[word] for word in np.argsort(-PHI[topic])[:10]]
+    assert len(plots.topics(PHI[:, :3], VOCABULARY[:3])[0].patches) == 3, "as many as there are"
+    with pytest.raises(ValueError, match="vocabulary is one text"):
+        plots.topics(PHI, "abcdefghijklmno")
+
+
 def test_topics_are_laid_out_in_lines_without_empty_axes() -> None:
     panels = plots.topics(PHI, VOCABULARY, 5, columns=3, titles=["a", "b", "c", "d"])
     figure = panels[0].figure

@@ -97,6 +97,14 @@ def test_coherence_of_sparse_documents_is_that_of_dense_ones(measure: str, monke
             np.testing.assert_array_equal(measures.coherence(COMPONENTS, same, measure), expected)
 
 
+def test_coherence_is_of_ten_words_or_as_many_as_there_are() -> None:
+    for components, documents, n in ((COMPONENTS, X, 10), (COMPONENTS[:, :7], X[:, :7], 7)):
+        expected = measures.coherence(components, documents, n=n)
+        np.testing.assert_array_equal(measures.coherence(components, documents), expected)
+    with pytest.raises(ValueError, match="n=10 must be"):
+        measures.coherence(COMPONENTS[:, :7], X[:, :7], n=10)
+
+
 def test_coherence_at_its_ends() -> None:
     topic = [[3.0, 2.0, 1.0, 0.0]]
     always = np.array([[1, 1, 1, 0]] * 3 + [[0, 0, 0, 1]] * 5)
@@ -152,7 +160,22 @@ def test_top_words_are_in_descending_order_and_ties_in_the_vocabulary_s() -> Non
     with pytest.raises(ValueError, match="vocabulary has 3 words, but components has 4 columns"):
         measures.top_words(components, words[:3])
     with pytest.raises(ValueError, match="n=10 must be an integer, at least 1 and at most 4"):
-        measures.top_words(components, words)
+        measures.top_words(components, words, 10)
+    assert measures.top_words(components, words) == measures.top_words(components, words, 4), "as many as there are"
+    assert [len(topic) for topic in measures.top_words(COMPONENTS, list(map(str, range(N_WORDS))))] == [10] * 6
+
+
+def test_a_vocabulary_that_maps_words_to_columns_is_read_by_the_columns() -> None:
+    components = [[0.1, 0.5, 0.1, 0.3], [0, 0, 1, 0]]
+    columns = {"vote": 3, "goal": np.int64(1), "ball": 0, "film": 2}
+    assert measures.top_words(components, columns, 3) == [["goal", "vote", "ball"], ["film", "ball", "goal"]]
+    for wrong in ({"vote": 4}, {"vote": 2}, {"vote": -1}, {"vote": 3.0}, {"vote": "3"}, {"vote": True}):
+        with pytest.raises(ValueError, match="vocabulary must map each word to a column of its own, 0 to 3"):
+            measures.top_words(components, dict.fromkeys(columns, 0) | columns | wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="vocabulary has 5 words"):
+        measures.top_words(components, columns | {"more": 4})
+    with pytest.raises(ValueError, match="vocabulary is one text, 'abcd'"):
+        measures.top_words(components, "abcd")
 
 
 def test_diversity_counts_different_words() -> None:
@@ -162,8 +185,10 @@ def test_diversity_counts_different_words() -> None:
     assert measures.diversity(topics, 3) == 4 / 6
     tops = [sorted(range(N_WORDS), key=lambda w: -topic[w])[:7] for topic in COMPONENTS]
     assert measures.diversity(COMPONENTS, 7) == len({w for top in tops for w in top}) / (6 * 7)
+    assert measures.diversity(topics) == 5 / 10, "of as many words as there are"
     with pytest.raises(ValueError, match="n=25 must be"):
-        measures.diversity(topics)
+        measures.diversity(topics, 25)
+    assert measures.diversity(np.eye(30)[:2]) == measures.diversity(np.eye(30)[:2], 25)
 
 
 # ---------------------------------------------------------------------------------------------- drawing documents
@@ -275,17 +300,10 @@ def test_words_of_documents_own_distributions_have_their_frequencies() -> None:
 # ---------------------------------------------------------------------------------------------- documents
 
 
-def test_hellinger_distances() -> None:
-    assert measures.hellinger([[1, 0.0]], [[1, 0], [0, 1]]).tolist() == [[0, 1]]
-    assert measures.hellinger([[1, 0.0]], [[0.25, 0.75]])[0, 0] == pytest.approx(np.sqrt(0.5))  # 1 - sqrt(0.25)
-    a, b = drawn(7, 5)[:4], drawn(7, 5)[4:]
-    expected = np.sqrt(1 - np.sqrt(a[:, np.newaxis] * b).sum(axis=2))  # the Bhattacharyya coefficient's form
-    np.testing.assert_allclose(measures.hellinger(a, b), expected, rtol=1e-9)
-    assert (np.diag(measures.hellinger(a, a)) == 0).all()
-    with pytest.raises(ValueError, match="theta has 5 topics, but others has 2"):
-        measures.hellinger(a, [[0.5, 0.5]])
-    with pytest.raises(ValueError, match="each row of others must be probabilities"):
-        measures.hellinger(a, np.ones((2, 5)))
+def hellinger(theta: Any, others: Any) -> NDArray[np.float64]:
+    """Hellinger distances, by the coefficient of Bhattacharyya."""
+    coefficients = np.sqrt(np.asarray(theta)[:, np.newaxis] * np.asarray(others)).sum(axis=2)
+    return np.sqrt(np.maximum(1 - coefficients, 0))
 
 
 def test_similar_documents_are_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,11 +312,20 @@ def test_similar_documents_are_the_nearest(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(measures, "_DISTANCES", 700)  # seven rows at a time
     indices, distances = measures.similar_documents(theta, theta[:40], 5)
     assert indices.shape == distances.shape == (40, 5)
-    whole = measures.hellinger(theta[:40], theta)
-    np.testing.assert_array_equal(indices, np.argsort(whole, axis=1, kind="stable")[:, :5])
-    np.testing.assert_array_equal(distances, np.sort(whole, axis=1)[:, :5])
+    whole = hellinger(theta[:40], theta)
+    np.fill_diagonal(whole, 0)
+    np.testing.assert_array_equal(indices[:, 2:], np.argsort(whole, axis=1, kind="stable")[:, 2:5])
+    np.testing.assert_allclose(distances[:, 1:], np.sort(whole, axis=1)[:, 1:5], rtol=1e-6, atol=1e-7)
     assert (indices[:, 0] == range(40)).all()
+    assert (distances[:, 0] == 0).all(), "no rounding between equal documents"
+    assert measures.similar_documents([[1, 0], [0, 1.0]], [[0.25, 0.75]])[1] == pytest.approx(
+        np.array([[np.sqrt(1 - np.sqrt(0.75)), np.sqrt(0.5)]])
+    )
+    assert measures.similar_documents(theta, theta[:3])[0].shape == (3, 5)
+    assert measures.similar_documents(theta[:2], theta[:3])[0].shape == (3, 2), "as many as there are"
     assert indices[30, :2].tolist() == [30, 70], "of equally distant ones the lower index first"
+    with pytest.raises(ValueError, match="each row of query must be probabilities"):
+        measures.similar_documents(theta, np.ones((2, 4)))
     with pytest.raises(ValueError, match="theta has 4 topics, but query has 2"):
         measures.similar_documents(theta, [[0.5, 0.5]])
     with pytest.raises(ValueError, match="n=101 must be an integer, at least 1 and at most 100"):
@@ -324,7 +351,7 @@ def test_a_map_of_two_topics_keeps_hellinger_distances_and_of_one_there_is_none(
     theta = drawn(20, 2)
     places = measures.document_map(theta)
     distances = np.linalg.norm(places[:, np.newaxis] - places, axis=2) / np.sqrt(2)
-    np.testing.assert_allclose(distances, measures.hellinger(theta, theta), atol=1e-12)
+    np.testing.assert_allclose(distances, hellinger(theta, theta), atol=1e-7)
     assert measures.document_map(theta[:2]).shape == (2, 2)
     assert (measures.document_map(np.full((3, 2), 0.5)) == 0).all(), "documents that are all the same"
     for bad in (np.ones((5, 1)), [[0.5, 0.5]]):

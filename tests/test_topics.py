@@ -415,6 +415,24 @@ def test_words_and_measures_are_asked_of_the_components(fitted: TopicModel) -> N
         assert fitted.coherence(counts(50, 67), measure).shape == (7,)
 
 
+def test_small_vocabularies_and_corpora_have_measures_too() -> None:
+    X = counts(4, 6)
+    model, _ = pair(6, 3, (5,), "mixture")
+    assert model.topic_diversity() == 6 / 18
+    assert [len(words) for words in model.top_words({f"w{i}": i for i in range(6)})] == [6, 6, 6]
+    assert np.array_equal(model.coherence(X), model.coherence(X, n=6))
+    assert model.similar_documents(X, X)[0].shape == (4, 4)
+    vocabulary = [f"w{i}" for i in range(6)]
+    for ask in (
+        lambda: model.topic_diversity(7),
+        lambda: model.top_words(vocabulary, 7),
+        lambda: model.coherence(X, n=7),
+        lambda: model.similar_documents(X, X, 5),
+    ):
+        with pytest.raises(ValueError, match=r"n=[57] must be"):
+            ask()
+
+
 def test_a_document_is_most_similar_to_itself(fitted: TopicModel) -> None:
     X = counts(50, 67, seed=1)
     indices, distances = fitted.similar_documents(X, X[10:13], 4)

@@ -7,7 +7,7 @@ documents' shares of the topics, rows that sum to one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,15 +53,19 @@ class Counts:
 # ---------------------------------------------------------------------------------------------- topics
 
 
-def top_words(components: ArrayLike, vocabulary: Sequence[str], n: int = 10) -> list[list[str]]:
+def top_words(
+    components: ArrayLike, vocabulary: Sequence[str] | Mapping[str, int], n: int | None = None
+) -> list[list[str]]:
     """Return the n words that belong most to each topic, in descending order; ties in the order of the vocabulary.
 
     Parameters
     ----------
     components : array_like, [n_topics, n_words]
-    vocabulary : sequence of str, [n_words]
-    n : int
-        At most n_words.
+    vocabulary : sequence of str, [n_words], or mapping of str to int
+        The words in the order of the columns, or the column of each, as in scikit-learn's
+        ``CountVectorizer.vocabulary_``.
+    n : int or None
+        At most n_words; None is 10, or as many as there are.
 
     Returns
     -------
@@ -70,16 +74,14 @@ def top_words(components: ArrayLike, vocabulary: Sequence[str], n: int = 10) -> 
     Raises
     ------
     ValueError
-        If n is out of range, or the vocabulary has another length than a topic.
+        If n is out of range, the vocabulary has another length than a topic, or its columns are not 0 .. n_words - 1.
     """
     topics = _topics(components)
-    words = [str(word) for word in vocabulary]
-    if len(words) != topics.shape[1]:
-        raise ValueError(f"vocabulary has {len(words)} words, but components has {topics.shape[1]} columns")
-    return [[words[i] for i in topic] for topic in _top(topics, n)]
+    words = _words(vocabulary, topics.shape[1])
+    return [[words[i] for i in topic] for topic in _top(topics, n, 10)]
 
 
-def coherence(components: ArrayLike, X: Any, measure: str = "npmi", n: int = 10) -> NDArray[np.float64]:
+def coherence(components: ArrayLike, X: Any, measure: str = "npmi", n: int | None = None) -> NDArray[np.float64]:
     """Return how much the n top words w_1, w_2, ... of each topic keep company in the documents of X.
 
     With D the number of documents, D(a) of those with the word a and D(a, b) of those with both, p = D(...) / D:
@@ -107,8 +109,8 @@ def coherence(components: ArrayLike, X: Any, measure: str = "npmi", n: int = 10)
     X : array_like or sparse matrix, [n_documents, n_words]
         The documents to count in. A word is in a document if its value is above 0.
     measure : {"npmi", "umass"}
-    n : int
-        From 2 to n_words.
+    n : int or None
+        From 2 to n_words; None is 10, or as many as there are.
 
     Returns
     -------
@@ -122,7 +124,7 @@ def coherence(components: ArrayLike, X: Any, measure: str = "npmi", n: int = 10)
     """
     measure = _input.choice(measure, "measure", MEASURES)
     topics = _topics(components)
-    top = _top(topics, n, least=2)
+    top = _top(topics, n, 10, least=2)
     words, place = np.unique(top, return_inverse=True)
     documents, together = _co_occurrence(X, words, topics.shape[1])
     later, earlier = np.tril_indices(top.shape[1], -1)  # m and l < m
@@ -140,14 +142,14 @@ def coherence(components: ArrayLike, X: Any, measure: str = "npmi", n: int = 10)
     return terms.mean(axis=1)  # type: ignore[no-any-return]
 
 
-def diversity(components: ArrayLike, n: int = 25) -> float:
+def diversity(components: ArrayLike, n: int | None = None) -> float:
     """Return the share of different words among the n top words of all topics (Dieng, Ruiz & Blei, TACL 2020).
 
     Parameters
     ----------
     components : array_like, [n_topics, n_words]
-    n : int
-        At most n_words.
+    n : int or None
+        At most n_words; None is 25, or as many as there are.
 
     Returns
     -------
@@ -159,7 +161,7 @@ def diversity(components: ArrayLike, n: int = 25) -> float:
     ValueError
         If n is out of range.
     """
-    top = _top(_topics(components), n)
+    top = _top(_topics(components), n, 25)
     return len(np.unique(top)) / top.size
 
 
@@ -254,34 +256,12 @@ def _in_blocks(
     return Counts(np.concatenate(counts), np.concatenate(words), indptr, (n, n_words))
 
 
-def hellinger(theta: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
-    """Return the Hellinger distances of documents, sqrt(1/2 sum_t (sqrt(theta_t) - sqrt(theta'_t))²).
-
-    Half of the squared difference is 1 - sum_t sqrt(theta_t theta'_t), where rows sum to one.
-
-    Parameters
-    ----------
-    theta : array_like, [m, n_topics]
-    others : array_like, [n, n_topics]
-
-    Returns
-    -------
-    ndarray of float64, [m, n]
-        From 0, the same shares, to 1, no topic in common.
-
-    Raises
-    ------
-    ValueError
-        If rows are no probabilities, or the numbers of topics differ.
-    """
-    ours, theirs = np.sqrt(_shares(theta, "theta")), np.sqrt(_shares(others, "others"))
-    if ours.shape[1] != theirs.shape[1]:
-        raise ValueError(f"theta has {ours.shape[1]} topics, but others has {theirs.shape[1]}")
-    return _distances(ours, theirs)
-
-
-def similar_documents(theta: ArrayLike, query: ArrayLike, n: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def similar_documents(
+    theta: ArrayLike, query: ArrayLike, n: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Find the documents whose shares of the topics are nearest to those of others, in Hellinger distance.
+
+    That is sqrt(1/2 sum_t (sqrt(theta_t) - sqrt(theta'_t))²), from 0 to 1.
 
     Parameters
     ----------
@@ -289,8 +269,8 @@ def similar_documents(theta: ArrayLike, query: ArrayLike, n: int = 5) -> tuple[N
         Where to look.
     query : array_like, [m, n_topics]
         What to look for; a document that is in theta too finds itself, at distance 0.
-    n : int
-        How many to find for each, at most n_documents.
+    n : int or None
+        How many to find for each, at most n_documents; None is 5, or as many as there are.
 
     Returns
     -------
@@ -306,7 +286,7 @@ def similar_documents(theta: ArrayLike, query: ArrayLike, n: int = 5) -> tuple[N
     theirs, wanted = np.sqrt(_shares(theta, "theta")), np.sqrt(_shares(query, "query"))
     if theirs.shape[1] != wanted.shape[1]:
         raise ValueError(f"theta has {theirs.shape[1]} topics, but query has {wanted.shape[1]}")
-    n = _input.integer(n, "n", most=len(theirs))
+    n = _number(n, 5, most=len(theirs))
     size = max(1, _DISTANCES // len(theirs))
     indices, distances = [], []
     for start in range(0, len(wanted), size):
@@ -366,10 +346,30 @@ def _topics(components: Any) -> NDArray[Any]:
     return topics
 
 
-def _top(topics: NDArray[Any], n: Any, least: int = 1) -> NDArray[np.int64]:
+def _words(vocabulary: Any, n: int) -> list[str]:
+    """The words of n columns, in their order."""
+    if isinstance(vocabulary, str):
+        raise ValueError(f"vocabulary is one text, {vocabulary[:20]!r}; expected a word for each column")
+    words = list(vocabulary)
+    if len(words) != n:
+        raise ValueError(f"vocabulary has {len(words)} words, but components has {n} columns")
+    if isinstance(vocabulary, Mapping):
+        columns = np.array(list(vocabulary.values()))
+        if columns.dtype.kind not in "iu" or not np.array_equal(np.sort(columns), np.arange(n)):
+            raise ValueError(f"vocabulary must map each word to a column of its own, 0 to {n - 1}")
+        words = [words[i] for i in np.argsort(columns)]
+    return [str(word) for word in words]
+
+
+def _top(topics: NDArray[Any], n: Any, usual: int, least: int = 1) -> NDArray[np.int64]:
     """Columns of the n greatest values of each row, [n_topics, n]; of equal ones the lower first."""
-    n = _input.integer(n, "n", least=least, most=topics.shape[1])
+    n = _number(n, usual, topics.shape[1], least)
     return np.argsort(-topics.astype(np.float64), axis=1, kind="stable")[:, :n]
+
+
+def _number(n: Any, usual: int, most: int, least: int = 1) -> int:
+    """Return how many are wanted, checked: of None as many as usual, or as there are."""
+    return _input.integer(min(usual, most) if n is None else n, "n", least=least, most=most)
 
 
 def _shares(value: Any, name: str) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from fastvae._topic_measures import Counts
 from fastvae._vae import VAE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -216,8 +216,12 @@ tol, callbacks, n_jobs, random_state, progress
             raise ValueError("X has no words, so there is none to be perplexed by")
         return float(np.exp(-np.sum(bound, dtype=np.float64) / words))
 
-    def similar_documents(self, X: Any, query: Any, n: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Find the documents of X whose topics are nearest to those of each in ``query``, in Hellinger distance.
+    def similar_documents(
+        self, X: Any, query: Any, n: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Find the n documents of X whose topics are nearest to those of each in ``query``, in Hellinger distance.
+
+        None is 5, or as many as there are.
 
         Returns
         -------
@@ -269,15 +273,22 @@ tol, callbacks, n_jobs, random_state, progress
             raise AttributeError(f"this {type(self).__name__} is not fitted yet, so it has no components_")
         return self.inverse_transform(np.eye(self._latent_dim))
 
-    def top_words(self, vocabulary: Sequence[str], n: int = 10) -> list[list[str]]:
-        """Return the n likeliest words of each topic: [n_topics][n]."""
+    def top_words(self, vocabulary: Sequence[str] | Mapping[str, int], n: int | None = None) -> list[list[str]]:
+        """Return the n likeliest words of each topic, [n_topics][n]: None is 10, or as many as there are.
+
+        ``vocabulary`` holds the words in the order of the columns of X, or the column of each, as that of
+        scikit-learn's ``CountVectorizer`` does.
+        """
         return _topic_measures.top_words(self._components(), vocabulary, n)
 
-    def topic_diversity(self, n: int = 25) -> float:
-        """Return the share of different words among the n likeliest of all topics: 1 where no two topics share one."""
+    def topic_diversity(self, n: int | None = None) -> float:
+        """Return the share of different words among the n likeliest of all topics: 1 where no two topics share one.
+
+        None is 25, or as many as there are.
+        """
         return _topic_measures.diversity(self._components(), n)
 
-    def coherence(self, X_reference: Any, measure: str = "npmi", n: int = 10) -> NDArray[np.float64]:
+    def coherence(self, X_reference: Any, measure: str = "npmi", n: int | None = None) -> NDArray[np.float64]:
         """Return how much the n likeliest words of each topic occur together, [n_topics]: higher is better.
 
         Parameters
@@ -285,7 +296,8 @@ tol, callbacks, n_jobs, random_state, progress
         X_reference : array_like or CSR, [n_documents, n_words]
             Where to look.
         measure : {"npmi", "umass"}
-        n : int
+        n : int or None
+            None is 10, or as many as there are.
         """
         return _topic_measures.coherence(self._components(), X_reference, measure, n)
 

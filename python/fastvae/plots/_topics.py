@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,8 @@ _GREYS = (14, 15)  # of the map "tab20": left to the topics that share one
 
 def topics(
     components: Any,
-    vocabulary: Sequence[str],
-    n: int = 10,
+    vocabulary: Sequence[str] | Mapping[str, int],
+    n: int | None = None,
     *,
     titles: Sequence[str] | None = None,
     columns: int = 5,
@@ -35,9 +35,11 @@ def topics(
     ----------
     components : array_like, [n_topics, n_words], or fitted model
         A model gives its ``components_``: the probability of each word in each topic.
-    vocabulary : sequence of str, [n_words]
-    n : int
-        At most n_words.
+    vocabulary : sequence of str, [n_words], or mapping of str to int
+        The words in the order of the columns, or the column of each, as in scikit-learn's
+        ``CountVectorizer.vocabulary_``.
+    n : int or None
+        At most n_words; None is 10, or as many as there are.
     titles : sequence of str, [n_topics], optional
         Default: "topic 0" and so on.
     columns : int
