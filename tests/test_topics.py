@@ -668,6 +668,87 @@ def test_shares_of_words_are_added_up_in_one_order() -> None:
     assert np.array_equal(_counted(_sparse.matrix(sparse.csr_array(X), "X"), rows), found)
 
 
+@pytest.mark.parametrize(
+    "extra", [{}, {"validation_fraction": 0.3}, {"clip_norm": 0.5, "input_transform": "l2"}], ids=str
+)
+@pytest.mark.parametrize("density", [0.05, 0.5])
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_sparse_documents_give_the_bits_of_dense_ones(
+    decoder: str, density: float, extra: dict[str, Any], tmp_path: Path
+) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    rng = np.random.default_rng(0)
+    dense = np.where(rng.random((150, 77)) < density, rng.integers(1, 6, (150, 77)), 0).astype(np.float32)
+    dense[50], dense[:, 20] = 0, 0
+    found = []
+    for X, n_jobs in ((dense, 1), (sparse.csr_array(dense), 1), (sparse.csr_array(dense), 2)):
+        model = TopicModel(5, decoder=decoder, hidden=(40,), epochs=3, batch_size=32, random_state=0, n_jobs=n_jobs)
+        model.set_params(**extra).fit(X)
+        found.append(all_that_it_says(model, X))
+        model.save(tmp_path / "m")
+        for kept in (fastvae.load(tmp_path / "m"), pickle.loads(pickle.dumps(model))):
+            assert same(all_that_it_says(kept, X), found[-1])
+            assert same(kept.partial_fit(X).state_dict(), copy.deepcopy(model).partial_fit(X).state_dict())
+    assert same(found[0], found[1])
+    assert same(found[1], found[2])
+    assert ("val_loss" in found[0]) == ("validation_fraction" in extra)
+
+
+def all_that_it_says(model: TopicModel, X: Any) -> dict[str, NDArray[Any]]:
+    """The answers of a fitted model, its parameters and its history."""
+    indices, distances = model.similar_documents(X, X[:7], 4)
+    found = {"topics": model.transform(X), "scores": model.score_samples(X), "words": model.reconstruct(X)}
+    found |= {"indices": indices, "distances": distances, "perplexity": np.array(model.perplexity(X))}
+    found |= {"coherence": model.coherence(X), "usage": model.diagnose(X).usage}
+    return found | model.state_dict() | {name: np.array(losses) for name, losses in model.history_.items()}
+
+
+# ---------------------------------------------------------------------------------------------- arrays that change
+
+
+PARTS = ("indptr", "indices", "data")
+
+
+@pytest.mark.parametrize("model", [TopicModel(4), fastvae.VAE(3, likelihood="poisson")], ids=repr)
+@pytest.mark.parametrize("extra", [{}, {"validation_fraction": 0.3}, {"early_stopping": True}], ids=str)
+def test_counts_that_change_while_they_are_trained_on_do_no_harm(
+    model: TopicModel | fastvae.VAE, extra: dict[str, Any]
+) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    outcomes = set()
+    for seed in range(12):
+        X = sparse.csr_array(counts(200, 40))
+        X.indptr = X.indptr.astype(np.int64)
+        assert all(np.shares_memory(getattr(_sparse.matrix(X, "X"), part), getattr(X, part)) for part in PARTS)
+        change = Change(X, np.random.default_rng(seed), PARTS[seed % 3])
+        trained = copy.copy(model).set_params(hidden=(9,), epochs=4, batch_size=16, random_state=0, n_jobs=1, **extra)
+        try:
+            trained.set_params(callbacks=[change]).fit(X)
+            outcomes.add("trained")
+        except (ValueError, FloatingPointError):
+            outcomes.add("refused")
+        assert change.times
+        assert all(np.isfinite(value).all() for value in trained.state_dict().values())
+    assert outcomes == {"trained", "refused"}
+
+
+class Change:
+    """A callback that writes wild values into the arrays of X, or not so wild ones."""
+
+    def __init__(self, X: Any, rng: np.random.Generator, part: str) -> None:
+        self.X, self.rng, self.part, self.times = X, rng, part, 0
+
+    def on_epoch_end(self, model: Any, logs: dict[str, float]) -> None:
+        self.times += 1
+        array = getattr(self.X, self.part)
+        wild = {
+            "indptr": [-(2**63), -1, 0, 3, 10**6, 2**62],
+            "indices": [-(2**31), -1, 5, 2**31 - 1],
+            "data": [-1.0, 3.0, 1e30, np.inf, np.nan],
+        }[self.part]
+        array[self.rng.integers(0, len(array), 9)] = self.rng.choice(wild, 9)
+
+
 def test_early_stopping_keeps_the_best_weights_and_their_statistics() -> None:
     X = counts(200, 37)
     model = TopicModel(5, hidden=(33,), epochs=60, learning_rate=0.02, early_stopping=True, n_iter_no_change=3, **QUIET)
