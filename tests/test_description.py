@@ -13,7 +13,11 @@ from fastvae.likelihoods import Gaussian
 from fastvae.optimizers import SGD, Adam
 
 CASES: list[tuple[dict[str, Any], list[str], list[str]]] = [
-    ({}, ["E_q[log p(x|z)] - sum_j KL_j.", "batch of 128", "2 latent dimensions", "cross-entropy"], ["decay", "max("]),
+    (
+        {},
+        ["E_q[log p(x|z)] - sum_j KL_j.", "batch of at most 128", "2 latent dimensions", "cross-entropy"],
+        ["decay", "max("],
+    ),
     ({"beta": 0.5, "latent_dim": 7}, ["- 0.5 sum_j KL_j.", "7 latent"], []),
     ({"beta": schedules.linear(0, 1, epochs=5)}, ["- linear(0, 1, epochs=5) sum_j KL_j"], []),
     ({"beta": 0.0}, ["nats: E_q[log p(x|z)]."], ["KL"]),
@@ -47,7 +51,11 @@ CASES: list[tuple[dict[str, Any], list[str], list[str]]] = [
     ({"optimizer": "adamw", "weight_decay": 0.0}, ["nats"], ["decay", "theta"]),
     ({"optimizer": Adam(weight_decay=0.5)}, ["- 0.25 |theta|²", "weight decay of 0.5"], []),
     ({"beta": np.float32(0.5), "free_bits": np.float64(0.25)}, ["- 0.5 sum_j max(mean KL_j, 0.25)."], ["float"]),
-    ({"capacity": np.int64(3), "batch_size": np.int64(9)}, ["|sum_j mean KL_j - 3|.", "batch of 9,"], ["int64"]),
+    (
+        {"capacity": np.int64(3), "batch_size": np.int64(9)},
+        ["|sum_j mean KL_j - 3|.", "batch of at most 9,"],
+        ["int64"],
+    ),
     ({"beta": lambda step: 0.5, "capacity": lambda step: 1.0}, ["- beta(step) |", "- capacity(step)|."], ["lambda"]),
     ({"beta": schedules.cyclical(0, np.float64(1), steps=9)}, ["cyclical(0, 1, steps=9, ramp=0.5)"], ["float64"]),
 ]

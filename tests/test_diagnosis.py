@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,33 @@ def test_where_half_or_more_has_collapsed_it_says_how_many(dead: int, n: int) ->
     assert message.startswith(f"{dead} of {n} dimensions have collapsed onto the prior")
     assert "smaller latent_dim" in message
     assert "free_bits" in message
+
+
+@pytest.mark.parametrize(
+    "model",
+    [fastvae.TopicModel(4, masking=0.0), fastvae.ItemResponse(n_dims=4), VAE(4, likelihood="poisson")],
+    ids=repr,
+)
+def test_advice_is_about_parameters_that_the_model_has(model: VAE) -> None:
+    others = set(VAE().get_params()) | {"n_topics", "n_dims"}
+    model.set_params(hidden=(), epochs=1, random_state=0).fit((CODES > 0.5).astype(np.float32))
+    messages: list[str] = []
+    for mean, logvar in (([0, 0, 0, 0], 21), ([3, 3, 0, 0], -20)):
+        state = model.state_dict()
+        for name in ("mu.weight", "mu.bias", "logvar.weight", "mu.norm.running_mean"):
+            if name in state:
+                state[name][:] = 0
+        state["mu.weight"][range(4), range(4)] = mean
+        state["logvar.bias"][:] = logvar
+        messages += model.load_state_dict(state).diagnose((CODES > 0.5).astype(np.float32)).messages
+    text = " ".join(messages)
+    assert "has collapsed" in text
+    assert "of 4 dimensions have collapsed" in text
+    assert "sigma is below" in text
+    assert "train longer" in text
+    words = set(re.findall(r"\w+", text))
+    assert words & others <= set(model.get_params())
+    assert words & {"latent_dim", "n_topics", "n_dims"}
 
 
 def test_the_remedies_help() -> None:

@@ -338,9 +338,15 @@ def test_an_unknown_kind_is_refused(missing: Any) -> None:
 def test_a_likelihood_of_all_features_together_is_refused() -> None:
     with pytest.raises(ValueError, match=r'missing="mask" wants a likelihood of single features'):
         small(likelihood="multinomial").fit(np.round(X * 9))
-    topics = fastvae.TopicModel(3, hidden=(9,), epochs=1).fit(np.round(X * 9))
-    with pytest.raises(ValueError, match="fitted with missing='error'"):
-        topics.impute(X)
+    models: list[Any] = [fastvae.TopicModel(3), fastvae.TopicModel(3, decoder="product")]
+    models.append(VAE(3, likelihood="multinomial"))
+    for model in models:
+        with pytest.raises(fastvae.NotFittedError):
+            model.impute(X)
+        model.set_params(hidden=(9,), epochs=1).fit(np.round(X * 9))
+        for number in (None, 2):
+            with pytest.raises(ValueError, match=f"this {type(model).__name__} has nothing to impute: .* is a zero$"):
+                model.impute(X, draws=number)
 
 
 def test_indicators_want_a_mask() -> None:

@@ -489,6 +489,26 @@ def test_a_sample_is_the_words_of_topics_from_the_prior(fitted: TopicModel) -> N
     words, theta = fitted.sample(9, random_state=1, return_latent=True)
     np.testing.assert_allclose(theta.sum(1), 1.0, atol=1e-6)
     assert np.array_equal(words, fitted.inverse_transform(theta))
+    assert np.array_equal(fitted.sample(9, random_state=1, draw=True, lengths=30).sum(1), np.full(9, 30))
+
+
+def test_codes_on_the_simplex_have_straight_lines_and_no_plane(fitted: TopicModel) -> None:
+    X = counts(9, 67, seed=1)
+    path = fitted.interpolate(X[0], X[8], 5)
+    np.testing.assert_allclose(path.sum(1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(path[0], fitted.reconstruct(X[:1])[0], atol=1e-6)
+    assert fitted.neighbours(X, X[:2], 3)[0][:, 0].tolist() == [0, 1]
+    for ask in (
+        fitted.manifold,
+        lambda: fastvae.latent.grid_coordinates(fitted),
+        lambda: fitted.traverse(X[0]),
+        lambda: fitted.interpolate(X[0], X[8], method="slerp"),
+        lambda: fastvae.latent.apply_attribute(fitted, X, np.zeros(7)),
+        lambda: fastvae.latent.mixture_sample(fitted, X, 3, n_components=1),
+        lambda: fastvae.plots.manifold(fitted, shape=(67, 1)),
+    ):
+        with pytest.raises(ValueError, match="the codes of a TopicModel are shares of topics, which sum to one"):
+            ask()
 
 
 @pytest.mark.parametrize("way", ["file", "pickle", "copy"])
@@ -815,6 +835,7 @@ def test_an_unfitted_model_says_so() -> None:
 def test_the_objective_is_described() -> None:
     text = TopicModel(alpha=0.3).describe_objective()
     assert "Dirichlet(0.3)" in text
+    assert "of a batch of at most 64, in nats" in text
     assert "sum_k theta_k phi_k" in text
     assert "BN(theta beta) + b" in TopicModel(decoder="product").describe_objective()
 

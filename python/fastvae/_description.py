@@ -31,7 +31,7 @@ def describe(model: VAE) -> str:
     if penalty and not decoupled:
         terms.append(f"- {penalty / 2:g} |theta|²")
     sentences = [
-        f"Maximised, as a mean over the examples of a batch of {model.batch_size}, in nats: {' '.join(terms)}.",
+        f"Maximised, as a mean over the examples of a batch of at most {model.batch_size}, in nats: {' '.join(terms)}.",
         f"q is {_given(model, _seen(model), 'q')} = N(mu, diag(sigma²)), the encoder's.",
     ]
     if model.conditional:

@@ -11,12 +11,21 @@ from fastvae import _core
 from fastvae._objective import Objective
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
 # A dimension is active where the variance of its posterior mean exceeds this (Burda et al., arXiv:1509.00519).
 ACTIVE_VARIANCE = 0.01
 # Below this the noise of the reparameterisation is nothing beside the spread of the codes.
 _VANISHING_SIGMA = 0.01
+# What helps against collapse, by parameter; what the number of dimensions is called.
+_REMEDIES = (
+    ("beta", "lower beta"),
+    ("beta", "warm it up (beta=fastvae.schedules.linear(0, 1, epochs=...))"),
+    ("free_bits", "set free_bits (0.05 is a start)"),
+)
+_SIZES = ("latent_dim", "n_topics", "n_dims")
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,9 @@ def diagnose(
     logvar: NDArray[np.float32],
     objective: Objective,
     clamped_so_far: int,
+    parameters: Collection[str],
 ) -> Diagnosis:
-    """Diagnose a posterior, each array [n_examples, latent_dim]."""
+    """Diagnose a posterior, each array [n_examples, latent_dim], of a model that has these parameters to advise on."""
     if len(mu) < 2:
         raise ValueError("a diagnosis needs at least two examples: it looks at how their codes differ")
     kl = _core.gaussian_kl(mu.reshape(-1), logvar.reshape(-1), 1).reshape(mu.shape).mean(0, dtype=np.float64)
@@ -76,32 +86,37 @@ def diagnose(
     low, high = _core.LOGVAR_RANGE
     sigma = np.sqrt(np.exp(np.clip(logvar, low, high), dtype=np.float64).mean(0))
     outside = int(((logvar < low) | (logvar > high)).sum())
-    messages = (*_about_use(active, sigma, objective), *_about_clamping(outside, logvar.size))
+    messages = (*_about_use(active, sigma, objective, parameters), *_about_clamping(outside, logvar.size))
     return Diagnosis(kl, variance, active, sigma, outside, clamped_so_far, messages or ("Nothing is wrong.",))
 
 
-def _about_use(active: NDArray[np.bool_], sigma: NDArray[np.float64], objective: Objective) -> list[str]:
+def _about_use(
+    active: NDArray[np.bool_], sigma: NDArray[np.float64], objective: Objective, parameters: Collection[str]
+) -> list[str]:
     n, dead = len(active), int((~active).sum())
     if objective.reconstruction == 0:
         return ['objective="kl" asks for a posterior that forgets the data: train with "elbo".'] if dead else []
-    remedy = (
-        "lower beta, warm it up (beta=fastvae.schedules.linear(0, 1, epochs=...)), set free_bits (0.05 is a start), or "
-        "train longer"
-    )
+    remedies = [what for name, what in _REMEDIES if name in parameters]
+    remedy = ", ".join([*remedies, "or train longer"] if remedies else ["train longer"])
+    size = next(name for name in _SIZES if name in parameters)
     found = []
     if dead == n:
         found.append(f"The posterior has collapsed: no code depends on the data. To use the latent space, {remedy}.")
     elif 2 * dead >= n:
         found.append(
             f"{dead} of {n} dimensions have collapsed onto the prior. If the reconstructions are good enough, a "
-            f"smaller latent_dim does as well; if not, {remedy}."
+            f"smaller {size} does as well; if not, {remedy}."
         )
     vanishing = int((active & (sigma < _VANISHING_SIGMA)).sum())
     if vanishing:
         found.append(
             f"In {vanishing} dimensions sigma is below {_VANISHING_SIGMA}: the codes are points, and samples from the "
-            'prior fall between them. Use objective="elbo" with a larger beta.'
+            "prior fall between them."
         )
+        if "objective" in parameters:
+            found[-1] += ' Use objective="elbo" with a larger beta.'
+        elif "beta" in parameters:
+            found[-1] += " Use a larger beta."
     return found
 
 

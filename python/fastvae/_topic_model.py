@@ -106,6 +106,8 @@ tol, callbacks, n_jobs, random_state, progress
     ((200, 5), (5, 50))
     """
 
+    _simplex = True  # what codes are of: fastvae.latent lays no plane through it
+
     latent_dim: Any = property(lambda self: _input.integer(self.n_topics, "n_topics", least=2))
     decoder_hidden: Any = ()
     free_bits: Any = 0.0
@@ -179,6 +181,24 @@ tol, callbacks, n_jobs, random_state, progress
         engine, (documents, _) = self._engine_for(), self._data(X)
         theta = engine.mean_code(documents, _points(self._latent_dim), self._threads())
         return self._as_output(theta.reshape(-1, self._latent_dim), X)
+
+    def encode(self, X: Any, *, y: Any = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return mu and logvar of z before the softmax, theta = softmax(m0 + s0 z): [n_documents, n_topics]."""
+        return super().encode(X, y=y)
+
+    def posterior_sample(self, X: Any, n: int, random_state: Any = None, *, y: Any = None) -> NDArray[np.float32]:
+        """Draw each document's theta from its posterior, [n, n_documents, n_topics]; as of :class:`fastvae.VAE`."""
+        return super().posterior_sample(X, n, random_state, y=y)
+
+    def sample(self, n: int, **options: Any) -> Any:
+        """Return p(w|theta), [n, n_words], of theta from the prior (``return_latent``); else as :meth:`VAE.sample`."""
+        return super().sample(n, **options)
+
+    def impute(
+        self, X: Any, *, y: Any = None, draws: int | None = None, n_iter: int = 0, random_state: Any = None
+    ) -> NDArray[np.float32]:
+        """Raise ValueError: a document has no holes, since a word that does not occur is a zero."""
+        return super().impute(X, y=y, draws=draws, n_iter=n_iter, random_state=random_state)
 
     def inverse_transform(self, Z: Any, *, y: Any = None) -> NDArray[np.float32]:
         """Return the distribution on words, float32 [n, n_words], of documents with topics Z, [n, n_topics].

@@ -489,7 +489,7 @@ class VAE(Model):
             Numbers, and what they mean in words: ``print(vae.diagnose(X))``.
         """
         mu, logvar = self.encode(X, y=y)
-        return diagnose(mu, logvar, self._objective_now(), self._engine.clamped)
+        return diagnose(mu, logvar, self._objective_now(), self._engine.clamped, self.get_params())
 
     # Inside
 

@@ -3,6 +3,7 @@
 A model is anything with ``transform`` (inputs to codes), ``inverse_transform`` (codes to inputs) and
 ``n_features_in_``, such as :class:`fastvae.VAE`, whose codes are posterior means. One that also has ``sample`` has
 the prior N(0, I); of one that has none, only the codes of given examples tell where its latent space is inhabited.
+Codes that are shares of topics (:class:`fastvae.TopicModel`) sum to one: straight lines join them, no plane does.
 """
 
 from __future__ import annotations
@@ -146,6 +147,8 @@ def interpolate(
     """
     n = _input.integer(n, "n", least=2)
     method = _input.choice(method, "method", ("linear", "slerp"))
+    if method == "slerp":
+        _refuse_simplex(model)
     start, end = (_code(model, value, name, codes) for value, name in ((a, "a"), (b, "b")))
     t = np.linspace(0, 1, n)[:, np.newaxis]
     weights = _slerp(start, end, t) if method == "slerp" else (1 - t, t)
@@ -187,6 +190,7 @@ def traverse(
     ValueError
         For a length that is neither or could be both, or for dims, span or n out of range.
     """
+    _refuse_simplex(model)
     n = _input.integer(n, "n", least=2)
     values = np.linspace(-1, 1, n) * _span(span)
     code = _code(model, x, "x", codes)
@@ -243,6 +247,7 @@ def apply_attribute(
     ValueError
         If v is not of the model's latent_dim, or the strengths are no list of finite numbers.
     """
+    _refuse_simplex(model)
     codes = _codes(model, X)
     v = _input.tensor(v, "v")
     if v.shape != codes.shape[1:]:
@@ -341,6 +346,7 @@ def mixture_sample(
         from sklearn.mixture import GaussianMixture
     except ImportError as error:
         raise ImportError("mixture_sample needs scikit-learn, which is missing: pip install scikit-learn") from error
+    _refuse_simplex(model)
     n = _input.integer(n, "n", most=_input.MAX_ROWS)
     seed = _input.seed(random_state)
     codes = _codes(model, X).astype(np.float64)
@@ -353,6 +359,16 @@ def mixture_sample(
 
 
 # ---------------------------------------------------------------------------------------------- inside
+
+
+def _refuse_simplex(model: FittedModel) -> None:
+    """Raise ValueError for codes that sum to one."""
+    if getattr(model, "_simplex", False):
+        raise ValueError(
+            f"the codes of a {type(model).__name__} are shares of topics, which sum to one: they have no plane, and "
+            "none changes alone. interpolate goes straight from one document to another; plots.document_map and "
+            "plots.topics show what documents and topics are like"
+        )
 
 
 def _codes(model: FittedModel, X: Any) -> NDArray[np.float32]:
@@ -418,6 +434,7 @@ def _grid(
     model: FittedModel, n: int, span: float | None, dims: Any, X: Any
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[int, int], NDArray[np.float32]]:
     """Columns, rows and dimensions of a grid, and the code [latent_dim] that it is laid through."""
+    _refuse_simplex(model)
     quantiles = _quantiles(_input.integer(n, "n", least=2), None if span is None else _span(span))
     _, latent_dim = _sizes(model)
     chosen = None if dims is None and latent_dim > 2 else _input.pair((0, 1) if dims is None else dims, latent_dim)
