@@ -183,7 +183,7 @@ tol, callbacks, n_jobs, random_state, progress
         return self._as_output(theta.reshape(-1, self._latent_dim), X)
 
     def encode(self, X: Any, *, y: Any = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return mu and logvar of z before the softmax, theta = softmax(m0 + s0 z): [n_documents, n_topics]."""
+        """Return mu and logvar of z, the code before the softmax (theta is that of m0 + s0 z), [n_documents, n_topics]."""
         return super().encode(X, y=y)
 
     def posterior_sample(self, X: Any, n: int, random_state: Any = None, *, y: Any = None) -> NDArray[np.float32]:
