@@ -678,6 +678,22 @@ def test_words_are_counted_a_few_documents_at_a_time(dtype: type[Any]) -> None:
             assert peak_of(lambda data=data, some=some: _counted(data, some)) < 1.2e6  # X as float32: 2.4 MB
 
 
+def test_words_are_counted_within_bounds_whatever_the_arrays_have_become(fitted: TopicModel) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    rng = np.random.default_rng(0)
+    for rows in (None, np.arange(50, dtype=np.uint64)):
+        for part, wild in (("indices", [2**31 - 1, -(2**31), -1]), ("indptr", [2**62, -(2**63), 10**6])):
+            X = _sparse.matrix(sparse.csr_array(counts(100, 67)), "X")
+            array = getattr(X, part)
+            array[rng.integers(0, len(array), 20)] = rng.choice(wild, 20)
+
+            def ask(X: Any = X, rows: Any = rows) -> None:
+                assert _counted(X, rows).shape == (67,)
+                assert np.isfinite(fitted.coherence(X)).all()
+
+            assert peak_of(ask) < 2e6
+
+
 def test_shares_of_words_are_added_up_in_one_order() -> None:
     sparse = pytest.importorskip("scipy.sparse")
     X = (counts(900, 60) / np.float32(7)).astype(np.float32)

@@ -179,7 +179,7 @@ def sample_documents(
     components : array_like, [n_topics, n_words]
         Rows that sum to one.
     lengths : int or array_like of int, [n_documents]
-        Words in each document; 0 makes an empty one.
+        Words in each document, at most 2^24; 0 makes an empty one.
     generator : numpy.random.Generator
 
     Returns
