@@ -415,7 +415,7 @@ def test_draws_from_means_that_are_no_numbers_are_none(likelihood: str) -> None:
     weights["decoder.0.weight"][:] = weights["decoder.0.bias"][:] = 3e38
     weights["decoder.2.weight"][:] = [1, -1]  # inf - inf
     vae.load_state_dict(weights)
-    more = {"length": 7} if likelihood == "multinomial" else {}
+    more = {"lengths": 7} if likelihood == "multinomial" else {}
     assert np.isnan(vae.sample(8, draw=True, random_state=0, **more)).all()
 
 

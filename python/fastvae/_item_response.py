@@ -454,8 +454,8 @@ callbacks, n_jobs, random_state, progress
         good = given.dtype.kind in "iu" and given.ndim <= 1 and (given.ndim == 0 or len(given) == n_tasks)
         if not good or (given < 1).any() or (given > _core.MAX_TRIALS).any():
             raise ValueError(
-                f"max_marks={self.max_marks!r} must be whole numbers from 1 to {_core.MAX_TRIALS}, one for all or one for "
-                f"each of {n_tasks} tasks"
+                f"max_marks={self.max_marks!r} must be whole numbers from 1 to {_core.MAX_TRIALS}, one for all or one "
+                f"for each of {n_tasks} tasks"
             )
         return np.broadcast_to(given, n_tasks).astype(np.int64)
 

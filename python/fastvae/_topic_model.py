@@ -22,7 +22,7 @@ _DECODERS = ("mixture", "product")
 # E[theta] is a mean over draws of eps and their negatives: as many as topics, but so many at least and at most. Of 2,
 # 7, 20, 50 and 200 topics (mu of N(0, 1.5²), sigma of U(0.2, 1.5)) its mean error is 1.2e-3, 9e-4, 5e-4, 2.4e-4 and
 # 0.9e-4, a 13th to a 27th of softmax(mu)'s. From 7 topics on Hadamard's rows, lattices, Halton's points and draws that
-# are scaled only were worse.
+# are scaled only were worse or no better.
 _POINTS = (32, 64)
 # Looked at at a time, before training.
 _DOCUMENTS = 256
