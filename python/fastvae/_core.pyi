@@ -10,6 +10,7 @@ __all__ = [
     "ACTIVATIONS",
     "LOGVAR_RANGE",
     "MAX_THREADS",
+    "MAX_TRIALS",
     "MAX_WIDTH",
     "TOPIC_GAIN",
     "Engine",
