@@ -442,25 +442,51 @@ def test_several_dimensions_are_found_and_rotated() -> None:
     assert np.abs(fit.infit - 1).max() < 0.15
 
 
+def criterion(b: Array) -> float:
+    """What varimax makes largest."""
+    return float((b**2).var(0).sum())
+
+
 def test_varimax_finds_the_largest_criterion() -> None:
     rng = np.random.default_rng(10)
-    loadings = rng.normal(size=(12, 2)) * [2.0, 0.7]
-
-    def criterion(b: Array) -> float:
-        return float((b**2).var(0).sum())
-
-    found = varimax(loadings)
-    assert np.allclose(found.rotation.T @ found.rotation, np.eye(2), atol=1e-12)
-    assert np.allclose(loadings @ found.rotation, found.loadings)
-    angles = np.linspace(0, np.pi, 2000)
-    turned = [loadings @ [[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]] for t in angles]
-    assert criterion(found.loadings) >= max(map(criterion, turned)) - 1e-4
-    simple = np.kron(np.eye(3), np.ones((4, 1)))  # simple structure comes back from any rotation
-    q, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    back = varimax(simple @ q).loadings
-    assert np.allclose(np.sort(np.abs(back), axis=1), np.sort(simple, axis=1), atol=1e-5)
-    assert (back.sum(0) > 0).all()
+    angles = np.linspace(0, np.pi / 2, 2000)
+    turns = np.array([[np.cos(angles), -np.sin(angles)], [np.sin(angles), np.cos(angles)]]).transpose(2, 0, 1)
+    for _ in range(20):
+        loadings = rng.normal(size=(12, 2)) * [2.0, 0.7]
+        found = varimax(loadings)
+        assert np.allclose(found.rotation.T @ found.rotation, np.eye(2), atol=1e-12)
+        assert np.allclose(loadings @ found.rotation, found.loadings)
+        assert (found.loadings.sum(0) >= 0).all()
+        best = max(map(criterion, loadings @ turns))
+        assert best - 1e-9 <= criterion(found.loadings) <= best * (1 + 1e-5)
     assert np.allclose(varimax(np.ones((5, 1))).rotation, 1)
+    assert np.allclose(varimax(np.zeros((5, 2))).rotation, np.eye(2))
+
+
+@pytest.mark.parametrize("change", [0.0, 1e-7, 1e-12])
+def test_varimax_leaves_a_saddle(change: float) -> None:
+    cross = np.tile([[1.0, 1.0], [1.0, -1.0]], (3, 1))  # the criterion's gradient is zero, and its value the least
+    found = varimax(cross + change * np.random.default_rng(0).normal(size=cross.shape)).loadings
+    assert np.allclose(np.sort(np.abs(found), axis=1), [0, np.sqrt(2)], atol=1e-6)
+
+
+def test_varimax_finds_simple_structure() -> None:
+    rng = np.random.default_rng(15)
+    simple = np.kron(np.eye(3), np.ones((4, 1)))
+    for _ in range(20):
+        q, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        back = varimax(simple @ q).loadings
+        assert np.allclose(np.sort(np.abs(back), axis=1), np.sort(simple, axis=1), atol=1e-9)
+        assert (back.sum(0) > 0).all()
+
+
+def test_varimax_of_several_columns_is_at_a_maximum() -> None:
+    rng = np.random.default_rng(16)
+    for _ in range(10):
+        best = varimax(rng.normal(size=(30, 5))).loadings
+        for _ in range(20):
+            q, _ = np.linalg.qr(np.eye(5) + 0.01 * rng.normal(size=(5, 5)))
+            assert criterion(best @ q) <= criterion(best) + 1e-12
 
 
 @pytest.mark.parametrize("n_dims", [1, 2])
