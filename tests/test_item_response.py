@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -542,6 +543,62 @@ def test_item_fit_is_its_formula() -> None:
     assert np.array_equal(fit.n, seen)
     assert np.allclose(fit.infit, residual / total, rtol=1e-5)
     assert np.allclose(fit.outfit, standardised / seen, rtol=1e-5)
+
+
+def with_tasks(exam: ItemResponse, slopes: Array, intercepts: Array) -> ItemResponse:
+    """The same model with other tasks."""
+    weights = exam.state_dict()
+    weights["decoder.0.weight"][:] = slopes.reshape(len(intercepts), -1)
+    weights["decoder.0.bias"][:] = intercepts
+    return exam.load_state_dict(weights)
+
+
+@pytest.mark.parametrize("steep", [8.0, 95.0, -95.0])
+def test_item_fit_of_steep_tasks_is_its_formula(steep: float) -> None:
+    slopes, intercepts = np.array([steep, 1.0, 1.5]), np.array([steep / 2, 0.0, 0.5])
+    marks, _ = simulated(60, np.array([steep / 2, 1.0, 1.5]), intercepts, seed=17)
+    fit = with_tasks(small().fit(marks), slopes, intercepts).item_fit(marks)
+    grid = np.linspace(-8, 8, 40_001)
+    y = grid[:, np.newaxis] * slopes + intercepts
+    log_p, log_q = -np.logaddexp(0, -y), -np.logaddexp(0, y)
+    residual, total, standardised = np.zeros((3, 3))
+    for student in marks:
+        log_posterior = (student * log_p + (1 - student) * log_q).sum(1) - grid**2 / 2
+        log_posterior = (log_posterior - logsumexp(log_posterior))[:, np.newaxis]
+        wrong = np.where(student == 1, log_q, log_p)  # log of the residual's size
+        residual += np.exp(log_posterior + 2 * wrong).sum(0)
+        total += np.exp(log_posterior + log_p + log_q).sum(0)
+        standardised += np.exp(log_posterior + 2 * wrong - log_p - log_q).sum(0)
+    assert np.allclose(fit.infit, residual / total, rtol=1e-5)
+    assert np.allclose(fit.outfit, standardised / len(marks), rtol=1e-5)
+
+
+def test_item_fit_of_several_dimensions_is_the_mean_over_draws() -> None:
+    most = np.array([1, 2, 3, 1, 1, 5, 1])
+    marks, _ = simulated(3000, np.stack([SLOPES, SLOPES[::-1]], 1), INTERCEPTS, seed=11, missing=0.3, most=most)
+    exam = small(n_dims=2, max_marks=most).fit(marks)
+    fit = exam.item_fit(marks)
+    alpha = exam.posterior_sample(marks, 20, 0).astype(np.float64)
+    p = expit(alpha @ exam.discrimination_.T + exam.intercept_)
+    variance, square = most * p * (1 - p), (marks - most * p) ** 2
+    total = (variance * ~np.isnan(marks)).sum((0, 1))
+    assert np.allclose(fit.infit, np.nansum(square, (0, 1)) / total, rtol=1e-9)
+    assert np.allclose(fit.outfit, np.nanmean(square / variance, (0, 1)), rtol=1e-9)
+    steep = with_tasks(exam, np.full((7, 2), 300.0), INTERCEPTS).item_fit(marks)
+    assert np.isfinite(steep.outfit).all()
+
+
+@pytest.mark.parametrize(("n", "n_tasks", "n_dims", "tables"), [(50, 2000, 1, 7), (20_000, 50, 2, 3)])
+def test_item_fit_needs_little_memory(n: int, n_tasks: int, n_dims: int, tables: int) -> None:
+    slopes, intercepts = np.ones((n_tasks, n_dims)), np.zeros(n_tasks)
+    marks, _ = simulated(n, slopes, intercepts)
+    exam = with_tasks(small(n_dims=n_dims, epochs=1).fit(marks[:50]), slopes, intercepts)
+    one = 8 * n_tasks * (n if n_dims > 1 else len(exam._ability().nodes))
+    tracemalloc.start()
+    exam.item_fit(marks)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < tables * one, peak / one
 
 
 def test_item_fit_finds_the_task_that_does_not_fit() -> None:

@@ -52,6 +52,19 @@ def ln_choose(marks: NDArray[Any], most: NDArray[Any]) -> NDArray[np.float64]:
     return found
 
 
+def counted(shares: NDArray[Any], most: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Marks got and marks possible where a task was seen, else zero: each [n, n_tasks]."""
+    seen = ~np.isnan(shares)
+    return np.where(seen, np.rint(shares * most), 0.0), seen * most.astype(np.float64)
+
+
+def pieces(rows: int, width: int, at_once: int) -> Iterator[slice]:
+    """Go through the rows of a table of that width so that no piece has more than `at_once` entries, or one row."""
+    step = max(1, at_once // width)
+    for first in range(0, rows, step):
+        yield slice(first, min(first + step, rows))
+
+
 @dataclass(frozen=True)
 class Block:
     """Some students: which, log p(Y_s), [b], and their posteriors: a weight for each node, [b, q]."""
@@ -85,11 +98,9 @@ class Ability:
 
     def blocks(self, shares: NDArray[Any]) -> Iterator[Block]:
         """Go through students, given the share of the most marks that each has in each task, NaN if it was not seen."""
-        at_once = max(1, _AT_ONCE // max(self.logits.shape))
         penalty = softplus(self.logits)
-        for first in range(0, len(shares), at_once):
-            rows = slice(first, min(first + at_once, len(shares)))
-            marks, possible = self.marks(shares[rows])
+        for rows in pieces(len(shares), max(self.logits.shape), _AT_ONCE):
+            marks, possible = counted(shares[rows], self.most)
             # ln p(Y_s | alpha) = sum_t x y - m ln(1 + e^y) + ln C(m, x)
             log_joint = marks @ self.logits.T - possible @ penalty.T + self._log_prior
             largest = log_joint.max(1, keepdims=True)
@@ -97,11 +108,6 @@ class Ability:
             total = weights.sum(1, keepdims=True)
             constant = (ln_choose(marks, self.most) * (possible > 0)).sum(1)
             yield Block(rows, (largest + np.log(total))[:, 0] + constant, weights / total)
-
-    def marks(self, shares: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Marks got and marks possible where a task was seen, else zero: each [n, n_tasks]."""
-        seen = ~np.isnan(shares)
-        return np.where(seen, np.rint(shares * self.most), 0.0), seen * self.most
 
     def log_marginal(self, shares: NDArray[Any]) -> NDArray[np.float64]:
         """Return log p(Y_s), nats: [n]."""
@@ -134,8 +140,11 @@ class Ability:
         """
         found: NDArray[np.float64] | None = None
         for block in self.blocks(shares):
-            tables = of(*self.marks(shares[block.rows]))
-            sums = np.stack([block.weights.T @ table for table in tables])
-            found = sums if found is None else found + sums
+            tables = of(*counted(shares[block.rows], self.most))
+            if found is None:
+                found = np.zeros((len(tables), *self.logits.shape))
+            for sums, table in zip(found, tables, strict=True):
+                for nodes in pieces(*self.logits.shape, _AT_ONCE):
+                    sums[nodes] += block.weights[:, nodes].T @ table
         assert found is not None, "there are students"
         return found

@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastvae._ability import sigmoid
+from fastvae._ability import pieces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+# Logits beyond it count as there. Its odds, squared marks times as many students, are a number still.
+_FARTHEST = 600.0
+
+# Entries of the tables that are worked on at a time: they stay in the cache.
+_AT_ONCE = 2**14
 
 
 class ItemFit(NamedTuple):
@@ -27,9 +33,9 @@ class ItemFit(NamedTuple):
 
 
 def squares(marks: NDArray[Any], most: NDArray[Any]) -> tuple[NDArray[np.float64], ...]:
-    """What the residuals are made of: x², x (m - x) and (m - x)² of x marks out of m, and whether the task was seen."""
+    """What the residuals are made of: x², x (m - x) and (m - x)² of x marks of m: [n, n_tasks]; zeros if not seen."""
     lost = most - marks
-    return marks**2, marks * lost, lost**2, (most > 0).astype(np.float64)
+    return marks**2, marks * lost, lost**2
 
 
 class Sums:
@@ -37,24 +43,40 @@ class Sums:
 
     With p the probability at an ability, x - m p = x (1 - p) - (m - x) p, of variance m p (1 - p): the squared
     standardised residual is (x² (1 - p) / p - 2 x (m - x) + (m - x)² p / (1 - p)) / m, which does not cancel where p is
-    near 0 or 1; p / (1 - p) = e^logit.
+    near 0 or 1; p / (1 - p) = e^logit. That ends at logits of 600, beyond which p counts as there.
+
+    Parameters
+    ----------
+    most : ndarray, [n_tasks]
+        The most marks of each task, m.
     """
 
     def __init__(self, most: NDArray[Any]) -> None:
         self._most = most
         self._standardised, self._residual, self._variance, self._seen = np.zeros((4, len(most)))
 
-    def add(self, tables: Any, logits: NDArray[Any]) -> None:
+    def add(self, tables: Any, logits: NDArray[np.float64]) -> None:
         """Take in sums of what ``squares`` returns over students of the same logits: each [groups, n_tasks]."""
-        got, both, lost, seen = tables
-        standardised = (got * np.exp(-logits) - 2 * both + lost * np.exp(logits)) / self._most
-        variance = self._most * sigmoid(logits) * sigmoid(-logits)
-        self._standardised += standardised.sum(0)
-        self._residual += (standardised * variance).sum(0)
-        self._variance += (seen * variance).sum(0)
-        self._seen += seen.sum(0)
+        for rows in pieces(*logits.shape, _AT_ONCE):
+            self._add(*(table[rows] for table in tables), np.exp(np.clip(logits[rows], -_FARTHEST, _FARTHEST)))
+
+    def _add(
+        self,
+        got: NDArray[np.float64],
+        both: NDArray[np.float64],
+        lost: NDArray[np.float64],
+        odds: NDArray[np.float64],
+    ) -> None:
+        wrong = 1 / (1 + odds)
+        variance = odds * wrong * wrong  # p (1 - p); (1 + e^600)² would overflow
+        standardised = got / odds - 2 * both + lost * odds
+        seen = got + 2 * both + lost  # m² of each student, or zero
+        self._standardised += standardised.sum(0) / self._most
+        self._residual += np.einsum("gt,gt->t", standardised, variance)
+        self._variance += np.einsum("gt,gt->t", seen, variance) / self._most
+        self._seen += seen.sum(0) / self._most**2
 
     def fit(self, n: NDArray[np.int64]) -> ItemFit:
         """The mean squares, of tasks that so many students have seen."""
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore"):
             return ItemFit(self._residual / self._variance, self._standardised / self._seen, n)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _core, _input, schedules
-from fastvae._ability import Ability
+from fastvae._ability import Ability, counted, pieces
 from fastvae._item_fit import ItemFit, Sums, squares
 from fastvae._rotation import Rotation, varimax
 from fastvae._uncertainty import LogMarginal
@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 # What a model lets the last layer be, by the core's name.
 _LOADINGS = {"lecture": "nonnegative", "rasch": "common", "2pl": "free"}
 
-# Draws from q(alpha|Y) where there is more than one dimension, and no quadrature.
+# Draws from q(alpha|Y) where there is more than one dimension, and no quadrature: for probabilities, and for the fit of
+# tasks, which sums over students too.
 _DRAWS = 100
+_FIT_DRAWS = 20
+
+# Answers at a time whose residuals are summed over the draws.
+_FIT_AT_ONCE = 2**14
 
 
 class ItemResponse(VAE):
@@ -370,6 +375,10 @@ callbacks, n_jobs, random_state, progress
 
             infit_t = sum_s <(y_st - E)²> / sum_s <V>,        outfit_t = mean_s <(y_st - E)² / V>
 
+        With several dimensions <> is a mean over 20 draws from q. Of 1,000 students and 20 tasks their Monte Carlo
+        error (standard deviation) is 0.004 in infit, and 0.009 in outfit, a few times that in tasks with slopes above
+        2; it falls with the root of the number of students. The draws are the same in every call.
+
         Parameters
         ----------
         X : array_like, [n_students, n_tasks]
@@ -380,15 +389,18 @@ callbacks, n_jobs, random_state, progress
         ItemFit
             A named tuple of ``infit``, ``outfit`` and ``n``, each [n_tasks].
         """
-        shares, ability = self._answers(X, observed), self._ability()
-        sums = Sums(ability.most)
+        shares, most = self._answers(X, observed), self._fitted_most()
+        sums = Sums(most)
         if self._one_dimension():
+            ability = self._ability()
             sums.add(ability.spread(shares, squares), ability.logits)
         else:
-            slopes, intercepts = self.discrimination_, self.intercept_
-            tables = squares(*ability.marks(shares))
-            for alpha in self.posterior_sample(_hidden(X, observed), _DRAWS, self._arguments["seed"]):
-                sums.add(tables, (alpha @ slopes.T + intercepts).astype(np.float64))
+            slopes, intercepts = (weights.astype(np.float64) for weights in self._tasks())
+            drawn = self.posterior_sample(_hidden(X, observed), _FIT_DRAWS, self._arguments["seed"])
+            for rows in pieces(len(shares), len(slopes), _FIT_AT_ONCE):
+                tables = squares(*counted(shares[rows], most))
+                for alpha in drawn[:, rows]:
+                    sums.add(tables, alpha @ slopes.T + intercepts)
         return sums.fit((~np.isnan(shares)).sum(0))
 
     # Inside
@@ -410,7 +422,7 @@ callbacks, n_jobs, random_state, progress
         return bool(self._latent_dim == 1)
 
     def _ability(self) -> Ability:
-        """What the quadrature knows of the model; of several dimensions only its marks are of use."""
+        """What the quadrature knows of a model of one dimension."""
         slopes, intercepts = self._tasks()
         return Ability(slopes[:, 0], intercepts, self._fitted_most())
 
