@@ -271,7 +271,7 @@ def test_the_quadrature_is_right() -> None:
     ability = Ability(SLOPES, INTERCEPTS, most)
     shares = marks / most
     assert np.allclose(ability.log_marginal(shares), log_likelihood(marks, SLOPES, INTERCEPTS, most), atol=1e-9)
-    # A dense grid: moments and quantiles of the posteriors.
+    # A dense grid: moments of the posteriors.
     grid = np.linspace(-9, 9, 20_001)
     p = expit(grid[:, np.newaxis] * SLOPES + INTERCEPTS)
     log_posterior = np.array(
@@ -280,9 +280,63 @@ def test_the_quadrature_is_right() -> None:
     posterior = np.exp(log_posterior - logsumexp(log_posterior, axis=1, keepdims=True))
     assert np.allclose(ability.mean(shares), posterior @ grid, atol=1e-8)
     assert np.allclose(ability.probability(shares), posterior @ p, atol=1e-8)
-    for level in (0.025, 0.5, 0.975):
-        exact = grid[(posterior.cumsum(1) < level).sum(1)]
-        assert np.abs(ability.quantile(shares, level) - exact).max() < 0.006
+
+
+RNG = np.random.default_rng(18)
+SHORT = np.array([[0.0], [1.0]])
+EXAMS: dict[str, tuple[Array, Array, Array]] = {
+    "nothing": (np.array([[np.nan]]), np.ones(1), np.zeros(1)),
+    "one flat": (SHORT, np.array([0.3]), np.array([3.0])),
+    "one": (SHORT, np.ones(1), np.zeros(1)),
+    "one steep": (SHORT, np.array([10.0]), np.array([5.0])),
+    "one very steep": (SHORT, np.array([95.0]), np.array([3.0])),
+    "seven": (np.vstack([RNG.random((4, 7)) < 0.5, np.zeros(7), np.ones(7)]).astype(float), SLOPES, INTERCEPTS),
+    "200": (
+        np.vstack([RNG.random((2, 200)) < 0.5, np.zeros(200), np.ones(200)]).astype(float),
+        RNG.lognormal(0, 0.3, 200),
+        RNG.normal(size=200),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXAMS)
+def test_quantiles_are_those_of_a_fine_grid(name: str) -> None:
+    marks, slopes, intercepts = EXAMS[name]
+    ability = Ability(slopes, intercepts, np.ones(len(slopes)))
+    grid = np.linspace(-9, 9, 100_001)
+    y = grid[:, np.newaxis] * slopes + intercepts
+    log_p, log_q = -np.logaddexp(0, -y).T, -np.logaddexp(0, y).T
+    for error, levels in ((2e-4, [0.5, 0.9, 0.95, 0.99, 0.999]), (4e-3, [0.9999, 1 - 1e-6])):
+        ps = np.array([p for level in levels for p in ((1 - level) / 2, (1 + level) / 2)])
+        found = ability.quantiles(marks, ps)
+        for student, quantiles in zip(marks, found, strict=True):
+            log_density = np.nan_to_num(student) @ log_p + np.nan_to_num(1 - student) @ log_q - grid**2 / 2
+            density = np.exp(log_density - log_density.max())
+            cumulated = np.cumsum(density[1:] + density[:-1])
+            exact = np.interp(ps, np.append(0, cumulated / cumulated[-1]), grid)
+            assert np.abs(quantiles - exact).max() < error
+    each = ability.quantiles(marks, found * 0 + 0.3)  # levels of each student's own
+    assert np.array_equal(each, ability.quantiles(marks, np.full(4, 0.3)))
+
+
+def test_both_ends_of_an_interval_are_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    exam, passes = small().fit(Y), []
+    blocks = Ability.blocks
+    monkeypatch.setattr(Ability, "blocks", lambda self, shares: passes.append(len(shares)) or blocks(self, shares))
+    exam.ability_interval(Y)
+    assert passes == [len(Y)]
+
+
+@pytest.mark.parametrize("n_dims", [1, 2])
+def test_who_gave_no_answer_has_the_interval_of_the_prior(n_dims: int) -> None:
+    marks = Y.copy()
+    marks[[3, 7]] = np.nan
+    exam = small(n_dims=n_dims).fit(marks)
+    ends = exam.ability_interval(marks, 0.9)
+    assert np.allclose(ends[[3, 7]], [-1.6448536, 1.6448536], atol=1e-4)
+    assert not np.isclose(ends[0], ends[3], atol=1e-3).all()
+    seen = ~np.isnan(marks)
+    assert np.array_equal(exam.ability_interval(np.where(seen, marks, 1), 0.9, observed=seen), ends)
 
 
 def test_the_quadrature_keeps_up_with_long_and_steep_exams() -> None:
@@ -324,7 +378,7 @@ def test_missing_answers_do_not_count() -> None:
     nothing = np.full((2, 7), np.nan)
     assert np.allclose(exam.transform(nothing), 0, atol=1e-6)
     assert np.allclose(exam.log_marginal(nothing).estimate, 0, atol=1e-9)
-    assert np.allclose(exam.ability_interval(nothing)[0, 0], [-1.96, 1.96], atol=0.01)
+    assert np.allclose(exam.ability_interval(nothing)[0, 0], [-1.959964, 1.959964], atol=1e-4)
     assert np.array_equal(exam.item_fit(np.full((3, 7), np.nan)).n, np.zeros(7))
     seen = ~np.isnan(Y)
     filled = np.where(seen, Y, 1)
@@ -658,6 +712,9 @@ def test_bad_answers_and_parameters_are_named() -> None:
     for level in (0.0, 1.0, "wide"):
         with pytest.raises(ValueError, match="level"):
             exam.ability_interval(Y, level)
+    with pytest.raises(ValueError, match=r"level=0\.9999999 must be at most 1 - 1e-6"):
+        exam.ability_interval(Y, 0.9999999)
+    assert np.isfinite(exam.ability_interval(Y, 1 - 1e-6)).all()
     with pytest.raises(ValueError, match="varimax"):
         exam.loadings("oblimin")
     with pytest.raises(NotFittedError):

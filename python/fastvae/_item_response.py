@@ -25,6 +25,9 @@ _LOADINGS = {"lecture": "nonnegative", "rasch": "common", "2pl": "free"}
 _DRAWS = 100
 _FIT_DRAWS = 20
 
+# The highest level of an interval.
+_HIGHEST_LEVEL = 1 - 1e-6
+
 # Answers at a time whose residuals are summed over the draws.
 _FIT_AT_ONCE = 2**14
 
@@ -272,25 +275,34 @@ callbacks, n_jobs, random_state, progress
         ----------
         X : array_like, [n_students, n_tasks]
         level : float
-            In (0, 1); what is left over is split evenly between both sides.
+            Above 0, and at most 1 - 1e-6; what is left over is split evenly between both sides.
         observed : array_like of bool, [n_students, n_tasks], optional
 
         Returns
         -------
         ndarray of float32, [n_students, n_dims, 2]
-            Lower and upper ends. Exact in one dimension; with more, those of the normal q(alpha|Y).
+            Lower and upper ends. In one dimension those of the posterior, to 0.0002 up to a level of 0.999, and to
+            0.004 beyond; with more, those of the normal q(alpha|Y), and of the prior where no answer was seen.
+
+        Raises
+        ------
+        ValueError
+            For another level, or answers that ``fit`` would not take.
         """
         level = _input.number(level, "level", least=1e-9, below=1.0)
+        if level > _HIGHEST_LEVEL:
+            raise ValueError(f"level={level!r} must be at most 1 - 1e-6: farther out the tails are not known")
         below = (1 - level) / 2
+        shares = self._answers(X, observed)
         if not self._one_dimension():
             from statistics import NormalDist  # here only, so that `import fastvae` stays cheap
 
-            mu, logvar = self.encode(_hidden(X, observed))
+            unseen = _unseen(shares)[:, np.newaxis]  # of whom mu and logvar are the prior's
+            mu, logvar = (np.where(unseen, np.float32(0), part) for part in self.encode(_hidden(X, observed)))
             half = np.exp(logvar / 2) * np.float32(NormalDist().inv_cdf(1 - below))
             return np.stack([mu - half, mu + half], -1)
-        ability, shares = self._ability(), self._answers(X, observed)
-        ends = [ability.quantile(shares, p) for p in (below, 1 - below)]
-        return np.stack(ends, -1)[:, np.newaxis].astype(np.float32)
+        ends = self._ability().quantiles(shares, [below, 1 - below])
+        return ends[:, np.newaxis].astype(np.float32)
 
     def predict_proba(self, X: Any, *, observed: Any = None) -> NDArray[np.float32]:
         """Probability that each student solves each task, given what was seen: float32 [n_students, n_tasks].
@@ -521,6 +533,12 @@ callbacks, n_jobs, random_state, progress
         slopes = self._tasks()[0].astype(np.float64)
         for dim in np.flatnonzero(slopes.sum(0) < 0):
             self._engine.mirror(int(dim))
+
+
+def _unseen(shares: NDArray[Any]) -> NDArray[np.bool_]:
+    """Students without any answer, whose posterior is the prior: [n]."""
+    none: NDArray[np.bool_] = np.isnan(shares).all(1)
+    return none
 
 
 def _hidden(X: Any, observed: Any) -> Any:
