@@ -563,6 +563,34 @@ def test_answers_that_were_not_seen_are_filled_in(n_dims: int) -> None:
     assert np.array_equal(exam.impute(seen, observed=~holes), means)
 
 
+@pytest.mark.parametrize("max_marks", [None, 3])
+def test_draws_in_one_dimension_are_of_the_exact_posterior(max_marks: int | None) -> None:
+    most = max_marks or 1
+    slopes, intercepts = np.array([1.5, 2.0, 1.0, 4.0, 4.0]), np.array([0.0, 0.5, -0.5, 0.0, 0.0])
+    marks, _ = simulated(40, slopes, intercepts, seed=19, most=most)
+    marks[:, 3:] = np.nan
+    exam = with_tasks(small(max_marks=max_marks, epochs=1).fit(marks), slopes, intercepts)  # its encoder knows nothing
+    n = 4000
+    draws = exam.impute(marks, draws=n, random_state=3).astype(np.float64)
+    assert np.array_equal(draws[:5], exam.impute(marks, draws=5, random_state=3)), "whatever the number of draws"
+    assert np.array_equal(draws[:5], exam.impute(marks, draws=5, n_iter=4, random_state=3)), "rounds change nothing"
+    assert not np.array_equal(draws[:5], exam.impute(marks, draws=5, random_state=4))
+    error = np.sqrt(draws[..., 3:].var(0) / n)
+    far = np.abs(draws[..., 3:].mean(0) - exam.predict_proba(marks)[:, 3:] * most)
+    assert (far < 4.5 * error + 1e-6).all()
+    # Both answers of a student hang on one ability: E[y y'] = m² <p p'>, and p = p' here.
+    grid = np.linspace(-8, 8, 2001)
+    p = expit(grid[:, np.newaxis] * slopes + intercepts)
+    log_posterior = marks[:, :3] @ np.log(p[:, :3]).T + (most - marks[:, :3]) @ np.log1p(-p[:, :3]).T - grid**2 / 2
+    weights = np.exp(log_posterior - logsumexp(log_posterior, axis=1, keepdims=True))
+    product = draws[..., 3] * draws[..., 4]
+    far = np.abs(product.mean(0) - most**2 * weights @ p[:, 3] ** 2)
+    assert (far < 4.5 * np.sqrt(product.var(0) / n) + 1e-6).all()
+    for bad in ({"draws": 0}, {"draws": 2, "n_iter": -1}):
+        with pytest.raises(ValueError, match=next(reversed(bad))):
+            exam.impute(marks, **bad)
+
+
 def test_a_file_with_another_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "exam"
     deep = fastvae.VAE(2, hidden=(8,), missing="mask", missing_indicator=True, epochs=1).fit(np.nan_to_num(Y))

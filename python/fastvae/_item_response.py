@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _core, _input, schedules
-from fastvae._ability import Ability, counted, pieces
+from fastvae._ability import Ability, counted, pieces, sigmoid
 from fastvae._item_fit import ItemFit, Sums, squares
 from fastvae._rotation import Rotation, varimax
 from fastvae._uncertainty import LogMarginal
-from fastvae._vae import VAE
+from fastvae._vae import MAX_DRAWS, VAE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,11 +88,13 @@ callbacks, n_jobs, random_state, progress
     -----
     The sign of an ability is arbitrary, and chosen so that the mean slope of each dimension is positive.
 
-    In one dimension all that is said of students and of log p(Y) is exact given the tasks' parameters: a quadrature
-    over alpha. With more dimensions abilities are those of the encoder's posterior q(alpha|Y).
+    In one dimension ``transform``, ``ability_interval``, ``predict_proba``, ``impute``, ``item_fit`` and
+    ``log_marginal`` are exact given the tasks' parameters: a quadrature over alpha. With more dimensions they are of
+    the encoder's posterior q(alpha|Y).
 
     What is inherited from :class:`fastvae.VAE` takes the same Y as ``fit``; its means and draws are shares of
-    ``max_marks``.
+    ``max_marks``. ``encode``, ``posterior_sample``, ``reconstruct``, ``predictive`` and ``score`` are the encoder's, in
+    one dimension too.
 
     Examples
     --------
@@ -357,10 +359,14 @@ callbacks, n_jobs, random_state, progress
             Ignored.
         observed : array_like of bool, [n_students, n_tasks], optional
         draws : int or None
-            None fills in the expected marks, those of ``predict_proba``; a number draws an ability and then marks, that
-            many times: see :meth:`VAE.impute`.
-        n_iter, random_state
-            Of draws, as for :meth:`VAE.impute`.
+            None fills in the expected marks, those of ``predict_proba``; a number draws an ability of each student
+            from the posterior and then marks at it, that many times (multiple imputation): the answers of a draw
+            belong together.
+        n_iter : int
+            Of draws in several dimensions, as for :meth:`VAE.impute`. In one dimension abilities are drawn from the
+            exact posterior, at which further rounds would change nothing: it is ignored.
+        random_state : int, numpy generator or None
+            Of the draws, as for ``sample``. The first draws are the same for any number of them.
 
         Returns
         -------
@@ -370,13 +376,15 @@ callbacks, n_jobs, random_state, progress
         self._engine_for()
         X = _hidden(X, observed)
         most = self._fitted_most().astype(np.float32)
-        if draws is not None:
+        if draws is not None and not self._one_dimension():
             drawn = super().impute(X, draws=draws, n_iter=n_iter, random_state=random_state)
             marks: NDArray[np.float32] = np.rint(drawn * most)
             return marks
+        _input.integer(n_iter, "n_iter", least=0)
         shares = self._answers(X, None)
-        expected = self.predict_proba(X) * most
-        filled: NDArray[np.float32] = np.where(np.isnan(shares), expected, np.rint(shares * most))
+        if draws is not None:
+            return self._drawn(shares, _input.integer(draws, "draws", most=MAX_DRAWS), self._seed_for(random_state))
+        filled: NDArray[np.float32] = np.where(np.isnan(shares), self.predict_proba(X), shares) * most
         return filled
 
     def item_fit(self, X: Any, *, observed: Any = None) -> ItemFit:
@@ -437,6 +445,19 @@ callbacks, n_jobs, random_state, progress
         """What the quadrature knows of a model of one dimension."""
         slopes, intercepts = self._tasks()
         return Ability(slopes[:, 0], intercepts, self._fitted_most())
+
+    def _drawn(self, shares: NDArray[np.float32], draws: int, seed: int) -> NDArray[np.float32]:
+        """Marks with the holes filled in by draws from p(y|Y), [draws, n_students, n_tasks], in one dimension."""
+        at = np.stack([np.random.default_rng((seed, draw, 0)).random(len(shares)) for draw in range(draws)], 1)
+        alpha = self._ability().quantiles(shares, at)
+        students, tasks = np.nonzero(np.isnan(shares))
+        (slopes, intercepts), most = self._tasks(), self._fitted_most()
+        filled = np.empty((draws, *shares.shape), np.float32)
+        filled[...] = np.rint(shares * most)
+        for draw, marks in enumerate(filled):
+            p = sigmoid(alpha[students, draw] * slopes[tasks, 0] + intercepts[tasks])
+            marks[students, tasks] = np.random.default_rng((seed, draw, 1)).binomial(most[tasks], p)
+        return filled
 
     def _answers(self, X: Any, observed: Any) -> NDArray[np.float32]:
         return self._read(_hidden(X, observed), "X", self.n_features_in_, fitted=True)

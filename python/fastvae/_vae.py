@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _OBJECTIVES = ("elbo", "reconstruction", "kl")
 
 # Draws are numbered by a word of the noise's counter; floats count so far.
-_MAX_DRAWS = 2**24
+MAX_DRAWS = 2**24
 
 # Beyond it a batch of one example already has more rows than any machine has use for.
 _MAX_SAMPLES = 2**20
@@ -294,7 +294,7 @@ class VAE(Model):
         -------
         ndarray of float32, [n, n_examples, latent_dim]
         """
-        n = _input.integer(n, "n", most=_MAX_DRAWS)
+        n = _input.integer(n, "n", most=MAX_DRAWS)
         engine, (X, y) = self._engine_for(), self._data(X, y)
         z = engine.posterior_sample(X, y, n, self._seed_for(random_state), self._noisy, self._threads())
         return z.reshape(n, len(X), -1)
@@ -328,7 +328,7 @@ class VAE(Model):
         Both spreads are the model's own, its weights taken as given: what it says of x' if it is right. Neither is the
         (epistemic) uncertainty about the weights, and neither grows where there were no data to train on.
         """
-        if _input.integer(n, "n", most=_MAX_DRAWS) == 1:
+        if _input.integer(n, "n", most=MAX_DRAWS) == 1:
             raise ValueError("n=1 has no spread: predictive takes at least two draws of z (and reconstruct takes none)")
         engine, (X, y) = self._engine_for(), self._data(X, y)
         moments = engine.predictive(X, y, n, self._seed_for(random_state), self._noisy, self._threads())
@@ -370,7 +370,7 @@ class VAE(Model):
         n_iter = _input.integer(n_iter, "n_iter", least=0)
         if draws is None:
             return _missing.with_means(self, X, y, n_iter)
-        draws = _input.integer(draws, "draws", most=_MAX_DRAWS)
+        draws = _input.integer(draws, "draws", most=MAX_DRAWS)
         return _missing.with_draws(self, X, y, draws, n_iter, self._seed_for(random_state))
 
     def anomaly_score(self, X: Any, *, y: Any = None) -> NDArray[np.float32]:
