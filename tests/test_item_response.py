@@ -847,6 +847,17 @@ def test_characteristic_curves_are_drawn() -> None:
 
 
 @pytest.mark.parametrize("n_dims", [1, 2])
+def test_abilities_are_asked_for_of_the_students_that_are_drawn(n_dims: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    exam, asked = small(n_dims=n_dims).fit(Y), []
+    answers = ItemResponse._read
+    monkeypatch.setattr(ItemResponse, "_read", lambda self, X, *rest: asked.append(len(X)) or answers(self, X, *rest))
+    plots.abilities(exam, Y, n=25)
+    assert asked
+    assert set(asked) == {25}
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("n_dims", [1, 2])
 def test_abilities_are_drawn(n_dims: int) -> None:
     exam = small(n_dims=n_dims).fit(Y)
     dim = n_dims - 1
@@ -854,7 +865,9 @@ def test_abilities_are_drawn(n_dims: int) -> None:
     [dots] = [line for line in ax.lines if line.get_marker() == "o"]
     shown = np.asarray(dots.get_ydata())
     assert (np.diff(shown) >= 0).all()
-    assert np.isin(shown, exam.transform(Y)[:, dim]).all()
+    means = exam.transform(Y)[:, dim]
+    assert np.abs(means - shown[:, np.newaxis]).min(1).max() < 1e-6
+    assert ax.get_legend() is None
     [bars] = [c for c in ax.collections if isinstance(c, LineCollection)]
     ends = exam.ability_interval(Y, 0.8)[:, dim]
     for bar in bars.get_segments():
@@ -863,6 +876,13 @@ def test_abilities_are_drawn(n_dims: int) -> None:
     assert len(plots.abilities(exam, Y[:5], names=list("abcde")).get_xticklabels()) == 5
     with pytest.raises(ValueError, match="1 names for 400 students"):
         plots.abilities(exam, Y, names=["a"])
+    ax = plots.abilities(exam, Y, n=25, dim=dim, truth=means + 10)
+    [crosses] = [line for line in ax.lines if line.get_marker() == "x"]
+    assert np.allclose(crosses.get_ydata(), shown + 10, atol=1e-5), "of the same students"
+    assert "truth" in [text.get_text() for text in ax.get_legend().get_texts()]
+    for truth in (ALPHA, ALPHA[:25, 0], 1.0):
+        with pytest.raises(ValueError, match=r"truth has shape .* expected \(400,\)"):
+            plots.abilities(exam, Y, truth=truth)
     with pytest.raises(ValueError, match="dim="):
         plots.abilities(exam, Y, dim=n_dims)
     pyplot.close("all")

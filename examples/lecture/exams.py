@@ -78,13 +78,8 @@ for ax, title in zip(axes, ("beta of 40 tasks", "strength of 500 students"), str
 page.show(axes[0], "exams_truth", "A simulated exam, 30 % of the answers missing: what was put in, and what came out.")
 
 # %%
-ax = plots.abilities(exam, long, n=80)
-shown = np.sort(np.random.default_rng(0).permutation(500)[:80])
-shown = shown[np.argsort(exam.transform(long)[shown, 0], kind="stable")]
-ax.plot(np.arange(80), alpha[shown], "x", color="0.2", ms=4, label="truth")
-ax.legend(frameon=False)
 page.show(
-    ax,
+    plots.abilities(exam, long, n=80, truth=alpha),
     "exams_abilities",
     f"Strengths with intervals of 95 %, from the posterior: of all 500 true ones, {100 * inside.mean():.0f} % lie "
     "inside. A mark hides how little an exam tells of a student; an interval shows it.",

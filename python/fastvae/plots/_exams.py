@@ -93,6 +93,7 @@ def abilities(
     level: float = 0.95,
     dim: int = 0,
     names: Sequence[str] | None = None,
+    truth: Any = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw what is known of students' abilities: posterior means, and intervals around them, in ascending order.
@@ -109,25 +110,39 @@ def abilities(
         The dimension.
     names : sequence of str, optional
         Of all students.
+    truth : array_like, [n_students], optional
+        True abilities of all students in that dimension, where they are known: crosses.
     ax : matplotlib Axes, optional
 
     Returns
     -------
     matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If there is no such dimension, or names or truth are not those of the students.
     """
     n = _input.integer(n, "n")
-    means, ends = np.asarray(model.transform(Y)), model.ability_interval(Y, level)
+    Y = _input.matrix(Y, "Y")
+    if names is not None and len(names) != len(Y):
+        raise ValueError(f"{len(names)} names for {len(Y)} students")
+    if truth is not None and np.shape(truth) != (len(Y),):
+        raise ValueError(f"truth has shape {np.shape(truth)}; expected {(len(Y),)}, an ability of each student")
+    chosen = np.sort(np.random.default_rng(0).permutation(len(Y))[:n])
+    means = np.asarray(model.transform(Y[chosen]))
     dim = _input.integer(dim, "dim", least=0, most=means.shape[1] - 1)
-    if names is not None and len(names) != len(means):
-        raise ValueError(f"{len(names)} names for {len(means)} students")
-    chosen = np.sort(np.random.default_rng(0).permutation(len(means))[:n])
-    chosen = chosen[np.argsort(means[chosen, dim], kind="stable")]
-    mean, (low, high) = means[chosen, dim], ends[chosen, dim].T
+    order = np.argsort(means[:, dim], kind="stable")
+    chosen, mean = chosen[order], means[order, dim]
+    low, high = model.ability_interval(Y[chosen], level)[:, dim].T
     ax = new_axes(ax, (7.5, 4.8))
     places = np.arange(len(chosen))
     ax.axhline(0, color="0.75", lw=0.8)
     ax.vlines(places, low, high, color="C0", alpha=0.35, lw=max(1.0, min(5.0, 240 / len(chosen))))
-    ax.plot(places, mean, "o", color="C0", ms=3.5)
+    ax.plot(places, mean, "o", color="C0", ms=3.5, label="posterior")
+    if truth is not None:
+        ax.plot(places, np.asarray(truth)[chosen], "x", color="0.2", ms=4, label="truth")
+        ax.legend(frameon=False, fontsize=SMALL)
     if names is not None and len(chosen) <= 40:
         ax.set_xticks(places, [names[student] for student in chosen], rotation=90, fontsize=SMALL)
     else:
