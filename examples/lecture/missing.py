@@ -14,7 +14,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from page import Array, Page
+from page import Array, Page, garments
 
 import fastvae
 from fastvae import plots
@@ -27,7 +27,7 @@ X, X_test, y_test = digits[order[:1400]], digits[order[1400:]], labels[order[140
 HOLE = np.array([0.30, 0.45, 0.70])  # a colour that no digit has
 
 
-def pca(data: Array, asked: Array, rank: int) -> Array:
+def pca(data: Array, asked: Array, rank: int, rounds: int = 50) -> Array:
     """Fill `asked` from a PCA of data with holes: project, fill in, and so on (Troyanskaya et al., 2001)."""
 
     def projected(filled: Array) -> Array:
@@ -36,16 +36,26 @@ def pca(data: Array, asked: Array, rank: int) -> Array:
     holes = np.isnan(data)
     filled = np.where(holes, np.nanmean(data, 0), data)
     directions = rng.normal(size=(data.shape[1], rank)).astype(np.float32)
-    for _ in range(50):
+    for _ in range(rounds):
         mean = filled.mean(0)
         centred = filled - mean
         directions, _ = np.linalg.qr(centred.T @ (centred @ directions))  # nearer to the largest eigenvectors
         filled = np.where(holes, projected(filled), data)
     holes = np.isnan(asked)
     filled = np.where(holes, mean, asked)
-    for _ in range(100):
+    for _ in range(2 * rounds):
         filled = np.where(holes, projected(filled), asked)
     return filled
+
+
+def with_holes(data: Array, share: float) -> Array:
+    """Return data of which a share is missing."""
+    return np.where(rng.random(data.shape) < share, np.nan, data).astype(np.float32)
+
+
+def error(filled: Array, truth: Array, holes: Array) -> float:
+    """Root mean squared error in the holes, in hundredths of the range from black to white."""
+    return float(100 * np.sqrt(np.mean((filled - truth)[holes] ** 2, dtype=np.float64)))
 
 
 def coloured(images: Array) -> Array:
@@ -61,18 +71,14 @@ shown = np.concatenate([np.flatnonzero(y_test == label)[:1] for label in range(1
 rows = []
 figure, axes = plt.subplots(2, 1, figsize=(9, 9.5), layout="constrained")
 for ax, share in zip(axes, (0.3, 0.7), strict=True):
-    known, asked = (np.where(rng.random(data.shape) < share, np.nan, data).astype(np.float32) for data in (X, X_test))
+    known, asked = with_holes(X, share), with_holes(X_test, share)
     holes = np.isnan(asked)
-
-    def error(filled: Array, holes: Array = holes) -> float:
-        """Root mean squared error in the holes, in hundredths of the range from black to white."""
-        return float(100 * np.sqrt(np.mean((filled - X_test)[holes] ** 2, dtype=np.float64)))
-
     model = fastvae.VAE(16, likelihood=gaussian, missing="mask", missing_indicator=True, **size).fit(known)
     means = np.where(holes, np.nanmean(known, 0), asked)
-    by_pca = min((pca(known, asked, rank) for rank in (2, 3, 5, 8, 12, 16)), key=error)
+    tried = [pca(known, asked, rank) for rank in (2, 3, 5, 8, 12, 16)]
+    by_pca = tried[int(np.argmin([error(filled, X_test, holes) for filled in tried]))]
     imputed = model.impute(asked)
-    rows.append([f"{share:.0%}", error(means), error(by_pca), error(imputed)])
+    rows.append([f"{share:.0%}", *(error(filled, X_test, holes) for filled in (means, by_pca, imputed))])
     stack = np.concatenate([images[shown] for images in (X_test, asked, means, by_pca, imputed)])
     plots.images(coloured(stack), columns=10, ax=ax)
     ax.set_title(f"{share:.0%} missing: the digit, what is observed, filled in by means, by PCA, by the VAE")
@@ -89,11 +95,20 @@ page.say(
     "black to white. PCA is the iterative kind (project, fill in, again), of the rank that is best for these digits:"
 )
 page.table(["missing", "mean", "PCA", "VAE"], rows)
+
+# %%
+train, test = garments()[::2]
+known, asked = with_holes(train, 0.3), with_holes(test, 0.3)
+holes = np.isnan(asked)
+model = fastvae.VAE(
+    32, likelihood=gaussian, missing="mask", missing_indicator=True, **size | {"hidden": (400,), "epochs": 30}
+).fit(known)
 page.say(
-    "It is no law. On the 5,000 garments of this lecture, with 30 % of the pixels missing, PCA of the better of the "
-    "ranks 20 and 40 has an error of 12.7, and a VAE with 400 hidden units, 32 latent dimensions and 30 epochs one of "
-    "15.2."
+    "It is no law. With the garments of this lecture, 5,000 to train on and 1,000 others to fill in, PCA of rank 40 "
+    "comes nearer than a VAE with 400 hidden units, 32 latent dimensions and 30 epochs:"
 )
+by_pca, imputed = pca(known, asked, rank=40, rounds=10), model.impute(asked)
+page.table(["missing", "PCA", "VAE"], [["30%", error(by_pca, test, holes), error(imputed, test, holes)]])
 
 # %%
 page.say(
