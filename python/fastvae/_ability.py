@@ -61,8 +61,9 @@ def counted(shares: NDArray[Any], most: NDArray[Any]) -> tuple[NDArray[np.float6
     return np.where(seen, np.rint(shares * most), 0.0), seen * most.astype(np.float64)
 
 
-def pieces(rows: int, width: int, at_once: int) -> Iterator[slice]:
-    """Go through the rows of a table of that width so that no piece has more than `at_once` entries, or one row."""
+def pieces(shape: tuple[int, ...], at_once: int) -> Iterator[slice]:
+    """Go through the rows of a table so that a piece has at most `at_once` entries, or one row."""
+    rows, width = shape
     step = max(1, at_once // width)
     for first in range(0, rows, step):
         yield slice(first, min(first + step, rows))
@@ -102,7 +103,7 @@ class Ability:
     def blocks(self, shares: NDArray[Any]) -> Iterator[Block]:
         """Go through students, given the share of the most marks that each has in each task, NaN if it was not seen."""
         penalty = softplus(self.logits)
-        for rows in pieces(len(shares), max(self.logits.shape), _AT_ONCE):
+        for rows in pieces((len(shares), max(self.logits.shape)), _AT_ONCE):
             marks, possible = counted(shares[rows], self.most)
             # ln p(Y_s | alpha) = sum_t x y - m ln(1 + e^y) + ln C(m, x)
             log_joint = marks @ self.logits.T - possible @ penalty.T + self._log_prior
@@ -155,7 +156,7 @@ class Ability:
             if found is None:
                 found = np.zeros((len(tables), *self.logits.shape))
             for sums, table in zip(found, tables, strict=True):
-                for nodes in pieces(*self.logits.shape, _AT_ONCE):
+                for nodes in pieces(self.logits.shape, _AT_ONCE):
                     sums[nodes] += block.weights[:, nodes].T @ table
         assert found is not None, "there are students"
         return found

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _FARTHEST = 600.0
 
 # Entries of the tables that are worked on at a time: they stay in the cache.
-_AT_ONCE = 2**14
+AT_ONCE = 2**14
 
 
 class ItemFit(NamedTuple):
@@ -57,24 +57,17 @@ class Sums:
 
     def add(self, tables: Any, logits: NDArray[np.float64]) -> None:
         """Take in sums of what ``squares`` returns over students of the same logits: each [groups, n_tasks]."""
-        for rows in pieces(*logits.shape, _AT_ONCE):
-            self._add(*(table[rows] for table in tables), np.exp(np.clip(logits[rows], -_FARTHEST, _FARTHEST)))
-
-    def _add(
-        self,
-        got: NDArray[np.float64],
-        both: NDArray[np.float64],
-        lost: NDArray[np.float64],
-        odds: NDArray[np.float64],
-    ) -> None:
-        wrong = 1 / (1 + odds)
-        variance = odds * wrong * wrong  # p (1 - p); (1 + e^600)² would overflow
-        standardised = got / odds - 2 * both + lost * odds
-        seen = got + 2 * both + lost  # m² of each student, or zero
-        self._standardised += standardised.sum(0) / self._most
-        self._residual += np.einsum("gt,gt->t", standardised, variance)
-        self._variance += np.einsum("gt,gt->t", seen, variance) / self._most
-        self._seen += seen.sum(0) / self._most**2
+        for rows in pieces(logits.shape, AT_ONCE):
+            got, both, lost = (table[rows] for table in tables)
+            odds = np.exp(np.clip(logits[rows], -_FARTHEST, _FARTHEST))
+            wrong = 1 / (1 + odds)
+            variance = odds * wrong * wrong  # p (1 - p); (1 + e^600)² would overflow
+            standardised = got / odds - 2 * both + lost * odds
+            seen = got + 2 * both + lost  # m² of each student, or zero
+            self._standardised += standardised.sum(0) / self._most
+            self._residual += np.einsum("gt,gt->t", standardised, variance)
+            self._variance += np.einsum("gt,gt->t", seen, variance) / self._most
+            self._seen += seen.sum(0) / self._most**2
 
     def fit(self, n: NDArray[np.int64]) -> ItemFit:
         """The mean squares, of tasks that so many students have seen."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastvae import _core, _input, schedules
 from fastvae._ability import Ability, counted, pieces, sigmoid
-from fastvae._item_fit import ItemFit, Sums, squares
+from fastvae._item_fit import AT_ONCE, ItemFit, Sums, squares
 from fastvae._rotation import Rotation, varimax
 from fastvae._uncertainty import LogMarginal
 from fastvae._vae import MAX_DRAWS, VAE
@@ -27,9 +27,6 @@ _FIT_DRAWS = 20
 
 # The highest level of an interval.
 _HIGHEST_LEVEL = 1 - 1e-6
-
-# Answers at a time whose residuals are summed over the draws.
-_FIT_AT_ONCE = 2**14
 
 
 class ItemResponse(VAE):
@@ -417,7 +414,7 @@ callbacks, n_jobs, random_state, progress
         else:
             slopes, intercepts = (weights.astype(np.float64) for weights in self._tasks())
             drawn = self.posterior_sample(_hidden(X, observed), _FIT_DRAWS, self._arguments["seed"])
-            for rows in pieces(len(shares), len(slopes), _FIT_AT_ONCE):
+            for rows in pieces(shares.shape, AT_ONCE):
                 tables = squares(*counted(shares[rows], most))
                 for alpha in drawn[:, rows]:
                     sums.add(tables, alpha @ slopes.T + intercepts)
