@@ -86,7 +86,7 @@ callbacks, n_jobs, random_state, progress
     The sign of an ability is arbitrary, and chosen so that the mean slope of each dimension is positive.
 
     In one dimension ``transform``, ``ability_interval``, ``predict_proba``, ``impute``, ``item_fit`` and
-    ``log_marginal`` are exact given the tasks' parameters: a quadrature over alpha. With more dimensions they are of
+    ``log_marginal`` are exact given the tasks' parameters: a quadrature over alpha. With more dimensions they draw on
     the encoder's posterior q(alpha|Y).
 
     What is inherited from :class:`fastvae.VAE` takes the same Y as ``fit``; its means and draws are shares of
