@@ -389,6 +389,9 @@ def test_missing_answers_do_not_count() -> None:
     for question in ("ability_interval", "predict_proba", "item_fit", "log_marginal"):
         ours, theirs = getattr(exam, question)(Y), getattr(again, question)(filled, observed=seen)
         assert np.array_equal(ours, theirs, equal_nan=True)
+    several = small(n_dims=2).fit(Y)
+    assert np.array_equal(several.transform(nothing), np.zeros((2, 2)))
+    assert several.transform(Y).any(1).all()
     full = exam.predict_proba(np.nan_to_num(Y))
     assert not np.array_equal(full, exam.predict_proba(Y))
 

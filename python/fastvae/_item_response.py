@@ -261,11 +261,13 @@ callbacks, n_jobs, random_state, progress
 
         A student of whom nothing was seen has that of the prior, zero.
         """
+        shares = self._answers(X, observed)
         if self._one_dimension():
-            codes = self._ability().mean(self._answers(X, observed))[:, np.newaxis].astype(np.float32)
+            codes = self._ability().mean(shares)[:, np.newaxis]
         else:
             codes, _ = self._codes(_hidden(X, observed), None, logvar=False)
-        return self._as_output(codes, X)
+            codes[_unseen(shares)] = 0
+        return self._as_output(codes.astype(np.float32, copy=False), X)
 
     def ability_interval(self, X: Any, level: float = 0.95, *, observed: Any = None) -> NDArray[np.float32]:
         """Interval in which each student's ability lies with probability `level`, given the answers and the model.
@@ -381,7 +383,8 @@ callbacks, n_jobs, random_state, progress
         shares = self._answers(X, None)
         if draws is not None:
             return self._drawn(shares, _input.integer(draws, "draws", most=MAX_DRAWS), self._seed_for(random_state))
-        filled: NDArray[np.float32] = np.where(np.isnan(shares), self.predict_proba(X), shares) * most
+        expected = self.predict_proba(X) * most
+        filled: NDArray[np.float32] = np.where(np.isnan(shares), expected, np.rint(shares * most))
         return filled
 
     def item_fit(self, X: Any, *, observed: Any = None) -> ItemFit:

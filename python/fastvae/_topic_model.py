@@ -64,7 +64,8 @@ class TopicModel(VAE):
     activation : str
         Between them.
     input_transform : {"log1p", "binary", "l1", "l2"} or None
-        What the encoder sees of the counts, as for :class:`fastvae.VAE`; the likelihood sees the counts.
+        What the encoder sees of the counts, as for :class:`fastvae.VAE`; the likelihood sees the counts. "l1" and "l2"
+        hide how long a document is; on BBC News a product with them used two to four of ten topics.
     masking : float or None
         The share of the vocabulary that the encoder does not see of a document in training, in [0, 1), anew in each
         step; the likelihood sees all. None is 0.25 for a mixture, 0.5 for a product. The encoder then tells topics from
