@@ -853,7 +853,12 @@ def test_characteristic_curves_are_drawn() -> None:
 def test_abilities_are_asked_for_of_the_students_that_are_drawn(n_dims: int, monkeypatch: pytest.MonkeyPatch) -> None:
     exam, asked = small(n_dims=n_dims).fit(Y), []
     answers = ItemResponse._read
-    monkeypatch.setattr(ItemResponse, "_read", lambda self, X, *rest: asked.append(len(X)) or answers(self, X, *rest))
+
+    def read(self: ItemResponse, X: Any, *rest: Any, **more: Any) -> Any:
+        asked.append(len(X))
+        return answers(self, X, *rest, **more)
+
+    monkeypatch.setattr(ItemResponse, "_read", read)
     plots.abilities(exam, Y, n=25)
     assert asked
     assert set(asked) == {25}

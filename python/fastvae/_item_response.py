@@ -263,11 +263,11 @@ callbacks, n_jobs, random_state, progress
         """
         shares = self._answers(X, observed)
         if self._one_dimension():
-            codes = self._ability().mean(shares)[:, np.newaxis]
+            means = self._ability().mean(shares)[:, np.newaxis].astype(np.float32)
         else:
-            codes, _ = self._codes(_hidden(X, observed), None, logvar=False)
-            codes[_unseen(shares)] = 0
-        return self._as_output(codes.astype(np.float32, copy=False), X)
+            means, _ = self._codes(_hidden(X, observed), None, logvar=False)
+            means[_unseen(shares)] = 0
+        return self._as_output(means, X)
 
     def ability_interval(self, X: Any, level: float = 0.95, *, observed: Any = None) -> NDArray[np.float32]:
         """Interval in which each student's ability lies with probability `level`, given the answers and the model.
@@ -460,6 +460,7 @@ callbacks, n_jobs, random_state, progress
         return filled
 
     def _answers(self, X: Any, observed: Any) -> NDArray[np.float32]:
+        self._engine_for()
         return self._read(_hidden(X, observed), "X", self.n_features_in_, fitted=True)
 
     def _read(self, X: Any, name: str, cols: int | None = None, *, fitted: bool = False) -> NDArray[np.float32]:
