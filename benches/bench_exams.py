@@ -18,7 +18,7 @@ def bench_item_response(contest: Contest) -> None:
     marks = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.float32)
     marks[rng.random(marks.shape) < 0.3] = np.nan
     others: dict[str, Callable[[], object]] = {}
-    if torch_exam := opponents.module("torch exam"):
+    if torch_exam := opponents.module("torch", "torch_exam"):
         theirs, tensor = torch_exam.TorchExam(200), torch_exam.torch.from_numpy(marks)
         others["torch"] = lambda: theirs.epoch(tensor, 128)
     ours = fastvae.ItemResponse(epochs=1, batch_size=128, random_state=0, n_jobs=contest.threads)

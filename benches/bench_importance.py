@@ -28,26 +28,8 @@ def bench_importance(contest: Contest, samples: int, batch: int) -> None:
     contest.run(
         f"step of {samples} importance samples, {n_features}-{hidden}-{latent_dim}, batch {batch}",
         lambda: ours.partial_fit(x),
-        _torch(x, batch, samples, compiled=contest.threads == 2),
+        opponents.torch_steps(SHAPE, x, batch, samples=samples, compiled=contest.threads == 2),
         per_call=steps,
         rounds=10,
         flops=flops,
     )
-
-
-def _torch(x: np.ndarray, batch: int, samples: int, *, compiled: bool) -> dict[str, Any]:
-    torch_vae = opponents.module("torch")
-    if not torch_vae:
-        return {}
-    batches = torch_vae.torch.from_numpy(x).split(batch)
-    eager = torch_vae.TorchVAE(*SHAPE, samples=samples)
-    others = {"torch": lambda: [eager.step(b) for b in batches]}
-    if compiled:
-        model = torch_vae.TorchVAE(*SHAPE, samples=samples, compiled=True)
-        try:
-            model.step(batches[0])
-        except Exception as error:  # no C++ compiler, or no compiler for this Python: torch raises many kinds
-            opponents.MISSING.add(f"torch.compile ({type(error).__name__})")
-        else:
-            others["torch.compile"] = lambda: [model.step(b) for b in batches]
-    return others

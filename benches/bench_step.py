@@ -26,7 +26,7 @@ def bench_step(contest: Contest, n_features: int, hidden: int, latent_dim: int, 
     steps = max(4, min(100, int(2e10 / flops)))
     x = np.random.default_rng(0).random((steps * batch, n_features), dtype=np.float32)
     ours = fastvae.VAE(latent_dim, hidden=(hidden,), batch_size=batch, random_state=0, n_jobs=contest.threads)
-    others = _torch(shape, x, batch, compiled=shape == README and contest.threads == 2)
+    others = opponents.torch_steps(shape, x, batch, compiled=shape == README and contest.threads == 2)
     if shape == README and contest.threads == 2:
         others |= _jax(shape, x, batch)
     contest.run(
@@ -36,25 +36,6 @@ def bench_step(contest: Contest, n_features: int, hidden: int, latent_dim: int, 
         per_call=steps,
         flops=flops,
     )
-
-
-def _torch(shape: tuple[int, int, int], x: np.ndarray, batch: int, *, compiled: bool) -> dict[str, Any]:
-    torch_vae = opponents.module("torch")
-    if not torch_vae:
-        return {}
-    batches = torch_vae.torch.from_numpy(x).split(batch)
-
-    eager = torch_vae.TorchVAE(*shape)
-    others = {"torch": lambda: [eager.step(b) for b in batches]}
-    if compiled:
-        model = torch_vae.TorchVAE(*shape, compiled=True)
-        try:
-            model.step(batches[0])
-        except Exception as error:  # no C++ compiler, or no compiler for this Python: torch raises many kinds
-            opponents.MISSING.add(f"torch.compile ({type(error).__name__})")
-        else:
-            others["torch.compile"] = lambda: [model.step(b) for b in batches]
-    return others
 
 
 def _jax(shape: tuple[int, int, int], x: np.ndarray, batch: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 # JAX would look for accelerators; onnxruntime writes files below HOME when it is imported.
@@ -16,7 +17,6 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 MISSING: set[str] = set()
 _MODULES = {
     "torch": ("torch_vae", ["torch"]),
-    "torch exam": ("torch_exam", ["torch"]),
     "jax": ("jax_vae", ["jax", "optax"]),
     "onnxruntime": ("onnx_model", ["onnxruntime", "onnx"]),
 }
@@ -39,6 +39,27 @@ def module(name: str, file: str | None = None) -> Any | None:
             if home is not None:
                 os.environ["HOME"] = home
     return importlib.import_module(f"opponents.{file or first}")
+
+
+def torch_steps(
+    shape: tuple[int, int, int], x: Any, batch: int, *, samples: int = 1, compiled: bool
+) -> dict[str, Callable[[], object]]:
+    """PyTorch's run over an array in batches, eager and, where that is wanted and possible, compiled."""
+    torch_vae = module("torch")
+    if not torch_vae:
+        return {}
+    batches = torch_vae.torch.from_numpy(x).split(batch)
+    eager = torch_vae.TorchVAE(*shape, samples=samples)
+    others: dict[str, Callable[[], object]] = {"torch": lambda: [eager.step(b) for b in batches]}
+    if compiled:
+        model = torch_vae.TorchVAE(*shape, samples=samples, compiled=True)
+        try:
+            model.step(batches[0])
+        except Exception as error:  # no C++ compiler, or no compiler for this Python: torch raises many kinds
+            MISSING.add(f"torch.compile ({type(error).__name__})")
+        else:
+            others["torch.compile"] = lambda: [model.step(b) for b in batches]
+    return others
 
 
 def step_flops(batch: int, n_features: int = 784, hidden: int = 400, latent_dim: int = 20, samples: int = 1) -> float:
