@@ -64,10 +64,12 @@ impl Watch {
                     "{name}[{row}, {col}] is {value}, but the Bernoulli likelihood takes values in [0, 1]: scale the \
                      data, or use likelihood=\"gaussian\" (an autoencoder: loss=\"squared_error\")"
                 ),
-                Some(likelihood) if likelihood.is_counts() && value.is_finite() => format!(
-                    "{name}[{row}, {col}] is {value}, but the {} likelihood takes counts: numbers of at least 0",
-                    likelihood.name()
-                ),
+                Some(likelihood) if likelihood.is_counts() && value < 0.0 && value.is_finite() => {
+                    format!(
+                        "{name}[{row}, {col}] is {value}, but the {} likelihood takes counts: numbers of at least 0",
+                        likelihood.name()
+                    )
+                }
                 _ if beyond(value) == Some(Transform::Log1p) => format!(
                     "{name}[{row}, {col}] is {value}, but input_transform=\"log1p\" takes the logarithm of 1 + x: it is \
                      for counts and other values above -1"

@@ -270,6 +270,8 @@ def test_norms_that_may_overflow_are_refused(transform: str) -> None:
     for bad in (X, X.toarray()):
         with pytest.raises(ValueError, match=rf"\[{at[0]}, {at[1]}\] is 10000000000000000, .*scale the data"):
             small(input_transform=transform).fit(bad)
+        with pytest.raises(ValueError, match="scale the data"):
+            small(input_transform=transform, likelihood="poisson").fit(bad)
     X.data[0] = 1e15
     assert np.isfinite(small(input_transform=transform, optimizer="sgd").fit(counts()).transform(X)).all()
 
