@@ -69,6 +69,11 @@ impl Dense {
         panels_of(self.outputs) * (self.inputs + 1)
     }
 
+    /// All of them.
+    pub fn place(&self) -> Range<usize> {
+        self.start..self.start + self.rows()
+    }
+
     /// The rows of W in panel `panel`.
     pub fn weights(&self, panel: usize) -> Range<usize> {
         let start = self.start + panel * (self.inputs + 1);

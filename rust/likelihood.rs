@@ -103,6 +103,14 @@ impl Likelihood {
         )
     }
 
+    /// What a learned scale is called.
+    pub fn scale_name(self) -> &'static str {
+        match self {
+            Likelihood::NegativeBinomial { .. } => "likelihood.log_total_count",
+            _ => "likelihood.log_scale",
+        }
+    }
+
     /// Whether the scale's gradient is stored, element by element: it cannot be recovered from the output's.
     pub fn stores_scale_gradient(self) -> bool {
         matches!(self, Likelihood::NegativeBinomial { .. })
@@ -346,6 +354,12 @@ impl Function for SquaredError {
     }
 }
 
+/// `value` where x is observed, else zero.
+#[inline(always)]
+fn or_zero<S: Arithmetic>(s: S, observed: S::M, value: S::F) -> S::F {
+    s.select(observed, value, s.zero())
+}
+
 /// A likelihood of data with holes: where x is NaN it is not observed, and log p and its gradient are exactly zero.
 struct Observed<F>(PhantomData<F>);
 impl<F: Function> Function for Observed<F> {
@@ -354,10 +368,12 @@ impl<F: Function> Function for Observed<F> {
     #[inline(always)]
     fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, about: S::F) -> LogProb<S::F> {
         let observed = s.is_number(x);
-        let or_zero = |value| s.select(observed, value, s.zero());
-        let LogProb { value, slope, scale_slope } = F::log_prob(s, or_zero(x), y, about);
-        let (value, slope) = (or_zero(value), or_zero(slope));
-        LogProb { value, slope, scale_slope: or_zero(scale_slope) }
+        let found = F::log_prob(s, or_zero(s, observed, x), y, about);
+        LogProb {
+            value: or_zero(s, observed, found.value),
+            slope: or_zero(s, observed, found.slope),
+            scale_slope: or_zero(s, observed, found.scale_slope),
+        }
     }
     #[inline(always)]
     fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {
@@ -543,9 +559,9 @@ impl ScoreWithScale<'_> {
     #[inline(always)]
     fn of_observed<S: Arithmetic>(&self, s: S, x: S::F, outputs: [S::F; 2]) -> (S::F, [S::F; 2]) {
         let observed = s.is_number(x);
-        let or_zero = |value| s.select(observed, value, s.zero());
-        let (log_prob, slopes) = self.of_all(s, or_zero(x), outputs);
-        (or_zero(log_prob), slopes.map(or_zero))
+        let (log_prob, [of_y, of_u]) = self.of_all(s, or_zero(s, observed, x), outputs);
+        let slopes = [or_zero(s, observed, of_y), or_zero(s, observed, of_u)];
+        (or_zero(s, observed, log_prob), slopes)
     }
 }
 
@@ -739,7 +755,7 @@ impl ScaleGradient<'_> {
             return term;
         }
         let copies = self.gradient.len() / self.targets.len();
-        s.select(s.is_number(s.load(&self.targets[i / copies][v])), term, s.zero())
+        or_zero(s, s.is_number(s.load(&self.targets[i / copies][v])), term)
     }
 }
 

@@ -72,10 +72,12 @@ pub fn ln_1p<S: Arithmetic>(s: S, y: S::F) -> S::F {
     s.mul(s.add(t, t), p)
 }
 
-/// ln(1 + y) for y > -1, of full relative accuracy near zero too: the rounding of 1 + y is made good.
+/// ln(1 + y) for y > -1, of full relative accuracy near zero too: the rounding of 1 + y is made good (Goldberg, "What every
+/// computer scientist should know about floating-point arithmetic", 1991, theorem 4, has the idea).
 #[inline(always)]
 pub fn ln_1p_of<S: Arithmetic>(s: S, y: S::F) -> S::F {
     let one = s.splat(1.0);
+    // Above 2^24 the one is lost whole, and its share is less than half a unit of the logarithm's last place.
     let rounded = s.add(one, y);
     s.add(ln(s, rounded), s.div(s.sub(y, s.sub(rounded, one)), rounded))
 }

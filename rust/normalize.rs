@@ -53,12 +53,15 @@ impl Op for Normalize<'_> {
             let (mean, variance) = match running {
                 Some([mean, variance]) => (s.load(&mean[v]), s.load(&variance[v])),
                 None => {
-                    let sum = rows.iter().fold(s.zero(), |sum, row| s.add(sum, s.load(&row[v])));
+                    let [mut sum, mut squares] = [s.zero(); 2];
+                    for row in &*rows {
+                        sum = s.add(sum, s.load(&row[v]));
+                    }
                     let mean = s.mul(sum, share);
-                    let squares = rows.iter().fold(s.zero(), |sum, row| {
+                    for row in &*rows {
                         let x = s.sub(s.load(&row[v]), mean);
-                        s.fma(x, x, sum)
-                    });
+                        squares = s.fma(x, x, squares);
+                    }
                     (mean, s.mul(squares, share))
                 }
             };
@@ -104,7 +107,7 @@ impl Op for NormalizeGradient<'_> {
                 sums = [s.add(sums[0], d), s.fma(d, s.load(&y[v]), sums[1])];
             }
             s.store(sums[0], &mut columns.shift[v]);
-            let [mean, slope] = sums.map(|sum| s.mul(sum, share));
+            let [mean, slope] = [s.mul(sums[0], share), s.mul(sums[1], share)];
             let (inverse, used) = (s.load(&columns.inverse[v]), s.first(cols - v * LANES));
             for (d, y) in gradient.iter_mut().zip(values) {
                 let dy = s.load(&d[v]);

@@ -458,10 +458,10 @@ impl Engine {
     ) -> PyResult<[Array<'py>; 3]> {
         let corruption = corruption.map(corruption_of).transpose()?;
         let (y, eps) = (selected(y, &rows)?, eps.map(source).transpose()?);
-        let likelihood = self.spec(py)?.likelihood;
-        let x = given(select(examples(x, likelihood)?, &rows)?, &y)?;
+        let spec = self.spec(py)?;
+        let x = given(select(examples(x, spec.likelihood)?, &rows)?, &y)?;
         let x = self.binarized(py, x, binarize)?;
-        let mut question = question_about(&self.spec(py)?, false, threads);
+        let mut question = question_about(&spec, false, threads);
         let bounds = if samples > 1 { x.rows() } else { 0 };
         let mut losses = [zeros(x.rows(), 1)?, zeros(x.rows(), 1)?, zeros(bounds, 1)?];
         in_slices(py, || {

@@ -1,7 +1,7 @@
 //! What the encoder makes of its input before the first layer: counts of very different sizes are hard to learn from.
 //! The likelihood sees the data as they are.
 
-use crate::isa::{Arithmetic, Row, Simd};
+use crate::isa::{Row, Simd};
 use crate::math;
 
 /// What the encoder sees of a row x.
@@ -60,24 +60,13 @@ impl Transform {
         for lanes in columns {
             let x = s.load(lanes);
             let seen = match self {
-                Transform::Log1p => ln_1p(s, x),
+                Transform::Log1p => math::ln_1p_of(s, x),
                 Transform::Binary => s.select(s.less(s.zero(), s.abs(x)), s.splat(1.0), s.zero()),
                 Transform::L1 | Transform::L2 => s.div(x, norm),
             };
             s.store(seen, lanes);
         }
     }
-}
-
-/// ln(1 + x) for x > -1: with u = 1 + x as it is rounded, ln u and what the rounding has lost, (x - (u - 1)) / u
-/// (Goldberg, "What every computer scientist should know about floating-point arithmetic", 1991, theorem 4, has the idea).
-#[inline(always)]
-fn ln_1p<S: Arithmetic>(s: S, x: S::F) -> S::F {
-    let one = s.splat(1.0);
-    let u = s.add(one, x);
-    let lost = s.sub(x, s.sub(u, one));
-    // Above 2^24 the one is lost whole, and its share is less than half a unit of the logarithm's last place.
-    s.add(math::ln(s, u), s.div(lost, u))
 }
 
 #[cfg(test)]

@@ -28,6 +28,10 @@ _REMEDIES = (
 _SIZES = ("latent_dim", "n_topics", "n_dims")
 
 
+# The one message where there is no other.
+FINE = "Nothing is wrong."
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """What :meth:`fastvae.VAE.diagnose` found; ``print`` it for the words.
@@ -87,7 +91,7 @@ def diagnose(
     sigma = np.sqrt(np.exp(np.clip(logvar, low, high), dtype=np.float64).mean(0))
     outside = int(((logvar < low) | (logvar > high)).sum())
     messages = (*_about_use(active, sigma, objective, parameters), *_about_clamping(outside, logvar.size))
-    return Diagnosis(kl, variance, active, sigma, outside, clamped_so_far, messages or ("Nothing is wrong.",))
+    return Diagnosis(kl, variance, active, sigma, outside, clamped_so_far, messages or (FINE,))
 
 
 def _about_use(

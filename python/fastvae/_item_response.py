@@ -530,17 +530,17 @@ callbacks, n_jobs, random_state, progress
             f"that the student has seen, p_t the sigmoid of {logit}."
         )
 
-    def _prepare(self, engine: _core.Engine, X: Any, rows: NDArray[np.uint64] | None) -> None:
+    def _first_weights(self, X: Any, rows: NDArray[np.uint64] | None) -> dict[str, NDArray[np.float32]]:
         """Begin with slopes of 1, in one dimension, and intercepts that are the logits of the tasks' means."""
-        weights = dict(zip((name for name, _ in engine.shapes()), engine.parameters(), strict=True))
+        first = {}
         if self.n_dims == 1:
-            weights["decoder.0.weight"][:] = 1
+            first["decoder.0.weight"] = np.ones((X.shape[1], 1), np.float32)
         if self.model != "lecture":
             X = X if rows is None else X[rows]
             seen = ~np.isnan(X)
             share = (np.where(seen, X, 0).sum(0, dtype=np.float64) + 0.5) / (seen.sum(0) + 1)
-            weights["decoder.0.bias"][:] = np.log(share / (1 - share))
-        engine.set_parameters(list(weights.values()))
+            first["decoder.0.bias"] = np.log(share / (1 - share)).astype(np.float32)
+        return first
 
     def _learning_rate(self) -> schedules.Value:
         rate = super()._learning_rate()

@@ -141,7 +141,7 @@ class Model(Estimator):
             rows, held_out = _split(len(X), fraction, arguments["seed"])
             validation = X, y
         self._adopt(engine, arguments, classes)
-        self._prepare(engine, X, rows)
+        self._begin(X, rows)
         n = len(X) if rows is None else len(rows)
         stopping = EarlyStopping(engine, patience, tol) if early else None
         steps = -(-n // self._batch_size(n, plan.batch_size))
@@ -188,8 +188,8 @@ class Model(Estimator):
             several.
         corrupted : array_like, [n_examples, n_features], optional
             What the encoder sees in the place of X (through ``input_transform``, as it would see X), which remains the
-            target; uint8 is scaled as that of X. Replaces ``corruption``. What is
-            NaN in X, or with ``missing="mask"`` here, stays unseen.
+            target; uint8 is scaled as that of X. Replaces ``corruption``. What is NaN in X, or with
+            ``missing="mask"`` here, stays unseen.
 
         Returns
         -------
@@ -215,7 +215,7 @@ class Model(Estimator):
             engine, arguments = self._build(X.shape[1], 0 if y is None else y.shape[1])
             engine.check(X, "X", self._threads())
             self._adopt(engine, arguments, classes)
-            self._prepare(engine, X, None)
+            self._begin(X, None)
         else:
             X, y = self._training_data(X, self._own(y))
             eps, corrupted = self._epsilon(eps, len(X)), self._corrupted(corrupted, X.shape)
@@ -470,8 +470,15 @@ class Model(Estimator):
         """Return what is minimised, checked."""
         raise NotImplementedError
 
-    def _prepare(self, engine: _core.Engine, X: NDArray[Any], rows: NDArray[np.uint64] | None) -> None:
-        """Look at what a new engine will be trained on (some rows of X, or all), before its first step."""
+    def _first_weights(self, X: Any, rows: NDArray[np.uint64] | None) -> dict[str, NDArray[np.float32]]:
+        """Return those that begin otherwise than at random, given what will be trained on: some rows of X, or all."""
+        return {}
+
+    def _begin(self, X: Examples, rows: NDArray[np.uint64] | None) -> None:
+        """Give a new engine its first weights."""
+        first = self._first_weights(X, rows)
+        if first:
+            self.load_state_dict(self.state_dict() | first)
 
     def _batch_size(self, n: int, batch_size: int) -> int:
         """Return the examples a step of a pass over n, of which at most `batch_size` are wanted."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastvae._diagnosis import Diagnosis
+from fastvae._diagnosis import FINE, Diagnosis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,10 +60,10 @@ def diagnose(codes: Diagnosis, theta: NDArray[np.float32], components: NDArray[n
     overlaps = np.array([np.minimum(topic, components).sum(1, dtype=np.float64) for topic in components])
     np.fill_diagonal(overlaps, -1.0)
     twin, overlap = overlaps.argmax(1), overlaps.max(1)
-    messages = tuple(message for message in codes.messages if message != "Nothing is wrong.")
+    messages = tuple(message for message in codes.messages if message != FINE)
     messages += (*_about_likeness(overlap), *_about_use(largest))
     found = {field.name: getattr(codes, field.name) for field in fields(Diagnosis)}
-    found["messages"] = messages or ("Nothing is wrong.",)
+    found["messages"] = messages or (FINE,)
     return TopicDiagnosis(**found, usage=usage, largest=largest, overlap=overlap, twin=twin)
 
 

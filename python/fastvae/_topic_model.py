@@ -398,20 +398,16 @@ tol, callbacks, n_jobs, random_state, progress
         theta: NDArray[np.float32] = (shares / shares.sum(1, keepdims=True)).astype(np.float32)
         return theta
 
-    def _prepare(self, engine: _core.Engine, X: Any, rows: NDArray[np.uint64] | None) -> None:
+    def _first_weights(self, X: Any, rows: NDArray[np.uint64] | None) -> dict[str, NDArray[np.float32]]:
         """Let the topics start as the words' frequencies: times random factors, or, of a product, in the bias."""
         counts = _counted(X, rows) + 0.1
         log_frequencies = np.log(counts / counts.sum())
-        shapes = [name for name, _ in engine.shapes()]
-        start = dict(zip(shapes, engine.parameters(), strict=True))
-        if self.decoder == "mixture":
-            shape = (len(counts), self._latent_dim)
-            noise = _core.standard_normal(*shape, self._arguments["seed"], _START_STREAM).reshape(shape)
-            weight = (log_frequencies[:, None] + _SPREAD * noise) / _core.TOPIC_GAIN
-            start["topics.weight"] = weight.astype(np.float32).reshape(-1)
-        else:
-            start["topics.norm.bias"] = log_frequencies.astype(np.float32)
-        engine.set_parameters(list(start.values()))
+        if self.decoder == "product":
+            return {"topics.norm.bias": log_frequencies.astype(np.float32)}
+        shape = (len(counts), self._latent_dim)
+        noise = _core.standard_normal(*shape, self._arguments["seed"], _START_STREAM).reshape(shape)
+        weight = (log_frequencies[:, None] + _SPREAD * noise) / _core.TOPIC_GAIN
+        return {"topics.weight": weight.astype(np.float32)}
 
 
 def laplace(alpha: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -177,8 +177,8 @@ pub trait Simd: Arithmetic {
 }
 
 /// Code to be compiled once per instruction set. `run` must be `#[inline(always)]`, and so must whatever it
-/// calls with the `Simd` value: that is how the CPU's features reach it. A closure cannot be, so it must not see that
-/// value: one that the compiler makes a function of its own has no features, and calls one for every instruction.
+/// calls with the `Simd` value: that is how the CPU's features reach it. A closure cannot be, so loops over vectors are
+/// written out: one that the compiler makes a function of its own has no features, and calls one for every instruction.
 pub trait Op {
     /// What it returns.
     type Output;

@@ -31,7 +31,7 @@ impl Pass<'_> {
     }
 
     /// Each row's KL and bound, and each draw's weight in the gradient of the batch mean of the loss, once
-    /// [`Pass::reduce`] is through; `last` runs when all are there.
+    /// [`Pass::score`] is through; `last` runs when all are there.
     pub fn share(&self, worker: &Worker, last: impl FnOnce()) {
         let block = |rows: Range<usize>| {
             self.analytic_kl(rows.clone());

@@ -28,8 +28,7 @@ pub enum Loadings {
 impl Network {
     /// The rows of the output layer in a buffer with the parameters' layout.
     pub fn loadings(&self) -> Range<usize> {
-        let layer = &self.layers[self.output()];
-        layer.start..layer.start + layer.rows()
+        self.layers[self.output()].place()
     }
 
     /// Turns gradients into those of the free parameters: a shared weight's is the sum over the outputs, in the place of each

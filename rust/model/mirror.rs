@@ -20,8 +20,7 @@ impl Vae {
             let panel = coordinate / WIDTH;
             let column: &mut [Row] = &mut buffer[head.weights(panel).start..=head.bias(panel)];
             floats_mut(column)[coordinate % WIDTH..].iter_mut().step_by(WIDTH).for_each(negate);
-            let rows = &mut buffer[next.start..next.start + next.rows()];
-            next.weights_of(rows, coordinate).for_each(negate);
+            next.weights_of(&mut buffer[next.place()], coordinate).for_each(negate);
         }
         self.refresh()
     }

@@ -1,6 +1,6 @@
 //! Data with holes: a NaN is a value that was not observed.
 //!
-//! The batch keeps its NaNs, so that the likelihood counts what was observed ([`crate::likelihood::LogProb`]); the encoder
+//! The batch keeps its NaNs, so that the likelihood counts what was observed ([`crate::likelihood::Score`]); the encoder
 //! reads a copy with zeros in their place (Nazábal et al., "Handling incomplete heterogeneous data using VAEs",
 //! arXiv:1807.03653) and, if it is to know where they are, a column of indicators for each feature (Collier et al., "VAEs in
 //! the presence of missing data", arXiv:2006.05301).

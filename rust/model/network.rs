@@ -255,12 +255,12 @@ impl Network {
             floats_mut(&mut panels)[..latent].copy_from_slice(values);
             panels
         });
-        let output = self.output();
-        self.layers[output].biased = self.layers[output].outputs;
-        self.layers[self.spec.encoder.len()].biased = latent;
-        self.normalize(self.head(), latent);
-        if self.spec.likelihood != Likelihood::Mixture {
-            self.layers[output].biased = 0;
+        let (head, output) = (self.head(), self.output());
+        self.layers[head].biased = latent;
+        self.normalize(head, latent);
+        if self.mixes() {
+            self.layers[output].biased = self.layers[output].outputs;
+        } else {
             self.normalize(output, self.layers[output].outputs);
         }
     }
@@ -365,10 +365,7 @@ impl Network {
             let likelihood = self.spec.likelihood;
             let features = likelihood.has_scale_per_feature().then_some(self.spec.n_features);
             let shape = features.into_iter().collect();
-            let name = match likelihood {
-                Likelihood::NegativeBinomial { .. } => "likelihood.log_total_count".into(),
-                _ => "likelihood.log_scale".into(),
-            };
+            let name = likelihood.scale_name().into();
             self.tensors.push(Tensor { name, shape, trained: true, place: Place::LogScale });
         }
         self.tensors.extend(running);
@@ -438,10 +435,7 @@ impl Network {
         };
         let rounding = |limit: f32| LOG_ROUNDING * limit.abs().max(1.0);
         let (least, most) = (floor - rounding(floor), ceiling + rounding(ceiling));
-        let name = match likelihood {
-            Likelihood::NegativeBinomial { .. } => "likelihood.log_total_count",
-            _ => "likelihood.log_scale",
-        };
+        let name = likelihood.scale_name();
         let wrong = |x: f32, where_to: &str, limit: f32, remedy: &str| {
             Error::Value(format!(
                 "{name} holds {x}, a scale of {:e}, which is {where_to} of {:e}: {remedy}",
