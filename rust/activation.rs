@@ -151,7 +151,7 @@ impl Function for Softplus {
     const KEEPS_SLOPE: bool = true;
     #[inline(always)]
     fn forward<S: Arithmetic>(s: S, x: S::F) -> (S::F, S::F) {
-        let (sigmoid, softplus) = math::sigmoid_softplus(s, x);
+        let [sigmoid, softplus] = math::sigmoid_softplus(s, x);
         (softplus, sigmoid)
     }
     #[inline(always)]
@@ -180,7 +180,7 @@ impl Function for Gelu {
     const KEEPS_SLOPE: bool = true;
     #[inline(always)]
     fn forward<S: Arithmetic>(s: S, x: S::F) -> (S::F, S::F) {
-        let (cdf, pdf) = math::normal_cdf_pdf(s, x);
+        let [cdf, pdf] = math::normal_cdf_pdf(s, x);
         (s.mul(x, cdf), s.fma(x, pdf, cdf))
     }
     #[inline(always)]

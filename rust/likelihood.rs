@@ -13,7 +13,7 @@
 //! | squared error | mean | -(x - y)², which is no probability: the plain autoencoder's loss, negative | 2 (y - x) | y |
 
 use crate::isa::{Arithmetic, LANES, Op, Row, Several, Simd, in_groups};
-use crate::math;
+use crate::math::{self, Formula};
 use std::marker::PhantomData;
 
 /// p(x|z).
@@ -360,24 +360,35 @@ fn or_zero<S: Arithmetic>(s: S, observed: S::M, value: S::F) -> S::F {
     s.select(observed, value, s.zero())
 }
 
-/// A likelihood of data with holes: where x is NaN it is not observed, and log p and its gradient are exactly zero.
-struct Observed<F>(PhantomData<F>);
-impl<F: Function> Function for Observed<F> {
-    const STORES_SCALE: bool = F::STORES_SCALE;
-    const IS_LONG: bool = true; // several at a time bring nothing, and are compiled for each likelihood and CPU
+/// log p and its gradients with each likelihood's formula standing once where the instruction set calls formulas.
+struct LogProbOf<F>(PhantomData<F>);
+impl<F: Function> Formula<3, 3> for LogProbOf<F> {
     #[inline(always)]
-    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, about: S::F) -> LogProb<S::F> {
-        let observed = s.is_number(x);
-        let found = F::log_prob(s, or_zero(s, observed, x), y, about);
-        LogProb {
-            value: or_zero(s, observed, found.value),
-            slope: or_zero(s, observed, found.slope),
-            scale_slope: or_zero(s, observed, found.scale_slope),
-        }
+    fn eval<S: Arithmetic>(s: S, [x, y, about]: [S::F; 3]) -> [S::F; 3] {
+        let LogProb { value, slope, scale_slope } = F::log_prob(s, x, y, about);
+        [value, slope, scale_slope]
     }
-    #[inline(always)]
-    fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {
-        F::mean(s, y)
+}
+
+/// The same of data that may have holes: where x is NaN it is not observed, and log p and its gradients are exactly zero.
+#[inline(always)]
+fn log_prob_of<S: Arithmetic, F: Function>(
+    s: S,
+    x: S::F,
+    y: S::F,
+    about: S::F,
+    masked: bool,
+) -> LogProb<S::F> {
+    let observed = s.is_number(x);
+    let known = if masked { or_zero(s, observed, x) } else { x };
+    let [value, slope, scale_slope] = s.apply::<_, _, LogProbOf<F>>([known, y, about]);
+    if !masked {
+        return LogProb { value, slope, scale_slope };
+    }
+    LogProb {
+        value: or_zero(s, observed, value),
+        slope: or_zero(s, observed, slope),
+        scale_slope: or_zero(s, observed, scale_slope),
     }
 }
 
@@ -412,10 +423,7 @@ impl Op for Score<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        with_likelihood!(self.likelihood, F => match self.masked {
-            true => self.with::<S, Observed<F>>(s),
-            false => self.with::<S, F>(s),
-        });
+        with_likelihood!(self.likelihood, F => self.with::<S, F>(s));
     }
 }
 
@@ -423,7 +431,8 @@ impl Score<'_> {
     #[inline(always)]
     fn with<S: Simd, F: Function>(mut self, s: S) {
         in_groups!(S::WIDE && !F::IS_LONG, self.products.len(), N, first => {
-            match self.gradient.is_empty() {
+            // Where a formula is called, nothing is saved by leaving its gradient out.
+            match S::WIDE && self.gradient.is_empty() {
                 true => self.rows::<S, F, N, false>(s, first),
                 false => self.rows::<S, F, N, true>(s, first),
             }
@@ -439,8 +448,9 @@ impl Score<'_> {
         let (several, weight) = (Several::<S, N>(s), s.splat(self.weight));
         let products = &self.products[first..first + N];
         let targets = &self.targets[first..first + N];
-        let gradient = if GRADIENT { &mut self.gradient[first..first + N] } else { &mut [] };
-        let scale_gradient = match GRADIENT && F::STORES_SCALE {
+        let wanted = GRADIENT && !self.gradient.is_empty();
+        let gradient = if wanted { &mut self.gradient[first..first + N] } else { &mut [] };
+        let scale_gradient = match wanted && F::STORES_SCALE {
             true => &mut self.scale_gradient[first..first + N],
             false => &mut [],
         };
@@ -453,14 +463,15 @@ impl Score<'_> {
                 x[i] = s.load(&targets[i][v]);
                 y[i] = s.add(s.load(&products[i][v]), bias);
             }
-            let found = F::log_prob(several, x, y, [log_scale; N]);
+            let about = [log_scale; N];
+            let found = log_prob_of::<_, F>(several, x, y, about, self.masked);
             for i in 0..N {
                 sums[i] = s.add(sums[i], s.select(used, found.value[i], s.zero()));
-                if GRADIENT {
+                if wanted {
                     let slope = s.select(used, s.mul(found.slope[i], weight), s.zero());
                     s.store(slope, &mut gradient[i][v]);
                 }
-                if GRADIENT && F::STORES_SCALE {
+                if wanted && F::STORES_SCALE {
                     let slope = s.select(used, s.mul(found.scale_slope[i], weight), s.zero());
                     s.store(slope, &mut scale_gradient[i][v]);
                 }
@@ -527,10 +538,7 @@ impl ScoreWithScale<'_> {
             y[i] = s.add(s.load(mean), s.load(&self.bias[0]));
             u[i] = s.add(s.load(log_scale), s.load(&self.bias[1]));
         }
-        let (log_prob, slopes) = match self.masked {
-            true => self.of_observed(several, x, [y, u]),
-            false => self.of_all(several, x, [y, u]),
-        };
+        let (log_prob, slopes) = self.of_observed(several, x, [y, u]);
         for i in 0..N {
             self.log_prob[first + i] = s.sum(s.select(used, log_prob[i], s.zero()));
             if let Some(gradient) = self.gradient.get_mut(first + i) {
@@ -555,11 +563,15 @@ impl ScoreWithScale<'_> {
         }
     }
 
-    /// The same of data with holes, as in [`Observed`].
+    /// The same of data that may have holes, as in [`log_prob_of`].
     #[inline(always)]
     fn of_observed<S: Arithmetic>(&self, s: S, x: S::F, outputs: [S::F; 2]) -> (S::F, [S::F; 2]) {
         let observed = s.is_number(x);
-        let (log_prob, [of_y, of_u]) = self.of_all(s, or_zero(s, observed, x), outputs);
+        let known = if self.masked { or_zero(s, observed, x) } else { x };
+        let (log_prob, [of_y, of_u]) = self.of_all(s, known, outputs);
+        if !self.masked {
+            return (log_prob, [of_y, of_u]);
+        }
         let slopes = [or_zero(s, observed, of_y), or_zero(s, observed, of_u)];
         (or_zero(s, observed, log_prob), slopes)
     }

@@ -114,7 +114,7 @@ fn draw_words(isa: Isa, (seed, row): (u64, u64), length: u32, p: &mut [f32]) {
     p.fill(0.0);
     let length = length as usize;
     let [high, low] = row_words(row);
-    isa.run(Fill {
+    Fill {
         seed,
         stream: Stream::Observation as u8,
         distribution: Distribution::Uniform,
@@ -127,7 +127,8 @@ fn draw_words(isa: Isa, (seed, row): (u64, u64), length: u32, p: &mut [f32]) {
                 p[word.min(upto.len() - 1)] += 1.0;
             }
         },
-    });
+    }
+    .run(isa);
 }
 
 /// Uniform numbers of one element, as many as it asks for.

@@ -130,49 +130,60 @@ pub struct Fill<'a, P> {
     pub put: P,
 }
 
-impl<P: FnMut(usize, usize, [f32; WORDS])> Op for Fill<'_, P> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+impl<P: FnMut(usize, usize, [f32; WORDS])> Fill<'_, P> {
+    /// Draws it.
+    pub fn run(mut self, isa: Isa) {
         // Sixteen (row, block) pairs at a time, in row-major order.
         let blocks = self.cols.div_ceil(WORDS);
         let pairs = self.rows.len() * blocks;
-        let (mut row, mut block) = (0, 0);
+        let after =
+            |(row, block)| if block + 1 == blocks { (row + 1, 0) } else { (row, block + 1) };
+        let mut place = (0, 0);
         for start in (0..pairs).step_by(LANES) {
             let here = (pairs - start).min(LANES);
-            let first = (row, block);
-            let mut counter = [[0u32; LANES]; WORDS];
+            let first = place;
+            let mut counters = [[0u32; LANES]; WORDS];
             for lane in 0..here {
-                counter[0][lane] = u32::from(self.stream) << 24 | block as u32;
-                [counter[1][lane], counter[2][lane], counter[3][lane]] = self.rows[row];
-                block += 1;
-                if block == blocks {
-                    (row, block) = (row + 1, 0);
-                }
+                counters[0][lane] = u32::from(self.stream) << 24 | place.1 as u32;
+                [counters[1][lane], counters[2][lane], counters[3][lane]] = self.rows[place.0];
+                place = after(place);
             }
-            let words = philox(s, self.seed, counter.map(|c| s.load_u(&c)));
-            let values = match self.distribution {
-                Distribution::StandardNormal => {
-                    let (x, y) = ([words[0], words[2]], [words[1], words[3]]);
-                    let (a, b) = box_muller(Several(s), x, y);
-                    [a[0], b[0], a[1], b[1]]
-                }
-                Distribution::Uniform => words.map(|w| fraction(s, w)),
-            };
-            let mut lanes = [Lanes::default(); WORDS];
-            for (to, value) in lanes.iter_mut().zip(values) {
-                s.store(value, to);
-            }
-            let (mut row, mut block) = first;
+            let Fill { seed, distribution, .. } = self;
+            let words = isa.run(Draws { seed, distribution, counters: &counters });
+            let mut place = first;
             for lane in 0..here {
-                (self.put)(row, block * WORDS, std::array::from_fn(|word| lanes[word].0[lane]));
-                block += 1;
-                if block == blocks {
-                    (row, block) = (row + 1, 0);
-                }
+                (self.put)(place.0, place.1 * WORDS, words.map(|word| word.0[lane]));
+                place = after(place);
             }
         }
+    }
+}
+
+/// The noise of sixteen counters.
+struct Draws<'a> {
+    seed: u64,
+    distribution: Distribution,
+    counters: &'a [[u32; LANES]; WORDS],
+}
+
+impl Op for Draws<'_> {
+    type Output = [Lanes; WORDS];
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> [Lanes; WORDS] {
+        let words = philox(s, self.seed, self.counters.each_ref().map(|c| s.load_u(c)));
+        let values = match self.distribution {
+            Distribution::StandardNormal => {
+                let (x, y) = ([words[0], words[2]], [words[1], words[3]]);
+                let (a, b) = box_muller(Several(s), x, y);
+                [a[0], b[0], a[1], b[1]]
+            }
+            Distribution::Uniform => words.map(|w| fraction(s, w)),
+        };
+        let mut lanes = [Lanes::default(); WORDS];
+        for (to, value) in lanes.iter_mut().zip(values) {
+            s.store(value, to);
+        }
+        lanes
     }
 }
 
@@ -243,7 +254,7 @@ impl Noise {
                     put(to, j, value);
                 }
             };
-            isa.run(Fill { seed, stream, distribution, rows: used, cols, put });
+            Fill { seed, stream, distribution, rows: used, cols, put }.run(isa);
         }
     }
 }
@@ -257,7 +268,7 @@ pub fn row_words(row: u64) -> [u32; 2] {
 #[inline(always)]
 fn box_muller<S: Arithmetic>(s: S, x: S::U, y: S::U) -> (S::F, S::F) {
     let radius = s.sqrt(s.mul(s.splat(-2.0), math::ln(s, unit_interval(s, x))));
-    let (cos, sin) = math::cos_sin_turns(s, fraction(s, y));
+    let [cos, sin] = math::cos_sin_turns(s, fraction(s, y));
     (s.mul(radius, cos), s.mul(radius, sin))
 }
 
@@ -422,7 +433,7 @@ mod tests {
                 let to = &mut out[i * cols..][j..cols];
                 to.iter_mut().zip(values).for_each(|(to, value)| *to = value);
             };
-            isa.run(Fill { seed, stream, distribution, rows, cols, put });
+            Fill { seed, stream, distribution, rows, cols, put }.run(isa);
             out
         };
         let sets = Isa::available();

@@ -24,6 +24,7 @@ pub use several::Several;
 pub(crate) use several::in_groups;
 
 use crate::error::{Error, Result};
+use crate::math::Formula;
 use std::sync::OnceLock;
 
 /// Floats in a vector of the abstract machine.
@@ -67,7 +68,18 @@ pub trait Arithmetic: Copy {
     type U: Copy;
     /// Truth values.
     type M: Copy;
+    /// Whether a vector is so few registers that several side by side pay ([`Several`]), and that a formula is worth
+    /// inlining where it is used.
+    const WIDE: bool = true;
 
+    /// The value of a formula: inlined, or (of a set that is not [`Arithmetic::WIDE`]) by a call.
+    #[inline(always)]
+    fn apply<const I: usize, const O: usize, F: Formula<I, O>>(
+        self,
+        x: [Self::F; I],
+    ) -> [Self::F; O] {
+        F::eval(self, x)
+    }
     /// All lanes the same.
     fn splat(self, x: f32) -> Self::F;
     /// `a + b`
@@ -148,8 +160,6 @@ pub trait Arithmetic: Copy {
 
 /// A vector of sixteen lanes: arithmetic, memory, and what mixes lanes.
 pub trait Simd: Arithmetic {
-    /// Whether a vector is so few registers that several side by side pay ([`Several`]).
-    const WIDE: bool = true;
     /// Reads a vector.
     fn load(self, from: &Lanes) -> Self::F;
     /// Writes a vector.
@@ -269,7 +279,7 @@ impl Isa {
             Set::Avx512 => avx512::run(self, op),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2 => avx2::run(self, op),
-            Set::Portable => op.run(portable::Portable),
+            Set::Portable => portable::run(op),
         }
     }
 }

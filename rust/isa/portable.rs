@@ -2,11 +2,18 @@
 #![allow(unsafe_code)]
 
 use super::product::{Ahead, Kernel, PairKernel, kernel_table, walk_k};
-use super::{Arithmetic, LANES, Lanes, Row, Simd, Tile, WIDTH};
+use super::{Arithmetic, LANES, Lanes, Op, Row, Simd, Tile, WIDTH};
+use crate::math::Formula;
 
 /// Needs no proof.
 #[derive(Clone, Copy)]
 pub(super) struct Portable;
+
+/// Runs `op`: a call, so that its code stands once and not in every caller.
+#[inline(never)]
+pub(super) fn run<O: Op>(op: O) -> O::Output {
+    op.run(Portable)
+}
 
 /// Fused where the target always has the instruction; elsewhere `f32::mul_add` would call the C library.
 #[inline(always)]
@@ -32,7 +39,15 @@ impl Arithmetic for Portable {
     type F = [f32; LANES];
     type U = [u32; LANES];
     type M = [bool; LANES];
+    const WIDE: bool = false;
 
+    #[inline(never)]
+    fn apply<const I: usize, const O: usize, F: Formula<I, O>>(
+        self,
+        x: [Self::F; I],
+    ) -> [Self::F; O] {
+        F::eval(self, x)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         [x; LANES]
@@ -133,7 +148,6 @@ impl Arithmetic for Portable {
 }
 
 impl Simd for Portable {
-    const WIDE: bool = false;
     #[inline(always)]
     fn load(self, from: &Lanes) -> Self::F {
         from.0

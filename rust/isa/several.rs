@@ -5,6 +5,7 @@
 //! side by side, instruction by instruction, they keep it busy.
 
 use super::Arithmetic;
+use crate::math::Formula;
 
 /// `N` vectors of `S`; every operation is done to all of them in turn.
 #[derive(Clone, Copy)]
@@ -48,7 +49,20 @@ impl<S: Arithmetic, const N: usize> Arithmetic for Several<S, N> {
     type F = [S::F; N];
     type U = [S::U; N];
     type M = [S::M; N];
+    const WIDE: bool = S::WIDE;
 
+    #[inline(always)]
+    fn apply<const I: usize, const O: usize, F: Formula<I, O>>(
+        self,
+        x: [Self::F; I],
+    ) -> [Self::F; O] {
+        if S::WIDE {
+            return F::eval(self, x);
+        }
+        let each: [[S::F; O]; N] =
+            std::array::from_fn(|i| self.0.apply::<I, O, F>(x.map(|x| x[i])));
+        std::array::from_fn(|o| each.map(|y| y[o]))
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         [self.0.splat(x); N]

@@ -137,8 +137,8 @@ fn several_vectors_give_what_each_gives() {
                 s.store(x, &mut lanes);
                 lanes
             };
-            let together = crate::math::sigmoid_softplus(Several::<S, 4>(s), x).1;
-            let alone = x.map(|x| crate::math::sigmoid_softplus(s, x).1);
+            let together = crate::math::sigmoid_softplus(Several::<S, 4>(s), x)[1];
+            let alone = x.map(|x| crate::math::sigmoid_softplus(s, x)[1]);
             [together.map(store), alone.map(store)]
         }
     }

@@ -245,7 +245,7 @@ impl Pass<'_> {
         stream: Stream,
         ids: &[[u32; 3]; ROW_BLOCK],
     ) {
-        self.isa.run(Fill {
+        Fill {
             seed,
             stream: stream as u8,
             distribution: Distribution::StandardNormal,
@@ -258,7 +258,8 @@ impl Pass<'_> {
                     floats_mut(unsafe { self.write(self.memory.plan.eps, j / WIDTH, r..r + 1) });
                 columns[j % WIDTH..][..4].copy_from_slice(&values);
             },
-        });
+        }
+        .run(self.isa);
     }
 
     /// The counter words of the noise of some rows, of which an example has `copies`. Those of the scoring noise are

@@ -236,7 +236,7 @@ impl<'a> Pass<'a> {
     /// Adds noise to a block's rows of what the encoder sees.
     fn corrupt(&self, corruption: Corruption, draw: Draw, rows: Range<usize>) {
         let cols = self.memory.plan.x.cols; // the conditions stay as they are
-        self.isa.run(Fill {
+        Fill {
             seed: draw.seed(),
             stream: Stream::Corruption as u8,
             distribution: corruption.distribution(),
@@ -250,7 +250,8 @@ impl<'a> Pass<'a> {
                 *four = corruption.apply(*four, noise);
                 four[(cols - j).min(4)..].fill(0.0); // padding stays zero
             },
-        });
+        }
+        .run(self.isa);
     }
 }
 
