@@ -3,14 +3,14 @@
 //!
 //! Usage: `work CASE ROUNDS`.
 
-use fastvae::activation::Activation;
 use fastvae::data::Source;
-use fastvae::infer::Question;
-use fastvae::likelihood::Likelihood;
-use fastvae::model::{Loadings, Missing, Spec, Vae};
-use fastvae::optimizer::Optimizer;
-use fastvae::train::{Task, Totals};
-use fastvae::watch::Watch;
+use fastvae::data::check::ValueCheck;
+use fastvae::model::{Engine, Missing, Spec, WeightConstraint};
+use fastvae::nn::activation::Activation;
+use fastvae::nn::likelihood::Likelihood;
+use fastvae::nn::optimizer::Optimizer;
+use fastvae::run::infer::InferenceRun;
+use fastvae::run::train::{LossSums, TrainingPass};
 use std::time::Duration;
 
 const FOREVER: Duration = Duration::from_secs(3600);
@@ -63,7 +63,7 @@ fn main() {
         likelihood: Likelihood::Bernoulli,
         input_transform: None,
         topics: None,
-        loadings: Loadings::Free,
+        loadings: WeightConstraint::Free,
         trials: vec![],
     };
     let optimizer = Optimizer::Adam {
@@ -73,15 +73,15 @@ fn main() {
         weight_decay: 0.0,
         decoupled: false,
     };
-    let mut vae = Vae::new(spec, optimizer, 0).expect("the spec is good");
+    let mut vae = Engine::new(spec, optimizer, 0).expect("the spec is good");
     let values = data(case.batch, n_features, case.nonzero);
     let x = Source::from_slice(&values, n_features);
     for _ in 0..rounds {
         if name == "score" {
             let [mut reconstruction, mut kl] = [(); 2].map(|()| vec![0.0; case.batch]);
-            let mut question = Question {
+            let mut question = InferenceRun {
                 name: "X",
-                watch: Watch::new(Some(Likelihood::Bernoulli), false),
+                watch: ValueCheck::new(Some(Likelihood::Bernoulli), false),
                 done: 0,
                 budget: FOREVER,
                 threads: Some(1),
@@ -89,8 +89,9 @@ fn main() {
             let done = vae.score(&x, None, None, [&mut reconstruction, &mut kl], &mut question);
             assert_eq!(done, Ok(true));
         } else {
-            let task = Task { batch_size: case.batch, threads: Some(1), ..Task::new(x) };
-            assert_eq!(vae.train(&task, &mut Totals::default(), FOREVER), Ok(true));
+            let task =
+                TrainingPass { batch_size: case.batch, threads: Some(1), ..TrainingPass::new(x) };
+            assert_eq!(vae.train(&task, &mut LossSums::default(), FOREVER), Ok(true));
         }
     }
 }

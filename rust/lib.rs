@@ -24,35 +24,16 @@
 //! | [`functional`], [`peak`] | the formulas on plain arrays; the machine's limit |
 //! | `python` | the only file that knows Python |
 
-pub mod activation;
-mod affinity;
-pub mod binarize;
-pub mod corruption;
-mod counts;
-pub mod csr;
 pub mod data;
 pub mod error;
-pub mod functional;
-pub mod importance;
-pub mod infer;
-pub mod isa;
-pub mod latent;
-pub mod layer;
-pub mod likelihood;
-pub mod math;
-pub mod matmul;
+pub mod file;
+pub mod matrix;
 pub mod model;
-pub mod multinomial;
-pub mod normalize;
-mod observe;
-pub mod optimizer;
-pub mod peak;
-pub mod persist;
+pub mod nn;
+pub mod probe;
 #[cfg(feature = "python")]
 mod python;
-pub mod rng;
-pub mod team;
-pub mod topics;
-pub mod train;
-pub mod transform;
-pub mod watch;
+pub mod random;
+pub mod run;
+pub mod simd;
+pub mod threads;

@@ -2,14 +2,14 @@
 
 mod counting;
 
-use fastvae::activation::Activation;
-use fastvae::corruption::Corruption;
-use fastvae::csr::Csr;
 use fastvae::data::Source;
-use fastvae::likelihood::{Likelihood, Link, Scale};
-use fastvae::model::{Loadings, Missing, Spec, Topics, Vae};
-use fastvae::optimizer::Optimizer;
-use fastvae::train::{Course, Importance, Task, Totals};
+use fastvae::data::corruption::Corruption;
+use fastvae::data::csr::Csr;
+use fastvae::model::{Engine, Missing, Spec, Topics, WeightConstraint};
+use fastvae::nn::activation::Activation;
+use fastvae::nn::likelihood::{Likelihood, Link, Scale};
+use fastvae::nn::optimizer::Optimizer;
+use fastvae::run::train::{Importance, LossSums, StepValues, TrainingPass};
 use std::time::Duration;
 
 /// What a step may do beside the plain one.
@@ -70,7 +70,13 @@ const CONDITIONS: usize = 30;
 const MOST_STEPS: usize = 200;
 
 /// How often one call asks for memory that trains on `steps` batches of 16 and a short one.
-fn allocations(vae: &mut Vae, data: &[f32], steps: usize, extra: Extra, threads: usize) -> usize {
+fn allocations(
+    vae: &mut Engine,
+    data: &[f32],
+    steps: usize,
+    extra: Extra,
+    threads: usize,
+) -> usize {
     let rows = 16 * steps + 3;
     let y = Source::from_slice(&data[..rows * CONDITIONS], CONDITIONS);
     // A sparse row has three values of the 37: few enough to stay sparse.
@@ -87,20 +93,20 @@ fn allocations(vae: &mut Vae, data: &[f32], steps: usize, extra: Extra, threads:
     };
     let (betas, capacities) = ([0.5; MOST_STEPS + 1], [2.0; MOST_STEPS + 1]); // schedules have a value a step
     let capacities = if extra.capacity { &capacities[..=steps] } else { &[] };
-    let task = Task {
+    let task = TrainingPass {
         corrupted: extra.given.then_some(x),
         corruption: extra.corruption,
         shuffle: !extra.given,
         batch_size: 16,
         free_bits: extra.free_bits,
-        course: Course { betas: &betas[..=steps], capacities, learning_rates: &[1e-3] },
+        course: StepValues { betas: &betas[..=steps], capacities, learning_rates: &[1e-3] },
         clip_norm: extra.clip_norm,
         importance: extra.importance,
         threads: Some(threads),
-        ..Task::new(x)
+        ..TrainingPass::new(x)
     };
     let before = counting::calls();
-    let finished = vae.train(&task, &mut Totals::default(), Duration::from_secs(600));
+    let finished = vae.train(&task, &mut LossSums::default(), Duration::from_secs(600));
     assert_eq!(finished, Ok(true));
     counting::calls() - before
 }
@@ -161,7 +167,7 @@ fn a_step_allocates_nothing() {
         likelihood,
         input_transform: None,
         topics: None,
-        loadings: Loadings::Free,
+        loadings: WeightConstraint::Free,
         trials: vec![],
     });
     let topics = [Likelihood::Mixture, Likelihood::Multinomial].map(|likelihood| Spec {
@@ -174,7 +180,7 @@ fn a_step_allocates_nothing() {
         decoder: vec![],
         likelihood: Likelihood::Binomial,
         missing: Missing::Indicated,
-        loadings: Loadings::Common,
+        loadings: WeightConstraint::Common,
         trials: vec![3.0; COLS],
         ..plain[0].clone()
     };
@@ -184,7 +190,7 @@ fn a_step_allocates_nothing() {
                 continue; // they have no draws, or one
             }
             for threads in 1..=3 {
-                let mut vae = Vae::new(spec.clone(), optimizer, 0).unwrap();
+                let mut vae = Engine::new(spec.clone(), optimizer, 0).unwrap();
                 let mut count = |steps| allocations(&mut vae, &data, steps, extra, threads);
                 count(2); // the workspace and the threads
                 let (few, many) = (count(2), count(MOST_STEPS));

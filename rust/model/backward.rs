@@ -3,12 +3,12 @@
 
 use super::pass::Pass;
 use super::workspace::Matrix;
-use crate::activation::Activation;
-use crate::isa::{LANES, Lanes, ZERO_ROW};
-use crate::latent::{Backward, Block, KlTerm};
-use crate::layer::InputGradient;
-use crate::matmul::{Finished, panels_of, product};
-use crate::team::Worker;
+use crate::matrix::{ProductTile, panels_of, product};
+use crate::nn::activation::Activation;
+use crate::nn::dense::InputGradient;
+use crate::nn::latent::{KlTerm, LatentBlock, LatentGradient};
+use crate::simd::{LANES, Lanes, ZERO_ROW};
+use crate::threads::Worker;
 
 impl Pass<'_> {
     /// Fills every layer's gradient, given the output layer's; `latent` fills that of the head, given that of z.
@@ -52,7 +52,7 @@ impl Pass<'_> {
             layer.inputs,
             weights,
             |tile| {
-                let Finished { panel, rows, vectors, products } = tile;
+                let ProductTile { panel, rows, vectors, products } = tile;
                 // SAFETY: `kept` is from the forward pass; these rows of this panel of `to` are the tile's own.
                 let (kept, out) =
                     unsafe { (self.read(kept, panel, rows.clone()), self.write(to, panel, rows)) };
@@ -75,7 +75,7 @@ impl Pass<'_> {
             // What lies beyond the last column takes part in the products' vectors: it must be zero.
             // SAFETY: rows are this block's.
             unsafe { self.write(to, panels_of(to.cols) - 1, rows.clone()) }.fill(ZERO_ROW);
-            let mut block = Block::default();
+            let mut block = LatentBlock::default();
             for col in (0..latent).step_by(LANES) {
                 self.fetch(&mut block, rows.clone(), col);
                 dz.gather(rows.clone(), col, &mut block.z);
@@ -83,7 +83,7 @@ impl Pass<'_> {
                     true => Lanes([slope; LANES]),
                     false => kl.slopes(slope, &self.kl_sums()[col / LANES], self.rows),
                 };
-                self.isa.run(Backward { block: &mut block, slopes });
+                self.isa.run(LatentGradient { block: &mut block, slopes });
                 for (i, r) in rows.clone().enumerate() {
                     // SAFETY: row r is this block's.
                     unsafe {

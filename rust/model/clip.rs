@@ -4,9 +4,9 @@
 
 use super::pass::Pass;
 use super::update::{APPLY_BLOCK, Sink};
-use crate::isa::{Op, Row, Simd};
-use crate::matmul::Shared;
-use crate::team::Worker;
+use crate::matrix::Shared;
+use crate::simd::{Op, Row, Simd};
+use crate::threads::Worker;
 use std::ops::Range;
 
 /// Stored gradients.
@@ -54,7 +54,7 @@ impl Pass<'_> {
             worker.phase(n, |item| {
                 // SAFETY: the rows are this item's.
                 let block = unsafe { gradients.values.write(rows(item)) };
-                self.isa.run(Scale(block, factor as f32));
+                self.isa.run(ScaleBy(block, factor as f32));
             });
         }
         let all: Range<usize> = 0..self.network.rows;
@@ -83,9 +83,9 @@ impl Op for SumOfSquares<'_> {
 }
 
 /// Some rows times a factor.
-struct Scale<'a>(&'a mut [Row], f32);
+struct ScaleBy<'a>(&'a mut [Row], f32);
 
-impl Op for Scale<'_> {
+impl Op for ScaleBy<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {

@@ -4,19 +4,21 @@
 use super::pass::{Pass, ROW_BLOCK};
 use super::workspace::Matrix;
 use crate::data::Source;
-use crate::isa::{LANES, Lanes, MAX_TILE_ROWS, Row, WIDTH, ZERO_ROW, floats_mut};
-use crate::latent::{Block, KlTerms, Sample, Weigh};
-use crate::layer::Forward;
-use crate::likelihood::{DecoderScale, Likelihood, Mean, Moments, Scale, Score, ScoreWithScale};
-use crate::matmul::{Finished, Panels, Shared, panels_of, product};
-use crate::rng::{Distribution, Fill, Stream, row_words};
-use crate::team::Worker;
+use crate::matrix::{Panels, ProductTile, Shared, panels_of, product};
+use crate::nn::dense::BiasAndActivation;
+use crate::nn::latent::{KlByCoordinate, LatentBlock, SamplePosterior, SampleWithRatio};
+use crate::nn::likelihood::{
+    DecoderScale, Likelihood, Mean, Moments, Scale, Score, ScoreWithScale,
+};
+use crate::random::{Distribution, Fill, Stream, row_words};
+use crate::simd::{LANES, Lanes, MAX_TILE_ROWS, Row, WIDTH, ZERO_ROW, floats_mut};
+use crate::threads::Worker;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 /// Which noise the model draws, by the model's seed.
 #[derive(Clone, Copy)]
-pub enum Draw {
+pub enum NoiseKey {
     /// The training noise of a step; the row is the place in the batch.
     Train(u64, u32),
     /// The scoring noise; the row is the example's content.
@@ -32,19 +34,20 @@ pub enum Draw {
     },
 }
 
-impl Draw {
+impl NoiseKey {
     /// The noise's key.
     pub fn seed(self) -> u64 {
-        let (Draw::Train(seed, _) | Draw::Score(seed) | Draw::Posterior { seed, .. }) = self;
+        let (NoiseKey::Train(seed, _) | NoiseKey::Score(seed) | NoiseKey::Posterior { seed, .. }) =
+            self;
         seed
     }
 
     /// The stream of eps.
     fn stream(self) -> Stream {
         match self {
-            Draw::Train(..) => Stream::Train,
-            Draw::Score(_) => Stream::Score,
-            Draw::Posterior { .. } => Stream::Posterior,
+            NoiseKey::Train(..) => Stream::Train,
+            NoiseKey::Score(_) => Stream::Score,
+            NoiseKey::Posterior { .. } => Stream::Posterior,
         }
     }
 }
@@ -57,7 +60,7 @@ pub enum Epsilon<'a> {
     /// The caller: that row for all examples.
     Same(Source<'a>, usize),
     /// The model.
-    Drawn(Draw),
+    Drawn(NoiseKey),
 }
 
 impl Pass<'_> {
@@ -81,7 +84,7 @@ impl Pass<'_> {
         &self,
         worker: &Worker,
         index: usize,
-        mut epilogue: impl FnMut(Finished, &Row, &[Row]),
+        mut epilogue: impl FnMut(ProductTile, &Row, &[Row]),
     ) {
         if index == 0 && self.is_sparse() {
             // SAFETY: parameters change in the update only.
@@ -109,14 +112,14 @@ impl Pass<'_> {
         let (value, slope) = (plan.values[index], plan.slopes[index]);
         // A shift is added to what is normalised, not here.
         let shifted = self.network.layers[index].shift().is_some();
-        self.product(worker, index, |Finished { panel, rows, vectors, products }, bias, _| {
+        self.product(worker, index, |ProductTile { panel, rows, vectors, products }, bias, _| {
             let bias = if shifted { &ZERO_ROW } else { bias };
             // SAFETY: the layer's own output; these rows of this panel are the tile's.
             let (out, slope) = unsafe {
                 let slope = slope.map(|slope| self.write(slope, panel, rows.clone()));
                 (self.write(value, panel, rows), slope.unwrap_or_default())
             };
-            self.isa.run(Forward { products, vectors, bias, activation, out, slope });
+            self.isa.run(BiasAndActivation { products, vectors, bias, activation, out, slope });
         });
     }
 
@@ -130,11 +133,11 @@ impl Pass<'_> {
             // SAFETY: rows are this block's.
             let kl = unsafe { self.memory.kl.write(rows.clone()) };
             kl.fill(0.0);
-            let mut block = Block::default();
+            let mut block = LatentBlock::default();
             let mut clamped = 0;
             for col in (0..self.network.spec.latent_dim).step_by(LANES) {
                 self.fetch(&mut block, rows.clone(), col);
-                clamped += self.isa.run(Sample { block: &mut block, kl: &mut *kl });
+                clamped += self.isa.run(SamplePosterior { block: &mut block, kl: &mut *kl });
                 self.put_codes(rows.clone(), col, &block.z);
             }
             self.codes_to_topics(rows.clone());
@@ -183,10 +186,10 @@ impl Pass<'_> {
     pub fn sum_kl(&self, worker: &Worker) {
         let latent = self.network.spec.latent_dim;
         worker.phase(latent.div_ceil(LANES), |item| {
-            let (mut block, mut sums) = (Block::default(), Lanes::default());
+            let (mut block, mut sums) = (LatentBlock::default(), Lanes::default());
             for first in (0..self.rows).step_by(ROW_BLOCK) {
                 self.fetch(&mut block, first..(first + ROW_BLOCK).min(self.rows), item * LANES);
-                self.isa.run(KlTerms { block: &mut block, sums: &mut sums });
+                self.isa.run(KlByCoordinate { block: &mut block, sums: &mut sums });
             }
             // SAFETY: these coordinates are this item's.
             unsafe { self.memory.kl_sums.write(item..item + 1)[0] = sums };
@@ -268,18 +271,18 @@ impl Pass<'_> {
         &self,
         rows: Range<usize>,
         copies: usize,
-        draw: Draw,
+        draw: NoiseKey,
     ) -> [[u32; 3]; ROW_BLOCK] {
         let mut ids = [[0; 3]; ROW_BLOCK];
         for (id, row) in ids.iter_mut().zip(rows) {
             let (r, copy) = (row / copies, (row % copies) as u32);
             *id = match draw {
-                Draw::Train(_, step) => [copy, step, r as u32],
-                Draw::Posterior { first, sample, .. } => {
+                NoiseKey::Train(_, step) => [copy, step, r as u32],
+                NoiseKey::Posterior { first, sample, .. } => {
                     let [high, low] = row_words((first + r) as u64);
                     [sample, high, low]
                 }
-                Draw::Score(_) => {
+                NoiseKey::Score(_) => {
                     // SAFETY: a row's hash is written by who loads it: the calling block, or one of an earlier phase.
                     let [a, b] = unsafe { self.memory.hashes.read(r..r + 1)[0] };
                     [copy, a, b]
@@ -290,7 +293,7 @@ impl Pass<'_> {
     }
 
     /// Takes mu, logvar and eps of some rows and coordinates out of their panels.
-    pub(super) fn fetch(&self, block: &mut Block, rows: Range<usize>, col: usize) {
+    pub(super) fn fetch(&self, block: &mut LatentBlock, rows: Range<usize>, col: usize) {
         // SAFETY: the rows of eps are the calling block's.
         let eps = unsafe { self.read_eps(rows.clone(), col) };
         self.fetch_posterior(block, rows, col);
@@ -298,7 +301,7 @@ impl Pass<'_> {
     }
 
     /// Takes mu and logvar of some rows and coordinates out of their panels.
-    pub(super) fn fetch_posterior(&self, block: &mut Block, rows: Range<usize>, col: usize) {
+    pub(super) fn fetch_posterior(&self, block: &mut LatentBlock, rows: Range<usize>, col: usize) {
         let latent = self.network.spec.latent_dim;
         block.rows = rows.len();
         block.cols = (latent - col).min(LANES);
@@ -317,10 +320,10 @@ impl Pass<'_> {
         ratio: &mut [f32],
     ) {
         ratio.fill(0.0);
-        let mut block = Block::default();
+        let mut block = LatentBlock::default();
         for col in (0..self.network.spec.latent_dim).step_by(LANES) {
             self.fetch_draws(&mut block, draws.clone(), col, head, &example);
-            self.isa.run(Weigh { block: &mut block, ratio: &mut *ratio });
+            self.isa.run(SampleWithRatio { block: &mut block, ratio: &mut *ratio });
             self.put_codes(draws.clone(), col, &block.z);
         }
     }
@@ -328,7 +331,7 @@ impl Pass<'_> {
     /// Takes eps of some draws, and mu and logvar of their examples, out of their panels.
     fn fetch_draws(
         &self,
-        block: &mut Block,
+        block: &mut LatentBlock,
         draws: Range<usize>,
         col: usize,
         head: Panels,
@@ -382,7 +385,7 @@ impl Pass<'_> {
         let (network, plan, index) = (self.network, self.memory.plan, self.network.output());
         let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
         self.product(worker, index, |tile, bias, parameters| {
-            let Finished { panel, rows, products, .. } = tile;
+            let ProductTile { panel, rows, products, .. } = tile;
             let (start, features) = (panel * self.draws() + rows.start, network.features(panel));
             // SAFETY: the batch was loaded in an earlier phase; the gradient's rows of this panel and the partial
             // sums of (panel, rows) are the tile's own.
@@ -490,7 +493,7 @@ impl Pass<'_> {
         if likelihood.is_softmax() {
             return self.softmax_means(worker, take_tile);
         }
-        self.product(worker, index, |Finished { panel, rows, vectors, products }, bias, _| {
+        self.product(worker, index, |ProductTile { panel, rows, vectors, products }, bias, _| {
             self.isa.run(Mean { likelihood, products: &mut *products, vectors, bias });
             if let Some(floor) = floor {
                 self.isa.run(DecoderScale { floor, rows: &mut *products });
@@ -540,10 +543,10 @@ impl Pass<'_> {
     pub fn emit_kl(&self, worker: &Worker, out: Shared<f32>, first: usize) {
         let latent = self.network.spec.latent_dim;
         self.by_rows(worker, |rows| {
-            let mut block = Block::default();
+            let mut block = LatentBlock::default();
             for col in (0..latent).step_by(LANES) {
                 self.fetch(&mut block, rows.clone(), col);
-                self.isa.run(KlTerms { block: &mut block, sums: &mut Lanes::default() });
+                self.isa.run(KlByCoordinate { block: &mut block, sums: &mut Lanes::default() });
                 for (lanes, r) in block.z.iter().zip(rows.clone()) {
                     let start = (first + r) * latent + col;
                     // SAFETY: the row is this block's.

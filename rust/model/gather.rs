@@ -1,18 +1,18 @@
 //! The batch: from the caller's array into panels.
 #![allow(unsafe_code)]
 
-use super::forward::Draw;
-use super::missing::{Hide, Missing, holes_alike};
+use super::forward::NoiseKey;
+use super::missing::{Missing, ZeroMissing, holes_alike};
 use super::pass::{Pass, ROW_BLOCK};
-use super::workspace::{Matrix, Sees};
-use crate::corruption::Corruption;
+use super::workspace::{InputStorage, Matrix};
 use crate::data::Source;
-use crate::isa::{Isa, Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut};
-use crate::matmul::panels_of;
-use crate::rng::{ContentHash, Fill, Permutation, Stream};
-use crate::team::Worker;
-use crate::transform::Transform;
-use crate::watch::Watch;
+use crate::data::check::ValueCheck;
+use crate::data::corruption::Corruption;
+use crate::data::input_transform::Transform;
+use crate::matrix::panels_of;
+use crate::random::{ContentHash, Fill, Permutation, Stream};
+use crate::simd::{Isa, Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut};
+use crate::threads::Worker;
 use std::ops::Range;
 
 /// Which rows of an array make a batch.
@@ -26,11 +26,11 @@ pub enum Rows<'a> {
 
 /// What the encoder sees of a batch.
 #[derive(Clone, Copy)]
-pub enum Input<'a> {
+pub enum EncoderInput<'a> {
     /// The batch itself.
     Batch,
     /// The batch with noise.
-    Corrupted(Corruption, Draw),
+    Corrupted(Corruption, NoiseKey),
     /// The caller's array: one row an example, from that row on.
     Given(Source<'a>, usize),
 }
@@ -45,26 +45,26 @@ impl Rows<'_> {
     }
 }
 
-impl<'a> Input<'a> {
+impl<'a> EncoderInput<'a> {
     /// The caller's array from a row on, if there is one; else the batch, with noise if it is to have any.
     pub fn of(
         given: Option<(Source<'a>, usize)>,
         corruption: Option<Corruption>,
-        draw: Draw,
-    ) -> Input<'a> {
+        draw: NoiseKey,
+    ) -> EncoderInput<'a> {
         match (given, corruption) {
-            (Some((source, first)), _) => Input::Given(source, first),
-            (None, Some(corruption)) => Input::Corrupted(corruption, draw),
-            (None, None) => Input::Batch,
+            (Some((source, first)), _) => EncoderInput::Given(source, first),
+            (None, Some(corruption)) => EncoderInput::Corrupted(corruption, draw),
+            (None, None) => EncoderInput::Batch,
         }
     }
 
     /// Where it lies.
-    pub(crate) fn sees(self) -> Sees {
+    pub(crate) fn sees(self) -> InputStorage {
         match self {
-            Input::Batch => Sees::Batch,
-            Input::Corrupted(Corruption::Masking { .. }, _) => Sees::Masked,
-            _ => Sees::Other,
+            EncoderInput::Batch => InputStorage::Batch,
+            EncoderInput::Corrupted(Corruption::Masking { .. }, _) => InputStorage::Masked,
+            _ => InputStorage::Other,
         }
     }
 }
@@ -73,7 +73,7 @@ impl<'a> Input<'a> {
 #[derive(Clone, Copy)]
 enum Load<'a> {
     /// The batch; a hash of each example for the scoring noise; what the encoder sees.
-    Data { hash: bool, input: Input<'a> },
+    Data { hash: bool, input: EncoderInput<'a> },
     /// Codes for the decoder.
     Codes,
 }
@@ -84,9 +84,9 @@ impl Pass<'_> {
         &self,
         worker: &Worker,
         source: &Source,
-        (hash, input): (bool, Input),
+        (hash, input): (bool, EncoderInput),
         rows: Rows,
-        watch: Option<&Watch>,
+        watch: Option<&ValueCheck>,
     ) {
         if self.is_sparse() {
             return self.load_stored(worker, source, (hash, input), rows, watch);
@@ -117,7 +117,7 @@ impl Pass<'_> {
     }
 
     /// Takes codes from an array, from row `first` on.
-    pub fn load_codes(&self, worker: &Worker, source: &Source, first: usize, watch: &Watch) {
+    pub fn load_codes(&self, worker: &Worker, source: &Source, first: usize, watch: &ValueCheck) {
         self.gather(worker, source, Load::Codes, Rows::From(first), Some(watch), || ());
     }
 
@@ -127,7 +127,7 @@ impl Pass<'_> {
         source: &Source,
         what: Load,
         rows: Rows,
-        watch: Option<&Watch>,
+        watch: Option<&ValueCheck>,
         last: impl FnOnce(),
     ) {
         let to = match what {
@@ -152,16 +152,16 @@ impl Pass<'_> {
 
 impl<'a> Pass<'a> {
     /// Makes what the encoder sees of a block's rows, which are loaded, where that is something else.
-    fn see(&self, input: Input, rows: Range<usize>, (source, from): (&Source, &[usize])) {
+    fn see(&self, input: EncoderInput, rows: Range<usize>, (source, from): (&Source, &[usize])) {
         let spec = &self.network.spec;
         match input {
-            Input::Batch if spec.encodes_as_is() => return,
-            Input::Given(source, first) => {
+            EncoderInput::Batch if spec.encodes_as_is() => return,
+            EncoderInput::Given(source, first) => {
                 self.fill_input(rows.clone(), |panel, r, to| {
                     source.read_panel(first + r, panel, to)
                 });
             }
-            Input::Batch | Input::Corrupted(..) => {
+            EncoderInput::Batch | EncoderInput::Corrupted(..) => {
                 self.fill_input(rows.clone(), |panel, r, to| {
                     // SAFETY: the calling block has loaded the row.
                     *to = unsafe { self.read(self.memory.plan.x, panel, r..r + 1) }[0];
@@ -169,24 +169,24 @@ impl<'a> Pass<'a> {
             }
         }
         let given = match input {
-            Input::Given(source, first) => Some((source, first)),
+            EncoderInput::Given(source, first) => Some((source, first)),
             _ => None,
         };
         let hide = |indicate| {
             if spec.missing.is_masked() {
-                self.isa.run(Hide { pass: self, rows: rows.clone(), given, indicate });
+                self.isa.run(ZeroMissing { pass: self, rows: rows.clone(), given, indicate });
             }
         };
         if let Some(transform) = spec.input_transform {
             hide(false); // a norm is that of what is observed
-            self.isa.run(See { pass: self, transform, rows: rows.clone() });
+            self.isa.run(TransformRows { pass: self, transform, rows: rows.clone() });
         }
-        if let Input::Corrupted(corruption, draw) = input {
+        if let EncoderInput::Corrupted(corruption, draw) = input {
             self.corrupt(corruption, draw, rows.clone());
         }
         hide(spec.missing == Missing::Indicated); // also what has become of zeros
         self.condition(source, from, rows.clone(), self.memory.plan.input, spec.conditions_at());
-        self.isa.run(Mark { pass: self, rows });
+        self.isa.run(MarkNonzero { pass: self, rows });
     }
 
     /// Writes the conditions of rows `from` of an array to a block's rows of a matrix, from column `col` on.
@@ -234,7 +234,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Adds noise to a block's rows of what the encoder sees.
-    fn corrupt(&self, corruption: Corruption, draw: Draw, rows: Range<usize>) {
+    fn corrupt(&self, corruption: Corruption, draw: NoiseKey, rows: Range<usize>) {
         let cols = self.memory.plan.x.cols; // the conditions stay as they are
         Fill {
             seed: draw.seed(),
@@ -256,17 +256,17 @@ impl<'a> Pass<'a> {
 }
 
 /// Transforms some rows of what the encoder sees.
-struct See<'a> {
+struct TransformRows<'a> {
     pass: &'a Pass<'a>,
     transform: Transform,
     rows: Range<usize>,
 }
 
-impl Op for See<'_> {
+impl Op for TransformRows<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let See { pass, transform, rows } = self;
+        let TransformRows { pass, transform, rows } = self;
         let panels = panels_of(pass.memory.plan.x.cols); // the conditions stay as they are
         for r in rows {
             // SAFETY: row r is the calling block's.
@@ -284,12 +284,12 @@ impl Op for See<'_> {
 }
 
 /// Notes the zeros of some rows of what the encoder sees.
-struct Mark<'a> {
+struct MarkNonzero<'a> {
     pass: &'a Pass<'a>,
     rows: Range<usize>,
 }
 
-impl Op for Mark<'_> {
+impl Op for MarkNonzero<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -316,7 +316,7 @@ struct Gather<'a> {
     from: &'a [usize],
     rows: Range<usize>,
     to: Matrix,
-    watch: Option<&'a Watch>,
+    watch: Option<&'a ValueCheck>,
 }
 
 impl Op for Gather<'_> {
@@ -328,9 +328,11 @@ impl Op for Gather<'_> {
         let spec = &pass.network.spec;
         let (cols, hash, marks) = match what {
             Load::Codes => (spec.latent_dim, false, false),
-            Load::Data { hash, input } => {
-                (spec.n_features, hash, matches!(input, Input::Batch) && spec.encodes_as_is())
-            }
+            Load::Data { hash, input } => (
+                spec.n_features,
+                hash,
+                matches!(input, EncoderInput::Batch) && spec.encodes_as_is(),
+            ),
         };
         let (panels, masked) = (panels_of(cols), spec.missing.is_masked());
         // The rows of a shuffled batch come from anywhere in memory: the beginnings of all are asked for first, the

@@ -1,16 +1,16 @@
-//! The phases of the importance-weighted bound ([`crate::importance`]), where an example has several draws: behind z a
+//! The phases of the importance-weighted bound ([`crate::nn::importance`]), where an example has several draws: behind z a
 //! batch has a row for each of them, an example's being neighbours.
 #![allow(unsafe_code)]
 
 use super::forward::Epsilon;
 use super::pass::{Pass, ROW_BLOCK};
 use super::workspace::Matrix;
-use crate::importance::{DrawsBackward, Shares};
-use crate::isa::{LANES, WIDTH, ZERO_ROW};
-use crate::latent::{Block, Sample};
-use crate::layer::ScaleRows;
-use crate::matmul::{Grid, Shared, panels_of};
-use crate::team::Worker;
+use crate::matrix::{Grid, Shared, panels_of};
+use crate::nn::dense::ScaleRows;
+use crate::nn::importance::{DrawsGradient, ImportanceWeights};
+use crate::nn::latent::{LatentBlock, SamplePosterior};
+use crate::simd::{LANES, WIDTH, ZERO_ROW};
+use crate::threads::Worker;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
@@ -47,7 +47,8 @@ impl Pass<'_> {
                     )
                 };
                 let total = 1.0 / self.rows as f32;
-                bound[0] = self.isa.run(Shares { ratio, reconstruction, total, weights });
+                bound[0] =
+                    self.isa.run(ImportanceWeights { ratio, reconstruction, total, weights });
             }
         };
         self.by_rows_then(worker, block, last);
@@ -63,11 +64,11 @@ impl Pass<'_> {
         // SAFETY: rows are the calling block's.
         let kl = unsafe { self.memory.kl.write(rows.clone()) };
         kl.fill(0.0);
-        let mut block = Block::default(); // eps is zero, and z, which is mu then, is nobody's
+        let mut block = LatentBlock::default(); // eps is zero, and z, which is mu then, is nobody's
         let mut clamped = 0;
         for col in (0..self.network.spec.latent_dim).step_by(LANES) {
             self.fetch_posterior(&mut block, rows.clone(), col);
-            clamped += self.isa.run(Sample { block: &mut block, kl: &mut *kl });
+            clamped += self.isa.run(SamplePosterior { block: &mut block, kl: &mut *kl });
         }
         if clamped > 0 {
             self.clamped.fetch_add(clamped, Ordering::Relaxed);
@@ -140,7 +141,7 @@ impl Pass<'_> {
                 let [eps, z, dz] = [plan.eps, plan.z, plan.dz]
                     .map(|matrix| unsafe { self.read(matrix, col / WIDTH, draws.clone()) });
                 let half = col % WIDTH / LANES;
-                let [mu, logvar] = self.isa.run(DrawsBackward {
+                let [mu, logvar] = self.isa.run(DrawsGradient {
                     logvar: &logvar[0],
                     eps,
                     z,

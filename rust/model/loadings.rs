@@ -9,14 +9,14 @@ use super::network::Network;
 use super::pass::Pass;
 use super::update::Sink;
 use crate::error::{Error, Result};
-use crate::isa::Row;
-use crate::matmul::Shared;
-use crate::team::Worker;
+use crate::matrix::Shared;
+use crate::simd::Row;
+use crate::threads::Worker;
 use std::ops::Range;
 
 /// What the output layer's parameters may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loadings {
+pub enum WeightConstraint {
     /// Anything.
     Free,
     /// Each input has one weight, which all outputs share.
@@ -35,7 +35,7 @@ impl Network {
     /// (so that a clipped norm counts it as often).
     fn tie(&self, loadings: &mut [Row]) {
         let layer = &self.layers[self.output()];
-        if self.spec.loadings == Loadings::Common {
+        if self.spec.loadings == WeightConstraint::Common {
             for input in 0..layer.inputs {
                 let total: f64 = layer.weights_of(loadings, input).map(|x| f64::from(*x)).sum();
                 layer.weights_of(loadings, input).for_each(|x| *x = total as f32);
@@ -48,13 +48,13 @@ impl Network {
         let layer = &self.layers[self.output()];
         for input in 0..layer.inputs {
             match self.spec.loadings {
-                Loadings::Free => return,
-                Loadings::Common => {
+                WeightConstraint::Free => return,
+                WeightConstraint::Common => {
                     let total: f64 = layer.weights_of(loadings, input).map(|x| f64::from(*x)).sum();
                     let mean = (total / layer.outputs as f64) as f32;
                     layer.weights_of(loadings, input).for_each(|x| *x = mean);
                 }
-                Loadings::Nonnegative => {
+                WeightConstraint::Nonnegative => {
                     layer.weights_of(loadings, input).for_each(|x| *x = x.max(0.0));
                 }
             }
@@ -64,9 +64,11 @@ impl Network {
     /// An error unless parameters obey the constraint.
     pub fn check_loadings(&self, parameters: &[Row]) -> Result<()> {
         let rule = match self.spec.loadings {
-            Loadings::Free => return Ok(()),
-            Loadings::Common => "the last layer's weights must be the same for all features",
-            Loadings::Nonnegative => "the last layer's weights must not be negative",
+            WeightConstraint::Free => return Ok(()),
+            WeightConstraint::Common => {
+                "the last layer's weights must be the same for all features"
+            }
+            WeightConstraint::Nonnegative => "the last layer's weights must not be negative",
         };
         let given = &parameters[self.loadings()];
         let mut allowed = given.to_vec();
@@ -102,13 +104,13 @@ impl Pass<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::activation::Activation;
-    use crate::isa::ZERO_ROW;
-    use crate::likelihood::Likelihood;
     use crate::model::{Missing, Spec};
+    use crate::nn::activation::Activation;
+    use crate::nn::likelihood::Likelihood;
+    use crate::simd::ZERO_ROW;
 
     /// Two inputs, 37 outputs: two panels, the second one with padding.
-    fn network(loadings: Loadings) -> Network {
+    fn network(loadings: WeightConstraint) -> Network {
         Network::new(Spec {
             n_features: 37,
             latent_dim: 2,
@@ -143,7 +145,7 @@ mod tests {
 
     #[test]
     fn weights_are_those_of_the_tensor() {
-        let network = network(Loadings::Free);
+        let network = network(WeightConstraint::Free);
         let rows = filled(&network, |j| j as f32);
         let [.., weight, _] = &network.tensors[..] else { panic!("a network has tensors") };
         let weights: Vec<f32> = (0..37u16).flat_map(|j| [f32::from(j); 2]).collect();
@@ -152,7 +154,7 @@ mod tests {
 
     #[test]
     fn shared_weights_have_the_sum_of_the_gradients_and_stay_equal() {
-        let network = network(Loadings::Common);
+        let network = network(WeightConstraint::Common);
         let mut rows = filled(&network, |j| j as f32);
         network.tie(&mut rows[network.loadings()]);
         assert_eq!(rows, filled(&network, |_| 666.0), "sum of 0..37; padding is zero");
@@ -166,7 +168,7 @@ mod tests {
 
     #[test]
     fn nonnegative_weights_have_no_bias() {
-        let network = network(Loadings::Nonnegative);
+        let network = network(WeightConstraint::Nonnegative);
         let mut rows = filled(&network, |j| if j % 2 == 0 { -1.0 } else { 1.0 });
         assert!(network.check_loadings(&rows).is_err());
         let before = rows.clone();

@@ -4,21 +4,21 @@
 
 use super::pass::{Pass, ROW_BLOCK};
 use crate::data::Source;
-use crate::matmul::Shared;
-use crate::rng::Stream;
-use crate::team::Worker;
+use crate::matrix::Shared;
+use crate::random::Stream;
+use crate::threads::Worker;
 
 /// Sums over importance weights, which come as logarithms, in nats; scaled so that nothing overflows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Weights {
+pub struct WeightSums {
     largest: f64,
     sum: f64,
     squares: f64,
 }
 
-impl Weights {
+impl WeightSums {
     /// Of no weight yet.
-    pub const NONE: Weights = Weights { largest: f64::NEG_INFINITY, sum: 0.0, squares: 0.0 };
+    pub const NONE: WeightSums = WeightSums { largest: f64::NEG_INFINITY, sum: 0.0, squares: 0.0 };
 
     /// Takes in one more.
     fn add(&mut self, log_weight: f64) {
@@ -58,7 +58,7 @@ impl Weights {
 
 /// Which draws a pass holds: `copies` rows of each example, the samples from `first_sample` on.
 #[derive(Clone, Copy)]
-pub struct Draws {
+pub struct SampleRange {
     /// The first example, as a row of the pass that has encoded it.
     pub first: usize,
     /// Rows of each.
@@ -69,7 +69,7 @@ pub struct Draws {
     pub seed: u64,
 }
 
-impl Draws {
+impl SampleRange {
     /// The example of a row, and the number of its sample.
     fn of(&self, row: usize) -> (usize, u32) {
         (self.first + row / self.copies, self.first_sample + (row % self.copies) as u32)
@@ -77,13 +77,13 @@ impl Draws {
 }
 
 impl Pass<'_> {
-    /// Draws z ~ q(z|x) for every row, of examples that another pass in the same memory has encoded, and notes each row's
+    /// SampleRange z ~ q(z|x) for every row, of examples that another pass in the same memory has encoded, and notes each row's
     /// log p(z) - log q(z|x) in the place of its KL. `source` has the examples' conditions, from row `at` on.
     pub fn weigh(
         &self,
         worker: &Worker,
         encoded: &Pass,
-        draws: Draws,
+        draws: SampleRange,
         (source, at): (&Source, usize),
     ) {
         self.by_rows(worker, |rows| {
@@ -109,7 +109,7 @@ impl Pass<'_> {
     }
 
     /// Adds the weights of all rows, samples ascending, to those of examples `at..` of `out`.
-    pub fn accumulate(&self, worker: &Worker, copies: usize, out: Shared<Weights>, at: usize) {
+    pub fn accumulate(&self, worker: &Worker, copies: usize, out: Shared<WeightSums>, at: usize) {
         let (reconstruction, ratio) = self.losses();
         worker.phase(self.rows / copies, |example| {
             // SAFETY: the example is this item's.
@@ -129,7 +129,7 @@ mod tests {
     fn sums_of_weights_are_those_of_the_numbers() {
         let logs = [-3.0, -1.0, -2.5, -900.0, -0.5, -1.0];
         for shift in [0.0, -5000.0, 700.0] {
-            let mut weights = Weights::NONE;
+            let mut weights = WeightSums::NONE;
             logs.iter().for_each(|log| weights.add(log + shift));
             let plain = logs.map(f64::exp);
             let n = plain.len() as f64;
@@ -144,8 +144,8 @@ mod tests {
         }
     }
 
-    fn of(logs: &[f64]) -> Weights {
-        let mut weights = Weights::NONE;
+    fn of(logs: &[f64]) -> WeightSums {
+        let mut weights = WeightSums::NONE;
         logs.iter().for_each(|&log| weights.add(log));
         weights
     }
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn one_weight_has_no_standard_error() {
-        let mut weights = Weights::NONE;
+        let mut weights = WeightSums::NONE;
         weights.add(-3.0);
         assert_eq!((weights.log_mean(1), weights.effective()), (-3.0, 1.0));
         assert!(weights.standard_error(1).is_nan());

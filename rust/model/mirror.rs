@@ -1,10 +1,10 @@
 //! The sign of a latent coordinate, which the data do not know: p(x|z) and q(z|x) are the same with -z in the place of z.
 
-use super::Vae;
+use super::Engine;
 use crate::error::{Error, Result};
-use crate::isa::{Row, WIDTH, floats_mut};
+use crate::simd::{Row, WIDTH, floats_mut};
 
-impl Vae {
+impl Engine {
     /// Turns the sign of a coordinate: in what the head makes of x, in what the decoder makes of z, and in the optimiser's
     /// first moments of both, which are means of gradients. (The second ones are of squares.)
     pub fn mirror(&mut self, coordinate: usize) -> Result<()> {

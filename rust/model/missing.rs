@@ -1,6 +1,6 @@
 //! Data with holes: a NaN is a value that was not observed.
 //!
-//! The batch keeps its NaNs, so that the likelihood counts what was observed ([`crate::likelihood::Score`]); the encoder
+//! The batch keeps its NaNs, so that the likelihood counts what was observed ([`crate::nn::likelihood::Score`]); the encoder
 //! reads a copy with zeros in their place (Nazábal et al., "Handling incomplete heterogeneous data using VAEs",
 //! arXiv:1807.03653) and, if it is to know where they are, a column of indicators for each feature (Collier et al., "VAEs in
 //! the presence of missing data", arXiv:2006.05301).
@@ -8,8 +8,8 @@
 
 use super::pass::Pass;
 use crate::data::Source;
-use crate::isa::{Op, Row, Simd, WIDTH, ZERO_ROW, floats};
-use crate::matmul::panels_of;
+use crate::matrix::panels_of;
+use crate::simd::{Op, Row, Simd, WIDTH, ZERO_ROW, floats};
 use std::ops::Range;
 
 /// What a NaN in the data is.
@@ -31,7 +31,7 @@ impl Missing {
 }
 
 /// Puts zeros into some rows of what the encoder sees where the batch, or the caller's array in its place, has a hole.
-pub struct Hide<'a> {
+pub struct ZeroMissing<'a> {
     /// The batch.
     pub pass: &'a Pass<'a>,
     /// The calling block's rows.
@@ -42,11 +42,11 @@ pub struct Hide<'a> {
     pub indicate: bool,
 }
 
-impl Op for Hide<'_> {
+impl Op for ZeroMissing<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Hide { pass, rows, given, indicate } = self;
+        let ZeroMissing { pass, rows, given, indicate } = self;
         let (spec, plan) = (&pass.network.spec, pass.memory.plan);
         for panel in 0..panels_of(spec.n_features) {
             let first = panel * WIDTH;

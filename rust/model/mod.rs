@@ -20,27 +20,27 @@ mod workspace;
 mod zeros;
 
 pub(crate) use clip::Gradients;
-pub use forward::{Draw, Epsilon};
-pub use gather::{Input, Rows};
-pub use loadings::Loadings;
-pub(crate) use marginal::Draws;
-pub use marginal::Weights;
+pub use forward::{Epsilon, NoiseKey};
+pub use gather::{EncoderInput, Rows};
+pub use loadings::WeightConstraint;
+pub(crate) use marginal::SampleRange;
+pub use marginal::WeightSums;
 pub use missing::Missing;
 pub use network::{MAX_WIDTH, Network, Spec, Tensor, Topics};
 pub(crate) use pass::Pass;
 pub(crate) use update::Sink;
-pub(crate) use workspace::{Extent, Memory, Purpose, Sees, Workspace};
+pub(crate) use workspace::{BatchSize, InputStorage, Memory, PassKind, Workspace};
 
 use crate::error::{Error, Result, filled};
-use crate::isa::{Isa, Row, ZERO_ROW, floats_mut};
-use crate::matmul::Shared;
-use crate::optimizer::Optimizer;
-use crate::rng::{Distribution, Noise, Stream};
-use crate::team;
+use crate::matrix::Shared;
+use crate::nn::optimizer::Optimizer;
+use crate::random::{Distribution, Noise, Stream};
+use crate::simd::{Isa, Row, ZERO_ROW, floats_mut};
+use crate::threads;
 use std::sync::atomic::AtomicUsize;
 
 /// A model that can be trained and asked.
-pub struct Vae {
+pub struct Engine {
     /// Kernels.
     pub isa: Isa,
     /// The architecture.
@@ -52,7 +52,7 @@ pub struct Vae {
     /// Steps taken.
     pub steps: u64,
     /// The first of them, of which the optimiser knows nothing: its moments were not kept.
-    pub forgotten: u64,
+    pub optimizer_start: u64,
     /// Shuffled epochs finished: the number of the next order.
     pub epochs: u32,
     /// Log variances clamped so far.
@@ -68,7 +68,7 @@ pub struct Vae {
 
 /// What a model keeps of each parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum StateBuffer {
     /// The parameter itself.
     Value,
     /// The optimiser's first moment.
@@ -78,16 +78,16 @@ pub(crate) enum Part {
 }
 
 /// A model's buffers, lent out for a pass: the parts that workers share.
-pub(crate) struct Lent<'a> {
+pub(crate) struct SharedBuffers<'a> {
     pass: Pass<'a>,
     memories: Vec<Memory<'a>>,
     /// The optimiser's moments.
     pub moments: [Shared<'a, Row>; 2],
-    /// Room for gradients, where [`Vae::make_room_for_gradients`] has made it.
+    /// Room for gradients, where [`Engine::make_room_for_gradients`] has made it.
     pub gradients: Gradients<'a>,
 }
 
-impl<'a> Lent<'a> {
+impl<'a> SharedBuffers<'a> {
     /// A batch of `rows` examples in workspace `part`.
     pub fn pass(&self, part: usize, rows: usize) -> Pass<'a> {
         assert!(rows <= self.pass.rows, "more rows than were asked for");
@@ -95,10 +95,10 @@ impl<'a> Lent<'a> {
     }
 }
 
-impl Vae {
+impl Engine {
     /// A model with PyTorch's initial weights and biases: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
-    pub fn new(spec: Spec, optimizer: Optimizer, seed: u64) -> Result<Vae> {
-        let mut vae = Vae::empty(Network::new(spec)?, optimizer, seed)?;
+    pub fn new(spec: Spec, optimizer: Optimizer, seed: u64) -> Result<Engine> {
+        let mut vae = Engine::empty(Network::new(spec)?, optimizer, seed)?;
         let isa = vae.isa;
         for (index, tensor) in vae.network.tensors.iter().enumerate() {
             let Some(fan_in) = vae.network.fan_in(tensor) else { continue };
@@ -129,11 +129,11 @@ impl Vae {
         Ok(vae)
     }
 
-    /// A model whose parameters are zero, to be filled in by [`Vae::buffer_mut`] and [`Vae::refresh`].
-    pub(crate) fn empty(network: Network, optimizer: Optimizer, seed: u64) -> Result<Vae> {
+    /// A model whose parameters are zero, to be filled in by [`Engine::buffer_mut`] and [`Engine::refresh`].
+    pub(crate) fn empty(network: Network, optimizer: Optimizer, seed: u64) -> Result<Engine> {
         let rows = |wanted: bool| filled(ZERO_ROW, Some(if wanted { network.rows } else { 0 }));
         let [first, second] = optimizer.moments();
-        Ok(Vae {
+        Ok(Engine {
             isa: Isa::detect()?,
             parameters: rows(true)?,
             transposed: filled(ZERO_ROW, Some(network.transposed_rows))?,
@@ -143,7 +143,7 @@ impl Vae {
             optimizer,
             seed,
             steps: 0,
-            forgotten: 0,
+            optimizer_start: 0,
             epochs: 0,
             clamped: AtomicUsize::new(0),
             gradients: Vec::new(),
@@ -153,21 +153,21 @@ impl Vae {
     }
 
     /// The buffer of a part, empty where the optimiser does not use it.
-    pub(crate) fn buffer(&self, part: Part) -> &[Row] {
+    pub(crate) fn buffer(&self, part: StateBuffer) -> &[Row] {
         match part {
-            Part::Value => &self.parameters,
-            Part::First => &self.moments[0],
-            Part::Second => &self.moments[1],
+            StateBuffer::Value => &self.parameters,
+            StateBuffer::First => &self.moments[0],
+            StateBuffer::Second => &self.moments[1],
         }
     }
 
     /// The same to be filled in, with the network that says what lies where.
-    pub(crate) fn buffer_mut(&mut self, part: Part) -> (&Network, &mut [Row]) {
+    pub(crate) fn buffer_mut(&mut self, part: StateBuffer) -> (&Network, &mut [Row]) {
         let [first, second] = &mut self.moments;
         let buffer = match part {
-            Part::Value => &mut self.parameters,
-            Part::First => first,
-            Part::Second => second,
+            StateBuffer::Value => &mut self.parameters,
+            StateBuffer::First => first,
+            StateBuffer::Second => second,
         };
         (&self.network, buffer)
     }
@@ -215,8 +215,8 @@ impl Vae {
 
     /// Follows a change of the parameters.
     pub(crate) fn refresh(&mut self) -> Result<()> {
-        let lent = self.lend(1, Extent::of(1), Purpose::Infer, Sees::Batch)?;
-        team::alone(|worker| lent.pass(0, 1).refresh(worker));
+        let lent = self.lend(1, BatchSize::of(1), PassKind::Infer, InputStorage::Batch)?;
+        threads::alone(|worker| lent.pass(0, 1).refresh(worker));
         Ok(())
     }
 
@@ -239,10 +239,10 @@ impl Vae {
     pub(crate) fn lend(
         &mut self,
         parts: usize,
-        extent: Extent,
-        purpose: Purpose,
-        sees: Sees,
-    ) -> Result<Lent<'_>> {
+        extent: BatchSize,
+        purpose: PassKind,
+        sees: InputStorage,
+    ) -> Result<SharedBuffers<'_>> {
         let workspaces = &mut self.workspaces[purpose as usize];
         workspaces.retain(|workspace| workspace.serves(extent, sees));
         while workspaces.len() < parts {
@@ -250,7 +250,7 @@ impl Vae {
         }
         let memories: Vec<_> = workspaces.iter_mut().map(Workspace::share).collect();
         let [first, second] = &mut self.moments;
-        Ok(Lent {
+        Ok(SharedBuffers {
             pass: Pass {
                 isa: self.isa,
                 network: &self.network,
@@ -260,7 +260,7 @@ impl Vae {
                 memory: memories[0],
                 clamped: &self.clamped,
                 rows: extent.rows,
-                trains: purpose == Purpose::Train,
+                trains: purpose == PassKind::Train,
                 decodes_means: !self.network.spec.variational,
             },
             memories,

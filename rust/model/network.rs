@@ -1,16 +1,16 @@
 //! The architecture and where its parameters lie.
 
-use super::loadings::Loadings;
+use super::loadings::WeightConstraint;
 use super::missing::Missing;
-use super::workspace::Extent;
-use crate::activation::Activation;
+use super::workspace::BatchSize;
 use crate::data::Source;
+use crate::data::input_transform::Transform;
 use crate::error::{Error, Result};
-use crate::isa::{LANES, Row, WIDTH, ZERO_ROW, floats_mut};
-use crate::layer::{Dense, Norm};
-use crate::likelihood::{Likelihood, MAX_TRIALS, Scale};
-use crate::matmul::{Columns, from_panels, panels_of, to_panels};
-use crate::transform::Transform;
+use crate::matrix::{ColumnMap, from_panels, panels_of, to_panels};
+use crate::nn::activation::Activation;
+use crate::nn::dense::{Dense, Norm};
+use crate::nn::likelihood::{Likelihood, MAX_TRIALS, Scale};
+use crate::simd::{LANES, Row, WIDTH, ZERO_ROW, floats_mut};
 use std::ops::Range;
 
 /// The most parameters in a model: 16 GiB of float32 with both moments and the transposes.
@@ -25,11 +25,11 @@ const LOG_ROUNDING: f32 = 1e-6;
 /// What the user chose.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
-    /// Columns of X.
+    /// ColumnMap of X.
     pub n_features: usize,
-    /// Columns of z.
+    /// ColumnMap of z.
     pub latent_dim: usize,
-    /// Columns of y, which the encoder reads behind x and the decoder behind z: those of a conditional model, else none.
+    /// ColumnMap of y, which the encoder reads behind x and the decoder behind z: those of a conditional model, else none.
     pub conditions: usize,
     /// Whether the encoder's head gives the mean and the log variance of q(z|x), or z itself: a plain autoencoder.
     pub variational: bool,
@@ -48,7 +48,7 @@ pub struct Spec {
     /// Where the code is a document's topics.
     pub topics: Option<Topics>,
     /// What the output layer's parameters may be.
-    pub loadings: Loadings,
+    pub loadings: WeightConstraint,
     /// The trials of each feature, for a binomial likelihood; else empty.
     pub trials: Vec<f32>,
 }
@@ -85,7 +85,7 @@ impl Spec {
             )));
         }
         let slopes = self.topics.is_none() && self.likelihood.decoder_floor().is_none();
-        if self.loadings != Loadings::Free && !slopes {
+        if self.loadings != WeightConstraint::Free && !slopes {
             return Err(Error::Parameter(
                 "constrained loadings are not for topics and a scale from the decoder".into(),
             ));
@@ -143,17 +143,17 @@ enum Place {
     /// Some outputs of a layer.
     Weight {
         layer: usize,
-        columns: Columns,
+        columns: ColumnMap,
     },
     Bias {
         layer: usize,
-        columns: Columns,
+        columns: ColumnMap,
     },
     LogScale,
     /// Running means (0) or variances (1) of some outputs of a layer.
     Running {
         layer: usize,
-        columns: Columns,
+        columns: ColumnMap,
         which: usize,
     },
 }
@@ -191,7 +191,7 @@ impl Network {
         let encoder = widths(with_y(spec.conditions_at()), &spec.encoder, head);
         // With a scale from the decoder a panel has the means of sixteen features and their log scales.
         let output = match spec.likelihood.decoder_floor() {
-            Some(_) => Columns::Half(1).at(spec.n_features.max(1) - 1).saturating_add(1),
+            Some(_) => ColumnMap::Half(1).at(spec.n_features.max(1) - 1).saturating_add(1),
             None => spec.n_features,
         };
         let decoder = widths(with_y(spec.latent_dim), &spec.decoder, output);
@@ -230,7 +230,7 @@ impl Network {
             }
             _ => None,
         };
-        if network.spec.loadings == Loadings::Nonnegative {
+        if network.spec.loadings == WeightConstraint::Nonnegative {
             let output = network.output();
             network.layers[output].biased = network.layers[output].outputs;
         }
@@ -280,7 +280,7 @@ impl Network {
 
     /// Whether the output layer's gradient is stored before it is followed: that of the free parameters takes all of it.
     pub fn stores_output_gradient(&self) -> bool {
-        self.mixes() || self.spec.loadings != Loadings::Free
+        self.mixes() || self.spec.loadings != WeightConstraint::Free
     }
 
     fn add_layer(&mut self, inputs: usize, outputs: usize) -> Result<()> {
@@ -310,7 +310,7 @@ impl Network {
     fn name_tensors(&mut self) {
         let (head, latent) = (self.head(), self.spec.latent_dim);
         let scaled = self.spec.likelihood.decoder_floor().is_some();
-        let all = Columns::From(0);
+        let all = ColumnMap::From(0);
         let mut running = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let parts = match index {
@@ -318,7 +318,7 @@ impl Network {
                 i if i == head && self.spec.variational => {
                     vec![
                         ("mu".into(), all, latent),
-                        ("logvar".into(), Columns::From(latent), latent),
+                        ("logvar".into(), ColumnMap::From(latent), latent),
                     ]
                 }
                 i if i == head => vec![("code".into(), all, latent)],
@@ -327,7 +327,10 @@ impl Network {
                     let name = format!("decoder.{}", 2 * (i - head - 1));
                     match (scaled && i == self.output(), self.spec.n_features) {
                         (true, n) => {
-                            vec![(name, Columns::Half(0), n), ("scale".into(), Columns::Half(1), n)]
+                            vec![
+                                (name, ColumnMap::Half(0), n),
+                                ("scale".into(), ColumnMap::Half(1), n),
+                            ]
                         }
                         _ => vec![(name, all, layer.outputs)],
                     }
@@ -479,7 +482,7 @@ impl Network {
     }
 
     /// First row, rows per column, columns, rows from panel to panel.
-    fn place(&self, tensor: &Tensor) -> (usize, usize, Columns, usize) {
+    fn place(&self, tensor: &Tensor) -> (usize, usize, ColumnMap, usize) {
         match tensor.place {
             Place::Weight { layer, columns } => {
                 let layer = &self.layers[layer];
@@ -489,7 +492,7 @@ impl Network {
                 let layer = &self.layers[layer];
                 (layer.bias(0), 1, columns, layer.inputs + 1)
             }
-            Place::LogScale => (self.log_scale.unwrap_or(0), 1, Columns::From(0), 1),
+            Place::LogScale => (self.log_scale.unwrap_or(0), 1, ColumnMap::From(0), 1),
             Place::Running { layer, columns, which } => {
                 let norm = self.layers[layer].norm.expect("a layer with running statistics");
                 (norm.rows(0)[which], 1, columns, 1)
@@ -523,14 +526,14 @@ impl Network {
     }
 
     /// The size of a batch with so many draws of z for each example.
-    pub fn extent(&self, rows: usize, copies: usize) -> Result<Extent> {
+    pub fn extent(&self, rows: usize, copies: usize) -> Result<BatchSize> {
         match copies {
-            1 => Ok(Extent { rows, copies }),
+            1 => Ok(BatchSize { rows, copies }),
             0 => Err(Error::Parameter("an example has at least one draw of z".into())),
             _ if self.spec.topics.is_some() => {
                 Err(Error::Parameter("a topic model has one draw of z".into()))
             }
-            _ if self.spec.variational => Ok(Extent { rows, copies }),
+            _ if self.spec.variational => Ok(BatchSize { rows, copies }),
             _ => Err(Error::Parameter("a plain autoencoder has no draws of z".into())),
         }
     }
@@ -545,11 +548,11 @@ impl Network {
 
     /// Multiply-adds of one example's forward pass.
     pub fn work(&self) -> usize {
-        self.work_of(Extent::of(1))
+        self.work_of(BatchSize::of(1))
     }
 
     /// Multiply-adds of a batch's forward pass.
-    pub fn work_of(&self, Extent { rows, copies }: Extent) -> usize {
+    pub fn work_of(&self, BatchSize { rows, copies }: BatchSize) -> usize {
         let work = |layers: &[Dense]| -> usize {
             layers.iter().map(|layer| layer.inputs * layer.outputs).sum()
         };
@@ -559,13 +562,13 @@ impl Network {
 }
 
 fn splat(x: f32) -> Row {
-    [crate::isa::Lanes([x; 16]); 2]
+    [crate::simd::Lanes([x; 16]); 2]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::likelihood::Link;
+    use crate::nn::likelihood::Link;
 
     fn spec(likelihood: Likelihood) -> Spec {
         Spec {
@@ -580,7 +583,7 @@ mod tests {
             likelihood,
             input_transform: None,
             topics: None,
-            loadings: Loadings::Free,
+            loadings: WeightConstraint::Free,
             trials: vec![],
         }
     }
@@ -593,7 +596,7 @@ mod tests {
     }
 
     fn round_trip(network: Network) {
-        let mut buffer = vec![crate::isa::ZERO_ROW; network.rows];
+        let mut buffer = vec![crate::simd::ZERO_ROW; network.rows];
         let mut count = 0;
         for (n, tensor) in network.tensors.iter().enumerate() {
             let size: usize = tensor.shape.iter().product();

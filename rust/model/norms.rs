@@ -2,9 +2,9 @@
 #![allow(unsafe_code)]
 
 use super::pass::Pass;
-use crate::layer::Norm;
-use crate::normalize::{Columns, Follow, Normalize, NormalizeGradient};
-use crate::team::Worker;
+use crate::nn::batch_norm::{ColumnStatistics, Normalize, NormalizeGradient, UpdateRunning};
+use crate::nn::dense::Norm;
+use crate::threads::Worker;
 
 impl Pass<'_> {
     /// Whether the batch's statistics are used: in training, where there are at least two rows to have any.
@@ -63,7 +63,7 @@ impl Pass<'_> {
                 // SAFETY: the rows of the panel's statistics are this item's.
                 unsafe {
                     let running = norm.rows(panel).map(|row| self.parameters.write(row..row + 1));
-                    self.isa.run(Follow {
+                    self.isa.run(UpdateRunning {
                         columns: &self.columns(norm, panel)[0],
                         rows: self.rows,
                         cols: norm.used(panel),
@@ -78,7 +78,7 @@ impl Pass<'_> {
     ///
     /// # Safety
     /// The running phase does not find it.
-    pub(super) unsafe fn columns(&self, norm: Norm, panel: usize) -> &[Columns] {
+    pub(super) unsafe fn columns(&self, norm: Norm, panel: usize) -> &[ColumnStatistics] {
         let at = norm.columns + panel;
         // SAFETY: passed on to the caller.
         unsafe { self.memory.columns.read(at..at + 1) }

@@ -3,9 +3,9 @@
 
 use super::network::Network;
 use super::workspace::{Matrix, Memory};
-use crate::isa::{Isa, LANES, Row, floats_mut};
-use crate::matmul::{Panels, Shared, panels_of, spans};
-use crate::team::Worker;
+use crate::matrix::{Panels, Shared, panels_of, spans};
+use crate::simd::{Isa, LANES, Row, floats_mut};
+use crate::threads::Worker;
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 

@@ -4,11 +4,11 @@
 #![allow(unsafe_code)]
 
 use super::pass::Pass;
-use crate::isa::{MAX_TILE_ROWS, Row, Tile, ZERO_ROW};
-use crate::layer::{Norm, ScaleRows};
-use crate::matmul::{Finished, Grid, panels_of, tile_rows};
-use crate::multinomial::{Combine, Gradient, Part, Parts};
-use crate::team::Worker;
+use crate::matrix::{Grid, ProductTile, panels_of, tile_rows};
+use crate::nn::dense::{Norm, ScaleRows};
+use crate::nn::likelihood::softmax::{CombineTiles, Partials, SoftmaxGradient, SoftmaxTile};
+use crate::simd::{MAX_TILE_ROWS, Row, Tile, ZERO_ROW};
+use crate::threads::Worker;
 use std::ops::Range;
 
 impl<'a> Pass<'a> {
@@ -44,7 +44,7 @@ impl<'a> Pass<'a> {
         }
         let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
         self.product(worker, self.network.output(), |tile, bias, _| {
-            let Finished { panel, rows, products, .. } = tile;
+            let ProductTile { panel, rows, products, .. } = tile;
             let scratch = scored.then_some(&mut scratch);
             self.softmax_part(panel, rows, (products, bias), scratch, kept);
         });
@@ -86,7 +86,7 @@ impl<'a> Pass<'a> {
             let targets = scratch.map(|scratch| self.targets(panel, rows.clone(), scratch));
             (targets, kept.then(|| self.write(place, panel, rows.clone())))
         };
-        self.isa.run(Part {
+        self.isa.run(SoftmaxTile {
             products,
             cols: self.network.features(panel).len(),
             bias,
@@ -103,9 +103,9 @@ impl<'a> Pass<'a> {
         let block = |rows: Range<usize>| {
             // SAFETY: the rows are this block's.
             let losses = unsafe { self.memory.reconstruction.write(rows.clone()) };
-            // SAFETY: as above; `Combine` takes one panel's parts at a time.
+            // SAFETY: as above; `CombineTiles` takes one panel's parts at a time.
             let parts = |panel| unsafe { self.parts(panel, rows.clone()) };
-            self.isa.run(Combine { panels, parts, weight, losses });
+            self.isa.run(CombineTiles { panels, parts, weight, losses });
         };
         self.by_draws_then(worker, block, last);
     }
@@ -116,7 +116,7 @@ impl<'a> Pass<'a> {
         self.softmax_tiles(worker, |panel, rows, tile, factors| {
             // SAFETY: the batch was loaded in an earlier phase.
             let targets = unsafe { self.targets(panel, rows, &mut scratch) };
-            self.isa.run(Gradient { rows: tile, factors, targets, weight });
+            self.isa.run(SoftmaxGradient { rows: tile, factors, targets, weight });
         });
     }
 
@@ -146,13 +146,13 @@ impl<'a> Pass<'a> {
     ///
     /// # Safety
     /// They are the calling tile's own in the running phase, and it holds no other reference to them.
-    unsafe fn parts(&self, panel: usize, rows: Range<usize>) -> Parts<&'a mut [f32]> {
+    unsafe fn parts(&self, panel: usize, rows: Range<usize>) -> Partials<&'a mut [f32]> {
         let start = panel * self.draws();
         let at = start + rows.start..start + rows.end;
         let [largest, sum, count] = self.memory.softmax;
         // SAFETY: passed on to the caller.
         unsafe {
-            Parts {
+            Partials {
                 largest: largest.write(at.clone()),
                 sum: sum.write(at.clone()),
                 log_prob: self.memory.partial.write(at.clone()),

@@ -1,21 +1,23 @@
 //! A sparse batch: only the values that are stored, by row for the first layer's product, and by panel of 32 columns, rows
 //! ascending, for its weights' gradient and for the likelihood. The same terms as with all columns in the same order, so
-//! the same bits: what is left out are products with zeros (see [`crate::isa::Kept`]).
+//! the same bits: what is left out are products with zeros (see [`crate::simd::NonzeroIndices`]).
 #![allow(unsafe_code)]
 
-use super::gather::{Input, Rows};
+use super::gather::{EncoderInput, Rows};
 use super::network::Network;
 use super::pass::{Pass, ROW_BLOCK};
-use super::workspace::Sees;
-use crate::corruption::Corruption;
+use super::workspace::InputStorage;
 use crate::data::Source;
+use crate::data::check::ValueCheck;
+use crate::data::corruption::Corruption;
 use crate::error::{Result, filled};
-use crate::isa::{LANES, LINE, Op, Row, Simd, Tile, WIDTH, ZERO_ROW, floats, floats_mut, prefetch};
-use crate::layer::Dense;
-use crate::matmul::{Block, Finished, Grid, Shared, panels_of, vectors_of};
-use crate::rng::{ContentHash, Stream, uniform_at};
-use crate::team::{Worker, split};
-use crate::watch::Watch;
+use crate::matrix::{Grid, ProductBlock, ProductTile, Shared, panels_of, vectors_of};
+use crate::nn::dense::Dense;
+use crate::random::{ContentHash, Stream, uniform_at};
+use crate::simd::{
+    LANES, LINE, Op, Row, Simd, Tile, WIDTH, ZERO_ROW, floats, floats_mut, prefetch,
+};
+use crate::threads::{Worker, split};
 use std::ops::Range;
 
 /// The share of stored values up to which a sparse batch stays sparse; above, filling panels and skipping their zeros is
@@ -36,7 +38,7 @@ const AHEAD: usize = 8;
 
 /// A stored value.
 #[derive(Clone, Copy, Default)]
-struct Entry {
+struct StoredValue {
     /// By row: its column. By panel: 32 times its row, and its lane.
     at: u32,
     /// What is to be reconstructed.
@@ -45,7 +47,7 @@ struct Entry {
     seen: f32,
 }
 
-impl Entry {
+impl StoredValue {
     fn panel(&self) -> usize {
         self.at as usize / WIDTH
     }
@@ -56,9 +58,9 @@ impl Entry {
 }
 
 /// The memory of a sparse batch.
-pub struct Stored {
-    by_row: Vec<Entry>,
-    by_panel: Vec<Entry>,
+pub struct SparseBatch {
+    by_row: Vec<StoredValue>,
+    by_panel: Vec<StoredValue>,
     /// Where each row starts, and the last one ends.
     rows: Vec<u32>,
     /// Where each panel starts, and the last one ends; and one more place to count with.
@@ -67,12 +69,12 @@ pub struct Stored {
     places: Vec<[usize; 2]>,
 }
 
-impl Stored {
+impl SparseBatch {
     /// Memory for batches of up to `rows` rows with `most` values.
-    pub fn new(network: &Network, rows: usize, most: usize) -> Result<Stored> {
-        Ok(Stored {
-            by_row: filled(Entry::default(), Some(most))?,
-            by_panel: filled(Entry::default(), Some(most))?,
+    pub fn new(network: &Network, rows: usize, most: usize) -> Result<SparseBatch> {
+        Ok(SparseBatch {
+            by_row: filled(StoredValue::default(), Some(most))?,
+            by_panel: filled(StoredValue::default(), Some(most))?,
             rows: filled(0, Some(rows + 1))?,
             panels: filled(0, Some(panels_of(network.spec.n_features) + 2))?,
             places: filled([0; 2], Some(rows))?,
@@ -80,14 +82,14 @@ impl Stored {
     }
 
     /// Of a batch that is kept with all its columns.
-    pub fn none() -> Stored {
+    pub fn none() -> SparseBatch {
         let (by_row, by_panel) = (Vec::new(), Vec::new());
-        Stored { by_row, by_panel, rows: Vec::new(), panels: Vec::new(), places: Vec::new() }
+        SparseBatch { by_row, by_panel, rows: Vec::new(), panels: Vec::new(), places: Vec::new() }
     }
 
     /// The parts, to be shared among workers.
-    pub fn share(&mut self) -> SharedStored<'_> {
-        SharedStored {
+    pub fn share(&mut self) -> SharedSparseBatch<'_> {
+        SharedSparseBatch {
             most: self.by_row.len(),
             by_row: Shared::new(&mut self.by_row),
             by_panel: Shared::new(&mut self.by_panel),
@@ -100,10 +102,10 @@ impl Stored {
 
 /// A sparse batch in use by a team.
 #[derive(Clone, Copy)]
-pub struct SharedStored<'a> {
+pub struct SharedSparseBatch<'a> {
     most: usize,
-    by_row: Shared<'a, Entry>,
-    by_panel: Shared<'a, Entry>,
+    by_row: Shared<'a, StoredValue>,
+    by_panel: Shared<'a, StoredValue>,
     rows: Shared<'a, u32>,
     panels: Shared<'a, u32>,
     places: Shared<'a, [usize; 2]>,
@@ -112,7 +114,7 @@ pub struct SharedStored<'a> {
 impl<'a> Pass<'a> {
     /// Whether the batch is kept as its stored values.
     pub(super) fn is_sparse(&self) -> bool {
-        matches!(self.memory.plan.sees, Sees::Stored(_))
+        matches!(self.memory.plan.sees, InputStorage::Stored(_))
     }
 
     /// [`Pass::load`] of a sparse batch.
@@ -120,15 +122,15 @@ impl<'a> Pass<'a> {
         &self,
         worker: &Worker,
         source: &Source,
-        (hash, input): (bool, Input),
+        (hash, input): (bool, EncoderInput),
         rows: Rows,
-        watch: Option<&Watch>,
+        watch: Option<&ValueCheck>,
     ) {
         // SAFETY: a single item.
         worker.phase(1, |_| unsafe { self.lay_out(source, rows) });
         self.by_rows_then(
             worker,
-            |rows| self.isa.run(Copy { pass: self, source, hash, input, rows, watch }),
+            |rows| self.isa.run(LoadRows { pass: self, source, hash, input, rows, watch }),
             // SAFETY: all rows are there, and the others wait.
             || unsafe { self.sort() },
         );
@@ -162,8 +164,8 @@ impl<'a> Pass<'a> {
     /// Hides some of row `r`'s values from the encoder, where it is to see others only: by the noise that a batch with all
     /// its columns has, so that the same ones are hidden.
     #[inline(always)]
-    fn mask<S: Simd>(&self, s: S, input: Input, r: usize, entries: &mut [Entry]) {
-        let Input::Corrupted(Corruption::Masking { p }, draw) = input else { return };
+    fn mask<S: Simd>(&self, s: S, input: EncoderInput, r: usize, entries: &mut [StoredValue]) {
+        let EncoderInput::Corrupted(Corruption::Masking { p }, draw) = input else { return };
         let id = self.row_ids(r..r + 1, 1, draw)[0];
         for entries in entries.chunks_mut(LANES) {
             let cols = entries.iter().map(|entry| entry.at as usize);
@@ -192,14 +194,15 @@ impl<'a> Pass<'a> {
         for (r, row) in rows.windows(2).enumerate() {
             for entry in &from[row[0] as usize..row[1] as usize] {
                 let next = &mut starts[entry.panel() + 1]; // in the end, where the panel after it starts
-                to[*next as usize] = Entry { at: (r * WIDTH + entry.lane()) as u32, ..*entry };
+                to[*next as usize] =
+                    StoredValue { at: (r * WIDTH + entry.lane()) as u32, ..*entry };
                 *next += 1;
             }
         }
     }
 
     /// What a row holds, and how much that is: what the rows after it hold follows.
-    fn stored_row(&self, row: usize) -> (&'a [Entry], usize) {
+    fn stored_row(&self, row: usize) -> (&'a [StoredValue], usize) {
         let stored = self.memory.stored;
         // SAFETY: a batch is loaded in earlier phases.
         unsafe {
@@ -210,7 +213,7 @@ impl<'a> Pass<'a> {
     }
 
     /// What a panel holds.
-    fn stored_panel(&self, panel: usize) -> &'a [Entry] {
+    fn stored_panel(&self, panel: usize) -> &'a [StoredValue] {
         let stored = self.memory.stored;
         // SAFETY: as above.
         unsafe {
@@ -275,7 +278,7 @@ impl<'a> Pass<'a> {
         &self,
         worker: &Worker,
         parameters: &[Row],
-        mut epilogue: impl FnMut(Finished, &Row, &[Row]),
+        mut epilogue: impl FnMut(ProductTile, &Row, &[Row]),
     ) {
         let layer = &self.network.layers[0];
         let panels = panels_of(layer.outputs);
@@ -291,7 +294,7 @@ impl<'a> Pass<'a> {
                 for (panel, sums) in group.clone().zip(&mut sums) {
                     let (rows, vectors) = (rows.clone(), vectors_of(layer.outputs, panel));
                     let products = &mut sums[..rows.len()];
-                    let finished = Finished { panel, rows, vectors, products };
+                    let finished = ProductTile { panel, rows, vectors, products };
                     epilogue(finished, &parameters[layer.bias(panel)], parameters);
                 }
             }
@@ -328,15 +331,15 @@ impl<'a> Pass<'a> {
 
     /// The gradient of a 32 x 32 block of the first layer's weights: that of columns of panel `block`, with the panel `dy`
     /// of the gradient above.
-    pub(super) fn gather_gradient(&self, block: usize, dy: &[Row], out: &mut Block) {
-        self.isa.run(Scatter { entries: self.stored_panel(block), dy, out });
+    pub(super) fn gather_gradient(&self, block: usize, dy: &[Row], out: &mut ProductBlock) {
+        self.isa.run(ScatterGradient { entries: self.stored_panel(block), dy, out });
     }
 }
 
 /// A row's values times the rows of W in `P` panels: sums over its columns, ascending.
 struct GatherRow<'a, const P: usize> {
     /// The row's, and those of the rows after it.
-    entries: &'a [Entry],
+    entries: &'a [StoredValue],
     /// How many are the row's.
     count: usize,
     /// A panel's rows of W each.
@@ -374,17 +377,17 @@ impl<const P: usize> Op for GatherRow<'_, P> {
 }
 
 /// A panel's values times the rows of the gradient above: sums over the batch, rows ascending.
-struct Scatter<'a> {
-    entries: &'a [Entry],
+struct ScatterGradient<'a> {
+    entries: &'a [StoredValue],
     dy: &'a [Row],
-    out: &'a mut Block,
+    out: &'a mut ProductBlock,
 }
 
-impl Op for Scatter<'_> {
+impl Op for ScatterGradient<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Scatter { entries, dy, out } = self;
+        let ScatterGradient { entries, dy, out } = self;
         out[..WIDTH].fill(ZERO_ROW);
         for entry in entries {
             let (x, dy, to) = (s.splat(entry.seen), &dy[entry.panel()], &mut out[entry.lane()]);
@@ -396,20 +399,20 @@ impl Op for Scatter<'_> {
 }
 
 /// Takes what some rows hold from the source, notes their hashes, and shows them to a watch.
-struct Copy<'a> {
+struct LoadRows<'a> {
     pass: &'a Pass<'a>,
     source: &'a Source<'a>,
     hash: bool,
-    input: Input<'a>,
+    input: EncoderInput<'a>,
     rows: Range<usize>,
-    watch: Option<&'a Watch>,
+    watch: Option<&'a ValueCheck>,
 }
 
-impl Op for Copy<'_> {
+impl Op for LoadRows<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Copy { pass, source, hash, input, rows, watch } = self;
+        let LoadRows { pass, source, hash, input, rows, watch } = self;
         let (stored, spec) = (pass.memory.stored, &pass.network.spec);
         let csr = source.csr().expect("a sparse batch is of a sparse matrix");
         let mut seen = watch.map(|watch| watch.begin(s));
@@ -424,13 +427,13 @@ impl Op for Copy<'_> {
             let entries = unsafe { stored.by_row.write(part(r)) };
             for (n, entry) in (first..).zip(entries.iter_mut()) {
                 let (at, x) = (csr.col(n) as u32, csr.value(n));
-                *entry = Entry { at, target: x, seen: x };
+                *entry = StoredValue { at, target: x, seen: x };
             }
             if let Some(binarize) = source.binarize() {
                 for entries in panels_mut(entries) {
                     let mut row = put_together(entries);
                     binarize.apply(s, from, entries[0].panel(), &mut row);
-                    let one = |entry: &Entry| floats(&row)[entry.lane()];
+                    let one = |entry: &StoredValue| floats(&row)[entry.lane()];
                     entries.iter_mut().for_each(|entry| entry.target = one(entry));
                     entries.iter_mut().for_each(|entry| entry.seen = entry.target);
                 }
@@ -481,13 +484,13 @@ impl Op for Copy<'_> {
 
 /// What a row holds in each panel in which it holds something.
 #[inline(always)]
-fn panels_mut(entries: &mut [Entry]) -> impl Iterator<Item = &mut [Entry]> {
+fn panels_mut(entries: &mut [StoredValue]) -> impl Iterator<Item = &mut [StoredValue]> {
     entries.chunk_by_mut(|a, b| a.panel() == b.panel())
 }
 
 /// Up to 32 targets of any columns.
 #[inline(always)]
-fn side_by_side(entries: &[Entry]) -> Row {
+fn side_by_side(entries: &[StoredValue]) -> Row {
     let mut row = ZERO_ROW;
     let values = floats_mut(std::slice::from_mut(&mut row));
     values.iter_mut().zip(entries).for_each(|(x, entry)| *x = entry.target);
@@ -496,7 +499,7 @@ fn side_by_side(entries: &[Entry]) -> Row {
 
 /// The targets of one panel, each in its lane.
 #[inline(always)]
-fn put_together(entries: &[Entry]) -> Row {
+fn put_together(entries: &[StoredValue]) -> Row {
     let mut row = ZERO_ROW;
     let values = floats_mut(std::slice::from_mut(&mut row));
     entries.iter().for_each(|entry| values[entry.lane()] = entry.target);

@@ -7,11 +7,13 @@
 use super::network::Network;
 use super::pass::Pass;
 use super::update::Sink;
-use crate::isa::{LANES, Lanes, Row, WIDTH};
-use crate::layer::{Dense, ScaleRows};
-use crate::matmul::{Panels, Shared, panels_of, vectors_of};
-use crate::team::Worker;
-use crate::topics::{Largest, Products, Shares, Simplex, SimplexGradient, Sums, TopicGradient};
+use crate::matrix::{Panels, Shared, panels_of, vectors_of};
+use crate::nn::dense::{Dense, ScaleRows};
+use crate::nn::simplex::{
+    LargestWeight, Simplex, SimplexGradient, SumOfProducts, TopicGradient, TopicShares, TopicSums,
+};
+use crate::simd::{LANES, Lanes, Row, WIDTH};
+use crate::threads::Worker;
 use std::ops::Range;
 
 /// Topics that a work item takes through all panels of words: their rows are neighbours.
@@ -107,15 +109,15 @@ impl<'a> Pass<'a> {
                 (weights, phi, (layer.outputs - panel * WIDTH).min(WIDTH))
             })
         };
-        let mut sums = [Sums::LOWEST; GROUP];
+        let mut sums = [TopicSums::LOWEST; GROUP];
         for (weights, _, cols) in panels() {
-            self.isa.run(Largest { weights, cols, sums: &mut sums[..n] });
+            self.isa.run(LargestWeight { weights, cols, sums: &mut sums[..n] });
         }
         let tops = sums.map(|sum| sum.largest());
-        let mut sums = [Sums::ZERO; GROUP];
+        let mut sums = [TopicSums::ZERO; GROUP];
         for (weights, phi, cols) in panels() {
             let sums = &mut sums[..n];
-            self.isa.run(Shares { weights, cols, tops: &tops[..n], phi, sums });
+            self.isa.run(TopicShares { weights, cols, tops: &tops[..n], phi, sums });
         }
         let factors = sums.map(|sum| 1.0 / sum.total());
         for (_, rows, _) in panels() {
@@ -137,11 +139,11 @@ impl<'a> Pass<'a> {
                     (panel, words, part(layer.weights(panel).start, &topics))
                 })
             };
-            let mut sums = [Sums::ZERO; GROUP];
+            let mut sums = [TopicSums::ZERO; GROUP];
             for (_, words, rows) in places() {
                 // SAFETY: the rows of these topics are this item's.
                 let (phi, gradient) = unsafe { (self.phi.read(words), gradients.read(rows)) };
-                self.isa.run(Products { phi, gradient, sums: &mut sums[..n] });
+                self.isa.run(SumOfProducts { phi, gradient, sums: &mut sums[..n] });
             }
             let means = sums.map(|sum| sum.total());
             for (panel, words, rows) in places() {

@@ -3,12 +3,12 @@
 #![allow(unsafe_code)]
 
 use super::pass::Pass;
-use crate::isa::{Ahead, Isa, Row, WIDTH, ZERO_ROW, floats_mut};
-use crate::layer::{ColumnSums, Dense, Transpose};
-use crate::likelihood::{Likelihood, Scale, ScaleGradient};
-use crate::matmul::{Block, Grid, Shared, panels_of, transposed_product, vectors_of};
-use crate::optimizer::{Apply, Update};
-use crate::team::Worker;
+use crate::matrix::{Grid, ProductBlock, Shared, panels_of, transposed_product, vectors_of};
+use crate::nn::dense::{ColumnSums, Dense, Transpose};
+use crate::nn::likelihood::{Likelihood, Scale, ScaleGradient};
+use crate::nn::optimizer::{Apply, Update};
+use crate::simd::{Isa, Prefetch, Row, WIDTH, ZERO_ROW, floats_mut};
+use crate::threads::Worker;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -69,11 +69,11 @@ impl Sink<'_> {
     }
 
     /// What the update of as many rows after `rows` will read.
-    fn ahead(&self, parameters: Shared<Row>, rows: Range<usize>) -> Ahead {
-        let Sink::Update { moments, .. } = self else { return Ahead::NOTHING };
+    fn ahead(&self, parameters: Shared<Row>, rows: Range<usize>) -> Prefetch {
+        let Sink::Update { moments, .. } = self else { return Prefetch::NOTHING };
         let [first, second] = moments.map(|m| if m.is_empty() { parameters } else { m });
         let places = [parameters, first, second].map(|buffer| buffer.address(rows.end));
-        Ahead::new(places, rows.len())
+        Prefetch::new(places, rows.len())
     }
 }
 
@@ -116,7 +116,7 @@ impl Pass<'_> {
             unsafe { sink.take(self.isa, self.parameters, rows, gradient, vectors) };
         };
         let grid = Grid::new(panels_of(layer.inputs), panels_of(layer.outputs), worker.workers());
-        let mut products: Block = [ZERO_ROW; _];
+        let mut products: ProductBlock = [ZERO_ROW; _];
         worker.phase(grid.items(), |item| {
             let (panel, blocks) = grid.item(item);
             let (dy, vectors) = (gradient.panel(panel), vectors_of(layer.outputs, panel));

@@ -1,13 +1,13 @@
 //! The memory of a batch: one arena, sized by the largest batch, reused by every step.
 
 use super::network::Network;
-use super::stored::{MOST_ROWS, MOST_STORED, SPARSE, SharedStored, Stored};
+use super::stored::{MOST_ROWS, MOST_STORED, SPARSE, SharedSparseBatch, SparseBatch};
 use super::zeros::{SharedZeros, Zeros};
 use crate::data::Source;
 use crate::error::{Result, filled};
-use crate::isa::{Isa, LANES, Lanes, Row, ZERO_ROW};
-use crate::matmul::{Shared, panels_of};
-use crate::normalize::Columns;
+use crate::matrix::{Shared, panels_of};
+use crate::nn::batch_norm::ColumnStatistics;
+use crate::simd::{Isa, LANES, Lanes, Row, ZERO_ROW};
 
 /// A matrix's place in the arena, for a batch of at most the arena's examples.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,7 @@ impl Matrix {
 
 /// What a pass through the network is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum PassKind {
     /// Forward only.
     Infer,
     /// Forward and backward.
@@ -37,7 +37,7 @@ pub enum Purpose {
 
 /// What the encoder of a pass is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sees {
+pub enum InputStorage {
     /// What it is to reconstruct.
     Batch,
     /// The same as stored values, at most so many: nothing has all columns.
@@ -48,20 +48,20 @@ pub enum Sees {
     Other,
 }
 
-impl Sees {
+impl InputStorage {
     /// The same, or, where a batch of `rows` rows of `x` need not have all columns, its stored values.
-    pub fn of(self, network: &Network, x: &Source, rows: usize) -> Sees {
+    pub fn of(self, network: &Network, x: &Source, rows: usize) -> InputStorage {
         let sparse = x.csr().is_some_and(|csr| csr.density() <= SPARSE);
         match x.most_stored(rows) {
             Some(most)
                 if sparse
-                    && matches!(self, Sees::Batch | Sees::Masked)
+                    && matches!(self, InputStorage::Batch | InputStorage::Masked)
                     && network.spec.conditions == 0
                     && !network.spec.missing.is_masked()
                     && rows <= MOST_ROWS
                     && most <= MOST_STORED =>
             {
-                Sees::Stored(most)
+                InputStorage::Stored(most)
             }
             _ => self,
         }
@@ -79,7 +79,7 @@ pub struct Plan {
     pub eps: Matrix,
     /// Codes, and behind them the conditions.
     pub z: Matrix,
-    /// Gradient of the loss with respect to both; that of the conditions is nobody's.
+    /// SoftmaxGradient of the loss with respect to both; that of the conditions is nobody's.
     pub dz: Matrix,
     /// Each layer's output; the output layer's is not stored. From z on there is a row for each draw.
     pub values: Vec<Matrix>,
@@ -87,12 +87,12 @@ pub struct Plan {
     pub slopes: Vec<Option<Matrix>>,
     /// Each layer's gradient of the loss with respect to what goes into its activation.
     pub gradients: Vec<Matrix>,
-    /// Gradient of the loss with respect to the log scale of each feature of each example, where it is stored.
+    /// SoftmaxGradient of the loss with respect to the log scale of each feature of each example, where it is stored.
     pub scale_gradient: Matrix,
     /// What the workspace is for.
-    pub purpose: Purpose,
+    pub purpose: PassKind,
     /// What the encoder sees.
-    pub sees: Sees,
+    pub sees: InputStorage,
     /// Draws of z for each example.
     pub copies: usize,
     rows: usize,
@@ -100,23 +100,28 @@ pub struct Plan {
 
 /// How large the batches are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
+pub struct BatchSize {
     /// Examples, at most.
     pub rows: usize,
     /// Draws of z for each, and so rows of all that comes behind it.
     pub copies: usize,
 }
 
-impl Extent {
+impl BatchSize {
     /// One draw for each example.
-    pub fn of(rows: usize) -> Extent {
-        Extent { rows, copies: 1 }
+    pub fn of(rows: usize) -> BatchSize {
+        BatchSize { rows, copies: 1 }
     }
 }
 
 impl Plan {
-    fn new(network: &Network, extent: Extent, purpose: Purpose, sees: Sees) -> (Plan, usize) {
-        let Extent { rows, copies } = extent;
+    fn new(
+        network: &Network,
+        extent: BatchSize,
+        purpose: PassKind,
+        sees: InputStorage,
+    ) -> (Plan, usize) {
+        let BatchSize { rows, copies } = extent;
         let mut size = 0_usize;
         let mut place = |cols: usize, copies, wanted: bool| {
             let matrix = Matrix { start: size, cols, copies };
@@ -124,11 +129,11 @@ impl Plan {
             size = size.saturating_add(if wanted { needed } else { 0 });
             matrix
         };
-        let (spec, train) = (&network.spec, purpose == Purpose::Train);
-        let x = place(spec.n_features, 1, !matches!(sees, Sees::Stored(_)));
+        let (spec, train) = (&network.spec, purpose == PassKind::Train);
+        let x = place(spec.n_features, 1, !matches!(sees, InputStorage::Stored(_)));
         let input = match sees {
-            Sees::Batch if spec.encodes_as_is() => x,
-            Sees::Stored(_) => x,
+            InputStorage::Batch if spec.encodes_as_is() => x,
+            InputStorage::Stored(_) => x,
             _ => place(spec.conditions_at() + spec.conditions, 1, true),
         };
         let eps = place(spec.latent_dim, copies, true);
@@ -185,22 +190,22 @@ pub struct Workspace {
     kl_sums: Vec<Lanes>,
     weighting: [Vec<f32>; 3],
     hashes: Vec<[u32; 2]>,
-    columns: Vec<Columns>,
+    columns: Vec<ColumnStatistics>,
     zeros: Zeros,
-    stored: Stored,
+    stored: SparseBatch,
 }
 
 impl Workspace {
     /// Memory for batches of up to that size.
     pub fn new(
         network: &Network,
-        extent: Extent,
-        purpose: Purpose,
-        sees: Sees,
+        extent: BatchSize,
+        purpose: PassKind,
+        sees: InputStorage,
         isa: Isa,
     ) -> Result<Workspace> {
         let (plan, size) = Plan::new(network, extent, purpose, sees);
-        let Extent { rows, copies } = extent;
+        let BatchSize { rows, copies } = extent;
         let draws = rows.checked_mul(copies);
         let panels = panels_of(network.layers[network.output()].outputs);
         let partial = draws.and_then(|draws| draws.checked_mul(panels));
@@ -217,24 +222,26 @@ impl Workspace {
             kl_sums: filled(Lanes::default(), Some(network.spec.latent_dim.div_ceil(LANES)))?,
             weighting: [weighed(draws)?, weighed(draws)?, weighed(Some(rows))?],
             hashes: filled([0; 2], Some(rows))?,
-            columns: filled(Columns::NONE, Some(network.normalized_panels))?,
+            columns: filled(ColumnStatistics::NONE, Some(network.normalized_panels))?,
             zeros: match sees {
-                Sees::Stored(_) => Zeros::none(),
+                InputStorage::Stored(_) => Zeros::none(),
                 _ => Zeros::new(network, rows, purpose, isa)?,
             },
             stored: match sees {
-                Sees::Stored(most) => Stored::new(network, rows, most)?,
-                _ => Stored::none(),
+                InputStorage::Stored(most) => SparseBatch::new(network, rows, most)?,
+                _ => SparseBatch::none(),
             },
         })
     }
 
     /// Whether it is made and large enough for such batches, and not so large that its memory would be wasted.
-    pub fn serves(&self, extent: Extent, sees: Sees) -> bool {
-        let Extent { rows, copies } = extent;
+    pub fn serves(&self, extent: BatchSize, sees: InputStorage) -> bool {
+        let BatchSize { rows, copies } = extent;
         let room = |have: usize, want: usize, modest| (want..=4 * want.max(modest)).contains(&have);
         let same = match (self.plan.sees, sees) {
-            (Sees::Stored(have), Sees::Stored(want)) => room(have, want, MODEST * MODEST),
+            (InputStorage::Stored(have), InputStorage::Stored(want)) => {
+                room(have, want, MODEST * MODEST)
+            }
             (have, want) => have == want,
         };
         same && self.plan.copies == copies && room(self.plan.rows, rows, MODEST / copies)
@@ -271,7 +278,7 @@ pub struct Memory<'a> {
     pub arena: Shared<'a, Row>,
     /// log p of each (panel of the output, draw), nats.
     pub partial: Shared<'a, f32>,
-    /// Of a softmax, the other [`Parts`](crate::multinomial::Parts) of each: the largest logit, the sum, the count.
+    /// Of a softmax, the other [`Partials`](crate::nn::likelihood::softmax::Partials) of each: the largest logit, the sum, the count.
     pub softmax: [Shared<'a, f32>; 3],
     /// -log p(x|z) of each draw, nats.
     pub reconstruction: Shared<'a, f32>,
@@ -288,9 +295,9 @@ pub struct Memory<'a> {
     /// The content hash of each row.
     pub hashes: Shared<'a, [u32; 2]>,
     /// What is known of the columns of the batch that are normalised, for each panel.
-    pub columns: Shared<'a, Columns>,
+    pub columns: Shared<'a, ColumnStatistics>,
     /// Where the batch is zero.
     pub zeros: SharedZeros<'a>,
     /// What a sparse batch holds.
-    pub stored: SharedStored<'a>,
+    pub stored: SharedSparseBatch<'a>,
 }

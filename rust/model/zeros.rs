@@ -8,10 +8,10 @@
 
 use super::network::Network;
 use super::pass::Pass;
-use super::workspace::Purpose;
+use super::workspace::PassKind;
 use crate::error::{Result, filled};
-use crate::isa::{Isa, Kept, WIDTH};
-use crate::matmul::{Shared, panels_of, tile_rows};
+use crate::matrix::{Shared, panels_of, tile_rows};
+use crate::simd::{Isa, NonzeroIndices, WIDTH};
 use std::ops::Range;
 
 /// What a list that would keep nearly everything holds in the place of its length: the plain walk is faster.
@@ -26,10 +26,10 @@ pub struct Zeros {
 
 impl Zeros {
     /// Memory for batches of up to `rows` rows. A list is its length and its entries.
-    pub fn new(network: &Network, rows: usize, purpose: Purpose, isa: Isa) -> Result<Zeros> {
+    pub fn new(network: &Network, rows: usize, purpose: PassKind, isa: Isa) -> Result<Zeros> {
         let (inputs, most) = (network.layers[0].inputs, isa.tile_rows());
         let panels = panels_of(inputs);
-        let tiles = if purpose == Purpose::Train { panels * WIDTH.div_ceil(most) } else { 0 };
+        let tiles = if purpose == PassKind::Train { panels * WIDTH.div_ceil(most) } else { 0 };
         Ok(Zeros {
             masks: filled(0, Some(panels * rows))?,
             columns: filled(0, Some(rows.div_ceil(most) * (inputs + 1)))?,
@@ -95,8 +95,8 @@ impl<'a> Pass<'a> {
     /// weight gradient only.
     pub(super) fn lists(&self) -> usize {
         let panels = match self.memory.plan.purpose {
-            Purpose::Train => panels_of(self.network.layers[0].inputs),
-            Purpose::Infer => 0,
+            PassKind::Train => panels_of(self.network.layers[0].inputs),
+            PassKind::Infer => 0,
         };
         self.rows.div_ceil(self.isa.tile_rows()) + panels
     }
@@ -164,7 +164,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The columns of layer `index`'s input that matter to a tile of rows; none for all of them.
-    pub(super) fn kept_columns(&self, index: usize, tile: usize) -> Option<Kept<'a>> {
+    pub(super) fn kept_columns(&self, index: usize, tile: usize) -> Option<NonzeroIndices<'a>> {
         if index > 0 {
             return None; // only the first layer has lists
         }
@@ -173,7 +173,12 @@ impl<'a> Pass<'a> {
     }
 
     /// The rows of layer `index`'s input that matter to a tile of panel `panel`'s columns; none for all of them.
-    pub(super) fn kept_rows(&self, index: usize, panel: usize, tile: usize) -> Option<Kept<'a>> {
+    pub(super) fn kept_rows(
+        &self,
+        index: usize,
+        panel: usize,
+        tile: usize,
+    ) -> Option<NonzeroIndices<'a>> {
         if index > 0 {
             return None;
         }
@@ -186,7 +191,7 @@ impl<'a> Pass<'a> {
 ///
 /// # Safety
 /// The products that use it have at least the `n` that it was made for.
-unsafe fn kept(list: &[u32]) -> Option<Kept<'_>> {
+unsafe fn kept(list: &[u32]) -> Option<NonzeroIndices<'_>> {
     // SAFETY: entries ascend below n; the rest is the caller's promise.
-    (list[0] != ALL).then(|| unsafe { Kept::new(&list[1..1 + list[0] as usize]) })
+    (list[0] != ALL).then(|| unsafe { NonzeroIndices::new(&list[1..1 + list[0] as usize]) })
 }

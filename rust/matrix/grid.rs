@@ -1,0 +1,34 @@
+//! How a product's tiles are numbered and handed to workers.
+
+use crate::threads::split;
+use std::ops::Range;
+
+/// Work items of a product: panels times blocks of tiles. Items of one panel are neighbours, so a worker that
+/// takes a run of items keeps a panel's weights in its cache; with one panel the split is by rows.
+#[derive(Clone, Copy)]
+pub struct Grid {
+    tiles: usize,
+    panels: usize,
+    blocks: usize,
+}
+
+/// Items per worker that let an early finisher take over what is left without much waiting.
+const ITEMS_PER_WORKER: usize = 32;
+
+impl Grid {
+    /// For `panels` panels of `tiles` tiles each.
+    pub fn new(tiles: usize, panels: usize, workers: usize) -> Grid {
+        let wanted = if workers == 1 { 1 } else { (workers * ITEMS_PER_WORKER).div_ceil(panels) };
+        Grid { tiles, panels, blocks: wanted.clamp(1, tiles) }
+    }
+
+    /// The number of items.
+    pub fn items(&self) -> usize {
+        self.panels * self.blocks
+    }
+
+    /// The panel and the tiles of an item.
+    pub fn item(&self, item: usize) -> (usize, Range<usize>) {
+        (item / self.blocks, split(self.tiles, self.blocks, item % self.blocks))
+    }
+}

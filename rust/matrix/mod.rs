@@ -1,0 +1,11 @@
+//! Matrices in panels and the order in which a phase walks the tiles of a product.
+
+mod grid;
+mod panels;
+mod product;
+mod shared;
+
+pub use grid::Grid;
+pub use panels::{ColumnMap, Panels, from_panels, panels_of, spans, to_panels, vectors_of};
+pub use product::{ProductBlock, ProductTile, product, tile_rows, transposed_product};
+pub use shared::Shared;

@@ -1,0 +1,133 @@
+//! The one storage format: panels of 32 columns.
+//!
+//! A matrix [rows, cols] is `ceil(cols / 32)` panels, one after the other; a panel is `rows` rows of 32
+//! floats. The last panel is as wide in memory as the others; what lies beyond `cols` is padding. Whether a
+//! matrix is read along its rows, down its columns or as the right operand of a product, this is the format:
+//! activations, gradients, weights, their transposes and the optimiser's moments all share it.
+
+use crate::simd::{LANES, Lanes, Row, WIDTH, floats};
+use std::ops::Range;
+
+/// The number of panels that hold `cols` columns.
+pub const fn panels_of(cols: usize) -> usize {
+    cols.div_ceil(WIDTH)
+}
+
+/// How many vectors (1 or 2) of panel `panel` hold columns of a matrix `cols` wide.
+pub fn vectors_of(cols: usize, panel: usize) -> usize {
+    (cols - panel * WIDTH).min(WIDTH).div_ceil(LANES)
+}
+
+/// Where columns `col..col + len` lie: a panel, the lanes of its row, and which of the `len` columns they are.
+pub fn spans(col: usize, len: usize) -> impl Iterator<Item = (usize, Range<usize>, Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let (panel, first) = ((col + done) / WIDTH, (col + done) % WIDTH);
+        let part = done..len.min(done + WIDTH - first);
+        done = part.end;
+        (!part.is_empty()).then(|| (panel, first..first + part.len(), part))
+    })
+}
+
+/// A view of a matrix in panels.
+#[derive(Clone, Copy)]
+pub struct Panels<'a> {
+    data: &'a [Row],
+    rows: usize,
+    cols: usize,
+}
+
+impl<'a> Panels<'a> {
+    /// A matrix [rows, cols] whose panels start at the beginning of `data`.
+    pub fn new(data: &'a [Row], rows: usize, cols: usize) -> Panels<'a> {
+        let data = &data[..panels_of(cols) * rows];
+        Panels { data, rows, cols }
+    }
+
+    /// The rows of all panels.
+    pub fn data(&self) -> &'a [Row] {
+        self.data
+    }
+
+    /// Rows of the matrix.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// ColumnMap of the matrix, without padding.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// All rows of one panel.
+    pub fn panel(&self, panel: usize) -> &'a [Row] {
+        &self.data[panel * self.rows..][..self.rows]
+    }
+
+    /// Copies `out.len()` columns of a row, from column `col` on.
+    pub fn copy_row(&self, row: usize, col: usize, out: &mut [f32]) {
+        for (panel, lanes, part) in spans(col, out.len()) {
+            out[part].copy_from_slice(&floats(&self.panel(panel)[row])[lanes]);
+        }
+    }
+
+    /// Takes the sixteen columns from `col` on out of several rows. Where the matrix ends before, the last lanes are
+    /// no part of it.
+    #[inline(always)]
+    pub fn gather(&self, rows: Range<usize>, col: usize, out: &mut [Lanes; LANES]) {
+        let (panel, first) = (col / WIDTH, col % WIDTH);
+        let split = WIDTH - first; // lanes that this panel has
+        let next = if split < LANES { panels_of(self.cols).min(panel + 2) - 1 } else { panel };
+        let (here, next) = (&self.panel(panel)[rows.clone()], &self.panel(next)[rows]);
+        for ((here, next), lanes) in here.iter().zip(next).zip(out) {
+            if split >= LANES {
+                lanes.0.copy_from_slice(&floats(here)[first..first + LANES]);
+            } else {
+                lanes.0[..split].copy_from_slice(&floats(here)[first..]);
+                lanes.0[split..].copy_from_slice(&floats(next)[..LANES - split]);
+            }
+        }
+    }
+}
+
+/// Which columns of a matrix the columns of another one are.
+#[derive(Clone, Copy, Debug)]
+pub enum ColumnMap {
+    /// Those from one on.
+    From(usize),
+    /// The first or the second sixteen of each panel.
+    Half(usize),
+}
+
+impl ColumnMap {
+    /// The place of column `j`; saturates.
+    pub fn at(self, j: usize) -> usize {
+        match self {
+            ColumnMap::From(first) => first + j,
+            ColumnMap::Half(half) => {
+                (j / LANES).saturating_mul(WIDTH).saturating_add(half * LANES + j % LANES)
+            }
+        }
+    }
+}
+
+/// Copies a plain [cols, rows] matrix (a torch `weight`: [out, in]) into the panels of its transpose.
+/// `stride` is the number of rows between panels.
+pub fn to_panels(plain: &[f32], rows: usize, to: ColumnMap, stride: usize, panels: &mut [Row]) {
+    for (j, column) in plain.chunks_exact(rows).enumerate() {
+        let (panel, lane) = (to.at(j) / WIDTH, to.at(j) % WIDTH);
+        for (row, &x) in panels[panel * stride..].iter_mut().zip(column) {
+            row[lane / LANES].0[lane % LANES] = x;
+        }
+    }
+}
+
+/// The inverse of [`to_panels`].
+pub fn from_panels(panels: &[Row], rows: usize, from: ColumnMap, stride: usize, plain: &mut [f32]) {
+    for (j, column) in plain.chunks_exact_mut(rows).enumerate() {
+        let (panel, lane) = (from.at(j) / WIDTH, from.at(j) % WIDTH);
+        for (row, x) in panels[panel * stride..].iter().zip(column) {
+            *x = row[lane / LANES].0[lane % LANES];
+        }
+    }
+}

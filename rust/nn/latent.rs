@@ -1,0 +1,212 @@
+//! The latent layer: z ~ q(z|x) = N(mu, sigma²) by the reparameterisation trick, and the analytic KL to the
+//! prior N(0, I) (Kingma & Welling, arXiv:1312.6114, section 2.4 and appendix B).
+//!
+//! The encoder's head gives [mu, logvar], logvar = ln sigma², clamped to [-30, 20] before anything else.
+
+use crate::simd::math;
+use crate::simd::{LANES, Lanes, Op, Simd};
+
+/// Below it a variance is nothing in float32; above it, it is a diverged encoder.
+pub const LOGVAR_RANGE: (f32, f32) = (-30.0, 20.0);
+
+#[inline(always)]
+pub(crate) fn clamp<S: Simd>(s: S, logvar: S::F) -> S::F {
+    s.min(s.splat(LOGVAR_RANGE.1), s.max(s.splat(LOGVAR_RANGE.0), logvar))
+}
+
+/// z = mu + e^(logvar / 2) eps
+#[inline(always)]
+pub(crate) fn reparameterize<S: Simd>(s: S, mu: S::F, logvar: S::F, eps: S::F) -> S::F {
+    let sigma = math::exp(s, s.mul(s.splat(0.5), clamp(s, logvar)));
+    s.fma(sigma, eps, mu)
+}
+
+/// One coordinate's share of KL(q || N(0, 1)) = (mu² + sigma² - 1 - ln sigma²) / 2, in nats.
+#[inline(always)]
+pub(crate) fn kl_term<S: Simd>(s: S, mu: S::F, logvar: S::F) -> S::F {
+    let logvar = clamp(s, logvar);
+    let variance = s.sub(math::exp(s, logvar), s.splat(1.0));
+    s.mul(s.splat(0.5), s.add(s.mul(mu, mu), s.sub(variance, logvar)))
+}
+
+/// The KL's term in the loss of a batch: w |sum_j max(KL_j, free_bits) - C|, where KL_j is the batch mean of coordinate
+/// j's KL. Free bits are Kingma et al.'s (arXiv:1606.04934, equation 15), the capacity C is Burgess et al.'s
+/// (arXiv:1804.03599, equation 8).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KlTerm {
+    /// w, also called beta.
+    pub weight: f32,
+    /// Nats of each coordinate that cost nothing more.
+    pub free_bits: f32,
+    /// C, nats; none for the KL itself.
+    pub capacity: Option<f32>,
+}
+
+impl KlTerm {
+    /// w KL, as in the ELBO.
+    pub fn plain(weight: f32) -> KlTerm {
+        KlTerm { weight, free_bits: 0.0, capacity: None }
+    }
+
+    /// Whether it is w KL, a sum over examples.
+    pub fn is_plain(&self) -> bool {
+        self.free_bits == 0.0 && self.capacity.is_none()
+    }
+
+    /// What is inside the bars, given each coordinate's sum over the batch.
+    fn excess(&self, sums: impl Iterator<Item = f32>, rows: usize) -> f64 {
+        let free = f64::from(self.free_bits);
+        let total: f64 = sums.map(|sum| (f64::from(sum) / rows as f64).max(free)).sum();
+        total - f64::from(self.capacity.unwrap_or(0.0))
+    }
+
+    /// Its value, nats.
+    pub fn value(&self, sums: impl Iterator<Item = f32>, rows: usize) -> f64 {
+        f64::from(self.weight) * self.excess(sums, rows).abs()
+    }
+
+    /// Its derivative with respect to one example's KL in a coordinate that has used up its free bits.
+    pub fn slope(&self, sums: impl Iterator<Item = f32>, rows: usize) -> f32 {
+        let direction = match self.excess(sums, rows) {
+            excess if excess > 0.0 => 1.0,
+            excess if excess < 0.0 => -1.0,
+            _ => 0.0,
+        };
+        self.weight * direction / rows as f32
+    }
+
+    /// That slope, or zero for each of sixteen coordinates that has not.
+    pub fn slopes(&self, slope: f32, sums: &Lanes, rows: usize) -> Lanes {
+        let used_up = |sum: f32| sum / rows as f32 >= self.free_bits;
+        Lanes(sums.0.map(|sum| if used_up(sum) { slope } else { 0.0 }))
+    }
+}
+
+/// A few rows of sixteen latent coordinates, taken out of their panels. The head's logvar columns do not
+/// start at a vector, so they have to be moved anyway, and this is little data.
+#[derive(Default)]
+pub struct LatentBlock {
+    /// Posterior means.
+    pub mu: [Lanes; LANES],
+    /// Posterior log variances, not clamped.
+    pub logvar: [Lanes; LANES],
+    /// Noise.
+    pub eps: [Lanes; LANES],
+    /// Forward: z. LatentGradient: the gradient of the loss with respect to z.
+    pub z: [Lanes; LANES],
+    /// Rows in use.
+    pub rows: usize,
+    /// Coordinates in use.
+    pub cols: usize,
+}
+
+/// Fills z; adds each row's KL to `kl`, and returns how many log variances were clamped.
+pub struct SamplePosterior<'a> {
+    /// mu, logvar, eps in; z out.
+    pub block: &'a mut LatentBlock,
+    /// Nats, one per row.
+    pub kl: &'a mut [f32],
+}
+
+impl Op for SamplePosterior<'_> {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> usize {
+        let block = self.block;
+        let used = s.first(block.cols);
+        let mut clamped = 0;
+        for (i, kl) in (0..block.rows).zip(self.kl) {
+            let (mu, logvar) = (s.load(&block.mu[i]), s.load(&block.logvar[i]));
+            let z = reparameterize(s, mu, logvar, s.load(&block.eps[i]));
+            s.store(s.select(used, z, s.zero()), &mut block.z[i]);
+            *kl += s.sum(s.select(used, kl_term(s, mu, logvar), s.zero()));
+            let inside = unless_clamped(s, logvar, s.splat(1.0));
+            clamped += block.cols - s.sum(s.select(used, inside, s.zero())) as usize;
+        }
+        clamped
+    }
+}
+
+/// Puts each coordinate's KL in the place of z, and adds the rows of it to `sums`, ascending; nats.
+pub struct KlByCoordinate<'a> {
+    /// mu and logvar in, KL out.
+    pub block: &'a mut LatentBlock,
+    /// One per coordinate.
+    pub sums: &'a mut Lanes,
+}
+
+impl Op for KlByCoordinate<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let KlByCoordinate { block, sums } = self;
+        let mut total = s.load(sums);
+        for i in 0..block.rows {
+            let term = kl_term(s, s.load(&block.mu[i]), s.load(&block.logvar[i]));
+            s.store(term, &mut block.z[i]);
+            total = s.add(total, term);
+        }
+        s.store(s.select(s.first(block.cols), total, s.zero()), sums);
+    }
+}
+
+/// Fills z; adds each row's log p(z) - log q(z|x) = sum_j (logvar + eps² - z²) / 2 to `ratio`.
+pub struct SampleWithRatio<'a> {
+    /// mu, logvar, eps in; z out.
+    pub block: &'a mut LatentBlock,
+    /// Nats, one per row.
+    pub ratio: &'a mut [f32],
+}
+
+impl Op for SampleWithRatio<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let block = self.block;
+        let used = s.first(block.cols);
+        for (i, ratio) in (0..block.rows).zip(self.ratio) {
+            let (logvar, eps) = (s.load(&block.logvar[i]), s.load(&block.eps[i]));
+            let z = reparameterize(s, s.load(&block.mu[i]), logvar, eps);
+            let squares = s.fma(eps, eps, s.neg(s.mul(z, z)));
+            let term = s.mul(s.splat(0.5), s.add(clamp(s, logvar), squares));
+            *ratio += s.sum(s.select(used, term, s.zero()));
+            s.store(s.select(used, z, s.zero()), &mut block.z[i]);
+        }
+    }
+}
+
+/// `x` where logvar is inside its range, ends included; zero where it was clamped.
+#[inline(always)]
+pub(crate) fn unless_clamped<S: Simd>(s: S, logvar: S::F, x: S::F) -> S::F {
+    let x = s.select(s.less(logvar, s.splat(LOGVAR_RANGE.0)), s.zero(), x);
+    s.select(s.less(s.splat(LOGVAR_RANGE.1), logvar), s.zero(), x)
+}
+
+/// From dL/dz to dL/dmu and dL/dlogvar, the KL's share added: overwrites `mu` and `logvar` of the block.
+///
+/// dmu = dz + w mu and dlogvar = dz eps sigma / 2 + w (sigma² - 1) / 2, zero where logvar was clamped.
+pub struct LatentGradient<'a> {
+    /// mu, logvar, eps and dz (in `z`) in; gradients in `mu` and `logvar` out.
+    pub block: &'a mut LatentBlock,
+    /// w: each coordinate's derivative of the loss with respect to one example's KL.
+    pub slopes: Lanes,
+}
+
+impl Op for LatentGradient<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let block = self.block;
+        let weight = s.load(&self.slopes);
+        let half = s.splat(0.5);
+        for i in 0..block.rows {
+            let (mu, logvar) = (s.load(&block.mu[i]), s.load(&block.logvar[i]));
+            let (eps, dz) = (s.load(&block.eps[i]), s.load(&block.z[i]));
+            let sigma = math::exp(s, s.mul(half, clamp(s, logvar)));
+            let kl_slope = s.mul(half, s.sub(s.mul(sigma, sigma), s.splat(1.0)));
+            let dlogvar = s.fma(weight, kl_slope, s.mul(s.mul(dz, eps), s.mul(half, sigma)));
+            s.store(s.fma(weight, mu, dz), &mut block.mu[i]);
+            s.store(unless_clamped(s, logvar, dlogvar), &mut block.logvar[i]);
+        }
+    }
+}

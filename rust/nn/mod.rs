@@ -1,0 +1,10 @@
+//! The formulas of neural networks and probability, as operations on tiles and rows.
+
+pub mod activation;
+pub mod batch_norm;
+pub mod dense;
+pub mod importance;
+pub mod latent;
+pub mod likelihood;
+pub mod optimizer;
+pub mod simplex;

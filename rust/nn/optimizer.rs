@@ -1,0 +1,281 @@
+//! Optimisers with the definitions and defaults of `torch.optim`, applied where a gradient is born.
+//!
+//! A moment that decays into denormal numbers (a dead pixel's, after some 800 steps) would slow a step down
+//! several times, so tiny gradients and moments are snapped to zero: |g| < 1e-15, |m| < 1e-20, v < 1e-30. A block with
+//! a gradient that is not finite, or whose square would not be, is not updated and reported: no weight is ever lost.
+
+use crate::simd::{Lanes, Op, Row, Simd};
+
+/// How parameters follow gradients.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Optimizer {
+    /// Adam (Kingma & Ba, arXiv:1412.6980). `decoupled` is AdamW (Loshchilov & Hutter, arXiv:1711.05101).
+    Adam {
+        /// Decay of the first moment.
+        beta1: f64,
+        /// Decay of the second moment.
+        beta2: f64,
+        /// Added to the root of the second moment.
+        eps: f64,
+        /// L2 penalty, or the decay of the weights themselves if `decoupled`.
+        weight_decay: f64,
+        /// AdamW.
+        decoupled: bool,
+    },
+    /// Gradient descent with momentum.
+    Sgd {
+        /// Decay of the velocity; zero for none.
+        momentum: f64,
+        /// Nesterov's look-ahead.
+        nesterov: bool,
+        /// L2 penalty.
+        weight_decay: f64,
+    },
+    /// Adagrad (Duchi, Hazan & Singer, JMLR 2011).
+    Adagrad {
+        /// Added to the root of the sum of squares.
+        eps: f64,
+        /// Decay of the learning rate.
+        lr_decay: f64,
+        /// L2 penalty.
+        weight_decay: f64,
+    },
+}
+
+impl Optimizer {
+    /// Which of the two moment buffers it uses.
+    pub fn moments(&self) -> [bool; 2] {
+        match *self {
+            Optimizer::Adam { .. } => [true, true],
+            Optimizer::Sgd { momentum, .. } => [momentum != 0.0, false],
+            Optimizer::Adagrad { .. } => [false, true],
+        }
+    }
+
+    /// The update of step `step` (the first is 1), its constants worked out.
+    pub fn at(&self, step: u64, learning_rate: f64) -> Update {
+        let t = i32::try_from(step).unwrap_or(i32::MAX);
+        let (rule, penalty) = match *self {
+            Optimizer::Adam { beta1, beta2, eps, weight_decay, decoupled } => {
+                let decay = if decoupled { learning_rate * weight_decay } else { 0.0 };
+                let adam = AdamStep {
+                    decay: [beta1 as f32, beta2 as f32],
+                    rest: [(1.0 - beta1) as f32, (1.0 - beta2) as f32],
+                    root: (1.0 / (1.0 - beta2.powi(t)).sqrt()) as f32,
+                    eps: eps as f32,
+                    rate: (learning_rate / (1.0 - beta1.powi(t))) as f32,
+                    keep: (1.0 - decay) as f32,
+                };
+                (Rule::Adam(adam), if decoupled { 0.0 } else { weight_decay })
+            }
+            Optimizer::Sgd { momentum, nesterov, weight_decay } => {
+                let rate = learning_rate as f32;
+                let rule = match momentum {
+                    0.0 => Rule::Plain(PlainStep { rate }),
+                    _ => Rule::Momentum(MomentumStep { momentum: momentum as f32, nesterov, rate }),
+                };
+                (rule, weight_decay)
+            }
+            Optimizer::Adagrad { eps, lr_decay, weight_decay } => {
+                let rate = learning_rate / (1.0 + (step.max(1) - 1) as f64 * lr_decay);
+                (Rule::Adagrad(AdagradStep { eps: eps as f32, rate: rate as f32 }), weight_decay)
+            }
+        };
+        Update { rule, penalty: penalty as f32 }
+    }
+}
+
+/// One step's update: the rule, and the L2 penalty's share of the gradient.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    rule: Rule,
+    penalty: f32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Rule {
+    Adam(AdamStep),
+    Plain(PlainStep),
+    Momentum(MomentumStep),
+    Adagrad(AdagradStep),
+}
+
+/// An optimiser's rule on sixteen parameters, with the constants of one step.
+trait Step {
+    /// Which of the two moments it uses.
+    const MOMENTS: [bool; 2];
+    /// The new weights; the moments are replaced.
+    fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, moments: &mut [S::F; 2]) -> S::F;
+}
+
+#[derive(Clone, Copy, Debug)]
+struct AdamStep {
+    decay: [f32; 2],
+    rest: [f32; 2],
+    root: f32,
+    eps: f32,
+    rate: f32,
+    keep: f32,
+}
+
+impl Step for AdamStep {
+    const MOMENTS: [bool; 2] = [true, true];
+    #[inline(always)]
+    fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, [m, v]: &mut [S::F; 2]) -> S::F {
+        let share = [s.mul(s.splat(self.rest[0]), g), s.mul(s.splat(self.rest[1]), s.mul(g, g))];
+        *m = snap(s, s.fma(s.splat(self.decay[0]), *m, share[0]), 1e-20);
+        *v = snap_square(s, s.fma(s.splat(self.decay[1]), *v, share[1]));
+        let denominator = s.fma(s.sqrt(*v), s.splat(self.root), s.splat(self.eps));
+        let w = s.mul(w, s.splat(self.keep));
+        s.fma(s.splat(-self.rate), s.div(*m, denominator), w)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PlainStep {
+    rate: f32,
+}
+
+impl Step for PlainStep {
+    const MOMENTS: [bool; 2] = [false, false];
+    #[inline(always)]
+    fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, _: &mut [S::F; 2]) -> S::F {
+        s.fma(s.splat(-self.rate), g, w)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct MomentumStep {
+    momentum: f32,
+    nesterov: bool,
+    rate: f32,
+}
+
+impl Step for MomentumStep {
+    const MOMENTS: [bool; 2] = [true, false];
+    #[inline(always)]
+    fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, [m, _]: &mut [S::F; 2]) -> S::F {
+        let momentum = s.splat(self.momentum);
+        *m = snap(s, s.fma(momentum, *m, g), 1e-20);
+        let direction = if self.nesterov { s.fma(momentum, *m, g) } else { *m };
+        s.fma(s.splat(-self.rate), direction, w)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct AdagradStep {
+    eps: f32,
+    rate: f32,
+}
+
+impl Step for AdagradStep {
+    const MOMENTS: [bool; 2] = [false, true];
+    #[inline(always)]
+    fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, [_, sum]: &mut [S::F; 2]) -> S::F {
+        *sum = snap_square(s, s.fma(g, g, *sum));
+        let denominator = s.add(s.sqrt(*sum), s.splat(self.eps));
+        s.fma(s.splat(-self.rate), s.div(g, denominator), w)
+    }
+}
+
+/// Larger gradients are not followed: their squares come near the end of float32.
+pub const LARGEST_GRADIENT: f32 = f32::MAX / 1e20;
+
+#[inline(always)]
+fn snap<S: Simd>(s: S, x: S::F, threshold: f32) -> S::F {
+    s.select(s.less(s.splat(threshold), s.abs(x)), x, s.zero())
+}
+
+/// [`snap`] for a mean or a sum of squares.
+#[inline(always)]
+fn snap_square<S: Simd>(s: S, x: S::F) -> S::F {
+    s.select(s.less(s.splat(1e-30), x), x, s.zero())
+}
+
+/// Whether no gradient is NaN or larger than [`LARGEST_GRADIENT`].
+#[inline(always)]
+fn sound<S: Simd>(s: S, gradient: &[Row], vectors: usize) -> bool {
+    // As integers, the bits of |g| are in the order of the numbers, and NaN's are above all.
+    let mut largest = s.splat_u(0);
+    for row in gradient {
+        for lanes in &row[..vectors] {
+            largest = s.max_u(largest, s.to_bits(s.abs(s.load(lanes))));
+        }
+    }
+    let mut lanes = Lanes::default();
+    s.store(s.float_of(largest), &mut lanes);
+    lanes.0.iter().all(|&g| g <= LARGEST_GRADIENT)
+}
+
+/// Updates rows of parameters and their moments with a gradient, if all of it is sound.
+pub struct Apply<'a> {
+    /// What to do.
+    pub update: Update,
+    /// The gradient, a row for a row.
+    pub gradient: &'a [Row],
+    /// How many of a row's two vectors are in use.
+    pub vectors: usize,
+    /// The parameters.
+    pub weights: &'a mut [Row],
+    /// Their moments; one that the optimiser does not use is empty.
+    pub moments: [&'a mut [Row]; 2],
+}
+
+impl Op for Apply<'_> {
+    /// Whether it was.
+    type Output = bool;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> bool {
+        match self.update.rule {
+            Rule::Adam(rule) => self.with(s, rule),
+            Rule::Plain(rule) => self.with(s, rule),
+            Rule::Momentum(rule) => self.with(s, rule),
+            Rule::Adagrad(rule) => self.with(s, rule),
+        }
+    }
+}
+
+impl Apply<'_> {
+    #[inline(always)]
+    fn with<S: Simd, R: Step>(self, s: S, rule: R) -> bool {
+        if !sound(s, self.gradient, self.vectors) {
+            return false;
+        }
+        match self.vectors {
+            1 => self.update::<S, R, 1>(s, rule),
+            _ => self.update::<S, R, 2>(s, rule),
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn update<S: Simd, R: Step, const VECTORS: usize>(self, s: S, rule: R) {
+        let Apply { update, gradient, weights, moments: [first, second], .. } = self;
+        let penalty = s.splat(update.penalty);
+        let rows = gradient.len();
+        // Lengths that are known here need no check below.
+        let weights = &mut weights[..rows];
+        let first = &mut first[..if R::MOMENTS[0] { rows } else { 0 }];
+        let second = &mut second[..if R::MOMENTS[1] { rows } else { 0 }];
+        for i in 0..rows {
+            for v in 0..VECTORS {
+                let w = s.load(&weights[i][v]);
+                let g = snap(s, s.fma(penalty, w, s.load(&gradient[i][v])), 1e-15);
+                let mut kept = [s.zero(); 2];
+                if R::MOMENTS[0] {
+                    kept[0] = s.load(&first[i][v]);
+                }
+                if R::MOMENTS[1] {
+                    kept[1] = s.load(&second[i][v]);
+                }
+                s.store(rule.step(s, g, w, &mut kept), &mut weights[i][v]);
+                if R::MOMENTS[0] {
+                    s.store(kept[0], &mut first[i][v]);
+                }
+                if R::MOMENTS[1] {
+                    s.store(kept[1], &mut second[i][v]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Instruction sets: what a CPU can do, chosen at run time.
+//!
+//! All elementwise code in the crate is written once, over sixteen lanes, against the traits [`Arithmetic`] (formulas)
+//! and [`Simd`] (what also touches memory); [`Isa::run`] compiles it for each instruction set. A value of a type that implements `Simd` proves that
+//! the CPU has the set, so the trait's methods are safe. The second thing an instruction set brings is its
+//! matrix-product kernel, [`Isa::product`].
+//!
+//! AVX-512 and AVX2 give the same bits: every element has one accumulator, fused multiply-adds in the same
+//! order, and the same correctly rounded operations. The portable set has no fused multiply-add on x86-64
+//! (the C library's would be hundreds of times slower), so there its last bits differ.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub mod math;
+mod portable;
+mod product;
+mod several;
+#[cfg(test)]
+mod tests;
+
+pub use product::{LINE, Left, MAX_TILE_ROWS, NonzeroIndices, Prefetch, Product, Tile, prefetch};
+pub use several::Several;
+pub(crate) use several::in_groups;
+
+use crate::error::{Error, Result};
+use crate::simd::math::Formula;
+use std::sync::OnceLock;
+
+/// Floats in a vector of the abstract machine.
+pub const LANES: usize = 16;
+/// Columns in a panel, the unit in which every matrix is stored: two vectors.
+pub const WIDTH: usize = 2 * LANES;
+
+/// Sixteen floats, aligned for any vector load.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C, align(64))]
+pub struct Lanes(pub [f32; LANES]);
+
+/// One row of a panel: 32 consecutive columns of a matrix.
+pub type Row = [Lanes; 2];
+
+/// The floats of a row.
+#[allow(unsafe_code)]
+#[inline(always)]
+pub fn floats(row: &Row) -> &[f32; WIDTH] {
+    // SAFETY: `Lanes` is `repr(C)` and exactly sixteen floats long, so a row is 32 floats without gaps.
+    unsafe { &*std::ptr::from_ref(row).cast() }
+}
+
+/// The floats of some rows, one row after the other.
+#[allow(unsafe_code)]
+pub fn floats_mut(rows: &mut [Row]) -> &mut [f32] {
+    let len = rows.len() * WIDTH;
+    // SAFETY: `Lanes` is `repr(C)` and exactly sixteen floats long, so rows are floats without gaps.
+    unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast(), len) }
+}
+
+/// A row of zeros.
+pub const ZERO_ROW: Row = [Lanes([0.0; LANES]); 2];
+
+/// What formulas are written against: arithmetic on vectors of sixteen lanes, or on several such vectors at once.
+/// Comparisons and `min`/`max` return their second operand where one is NaN.
+pub trait Arithmetic: Copy {
+    /// `f32`s.
+    type F: Copy;
+    /// `u32`s.
+    type U: Copy;
+    /// Truth values.
+    type M: Copy;
+    /// Whether a vector is so few registers that several side by side pay ([`Several`]), and that a formula is worth
+    /// inlining where it is used.
+    const WIDE: bool = true;
+
+    /// The value of a formula: inlined, or (of a set that is not [`Arithmetic::WIDE`]) by a call.
+    #[inline(always)]
+    fn apply<const I: usize, const O: usize, F: Formula<I, O>>(
+        self,
+        x: [Self::F; I],
+    ) -> [Self::F; O] {
+        F::eval(self, x)
+    }
+    /// All lanes the same.
+    fn splat(self, x: f32) -> Self::F;
+    /// `a + b`
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b`
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b`
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`, correctly rounded.
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The square root, correctly rounded.
+    fn sqrt(self, a: Self::F) -> Self::F;
+    /// The smaller.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The larger.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// To the nearest integer, ties to even; |a| < 2^22.
+    fn round(self, a: Self::F) -> Self::F;
+    /// `a < b`
+    fn less(self, a: Self::F, b: Self::F) -> Self::M;
+    /// `a` where the mask holds, else `b`.
+    fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F;
+
+    /// The bits of floats.
+    fn to_bits(self, a: Self::F) -> Self::U;
+    /// Floats of those bits.
+    fn float_of(self, a: Self::U) -> Self::F;
+    /// Floats with integral values in i32 to integers (two's complement).
+    fn to_int(self, a: Self::F) -> Self::U;
+    /// Integers below 2^24 to floats, exactly.
+    fn to_float(self, a: Self::U) -> Self::F;
+    /// All lanes the same.
+    fn splat_u(self, x: u32) -> Self::U;
+    /// `a + b`, wrapping.
+    fn add_u(self, a: Self::U, b: Self::U) -> Self::U;
+    /// `a * b`, wrapping.
+    fn mul_u(self, a: Self::U, b: Self::U) -> Self::U;
+    /// The larger.
+    fn max_u(self, a: Self::U, b: Self::U) -> Self::U;
+    /// `a & b`
+    fn and_u(self, a: Self::U, b: Self::U) -> Self::U;
+    /// `a ^ b`
+    fn xor_u(self, a: Self::U, b: Self::U) -> Self::U;
+    /// `a << N`
+    fn shl_u<const N: u32>(self, a: Self::U) -> Self::U;
+    /// `a >> N`, zeros from the left.
+    fn shr_u<const N: u32>(self, a: Self::U) -> Self::U;
+
+    /// All lanes zero.
+    #[inline(always)]
+    fn zero(self) -> Self::F {
+        self.splat(0.0)
+    }
+    /// `-a`
+    #[inline(always)]
+    fn neg(self, a: Self::F) -> Self::F {
+        self.float_of(self.xor_u(self.to_bits(a), self.splat_u(0x8000_0000)))
+    }
+    /// `|a|`
+    #[inline(always)]
+    fn abs(self, a: Self::F) -> Self::F {
+        self.float_of(self.and_u(self.to_bits(a), self.splat_u(0x7fff_ffff)))
+    }
+    /// Where `a` is a number: not NaN.
+    #[inline(always)]
+    fn is_number(self, a: Self::F) -> Self::M {
+        self.less(self.neg(self.abs(a)), self.splat(1.0))
+    }
+    /// 2^n for integral n in -126..=127.
+    #[inline(always)]
+    fn pow2(self, n: Self::F) -> Self::F {
+        let biased = self.add_u(self.to_int(n), self.splat_u(127));
+        self.float_of(self.shl_u::<23>(biased))
+    }
+}
+
+/// A vector of sixteen lanes: arithmetic, memory, and what mixes lanes.
+pub trait Simd: Arithmetic {
+    /// Reads a vector.
+    fn load(self, from: &Lanes) -> Self::F;
+    /// Writes a vector.
+    fn store(self, x: Self::F, to: &mut Lanes);
+    /// Reads a vector.
+    fn load_u(self, from: &[u32; LANES]) -> Self::U;
+    /// One bit a lane: set where a lane is not zero (of either sign).
+    fn nonzero(self, a: Self::F) -> u32;
+    /// The sum of the lanes by halving: (i) + (i + 8), then (i) + (i + 4), then (i) + (i + 2), then the two.
+    fn sum(self, a: Self::F) -> f32;
+    /// The largest lane; of one that is NaN, any lane.
+    fn largest(self, a: Self::F) -> f32;
+    /// The 16x16 transpose.
+    fn transpose(self, rows: [Self::F; 16]) -> [Self::F; 16];
+    /// High and low halves of the 64-bit products.
+    fn widening_mul(self, a: Self::U, b: u32) -> (Self::U, Self::U);
+
+    /// True in the first `n` lanes.
+    #[inline(always)]
+    fn first(self, n: usize) -> Self::M {
+        const INDEX: Lanes =
+            Lanes([0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.]);
+        self.less(self.load(&INDEX), self.splat(n as f32))
+    }
+}
+
+/// Code to be compiled once per instruction set. `run` must be `#[inline(always)]`, and so must whatever it
+/// calls with the `Simd` value: that is how the CPU's features reach it. A closure cannot be, so loops over vectors are
+/// written out: one that the compiler makes a function of its own has no features, and calls one for every instruction.
+pub trait Op {
+    /// What it returns.
+    type Output;
+    /// Does the work with the instruction set that `simd` stands for.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// An instruction set that this CPU has. Made by [`Isa::detect`] and [`Isa::named`] only, so that a value of
+/// this type is the proof that its kernels may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isa(Set);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+impl Isa {
+    /// The sets that this CPU has, the best one first.
+    pub fn available() -> Vec<Isa> {
+        let mut sets = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if avx512::detected() {
+                sets.push(Isa(Set::Avx512));
+            }
+            if avx2::detected() {
+                sets.push(Isa(Set::Avx2));
+            }
+        }
+        sets.push(Isa(Set::Portable));
+        sets
+    }
+
+    /// The set of that name, or an error if there is no such set or the CPU lacks it.
+    pub fn named(name: &str) -> Result<Isa> {
+        let sets = Isa::available();
+        sets.iter().copied().find(|isa| isa.name() == name).ok_or_else(|| {
+            let names: Vec<_> = sets.iter().map(|isa| isa.name()).collect();
+            Error::Parameter(format!(
+                "FASTVAE_ISA={name:?} is not an instruction set of this machine; use one of {}",
+                names.join(", ")
+            ))
+        })
+    }
+
+    /// What the environment variable `FASTVAE_ISA` asks for, else the best that the CPU has. Read once.
+    pub fn detect() -> Result<Isa> {
+        static CHOSEN: OnceLock<Result<Isa>> = OnceLock::new();
+        CHOSEN
+            .get_or_init(|| match std::env::var("FASTVAE_ISA") {
+                Ok(name) if !name.is_empty() => Isa::named(&name),
+                _ => Ok(Isa::available()[0]),
+            })
+            .clone()
+    }
+
+    /// The set that every CPU has.
+    pub fn portable() -> Isa {
+        Isa(Set::Portable)
+    }
+
+    /// Whether multiply-adds are rounded once; all sets for which this holds give the same bits.
+    pub fn has_fma(self) -> bool {
+        self != Isa::portable() || cfg!(target_arch = "aarch64")
+    }
+
+    /// `avx512`, `avx2` or `portable`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => "avx2",
+            Set::Portable => "portable",
+        }
+    }
+
+    /// Runs `op` compiled for this set.
+    #[inline]
+    pub fn run<O: Op>(self, op: O) -> O::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => avx512::run(self, op),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => avx2::run(self, op),
+            Set::Portable => portable::run(op),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Several vectors at once, to hide one's latency behind another's.
+//!
+//! A likelihood is a chain of some forty instructions that each wait for the one before. A CPU looks only about a
+//! hundred waiting instructions ahead, so two or three such chains in a row keep it idle most of the time; written
+//! side by side, instruction by instruction, they keep it busy.
+
+use super::Arithmetic;
+use crate::simd::math::Formula;
+
+/// `N` vectors of `S`; every operation is done to all of them in turn.
+#[derive(Clone, Copy)]
+pub struct Several<S, const N: usize>(pub S);
+
+/// Runs `$body` over `0..$n` in groups of `$N` (a constant: four while there are as many and `$wide` says so, then one), of
+/// which `$first` is the first.
+macro_rules! in_groups {
+    ($wide:expr, $n:expr, $N:ident, $first:ident => $body:expr) => {{
+        let (n, mut $first) = ($n, 0);
+        while $wide && $first + 4 <= n {
+            const $N: usize = 4;
+            $body;
+            $first += 4;
+        }
+        while $first < n {
+            const $N: usize = 1;
+            $body;
+            $first += 1;
+        }
+    }};
+}
+pub(crate) use in_groups;
+
+macro_rules! each {
+    ($(fn $name:ident($($x:ident: $from:ident),*) -> $to:ident;)*) => {
+        $(
+            #[inline(always)]
+            fn $name(self, $($x: Self::$from),*) -> Self::$to {
+                let mut out = [self.0.$name($($x[0]),*); N];
+                for i in 1..N {
+                    out[i] = self.0.$name($($x[i]),*);
+                }
+                out
+            }
+        )*
+    };
+}
+
+impl<S: Arithmetic, const N: usize> Arithmetic for Several<S, N> {
+    type F = [S::F; N];
+    type U = [S::U; N];
+    type M = [S::M; N];
+    const WIDE: bool = S::WIDE;
+
+    #[inline(always)]
+    fn apply<const I: usize, const O: usize, F: Formula<I, O>>(
+        self,
+        x: [Self::F; I],
+    ) -> [Self::F; O] {
+        if S::WIDE {
+            return F::eval(self, x);
+        }
+        let each: [[S::F; O]; N] =
+            std::array::from_fn(|i| self.0.apply::<I, O, F>(x.map(|x| x[i])));
+        std::array::from_fn(|o| each.map(|y| y[o]))
+    }
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F {
+        [self.0.splat(x); N]
+    }
+    #[inline(always)]
+    fn splat_u(self, x: u32) -> Self::U {
+        [self.0.splat_u(x); N]
+    }
+    #[inline(always)]
+    fn shl_u<const BITS: u32>(self, mut a: Self::U) -> Self::U {
+        for x in &mut a {
+            *x = self.0.shl_u::<BITS>(*x);
+        }
+        a
+    }
+    #[inline(always)]
+    fn shr_u<const BITS: u32>(self, mut a: Self::U) -> Self::U {
+        for x in &mut a {
+            *x = self.0.shr_u::<BITS>(*x);
+        }
+        a
+    }
+    each! {
+        fn add(a: F, b: F) -> F;
+        fn sub(a: F, b: F) -> F;
+        fn mul(a: F, b: F) -> F;
+        fn div(a: F, b: F) -> F;
+        fn fma(a: F, b: F, c: F) -> F;
+        fn sqrt(a: F) -> F;
+        fn min(a: F, b: F) -> F;
+        fn max(a: F, b: F) -> F;
+        fn round(a: F) -> F;
+        fn less(a: F, b: F) -> M;
+        fn select(m: M, a: F, b: F) -> F;
+        fn to_bits(a: F) -> U;
+        fn float_of(a: U) -> F;
+        fn to_int(a: F) -> U;
+        fn to_float(a: U) -> F;
+        fn add_u(a: U, b: U) -> U;
+        fn mul_u(a: U, b: U) -> U;
+        fn max_u(a: U, b: U) -> U;
+        fn and_u(a: U, b: U) -> U;
+        fn xor_u(a: U, b: U) -> U;
+    }
+}
