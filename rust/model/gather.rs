@@ -2,8 +2,9 @@
 #![allow(unsafe_code)]
 
 use super::forward::NoiseKey;
-use super::missing::{Missing, ZeroMissing, holes_alike};
+use super::missing::{ZeroMissing, holes_alike};
 use super::pass::{Pass, ROW_BLOCK};
+use super::spec::Missing;
 use super::workspace::{InputStorage, Matrix};
 use crate::data::Source;
 use crate::data::check::ValueCheck;

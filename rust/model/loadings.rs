@@ -7,23 +7,13 @@
 
 use super::network::Network;
 use super::pass::Pass;
+use super::spec::WeightConstraint;
 use super::update::Sink;
 use crate::error::{Error, Result};
 use crate::matrix::Shared;
 use crate::simd::Row;
 use crate::threads::Worker;
 use std::ops::Range;
-
-/// What the output layer's parameters may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WeightConstraint {
-    /// Anything.
-    Free,
-    /// Each input has one weight, which all outputs share.
-    Common,
-    /// Weights are not negative, and there is no bias.
-    Nonnegative,
-}
 
 impl Network {
     /// The rows of the output layer in a buffer with the parameters' layout.

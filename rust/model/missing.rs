@@ -12,24 +12,6 @@ use crate::matrix::panels_of;
 use crate::simd::{Op, Row, Simd, WIDTH, ZERO_ROW, floats};
 use std::ops::Range;
 
-/// What a NaN in the data is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// An error.
-    Refused,
-    /// A value that was not observed.
-    Masked,
-    /// The same, and the encoder is told: behind x it reads a one for each such value and a zero for the others.
-    Indicated,
-}
-
-impl Missing {
-    /// Whether the data may have holes.
-    pub fn is_masked(self) -> bool {
-        self != Missing::Refused
-    }
-}
-
 /// Puts zeros into some rows of what the encoder sees where the batch, or the caller's array in its place, has a hole.
 pub struct ZeroMissing<'a> {
     /// The batch.
