@@ -59,7 +59,7 @@ impl Spec {
     }
 
     /// An error unless a binomial likelihood has its trials, and an output layer with constraints is one of slopes.
-    fn check_exam(&self) -> Result<()> {
+    pub(super) fn check_exam(&self) -> Result<()> {
         let trials = if self.likelihood == Likelihood::Binomial { self.n_features } else { 0 };
         let good = |m: &f32| (1.0..=MAX_TRIALS).contains(m);
         if self.trials.len() != trials || !self.trials.iter().all(good) {
@@ -77,7 +77,7 @@ impl Spec {
     }
 
     /// An error unless a topic model is one.
-    fn check_topics(&self) -> Result<()> {
+    pub(super) fn check_topics(&self) -> Result<()> {
         let wrong = match (&self.topics, self.likelihood) {
             (None, Likelihood::Mixture) => "a mixture of words needs topics",
             (None, _) => return Ok(()),
