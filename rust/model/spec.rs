@@ -8,11 +8,11 @@ use crate::nn::likelihood::{Likelihood, MAX_TRIALS};
 /// What the user chose.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
-    /// ColumnMap of X.
+    /// Columns of X.
     pub n_features: usize,
-    /// ColumnMap of z.
+    /// Columns of z.
     pub latent_dim: usize,
-    /// ColumnMap of y, which the encoder reads behind x and the decoder behind z: those of a conditional model, else none.
+    /// Columns of y, which the encoder reads behind x and the decoder behind z: those of a conditional model, else none.
     pub conditions: usize,
     /// Whether the encoder's head gives the mean and the log variance of q(z|x), or z itself: a plain autoencoder.
     pub variational: bool,
@@ -58,8 +58,25 @@ impl Spec {
         self.conditions == 0 && self.input_transform.is_none() && !self.missing.is_masked()
     }
 
+    /// An error unless the parts of the specification fit each other.
+    pub fn check(&self) -> Result<()> {
+        if self.conditions > 0 && !self.variational {
+            return Err(Error::Parameter("a plain autoencoder has no conditions".into()));
+        }
+        self.check_topics()?;
+        self.check_exam()?;
+        if self.missing.is_masked() && !self.likelihood.takes_holes() {
+            return Err(Error::Parameter(
+                "missing=\"mask\" wants a likelihood of single features: that of words is of all of them, and a word that \
+                 does not occur is a zero"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
     /// An error unless a binomial likelihood has its trials, and an output layer with constraints is one of slopes.
-    pub(super) fn check_exam(&self) -> Result<()> {
+    fn check_exam(&self) -> Result<()> {
         let trials = if self.likelihood == Likelihood::Binomial { self.n_features } else { 0 };
         let good = |m: &f32| (1.0..=MAX_TRIALS).contains(m);
         if self.trials.len() != trials || !self.trials.iter().all(good) {
@@ -77,7 +94,7 @@ impl Spec {
     }
 
     /// An error unless a topic model is one.
-    pub(super) fn check_topics(&self) -> Result<()> {
+    fn check_topics(&self) -> Result<()> {
         let wrong = match (&self.topics, self.likelihood) {
             (None, Likelihood::Mixture) => "a mixture of words needs topics",
             (None, _) => return Ok(()),

@@ -323,7 +323,7 @@ impl PyEngine {
 
     /// Turns the sign of a latent coordinate.
     fn mirror(&self, py: Python<'_>, coordinate: usize) -> PyResult<()> {
-        Ok(detached(py, || self.lock().mirror(coordinate))??)
+        Ok(detached(py, || self.lock().flip_sign(coordinate))??)
     }
 
     /// Raises ValueError where `x` holds what the likelihood cannot be.
