@@ -24,7 +24,7 @@ pub struct Network {
     pub spec: Spec,
     /// From x to [mu, logvar], or to the code.
     pub encoder: Layers,
-    /// From z to what the decoder reads, in place.
+    /// From z to what the decoder reads.
     pub latent: Layers,
     /// From there to the output, which the last one hands to the head.
     pub decoder: Layers,
@@ -141,7 +141,7 @@ impl Network {
         let first = Port::plain(input, planner.place(input.cols, 1, false));
         let (encoder, posterior) = chain(&self.encoder, planner, first, false);
         let eps = planner.place(spec.latent_dim, copies, true);
-        let code = match spec.variational {
+        let z = match spec.variational {
             true => {
                 let cols = spec.latent_dim + spec.conditions;
                 let z = planner.place(cols, copies, true);
@@ -149,7 +149,7 @@ impl Network {
             }
             false => posterior, // the code is what the encoder gives
         };
-        let (latent, code) = chain(&self.latent, planner, code, false);
+        let (latent, code) = chain(&self.latent, planner, z, false);
         let (decoder, output) = chain(&self.decoder, planner, code, true);
         let softmax = self.head.likelihood.is_softmax();
         let output_gradient = match trains {
@@ -164,6 +164,7 @@ impl Network {
             input,
             eps,
             posterior,
+            z,
             code,
             encoder,
             latent,

@@ -102,11 +102,13 @@ pub struct Plan {
     pub eps: Matrix,
     /// What the encoder gives: [mu, logvar], or the code.
     pub posterior: Port,
-    /// What the decoder reads: codes, and behind them the conditions.
+    /// z.
+    pub z: Port,
+    /// What the decoder reads: what the layers in between make of z.
     pub code: Port,
     /// The slots of the encoder's layers.
     pub encoder: Vec<Slot>,
-    /// Those of the layers between z and what the decoder reads, in place.
+    /// Those of the layers between z and what the decoder reads.
     pub latent: Vec<Slot>,
     /// Those of the decoder's layers.
     pub decoder: Vec<Slot>,

@@ -126,7 +126,7 @@ impl BatchView<'_> {
                 let mut logvar = Default::default();
                 values.gather(r..r + 1, latent + col, &mut logvar);
                 // SAFETY: as above.
-                let [eps, z, dz] = [plan.eps, plan.code.value, plan.code.gradient]
+                let [eps, z, dz] = [plan.eps, plan.z.value, plan.z.gradient]
                     .map(|matrix| unsafe { self.read(matrix, col / WIDTH, draws.clone()) });
                 let half = col % WIDTH / LANES;
                 let [mu, logvar] = self.isa.run(DrawsGradient {

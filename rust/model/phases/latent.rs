@@ -87,7 +87,7 @@ impl BatchView<'_> {
         codes: &[Lanes; ROW_BLOCK],
     ) {
         // SAFETY: rows are the calling block's.
-        let z = unsafe { self.write(self.memory.plan.code.value, col / WIDTH, rows) };
+        let z = unsafe { self.write(self.memory.plan.z.value, col / WIDTH, rows) };
         for (row, lanes) in z.iter_mut().zip(codes) {
             row[col % WIDTH / LANES] = *lanes;
         }
@@ -269,7 +269,7 @@ impl BatchView<'_> {
         let to = plan.posterior.gradient;
         self.by_rows(worker, |rows| {
             // SAFETY: dz was written in the phase before.
-            let dz = unsafe { self.matrix(plan.code.gradient) };
+            let dz = unsafe { self.matrix(plan.z.gradient) };
             // What lies beyond the last column takes part in the products' vectors: it must be zero.
             // SAFETY: rows are this block's.
             unsafe { self.write(to, panels_of(to.cols) - 1, rows.clone()) }.fill(ZERO_ROW);
