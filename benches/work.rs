@@ -5,7 +5,7 @@
 
 use fastvae::data::Source;
 use fastvae::data::check::ValueCheck;
-use fastvae::model::{Engine, Missing, Spec, WeightConstraint};
+use fastvae::model::{Engine, Missing, Specification, WeightConstraint};
 use fastvae::nn::activation::Activation;
 use fastvae::nn::likelihood::Likelihood;
 use fastvae::nn::optimizer::Optimizer;
@@ -51,19 +51,19 @@ fn main() {
         return;
     };
     let [n_features, hidden, latent_dim] = case.shape;
-    let spec = Spec {
+    let spec = Specification {
         n_features,
         latent_dim,
         conditions: 0,
         variational: true,
         missing: Missing::Refused,
-        encoder: vec![hidden],
-        decoder: vec![hidden],
+        encoder: dense(&[hidden]),
+        decoder: dense(&[hidden]),
         activation: Activation::Relu,
         likelihood: Likelihood::Bernoulli,
         input_transform: None,
         topics: None,
-        loadings: WeightConstraint::Free,
+        weight_constraint: WeightConstraint::Free,
         trials: vec![],
     };
     let optimizer = Optimizer::Adam {

@@ -5,7 +5,7 @@ mod counting;
 use fastvae::data::Source;
 use fastvae::data::corruption::Corruption;
 use fastvae::data::csr::Csr;
-use fastvae::model::{Engine, Missing, Spec, Topics, WeightConstraint};
+use fastvae::model::{Engine, Missing, Specification, Topics, WeightConstraint};
 use fastvae::nn::activation::Activation;
 use fastvae::nn::likelihood::{Likelihood, Link, Scale};
 use fastvae::nn::optimizer::Optimizer;
@@ -155,32 +155,32 @@ fn a_step_allocates_nothing() {
         weight_decay: 0.0,
         decoupled: false,
     };
-    let plain = models.map(|(likelihood, variational, conditions, missing)| Spec {
+    let plain = models.map(|(likelihood, variational, conditions, missing)| Specification {
         n_features: COLS,
         latent_dim: 5,
         conditions,
         variational,
         missing,
-        encoder: vec![40],
-        decoder: vec![40, 17],
+        encoder: dense(&[40]),
+        decoder: dense(&[40, 17]),
         activation: Activation::Gelu,
         likelihood,
         input_transform: None,
         topics: None,
-        loadings: WeightConstraint::Free,
+        weight_constraint: WeightConstraint::Free,
         trials: vec![],
     });
-    let topics = [Likelihood::Mixture, Likelihood::Multinomial].map(|likelihood| Spec {
+    let topics = [Likelihood::Mixture, Likelihood::Multinomial].map(|likelihood| Specification {
         decoder: vec![],
         likelihood,
         topics: Some(Topics { mean: vec![0.0; 5], scale: vec![1.0; 5] }),
         ..plain[0].clone()
     });
-    let exam = Spec {
+    let exam = Specification {
         decoder: vec![],
         likelihood: Likelihood::Binomial,
         missing: Missing::Indicated,
-        loadings: WeightConstraint::Common,
+        weight_constraint: WeightConstraint::Common,
         trials: vec![3.0; COLS],
         ..plain[0].clone()
     };

@@ -6,7 +6,7 @@ use fastvae::data::Source;
 use fastvae::data::check::ValueCheck;
 use fastvae::error::{Error, Result};
 use fastvae::file::{self, ModelFile, to_bytes};
-use fastvae::model::{Engine, Missing, Spec, WeightConstraint};
+use fastvae::model::{Engine, Missing, Specification, WeightConstraint};
 use fastvae::nn::activation::Activation;
 use fastvae::nn::likelihood::{Likelihood, Link, Scale};
 use fastvae::nn::optimizer::Optimizer;
@@ -41,27 +41,33 @@ const fn adam(decoupled: bool) -> Optimizer {
 const OPTIMIZERS: [Optimizer; 5] = [adam(false), adam(true), PLAIN, MOMENTUM, ADAGRAD];
 
 /// One of whose layers is wider than a panel, so that there is padding of every kind.
-fn spec(likelihood: Likelihood) -> Spec {
-    Spec {
+fn spec(likelihood: Likelihood) -> Specification {
+    Specification {
         n_features: 37,
         variational: true,
         missing: Missing::Refused,
         latent_dim: 3,
         conditions: 0,
-        encoder: vec![33],
-        decoder: vec![5, 40],
+        encoder: dense(&[33]),
+        decoder: dense(&[5, 40]),
         activation: Activation::Tanh,
         likelihood,
         input_transform: None,
         topics: None,
-        loadings: WeightConstraint::Free,
+        weight_constraint: WeightConstraint::Free,
         trials: vec![],
     }
 }
 
 /// 13 numbers.
-fn small() -> Spec {
-    Spec { n_features: 2, latent_dim: 1, encoder: vec![], decoder: vec![], ..spec(LIKELIHOODS[0]) }
+fn small() -> Specification {
+    Specification {
+        n_features: 2,
+        latent_dim: 1,
+        encoder: vec![],
+        decoder: vec![],
+        ..spec(LIKELIHOODS[0])
+    }
 }
 
 fn data(cols: usize) -> Vec<f32> {
@@ -79,7 +85,7 @@ fn train(vae: &mut Engine) {
     assert_eq!(finished, Ok(true));
 }
 
-fn trained(spec: Spec, optimizer: Optimizer) -> Engine {
+fn trained(spec: Specification, optimizer: Optimizer) -> Engine {
     let mut vae = Engine::new(spec, optimizer, 7).unwrap();
     train(&mut vae);
     vae
@@ -118,7 +124,7 @@ fn open(bytes: &[u8]) -> Result<ModelFile<&[u8]>> {
     ModelFile::open(bytes, bytes.len() as u64)
 }
 
-fn load(bytes: &[u8], spec: Spec, optimizer: Optimizer) -> Result<Engine> {
+fn load(bytes: &[u8], spec: Specification, optimizer: Optimizer) -> Result<Engine> {
     open(bytes)?.engine(spec, optimizer, 7)
 }
 
@@ -252,7 +258,7 @@ fn a_config_that_no_header_holds_is_refused_at_once() {
 
 #[test]
 fn a_file_has_as_many_tensors_as_it_can_be_read_with() {
-    let deep = |layers| Spec { encoder: vec![1; layers], ..small() };
+    let deep = |layers| Specification { encoder: dense(&[1; layers]), ..small() };
     let vae = Engine::new(deep(32_764), PLAIN, 7).unwrap(); // 65,534 tensors and the metadata
     let bytes = to_bytes(&vae, "", true).unwrap();
     assert!(load(&bytes, deep(32_764), PLAIN).is_ok());
@@ -413,17 +419,17 @@ fn a_model_of_another_architecture_is_refused_by_name() {
     let bytes = to_bytes(&trained(spec(LIKELIHOODS[3]), PLAIN), "", true).unwrap();
     let wanted = || spec(LIKELIHOODS[3]);
     for (other, why) in [
-        (Spec { n_features: 36, ..wanted() }, "encoder.0.weight has shape [33, 37]"),
-        (Spec { latent_dim: 2, ..wanted() }, "mu.weight has shape [3, 33]"),
-        (Spec { encoder: vec![33, 33], ..wanted() }, "encoder.2.weight is missing"),
-        (Spec { decoder: vec![5], ..wanted() }, "decoder.2.weight has shape [40, 5]"),
+        (Specification { n_features: 36, ..wanted() }, "encoder.0.weight has shape [33, 37]"),
+        (Specification { latent_dim: 2, ..wanted() }, "mu.weight has shape [3, 33]"),
+        (Specification { encoder: dense(&[33, 33]), ..wanted() }, "encoder.2.weight is missing"),
+        (Specification { decoder: dense(&[5]), ..wanted() }, "decoder.2.weight has shape [40, 5]"),
         (spec(LIKELIHOODS[2]), "likelihood.log_scale has shape [37]"),
         (spec(LIKELIHOODS[0]), "\"likelihood.log_scale\" is no part"),
         // Absurd ones, which are no reason to ask for memory.
-        (Spec { encoder: vec![1; 1 << 22], ..wanted() }, "larger network"),
-        (Spec { latent_dim: usize::MAX, ..wanted() }, "larger network"),
-        (Spec { encoder: vec![0], ..wanted() }, "not possible"),
-        (Spec { encoder: vec![1 << 26, 1 << 26], ..wanted() }, "not possible"),
+        (Specification { encoder: dense(&[1; 1 << 22]), ..wanted() }, "larger network"),
+        (Specification { latent_dim: usize::MAX, ..wanted() }, "larger network"),
+        (Specification { encoder: dense(&[0]), ..wanted() }, "not possible"),
+        (Specification { encoder: dense(&[1 << 26, 1 << 26]), ..wanted() }, "not possible"),
     ] {
         let message = refusal(load(&bytes, other, PLAIN));
         assert!(message.contains(why), "{message}");
@@ -534,7 +540,7 @@ fn a_file_that_cannot_be_read_is_another_error() {
 const LITTLE: usize = 100_000;
 
 /// The bytes that are asked for to read a file which, with all its data, has `len` bytes.
-fn cost(bytes: &[u8], len: u64, spec: Spec) -> (usize, Result<Engine>) {
+fn cost(bytes: &[u8], len: u64, spec: Specification) -> (usize, Result<Engine>) {
     let before = counting::bytes();
     let file = ModelFile::open(bytes, len);
     let read = file.and_then(|file| file.engine(spec, MOMENTUM, 7));
@@ -548,7 +554,7 @@ fn a_file_that_lies_gets_no_memory() {
     assert!(read.is_ok() && asked < LITTLE, "{asked}");
     // A configuration of a large model, of very many layers.
     for encoder in [vec![10_000; 8], vec![1; 1 << 20]] {
-        let (asked, read) = cost(&good, good.len() as u64, Spec { encoder, ..small() });
+        let (asked, read) = cost(&good, good.len() as u64, Specification { encoder, ..small() });
         refusal(read);
         assert!(asked < LITTLE, "{asked}");
     }

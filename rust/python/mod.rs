@@ -10,7 +10,8 @@ use crate::data::{Element, Source};
 use crate::error::{Error, filled};
 use crate::file;
 use crate::model::{
-    EncoderInput, Engine, Epsilon, Missing, NoiseKey, Spec, Topics, WeightConstraint, WeightSums,
+    EncoderInput, Engine, Epsilon, Missing, NoiseKey, Specification, Topics, WeightConstraint,
+    WeightSums,
 };
 use crate::nn::activation::Activation;
 use crate::nn::latent::KlTerm;
@@ -179,7 +180,7 @@ struct PyEngine(Mutex<Engine>);
 
 impl PyEngine {
     /// What the model was made with.
-    fn spec(&self, py: Python<'_>) -> PyResult<Spec> {
+    fn spec(&self, py: Python<'_>) -> PyResult<Specification> {
         detached(py, || self.lock().network.spec.clone())
     }
 
@@ -274,7 +275,11 @@ fn question(name: &str, watch: ValueCheck, threads: Option<usize>) -> InferenceR
 }
 
 /// That of a question about X. `noisy` data may hold any numbers that the encoder can see.
-fn question_about(spec: &Spec, noisy: bool, threads: Option<usize>) -> InferenceRun<'static> {
+fn question_about(
+    spec: &Specification,
+    noisy: bool,
+    threads: Option<usize>,
+) -> InferenceRun<'static> {
     let likelihood = (!noisy).then_some(spec.likelihood);
     let watch = ValueCheck::new(likelihood, spec.missing.is_masked());
     question("X", watch.through(spec.input_transform), threads)
@@ -815,7 +820,7 @@ struct Arguments {
 
 impl Arguments {
     /// The same as the core takes it, from a dictionary with exactly these keys.
-    fn read(arguments: &Bound<'_, PyDict>) -> PyResult<(Spec, Optimizer, u64)> {
+    fn read(arguments: &Bound<'_, PyDict>) -> PyResult<(Specification, Optimizer, u64)> {
         const KEYS: usize = 18;
         let given: Arguments = arguments.extract()?;
         if arguments.len() != KEYS {
@@ -824,7 +829,7 @@ impl Arguments {
                 arguments.len()
             )));
         }
-        let spec = Spec {
+        let spec = Specification {
             n_features: given.n_features,
             latent_dim: given.latent_dim,
             conditions: given.conditions,
