@@ -94,27 +94,17 @@ impl Pass<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Missing, Specification};
-    use crate::nn::activation::Activation;
-    use crate::nn::likelihood::Likelihood;
+    use crate::model::{Specification, dense};
     use crate::simd::ZERO_ROW;
 
     /// Two inputs, 37 outputs: two panels, the second one with padding.
-    fn network(loadings: WeightConstraint) -> Network {
+    fn network(weight_constraint: WeightConstraint) -> Network {
         Network::new(Specification {
             n_features: 37,
             latent_dim: 2,
-            conditions: 0,
-            variational: true,
-            missing: Missing::Refused,
             encoder: dense(&[3]),
-            decoder: vec![],
-            activation: Activation::Relu,
-            likelihood: Likelihood::Bernoulli,
-            input_transform: None,
-            topics: None,
-            loadings,
-            trials: vec![],
+            weight_constraint,
+            ..Specification::default()
         })
         .unwrap()
     }

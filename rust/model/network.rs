@@ -458,24 +458,17 @@ fn splat(x: f32) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Missing, Topics};
+    use crate::model::{Missing, Topics, dense};
     use crate::nn::likelihood::Link;
 
     fn spec(likelihood: Likelihood) -> Specification {
         Specification {
             n_features: 37,
             latent_dim: 3,
-            conditions: 0,
-            variational: true,
-            missing: Missing::Refused,
             encoder: dense(&[33]),
             decoder: dense(&[5, 64]),
-            activation: Activation::Relu,
             likelihood,
-            input_transform: None,
-            topics: None,
-            weight_constraint: WeightConstraint::Free,
-            trials: vec![],
+            ..Specification::default()
         }
     }
 
@@ -649,9 +642,9 @@ mod tests {
         huge.conditions = usize::MAX;
         assert!(Network::new(huge).is_err());
         let mut bad = spec(Likelihood::Bernoulli);
-        bad.encoder = vec![usize::MAX];
+        bad.encoder = dense(&[usize::MAX]);
         assert!(Network::new(bad.clone()).is_err());
-        bad.encoder = vec![0];
+        bad.encoder = dense(&[0]);
         assert!(Network::new(bad).is_err());
         for n_features in [0, usize::MAX] {
             let scale = Scale::Decoder { floor: 1e-3 };

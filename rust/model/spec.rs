@@ -235,3 +235,187 @@ impl Missing {
         self != Missing::Refused
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::dense;
+    use crate::nn::likelihood::{Link, Scale};
+
+    /// With sizes that are possible.
+    fn small() -> Specification {
+        Specification { n_features: 3, latent_dim: 2, ..Specification::default() }
+    }
+
+    #[track_caller]
+    fn assert_round_trip(specification: &Specification) {
+        let text = specification.to_json();
+        assert_eq!(Specification::from_json(&text).as_ref(), Ok(specification), "{text}");
+        assert_eq!(Specification::from_json(&text).unwrap().to_json(), text);
+    }
+
+    /// What is said of a text that is no specification.
+    #[track_caller]
+    fn refusal(text: &str) -> String {
+        Specification::from_json(text).expect_err(text).to_string()
+    }
+
+    /// `small` with another option.
+    fn with(option: &str) -> String {
+        format!(r#"{{"n_features":3,"latent_dim":2,{option}}}"#)
+    }
+
+    #[test]
+    fn what_is_absent_has_its_default() {
+        let read = Specification::from_json(r#"{"n_features":3,"latent_dim":2}"#).unwrap();
+        assert_eq!(read, small());
+        assert_eq!(
+            read.to_json(),
+            concat!(
+                r#"{"n_features":3,"latent_dim":2,"conditions":0,"variational":true,"encoder":[],"decoder":[],"#,
+                r#""missing":"error","activation":"relu","likelihood":{"kind":"bernoulli"},"input_transform":null,"#,
+                r#""topics":null,"weight_constraint":"free","trials":[],"optimizer":{"kind":"adam","beta1":0.9,"#,
+                r#""beta2":0.999,"eps":1e-8,"weight_decay":0.0},"seed":0}"#
+            )
+        );
+        assert!(refusal("{}").contains("n_features=0 must be 1 to"));
+    }
+
+    #[test]
+    fn every_option_comes_back() {
+        assert_round_trip(&small());
+        assert_round_trip(&Specification {
+            conditions: 5,
+            encoder: dense(&[4, 70]),
+            decoder: dense(&[7]),
+            missing: Missing::Indicated,
+            likelihood: Likelihood::Gaussian(Scale::Decoder { floor: 0.1 }, Link::Sigmoid),
+            seed: u64::MAX,
+            ..small()
+        });
+        for (_, activation) in Activation::NAMED {
+            assert_round_trip(&Specification { activation, ..small() });
+        }
+        for missing in [Missing::Refused, Missing::Masked, Missing::Indicated] {
+            assert_round_trip(&Specification { missing, variational: false, ..small() });
+        }
+        for transform in [Transform::Log1p, Transform::Binary, Transform::L1, Transform::L2] {
+            assert_round_trip(&Specification { input_transform: Some(transform), ..small() });
+        }
+        for weight_constraint in
+            [WeightConstraint::Free, WeightConstraint::Common, WeightConstraint::Nonnegative]
+        {
+            let (likelihood, trials) = (Likelihood::Binomial, vec![1.0, 2.0, MAX_TRIALS]);
+            assert_round_trip(&Specification { weight_constraint, likelihood, trials, ..small() });
+        }
+        let (mean, scale) = (vec![0.1, -1.0 / 3.0], vec![1e-3, 1e3]);
+        for likelihood in [Likelihood::Mixture, Likelihood::Multinomial] {
+            let topics = Some(Topics { mean: mean.clone(), scale: scale.clone() });
+            assert_round_trip(&Specification { likelihood, topics, ..small() });
+        }
+        let floor = 1e-6_f32.next_up();
+        let scales =
+            [Scale::Shared { floor }, Scale::PerFeature { floor }, Scale::Decoder { floor }];
+        let gaussians = scales.map(|scale| Likelihood::Gaussian(scale, Link::Identity));
+        let fixed = Likelihood::Gaussian(Scale::Fixed(1.0 / 3.0), Link::Sigmoid);
+        let others = [
+            fixed,
+            Likelihood::Poisson,
+            Likelihood::NegativeBinomial { floor },
+            Likelihood::SquaredError,
+        ];
+        for likelihood in gaussians.into_iter().chain(others) {
+            assert_round_trip(&Specification { likelihood, ..small() });
+        }
+        // Numbers without a short form, bit for bit.
+        let (third, beta) = (1.0 / 3.0, 1.0_f64.next_down());
+        let adam = [beta, 0.1 + 0.2, f64::MIN_POSITIVE.max(1e-15), third];
+        let [beta1, beta2, eps, weight_decay] = adam;
+        for optimizer in [
+            Optimizer::Adam { beta1, beta2, eps, weight_decay },
+            Optimizer::AdamW { beta1, beta2, eps, weight_decay },
+            Optimizer::Sgd { momentum: beta, nesterov: true, weight_decay: third },
+            Optimizer::Adagrad { eps: third, lr_decay: 1e9_f64.next_down(), weight_decay: 5e-324 },
+        ] {
+            assert_round_trip(&Specification { optimizer, ..small() });
+        }
+    }
+
+    #[test]
+    fn a_layer_is_a_number_of_units_or_an_object() {
+        let read = Specification::from_json(&with(r#""encoder":[4,{"kind":"dense","units":5}]"#));
+        assert_eq!(read, Ok(Specification { encoder: dense(&[4, 5]), ..small() }));
+    }
+
+    #[test]
+    fn an_optimizer_has_the_defaults_of_torch() {
+        let read = |text| Specification::from_json(&with(text)).unwrap().optimizer;
+        assert_eq!(read(r#""optimizer":{"kind":"adam"}"#), Optimizer::default());
+        let (beta1, beta2, eps, weight_decay) = (0.9, 0.999, 1e-8, 1e-2);
+        let adamw = Optimizer::AdamW { beta1, beta2, eps, weight_decay };
+        assert_eq!(read(r#""optimizer":{"kind":"adamw"}"#), adamw);
+        let sgd = Optimizer::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+        assert_eq!(read(r#""optimizer":{"kind":"sgd"}"#), sgd);
+        let adagrad = Optimizer::Adagrad { eps: 1e-10, lr_decay: 0.0, weight_decay: 0.0 };
+        assert_eq!(read(r#""optimizer":{"kind":"adagrad"}"#), adagrad);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (option, why) in [
+            (r#""layers":[3]"#, "has an unknown option `layers`, expected one of `n_features`"),
+            (r#""seed":0,"seed":0"#, "duplicate field `seed`"),
+            (r#""seed":-1"#, "specification's seed: invalid value: integer `-1`"),
+            (r#""seed":1.5"#, "specification's seed: invalid type: floating point `1.5`"),
+            (r#""encoder":[0]"#, "encoder[0]=0 is not possible"),
+            (
+                r#""decoder":["x"]"#,
+                "specification's decoder: invalid type: string \"x\", expected a number of units",
+            ),
+            (
+                r#""encoder":[{"kind":"lstm"}]"#,
+                "specification's encoder: unknown variant `lstm`, expected `dense`",
+            ),
+            (
+                r#""missing":"drop""#,
+                "specification's missing: unknown variant `drop`, expected one of `error`",
+            ),
+            (r#""activation":"swish"#, "is not JSON"),
+            (r#""activation":"swish""#, "\"swish\" is not known; use one of relu, tanh"),
+            (
+                r#""input_transform":"log2""#,
+                "specification's input_transform: unknown variant `log2`",
+            ),
+            (
+                r#""likelihood":{"kind":"beta"}"#,
+                "specification's likelihood: unknown variant `beta`",
+            ),
+            (r#""likelihood":{"kind":"bernoulli","floor":1}"#, "unknown option `floor`"),
+            (r#""likelihood":{"kind":"poisson","scale":1}"#, "unknown option `scale`"),
+            (r#""likelihood":{"kind":"negative_binomial","floor":0}"#, "floor"),
+            (r#""likelihood":{"kind":"gaussian","scale":1e7}"#, "scale"),
+            (r#""likelihood":{"kind":"gaussian","scale":"shared","mean":"sigmoid"}"#, "sigmoid"),
+            (r#""likelihood":{"kind":"mixture"}"#, "a mixture of words needs topics"),
+            (r#""likelihood":{"kind":"multinomial"},"missing":"mask""#, "missing=\"mask\" wants"),
+            (r#""topics":{"mean":[0,0],"scale":[1,1],"shape":1}"#, "unknown option `shape`"),
+            (r#""trials":[1,2,3]"#, "trials are not 0 numbers"),
+            (r#""variational":false,"conditions":2"#, "a plain autoencoder has no conditions"),
+            (
+                r#""optimizer":{"kind":"adam","beta3":0.9}"#,
+                "specification's optimizer: unknown option `beta3`",
+            ),
+            (
+                r#""optimizer":{"kind":"adam","beta1":1}"#,
+                "optimizer \"adam\": beta1=1 must be at least 0e0",
+            ),
+            (r#""optimizer":{"kind":"adamw","eps":0}"#, "eps=0 must"),
+            (r#""optimizer":{"kind":"sgd","weight_decay":1e9}"#, "weight_decay=1000000000 must"),
+            (r#""optimizer":{"kind":"adagrad","lr_decay":-1}"#, "lr_decay=-1 must"),
+        ] {
+            let message = refusal(&with(option));
+            assert!(message.contains(why), "{option}: {message}");
+        }
+        let many = format!("\"encoder\":[{}1]", "1,".repeat(super::super::MAX_LAYERS));
+        assert!(refusal(&with(&many)).contains("specification's encoder: more than 32768 layers"));
+    }
+}

@@ -445,7 +445,9 @@ impl Engine {
     pub(crate) fn scales(&self) -> Vec<f32> {
         let cols = self.network.spec.n_features;
         let learned = || {
-            let tensor = self.network.tensors.last().expect("a network has tensors");
+            let name = self.network.spec.likelihood.scale_name();
+            let tensor = self.network.tensors.iter().find(|tensor| tensor.name == name);
+            let tensor = tensor.expect("a scale that is learned is a parameter");
             self.parameter(tensor).into_iter().map(f32::exp).collect::<Vec<_>>()
         };
         match self.network.spec.likelihood {
