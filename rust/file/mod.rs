@@ -70,7 +70,7 @@ impl Counters {
             ("steps", self.steps),
             ("epochs", self.epochs.into()),
             ("clamped", self.clamped as u64),
-            ("optimizer_start", self.optimizer_start),
+            ("forgotten", self.optimizer_start),
         ])
     }
 
@@ -81,7 +81,7 @@ impl Counters {
             steps: get("steps").filter(|&steps| i64::try_from(steps).is_ok())?,
             epochs: get("epochs").filter(|&n| i32::try_from(n).is_ok())?.try_into().ok()?,
             clamped: get("clamped")?.try_into().ok()?,
-            optimizer_start: get("optimizer_start")?,
+            optimizer_start: get("forgotten")?,
         };
         (counters.optimizer_start <= counters.steps && named.len() == 4).then_some(counters)
     }
