@@ -178,7 +178,9 @@ def test_the_file_is_safetensors_in_the_layout_of_torch() -> None:
     engine = trained()
     header, data = parts(engine.dump('{"é": "\\u0000"}', True))
     about = header.pop("__metadata__")
-    assert json.loads(about.pop("counters")) == counters(engine)
+    wanted = counters(engine)
+    wanted["forgotten"] = wanted.pop("optimizer_start")  # its name in a file
+    assert json.loads(about.pop("counters")) == wanted
     assert about == {"config": '{"é": "\\u0000"}', "format_version": "1"}
     kinds = ("", "optimizer.first.", "optimizer.second.")
     assert list(header) == [kind + name for kind in kinds for name, _ in engine.shapes()]
@@ -353,7 +355,7 @@ def test_an_engine_tells_its_specification_with_all_defaults() -> None:
     assert told["likelihood"] == {"kind": "bernoulli"}
     assert told["missing"] == "error"
     assert told["topics"] is None
-    assert _core.Engine(json.dumps(told)).specification == json.dumps(told, separators=(",", ":"))
+    assert json.loads(_core.Engine(json.dumps(told)).specification) == told
 
 
 def test_a_model_is_read_once() -> None:

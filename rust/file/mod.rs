@@ -88,7 +88,7 @@ impl Counters {
 }
 
 /// Why something is no model file.
-pub(crate) fn refused(why: impl Display) -> Error {
+fn refused(why: impl Display) -> Error {
     // What a file says may be as long as the file.
     let why: String = why.to_string().chars().take(300).collect();
     Error::Format(format!("no model file that fastvae can read: {why}"))

@@ -32,6 +32,16 @@ struct Dictionary {
 }
 
 impl Specification {
+    /// Reads the specification of a file, or the dictionary in its place.
+    pub(crate) fn from_file(text: &str) -> Result<Specification> {
+        match serde_json::from_str::<Value>(text) {
+            Ok(dictionary) if dictionary.get("options").is_some() => {
+                Specification::from_version_1(&dictionary)
+            }
+            _ => Specification::from_json(text).map_err(refused),
+        }
+    }
+
     /// The specification that the dictionary `config["engine"]` of such a file stands for.
     pub fn from_version_1(dictionary: &Value) -> Result<Specification> {
         let old = Dictionary::deserialize(dictionary).map_err(refused)?;

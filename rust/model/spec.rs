@@ -189,17 +189,16 @@ fn wrong_option(text: &str, error: &serde_json::Error) -> Error {
         let alone = Value::Object(Map::from_iter([(name.clone(), value)]));
         Some((name, Specification::deserialize(alone).err()?.to_string()))
     });
-    Error::Parameter(match wrong {
-        Some((_, why)) if why.starts_with("unknown field") => {
-            format!("the specification has an {}", why.replacen("field", "option", 1))
-        }
-        Some((name, why)) => {
-            format!(
-                "the specification's {name}: {}",
-                why.replacen("unknown field", "unknown option", 1)
-            )
-        }
-        None => format!("the specification is not JSON with one value for each option: {error}"),
+    let Some((name, why)) = wrong else {
+        return Error::Parameter(format!(
+            "the specification is not JSON with one value for each option: {error}"
+        ));
+    };
+    let nested = !why.starts_with(&format!("unknown field `{name}`"));
+    let why = why.replacen("unknown field", "unknown option", 1);
+    Error::Parameter(match nested {
+        true => format!("the specification's {name}: {why}"),
+        false => format!("the specification has an {why}"),
     })
 }
 

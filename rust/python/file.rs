@@ -56,7 +56,7 @@ impl PyModelFile {
 
     /// The model, if the file holds exactly the tensors of such a one. Reads the file, so it can be called once.
     fn engine(&self, py: Python<'_>, specification: &str) -> PyResult<PyEngine> {
-        let specification = Specification::from_json(specification).map_err(file::refused)?;
+        let specification = Specification::from_file(specification)?;
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
         let file = file.ok_or_else(|| {
             PyRuntimeError::new_err("this ModelFile has been read already; open the file again")
