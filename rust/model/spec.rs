@@ -2,7 +2,7 @@
 //! engine and the configuration in the model file. An option that is absent has its default; one that is not known is an
 //! error.
 
-use super::layer_list::LayerSpecification;
+use super::layer_list::{LayerSpecification, MAX_WIDTH};
 use crate::data::input_transform::Transform;
 use crate::error::{Error, Result};
 use crate::nn::activation::Activation;
@@ -10,9 +10,6 @@ use crate::nn::likelihood::{Likelihood, MAX_TRIALS};
 use crate::nn::optimizer::Optimizer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-
-/// The most columns of a layer: a counter of noise has 24 bits for a block of four columns.
-pub const MAX_WIDTH: usize = 1 << 26;
 
 /// What the user chose. The defaults are those of [`Specification::default`]; sizes have none, so that they must be given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
