@@ -1,6 +1,6 @@
 //! The words for a batch: its size, what a pass is for, where rows and noise come from, what the encoder reads.
 
-use super::spec::Spec;
+use super::spec::Specification;
 use crate::data::Source;
 use crate::data::corruption::Corruption;
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ impl BatchSize {
     }
 
     /// So many draws of z for each, or an error if a model of that kind has one only.
-    pub fn with_draws(spec: &Spec, rows: usize, copies: usize) -> Result<BatchSize> {
+    pub fn with_draws(spec: &Specification, rows: usize, copies: usize) -> Result<BatchSize> {
         match copies {
             1 => {}
             0 => return Err(Error::Parameter("an example has at least one draw of z".into())),
@@ -69,7 +69,7 @@ pub enum InputStorage {
 
 impl InputStorage {
     /// The same, or sparse where a batch of `rows` rows of `x` need not have all columns.
-    pub fn of(self, spec: &Spec, x: &Source, rows: usize) -> InputStorage {
+    pub fn of(self, spec: &Specification, x: &Source, rows: usize) -> InputStorage {
         let sparse = x.csr().is_some_and(|csr| csr.density() <= SPARSE);
         match x.most_stored(rows) {
             Some(most)

@@ -5,11 +5,10 @@ use super::clip::{self, Gradients};
 use super::memory::{BatchView, Memory, Owners, Workspace};
 use super::network::Network;
 use super::pass::Pass;
-use super::spec::Spec;
+use super::spec::Specification;
 use super::tensor::Tensor;
 use crate::error::{Error, Result, filled};
 use crate::matrix::Shared;
-use crate::nn::optimizer::Optimizer;
 use crate::random::{Distribution, Noise, Stream};
 use crate::simd::{Isa, Row, ZERO_ROW};
 use crate::threads;
@@ -21,10 +20,6 @@ pub struct Engine {
     pub isa: Isa,
     /// The architecture.
     pub network: Network,
-    /// How it learns.
-    pub optimizer: Optimizer,
-    /// The key of all its noise.
-    pub seed: u64,
     /// Steps taken.
     pub steps: u64,
     /// The first of them, of which the optimiser knows nothing: its moments were not kept.
@@ -73,9 +68,9 @@ impl<'a> SharedBuffers<'a> {
 
 impl Engine {
     /// A model with PyTorch's initial weights and biases: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
-    pub fn new(spec: Spec, optimizer: Optimizer, seed: u64) -> Result<Engine> {
-        let mut engine = Engine::empty(Network::new(spec)?, optimizer, seed)?;
-        let isa = engine.isa;
+    pub fn new(specification: Specification) -> Result<Engine> {
+        let mut engine = Engine::empty(Network::new(specification)?)?;
+        let (isa, seed) = (engine.isa, engine.network.spec.seed);
         for (index, tensor) in engine.network.tensors.iter().enumerate() {
             let Some(fan_in) = tensor.fan_in else { continue };
             let bound = 1.0 / (fan_in as f32).sqrt();
@@ -93,17 +88,15 @@ impl Engine {
     }
 
     /// A model whose parameters are zero, to be filled in by [`Engine::buffer_mut`] and [`Engine::refresh`].
-    pub(crate) fn empty(network: Network, optimizer: Optimizer, seed: u64) -> Result<Engine> {
+    pub(crate) fn empty(network: Network) -> Result<Engine> {
         let rows = |wanted: bool| filled(ZERO_ROW, Some(if wanted { network.rows } else { 0 }));
-        let [first, second] = optimizer.moments();
+        let [first, second] = network.spec.optimizer.moments();
         Ok(Engine {
             isa: Isa::detect()?,
             parameters: rows(true)?,
             derived: filled(ZERO_ROW, Some(network.derived_rows))?,
             moments: [rows(first)?, rows(second)?],
             network,
-            optimizer,
-            seed,
             steps: 0,
             optimizer_start: 0,
             epochs: 0,

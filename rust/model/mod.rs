@@ -1,6 +1,6 @@
 //! A model: its specification, its layers, the memory of a batch, the phases of a pass, and the engine that owns them.
 //!
-//! Each of these uses only those before it: `spec`, `batch`, `tensor` (words); `memory`; `sink`, `layers`, `head`, `phases`;
+//! Each of these uses only those before it: `layer_list`, `spec`, `batch`, `tensor` (words); `memory`; `sink`, `layers`, `head`, `phases`;
 //! `network`; `pass`, `clip`; `engine`, `flip_sign`.
 
 mod batch;
@@ -8,6 +8,7 @@ mod clip;
 mod engine;
 mod flip_sign;
 mod head;
+mod layer_list;
 mod layers;
 mod memory;
 mod network;
@@ -22,11 +23,12 @@ mod tests;
 pub use batch::{BatchSize, EncoderInput, Epsilon, InputStorage, NoiseKey, PassKind, Rows};
 pub use engine::Engine;
 pub(crate) use engine::{SharedBuffers, StateBuffer};
+pub use layer_list::{LayerSpecification, MAX_LAYERS, MAX_WIDTH, dense};
 pub(crate) use memory::{BatchView, Owners};
 pub use network::Network;
 pub(crate) use pass::Pass;
 pub(crate) use phases::SampleRange;
 pub use phases::WeightSums;
 pub(crate) use sink::Sink;
-pub use spec::{Missing, Spec, Topics, WeightConstraint};
-pub use tensor::{MAX_WIDTH, Tensor};
+pub use spec::{Missing, Specification, Topics, WeightConstraint};
+pub use tensor::Tensor;

@@ -2,9 +2,10 @@
 
 use super::batch::{BatchSize, InputStorage, PassKind};
 use super::head::Head;
+use super::layer_list::LayerSpecification;
 use super::layers::{BatchNorm, Constrained, Dense, Join, Layer, Named, Simplex, TopicWords};
 use super::memory::{Plan, Planner, Port, Rooms, Slot};
-use super::spec::{Spec, WeightConstraint};
+use super::spec::{Specification, WeightConstraint};
 use super::tensor::{Layout, Tensor};
 use crate::data::Source;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ pub type Layers = Vec<Box<dyn Layer>>;
 #[derive(Debug)]
 pub struct Network {
     /// What the user chose.
-    pub spec: Spec,
+    pub spec: Specification,
     /// From x to [mu, logvar], or to the code.
     pub encoder: Layers,
     /// From z to what the decoder reads.
@@ -42,7 +43,7 @@ pub struct Network {
 
 impl Network {
     /// Lays the parameters out.
-    pub fn new(spec: Spec) -> Result<Network> {
+    pub fn new(spec: Specification) -> Result<Network> {
         spec.check()?;
         let layout = &mut Layout::default();
         let encoder = encoder(&spec, layout)?;
@@ -52,7 +53,11 @@ impl Network {
     }
 
     /// A network of these layers, which have their places in `layout`.
-    pub(super) fn assemble(spec: Spec, layout: &mut Layout, layers: [Layers; 3]) -> Network {
+    pub(super) fn assemble(
+        spec: Specification,
+        layout: &mut Layout,
+        layers: [Layers; 3],
+    ) -> Network {
         let [mut encoder, mut latent, mut decoder] = layers;
         let head = Head::new(&spec, layout);
         let trained_rows = layout.rows;
@@ -230,12 +235,12 @@ fn chain(
 fn hidden(
     layout: &mut Layout,
     inputs: usize,
-    widths: &[usize],
+    hidden: &[LayerSpecification],
     activation: Activation,
     (module, first): (&str, bool),
 ) -> Result<(Layers, usize)> {
     let (mut layers, mut inputs): (Layers, usize) = (Vec::new(), inputs);
-    for (index, &outputs) in widths.iter().enumerate() {
+    for (index, outputs) in hidden.iter().map(|layer| layer.units()).enumerate() {
         let names = Named::all(format!("{module}.{}", 2 * index), outputs);
         let first = first && index == 0;
         layers.push(Box::new(Dense::new(layout, (inputs, outputs), activation, names, first)?));
@@ -245,7 +250,7 @@ fn hidden(
 }
 
 /// The layers from x to [mu, logvar], or to the code.
-pub(super) fn encoder(spec: &Spec, layout: &mut Layout) -> Result<Layers> {
+pub(super) fn encoder(spec: &Specification, layout: &mut Layout) -> Result<Layers> {
     let inputs = spec.conditions_at().saturating_add(spec.conditions);
     let module = ("encoder", true);
     let (mut layers, inputs) = hidden(layout, inputs, &spec.encoder, spec.activation, module)?;
@@ -270,7 +275,7 @@ pub(super) fn encoder(spec: &Spec, layout: &mut Layout) -> Result<Layers> {
 }
 
 /// The layers between z and what the decoder reads.
-pub(super) fn latent(spec: &Spec) -> Layers {
+pub(super) fn latent(spec: &Specification) -> Layers {
     let mut layers: Layers = Vec::new();
     if let Some(topics) = &spec.topics {
         layers.push(Box::new(Simplex::new(topics)));
@@ -283,7 +288,7 @@ pub(super) fn latent(spec: &Spec) -> Layers {
 }
 
 /// The layers from the codes to the output.
-pub(super) fn decoder(spec: &Spec, layout: &mut Layout) -> Result<Layers> {
+pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layers> {
     let (n, inputs) = (spec.n_features, spec.latent_dim.saturating_add(spec.conditions));
     let module = ("decoder", false);
     let (mut layers, inputs) = hidden(layout, inputs, &spec.decoder, spec.activation, module)?;
@@ -302,7 +307,7 @@ pub(super) fn decoder(spec: &Spec, layout: &mut Layout) -> Result<Layers> {
         None => (n, Named::all(name, n)),
     };
     let mut last = Dense::new(layout, (inputs, outputs), Activation::Identity, names, false)?;
-    match (&spec.topics, spec.likelihood, spec.loadings) {
+    match (&spec.topics, spec.likelihood, spec.weight_constraint) {
         (_, Likelihood::Mixture, _) => layers.push(Box::new(TopicWords::new(layout, last))),
         (Some(_), ..) => {
             let norm = BatchNorm::with_shift(&mut last);

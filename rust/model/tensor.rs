@@ -1,14 +1,12 @@
 //! Named parameters with PyTorch's shapes, and where they lie in the parameter buffer.
 
+use super::layer_list::MAX_WIDTH;
 use crate::error::{Error, Result};
 use crate::matrix::{ColumnMap, from_panels, to_panels};
 use crate::simd::{Row, WIDTH};
 
 /// The most parameters in a model: 16 GiB of float32 with both moments and the transposes.
 const MAX_PARAMETERS: usize = 1 << 30;
-
-/// The widest layer: a counter of noise has 24 bits for a block of four columns.
-pub const MAX_WIDTH: usize = 1 << 26;
 
 /// A named parameter as PyTorch shows it: `weight` is [out, in].
 #[derive(Clone, Debug)]

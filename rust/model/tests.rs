@@ -4,29 +4,23 @@ use super::engine::Engine;
 use super::layers::Scaling;
 use super::network::{Network, decoder, encoder, latent};
 use super::tensor::Layout;
-use super::{EncoderInput, Epsilon, Missing, NoiseKey, Spec, Topics, WeightConstraint};
+use super::{EncoderInput, Epsilon, Missing, NoiseKey, Specification, Topics, dense};
 use crate::data::Source;
-use crate::nn::activation::Activation;
 use crate::nn::latent::KlTerm;
 use crate::nn::likelihood::{Likelihood, Link, Scale};
 use crate::nn::optimizer::Optimizer;
 use crate::run::train::{Importance, Objective};
 
-fn spec(likelihood: Likelihood) -> Spec {
-    Spec {
+fn spec(likelihood: Likelihood) -> Specification {
+    Specification {
         n_features: 37,
         latent_dim: 3,
-        conditions: 0,
-        variational: true,
-        missing: Missing::Refused,
-        encoder: vec![33],
-        decoder: vec![5, 64],
-        activation: Activation::Relu,
+        encoder: dense(&[33]),
+        decoder: dense(&[5, 64]),
         likelihood,
-        input_transform: None,
-        topics: None,
-        loadings: WeightConstraint::Free,
-        trials: vec![],
+        optimizer: Optimizer::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 },
+        seed: 7,
+        ..Specification::default()
     }
 }
 
@@ -102,9 +96,9 @@ fn a_scale_from_the_decoder_is_a_layer_beside_the_last_one() {
     assert_eq!(network.output().outputs(), 2 * 32 + 16 + 5);
 }
 
-fn topics(likelihood: Likelihood) -> Spec {
+fn topics(likelihood: Likelihood) -> Specification {
     let topics = Topics { mean: vec![0.0; 3], scale: vec![1.0; 3] };
-    Spec { decoder: vec![], topics: Some(topics), ..spec(likelihood) }
+    Specification { decoder: vec![], topics: Some(topics), ..spec(likelihood) }
 }
 
 #[test]
@@ -144,14 +138,14 @@ fn what_is_no_topic_model_is_refused() {
     let good = topics(Likelihood::Mixture);
     let prior = |mean, scale| Some(Topics { mean, scale });
     for bad in [
-        Spec { topics: None, ..good.clone() },
-        Spec { likelihood: Likelihood::Bernoulli, ..good.clone() },
-        Spec { conditions: 2, ..good.clone() },
-        Spec { variational: false, ..good.clone() },
-        Spec { decoder: vec![5], ..good.clone() },
-        Spec { topics: prior(vec![0.0; 2], vec![1.0; 3]), ..good.clone() },
-        Spec { topics: prior(vec![f32::NAN; 3], vec![1.0; 3]), ..good.clone() },
-        Spec { topics: prior(vec![0.0; 3], vec![0.0; 3]), ..good.clone() },
+        Specification { topics: None, ..good.clone() },
+        Specification { likelihood: Likelihood::Bernoulli, ..good.clone() },
+        Specification { conditions: 2, ..good.clone() },
+        Specification { variational: false, ..good.clone() },
+        Specification { decoder: dense(&[5]), ..good.clone() },
+        Specification { topics: prior(vec![0.0; 2], vec![1.0; 3]), ..good.clone() },
+        Specification { topics: prior(vec![f32::NAN; 3], vec![1.0; 3]), ..good.clone() },
+        Specification { topics: prior(vec![0.0; 3], vec![0.0; 3]), ..good.clone() },
     ] {
         assert!(Network::new(bad.clone()).is_err(), "{bad:?}");
     }
@@ -160,7 +154,7 @@ fn what_is_no_topic_model_is_refused() {
 
 #[test]
 fn a_plain_autoencoder_has_a_code_in_the_place_of_a_posterior() {
-    let plain = Spec { variational: false, ..spec(Likelihood::SquaredError) };
+    let plain = Specification { variational: false, ..spec(Likelihood::SquaredError) };
     let network = Network::new(plain).unwrap();
     let names: Vec<_> = network.tensors.iter().map(|t| t.name.as_str()).collect();
     assert_eq!(names[2..4], ["code.weight", "code.bias"]);
@@ -169,7 +163,7 @@ fn a_plain_autoencoder_has_a_code_in_the_place_of_a_posterior() {
 
 #[test]
 fn conditions_are_read_behind_x_and_behind_z() {
-    let conditional = Spec { conditions: 4, ..spec(Likelihood::Bernoulli) };
+    let conditional = Specification { conditions: 4, ..spec(Likelihood::Bernoulli) };
     let network = Network::new(conditional.clone()).unwrap();
     assert_eq!(weights(&network), [[33, 41], [3, 33], [3, 33], [5, 7], [64, 5], [37, 64]]);
     let values = [0.0; 74];
@@ -180,14 +174,14 @@ fn conditions_are_read_behind_x_and_behind_z() {
         assert!(network.check_conditions(&wrong).is_err());
     }
     assert!(x.given(&x.select(&[0]).unwrap()).is_err(), "another number of rows");
-    let plain = Spec { variational: false, ..conditional };
+    let plain = Specification { variational: false, ..conditional };
     assert!(Network::new(plain).is_err());
 }
 
 #[test]
 fn indicators_are_read_between_x_and_the_conditions() {
     for (missing, inputs) in [(Missing::Masked, 41), (Missing::Indicated, 78)] {
-        let spec = Spec { missing, conditions: 4, ..spec(Likelihood::Bernoulli) };
+        let spec = Specification { missing, conditions: 4, ..spec(Likelihood::Bernoulli) };
         assert_eq!(spec.conditions_at(), inputs - 4);
         assert_eq!(weights(&Network::new(spec).unwrap())[0], [33, inputs]);
     }
@@ -199,13 +193,13 @@ fn absurd_sizes_are_refused() {
     huge.conditions = usize::MAX;
     assert!(Network::new(huge).is_err());
     let mut bad = spec(Likelihood::Bernoulli);
-    bad.encoder = vec![usize::MAX];
+    bad.encoder = dense(&[usize::MAX]);
     assert!(Network::new(bad.clone()).is_err());
-    bad.encoder = vec![0];
+    bad.encoder = dense(&[0]);
     assert!(Network::new(bad).is_err());
     for n_features in [0, usize::MAX] {
         let scale = Scale::Decoder { floor: 1e-3 };
-        let bad = Spec { n_features, ..spec(Likelihood::Gaussian(scale, Link::Identity)) };
+        let bad = Specification { n_features, ..spec(Likelihood::Gaussian(scale, Link::Identity)) };
         assert!(Network::new(bad).is_err());
     }
 }
@@ -224,8 +218,7 @@ fn scaled_engine() -> Engine {
     latent.push(Box::new(Scaling::new(layout, spec.latent_dim)));
     let decoder = decoder(&spec, layout).unwrap();
     let network = Network::assemble(spec, layout, [encoder, latent, decoder]);
-    Engine::empty(network, Optimizer::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 }, 7)
-        .unwrap()
+    Engine::empty(network).unwrap()
 }
 
 /// The loss of some examples and its gradients by name.
@@ -242,12 +235,7 @@ fn gradients(engine: &mut Engine, x: &[f32], threads: usize) -> (f64, Vec<(Strin
 #[test]
 fn a_layer_that_only_the_tests_know_trains_with_the_others() {
     let x: Vec<f32> = (0..37 * 19).map(|i| (i * 7 % 11) as f32 / 10.0).collect();
-    let mut plain = Engine::new(
-        spec(Likelihood::Bernoulli),
-        Optimizer::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 },
-        7,
-    )
-    .unwrap();
+    let mut plain = Engine::new(spec(Likelihood::Bernoulli)).unwrap();
     let mut scaled = scaled_engine();
     let values = |factors: [f32; 3]| -> Vec<Vec<f32>> {
         let of = |name: &str| match plain.network.tensors.iter().find(|t| t.name == name) {

@@ -7,7 +7,7 @@ mod score;
 mod softmax;
 
 use super::layers::Epilogue;
-use super::spec::Spec;
+use super::spec::Specification;
 use super::tensor::{Layout, Place, Tensor, TensorKind};
 use crate::error::{Error, Result};
 use crate::matrix::{ColumnMap, panels_of};
@@ -42,7 +42,7 @@ pub struct Head {
 
 impl Head {
     /// Asks for the rows of its parameters.
-    pub fn new(spec: &Spec, layout: &mut Layout) -> Head {
+    pub fn new(spec: &Specification, layout: &mut Layout) -> Head {
         let log_scale = match spec.likelihood {
             Likelihood::Gaussian(Scale::Shared { .. }, _) => Some(layout.rows(1)),
             likelihood if likelihood.has_scale_per_feature() => {

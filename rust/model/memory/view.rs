@@ -5,7 +5,7 @@ use super::plan::Matrix;
 use super::workspace::Memory;
 use crate::matrix::{Panels, Shared, panels_of, spans};
 use crate::model::batch::PassKind;
-use crate::model::spec::Spec;
+use crate::model::spec::Specification;
 use crate::simd::{Isa, LANES, Row, floats_mut};
 use crate::threads::Worker;
 use std::ops::Range;
@@ -21,7 +21,7 @@ pub struct BatchView<'a> {
     /// Kernels.
     pub isa: Isa,
     /// What the model is.
-    pub spec: &'a Spec,
+    pub spec: &'a Specification,
     /// Weights and biases.
     pub parameters: Shared<'a, Row>,
     /// What is made of them after each update: transposes, and topics' distributions on words.
