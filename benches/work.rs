@@ -7,7 +7,7 @@ use fastvae::data::Source;
 use fastvae::data::check::ValueCheck;
 use fastvae::model::{Engine, Missing, Spec, WeightConstraint};
 use fastvae::nn::activation::Activation;
-use fastvae::nn::likelihood::Likelihood;
+use fastvae::nn::likelihood::Bernoulli;
 use fastvae::nn::optimizer::Optimizer;
 use fastvae::run::infer::InferenceRun;
 use fastvae::run::train::{LossSums, TrainingPass};
@@ -60,7 +60,7 @@ fn main() {
         encoder: vec![hidden],
         decoder: vec![hidden],
         activation: Activation::Relu,
-        likelihood: Likelihood::Bernoulli,
+        likelihood: Bernoulli {}.into(),
         input_transform: None,
         topics: None,
         loadings: WeightConstraint::Free,
@@ -81,7 +81,7 @@ fn main() {
             let [mut reconstruction, mut kl] = [(); 2].map(|()| vec![0.0; case.batch]);
             let mut question = InferenceRun {
                 name: "X",
-                watch: ValueCheck::new(Some(Likelihood::Bernoulli), false),
+                watch: ValueCheck::new(Some(Bernoulli {}.into()), false),
                 done: 0,
                 budget: FOREVER,
                 threads: Some(1),

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use crate::model::{Missing, Spec};
     use crate::nn::activation::Activation;
-    use crate::nn::likelihood::Likelihood;
+    use crate::nn::likelihood::Bernoulli;
     use crate::simd::ZERO_ROW;
 
     /// Two inputs, 37 outputs: two panels, the second one with padding.
@@ -110,7 +110,7 @@ mod tests {
             encoder: vec![3],
             decoder: vec![],
             activation: Activation::Relu,
-            likelihood: Likelihood::Bernoulli,
+            likelihood: Bernoulli {}.into(),
             input_transform: None,
             topics: None,
             loadings,

@@ -58,16 +58,24 @@ impl Spec {
         self.conditions == 0 && self.input_transform.is_none() && !self.missing.is_masked()
     }
 
+    /// Whether the gradient of a learned scale is stored by the output's epilogue.
+    pub fn stores_scale_gradient(&self) -> bool {
+        self.likelihood.learned_scale().is_some_and(|scale| scale.stores_gradient)
+    }
+
     /// An error unless a binomial likelihood has its trials, and an output layer with constraints is one of slopes.
     pub(super) fn check_exam(&self) -> Result<()> {
-        let trials = if self.likelihood == Likelihood::Binomial { self.n_features } else { 0 };
+        let trials = match self.likelihood {
+            Likelihood::Binomial(_) => self.n_features,
+            _ => 0,
+        };
         let good = |m: &f32| (1.0..=MAX_TRIALS).contains(m);
         if self.trials.len() != trials || !self.trials.iter().all(good) {
             return Err(Error::Parameter(format!(
                 "the features' trials are not {trials} numbers from 1 to {MAX_TRIALS}"
             )));
         }
-        let slopes = self.topics.is_none() && self.likelihood.decoder_floor().is_none();
+        let slopes = self.topics.is_none() && self.likelihood.outputs_per_feature() == 1;
         if self.loadings != WeightConstraint::Free && !slopes {
             return Err(Error::Parameter(
                 "constrained loadings are not for topics and a scale from the decoder".into(),
@@ -79,9 +87,9 @@ impl Spec {
     /// An error unless a topic model is one.
     pub(super) fn check_topics(&self) -> Result<()> {
         let wrong = match (&self.topics, self.likelihood) {
-            (None, Likelihood::Mixture) => "a mixture of words needs topics",
+            (None, Likelihood::Mixture(_)) => "a mixture of words needs topics",
             (None, _) => return Ok(()),
-            (Some(topics), Likelihood::Mixture | Likelihood::Multinomial) => {
+            (Some(topics), Likelihood::Mixture(_) | Likelihood::Multinomial(_)) => {
                 let good = |values: &[f32], least: f32| {
                     values.len() == self.latent_dim
                         && values.iter().all(|x| (least..=1e3).contains(x))

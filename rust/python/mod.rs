@@ -14,12 +14,13 @@ use crate::model::{
 };
 use crate::nn::activation::Activation;
 use crate::nn::latent::KlTerm;
-use crate::nn::likelihood::{Likelihood, Link, Scale};
+use crate::nn::likelihood::{
+    Bernoulli, DrawProgress, Gaussian, Likelihood, Link, NegativeBinomial, Scale,
+};
 use crate::nn::optimizer::Optimizer;
 use crate::random::Stream;
 use crate::run::functional;
 use crate::run::infer::InferenceRun;
-use crate::run::sample::Drawing;
 use crate::run::train::{Importance, LossSums, Objective, StepValues, TrainingPass};
 use crate::simd::Isa;
 use crate::threads;
@@ -606,13 +607,13 @@ impl PyEngine {
         let (mut question, spec) =
             (question("Z", ValueCheck::new(None, false), threads), self.spec(py)?);
         let z = given(source(z)?, &y)?;
-        let scaled = spec.likelihood.decoder_floor().is_some();
+        let scaled = spec.likelihood.outputs_per_feature() == 2;
         let lengths = lengths.as_ref().map(|lengths| lengths.as_slice()).transpose()?;
         let mut out = zeros(z.rows(), spec.n_features)?;
         let mut scale = zeros(if scaled { z.rows() } else { 0 }, spec.n_features)?;
         in_slices(py, || self.lock().decode(&z, &mut out, &mut scale, &mut question))?;
         let lengths = lengths.unwrap_or_default();
-        let mut drawing = Drawing { seed, done: 0, budget: SLICE };
+        let mut drawing = DrawProgress { seed, done: 0, budget: SLICE };
         in_slices(py, || Ok(self.lock().observe(&mut out, &mut scale, lengths, &mut drawing)))?;
         Ok(array(py, out))
     }
@@ -851,39 +852,26 @@ enum ScaleArgument {
 }
 
 fn likelihood_of(name: &str, scale: ScaleArgument, floor: f32) -> PyResult<Likelihood> {
-    if !(1e-6..=1e6).contains(&floor) {
-        return Err(PyValueError::new_err(format!("a floor is 1e-6 to 1e6, not {floor}")));
-    }
-    let link = if name == "gaussian_sigmoid" { Link::Sigmoid } else { Link::Identity };
-    match (name, scale) {
-        ("bernoulli", _) => Ok(Likelihood::Bernoulli),
-        ("binomial", _) => Ok(Likelihood::Binomial),
-        ("poisson", _) => Ok(Likelihood::Poisson),
-        ("negative_binomial", _) => Ok(Likelihood::NegativeBinomial { floor }),
-        ("mixture", _) => Ok(Likelihood::Mixture),
-        ("multinomial", _) => Ok(Likelihood::Multinomial),
-        ("squared_error", _) => Ok(Likelihood::SquaredError),
-        ("gaussian" | "gaussian_sigmoid", ScaleArgument::Fixed(scale))
-            if (1e-6..=1e6).contains(&scale) =>
-        {
-            Ok(Likelihood::Gaussian(Scale::Fixed(scale), link))
-        }
-        ("gaussian", ScaleArgument::Learned(which)) if which == "shared" => {
-            Ok(Likelihood::Gaussian(Scale::Shared { floor }, link))
-        }
-        ("gaussian", ScaleArgument::Learned(which)) if which == "per_feature" => {
-            Ok(Likelihood::Gaussian(Scale::PerFeature { floor }, link))
-        }
-        ("gaussian" | "gaussian_sigmoid", ScaleArgument::Learned(which)) if which == "decoder" => {
-            Ok(Likelihood::Gaussian(Scale::Decoder { floor }, link))
-        }
-        _ => {
-            let scales = "a scale is 1e-6 to 1e6, \"shared\", \"per_feature\" or \"decoder\"";
-            Err(PyValueError::new_err(format!(
-                "likelihood {name:?} with that scale is not known; {scales}"
-            )))
-        }
-    }
+    let unknown = |remedy: &str| {
+        PyValueError::new_err(format!("likelihood {name:?} with that scale is not known; {remedy}"))
+    };
+    let scale = match scale {
+        ScaleArgument::Fixed(scale) => Scale::Fixed(scale),
+        ScaleArgument::Learned(which) => match which.as_str() {
+            "shared" => Scale::Shared,
+            "per_feature" => Scale::PerFeature,
+            "decoder" => Scale::Decoder,
+            _ => return Err(unknown("a scale is a number, shared, per_feature or decoder")),
+        },
+    };
+    let mean = if name == "gaussian_sigmoid" { Link::Sigmoid } else { Link::Identity };
+    let likelihood = match name {
+        "gaussian" | "gaussian_sigmoid" => Gaussian { scale, floor, mean }.into(),
+        "negative_binomial" => NegativeBinomial { floor }.into(),
+        _ => Likelihood::named(name).ok_or_else(|| unknown("it has no name of ours"))?,
+    };
+    likelihood.check().map_err(|error| unknown(&error.to_string()))?;
+    Ok(likelihood)
 }
 
 fn importance_of((samples, doubly): (usize, bool)) -> Importance {
@@ -1008,12 +996,11 @@ fn log_prob<'py>(
     cols: usize,
 ) -> PyResult<Array<'py>> {
     let (x, y) = (x.as_slice()?, y.as_slice()?);
-    let (likelihood, scale) = match &log_scale {
-        Some(scale) => (
-            Likelihood::Gaussian(Scale::PerFeature { floor: 0.0 }, Link::Identity),
-            scale.as_slice()?,
-        ),
-        None => (Likelihood::Bernoulli, &[][..]),
+    let (likelihood, scale): (Likelihood, _) = match &log_scale {
+        Some(scale) => {
+            (Gaussian { scale: Scale::PerFeature, ..Gaussian::default() }.into(), scale.as_slice()?)
+        }
+        None => (Bernoulli {}.into(), &[][..]),
     };
     let (isa, mut out) = (Isa::detect()?, zeros(x.len() / cols.max(1), 1)?);
     detached(py, || functional::log_prob(isa, likelihood, x, y, scale, cols, &mut out))?;
@@ -1047,6 +1034,29 @@ fn standard_normal(
     let (isa, mut out) = (Isa::detect()?, zeros(n, cols)?);
     detached(py, || functional::standard_normal(isa, seed, stream, cols, &mut out))?;
     Ok(array(py, out))
+}
+
+/// An error unless this is the JSON of a likelihood.
+#[pyfunction]
+fn check_likelihood(json: &str) -> PyResult<()> {
+    Ok(Likelihood::from_json(json).map(drop)?)
+}
+
+/// log p(x|z) of a likelihood, given as JSON, in plain text.
+#[pyfunction]
+fn likelihood_formula(json: &str) -> PyResult<String> {
+    Ok(Likelihood::from_json(json)?.formula())
+}
+
+/// What Python asks of a likelihood, whatever its options.
+#[derive(IntoPyObject)]
+struct LikelihoodFacts {
+    /// Whether x holds counts.
+    counts: bool,
+    /// Whether an example is a document.
+    words: bool,
+    /// Whether users choose it by name.
+    public: bool,
 }
 
 /// The four words of one Philox4x32-10 counter.
@@ -1086,13 +1096,15 @@ fn round_trip(py: Python<'_>) -> PyResult<f64> {
 /// The native core of fastvae.
 #[pymodule(gil_used = false)]
 mod _core {
-    use super::Activation;
+    use super::{Activation, Likelihood, LikelihoodFacts};
     #[pymodule_export]
     use super::{
-        FormatError, PyEngine, PyModelFile, PySparseMatrix, config, corrupt, gaussian_kl, log_prob,
-        peak, philox, product_rate, reparameterize, round_trip, standard_normal, write_atomically,
+        FormatError, PyEngine, PyModelFile, PySparseMatrix, check_likelihood, config, corrupt,
+        gaussian_kl, likelihood_formula, log_prob, peak, philox, product_rate, reparameterize,
+        round_trip, standard_normal, write_atomically,
     };
     use pyo3::prelude::*;
+    use pyo3::types::IntoPyDict;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -1101,6 +1113,12 @@ mod _core {
         module.add("MAX_THREADS", crate::threads::MAX_THREADS)?;
         module.add("LOGVAR_RANGE", crate::nn::latent::LOGVAR_RANGE)?;
         module.add("MAX_WIDTH", crate::model::MAX_WIDTH)?;
+        let likelihoods = Likelihood::all().into_iter().map(|likelihood| {
+            let (counts, words) = (likelihood.is_counts(), likelihood.is_of_words());
+            let public = likelihood.is_public();
+            (likelihood.kind(), LikelihoodFacts { counts, words, public })
+        });
+        module.add("LIKELIHOODS", likelihoods.into_py_dict(module.py())?)?;
         module.add("MAX_TRIALS", crate::nn::likelihood::MAX_TRIALS as u32)?;
         module.add("TOPIC_GAIN", crate::nn::simplex::GAIN)
     }
