@@ -2,10 +2,14 @@
 //! quotient, and the JSON.
 
 use super::*;
-use crate::model::{Engine, Spec};
+use crate::data::{Source, check::ValueCheck};
+use crate::model::{Engine, Missing, Spec, WeightConstraint};
+use crate::nn::activation::Activation;
 use crate::nn::optimizer::Optimizer;
-use crate::run::functional;
+use crate::run::infer::InferenceRun;
+use crate::run::train::{LossSums, StepValues, TrainingPass};
 use crate::simd::{Isa, Lanes, Row, WIDTH, ZERO_ROW, floats, floats_mut};
+use std::time::Duration;
 
 /// ln Γ(x), by Stirling's series.
 fn ln_gamma(x: f64) -> f64 {
@@ -209,7 +213,7 @@ fn moments_have_the_variance_of_draws() {
         };
         let two = likelihood.outputs_per_feature() == 2;
         let mut scale = vec![parameter; if two { DRAWS } else { 0 }];
-        let budget = std::time::Duration::from_secs(1000);
+        let budget = Duration::from_secs(1000);
         let mut progress = DrawProgress { seed: 5, done: 0, budget };
         assert!(likelihood.draw(Draws {
             isa: Isa::available()[0],
@@ -241,6 +245,72 @@ fn moments_have_the_variance_of_draws() {
         );
         assert!((spread - want).abs() < 0.03 * want + 1e-9, "{likelihood:?}: {spread}, not {want}");
     }
+}
+
+#[test]
+fn a_likelihood_of_one_file_trains_and_scores() {
+    const FEATURES: usize = 20;
+    let spec = Spec {
+        n_features: FEATURES,
+        latent_dim: 2,
+        conditions: 0,
+        variational: true,
+        encoder: vec![16],
+        decoder: vec![16],
+        missing: Missing::Refused,
+        activation: Activation::Tanh,
+        likelihood: Likelihood::from_json(r#"{"kind":"laplace"}"#).unwrap(),
+        input_transform: None,
+        topics: None,
+        loadings: WeightConstraint::Free,
+        trials: vec![],
+    };
+    let adam = Optimizer::Adam {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.0,
+        decoupled: false,
+    };
+    let mut engine = Engine::new(spec, adam, 3).unwrap();
+    let values: Vec<f32> = (0..60 * FEATURES)
+        .map(|i| 3.0 * ((i % FEATURES) as f32 - 9.5).signum() * ((i / FEATURES % 4) as f32 - 1.5))
+        .collect();
+    let x = Source::from_slice(&values, FEATURES);
+    // At z = mu, of which the decoder's output is the reconstruction.
+    let scored = |engine: &mut Engine| {
+        let run = || InferenceRun {
+            name: "X",
+            watch: ValueCheck::new(None, false),
+            done: 0,
+            budget: Duration::from_secs(600),
+            threads: Some(1),
+        };
+        let (zeros, mut means) = (vec![0.0; 120], vec![0.0; values.len()]);
+        let [mut reconstruction, mut kl] = [[0.0; 60]; 2];
+        let eps = Some(Source::from_slice(&zeros, 2));
+        engine.score(&x, eps, None, [&mut reconstruction, &mut kl], &mut run()).unwrap();
+        engine.reconstruct(&x, &mut means, &mut run()).unwrap();
+        let rows = values.chunks(FEATURES).zip(means.chunks(FEATURES));
+        for ((x, mean), got) in rows.zip(reconstruction) {
+            let own = Laplace {}.into();
+            let terms =
+                x.iter().zip(mean).map(|(x, y)| closed_form(own, (*x).into(), (*y).into(), 0.0));
+            let want = -terms.sum::<f64>();
+            assert!((f64::from(got) - want).abs() < 1e-4 * want, "{got}, not {want}");
+        }
+        reconstruction.iter().sum::<f32>() / 60.0
+    };
+    let before = scored(&mut engine);
+    for _ in 0..200 {
+        let usual = TrainingPass::new(x);
+        let course = StepValues { learning_rates: &[0.01], ..usual.course };
+        let task = TrainingPass { batch_size: 20, course, threads: Some(1), ..usual };
+        engine.train(&task, &mut LossSums::default(), Duration::from_secs(600)).unwrap();
+    }
+    let after = scored(&mut engine);
+    let least = FEATURES as f32 * std::f32::consts::LN_2;
+    assert!(after - least < 0.3 * (before - least), "{before} to {after}, at least {least}");
 }
 
 #[test]
