@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def describe(model: VAE) -> str:
     """Return the formula that a model's parameters stand for."""
     objective = model._pass().objective  # checks the parameters of a pass, and the line below those of the network
-    model._arguments_for(model._fewest_features(), int(model._conditional()))
+    model._specification_for(model._fewest_features(), int(model._conditional()))
     log_p = f"E_q[log {_given(model, 'x|z')}]"
     if objective.samples > 1:
         weight = f"{_given(model, 'x|z_k')} p(z_k) / {_given(model, _seen(model).replace('z', 'z_k'), 'q')}"
@@ -119,8 +119,8 @@ def _likelihood(model: VAE) -> str:
     own = model._likelihood_in_words()
     if own is not None:
         return own
-    about = model._architecture()
-    name, scale, floor = about["likelihood"], about["scale"], about["floor"]
+    about = model._architecture()["likelihood"]
+    name, scale, floor = about["kind"], about.get("scale"), about.get("floor")
     log_p = f"log {_given(model, 'x|z')}"
     if name == "bernoulli":
         grey = {
@@ -148,7 +148,7 @@ def _likelihood(model: VAE) -> str:
         "per_feature": f"s_j learned for each feature, at least {floor:g}",
         "decoder": f"s_j² = {floor:g}² + exp(2 u_j), u from the decoder, for each example and feature",
     }
-    mean = "m the sigmoid of the decoder's output" if name == "gaussian_sigmoid" else "m the decoder's output"
+    mean = "m the sigmoid of the decoder's output" if about["mean"] == "sigmoid" else "m the decoder's output"
     s = scales[scale] if isinstance(scale, str) else f"s = {scale:g}"
     s_j = "s" if scale == "shared" or not isinstance(scale, str) else "s_j"
     return f"{log_p} = sum_j -((x_j - m_j) / {s_j})² / 2 - ln {s_j} - ln(2 pi) / 2, {mean}, {s}."

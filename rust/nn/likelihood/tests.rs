@@ -3,9 +3,7 @@
 
 use super::*;
 use crate::data::{Source, check::ValueCheck};
-use crate::model::{Engine, Missing, Spec, WeightConstraint};
-use crate::nn::activation::Activation;
-use crate::nn::optimizer::Optimizer;
+use crate::model::{Engine, Specification, dense};
 use crate::run::infer::InferenceRun;
 use crate::run::train::{LossSums, StepValues, TrainingPass};
 use crate::simd::{Isa, Lanes, Row, WIDTH, ZERO_ROW, floats, floats_mut};
@@ -250,29 +248,16 @@ fn moments_have_the_variance_of_draws() {
 #[test]
 fn a_likelihood_of_one_file_trains_and_scores() {
     const FEATURES: usize = 20;
-    let spec = Spec {
+    let specification = Specification {
         n_features: FEATURES,
         latent_dim: 2,
-        conditions: 0,
-        variational: true,
-        encoder: vec![16],
-        decoder: vec![16],
-        missing: Missing::Refused,
-        activation: Activation::Tanh,
+        encoder: dense(&[16]),
+        decoder: dense(&[16]),
         likelihood: Likelihood::from_json(r#"{"kind":"laplace"}"#).unwrap(),
-        input_transform: None,
-        topics: None,
-        loadings: WeightConstraint::Free,
-        trials: vec![],
+        seed: 3,
+        ..Specification::default()
     };
-    let adam = Optimizer::Adam {
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        weight_decay: 0.0,
-        decoupled: false,
-    };
-    let mut engine = Engine::new(spec, adam, 3).unwrap();
+    let mut engine = Engine::new(specification).unwrap();
     let values: Vec<f32> = (0..60 * FEATURES)
         .map(|i| 3.0 * ((i % FEATURES) as f32 - 9.5).signum() * ((i / FEATURES % 4) as f32 - 1.5))
         .collect();
