@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
-from fastvae import _core, _input
+from fastvae import _core
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,10 @@ def _option(value: Any, name: str) -> float | str:
     """Return an option as JSON knows it: a name or a finite number."""
     if isinstance(value, str):
         return value
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < math.inf:
-        return _input.number(value, name, least=-math.inf, below=1e300)
-    raise ValueError(f"{name}={value!r} must be a number or a name")
+    number = math.nan
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name}={value!r} must be a number or a name")
+    return number
