@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _input, _missing, likelihoods, schedules
+from fastvae import _core, _input, _missing, likelihoods, schedules
 from fastvae._binary import WAYS, check_binary
 from fastvae._description import describe
 from fastvae._diagnosis import Diagnosis, diagnose
@@ -504,11 +504,11 @@ class VAE(Model):
         return self._engine.prior(n, seed).reshape(n, -1)
 
     def _counts(self) -> bool:
-        return likelihoods.resolve(self.likelihood)["kind"] in likelihoods.COUNTS
+        return _core.LIKELIHOODS[likelihoods.resolve(self.likelihood)["kind"]]["counts"]
 
     def _lengths(self, lengths: Any, n: int, draw: bool) -> NDArray[np.uint32] | None:
         """Return the words of `n` documents that are to be drawn, checked."""
-        multinomial = self._specification["likelihood"]["kind"] in ("multinomial", "mixture")
+        multinomial = _core.LIKELIHOODS[self._specification["likelihood"]["kind"]]["words"]
         if lengths is None and draw and multinomial:
             raise ValueError(
                 "how many words does a document have? A multinomial likelihood does not say: pass lengths=, or "

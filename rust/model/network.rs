@@ -161,7 +161,7 @@ impl Network {
             true => output.gradient,
             false => planner.place(self.output().outputs(), copies, softmax),
         };
-        let scaled = trains && self.head.likelihood.stores_scale_gradient();
+        let scaled = trains && self.head.stores_scale_gradient();
         let scale_gradient = planner.place(spec.n_features, copies, scaled);
         let arena = planner.arena();
         Plan {
@@ -297,18 +297,18 @@ pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
         None => format!("decoder.{}", 2 * spec.decoder.len()),
     };
     // With a scale from the decoder a panel has the means of sixteen features and their log scales.
-    let (outputs, names) = match spec.likelihood.decoder_floor() {
-        Some(_) => {
+    let (outputs, names) = match spec.likelihood.outputs_per_feature() {
+        2 => {
             let [means, scales] = [0, 1].map(ColumnMap::Half);
             let outputs = scales.at(n.max(1) - 1).saturating_add(1);
             let means = Named { name, columns: means, outputs: n };
             (outputs, vec![means, Named { name: "scale".into(), columns: scales, outputs: n }])
         }
-        None => (n, Named::all(name, n)),
+        _ => (n, Named::all(name, n)),
     };
     let mut last = Dense::new(layout, (inputs, outputs), Activation::Identity, names, false)?;
     match (&spec.topics, spec.likelihood, spec.weight_constraint) {
-        (_, Likelihood::Mixture, _) => layers.push(Box::new(TopicWords::new(layout, last))),
+        (_, Likelihood::Mixture(_), _) => layers.push(Box::new(TopicWords::new(layout, last))),
         (Some(_), ..) => {
             let norm = BatchNorm::with_shift(&mut last);
             layers.push(Box::new(last));

@@ -149,7 +149,7 @@ impl<'a> Pass<'a> {
     /// Weighs the gradients that [`Pass::score`] has stored by their draws' weights.
     pub fn weigh_gradients(&self, worker: &Worker) {
         self.weigh_matrix(worker, self.memory.plan.output_gradient);
-        if self.network.head.likelihood.stores_scale_gradient() {
+        if self.network.head.stores_scale_gradient() {
             self.weigh_matrix(worker, self.memory.plan.scale_gradient);
         }
     }

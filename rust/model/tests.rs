@@ -7,17 +7,19 @@ use super::tensor::Layout;
 use super::{EncoderInput, Epsilon, Missing, NoiseKey, Specification, Topics, dense};
 use crate::data::Source;
 use crate::nn::latent::KlTerm;
-use crate::nn::likelihood::{Likelihood, Link, Scale};
+use crate::nn::likelihood::{
+    Bernoulli, Gaussian, Likelihood, Mixture, Multinomial, Scale, SquaredError,
+};
 use crate::nn::optimizer::Optimizer;
 use crate::run::train::{Importance, Objective};
 
-fn spec(likelihood: Likelihood) -> Specification {
+fn spec(likelihood: impl Into<Likelihood>) -> Specification {
     Specification {
         n_features: 37,
         latent_dim: 3,
         encoder: dense(&[33]),
         decoder: dense(&[5, 64]),
-        likelihood,
+        likelihood: likelihood.into(),
         optimizer: Optimizer::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 },
         seed: 7,
         ..Specification::default()
@@ -26,8 +28,8 @@ fn spec(likelihood: Likelihood) -> Specification {
 
 #[test]
 fn tensors_round_trip_and_do_not_overlap() {
-    for scale in [Scale::PerFeature { floor: 1e-3 }, Scale::Decoder { floor: 1e-3 }] {
-        round_trip(Network::new(spec(Likelihood::Gaussian(scale, Link::Identity))).unwrap());
+    for scale in [Scale::PerFeature, Scale::Decoder] {
+        round_trip(Network::new(spec(Gaussian { scale, ..Gaussian::default() })).unwrap());
     }
 }
 
@@ -52,8 +54,7 @@ fn round_trip(network: Network) {
 #[test]
 fn tensors_have_torch_names_and_shapes() {
     let network =
-        Network::new(spec(Likelihood::Gaussian(Scale::Shared { floor: 1e-3 }, Link::Identity)))
-            .unwrap();
+        Network::new(spec(Gaussian { scale: Scale::Shared, ..Gaussian::default() })).unwrap();
     let named: Vec<_> =
         network.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
     assert_eq!(
@@ -78,8 +79,8 @@ fn tensors_have_torch_names_and_shapes() {
 
 #[test]
 fn a_scale_from_the_decoder_is_a_layer_beside_the_last_one() {
-    let scale = Scale::Decoder { floor: 1e-3 };
-    let network = Network::new(spec(Likelihood::Gaussian(scale, Link::Identity))).unwrap();
+    let decoder = Gaussian { scale: Scale::Decoder, ..Gaussian::default() };
+    let network = Network::new(spec(decoder)).unwrap();
     let named: Vec<_> =
         network.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
     assert_eq!(
@@ -96,7 +97,7 @@ fn a_scale_from_the_decoder_is_a_layer_beside_the_last_one() {
     assert_eq!(network.output().outputs(), 2 * 32 + 16 + 5);
 }
 
-fn topics(likelihood: Likelihood) -> Specification {
+fn topics(likelihood: impl Into<Likelihood>) -> Specification {
     let topics = Topics { mean: vec![0.0; 3], scale: vec![1.0; 3] };
     Specification { decoder: vec![], topics: Some(topics), ..spec(likelihood) }
 }
@@ -104,9 +105,9 @@ fn topics(likelihood: Likelihood) -> Specification {
 #[test]
 fn a_topic_model_has_running_statistics_behind_what_is_trained() {
     for (likelihood, own) in [
-        (Likelihood::Mixture, &[][..]),
+        (Likelihood::from(Mixture {}), &[][..]),
         (
-            Likelihood::Multinomial,
+            Multinomial {}.into(),
             &[("topics.norm.running_mean", 37), ("topics.norm.running_var", 37)],
         ),
     ] {
@@ -135,11 +136,11 @@ fn a_topic_model_has_running_statistics_behind_what_is_trained() {
 
 #[test]
 fn what_is_no_topic_model_is_refused() {
-    let good = topics(Likelihood::Mixture);
+    let good = topics(Mixture {});
     let prior = |mean, scale| Some(Topics { mean, scale });
     for bad in [
         Specification { topics: None, ..good.clone() },
-        Specification { likelihood: Likelihood::Bernoulli, ..good.clone() },
+        Specification { likelihood: Bernoulli {}.into(), ..good.clone() },
         Specification { conditions: 2, ..good.clone() },
         Specification { variational: false, ..good.clone() },
         Specification { decoder: dense(&[5]), ..good.clone() },
@@ -154,7 +155,7 @@ fn what_is_no_topic_model_is_refused() {
 
 #[test]
 fn a_plain_autoencoder_has_a_code_in_the_place_of_a_posterior() {
-    let plain = Specification { variational: false, ..spec(Likelihood::SquaredError) };
+    let plain = Specification { variational: false, ..spec(SquaredError {}) };
     let network = Network::new(plain).unwrap();
     let names: Vec<_> = network.tensors.iter().map(|t| t.name.as_str()).collect();
     assert_eq!(names[2..4], ["code.weight", "code.bias"]);
@@ -163,7 +164,7 @@ fn a_plain_autoencoder_has_a_code_in_the_place_of_a_posterior() {
 
 #[test]
 fn conditions_are_read_behind_x_and_behind_z() {
-    let conditional = Specification { conditions: 4, ..spec(Likelihood::Bernoulli) };
+    let conditional = Specification { conditions: 4, ..spec(Bernoulli {}) };
     let network = Network::new(conditional.clone()).unwrap();
     assert_eq!(weights(&network), [[33, 41], [3, 33], [3, 33], [5, 7], [64, 5], [37, 64]]);
     let values = [0.0; 74];
@@ -181,7 +182,7 @@ fn conditions_are_read_behind_x_and_behind_z() {
 #[test]
 fn indicators_are_read_between_x_and_the_conditions() {
     for (missing, inputs) in [(Missing::Masked, 41), (Missing::Indicated, 78)] {
-        let spec = Specification { missing, conditions: 4, ..spec(Likelihood::Bernoulli) };
+        let spec = Specification { missing, conditions: 4, ..spec(Bernoulli {}) };
         assert_eq!(spec.conditions_at(), inputs - 4);
         assert_eq!(weights(&Network::new(spec).unwrap())[0], [33, inputs]);
     }
@@ -189,17 +190,17 @@ fn indicators_are_read_between_x_and_the_conditions() {
 
 #[test]
 fn absurd_sizes_are_refused() {
-    let mut huge = spec(Likelihood::Bernoulli);
+    let mut huge = spec(Bernoulli {});
     huge.conditions = usize::MAX;
     assert!(Network::new(huge).is_err());
-    let mut bad = spec(Likelihood::Bernoulli);
+    let mut bad = spec(Bernoulli {});
     bad.encoder = dense(&[usize::MAX]);
     assert!(Network::new(bad.clone()).is_err());
     bad.encoder = dense(&[0]);
     assert!(Network::new(bad).is_err());
     for n_features in [0, usize::MAX] {
-        let scale = Scale::Decoder { floor: 1e-3 };
-        let bad = Specification { n_features, ..spec(Likelihood::Gaussian(scale, Link::Identity)) };
+        let decoder = Gaussian { scale: Scale::Decoder, ..Gaussian::default() };
+        let bad = Specification { n_features, ..spec(decoder) };
         assert!(Network::new(bad).is_err());
     }
 }
@@ -212,7 +213,7 @@ fn weights(network: &Network) -> Vec<[usize; 2]> {
 
 /// An engine whose decoder reads scaled codes.
 fn scaled_engine() -> Engine {
-    let spec = spec(Likelihood::Bernoulli);
+    let spec = spec(Bernoulli {});
     let layout = &mut Layout::default();
     let (encoder, mut latent) = (encoder(&spec, layout).unwrap(), latent(&spec));
     latent.push(Box::new(Scaling::new(layout, spec.latent_dim)));
@@ -235,7 +236,7 @@ fn gradients(engine: &mut Engine, x: &[f32], threads: usize) -> (f64, Vec<(Strin
 #[test]
 fn a_layer_that_only_the_tests_know_trains_with_the_others() {
     let x: Vec<f32> = (0..37 * 19).map(|i| (i * 7 % 11) as f32 / 10.0).collect();
-    let mut plain = Engine::new(spec(Likelihood::Bernoulli)).unwrap();
+    let mut plain = Engine::new(spec(Bernoulli {})).unwrap();
     let mut scaled = scaled_engine();
     let values = |factors: [f32; 3]| -> Vec<Vec<f32>> {
         let of = |name: &str| match plain.network.tensors.iter().find(|t| t.name == name) {

@@ -4,7 +4,7 @@
 use super::{Head, Tiles};
 use crate::matrix::{ProductTile, Shared};
 use crate::model::memory::BatchView;
-use crate::nn::likelihood::{DecoderScale, Mean, Moments};
+use crate::nn::likelihood::{Mean, Moments};
 use crate::simd::{LANES, Row, WIDTH, floats_mut};
 use crate::threads::Worker;
 use std::ops::Range;
@@ -21,10 +21,10 @@ impl Head {
         take: &mut dyn FnMut(Range<usize>, &[f32], &[f32]),
     ) {
         let likelihood = self.likelihood;
-        let floor = likelihood.decoder_floor();
+        let scaled = likelihood.outputs_per_feature() == 2;
         let mut take_tile = |panel: usize, rows: Range<usize>, tile: &mut [Row]| {
             let features = self.features(panel);
-            let scale = if floor.is_some() { LANES..LANES + features.len() } else { 0..0 };
+            let scale = if scaled { LANES..LANES + features.len() } else { 0..0 };
             for (row, r) in floats_mut(tile).chunks(WIDTH).zip(rows) {
                 let start = (first + r) * self.n_features + features.start;
                 let place = start..start + features.len();
@@ -36,9 +36,6 @@ impl Head {
         }
         (tiles.run)(&mut |ProductTile { panel, rows, vectors, products }, bias| {
             batch.isa.run(Mean { likelihood, products: &mut *products, vectors, bias });
-            if let Some(floor) = floor {
-                batch.isa.run(DecoderScale { floor, rows: &mut *products });
-            }
             take_tile(panel, rows, products);
         });
     }
@@ -89,10 +86,10 @@ impl Head {
         let (likelihood, cols) = (self.likelihood, self.n_features);
         self.outputs(batch, worker, tiles, first, &mut |place, mean, scale| {
             let col = place.start % cols;
-            let scale = scales.get(col..col + mean.len()).unwrap_or(scale);
+            let parameter = scales.get(col..col + mean.len()).unwrap_or(scale);
             // SAFETY: the place is a tile's own.
             let out = out.map(|out| unsafe { out.write(place.clone()) });
-            batch.isa.run(Moments { likelihood, mean, scale, out, draw });
+            batch.isa.run(Moments { likelihood, mean, parameter, out, draw });
         });
     }
 }

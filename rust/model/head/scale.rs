@@ -6,14 +6,14 @@ use crate::matrix::{panels_of, vectors_of};
 use crate::model::memory::BatchView;
 use crate::model::sink::Sink;
 use crate::nn::dense::ColumnSums;
-use crate::nn::likelihood::{Likelihood, Scale, ScaleGradient};
+use crate::nn::likelihood::ScaleGradient;
 use crate::simd::{WIDTH, ZERO_ROW};
 use crate::threads::Worker;
 
 impl Head {
     /// The gradient of its parameters into a sink. `weight` is the factor of the stored output gradients.
     pub fn update(&self, batch: &BatchView, worker: &Worker, weight: f32, sink: Sink) {
-        match self.likelihood.stores_scale_gradient() {
+        match self.stores_scale_gradient() {
             true => self.update_stored_scale(batch, worker, sink),
             false => self.update_scale(batch, worker, weight, sink),
         }
@@ -22,8 +22,8 @@ impl Head {
     /// The gradient of ln s, which needs all rows and, where the scale is shared, all features.
     fn update_scale(&self, batch: &BatchView, worker: &Worker, weight: f32, sink: Sink) {
         let features = self.n_features;
-        let Some(start) = self.log_scale else { return };
-        let shared = matches!(self.likelihood, Likelihood::Gaussian(Scale::Shared { .. }, _));
+        let Some((scale, start)) = self.learned() else { return };
+        let shared = !scale.per_feature;
         // SAFETY: a single item; the batch, the output's gradients and the draws' weights are from earlier phases.
         worker.phase(1, |_| unsafe {
             let (plan, draws) = (batch.memory.plan, batch.draws());
@@ -38,7 +38,7 @@ impl Head {
                     gradient: gradients.panel(panel),
                     targets: holes.as_ref().map_or(&[], |x| x.panel(panel)),
                     cols: (features - panel * WIDTH).min(WIDTH),
-                    log_scale: &self.log_scale_row(batch.weights(), panel),
+                    log_scale: &self.parameter_row(batch.weights(), panel),
                     weight,
                     weights,
                     out: &mut row[0],

@@ -4,7 +4,7 @@
 use super::{Head, Tiles};
 use crate::matrix::ProductTile;
 use crate::model::memory::BatchView;
-use crate::nn::likelihood::{Likelihood, Scale, Score, ScoreWithScale};
+use crate::nn::likelihood::Score;
 use crate::simd::{LANES, MAX_TILE_ROWS, WIDTH, ZERO_ROW};
 use crate::threads::Worker;
 use std::ops::Range;
@@ -33,6 +33,7 @@ impl Head {
         let (plan, likelihood) = (batch.memory.plan, self.likelihood);
         // SAFETY: parameters change in the update only.
         let parameters = unsafe { batch.weights() };
+        let stored = self.stores_scale_gradient();
         let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
         (tiles.run)(&mut |tile, bias| {
             let ProductTile { panel, rows, products, .. } = tile;
@@ -40,7 +41,7 @@ impl Head {
             // SAFETY: the batch was loaded in an earlier phase; the gradient's rows of this panel and the partial
             // sums of (panel, rows) are the tile's own.
             let (targets, log_prob, [gradient, scale_gradient]) = unsafe {
-                let scaled = weight.filter(|_| likelihood.stores_scale_gradient());
+                let scaled = weight.filter(|_| stored);
                 let gradient = [
                     weight.map(|_| batch.write(plan.output_gradient, panel, rows.clone())),
                     scaled.map(|_| batch.write(plan.scale_gradient, panel, rows.clone())),
@@ -49,29 +50,14 @@ impl Head {
                 let targets = batch.targets(features.start / WIDTH, rows, &mut scratch);
                 (targets, log_prob, gradient.map(Option::unwrap_or_default))
             };
-            if let Likelihood::Gaussian(Scale::Decoder { floor }, link) = likelihood {
-                batch.isa.run(ScoreWithScale {
-                    floor,
-                    link,
-                    products,
-                    cols: features.len(),
-                    bias,
-                    targets,
-                    half: features.start % WIDTH / LANES,
-                    masked: self.masked,
-                    log_prob,
-                    gradient,
-                    weight: weight.unwrap_or(0.0),
-                });
-                return;
-            }
             batch.isa.run(Score {
                 likelihood,
                 products,
                 cols: features.len(),
                 bias,
-                log_scale: &self.log_scale_row(parameters, panel),
+                parameter: &self.parameter_row(parameters, panel),
                 targets,
+                half: features.start % WIDTH / LANES,
                 masked: self.masked,
                 log_prob,
                 gradient,
