@@ -1,10 +1,54 @@
-//! The specification in a model file of format version 1: a dictionary of exactly 18 keys.
+//! Files of format version 1, which are read and no longer written.
+//!
+//! They have no checksums. Their metadata have `counters`, with another name for one of them, and `config`: a JSON text of
+//! the Python layer with `fastvae` (the version that wrote it), `engine` (a dictionary of exactly 18 keys: what is now the
+//! specification) and, in files but not in pickles, `estimator`.
 
+use super::counters::OPTIMIZER_START;
+use super::header::{Contents, counters_of, nothing_else, object, taken};
 use super::refused;
 use crate::error::Result;
 use crate::model::{Specification, dense};
+use safetensors::tensor::Metadata;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The version of the format.
+pub const FORMAT_VERSION: &str = "1";
+
+/// The contents of such a file.
+pub fn from_metadata(
+    mut metadata: BTreeMap<String, String>,
+    tensors: Metadata,
+) -> Result<Contents> {
+    metadata.remove("format_version");
+    let config = taken(&mut metadata, "config")?;
+    let counters = taken(&mut metadata, "counters")?;
+    nothing_else(&metadata)?;
+    let mut counters = object("counters", &counters)?;
+    let forgotten =
+        counters.remove("forgotten").filter(|_| !counters.contains_key(OPTIMIZER_START));
+    counters.extend(forgotten.map(|steps| (OPTIMIZER_START.to_string(), steps)));
+
+    let mut config: BTreeMap<String, Box<RawValue>> = object("config", &config)?;
+    let dictionary = config.remove("engine").ok_or_else(|| refused("its config has no engine"))?;
+    let dictionary: BTreeMap<String, Value> = object("config's engine", dictionary.get())?;
+    let dictionary = Value::Object(dictionary.into_iter().collect());
+    let estimator = config.remove("estimator").map_or("null".into(), |text| text.get().into());
+    config.remove("fastvae");
+    if let Some(key) = config.keys().next() {
+        return Err(refused(format!("its config has {key:?}, which is not known")));
+    }
+    Ok(Contents {
+        specification: Specification::from_version_1(&dictionary)?,
+        counters: counters_of(&counters)?,
+        estimator,
+        tensors,
+        checksums: None,
+    })
+}
 
 /// The dictionary. The scale is a number, or which scale is learned; of `options` an optimiser uses the first few.
 #[derive(Deserialize)]
@@ -32,16 +76,6 @@ struct Dictionary {
 }
 
 impl Specification {
-    /// Reads the specification of a file, or the dictionary in its place.
-    pub fn from_file(text: &str) -> Result<Specification> {
-        match serde_json::from_str::<Value>(text) {
-            Ok(dictionary) if dictionary.get("options").is_some() => {
-                Specification::from_version_1(&dictionary)
-            }
-            _ => Specification::from_json(text).map_err(refused),
-        }
-    }
-
     /// The specification that the dictionary `config["engine"]` of such a file stands for.
     pub fn from_version_1(dictionary: &Value) -> Result<Specification> {
         let old = Dictionary::deserialize(dictionary).map_err(refused)?;

@@ -139,14 +139,14 @@ impl PyEngine {
         Ok(array(py, codes))
     }
 
-    /// The model as the bytes of a file, with the optimiser's moments if they are wanted.
+    /// The model as the bytes of a file, with a text of its estimator, and the optimizer's moments if they are wanted.
     fn dump<'py>(
         &self,
         py: Python<'py>,
-        config: &str,
+        estimator: &str,
         moments: bool,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = detached(py, || file::to_bytes(&self.lock(), config, moments))??;
+        let bytes = detached(py, || file::to_bytes(&self.lock(), estimator, moments))??;
         PyBytes::new_with(py, bytes.len(), |to| {
             to.copy_from_slice(&bytes);
             Ok(())

@@ -4,7 +4,6 @@ use super::detach::detached;
 use super::engine::PyEngine;
 use super::error::os_error;
 use crate::file;
-use crate::model::Specification;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -22,10 +21,11 @@ enum FileArgument {
 
 type Reader = Box<dyn Read + Send>;
 
-/// A model file: its configuration is known, its tensors wait to be read, once.
+/// A model file: its header is known, its tensors wait to be read, once.
 #[pyclass(frozen, module = "fastvae._core", name = "ModelFile")]
 pub struct PyModelFile {
-    config: String,
+    specification: String,
+    estimator: String,
     file: Mutex<Option<file::ModelFile<Reader>>>,
 }
 
@@ -45,23 +45,32 @@ impl PyModelFile {
             }
         };
         let file = detached(py, || file::ModelFile::open(reader, len))??;
-        Ok(PyModelFile { config: file.config().to_string(), file: Mutex::new(Some(file)) })
+        Ok(PyModelFile {
+            specification: file.specification().to_json(),
+            estimator: file.estimator().to_string(),
+            file: Mutex::new(Some(file)),
+        })
     }
 
-    /// The configuration, a JSON text.
+    /// The engine's specification: all options, as JSON.
     #[getter]
-    fn config(&self) -> &str {
-        &self.config
+    fn specification(&self) -> &str {
+        &self.specification
     }
 
-    /// The model, if the file holds exactly the tensors of such a one. Reads the file, so it can be called once.
-    fn engine(&self, py: Python<'_>, specification: &str) -> PyResult<PyEngine> {
-        let specification = Specification::from_file(specification)?;
+    /// The text that was given to `Engine.dump`.
+    #[getter]
+    fn estimator(&self) -> &str {
+        &self.estimator
+    }
+
+    /// The engine, if the file holds exactly its tensors, undamaged. Reads the file, so it can be called once.
+    fn engine(&self, py: Python<'_>) -> PyResult<PyEngine> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
         let file = file.ok_or_else(|| {
             PyRuntimeError::new_err("this ModelFile has been read already; open the file again")
         })?;
-        Ok(detached(py, || file.engine(specification))??.into())
+        Ok(detached(py, || file.engine())??.into())
     }
 }
 

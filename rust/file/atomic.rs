@@ -1,0 +1,63 @@
+//! Files that appear whole or not at all.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+use tempfile::Builder;
+
+/// Opens a file and tells its length. Only a regular file is opened: a pipe could block for ever.
+pub fn open(path: &Path) -> io::Result<(File, u64)> {
+    check_regular(&fs::metadata(path)?)?;
+    let file = File::open(path)?;
+    let about = file.metadata()?;
+    check_regular(&about)?;
+    Ok((file, about.len()))
+}
+
+/// Writes a file, all of it or nothing: a temporary file beside it takes its name once its bytes have reached the disk. An
+/// error leaves the folder as it was; only a process that is killed can leave the temporary file. A symbolic link remains
+/// one, and a file keeps its permissions.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (target, permissions) = match fs::metadata(path) {
+        Ok(about) => {
+            check_regular(&about)?;
+            (fs::canonicalize(path)?, Some(about.permissions()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => match fs::read_link(path) {
+            Ok(link) => return write(&path.with_file_name(link), bytes), // to a file that is not there yet
+            Err(_) => (path.to_path_buf(), None),
+        },
+        Err(error) => return Err(error),
+    };
+    let folder = match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // Not `tempfile_in`: its files are private to the user, and its errors have no number.
+    let mut temporary = Builder::new()
+        .prefix(".fastvae-")
+        .suffix(".tmp")
+        .make_in(folder, |path| File::create_new(path))?;
+    let file = temporary.as_file_mut();
+    if let Some(permissions) = permissions {
+        file.set_permissions(permissions)?;
+    }
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    temporary.persist(&target).map_err(|error| error.error)?;
+    if cfg!(unix)
+        && let Ok(folder) = File::open(folder)
+    {
+        let _ = folder.sync_all(); // not every file system can; the file is there anyway
+    }
+    Ok(())
+}
+
+fn check_regular(about: &Metadata) -> io::Result<()> {
+    let (kind, what) = match (about.is_file(), about.is_dir()) {
+        (true, _) => return Ok(()),
+        (_, true) => (ErrorKind::IsADirectory, "it is a folder; name a file in it"),
+        _ => (ErrorKind::InvalidInput, "it is no regular file; use one, or the bytes themselves"),
+    };
+    Err(io::Error::new(kind, what))
+}

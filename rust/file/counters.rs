@@ -1,0 +1,62 @@
+//! How far the training of a model has come.
+
+use crate::model::Engine;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Optimizer steps taken.
+    steps: u64,
+    /// Shuffled epochs finished.
+    epochs: u32,
+    /// Log variances clamped.
+    clamped: usize,
+    /// Steps that the optimizer's moments do not include.
+    optimizer_start: u64,
+}
+
+/// The name of [`Counters::optimizer_start`] in a file.
+pub const OPTIMIZER_START: &str = "optimizer_start";
+
+impl Counters {
+    /// Those of an engine.
+    pub fn of(engine: &Engine) -> Counters {
+        Counters {
+            steps: engine.steps,
+            epochs: engine.epochs,
+            clamped: engine.clamped.load(Ordering::Relaxed),
+            optimizer_start: engine.optimizer_start,
+        }
+    }
+
+    /// Gives them to an engine. Without its moments the optimizer starts anew.
+    pub fn restore(self, engine: &mut Engine, moments: bool) {
+        engine.steps = self.steps;
+        engine.epochs = self.epochs;
+        engine.clamped = AtomicUsize::new(self.clamped);
+        engine.optimizer_start = if moments { self.optimizer_start } else { self.steps };
+    }
+
+    /// By name, as they are written.
+    pub fn named(self) -> BTreeMap<&'static str, u64> {
+        BTreeMap::from([
+            ("steps", self.steps),
+            ("epochs", self.epochs.into()),
+            ("clamped", self.clamped as u64),
+            (OPTIMIZER_START, self.optimizer_start),
+        ])
+    }
+
+    /// The inverse of [`Counters::named`], unless a name is missing or unknown or no training comes so far.
+    pub fn from_named(named: &BTreeMap<String, u64>) -> Option<Counters> {
+        let get = |name: &str| named.get(name).copied();
+        let counters = Counters {
+            steps: get("steps").filter(|&steps| i64::try_from(steps).is_ok())?,
+            epochs: get("epochs").filter(|&n| i32::try_from(n).is_ok())?.try_into().ok()?,
+            clamped: get("clamped")?.try_into().ok()?,
+            optimizer_start: get(OPTIMIZER_START)?,
+        };
+        (counters.optimizer_start <= counters.steps && named.len() == 4).then_some(counters)
+    }
+}

@@ -1,0 +1,141 @@
+//! From a file to a model.
+
+use super::checksum::Checksum;
+use super::header::{self, Contents};
+use super::{CHUNK, FileTensor, LENGTH, MAX_HEADER, prefix, refused, scratch, size, tensors};
+use crate::error::{Error, Result, filled};
+use crate::model::{Engine, Network, Specification, StateBuffer};
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read};
+
+/// A model file whose header has been read, and describes the data that follow it.
+#[derive(Debug)]
+pub struct ModelFile<R> {
+    reader: R,
+    contents: Contents,
+}
+
+impl<R: Read> ModelFile<R> {
+    /// Reads the header of a file of `len` bytes.
+    pub fn open(mut reader: R, len: u64) -> Result<ModelFile<R>> {
+        let Some(room) = len.checked_sub(LENGTH as u64) else {
+            return Err(refused(format!("{len} bytes are too few")));
+        };
+        let mut length = [0; LENGTH];
+        reader.read_exact(&mut length).map_err(unreadable)?;
+        let length = u64::from_le_bytes(length);
+        if length > room.min(MAX_HEADER) {
+            return Err(refused(format!("a header of {length} bytes in a file of {len}")));
+        }
+        let mut text = filled(0, usize::try_from(length).ok())?;
+        reader.read_exact(&mut text).map_err(unreadable)?;
+        let contents = header::from_json(&text)?;
+        match contents.tensors.data_len() as u64 == room - length {
+            true => Ok(ModelFile { reader, contents }),
+            false => Err(refused(format!(
+                "its tensors take {} bytes, but {} follow the header",
+                contents.tensors.data_len(),
+                room - length
+            ))),
+        }
+    }
+
+    /// What the model is.
+    pub fn specification(&self) -> &Specification {
+        &self.contents.specification
+    }
+
+    /// The estimator's text, as it was written.
+    pub fn estimator(&self) -> &str {
+        &self.contents.estimator
+    }
+
+    /// The model, if the file holds exactly the tensors of its specification, undamaged.
+    pub fn engine(mut self) -> Result<Engine> {
+        let names = self.contents.tensors.offset_keys();
+        // A layout takes memory too.
+        let specification = &self.contents.specification;
+        if specification.encoder.len() + specification.decoder.len() > names.len() {
+            return Err(refused("its specification describes a larger network than its tensors"));
+        }
+        let network = Network::new(specification.clone()).map_err(refused)?;
+        let places = self.places(&network, &names)?;
+        let moments = network.spec.optimizer.moments() == [false; 2]
+            || places.iter().any(|(part, _)| *part != StateBuffer::Value);
+
+        let mut engine = Engine::empty(network)?;
+        let mut scratch = scratch(&engine.network)?;
+        for (name, (part, index)) in names.iter().zip(places) {
+            let (network, buffer) = engine.buffer_mut(part);
+            let tensor = &network.tensors[index];
+            let plain = &mut scratch[..size(tensor)];
+            let checksum = self.read(plain)?;
+            if let Some(checksums) = &self.contents.checksums
+                && checksums[name] != checksum
+            {
+                return Err(damaged(name, &checksum, &checksums[name]));
+            }
+            let good = |x: &f32| tensor.allows(*x) && (part != StateBuffer::Second || *x >= 0.0);
+            if let Some(bad) = plain.iter().find(|x| !good(x)) {
+                return Err(refused(format!("{name} contains {bad}")));
+            }
+            tensor.write(plain, buffer);
+        }
+        engine.network.check(engine.buffer(StateBuffer::Value)).map_err(refused)?;
+        engine.refresh()?;
+        self.contents.counters.restore(&mut engine, moments);
+        Ok(engine)
+    }
+
+    /// Where the tensors `names` belong: a part of `network.tensors[index]` each. They must be those of the model.
+    fn places(&self, network: &Network, names: &[String]) -> Result<Vec<(StateBuffer, usize)>> {
+        let prefixes = [StateBuffer::First, StateBuffer::Second].map(prefix);
+        let moments = names.iter().any(|name| prefixes.iter().any(|p| name.starts_with(p)));
+        let tensors = tensors(network, moments);
+        let mut missing: HashMap<_, _> = tensors.iter().map(|t| (t.name.as_str(), t)).collect();
+        let mut places = Vec::new();
+        for name in names {
+            let Some(&FileTensor { part, index, .. }) = missing.remove(name.as_str()) else {
+                return Err(refused(format!("{name:?} is no part of the model that it describes")));
+            };
+            let shape = self.contents.tensors.info(name).map_or(&[][..], |info| &info.shape);
+            let wanted = &network.tensors[index].shape;
+            if shape != wanted {
+                return Err(refused(format!(
+                    "{name} has shape {shape:?}, but in the model that it describes {wanted:?}"
+                )));
+            }
+            places.push((part, index));
+        }
+        match tensors.iter().find(|tensor| missing.contains_key(tensor.name.as_str())) {
+            Some(tensor) => Err(refused(format!("{} is missing", tensor.name))),
+            None => Ok(places),
+        }
+    }
+
+    /// Reads the next numbers, and returns their checksum.
+    fn read(&mut self, plain: &mut [f32]) -> Result<String> {
+        let (mut chunk, mut checksum) = ([0; CHUNK], Checksum::default());
+        for plain in plain.chunks_mut(CHUNK / size_of::<f32>()) {
+            let bytes = &mut chunk[..size_of_val(plain)];
+            self.reader.read_exact(bytes).map_err(unreadable)?;
+            checksum.update(bytes);
+            for (x, bytes) in plain.iter_mut().zip(bytes.as_chunks().0) {
+                *x = f32::from_le_bytes(*bytes);
+            }
+        }
+        Ok(checksum.finish())
+    }
+}
+
+/// The error of a piece whose checksum is wrong.
+pub fn damaged(piece: &str, found: &str, wanted: &str) -> Error {
+    refused(format!("{piece} is damaged: its checksum is {found}, not {wanted}; restore the file"))
+}
+
+fn unreadable(error: io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => refused("it is cut short"),
+        kind => Error::Io(kind, format!("the model file cannot be read: {error}")),
+    }
+}

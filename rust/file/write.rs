@@ -1,0 +1,73 @@
+//! From a model to the bytes of a file.
+
+use super::checksum::Checksum;
+use super::counters::Counters;
+use super::header::{self, MAX_KEYS};
+use super::{CHUNK, LENGTH, MAX_HEADER, scratch, size, tensors};
+use crate::error::{Error, Result, filled};
+use crate::model::Engine;
+use safetensors::tensor::{Dtype, TensorInfo};
+
+/// A model as the bytes of a file: with the text of its estimator, and with its optimizer's moments if they are wanted.
+pub fn to_bytes(engine: &Engine, estimator: &str, moments: bool) -> Result<Vec<u8>> {
+    let network = &engine.network;
+    let tensors = tensors(network, moments);
+    if tensors.len() >= MAX_KEYS {
+        return Err(Error::Parameter(format!(
+            "the model, with its optimizer, has {} tensors; a model file has room for {}",
+            tensors.len(),
+            MAX_KEYS - 1
+        )));
+    }
+    let (mut infos, mut end) = (Vec::new(), 0);
+    for tensor in &tensors {
+        let (start, shape) = (end, network.tensors[tensor.index].shape.clone());
+        end += size_of::<f32>() * size(&network.tensors[tensor.index]);
+        let info = TensorInfo { dtype: Dtype::F32, shape, data_offsets: (start, end) };
+        infos.push((tensor.name.as_str(), info));
+    }
+    let (specification, counters) = (network.spec.to_json(), Counters::of(engine));
+    let header = |checksums: &[String]| {
+        let mut text = header::to_json(&specification, counters, estimator, &infos, checksums)?;
+        text.resize(text.len().next_multiple_of(LENGTH), b' '); // the data are aligned
+        Ok::<_, Error>(text)
+    };
+    // The checksums come before the data, but are known after them; they always have the same length.
+    let mut checksums: Vec<_> = tensors.iter().map(|_| Checksum::default().finish()).collect();
+    let text = header(&checksums)?;
+    if text.len() as u64 > MAX_HEADER {
+        return Err(Error::Parameter(format!(
+            "the configuration of the model, with its history, takes {} MB; a model file has room for {} MB",
+            text.len() >> 20,
+            MAX_HEADER >> 20
+        )));
+    }
+
+    let mut bytes = filled(0, (LENGTH + text.len()).checked_add(end))?;
+    let (length, rest) = bytes.split_at_mut(LENGTH);
+    let (start, mut data) = rest.split_at_mut(text.len());
+    length.copy_from_slice(&(text.len() as u64).to_le_bytes());
+    let mut scratch = scratch(network)?;
+    for (written, checksum) in tensors.iter().zip(&mut checksums) {
+        let tensor = &network.tensors[written.index];
+        let plain = &mut scratch[..size(tensor)];
+        tensor.read_into(engine.buffer(written.part), plain);
+        let (here, rest) = data.split_at_mut(size_of_val(plain));
+        *checksum = encode(plain, here);
+        data = rest;
+    }
+    start.copy_from_slice(&header(&checksums)?);
+    Ok(bytes)
+}
+
+/// Writes numbers and returns their checksum.
+fn encode(plain: &[f32], bytes: &mut [u8]) -> String {
+    let mut checksum = Checksum::default();
+    for (plain, bytes) in plain.chunks(CHUNK / size_of::<f32>()).zip(bytes.chunks_mut(CHUNK)) {
+        for (to, x) in bytes.as_chunks_mut().0.iter_mut().zip(plain) {
+            *to = x.to_le_bytes();
+        }
+        checksum.update(bytes);
+    }
+    checksum.finish()
+}
