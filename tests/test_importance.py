@@ -228,9 +228,9 @@ def test_a_log_variance_beyond_the_clamp_has_no_gradient_as_in_torch(shift: floa
     _, gradients = vae.loss_and_gradients(X, eps)
     alive = gradients["logvar.weight"].any(1)
     assert alive.tolist() == [column != 3 for column in range(20)]
-    clamped = vae._engine.clamped
+    clamped = vae._fitted.engine.clamped
     vae.evaluate(X)
-    assert vae._engine.clamped == clamped + 29  # one for each example, however many draws
+    assert vae._fitted.engine.clamped == clamped + 29  # one for each example, however many draws
 
 
 # ------------------------------------------------------------------------------------------- training

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fastvae import _input
+from fastvae import _checks
 
 
 @dataclass(frozen=True)
@@ -117,17 +117,17 @@ def resolve(likelihood: object) -> tuple[str, float | str, float]:
     if isinstance(likelihood, Poisson):
         return "poisson", 1.0, 1e-3
     if isinstance(likelihood, NegativeBinomial):
-        floor = _input.number(likelihood.floor, f"{likelihood!r}: floor", least=1e-6, below=1e6)
+        floor = _checks.number(likelihood.floor, f"{likelihood!r}: floor", least=1e-6, below=1e6)
         return "negative_binomial", 1.0, floor
     if isinstance(likelihood, Multinomial):
         return "multinomial", 1.0, 1e-3
     if isinstance(likelihood, Gaussian):
-        floor = _input.number(likelihood.floor, f"{likelihood!r}: floor", least=1e-6, below=1e6)
-        mean = _input.choice(likelihood.mean, f"{likelihood!r}: mean", ("identity", "sigmoid"))
+        floor = _checks.number(likelihood.floor, f"{likelihood!r}: floor", least=1e-6, below=1e6)
+        mean = _checks.choice(likelihood.mean, f"{likelihood!r}: mean", ("identity", "sigmoid"))
         name = "gaussian" if mean == "identity" else "gaussian_sigmoid"
         if not isinstance(likelihood.scale, str):
-            return name, _input.number(likelihood.scale, f"{likelihood!r}: scale", least=1e-6, below=1e6), floor
-        scale = _input.choice(likelihood.scale, f"{likelihood!r}: scale", _LEARNED)
+            return name, _checks.number(likelihood.scale, f"{likelihood!r}: scale", least=1e-6, below=1e6), floor
+        scale = _checks.choice(likelihood.scale, f"{likelihood!r}: scale", _LEARNED)
         if mean == "sigmoid" and scale != "decoder":
             raise ValueError(f"{likelihood!r}: sigmoid means go with a fixed scale or scale='decoder', not {scale!r}")
         return name, scale, floor
