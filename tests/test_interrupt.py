@@ -34,7 +34,7 @@ X = np.lib.stride_tricks.sliding_window_view(noise, 784)
 make = lambda **more: fastvae.VAE(20, random_state=0, **({"n_jobs": 1} | more))
 weights = lambda m: b"".join(a.tobytes() for a in m.state_dict().values())
 model = make(epochs=1000)
-started = lambda: hasattr(model, "_engine")
+started = lambda: model._fitted is not None
 result = {}
 %s
 sent = []

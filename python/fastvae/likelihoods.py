@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from fastvae import _checks
 
@@ -108,29 +108,31 @@ _NAMES: dict[str, object] = {
 COUNTS = ("poisson", "negative_binomial", "multinomial")
 
 
-def resolve(likelihood: object) -> tuple[str, float | str, float]:
-    """Turn a name or an object into the core's (name, scale, floor), or raise ValueError."""
+def resolve(likelihood: object) -> dict[str, Any]:
+    """Turn a name or an object into the engine's likelihood, or raise ValueError."""
     if isinstance(likelihood, str):
         likelihood = _NAMES.get(likelihood, likelihood)
     if isinstance(likelihood, Bernoulli):
-        return "bernoulli", 1.0, 1e-3
+        return {"kind": "bernoulli"}
     if isinstance(likelihood, Poisson):
-        return "poisson", 1.0, 1e-3
+        return {"kind": "poisson"}
     if isinstance(likelihood, NegativeBinomial):
         floor = _checks.number(likelihood.floor, f"{likelihood!r}: floor", least=1e-6, below=1e6)
-        return "negative_binomial", 1.0, floor
+        return {"kind": "negative_binomial", "floor": floor}
     if isinstance(likelihood, Multinomial):
-        return "multinomial", 1.0, 1e-3
+        return {"kind": "multinomial"}
     if isinstance(likelihood, Gaussian):
         floor = _checks.number(likelihood.floor, f"{likelihood!r}: floor", least=1e-6, below=1e6)
         mean = _checks.choice(likelihood.mean, f"{likelihood!r}: mean", ("identity", "sigmoid"))
-        name = "gaussian" if mean == "identity" else "gaussian_sigmoid"
+        gaussian = {"kind": "gaussian", "floor": floor, "mean": mean}
         if not isinstance(likelihood.scale, str):
-            return name, _checks.number(likelihood.scale, f"{likelihood!r}: scale", least=1e-6, below=1e6), floor
+            return gaussian | {
+                "scale": _checks.number(likelihood.scale, f"{likelihood!r}: scale", least=1e-6, below=1e6)
+            }
         scale = _checks.choice(likelihood.scale, f"{likelihood!r}: scale", _LEARNED)
         if mean == "sigmoid" and scale != "decoder":
             raise ValueError(f"{likelihood!r}: sigmoid means go with a fixed scale or scale='decoder', not {scale!r}")
-        return name, scale, floor
+        return gaussian | {"scale": scale}
     raise ValueError(
         f"likelihood={likelihood!r} is not known; use one of {', '.join(map(repr, _NAMES))} or an object from "
         "fastvae.likelihoods"

@@ -14,9 +14,10 @@
 //! refused, and memory for a model is asked for once the file is known to be as long as such a model.
 
 mod header;
+mod version_1;
 
 use crate::error::{Error, Result, filled};
-use crate::model::{Engine, MAX_WIDTH, Network, Spec, StateBuffer, Tensor};
+use crate::model::{Engine, MAX_WIDTH, Network, Specification, StateBuffer, Tensor};
 use crate::nn::optimizer::Optimizer;
 use header::Contents;
 use safetensors::tensor::{Dtype, TensorInfo};
@@ -69,7 +70,7 @@ impl Counters {
             ("steps", self.steps),
             ("epochs", self.epochs.into()),
             ("clamped", self.clamped as u64),
-            ("optimizer_start", self.optimizer_start),
+            ("forgotten", self.optimizer_start),
         ])
     }
 
@@ -80,7 +81,7 @@ impl Counters {
             steps: get("steps").filter(|&steps| i64::try_from(steps).is_ok())?,
             epochs: get("epochs").filter(|&n| i32::try_from(n).is_ok())?.try_into().ok()?,
             clamped: get("clamped")?.try_into().ok()?,
-            optimizer_start: get("optimizer_start")?,
+            optimizer_start: get("forgotten")?,
         };
         (counters.optimizer_start <= counters.steps && named.len() == 4).then_some(counters)
     }
@@ -146,7 +147,7 @@ fn scratch(network: &Network) -> Result<Vec<f32>> {
 /// A model as the bytes of a file, with its optimiser's moments if they are wanted.
 pub fn to_bytes(vae: &Engine, config: &str, moments: bool) -> Result<Vec<u8>> {
     let network = &vae.network;
-    let entries = entries(network, vae.optimizer, moments);
+    let entries = entries(network, network.spec.optimizer, moments);
     if entries.len() >= header::MOST_KEYS {
         return Err(Error::Parameter(format!(
             "the model, with its optimizer, has {} tensors; a model file has room for {}",
@@ -228,7 +229,7 @@ impl<R: Read> ModelFile<R> {
     }
 
     /// The model, if the file holds exactly the tensors of such a one.
-    pub fn engine(mut self, spec: Spec, optimizer: Optimizer, seed: u64) -> Result<Engine> {
+    pub fn engine(mut self, spec: Specification) -> Result<Engine> {
         let Counters { steps, epochs, clamped, optimizer_start } = self.contents.counters;
         let names = self.contents.tensors.offset_keys();
         // A layout takes memory too.
@@ -236,12 +237,13 @@ impl<R: Read> ModelFile<R> {
         if layers > names.len() || spec.latent_dim > MAX_WIDTH {
             return Err(refused("its configuration describes a larger network than its tensors"));
         }
+        let optimizer = spec.optimizer;
         let network = Network::new(spec).map_err(refused)?;
         let places = self.places(&network, optimizer, &names)?;
         let kept = optimizer.moments() == [false; 2]
             || places.iter().any(|(part, _)| *part != StateBuffer::Value);
 
-        let mut vae = Engine::empty(network, optimizer, seed)?;
+        let mut vae = Engine::empty(network)?;
         let mut scratch = scratch(&vae.network)?;
         for (name, (part, index)) in names.iter().zip(places) {
             let (network, buffer) = vae.buffer_mut(part);

@@ -25,7 +25,7 @@ impl Network {
     /// (so that a clipped norm counts it as often).
     fn tie(&self, loadings: &mut [Row]) {
         let layer = &self.layers[self.output()];
-        if self.spec.loadings == WeightConstraint::Common {
+        if self.spec.weight_constraint == WeightConstraint::Common {
             for input in 0..layer.inputs {
                 let total: f64 = layer.weights_of(loadings, input).map(|x| f64::from(*x)).sum();
                 layer.weights_of(loadings, input).for_each(|x| *x = total as f32);
@@ -37,7 +37,7 @@ impl Network {
     pub fn project(&self, loadings: &mut [Row]) {
         let layer = &self.layers[self.output()];
         for input in 0..layer.inputs {
-            match self.spec.loadings {
+            match self.spec.weight_constraint {
                 WeightConstraint::Free => return,
                 WeightConstraint::Common => {
                     let total: f64 = layer.weights_of(loadings, input).map(|x| f64::from(*x)).sum();
@@ -53,7 +53,7 @@ impl Network {
 
     /// An error unless parameters obey the constraint.
     pub fn check_loadings(&self, parameters: &[Row]) -> Result<()> {
-        let rule = match self.spec.loadings {
+        let rule = match self.spec.weight_constraint {
             WeightConstraint::Free => return Ok(()),
             WeightConstraint::Common => {
                 "the last layer's weights must be the same for all features"
@@ -94,27 +94,17 @@ impl Pass<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Missing, Spec};
-    use crate::nn::activation::Activation;
-    use crate::nn::likelihood::Likelihood;
+    use crate::model::{Specification, dense};
     use crate::simd::ZERO_ROW;
 
     /// Two inputs, 37 outputs: two panels, the second one with padding.
-    fn network(loadings: WeightConstraint) -> Network {
-        Network::new(Spec {
+    fn network(weight_constraint: WeightConstraint) -> Network {
+        Network::new(Specification {
             n_features: 37,
             latent_dim: 2,
-            conditions: 0,
-            variational: true,
-            missing: Missing::Refused,
-            encoder: vec![3],
-            decoder: vec![],
-            activation: Activation::Relu,
-            likelihood: Likelihood::Bernoulli,
-            input_transform: None,
-            topics: None,
-            loadings,
-            trials: vec![],
+            encoder: dense(&[3]),
+            weight_constraint,
+            ..Specification::default()
         })
         .unwrap()
     }

@@ -5,6 +5,7 @@ mod clip;
 mod forward;
 mod gather;
 mod importance;
+mod layer_list;
 mod loadings;
 mod marginal;
 mod mirror;
@@ -23,17 +24,17 @@ mod zeros;
 pub(crate) use clip::Gradients;
 pub use forward::{Epsilon, NoiseKey};
 pub use gather::{EncoderInput, Rows};
+pub use layer_list::{LayerSpecification, MAX_LAYERS, dense};
 pub(crate) use marginal::SampleRange;
 pub use marginal::WeightSums;
-pub use network::{MAX_WIDTH, Network, Tensor};
+pub use network::{Network, Tensor};
 pub(crate) use pass::Pass;
-pub use spec::{Missing, Spec, Topics, WeightConstraint};
+pub use spec::{MAX_WIDTH, Missing, Specification, Topics, WeightConstraint};
 pub(crate) use update::Sink;
 pub(crate) use workspace::{BatchSize, InputStorage, Memory, PassKind, Workspace};
 
 use crate::error::{Error, Result, filled};
 use crate::matrix::Shared;
-use crate::nn::optimizer::Optimizer;
 use crate::random::{Distribution, Noise, Stream};
 use crate::simd::{Isa, Row, ZERO_ROW, floats_mut};
 use crate::threads;
@@ -45,10 +46,6 @@ pub struct Engine {
     pub isa: Isa,
     /// The architecture.
     pub network: Network,
-    /// How it learns.
-    pub optimizer: Optimizer,
-    /// The key of all its noise.
-    pub seed: u64,
     /// Steps taken.
     pub steps: u64,
     /// The first of them, of which the optimiser knows nothing: its moments were not kept.
@@ -97,9 +94,9 @@ impl<'a> SharedBuffers<'a> {
 
 impl Engine {
     /// A model with PyTorch's initial weights and biases: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
-    pub fn new(spec: Spec, optimizer: Optimizer, seed: u64) -> Result<Engine> {
-        let mut vae = Engine::empty(Network::new(spec)?, optimizer, seed)?;
-        let isa = vae.isa;
+    pub fn new(specification: Specification) -> Result<Engine> {
+        let mut vae = Engine::empty(Network::new(specification)?)?;
+        let (isa, seed) = (vae.isa, vae.network.spec.seed);
         for (index, tensor) in vae.network.tensors.iter().enumerate() {
             let Some(fan_in) = vae.network.fan_in(tensor) else { continue };
             let bound = 1.0 / (fan_in as f32).sqrt();
@@ -130,9 +127,9 @@ impl Engine {
     }
 
     /// A model whose parameters are zero, to be filled in by [`Engine::buffer_mut`] and [`Engine::refresh`].
-    pub(crate) fn empty(network: Network, optimizer: Optimizer, seed: u64) -> Result<Engine> {
+    pub(crate) fn empty(network: Network) -> Result<Engine> {
         let rows = |wanted: bool| filled(ZERO_ROW, Some(if wanted { network.rows } else { 0 }));
-        let [first, second] = optimizer.moments();
+        let [first, second] = network.spec.optimizer.moments();
         Ok(Engine {
             isa: Isa::detect()?,
             parameters: rows(true)?,
@@ -140,8 +137,6 @@ impl Engine {
             phi: filled(ZERO_ROW, Some(network.phi_rows()))?,
             moments: [rows(first)?, rows(second)?],
             network,
-            optimizer,
-            seed,
             steps: 0,
             optimizer_start: 0,
             epochs: 0,

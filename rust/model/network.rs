@@ -1,6 +1,7 @@
 //! The architecture and where its parameters lie.
 
-use super::spec::{Spec, WeightConstraint};
+use super::layer_list::LayerSpecification;
+use super::spec::{MAX_WIDTH, Specification, WeightConstraint};
 use super::workspace::BatchSize;
 use crate::data::Source;
 use crate::error::{Error, Result};
@@ -13,9 +14,6 @@ use std::ops::Range;
 
 /// The most parameters in a model: 16 GiB of float32 with both moments and the transposes.
 const MAX_PARAMETERS: usize = 1 << 30;
-
-/// The widest layer: a counter of noise has 24 bits for a block of four columns.
-pub const MAX_WIDTH: usize = 1 << 26;
 
 /// How far the logarithm of a scale at its floor may lie below ours, relatively: some units of float32's last place.
 const LOG_ROUNDING: f32 = 1e-6;
@@ -63,7 +61,7 @@ enum Place {
 #[derive(Clone, Debug)]
 pub struct Network {
     /// What the user chose.
-    pub spec: Spec,
+    pub spec: Specification,
     /// In the order of the forward pass.
     pub layers: Vec<Dense>,
     /// All parameters by name, the running statistics last.
@@ -84,9 +82,12 @@ pub struct Network {
 
 impl Network {
     /// Lays the parameters out.
-    pub fn new(spec: Spec) -> Result<Network> {
-        let widths =
-            |x: usize, hidden: &[usize], y: usize| -> Vec<usize> { [&[x], hidden, &[y]].concat() };
+    pub fn new(spec: Specification) -> Result<Network> {
+        spec.check()?;
+        let widths = |x: usize, hidden: &[LayerSpecification], y: usize| -> Vec<usize> {
+            let hidden: Vec<usize> = hidden.iter().map(|layer| layer.units()).collect();
+            [&[x], &hidden[..], &[y]].concat()
+        };
         let head = spec.latent_dim.saturating_mul(if spec.variational { 2 } else { 1 });
         let with_y = |cols: usize| cols.saturating_add(spec.conditions);
         let encoder = widths(with_y(spec.conditions_at()), &spec.encoder, head);
@@ -96,18 +97,6 @@ impl Network {
             None => spec.n_features,
         };
         let decoder = widths(with_y(spec.latent_dim), &spec.decoder, output);
-        if spec.conditions > 0 && !spec.variational {
-            return Err(Error::Parameter("a plain autoencoder has no conditions".into()));
-        }
-        spec.check_topics()?;
-        spec.check_exam()?;
-        if spec.missing.is_masked() && !spec.likelihood.takes_holes() {
-            return Err(Error::Parameter(
-                "missing=\"mask\" wants a likelihood of single features: that of words is of all of them, and a word that \
-                 does not occur is a zero"
-                    .into(),
-            ));
-        }
         let mut network = Network {
             layers: Vec::new(),
             tensors: Vec::new(),
@@ -131,7 +120,7 @@ impl Network {
             }
             _ => None,
         };
-        if network.spec.loadings == WeightConstraint::Nonnegative {
+        if network.spec.weight_constraint == WeightConstraint::Nonnegative {
             let output = network.output();
             network.layers[output].biased = network.layers[output].outputs;
         }
@@ -181,7 +170,7 @@ impl Network {
 
     /// Whether the output layer's gradient is stored before it is followed: that of the free parameters takes all of it.
     pub fn stores_output_gradient(&self) -> bool {
-        self.mixes() || self.spec.loadings != WeightConstraint::Free
+        self.mixes() || self.spec.weight_constraint != WeightConstraint::Free
     }
 
     fn add_layer(&mut self, inputs: usize, outputs: usize) -> Result<()> {
@@ -469,24 +458,17 @@ fn splat(x: f32) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Missing, Topics};
+    use crate::model::{Missing, Topics, dense};
     use crate::nn::likelihood::Link;
 
-    fn spec(likelihood: Likelihood) -> Spec {
-        Spec {
+    fn spec(likelihood: Likelihood) -> Specification {
+        Specification {
             n_features: 37,
             latent_dim: 3,
-            conditions: 0,
-            variational: true,
-            missing: Missing::Refused,
-            encoder: vec![33],
-            decoder: vec![5, 64],
-            activation: Activation::Relu,
+            encoder: dense(&[33]),
+            decoder: dense(&[5, 64]),
             likelihood,
-            input_transform: None,
-            topics: None,
-            loadings: WeightConstraint::Free,
-            trials: vec![],
+            ..Specification::default()
         }
     }
 
@@ -562,9 +544,9 @@ mod tests {
         assert_eq!(network.layers[network.output()].outputs, 2 * 32 + 16 + 5);
     }
 
-    fn topics(likelihood: Likelihood) -> Spec {
+    fn topics(likelihood: Likelihood) -> Specification {
         let topics = Topics { mean: vec![0.0; 3], scale: vec![1.0; 3] };
-        Spec { decoder: vec![], topics: Some(topics), ..spec(likelihood) }
+        Specification { decoder: vec![], topics: Some(topics), ..spec(likelihood) }
     }
 
     #[test]
@@ -604,14 +586,14 @@ mod tests {
         let good = topics(Likelihood::Mixture);
         let prior = |mean, scale| Some(Topics { mean, scale });
         for bad in [
-            Spec { topics: None, ..good.clone() },
-            Spec { likelihood: Likelihood::Bernoulli, ..good.clone() },
-            Spec { conditions: 2, ..good.clone() },
-            Spec { variational: false, ..good.clone() },
-            Spec { decoder: vec![5], ..good.clone() },
-            Spec { topics: prior(vec![0.0; 2], vec![1.0; 3]), ..good.clone() },
-            Spec { topics: prior(vec![f32::NAN; 3], vec![1.0; 3]), ..good.clone() },
-            Spec { topics: prior(vec![0.0; 3], vec![0.0; 3]), ..good.clone() },
+            Specification { topics: None, ..good.clone() },
+            Specification { likelihood: Likelihood::Bernoulli, ..good.clone() },
+            Specification { conditions: 2, ..good.clone() },
+            Specification { variational: false, ..good.clone() },
+            Specification { decoder: dense(&[5]), ..good.clone() },
+            Specification { topics: prior(vec![0.0; 2], vec![1.0; 3]), ..good.clone() },
+            Specification { topics: prior(vec![f32::NAN; 3], vec![1.0; 3]), ..good.clone() },
+            Specification { topics: prior(vec![0.0; 3], vec![0.0; 3]), ..good.clone() },
         ] {
             assert!(Network::new(bad.clone()).is_err(), "{bad:?}");
         }
@@ -620,7 +602,7 @@ mod tests {
 
     #[test]
     fn a_plain_autoencoder_has_a_code_in_the_place_of_a_posterior() {
-        let plain = Spec { variational: false, ..spec(Likelihood::SquaredError) };
+        let plain = Specification { variational: false, ..spec(Likelihood::SquaredError) };
         let network = Network::new(plain).unwrap();
         let names: Vec<_> = network.tensors.iter().map(|t| t.name.as_str()).collect();
         assert_eq!(names[2..4], ["code.weight", "code.bias"]);
@@ -629,7 +611,7 @@ mod tests {
 
     #[test]
     fn conditions_are_read_behind_x_and_behind_z() {
-        let conditional = Spec { conditions: 4, ..spec(Likelihood::Bernoulli) };
+        let conditional = Specification { conditions: 4, ..spec(Likelihood::Bernoulli) };
         let network = Network::new(conditional.clone()).unwrap();
         let widths: Vec<_> = network.layers.iter().map(|l| (l.inputs, l.outputs)).collect();
         assert_eq!(widths, [(41, 33), (33, 6), (7, 5), (5, 64), (64, 37)]);
@@ -641,14 +623,14 @@ mod tests {
             assert!(network.check_conditions(&wrong).is_err());
         }
         assert!(x.given(&x.select(&[0]).unwrap()).is_err(), "another number of rows");
-        let plain = Spec { variational: false, ..conditional };
+        let plain = Specification { variational: false, ..conditional };
         assert!(Network::new(plain).is_err());
     }
 
     #[test]
     fn indicators_are_read_between_x_and_the_conditions() {
         for (missing, inputs) in [(Missing::Masked, 41), (Missing::Indicated, 78)] {
-            let spec = Spec { missing, conditions: 4, ..spec(Likelihood::Bernoulli) };
+            let spec = Specification { missing, conditions: 4, ..spec(Likelihood::Bernoulli) };
             assert_eq!(spec.conditions_at(), inputs - 4);
             assert_eq!(Network::new(spec).unwrap().layers[0].inputs, inputs);
         }
@@ -660,13 +642,14 @@ mod tests {
         huge.conditions = usize::MAX;
         assert!(Network::new(huge).is_err());
         let mut bad = spec(Likelihood::Bernoulli);
-        bad.encoder = vec![usize::MAX];
+        bad.encoder = dense(&[usize::MAX]);
         assert!(Network::new(bad.clone()).is_err());
-        bad.encoder = vec![0];
+        bad.encoder = dense(&[0]);
         assert!(Network::new(bad).is_err());
         for n_features in [0, usize::MAX] {
             let scale = Scale::Decoder { floor: 1e-3 };
-            let bad = Spec { n_features, ..spec(Likelihood::Gaussian(scale, Link::Identity)) };
+            let bad =
+                Specification { n_features, ..spec(Likelihood::Gaussian(scale, Link::Identity)) };
             assert!(Network::new(bad).is_err());
         }
     }

@@ -312,7 +312,7 @@ impl Engine {
         losses: [&mut [f32]; 2],
         question: &mut InferenceRun,
     ) -> Result<bool> {
-        let (own, input) = (NoiseKey::Score(self.seed), self.own_input(corruption));
+        let (own, input) = (NoiseKey::Score(self.network.spec.seed), self.own_input(corruption));
         let hash = eps.is_none() || corruption.is_some();
         let losses = losses.map(Shared::new);
         question.walk(self, x, input.sees(), |worker, pass, start, watch| {
@@ -337,7 +337,7 @@ impl Engine {
         question: &mut InferenceRun,
     ) -> Result<bool> {
         let BatchSize { copies, .. } = self.network.extent(x.rows(), copies)?;
-        let (own, input) = (NoiseKey::Score(self.seed), self.own_input(corruption));
+        let (own, input) = (NoiseKey::Score(self.network.spec.seed), self.own_input(corruption));
         let hash = eps.is_none() || corruption.is_some();
         let losses = losses.map(Shared::new);
         question.walk_draws(self, x, input.sees(), copies, |worker, pass, start, watch| {
@@ -370,7 +370,7 @@ impl Engine {
         weights: &mut [WeightSums],
         question: &mut InferenceRun,
     ) -> Result<bool> {
-        let seed = self.seed;
+        let seed = self.network.spec.seed;
         let weights = Shared::new(weights);
         // Passes of up to `most` rows: some of an example's samples, or all samples of some examples.
         let (most, count) = (block_of(&self.network), samples.len());
@@ -437,7 +437,7 @@ impl Engine {
 
     /// What the encoder sees of examples that are scored.
     fn own_input(&self, corruption: Option<Corruption>) -> EncoderInput<'static> {
-        EncoderInput::of(None, corruption, NoiseKey::Score(self.seed))
+        EncoderInput::of(None, corruption, NoiseKey::Score(self.network.spec.seed))
     }
 
     /// The Gaussian likelihood's standard deviation of each feature, where it is not the decoder's, the negative
@@ -445,7 +445,9 @@ impl Engine {
     pub(crate) fn scales(&self) -> Vec<f32> {
         let cols = self.network.spec.n_features;
         let learned = || {
-            let tensor = self.network.tensors.last().expect("a network has tensors");
+            let name = self.network.spec.likelihood.scale_name();
+            let tensor = self.network.tensors.iter().find(|tensor| tensor.name == name);
+            let tensor = tensor.expect("a scale that is learned is a parameter");
             self.parameter(tensor).into_iter().map(f32::exp).collect::<Vec<_>>()
         };
         match self.network.spec.likelihood {

@@ -307,9 +307,10 @@ impl Engine {
         let extent = self.network.extent(batch, task.importance.samples)?;
         let work = 3 * self.network.work_of(extent) + UPDATE * self.network.work();
         let threads = threads_for(task.threads, work);
-        let order = task.shuffle.then(|| Permutation::new(self.seed, self.epochs, n));
-        let (seed, steps, optimizer_start) = (self.seed, self.steps, self.optimizer_start);
-        let optimizer = self.optimizer;
+        let order = task.shuffle.then(|| Permutation::new(self.network.spec.seed, self.epochs, n));
+        let (seed, steps, optimizer_start) =
+            (self.network.spec.seed, self.steps, self.optimizer_start);
+        let optimizer = self.network.spec.optimizer;
         let from = totals.examples;
         let before = (from / batch) as u64;
         let ledger = Mutex::new(totals);
@@ -439,7 +440,8 @@ impl Engine {
             return Err(Error::Value(format!("a gradient is larger than {LARGEST_GRADIENT:e}")));
         }
         let threads = threads_for(threads, UPDATE * self.network.work());
-        let update = self.optimizer.at(self.steps + 1 - self.optimizer_start, learning_rate);
+        let update =
+            self.network.spec.optimizer.at(self.steps + 1 - self.optimizer_start, learning_rate);
         let unsound = AtomicBool::new(false);
         let lent = self.lend(1, BatchSize::of(1), PassKind::Infer, InputStorage::Batch)?;
         threads::run(threads, |worker| {

@@ -175,7 +175,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
     def _specification(self, n_features: int, conditions: int) -> Specification:
         loss = _checks.choice(self.loss, "loss", ("squared_error", "bernoulli"))
         return Specification.build(
-            n_features=n_features, variational=False, likelihood=(loss, 1.0, 1e-3), **self._networks()
+            n_features=n_features, variational=False, likelihood={"kind": loss}, **self._networks()
         )
 
     @classmethod

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastvae import _core, corruption, likelihoods, optimizers, schedules
-from fastvae._fitted.files import decode_classes, encode_classes, parse
+from fastvae._fitted.files import decode_classes, encode_classes, read_engine
 from fastvae._fitted.model import FittedModel
-from fastvae._fitted.specification import Specification
 from fastvae._training.record import TrainingRecord
 
 if TYPE_CHECKING:
@@ -82,14 +81,12 @@ def write(
     return unkept
 
 
-@dataclass(frozen=True)
-class Contents:
+class Contents(NamedTuple):
     """What a file says of a model, not all of it checked yet."""
 
-    file: _core.ModelFile
+    engine: _core.Engine
     class_name: str
     parameters: dict[str, Any]
-    specification: Specification
     learned: dict[str, Any]
 
     def model(self, losses: Sequence[str]) -> tuple[FittedModel, TrainingRecord]:
@@ -98,21 +95,21 @@ class Contents:
         if learned.keys() != _LEARNED:
             raise ValueError(f"learned {sorted(learned)}, not {sorted(_LEARNED)}")
         record = _record(learned, losses)
-        classes = decode_classes(learned["classes_"], self.specification.conditions)
-        fitted = FittedModel(self.specification, classes, self.specification.engine_of(self.file))
+        fitted = FittedModel(self.engine)
+        fitted.classes = decode_classes(learned["classes_"], fitted.specification.conditions)
         step, epochs = learned["_position"]
         fitted.position, fitted.trained_on_noise = (int(step), float(epochs)), bool(learned["_noisy"])
         return fitted, record
 
 
 def read(path: str | os.PathLike[str]) -> Contents:
-    """Read a file's configuration."""
+    """Read a file: its engine, and the rest of its configuration."""
     file = _core.ModelFile(os.fsdecode(path))
     with damage_as_format_error(path):
-        config = parse(file.config)
+        engine, config = read_engine(file)
         estimator = config["estimator"]
         parameters = {key: _decoded(value) for key, value in estimator["parameters"].items()}
-        return Contents(file, estimator["class"], parameters, Specification(config["engine"]), estimator["learned"])
+        return Contents(engine, estimator["class"], parameters, estimator["learned"])
 
 
 @contextmanager

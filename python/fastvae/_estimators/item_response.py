@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastvae._fitted.model import FittedModel
 
 # What a model lets the last layer be, by the core's name.
-_LOADINGS = {"through_origin": "nonnegative", "rasch": "common", "2pl": "free"}
+_CONSTRAINTS = {"through_origin": "nonnegative", "rasch": "common", "2pl": "free"}
 
 # Names that models had before, which are accepted too.
 _OLD_NAMES = {"lecture": "through_origin"}
@@ -232,7 +232,7 @@ callbacks, n_jobs, random_state, progress
         slopes, intercepts = self._tasks()
         size = slopes[:, 0] if self._one_dimension() else np.linalg.norm(slopes, axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            through_origin = self._require_fitted().specification.loadings == _LOADINGS["through_origin"]
+            through_origin = self._require_fitted().specification.weight_constraint == _CONSTRAINTS["through_origin"]
             return np.asarray(1 / size if through_origin else -intercepts / size, np.float32)
 
     def loadings(self, rotation: str | None = "varimax") -> Rotation:
@@ -431,7 +431,7 @@ callbacks, n_jobs, random_state, progress
 
     @classmethod
     def _accepts(cls, specification: Specification) -> bool:
-        exam = specification.likelihood[0] in ("bernoulli", "binomial") and specification.missing == "indicator"
+        exam = specification.likelihood["kind"] in ("bernoulli", "binomial") and specification.missing == "indicator"
         plain = specification.topics is None and specification.input_transform is None and not specification.conditions
         return exam and plain and specification.variational and specification.linear_decoder
 
@@ -444,9 +444,9 @@ callbacks, n_jobs, random_state, progress
             variational=True,
             latent_dim=n_dims,
             decoder=[],
-            likelihood=("binomial" if marked else "bernoulli", 1.0, 1e-3),
+            likelihood={"kind": "binomial" if marked else "bernoulli"},
             missing=self._missing(),
-            loadings=_LOADINGS[model],
+            weight_constraint=_CONSTRAINTS[model],
             trials=answers.most_marks(self.max_marks, n_features).tolist() if marked else (),
             **self._encoder(),
         )
@@ -459,7 +459,7 @@ callbacks, n_jobs, random_state, progress
         """Return the model's name, checked."""
         if isinstance(self.model, str) and self.model in _OLD_NAMES:
             return _OLD_NAMES[self.model]
-        return _checks.choice(self.model, "model", tuple(_LOADINGS))
+        return _checks.choice(self.model, "model", tuple(_CONSTRAINTS))
 
     def _latent_dim(self) -> int:
         return _checks.integer(self.n_dims, "n_dims", most=_core.MAX_WIDTH // 2)
@@ -495,7 +495,7 @@ callbacks, n_jobs, random_state, progress
         first = {}
         if fitted.latent_dim == 1:
             first["decoder.0.weight"] = np.ones((X.shape[1], 1), np.float32)
-        if fitted.specification.loadings != _LOADINGS["through_origin"]:
+        if fitted.specification.weight_constraint != _CONSTRAINTS["through_origin"]:
             first["decoder.0.bias"] = answers.logits_of_means(X if rows is None else X[rows])
         return first
 

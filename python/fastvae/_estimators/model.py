@@ -461,8 +461,9 @@ class Model(Estimator):
 
     def _restore(self, contents: files.Contents) -> None:
         """Become the estimator of the model in a file."""
-        self._check_network(contents.specification)
-        self._fitted, self._record = contents.model(self._LOSSES)
+        fitted, record = contents.model(self._LOSSES)
+        self._check_network(fitted.specification)
+        self._fitted, self._record = fitted, record
 
     def _check_network(self, specification: Specification) -> None:
         if not self._accepts(specification):

@@ -259,7 +259,7 @@ tol, callbacks, n_jobs, random_state, progress
         seed = self._seed_for(random_state)
         theta = self._prior(n, seed)
         generator = np.random.default_rng(seed)
-        if fitted.specification.likelihood[0] == "mixture":
+        if fitted.specification.likelihood["kind"] == "mixture":
             return measures.sample_documents(theta, self.components_, lengths, generator)
         words = self.n_features_in_
         return measures.sample_words(theta, self.inverse_transform, words, lengths, generator)
@@ -340,13 +340,13 @@ tol, callbacks, n_jobs, random_state, progress
         return specification.topics is not None
 
     def _specification(self, n_features: int, conditions: int) -> Specification:
-        likelihood = {"mixture": "mixture", "product": "multinomial"}[self._decoder()]
+        kind = {"mixture": "mixture", "product": "multinomial"}[self._decoder()]
         return Specification.build(
             n_features=n_features,
             variational=True,
             latent_dim=self._latent_dim(),
             decoder=[],
-            likelihood=(likelihood, 1.0, 1e-3),
+            likelihood={"kind": kind},
             input_transform=check_transform(self.input_transform),
             topics=prior.laplace(self._alpha()),
             **self._encoder(),

@@ -261,6 +261,6 @@ class VAE(Dense, Variational):
     def _binarize(self) -> str | None:
         if self.binarize is None:
             return None
-        if likelihoods.resolve(self.likelihood)[0] != "bernoulli":
+        if likelihoods.resolve(self.likelihood)["kind"] != "bernoulli":
             raise ValueError(f"binarize={self.binarize!r} is for likelihood='bernoulli', not {self.likelihood!r}")
         return _checks.choice(self.binarize, "binarize", binary.WAYS)

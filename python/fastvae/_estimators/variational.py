@@ -275,7 +275,7 @@ class Variational(Model):
         """
         n_samples = _checks.integer(n_samples, "n_samples", most=2**31)
         fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
-        if fitted.specification.likelihood[0] == "bernoulli":
+        if fitted.specification.likelihood["kind"] == "bernoulli":
             binary.check(fitted, X, "X", self._binarize(), self._threads())
         return fitted.log_marginal(X, y, n_samples, self._threads())
 

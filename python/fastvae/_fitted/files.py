@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastvae import _core
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -13,9 +15,17 @@ if TYPE_CHECKING:
 _LABELS = ("bool", "str", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 
 
-def parse(text: str) -> dict[str, Any]:
+def read_engine(file: _core.ModelFile) -> tuple[_core.Engine, dict[str, Any]]:
+    """Return the engine of a file, and the file's configuration."""
+    import json  # here and below only, so that `import fastvae` stays cheap
+
+    config = _parsed(file.config)
+    return file.engine(json.dumps(config["engine"], allow_nan=False)), config
+
+
+def _parsed(text: str) -> dict[str, Any]:
     """Read JSON whose keys are unique and whose numbers are finite."""
-    import json  # here only, so that `import fastvae` stays cheap
+    import json
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastvae import _core
 from fastvae._data import arrays, conditions
-from fastvae._fitted.files import parse
+from fastvae._fitted.files import read_engine
 from fastvae._fitted.specification import Specification
 from fastvae._fitted.uncertainty import LogMarginal, Predictive
 
@@ -30,23 +30,16 @@ class FittedModel:
 
     Parameters
     ----------
-    specification : Specification
-        With a seed.
+    engine : Engine or Specification
+        An engine, or what to make one of: a specification with a seed.
     classes : ndarray, [n_classes], optional
         Labels of y, sorted, of a conditional model that was fitted with labels.
-    engine : Engine, optional
-        Default: a new one.
     """
 
-    def __init__(
-        self,
-        specification: Specification,
-        classes: NDArray[Any] | None = None,
-        engine: _core.Engine | None = None,
-    ) -> None:
-        self.specification = specification
+    def __init__(self, engine: _core.Engine | Specification, classes: NDArray[Any] | None = None) -> None:
+        self.engine = _core.Engine(engine.to_json()) if isinstance(engine, Specification) else engine
+        self.specification = Specification.of(self.engine)
         self.classes = classes
-        self.engine = specification.engine() if engine is None else engine
         self.position = (0, 0.0)  # of the last step of training: its number, and epochs before it
         self.trained_on_noise = False  # whether the encoder has seen noise that data do not hold: X may be any numbers
 
@@ -206,7 +199,7 @@ class FittedModel:
         """Return a file of the network with or without the optimiser's state; `more` goes into its configuration."""
         import json  # here only, so that `import fastvae` stays cheap
 
-        config = {"fastvae": _core.__version__, "engine": self.specification.arguments, **more}
+        config = {"fastvae": _core.__version__, "engine": self.specification.options, **more}
         return self.engine.dump(json.dumps(config, allow_nan=False), optimizer)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -218,9 +211,8 @@ class FittedModel:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        file = _core.ModelFile(state["file"])
-        specification = Specification(parse(file.config)["engine"])
-        self.__init__(specification, state["classes"], specification.engine_of(file))  # type: ignore[misc]
+        engine = read_engine(_core.ModelFile(state["file"]))[0]
+        self.__init__(engine, state["classes"])  # type: ignore[misc]
         self.position, self.trained_on_noise = state["position"], state["trained_on_noise"]
 
 

@@ -1,4 +1,4 @@
-"""The specification of a network: the one module that writes and reads the engine's arguments."""
+"""The specification of a network: the one module that knows the names of the engine's options."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _OF_WORDS = ("multinomial", "mixture")
 
 
 class Specification:
-    """What a network is made of, as the engine's constructor takes it and a file keeps it.
+    """What a network is made of: the engine's constructor takes it as JSON, and a file keeps it.
 
     Parameters
     ----------
-    arguments : dict
-        The engine's.
+    options : dict
+        By the engine's names. What is absent has the engine's default.
     """
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        self.arguments = arguments
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
 
     @classmethod
     def build(
@@ -42,12 +42,12 @@ class Specification:
         encoder: list[int],
         decoder: list[int],
         activation: str,
-        likelihood: tuple[str, float | str, float],
-        optimizer: tuple[str, list[float]],
+        likelihood: dict[str, Any],
+        optimizer: dict[str, Any],
         input_transform: str | None = None,
         missing: str = "error",
-        topics: Sequence[NDArray[np.float32]] | None = None,
-        loadings: str = "free",
+        topics: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+        weight_constraint: str = "free",
         trials: Sequence[int] = (),
     ) -> Specification:
         """Make a specification without a seed from checked values.
@@ -66,122 +66,128 @@ class Specification:
             As :mod:`fastvae.likelihoods`, :mod:`fastvae.optimizers` and :mod:`fastvae._data.missing` resolve them.
         topics : pair of ndarray, [latent_dim], optional
             Means and standard deviations of the prior before the softmax, for a topic model.
-        loadings : {"free", "nonnegative", "common"}
-            The constraint on the decoder's last layer.
+        weight_constraint : {"free", "nonnegative", "common"}
+            Of the decoder's last layer.
         trials : sequence of int, [n_features]
             The most marks of each task, for a binomial likelihood.
         """
-        name, scale, floor = likelihood
-        kind, options = optimizer
-        return cls(
-            {
-                "n_features": n_features,
-                "variational": variational,
-                "latent_dim": latent_dim,
-                "conditions": conditions,
-                "encoder": encoder,
-                "decoder": decoder,
-                "missing": missing,
-                "activation": activation,
-                "topics": None if topics is None else [values.tolist() for values in topics],
-                "loadings": loadings,
-                "trials": list(trials),
-                "likelihood": name,
-                "scale": scale,
-                "floor": floor,
-                "input_transform": input_transform,
-                "optimizer": kind,
-                "options": options,
-            }
-        )
+        options = {
+            "n_features": n_features,
+            "latent_dim": latent_dim,
+            "conditions": conditions,
+            "variational": variational,
+            "encoder": encoder,
+            "decoder": decoder,
+            "missing": missing,
+            "activation": activation,
+            "likelihood": likelihood,
+            "input_transform": input_transform,
+            "topics": None,
+            "weight_constraint": weight_constraint,
+            "trials": list(trials),
+            "optimizer": optimizer,
+        }
+        if topics is not None:
+            mean, scale = topics
+            options["topics"] = {"mean": mean.tolist(), "scale": scale.tolist()}
+        return cls(options)
+
+    @classmethod
+    def of(cls, engine: _core.Engine) -> Specification:
+        """Return an engine's specification, in which every option has its value."""
+        import json  # here and below only, so that `import fastvae` stays cheap
+
+        return cls(json.loads(engine.specification))
 
     def seeded(self, seed: int) -> Specification:
-        """Return the specification with a seed, which an engine needs."""
-        return Specification(self.arguments | {"seed": seed})
+        """Return the specification with a seed."""
+        return Specification(self.options | {"seed": seed})
 
-    def engine(self) -> _core.Engine:
-        """Make a new engine."""
-        return _core.Engine(self.arguments)
+    def to_json(self) -> str:
+        """Return the specification as the engine takes it."""
+        import json
 
-    def engine_of(self, file: _core.ModelFile) -> _core.Engine:
-        """Make the engine that a file holds the tensors of."""
-        return file.engine(self.arguments)
+        return json.dumps(self.options, allow_nan=False)
 
     # What it says
 
     @property
     def n_features(self) -> int:
         """Columns of X."""
-        return int(self.arguments["n_features"])
+        return int(self.options["n_features"])
 
     @property
     def conditions(self) -> int:
         """Columns of y; 0 if the model is not conditional."""
-        return int(self.arguments["conditions"])
+        return int(self.options["conditions"])
 
     @property
     def latent_dim(self) -> int:
         """Columns of the code."""
-        return int(self.arguments["latent_dim"])
+        return int(self.options["latent_dim"])
 
     @property
     def variational(self) -> bool:
         """Whether the code has a distribution."""
-        return self.arguments["variational"] is True
+        return self.options["variational"] is True
 
     @property
     def dense(self) -> bool:
         """Whether it is neither a topic model nor an exam."""
-        return self.topics is None and self.loadings == "free" and not self.trials
+        return self.options["topics"] is None and self.weight_constraint == "free" and not self.trials
 
     @property
     def linear_decoder(self) -> bool:
         """Whether the decoder has no hidden layers."""
-        return not self.arguments["decoder"]
+        return not self.options["decoder"]
 
     @property
     def seed(self) -> int:
         """Of initial weights, order and noise."""
-        return int(self.arguments["seed"])
+        return int(self.options["seed"])
 
     @property
-    def likelihood(self) -> tuple[str, float | str, float]:
-        """Name, scale and floor."""
-        return self.arguments["likelihood"], self.arguments["scale"], self.arguments["floor"]
+    def likelihood(self) -> dict[str, Any]:
+        """The likelihood's kind and its options."""
+        likelihood: dict[str, Any] = self.options["likelihood"]
+        return likelihood
 
     @property
     def counts(self) -> bool:
         """Whether X holds counts, which are never scaled."""
-        return self.arguments["likelihood"] in (*likelihoods.COUNTS, "mixture")
+        return self.likelihood["kind"] in (*likelihoods.COUNTS, "mixture")
 
     @property
     def documents(self) -> bool:
         """Whether the likelihood is of all words of a document together."""
-        return self.arguments["likelihood"] in _OF_WORDS
+        return self.likelihood["kind"] in _OF_WORDS
 
     @property
     def input_transform(self) -> str | None:
         """The transformation of the encoder's input."""
-        transform: str | None = self.arguments["input_transform"]
+        transform: str | None = self.options["input_transform"]
         return transform
 
     @property
     def missing(self) -> str:
         """What NaN in X is: "error", "mask", or "indicator" where the encoder reads which values are missing."""
-        return str(self.arguments["missing"])
+        return str(self.options["missing"])
 
     @property
-    def topics(self) -> tuple[NDArray[np.float64], ...] | None:
-        """Means and standard deviations of a topic model's prior before the softmax."""
-        topics = self.arguments["topics"]
-        return None if topics is None else tuple(np.array(values) for values in topics)
+    def topics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Means and standard deviations of a topic model's prior before the softmax, rounded to float32."""
+        topics = self.options["topics"]
+        if topics is None:
+            return None
+        mean, scale = (np.array(topics[name], np.float32).astype(np.float64) for name in ("mean", "scale"))
+        return mean, scale
 
     @property
-    def loadings(self) -> str:
+    def weight_constraint(self) -> str:
         """The constraint on the decoder's last layer."""
-        return str(self.arguments["loadings"])
+        return str(self.options["weight_constraint"])
 
     @property
     def trials(self) -> list[int]:
         """The most marks of each task of a binomial likelihood; else empty."""
-        return list(self.arguments["trials"])
+        return [int(most) for most in self.options["trials"]]

@@ -126,7 +126,8 @@ def _kl(objective: Objective) -> str:
 
 def _likelihood(log_p: str, specification: Specification, binarize: str | None) -> str:
     """Return the formula of log p(x|z)."""
-    name, scale, floor = specification.likelihood
+    about = specification.likelihood
+    name, scale, floor = about["kind"], about.get("scale"), about.get("floor")
     if name == "bernoulli":
         grey = {
             None: "values between 0 and 1 make it a cross-entropy, which is no log-probability",
@@ -153,7 +154,7 @@ def _likelihood(log_p: str, specification: Specification, binarize: str | None) 
         "per_feature": f"s_j learned for each feature, at least {floor:g}",
         "decoder": f"s_j² = {floor:g}² + exp(2 u_j), u from the decoder, for each example and feature",
     }
-    mean = "m the sigmoid of the decoder's output" if name == "gaussian_sigmoid" else "m the decoder's output"
+    mean = "m the sigmoid of the decoder's output" if about["mean"] == "sigmoid" else "m the decoder's output"
     s = scales[scale] if isinstance(scale, str) else f"s = {scale:g}"
     s_j = "s" if scale == "shared" or not isinstance(scale, str) else "s_j"
     return f"{log_p} = sum_j -((x_j - m_j) / {s_j})² / 2 - ln {s_j} - ln(2 pi) / 2, {mean}, {s}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from fastvae import schedules
@@ -33,8 +33,7 @@ class Plan:
         return self.corruption is not None and self.corruption[0] != "masking"
 
 
-@dataclass(frozen=True)
-class FitSettings:
+class FitSettings(NamedTuple):
     """What ``fit`` does beside its passes."""
 
     epochs: int

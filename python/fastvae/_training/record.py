@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
-
-@dataclass
 class TrainingRecord:
-    """What training has recorded so far; an estimator shows it as attributes."""
+    """What training has recorded so far; an estimator shows it as attributes.
 
-    history: dict[str, list[float]]  # an entry an epoch in each list, NaN where there was none
-    n_iter: int = 0
-    elapsed: float = 0.0  # seconds
-    interrupted: bool = False  # whether the last training was stopped by Ctrl-C
+    Parameters
+    ----------
+    history : dict of str to list of float
+        A list for each loss, with an entry an epoch: NaN where there was none.
+    n_iter : int
+        Epochs trained.
+    elapsed : float
+        Seconds spent in training.
+    interrupted : bool
+        Whether the last training was stopped by Ctrl-C.
+    """
+
+    def __init__(
+        self, history: dict[str, list[float]], n_iter: int = 0, elapsed: float = 0.0, interrupted: bool = False
+    ) -> None:
+        self.history, self.n_iter = history, n_iter
+        self.elapsed, self.interrupted = elapsed, interrupted
 
     def add(self, losses: dict[str, float]) -> None:
         """Add an epoch's losses to the history."""
