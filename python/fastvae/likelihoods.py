@@ -126,13 +126,12 @@ def resolve(likelihood: object) -> dict[str, Any]:
         mean = _checks.choice(likelihood.mean, f"{likelihood!r}: mean", ("identity", "sigmoid"))
         gaussian = {"kind": "gaussian", "floor": floor, "mean": mean}
         if not isinstance(likelihood.scale, str):
-            return gaussian | {
-                "scale": _checks.number(likelihood.scale, f"{likelihood!r}: scale", least=1e-6, below=1e6)
-            }
-        scale = _checks.choice(likelihood.scale, f"{likelihood!r}: scale", _LEARNED)
-        if mean == "sigmoid" and scale != "decoder":
-            raise ValueError(f"{likelihood!r}: sigmoid means go with a fixed scale or scale='decoder', not {scale!r}")
-        return gaussian | {"scale": scale}
+            scale = _checks.number(likelihood.scale, f"{likelihood!r}: scale", least=1e-6, below=1e6)
+            return gaussian | {"scale": scale}
+        which = _checks.choice(likelihood.scale, f"{likelihood!r}: scale", _LEARNED)
+        if mean == "sigmoid" and which != "decoder":
+            raise ValueError(f"{likelihood!r}: sigmoid means go with a fixed scale or scale='decoder', not {which!r}")
+        return gaussian | {"scale": which}
     raise ValueError(
         f"likelihood={likelihood!r} is not known; use one of {', '.join(map(repr, _NAMES))} or an object from "
         "fastvae.likelihoods"

@@ -33,7 +33,7 @@ struct Dictionary {
 
 impl Specification {
     /// Reads the specification of a file, or the dictionary in its place.
-    pub(crate) fn from_file(text: &str) -> Result<Specification> {
+    pub fn from_file(text: &str) -> Result<Specification> {
         match serde_json::from_str::<Value>(text) {
             Ok(dictionary) if dictionary.get("options").is_some() => {
                 Specification::from_version_1(&dictionary)
