@@ -69,7 +69,7 @@ def imports(module: str) -> Iterator[str]:
 
 def test_there_are_the_modules_that_this_test_is_about() -> None:
     assert len(MODULES) > 50
-    assert "fastvae._fitted.model" in set(imports("fastvae._estimators.model"))
+    assert "fastvae._fitted.model" in set(imports("fastvae._estimators.network"))
     assert all(any(module == prefix or module.startswith(f"{prefix}.") for module in MODULES) for prefix in STRATA)
 
 
