@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _core, likelihoods
+from fastvae import _core
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INPUT_TRANSFORMS = ("log1p", "binary", "l1", "l2")
-
-# Likelihoods of all words of a document together.
-_OF_WORDS = ("multinomial", "mixture")
 
 
 class Specification:
@@ -155,12 +152,12 @@ class Specification:
     @property
     def counts(self) -> bool:
         """Whether X holds counts, which are never scaled."""
-        return self.likelihood["kind"] in (*likelihoods.COUNTS, "mixture")
+        return _core.LIKELIHOODS[self.likelihood["kind"]]["counts"]
 
     @property
     def documents(self) -> bool:
         """Whether the likelihood is of all words of a document together."""
-        return self.likelihood["kind"] in _OF_WORDS
+        return _core.LIKELIHOODS[self.likelihood["kind"]]["words"]
 
     @property
     def input_transform(self) -> str | None:
