@@ -490,7 +490,7 @@ def test_what_has_no_meaning_in_the_bound_is_refused(options: dict[str, Any]) ->
 
 
 def test_a_gradient_of_samples_wants_samples() -> None:
-    with pytest.raises(ValueError, match="wants n_importance_samples > 1"):
+    with pytest.raises(ValueError, match="set n_importance_samples > 1"):
         VAE(doubly_reparameterized=True).fit(DIGITS[:20])
     with pytest.raises(ValueError, match="doubly_reparameterized='yes' must be True or False"):
         VAE(n_importance_samples=2, doubly_reparameterized="yes").fit(DIGITS[:20])  # type: ignore[arg-type]

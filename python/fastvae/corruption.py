@@ -2,9 +2,9 @@
 
 (Vincent, Larochelle, Bengio & Manzagol, "Extracting and composing robust features with denoising autoencoders",
 ICML 2008.) Given as ``corruption=`` to an estimator, it is drawn anew in every step of training, and once and for all
-for validation data. Questions corrupt nothing: ``reconstruct`` and ``transform`` take noisy data, which may then hold
-any numbers (but for masking, which makes only zeros), ``evaluate`` and ``score_samples`` are about the data that they
-are given.
+for validation data. Inference methods never corrupt their input: ``reconstruct`` and ``transform`` take noisy data,
+which may then hold any numbers (except with masking, which makes only zeros); ``evaluate`` and ``score_samples`` score
+their input as it is.
 
 >>> import fastvae
 >>> X, _ = fastvae.datasets.load_digits()

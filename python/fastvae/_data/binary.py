@@ -16,7 +16,7 @@ WAYS = ("bernoulli", "threshold")
 
 
 def binarize(X: Any, how: str = "bernoulli", random_state: Any = None) -> NDArray[np.float32]:
-    """Make grey values binary, for questions about them: ``VAE(binarize=...)`` does it to what it is trained on.
+    """Make grey values binary, for inference: ``VAE(binarize=...)`` does so with training data.
 
     Parameters
     ----------

@@ -170,7 +170,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         values = arrays.floats(self._read_data(X)[0], "X")
         return imputation.with_means(fitted, values, None, n_iter, self._threads())
 
-    # Inside
+    # Internal
 
     def _specification(self, n_features: int, conditions: int) -> Specification:
         loss = _checks.choice(self.loss, "loss", ("squared_error", "bernoulli"))

@@ -20,7 +20,7 @@ class Dense(Model):
     missing_indicator: Any
     corruption: Any
 
-    # Inside
+    # Internal
 
     def _networks(self) -> dict[str, Any]:
         """Return the part of the specification that these parameters decide, checked."""

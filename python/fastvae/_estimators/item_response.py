@@ -255,7 +255,7 @@ callbacks, n_jobs, random_state, progress
         _checks.choice(rotation, "rotation", ("varimax",))
         return varimax(slopes)
 
-    # Questions
+    # Inference
 
     def transform(self, X: Any, *, y: Any = None, observed: Any = None) -> Any:
         """Abilities E[alpha|Y] ("EAP"): float32 [n_students, n_dims]; see the class's notes. y is ignored.
@@ -427,7 +427,7 @@ callbacks, n_jobs, random_state, progress
                     sums.add(tables, alpha @ slopes.T + intercepts)
         return sums.fit((~np.isnan(shares)).sum(0))
 
-    # Inside
+    # Internal
 
     @classmethod
     def _accepts(cls, specification: Specification) -> bool:

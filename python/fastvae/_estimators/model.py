@@ -67,7 +67,7 @@ class Model(Trained):
         """Find the examples with the nearest codes: :func:`fastvae.latent.neighbours`."""
         return latent.neighbours(self, X, query, n)
 
-    # Inside
+    # Internal
 
     def _encode(self, X: Any, y: Any, logvar: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         fitted, (X, y) = self._require_fitted(), self._read_data(X, y)

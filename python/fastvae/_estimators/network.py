@@ -186,7 +186,7 @@ class Network(Estimator):
         if not self._accepts(specification):
             raise ValueError(f"the network is not that of a {type(self).__name__}")
 
-    # Inside: what a subclass decides
+    # Internal: what a subclass decides
 
     def _specification(self, n_features: int, conditions: int) -> Specification:
         """Return the network's specification without its seed, checked."""
@@ -220,7 +220,7 @@ class Network(Estimator):
         """
         return examples.read(X, name, cols, type(self).__name__)
 
-    # Inside: the fitted model
+    # Internal: the fitted model
 
     def __sklearn_is_fitted__(self) -> bool:
         return self._fitted is not None
@@ -283,7 +283,7 @@ class Network(Estimator):
             n_features //= 2
         return n_features, n_conditions
 
-    # Inside: reading
+    # Internal: reading
 
     def _read_data(self, X: Any, y: Any = None) -> Data:
         """Return data that fit the model in type and shape; the values of X are looked at when they are used."""

@@ -216,7 +216,7 @@ tol, callbacks, n_jobs, random_state, progress
         bound = self.score_samples(X)
         words = float(weights.count_words(self._read_data(X)[0]).sum())
         if words == 0:
-            raise ValueError("X has no words, so there is none to be perplexed by")
+            raise ValueError("perplexity is undefined: X has no words")
         return float(np.exp(-np.sum(bound, dtype=np.float64) / words))
 
     def similar_documents(
@@ -333,7 +333,7 @@ tol, callbacks, n_jobs, random_state, progress
         tags.input_tags.positive_only = True
         return tags
 
-    # Inside
+    # Internal
 
     @classmethod
     def _accepts(cls, specification: Specification) -> bool:

@@ -251,7 +251,7 @@ class Trained(Network):
         fitted.apply_gradients(grads, float(rate[0]), self._threads())
         return self
 
-    # Inside: what a subclass decides
+    # Internal: what a subclass decides
 
     def _objective(self) -> Objective:
         """Return what is minimised, checked."""
@@ -279,7 +279,7 @@ class Trained(Network):
         """Return noise in place of the reparameterisation's, [n (times samples), latent_dim]."""
         raise NotImplementedError
 
-    # Inside: parameters
+    # Internal: parameters
 
     def _plan(self) -> Plan:
         """Return what a pass of training needs, checked."""
@@ -315,7 +315,7 @@ class Trained(Network):
         """Return what the last step minimised, or, before the first, what that will."""
         return self._objective().at(*self._require_fitted().position)
 
-    # Inside: data
+    # Internal: data
 
     def _initialize_weights(self, fitted: FittedModel, X: Examples, rows: NDArray[np.uint64] | None) -> None:
         """Set the weights of a new model that do not start at random."""

@@ -60,15 +60,15 @@ class VAE(Dense, Variational):
         For a Bernoulli likelihood: makes the grey values of training and validation data binary, so that it is a
         probability. "bernoulli" draws 1 with the value as its probability, anew in each epoch (Burda et al.,
         arXiv:1509.00519) and once and for all, by a draw that no epoch has, for validation and ``loss_and_gradients``;
-        "threshold" takes 1 above one half. Questions are about the data that they are given.
+        "threshold" takes 1 above one half. Inference methods never binarize their input.
     input_transform : {"log1p", "binary", "l1", "l2"} or None
         For counts: what the encoder sees is ln(1 + x) (of values above -1), 1 where x is not 0, x / sum |x| or
         x / (sum x²)^1/2 (sums over features; zeros stay zeros). The target stays x.
     missing : {"error", "mask"}
         What a NaN in X is: "error" refuses it; with "mask" it is a value that was not observed. The likelihood then
         counts what is observed, the encoder sees a zero in its place (Nazábal et al., arXiv:1807.03653), and ``impute``
-        fills it in. All bounds are on the probability of the observed values; they suit data in which that a value is
-        missing says nothing about it ("at random"). The loss of an example of which nothing is observed is its KL.
+        fills it in. All bounds are on the probability of the observed values, and assume that values are missing at
+        random. The loss of an example without observed values is its KL.
     missing_indicator : bool
         With ``missing="mask"``: the encoder also reads a column for each feature behind X that is 1 where it is missing
         (Collier et al., arXiv:2006.05301).
@@ -205,7 +205,7 @@ class VAE(Dense, Variational):
         self.random_state = random_state
         self.progress = progress
 
-    # Inside
+    # Internal
 
     def _specification(self, n_features: int, conditions: int) -> Specification:
         likelihood = likelihoods.resolve(self.likelihood)
@@ -243,9 +243,7 @@ class VAE(Dense, Variational):
         samples = _checks.integer(self.n_importance_samples, "n_importance_samples", most=_checks.MAX_SAMPLES)
         doubly = _checks.boolean(self.doubly_reparameterized, "doubly_reparameterized")
         if doubly and samples == 1:
-            raise ValueError(
-                "doubly_reparameterized=True is about importance samples: it wants n_importance_samples > 1"
-            )
+            raise ValueError("doubly_reparameterized=True needs importance samples: set n_importance_samples > 1")
         if samples > 1:
             wanted = {"beta": 1, "free_bits": 0, "capacity": None, "objective": "elbo"}
             for name, value in wanted.items():

@@ -310,7 +310,7 @@ class Variational(Model):
         clamped = self._require_fitted().engine.clamped
         return diagnose(mu, logvar, clamped, self.get_params(), kl_only=kl_only)
 
-    # Inside: what a subclass decides
+    # Internal: what a subclass decides
 
     def _prior(self, n: int, seed: int) -> NDArray[np.float32]:
         """Draw the decoder's input from the prior, [n, latent_dim]."""
@@ -324,7 +324,7 @@ class Variational(Model):
         """Return the formula of a likelihood that is none of :mod:`fastvae.likelihoods`."""
         return None
 
-    # Inside
+    # Internal
 
     def _name_losses(self, reconstruction: float, kl: float, loss: float) -> dict[str, float]:
         return {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl, "loss": loss}

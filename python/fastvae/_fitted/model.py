@@ -66,7 +66,7 @@ class FittedModel:
         if columns == 0:
             raise ValueError(f"this {owner} is not conditional, so y means nothing here")
         raise ValueError(
-            f"this {owner} is conditional: it needs y, as fit did (so functions that pass none, as those of "
+            f"this {owner} is conditional and needs y: pass y=, as to fit (functions that pass none, such as those of "
             "fastvae.latent, do not serve it)"
         )
 
