@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import numbers
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
-
-import numpy as np
 
 from fastvae import _core
 
@@ -105,9 +105,7 @@ def _kind(cls: type) -> str:
 
 
 # The classes above, by the names that users may give instead.
-KINDS: dict[str, type] = {
-    _kind(cls): cls for cls in list(globals().values()) if isinstance(cls, type) and is_dataclass(cls)
-}
+KINDS: dict[str, type] = {_kind(cls): cls for cls in list(globals().values()) if is_dataclass(cls)}
 
 
 def resolve(likelihood: Any) -> dict[str, Any]:
@@ -134,10 +132,12 @@ def resolve(likelihood: Any) -> dict[str, Any]:
 
 def _option(value: Any, name: str) -> float | str:
     """Return an option as JSON knows it: a name or a finite number."""
-    value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, str):
         return value
-    good = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not good or not -1e300 < value < 1e300:
+    number = math.nan
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            number = float(value)
+    if not math.isfinite(number):
         raise ValueError(f"{name}={value!r} must be a number or a name")
-    return float(value)
+    return number
