@@ -44,7 +44,7 @@ def test_ones_are_drawn_with_the_grey_values_as_probabilities() -> None:
     model = VAE(2, hidden=(), binarize="bernoulli", random_state=0)
     zeros = {
         name: np.zeros(shape)
-        for name, shape in VAE(2, hidden=(), random_state=0).fit(probabilities[:2])._engine.shapes()
+        for name, shape in VAE(2, hidden=(), random_state=0).fit(probabilities[:2])._fitted.engine.shapes()
     }
     model.load_state_dict(zeros)
     _, gradients = model.loss_and_gradients(probabilities, np.zeros((4000, 2)))

@@ -603,14 +603,14 @@ def test_one_model_asked_by_four_threads_at_once_answers_as_alone(many: NDArray[
 
 def test_one_model_trained_by_four_threads_at_once_loses_no_step() -> None:
     fitted = model(n_jobs=2).fit(X)
-    before = fitted._engine.steps
+    before = fitted._fitted.engine.steps
 
     def go_on() -> None:
         for _ in range(5):
             fitted.partial_fit(X)
 
     at_once(go_on, go_on, go_on, go_on)
-    assert fitted._engine.steps - before == 4 * 5 * 6
+    assert fitted._fitted.engine.steps - before == 4 * 5 * 6
     assert all(np.isfinite(array).all() for array in fitted.state_dict().values())
 
 

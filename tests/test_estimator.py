@@ -86,7 +86,7 @@ def same(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]]) -> bool:
 
 def steps(model: VAE) -> int:
     """Return the optimiser steps that a model has taken."""
-    return model._engine.steps
+    return model._fitted.engine.steps
 
 
 def sklearn_module(name: str) -> Any:

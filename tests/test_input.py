@@ -37,7 +37,7 @@ def snapshot(model: VAE) -> dict[str, Any]:
     learned = {name: getattr(model, name) for name in ("n_features_in_", "n_iter_", "elapsed_", "interrupted_")}
     history = {key: np.array(values).tobytes() for key, values in model.history_.items()}
     weights = {name: array.tobytes() for name, array in model.state_dict().items()}
-    return {"learned": learned, "history": history, "weights": weights, "steps": model._engine.steps}
+    return {"learned": learned, "history": history, "weights": weights, "steps": model._fitted.engine.steps}
 
 
 def weights_are_finite(model: VAE) -> bool:

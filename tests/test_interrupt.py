@@ -34,7 +34,7 @@ X = np.lib.stride_tricks.sliding_window_view(noise, 784)
 make = lambda **more: fastvae.VAE(20, random_state=0, **({"n_jobs": 1} | more))
 weights = lambda m: b"".join(a.tobytes() for a in m.state_dict().values())
 model = make(epochs=1000)
-started = lambda: hasattr(model, "_engine")
+started = lambda: model._fitted is not None
 result = {}
 %s
 sent = []
@@ -54,7 +54,7 @@ except KeyboardInterrupt:
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 result["interrupted"] = model.interrupted_
 result["finite"] = all(bool(np.isfinite(a).all()) for a in model.state_dict().values())
-result["steps"] = model._engine.steps
+result["steps"] = model._fitted.engine.steps
 result["n_iter"] = model.n_iter_
 result["history"] = [len(v) for v in model.history_.values()]
 result["elapsed"] = model.elapsed_
@@ -108,7 +108,8 @@ def same(a: VAE, b: VAE) -> bool:
 def test_ctrl_c_stops_fit_keeps_the_model_and_training_goes_on(n_jobs: int) -> None:
     result = interrupt(
         f"model.set_params(n_jobs={n_jobs}); ask = lambda: model.fit(X)",
-        "model.partial_fit(X[:1280]); result['later'] = [model._engine.steps, model.n_iter_, model.interrupted_]",
+        "model.partial_fit(X[:1280]); engine = model._fitted.engine\n"
+        "result['later'] = [engine.steps, model.n_iter_, model.interrupted_]",
     )
     assert result["latency"] < LATENCY
     assert result["interrupted"] is True
@@ -124,7 +125,7 @@ def test_the_weights_after_ctrl_c_are_those_of_the_last_finished_step_bit_for_bi
     result = interrupt(
         "ask = lambda: model.partial_fit(X)",
         """
-steps = model._engine.steps
+steps = model._fitted.engine.steps
 again = make().partial_fit(X[:128 * steps])
 result["same"] = weights(model) == weights(again)
 first, second = model.partial_fit(X[:1000]), again.partial_fit(X[:1000])
@@ -219,7 +220,7 @@ def test_ctrl_c_between_two_epochs_interrupts_the_fit_too(monkeypatch: pytest.Mo
     model = small(epochs=5, progress=True)
     with pytest.raises(KeyboardInterrupt):
         model.fit(data())
-    assert model._engine.steps == 2 * 4
+    assert model._fitted.engine.steps == 2 * 4
     assert model.n_iter_ == 2
     assert model.interrupted_ is True
 
@@ -231,7 +232,7 @@ def test_ctrl_c_within_an_epoch_between_two_steps_interrupts_the_fit(monkeypatch
     rows = np.tile(data(), (500, 1))
     with pytest.raises(KeyboardInterrupt):
         model.fit(rows)
-    assert 0 < model._engine.steps < len(rows)
+    assert 0 < model._fitted.engine.steps < len(rows)
     assert model.n_iter_ == 0
     assert model.interrupted_ is True
     assert finite(model)
@@ -275,7 +276,7 @@ def test_a_diverging_fit_raises_names_the_learning_rate_and_leaves_finite_weight
     assert finite(model)
     assert model.interrupted_ is False
     assert model.n_iter_ == 0
-    assert model._engine.steps < 4
+    assert model._fitted.engine.steps < 4
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "adagrad"])
@@ -306,7 +307,7 @@ def test_a_step_whose_gradient_overflows_says_so_and_leaves_finite_weights(optim
     model, before = (small(likelihood="gaussian", optimizer=optimizer).partial_fit(data()) for _ in range(2))
     with pytest.raises(FloatingPointError, match="learning_rate") as raised:
         model.partial_fit(data(16) * scale)
-    assert model._engine.steps == 4
+    assert model._fitted.engine.steps == 4
     assert finite(model)
     assert same(model, before) == ("loss" in str(raised.value))  # a bad loss is seen before anything changes
 
@@ -318,7 +319,7 @@ def test_gradients_too_large_to_apply_change_nothing(optimizer: str) -> None:
     gradients["mu.bias"][1] = 1e30
     with pytest.raises((FloatingPointError, ValueError), match=r"gradient|mu\.bias"):
         model.apply_gradients(gradients)
-    assert model._engine.steps == 4
+    assert model._fitted.engine.steps == 4
     assert same(model, before)
     assert same(model.partial_fit(data()), before.partial_fit(data()))
 
@@ -331,7 +332,7 @@ def test_a_diverging_step_leaves_the_weights_of_the_step_before_bit_for_bit() ->
         model.partial_fit(rows)
     expected = small(likelihood="gaussian").partial_fit(rows[:32])
     assert same(model, expected)
-    assert model._engine.steps == 2
+    assert model._fitted.engine.steps == 2
     assert same(model.partial_fit(data()), expected.partial_fit(data()))
 
 

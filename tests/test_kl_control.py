@@ -395,7 +395,7 @@ def test_bad_values_are_refused_by_name_and_nothing_is_trained(parameter: str, v
         with pytest.raises(ValueError, match=text):
             train(X)
     assert bits(fitted) == before
-    assert fitted._engine.steps == 6
+    assert fitted._fitted.engine.steps == 6
 
 
 def test_a_function_that_goes_wrong_later_loses_no_epoch() -> None:

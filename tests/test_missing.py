@@ -200,8 +200,8 @@ def test_a_mask_of_ones_gives_the_unmasked_bits(extra: str) -> None:
     masked, plain = small(**EXTRAS[extra]), small(missing="error", **EXTRAS[extra])
     assert everything_of(masked.fit(X, Y), X) == everything_of(plain.fit(X, Y), X)
     assert masked.history_ == plain.history_
-    losses = masked.evaluate(X, y=masked._own(Y))
-    assert {key: losses[key] for key in masked._LOSSES} == plain.evaluate(X, y=plain._own(Y))
+    losses = masked.evaluate(X, y=masked._y_if_conditional(Y))
+    assert {key: losses[key] for key in masked._LOSSES} == plain.evaluate(X, y=plain._y_if_conditional(Y))
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "bernoulli"])

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import fastvae
-from fastvae import VAE, ItemResponse, NotFittedError, _topic_measures, latent, plots
+from fastvae import VAE, ItemResponse, NotFittedError, latent, plots
+from fastvae._topics import measures
 
 matplotlib.use("Agg")
 
@@ -592,7 +593,7 @@ def legend_names(ax: Any) -> list[str]:
 def test_the_map_has_a_point_a_document_in_the_colour_of_its_greatest_topic() -> None:
     ax = plots.document_map(THETA)
     (points,) = ax.collections
-    assert np.allclose(points.get_offsets(), _topic_measures.document_map(THETA))
+    assert np.allclose(points.get_offsets(), measures.document_map(THETA))
     colours = points.get_facecolors()[:, :3]
     greatest = THETA.argmax(axis=1)
     for topic in range(4):

@@ -18,7 +18,8 @@ from reference import AWKWARD, LIKELIHOODS, noise, pair, plain_pair, relative_er
 from scipy import sparse
 
 import fastvae
-from fastvae import VAE, Autoencoder, _sparse
+from fastvae import VAE, Autoencoder
+from fastvae._data import sparse as _sparse
 from fastvae.corruption import GaussianNoise, MaskingNoise
 
 Array = NDArray[np.float32]

@@ -20,8 +20,12 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 import fastvae
-from fastvae import FormatError, NotFittedError, TopicModel, _sparse
-from fastvae._topic_model import _counted, _points, laplace
+from fastvae import FormatError, NotFittedError, TopicModel
+from fastvae._data import sparse as _sparse
+from fastvae._topics.prior import laplace
+from fastvae._topics.prior import points as _points
+from fastvae._topics.weights import count_words as _counted
+from fastvae._training.plan import fullest_last_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -631,11 +635,11 @@ def test_the_last_batch_of_an_epoch_is_nearly_as_full_as_the_others() -> None:
 
     class Count:
         def on_epoch_end(self, model: TopicModel, logs: dict[str, float]) -> None:
-            seen.append(model._engine.steps)
+            seen.append(model._fitted.engine.steps)
 
     TopicModel(3, hidden=(5,), batch_size=64, epochs=1, callbacks=[Count()]).fit(counts(65, 11))
     assert seen == [2]
-    size = TopicModel()._batch_size
+    size = fullest_last_batch
     assert [size(10, 64), size(65, 64), size(128, 64), size(1, 64), size(7, 1)] == [10, 33, 64, 1, 1]
     for n, most in ((101, 10), (201, 10), (4033, 64)):
         assert (n % size(n, most) or size(n, most)) > 0.6 * size(n, most)

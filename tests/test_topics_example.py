@@ -14,7 +14,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 import fastvae
-from fastvae import _topic_measures
+from fastvae._topics.measures import sample_documents
 
 FOLDER = Path(__file__).parents[1] / "examples" / "topics"
 MODULES = ("compare", "corpus", "measures", "prodlda", "tune")
@@ -42,7 +42,7 @@ def truth() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 @pytest.fixture(scope="module")
 def corpus_file(truth: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     theta, phi = truth
-    counts = _topic_measures.sample_documents(theta, phi, 40, np.random.default_rng(1))
+    counts = sample_documents(theta, phi, 40, np.random.default_rng(1))
     path = tmp_path_factory.mktemp("data") / "corpus.npz"
     np.savez(
         path, data=counts.data.astype(np.uint16), indices=counts.indices, indptr=counts.indptr.astype(np.int32),

@@ -16,7 +16,7 @@ from test_optimizers import TOLERANCE as RUN_TOLERANCE
 
 import fastvae
 from fastvae import VAE, Autoencoder
-from fastvae._stopping import EarlyStopping
+from fastvae._training.stopping import EarlyStopping
 from fastvae.corruption import MaskingNoise
 from fastvae.optimizers import SGD, Adagrad, Adam, AdamW
 from fastvae.schedules import Schedule, cosine, cyclical, exponential, linear
@@ -498,7 +498,7 @@ def test_a_gradient_that_overflows_is_reported_and_changes_nothing(scale: float,
     with pytest.raises(FloatingPointError, match=r"step 11\b.*learning_rate"):
         model.partial_fit(X[:16] * np.float32(scale))
     assert bits(model) == bits(before)
-    assert model._engine.steps == 10
+    assert model._fitted.engine.steps == 10
     assert bits(model.partial_fit(X)) == bits(before.partial_fit(X)), "nor the optimiser's state"
 
 
@@ -694,7 +694,7 @@ def test_a_pass_of_any_size_is_an_epoch_of_schedules() -> None:
     for epoch, rows in enumerate((200, 20, 200, 100)):
         model.partial_fit(DIGITS[:rows])
         steps = rows // 20
-        assert model._objective_now().beta == pytest.approx((epoch + (steps - 1) / steps) / 10, abs=1e-6)
+        assert model._current_objective().beta == pytest.approx((epoch + (steps - 1) / steps) / 10, abs=1e-6)
 
 
 def test_at_the_top_of_a_cycle_early_stopping_counts_the_kl() -> None:
@@ -708,7 +708,7 @@ def test_at_the_top_of_a_cycle_early_stopping_counts_the_kl() -> None:
             return super().stop(loss)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fastvae._model.EarlyStopping", Watch)
+        patch.setattr("fastvae._training.epochs.EarlyStopping", Watch)
         model.set_params(early_stopping=True).fit(X, validation_data=OTHERS)
     history = model.history_
     both = np.add(history["val_reconstruction"], history["val_kl"])

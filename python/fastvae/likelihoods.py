@@ -105,7 +105,9 @@ def _kind(cls: type) -> str:
 
 
 # The classes above, by the names that users may give instead.
-KINDS: dict[str, type] = {_kind(cls): cls for cls in list(globals().values()) if is_dataclass(cls)}
+KINDS: dict[str, type] = {
+    _kind(cls): cls for cls in list(globals().values()) if isinstance(cls, type) and is_dataclass(cls)
+}
 
 
 def resolve(likelihood: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastvae._diagnosis import FINE, Diagnosis
+from fastvae._fitted.diagnosis import FINE, Diagnosis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from fastvae import _persist
+from fastvae._estimators import files
+from fastvae._estimators.autoencoder import Autoencoder
+from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
-    from fastvae import VAE, Autoencoder, ItemResponse, TopicModel
+    from fastvae._estimators.item_response import ItemResponse
+    from fastvae._estimators.topic_model import TopicModel
 
 
 def load(path: str | os.PathLike[str]) -> VAE | Autoencoder | TopicModel | ItemResponse:
@@ -34,8 +37,12 @@ def load(path: str | os.PathLike[str]) -> VAE | Autoencoder | TopicModel | ItemR
     OSError
         If the file cannot be read.
     """
-    from fastvae import VAE, Autoencoder, ItemResponse, TopicModel  # of which some are not there yet
+    from fastvae._estimators.item_response import ItemResponse
+    from fastvae._estimators.topic_model import TopicModel
 
-    model: VAE | Autoencoder | TopicModel | ItemResponse
-    model = _persist.load(path, (VAE, Autoencoder, TopicModel, ItemResponse))
+    classes = {cls.__name__: cls for cls in (VAE, Autoencoder, TopicModel, ItemResponse)}
+    contents = files.read(path)
+    with files.damage_as_format_error(path):
+        model: VAE | Autoencoder | TopicModel | ItemResponse = classes[contents.class_name](**contents.parameters)
+        model._restore(contents)
     return model

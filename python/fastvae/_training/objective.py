@@ -28,7 +28,7 @@ class Objective:
     samples: int = 1
     doubly: bool = False  # whether the gradient of samples is doubly reparameterised
 
-    def course(self, steps: schedules.Steps) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def schedule(self, steps: schedules.Steps) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Beta and capacity at some steps, as the core takes them."""
 
         def at(value: schedules.Value | None, name: str) -> NDArray[np.float32]:
@@ -40,7 +40,7 @@ class Objective:
 
     def at(self, step: int, epochs: float) -> Objective:
         """Return the objective of a step before which are so many epochs, without schedules."""
-        beta, capacity = self.course(schedules.Steps(step, epochs, 1))
+        beta, capacity = self.schedule(schedules.Steps(step, epochs, 1))
         return self._with(float(beta[0]), float(capacity[0]) if len(capacity) else None)
 
     def final(self, step: int, epochs: float) -> Objective:

@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class NotFittedError(ValueError, AttributeError):
-    """The model has not been fitted (and no state dict was loaded)."""
-
-
 class Estimator:
     """Parameters are stored untouched by ``__init__`` and read back by name."""
 
@@ -53,16 +49,24 @@ class Estimator:
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "n_features_in_")
+        raise NotImplementedError
+
+    def _requires_y(self) -> bool:
+        """Whether ``fit`` needs y."""
+        return False
+
+    def _allows_nan(self) -> bool:
+        """Whether X may hold NaN."""
+        return False
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
         return Tags(
             estimator_type=None,
-            target_tags=TargetTags(required=bool(getattr(self, "conditional", False))),
+            target_tags=TargetTags(required=self._requires_y()),
             transformer_tags=TransformerTags(preserves_dtype=["float32"]),
-            input_tags=InputTags(sparse=self._TAKES_SPARSE, allow_nan=getattr(self, "missing", "error") == "mask"),
+            input_tags=InputTags(sparse=self._TAKES_SPARSE, allow_nan=self._allows_nan()),
         )
 
     def set_output(self, *, transform: str | None = None) -> Self:

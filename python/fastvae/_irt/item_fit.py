@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastvae._ability import pieces
+from fastvae._irt.ability import pieces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

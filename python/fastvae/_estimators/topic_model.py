@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _core, _input, _sparse, _topic_measures, corruption
-from fastvae._topic_diagnosis import TopicDiagnosis, diagnose
-from fastvae._topic_measures import Counts
-from fastvae._vae import VAE
+from fastvae import _checks, _core, corruption, schedules
+from fastvae._estimators.dense import check_transform
+from fastvae._estimators.variational import Variational
+from fastvae._fitted.specification import Specification
+from fastvae._topics import measures, prior, weights
+from fastvae._topics.diagnosis import TopicDiagnosis, diagnose
+from fastvae._topics.measures import Counts
+from fastvae._training.objective import Objective
+from fastvae._training.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from fastvae._fitted.model import FittedModel
+
 _DECODERS = ("mixture", "product")
 
-# E[theta] is a mean over draws of eps and their negatives: as many as topics, but so many at least and at most. Of 2,
-# 7, 20, 50 and 200 topics (mu of N(0, 1.5²), sigma of U(0.2, 1.5)) its mean error is 1.2e-3, 9e-4, 5e-4, 2.4e-4 and
-# 0.9e-4, a 13th to a 27th of softmax(mu)'s. From 7 topics on Hadamard's rows, lattices, Halton's points and draws that
-# are scaled only were worse or no better.
-_POINTS = (32, 64)
-# Looked at at a time, before training.
-_DOCUMENTS = 256
-# Streams of the counter generator that the core does not use.
-_POINTS_STREAM, _START_STREAM = 255, 254
-
-
-# The standard deviation of ln phi about the words' log frequencies before training.
-_SPREAD = 0.1
 # The default alpha. Of ten topics of documents drawn with 0.1, models with 0.5 missed one for three of four seeds, with
 # 0.7 and 1 none; coherence and perplexity on BBC News were better with 0.5 than with 1, by little.
 _ALPHA = 0.7
@@ -41,7 +35,7 @@ _ALPHA = 0.7
 _MASKING = {"mixture": 0.25, "product": 0.5}
 
 
-class TopicModel(VAE):
+class TopicModel(Variational):
     """Topics of documents: each topic is a distribution on words, each document one on topics.
 
     A variational autoencoder whose code becomes theta = softmax(z) on the simplex, z ~ N(m0, diag(s0²)): the Laplace
@@ -109,18 +103,6 @@ tol, callbacks, n_jobs, random_state, progress
 
     _simplex = True  # what codes are of: fastvae.latent lays no plane through it
 
-    latent_dim: Any = property(lambda self: _input.integer(self.n_topics, "n_topics", least=2))
-    decoder_hidden: Any = ()
-    free_bits: Any = 0.0
-    capacity: Any = None
-    n_importance_samples: Any = 1
-    doubly_reparameterized: Any = False
-    conditional: Any = False
-    objective: Any = "elbo"
-    binarize: Any = None
-    missing: Any = "error"
-    missing_indicator: Any = False
-
     def __init__(
         self,
         n_topics: int = 20,
@@ -179,9 +161,9 @@ tol, callbacks, n_jobs, random_state, progress
         on the order nor on the company. Shares are off by less than a fiftieth of 1 / n_topics, on average. ``y`` is
         ignored.
         """
-        engine, (documents, _) = self._engine_for(), self._data(X)
-        theta = engine.mean_code(documents, _points(self._latent_dim), self._threads())
-        return self._as_output(theta.reshape(-1, self._latent_dim), X)
+        fitted, (documents, _) = self._require_fitted(), self._read_data(X)
+        theta = fitted.mean_code(documents, prior.points(fitted.latent_dim), self._threads())
+        return self._as_output(theta, X)
 
     def encode(self, X: Any, *, y: Any = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return mu and logvar of z, the code before theta = softmax(m0 + s0 z), each [n_documents, n_topics]."""
@@ -209,13 +191,13 @@ tol, callbacks, n_jobs, random_state, progress
         ValueError
             If rows of Z are no shares: negative, or with a sum other than one.
         """
-        self._engine_for()
-        theta = _topic_measures._shares(Z, "Z").astype(np.float32)
+        self._require_fitted()
+        theta = measures.shares(Z, "Z").astype(np.float32)
         return super().inverse_transform(theta, y=y)
 
     def reconstruct(self, X: Any, *, y: Any = None) -> NDArray[np.float32]:
         """Return the distribution on words of each document's topics: ``inverse_transform(transform(X))``."""
-        self._engine_for()
+        self._require_fitted()
         return self.inverse_transform(np.asarray(self.transform(X)), y=y)
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -232,9 +214,9 @@ tol, callbacks, n_jobs, random_state, progress
         ignored.
         """
         bound = self.score_samples(X)
-        words = float(_counted(self._data(X)[0]).sum())
+        words = float(weights.count_words(self._read_data(X)[0]).sum())
         if words == 0:
-            raise ValueError("X has no words, so there is none to be perplexed by")
+            raise ValueError("perplexity is undefined: X has no words")
         return float(np.exp(-np.sum(bound, dtype=np.float64) / words))
 
     def similar_documents(
@@ -249,9 +231,9 @@ tol, callbacks, n_jobs, random_state, progress
         indices, distances : ndarray, [len(query), n]
             Rows of X, nearest first. A query that is in X finds itself, at distance 0.
         """
-        self._engine_for()
+        self._require_fitted()
         theta, wanted = (np.asarray(self.transform(documents)) for documents in (X, query))
-        return _topic_measures.similar_documents(theta, wanted, n)
+        return measures.similar_documents(theta, wanted, n)
 
     def sample_documents(self, n: int, lengths: Any = 100, random_state: Any = None) -> Counts:
         """Draw documents: theta from the prior, then for each word a topic from theta and a word from that topic.
@@ -272,15 +254,15 @@ tol, callbacks, n_jobs, random_state, progress
         Counts
             Sparse: ``data``, ``indices``, ``indptr``, ``shape`` as of a scipy CSR matrix; ``toarray()`` makes it dense.
         """
-        n = _input.integer(n, "n", most=_input.MAX_ROWS)
-        self._engine_for()
+        n = _checks.integer(n, "n", most=_checks.MAX_ROWS)
+        fitted = self._require_fitted()
         seed = self._seed_for(random_state)
         theta = self._prior(n, seed)
         generator = np.random.default_rng(seed)
-        if self._specification["likelihood"]["kind"] == "mixture":
-            return _topic_measures.sample_documents(theta, self.components_, lengths, generator)
+        if fitted.specification.likelihood["kind"] == "mixture":
+            return measures.sample_documents(theta, self.components_, lengths, generator)
         words = self.n_features_in_
-        return _topic_measures.sample_words(theta, self.inverse_transform, words, lengths, generator)
+        return measures.sample_words(theta, self.inverse_transform, words, lengths, generator)
 
     # Topics
 
@@ -290,9 +272,9 @@ tol, callbacks, n_jobs, random_state, progress
 
         Of a mixture that is phi; of a product the softmax of beta_k, normalised with the running statistics, plus b.
         """
-        if not self.__sklearn_is_fitted__():
+        if self._fitted is None:
             raise AttributeError(f"this {type(self).__name__} is not fitted yet, so it has no components_")
-        return self.inverse_transform(np.eye(self._latent_dim))
+        return self.inverse_transform(np.eye(self._fitted.latent_dim))
 
     def top_words(self, vocabulary: Sequence[str] | Mapping[str, int], n: int | None = None) -> list[list[str]]:
         """Return the n likeliest words of each topic, [n_topics][n]: None is 10, or as many as there are.
@@ -300,14 +282,14 @@ tol, callbacks, n_jobs, random_state, progress
         ``vocabulary`` holds the words in the order of the columns of X, or the column of each, as that of
         scikit-learn's ``CountVectorizer`` does.
         """
-        return _topic_measures.top_words(self._components(), vocabulary, n)
+        return measures.top_words(self._components(), vocabulary, n)
 
     def topic_diversity(self, n: int | None = None) -> float:
         """Return the share of different words among the n likeliest of all topics: 1 where no two topics share one.
 
         None is 25, or as many as there are.
         """
-        return _topic_measures.diversity(self._components(), n)
+        return measures.diversity(self._components(), n)
 
     def coherence(self, X_reference: Any, measure: str = "npmi", n: int | None = None) -> NDArray[np.float64]:
         """Return how much the n likeliest words of each topic occur together, [n_topics]: higher is better.
@@ -320,7 +302,7 @@ tol, callbacks, n_jobs, random_state, progress
         n : int or None
             None is 10, or as many as there are.
         """
-        return _topic_measures.coherence(self._components(), X_reference, measure, n)
+        return measures.coherence(self._components(), X_reference, measure, n)
 
     def diagnose(self, X: Any, *, y: Any = None) -> TopicDiagnosis:
         """Look at whether the topics have collapsed: topics that are alike, that no document uses, a KL near zero.
@@ -338,7 +320,7 @@ tol, callbacks, n_jobs, random_state, progress
         words = {
             "mixture": "p = sum_k theta_k phi_k, each topic phi_k a softmax over the words",
             "product": "the output is BN(theta beta) + b, BN over the documents of a batch",
-        }[_input.choice(self.decoder, "decoder", _DECODERS)]
+        }[_checks.choice(self.decoder, "decoder", _DECODERS)]
         alpha = self._alpha()
         shown = f"{alpha[0]:g}, ..." if np.ptp(alpha) else f"{alpha[0]:g}"
         return (
@@ -351,107 +333,66 @@ tol, callbacks, n_jobs, random_state, progress
         tags.input_tags.positive_only = True
         return tags
 
-    # Inside
-
-    @property
-    def corruption(self) -> Any:
-        """What the encoder does not see in training."""
-        usual = _MASKING[_input.choice(self.decoder, "decoder", _DECODERS)]
-        share = usual if self.masking is None else _input.number(self.masking, "masking", below=1.0)
-        return corruption.MaskingNoise(share) if share else None
+    # Internal
 
     @classmethod
-    def _owns(cls, specification: dict[str, Any]) -> bool:
-        return specification["topics"] is not None
+    def _accepts(cls, specification: Specification) -> bool:
+        return specification.topics is not None
+
+    def _specification(self, n_features: int, conditions: int) -> Specification:
+        kind = {"mixture": "mixture", "product": "multinomial"}[self._decoder()]
+        return Specification.build(
+            n_features=n_features,
+            variational=True,
+            latent_dim=self._latent_dim(),
+            decoder=[],
+            likelihood={"kind": kind},
+            input_transform=check_transform(self.input_transform),
+            topics=prior.laplace(self._alpha()),
+            **self._encoder(),
+        )
+
+    def _objective(self) -> Objective:
+        return Objective(beta=schedules.check(self.beta, "beta"))
+
+    def _latent_dim(self) -> int:
+        return _checks.integer(self.n_topics, "n_topics", least=2, most=_core.MAX_WIDTH // 2)
+
+    def _decoder(self) -> str:
+        return _checks.choice(self.decoder, "decoder", _DECODERS)
+
+    def _corruption(self) -> corruption.MaskingNoise | None:
+        """Return what the encoder does not see in training."""
+        usual = _MASKING[self._decoder()]
+        share = usual if self.masking is None else _checks.number(self.masking, "masking", below=1.0)
+        return corruption.MaskingNoise(share) if share else None
 
     def _components(self) -> NDArray[np.float32]:
-        self._engine_for()
+        self._require_fitted()
         return self.components_
 
     def _alpha(self) -> NDArray[np.float64]:
         """Return the prior's parameters, [n_topics], checked."""
-        n = self.latent_dim
+        n = self._latent_dim()
         alpha = np.asarray(_ALPHA if self.alpha is None else self.alpha)
         good = alpha.dtype.kind in "iuf" and alpha.shape in ((), (n,))
         if not good or not ((alpha >= 1e-3) & (alpha <= 1e3)).all():
             raise ValueError(f"alpha={self.alpha!r} must be a number, or {n} numbers, from 0.001 to 1000")
         return np.broadcast_to(alpha.astype(np.float64), (n,))
 
-    def _architecture(self) -> dict[str, Any]:
-        topics = {name: values.tolist() for name, values in zip(("mean", "scale"), laplace(self._alpha()), strict=True)}
-        kind = {"mixture": "mixture", "product": "multinomial"}[_input.choice(self.decoder, "decoder", _DECODERS)]
-        return {"likelihood": {"kind": kind}, "topics": topics}
-
-    def _counts(self) -> bool:
-        return True
-
-    def _batch_size(self, n: int, batch_size: int) -> int:
-        """Return the size, more than half of what is wanted, whose last batch is fullest: of equals the larger."""
-        most = min(batch_size, n)
-        return max(range(most, most // 2, -1), key=lambda size: (n % size or size) / size)
+    def _plan(self) -> Plan:
+        return replace(super()._plan(), even_batches=True)
 
     def _prior(self, n: int, seed: int) -> NDArray[np.float32]:
-        z = super()._prior(n, seed)
-        topics = self._specification["topics"]
-        mean, scale = (np.array(topics[name], np.float32).astype(np.float64) for name in ("mean", "scale"))
-        logits = mean + scale * z
-        shares = np.exp(logits - logits.max(1, keepdims=True))
-        theta: NDArray[np.float32] = (shares / shares.sum(1, keepdims=True)).astype(np.float32)
-        return theta
+        topics = self._require_fitted().specification.topics
+        assert topics is not None, "a topic model has a prior of topics"
+        return prior.to_simplex(super()._prior(n, seed), *topics)
 
-    def _first_weights(self, X: Any, rows: NDArray[np.uint64] | None) -> dict[str, NDArray[np.float32]]:
+    def _initial_weights(
+        self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None
+    ) -> dict[str, NDArray[np.float32]]:
         """Let the topics start as the words' frequencies: times random factors, or, of a product, in the bias."""
-        counts = _counted(X, rows) + 0.1
-        log_frequencies = np.log(counts / counts.sum())
+        frequencies = weights.log_frequencies(X, rows)
         if self.decoder == "product":
-            return {"topics.norm.bias": log_frequencies.astype(np.float32)}
-        shape = (len(counts), self._latent_dim)
-        noise = _core.standard_normal(*shape, self._specification["seed"], _START_STREAM).reshape(shape)
-        weight = (log_frequencies[:, None] + _SPREAD * noise) / _core.TOPIC_GAIN
-        return {"topics.weight": weight.astype(np.float32)}
-
-
-def laplace(alpha: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return m0 and s0 of the Gaussian in softmax space that stands for a Dirichlet(alpha), [n_topics] each."""
-    n, log = len(alpha), np.log(alpha)
-    variance = (1 - 2 / n) / alpha + (1 / alpha).sum() / n**2
-    return (log - log.mean()).astype(np.float32), np.sqrt(variance).astype(np.float32)
-
-
-@functools.cache
-def _points(n: int) -> NDArray[np.float32]:
-    """Return the points of the mean over N(0, I), [n_points, n]: normal draws whose columns are made orthogonal.
-
-    With their negatives they have the normal's moments up to the third; of more than 64 columns in groups of 64. Plain
-    sums and products only, so every machine has the same.
-    """
-    draws = min(max(n, _POINTS[0]), _POINTS[1])
-    points = _core.standard_normal(draws, n, 0, _POINTS_STREAM).reshape(draws, n).astype(np.float64)
-    for start in range(0, n, draws):
-        group = points[:, start : start + draws]
-        for j in range(group.shape[1]):
-            column, later = group[:, j : j + 1], group[:, j + 1 :]
-            column /= np.sqrt((column**2).sum() / draws)
-            later -= column * ((column * later).sum(0) / draws)
-    found = np.concatenate([points, -points]).astype(np.float32)
-    found.setflags(write=False)  # it is kept
-    return found
-
-
-def _counted(X: Any, rows: NDArray[np.uint64] | None = None) -> NDArray[np.float64]:
-    """Return how often each word occurs in some documents, [n_words]: added up in their order, a few at a time."""
-    counts = np.zeros(X.shape[1])
-    if isinstance(X, _core.SparseMatrix):
-        wanted = np.full(len(X), rows is None)
-        if rows is not None:
-            wanted[rows] = True
-        words = np.arange(len(counts))
-        for start, document, word, value in _sparse.blocks(X, _DOCUMENTS):
-            mine = wanted[start + document]
-            cells, values = np.append(words, word[mine]), np.append(counts, value[mine])
-            counts = np.bincount(cells, values, len(counts))
-        return counts
-    for start in range(0, len(X) if rows is None else len(rows), _DOCUMENTS):
-        some = slice(start, start + _DOCUMENTS)
-        counts = np.vstack([counts, X[some if rows is None else rows[some]]]).sum(0)
-    return counts
+            return {"topics.norm.bias": frequencies.astype(np.float32)}
+        return {"topics.weight": weights.spread_out(frequencies, fitted.latent_dim, fitted.specification.seed)}

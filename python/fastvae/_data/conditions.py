@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _input
+from fastvae._data import arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +57,7 @@ def _covariates(y: Any, n: int, cols: int | None, one: bool) -> NDArray[np.float
                 f"y has shape {array.shape}, and the model was fitted with 1 covariate: one for each example is "
                 "y.reshape(-1, 1)"
             )
-    array = _input.tensor(_input.matrix(y, "y"), "y")
+    array = arrays.tensor(arrays.matrix(y, "y"), "y")
     if cols is not None and array.shape[1] != cols:
         raise ValueError(f"y has {array.shape[1]} columns, but the model was fitted with {cols} covariates")
     return _for_all(array, n, one)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastvae import _core
-from fastvae._objective import Objective
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -77,11 +76,15 @@ class Diagnosis:
 def diagnose(
     mu: NDArray[np.float32],
     logvar: NDArray[np.float32],
-    objective: Objective,
     clamped_so_far: int,
     parameters: Collection[str],
+    *,
+    kl_only: bool = False,
 ) -> Diagnosis:
-    """Diagnose a posterior, each array [n_examples, latent_dim], of a model that has these parameters to advise on."""
+    """Diagnose a posterior, each array [n_examples, latent_dim].
+
+    `parameters` are the names of the estimator's, to advise on; `kl_only` says that the objective is the KL alone.
+    """
     if len(mu) < 2:
         raise ValueError("a diagnosis needs at least two examples: it looks at how their codes differ")
     kl = _core.gaussian_kl(mu.reshape(-1), logvar.reshape(-1), 1).reshape(mu.shape).mean(0, dtype=np.float64)
@@ -90,15 +93,15 @@ def diagnose(
     low, high = _core.LOGVAR_RANGE
     sigma = np.sqrt(np.exp(np.clip(logvar, low, high), dtype=np.float64).mean(0))
     outside = int(((logvar < low) | (logvar > high)).sum())
-    messages = (*_about_use(active, sigma, objective, parameters), *_about_clamping(outside, logvar.size))
+    messages = (*_about_use(active, sigma, parameters, kl_only), *_about_clamping(outside, logvar.size))
     return Diagnosis(kl, variance, active, sigma, outside, clamped_so_far, messages or (FINE,))
 
 
 def _about_use(
-    active: NDArray[np.bool_], sigma: NDArray[np.float64], objective: Objective, parameters: Collection[str]
+    active: NDArray[np.bool_], sigma: NDArray[np.float64], parameters: Collection[str], kl_only: bool
 ) -> list[str]:
     n, dead = len(active), int((~active).sum())
-    if objective.reconstruction == 0:
+    if kl_only:
         return ['objective="kl" asks for a posterior that forgets the data: train with "elbo".'] if dead else []
     remedies = [what for name, what in _REMEDIES if name in parameters]
     remedy = ", ".join([*remedies, "or train longer"] if remedies else ["train longer"])

@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _input, _missing
-from fastvae._model import Model
-from fastvae._objective import Objective
+from fastvae import _checks
+from fastvae._data import arrays
+from fastvae._estimators.dense import Dense
+from fastvae._fitted import imputation
+from fastvae._fitted.specification import Specification
+from fastvae._training.objective import Objective
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Autoencoder(Model):
+class Autoencoder(Dense):
     """Autoencoder with dense encoder f and decoder g: minimises 1/l sum_i L(x_i, g(f(x_i))) over l examples.
 
     It has codes, and no distribution over them: nothing says where between the codes of the data there is sense. With
@@ -66,7 +69,6 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
     (1797, 8)
     """
 
-    _VARIATIONAL = False
     _HEAD = "code.weight"
     _LOSSES = ("loss",)
 
@@ -123,12 +125,12 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
 
     def encode(self, X: Any) -> NDArray[np.float32]:
         """Codes f(x): float32 [n_examples, latent_dim]."""
-        return self._codes(X, None, logvar=False)[0]
+        return self._encode(X, None, logvar=False)[0]
 
     def score_samples(self, X: Any) -> NDArray[np.float32]:
         """Return the negative loss -L(x, g(f(x))) of each example, [n_examples]: higher is better."""
-        engine, (X, _) = self._engine_for(), self._data(X)
-        loss, *_ = engine.score(X, None, None, None, 1, None, None, self._threads())
+        fitted, (X, _) = self._require_fitted(), self._read_data(X)
+        loss, *_ = fitted.score(X, None, self._threads())
         return -loss
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -162,22 +164,32 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         ValueError
             If the model was not fitted with ``missing="mask"``.
         """
-        return _missing.with_means(self, X, None, _input.integer(n_iter, "n_iter", least=0))
+        n_iter = _checks.integer(n_iter, "n_iter", least=0)
+        fitted = self._require_fitted()
+        imputation.check(fitted, type(self).__name__)
+        values = arrays.floats(self._read_data(X)[0], "X")
+        return imputation.with_means(fitted, values, None, n_iter, self._threads())
 
-    # Inside
+    # Internal
 
-    def _architecture(self) -> dict[str, Any]:
-        loss = _input.choice(self.loss, "loss", ("squared_error", "bernoulli"))
-        return {"likelihood": {"kind": loss}}
+    def _specification(self, n_features: int, conditions: int) -> Specification:
+        loss = _checks.choice(self.loss, "loss", ("squared_error", "bernoulli"))
+        return Specification.build(
+            n_features=n_features, variational=False, likelihood={"kind": loss}, **self._networks()
+        )
+
+    @classmethod
+    def _accepts(cls, specification: Specification) -> bool:
+        return not specification.variational and specification.dense
 
     def _objective(self) -> Objective:
         return Objective()
 
-    def _epsilon(self, eps: Any, n: int) -> None:
+    def _read_noise(self, eps: Any, n: int) -> None:
         if eps is not None:
             raise ValueError(
                 "eps is the noise of a code that is drawn, and an Autoencoder draws none; did you mean corrupted=?"
             )
 
-    def _report(self, reconstruction: float, kl: float, loss: float) -> dict[str, float]:
+    def _name_losses(self, reconstruction: float, kl: float, loss: float) -> dict[str, float]:
         return {"loss": reconstruction}

@@ -53,7 +53,7 @@ class Progress:
         sys.stderr.flush()
 
 
-def check_wanted(progress: Any) -> bool | None:
+def check(progress: Any) -> bool | None:
     """Return the ``progress`` parameter, or raise ValueError."""
     if progress is None or isinstance(progress, bool):
         return progress

@@ -6,19 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _core, _input, schedules
-from fastvae._ability import Ability, counted, pieces, sigmoid
-from fastvae._item_fit import AT_ONCE, ItemFit, Sums, squares
-from fastvae._rotation import Rotation, varimax
-from fastvae._uncertainty import LogMarginal
-from fastvae._vae import MAX_DRAWS, VAE
+from fastvae import _checks, _core, schedules
+from fastvae._data import arrays
+from fastvae._estimators.variational import Variational
+from fastvae._fitted.specification import Specification
+from fastvae._fitted.uncertainty import LogMarginal
+from fastvae._irt import answers
+from fastvae._irt.ability import Ability, counted, pieces, sigmoid
+from fastvae._irt.item_fit import AT_ONCE, ItemFit, Sums, squares
+from fastvae._irt.rotation import Rotation, varimax
+from fastvae._training.objective import Objective
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
+    from fastvae._data.examples import Examples
+    from fastvae._fitted.model import FittedModel
+
 # What a model lets the last layer be, by the core's name.
-_LOADINGS = {"lecture": "nonnegative", "rasch": "common", "2pl": "free"}
+_CONSTRAINTS = {"through_origin": "nonnegative", "rasch": "common", "2pl": "free"}
+
+# Names that models had before, which are accepted too.
+_OLD_NAMES = {"lecture": "through_origin"}
 
 # Draws from q(alpha|Y) where there is more than one dimension, and no quadrature: for probabilities, and for the fit of
 # tasks, which sums over students too.
@@ -29,16 +39,17 @@ _FIT_DRAWS = 20
 _HIGHEST_LEVEL = 1 - 1e-6
 
 
-class ItemResponse(VAE):
+class ItemResponse(Variational):
     """Item response model: a VAE whose decoder is the logistic model of an exam, and whose code a student's ability.
 
     Student s, of ability alpha_s ~ N(0, I), solves task t with P = 1 / (1 + exp(-y_st)). Three models of the logit y:
 
-    ========= ===================== =========================================================================
-    "lecture" alpha_s beta_t        beta_t >= 0; difficulty 1 / beta_t: with beta_t = 0 it is a toss for all
-    "rasch"   a alpha_s + d_t       one slope for all tasks (Rasch, 1960); difficulty -d_t / a
-    "2pl"     a_t' alpha_s + d_t    a slope for each (Birnbaum, 1968); difficulty -d_t / a_t, the ability of P = 1/2
-    ========= ===================== =========================================================================
+    ================ ===================== =========================================================================
+    "through_origin" alpha_s beta_t        beta_t >= 0; difficulty 1 / beta_t: with beta_t = 0 it is a toss for all
+    "rasch"          a alpha_s + d_t       one slope for all tasks (Rasch, 1960); difficulty -d_t / a
+    "2pl"            a_t' alpha_s + d_t    a slope for each (Birnbaum, 1968); difficulty -d_t / a_t, the ability of
+                                           P = 1/2
+    ================ ===================== =========================================================================
 
     Parameters and encoder are trained together on the importance-weighted bound of the marginal likelihood (Burda et
     al., arXiv:1509.00519), the amortised way to its maximum (Urban & Bauer, Psychometrika 86, 2021): the plain ELBO
@@ -47,8 +58,8 @@ class ItemResponse(VAE):
 
     Parameters
     ----------
-    model : {"2pl", "rasch", "lecture"}
-        See above.
+    model : {"2pl", "rasch", "through_origin"}
+        See above. "lecture", the former name of "through_origin", is accepted too.
     n_dims : int
         Dimensions of the ability, of "2pl" only; more than one is the multidimensional model (Reckase, 2009).
     max_marks : int, array_like of int [n_tasks] or None
@@ -76,7 +87,7 @@ callbacks, n_jobs, random_state, progress
     ----------
     n_features_in_ : int
         Tasks.
-    discrimination_, intercept_, difficulty_ : ndarray
+    discrimination_, intercept_, difficulty_, max_marks_ : ndarray
         See the properties.
     n_iter_, history_, loss_curve_, elapsed_, interrupted_
         As for :class:`fastvae.VAE`.
@@ -103,22 +114,6 @@ callbacks, n_jobs, random_state, progress
     >>> exam.transform(Y).shape, exam.difficulty_.shape
     ((500, 1), (8,))
     """
-
-    # What a VAE would be told: the rest of the model.
-    latent_dim: Any = property(lambda self: _input.integer(self.n_dims, "n_dims"))
-    decoder_hidden: Any = ()
-    likelihood: Any = "bernoulli"
-    beta: Any = 1.0
-    free_bits: Any = 0.0
-    capacity: Any = None
-    doubly_reparameterized: Any = property(lambda self: self.n_importance_samples != 1)
-    conditional: Any = False
-    objective: Any = "elbo"
-    binarize: Any = None
-    missing: Any = "mask"
-    missing_indicator: Any = True
-    input_transform: Any = None
-    corruption: Any = None
 
     _TAKES_SPARSE = False
 
@@ -194,7 +189,7 @@ callbacks, n_jobs, random_state, progress
             For a bad parameter, or an answer that is none of the marks of its task.
         """
         try:
-            return super().fit(_hidden(X, observed), validation_data=validation_data)
+            return super().fit(answers.hide(X, observed), validation_data=validation_data)
         finally:
             self._fix_signs()
 
@@ -203,36 +198,42 @@ callbacks, n_jobs, random_state, progress
     ) -> Self:
         """Go on training, as :meth:`VAE.partial_fit`; answers and ``observed`` are those of ``fit``."""
         try:
-            return super().partial_fit(_hidden(X, observed), eps=eps, corrupted=corrupted)
+            return super().partial_fit(answers.hide(X, observed), eps=eps, corrupted=corrupted)
         finally:
             self._fix_signs()
 
     # What was learned
 
     @property
+    def max_marks_(self) -> NDArray[np.int64]:
+        """The most marks of each task, [n_tasks]: ones for tasks that are solved or not."""
+        fitted = self._require_fitted()
+        return np.array(fitted.specification.trials or [1] * fitted.n_features, np.int64)
+
+    @property
     def discrimination_(self) -> NDArray[np.float32]:
-        """Slopes a_t ("2pl"), a ("rasch") or beta_t ("lecture"), [n_tasks]; of several dimensions [n_tasks, n_dims]."""
+        """Slopes a_t ("2pl"), a ("rasch") or beta_t ("through_origin"): [n_tasks], or [n_tasks, n_dims] of several."""
         slopes, _ = self._tasks()
-        return slopes[:, 0] if self._latent_dim == 1 else slopes
+        return slopes[:, 0] if self._one_dimension() else slopes
 
     @property
     def intercept_(self) -> NDArray[np.float32]:
-        """Logits d_t at ability zero: [n_tasks]; zeros of "lecture"."""
+        """Logits d_t at ability zero: [n_tasks]; zeros of "through_origin"."""
         return self._tasks()[1]
 
     @property
     def difficulty_(self) -> NDArray[np.float32]:
         """Difficulty of each task, [n_tasks], as the model defines it.
 
-        "lecture": 1 / beta_t, infinite for a task that tells nothing. "rasch" and "2pl": -d_t / a_t, the ability at
-        which it is solved with probability 1/2; with several dimensions -d_t / |a_t|, the distance from zero along a_t
-        (Reckase's MDIFF).
+        "through_origin": 1 / beta_t, infinite for a task that tells nothing. "rasch" and "2pl": -d_t / a_t, the ability
+        at which it is solved with probability 1/2; with several dimensions -d_t / |a_t|, the distance from zero along
+        a_t (Reckase's MDIFF).
         """
         slopes, intercepts = self._tasks()
-        size = slopes[:, 0] if self._latent_dim == 1 else np.linalg.norm(slopes, axis=1)
+        size = slopes[:, 0] if self._one_dimension() else np.linalg.norm(slopes, axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            lecture = self._specification["weight_constraint"] == "nonnegative"
-            return np.asarray(1 / size if lecture else -intercepts / size, np.float32)
+            through_origin = self._require_fitted().specification.weight_constraint == _CONSTRAINTS["through_origin"]
+            return np.asarray(1 / size if through_origin else -intercepts / size, np.float32)
 
     def loadings(self, rotation: str | None = "varimax") -> Rotation:
         """Slopes in coordinates that are easier to read, and the rotation that leads there.
@@ -251,22 +252,22 @@ callbacks, n_jobs, random_state, progress
         slopes = self._tasks()[0].astype(np.float64)
         if rotation is None:
             return Rotation(slopes, np.eye(slopes.shape[1]))
-        _input.choice(rotation, "rotation", ("varimax",))
+        _checks.choice(rotation, "rotation", ("varimax",))
         return varimax(slopes)
 
-    # Questions
+    # Inference
 
     def transform(self, X: Any, *, y: Any = None, observed: Any = None) -> Any:
         """Abilities E[alpha|Y] ("EAP"): float32 [n_students, n_dims]; see the class's notes. y is ignored.
 
         A student of whom nothing was seen has that of the prior, zero.
         """
-        shares = self._answers(X, observed)
+        shares = self._read_answers(X, observed)
         if self._one_dimension():
             means = self._ability().mean(shares)[:, np.newaxis].astype(np.float32)
         else:
-            means, _ = self._codes(_hidden(X, observed), None, logvar=False)
-            means[_unseen(shares)] = 0
+            means, _ = self._encode(answers.hide(X, observed), None, logvar=False)
+            means[answers.unseen(shares)] = 0
         return self._as_output(means, X)
 
     def ability_interval(self, X: Any, level: float = 0.95, *, observed: Any = None) -> NDArray[np.float32]:
@@ -290,16 +291,16 @@ callbacks, n_jobs, random_state, progress
         ValueError
             For another level, or answers that ``fit`` would not take.
         """
-        level = _input.number(level, "level", least=1e-9, below=1.0)
+        level = _checks.number(level, "level", least=1e-9, below=1.0)
         if level > _HIGHEST_LEVEL:
             raise ValueError(f"level={level!r} must be at most 1 - 1e-6: farther out the tails are not known")
         below = (1 - level) / 2
-        shares = self._answers(X, observed)
+        shares = self._read_answers(X, observed)
         if not self._one_dimension():
             from statistics import NormalDist  # here only, so that `import fastvae` stays cheap
 
-            unseen = _unseen(shares)[:, np.newaxis]  # of whom mu and logvar are the prior's
-            mu, logvar = (np.where(unseen, np.float32(0), part) for part in self.encode(_hidden(X, observed)))
+            unseen = answers.unseen(shares)[:, np.newaxis]  # of whom mu and logvar are the prior's
+            mu, logvar = (np.where(unseen, np.float32(0), part) for part in self.encode(answers.hide(X, observed)))
             half = np.exp(logvar / 2) * np.float32(NormalDist().inv_cdf(1 - below))
             return np.stack([mu - half, mu + half], -1)
         ends = self._ability().quantiles(shares, [below, 1 - below])
@@ -312,8 +313,8 @@ callbacks, n_jobs, random_state, progress
         ``max_marks`` the expected share of the marks. With several dimensions the mean over 100 draws.
         """
         if not self._one_dimension():
-            return self.predictive(_hidden(X, observed), _DRAWS, self._specification["seed"]).mean
-        return self._ability().probability(self._answers(X, observed)).astype(np.float32)
+            return self.predictive(answers.hide(X, observed), _DRAWS, self._require_fitted().specification.seed).mean
+        return self._ability().probability(self._read_answers(X, observed)).astype(np.float32)
 
     def log_marginal(self, X: Any, n_samples: int | None = None, *, y: Any = None, observed: Any = None) -> LogMarginal:
         """Tell log p(Y_s) of each student, of the answers that were seen: exact in one dimension.
@@ -335,8 +336,8 @@ callbacks, n_jobs, random_state, progress
             In nats, with the binomial coefficients of marks.
         """
         if n_samples is not None or not self._one_dimension():
-            return super().log_marginal(_hidden(X, observed), 5000 if n_samples is None else n_samples)
-        found = self._ability().log_marginal(self._answers(X, observed))
+            return super().log_marginal(answers.hide(X, observed), 5000 if n_samples is None else n_samples)
+        found = self._ability().log_marginal(self._read_answers(X, observed))
         return LogMarginal(found, np.zeros(len(found)), np.full(len(found), np.inf))
 
     def impute(
@@ -372,17 +373,18 @@ callbacks, n_jobs, random_state, progress
         ndarray of float32, [n_students, n_tasks], or [draws, n_students, n_tasks]
             Marks; those that were seen as they are.
         """
-        self._engine_for()
-        X = _hidden(X, observed)
-        most = self._fitted_most().astype(np.float32)
+        self._require_fitted()
+        X = answers.hide(X, observed)
+        most = self.max_marks_.astype(np.float32)
         if draws is not None and not self._one_dimension():
             drawn = super().impute(X, draws=draws, n_iter=n_iter, random_state=random_state)
             marks: NDArray[np.float32] = np.rint(drawn * most)
             return marks
-        _input.integer(n_iter, "n_iter", least=0)
-        shares = self._answers(X, None)
+        _checks.integer(n_iter, "n_iter", least=0)
+        shares = self._read_answers(X, None)
         if draws is not None:
-            return self._drawn(shares, _input.integer(draws, "draws", most=MAX_DRAWS), self._seed_for(random_state))
+            draws = _checks.integer(draws, "draws", most=_checks.MAX_DRAWS)
+            return self._draw_marks(shares, draws, self._seed_for(random_state))
         expected = self.predict_proba(X) * most
         filled: NDArray[np.float32] = np.where(np.isnan(shares), expected, np.rint(shares * most))
         return filled
@@ -409,29 +411,111 @@ callbacks, n_jobs, random_state, progress
         ItemFit
             A named tuple of ``infit``, ``outfit`` and ``n``, each [n_tasks].
         """
-        shares, most = self._answers(X, observed), self._fitted_most()
+        shares, most = self._read_answers(X, observed), self.max_marks_
         sums = Sums(most)
         if self._one_dimension():
             ability = self._ability()
             sums.add(ability.spread(shares, squares), ability.logits)
         else:
             slopes, intercepts = (weights.astype(np.float64) for weights in self._tasks())
-            drawn = self.posterior_sample(_hidden(X, observed), _FIT_DRAWS, self._specification["seed"])
+            drawn = self.posterior_sample(
+                answers.hide(X, observed), _FIT_DRAWS, self._require_fitted().specification.seed
+            )
             for rows in pieces(shares.shape, AT_ONCE):
                 tables = squares(*counted(shares[rows], most))
                 for alpha in drawn[:, rows]:
                     sums.add(tables, alpha @ slopes.T + intercepts)
         return sums.fit((~np.isnan(shares)).sum(0))
 
-    # Inside
+    # Internal
 
     @classmethod
-    def _owns(cls, specification: dict[str, Any]) -> bool:
-        kind = specification["likelihood"]["kind"]
-        exam = kind in ("bernoulli", "binomial") and specification["missing"] == "indicator"
-        plain = specification["topics"] is None and specification["input_transform"] is None
-        bare = not specification["conditions"] and not specification["decoder"]
-        return exam and plain and bare and specification["variational"] is True
+    def _accepts(cls, specification: Specification) -> bool:
+        exam = specification.likelihood["kind"] in ("bernoulli", "binomial") and specification.missing == "indicator"
+        plain = specification.topics is None and specification.input_transform is None and not specification.conditions
+        return exam and plain and specification.variational and specification.linear_decoder
+
+    def _specification(self, n_features: int, conditions: int) -> Specification:
+        model, n_dims, marked = self._model(), self._latent_dim(), self.max_marks is not None
+        if n_dims > 1 and model != "2pl":
+            raise ValueError(f"n_dims={self.n_dims} is for model='2pl'; {self.model!r} has one dimension")
+        return Specification.build(
+            n_features=n_features,
+            variational=True,
+            latent_dim=n_dims,
+            decoder=[],
+            likelihood={"kind": "binomial" if marked else "bernoulli"},
+            missing=self._missing(),
+            weight_constraint=_CONSTRAINTS[model],
+            trials=answers.most_marks(self.max_marks, n_features).tolist() if marked else (),
+            **self._encoder(),
+        )
+
+    def _objective(self) -> Objective:
+        samples = _checks.integer(self.n_importance_samples, "n_importance_samples", most=_checks.MAX_SAMPLES)
+        return Objective(beta=1.0, samples=samples, doubly=samples > 1)
+
+    def _model(self) -> str:
+        """Return the model's name, checked."""
+        if isinstance(self.model, str) and self.model in _OLD_NAMES:
+            return _OLD_NAMES[self.model]
+        return _checks.choice(self.model, "model", tuple(_CONSTRAINTS))
+
+    def _latent_dim(self) -> int:
+        return _checks.integer(self.n_dims, "n_dims", most=_core.MAX_WIDTH // 2)
+
+    def _missing(self) -> str:
+        return "indicator"
+
+    def _allows_nan(self) -> bool:
+        return True
+
+    def _learning_rate(self) -> schedules.Value:
+        rate = super()._learning_rate()
+        if not isinstance(rate, float):
+            return rate
+        return schedules.cosine(rate, rate / 100, epochs=_checks.integer(self.epochs, "epochs"))
+
+    def _fewest_features(self) -> int:
+        return max(1, np.size(self.max_marks))
+
+    def _likelihood_in_words(self) -> str:
+        logit = {"through_origin": "beta_t alpha", "rasch": "a alpha + d_t", "2pl": "a_t' alpha + d_t"}[self._model()]
+        marks = "ln C(m_t, y_t) + y_t ln p_t + (m_t - y_t) ln(1 - p_t)"
+        solved = "y_t ln p_t + (1 - y_t) ln(1 - p_t)"
+        return (
+            f"log p(x|z) is log p(y|alpha) = sum_t {solved if self.max_marks is None else marks}, over the tasks t "
+            f"that the student has seen, p_t the sigmoid of {logit}."
+        )
+
+    def _initial_weights(
+        self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None
+    ) -> dict[str, NDArray[np.float32]]:
+        """Begin with slopes of 1, in one dimension, and intercepts that are the logits of the tasks' means."""
+        first = {}
+        if fitted.latent_dim == 1:
+            first["decoder.0.weight"] = np.ones((X.shape[1], 1), np.float32)
+        if fitted.specification.weight_constraint != _CONSTRAINTS["through_origin"]:
+            first["decoder.0.bias"] = answers.logits_of_means(X if rows is None else X[rows])
+        return first
+
+    def _read_examples(
+        self, X: Any, name: str, cols: int | None = None, *, fitted: bool = False
+    ) -> NDArray[np.float32]:
+        """Return marks as shares of the most that a task has, NaN where there is none, or raise ValueError."""
+        marks = arrays.matrix(X, name, cols, type(self).__name__)
+        most = self.max_marks_ if fitted else answers.most_marks(self.max_marks, marks.shape[1])
+        return answers.shares(marks, name, most)
+
+    def _read_corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Examples | None:
+        if corrupted is not None:
+            corrupted = self._read_examples(corrupted, "corrupted", shape[1], fitted=self._fitted is not None)
+        return super()._read_corrupted(corrupted, shape)
+
+    def _read_answers(self, X: Any, observed: Any) -> NDArray[np.float32]:
+        """Return answers to the fitted model's tasks as shares of the most marks."""
+        n_tasks = self._require_fitted().n_features
+        return self._read_examples(answers.hide(X, observed), "X", n_tasks, fitted=True)
 
     def _tasks(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Slopes, [n_tasks, n_dims], and intercepts, [n_tasks]."""
@@ -440,20 +524,19 @@ callbacks, n_jobs, random_state, progress
         return slopes, weights.get("decoder.0.bias", np.zeros(len(slopes), np.float32))
 
     def _one_dimension(self) -> bool:
-        self._engine_for()
-        return bool(self._latent_dim == 1)
+        return self._require_fitted().latent_dim == 1
 
     def _ability(self) -> Ability:
-        """What the quadrature knows of a model of one dimension."""
+        """Return the quadrature of a model of one dimension."""
         slopes, intercepts = self._tasks()
-        return Ability(slopes[:, 0], intercepts, self._fitted_most())
+        return Ability(slopes[:, 0], intercepts, self.max_marks_)
 
-    def _drawn(self, shares: NDArray[np.float32], draws: int, seed: int) -> NDArray[np.float32]:
+    def _draw_marks(self, shares: NDArray[np.float32], draws: int, seed: int) -> NDArray[np.float32]:
         """Marks with the holes filled in by draws from p(y|Y), [draws, n_students, n_tasks], in one dimension."""
         at = np.stack([np.random.default_rng((seed, draw, 0)).random(len(shares)) for draw in range(draws)], 1)
         alpha = self._ability().quantiles(shares, at)
         students, tasks = np.nonzero(np.isnan(shares))
-        (slopes, intercepts), most = self._tasks(), self._fitted_most()
+        (slopes, intercepts), most = self._tasks(), self.max_marks_
         filled = np.empty((draws, *shares.shape), np.float32)
         filled[...] = np.rint(shares * most)
         for draw, marks in enumerate(filled):
@@ -461,118 +544,10 @@ callbacks, n_jobs, random_state, progress
             marks[students, tasks] = np.random.default_rng((seed, draw, 1)).binomial(most[tasks], p)
         return filled
 
-    def _answers(self, X: Any, observed: Any) -> NDArray[np.float32]:
-        self._engine_for()
-        return self._read(_hidden(X, observed), "X", self.n_features_in_, fitted=True)
-
-    def _read(self, X: Any, name: str, cols: int | None = None, *, fitted: bool = False) -> NDArray[np.float32]:
-        """Return marks as shares of the most that a task has, NaN where there is none, or raise ValueError."""
-        marks = _input.matrix(X, name, cols, type(self).__name__).astype(np.float32)
-        most = self._fitted_most() if fitted else self._most(marks.shape[1])
-        bad = ~((marks >= 0) & (marks <= most) & (marks == np.rint(marks)) | np.isnan(marks))
-        if bad.any():
-            student, task = np.argwhere(bad)[0]
-            what = f"{name}[{student}, {task}] is {marks[student, task]:g}: "
-            if (most == 1).all():
-                raise ValueError(
-                    f"{what}the answer of student {student} to task {task} must be 0, 1 or, if there is none, NaN. For "
-                    "tasks with more than one mark give max_marks"
-                )
-            raise ValueError(
-                f"{what}the marks of student {student} in task {task} must be a whole number from 0 to {most[task]}, "
-                "or NaN if there are none. Fractions of a mark have no probability: count in halves or quarters, with "
-                "max_marks as many times as large"
-            )
-        shares: NDArray[np.float32] = np.divide(marks, most, dtype=np.float32)
-        return shares
-
-    def _corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Any:
-        if corrupted is not None:
-            corrupted = self._read(corrupted, "corrupted", shape[1], fitted=self.__sklearn_is_fitted__())
-        return super()._corrupted(corrupted, shape)
-
-    def _fewest_features(self) -> int:
-        return max(1, np.size(self.max_marks))
-
-    def _most(self, n_tasks: int) -> NDArray[np.int64]:
-        """Return the most marks of each task that a fit will take, checked."""
-        if self.max_marks is None:
-            return np.ones(n_tasks, np.int64)
-        given = np.asarray(self.max_marks)
-        good = given.dtype.kind in "iu" and given.ndim <= 1 and (given.ndim == 0 or len(given) == n_tasks)
-        if not good or (given < 1).any() or (given > _core.MAX_TRIALS).any():
-            raise ValueError(
-                f"max_marks={self.max_marks!r} must be whole numbers from 1 to {_core.MAX_TRIALS}, one for all or one "
-                f"for each of {n_tasks} tasks"
-            )
-        return np.broadcast_to(given, n_tasks).astype(np.int64)
-
-    def _fitted_most(self) -> NDArray[np.int64]:
-        trials = self._specification["trials"] or [1] * self.n_features_in_
-        return np.array(trials, np.int64)
-
-    def _specification_for(self, n_features: int, conditions: int) -> dict[str, Any]:
-        options = super()._specification_for(n_features, conditions)
-        return options if self.max_marks is None else options | {"trials": self._most(n_features).tolist()}
-
-    def _architecture(self) -> dict[str, Any]:
-        model = _input.choice(self.model, "model", tuple(_LOADINGS))
-        if self.latent_dim > 1 and model != "2pl":
-            raise ValueError(f"n_dims={self.n_dims} is for model='2pl'; {model!r} has one dimension")
-        kind = "bernoulli" if self.max_marks is None else "binomial"
-        return super()._architecture() | {"likelihood": {"kind": kind}, "weight_constraint": _LOADINGS[model]}
-
-    def _likelihood_in_words(self) -> str:
-        logit = {"lecture": "beta_t alpha", "rasch": "a alpha + d_t", "2pl": "a_t' alpha + d_t"}[self.model]
-        binomial = self._architecture()["likelihood"]["kind"] == "binomial"
-        marks = "ln C(m_t, y_t) + y_t ln p_t + (m_t - y_t) ln(1 - p_t)"
-        answers = "y_t ln p_t + (1 - y_t) ln(1 - p_t)"
-        return (
-            f"log p(x|z) is log p(y|alpha) = sum_t {marks if binomial else answers}, over the tasks t "
-            f"that the student has seen, p_t the sigmoid of {logit}."
-        )
-
-    def _first_weights(self, X: Any, rows: NDArray[np.uint64] | None) -> dict[str, NDArray[np.float32]]:
-        """Begin with slopes of 1, in one dimension, and intercepts that are the logits of the tasks' means."""
-        first = {}
-        if self.n_dims == 1:
-            first["decoder.0.weight"] = np.ones((X.shape[1], 1), np.float32)
-        if self.model != "lecture":
-            X = X if rows is None else X[rows]
-            seen = ~np.isnan(X)
-            share = (np.where(seen, X, 0).sum(0, dtype=np.float64) + 0.5) / (seen.sum(0) + 1)
-            first["decoder.0.bias"] = np.log(share / (1 - share)).astype(np.float32)
-        return first
-
-    def _learning_rate(self) -> schedules.Value:
-        rate = super()._learning_rate()
-        if not isinstance(rate, float):
-            return rate
-        return schedules.cosine(rate, rate / 100, epochs=_input.integer(self.epochs, "epochs"))
-
     def _fix_signs(self) -> None:
         """Turn each dimension so that its mean slope is positive, if there is a fitted model."""
-        if not self.__sklearn_is_fitted__():
+        if self._fitted is None:
             return
         slopes = self._tasks()[0].astype(np.float64)
         for dim in np.flatnonzero(slopes.sum(0) < 0):
-            self._engine.mirror(int(dim))
-
-
-def _unseen(shares: NDArray[Any]) -> NDArray[np.bool_]:
-    """Students without any answer, whose posterior is the prior: [n]."""
-    none: NDArray[np.bool_] = np.isnan(shares).all(1)
-    return none
-
-
-def _hidden(X: Any, observed: Any) -> Any:
-    """Return answers with NaN where they were not observed."""
-    if observed is None:
-        return X
-    seen, X = np.asarray(observed), _input.matrix(X, "X")
-    if seen.dtype != bool or seen.shape != X.shape:
-        raise ValueError(
-            f"observed must be True or False for each answer, of shape {X.shape}; it is {seen.dtype} of shape "
-            f"{seen.shape}"
-        )
-    return np.where(seen, X, np.nan)
+            self._fitted.flip_sign(int(dim))

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _input, _sparse
+from fastvae import _checks
+from fastvae._data import arrays, examples, sparse
+from fastvae._neighbours import nearest
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -21,8 +23,7 @@ if TYPE_CHECKING:
 MEASURES = ("npmi", "umass")  # of `coherence`
 
 _DOCUMENTS = 4096  # read at a time
-_SHARES = 1e-3  # by how much shares may miss a sum of one: far more than float32 rounds
-_DISTANCES = 2**21  # held at a time: 16 MB
+_TOLERANCE = 1e-3  # by how much shares may miss a sum of one: far more than float32 rounds
 _CELLS = 2**19  # of a document and a word, drawn at a time: 4 MB each of some arrays
 
 
@@ -122,7 +123,7 @@ def coherence(components: ArrayLike, X: Any, measure: str = "npmi", n: int | Non
     ValueError
         If n is out of range, the measure is not known, or X does not hold counts of these words.
     """
-    measure = _input.choice(measure, "measure", MEASURES)
+    measure = _checks.choice(measure, "measure", MEASURES)
     topics = _topics(components)
     top = _top(topics, n, 10, least=2)
     words, place = np.unique(top, return_inverse=True)
@@ -192,10 +193,10 @@ def sample_documents(
     ValueError
         If rows of theta or of components are no probabilities, or do not fit each other or the lengths.
     """
-    theta, phi = _shares(theta, "theta"), _shares(components, "components")
+    theta, phi = shares(theta, "theta"), shares(components, "components")
     if theta.shape[1] != len(phi):
         raise ValueError(f"theta has {theta.shape[1]} topics, but components has {len(phi)}")
-    wanted, steps = _input.lengths(lengths, len(theta)).astype(np.int64), np.cumsum(phi, axis=1)
+    wanted, steps = arrays.lengths(lengths, len(theta)).astype(np.int64), np.cumsum(phi, axis=1)
     # Topics and words have a stream each, in the order of the documents, so that no document depends on the blocks.
     of_words = np.random.default_rng(generator.integers(2**63))
 
@@ -223,10 +224,10 @@ def sample_words(
 
     Raises ValueError for lengths as `sample_documents` does.
     """
-    wanted = _input.lengths(lengths, len(theta)).astype(np.int64)
+    wanted = arrays.lengths(lengths, len(theta)).astype(np.int64)
 
     def draw(rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        counts = generator.multinomial(wanted[rows], _shares(probabilities(theta[rows]), "p(w|theta)")).ravel()
+        counts = generator.multinomial(wanted[rows], shares(probabilities(theta[rows]), "p(w|theta)")).ravel()
         cell = np.flatnonzero(counts)
         return cell, counts[cell]
 
@@ -283,27 +284,11 @@ def similar_documents(
     ValueError
         If n is out of range, rows are no probabilities, or the numbers of topics differ.
     """
-    theirs, wanted = np.sqrt(_shares(theta, "theta")), np.sqrt(_shares(query, "query"))
+    theirs, wanted = np.sqrt(shares(theta, "theta")), np.sqrt(shares(query, "query"))
     if theirs.shape[1] != wanted.shape[1]:
         raise ValueError(f"theta has {theirs.shape[1]} topics, but query has {wanted.shape[1]}")
     n = _number(n, 5, most=len(theirs))
-    size = max(1, _DISTANCES // len(theirs))
-    indices, distances = [], []
-    for start in range(0, len(wanted), size):
-        rows = _distances(wanted[start : start + size], theirs)
-        nearest = np.argsort(rows, axis=1, kind="stable")[:, :n]
-        indices.append(nearest)
-        distances.append(np.take_along_axis(rows, nearest, axis=1))
-    return np.concatenate(indices), np.concatenate(distances)
-
-
-def _distances(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Hellinger distances of square roots of shares, [m, n]."""
-    squares = np.zeros((len(ours), len(theirs)))
-    # A sum of squared differences, topic by topic: one product would cancel, and equal documents not be at distance 0.
-    for one, other in zip(ours.T, theirs.T, strict=True):
-        squares += (one[:, np.newaxis] - other) ** 2
-    return np.minimum(np.sqrt(squares / 2), 1)
+    return nearest(theirs, wanted, n, lambda squares: np.minimum(np.sqrt(squares / 2), 1))
 
 
 def document_map(theta: ArrayLike) -> NDArray[np.float64]:
@@ -327,7 +312,7 @@ def document_map(theta: ArrayLike) -> NDArray[np.float64]:
     ValueError
         If rows are no probabilities, or there is one document or topic only.
     """
-    roots = np.sqrt(_shares(theta, "theta"))
+    roots = np.sqrt(shares(theta, "theta"))
     if min(roots.shape) < 2:
         raise ValueError(f"theta has shape {roots.shape}; a map needs two documents and two topics at least")
     roots -= roots.mean(axis=0)
@@ -340,7 +325,7 @@ def document_map(theta: ArrayLike) -> NDArray[np.float64]:
 
 
 def _topics(components: Any) -> NDArray[Any]:
-    topics = _input.matrix(components, "components")
+    topics = arrays.matrix(components, "components")
     if not np.isfinite(topics).all():
         raise ValueError("components must be finite")
     return topics
@@ -369,14 +354,14 @@ def _top(topics: NDArray[Any], n: Any, usual: int, least: int = 1) -> NDArray[np
 
 def _number(n: Any, usual: int, most: int, least: int = 1) -> int:
     """Return how many are wanted, checked: of None as many as usual, or as there are."""
-    return _input.integer(min(usual, most) if n is None else n, "n", least=least, most=most)
+    return _checks.integer(min(usual, most) if n is None else n, "n", least=least, most=most)
 
 
-def _shares(value: Any, name: str) -> NDArray[np.float64]:
+def shares(value: Any, name: str) -> NDArray[np.float64]:
     """Rows of probabilities in double precision, whose sums are one to its last places."""
-    rows = _input.matrix(value, name).astype(np.float64)
+    rows = arrays.matrix(value, name).astype(np.float64)
     sums = rows.sum(axis=1, keepdims=True)
-    if not ((rows >= 0).all() and (np.abs(sums - 1) <= _SHARES).all()):
+    if not ((rows >= 0).all() and (np.abs(sums - 1) <= _TOLERANCE).all()):
         raise ValueError(f"each row of {name} must be probabilities: not negative, with a sum of one")
     rows /= sums
     return rows
@@ -397,7 +382,7 @@ def _presence(X: Any, words: NDArray[np.int64], n_words: int) -> Iterator[NDArra
 
     float32 has fast products, and counts exactly up to 2^24 documents.
     """
-    X = _input.examples(X, "X", n_words, "components")
+    X = examples.read(X, "X", n_words, "components")
     if isinstance(X, np.ndarray):
         for start in range(0, len(X), _DOCUMENTS):
             rows = X[start : start + _DOCUMENTS]
@@ -406,7 +391,7 @@ def _presence(X: Any, words: NDArray[np.int64], n_words: int) -> Iterator[NDArra
         return
     column = np.full(n_words, -1)
     column[words] = np.arange(len(words))
-    for start, document, entry, value in _sparse.blocks(X, _DOCUMENTS):
+    for start, document, entry, value in sparse.blocks(X, _DOCUMENTS):
         _check_counts(value)
         word = column[entry]
         there = (word >= 0) & (value > 0)
