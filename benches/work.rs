@@ -6,7 +6,7 @@
 use fastvae::data::Source;
 use fastvae::data::check::ValueCheck;
 use fastvae::model::{Engine, Specification, dense};
-use fastvae::nn::likelihood::Likelihood;
+use fastvae::nn::likelihood::Bernoulli;
 use fastvae::run::infer::InferenceRun;
 use fastvae::run::train::{LossSums, TrainingPass};
 use std::time::Duration;
@@ -64,7 +64,7 @@ fn main() {
             let [mut reconstruction, mut kl] = [(); 2].map(|()| vec![0.0; case.batch]);
             let mut question = InferenceRun {
                 name: "X",
-                watch: ValueCheck::new(Some(Likelihood::Bernoulli), false),
+                watch: ValueCheck::new(Some(Bernoulli {}.into()), false),
                 done: 0,
                 budget: FOREVER,
                 threads: Some(1),

@@ -7,7 +7,10 @@ use fastvae::data::corruption::Corruption;
 use fastvae::data::csr::Csr;
 use fastvae::model::{Engine, Missing, Specification, Topics, WeightConstraint, dense};
 use fastvae::nn::activation::Activation;
-use fastvae::nn::likelihood::{Likelihood, Link, Scale};
+use fastvae::nn::likelihood::{
+    Bernoulli, Binomial, Gaussian, Likelihood, Link, Mixture, Multinomial, NegativeBinomial, Scale,
+    SquaredError,
+};
 use fastvae::run::train::{Importance, LossSums, StepValues, TrainingPass};
 use std::time::Duration;
 
@@ -110,42 +113,26 @@ fn allocations(
     counting::calls() - before
 }
 
+fn gaussian(scale: Scale, mean: Link) -> Likelihood {
+    Gaussian { scale, floor: 1e-3, mean }.into()
+}
+
 #[test]
 fn a_step_allocates_nothing() {
     let data: Vec<f32> =
         (0..(16 * MOST_STEPS + 3) * COLS).map(|i| (i % 11) as f32 / 10.0).collect();
     let models = [
-        (Likelihood::Bernoulli, true, 0, Missing::Refused),
-        (Likelihood::Bernoulli, true, CONDITIONS, Missing::Refused),
-        (
-            Likelihood::Gaussian(Scale::PerFeature { floor: 1e-3 }, Link::Identity),
-            true,
-            0,
-            Missing::Refused,
-        ),
-        (Likelihood::Gaussian(Scale::Fixed(0.1), Link::Sigmoid), true, 0, Missing::Refused),
-        (
-            Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }, Link::Sigmoid),
-            true,
-            0,
-            Missing::Refused,
-        ),
-        (
-            Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }, Link::Identity),
-            true,
-            CONDITIONS,
-            Missing::Refused,
-        ),
-        (Likelihood::Multinomial, true, CONDITIONS, Missing::Refused),
-        (Likelihood::NegativeBinomial { floor: 1e-3 }, true, 0, Missing::Refused),
-        (Likelihood::SquaredError, false, 0, Missing::Refused),
-        (
-            Likelihood::Gaussian(Scale::PerFeature { floor: 1e-3 }, Link::Identity),
-            true,
-            0,
-            Missing::Masked,
-        ),
-        (Likelihood::NegativeBinomial { floor: 1e-3 }, true, CONDITIONS, Missing::Indicated),
+        (Bernoulli {}.into(), true, 0, Missing::Refused),
+        (Bernoulli {}.into(), true, CONDITIONS, Missing::Refused),
+        (gaussian(Scale::PerFeature, Link::Identity), true, 0, Missing::Refused),
+        (gaussian(Scale::Fixed(0.1), Link::Sigmoid), true, 0, Missing::Refused),
+        (gaussian(Scale::Decoder, Link::Sigmoid), true, 0, Missing::Refused),
+        (gaussian(Scale::Decoder, Link::Identity), true, CONDITIONS, Missing::Refused),
+        (Multinomial {}.into(), true, CONDITIONS, Missing::Refused),
+        (NegativeBinomial { floor: 1e-3 }.into(), true, 0, Missing::Refused),
+        (SquaredError {}.into(), false, 0, Missing::Refused),
+        (gaussian(Scale::PerFeature, Link::Identity), true, 0, Missing::Masked),
+        (NegativeBinomial { floor: 1e-3 }.into(), true, CONDITIONS, Missing::Indicated),
     ];
     let plain = models.map(|(likelihood, variational, conditions, missing)| Specification {
         n_features: COLS,
@@ -159,15 +146,16 @@ fn a_step_allocates_nothing() {
         likelihood,
         ..Specification::default()
     });
-    let topics = [Likelihood::Mixture, Likelihood::Multinomial].map(|likelihood| Specification {
-        decoder: vec![],
-        likelihood,
-        topics: Some(Topics { mean: vec![0.0; 5], scale: vec![1.0; 5] }),
-        ..plain[0].clone()
-    });
+    let topics =
+        [Likelihood::from(Mixture {}), Multinomial {}.into()].map(|likelihood| Specification {
+            decoder: vec![],
+            likelihood,
+            topics: Some(Topics { mean: vec![0.0; 5], scale: vec![1.0; 5] }),
+            ..plain[0].clone()
+        });
     let exam = Specification {
         decoder: vec![],
-        likelihood: Likelihood::Binomial,
+        likelihood: Binomial {}.into(),
         missing: Missing::Indicated,
         weight_constraint: WeightConstraint::Common,
         trials: vec![3.0; COLS],

@@ -8,7 +8,7 @@ use fastvae::error::{Error, Result};
 use fastvae::file::{self, ModelFile, to_bytes};
 use fastvae::model::{Engine, Specification, dense};
 use fastvae::nn::activation::Activation;
-use fastvae::nn::likelihood::{Likelihood, Link, Scale};
+use fastvae::nn::likelihood::{Bernoulli, Gaussian, Likelihood, Link, Scale};
 use fastvae::nn::optimizer::Optimizer;
 use fastvae::run::infer::InferenceRun;
 use fastvae::run::train::{LossSums, StepValues, TrainingPass};
@@ -24,12 +24,12 @@ use std::thread;
 use std::time::Duration;
 
 const LIKELIHOODS: [Likelihood; 6] = [
-    Likelihood::Bernoulli,
-    Likelihood::Gaussian(Scale::Fixed(0.5), Link::Identity),
-    Likelihood::Gaussian(Scale::Shared { floor: 1e-3 }, Link::Identity),
-    Likelihood::Gaussian(Scale::PerFeature { floor: 0.01 }, Link::Identity),
-    Likelihood::Gaussian(Scale::Decoder { floor: 0.01 }, Link::Identity),
-    Likelihood::Gaussian(Scale::Decoder { floor: 0.01 }, Link::Sigmoid),
+    Likelihood::Bernoulli(Bernoulli {}),
+    gaussian(Scale::Fixed(0.5), 1e-3, Link::Identity),
+    gaussian(Scale::Shared, 1e-3, Link::Identity),
+    gaussian(Scale::PerFeature, 0.01, Link::Identity),
+    gaussian(Scale::Decoder, 0.01, Link::Identity),
+    gaussian(Scale::Decoder, 0.01, Link::Sigmoid),
 ];
 
 const PLAIN: Optimizer = Optimizer::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.1 };
@@ -47,6 +47,10 @@ const fn adam(decoupled: bool) -> Optimizer {
 const OPTIMIZERS: [Optimizer; 5] = [adam(false), adam(true), PLAIN, MOMENTUM, ADAGRAD];
 
 /// One of whose layers is wider than a panel, so that there is padding of every kind.
+const fn gaussian(scale: Scale, floor: f32, mean: Link) -> Likelihood {
+    Likelihood::Gaussian(Gaussian { scale, floor, mean })
+}
+
 fn spec(likelihood: Likelihood) -> Specification {
     Specification {
         n_features: 37,

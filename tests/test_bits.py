@@ -452,7 +452,7 @@ def codes(model: Any, case: Case) -> Bits:
 
 
 def draws(model: Any, case: Case) -> Bits:
-    counted = isinstance(model, TopicModel) or model.likelihood == "multinomial"
+    counted = isinstance(model, TopicModel) or getattr(model, "likelihood", None) == "multinomial"
     lengths = {"lengths": 9} if counted else {}
     y = given(case)
     return {

@@ -11,19 +11,19 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from helpers import bits, check_same_output_of_both_sets, mirror
 from matplotlib import pyplot
 from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 from reference import TOLERANCE, noise, relative_error
 from scipy.special import expit, gammaln, logsumexp, roots_hermitenorm
-from test_determinism import check_same_output_of_both_sets
 from torch import Tensor, nn
 from torch.distributions import Binomial, Normal
 
 import fastvae
 from fastvae import ItemResponse, NotFittedError, plots
-from fastvae._ability import Ability
-from fastvae._rotation import varimax
+from fastvae._irt.ability import Ability
+from fastvae._irt.rotation import varimax
 
 matplotlib.use("Agg")
 
@@ -34,7 +34,7 @@ needs_lsat7 = pytest.mark.skipif(not LSAT7.exists(), reason="needs ../shared/dat
 MAXIMA: dict[str, tuple[float, list[float]]] = {
     "2pl": (-2658.805, [0.988, 1.081, 1.707, 0.765, 0.736]),
     "rasch": (-2664.901, [1.011] * 5),
-    "lecture": (-3048.440, [2.803, 1.157, 2.382, 0.816, 2.495]),
+    "through_origin": (-3048.440, [2.803, 1.157, 2.382, 0.816, 2.495]),
 }
 MODELS = tuple(MAXIMA)
 
@@ -148,7 +148,7 @@ def test_gradients_are_those_of_torch(model: str, most: Array | None, samples: i
     theirs = dict(zip(twin.names, (p.grad.numpy() for p in twin.parameters_of), strict=True))
     if model == "rasch":  # one parameter: its gradient is the sum of those of its seven places
         theirs["decoder.0.weight"] = np.full((7, 1), theirs["decoder.0.weight"].sum())
-    assert ("decoder.0.bias" in gradients) == (model != "lecture")
+    assert ("decoder.0.bias" in gradients) == (model != "through_origin")
     for name, gradient in gradients.items():
         assert relative_error(gradient, theirs[name]) < 5 * TOLERANCE, name
 
@@ -157,16 +157,16 @@ def test_gradients_are_those_of_torch(model: str, most: Array | None, samples: i
 def test_a_simulated_exam_is_recovered(model: str) -> None:
     rng = np.random.default_rng(3)
     n_tasks = 40
-    slopes = rng.gamma(3, 0.4, n_tasks) if model == "lecture" else rng.lognormal(0, 0.3, n_tasks)
+    slopes = rng.gamma(3, 0.4, n_tasks) if model == "through_origin" else rng.lognormal(0, 0.3, n_tasks)
     if model == "rasch":
         slopes[:] = 1.3
-    intercepts = np.zeros(n_tasks) if model == "lecture" else rng.normal(size=n_tasks)
+    intercepts = np.zeros(n_tasks) if model == "through_origin" else rng.normal(size=n_tasks)
     marks, alpha = simulated(4000, slopes, intercepts, missing=0.3)
     exam = ItemResponse(model, epochs=15, batch_size=64, n_importance_samples=8, n_jobs=1, random_state=0).fit(marks)
     assert np.sqrt(np.mean((exam.discrimination_ - slopes) ** 2)) < 0.1
     assert np.sqrt(np.mean((exam.intercept_ - intercepts) ** 2)) < 0.1
-    assert np.corrcoef(exam.transform(marks)[:, 0], alpha[:, 0])[0, 1] > (0.85 if model == "lecture" else 0.9)
-    truth = 1 / slopes if model == "lecture" else -intercepts / slopes
+    assert np.corrcoef(exam.transform(marks)[:, 0], alpha[:, 0])[0, 1] > (0.85 if model == "through_origin" else 0.9)
+    truth = 1 / slopes if model == "through_origin" else -intercepts / slopes
     if model == "rasch":
         assert np.abs(exam.difficulty_ - truth).max() < 0.2
     ends = exam.ability_interval(marks, 0.9)[:, 0]
@@ -194,7 +194,7 @@ def test_constraints_hold_after_training_and_loading(params: dict[str, Any], tmp
             assert "decoder.0.bias" not in weights
             assert (exam.intercept_ == 0).all()
 
-    for model in ("rasch", "lecture"):
+    for model in ("rasch", "through_origin"):
         exam = small(model, epochs=30, batch_size=8, **params).fit(wild)
         check(exam)
         exam.save(tmp_path / "exam")
@@ -209,7 +209,7 @@ def test_constraints_hold_after_training_and_loading(params: dict[str, Any], tmp
 def test_weights_beyond_the_constraint_are_refused() -> None:
     for model, name, change, message in (
         ("rasch", "decoder.0.weight", 0.5, "the same for all features"),
-        ("lecture", "decoder.0.weight", -100.0, "must not be negative"),
+        ("through_origin", "decoder.0.weight", -100.0, "must not be negative"),
     ):
         exam = small(model).fit(Y)
         weights = exam.state_dict()
@@ -236,7 +236,7 @@ def test_a_file_beyond_the_constraint_is_refused(tmp_path: Path) -> None:
 def test_the_sign_is_turned_with_all_that_depends_on_it() -> None:
     exam = small("2pl", n_dims=2, n_importance_samples=1).fit(Y)
     other = pickle.loads(pickle.dumps(exam))
-    other._engine.mirror(1)
+    mirror(other, 1)
     sign = np.array([1, -1], np.float32)
     eps = noise(len(Y), 2)
     assert np.array_equal(other.score_samples(Y, eps=eps * sign), exam.score_samples(Y, eps=eps))
@@ -249,7 +249,7 @@ def test_the_sign_is_turned_with_all_that_depends_on_it() -> None:
     for name in ("encoder.0.weight", "logvar.weight", "decoder.0.bias"):
         assert np.array_equal(theirs[name], ours[name])
     with pytest.raises(ValueError, match="coordinate 2 has no sign"):
-        other._engine.mirror(2)
+        mirror(other, 2)
 
 
 @pytest.mark.parametrize("n_dims", [1, 2])
@@ -416,7 +416,7 @@ import numpy as np, fastvae
 rng = np.random.default_rng(0)
 Y = rng.integers(0, 4, (200, 37)).astype(np.float32)
 Y[rng.random(Y.shape) < 0.3] = np.nan
-for model in ("lecture", "rasch", "2pl"):
+for model in ("through_origin", "rasch", "2pl"):
     exam = fastvae.ItemResponse(model, max_marks=3, epochs=3, hidden=(9,), n_importance_samples=4, random_state=0)
     exam.fit(Y)
     for array in (*exam.state_dict().values(), exam.score_samples(Y), exam.sample(50, draw=True, random_state=0)):
@@ -468,7 +468,7 @@ def test_difficulties_are_what_they_are_called() -> None:
         exam = small(model, epochs=20).fit(Y)
         at = exam.difficulty_ * exam.discrimination_ + exam.intercept_
         assert np.abs(at).max() < 1e-5, "P = 1/2 there"
-    exam = small("lecture").fit(Y)
+    exam = small("through_origin").fit(Y)
     assert np.allclose(exam.difficulty_, 1 / exam.discrimination_)
     exam = small(n_dims=3).fit(Y)
     assert exam.discrimination_.shape == (7, 3)
@@ -678,7 +678,7 @@ def test_item_fit_needs_little_memory(n: int, n_tasks: int, n_dims: int, tables:
     slopes, intercepts = np.ones((n_tasks, n_dims)), np.zeros(n_tasks)
     marks, _ = simulated(n, slopes, intercepts)
     exam = with_tasks(small(n_dims=n_dims, epochs=1).fit(marks[:50]), slopes, intercepts)
-    one = 8 * n_tasks * (n if n_dims > 1 else len(exam._ability().nodes))
+    one = 8 * n_tasks * (n if n_dims > 1 else len(Ability(slopes, intercepts, np.ones(n_tasks)).nodes))
     tracemalloc.start()
     exam.item_fit(marks)
     peak = tracemalloc.get_traced_memory()[1]
@@ -728,7 +728,7 @@ def test_bad_answers_and_parameters_are_named() -> None:
     with pytest.raises(ValueError, match="observed must be True or False"):
         small().fit(Y, observed=np.ones(Y.shape))
     for params, message in (
-        ({"model": "3pl"}, "use one of 'lecture', 'rasch', '2pl'"),
+        ({"model": "3pl"}, "use one of 'through_origin', 'rasch', '2pl'"),
         ({"model": "rasch", "n_dims": 2}, "has one dimension"),
         ({"n_dims": 0}, "n_dims"),
         ({"max_marks": [1, 2]}, "one for each of 7 tasks"),
@@ -754,12 +754,20 @@ def test_bad_answers_and_parameters_are_named() -> None:
         _ = small().difficulty_
 
 
+def test_the_former_name_of_a_model_is_accepted(tmp_path: Path) -> None:
+    former, exam = (small(model, epochs=2).fit(Y) for model in ("lecture", "through_origin"))
+    former.save(tmp_path / "exam")
+    for model in (former, fastvae.load(tmp_path / "exam")):
+        assert model.get_params()["model"] == "lecture"
+        assert np.array_equal(model.difficulty_, exam.difficulty_)
+        assert model.describe_objective() == exam.describe_objective()
+
+
 def test_the_learning_rate_comes_to_rest() -> None:
-    exam = small(epochs=10)
-    rate = exam._learning_rate()
-    assert rate == fastvae.schedules.cosine(2e-2, 2e-4, epochs=10)
-    own = fastvae.schedules.linear(1e-2, 1e-3, epochs=5)
-    assert small(learning_rate=own)._learning_rate() == own
+    own = bits(small(epochs=4).fit(Y))
+    assert own == bits(small(epochs=4, learning_rate=fastvae.schedules.cosine(2e-2, 2e-4, epochs=4)).fit(Y))
+    assert own != bits(small(epochs=4, learning_rate=fastvae.schedules.cosine(2e-2, 2e-4, epochs=5)).fit(Y))
+    assert own != bits(small(epochs=4, learning_rate=2e-2).fit(Y))
 
 
 def test_scikit_learn_takes_it_for_one_of_its_own(tmp_path: Path) -> None:
@@ -852,13 +860,9 @@ def test_characteristic_curves_are_drawn() -> None:
 @pytest.mark.parametrize("n_dims", [1, 2])
 def test_abilities_are_asked_for_of_the_students_that_are_drawn(n_dims: int, monkeypatch: pytest.MonkeyPatch) -> None:
     exam, asked = small(n_dims=n_dims).fit(Y), []
-    answers = ItemResponse._read
-
-    def read(self: ItemResponse, X: Any, *rest: Any, **more: Any) -> Any:
-        asked.append(len(X))
-        return answers(self, X, *rest, **more)
-
-    monkeypatch.setattr(ItemResponse, "_read", read)
+    for name in ("transform", "ability_interval"):
+        answer = getattr(exam, name)
+        monkeypatch.setattr(exam, name, lambda X, *rest, answer=answer: asked.append(len(X)) or answer(X, *rest))
     plots.abilities(exam, Y, n=25)
     assert asked
     assert set(asked) == {25}

@@ -349,7 +349,7 @@ class Garments:
         with np.load(FASHION_MNIST) as arrays:
             self.train, self.test = (arrays[name].reshape(-1, 784) for name in ("x_train", "x_test"))
             self.y_train, self.y_test = arrays["y_train"], arrays["y_test"]
-        self.vae = VAE(10, hidden=(256,), epochs=20, random_state=0).fit(self.train)
+        self.vae = VAE(10, hidden=(128,), epochs=12, random_state=0).fit(self.train)
 
 
 @pytest.fixture(scope="module")
@@ -454,7 +454,7 @@ def test_neighbours_at_equal_distances_come_by_index() -> None:
 @pytest.mark.parametrize("distances", [1, 250, 10_000])
 def test_the_size_of_a_chunk_changes_no_neighbour(vae: VAE, monkeypatch: pytest.MonkeyPatch, distances: int) -> None:
     expected = latent.neighbours(vae, DIGITS[:100], DIGITS[100:131])
-    monkeypatch.setattr(latent, "_DISTANCES", distances)
+    monkeypatch.setattr("fastvae._neighbours._DISTANCES", distances)
     found = latent.neighbours(vae, DIGITS[:100], DIGITS[100:131])
     assert np.array_equal(found[0], expected[0])
     assert np.array_equal(found[1], expected[1])

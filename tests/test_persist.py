@@ -12,12 +12,13 @@ import struct
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import at_once, run_python
 from numpy.typing import NDArray
 
 import fastvae
@@ -250,9 +251,21 @@ def test_a_file_of_another_program_is_refused() -> None:
             _core.ModelFile(source)
 
 
+class Refused:
+    """A call whose error is kept, to be made in a thread that a test can give up."""
+
+    def __init__(self, call: Callable[[str], Any], path: str) -> None:
+        self.call, self.path, self.error = call, path, None
+
+    def __call__(self) -> None:
+        try:
+            self.call(self.path)
+        except (OSError, ValueError) as error:
+            self.error = error
+
+
 @pytest.mark.parametrize("shape", [[10**12], [10**6, 10**6], [10**12, 10**12], [2**32, 2**32], [2**63]])
-def test_a_file_that_lies_about_its_size_is_refused_quickly(shape: list[int], tmp_path: Path) -> None:
-    start = time.perf_counter()
+def test_a_file_that_lies_about_its_size_is_refused_unread(shape: list[int], tmp_path: Path) -> None:
     tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 * 10**12]}
     metadata = {"format_version": "1", "config": ""}
     lie = file(json.dumps({"__metadata__": metadata, "mu.weight": tensor}))
@@ -264,9 +277,9 @@ def test_a_file_that_lies_about_its_size_is_refused_quickly(shape: list[int], tm
         os.truncate(path, len(lie) + 4 * 10**12)  # a hole of four terabytes
     except OSError:
         pytest.skip("the file system has no files of that size")
-    with pytest.raises(fastvae.FormatError):
-        load(str(path))
-    assert time.perf_counter() - start < 2
+    tried = Refused(load, str(path))
+    at_once(tried)  # to read it would take an hour
+    assert isinstance(tried.error, fastvae.FormatError)
 
 
 def test_a_truncated_file_is_refused() -> None:
@@ -441,12 +454,12 @@ def test_errors_of_files_are_those_of_python_with_the_name(tmp_path: Path) -> No
 def test_what_is_no_regular_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
     path = tmp_path / kind
     os.mkfifo(path) if kind == "fifo" else path.symlink_to("/dev/zero")
-    start = time.perf_counter()
     for call in (lambda path: _core.write_atomically(path, b"new"), _core.ModelFile):
-        with pytest.raises(OSError, match="no regular file") as raised:
-            call(str(path))
-        assert str(path) in str(raised.value)
-    assert time.perf_counter() - start < 1
+        tried = Refused(call, str(path))
+        at_once(tried)  # to open or to read it would take for ever
+        assert isinstance(tried.error, OSError)
+        assert "no regular file" in str(tried.error)
+        assert str(path) in str(tried.error)
     assert not path.is_file()
     assert names(tmp_path) == [kind]
 
@@ -466,10 +479,7 @@ for name in ("model", "another"):
     else:
         raise SystemExit("it was written")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run_python(code, str(tmp_path))
     assert names(tmp_path) == ["model"]
     assert (tmp_path / "model").read_bytes() == b"old"
 
@@ -502,12 +512,13 @@ print("ready", flush=True)
 while True:
     for data in files:
         _core.write_atomically(sys.argv[1], data)
+        print("written", flush=True)
 """
-    for wait in (0.0, 0.003, 0.01, 0.03):
+    for writes in (0, 1, 2, 5):
         with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None
-            writer.stdout.readline()
-            time.sleep(wait)
+            for _ in range(1 + writes):
+                writer.stdout.readline()
             assert path.read_bytes() in files  # and while it is being written
             writer.kill()
         assert path.read_bytes() in files
@@ -534,7 +545,7 @@ def test_any_change_of_two_bytes_of_a_header_is_an_error_or_none() -> None:
     made: dict[str, Any] = {"n_features": 1, "latent_dim": 1, "encoder": [], "decoder": []}
     dumped = _core.Engine(json.dumps(choices("sgd", **made))).dump("{}", True)
     (length,) = struct.unpack("<Q", dumped[:8])
-    rng = np.random.default_rng(0)
+    rng, refused = np.random.default_rng(0), 0
     text = np.frombuffer(b'\0 "\\{}[],:0123456789e-+.tfnu\xff', np.uint8)
     for _ in itertools.repeat(None, 3000):
         changed = np.frombuffer(dumped, np.uint8).copy()
@@ -542,4 +553,5 @@ def test_any_change_of_two_bytes_of_a_header_is_an_error_or_none() -> None:
         try:
             load(changed.tobytes(), optimizer="sgd", **made)
         except fastvae.FormatError:
-            continue
+            refused += 1
+    assert 2000 < refused < 3000, "some changes are within a number or a blank"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from itertools import combinations
 from math import log
 from types import SimpleNamespace
@@ -12,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
+from helpers import run_python
 from numpy.typing import NDArray
 
-from fastvae import _topic_measures as measures
+from fastvae._topics import measures
 
 RANDOM = np.random.default_rng(0)
 N_WORDS = 30
@@ -122,8 +121,7 @@ def test_coherence_at_its_ends() -> None:
 
 def test_no_scipy_is_imported() -> None:
     program = "import sys, fastvae._topic_measures; print('scipy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert run_python(program).strip() == "False"
 
 
 @pytest.mark.parametrize(
@@ -309,7 +307,7 @@ def hellinger(theta: Any, others: Any) -> NDArray[np.float64]:
 def test_similar_documents_are_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     theta = drawn(100, 4)
     theta[70] = theta[30]
-    monkeypatch.setattr(measures, "_DISTANCES", 700)  # seven rows at a time
+    monkeypatch.setattr("fastvae._neighbours._DISTANCES", 700)  # seven rows at a time
     indices, distances = measures.similar_documents(theta, theta[:40], 5)
     assert indices.shape == distances.shape == (40, 5)
     whole = hellinger(theta[:40], theta)

@@ -14,7 +14,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 import fastvae
-from fastvae import _topic_measures
+from fastvae._topics.measures import sample_documents
 
 FOLDER = Path(__file__).parents[1] / "examples" / "topics"
 MODULES = ("compare", "corpus", "measures", "prodlda", "tune")
@@ -42,7 +42,7 @@ def truth() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 @pytest.fixture(scope="module")
 def corpus_file(truth: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     theta, phi = truth
-    counts = _topic_measures.sample_documents(theta, phi, 40, np.random.default_rng(1))
+    counts = sample_documents(theta, phi, 40, np.random.default_rng(1))
     path = tmp_path_factory.mktemp("data") / "corpus.npz"
     np.savez(
         path, data=counts.data.astype(np.uint16), indices=counts.indices, indptr=counts.indptr.astype(np.int32),
@@ -184,11 +184,11 @@ def test_prodlda_s_loss_is_that_of_torch_s_distributions() -> None:
     model.start(scipy.sparse.csr_matrix(X))
     x = torch.from_numpy(X)
     torch.manual_seed(2)
-    losses = model._losses(x)
+    losses = model.losses(x)
     torch.manual_seed(2)
-    h = model._encoder(x)
-    q = torch.distributions.Normal(model._mu(h), torch.exp(model._logvar(h) / 2))
-    log_words = torch.log_softmax(model._norm(model._beta(torch.softmax(q.rsample(), dim=1))), dim=1)
+    h = model.encoder(x)
+    q = torch.distributions.Normal(model.mu(h), torch.exp(model.logvar(h) / 2))
+    log_words = torch.log_softmax(model.norm(model.beta(torch.softmax(q.rsample(), dim=1))), dim=1)
     a = np.full(n_topics, alpha)
     mean = np.log(a) - np.log(a).mean()
     variance = (1 - 2 / n_topics) / a + (1 / a).sum() / n_topics**2

@@ -27,11 +27,13 @@ COUNTS = [
 # fmt: on
 patterns = np.arange(32)[:, np.newaxis] >> np.arange(4, -1, -1) & 1
 answers = np.repeat(patterns, COUNTS, axis=0).astype(np.float32)
-exams = {model: fastvae.ItemResponse(model, random_state=0).fit(answers) for model in ("lecture", "rasch", "2pl")}
+exams = {
+    model: fastvae.ItemResponse(model, random_state=0).fit(answers) for model in ("through_origin", "rasch", "2pl")
+}
 
 figure, axes = plt.subplots(1, 2, figsize=(13, 4.6), layout="constrained")
 for ax, (model, title) in zip(
-    axes, {"lecture": "P = 1 / (1 + exp(-alpha beta))", "2pl": "With an intercept"}.items(), strict=True
+    axes, {"through_origin": "P = 1 / (1 + exp(-alpha beta))", "2pl": "With an intercept"}.items(), strict=True
 ):
     plots.item_characteristic(exams[model], answers, ax=ax)
     ax.set_title(title)
@@ -61,7 +63,7 @@ alpha, beta = rng.normal(size=500), rng.gamma(3.0, 0.5, 40)
 p = 1 / (1 + np.exp(-alpha[:, np.newaxis] * beta))
 long = (rng.random(p.shape) < p).astype(np.float32)
 long[rng.random(p.shape) < 0.3] = np.nan
-exam = fastvae.ItemResponse("lecture", random_state=0).fit(long)
+exam = fastvae.ItemResponse("through_origin", random_state=0).fit(long)
 
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
 ends = exam.ability_interval(long)[:, 0]

@@ -22,7 +22,7 @@ from corpus import BBC, HERE, Array, Corpus, load
 from measures import measure
 from sklearn.decomposition import LatentDirichletAllocation
 
-from fastvae import _topic_measures
+from fastvae._topics import measures
 
 COLUMNS = {  # of the table: the key of a run, its heading, its format
     "npmi": ("NPMI", ".3f"),
@@ -105,7 +105,7 @@ def run(name: str, n_topics: int, seed: int, corpus: Corpus, quick: bool) -> dic
         model.fit(train)
     seconds, wall = time.process_time() - begun, time.perf_counter() - wall
     found = measure(model, corpus)
-    words = _topic_measures.top_words(model.components_, corpus.vocabulary, min(10, len(corpus.vocabulary)))
+    words = measures.top_words(model.components_, corpus.vocabulary, min(10, len(corpus.vocabulary)))
     return {
         "model": name, "n_topics": n_topics, "seed": seed, "settings": settings, **found,
         "seconds": seconds, "wall_seconds": wall, "ms_an_epoch": 1000 * seconds / settings["epochs"],

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastvae import _topic_measures
+from fastvae._topics import measures
 
 
 def measure(model: Any, corpus: Corpus, split: str = "test") -> dict[str, float]:
@@ -28,8 +28,8 @@ def measure(model: Any, corpus: Corpus, split: str = "test") -> dict[str, float]
     theta = np.asarray(model.transform(train))
     return {
         # All documents, training and held out: how well words keep company is a property of the language.
-        "npmi": float(_topic_measures.coherence(components, corpus.counts, "npmi", min(10, n_words)).mean()),
-        "diversity": _topic_measures.diversity(components, min(25, n_words)),
+        "npmi": float(measures.coherence(components, corpus.counts, "npmi", min(10, n_words)).mean()),
+        "diversity": measures.diversity(components, min(25, n_words)),
         "perplexity": completion_perplexity(model, held_out),
         "accuracy": accuracy(theta, train_labels, np.asarray(model.transform(held_out)), labels),
         # The number of topics that documents use: exp of the entropy of the mean theta. Collapse shows here.

@@ -10,18 +10,18 @@
 from typing import TYPE_CHECKING, Any
 
 from fastvae import corruption, datasets, functional, latent, likelihoods, optimizers, schedules
-from fastvae._autoencoder import Autoencoder
-from fastvae._binary import binarize
+from fastvae._checks import NotFittedError
 from fastvae._config import show_config
 from fastvae._core import FormatError, __version__
-from fastvae._estimator import NotFittedError
-from fastvae._loading import load
-from fastvae._vae import VAE
+from fastvae._data.binary import binarize
+from fastvae._estimators.autoencoder import Autoencoder
+from fastvae._estimators.loading import load
+from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
     from fastvae import plots
-    from fastvae._item_response import ItemResponse
-    from fastvae._topic_model import TopicModel
+    from fastvae._estimators.item_response import ItemResponse
+    from fastvae._estimators.topic_model import TopicModel
 
 __all__ = [
     "VAE",
@@ -46,7 +46,7 @@ __all__ = [
 
 
 # Imported when they are first asked for, since most programs do without.
-_LATER = {"ItemResponse": "fastvae._item_response", "TopicModel": "fastvae._topic_model"}
+_LATER = {"ItemResponse": "fastvae._estimators.item_response", "TopicModel": "fastvae._estimators.topic_model"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,13 +1,14 @@
 """The native core. Arrays are flat float32 unless said otherwise; see the Python layer for shapes."""
 
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
     "ACTIVATIONS",
+    "LIKELIHOODS",
     "LOGVAR_RANGE",
     "MAX_THREADS",
     "MAX_TRIALS",
@@ -18,9 +19,11 @@ __all__ = [
     "ModelFile",
     "SparseMatrix",
     "__version__",
+    "check_likelihood",
     "config",
     "corrupt",
     "gaussian_kl",
+    "likelihood_formula",
     "log_prob",
     "reparameterize",
     "standard_normal",
@@ -29,6 +32,7 @@ __all__ = [
 
 __version__: str
 ACTIVATIONS: list[str]
+LIKELIHOODS: dict[str, _LikelihoodFacts]
 LOGVAR_RANGE: tuple[float, float]
 MAX_THREADS: int
 MAX_TRIALS: int
@@ -36,6 +40,12 @@ MAX_WIDTH: int
 TOPIC_GAIN: float
 
 _F32 = NDArray[np.float32]
+
+class _LikelihoodFacts(TypedDict):
+    counts: bool
+    words: bool
+    public: bool
+
 _Rows = NDArray[np.uint64]
 
 @final
@@ -170,6 +180,8 @@ class ModelFile:
     def config(self) -> str: ...
     def engine(self, specification: str) -> Engine: ...
 
+def check_likelihood(json: str) -> None: ...
+def likelihood_formula(json: str) -> str: ...
 def write_atomically(path: str, data: bytes) -> None: ...
 def reparameterize(mu: _F32, logvar: _F32, eps: _F32) -> _F32: ...
 def gaussian_kl(mu: _F32, logvar: _F32, cols: int) -> _F32: ...

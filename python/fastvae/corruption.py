@@ -2,9 +2,9 @@
 
 (Vincent, Larochelle, Bengio & Manzagol, "Extracting and composing robust features with denoising autoencoders",
 ICML 2008.) Given as ``corruption=`` to an estimator, it is drawn anew in every step of training, and once and for all
-for validation data. Questions corrupt nothing: ``reconstruct`` and ``transform`` take noisy data, which may then hold
-any numbers (but for masking, which makes only zeros), ``evaluate`` and ``score_samples`` are about the data that they
-are given.
+for validation data. Inference methods never corrupt their input: ``reconstruct`` and ``transform`` take noisy data,
+which may then hold any numbers (except with masking, which makes only zeros); ``evaluate`` and ``score_samples`` score
+their input as it is.
 
 >>> import fastvae
 >>> X, _ = fastvae.datasets.load_digits()
@@ -18,7 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastvae import _core, _input
+from fastvae import _checks, _core
+from fastvae._data import arrays
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +45,8 @@ class _Corruption:
         -------
         ndarray of float32, [n_examples, n_features]
         """
-        values = _input.floats(X, "X")
-        seed = _input.seed(random_state)
+        values = arrays.floats(X, "X")
+        seed = _checks.seed(random_state)
         corrupted = _core.corrupt(values.reshape(-1), resolve(self), values.shape[1], seed)
         return corrupted.reshape(values.shape)
 
@@ -75,9 +76,9 @@ def resolve(corruption: Any) -> tuple[str, float]:
     """Turn an object into the core's (name, level), or raise ValueError."""
     match corruption:
         case GaussianNoise(sigma):
-            return "gaussian", _input.number(sigma, f"{corruption!r}: sigma")
+            return "gaussian", _checks.number(sigma, f"{corruption!r}: sigma")
         case MaskingNoise(p):
-            return "masking", _input.number(p, f"{corruption!r}: p", below=1.0)
+            return "masking", _checks.number(p, f"{corruption!r}: p", below=1.0)
         case SaltAndPepper(p):
-            return "salt_and_pepper", _input.number(p, f"{corruption!r}: p", below=1.0)
+            return "salt_and_pepper", _checks.number(p, f"{corruption!r}: p", below=1.0)
     raise ValueError(f"corruption={corruption!r} is not known; use None or an object from fastvae.corruption")

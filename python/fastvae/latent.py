@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fastvae import _input
-from fastvae._estimator import NotFittedError
+from fastvae import _checks
+from fastvae._checks import NotFittedError
+from fastvae._data import arrays
+from fastvae._neighbours import nearest
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -31,14 +33,15 @@ __all__ = [
 ]
 
 _GENERATED = 1000  # examples that a model generates to find out which of its dimensions are active
-_DISTANCES = 2**21  # distances held at a time: 16 MB
 _PARALLEL = 1e-6  # the sine of an angle below which two directions span no plane to turn in
 
 
-class FittedModel(Protocol):
+class LatentModel(Protocol):
     """What this module asks of a fitted model."""
 
-    n_features_in_: int
+    @property
+    def n_features_in_(self) -> int:
+        """Columns of the inputs."""
 
     def transform(self, X: Any) -> Any:
         """Codes [n, latent_dim] of inputs [n, n_features]."""
@@ -51,7 +54,7 @@ class FittedModel(Protocol):
 
 
 def manifold(
-    model: FittedModel, n: int = 20, span: float | None = None, *, dims: Sequence[int] | None = None, X: Any = None
+    model: LatentModel, n: int = 20, span: float | None = None, *, dims: Sequence[int] | None = None, X: Any = None
 ) -> NDArray[np.float32]:
     """Decode a grid of the prior's quantiles (Kingma & Welling, arXiv:1312.6114, figure 4).
 
@@ -93,7 +96,7 @@ def manifold(
 
 
 def grid_coordinates(
-    model: FittedModel, n: int = 20, span: float | None = None, *, dims: Sequence[int] | None = None, X: Any = None
+    model: LatentModel, n: int = 20, span: float | None = None, *, dims: Sequence[int] | None = None, X: Any = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[int, int]]:
     """Return where :func:`manifold` with the same arguments decodes, to label its axes with.
 
@@ -116,7 +119,7 @@ def grid_coordinates(
 
 
 def interpolate(
-    model: FittedModel, a: ArrayLike, b: ArrayLike, n: int = 10, method: str = "linear", *, codes: bool | None = None
+    model: LatentModel, a: ArrayLike, b: ArrayLike, n: int = 10, method: str = "linear", *, codes: bool | None = None
 ) -> NDArray[np.float32]:
     """Decode a path between two codes.
 
@@ -145,8 +148,8 @@ def interpolate(
     ValueError
         For a length that is neither or could be both, n below 2, or an unknown method.
     """
-    n = _input.integer(n, "n", least=2)
-    method = _input.choice(method, "method", ("linear", "slerp"))
+    n = _checks.integer(n, "n", least=2)
+    method = _checks.choice(method, "method", ("linear", "slerp"))
     if method == "slerp":
         _refuse_simplex(model)
     start, end = (_code(model, value, name, codes) for value, name in ((a, "a"), (b, "b")))
@@ -157,7 +160,7 @@ def interpolate(
 
 
 def traverse(
-    model: FittedModel,
+    model: LatentModel,
     x: ArrayLike,
     dims: Sequence[int] | int | None = None,
     span: float = 3.0,
@@ -191,10 +194,10 @@ def traverse(
         For a length that is neither or could be both, or for dims, span or n out of range.
     """
     _refuse_simplex(model)
-    n = _input.integer(n, "n", least=2)
+    n = _checks.integer(n, "n", least=2)
     values = np.linspace(-1, 1, n) * _span(span)
     code = _code(model, x, "x", codes)
-    moved = range(len(code)) if dims is None else _input.dims(dims, len(code))
+    moved = range(len(code)) if dims is None else _checks.dims(dims, len(code))
     grid = np.tile(code, (len(moved), n, 1))
     for line, dim in zip(grid, moved, strict=True):
         line[:, dim] = values
@@ -204,7 +207,7 @@ def traverse(
 # ---------------------------------------------------------------------------------------------- directions
 
 
-def attribute_vector(model: FittedModel, X_with: Any, X_without: Any) -> NDArray[np.float32]:
+def attribute_vector(model: LatentModel, X_with: Any, X_without: Any) -> NDArray[np.float32]:
     """Return the direction of an attribute: the mean code of examples that have it minus that of those without.
 
     The "smile vector" of Larsen et al. (arXiv:1512.09300, section 4.2.1).
@@ -225,7 +228,7 @@ def attribute_vector(model: FittedModel, X_with: Any, X_without: Any) -> NDArray
 
 
 def apply_attribute(
-    model: FittedModel, X: Any, v: ArrayLike, strengths: ArrayLike = (-1, -0.5, 0, 0.5, 1, 1.5, 2)
+    model: LatentModel, X: Any, v: ArrayLike, strengths: ArrayLike = (-1, -0.5, 0, 0.5, 1, 1.5, 2)
 ) -> NDArray[np.float32]:
     """Decode the codes of X moved along a direction.
 
@@ -249,10 +252,10 @@ def apply_attribute(
     """
     _refuse_simplex(model)
     codes = _codes(model, X)
-    v = _input.tensor(v, "v")
+    v = arrays.tensor(v, "v")
     if v.shape != codes.shape[1:]:
         raise ValueError(f"v has shape {v.shape}; expected [latent_dim], {codes.shape[1:]}")
-    strengths = _input.tensor(strengths, "strengths")
+    strengths = arrays.tensor(strengths, "strengths")
     if strengths.ndim != 1 or len(strengths) == 0:
         raise ValueError(f"strengths has shape {strengths.shape}; expected a list of at least one number")
     return _decode(model, codes[:, np.newaxis] + strengths[:, np.newaxis] * v)
@@ -261,7 +264,7 @@ def apply_attribute(
 # ---------------------------------------------------------------------------------------------- examples
 
 
-def neighbours(model: FittedModel, X: Any, query: Any, n: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def neighbours(model: LatentModel, X: Any, query: Any, n: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Find the examples of X whose codes are nearest to those of other examples.
 
     Parameters
@@ -287,27 +290,13 @@ def neighbours(model: FittedModel, X: Any, query: Any, n: int = 5) -> tuple[NDAr
         If n is not in 1 .. n_examples.
     """
     codes, wanted = (_codes(model, data).astype(np.float64) for data in (X, query))
-    n = _input.integer(n, "n", most=len(codes))
-    indices = np.empty((len(wanted), n), np.int64)
-    distances = np.empty((len(wanted), n), np.float32)
-    size = max(1, _DISTANCES // len(codes))
-    for start in range(0, len(wanted), size):
-        part = wanted[start : start + size]
-        # A sum of squared differences, coordinate by coordinate: the usual expansion |a|² - 2 ab + |b|² would be one
-        # product, but it cancels, and a point's distance to itself would not be 0.
-        squares = np.zeros((len(part), len(codes)))
-        for ours, theirs in zip(part.T, codes.T, strict=True):
-            squares += (ours[:, np.newaxis] - theirs) ** 2
-        furthest = np.partition(squares, n - 1, axis=1)[:, n - 1]
-        for i, row in enumerate(squares, start):
-            near = np.flatnonzero(row <= furthest[i - start])  # ascending, and all of those that tie
-            indices[i] = near[np.argsort(row[near], kind="stable")[:n]]
-            distances[i] = np.sqrt(row[indices[i]])
-    return indices, distances
+    n = _checks.integer(n, "n", most=len(codes))
+    indices, squares = nearest(codes, wanted, n)
+    return indices, np.sqrt(squares).astype(np.float32)
 
 
 def mixture_sample(
-    model: FittedModel, X: Any, n: int, *, n_components: int = 10, random_state: Any = 0, return_latent: bool = False
+    model: LatentModel, X: Any, n: int, *, n_components: int = 10, random_state: Any = 0, return_latent: bool = False
 ) -> Any:
     """Generate from a Gaussian mixture fitted to the codes of X (Ghosh et al., arXiv:1903.12436, section 4).
 
@@ -347,10 +336,10 @@ def mixture_sample(
     except ImportError as error:
         raise ImportError("mixture_sample needs scikit-learn, which is missing: pip install scikit-learn") from error
     _refuse_simplex(model)
-    n = _input.integer(n, "n", most=_input.MAX_ROWS)
-    seed = _input.seed(random_state)
+    n = _checks.integer(n, "n", most=_checks.MAX_ROWS)
+    seed = _checks.seed(random_state)
     codes = _codes(model, X).astype(np.float64)
-    n_components = _input.integer(n_components, "n_components", most=len(codes))
+    n_components = _checks.integer(n_components, "n_components", most=len(codes))
     random = np.random.RandomState(np.random.MT19937(seed))
     z, _ = GaussianMixture(n_components, random_state=random).fit(codes).sample(n)
     z = random.permutation(z).astype(np.float32)  # they come component by component
@@ -361,7 +350,7 @@ def mixture_sample(
 # ---------------------------------------------------------------------------------------------- inside
 
 
-def _refuse_simplex(model: FittedModel) -> None:
+def _refuse_simplex(model: LatentModel) -> None:
     """Raise ValueError for codes that sum to one."""
     if getattr(model, "_simplex", False):
         raise ValueError(
@@ -371,27 +360,27 @@ def _refuse_simplex(model: FittedModel) -> None:
         )
 
 
-def _codes(model: FittedModel, X: Any) -> NDArray[np.float32]:
+def _codes(model: LatentModel, X: Any) -> NDArray[np.float32]:
     """Codes as an array, in whatever container the model returns them."""
     return np.asarray(model.transform(X), dtype=np.float32)
 
 
-def _decode(model: FittedModel, codes: NDArray[Any]) -> NDArray[np.float32]:
+def _decode(model: LatentModel, codes: NDArray[Any]) -> NDArray[np.float32]:
     """Decode codes [..., latent_dim] into [..., n_features]."""
     decoded = model.inverse_transform(codes.reshape(-1, codes.shape[-1]).astype(np.float32, copy=False))
     return np.asarray(decoded, dtype=np.float32).reshape(*codes.shape[:-1], -1)
 
 
-def _sizes(model: FittedModel) -> tuple[int, int]:
+def _sizes(model: LatentModel) -> tuple[int, int]:
     """n_features and latent_dim, which is not asked of the model's parameters: they may have been set since."""
     if not hasattr(model, "n_features_in_"):
         raise NotFittedError(f"this {type(model).__name__} is not fitted yet: call fit before asking it")
     return model.n_features_in_, _codes(model, np.zeros((1, model.n_features_in_), np.float32)).shape[1]
 
 
-def _code(model: FittedModel, value: Any, name: str, codes: bool | None) -> NDArray[np.float32]:
+def _code(model: LatentModel, value: Any, name: str, codes: bool | None) -> NDArray[np.float32]:
     """Return the code [latent_dim] that `value` is, or that of the input that it is."""
-    row = _input.row(value, name)
+    row = arrays.row(value, name)
     n_features, latent_dim = _sizes(model)
     if codes is None:
         if n_features == latent_dim:
@@ -407,11 +396,11 @@ def _code(model: FittedModel, value: Any, name: str, codes: bool | None) -> NDAr
         raise ValueError(f"codes={codes!r} must be True, False or None")
     if row.shape[1] != (latent_dim if codes else n_features):
         raise ValueError(f"{name} has {row.shape[1]} numbers; expected {expected}")
-    return _input.tensor(row[0], name) if codes else _codes(model, row)[0]
+    return arrays.tensor(row[0], name) if codes else _codes(model, row)[0]
 
 
 def _span(span: Any) -> float:
-    value = _input.number(span, "span", below=1e6)
+    value = _checks.number(span, "span", below=1e6)
     if value == 0:
         raise ValueError("span=0 would put all points in one place; it must be positive")
     return value
@@ -431,13 +420,13 @@ def _quantiles(n: int, span: float | None) -> NDArray[np.float64]:
 
 
 def _grid(
-    model: FittedModel, n: int, span: float | None, dims: Any, X: Any
+    model: LatentModel, n: int, span: float | None, dims: Any, X: Any
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[int, int], NDArray[np.float32]]:
     """Columns, rows and dimensions of a grid, and the code [latent_dim] that it is laid through."""
     _refuse_simplex(model)
-    quantiles = _quantiles(_input.integer(n, "n", least=2), None if span is None else _span(span))
+    quantiles = _quantiles(_checks.integer(n, "n", least=2), None if span is None else _span(span))
     _, latent_dim = _sizes(model)
-    chosen = None if dims is None and latent_dim > 2 else _input.pair((0, 1) if dims is None else dims, latent_dim)
+    chosen = None if dims is None and latent_dim > 2 else _checks.pair((0, 1) if dims is None else dims, latent_dim)
     centre, scale = np.zeros(latent_dim), np.ones(latent_dim)
     sample = getattr(model, "sample", None)
     if sample is None:
@@ -449,7 +438,7 @@ def _grid(
         codes = _codes(model, sample(_GENERATED, random_state=0) if X is None else X)
     if chosen is None:
         activity = codes.var(axis=0, dtype=np.float64)
-        chosen = _input.pair(np.argsort(-activity, kind="stable")[:2], latent_dim)
+        chosen = _checks.pair(np.argsort(-activity, kind="stable")[:2], latent_dim)
     first, second = chosen
     columns, rows = (centre[dim] + scale[dim] * z for dim, z in ((first, quantiles), (second, quantiles[::-1])))
     return columns.astype(np.float32), rows.astype(np.float32), chosen, centre.astype(np.float32)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import math
+import numbers
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
-from fastvae import _input
+from fastvae import _core
 
 
 @dataclass(frozen=True)
@@ -96,43 +99,47 @@ class Multinomial:
     """
 
 
-_LEARNED = ("shared", "per_feature", "decoder")
-_NAMES: dict[str, object] = {
-    "bernoulli": Bernoulli(),
-    "gaussian": Gaussian(),
-    "poisson": Poisson(),
-    "negative_binomial": NegativeBinomial(),
-    "multinomial": Multinomial(),
+def _kind(cls: type) -> str:
+    """Return what the core calls a likelihood: `NegativeBinomial` is "negative_binomial"."""
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__).removeprefix("_")
+
+
+# The classes above, by the names that users may give instead.
+KINDS: dict[str, type] = {
+    _kind(cls): cls for cls in list(globals().values()) if isinstance(cls, type) and is_dataclass(cls)
 }
-# Those whose data are counts, as the core calls them.
-COUNTS = ("poisson", "negative_binomial", "multinomial")
 
 
-def resolve(likelihood: object) -> dict[str, Any]:
+def resolve(likelihood: Any) -> dict[str, Any]:
     """Turn a name or an object into the engine's likelihood, or raise ValueError."""
-    if isinstance(likelihood, str):
-        likelihood = _NAMES.get(likelihood, likelihood)
-    if isinstance(likelihood, Bernoulli):
-        return {"kind": "bernoulli"}
-    if isinstance(likelihood, Poisson):
-        return {"kind": "poisson"}
-    if isinstance(likelihood, NegativeBinomial):
-        floor = _input.number(likelihood.floor, f"{likelihood!r}: floor", least=1e-6, below=1e6)
-        return {"kind": "negative_binomial", "floor": floor}
-    if isinstance(likelihood, Multinomial):
-        return {"kind": "multinomial"}
-    if isinstance(likelihood, Gaussian):
-        floor = _input.number(likelihood.floor, f"{likelihood!r}: floor", least=1e-6, below=1e6)
-        mean = _input.choice(likelihood.mean, f"{likelihood!r}: mean", ("identity", "sigmoid"))
-        gaussian = {"kind": "gaussian", "floor": floor, "mean": mean}
-        if not isinstance(likelihood.scale, str):
-            scale = _input.number(likelihood.scale, f"{likelihood!r}: scale", least=1e-6, below=1e6)
-            return gaussian | {"scale": scale}
-        which = _input.choice(likelihood.scale, f"{likelihood!r}: scale", _LEARNED)
-        if mean == "sigmoid" and which != "decoder":
-            raise ValueError(f"{likelihood!r}: sigmoid means go with a fixed scale or scale='decoder', not {which!r}")
-        return gaussian | {"scale": which}
-    raise ValueError(
-        f"likelihood={likelihood!r} is not known; use one of {', '.join(map(repr, _NAMES))} or an object from "
-        "fastvae.likelihoods"
-    )
+    import json  # here only, so that `import fastvae` stays cheap
+
+    chosen = KINDS[likelihood]() if isinstance(likelihood, str) and likelihood in KINDS else likelihood
+    kind = next((kind for kind, cls in KINDS.items() if isinstance(chosen, cls)), None)
+    if kind is None:
+        raise ValueError(
+            f"likelihood={likelihood!r} is not known; use one of {', '.join(map(repr, KINDS))} or an object from "
+            "fastvae.likelihoods"
+        )
+    options = {
+        field.name: _option(getattr(chosen, field.name), f"{chosen!r}: {field.name}") for field in fields(chosen)
+    }
+    resolved = {"kind": kind} | options
+    try:
+        _core.check_likelihood(json.dumps(resolved, allow_nan=False))
+    except ValueError as error:
+        raise ValueError(f"{chosen!r}: {error}") from None
+    return resolved
+
+
+def _option(value: Any, name: str) -> float | str:
+    """Return an option as JSON knows it: a name or a finite number."""
+    if isinstance(value, str):
+        return value
+    number = math.nan
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name}={value!r} must be a number or a name")
+    return number

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from fastvae import _input
+from fastvae import _checks
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def resolve(optimizer: Any, weight_decay: Any = None) -> dict[str, Any]:
     chosen_one = chosen(optimizer)
     options = {field.name: getattr(chosen_one, field.name) for field in fields(chosen_one)}
     if weight_decay is not None:
-        options["weight_decay"] = _input.number(weight_decay, "weight_decay")
+        options["weight_decay"] = _checks.number(weight_decay, "weight_decay")
     values = {name: _checked(f"{chosen_one!r}: {name}", name, value) for name, value in options.items()}
     if options.get("nesterov") and not options["momentum"]:
         raise ValueError(f"{chosen_one!r}: nesterov needs a momentum")
@@ -83,7 +83,7 @@ def resolve(optimizer: Any, weight_decay: Any = None) -> dict[str, Any]:
 
 def _checked(what: str, name: str, value: Any) -> float | bool:
     if name == "nesterov":
-        return _input.boolean(value, what)
+        return _checks.boolean(value, what)
     if name == "eps":  # smaller gradients count as zero, and the quotient must stay finite
-        return _input.number(value, what, least=1e-15)
-    return _input.number(value, what, below=1.0 if name in ("beta1", "beta2", "momentum") else 1e9)
+        return _checks.number(value, what, least=1e-15)
+    return _checks.number(value, what, below=1.0 if name in ("beta1", "beta2", "momentum") else 1e9)

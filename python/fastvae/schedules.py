@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fastvae import _input
+from fastvae import _checks
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -48,15 +48,15 @@ class Schedule:
     ramp: float = 1.0
 
     def __post_init__(self) -> None:
-        _input.choice(self.shape, "shape", ("linear", "cosine", "exponential", "cyclical"))
+        _checks.choice(self.shape, "shape", ("linear", "cosine", "exponential", "cyclical"))
         least = 1e-30 if self.shape == "exponential" else 0.0
         for name in ("start", "end"):
-            _input.number(getattr(self, name), f"{self.shape}: {name}", least=least)
+            _checks.number(getattr(self, name), f"{self.shape}: {name}", least=least)
         if (self.epochs is None) == (self.steps is None):
             raise ValueError(f"{self.shape}: give its length either in epochs= or in steps=")
         length = "epochs" if self.steps is None else "steps"
-        _input.number(getattr(self, length), f"{self.shape}: {length}", least=1e-9, below=1e15)
-        if not 0 < _input.number(self.ramp, f"{self.shape}: ramp") <= 1:
+        _checks.number(getattr(self, length), f"{self.shape}: {length}", least=1e-9, below=1e15)
+        if not 0 < _checks.number(self.ramp, f"{self.shape}: ramp") <= 1:
             raise ValueError(f"{self.shape}: ramp={self.ramp!r} must be above 0 and at most 1")
 
     def __repr__(self) -> str:
@@ -118,9 +118,9 @@ def check(value: Any, name: str, least: float = 0.0, below: float = 1e9) -> Valu
     """Return a number or a schedule of numbers in [least, below), or raise ValueError."""
     if isinstance(value, Schedule):
         for end in (value.start, value.end):
-            _input.number(end, f"{name}={value!r}: an end", least, below)
+            _checks.number(end, f"{name}={value!r}: an end", least, below)
         return value
-    return value if callable(value) else _input.number(value, name, least, below)
+    return value if callable(value) else _checks.number(value, name, least, below)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def values(value: Value, name: str, steps: Steps) -> NDArray[np.float64]:
         return value(steps.first + done, steps.epochs + done / steps.count)
     if callable(value):
         numbers = range(steps.first, steps.first + steps.count)
-        return np.array([_input.number(value(step), f"{name}({step})") for step in numbers], np.float64)
+        return np.array([_checks.number(value(step), f"{name}({step})") for step in numbers], np.float64)
     return np.array([value], np.float64)
 
 

@@ -128,7 +128,9 @@ mod tests {
     use crate::data::input_transform::Transform;
     use crate::model::{Missing, Topics, WeightConstraint};
     use crate::nn::activation::Activation;
-    use crate::nn::likelihood::{Likelihood, Link, Scale};
+    use crate::nn::likelihood::{
+        Binomial, Gaussian, Link, Mixture, NegativeBinomial, Scale, SquaredError,
+    };
     use crate::nn::optimizer::Optimizer;
 
     /// As Python wrote it for `VAE(latent_dim=2, hidden=(5,))` and 3 features, with other values of some keys.
@@ -169,17 +171,19 @@ mod tests {
                     missing: Missing::Indicated,
                     activation: Activation::Gelu,
                     conditions: 4,
-                    likelihood: Likelihood::Gaussian(
-                        Scale::Decoder { floor: 0.25 },
-                        Link::Identity,
-                    ),
+                    likelihood: Gaussian {
+                        scale: Scale::Decoder,
+                        floor: 0.25,
+                        mean: Link::Identity,
+                    }
+                    .into(),
                     ..wanted()
                 },
             ),
             (
                 json!({"likelihood": "gaussian_sigmoid", "scale": 1.0 / 3.0, "input_transform": "l2"}),
                 Specification {
-                    likelihood: Likelihood::Gaussian(third, Link::Sigmoid),
+                    likelihood: Gaussian { scale: third, floor: 1e-3, mean: Link::Sigmoid }.into(),
                     input_transform: Some(Transform::L2),
                     ..wanted()
                 },
@@ -188,7 +192,7 @@ mod tests {
                 json!({"likelihood": "negative_binomial", "floor": 0.5, "optimizer": "adamw",
                     "options": [0.8, 0.99, 1e-7, 0.5]}),
                 Specification {
-                    likelihood: Likelihood::NegativeBinomial { floor: 0.5 },
+                    likelihood: NegativeBinomial { floor: 0.5 }.into(),
                     optimizer: Optimizer::AdamW { beta1, beta2, eps, weight_decay },
                     ..wanted()
                 },
@@ -197,7 +201,7 @@ mod tests {
                 json!({"likelihood": "squared_error", "variational": false, "optimizer": "sgd",
                     "options": [0.9, 1.0, 0.1, 0.0]}),
                 Specification {
-                    likelihood: Likelihood::SquaredError,
+                    likelihood: SquaredError {}.into(),
                     variational: false,
                     optimizer: Optimizer::Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.1 },
                     ..wanted()
@@ -207,7 +211,7 @@ mod tests {
                 json!({"likelihood": "mixture", "decoder": [], "topics": [[0.1, -0.1], [1.2, 0.7]],
                     "optimizer": "adagrad", "options": [1e-10, 0.1, 0.2, 0.0]}),
                 Specification {
-                    likelihood: Likelihood::Mixture,
+                    likelihood: Mixture {}.into(),
                     decoder: vec![],
                     topics,
                     optimizer: Optimizer::Adagrad { eps: 1e-10, lr_decay: 0.1, weight_decay: 0.2 },
@@ -218,7 +222,7 @@ mod tests {
                 json!({"likelihood": "binomial", "missing": "indicator", "loadings": "common", "trials": [1, 2, 30],
                     "decoder": []}),
                 Specification {
-                    likelihood: Likelihood::Binomial,
+                    likelihood: Binomial {}.into(),
                     missing: Missing::Indicated,
                     weight_constraint: WeightConstraint::Common,
                     trials: vec![1.0, 2.0, 30.0],

@@ -7,9 +7,7 @@ use crate::data::Source;
 use crate::matrix::{Panels, ProductTile, Shared, panels_of, product};
 use crate::nn::dense::BiasAndActivation;
 use crate::nn::latent::{KlByCoordinate, LatentBlock, SamplePosterior, SampleWithRatio};
-use crate::nn::likelihood::{
-    DecoderScale, Likelihood, Mean, Moments, Scale, Score, ScoreWithScale,
-};
+use crate::nn::likelihood::{Mean, Moments, Score};
 use crate::random::{Distribution, Fill, Stream, row_words};
 use crate::simd::{LANES, Lanes, MAX_TILE_ROWS, Row, WIDTH, ZERO_ROW, floats_mut};
 use crate::threads::Worker;
@@ -390,7 +388,7 @@ impl Pass<'_> {
             // SAFETY: the batch was loaded in an earlier phase; the gradient's rows of this panel and the partial
             // sums of (panel, rows) are the tile's own.
             let (targets, log_prob, [gradient, scale_gradient]) = unsafe {
-                let scaled = weight.filter(|_| network.spec.likelihood.stores_scale_gradient());
+                let scaled = weight.filter(|_| network.spec.stores_scale_gradient());
                 let gradient = [
                     weight.map(|_| self.write(plan.gradients[index], panel, rows.clone())),
                     scaled.map(|_| self.write(plan.scale_gradient, panel, rows.clone())),
@@ -399,29 +397,14 @@ impl Pass<'_> {
                 let targets = self.targets(features.start / WIDTH, rows, &mut scratch);
                 (targets, log_prob, gradient.map(Option::unwrap_or_default))
             };
-            if let Likelihood::Gaussian(Scale::Decoder { floor }, link) = network.spec.likelihood {
-                self.isa.run(ScoreWithScale {
-                    floor,
-                    link,
-                    products,
-                    cols: features.len(),
-                    bias,
-                    targets,
-                    half: features.start % WIDTH / LANES,
-                    masked: network.spec.missing.is_masked(),
-                    log_prob,
-                    gradient,
-                    weight: weight.unwrap_or(0.0),
-                });
-                return;
-            }
             self.isa.run(Score {
                 likelihood: network.spec.likelihood,
                 products,
                 cols: features.len(),
                 bias,
-                log_scale: &network.log_scale_row(parameters, panel),
+                parameter: &network.parameter_row(parameters, panel),
                 targets,
+                half: features.start % WIDTH / LANES,
                 masked: network.spec.missing.is_masked(),
                 log_prob,
                 gradient,
@@ -480,10 +463,10 @@ impl Pass<'_> {
     ) {
         let (network, index) = (self.network, self.network.output());
         let likelihood = network.spec.likelihood;
-        let floor = likelihood.decoder_floor();
+        let scaled = likelihood.outputs_per_feature() == 2;
         let mut take_tile = |panel: usize, rows: Range<usize>, tile: &mut [Row]| {
             let features = network.features(panel);
-            let scale = if floor.is_some() { LANES..LANES + features.len() } else { 0..0 };
+            let scale = if scaled { LANES..LANES + features.len() } else { 0..0 };
             for (row, r) in floats_mut(tile).chunks(WIDTH).zip(rows) {
                 let start = (first + r) * network.spec.n_features + features.start;
                 let place = start..start + features.len();
@@ -495,9 +478,6 @@ impl Pass<'_> {
         }
         self.product(worker, index, |ProductTile { panel, rows, vectors, products }, bias, _| {
             self.isa.run(Mean { likelihood, products: &mut *products, vectors, bias });
-            if let Some(floor) = floor {
-                self.isa.run(DecoderScale { floor, rows: &mut *products });
-            }
             take_tile(panel, rows, products);
         });
     }
@@ -532,10 +512,10 @@ impl Pass<'_> {
         let (likelihood, cols) = (self.network.spec.likelihood, self.network.spec.n_features);
         self.outputs(worker, first, |place, mean, scale| {
             let col = place.start % cols;
-            let scale = scales.get(col..col + mean.len()).unwrap_or(scale);
+            let parameter = scales.get(col..col + mean.len()).unwrap_or(scale);
             // SAFETY: the place is a tile's own.
             let out = out.map(|out| unsafe { out.write(place.clone()) });
-            self.isa.run(Moments { likelihood, mean, scale, out, draw });
+            self.isa.run(Moments { likelihood, mean, parameter, out, draw });
         });
     }
 

@@ -101,7 +101,7 @@ impl Pass<'_> {
     pub fn weigh_gradients(&self, worker: &Worker) {
         let plan = self.memory.plan;
         self.weigh_matrix(worker, plan.gradients[self.network.output()]);
-        if self.network.spec.likelihood.stores_scale_gradient() {
+        if self.network.spec.stores_scale_gradient() {
             self.weigh_matrix(worker, plan.scale_gradient);
         }
     }

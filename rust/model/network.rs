@@ -8,15 +8,12 @@ use crate::error::{Error, Result};
 use crate::matrix::{ColumnMap, from_panels, panels_of, to_panels};
 use crate::nn::activation::Activation;
 use crate::nn::dense::{Dense, Norm};
-use crate::nn::likelihood::{Likelihood, Scale};
+use crate::nn::likelihood::Likelihood;
 use crate::simd::{LANES, Row, WIDTH, ZERO_ROW, floats_mut};
 use std::ops::Range;
 
 /// The most parameters in a model: 16 GiB of float32 with both moments and the transposes.
 const MAX_PARAMETERS: usize = 1 << 30;
-
-/// How far the logarithm of a scale at its floor may lie below ours, relatively: some units of float32's last place.
-const LOG_ROUNDING: f32 = 1e-6;
 
 /// A named parameter as PyTorch shows it: `weight` is [out, in].
 #[derive(Clone, Debug)]
@@ -92,9 +89,9 @@ impl Network {
         let with_y = |cols: usize| cols.saturating_add(spec.conditions);
         let encoder = widths(with_y(spec.conditions_at()), &spec.encoder, head);
         // With a scale from the decoder a panel has the means of sixteen features and their log scales.
-        let output = match spec.likelihood.decoder_floor() {
-            Some(_) => ColumnMap::Half(1).at(spec.n_features.max(1) - 1).saturating_add(1),
-            None => spec.n_features,
+        let output = match spec.likelihood.outputs_per_feature() {
+            2 => ColumnMap::Half(1).at(spec.n_features.max(1) - 1).saturating_add(1),
+            _ => spec.n_features,
         };
         let decoder = widths(with_y(spec.latent_dim), &spec.decoder, output);
         let mut network = Network {
@@ -113,13 +110,9 @@ impl Network {
         {
             network.add_layer(inputs, outputs)?;
         }
-        network.log_scale = match network.spec.likelihood {
-            Likelihood::Gaussian(Scale::Shared { .. }, _) => Some(network.add_rows(1)),
-            likelihood if likelihood.has_scale_per_feature() => {
-                Some(network.add_rows(panels_of(network.spec.n_features)))
-            }
-            _ => None,
-        };
+        let (learned, n_features) =
+            (network.spec.likelihood.learned_scale(), network.spec.n_features);
+        network.log_scale = learned.map(|scale| network.add_rows(scale.rows(n_features)));
         if network.spec.weight_constraint == WeightConstraint::Nonnegative {
             let output = network.output();
             network.layers[output].biased = network.layers[output].outputs;
@@ -165,7 +158,7 @@ impl Network {
 
     /// Whether the decoder is the topics' distributions on words.
     pub fn mixes(&self) -> bool {
-        self.spec.likelihood == Likelihood::Mixture
+        matches!(self.spec.likelihood, Likelihood::Mixture(_))
     }
 
     /// Whether the output layer's gradient is stored before it is followed: that of the free parameters takes all of it.
@@ -199,7 +192,7 @@ impl Network {
     /// layer, ..., so layer i has index 2 i.
     fn name_tensors(&mut self) {
         let (head, latent) = (self.head(), self.spec.latent_dim);
-        let scaled = self.spec.likelihood.decoder_floor().is_some();
+        let scaled = self.spec.likelihood.outputs_per_feature() == 2;
         let all = ColumnMap::From(0);
         let mut running = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
@@ -254,11 +247,9 @@ impl Network {
                 }
             }
         }
-        if self.log_scale.is_some() {
-            let likelihood = self.spec.likelihood;
-            let features = likelihood.has_scale_per_feature().then_some(self.spec.n_features);
-            let shape = features.into_iter().collect();
-            let name = likelihood.scale_name().into();
+        if let Some(scale) = self.spec.likelihood.learned_scale() {
+            let features = scale.per_feature.then_some(self.spec.n_features);
+            let (shape, name) = (features.into_iter().collect(), scale.name.into());
             self.tensors.push(Tensor { name, shape, trained: true, place: Place::LogScale });
         }
         self.tensors.extend(running);
@@ -285,71 +276,29 @@ impl Network {
 
     /// The features in panel `panel` of the output.
     pub fn features(&self, panel: usize) -> Range<usize> {
-        let width = if self.spec.likelihood.decoder_floor().is_some() { LANES } else { WIDTH };
+        let width = if self.spec.likelihood.outputs_per_feature() == 2 { LANES } else { WIDTH };
         panel * width..((panel + 1) * width).min(self.spec.n_features)
     }
 
-    /// ln s (or ln r) of panel `panel`'s features, learned or given; of a binomial likelihood their trials.
-    pub fn log_scale_row(&self, parameters: &[Row], panel: usize) -> Row {
-        match (self.spec.likelihood, self.log_scale) {
-            (likelihood, Some(start)) if likelihood.has_scale_per_feature() => {
-                parameters[start + panel]
-            }
-            (Likelihood::Gaussian(Scale::Shared { .. }, _), Some(start)) => {
-                splat(parameters[start][0].0[0])
-            }
-            (Likelihood::Gaussian(Scale::Fixed(scale), _), _) => splat(scale.ln()),
-            (Likelihood::Binomial, _) => {
-                let (mut row, features) = ([ZERO_ROW], self.features(panel));
-                floats_mut(&mut row)[..features.len()].copy_from_slice(&self.spec.trials[features]);
-                row[0]
-            }
-            _ => ZERO_ROW,
-        }
-    }
-
-    /// How many scales are learned: one, or one for each feature.
-    fn scales(&self) -> usize {
-        if self.spec.likelihood.has_scale_per_feature() { self.spec.n_features } else { 1 }
+    /// What a density reads of the features of panel `panel`: see [`Likelihood::parameter_row`].
+    pub fn parameter_row(&self, parameters: &[Row], panel: usize) -> Row {
+        let log_scales = &parameters[self.log_scale.unwrap_or(0)..];
+        self.spec.likelihood.parameter_row(log_scales, &self.spec.trials, panel)
     }
 
     /// Brings the learned scales that are outside their range back to its ends.
     pub fn keep_scale_in_range(&self, log_scale: &mut [Row]) {
-        let Some((least, most)) = self.spec.likelihood.log_scale_range() else { return };
-        floats_mut(log_scale)[..self.scales()].iter_mut().for_each(|x| *x = x.max(least).min(most));
+        if let Some(scale) = self.spec.likelihood.learned_scale() {
+            scale.keep_in_range(log_scale, self.spec.n_features);
+        }
     }
 
     /// An error if a learned scale is out of its range by more than the rounding of a logarithm.
     pub fn check_scale(&self, parameters: &[Row]) -> Result<()> {
-        let likelihood = self.spec.likelihood;
-        let (Some((floor, ceiling)), Some(start)) = (likelihood.log_scale_range(), self.log_scale)
-        else {
-            return Ok(());
-        };
-        let rounding = |limit: f32| LOG_ROUNDING * limit.abs().max(1.0);
-        let (least, most) = (floor - rounding(floor), ceiling + rounding(ceiling));
-        let name = likelihood.scale_name();
-        let wrong = |x: f32, where_to: &str, limit: f32, remedy: &str| {
-            Error::Value(format!(
-                "{name} holds {x}, a scale of {:e}, which is {where_to} of {:e}: {remedy}",
-                x.exp(),
-                limit.exp()
-            ))
-        };
-        let scales = parameters[start..].iter().flatten().flat_map(|lanes| lanes.0);
-        for x in scales.take(self.scales()) {
-            if x < least {
-                let remedy = format!(
-                    "raise it to {floor}, the floor's logarithm, or give the likelihood a lower floor"
-                );
-                return Err(wrong(x, "below the floor", floor, &remedy));
-            }
-            if x > most {
-                let remedy = format!("lower it to {ceiling}, the limit's logarithm");
-                return Err(wrong(x, "above the limit", ceiling, &remedy));
-            }
+        match (self.spec.likelihood.learned_scale(), self.log_scale) {
+            (Some(scale), Some(start)) => scale.check(&parameters[start..], self.spec.n_features),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Copies a parameter (or its gradient, or a moment) out of a buffer with the parameters' layout.
@@ -451,31 +400,27 @@ impl Network {
     }
 }
 
-fn splat(x: f32) -> Row {
-    [crate::simd::Lanes([x; 16]); 2]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{Missing, Topics, dense};
-    use crate::nn::likelihood::Link;
+    use crate::nn::likelihood::{Bernoulli, Gaussian, Mixture, Multinomial, Scale, SquaredError};
 
-    fn spec(likelihood: Likelihood) -> Specification {
+    fn spec(likelihood: impl Into<Likelihood>) -> Specification {
         Specification {
             n_features: 37,
             latent_dim: 3,
             encoder: dense(&[33]),
             decoder: dense(&[5, 64]),
-            likelihood,
+            likelihood: likelihood.into(),
             ..Specification::default()
         }
     }
 
     #[test]
     fn tensors_round_trip_and_do_not_overlap() {
-        for scale in [Scale::PerFeature { floor: 1e-3 }, Scale::Decoder { floor: 1e-3 }] {
-            round_trip(Network::new(spec(Likelihood::Gaussian(scale, Link::Identity))).unwrap());
+        for scale in [Scale::PerFeature, Scale::Decoder] {
+            round_trip(Network::new(spec(Gaussian { scale, ..Gaussian::default() })).unwrap());
         }
     }
 
@@ -500,8 +445,7 @@ mod tests {
     #[test]
     fn tensors_have_torch_names_and_shapes() {
         let network =
-            Network::new(spec(Likelihood::Gaussian(Scale::Shared { floor: 1e-3 }, Link::Identity)))
-                .unwrap();
+            Network::new(spec(Gaussian { scale: Scale::Shared, ..Gaussian::default() })).unwrap();
         let named: Vec<_> =
             network.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
         assert_eq!(
@@ -526,8 +470,8 @@ mod tests {
 
     #[test]
     fn a_scale_from_the_decoder_is_a_layer_beside_the_last_one() {
-        let scale = Scale::Decoder { floor: 1e-3 };
-        let network = Network::new(spec(Likelihood::Gaussian(scale, Link::Identity))).unwrap();
+        let decoder = Gaussian { scale: Scale::Decoder, ..Gaussian::default() };
+        let network = Network::new(spec(decoder)).unwrap();
         let named: Vec<_> =
             network.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
         assert_eq!(
@@ -544,7 +488,7 @@ mod tests {
         assert_eq!(network.layers[network.output()].outputs, 2 * 32 + 16 + 5);
     }
 
-    fn topics(likelihood: Likelihood) -> Specification {
+    fn topics(likelihood: impl Into<Likelihood>) -> Specification {
         let topics = Topics { mean: vec![0.0; 3], scale: vec![1.0; 3] };
         Specification { decoder: vec![], topics: Some(topics), ..spec(likelihood) }
     }
@@ -552,9 +496,9 @@ mod tests {
     #[test]
     fn a_topic_model_has_running_statistics_behind_what_is_trained() {
         for (likelihood, own) in [
-            (Likelihood::Mixture, &[][..]),
+            (Likelihood::from(Mixture {}), &[][..]),
             (
-                Likelihood::Multinomial,
+                Multinomial {}.into(),
                 &[("topics.norm.running_mean", 37), ("topics.norm.running_var", 37)],
             ),
         ] {
@@ -583,11 +527,11 @@ mod tests {
 
     #[test]
     fn what_is_no_topic_model_is_refused() {
-        let good = topics(Likelihood::Mixture);
+        let good = topics(Mixture {});
         let prior = |mean, scale| Some(Topics { mean, scale });
         for bad in [
             Specification { topics: None, ..good.clone() },
-            Specification { likelihood: Likelihood::Bernoulli, ..good.clone() },
+            Specification { likelihood: Bernoulli {}.into(), ..good.clone() },
             Specification { conditions: 2, ..good.clone() },
             Specification { variational: false, ..good.clone() },
             Specification { decoder: dense(&[5]), ..good.clone() },
@@ -602,7 +546,7 @@ mod tests {
 
     #[test]
     fn a_plain_autoencoder_has_a_code_in_the_place_of_a_posterior() {
-        let plain = Specification { variational: false, ..spec(Likelihood::SquaredError) };
+        let plain = Specification { variational: false, ..spec(SquaredError {}) };
         let network = Network::new(plain).unwrap();
         let names: Vec<_> = network.tensors.iter().map(|t| t.name.as_str()).collect();
         assert_eq!(names[2..4], ["code.weight", "code.bias"]);
@@ -611,7 +555,7 @@ mod tests {
 
     #[test]
     fn conditions_are_read_behind_x_and_behind_z() {
-        let conditional = Specification { conditions: 4, ..spec(Likelihood::Bernoulli) };
+        let conditional = Specification { conditions: 4, ..spec(Bernoulli {}) };
         let network = Network::new(conditional.clone()).unwrap();
         let widths: Vec<_> = network.layers.iter().map(|l| (l.inputs, l.outputs)).collect();
         assert_eq!(widths, [(41, 33), (33, 6), (7, 5), (5, 64), (64, 37)]);
@@ -630,7 +574,7 @@ mod tests {
     #[test]
     fn indicators_are_read_between_x_and_the_conditions() {
         for (missing, inputs) in [(Missing::Masked, 41), (Missing::Indicated, 78)] {
-            let spec = Specification { missing, conditions: 4, ..spec(Likelihood::Bernoulli) };
+            let spec = Specification { missing, conditions: 4, ..spec(Bernoulli {}) };
             assert_eq!(spec.conditions_at(), inputs - 4);
             assert_eq!(Network::new(spec).unwrap().layers[0].inputs, inputs);
         }
@@ -638,18 +582,17 @@ mod tests {
 
     #[test]
     fn absurd_sizes_are_refused() {
-        let mut huge = spec(Likelihood::Bernoulli);
+        let mut huge = spec(Bernoulli {});
         huge.conditions = usize::MAX;
         assert!(Network::new(huge).is_err());
-        let mut bad = spec(Likelihood::Bernoulli);
+        let mut bad = spec(Bernoulli {});
         bad.encoder = dense(&[usize::MAX]);
         assert!(Network::new(bad.clone()).is_err());
         bad.encoder = dense(&[0]);
         assert!(Network::new(bad).is_err());
         for n_features in [0, usize::MAX] {
-            let scale = Scale::Decoder { floor: 1e-3 };
-            let bad =
-                Specification { n_features, ..spec(Likelihood::Gaussian(scale, Link::Identity)) };
+            let decoder = Gaussian { scale: Scale::Decoder, ..Gaussian::default() };
+            let bad = Specification { n_features, ..spec(decoder) };
             assert!(Network::new(bad).is_err());
         }
     }

@@ -6,7 +6,7 @@ use super::layer_list::LayerSpecification;
 use crate::data::input_transform::Transform;
 use crate::error::{Error, Result};
 use crate::nn::activation::Activation;
-use crate::nn::likelihood::{Likelihood, MAX_TRIALS};
+use crate::nn::likelihood::{Bernoulli, FeatureParameter, Likelihood, MAX_TRIALS};
 use crate::nn::optimizer::Optimizer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -63,7 +63,7 @@ impl Default for Specification {
             decoder: Vec::new(),
             missing: Missing::Refused,
             activation: Activation::Relu,
-            likelihood: Likelihood::Bernoulli,
+            likelihood: Bernoulli {}.into(),
             input_transform: None,
             topics: None,
             weight_constraint: WeightConstraint::Free,
@@ -118,7 +118,7 @@ impl Specification {
         }
         self.check_topics()?;
         self.check_exam()?;
-        if self.missing.is_masked() && !self.likelihood.takes_holes() {
+        if self.missing.is_masked() && !self.likelihood.allows_missing() {
             return Err(Error::Parameter(
                 "missing=\"mask\" wants a likelihood of single features: that of words is of all of them, and a word that \
                  does not occur is a zero"
@@ -138,16 +138,24 @@ impl Specification {
         self.conditions == 0 && self.input_transform.is_none() && !self.missing.is_masked()
     }
 
+    /// Whether the gradient of a learned scale is stored by the output's epilogue.
+    pub fn stores_scale_gradient(&self) -> bool {
+        self.likelihood.learned_scale().is_some_and(|scale| scale.stores_gradient)
+    }
+
     /// An error unless a binomial likelihood has its trials, and an output layer with constraints is one of slopes.
     fn check_exam(&self) -> Result<()> {
-        let trials = if self.likelihood == Likelihood::Binomial { self.n_features } else { 0 };
+        let trials = match self.likelihood.parameter() {
+            FeatureParameter::Trials => self.n_features,
+            _ => 0,
+        };
         let good = |m: &f32| (1.0..=MAX_TRIALS).contains(m);
         if self.trials.len() != trials || !self.trials.iter().all(good) {
             return Err(Error::Parameter(format!(
                 "the features' trials are not {trials} numbers from 1 to {MAX_TRIALS}"
             )));
         }
-        let slopes = self.topics.is_none() && self.likelihood.decoder_floor().is_none();
+        let slopes = self.topics.is_none() && self.likelihood.outputs_per_feature() == 1;
         if self.weight_constraint != WeightConstraint::Free && !slopes {
             return Err(Error::Parameter(
                 "a weight constraint is not for topics and a scale from the decoder".into(),
@@ -159,9 +167,9 @@ impl Specification {
     /// An error unless a topic model is one.
     fn check_topics(&self) -> Result<()> {
         let wrong = match (&self.topics, self.likelihood) {
-            (None, Likelihood::Mixture) => "a mixture of words needs topics",
+            (None, Likelihood::Mixture(_)) => "a mixture of words needs topics",
             (None, _) => return Ok(()),
-            (Some(topics), Likelihood::Mixture | Likelihood::Multinomial) => {
+            (Some(topics), Likelihood::Mixture(_) | Likelihood::Multinomial(_)) => {
                 let good = |values: &[f32], least: f32| {
                     values.len() == self.latent_dim
                         && values.iter().all(|x| (least..=1e3).contains(x))
@@ -239,7 +247,10 @@ impl Missing {
 mod tests {
     use super::*;
     use crate::model::dense;
-    use crate::nn::likelihood::{Link, Scale};
+    use crate::nn::likelihood::{
+        Binomial, Gaussian, Link, Mixture, Multinomial, NegativeBinomial, Poisson, Scale,
+        SquaredError,
+    };
 
     /// With sizes that are possible.
     fn small() -> Specification {
@@ -288,7 +299,7 @@ mod tests {
             encoder: dense(&[4, 70]),
             decoder: dense(&[7]),
             missing: Missing::Indicated,
-            likelihood: Likelihood::Gaussian(Scale::Decoder { floor: 0.1 }, Link::Sigmoid),
+            likelihood: Gaussian { scale: Scale::Decoder, floor: 0.1, mean: Link::Sigmoid }.into(),
             seed: u64::MAX,
             ..small()
         });
@@ -304,24 +315,23 @@ mod tests {
         for weight_constraint in
             [WeightConstraint::Free, WeightConstraint::Common, WeightConstraint::Nonnegative]
         {
-            let (likelihood, trials) = (Likelihood::Binomial, vec![1.0, 2.0, MAX_TRIALS]);
+            let (likelihood, trials) = (Binomial {}.into(), vec![1.0, 2.0, MAX_TRIALS]);
             assert_round_trip(&Specification { weight_constraint, likelihood, trials, ..small() });
         }
         let (mean, scale) = (vec![0.1, -1.0 / 3.0], vec![1e-3, 1e3]);
-        for likelihood in [Likelihood::Mixture, Likelihood::Multinomial] {
+        for likelihood in [Likelihood::from(Mixture {}), Multinomial {}.into()] {
             let topics = Some(Topics { mean: mean.clone(), scale: scale.clone() });
             assert_round_trip(&Specification { likelihood, topics, ..small() });
         }
         let floor = 1e-6_f32.next_up();
-        let scales =
-            [Scale::Shared { floor }, Scale::PerFeature { floor }, Scale::Decoder { floor }];
-        let gaussians = scales.map(|scale| Likelihood::Gaussian(scale, Link::Identity));
-        let fixed = Likelihood::Gaussian(Scale::Fixed(1.0 / 3.0), Link::Sigmoid);
-        let others = [
-            fixed,
-            Likelihood::Poisson,
-            Likelihood::NegativeBinomial { floor },
-            Likelihood::SquaredError,
+        let gaussians = [Scale::Shared, Scale::PerFeature, Scale::Decoder]
+            .map(|scale| Gaussian { scale, floor, mean: Link::Identity }.into());
+        let fixed = Gaussian { scale: Scale::Fixed(1.0 / 3.0), floor, mean: Link::Sigmoid };
+        let others: [Likelihood; 4] = [
+            fixed.into(),
+            Poisson {}.into(),
+            NegativeBinomial { floor }.into(),
+            SquaredError {}.into(),
         ];
         for likelihood in gaussians.into_iter().chain(others) {
             assert_round_trip(&Specification { likelihood, ..small() });

@@ -5,7 +5,7 @@
 use super::pass::Pass;
 use crate::matrix::{Grid, ProductBlock, Shared, panels_of, transposed_product, vectors_of};
 use crate::nn::dense::{ColumnSums, Dense, Transpose};
-use crate::nn::likelihood::{Likelihood, Scale, ScaleGradient};
+use crate::nn::likelihood::ScaleGradient;
 use crate::nn::optimizer::{Apply, Update};
 use crate::simd::{Isa, Prefetch, Row, WIDTH, ZERO_ROW, floats_mut};
 use crate::threads::Worker;
@@ -96,7 +96,7 @@ impl Pass<'_> {
                 self.absorb_loadings(worker, gradients, sink);
             }
         }
-        if self.network.spec.likelihood.stores_scale_gradient() {
+        if self.network.spec.stores_scale_gradient() {
             self.absorb_stored_scale(worker, sink);
         } else if self.network.log_scale.is_some() {
             self.absorb_scale(worker, weight, sink);
@@ -207,8 +207,8 @@ impl Pass<'_> {
     fn absorb_scale(&self, worker: &Worker, weight: f32, sink: Sink) {
         let (network, features) = (self.network, self.network.spec.n_features);
         let Some(start) = network.log_scale else { return };
-        let likelihood = network.spec.likelihood;
-        let shared = matches!(likelihood, Likelihood::Gaussian(Scale::Shared { .. }, _));
+        let shared =
+            network.spec.likelihood.learned_scale().is_some_and(|scale| !scale.per_feature);
         // SAFETY: a single item; the batch, the output's gradients and the draws' weights are from earlier phases.
         worker.phase(1, |_| unsafe {
             let (plan, draws) = (self.memory.plan, self.draws());
@@ -223,7 +223,7 @@ impl Pass<'_> {
                     gradient: gradients.panel(panel),
                     targets: holes.as_ref().map_or(&[], |x| x.panel(panel)),
                     cols: (features - panel * WIDTH).min(WIDTH),
-                    log_scale: &network.log_scale_row(self.weights(), panel),
+                    log_scale: &network.parameter_row(self.weights(), panel),
                     weight,
                     weights,
                     out: &mut row[0],

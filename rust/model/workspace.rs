@@ -150,8 +150,7 @@ impl Plan {
             let waits = index == network.output() && spec.likelihood.is_softmax();
             gradients.push(place(train || waits));
         }
-        let scale_gradient =
-            place(spec.n_features, copies, train && spec.likelihood.stores_scale_gradient());
+        let scale_gradient = place(spec.n_features, copies, train && spec.stores_scale_gradient());
         let plan = Plan {
             x,
             input,

@@ -6,6 +6,5 @@ pub mod dense;
 pub mod importance;
 pub mod latent;
 pub mod likelihood;
-mod likelihood_json;
 pub mod optimizer;
 pub mod simplex;

@@ -3,7 +3,7 @@
 use super::arrays::{Array, array, zeros};
 use super::detach::detached;
 use crate::data::corruption::Corruption;
-use crate::nn::likelihood::{Likelihood, Link, Scale};
+use crate::nn::likelihood::{Bernoulli, Gaussian, Likelihood, Scale};
 use crate::run::functional;
 use crate::simd::Isa;
 use numpy::PyReadonlyArray1;
@@ -47,12 +47,11 @@ pub fn log_prob<'py>(
     cols: usize,
 ) -> PyResult<Array<'py>> {
     let (x, y) = (x.as_slice()?, y.as_slice()?);
-    let (likelihood, scale) = match &log_scale {
-        Some(scale) => (
-            Likelihood::Gaussian(Scale::PerFeature { floor: 0.0 }, Link::Identity),
-            scale.as_slice()?,
-        ),
-        None => (Likelihood::Bernoulli, &[][..]),
+    let (likelihood, scale): (Likelihood, _) = match &log_scale {
+        Some(scale) => {
+            (Gaussian { scale: Scale::PerFeature, ..Gaussian::default() }.into(), scale.as_slice()?)
+        }
+        None => (Bernoulli {}.into(), &[][..]),
     };
     let (isa, mut out) = (Isa::detect()?, zeros(x.len() / cols.max(1), 1)?);
     detached(py, || functional::log_prob(isa, likelihood, x, y, scale, cols, &mut out))?;

@@ -8,8 +8,8 @@ use crate::data::check::ValueCheck;
 use crate::data::corruption::Corruption;
 use crate::error::filled;
 use crate::model::WeightSums;
+use crate::nn::likelihood::DrawProgress;
 use crate::run::infer::InferenceRun;
-use crate::run::sample::Drawing;
 use crate::simd::Isa;
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
@@ -177,13 +177,13 @@ impl PyEngine {
         let lengths = lengths.as_ref().map(|lengths| lengths.as_slice()).transpose()?;
         with_conditions(source(z)?, y, &None, |z| {
             let specification = &self.specification;
-            let scaled = specification.likelihood.decoder_floor().is_some();
+            let scaled = specification.likelihood.outputs_per_feature() == 2;
             let mut out = zeros(z.rows(), specification.n_features)?;
             let mut scale = zeros(if scaled { z.rows() } else { 0 }, specification.n_features)?;
             let mut run = run_on_z(threads);
             in_slices(py, || self.lock().decode(&z, &mut out, &mut scale, &mut run))?;
             let lengths = lengths.unwrap_or_default();
-            let mut drawing = Drawing { seed, done: 0, budget: SLICE };
+            let mut drawing = DrawProgress { seed, done: 0, budget: SLICE };
             in_slices(py, || Ok(self.lock().observe(&mut out, &mut scale, lengths, &mut drawing)))?;
             Ok(array(py, out))
         })

@@ -8,6 +8,7 @@ mod error;
 mod file;
 mod functional;
 mod infer;
+mod likelihood;
 #[cfg(feature = "probe")]
 mod probe;
 mod sparse;
@@ -37,6 +38,7 @@ mod _core {
         error::FormatError,
         file::{PyModelFile, write_atomically},
         functional::{corrupt, gaussian_kl, log_prob, reparameterize, standard_normal},
+        likelihood::{check_likelihood, likelihood_formula},
         sparse::PySparseMatrix,
     };
     use crate::nn::activation::Activation;
@@ -49,6 +51,7 @@ mod _core {
         module.add("MAX_THREADS", crate::threads::MAX_THREADS)?;
         module.add("LOGVAR_RANGE", crate::nn::latent::LOGVAR_RANGE)?;
         module.add("MAX_WIDTH", crate::model::MAX_WIDTH)?;
+        module.add("LIKELIHOODS", super::likelihood::facts(module.py())?)?;
         module.add("MAX_TRIALS", crate::nn::likelihood::MAX_TRIALS as u32)?;
         module.add("TOPIC_GAIN", crate::nn::simplex::GAIN)
     }

@@ -9,7 +9,6 @@ use crate::model::{
     BatchSize, EncoderInput, Engine, Epsilon, InputStorage, Network, NoiseKey, Pass, PassKind,
     Rows, SampleRange, SharedBuffers, WeightSums,
 };
-use crate::nn::likelihood::{Likelihood, Scale};
 use crate::run::train::{threads_for, walk};
 use crate::simd::{Isa, LANES};
 use crate::threads::{self, Worker};
@@ -443,20 +442,12 @@ impl Engine {
     /// The Gaussian likelihood's standard deviation of each feature, where it is not the decoder's, the negative
     /// binomial's r, or the binomial's trials.
     pub(crate) fn scales(&self) -> Vec<f32> {
-        let cols = self.network.spec.n_features;
-        let learned = || {
-            let name = self.network.spec.likelihood.scale_name();
-            let tensor = self.network.tensors.iter().find(|tensor| tensor.name == name);
-            let tensor = tensor.expect("a scale that is learned is a parameter");
-            self.parameter(tensor).into_iter().map(f32::exp).collect::<Vec<_>>()
-        };
-        match self.network.spec.likelihood {
-            Likelihood::Gaussian(Scale::Decoder { .. }, _) => Vec::new(),
-            Likelihood::Gaussian(Scale::Fixed(scale), _) => vec![scale; cols],
-            Likelihood::Gaussian(Scale::Shared { .. }, _) => vec![learned()[0]; cols],
-            Likelihood::Binomial => self.network.spec.trials.clone(),
-            likelihood if likelihood.has_scale_per_feature() => learned(),
-            _ => Vec::new(),
-        }
+        let spec = &self.network.spec;
+        let learned = spec
+            .likelihood
+            .learned_scale()
+            .and_then(|scale| self.network.tensors.iter().find(|tensor| tensor.name == scale.name));
+        let log_scales = learned.map_or(Vec::new(), |tensor| self.parameter(tensor));
+        spec.likelihood.parameters(&log_scales, &spec.trials, spec.n_features)
     }
 }

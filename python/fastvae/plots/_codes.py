@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _core, _input, latent
-from fastvae._vae import VAE
+from fastvae import _checks, _core, latent
+from fastvae._data import arrays
+from fastvae._estimators.vae import VAE
 from fastvae.plots._axes import SMALL, TITLE, new_axes, pyplot
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _OBJECTIVES = {  # of `three_objectives`, in the order of its panels: what each 
 
 
 def latent_scatter(
-    model: latent.FittedModel,
+    model: latent.LatentModel,
     X: Any,
     y: ArrayLike | None = None,
     dims: Sequence[int] = (0, 1),
@@ -56,13 +57,13 @@ def latent_scatter(
         If dims are no two of the model's dimensions, or y does not fit X.
     """
     codes = np.asarray(model.transform(X))
-    first, second = _input.pair(dims, codes.shape[1])
-    colours, key = _colours(y, len(codes))
+    first, second = _checks.pair(dims, codes.shape[1])
+    colours, key = colours_of(y, len(codes))
     ax = new_axes(ax, (7.5, 6))
     size = min(16.0, max(2.0, 16 * sqrt(1000 / len(codes))))
     ax.scatter(codes[:, first], codes[:, second], s=size, c=colours, linewidths=0, alpha=0.8)
     _frame(ax, "posterior mean of z" if hasattr(model, "sample") else "code z", first, second)
-    _legend(ax, key)
+    add_legend(ax, key)
     ax.set_title(f"Where the encoder puts {len(codes):,} examples", fontsize=TITLE)
     return ax
 
@@ -99,12 +100,12 @@ def latent_ellipses(
     ValueError
         If the model has no posterior, dims are no two of its dimensions, or y does not fit X.
     """
-    n = _input.integer(n, "n")
-    X = _input.matrix(X, "X")
-    colours, key = _colours(y, len(X))
+    n = _checks.integer(n, "n")
+    X = arrays.matrix(X, "X")
+    colours, key = colours_of(y, len(X))
     chosen = np.sort(np.random.default_rng(0).permutation(len(X))[:n])
     mu, sigma = _posterior(model, X[chosen])
-    pair = _input.pair(dims, mu.shape[1])
+    pair = _checks.pair(dims, mu.shape[1])
     mu, sigma, colours = mu[:, list(pair)], sigma[:, list(pair)], colours[chosen]
     ax = new_axes(ax, (7.5, 6))
 
@@ -124,7 +125,7 @@ def latent_ellipses(
     ax.update_datalim(ends)  # a collection in data units does not know its own extent
     ax.autoscale_view()
     _frame(ax, "z", *pair)
-    _legend(ax, key)
+    add_legend(ax, key)
     ax.set_title(f"{len(mu)} posteriors (1 sigma) and the prior (1, 2, 3 sigma)", fontsize=TITLE)
     return ax
 
@@ -220,7 +221,7 @@ def three_objectives(
         For a bad parameter of the template, or axes that are not three.
     """
     template = VAE(latent_dim=2, hidden=(256,), epochs=30, random_state=0) if model is None else model
-    seed = _input.seed(template.random_state)
+    seed = _checks.seed(template.random_state)
     panels = _three(axes)
     if axes is None:
         panels[0].figure.suptitle("Posteriors (1 sigma) and the prior (dashed: 1, 2, 3 sigma)", fontsize=TITLE)
@@ -267,7 +268,7 @@ def _frame(ax: Axes, what: str, first: int, second: int) -> None:
     ax.set_ylabel(f"{what}[{second}]")
 
 
-def _colours(y: ArrayLike | None, n: int) -> tuple[Array, dict[str, Any] | ScalarMappable]:
+def colours_of(y: ArrayLike | None, n: int) -> tuple[Array, dict[str, Any] | ScalarMappable]:
     """One colour for each of `n` labels, [n, 4], and the key to them: classes by name, or a scale."""
     pyplot()
     from matplotlib import colormaps, colors
@@ -288,7 +289,7 @@ def _colours(y: ArrayLike | None, n: int) -> tuple[Array, dict[str, Any] | Scala
     return scale.to_rgba(labels), scale
 
 
-def _legend(ax: Axes, key: dict[str, Any] | ScalarMappable) -> None:
+def add_legend(ax: Axes, key: dict[str, Any] | ScalarMappable) -> None:
     from matplotlib.lines import Line2D
 
     if not isinstance(key, dict):

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _input
-from fastvae._ability import sigmoid
-from fastvae._item_response import ItemResponse
+from fastvae import _checks
+from fastvae._data import arrays
+from fastvae._estimators.item_response import ItemResponse
+from fastvae._irt import answers
+from fastvae._irt.ability import Ability, sigmoid
 from fastvae.plots._axes import SMALL, TITLE, new_axes, pyplot
 
 if TYPE_CHECKING:
@@ -51,8 +53,9 @@ def item_characteristic(
     ValueError
         If the model has several dimensions, or there is no such task.
     """
-    if not model._one_dimension():
-        raise ValueError(f"a characteristic curve is drawn over one dimension; the model has {model.n_dims}")
+    slopes = model.discrimination_
+    if slopes.ndim > 1:
+        raise ValueError(f"a characteristic curve is drawn over one dimension; the model has {slopes.shape[1]}")
     n_tasks = model.n_features_in_
     if names is not None and len(names) != n_tasks:
         raise ValueError(f"{len(names)} names for {n_tasks} tasks")
@@ -61,11 +64,11 @@ def item_characteristic(
         order = np.argsort(difficulty, kind="stable")
         chosen = order[np.linspace(0, n_tasks - 1, min(n_tasks, _MOST_TASKS)).round().astype(int)].tolist()
     else:
-        chosen = [_input.integer(task, f"tasks[{i}]", least=0, most=n_tasks - 1) for i, task in enumerate(tasks)]
+        chosen = [_checks.integer(task, f"tasks[{i}]", least=0, most=n_tasks - 1) for i, task in enumerate(tasks)]
         chosen.sort(key=lambda task: float(difficulty[task]))
     ax = new_axes(ax, (7.5, 4.8))
     alpha = np.linspace(-4, 4, 201)
-    logits = alpha[:, np.newaxis] * model.discrimination_ + model.intercept_
+    logits = alpha[:, np.newaxis] * slopes + model.intercept_
     colours = pyplot().get_cmap("viridis")(np.linspace(0, 0.9, len(chosen)))
     dots = None if Y is None else _groups(model, Y)
     for task, colour in zip(chosen, colours, strict=True):
@@ -78,7 +81,7 @@ def item_characteristic(
     ax.set_ylim(-0.02, 1.02)
     ax.set_title("Characteristic curves", fontsize=TITLE)
     ax.set_xlabel("ability")
-    binary = not model._specification["trials"]
+    binary = (model.max_marks_ == 1).all()
     ax.set_ylabel("probability of a solution" if binary else "expected share of the marks")
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(color="0.92")
@@ -123,15 +126,15 @@ def abilities(
     ValueError
         If there is no such dimension, or names or truth are not those of the students.
     """
-    n = _input.integer(n, "n")
-    Y = _input.matrix(Y, "Y")
+    n = _checks.integer(n, "n")
+    Y = arrays.matrix(Y, "Y")
     if names is not None and len(names) != len(Y):
         raise ValueError(f"{len(names)} names for {len(Y)} students")
     if truth is not None and np.shape(truth) != (len(Y),):
         raise ValueError(f"truth has shape {np.shape(truth)}; expected {(len(Y),)}, an ability of each student")
     chosen = np.sort(np.random.default_rng(0).permutation(len(Y))[:n])
     means = np.asarray(model.transform(Y[chosen]))
-    dim = _input.integer(dim, "dim", least=0, most=means.shape[1] - 1)
+    dim = _checks.integer(dim, "dim", least=0, most=means.shape[1] - 1)
     order = np.argsort(means[:, dim], kind="stable")
     chosen, mean = chosen[order], means[order, dim]
     low, high = model.ability_interval(Y[chosen], level)[:, dim].T
@@ -158,8 +161,10 @@ def abilities(
 
 def _groups(model: ItemResponse, Y: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return mean ability and share of the marks of groups of students in each task, each [groups, n_tasks]."""
-    ability = model._ability()
-    got, possible = ability.spread(model._answers(Y, None), lambda marks, most: (marks, most))
+    most = model.max_marks_
+    ability = Ability(model.discrimination_, model.intercept_, most)
+    marks = arrays.matrix(Y, "X", len(most), type(model).__name__)
+    got, possible = ability.spread(answers.shares(marks, "X", most), lambda marks, most: (marks, most))
     below = possible.cumsum(0) - possible / 2
     total = possible.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):

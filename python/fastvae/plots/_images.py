@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
-    from fastvae._vae import VAE
+    from fastvae._estimators.vae import VAE
     from fastvae.plots._mosaic import Shape
 
 
@@ -56,7 +56,7 @@ def images(
 
 
 def reconstructions(
-    model: latent.FittedModel,
+    model: latent.LatentModel,
     X: ArrayLike,
     shape: Shape = None,
     columns: int | None = None,
@@ -95,7 +95,7 @@ def reconstructions(
 
 
 def manifold(
-    model: latent.FittedModel,
+    model: latent.LatentModel,
     n: int = 20,
     span: float | None = None,
     dims: Sequence[int] | None = None,
@@ -131,7 +131,7 @@ def manifold(
 
 
 def interpolation(
-    model: latent.FittedModel,
+    model: latent.LatentModel,
     a: ArrayLike,
     b: ArrayLike,
     n: int = 10,
@@ -163,7 +163,7 @@ def interpolation(
 
 
 def attribute(
-    model: latent.FittedModel,
+    model: latent.LatentModel,
     X: Any,
     v: ArrayLike,
     strengths: ArrayLike = (-1, -0.5, 0, 0.5, 1, 1.5, 2),
@@ -194,7 +194,7 @@ def attribute(
 
 
 def traversal(
-    model: latent.FittedModel,
+    model: latent.LatentModel,
     x: ArrayLike,
     dims: Sequence[int] | int | None = None,
     span: float = 3.0,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _input
+from fastvae import _checks
+from fastvae._data import arrays
 from fastvae.plots._axes import SMALL, new_axes
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def pictures_of(X: ArrayLike, shape: Shape) -> Array:
     if array.ndim > 2:
         shape = array.shape[1:] if shape is None else shape
         array = array.reshape(len(array), -1)
-    array = _input.matrix(array, "X")
+    array = arrays.matrix(array, "X")
     size = array.shape[1]
     if shape is None:
         if isqrt(size) ** 2 != size:
@@ -48,7 +49,7 @@ def gap_of(pictures: Array) -> int:
 def columns_of(columns: int | None, n: int) -> int:
     if columns is None:
         return n if n <= 10 else ceil(sqrt(n))
-    wanted = _input.integer(columns, "columns")
+    wanted = _checks.integer(columns, "columns")
     return min(wanted, n)
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _input, _topic_measures
-from fastvae._estimator import NotFittedError
+from fastvae import _checks
+from fastvae._checks import NotFittedError
+from fastvae._data import arrays
+from fastvae._topics import measures
 from fastvae.plots._axes import SMALL, TITLE, new_axes, pyplot
-from fastvae.plots._codes import _colours, _legend
+from fastvae.plots._codes import add_legend, colours_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,11 +61,11 @@ def topics(
     """
     if hasattr(components, "fit") and not hasattr(components, "components_"):
         raise NotFittedError(f"this {type(components).__name__} is not fitted yet: call fit before drawing its topics")
-    components = _input.matrix(getattr(components, "components_", components), "components")
-    words = _topic_measures.top_words(components, vocabulary, n)
+    components = arrays.matrix(getattr(components, "components_", components), "components")
+    words = measures.top_words(components, vocabulary, n)
     values = -np.sort(-components.astype(np.float64), axis=1)[:, : len(words[0])]
     names = _names(titles, "titles", len(words))
-    panels = _panels(axes, len(words), len(words[0]), _input.integer(columns, "columns"))
+    panels = _panels(axes, len(words), len(words[0]), _checks.integer(columns, "columns"))
     places = np.arange(len(words[0]))
     ends = min(values.min(), 0.0), max(values.max(), 0.0)
     for ax, name, those, heights in zip(panels, names, words, values, strict=True):
@@ -112,7 +114,7 @@ def document_map(
     ValueError
         If rows of theta are no probabilities, there is one document or topic only, or labels or names do not fit.
     """
-    places = _topic_measures.document_map(theta)
+    places = measures.document_map(theta)
     shares = np.asarray(theta)
     key: Any
     if labels is None:
@@ -122,7 +124,7 @@ def document_map(
     else:
         if names is not None:
             raise ValueError("names are of topics, and labels are given to colour by: leave out one of them")
-        colours, key = _colours(labels, len(places))
+        colours, key = colours_of(labels, len(places))
         title = f"{len(places):,} documents by their topics"
     ax = new_axes(ax, (7.5, 6))
     size = min(16.0, max(2.0, 16 * np.sqrt(1000 / len(places))))
@@ -132,7 +134,7 @@ def document_map(
     ax.set_xlabel("first principal component of √θ")
     ax.set_ylabel("second principal component of √θ")
     ax.set_title(title, fontsize=TITLE)
-    _legend(ax, key)
+    add_legend(ax, key)
     return ax
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae._estimator import NotFittedError
+from fastvae._checks import NotFittedError
 from fastvae.plots._axes import TITLE, new_axes
 
 if TYPE_CHECKING:

@@ -1,0 +1,111 @@
+"""Checks of scalar parameters: the value if it is good, else a ValueError that says what would be."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+from fastvae import _core
+
+# More rows of an answer than any memory holds.
+MAX_ROWS = 2**40
+
+# Importance samples: beyond it a batch of one example already has more rows than any machine has use for.
+MAX_SAMPLES = 2**20
+
+# Draws are numbered by a word of the noise's counter; floats count so far.
+MAX_DRAWS = 2**24
+
+
+class NotFittedError(ValueError, AttributeError):
+    """The model has not been fitted (and no state dict was loaded)."""
+
+
+def integer(value: Any, name: str, least: int = 1, most: int | None = None) -> int:
+    """Return `value` if it is an integer in least .. most, or raise ValueError."""
+    good = isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least
+    if not good or (most is not None and int(value) > most):
+        bound = "" if most is None else f" and at most {most}"
+        raise ValueError(f"{name}={value!r} must be an integer, at least {least}{bound}")
+    return int(value)
+
+
+def number(value: Any, name: str, least: float = 0.0, below: float = 1e9) -> float:
+    """Return `value` if it is a number in [least, below), or raise ValueError."""
+    good = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not good or not least <= value < below:
+        raise ValueError(f"{name}={value!r} must be a number, at least {least:g} and below {below:g}")
+    return float(value)
+
+
+def boolean(value: Any, name: str) -> bool:
+    """Return `value` if it is True or False, or raise ValueError."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}={value!r} must be True or False")
+    return bool(value)
+
+
+def choice(value: Any, name: str, options: tuple[str, ...]) -> str:
+    """Return `value` if it is one of `options`, or raise ValueError."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(map(repr, options))}")
+    return value
+
+
+def widths(value: Any, name: str) -> list[int]:
+    """Return layer widths as a list, or raise ValueError."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        value = (value,)
+    if not isinstance(value, (tuple, list, np.ndarray)):
+        raise ValueError(f"{name}={value!r} must be a sequence of layer widths, for example (400,)")
+    return [integer(width, f"{name}[{i}]", most=_core.MAX_WIDTH) for i, width in enumerate(value)]
+
+
+def dims(value: Any, latent_dim: int) -> list[int]:
+    """Return indices of latent dimensions, given as a sequence or as one integer, as a list, or raise ValueError."""
+    array = np.atleast_1d(np.asarray(value))
+    if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0:
+        raise ValueError(f"dims={value!r} must be integers, indices of latent dimensions")
+    return [integer(dim, f"dims[{i}]", least=0, most=latent_dim - 1) for i, dim in enumerate(array.tolist())]
+
+
+def pair(value: Any, latent_dim: int) -> tuple[int, int]:
+    """Return two different indices of latent dimensions, or raise ValueError."""
+    if latent_dim < 2:
+        raise ValueError("a plane needs two latent dimensions, but the model has one")
+    indices = dims(value, latent_dim)
+    if len(indices) != 2 or indices[0] == indices[1]:
+        raise ValueError(f"dims={value!r} must be two different latent dimensions")
+    return indices[0], indices[1]
+
+
+def seed(random_state: Any) -> int:
+    """Return a seed: of an int, itself; of a numpy generator, a draw; of None, fresh entropy."""
+    if random_state is None:
+        import secrets
+
+        return secrets.randbits(64)
+    if isinstance(random_state, numbers.Integral) and not isinstance(random_state, bool):
+        if 0 <= int(random_state) < 2**64:
+            return int(random_state)
+    elif isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**63))
+    elif isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    raise ValueError(
+        f"random_state={random_state!r} must be None, an integer in 0 .. 2**64 - 1, or a numpy random generator"
+    )
+
+
+def threads(n_jobs: Any) -> int | None:
+    """Return the number of threads: None to let the core choose by the size of the work, -1 for all."""
+    if n_jobs is None:
+        return None
+    if isinstance(n_jobs, numbers.Integral) and not isinstance(n_jobs, bool):
+        if n_jobs == -1:
+            return int(_core.config()[2])
+        if 1 <= int(n_jobs) <= _core.MAX_THREADS:
+            return int(n_jobs)
+    raise ValueError(f"n_jobs={n_jobs!r} must be None, -1, or a number of threads up to {_core.MAX_THREADS}")

@@ -1,0 +1,134 @@
+"""From what users pass to dense arrays that the core reads in place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae._data import sparse
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_IN_PLACE = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
+
+
+def matrix(X: Any, name: str, cols: int | None = None, owner: str = "") -> NDArray[Any]:
+    """Return a 2-D view of `X` that is native float32, float64 or uint8, copied only if it is something else.
+
+    Raises TypeError for what is no array of real numbers, ValueError for a wrong shape; the text names the
+    offender and the remedy.
+    """
+    array = _array(X, name)
+    shape = array.shape
+    if array.ndim == 0:
+        raise ValueError(f"{name} is a single number; expected a 2-D array, [n_examples, n_features]")
+    if array.ndim == 1:
+        raise ValueError(
+            f"{name} is 1-D, of shape {shape}; expected a 2-D array, [n_examples, n_features]. Reshape one example "
+            f"with {name}.reshape(1, -1), one feature with {name}.reshape(-1, 1)"
+        )
+    if array.ndim > 2:
+        raise ValueError(
+            f"{name} has {array.ndim} dimensions, {shape}; expected a 2-D array. Flatten images with "
+            f"{name}.reshape(len({name}), -1)"
+        )
+    if 0 in shape:
+        what = "examples" if shape[0] == 0 else "features"
+        raise ValueError(f"{name} is empty: it has 0 {what} (shape {shape}); at least one is required")
+    check_cols(shape[1], name, cols, owner)
+    return array if array.dtype in _IN_PLACE else _float32(array)
+
+
+def check_cols(found: int, name: str, cols: int | None, owner: str) -> None:
+    """Raise ValueError for another number of features than `owner`, a class, was fitted with."""
+    if cols is not None and found != cols:
+        raise ValueError(f"{name} has {found} features, but {owner} is expecting {cols} features as input")
+
+
+def row(value: Any, name: str) -> NDArray[Any]:
+    """Return one example or code, given as [d] or [1, d], as a matrix of one row."""
+    array = _array(value, name)
+    if array.ndim == 1:
+        array = array[np.newaxis]
+    if array.ndim != 2 or len(array) != 1:
+        raise ValueError(f"{name} has shape {array.shape}; expected a single row, [d] or [1, d]")
+    return matrix(array, name)
+
+
+def floats(X: Any, name: str, *, counts: bool = False) -> NDArray[np.float32]:
+    """Return a matrix as contiguous float32, uint8 (0..255) scaled to 0..1 as the core does unless it holds counts."""
+    X = matrix(X, name)
+    values = np.ascontiguousarray(_float32(X))
+    return values / np.float32(255) if X.dtype == np.uint8 and not counts else values
+
+
+def lengths(value: Any, n: int) -> NDArray[np.uint32]:
+    """Return numbers of words, one given for all of `n` documents or one for each, or raise ValueError."""
+    array = np.asarray(value)
+    most = 2**24  # floats count so far
+    good = array.dtype.kind in "iu" and array.shape in ((), (n,)) and (array >= 0).all() and (array <= most).all()
+    if not good:
+        raise ValueError(f"lengths={value!r} must be an integer, or {n} integers, at least 0 and at most {most}")
+    return np.ascontiguousarray(np.broadcast_to(array, n), np.uint32)
+
+
+def tensor(value: Any, name: str) -> NDArray[np.float32]:
+    """Return a parameter as finite float32 of any shape, or raise TypeError or ValueError."""
+    array = _float32(_array(value, name))
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite")
+    return array
+
+
+def noise(value: Any, name: str, shape: tuple[int, ...], meaning: str) -> NDArray[np.float32] | None:
+    """Return an array given by the caller in the place of a draw as float32 of the right shape."""
+    if value is None:
+        return None
+    array = tensor(value, name)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; expected {shape}, {meaning}")
+    return array
+
+
+def _float32(array: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is found
+        return array.astype(np.float32, copy=False)
+
+
+def _array(X: Any, name: str) -> NDArray[Any]:
+    """Return `X` as an array of real numbers of any shape."""
+    if sparse.is_sparse(X):
+        raise TypeError(f"{name} is a sparse matrix, which is not supported here; pass {name}.toarray()")
+    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
+        raise ValueError(
+            f"{name} has masked values; fill them in with {name}.filled(...), with numpy.nan for a model that has "
+            'missing="mask"'
+        )
+    try:
+        array = np.asarray(X)
+        if array.dtype == object and _is_nullable(X):
+            array = X.to_numpy(np.float64, na_value=np.nan)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise _rephrased(X, name, error) from error
+    if array.dtype.kind not in "fiub":
+        kinds = {"O": "objects", "c": "complex numbers", "U": "strings", "S": "byte strings"}
+        kind = kinds.get(array.dtype.kind, f"type {array.dtype}")
+        raise TypeError(f"{name} holds {kind}; expected real numbers, for example float32")
+    return array
+
+
+def _is_nullable(X: Any) -> bool:
+    """Whether `X` is a frame of pandas with numbers in each column, of which some are NA: numpy sees objects."""
+    if getattr(X, "ndim", 0) != 2 or not hasattr(X, "dtypes") or not hasattr(X, "to_numpy"):
+        return False
+    return {getattr(dtype, "kind", "O") for dtype in X.dtypes} <= set("fiub")
+
+
+def _rephrased(X: Any, name: str, error: Exception) -> Exception:
+    if type(X).__module__.split(".")[0] == "torch":
+        if getattr(X, "requires_grad", False):
+            return TypeError(f"{name} is a torch tensor that requires grad; pass {name}.detach()")
+        return TypeError(f"{name} is a torch tensor of {X.dtype} that numpy cannot read; pass {name}.float().cpu()")
+    return ValueError(f"{name} is not a rectangular array of numbers: {error}")

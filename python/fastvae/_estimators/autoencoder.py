@@ -1,0 +1,195 @@
+"""The plain autoencoder as an estimator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae import _checks
+from fastvae._data import arrays
+from fastvae._estimators.dense import Dense
+from fastvae._fitted import imputation
+from fastvae._fitted.specification import Specification
+from fastvae._training.objective import Objective
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Autoencoder(Dense):
+    """Autoencoder with dense encoder f and decoder g: minimises 1/l sum_i L(x_i, g(f(x_i))) over l examples.
+
+    It has codes, and no distribution over them: nothing says where between the codes of the data there is sense. With
+    ``corruption`` it is a denoising autoencoder (Vincent, Larochelle, Bengio & Manzagol, ICML 2008).
+
+    Parameters
+    ----------
+    latent_dim : int
+        Columns of the code.
+    hidden : sequence of int
+        Widths of the encoder's hidden layers; ``()`` is a linear model, which finds the span of the first principal
+        components of centred data.
+    decoder_hidden : sequence of int or None
+        Those of the decoder; None mirrors ``hidden``.
+    activation : str
+        "relu", "tanh", "sigmoid", "softplus", "elu", "gelu" (exact), "silu" or "identity". Code and output have none.
+    loss : {"squared_error", "bernoulli"}
+        L, a sum over features: of (x - g)², or the cross-entropy in nats with g the sigmoid of the last layer (values
+        in [0, 1]).
+    input_transform : {"log1p", "binary", "l1", "l2"} or None
+        For counts: what the encoder sees is ln(1 + x) (of values above -1), 1 where x is not 0, x / sum |x| or
+        x / (sum x²)^1/2 (sums over features; zeros stay zeros). The target stays x.
+    missing : {"error", "mask"}
+        What a NaN in X is: "error" refuses it; with "mask" it is a value that was not observed. The loss is then a sum
+        over the observed features, the encoder sees a zero in its place, and ``impute`` fills it in.
+    missing_indicator : bool
+        With ``missing="mask"``: the encoder also reads a column for each feature behind X that is 1 where it is
+        missing.
+    corruption : object or None
+        Noise on what the encoder sees, after ``input_transform``, from :mod:`fastvae.corruption`; the target stays
+        clean.
+    optimizer, learning_rate, weight_decay, clip_norm, batch_size, epochs, validation_fraction, early_stopping, \
+n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
+        As for :class:`fastvae.VAE`.
+
+    Attributes
+    ----------
+    n_features_in_, n_iter_, loss_curve_, elapsed_, interrupted_
+        As for :class:`fastvae.VAE`.
+    history_ : dict of str to list of float
+        "loss" of each epoch, as training went along, and, where there have been validation data, "val_loss" at its end.
+
+    Examples
+    --------
+    >>> import fastvae
+    >>> X, y = fastvae.datasets.load_digits()
+    >>> model = fastvae.Autoencoder(latent_dim=8, hidden=(64,), epochs=5, random_state=0).fit(X)
+    >>> model.encode(X).shape
+    (1797, 8)
+    """
+
+    _HEAD = "code.weight"
+    _LOSSES = ("loss",)
+
+    def __init__(
+        self,
+        latent_dim: int = 2,
+        *,
+        hidden: Any = (400,),
+        decoder_hidden: Any = None,
+        activation: str = "relu",
+        loss: str = "squared_error",
+        input_transform: str | None = None,
+        missing: str = "error",
+        missing_indicator: bool = False,
+        corruption: Any = None,
+        optimizer: Any = "adam",
+        learning_rate: Any = 1e-3,
+        weight_decay: float | None = None,
+        clip_norm: float | None = None,
+        batch_size: int = 128,
+        epochs: int = 20,
+        validation_fraction: float = 0.0,
+        early_stopping: bool = False,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        callbacks: Any = (),
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        progress: bool | None = None,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.hidden = hidden
+        self.decoder_hidden = decoder_hidden
+        self.activation = activation
+        self.loss = loss
+        self.input_transform = input_transform
+        self.missing = missing
+        self.missing_indicator = missing_indicator
+        self.corruption = corruption
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.callbacks = callbacks
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.progress = progress
+
+    def encode(self, X: Any) -> NDArray[np.float32]:
+        """Codes f(x): float32 [n_examples, latent_dim]."""
+        return self._encode(X, None, logvar=False)[0]
+
+    def score_samples(self, X: Any) -> NDArray[np.float32]:
+        """Return the negative loss -L(x, g(f(x))) of each example, [n_examples]: higher is better."""
+        fitted, (X, _) = self._require_fitted(), self._read_data(X)
+        loss, *_ = fitted.score(X, None, self._threads())
+        return -loss
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean of ``score_samples``: higher is better."""
+        return -self.evaluate(X)["loss"]
+
+    def evaluate(self, X: Any) -> dict[str, float]:
+        """Return the mean ``loss`` per example.
+
+        With ``missing="mask"`` also ``loss_per_observed``: the sum over X divided by how many of its values are no NaN.
+        """
+        losses = {"loss": -float(np.mean(self.score_samples(X), dtype=np.float64))}
+        return losses | self._per_observed(losses, X)
+
+    def impute(self, X: Any, *, n_iter: int = 0) -> NDArray[np.float32]:
+        """Fill in what is NaN with the reconstruction of what is observed.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        n_iter : int
+            How often the result is encoded and decoded again, each time with what was filled in before.
+
+        Returns
+        -------
+        ndarray of float32, [n_examples, n_features]
+            Observed values as they are.
+
+        Raises
+        ------
+        ValueError
+            If the model was not fitted with ``missing="mask"``.
+        """
+        n_iter = _checks.integer(n_iter, "n_iter", least=0)
+        fitted = self._require_fitted()
+        imputation.check(fitted, type(self).__name__)
+        values = arrays.floats(self._read_data(X)[0], "X")
+        return imputation.with_means(fitted, values, None, n_iter, self._threads())
+
+    # Internal
+
+    def _specification(self, n_features: int, conditions: int) -> Specification:
+        loss = _checks.choice(self.loss, "loss", ("squared_error", "bernoulli"))
+        return Specification.build(
+            n_features=n_features, variational=False, likelihood={"kind": loss}, **self._networks()
+        )
+
+    @classmethod
+    def _accepts(cls, specification: Specification) -> bool:
+        return not specification.variational and specification.dense
+
+    def _objective(self) -> Objective:
+        return Objective()
+
+    def _read_noise(self, eps: Any, n: int) -> None:
+        if eps is not None:
+            raise ValueError(
+                "eps is the noise of a code that is drawn, and an Autoencoder draws none; did you mean corrupted=?"
+            )
+
+    def _name_losses(self, reconstruction: float, kl: float, loss: float) -> dict[str, float]:
+        return {"loss": reconstruction}

@@ -1,0 +1,99 @@
+"""What scikit-learn expects of an estimator, without depending on it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+
+class Estimator:
+    """Parameters are stored untouched by ``__init__`` and read back by name."""
+
+    _TAKES_SPARSE = True
+
+    @classmethod
+    def _parameter_names(cls) -> list[str]:
+        import inspect
+
+        parameters = inspect.signature(cls.__init__).parameters.items()
+        return [name for name, about in parameters if name != "self" and about.kind is not about.VAR_KEYWORD]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the constructor's parameters by name (``deep`` is scikit-learn's; nothing nests here)."""
+        return {name: getattr(self, name) for name in self._parameter_names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set constructor parameters by name; an unknown name raises ValueError."""
+        names = self._parameter_names()
+        for name, value in params.items():
+            if name not in names:
+                raise ValueError(f"{name!r} is not a parameter of {type(self).__name__}; they are {', '.join(names)}")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        """Show the parameters that differ from their defaults."""
+        import inspect
+
+        changed = []
+        parameters = inspect.signature(type(self)).parameters
+        for name, value in self.get_params().items():
+            if repr(value) != repr(parameters[name].default):
+                changed.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        raise NotImplementedError
+
+    def _requires_y(self) -> bool:
+        """Whether ``fit`` needs y."""
+        return False
+
+    def _allows_nan(self) -> bool:
+        """Whether X may hold NaN."""
+        return False
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=self._requires_y()),
+            transformer_tags=TransformerTags(preserves_dtype=["float32"]),
+            input_tags=InputTags(sparse=self._TAKES_SPARSE, allow_nan=self._allows_nan()),
+        )
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Choose what ``transform`` returns: "default" (numpy), "pandas" or "polars"; None changes nothing."""
+        if transform not in (None, "default", "pandas", "polars"):
+            raise ValueError(f"set_output(transform={transform!r}): use 'default', 'pandas' or 'polars'")
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}  # the name under which `clone` copies it
+        return self
+
+    def _as_output(self, codes: NDArray[np.float32], X: object) -> Any:
+        """Put codes into the container that ``set_output`` or scikit-learn's global setting asks for."""
+        sklearn = sys.modules.get("sklearn")
+        default = sklearn.get_config()["transform_output"] if sklearn else "default"
+        container = getattr(self, "_sklearn_output_config", {"transform": default})["transform"]
+        if container == "default":
+            return codes
+        names = list(self.get_feature_names_out())
+        if container == "pandas":
+            import pandas
+
+            index = X.index if isinstance(X, pandas.DataFrame) else None
+            return pandas.DataFrame(codes, columns=names, index=index)
+        import polars
+
+        return polars.DataFrame(codes, schema=names)
+
+    def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
+        """Names of the columns that ``transform`` returns."""
+        raise NotImplementedError

@@ -1,0 +1,136 @@
+"""How a variational autoencoder uses its latent space, in numbers and words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastvae import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from numpy.typing import NDArray
+
+# A dimension is active where the variance of its posterior mean exceeds this (Burda et al., arXiv:1509.00519).
+ACTIVE_VARIANCE = 0.01
+# Below this the noise of the reparameterisation is nothing beside the spread of the codes.
+_VANISHING_SIGMA = 0.01
+# What helps against collapse, by parameter; what the number of dimensions is called.
+_REMEDIES = (
+    ("beta", "lower beta"),
+    ("beta", "warm it up (beta=fastvae.schedules.linear(0, 1, epochs=...))"),
+    ("free_bits", "set free_bits (0.05 is a start)"),
+)
+_SIZES = ("latent_dim", "n_topics", "n_dims")
+
+
+# The one message where there is no other.
+FINE = "Nothing is wrong."
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What :meth:`fastvae.VAE.diagnose` found; ``print`` it for the words.
+
+    Attributes
+    ----------
+    kl : ndarray of float64, [latent_dim]
+        Mean KL of each dimension, nats.
+    variance : ndarray of float64, [latent_dim]
+        Variance of the posterior mean over the examples.
+    active : ndarray of bool, [latent_dim]
+        Where that exceeds 0.01 (Burda, Grosse & Salakhutdinov, arXiv:1509.00519, section 5).
+    sigma : ndarray of float64, [latent_dim]
+        Root of the mean posterior variance.
+    clamped : int
+        Log variances of these examples outside [-30, 20], where their gradient is zero.
+    clamped_so_far : int
+        The same, counted in all that the model has done, in training and in scoring.
+    messages : tuple of str
+        What is wrong, and what to do about it.
+    """
+
+    kl: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    active: NDArray[np.bool_]
+    sigma: NDArray[np.float64]
+    clamped: int
+    clamped_so_far: int
+    messages: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say it in words, the dimensions with most KL first."""
+        lines = [
+            f"{self.active.sum()} of {len(self.active)} latent dimensions are active; KL {self.kl.sum():.2f} nats",
+            "dimension  KL, nats  variance of the mean  sigma",
+        ]
+        for j in np.argsort(-self.kl, kind="stable"):
+            mark = "" if self.active[j] else "  not active"
+            lines.append(f"{j:9d}  {self.kl[j]:8.3f}  {self.variance[j]:20.4f}  {self.sigma[j]:5.3f}{mark}")
+        return "\n".join([*lines, *self.messages])
+
+
+def diagnose(
+    mu: NDArray[np.float32],
+    logvar: NDArray[np.float32],
+    clamped_so_far: int,
+    parameters: Collection[str],
+    *,
+    kl_only: bool = False,
+) -> Diagnosis:
+    """Diagnose a posterior, each array [n_examples, latent_dim].
+
+    `parameters` are the names of the estimator's, to advise on; `kl_only` says that the objective is the KL alone.
+    """
+    if len(mu) < 2:
+        raise ValueError("a diagnosis needs at least two examples: it looks at how their codes differ")
+    kl = _core.gaussian_kl(mu.reshape(-1), logvar.reshape(-1), 1).reshape(mu.shape).mean(0, dtype=np.float64)
+    variance = mu.var(0, dtype=np.float64)
+    active = variance > ACTIVE_VARIANCE
+    low, high = _core.LOGVAR_RANGE
+    sigma = np.sqrt(np.exp(np.clip(logvar, low, high), dtype=np.float64).mean(0))
+    outside = int(((logvar < low) | (logvar > high)).sum())
+    messages = (*_about_use(active, sigma, parameters, kl_only), *_about_clamping(outside, logvar.size))
+    return Diagnosis(kl, variance, active, sigma, outside, clamped_so_far, messages or (FINE,))
+
+
+def _about_use(
+    active: NDArray[np.bool_], sigma: NDArray[np.float64], parameters: Collection[str], kl_only: bool
+) -> list[str]:
+    n, dead = len(active), int((~active).sum())
+    if kl_only:
+        return ['objective="kl" asks for a posterior that forgets the data: train with "elbo".'] if dead else []
+    remedies = [what for name, what in _REMEDIES if name in parameters]
+    remedy = ", ".join([*remedies, "or train longer"] if remedies else ["train longer"])
+    size = next(name for name in _SIZES if name in parameters)
+    found = []
+    if dead == n:
+        found.append(f"The posterior has collapsed: no code depends on the data. To use the latent space, {remedy}.")
+    elif 2 * dead >= n:
+        found.append(
+            f"{dead} of {n} dimensions have collapsed onto the prior. If the reconstructions are good enough, a "
+            f"smaller {size} does as well; if not, {remedy}."
+        )
+    vanishing = int((active & (sigma < _VANISHING_SIGMA)).sum())
+    if vanishing:
+        found.append(
+            f"In {vanishing} dimensions sigma is below {_VANISHING_SIGMA}: the codes are points, and samples from the "
+            "prior fall between them."
+        )
+        if "objective" in parameters:
+            found[-1] += ' Use objective="elbo" with a larger beta.'
+        elif "beta" in parameters:
+            found[-1] += " Use a larger beta."
+    return found
+
+
+def _about_clamping(outside: int, size: int) -> list[str]:
+    if not outside:
+        return []
+    return [
+        f"{outside} of {size} log variances lie outside {list(_core.LOGVAR_RANGE)}, where they are clamped and learn "
+        "no more. Lower learning_rate, set clip_norm, or scale the data."
+    ]

@@ -1,0 +1,62 @@
+"""The network's part of a file: the configuration as JSON, and the classes of y."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae import _core
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# The types of ``classes_`` as a file names them.
+_LABELS = ("bool", "str", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+
+
+def read_engine(file: _core.ModelFile) -> tuple[_core.Engine, dict[str, Any]]:
+    """Return the engine of a file, and the file's configuration."""
+    import json  # here and below only, so that `import fastvae` stays cheap
+
+    config = _parsed(file.config)
+    return file.engine(json.dumps(config["engine"], allow_nan=False)), config
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Read JSON whose keys are unique and whose numbers are finite."""
+    import json
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a key occurs twice")
+        return found
+
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is no number")
+
+    config = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    if not isinstance(config, dict):
+        raise ValueError("it is no object")
+    return config
+
+
+def encode_classes(classes: NDArray[Any] | None) -> dict[str, Any] | None:
+    """Return the classes of a conditional model as JSON knows them."""
+    if classes is None:
+        return None
+    return {"type": "str" if classes.dtype.kind == "U" else classes.dtype.name, "values": classes.tolist()}
+
+
+def decode_classes(found: Any, conditions: int) -> NDArray[Any] | None:
+    """Return the classes of a conditional model, which are as many as its conditions, sorted."""
+    if found is None:
+        return None
+    values, kind = found["values"], found["type"]
+    if found.keys() != {"type", "values"} or kind not in _LABELS or len(values) != conditions or not conditions:
+        raise ValueError(f"the classes are not those of {conditions} conditions")
+    classes = np.array(values, dtype=kind)
+    if classes.tolist() != values or not np.array_equal(np.unique(classes), classes):
+        raise ValueError("the classes are not in order")
+    return classes

@@ -1,0 +1,238 @@
+"""The fitted model: an engine, its specification and the classes of y; arrays in, arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae import _core
+from fastvae._data import arrays, conditions
+from fastvae._fitted.files import read_engine
+from fastvae._fitted.specification import Specification
+from fastvae._fitted.uncertainty import LogMarginal, Predictive
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastvae._data.examples import Examples
+
+# Tensors by name, with their shapes.
+_Shapes = list[tuple[str, list[int]]]
+
+
+class FittedModel:
+    """A network with its weights, and what its training has shown it.
+
+    Examples X and conditions y are as :mod:`fastvae._data` returns them, checked in type and shape; the engine looks at
+    the values of X when it uses them. `threads` is None or a number of them, and changes no result.
+
+    Parameters
+    ----------
+    engine : Engine or Specification
+        An engine, or what to make one of: a specification with a seed.
+    classes : ndarray, [n_classes], optional
+        Labels of y, sorted, of a conditional model that was fitted with labels.
+    """
+
+    def __init__(self, engine: _core.Engine | Specification, classes: NDArray[Any] | None = None) -> None:
+        self.engine = _core.Engine(engine.to_json()) if isinstance(engine, Specification) else engine
+        self.specification = Specification.of(self.engine)
+        self.classes = classes
+        self.position = (0, 0.0)  # of the last step of training: its number, and epochs before it
+        self.trained_on_noise = False  # whether the encoder has seen noise that data do not hold: X may be any numbers
+
+    @property
+    def n_features(self) -> int:
+        """Columns of X."""
+        return self.specification.n_features
+
+    @property
+    def latent_dim(self) -> int:
+        """Columns of the code."""
+        return self.specification.latent_dim
+
+    # Conditions
+
+    def read_conditions(self, y: Any, n: int, owner: str, *, one: bool = False) -> NDArray[Any] | None:
+        """Return y as the core reads it, of `n` examples or, with `one`, possibly one for all of them.
+
+        Raises ValueError if y is missing or not wanted; `owner` is the name of the model's class.
+        """
+        columns = self.specification.conditions
+        if (y is None) == (columns == 0):
+            return None if y is None else conditions.read(y, n, self.classes, columns, one)
+        if columns == 0:
+            raise ValueError(f"this {owner} is not conditional, so y means nothing here")
+        raise ValueError(
+            f"this {owner} is conditional and needs y: pass y=, as to fit (functions that pass none, such as those of "
+            "fastvae.latent, do not serve it)"
+        )
+
+    # Codes and means
+
+    def encode(
+        self, X: Examples, y: NDArray[Any] | None, threads: int | None, *, logvar: bool = True
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the encoder's mu and log sigma² (or codes; empty without `logvar`), [n_examples, latent_dim]."""
+        mu, second = self.engine.encode(X, y, logvar, self.trained_on_noise, threads)
+        return mu.reshape(-1, self.latent_dim), second.reshape(-1, self.latent_dim)
+
+    def mean_code(self, X: Examples, points: NDArray[np.float32], threads: int | None) -> NDArray[np.float32]:
+        """Return means of the codes on the simplex over points of the noise, [n_examples, latent_dim]."""
+        return self.engine.mean_code(X, points, threads).reshape(-1, self.latent_dim)
+
+    def decode(self, Z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
+        """Return E[x|z], [n, n_features], of codes Z [n, latent_dim]."""
+        return self.engine.decode(Z, y, threads).reshape(len(Z), -1)
+
+    def reconstruct(self, X: Examples, y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
+        """Return decoder means of the codes of X, [n_examples, n_features]."""
+        return self.engine.reconstruct(X, y, self.trained_on_noise, threads).reshape(len(X), -1)
+
+    # Losses
+
+    def score(
+        self,
+        X: Examples,
+        y: NDArray[Any] | None,
+        threads: int | None,
+        *,
+        rows: NDArray[np.uint64] | None = None,
+        eps: NDArray[np.float32] | None = None,
+        samples: int = 1,
+        corruption: tuple[str, float] | None = None,
+        binarize: str | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Return reconstruction loss, KL and, of several samples, the bound of each example, nats: [n_examples]."""
+        return self.engine.score(X, y, rows, eps, samples, corruption, binarize, threads)
+
+    def kl(
+        self,
+        X: Examples,
+        y: NDArray[Any] | None,
+        threads: int | None,
+        *,
+        rows: NDArray[np.uint64] | None = None,
+        corruption: tuple[str, float] | None = None,
+        binarize: str | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the KL of each example and latent dimension, nats: [n_examples, latent_dim]."""
+        return self.engine.kl(X, y, rows, corruption, binarize, threads).reshape(-1, self.latent_dim)
+
+    def log_marginal(self, X: Examples, y: NDArray[Any] | None, samples: int, threads: int | None) -> LogMarginal:
+        """Estimate log p(x) of each example by importance sampling."""
+        return LogMarginal(*self.engine.log_marginal(X, y, samples, threads))
+
+    # Draws
+
+    def prior(self, n: int, seed: int) -> NDArray[np.float32]:
+        """Draw z from N(0, I), [n, latent_dim]."""
+        return self.engine.prior(n, seed).reshape(n, -1)
+
+    def sample(
+        self,
+        Z: NDArray[Any],
+        y: NDArray[Any] | None,
+        lengths: NDArray[np.uint32] | None,
+        seed: int,
+        threads: int | None,
+    ) -> NDArray[np.float32]:
+        """Draw x from p(x|z), [n, n_features]; `lengths` are the words of each document of a multinomial."""
+        return self.engine.observe(Z, y, lengths, seed, threads).reshape(len(Z), -1)
+
+    def posterior_sample(
+        self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None
+    ) -> NDArray[np.float32]:
+        """Draw codes from q(z|x), [n, n_examples, latent_dim]."""
+        drawn = self.engine.posterior_sample(X, y, n, seed, self.trained_on_noise, threads)
+        return drawn.reshape(n, len(X), -1)
+
+    def predictive(self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> Predictive:
+        """Return mean and spreads of p(x'|x) over n draws of z."""
+        moments = self.engine.predictive(X, y, n, seed, self.trained_on_noise, threads)
+        return Predictive(*(moment.reshape(len(X), -1) for moment in moments))
+
+    # Parameters and gradients
+
+    def state_dict(self) -> dict[str, NDArray[np.float32]]:
+        """Return copies of all parameters by name, in the shapes of torch."""
+        return _shaped(self.engine.parameters(), self.engine.shapes())
+
+    def load_state_dict(self, d: Any) -> None:
+        """Set all parameters, or raise ValueError and change nothing."""
+        self.engine.set_parameters(_checked(d, self.engine.shapes(), "the state dict"))
+
+    def flip_sign(self, dim: int) -> None:
+        """Change the sign of a latent dimension in encoder and decoder (and in the optimiser's state)."""
+        self.engine.mirror(dim)
+
+    def loss_and_gradients(
+        self,
+        X: Examples,
+        y: NDArray[Any] | None,
+        threads: int | None,
+        *,
+        eps: NDArray[np.float32] | None,
+        corrupted: Examples | None,
+        objective: tuple[float, float, float, float | None],
+        importance: tuple[int, bool],
+        corruption: tuple[str, float] | None,
+        binarize: str | None,
+    ) -> tuple[tuple[float, float, float], dict[str, NDArray[np.float32]]]:
+        """Return reconstruction, KL and loss of one batch, means over its examples, and the loss's gradients."""
+        *losses, gradients = self.engine.loss_and_gradients(
+            X, y, eps, corrupted, objective, importance, corruption, binarize, threads
+        )
+        reconstruction, kl, loss = losses
+        return (reconstruction, kl, loss), _shaped(gradients, self.engine.trained())
+
+    def apply_gradients(self, gradients: Any, learning_rate: float, threads: int | None) -> None:
+        """Take one step of the optimiser, or raise ValueError and change nothing."""
+        flat = _checked(gradients, self.engine.trained(), "the gradients")
+        self.engine.apply_gradients(flat, learning_rate, threads)
+
+    # Keeping
+
+    def dump(self, optimizer: bool = True, **more: Any) -> bytes:
+        """Return a file of the network with or without the optimiser's state; `more` goes into its configuration."""
+        import json  # here only, so that `import fastvae` stays cheap
+
+        config = {"fastvae": _core.__version__, "engine": self.specification.options, **more}
+        return self.engine.dump(json.dumps(config, allow_nan=False), optimizer)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "file": self.dump(),
+            "classes": self.classes,
+            "position": self.position,
+            "trained_on_noise": self.trained_on_noise,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        engine = read_engine(_core.ModelFile(state["file"]))[0]
+        self.__init__(engine, state["classes"])  # type: ignore[misc]
+        self.position, self.trained_on_noise = state["position"], state["trained_on_noise"]
+
+
+def _shaped(values: list[NDArray[np.float32]], shapes: _Shapes) -> dict[str, NDArray[np.float32]]:
+    """Return flat tensors in their shapes, by name."""
+    return {name: array.reshape(shape) for (name, shape), array in zip(shapes, values, strict=True)}
+
+
+def _checked(given: Any, shapes: _Shapes, what: str) -> list[NDArray[np.float32]]:
+    """Return the arrays of a state dict in order, flat, if they are exactly those that `shapes` asks for."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{what} must be a mapping from names to arrays, not {type(given).__name__}")
+    missing = [name for name, _ in shapes if name not in given]
+    unknown = sorted(map(str, set(given) - {name for name, _ in shapes}))
+    if missing or unknown:
+        raise ValueError(f"{what} does not fit the model: missing {missing}, unknown {unknown}")
+    flat = []
+    for name, shape in shapes:
+        array = arrays.tensor(given[name], f"{what}'s {name}")
+        if list(array.shape) != shape:
+            raise ValueError(f"{what}'s {name} has shape {array.shape}, but the model's is {tuple(shape)}")
+        flat.append(np.ascontiguousarray(array).reshape(-1))
+    return flat

@@ -1,0 +1,190 @@
+"""The specification of a network: the one module that knows the names of the engine's options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+INPUT_TRANSFORMS = ("log1p", "binary", "l1", "l2")
+
+
+class Specification:
+    """What a network is made of: the engine's constructor takes it as JSON, and a file keeps it.
+
+    Parameters
+    ----------
+    options : dict
+        By the engine's names. What is absent has the engine's default.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        n_features: int,
+        conditions: int = 0,
+        variational: bool,
+        latent_dim: int,
+        encoder: list[int],
+        decoder: list[int],
+        activation: str,
+        likelihood: dict[str, Any],
+        optimizer: dict[str, Any],
+        input_transform: str | None = None,
+        missing: str = "error",
+        topics: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+        weight_constraint: str = "free",
+        trials: Sequence[int] = (),
+    ) -> Specification:
+        """Make a specification without a seed from checked values.
+
+        Parameters
+        ----------
+        n_features, conditions : int
+            Columns of X and of y.
+        variational : bool
+            Whether the code has a distribution.
+        latent_dim : int
+            Columns of the code.
+        encoder, decoder : list of int
+            Widths of the hidden layers.
+        activation, likelihood, optimizer, input_transform, missing
+            As :mod:`fastvae.likelihoods`, :mod:`fastvae.optimizers` and :mod:`fastvae._data.missing` resolve them.
+        topics : pair of ndarray, [latent_dim], optional
+            Means and standard deviations of the prior before the softmax, for a topic model.
+        weight_constraint : {"free", "nonnegative", "common"}
+            Of the decoder's last layer.
+        trials : sequence of int, [n_features]
+            The most marks of each task, for a binomial likelihood.
+        """
+        options = {
+            "n_features": n_features,
+            "latent_dim": latent_dim,
+            "conditions": conditions,
+            "variational": variational,
+            "encoder": encoder,
+            "decoder": decoder,
+            "missing": missing,
+            "activation": activation,
+            "likelihood": likelihood,
+            "input_transform": input_transform,
+            "topics": None,
+            "weight_constraint": weight_constraint,
+            "trials": list(trials),
+            "optimizer": optimizer,
+        }
+        if topics is not None:
+            mean, scale = topics
+            options["topics"] = {"mean": mean.tolist(), "scale": scale.tolist()}
+        return cls(options)
+
+    @classmethod
+    def of(cls, engine: _core.Engine) -> Specification:
+        """Return an engine's specification, in which every option has its value."""
+        import json  # here and below only, so that `import fastvae` stays cheap
+
+        return cls(json.loads(engine.specification))
+
+    def seeded(self, seed: int) -> Specification:
+        """Return the specification with a seed."""
+        return Specification(self.options | {"seed": seed})
+
+    def to_json(self) -> str:
+        """Return the specification as the engine takes it."""
+        import json
+
+        return json.dumps(self.options, allow_nan=False)
+
+    # What it says
+
+    @property
+    def n_features(self) -> int:
+        """Columns of X."""
+        return int(self.options["n_features"])
+
+    @property
+    def conditions(self) -> int:
+        """Columns of y; 0 if the model is not conditional."""
+        return int(self.options["conditions"])
+
+    @property
+    def latent_dim(self) -> int:
+        """Columns of the code."""
+        return int(self.options["latent_dim"])
+
+    @property
+    def variational(self) -> bool:
+        """Whether the code has a distribution."""
+        return self.options["variational"] is True
+
+    @property
+    def dense(self) -> bool:
+        """Whether it is neither a topic model nor an exam."""
+        return self.options["topics"] is None and self.weight_constraint == "free" and not self.trials
+
+    @property
+    def linear_decoder(self) -> bool:
+        """Whether the decoder has no hidden layers."""
+        return not self.options["decoder"]
+
+    @property
+    def seed(self) -> int:
+        """Of initial weights, order and noise."""
+        return int(self.options["seed"])
+
+    @property
+    def likelihood(self) -> dict[str, Any]:
+        """The likelihood's kind and its options."""
+        likelihood: dict[str, Any] = self.options["likelihood"]
+        return likelihood
+
+    @property
+    def counts(self) -> bool:
+        """Whether X holds counts, which are never scaled."""
+        return _core.LIKELIHOODS[self.likelihood["kind"]]["counts"]
+
+    @property
+    def documents(self) -> bool:
+        """Whether the likelihood is of all words of a document together."""
+        return _core.LIKELIHOODS[self.likelihood["kind"]]["words"]
+
+    @property
+    def input_transform(self) -> str | None:
+        """The transformation of the encoder's input."""
+        transform: str | None = self.options["input_transform"]
+        return transform
+
+    @property
+    def missing(self) -> str:
+        """What NaN in X is: "error", "mask", or "indicator" where the encoder reads which values are missing."""
+        return str(self.options["missing"])
+
+    @property
+    def topics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Means and standard deviations of a topic model's prior before the softmax, rounded to float32."""
+        topics = self.options["topics"]
+        if topics is None:
+            return None
+        mean, scale = (np.array(topics[name], np.float32).astype(np.float64) for name in ("mean", "scale"))
+        return mean, scale
+
+    @property
+    def weight_constraint(self) -> str:
+        """The constraint on the decoder's last layer."""
+        return str(self.options["weight_constraint"])
+
+    @property
+    def trials(self) -> list[int]:
+        """The most marks of each task of a binomial likelihood; else empty."""
+        return [int(most) for most in self.options["trials"]]

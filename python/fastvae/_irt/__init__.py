@@ -1,0 +1,1 @@
+"""Item response theory: answers, abilities and tasks; arrays in, arrays out."""

@@ -1,0 +1,86 @@
+"""Whether a topic model's topics have collapsed, in numbers and words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastvae._fitted.diagnosis import FINE, Diagnosis
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Two topics are alike where they share more than this of their probability: sum_w min(p_w, q_w).
+_ALIKE = 0.7
+# No document uses a topic that has less than this of every one.
+_UNUSED = 0.05
+
+
+@dataclass(frozen=True)
+class TopicDiagnosis(Diagnosis):
+    """What :meth:`fastvae.TopicModel.diagnose` found; ``print`` it for the words.
+
+    Attributes
+    ----------
+    usage : ndarray of float64, [n_topics]
+        The mean share of each topic in a document.
+    largest : ndarray of float64, [n_topics]
+        Its largest share in one.
+    overlap : ndarray of float64, [n_topics]
+        What it shares with the topic most like it: sum_w min(p_w, q_w), 1 for the same.
+    twin : ndarray of int64, [n_topics]
+        Which topic that is.
+    kl, variance, active, sigma, clamped, clamped_so_far, messages
+        As of :class:`fastvae.VAE`, of the code before the softmax.
+    """
+
+    usage: NDArray[np.float64]
+    largest: NDArray[np.float64]
+    overlap: NDArray[np.float64]
+    twin: NDArray[np.int64]
+
+    def __str__(self) -> str:
+        """Say it in words, the topics most used first."""
+        lines = [
+            f"{len(self.usage)} topics; KL {self.kl.sum():.2f} nats a document",
+            "topic  mean share  largest share  overlap with its most like",
+        ]
+        for k in np.argsort(-self.usage, kind="stable"):
+            lines.append(
+                f"{k:5d}  {self.usage[k]:10.3f}  {self.largest[k]:13.3f}  {self.overlap[k]:7.2f} (topic {self.twin[k]})"
+            )
+        return "\n".join([*lines, *self.messages])
+
+
+def diagnose(codes: Diagnosis, theta: NDArray[np.float32], components: NDArray[np.float32]) -> TopicDiagnosis:
+    """Diagnose topics [n_topics, n_words] and documents' shares of them, theta [n_documents, n_topics]."""
+    usage, largest = theta.mean(0, dtype=np.float64), theta.max(0).astype(np.float64)
+    overlaps = np.array([np.minimum(topic, components).sum(1, dtype=np.float64) for topic in components])
+    np.fill_diagonal(overlaps, -1.0)
+    twin, overlap = overlaps.argmax(1), overlaps.max(1)
+    messages = tuple(message for message in codes.messages if message != FINE)
+    messages += (*_about_likeness(overlap), *_about_use(largest))
+    found = {field.name: getattr(codes, field.name) for field in fields(Diagnosis)}
+    found["messages"] = messages or (FINE,)
+    return TopicDiagnosis(**found, usage=usage, largest=largest, overlap=overlap, twin=twin)
+
+
+def _about_likeness(overlap: NDArray[np.float64]) -> list[str]:
+    n, alike = len(overlap), int((overlap > _ALIKE).sum())
+    if not alike:
+        return []
+    if alike == n:
+        return [
+            "The topics have collapsed: each is like another one. Train longer or with a larger learning_rate, warm "
+            "beta up (beta=fastvae.schedules.linear(0, 1, epochs=...)), or leave out words that are in most documents."
+        ]
+    return [f"{alike} of {n} topics are like another one: a smaller n_topics does as well, or another random_state."]
+
+
+def _about_use(largest: NDArray[np.float64]) -> list[str]:
+    unused = int((largest < _UNUSED).sum())
+    if not unused:
+        return []
+    return [f"No document uses {unused} of {len(largest)} topics: a smaller n_topics or a larger alpha may do as well."]

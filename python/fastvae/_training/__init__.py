@@ -1,0 +1,1 @@
+"""Training: what is minimised, the passes over the data, and when they end."""

@@ -1,0 +1,135 @@
+"""The passes over the data: one, and the loop of them with validation and early stopping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from fastvae import schedules
+from fastvae._training import validation
+from fastvae._training.progress import Progress
+from fastvae._training.stopping import EarlyStopping
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fastvae._data.examples import Data, Examples
+    from fastvae._fitted.model import FittedModel
+    from fastvae._training.plan import FitSettings, Plan
+    from fastvae._training.record import TrainingRecord
+
+# From reconstruction, KL and loss to an estimator's entries of the history.
+NameLosses: TypeAlias = "Callable[[float, float, float], dict[str, float]]"
+
+
+def train_epoch(
+    model: FittedModel,
+    record: TrainingRecord,
+    data: Data,
+    rows: NDArray[np.uint64] | None,
+    plan: Plan,
+    name_losses: NameLosses,
+    *,
+    eps: NDArray[np.float32] | None = None,
+    corrupted: Examples | None = None,
+    shuffle: bool,
+    tick: Callable[[int], None] | None = None,
+) -> dict[str, float]:
+    """Train on the data (or on some rows) once and return the mean losses.
+
+    Parameters
+    ----------
+    eps, corrupted : optional
+        In place of the noise of the reparameterisation, and of the encoder's input.
+    tick : callable, optional
+        Called with the number of examples that are done.
+    """
+    n = len(data[0]) if rows is None else len(rows)
+    batch_size = plan.batch_size_for(n)
+    steps = schedules.Steps(model.engine.steps, float(record.n_iter), -(-n // batch_size))
+    rates = schedules.values(plan.learning_rate, "learning_rate", steps)
+    model.trained_on_noise = model.trained_on_noise or corrupted is not None or plan.noisy
+    start = time.perf_counter()
+    record.interrupted = False
+    try:
+        sums = model.engine.train(
+            *data,
+            rows,
+            eps,
+            corrupted,
+            shuffle=shuffle,
+            batch_size=batch_size,
+            objective=(plan.objective.reconstruction, plan.objective.free_bits),
+            importance=plan.objective.importance(),
+            course=(*plan.objective.schedule(steps), rates),
+            corruption=plan.corruption,
+            binarize=plan.binarize,
+            clip_norm=plan.clip_norm,
+            threads=plan.threads,
+            tick=tick,
+        )
+    except KeyboardInterrupt:
+        record.interrupted = True
+        raise
+    finally:
+        record.elapsed += time.perf_counter() - start
+    model.position = steps.last
+    reconstruction, kl, loss = (total / n for total in sums)
+    return name_losses(reconstruction, kl, loss)
+
+
+def fit(
+    model: FittedModel,
+    record: TrainingRecord,
+    data: Data,
+    rows: NDArray[np.uint64] | None,
+    held_out: tuple[Data, NDArray[np.uint64] | None] | None,
+    settings: FitSettings,
+    plan: Callable[[], Plan],
+    name_losses: NameLosses,
+    after_epoch: Callable[[dict[str, float]], bool],
+) -> None:
+    """Train for some epochs, shuffled, until they are over or it is time to stop.
+
+    Parameters
+    ----------
+    data, rows
+        What to train on: all of the data, or some rows.
+    held_out : tuple of data and rows, optional
+        What to validate on.
+    plan : callable
+        Returns what the next pass needs: parameters may change between epochs.
+    after_epoch : callable
+        Called with an epoch's losses, which are in the record then; training stops if it returns True.
+    """
+    n = len(data[0]) if rows is None else len(rows)
+    steps = -(-n // plan().batch_size_for(n))
+    last = schedules.Steps((settings.epochs - 1) * steps, settings.epochs - 1, steps).last
+    stopping = EarlyStopping(model.engine, settings.patience, settings.tol) if settings.early_stopping else None
+    line = Progress(settings.progress, settings.epochs, n)
+    try:
+        for _ in range(settings.epochs):
+            losses = train_epoch(model, record, data, rows, plan(), name_losses, shuffle=True, tick=line.tick)
+            late = False
+            if held_out is not None:
+                now = plan()
+                means = validation.mean_terms(model, *held_out, now)
+                reconstruction, kl, _ = means
+                scores = name_losses(reconstruction, float(kl.sum()), now.objective.at(*model.position).loss(*means))
+                losses |= {f"val_{key}": value for key, value in scores.items()}
+                if stopping is not None:
+                    late = stopping.stop(now.objective.final(*last).loss(*means))
+            record.add(losses)
+            line.epoch(losses)
+            if after_epoch(losses) or late:
+                break
+    except KeyboardInterrupt:
+        record.interrupted = True
+        stopping = None
+        raise
+    finally:
+        if stopping is not None:
+            stopping.restore()
+        line.close()
