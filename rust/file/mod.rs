@@ -67,7 +67,7 @@ fn tensors(network: &Network, moments: bool) -> Vec<FileTensor> {
     for (wanted, part) in
         [(true, StateBuffer::Value), (first, StateBuffer::First), (second, StateBuffer::Second)]
     {
-        let has = |tensor: &Tensor| wanted && (part == StateBuffer::Value || tensor.trained);
+        let has = |tensor: &Tensor| wanted && (part == StateBuffer::Value || tensor.is_trained());
         for (index, tensor) in network.tensors.iter().enumerate().filter(|(_, t)| has(t)) {
             tensors.push(FileTensor {
                 name: format!("{}{}", prefix(part), tensor.name),

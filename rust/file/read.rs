@@ -79,9 +79,9 @@ impl<R: Read> ModelFile<R> {
             if let Some(bad) = plain.iter().find(|x| !good(x)) {
                 return Err(refused(format!("{name} contains {bad}")));
             }
-            network.write(tensor, plain, buffer);
+            tensor.write(plain, buffer);
         }
-        engine.network.check_loadings(engine.buffer(StateBuffer::Value)).map_err(refused)?;
+        engine.network.check(engine.buffer(StateBuffer::Value)).map_err(refused)?;
         engine.refresh()?;
         self.contents.counters.restore(&mut engine, moments);
         Ok(engine)

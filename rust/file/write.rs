@@ -51,7 +51,7 @@ pub fn to_bytes(engine: &Engine, estimator: &str, moments: bool) -> Result<Vec<u
     for (written, checksum) in tensors.iter().zip(&mut checksums) {
         let tensor = &network.tensors[written.index];
         let plain = &mut scratch[..size(tensor)];
-        network.read_into(tensor, engine.buffer(written.part), plain);
+        tensor.read_into(engine.buffer(written.part), plain);
         let (here, rest) = data.split_at_mut(size_of_val(plain));
         *checksum = encode(plain, here);
         data = rest;
