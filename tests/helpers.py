@@ -5,12 +5,15 @@ Private members of the library are used here and nowhere else, each with its rea
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import threading
 import types
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from itertools import product
@@ -236,6 +239,41 @@ def sparse_counts(rows: int = 150, cols: int = 77, density: float = 0.05, seed: 
 
 
 # ------------------------------------------------------------------------------- interpreters, threads, files
+
+# ----------------------------------------------------------------------------------------------- model files
+
+
+def safetensors(header: str, data: bytes = b"") -> bytes:
+    """Return a container with that header."""
+    return struct.pack("<Q", len(header.encode())) + header.encode() + data
+
+
+def parts(file: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the header and the data of a container."""
+    (length,) = struct.unpack("<Q", file[:8])
+    return json.loads(file[8 : 8 + length]), file[8 + length :]
+
+
+def resealed(file: bytes, edit: Callable[[dict[str, str]], Any]) -> bytes:
+    """Return a model file with edited metadata and the checksum that belongs to them."""
+    header, data = parts(file)
+    metadata = header["__metadata__"]
+    edit(metadata)
+    metadata.pop("metadata_checksum")
+    text = "".join(f"{key}\0{value}\0" for key, value in sorted(metadata.items()))
+    metadata["metadata_checksum"] = f"{zlib.crc32(text.encode()):08x}"
+    return safetensors(json.dumps(header), data)
+
+
+def reads_as_damaged(file: bytes, load: Callable[[bytes], Any], bit: int) -> bool:
+    """Whether loading a file raises FormatError once one of its bits is flipped."""
+    changed = bytearray(file)
+    changed[bit // 8] ^= 1 << bit % 8
+    try:
+        load(bytes(changed))
+    except fastvae.FormatError:
+        return True
+    return False
 
 
 def run_python(code: str, *arguments: str, timeout: float = TIMEOUT, **environment: str) -> str:

@@ -28,9 +28,11 @@ pub fn from_metadata(
     let counters = taken(&mut metadata, "counters")?;
     nothing_else(&metadata)?;
     let mut counters = object("counters", &counters)?;
-    let forgotten =
-        counters.remove("forgotten").filter(|_| !counters.contains_key(OPTIMIZER_START));
-    counters.extend(forgotten.map(|steps| (OPTIMIZER_START.to_string(), steps)));
+    let optimizer_start =
+        counters.remove("forgotten").ok_or_else(|| refused("its counters have no forgotten"))?;
+    if counters.insert(OPTIMIZER_START.into(), optimizer_start).is_some() {
+        return Err(refused("its counters have optimizer_start, which is not known"));
+    }
 
     let mut config: BTreeMap<String, Box<RawValue>> = object("config", &config)?;
     let dictionary = config.remove("engine").ok_or_else(|| refused("its config has no engine"))?;
