@@ -341,8 +341,8 @@ def test_scales_that_no_likelihood_has_are_refused(scale: float | str) -> None:
 
 @pytest.mark.parametrize("floor", [0.0, -1.0, 1e-7, 1e7, float("nan"), float("inf")])
 def test_floors_that_no_scale_has_are_refused(floor: float) -> None:
+    likelihood = {"kind": "gaussian", "scale": "decoder", "floor": floor}
     with pytest.raises(fastvae.FormatError):
-        likelihood = {"kind": "gaussian", "scale": "decoder", "floor": floor}
         load(respecified(trained().dump("", False), choices(likelihood=likelihood)))
 
 
