@@ -91,7 +91,7 @@ LIKELIHOODS: dict[str, Any] = {
     for kind in members(likelihoods)
     for name, likelihood in ({snake(kind): snake(kind)} | variants(kind, {"scale": 0.3})).items()
 } | {"gaussian decoder 0.5": likelihoods.Gaussian("decoder", floor=0.5)}
-COUNTS = likelihoods.COUNTS  # those whose data are counts
+COUNTS = tuple(name for name, facts in _core.LIKELIHOODS.items() if facts["counts"] and facts["public"])
 # The core lists the activations; the Python layer names them only in an error.
 ACTIVATIONS: list[str] = _core.ACTIVATIONS
 OPTIMIZER_NAMES: list[str] = [kind.__name__.lower() for kind in members(optimizers)]
