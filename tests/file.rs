@@ -13,6 +13,8 @@ use fastvae::nn::optimizer::Optimizer;
 use fastvae::run::infer::InferenceRun;
 use fastvae::run::train::{LossSums, StepValues, TrainingPass};
 use safetensors::SafeTensors;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
@@ -44,11 +46,11 @@ const fn adam(decoupled: bool) -> Optimizer {
 
 const OPTIMIZERS: [Optimizer; 5] = [adam(false), adam(true), PLAIN, MOMENTUM, ADAGRAD];
 
-/// One of whose layers is wider than a panel, so that there is padding of every kind.
 const fn gaussian(scale: Scale, floor: f32, mean: Link) -> Likelihood {
     Likelihood::Gaussian(Gaussian { scale, floor, mean })
 }
 
+/// One of whose layers is wider than a panel, so that there is padding of every kind.
 fn spec(likelihood: Likelihood) -> Specification {
     Specification {
         n_features: 37,
@@ -127,8 +129,8 @@ fn open(bytes: &[u8]) -> Result<ModelFile<&[u8]>> {
     ModelFile::open(bytes, bytes.len() as u64)
 }
 
-fn load(bytes: &[u8], spec: Specification, optimizer: Optimizer) -> Result<Engine> {
-    open(bytes)?.engine(Specification { optimizer, ..spec })
+fn load(bytes: &[u8]) -> Result<Engine> {
+    open(bytes)?.engine()
 }
 
 #[track_caller]
@@ -151,6 +153,43 @@ fn joined(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
 }
 
+type Metadata = BTreeMap<String, String>;
+
+/// A file after a change of its metadata and data, with the checksums that belong to them.
+fn resealed(bytes: &[u8], change: impl FnOnce(&mut Metadata, &mut Vec<u8>)) -> Vec<u8> {
+    let (header, mut data) = parts(bytes);
+    let mut header: Map<String, Value> = serde_json::from_str(&header).unwrap();
+    let metadata = header.remove("__metadata__").unwrap();
+    let mut metadata: Metadata = serde_json::from_value(metadata).unwrap();
+    change(&mut metadata, &mut data);
+    sealed(metadata, header, &data)
+}
+
+/// A file with the checksums that belong to its metadata and data.
+fn sealed(mut metadata: Metadata, mut header: Map<String, Value>, data: &[u8]) -> Vec<u8> {
+    let checksums: BTreeMap<_, _> = header
+        .iter()
+        .map(|(name, info)| {
+            let at = |i: usize| info["data_offsets"][i].as_u64().unwrap() as usize;
+            (name, format!("{:08x}", crc32fast::hash(data.get(at(0)..at(1)).unwrap_or(&[]))))
+        })
+        .collect();
+    metadata.insert("checksums".into(), serde_json::to_string(&checksums).unwrap());
+    metadata.remove("metadata_checksum");
+    let all: String = metadata.iter().map(|(key, value)| format!("{key}\0{value}\0")).collect();
+    let checksum = format!("{:08x}", crc32fast::hash(all.as_bytes()));
+    metadata.insert("metadata_checksum".into(), checksum);
+    header.insert("__metadata__".into(), json!(metadata));
+    joined(&serde_json::to_string(&header).unwrap(), data)
+}
+
+/// A file with another specification.
+fn with_specification(bytes: &[u8], specification: &Specification) -> Vec<u8> {
+    resealed(bytes, |metadata, _| {
+        metadata.insert("specification".into(), specification.to_json());
+    })
+}
+
 /// A small file with one text in its header replaced.
 #[track_caller]
 fn with(old: &str, new: &str) -> Vec<u8> {
@@ -168,8 +207,9 @@ fn a_model_comes_back_and_goes_on_bit_for_bit() {
             let mut vae = trained(spec(likelihood), optimizer);
             let bytes = to_bytes(&vae, "{\"a\": 1}", true).unwrap();
             let file = open(&bytes).unwrap();
-            assert_eq!(file.config(), "{\"a\": 1}");
-            let mut again = file.engine(Specification { optimizer, ..spec(likelihood) }).unwrap();
+            assert_eq!(file.estimator(), "{\"a\": 1}");
+            assert_eq!(file.specification(), &vae.network.spec);
+            let mut again = file.engine().unwrap();
             assert_eq!(counters(&again), counters(&vae));
             assert_eq!(to_bytes(&again, "{\"a\": 1}", true).unwrap(), bytes);
             assert_eq!(answers(&mut again), answers(&mut vae), "{likelihood:?} {optimizer:?}");
@@ -187,7 +227,7 @@ fn a_model_comes_back_without_moments_and_starts_them_at_zero() {
         for optimizer in OPTIMIZERS {
             let mut vae = trained(spec(likelihood), optimizer);
             let bytes = to_bytes(&vae, "", false).unwrap();
-            let mut again = load(&bytes, spec(likelihood), optimizer).unwrap();
+            let mut again = load(&bytes).unwrap();
             assert_eq!(answers(&mut again), answers(&mut vae));
             let mut fresh = Engine::new(Specification { optimizer, ..spec(likelihood) }).unwrap();
             let values: Vec<_> =
@@ -211,14 +251,20 @@ fn safetensors_reads_the_file_too() {
     let (length, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
     assert_eq!(length % 8, 0, "data are aligned");
     let about = metadata.metadata().as_ref().unwrap();
-    assert_eq!((about.len(), about["config"].as_str()), (3, "text"));
-    assert_eq!(about["format_version"], "1");
+    assert_eq!((about.len(), about["estimator"].as_str()), (6, "text"));
+    assert_eq!((about["format_version"].as_str(), file::FORMAT_VERSION), ("2", "2"));
+    assert_eq!(about["specification"], vae.network.spec.to_json());
+    let counters = r#"{"clamped":0,"epochs":1,"optimizer_start":0,"steps":4}"#;
+    assert_eq!(about["counters"], counters);
+    let checksums: BTreeMap<String, String> = serde_json::from_str(&about["checksums"]).unwrap();
+    assert_eq!(checksums.len(), 2 * vae.network.tensors.len());
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     assert_eq!(tensors.len(), 2 * vae.network.tensors.len());
     for tensor in &vae.network.tensors {
         let view = tensors.tensor(&tensor.name).unwrap();
         let bits: Vec<u8> = vae.parameter(tensor).iter().flat_map(|x| x.to_le_bytes()).collect();
         assert_eq!((view.shape(), view.data()), (&tensor.shape[..], &bits[..]));
+        assert_eq!(checksums[&tensor.name], format!("{:08x}", crc32fast::hash(&bits)));
         let second = tensors.tensor(&format!("optimizer.second.{}", tensor.name)).unwrap();
         assert_eq!(second.shape(), &tensor.shape[..]);
     }
@@ -229,31 +275,28 @@ fn the_order_of_tensors_and_keys_does_not_matter() {
     let vae = trained(small(), ADAGRAD);
     let bytes = to_bytes(&vae, "{}", true).unwrap();
     let theirs = SafeTensors::deserialize(&bytes).unwrap();
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
     for _ in 0..4 {
         // Sorted by name, the metadata in an order that changes.
-        let counters = r#"{"steps":4,"optimizer_start":0,"epochs":1,"clamped":0}"#;
-        let about = [("format_version", "1"), ("counters", counters), ("config", "{}")];
-        let about = about.map(|(key, value)| (key.to_string(), value.to_string()));
-        let sorted =
-            safetensors::serialize(theirs.tensors(), Some(about.into_iter().collect())).unwrap();
+        let about = metadata.metadata().clone().unwrap().into_iter().collect();
+        let sorted = safetensors::serialize(theirs.tensors(), Some(about)).unwrap();
         assert_ne!(sorted, bytes);
-        let again = load(&sorted, small(), ADAGRAD).unwrap();
-        assert_eq!(to_bytes(&again, "{}", true).unwrap(), bytes);
+        assert_eq!(to_bytes(&load(&sorted).unwrap(), "{}", true).unwrap(), bytes);
     }
 }
 
 #[test]
-fn any_text_is_a_config() {
+fn any_text_is_an_estimators() {
     let vae = trained(small(), PLAIN);
-    for config in ["", "{}", "null", "\"\\ \u{0}\u{1f}é😀\u{2028}", &"x".repeat(100_000)] {
-        let bytes = to_bytes(&vae, config, true).unwrap();
-        assert_eq!(open(&bytes).unwrap().config(), config);
-        assert_eq!(to_bytes(&vae, config, true).unwrap(), bytes);
+    for text in ["", "{}", "null", "\"\\ \u{0}\u{1f}é😀\u{2028}", &"x".repeat(100_000)] {
+        let bytes = to_bytes(&vae, text, true).unwrap();
+        assert_eq!(open(&bytes).unwrap().estimator(), text);
+        assert_eq!(to_bytes(&vae, text, true).unwrap(), bytes);
     }
 }
 
 #[test]
-fn a_config_that_no_header_holds_is_refused_at_once() {
+fn a_text_that_no_header_holds_is_refused_at_once() {
     let vae = trained(small(), PLAIN);
     let error = to_bytes(&vae, &"x".repeat(64 << 20), true).unwrap_err();
     assert!(matches!(&error, Error::Parameter(m) if m.contains("64 MB")), "{error}");
@@ -264,11 +307,13 @@ fn a_file_has_as_many_tensors_as_it_can_be_read_with() {
     let deep = |layers| Specification { encoder: dense(&vec![1; layers]), ..small() };
     let vae = Engine::new(Specification { optimizer: PLAIN, ..deep(32_764) }).unwrap(); // 65,534 tensors and the metadata
     let bytes = to_bytes(&vae, "", true).unwrap();
-    assert!(load(&bytes, deep(32_764), PLAIN).is_ok());
+    assert!(load(&bytes).is_ok());
     let (header, data) = parts(&bytes);
     let empty = r#"{"dtype":"F32","shape":[0],"data_offsets":[0,0]}"#;
     let longer = header.replacen('{', &format!("{{\"a\":{empty},"), 1);
-    assert!(refusal(load(&joined(&longer, &data), small(), PLAIN)).contains("no part"));
+    let bytes = joined(&longer, &data);
+    assert!(refusal(load(&bytes)).contains("\"a\" has no checksum"));
+    assert!(refusal(load(&resealed(&bytes, |_, _| {}))).contains("no part"));
     let longer = longer.replacen('{', &format!("{{\"b\":{empty},"), 1);
     assert!(refusal(open(&joined(&longer, &data))).contains("more than 65536 keys"));
 
@@ -286,13 +331,12 @@ fn a_file_has_as_many_tensors_as_it_can_be_read_with() {
 #[test]
 fn a_file_cut_anywhere_is_refused() {
     let bytes = to_bytes(&trained(small(), MOMENTUM), "{}", true).unwrap();
-    assert!(load(&bytes, small(), MOMENTUM).is_ok());
+    assert!(load(&bytes).is_ok());
     for len in 0..bytes.len() {
         refusal(open(&bytes[..len]));
         // The file was longer when it was opened.
         let file = ModelFile::open(&bytes[..len], bytes.len() as u64);
-        let message =
-            refusal(file.and_then(|f| f.engine(Specification { optimizer: MOMENTUM, ..small() })));
+        let message = refusal(file.and_then(ModelFile::engine));
         assert!(message.contains("cut short"), "{message}");
     }
     let longer = [&bytes[..], &[0]].concat();
@@ -300,40 +344,127 @@ fn a_file_cut_anywhere_is_refused() {
 }
 
 #[test]
+fn every_flipped_bit_is_refused() {
+    let estimator = r#"{"class": "VAE", "parameters": {"name": "caf\u00e9"}}"#; // as Python writes it
+    let bytes = to_bytes(&trained(small(), MOMENTUM), estimator, true).unwrap();
+    let start = bytes.len() - parts(&bytes).1.len();
+    let (mut tried, mut refused) = (0, 0);
+    for (at, bit) in (0..bytes.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1 << bit;
+        tried += 1;
+        match load(&changed) {
+            Err(Error::Format(message)) => {
+                refused += 1;
+                assert!(at < start || message.contains(" is damaged: its checksum"), "{message}");
+            }
+            other => panic!("bit {bit} of byte {at}: {:?}", other.err()),
+        }
+    }
+    assert_eq!((refused, tried), (8 * bytes.len(), 8 * bytes.len()));
+}
+
+#[test]
+fn a_damaged_piece_is_named() {
+    let bytes = to_bytes(&trained(small(), ADAGRAD), "{}", true).unwrap();
+    let (header, data) = parts(&bytes);
+    let flipped = |at: usize| {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        refusal(load(&changed))
+    };
+    let (start, middle) = (bytes.len() - data.len(), bytes.len() - data.len() / 2);
+    for (at, piece) in [
+        (0, "its header: trailing characters"),
+        (7, "a header of 7205759403792"),
+        (start, "mu.weight is damaged: its checksum is "),
+        (start + 8, "mu.bias is damaged"),
+        (middle, "optimizer.second.mu.weight is damaged"),
+        (bytes.len() - 1, "optimizer.second.decoder.0.bias is damaged"),
+    ] {
+        let message = flipped(at);
+        assert!(message.contains(piece), "{at}: {message}");
+    }
+    for (text, piece) in [
+        ("n_features\\\":2", "__metadata__ is damaged: its checksum is "),
+        ("steps\\\":4", "__metadata__ is damaged"),
+        ("metadata_checksum\":\"", "__metadata__ is damaged"),
+        ("\"checksums\":\"{\\\"decoder.0.bia", "__metadata__ is damaged"),
+        ("\"format_version\":\"2", "version \"3\""),
+        ("\"mu.bias\":{\"dtype\":\"F3", "\"mu.bias\" is of type \"F22\""),
+        (",\"mu.bia", "\"mu.bi`s\" has no checksum"),
+    ] {
+        // The last byte of the text, or the first behind it.
+        let end = 8 + header.find(text).expect(text) + text.len();
+        let message = flipped(if text.ends_with('"') { end } else { end - 1 });
+        assert!(message.contains(piece) || piece.contains("F22"), "{text}: {message}");
+    }
+}
+
+#[test]
 fn no_change_of_a_header_makes_a_panic_or_asks_for_much_memory() {
     let bytes = to_bytes(&trained(small(), MOMENTUM), "{}", true).unwrap();
     let end = bytes.len() - parts(&bytes).1.len();
-    let mut taken = 0;
+    let (mut tried, mut refused) = (0, 0);
     for at in 0..end {
         let others = (0..8).map(|bit| bytes[at] ^ (1 << bit)).chain(*b"\0 \"{}[],:0e-\xff");
         for other in others.filter(|&other| other != bytes[at]) {
             let mut changed = bytes.clone();
             changed[at] = other;
-            let (asked, read) = cost(&changed, bytes.len() as u64, small());
+            let (asked, read) = cost(&changed, bytes.len() as u64);
             assert!(asked < LITTLE, "{asked} bytes for {other} at {at}");
+            tried += 1;
             match read {
-                Ok(_) => taken += 1,
-                Err(Error::Format(_)) => {}
+                Err(Error::Format(_)) => refused += 1,
+                other => panic!("byte {at}: {:?}", other.err()),
+            }
+        }
+    }
+    assert!(refused == tried && tried > 10 * end, "{refused} of {tried}");
+}
+
+#[test]
+fn no_change_of_the_metadata_makes_a_panic_or_asks_for_much_memory() {
+    // Of texts whose checksums are right.
+    let bytes = to_bytes(&trained(small(), MOMENTUM), "{}", true).unwrap();
+    let (mut tried, mut refused) = (0, 0);
+    for key in ["specification", "counters"] {
+        let text = {
+            let mut text = String::new();
+            resealed(&bytes, |metadata, _| text = metadata[key].clone());
+            text
+        };
+        for (at, other) in (0..text.len()).flat_map(|at| b" \"{}[],:0e-9".map(|c| (at, c))) {
+            let mut changed = text.clone().into_bytes();
+            changed[at] = other;
+            let changed = resealed(&bytes, |metadata, _| {
+                metadata.insert(key.into(), String::from_utf8(changed).unwrap());
+            });
+            let (asked, read) = cost(&changed, changed.len() as u64);
+            assert!(asked < LITTLE, "{asked} bytes for {other} at {at}");
+            tried += 1;
+            match read {
+                Ok(_) => {} // another number
+                Err(Error::Format(_)) => refused += 1,
                 Err(error) => panic!("{error:?} for {other} at {at}"),
             }
         }
     }
-    assert!(taken > 0, "a configuration of spaces is as good as another");
+    assert!(0 < refused && refused < tried && tried > 4000, "{refused} of {tried}");
 }
 
 #[test]
 fn what_a_header_must_be() {
-    assert!(load(&with("{}", "{ }"), small(), PLAIN).is_ok());
     let shape = "\"mu.bias\":{\"dtype\":\"F32\",\"shape\":[1],";
     let long = format!("{}1]", "1,".repeat(8));
     for (old, new, why) in [
         // JSON, of the right types.
         ("{\"__metadata__\"", "[\"__metadata__\"", "expected"),
         ("{\"__metadata__\"", "{\"__metadata__", "expected"),
-        ("\"config\":\"{}\"", "\"config\":{}", "string"),
-        ("\"config\":\"{}\"", "\"config\":\"\\ud800\"", "hex escape"),
-        ("{\"config\":\"{}\"", "[\"{}\"", "expected an object"),
-        ("{\"config\":\"{}\"", "null,{\"config\":\"{}\"", "expected an object"),
+        ("\"estimator\":\"{}\"", "\"estimator\":{}", "string"),
+        ("\"estimator\":\"{}\"", "\"estimator\":\"\\ud800\"", "hex escape"),
+        ("\"__metadata__\":{", "\"__metadata__\":[{", "expected an object"),
+        ("\"__metadata__\":{", "\"__metadata__\":null,\"a\":{", "expected an object"),
         ("\"mu.bias\":{", "\"mu.bias\":[{", "an object with dtype"),
         (shape, &shape.replace("[1]", "[1.0]"), "expected usize"),
         (shape, &shape.replace("[1]", "[-1]"), "expected usize"),
@@ -341,18 +472,17 @@ fn what_a_header_must_be() {
         (shape, &shape.replace("[1]", "[18446744073709551616]"), "expected usize"),
         (shape, &shape.replace("1]", &long), "dimensions"),
         // Its keys.
-        ("\"format_version\":\"1\"", "\"other\":\"1\"", "no format_version"),
-        ("\"config\":", "\"other\":", "no config"),
-        ("\"config\":", "\"other\":\"\",\"config\":", "\"other\", which is not known"),
-        ("__metadata__", "__metadata_", "\"config\" is not known"),
-        ("\"format_version\":\"1\"", "\"format_version\":\"2\"", "version \"2\", and this is"),
-        ("\"format_version\":\"1\"", "\"format_version\":\"\"", "reads version \"1\""),
+        ("\"format_version\":\"2\"", "\"other\":\"2\"", "no format_version"),
+        ("__metadata__", "__metadata_", "\"checksums\" is not known"),
+        ("\"format_version\":\"2\"", "\"format_version\":\"3\"", "version \"3\", and this is"),
+        ("\"format_version\":\"2\"", "\"format_version\":\"\"", "reads versions \"1\" and \"2\""),
+        ("\"format_version\":\"2\"", "\"format_version\":\"1\"", "no config"),
         (shape, &shape.replace("\"shape\":[1],", ""), "\"mu.bias\" has no dtype, no shape"),
         (shape, &shape.replace("\"dtype\":\"F32\",", ""), "\"mu.bias\" has no dtype, no shape"),
         (shape, &shape.replace("\"shape\"", "\"more\":1,\"shape\""), "\"more\" is not known"),
         // A key comes once, at every level, however it is written.
-        ("\"config\":", "\"config\":\"{}\",\"config\":", "\"config\" comes twice"),
-        ("\"config\":", "\"config\":\"\",\"confi\\u0067\":", "\"config\" comes twice"),
+        ("\"counters\":", "\"counters\":\"{}\",\"counters\":", "\"counters\" comes twice"),
+        ("\"counters\":", "\"counters\":\"\",\"counter\\u0073\":", "\"counters\" comes twice"),
         (shape, &shape.replace("\"shape\"", "\"shape\":[1],\"shape\""), "\"shape\" comes twice"),
         ("\"mu.weight\"", "\"mu.bias\"", "\"mu.bias\" comes twice"),
         ("\"mu.weight\"", "\"m\\u0075.bias\"", "\"mu.bias\" comes twice"),
@@ -362,8 +492,69 @@ fn what_a_header_must_be() {
         (shape, &shape.replace("F32", "I32"), "\"mu.bias\" is of type \"I32\""),
         (shape, &shape.replace("\"F32\"", "{\"F32\":null}"), "expected a string"),
     ] {
-        let message = refusal(load(&with(old, new), small(), PLAIN));
+        let message = refusal(load(&with(old, new)));
         assert!(message.contains(why), "{old} -> {new}: {message}");
+    }
+}
+
+#[test]
+fn the_metadata_are_complete_and_have_nothing_more() {
+    let bytes = to_bytes(&trained(small(), PLAIN), "{}", true).unwrap();
+    let refusal_of = |change: &dyn Fn(&mut Metadata)| {
+        refusal(load(&resealed(&bytes, |metadata, _| change(metadata))))
+    };
+    for key in ["specification", "counters", "estimator"] {
+        let message = refusal_of(&|metadata| drop(metadata.remove(key)));
+        assert!(message.contains(&format!("no {key}")), "{message}");
+    }
+    let message = refusal_of(&|metadata| drop(metadata.insert("other".into(), String::new())));
+    assert!(message.contains("\"other\", which is not known"), "{message}");
+    // Checksums are of all tensors, and of no others.
+    let checksums = |change: &dyn Fn(&str) -> String| {
+        let sealed = resealed(&bytes, |_, _| {});
+        let (header, data) = parts(&sealed);
+        let mut header: Value = serde_json::from_str(&header).unwrap();
+        let mut metadata: Metadata = serde_json::from_value(header["__metadata__"].take()).unwrap();
+        metadata.insert("checksums".into(), change(&metadata["checksums"]));
+        metadata.remove("metadata_checksum");
+        let all: String = metadata.iter().map(|(k, v)| format!("{k}\0{v}\0")).collect();
+        let checksum = format!("{:08x}", crc32fast::hash(all.as_bytes()));
+        metadata.insert("metadata_checksum".into(), checksum);
+        header["__metadata__"] = json!(metadata);
+        refusal(load(&joined(&header.to_string(), &data)))
+    };
+    for (old, new, why) in [
+        ("mu.bias", "mu.bia", "\"mu.bias\" has no checksum"),
+        ("{", "{\"more\":\"00000000\",", "fewer tensors than checksums"),
+        ("{", "{\"mu.bias\":\"00000000\",", "its checksums: the key \"mu.bias\" comes twice"),
+        ("{", "[", "its checksums: "),
+    ] {
+        let message = checksums(&|text| text.replacen(old, new, 1));
+        assert!(message.contains(why), "{message}");
+    }
+}
+
+#[test]
+fn an_option_that_is_absent_has_its_default_and_an_unknown_one_is_named() {
+    let bytes = to_bytes(&trained(small(), PLAIN), "{}", true).unwrap();
+    let with = |old: &str, new: &str| {
+        resealed(&bytes, |metadata, _| {
+            let text = metadata.get_mut("specification").unwrap();
+            assert_eq!(text.matches(old).count(), 1, "{old} in {text}");
+            *text = text.replace(old, new);
+        })
+    };
+    for option in ["\"weight_constraint\":\"free\",", "\"topics\":null,", "\"conditions\":0,"] {
+        assert_eq!(to_bytes(&load(&with(option, "")).unwrap(), "{}", true).unwrap(), bytes);
+    }
+    for (old, new, why) in [
+        ("\"conditions\"", "\"heads\":4,\"conditions\"", "unknown option `heads`"),
+        ("\"momentum\"", "\"decay\":1,\"momentum\"", "optimizer: unknown option `decay`"),
+        ("\"n_features\":2,", "", "n_features=0 must be 1"),
+        ("\"conditions\"", "\"seed\":1,\"conditions\"", "duplicate field `seed`"),
+    ] {
+        let message = refusal(open(&with(old, new)));
+        assert!(message.contains(why), "{message}");
     }
 }
 
@@ -398,7 +589,7 @@ fn data_have_no_holes_and_no_overlaps() {
             "\"shape\":[1000000000000],\"data_offsets\":[8,12]",
         ),
     ] {
-        refusal(load(&with(old, new), small(), PLAIN));
+        refusal(load(&with(old, new)));
     }
     // Less data, or more, than the tensors.
     let (header, data) = parts(&with("{}", "{}"));
@@ -426,21 +617,29 @@ fn the_length_of_the_header_is_not_believed() {
 #[test]
 fn a_model_of_another_architecture_is_refused_by_name() {
     let bytes = to_bytes(&trained(spec(LIKELIHOODS[3]), PLAIN), "", true).unwrap();
-    let wanted = || spec(LIKELIHOODS[3]);
+    let wanted = || Specification { optimizer: PLAIN, ..spec(LIKELIHOODS[3]) };
+    assert!(load(&with_specification(&bytes, &wanted())).is_ok());
     for (other, why) in [
         (Specification { n_features: 36, ..wanted() }, "encoder.0.weight has shape [33, 37]"),
         (Specification { latent_dim: 2, ..wanted() }, "mu.weight has shape [3, 33]"),
         (Specification { encoder: dense(&[33, 33]), ..wanted() }, "encoder.2.weight is missing"),
         (Specification { decoder: dense(&[5]), ..wanted() }, "decoder.2.weight has shape [40, 5]"),
-        (spec(LIKELIHOODS[2]), "likelihood.log_scale has shape [37]"),
-        (spec(LIKELIHOODS[0]), "\"likelihood.log_scale\" is no part"),
+        (
+            Specification { likelihood: LIKELIHOODS[2], ..wanted() },
+            "likelihood.log_scale has shape [37]",
+        ),
+        (
+            Specification { likelihood: LIKELIHOODS[0], ..wanted() },
+            "\"likelihood.log_scale\" is no part",
+        ),
         // Absurd ones, which are no reason to ask for memory.
-        (Specification { encoder: dense(&vec![1; 1 << 22]), ..wanted() }, "larger network"),
-        (Specification { latent_dim: usize::MAX, ..wanted() }, "larger network"),
+        (Specification { encoder: dense(&[1; 1000]), ..wanted() }, "larger network"),
+        (Specification { encoder: dense(&vec![1; 1 << 22]), ..wanted() }, "more than 32768 layers"),
+        (Specification { latent_dim: usize::MAX, ..wanted() }, "must be 1 to 67108864"),
         (Specification { encoder: dense(&[0]), ..wanted() }, "not possible"),
         (Specification { encoder: dense(&[1 << 26, 1 << 26]), ..wanted() }, "not possible"),
     ] {
-        let message = refusal(load(&bytes, other, PLAIN));
+        let message = refusal(load(&with_specification(&bytes, &other)));
         assert!(message.contains(why), "{message}");
     }
 }
@@ -448,20 +647,25 @@ fn a_model_of_another_architecture_is_refused_by_name() {
 #[test]
 fn moments_are_those_of_the_optimizer_all_or_none() {
     let file = |optimizer| to_bytes(&trained(small(), optimizer), "", true).unwrap();
-    let message = refusal(load(&file(adam(false)), small(), PLAIN));
+    let swapped = |written, read| {
+        let other = Specification { optimizer: read, ..small() };
+        refusal(load(&with_specification(&file(written), &other)))
+    };
+    let message = swapped(adam(false), PLAIN);
     assert!(message.contains("\"optimizer.first.mu.weight\" is no part"), "{message}");
-    let message = refusal(load(&file(adam(false)), small(), ADAGRAD));
+    let message = swapped(adam(false), ADAGRAD);
     assert!(message.contains("\"optimizer.first.mu.weight\" is no part"), "{message}");
-    let message = refusal(load(&file(ADAGRAD), small(), adam(true)));
+    let message = swapped(ADAGRAD, adam(true));
     assert!(message.contains("optimizer.first.mu.weight is missing"), "{message}");
 
     let (header, data) = parts(&file(MOMENTUM));
     let last = ",\"optimizer.first.decoder.0.bias\":{";
     let (start, data) = (header.find(last).unwrap(), &data[..data.len() - 8]);
-    let message =
-        refusal(load(&joined(&format!("{}}}", &header[..start]), data), small(), MOMENTUM));
+    let shorter = joined(&format!("{}}}", &header[..start]), data);
+    assert!(refusal(load(&shorter)).contains("fewer tensors than checksums"));
+    let message = refusal(load(&resealed(&shorter, |_, _| {})));
     assert!(message.contains("optimizer.first.decoder.0.bias is missing"), "{message}");
-    let message = refusal(load(&with("\"mu.bias\"", "\"mu.bia\""), small(), PLAIN));
+    let message = refusal(load(&resealed(&with("\"mu.bias\"", "\"mu.bia\""), |_, _| {})));
     assert!(message.contains("\"mu.bia\" is no part"), "{message}");
 }
 
@@ -469,13 +673,12 @@ fn moments_are_those_of_the_optimizer_all_or_none() {
 fn numbers_that_no_model_has_are_refused() {
     let vae = trained(small(), adam(false));
     let bytes = to_bytes(&vae, "", true).unwrap();
-    let start = bytes.len() - parts(&bytes).1.len();
-    let numbers = (bytes.len() - start) / 4;
+    let numbers = parts(&bytes).1.len() / 4;
     for at in 0..numbers {
         for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1.0, -1e-45] {
-            let mut changed = bytes.clone();
-            changed[start + 4 * at..][..4].copy_from_slice(&bad.to_le_bytes());
-            let loaded = load(&changed, small(), adam(false));
+            let loaded = load(&resealed(&bytes, |_, data| {
+                data[4 * at..][..4].copy_from_slice(&bad.to_le_bytes());
+            }));
             if bad.is_finite() && at < numbers / 3 * 2 {
                 assert!(loaded.is_ok()); // a weight or a first moment
             } else {
@@ -484,11 +687,9 @@ fn numbers_that_no_model_has_are_refused() {
         }
     }
     let at = |counters: &str| {
-        let (header, data) = parts(&bytes);
-        let start = header.find("{\\\"clamped").unwrap();
-        let end = start + header[start..].find('}').unwrap() + 1;
-        let counters = counters.replace('"', "\\\"");
-        joined(&format!("{}{counters}{}", &header[..start], &header[end..]), &data)
+        resealed(&bytes, |metadata, _| {
+            metadata.insert("counters".into(), counters.into());
+        })
     };
     for counters in [
         r#"{"clamped":0,"epochs":1,"optimizer_start":0,"steps":9223372036854775808}"#,
@@ -499,6 +700,7 @@ fn numbers_that_no_model_has_are_refused() {
         r#"{"clamped":0,"epochs":1,"optimizer_start":0}"#,
         r#"{"clamped":0,"epochs":1,"optimizer_start":0,"steps":1,"more":1}"#,
         r#"{"clamped":0,"epochs":1,"optimizer_start":0,"steps":1,"steps":1}"#,
+        r#"{"clamped":0,"epochs":1,"forgotten":0,"steps":1}"#,
         "[0,1,0,1]",
     ] {
         assert!(refusal(open(&at(counters))).contains("counters"), "{counters}");
@@ -506,7 +708,7 @@ fn numbers_that_no_model_has_are_refused() {
     let late = at(
         r#"{"clamped":18446744073709551615,"epochs":2147483647,"optimizer_start":0,"steps":9223372036854775807}"#,
     );
-    train(&mut load(&late, small(), adam(false)).unwrap());
+    train(&mut load(&late).unwrap());
 }
 
 /// What another program left.
@@ -549,43 +751,111 @@ fn a_file_that_cannot_be_read_is_another_error() {
 const LITTLE: usize = 100_000;
 
 /// The bytes that are asked for to read a file which, with all its data, has `len` bytes.
-fn cost(bytes: &[u8], len: u64, spec: Specification) -> (usize, Result<Engine>) {
+fn cost(bytes: &[u8], len: u64) -> (usize, Result<Engine>) {
     let before = counting::bytes();
-    let file = ModelFile::open(bytes, len);
-    let read = file.and_then(|file| file.engine(Specification { optimizer: MOMENTUM, ..spec }));
+    let read = ModelFile::open(bytes, len).and_then(ModelFile::engine);
     (counting::bytes() - before, read)
 }
 
 #[test]
 fn a_file_that_lies_gets_no_memory() {
     let good = to_bytes(&trained(small(), MOMENTUM), "{}", true).unwrap();
-    let (asked, read) = cost(&good, good.len() as u64, small());
+    let (asked, read) = cost(&good, good.len() as u64);
     assert!(read.is_ok() && asked < LITTLE, "{asked}");
-    // A configuration of a large model, of very many layers.
+    // A specification of a large model, of very many layers.
     for encoder in [vec![10_000; 8], vec![1; 1 << 20]] {
-        let encoder = dense(&encoder);
-        let (asked, read) = cost(&good, good.len() as u64, Specification { encoder, ..small() });
+        let other = Specification { encoder: dense(&encoder), optimizer: MOMENTUM, ..small() };
+        let lie = with_specification(&good, &other);
+        let (asked, read) = cost(&lie, lie.len() as u64);
         refusal(read);
-        assert!(asked < LITTLE, "{asked}");
+        assert!(asked < 8 * (lie.len() - good.len()) + LITTLE, "{asked} for {}", lie.len());
     }
     // Tensors of 10^12 numbers, in a file that has a hole of that size.
     let file = |tensors: &str| {
         let (good, _) = parts(&good);
-        let metadata = &good[1..good.find("\"encoder").or(good.find("\"mu")).unwrap() - 1];
+        let metadata = &good[1..good.find(",\"mu.weight\":{").unwrap()];
         joined(&format!("{{{metadata},{tensors}}}"), b"")
     };
     for shape in ["[1000000000000]", "[1000000,1000000]"] {
         let offsets = "\"data_offsets\":[0,4000000000000]";
         let bytes = file(&format!(r#""mu.weight":{{"dtype":"F32","shape":{shape},{offsets}}}"#));
-        let (asked, read) = cost(&bytes, bytes.len() as u64 + 4_000_000_000_000, small());
+        let bytes = resealed(&bytes, |_, _| {});
+        let (asked, read) = cost(&bytes, bytes.len() as u64 + 4_000_000_000_000);
         assert!(refusal(read).contains("mu.weight has shape"));
         assert!(asked < LITTLE, "{asked}");
     }
     // A million dimensions.
     let bytes = file(&format!(r#""mu.weight":{{"shape":[{}1]}}"#, "1,".repeat(1_000_000)));
-    let (asked, read) = cost(&bytes, bytes.len() as u64, small());
+    let (asked, read) = cost(&bytes, bytes.len() as u64);
     refusal(read);
     assert!(asked < 2 * bytes.len() + LITTLE, "{asked}"); // `filled` asks twice
+}
+
+// ------------------------------------------------------------------------------------------- version 1
+
+/// The small model as version 1 wrote it, after changes of its configuration and counters.
+fn old(change: impl Fn(&mut String, &mut String)) -> Vec<u8> {
+    let (header, data) = parts(&to_bytes(&trained(small(), ADAGRAD), "{}", true).unwrap());
+    let mut header: Map<String, Value> = serde_json::from_str(&header).unwrap();
+    let mut config = r#"{"fastvae": "0.1.0", "engine": {"n_features": 2, "variational": true, "latent_dim": 1,
+        "conditions": 0, "encoder": [], "decoder": [], "missing": "error", "activation": "tanh", "topics": null,
+        "loadings": "free", "trials": [], "likelihood": "bernoulli", "scale": 1.0, "floor": 0.001,
+        "input_transform": null, "optimizer": "adagrad", "options": [1e-10, 0.1, 0.0, 0.0], "seed": 7},
+        "estimator": {"class": "VAE",  "a": [1.50]}}"#
+        .to_string();
+    let mut counters = r#"{"clamped":0,"epochs":1,"forgotten":0,"steps":4}"#.to_string();
+    change(&mut config, &mut counters);
+    let metadata = json!({"format_version": "1", "config": config, "counters": counters});
+    header.insert("__metadata__".into(), metadata);
+    joined(&serde_json::to_string(&header).unwrap(), &data)
+}
+
+#[test]
+fn a_file_of_version_1_is_read() {
+    let vae = trained(small(), ADAGRAD);
+    let bytes = old(|_, _| {});
+    let file = open(&bytes).unwrap();
+    assert_eq!(file.estimator(), r#"{"class": "VAE",  "a": [1.50]}"#); // not a byte is changed
+    assert_eq!(file.specification(), &vae.network.spec);
+    assert_eq!(to_bytes(&file.engine().unwrap(), "", true), to_bytes(&vae, "", true));
+    // A pickle has no estimator.
+    let bytes = old(|config, _| {
+        let end = config.find(",\n        \"estimator").unwrap();
+        config.replace_range(end.., "}");
+    });
+    assert_eq!(open(&bytes).unwrap().estimator(), "null");
+    let moved = old(|_, counters| *counters = counters.replace("forgotten\":0", "forgotten\":3"));
+    assert_eq!(counters(&load(&moved).unwrap()), [4, 1, 0, 3]);
+}
+
+#[test]
+fn a_file_of_version_1_is_read_strictly() {
+    for (old_text, new, why) in [
+        ("{\"fastvae\"", "[\"fastvae\"", "its config: "),
+        ("\"fastvae\"", "\"more\": 1, \"fastvae\"", "its config has \"more\""),
+        ("\"fastvae\"", "\"estimator\": 1, \"fastvae\"", "\"estimator\" comes twice"),
+        ("\"engine\"", "\"engines\"", "config has no engine"),
+        ("\"seed\": 7", "\"seed\": 7, \"seed\": 7", "its config's engine: the key \"seed\" comes"),
+        (", \"seed\": 7", "", "missing field `seed`"),
+        ("\"seed\": 7", "\"seed\": 7, \"more\": 7", "unknown field `more`"),
+        ("\"seed\": 7", "\"seed\": NaN", "its config: "),
+        ("\"n_features\": 2", "\"n_features\": 3", "mu.weight has shape"),
+        ("\"forgotten\"", "\"optimizer_start\"", "its counters have no forgotten"),
+        ("\"forgotten\":0", "\"forgotten\":5", "no model has the counters"),
+        (
+            "\"forgotten\":0",
+            "\"forgotten\":0,\"optimizer_start\":0",
+            "optimizer_start, which is not",
+        ),
+    ] {
+        let bytes = old(|config, counters| {
+            assert_eq!(config.matches(old_text).count() + counters.matches(old_text).count(), 1);
+            *config = config.replace(old_text, new);
+            *counters = counters.replace(old_text, new);
+        });
+        let message = refusal(load(&bytes));
+        assert!(message.contains(why), "{new}: {message}");
+    }
 }
 
 // --------------------------------------------------------------------------------------------------- files

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from helpers import COUNTS
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, NegativeBinomial, Normal, Poisson
@@ -34,21 +35,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
     "identity": nn.Identity,
 }
-LIKELIHOODS: dict[str, Any] = {
-    "bernoulli": "bernoulli",
-    "gaussian": "gaussian",
-    "gaussian 0.3": Gaussian(scale=0.3),
-    "gaussian shared": Gaussian(scale="shared"),
-    "gaussian per_feature": Gaussian(scale="per_feature"),
-    "gaussian decoder": Gaussian(scale="decoder"),
-    "gaussian decoder 0.5": Gaussian(scale="decoder", floor=0.5),
-    "gaussian sigmoid": Gaussian(scale=0.3, mean="sigmoid"),
-    "gaussian sigmoid decoder": Gaussian(scale="decoder", mean="sigmoid"),
-    "poisson": "poisson",
-    "negative_binomial": "negative_binomial",
-    "multinomial": "multinomial",
-}
-COUNTS = tuple(name for name, facts in _core.LIKELIHOODS.items() if facts["counts"] and facts["public"])
 LOGVAR_RANGE = (-30.0, 20.0)
 
 # The largest relative error of a loss, a gradient or a code.
@@ -194,6 +180,8 @@ class TorchVAE(Twin):
                 self.likelihood = LearnedScale((n_features,) if likelihood.scale == "per_feature" else ())
             else:
                 self.fixed_scale = likelihood.scale
+        elif not (self.bernoulli or self.counts or likelihood == "gaussian"):
+            raise NotImplementedError(f"the reference has no formula of {likelihood!r}")
         self.beta, self.free_bits, self.capacity, self.objective = beta, free_bits, capacity, objective
         self.missing_indicator = missing_indicator
         self.to(dtype)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import ACTIVATIONS, OPTIMIZERS, bits, small
 from numpy.typing import NDArray
 from reference import (
-    ACTIVATIONS,
     AWKWARD,
     AWKWARD_FEATURES,
     AWKWARD_ROWS,
@@ -25,7 +25,7 @@ from reference import (
     too_large,
 )
 from sklearn_checks import passes_but_for_the_wording_of_errors
-from test_optimizers import OPTIMIZERS, largest_error
+from test_optimizers import RUNS, largest_error
 from test_optimizers import TOLERANCE as RUN_TOLERANCE
 
 import fastvae
@@ -36,17 +36,6 @@ from fastvae.schedules import cosine
 DIGITS, LABELS = fastvae.datasets.load_digits()
 X = DIGITS[:150]
 LOSSES = ["squared_error", "bernoulli"]
-
-
-def small(**parameters: Any) -> Autoencoder:
-    """Return a model that trains in milliseconds."""
-    defaults: dict[str, Any] = {"latent_dim": 3, "hidden": (16,), "epochs": 2, "batch_size": 64, "random_state": 0}
-    return Autoencoder(**(defaults | parameters))
-
-
-def bits(model: Autoencoder) -> dict[str, bytes]:
-    """The bits of all parameters."""
-    return {name: array.tobytes() for name, array in model.state_dict().items()}
 
 
 def suited(loss: str, rows: int, cols: int, seed: int = 0) -> NDArray[np.float32]:
@@ -106,7 +95,7 @@ def test_the_squared_error_is_a_sum_over_features_and_a_mean_over_examples_witho
 @pytest.mark.parametrize("name", ["adam, all options", "adamw", "sgd, nesterov, weight_decay", "adagrad"])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_run_of_steps_ends_where_that_of_torch_ends(loss: str, name: str) -> None:
-    ours, theirs, rate = OPTIMIZERS[name]
+    ours, theirs, rate = RUNS[name]
     rate /= 10 if name.startswith("sgd") and loss == "squared_error" else 1  # this loss is the steeper one
     model, twin = plain_pair(
         29,
@@ -172,7 +161,7 @@ def test_scores_codes_and_reconstructions_are_those_of_torch(activation: str, lo
 @pytest.mark.parametrize("hidden", [(), (16,), (20, 9)], ids=str)
 @pytest.mark.parametrize("n", [1, 31, 150, 1030])
 def test_reconstruct_is_the_decoder_after_the_encoder_bit_for_bit(n: int, hidden: tuple[int, ...], loss: str) -> None:
-    model = small(loss=loss, hidden=hidden).fit(X)
+    model = small(Autoencoder, loss=loss, hidden=hidden).fit(X)
     codes = model.transform(DIGITS[:n])
     assert np.array_equal(codes, model.encode(DIGITS[:n]))
     assert np.array_equal(model.reconstruct(DIGITS[:n]), model.inverse_transform(codes))
@@ -180,13 +169,13 @@ def test_reconstruct_is_the_decoder_after_the_encoder_bit_for_bit(n: int, hidden
 
 def test_the_two_losses_have_the_means_of_their_own() -> None:
     far = np.random.default_rng(0).normal(size=(50, 3)) * 100
-    probabilities = small(loss="bernoulli", epochs=5).fit(X).inverse_transform(far)
+    probabilities = small(Autoencoder, loss="bernoulli", epochs=5).fit(X).inverse_transform(far)
     assert 0 <= probabilities.min() < probabilities.max() <= 1
-    assert np.abs(small(epochs=5).fit(X).inverse_transform(far)).max() > 1
+    assert np.abs(small(Autoencoder, epochs=5).fit(X).inverse_transform(far)).max() > 1
 
 
 def test_what_a_row_scores_depends_on_nothing_but_the_row() -> None:
-    model = small().fit(X)
+    model = small(Autoencoder).fit(X)
     together = model.score_samples(DIGITS)
     order = np.random.default_rng(0).permutation(len(DIGITS))
     assert np.array_equal(together[order], model.score_samples(DIGITS[order]))
@@ -203,7 +192,7 @@ def test_a_state_dict_moves_to_a_torch_module_and_back(
     hidden: tuple[int, ...], decoder_hidden: tuple[int, ...] | None, loss: str
 ) -> None:
     shape: dict[str, Any] = {"latent_dim": 3, "hidden": hidden, "decoder_hidden": decoder_hidden, "loss": loss}
-    fitted = small(**shape).fit(X)
+    fitted = small(Autoencoder, **shape).fit(X)
     module = TorchAutoencoder(64, **shape, dtype=torch.float32).load(fitted.state_dict())
     names = [name for name, _ in module.named_parameters()]
     assert list(fitted.state_dict()) == names
@@ -212,7 +201,7 @@ def test_a_state_dict_moves_to_a_torch_module_and_back(
     with torch.no_grad():
         reconstructions = module.mean(module.encode(module.tensor(X))).numpy()
     assert relative_error(fitted.reconstruct(X), reconstructions) < TOLERANCE
-    back = small(**shape).load_state_dict(module.state_dict())
+    back = small(Autoencoder, **shape).load_state_dict(module.state_dict())
     assert bits(back) == bits(fitted)
     assert np.array_equal(back.transform(X), fitted.transform(X))
     assert back.n_features_in_ == 64
@@ -222,14 +211,14 @@ def test_a_state_dict_moves_to_a_torch_module_and_back(
 def test_the_state_dict_of_a_vae_is_refused() -> None:
     state = VAE(3, hidden=(16,), epochs=1).fit(X).state_dict()
     with pytest.raises(ValueError, match=r"missing \['code\.weight', 'code\.bias'\].*unknown.*'logvar\.bias'"):
-        small().load_state_dict(state)
+        small(Autoencoder).load_state_dict(state)
     with pytest.raises(ValueError, match=r"'code\.weight', which tells the number of features"):
-        small(hidden=()).load_state_dict(state)
+        small(Autoencoder, hidden=()).load_state_dict(state)
 
 
 @pytest.mark.parametrize("hidden", [(), (16,)])
 def test_initial_weights_are_those_of_torchs_linear_layers(hidden: tuple[int, ...]) -> None:
-    model = small(hidden=hidden, optimizer="sgd", learning_rate=1e-30, epochs=1, latent_dim=40).fit(X)
+    model = small(Autoencoder, hidden=hidden, optimizer="sgd", learning_rate=1e-30, epochs=1, latent_dim=40).fit(X)
     module = TorchAutoencoder(64, 40, hidden=hidden)
     for name, parameter in module.named_parameters():
         layer = module.get_submodule(name.rpartition(".")[0])
@@ -283,55 +272,55 @@ def test_repr_shows_what_differs_from_the_defaults_and_can_be_evaluated() -> Non
 
 
 def test_the_history_holds_the_loss_and_nothing_of_a_distribution() -> None:
-    model = small(epochs=3).fit(X)
+    model = small(Autoencoder, epochs=3).fit(X)
     assert model.history_.keys() == {"loss"}
     assert model.loss_curve_ == model.history_["loss"]
     assert len(model.loss_curve_) == model.n_iter_ == 3
     assert model.loss_curve_[-1] < model.loss_curve_[0]
-    assert small(validation_fraction=0.2).fit(X).history_.keys() == {"loss", "val_loss"}
+    assert small(Autoencoder, validation_fraction=0.2).fit(X).history_.keys() == {"loss", "val_loss"}
     assert not {"sample", "diagnose"} & set(dir(model))
 
 
 @pytest.mark.parametrize("batch_size", [7, 64, 150, 1000])
 def test_the_history_is_the_mean_over_examples_not_over_batches(batch_size: int) -> None:
-    model = small(batch_size=batch_size, optimizer="sgd", learning_rate=1e-30).partial_fit(X)
+    model = small(Autoencoder, batch_size=batch_size, optimizer="sgd", learning_rate=1e-30).partial_fit(X)
     assert model.loss_curve_ == [pytest.approx(model.evaluate(X)["loss"], rel=1e-6)]
 
 
 def test_validation_data_are_scored_and_do_not_change_training() -> None:
     other = DIGITS[200:300]
-    model = small(epochs=4).fit(X, validation_data=other)
+    model = small(Autoencoder, epochs=4).fit(X, validation_data=other)
     assert model.history_["val_loss"][-1] == model.evaluate(other)["loss"]
-    assert bits(model) == bits(small(epochs=4).fit(X))
+    assert bits(model) == bits(small(Autoencoder, epochs=4).fit(X))
     assert len(set(model.history_["val_loss"])) == 4
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", SGD(momentum=0.9), "adagrad"], ids=str)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 def test_partial_fit_in_two_parts_is_partial_fit_of_the_whole(optimizer: Any) -> None:
-    whole = small(optimizer=optimizer).partial_fit(X)
-    parts = small(optimizer=optimizer).partial_fit(X[:64]).partial_fit(X[64:])
+    whole = small(Autoencoder, optimizer=optimizer).partial_fit(X)
+    parts = small(Autoencoder, optimizer=optimizer).partial_fit(X[:64]).partial_fit(X[64:])
     assert bits(whole) == bits(parts)
     assert parts.n_iter_ == 2
-    assert bits(whole) != bits(small(optimizer=optimizer, epochs=1).fit(X))  # which shuffles
+    assert bits(whole) != bits(small(Autoencoder, optimizer=optimizer, epochs=1).fit(X))  # which shuffles
 
 
 def test_fit_starts_afresh_and_partial_fit_goes_on() -> None:
-    model = small().fit(X)
+    model = small(Autoencoder).fit(X)
     first = bits(model)
     assert bits(model.partial_fit(X)) != first
     assert model.n_iter_ == 3
     assert bits(model.fit(X)) == first
     assert bits(model.fit(X, LABELS[:150])) == first
-    assert bits(small(random_state=1).fit(X)) != first
+    assert bits(small(Autoencoder, random_state=1).fit(X)) != first
 
 
 def test_transform_has_names_and_containers() -> None:
     pandas = pytest.importorskip("pandas", reason="pandas, the container asked for, is not installed")
-    model = small().fit(X)
+    model = small(Autoencoder).fit(X)
     assert list(model.get_feature_names_out()) == ["autoencoder0", "autoencoder1", "autoencoder2"]
     plain = model.transform(X)
     assert (plain.shape, plain.dtype) == ((150, 3), np.dtype(np.float32))
-    assert np.array_equal(small().fit_transform(X), plain)
+    assert np.array_equal(small(Autoencoder).fit_transform(X), plain)
     frame = model.set_output(transform="pandas").transform(pandas.DataFrame(X, index=np.arange(150) * 3))
     assert list(frame.columns) == ["autoencoder0", "autoencoder1", "autoencoder2"]
     assert list(frame.index) == list(range(0, 450, 3))
@@ -345,28 +334,28 @@ def test_scikit_learn_clones_it_and_takes_it_into_pipelines() -> None:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import MinMaxScaler
 
-    model = small(latent_dim=16, hidden=(64,), epochs=20, learning_rate=3e-3).fit(X)
+    model = small(Autoencoder, latent_dim=16, hidden=(64,), epochs=20, learning_rate=3e-3).fit(X)
     copy = base.clone(model)
     assert copy.get_params() == model.get_params()
     assert not hasattr(copy, "n_features_in_")
     assert bits(copy.fit(X)) == bits(model)
     pipeline = make_pipeline(copy, MinMaxScaler(), LogisticRegression(max_iter=2000))
     assert pipeline.fit(DIGITS, LABELS).score(DIGITS, LABELS) > 0.8  # chance is 0.1
-    last = make_pipeline(MinMaxScaler(), small()).fit(X)
-    assert last.score(X) == small().fit(X_scaled := MinMaxScaler().fit_transform(X)).score(X_scaled)
+    last = make_pipeline(MinMaxScaler(), small(Autoencoder)).fit(X)
+    assert last.score(X) == small(Autoencoder).fit(X_scaled := MinMaxScaler().fit_transform(X)).score(X_scaled)
     assert last.inverse_transform(last.transform(X)).shape == (150, 64)
     assert list(last.get_feature_names_out()) == ["autoencoder0", "autoencoder1", "autoencoder2"]
 
 
 def test_grid_search_takes_the_higher_score_for_the_better() -> None:
     selection = pytest.importorskip("sklearn.model_selection", reason="scikit-learn is not installed")
-    search = selection.GridSearchCV(small(learning_rate=3e-3), {"epochs": [1, 15]}, cv=2).fit(DIGITS)
+    search = selection.GridSearchCV(small(Autoencoder, learning_rate=3e-3), {"epochs": [1, 15]}, cv=2).fit(DIGITS)
     assert search.best_params_ == {"epochs": 15}
 
 
 @pytest.mark.filterwarnings("ignore:Estimator Autoencoder does not inherit:UserWarning")
 def test_scikit_learns_own_checks_pass_but_for_the_wording_of_errors() -> None:
-    passes_but_for_the_wording_of_errors(small())
+    passes_but_for_the_wording_of_errors(small(Autoencoder))
 
 
 # ---------------------------------------------------------------------------------------------- bad input
@@ -375,7 +364,7 @@ def test_scikit_learns_own_checks_pass_but_for_the_wording_of_errors() -> None:
 @pytest.mark.parametrize("loss", ["mse", "gaussian", "", None, 1, ["bernoulli"]])
 def test_an_unknown_loss_is_refused_and_the_known_ones_are_named(loss: Any) -> None:
     with pytest.raises(ValueError, match=r"loss=.*'squared_error', 'bernoulli'"):
-        small(loss=loss).fit(X)
+        small(Autoencoder, loss=loss).fit(X)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +373,7 @@ def test_an_unknown_loss_is_refused_and_the_known_ones_are_named(loss: Any) -> N
 )
 def test_bad_parameters_are_refused_by_name_before_anything_is_learned(parameter: str, value: Any) -> None:
     for train in ("fit", "partial_fit"):
-        model = small(**{parameter: value})
+        model = small(Autoencoder, **{parameter: value})
         with pytest.raises(ValueError, match=parameter):
             getattr(model, train)(X)
         assert not hasattr(model, "n_features_in_")
@@ -397,12 +386,12 @@ def test_the_cross_entropy_takes_values_in_the_unit_interval_and_the_squared_err
     data = X.copy()
     data[3, 2] = value
     with pytest.raises(ValueError, match=r"\[3, 2\]"):
-        small(loss="bernoulli").fit(data)
+        small(Autoencoder, loss="bernoulli").fit(data)
     if np.isfinite(value):
-        assert np.isfinite(small().fit(data).loss_curve_).all()
+        assert np.isfinite(small(Autoencoder).fit(data).loss_curve_).all()
     else:
         with pytest.raises(ValueError, match=r"\[3, 2\].*finite"):
-            small().fit(data)
+            small(Autoencoder).fit(data)
 
 
 @pytest.mark.parametrize(
@@ -410,9 +399,9 @@ def test_the_cross_entropy_takes_values_in_the_unit_interval_and_the_squared_err
 )
 def test_a_model_that_is_not_fitted_and_data_of_another_width_are_refused(ask: str) -> None:
     with pytest.raises(fastvae.NotFittedError, match="this Autoencoder is not fitted"):
-        getattr(small(), ask)(X)
+        getattr(small(Autoencoder), ask)(X)
     with pytest.raises(ValueError, match="X has 20 features, but Autoencoder is expecting 64"):
-        getattr(small().fit(X), ask)(X[:, :20])
+        getattr(small(Autoencoder).fit(X), ask)(X[:, :20])
 
 
 # ----------------------------------------------------------------------------------- threads, types, goals
@@ -425,7 +414,9 @@ def test_the_number_of_threads_changes_no_bit(shape: tuple[int, tuple[int, ...],
     data = DIGITS[:333, :features]
 
     def train(n_jobs: int | None) -> list[bytes]:
-        model = small(hidden=hidden, latent_dim=latent_dim, loss=loss, n_jobs=n_jobs, validation_fraction=0.1).fit(data)
+        model = small(
+            Autoencoder, hidden=hidden, latent_dim=latent_dim, loss=loss, n_jobs=n_jobs, validation_fraction=0.1
+        ).fit(data)
         losses, gradients = model.loss_and_gradients(data)
         model.apply_gradients(gradients).partial_fit(data)
         answers = [model.transform(data), model.reconstruct(data), model.score_samples(data), *gradients.values()]
@@ -441,7 +432,7 @@ def test_the_number_of_threads_changes_no_bit(shape: tuple[int, tuple[int, ...],
 def test_uint8_is_the_same_as_float32_over_255_bit_for_bit(loss: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (131, 37), dtype=np.uint8)
     floats = pixels.astype(np.float32) / np.float32(255)
-    ours, theirs = small(loss=loss).fit(pixels), small(loss=loss).fit(floats)
+    ours, theirs = small(Autoencoder, loss=loss).fit(pixels), small(Autoencoder, loss=loss).fit(floats)
     assert bits(ours) == bits(theirs)
     assert ours.history_ == theirs.history_
     assert np.array_equal(ours.reconstruct(pixels), ours.reconstruct(floats))
@@ -452,7 +443,9 @@ def test_uint8_is_the_same_as_float32_over_255_bit_for_bit(loss: str) -> None:
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_learns_the_digits_with_either_loss(activation: str, loss: str) -> None:
     # The best constant reconstruction costs 4.8 squared, 27.1 as a cross-entropy.
-    model = small(latent_dim=8, hidden=(64,), activation=activation, loss=loss, learning_rate=5e-3, epochs=15)
+    model = small(
+        Autoencoder, latent_dim=8, hidden=(64,), activation=activation, loss=loss, learning_rate=5e-3, epochs=15
+    )
     assert model.fit(DIGITS).evaluate(DIGITS)["loss"] < (2.3 if loss == "squared_error" else 22.5)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import bits
 
 import fastvae
 from fastvae import VAE
@@ -14,10 +15,6 @@ from fastvae.datasets import load_digits
 GREY = load_digits()[0][:300]
 BINARY = (GREY > 0.5).astype(np.float32)
 SMALL: dict[str, Any] = {"latent_dim": 3, "hidden": (20,), "epochs": 2, "batch_size": 37, "random_state": 0}
-
-
-def bits(model: VAE) -> list[bytes]:
-    return [array.tobytes() for array in model.state_dict().values()]
 
 
 def test_a_threshold_is_training_on_thresholded_data() -> None:
@@ -42,10 +39,8 @@ def test_ones_are_drawn_with_the_grey_values_as_probabilities() -> None:
     # The loss of a decoder that gives 1/2 is the same for every draw; its bias's gradient is 1/2 - x: it shows x.
     probabilities = np.tile(np.linspace(0, 1, 37, dtype=np.float32), (4000, 1))
     model = VAE(2, hidden=(), binarize="bernoulli", random_state=0)
-    zeros = {
-        name: np.zeros(shape)
-        for name, shape in VAE(2, hidden=(), random_state=0).fit(probabilities[:2])._fitted.engine.shapes()
-    }
+    fitted = VAE(2, hidden=(), random_state=0).fit(probabilities[:2])
+    zeros = {name: np.zeros_like(array) for name, array in fitted.state_dict().items()}
     model.load_state_dict(zeros)
     _, gradients = model.loss_and_gradients(probabilities, np.zeros((4000, 2)))
     share = 0.5 - gradients["decoder.0.bias"]

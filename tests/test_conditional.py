@@ -11,23 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import LIKELIHOODS, answers, check_same_output_of_both_sets, conditional_vae
 from numpy.typing import NDArray
-from reference import (
-    LIKELIHOODS,
-    SIZES,
-    Size,
-    TorchVAE,
-    examples,
-    lively_weights,
-    loss_errors,
-    noise,
-    relative_error,
-    too_large,
-)
+from reference import SIZES, Size, TorchVAE, examples, lively_weights, loss_errors, noise, relative_error, too_large
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
-from test_determinism import check_same_output_of_both_sets
 from test_saving import edited
 
 import fastvae
@@ -37,29 +26,17 @@ from fastvae.datasets import load_digits
 DIGITS, LABELS = load_digits()
 X, Y = DIGITS[:300], LABELS[:300]
 NAMES = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
-SMALL: dict[str, Any] = {
-    "latent_dim": 3,
-    "hidden": (33,),
-    "conditional": True,
-    "epochs": 2,
-    "batch_size": 64,
-    "random_state": 0,
-}
 COVARIATES = np.random.default_rng(3).normal(size=(300, 4))
-
-
-def small(**params: Any) -> VAE:
-    return VAE(**(SMALL | params))
 
 
 @pytest.fixture(scope="module")
 def fitted() -> VAE:
-    return small().fit(X, Y)
+    return conditional_vae().fit(X, Y)
 
 
 @pytest.fixture(scope="module")
 def regressed() -> VAE:
-    return small().fit(X, COVARIATES)
+    return conditional_vae().fit(X, COVARIATES)
 
 
 def covariates(rows: int, cols: int) -> NDArray[np.float32]:
@@ -156,8 +133,8 @@ def test_fit_shuffles_x_and_y_together() -> None:
         "beta": 1.0,
         "batch_size": 300,
     }
-    shuffled = small(**params, epochs=1).fit(X, Y).state_dict()
-    plain = small(**params).partial_fit(X, Y).state_dict()
+    shuffled = conditional_vae(**params, epochs=1).fit(X, Y).state_dict()
+    plain = conditional_vae(**params).partial_fit(X, Y).state_dict()
     for name, weights in plain.items():
         np.testing.assert_allclose(shuffled[name], weights, rtol=1e-4, atol=1e-6)
 
@@ -171,7 +148,7 @@ def test_fit_shuffles_x_and_y_together() -> None:
     ids=["int64", "list", "uint8", "float32", "negative", "strings", "list of strings", "objects"],
 )
 def test_labels_of_any_kind_are_classes_in_order(labels: Any) -> None:
-    vae = small().fit(X, labels)
+    vae = conditional_vae().fit(X, labels)
     assert vae.classes_.tolist() == sorted(set(np.asarray(labels).tolist()))
     assert vae.state_dict()["encoder.0.weight"].shape == (33, 74)
     assert vae.state_dict()["decoder.0.weight"].shape == (33, 13)
@@ -182,22 +159,22 @@ def test_labels_of_any_kind_are_classes_in_order(labels: Any) -> None:
 
 def test_the_names_of_classes_do_not_matter_but_for_their_order() -> None:
     letters = np.array(list("abcdefghij"))
-    first, second = small().fit(X, Y), small().fit(X, letters[Y])
+    first, second = conditional_vae().fit(X, Y), conditional_vae().fit(X, letters[Y])
     assert first.transform(X, y=Y).tobytes() == second.transform(X, y=letters[Y]).tobytes()
 
 
 def test_pandas_labels_and_covariates_are_taken() -> None:
     pandas = pytest.importorskip("pandas")
-    assert small().fit(X, pandas.Series(NAMES[Y])).classes_.tolist() == sorted(NAMES)
-    assert small().fit(X, pandas.Series(NAMES[Y]).astype("category")).classes_.tolist() == sorted(NAMES)
+    assert conditional_vae().fit(X, pandas.Series(NAMES[Y])).classes_.tolist() == sorted(NAMES)
+    assert conditional_vae().fit(X, pandas.Series(NAMES[Y]).astype("category")).classes_.tolist() == sorted(NAMES)
     frame = pandas.DataFrame(COVARIATES)
-    assert small().fit(X, frame).score(X, frame) == small().fit(X, COVARIATES).score(X, COVARIATES)
+    assert conditional_vae().fit(X, frame).score(X, frame) == conditional_vae().fit(X, COVARIATES).score(X, COVARIATES)
 
 
 def test_covariates_may_be_of_any_real_type_and_are_never_scaled() -> None:
     whole = np.random.default_rng(0).integers(0, 2, (300, 3))
     kinds = [np.float32, np.float64, np.uint8, np.int64, bool]
-    models = [small().fit(X, whole.astype(kind)) for kind in kinds]
+    models = [conditional_vae().fit(X, whole.astype(kind)) for kind in kinds]
     assert not any(hasattr(model, "classes_") for model in models)
     assert len({model.state_dict()["decoder.0.weight"].tobytes() for model in models}) == 1
     scores = [models[0].score_samples(X, y=whole.astype(kind)).tobytes() for kind in kinds]
@@ -212,7 +189,7 @@ def test_one_y_serves_all_codes(fitted: VAE, regressed: VAE) -> None:
     each = regressed.inverse_transform(Z, y=np.tile(row, (7, 1))).tobytes()
     assert regressed.inverse_transform(Z, y=row).tobytes() == each
     assert regressed.inverse_transform(Z, y=row[np.newaxis]).tobytes() == each
-    single = small().fit(X, COVARIATES[:, :1])
+    single = conditional_vae().fit(X, COVARIATES[:, :1])
     assert single.sample(2, y=0.5, random_state=1).tobytes() == single.sample(2, y=[[0.5]], random_state=1).tobytes()
 
 
@@ -231,7 +208,7 @@ def test_y_matters_in_every_answer(fitted: VAE) -> None:
 
 def test_the_noise_of_a_score_is_keyed_by_y_too() -> None:
     # Without weights on y only the noise can tell two labels apart.
-    vae = small().fit(X, Y)
+    vae = conditional_vae().fit(X, Y)
     weights = vae.state_dict()
     weights["encoder.0.weight"][:, 64:] = 0
     weights["decoder.0.weight"][:, 3:] = 0
@@ -249,7 +226,7 @@ def test_scores_depend_neither_on_the_order_nor_on_the_company(fitted: VAE) -> N
 
 def test_noise_falls_on_x_only() -> None:
     # Where all of x is masked, the encoder sees y alone: every example of a class has the same code.
-    vae = small(corruption=corruption.MaskingNoise(0.999999), validation_fraction=0.2).fit(X, Y)
+    vae = conditional_vae(corruption=corruption.MaskingNoise(0.999999), validation_fraction=0.2).fit(X, Y)
     losses, gradients = vae.loss_and_gradients(X, y=Y)
     assert np.isfinite(losses["loss"])
     assert not gradients["encoder.0.weight"][:, :64].any()
@@ -261,20 +238,20 @@ def test_noise_falls_on_x_only() -> None:
 
 @pytest.mark.parametrize("y", [Y, NAMES[Y], COVARIATES], ids=["labels", "strings", "covariates"])
 def test_validation_data_have_a_y_of_their_own(y: Any) -> None:
-    vae = small(free_bits=0.01, learning_rate=schedules.linear(1e-3, 1e-4, epochs=2))
+    vae = conditional_vae(free_bits=0.01, learning_rate=schedules.linear(1e-3, 1e-4, epochs=2))
     vae.fit(X[:200], y[:200], validation_data=(X[200:], y[200:]))
     assert vae.history_["val_elbo"][-1] == pytest.approx(vae.score(X[200:], y[200:]), rel=1e-9)
 
 
 def test_a_held_out_part_keeps_its_labels() -> None:
-    vae = small(validation_fraction=0.25).fit(X, Y)
+    vae = conditional_vae(validation_fraction=0.25).fit(X, Y)
     order = np.random.default_rng(0).permutation(300)
     held_out = np.sort(order[:75])
     assert vae.history_["val_elbo"][-1] == pytest.approx(vae.score(X[held_out], Y[held_out]), rel=1e-9)
 
 
 def test_early_stopping_restores_the_best_weights() -> None:
-    vae = small(early_stopping=True, epochs=40, n_iter_no_change=3, learning_rate=0.02).fit(X, Y)
+    vae = conditional_vae(early_stopping=True, epochs=40, n_iter_no_change=3, learning_rate=0.02).fit(X, Y)
     order = np.random.default_rng(0).permutation(300)
     held_out = np.sort(order[:30])
     assert -vae.score(X[held_out], Y[held_out]) == pytest.approx(min(vae.history_["val_loss"]), rel=1e-9)
@@ -310,7 +287,7 @@ def test_a_conditional_model_says_that_it_needs_y(method: str, fitted: VAE) -> N
 
 @pytest.mark.parametrize("method", ["encode", "transform", "reconstruct", "score_samples", "evaluate", "diagnose"])
 def test_a_model_that_is_not_conditional_says_so(method: str) -> None:
-    vae = small(conditional=False).fit(X, Y)
+    vae = conditional_vae(conditional=False).fit(X, Y)
     with pytest.raises(ValueError, match="not conditional"):
         getattr(vae, method)(X, y=Y)
     with pytest.raises(ValueError, match="Autoencoder is not conditional"):
@@ -318,7 +295,7 @@ def test_a_model_that_is_not_conditional_says_so(method: str) -> None:
 
 
 def test_a_model_that_is_not_conditional_ignores_y_where_scikit_learn_passes_it() -> None:
-    first, second = small(conditional=False), small(conditional=False)
+    first, second = conditional_vae(conditional=False), conditional_vae(conditional=False)
     first.fit(X, "anything").partial_fit(X, Y)
     second.fit(X).partial_fit(X)
     assert first.score(X, Y) == second.score(X)
@@ -349,14 +326,14 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
 def test_a_bad_y_is_refused_before_anything_is_learned(name: str) -> None:
     y, error, text = BAD[name]
     for ask in ("fit", "partial_fit"):
-        vae = small()
+        vae = conditional_vae()
         with pytest.raises(error, match=text):
             getattr(vae, ask)(X, y)
         assert not hasattr(vae, "n_features_in_")
 
 
 def test_an_unknown_label_is_named(fitted: VAE) -> None:
-    strings = small().fit(X, NAMES[Y])
+    strings = conditional_vae().fit(X, NAMES[Y])
     with pytest.raises(ValueError, match="label 11, which is none of the classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"):
         fitted.transform(X[:3], y=[1, 11, 12])
     with pytest.raises(ValueError, match="label '3', which"):
@@ -366,8 +343,8 @@ def test_an_unknown_label_is_named(fitted: VAE) -> None:
     with pytest.raises(ValueError, match="label 1, which"):
         strings.sample(2, y=1)
     with pytest.raises(ValueError, match="label 77"):
-        small().fit(X, Y, validation_data=(X[:2], [77, 1]))
-    many = small().fit(X, np.arange(300))
+        conditional_vae().fit(X, Y, validation_data=(X[:2], [77, 1]))
+    many = conditional_vae().fit(X, np.arange(300))
     with pytest.raises(ValueError, match=r"18, 19, \.\.\.$"):
         many.sample(1, y=300)
 
@@ -387,7 +364,7 @@ def test_y_of_another_shape_than_in_fit_is_refused(fitted: VAE, regressed: VAE) 
         regressed.sample(3, y=[1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="y is of 300 examples, but there are 3"):
         regressed.score(X[:3], COVARIATES)
-    single = small().fit(X, COVARIATES[:, :1])
+    single = conditional_vae().fit(X, COVARIATES[:, :1])
     values = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
     with pytest.raises(ValueError, match=r"fitted with 1 covariate: one for each example is y.reshape\(-1, 1\)"):
         single.sample(5, y=values)
@@ -397,26 +374,26 @@ def test_y_of_another_shape_than_in_fit_is_refused(fitted: VAE, regressed: VAE) 
 @pytest.mark.parametrize("data", [X, (X,), (X, Y, Y), [X, Y]], ids=["X", "one", "three", "list"])
 def test_validation_data_without_y_are_refused(data: Any) -> None:
     with pytest.raises(ValueError, match=r"must be a tuple \(X, y\)"):
-        small().fit(X, Y, validation_data=data)
+        conditional_vae().fit(X, Y, validation_data=data)
 
 
 @pytest.mark.parametrize("conditional", ["yes", 1, None])
 def test_conditional_is_true_or_false(conditional: Any) -> None:
     with pytest.raises(ValueError, match="conditional="):
-        small(conditional=conditional).fit(X, Y)
+        conditional_vae(conditional=conditional).fit(X, Y)
 
 
 def test_a_state_dict_without_room_for_y_is_refused(fitted: VAE) -> None:
-    plain = small(conditional=False).fit(X).state_dict()
+    plain = conditional_vae(conditional=False).fit(X).state_dict()
     with pytest.raises(ValueError, match="more columns than latent_dim=3"):
-        small().load_state_dict(plain)
+        conditional_vae().load_state_dict(plain)
     with pytest.raises(ValueError, match="decoder"):
-        small().load_state_dict({"encoder.0.weight": plain["encoder.0.weight"]})
+        conditional_vae().load_state_dict({"encoder.0.weight": plain["encoder.0.weight"]})
     narrow = fitted.state_dict() | {"encoder.0.weight": np.ones((33, 10), np.float32)}
     with pytest.raises(ValueError, match="10 columns, of which 10 are those of y"):
-        small().load_state_dict(narrow)
+        conditional_vae().load_state_dict(narrow)
     with pytest.raises(ValueError, match="has shape"):
-        small(conditional=False).load_state_dict(fitted.state_dict())
+        conditional_vae(conditional=False).load_state_dict(fitted.state_dict())
 
 
 # ------------------------------------------------------------------------------------------- the same bits
@@ -437,23 +414,16 @@ EXTRAS: dict[str, dict[str, Any]] = {
 }
 
 
-def everything_of(vae: VAE, y: Any) -> list[bytes]:
-    answers = [vae.transform(X, y=y), vae.reconstruct(X, y=y), vae.score_samples(X, y=y), vae.sample(300, y=y)]
-    answers += [*vae.encode(X, y=y), *vae.state_dict().values(), *vae.loss_and_gradients(X, y=y)[1].values()]
-    return [answer.tobytes() for answer in answers]
-
-
 @pytest.mark.parametrize("y", [Y, COVARIATES], ids=["labels", "covariates"])
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_results_do_not_depend_on_the_number_of_threads(extra: str, y: Any) -> None:
-    models = [small(n_jobs=jobs, **EXTRAS[extra]).fit(X, y) for jobs in (1, 2, 3)]
-    first, *others = [(everything_of(model, y), model.history_) for model in models]
-    assert all(other == first for other in others)
+    alone, *teams = (answers(conditional_vae(n_jobs=jobs, **EXTRAS[extra]).fit(X, y), X, y) for jobs in (1, 2, 3))
+    assert all(team == alone for team in teams)
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_answers_do_not_depend_on_the_split(extra: str) -> None:
-    vae = small(**EXTRAS[extra]).fit(X, Y)
+    vae = conditional_vae(**EXTRAS[extra]).fit(X, Y)
     for ask in (vae.transform, vae.reconstruct, vae.score_samples):
         whole = ask(X, y=Y)
         parts = [ask(X[rows], y=Y[rows]) for rows in np.split(np.arange(300), [1, 20, 149])]
@@ -474,7 +444,7 @@ print(hashlib.sha256(b"".join(answer.tobytes() for answer in answers)).hexdigest
 
 def test_a_selection_or_any_strides_of_y_are_the_same_y() -> None:
     wide = np.asfortranarray(np.repeat(COVARIATES.astype(np.float32), 2, axis=1))
-    first, second = small().fit(X, COVARIATES), small().fit(X, wide[:, ::2])
+    first, second = conditional_vae().fit(X, COVARIATES), conditional_vae().fit(X, wide[:, ::2])
     assert first.transform(X, y=COVARIATES).tobytes() == second.transform(X, y=wide[:, ::2]).tobytes()
 
 
@@ -501,14 +471,14 @@ KEPT: dict[str, Any] = {
 @pytest.mark.parametrize("kind", KEPT)
 def test_a_kept_model_knows_its_classes_and_goes_on_as_the_first(kind: str, way: str, tmp_path: Path) -> None:
     y = KEPT[kind]
-    model = small().fit(X, y)
+    model = conditional_vae().fit(X, y)
     again = WAYS[way](model, tmp_path / "model")
     assert hasattr(again, "classes_") == (y.ndim == 1)
     if y.ndim == 1:
         assert again.classes_.tolist() == model.classes_.tolist()
         assert again.classes_.dtype == model.classes_.dtype
-    assert everything_of(again, y) == everything_of(model, y)
-    assert everything_of(again.partial_fit(X, y), y) == everything_of(model.partial_fit(X, y), y)
+    assert answers(again, X, y) == answers(model, X, y)
+    assert answers(again.partial_fit(X, y), X, y) == answers(model.partial_fit(X, y), X, y)
 
 
 DAMAGED: dict[str, Callable[[Any], Any]] = {
@@ -558,7 +528,7 @@ def test_an_autoencoder_with_conditions_or_classes_is_refused(fitted: VAE, tmp_p
 
 
 def test_fitting_anew_forgets_the_classes() -> None:
-    vae = small().fit(X, Y)
+    vae = conditional_vae().fit(X, Y)
     assert not hasattr(vae.fit(X, COVARIATES), "classes_")
     assert vae.fit(X, NAMES[Y]).classes_.tolist() == sorted(NAMES)
     assert not hasattr(vae.set_params(conditional=False).fit(X, Y), "classes_")
@@ -573,7 +543,7 @@ def test_a_parameter_changed_after_fit_wants_a_new_fit(fitted: VAE) -> None:
 
 
 def test_scikit_learn_passes_y_on() -> None:
-    vae = small()
+    vae = conditional_vae()
     assert clone(vae).get_params() == vae.get_params()
     scores = cross_val_score(vae, X, Y, cv=3)
     assert np.isfinite(scores).all()
@@ -631,7 +601,7 @@ def test_the_picture_of_conditions_has_one_z_a_column(generator: VAE, regressed:
     with pytest.raises(ValueError, match="give y"):
         plots.conditions(regressed)
     with pytest.raises(ValueError, match="not conditional"):
-        plots.conditions(small(conditional=False).fit(X), y=[1])
+        plots.conditions(conditional_vae(conditional=False).fit(X), y=[1])
     pyplot.close("all")
 
 

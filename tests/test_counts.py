@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import COUNTS, LIKELIHOODS
 from numpy.typing import NDArray
-from reference import AWKWARD, COUNTS, LIKELIHOODS, examples, loss_errors, noise, pair, too_large
+from reference import AWKWARD, examples, loss_errors, noise, pair, too_large
 from scipy import sparse, stats
 
 import fastvae

@@ -7,23 +7,33 @@ import json
 import os
 import select
 import signal
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import (
+    ACTIVATIONS,
+    ISAS,
+    LIKELIHOODS,
+    OPTIMIZERS,
+    TIMEOUT,
+    answers,
+    at_once,
+    bits,
+    differing,
+    needs,
+    run_python,
+    same,
+    steps,
+)
 from numpy.typing import NDArray
 
 import fastvae
 from fastvae import VAE, Autoencoder
 from fastvae.corruption import GaussianNoise, MaskingNoise, SaltAndPepper
 from fastvae.likelihoods import Gaussian
-from fastvae.optimizers import SGD
 from fastvae.schedules import cosine, linear
 
 RNG = np.random.default_rng(30)
@@ -32,22 +42,7 @@ BYTES = RNG.integers(0, 256, (333, 150), dtype=np.uint8)
 BYTES[:, 70:100] = 0
 BYTES[:, 100:] *= RNG.random((333, 50)) < 0.05
 X = BYTES.astype(np.float32) / np.float32(255)
-LIKELIHOODS = [
-    "bernoulli",
-    "gaussian",
-    Gaussian(0.3),
-    Gaussian("shared"),
-    Gaussian("per_feature"),
-    Gaussian("decoder"),
-    Gaussian(0.3, mean="sigmoid"),
-    Gaussian("decoder", mean="sigmoid"),
-    "poisson",
-    "negative_binomial",
-    "multinomial",
-]
 CONDITIONAL = ["bernoulli", Gaussian("decoder")]
-ACTIVATIONS = ["relu", "tanh", "sigmoid", "softplus", "elu", "gelu", "silu", "identity"]
-OPTIMIZERS = ["adam", "adamw", "sgd", SGD(momentum=0.9, nesterov=True), "adagrad"]
 SHAPES: list[tuple[int, tuple[int, ...], int]] = [
     (1, (), 1),
     (7, (3,), 2),
@@ -77,7 +72,6 @@ EXTRAS: list[dict[str, Any]] = [
         "early_stopping": True,
     },
 ]
-TIMEOUT = 60  # seconds until a test calls it a deadlock
 
 
 def model(**parameters: Any) -> VAE:
@@ -94,117 +88,82 @@ def digest(*arrays: Any) -> str:
     return sha.hexdigest()
 
 
-def answers(fitted: VAE, data: NDArray[Any]) -> dict[str, str]:
-    """Return hashes of all that a fitted model says."""
-    losses, gradients = fitted.loss_and_gradients(data)
+def train(n_jobs: int | None, data: NDArray[Any] = X, **parameters: Any) -> dict[str, bytes]:
+    """Train in every way with a number of threads, and return all that the model says before and after."""
     binary = fastvae.binarize(data, "threshold")
-    return {
-        "state_dict": digest(*fitted.state_dict().values()),
-        "history": digest(*fitted.history_.values()),
-        "transform": digest(fitted.transform(data)),
-        "encode": digest(*fitted.encode(data)),
-        "reconstruct": digest(fitted.reconstruct(data)),
-        "score_samples": digest(fitted.score_samples(data)),
-        "evaluate": digest(*fitted.evaluate(data).values()),
-        "sample": digest(*fitted.sample(100, return_latent=True)),
-        "draw": digest(fitted.sample(100, draw=True, lengths=50 if fitted.likelihood == "multinomial" else None)),
-        "posterior_sample": digest(fitted.posterior_sample(data, 3)),
-        "predictive": digest(*fitted.predictive(data, 3), *fitted.predictive(data[:5], 40)),
-        "log_marginal": digest(*fitted.log_marginal(binary, 3), *fitted.log_marginal(binary[:2], 300)),
-        "losses": digest(*losses.values()),
-        "gradients": digest(*gradients.values()),
-    }
-
-
-def train(n_jobs: int | None, data: NDArray[Any] = X, **parameters: Any) -> dict[str, str]:
-    """Train in every way with a number of threads, and return hashes of the results."""
     fitted = model(n_jobs=n_jobs, validation_fraction=0.1, **parameters).fit(data)
-    out = answers(fitted, data)
+    out = answers(fitted, data, binary=binary)
     fitted.apply_gradients(fitted.loss_and_gradients(data)[1]).partial_fit(data)
-    return out | {f"{name} later": value for name, value in answers(fitted, data).items()}
+    return out | {f"{name} later": value for name, value in answers(fitted, data, binary=binary).items()}
 
 
-def train_plain(n_jobs: int | None, loss: str) -> str:
-    """Return a hash of what a plain autoencoder learns, with noise and clipping, and says."""
+def train_plain(n_jobs: int | None, loss: str) -> dict[str, bytes]:
+    """Return what a plain autoencoder learns, with noise and clipping, and says."""
     parameters: dict[str, Any] = {"hidden": (70,), "epochs": 2, "batch_size": 64, "random_state": 7}
     plain = Autoencoder(20, loss=loss, corruption=SaltAndPepper(0.2), clip_norm=0.5, n_jobs=n_jobs, **parameters)
-    plain.fit(X, validation_data=X[:100])
-    losses, gradients = plain.loss_and_gradients(X)
-    said = (
-        plain.transform(X),
-        plain.reconstruct(X),
-        plain.score_samples(X),
-        plain.inverse_transform(plain.transform(X)),
-    )
-    return digest(*plain.state_dict().values(), *plain.history_.values(), *losses.values(), *gradients.values(), *said)
+    return answers(plain.fit(X, validation_data=X[:100]), X)
 
 
-def train_conditional(n_jobs: int | None, labels: bool, likelihood: Any) -> str:
-    """Return a hash of what a conditional model learns and says."""
+def train_conditional(n_jobs: int | None, labels: bool, likelihood: Any) -> dict[str, bytes]:
+    """Return what a conditional model learns and says."""
     y = np.arange(len(X)) % 3 if labels else np.stack([X[:, 0], -X[:, 1]], 1)
     fitted = model(n_jobs=n_jobs, conditional=True, likelihood=likelihood).fit(X, y, validation_data=(X[:50], y[:50]))
-    losses, gradients = fitted.loss_and_gradients(X, y=y)
-    binary = fastvae.binarize(X[:40], "threshold")
-    said = (
-        *fitted.encode(X, y=y),
-        fitted.reconstruct(X, y=y),
-        fitted.score_samples(X, y=y),
-        fitted.sample(60, y=y[0], draw=True),
-        *fitted.predictive(X, 3, y=y),
-        *fitted.log_marginal(binary, 70, y=y[:40]),
-    )
-    return digest(
-        *fitted.state_dict().values(), *fitted.history_.values(), *losses.values(), *gradients.values(), *said
-    )
+    return answers(fitted, X, y, binary=fastvae.binarize(X[:40], "threshold"))
 
 
-def diverge(n_jobs: int, optimizer: str) -> str:
-    """Return a hash of what a step leaves whose gradient is too large for float32 here and there."""
+def diverge(n_jobs: int, optimizer: str) -> dict[str, bytes]:
+    """Return what a step leaves whose gradient is too large for float32 here and there."""
     fitted = model(n_jobs=n_jobs, likelihood="gaussian", optimizer=optimizer).partial_fit(X)
     data = X.copy()
     data[:, [3, 77]] = 1e12
     with pytest.raises(FloatingPointError):
         fitted.partial_fit(data)
-    return digest(*fitted.state_dict().values())
+    return bits(fitted)
 
 
 # ---------------------------------------------------------------------------------------- threads, seeds
 
 
-@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=str)
-def test_the_number_of_threads_changes_no_bit_for_any_likelihood(likelihood: Any) -> None:
-    alone = train(1, likelihood=likelihood)
-    for n_jobs in (2, 3, 4, -1, None):
-        assert train(n_jobs, likelihood=likelihood) == alone, n_jobs
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_the_number_of_threads_changes_no_bit_for_any_likelihood(likelihood: str) -> None:
+    alone = train(1, likelihood=LIKELIHOODS[likelihood])
+    for n_jobs in (2, 3):
+        assert differing(train(n_jobs, likelihood=LIKELIHOODS[likelihood]), alone) == [], n_jobs
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_number_of_threads_changes_no_bit_for_any_activation(activation: str) -> None:
     alone = train(1, activation=activation)
-    for n_jobs in (2, 3, 4):
-        assert train(n_jobs, activation=activation) == alone, n_jobs
+    for n_jobs in (2, 3):
+        assert differing(train(n_jobs, activation=activation), alone) == [], n_jobs
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 def test_the_number_of_threads_changes_no_bit_for_any_optimiser(optimizer: Any) -> None:
     alone = train(1, optimizer=optimizer)
-    for n_jobs in (2, 3, 4):
-        assert train(n_jobs, optimizer=optimizer) == alone, n_jobs
+    for n_jobs in (2, 3):
+        assert differing(train(n_jobs, optimizer=optimizer), alone) == [], n_jobs
 
 
 @pytest.mark.parametrize("extra", EXTRAS, ids=str)
 def test_the_number_of_threads_changes_no_bit_of_whatever_else_a_step_does(extra: dict[str, Any]) -> None:
     alone = train(1, **extra)
-    for n_jobs in (2, 3, 4, -1, None):
-        assert train(n_jobs, **extra) == alone, n_jobs
+    for n_jobs in (2, 3):
+        assert differing(train(n_jobs, **extra), alone) == [], n_jobs
+
+
+@pytest.mark.parametrize("extra", [{}, EXTRAS[-1]], ids=["plain", "everything"])
+@pytest.mark.parametrize("n_jobs", [4, -1, None])
+def test_any_way_to_choose_the_number_of_threads_changes_no_bit(n_jobs: int | None, extra: dict[str, Any]) -> None:
+    assert differing(train(n_jobs, **extra), train(1, **extra)) == []
 
 
 @pytest.mark.parametrize("likelihood", CONDITIONAL, ids=str)
 @pytest.mark.parametrize("labels", [True, False])
 def test_the_number_of_threads_changes_no_bit_of_a_conditional_model(labels: bool, likelihood: Any) -> None:
     alone = train_conditional(1, labels, likelihood)
-    for n_jobs in (2, 3, -1, None):
-        assert train_conditional(n_jobs, labels, likelihood) == alone, n_jobs
+    for n_jobs in (2, 3):
+        assert differing(train_conditional(n_jobs, labels, likelihood), alone) == [], n_jobs
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -216,7 +175,8 @@ def test_the_number_of_threads_changes_no_bit_for_any_shape(
     data = X[: 20 if batch_size == 1 else 333, :features]
     alone = train(1, data, hidden=hidden, latent_dim=latent_dim, batch_size=batch_size)
     for n_jobs in (2, 3, 4):
-        assert train(n_jobs, data, hidden=hidden, latent_dim=latent_dim, batch_size=batch_size) == alone, n_jobs
+        team = train(n_jobs, data, hidden=hidden, latent_dim=latent_dim, batch_size=batch_size)
+        assert differing(team, alone) == [], n_jobs
 
 
 @pytest.mark.parametrize("extra", [{}, EXTRAS[-1]], ids=["plain", "everything"])
@@ -224,8 +184,8 @@ def test_choosing_the_team_by_trial_changes_no_bit(extra: dict[str, Any]) -> Non
     # A step between small, which one thread takes, and large, which all take; batches enough for a trial in each epoch.
     data = np.random.default_rng(3).random((64 * 150, 30), dtype=np.float32)
     shape = {"hidden": (128,), "latent_dim": 16, "batch_size": 64, "epochs": 3}
-    weights = [model(n_jobs=n_jobs, **shape, **extra).fit(data).state_dict() for n_jobs in (1, None)]
-    assert digest(*weights[0].values()) == digest(*weights[1].values())
+    alone, team = (model(n_jobs=n_jobs, **shape, **extra).fit(data) for n_jobs in (1, None))
+    assert same(alone, team)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -239,16 +199,16 @@ def test_the_same_seed_gives_the_same_bits_twice() -> None:
 
 def test_another_seed_gives_other_weights_noise_and_samples() -> None:
     first, second = train(2), train(2, random_state=8)
-    assert not [name for name in first if first[name] == second[name]]
+    assert differing(first, second) == list(first)
 
 
 def test_no_seed_means_another_one_each_time() -> None:
-    assert train(1, random_state=None)["state_dict"] != train(1, random_state=None)["state_dict"]
+    assert not same(*(model(random_state=None).partial_fit(X) for _ in range(2)))
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 2**32), (0, 2**63), (1, 2**64 - 1), (1, 1 + 2**32)])
 def test_all_sixty_four_bits_of_the_seed_count(a: int, b: int) -> None:
-    assert train(1, random_state=a)["state_dict"] != train(1, random_state=b)["state_dict"]
+    assert not same(*(model(random_state=seed).partial_fit(X) for seed in (a, b)))
 
 
 def test_every_epoch_has_noise_of_its_own() -> None:
@@ -332,8 +292,8 @@ def test_equal_rows_have_equal_scores(scorer: VAE, many: NDArray[np.uint8]) -> N
 def test_scores_do_not_depend_on_the_type(scorer: VAE, many: NDArray[np.uint8]) -> None:
     data = as_float(many)
     expected = scorer.score_samples(data)
-    for same in (many, data.astype(np.float64), np.asfortranarray(data), np.asfortranarray(many), data.astype(">f4")):
-        assert np.array_equal(expected, scorer.score_samples(same))
+    for alike in (many, data.astype(np.float64), np.asfortranarray(data), np.asfortranarray(many), data.astype(">f4")):
+        assert np.array_equal(expected, scorer.score_samples(alike))
 
 
 def test_the_gradients_noise_is_that_of_the_scores(scorer: VAE, many: NDArray[np.uint8]) -> None:
@@ -361,100 +321,65 @@ def test_a_small_change_of_an_example_changes_its_noise() -> None:
 
 # -------------------------------------------------------------------------------------- instruction sets
 
-ISA_SCRIPT = """
-import json, sys
-import numpy as np
-sys.path.insert(0, sys.argv[1])
-import fastvae
-import test_determinism as here
-assert sys.argv[2] == fastvae.show_config()["isa"], fastvae.show_config()
-hashes = {"isa": fastvae.show_config()["isa"]}
-for n_jobs in (1, 3):
-    for likelihood in here.LIKELIHOODS:
-        hashes[f"{likelihood} {n_jobs}"] = here.train(n_jobs, likelihood=likelihood)
-    for activation in here.ACTIVATIONS:
-        hashes[f"{activation} {n_jobs}"] = here.train(n_jobs, activation=activation)
-    for optimizer in here.OPTIMIZERS:
-        hashes[f"{optimizer} {n_jobs}"] = here.train(n_jobs, optimizer=optimizer)
-    for extra in here.EXTRAS:
-        hashes[f"{extra} {n_jobs}"] = here.train(n_jobs, **extra)
+
+def train_everywhere(prefix: str) -> dict[str, str]:
+    """Hashes of what all kinds of models learn and say with one and three threads; some arrays go to files."""
+    few = X[:130]  # two batches and two rows more
+    tasks: dict[str, Callable[[int], dict[str, bytes]]] = {}
+    for key, values in (("likelihood", LIKELIHOODS.values()), ("activation", ACTIVATIONS), ("optimizer", OPTIMIZERS)):
+        for value in values:
+            tasks[f"{key} {value}"] = lambda n, more={key: value}: train(n, few, epochs=1, **more)  # type: ignore[misc]
+    for extra in EXTRAS:
+        tasks[str(extra)] = lambda n, extra=extra: train(n, few, **extra)  # type: ignore[misc]
     for loss in ("squared_error", "bernoulli"):
-        hashes[f"plain {loss} {n_jobs}"] = here.train_plain(n_jobs, loss)
-    for likelihood in here.CONDITIONAL:
+        tasks[f"plain {loss}"] = lambda n, loss=loss: train_plain(n, loss)  # type: ignore[misc]
+    for likelihood in CONDITIONAL:
         for labels in (True, False):
-            hashes[f"conditional {likelihood} {labels} {n_jobs}"] = here.train_conditional(n_jobs, labels, likelihood)
-    for features, hidden, latent_dim in here.SHAPES:
-        shape = dict(hidden=hidden, latent_dim=latent_dim)
-        hashes[f"{features} {shape} {n_jobs}"] = here.train(n_jobs, here.X[:, :features], **shape)
+            tasks[f"conditional {likelihood} {labels}"] = lambda n, labels=labels, likelihood=likelihood: (  # type: ignore[misc]
+                train_conditional(n, labels, likelihood)
+            )
+    for features, hidden, latent_dim in SHAPES:
+        shape = {"hidden": hidden, "latent_dim": latent_dim, "epochs": 1}
+        tasks[f"{features} {shape}"] = lambda n, cols=features, shape=shape: train(n, few[:, :cols], **shape)  # type: ignore[misc]
     for optimizer in ("adam", "sgd"):
-        hashes[f"diverged {optimizer} {n_jobs}"] = here.diverge(n_jobs, optimizer)
-noise = fastvae.functional.standard_normal((300, 33), 5)
-hashes["noise"] = here.digest(noise)
-print(json.dumps(hashes))
-for name in ("bernoulli", "gaussian"):
-    fitted = here.model(likelihood=name, activation="tanh", optimizer="sgd").fit(here.X)
-    values = {"scores": fitted.score_samples(here.X), "codes": fitted.transform(here.X), "noise": noise}
-    np.savez(f"{sys.argv[3]}-{name}.npz", **values, **fitted.state_dict())
-"""
-
-
-def run_python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a fresh interpreter, with the engine's own variables unset but for those given."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("FASTVAE_", "OMP_"))}
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env=inherited | environment,
-        capture_output=True,
-        text=True,
-        timeout=2 * TIMEOUT,
-        check=False,
-    )
-
-
-def check_same_output_of_both_sets(script: str) -> None:
-    """Check that a program prints the same with AVX2 and AVX-512, or skip aloud where one of them is missing."""
-    wanted = {"avx2", "avx512"}
-    available = fastvae.show_config()["isa_available"]
-    assert isinstance(available, list)
-    if not wanted <= set(available):
-        pytest.skip(f"this machine has only {available}")
-    done = [run_python(script, FASTVAE_ISA=isa) for isa in sorted(wanted)]
-    assert [process.returncode for process in done] == [0, 0]
-    assert len({process.stdout for process in done}) == 1
+        tasks[f"diverged {optimizer}"] = lambda n, optimizer=optimizer: diverge(n, optimizer)  # type: ignore[misc]
+    hashes = {f"{name} {n}": digest(*task(n).values()) for name, task in tasks.items() for n in (1, 3)}
+    noise = fastvae.functional.standard_normal((300, 33), 5)
+    for name in ("bernoulli", "gaussian"):
+        fitted = model(likelihood=name, activation="tanh", optimizer="sgd").fit(X)
+        values = {"scores": fitted.score_samples(X), "codes": fitted.transform(X), "noise": noise}
+        np.savez(f"{prefix}-{name}.npz", **values, **fitted.state_dict())  # type: ignore[arg-type]
+    return hashes | {"noise": digest(noise), "isa": str(fastvae.show_config()["isa"])}
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[dict[str, Any], Path]]:
     """Return a function that trains with an instruction set (once), or skips aloud where it is missing."""
     folder, done = tmp_path_factory.mktemp("isa"), {}
+    code = "import json, sys, test_determinism as here; print(json.dumps(here.train_everywhere(sys.argv[1])))"
 
     def result(isa: str) -> tuple[dict[str, Any], Path]:
-        available = fastvae.show_config()["isa_available"]
-        assert isinstance(available, list)
-        if isa not in available:
-            pytest.skip(f"this machine lacks {isa}; it has {available}")
+        needs(isa)
         if isa not in done:
-            arguments = (str(Path(__file__).parent), isa, str(folder / isa))
-            process = run_python(ISA_SCRIPT, *arguments, FASTVAE_ISA=isa)
-            assert process.returncode == 0, process.stderr
-            done[isa] = json.loads(process.stdout)
+            done[isa] = json.loads(run_python(code, str(folder / isa), FASTVAE_ISA=isa))
         return done[isa], folder
 
     return result
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "portable"])
+@pytest.mark.parametrize("isa", ISAS)
 def test_the_instruction_set_asked_for_is_used(isa: str, results: Callable[[str], Any]) -> None:
     hashes, _ = results(isa)
     assert hashes["isa"] == isa
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "portable"])
+@pytest.mark.parametrize("isa", ISAS)
 def test_threads_change_no_bit_on_any_instruction_set(isa: str, results: Callable[[str], Any]) -> None:
     hashes, _ = results(isa)
     alone = {name.removesuffix(" 1"): value for name, value in hashes.items() if name.endswith(" 1")}
     team = {name.removesuffix(" 3"): value for name, value in hashes.items() if name.endswith(" 3")}
-    assert len(alone) == sum(map(len, (LIKELIHOODS, ACTIVATIONS, OPTIMIZERS, SHAPES, EXTRAS, 2 * CONDITIONAL))) + 4
+    lists: list[Any] = [LIKELIHOODS, ACTIVATIONS, OPTIMIZERS, SHAPES, EXTRAS, 2 * CONDITIONAL]
+    assert len(alone) == sum(map(len, lists)) + 4
     assert alone == team
 
 
@@ -479,22 +404,18 @@ def test_portable_code_agrees_to_rounding(isa: str, likelihood: str, results: Ca
 
 
 def test_the_best_instruction_set_is_the_default() -> None:
-    process = run_python(
-        "import fastvae; c = fastvae.show_config(); print(c['isa'] == c['isa_available'][0], c['debug'])"
-    )
-    assert process.stdout.split()[0] == "True", process.stderr
-    assert run_python("import fastvae; fastvae.show_config()", FASTVAE_ISA="").returncode == 0
+    code = "import fastvae; c = fastvae.show_config(); print(c['isa'] == c['isa_available'][0])"
+    assert run_python(code).strip() == run_python(code, FASTVAE_ISA="").strip() == "True"
 
 
 @pytest.mark.parametrize(
-    "use",
+    ("isa", "use"),
     [
-        "fastvae.show_config()",
-        "fastvae.VAE(hidden=(4,), epochs=1).fit([[0.0, 1.0]])",
-        "fastvae.functional.standard_normal(4, 0)",
+        ("nonsense", "fastvae.show_config()"),
+        ("AVX2", "fastvae.VAE(hidden=(4,), epochs=1).fit([[0.0, 1.0]])"),
+        ("avx1024", "fastvae.functional.standard_normal(4, 0)"),
     ],
 )
-@pytest.mark.parametrize("isa", ["nonsense", "AVX2", "avx1024"])
 def test_an_unknown_instruction_set_is_an_error_that_names_it(use: str, isa: str) -> None:
     code = f"""
 import fastvae
@@ -503,11 +424,10 @@ try:
 except ValueError as error:
     print(error)
 """
-    process = run_python(code, FASTVAE_ISA=isa)
-    assert process.returncode == 0, process.stderr
-    assert "FASTVAE_ISA" in process.stdout
-    assert isa in process.stdout
-    assert "portable" in process.stdout
+    said = run_python(code, FASTVAE_ISA=isa)
+    assert "FASTVAE_ISA" in said
+    assert isa in said
+    assert "portable" in said
 
 
 @pytest.mark.parametrize(
@@ -523,13 +443,11 @@ except ValueError as error:
     ids=str,
 )
 def test_the_environment_sets_the_number_of_threads(variables: dict[str, str], threads: int) -> None:
-    process = run_python("import fastvae; print(fastvae.show_config()['threads'])", **variables)
-    assert process.stdout.strip() == str(threads), process.stderr
+    assert run_python("import fastvae; print(fastvae.show_config()['threads'])", **variables).strip() == str(threads)
 
 
 def test_the_default_number_of_threads_is_that_of_the_cores_this_process_may_use() -> None:
-    process = run_python("import fastvae; print(fastvae.show_config()['threads'])")
-    assert 1 <= int(process.stdout) <= (os.cpu_count() or 1), process.stderr
+    assert 1 <= int(run_python("import fastvae; print(fastvae.show_config()['threads'])")) <= (os.cpu_count() or 1)
 
 
 def test_as_many_threads_work_as_were_asked_for() -> None:
@@ -549,41 +467,16 @@ for n_jobs, method in enumerate(("transform", "encode", "reconstruct", "score_sa
     getattr(model.set_params(n_jobs=n_jobs), method)(x)
     print(count() > before)
 """
-    process = run_python(code, FASTVAE_NUM_THREADS="8", OPENBLAS_NUM_THREADS="1")
-    assert process.stdout.split() == ["0", "2"] + 5 * ["True"], process.stderr
+    counted = run_python(code, FASTVAE_NUM_THREADS="8", OPENBLAS_NUM_THREADS="1")
+    assert counted.split() == ["0", "2"] + 5 * ["True"]
 
 
 # -------------------------------------------------------------------------------------------- concurrency
 
 
-def at_once(*tasks: Callable[[], Any]) -> list[Any]:
-    """Run tasks in threads that start together; fail if they do not end."""
-    results: list[Any] = [None] * len(tasks)
-    gate = threading.Barrier(len(tasks))
-
-    def run(i: int) -> None:
-        gate.wait(TIMEOUT)
-        try:
-            results[i] = tasks[i]()
-        except BaseException as error:
-            results[i] = error
-
-    threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(len(tasks))]
-    for thread in threads:
-        thread.start()
-    end = time.monotonic() + TIMEOUT
-    for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
-        assert not thread.is_alive(), "deadlock"
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
-
-
 @pytest.mark.parametrize("n_jobs", [1, 2, 3])
 def test_models_trained_in_four_threads_at_once_are_those_trained_alone(n_jobs: int) -> None:
-    def task(seed: int) -> dict[str, str]:
+    def task(seed: int) -> dict[str, bytes]:
         return answers(model(random_state=seed, n_jobs=n_jobs, epochs=6).fit(X), X)
 
     alone = [task(seed) for seed in range(4)]
@@ -595,7 +488,7 @@ def test_one_model_asked_by_four_threads_at_once_answers_as_alone(many: NDArray[
     fitted = model(n_jobs=2).fit(X)
     expected = answers(fitted, many)
 
-    def ask() -> list[dict[str, str]]:
+    def ask() -> list[dict[str, bytes]]:
         return [answers(fitted, many) for _ in range(5)]
 
     assert at_once(ask, ask, ask, ask) == [[expected] * 5] * 4
@@ -603,21 +496,21 @@ def test_one_model_asked_by_four_threads_at_once_answers_as_alone(many: NDArray[
 
 def test_one_model_trained_by_four_threads_at_once_loses_no_step() -> None:
     fitted = model(n_jobs=2).fit(X)
-    before = fitted._fitted.engine.steps
+    before = steps(fitted)
 
     def go_on() -> None:
         for _ in range(5):
             fitted.partial_fit(X)
 
     at_once(go_on, go_on, go_on, go_on)
-    assert fitted._fitted.engine.steps - before == 4 * 5 * 6
+    assert steps(fitted) - before == 4 * 5 * 6
     assert all(np.isfinite(array).all() for array in fitted.state_dict().values())
 
 
 def test_a_model_can_be_asked_while_it_is_trained() -> None:
     fitted = model(n_jobs=2, epochs=60).fit(X[:64])
     at_once(lambda: fitted.fit(X), *[lambda: [fitted.transform(X) for _ in range(20)]] * 3)
-    assert digest(*fitted.state_dict().values()) == digest(*model(epochs=60).fit(X).state_dict().values())
+    assert same(fitted, model(epochs=60).fit(X))
 
 
 # --------------------------------------------------------------------------------------------------- fork

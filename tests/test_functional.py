@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers import run_python
 from numpy.typing import NDArray
 from scipy import stats
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
@@ -260,8 +259,7 @@ try:
 except (MemoryError, ValueError) as error:
     print("refused")
 """
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert (run.returncode, run.stdout) == (0, "refused\n"), run.stderr
+    assert run_python(program) == "refused\n"
 
 
 # ------------------------------------------------------------------------------------------------ Philox

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import LIKELIHOODS
 from reference import (
     ACTIVATIONS,
     AWKWARD,
     AWKWARD_FEATURES,
     AWKWARD_ROWS,
-    LIKELIHOODS,
     SIZES,
     TOLERANCE,
     Size,

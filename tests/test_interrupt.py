@@ -6,55 +6,58 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import OPTIMIZER_NAMES, is_finite, run_python, same, steps, tiny
 from numpy.typing import NDArray
 
-from fastvae import VAE
 from fastvae.likelihoods import Gaussian
 
-LATENCY = 1.0  # seconds; the promise is 0.2, the rest is for a busy machine
+# Seconds of processor time, which a busy machine does not lengthen; the promise is 0.2 s of a clock.
+LATENCY = 0.5
 needs_signals = pytest.mark.skipif(os.name != "posix", reason="a process cannot send itself Ctrl-C on this system")
 
-# Runs `ask()`, sends this process the signal of Ctrl-C once `started()` and prints how fast it came out.
+# Runs `ask()`, sends this process the signal of Ctrl-C in the midst of its work, 0.1 s of processor time after
+# `started()`, and prints after how much more work it came out. Uninterrupted, each would work for many seconds.
 SCRIPT = """
 import json, os, signal, threading, time
 import numpy as np
 import fastvae
+from helpers import bits as weights, is_finite, steps
 
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 # Overlapping windows of one row of noise: a large data set that takes no memory.
 noise = np.random.default_rng(0).random(400_000, dtype=np.float32)
 X = np.lib.stride_tricks.sliding_window_view(noise, 784)
 make = lambda **more: fastvae.VAE(20, random_state=0, **({"n_jobs": 1} | more))
-weights = lambda m: b"".join(a.tobytes() for a in m.state_dict().values())
 model = make(epochs=1000)
-started = lambda: model._fitted is not None
+started = lambda: hasattr(model, "n_iter_")
 result = {}
 %s
 sent = []
 
 def press():
     while not started():
-        time.sleep(0.005)
-    time.sleep(0.3)
-    sent.append(time.perf_counter())
+        time.sleep(0.001)
+    begun = time.process_time()
+    while time.process_time() - begun < 0.1:
+        time.sleep(0.001)
+    sent.append(time.process_time())
     os.kill(os.getpid(), signal.SIGINT)
 
 threading.Thread(target=press, daemon=True).start()
 try:
     ask()
 except KeyboardInterrupt:
-    result["latency"] = time.perf_counter() - sent[0]
+    result["latency"] = time.process_time() - sent[0]
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 result["interrupted"] = model.interrupted_
-result["finite"] = all(bool(np.isfinite(a).all()) for a in model.state_dict().values())
-result["steps"] = model._fitted.engine.steps
+result["finite"] = bool(is_finite(model))
+result["steps"] = steps(model)
 result["n_iter"] = model.n_iter_
 result["history"] = [len(v) for v in model.history_.values()]
 result["elapsed"] = model.elapsed_
@@ -65,39 +68,15 @@ print(json.dumps(result))
 
 def interrupt(before: str, after: str = "") -> dict[str, Any]:
     """Run the script in a fresh interpreter, and return what it found."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SCRIPT % (before, after)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
+    result: dict[str, Any] = json.loads(run_python(SCRIPT % (before, after)))
     assert "latency" in result, "it ended before Ctrl-C came"
-    print(f"{result['latency'] * 1000:.0f} ms from Ctrl-C to KeyboardInterrupt")
+    print(f"{result['latency'] * 1000:.0f} ms of work from Ctrl-C to KeyboardInterrupt")
     return result
-
-
-def small(**parameters: Any) -> VAE:
-    """Return a model that trains in milliseconds."""
-    return VAE(**({"latent_dim": 2, "hidden": (8,), "epochs": 2, "batch_size": 16, "random_state": 0} | parameters))
 
 
 def data(rows: int = 64) -> NDArray[np.float32]:
     """Return examples in 0..1."""
     return np.random.default_rng(0).random((rows, 6), dtype=np.float32)
-
-
-def finite(model: VAE) -> bool:
-    """Whether all weights are finite numbers."""
-    return all(np.isfinite(array).all() for array in model.state_dict().values())
-
-
-def same(a: VAE, b: VAE) -> bool:
-    """Whether two models have the same weights, bit for bit."""
-    ours, theirs = a.state_dict(), b.state_dict()
-    return all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
 # ------------------------------------------------------------------------------------------------ Ctrl-C
@@ -108,14 +87,13 @@ def same(a: VAE, b: VAE) -> bool:
 def test_ctrl_c_stops_fit_keeps_the_model_and_training_goes_on(n_jobs: int) -> None:
     result = interrupt(
         f"model.set_params(n_jobs={n_jobs}); ask = lambda: model.fit(X)",
-        "model.partial_fit(X[:1280]); engine = model._fitted.engine\n"
-        "result['later'] = [engine.steps, model.n_iter_, model.interrupted_]",
+        "model.partial_fit(X[:1280]); result['later'] = [steps(model), model.n_iter_, model.interrupted_]",
     )
-    assert result["latency"] < LATENCY
+    assert result["latency"] < n_jobs * LATENCY
     assert result["interrupted"] is True
     assert result["finite"]
     assert result["steps"] > 0
-    assert result["elapsed"] > 0.2
+    assert result["elapsed"] > 0
     assert set(result["history"]) == {result["n_iter"]}
     assert result["later"] == [result["steps"] + 10, result["n_iter"] + 1, False]
 
@@ -125,8 +103,7 @@ def test_the_weights_after_ctrl_c_are_those_of_the_last_finished_step_bit_for_bi
     result = interrupt(
         "ask = lambda: model.partial_fit(X)",
         """
-steps = model._fitted.engine.steps
-again = make().partial_fit(X[:128 * steps])
+again = make().partial_fit(X[:128 * steps(model)])
 result["same"] = weights(model) == weights(again)
 first, second = model.partial_fit(X[:1000]), again.partial_fit(X[:1000])
 result["same later"] = weights(first) == weights(second)
@@ -217,10 +194,10 @@ class Presses:
 @needs_signals
 def test_ctrl_c_between_two_epochs_interrupts_the_fit_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Presses("epoch 2/5  100 %"))
-    model = small(epochs=5, progress=True)
+    model = tiny(epochs=5, progress=True)
     with pytest.raises(KeyboardInterrupt):
         model.fit(data())
-    assert model._fitted.engine.steps == 2 * 4
+    assert steps(model) == 2 * 4
     assert model.n_iter_ == 2
     assert model.interrupted_ is True
 
@@ -228,19 +205,19 @@ def test_ctrl_c_between_two_epochs_interrupts_the_fit_too(monkeypatch: pytest.Mo
 @needs_signals
 def test_ctrl_c_within_an_epoch_between_two_steps_interrupts_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Presses("epoch 1/5"))
-    model = small(epochs=5, progress=True, batch_size=1, hidden=(200, 200))
+    model = tiny(epochs=5, progress=True, batch_size=1, hidden=(200, 200))
     rows = np.tile(data(), (500, 1))
     with pytest.raises(KeyboardInterrupt):
         model.fit(rows)
-    assert 0 < model._fitted.engine.steps < len(rows)
+    assert 0 < steps(model) < len(rows)
     assert model.n_iter_ == 0
     assert model.interrupted_ is True
-    assert finite(model)
+    assert is_finite(model)
 
 
 @needs_signals
 def test_interrupted_is_false_again_after_the_next_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small(epochs=5, progress=True, batch_size=1, hidden=(200, 200))
+    model = tiny(epochs=5, progress=True, batch_size=1, hidden=(200, 200))
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", Presses("epoch 1/5"))
         with pytest.raises(KeyboardInterrupt):
@@ -251,7 +228,7 @@ def test_interrupted_is_false_again_after_the_next_training(monkeypatch: pytest.
 
 @needs_signals
 def test_a_thread_that_is_not_the_main_one_can_train() -> None:
-    models = [small(), small()]
+    models = [tiny(), tiny()]
     worker = threading.Thread(target=models[0].fit, args=(data(),), daemon=True)
     worker.start()
     worker.join(60)
@@ -262,7 +239,7 @@ def test_a_thread_that_is_not_the_main_one_can_train() -> None:
 # --------------------------------------------------------------------------------------------- divergence
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "adagrad"])
+@pytest.mark.parametrize("optimizer", OPTIMIZER_NAMES)
 @pytest.mark.parametrize(
     "likelihood", ["gaussian", Gaussian("shared"), Gaussian("per_feature"), Gaussian("decoder")], ids=str
 )
@@ -270,73 +247,73 @@ def test_a_thread_that_is_not_the_main_one_can_train() -> None:
 def test_a_diverging_fit_raises_names_the_learning_rate_and_leaves_finite_weights(
     optimizer: str, likelihood: Any, n_jobs: int
 ) -> None:
-    model = small(likelihood=likelihood, optimizer=optimizer, learning_rate=1e5, n_jobs=n_jobs)
+    model = tiny(likelihood=likelihood, optimizer=optimizer, learning_rate=1e5, n_jobs=n_jobs)
     with pytest.raises(FloatingPointError, match="learning_rate"):
         model.fit(data())
-    assert finite(model)
+    assert is_finite(model)
     assert model.interrupted_ is False
     assert model.n_iter_ == 0
-    assert model._fitted.engine.steps < 4
+    assert steps(model) < 4
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "adagrad"])
+@pytest.mark.parametrize("optimizer", OPTIMIZER_NAMES)
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_an_absurd_learning_rate_is_named_and_leaves_no_broken_weights(optimizer: str, likelihood: str) -> None:
-    model = small(likelihood=likelihood, optimizer=optimizer)
+    model = tiny(likelihood=likelihood, optimizer=optimizer)
     model.fit(data()).set_params(learning_rate=1e30)
     with pytest.raises((ValueError, FloatingPointError), match="learning_rate"):
         model.partial_fit(data())
-    assert finite(model)
+    assert is_finite(model)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "adagrad"])
+@pytest.mark.parametrize("optimizer", OPTIMIZER_NAMES)
 @pytest.mark.parametrize("rate", [1e-3, 1e5])
 @pytest.mark.parametrize("scale", [1.0, 1e6, 1e9, 1e12, 1e15, 1e18, 1e30])
 @pytest.mark.parametrize("rows", [16, 64])
 def test_weights_never_overflow_even_in_the_last_step(optimizer: str, rate: float, scale: float, rows: int) -> None:
-    model = small(likelihood="gaussian", optimizer=optimizer, learning_rate=rate, epochs=1)
+    model = tiny(likelihood="gaussian", optimizer=optimizer, learning_rate=rate, epochs=1)
     with contextlib.suppress(FloatingPointError):
         model.fit(data(rows) * scale)
-    assert finite(model)
+    assert is_finite(model)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "adagrad"])
+@pytest.mark.parametrize("optimizer", OPTIMIZER_NAMES)
 @pytest.mark.parametrize("scale", [1e11, 1e13, 1e15, 1e25])
 def test_a_step_whose_gradient_overflows_says_so_and_leaves_finite_weights(optimizer: str, scale: float) -> None:
     # At some of these scales the loss is still finite, but the encoder's gradient, the square of it, is not.
-    model, before = (small(likelihood="gaussian", optimizer=optimizer).partial_fit(data()) for _ in range(2))
+    model, before = (tiny(likelihood="gaussian", optimizer=optimizer).partial_fit(data()) for _ in range(2))
     with pytest.raises(FloatingPointError, match="learning_rate") as raised:
         model.partial_fit(data(16) * scale)
-    assert model._fitted.engine.steps == 4
-    assert finite(model)
+    assert steps(model) == 4
+    assert is_finite(model)
     assert same(model, before) == ("loss" in str(raised.value))  # a bad loss is seen before anything changes
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "adagrad"])
+@pytest.mark.parametrize("optimizer", OPTIMIZER_NAMES)
 def test_gradients_too_large_to_apply_change_nothing(optimizer: str) -> None:
-    model, before = (small(optimizer=optimizer).partial_fit(data()) for _ in range(2))
+    model, before = (tiny(optimizer=optimizer).partial_fit(data()) for _ in range(2))
     _, gradients = model.loss_and_gradients(data())
     gradients["mu.bias"][1] = 1e30
     with pytest.raises((FloatingPointError, ValueError), match=r"gradient|mu\.bias"):
         model.apply_gradients(gradients)
-    assert model._fitted.engine.steps == 4
+    assert steps(model) == 4
     assert same(model, before)
     assert same(model.partial_fit(data()), before.partial_fit(data()))
 
 
 def test_a_diverging_step_leaves_the_weights_of_the_step_before_bit_for_bit() -> None:
-    model = small(likelihood="gaussian")
+    model = tiny(likelihood="gaussian")
     rows = data(48)
     rows[32:] = 1e30  # the third batch: its squared error does not fit a float32
     with pytest.raises(FloatingPointError, match="learning_rate"):
         model.partial_fit(rows)
-    expected = small(likelihood="gaussian").partial_fit(rows[:32])
+    expected = tiny(likelihood="gaussian").partial_fit(rows[:32])
     assert same(model, expected)
-    assert model._fitted.engine.steps == 2
+    assert steps(model) == 2
     assert same(model.partial_fit(data()), expected.partial_fit(data()))
 
 
-@pytest.mark.parametrize(("n_jobs", "fits"), [(2, 10_000), (3, 1_000)])
+@pytest.mark.parametrize(("n_jobs", "fits"), [(2, 4_000), (3, 500)])
 @pytest.mark.parametrize("scale", [1e13, 1e30])
 def test_a_team_whose_step_diverges_never_waits_for_a_worker_that_has_left(
     n_jobs: int, fits: int, scale: float
@@ -353,33 +330,32 @@ for fit in range({fits}):
         continue
     raise SystemExit("it did not diverge")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90, check=False)
-    assert done.returncode == 0, done.stderr
+    run_python(code)
 
 
 def test_nothing_of_a_diverged_batch_lingers_in_the_memory_of_a_smaller_one() -> None:
     X = data(128)
-    model = small(likelihood="gaussian", latent_dim=20, batch_size=128).partial_fit(X)
+    model = tiny(likelihood="gaussian", latent_dim=20, batch_size=128).partial_fit(X)
     state = model.state_dict()
     with pytest.raises(FloatingPointError):
         model.partial_fit(X * np.float32(1e30))
     model.load_state_dict(state)
-    assert finite(model.partial_fit(X[:100]))
+    assert is_finite(model.partial_fit(X[:100]))
 
 
 def test_the_message_tells_the_step() -> None:
     rows = data(48)
     rows[32:] = 1e30
     with pytest.raises(FloatingPointError, match=r"step 3\b.*scale the data"):
-        small(likelihood="gaussian").partial_fit(rows)
+        tiny(likelihood="gaussian").partial_fit(rows)
 
 
 def test_a_model_can_be_fitted_again_after_it_diverged() -> None:
-    model = small(likelihood="gaussian", learning_rate=1e5)
+    model = tiny(likelihood="gaussian", learning_rate=1e5)
     with pytest.raises(FloatingPointError):
         model.fit(data())
     model.set_params(learning_rate=1e-3).fit(data())
-    assert same(model, small(likelihood="gaussian").fit(data()))
+    assert same(model, tiny(likelihood="gaussian").fit(data()))
     assert model.n_iter_ == 2
 
 
@@ -390,5 +366,4 @@ before = signal.getsignal(signal.SIGINT)
 import fastvae
 print(before is signal.getsignal(signal.SIGINT), signal.set_wakeup_fd(-1))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.split() == ["True", "-1"]
+    assert run_python(code).split() == ["True", "-1"]

@@ -11,12 +11,12 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from helpers import bits, check_same_output_of_both_sets, mirror
 from matplotlib import pyplot
 from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 from reference import TOLERANCE, noise, relative_error
 from scipy.special import expit, gammaln, logsumexp, roots_hermitenorm
-from test_determinism import check_same_output_of_both_sets
 from torch import Tensor, nn
 from torch.distributions import Binomial, Normal
 
@@ -236,7 +236,7 @@ def test_a_file_beyond_the_constraint_is_refused(tmp_path: Path) -> None:
 def test_the_sign_is_turned_with_all_that_depends_on_it() -> None:
     exam = small("2pl", n_dims=2, n_importance_samples=1).fit(Y)
     other = pickle.loads(pickle.dumps(exam))
-    other._fitted.engine.mirror(1)
+    mirror(other, 1)
     sign = np.array([1, -1], np.float32)
     eps = noise(len(Y), 2)
     assert np.array_equal(other.score_samples(Y, eps=eps * sign), exam.score_samples(Y, eps=eps))
@@ -249,7 +249,7 @@ def test_the_sign_is_turned_with_all_that_depends_on_it() -> None:
     for name in ("encoder.0.weight", "logvar.weight", "decoder.0.bias"):
         assert np.array_equal(theirs[name], ours[name])
     with pytest.raises(ValueError, match="coordinate 2 has no sign"):
-        other._fitted.engine.mirror(2)
+        mirror(other, 2)
 
 
 @pytest.mark.parametrize("n_dims", [1, 2])
@@ -678,7 +678,7 @@ def test_item_fit_needs_little_memory(n: int, n_tasks: int, n_dims: int, tables:
     slopes, intercepts = np.ones((n_tasks, n_dims)), np.zeros(n_tasks)
     marks, _ = simulated(n, slopes, intercepts)
     exam = with_tasks(small(n_dims=n_dims, epochs=1).fit(marks[:50]), slopes, intercepts)
-    one = 8 * n_tasks * (n if n_dims > 1 else len(exam._ability().nodes))
+    one = 8 * n_tasks * (n if n_dims > 1 else len(Ability(slopes, intercepts, np.ones(n_tasks)).nodes))
     tracemalloc.start()
     exam.item_fit(marks)
     peak = tracemalloc.get_traced_memory()[1]
@@ -764,11 +764,10 @@ def test_the_former_name_of_a_model_is_accepted(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_comes_to_rest() -> None:
-    exam = small(epochs=10)
-    rate = exam._learning_rate()
-    assert rate == fastvae.schedules.cosine(2e-2, 2e-4, epochs=10)
-    own = fastvae.schedules.linear(1e-2, 1e-3, epochs=5)
-    assert small(learning_rate=own)._learning_rate() == own
+    own = bits(small(epochs=4).fit(Y))
+    assert own == bits(small(epochs=4, learning_rate=fastvae.schedules.cosine(2e-2, 2e-4, epochs=4)).fit(Y))
+    assert own != bits(small(epochs=4, learning_rate=fastvae.schedules.cosine(2e-2, 2e-4, epochs=5)).fit(Y))
+    assert own != bits(small(epochs=4, learning_rate=2e-2).fit(Y))
 
 
 def test_scikit_learn_takes_it_for_one_of_its_own(tmp_path: Path) -> None:
@@ -861,13 +860,9 @@ def test_characteristic_curves_are_drawn() -> None:
 @pytest.mark.parametrize("n_dims", [1, 2])
 def test_abilities_are_asked_for_of_the_students_that_are_drawn(n_dims: int, monkeypatch: pytest.MonkeyPatch) -> None:
     exam, asked = small(n_dims=n_dims).fit(Y), []
-    answers = ItemResponse._read_examples
-
-    def read(self: ItemResponse, X: Any, *rest: Any, **more: Any) -> Any:
-        asked.append(len(X))
-        return answers(self, X, *rest, **more)
-
-    monkeypatch.setattr(ItemResponse, "_read_examples", read)
+    for name in ("transform", "ability_interval"):
+        answer = getattr(exam, name)
+        monkeypatch.setattr(exam, name, lambda X, *rest, answer=answer: asked.append(len(X)) or answer(X, *rest))
     plots.abilities(exam, Y, n=25)
     assert asked
     assert set(asked) == {25}

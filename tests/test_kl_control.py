@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import LIKELIHOODS, bits, small, steps
 from numpy.typing import NDArray
-from reference import LIKELIHOODS, TorchVAE, examples, loss_errors, noise, pair, relative_error, too_large
-from test_optimizers import OPTIMIZERS, largest_error
+from reference import TorchVAE, examples, loss_errors, noise, pair, relative_error, too_large
+from test_optimizers import RUNS, largest_error
 from test_optimizers import TOLERANCE as RUN_TOLERANCE
 
 import fastvae
@@ -23,17 +24,6 @@ X = DIGITS[:150]
 LATENT_DIMS = [1, 2, 15, 16, 17, 31, 32, 33, 37]
 CONTROLS = ["free bits", "capacity above", "capacity below", "both above", "both below"]
 BETA = 0.7
-
-
-def small(**parameters: Any) -> VAE:
-    """Return a model that trains in milliseconds."""
-    defaults: dict[str, Any] = {"latent_dim": 3, "hidden": (16,), "epochs": 2, "batch_size": 64, "random_state": 0}
-    return VAE(**(defaults | parameters))
-
-
-def bits(model: VAE) -> dict[str, bytes]:
-    """The bits of all parameters."""
-    return {name: array.tobytes() for name, array in model.state_dict().items()}
 
 
 def kl_by_dimension(model: VAE, data: NDArray[Any]) -> NDArray[np.float64]:
@@ -118,7 +108,7 @@ def test_a_clamped_log_variance_and_free_bits_have_the_gradients_of_torch() -> N
     "chosen", [{"free_bits": 0.4}, {"capacity": 3.0}, {"free_bits": 0.4, "capacity": 3.0}], ids=str
 )
 def test_a_run_of_steps_ends_where_that_of_torch_ends_and_has_its_losses(chosen: dict[str, Any], name: str) -> None:
-    ours, theirs, rate = OPTIMIZERS[name]
+    ours, theirs, rate = RUNS[name]
     shape: dict[str, Any] = {"latent_dim": 5, "hidden": (33,), "activation": "tanh", "beta": BETA}
     model, twin = pair(29, batch_size=16, optimizer=ours, learning_rate=rate, **chosen, **shape)
     data = examples("bernoulli", 157, 29)
@@ -395,7 +385,7 @@ def test_bad_values_are_refused_by_name_and_nothing_is_trained(parameter: str, v
         with pytest.raises(ValueError, match=text):
             train(X)
     assert bits(fitted) == before
-    assert fitted._fitted.engine.steps == 6
+    assert steps(fitted) == 6
 
 
 def test_a_function_that_goes_wrong_later_loses_no_epoch() -> None:

@@ -349,7 +349,7 @@ class Garments:
         with np.load(FASHION_MNIST) as arrays:
             self.train, self.test = (arrays[name].reshape(-1, 784) for name in ("x_train", "x_test"))
             self.y_train, self.y_test = arrays["y_train"], arrays["y_test"]
-        self.vae = VAE(10, hidden=(256,), epochs=20, random_state=0).fit(self.train)
+        self.vae = VAE(10, hidden=(128,), epochs=12, random_state=0).fit(self.train)
 
 
 @pytest.fixture(scope="module")

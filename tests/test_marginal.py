@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers import LIKELIHOODS, run_python
 from numpy.typing import NDArray
-from reference import LIKELIHOODS, examples, linear_gaussian, pair
-from torch.distributions import MultivariateNormal, Normal
+from reference import examples, linear_gaussian, pair
+from torch.distributions import MultivariateNormal
 
 import fastvae
 from fastvae import VAE
@@ -96,17 +96,9 @@ def test_it_is_the_mean_of_the_weights_that_torch_finds(likelihood: str) -> None
     X = examples(LIKELIHOODS[likelihood], 12, 37)
     X = np.round(X) if likelihood == "bernoulli" else X
     found = vae.log_marginal(X, 4000)
-    torch.manual_seed(0)
     with torch.no_grad():
-        x = twin.tensor(X)
-        mu, logvar = twin.encode(x)
-        q, prior = Normal(mu, (logvar / 2).exp()), Normal(torch.zeros_like(mu), 1.0)
-        logs = []
-        for _ in range(4000):
-            z = q.sample()  # type: ignore[no-untyped-call]
-            reconstruction, _ = twin.terms(x, (z - mu) / (logvar / 2).exp())
-            logs.append(-reconstruction + (prior.log_prob(z) - q.log_prob(z)).sum(1))  # type: ignore[no-untyped-call]
-    log_weights = torch.stack(logs)
+        draws = np.random.default_rng(0).normal(size=(12, 4000, 3))
+        log_weights = twin.log_weights(twin.tensor(X), twin.tensor(draws))[0].T
     theirs = torch.logsumexp(log_weights, 0).numpy() - np.log(4000)
     scaled = (log_weights - log_weights.max(0).values).exp()
     error = (scaled.std(0) / scaled.mean(0) / np.sqrt(4000)).numpy()
@@ -154,7 +146,7 @@ import resource
 import numpy as np
 from fastvae import VAE
 X = np.zeros((300, 64), np.float32)
-vae = VAE(50, hidden=(40,), epochs=1, random_state=0).fit(X)
+vae = VAE(50, hidden=(8,), epochs=1, random_state=0).fit(X)
 vae.log_marginal(X, 50)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 vae.log_marginal(X, 5000)
@@ -164,8 +156,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts kilobytes as Linux does")
 def test_memory_does_not_grow_with_the_samples() -> None:
-    done = subprocess.run([sys.executable, "-c", MEMORY_SCRIPT], check=True, capture_output=True, text=True)
-    assert int(done.stdout) < 4_000  # the weights would take 12 MB, the codes 300
+    assert int(run_python(MEMORY_SCRIPT)) < 4_000  # the weights would take 12 MB, the codes 300
 
 
 def remedy(message: str) -> list[str]:

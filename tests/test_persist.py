@@ -8,16 +8,19 @@ import itertools
 import json
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
 import threading
-import time
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import at_once, parts, reads_as_damaged, resealed, run_python, safetensors
 from numpy.typing import NDArray
 
 import fastvae
@@ -89,9 +92,14 @@ def counters(engine: _core.Engine) -> dict[str, int]:
     return {name: getattr(engine, name) for name in ("steps", "epochs", "clamped", "optimizer_start")}
 
 
-def load(source: str | bytes, **more: Any) -> _core.Engine:
-    """Read a file whose model has not been trained much."""
-    return _core.ModelFile(source).engine(json.dumps(choices(**more)))
+def load(source: str | bytes) -> _core.Engine:
+    """Read a file."""
+    return _core.ModelFile(source).engine()
+
+
+def respecified(dumped: bytes, specification: dict[str, Any]) -> bytes:
+    """Return a file with another specification."""
+    return resealed(dumped, lambda metadata: metadata.update(specification=json.dumps(specification)))
 
 
 def answers(engine: _core.Engine) -> list[NDArray[np.float32]]:
@@ -112,17 +120,6 @@ def same(a: _core.Engine, b: _core.Engine) -> bool:
     return all(one.tobytes() == other.tobytes() for one, other in pairs) and counters(a) == counters(b)
 
 
-def file(header: str, data: bytes = b"") -> bytes:
-    """Return a container with that header."""
-    return struct.pack("<Q", len(header.encode())) + header.encode() + data
-
-
-def parts(dumped: bytes) -> tuple[dict[str, Any], bytes]:
-    """Return the header and the data of a container."""
-    (length,) = struct.unpack("<Q", dumped[:8])
-    return json.loads(dumped[8 : 8 + length]), dumped[8 + length :]
-
-
 # ------------------------------------------------------------------------------------------------ round trips
 
 
@@ -138,8 +135,9 @@ def test_a_model_answers_and_goes_on_with_the_same_bits(
     path = str(tmp_path / "model")
     _core.write_atomically(path, dumped)
     opened = _core.ModelFile(dumped if source == "bytes" else path)
-    assert opened.config == '{"a": 1}'
-    again = opened.engine(json.dumps(choices(**made)))
+    assert opened.estimator == '{"a": 1}'
+    assert opened.specification == engine.specification
+    again = opened.engine()
     assert same(again, engine)
     assert same(train(again), train(engine))
     assert same(train(again, shuffle=False), train(engine, shuffle=False))
@@ -151,7 +149,7 @@ def test_a_model_without_moments_answers_with_the_same_bits(optimizer: str) -> N
     engine = trained(optimizer=optimizer)
     short, whole = (engine.dump("", moments) for moments in (False, True))
     assert len(short) < len(whole)
-    again = load(short, optimizer=optimizer)
+    again = load(short)
     assert all(np.array_equal(a, b) for a, b in zip(answers(again), answers(engine), strict=True))
     assert again.steps == again.optimizer_start == engine.steps
     fresh = _core.Engine(json.dumps(choices(optimizer)))
@@ -166,7 +164,7 @@ def test_a_model_without_moments_answers_with_the_same_bits(optimizer: str) -> N
 def test_an_optimiser_whose_moments_were_not_kept_starts_anew_and_the_noise_goes_on() -> None:
     # Adam's first step is of the size of the learning rate, if it knows that it is the first.
     engine = trained(optimizer="adam")
-    again = _core.ModelFile(engine.dump("", False)).engine(json.dumps(choices()))
+    again = load(engine.dump("", False))
     assert again.steps == again.optimizer_start == engine.steps > 0
     before = again.parameters()
     again.apply_gradients([np.full_like(array, 0.5) for array in before], 1e-3, 1)
@@ -178,10 +176,13 @@ def test_the_file_is_safetensors_in_the_layout_of_torch() -> None:
     engine = trained()
     header, data = parts(engine.dump('{"é": "\\u0000"}', True))
     about = header.pop("__metadata__")
-    wanted = counters(engine)
-    wanted["forgotten"] = wanted.pop("optimizer_start")  # its name in a file
-    assert json.loads(about.pop("counters")) == wanted
-    assert about == {"config": '{"é": "\\u0000"}', "format_version": "1"}
+    assert json.loads(about.pop("counters")) == counters(engine)
+    checksums = json.loads(about.pop("checksums"))
+    about.pop("metadata_checksum")
+    assert about == {"estimator": '{"é": "\\u0000"}', "format_version": "2", "specification": engine.specification}
+    assert checksums == {
+        name: f"{zlib.crc32(data[slice(*tensor['data_offsets'])]):08x}" for name, tensor in header.items()
+    }
     kinds = ("", "optimizer.first.", "optimizer.second.")
     assert list(header) == [kind + name for kind in kinds for name, _ in engine.shapes()]
     for (name, shape), values in zip(engine.shapes(), engine.parameters(), strict=True):
@@ -236,26 +237,38 @@ def test_format_error_is_a_value_error_of_the_package_and_is_pickled() -> None:
 
 def test_a_newer_format_names_both_versions() -> None:
     header, data = parts(trained().dump("", True))
-    header["__metadata__"] |= {"format_version": "2", "more": ""}
+    header["__metadata__"] |= {"format_version": "3", "more": ""}
     header["mu.bias"]["dtype"] = "F16"
-    with pytest.raises(fastvae.FormatError, match=r'version "2".* reads version "1".* newer fastvae'):
-        _core.ModelFile(file(json.dumps(header), data))
+    with pytest.raises(fastvae.FormatError, match=r'version "3".* reads versions "1" and "2"; use a newer'):
+        _core.ModelFile(safetensors(json.dumps(header), data))
 
 
 def test_a_file_of_another_program_is_refused() -> None:
     tensor = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
-    foreign = file(json.dumps({"__metadata__": {"format": "pt"}, "weight": tensor}), b"\0" * 4)
+    foreign = safetensors(json.dumps({"__metadata__": {"format": "pt"}, "weight": tensor}), b"\0" * 4)
     for source in (foreign, b"", b"\0" * 7, b"\0" * 8, pickle.dumps(OPTIMIZERS), b"PK\x03\x04" + b"\0" * 30):
         with pytest.raises(fastvae.FormatError):
             _core.ModelFile(source)
 
 
+class Refused:
+    """A call whose error is kept, to be made in a thread that a test can give up."""
+
+    def __init__(self, call: Callable[[str], Any], path: str) -> None:
+        self.call, self.path, self.error = call, path, None
+
+    def __call__(self) -> None:
+        try:
+            self.call(self.path)
+        except (OSError, ValueError) as error:
+            self.error = error
+
+
 @pytest.mark.parametrize("shape", [[10**12], [10**6, 10**6], [10**12, 10**12], [2**32, 2**32], [2**63]])
-def test_a_file_that_lies_about_its_size_is_refused_quickly(shape: list[int], tmp_path: Path) -> None:
-    start = time.perf_counter()
+def test_a_file_that_lies_about_its_size_is_refused_unread(shape: list[int], tmp_path: Path) -> None:
     tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 * 10**12]}
-    metadata = {"format_version": "1", "config": ""}
-    lie = file(json.dumps({"__metadata__": metadata, "mu.weight": tensor}))
+    metadata = {"format_version": "2", "estimator": ""}
+    lie = safetensors(json.dumps({"__metadata__": metadata, "mu.weight": tensor}))
     with pytest.raises(fastvae.FormatError):
         _core.ModelFile(lie)
     path = tmp_path / "lie"
@@ -264,9 +277,9 @@ def test_a_file_that_lies_about_its_size_is_refused_quickly(shape: list[int], tm
         os.truncate(path, len(lie) + 4 * 10**12)  # a hole of four terabytes
     except OSError:
         pytest.skip("the file system has no files of that size")
-    with pytest.raises(fastvae.FormatError):
-        load(str(path))
-    assert time.perf_counter() - start < 2
+    tried = Refused(load, str(path))
+    at_once(tried)  # to read it would take an hour
+    assert isinstance(tried.error, fastvae.FormatError)
 
 
 def test_a_truncated_file_is_refused() -> None:
@@ -287,10 +300,10 @@ def test_a_model_of_another_architecture_is_refused_by_name() -> None:
         ({"optimizer": "sgd"}, r"optimizer\.second\.encoder\.0\.weight.* is no part"),
         ({"n_features": 0}, "n_features=0 must be 1 to"),
         ({"latent_dim": 2**63}, "latent_dim=9223372036854775808 must be 1 to"),
-        ({"encoder": [1] * 10**6}, "specification's encoder: more than 32768 layers"),
+        ({"encoder": [1] * 10**6}, "more than 32768 layers"),
     ]:
         with pytest.raises(fastvae.FormatError, match=match):
-            load(dumped, **more)
+            load(respecified(dumped, choices(**more)))
 
 
 @pytest.mark.parametrize(
@@ -313,10 +326,9 @@ def test_a_model_of_another_architecture_is_refused_by_name() -> None:
     ],
 )
 def test_options_that_no_optimizer_has_are_refused(optimizer: dict[str, Any], match: str) -> None:
-    opened = _core.ModelFile(trained().dump("", False))
     specification = choices() | {"optimizer": optimizer}
     with pytest.raises(fastvae.FormatError, match=match):
-        opened.engine(json.dumps(specification))
+        load(respecified(trained().dump("", False), specification))
     with pytest.raises(ValueError, match=match):
         _core.Engine(json.dumps(specification))
 
@@ -324,13 +336,14 @@ def test_options_that_no_optimizer_has_are_refused(optimizer: dict[str, Any], ma
 @pytest.mark.parametrize("scale", [0.0, -1.0, 1e-7, 1e7, float("nan"), float("inf"), 1e300, "other"])
 def test_scales_that_no_likelihood_has_are_refused(scale: float | str) -> None:
     with pytest.raises(fastvae.FormatError):
-        load(trained().dump("", False), likelihood={"kind": "gaussian", "scale": scale})
+        load(respecified(trained().dump("", False), choices(likelihood={"kind": "gaussian", "scale": scale})))
 
 
 @pytest.mark.parametrize("floor", [0.0, -1.0, 1e-7, 1e7, float("nan"), float("inf")])
 def test_floors_that_no_scale_has_are_refused(floor: float) -> None:
+    likelihood = {"kind": "gaussian", "scale": "decoder", "floor": floor}
     with pytest.raises(fastvae.FormatError):
-        load(trained().dump("", False), likelihood={"kind": "gaussian", "scale": "decoder", "floor": floor})
+        load(respecified(trained().dump("", False), choices(likelihood=likelihood)))
 
 
 @pytest.mark.parametrize(
@@ -361,24 +374,23 @@ def test_an_engine_tells_its_specification_with_all_defaults() -> None:
 def test_a_model_is_read_once() -> None:
     dumped = trained().dump("{}", True)
     opened = _core.ModelFile(dumped)
-    with pytest.raises(ValueError, match="activation"):
-        opened.engine(json.dumps(choices(activation="other")))
-    opened.engine(json.dumps(choices()))
+    opened.engine()
     with pytest.raises(RuntimeError, match="read already"):
-        opened.engine(json.dumps(choices()))
-    assert opened.config == "{}"
+        opened.engine()
+    assert opened.estimator == "{}"
 
 
 def test_the_bytes_of_a_model_are_let_go() -> None:
     dumped = trained().dump("", True)
-    before = sys.getrefcount(dumped)
+    damaged = dumped[:-1] + bytes([dumped[-1] ^ 1])
+    before = sys.getrefcount(dumped), sys.getrefcount(damaged)
     for _ in range(10):
         load(dumped)
         _core.ModelFile(dumped)
         with pytest.raises(fastvae.FormatError):
-            load(dumped, encoder=[32])
+            load(damaged)
     gc.collect()
-    assert sys.getrefcount(dumped) == before
+    assert (sys.getrefcount(dumped), sys.getrefcount(damaged)) == before
 
 
 # ------------------------------------------------------------------------------------------------------ files
@@ -405,7 +417,7 @@ def test_a_file_in_the_current_folder_needs_no_folder_in_its_name(
     monkeypatch.chdir(tmp_path)
     _core.write_atomically("model", trained().dump("{}", True))
     assert names(tmp_path) == ["model"]
-    assert _core.ModelFile("model").config == "{}"
+    assert _core.ModelFile("model").estimator == "{}"
 
 
 def test_errors_of_files_are_those_of_python_with_the_name(tmp_path: Path) -> None:
@@ -441,12 +453,12 @@ def test_errors_of_files_are_those_of_python_with_the_name(tmp_path: Path) -> No
 def test_what_is_no_regular_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
     path = tmp_path / kind
     os.mkfifo(path) if kind == "fifo" else path.symlink_to("/dev/zero")
-    start = time.perf_counter()
     for call in (lambda path: _core.write_atomically(path, b"new"), _core.ModelFile):
-        with pytest.raises(OSError, match="no regular file") as raised:
-            call(str(path))
-        assert str(path) in str(raised.value)
-    assert time.perf_counter() - start < 1
+        tried = Refused(call, str(path))
+        at_once(tried)  # to open or to read it would take for ever
+        assert isinstance(tried.error, OSError)
+        assert "no regular file" in str(tried.error)
+        assert str(path) in str(tried.error)
     assert not path.is_file()
     assert names(tmp_path) == [kind]
 
@@ -466,10 +478,7 @@ for name in ("model", "another"):
     else:
         raise SystemExit("it was written")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run_python(code, str(tmp_path))
     assert names(tmp_path) == ["model"]
     assert (tmp_path / "model").read_bytes() == b"old"
 
@@ -502,12 +511,13 @@ print("ready", flush=True)
 while True:
     for data in files:
         _core.write_atomically(sys.argv[1], data)
+        print("written", flush=True)
 """
-    for wait in (0.0, 0.003, 0.01, 0.03):
+    for writes in (0, 1, 2, 5):
         with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None
-            writer.stdout.readline()
-            time.sleep(wait)
+            for _ in range(1 + writes):
+                writer.stdout.readline()
             assert path.read_bytes() in files  # and while it is being written
             writer.kill()
         assert path.read_bytes() in files
@@ -530,16 +540,38 @@ def test_threads_that_write_the_same_file_leave_one_of_theirs(tmp_path: Path) ->
     assert names(tmp_path) == ["model"]
 
 
-def test_any_change_of_two_bytes_of_a_header_is_an_error_or_none() -> None:
+def test_any_change_of_two_bytes_of_a_header_is_an_error() -> None:
     made: dict[str, Any] = {"n_features": 1, "latent_dim": 1, "encoder": [], "decoder": []}
     dumped = _core.Engine(json.dumps(choices("sgd", **made))).dump("{}", True)
     (length,) = struct.unpack("<Q", dumped[:8])
-    rng = np.random.default_rng(0)
+    rng, changes, refused = np.random.default_rng(0), 0, 0
     text = np.frombuffer(b'\0 "\\{}[],:0123456789e-+.tfnu\xff', np.uint8)
     for _ in itertools.repeat(None, 3000):
         changed = np.frombuffer(dumped, np.uint8).copy()
         changed[rng.integers(length + 8, size=2)] = rng.choice(text, 2)
+        changes += changed.tobytes() != dumped
         try:
-            load(changed.tobytes(), optimizer="sgd", **made)
+            load(changed.tobytes())
         except fastvae.FormatError:
-            continue
+            refused += 1
+    assert refused == changes > 2900
+
+
+def test_a_flipped_bit_in_each_region_of_a_file_is_refused() -> None:
+    dumped = trained(likelihood={"kind": "gaussian", "scale": "shared"}).dump("{}", True)
+    header, data = parts(dumped)
+    start = len(dumped) - len(data)
+    tensors = [name for name in header if name != "__metadata__"]
+    refused = []
+    for name in tensors:
+        begin, end = header[name]["data_offsets"]
+        for byte in (begin, (begin + end) // 2, end - 1):
+            for bit in range(8):
+                changed = bytearray(dumped)
+                changed[start + byte] ^= 1 << bit
+                with pytest.raises(fastvae.FormatError, match=re.escape(f"{name} is damaged: its checksum is")):
+                    load(bytes(changed))
+                refused.append(name)
+    assert len(refused) == 24 * len(tensors) > 900
+    whole = [reads_as_damaged(dumped, load, bit) for bit in range(8 * start)]  # the length and the header
+    assert sum(whole) == len(whole) == 8 * start

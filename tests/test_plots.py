@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
+from helpers import run_python
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import EllipseCollection
@@ -96,6 +96,10 @@ def pixels(ax: Any) -> NDArray[np.uint8]:
     return image[int(inside.y0) + 4 : int(inside.y1) - 4, int(inside.x0) + 4 : int(inside.x1) - 4].reshape(-1, 3)
 
 
+def n_colours(seen: NDArray[np.uint8]) -> int:
+    return len(np.unique(seen.astype(np.uint32) @ np.array([1, 256, 65536], np.uint32)))
+
+
 def drawn(ax: Any) -> NDArray[np.float64]:
     """Return the one image in the axes."""
     (image,) = ax.images
@@ -120,14 +124,14 @@ def test_a_plot_fills_the_axes_that_it_is_given_and_returns_them(plane: VAE, nam
     assert pyplot.get_fignums() == [], "it needs no figure of its own"
     inside = pixels(ax)
     assert (inside < 250).any(axis=1).mean() > 0.02, "the picture is blank"
-    assert len(np.unique(inside, axis=0)) > 10, "the picture is nearly blank"
+    assert n_colours(inside) > 10, "the picture is nearly blank"
 
 
 @pytest.mark.parametrize("name", PLOTS)
 def test_without_axes_a_plot_makes_one_pyplot_figure(plane: VAE, name: str) -> None:
     ax = PLOTS[name](plane, None)
     assert [pyplot.figure(number) for number in pyplot.get_fignums()] == [ax.figure]
-    assert len(np.unique(pixels(ax), axis=0)) > 10
+    assert n_colours(pixels(ax)) > 10
 
 
 @pytest.mark.parametrize("name", PLOTS)
@@ -141,8 +145,7 @@ def test_importing_the_plots_imports_no_matplotlib() -> None:
     program = (
         "import sys, fastvae.plots, fastvae.latent; print({'matplotlib', 'sklearn', 'statistics'} & {*sys.modules})"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    assert run_python(program).strip() == "set()"
 
 
 @pytest.mark.parametrize(

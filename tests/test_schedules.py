@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import SCHEDULES
 
 import fastvae
 from fastvae import VAE, Autoencoder, schedules
 from fastvae.schedules import Schedule, cosine, cyclical, exponential, linear
 
 X = fastvae.datasets.load_digits()[0][:50]
-MAKERS: list[Callable[..., Schedule]] = [linear, cosine, exponential, cyclical]
 
 
 def by_hand(shape: str, start: float, end: float, length: float, step: int, ramp: float = 0.5) -> float:
@@ -40,7 +40,7 @@ def at(schedule: Schedule, steps: Any, per_epoch: int = 1) -> Any:
     return schedule(steps, steps // per_epoch + steps % per_epoch / per_epoch)
 
 
-@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("make", SCHEDULES)
 @pytest.mark.parametrize(("start", "end"), [(0.5, 2.0), (3.0, 0.25), (1e-4, 0.1), (7.0, 7.0)])
 @pytest.mark.parametrize("length", [1, 2, 8, 100, 12.5, 0.5])
 def test_every_shape_has_its_closed_form(
@@ -63,7 +63,7 @@ def test_a_cycle_rises_for_its_ramp_and_stays(ramp: float) -> None:
     assert at(cyclical(0.0, 4.0, steps=8), np.arange(9)).tolist() == [0, 1, 2, 3, 4, 4, 4, 4, 0]
 
 
-@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("make", SCHEDULES)
 @pytest.mark.parametrize("epochs", [1, 2.5, 10])
 def test_a_length_in_epochs_is_that_many_times_the_steps_of_one(make: Callable[..., Schedule], epochs: float) -> None:
     steps = np.arange(100)
@@ -86,7 +86,7 @@ def test_known_places_of_each_shape() -> None:
     np.testing.assert_allclose(at(exponential(1, 1e-4, steps=10), steps), [1, 1e-2, 1e-4])
 
 
-@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("make", SCHEDULES)
 def test_schedules_are_values_that_show_how_they_were_made(make: Callable[..., Schedule]) -> None:
     for schedule in (make(0.5, 1.0, epochs=10), make(0.5, 1.0, steps=7.5)):
         assert eval(repr(schedule), vars(schedules)) == schedule
@@ -95,7 +95,7 @@ def test_schedules_are_values_that_show_how_they_were_made(make: Callable[..., S
         assert schedule != dataclasses.replace(schedule, end=2.0)
         with pytest.raises(dataclasses.FrozenInstanceError):
             schedule.start = 3.0  # type: ignore[misc]
-    assert len({maker(0.5, 1.0, steps=3) for maker in MAKERS}) == 4
+    assert len({maker(0.5, 1.0, steps=3) for maker in SCHEDULES}) == 4
     assert repr(cyclical(0.0, 1.0, epochs=4, ramp=0.25)) == "cyclical(0.0, 1.0, epochs=4, ramp=0.25)"
     assert repr(linear(0.0, 1.0, epochs=10)) == "linear(0.0, 1.0, epochs=10)"
 
@@ -112,7 +112,7 @@ def test_models_show_clone_and_take_schedules_as_they_are() -> None:
 # --------------------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("make", SCHEDULES)
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from itertools import combinations
 from math import log
 from types import SimpleNamespace
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
+from helpers import run_python
 from numpy.typing import NDArray
 
 from fastvae._topics import measures
@@ -121,9 +120,8 @@ def test_coherence_at_its_ends() -> None:
 
 
 def test_no_scipy_is_imported() -> None:
-    program = "import sys, fastvae._topics.measures; print('scipy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    program = "import sys, fastvae._topic_measures; print('scipy' in sys.modules)"
+    assert run_python(program).strip() == "False"
 
 
 @pytest.mark.parametrize(

@@ -74,18 +74,18 @@ class ProdLDA:
         nn = torch.nn
         self._counts = torch.from_numpy(X.toarray())  # once: it fits into memory, and gathering its rows is fast
         n_words = self._counts.shape[1]
-        self._encoder = nn.Sequential(
+        self.encoder = nn.Sequential(
             nn.Linear(n_words, self.hidden), nn.Softplus(),
             nn.Linear(self.hidden, self.hidden), nn.Softplus(), nn.Dropout(self.dropout),
         )  # fmt: skip
-        self._mu, self._logvar = (
+        self.mu, self.logvar = (
             nn.Sequential(nn.Linear(self.hidden, self.n_topics), self._new_norm(self.n_topics)) for _ in range(2)
         )
         self._drop = nn.Dropout(self.dropout)
-        self._beta = nn.Linear(self.n_topics, n_words, bias=False)
-        nn.init.xavier_uniform_(self._beta.weight)
-        self._norm = self._new_norm(n_words)
-        self._model = nn.ModuleList([self._encoder, self._mu, self._logvar, self._drop, self._beta, self._norm])
+        self.beta = nn.Linear(self.n_topics, n_words, bias=False)
+        nn.init.xavier_uniform_(self.beta.weight)
+        self.norm = self._new_norm(n_words)
+        self._model = nn.ModuleList([self.encoder, self.mu, self.logvar, self._drop, self.beta, self.norm])
         learned = [value for value in self._model.parameters() if value.requires_grad]
         self._optimizer = torch.optim.Adam(learned, lr=self.learning_rate, betas=(0.99, 0.999))
         self.seconds_: list[float] = []  # of the processor, each epoch
@@ -103,7 +103,7 @@ class ProdLDA:
         for rows in torch.randperm(len(self._counts)).split(self.batch_size):
             if len(rows) == 1:
                 continue  # batch normalisation needs two
-            loss = self._losses(self._counts[rows]).mean()
+            loss = self.losses(self._counts[rows]).mean()
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
@@ -119,10 +119,10 @@ class ProdLDA:
         """
         return self.inverse_transform(np.eye(self.n_topics, dtype=np.float32))
 
-    def _losses(self, x: Any) -> Any:
+    def losses(self, x: Any) -> Any:
         """Return the negative lower bound of each document, nats (equation 6)."""
-        h = self._encoder(x)
-        mu, logvar = self._mu(h), self._logvar(h)
+        h = self.encoder(x)
+        mu, logvar = self.mu(h), self.logvar(h)
         z = mu + torch.exp(logvar / 2) * torch.randn_like(mu)
         log_p = self._log_words(self._drop(torch.softmax(z, dim=1)))
         # The prior's mean is ln alpha_k - mean ln alpha = 0, its variance
@@ -132,12 +132,12 @@ class ProdLDA:
         return kl - (x * log_p).sum(1)
 
     def _log_words(self, theta: Any) -> Any:
-        return torch.log_softmax(self._norm(self._beta(theta)), dim=1)
+        return torch.log_softmax(self.norm(self.beta(theta)), dim=1)
 
     def transform(self, X: Any) -> Array:
         """Return theta = softmax(mu), [n, n_topics]."""
         with torch.no_grad():
-            theta = torch.softmax(self._mu(self._encoder(torch.from_numpy(X.toarray()))), dim=1)
+            theta = torch.softmax(self.mu(self.encoder(torch.from_numpy(X.toarray()))), dim=1)
         return theta.numpy()  # type: ignore[no-any-return]
 
     def inverse_transform(self, theta: Array) -> Array:

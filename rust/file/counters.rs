@@ -1,5 +1,7 @@
 //! How far the training of a model has come.
 
+use super::refused;
+use crate::error::Result;
 use crate::model::Engine;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,15 +50,19 @@ impl Counters {
         ])
     }
 
-    /// The inverse of [`Counters::named`], unless a name is missing or unknown or no training comes so far.
-    pub fn from_named(named: &BTreeMap<String, u64>) -> Option<Counters> {
+    /// The inverse of [`Counters::named`]: an error if a name is missing or unknown, or if no training comes so far.
+    pub fn from_named(named: &BTreeMap<String, u64>) -> Result<Counters> {
         let get = |name: &str| named.get(name).copied();
-        let counters = Counters {
-            steps: get("steps").filter(|&steps| i64::try_from(steps).is_ok())?,
-            epochs: get("epochs").filter(|&n| i32::try_from(n).is_ok())?.try_into().ok()?,
-            clamped: get("clamped")?.try_into().ok()?,
-            optimizer_start: get(OPTIMIZER_START)?,
+        let read = || {
+            Some(Counters {
+                steps: get("steps").filter(|&steps| i64::try_from(steps).is_ok())?,
+                epochs: get("epochs").filter(|&n| i32::try_from(n).is_ok())?.try_into().ok()?,
+                clamped: get("clamped")?.try_into().ok()?,
+                optimizer_start: get(OPTIMIZER_START)?,
+            })
         };
-        (counters.optimizer_start <= counters.steps && named.len() == 4).then_some(counters)
+        read()
+            .filter(|counters| counters.optimizer_start <= counters.steps && named.len() == 4)
+            .ok_or_else(|| refused(format!("no model has the counters {named:?}")))
     }
 }

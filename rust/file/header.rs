@@ -1,10 +1,7 @@
 //! The header of a file: JSON, read strictly.
 
-use super::counters::Counters;
-use super::read::damaged;
-use super::{FORMAT_VERSION, checksum, refused, version_1};
+use super::refused;
 use crate::error;
-use crate::model::Specification;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -22,107 +19,27 @@ pub const MAX_KEYS: usize = 1 << 16;
 /// The most dimensions of a tensor. A matrix has two; files of other versions may have more.
 const MAX_DIMENSIONS: usize = 8;
 
-/// What a header says.
-#[derive(Debug)]
-pub struct Contents {
-    /// What the model is.
-    pub specification: Specification,
-    /// How far its training has come.
-    pub counters: Counters,
-    /// The estimator's text.
-    pub estimator: String,
-    /// The tensors, which have one type and lie end to end.
-    pub tensors: Metadata,
-    /// The checksum of each, if the version of the file has some.
-    pub checksums: Option<BTreeMap<String, String>>,
-}
+/// The texts in `__metadata__`.
+pub type Texts = BTreeMap<String, String>;
 
-/// The header of a file with these tensors, each of which has a checksum.
-pub fn to_json(
-    specification: &str,
-    counters: Counters,
-    estimator: &str,
+/// Writes a header, always in the same order.
+pub fn write(
+    metadata: &BTreeMap<&str, &str>,
     tensors: &[(&str, TensorInfo)],
-    checksums: &[String],
 ) -> error::Result<Vec<u8>> {
-    let counters = serde_json::to_string(&counters.named()).map_err(refused)?;
-    let named: BTreeMap<_, _> = tensors.iter().map(|(name, _)| name).zip(checksums).collect();
-    let checksums = serde_json::to_string(&named).map_err(refused)?;
-    let mut metadata = BTreeMap::from([
-        ("format_version", FORMAT_VERSION),
-        ("specification", specification),
-        ("counters", &counters),
-        ("estimator", estimator),
-        ("checksums", &checksums),
-    ]);
-    let checksum = checksum::of_metadata(&metadata);
-    metadata.insert("metadata_checksum", &checksum);
     serde_json::to_vec(&Written { metadata, tensors }).map_err(refused)
 }
 
-/// The inverse of [`to_json`].
-pub fn from_json(header: &[u8]) -> error::Result<Contents> {
-    let not_json = |error| refused(format!("its header: {error}"));
-    let Strict(Header { metadata, tensors }) = serde_json::from_slice(header).map_err(not_json)?;
-    // The version first: another one may differ in anything else.
-    match metadata.get("format_version").map(String::as_str) {
-        Some(FORMAT_VERSION) => from_metadata(metadata, described(tensors)?),
-        Some(version_1::FORMAT_VERSION) => version_1::from_metadata(metadata, described(tensors)?),
-        Some(version) => Err(refused(format!(
-            "its format has version {version:?}, and this is fastvae {}, which reads versions {:?} and {FORMAT_VERSION:?}; \
-             use a newer fastvae",
-            env!("CARGO_PKG_VERSION"),
-            version_1::FORMAT_VERSION,
-        ))),
-        None => Err(refused("its metadata have no format_version")),
-    }
-}
-
-/// The contents of a file of this version.
-fn from_metadata(
-    mut metadata: BTreeMap<String, String>,
-    tensors: Metadata,
-) -> error::Result<Contents> {
-    // Before anything else is read of them.
-    let wanted = taken(&mut metadata, "metadata_checksum")?;
-    let found = checksum::of_metadata(&metadata);
-    if found != wanted {
-        return Err(damaged("__metadata__", &found, &wanted));
-    }
-    metadata.remove("format_version");
-    let specification = taken(&mut metadata, "specification")?;
-    let counters = taken(&mut metadata, "counters")?;
-    let estimator = taken(&mut metadata, "estimator")?;
-    let checksums = taken(&mut metadata, "checksums")?;
-    nothing_else(&metadata)?;
-    let checksums: BTreeMap<String, String> = object("checksums", &checksums)?;
-    let names = tensors.offset_keys();
-    if let Some(name) = names.iter().find(|name| !checksums.contains_key(*name)) {
-        return Err(refused(format!("{name:?} has no checksum")));
-    }
-    if names.len() < checksums.len() {
-        return Err(refused("it has fewer tensors than checksums"));
-    }
-    Ok(Contents {
-        specification: Specification::from_json(&specification).map_err(refused)?,
-        counters: counters_of(&object("counters", &counters)?)?,
-        estimator,
-        tensors,
-        checksums: Some(checksums),
-    })
+/// The inverse of [`write`]. The tensors are checked by [`described`].
+pub fn read(header: &[u8]) -> error::Result<(Texts, Vec<(String, Described)>)> {
+    let read: Result<Strict<Header>, _> = serde_json::from_slice(header);
+    let Strict(header) = read.map_err(|error| refused(format!("its header: {error}")))?;
+    Ok((header.metadata, header.tensors))
 }
 
 /// Takes a text that the metadata must have.
-pub fn taken(metadata: &mut BTreeMap<String, String>, key: &str) -> error::Result<String> {
+pub fn taken(metadata: &mut Texts, key: &str) -> error::Result<String> {
     metadata.remove(key).ok_or_else(|| refused(format!("its metadata have no {key}")))
-}
-
-/// An error if the metadata have a text that nobody took.
-pub fn nothing_else(metadata: &BTreeMap<String, String>) -> error::Result<()> {
-    match metadata.keys().next() {
-        Some(key) => Err(refused(format!("its metadata have {key:?}, which is not known"))),
-        None => Ok(()),
-    }
 }
 
 /// Reads a JSON object in the metadata in which no key comes twice.
@@ -134,14 +51,8 @@ where
     read.map(|Strict(object)| object).map_err(|error| refused(format!("its {what}: {error}")))
 }
 
-/// Counters that a training can have.
-pub fn counters_of(named: &BTreeMap<String, u64>) -> error::Result<Counters> {
-    Counters::from_named(named)
-        .ok_or_else(|| refused(format!("no model has the counters {named:?}")))
-}
-
-/// Checks what a header says of tensors.
-fn described(tensors: Vec<(String, Described)>) -> error::Result<Metadata> {
+/// The tensors of a header, which have one type and lie end to end.
+pub fn described(tensors: Vec<(String, Described)>) -> error::Result<Metadata> {
     let mut infos = Vec::new();
     for (name, tensor) in tensors {
         let Described { dtype: Some(dtype), shape: Some(shape), data_offsets: Some(data_offsets) } =
@@ -159,16 +70,15 @@ fn described(tensors: Vec<(String, Described)>) -> error::Result<Metadata> {
     Metadata::new(None, infos).map_err(refused)
 }
 
-/// The header as it is written, always in the same order.
 struct Written<'a> {
-    metadata: BTreeMap<&'a str, &'a str>,
+    metadata: &'a BTreeMap<&'a str, &'a str>,
     tensors: &'a [(&'a str, TensorInfo)],
 }
 
 impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry(METADATA, &self.metadata)?;
+        map.serialize_entry(METADATA, self.metadata)?;
         for (name, info) in self.tensors {
             map.serialize_entry(name, info)?;
         }
@@ -222,7 +132,7 @@ impl<'de, T: Object> Visitor<'de> for StrictVisitor<T> {
 /// The header as it is read.
 #[derive(Default)]
 struct Header {
-    metadata: BTreeMap<String, String>,
+    metadata: Texts,
     tensors: Vec<(String, Described)>,
 }
 
@@ -249,7 +159,7 @@ impl<V: for<'a> Deserialize<'a>> Object for BTreeMap<String, V> {
 
 /// What a header says of a tensor.
 #[derive(Default)]
-struct Described {
+pub struct Described {
     dtype: Option<String>,
     shape: Option<Vec<usize>>,
     data_offsets: Option<(usize, usize)>,

@@ -20,6 +20,7 @@
 
 mod atomic;
 mod checksum;
+mod contents;
 mod counters;
 mod header;
 mod read;
@@ -51,6 +52,11 @@ fn refused(why: impl Display) -> Error {
     // A text in a file may be as long as the file.
     let why: String = why.to_string().chars().take(300).collect();
     Error::Format(format!("no model file that fastvae can read: {why}"))
+}
+
+/// The error of a piece whose checksum is wrong.
+fn damaged(piece: &str, found: &str, wanted: &str) -> Error {
+    refused(format!("{piece} is damaged: its checksum is {found}, not {wanted}; restore the file"))
 }
 
 /// A tensor in a file: a part of `network.tensors[index]`.

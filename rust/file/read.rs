@@ -1,8 +1,10 @@
 //! From a file to a model.
 
 use super::checksum::Checksum;
-use super::header::{self, Contents};
-use super::{CHUNK, FileTensor, LENGTH, MAX_HEADER, prefix, refused, scratch, size, tensors};
+use super::contents::{self, Contents};
+use super::{
+    CHUNK, FileTensor, LENGTH, MAX_HEADER, damaged, prefix, refused, scratch, size, tensors,
+};
 use crate::error::{Error, Result, filled};
 use crate::model::{Engine, Network, Specification, StateBuffer};
 use std::collections::HashMap;
@@ -29,7 +31,7 @@ impl<R: Read> ModelFile<R> {
         }
         let mut text = filled(0, usize::try_from(length).ok())?;
         reader.read_exact(&mut text).map_err(unreadable)?;
-        let contents = header::from_json(&text)?;
+        let contents = contents::from_json(&text)?;
         match contents.tensors.data_len() as u64 == room - length {
             true => Ok(ModelFile { reader, contents }),
             false => Err(refused(format!(
@@ -126,11 +128,6 @@ impl<R: Read> ModelFile<R> {
         }
         Ok(checksum.finish())
     }
-}
-
-/// The error of a piece whose checksum is wrong.
-pub fn damaged(piece: &str, found: &str, wanted: &str) -> Error {
-    refused(format!("{piece} is damaged: its checksum is {found}, not {wanted}; restore the file"))
 }
 
 fn unreadable(error: io::Error) -> Error {

@@ -4,12 +4,11 @@
 //! the Python layer with `fastvae` (the version that wrote it), `engine` (a dictionary of exactly 18 keys: what is now the
 //! specification) and, in files but not in pickles, `estimator`.
 
-use super::counters::OPTIMIZER_START;
-use super::header::{Contents, counters_of, nothing_else, object, taken};
+use super::counters::{Counters, OPTIMIZER_START};
+use super::header::{Texts, object, taken};
 use super::refused;
 use crate::error::Result;
 use crate::model::{Specification, dense};
-use safetensors::tensor::Metadata;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -18,19 +17,17 @@ use std::collections::BTreeMap;
 /// The version of the format.
 pub const FORMAT_VERSION: &str = "1";
 
-/// The contents of such a file.
-pub fn from_metadata(
-    mut metadata: BTreeMap<String, String>,
-    tensors: Metadata,
-) -> Result<Contents> {
+/// Takes the specification, the counters and the estimator's text out of the metadata of such a file.
+pub fn read(metadata: &mut Texts) -> Result<(Specification, Counters, String)> {
     metadata.remove("format_version");
-    let config = taken(&mut metadata, "config")?;
-    let counters = taken(&mut metadata, "counters")?;
-    nothing_else(&metadata)?;
+    let config = taken(metadata, "config")?;
+    let counters = taken(metadata, "counters")?;
     let mut counters = object("counters", &counters)?;
-    let forgotten =
-        counters.remove("forgotten").filter(|_| !counters.contains_key(OPTIMIZER_START));
-    counters.extend(forgotten.map(|steps| (OPTIMIZER_START.to_string(), steps)));
+    let optimizer_start =
+        counters.remove("forgotten").ok_or_else(|| refused("its counters have no forgotten"))?;
+    if counters.insert(OPTIMIZER_START.into(), optimizer_start).is_some() {
+        return Err(refused("its counters have optimizer_start, which is not known"));
+    }
 
     let mut config: BTreeMap<String, Box<RawValue>> = object("config", &config)?;
     let dictionary = config.remove("engine").ok_or_else(|| refused("its config has no engine"))?;
@@ -41,13 +38,8 @@ pub fn from_metadata(
     if let Some(key) = config.keys().next() {
         return Err(refused(format!("its config has {key:?}, which is not known")));
     }
-    Ok(Contents {
-        specification: Specification::from_version_1(&dictionary)?,
-        counters: counters_of(&counters)?,
-        estimator,
-        tensors,
-        checksums: None,
-    })
+    let specification = Specification::from_version_1(&dictionary)?;
+    Ok((specification, Counters::from_named(&counters)?, estimator))
 }
 
 /// The dictionary. The scale is a number, or which scale is learned; of `options` an optimiser uses the first few.

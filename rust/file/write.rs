@@ -1,8 +1,9 @@
 //! From a model to the bytes of a file.
 
 use super::checksum::Checksum;
+use super::contents;
 use super::counters::Counters;
-use super::header::{self, MAX_KEYS};
+use super::header::MAX_KEYS;
 use super::{CHUNK, LENGTH, MAX_HEADER, scratch, size, tensors};
 use crate::error::{Error, Result, filled};
 use crate::model::Engine;
@@ -28,7 +29,7 @@ pub fn to_bytes(engine: &Engine, estimator: &str, moments: bool) -> Result<Vec<u
     }
     let (specification, counters) = (network.spec.to_json(), Counters::of(engine));
     let header = |checksums: &[String]| {
-        let mut text = header::to_json(&specification, counters, estimator, &infos, checksums)?;
+        let mut text = contents::to_json(&specification, counters, estimator, &infos, checksums)?;
         text.resize(text.len().next_multiple_of(LENGTH), b' '); // the data are aligned
         Ok::<_, Error>(text)
     };

@@ -184,6 +184,10 @@ impl Specification {
 
 /// Names the option that a text has wrong. Every option has a default, so each can be read alone.
 fn wrong_option(text: &str, error: &serde_json::Error) -> Error {
+    // As values a text takes many times its memory.
+    if text.len() > 1 << 20 {
+        return Error::Parameter(format!("the specification: {error}"));
+    }
     let options: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
     let wrong = options.into_iter().find_map(|(name, value)| {
         let alone = Value::Object(Map::from_iter([(name.clone(), value)]));

@@ -1,4 +1,4 @@
-"""Files of models: the core writes and reads the tensors, this module the configuration beside them, as JSON."""
+"""Files of models: the core writes and reads the network, this module the estimator, as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastvae import _core, corruption, likelihoods, optimizers, schedules
-from fastvae._fitted.files import decode_classes, encode_classes, read_engine
+from fastvae._fitted.files import decode_classes, encode_classes, parse
 from fastvae._fitted.model import FittedModel
 from fastvae._training.record import TrainingRecord
 
@@ -71,9 +71,8 @@ def write(
         "interrupted_": record.interrupted,
         "classes_": encode_classes(fitted.classes),
     }
-    _core.write_atomically(
-        os.fsdecode(path), fitted.dump(moments, estimator={"class": name, "parameters": kept, "learned": learned})
-    )
+    data = fitted.dump(moments, {"class": name, "parameters": kept, "learned": learned})
+    _core.write_atomically(os.fsdecode(path), data)
     return unkept
 
 
@@ -99,13 +98,16 @@ class Contents(NamedTuple):
 
 
 def read(path: str | os.PathLike[str]) -> Contents:
-    """Read a file: its engine, and the rest of its configuration."""
-    file = _core.ModelFile(os.fsdecode(path))
+    """Read a file: its engine and its estimator."""
+    name = os.fsdecode(path)
+    try:
+        file = _core.ModelFile(name)
+    except _core.FormatError as error:
+        raise _core.FormatError(f"{name!r}: {error}") from error
     with damage_as_format_error(path):
-        engine, config = read_engine(file)
-        estimator = config["estimator"]
+        estimator = parse(file.estimator)
         parameters = {key: _decoded(value) for key, value in estimator["parameters"].items()}
-        return Contents(engine, estimator["class"], parameters, estimator["learned"])
+        return Contents(file.engine(), estimator["class"], parameters, estimator["learned"])
 
 
 @contextmanager

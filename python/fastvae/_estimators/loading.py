@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def load(path: str | os.PathLike[str]) -> VAE | Autoencoder | TopicModel | ItemResponse:
     """Read a model that ``save`` has written: it predicts the same bits, and goes on training where it was.
 
-    Nothing in a file is believed, and none of it is run: a file that does not hold exactly the tensors that its
-    configuration implies is refused before memory is taken for them.
+    Loading never runs code from a file. It refuses a file with a damaged piece (by checksums), and one without exactly
+    the tensors that its specification implies, before it allocates memory for them. Files of older versions load too.
 
     Parameters
     ----------

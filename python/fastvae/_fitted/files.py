@@ -1,12 +1,10 @@
-"""The network's part of a file: the configuration as JSON, and the classes of y."""
+"""What a file says beside the network: JSON, and the classes of y."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from fastvae import _core
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,17 +13,9 @@ if TYPE_CHECKING:
 _LABELS = ("bool", "str", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 
 
-def read_engine(file: _core.ModelFile) -> tuple[_core.Engine, dict[str, Any]]:
-    """Return the engine of a file, and the file's configuration."""
-    import json  # here and below only, so that `import fastvae` stays cheap
-
-    config = _parsed(file.config)
-    return file.engine(json.dumps(config["engine"], allow_nan=False)), config
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    """Read JSON whose keys are unique and whose numbers are finite."""
-    import json
+def parse(text: str) -> dict[str, Any]:
+    """Read a JSON object whose keys are unique and whose numbers are finite."""
+    import json  # here only, so that `import fastvae` stays cheap
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -36,10 +26,10 @@ def _parsed(text: str) -> dict[str, Any]:
     def refuse(name: str) -> Any:
         raise ValueError(f"{name} is no number")
 
-    config = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
-    if not isinstance(config, dict):
+    found = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    if not isinstance(found, dict):
         raise ValueError("it is no object")
-    return config
+    return found
 
 
 def encode_classes(classes: NDArray[Any] | None) -> dict[str, Any] | None:

@@ -9,7 +9,6 @@ import numpy as np
 
 from fastvae import _core
 from fastvae._data import arrays, conditions
-from fastvae._fitted.files import read_engine
 from fastvae._fitted.specification import Specification
 from fastvae._fitted.uncertainty import LogMarginal, Predictive
 
@@ -195,12 +194,11 @@ class FittedModel:
 
     # Keeping
 
-    def dump(self, optimizer: bool = True, **more: Any) -> bytes:
-        """Return a file of the network with or without the optimiser's state; `more` goes into its configuration."""
+    def dump(self, optimizer: bool = True, estimator: dict[str, Any] | None = None) -> bytes:
+        """Return the bytes of a file, with or without the optimizer's state; `estimator` is kept as JSON."""
         import json  # here only, so that `import fastvae` stays cheap
 
-        config = {"fastvae": _core.__version__, "engine": self.specification.options, **more}
-        return self.engine.dump(json.dumps(config, allow_nan=False), optimizer)
+        return self.engine.dump(json.dumps(estimator, allow_nan=False), optimizer)
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -211,7 +209,7 @@ class FittedModel:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        engine = read_engine(_core.ModelFile(state["file"]))[0]
+        engine = _core.ModelFile(state["file"]).engine()
         self.__init__(engine, state["classes"])  # type: ignore[misc]
         self.position, self.trained_on_noise = state["position"], state["trained_on_noise"]
 
