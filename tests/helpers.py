@@ -22,7 +22,8 @@ import pytest
 from numpy.typing import NDArray
 
 import fastvae
-from fastvae import VAE, Autoencoder, TopicModel, _core, corruption, likelihoods, optimizers, schedules
+from fastvae import VAE, Autoencoder, _core, corruption, likelihoods, optimizers, schedules
+from fastvae._training.plan import fullest_last_batch
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -88,7 +89,8 @@ LIKELIHOODS: dict[str, Any] = {
     for kind in members(likelihoods)
     for name, likelihood in ({snake(kind): snake(kind)} | variants(kind, {"scale": 0.3})).items()
 } | {"gaussian decoder 0.5": likelihoods.Gaussian("decoder", floor=0.5)}
-COUNTS = likelihoods.COUNTS  # those whose data are counts
+# Those whose data are counts.
+COUNTS = tuple(name for name, facts in _core.LIKELIHOODS.items() if facts["counts"] and facts["public"])
 # The core lists the activations; the Python layer names them only in an error.
 ACTIVATIONS: list[str] = _core.ACTIVATIONS
 OPTIMIZER_NAMES: list[str] = [kind.__name__.lower() for kind in members(optimizers)]
@@ -143,22 +145,22 @@ def conditional_vae(**parameters: Any) -> VAE:
 
 def steps(model: Any) -> int:
     """The optimiser's steps of a model; private, since users count epochs and tests count steps."""
-    return int(model._engine.steps)
+    return int(model._fitted.engine.steps)
 
 
 def clamped(model: Any) -> int:
     """How many log variances were beyond the clamp; private, since users get a warning instead."""
-    return int(model._engine.clamped)
+    return int(model._fitted.engine.clamped)
 
 
 def documents_of_a_step(n: int, most: int) -> int:
     """How many of n documents a topic model's step takes; private, since steps show only how many there are."""
-    return int(TopicModel()._batch_size(n, most))
+    return fullest_last_batch(n, most)
 
 
 def mirror(model: Any, coordinate: int) -> None:
     """Turn a coordinate's sign; private, since ``fit`` does it where a mean slope is negative."""
-    model._engine.mirror(coordinate)
+    model._fitted.engine.mirror(coordinate)
 
 
 def is_finite(model: Any) -> bool:

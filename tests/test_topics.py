@@ -24,7 +24,6 @@ from fastvae._data import sparse as _sparse
 from fastvae._topics.prior import laplace
 from fastvae._topics.prior import points as _points
 from fastvae._topics.weights import count_words as _counted
-from fastvae._training.plan import fullest_last_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
