@@ -189,7 +189,7 @@ def answers(model: Any, X: Any, y: Any = None, binary: Any = None) -> dict[str, 
         "scores": model.score_samples(X, **given),
         "reconstruct": model.reconstruct(X, **given),
         "losses": list(losses.values()),
-        "evaluate": list(model.evaluate(X, **given).values()),
+        "evaluate": [model.evaluate(X, **given)[name] for name in losses],
         "history": list(getattr(model, "history_", {}).values()),
     }
     found["decoded"] = model.inverse_transform(found["transform"], **given)

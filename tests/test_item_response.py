@@ -678,7 +678,7 @@ def test_item_fit_needs_little_memory(n: int, n_tasks: int, n_dims: int, tables:
     slopes, intercepts = np.ones((n_tasks, n_dims)), np.zeros(n_tasks)
     marks, _ = simulated(n, slopes, intercepts)
     exam = with_tasks(small(n_dims=n_dims, epochs=1).fit(marks[:50]), slopes, intercepts)
-    one = 8 * n_tasks * (n if n_dims > 1 else len(Ability(slopes, intercepts, np.ones(n_tasks)).nodes))
+    one = 8 * n_tasks * (n if n_dims > 1 else len(Ability(slopes[:, 0], intercepts, np.ones(n_tasks)).nodes))
     tracemalloc.start()
     exam.item_fit(marks)
     peak = tracemalloc.get_traced_memory()[1]
@@ -758,7 +758,7 @@ def test_the_learning_rate_comes_to_rest() -> None:
     own = bits(small(epochs=4).fit(Y))
     assert own == bits(small(epochs=4, learning_rate=fastvae.schedules.cosine(2e-2, 2e-4, epochs=4)).fit(Y))
     assert own != bits(small(epochs=4, learning_rate=fastvae.schedules.cosine(2e-2, 2e-4, epochs=5)).fit(Y))
-    assert own != bits(small(epochs=4, learning_rate=2e-2).fit(Y))
+    assert own != bits(small(epochs=4, learning_rate=lambda step: 2e-2).fit(Y))
 
 
 def test_scikit_learn_takes_it_for_one_of_its_own(tmp_path: Path) -> None:

@@ -552,7 +552,7 @@ def test_a_file_with_another_kind_is_refused(missing: Any, fitted: VAE, tmp_path
 def test_a_state_dict_tells_the_features_beside_their_indicators() -> None:
     model = masking_vae(missing_indicator=True, conditional=True).fit(HOLES, Y)
     weights = model.state_dict()
-    assert weights["encoder.0.weight"].shape == (33, 64 + 64 + 10)
+    assert weights["encoder.0.weight"].shape == (16, 64 + 64 + 10)
     again = masking_vae(missing_indicator=True, conditional=True).load_state_dict(weights)
     assert again.n_features_in_ == 64
     weights["encoder.0.weight"] = weights["encoder.0.weight"][:, 1:]

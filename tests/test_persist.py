@@ -525,6 +525,7 @@ def test_any_change_of_two_bytes_of_a_header_is_an_error_or_none() -> None:
     made: dict[str, Any] = {"n_features": 1, "latent_dim": 1, "encoder": [], "decoder": []}
     dumped = _core.Engine(choices("sgd", **made)).dump("{}", True)
     (length,) = struct.unpack("<Q", dumped[:8])
+    load(dumped, optimizer="sgd", **made)
     rng, refused = np.random.default_rng(0), 0
     text = np.frombuffer(b'\0 "\\{}[],:0123456789e-+.tfnu\xff', np.uint8)
     for _ in itertools.repeat(None, 3000):
@@ -534,4 +535,4 @@ def test_any_change_of_two_bytes_of_a_header_is_an_error_or_none() -> None:
             load(changed.tobytes(), optimizer="sgd", **made)
         except fastvae.FormatError:
             refused += 1
-    assert 2000 < refused < 3000, "some changes are within a number or a blank"
+    assert 2900 < refused <= 3000, "hardly any change is within a counter or a blank"
