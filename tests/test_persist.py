@@ -105,7 +105,7 @@ def load(source: str | bytes, **more: Any) -> _core.Engine:
     return _core.ModelFile(source).engine(choices(**more))
 
 
-def answers(engine: _core.Engine) -> list[NDArray[np.float32]]:
+def answers_of(engine: _core.Engine) -> list[NDArray[np.float32]]:
     """Return codes, log variances, both losses, means and parameters."""
     mu, logvar = engine.encode(X, None, True, False, 1)
     return [
@@ -117,9 +117,9 @@ def answers(engine: _core.Engine) -> list[NDArray[np.float32]]:
     ]
 
 
-def same(a: _core.Engine, b: _core.Engine) -> bool:
+def alike(a: _core.Engine, b: _core.Engine) -> bool:
     """Whether two engines answer with the same bits."""
-    pairs = zip(answers(a), answers(b), strict=True)
+    pairs = zip(answers_of(a), answers_of(b), strict=True)
     return all(one.tobytes() == other.tobytes() for one, other in pairs) and counters(a) == counters(b)
 
 
@@ -151,9 +151,9 @@ def test_a_model_answers_and_goes_on_with_the_same_bits(
     opened = _core.ModelFile(dumped if source == "bytes" else path)
     assert opened.config == '{"a": 1}'
     again = opened.engine(choices(**made))
-    assert same(again, engine)
-    assert same(train(again), train(engine))
-    assert same(train(again, shuffle=False), train(engine, shuffle=False))
+    assert alike(again, engine)
+    assert alike(train(again), train(engine))
+    assert alike(train(again, shuffle=False), train(engine, shuffle=False))
     assert again.dump("", True) == engine.dump("", True)
 
 
@@ -163,7 +163,7 @@ def test_a_model_without_moments_answers_with_the_same_bits(optimizer: str) -> N
     short, whole = (engine.dump("", moments) for moments in (False, True))
     assert len(short) < len(whole)
     again = load(short, optimizer=optimizer)
-    assert all(np.array_equal(a, b) for a, b in zip(answers(again), answers(engine), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(answers_of(again), answers_of(engine), strict=True))
     assert again.steps == again.forgotten == engine.steps
     fresh = _core.Engine(choices(optimizer))
     fresh.set_parameters(engine.parameters())

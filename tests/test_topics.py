@@ -203,6 +203,7 @@ def test_the_prior_is_the_laplace_approximation_of_a_dirichlet() -> None:
     np.testing.assert_allclose(
         np.exp(mean) / np.exp(mean).sum(), alpha / alpha.sum(), rtol=1e-6
     )  # softmax(m0): its mean
+    assert abs(mean.sum()) < 1e-5, "of all logits with that softmax those that sum to zero"
     # The inverse of what is left of the negative log density's Hessian, diag(alpha) - alpha alpha' / sum, off its null
     # space (the ones), is near the diagonal that the formula gives where topics are many and alike.
     many = np.full(50, 0.7)

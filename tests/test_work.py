@@ -66,7 +66,7 @@ def _instructions(program: Path, case: str, rounds: int) -> int:
 
 
 def _all_counts(program: Path) -> dict[str, int]:
-    """Instructions of one round of each case. A count does not depend on what else runs, so the cores share the runs."""
+    """Instructions of one round of each case. Counts do not depend on what else runs: the cores share the runs."""
     rounds = {case: (2, 5) if case != "small-step" else (10, 60) for case in CASES}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         runs = {case: [pool.submit(_instructions, program, case, n) for n in rounds[case]] for case in CASES}
