@@ -6,7 +6,6 @@ Private members of the library are used here and nowhere else, each with its rea
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -41,11 +40,6 @@ def members(module: types.ModuleType) -> list[type]:
     ]
 
 
-def snake(kind: type) -> str:
-    """A class's name as the estimators' parameters spell it."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
-
-
 def literals(hint: Any) -> tuple[Any, ...]:
     """The choices that a type hint lists."""
     if get_origin(hint) is Literal:
@@ -64,7 +58,7 @@ def is_valid(likelihood: Any) -> bool:
     return True
 
 
-def variants(kind: type, numbers: dict[str, float]) -> dict[str, Any]:
+def variants(name: str, kind: type, numbers: dict[str, float]) -> dict[str, Any]:
     """An object for every combination of a likelihood's choices; ``numbers`` are the others' values, if not default."""
     hints = get_type_hints(kind)
     options = []
@@ -78,17 +72,18 @@ def variants(kind: type, numbers: dict[str, float]) -> dict[str, Any]:
         likelihood = kind(**named)
         told = [str(named[f.name]) for f in fields(kind) if named[f.name] != f.default]
         if told and is_valid(likelihood):
-            found[" ".join([snake(kind), *told])] = likelihood
+            found[" ".join([name, *told])] = likelihood
     return found
 
 
 # Every likelihood by its name, then every combination of its choices. A scale of 1 would hide a forgotten factor.
 LIKELIHOODS: dict[str, Any] = {
     name: likelihood
-    for kind in members(likelihoods)
-    for name, likelihood in ({snake(kind): snake(kind)} | variants(kind, {"scale": 0.3})).items()
+    for kind, cls in likelihoods.KINDS.items()
+    for name, likelihood in ({kind: kind} | variants(kind, cls, {"scale": 0.3})).items()
 } | {"gaussian decoder 0.5": likelihoods.Gaussian("decoder", floor=0.5)}
-COUNTS = likelihoods.COUNTS  # those whose data are counts
+# Those whose data are counts.
+COUNTS = tuple(name for name, facts in _core.LIKELIHOODS.items() if facts["counts"] and facts["public"])
 # The core lists the activations; the Python layer names them only in an error.
 ACTIVATIONS: list[str] = _core.ACTIVATIONS
 OPTIMIZER_NAMES: list[str] = [kind.__name__.lower() for kind in members(optimizers)]
