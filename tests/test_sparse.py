@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,6 +118,7 @@ def test_conditions_marginals_given_noise_and_given_inputs_are_those_of_dense_in
         assert all(np.array_equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
+@functools.cache
 def train_everywhere() -> dict[str, Any]:
     """Whether sparse and dense bits agree with the instruction set in use, and a hash of them."""
     import hashlib
