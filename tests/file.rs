@@ -231,7 +231,7 @@ fn the_order_of_tensors_and_keys_does_not_matter() {
     let theirs = SafeTensors::deserialize(&bytes).unwrap();
     for _ in 0..4 {
         // Sorted by name, the metadata in an order that changes.
-        let counters = r#"{"steps":4,"optimizer_start":0,"epochs":1,"clamped":0}"#;
+        let counters = r#"{"steps":4,"forgotten":0,"epochs":1,"clamped":0}"#;
         let about = [("format_version", "1"), ("counters", counters), ("config", "{}")];
         let about = about.map(|(key, value)| (key.to_string(), value.to_string()));
         let sorted =
@@ -491,20 +491,20 @@ fn numbers_that_no_model_has_are_refused() {
         joined(&format!("{}{counters}{}", &header[..start], &header[end..]), &data)
     };
     for counters in [
-        r#"{"clamped":0,"epochs":1,"optimizer_start":0,"steps":9223372036854775808}"#,
-        r#"{"clamped":0,"epochs":2147483648,"optimizer_start":0,"steps":1}"#,
-        r#"{"clamped":0,"epochs":1,"optimizer_start":2,"steps":1}"#,
-        r#"{"clamped":0,"epochs":1,"optimizer_start":0,"steps":-1}"#,
-        r#"{"clamped":0,"epochs":1,"optimizer_start":0,"steps":1.5}"#,
-        r#"{"clamped":0,"epochs":1,"optimizer_start":0}"#,
-        r#"{"clamped":0,"epochs":1,"optimizer_start":0,"steps":1,"more":1}"#,
-        r#"{"clamped":0,"epochs":1,"optimizer_start":0,"steps":1,"steps":1}"#,
+        r#"{"clamped":0,"epochs":1,"forgotten":0,"steps":9223372036854775808}"#,
+        r#"{"clamped":0,"epochs":2147483648,"forgotten":0,"steps":1}"#,
+        r#"{"clamped":0,"epochs":1,"forgotten":2,"steps":1}"#,
+        r#"{"clamped":0,"epochs":1,"forgotten":0,"steps":-1}"#,
+        r#"{"clamped":0,"epochs":1,"forgotten":0,"steps":1.5}"#,
+        r#"{"clamped":0,"epochs":1,"forgotten":0}"#,
+        r#"{"clamped":0,"epochs":1,"forgotten":0,"steps":1,"more":1}"#,
+        r#"{"clamped":0,"epochs":1,"forgotten":0,"steps":1,"steps":1}"#,
         "[0,1,0,1]",
     ] {
         assert!(refusal(open(&at(counters))).contains("counters"), "{counters}");
     }
     let late = at(
-        r#"{"clamped":18446744073709551615,"epochs":2147483647,"optimizer_start":0,"steps":9223372036854775807}"#,
+        r#"{"clamped":18446744073709551615,"epochs":2147483647,"forgotten":0,"steps":9223372036854775807}"#,
     );
     train(&mut load(&late, small(), adam(false)).unwrap());
 }

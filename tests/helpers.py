@@ -6,7 +6,6 @@ Private members of the library are used here and nowhere else, each with its rea
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -42,11 +41,6 @@ def members(module: types.ModuleType) -> list[type]:
     ]
 
 
-def snake(kind: type) -> str:
-    """A class's name as the estimators' parameters spell it."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
-
-
 def literals(hint: Any) -> tuple[Any, ...]:
     """The choices that a type hint lists."""
     if get_origin(hint) is Literal:
@@ -65,7 +59,7 @@ def is_valid(likelihood: Any) -> bool:
     return True
 
 
-def variants(kind: type, numbers: dict[str, float]) -> dict[str, Any]:
+def variants(name: str, kind: type, numbers: dict[str, float]) -> dict[str, Any]:
     """An object for every combination of a likelihood's choices; ``numbers`` are the others' values, if not default."""
     hints = get_type_hints(kind)
     options = []
@@ -79,15 +73,15 @@ def variants(kind: type, numbers: dict[str, float]) -> dict[str, Any]:
         likelihood = kind(**named)
         told = [str(named[f.name]) for f in fields(kind) if named[f.name] != f.default]
         if told and is_valid(likelihood):
-            found[" ".join([snake(kind), *told])] = likelihood
+            found[" ".join([name, *told])] = likelihood
     return found
 
 
 # Every likelihood by its name, then every combination of its choices. A scale of 1 would hide a forgotten factor.
 LIKELIHOODS: dict[str, Any] = {
     name: likelihood
-    for kind in members(likelihoods)
-    for name, likelihood in ({snake(kind): snake(kind)} | variants(kind, {"scale": 0.3})).items()
+    for kind, cls in likelihoods.KINDS.items()
+    for name, likelihood in ({kind: kind} | variants(kind, cls, {"scale": 0.3})).items()
 } | {"gaussian decoder 0.5": likelihoods.Gaussian("decoder", floor=0.5)}
 # Those whose data are counts.
 COUNTS = tuple(name for name, facts in _core.LIKELIHOODS.items() if facts["counts"] and facts["public"])
@@ -191,7 +185,7 @@ def answers(model: Any, X: Any, y: Any = None, binary: Any = None) -> dict[str, 
         "scores": model.score_samples(X, **given),
         "reconstruct": model.reconstruct(X, **given),
         "losses": list(losses.values()),
-        "evaluate": list(model.evaluate(X, **given).values()),
+        "evaluate": [model.evaluate(X, **given)[name] for name in losses],
         "history": list(getattr(model, "history_", {}).values()),
     }
     found["decoded"] = model.inverse_transform(found["transform"], **given)

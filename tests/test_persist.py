@@ -95,7 +95,7 @@ def load(source: str | bytes, **more: Any) -> _core.Engine:
     return _core.ModelFile(source).engine(json.dumps(choices(**more)))
 
 
-def answers(engine: _core.Engine) -> list[NDArray[np.float32]]:
+def answers_of(engine: _core.Engine) -> list[NDArray[np.float32]]:
     """Return codes, log variances, both losses, means and parameters."""
     mu, logvar = engine.encode(X, None, True, False, 1)
     return [
@@ -107,9 +107,9 @@ def answers(engine: _core.Engine) -> list[NDArray[np.float32]]:
     ]
 
 
-def same(a: _core.Engine, b: _core.Engine) -> bool:
+def alike(a: _core.Engine, b: _core.Engine) -> bool:
     """Whether two engines answer with the same bits."""
-    pairs = zip(answers(a), answers(b), strict=True)
+    pairs = zip(answers_of(a), answers_of(b), strict=True)
     return all(one.tobytes() == other.tobytes() for one, other in pairs) and counters(a) == counters(b)
 
 
@@ -141,9 +141,9 @@ def test_a_model_answers_and_goes_on_with_the_same_bits(
     opened = _core.ModelFile(dumped if source == "bytes" else path)
     assert opened.config == '{"a": 1}'
     again = opened.engine(json.dumps(choices(**made)))
-    assert same(again, engine)
-    assert same(train(again), train(engine))
-    assert same(train(again, shuffle=False), train(engine, shuffle=False))
+    assert alike(again, engine)
+    assert alike(train(again), train(engine))
+    assert alike(train(again, shuffle=False), train(engine, shuffle=False))
     assert again.dump("", True) == engine.dump("", True)
 
 
@@ -153,7 +153,7 @@ def test_a_model_without_moments_answers_with_the_same_bits(optimizer: str) -> N
     short, whole = (engine.dump("", moments) for moments in (False, True))
     assert len(short) < len(whole)
     again = load(short, optimizer=optimizer)
-    assert all(np.array_equal(a, b) for a, b in zip(answers(again), answers(engine), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(answers_of(again), answers_of(engine), strict=True))
     assert again.steps == again.optimizer_start == engine.steps
     fresh = _core.Engine(json.dumps(choices(optimizer)))
     fresh.set_parameters(engine.parameters())
@@ -545,6 +545,7 @@ def test_any_change_of_two_bytes_of_a_header_is_an_error_or_none() -> None:
     made: dict[str, Any] = {"n_features": 1, "latent_dim": 1, "encoder": [], "decoder": []}
     dumped = _core.Engine(json.dumps(choices("sgd", **made))).dump("{}", True)
     (length,) = struct.unpack("<Q", dumped[:8])
+    load(dumped, optimizer="sgd", **made)
     rng, refused = np.random.default_rng(0), 0
     text = np.frombuffer(b'\0 "\\{}[],:0123456789e-+.tfnu\xff', np.uint8)
     for _ in itertools.repeat(None, 3000):
@@ -554,4 +555,4 @@ def test_any_change_of_two_bytes_of_a_header_is_an_error_or_none() -> None:
             load(changed.tobytes(), optimizer="sgd", **made)
         except fastvae.FormatError:
             refused += 1
-    assert 2000 < refused < 3000, "some changes are within a number or a blank"
+    assert 2900 < refused <= 3000, "hardly any change is within a counter or a blank"

@@ -115,7 +115,7 @@ fn entries(network: &Network, optimizer: Optimizer, moments: bool) -> Vec<FileTe
     for (wanted, part) in
         [(true, StateBuffer::Value), (first, StateBuffer::First), (second, StateBuffer::Second)]
     {
-        let has = |tensor: &Tensor| wanted && (part == StateBuffer::Value || tensor.trained);
+        let has = |tensor: &Tensor| wanted && (part == StateBuffer::Value || tensor.is_trained());
         for (index, tensor) in network.tensors.iter().enumerate().filter(|(_, t)| has(t)) {
             entries.push(FileTensor {
                 name: format!("{}{}", prefix(part), tensor.name),
@@ -181,7 +181,7 @@ pub fn to_bytes(vae: &Engine, config: &str, moments: bool) -> Result<Vec<u8>> {
     for FileTensor { part, index, .. } in entries {
         let tensor = &network.tensors[index];
         let plain = &mut scratch[..size(tensor)];
-        network.read_into(tensor, vae.buffer(part), plain);
+        tensor.read_into(vae.buffer(part), plain);
         let (here, rest) = data.split_at_mut(size_of_val(plain));
         for (to, x) in here.as_chunks_mut().0.iter_mut().zip(plain) {
             *to = x.to_le_bytes();
@@ -254,9 +254,9 @@ impl<R: Read> ModelFile<R> {
             if let Some(bad) = plain.iter().find(|x| !good(x)) {
                 return Err(refused(format!("{name} contains {bad}")));
             }
-            network.write(tensor, plain, buffer);
+            tensor.write(plain, buffer);
         }
-        vae.network.check_loadings(vae.buffer(StateBuffer::Value)).map_err(refused)?;
+        vae.network.check(vae.buffer(StateBuffer::Value)).map_err(refused)?;
         vae.refresh()?;
         (vae.steps, vae.epochs, vae.clamped) = (steps, epochs, AtomicUsize::new(clamped));
         vae.optimizer_start = if kept { optimizer_start } else { steps };

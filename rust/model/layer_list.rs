@@ -1,12 +1,14 @@
 //! The hidden layers of an encoder or a decoder, as a specification lists them.
 
-use super::spec::MAX_WIDTH;
 use crate::error::{self, Error};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// The most columns of a layer: a counter of noise has 24 bits for a block of four columns.
+pub const MAX_WIDTH: usize = 1 << 26;
 
 /// The most hidden layers of an encoder or a decoder.
 pub const MAX_LAYERS: usize = 1 << 15;

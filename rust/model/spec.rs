@@ -2,7 +2,7 @@
 //! engine and the configuration in the model file. An option that is absent has its default; one that is not known is an
 //! error.
 
-use super::layer_list::LayerSpecification;
+use super::layer_list::{LayerSpecification, MAX_WIDTH};
 use crate::data::input_transform::Transform;
 use crate::error::{Error, Result};
 use crate::nn::activation::Activation;
@@ -10,9 +10,6 @@ use crate::nn::likelihood::{Bernoulli, FeatureParameter, Likelihood, MAX_TRIALS}
 use crate::nn::optimizer::Optimizer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-
-/// The most columns of a layer: a counter of noise has 24 bits for a block of four columns.
-pub const MAX_WIDTH: usize = 1 << 26;
 
 /// What the user chose. The defaults are those of [`Specification::default`]; sizes have none, so that they must be given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,11 +133,6 @@ impl Specification {
     /// Whether the encoder may read the batch from where it is kept as what is to be reconstructed.
     pub fn encodes_as_is(&self) -> bool {
         self.conditions == 0 && self.input_transform.is_none() && !self.missing.is_masked()
-    }
-
-    /// Whether the gradient of a learned scale is stored by the output's epilogue.
-    pub fn stores_scale_gradient(&self) -> bool {
-        self.likelihood.learned_scale().is_some_and(|scale| scale.stores_gradient)
     }
 
     /// An error unless a binomial likelihood has its trials, and an output layer with constraints is one of slopes.

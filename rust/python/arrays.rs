@@ -23,7 +23,7 @@ pub type Rows<'py> = Option<PyReadonlyArray1<'py, u64>>;
 /// A two-dimensional array or a sparse matrix, read in place.
 pub fn source<'a>(matrix: &'a Bound<'_, PyAny>) -> PyResult<Source<'a>> {
     if let Ok(sparse) = matrix.cast::<PySparseMatrix>() {
-        return Ok(Source::from_csr(&sparse.get().csr()));
+        return Ok(Source::from_csr(sparse.get().csr()));
     }
     let (array, py) = (matrix.cast::<PyUntypedArray>()?, matrix.py());
     let kind = array.dtype();

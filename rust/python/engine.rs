@@ -124,7 +124,7 @@ impl PyEngine {
 
     /// Turns the sign of a latent coordinate.
     fn mirror(&self, py: Python<'_>, coordinate: usize) -> PyResult<()> {
-        Ok(detached(py, || self.lock().mirror(coordinate))??)
+        Ok(detached(py, || self.lock().flip_sign(coordinate))??)
     }
 
     /// `n` codes from the prior.

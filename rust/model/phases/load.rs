@@ -1,74 +1,19 @@
 //! The batch: from the caller's array into panels.
 #![allow(unsafe_code)]
 
-use super::forward::NoiseKey;
 use super::missing::{ZeroMissing, holes_alike};
-use super::pass::{Pass, ROW_BLOCK};
-use super::spec::Missing;
-use super::workspace::{InputStorage, Matrix};
 use crate::data::Source;
 use crate::data::check::ValueCheck;
 use crate::data::corruption::Corruption;
 use crate::data::input_transform::Transform;
 use crate::matrix::panels_of;
-use crate::random::{ContentHash, Fill, Permutation, Stream};
-use crate::simd::{Isa, Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut};
+use crate::model::batch::{EncoderInput, NoiseKey, Rows};
+use crate::model::memory::{BatchView, Matrix, ROW_BLOCK};
+use crate::model::spec::Missing;
+use crate::random::{ContentHash, Fill, Stream};
+use crate::simd::{Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut};
 use crate::threads::Worker;
 use std::ops::Range;
-
-/// Which rows of an array make a batch.
-#[derive(Clone, Copy)]
-pub enum Rows<'a> {
-    /// Neighbours, from this row on.
-    From(usize),
-    /// The places from this one on of a random order.
-    Shuffled(&'a Permutation, usize),
-}
-
-/// What the encoder sees of a batch.
-#[derive(Clone, Copy)]
-pub enum EncoderInput<'a> {
-    /// The batch itself.
-    Batch,
-    /// The batch with noise.
-    Corrupted(Corruption, NoiseKey),
-    /// The caller's array: one row an example, from that row on.
-    Given(Source<'a>, usize),
-}
-
-impl Rows<'_> {
-    /// The rows at places `first..first + to.len()` of the batch, at most sixteen.
-    pub(super) fn fill(self, isa: Isa, first: usize, to: &mut [usize]) {
-        match self {
-            Rows::From(row) => to.iter_mut().zip(row + first..).for_each(|(to, r)| *to = r),
-            Rows::Shuffled(order, place) => order.fill(isa, place + first, to),
-        }
-    }
-}
-
-impl<'a> EncoderInput<'a> {
-    /// The caller's array from a row on, if there is one; else the batch, with noise if it is to have any.
-    pub fn of(
-        given: Option<(Source<'a>, usize)>,
-        corruption: Option<Corruption>,
-        draw: NoiseKey,
-    ) -> EncoderInput<'a> {
-        match (given, corruption) {
-            (Some((source, first)), _) => EncoderInput::Given(source, first),
-            (None, Some(corruption)) => EncoderInput::Corrupted(corruption, draw),
-            (None, None) => EncoderInput::Batch,
-        }
-    }
-
-    /// Where it lies.
-    pub(crate) fn sees(self) -> InputStorage {
-        match self {
-            EncoderInput::Batch => InputStorage::Batch,
-            EncoderInput::Corrupted(Corruption::Masking { .. }, _) => InputStorage::Masked,
-            _ => InputStorage::Other,
-        }
-    }
-}
 
 /// What is taken from the caller's array.
 #[derive(Clone, Copy)]
@@ -79,7 +24,7 @@ enum Load<'a> {
     Codes,
 }
 
-impl Pass<'_> {
+impl BatchView<'_> {
     /// Gathers the batch. `watch`, if given, sees it.
     pub fn load(
         &self,
@@ -95,11 +40,11 @@ impl Pass<'_> {
         let what = Load::Data { hash, input };
         if self.rows <= ROW_BLOCK {
             // Few rows are one work item and few lists: they are made at its end, in one meeting instead of two.
-            self.gather(worker, source, what, rows, watch, || {
+            self.gather(worker, source, what, rows, watch, &mut || {
                 (0..self.lists()).for_each(|n| self.list(n))
             });
         } else {
-            self.gather(worker, source, what, rows, watch, || ());
+            self.gather(worker, source, what, rows, watch, &mut || ());
             worker.phase(self.lists(), |n| self.list(n));
         }
     }
@@ -119,7 +64,7 @@ impl Pass<'_> {
 
     /// Takes codes from an array, from row `first` on.
     pub fn load_codes(&self, worker: &Worker, source: &Source, first: usize, watch: &ValueCheck) {
-        self.gather(worker, source, Load::Codes, Rows::From(first), Some(watch), || ());
+        self.gather(worker, source, Load::Codes, Rows::From(first), Some(watch), &mut || ());
     }
 
     fn gather(
@@ -129,10 +74,10 @@ impl Pass<'_> {
         what: Load,
         rows: Rows,
         watch: Option<&ValueCheck>,
-        last: impl FnOnce(),
+        last: &mut dyn FnMut(),
     ) {
         let to = match what {
-            Load::Codes => self.memory.plan.z,
+            Load::Codes => self.memory.plan.code.value,
             Load::Data { .. } => self.memory.plan.x,
         };
         let block = |block: Range<usize>| {
@@ -142,19 +87,17 @@ impl Pass<'_> {
             self.isa.run(Gather { pass: self, source, what, from, rows: block.clone(), to, watch });
             match what {
                 Load::Data { input, .. } => self.see(input, block, (source, from)),
-                Load::Codes => {
-                    self.condition(source, from, block, to, self.network.spec.latent_dim)
-                }
+                Load::Codes => self.condition(source, from, block, to, self.spec.latent_dim),
             }
         };
         self.by_rows_then(worker, block, last);
     }
 }
 
-impl<'a> Pass<'a> {
+impl<'a> BatchView<'a> {
     /// Makes what the encoder sees of a block's rows, which are loaded, where that is something else.
     fn see(&self, input: EncoderInput, rows: Range<usize>, (source, from): (&Source, &[usize])) {
-        let spec = &self.network.spec;
+        let spec = self.spec;
         match input {
             EncoderInput::Batch if spec.encodes_as_is() => return,
             EncoderInput::Given(source, first) => {
@@ -191,7 +134,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Writes the conditions of rows `from` of an array to a block's rows of a matrix, from column `col` on.
-    pub(super) fn condition(
+    pub(in crate::model) fn condition(
         &self,
         source: &Source,
         from: &[usize],
@@ -200,7 +143,7 @@ impl<'a> Pass<'a> {
         col: usize,
     ) {
         let Some(y) = source.conditions() else { return };
-        let conditions = self.network.spec.conditions;
+        let conditions = self.spec.conditions;
         let mut values = [0.0; WIDTH];
         for (r, &from) in rows.zip(from) {
             for first in (0..conditions).step_by(WIDTH) {
@@ -215,8 +158,8 @@ impl<'a> Pass<'a> {
     /// Row `r` of panel `panel` of what the encoder sees.
     ///
     /// # Safety
-    /// As for [`Pass::write`].
-    pub(super) unsafe fn input_row(&self, panel: usize, r: usize) -> &'a mut Row {
+    /// As for [`BatchView::write`].
+    pub(in crate::model) unsafe fn input_row(&self, panel: usize, r: usize) -> &'a mut Row {
         // SAFETY: passed on to the caller.
         let rows = unsafe { self.write(self.memory.plan.input, panel, r..r + 1) };
         &mut rows[0]
@@ -258,7 +201,7 @@ impl<'a> Pass<'a> {
 
 /// Transforms some rows of what the encoder sees.
 struct TransformRows<'a> {
-    pass: &'a Pass<'a>,
+    pass: &'a BatchView<'a>,
     transform: Transform,
     rows: Range<usize>,
 }
@@ -286,7 +229,7 @@ impl Op for TransformRows<'_> {
 
 /// Notes the zeros of some rows of what the encoder sees.
 struct MarkNonzero<'a> {
-    pass: &'a Pass<'a>,
+    pass: &'a BatchView<'a>,
     rows: Range<usize>,
 }
 
@@ -311,7 +254,7 @@ fn nonzero<S: Simd>(s: S, row: &Row) -> u32 {
 
 /// Copies rows `from` of an array to rows `rows` of a matrix in panels, and notes their zeros and hashes.
 struct Gather<'a> {
-    pass: &'a Pass<'a>,
+    pass: &'a BatchView<'a>,
     source: &'a Source<'a>,
     what: Load<'a>,
     from: &'a [usize],
@@ -326,7 +269,7 @@ impl Op for Gather<'_> {
     fn run<S: Simd>(self, s: S) {
         let Gather { pass, source, what, from, rows, to, watch } = self;
         let mut seen = watch.map(|watch| watch.begin(s));
-        let spec = &pass.network.spec;
+        let spec = &pass.spec;
         let (cols, hash, marks) = match what {
             Load::Codes => (spec.latent_dim, false, false),
             Load::Data { hash, input } => (

@@ -2,9 +2,8 @@
 //! the mean over z ~ q(z|x) of w = p(x|z) p(z) / q(z|x) is p(x).
 #![allow(unsafe_code)]
 
-use super::pass::{Pass, ROW_BLOCK};
-use crate::data::Source;
 use crate::matrix::Shared;
+use crate::model::memory::{BatchView, Owners, ROW_BLOCK};
 use crate::random::Stream;
 use crate::threads::Worker;
 
@@ -56,55 +55,34 @@ impl WeightSums {
     }
 }
 
-/// Which draws a pass holds: `copies` rows of each example, the samples from `first_sample` on.
+/// Which samples a batch holds of its examples.
 #[derive(Clone, Copy)]
 pub struct SampleRange {
-    /// The first example, as a row of the pass that has encoded it.
-    pub first: usize,
-    /// Rows of each.
-    pub copies: usize,
-    /// The number of the first one's sample.
-    pub first_sample: u32,
+    /// The number of the first one.
+    pub first: u32,
     /// The model's.
     pub seed: u64,
 }
 
-impl SampleRange {
-    /// The example of a row, and the number of its sample.
-    fn of(&self, row: usize) -> (usize, u32) {
-        (self.first + row / self.copies, self.first_sample + (row % self.copies) as u32)
-    }
-}
-
-impl Pass<'_> {
-    /// SampleRange z ~ q(z|x) for every row, of examples that another pass in the same memory has encoded, and notes each row's
-    /// log p(z) - log q(z|x) in the place of its KL. `source` has the examples' conditions, from row `at` on.
-    pub fn weigh(
-        &self,
-        worker: &Worker,
-        encoded: &Pass,
-        draws: SampleRange,
-        (source, at): (&Source, usize),
-    ) {
+impl BatchView<'_> {
+    /// Draws z ~ q(z|x) for every row, of examples that another batch in the same memory has encoded (the row's owners), and
+    /// notes each row's log p(z) - log q(z|x) in the place of its KL.
+    pub fn sample_marginal(&self, worker: &Worker, samples: SampleRange) {
+        let Owners { rows: examples, copies, .. } = self.owners;
+        // SAFETY: the posterior is from an earlier phase.
+        let posterior = unsafe { self.matrix_of(self.memory.plan.posterior.value, examples) };
         self.by_rows(worker, |rows| {
-            let (mut ids, mut from) = ([[0; 3]; ROW_BLOCK], [0; ROW_BLOCK]);
-            for ((id, from), r) in ids.iter_mut().zip(&mut from).zip(rows.clone()) {
-                let (example, sample) = draws.of(r);
-                *from = at + example;
+            let mut ids = [[0; 3]; ROW_BLOCK];
+            for (id, r) in ids.iter_mut().zip(rows.clone()) {
+                let (example, sample) = (self.owners.of(r), samples.first + (r % copies) as u32);
                 // SAFETY: hashes are written when examples are loaded, in an earlier phase.
                 let [a, b] = unsafe { self.memory.hashes.read(example..example + 1)[0] };
                 *id = [sample, a, b];
             }
-            self.fill_eps(rows.clone(), draws.seed, Stream::Marginal, &ids);
-            // SAFETY: rows are this block's; the head is from an earlier phase.
-            let (ratio, head) = unsafe {
-                let head = encoded.matrix(self.memory.plan.values[self.network.head()]);
-                (self.memory.kl.write(rows.clone()), head)
-            };
-            self.take_draws(rows.clone(), head, |r| draws.of(r).0, ratio);
-            self.codes_to_topics(rows.clone());
-            let spec = &self.network.spec;
-            self.condition(source, &from, rows, self.memory.plan.z, spec.latent_dim);
+            self.fill_eps(rows.clone(), samples.seed, Stream::Marginal, &ids);
+            // SAFETY: rows are this block's.
+            let ratio = unsafe { self.memory.kl.write(rows.clone()) };
+            self.take_draws(rows, posterior, |r| self.owners.of(r), ratio);
         });
     }
 

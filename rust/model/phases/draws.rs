@@ -2,10 +2,9 @@
 //! batch has a row for each of them, an example's being neighbours.
 #![allow(unsafe_code)]
 
-use super::forward::Epsilon;
-use super::pass::{Pass, ROW_BLOCK};
-use super::workspace::Matrix;
 use crate::matrix::{Grid, Shared, panels_of};
+use crate::model::batch::Epsilon;
+use crate::model::memory::{BatchView, Matrix, ROW_BLOCK};
 use crate::nn::dense::ScaleRows;
 use crate::nn::importance::{DrawsGradient, ImportanceWeights};
 use crate::nn::latent::{LatentBlock, SamplePosterior};
@@ -14,25 +13,24 @@ use crate::threads::Worker;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-impl Pass<'_> {
+impl BatchView<'_> {
     /// eps, z and log p(z) - log q(z|x) of each draw.
     pub fn sample_draws(&self, worker: &Worker, epsilon: Epsilon) {
         let block = |draws: Range<usize>| {
             self.draw(draws.clone(), epsilon);
             // SAFETY: the head is from an earlier phase; the draws are this block's.
             let (head, ratio) = unsafe {
-                let head = self.matrix(self.memory.plan.values[self.network.head()]);
+                let head = self.matrix(self.memory.plan.posterior.value);
                 (head, self.memory.ratio.write(draws.clone()))
             };
             self.take_draws(draws.clone(), head, |r| r / self.copies(), ratio);
-            self.join(draws);
         };
-        self.by_draws_then(worker, block, || ());
+        self.by_draws_then(worker, block, &mut || ());
     }
 
-    /// Each row's KL and bound, and each draw's weight in the gradient of the batch mean of the loss, once
-    /// [`Pass::score`] is through; `last` runs when all are there.
-    pub fn share(&self, worker: &Worker, last: impl FnOnce()) {
+    /// Each row's KL and bound, and each draw's weight in the gradient of the batch mean of the loss, once the batch is
+    /// scored; `last` runs when all are there.
+    pub fn share(&self, worker: &Worker, last: &mut dyn FnMut()) {
         let block = |rows: Range<usize>| {
             self.analytic_kl(rows.clone());
             for r in rows {
@@ -66,7 +64,7 @@ impl Pass<'_> {
         kl.fill(0.0);
         let mut block = LatentBlock::default(); // eps is zero, and z, which is mu then, is nobody's
         let mut clamped = 0;
-        for col in (0..self.network.spec.latent_dim).step_by(LANES) {
+        for col in (0..self.spec.latent_dim).step_by(LANES) {
             self.fetch_posterior(&mut block, rows.clone(), col);
             clamped += self.isa.run(SamplePosterior { block: &mut block, kl: &mut *kl });
         }
@@ -75,7 +73,7 @@ impl Pass<'_> {
         }
     }
 
-    /// The importance-weighted bound of each row, once [`Pass::share`] is through.
+    /// The importance-weighted bound of each row, once [`BatchView::share`] is through.
     pub fn bounds(&self) -> &[f32] {
         // SAFETY: written in that phase only.
         unsafe { self.memory.bound.read(0..self.rows) }
@@ -96,17 +94,8 @@ impl Pass<'_> {
         });
     }
 
-    /// Weighs what [`Pass::score`] has stored of gradients and could not weigh: a draw's weight is known when all of its
-    /// example's are.
-    pub fn weigh_gradients(&self, worker: &Worker) {
-        let plan = self.memory.plan;
-        self.weigh_matrix(worker, plan.gradients[self.network.output()]);
-        if self.network.spec.stores_scale_gradient() {
-            self.weigh_matrix(worker, plan.scale_gradient);
-        }
-    }
-
-    fn weigh_matrix(&self, worker: &Worker, gradient: Matrix) {
+    /// Multiplies rows of a stored gradient by their draws' weights: known when all draws of an example are.
+    pub(in crate::model) fn weigh_matrix(&self, worker: &Worker, gradient: Matrix) {
         let draws = self.draws();
         let grid = Grid::new(draws.div_ceil(ROW_BLOCK), panels_of(gradient.cols), worker.workers());
         worker.phase(grid.items(), |item| {
@@ -122,9 +111,8 @@ impl Pass<'_> {
 
     /// The gradients of mu and logvar from those of the draws.
     pub fn draws_gradient(&self, worker: &Worker, doubly: bool) {
-        let (latent, plan, head) =
-            (self.network.spec.latent_dim, self.memory.plan, self.network.head());
-        let to = plan.gradients[head];
+        let (latent, plan) = (self.spec.latent_dim, self.memory.plan);
+        let to = plan.posterior.gradient;
         let doubly = doubly.then_some(self.rows as f32);
         worker.phase(self.rows, |r| {
             let draws = self.draws_of(r);
@@ -132,13 +120,13 @@ impl Pass<'_> {
             // vectors: it must be zero; row r is this item's.
             let (values, weights) = unsafe {
                 self.write(to, panels_of(to.cols) - 1, r..r + 1).fill(ZERO_ROW);
-                (self.matrix(plan.values[head]), self.memory.weights.read(draws.clone()))
+                (self.matrix(plan.posterior.value), self.memory.weights.read(draws.clone()))
             };
             for col in (0..latent).step_by(LANES) {
                 let mut logvar = Default::default();
                 values.gather(r..r + 1, latent + col, &mut logvar);
                 // SAFETY: as above.
-                let [eps, z, dz] = [plan.eps, plan.z, plan.dz]
+                let [eps, z, dz] = [plan.eps, plan.z.value, plan.z.gradient]
                     .map(|matrix| unsafe { self.read(matrix, col / WIDTH, draws.clone()) });
                 let half = col % WIDTH / LANES;
                 let [mu, logvar] = self.isa.run(DrawsGradient {

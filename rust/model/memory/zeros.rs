@@ -6,11 +6,10 @@
 //! weight gradient, the rows in which some column of a tile is not zero.
 #![allow(unsafe_code)]
 
-use super::network::Network;
-use super::pass::Pass;
-use super::workspace::PassKind;
+use super::view::BatchView;
 use crate::error::{Result, filled};
 use crate::matrix::{Shared, panels_of, tile_rows};
+use crate::model::batch::PassKind;
 use crate::simd::{Isa, NonzeroIndices, WIDTH};
 use std::ops::Range;
 
@@ -26,10 +25,9 @@ pub struct Zeros {
 
 impl Zeros {
     /// Memory for batches of up to `rows` rows. A list is its length and its entries.
-    pub fn new(network: &Network, rows: usize, purpose: PassKind, isa: Isa) -> Result<Zeros> {
-        let (inputs, most) = (network.layers[0].inputs, isa.tile_rows());
-        let panels = panels_of(inputs);
-        let tiles = if purpose == PassKind::Train { panels * WIDTH.div_ceil(most) } else { 0 };
+    pub fn new(inputs: usize, rows: usize, kind: PassKind, isa: Isa) -> Result<Zeros> {
+        let (panels, most) = (panels_of(inputs), isa.tile_rows());
+        let tiles = if kind == PassKind::Train { panels * WIDTH.div_ceil(most) } else { 0 };
         Ok(Zeros {
             masks: filled(0, Some(panels * rows))?,
             columns: filled(0, Some(rows.div_ceil(most) * (inputs + 1)))?,
@@ -80,12 +78,12 @@ fn ones(mut word: u32) -> impl Iterator<Item = usize> {
     })
 }
 
-impl<'a> Pass<'a> {
+impl<'a> BatchView<'a> {
     /// Notes which columns of one row of a panel of the batch are not zero, a bit each.
     ///
     /// # Safety
     /// The row is the calling tile's own.
-    pub(super) unsafe fn mark(&self, panel: usize, row: usize, nonzero: u32) {
+    pub(in crate::model) unsafe fn mark(&self, panel: usize, row: usize, nonzero: u32) {
         let at = panel * self.rows + row;
         // SAFETY: the caller's promise.
         unsafe { self.memory.zeros.masks.write(at..at + 1)[0] = nonzero };
@@ -93,16 +91,16 @@ impl<'a> Pass<'a> {
 
     /// The number of lists that a loaded batch gets, in groups that a work item makes; those of rows serve the
     /// weight gradient only.
-    pub(super) fn lists(&self) -> usize {
-        let panels = match self.memory.plan.purpose {
-            PassKind::Train => panels_of(self.network.layers[0].inputs),
+    pub(in crate::model) fn lists(&self) -> usize {
+        let panels = match self.memory.plan.kind {
+            PassKind::Train => panels_of(self.memory.plan.input.cols),
             PassKind::Infer => 0,
         };
         self.rows.div_ceil(self.isa.tile_rows()) + panels
     }
 
     /// Makes one group of them. Every group is made once, after the batch is loaded.
-    pub(super) fn list(&self, group: usize) {
+    pub(in crate::model) fn list(&self, group: usize) {
         match group.checked_sub(self.rows.div_ceil(self.isa.tile_rows())) {
             None => self.list_columns(group),
             Some(panel) => self.list_rows(panel),
@@ -118,7 +116,7 @@ impl<'a> Pass<'a> {
 
     /// The list of a tile of rows.
     fn list_columns(&self, tile: usize) {
-        let (rows, n) = (tile_rows(self.rows, self.isa, tile), self.network.layers[0].inputs);
+        let (rows, n) = (tile_rows(self.rows, self.isa, tile), self.memory.plan.input.cols);
         // SAFETY: the list is the calling item's.
         let list = unsafe { self.memory.zeros.columns.write(self.column_list(tile)) };
         let union = |panel| self.masks(panel)[rows.clone()].iter().fold(0, |a, b| a | b);
@@ -133,7 +131,7 @@ impl<'a> Pass<'a> {
     /// The lists of a panel's tiles of columns.
     fn list_rows(&self, panel: usize) {
         let masks = self.masks(panel);
-        let used = (self.network.layers[0].inputs - panel * WIDTH).min(WIDTH);
+        let used = (self.memory.plan.input.cols - panel * WIDTH).min(WIDTH);
         for tile in 0..used.div_ceil(self.isa.tile_rows()) {
             let columns = tile_rows(used, self.isa, tile);
             let tile_mask = (u32::MAX >> (WIDTH - columns.len())) << columns.start;
@@ -153,7 +151,7 @@ impl<'a> Pass<'a> {
 
     /// Where the list of a tile of rows lies.
     fn column_list(&self, tile: usize) -> Range<usize> {
-        let size = self.network.layers[0].inputs + 1;
+        let size = self.memory.plan.input.cols + 1;
         tile * size..(tile + 1) * size
     }
 
@@ -163,25 +161,18 @@ impl<'a> Pass<'a> {
         index * (self.rows + 1)..(index + 1) * (self.rows + 1)
     }
 
-    /// The columns of layer `index`'s input that matter to a tile of rows; none for all of them.
-    pub(super) fn kept_columns(&self, index: usize, tile: usize) -> Option<NonzeroIndices<'a>> {
-        if index > 0 {
-            return None; // only the first layer has lists
-        }
-        // SAFETY: made in an earlier phase, for as many columns as the layer has inputs.
+    /// The columns of the encoder's input that matter to a tile of rows; none for all of them.
+    pub(in crate::model) fn nonzero_columns(&self, tile: usize) -> Option<NonzeroIndices<'a>> {
+        // SAFETY: made in an earlier phase, for as many columns as the input has.
         unsafe { kept(self.memory.zeros.columns.read(self.column_list(tile))) }
     }
 
-    /// The rows of layer `index`'s input that matter to a tile of panel `panel`'s columns; none for all of them.
-    pub(super) fn kept_rows(
+    /// The rows of the encoder's input that matter to a tile of panel `panel`'s columns; none for all of them.
+    pub(in crate::model) fn nonzero_rows(
         &self,
-        index: usize,
         panel: usize,
         tile: usize,
     ) -> Option<NonzeroIndices<'a>> {
-        if index > 0 {
-            return None;
-        }
         // SAFETY: made in an earlier phase, for as many rows as the batch has.
         unsafe { kept(self.memory.zeros.rows.read(self.row_list(panel, tile))) }
     }

@@ -6,16 +6,16 @@
 //! the presence of missing data", arXiv:2006.05301).
 #![allow(unsafe_code)]
 
-use super::pass::Pass;
 use crate::data::Source;
 use crate::matrix::panels_of;
+use crate::model::memory::BatchView;
 use crate::simd::{Op, Row, Simd, WIDTH, ZERO_ROW, floats};
 use std::ops::Range;
 
 /// Puts zeros into some rows of what the encoder sees where the batch, or the caller's array in its place, has a hole.
 pub struct ZeroMissing<'a> {
     /// The batch.
-    pub pass: &'a Pass<'a>,
+    pub pass: &'a BatchView<'a>,
     /// The calling block's rows.
     pub rows: Range<usize>,
     /// What the caller gives in the place of the batch, and the row of it that is the batch's first.
@@ -29,7 +29,7 @@ impl Op for ZeroMissing<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let ZeroMissing { pass, rows, given, indicate } = self;
-        let (spec, plan) = (&pass.network.spec, pass.memory.plan);
+        let (spec, plan) = (pass.spec, pass.memory.plan);
         for panel in 0..panels_of(spec.n_features) {
             let first = panel * WIDTH;
             for r in rows.clone() {
