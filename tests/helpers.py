@@ -25,7 +25,8 @@ import pytest
 from numpy.typing import NDArray
 
 import fastvae
-from fastvae import VAE, Autoencoder, TopicModel, _core, corruption, likelihoods, optimizers, schedules
+from fastvae import VAE, Autoencoder, _core, corruption, likelihoods, optimizers, schedules
+from fastvae._training.plan import fullest_last_batch
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -42,11 +43,6 @@ def members(module: types.ModuleType) -> list[type]:
         for name, kind in vars(module).items()
         if is_dataclass(kind) and isinstance(kind, type) and kind.__module__ == module.__name__ and name[0] != "_"
     ]
-
-
-def snake(kind: type) -> str:
-    """A class's name as the estimators' parameters spell it."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
 
 
 def literals(hint: Any) -> tuple[Any, ...]:
@@ -67,7 +63,7 @@ def is_valid(likelihood: Any) -> bool:
     return True
 
 
-def variants(kind: type, numbers: dict[str, float]) -> dict[str, Any]:
+def variants(name: str, kind: type, numbers: dict[str, float]) -> dict[str, Any]:
     """An object for every combination of a likelihood's choices; ``numbers`` are the others' values, if not default."""
     hints = get_type_hints(kind)
     options = []
@@ -81,15 +77,15 @@ def variants(kind: type, numbers: dict[str, float]) -> dict[str, Any]:
         likelihood = kind(**named)
         told = [str(named[f.name]) for f in fields(kind) if named[f.name] != f.default]
         if told and is_valid(likelihood):
-            found[" ".join([snake(kind), *told])] = likelihood
+            found[" ".join([name, *told])] = likelihood
     return found
 
 
 # Every likelihood by its name, then every combination of its choices. A scale of 1 would hide a forgotten factor.
 LIKELIHOODS: dict[str, Any] = {
     name: likelihood
-    for kind in members(likelihoods)
-    for name, likelihood in ({snake(kind): snake(kind)} | variants(kind, {"scale": 0.3})).items()
+    for kind, cls in likelihoods.KINDS.items()
+    for name, likelihood in ({kind: kind} | variants(kind, cls, {"scale": 0.3})).items()
 } | {"gaussian decoder 0.5": likelihoods.Gaussian("decoder", floor=0.5)}
 COUNTS = tuple(name for name, facts in _core.LIKELIHOODS.items() if facts["counts"] and facts["public"])
 # The core lists the activations; the Python layer names them only in an error.
@@ -146,22 +142,22 @@ def conditional_vae(**parameters: Any) -> VAE:
 
 def steps(model: Any) -> int:
     """The optimiser's steps of a model; private, since users count epochs and tests count steps."""
-    return int(model._engine.steps)
+    return int(model._fitted.engine.steps)
 
 
 def clamped(model: Any) -> int:
     """How many log variances were beyond the clamp; private, since users get a warning instead."""
-    return int(model._engine.clamped)
+    return int(model._fitted.engine.clamped)
 
 
 def documents_of_a_step(n: int, most: int) -> int:
     """How many of n documents a topic model's step takes; private, since steps show only how many there are."""
-    return int(TopicModel()._batch_size(n, most))
+    return fullest_last_batch(n, most)
 
 
 def mirror(model: Any, coordinate: int) -> None:
     """Turn a coordinate's sign; private, since ``fit`` does it where a mean slope is negative."""
-    model._engine.mirror(coordinate)
+    model._fitted.engine.mirror(coordinate)
 
 
 def is_finite(model: Any) -> bool:
@@ -192,7 +188,7 @@ def answers(model: Any, X: Any, y: Any = None, binary: Any = None) -> dict[str, 
         "scores": model.score_samples(X, **given),
         "reconstruct": model.reconstruct(X, **given),
         "losses": list(losses.values()),
-        "evaluate": list(model.evaluate(X, **given).values()),
+        "evaluate": [model.evaluate(X, **given)[name] for name in losses],
         "history": list(getattr(model, "history_", {}).values()),
     }
     found["decoded"] = model.inverse_transform(found["transform"], **given)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, NegativeBinomial, Normal, Poisson
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from fastvae import VAE, Autoencoder, _core
+from fastvae import VAE, Autoencoder
 from fastvae.likelihoods import Gaussian
 
 if TYPE_CHECKING:

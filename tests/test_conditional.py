@@ -150,8 +150,8 @@ def test_fit_shuffles_x_and_y_together() -> None:
 def test_labels_of_any_kind_are_classes_in_order(labels: Any) -> None:
     vae = conditional_vae().fit(X, labels)
     assert vae.classes_.tolist() == sorted(set(np.asarray(labels).tolist()))
-    assert vae.state_dict()["encoder.0.weight"].shape == (33, 74)
-    assert vae.state_dict()["decoder.0.weight"].shape == (33, 13)
+    assert vae.state_dict()["encoder.0.weight"].shape == (16, 74)
+    assert vae.state_dict()["decoder.0.weight"].shape == (16, 13)
     assert vae.n_features_in_ == 64
     for one in vae.classes_:
         assert vae.sample(3, y=one).shape == (3, 64)
@@ -389,7 +389,7 @@ def test_a_state_dict_without_room_for_y_is_refused(fitted: VAE) -> None:
         conditional_vae().load_state_dict(plain)
     with pytest.raises(ValueError, match="decoder"):
         conditional_vae().load_state_dict({"encoder.0.weight": plain["encoder.0.weight"]})
-    narrow = fitted.state_dict() | {"encoder.0.weight": np.ones((33, 10), np.float32)}
+    narrow = fitted.state_dict() | {"encoder.0.weight": np.ones((16, 10), np.float32)}
     with pytest.raises(ValueError, match="10 columns, of which 10 are those of y"):
         conditional_vae().load_state_dict(narrow)
     with pytest.raises(ValueError, match="has shape"):

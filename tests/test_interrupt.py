@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import OPTIMIZER_NAMES, is_finite, run_python, same, steps, tiny
+from helpers import OPTIMIZER_NAMES, TIMEOUT, is_finite, run_python, same, steps, tiny
 from numpy.typing import NDArray
 
 from fastvae.likelihoods import Gaussian
@@ -313,7 +313,7 @@ def test_a_diverging_step_leaves_the_weights_of_the_step_before_bit_for_bit() ->
     assert same(model.partial_fit(data()), expected.partial_fit(data()))
 
 
-@pytest.mark.parametrize(("n_jobs", "fits"), [(2, 4_000), (3, 500)])
+@pytest.mark.parametrize(("n_jobs", "fits"), [(2, 2_000), (3, 300)])
 @pytest.mark.parametrize("scale", [1e13, 1e30])
 def test_a_team_whose_step_diverges_never_waits_for_a_worker_that_has_left(
     n_jobs: int, fits: int, scale: float
@@ -330,7 +330,7 @@ for fit in range({fits}):
         continue
     raise SystemExit("it did not diverge")
 """
-    run_python(code)
+    run_python(code, timeout=5 * TIMEOUT)  # threads that wait for one another are slow on a busy machine
 
 
 def test_nothing_of_a_diverged_batch_lingers_in_the_memory_of_a_smaller_one() -> None:
@@ -351,11 +351,11 @@ def test_the_message_tells_the_step() -> None:
 
 
 def test_a_model_can_be_fitted_again_after_it_diverged() -> None:
-    model = tiny(likelihood="gaussian", learning_rate=1e5)
+    model = tiny(likelihood="gaussian", learning_rate=1e5, epochs=2)
     with pytest.raises(FloatingPointError):
         model.fit(data())
     model.set_params(learning_rate=1e-3).fit(data())
-    assert same(model, tiny(likelihood="gaussian").fit(data()))
+    assert same(model, tiny(likelihood="gaussian", epochs=2).fit(data()))
     assert model.n_iter_ == 2
 
 

@@ -66,7 +66,7 @@ def simulated(
     return marks, alpha
 
 
-def small(model: str = "2pl", **params: Any) -> ItemResponse:
+def small_exam(model: str = "2pl", **params: Any) -> ItemResponse:
     """A model that is trained in a moment."""
     defaults: dict[str, Any] = {"epochs": 3, "hidden": (8,), "n_importance_samples": 4, "n_jobs": 1, "random_state": 0}
     return ItemResponse(model, **(defaults | params))
@@ -137,7 +137,7 @@ class TorchExam(nn.Module):
 def test_gradients_are_those_of_torch(model: str, most: Array | None, samples: int) -> None:
     m = np.ones(7, int) if most is None else most
     marks, _ = simulated(60, SLOPES, INTERCEPTS, seed=1, missing=0.3, most=m)
-    exam = small(model, max_marks=most, n_importance_samples=samples, epochs=1).fit(marks)
+    exam = small_exam(model, max_marks=most, n_importance_samples=samples, epochs=1).fit(marks)
     eps = noise(60, samples, seed=2)[..., np.newaxis]
     losses, gradients = exam.loss_and_gradients(marks, eps)
     twin = TorchExam(exam, m)
@@ -195,7 +195,7 @@ def test_constraints_hold_after_training_and_loading(params: dict[str, Any], tmp
             assert (exam.intercept_ == 0).all()
 
     for model in ("rasch", "through_origin"):
-        exam = small(model, epochs=30, batch_size=8, **params).fit(wild)
+        exam = small_exam(model, epochs=30, batch_size=8, **params).fit(wild)
         check(exam)
         exam.save(tmp_path / "exam")
         for again in (fastvae.load(tmp_path / "exam"), pickle.loads(pickle.dumps(exam))):
@@ -211,11 +211,11 @@ def test_weights_beyond_the_constraint_are_refused() -> None:
         ("rasch", "decoder.0.weight", 0.5, "the same for all features"),
         ("through_origin", "decoder.0.weight", -100.0, "must not be negative"),
     ):
-        exam = small(model).fit(Y)
+        exam = small_exam(model).fit(Y)
         weights = exam.state_dict()
         before = exam.score(Y)
         weights[name][2] += change
-        for target in (exam, small(model)):
+        for target in (exam, small_exam(model)):
             with pytest.raises(ValueError, match=message):
                 target.load_state_dict(weights)
         assert exam.score(Y) == before
@@ -223,7 +223,7 @@ def test_weights_beyond_the_constraint_are_refused() -> None:
 
 def test_a_file_beyond_the_constraint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "exam"
-    exam = small("2pl").fit(Y)  # whose slopes differ
+    exam = small_exam("2pl").fit(Y)  # whose slopes differ
     exam.save(path, optimizer=False)
     data = path.read_bytes()
     forged = data.replace(rb"\"free\"", rb"\"common\"")
@@ -234,7 +234,7 @@ def test_a_file_beyond_the_constraint_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_sign_is_turned_with_all_that_depends_on_it() -> None:
-    exam = small("2pl", n_dims=2, n_importance_samples=1).fit(Y)
+    exam = small_exam("2pl", n_dims=2, n_importance_samples=1).fit(Y)
     other = pickle.loads(pickle.dumps(exam))
     mirror(other, 1)
     sign = np.array([1, -1], np.float32)
@@ -255,7 +255,7 @@ def test_the_sign_is_turned_with_all_that_depends_on_it() -> None:
 @pytest.mark.parametrize("n_dims", [1, 2])
 def test_mean_slopes_are_positive(n_dims: int) -> None:
     for seed in range(4):
-        exam = small("2pl", n_dims=n_dims, random_state=seed, epochs=1).fit(Y)
+        exam = small_exam("2pl", n_dims=n_dims, random_state=seed, epochs=1).fit(Y)
         weights = exam.state_dict()
         weights["decoder.0.weight"] = -np.abs(weights["decoder.0.weight"])
         exam.load_state_dict(weights)
@@ -320,7 +320,7 @@ def test_quantiles_are_those_of_a_fine_grid(name: str) -> None:
 
 
 def test_both_ends_of_an_interval_are_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    exam, passes = small().fit(Y), []
+    exam, passes = small_exam().fit(Y), []
     blocks = Ability.blocks
     monkeypatch.setattr(Ability, "blocks", lambda self, shares: passes.append(len(shares)) or blocks(self, shares))
     exam.ability_interval(Y)
@@ -331,7 +331,7 @@ def test_both_ends_of_an_interval_are_one_pass(monkeypatch: pytest.MonkeyPatch) 
 def test_who_gave_no_answer_has_the_interval_of_the_prior(n_dims: int) -> None:
     marks = Y.copy()
     marks[[3, 7]] = np.nan
-    exam = small(n_dims=n_dims).fit(marks)
+    exam = small_exam(n_dims=n_dims).fit(marks)
     ends = exam.ability_interval(marks, 0.9)
     assert np.allclose(ends[[3, 7]], [-1.6448536, 1.6448536], atol=1e-4)
     assert not np.isclose(ends[0], ends[3], atol=1e-3).all()
@@ -355,7 +355,7 @@ def test_the_quadrature_keeps_up_with_long_and_steep_exams() -> None:
 @pytest.mark.parametrize("max_marks", [None, 4])
 def test_answers_about_students_agree(max_marks: int | None) -> None:
     marks, _ = simulated(300, SLOPES, INTERCEPTS, seed=8, missing=0.2, most=max_marks or 1)
-    exam = small("2pl", max_marks=max_marks, epochs=30).fit(marks)
+    exam = small_exam("2pl", max_marks=max_marks, epochs=30).fit(marks)
     exact = exam.log_marginal(marks)
     theirs = log_likelihood(marks, exam.discrimination_, exam.intercept_, max_marks or 1)
     assert np.allclose(exact.estimate, theirs, atol=1e-4)
@@ -374,7 +374,7 @@ def test_answers_about_students_agree(max_marks: int | None) -> None:
 
 
 def test_missing_answers_do_not_count() -> None:
-    exam = small().fit(Y)
+    exam = small_exam().fit(Y)
     nothing = np.full((2, 7), np.nan)
     assert np.allclose(exam.transform(nothing), 0, atol=1e-6)
     assert np.allclose(exam.log_marginal(nothing).estimate, 0, atol=1e-9)
@@ -382,14 +382,14 @@ def test_missing_answers_do_not_count() -> None:
     assert np.array_equal(exam.item_fit(np.full((3, 7), np.nan)).n, np.zeros(7))
     seen = ~np.isnan(Y)
     filled = np.where(seen, Y, 1)
-    again = small().fit(filled, observed=seen)
+    again = small_exam().fit(filled, observed=seen)
     for name, weight in exam.state_dict().items():
         assert np.array_equal(again.state_dict()[name], weight)
     assert np.array_equal(again.transform(filled, observed=seen), exam.transform(Y))
     for question in ("ability_interval", "predict_proba", "item_fit", "log_marginal"):
         ours, theirs = getattr(exam, question)(Y), getattr(again, question)(filled, observed=seen)
         assert np.array_equal(ours, theirs, equal_nan=True)
-    several = small(n_dims=2).fit(Y)
+    several = small_exam(n_dims=2).fit(Y)
     assert np.array_equal(several.transform(nothing), np.zeros((2, 2)))
     assert several.transform(Y).any(1).all()
     full = exam.predict_proba(np.nan_to_num(Y))
@@ -400,7 +400,7 @@ def test_missing_answers_do_not_count() -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_results_do_not_depend_on_threads(model: str, max_marks: int | None) -> None:
     wide, _ = simulated(300, np.ones(70), np.zeros(70), missing=0.3, most=max_marks or 1)
-    first, second = (small(model, max_marks=max_marks, n_jobs=n).fit(wide) for n in (1, 3))
+    first, second = (small_exam(model, max_marks=max_marks, n_jobs=n).fit(wide) for n in (1, 3))
     for name, weight in first.state_dict().items():
         assert np.array_equal(weight, second.state_dict()[name]), name
     for question in ("score_samples", "encode", "predictive"):
@@ -426,21 +426,21 @@ for model in ("through_origin", "rasch", "2pl"):
 
 
 def test_validation_data_are_marks_of_the_fit() -> None:
-    exam = small(epochs=2).fit(Y, validation_data=Y)
+    exam = small_exam(epochs=2).fit(Y, validation_data=Y)
     scores = exam.evaluate(Y)
     assert exam.history_["val_loss"][-1] == pytest.approx(scores["loss"], rel=1e-6)
     exam.set_params(max_marks=3).fit(3 * Y[:, :5], validation_data=3 * Y[:, :5])
     assert exam.history_["val_loss"][-1] == pytest.approx(exam.evaluate(3 * Y[:, :5])["loss"], rel=1e-6)
     with pytest.raises(ValueError, match="validation_data has 6 features"):
-        small().fit(Y, validation_data=Y[:, :6])
-    stopped = small(early_stopping=True, n_iter_no_change=1, epochs=50, learning_rate=1.0).fit(Y)
+        small_exam().fit(Y, validation_data=Y[:, :6])
+    stopped = small_exam(early_stopping=True, n_iter_no_change=1, epochs=50, learning_rate=1.0).fit(Y)
     assert stopped.n_iter_ < 50
 
 
 def test_what_the_encoder_sees_instead_is_marks_too() -> None:
     marks = np.nan_to_num(2 * Y)
     eps = noise(400, 4)[..., np.newaxis]
-    fits = [small(max_marks=2).partial_fit(marks, eps=eps, corrupted=seen) for seen in (None, marks)]
+    fits = [small_exam(max_marks=2).partial_fit(marks, eps=eps, corrupted=seen) for seen in (None, marks)]
     assert fits[0].history_ == fits[1].history_
     assert fits[0].partial_fit(marks.astype(np.uint8), corrupted=marks.astype(np.uint8)).n_iter_ == 2
     with pytest.raises(ValueError, match=r"corrupted\[0, 0\] is 3"):
@@ -448,7 +448,7 @@ def test_what_the_encoder_sees_instead_is_marks_too() -> None:
 
 
 def test_what_is_kept_answers_the_same(tmp_path: Path) -> None:
-    exam = small("2pl", max_marks=[3] * 7).fit(2 * Y)
+    exam = small_exam("2pl", max_marks=[3] * 7).fit(2 * Y)
     exam.save(tmp_path / "exam")
     for again in (fastvae.load(tmp_path / "exam"), pickle.loads(pickle.dumps(exam))):
         assert isinstance(again, ItemResponse)
@@ -458,19 +458,19 @@ def test_what_is_kept_answers_the_same(tmp_path: Path) -> None:
 
 
 def test_marks_are_those_of_the_fit() -> None:
-    exam = small(max_marks=2).fit(2 * Y)
+    exam = small_exam(max_marks=2).fit(2 * Y)
     before = exam.transform(2 * Y)
     assert np.array_equal(exam.set_params(max_marks=5).transform(2 * Y), before)
 
 
 def test_difficulties_are_what_they_are_called() -> None:
     for model in ("2pl", "rasch"):
-        exam = small(model, epochs=20).fit(Y)
+        exam = small_exam(model, epochs=20).fit(Y)
         at = exam.difficulty_ * exam.discrimination_ + exam.intercept_
         assert np.abs(at).max() < 1e-5, "P = 1/2 there"
-    exam = small("through_origin").fit(Y)
+    exam = small_exam("through_origin").fit(Y)
     assert np.allclose(exam.difficulty_, 1 / exam.discrimination_)
-    exam = small(n_dims=3).fit(Y)
+    exam = small_exam(n_dims=3).fit(Y)
     assert exam.discrimination_.shape == (7, 3)
     size = np.linalg.norm(exam.discrimination_, axis=1)
     assert np.allclose(exam.difficulty_, -exam.intercept_ / size, rtol=1e-5)
@@ -551,7 +551,7 @@ def test_varimax_of_several_columns_is_at_a_maximum() -> None:
 def test_answers_that_were_not_seen_are_filled_in(n_dims: int) -> None:
     most = np.array([1, 2, 13, 19, 1, 5, 1000])
     marks, _ = simulated(500, SLOPES, INTERCEPTS, seed=14, missing=0.3, most=most)
-    exam = small(n_dims=n_dims, max_marks=most, epochs=20).fit(marks)
+    exam = small_exam(n_dims=n_dims, max_marks=most, epochs=20).fit(marks)
     holes = np.isnan(marks)
     means = exam.impute(marks)
     assert np.array_equal(means[~holes], marks[~holes].astype(np.float32))
@@ -572,7 +572,9 @@ def test_draws_in_one_dimension_are_of_the_exact_posterior(max_marks: int | None
     slopes, intercepts = np.array([1.5, 2.0, 1.0, 4.0, 4.0]), np.array([0.0, 0.5, -0.5, 0.0, 0.0])
     marks, _ = simulated(40, slopes, intercepts, seed=19, most=most)
     marks[:, 3:] = np.nan
-    exam = with_tasks(small(max_marks=max_marks, epochs=1).fit(marks), slopes, intercepts)  # its encoder knows nothing
+    exam = with_tasks(
+        small_exam(max_marks=max_marks, epochs=1).fit(marks), slopes, intercepts
+    )  # its encoder knows nothing
     n = 4000
     draws = exam.impute(marks, draws=n, random_state=3).astype(np.float64)
     assert np.array_equal(draws[:5], exam.impute(marks, draws=5, random_state=3)), "whatever the number of draws"
@@ -611,7 +613,7 @@ def test_a_file_with_another_network_is_refused(tmp_path: Path) -> None:
 def test_item_fit_is_its_formula() -> None:
     most = np.array([1, 2, 3, 1, 1, 5, 1])
     marks, _ = simulated(40, SLOPES, INTERCEPTS, seed=11, missing=0.3, most=most)
-    exam = small(max_marks=most, epochs=2).fit(marks)
+    exam = small_exam(max_marks=most, epochs=2).fit(marks)
     fit = exam.item_fit(marks)
     grid = np.linspace(-8, 8, 4001)
     p = expit(grid[:, np.newaxis] * exam.discrimination_ + exam.intercept_)
@@ -642,7 +644,7 @@ def with_tasks(exam: ItemResponse, slopes: Array, intercepts: Array) -> ItemResp
 def test_item_fit_of_steep_tasks_is_its_formula(steep: float) -> None:
     slopes, intercepts = np.array([steep, 1.0, 1.5]), np.array([steep / 2, 0.0, 0.5])
     marks, _ = simulated(60, np.array([steep / 2, 1.0, 1.5]), intercepts, seed=17)
-    fit = with_tasks(small().fit(marks), slopes, intercepts).item_fit(marks)
+    fit = with_tasks(small_exam().fit(marks), slopes, intercepts).item_fit(marks)
     grid = np.linspace(-8, 8, 40_001)
     y = grid[:, np.newaxis] * slopes + intercepts
     log_p, log_q = -np.logaddexp(0, -y), -np.logaddexp(0, y)
@@ -661,7 +663,7 @@ def test_item_fit_of_steep_tasks_is_its_formula(steep: float) -> None:
 def test_item_fit_of_several_dimensions_is_the_mean_over_draws() -> None:
     most = np.array([1, 2, 3, 1, 1, 5, 1])
     marks, _ = simulated(3000, np.stack([SLOPES, SLOPES[::-1]], 1), INTERCEPTS, seed=11, missing=0.3, most=most)
-    exam = small(n_dims=2, max_marks=most).fit(marks)
+    exam = small_exam(n_dims=2, max_marks=most).fit(marks)
     fit = exam.item_fit(marks)
     alpha = exam.posterior_sample(marks, 20, 0).astype(np.float64)
     p = expit(alpha @ exam.discrimination_.T + exam.intercept_)
@@ -677,8 +679,8 @@ def test_item_fit_of_several_dimensions_is_the_mean_over_draws() -> None:
 def test_item_fit_needs_little_memory(n: int, n_tasks: int, n_dims: int, tables: int) -> None:
     slopes, intercepts = np.ones((n_tasks, n_dims)), np.zeros(n_tasks)
     marks, _ = simulated(n, slopes, intercepts)
-    exam = with_tasks(small(n_dims=n_dims, epochs=1).fit(marks[:50]), slopes, intercepts)
-    one = 8 * n_tasks * (n if n_dims > 1 else len(Ability(slopes, intercepts, np.ones(n_tasks)).nodes))
+    exam = with_tasks(small_exam(n_dims=n_dims, epochs=1).fit(marks[:50]), slopes, intercepts)
+    one = 8 * n_tasks * (n if n_dims > 1 else len(Ability(slopes[:, 0], intercepts, np.ones(n_tasks)).nodes))
     tracemalloc.start()
     exam.item_fit(marks)
     peak = tracemalloc.get_traced_memory()[1]
@@ -701,16 +703,16 @@ def test_bad_answers_and_parameters_are_named() -> None:
     bad = Y.copy()
     bad[17, 3] = 0.5
     with pytest.raises(ValueError, match=r"\[17, 3\] is 0.5: the answer of student 17 to task 3 must be 0, 1 or"):
-        small().fit(bad)
+        small_exam().fit(bad)
     with pytest.raises(ValueError, match=r"student 17 in task 3 must be a whole number from 0 to 4"):
-        small(max_marks=4).fit(bad)
+        small_exam(max_marks=4).fit(bad)
     bad[17, 3] = 5
     with pytest.raises(ValueError, match=r"\[17, 3\] is 5.*from 0 to 4"):
-        small(max_marks=4).fit(bad)
+        small_exam(max_marks=4).fit(bad)
     bad[17, 3] = np.inf
     with pytest.raises(ValueError, match="student 17"):
-        small().fit(bad)
-    exam = small().fit(Y)
+        small_exam().fit(bad)
+    exam = small_exam().fit(Y)
     for question in (
         exam.transform,
         exam.predict_proba,
@@ -726,7 +728,7 @@ def test_bad_answers_and_parameters_are_named() -> None:
     with pytest.raises(ValueError, match="observed must be True or False"):
         exam.transform(Y, observed=np.ones((3, 7), bool))
     with pytest.raises(ValueError, match="observed must be True or False"):
-        small().fit(Y, observed=np.ones(Y.shape))
+        small_exam().fit(Y, observed=np.ones(Y.shape))
     for params, message in (
         ({"model": "3pl"}, "use one of 'through_origin', 'rasch', '2pl'"),
         ({"model": "rasch", "n_dims": 2}, "has one dimension"),
@@ -739,7 +741,7 @@ def test_bad_answers_and_parameters_are_named() -> None:
         ({"learning_rate": 0}, "learning_rate"),
     ):
         with pytest.raises(ValueError, match=message):
-            small(**params).fit(Y)
+            small_exam(**params).fit(Y)
     for level in (0.0, 1.0, "wide"):
         with pytest.raises(ValueError, match="level"):
             exam.ability_interval(Y, level)
@@ -749,13 +751,13 @@ def test_bad_answers_and_parameters_are_named() -> None:
     with pytest.raises(ValueError, match="varimax"):
         exam.loadings("oblimin")
     with pytest.raises(NotFittedError):
-        small().transform(Y)
+        small_exam().transform(Y)
     with pytest.raises(NotFittedError):
-        _ = small().difficulty_
+        _ = small_exam().difficulty_
 
 
 def test_the_former_name_of_a_model_is_accepted(tmp_path: Path) -> None:
-    former, exam = (small(model, epochs=2).fit(Y) for model in ("lecture", "through_origin"))
+    former, exam = (small_exam(model, epochs=2).fit(Y) for model in ("lecture", "through_origin"))
     former.save(tmp_path / "exam")
     for model in (former, fastvae.load(tmp_path / "exam")):
         assert model.get_params()["model"] == "lecture"
@@ -764,10 +766,10 @@ def test_the_former_name_of_a_model_is_accepted(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_comes_to_rest() -> None:
-    own = bits(small(epochs=4).fit(Y))
-    assert own == bits(small(epochs=4, learning_rate=fastvae.schedules.cosine(2e-2, 2e-4, epochs=4)).fit(Y))
-    assert own != bits(small(epochs=4, learning_rate=fastvae.schedules.cosine(2e-2, 2e-4, epochs=5)).fit(Y))
-    assert own != bits(small(epochs=4, learning_rate=2e-2).fit(Y))
+    own = bits(small_exam(epochs=4).fit(Y))
+    assert own == bits(small_exam(epochs=4, learning_rate=fastvae.schedules.cosine(2e-2, 2e-4, epochs=4)).fit(Y))
+    assert own != bits(small_exam(epochs=4, learning_rate=fastvae.schedules.cosine(2e-2, 2e-4, epochs=5)).fit(Y))
+    assert own != bits(small_exam(epochs=4, learning_rate=lambda step: 2e-2).fit(Y))
 
 
 def test_scikit_learn_takes_it_for_one_of_its_own(tmp_path: Path) -> None:
@@ -775,7 +777,7 @@ def test_scikit_learn_takes_it_for_one_of_its_own(tmp_path: Path) -> None:
     sklearn_utils = pytest.importorskip("sklearn.utils")
     from sklearn.pipeline import make_pipeline
 
-    exam = small("rasch", max_marks=(1,) * 7)
+    exam = small_exam("rasch", max_marks=(1,) * 7)
     twin = sklearn_base.clone(exam)
     assert twin.get_params() == exam.get_params()
     assert set(twin.get_params()) >= {"model", "n_dims", "max_marks", "n_importance_samples"}
@@ -788,7 +790,7 @@ def test_scikit_learn_takes_it_for_one_of_its_own(tmp_path: Path) -> None:
 
     frame = pd.DataFrame(Y, index=[f"s{i}" for i in range(400)])
     for n_dims in (1, 2):
-        exam = small(n_dims=n_dims).fit(frame).set_output(transform="pandas")
+        exam = small_exam(n_dims=n_dims).fit(frame).set_output(transform="pandas")
         for more in ({}, {"observed": ~np.isnan(Y)}):
             found = exam.transform(frame, **more)
             assert found.shape == (400, n_dims)
@@ -797,7 +799,7 @@ def test_scikit_learn_takes_it_for_one_of_its_own(tmp_path: Path) -> None:
     assert nullable.isna().any().any()
     assert np.array_equal(exam.set_output(transform="default").transform(nullable), exam.transform(Y))
     assert not sklearn_utils.get_tags(exam).input_tags.sparse
-    series = small(max_marks=pd.Series([2] * 7)).fit(2 * Y)
+    series = small_exam(max_marks=pd.Series([2] * 7)).fit(2 * Y)
     series.save(tmp_path / "exam")
     assert fastvae.load(tmp_path / "exam").max_marks == (2,) * 7
 
@@ -805,7 +807,7 @@ def test_scikit_learn_takes_it_for_one_of_its_own(tmp_path: Path) -> None:
 def test_draws_are_marks() -> None:
     most = np.array([1, 2, 3, 10, 1, 5, 40])
     marks, _ = simulated(2000, SLOPES, INTERCEPTS, seed=13, most=most)
-    exam = small(max_marks=most, epochs=20).fit(marks)
+    exam = small_exam(max_marks=most, epochs=20).fit(marks)
     drawn = exam.sample(4000, draw=True, random_state=0) * most
     assert np.allclose(drawn, np.rint(drawn), atol=1e-3)
     assert np.allclose(drawn.mean(0) / most, marks.mean(0) / most, atol=0.06)
@@ -816,17 +818,17 @@ def test_draws_are_marks() -> None:
 
 
 def test_the_objective_is_described() -> None:
-    assert "ln C(m_t, y_t)" in small(max_marks=[3] * 7).describe_objective()
-    fitted = small(max_marks=3).fit(3 * Y)
+    assert "ln C(m_t, y_t)" in small_exam(max_marks=[3] * 7).describe_objective()
+    fitted = small_exam(max_marks=3).fit(3 * Y)
     assert "ln C(m_t, y_t)" in fitted.describe_objective()
-    text = small(max_marks=3).describe_objective()
+    text = small_exam(max_marks=3).describe_objective()
     assert "ln C(m_t, y_t)" in text
     assert "K = 4" in text
-    assert "a alpha + d_t" in small("rasch").describe_objective()
+    assert "a alpha + d_t" in small_exam("rasch").describe_objective()
 
 
 def test_characteristic_curves_are_drawn() -> None:
-    exam = small(epochs=20).fit(Y)
+    exam = small_exam(epochs=20).fit(Y)
     ax = plots.item_characteristic(exam, Y)
     curves = {line.get_label(): line for line in ax.lines if str(line.get_label()).startswith("task")}
     dots = [line for line in ax.lines if line.get_marker() == "o"]
@@ -845,21 +847,21 @@ def test_characteristic_curves_are_drawn() -> None:
         assert np.abs(y - expit(x * exam.discrimination_[task] + exam.intercept_[task])).max() < 0.1
     ax = plots.item_characteristic(exam, tasks=[2], names=list("abcdefg"))
     assert [str(line.get_label())[:2] for line in ax.lines] == ["c:"]
-    marks = small(max_marks=2).fit(2 * Y)
+    marks = small_exam(max_marks=2).fit(2 * Y)
     assert plots.item_characteristic(marks).get_ylabel() == "expected share of the marks"
     many, _ = simulated(60, np.ones(30), np.linspace(-2, 2, 30))
-    assert len(plots.item_characteristic(small().fit(many)).lines) == 10
+    assert len(plots.item_characteristic(small_exam().fit(many)).lines) == 10
     for bad in ({"tasks": [7]}, {"names": ["a"]}):
         with pytest.raises(ValueError, match=r"7|6"):
             plots.item_characteristic(exam, **bad)
     with pytest.raises(ValueError, match="one dimension; the model has 2"):
-        plots.item_characteristic(small(n_dims=2).fit(Y))
+        plots.item_characteristic(small_exam(n_dims=2).fit(Y))
     pyplot.close("all")
 
 
 @pytest.mark.parametrize("n_dims", [1, 2])
 def test_abilities_are_asked_for_of_the_students_that_are_drawn(n_dims: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    exam, asked = small(n_dims=n_dims).fit(Y), []
+    exam, asked = small_exam(n_dims=n_dims).fit(Y), []
     for name in ("transform", "ability_interval"):
         answer = getattr(exam, name)
         monkeypatch.setattr(exam, name, lambda X, *rest, answer=answer: asked.append(len(X)) or answer(X, *rest))
@@ -871,7 +873,7 @@ def test_abilities_are_asked_for_of_the_students_that_are_drawn(n_dims: int, mon
 
 @pytest.mark.parametrize("n_dims", [1, 2])
 def test_abilities_are_drawn(n_dims: int) -> None:
-    exam = small(n_dims=n_dims).fit(Y)
+    exam = small_exam(n_dims=n_dims).fit(Y)
     dim = n_dims - 1
     ax = plots.abilities(exam, Y, n=25, level=0.8, dim=dim)
     [dots] = [line for line in ax.lines if line.get_marker() == "o"]

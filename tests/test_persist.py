@@ -102,7 +102,7 @@ def respecified(dumped: bytes, specification: dict[str, Any]) -> bytes:
     return resealed(dumped, lambda metadata: metadata.update(specification=json.dumps(specification)))
 
 
-def answers(engine: _core.Engine) -> list[NDArray[np.float32]]:
+def answers_of(engine: _core.Engine) -> list[NDArray[np.float32]]:
     """Return codes, log variances, both losses, means and parameters."""
     mu, logvar = engine.encode(X, None, True, False, 1)
     return [
@@ -114,9 +114,9 @@ def answers(engine: _core.Engine) -> list[NDArray[np.float32]]:
     ]
 
 
-def same(a: _core.Engine, b: _core.Engine) -> bool:
+def alike(a: _core.Engine, b: _core.Engine) -> bool:
     """Whether two engines answer with the same bits."""
-    pairs = zip(answers(a), answers(b), strict=True)
+    pairs = zip(answers_of(a), answers_of(b), strict=True)
     return all(one.tobytes() == other.tobytes() for one, other in pairs) and counters(a) == counters(b)
 
 
@@ -138,9 +138,9 @@ def test_a_model_answers_and_goes_on_with_the_same_bits(
     assert opened.estimator == '{"a": 1}'
     assert opened.specification == engine.specification
     again = opened.engine()
-    assert same(again, engine)
-    assert same(train(again), train(engine))
-    assert same(train(again, shuffle=False), train(engine, shuffle=False))
+    assert alike(again, engine)
+    assert alike(train(again), train(engine))
+    assert alike(train(again, shuffle=False), train(engine, shuffle=False))
     assert again.dump("", True) == engine.dump("", True)
 
 
@@ -150,7 +150,7 @@ def test_a_model_without_moments_answers_with_the_same_bits(optimizer: str) -> N
     short, whole = (engine.dump("", moments) for moments in (False, True))
     assert len(short) < len(whole)
     again = load(short)
-    assert all(np.array_equal(a, b) for a, b in zip(answers(again), answers(engine), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(answers_of(again), answers_of(engine), strict=True))
     assert again.steps == again.optimizer_start == engine.steps
     fresh = _core.Engine(json.dumps(choices(optimizer)))
     fresh.set_parameters(engine.parameters())

@@ -120,7 +120,7 @@ def test_coherence_at_its_ends() -> None:
 
 
 def test_no_scipy_is_imported() -> None:
-    program = "import sys, fastvae._topic_measures; print('scipy' in sys.modules)"
+    program = "import sys, fastvae._topics.measures; print('scipy' in sys.modules)"
     assert run_python(program).strip() == "False"
 
 
