@@ -97,7 +97,7 @@ impl InferenceRun<'_> {
         let block = (block_of(&vae.network) / copies).max(1);
         let size = Size { block, copies, memory: 0, passes: copies, at_once: BLOCKS_AT_ONCE };
         let sees = sees.of(&vae.network, x, block.min(x.rows()));
-        self.walk_in(vae, x, sees, size, |worker, lent, part, rows, start, watch| {
+        self.walk_in(vae, x, sees, size, &|worker, lent, part, rows, start, watch| {
             body(worker, lent.pass(part, rows), start, watch)
         })
     }
@@ -109,7 +109,7 @@ impl InferenceRun<'_> {
         x: &Source,
         sees: InputStorage,
         size: Size,
-        body: impl Fn(&Worker, &SharedBuffers, usize, usize, usize, &ValueCheck) + Sync,
+        body: &(dyn Fn(&Worker, &SharedBuffers, usize, usize, usize, &ValueCheck) + Sync),
     ) -> Result<bool> {
         vae.network.check_conditions(x)?;
         let total = x.rows();
@@ -124,18 +124,19 @@ impl InferenceRun<'_> {
         let lent = vae.lend(parts, extent, PassKind::Infer, sees)?;
         let round = if together { block } else { threads * block * size.at_once };
         let watch = &self.watch;
-        self.done = walk(threads, (self.done, total), round, self.budget, |worker, start, rows| {
-            if together {
-                body(worker, &lent, 0, rows, start, watch);
-            } else {
-                worker.phase(rows.div_ceil(block), |item| {
-                    let (part, first) = (worker.index(), start + item * block);
-                    let rows = block.min(start + rows - first);
-                    threads::alone(|worker| body(worker, &lent, part, rows, first, watch));
-                });
-            }
-            true
-        });
+        self.done =
+            walk(threads, (self.done, total), round, self.budget, &|worker, start, rows| {
+                if together {
+                    body(worker, &lent, 0, rows, start, watch);
+                } else {
+                    worker.phase(rows.div_ceil(block), |item| {
+                        let (part, first) = (worker.index(), start + item * block);
+                        let rows = block.min(start + rows - first);
+                        threads::alone(|worker| body(worker, &lent, part, rows, first, watch));
+                    });
+                }
+                true
+            });
         self.verdict(x)
     }
 
@@ -152,7 +153,7 @@ impl InferenceRun<'_> {
         let threads = if soon { 1 } else { threads_for(self.threads, usize::MAX) };
         let (watch, round) = (&self.watch, threads * BLOCK * BLOCKS_AT_ONCE);
         self.done =
-            walk(threads, (self.done, x.rows()), round, self.budget, |worker, start, rows| {
+            walk(threads, (self.done, x.rows()), round, self.budget, &|worker, start, rows| {
                 worker.phase(rows.div_ceil(LANES), |item| {
                     let first = start + item * LANES;
                     let rows = first..(first + LANES).min(start + rows);
@@ -385,7 +386,7 @@ impl Engine {
             x,
             InputStorage::Batch,
             size,
-            |worker, lent, part, rows, start, watch| {
+            &|worker, lent, part, rows, start, watch| {
                 let encoded = lent.pass(part, rows);
                 encoded.load(
                     worker,

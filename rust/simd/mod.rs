@@ -14,9 +14,13 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod math;
+#[cfg(any(test, not(target_arch = "x86_64")))]
+mod plain;
 mod portable;
 mod product;
 mod several;
+#[cfg(target_arch = "x86_64")]
+mod sse2;
 #[cfg(test)]
 mod tests;
 
