@@ -31,6 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if fastvae.show_config()["debug"]:
         pytest.exit("this is a debug build, whose speed means nothing: install with `make bench`", 1)
+    if not hasattr(_core, "peak"):
+        pytest.exit("this build lacks the feature `probe`, which measures the machine: install with `make bench`", 1)
 
 
 @dataclass

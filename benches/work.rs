@@ -5,10 +5,8 @@
 
 use fastvae::data::Source;
 use fastvae::data::check::ValueCheck;
-use fastvae::model::{Engine, Missing, Spec, WeightConstraint};
-use fastvae::nn::activation::Activation;
-use fastvae::nn::likelihood::Likelihood;
-use fastvae::nn::optimizer::Optimizer;
+use fastvae::model::{Engine, Specification, dense};
+use fastvae::nn::likelihood::Bernoulli;
 use fastvae::run::infer::InferenceRun;
 use fastvae::run::train::{LossSums, TrainingPass};
 use std::time::Duration;
@@ -51,29 +49,14 @@ fn main() {
         return;
     };
     let [n_features, hidden, latent_dim] = case.shape;
-    let spec = Spec {
+    let specification = Specification {
         n_features,
         latent_dim,
-        conditions: 0,
-        variational: true,
-        missing: Missing::Refused,
-        encoder: vec![hidden],
-        decoder: vec![hidden],
-        activation: Activation::Relu,
-        likelihood: Likelihood::Bernoulli,
-        input_transform: None,
-        topics: None,
-        loadings: WeightConstraint::Free,
-        trials: vec![],
+        encoder: dense(&[hidden]),
+        decoder: dense(&[hidden]),
+        ..Specification::default()
     };
-    let optimizer = Optimizer::Adam {
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        weight_decay: 0.0,
-        decoupled: false,
-    };
-    let mut vae = Engine::new(spec, optimizer, 0).expect("the spec is good");
+    let mut vae = Engine::new(specification).expect("the specification is good");
     let values = data(case.batch, n_features, case.nonzero);
     let x = Source::from_slice(&values, n_features);
     for _ in 0..rounds {
@@ -81,7 +64,7 @@ fn main() {
             let [mut reconstruction, mut kl] = [(); 2].map(|()| vec![0.0; case.batch]);
             let mut question = InferenceRun {
                 name: "X",
-                watch: ValueCheck::new(Some(Likelihood::Bernoulli), false),
+                watch: ValueCheck::new(Some(Bernoulli {}.into()), false),
                 done: 0,
                 budget: FOREVER,
                 threads: Some(1),

@@ -30,6 +30,7 @@ pub mod file;
 pub mod matrix;
 pub mod model;
 pub mod nn;
+#[cfg(feature = "probe")]
 pub mod probe;
 #[cfg(feature = "python")]
 mod python;

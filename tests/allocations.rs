@@ -5,10 +5,12 @@ mod counting;
 use fastvae::data::Source;
 use fastvae::data::corruption::Corruption;
 use fastvae::data::csr::Csr;
-use fastvae::model::{Engine, Missing, Spec, Topics, WeightConstraint};
+use fastvae::model::{Engine, Missing, Specification, Topics, WeightConstraint, dense};
 use fastvae::nn::activation::Activation;
-use fastvae::nn::likelihood::{Likelihood, Link, Scale};
-use fastvae::nn::optimizer::Optimizer;
+use fastvae::nn::likelihood::{
+    Bernoulli, Binomial, Gaussian, Likelihood, Link, Mixture, Multinomial, NegativeBinomial, Scale,
+    SquaredError,
+};
 use fastvae::run::train::{Importance, LossSums, StepValues, TrainingPass};
 use std::time::Duration;
 
@@ -111,76 +113,51 @@ fn allocations(
     counting::calls() - before
 }
 
+fn gaussian(scale: Scale, mean: Link) -> Likelihood {
+    Gaussian { scale, floor: 1e-3, mean }.into()
+}
+
 #[test]
 fn a_step_allocates_nothing() {
     let data: Vec<f32> =
         (0..(16 * MOST_STEPS + 3) * COLS).map(|i| (i % 11) as f32 / 10.0).collect();
     let models = [
-        (Likelihood::Bernoulli, true, 0, Missing::Refused),
-        (Likelihood::Bernoulli, true, CONDITIONS, Missing::Refused),
-        (
-            Likelihood::Gaussian(Scale::PerFeature { floor: 1e-3 }, Link::Identity),
-            true,
-            0,
-            Missing::Refused,
-        ),
-        (Likelihood::Gaussian(Scale::Fixed(0.1), Link::Sigmoid), true, 0, Missing::Refused),
-        (
-            Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }, Link::Sigmoid),
-            true,
-            0,
-            Missing::Refused,
-        ),
-        (
-            Likelihood::Gaussian(Scale::Decoder { floor: 1e-3 }, Link::Identity),
-            true,
-            CONDITIONS,
-            Missing::Refused,
-        ),
-        (Likelihood::Multinomial, true, CONDITIONS, Missing::Refused),
-        (Likelihood::NegativeBinomial { floor: 1e-3 }, true, 0, Missing::Refused),
-        (Likelihood::SquaredError, false, 0, Missing::Refused),
-        (
-            Likelihood::Gaussian(Scale::PerFeature { floor: 1e-3 }, Link::Identity),
-            true,
-            0,
-            Missing::Masked,
-        ),
-        (Likelihood::NegativeBinomial { floor: 1e-3 }, true, CONDITIONS, Missing::Indicated),
+        (Bernoulli {}.into(), true, 0, Missing::Refused),
+        (Bernoulli {}.into(), true, CONDITIONS, Missing::Refused),
+        (gaussian(Scale::PerFeature, Link::Identity), true, 0, Missing::Refused),
+        (gaussian(Scale::Fixed(0.1), Link::Sigmoid), true, 0, Missing::Refused),
+        (gaussian(Scale::Decoder, Link::Sigmoid), true, 0, Missing::Refused),
+        (gaussian(Scale::Decoder, Link::Identity), true, CONDITIONS, Missing::Refused),
+        (Multinomial {}.into(), true, CONDITIONS, Missing::Refused),
+        (NegativeBinomial { floor: 1e-3 }.into(), true, 0, Missing::Refused),
+        (SquaredError {}.into(), false, 0, Missing::Refused),
+        (gaussian(Scale::PerFeature, Link::Identity), true, 0, Missing::Masked),
+        (NegativeBinomial { floor: 1e-3 }.into(), true, CONDITIONS, Missing::Indicated),
     ];
-    let optimizer = Optimizer::Adam {
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        weight_decay: 0.0,
-        decoupled: false,
-    };
-    let plain = models.map(|(likelihood, variational, conditions, missing)| Spec {
+    let plain = models.map(|(likelihood, variational, conditions, missing)| Specification {
         n_features: COLS,
         latent_dim: 5,
         conditions,
         variational,
         missing,
-        encoder: vec![40],
-        decoder: vec![40, 17],
+        encoder: dense(&[40]),
+        decoder: dense(&[40, 17]),
         activation: Activation::Gelu,
         likelihood,
-        input_transform: None,
-        topics: None,
-        loadings: WeightConstraint::Free,
-        trials: vec![],
+        ..Specification::default()
     });
-    let topics = [Likelihood::Mixture, Likelihood::Multinomial].map(|likelihood| Spec {
+    let topics =
+        [Likelihood::from(Mixture {}), Multinomial {}.into()].map(|likelihood| Specification {
+            decoder: vec![],
+            likelihood,
+            topics: Some(Topics { mean: vec![0.0; 5], scale: vec![1.0; 5] }),
+            ..plain[0].clone()
+        });
+    let exam = Specification {
         decoder: vec![],
-        likelihood,
-        topics: Some(Topics { mean: vec![0.0; 5], scale: vec![1.0; 5] }),
-        ..plain[0].clone()
-    });
-    let exam = Spec {
-        decoder: vec![],
-        likelihood: Likelihood::Binomial,
+        likelihood: Binomial {}.into(),
         missing: Missing::Indicated,
-        loadings: WeightConstraint::Common,
+        weight_constraint: WeightConstraint::Common,
         trials: vec![3.0; COLS],
         ..plain[0].clone()
     };
@@ -190,7 +167,7 @@ fn a_step_allocates_nothing() {
                 continue; // they have no draws, or one
             }
             for threads in 1..=3 {
-                let mut vae = Engine::new(spec.clone(), optimizer, 0).unwrap();
+                let mut vae = Engine::new(spec.clone()).unwrap();
                 let mut count = |steps| allocations(&mut vae, &data, steps, extra, threads);
                 count(2); // the workspace and the threads
                 let (few, many) = (count(2), count(MOST_STEPS));

@@ -6,9 +6,9 @@ use fastvae::data::Source;
 use fastvae::data::check::ValueCheck;
 use fastvae::error::{Error, Result};
 use fastvae::file::{self, ModelFile, to_bytes};
-use fastvae::model::{Engine, Missing, Spec, WeightConstraint};
+use fastvae::model::{Engine, Specification, dense};
 use fastvae::nn::activation::Activation;
-use fastvae::nn::likelihood::{Likelihood, Link, Scale};
+use fastvae::nn::likelihood::{Bernoulli, Gaussian, Likelihood, Link, Scale};
 use fastvae::nn::optimizer::Optimizer;
 use fastvae::run::infer::InferenceRun;
 use fastvae::run::train::{LossSums, StepValues, TrainingPass};
@@ -22,12 +22,12 @@ use std::thread;
 use std::time::Duration;
 
 const LIKELIHOODS: [Likelihood; 6] = [
-    Likelihood::Bernoulli,
-    Likelihood::Gaussian(Scale::Fixed(0.5), Link::Identity),
-    Likelihood::Gaussian(Scale::Shared { floor: 1e-3 }, Link::Identity),
-    Likelihood::Gaussian(Scale::PerFeature { floor: 0.01 }, Link::Identity),
-    Likelihood::Gaussian(Scale::Decoder { floor: 0.01 }, Link::Identity),
-    Likelihood::Gaussian(Scale::Decoder { floor: 0.01 }, Link::Sigmoid),
+    Likelihood::Bernoulli(Bernoulli {}),
+    gaussian(Scale::Fixed(0.5), 1e-3, Link::Identity),
+    gaussian(Scale::Shared, 1e-3, Link::Identity),
+    gaussian(Scale::PerFeature, 0.01, Link::Identity),
+    gaussian(Scale::Decoder, 0.01, Link::Identity),
+    gaussian(Scale::Decoder, 0.01, Link::Sigmoid),
 ];
 
 const PLAIN: Optimizer = Optimizer::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.1 };
@@ -35,33 +35,42 @@ const MOMENTUM: Optimizer = Optimizer::Sgd { momentum: 0.9, nesterov: true, weig
 const ADAGRAD: Optimizer = Optimizer::Adagrad { eps: 1e-10, lr_decay: 0.1, weight_decay: 0.0 };
 
 const fn adam(decoupled: bool) -> Optimizer {
-    Optimizer::Adam { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.01, decoupled }
+    let (beta1, beta2, eps, weight_decay) = (0.9, 0.99, 1e-8, 0.01);
+    match decoupled {
+        true => Optimizer::AdamW { beta1, beta2, eps, weight_decay },
+        false => Optimizer::Adam { beta1, beta2, eps, weight_decay },
+    }
 }
 
 const OPTIMIZERS: [Optimizer; 5] = [adam(false), adam(true), PLAIN, MOMENTUM, ADAGRAD];
 
 /// One of whose layers is wider than a panel, so that there is padding of every kind.
-fn spec(likelihood: Likelihood) -> Spec {
-    Spec {
+const fn gaussian(scale: Scale, floor: f32, mean: Link) -> Likelihood {
+    Likelihood::Gaussian(Gaussian { scale, floor, mean })
+}
+
+fn spec(likelihood: Likelihood) -> Specification {
+    Specification {
         n_features: 37,
-        variational: true,
-        missing: Missing::Refused,
         latent_dim: 3,
-        conditions: 0,
-        encoder: vec![33],
-        decoder: vec![5, 40],
+        encoder: dense(&[33]),
+        decoder: dense(&[5, 40]),
         activation: Activation::Tanh,
         likelihood,
-        input_transform: None,
-        topics: None,
-        loadings: WeightConstraint::Free,
-        trials: vec![],
+        seed: 7,
+        ..Specification::default()
     }
 }
 
 /// 13 numbers.
-fn small() -> Spec {
-    Spec { n_features: 2, latent_dim: 1, encoder: vec![], decoder: vec![], ..spec(LIKELIHOODS[0]) }
+fn small() -> Specification {
+    Specification {
+        n_features: 2,
+        latent_dim: 1,
+        encoder: vec![],
+        decoder: vec![],
+        ..spec(LIKELIHOODS[0])
+    }
 }
 
 fn data(cols: usize) -> Vec<f32> {
@@ -79,8 +88,8 @@ fn train(vae: &mut Engine) {
     assert_eq!(finished, Ok(true));
 }
 
-fn trained(spec: Spec, optimizer: Optimizer) -> Engine {
-    let mut vae = Engine::new(spec, optimizer, 7).unwrap();
+fn trained(spec: Specification, optimizer: Optimizer) -> Engine {
+    let mut vae = Engine::new(Specification { optimizer, ..spec }).unwrap();
     train(&mut vae);
     vae
 }
@@ -118,8 +127,8 @@ fn open(bytes: &[u8]) -> Result<ModelFile<&[u8]>> {
     ModelFile::open(bytes, bytes.len() as u64)
 }
 
-fn load(bytes: &[u8], spec: Spec, optimizer: Optimizer) -> Result<Engine> {
-    open(bytes)?.engine(spec, optimizer, 7)
+fn load(bytes: &[u8], spec: Specification, optimizer: Optimizer) -> Result<Engine> {
+    open(bytes)?.engine(Specification { optimizer, ..spec })
 }
 
 #[track_caller]
@@ -160,7 +169,7 @@ fn a_model_comes_back_and_goes_on_bit_for_bit() {
             let bytes = to_bytes(&vae, "{\"a\": 1}", true).unwrap();
             let file = open(&bytes).unwrap();
             assert_eq!(file.config(), "{\"a\": 1}");
-            let mut again = file.engine(spec(likelihood), optimizer, 7).unwrap();
+            let mut again = file.engine(Specification { optimizer, ..spec(likelihood) }).unwrap();
             assert_eq!(counters(&again), counters(&vae));
             assert_eq!(to_bytes(&again, "{\"a\": 1}", true).unwrap(), bytes);
             assert_eq!(answers(&mut again), answers(&mut vae), "{likelihood:?} {optimizer:?}");
@@ -180,7 +189,7 @@ fn a_model_comes_back_without_moments_and_starts_them_at_zero() {
             let bytes = to_bytes(&vae, "", false).unwrap();
             let mut again = load(&bytes, spec(likelihood), optimizer).unwrap();
             assert_eq!(answers(&mut again), answers(&mut vae));
-            let mut fresh = Engine::new(spec(likelihood), optimizer, 7).unwrap();
+            let mut fresh = Engine::new(Specification { optimizer, ..spec(likelihood) }).unwrap();
             let values: Vec<_> =
                 vae.network.tensors.iter().map(|tensor| vae.parameter(tensor)).collect();
             fresh.set_parameters(&values).unwrap();
@@ -222,7 +231,7 @@ fn the_order_of_tensors_and_keys_does_not_matter() {
     let theirs = SafeTensors::deserialize(&bytes).unwrap();
     for _ in 0..4 {
         // Sorted by name, the metadata in an order that changes.
-        let counters = r#"{"steps":4,"optimizer_start":0,"epochs":1,"clamped":0}"#;
+        let counters = r#"{"steps":4,"forgotten":0,"epochs":1,"clamped":0}"#;
         let about = [("format_version", "1"), ("counters", counters), ("config", "{}")];
         let about = about.map(|(key, value)| (key.to_string(), value.to_string()));
         let sorted =
@@ -252,8 +261,8 @@ fn a_config_that_no_header_holds_is_refused_at_once() {
 
 #[test]
 fn a_file_has_as_many_tensors_as_it_can_be_read_with() {
-    let deep = |layers| Spec { encoder: vec![1; layers], ..small() };
-    let vae = Engine::new(deep(32_764), PLAIN, 7).unwrap(); // 65,534 tensors and the metadata
+    let deep = |layers| Specification { encoder: dense(&vec![1; layers]), ..small() };
+    let vae = Engine::new(Specification { optimizer: PLAIN, ..deep(32_764) }).unwrap(); // 65,534 tensors and the metadata
     let bytes = to_bytes(&vae, "", true).unwrap();
     assert!(load(&bytes, deep(32_764), PLAIN).is_ok());
     let (header, data) = parts(&bytes);
@@ -263,7 +272,12 @@ fn a_file_has_as_many_tensors_as_it_can_be_read_with() {
     let longer = longer.replacen('{', &format!("{{\"b\":{empty},"), 1);
     assert!(refusal(open(&joined(&longer, &data))).contains("more than 65536 keys"));
 
-    let error = to_bytes(&Engine::new(deep(32_765), PLAIN, 7).unwrap(), "", true).unwrap_err();
+    let error = to_bytes(
+        &Engine::new(Specification { optimizer: PLAIN, ..deep(32_765) }).unwrap(),
+        "",
+        true,
+    )
+    .unwrap_err();
     assert!(matches!(&error, Error::Parameter(m) if m.contains("65536 tensors")), "{error}");
 }
 
@@ -277,7 +291,8 @@ fn a_file_cut_anywhere_is_refused() {
         refusal(open(&bytes[..len]));
         // The file was longer when it was opened.
         let file = ModelFile::open(&bytes[..len], bytes.len() as u64);
-        let message = refusal(file.and_then(|f| f.engine(small(), MOMENTUM, 7)));
+        let message =
+            refusal(file.and_then(|f| f.engine(Specification { optimizer: MOMENTUM, ..small() })));
         assert!(message.contains("cut short"), "{message}");
     }
     let longer = [&bytes[..], &[0]].concat();
@@ -413,17 +428,17 @@ fn a_model_of_another_architecture_is_refused_by_name() {
     let bytes = to_bytes(&trained(spec(LIKELIHOODS[3]), PLAIN), "", true).unwrap();
     let wanted = || spec(LIKELIHOODS[3]);
     for (other, why) in [
-        (Spec { n_features: 36, ..wanted() }, "encoder.0.weight has shape [33, 37]"),
-        (Spec { latent_dim: 2, ..wanted() }, "mu.weight has shape [3, 33]"),
-        (Spec { encoder: vec![33, 33], ..wanted() }, "encoder.2.weight is missing"),
-        (Spec { decoder: vec![5], ..wanted() }, "decoder.2.weight has shape [40, 5]"),
+        (Specification { n_features: 36, ..wanted() }, "encoder.0.weight has shape [33, 37]"),
+        (Specification { latent_dim: 2, ..wanted() }, "mu.weight has shape [3, 33]"),
+        (Specification { encoder: dense(&[33, 33]), ..wanted() }, "encoder.2.weight is missing"),
+        (Specification { decoder: dense(&[5]), ..wanted() }, "decoder.2.weight has shape [40, 5]"),
         (spec(LIKELIHOODS[2]), "likelihood.log_scale has shape [37]"),
         (spec(LIKELIHOODS[0]), "\"likelihood.log_scale\" is no part"),
         // Absurd ones, which are no reason to ask for memory.
-        (Spec { encoder: vec![1; 1 << 22], ..wanted() }, "larger network"),
-        (Spec { latent_dim: usize::MAX, ..wanted() }, "larger network"),
-        (Spec { encoder: vec![0], ..wanted() }, "not possible"),
-        (Spec { encoder: vec![1 << 26, 1 << 26], ..wanted() }, "not possible"),
+        (Specification { encoder: dense(&vec![1; 1 << 22]), ..wanted() }, "larger network"),
+        (Specification { latent_dim: usize::MAX, ..wanted() }, "larger network"),
+        (Specification { encoder: dense(&[0]), ..wanted() }, "not possible"),
+        (Specification { encoder: dense(&[1 << 26, 1 << 26]), ..wanted() }, "not possible"),
     ] {
         let message = refusal(load(&bytes, other, PLAIN));
         assert!(message.contains(why), "{message}");
@@ -476,20 +491,20 @@ fn numbers_that_no_model_has_are_refused() {
         joined(&format!("{}{counters}{}", &header[..start], &header[end..]), &data)
     };
     for counters in [
-        r#"{"clamped":0,"epochs":1,"optimizer_start":0,"steps":9223372036854775808}"#,
-        r#"{"clamped":0,"epochs":2147483648,"optimizer_start":0,"steps":1}"#,
-        r#"{"clamped":0,"epochs":1,"optimizer_start":2,"steps":1}"#,
-        r#"{"clamped":0,"epochs":1,"optimizer_start":0,"steps":-1}"#,
-        r#"{"clamped":0,"epochs":1,"optimizer_start":0,"steps":1.5}"#,
-        r#"{"clamped":0,"epochs":1,"optimizer_start":0}"#,
-        r#"{"clamped":0,"epochs":1,"optimizer_start":0,"steps":1,"more":1}"#,
-        r#"{"clamped":0,"epochs":1,"optimizer_start":0,"steps":1,"steps":1}"#,
+        r#"{"clamped":0,"epochs":1,"forgotten":0,"steps":9223372036854775808}"#,
+        r#"{"clamped":0,"epochs":2147483648,"forgotten":0,"steps":1}"#,
+        r#"{"clamped":0,"epochs":1,"forgotten":2,"steps":1}"#,
+        r#"{"clamped":0,"epochs":1,"forgotten":0,"steps":-1}"#,
+        r#"{"clamped":0,"epochs":1,"forgotten":0,"steps":1.5}"#,
+        r#"{"clamped":0,"epochs":1,"forgotten":0}"#,
+        r#"{"clamped":0,"epochs":1,"forgotten":0,"steps":1,"more":1}"#,
+        r#"{"clamped":0,"epochs":1,"forgotten":0,"steps":1,"steps":1}"#,
         "[0,1,0,1]",
     ] {
         assert!(refusal(open(&at(counters))).contains("counters"), "{counters}");
     }
     let late = at(
-        r#"{"clamped":18446744073709551615,"epochs":2147483647,"optimizer_start":0,"steps":9223372036854775807}"#,
+        r#"{"clamped":18446744073709551615,"epochs":2147483647,"forgotten":0,"steps":9223372036854775807}"#,
     );
     train(&mut load(&late, small(), adam(false)).unwrap());
 }
@@ -534,10 +549,10 @@ fn a_file_that_cannot_be_read_is_another_error() {
 const LITTLE: usize = 100_000;
 
 /// The bytes that are asked for to read a file which, with all its data, has `len` bytes.
-fn cost(bytes: &[u8], len: u64, spec: Spec) -> (usize, Result<Engine>) {
+fn cost(bytes: &[u8], len: u64, spec: Specification) -> (usize, Result<Engine>) {
     let before = counting::bytes();
     let file = ModelFile::open(bytes, len);
-    let read = file.and_then(|file| file.engine(spec, MOMENTUM, 7));
+    let read = file.and_then(|file| file.engine(Specification { optimizer: MOMENTUM, ..spec }));
     (counting::bytes() - before, read)
 }
 
@@ -548,7 +563,8 @@ fn a_file_that_lies_gets_no_memory() {
     assert!(read.is_ok() && asked < LITTLE, "{asked}");
     // A configuration of a large model, of very many layers.
     for encoder in [vec![10_000; 8], vec![1; 1 << 20]] {
-        let (asked, read) = cost(&good, good.len() as u64, Spec { encoder, ..small() });
+        let encoder = dense(&encoder);
+        let (asked, read) = cost(&good, good.len() as u64, Specification { encoder, ..small() });
         refusal(read);
         assert!(asked < LITTLE, "{asked}");
     }

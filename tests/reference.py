@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, NegativeBinomial, Normal, Poisson
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from fastvae import VAE, Autoencoder
+from fastvae import VAE, Autoencoder, _core
 from fastvae.likelihoods import Gaussian
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ LIKELIHOODS: dict[str, Any] = {
     "negative_binomial": "negative_binomial",
     "multinomial": "multinomial",
 }
-COUNTS = ("poisson", "negative_binomial", "multinomial")
+COUNTS = tuple(name for name, facts in _core.LIKELIHOODS.items() if facts["counts"] and facts["public"])
 LOGVAR_RANGE = (-30.0, 20.0)
 
 # The largest relative error of a loss, a gradient or a code.

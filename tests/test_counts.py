@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from reference import AWKWARD, COUNTS, LIKELIHOODS, examples, loss_errors, noise
 from scipy import sparse, stats
 
 import fastvae
-from fastvae import VAE
+from fastvae import VAE, _core, likelihoods
 from fastvae.corruption import MaskingNoise
 from fastvae.likelihoods import Multinomial, NegativeBinomial
 
@@ -239,6 +240,16 @@ def test_the_dispersion_of_counts_is_recovered_and_stays_in_its_range(r: float) 
     capped = VAE(1, likelihood=NegativeBinomial(floor=9e5), epochs=5, **params | {"learning_rate": 1.0})
     capped.fit(np.full((50, 20), 3))
     assert np.exp(capped.state_dict()["likelihood.log_total_count"]).max() <= 1e6 * (1 + 1e-6)
+
+
+def test_the_names_of_likelihoods_are_those_of_the_core() -> None:
+    public = {kind for kind, facts in _core.LIKELIHOODS.items() if facts["public"]}
+    assert public == likelihoods.KINDS.keys()
+    for kind, cls in likelihoods.KINDS.items():
+        assert likelihoods.resolve(kind) == likelihoods.resolve(cls())
+        assert "sum_" in _core.likelihood_formula(json.dumps(likelihoods.resolve(kind)))
+    with pytest.raises(ValueError, match="unknown field `shape`"):
+        _core.check_likelihood('{"kind": "poisson", "shape": 1}')
 
 
 @pytest.mark.parametrize("floor", [0, -1, 1e7, np.nan, "small", None])

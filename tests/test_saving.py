@@ -262,14 +262,14 @@ EDITS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a bad history": lambda config: config["estimator"]["learned"].update(history_={"loss": ["a"]}),
     "something learned": lambda config: config["estimator"]["learned"].update(_engine=1),
     "an argument more": lambda config: config["engine"].update(more=1),
-    "an argument less": lambda config: config["engine"].pop("seed") and None,
+    "an argument less": lambda config: config["engine"].pop("n_features") and None,
     "another width": lambda config: config["engine"].update(encoder=[10]),
     "a huge width": lambda config: config["engine"].update(encoder=[10**9]),
     "a negative width": lambda config: config["engine"].update(encoder=[-9]),
     "a plain code": lambda config: config["engine"].update(variational=False),
     "a bad activation": lambda config: config["engine"].update(activation="x"),
-    "a bad likelihood": lambda config: config["engine"].update(likelihood="x"),
-    "a bad optimiser": lambda config: config["engine"].update(options=[2.0, 0.999, 1e-8, 0.0]),
+    "a bad likelihood": lambda config: config["engine"].update(likelihood={"kind": "x"}),
+    "a bad optimiser": lambda config: config["engine"]["optimizer"].update(beta1=2.0),
     "the network of another class": lambda config: config["estimator"].update(
         {"class": "Autoencoder", "parameters": {}}
     ),

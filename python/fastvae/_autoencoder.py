@@ -168,7 +168,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
 
     def _architecture(self) -> dict[str, Any]:
         loss = _input.choice(self.loss, "loss", ("squared_error", "bernoulli"))
-        return {"likelihood": loss, "scale": 1.0, "floor": 1e-3}
+        return {"likelihood": {"kind": loss}}
 
     def _objective(self) -> Objective:
         return Objective()

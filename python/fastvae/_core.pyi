@@ -1,13 +1,14 @@
 """The native core. Arrays are flat float32 unless said otherwise; see the Python layer for shapes."""
 
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
     "ACTIVATIONS",
+    "LIKELIHOODS",
     "LOGVAR_RANGE",
     "MAX_THREADS",
     "MAX_TRIALS",
@@ -18,21 +19,20 @@ __all__ = [
     "ModelFile",
     "SparseMatrix",
     "__version__",
+    "check_likelihood",
     "config",
     "corrupt",
     "gaussian_kl",
+    "likelihood_formula",
     "log_prob",
-    "peak",
-    "philox",
-    "product_rate",
     "reparameterize",
-    "round_trip",
     "standard_normal",
     "write_atomically",
 ]
 
 __version__: str
 ACTIVATIONS: list[str]
+LIKELIHOODS: dict[str, _LikelihoodFacts]
 LOGVAR_RANGE: tuple[float, float]
 MAX_THREADS: int
 MAX_TRIALS: int
@@ -40,6 +40,12 @@ MAX_WIDTH: int
 TOPIC_GAIN: float
 
 _F32 = NDArray[np.float32]
+
+class _LikelihoodFacts(TypedDict):
+    counts: bool
+    words: bool
+    public: bool
+
 _Rows = NDArray[np.uint64]
 
 @final
@@ -70,11 +76,13 @@ _Matrix = NDArray[Any] | SparseMatrix
 
 @final
 class Engine:
-    def __new__(cls, arguments: dict[str, Any]) -> Engine: ...
+    def __new__(cls, specification: str) -> Engine: ...
+    @property
+    def specification(self) -> str: ...
     @property
     def steps(self) -> int: ...
     @property
-    def forgotten(self) -> int: ...
+    def optimizer_start(self) -> int: ...
     @property
     def epochs(self) -> int: ...
     @property
@@ -170,16 +178,14 @@ class ModelFile:
     def __new__(cls, source: str | bytes) -> ModelFile: ...
     @property
     def config(self) -> str: ...
-    def engine(self, arguments: dict[str, Any]) -> Engine: ...
+    def engine(self, specification: str) -> Engine: ...
 
+def check_likelihood(json: str) -> None: ...
+def likelihood_formula(json: str) -> str: ...
 def write_atomically(path: str, data: bytes) -> None: ...
 def reparameterize(mu: _F32, logvar: _F32, eps: _F32) -> _F32: ...
 def gaussian_kl(mu: _F32, logvar: _F32, cols: int) -> _F32: ...
 def log_prob(x: _F32, y: _F32, log_scale: _F32 | None, cols: int) -> _F32: ...
 def corrupt(x: _F32, corruption: tuple[str, float], cols: int, seed: int) -> _F32: ...
 def standard_normal(n: int, cols: int, seed: int, stream: int) -> _F32: ...
-def philox(seed: int, counter: list[int]) -> list[int]: ...
-def peak(threads: int) -> float: ...
-def product_rate(shape: list[int], fused: bool) -> float: ...
-def round_trip() -> float: ...
 def config() -> tuple[str, list[str], int, bool]: ...

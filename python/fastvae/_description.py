@@ -6,7 +6,7 @@ import numbers
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from fastvae import optimizers, schedules
+from fastvae import _core, optimizers, schedules
 
 if TYPE_CHECKING:
     from fastvae._vae import VAE
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def describe(model: VAE) -> str:
     """Return the formula that a model's parameters stand for."""
     objective = model._pass().objective  # checks the parameters of a pass, and the line below those of the network
-    model._arguments_for(model._fewest_features(), int(model._conditional()))
+    model._specification_for(model._fewest_features(), int(model._conditional()))
     log_p = f"E_q[log {_given(model, 'x|z')}]"
     if objective.samples > 1:
         weight = f"{_given(model, 'x|z_k')} p(z_k) / {_given(model, _seen(model).replace('z', 'z_k'), 'q')}"
@@ -116,42 +116,21 @@ def _kl(model: VAE) -> str:
 
 def _likelihood(model: VAE) -> str:
     """Return log p(x|z)."""
+    import json  # here only, so that `import fastvae` stays cheap
+
     own = model._likelihood_in_words()
     if own is not None:
         return own
-    about = model._architecture()
-    name, scale, floor = about["likelihood"], about["scale"], about["floor"]
-    log_p = f"log {_given(model, 'x|z')}"
-    if name == "bernoulli":
+    likelihood = model._architecture()["likelihood"]
+    formula = _core.likelihood_formula(json.dumps(likelihood, allow_nan=False))
+    if likelihood["kind"] == "bernoulli":
         grey = {
             None: "values between 0 and 1 make it a cross-entropy, which is no log-probability",
             "threshold": "x is made 0 or 1 by a threshold of 1/2",
             "bernoulli": "x is 1 with the grey value as its probability, drawn anew in each epoch",
         }[model._binarize()]
-        return f"{log_p} = sum_j x_j ln p_j + (1 - x_j) ln(1 - p_j), p the sigmoid of the decoder's output; {grey}."
-    if name == "mixture":
-        return f"{log_p} = sum_w x_w ln p_w; the multinomial coefficient, on which no model depends, is left out."
-    if name == "multinomial":
-        return (
-            f"{log_p} = sum_w x_w ln p_w, p the softmax of the decoder's output; the multinomial coefficient, which "
-            "does not depend on the model, is left out."
-        )
-    if name == "poisson":
-        return f"{log_p} = sum_j x_j y_j - exp(y_j) - ln x_j!, y the decoder's output."
-    if name == "negative_binomial":
-        return (
-            f"{log_p} = sum_j ln Γ(x_j + r_j) - ln Γ(r_j) - ln x_j! + r_j ln(r_j / (r_j + m_j)) + x_j ln(m_j / (r_j + "
-            f"m_j)), ln m the decoder's output, r_j learned for each feature, {floor:g} to 1e+06."
-        )
-    scales = {
-        "shared": f"s learned, one for all features, at least {floor:g}",
-        "per_feature": f"s_j learned for each feature, at least {floor:g}",
-        "decoder": f"s_j² = {floor:g}² + exp(2 u_j), u from the decoder, for each example and feature",
-    }
-    mean = "m the sigmoid of the decoder's output" if name == "gaussian_sigmoid" else "m the decoder's output"
-    s = scales[scale] if isinstance(scale, str) else f"s = {scale:g}"
-    s_j = "s" if scale == "shared" or not isinstance(scale, str) else "s_j"
-    return f"{log_p} = sum_j -((x_j - m_j) / {s_j})² / 2 - ln {s_j} - ln(2 pi) / 2, {mean}, {s}."
+        formula += f"; {grey}"
+    return f"log {_given(model, 'x|z')} = {formula}."
 
 
 def _shown(value: Any, name: str = "") -> str:

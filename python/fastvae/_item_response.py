@@ -231,7 +231,7 @@ callbacks, n_jobs, random_state, progress
         slopes, intercepts = self._tasks()
         size = slopes[:, 0] if self._latent_dim == 1 else np.linalg.norm(slopes, axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            lecture = self._arguments["loadings"] == "nonnegative"
+            lecture = self._specification["weight_constraint"] == "nonnegative"
             return np.asarray(1 / size if lecture else -intercepts / size, np.float32)
 
     def loadings(self, rotation: str | None = "varimax") -> Rotation:
@@ -312,7 +312,7 @@ callbacks, n_jobs, random_state, progress
         ``max_marks`` the expected share of the marks. With several dimensions the mean over 100 draws.
         """
         if not self._one_dimension():
-            return self.predictive(_hidden(X, observed), _DRAWS, self._arguments["seed"]).mean
+            return self.predictive(_hidden(X, observed), _DRAWS, self._specification["seed"]).mean
         return self._ability().probability(self._answers(X, observed)).astype(np.float32)
 
     def log_marginal(self, X: Any, n_samples: int | None = None, *, y: Any = None, observed: Any = None) -> LogMarginal:
@@ -416,7 +416,7 @@ callbacks, n_jobs, random_state, progress
             sums.add(ability.spread(shares, squares), ability.logits)
         else:
             slopes, intercepts = (weights.astype(np.float64) for weights in self._tasks())
-            drawn = self.posterior_sample(_hidden(X, observed), _FIT_DRAWS, self._arguments["seed"])
+            drawn = self.posterior_sample(_hidden(X, observed), _FIT_DRAWS, self._specification["seed"])
             for rows in pieces(shares.shape, AT_ONCE):
                 tables = squares(*counted(shares[rows], most))
                 for alpha in drawn[:, rows]:
@@ -426,10 +426,12 @@ callbacks, n_jobs, random_state, progress
     # Inside
 
     @classmethod
-    def _owns(cls, arguments: dict[str, Any]) -> bool:
-        exam = arguments["likelihood"] in ("bernoulli", "binomial") and arguments["missing"] == "indicator"
-        plain = arguments["topics"] is None and arguments["input_transform"] is None and not arguments["conditions"]
-        return exam and plain and arguments["variational"] is True and not arguments["decoder"]
+    def _owns(cls, specification: dict[str, Any]) -> bool:
+        kind = specification["likelihood"]["kind"]
+        exam = kind in ("bernoulli", "binomial") and specification["missing"] == "indicator"
+        plain = specification["topics"] is None and specification["input_transform"] is None
+        bare = not specification["conditions"] and not specification["decoder"]
+        return exam and plain and bare and specification["variational"] is True
 
     def _tasks(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Slopes, [n_tasks, n_dims], and intercepts, [n_tasks]."""
@@ -506,23 +508,23 @@ callbacks, n_jobs, random_state, progress
         return np.broadcast_to(given, n_tasks).astype(np.int64)
 
     def _fitted_most(self) -> NDArray[np.int64]:
-        trials = self._arguments["trials"] or [1] * self.n_features_in_
+        trials = self._specification["trials"] or [1] * self.n_features_in_
         return np.array(trials, np.int64)
 
-    def _arguments_for(self, n_features: int, conditions: int) -> dict[str, Any]:
-        arguments = super()._arguments_for(n_features, conditions)
-        return arguments if self.max_marks is None else arguments | {"trials": self._most(n_features).tolist()}
+    def _specification_for(self, n_features: int, conditions: int) -> dict[str, Any]:
+        options = super()._specification_for(n_features, conditions)
+        return options if self.max_marks is None else options | {"trials": self._most(n_features).tolist()}
 
     def _architecture(self) -> dict[str, Any]:
         model = _input.choice(self.model, "model", tuple(_LOADINGS))
         if self.latent_dim > 1 and model != "2pl":
             raise ValueError(f"n_dims={self.n_dims} is for model='2pl'; {model!r} has one dimension")
-        likelihood = "bernoulli" if self.max_marks is None else "binomial"
-        return super()._architecture() | {"likelihood": likelihood, "loadings": _LOADINGS[model]}
+        kind = "bernoulli" if self.max_marks is None else "binomial"
+        return super()._architecture() | {"likelihood": {"kind": kind}, "weight_constraint": _LOADINGS[model]}
 
     def _likelihood_in_words(self) -> str:
         logit = {"lecture": "beta_t alpha", "rasch": "a alpha + d_t", "2pl": "a_t' alpha + d_t"}[self.model]
-        binomial = self._architecture()["likelihood"] == "binomial"
+        binomial = self._architecture()["likelihood"]["kind"] == "binomial"
         marks = "ln C(m_t, y_t) + y_t ln p_t + (m_t - y_t) ln(1 - p_t)"
         answers = "y_t ln p_t + (1 - y_t) ln(1 - p_t)"
         return (

@@ -71,7 +71,7 @@ def _opened(
 ) -> tuple[_core.Engine, NDArray[np.float32], NDArray[np.bool_], NDArray[Any] | None]:
     """Return a model's engine, X as float32, where its holes are, and y as the core reads it."""
     engine = model._engine_for()
-    if model._arguments["likelihood"] in ("multinomial", "mixture"):
+    if _core.LIKELIHOODS[model._specification["likelihood"]["kind"]]["words"]:
         raise ValueError(
             f"this {type(model).__name__} has nothing to impute: its likelihood is of all words of a document "
             "together, and a word that does not occur is a zero"

@@ -132,15 +132,15 @@ class Model(Estimator):
                     f"early_stopping holds out a tenth of X, but of {len(X)} examples that is none; give "
                     "validation_data"
                 )
-        engine, arguments = self._build(X.shape[1], 0 if y is None else y.shape[1])
+        engine, specification = self._build(X.shape[1], 0 if y is None else y.shape[1])
         engine.check(X, "X", self._threads())
         if validation is not None:
             engine.check(validation[0], "validation_data", self._threads())
         rows = held_out = None
         if fraction:
-            rows, held_out = _split(len(X), fraction, arguments["seed"])
+            rows, held_out = _split(len(X), fraction, specification["seed"])
             validation = X, y
-        self._adopt(engine, arguments, classes)
+        self._adopt(engine, specification, classes)
         self._begin(X, rows)
         n = len(X) if rows is None else len(rows)
         stopping = EarlyStopping(engine, patience, tol) if early else None
@@ -212,9 +212,9 @@ class Model(Estimator):
             X = self._read(X, "X")
             classes, y = self._learned(y, len(X))
             eps, corrupted = self._epsilon(eps, len(X)), self._corrupted(corrupted, X.shape)
-            engine, arguments = self._build(X.shape[1], 0 if y is None else y.shape[1])
+            engine, specification = self._build(X.shape[1], 0 if y is None else y.shape[1])
             engine.check(X, "X", self._threads())
-            self._adopt(engine, arguments, classes)
+            self._adopt(engine, specification, classes)
             self._begin(X, None)
         else:
             X, y = self._training_data(X, self._own(y))
@@ -386,9 +386,9 @@ class Model(Estimator):
                     "each feature"
                 )
             n_features //= 2
-        engine, arguments = self._build(n_features, conditions)
+        engine, specification = self._build(n_features, conditions)
         engine.set_parameters(_checked(d, engine.shapes(), "the state dict"))
-        self._adopt(engine, arguments)
+        self._adopt(engine, specification)
         return self
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
@@ -450,14 +450,14 @@ class Model(Estimator):
     # Inside
 
     def _architecture(self) -> dict[str, Any]:
-        """Return the engine's arguments that a subclass decides, checked."""
+        """Return the options of the specification that a subclass decides, checked."""
         raise NotImplementedError
 
     @classmethod
-    def _owns(cls, arguments: dict[str, Any]) -> bool:
-        """Whether an engine with these arguments is one that this class makes."""
-        free = arguments["topics"] is None and arguments["loadings"] == "free" and not arguments["trials"]
-        return free and arguments["variational"] is cls._VARIATIONAL
+    def _owns(cls, specification: dict[str, Any]) -> bool:
+        """Whether an engine with this specification is one that this class makes."""
+        free = specification["weight_constraint"] == "free" and not specification["trials"]
+        return free and specification["topics"] is None and specification["variational"] is cls._VARIATIONAL
 
     def _read(self, X: Any, name: str, cols: int | None = None, *, fitted: bool = False) -> Examples:
         """Return examples (of so many columns) as the core reads them, checked in type and shape.
@@ -512,7 +512,7 @@ class Model(Estimator):
 
     def _masked(self) -> bool:
         """Whether NaN is a value that was not observed: as the fitted model has it, or else as a fit will."""
-        kind: str = self._arguments["missing"] if self.__sklearn_is_fitted__() else self._missing()
+        kind: str = self._specification["missing"] if self.__sklearn_is_fitted__() else self._missing()
         return kind != "error"
 
     def _per_observed(self, losses: dict[str, float], X: Any) -> dict[str, float]:
@@ -523,15 +523,17 @@ class Model(Estimator):
         return _missing.per_observed(losses, len(X), _missing.observed_of(X))
 
     def _build(self, n_features: int, conditions: int) -> tuple[_core.Engine, dict[str, Any]]:
-        """Make a new engine from the parameters, which are checked here, and tell its arguments."""
-        arguments = self._arguments_for(n_features, conditions) | {"seed": _input.seed(self.random_state)}
-        return _core.Engine(arguments), arguments
+        """Make a new engine from the parameters, which are checked here, and return its specification too."""
+        import json  # here and there only, so that `import fastvae` stays cheap
 
-    def _arguments_for(self, n_features: int, conditions: int) -> dict[str, Any]:
-        """Return an engine's arguments without its seed, checked."""
+        options = self._specification_for(n_features, conditions) | {"seed": _input.seed(self.random_state)}
+        engine = _core.Engine(json.dumps(options, allow_nan=False))
+        return engine, json.loads(engine.specification)
+
+    def _specification_for(self, n_features: int, conditions: int) -> dict[str, Any]:
+        """Return the specification of an engine without its seed, checked. What is absent has its default."""
         hidden = _input.widths(self.hidden, "hidden")
         mirrored = self.decoder_hidden is None
-        optimizer, options = optimizers.resolve(self.optimizer, self.weight_decay)
         return {
             "n_features": n_features,
             "variational": self._VARIATIONAL,
@@ -541,25 +543,21 @@ class Model(Estimator):
             "decoder": hidden[::-1] if mirrored else _input.widths(self.decoder_hidden, "decoder_hidden"),
             "missing": self._missing(),
             "activation": _input.choice(self.activation, "activation", tuple(_core.ACTIVATIONS)),
-            "topics": None,
-            "loadings": "free",
-            "trials": [],
             **self._architecture(),
             "input_transform": self._input_transform(),
-            "optimizer": optimizer,
-            "options": options,
+            "optimizer": optimizers.resolve(self.optimizer, self.weight_decay),
         }
 
-    def _adopt(self, engine: _core.Engine, arguments: dict[str, Any], classes: NDArray[Any] | None = None) -> None:
+    def _adopt(self, engine: _core.Engine, specification: dict[str, Any], classes: NDArray[Any] | None = None) -> None:
         """Become the fitted model that an engine is."""
         vars(self).pop("classes_", None)
         if classes is not None:
             self.classes_ = classes
-        self._engine, self._arguments = engine, arguments
-        self._latent_dim = arguments["latent_dim"]
+        self._engine, self._specification = engine, specification
+        self._latent_dim = specification["latent_dim"]
         self._position = (0, 0.0)  # of the last step of training: its number, and epochs before it
         self._noisy = False  # whether the encoder has seen noise that data do not hold
-        self.n_features_in_ = arguments["n_features"]
+        self.n_features_in_ = specification["n_features"]
         self.n_iter_ = 0
         self.history_: dict[str, list[float]] = {key: [] for key in self._LOSSES}
         self.elapsed_ = 0.0
@@ -614,7 +612,7 @@ class Model(Estimator):
 
     def _told(self, y: Any, n: int, *, one: bool = False) -> NDArray[Any] | None:
         """Return y as the core reads it: one of `n` examples or, if that may be, one for all of them."""
-        name, cols = type(self).__name__, self._arguments["conditions"]
+        name, cols = type(self).__name__, self._specification["conditions"]
         if (y is None) == (cols == 0):
             return None if y is None else _conditions.read(y, n, getattr(self, "classes_", None), cols, one)
         if cols == 0:
@@ -626,7 +624,7 @@ class Model(Estimator):
 
     def _own(self, y: Any) -> Any:
         """Return y if the fitted model is conditional: scikit-learn passes it to any."""
-        return y if self._arguments["conditions"] else None
+        return y if self._specification["conditions"] else None
 
     def _conditions_in(self, d: Mapping[str, Any]) -> int:
         """Return the columns of y in a state dict."""
@@ -666,7 +664,7 @@ class Model(Estimator):
 
     def _corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Examples | None:
         fitted = self.__sklearn_is_fitted__()
-        transform = self._arguments["input_transform"] if fitted else self.input_transform
+        transform = self._specification["input_transform"] if fitted else self.input_transform
         counts, holes = self._counts(), self._masked()
         return _input.replacement(corrupted, "corrupted", shape, transform, counts=counts, holes=holes)
 

@@ -27,11 +27,7 @@ _OBJECTS = {
         corruption.GaussianNoise,
         corruption.MaskingNoise,
         corruption.SaltAndPepper,
-        likelihoods.Bernoulli,
-        likelihoods.Gaussian,
-        likelihoods.Multinomial,
-        likelihoods.NegativeBinomial,
-        likelihoods.Poisson,
+        *likelihoods.KINDS.values(),
         optimizers.Adam,
         optimizers.AdamW,
         optimizers.SGD,
@@ -125,16 +121,19 @@ def set_state(model: Model, state: dict[str, Any]) -> None:
 def _dump(model: Model, optimizer: bool, **more: Any) -> bytes:
     import json
 
-    config = {"fastvae": _core.__version__, "engine": model._arguments, **more}
+    config = {"fastvae": _core.__version__, "engine": model._specification, **more}
     return model._engine.dump(json.dumps(config, allow_nan=False), optimizer)
 
 
 def _restore(model: Model, file: _core.ModelFile, config: dict[str, Any], classes: Any = None) -> None:
     """Give a model the engine of a file."""
-    arguments = config["engine"]
-    if not model._owns(arguments):
+    import json
+
+    engine = file.engine(json.dumps(config["engine"], allow_nan=False))
+    specification = json.loads(engine.specification)
+    if not model._owns(specification):
         raise ValueError(f"the network is not that of a {type(model).__name__}")
-    model._adopt(file.engine(arguments), arguments, classes)
+    model._adopt(engine, specification, classes)
 
 
 def _parsed(text: str) -> dict[str, Any]:

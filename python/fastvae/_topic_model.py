@@ -277,7 +277,7 @@ tol, callbacks, n_jobs, random_state, progress
         seed = self._seed_for(random_state)
         theta = self._prior(n, seed)
         generator = np.random.default_rng(seed)
-        if self._arguments["likelihood"] == "mixture":
+        if self._specification["likelihood"]["kind"] == "mixture":
             return _topic_measures.sample_documents(theta, self.components_, lengths, generator)
         words = self.n_features_in_
         return _topic_measures.sample_words(theta, self.inverse_transform, words, lengths, generator)
@@ -361,8 +361,8 @@ tol, callbacks, n_jobs, random_state, progress
         return corruption.MaskingNoise(share) if share else None
 
     @classmethod
-    def _owns(cls, arguments: dict[str, Any]) -> bool:
-        return arguments["topics"] is not None
+    def _owns(cls, specification: dict[str, Any]) -> bool:
+        return specification["topics"] is not None
 
     def _components(self) -> NDArray[np.float32]:
         self._engine_for()
@@ -378,9 +378,9 @@ tol, callbacks, n_jobs, random_state, progress
         return np.broadcast_to(alpha.astype(np.float64), (n,))
 
     def _architecture(self) -> dict[str, Any]:
-        topics = [values.tolist() for values in laplace(self._alpha())]
-        likelihood = {"mixture": "mixture", "product": "multinomial"}[_input.choice(self.decoder, "decoder", _DECODERS)]
-        return {"likelihood": likelihood, "scale": 1.0, "floor": 1e-3, "topics": topics}
+        topics = {name: values.tolist() for name, values in zip(("mean", "scale"), laplace(self._alpha()), strict=True)}
+        kind = {"mixture": "mixture", "product": "multinomial"}[_input.choice(self.decoder, "decoder", _DECODERS)]
+        return {"likelihood": {"kind": kind}, "topics": topics}
 
     def _counts(self) -> bool:
         return True
@@ -392,7 +392,8 @@ tol, callbacks, n_jobs, random_state, progress
 
     def _prior(self, n: int, seed: int) -> NDArray[np.float32]:
         z = super()._prior(n, seed)
-        mean, scale = (np.array(values) for values in self._arguments["topics"])
+        topics = self._specification["topics"]
+        mean, scale = (np.array(topics[name], np.float32).astype(np.float64) for name in ("mean", "scale"))
         logits = mean + scale * z
         shares = np.exp(logits - logits.max(1, keepdims=True))
         theta: NDArray[np.float32] = (shares / shares.sum(1, keepdims=True)).astype(np.float32)
@@ -405,7 +406,7 @@ tol, callbacks, n_jobs, random_state, progress
         if self.decoder == "product":
             return {"topics.norm.bias": log_frequencies.astype(np.float32)}
         shape = (len(counts), self._latent_dim)
-        noise = _core.standard_normal(*shape, self._arguments["seed"], _START_STREAM).reshape(shape)
+        noise = _core.standard_normal(*shape, self._specification["seed"], _START_STREAM).reshape(shape)
         weight = (log_frequencies[:, None] + _SPREAD * noise) / _core.TOPIC_GAIN
         return {"topics.weight": weight.astype(np.float32)}
 

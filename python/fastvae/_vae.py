@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _input, _missing, likelihoods, schedules
+from fastvae import _core, _input, _missing, likelihoods, schedules
 from fastvae._binary import WAYS, check_binary
 from fastvae._description import describe
 from fastvae._diagnosis import Diagnosis, diagnose
@@ -465,7 +465,7 @@ class VAE(Model):
         """
         n_samples = _input.integer(n_samples, "n_samples", most=2**31)
         engine, (X, y) = self._engine_for(), self._data(X, y)
-        if self._arguments["likelihood"] == "bernoulli":
+        if self._specification["likelihood"]["kind"] == "bernoulli":
             check_binary(engine, X, "X", self._binarize(), self._threads())
         return LogMarginal(*engine.log_marginal(X, y, n_samples, self._threads()))
 
@@ -497,19 +497,18 @@ class VAE(Model):
         return _input.boolean(self.conditional, "conditional")
 
     def _architecture(self) -> dict[str, Any]:
-        likelihood, scale, floor = likelihoods.resolve(self.likelihood)
-        return {"likelihood": likelihood, "scale": scale, "floor": floor}
+        return {"likelihood": likelihoods.resolve(self.likelihood)}
 
     def _prior(self, n: int, seed: int) -> NDArray[np.float32]:
         """Draw what the decoder reads from the prior, [n, latent_dim]."""
         return self._engine.prior(n, seed).reshape(n, -1)
 
     def _counts(self) -> bool:
-        return likelihoods.resolve(self.likelihood)[0] in likelihoods.COUNTS
+        return _core.LIKELIHOODS[likelihoods.resolve(self.likelihood)["kind"]]["counts"]
 
     def _lengths(self, lengths: Any, n: int, draw: bool) -> NDArray[np.uint32] | None:
         """Return the words of `n` documents that are to be drawn, checked."""
-        multinomial = self._arguments["likelihood"] in ("multinomial", "mixture")
+        multinomial = _core.LIKELIHOODS[self._specification["likelihood"]["kind"]]["words"]
         if lengths is None and draw and multinomial:
             raise ValueError(
                 "how many words does a document have? A multinomial likelihood does not say: pass lengths=, or "
@@ -558,7 +557,7 @@ class VAE(Model):
     def _binarize(self) -> str | None:
         if self.binarize is None:
             return None
-        if likelihoods.resolve(self.likelihood)[0] != "bernoulli":
+        if likelihoods.resolve(self.likelihood)["kind"] != "bernoulli":
             raise ValueError(f"binarize={self.binarize!r} is for likelihood='bernoulli', not {self.likelihood!r}")
         return _input.choice(self.binarize, "binarize", WAYS)
 

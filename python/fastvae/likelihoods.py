@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import contextlib
+import math
+import numbers
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal
 
-from fastvae import _input
+from fastvae import _core
 
 
 @dataclass(frozen=True)
@@ -96,42 +99,45 @@ class Multinomial:
     """
 
 
-_LEARNED = ("shared", "per_feature", "decoder")
-_NAMES: dict[str, object] = {
-    "bernoulli": Bernoulli(),
-    "gaussian": Gaussian(),
-    "poisson": Poisson(),
-    "negative_binomial": NegativeBinomial(),
-    "multinomial": Multinomial(),
-}
-# Those whose data are counts, as the core calls them.
-COUNTS = ("poisson", "negative_binomial", "multinomial")
+def _kind(cls: type) -> str:
+    """Return what the core calls a likelihood: `NegativeBinomial` is "negative_binomial"."""
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__).removeprefix("_")
 
 
-def resolve(likelihood: object) -> tuple[str, float | str, float]:
-    """Turn a name or an object into the core's (name, scale, floor), or raise ValueError."""
-    if isinstance(likelihood, str):
-        likelihood = _NAMES.get(likelihood, likelihood)
-    if isinstance(likelihood, Bernoulli):
-        return "bernoulli", 1.0, 1e-3
-    if isinstance(likelihood, Poisson):
-        return "poisson", 1.0, 1e-3
-    if isinstance(likelihood, NegativeBinomial):
-        floor = _input.number(likelihood.floor, f"{likelihood!r}: floor", least=1e-6, below=1e6)
-        return "negative_binomial", 1.0, floor
-    if isinstance(likelihood, Multinomial):
-        return "multinomial", 1.0, 1e-3
-    if isinstance(likelihood, Gaussian):
-        floor = _input.number(likelihood.floor, f"{likelihood!r}: floor", least=1e-6, below=1e6)
-        mean = _input.choice(likelihood.mean, f"{likelihood!r}: mean", ("identity", "sigmoid"))
-        name = "gaussian" if mean == "identity" else "gaussian_sigmoid"
-        if not isinstance(likelihood.scale, str):
-            return name, _input.number(likelihood.scale, f"{likelihood!r}: scale", least=1e-6, below=1e6), floor
-        scale = _input.choice(likelihood.scale, f"{likelihood!r}: scale", _LEARNED)
-        if mean == "sigmoid" and scale != "decoder":
-            raise ValueError(f"{likelihood!r}: sigmoid means go with a fixed scale or scale='decoder', not {scale!r}")
-        return name, scale, floor
-    raise ValueError(
-        f"likelihood={likelihood!r} is not known; use one of {', '.join(map(repr, _NAMES))} or an object from "
-        "fastvae.likelihoods"
-    )
+# The classes above, by the names that users may give instead.
+KINDS: dict[str, type] = {_kind(cls): cls for cls in list(globals().values()) if is_dataclass(cls)}
+
+
+def resolve(likelihood: Any) -> dict[str, Any]:
+    """Turn a name or an object into the engine's likelihood, or raise ValueError."""
+    import json  # here only, so that `import fastvae` stays cheap
+
+    chosen = KINDS[likelihood]() if isinstance(likelihood, str) and likelihood in KINDS else likelihood
+    kind = next((kind for kind, cls in KINDS.items() if isinstance(chosen, cls)), None)
+    if kind is None:
+        raise ValueError(
+            f"likelihood={likelihood!r} is not known; use one of {', '.join(map(repr, KINDS))} or an object from "
+            "fastvae.likelihoods"
+        )
+    options = {
+        field.name: _option(getattr(chosen, field.name), f"{chosen!r}: {field.name}") for field in fields(chosen)
+    }
+    resolved = {"kind": kind} | options
+    try:
+        _core.check_likelihood(json.dumps(resolved, allow_nan=False))
+    except ValueError as error:
+        raise ValueError(f"{chosen!r}: {error}") from None
+    return resolved
+
+
+def _option(value: Any, name: str) -> float | str:
+    """Return an option as JSON knows it: a name or a finite number."""
+    if isinstance(value, str):
+        return value
+    number = math.nan
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name}={value!r} must be a number or a name")
+    return number

@@ -65,8 +65,8 @@ def chosen(optimizer: Any) -> Optimizer:
     return found
 
 
-def resolve(optimizer: Any, weight_decay: Any = None) -> tuple[str, list[float]]:
-    """Turn a name or an object into the core's (name, options), or raise ValueError.
+def resolve(optimizer: Any, weight_decay: Any = None) -> dict[str, Any]:
+    """Turn a name or an object into the engine's optimiser, or raise ValueError.
 
     A ``weight_decay`` takes the place of the optimiser's own.
     """
@@ -74,16 +74,16 @@ def resolve(optimizer: Any, weight_decay: Any = None) -> tuple[str, list[float]]
     options = {field.name: getattr(chosen_one, field.name) for field in fields(chosen_one)}
     if weight_decay is not None:
         options["weight_decay"] = _input.number(weight_decay, "weight_decay")
-    values = [_checked(f"{chosen_one!r}: {name}", name, value) for name, value in options.items()]
+    values = {name: _checked(f"{chosen_one!r}: {name}", name, value) for name, value in options.items()}
     if options.get("nesterov") and not options["momentum"]:
         raise ValueError(f"{chosen_one!r}: nesterov needs a momentum")
-    name = next(name for name, kind in _NAMES.items() if isinstance(chosen_one, kind))
-    return name, values + [0.0] * (4 - len(values))
+    kind = next(name for name, cls in _NAMES.items() if isinstance(chosen_one, cls))
+    return {"kind": kind} | values
 
 
-def _checked(what: str, name: str, value: Any) -> float:
+def _checked(what: str, name: str, value: Any) -> float | bool:
     if name == "nesterov":
-        return float(_input.boolean(value, what))
+        return _input.boolean(value, what)
     if name == "eps":  # smaller gradients count as zero, and the quotient must stay finite
         return _input.number(value, what, least=1e-15)
     return _input.number(value, what, below=1.0 if name in ("beta1", "beta2", "momentum") else 1e9)

@@ -1,5 +1,6 @@
 //! Grey values as binary ones, for likelihoods that are probabilities.
 
+use crate::error::{Error, Result};
 use crate::random::{Stream, uniform_panel};
 use crate::simd::{Isa, Op, Row, Simd};
 
@@ -16,6 +17,17 @@ pub enum Binary {
 }
 
 impl Binary {
+    /// The way of that name.
+    pub fn named(name: &str) -> Result<Binary> {
+        match name {
+            "threshold" => Ok(Binary::Threshold),
+            "bernoulli" => Ok(Binary::Draw),
+            _ => Err(Error::Parameter(format!(
+                "binarize {name:?} is not known; use threshold or bernoulli"
+            ))),
+        }
+    }
+
     /// The same for a pass of a model.
     pub fn of(self, seed: u64, pass: u32) -> Binarize {
         match self {

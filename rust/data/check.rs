@@ -4,7 +4,7 @@
 use crate::data::input_transform::Transform;
 use crate::data::{Element, Source};
 use crate::error::{Error, Result};
-use crate::nn::likelihood::Likelihood;
+use crate::nn::likelihood::{Likelihood, Support};
 use crate::simd::{Op, Row, Simd, ZERO_ROW};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -36,7 +36,8 @@ impl ValueCheck {
 
     /// Values that are allowed.
     fn support(&self) -> (f32, f32) {
-        let (low, high) = self.likelihood.map_or((f32::MIN, f32::MAX), Likelihood::support);
+        let (low, high) =
+            self.likelihood.map_or(Support::REAL, |likelihood| likelihood.support()).range;
         let (least, most) = self.transform.map_or((f32::MIN, f32::MAX), Transform::range);
         (low.max(least), high.min(most))
     }
@@ -60,14 +61,11 @@ impl ValueCheck {
             let found = x.find_outside(row, self.support(), self.missing);
             let (col, value) = found.unwrap_or((0, f32::NAN));
             return Err(Error::Value(match self.likelihood {
-                Some(Likelihood::Bernoulli) if value.is_finite() => format!(
-                    "{name}[{row}, {col}] is {value}, but the Bernoulli likelihood takes values in [0, 1]: scale the \
-                     data, or use likelihood=\"gaussian\" (an autoencoder: loss=\"squared_error\")"
-                ),
-                Some(likelihood) if likelihood.is_counts() && value < 0.0 && value.is_finite() => {
+                Some(likelihood) if value.is_finite() && likelihood.support().excludes(value) => {
                     format!(
-                        "{name}[{row}, {col}] is {value}, but the {} likelihood takes counts: numbers of at least 0",
-                        likelihood.name()
+                        "{name}[{row}, {col}] is {value}, but the {} likelihood takes {}",
+                        likelihood.name(),
+                        likelihood.support().words
                     )
                 }
                 _ if beyond(value) == Some(Transform::Log1p) => format!(
@@ -83,7 +81,7 @@ impl ValueCheck {
                         (true, _) => {
                             ", or NaN where it was not observed: remove or fill in infinity"
                         }
-                        (_, Some(likelihood)) if value.is_nan() && likelihood.takes_holes() => {
+                        (_, Some(likelihood)) if value.is_nan() && likelihood.allows_missing() => {
                             ": remove or fill in NaN and infinity, or take NaN as not observed: missing=\"mask\""
                         }
                         _ => ": remove or fill in NaN and infinity",

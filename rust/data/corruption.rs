@@ -1,6 +1,7 @@
 //! Noise on what the encoder sees, for denoising: the target stays clean (Vincent, Larochelle, Bengio & Manzagol,
 //! "Extracting and composing robust features with denoising autoencoders", ICML 2008).
 
+use crate::error::{Error, Result};
 use crate::random::{Distribution, Noise, Stream};
 use crate::simd::Isa;
 
@@ -25,6 +26,18 @@ pub enum Corruption {
 }
 
 impl Corruption {
+    /// The corruption of that name, with its sigma or p.
+    pub fn named(name: &str, level: f32) -> Result<Corruption> {
+        match name {
+            "gaussian" => Ok(Corruption::Gaussian { sigma: level }),
+            "masking" => Ok(Corruption::Masking { p: level }),
+            "salt_and_pepper" => Ok(Corruption::SaltAndPepper { p: level }),
+            _ => Err(Error::Parameter(format!(
+                "corruption {name:?} is not known; use gaussian, masking or salt_and_pepper"
+            ))),
+        }
+    }
+
     /// The noise that [`Corruption::apply`] takes.
     pub fn distribution(self) -> Distribution {
         match self {

@@ -3,9 +3,11 @@
 
 use crate::simd::math;
 use crate::simd::{Row, Simd};
+use serde::{Deserialize, Serialize};
 
 /// What the encoder sees of a row x.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Transform {
     /// ln(1 + x), elementwise.
     Log1p,

@@ -14,9 +14,10 @@
 //! refused, and memory for a model is asked for once the file is known to be as long as such a model.
 
 mod header;
+mod version_1;
 
 use crate::error::{Error, Result, filled};
-use crate::model::{Engine, MAX_WIDTH, Network, Spec, StateBuffer, Tensor};
+use crate::model::{Engine, MAX_WIDTH, Network, Specification, StateBuffer, Tensor};
 use crate::nn::optimizer::Optimizer;
 use header::Contents;
 use safetensors::tensor::{Dtype, TensorInfo};
@@ -114,7 +115,7 @@ fn entries(network: &Network, optimizer: Optimizer, moments: bool) -> Vec<FileTe
     for (wanted, part) in
         [(true, StateBuffer::Value), (first, StateBuffer::First), (second, StateBuffer::Second)]
     {
-        let has = |tensor: &Tensor| wanted && (part == StateBuffer::Value || tensor.trained);
+        let has = |tensor: &Tensor| wanted && (part == StateBuffer::Value || tensor.is_trained());
         for (index, tensor) in network.tensors.iter().enumerate().filter(|(_, t)| has(t)) {
             entries.push(FileTensor {
                 name: format!("{}{}", prefix(part), tensor.name),
@@ -146,7 +147,7 @@ fn scratch(network: &Network) -> Result<Vec<f32>> {
 /// A model as the bytes of a file, with its optimiser's moments if they are wanted.
 pub fn to_bytes(vae: &Engine, config: &str, moments: bool) -> Result<Vec<u8>> {
     let network = &vae.network;
-    let entries = entries(network, vae.optimizer, moments);
+    let entries = entries(network, network.spec.optimizer, moments);
     if entries.len() >= header::MOST_KEYS {
         return Err(Error::Parameter(format!(
             "the model, with its optimizer, has {} tensors; a model file has room for {}",
@@ -180,7 +181,7 @@ pub fn to_bytes(vae: &Engine, config: &str, moments: bool) -> Result<Vec<u8>> {
     for FileTensor { part, index, .. } in entries {
         let tensor = &network.tensors[index];
         let plain = &mut scratch[..size(tensor)];
-        network.read_into(tensor, vae.buffer(part), plain);
+        tensor.read_into(vae.buffer(part), plain);
         let (here, rest) = data.split_at_mut(size_of_val(plain));
         for (to, x) in here.as_chunks_mut().0.iter_mut().zip(plain) {
             *to = x.to_le_bytes();
@@ -228,7 +229,7 @@ impl<R: Read> ModelFile<R> {
     }
 
     /// The model, if the file holds exactly the tensors of such a one.
-    pub fn engine(mut self, spec: Spec, optimizer: Optimizer, seed: u64) -> Result<Engine> {
+    pub fn engine(mut self, spec: Specification) -> Result<Engine> {
         let Counters { steps, epochs, clamped, optimizer_start } = self.contents.counters;
         let names = self.contents.tensors.offset_keys();
         // A layout takes memory too.
@@ -236,12 +237,13 @@ impl<R: Read> ModelFile<R> {
         if layers > names.len() || spec.latent_dim > MAX_WIDTH {
             return Err(refused("its configuration describes a larger network than its tensors"));
         }
+        let optimizer = spec.optimizer;
         let network = Network::new(spec).map_err(refused)?;
         let places = self.places(&network, optimizer, &names)?;
         let kept = optimizer.moments() == [false; 2]
             || places.iter().any(|(part, _)| *part != StateBuffer::Value);
 
-        let mut vae = Engine::empty(network, optimizer, seed)?;
+        let mut vae = Engine::empty(network)?;
         let mut scratch = scratch(&vae.network)?;
         for (name, (part, index)) in names.iter().zip(places) {
             let (network, buffer) = vae.buffer_mut(part);
@@ -252,9 +254,9 @@ impl<R: Read> ModelFile<R> {
             if let Some(bad) = plain.iter().find(|x| !good(x)) {
                 return Err(refused(format!("{name} contains {bad}")));
             }
-            network.write(tensor, plain, buffer);
+            tensor.write(plain, buffer);
         }
-        vae.network.check_loadings(vae.buffer(StateBuffer::Value)).map_err(refused)?;
+        vae.network.check(vae.buffer(StateBuffer::Value)).map_err(refused)?;
         vae.refresh()?;
         (vae.steps, vae.epochs, vae.clamped) = (steps, epochs, AtomicUsize::new(clamped));
         vae.optimizer_start = if kept { optimizer_start } else { steps };

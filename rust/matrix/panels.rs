@@ -54,7 +54,7 @@ impl<'a> Panels<'a> {
         self.rows
     }
 
-    /// ColumnMap of the matrix, without padding.
+    /// Columns of the matrix, without padding.
     pub fn cols(&self) -> usize {
         self.cols
     }

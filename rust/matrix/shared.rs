@@ -46,6 +46,25 @@ impl<'a, T> Shared<'a, T> {
         unsafe { std::slice::from_raw_parts(self.start.add(part.start), part.len()) }
     }
 
+    /// Reads all of it.
+    ///
+    /// # Safety
+    /// Nobody writes to it while the result lives.
+    pub unsafe fn all(&self) -> &'a [T] {
+        // SAFETY: passed on to the caller.
+        unsafe { self.read(0..self.len) }
+    }
+
+    /// Writes all of it.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes it while the result lives.
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn all_mut(&self) -> &'a mut [T] {
+        // SAFETY: passed on to the caller.
+        unsafe { self.write(0..self.len) }
+    }
+
     /// Writes a part.
     ///
     /// # Safety

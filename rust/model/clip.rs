@@ -2,8 +2,8 @@
 //! neural networks", ICML 2013), as torch's `clip_grad_norm_` does: gradients are stored, measured, scaled and applied.
 #![allow(unsafe_code)]
 
-use super::pass::Pass;
-use super::update::{APPLY_BLOCK, Sink};
+use super::pass::{APPLY_BLOCK, Pass};
+use super::sink::Sink;
 use crate::matrix::Shared;
 use crate::simd::{Op, Row, Simd};
 use crate::threads::Worker;
@@ -24,9 +24,9 @@ pub fn blocks(rows: usize) -> usize {
 }
 
 impl Pass<'_> {
-    /// The same as [`Pass::absorb`] where the gradients' norm is below the limit, bit for bit. Says whether the norm is
+    /// The same as [`Pass::update`] where the gradients' norm is below the limit, bit for bit. Says whether the norm is
     /// finite; if it is not, nothing was updated.
-    pub fn absorb_clipped(
+    pub fn update_clipped(
         &self,
         worker: &Worker,
         weight: f32,
@@ -36,7 +36,7 @@ impl Pass<'_> {
         let n = blocks(self.network.rows);
         let rows =
             |item: usize| item * APPLY_BLOCK..((item + 1) * APPLY_BLOCK).min(self.network.rows);
-        self.absorb(worker, weight, gradients.values, Sink::Store(gradients.values));
+        self.update(worker, weight, gradients.values, Sink::Store(gradients.values));
         worker.phase(n, |item| {
             // SAFETY: gradients are from the phases before; the square is this item's.
             unsafe {

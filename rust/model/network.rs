@@ -1,419 +1,124 @@
-//! The architecture and where its parameters lie.
+//! The network: the layers of encoder and decoder, the head, and where their parameters lie.
 
-use super::spec::{Spec, WeightConstraint};
-use super::workspace::BatchSize;
+use super::batch::{BatchSize, InputStorage, PassKind};
+use super::head::Head;
+use super::layer_list::LayerSpecification;
+use super::layers::{BatchNorm, Constrained, Dense, Join, Layer, Named, Simplex, TopicWords};
+use super::memory::{Plan, Planner, Port, Rooms, Slot};
+use super::spec::{Specification, WeightConstraint};
+use super::tensor::{Layout, Tensor};
 use crate::data::Source;
 use crate::error::{Error, Result};
-use crate::matrix::{ColumnMap, from_panels, panels_of, to_panels};
+use crate::matrix::{ColumnMap, panels_of};
 use crate::nn::activation::Activation;
-use crate::nn::dense::{Dense, Norm};
-use crate::nn::likelihood::{Likelihood, Scale};
-use crate::simd::{LANES, Row, WIDTH, ZERO_ROW, floats_mut};
-use std::ops::Range;
+use crate::nn::likelihood::Likelihood;
+use crate::simd::Row;
 
-/// The most parameters in a model: 16 GiB of float32 with both moments and the transposes.
-const MAX_PARAMETERS: usize = 1 << 30;
+/// A list of layers.
+pub type Layers = Vec<Box<dyn Layer>>;
 
-/// The widest layer: a counter of noise has 24 bits for a block of four columns.
-pub const MAX_WIDTH: usize = 1 << 26;
-
-/// How far the logarithm of a scale at its floor may lie below ours, relatively: some units of float32's last place.
-const LOG_ROUNDING: f32 = 1e-6;
-
-/// A named parameter as PyTorch shows it: `weight` is [out, in].
-#[derive(Clone, Debug)]
-pub struct Tensor {
-    /// For example `encoder.0.weight`.
-    pub name: String,
-    /// Sizes, outermost first.
-    pub shape: Vec<usize>,
-    /// Whether it has a gradient: a running statistic has none.
-    pub trained: bool,
-    place: Place,
-}
-
-impl Tensor {
-    /// Whether it can have such a value: a finite one, of a variance not below zero.
-    pub fn allows(&self, x: f32) -> bool {
-        x.is_finite() && (x >= 0.0 || !matches!(self.place, Place::Running { which: 1, .. }))
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    /// Some outputs of a layer.
-    Weight {
-        layer: usize,
-        columns: ColumnMap,
-    },
-    Bias {
-        layer: usize,
-        columns: ColumnMap,
-    },
-    LogScale,
-    /// Running means (0) or variances (1) of some outputs of a layer.
-    Running {
-        layer: usize,
-        columns: ColumnMap,
-        which: usize,
-    },
-}
-
-/// The layers: the encoder's hidden ones, the head ([mu, logvar] or the code), the decoder's hidden ones, the output.
-#[derive(Clone, Debug)]
+/// The layers from x to [mu, logvar] or the code, those between z and what the decoder reads, those from there to the output,
+/// and the likelihood.
+#[derive(Debug)]
 pub struct Network {
     /// What the user chose.
-    pub spec: Spec,
-    /// In the order of the forward pass.
-    pub layers: Vec<Dense>,
+    pub spec: Specification,
+    /// From x to [mu, logvar], or to the code.
+    pub encoder: Layers,
+    /// From z to what the decoder reads.
+    pub latent: Layers,
+    /// From there to the output, which the last one hands to the head.
+    pub decoder: Layers,
+    /// p(x|z).
+    pub head: Head,
     /// All parameters by name, the running statistics last.
     pub tensors: Vec<Tensor>,
     /// Rows of the parameter buffer (and of each moment's and the gradient's).
     pub rows: usize,
     /// The first of them: those that the optimiser updates. Running statistics are behind them.
     pub trained_rows: usize,
-    /// Panels with normalised columns.
-    pub normalized_panels: usize,
-    /// m0 and s0 of the topics, in panels of one row; empty for other models.
-    pub prior: [Vec<Row>; 2],
-    /// Rows of the buffer of transposes.
-    pub transposed_rows: usize,
-    /// The row where ln s starts, for a Gaussian that learns it, or a negative binomial's ln r.
-    pub log_scale: Option<usize>,
+    /// Rows of what is made of the parameters.
+    pub derived_rows: usize,
 }
 
 impl Network {
     /// Lays the parameters out.
-    pub fn new(spec: Spec) -> Result<Network> {
-        let widths =
-            |x: usize, hidden: &[usize], y: usize| -> Vec<usize> { [&[x], hidden, &[y]].concat() };
-        let head = spec.latent_dim.saturating_mul(if spec.variational { 2 } else { 1 });
-        let with_y = |cols: usize| cols.saturating_add(spec.conditions);
-        let encoder = widths(with_y(spec.conditions_at()), &spec.encoder, head);
-        // With a scale from the decoder a panel has the means of sixteen features and their log scales.
-        let output = match spec.likelihood.decoder_floor() {
-            Some(_) => ColumnMap::Half(1).at(spec.n_features.max(1) - 1).saturating_add(1),
-            None => spec.n_features,
-        };
-        let decoder = widths(with_y(spec.latent_dim), &spec.decoder, output);
-        if spec.conditions > 0 && !spec.variational {
-            return Err(Error::Parameter("a plain autoencoder has no conditions".into()));
+    pub fn new(spec: Specification) -> Result<Network> {
+        spec.check()?;
+        let layout = &mut Layout::default();
+        let encoder = encoder(&spec, layout)?;
+        let latent = latent(&spec);
+        let decoder = decoder(&spec, layout)?;
+        Ok(Network::assemble(spec, layout, [encoder, latent, decoder]))
+    }
+
+    /// A network of these layers, which have their places in `layout`.
+    pub(super) fn assemble(
+        spec: Specification,
+        layout: &mut Layout,
+        layers: [Layers; 3],
+    ) -> Network {
+        let [mut encoder, mut latent, mut decoder] = layers;
+        let head = Head::new(&spec, layout);
+        let trained_rows = layout.rows;
+        for layer in encoder.iter_mut().chain(&mut latent).chain(&mut decoder) {
+            layer.place_statistics(layout);
         }
-        spec.check_topics()?;
-        spec.check_exam()?;
-        if spec.missing.is_masked() && !spec.likelihood.takes_holes() {
-            return Err(Error::Parameter(
-                "missing=\"mask\" wants a likelihood of single features: that of words is of all of them, and a word that \
-                 does not occur is a zero"
-                    .into(),
-            ));
-        }
-        let mut network = Network {
-            layers: Vec::new(),
-            tensors: Vec::new(),
-            rows: 0,
-            trained_rows: 0,
-            normalized_panels: 0,
-            prior: [Vec::new(), Vec::new()],
-            transposed_rows: 0,
-            log_scale: None,
+        let all = encoder.iter().chain(&latent).chain(&decoder);
+        let (mut tensors, running): (Vec<_>, Vec<_>) =
+            all.flat_map(|layer| layer.tensors()).partition(Tensor::is_trained);
+        tensors.extend(head.tensors());
+        tensors.extend(running);
+        Network {
             spec,
-        };
-        for (inputs, outputs) in
-            encoder.windows(2).chain(decoder.windows(2)).map(|pair| (pair[0], pair[1]))
-        {
-            network.add_layer(inputs, outputs)?;
-        }
-        network.log_scale = match network.spec.likelihood {
-            Likelihood::Gaussian(Scale::Shared { .. }, _) => Some(network.add_rows(1)),
-            likelihood if likelihood.has_scale_per_feature() => {
-                Some(network.add_rows(panels_of(network.spec.n_features)))
-            }
-            _ => None,
-        };
-        if network.spec.loadings == WeightConstraint::Nonnegative {
-            let output = network.output();
-            network.layers[output].biased = network.layers[output].outputs;
-        }
-        network.trained_rows = network.rows;
-        network.add_topics();
-        network.name_tensors();
-        Ok(network)
-    }
-
-    fn add_rows(&mut self, rows: usize) -> usize {
-        let start = self.rows;
-        self.rows += rows;
-        start
-    }
-
-    /// What a topic model has beside its layers.
-    fn add_topics(&mut self) {
-        let Some(topics) = &self.spec.topics else { return };
-        let latent = self.spec.latent_dim;
-        self.prior = [&topics.mean, &topics.scale].map(|values| {
-            let mut panels = vec![ZERO_ROW; panels_of(latent)];
-            floats_mut(&mut panels)[..latent].copy_from_slice(values);
-            panels
-        });
-        let (head, output) = (self.head(), self.output());
-        self.layers[head].biased = latent;
-        self.normalize(head, latent);
-        if self.mixes() {
-            self.layers[output].biased = self.layers[output].outputs;
-        } else {
-            self.normalize(output, self.layers[output].outputs);
+            encoder,
+            latent,
+            decoder,
+            head,
+            tensors,
+            rows: layout.rows,
+            trained_rows,
+            derived_rows: layout.derived,
         }
     }
 
-    /// Normalises the first `cols` outputs of a layer over the batch.
-    fn normalize(&mut self, layer: usize, cols: usize) {
-        let (panels, columns) = (panels_of(cols), self.normalized_panels);
-        self.normalized_panels += panels;
-        let start = self.add_rows(2 * panels);
-        self.layers[layer].norm = Some(Norm { cols, start, columns });
+    /// All layers, in the order of the forward pass.
+    pub fn layers(&self) -> impl DoubleEndedIterator<Item = &dyn Layer> {
+        let all = self.encoder.iter().chain(&self.latent).chain(&self.decoder);
+        all.map(|layer| &**layer)
     }
 
-    /// Whether the decoder is the topics' distributions on words.
-    pub fn mixes(&self) -> bool {
-        self.spec.likelihood == Likelihood::Mixture
-    }
-
-    /// Whether the output layer's gradient is stored before it is followed: that of the free parameters takes all of it.
-    pub fn stores_output_gradient(&self) -> bool {
-        self.mixes() || self.spec.loadings != WeightConstraint::Free
-    }
-
-    fn add_layer(&mut self, inputs: usize, outputs: usize) -> Result<()> {
-        let room = MAX_PARAMETERS - self.rows * WIDTH;
-        let possible = (1..=MAX_WIDTH).contains(&inputs)
-            && (1..=MAX_WIDTH).contains(&outputs)
-            && (inputs + 1).checked_mul(outputs.next_multiple_of(WIDTH)).is_some_and(|n| n <= room);
-        if !possible {
-            return Err(Error::Parameter(format!(
-                "a layer of {inputs} x {outputs} is not possible: widths are 1 to {MAX_WIDTH}, and a model has at most \
-                 {MAX_PARAMETERS} parameters"
-            )));
-        }
-        let start = self.rows;
-        let mut layer = Dense { inputs, outputs, start, transposed: None, biased: 0, norm: None };
-        if !self.layers.is_empty() {
-            layer.transposed = Some(self.transposed_rows);
-            self.transposed_rows += panels_of(inputs) * outputs;
-        }
-        self.add_rows(layer.rows());
-        self.layers.push(layer);
-        Ok(())
-    }
-
-    /// Names as in the torch module that a reader would write: an `nn.Sequential` has a layer, an activation, a
-    /// layer, ..., so layer i has index 2 i.
-    fn name_tensors(&mut self) {
-        let (head, latent) = (self.head(), self.spec.latent_dim);
-        let scaled = self.spec.likelihood.decoder_floor().is_some();
-        let all = ColumnMap::From(0);
-        let mut running = Vec::new();
-        for (index, layer) in self.layers.iter().enumerate() {
-            let parts = match index {
-                i if i < head => vec![(format!("encoder.{}", 2 * i), all, layer.outputs)],
-                i if i == head && self.spec.variational => {
-                    vec![
-                        ("mu".into(), all, latent),
-                        ("logvar".into(), ColumnMap::From(latent), latent),
-                    ]
-                }
-                i if i == head => vec![("code".into(), all, latent)],
-                _ if self.spec.topics.is_some() => vec![("topics".into(), all, layer.outputs)],
-                i => {
-                    let name = format!("decoder.{}", 2 * (i - head - 1));
-                    match (scaled && i == self.output(), self.spec.n_features) {
-                        (true, n) => {
-                            vec![
-                                (name, ColumnMap::Half(0), n),
-                                ("scale".into(), ColumnMap::Half(1), n),
-                            ]
-                        }
-                        _ => vec![(name, all, layer.outputs)],
-                    }
-                }
-            };
-            for (name, columns, outputs) in parts {
-                self.tensors.push(Tensor {
-                    name: format!("{name}.weight"),
-                    shape: vec![outputs, layer.inputs],
-                    trained: true,
-                    place: Place::Weight { layer: index, columns },
-                });
-                if layer.biased <= columns.at(0) {
-                    self.tensors.push(Tensor {
-                        name: match layer.shift() {
-                            Some(_) => format!("{name}.norm.bias"),
-                            None => format!("{name}.bias"),
-                        },
-                        shape: vec![outputs],
-                        trained: true,
-                        place: Place::Bias { layer: index, columns },
-                    });
-                }
-                if layer.norm.is_some_and(|norm| columns.at(0) < norm.cols) {
-                    running.extend([(0, "mean"), (1, "var")].map(|(which, what)| Tensor {
-                        name: format!("{name}.norm.running_{what}"),
-                        shape: vec![outputs],
-                        trained: false,
-                        place: Place::Running { layer: index, columns, which },
-                    }));
-                }
-            }
-        }
-        if self.log_scale.is_some() {
-            let likelihood = self.spec.likelihood;
-            let features = likelihood.has_scale_per_feature().then_some(self.spec.n_features);
-            let shape = features.into_iter().collect();
-            let name = likelihood.scale_name().into();
-            self.tensors.push(Tensor { name, shape, trained: true, place: Place::LogScale });
-        }
-        self.tensors.extend(running);
-    }
-
-    /// The index of the layer that gives [mu, logvar], or the code.
-    pub fn head(&self) -> usize {
-        self.spec.encoder.len()
-    }
-
-    /// The index of the last layer.
-    pub fn output(&self) -> usize {
-        self.layers.len() - 1
-    }
-
-    /// Whether layer `index` is followed by the activation (the head and the output are not).
-    pub fn activation(&self, index: usize) -> Activation {
-        if index == self.head() || index == self.output() {
-            Activation::Identity
-        } else {
-            self.spec.activation
-        }
-    }
-
-    /// The features in panel `panel` of the output.
-    pub fn features(&self, panel: usize) -> Range<usize> {
-        let width = if self.spec.likelihood.decoder_floor().is_some() { LANES } else { WIDTH };
-        panel * width..((panel + 1) * width).min(self.spec.n_features)
-    }
-
-    /// ln s (or ln r) of panel `panel`'s features, learned or given; of a binomial likelihood their trials.
-    pub fn log_scale_row(&self, parameters: &[Row], panel: usize) -> Row {
-        match (self.spec.likelihood, self.log_scale) {
-            (likelihood, Some(start)) if likelihood.has_scale_per_feature() => {
-                parameters[start + panel]
-            }
-            (Likelihood::Gaussian(Scale::Shared { .. }, _), Some(start)) => {
-                splat(parameters[start][0].0[0])
-            }
-            (Likelihood::Gaussian(Scale::Fixed(scale), _), _) => splat(scale.ln()),
-            (Likelihood::Binomial, _) => {
-                let (mut row, features) = ([ZERO_ROW], self.features(panel));
-                floats_mut(&mut row)[..features.len()].copy_from_slice(&self.spec.trials[features]);
-                row[0]
-            }
-            _ => ZERO_ROW,
-        }
-    }
-
-    /// How many scales are learned: one, or one for each feature.
-    fn scales(&self) -> usize {
-        if self.spec.likelihood.has_scale_per_feature() { self.spec.n_features } else { 1 }
-    }
-
-    /// Brings the learned scales that are outside their range back to its ends.
-    pub fn keep_scale_in_range(&self, log_scale: &mut [Row]) {
-        let Some((least, most)) = self.spec.likelihood.log_scale_range() else { return };
-        floats_mut(log_scale)[..self.scales()].iter_mut().for_each(|x| *x = x.max(least).min(most));
-    }
-
-    /// An error if a learned scale is out of its range by more than the rounding of a logarithm.
-    pub fn check_scale(&self, parameters: &[Row]) -> Result<()> {
-        let likelihood = self.spec.likelihood;
-        let (Some((floor, ceiling)), Some(start)) = (likelihood.log_scale_range(), self.log_scale)
-        else {
-            return Ok(());
-        };
-        let rounding = |limit: f32| LOG_ROUNDING * limit.abs().max(1.0);
-        let (least, most) = (floor - rounding(floor), ceiling + rounding(ceiling));
-        let name = likelihood.scale_name();
-        let wrong = |x: f32, where_to: &str, limit: f32, remedy: &str| {
-            Error::Value(format!(
-                "{name} holds {x}, a scale of {:e}, which is {where_to} of {:e}: {remedy}",
-                x.exp(),
-                limit.exp()
-            ))
-        };
-        let scales = parameters[start..].iter().flatten().flat_map(|lanes| lanes.0);
-        for x in scales.take(self.scales()) {
-            if x < least {
-                let remedy = format!(
-                    "raise it to {floor}, the floor's logarithm, or give the likelihood a lower floor"
-                );
-                return Err(wrong(x, "below the floor", floor, &remedy));
-            }
-            if x > most {
-                let remedy = format!("lower it to {ceiling}, the limit's logarithm");
-                return Err(wrong(x, "above the limit", ceiling, &remedy));
-            }
-        }
-        Ok(())
-    }
-
-    /// Copies a parameter (or its gradient, or a moment) out of a buffer with the parameters' layout.
-    pub fn read(&self, tensor: &Tensor, buffer: &[Row]) -> Vec<f32> {
-        let mut plain = vec![0.0; tensor.shape.iter().product()];
-        self.read_into(tensor, buffer, &mut plain);
-        plain
-    }
-
-    /// [`Network::read`] into memory that there is.
-    pub fn read_into(&self, tensor: &Tensor, buffer: &[Row], plain: &mut [f32]) {
-        let (at, rows, columns, stride) = self.place(tensor);
-        from_panels(&buffer[at..], rows, columns, stride, plain);
-    }
-
-    /// The inverse of [`Network::read`].
-    pub fn write(&self, tensor: &Tensor, plain: &[f32], buffer: &mut [Row]) {
-        let (at, rows, columns, stride) = self.place(tensor);
-        to_panels(plain, rows, columns, stride, &mut buffer[at..]);
-    }
-
-    /// First row, rows per column, columns, rows from panel to panel.
-    fn place(&self, tensor: &Tensor) -> (usize, usize, ColumnMap, usize) {
-        match tensor.place {
-            Place::Weight { layer, columns } => {
-                let layer = &self.layers[layer];
-                (layer.start, layer.inputs, columns, layer.inputs + 1)
-            }
-            Place::Bias { layer, columns } => {
-                let layer = &self.layers[layer];
-                (layer.bias(0), 1, columns, layer.inputs + 1)
-            }
-            Place::LogScale => (self.log_scale.unwrap_or(0), 1, ColumnMap::From(0), 1),
-            Place::Running { layer, columns, which } => {
-                let norm = self.layers[layer].norm.expect("a layer with running statistics");
-                (norm.rows(0)[which], 1, columns, 1)
-            }
-        }
-    }
-
-    /// The inputs of the layer that a tensor belongs to: PyTorch's fan_in. None for the scale.
-    pub fn fan_in(&self, tensor: &Tensor) -> Option<usize> {
-        match tensor.place {
-            Place::Weight { layer, .. } | Place::Bias { layer, .. } => {
-                Some(self.layers[layer].inputs)
-            }
-            Place::LogScale | Place::Running { .. } => None,
-        }
+    /// The last layer.
+    pub fn output(&self) -> &dyn Layer {
+        &**self.decoder.last().expect("a decoder has an output")
     }
 
     /// The tensors that are trained: all but the running statistics.
     pub fn trained(&self) -> &[Tensor] {
-        &self.tensors[..self.tensors.iter().take_while(|tensor| tensor.trained).count()]
+        &self.tensors[..self.tensors.iter().take_while(|tensor| tensor.is_trained()).count()]
+    }
+
+    /// Whether some gradients are stored before they are followed.
+    pub fn stores_gradient(&self) -> bool {
+        self.layers().any(|layer| layer.stores_gradient())
+    }
+
+    /// Sets the parameters that start elsewhere than at PyTorch's random values, and brings all others to allowed ones.
+    pub fn initialize(&self, parameters: &mut [Row]) {
+        self.layers().for_each(|layer| layer.initialize(parameters));
+        self.constrain(parameters);
+    }
+
+    /// Takes parameters to the nearest ones that are allowed.
+    pub fn constrain(&self, parameters: &mut [Row]) {
+        self.head.constrain(parameters);
+        self.layers().for_each(|layer| layer.constrain(parameters));
+    }
+
+    /// An error unless parameters are allowed.
+    pub fn check(&self, parameters: &[Row]) -> Result<()> {
+        self.head.check(parameters)?;
+        self.layers().try_for_each(|layer| layer.check(parameters))
     }
 
     /// An error unless examples come with exactly the conditions that the model wants.
@@ -426,22 +131,71 @@ impl Network {
         }
     }
 
-    /// The size of a batch with so many draws of z for each example.
-    pub fn extent(&self, rows: usize, copies: usize) -> Result<BatchSize> {
-        match copies {
-            1 => Ok(BatchSize { rows, copies }),
-            0 => Err(Error::Parameter("an example has at least one draw of z".into())),
-            _ if self.spec.topics.is_some() => {
-                Err(Error::Parameter("a topic model has one draw of z".into()))
+    /// Where the matrices of a batch lie.
+    pub fn plan(&self, size: BatchSize, kind: PassKind, storage: InputStorage) -> Plan {
+        let (spec, copies) = (&self.spec, size.copies);
+        let planner = &mut Planner::new(size, kind);
+        let trains = planner.trains();
+        let x = planner.place(spec.n_features, 1, !matches!(storage, InputStorage::Sparse(_)));
+        let input = match storage {
+            InputStorage::Batch if spec.encodes_as_is() => x,
+            InputStorage::Sparse(_) => x,
+            _ => planner.place(spec.conditions_at() + spec.conditions, 1, true),
+        };
+        // Nobody asks for the gradient of the input.
+        let first = Port::plain(input, planner.place(input.cols, 1, false));
+        let (encoder, posterior) = chain(&self.encoder, planner, first, false);
+        let eps = planner.place(spec.latent_dim, copies, true);
+        let z = match spec.variational {
+            true => {
+                let cols = spec.latent_dim + spec.conditions;
+                let z = planner.place(cols, copies, true);
+                Port::plain(z, planner.place(cols, copies, trains))
             }
-            _ if self.spec.variational => Ok(BatchSize { rows, copies }),
-            _ => Err(Error::Parameter("a plain autoencoder has no draws of z".into())),
+            false => posterior, // the code is what the encoder gives
+        };
+        let (latent, code) = chain(&self.latent, planner, z, false);
+        let (decoder, output) = chain(&self.decoder, planner, code, true);
+        let softmax = self.head.likelihood.is_softmax();
+        let output_gradient = match trains {
+            true => output.gradient,
+            false => planner.place(self.output().outputs(), copies, softmax),
+        };
+        let scaled = trains && self.head.stores_scale_gradient();
+        let scale_gradient = planner.place(spec.n_features, copies, scaled);
+        let arena = planner.arena();
+        Plan {
+            x,
+            input,
+            eps,
+            posterior,
+            z,
+            code,
+            encoder,
+            latent,
+            decoder,
+            output_gradient,
+            scale_gradient,
+            kind,
+            storage,
+            size,
+            arena,
+        }
+    }
+
+    /// What a workspace needs beside the arena.
+    pub fn rooms(&self) -> Rooms {
+        Rooms {
+            output_panels: panels_of(self.output().outputs()),
+            softmax: self.head.likelihood.is_softmax(),
+            latent_dim: self.spec.latent_dim,
         }
     }
 
     /// About how many bytes an example and its activations take.
     pub fn row_bytes(&self) -> usize {
-        let outputs: usize = self.layers.iter().map(|layer| layer.outputs).sum();
+        let chains = self.encoder.iter().chain(&self.decoder);
+        let outputs: usize = chains.map(|layer| layer.outputs()).sum();
         let spec = &self.spec;
         size_of::<f32>()
             * (spec.conditions_at() + 2 * (spec.latent_dim + spec.conditions) + outputs)
@@ -454,220 +208,114 @@ impl Network {
 
     /// Multiply-adds of a batch's forward pass.
     pub fn work_of(&self, BatchSize { rows, copies }: BatchSize) -> usize {
-        let work = |layers: &[Dense]| -> usize {
-            layers.iter().map(|layer| layer.inputs * layer.outputs).sum()
-        };
-        let (encoder, decoder) = self.layers.split_at(self.head() + 1);
-        rows.saturating_mul(work(encoder).saturating_add(copies.saturating_mul(work(decoder))))
+        let work = |layers: &Layers| -> usize { layers.iter().map(|layer| layer.work()).sum() };
+        let decoder = copies.saturating_mul(work(&self.decoder));
+        rows.saturating_mul(work(&self.encoder).saturating_add(decoder))
     }
 }
 
-fn splat(x: f32) -> Row {
-    [crate::simd::Lanes([x; 16]); 2]
+/// Slots for layers that read one another, and what the last one gives.
+fn chain(
+    layers: &[Box<dyn Layer>],
+    planner: &mut Planner,
+    mut below: Port,
+    to_the_head: bool,
+) -> (Vec<Slot>, Port) {
+    let mut slots = Vec::with_capacity(layers.len());
+    for (index, layer) in layers.iter().enumerate() {
+        let slot = layer.plan(planner, below, to_the_head && index + 1 == layers.len());
+        below = slot.above;
+        slots.push(slot);
+    }
+    (slots, below)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Missing, Topics};
-    use crate::nn::likelihood::Link;
+/// Dense hidden layers of those widths with names as in the torch module that a reader would write: an `nn.Sequential` has
+/// a layer, an activation, a layer, ..., so layer i has index 2 i. Returns the width of the last one too.
+fn hidden(
+    layout: &mut Layout,
+    inputs: usize,
+    hidden: &[LayerSpecification],
+    activation: Activation,
+    (module, first): (&str, bool),
+) -> Result<(Layers, usize)> {
+    let (mut layers, mut inputs): (Layers, usize) = (Vec::new(), inputs);
+    for (index, outputs) in hidden.iter().map(|layer| layer.units()).enumerate() {
+        let names = Named::all(format!("{module}.{}", 2 * index), outputs);
+        let first = first && index == 0;
+        layers.push(Box::new(Dense::new(layout, (inputs, outputs), activation, names, first)?));
+        inputs = outputs;
+    }
+    Ok((layers, inputs))
+}
 
-    fn spec(likelihood: Likelihood) -> Spec {
-        Spec {
-            n_features: 37,
-            latent_dim: 3,
-            conditions: 0,
-            variational: true,
-            missing: Missing::Refused,
-            encoder: vec![33],
-            decoder: vec![5, 64],
-            activation: Activation::Relu,
-            likelihood,
-            input_transform: None,
-            topics: None,
-            loadings: WeightConstraint::Free,
-            trials: vec![],
+/// The layers from x to [mu, logvar], or to the code.
+pub(super) fn encoder(spec: &Specification, layout: &mut Layout) -> Result<Layers> {
+    let inputs = spec.conditions_at().saturating_add(spec.conditions);
+    let module = ("encoder", true);
+    let (mut layers, inputs) = hidden(layout, inputs, &spec.encoder, spec.activation, module)?;
+    let latent = spec.latent_dim;
+    let outputs = latent.saturating_mul(if spec.variational { 2 } else { 1 });
+    let part = |name: &str, first| Named {
+        name: name.into(),
+        columns: ColumnMap::From(first),
+        outputs: latent,
+    };
+    let names = match spec.variational {
+        true => vec![part("mu", 0), part("logvar", latent)],
+        false => vec![part("code", 0)],
+    };
+    let first = layers.is_empty();
+    let mut last = Dense::new(layout, (inputs, outputs), Activation::Identity, names, first)?;
+    // Against collapse, the posterior's means of topics are normalised over the batch.
+    let norm = spec.topics.as_ref().map(|_| BatchNorm::plain(&mut last, latent));
+    layers.push(Box::new(last));
+    layers.extend(norm.map(|norm| Box::new(norm) as Box<dyn Layer>));
+    Ok(layers)
+}
+
+/// The layers between z and what the decoder reads.
+pub(super) fn latent(spec: &Specification) -> Layers {
+    let mut layers: Layers = Vec::new();
+    if let Some(topics) = &spec.topics {
+        layers.push(Box::new(Simplex::new(topics)));
+    }
+    if spec.conditions > 0 {
+        let (from, to) = (spec.conditions_at(), spec.latent_dim);
+        layers.push(Box::new(Join { conditions: spec.conditions, from, to }));
+    }
+    layers
+}
+
+/// The layers from the codes to the output.
+pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layers> {
+    let (n, inputs) = (spec.n_features, spec.latent_dim.saturating_add(spec.conditions));
+    let module = ("decoder", false);
+    let (mut layers, inputs) = hidden(layout, inputs, &spec.decoder, spec.activation, module)?;
+    let name = match spec.topics {
+        Some(_) => "topics".into(),
+        None => format!("decoder.{}", 2 * spec.decoder.len()),
+    };
+    // With a scale from the decoder a panel has the means of sixteen features and their log scales.
+    let (outputs, names) = match spec.likelihood.outputs_per_feature() {
+        2 => {
+            let [means, scales] = [0, 1].map(ColumnMap::Half);
+            let outputs = scales.at(n.max(1) - 1).saturating_add(1);
+            let means = Named { name, columns: means, outputs: n };
+            (outputs, vec![means, Named { name: "scale".into(), columns: scales, outputs: n }])
         }
-    }
-
-    #[test]
-    fn tensors_round_trip_and_do_not_overlap() {
-        for scale in [Scale::PerFeature { floor: 1e-3 }, Scale::Decoder { floor: 1e-3 }] {
-            round_trip(Network::new(spec(Likelihood::Gaussian(scale, Link::Identity))).unwrap());
+        _ => (n, Named::all(name, n)),
+    };
+    let mut last = Dense::new(layout, (inputs, outputs), Activation::Identity, names, false)?;
+    match (&spec.topics, spec.likelihood, spec.weight_constraint) {
+        (_, Likelihood::Mixture(_), _) => layers.push(Box::new(TopicWords::new(layout, last))),
+        (Some(_), ..) => {
+            let norm = BatchNorm::with_shift(&mut last);
+            layers.push(Box::new(last));
+            layers.push(Box::new(norm));
         }
+        (_, _, WeightConstraint::Free) => layers.push(Box::new(last)),
+        (_, _, rule) => layers.push(Box::new(Constrained::new(last, rule))),
     }
-
-    fn round_trip(network: Network) {
-        let mut buffer = vec![crate::simd::ZERO_ROW; network.rows];
-        let mut count = 0;
-        for (n, tensor) in network.tensors.iter().enumerate() {
-            let size: usize = tensor.shape.iter().product();
-            let plain: Vec<f32> = (0..size).map(|i| (n * 10_000 + i + 1) as f32).collect();
-            network.write(tensor, &plain, &mut buffer);
-            count += size;
-        }
-        for (n, tensor) in network.tensors.iter().enumerate() {
-            let plain = network.read(tensor, &buffer);
-            let good = plain.iter().enumerate().all(|(i, &x)| x == (n * 10_000 + i + 1) as f32);
-            assert!(good, "{}", tensor.name);
-        }
-        let filled = buffer.iter().flatten().flat_map(|l| l.0).filter(|&x| x != 0.0).count();
-        assert_eq!(filled, count, "padding must stay zero");
-    }
-
-    #[test]
-    fn tensors_have_torch_names_and_shapes() {
-        let network =
-            Network::new(spec(Likelihood::Gaussian(Scale::Shared { floor: 1e-3 }, Link::Identity)))
-                .unwrap();
-        let named: Vec<_> =
-            network.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
-        assert_eq!(
-            named,
-            [
-                ("encoder.0.weight", &[33, 37][..]),
-                ("encoder.0.bias", &[33]),
-                ("mu.weight", &[3, 33]),
-                ("mu.bias", &[3]),
-                ("logvar.weight", &[3, 33]),
-                ("logvar.bias", &[3]),
-                ("decoder.0.weight", &[5, 3]),
-                ("decoder.0.bias", &[5]),
-                ("decoder.2.weight", &[64, 5]),
-                ("decoder.2.bias", &[64]),
-                ("decoder.4.weight", &[37, 64]),
-                ("decoder.4.bias", &[37]),
-                ("likelihood.log_scale", &[]),
-            ]
-        );
-    }
-
-    #[test]
-    fn a_scale_from_the_decoder_is_a_layer_beside_the_last_one() {
-        let scale = Scale::Decoder { floor: 1e-3 };
-        let network = Network::new(spec(Likelihood::Gaussian(scale, Link::Identity))).unwrap();
-        let named: Vec<_> =
-            network.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
-        assert_eq!(
-            named[10..],
-            [
-                ("decoder.4.weight", &[37, 64][..]),
-                ("decoder.4.bias", &[37]),
-                ("scale.weight", &[37, 64]),
-                ("scale.bias", &[37]),
-            ]
-        );
-        let panels: Vec<_> = (0..3).map(|panel| network.features(panel)).collect();
-        assert_eq!(panels, [0..16, 16..32, 32..37]);
-        assert_eq!(network.layers[network.output()].outputs, 2 * 32 + 16 + 5);
-    }
-
-    fn topics(likelihood: Likelihood) -> Spec {
-        let topics = Topics { mean: vec![0.0; 3], scale: vec![1.0; 3] };
-        Spec { decoder: vec![], topics: Some(topics), ..spec(likelihood) }
-    }
-
-    #[test]
-    fn a_topic_model_has_running_statistics_behind_what_is_trained() {
-        for (likelihood, own) in [
-            (Likelihood::Mixture, &[][..]),
-            (
-                Likelihood::Multinomial,
-                &[("topics.norm.running_mean", 37), ("topics.norm.running_var", 37)],
-            ),
-        ] {
-            let network = Network::new(topics(likelihood)).unwrap();
-            let names: Vec<_> = network.tensors.iter().map(|t| t.name.as_str()).collect();
-            let trained = network.trained().len();
-            assert_eq!(
-                names[..6],
-                [
-                    "encoder.0.weight",
-                    "encoder.0.bias",
-                    "mu.weight",
-                    "logvar.weight",
-                    "logvar.bias",
-                    "topics.weight"
-                ]
-            );
-            assert_eq!(names[6..trained], ["topics.norm.bias"][..own.len() / 2]);
-            let running: Vec<_> =
-                network.tensors[trained..].iter().map(|t| (t.name.as_str(), t.shape[0])).collect();
-            let head = [("mu.norm.running_mean", 3), ("mu.norm.running_var", 3)];
-            assert_eq!(running, [&head[..], own].concat());
-            round_trip(network);
-        }
-    }
-
-    #[test]
-    fn what_is_no_topic_model_is_refused() {
-        let good = topics(Likelihood::Mixture);
-        let prior = |mean, scale| Some(Topics { mean, scale });
-        for bad in [
-            Spec { topics: None, ..good.clone() },
-            Spec { likelihood: Likelihood::Bernoulli, ..good.clone() },
-            Spec { conditions: 2, ..good.clone() },
-            Spec { variational: false, ..good.clone() },
-            Spec { decoder: vec![5], ..good.clone() },
-            Spec { topics: prior(vec![0.0; 2], vec![1.0; 3]), ..good.clone() },
-            Spec { topics: prior(vec![f32::NAN; 3], vec![1.0; 3]), ..good.clone() },
-            Spec { topics: prior(vec![0.0; 3], vec![0.0; 3]), ..good.clone() },
-        ] {
-            assert!(Network::new(bad.clone()).is_err(), "{bad:?}");
-        }
-        assert!(Network::new(good).is_ok());
-    }
-
-    #[test]
-    fn a_plain_autoencoder_has_a_code_in_the_place_of_a_posterior() {
-        let plain = Spec { variational: false, ..spec(Likelihood::SquaredError) };
-        let network = Network::new(plain).unwrap();
-        let names: Vec<_> = network.tensors.iter().map(|t| t.name.as_str()).collect();
-        assert_eq!(names[2..4], ["code.weight", "code.bias"]);
-        assert_eq!(network.layers[1].outputs, 3);
-    }
-
-    #[test]
-    fn conditions_are_read_behind_x_and_behind_z() {
-        let conditional = Spec { conditions: 4, ..spec(Likelihood::Bernoulli) };
-        let network = Network::new(conditional.clone()).unwrap();
-        let widths: Vec<_> = network.layers.iter().map(|l| (l.inputs, l.outputs)).collect();
-        assert_eq!(widths, [(41, 33), (33, 6), (7, 5), (5, 64), (64, 37)]);
-        let values = [0.0; 74];
-        let (x, y) = (Source::from_slice(&values, 37), Source::from_slice(&values[..8], 4));
-        assert!(network.check_conditions(&x.given(&y).unwrap()).is_ok());
-        let narrow = Source::from_slice(&values[..6], 3);
-        for wrong in [x, x.given(&narrow).unwrap()] {
-            assert!(network.check_conditions(&wrong).is_err());
-        }
-        assert!(x.given(&x.select(&[0]).unwrap()).is_err(), "another number of rows");
-        let plain = Spec { variational: false, ..conditional };
-        assert!(Network::new(plain).is_err());
-    }
-
-    #[test]
-    fn indicators_are_read_between_x_and_the_conditions() {
-        for (missing, inputs) in [(Missing::Masked, 41), (Missing::Indicated, 78)] {
-            let spec = Spec { missing, conditions: 4, ..spec(Likelihood::Bernoulli) };
-            assert_eq!(spec.conditions_at(), inputs - 4);
-            assert_eq!(Network::new(spec).unwrap().layers[0].inputs, inputs);
-        }
-    }
-
-    #[test]
-    fn absurd_sizes_are_refused() {
-        let mut huge = spec(Likelihood::Bernoulli);
-        huge.conditions = usize::MAX;
-        assert!(Network::new(huge).is_err());
-        let mut bad = spec(Likelihood::Bernoulli);
-        bad.encoder = vec![usize::MAX];
-        assert!(Network::new(bad.clone()).is_err());
-        bad.encoder = vec![0];
-        assert!(Network::new(bad).is_err());
-        for n_features in [0, usize::MAX] {
-            let scale = Scale::Decoder { floor: 1e-3 };
-            let bad = Spec { n_features, ..spec(Likelihood::Gaussian(scale, Link::Identity)) };
-            assert!(Network::new(bad).is_err());
-        }
-    }
+    Ok(layers)
 }

@@ -1,158 +1,200 @@
-//! One batch on its way through the network: what all phases need.
+//! One batch on its way through the network: the passes forward and backward, layer by layer.
 #![allow(unsafe_code)]
 
-use super::network::Network;
-use super::workspace::{Matrix, Memory};
-use crate::matrix::{Panels, Shared, panels_of, spans};
-use crate::simd::{Isa, LANES, Row, floats_mut};
+use super::batch::Epsilon;
+use super::head::Tiles;
+use super::layers::{Epilogue, Layer};
+use super::memory::{BatchView, Owners, Slot};
+use super::network::{Layers, Network};
+use super::phases::SampleRange;
+use super::sink::Sink;
+use crate::matrix::{Shared, panels_of};
+use crate::simd::Row;
 use crate::threads::Worker;
-use std::ops::Range;
-use std::sync::atomic::AtomicUsize;
+use std::ops::{Deref, Range};
 
-/// Examples (or draws) per work item in phases that go by rows.
-pub(super) const ROW_BLOCK: usize = LANES;
+/// Rows of the parameter buffer that one work item of [`Pass::apply`] updates.
+pub(super) const APPLY_BLOCK: usize = 256;
 
-/// A batch of `rows` examples in a workspace, shared by the workers of a team. Its methods are the phases;
-/// every worker calls the same ones in the same order.
+/// A batch and the network. Its methods are phases, as those of [`BatchView`], which it derefs to.
 #[derive(Clone, Copy)]
 pub struct Pass<'a> {
-    /// Kernels.
-    pub isa: Isa,
-    /// The architecture.
+    /// The layers.
     pub network: &'a Network,
-    /// Weights and biases.
-    pub parameters: Shared<'a, Row>,
-    /// The transposes of the weights.
-    pub transposed: Shared<'a, Row>,
-    /// The topics' distributions on words, where the decoder mixes them.
-    pub phi: Shared<'a, Row>,
-    /// Activations and gradients.
-    pub memory: Memory<'a>,
-    /// Counts log variances that were clamped.
-    pub clamped: &'a AtomicUsize,
-    /// Examples in the batch.
-    pub rows: usize,
-    /// Whether it is a step of training, whose batch normalisation is by the batch's own statistics.
-    pub trains: bool,
-    /// Whether the decoder reads what the head gives first (the posterior's means, or a plain autoencoder's code), and
-    /// not z.
-    pub decodes_means: bool,
+    /// The batch.
+    pub batch: BatchView<'a>,
+}
+
+impl<'a> Deref for Pass<'a> {
+    type Target = BatchView<'a>;
+
+    fn deref(&self) -> &BatchView<'a> {
+        &self.batch
+    }
 }
 
 impl<'a> Pass<'a> {
-    /// Draws of z for each example.
-    pub(super) fn copies(&self) -> usize {
-        self.memory.plan.copies
+    /// The same with draws that belong to examples of a batch that was encoded in the same memory.
+    pub fn of(self, owners: Owners) -> Pass<'a> {
+        Pass { batch: BatchView { owners, ..self.batch }, ..self }
     }
 
-    /// Draws in the batch, those of an example being neighbours: rows of z and of all that comes behind it.
-    pub(super) fn draws(&self) -> usize {
-        self.rows * self.copies()
+    /// From x to [mu, logvar], or to the code.
+    pub fn encode(&self, worker: &Worker) {
+        self.forward(worker, &self.network.encoder, &self.memory.plan.encoder);
     }
 
-    /// What goes into layer `index`.
-    pub(super) fn input(&self, index: usize) -> Matrix {
-        let (plan, head) = (self.memory.plan, self.network.head());
-        match index {
-            0 => plan.input,
-            i if i == head + 1 && !self.decodes_means => plan.z,
-            i => plan.values[i - 1], // of the head, mu (or the code) comes first
+    /// Draws z, notes each row's KL, and makes of z what the decoder reads.
+    pub fn sample(&self, worker: &Worker, epsilon: Epsilon) {
+        self.batch.sample(worker, epsilon);
+        self.finish_code(worker);
+    }
+
+    /// The same of several draws for each example, with log p(z) - log q(z|x) of each draw.
+    pub fn sample_draws(&self, worker: &Worker, epsilon: Epsilon) {
+        self.batch.sample_draws(worker, epsilon);
+        self.finish_code(worker);
+    }
+
+    /// The same of samples for a marginal likelihood.
+    pub fn sample_marginal(&self, worker: &Worker, samples: SampleRange) {
+        self.batch.sample_marginal(worker, samples);
+        self.finish_code(worker);
+    }
+
+    /// Takes the posterior's means in the place of z, and makes of them what the decoder reads.
+    pub fn take_means(&self, worker: &Worker) {
+        self.batch.take_means(worker);
+        self.finish_code(worker);
+    }
+
+    /// From z to what the decoder reads.
+    fn finish_code(&self, worker: &Worker) {
+        self.forward(worker, &self.network.latent, &self.memory.plan.latent);
+    }
+
+    /// From what it reads to what its last layer reads.
+    pub fn decode(&self, worker: &Worker) {
+        let hidden = self.network.decoder.len() - 1;
+        self.forward(worker, &self.network.decoder[..hidden], &self.memory.plan.decoder);
+    }
+
+    fn forward(&self, worker: &Worker, layers: &[Box<dyn Layer>], slots: &[Slot]) {
+        for (layer, slot) in layers.iter().zip(slots) {
+            layer.forward(&self.batch, worker, slot);
         }
     }
 
-    /// Reads a matrix that an earlier phase has written.
-    ///
-    /// # Safety
-    /// No tile of the running phase writes to it.
-    pub(super) unsafe fn matrix(&self, matrix: Matrix) -> Panels<'a> {
-        let rows = self.rows * matrix.copies;
-        let start = matrix.panel(0, self.rows);
-        let part = start..start + panels_of(matrix.cols) * rows;
-        // SAFETY: passed on to the caller.
-        Panels::new(unsafe { self.memory.arena.read(part) }, rows, matrix.cols)
+    /// Runs `work` with the phase of the last layer.
+    fn with_output(&self, worker: &Worker, work: impl FnOnce(&Tiles)) {
+        let slot = self.memory.plan.decoder.last().expect("a decoder has an output");
+        let output = self.network.output();
+        let run = |epilogue: &mut Epilogue| output.tiles(&self.batch, worker, slot, epilogue);
+        work(&Tiles { run: &run, panels: panels_of(output.outputs()) });
     }
 
-    /// Reads rows of one panel of a matrix.
-    ///
-    /// # Safety
-    /// No other tile of the running phase writes to them.
-    pub(super) unsafe fn read(
+    /// The last layer with the likelihood: each row's -log p(x|z) and, if `weight` is given, that times the gradient of
+    /// -log p with respect to the output. `last` runs when the losses are there.
+    pub fn score(&self, worker: &Worker, weight: Option<f32>, last: &mut dyn FnMut()) {
+        self.with_output(worker, |tiles| {
+            self.network.head.score(&self.batch, worker, tiles, weight, last);
+        });
+    }
+
+    /// E[x|z], written to rows `first..` of `out`, [n, n_features].
+    pub fn mean(&self, worker: &Worker, out: Shared<f32>, first: usize) {
+        self.with_output(worker, |tiles| {
+            self.network.head.mean(&self.batch, worker, tiles, out, first);
+        });
+    }
+
+    /// The same, and the decoder's scale.
+    pub fn mean_and_scale(&self, worker: &Worker, out: [Shared<f32>; 2], first: usize) {
+        self.with_output(worker, |tiles| {
+            self.network.head.mean_and_scale(&self.batch, worker, tiles, out, first);
+        });
+    }
+
+    /// Takes a draw of the output into the moments in rows `first..` of three arrays, [n, n_features]. `scales` are those
+    /// that are not the decoder's.
+    pub fn moments(
         &self,
-        matrix: Matrix,
-        panel: usize,
-        rows: Range<usize>,
-    ) -> &'a [Row] {
-        // SAFETY: passed on to the caller.
-        unsafe { self.memory.arena.read(self.place(matrix, panel, rows)) }
+        worker: &Worker,
+        scales: &[f32],
+        out: [Shared<f32>; 3],
+        place: (usize, u32),
+    ) {
+        self.with_output(worker, |tiles| {
+            self.network.head.moments(&self.batch, worker, tiles, scales, out, place);
+        });
     }
 
-    /// Writes rows of one panel of a matrix.
-    ///
-    /// # Safety
-    /// They are the calling tile's own in the running phase, and it holds no other reference to them.
-    pub(super) unsafe fn write(
-        &self,
-        matrix: Matrix,
-        panel: usize,
-        rows: Range<usize>,
-    ) -> &'a mut [Row] {
-        // SAFETY: passed on to the caller.
-        unsafe { self.memory.arena.write(self.place(matrix, panel, rows)) }
+    /// Fills every layer's gradient, given that of the output. `latent` makes the gradient of [mu, logvar] from that of z; a
+    /// plain autoencoder has nothing to do there.
+    pub fn backward(&self, worker: &Worker, latent: &mut dyn FnMut()) {
+        let (network, plan) = (self.network, self.memory.plan);
+        let back = |layers: &Layers, slots: &[Slot], from: usize| {
+            for (layer, slot) in layers.iter().zip(slots).skip(from).rev() {
+                layer.backward(&self.batch, worker, slot);
+            }
+        };
+        back(&network.decoder, &plan.decoder, 0);
+        back(&network.latent, &plan.latent, 0);
+        if network.spec.variational {
+            latent();
+        }
+        back(&network.encoder, &plan.encoder, 1); // nobody asks for the gradient of the input
     }
 
-    /// Writes columns of a row, from column `col` on.
-    ///
-    /// # Safety
-    /// As for [`Pass::write`].
-    pub(super) unsafe fn put(&self, matrix: Matrix, row: usize, col: usize, values: &[f32]) {
-        for (panel, lanes, part) in spans(col, values.len()) {
-            // SAFETY: passed on to the caller.
-            let columns = floats_mut(unsafe { self.write(matrix, panel, row..row + 1) });
-            columns[lanes].copy_from_slice(&values[part]);
+    /// Weighs the gradients that [`Pass::score`] has stored by their draws' weights.
+    pub fn weigh_gradients(&self, worker: &Worker) {
+        self.weigh_matrix(worker, self.memory.plan.output_gradient);
+        if self.network.head.stores_scale_gradient() {
+            self.weigh_matrix(worker, self.memory.plan.scale_gradient);
         }
     }
 
-    fn place(&self, matrix: Matrix, panel: usize, rows: Range<usize>) -> Range<usize> {
-        let start = matrix.panel(panel, self.rows);
-        start + rows.start..start + rows.end
+    /// All gradients of parameters into `sink`. `weight` is the factor of the stored output gradients; `room` is a buffer
+    /// for gradients that have to be stored in any case.
+    pub fn update(&self, worker: &Worker, weight: f32, room: Shared<Row>, sink: Sink) {
+        self.each(|layer, slot| layer.update(&self.batch, worker, slot, room, sink));
+        self.network.head.update(&self.batch, worker, weight, sink);
     }
 
-    /// All parameters.
-    ///
-    /// # Safety
-    /// The running phase changes none.
-    pub(super) unsafe fn weights(&self) -> &'a [Row] {
-        // SAFETY: passed on to the caller.
-        unsafe { self.parameters.read(0..self.network.rows) }
+    /// Running statistics follow the batch.
+    pub fn follow_batch(&self, worker: &Worker) {
+        self.each(|layer, slot| layer.follow_batch(&self.batch, worker, slot));
     }
 
-    /// A phase over blocks of examples.
-    pub(super) fn by_rows(&self, worker: &Worker, block: impl Fn(Range<usize>)) {
-        self.by_rows_then(worker, block, || ());
+    /// All layers with their slots, the last one first.
+    fn each(&self, mut layer: impl FnMut(&dyn Layer, &Slot)) {
+        let (network, plan) = (self.network, self.memory.plan);
+        let lists = [
+            (&network.decoder, &plan.decoder),
+            (&network.latent, &plan.latent),
+            (&network.encoder, &plan.encoder),
+        ];
+        for (layers, slots) in lists {
+            layers.iter().zip(slots).rev().for_each(|(each, slot)| layer(&**each, slot));
+        }
     }
 
-    /// The same; the last worker to finish runs `last`.
-    pub(super) fn by_rows_then(
-        &self,
-        worker: &Worker,
-        block: impl Fn(Range<usize>),
-        last: impl FnOnce(),
-    ) {
-        by_blocks(worker, self.rows, block, last);
+    /// Refreshes what is made of the parameters, after they were set.
+    pub fn refresh(&self, worker: &Worker) {
+        self.network.layers().for_each(|layer| layer.refresh(&self.batch, worker));
     }
 
-    /// A phase over blocks of draws; the last worker to finish runs `last`.
-    pub(super) fn by_draws_then(
-        &self,
-        worker: &Worker,
-        block: impl Fn(Range<usize>),
-        last: impl FnOnce(),
-    ) {
-        by_blocks(worker, self.draws(), block, last);
+    /// One optimiser step with gradients from a buffer: the same function on the same numbers as in [`Pass::update`], so the
+    /// same bits.
+    pub fn apply(&self, worker: &Worker, gradients: &[Row], sink: Sink) {
+        let end = self.network.trained_rows;
+        worker.phase(end.div_ceil(APPLY_BLOCK), |item| {
+            let rows: Range<usize> = item * APPLY_BLOCK..((item + 1) * APPLY_BLOCK).min(end);
+            // SAFETY: the rows are this item's.
+            unsafe { sink.take(self.isa, self.parameters, rows.clone(), &gradients[rows], 2) };
+        });
+        // SAFETY: a single item.
+        worker.phase(1, |_| self.network.constrain(unsafe { self.parameters.all_mut() }));
+        self.refresh(worker);
     }
-}
-
-fn by_blocks(worker: &Worker, n: usize, block: impl Fn(Range<usize>), last: impl FnOnce()) {
-    let rows = |item: usize| item * ROW_BLOCK..((item + 1) * ROW_BLOCK).min(n);
-    worker.phase_then(n.div_ceil(ROW_BLOCK), |item| block(rows(item)), last);
 }

@@ -1,25 +1,34 @@
-//! What a model is: everything that the user chooses before training.
+//! The specification of a model: everything that the user chooses before training. As JSON it is the argument of the
+//! engine and the configuration in the model file. An option that is absent has its default; one that is not known is an
+//! error.
 
+use super::layer_list::{LayerSpecification, MAX_WIDTH};
 use crate::data::input_transform::Transform;
 use crate::error::{Error, Result};
 use crate::nn::activation::Activation;
-use crate::nn::likelihood::{Likelihood, MAX_TRIALS};
+use crate::nn::likelihood::{Bernoulli, FeatureParameter, Likelihood, MAX_TRIALS};
+use crate::nn::optimizer::Optimizer;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-/// What the user chose.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Spec {
-    /// ColumnMap of X.
+/// What the user chose. The defaults are those of [`Specification::default`]; sizes have none, so that they must be given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Specification {
+    /// Columns of X.
     pub n_features: usize,
-    /// ColumnMap of z.
+    /// Columns of z.
     pub latent_dim: usize,
-    /// ColumnMap of y, which the encoder reads behind x and the decoder behind z: those of a conditional model, else none.
+    /// Columns of y, which the encoder reads behind x and the decoder behind z: those of a conditional model, else none.
     pub conditions: usize,
     /// Whether the encoder's head gives the mean and the log variance of q(z|x), or z itself: a plain autoencoder.
     pub variational: bool,
-    /// Widths of the encoder's hidden layers, from x on.
-    pub encoder: Vec<usize>,
-    /// Widths of the decoder's hidden layers, from z on.
-    pub decoder: Vec<usize>,
+    /// The encoder's hidden layers, from x on.
+    #[serde(deserialize_with = "super::layer_list::read")]
+    pub encoder: Vec<LayerSpecification>,
+    /// The decoder's hidden layers, from z on.
+    #[serde(deserialize_with = "super::layer_list::read")]
+    pub decoder: Vec<LayerSpecification>,
     /// What a NaN in x is.
     pub missing: Missing,
     /// Between the layers.
@@ -31,15 +40,42 @@ pub struct Spec {
     /// Where the code is a document's topics.
     pub topics: Option<Topics>,
     /// What the output layer's parameters may be.
-    pub loadings: WeightConstraint,
+    pub weight_constraint: WeightConstraint,
     /// The trials of each feature, for a binomial likelihood; else empty.
     pub trials: Vec<f32>,
+    /// How parameters follow gradients.
+    pub optimizer: Optimizer,
+    /// The key of all noise.
+    pub seed: u64,
+}
+
+impl Default for Specification {
+    fn default() -> Specification {
+        Specification {
+            n_features: 0,
+            latent_dim: 0,
+            conditions: 0,
+            variational: true,
+            encoder: Vec::new(),
+            decoder: Vec::new(),
+            missing: Missing::Refused,
+            activation: Activation::Relu,
+            likelihood: Bernoulli {}.into(),
+            input_transform: None,
+            topics: None,
+            weight_constraint: WeightConstraint::Free,
+            trials: Vec::new(),
+            optimizer: Optimizer::default(),
+            seed: 0,
+        }
+    }
 }
 
 /// A topic model: the decoder reads theta = softmax(m0 + s0 z) and is one layer, `topics`. With [`Likelihood::Mixture`] it
 /// has the topics' distributions on words and no bias; else its outputs are normalised over the batch, and the bias is added
 /// to that. The posterior's means are normalised over the batch in both.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Topics {
     /// m0 of each topic.
     pub mean: Vec<f32>,
@@ -47,7 +83,48 @@ pub struct Topics {
     pub scale: Vec<f32>,
 }
 
-impl Spec {
+impl Specification {
+    /// Reads a specification, which is checked.
+    pub fn from_json(text: &str) -> Result<Specification> {
+        let specification: Specification =
+            serde_json::from_str(text).map_err(|error| wrong_option(text, &error))?;
+        specification.check()?;
+        Ok(specification)
+    }
+
+    /// The inverse of [`Specification::from_json`]: all options, always in the same order.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a specification is numbers and names")
+    }
+
+    /// An error unless there is such a model. The one place where the options are held against each other.
+    pub fn check(&self) -> Result<()> {
+        let size = |name: &str, n: usize, least: usize| match (least..=MAX_WIDTH).contains(&n) {
+            true => Ok(()),
+            false => Err(Error::Parameter(format!("{name}={n} must be {least} to {MAX_WIDTH}"))),
+        };
+        size("n_features", self.n_features, 1)?;
+        size("latent_dim", self.latent_dim, 1)?;
+        size("conditions", self.conditions, 0)?;
+        super::layer_list::check("encoder", &self.encoder)?;
+        super::layer_list::check("decoder", &self.decoder)?;
+        self.likelihood.check()?;
+        self.optimizer.check()?;
+        if self.conditions > 0 && !self.variational {
+            return Err(Error::Parameter("a plain autoencoder has no conditions".into()));
+        }
+        self.check_topics()?;
+        self.check_exam()?;
+        if self.missing.is_masked() && !self.likelihood.allows_missing() {
+            return Err(Error::Parameter(
+                "missing=\"mask\" wants a likelihood of single features: that of words is of all of them, and a word that \
+                 does not occur is a zero"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
     /// The column of what the encoder reads where the conditions begin: behind x and its indicators, where it has some.
     pub fn conditions_at(&self) -> usize {
         self.n_features.saturating_mul(if self.missing == Missing::Indicated { 2 } else { 1 })
@@ -59,29 +136,32 @@ impl Spec {
     }
 
     /// An error unless a binomial likelihood has its trials, and an output layer with constraints is one of slopes.
-    pub(super) fn check_exam(&self) -> Result<()> {
-        let trials = if self.likelihood == Likelihood::Binomial { self.n_features } else { 0 };
+    fn check_exam(&self) -> Result<()> {
+        let trials = match self.likelihood.parameter() {
+            FeatureParameter::Trials => self.n_features,
+            _ => 0,
+        };
         let good = |m: &f32| (1.0..=MAX_TRIALS).contains(m);
         if self.trials.len() != trials || !self.trials.iter().all(good) {
             return Err(Error::Parameter(format!(
                 "the features' trials are not {trials} numbers from 1 to {MAX_TRIALS}"
             )));
         }
-        let slopes = self.topics.is_none() && self.likelihood.decoder_floor().is_none();
-        if self.loadings != WeightConstraint::Free && !slopes {
+        let slopes = self.topics.is_none() && self.likelihood.outputs_per_feature() == 1;
+        if self.weight_constraint != WeightConstraint::Free && !slopes {
             return Err(Error::Parameter(
-                "constrained loadings are not for topics and a scale from the decoder".into(),
+                "a weight constraint is not for topics and a scale from the decoder".into(),
             ));
         }
         Ok(())
     }
 
     /// An error unless a topic model is one.
-    pub(super) fn check_topics(&self) -> Result<()> {
+    fn check_topics(&self) -> Result<()> {
         let wrong = match (&self.topics, self.likelihood) {
-            (None, Likelihood::Mixture) => "a mixture of words needs topics",
+            (None, Likelihood::Mixture(_)) => "a mixture of words needs topics",
             (None, _) => return Ok(()),
-            (Some(topics), Likelihood::Mixture | Likelihood::Multinomial) => {
+            (Some(topics), Likelihood::Mixture(_) | Likelihood::Multinomial(_)) => {
                 let good = |values: &[f32], least: f32| {
                     values.len() == self.latent_dim
                         && values.iter().all(|x| (least..=1e3).contains(x))
@@ -102,8 +182,29 @@ impl Spec {
     }
 }
 
+/// Names the option that a text has wrong. Every option has a default, so each can be read alone.
+fn wrong_option(text: &str, error: &serde_json::Error) -> Error {
+    let options: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
+    let wrong = options.into_iter().find_map(|(name, value)| {
+        let alone = Value::Object(Map::from_iter([(name.clone(), value)]));
+        Some((name, Specification::deserialize(alone).err()?.to_string()))
+    });
+    let Some((name, why)) = wrong else {
+        return Error::Parameter(format!(
+            "the specification is not JSON with one value for each option: {error}"
+        ));
+    };
+    let nested = !why.starts_with(&format!("unknown field `{name}`"));
+    let why = why.replacen("unknown field", "unknown option", 1);
+    Error::Parameter(match nested {
+        true => format!("the specification's {name}: {why}"),
+        false => format!("the specification has an {why}"),
+    })
+}
+
 /// What the output layer's parameters may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WeightConstraint {
     /// Anything.
     Free,
@@ -114,13 +215,16 @@ pub enum WeightConstraint {
 }
 
 /// What a NaN in the data is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Missing {
     /// An error.
+    #[serde(rename = "error")]
     Refused,
     /// A value that was not observed.
+    #[serde(rename = "mask")]
     Masked,
     /// The same, and the encoder is told: behind x it reads a one for each such value and a zero for the others.
+    #[serde(rename = "indicator")]
     Indicated,
 }
 
@@ -128,5 +232,191 @@ impl Missing {
     /// Whether the data may have holes.
     pub fn is_masked(self) -> bool {
         self != Missing::Refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::dense;
+    use crate::nn::likelihood::{
+        Binomial, Gaussian, Link, Mixture, Multinomial, NegativeBinomial, Poisson, Scale,
+        SquaredError,
+    };
+
+    /// With sizes that are possible.
+    fn small() -> Specification {
+        Specification { n_features: 3, latent_dim: 2, ..Specification::default() }
+    }
+
+    #[track_caller]
+    fn assert_round_trip(specification: &Specification) {
+        let text = specification.to_json();
+        assert_eq!(Specification::from_json(&text).as_ref(), Ok(specification), "{text}");
+        assert_eq!(Specification::from_json(&text).unwrap().to_json(), text);
+    }
+
+    /// What is said of a text that is no specification.
+    #[track_caller]
+    fn refusal(text: &str) -> String {
+        Specification::from_json(text).expect_err(text).to_string()
+    }
+
+    /// `small` with another option.
+    fn with(option: &str) -> String {
+        format!(r#"{{"n_features":3,"latent_dim":2,{option}}}"#)
+    }
+
+    #[test]
+    fn what_is_absent_has_its_default() {
+        let read = Specification::from_json(r#"{"n_features":3,"latent_dim":2}"#).unwrap();
+        assert_eq!(read, small());
+        assert_eq!(
+            read.to_json(),
+            concat!(
+                r#"{"n_features":3,"latent_dim":2,"conditions":0,"variational":true,"encoder":[],"decoder":[],"#,
+                r#""missing":"error","activation":"relu","likelihood":{"kind":"bernoulli"},"input_transform":null,"#,
+                r#""topics":null,"weight_constraint":"free","trials":[],"optimizer":{"kind":"adam","beta1":0.9,"#,
+                r#""beta2":0.999,"eps":1e-8,"weight_decay":0.0},"seed":0}"#
+            )
+        );
+        assert!(refusal("{}").contains("n_features=0 must be 1 to"));
+    }
+
+    #[test]
+    fn every_option_comes_back() {
+        assert_round_trip(&small());
+        assert_round_trip(&Specification {
+            conditions: 5,
+            encoder: dense(&[4, 70]),
+            decoder: dense(&[7]),
+            missing: Missing::Indicated,
+            likelihood: Gaussian { scale: Scale::Decoder, floor: 0.1, mean: Link::Sigmoid }.into(),
+            seed: u64::MAX,
+            ..small()
+        });
+        for (_, activation) in Activation::NAMED {
+            assert_round_trip(&Specification { activation, ..small() });
+        }
+        for missing in [Missing::Refused, Missing::Masked, Missing::Indicated] {
+            assert_round_trip(&Specification { missing, variational: false, ..small() });
+        }
+        for transform in [Transform::Log1p, Transform::Binary, Transform::L1, Transform::L2] {
+            assert_round_trip(&Specification { input_transform: Some(transform), ..small() });
+        }
+        for weight_constraint in
+            [WeightConstraint::Free, WeightConstraint::Common, WeightConstraint::Nonnegative]
+        {
+            let (likelihood, trials) = (Binomial {}.into(), vec![1.0, 2.0, MAX_TRIALS]);
+            assert_round_trip(&Specification { weight_constraint, likelihood, trials, ..small() });
+        }
+        let (mean, scale) = (vec![0.1, -1.0 / 3.0], vec![1e-3, 1e3]);
+        for likelihood in [Likelihood::from(Mixture {}), Multinomial {}.into()] {
+            let topics = Some(Topics { mean: mean.clone(), scale: scale.clone() });
+            assert_round_trip(&Specification { likelihood, topics, ..small() });
+        }
+        let floor = 1e-6_f32.next_up();
+        let gaussians = [Scale::Shared, Scale::PerFeature, Scale::Decoder]
+            .map(|scale| Gaussian { scale, floor, mean: Link::Identity }.into());
+        let fixed = Gaussian { scale: Scale::Fixed(1.0 / 3.0), floor, mean: Link::Sigmoid };
+        let others: [Likelihood; 4] = [
+            fixed.into(),
+            Poisson {}.into(),
+            NegativeBinomial { floor }.into(),
+            SquaredError {}.into(),
+        ];
+        for likelihood in gaussians.into_iter().chain(others) {
+            assert_round_trip(&Specification { likelihood, ..small() });
+        }
+        // Numbers without a short form, bit for bit.
+        let (third, beta) = (1.0 / 3.0, 1.0_f64.next_down());
+        let adam = [beta, 0.1 + 0.2, f64::MIN_POSITIVE.max(1e-15), third];
+        let [beta1, beta2, eps, weight_decay] = adam;
+        for optimizer in [
+            Optimizer::Adam { beta1, beta2, eps, weight_decay },
+            Optimizer::AdamW { beta1, beta2, eps, weight_decay },
+            Optimizer::Sgd { momentum: beta, nesterov: true, weight_decay: third },
+            Optimizer::Adagrad { eps: third, lr_decay: 1e9_f64.next_down(), weight_decay: 5e-324 },
+        ] {
+            assert_round_trip(&Specification { optimizer, ..small() });
+        }
+    }
+
+    #[test]
+    fn a_layer_is_a_number_of_units_or_an_object() {
+        let read = Specification::from_json(&with(r#""encoder":[4,{"kind":"dense","units":5}]"#));
+        assert_eq!(read, Ok(Specification { encoder: dense(&[4, 5]), ..small() }));
+    }
+
+    #[test]
+    fn an_optimizer_has_the_defaults_of_torch() {
+        let read = |text| Specification::from_json(&with(text)).unwrap().optimizer;
+        assert_eq!(read(r#""optimizer":{"kind":"adam"}"#), Optimizer::default());
+        let (beta1, beta2, eps, weight_decay) = (0.9, 0.999, 1e-8, 1e-2);
+        let adamw = Optimizer::AdamW { beta1, beta2, eps, weight_decay };
+        assert_eq!(read(r#""optimizer":{"kind":"adamw"}"#), adamw);
+        let sgd = Optimizer::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+        assert_eq!(read(r#""optimizer":{"kind":"sgd"}"#), sgd);
+        let adagrad = Optimizer::Adagrad { eps: 1e-10, lr_decay: 0.0, weight_decay: 0.0 };
+        assert_eq!(read(r#""optimizer":{"kind":"adagrad"}"#), adagrad);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (option, why) in [
+            (r#""layers":[3]"#, "has an unknown option `layers`, expected one of `n_features`"),
+            (r#""seed":0,"seed":0"#, "duplicate field `seed`"),
+            (r#""seed":-1"#, "specification's seed: invalid value: integer `-1`"),
+            (r#""seed":1.5"#, "specification's seed: invalid type: floating point `1.5`"),
+            (r#""encoder":[0]"#, "encoder[0]=0 is not possible"),
+            (
+                r#""decoder":["x"]"#,
+                "specification's decoder: invalid type: string \"x\", expected a number of units",
+            ),
+            (
+                r#""encoder":[{"kind":"lstm"}]"#,
+                "specification's encoder: unknown variant `lstm`, expected `dense`",
+            ),
+            (
+                r#""missing":"drop""#,
+                "specification's missing: unknown variant `drop`, expected one of `error`",
+            ),
+            (r#""activation":"swish"#, "is not JSON"),
+            (r#""activation":"swish""#, "\"swish\" is not known; use one of relu, tanh"),
+            (
+                r#""input_transform":"log2""#,
+                "specification's input_transform: unknown variant `log2`",
+            ),
+            (
+                r#""likelihood":{"kind":"beta"}"#,
+                "specification's likelihood: unknown variant `beta`",
+            ),
+            (r#""likelihood":{"kind":"bernoulli","floor":1}"#, "unknown option `floor`"),
+            (r#""likelihood":{"kind":"poisson","scale":1}"#, "unknown option `scale`"),
+            (r#""likelihood":{"kind":"negative_binomial","floor":0}"#, "floor"),
+            (r#""likelihood":{"kind":"gaussian","scale":1e7}"#, "scale"),
+            (r#""likelihood":{"kind":"gaussian","scale":"shared","mean":"sigmoid"}"#, "sigmoid"),
+            (r#""likelihood":{"kind":"mixture"}"#, "a mixture of words needs topics"),
+            (r#""likelihood":{"kind":"multinomial"},"missing":"mask""#, "missing=\"mask\" wants"),
+            (r#""topics":{"mean":[0,0],"scale":[1,1],"shape":1}"#, "unknown option `shape`"),
+            (r#""trials":[1,2,3]"#, "trials are not 0 numbers"),
+            (r#""variational":false,"conditions":2"#, "a plain autoencoder has no conditions"),
+            (
+                r#""optimizer":{"kind":"adam","beta3":0.9}"#,
+                "specification's optimizer: unknown option `beta3`",
+            ),
+            (
+                r#""optimizer":{"kind":"adam","beta1":1}"#,
+                "optimizer \"adam\": beta1=1 must be at least 0e0",
+            ),
+            (r#""optimizer":{"kind":"adamw","eps":0}"#, "eps=0 must"),
+            (r#""optimizer":{"kind":"sgd","weight_decay":1e9}"#, "weight_decay=1000000000 must"),
+            (r#""optimizer":{"kind":"adagrad","lr_decay":-1}"#, "lr_decay=-1 must"),
+        ] {
+            let message = refusal(&with(option));
+            assert!(message.contains(why), "{option}: {message}");
+        }
+        let many = format!("\"encoder\":[{}1]", "1,".repeat(super::super::MAX_LAYERS));
+        assert!(refusal(&with(&many)).contains("specification's encoder: more than 32768 layers"));
     }
 }

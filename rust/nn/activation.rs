@@ -3,9 +3,11 @@
 use crate::error::{Error, Result};
 use crate::simd::Arithmetic;
 use crate::simd::math;
+use serde::{Deserialize, Serialize};
 
 /// The nonlinearity between layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum Activation {
     /// max(0, x)
     Relu,
@@ -52,6 +54,21 @@ impl Activation {
     /// Whether the forward pass must keep the derivative because the value does not determine it (well).
     pub fn keeps_slope(self) -> bool {
         with_activation!(self, A => A::KEEPS_SLOPE)
+    }
+}
+
+impl TryFrom<String> for Activation {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Activation> {
+        Activation::named(&name)
+    }
+}
+
+impl From<Activation> for &'static str {
+    fn from(activation: Activation) -> &'static str {
+        let own = Activation::NAMED.into_iter().find(|&(_, a)| a == activation);
+        own.expect("every activation has a name").0
     }
 }
 

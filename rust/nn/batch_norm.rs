@@ -5,7 +5,7 @@
 //! Of the batch in training (its population variance), of the running statistics elsewhere; those follow the batches with
 //! their unbiased variance.
 
-use crate::simd::{LANES, Op, Row, Simd, ZERO_ROW};
+use crate::simd::{LANES, Op, Row, Simd};
 
 /// Added to the variance.
 const EPS: f32 = 1e-5;
@@ -13,34 +13,38 @@ const EPS: f32 = 1e-5;
 const MOMENTUM: f32 = 0.1;
 
 /// What is known of a panel's columns in a batch.
-#[derive(Clone, Copy)]
-pub struct ColumnStatistics {
+pub struct ColumnStatistics<'a> {
     /// Their means.
-    pub mean: Row,
+    pub mean: &'a mut Row,
     /// Their population variances.
-    pub variance: Row,
+    pub variance: &'a mut Row,
     /// 1 / sqrt(variance + eps) of the statistics that were used.
-    pub inverse: Row,
+    pub inverse: &'a mut Row,
     /// The sums of dL/dy over the batch: the gradient of a shift.
-    pub shift: Row,
+    pub shift: &'a mut Row,
 }
 
-impl ColumnStatistics {
-    /// Of nothing yet.
-    pub const NONE: ColumnStatistics =
-        ColumnStatistics { mean: ZERO_ROW, variance: ZERO_ROW, inverse: ZERO_ROW, shift: ZERO_ROW };
+impl<'a> ColumnStatistics<'a> {
+    /// Rows that it takes.
+    pub const ROWS: usize = 4;
+
+    /// In these rows.
+    pub fn of(rows: &'a mut [Row]) -> ColumnStatistics<'a> {
+        let [mean, variance, inverse, shift] = rows else { panic!("statistics take four rows") };
+        ColumnStatistics { mean, variance, inverse, shift }
+    }
 }
 
 /// Normalises columns of a panel in place, by `running` statistics (means and variances) or, without, by their own.
 pub struct Normalize<'a> {
     /// The panel: x in, y out.
     pub rows: &'a mut [Row],
-    /// ColumnStatistics of the panel to be normalised, from the first one on; the others stay.
+    /// Columns of the panel to be normalised, from the first one on; the others stay.
     pub cols: usize,
     /// The statistics to use in the place of the batch's.
     pub running: Option<[&'a Row; 2]>,
     /// What was found.
-    pub columns: &'a mut ColumnStatistics,
+    pub columns: ColumnStatistics<'a>,
 }
 
 impl Op for Normalize<'_> {
@@ -86,10 +90,10 @@ pub struct NormalizeGradient<'a> {
     pub gradient: &'a mut [Row],
     /// The panel of y.
     pub values: &'a [Row],
-    /// ColumnStatistics that were normalised; the others stay.
+    /// Columns that were normalised; the others stay.
     pub cols: usize,
     /// What the forward pass has found; the shift's gradient is new.
-    pub columns: &'a mut ColumnStatistics,
+    pub columns: ColumnStatistics<'a>,
     /// Whether the statistics were the batch's.
     pub of_batch: bool,
 }
@@ -121,10 +125,10 @@ impl Op for NormalizeGradient<'_> {
 /// Moves running statistics towards a batch's: those of columns where both stay finite.
 pub struct UpdateRunning<'a> {
     /// The batch's.
-    pub columns: &'a ColumnStatistics,
+    pub columns: ColumnStatistics<'a>,
     /// Its rows: at least two.
     pub rows: usize,
-    /// ColumnStatistics that are normalised.
+    /// Columns that are normalised.
     pub cols: usize,
     /// Running means and variances.
     pub running: [&'a mut Row; 2],

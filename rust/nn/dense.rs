@@ -1,4 +1,4 @@
-//! The dense layer y = f(x W + b): where its parameters lie and the epilogues of its three products.
+//! The dense layer y = f(x W + b): the epilogues of its three products.
 //!
 //! | product | left | right | epilogue |
 //! |---|---|---|---|
@@ -6,103 +6,8 @@
 //! | input gradient, [B, in] | dy, by rows | Wᵀ | [`InputGradient`]: times the activation's derivative |
 //! | weight gradient, [in, out] | x, by columns | dy | the optimiser's update, or a copy |
 
-use crate::matrix::panels_of;
 use crate::nn::activation::{Activation, ActivationFunction, with_activation};
-use crate::simd::{Arithmetic, Lanes, Op, Row, Several, Simd, WIDTH, floats_mut, in_groups};
-use std::ops::Range;
-
-/// A dense layer's place in the parameter buffer, in rows of 32 floats.
-///
-/// A panel of parameters is the panel of W, [inputs, 32], with the bias as one more row below.
-#[derive(Clone, Debug)]
-pub struct Dense {
-    /// Width of x.
-    pub inputs: usize,
-    /// Width of y.
-    pub outputs: usize,
-    /// Where its panels start in the parameters.
-    pub start: usize,
-    /// Where the panels of Wᵀ, [outputs, inputs], start in their own buffer; none for the first layer.
-    pub transposed: Option<usize>,
-    /// The first output with a bias: what is normalised has none, for it would be subtracted again.
-    pub biased: usize,
-    /// The batch normalisation of its first outputs.
-    pub norm: Option<Norm>,
-}
-
-/// Where the running statistics of a layer's first `cols` outputs lie: in rows of the parameter buffer, a row a panel.
-#[derive(Clone, Copy, Debug)]
-pub struct Norm {
-    /// Outputs that are normalised, from the first one on.
-    pub cols: usize,
-    /// Means from here on, then variances.
-    pub start: usize,
-    /// Its place among what is known of a batch's columns, a place a panel.
-    pub columns: usize,
-}
-
-impl Norm {
-    /// Panels with normalised outputs.
-    pub fn panels(&self) -> usize {
-        panels_of(self.cols)
-    }
-
-    /// Normalised outputs of a panel.
-    pub fn used(&self, panel: usize) -> usize {
-        self.cols.saturating_sub(panel * WIDTH).min(WIDTH)
-    }
-
-    /// The rows of the running means and variances of a panel.
-    pub fn rows(&self, panel: usize) -> [usize; 2] {
-        [self.start + panel, self.start + self.panels() + panel]
-    }
-}
-
-impl Dense {
-    /// The normalisation whose result the bias is added to, if there is one: the bias is its shift.
-    pub fn shift(&self) -> Option<Norm> {
-        self.norm.filter(|_| self.biased == 0)
-    }
-
-    /// Rows of the parameter buffer that a layer takes.
-    pub fn rows(&self) -> usize {
-        panels_of(self.outputs) * (self.inputs + 1)
-    }
-
-    /// All of them.
-    pub fn place(&self) -> Range<usize> {
-        self.start..self.start + self.rows()
-    }
-
-    /// The rows of W in panel `panel`.
-    pub fn weights(&self, panel: usize) -> Range<usize> {
-        let start = self.start + panel * (self.inputs + 1);
-        start..start + self.inputs
-    }
-
-    /// The row of the bias in panel `panel`.
-    pub fn bias(&self, panel: usize) -> usize {
-        self.weights(panel).end
-    }
-
-    /// The weights of one input, outputs ascending, in the layer's rows of a buffer.
-    pub fn weights_of<'a>(
-        &self,
-        rows: &'a mut [Row],
-        input: usize,
-    ) -> impl Iterator<Item = &'a mut f32> + use<'a> {
-        let panels = rows.chunks_exact_mut(self.inputs + 1);
-        let each = panels.flat_map(move |panel| floats_mut(&mut panel[input..=input]));
-        each.take(self.outputs) // only the last panel has padding
-    }
-
-    /// The rows of Wᵀ in its panel `panel`, for a layer that has one.
-    pub fn transposed(&self, panel: usize) -> Range<usize> {
-        let start = self.transposed.expect("the first layer has no input gradient");
-        let start = start + panel * self.outputs;
-        start..start + self.outputs
-    }
-}
+use crate::simd::{Arithmetic, Lanes, Op, Row, Several, Simd, in_groups};
 
 /// `out = f(products + bias)`; `slope` gets the derivative where the activation keeps it.
 pub struct BiasAndActivation<'a> {

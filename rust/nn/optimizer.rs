@@ -4,49 +4,145 @@
 //! several times, so tiny gradients and moments are snapped to zero: |g| < 1e-15, |m| < 1e-20, v < 1e-30. A block with
 //! a gradient that is not finite, or whose square would not be, is not updated and reported: no weight is ever lost.
 
+use crate::error::{Error, Result};
 use crate::simd::{Lanes, Op, Row, Simd};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// How parameters follow gradients.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Optimizer {
-    /// Adam (Kingma & Ba, arXiv:1412.6980). `decoupled` is AdamW (Loshchilov & Hutter, arXiv:1711.05101).
+    /// Adam (Kingma & Ba, arXiv:1412.6980).
     Adam {
         /// Decay of the first moment.
+        #[serde(default = "default::beta1")]
         beta1: f64,
         /// Decay of the second moment.
+        #[serde(default = "default::beta2")]
         beta2: f64,
         /// Added to the root of the second moment.
+        #[serde(default = "default::adam_eps")]
         eps: f64,
-        /// L2 penalty, or the decay of the weights themselves if `decoupled`.
+        /// L2 penalty.
+        #[serde(default)]
         weight_decay: f64,
-        /// AdamW.
-        decoupled: bool,
+    },
+    /// AdamW (Loshchilov & Hutter, arXiv:1711.05101).
+    AdamW {
+        /// Decay of the first moment.
+        #[serde(default = "default::beta1")]
+        beta1: f64,
+        /// Decay of the second moment.
+        #[serde(default = "default::beta2")]
+        beta2: f64,
+        /// Added to the root of the second moment.
+        #[serde(default = "default::adam_eps")]
+        eps: f64,
+        /// Decay of the weights themselves.
+        #[serde(default = "default::adamw_weight_decay")]
+        weight_decay: f64,
     },
     /// Gradient descent with momentum.
     Sgd {
         /// Decay of the velocity; zero for none.
+        #[serde(default)]
         momentum: f64,
         /// Nesterov's look-ahead.
+        #[serde(default)]
         nesterov: bool,
         /// L2 penalty.
+        #[serde(default)]
         weight_decay: f64,
     },
     /// Adagrad (Duchi, Hazan & Singer, JMLR 2011).
     Adagrad {
         /// Added to the root of the sum of squares.
+        #[serde(default = "default::adagrad_eps")]
         eps: f64,
         /// Decay of the learning rate.
+        #[serde(default)]
         lr_decay: f64,
         /// L2 penalty.
+        #[serde(default)]
         weight_decay: f64,
     },
 }
 
+/// Defaults that are not zero, as in `torch.optim`.
+mod default {
+    pub fn beta1() -> f64 {
+        0.9
+    }
+
+    pub fn beta2() -> f64 {
+        0.999
+    }
+
+    pub fn adam_eps() -> f64 {
+        1e-8
+    }
+
+    pub fn adamw_weight_decay() -> f64 {
+        1e-2
+    }
+
+    pub fn adagrad_eps() -> f64 {
+        1e-10
+    }
+}
+
+impl Default for Optimizer {
+    fn default() -> Optimizer {
+        let (beta1, beta2, eps) = (default::beta1(), default::beta2(), default::adam_eps());
+        Optimizer::Adam { beta1, beta2, eps, weight_decay: 0.0 }
+    }
+}
+
 impl Optimizer {
+    /// An error unless every option is in its range.
+    pub fn check(&self) -> Result<()> {
+        const ANY: Range<f64> = 0.0..1e9;
+        const DECAY: Range<f64> = 0.0..1.0;
+        const EPS: Range<f64> = 1e-15..1e9; // smaller gradients count as zero, and the quotient must stay finite
+        let within = |name: &str, options: &[(&str, f64, Range<f64>)]| {
+            for (option, value, range) in options {
+                if !range.contains(value) {
+                    let (least, below) = (range.start, range.end);
+                    return Err(Error::Parameter(format!(
+                        "optimizer {name:?}: {option}={value} must be at least {least:e} and below {below:e}"
+                    )));
+                }
+            }
+            Ok(())
+        };
+        let adam = |name: &str, beta1: f64, beta2: f64, eps: f64, weight_decay: f64| {
+            let betas = [("beta1", beta1, DECAY), ("beta2", beta2, DECAY)];
+            within(name, &betas)?;
+            within(name, &[("eps", eps, EPS), ("weight_decay", weight_decay, ANY)])
+        };
+        match *self {
+            Optimizer::Adam { beta1, beta2, eps, weight_decay } => {
+                adam("adam", beta1, beta2, eps, weight_decay)
+            }
+            Optimizer::AdamW { beta1, beta2, eps, weight_decay } => {
+                adam("adamw", beta1, beta2, eps, weight_decay)
+            }
+            Optimizer::Sgd { momentum, weight_decay, .. } => {
+                within("sgd", &[("momentum", momentum, DECAY), ("weight_decay", weight_decay, ANY)])
+            }
+            Optimizer::Adagrad { eps, lr_decay, weight_decay } => {
+                let decays = [("lr_decay", lr_decay, ANY), ("weight_decay", weight_decay, ANY)];
+                within("adagrad", &[("eps", eps, EPS)])?;
+                within("adagrad", &decays)
+            }
+        }
+    }
+
     /// Which of the two moment buffers it uses.
     pub fn moments(&self) -> [bool; 2] {
         match *self {
-            Optimizer::Adam { .. } => [true, true],
+            Optimizer::Adam { .. } | Optimizer::AdamW { .. } => [true, true],
             Optimizer::Sgd { momentum, .. } => [momentum != 0.0, false],
             Optimizer::Adagrad { .. } => [false, true],
         }
@@ -56,7 +152,9 @@ impl Optimizer {
     pub fn at(&self, step: u64, learning_rate: f64) -> Update {
         let t = i32::try_from(step).unwrap_or(i32::MAX);
         let (rule, penalty) = match *self {
-            Optimizer::Adam { beta1, beta2, eps, weight_decay, decoupled } => {
+            Optimizer::Adam { beta1, beta2, eps, weight_decay }
+            | Optimizer::AdamW { beta1, beta2, eps, weight_decay } => {
+                let decoupled = matches!(self, Optimizer::AdamW { .. });
                 let decay = if decoupled { learning_rate * weight_decay } else { 0.0 };
                 let adam = AdamStep {
                     decay: [beta1 as f32, beta2 as f32],

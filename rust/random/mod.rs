@@ -2,6 +2,8 @@
 //! 3", SC 2011). Nothing is stored between draws: an element of noise is a function of its coordinates, so it
 //! is the same for any number of threads, any batch split and any vector width.
 
+pub mod draws;
+
 use crate::simd::math;
 use crate::simd::{
     Arithmetic, Isa, LANES, Lanes, Op, Row, Several, Simd, WIDTH, ZERO_ROW, floats_mut,

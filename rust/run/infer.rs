@@ -6,10 +6,9 @@ use crate::data::corruption::Corruption;
 use crate::error::Result;
 use crate::matrix::Shared;
 use crate::model::{
-    BatchSize, EncoderInput, Engine, Epsilon, InputStorage, Network, NoiseKey, Pass, PassKind,
-    Rows, SampleRange, SharedBuffers, WeightSums,
+    BatchSize, BatchView, EncoderInput, Engine, Epsilon, InputStorage, Network, NoiseKey, Owners,
+    Pass, PassKind, Rows, SampleRange, SharedBuffers, StateBuffer, WeightSums,
 };
-use crate::nn::likelihood::{Likelihood, Scale};
 use crate::run::train::{threads_for, walk};
 use crate::simd::{Isa, LANES};
 use crate::threads::{self, Worker};
@@ -67,6 +66,9 @@ struct Size {
     at_once: usize,
 }
 
+/// What is done to a block: the worker, all memory and the worker's part of it, the block's rows and the first of them.
+type BlockBody<'a> = dyn Fn(&Worker, &SharedBuffers, usize, usize, usize, &ValueCheck) + Sync + 'a;
+
 /// Rows that fit a worker's caches.
 fn block_of(network: &Network) -> usize {
     BLOCK.min(MOST_BYTES / network.row_bytes()).max(FEW)
@@ -77,62 +79,62 @@ impl InferenceRun<'_> {
     /// else each does its own, with its own memory, and meets nobody.
     fn walk(
         &mut self,
-        vae: &mut Engine,
+        engine: &mut Engine,
         x: &Source,
-        sees: InputStorage,
+        storage: InputStorage,
         body: impl Fn(&Worker, Pass, usize, &ValueCheck) + Sync,
     ) -> Result<bool> {
-        self.walk_draws(vae, x, sees, 1, body)
+        self.walk_draws(engine, x, storage, 1, body)
     }
 
     /// The same where an example has so many draws.
     fn walk_draws(
         &mut self,
-        vae: &mut Engine,
+        engine: &mut Engine,
         x: &Source,
-        sees: InputStorage,
+        storage: InputStorage,
         copies: usize,
         body: impl Fn(&Worker, Pass, usize, &ValueCheck) + Sync,
     ) -> Result<bool> {
-        let block = (block_of(&vae.network) / copies).max(1);
+        let block = (block_of(&engine.network) / copies).max(1);
         let size = Size { block, copies, memory: 0, passes: copies, at_once: BLOCKS_AT_ONCE };
-        let sees = sees.of(&vae.network, x, block.min(x.rows()));
-        self.walk_in(vae, x, sees, size, &|worker, lent, part, rows, start, watch| {
-            body(worker, lent.pass(part, rows), start, watch)
+        let storage = storage.of(&engine.network.spec, x, block.min(x.rows()));
+        self.walk_in(engine, x, storage, size, &|worker, buffers, part, rows, start, watch| {
+            body(worker, buffers.pass(part, rows), start, watch)
         })
     }
 
     /// The same with blocks of that size; `body` makes its own passes of one part of the memory.
     fn walk_in(
         &mut self,
-        vae: &mut Engine,
+        engine: &mut Engine,
         x: &Source,
-        sees: InputStorage,
+        storage: InputStorage,
         size: Size,
-        body: &(dyn Fn(&Worker, &SharedBuffers, usize, usize, usize, &ValueCheck) + Sync),
+        body: &BlockBody,
     ) -> Result<bool> {
-        vae.network.check_conditions(x)?;
+        engine.network.check_conditions(x)?;
         let total = x.rows();
         let rows = total.min(BLOCK * BLOCKS_AT_ONCE).saturating_mul(size.passes);
-        let work = rows.saturating_mul(vae.network.work());
+        let work = rows.saturating_mul(engine.network.work());
         let threads = threads_for(self.threads, work / WAKING);
         let together = total < threads * FEW.min(size.block);
         let share = if together { total } else { total.div_ceil(threads) };
         let block = size.block.min(share);
         let parts = if together { 1 } else { threads };
-        let extent = BatchSize { rows: block.max(size.memory), copies: size.copies };
-        let lent = vae.lend(parts, extent, PassKind::Infer, sees)?;
+        let batch_size = BatchSize { rows: block.max(size.memory), copies: size.copies };
+        let buffers = engine.share(parts, batch_size, PassKind::Infer, storage)?;
         let round = if together { block } else { threads * block * size.at_once };
         let watch = &self.watch;
         self.done =
             walk(threads, (self.done, total), round, self.budget, &|worker, start, rows| {
                 if together {
-                    body(worker, &lent, 0, rows, start, watch);
+                    body(worker, &buffers, 0, rows, start, watch);
                 } else {
                     worker.phase(rows.div_ceil(block), |item| {
                         let (part, first) = (worker.index(), start + item * block);
                         let rows = block.min(start + rows - first);
-                        threads::alone(|worker| body(worker, &lent, part, rows, first, watch));
+                        threads::alone(|worker| body(worker, &buffers, part, rows, first, watch));
                     });
                 }
                 true
@@ -197,7 +199,6 @@ impl Engine {
         let (out, scale) = (Shared::new(out), Shared::new(scale));
         question.walk(self, z, InputStorage::Batch, |worker, pass, start, watch| {
             pass.load_codes(worker, z, start, watch);
-            let pass = Pass { decodes_means: false, ..pass };
             pass.decode(worker);
             match scale.is_empty() {
                 true => pass.mean(worker, out, start),
@@ -216,7 +217,7 @@ impl Engine {
     ) -> Result<bool> {
         let (out, ignored, n) = (Shared::new(out), AtomicUsize::new(0), x.rows());
         question.walk(self, x, InputStorage::Batch, |worker, pass, start, watch| {
-            let pass = Pass { clamped: &ignored, ..pass };
+            let pass = ignoring_clamps(pass, &ignored);
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(watch));
             pass.encode(worker);
             for sample in 0..samples {
@@ -240,7 +241,7 @@ impl Engine {
     ) -> Result<bool> {
         let (shared, ignored) = (Shared::new(out), AtomicUsize::new(0));
         let done = question.walk(self, x, InputStorage::Batch, |worker, pass, start, watch| {
-            let pass = Pass { clamped: &ignored, ..pass };
+            let pass = ignoring_clamps(pass, &ignored);
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(watch));
             pass.encode(worker);
             for point in 0..points.rows() {
@@ -267,7 +268,7 @@ impl Engine {
         let (moments, ignored) = (moments.map(Shared::new), AtomicUsize::new(0));
         let scales = self.scales();
         question.walk(self, x, InputStorage::Batch, |worker, pass, start, watch| {
-            let pass = Pass { clamped: &ignored, ..pass };
+            let pass = ignoring_clamps(pass, &ignored);
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(watch));
             pass.encode(worker);
             for sample in samples.clone() {
@@ -291,13 +292,8 @@ impl Engine {
         let out = Shared::new(out);
         question.walk(self, x, InputStorage::Batch, |worker, pass, start, watch| {
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(watch));
-            let spec = &pass.network.spec;
-            let joined = spec.conditions > 0 || spec.topics.is_some();
-            let pass = Pass { decodes_means: !joined, ..pass };
             pass.encode(worker);
-            if joined {
-                pass.take_means(worker);
-            }
+            pass.take_means(worker);
             pass.decode(worker);
             pass.mean(worker, out, start);
         })
@@ -313,16 +309,16 @@ impl Engine {
         losses: [&mut [f32]; 2],
         question: &mut InferenceRun,
     ) -> Result<bool> {
-        let (own, input) = (NoiseKey::Score(self.seed), self.own_input(corruption));
+        let (own, input) = (NoiseKey::Score(self.network.spec.seed), self.own_input(corruption));
         let hash = eps.is_none() || corruption.is_some();
         let losses = losses.map(Shared::new);
-        question.walk(self, x, input.sees(), |worker, pass, start, watch| {
+        question.walk(self, x, input.storage(), |worker, pass, start, watch| {
             pass.load(worker, x, (hash, input), Rows::From(start), Some(watch));
             pass.encode(worker);
             let given = |eps| Epsilon::Given(eps, start);
             pass.sample(worker, eps.map_or(Epsilon::Drawn(own), given));
             pass.decode(worker);
-            pass.score(worker, None, || ());
+            pass.score(worker, None, &mut || ());
             pass.emit_losses(worker, losses, start);
         })
     }
@@ -337,18 +333,18 @@ impl Engine {
         losses: [&mut [f32]; 3],
         question: &mut InferenceRun,
     ) -> Result<bool> {
-        let BatchSize { copies, .. } = self.network.extent(x.rows(), copies)?;
-        let (own, input) = (NoiseKey::Score(self.seed), self.own_input(corruption));
+        let BatchSize { copies, .. } = BatchSize::with_draws(&self.network.spec, x.rows(), copies)?;
+        let (own, input) = (NoiseKey::Score(self.network.spec.seed), self.own_input(corruption));
         let hash = eps.is_none() || corruption.is_some();
         let losses = losses.map(Shared::new);
-        question.walk_draws(self, x, input.sees(), copies, |worker, pass, start, watch| {
+        question.walk_draws(self, x, input.storage(), copies, |worker, pass, start, watch| {
             pass.load(worker, x, (hash, input), Rows::From(start), Some(watch));
             pass.encode(worker);
             let given = |eps| Epsilon::Given(eps, start);
             pass.sample_draws(worker, eps.map_or(Epsilon::Drawn(own), given));
             pass.decode(worker);
-            pass.score(worker, None, || ());
-            pass.share(worker, || ());
+            pass.score(worker, None, &mut || ());
+            pass.share(worker, &mut || ());
             pass.emit_bounds(worker, losses, start);
         })
     }
@@ -371,7 +367,7 @@ impl Engine {
         weights: &mut [WeightSums],
         question: &mut InferenceRun,
     ) -> Result<bool> {
-        let seed = self.seed;
+        let seed = self.network.spec.seed;
         let weights = Shared::new(weights);
         // Passes of up to `most` rows: some of an example's samples, or all samples of some examples.
         let (most, count) = (block_of(&self.network), samples.len());
@@ -386,8 +382,8 @@ impl Engine {
             x,
             InputStorage::Batch,
             size,
-            &|worker, lent, part, rows, start, watch| {
-                let encoded = lent.pass(part, rows);
+            &|worker, buffers, part, rows, start, watch| {
+                let encoded = buffers.pass(part, rows);
                 encoded.load(
                     worker,
                     x,
@@ -401,16 +397,18 @@ impl Engine {
                     let mut laid_out = 0;
                     for done in (0..count).step_by(copies) {
                         let copies = copies.min(count - done);
-                        let pass = lent.pass(part, examples * copies);
+                        let owners = Owners { rows, first, copies };
+                        let pass = buffers.pass(part, examples * copies).of(owners);
                         if laid_out != pass.rows {
                             pass.repeat(worker, x, start + first, copies);
                             laid_out = pass.rows;
                         }
-                        let first_sample = samples.start + done as u32;
-                        let draws = SampleRange { first, copies, first_sample, seed };
-                        pass.weigh(worker, &encoded, draws, (x, start));
+                        pass.sample_marginal(
+                            worker,
+                            SampleRange { first: samples.start + done as u32, seed },
+                        );
                         pass.decode(worker);
-                        pass.score(worker, None, || ());
+                        pass.score(worker, None, &mut || ());
                         pass.accumulate(worker, copies, weights, start + first);
                     }
                 }
@@ -428,7 +426,7 @@ impl Engine {
     ) -> Result<bool> {
         let input = self.own_input(corruption);
         let out = Shared::new(out);
-        question.walk(self, x, input.sees(), |worker, pass, start, watch| {
+        question.walk(self, x, input.storage(), |worker, pass, start, watch| {
             let hash = corruption.is_some();
             pass.load(worker, x, (hash, input), Rows::From(start), Some(watch));
             pass.encode(worker);
@@ -438,24 +436,17 @@ impl Engine {
 
     /// What the encoder sees of examples that are scored.
     fn own_input(&self, corruption: Option<Corruption>) -> EncoderInput<'static> {
-        EncoderInput::of(None, corruption, NoiseKey::Score(self.seed))
+        EncoderInput::of(None, corruption, NoiseKey::Score(self.network.spec.seed))
     }
 
-    /// The Gaussian likelihood's standard deviation of each feature, where it is not the decoder's, the negative
-    /// binomial's r, or the binomial's trials.
+    /// The standard deviation of each feature of a Gaussian, where it is not the decoder's, the negative binomial's r, or the
+    /// binomial's trials.
     pub(crate) fn scales(&self) -> Vec<f32> {
-        let cols = self.network.spec.n_features;
-        let learned = || {
-            let tensor = self.network.tensors.last().expect("a network has tensors");
-            self.parameter(tensor).into_iter().map(f32::exp).collect::<Vec<_>>()
-        };
-        match self.network.spec.likelihood {
-            Likelihood::Gaussian(Scale::Decoder { .. }, _) => Vec::new(),
-            Likelihood::Gaussian(Scale::Fixed(scale), _) => vec![scale; cols],
-            Likelihood::Gaussian(Scale::Shared { .. }, _) => vec![learned()[0]; cols],
-            Likelihood::Binomial => self.network.spec.trials.clone(),
-            likelihood if likelihood.has_scale_per_feature() => learned(),
-            _ => Vec::new(),
-        }
+        self.network.head.scales(self.buffer(StateBuffer::Value))
     }
+}
+
+/// The same pass that counts no clamped log variances.
+fn ignoring_clamps<'a>(pass: Pass<'a>, ignored: &'a AtomicUsize) -> Pass<'a> {
+    Pass { batch: BatchView { clamped: ignored, ..pass.batch }, ..pass }
 }

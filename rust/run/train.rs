@@ -233,15 +233,15 @@ impl Pass<'_> {
         worker: &Worker,
         doubly: bool,
         epsilon: Epsilon,
-        last: impl FnOnce(LossSums),
+        last: &mut dyn FnMut(LossSums),
     ) {
         self.encode(worker);
         self.sample_draws(worker, epsilon);
         self.decode(worker);
-        self.score(worker, Some(1.0), || ());
-        self.share(worker, || last(self.importance_totals()));
+        self.score(worker, Some(1.0), &mut || ());
+        self.share(worker, &mut || last(self.importance_totals()));
         self.weigh_gradients(worker);
-        self.backward(worker, || self.draws_gradient(worker, doubly));
+        self.backward(worker, &mut || self.draws_gradient(worker, doubly));
     }
 
     /// Forward and backward. `last` sees the losses before any parameter changes.
@@ -250,7 +250,7 @@ impl Pass<'_> {
         worker: &Worker,
         objective: Objective,
         epsilon: Epsilon,
-        last: impl FnOnce(LossSums),
+        last: &mut dyn FnMut(LossSums),
     ) {
         if objective.importance.samples > 1 {
             return self.importance_gradients(worker, objective.importance.doubly, epsilon, last);
@@ -263,8 +263,8 @@ impl Pass<'_> {
         }
         self.decode(worker);
         let weight = objective.reconstruction / rows;
-        self.score(worker, Some(weight), || last(self.totals(objective)));
-        self.backward(worker, || self.latent_gradient(worker, objective.kl));
+        self.score(worker, Some(weight), &mut || last(self.totals(objective)));
+        self.backward(worker, &mut || self.latent_gradient(worker, objective.kl));
     }
 }
 
@@ -304,17 +304,18 @@ impl Engine {
     ) -> Result<bool> {
         self.network.check_conditions(&task.x)?;
         let (n, batch) = (task.x.rows(), task.batch_size.min(task.x.rows()).max(1));
-        let extent = self.network.extent(batch, task.importance.samples)?;
-        let work = 3 * self.network.work_of(extent) + UPDATE * self.network.work();
+        let size = BatchSize::with_draws(&self.network.spec, batch, task.importance.samples)?;
+        let work = 3 * self.network.work_of(size) + UPDATE * self.network.work();
         let threads = threads_for(task.threads, work);
-        let order = task.shuffle.then(|| Permutation::new(self.seed, self.epochs, n));
-        let (seed, steps, optimizer_start) = (self.seed, self.steps, self.optimizer_start);
-        let optimizer = self.optimizer;
+        let order = task.shuffle.then(|| Permutation::new(self.network.spec.seed, self.epochs, n));
+        let (seed, steps, optimizer_start) =
+            (self.network.spec.seed, self.steps, self.optimizer_start);
+        let optimizer = self.network.spec.optimizer;
         let from = totals.examples;
         let before = (from / batch) as u64;
         let ledger = Mutex::new(totals);
         let [bad_loss, unsound] = [(); 2].map(|()| AtomicBool::new(false));
-        if task.clip_norm.is_some() || self.network.stores_output_gradient() {
+        if task.clip_norm.is_some() || self.network.stores_gradient() {
             self.make_room_for_gradients()?;
         }
         // A pass is known by its first step.
@@ -323,11 +324,12 @@ impl Engine {
         let input = |start, draw| {
             EncoderInput::of(task.corrupted.map(|seen| (seen, start)), task.corruption, draw)
         };
-        let sees = input(0, NoiseKey::Train(seed, 0)).sees().of(&self.network, &x, batch);
+        let storage =
+            input(0, NoiseKey::Train(seed, 0)).storage().of(&self.network.spec, &x, batch);
 
-        let lent = self.lend(1, extent, PassKind::Train, sees)?;
+        let buffers = self.share(1, size, PassKind::Train, storage)?;
         let body = |worker: &Worker, start: usize, rows: usize| {
-            let pass = lent.pass(0, rows);
+            let pass = buffers.pass(0, rows);
             let (objective, learning_rate) = task.at(start / batch);
             let step = steps + (start / batch) as u64 - before;
             let draw = NoiseKey::Train(seed, step as u32);
@@ -337,7 +339,7 @@ impl Engine {
                 None => Rows::From(start),
             };
             pass.load(worker, &x, (false, input(start, draw)), rows, None);
-            pass.gradients(worker, objective, epsilon, |losses| {
+            pass.gradients(worker, objective, epsilon, &mut |losses| {
                 if (losses.reconstruction + losses.kl + losses.loss).is_finite() {
                     let mut totals = ledger.lock().unwrap_or_else(PoisonError::into_inner);
                     totals.examples += losses.examples;
@@ -353,14 +355,14 @@ impl Engine {
             }
             let update = optimizer.at(step + 1 - optimizer_start, learning_rate);
             let weight = objective.reconstruction / pass.rows as f32;
-            let sink = Sink::Update { update, moments: lent.moments, unsound: &unsound };
+            let sink = Sink::Update { update, moments: buffers.moments, unsound: &unsound };
             if let Some(limit) = task.clip_norm {
-                let clip = (limit, lent.gradients);
-                if !pass.absorb_clipped(worker, weight, clip, sink) {
+                let clip = (limit, buffers.gradients);
+                if !pass.update_clipped(worker, weight, clip, sink) {
                     unsound.store(true, Ordering::Relaxed);
                 }
             } else {
-                pass.absorb(worker, weight, lent.gradients.values, sink);
+                pass.update(worker, weight, buffers.gradients.values, sink);
             }
             // The same for all workers: what was found unsound was so before the last phase was over.
             let sound = !unsound.load(Ordering::Relaxed);
@@ -406,22 +408,22 @@ impl Engine {
     ) -> Result<(LossSums, Vec<Vec<f32>>)> {
         self.network.check_conditions(x)?;
         let rows = x.rows();
-        let extent = self.network.extent(rows, objective.importance.samples)?;
-        let threads = threads_for(threads, 3 * self.network.work_of(extent));
+        let size = BatchSize::with_draws(&self.network.spec, rows, objective.importance.samples)?;
+        let threads = threads_for(threads, 3 * self.network.work_of(size));
         self.make_room_for_gradients()?;
         let losses = Mutex::new(LossSums::default());
-        let sees = input.sees().of(&self.network, x, rows);
-        let lent = self.lend(1, extent, PassKind::Train, sees)?;
+        let storage = input.storage().of(&self.network.spec, x, rows);
+        let buffers = self.share(1, size, PassKind::Train, storage)?;
         let hash =
             matches!(epsilon, Epsilon::Drawn(_)) || matches!(input, EncoderInput::Corrupted(..));
         threads::run(threads, |worker| {
-            let pass = lent.pass(0, rows);
+            let pass = buffers.pass(0, rows);
             pass.load(worker, x, (hash, input), Rows::From(0), None);
-            pass.gradients(worker, objective, epsilon, |totals| {
+            pass.gradients(worker, objective, epsilon, &mut |totals| {
                 *losses.lock().unwrap_or_else(PoisonError::into_inner) = totals;
             });
-            let (weight, room) = (objective.reconstruction / rows as f32, lent.gradients.values);
-            pass.absorb(worker, weight, room, Sink::Store(room));
+            let (weight, room) = (objective.reconstruction / rows as f32, buffers.gradients.values);
+            pass.update(worker, weight, room, Sink::Store(room));
         });
         let losses = losses.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok((losses, self.network.trained().iter().map(|tensor| self.gradient(tensor)).collect()))
@@ -439,12 +441,13 @@ impl Engine {
             return Err(Error::Value(format!("a gradient is larger than {LARGEST_GRADIENT:e}")));
         }
         let threads = threads_for(threads, UPDATE * self.network.work());
-        let update = self.optimizer.at(self.steps + 1 - self.optimizer_start, learning_rate);
+        let update =
+            self.network.spec.optimizer.at(self.steps + 1 - self.optimizer_start, learning_rate);
         let unsound = AtomicBool::new(false);
-        let lent = self.lend(1, BatchSize::of(1), PassKind::Infer, InputStorage::Batch)?;
+        let buffers = self.share(1, BatchSize::of(1), PassKind::Infer, InputStorage::Batch)?;
         threads::run(threads, |worker| {
-            let sink = Sink::Update { update, moments: lent.moments, unsound: &unsound };
-            lent.pass(0, 1).apply(worker, gradients, sink);
+            let sink = Sink::Update { update, moments: buffers.moments, unsound: &unsound };
+            buffers.pass(0, 1).apply(worker, gradients, sink);
         });
         if unsound.into_inner() {
             return Err(Divergence::Gradient.at(self.steps + 1, learning_rate));

@@ -78,7 +78,7 @@ def item_characteristic(
     ax.set_ylim(-0.02, 1.02)
     ax.set_title("Characteristic curves", fontsize=TITLE)
     ax.set_xlabel("ability")
-    binary = not model._arguments["trials"]
+    binary = not model._specification["trials"]
     ax.set_ylabel("probability of a solution" if binary else "expected share of the marks")
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(color="0.92")

@@ -1,0 +1,34 @@
+//! The sign of a latent coordinate, which the data do not know: p(x|z) and q(z|x) are the same with -z in the place of z.
+
+use super::engine::Engine;
+use crate::error::{Error, Result};
+
+impl Engine {
+    /// Flips the sign of a coordinate: in what the encoder makes of x, in what the decoder makes of z, and in the optimiser's
+    /// first moments of both, which are means of gradients. (The second ones are of squares.)
+    pub fn flip_sign(&mut self, coordinate: usize) -> Result<()> {
+        let spec = &self.network.spec;
+        if coordinate >= spec.latent_dim || spec.topics.is_some() {
+            return Err(Error::Parameter(format!("coordinate {coordinate} has no sign to flip")));
+        }
+        let mean = if spec.variational { "mu" } else { "code" };
+        let tensors = self.network.tensors.clone();
+        let negate = |x: &mut f32| *x = -*x;
+        for tensor in &tensors {
+            let inputs = tensor.shape.get(1).copied().unwrap_or(1);
+            let gives = tensor.name.strip_suffix(".weight").or(tensor.name.strip_suffix(".bias"));
+            let (start, step, count) = match (gives, tensor.name.as_str()) {
+                (Some(name), _) if name == mean => (coordinate * inputs, 1, inputs),
+                (_, "decoder.0.weight") => (coordinate, inputs, tensor.shape[0]),
+                _ => continue,
+            };
+            let [first, _] = &mut self.moments;
+            for buffer in [&mut self.parameters, first].into_iter().filter(|b| !b.is_empty()) {
+                let mut plain = tensor.read(buffer);
+                plain[start..].iter_mut().step_by(step).take(count).for_each(negate);
+                tensor.write(&plain, buffer);
+            }
+        }
+        self.refresh()
+    }
+}

@@ -1,0 +1,95 @@
+//! What the decoder says of x: means, scales, and their moments over draws of z.
+#![allow(unsafe_code)]
+
+use super::{Head, Tiles};
+use crate::matrix::{ProductTile, Shared};
+use crate::model::memory::BatchView;
+use crate::nn::likelihood::{Mean, Moments};
+use crate::simd::{LANES, Row, WIDTH, floats_mut};
+use crate::threads::Worker;
+use std::ops::Range;
+
+impl Head {
+    /// The output layer's E[x|z] and, where it is the decoder's, the scale of p(x|z), for rows `first..` of an array
+    /// [n, n_features]. `take` gets a part of a row at a time, with its place in the array; it is its tile's.
+    fn outputs(
+        &self,
+        batch: &BatchView,
+        worker: &Worker,
+        tiles: &Tiles,
+        first: usize,
+        take: &mut dyn FnMut(Range<usize>, &[f32], &[f32]),
+    ) {
+        let likelihood = self.likelihood;
+        let scaled = likelihood.outputs_per_feature() == 2;
+        let mut take_tile = |panel: usize, rows: Range<usize>, tile: &mut [Row]| {
+            let features = self.features(panel);
+            let scale = if scaled { LANES..LANES + features.len() } else { 0..0 };
+            for (row, r) in floats_mut(tile).chunks(WIDTH).zip(rows) {
+                let start = (first + r) * self.n_features + features.start;
+                let place = start..start + features.len();
+                take(place, &row[..features.len()], &row[scale.clone()]);
+            }
+        };
+        if likelihood.is_softmax() {
+            return self.softmax_means(batch, worker, tiles, &mut take_tile);
+        }
+        (tiles.run)(&mut |ProductTile { panel, rows, vectors, products }, bias| {
+            batch.isa.run(Mean { likelihood, products: &mut *products, vectors, bias });
+            take_tile(panel, rows, products);
+        });
+    }
+
+    /// The output layer's E[x|z], written to rows `first..` of `out`, [n, n_features].
+    pub fn mean(
+        &self,
+        batch: &BatchView,
+        worker: &Worker,
+        tiles: &Tiles,
+        out: Shared<f32>,
+        first: usize,
+    ) {
+        self.outputs(batch, worker, tiles, first, &mut |place, mean, _| {
+            // SAFETY: the place is a tile's own.
+            unsafe { out.write(place) }.copy_from_slice(mean);
+        });
+    }
+
+    /// The same, and the decoder's scale.
+    pub fn mean_and_scale(
+        &self,
+        batch: &BatchView,
+        worker: &Worker,
+        tiles: &Tiles,
+        out: [Shared<f32>; 2],
+        first: usize,
+    ) {
+        self.outputs(batch, worker, tiles, first, &mut |place, mean, scale| {
+            for (out, from) in out.into_iter().zip([mean, scale]) {
+                // SAFETY: the place is a tile's own.
+                unsafe { out.write(place.clone()) }.copy_from_slice(from);
+            }
+        });
+    }
+
+    /// Takes draw `draw` of the output into rows `first..` of three arrays, [n, n_features]: see [`Moments`]. `scales` are
+    /// those that are not the decoder's.
+    pub fn moments(
+        &self,
+        batch: &BatchView,
+        worker: &Worker,
+        tiles: &Tiles,
+        scales: &[f32],
+        out: [Shared<f32>; 3],
+        (first, draw): (usize, u32),
+    ) {
+        let (likelihood, cols) = (self.likelihood, self.n_features);
+        self.outputs(batch, worker, tiles, first, &mut |place, mean, scale| {
+            let col = place.start % cols;
+            let parameter = scales.get(col..col + mean.len()).unwrap_or(scale);
+            // SAFETY: the place is a tile's own.
+            let out = out.map(|out| unsafe { out.write(place.clone()) });
+            batch.isa.run(Moments { likelihood, mean, parameter, out, draw });
+        });
+    }
+}

@@ -1,0 +1,53 @@
+//! Joining y: the conditions, which the encoder has read behind x, are put behind z.
+#![allow(unsafe_code)]
+
+use super::{Epilogue, Layer};
+use crate::model::memory::{BatchView, Planner, Port, Slot};
+use crate::simd::WIDTH;
+use crate::threads::Worker;
+use std::ops::Range;
+
+/// The conditions behind the codes.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// Columns of y.
+    pub conditions: usize,
+    /// The column of the encoder's input where they begin.
+    pub from: usize,
+    /// The column where they are put.
+    pub to: usize,
+}
+
+impl Layer for Join {
+    fn outputs(&self) -> usize {
+        self.to + self.conditions
+    }
+
+    fn plan(&self, _: &mut Planner, below: Port, _: bool) -> Slot {
+        Slot { below, above: below, rows: 0 }
+    }
+
+    fn forward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
+        // SAFETY: the batch was loaded in an earlier phase.
+        let input = unsafe { batch.matrix_of(batch.memory.plan.input, batch.owners.rows) };
+        let block = |draws: Range<usize>| {
+            let mut values = [0.0; WIDTH];
+            for r in draws {
+                for first in (0..self.conditions).step_by(WIDTH) {
+                    let part = &mut values[..(self.conditions - first).min(WIDTH)];
+                    input.copy_row(batch.owners.of(r), self.from + first, part);
+                    // SAFETY: row r is the calling block's.
+                    unsafe { batch.put(slot.below.value, r, self.to + first, part) };
+                }
+            }
+        };
+        batch.by_draws_then(worker, block, &mut || ());
+    }
+
+    fn tiles(&self, _: &BatchView, _: &Worker, _: &Slot, _: &mut Epilogue) {
+        unreachable!("conditions are not joined by a last layer");
+    }
+
+    /// Conditions have no gradient.
+    fn backward(&self, _: &BatchView, _: &Worker, _: &Slot) {}
+}

@@ -1,0 +1,144 @@
+//! The products of a dense layer whose input is a sparse batch: the rows of W that belong to its stored values.
+#![allow(unsafe_code)]
+
+use crate::matrix::{Grid, ProductBlock, ProductTile, panels_of, vectors_of};
+use crate::model::memory::{BatchView, StoredValue};
+use crate::simd::{LINE, Op, Row, Simd, WIDTH, ZERO_ROW, prefetch};
+use crate::threads::{Worker, split};
+use std::ops::Range;
+
+/// Panels of W whose rows an example gathers at once: eight sums that do not wait for each other.
+const TOGETHER: usize = 4;
+/// Examples that are gathered before the epilogue finishes them.
+const TILE: usize = 8;
+/// How many values ahead rows of W are asked for.
+const AHEAD: usize = 8;
+
+impl<'a> BatchView<'a> {
+    /// The product of the sparse batch and a matrix of `cols` columns: each example gathers the rows of `right(panel)` that
+    /// its values are multiplied with, of several panels at once.
+    pub(in crate::model) fn gather_product<'r>(
+        &self,
+        worker: &Worker,
+        cols: usize,
+        right: impl Fn(usize) -> &'r [Row],
+        mut epilogue: impl FnMut(ProductTile),
+    ) {
+        let panels = panels_of(cols);
+        let groups = panels.div_ceil(TOGETHER);
+        let grid = Grid::new(self.rows.div_ceil(TILE), groups, worker.workers());
+        let mut sums = [[ZERO_ROW; TILE]; TOGETHER];
+        worker.phase(grid.items(), |item| {
+            let (group, tiles) = grid.item(item);
+            let group = split(panels, groups, group);
+            for tile in tiles {
+                let rows = tile * TILE..self.rows.min((tile + 1) * TILE);
+                self.gather_rows(&right, group.clone(), rows.clone(), &mut sums);
+                for (panel, sums) in group.clone().zip(&mut sums) {
+                    let (rows, vectors) = (rows.clone(), vectors_of(cols, panel));
+                    let products = &mut sums[..rows.len()];
+                    epilogue(ProductTile { panel, rows, vectors, products });
+                }
+            }
+        });
+    }
+
+    /// The products of some rows with a group of panels.
+    fn gather_rows<'r>(
+        &self,
+        right: &impl Fn(usize) -> &'r [Row],
+        group: Range<usize>,
+        rows: Range<usize>,
+        sums: &mut [[Row; TILE]; TOGETHER],
+    ) {
+        let weights = |p| right(group.start + p);
+        for (i, r) in rows.enumerate() {
+            let (entries, count) = self.stored_row(r);
+            macro_rules! gather {
+                ($P:literal) => {{
+                    let weights: [_; $P] = std::array::from_fn(weights);
+                    let products = self.isa.run(GatherRow { entries, count, weights });
+                    products.into_iter().zip(&mut *sums).for_each(|(row, sums)| sums[i] = row);
+                }};
+            }
+            match group.len() {
+                1 => gather!(1),
+                2 => gather!(2),
+                3 => gather!(3),
+                _ => gather!(4),
+            }
+        }
+    }
+
+    /// The gradient of a 32 x 32 block of weights: of the batch's panel `block` and the panel `dy` of the gradient above.
+    pub(in crate::model) fn gather_gradient(
+        &self,
+        block: usize,
+        dy: &[Row],
+        out: &mut ProductBlock,
+    ) {
+        self.isa.run(ScatterGradient { entries: self.stored_panel(block), dy, out });
+    }
+}
+
+/// A row's values times the rows of W in `P` panels: sums over its columns, ascending.
+struct GatherRow<'a, const P: usize> {
+    /// The row's, and those of the rows after it.
+    entries: &'a [StoredValue],
+    /// How many are the row's.
+    count: usize,
+    /// A panel's rows of W each.
+    weights: [&'a [Row]; P],
+}
+
+impl<const P: usize> Op for GatherRow<'_, P> {
+    type Output = [Row; P];
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> [Row; P] {
+        let GatherRow { entries, count, weights } = self;
+        let mut sums = [[s.zero(); 2]; P];
+        for (n, entry) in entries[..count].iter().enumerate() {
+            if let Some(later) = entries.get(n + AHEAD) {
+                for weights in weights {
+                    let row = weights.as_ptr().wrapping_add(later.at as usize).cast::<u8>();
+                    prefetch(row);
+                    prefetch(row.wrapping_add(LINE));
+                }
+            }
+            let x = s.splat(entry.seen);
+            for p in 0..P {
+                let row = &weights[p][entry.at as usize];
+                for v in 0..2 {
+                    sums[p][v] = s.fma(x, s.load(&row[v]), sums[p][v]);
+                }
+            }
+        }
+        let mut out = [ZERO_ROW; P];
+        for (out, sums) in out.iter_mut().zip(sums) {
+            out.iter_mut().zip(sums).for_each(|(out, sum)| s.store(sum, out));
+        }
+        out
+    }
+}
+
+/// A panel's values times the rows of the gradient above: sums over the batch, rows ascending.
+struct ScatterGradient<'a> {
+    entries: &'a [StoredValue],
+    dy: &'a [Row],
+    out: &'a mut ProductBlock,
+}
+
+impl Op for ScatterGradient<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let ScatterGradient { entries, dy, out } = self;
+        out[..WIDTH].fill(ZERO_ROW);
+        for entry in entries {
+            let (x, dy, to) = (s.splat(entry.seen), &dy[entry.panel()], &mut out[entry.lane()]);
+            for (to, dy) in to.iter_mut().zip(dy) {
+                s.store(s.fma(x, s.load(dy), s.load(to)), to);
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Topics as distributions on words: the product of a document's topics with phi = softmax(c W).
+//!
+//! phi is kept beside the free matrix W and made anew after each update; products read phi, and its transpose where other
+//! layers have that of W. A gradient's way from phi to W needs all words of a topic, so it is stored first.
+#![allow(unsafe_code)]
+
+use super::{Dense, Epilogue, Layer};
+use crate::matrix::{Shared, panels_of, vectors_of};
+use crate::model::memory::{BatchView, Planner, Port, Slot};
+use crate::model::sink::Sink;
+use crate::model::tensor::{Layout, Tensor};
+use crate::nn::dense::ScaleRows;
+use crate::nn::simplex::{LargestWeight, SumOfProducts, TopicGradient, TopicShares, TopicSums};
+use crate::simd::{Row, WIDTH};
+use crate::threads::Worker;
+use std::ops::Range;
+
+/// Topics that a work item takes through all panels of words: their rows are neighbours.
+const GROUP: usize = 4;
+
+/// The topics' distributions on words.
+#[derive(Clone, Debug)]
+pub struct TopicWords {
+    /// The free matrix, without a bias.
+    dense: Dense,
+    /// Where the panels of phi, [topics, words], start in the derived buffer.
+    start: usize,
+}
+
+impl TopicWords {
+    /// With a free matrix in the place of a dense layer's weights.
+    pub fn new(layout: &mut Layout, mut dense: Dense) -> TopicWords {
+        dense.biased = dense.outputs;
+        let start = layout.derived(panels_of(dense.outputs) * dense.inputs);
+        TopicWords { dense, start }
+    }
+
+    /// The rows of phi in panel `panel`.
+    fn phi(&self, panel: usize) -> Range<usize> {
+        let start = self.start + panel * self.dense.inputs;
+        start..start + self.dense.inputs
+    }
+
+    fn transpose(&self, batch: &BatchView, worker: &Worker) {
+        self.dense.transpose(batch, worker, batch.derived, &|panel| self.phi(panel));
+    }
+
+    /// phi of some topics: the largest weight, the shares and their sum, the shares by the sum; panels ascending.
+    ///
+    /// # Safety
+    /// The rows of these topics in the free matrix and in phi are the calling item's own.
+    unsafe fn normalize_topics(&self, batch: &BatchView, topics: Range<usize>) {
+        let n = topics.len();
+        let panels = || {
+            (0..panels_of(self.dense.outputs)).map(|panel| {
+                // SAFETY: the caller's promise.
+                let (weights, phi) = unsafe {
+                    let weights =
+                        batch.parameters.read(part(self.dense.weights(panel).start, &topics));
+                    let at = part(self.phi(panel).start, &topics);
+                    (weights, batch.derived.write(at))
+                };
+                (weights, phi, (self.dense.outputs - panel * WIDTH).min(WIDTH))
+            })
+        };
+        let mut sums = [TopicSums::LOWEST; GROUP];
+        for (weights, _, cols) in panels() {
+            batch.isa.run(LargestWeight { weights, cols, sums: &mut sums[..n] });
+        }
+        let tops = sums.map(|sum| sum.largest());
+        let mut sums = [TopicSums::ZERO; GROUP];
+        for (weights, phi, cols) in panels() {
+            let sums = &mut sums[..n];
+            batch.isa.run(TopicShares { weights, cols, tops: &tops[..n], phi, sums });
+        }
+        let factors = sums.map(|sum| 1.0 / sum.total());
+        for (_, rows, _) in panels() {
+            batch.isa.run(ScaleRows { rows, factors: &factors[..n] });
+        }
+    }
+}
+
+impl Layer for TopicWords {
+    fn outputs(&self) -> usize {
+        self.dense.outputs
+    }
+
+    fn work(&self) -> usize {
+        self.dense.work()
+    }
+
+    fn tensors(&self) -> Vec<Tensor> {
+        self.dense.tensors()
+    }
+
+    fn stores_gradient(&self) -> bool {
+        true
+    }
+
+    fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
+        self.dense.plan(planner, below, last)
+    }
+
+    fn forward(&self, _: &BatchView, _: &Worker, _: &Slot) {
+        unreachable!("topics' words are a last layer");
+    }
+
+    fn tiles(&self, batch: &BatchView, worker: &Worker, slot: &Slot, epilogue: &mut Epilogue) {
+        // SAFETY: phi changes in the update only.
+        let derived = unsafe { batch.derived.all() };
+        self.dense.product(batch, worker, slot, |panel| &derived[self.phi(panel)], epilogue);
+    }
+
+    fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
+        self.dense.backward(batch, worker, slot);
+    }
+
+    /// Turns the stored gradient with respect to phi into that with respect to the free matrix and, where that is to be
+    /// followed, follows it.
+    fn update(
+        &self,
+        batch: &BatchView,
+        worker: &Worker,
+        slot: &Slot,
+        room: Shared<Row>,
+        sink: Sink,
+    ) {
+        self.dense.update(batch, worker, slot, room, Sink::Store(room));
+        let follows = matches!(sink, Sink::Update { .. });
+        worker.phase(self.dense.inputs.div_ceil(GROUP), |item| {
+            let topics = group(&self.dense, item);
+            let n = topics.len();
+            let places = || {
+                (0..panels_of(self.dense.outputs)).map(|panel| {
+                    let words = part(self.phi(panel).start, &topics);
+                    (panel, words, part(self.dense.weights(panel).start, &topics))
+                })
+            };
+            let mut sums = [TopicSums::ZERO; GROUP];
+            for (_, words, rows) in places() {
+                // SAFETY: the rows of these topics are this item's.
+                let (phi, gradient) = unsafe { (batch.derived.read(words), room.read(rows)) };
+                batch.isa.run(SumOfProducts { phi, gradient, sums: &mut sums[..n] });
+            }
+            let means = sums.map(|sum| sum.total());
+            for (panel, words, rows) in places() {
+                // SAFETY: as above; `take` gets the rows of parameters and moments, `gradient` those of room.
+                unsafe {
+                    let (phi, gradient) = (batch.derived.read(words), room.write(rows.clone()));
+                    batch.isa.run(TopicGradient { phi, gradient, means: &means[..n] });
+                    if follows {
+                        let vectors = vectors_of(self.dense.outputs, panel);
+                        sink.take(batch.isa, batch.parameters, rows, gradient, vectors);
+                    }
+                }
+            }
+            if follows {
+                // SAFETY: as above.
+                unsafe { self.normalize_topics(batch, topics) };
+            }
+        });
+        if follows {
+            self.transpose(batch, worker);
+        }
+    }
+
+    /// Makes phi of the free matrix.
+    fn refresh(&self, batch: &BatchView, worker: &Worker) {
+        worker.phase(self.dense.inputs.div_ceil(GROUP), |item| {
+            // SAFETY: the topics are this item's.
+            unsafe { self.normalize_topics(batch, group(&self.dense, item)) };
+        });
+        self.transpose(batch, worker);
+    }
+}
+
+/// The topics of a work item.
+fn group(layer: &Dense, item: usize) -> Range<usize> {
+    item * GROUP..((item + 1) * GROUP).min(layer.inputs)
+}
+
+/// The rows of some topics in a panel that starts at `start`.
+fn part(start: usize, topics: &Range<usize>) -> Range<usize> {
+    start + topics.start..start + topics.end
+}

@@ -1,0 +1,188 @@
+//! Skipping zeros, exactly: most pixels of a picture of a digit are zero, and the first layer's products need
+//! not multiply them.
+//!
+//! When a batch is loaded, every row of every panel gets a mask of its columns that are not zero. From the masks
+//! come two kinds of lists: for the forward product, the columns in which some row of a tile is not zero; for the
+//! weight gradient, the rows in which some column of a tile is not zero.
+#![allow(unsafe_code)]
+
+use super::view::BatchView;
+use crate::error::{Result, filled};
+use crate::matrix::{Shared, panels_of, tile_rows};
+use crate::model::batch::PassKind;
+use crate::simd::{Isa, NonzeroIndices, WIDTH};
+use std::ops::Range;
+
+/// What a list that would keep nearly everything holds in the place of its length: the plain walk is faster.
+const ALL: u32 = u32::MAX;
+
+/// Masks and lists of a batch.
+pub struct Zeros {
+    masks: Vec<u32>,
+    columns: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+impl Zeros {
+    /// Memory for batches of up to `rows` rows. A list is its length and its entries.
+    pub fn new(inputs: usize, rows: usize, kind: PassKind, isa: Isa) -> Result<Zeros> {
+        let (panels, most) = (panels_of(inputs), isa.tile_rows());
+        let tiles = if kind == PassKind::Train { panels * WIDTH.div_ceil(most) } else { 0 };
+        Ok(Zeros {
+            masks: filled(0, Some(panels * rows))?,
+            columns: filled(0, Some(rows.div_ceil(most) * (inputs + 1)))?,
+            rows: filled(0, Some(tiles * (rows + 1)))?,
+        })
+    }
+
+    /// Of a batch that is not kept with all its columns.
+    pub fn none() -> Zeros {
+        Zeros { masks: Vec::new(), columns: Vec::new(), rows: Vec::new() }
+    }
+
+    /// The parts, to be shared among workers.
+    pub fn share(&mut self) -> SharedZeros<'_> {
+        SharedZeros {
+            masks: Shared::new(&mut self.masks),
+            columns: Shared::new(&mut self.columns),
+            rows: Shared::new(&mut self.rows),
+        }
+    }
+}
+
+/// Masks and lists in use by a team.
+#[derive(Clone, Copy)]
+pub struct SharedZeros<'a> {
+    masks: Shared<'a, u32>,
+    columns: Shared<'a, u32>,
+    rows: Shared<'a, u32>,
+}
+
+/// Makes a list of `count` of the `n` values of k, unless that is nearly all of them. `write` gets the entries.
+fn make_list(list: &mut [u32], n: usize, count: usize, write: impl FnOnce(&mut [u32])) {
+    let (length, entries) = list.split_first_mut().expect("a list has a length");
+    if 16 * count > 15 * n {
+        *length = ALL;
+    } else {
+        *length = count as u32;
+        write(entries);
+    }
+}
+
+/// The places of the ones of a word, ascending.
+fn ones(mut word: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = word.trailing_zeros() as usize;
+        word &= word.wrapping_sub(1);
+        (place < 32).then_some(place)
+    })
+}
+
+impl<'a> BatchView<'a> {
+    /// Notes which columns of one row of a panel of the batch are not zero, a bit each.
+    ///
+    /// # Safety
+    /// The row is the calling tile's own.
+    pub(in crate::model) unsafe fn mark(&self, panel: usize, row: usize, nonzero: u32) {
+        let at = panel * self.rows + row;
+        // SAFETY: the caller's promise.
+        unsafe { self.memory.zeros.masks.write(at..at + 1)[0] = nonzero };
+    }
+
+    /// The number of lists that a loaded batch gets, in groups that a work item makes; those of rows serve the
+    /// weight gradient only.
+    pub(in crate::model) fn lists(&self) -> usize {
+        let panels = match self.memory.plan.kind {
+            PassKind::Train => panels_of(self.memory.plan.input.cols),
+            PassKind::Infer => 0,
+        };
+        self.rows.div_ceil(self.isa.tile_rows()) + panels
+    }
+
+    /// Makes one group of them. Every group is made once, after the batch is loaded.
+    pub(in crate::model) fn list(&self, group: usize) {
+        match group.checked_sub(self.rows.div_ceil(self.isa.tile_rows())) {
+            None => self.list_columns(group),
+            Some(panel) => self.list_rows(panel),
+        }
+    }
+
+    /// The masks of all rows of a panel.
+    fn masks(&self, panel: usize) -> &'a [u32] {
+        let start = panel * self.rows;
+        // SAFETY: masks are made when the batch is loaded, in an earlier phase.
+        unsafe { self.memory.zeros.masks.read(start..start + self.rows) }
+    }
+
+    /// The list of a tile of rows.
+    fn list_columns(&self, tile: usize) {
+        let (rows, n) = (tile_rows(self.rows, self.isa, tile), self.memory.plan.input.cols);
+        // SAFETY: the list is the calling item's.
+        let list = unsafe { self.memory.zeros.columns.write(self.column_list(tile)) };
+        let union = |panel| self.masks(panel)[rows.clone()].iter().fold(0, |a, b| a | b);
+        let panels = 0..panels_of(n);
+        let count = panels.clone().map(|panel| union(panel).count_ones() as usize).sum();
+        let kept = panels.flat_map(|panel| ones(union(panel)).map(move |j| panel * WIDTH + j));
+        make_list(list, n, count, |entries| {
+            entries.iter_mut().zip(kept).for_each(|(entry, k)| *entry = k as u32);
+        });
+    }
+
+    /// The lists of a panel's tiles of columns.
+    fn list_rows(&self, panel: usize) {
+        let masks = self.masks(panel);
+        let used = (self.memory.plan.input.cols - panel * WIDTH).min(WIDTH);
+        for tile in 0..used.div_ceil(self.isa.tile_rows()) {
+            let columns = tile_rows(used, self.isa, tile);
+            let tile_mask = (u32::MAX >> (WIDTH - columns.len())) << columns.start;
+            // SAFETY: the list is the calling item's.
+            let list = unsafe { self.memory.zeros.rows.write(self.row_list(panel, tile)) };
+            let keep = |mask: &u32| mask & tile_mask != 0;
+            let count = masks.iter().filter(|mask| keep(mask)).count();
+            make_list(list, self.rows, count, |entries| {
+                let mut next = 0;
+                for (r, mask) in masks.iter().enumerate() {
+                    entries[next] = r as u32; // overwritten unless the row is kept: no branch to guess
+                    next += usize::from(keep(mask));
+                }
+            });
+        }
+    }
+
+    /// Where the list of a tile of rows lies.
+    fn column_list(&self, tile: usize) -> Range<usize> {
+        let size = self.memory.plan.input.cols + 1;
+        tile * size..(tile + 1) * size
+    }
+
+    /// Where the list of a tile of a panel's columns lies.
+    fn row_list(&self, panel: usize, tile: usize) -> Range<usize> {
+        let index = panel * WIDTH.div_ceil(self.isa.tile_rows()) + tile;
+        index * (self.rows + 1)..(index + 1) * (self.rows + 1)
+    }
+
+    /// The columns of the encoder's input that matter to a tile of rows; none for all of them.
+    pub(in crate::model) fn nonzero_columns(&self, tile: usize) -> Option<NonzeroIndices<'a>> {
+        // SAFETY: made in an earlier phase, for as many columns as the input has.
+        unsafe { kept(self.memory.zeros.columns.read(self.column_list(tile))) }
+    }
+
+    /// The rows of the encoder's input that matter to a tile of panel `panel`'s columns; none for all of them.
+    pub(in crate::model) fn nonzero_rows(
+        &self,
+        panel: usize,
+        tile: usize,
+    ) -> Option<NonzeroIndices<'a>> {
+        // SAFETY: made in an earlier phase, for as many rows as the batch has.
+        unsafe { kept(self.memory.zeros.rows.read(self.row_list(panel, tile))) }
+    }
+}
+
+/// A list that [`make_list`] made.
+///
+/// # Safety
+/// The products that use it have at least the `n` that it was made for.
+unsafe fn kept(list: &[u32]) -> Option<NonzeroIndices<'_>> {
+    // SAFETY: entries ascend below n; the rest is the caller's promise.
+    (list[0] != ALL).then(|| unsafe { NonzeroIndices::new(&list[1..1 + list[0] as usize]) })
+}

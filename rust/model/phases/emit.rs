@@ -1,0 +1,91 @@
+//! Results of a batch into the caller's arrays.
+#![allow(unsafe_code)]
+
+use crate::matrix::Shared;
+use crate::model::memory::{BatchView, Matrix};
+use crate::nn::latent::{KlByCoordinate, LatentBlock};
+use crate::simd::{LANES, Lanes, WIDTH};
+use crate::threads::Worker;
+
+impl BatchView<'_> {
+    /// Writes each row's losses to elements `first..` of two arrays.
+    pub fn emit_losses(&self, worker: &Worker, out: [Shared<f32>; 2], first: usize) {
+        let (reconstruction, kl) = self.losses();
+        self.by_rows(worker, |rows| {
+            for (from, to) in [reconstruction, kl].into_iter().zip(out) {
+                // SAFETY: the elements are this block's.
+                let to = unsafe { to.write(first + rows.start..first + rows.end) };
+                to.copy_from_slice(&from[rows.clone()]);
+            }
+        });
+    }
+
+    /// Writes each coordinate's KL to rows `first..` of `out`, [n, latent_dim].
+    pub fn emit_kl(&self, worker: &Worker, out: Shared<f32>, first: usize) {
+        let latent = self.spec.latent_dim;
+        self.by_rows(worker, |rows| {
+            let mut block = LatentBlock::default();
+            for col in (0..latent).step_by(LANES) {
+                self.fetch(&mut block, rows.clone(), col);
+                self.isa.run(KlByCoordinate { block: &mut block, sums: &mut Lanes::default() });
+                for (lanes, r) in block.z.iter().zip(rows.clone()) {
+                    let start = (first + r) * latent + col;
+                    // SAFETY: the row is this block's.
+                    let to = unsafe { out.write(start..start + block.cols) };
+                    to.copy_from_slice(&lanes.0[..block.cols]);
+                }
+            }
+        });
+    }
+
+    /// Writes columns `from..` of the head to rows `first..` of `out`, [n, latent_dim].
+    pub fn emit(&self, worker: &Worker, from: usize, out: Shared<f32>, first: usize) {
+        self.emit_from(worker, self.memory.plan.posterior.value, from, out, first);
+    }
+
+    /// Adds what the decoder reads to rows `first..` of `out`, [n, latent_dim].
+    pub fn add_codes(&self, worker: &Worker, out: Shared<f32>, first: usize) {
+        let latent = self.spec.latent_dim;
+        self.by_rows(worker, |rows| {
+            // SAFETY: z is from an earlier phase; these rows of `out` are this block's.
+            let (z, out) = unsafe {
+                let part = (first + rows.start) * latent..(first + rows.end) * latent;
+                (self.matrix(self.memory.plan.code.value), out.write(part))
+            };
+            let mut code = [0.0; WIDTH];
+            for (r, out) in rows.zip(out.chunks_exact_mut(latent)) {
+                for (n, out) in out.chunks_mut(WIDTH).enumerate() {
+                    let code = &mut code[..out.len()];
+                    z.copy_row(r, n * WIDTH, code);
+                    out.iter_mut().zip(code).for_each(|(sum, x)| *sum += *x);
+                }
+            }
+        });
+    }
+
+    /// Writes z to rows `first..` of `out`, [n, latent_dim].
+    pub fn emit_codes(&self, worker: &Worker, out: Shared<f32>, first: usize) {
+        self.emit_from(worker, self.memory.plan.code.value, 0, out, first);
+    }
+
+    fn emit_from(
+        &self,
+        worker: &Worker,
+        matrix: Matrix,
+        from: usize,
+        out: Shared<f32>,
+        first: usize,
+    ) {
+        let latent = self.spec.latent_dim;
+        self.by_rows(worker, |rows| {
+            // SAFETY: the matrix is not written in this phase; these rows of `out` are this block's.
+            let (matrix, out) = unsafe {
+                let part = (first + rows.start) * latent..(first + rows.end) * latent;
+                (self.matrix(matrix), out.write(part))
+            };
+            for (r, out) in rows.zip(out.chunks_exact_mut(latent)) {
+                matrix.copy_row(r, from, out);
+            }
+        });
+    }
+}

@@ -1,0 +1,333 @@
+//! The batch: from the caller's array into panels.
+#![allow(unsafe_code)]
+
+use super::missing::{ZeroMissing, holes_alike};
+use crate::data::Source;
+use crate::data::check::ValueCheck;
+use crate::data::corruption::Corruption;
+use crate::data::input_transform::Transform;
+use crate::matrix::panels_of;
+use crate::model::batch::{EncoderInput, NoiseKey, Rows};
+use crate::model::memory::{BatchView, Matrix, ROW_BLOCK};
+use crate::model::spec::Missing;
+use crate::random::{ContentHash, Fill, Stream};
+use crate::simd::{Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut};
+use crate::threads::Worker;
+use std::ops::Range;
+
+/// What is taken from the caller's array.
+#[derive(Clone, Copy)]
+enum Load<'a> {
+    /// The batch; a hash of each example for the scoring noise; what the encoder sees.
+    Data { hash: bool, input: EncoderInput<'a> },
+    /// Codes for the decoder.
+    Codes,
+}
+
+impl BatchView<'_> {
+    /// Gathers the batch. `watch`, if given, sees it.
+    pub fn load(
+        &self,
+        worker: &Worker,
+        source: &Source,
+        (hash, input): (bool, EncoderInput),
+        rows: Rows,
+        watch: Option<&ValueCheck>,
+    ) {
+        if self.is_sparse() {
+            return self.load_stored(worker, source, (hash, input), rows, watch);
+        }
+        let what = Load::Data { hash, input };
+        if self.rows <= ROW_BLOCK {
+            // Few rows are one work item and few lists: they are made at its end, in one meeting instead of two.
+            self.gather(worker, source, what, rows, watch, &mut || {
+                (0..self.lists()).for_each(|n| self.list(n))
+            });
+        } else {
+            self.gather(worker, source, what, rows, watch, &mut || ());
+            worker.phase(self.lists(), |n| self.list(n));
+        }
+    }
+
+    /// Makes `copies` rows of each example from `first` on what is to be reconstructed.
+    pub fn repeat(&self, worker: &Worker, source: &Source, first: usize, copies: usize) {
+        self.by_rows(worker, |rows| {
+            for r in rows {
+                for panel in 0..panels_of(self.memory.plan.x.cols) {
+                    // SAFETY: row r is this block's.
+                    let row = &mut unsafe { self.write(self.memory.plan.x, panel, r..r + 1) }[0];
+                    source.read_panel(first + r / copies, panel, row);
+                }
+            }
+        });
+    }
+
+    /// Takes codes from an array, from row `first` on.
+    pub fn load_codes(&self, worker: &Worker, source: &Source, first: usize, watch: &ValueCheck) {
+        self.gather(worker, source, Load::Codes, Rows::From(first), Some(watch), &mut || ());
+    }
+
+    fn gather(
+        &self,
+        worker: &Worker,
+        source: &Source,
+        what: Load,
+        rows: Rows,
+        watch: Option<&ValueCheck>,
+        last: &mut dyn FnMut(),
+    ) {
+        let to = match what {
+            Load::Codes => self.memory.plan.code.value,
+            Load::Data { .. } => self.memory.plan.x,
+        };
+        let block = |block: Range<usize>| {
+            let mut from = [0; ROW_BLOCK];
+            let from = &mut from[..block.len()];
+            rows.fill(self.isa, block.start, from);
+            self.isa.run(Gather { pass: self, source, what, from, rows: block.clone(), to, watch });
+            match what {
+                Load::Data { input, .. } => self.see(input, block, (source, from)),
+                Load::Codes => self.condition(source, from, block, to, self.spec.latent_dim),
+            }
+        };
+        self.by_rows_then(worker, block, last);
+    }
+}
+
+impl<'a> BatchView<'a> {
+    /// Makes what the encoder sees of a block's rows, which are loaded, where that is something else.
+    fn see(&self, input: EncoderInput, rows: Range<usize>, (source, from): (&Source, &[usize])) {
+        let spec = self.spec;
+        match input {
+            EncoderInput::Batch if spec.encodes_as_is() => return,
+            EncoderInput::Given(source, first) => {
+                self.fill_input(rows.clone(), |panel, r, to| {
+                    source.read_panel(first + r, panel, to)
+                });
+            }
+            EncoderInput::Batch | EncoderInput::Corrupted(..) => {
+                self.fill_input(rows.clone(), |panel, r, to| {
+                    // SAFETY: the calling block has loaded the row.
+                    *to = unsafe { self.read(self.memory.plan.x, panel, r..r + 1) }[0];
+                });
+            }
+        }
+        let given = match input {
+            EncoderInput::Given(source, first) => Some((source, first)),
+            _ => None,
+        };
+        let hide = |indicate| {
+            if spec.missing.is_masked() {
+                self.isa.run(ZeroMissing { pass: self, rows: rows.clone(), given, indicate });
+            }
+        };
+        if let Some(transform) = spec.input_transform {
+            hide(false); // a norm is that of what is observed
+            self.isa.run(TransformRows { pass: self, transform, rows: rows.clone() });
+        }
+        if let EncoderInput::Corrupted(corruption, draw) = input {
+            self.corrupt(corruption, draw, rows.clone());
+        }
+        hide(spec.missing == Missing::Indicated); // also what has become of zeros
+        self.condition(source, from, rows.clone(), self.memory.plan.input, spec.conditions_at());
+        self.isa.run(MarkNonzero { pass: self, rows });
+    }
+
+    /// Writes the conditions of rows `from` of an array to a block's rows of a matrix, from column `col` on.
+    pub(in crate::model) fn condition(
+        &self,
+        source: &Source,
+        from: &[usize],
+        rows: Range<usize>,
+        to: Matrix,
+        col: usize,
+    ) {
+        let Some(y) = source.conditions() else { return };
+        let conditions = self.spec.conditions;
+        let mut values = [0.0; WIDTH];
+        for (r, &from) in rows.zip(from) {
+            for first in (0..conditions).step_by(WIDTH) {
+                let part = &mut values[..(conditions - first).min(WIDTH)];
+                y.read(from, first, part);
+                // SAFETY: row r is the calling block's.
+                unsafe { self.put(to, r, col + first, part) };
+            }
+        }
+    }
+
+    /// Row `r` of panel `panel` of what the encoder sees.
+    ///
+    /// # Safety
+    /// As for [`BatchView::write`].
+    pub(in crate::model) unsafe fn input_row(&self, panel: usize, r: usize) -> &'a mut Row {
+        // SAFETY: passed on to the caller.
+        let rows = unsafe { self.write(self.memory.plan.input, panel, r..r + 1) };
+        &mut rows[0]
+    }
+
+    fn fill_input(&self, rows: Range<usize>, fill: impl Fn(usize, usize, &mut Row)) {
+        let panels = panels_of(self.memory.plan.x.cols);
+        for panel in 0..panels {
+            // SAFETY: rows are the calling block's.
+            rows.clone().for_each(|r| fill(panel, r, unsafe { self.input_row(panel, r) }));
+        }
+        for panel in panels..panels_of(self.memory.plan.input.cols) {
+            // SAFETY: as above. Panels of conditions alone: what lies beyond the last one must be zero.
+            rows.clone().for_each(|r| *unsafe { self.input_row(panel, r) } = ZERO_ROW);
+        }
+    }
+
+    /// Adds noise to a block's rows of what the encoder sees.
+    fn corrupt(&self, corruption: Corruption, draw: NoiseKey, rows: Range<usize>) {
+        let cols = self.memory.plan.x.cols; // the conditions stay as they are
+        Fill {
+            seed: draw.seed(),
+            stream: Stream::Corruption as u8,
+            distribution: corruption.distribution(),
+            rows: &self.row_ids(rows.clone(), 1, draw)[..rows.len()],
+            cols,
+            put: |i: usize, j: usize, noise: [f32; 4]| {
+                // SAFETY: the row is the calling block's.
+                let row = unsafe { self.input_row(j / WIDTH, rows.start + i) };
+                let (columns, _) = floats_mut(std::slice::from_mut(row)).as_chunks_mut::<4>();
+                let four = &mut columns[j % WIDTH / 4];
+                *four = corruption.apply(*four, noise);
+                four[(cols - j).min(4)..].fill(0.0); // padding stays zero
+            },
+        }
+        .run(self.isa);
+    }
+}
+
+/// Transforms some rows of what the encoder sees.
+struct TransformRows<'a> {
+    pass: &'a BatchView<'a>,
+    transform: Transform,
+    rows: Range<usize>,
+}
+
+impl Op for TransformRows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let TransformRows { pass, transform, rows } = self;
+        let panels = panels_of(pass.memory.plan.x.cols); // the conditions stay as they are
+        for r in rows {
+            // SAFETY: row r is the calling block's.
+            let columns = |panel| unsafe { pass.input_row(panel, r) };
+            let mut sum = 0.0;
+            for panel in 0..panels {
+                sum += transform.weigh(s, columns(panel));
+            }
+            let norm = transform.norm(sum);
+            for panel in 0..panels {
+                transform.apply(s, norm, columns(panel));
+            }
+        }
+    }
+}
+
+/// Notes the zeros of some rows of what the encoder sees.
+struct MarkNonzero<'a> {
+    pass: &'a BatchView<'a>,
+    rows: Range<usize>,
+}
+
+impl Op for MarkNonzero<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for panel in 0..panels_of(self.pass.memory.plan.input.cols) {
+            for r in self.rows.clone() {
+                // SAFETY: row r is the calling block's.
+                unsafe { self.pass.mark(panel, r, nonzero(s, self.pass.input_row(panel, r))) };
+            }
+        }
+    }
+}
+
+/// Which columns of a row of a panel are not zero, a bit each.
+#[inline(always)]
+fn nonzero<S: Simd>(s: S, row: &Row) -> u32 {
+    s.nonzero(s.load(&row[0])) | s.nonzero(s.load(&row[1])) << 16
+}
+
+/// Copies rows `from` of an array to rows `rows` of a matrix in panels, and notes their zeros and hashes.
+struct Gather<'a> {
+    pass: &'a BatchView<'a>,
+    source: &'a Source<'a>,
+    what: Load<'a>,
+    from: &'a [usize],
+    rows: Range<usize>,
+    to: Matrix,
+    watch: Option<&'a ValueCheck>,
+}
+
+impl Op for Gather<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Gather { pass, source, what, from, rows, to, watch } = self;
+        let mut seen = watch.map(|watch| watch.begin(s));
+        let spec = &pass.spec;
+        let (cols, hash, marks) = match what {
+            Load::Codes => (spec.latent_dim, false, false),
+            Load::Data { hash, input } => (
+                spec.n_features,
+                hash,
+                matches!(input, EncoderInput::Batch) && spec.encodes_as_is(),
+            ),
+        };
+        let (panels, masked) = (panels_of(cols), spec.missing.is_masked());
+        // The rows of a shuffled batch come from anywhere in memory: the beginnings of all are asked for first, the
+        // rest of each while the row before it is read.
+        let ask = |row: usize, col: usize| source.ask(row, col..(col + WIDTH).min(cols));
+        from.iter().for_each(|&row| ask(row, 0));
+        for (i, r) in rows.enumerate() {
+            let (mut content, mut place) = (ContentHash::new(s), 0);
+            let next = from.get(i + 1);
+            for panel in 0..panels {
+                // SAFETY: row r is the calling block's.
+                let row = &mut unsafe { pass.write(to, panel, r..r + 1) }[0];
+                source.read_next_panel(from[i], panel, row, &mut place);
+                if let Some(binarize) = source.binarize() {
+                    binarize.apply(pass.isa, from[i], panel, row);
+                }
+                if let Some(&next) = next
+                    && panel > 0
+                {
+                    ask(next, panel * WIDTH);
+                }
+                if let Some(seen) = &mut seen {
+                    seen.look(s, row);
+                }
+                if hash && masked {
+                    content.update(s, &holes_alike(s, row));
+                } else if hash {
+                    content.update(s, row);
+                }
+                if marks {
+                    // SAFETY: row r is the calling block's.
+                    unsafe { pass.mark(panel, r, nonzero(s, row)) };
+                }
+            }
+            if let Some(seen) = &mut seen {
+                seen.end_row(from[i]);
+            }
+            if hash {
+                if let Some(y) = source.conditions() {
+                    let mut row = ZERO_ROW;
+                    for panel in 0..panels_of(y.cols()) {
+                        y.read_panel(from[i], panel, &mut row);
+                        content.update(s, &row);
+                    }
+                }
+                // SAFETY: row r is the calling block's.
+                unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish(s) };
+            }
+        }
+        if let Some(seen) = seen {
+            seen.end(s);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Loading a sparse batch: its stored values, by row and sorted by panel.
+#![allow(unsafe_code)]
+
+use crate::data::Source;
+use crate::data::check::ValueCheck;
+use crate::data::corruption::Corruption;
+use crate::matrix::panels_of;
+use crate::model::batch::{EncoderInput, Rows};
+use crate::model::memory::{BatchView, ROW_BLOCK, StoredValue};
+use crate::random::{ContentHash, Stream, uniform_at};
+use crate::simd::{LANES, Op, Row, Simd, WIDTH, ZERO_ROW, floats, floats_mut};
+use crate::threads::Worker;
+use std::ops::Range;
+
+impl<'a> BatchView<'a> {
+    /// [`BatchView::load`] of a sparse batch.
+    pub(in crate::model) fn load_stored(
+        &self,
+        worker: &Worker,
+        source: &Source,
+        (hash, input): (bool, EncoderInput),
+        rows: Rows,
+        watch: Option<&ValueCheck>,
+    ) {
+        // SAFETY: a single item.
+        worker.phase(1, |_| unsafe { self.lay_out(source, rows) });
+        self.by_rows_then(
+            worker,
+            |rows| self.isa.run(LoadRows { pass: self, source, hash, input, rows, watch }),
+            // SAFETY: all rows are there, and the others wait.
+            &mut || unsafe { self.sort() },
+        );
+    }
+
+    /// Notes where the batch's rows are in the source, and will be here.
+    ///
+    /// # Safety
+    /// Nobody else uses the batch meanwhile.
+    unsafe fn lay_out(&self, source: &Source, rows: Rows) {
+        let stored = self.memory.sparse;
+        let csr = source.csr().expect("a sparse batch is of a sparse matrix");
+        // SAFETY: the caller's promise.
+        let (starts, places) =
+            unsafe { (stored.rows.write(0..self.rows + 1), stored.places.write(0..self.rows)) };
+        let (mut end, mut from) = (0, [0; ROW_BLOCK]);
+        for (block, places) in places.chunks_mut(ROW_BLOCK).enumerate() {
+            let from = &mut from[..places.len()];
+            rows.fill(self.isa, block * ROW_BLOCK, from);
+            for (i, (place, &row)) in places.iter_mut().zip(from.iter()).enumerate() {
+                let values = csr.row(source.place(row));
+                *place = [row, values.start];
+                starts[block * ROW_BLOCK + i] = end as u32;
+                // Rows that have grown since they were counted are cut.
+                end += values.len().min(stored.most - end);
+            }
+        }
+        starts[self.rows] = end as u32;
+    }
+
+    /// Hides some of row `r`'s values from the encoder, where it is to see others only: by the noise that a batch with all
+    /// its columns has, so that the same ones are hidden.
+    #[inline(always)]
+    fn mask<S: Simd>(&self, s: S, input: EncoderInput, r: usize, entries: &mut [StoredValue]) {
+        let EncoderInput::Corrupted(Corruption::Masking { p }, draw) = input else { return };
+        let id = self.row_ids(r..r + 1, 1, draw)[0];
+        for entries in entries.chunks_mut(LANES) {
+            let cols = entries.iter().map(|entry| entry.at as usize);
+            let noise = uniform_at(s, draw.seed(), Stream::Corruption, id, cols);
+            for (entry, u) in entries.iter_mut().zip(noise.0) {
+                entry.seen = if u < p { 0.0 } else { entry.seen };
+            }
+        }
+    }
+
+    /// Sorts what the rows hold by panel.
+    ///
+    /// # Safety
+    /// As for [`BatchView::lay_out`].
+    unsafe fn sort(&self) {
+        let (stored, panels) = (self.memory.sparse, panels_of(self.spec.n_features));
+        // SAFETY: the caller's promise.
+        let (rows, starts) =
+            unsafe { (stored.rows.read(0..self.rows + 1), stored.panels.write(0..panels + 2)) };
+        let all = 0..rows[self.rows] as usize;
+        // SAFETY: as above.
+        let (from, to) = unsafe { (stored.by_row.read(all.clone()), stored.by_panel.write(all)) };
+        starts.fill(0);
+        from.iter().for_each(|entry| starts[entry.panel() + 2] += 1);
+        (1..panels + 2).for_each(|i| starts[i] += starts[i - 1]);
+        for (r, row) in rows.windows(2).enumerate() {
+            for entry in &from[row[0] as usize..row[1] as usize] {
+                let next = &mut starts[entry.panel() + 1]; // in the end, where the panel after it starts
+                to[*next as usize] =
+                    StoredValue { at: (r * WIDTH + entry.lane()) as u32, ..*entry };
+                *next += 1;
+            }
+        }
+    }
+}
+
+/// Takes what some rows hold from the source, notes their hashes, and shows them to a watch.
+struct LoadRows<'a> {
+    pass: &'a BatchView<'a>,
+    source: &'a Source<'a>,
+    hash: bool,
+    input: EncoderInput<'a>,
+    rows: Range<usize>,
+    watch: Option<&'a ValueCheck>,
+}
+
+impl Op for LoadRows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let LoadRows { pass, source, hash, input, rows, watch } = self;
+        let (stored, spec) = (pass.memory.sparse, &pass.spec);
+        let csr = source.csr().expect("a sparse batch is of a sparse matrix");
+        let mut seen = watch.map(|watch| watch.begin(s));
+        // SAFETY: both are from the phase before.
+        let (starts, places) =
+            unsafe { (stored.rows.read(0..pass.rows + 1), stored.places.read(rows.clone())) };
+        let part = |r: usize| starts[r] as usize..starts[r + 1] as usize;
+        let ask = |r: usize, [_, first]: [usize; 2]| csr.ask(first..first + part(r).len());
+        rows.clone().zip(places).for_each(|(r, &place)| ask(r, place));
+        for (r, &[from, first]) in rows.zip(places) {
+            // SAFETY: row r is the calling block's.
+            let entries = unsafe { stored.by_row.write(part(r)) };
+            for (n, entry) in (first..).zip(entries.iter_mut()) {
+                let (at, x) = (csr.col(n) as u32, csr.value(n));
+                *entry = StoredValue { at, target: x, seen: x };
+            }
+            if let Some(binarize) = source.binarize() {
+                for entries in panels_mut(entries) {
+                    let mut row = put_together(entries);
+                    binarize.apply(pass.isa, from, entries[0].panel(), &mut row);
+                    let one = |entry: &StoredValue| floats(&row)[entry.lane()];
+                    entries.iter_mut().for_each(|entry| entry.target = one(entry));
+                    entries.iter_mut().for_each(|entry| entry.seen = entry.target);
+                }
+            }
+            if let Some(seen) = &mut seen {
+                for entries in entries.chunks(WIDTH) {
+                    seen.look(s, &side_by_side(entries));
+                }
+                seen.end_row(from);
+            }
+            if let Some(transform) = spec.input_transform {
+                let mut sum = 0.0;
+                if transform.divides() {
+                    for entries in panels_mut(entries) {
+                        sum += transform.weigh(s, &put_together(entries));
+                    }
+                }
+                // What becomes of a value does not depend on its column: any 32 at a time.
+                let norm = transform.norm(sum);
+                for entries in entries.chunks_mut(WIDTH) {
+                    let mut row = side_by_side(entries);
+                    transform.apply(s, norm, &mut row);
+                    entries.iter_mut().zip(floats(&row)).for_each(|(entry, x)| entry.seen = *x);
+                }
+            }
+            if hash {
+                let (mut content, mut next) = (ContentHash::new(s), 0);
+                for entries in panels_mut(entries) {
+                    for _ in next..entries[0].panel() {
+                        content.update(s, &ZERO_ROW);
+                    }
+                    content.update(s, &put_together(entries));
+                    next = entries[0].panel() + 1;
+                }
+                for _ in next..panels_of(spec.n_features) {
+                    content.update(s, &ZERO_ROW);
+                }
+                // SAFETY: row r is the calling block's.
+                unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish(s) };
+            }
+            pass.mask(s, input, r, entries);
+        }
+        if let Some(seen) = seen {
+            seen.end(s);
+        }
+    }
+}
+
+/// What a row holds in each panel in which it holds something.
+#[inline(always)]
+fn panels_mut(entries: &mut [StoredValue]) -> impl Iterator<Item = &mut [StoredValue]> {
+    entries.chunk_by_mut(|a, b| a.panel() == b.panel())
+}
+
+/// Up to 32 targets of any columns.
+#[inline(always)]
+fn side_by_side(entries: &[StoredValue]) -> Row {
+    let mut row = ZERO_ROW;
+    let values = floats_mut(std::slice::from_mut(&mut row));
+    values.iter_mut().zip(entries).for_each(|(x, entry)| *x = entry.target);
+    row
+}
+
+/// The targets of one panel, each in its lane.
+#[inline(always)]
+fn put_together(entries: &[StoredValue]) -> Row {
+    let mut row = ZERO_ROW;
+    let values = floats_mut(std::slice::from_mut(&mut row));
+    entries.iter().for_each(|entry| values[entry.lane()] = entry.target);
+    row
+}

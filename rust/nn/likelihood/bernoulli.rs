@@ -1,0 +1,51 @@
+//! Bernoulli features: log p = x y - ln(1 + e^y), y the logit. For x between 0 and 1 it is a cross-entropy.
+
+use super::{Density, Draws, LikelihoodKind, LogProb, Support, TileWork};
+use crate::random::Distribution;
+use crate::simd::{Arithmetic, Simd, math};
+use serde::{Deserialize, Serialize};
+
+/// Independent Bernoulli features, x in [0, 1] (a cross-entropy for values in between).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bernoulli {}
+
+impl Density for Bernoulli {
+    #[inline(always)]
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, _: S::F) -> LogProb<S::F> {
+        // ln(1 + e^y) = max(y, 0) + ln(1 + e^-|y|): nothing overflows or cancels for large |y|.
+        let e = math::exp(s, s.neg(s.abs(y)));
+        let inverse = s.div(s.splat(1.0), s.add(s.splat(1.0), e));
+        let sigmoid = s.select(s.less(y, s.zero()), s.mul(e, inverse), inverse);
+        let linear = s.fma(x, y, s.neg(s.max(s.zero(), y)));
+        let value = s.sub(linear, math::ln_1p(s, e));
+        LogProb { value, slope: s.sub(sigmoid, x), scale_slope: s.zero() }
+    }
+    #[inline(always)]
+    fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {
+        math::sigmoid(s, y)
+    }
+}
+
+impl LikelihoodKind for Bernoulli {
+    fn name(&self) -> &'static str {
+        "Bernoulli"
+    }
+    fn formula(&self) -> String {
+        "sum_j x_j ln p_j + (1 - x_j) ln(1 - p_j), p the sigmoid of the decoder's output".into()
+    }
+    fn support(&self) -> Support {
+        Support::UNIT
+    }
+    #[inline(always)]
+    fn tile<S: Simd, W: TileWork>(&self, s: S, work: W) {
+        work.run::<S, Self>(s);
+    }
+    #[inline(always)]
+    fn variance(&self, p: f32, _: f32) -> f32 {
+        p * (1.0 - p)
+    }
+    fn draw(&self, draws: Draws) -> bool {
+        draws.each_element(Distribution::Uniform, |p, _, u| *p = f32::from(u < *p))
+    }
+}

@@ -1,0 +1,240 @@
+//! Gaussian features: log p = -((x - m) / s)² / 2 - ln s - ln(2 pi) / 2, m = y or sigmoid(y) the mean.
+//!
+//! The standard deviation s is given, learned (one, or one for each feature), or the decoder's: s² = floor² + e^(2u), u its
+//! second output for a feature. Learned ones stay above the floor: a feature that the decoder predicts perfectly would
+//! otherwise have infinite likelihood.
+
+use super::scale::check_range;
+use super::{
+    Density, DensityWithScale, Draws, FeatureParameter, LearnedScale, LikelihoodKind, LogProb,
+    TileWork, shown,
+};
+use crate::error::{Error, Result};
+use crate::random::Distribution;
+use crate::simd::{Arithmetic, Simd, math};
+use serde::{Deserialize, Serialize};
+
+/// Independent Gaussian features.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gaussian {
+    /// The standard deviation.
+    pub scale: Scale,
+    /// The smallest that is learned.
+    pub floor: f32,
+    /// The mean.
+    pub mean: Link,
+}
+
+impl Default for Gaussian {
+    fn default() -> Gaussian {
+        Gaussian { scale: Scale::Fixed(1.0), floor: 1e-3, mean: Link::Identity }
+    }
+}
+
+/// The standard deviation of a Gaussian likelihood.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(
+    rename_all = "snake_case",
+    expecting = "scale must be a number, \"shared\", \"per_feature\" or \"decoder\""
+)]
+pub enum Scale {
+    /// One learned value.
+    Shared,
+    /// A learned value per feature.
+    PerFeature,
+    /// The decoder's: a value per feature and example.
+    Decoder,
+    /// Given.
+    #[serde(untagged)]
+    Fixed(f32),
+}
+
+/// How a Gaussian's mean comes from the decoder's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    /// It is the output.
+    Identity,
+    /// Its sigmoid: for data in [0, 1] (Kingma & Welling, arXiv:1312.6114, appendix C.2). Not with a scale that is a parameter,
+    /// whose gradient is found from that of the output ([`super::ScaleGradient`]).
+    Sigmoid,
+}
+
+/// The largest log scale that the decoder's counts as: e^(2u) is finite, and so is s². Beyond it the gradient is zero.
+const MAX_LOG_SCALE: f32 = 40.0;
+
+const HALF_LN_2PI: f32 = 0.918_938_5;
+
+/// The density with a scale that is not the decoder's, and means that are the output or its sigmoid.
+struct WithScale<const SIGMOID: bool>;
+
+impl Density for WithScale<false> {
+    #[inline(always)]
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> LogProb<S::F> {
+        let inverse = math::exp(s, s.neg(log_scale));
+        let residual = s.mul(s.sub(y, x), inverse);
+        let constant = s.add(log_scale, s.splat(HALF_LN_2PI));
+        let half = s.mul(s.splat(0.5), residual);
+        let value = s.neg(s.fma(half, residual, constant));
+        LogProb { value, slope: s.mul(residual, inverse), scale_slope: s.zero() }
+    }
+    #[inline(always)]
+    fn mean<S: Arithmetic>(_: S, y: S::F) -> S::F {
+        y
+    }
+}
+
+impl Density for WithScale<true> {
+    #[inline(always)]
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_scale: S::F) -> LogProb<S::F> {
+        let (mean, slope) = sigmoid_and_slope(s, y);
+        let found = WithScale::<false>::log_prob(s, x, mean, log_scale);
+        LogProb { slope: s.mul(found.slope, slope), ..found }
+    }
+    #[inline(always)]
+    fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {
+        math::sigmoid(s, y)
+    }
+}
+
+/// Sigmoid m of y, and its derivative m (1 - m), which does not cancel where m is near 1.
+#[inline(always)]
+fn sigmoid_and_slope<S: Arithmetic>(s: S, y: S::F) -> (S::F, S::F) {
+    let e = math::exp(s, s.neg(s.abs(y)));
+    let inverse = s.div(s.splat(1.0), s.add(s.splat(1.0), e));
+    let small = s.mul(e, inverse);
+    (s.select(s.less(y, s.zero()), small, inverse), s.mul(small, inverse))
+}
+
+/// The density with the decoder's scale.
+#[derive(Clone, Copy)]
+struct WithDecodersScale<const SIGMOID: bool> {
+    floor: f32,
+}
+
+impl<const SIGMOID: bool> DensityWithScale for WithDecodersScale<SIGMOID> {
+    #[inline(always)]
+    fn log_prob<S: Arithmetic>(self, s: S, x: S::F, y: S::F, u: S::F) -> LogProb<S::F> {
+        if !SIGMOID {
+            return with_scale(s, x, [y, u], self.floor);
+        }
+        let (mean, slope) = sigmoid_and_slope(s, y);
+        let found = with_scale(s, x, [mean, u], self.floor);
+        LogProb { slope: s.mul(found.slope, slope), ..found }
+    }
+    #[inline(always)]
+    fn mean<S: Arithmetic>(self, s: S, y: S::F) -> S::F {
+        if SIGMOID { math::sigmoid(s, y) } else { y }
+    }
+    #[inline(always)]
+    fn scale<S: Arithmetic>(self, s: S, u: S::F) -> S::F {
+        let (variance, _) = variance(s, u, self.floor);
+        s.sqrt(variance)
+    }
+}
+
+/// s² = floor² + e^(2u), u the decoder's log scale, and e^(2u): smooth, so that a scale at its floor can still be learned.
+#[inline(always)]
+fn variance<S: Arithmetic>(s: S, u: S::F, floor: f32) -> (S::F, S::F) {
+    let u = s.min(s.splat(MAX_LOG_SCALE), u);
+    let above = math::exp(s, s.add(u, u));
+    (s.add(s.splat(floor * floor), above), above)
+}
+
+/// log p(x|y, u) in nats and the gradients of its negative with respect to y and u.
+#[inline(always)]
+fn with_scale<S: Arithmetic>(s: S, x: S::F, [y, u]: [S::F; 2], floor: f32) -> LogProb<S::F> {
+    let (half, one) = (s.splat(0.5), s.splat(1.0));
+    let (variance, above) = variance(s, u, floor);
+    let precision = s.div(one, variance);
+    let residual = s.sub(y, x);
+    let slope = s.mul(residual, precision);
+    let square = s.mul(residual, slope);
+    let constant = s.fma(half, math::ln(s, variance), s.splat(HALF_LN_2PI));
+    let value = s.neg(s.fma(half, square, constant));
+    let slope_u = s.mul(s.sub(one, square), s.mul(above, precision));
+    let clamped = s.less(s.splat(MAX_LOG_SCALE), u);
+    LogProb { value, slope, scale_slope: s.select(clamped, s.zero(), slope_u) }
+}
+
+impl LikelihoodKind for Gaussian {
+    fn name(&self) -> &'static str {
+        "Gaussian"
+    }
+    fn formula(&self) -> String {
+        let floor = shown(self.floor);
+        let (s_j, s) = match self.scale {
+            Scale::Fixed(scale) => ("s", format!("s = {}", shown(scale))),
+            Scale::Shared => ("s", format!("s learned, one for all features, at least {floor}")),
+            Scale::PerFeature => ("s_j", format!("s_j learned for each feature, at least {floor}")),
+            Scale::Decoder => (
+                "s_j",
+                format!(
+                    "s_j² = {floor}² + exp(2 u_j), u from the decoder, for each example and feature"
+                ),
+            ),
+        };
+        let mean = match self.mean {
+            Link::Identity => "m the decoder's output",
+            Link::Sigmoid => "m the sigmoid of the decoder's output",
+        };
+        format!("sum_j -((x_j - m_j) / {s_j})² / 2 - ln {s_j} - ln(2 pi) / 2, {mean}, {s}")
+    }
+    fn check(&self) -> Result<()> {
+        check_range("floor", self.floor)?;
+        match (self.scale, self.mean) {
+            (Scale::Fixed(scale), _) => check_range("scale", scale),
+            (Scale::Shared | Scale::PerFeature, Link::Sigmoid) => Err(Error::Parameter(
+                "sigmoid means go with a fixed scale or scale=\"decoder\", not with one that is a parameter: choose one of \
+                 these, or mean=\"identity\""
+                    .into(),
+            )),
+            _ => Ok(()),
+        }
+    }
+    fn parameter(&self) -> FeatureParameter {
+        let per_feature = match self.scale {
+            Scale::Fixed(scale) => return FeatureParameter::Fixed(scale),
+            Scale::Decoder => return FeatureParameter::None,
+            Scale::PerFeature => true,
+            Scale::Shared => false,
+        };
+        FeatureParameter::Learned(LearnedScale {
+            name: "likelihood.log_scale",
+            per_feature,
+            range: (self.floor, f32::INFINITY),
+            stores_gradient: false,
+        })
+    }
+    fn outputs_per_feature(&self) -> usize {
+        if self.scale == Scale::Decoder { 2 } else { 1 }
+    }
+    #[inline(always)]
+    fn tile<S: Simd, W: TileWork>(&self, s: S, work: W) {
+        let floor = self.floor;
+        match (self.scale, self.mean) {
+            (Scale::Decoder, Link::Identity) => {
+                work.run_with_scale(s, WithDecodersScale::<false> { floor });
+            }
+            (Scale::Decoder, Link::Sigmoid) => {
+                work.run_with_scale(s, WithDecodersScale::<true> { floor });
+            }
+            (_, Link::Identity) => work.run::<S, WithScale<false>>(s),
+            (_, Link::Sigmoid) => work.run::<S, WithScale<true>>(s),
+        }
+    }
+    #[inline(always)]
+    fn variance(&self, _: f32, s: f32) -> f32 {
+        s * s
+    }
+    fn draw(&self, draws: Draws) -> bool {
+        let (normal, scales) = (Distribution::StandardNormal, draws.parameters);
+        if draws.scale.is_empty() {
+            return draws.each_element(normal, |mean, j, eps| *mean += scales[j] * eps);
+        }
+        draws.noise().fill(draws.isa, normal, draws.cols, draws.scale, |s, _, eps| *s *= eps);
+        draws.means.iter_mut().zip(draws.scale).for_each(|(mean, noise)| *mean += *noise);
+        true
+    }
+}

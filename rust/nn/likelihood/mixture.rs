@@ -1,0 +1,62 @@
+//! Counts of words drawn from the distribution that the decoder gives, no logits: a mixture of topics. log p = x ln p, and the
+//! multinomial coefficient, which does not depend on the model, is left out.
+
+use super::{Density, Draws, LikelihoodKind, LogProb, Support, TileWork};
+use crate::simd::{Arithmetic, Simd, math};
+use serde::{Deserialize, Serialize};
+
+/// Counts of words, given their probabilities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mixture {}
+
+/// Below it a probability counts as this: its logarithm and its inverse stay finite. (The shares of topics and words are
+/// larger; codes that a user gives need not be.)
+const LEAST: f32 = 1e-30;
+
+impl Density for Mixture {
+    #[inline(always)]
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, _: S::F) -> LogProb<S::F> {
+        let p = s.max(s.splat(LEAST), y);
+        LogProb {
+            value: s.mul(x, math::ln(s, p)),
+            slope: s.neg(s.div(x, p)),
+            scale_slope: s.zero(),
+        }
+    }
+    #[inline(always)]
+    fn mean<S: Arithmetic>(_: S, y: S::F) -> S::F {
+        y
+    }
+}
+
+impl LikelihoodKind for Mixture {
+    fn name(&self) -> &'static str {
+        "mixture of topics"
+    }
+    fn formula(&self) -> String {
+        "sum_w x_w ln p_w; the multinomial coefficient, on which no model depends, is left out"
+            .into()
+    }
+    fn support(&self) -> Support {
+        Support::COUNTS
+    }
+    fn is_public(&self) -> bool {
+        false
+    }
+    fn is_of_words(&self) -> bool {
+        true
+    }
+    #[inline(always)]
+    fn tile<S: Simd, W: TileWork>(&self, s: S, work: W) {
+        work.run::<S, Self>(s);
+    }
+    /// Of a document of one word.
+    #[inline(always)]
+    fn variance(&self, p: f32, _: f32) -> f32 {
+        p * (1.0 - p)
+    }
+    fn draw(&self, draws: Draws) -> bool {
+        draws.each_document()
+    }
+}

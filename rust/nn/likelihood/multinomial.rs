@@ -1,0 +1,40 @@
+//! Counts of N words, drawn independently: log p = sum_w x_w ln softmax(y)_w, finished row by row: see [`super::softmax`].
+
+use super::{Draws, LikelihoodKind, Support, TileWork};
+use crate::simd::Simd;
+use serde::{Deserialize, Serialize};
+
+/// Counts of words, given their logits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Multinomial {}
+
+impl LikelihoodKind for Multinomial {
+    fn name(&self) -> &'static str {
+        "multinomial"
+    }
+    fn formula(&self) -> String {
+        "sum_w x_w ln p_w, p the softmax of the decoder's output; the multinomial coefficient, which does not depend on the \
+         model, is left out"
+            .into()
+    }
+    fn support(&self) -> Support {
+        Support::COUNTS
+    }
+    fn is_of_words(&self) -> bool {
+        true
+    }
+    fn is_softmax(&self) -> bool {
+        true
+    }
+    /// A tile has no density of its own: it does not have all words of a row.
+    fn tile<S: Simd, W: TileWork>(&self, _: S, _: W) {}
+    /// Of a document of one word.
+    #[inline(always)]
+    fn variance(&self, p: f32, _: f32) -> f32 {
+        p * (1.0 - p)
+    }
+    fn draw(&self, draws: Draws) -> bool {
+        draws.each_document()
+    }
+}

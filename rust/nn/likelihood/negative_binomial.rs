@@ -1,0 +1,129 @@
+//! Negative binomial counts, y = ln m, with a learned r for each feature: Gamma(r, m / r) mixed over Poisson; r -> infinity
+//! is Poisson. With n = x + r, S as in [`super::deviance`],
+//!
+//! log p = ln Γ(n) - ln Γ(r) - ln x! + r ln(r / (r + m)) + x ln(m / (r + m))
+//!       = S(n) - S(r) - S(x) - ln(n / r) - D, D = r A + x B, A = ln((r + m) / n), B = ln(x (r + m) / (m n))
+//!
+//! d(-log p)/dy = r σ(t) - x σ(-t), t = y - ln r
+//! d(-log p)/d ln r = r (ln(1 + e^t) - ψ(n) + ψ(r)) - d(-log p)/dy
+
+use super::deviance::{NEAR, second_remainder};
+use super::scale::check_range;
+use super::{
+    Density, Draws, FeatureParameter, LearnedScale, LikelihoodKind, LogProb, Support, TileWork,
+    shown,
+};
+use crate::error::Result;
+use crate::simd::{Arithmetic, Simd, math};
+use serde::{Deserialize, Serialize};
+
+/// Independent negative binomial counts, with a learned dispersion r for each feature.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NegativeBinomial {
+    /// The smallest r.
+    pub floor: f32,
+}
+
+impl Default for NegativeBinomial {
+    fn default() -> NegativeBinomial {
+        NegativeBinomial { floor: 1e-3 }
+    }
+}
+
+/// The largest r: the likelihood then hardly differs from Poisson's.
+const MAX_TOTAL_COUNT: f32 = 1e6;
+
+impl Density for NegativeBinomial {
+    const STORES_GRADIENT: bool = true;
+    const IS_LONG: bool = true;
+    #[inline(always)]
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, log_r: S::F) -> LogProb<S::F> {
+        let (one, r) = (s.splat(1.0), math::exp(s, log_r));
+        let n = s.add(x, r);
+        let log_growth = math::ln_1p_of(s, s.div(x, r)); // ln(n / r)
+
+        // σ(t), σ(-t), ln(1 + e^t) and ln(1 + e^-t) = ln((r + m) / m).
+        let t = s.sub(y, log_r);
+        let e = math::exp(s, s.neg(s.abs(t)));
+        let (major, rest) = (s.div(one, s.add(one, e)), math::ln_1p(s, e));
+        let (minor, below) = (s.mul(e, major), s.less(t, s.zero()));
+        let [up, down] = [s.select(below, minor, major), s.select(below, major, minor)];
+        let log_up = s.add(s.max(s.zero(), t), rest);
+        let log_down = s.add(s.max(s.zero(), s.neg(t)), rest);
+
+        // A is ln(1 + q), q = (m - x) / n = (e^u - 1) x / n, u = y - ln x, where q is neither huge nor near -1.
+        let ln_x = math::ln(s, x);
+        let u = s.sub(y, ln_x); // of x = 0 some finite number, times zero
+        let series = s.fma(s.mul(u, u), second_remainder(s, u), u);
+        let far = s.sub(math::exp(s, u), one);
+        let growth = s.select(s.less(s.abs(u), s.splat(NEAR)), series, far);
+        let middle = s.less(s.abs(s.sub(u, s.splat(9.75))), s.splat(10.25)); // -1/2 < u < 20
+        let q = s.select(middle, s.mul(s.div(x, n), growth), s.zero());
+        let a = s.select(middle, math::ln_1p_of(s, q), s.sub(log_up, log_growth));
+        // B is A - u, off by u in float32, or ln(1 + r / m) - ln(1 + r / x), off by r / x: that which is off by less.
+        let few = s.sub(log_down, math::ln_1p_of(s, s.div(r, x)));
+        let b = s.select(s.less(r, s.mul(x, s.abs(u))), few, s.sub(a, u));
+        let deviance = s.fma(r, a, s.mul(x, b));
+
+        let of_n = math::stirling_remainder(s, n, math::ln(s, n));
+        let of_r = math::stirling_remainder(s, r, math::ln(s, r));
+        let of_x = math::stirling_remainder(s, x, ln_x);
+        let value = s.sub(s.sub(s.sub(of_n, of_r), s.add(of_x, log_growth)), deviance);
+
+        let slope = s.sub(s.mul(r, up), s.mul(x, down));
+        // ψ(n) - ψ(r), the logarithms apart: they nearly cancel ln(1 + e^t) where r is large.
+        let digammas = s.sub(math::digamma_remainder(s, n), math::digamma_remainder(s, r));
+        let scale_slope = s.mul(r, s.sub(s.sub(log_up, log_growth), digammas));
+        LogProb { value, slope, scale_slope: s.sub(scale_slope, slope) }
+    }
+    #[inline(always)]
+    fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {
+        math::exp(s, y)
+    }
+}
+
+impl LikelihoodKind for NegativeBinomial {
+    fn name(&self) -> &'static str {
+        "negative binomial"
+    }
+    fn formula(&self) -> String {
+        format!(
+            "sum_j ln Γ(x_j + r_j) - ln Γ(r_j) - ln x_j! + r_j ln(r_j / (r_j + m_j)) + x_j ln(m_j / (r_j + m_j)), ln m the \
+             decoder's output, r_j learned for each feature, {} to {}",
+            shown(self.floor),
+            shown(MAX_TOTAL_COUNT)
+        )
+    }
+    fn check(&self) -> Result<()> {
+        check_range("floor", self.floor)
+    }
+    fn support(&self) -> Support {
+        Support::COUNTS
+    }
+    fn parameter(&self) -> FeatureParameter {
+        FeatureParameter::Learned(LearnedScale {
+            name: "likelihood.log_total_count",
+            per_feature: true,
+            range: (self.floor, MAX_TOTAL_COUNT),
+            stores_gradient: Self::STORES_GRADIENT,
+        })
+    }
+    #[inline(always)]
+    fn tile<S: Simd, W: TileWork>(&self, s: S, work: W) {
+        work.run::<S, Self>(s);
+    }
+    #[inline(always)]
+    fn variance(&self, mean: f32, r: f32) -> f32 {
+        mean + mean * mean / r
+    }
+    fn draw(&self, draws: Draws) -> bool {
+        let total_counts = draws.parameters;
+        draws.each_count(|mean, j, uniforms| {
+            // A Poisson draw whose rate is drawn from Gamma(r, m / r).
+            let r = f64::from(total_counts[j]);
+            let rate = uniforms.gamma(r) * f64::from(mean) / r;
+            uniforms.poisson(rate)
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! Poisson counts, y = ln m: log p = x y - e^y - ln x! = -D - S(x), D = e^y - x - x u, u = y - ln x: see
+//! [`super::deviance`].
+
+use super::deviance::{NEAR, second_remainder};
+use super::{Density, Draws, LikelihoodKind, LogProb, Support, TileWork};
+use crate::simd::{Arithmetic, Simd, math};
+use serde::{Deserialize, Serialize};
+
+/// Independent Poisson counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Poisson {}
+
+/// Beyond it e^y is no float32 number.
+const MAX_LOG_RATE: f32 = 88.0;
+
+impl Density for Poisson {
+    #[inline(always)]
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, _: S::F) -> LogProb<S::F> {
+        let (rate, ln_x) = (math::exp(s, y), math::ln(s, x));
+        let u = s.sub(y, ln_x); // of x = 0 some finite number, times zero
+        let residual = s.sub(rate, x);
+        let near = s.mul(s.mul(x, s.mul(u, u)), second_remainder(s, u));
+        let far = s.sub(residual, s.mul(x, u));
+        let deviance = s.select(s.less(s.abs(u), s.splat(NEAR)), near, far);
+        // A rate that overflows has no probability: the loss says so, and the gradient remains a number.
+        let overflows = s.less(s.splat(MAX_LOG_RATE), y);
+        let deviance = s.select(overflows, s.splat(f32::INFINITY), deviance);
+        let value = s.neg(s.add(deviance, math::stirling_remainder(s, x, ln_x)));
+        LogProb { value, slope: residual, scale_slope: s.zero() }
+    }
+    #[inline(always)]
+    fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {
+        math::exp(s, y)
+    }
+}
+
+impl LikelihoodKind for Poisson {
+    fn name(&self) -> &'static str {
+        "Poisson"
+    }
+    fn formula(&self) -> String {
+        "sum_j x_j y_j - exp(y_j) - ln x_j!, y the decoder's output".into()
+    }
+    fn support(&self) -> Support {
+        Support::COUNTS
+    }
+    #[inline(always)]
+    fn tile<S: Simd, W: TileWork>(&self, s: S, work: W) {
+        work.run::<S, Self>(s);
+    }
+    #[inline(always)]
+    fn variance(&self, mean: f32, _: f32) -> f32 {
+        mean
+    }
+    fn draw(&self, draws: Draws) -> bool {
+        draws.each_count(|rate, _, uniforms| uniforms.poisson(f64::from(rate)))
+    }
+}

@@ -1,0 +1,203 @@
+//! What a density has of each feature beside the decoder's output: a scale, given or learned, or a number of trials. The
+//! logarithm of a learned scale is a parameter of the model; its row, its range, its check and its gradient.
+
+use super::Likelihood;
+use super::score::or_zero;
+use crate::error::{Error, Result};
+use crate::matrix::panels_of;
+use crate::simd::{LANES, Lanes, Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut, math};
+
+/// What a density has of each feature beside the decoder's output.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FeatureParameter {
+    /// Nothing.
+    None,
+    /// A scale, the same of all. A density reads its logarithm.
+    Fixed(f32),
+    /// A scale that is learned. A density reads its logarithm.
+    Learned(LearnedScale),
+    /// The trials that the model has of it.
+    Trials,
+}
+
+/// A scale whose logarithm is a parameter of the model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LearnedScale {
+    /// The parameter's name.
+    pub name: &'static str,
+    /// Whether each feature has one; else all share one.
+    pub per_feature: bool,
+    /// The smallest and the largest.
+    pub range: (f32, f32),
+    /// Whether its gradient is stored by the output's epilogue; else [`ScaleGradient`] recovers it.
+    pub stores_gradient: bool,
+}
+
+/// How far the logarithm of a scale at its floor may lie below ours, relatively: some units of float32's last place.
+const LOG_ROUNDING: f32 = 1e-6;
+
+/// An error unless an option is a number from 1e-6 to 1e6.
+pub(super) fn check_range(option: &str, value: f32) -> Result<()> {
+    if (1e-6..1e6).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::Parameter(format!(
+        "a {option} is 1e-6 to 1e6, not {value}: give a number that is at least 1e-6 and below 1e6"
+    )))
+}
+
+impl LearnedScale {
+    /// How many there are.
+    pub fn count(&self, n_features: usize) -> usize {
+        if self.per_feature { n_features } else { 1 }
+    }
+
+    /// How many rows of the parameter buffer they take.
+    pub fn rows(&self, n_features: usize) -> usize {
+        panels_of(self.count(n_features))
+    }
+
+    /// The logarithms of a panel's features, of the rows that hold all.
+    pub fn row(&self, log_scales: &[Row], panel: usize) -> Row {
+        if self.per_feature { log_scales[panel] } else { splat(log_scales[0][0].0[0]) }
+    }
+
+    /// The logarithms of the smallest and the largest, rounded once.
+    fn log_range(&self) -> (f32, f32) {
+        let ln = |x: f32| (f64::from(x).ln() as f32).min(f32::MAX);
+        (ln(self.range.0), ln(self.range.1))
+    }
+
+    /// Brings those that are outside their range back to its ends.
+    pub fn keep_in_range(&self, log_scales: &mut [Row], n_features: usize) {
+        let (least, most) = self.log_range();
+        let scales = &mut floats_mut(log_scales)[..self.count(n_features)];
+        scales.iter_mut().for_each(|x| *x = x.max(least).min(most));
+    }
+
+    /// An error if one is out of its range by more than the rounding of a logarithm.
+    pub fn check(&self, log_scales: &[Row], n_features: usize) -> Result<()> {
+        let (floor, ceiling) = self.log_range();
+        let rounding = |limit: f32| LOG_ROUNDING * limit.abs().max(1.0);
+        let (least, most) = (floor - rounding(floor), ceiling + rounding(ceiling));
+        let wrong = |x: f32, where_to: &str, limit: f32, remedy: &str| {
+            Error::Value(format!(
+                "{} holds {x}, a scale of {:e}, which is {where_to} of {:e}: {remedy}",
+                self.name,
+                x.exp(),
+                limit.exp()
+            ))
+        };
+        let scales = log_scales.iter().flatten().flat_map(|lanes| lanes.0);
+        for x in scales.take(self.count(n_features)) {
+            if x < least {
+                let remedy = format!(
+                    "raise it to {floor}, the floor's logarithm, or give the likelihood a lower floor"
+                );
+                return Err(wrong(x, "below the floor", floor, &remedy));
+            }
+            if x > most {
+                let remedy = format!("lower it to {ceiling}, the limit's logarithm");
+                return Err(wrong(x, "above the limit", ceiling, &remedy));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Likelihood {
+    /// What a density reads of the features of panel `panel`, of a model with these learned logarithms and trials.
+    pub fn parameter_row(&self, log_scales: &[Row], trials: &[f32], panel: usize) -> Row {
+        match self.parameter() {
+            FeatureParameter::None => ZERO_ROW,
+            FeatureParameter::Fixed(scale) => splat(scale.ln()),
+            FeatureParameter::Learned(scale) => scale.row(log_scales, panel),
+            FeatureParameter::Trials => {
+                let (mut row, first) = ([ZERO_ROW], panel * WIDTH);
+                let trials = &trials[first..(first + WIDTH).min(trials.len())];
+                floats_mut(&mut row)[..trials.len()].copy_from_slice(trials);
+                row[0]
+            }
+        }
+    }
+
+    /// The scale or the trials of each feature, of a model with these learned logarithms and trials; empty where a likelihood
+    /// has neither, or the decoder gives the scale.
+    pub fn parameters(&self, log_scales: &[f32], trials: &[f32], n_features: usize) -> Vec<f32> {
+        match self.parameter() {
+            FeatureParameter::None => Vec::new(),
+            FeatureParameter::Fixed(scale) => vec![scale; n_features],
+            FeatureParameter::Learned(scale) if scale.per_feature => {
+                log_scales.iter().copied().map(f32::exp).collect()
+            }
+            FeatureParameter::Learned(_) => vec![log_scales[0].exp(); n_features],
+            FeatureParameter::Trials => trials.to_vec(),
+        }
+    }
+}
+
+fn splat(x: f32) -> Row {
+    [Lanes([x; LANES]); 2]
+}
+
+/// The gradient of the mean loss with respect to ln s, per feature: weight * sum over rows of (1 - r²), where
+/// r = (x - y) / s is recovered from the stored gradient weight * r / s. Rows ascending, those that observe the feature.
+pub struct ScaleGradient<'a> {
+    /// The panel of stored gradients.
+    pub gradient: &'a [Row],
+    /// The panel of x, an example for one or more rows, where it may have holes, which are NaN; else empty.
+    pub targets: &'a [Row],
+    /// Features in this panel.
+    pub cols: usize,
+    /// ln s of the panel's features.
+    pub log_scale: &'a Row,
+    /// The factor in the stored gradients.
+    pub weight: f32,
+    /// Or, unless empty, that of each row.
+    pub weights: &'a [f32],
+    /// Where to; padding becomes zero.
+    pub out: &'a mut Row,
+}
+
+impl Op for ScaleGradient<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for v in 0..2 {
+            let used = s.first(self.cols.saturating_sub(16 * v));
+            let scale = math::exp(s, s.load(&self.log_scale[v]));
+            let mut sum = s.zero();
+            if self.weights.is_empty() {
+                let scale = s.mul(scale, s.splat(inverse(self.weight)));
+                for (i, row) in self.gradient.iter().enumerate() {
+                    let r = s.mul(s.load(&row[v]), scale);
+                    sum = s.add(sum, self.observed(s, (i, v), r));
+                }
+                sum = s.mul(sum, s.splat(self.weight));
+            }
+            for (i, (row, &weight)) in self.gradient.iter().zip(self.weights).enumerate() {
+                let r = s.mul(s.mul(s.load(&row[v]), s.splat(inverse(weight))), scale);
+                sum = s.fma(s.splat(weight), self.observed(s, (i, v), r), sum);
+            }
+            s.store(s.select(used, sum, s.zero()), &mut self.out[v]);
+        }
+    }
+}
+
+impl ScaleGradient<'_> {
+    /// 1 - r² where vector `v` of row `i` is observed, else zero.
+    #[inline(always)]
+    fn observed<S: Simd>(&self, s: S, (i, v): (usize, usize), r: S::F) -> S::F {
+        let term = s.sub(s.splat(1.0), s.mul(r, r));
+        if self.targets.is_empty() {
+            return term;
+        }
+        let copies = self.gradient.len() / self.targets.len();
+        or_zero(s, s.is_number(s.load(&self.targets[i / copies][v])), term)
+    }
+}
+
+/// 1 / weight; of zero (the KL alone is trained), which leaves nothing to recover and nothing to learn, zero.
+fn inverse(weight: f32) -> f32 {
+    if weight == 0.0 { 0.0 } else { 1.0 / weight }
+}

@@ -1,0 +1,189 @@
+//! The output layer's epilogue: log p(x|z) of a tile and, if wanted, the gradient of its negative.
+
+use super::{
+    Density, DensityWithScale, Likelihood, LikelihoodKind, LogProb, TileWork, with_likelihood,
+};
+use crate::simd::math::Formula;
+use crate::simd::{Arithmetic, LANES, Op, Row, Several, Simd, in_groups};
+use std::marker::PhantomData;
+
+/// Adds the bias, writes each row's sum of log p over this panel's features and, if wanted, `weight` times the gradient of
+/// -log p.
+pub struct Score<'a> {
+    /// p(x|z).
+    pub likelihood: Likelihood,
+    /// The products of the tile.
+    pub products: &'a [Row],
+    /// Features in this panel.
+    pub cols: usize,
+    /// The panel's bias.
+    pub bias: &'a Row,
+    /// What the density reads of the panel's features: see [`Likelihood::parameter_row`].
+    pub parameter: &'a Row,
+    /// The rows of x in the panel that has these features.
+    pub targets: &'a [Row],
+    /// Which vector of `targets` has them, where a panel has sixteen (with the decoder's scale).
+    pub half: usize,
+    /// Whether values may be missing: NaN.
+    pub masked: bool,
+    /// Nats, one per row.
+    pub log_prob: &'a mut [f32],
+    /// The tile's rows of the gradient, empty if it is not wanted; in the vectors in use, padding becomes zero.
+    pub gradient: &'a mut [Row],
+    /// The same of that with respect to the log scale, where the likelihood stores it.
+    pub scale_gradient: &'a mut [Row],
+    /// The factor of the gradient.
+    pub weight: f32,
+}
+
+impl Op for Score<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let likelihood = self.likelihood;
+        with_likelihood!(&likelihood, kind => kind.tile(s, self));
+    }
+}
+
+impl TileWork for Score<'_> {
+    #[inline(always)]
+    fn run<S: Simd, D: Density>(mut self, s: S) {
+        in_groups!(S::WIDE && !D::IS_LONG, self.products.len(), N, first => {
+            // Where a formula is called, nothing is saved by leaving its gradient out.
+            match S::WIDE && self.gradient.is_empty() {
+                true => self.rows::<S, D, N, false>(s, first),
+                false => self.rows::<S, D, N, true>(s, first),
+            }
+        });
+    }
+
+    #[inline(always)]
+    fn run_with_scale<S: Simd, D: DensityWithScale>(mut self, s: S, density: D) {
+        in_groups!(S::WIDE, self.products.len(), N, first => {
+            self.rows_with_scale::<S, D, N>(s, density, first)
+        });
+    }
+}
+
+impl Score<'_> {
+    #[inline(always)]
+    fn rows<S: Simd, D: Density, const N: usize, const GRADIENT: bool>(
+        &mut self,
+        s: S,
+        first: usize,
+    ) {
+        let (several, weight) = (Several::<S, N>(s), s.splat(self.weight));
+        let products = &self.products[first..first + N];
+        let targets = &self.targets[first..first + N];
+        let wanted = GRADIENT && !self.gradient.is_empty();
+        let gradient = if wanted { &mut self.gradient[first..first + N] } else { &mut [] };
+        let scale_gradient = match wanted && D::STORES_GRADIENT {
+            true => &mut self.scale_gradient[first..first + N],
+            false => &mut [],
+        };
+        let mut sums = several.zero();
+        for v in 0..self.cols.div_ceil(LANES).min(2) {
+            let used = s.first(self.cols - v * LANES);
+            let (bias, parameter) = (s.load(&self.bias[v]), s.load(&self.parameter[v]));
+            let (mut x, mut y) = (several.zero(), several.zero());
+            for i in 0..N {
+                x[i] = s.load(&targets[i][v]);
+                y[i] = s.add(s.load(&products[i][v]), bias);
+            }
+            let found = of_observed::<_, D>(several, x, y, [parameter; N], self.masked);
+            for i in 0..N {
+                sums[i] = s.add(sums[i], s.select(used, found.value[i], s.zero()));
+                if wanted {
+                    let slope = s.select(used, s.mul(found.slope[i], weight), s.zero());
+                    s.store(slope, &mut gradient[i][v]);
+                }
+                if wanted && D::STORES_GRADIENT {
+                    let slope = s.select(used, s.mul(found.scale_slope[i], weight), s.zero());
+                    s.store(slope, &mut scale_gradient[i][v]);
+                }
+            }
+        }
+        let log_prob = &mut self.log_prob[first..first + N];
+        for i in 0..N {
+            log_prob[i] = s.sum(sums[i]);
+        }
+    }
+
+    #[inline(always)]
+    fn rows_with_scale<S: Simd, D: DensityWithScale, const N: usize>(
+        &mut self,
+        s: S,
+        density: D,
+        first: usize,
+    ) {
+        let (several, used) = (Several::<S, N>(s), s.first(self.cols));
+        let [mut x, mut y, mut u] = [several.zero(); 3];
+        for i in 0..N {
+            x[i] = s.load(&self.targets[first + i][self.half]);
+            let [mean, log_scale] = &self.products[first + i];
+            y[i] = s.add(s.load(mean), s.load(&self.bias[0]));
+            u[i] = s.add(s.load(log_scale), s.load(&self.bias[1]));
+        }
+        let observed = several.is_number(x);
+        let known = if self.masked { or_zero(several, observed, x) } else { x };
+        let found = density.log_prob(several, known, y, u);
+        let found = if self.masked { found.or_zero(several, observed) } else { found };
+        let slopes = [found.slope, found.scale_slope];
+        for i in 0..N {
+            self.log_prob[first + i] = s.sum(s.select(used, found.value[i], s.zero()));
+            if let Some(gradient) = self.gradient.get_mut(first + i) {
+                for (slope, to) in slopes.into_iter().zip(gradient) {
+                    let slope = s.mul(slope[i], s.splat(self.weight));
+                    s.store(s.select(used, slope, s.zero()), to);
+                }
+            }
+        }
+    }
+}
+
+/// `value` where x is observed, else zero.
+#[inline(always)]
+pub(super) fn or_zero<S: Arithmetic>(s: S, observed: S::M, value: S::F) -> S::F {
+    s.select(observed, value, s.zero())
+}
+
+impl<F: Copy> LogProb<F> {
+    /// The same where x is observed; else log p and its gradients are exactly zero.
+    #[inline(always)]
+    fn or_zero<S: Arithmetic<F = F>>(self, s: S, observed: S::M) -> LogProb<F>
+    where
+        S::M: Copy,
+    {
+        LogProb {
+            value: or_zero(s, observed, self.value),
+            slope: or_zero(s, observed, self.slope),
+            scale_slope: or_zero(s, observed, self.scale_slope),
+        }
+    }
+}
+
+/// log p and its gradients with each density's formula standing once where the instruction set calls formulas.
+struct LogProbOf<D>(PhantomData<D>);
+impl<D: Density> Formula<3, 3> for LogProbOf<D> {
+    #[inline(always)]
+    fn eval<S: Arithmetic>(s: S, [x, y, parameter]: [S::F; 3]) -> [S::F; 3] {
+        let LogProb { value, slope, scale_slope } = D::log_prob(s, x, y, parameter);
+        [value, slope, scale_slope]
+    }
+}
+
+/// log p and its gradients. With `masked`, NaN in x is a missing value.
+#[inline(always)]
+fn of_observed<S: Arithmetic, D: Density>(
+    s: S,
+    x: S::F,
+    y: S::F,
+    parameter: S::F,
+    masked: bool,
+) -> LogProb<S::F> {
+    let observed = s.is_number(x);
+    let known = if masked { or_zero(s, observed, x) } else { x };
+    let [value, slope, scale_slope] = s.apply::<_, _, LogProbOf<D>>([known, y, parameter]);
+    let found = LogProb { value, slope, scale_slope };
+    if masked { found.or_zero(s, observed) } else { found }
+}

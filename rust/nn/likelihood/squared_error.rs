@@ -1,0 +1,48 @@
+//! No likelihood: the squared error as a loss, (x - y)², for a plain autoencoder. "log p" is its negative.
+
+use super::{Density, Draws, LikelihoodKind, LogProb, TileWork};
+use crate::simd::{Arithmetic, Simd};
+use serde::{Deserialize, Serialize};
+
+/// The squared error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SquaredError {}
+
+impl Density for SquaredError {
+    #[inline(always)]
+    fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, _: S::F) -> LogProb<S::F> {
+        let residual = s.sub(y, x);
+        let value = s.neg(s.mul(residual, residual));
+        LogProb { value, slope: s.add(residual, residual), scale_slope: s.zero() }
+    }
+    #[inline(always)]
+    fn mean<S: Arithmetic>(_: S, y: S::F) -> S::F {
+        y
+    }
+}
+
+impl LikelihoodKind for SquaredError {
+    fn name(&self) -> &'static str {
+        "squared error"
+    }
+    fn formula(&self) -> String {
+        "-sum_j (x_j - y_j)², y the decoder's output: a loss and no log-probability".into()
+    }
+    fn is_public(&self) -> bool {
+        false
+    }
+    #[inline(always)]
+    fn tile<S: Simd, W: TileWork>(&self, s: S, work: W) {
+        work.run::<S, Self>(s);
+    }
+    /// There is no distribution: its spread counts as zero.
+    #[inline(always)]
+    fn variance(&self, _: f32, _: f32) -> f32 {
+        0.0
+    }
+    /// A draw is the mean.
+    fn draw(&self, _: Draws) -> bool {
+        true
+    }
+}

@@ -1,0 +1,179 @@
+//! A model in Python: its making, its parameters, how far it has come.
+
+use super::arrays::{Array, Array2, Rows, array, owned, source, with_conditions};
+use super::detach::{SLICE, detached};
+use crate::data::Source;
+use crate::data::binarize::{Binary, VALIDATION_PASS};
+use crate::data::check::ValueCheck;
+use crate::error::{Error, filled};
+use crate::file;
+use crate::model::{Engine, Specification};
+use crate::random::Stream;
+use crate::run::functional;
+use crate::run::infer::InferenceRun;
+use crate::simd::Isa;
+use numpy::PyReadonlyArray1;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A model. All arrays returned are flat; the Python layer gives them their shapes.
+#[pyclass(frozen, module = "fastengine._core", name = "Engine")]
+pub struct PyEngine {
+    /// The engine's own, which never changes: here no lock is needed to read it.
+    pub specification: Specification,
+    engine: Mutex<Engine>,
+}
+
+impl From<Engine> for PyEngine {
+    fn from(engine: Engine) -> PyEngine {
+        PyEngine { specification: engine.network.spec.clone(), engine: Mutex::new(engine) }
+    }
+}
+
+impl PyEngine {
+    /// The engine, once no other thread uses it: only for [`detached`] work.
+    pub fn lock(&self) -> MutexGuard<'_, Engine> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Examples of this model. Those of a likelihood of counts are never scaled.
+    pub fn examples<'a>(&self, x: Array2<'a, '_>) -> PyResult<Source<'a>> {
+        let source = source(x)?;
+        Ok(if self.specification.likelihood.is_counts() { source.counts() } else { source })
+    }
+
+    /// Calls `work` with examples, or the chosen rows of them, each with its row of `y` where there are conditions.
+    pub fn with_examples<T>(
+        &self,
+        x: Array2,
+        y: Option<Array2>,
+        rows: &Rows,
+        work: impl FnOnce(Source) -> PyResult<T>,
+    ) -> PyResult<T> {
+        with_conditions(self.examples(x)?, y, rows, work)
+    }
+
+    /// Examples made binary, always by the same draw, which is none of training's.
+    pub fn binarized<'a>(&self, x: Source<'a>, binarize: Option<Binary>) -> Source<'a> {
+        let seed = self.specification.seed;
+        x.binarized(binarize.map(|binary| binary.of(seed, VALIDATION_PASS)))
+    }
+
+    /// The start of an inference on X. `noisy` data may hold any numbers that the encoder can read.
+    pub fn run_on_x(&self, noisy: bool, threads: Option<usize>) -> InferenceRun<'static> {
+        let specification = &self.specification;
+        let likelihood = (!noisy).then_some(specification.likelihood);
+        let watch = ValueCheck::new(likelihood, specification.missing.is_masked());
+        start("X", watch.through(specification.input_transform), threads)
+    }
+}
+
+/// The start of an inference: nothing done, a slice of time.
+pub fn start(name: &str, watch: ValueCheck, threads: Option<usize>) -> InferenceRun<'_> {
+    InferenceRun { name, watch, done: 0, budget: SLICE, threads }
+}
+
+#[pymethods]
+impl PyEngine {
+    #[new]
+    fn new(py: Python<'_>, specification: &str) -> PyResult<PyEngine> {
+        let engine = detached(py, || Engine::new(Specification::from_json(specification)?))??;
+        Ok(engine.into())
+    }
+
+    /// What the engine was made with: all options, as JSON.
+    #[getter]
+    fn specification(&self) -> String {
+        self.specification.to_json()
+    }
+
+    /// Names and shapes of the parameters, in the order of `parameters`.
+    fn shapes(&self, py: Python<'_>) -> PyResult<Vec<(String, Vec<usize>)>> {
+        detached(py, || {
+            let engine = self.lock();
+            engine.network.tensors.iter().map(|t| (t.name.clone(), t.shape.clone())).collect()
+        })
+    }
+
+    /// The same of those that are trained, in the order of gradients.
+    fn trained(&self, py: Python<'_>) -> PyResult<Vec<(String, Vec<usize>)>> {
+        detached(py, || {
+            let engine = self.lock();
+            engine.network.trained().iter().map(|t| (t.name.clone(), t.shape.clone())).collect()
+        })
+    }
+
+    fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Vec<Array<'py>>> {
+        let values: Vec<Vec<f32>> = detached(py, || {
+            let engine = self.lock();
+            engine.network.tensors.iter().map(|tensor| engine.parameter(tensor)).collect()
+        })?;
+        Ok(values.into_iter().map(|v| array(py, v)).collect())
+    }
+
+    fn set_parameters(
+        &self,
+        py: Python<'_>,
+        values: Vec<PyReadonlyArray1<'_, f32>>,
+    ) -> PyResult<()> {
+        let values = owned(&values)?;
+        Ok(detached(py, || self.lock().set_parameters(&values))??)
+    }
+
+    /// Turns the sign of a latent coordinate.
+    fn mirror(&self, py: Python<'_>, coordinate: usize) -> PyResult<()> {
+        Ok(detached(py, || self.lock().flip_sign(coordinate))??)
+    }
+
+    /// `n` codes from the prior.
+    fn prior<'py>(&self, py: Python<'py>, n: usize, seed: u64) -> PyResult<Array<'py>> {
+        let latent = self.specification.latent_dim;
+        let codes = detached(py, || {
+            let isa = Isa::detect()?;
+            let mut codes = filled(0.0, n.checked_mul(latent))?;
+            functional::standard_normal(isa, seed, Stream::Prior as u8, latent, &mut codes);
+            Ok::<_, Error>(codes)
+        })??;
+        Ok(array(py, codes))
+    }
+
+    /// The model as the bytes of a file, with the optimiser's moments if they are wanted.
+    fn dump<'py>(
+        &self,
+        py: Python<'py>,
+        config: &str,
+        moments: bool,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = detached(py, || file::to_bytes(&self.lock(), config, moments))??;
+        PyBytes::new_with(py, bytes.len(), |to| {
+            to.copy_from_slice(&bytes);
+            Ok(())
+        })
+    }
+
+    /// Optimiser steps taken.
+    #[getter]
+    fn steps(&self, py: Python<'_>) -> PyResult<u64> {
+        detached(py, || self.lock().steps)
+    }
+
+    /// The first steps, of which the optimiser knows nothing.
+    #[getter]
+    fn optimizer_start(&self, py: Python<'_>) -> PyResult<u64> {
+        detached(py, || self.lock().optimizer_start)
+    }
+
+    /// Shuffled epochs finished.
+    #[getter]
+    fn epochs(&self, py: Python<'_>) -> PyResult<u32> {
+        detached(py, || self.lock().epochs)
+    }
+
+    /// Log variances that were clamped so far.
+    #[getter]
+    fn clamped(&self, py: Python<'_>) -> PyResult<usize> {
+        detached(py, || self.lock().clamped.load(Ordering::Relaxed))
+    }
+}
