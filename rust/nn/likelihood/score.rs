@@ -4,7 +4,7 @@ use super::{
     Density, DensityWithScale, Likelihood, LikelihoodKind, LogProb, TileWork, with_likelihood,
 };
 use crate::simd::math::Formula;
-use crate::simd::{Arithmetic, LANES, Op, Row, Several, Simd, in_groups};
+use crate::simd::{Arithmetic, Isa, LANES, Row, Several, Simd, in_groups};
 use std::marker::PhantomData;
 
 /// Adds the bias, writes each row's sum of log p over this panel's features and, if wanted, `weight` times the gradient of
@@ -36,12 +36,11 @@ pub struct Score<'a> {
     pub weight: f32,
 }
 
-impl Op for Score<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+impl Score<'_> {
+    /// Does it.
+    pub fn run(self, isa: Isa) {
         let likelihood = self.likelihood;
-        with_likelihood!(&likelihood, kind => kind.tile(s, self));
+        with_likelihood!(&likelihood, kind => kind.tile(isa, self));
     }
 }
 
