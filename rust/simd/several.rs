@@ -7,7 +7,7 @@
 use super::Arithmetic;
 use crate::simd::math::Formula;
 
-/// `N` vectors of `S`; every operation is done to all of them in turn.
+/// `N` vectors of `S`, at most four; every operation is done to all of them in turn.
 #[derive(Clone, Copy)]
 pub struct Several<S, const N: usize>(pub S);
 
@@ -30,16 +30,37 @@ macro_rules! in_groups {
 }
 pub(crate) use in_groups;
 
+/// `[f(0), f(1), ...]`, `N` of them, without a loop: a formula is a hundred operations, and LLVM's passes over loops need
+/// the square of their number.
+macro_rules! array {
+    ($N:ident, $i:ident => $value:expr) => {{
+        const { assert!($N >= 1 && $N <= 4) };
+        let mut out = {
+            const $i: usize = 0;
+            [$value; $N]
+        };
+        if $N > 1 {
+            const $i: usize = 1;
+            out[$i] = $value;
+        }
+        if $N > 2 {
+            const $i: usize = 2;
+            out[$i] = $value;
+        }
+        if $N > 3 {
+            const $i: usize = 3;
+            out[$i] = $value;
+        }
+        out
+    }};
+}
+
 macro_rules! each {
     ($(fn $name:ident($($x:ident: $from:ident),*) -> $to:ident;)*) => {
         $(
             #[inline(always)]
             fn $name(self, $($x: Self::$from),*) -> Self::$to {
-                let mut out = [self.0.$name($($x[0]),*); N];
-                for i in 1..N {
-                    out[i] = self.0.$name($($x[i]),*);
-                }
-                out
+                array!(N, I => self.0.$name($($x[I]),*))
             }
         )*
     };
@@ -72,18 +93,12 @@ impl<S: Arithmetic, const N: usize> Arithmetic for Several<S, N> {
         [self.0.splat_u(x); N]
     }
     #[inline(always)]
-    fn shl_u<const BITS: u32>(self, mut a: Self::U) -> Self::U {
-        for x in &mut a {
-            *x = self.0.shl_u::<BITS>(*x);
-        }
-        a
+    fn shl_u<const BITS: u32>(self, a: Self::U) -> Self::U {
+        array!(N, I => self.0.shl_u::<BITS>(a[I]))
     }
     #[inline(always)]
-    fn shr_u<const BITS: u32>(self, mut a: Self::U) -> Self::U {
-        for x in &mut a {
-            *x = self.0.shr_u::<BITS>(*x);
-        }
-        a
+    fn shr_u<const BITS: u32>(self, a: Self::U) -> Self::U {
+        array!(N, I => self.0.shr_u::<BITS>(a[I]))
     }
     each! {
         fn add(a: F, b: F) -> F;
