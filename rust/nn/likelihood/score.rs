@@ -40,7 +40,10 @@ impl Score<'_> {
     /// Does it.
     pub fn run(self, isa: Isa) {
         let likelihood = self.likelihood;
-        with_likelihood!(&likelihood, kind => kind.tile(isa, self));
+        with_likelihood!(&likelihood, kind => match self.gradient.is_empty() {
+            true => kind.tile(isa, WithoutGradient(self)),
+            false => kind.tile(isa, self),
+        });
     }
 }
 
@@ -48,11 +51,7 @@ impl TileWork for Score<'_> {
     #[inline(always)]
     fn run<S: Simd, D: Density>(mut self, s: S) {
         in_groups!(S::WIDE && !D::IS_LONG, self.products.len(), N, first => {
-            // Where a formula is called, nothing is saved by leaving its gradient out.
-            match S::WIDE && self.gradient.is_empty() {
-                true => self.rows::<S, D, N, false>(s, first),
-                false => self.rows::<S, D, N, true>(s, first),
-            }
+            self.rows::<S, D, N, true>(s, first)
         });
     }
 
@@ -61,6 +60,23 @@ impl TileWork for Score<'_> {
         in_groups!(S::WIDE, self.products.len(), N, first => {
             self.rows_with_scale::<S, D, N>(s, density, first)
         });
+    }
+}
+
+/// [`Score`] alone: a function of its own.
+struct WithoutGradient<'a>(Score<'a>);
+
+impl TileWork for WithoutGradient<'_> {
+    #[inline(always)]
+    fn run<S: Simd, D: Density>(mut self, s: S) {
+        in_groups!(S::WIDE && !D::IS_LONG, self.0.products.len(), N, first => {
+            self.0.rows::<S, D, N, false>(s, first)
+        });
+    }
+
+    #[inline(always)]
+    fn run_with_scale<S: Simd, D: DensityWithScale>(self, s: S, density: D) {
+        self.0.run_with_scale(s, density);
     }
 }
 
