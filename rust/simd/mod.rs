@@ -85,6 +85,12 @@ pub trait Arithmetic: Copy {
     ) -> [Self::F; O] {
         F::eval(self, x)
     }
+    /// The value of a long formula, by a call: inlined several times into one function, it costs the compiler more than the
+    /// call costs the formula.
+    fn call<const I: usize, const O: usize, F: Formula<I, O>>(
+        self,
+        x: [Self::F; I],
+    ) -> [Self::F; O];
     /// All lanes the same.
     fn splat(self, x: f32) -> Self::F;
     /// `a + b`

@@ -32,6 +32,13 @@ impl Arithmetic for Plain {
         call::<Plain, I, O, F>(self, x)
     }
     #[inline(always)]
+    fn call<const I: usize, const O: usize, F: Formula<I, O>>(
+        self,
+        x: [Self::F; I],
+    ) -> [Self::F; O] {
+        call::<Plain, I, O, F>(self, x)
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         [x; LANES]
     }

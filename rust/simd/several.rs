@@ -85,6 +85,24 @@ impl<S: Arithmetic, const N: usize> Arithmetic for Several<S, N> {
         std::array::from_fn(|o| each.map(|y| y[o]))
     }
     #[inline(always)]
+    fn call<const I: usize, const O: usize, F: Formula<I, O>>(
+        self,
+        x: [Self::F; I],
+    ) -> [Self::F; O] {
+        let mut out = [self.zero(); O];
+        for n in 0..N {
+            let mut one = [self.0.zero(); I];
+            for i in 0..I {
+                one[i] = x[i][n];
+            }
+            let one = self.0.call::<I, O, F>(one);
+            for o in 0..O {
+                out[o][n] = one[o];
+            }
+        }
+        out
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         [self.0.splat(x); N]
     }

@@ -41,6 +41,13 @@ impl Arithmetic for Sse2 {
         call::<Sse2, I, O, F>(self, x)
     }
     #[inline(always)]
+    fn call<const I: usize, const O: usize, F: Formula<I, O>>(
+        self,
+        x: [Self::F; I],
+    ) -> [Self::F; O] {
+        call::<Sse2, I, O, F>(self, x)
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         intrinsic!([_mm_set1_ps(x); 4])
     }
