@@ -40,7 +40,8 @@ impl Score<'_> {
     /// Does it.
     pub fn run(self, isa: Isa) {
         let likelihood = self.likelihood;
-        with_likelihood!(&likelihood, kind => match self.gradient.is_empty() {
+        let alone = self.gradient.is_empty() && likelihood.outputs_per_feature() == 1;
+        with_likelihood!(&likelihood, kind => match alone {
             true => kind.tile(isa, WithoutGradient(self)),
             false => kind.tile(isa, self),
         });
@@ -63,7 +64,7 @@ impl TileWork for Score<'_> {
     }
 }
 
-/// [`Score`] alone: a function of its own.
+/// [`Score`] without its gradient: a function of its own, where the decoder gives one number for each feature.
 struct WithoutGradient<'a>(Score<'a>);
 
 impl TileWork for WithoutGradient<'_> {
@@ -75,8 +76,8 @@ impl TileWork for WithoutGradient<'_> {
     }
 
     #[inline(always)]
-    fn run_with_scale<S: Simd, D: DensityWithScale>(self, s: S, density: D) {
-        self.0.run_with_scale(s, density);
+    fn run_with_scale<S: Simd, D: DensityWithScale>(self, _: S, _: D) {
+        unreachable!("the density gives one number for each feature");
     }
 }
 
