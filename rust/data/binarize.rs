@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::random::{Stream, uniform_panel};
-use crate::simd::{Row, Simd};
+use crate::simd::{Isa, Op, Row, Simd};
 
 /// The pass of what is drawn beside training, for validation data and gradients: training would have it only after 2³² steps.
 pub const VALIDATION_PASS: u32 = u32::MAX;
@@ -53,9 +53,25 @@ pub enum Binarize {
 
 impl Binarize {
     /// Makes the 32 values of a panel of row `row` binary; padding remains zero, and NaN what it is.
+    pub fn apply(self, isa: Isa, row: usize, panel: usize, values: &mut Row) {
+        isa.run(BinarizePanel { binarize: self, row, panel, values });
+    }
+}
+
+/// The work of [`Binarize::apply`].
+struct BinarizePanel<'a> {
+    binarize: Binarize,
+    row: usize,
+    panel: usize,
+    values: &'a mut Row,
+}
+
+impl Op for BinarizePanel<'_> {
+    type Output = ();
     #[inline(always)]
-    pub fn apply<S: Simd>(self, s: S, row: usize, panel: usize, values: &mut Row) {
-        let limits = match self {
+    fn run<S: Simd>(self, s: S) {
+        let BinarizePanel { binarize, row, panel, values } = self;
+        let limits = match binarize {
             Binarize::Threshold => [s.splat(0.5); 2],
             Binarize::Draw { seed, pass } => {
                 let id = [pass, (row as u64 >> 32) as u32, row as u32];

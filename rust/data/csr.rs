@@ -141,7 +141,7 @@ impl<'a> Csr<'a> {
 
     /// Reads columns `col..col + out.len()` of a row. `place`, anything at first, is where the value after them is, which
     /// saves the columns that follow a search.
-    #[inline(always)]
+    #[inline(never)]
     pub fn read(&self, row: usize, col: usize, out: &mut [f32], place: &mut usize) {
         out.fill(0.0);
         let Range { start, end } = self.row(row);

@@ -22,6 +22,13 @@ pub enum Element {
     Count,
 }
 
+impl Element {
+    /// What elements are divided by.
+    fn unit(self) -> f32 {
+        if self == Element::U8 { 255.0 } else { 1.0 }
+    }
+}
+
 /// A matrix [rows, cols] somewhere in memory: with any strides and any alignment, or sparse.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
@@ -187,15 +194,20 @@ impl<'a> Source<'a> {
     }
 
     /// Reads columns `col..col + out.len()` of a row.
-    #[inline(always)]
+    #[inline(never)]
     pub fn read(&self, row: usize, col: usize, out: &mut [f32]) {
-        if let Some(csr) = self.sparse {
-            return csr.read(self.place(row), col, out, &mut 0);
+        match self.sparse {
+            Some(csr) => csr.read(self.place(row), col, out, &mut 0),
+            None => self.read_dense(row, col, out),
         }
+    }
+
+    /// The same of a matrix that is not sparse: inlined where elements lie side by side, so that the CPU's features reach it.
+    #[inline(always)]
+    fn read_dense(&self, row: usize, col: usize, out: &mut [f32]) {
         let Some(last) = out.len().checked_sub(1) else { return };
         let (from, step) = (self.address(row, col), self.strides[1]);
         assert!(col + last < self.cols);
-        let at = |j: usize| from.wrapping_offset(j as isize * step);
         // SAFETY: all elements read are inside the matrix (asserted), which `new`'s caller made readable;
         // reads are unaligned.
         unsafe {
@@ -203,61 +215,67 @@ impl<'a> Source<'a> {
                 Element::F32 if step == 4 => {
                     ptr::copy_nonoverlapping(from, out.as_mut_ptr().cast(), 4 * out.len());
                 }
-                Element::F32 => {
-                    for (j, x) in out.iter_mut().enumerate() {
-                        *x = ptr::read_unaligned(at(j).cast());
-                    }
-                }
                 Element::F64 if step == 8 => {
                     for (j, x) in out.iter_mut().enumerate() {
                         *x = ptr::read_unaligned(from.cast::<f64>().add(j)) as f32;
                     }
                 }
-                Element::F64 => {
+                Element::U8 | Element::Count if step == 1 => {
+                    let unit = self.element.unit();
                     for (j, x) in out.iter_mut().enumerate() {
-                        *x = ptr::read_unaligned(at(j).cast::<f64>()) as f32;
+                        *x = f32::from(*from.add(j)) / unit;
                     }
                 }
-                Element::U8 if step == 1 => {
-                    for (j, x) in out.iter_mut().enumerate() {
-                        *x = f32::from(*from.add(j)) / 255.0;
-                    }
-                }
-                Element::U8 => {
-                    for (j, x) in out.iter_mut().enumerate() {
-                        *x = f32::from(*at(j)) / 255.0;
-                    }
-                }
-                Element::Count => {
-                    for (j, x) in out.iter_mut().enumerate() {
-                        *x = f32::from(*at(j));
-                    }
-                }
+                _ => self.read_apart(from, out),
             }
+        }
+    }
+
+    /// Reads elements that do not lie side by side, the first one at `from`.
+    ///
+    /// # Safety
+    /// They are inside the matrix.
+    #[inline(never)]
+    unsafe fn read_apart(&self, from: *const u8, out: &mut [f32]) {
+        let (step, unit) = (self.strides[1], self.element.unit());
+        for (j, x) in out.iter_mut().enumerate() {
+            let at = from.wrapping_offset(j as isize * step);
+            // SAFETY: the caller's promise; reads are unaligned.
+            *x = unsafe {
+                match self.element {
+                    Element::F32 => ptr::read_unaligned(at.cast()),
+                    Element::F64 => ptr::read_unaligned(at.cast::<f64>()) as f32,
+                    Element::U8 | Element::Count => f32::from(*at) / unit,
+                }
+            };
         }
     }
 
     /// Reads the 32 columns of panel `panel` of a row; zeros fill the last panel.
     #[inline(always)]
     pub fn read_panel(&self, row: usize, panel: usize, out: &mut Row) {
-        let (col, floats) = (panel * WIDTH, floats_mut(std::slice::from_mut(out)));
-        match self.cols - col {
-            used if used < WIDTH => {
-                floats[used..].fill(0.0);
-                self.read(row, col, &mut floats[..used]);
-            }
-            _ => self.read(row, col, &mut floats[..WIDTH]), // a length that the compiler knows
-        }
+        self.read_next_panel(row, panel, out, &mut 0);
     }
 
     /// The same of a row whose panels are read in turn; `place`, of a sparse row, is where the next one begins.
     #[inline(always)]
     pub fn read_next_panel(&self, row: usize, panel: usize, out: &mut Row, place: &mut usize) {
-        let Some(csr) = self.sparse else { return self.read_panel(row, panel, out) };
         let (col, floats) = (panel * WIDTH, floats_mut(std::slice::from_mut(out)));
-        let (inside, padding) = floats.split_at_mut((self.cols - col).min(WIDTH));
+        if self.sparse.is_some() || self.cols - col < WIDTH {
+            return self.read_rest(row, col, floats, place);
+        }
+        self.read_dense(row, col, &mut floats[..WIDTH]); // a length that the compiler knows
+    }
+
+    /// The same of a sparse row, or of the last panel.
+    #[inline(never)]
+    fn read_rest(&self, row: usize, col: usize, out: &mut [f32], place: &mut usize) {
+        let (inside, padding) = out.split_at_mut((self.cols - col).min(WIDTH));
         padding.fill(0.0);
-        csr.read(self.place(row), col, inside, place);
+        match self.sparse {
+            Some(csr) => csr.read(self.place(row), col, inside, place),
+            None => self.read_dense(row, col, inside),
+        }
     }
 
     /// Into how many pieces of 32 values a row is cut to be looked at: all of a dense row, what is stored of a sparse one.
@@ -268,7 +286,15 @@ impl<'a> Source<'a> {
     /// Reads such a piece; the last one is filled up with zeros.
     #[inline(always)]
     pub fn read_piece(&self, row: usize, piece: usize, out: &mut Row) {
-        let Some(csr) = self.sparse else { return self.read_panel(row, piece, out) };
+        match self.sparse {
+            Some(csr) => self.read_stored(csr, row, piece, out),
+            None => self.read_panel(row, piece, out),
+        }
+    }
+
+    /// The same of a sparse row.
+    #[inline(never)]
+    fn read_stored(&self, csr: &Csr, row: usize, piece: usize, out: &mut Row) {
         let places = csr.row(self.place(row)).skip(piece * WIDTH);
         *out = ZERO_ROW;
         for (x, place) in floats_mut(std::slice::from_mut(out)).iter_mut().zip(places) {

@@ -31,6 +31,19 @@ pub fn product<'r>(
     right: impl Fn(usize) -> &'r [Row],
     mut epilogue: impl FnMut(ProductTile),
 ) {
+    product_dyn(worker, isa, left, &kept, cols, &right, &mut epilogue);
+}
+
+/// [`product`], compiled once: calls cost nothing beside a tile.
+fn product_dyn<'r>(
+    worker: &Worker,
+    isa: Isa,
+    left: Panels<'_>,
+    kept: &dyn Fn(usize) -> Option<NonzeroIndices<'r>>,
+    cols: usize,
+    right: &dyn Fn(usize) -> &'r [Row],
+    epilogue: &mut dyn FnMut(ProductTile),
+) {
     if left.rows() == 1 {
         return row_product(worker, isa, left, kept(0), cols, right, epilogue);
     }
@@ -59,14 +72,14 @@ fn row_product<'r>(
     left: Panels<'_>,
     kept: Option<NonzeroIndices<'r>>,
     cols: usize,
-    right: impl Fn(usize) -> &'r [Row],
-    mut epilogue: impl FnMut(ProductTile),
+    right: &dyn Fn(usize) -> &'r [Row],
+    epilogue: &mut dyn FnMut(ProductTile),
 ) {
     let panels = panels_of(cols);
     worker.phase(panels.div_ceil(2), |item| {
         let pair = [2 * item, (2 * item + 1).min(panels - 1)];
         let mut sums = [ZERO_ROW; 2];
-        isa.pair_product(left.data(), pair.map(&right), kept, &mut sums);
+        isa.pair_product(left.data(), pair.map(right), kept, &mut sums);
         for (panel, sums) in (2 * item..panels).zip(&mut sums) {
             let vectors = vectors_of(cols, panel);
             let products = std::slice::from_mut(sums);

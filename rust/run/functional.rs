@@ -67,7 +67,7 @@ pub fn log_prob(
         for first in (0..cols).step_by(WIDTH) {
             let part = first..(first + WIDTH).min(cols);
             let mut sum = [0.0];
-            isa.run(Score {
+            Score {
                 likelihood,
                 products: &[row(&y[part.clone()])],
                 cols: part.len(),
@@ -80,7 +80,8 @@ pub fn log_prob(
                 gradient: &mut [],
                 scale_gradient: &mut [],
                 weight: 0.0,
-            });
+            }
+            .run(isa);
             *out += sum[0];
         }
     }

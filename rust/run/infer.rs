@@ -66,6 +66,9 @@ struct Size {
     at_once: usize,
 }
 
+/// What is done to a block: the worker, all memory and the worker's part of it, the block's rows and the first of them.
+type BlockBody<'a> = dyn Fn(&Worker, &SharedBuffers, usize, usize, usize, &ValueCheck) + Sync + 'a;
+
 /// Rows that fit a worker's caches.
 fn block_of(network: &Network) -> usize {
     BLOCK.min(MOST_BYTES / network.row_bytes()).max(FEW)
@@ -96,7 +99,7 @@ impl InferenceRun<'_> {
         let block = (block_of(&engine.network) / copies).max(1);
         let size = Size { block, copies, memory: 0, passes: copies, at_once: BLOCKS_AT_ONCE };
         let storage = storage.of(&engine.network.spec, x, block.min(x.rows()));
-        self.walk_in(engine, x, storage, size, |worker, buffers, part, rows, start, watch| {
+        self.walk_in(engine, x, storage, size, &|worker, buffers, part, rows, start, watch| {
             body(worker, buffers.pass(part, rows), start, watch)
         })
     }
@@ -108,7 +111,7 @@ impl InferenceRun<'_> {
         x: &Source,
         storage: InputStorage,
         size: Size,
-        body: impl Fn(&Worker, &SharedBuffers, usize, usize, usize, &ValueCheck) + Sync,
+        body: &BlockBody,
     ) -> Result<bool> {
         engine.network.check_conditions(x)?;
         let total = x.rows();
@@ -123,18 +126,19 @@ impl InferenceRun<'_> {
         let buffers = engine.share(parts, batch_size, PassKind::Infer, storage)?;
         let round = if together { block } else { threads * block * size.at_once };
         let watch = &self.watch;
-        self.done = walk(threads, (self.done, total), round, self.budget, |worker, start, rows| {
-            if together {
-                body(worker, &buffers, 0, rows, start, watch);
-            } else {
-                worker.phase(rows.div_ceil(block), |item| {
-                    let (part, first) = (worker.index(), start + item * block);
-                    let rows = block.min(start + rows - first);
-                    threads::alone(|worker| body(worker, &buffers, part, rows, first, watch));
-                });
-            }
-            true
-        });
+        self.done =
+            walk(threads, (self.done, total), round, self.budget, &|worker, start, rows| {
+                if together {
+                    body(worker, &buffers, 0, rows, start, watch);
+                } else {
+                    worker.phase(rows.div_ceil(block), |item| {
+                        let (part, first) = (worker.index(), start + item * block);
+                        let rows = block.min(start + rows - first);
+                        threads::alone(|worker| body(worker, &buffers, part, rows, first, watch));
+                    });
+                }
+                true
+            });
         self.verdict(x)
     }
 
@@ -151,7 +155,7 @@ impl InferenceRun<'_> {
         let threads = if soon { 1 } else { threads_for(self.threads, usize::MAX) };
         let (watch, round) = (&self.watch, threads * BLOCK * BLOCKS_AT_ONCE);
         self.done =
-            walk(threads, (self.done, x.rows()), round, self.budget, |worker, start, rows| {
+            walk(threads, (self.done, x.rows()), round, self.budget, &|worker, start, rows| {
                 worker.phase(rows.div_ceil(LANES), |item| {
                     let first = start + item * LANES;
                     let rows = first..(first + LANES).min(start + rows);
@@ -378,7 +382,7 @@ impl Engine {
             x,
             InputStorage::Batch,
             size,
-            |worker, buffers, part, rows, start, watch| {
+            &|worker, buffers, part, rows, start, watch| {
                 let encoded = buffers.pass(part, rows);
                 encoded.load(
                     worker,

@@ -162,7 +162,7 @@ pub(crate) fn walk(
     (from, total): (usize, usize),
     block: usize,
     budget: Duration,
-    body: impl Fn(&Worker, usize, usize) -> bool + Sync,
+    body: &(dyn Fn(&Worker, usize, usize) -> bool + Sync),
 ) -> usize {
     let (clock, reached, late) = (Instant::now(), AtomicUsize::new(from), AtomicBool::new(false));
     threads::run(threads, |worker| {
@@ -374,7 +374,7 @@ impl Engine {
         let mut reached = from;
         let mut advance = |threads, rows| {
             let (start, end) = (Instant::now(), n.min(reached + rows));
-            reached = walk(threads, (reached, end), batch, budget, body);
+            reached = walk(threads, (reached, end), batch, budget, &body);
             (reached == end).then(|| start.elapsed())
         };
         let open = task.threads.is_none() && threads > 1 && work < WORTH_ANYWHERE;

@@ -3,6 +3,7 @@
 
 use super::product::{Kernel, PairKernel, Prefetch, kernel_table, walk_k};
 use super::{Arithmetic, Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
+use crate::simd::math::Formula;
 use std::arch::x86_64::*;
 
 pub(super) fn detected() -> bool {
@@ -43,6 +44,20 @@ impl Arithmetic for Avx2 {
     type U = [__m256i; 2];
     type M = [__m256; 2];
 
+    #[inline(always)]
+    fn call<const I: usize, const O: usize, F: Formula<I, O>>(
+        self,
+        x: [Self::F; I],
+    ) -> [Self::F; O] {
+        #[inline(never)]
+        #[target_feature(enable = "avx2,fma")]
+        fn inner<const I: usize, const O: usize, F: Formula<I, O>>(
+            x: [[__m256; 2]; I],
+        ) -> [[__m256; 2]; O] {
+            F::eval(Avx2(()), x)
+        }
+        intrinsic!(inner::<I, O, F>(x))
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         intrinsic!([_mm256_set1_ps(x); 2])

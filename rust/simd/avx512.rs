@@ -3,6 +3,7 @@
 
 use super::product::{Kernel, PairKernel, Prefetch, kernel_table, walk_k};
 use super::{Arithmetic, Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
+use crate::simd::math::Formula;
 use std::arch::x86_64::*;
 
 pub(super) fn detected() -> bool {
@@ -42,6 +43,18 @@ impl Arithmetic for Avx512 {
     type U = __m512i;
     type M = __mmask16;
 
+    #[inline(always)]
+    fn call<const I: usize, const O: usize, F: Formula<I, O>>(
+        self,
+        x: [Self::F; I],
+    ) -> [Self::F; O] {
+        #[inline(never)]
+        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+        fn inner<const I: usize, const O: usize, F: Formula<I, O>>(x: [__m512; I]) -> [__m512; O] {
+            F::eval(Avx512(()), x)
+        }
+        intrinsic!(inner::<I, O, F>(x))
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         intrinsic!(_mm512_set1_ps(x))

@@ -13,7 +13,7 @@ pub trait Formula<const I: usize, const O: usize> {
 }
 
 /// Makes a function of a [`Formula`]: its body stands once for each instruction set that inlines it, and once for the
-/// portable one.
+/// portable one. After `call`, once for each set.
 macro_rules! formula {
     ($(#[$doc:meta])* fn $name:ident($s:ident, $($x:ident),+) -> [$O:literal] $body:block) => {
         $(#[$doc])*
@@ -28,6 +28,9 @@ macro_rules! formula {
         }
     };
     ($(#[$doc:meta])* fn $name:ident($s:ident, $($x:ident),+) -> F $body:block) => {
+        formula! {apply $(#[$doc])* fn $name($s, $($x),+) -> F $body}
+    };
+    ($how:ident $(#[$doc:meta])* fn $name:ident($s:ident, $($x:ident),+) -> F $body:block) => {
         $(#[$doc])*
         #[inline(always)]
         pub fn $name<S: Arithmetic>(s: S, $($x: S::F),+) -> S::F {
@@ -38,7 +41,7 @@ macro_rules! formula {
                     [$body]
                 }
             }
-            let [y] = s.apply::<_, _, This>([$($x),+]);
+            let [y] = s.$how::<_, _, This>([$($x),+]);
             y
         }
     };
@@ -128,7 +131,7 @@ formula! {
 /// Below it, factorials are a rational function; from it on, Stirling's series.
 const STIRLING: f32 = 8.0;
 
-formula! {
+formula! {call
     /// What Stirling's formula leaves of a factorial: ln x! - (x ln x - x), for x >= 0, given ln x (of x = 0 any number).
     ///
     /// Below 8, ln x! = x (x - 1) P(x) / Q(x), so that ln 0! and ln 1! are exactly zero; a least-squares fit, off by 5e-8 at most.
@@ -153,7 +156,7 @@ formula! {
     }
 }
 
-formula! {
+formula! {call
     /// ψ(x) - ln x for x > 0, ψ the derivative of ln Γ: below 4 by ψ(x) = ψ(x + 4) - sum_(i < 4) 1 / (x + i), from there
     /// -1 / (2 x) - 1 / (12 x²) + 1 / (120 x⁴) - 1 / (252 x⁶) + 1 / (240 x⁸).
     fn digamma_remainder(s, x) -> F {

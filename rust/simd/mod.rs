@@ -14,9 +14,13 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod math;
+#[cfg(any(test, not(target_arch = "x86_64")))]
+mod plain;
 mod portable;
 mod product;
 mod several;
+#[cfg(target_arch = "x86_64")]
+mod sse2;
 #[cfg(test)]
 mod tests;
 
@@ -81,6 +85,12 @@ pub trait Arithmetic: Copy {
     ) -> [Self::F; O] {
         F::eval(self, x)
     }
+    /// The value of a long formula, by a call: inlined several times into one function, it costs the compiler more than the
+    /// call costs the formula.
+    fn call<const I: usize, const O: usize, F: Formula<I, O>>(
+        self,
+        x: [Self::F; I],
+    ) -> [Self::F; O];
     /// All lanes the same.
     fn splat(self, x: f32) -> Self::F;
     /// `a + b`

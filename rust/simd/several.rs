@@ -7,7 +7,7 @@
 use super::Arithmetic;
 use crate::simd::math::Formula;
 
-/// `N` vectors of `S`; every operation is done to all of them in turn.
+/// `N` vectors of `S`, at most four; every operation is done to all of them in turn.
 #[derive(Clone, Copy)]
 pub struct Several<S, const N: usize>(pub S);
 
@@ -30,16 +30,37 @@ macro_rules! in_groups {
 }
 pub(crate) use in_groups;
 
+/// `[f(0), f(1), ...]`, `N` of them, without a loop: a formula is a hundred operations, and LLVM's passes over loops need
+/// the square of their number.
+macro_rules! array {
+    ($N:ident, $i:ident => $value:expr) => {{
+        const { assert!($N >= 1 && $N <= 4) };
+        let mut out = {
+            const $i: usize = 0;
+            [$value; $N]
+        };
+        if $N > 1 {
+            const $i: usize = 1;
+            out[$i] = $value;
+        }
+        if $N > 2 {
+            const $i: usize = 2;
+            out[$i] = $value;
+        }
+        if $N > 3 {
+            const $i: usize = 3;
+            out[$i] = $value;
+        }
+        out
+    }};
+}
+
 macro_rules! each {
     ($(fn $name:ident($($x:ident: $from:ident),*) -> $to:ident;)*) => {
         $(
             #[inline(always)]
             fn $name(self, $($x: Self::$from),*) -> Self::$to {
-                let mut out = [self.0.$name($($x[0]),*); N];
-                for i in 1..N {
-                    out[i] = self.0.$name($($x[i]),*);
-                }
-                out
+                array!(N, I => self.0.$name($($x[I]),*))
             }
         )*
     };
@@ -64,6 +85,24 @@ impl<S: Arithmetic, const N: usize> Arithmetic for Several<S, N> {
         std::array::from_fn(|o| each.map(|y| y[o]))
     }
     #[inline(always)]
+    fn call<const I: usize, const O: usize, F: Formula<I, O>>(
+        self,
+        x: [Self::F; I],
+    ) -> [Self::F; O] {
+        let mut out = [self.zero(); O];
+        for n in 0..N {
+            let mut one = [self.0.zero(); I];
+            for i in 0..I {
+                one[i] = x[i][n];
+            }
+            let one = self.0.call::<I, O, F>(one);
+            for o in 0..O {
+                out[o][n] = one[o];
+            }
+        }
+        out
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         [self.0.splat(x); N]
     }
@@ -72,18 +111,12 @@ impl<S: Arithmetic, const N: usize> Arithmetic for Several<S, N> {
         [self.0.splat_u(x); N]
     }
     #[inline(always)]
-    fn shl_u<const BITS: u32>(self, mut a: Self::U) -> Self::U {
-        for x in &mut a {
-            *x = self.0.shl_u::<BITS>(*x);
-        }
-        a
+    fn shl_u<const BITS: u32>(self, a: Self::U) -> Self::U {
+        array!(N, I => self.0.shl_u::<BITS>(a[I]))
     }
     #[inline(always)]
-    fn shr_u<const BITS: u32>(self, mut a: Self::U) -> Self::U {
-        for x in &mut a {
-            *x = self.0.shr_u::<BITS>(*x);
-        }
-        a
+    fn shr_u<const BITS: u32>(self, a: Self::U) -> Self::U {
+        array!(N, I => self.0.shr_u::<BITS>(a[I]))
     }
     each! {
         fn add(a: F, b: F) -> F;

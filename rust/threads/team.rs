@@ -36,7 +36,12 @@ pub fn default_threads() -> usize {
 /// Runs `work` on `threads` workers, the caller among them, and waits for all. If another thread of this
 /// process is using the team just now, the caller does the work alone: no result depends on how many share
 /// it. A panic in a worker is passed on after the others have stopped.
-pub fn run<F: Fn(&Worker) + Sync>(threads: usize, work: F) {
+pub fn run(threads: usize, work: impl Fn(&Worker) + Sync) {
+    run_dyn(threads, &work);
+}
+
+/// [`run`], compiled once.
+fn run_dyn(threads: usize, work: &(dyn Fn(&Worker) + Sync)) {
     if threads > 1
         && let Some(team) = Team::get(threads)
         && let Some(_busy) = team.try_lock()
@@ -109,7 +114,7 @@ impl Team {
         }
     }
 
-    fn run<F: Fn(&Worker) + Sync>(&self, work: F) {
+    fn run(&self, work: &(dyn Fn(&Worker) + Sync)) {
         let meeting = &self.meeting;
         meeting.reset();
         let caller = affinity::current();
@@ -149,12 +154,18 @@ impl Worker<'_> {
 
     /// Does the tiles `0..tiles` of a phase together with the other workers: first the run of tiles that is
     /// this worker's own, then what others have left. Returns when all tiles are done.
-    pub fn phase(&self, tiles: usize, tile: impl FnMut(usize)) {
-        self.phase_then(tiles, tile, || ());
+    pub fn phase(&self, tiles: usize, mut tile: impl FnMut(usize)) {
+        self.share(tiles, &mut tile, &mut || ());
     }
 
     /// The same; then the last worker to finish runs `last`, before any of them goes on.
     pub fn phase_then(&self, tiles: usize, mut tile: impl FnMut(usize), last: impl FnOnce()) {
+        let mut last = Some(last);
+        self.share(tiles, &mut tile, &mut || last.take().into_iter().for_each(|last| last()));
+    }
+
+    /// [`Worker::phase_then`], compiled once: a call costs nothing beside a tile.
+    fn share(&self, tiles: usize, tile: &mut dyn FnMut(usize), last: &mut dyn FnMut()) {
         let workers = self.workers();
         if workers == 1 {
             (0..tiles).for_each(tile);
@@ -214,7 +225,7 @@ impl Meeting {
 
     /// Waits until all workers are here. Spins shortly, then yields, then sleeps: a spin without a bound
     /// would take the core from the very worker that is waited for.
-    fn wait(&self, last: impl FnOnce()) {
+    fn wait(&self, last: &mut dyn FnMut()) {
         let round = self.round.load(Ordering::Acquire);
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.workers {
             last();

@@ -35,7 +35,7 @@ impl Head {
             return self.softmax_means(batch, worker, tiles, &mut take_tile);
         }
         (tiles.run)(&mut |ProductTile { panel, rows, vectors, products }, bias| {
-            batch.isa.run(Mean { likelihood, products: &mut *products, vectors, bias });
+            Mean { likelihood, products: &mut *products, vectors, bias }.run(batch.isa);
             take_tile(panel, rows, products);
         });
     }

@@ -50,7 +50,7 @@ impl Head {
                 let targets = batch.targets(features.start / WIDTH, rows, &mut scratch);
                 (targets, log_prob, gradient.map(Option::unwrap_or_default))
             };
-            batch.isa.run(Score {
+            Score {
                 likelihood,
                 products,
                 cols: features.len(),
@@ -63,7 +63,8 @@ impl Head {
                 gradient,
                 scale_gradient,
                 weight: weight.unwrap_or(0.0),
-            });
+            }
+            .run(batch.isa);
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Density, Draws, LikelihoodKind, LogProb, Support, TileWork};
 use crate::random::Distribution;
-use crate::simd::{Arithmetic, Simd, math};
+use crate::simd::{Arithmetic, Isa, math};
 use serde::{Deserialize, Serialize};
 
 /// Independent Bernoulli features, x in [0, 1] (a cross-entropy for values in between).
@@ -37,9 +37,8 @@ impl LikelihoodKind for Bernoulli {
     fn support(&self) -> Support {
         Support::UNIT
     }
-    #[inline(always)]
-    fn tile<S: Simd, W: TileWork>(&self, s: S, work: W) {
-        work.run::<S, Self>(s);
+    fn tile<W: TileWork>(&self, isa: Isa, work: W) {
+        work.dispatch::<Self>(isa);
     }
     #[inline(always)]
     fn variance(&self, p: f32, _: f32) -> f32 {

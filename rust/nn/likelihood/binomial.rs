@@ -9,7 +9,7 @@ use super::{
 };
 use crate::random::Distribution;
 use crate::random::draws::invert_binomial;
-use crate::simd::{Arithmetic, Simd, math};
+use crate::simd::{Arithmetic, Isa, math};
 use serde::{Deserialize, Serialize};
 
 /// The most trials of a feature.
@@ -63,9 +63,8 @@ impl LikelihoodKind for Binomial {
     fn parameter(&self) -> FeatureParameter {
         FeatureParameter::Trials
     }
-    #[inline(always)]
-    fn tile<S: Simd, W: TileWork>(&self, s: S, work: W) {
-        work.run::<S, Self>(s);
+    fn tile<W: TileWork>(&self, isa: Isa, work: W) {
+        work.dispatch::<Self>(isa);
     }
     #[inline(always)]
     fn variance(&self, p: f32, trials: f32) -> f32 {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::random::Distribution;
-use crate::simd::{Arithmetic, Simd, math};
+use crate::simd::{Arithmetic, Isa, math};
 use serde::{Deserialize, Serialize};
 
 /// Independent Gaussian features.
@@ -210,18 +210,17 @@ impl LikelihoodKind for Gaussian {
     fn outputs_per_feature(&self) -> usize {
         if self.scale == Scale::Decoder { 2 } else { 1 }
     }
-    #[inline(always)]
-    fn tile<S: Simd, W: TileWork>(&self, s: S, work: W) {
+    fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         let floor = self.floor;
         match (self.scale, self.mean) {
             (Scale::Decoder, Link::Identity) => {
-                work.run_with_scale(s, WithDecodersScale::<false> { floor });
+                work.dispatch_with_scale(isa, WithDecodersScale::<false> { floor });
             }
             (Scale::Decoder, Link::Sigmoid) => {
-                work.run_with_scale(s, WithDecodersScale::<true> { floor });
+                work.dispatch_with_scale(isa, WithDecodersScale::<true> { floor });
             }
-            (_, Link::Identity) => work.run::<S, WithScale<false>>(s),
-            (_, Link::Sigmoid) => work.run::<S, WithScale<true>>(s),
+            (_, Link::Identity) => work.dispatch::<WithScale<false>>(isa),
+            (_, Link::Sigmoid) => work.dispatch::<WithScale<true>>(isa),
         }
     }
     #[inline(always)]

@@ -5,7 +5,7 @@
 
 use super::{Density, Draws, LikelihoodKind, LogProb, TileWork};
 use crate::random::Distribution;
-use crate::simd::{Arithmetic, Simd};
+use crate::simd::{Arithmetic, Isa};
 use serde::{Deserialize, Serialize};
 
 /// Independent Laplace features.
@@ -37,9 +37,8 @@ impl LikelihoodKind for Laplace {
     fn is_public(&self) -> bool {
         false
     }
-    #[inline(always)]
-    fn tile<S: Simd, W: TileWork>(&self, s: S, work: W) {
-        work.run::<S, Self>(s);
+    fn tile<W: TileWork>(&self, isa: Isa, work: W) {
+        work.dispatch::<Self>(isa);
     }
     #[inline(always)]
     fn variance(&self, _: f32, _: f32) -> f32 {

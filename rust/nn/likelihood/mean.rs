@@ -1,7 +1,7 @@
 //! The output layer's epilogue when only E[x|z] is wanted (and, where it is the decoder's, the scale).
 
 use super::{Density, DensityWithScale, Likelihood, LikelihoodKind, TileWork, with_likelihood};
-use crate::simd::{Arithmetic, Op, Row, Several, Simd, in_groups};
+use crate::simd::{Arithmetic, Isa, Row, Several, Simd, in_groups};
 
 /// Adds the bias and makes means of a tile.
 pub struct Mean<'a> {
@@ -15,12 +15,11 @@ pub struct Mean<'a> {
     pub bias: &'a Row,
 }
 
-impl Op for Mean<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+impl Mean<'_> {
+    /// Does it.
+    pub fn run(self, isa: Isa) {
         let likelihood = self.likelihood;
-        with_likelihood!(&likelihood, kind => kind.tile(s, self));
+        with_likelihood!(&likelihood, kind => kind.tile(isa, self));
     }
 }
 

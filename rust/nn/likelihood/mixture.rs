@@ -2,7 +2,7 @@
 //! multinomial coefficient, which does not depend on the model, is left out.
 
 use super::{Density, Draws, LikelihoodKind, LogProb, Support, TileWork};
-use crate::simd::{Arithmetic, Simd, math};
+use crate::simd::{Arithmetic, Isa, math};
 use serde::{Deserialize, Serialize};
 
 /// Counts of words, given their probabilities.
@@ -47,9 +47,8 @@ impl LikelihoodKind for Mixture {
     fn is_of_words(&self) -> bool {
         true
     }
-    #[inline(always)]
-    fn tile<S: Simd, W: TileWork>(&self, s: S, work: W) {
-        work.run::<S, Self>(s);
+    fn tile<W: TileWork>(&self, isa: Isa, work: W) {
+        work.dispatch::<Self>(isa);
     }
     /// Of a document of one word.
     #[inline(always)]

@@ -43,8 +43,9 @@ pub use scale::{FeatureParameter, LearnedScale, ScaleGradient};
 pub use score::Score;
 
 use crate::error::{Error, Result};
-use crate::simd::{Arithmetic, Simd};
+use crate::simd::{Arithmetic, Isa, Op, Simd};
 use serde::{Deserialize, Serialize};
+use std::marker::PhantomData;
 use std::ops::Deref;
 
 /// Makes the enum of all likelihoods, their names and `with_likelihood!`, which calls code with the struct of one. (The `$`
@@ -173,8 +174,8 @@ pub trait LikelihoodKind {
         1
     }
 
-    /// Hands the density to the work on a tile of the output.
-    fn tile<S: Simd, W: TileWork>(&self, s: S, work: W)
+    /// Does the work on a tile of the output with the density.
+    fn tile<W: TileWork>(&self, isa: Isa, work: W)
     where
         Self: Sized;
 
@@ -273,11 +274,43 @@ pub struct LogProb<F> {
 }
 
 /// Work on a tile of the output, compiled for each density.
-pub trait TileWork {
+pub trait TileWork: Sized {
     /// One number of the decoder's for each feature.
     fn run<S: Simd, D: Density>(self, s: S);
     /// Two: a panel has the numbers y of sixteen features and, in its second vector, their log scales u.
     fn run_with_scale<S: Simd, D: DensityWithScale>(self, s: S, density: D);
+
+    /// [`TileWork::run`] as a function of its own. All densities inlined into one function took the compiler three quarters
+    /// of its time: several of its passes need the square of a function's length.
+    fn dispatch<D: Density>(self, isa: Isa) {
+        isa.run(ForDensity(self, PhantomData::<D>));
+    }
+    /// [`TileWork::run_with_scale`] as a function of its own.
+    fn dispatch_with_scale<D: DensityWithScale>(self, isa: Isa, density: D) {
+        isa.run(ForDensityWithScale(self, density));
+    }
+}
+
+/// The work of [`TileWork::dispatch`].
+struct ForDensity<W, D>(W, PhantomData<D>);
+
+impl<W: TileWork, D: Density> Op for ForDensity<W, D> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.0.run::<S, D>(s);
+    }
+}
+
+/// The work of [`TileWork::dispatch_with_scale`].
+struct ForDensityWithScale<W, D>(W, D);
+
+impl<W: TileWork, D: DensityWithScale> Op for ForDensityWithScale<W, D> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.0.run_with_scale(s, self.1);
+    }
 }
 
 /// A number with six digits, as in Python's `format(x, "g")`.

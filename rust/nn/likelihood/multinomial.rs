@@ -1,7 +1,7 @@
 //! Counts of N words, drawn independently: log p = sum_w x_w ln softmax(y)_w, finished row by row: see [`super::softmax`].
 
 use super::{Draws, LikelihoodKind, Support, TileWork};
-use crate::simd::Simd;
+use crate::simd::Isa;
 use serde::{Deserialize, Serialize};
 
 /// Counts of words, given their logits.
@@ -28,7 +28,7 @@ impl LikelihoodKind for Multinomial {
         true
     }
     /// A tile has no density of its own: it does not have all words of a row.
-    fn tile<S: Simd, W: TileWork>(&self, _: S, _: W) {}
+    fn tile<W: TileWork>(&self, _: Isa, _: W) {}
     /// Of a document of one word.
     #[inline(always)]
     fn variance(&self, p: f32, _: f32) -> f32 {

@@ -14,7 +14,7 @@ use super::{
     shown,
 };
 use crate::error::Result;
-use crate::simd::{Arithmetic, Simd, math};
+use crate::simd::{Arithmetic, Isa, math};
 use serde::{Deserialize, Serialize};
 
 /// Independent negative binomial counts, with a learned dispersion r for each feature.
@@ -109,9 +109,8 @@ impl LikelihoodKind for NegativeBinomial {
             stores_gradient: Self::STORES_GRADIENT,
         })
     }
-    #[inline(always)]
-    fn tile<S: Simd, W: TileWork>(&self, s: S, work: W) {
-        work.run::<S, Self>(s);
+    fn tile<W: TileWork>(&self, isa: Isa, work: W) {
+        work.dispatch::<Self>(isa);
     }
     #[inline(always)]
     fn variance(&self, mean: f32, r: f32) -> f32 {

@@ -3,7 +3,7 @@
 
 use super::deviance::{NEAR, second_remainder};
 use super::{Density, Draws, LikelihoodKind, LogProb, Support, TileWork};
-use crate::simd::{Arithmetic, Simd, math};
+use crate::simd::{Arithmetic, Isa, math};
 use serde::{Deserialize, Serialize};
 
 /// Independent Poisson counts.
@@ -45,9 +45,8 @@ impl LikelihoodKind for Poisson {
     fn support(&self) -> Support {
         Support::COUNTS
     }
-    #[inline(always)]
-    fn tile<S: Simd, W: TileWork>(&self, s: S, work: W) {
-        work.run::<S, Self>(s);
+    fn tile<W: TileWork>(&self, isa: Isa, work: W) {
+        work.dispatch::<Self>(isa);
     }
     #[inline(always)]
     fn variance(&self, mean: f32, _: f32) -> f32 {

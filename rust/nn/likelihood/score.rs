@@ -4,7 +4,7 @@ use super::{
     Density, DensityWithScale, Likelihood, LikelihoodKind, LogProb, TileWork, with_likelihood,
 };
 use crate::simd::math::Formula;
-use crate::simd::{Arithmetic, LANES, Op, Row, Several, Simd, in_groups};
+use crate::simd::{Arithmetic, Isa, LANES, Row, Several, Simd, in_groups};
 use std::marker::PhantomData;
 
 /// Adds the bias, writes each row's sum of log p over this panel's features and, if wanted, `weight` times the gradient of
@@ -36,12 +36,15 @@ pub struct Score<'a> {
     pub weight: f32,
 }
 
-impl Op for Score<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+impl Score<'_> {
+    /// Does it.
+    pub fn run(self, isa: Isa) {
         let likelihood = self.likelihood;
-        with_likelihood!(&likelihood, kind => kind.tile(s, self));
+        let alone = self.gradient.is_empty() && likelihood.outputs_per_feature() == 1;
+        with_likelihood!(&likelihood, kind => match alone {
+            true => kind.tile(isa, WithoutGradient(self)),
+            false => kind.tile(isa, self),
+        });
     }
 }
 
@@ -49,11 +52,7 @@ impl TileWork for Score<'_> {
     #[inline(always)]
     fn run<S: Simd, D: Density>(mut self, s: S) {
         in_groups!(S::WIDE && !D::IS_LONG, self.products.len(), N, first => {
-            // Where a formula is called, nothing is saved by leaving its gradient out.
-            match S::WIDE && self.gradient.is_empty() {
-                true => self.rows::<S, D, N, false>(s, first),
-                false => self.rows::<S, D, N, true>(s, first),
-            }
+            self.rows::<S, D, N, true>(s, first)
         });
     }
 
@@ -62,6 +61,23 @@ impl TileWork for Score<'_> {
         in_groups!(S::WIDE, self.products.len(), N, first => {
             self.rows_with_scale::<S, D, N>(s, density, first)
         });
+    }
+}
+
+/// [`Score`] without its gradient: a function of its own, where the decoder gives one number for each feature.
+struct WithoutGradient<'a>(Score<'a>);
+
+impl TileWork for WithoutGradient<'_> {
+    #[inline(always)]
+    fn run<S: Simd, D: Density>(mut self, s: S) {
+        in_groups!(S::WIDE && !D::IS_LONG, self.0.products.len(), N, first => {
+            self.0.rows::<S, D, N, false>(s, first)
+        });
+    }
+
+    #[inline(always)]
+    fn run_with_scale<S: Simd, D: DensityWithScale>(self, _: S, _: D) {
+        unreachable!("the density gives one number for each feature");
     }
 }
 

@@ -1,7 +1,7 @@
 //! No likelihood: the squared error as a loss, (x - y)², for a plain autoencoder. "log p" is its negative.
 
 use super::{Density, Draws, LikelihoodKind, LogProb, TileWork};
-use crate::simd::{Arithmetic, Simd};
+use crate::simd::{Arithmetic, Isa};
 use serde::{Deserialize, Serialize};
 
 /// The squared error.
@@ -32,9 +32,8 @@ impl LikelihoodKind for SquaredError {
     fn is_public(&self) -> bool {
         false
     }
-    #[inline(always)]
-    fn tile<S: Simd, W: TileWork>(&self, s: S, work: W) {
-        work.run::<S, Self>(s);
+    fn tile<W: TileWork>(&self, isa: Isa, work: W) {
+        work.dispatch::<Self>(isa);
     }
     /// There is no distribution: its spread counts as zero.
     #[inline(always)]

@@ -105,7 +105,7 @@ fn score(
     };
     let mut log_prob = vec![0.0; x.len()];
     let [mut gradient, mut scale_gradient] = [vec![ZERO_ROW; x.len()], vec![ZERO_ROW; x.len()]];
-    isa.run(Score {
+    Score {
         likelihood,
         products: &products,
         cols,
@@ -118,7 +118,8 @@ fn score(
         gradient: &mut gradient,
         scale_gradient: &mut scale_gradient,
         weight: 1.0,
-    });
+    }
+    .run(isa);
     if two {
         for (row, to) in gradient.iter_mut().zip(&mut scale_gradient) {
             (row[1], to[0]) = (Lanes::default(), row[1]);
