@@ -9,6 +9,9 @@ use crate::simd::{LANES, Row, WIDTH, floats_mut};
 use crate::threads::Worker;
 use std::ops::Range;
 
+/// Takes a part of an output row: its place in the caller's array, the means, and the decoder's scales.
+type TakeOutput<'a> = dyn FnMut(Range<usize>, &[f32], &[f32]) + 'a;
+
 impl Head {
     /// The output layer's E[x|z] and, where it is the decoder's, the scale of p(x|z), for rows `first..` of an array
     /// [n, n_features]. `take` gets a part of a row at a time, with its place in the array; it is its tile's.
@@ -18,7 +21,7 @@ impl Head {
         worker: &Worker,
         tiles: &Tiles,
         first: usize,
-        take: &mut dyn FnMut(Range<usize>, &[f32], &[f32]),
+        take: &mut TakeOutput,
     ) {
         let likelihood = self.likelihood;
         let scaled = likelihood.outputs_per_feature() == 2;

@@ -12,6 +12,11 @@ use crate::simd::{MAX_TILE_ROWS, Row, ZERO_ROW};
 use crate::threads::Worker;
 use std::ops::Range;
 
+/// Takes a finished tile: its panel, its rows, and their probabilities.
+type TakeTile<'a> = dyn FnMut(usize, Range<usize>, &mut [Row]) + 'a;
+/// Finishes a tile with a factor for each row.
+type FinishTile<'a> = dyn FnMut(usize, Range<usize>, &mut [Row], &[f32]) + 'a;
+
 impl Head {
     /// Each row's -log p(x|z) and, if `weight` is given, that times the gradient of -log p with respect to the logits.
     /// `last` runs when the losses are there.
@@ -36,7 +41,7 @@ impl Head {
         batch: &BatchView,
         worker: &Worker,
         tiles: &Tiles,
-        take: &mut dyn FnMut(usize, Range<usize>, &mut [Row]),
+        take: &mut TakeTile,
     ) {
         self.softmax_parts(batch, tiles, false, true);
         softmax_rows(batch, worker, tiles.panels, None, &mut || ());
@@ -100,11 +105,7 @@ fn softmax_gradient(batch: &BatchView, worker: &Worker, weight: f32) {
 }
 
 /// A phase over tiles of what [`Head::softmax_parts`] has kept, each with its rows' factors.
-fn softmax_tiles(
-    batch: &BatchView,
-    worker: &Worker,
-    finish: &mut dyn FnMut(usize, Range<usize>, &mut [Row], &[f32]),
-) {
+fn softmax_tiles(batch: &BatchView, worker: &Worker, finish: &mut FinishTile) {
     let place = batch.memory.plan.output_gradient;
     let tiles = batch.draws().div_ceil(batch.isa.tile_rows());
     let grid = Grid::new(tiles, panels_of(place.cols), worker.workers());
