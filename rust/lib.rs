@@ -2,27 +2,22 @@
 //!
 //! A training step is a short list of *phases*; a phase is a set of independent *tiles*; a tile is one
 //! matrix-product kernel call and an *epilogue* that finishes it while it is in the first-level cache. Read in
-//! this order, each file using only those before it:
+//! this order; each folder uses only those before it:
 //!
-//! | file | what it knows |
+//! | folder | what it knows |
 //! |---|---|
 //! | [`error`] | what can go wrong |
-//! | [`isa`] | instruction sets: sixteen-lane arithmetic and the product kernels |
-//! | [`math`] | exp, log, tanh, ... on sixteen lanes |
-//! | [`rng`] | noise as a function of a counter |
-//! | [`team`] (and `affinity`) | threads, tiles and the barrier |
-//! | [`matmul`] | matrices in panels, the walk over a product's tiles |
-//! | [`activation`], [`layer`], [`latent`], [`likelihood`] (and `counts`), [`multinomial`], [`optimizer`] | the epilogues |
-//! | [`importance`] | the bound of several draws |
-//! | [`topics`], [`normalize`] | topic models: simplexes; batch normalisation |
-//! | [`corruption`] | noise on the encoder's input |
-//! | [`transform`] | what the encoder sees of counts |
-//! | [`binarize`], [`csr`], [`data`], [`watch`] | the user's array, read in place; what is wrong with it |
-//! | [`model`] | parameters, memory, and the phases forward, backward, update |
-//! | [`train`], [`infer`] (and `observe`) | runs of steps; codes, scores and samples; draws from p(x\|z) |
-//! | [`persist`] | the model file |
-//! | [`functional`], [`peak`] | the formulas on plain arrays; the machine's limit |
-//! | `python` | the only file that knows Python |
+//! | [`simd`] | instruction sets: sixteen-lane arithmetic, exp, ln, ..., and the product kernels |
+//! | [`random`] | noise as a function of a counter; draws from distributions |
+//! | [`threads`] | a team of workers, its phases and its barrier |
+//! | [`matrix`] | matrices in panels, and the walk over a product's tiles |
+//! | [`nn`] | the formulas: layers, the latent variable, likelihoods, optimisers |
+//! | [`data`] | the user's array, read in place, checked, and what is done to it |
+//! | [`model`] | the specification, layers, memory of a batch, phases, and the engine |
+//! | [`run`] | training, inference and sampling; the formulas on plain arrays |
+//! | [`file`] | the model file |
+//! | `probe` | the machine's limits, for benches only |
+//! | `python` | the only folder that knows Python |
 
 pub mod data;
 pub mod error;

@@ -501,7 +501,7 @@ DAMAGED: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_classes_are_refused(name: str, fitted: VAE, tmp_path: Path) -> None:
     fitted.save(tmp_path / "model")
-    edited(tmp_path / "model", lambda config: DAMAGED[name](config["estimator"]["learned"]) and None)
+    edited(tmp_path / "model", "estimator", lambda estimator: DAMAGED[name](estimator["learned"]) and None)
     with pytest.raises(FormatError, match="damaged configuration"):
         fastvae.load(tmp_path / "model")
 
@@ -509,7 +509,7 @@ def test_damaged_classes_are_refused(name: str, fitted: VAE, tmp_path: Path) -> 
 @pytest.mark.parametrize("conditions", [0, 9, 11, -1, 2**40, 2**80, "ten", None])
 def test_another_number_of_conditions_is_refused(conditions: Any, regressed: VAE, tmp_path: Path) -> None:
     regressed.save(tmp_path / "model")
-    edited(tmp_path / "model", lambda config: config["engine"].update(conditions=conditions))
+    edited(tmp_path / "model", "specification", lambda options: options.update(conditions=conditions))
     with pytest.raises(FormatError):
         fastvae.load(tmp_path / "model")
 
@@ -517,12 +517,12 @@ def test_another_number_of_conditions_is_refused(conditions: Any, regressed: VAE
 def test_an_autoencoder_with_conditions_or_classes_is_refused(fitted: VAE, tmp_path: Path) -> None:
     model = Autoencoder(3, hidden=(9,), epochs=1).fit(X)
     model.save(tmp_path / "model")
-    edited(tmp_path / "model", lambda config: config["engine"].update(conditions=1))
+    edited(tmp_path / "model", "specification", lambda options: options.update(conditions=1))
     with pytest.raises(FormatError):
         fastvae.load(tmp_path / "model")
     model.save(tmp_path / "model")
     classes = {"type": "int64", "values": []}
-    edited(tmp_path / "model", lambda config: config["estimator"]["learned"].update(classes_=classes))
+    edited(tmp_path / "model", "estimator", lambda estimator: estimator["learned"].update(classes_=classes))
     with pytest.raises(FormatError):
         fastvae.load(tmp_path / "model")
 

@@ -544,7 +544,7 @@ def test_a_kept_model_takes_holes_and_goes_on_as_the_first(indicator: bool, tmp_
 @pytest.mark.parametrize("missing", ["indicator", "ignore", 1, None])
 def test_a_file_with_another_kind_is_refused(missing: Any, fitted: VAE, tmp_path: Path) -> None:
     fitted.save(tmp_path / "model")
-    edited(tmp_path / "model", lambda config: config["engine"].update(missing=missing))
+    edited(tmp_path / "model", "specification", lambda options: options.update(missing=missing))
     with pytest.raises(FormatError):
         fastvae.load(tmp_path / "model")
 
