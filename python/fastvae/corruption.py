@@ -1,4 +1,4 @@
-"""Noise on what the encoder sees, while the target stays clean: denoising.
+"""Noise on the encoder's input, while the target stays clean: denoising.
 
 (Vincent, Larochelle, Bengio & Manzagol, "Extracting and composing robust features with denoising autoencoders",
 ICML 2008.) Given as ``corruption=`` to an estimator, it is drawn anew in every step of training, and once and for all

@@ -1,4 +1,4 @@
-//! Noise on what the encoder sees, for denoising: the target stays clean (Vincent, Larochelle, Bengio & Manzagol,
+//! Noise on the encoder's input, for denoising: the target stays clean (Vincent, Larochelle, Bengio & Manzagol,
 //! "Extracting and composing robust features with denoising autoencoders", ICML 2008).
 
 use crate::error::{Error, Result};

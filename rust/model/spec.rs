@@ -35,7 +35,7 @@ pub struct Specification {
     pub activation: Activation,
     /// p(x|z).
     pub likelihood: Likelihood,
-    /// What is done to what the encoder sees, before noise.
+    /// What is done to the encoder's input, before noise.
     pub input_transform: Option<Transform>,
     /// Where the code is a document's topics.
     pub topics: Option<Topics>,

@@ -38,7 +38,7 @@ class Autoencoder(Dense):
         L, a sum over features: of (x - g)², or the cross-entropy in nats with g the sigmoid of the last layer (values
         in [0, 1]).
     input_transform : {"log1p", "binary", "l1", "l2"} or None
-        For counts: what the encoder sees is ln(1 + x) (of values above -1), 1 where x is not 0, x / sum |x| or
+        For counts: the encoder reads ln(1 + x) (of values above -1), 1 where x is not 0, x / sum |x| or
         x / (sum x²)^1/2 (sums over features; zeros stay zeros). The target stays x.
     missing : {"error", "mask"}
         What a NaN in X is: "error" refuses it; with "mask" it is a value that was not observed. The loss is then a sum
@@ -47,7 +47,7 @@ class Autoencoder(Dense):
         With ``missing="mask"``: the encoder also reads a column for each feature behind X that is 1 where it is
         missing.
     corruption : object or None
-        Noise on what the encoder sees, after ``input_transform``, from :mod:`fastvae.corruption`; the target stays
+        Noise on the encoder's input, after ``input_transform``, from :mod:`fastvae.corruption`; the target stays
         clean.
     optimizer, learning_rate, weight_decay, clip_norm, batch_size, epochs, validation_fraction, early_stopping, \
 n_iter_no_change, tol, callbacks, n_jobs, random_state, progress

@@ -62,7 +62,7 @@ class VAE(Dense, Variational):
         arXiv:1509.00519) and once and for all, by a draw that no epoch has, for validation and ``loss_and_gradients``;
         "threshold" takes 1 above one half. Inference methods never binarize their input.
     input_transform : {"log1p", "binary", "l1", "l2"} or None
-        For counts: what the encoder sees is ln(1 + x) (of values above -1), 1 where x is not 0, x / sum |x| or
+        For counts: the encoder reads ln(1 + x) (of values above -1), 1 where x is not 0, x / sum |x| or
         x / (sum x²)^1/2 (sums over features; zeros stay zeros). The target stays x.
     missing : {"error", "mask"}
         What a NaN in X is: "error" refuses it; with "mask" it is a value that was not observed. The likelihood then
@@ -73,7 +73,7 @@ class VAE(Dense, Variational):
         With ``missing="mask"``: the encoder also reads a column for each feature behind X that is 1 where it is missing
         (Collier et al., arXiv:2006.05301).
     corruption : object or None
-        Noise on what the encoder sees, after ``input_transform``, from :mod:`fastvae.corruption`; the target stays
+        Noise on the encoder's input, after ``input_transform``, from :mod:`fastvae.corruption`; the target stays
         clean.
     optimizer : str or object
         "adam", "adamw", "sgd", "adagrad", or an object from :mod:`fastvae.optimizers`.

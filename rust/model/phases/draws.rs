@@ -62,7 +62,7 @@ impl BatchView<'_> {
         // SAFETY: rows are the calling block's.
         let kl = unsafe { self.memory.kl.write(rows.clone()) };
         kl.fill(0.0);
-        let mut block = LatentBlock::default(); // eps is zero, and z, which is mu then, is nobody's
+        let mut block = LatentBlock::default(); // eps is zero, and z, which equals mu, is not used
         let mut clamped = 0;
         for col in (0..self.spec.latent_dim).step_by(LANES) {
             self.fetch_posterior(&mut block, rows.clone(), col);

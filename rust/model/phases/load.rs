@@ -95,7 +95,7 @@ impl BatchView<'_> {
 }
 
 impl<'a> BatchView<'a> {
-    /// Makes what the encoder sees of a block's rows, which are loaded, where that is something else.
+    /// Makes the encoder's input of a block's rows, which are loaded, where that is something else.
     fn see(&self, input: EncoderInput, rows: Range<usize>, (source, from): (&Source, &[usize])) {
         let spec = self.spec;
         match input {
@@ -155,7 +155,7 @@ impl<'a> BatchView<'a> {
         }
     }
 
-    /// Row `r` of panel `panel` of what the encoder sees.
+    /// Row `r` of panel `panel` of the encoder's input.
     ///
     /// # Safety
     /// As for [`BatchView::write`].
@@ -177,7 +177,7 @@ impl<'a> BatchView<'a> {
         }
     }
 
-    /// Adds noise to a block's rows of what the encoder sees.
+    /// Adds noise to a block's rows of the encoder's input.
     fn corrupt(&self, corruption: Corruption, draw: NoiseKey, rows: Range<usize>) {
         let cols = self.memory.plan.x.cols; // the conditions stay as they are
         Fill {
@@ -199,7 +199,7 @@ impl<'a> BatchView<'a> {
     }
 }
 
-/// Transforms some rows of what the encoder sees.
+/// Transforms some rows of the encoder's input.
 struct TransformRows<'a> {
     pass: &'a BatchView<'a>,
     transform: Transform,
@@ -227,7 +227,7 @@ impl Op for TransformRows<'_> {
     }
 }
 
-/// Notes the zeros of some rows of what the encoder sees.
+/// Notes the zeros of some rows of the encoder's input.
 struct MarkNonzero<'a> {
     pass: &'a BatchView<'a>,
     rows: Range<usize>,

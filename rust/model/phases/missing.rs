@@ -12,7 +12,7 @@ use crate::model::memory::BatchView;
 use crate::simd::{Op, Row, Simd, WIDTH, ZERO_ROW, floats};
 use std::ops::Range;
 
-/// Puts zeros into some rows of what the encoder sees where the batch, or the caller's array in its place, has a hole.
+/// Puts zeros into some rows of the encoder's input where the batch, or the caller's array in its place, has a hole.
 pub struct ZeroMissing<'a> {
     /// The batch.
     pub pass: &'a BatchView<'a>,
