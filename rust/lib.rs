@@ -15,7 +15,7 @@
 //! | [`data`] | the user's array, read in place, checked, and what is done to it |
 //! | [`model`] | the specification, layers, memory of a batch, phases, and the engine |
 //! | [`run`] | training, inference and sampling; the formulas on plain arrays |
-//! | [`file`] | the model file |
+//! | [`mod@file`] | the model file |
 //! | `probe` | the machine's limits, for benches only |
 //! | `python` | the only folder that knows Python |
 

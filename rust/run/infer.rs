@@ -56,7 +56,7 @@ pub struct InferenceRun<'a> {
 struct Size {
     /// Rows of a block.
     block: usize,
-    /// SampleRange for each.
+    /// Draws for each.
     copies: usize,
     /// Rows that passes may have beyond that.
     memory: usize,
@@ -207,7 +207,7 @@ impl Engine {
         })
     }
 
-    /// SampleRange from q(z|x), [samples, n, latent_dim].
+    /// Draws from q(z|x), [samples, n, latent_dim].
     pub fn posterior_sample(
         &mut self,
         x: &Source,

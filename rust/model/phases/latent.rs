@@ -251,7 +251,7 @@ impl BatchView<'_> {
         eps.iter().map(move |row| row[col % WIDTH / LANES])
     }
 
-    /// -log p(x|z) of each draw and KL of each row, once [`BatchView::score`] is through.
+    /// -log p(x|z) of each draw and KL of each row, once the batch is scored.
     pub fn losses(&self) -> (&[f32], &[f32]) {
         // SAFETY: both are written in phases of `sample` and `score` only.
         unsafe {
