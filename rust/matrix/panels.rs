@@ -97,6 +97,13 @@ pub enum ColumnMap {
     From(usize),
     /// The first or the second sixteen of each panel.
     Half(usize),
+    /// Channels of pixels: channel by channel in the other matrix, pixel by pixel, each with panels of its own, here.
+    Pixels {
+        /// Pixels.
+        positions: usize,
+        /// Columns from pixel to pixel.
+        width: usize,
+    },
 }
 
 impl ColumnMap {
@@ -107,27 +114,72 @@ impl ColumnMap {
             ColumnMap::Half(half) => {
                 (j / LANES).saturating_mul(WIDTH).saturating_add(half * LANES + j % LANES)
             }
+            ColumnMap::Pixels { positions, width } => j % positions * width + j / positions,
+        }
+    }
+}
+
+/// Which rows of a matrix the rows of another one are.
+#[derive(Clone, Copy, Debug)]
+pub enum RowMap {
+    /// The same.
+    Same,
+    /// A kernel's taps and channels: channel by channel in the other matrix, tap by tap here. Rows behind them are the same.
+    Taps {
+        /// Taps.
+        taps: usize,
+        /// The first channel.
+        first: usize,
+        /// The number of channels.
+        channels: usize,
+        /// All channels of a tap.
+        all: usize,
+    },
+}
+
+impl RowMap {
+    /// The place of row `i`.
+    pub fn at(self, i: usize) -> usize {
+        match self {
+            RowMap::Taps { taps, first, channels, all } if i < taps * channels => {
+                i % taps * all + first + i / taps
+            }
+            _ => i,
         }
     }
 }
 
 /// Copies a plain [cols, rows] matrix (a torch `weight`: [out, in]) into the panels of its transpose.
 /// `stride` is the number of rows between panels.
-pub fn to_panels(plain: &[f32], rows: usize, to: ColumnMap, stride: usize, panels: &mut [Row]) {
+pub fn to_panels(
+    plain: &[f32],
+    (rows, order): (usize, RowMap),
+    to: ColumnMap,
+    stride: usize,
+    panels: &mut [Row],
+) {
     for (j, column) in plain.chunks_exact(rows).enumerate() {
         let (panel, lane) = (to.at(j) / WIDTH, to.at(j) % WIDTH);
-        for (row, &x) in panels[panel * stride..].iter_mut().zip(column) {
-            row[lane / LANES].0[lane % LANES] = x;
+        let panel = &mut panels[panel * stride..];
+        for (i, &x) in column.iter().enumerate() {
+            panel[order.at(i)][lane / LANES].0[lane % LANES] = x;
         }
     }
 }
 
 /// The inverse of [`to_panels`].
-pub fn from_panels(panels: &[Row], rows: usize, from: ColumnMap, stride: usize, plain: &mut [f32]) {
+pub fn from_panels(
+    panels: &[Row],
+    (rows, order): (usize, RowMap),
+    from: ColumnMap,
+    stride: usize,
+    plain: &mut [f32],
+) {
     for (j, column) in plain.chunks_exact_mut(rows).enumerate() {
         let (panel, lane) = (from.at(j) / WIDTH, from.at(j) % WIDTH);
-        for (row, x) in panels[panel * stride..].iter().zip(column) {
-            *x = row[lane / LANES].0[lane % LANES];
+        let panel = &panels[panel * stride..];
+        for (i, x) in column.iter_mut().enumerate() {
+            *x = panel[order.at(i)][lane / LANES].0[lane % LANES];
         }
     }
 }

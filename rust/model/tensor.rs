@@ -2,7 +2,7 @@
 
 use super::layer_list::MAX_WIDTH;
 use crate::error::{Error, Result};
-use crate::matrix::{ColumnMap, from_panels, to_panels};
+use crate::matrix::{ColumnMap, RowMap, from_panels, to_panels};
 use crate::simd::{Row, WIDTH};
 
 /// The most parameters in a model: 16 GiB of float32 with both moments and the transposes.
@@ -41,6 +41,8 @@ pub struct Place {
     pub start: usize,
     /// Rows of each column.
     pub rows: usize,
+    /// Which rows.
+    pub order: RowMap,
     /// Which columns.
     pub columns: ColumnMap,
     /// Rows from panel to panel.
@@ -67,14 +69,14 @@ impl Tensor {
 
     /// [`Tensor::read`] into memory that there is.
     pub fn read_into(&self, buffer: &[Row], plain: &mut [f32]) {
-        let Place { start, rows, columns, stride } = self.place;
-        from_panels(&buffer[start..], rows, columns, stride, plain);
+        let Place { start, rows, order, columns, stride } = self.place;
+        from_panels(&buffer[start..], (rows, order), columns, stride, plain);
     }
 
     /// The inverse of [`Tensor::read`].
     pub fn write(&self, plain: &[f32], buffer: &mut [Row]) {
-        let Place { start, rows, columns, stride } = self.place;
-        to_panels(plain, rows, columns, stride, &mut buffer[start..]);
+        let Place { start, rows, order, columns, stride } = self.place;
+        to_panels(plain, (rows, order), columns, stride, &mut buffer[start..]);
     }
 }
 

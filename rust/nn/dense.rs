@@ -164,3 +164,27 @@ impl Op for Transpose<'_> {
         }
     }
 }
+
+/// Adds the rows of one panel to column sums, rows ascending.
+pub struct AddRows<'a> {
+    /// The rows of one panel.
+    pub panel: &'a [Row],
+    /// How many of a row's two vectors are in use.
+    pub vectors: usize,
+    /// The sums.
+    pub sums: &'a mut Row,
+}
+
+impl Op for AddRows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for v in 0..self.vectors {
+            let mut sum = s.load(&self.sums[v]);
+            for row in self.panel {
+                sum = s.add(sum, s.load(&row[v]));
+            }
+            s.store(sum, &mut self.sums[v]);
+        }
+    }
+}

@@ -2,7 +2,9 @@
 
 pub mod activation;
 pub mod batch_norm;
+pub mod conv;
 pub mod dense;
+pub mod image;
 pub mod importance;
 pub mod latent;
 pub mod likelihood;

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::product::{Kernel, PairKernel, Prefetch, kernel_table, walk_k};
+use super::segments::{Segment, SegmentKernel, segment_table, walk_segments};
 use super::{Arithmetic, Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
 use crate::simd::math::Formula;
 use std::arch::x86_64::*;
@@ -345,6 +346,87 @@ unsafe fn block<const ROWS: usize, const COLUMNS: bool, const LIST: bool>(
             let bv = [_mm256_load_ps(b), _mm256_load_ps(b.add(8))];
             for i in 0..ROWS {
                 let x = _mm256_set1_ps(*a.add(i * between_rows));
+                for h in 0..2 {
+                    acc[i][h] = _mm256_fmadd_ps(x, bv[h], acc[i][h]);
+                }
+            }
+        }
+    });
+    for i in 0..ROWS {
+        // SAFETY: the caller promises `ROWS` rows at `to`.
+        unsafe {
+            let lanes = (*to.add(2 * i)).0.as_mut_ptr();
+            _mm256_store_ps(lanes, acc[i][0]);
+            _mm256_store_ps(lanes.add(8), acc[i][1]);
+        }
+    }
+}
+
+pub(super) static SEGMENTS: [[[SegmentKernel; TILE_ROWS]; 2]; 2] =
+    segment_table!(segments, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
+
+/// See [`SegmentKernel`]: the tile's blocks, one after the other.
+///
+/// # Safety
+/// The contract of [`SegmentKernel`], on a CPU for which `detected()` holds.
+unsafe fn segments<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>(
+    segments: &[Segment],
+    count: usize,
+    a: *const f32,
+    b: *const f32,
+    strides: [usize; 2],
+    tile: *mut Tile,
+) {
+    let between_rows = if COLUMNS { 1 } else { WIDTH };
+    let blocks = ROWS.div_ceil(BLOCK_ROWS);
+    for v in 0..VECTORS {
+        for n in 0..blocks {
+            let (first, end) = (ROWS * n / blocks, ROWS * (n + 1) / blocks);
+            // SAFETY: rows `first..end` and columns `16 v..16 v + 16` of the caller's tile.
+            unsafe {
+                let (a, b) = (a.wrapping_add(first * between_rows), b.wrapping_add(v * LANES));
+                let to = tile.cast::<Lanes>().add(2 * first + v);
+                match end - first {
+                    1 => segment_block::<1, COLUMNS>(segments, count, a, b, strides, to),
+                    2 => segment_block::<2, COLUMNS>(segments, count, a, b, strides, to),
+                    3 => segment_block::<3, COLUMNS>(segments, count, a, b, strides, to),
+                    4 => segment_block::<4, COLUMNS>(segments, count, a, b, strides, to),
+                    5 => segment_block::<5, COLUMNS>(segments, count, a, b, strides, to),
+                    _ => segment_block::<6, COLUMNS>(segments, count, a, b, strides, to),
+                }
+            }
+        }
+    }
+}
+
+/// `ROWS` x 16 accumulators, loaded from and stored at `to` and every second vector after it.
+///
+/// # Safety
+/// As [`segments`]; `to` is a vector of a row, and there are `ROWS` rows.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn segment_block<const ROWS: usize, const COLUMNS: bool>(
+    segments: &[Segment],
+    count: usize,
+    a: *const f32,
+    b: *const f32,
+    strides: [usize; 2],
+    to: *mut Lanes,
+) {
+    let between_rows = if COLUMNS { 1 } else { WIDTH };
+    let mut acc = [[_mm256_setzero_ps(); 2]; ROWS];
+    for i in 0..ROWS {
+        // SAFETY: the caller promises `ROWS` rows at `to`.
+        unsafe {
+            let lanes = (*to.add(2 * i)).0.as_ptr();
+            acc[i] = [_mm256_load_ps(lanes), _mm256_load_ps(lanes.add(8))];
+        }
+    }
+    walk_segments!(segments, count, a, b, strides, ROWS, COLUMNS, x, y, {
+        // SAFETY: the caller promises a row of B and the elements of A at every k.
+        unsafe {
+            let bv = [_mm256_load_ps(y), _mm256_load_ps(y.add(8))];
+            for i in 0..ROWS {
+                let x = _mm256_set1_ps(*x.add(i * between_rows));
                 for h in 0..2 {
                     acc[i][h] = _mm256_fmadd_ps(x, bv[h], acc[i][h]);
                 }

@@ -18,6 +18,7 @@ pub mod math;
 mod plain;
 mod portable;
 mod product;
+mod segments;
 mod several;
 #[cfg(target_arch = "x86_64")]
 mod sse2;
@@ -25,6 +26,7 @@ mod sse2;
 mod tests;
 
 pub use product::{LINE, Left, MAX_TILE_ROWS, NonzeroIndices, Prefetch, Product, Tile, prefetch};
+pub use segments::{Segment, SegmentList, SegmentProduct, Segments};
 pub use several::Several;
 pub(crate) use several::in_groups;
 
@@ -59,6 +61,14 @@ pub fn floats_mut(rows: &mut [Row]) -> &mut [f32] {
     let len = rows.len() * WIDTH;
     // SAFETY: `Lanes` is `repr(C)` and exactly sixteen floats long, so rows are floats without gaps.
     unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast(), len) }
+}
+
+/// The floats of some rows, one row after the other, to read.
+#[allow(unsafe_code)]
+pub fn floats_of(rows: &[Row]) -> &[f32] {
+    let len = rows.len() * WIDTH;
+    // SAFETY: as in `floats_mut`.
+    unsafe { std::slice::from_raw_parts(rows.as_ptr().cast(), len) }
 }
 
 /// A row of zeros.

@@ -5,6 +5,7 @@
 #[cfg(not(target_arch = "x86_64"))]
 use super::plain::Plain as Portable;
 use super::product::{Kernel, PairKernel, Prefetch, kernel_table, walk_k};
+use super::segments::{Segment, SegmentKernel, segment_table, walk_segments};
 #[cfg(target_arch = "x86_64")]
 use super::sse2::Sse2 as Portable;
 use super::{Arithmetic, LANES, Lanes, Op, Row, Tile, WIDTH};
@@ -74,6 +75,49 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
             }
         });
         let (vector, lane) = (column / LANES, column % LANES);
+        for i in 0..ROWS {
+            tile[i][vector].0[lane..lane + BLOCK_COLUMNS].copy_from_slice(&acc[i]);
+        }
+    }
+}
+
+pub(super) static SEGMENTS: [[[SegmentKernel; TILE_ROWS]; 2]; 2] =
+    segment_table!(segments, 1, 2, 3, 4);
+
+/// See [`SegmentKernel`]: eight columns at a time.
+///
+/// # Safety
+/// The contract of [`SegmentKernel`].
+unsafe fn segments<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>(
+    segments: &[Segment],
+    count: usize,
+    a: *const f32,
+    b: *const f32,
+    strides: [usize; 2],
+    tile: *mut Tile,
+) {
+    // SAFETY: the caller's tile is valid for reads and writes.
+    let tile: &mut [Row; super::MAX_TILE_ROWS] = unsafe { &mut *tile };
+    let between_rows = if COLUMNS { 1 } else { WIDTH };
+    for column in (0..VECTORS * LANES).step_by(BLOCK_COLUMNS) {
+        let (vector, lane) = (column / LANES, column % LANES);
+        let mut acc = [[0.0f32; BLOCK_COLUMNS]; ROWS];
+        for i in 0..ROWS {
+            acc[i].copy_from_slice(&tile[i][vector].0[lane..lane + BLOCK_COLUMNS]);
+        }
+        let b = b.wrapping_add(column);
+        walk_segments!(segments, count, a, b, strides, ROWS, COLUMNS, x, y, {
+            // SAFETY: the caller promises a row of B and the elements of A at every k.
+            unsafe {
+                let bv: [f32; BLOCK_COLUMNS] = *y.cast();
+                for i in 0..ROWS {
+                    let x = *x.add(i * between_rows);
+                    for j in 0..BLOCK_COLUMNS {
+                        acc[i][j] = fma(x, bv[j], acc[i][j]);
+                    }
+                }
+            }
+        });
         for i in 0..ROWS {
             tile[i][vector].0[lane..lane + BLOCK_COLUMNS].copy_from_slice(&acc[i]);
         }

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::*;
-use crate::matrix::{ColumnMap, panels_of, to_panels};
+use crate::matrix::{ColumnMap, RowMap, panels_of, to_panels};
 
 /// Deterministic values with many signs and magnitudes.
 fn value(i: usize) -> f32 {
@@ -17,7 +17,7 @@ fn panels(rows: usize, cols: usize, at: impl Fn(usize, usize) -> f32) -> Vec<Row
     let plain: Vec<f32> =
         (0..cols).flat_map(|j| (0..rows).map(move |i| (i, j))).map(|(i, j)| at(i, j)).collect();
     let mut out = vec![ZERO_ROW; panels_of(cols) * rows];
-    to_panels(&plain, rows, ColumnMap::From(0), rows, &mut out);
+    to_panels(&plain, (rows, RowMap::Same), ColumnMap::From(0), rows, &mut out);
     out
 }
 

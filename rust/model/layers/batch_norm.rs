@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::{Dense, Epilogue, Layer};
-use crate::matrix::{ColumnMap, ProductTile, Shared, panels_of, tile_rows, vectors_of};
+use crate::matrix::{ColumnMap, ProductTile, RowMap, Shared, panels_of, tile_rows, vectors_of};
 use crate::model::memory::{BatchView, Planner, Port, Slot};
 use crate::model::sink::Sink;
 use crate::model::tensor::{Layout, Place, Tensor, TensorKind};
@@ -111,7 +111,7 @@ impl Layer for BatchNorm {
                 shape: vec![self.cols],
                 kind,
                 fan_in: None,
-                place: Place { start, rows: 1, columns: all, stride: 1 },
+                place: Place { start, rows: 1, order: RowMap::Same, columns: all, stride: 1 },
             });
         shift.chain(running).collect()
     }

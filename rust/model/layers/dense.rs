@@ -4,8 +4,8 @@
 use super::{Epilogue, Layer};
 use crate::error::Result;
 use crate::matrix::{
-    ColumnMap, Grid, ProductBlock, ProductTile, Shared, panels_of, product, transposed_product,
-    vectors_of,
+    ColumnMap, Grid, ProductBlock, ProductTile, RowMap, Shared, panels_of, product,
+    transposed_product, vectors_of,
 };
 use crate::model::memory::{BatchView, Planner, Port, Slot};
 use crate::model::sink::Sink;
@@ -109,7 +109,13 @@ impl Dense {
 
     /// The tensor of the bias of some outputs, called `name`.
     pub fn bias_tensor(&self, name: String, columns: ColumnMap, outputs: usize) -> Tensor {
-        let place = Place { start: self.bias(0), rows: 1, columns, stride: self.inputs + 1 };
+        let place = Place {
+            start: self.bias(0),
+            rows: 1,
+            order: RowMap::Same,
+            columns,
+            stride: self.inputs + 1,
+        };
         let (kind, fan_in) = (TensorKind::Trained, Some(self.inputs));
         Tensor { name, shape: vec![outputs], kind, fan_in, place }
     }
@@ -214,6 +220,7 @@ impl Layer for Dense {
                 place: Place {
                     start: self.start,
                     rows: self.inputs,
+                    order: RowMap::Same,
                     columns,
                     stride: self.inputs + 1,
                 },

@@ -4,8 +4,10 @@
 
 mod batch_norm;
 mod constrained;
+mod conv;
 mod dense;
 mod join;
+mod kernel;
 #[cfg(test)]
 mod scaling;
 mod simplex;
@@ -14,6 +16,7 @@ mod topic_words;
 
 pub use batch_norm::BatchNorm;
 pub use constrained::Constrained;
+pub use conv::{Conv, ConvParts, Direction, NamedChannels};
 pub use dense::{Dense, Named};
 pub use join::Join;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::{Epilogue, Layer};
-use crate::matrix::{ColumnMap, Shared, panels_of, vectors_of};
+use crate::matrix::{ColumnMap, RowMap, Shared, panels_of, vectors_of};
 use crate::model::memory::{BatchView, Matrix, Planner, Port, Slot};
 use crate::model::sink::Sink;
 use crate::model::tensor::{Layout, Place, Tensor, TensorKind};
@@ -47,7 +47,13 @@ impl Layer for Scaling {
     }
 
     fn tensors(&self) -> Vec<Tensor> {
-        let place = Place { start: self.start, rows: 1, columns: ColumnMap::From(0), stride: 1 };
+        let place = Place {
+            start: self.start,
+            rows: 1,
+            order: RowMap::Same,
+            columns: ColumnMap::From(0),
+            stride: 1,
+        };
         let (kind, shape) = (TensorKind::Trained, vec![self.cols]);
         vec![Tensor { name: "scaling".into(), shape, kind, fan_in: Some(1), place }]
     }

@@ -43,6 +43,11 @@ impl Planner {
         matrix
     }
 
+    /// The first of `panels` panels with `copies` rows an example.
+    pub fn panels(&mut self, panels: usize, copies: usize) -> usize {
+        self.rows(panels.saturating_mul(self.size.rows).saturating_mul(copies))
+    }
+
     /// A place for `rows` rows, whatever the batch has.
     pub fn rows(&mut self, rows: usize) -> usize {
         self.arena = self.arena.saturating_add(rows);
