@@ -1,7 +1,7 @@
 //! Asking a model: codes, means, scores and samples, in blocks of rows whose memory does not grow with n.
 
 use crate::data::Source;
-use crate::data::check::{Inspect, ValueCheck};
+use crate::data::check::{CheckRows, ValueCheck};
 use crate::data::corruption::Corruption;
 use crate::error::Result;
 use crate::matrix::Shared;
@@ -159,7 +159,7 @@ impl InferenceRun<'_> {
                 worker.phase(rows.div_ceil(LANES), |item| {
                     let first = start + item * LANES;
                     let rows = first..(first + LANES).min(start + rows);
-                    isa.run(Inspect { source: x, rows, watch });
+                    isa.run(CheckRows { source: x, rows, check: watch });
                 });
                 true
             });

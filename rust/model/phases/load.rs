@@ -281,7 +281,7 @@ impl Op for Gather<'_> {
         let (panels, masked) = (panels_of(cols), spec.missing.is_masked());
         // The rows of a shuffled batch come from anywhere in memory: the beginnings of all are asked for first, the
         // rest of each while the row before it is read.
-        let ask = |row: usize, col: usize| source.ask(row, col..(col + WIDTH).min(cols));
+        let ask = |row: usize, col: usize| source.prefetch(row, col..(col + WIDTH).min(cols));
         from.iter().for_each(|&row| ask(row, 0));
         for (i, r) in rows.enumerate() {
             let (mut content, mut place) = (ContentHash::new(s), 0);

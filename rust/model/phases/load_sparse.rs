@@ -120,7 +120,7 @@ impl Op for LoadRows<'_> {
         let (starts, places) =
             unsafe { (stored.rows.read(0..pass.rows + 1), stored.places.read(rows.clone())) };
         let part = |r: usize| starts[r] as usize..starts[r + 1] as usize;
-        let ask = |r: usize, [_, first]: [usize; 2]| csr.ask(first..first + part(r).len());
+        let ask = |r: usize, [_, first]: [usize; 2]| csr.prefetch(first..first + part(r).len());
         rows.clone().zip(places).for_each(|(r, &place)| ask(r, place));
         for (r, &[from, first]) in rows.zip(places) {
             // SAFETY: row r is the calling block's.
