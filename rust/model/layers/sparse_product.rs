@@ -12,7 +12,7 @@ const TOGETHER: usize = 4;
 /// Examples that are gathered before the epilogue finishes them.
 const TILE: usize = 8;
 /// How many values ahead rows of W are asked for.
-const AHEAD: usize = 8;
+const PREFETCH_DISTANCE: usize = 8;
 
 impl<'a> BatchView<'a> {
     /// The product of the sparse batch and a matrix of `cols` columns: each example gathers the rows of `right(panel)` that
@@ -98,7 +98,7 @@ impl<const P: usize> Op for GatherRow<'_, P> {
         let GatherRow { entries, count, weights } = self;
         let mut sums = [[s.zero(); 2]; P];
         for (n, entry) in entries[..count].iter().enumerate() {
-            if let Some(later) = entries.get(n + AHEAD) {
+            if let Some(later) = entries.get(n + PREFETCH_DISTANCE) {
                 for weights in weights {
                     let row = weights.as_ptr().wrapping_add(later.at as usize).cast::<u8>();
                     prefetch(row);
