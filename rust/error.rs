@@ -48,7 +48,7 @@ pub fn filled<T: Clone>(value: T, len: Option<usize>) -> Result<Vec<T>> {
         Some(len) => Ok(vec![value; len]),
         None => Err(Error::Memory(match len.and_then(|n| n.checked_mul(size_of::<T>())) {
             Some(bytes) => format!("not enough memory for {} MB more", bytes >> 20),
-            None => "an array of that size cannot exist".to_string(),
+            None => "the array is too large for the address space".to_string(),
         })),
     }
 }

@@ -34,8 +34,8 @@ impl<T: Copy> Elements<T> {
 const MAX_PREFETCHED: usize = 512;
 
 /// A matrix [rows, cols]: row i has `data[n]` in column `indices[n]` for n in `indptr[i]..indptr[i + 1]`, and zeros
-/// elsewhere. Columns of a row ascend strictly; [`Csr::check`] verifies it. Memory safety does not depend on it: whatever
-/// the arrays contain, even if they change, no read is out of bounds and every column is below `cols`.
+/// elsewhere. Columns of a row must ascend strictly; [`Csr::check`] reports whether they do. Memory safety does not depend
+/// on it: whatever the arrays contain, even if they change, no read is out of bounds and every column is below `cols`.
 pub struct Csr<'a> {
     indptr: Elements<i64>,
     indices: Elements<i32>,

@@ -39,7 +39,7 @@ pub struct KlTerm {
     pub weight: f32,
     /// The free bits of each coordinate, in nats.
     pub free_bits: f32,
-    /// C in nats; `None` for no absolute value.
+    /// C in nats, if there is one.
     pub capacity: Option<f32>,
 }
 

@@ -31,10 +31,10 @@ use crate::simd::Row;
 use crate::threads::Worker;
 use std::fmt::Debug;
 
-/// Receives a tile of the decoder's output and the bias row to add to it. It may overwrite the tile.
+/// Receives a tile of the decoder's output and the bias row to add to it. It may overwrite the tile, except in training.
 pub type Epilogue<'a> = dyn FnMut(ProductTile, &Row) + 'a;
 
-/// A layer of the network. All workers call its phases in the same order. Virtual calls happen once per phase, not per tile.
+/// A layer of the network. All workers call its phases in the same order.
 pub trait Layer: Debug + Send + Sync {
     /// The number of output columns.
     fn outputs(&self) -> usize;
