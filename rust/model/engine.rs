@@ -161,7 +161,7 @@ impl Engine {
             }
             if let Some(bad) = plain.iter().find(|x| !tensor.allows(**x)) {
                 return Err(Error::Value(format!(
-                    "{} contains {bad}, which is not allowed",
+                    "{} contains {bad}: values must be finite, and variances not negative",
                     tensor.name
                 )));
             }

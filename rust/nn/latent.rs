@@ -54,22 +54,22 @@ impl KlTerm {
         self.free_bits == 0.0 && self.capacity.is_none()
     }
 
-    /// sum_j max(KL_j, free_bits) - C in nats, given each coordinate's KL summed over the `rows` examples of the batch.
-    fn excess(&self, sums: impl Iterator<Item = f32>, rows: usize) -> f64 {
+    /// sum_j max(KL_j, free_bits) - C in nats, given each KL_j.
+    fn excess(&self, means: impl Iterator<Item = f64>) -> f64 {
         let free = f64::from(self.free_bits);
-        let total: f64 = sums.map(|sum| (f64::from(sum) / rows as f64).max(free)).sum();
+        let total: f64 = means.map(|mean| mean.max(free)).sum();
         total - f64::from(self.capacity.unwrap_or(0.0))
     }
 
-    /// The term's value in nats; arguments as for [`KlTerm::slope`].
-    pub fn value(&self, sums: impl Iterator<Item = f32>, rows: usize) -> f64 {
-        f64::from(self.weight) * self.excess(sums, rows).abs()
+    /// The term's value in nats, given each KL_j.
+    pub fn value(&self, means: impl Iterator<Item = f64>) -> f64 {
+        f64::from(self.weight) * self.excess(means).abs()
     }
 
-    /// The derivative with respect to one example's KL in a coordinate with KL_j >= free_bits, given each coordinate's KL
-    /// summed over the `rows` examples of the batch.
-    pub fn slope(&self, sums: impl Iterator<Item = f32>, rows: usize) -> f32 {
-        let direction = match self.excess(sums, rows) {
+    /// The derivative with respect to one example's KL in a coordinate with KL_j >= free_bits, given each KL_j and the number
+    /// of examples.
+    pub fn slope(&self, means: impl Iterator<Item = f64>, rows: usize) -> f32 {
+        let direction = match self.excess(means) {
             excess if excess > 0.0 => 1.0,
             excess if excess < 0.0 => -1.0,
             _ => 0.0,
