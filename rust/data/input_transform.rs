@@ -39,7 +39,7 @@ impl Transform {
 
     /// The terms of 32 columns in the sum under the norm: sixteen lanes, then a fixed tree.
     #[inline(always)]
-    pub fn weigh<S: Simd>(self, s: S, columns: &Row) -> f32 {
+    pub fn norm_term<S: Simd>(self, s: S, columns: &Row) -> f32 {
         let [a, b] = [s.load(&columns[0]), s.load(&columns[1])];
         match self {
             Transform::Log1p | Transform::Binary => 0.0,
@@ -83,7 +83,8 @@ mod tests {
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
             let All(transform, panels) = self;
-            let norm = transform.norm(panels.iter().map(|panel| transform.weigh(s, panel)).sum());
+            let norm =
+                transform.norm(panels.iter().map(|panel| transform.norm_term(s, panel)).sum());
             panels.iter_mut().for_each(|panel| transform.apply(s, norm, panel));
         }
     }

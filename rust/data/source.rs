@@ -123,7 +123,7 @@ impl<'a> Source<'a> {
     }
 
     /// Attaches the conditions `y` [rows, conditions] of a conditional model: row i of `y` belongs to row i.
-    pub fn given(self, y: &'a Source<'a>) -> Result<Source<'a>> {
+    pub fn with_conditions(self, y: &'a Source<'a>) -> Result<Source<'a>> {
         if y.rows != self.rows {
             return Err(Error::Shape(format!(
                 "y has {} rows and X has {}; pass a row of y for each row of X",
@@ -133,7 +133,7 @@ impl<'a> Source<'a> {
         Ok(Source { conditions: Some(y), ..self })
     }
 
-    /// The conditions [rows, conditions], if [`Source::given`] has attached some.
+    /// The conditions [rows, conditions], if [`Source::with_conditions`] has attached some.
     pub fn conditions(&self) -> Option<&'a Source<'a>> {
         self.conditions
     }

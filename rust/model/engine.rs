@@ -53,7 +53,7 @@ pub(crate) struct SharedBuffers<'a> {
     memories: Vec<Memory<'a>>,
     /// The optimiser's moments.
     pub moments: [Shared<'a, Row>; 2],
-    /// Stored gradients; empty unless [`Engine::make_room_for_gradients`] was called.
+    /// Stored gradients; empty unless [`Engine::allocate_gradients`] was called.
     pub gradients: Gradients<'a>,
 }
 
@@ -178,7 +178,7 @@ impl Engine {
     }
 
     /// Allocates the gradient buffers, unless that was done before.
-    pub(crate) fn make_room_for_gradients(&mut self) -> Result<()> {
+    pub(crate) fn allocate_gradients(&mut self) -> Result<()> {
         if self.gradients.is_empty() {
             self.squares = filled(0.0, Some(clip::blocks(self.network.rows)))?;
             self.gradients = filled(ZERO_ROW, Some(self.network.rows))?;

@@ -162,8 +162,8 @@ impl<'a> Pass<'a> {
     }
 
     /// Moves running statistics towards those of the batch.
-    pub fn follow_batch(&self, worker: &Worker) {
-        self.each(|layer, slot| layer.follow_batch(&self.batch, worker, slot));
+    pub fn update_running(&self, worker: &Worker) {
+        self.each(|layer, slot| layer.update_running(&self.batch, worker, slot));
     }
 
     /// Calls `layer` for each layer with its slot, the last layer first.
@@ -191,7 +191,7 @@ impl<'a> Pass<'a> {
         worker.phase(end.div_ceil(APPLY_BLOCK), |item| {
             let rows: Range<usize> = item * APPLY_BLOCK..((item + 1) * APPLY_BLOCK).min(end);
             // SAFETY: the rows are this item's.
-            unsafe { sink.take(self.isa, self.parameters, rows.clone(), &gradients[rows], 2) };
+            unsafe { sink.accept(self.isa, self.parameters, rows.clone(), &gradients[rows], 2) };
         });
         // SAFETY: the phase has a single item.
         worker.phase(1, |_| self.network.constrain(unsafe { self.parameters.all_mut() }));

@@ -28,7 +28,7 @@ impl Sink<'_> {
     ///
     /// # Safety
     /// No other tile uses these rows (of parameters, moments and gradient buffer) in the running phase.
-    pub(super) unsafe fn take(
+    pub(super) unsafe fn accept(
         &self,
         isa: Isa,
         parameters: Shared<Row>,

@@ -169,12 +169,12 @@ fn conditions_follow_x_and_z() {
     assert_eq!(weights(&network), [[33, 41], [3, 33], [3, 33], [5, 7], [64, 5], [37, 64]]);
     let values = [0.0; 74];
     let (x, y) = (Source::from_slice(&values, 37), Source::from_slice(&values[..8], 4));
-    assert!(network.check_conditions(&x.given(&y).unwrap()).is_ok());
+    assert!(network.check_conditions(&x.with_conditions(&y).unwrap()).is_ok());
     let narrow = Source::from_slice(&values[..6], 3);
-    for wrong in [x, x.given(&narrow).unwrap()] {
+    for wrong in [x, x.with_conditions(&narrow).unwrap()] {
         assert!(network.check_conditions(&wrong).is_err());
     }
-    assert!(x.given(&x.select(&[0]).unwrap()).is_err(), "another number of rows");
+    assert!(x.with_conditions(&x.select(&[0]).unwrap()).is_err(), "another number of rows");
     let plain = Specification { variational: false, ..conditional };
     assert!(Network::new(plain).is_err());
 }

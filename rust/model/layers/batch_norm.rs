@@ -179,12 +179,12 @@ impl Layer for BatchNorm {
             unsafe {
                 let shift =
                     std::slice::from_ref(&*self.column_statistics(batch, slot, panel).shift);
-                sink.take(batch.isa, batch.parameters, row..row + 1, shift, vectors);
+                sink.accept(batch.isa, batch.parameters, row..row + 1, shift, vectors);
             }
         });
     }
 
-    fn follow_batch(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
+    fn update_running(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         if !BatchNorm::uses_batch(batch) {
             return;
         }

@@ -130,7 +130,7 @@ impl Layer for Constrained {
             let gradients = scratch.write(rows.clone());
             self.tie_gradients(gradients);
             if updates {
-                sink.take(batch.isa, batch.parameters, rows.clone(), gradients, 2);
+                sink.accept(batch.isa, batch.parameters, rows.clone(), gradients, 2);
                 self.project(batch.parameters.write(rows.clone()));
             }
         });

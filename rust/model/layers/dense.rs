@@ -282,7 +282,7 @@ impl Layer for Dense {
         let deliver = |rows: Range<usize>, gradient: &[Row], vectors| {
             // SAFETY: an item is a panel of outputs and some panels of inputs, so no other item uses its 32x32 blocks of
             // W; the bias belongs to the item with the first block.
-            unsafe { sink.take(batch.isa, batch.parameters, rows, gradient, vectors) };
+            unsafe { sink.accept(batch.isa, batch.parameters, rows, gradient, vectors) };
         };
         let grid = Grid::new(panels_of(self.inputs), panels_of(self.outputs), worker.workers());
         let mut products: ProductBlock = [ZERO_ROW; _];

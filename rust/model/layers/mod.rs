@@ -88,5 +88,5 @@ pub trait Layer: Debug + Send + Sync {
     fn refresh(&self, _: &BatchView, _: &Worker) {}
 
     /// Moves running statistics towards those of the batch, after an update.
-    fn follow_batch(&self, _: &BatchView, _: &Worker, _: &Slot) {}
+    fn update_running(&self, _: &BatchView, _: &Worker, _: &Slot) {}
 }

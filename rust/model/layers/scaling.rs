@@ -86,7 +86,7 @@ impl Layer for Scaling {
                 floats_mut(&mut sums)[used..].fill(0.0);
                 let row = self.start + panel;
                 let vectors = vectors_of(self.cols, panel);
-                sink.take(batch.isa, batch.parameters, row..row + 1, &sums, vectors);
+                sink.accept(batch.isa, batch.parameters, row..row + 1, &sums, vectors);
             }
         });
     }

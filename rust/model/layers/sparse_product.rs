@@ -105,7 +105,7 @@ impl<const P: usize> Op for GatherRow<'_, P> {
                     prefetch(row.wrapping_add(LINE));
                 }
             }
-            let x = s.splat(entry.seen);
+            let x = s.splat(entry.input);
             for p in 0..P {
                 let row = &weights[p][entry.at as usize];
                 for v in 0..2 {
@@ -135,7 +135,7 @@ impl Op for ScatterGradient<'_> {
         let ScatterGradient { entries, dy, out } = self;
         out[..WIDTH].fill(ZERO_ROW);
         for entry in entries {
-            let (x, dy, to) = (s.splat(entry.seen), &dy[entry.panel()], &mut out[entry.lane()]);
+            let (x, dy, to) = (s.splat(entry.input), &dy[entry.panel()], &mut out[entry.lane()]);
             for (to, dy) in to.iter_mut().zip(dy) {
                 s.store(s.fma(x, s.load(dy), s.load(to)), to);
             }

@@ -151,7 +151,7 @@ impl Layer for TopicWords {
                     batch.isa.run(TopicGradient { phi, gradient, means: &means[..n] });
                     if updates {
                         let vectors = vectors_of(self.dense.outputs, panel);
-                        sink.take(batch.isa, batch.parameters, rows, gradient, vectors);
+                        sink.accept(batch.isa, batch.parameters, rows, gradient, vectors);
                     }
                 }
             }

@@ -18,7 +18,7 @@ pub struct StoredValue {
     /// The target of the reconstruction.
     pub target: f32,
     /// The encoder's input: the target after transform and corruption.
-    pub seen: f32,
+    pub input: f32,
 }
 
 impl StoredValue {

@@ -90,7 +90,7 @@ impl<'a> BatchView<'a> {
     }
 
     /// The number of groups of lists; a work item makes one group. Lists of rows are made for training only.
-    pub(in crate::model) fn lists(&self) -> usize {
+    pub(in crate::model) fn list_groups(&self) -> usize {
         let panels = match self.memory.plan.kind {
             PassKind::Train => panels_of(self.memory.plan.input.cols),
             PassKind::Infer => 0,
@@ -99,7 +99,7 @@ impl<'a> BatchView<'a> {
     }
 
     /// Makes a group of lists. Every group is made once, after the batch is loaded.
-    pub(in crate::model) fn list(&self, group: usize) {
+    pub(in crate::model) fn make_lists(&self, group: usize) {
         match group.checked_sub(self.rows.div_ceil(self.isa.tile_rows())) {
             None => self.list_columns(group),
             Some(panel) => self.list_rows(panel),

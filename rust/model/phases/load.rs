@@ -41,11 +41,11 @@ impl BatchView<'_> {
         if self.rows <= ROW_BLOCK {
             // Few rows are one work item and few lists: they are made at its end, in one meeting instead of two.
             self.gather(worker, source, what, rows, watch, &mut || {
-                (0..self.lists()).for_each(|n| self.list(n))
+                (0..self.list_groups()).for_each(|n| self.make_lists(n))
             });
         } else {
             self.gather(worker, source, what, rows, watch, &mut || ());
-            worker.phase(self.lists(), |n| self.list(n));
+            worker.phase(self.list_groups(), |n| self.make_lists(n));
         }
     }
 
@@ -217,7 +217,7 @@ impl Op for TransformRows<'_> {
             let columns = |panel| unsafe { pass.input_row(panel, r) };
             let mut sum = 0.0;
             for panel in 0..panels {
-                sum += transform.weigh(s, columns(panel));
+                sum += transform.norm_term(s, columns(panel));
             }
             let norm = transform.norm(sum);
             for panel in 0..panels {
