@@ -40,8 +40,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// A vector of `len` copies of `value`. Returns an error if the allocation fails (`vec!` would abort the process), or if
-/// `len` is `None`: the size overflowed.
+/// A vector of `len` copies of `value`. Returns an error if the allocation fails (`vec!` would abort the process), or
+/// if `len` is `None`: the size overflowed.
 pub fn filled<T: Clone>(value: T, len: Option<usize>) -> Result<Vec<T>> {
     let allocatable = len.filter(|&len| Vec::<T>::new().try_reserve_exact(len).is_ok());
     match allocatable {

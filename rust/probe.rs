@@ -1,4 +1,5 @@
-//! Measurements that the benches compare their figures with: peak arithmetic rate, product speed, latency between cores.
+//! Measurements that the benches compare their figures with: peak arithmetic rate, product speed, latency between
+//! cores.
 
 use crate::error::{Result, filled};
 use crate::matrix::{Panels, ProductTile, panels_of, product};

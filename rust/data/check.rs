@@ -1,5 +1,5 @@
-//! Checks of data while they are read: values outside the likelihood's support, NaN, infinity, and binary data passed as
-//! uint8.
+//! Checks of data while they are read: values outside the likelihood's support, NaN, infinity, and binary data passed
+//! as uint8.
 
 use crate::data::input_transform::Transform;
 use crate::data::{Element, Source};

@@ -1,5 +1,5 @@
-//! Corruption of the encoder's input for denoising; the target is the clean value (Vincent, Larochelle, Bengio & Manzagol,
-//! "Extracting and composing robust features with denoising autoencoders", ICML 2008).
+//! Corruption of the encoder's input for denoising; the target is the clean value (Vincent, Larochelle, Bengio &
+//! Manzagol, "Extracting and composing robust features with denoising autoencoders", ICML 2008).
 
 use crate::error::{Error, Result};
 use crate::random::{Distribution, Noise, Stream};

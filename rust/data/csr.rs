@@ -34,8 +34,9 @@ impl<T: Copy> Elements<T> {
 const MAX_PREFETCHED: usize = 512;
 
 /// A matrix [rows, cols]: row i has `data[n]` in column `indices[n]` for n in `indptr[i]..indptr[i + 1]`, and zeros
-/// elsewhere. Columns of a row must ascend strictly; [`Csr::check`] reports whether they do. Memory safety does not depend
-/// on it: whatever the arrays contain, even if they change, no read is out of bounds and every column is below `cols`.
+/// elsewhere. Columns of a row must ascend strictly; [`Csr::check`] reports whether they do. Memory safety does not
+/// depend on it: whatever the arrays contain, even if they change, no read is out of bounds and every column is below
+/// `cols`.
 pub struct Csr<'a> {
     indptr: Elements<i64>,
     indices: Elements<i32>,
@@ -105,8 +106,8 @@ impl<'a> Csr<'a> {
         stored as f64 / (self.rows() as f64 * self.cols as f64).max(1.0)
     }
 
-    /// An upper bound, within a factor of two, on the number of values in any `rows` rows. With `repeats`, a row may count
-    /// more than once.
+    /// An upper bound, within a factor of two, on the number of values in any `rows` rows. With `repeats`, a row may
+    /// count more than once.
     pub fn max_stored(&self, rows: usize, repeats: bool) -> usize {
         if repeats { self.lengths.bound(1).saturating_mul(rows) } else { self.lengths.bound(rows) }
     }
@@ -139,8 +140,8 @@ impl<'a> Csr<'a> {
         self.data.prefetch(places);
     }
 
-    /// Reads columns `col..col + out.len()` of a row. `place` is a hint, of any value at first: on return, the position of
-    /// the first value after these columns, so that a read of the next columns needs no search.
+    /// Reads columns `col..col + out.len()` of a row. `place` is a hint, of any value at first: on return, the position
+    /// of the first value after these columns, so that a read of the next columns needs no search.
     #[inline(never)]
     pub fn read(&self, row: usize, col: usize, out: &mut [f32], place: &mut usize) {
         out.fill(0.0);
@@ -173,8 +174,8 @@ impl<'a> Csr<'a> {
         start
     }
 
-    /// Returns an error unless the arrays are a valid matrix of `rows` rows, called `name` in messages; else whether the
-    /// columns of every row ascend strictly. Values are not checked.
+    /// Returns an error unless the arrays are a valid matrix of `rows` rows, called `name` in messages; else whether
+    /// the columns of every row ascend strictly. Values are not checked.
     pub fn check(&self, name: &str, rows: usize) -> Result<bool> {
         let indptr = &self.indptr;
         let bad =

@@ -309,7 +309,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The first column of a row with a value outside `low..=high`, and that value. With `allow_nan`, NaN counts as inside.
+    /// The first column of a row with a value outside `low..=high`, and that value. With `allow_nan`, NaN counts as
+    /// inside.
     pub fn find_outside(
         &self,
         row: usize,

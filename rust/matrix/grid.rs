@@ -3,8 +3,8 @@
 use crate::threads::split;
 use std::ops::Range;
 
-/// Work items of a product: panels times blocks of tiles. Items of one panel are consecutive, so a worker's range of items
-/// keeps a panel's weights in its cache; with one panel the split is by rows.
+/// Work items of a product: panels times blocks of tiles. Items of one panel are consecutive, so a worker's range of
+/// items keeps a panel's weights in its cache; with one panel the split is by rows.
 #[derive(Clone, Copy)]
 pub struct Grid {
     tiles: usize,

@@ -1,9 +1,9 @@
 //! The one storage format: panels of 32 columns.
 //!
-//! A matrix [rows, cols] is `ceil(cols / 32)` consecutive panels; a panel is `rows` rows of 32 floats. The last panel is as
-//! wide in memory as the others; columns beyond `cols` are padding. Activations, gradients, weights, their transposes and
-//! the optimiser's moments all have this format, whether a product reads them along rows, down columns or as its right
-//! operand.
+//! A matrix [rows, cols] is `ceil(cols / 32)` consecutive panels; a panel is `rows` rows of 32 floats. The last panel
+//! is as wide in memory as the others; columns beyond `cols` are padding. Activations, gradients, weights, their
+//! transposes and the optimiser's moments all have this format, whether a product reads them along rows, down columns
+//! or as its right operand.
 
 use crate::simd::{LANES, Lanes, Row, WIDTH, floats};
 use std::ops::Range;
@@ -110,8 +110,8 @@ impl ColumnMap {
     }
 }
 
-/// Copies a row-major [cols, rows] matrix (a torch `weight`: [out, in]) into the panels of its transpose. `stride` is the
-/// number of rows from one panel to the next.
+/// Copies a row-major [cols, rows] matrix (a torch `weight`: [out, in]) into the panels of its transpose. `stride` is
+/// the number of rows from one panel to the next.
 pub fn to_panels(plain: &[f32], rows: usize, to: ColumnMap, stride: usize, panels: &mut [Row]) {
     for (j, column) in plain.chunks_exact(rows).enumerate() {
         let (panel, lane) = (to.at(j) / WIDTH, to.at(j) % WIDTH);

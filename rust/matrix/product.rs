@@ -20,8 +20,8 @@ pub struct ProductTile<'a> {
 }
 
 /// A phase: the product of `left` [rows, k] and a matrix [k, cols]; `right(panel)` returns the k rows of a panel of the
-/// right matrix. `nonzero(tile)` may list the k for which `left` is not zero in a tile of rows. `epilogue` receives every
-/// tile while it is in the first-level cache.
+/// right matrix. `nonzero(tile)` may list the k for which `left` is not zero in a tile of rows. `epilogue` receives
+/// every tile while it is in the first-level cache.
 pub fn product<'r>(
     worker: &Worker,
     isa: Isa,
@@ -88,9 +88,9 @@ fn row_product<'r>(
     });
 }
 
-/// The product leftᵀ right of a panel `left` [n, 32] and a panel `right` [n, 32]: 32 x 32 sums over n, for the first `used`
-/// columns of `left`, in tiles of these columns. `hints(tile, columns)` may list the n for which `left` is not zero in a
-/// tile, and the memory to prefetch.
+/// The product leftᵀ right of a panel `left` [n, 32] and a panel `right` [n, 32]: 32 x 32 sums over n, for the first
+/// `used` columns of `left`, in tiles of these columns. `hints(tile, columns)` may list the n for which `left` is not
+/// zero in a tile, and the memory to prefetch.
 pub fn transposed_product<'r>(
     isa: Isa,
     left: &[Row],

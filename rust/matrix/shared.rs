@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 /// A slice that several workers use at once. In a phase each tile writes parts that no other tile reads or writes; a
-/// barrier ends the phase. The compiler cannot check this rule, so the accessors are unsafe, and every call has a comment
-/// that says why its part is disjoint from others.
+/// barrier ends the phase. The compiler cannot check this rule, so the accessors are unsafe, and every call has a
+/// comment that says why its part is disjoint from others.
 #[derive(Clone, Copy)]
 pub struct Shared<'a, T> {
     start: *mut T,

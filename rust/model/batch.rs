@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::random::{Permutation, Stream};
 use crate::simd::{Isa, WIDTH};
 
-/// The largest density at which batches stay sparse. Above, dense panels with skipped zeros are faster (docs/performance.md
-/// has the figures).
+/// The largest density at which batches stay sparse. Above, dense panels with skipped zeros are faster
+/// (docs/performance.md has the figures).
 const MAX_DENSITY: f64 = 0.2;
 /// The most rows of a sparse batch: a 32-bit word holds a row number and a lane.
 const MAX_ROWS: usize = 1 << (u32::BITS - WIDTH.ilog2());
@@ -70,7 +70,8 @@ pub enum InputStorage {
 }
 
 impl InputStorage {
-    /// The storage for batches of `rows` rows of `x`: sparse if `x` is sparse enough and the model allows it, else `self`.
+    /// The storage for batches of `rows` rows of `x`: sparse if `x` is sparse enough and the model allows it, else
+    /// `self`.
     pub fn of(self, spec: &Specification, x: &Source, rows: usize) -> InputStorage {
         let sparse = x.csr().is_some_and(|csr| csr.density() <= MAX_DENSITY);
         match x.most_stored(rows) {

@@ -1,6 +1,6 @@
 //! Clipping by the norm of all gradients together (Pascanu, Mikolov & Bengio, "On the difficulty of training recurrent
-//! neural networks", ICML 2013), as torch's `clip_grad_norm_`: gradients are stored, scaled if their norm is above the limit,
-//! and applied.
+//! neural networks", ICML 2013), as torch's `clip_grad_norm_`: gradients are stored, scaled if their norm is above the
+//! limit, and applied.
 #![allow(unsafe_code)]
 
 use super::pass::{APPLY_BLOCK, Pass};

@@ -132,7 +132,8 @@ impl Engine {
         tensor.read(&self.parameters)
     }
 
-    /// Sets all parameters, in the order of `network.tensors` and in PyTorch's layout. The optimiser's state is unchanged.
+    /// Sets all parameters, in the order of `network.tensors` and in PyTorch's layout. The optimiser's state is
+    /// unchanged.
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
         let parameters = self.pack(values, &self.network.tensors)?;
         self.network.check(&parameters)?;
@@ -191,8 +192,8 @@ impl Engine {
         tensor.read(&self.gradients)
     }
 
-    /// Allocates workspaces for `parts` simultaneous batches of at most `size`, and returns the buffers for sharing among
-    /// workers.
+    /// Allocates workspaces for `parts` simultaneous batches of at most `size`, and returns the buffers for sharing
+    /// among workers.
     pub(crate) fn share(
         &mut self,
         parts: usize,

@@ -4,8 +4,8 @@ use super::engine::Engine;
 use crate::error::{Error, Result};
 
 impl Engine {
-    /// Flips the sign of a coordinate: in the encoder's mean, in the decoder's first weights, and in the optimiser's first
-    /// moments of both, which are means of gradients. (Second moments are means of squares and do not change.)
+    /// Flips the sign of a coordinate: in the encoder's mean, in the decoder's first weights, and in the optimiser's
+    /// first moments of both, which are means of gradients. (Second moments are means of squares and do not change.)
     pub fn flip_sign(&mut self, coordinate: usize) -> Result<()> {
         let spec = &self.network.spec;
         if coordinate >= spec.latent_dim || spec.topics.is_some() {

@@ -231,8 +231,8 @@ fn plan_layers(
     (slots, below)
 }
 
-/// The dense hidden layers of a module, and the width of the last one. Names are those of a torch `nn.Sequential` of layers
-/// and activations in turn, so layer i has index 2 i. `reads_batch`: the first layer is the network's first.
+/// The dense hidden layers of a module, and the width of the last one. Names are those of a torch `nn.Sequential` of
+/// layers and activations in turn, so layer i has index 2 i. `reads_batch`: the first layer is the network's first.
 fn hidden(
     layout: &mut Layout,
     inputs: usize,

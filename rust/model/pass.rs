@@ -93,8 +93,8 @@ impl<'a> Pass<'a> {
         work(&Tiles { run: &run, panels: panels_of(output.outputs()) });
     }
 
-    /// The last layer with the likelihood: computes each row's -log p(x|z) in nats and, if `weight` is given, its gradient
-    /// with respect to the output times `weight`. `last` runs when all losses are stored.
+    /// The last layer with the likelihood: computes each row's -log p(x|z) in nats and, if `weight` is given, its
+    /// gradient with respect to the output times `weight`. `last` runs when all losses are stored.
     pub fn score(&self, worker: &Worker, weight: Option<f32>, last: &mut dyn FnMut()) {
         self.with_output(worker, |tiles| {
             self.network.head.score(&self.batch, worker, tiles, weight, last);
@@ -115,8 +115,8 @@ impl<'a> Pass<'a> {
         });
     }
 
-    /// Adds a draw's output to the moments in three arrays, [n, n_features]; `place` is the first row and the number of the
-    /// draw. `scales` are the likelihood's scales, unless the decoder outputs them.
+    /// Adds a draw's output to the moments in three arrays, [n, n_features]; `place` is the first row and the number of
+    /// the draw. `scales` are the likelihood's scales, unless the decoder outputs them.
     pub fn moments(
         &self,
         worker: &Worker,
@@ -129,8 +129,8 @@ impl<'a> Pass<'a> {
         });
     }
 
-    /// Computes all gradients with respect to activations, from the output's. `latent` computes the gradient with respect to
-    /// [mu, logvar] from that of z; a plain autoencoder skips it.
+    /// Computes all gradients with respect to activations, from the output's. `latent` computes the gradient with
+    /// respect to [mu, logvar] from that of z; a plain autoencoder skips it.
     pub fn backward(&self, worker: &Worker, latent: &mut dyn FnMut()) {
         let (network, plan) = (self.network, self.memory.plan);
         let back = |layers: &Layers, slots: &[Slot], from: usize| {
@@ -154,8 +154,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Passes the gradients of all parameters to `sink`. `weight` is the factor of the stored output gradients; `scratch`, a
-    /// buffer with the parameters' layout, holds gradients that layers must store before their update.
+    /// Passes the gradients of all parameters to `sink`. `weight` is the factor of the stored output gradients;
+    /// `scratch`, a buffer with the parameters' layout, holds gradients that layers must store before their update.
     pub fn update(&self, worker: &Worker, weight: f32, scratch: Shared<Row>, sink: Sink) {
         self.each(|layer, slot| layer.update(&self.batch, worker, slot, scratch, sink));
         self.network.head.update(&self.batch, worker, weight, sink);
@@ -184,8 +184,8 @@ impl<'a> Pass<'a> {
         self.network.layers().for_each(|layer| layer.refresh(&self.batch, worker));
     }
 
-    /// One optimiser step with gradients from a buffer. It gives the bits of [`Pass::update`]: the same function of the same
-    /// numbers.
+    /// One optimiser step with gradients from a buffer. It gives the bits of [`Pass::update`]: the same function of the
+    /// same numbers.
     pub fn apply(&self, worker: &Worker, gradients: &[Row], sink: Sink) {
         let end = self.network.trained_rows;
         worker.phase(end.div_ceil(APPLY_BLOCK), |item| {

@@ -72,8 +72,8 @@ impl From<Activation> for &'static str {
     }
 }
 
-/// An activation function. To add one: a variant of [`Activation`], its name in `NAMED`, a type that implements this trait,
-/// a line in `with_activation!`.
+/// An activation function. To add one: a variant of [`Activation`], its name in `NAMED`, a type that implements this
+/// trait, a line in `with_activation!`.
 pub(crate) trait ActivationFunction {
     /// Whether [`ActivationFunction::slope`] takes the derivative that `forward` returned, rather than the value.
     const KEEPS_SLOPE: bool = false;

@@ -1,9 +1,9 @@
 //! Batch normalisation of a layer's columns without a learned scale (Ioffe & Szegedy, arXiv:1502.03167), with the
-//! constants of `torch.nn.BatchNorm1d`: y = (x - mean) / sqrt(variance + eps). A learned shift is added by the epilogue that
-//! reads y.
+//! constants of `torch.nn.BatchNorm1d`: y = (x - mean) / sqrt(variance + eps). A learned shift is added by the epilogue
+//! that reads y.
 //!
-//! Training uses the batch's mean and population variance, inference the running statistics. These move towards the batch's
-//! mean and unbiased variance.
+//! Training uses the batch's mean and population variance, inference the running statistics. These move towards the
+//! batch's mean and unbiased variance.
 
 use crate::simd::{LANES, Op, Row, Simd};
 
@@ -83,8 +83,8 @@ impl Op for Normalize<'_> {
     }
 }
 
-/// Computes dL/dx from dL/dy, in place: (dy - mean(dy) - y mean(dy y)) / sqrt(variance + eps), means over the batch, if the
-/// forward pass used the batch's statistics; dy / sqrt(variance + eps) if it used the running statistics.
+/// Computes dL/dx from dL/dy, in place: (dy - mean(dy) - y mean(dy y)) / sqrt(variance + eps), means over the batch, if
+/// the forward pass used the batch's statistics; dy / sqrt(variance + eps) if it used the running statistics.
 pub struct NormalizeGradient<'a> {
     /// The panel [batch, 32]: dL/dy in, dL/dx out.
     pub gradient: &'a mut [Row],

@@ -2,18 +2,18 @@
 //!
 //! For K draws z_k = mu + sigma eps_k of an example and w_k = p(x|z_k) p(z_k) / q(z_k|x),
 //!
-//! L_K = ln(1/K sum_k w_k) in nats, and its gradient is sum_k s_k grad ln w_k with s_k = w_k / sum_l w_l, the normalised
-//! weights.
+//! L_K = ln(1/K sum_k w_k) in nats, and its gradient is sum_k s_k grad ln w_k with s_k = w_k / sum_l w_l, the
+//! normalised weights.
 //!
-//! The doubly reparameterised gradient of the encoder (Tucker, Lawson, Gu & Maddison, arXiv:1810.04152) is
-//! sum_k s_k² d(ln w_k)/dz_k grad z_k, with the parameters of q held fixed in ln w_k: the same expectation, less variance.
+//! The doubly reparameterised gradient of the encoder (Tucker, Lawson, Gu & Maddison, arXiv:1810.04152) is sum_k s_k²
+//! d(ln w_k)/dz_k grad z_k, with the parameters of q held fixed in ln w_k: the same expectation, less variance.
 
 use crate::nn::latent::{clamp, unless_clamped};
 use crate::simd::math;
 use crate::simd::{LANES, Lanes, Op, Row, Simd};
 
-/// A smaller w_k / max_l w_l counts as zero: it is far below the last digit of any sum over draws, and its products would be
-/// denormal, which is slow.
+/// A smaller w_k / max_l w_l counts as zero: it is far below the last digit of any sum over draws, and its products
+/// would be denormal, which is slow.
 const NEGLIGIBLE: f32 = 1e-18;
 
 /// Computes the weights s_k `total` of one example's draws, and returns L_K in nats.
@@ -58,8 +58,8 @@ impl Op for ImportanceWeights<'_> {
     }
 }
 
-/// Computes dL/dmu and dL/dlogvar of one example from its draws' weighted gradients, for sixteen coordinates. Sums over draws
-/// are in ascending order.
+/// Computes dL/dmu and dL/dlogvar of one example from its draws' weighted gradients, for sixteen coordinates. Sums over
+/// draws are in ascending order.
 ///
 /// With the weight c_k of a draw, d_k = c_k d(-log p(x|z_k))/dz, and log p(z) - log q(z|x) =
 /// sum_j (logvar + eps² - z²) / 2:

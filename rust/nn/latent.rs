@@ -66,8 +66,8 @@ impl KlTerm {
         f64::from(self.weight) * self.excess(means).abs()
     }
 
-    /// The derivative with respect to one example's KL in a coordinate with KL_j >= free_bits, given each KL_j and the number
-    /// of examples.
+    /// The derivative with respect to one example's KL in a coordinate with KL_j >= free_bits, given each KL_j and the
+    /// number of examples.
     pub fn slope(&self, means: impl Iterator<Item = f64>, rows: usize) -> f32 {
         let direction = match self.excess(means) {
             excess if excess > 0.0 => 1.0,
@@ -84,8 +84,8 @@ impl KlTerm {
     }
 }
 
-/// Up to sixteen rows of sixteen latent coordinates, copied out of their panels. (The logvar columns of the encoder's output
-/// are not aligned to vectors, so a copy is needed, and it is small.)
+/// Up to sixteen rows of sixteen latent coordinates, copied out of their panels. (The logvar columns of the encoder's
+/// output are not aligned to vectors, so a copy is needed, and it is small.)
 #[derive(Default)]
 pub struct LatentBlock {
     /// Posterior means.
@@ -184,8 +184,8 @@ pub(crate) fn unless_clamped<S: Simd>(s: S, logvar: S::F, x: S::F) -> S::F {
     s.select(s.less(s.splat(LOGVAR_RANGE.1), logvar), s.zero(), x)
 }
 
-/// Computes dL/dmu = dz + w mu and dL/dlogvar = dz eps sigma / 2 + w (sigma² - 1) / 2, which include the gradient of the KL.
-/// dL/dlogvar is zero where logvar is clamped.
+/// Computes dL/dmu = dz + w mu and dL/dlogvar = dz eps sigma / 2 + w (sigma² - 1) / 2, which include the gradient of
+/// the KL. dL/dlogvar is zero where logvar is clamped.
 pub struct LatentGradient<'a> {
     /// mu, logvar, eps and dz (in `z`) in; gradients in `mu` and `logvar` out.
     pub block: &'a mut LatentBlock,

@@ -30,7 +30,8 @@ impl Importance {
 }
 
 impl Objective {
-    /// The loss with one draw per example, summed over `examples` examples, in nats. `reconstruction` and `kl` are the sums of
+    /// The loss with one draw per example, summed over `examples` examples, in nats. `reconstruction` and `kl` are the
+    /// sums of
     /// -log p(x|z) and of the KL, `mean_kl_by_coordinate` the batch means of each latent coordinate's KL.
     pub fn loss(
         &self,

@@ -1,8 +1,10 @@
-//! Optimisers with the definitions and defaults of `torch.optim`, applied to each block of a gradient when it is computed.
+//! Optimisers with the definitions and defaults of `torch.optim`, applied to each block of a gradient when it is
+//! computed.
 //!
-//! A moment that decays to denormal numbers (that of a constant pixel, after some 800 steps) would make a step several times
-//! slower, so tiny gradients and moments are flushed to zero: |g| < 1e-15, |m| < 1e-20, v < 1e-30. A block of weights with a
-//! gradient that is not finite, or whose square would not be, is reported and not updated, so weights stay finite.
+//! A moment that decays to denormal numbers (that of a constant pixel, after some 800 steps) would make a step several
+//! times slower, so tiny gradients and moments are flushed to zero: |g| < 1e-15, |m| < 1e-20, v < 1e-30. A block of
+//! weights with a gradient that is not finite, or whose square would not be, is reported and not updated, so weights
+//! stay finite.
 
 use crate::error::{Error, Result};
 use crate::simd::{Lanes, Op, Row, Simd};

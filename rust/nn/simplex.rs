@@ -1,10 +1,11 @@
 //! Formulas of topic models: theta, the distribution over topics, and phi, the distribution of each topic over words.
 //!
-//! theta = softmax(m0 + s0 z), where z' = m0 + s0 z has the prior N(m0, diag s0²) if z has the prior N(0, I). The KL of z
-//! equals that of z', because it is invariant under invertible maps, so the latent layer does not depend on m0 and s0.
+//! theta = softmax(m0 + s0 z), where z' = m0 + s0 z has the prior N(m0, diag s0²) if z has the prior N(0, I). The KL of
+//! z equals that of z', because it is invariant under invertible maps, so the latent layer does not depend on m0 and
+//! s0.
 //!
-//! phi = softmax(c w) over the words of each topic, where c is [`GAIN`]: an optimiser with fixed step sizes (Adam) then moves
-//! ln phi c times as far as a weight of the network.
+//! phi = softmax(c w) over the words of each topic, where c is [`GAIN`]: an optimiser with fixed step sizes (Adam) then
+//! moves ln phi c times as far as a weight of the network.
 
 use crate::simd::math;
 use crate::simd::{LANES, Lanes, Op, Row, Simd};
@@ -12,8 +13,8 @@ use crate::simd::{LANES, Lanes, Op, Row, Simd};
 /// c of phi = softmax(c w).
 pub const GAIN: f32 = 10.0;
 
-/// The lower bound of exponents relative to the largest: e^-50 is negligible beside 1, and it and its inverse are normal
-/// floats.
+/// The lower bound of exponents relative to the largest: e^-50 is negligible beside 1, and it and its inverse are
+/// normal floats.
 const MIN_EXPONENT: f32 = -50.0;
 
 /// e^x for x = exponent - largest exponent, bounded below by e^[`MIN_EXPONENT`].

@@ -11,8 +11,8 @@ pub trait Formula<const I: usize, const O: usize> {
     fn eval<S: Arithmetic>(s: S, x: [S::F; I]) -> [S::F; O];
 }
 
-/// Defines a [`Formula`] and a function that evaluates it: inlined, but by a call in the portable set. After `call`, by a
-/// call in every set.
+/// Defines a [`Formula`] and a function that evaluates it: inlined, but by a call in the portable set. After `call`, by
+/// a call in every set.
 macro_rules! formula {
     ($(#[$doc:meta])* fn $name:ident($s:ident, $($x:ident),+) -> [$O:literal] $body:block) => {
         $(#[$doc])*
@@ -117,8 +117,8 @@ formula! {
 }
 
 formula! {
-    /// ln(1 + y) for y > -1, with full relative accuracy near zero: corrects the rounding error of 1 + y (after Goldberg,
-    /// "What every computer scientist should know about floating-point arithmetic", 1991, theorem 4).
+    /// ln(1 + y) for y > -1, with full relative accuracy near zero: corrects the rounding error of 1 + y (after
+    /// Goldberg, "What every computer scientist should know about floating-point arithmetic", 1991, theorem 4).
     fn ln_1p_of(s, y) -> F {
         let one = s.splat(1.0);
         // Above 2^24 the correction is zero: 1 is then less than half a unit in the last place of the logarithm.
@@ -133,8 +133,8 @@ const STIRLING: f32 = 8.0;
 formula! {call
     /// The remainder of Stirling's formula, ln x! - (x ln x - x), for x >= 0, given ln x (any finite number for x = 0).
     ///
-    /// For x < 8, ln x! = x (x - 1) P(x) / Q(x), so that ln 0! and ln 1! are exactly zero: a least-squares fit with error
-    /// at most 5e-8. For x >= 8, ln(2 pi x) / 2 + 1 / (12 x) - 1 / (360 x³) + 1 / (1260 x⁵).
+    /// For x < 8, ln x! = x (x - 1) P(x) / Q(x), so that ln 0! and ln 1! are exactly zero: a least-squares fit with
+    /// error at most 5e-8. For x >= 8, ln(2 pi x) / 2 + 1 / (12 x) - 1 / (360 x³) + 1 / (1260 x⁵).
     fn stirling_remainder(s, x, ln_x) -> F {
         let small = s.min(s.splat(STIRLING), x);
         let p = polynomial(

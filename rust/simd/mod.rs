@@ -1,9 +1,9 @@
 //! Instruction sets, chosen at run time.
 //!
 //! All elementwise code in the crate is written once, over sixteen lanes, with the traits [`Arithmetic`] (formulas) and
-//! [`Simd`] (loads, stores, operations across lanes); [`Isa::run`] compiles it for each instruction set. A value of a type
-//! that implements `Simd` proves that the CPU has the set, so the trait's methods are safe. Each set also has kernels of
-//! matrix products, [`Isa::product`].
+//! [`Simd`] (loads, stores, operations across lanes); [`Isa::run`] compiles it for each instruction set. A value of a
+//! type that implements `Simd` proves that the CPU has the set, so the trait's methods are safe. Each set also has
+//! kernels of matrix products, [`Isa::product`].
 //!
 //! AVX-512 and AVX2 give the same bits: every element has one accumulator, fused multiply-adds in the same
 //! order, and the same correctly rounded operations. On x86-64 the portable set has no fused multiply-add (the C
@@ -64,8 +64,8 @@ pub fn floats_mut(rows: &mut [Row]) -> &mut [f32] {
 /// A row of zeros.
 pub const ZERO_ROW: Row = [Lanes([0.0; LANES]); 2];
 
-/// Arithmetic on vectors of sixteen lanes, or on several such vectors at once ([`Several`]). `min` and `max` return their
-/// second operand where one is NaN; `less` is false there.
+/// Arithmetic on vectors of sixteen lanes, or on several such vectors at once ([`Several`]). `min` and `max` return
+/// their second operand where one is NaN; `less` is false there.
 pub trait Arithmetic: Copy {
     /// A vector of `f32`.
     type F: Copy;
@@ -196,10 +196,10 @@ pub trait Simd: Arithmetic {
     }
 }
 
-/// Code that is compiled once for each instruction set. `run` must be `#[inline(always)]`, and so must every function that
-/// it passes the `Simd` value to: only inlined code is compiled with the CPU's features. Closures cannot be forced inline,
-/// so loops over vectors are written out: a closure that the compiler leaves out of line calls a function for every
-/// instruction.
+/// Code that is compiled once for each instruction set. `run` must be `#[inline(always)]`, and so must every function
+/// that it passes the `Simd` value to: only inlined code is compiled with the CPU's features. Closures cannot be forced
+/// inline, so loops over vectors are written out: a closure that the compiler leaves out of line calls a function for
+/// every instruction.
 pub trait Op {
     /// The result.
     type Output;

@@ -1,5 +1,5 @@
-//! The portable set, for every CPU: plain Rust, which the compiler vectorises for the target's baseline (such as NEON). On
-//! x86-64 the elementwise operations are in `super::sse2`.
+//! The portable set, for every CPU: plain Rust, which the compiler vectorises for the target's baseline (such as NEON).
+//! On x86-64 the elementwise operations are in `super::sse2`.
 #![allow(unsafe_code)]
 
 #[cfg(not(target_arch = "x86_64"))]

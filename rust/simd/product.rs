@@ -1,9 +1,9 @@
 //! One tile of a matrix product C = A B, accumulated in registers over k.
 //!
-//! All matrices are stored in panels of 32 columns (`crate::matrix::Panels`); a product packs and transposes no operand. A
-//! tile of C has up to 14 rows and 16 or 32 columns. Rows of B are read as vectors. Elements of A are broadcast, so A can
-//! be read along its rows (forward pass, input gradients) or down its columns (weight gradients, which sum over the
-//! batch).
+//! All matrices are stored in panels of 32 columns (`crate::matrix::Panels`); a product packs and transposes no
+//! operand. A tile of C has up to 14 rows and 16 or 32 columns. Rows of B are read as vectors. Elements of A are
+//! broadcast, so A can be read along its rows (forward pass, input gradients) or down its columns (weight gradients,
+//! which sum over the batch).
 
 use super::{Isa, Row, Set, WIDTH};
 
@@ -36,8 +36,8 @@ pub enum Left<'a> {
 
 /// The k, ascending, for which the left operand of a tile has a nonzero element.
 ///
-/// A product skips the other k, which changes no bit: a sum that starts at +0 is never -0, and adding zero times a finite
-/// number does not change it. (If B is not finite, only a NaN is lost, and training stops anyway.)
+/// A product skips the other k, which changes no bit: a sum that starts at +0 is never -0, and adding zero times a
+/// finite number does not change it. (If B is not finite, only a NaN is lost, and training stops anyway.)
 #[derive(Clone, Copy)]
 pub struct NonzeroIndices<'a>(&'a [u32]);
 
@@ -52,8 +52,8 @@ impl<'a> NonzeroIndices<'a> {
     }
 }
 
-/// Memory to prefetch while a product runs, one cache line at each k: prefetched all at once, it would delay the product's
-/// own loads.
+/// Memory to prefetch while a product runs, one cache line at each k: prefetched all at once, it would delay the
+/// product's own loads.
 #[derive(Clone, Copy)]
 pub struct Prefetch {
     buffers: [*const u8; 3],
@@ -72,7 +72,8 @@ impl Prefetch {
         Prefetch { buffers, lines: rows * size_of::<Row>() / LINE, panel_lines: 0 }
     }
 
-    /// Prefetches the tile's `rows` rows of the next panel of [`Left::Rows`], a jump that the hardware does not predict.
+    /// Prefetches the tile's `rows` rows of the next panel of [`Left::Rows`], a jump that the hardware does not
+    /// predict.
     pub fn next_panel(rows: usize) -> Prefetch {
         Prefetch { panel_lines: rows * size_of::<Row>() / LINE, ..Prefetch::NOTHING }
     }
@@ -131,8 +132,9 @@ pub struct Product<'a> {
 /// `tile[i][j] = sum over k, ascending, of A(i, k) * b[k][j]` by fused multiply-add from +0. With a list, the sum
 /// is over the `count` values of k in it, else over `0..count`.
 ///
-/// Element A(i, k) is at `a + i * 32 + k % 32 + (k / 32) * (32 + jump)` floats for [`Left::Rows`], at `a + k * 32 + i` for
-/// [`Left::Columns`]. These elements and the rows of 32 floats at `b`, 64-byte aligned, must be readable for those k.
+/// Element A(i, k) is at `a + i * 32 + k % 32 + (k / 32) * (32 + jump)` floats for [`Left::Rows`], at `a + k * 32 + i`
+/// for [`Left::Columns`]. These elements and the rows of 32 floats at `b`, 64-byte aligned, must be readable for those
+/// k.
 pub(super) type Kernel = unsafe fn(
     count: usize,
     list: *const u32,
@@ -198,9 +200,9 @@ macro_rules! walk_k {
 }
 pub(super) use walk_k;
 
-/// A row `a` of floats times two panels of B: `to[p][j] = sum over k, ascending, of a[k] * b[p][k][j]`. A single row has too
-/// few independent sums to hide the latency of multiply-adds; two panels have more. `count`, `list` and the contract are
-/// those of [`Kernel`].
+/// A row `a` of floats times two panels of B: `to[p][j] = sum over k, ascending, of a[k] * b[p][k][j]`. A single row
+/// has too few independent sums to hide the latency of multiply-adds; two panels have more. `count`, `list` and the
+/// contract are those of [`Kernel`].
 pub(super) type PairKernel =
     unsafe fn(count: usize, list: *const u32, a: *const f32, b: [*const f32; 2], to: &mut [Row; 2]);
 

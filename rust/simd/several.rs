@@ -1,8 +1,8 @@
 //! Operations on several vectors at once, to hide latency.
 //!
 //! A likelihood is a chain of some forty dependent instructions. A CPU's out-of-order window is only about a hundred
-//! instructions, so chains one after another leave it idle most of the time. Interleaved, instruction by instruction, they
-//! keep it busy.
+//! instructions, so chains one after another leave it idle most of the time. Interleaved, instruction by instruction,
+//! they keep it busy.
 
 use super::Arithmetic;
 use crate::simd::math::Formula;
@@ -30,8 +30,8 @@ macro_rules! in_groups {
 }
 pub(crate) use in_groups;
 
-/// The array `[f(0), ..., f(N - 1)]` without a loop: a formula is a hundred operations, and the time of LLVM's loop passes
-/// grows with the square of the number of loops.
+/// The array `[f(0), ..., f(N - 1)]` without a loop: a formula is a hundred operations, and the time of LLVM's loop
+/// passes grows with the square of the number of loops.
 macro_rules! array {
     ($N:ident, $i:ident => $value:expr) => {{
         const { assert!($N >= 1 && $N <= 4) };

@@ -1,6 +1,6 @@
-//! The portable set on x86-64: SSE2, which every such CPU has; a vector is four registers. The operations are those of the
-//! plain loops in `super::plain`, written with intrinsics because vectorising the loops takes ten times as much code to
-//! compile.
+//! The portable set on x86-64: SSE2, which every such CPU has; a vector is four registers. The operations are those of
+//! the plain loops in `super::plain`, written with intrinsics because vectorising the loops takes ten times as much
+//! code to compile.
 #![allow(unsafe_code)]
 
 use super::portable::call;

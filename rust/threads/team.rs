@@ -13,11 +13,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Spins at a barrier before a waiting worker starts to yield its core: a few microseconds. A yield returns at once if no
-/// other thread is ready; if the kernel has put two workers on one core, the yield lets the other one run.
+/// Spins at a barrier before a waiting worker starts to yield its core: a few microseconds. A yield returns at once if
+/// no other thread is ready; if the kernel has put two workers on one core, the yield lets the other one run.
 const SPINS: usize = 512;
-/// How long a waiting worker yields before it sleeps. Longer than the time slice of another process on a worker's core: a
-/// thread that sleeps is often woken on the very core that is busy.
+/// How long a waiting worker yields before it sleeps. Longer than the time slice of another process on a worker's core:
+/// a thread that sleeps is often woken on the very core that is busy.
 const YIELD_TIME: Duration = Duration::from_millis(10);
 /// The most threads of a team; a larger number is a typing error.
 pub const MAX_THREADS: usize = 1024;
@@ -32,9 +32,9 @@ pub fn default_threads() -> usize {
         .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS))
 }
 
-/// Runs `work` on `threads` workers, the caller among them, and waits for all. If another thread of this process is using
-/// the team, the caller does the work alone: results do not depend on the number of workers. A panic in a worker is
-/// passed on after the others have stopped.
+/// Runs `work` on `threads` workers, the caller among them, and waits for all. If another thread of this process is
+/// using the team, the caller does the work alone: results do not depend on the number of workers. A panic in a worker
+/// is passed on after the others have stopped.
 pub fn run(threads: usize, work: impl Fn(&Worker) + Sync) {
     run_dyn(threads, &work);
 }
@@ -69,8 +69,8 @@ struct Team {
     next: *mut Team,
 }
 
-/// The teams of this process and its ancestors: a lock-free list that only grows. A lock that another thread holds during
-/// a fork would stay locked in the child for ever.
+/// The teams of this process and its ancestors: a lock-free list that only grows. A lock that another thread holds
+/// during a fork would stay locked in the child for ever.
 static TEAMS: AtomicPtr<Team> = AtomicPtr::new(std::ptr::null_mut());
 
 impl Team {
@@ -150,8 +150,8 @@ impl Worker<'_> {
         self.barrier.workers
     }
 
-    /// Runs the tiles `0..tiles` of a phase together with the other workers: first this worker's own range, then tiles left
-    /// in the ranges of others. Returns when all tiles are done.
+    /// Runs the tiles `0..tiles` of a phase together with the other workers: first this worker's own range, then tiles
+    /// left in the ranges of others. Returns when all tiles are done.
     pub fn phase(&self, tiles: usize, mut tile: impl FnMut(usize)) {
         self.phase_dyn(tiles, &mut tile, &mut || ());
     }
@@ -162,8 +162,8 @@ impl Worker<'_> {
         self.phase_dyn(tiles, &mut tile, &mut || last.take().into_iter().for_each(|last| last()));
     }
 
-    /// [`Worker::phase_then`] without generic parameters, so that it is compiled once; an indirect call is cheap beside a
-    /// tile.
+    /// [`Worker::phase_then`] without generic parameters, so that it is compiled once; an indirect call is cheap beside
+    /// a tile.
     fn phase_dyn(&self, tiles: usize, tile: &mut dyn FnMut(usize), last: &mut dyn FnMut()) {
         let workers = self.workers();
         if workers == 1 {
@@ -222,8 +222,8 @@ impl Barrier {
         self.aborted.store(false, Ordering::SeqCst);
     }
 
-    /// Waits until all workers have arrived; the last one runs `last` first. Spins briefly, then yields, then sleeps: an
-    /// unbounded spin could occupy the core that the last worker needs.
+    /// Waits until all workers have arrived; the last one runs `last` first. Spins briefly, then yields, then sleeps:
+    /// an unbounded spin could occupy the core that the last worker needs.
     fn wait(&self, last: &mut dyn FnMut()) {
         let round = self.round.load(Ordering::Acquire);
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.workers {

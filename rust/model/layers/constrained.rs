@@ -1,8 +1,8 @@
-//! A dense layer with a constraint on its weights, for item response models: a weight is the slope of an item, a bias its
-//! intercept.
+//! A dense layer with a constraint on its weights, for item response models: a weight is the slope of an item, a bias
+//! its intercept.
 //!
-//! Gradients are stored and, for shared weights, summed; after the optimiser's update the weights are projected onto the
-//! constraint.
+//! Gradients are stored and, for shared weights, summed; after the optimiser's update the weights are projected onto
+//! the constraint.
 #![allow(unsafe_code)]
 
 use super::{Dense, Epilogue, Layer};
@@ -31,8 +31,8 @@ impl Constrained {
         Constrained { dense, constraint }
     }
 
-    /// Turns gradients of the weights into those of the free parameters. The gradient of a shared weight is the sum over the
-    /// outputs, stored for each output (so the norm for clipping counts it for each).
+    /// Turns gradients of the weights into those of the free parameters. The gradient of a shared weight is the sum
+    /// over the outputs, stored for each output (so the norm for clipping counts it for each).
     fn tie_gradients(&self, rows: &mut [Row]) {
         let dense = &self.dense;
         if self.constraint == WeightConstraint::Common {
@@ -43,8 +43,8 @@ impl Constrained {
         }
     }
 
-    /// Projects the weights in the layer's rows onto the constraint: the nearest valid weights. (In f64, the mean of equal
-    /// floats is exact.)
+    /// Projects the weights in the layer's rows onto the constraint: the nearest valid weights. (In f64, the mean of
+    /// equal floats is exact.)
     fn project(&self, rows: &mut [Row]) {
         let dense = &self.dense;
         for input in 0..dense.inputs {

@@ -114,7 +114,8 @@ impl Dense {
         Tensor { name, shape: vec![outputs], kind, fan_in, place }
     }
 
-    /// Runs the phase of the product with `right(panel)` in place of W. `epilogue` receives every tile and the panel's bias.
+    /// Runs the phase of the product with `right(panel)` in place of W. `epilogue` receives every tile and the panel's
+    /// bias.
     pub fn product<'r>(
         &self,
         batch: &BatchView<'r>,
@@ -151,8 +152,8 @@ impl Dense {
         self.product(batch, worker, slot, |panel| &parameters[self.weights(panel)], epilogue);
     }
 
-    /// Recomputes block (`panel`, `block`) of Wᵀ. `rows` of buffer `from` are panel `panel` of W, or of the matrix in its
-    /// place.
+    /// Recomputes block (`panel`, `block`) of Wᵀ. `rows` of buffer `from` are panel `panel` of W, or of the matrix in
+    /// its place.
     ///
     /// # Safety
     /// No other tile uses the block and its transpose in the running phase.
@@ -280,8 +281,8 @@ impl Layer for Dense {
             (input, batch.matrix(slot.above.gradient))
         };
         let deliver = |rows: Range<usize>, gradient: &[Row], vectors| {
-            // SAFETY: an item is a panel of outputs and some panels of inputs, so no other item uses its 32x32 blocks of
-            // W; the bias belongs to the item with the first block.
+            // SAFETY: an item is a panel of outputs and some panels of inputs, so no other item uses its 32x32 blocks
+            // of W; the bias belongs to the item with the first block.
             unsafe { sink.accept(batch.isa, batch.parameters, rows, gradient, vectors) };
         };
         let grid = Grid::new(panels_of(self.inputs), panels_of(self.outputs), worker.workers());

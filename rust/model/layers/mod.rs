@@ -1,7 +1,7 @@
 //! Layers. Each kind has a file with its parameters, its memory in a batch, and its phases: forward, backward, update.
 //!
-//! To add a kind: a file with a type that implements [`Layer`], and a line in [`super::network`], which builds the lists of
-//! layers.
+//! To add a kind: a file with a type that implements [`Layer`], and a line in [`super::network`], which builds the
+//! lists of layers.
 
 mod batch_norm;
 mod constrained;
@@ -31,7 +31,8 @@ use crate::simd::Row;
 use crate::threads::Worker;
 use std::fmt::Debug;
 
-/// Receives a tile of the decoder's output and the bias row to add to it. It may overwrite the tile, except in training.
+/// Receives a tile of the decoder's output and the bias row to add to it. It may overwrite the tile, except in
+/// training.
 pub type Epilogue<'a> = dyn FnMut(ProductTile, &Row) + 'a;
 
 /// A layer of the network. All workers call its phases in the same order.
@@ -80,8 +81,8 @@ pub trait Layer: Debug + Send + Sync {
     /// Computes the input's gradient from the output's. Not called for the first layer.
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot);
 
-    /// Computes the gradients of the parameters from the output's gradient, and passes them to a sink. `scratch` is a buffer
-    /// with the parameters' layout for layers that [store gradients](Layer::stores_gradient).
+    /// Computes the gradients of the parameters from the output's gradient, and passes them to a sink. `scratch` is a
+    /// buffer with the parameters' layout for layers that [store gradients](Layer::stores_gradient).
     fn update(&self, _: &BatchView, _: &Worker, _: &Slot, _scratch: Shared<Row>, _: Sink) {}
 
     /// Recomputes the derived buffer after parameters were set.

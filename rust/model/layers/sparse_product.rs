@@ -15,8 +15,8 @@ const TILE: usize = 8;
 const PREFETCH_DISTANCE: usize = 8;
 
 impl<'a> BatchView<'a> {
-    /// A phase: the product of the sparse batch and a matrix of `cols` columns, whose panels are `right(panel)`. Each example
-    /// gathers the rows of its stored values, in several panels at once.
+    /// A phase: the product of the sparse batch and a matrix of `cols` columns, whose panels are `right(panel)`. Each
+    /// example gathers the rows of its stored values, in several panels at once.
     pub(in crate::model) fn gather_product<'r>(
         &self,
         worker: &Worker,
@@ -70,7 +70,8 @@ impl<'a> BatchView<'a> {
         }
     }
 
-    /// The gradient of a 32 x 32 block of weights, from panel `block` of the batch and panel `dy` of the output's gradient.
+    /// The gradient of a 32 x 32 block of weights, from panel `block` of the batch and panel `dy` of the output's
+    /// gradient.
     pub(in crate::model) fn gather_gradient(
         &self,
         block: usize,
@@ -121,7 +122,8 @@ impl<const P: usize> Op for GatherRow<'_, P> {
     }
 }
 
-/// The product of a transposed panel of the batch and a panel of the output's gradient: sums over the batch, rows ascending.
+/// The product of a transposed panel of the batch and a panel of the output's gradient: sums over the batch, rows
+/// ascending.
 struct ScatterGradient<'a> {
     entries: &'a [StoredValue],
     dy: &'a [Row],

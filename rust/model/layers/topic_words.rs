@@ -1,8 +1,8 @@
 //! Topics as distributions over words: the product theta phi with phi = softmax(c W), [topics, words].
 //!
-//! phi is stored beside the free matrix W and recomputed after each update; products read phi and its transpose in place of
-//! W and Wᵀ. The gradient with respect to W depends on the gradients with respect to phi of all words of a topic, so the
-//! latter are stored first.
+//! phi is stored beside the free matrix W and recomputed after each update; products read phi and its transpose in
+//! place of W and Wᵀ. The gradient with respect to W depends on the gradients with respect to phi of all words of a
+//! topic, so the latter are stored first.
 #![allow(unsafe_code)]
 
 use super::{Dense, Epilogue, Layer};
@@ -47,7 +47,8 @@ impl TopicWords {
         self.dense.transpose(batch, worker, batch.derived, &|panel| self.phi(panel));
     }
 
-    /// Computes phi of some topics in three passes over the panels, ascending: maximum, exponentials and their sum, division.
+    /// Computes phi of some topics in three passes over the panels, ascending: maximum, exponentials and their sum,
+    /// division.
     ///
     /// # Safety
     /// No other item uses the rows of these topics in the free matrix and in phi.
@@ -117,7 +118,8 @@ impl Layer for TopicWords {
         self.dense.backward(batch, worker, slot);
     }
 
-    /// Stores the gradient with respect to phi, computes that with respect to W from it, and updates W if `sink` updates.
+    /// Stores the gradient with respect to phi, computes that with respect to W from it, and updates W if `sink`
+    /// updates.
     fn update(
         &self,
         batch: &BatchView,

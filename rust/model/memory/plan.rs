@@ -35,8 +35,8 @@ impl Planner {
         Planner { size, kind, arena: 0 }
     }
 
-    /// Allocates a matrix of `cols` columns and `copies` rows for each example. Unless it is `stored`, it has no memory and
-    /// must not be read or written.
+    /// Allocates a matrix of `cols` columns and `copies` rows for each example. Unless it is `stored`, it has no memory
+    /// and must not be read or written.
     pub fn place(&mut self, cols: usize, copies: usize, stored: bool) -> Matrix {
         let matrix = Matrix { start: self.arena, cols, copies };
         let needed = panels_of(cols).saturating_mul(self.size.rows).saturating_mul(copies);
@@ -92,13 +92,14 @@ pub struct Slot {
     pub rows: usize,
 }
 
-/// The places of all matrices of a batch. Gradients are stored in training only, except the output's gradient of a softmax,
-/// which holds the output until the rows' normalisation is known.
+/// The places of all matrices of a batch. Gradients are stored in training only, except the output's gradient of a
+/// softmax, which holds the output until the rows' normalisation is known.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The batch, which is the target of the reconstruction.
     pub x: Matrix,
-    /// The encoder's input: the batch, or a separate matrix, with columns for indicators of missing values and conditions.
+    /// The encoder's input: the batch, or a separate matrix, with columns for indicators of missing values and
+    /// conditions.
     pub input: Matrix,
     /// The noise of the reparameterisation.
     pub eps: Matrix,

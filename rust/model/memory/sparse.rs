@@ -1,6 +1,6 @@
-//! The memory of a sparse batch: the stored values, sorted by row for the first layer's product, and by panel of 32 columns
-//! (rows ascending) for the gradient of its weights and for the likelihood. Sums have the terms and the order of a dense
-//! batch without the products with zero, so they have the same bits (see [`crate::simd::NonzeroIndices`]).
+//! The memory of a sparse batch: the stored values, sorted by row for the first layer's product, and by panel of 32
+//! columns (rows ascending) for the gradient of its weights and for the likelihood. Sums have the terms and the order
+//! of a dense batch without the products with zero, so they have the same bits (see [`crate::simd::NonzeroIndices`]).
 #![allow(unsafe_code)]
 
 use super::view::BatchView;
@@ -120,8 +120,8 @@ impl<'a> BatchView<'a> {
         }
     }
 
-    /// Panel `panel` of the targets of `draws`, a row for each draw. Rows of a sparse batch are expanded in `scratch`, and rows
-    /// of an example with several draws are repeated there.
+    /// Panel `panel` of the targets of `draws`, a row for each draw. Rows of a sparse batch are expanded in `scratch`,
+    /// and rows of an example with several draws are repeated there.
     ///
     /// # Safety
     /// The batch was loaded in an earlier phase.

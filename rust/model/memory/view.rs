@@ -14,8 +14,8 @@ use std::sync::atomic::AtomicUsize;
 /// Examples (or draws) per work item in phases over rows.
 pub const ROW_BLOCK: usize = LANES;
 
-/// A batch of `rows` examples in a workspace, shared by the workers of a team. Methods that take a worker are phases: all
-/// workers call the same phases in the same order.
+/// A batch of `rows` examples in a workspace, shared by the workers of a team. Methods that take a worker are phases:
+/// all workers call the same phases in the same order.
 #[derive(Clone, Copy)]
 pub struct BatchView<'a> {
     /// The instruction set.

@@ -109,8 +109,8 @@ pub struct Memory<'a> {
     pub arena: Shared<'a, Row>,
     /// The sum of log p over the features of each (panel of the output, draw), nats.
     pub partial: Shared<'a, f32>,
-    /// For a softmax, the other [`Partials`](crate::nn::likelihood::softmax::Partials) of each (panel, draw): largest logit,
-    /// sum, count.
+    /// For a softmax, the other [`Partials`](crate::nn::likelihood::softmax::Partials) of each (panel, draw): largest
+    /// logit, sum, count.
     pub softmax: [Shared<'a, f32>; 3],
     /// -log p(x|z) of each draw, nats.
     pub reconstruction: Shared<'a, f32>,

@@ -1,9 +1,9 @@
-//! Exact skipping of zeros in dense batches: the first layer's products skip the zeros of the input, such as the many black
-//! pixels of an image of a digit.
+//! Exact skipping of zeros in dense batches: the first layer's products skip the zeros of the input, such as the many
+//! black pixels of an image of a digit.
 //!
 //! Loading a batch stores a mask of the nonzero columns of each row of each panel. Two kinds of lists are made from the
-//! masks: for the forward product, the columns in which a row of a tile is not zero; for the weight gradient, the rows in
-//! which a column of a tile is not zero.
+//! masks: for the forward product, the columns in which a row of a tile is not zero; for the weight gradient, the rows
+//! in which a column of a tile is not zero.
 #![allow(unsafe_code)]
 
 use super::view::BatchView;
@@ -166,7 +166,8 @@ impl<'a> BatchView<'a> {
         unsafe { indices(self.memory.zeros.columns.read(self.column_list(tile))) }
     }
 
-    /// The rows of the encoder's input that are not zero in a tile of the columns of panel `panel`; `None` for all rows.
+    /// The rows of the encoder's input that are not zero in a tile of the columns of panel `panel`; `None` for all
+    /// rows.
     pub(in crate::model) fn nonzero_rows(
         &self,
         panel: usize,
