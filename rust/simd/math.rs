@@ -156,8 +156,9 @@ formula! {call
 }
 
 formula! {call
-    /// ψ(x) - ln x for x > 0, where ψ is the derivative of ln Γ. For x >= 4, -1 / (2 x) - 1 / (12 x²) + 1 / (120 x⁴)
-    /// - 1 / (252 x⁶) + 1 / (240 x⁸); for x < 4, ψ(x) = ψ(x + 4) - sum_(i < 4) 1 / (x + i).
+    /// ψ(x) - ln x for x > 0, where ψ is the derivative of ln Γ. For x >= 4 the asymptotic series
+    /// -1 / (2 x) - 1 / (12 x²) + 1 / (120 x⁴) - 1 / (252 x⁶) + 1 / (240 x⁸); for x < 4,
+    /// ψ(x) = ψ(x + 4) - sum_(i < 4) 1 / (x + i).
     fn digamma_remainder(s, x) -> F {
         const SHIFT: f32 = 4.0;
         let shifted = s.less(x, s.splat(SHIFT));
