@@ -92,7 +92,7 @@ fn allocations(
     };
     let x = match vae.network.spec.conditions {
         0 => plain,
-        _ => plain.given(&y).expect("they have as many rows"),
+        _ => plain.with_conditions(&y).expect("they have as many rows"),
     };
     let (betas, capacities) = ([0.5; MOST_STEPS + 1], [2.0; MOST_STEPS + 1]); // schedules have a value a step
     let capacities = if extra.capacity { &capacities[..=steps] } else { &[] };

@@ -1,4 +1,4 @@
-//! Matrices in panels and the order in which a phase walks the tiles of a product.
+//! The panel storage format, matrix products tile by tile, and memory shared by workers.
 
 mod grid;
 mod panels;

@@ -1,9 +1,9 @@
 //! The one storage format: panels of 32 columns.
 //!
-//! A matrix [rows, cols] is `ceil(cols / 32)` panels, one after the other; a panel is `rows` rows of 32
-//! floats. The last panel is as wide in memory as the others; what lies beyond `cols` is padding. Whether a
-//! matrix is read along its rows, down its columns or as the right operand of a product, this is the format:
-//! activations, gradients, weights, their transposes and the optimiser's moments all share it.
+//! A matrix [rows, cols] is `ceil(cols / 32)` consecutive panels; a panel is `rows` rows of 32 floats. The last panel
+//! is as wide in memory as the others; columns beyond `cols` are padding. Activations, gradients, weights, their
+//! transposes and the optimiser's moments all have this format, whether a product reads them along rows, down columns
+//! or as its right operand.
 
 use crate::simd::{LANES, Lanes, Row, WIDTH, floats};
 use std::ops::Range;
@@ -13,12 +13,12 @@ pub const fn panels_of(cols: usize) -> usize {
     cols.div_ceil(WIDTH)
 }
 
-/// How many vectors (1 or 2) of panel `panel` hold columns of a matrix `cols` wide.
+/// The number of vectors (1 or 2) of panel `panel` that hold columns of a matrix with `cols` columns.
 pub fn vectors_of(cols: usize, panel: usize) -> usize {
     (cols - panel * WIDTH).min(WIDTH).div_ceil(LANES)
 }
 
-/// Where columns `col..col + len` lie: a panel, the lanes of its row, and which of the `len` columns they are.
+/// Columns `col..col + len`, split by panel: (panel, lanes of its row, part of `0..len`).
 pub fn spans(col: usize, len: usize) -> impl Iterator<Item = (usize, Range<usize>, Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {
@@ -38,7 +38,7 @@ pub struct Panels<'a> {
 }
 
 impl<'a> Panels<'a> {
-    /// A matrix [rows, cols] whose panels start at the beginning of `data`.
+    /// The matrix [rows, cols] whose panels start at the beginning of `data`.
     pub fn new(data: &'a [Row], rows: usize, cols: usize) -> Panels<'a> {
         let data = &data[..panels_of(cols) * rows];
         Panels { data, rows, cols }
@@ -64,19 +64,18 @@ impl<'a> Panels<'a> {
         &self.data[panel * self.rows..][..self.rows]
     }
 
-    /// Copies `out.len()` columns of a row, from column `col` on.
+    /// Copies columns `col..col + out.len()` of a row.
     pub fn copy_row(&self, row: usize, col: usize, out: &mut [f32]) {
         for (panel, lanes, part) in spans(col, out.len()) {
             out[part].copy_from_slice(&floats(&self.panel(panel)[row])[lanes]);
         }
     }
 
-    /// Takes the sixteen columns from `col` on out of several rows. Where the matrix ends before, the last lanes are
-    /// no part of it.
+    /// Copies columns `col..col + 16` of several rows. Lanes beyond the end of the matrix are unspecified.
     #[inline(always)]
     pub fn gather(&self, rows: Range<usize>, col: usize, out: &mut [Lanes; LANES]) {
         let (panel, first) = (col / WIDTH, col % WIDTH);
-        let split = WIDTH - first; // lanes that this panel has
+        let split = WIDTH - first; // lanes in this panel
         let next = if split < LANES { panels_of(self.cols).min(panel + 2) - 1 } else { panel };
         let (here, next) = (&self.panel(panel)[rows.clone()], &self.panel(next)[rows]);
         for ((here, next), lanes) in here.iter().zip(next).zip(out) {
@@ -90,12 +89,12 @@ impl<'a> Panels<'a> {
     }
 }
 
-/// Which columns of a matrix the columns of another one are.
+/// The map from the columns of a tensor to columns of the matrix that contains it.
 #[derive(Clone, Copy, Debug)]
 pub enum ColumnMap {
-    /// Those from one on.
+    /// Consecutive columns from this one on.
     From(usize),
-    /// The first or the second sixteen of each panel.
+    /// The first (0) or second (1) sixteen columns of each panel.
     Half(usize),
     /// Channels of pixels: channel by channel in the other matrix, pixel by pixel, each with panels of its own, here.
     Pixels {
@@ -107,7 +106,7 @@ pub enum ColumnMap {
 }
 
 impl ColumnMap {
-    /// The place of column `j`; saturates.
+    /// The matrix column of tensor column `j`; saturates.
     pub fn at(self, j: usize) -> usize {
         match self {
             ColumnMap::From(first) => first + j,
@@ -149,8 +148,8 @@ impl RowMap {
     }
 }
 
-/// Copies a plain [cols, rows] matrix (a torch `weight`: [out, in]) into the panels of its transpose.
-/// `stride` is the number of rows between panels.
+/// Copies a row-major [cols, rows] matrix (a torch `weight`: [out, in]) into the panels of its transpose. `stride` is
+/// the number of rows from one panel to the next.
 pub fn to_panels(
     plain: &[f32],
     (rows, order): (usize, RowMap),

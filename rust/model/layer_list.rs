@@ -1,4 +1,4 @@
-//! The hidden layers of an encoder or a decoder, as a specification lists them.
+//! The list of hidden layers of an encoder or a decoder in a specification.
 
 use crate::error::{self, Error};
 use serde::de::value::MapAccessDeserializer;
@@ -7,18 +7,18 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The most columns of a layer: a counter of noise has 24 bits for a block of four columns.
+/// The most columns of a layer: noise counters have 24 bits for the index of a block of four columns.
 pub const MAX_WIDTH: usize = 1 << 26;
 
 /// The most hidden layers of an encoder or a decoder.
 pub const MAX_LAYERS: usize = 1 << 15;
 
-/// A hidden layer. In JSON a bare integer is a dense layer of so many units.
+/// A hidden layer. In JSON an integer n is a dense layer of n units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerSpecification {
-    /// Every unit reads all of the layer before.
+    /// A dense layer.
     Dense {
-        /// Its outputs.
+        /// The number of outputs.
         units: usize,
     },
 }
@@ -29,14 +29,14 @@ pub fn dense(units: &[usize]) -> Vec<LayerSpecification> {
 }
 
 impl LayerSpecification {
-    /// Its outputs.
+    /// The number of outputs.
     pub fn units(self) -> usize {
         let LayerSpecification::Dense { units } = self;
         units
     }
 }
 
-/// An error unless such layers are possible.
+/// Returns an error if there are too many layers or a width is out of range; `name` is the list's name in messages.
 pub(super) fn check(name: &str, layers: &[LayerSpecification]) -> error::Result<()> {
     if layers.len() > MAX_LAYERS {
         return Err(Error::Parameter(format!(
@@ -55,7 +55,7 @@ pub(super) fn check(name: &str, layers: &[LayerSpecification]) -> error::Result<
     Ok(())
 }
 
-/// Reads a list of layers, which must not be too long.
+/// Reads a list of at most [`MAX_LAYERS`] layers.
 pub(super) fn read<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Vec<LayerSpecification>, D::Error> {
@@ -89,7 +89,7 @@ impl Serialize for LayerSpecification {
     }
 }
 
-/// A layer as an object. New kinds of layers come here.
+/// A layer as a JSON object. New kinds of layers are added here.
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 enum LayerObject {

@@ -1,7 +1,7 @@
-//! A model: its specification, its layers, the memory of a batch, the phases of a pass, and the engine that owns them.
+//! A model: specification, layers, batch memory, the phases of a pass, and the engine that owns them.
 //!
-//! Each of these uses only those before it: `layer_list`, `spec`, `batch`, `tensor` (words); `memory`; `sink`, `layers`, `head`, `phases`;
-//! `network`; `pass`, `clip`; `engine`, `flip_sign`.
+//! Each module uses only modules before it: `layer_list`, `spec`, `batch`, `tensor` (vocabulary); `memory`; `sink`,
+//! `layers`, `head`, `phases`; `network`; `pass`, `clip`; `engine`, `flip_sign`.
 
 mod batch;
 mod clip;

@@ -1,4 +1,4 @@
-//! The formulas of neural networks and probability, as operations on tiles and rows.
+//! Formulas of neural networks and probability, as operations on tiles and rows.
 
 pub mod activation;
 pub mod batch_norm;

@@ -1,4 +1,4 @@
-//! The loss that training minimises, and sums of it.
+//! The training loss, and its sums over examples.
 
 use super::latent::KlTerm;
 use std::ops::AddAssign;
@@ -9,18 +9,18 @@ use std::ops::AddAssign;
 pub struct Objective {
     /// The weight of -log p(x|z).
     pub reconstruction: f32,
-    /// The KL's term.
+    /// The term of the KL.
     pub kl: KlTerm,
-    /// The draws.
+    /// The draws of z for each example.
     pub importance: Importance,
 }
 
 /// The draws of z for each example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Importance {
-    /// Their number.
+    /// The number of draws.
     pub samples: usize,
-    /// Of several draws: the encoder's gradient is doubly reparameterised (Tucker et al., arXiv:1810.04152).
+    /// With several draws: whether the encoder's gradient is doubly reparameterised (Tucker et al., arXiv:1810.04152).
     pub doubly: bool,
 }
 
@@ -30,8 +30,9 @@ impl Importance {
 }
 
 impl Objective {
-    /// The loss of one draw per example, summed over `examples`, nats: their sums of -log p(x|z) and of KL, and the mean
-    /// KL of each latent coordinate.
+    /// The loss with one draw per example, summed over `examples` examples, in nats. `reconstruction` and `kl` are the
+    /// sums of
+    /// -log p(x|z) and of the KL, `mean_kl_by_coordinate` the batch means of each latent coordinate's KL.
     pub fn loss(
         &self,
         examples: usize,
@@ -52,11 +53,11 @@ impl Objective {
 pub struct LossSums {
     /// The number of examples.
     pub examples: usize,
-    /// Sum of -log p(x|z).
+    /// The sum of -log p(x|z).
     pub reconstruction: f64,
-    /// Sum of KL.
+    /// The sum of the KL.
     pub kl: f64,
-    /// Sum of the loss.
+    /// The sum of the loss.
     pub loss: f64,
 }
 

@@ -2,7 +2,7 @@
 
 use super::team::{threads_for, walk};
 use crate::data::Source;
-use crate::data::check::{Inspect, ValueCheck};
+use crate::data::check::{CheckRows, ValueCheck};
 use crate::error::Result;
 use crate::model::{BatchSize, Engine, InputStorage, Network, Pass, PassKind, SharedBuffers};
 use crate::simd::{Isa, LANES};
@@ -144,7 +144,7 @@ impl InferenceRun<'_> {
                 worker.phase(rows.div_ceil(LANES), |item| {
                     let first = start + item * LANES;
                     let rows = first..(first + LANES).min(start + rows);
-                    isa.run(Inspect { source: x, rows, watch: check });
+                    isa.run(CheckRows { source: x, rows, check });
                 });
                 true
             });

@@ -26,7 +26,7 @@ impl Engine {
         let rows = x.rows();
         let size = BatchSize::with_draws(&self.network.spec, rows, objective.importance.samples)?;
         let threads = threads_for(threads, 3 * self.network.work_of(size));
-        self.make_room_for_gradients()?;
+        self.allocate_gradients()?;
         let losses = Mutex::new(LossSums::default());
         let storage = input.storage().of(&self.network.spec, x, rows);
         let buffers = self.share(1, size, PassKind::Train, storage)?;

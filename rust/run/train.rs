@@ -168,7 +168,7 @@ impl Steps<'_> {
         // All workers read the same value: every store happens before the end of the last phase.
         let sound = !self.unsound.load(Ordering::Relaxed);
         if sound {
-            batch.follow_batch(worker);
+            batch.update_running(worker);
         }
         sound
     }
@@ -189,7 +189,7 @@ impl Engine {
         let work = 3 * self.network.work_of(size) + UPDATE_WORK * self.network.work();
         let threads = threads_for(pass.threads, work);
         if pass.clip_norm.is_some() || self.network.stores_gradient() {
-            self.make_room_for_gradients()?;
+            self.allocate_gradients()?;
         }
         let from = sums.examples;
         let (seed, first) = (self.network.spec.seed, self.steps - (from / batch_size) as u64);

@@ -199,7 +199,7 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn transpose(self, r: [__m512; 16]) -> [__m512; 16] {
         intrinsic!({
-            // Pairs of rows, then pairs of pairs, inside each 128-bit block; then the 4x4 blocks.
+            // Interleaves pairs of rows, then pairs of pairs, inside 128-bit blocks; then transposes the 4x4 blocks.
             let mut t = r;
             for i in 0..8 {
                 t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
@@ -233,7 +233,7 @@ impl Simd for Avx512 {
     }
 }
 
-/// Rows of C that fit the registers: 14 x 2 accumulators, two vectors of B, one broadcast of A.
+/// Rows of C in a tile, limited by the registers: 14 x 2 accumulators, two vectors of B, one broadcast of A.
 pub(super) const TILE_ROWS: usize = 14;
 
 pub(super) static KERNELS: [[[[Kernel; TILE_ROWS]; 2]; 2]; 2] =
@@ -250,12 +250,12 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
     mut a: *const f32,
     jump: usize,
     mut b: *const f32,
-    ahead: Prefetch,
+    prefetch: Prefetch,
     tile: *mut Tile,
 ) {
     let between_rows = if COLUMNS { 1 } else { WIDTH };
     let mut acc = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-    walk_k!(count, list, a, jump, b, ahead, COLUMNS, LIST, {
+    walk_k!(count, list, a, jump, b, prefetch, COLUMNS, LIST, {
         // SAFETY: the caller promises a row of B and the elements of A at every k.
         unsafe {
             let mut bv = [_mm512_setzero_ps(); VECTORS];

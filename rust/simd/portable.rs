@@ -1,5 +1,5 @@
-//! The set that every CPU has: plain Rust that the compiler vectorises as far as the target's baseline allows (NEON). Of
-//! x86-64 the elementwise operations are in [`super::sse2`].
+//! The portable set, for every CPU: plain Rust, which the compiler vectorises for the target's baseline (such as NEON).
+//! On x86-64 the elementwise operations are in `super::sse2`.
 #![allow(unsafe_code)]
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -11,13 +11,13 @@ use super::sse2::Sse2 as Portable;
 use super::{Arithmetic, LANES, Lanes, Op, Row, Tile, WIDTH};
 use crate::simd::math::Formula;
 
-/// Runs `op`: a call, so that its code stands once and not in every caller.
+/// Runs `op` by a call, so that its code exists once and is not inlined into every caller.
 #[inline(never)]
 pub(super) fn run<O: Op>(op: O) -> O::Output {
     op.run(Portable)
 }
 
-/// The value of a formula, by a call.
+/// Evaluates a formula by a call.
 #[inline(never)]
 pub(super) fn call<S: Arithmetic, const I: usize, const O: usize, F: Formula<I, O>>(
     s: S,
@@ -26,7 +26,7 @@ pub(super) fn call<S: Arithmetic, const I: usize, const O: usize, F: Formula<I, 
     F::eval(s, x)
 }
 
-/// Fused where the target always has the instruction; elsewhere `f32::mul_add` would call the C library.
+/// `a * b + c`, fused where the target's baseline has the instruction; elsewhere `f32::mul_add` would call the C library.
 #[inline(always)]
 pub(super) fn fma(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
@@ -36,7 +36,7 @@ pub(super) fn fma(a: f32, b: f32, c: f32) -> f32 {
     }
 }
 
-/// Small enough that the accumulators of half a vector stay in 16 registers of 128 bits.
+/// Rows of C in a tile: the accumulators of [`BLOCK_COLUMNS`] columns fit 16 registers of 128 bits.
 pub(super) const TILE_ROWS: usize = 4;
 const BLOCK_COLUMNS: usize = 8;
 
@@ -52,7 +52,7 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
     a: *const f32,
     jump: usize,
     b: *const f32,
-    ahead: Prefetch,
+    prefetch: Prefetch,
     tile: *mut Tile,
 ) {
     // SAFETY: the caller's tile is valid for writes.
@@ -61,8 +61,8 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
     for column in (0..VECTORS * LANES).step_by(BLOCK_COLUMNS) {
         let mut acc = [[0.0f32; BLOCK_COLUMNS]; ROWS];
         let (mut a, mut b) = (a, b.wrapping_add(column));
-        let ahead = if column == 0 { ahead } else { Prefetch::NOTHING };
-        walk_k!(count, list, a, jump, b, ahead, COLUMNS, LIST, {
+        let prefetch = if column == 0 { prefetch } else { Prefetch::NOTHING };
+        walk_k!(count, list, a, jump, b, prefetch, COLUMNS, LIST, {
             // SAFETY: the caller promises a row of B and the elements of A at every k.
             unsafe {
                 let bv: [f32; BLOCK_COLUMNS] = *b.cast();
@@ -139,7 +139,7 @@ unsafe fn pair<const LIST: bool>(
 ) {
     for (b, row) in b.into_iter().zip(to) {
         let mut tile = [[Lanes([0.0; LANES]); 2]; super::MAX_TILE_ROWS];
-        // SAFETY: the caller's promises for one row and one of the panels.
+        // SAFETY: the caller's promise, for one row and one of the panels.
         unsafe { kernel::<1, 2, false, LIST>(count, list, a, 0, b, Prefetch::NOTHING, &mut tile) };
         *row = tile[0];
     }

@@ -138,7 +138,7 @@ impl Conv {
             }
             let row = self.bias_row(panel);
             // SAFETY: the row is this item's.
-            unsafe { sink.take(batch.isa, batch.parameters, row..row + 1, &sums, vectors) };
+            unsafe { sink.accept(batch.isa, batch.parameters, row..row + 1, &sums, vectors) };
         });
     }
 }
@@ -205,22 +205,22 @@ impl Layer for Conv {
         let cols = self.outputs();
         let value = planner.place(cols, copies, !last);
         let slope = trains && self.activation.keeps_slope();
-        let kept = if slope { planner.place(cols, copies, true) } else { value };
+        let saved = if slope { planner.place(cols, copies, true) } else { value };
         let gradient = planner.place(cols, copies, trains);
         let patches = if trains { self.kernel.patch_panels() } else { 0 };
         let rows = planner.panels(patches, copies);
-        let above = Port { value, gradient, kept, activation: self.activation };
+        let above = Port { value, gradient, saved, activation: self.activation };
         Slot { below, above, rows }
     }
 
     fn forward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
-        let Port { value, kept, activation, .. } = slot.above;
+        let Port { value, saved, activation, .. } = slot.above;
         let slope = batch.trains() && activation.keeps_slope();
         self.product(batch, worker, slot, &mut |tile, bias| {
             let ProductTile { panel, rows, vectors, products } = tile;
             // SAFETY: the layer's own output; these rows of this panel are the tile's.
             let (out, slope) = unsafe {
-                let slope = slope.then(|| batch.write(kept, panel, rows.clone()));
+                let slope = slope.then(|| batch.write(saved, panel, rows.clone()));
                 (batch.write(value, panel, rows), slope.unwrap_or_default())
             };
             batch.isa.run(BiasAndActivation { products, vectors, bias, activation, out, slope });
@@ -232,15 +232,15 @@ impl Layer for Conv {
     }
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
-        let Port { kept, activation, gradient: to, .. } = slot.below;
+        let Port { saved, activation, gradient: to, .. } = slot.below;
         let mut epilogue = |tile: ProductTile| {
             let ProductTile { panel, rows, vectors, products } = tile;
-            // SAFETY: `kept` is from the forward pass; these rows of this panel of `to` are the tile's own.
-            let (kept, out) =
-                unsafe { (batch.read(kept, panel, rows.clone()), batch.write(to, panel, rows)) };
+            // SAFETY: `saved` is from the forward pass; these rows of this panel of `to` are the tile's own.
+            let (saved, out) =
+                unsafe { (batch.read(saved, panel, rows.clone()), batch.write(to, panel, rows)) };
             // A dense layer below reads whole panels.
             out.iter_mut().for_each(|row| row[vectors..].fill(ZERO_ROW[0]));
-            batch.isa.run(InputGradient { products, vectors, activation, kept, out });
+            batch.isa.run(InputGradient { products, vectors, activation, saved, out });
         };
         let from = slot.above.gradient;
         match self.direction {

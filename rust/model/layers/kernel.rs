@@ -186,7 +186,7 @@ impl Kernel {
             // SAFETY: an item is a block of W.
             unsafe {
                 let rows = start..start + used;
-                sink.take(batch.isa, batch.parameters, rows, &products[..used], vectors);
+                sink.accept(batch.isa, batch.parameters, rows, &products[..used], vectors);
             }
         });
     }
@@ -252,7 +252,7 @@ impl Kernel {
             // SAFETY: an item is a block of W.
             unsafe {
                 let rows = start..start + used;
-                sink.take(batch.isa, batch.parameters, rows, &products[..used], vectors);
+                sink.accept(batch.isa, batch.parameters, rows, &products[..used], vectors);
             }
         });
     }

@@ -1,5 +1,4 @@
-//! A layer that only the tests know, in one file: columns times a learned factor each, in place. It shows what a new kind of
-//! layer takes.
+//! A layer for tests only: multiplies each column by a learned factor. It is an example of a new kind of layer.
 #![allow(unsafe_code)]
 
 use super::{Epilogue, Layer};
@@ -19,12 +18,12 @@ pub struct Scaling {
 }
 
 impl Scaling {
-    /// Asks for its rows.
+    /// Allocates the row of factors of each panel.
     pub fn new(layout: &mut Layout, cols: usize) -> Scaling {
         Scaling { cols, start: layout.rows(panels_of(cols)) }
     }
 
-    /// Multiplies what is in a matrix by the factors.
+    /// `to` = `from` times the factors.
     fn scale(&self, batch: &BatchView, worker: &Worker, from: Matrix, to: Matrix) {
         worker.phase(panels_of(self.cols), |panel| {
             // SAFETY: the panel is this item's; parameters change in the update only.
@@ -93,7 +92,7 @@ impl Layer for Scaling {
                 floats_mut(&mut sums)[used..].fill(0.0);
                 let row = self.start + panel;
                 let vectors = vectors_of(self.cols, panel);
-                sink.take(batch.isa, batch.parameters, row..row + 1, &sums, vectors);
+                sink.accept(batch.isa, batch.parameters, row..row + 1, &sums, vectors);
             }
         });
     }
