@@ -74,7 +74,7 @@ impl Engine {
         for (index, tensor) in engine.network.tensors.iter().enumerate() {
             let Some(fan_in) = tensor.fan_in else { continue };
             let bound = 1.0 / (fan_in as f32).sqrt();
-            let cols = tensor.shape.get(1).copied().unwrap_or(1);
+            let cols = tensor.shape[1..].iter().product();
             let mut plain = vec![0.0; tensor.shape[0] * cols];
             let noise = Noise { seed, stream: Stream::Init as u8, sample: index as u32 };
             noise.fill(isa, Distribution::Uniform, cols, &mut plain, |to, _, u| {

@@ -1,19 +1,15 @@
 //! The network: the layers of encoder and decoder, the likelihood, and the layout of their parameters.
 
 use super::batch::{BatchSize, InputStorage, PassKind};
+use super::build::{decoder, encoder, latent};
 use super::head::Head;
-use super::layer_list::LayerSpecification;
-use super::layers::{
-    BatchNorm, Constrained, Dense, Join, Layer, NamedOutputs, Simplex, TopicWords,
-};
+use super::layers::Layer;
 use super::memory::{BufferSizes, Plan, Planner, Port, Slot};
-use super::spec::{Specification, WeightConstraint};
+use super::spec::Specification;
 use super::tensor::{Layout, Tensor};
 use crate::data::Source;
 use crate::error::{Error, Result};
-use crate::matrix::{ColumnMap, panels_of};
-use crate::nn::activation::Activation;
-use crate::nn::likelihood::Likelihood;
+use crate::matrix::panels_of;
 use crate::simd::Row;
 
 /// A list of layers.
@@ -229,97 +225,4 @@ fn plan_layers(
         slots.push(slot);
     }
     (slots, below)
-}
-
-/// The dense hidden layers of a module, and the width of the last one. Names are those of a torch `nn.Sequential` of
-/// layers and activations in turn, so layer i has index 2 i. `reads_batch`: the first layer is the network's first.
-fn hidden(
-    layout: &mut Layout,
-    inputs: usize,
-    hidden: &[LayerSpecification],
-    activation: Activation,
-    (module, reads_batch): (&str, bool),
-) -> Result<(Layers, usize)> {
-    let (mut layers, mut inputs): (Layers, usize) = (Vec::new(), inputs);
-    for (index, outputs) in hidden.iter().map(|layer| layer.units()).enumerate() {
-        let names = NamedOutputs::all(format!("{module}.{}", 2 * index), outputs);
-        let first = reads_batch && index == 0;
-        layers.push(Box::new(Dense::new(layout, (inputs, outputs), activation, names, first)?));
-        inputs = outputs;
-    }
-    Ok((layers, inputs))
-}
-
-/// The layers from x to [mu, logvar], or to the code.
-pub(super) fn encoder(spec: &Specification, layout: &mut Layout) -> Result<Layers> {
-    let inputs = spec.conditions_at().saturating_add(spec.conditions);
-    let module = ("encoder", true);
-    let (mut layers, inputs) = hidden(layout, inputs, &spec.encoder, spec.activation, module)?;
-    let latent = spec.latent_dim;
-    let outputs = latent.saturating_mul(if spec.variational { 2 } else { 1 });
-    let part = |name: &str, first| NamedOutputs {
-        name: name.into(),
-        columns: ColumnMap::From(first),
-        outputs: latent,
-    };
-    let names = match spec.variational {
-        true => vec![part("mu", 0), part("logvar", latent)],
-        false => vec![part("code", 0)],
-    };
-    let first = layers.is_empty();
-    let mut last = Dense::new(layout, (inputs, outputs), Activation::Identity, names, first)?;
-    // The posterior means of topics are normalised over the batch to prevent posterior collapse.
-    let norm = spec.topics.as_ref().map(|_| BatchNorm::plain(&mut last, latent));
-    layers.push(Box::new(last));
-    layers.extend(norm.map(|norm| Box::new(norm) as Box<dyn Layer>));
-    Ok(layers)
-}
-
-/// The layers between z and the decoder's input.
-pub(super) fn latent(spec: &Specification) -> Layers {
-    let mut layers: Layers = Vec::new();
-    if let Some(topics) = &spec.topics {
-        layers.push(Box::new(Simplex::new(topics)));
-    }
-    if spec.conditions > 0 {
-        let (from, to) = (spec.conditions_at(), spec.latent_dim);
-        layers.push(Box::new(Join { conditions: spec.conditions, from, to }));
-    }
-    layers
-}
-
-/// The layers from the decoder's input to the output.
-pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layers> {
-    let (n, inputs) = (spec.n_features, spec.latent_dim.saturating_add(spec.conditions));
-    let module = ("decoder", false);
-    let (mut layers, inputs) = hidden(layout, inputs, &spec.decoder, spec.activation, module)?;
-    let name = match spec.topics {
-        Some(_) => "topics".into(),
-        None => format!("decoder.{}", 2 * spec.decoder.len()),
-    };
-    // If the decoder outputs scales, a panel has the means of sixteen features and then their log scales.
-    let (outputs, names) = match spec.likelihood.outputs_per_feature() {
-        2 => {
-            let [means, scales] = [0, 1].map(ColumnMap::Half);
-            let outputs = scales.at(n.max(1) - 1).saturating_add(1);
-            let means = NamedOutputs { name, columns: means, outputs: n };
-            (
-                outputs,
-                vec![means, NamedOutputs { name: "scale".into(), columns: scales, outputs: n }],
-            )
-        }
-        _ => (n, NamedOutputs::all(name, n)),
-    };
-    let mut last = Dense::new(layout, (inputs, outputs), Activation::Identity, names, false)?;
-    match (&spec.topics, spec.likelihood, spec.weight_constraint) {
-        (_, Likelihood::Mixture(_), _) => layers.push(Box::new(TopicWords::new(layout, last))),
-        (Some(_), ..) => {
-            let norm = BatchNorm::with_shift(&mut last);
-            layers.push(Box::new(last));
-            layers.push(Box::new(norm));
-        }
-        (_, _, WeightConstraint::Free) => layers.push(Box::new(last)),
-        (_, _, constraint) => layers.push(Box::new(Constrained::new(last, constraint))),
-    }
-    Ok(layers)
 }

@@ -1,8 +1,9 @@
 //! Tests of networks: names and places of parameters, invalid specifications, and a layer for tests only.
 
+use super::build::{decoder, encoder, latent};
 use super::engine::Engine;
 use super::layers::Scaling;
-use super::network::{Network, decoder, encoder, latent};
+use super::network::Network;
 use super::tensor::Layout;
 use super::{EncoderInput, Epsilon, Missing, NoiseKey, Specification, Topics, dense};
 use crate::data::Source;

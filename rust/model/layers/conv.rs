@@ -49,8 +49,6 @@ pub struct Conv {
     biased: bool,
     /// Whether the weight is a matrix in PyTorch: of a dense layer that reads an image.
     dense: bool,
-    /// Whether it reads x, whose gradient nobody needs.
-    first: bool,
 }
 
 /// What a convolution is made of.
@@ -84,7 +82,7 @@ impl Conv {
         let kernel = Kernel::new(layout, window, large, small, up)?;
         let rows = direction == Direction::Up && biased;
         let bias = rows.then(|| layout.rows(large.pixel_panels()));
-        Ok(Conv { kernel, direction, activation, names, bias, biased, dense, first })
+        Ok(Conv { kernel, direction, activation, names, bias, biased, dense })
     }
 
     /// The image that it reads and the one that it makes.

@@ -81,11 +81,6 @@ impl Kernel {
         self.window.taps() * self.large.shape.channels
     }
 
-    /// The rows of all parameters.
-    pub fn place(&self) -> Range<usize> {
-        self.start..self.start + self.small.pixel_panels() * (self.inputs() + 1)
-    }
-
     /// The rows of W in a panel of channels of the small image.
     pub fn weights(&self, panel: usize) -> Range<usize> {
         let start = self.start + panel * (self.inputs() + 1);

@@ -7,6 +7,7 @@ mod batch_norm;
 mod constrained;
 mod conv;
 mod dense;
+mod flat_output;
 mod join;
 mod kernel;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use batch_norm::BatchNorm;
 pub use constrained::Constrained;
 pub use conv::{Conv, ConvParts, Direction, NamedChannels};
 pub use dense::{Dense, NamedOutputs};
+pub use flat_output::FlatOutput;
 pub use join::Join;
 #[cfg(test)]
 pub use scaling::Scaling;
