@@ -169,7 +169,7 @@ def _heading(machine: dict[str, Any]) -> list[str]:
 
 def _table() -> list[str]:
     names = list(dict.fromkeys(other for row in ROWS for other in row["others"]))
-    head = ["what", "threads", "fastvae", *names, "fastest other / fastvae", "limit", "of the limit", "core to core"]
+    head = ["task", "threads", "fastvae", *names, "speedup", "limit", "share of peak", "core to core"]
     lines = [head, ["---"] * len(head)]
     for row in ROWS:
         others = [_milliseconds(row["others"].get(name)) for name in names]
