@@ -159,7 +159,7 @@ def _heading(machine: dict[str, Any]) -> list[str]:
     return [
         f"fastvae {machine['fastvae']} ({machine['isa']}); {versions}",
         f"{machine['processor']}, {machine['cores']} cores; multiply-adds at {peaks} GFLOP/s on 1 and 2 threads",
-        "Medians in milliseconds, interleaved in one process. limit: the time of the matrix products' arithmetic at the "
+        "Medians in milliseconds, interleaved in one process. limit: time of the matrix products' arithmetic at the "
         "rate of multiply-adds measured in the same run.",
         "core to core: round trip of a word between the two cores; hundreds of nanoseconds mean that "
         "they do not share a cache.",
