@@ -12,7 +12,7 @@ const EPS: f32 = 1e-5;
 /// The weight of a batch in the running statistics.
 const MOMENTUM: f32 = 0.1;
 
-/// The statistics of a panel's columns in a batch, each a row [32].
+/// The statistics of a panel's columns in a batch, each a row of 32 columns.
 pub struct ColumnStatistics<'a> {
     /// The means of x.
     pub mean: &'a mut Row,

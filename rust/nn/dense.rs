@@ -67,7 +67,7 @@ pub struct InputGradient<'a> {
     pub vectors: usize,
     /// f of the layer below.
     pub activation: Activation,
-    /// What its forward pass saved for [`ActivationFunction::slope`]: f or f'.
+    /// What its forward pass saved: f, or f' if the activation saves it.
     pub saved: &'a [Row],
     /// The tile's rows of the gradient.
     pub out: &'a mut [Row],
