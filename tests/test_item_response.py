@@ -599,7 +599,7 @@ def test_a_file_with_another_network_is_refused(tmp_path: Path) -> None:
     deep = fastvae.VAE(2, hidden=(8,), missing="mask", missing_indicator=True, epochs=1).fit(np.nan_to_num(Y))
     deep.save(path)
     edited(path, "estimator", lambda estimator: estimator.update({"class": "ItemResponse", "parameters": {}}))
-    with pytest.raises(fastvae.FormatError, match="not that of a ItemResponse"):
+    with pytest.raises(fastvae.FormatError, match="not one that ItemResponse builds"):
         fastvae.load(path)
 
 

@@ -339,7 +339,7 @@ def test_a_likelihood_of_all_features_together_is_refused() -> None:
 
 
 def test_indicators_want_a_mask() -> None:
-    with pytest.raises(ValueError, match=r"missing_indicator=True tells .* set missing='mask'"):
+    with pytest.raises(ValueError, match=r"missing_indicator=True needs .* set missing='mask'"):
         VAE(missing_indicator=True).fit(X)
     with pytest.raises(ValueError, match="missing_indicator='yes' must be True or False"):
         masking_vae(missing_indicator="yes").fit(X)

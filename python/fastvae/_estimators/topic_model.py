@@ -395,4 +395,4 @@ tol, callbacks, n_jobs, random_state, progress
         frequencies = weights.log_frequencies(X, rows)
         if self.decoder == "product":
             return {"topics.norm.bias": frequencies.astype(np.float32)}
-        return {"topics.weight": weights.spread_out(frequencies, fitted.latent_dim, fitted.specification.seed)}
+        return {"topics.weight": weights.random_topics(frequencies, fitted.latent_dim, fitted.specification.seed)}

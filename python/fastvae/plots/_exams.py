@@ -164,7 +164,7 @@ def _groups(model: ItemResponse, Y: Any) -> tuple[np.ndarray[Any, Any], np.ndarr
     most = model.max_marks_
     ability = Ability(model.discrimination_, model.intercept_, most)
     marks = arrays.matrix(Y, "X", len(most), type(model).__name__)
-    got, possible = ability.spread(answers.shares(marks, "X", most), lambda marks, most: (marks, most))
+    got, possible = ability.posterior_sums(answers.shares(marks, "X", most), lambda marks, most: (marks, most))
     below = possible.cumsum(0) - possible / 2
     total = possible.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
