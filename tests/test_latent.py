@@ -454,7 +454,7 @@ def test_neighbours_at_equal_distances_come_by_index() -> None:
 @pytest.mark.parametrize("distances", [1, 250, 10_000])
 def test_the_size_of_a_chunk_changes_no_neighbour(vae: VAE, monkeypatch: pytest.MonkeyPatch, distances: int) -> None:
     expected = latent.neighbours(vae, DIGITS[:100], DIGITS[100:131])
-    monkeypatch.setattr("fastvae._neighbours._DISTANCES", distances)
+    monkeypatch.setattr("fastvae._neighbours._MAX_DISTANCES", distances)
     found = latent.neighbours(vae, DIGITS[:100], DIGITS[100:131])
     assert np.array_equal(found[0], expected[0])
     assert np.array_equal(found[1], expected[1])

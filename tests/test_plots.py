@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import fastvae
 from fastvae import VAE, ItemResponse, NotFittedError, latent, plots
-from fastvae._topics import measures
+from fastvae._topics import documents
 
 matplotlib.use("Agg")
 
@@ -537,7 +537,7 @@ def test_topics_take_a_vocabulary_that_maps_words_to_columns_and_no_text() -> No
     for topic, ax in enumerate(plots.topics(PHI, columns)):
         assert texts(ax.get_yticklabels()) == [VOCABULARY[word] for word in np.argsort(-PHI[topic])[:10]]
     assert len(plots.topics(PHI[:, :3], VOCABULARY[:3])[0].patches) == 3, "as many as there are"
-    with pytest.raises(ValueError, match="vocabulary is one text"):
+    with pytest.raises(ValueError, match="vocabulary is one string"):
         plots.topics(PHI, "abcdefghijklmno")
 
 
@@ -596,7 +596,7 @@ def legend_names(ax: Any) -> list[str]:
 def test_the_map_has_a_point_a_document_in_the_colour_of_its_greatest_topic() -> None:
     ax = plots.document_map(THETA)
     (points,) = ax.collections
-    assert np.allclose(points.get_offsets(), measures.document_map(THETA))
+    assert np.allclose(points.get_offsets(), documents.document_map(THETA))
     colours = points.get_facecolors()[:, :3]
     greatest = THETA.argmax(axis=1)
     for topic in range(4):
@@ -638,7 +638,7 @@ def test_topics_beyond_the_most_frequent_share_a_grey() -> None:
         ({"names": ["one"]}, "names holds 1 texts; expected 4, one for each topic"),
         ({"labels": np.zeros(200), "names": list("abcd")}, "leave out one of them"),
         ({"theta": THETA * 2}, "each row of theta must be probabilities"),
-        ({"theta": THETA[:1]}, "two documents and two topics at least"),
+        ({"theta": THETA[:1]}, "at least two documents and two topics"),
     ],
 )
 def test_a_map_that_cannot_be_drawn_is_refused(arguments: dict[str, Any], message: str) -> None:

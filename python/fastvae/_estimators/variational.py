@@ -301,7 +301,7 @@ class Variational(Model):
         """Return the objective of ``fit`` as one paragraph: the exact formula, its constants, sums and means."""
         plan = self._plan()
         specification = self._specification(self._min_features(), int(self._conditional()))
-        optimizer = optimizers.chosen(self.optimizer)
+        optimizer = optimizers.instance_of(self.optimizer)
         if self.weight_decay is not None:
             optimizer = replace(optimizer, weight_decay=self.weight_decay)
         return describe(plan, specification, optimizer, self._corruption(), self._likelihood_formula())

@@ -11,7 +11,7 @@ import numpy as np
 from fastvae import _checks
 from fastvae._checks import NotFittedError
 from fastvae._data import arrays
-from fastvae._topics import measures
+from fastvae._topics import documents, measures
 from fastvae.plots._axes import SMALL, TITLE, new_axes, pyplot
 from fastvae.plots._codes import add_legend, colours_of
 
@@ -114,7 +114,7 @@ def document_map(
     ValueError
         If rows of theta are no probabilities, there is one document or topic only, or labels or names do not fit.
     """
-    places = measures.document_map(theta)
+    places = documents.document_map(theta)
     shares = np.asarray(theta)
     key: Any
     if labels is None:
