@@ -881,7 +881,7 @@ def test_abilities_are_drawn(n_dims: int) -> None:
         assert np.isclose(ends, bar[:, 1], atol=1e-6).all(1).any()
     assert "80 %" in ax.get_title()
     assert len(plots.abilities(exam, Y[:5], names=list("abcde")).get_xticklabels()) == 5
-    with pytest.raises(ValueError, match="1 names for 400 students"):
+    with pytest.raises(ValueError, match="names has 1 entries; expected 400"):
         plots.abilities(exam, Y, names=["a"])
     ax = plots.abilities(exam, Y, n=25, dim=dim, truth=means + 10)
     [crosses] = [line for line in ax.lines if line.get_marker() == "x"]
