@@ -213,7 +213,7 @@ def test_each_title_stands_above_its_image() -> None:
         ({"shape": (4, 4, 4)}, r"shape=\(4, 4, 4\) does not fit"),
         ({"shape": (64,)}, r"shape=\(64,\) does not fit"),
         ({"columns": 0}, "columns=0 must be an integer, at least 1"),
-        ({"titles": ["one"]}, "1 titles for 400 images"),
+        ({"titles": ["one"]}, "titles has 1 entries; expected 400"),
         ({"X": X[0]}, "X is 1-D"),
         ({"X": X[:0]}, "X is empty"),
     ],

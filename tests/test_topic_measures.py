@@ -172,7 +172,7 @@ def test_a_vocabulary_that_maps_words_to_columns_is_read_by_the_columns() -> Non
             measures.top_words(components, dict.fromkeys(columns, 0) | columns | wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="vocabulary has 5 words"):
         measures.top_words(components, columns | {"more": 4})
-    with pytest.raises(ValueError, match="vocabulary is one text, 'abcd'"):
+    with pytest.raises(ValueError, match="vocabulary is one string, 'abcd'"):
         measures.top_words(components, "abcd")
 
 
