@@ -7,8 +7,9 @@ use fastvae::data::Source;
 use fastvae::data::check::ValueCheck;
 use fastvae::model::{Engine, Specification, dense};
 use fastvae::nn::likelihood::Bernoulli;
-use fastvae::run::infer::InferenceRun;
-use fastvae::run::train::{LossSums, TrainingPass};
+use fastvae::nn::objective::LossSums;
+use fastvae::run::blocks::InferenceRun;
+use fastvae::run::train::TrainingPass;
 use std::time::Duration;
 
 const FOREVER: Duration = Duration::from_secs(3600);
@@ -64,7 +65,7 @@ fn main() {
             let [mut reconstruction, mut kl] = [(); 2].map(|()| vec![0.0; case.batch]);
             let mut question = InferenceRun {
                 name: "X",
-                watch: ValueCheck::new(Some(Bernoulli {}.into()), false),
+                check: ValueCheck::new(Some(Bernoulli {}.into()), false),
                 done: 0,
                 budget: FOREVER,
                 threads: Some(1),

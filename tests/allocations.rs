@@ -11,7 +11,8 @@ use fastvae::nn::likelihood::{
     Bernoulli, Binomial, Gaussian, Likelihood, Link, Mixture, Multinomial, NegativeBinomial, Scale,
     SquaredError,
 };
-use fastvae::run::train::{Importance, LossSums, StepValues, TrainingPass};
+use fastvae::nn::objective::{Importance, LossSums};
+use fastvae::run::train::{StepValues, TrainingPass};
 use std::time::Duration;
 
 /// What a step may do beside the plain one.
@@ -101,7 +102,7 @@ fn allocations(
         shuffle: !extra.given,
         batch_size: 16,
         free_bits: extra.free_bits,
-        course: StepValues { betas: &betas[..=steps], capacities, learning_rates: &[1e-3] },
+        step_values: StepValues { betas: &betas[..=steps], capacities, learning_rates: &[1e-3] },
         clip_norm: extra.clip_norm,
         importance: extra.importance,
         threads: Some(threads),

@@ -156,7 +156,7 @@ def documents_of_a_step(n: int, most: int) -> int:
 
 def mirror(model: Any, coordinate: int) -> None:
     """Turn a coordinate's sign; private, since ``fit`` does it where a mean slope is negative."""
-    model._fitted.engine.mirror(coordinate)
+    model._fitted.engine.flip_sign(coordinate)
 
 
 def is_finite(model: Any) -> bool:

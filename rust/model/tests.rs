@@ -10,8 +10,8 @@ use crate::nn::latent::KlTerm;
 use crate::nn::likelihood::{
     Bernoulli, Gaussian, Likelihood, Mixture, Multinomial, Scale, SquaredError,
 };
+use crate::nn::objective::{Importance, Objective};
 use crate::nn::optimizer::Optimizer;
-use crate::run::train::{Importance, Objective};
 
 fn spec(likelihood: impl Into<Likelihood>) -> Specification {
     Specification {

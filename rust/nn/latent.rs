@@ -53,21 +53,21 @@ impl KlTerm {
         self.free_bits == 0.0 && self.capacity.is_none()
     }
 
-    /// What is inside the bars, given each coordinate's sum over the batch.
-    fn excess(&self, sums: impl Iterator<Item = f32>, rows: usize) -> f64 {
+    /// sum_j max(KL_j, free_bits) - C, given each KL_j.
+    fn excess(&self, means: impl Iterator<Item = f64>) -> f64 {
         let free = f64::from(self.free_bits);
-        let total: f64 = sums.map(|sum| (f64::from(sum) / rows as f64).max(free)).sum();
+        let total: f64 = means.map(|mean| mean.max(free)).sum();
         total - f64::from(self.capacity.unwrap_or(0.0))
     }
 
-    /// Its value, nats.
-    pub fn value(&self, sums: impl Iterator<Item = f32>, rows: usize) -> f64 {
-        f64::from(self.weight) * self.excess(sums, rows).abs()
+    /// The term, nats, given each KL_j.
+    pub fn value(&self, means: impl Iterator<Item = f64>) -> f64 {
+        f64::from(self.weight) * self.excess(means).abs()
     }
 
-    /// Its derivative with respect to one example's KL in a coordinate that has used up its free bits.
-    pub fn slope(&self, sums: impl Iterator<Item = f32>, rows: usize) -> f32 {
-        let direction = match self.excess(sums, rows) {
+    /// The derivative of the term with respect to one example's KL in a coordinate above its free bits.
+    pub fn slope(&self, means: impl Iterator<Item = f64>, rows: usize) -> f32 {
+        let direction = match self.excess(means) {
             excess if excess > 0.0 => 1.0,
             excess if excess < 0.0 => -1.0,
             _ => 0.0,

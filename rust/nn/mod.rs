@@ -6,5 +6,6 @@ pub mod dense;
 pub mod importance;
 pub mod latent;
 pub mod likelihood;
+pub mod objective;
 pub mod optimizer;
 pub mod simplex;

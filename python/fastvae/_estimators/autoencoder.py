@@ -144,8 +144,9 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
 
         With ``missing="mask"`` also ``loss_per_observed``: the sum over X divided by the number of observed values.
         """
-        losses = {"loss": -float(np.mean(self.score_samples(X), dtype=np.float64))}
-        return losses | self._per_observed(losses, X)
+        fitted, data = self._require_fitted(), self._read_data(X)
+        _, _, (loss,) = fitted.mean_losses(*data, self._threads(), [self._current_objective().for_core()])
+        return {"loss": loss} | self._per_observed({"loss": loss}, X)
 
     def impute(self, X: Any, *, n_iter: int = 0) -> NDArray[np.float32]:
         """Replace missing values (NaN) by their reconstruction from the observed values.

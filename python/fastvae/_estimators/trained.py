@@ -221,8 +221,7 @@ class Trained(Network):
             plan.threads,
             eps=self._read_noise(eps, len(X)),
             corrupted=self._read_corrupted(corrupted, X.shape),
-            objective=objective.terms(),
-            importance=objective.importance(),
+            objective=objective.for_core(),
             corruption=plan.corruption,
             binarize=plan.binarize,
         )

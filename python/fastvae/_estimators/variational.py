@@ -14,7 +14,6 @@ from fastvae._fitted import binary, imputation
 from fastvae._fitted.diagnosis import Diagnosis, diagnose
 from fastvae._fitted.uncertainty import LogMarginal, Predictive
 from fastvae._training.description import describe
-from fastvae._training.objective import mean_bound
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -232,7 +231,9 @@ class Variational(Model):
         -------
         ndarray of float32, [n_examples]
         """
-        reconstruction, kl, _ = self._score(X, y, eps)
+        fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
+        noise, samples = self._read_noise(eps, len(X)), self._objective().samples
+        reconstruction, kl, _ = fitted.score(X, y, self._threads(), eps=noise, samples=samples)
         return -(reconstruction + kl)
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -253,11 +254,11 @@ class Variational(Model):
             ``reconstruction_per_observed`` and ``elbo_per_observed`` in nats per observed value: sums over X divided by
             the number of observed values (NaN if there are none).
         """
-        objective = self._current_objective()
-        *terms, bound = self._score(X, y, eps)
-        reconstruction, kl = (float(np.mean(term, dtype=np.float64)) for term in terms)
-        by_dimension = self._kl(X, y).mean(0, dtype=np.float64) if objective.free_bits else np.array([kl])
-        losses = self._name_losses(reconstruction, kl, objective.loss(reconstruction, by_dimension, mean_bound(bound)))
+        fitted, objectives = self._require_fitted(), [self._current_objective().for_core()]
+        data = self._read_data(X, y)
+        noise = self._read_noise(eps, len(data[0]))
+        reconstruction, kl, (loss,) = fitted.mean_losses(*data, self._threads(), objectives, eps=noise)
+        losses = self._name_losses(reconstruction, kl, loss)
         return losses | self._per_observed({key: losses[key] for key in ("reconstruction", "elbo")}, X)
 
     def log_marginal(self, X: Any, n_samples: int = 5000, *, y: Any = None) -> LogMarginal:
@@ -375,14 +376,3 @@ class Variational(Model):
         meaning = "[n_examples, n_importance_samples, latent_dim]"
         noise = arrays.noise(eps, "eps", (n, samples, latent_dim), meaning)
         return None if noise is None else noise.reshape(n * samples, latent_dim)
-
-    def _score(self, X: Any, y: Any, eps: Any) -> list[NDArray[np.float32]]:
-        """Return reconstruction loss, KL and, with several samples, the bound (else empty) of each example, nats."""
-        fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
-        samples = self._objective().samples
-        return fitted.score(X, y, self._threads(), eps=self._read_noise(eps, len(X)), samples=samples)
-
-    def _kl(self, X: Any, y: Any) -> NDArray[np.float32]:
-        """Return the KL of each example and latent dimension, nats: [n_examples, latent_dim]."""
-        fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
-        return fitted.kl(X, y, self._threads())

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 # Tensors by name, with their shapes.
 _Shapes = list[tuple[str, list[int]]]
 
+# An objective as the core takes it: weights of the reconstruction and of the KL, free bits, capacity, number of draws,
+# whether their gradient is doubly reparameterised.
+Terms = tuple[float, float, float, float | None, int, bool]
+
 
 class FittedModel:
     """A network with its weights, and what its training has shown it.
@@ -98,27 +102,26 @@ class FittedModel:
         y: NDArray[Any] | None,
         threads: int | None,
         *,
-        rows: NDArray[np.uint64] | None = None,
         eps: NDArray[np.float32] | None = None,
         samples: int = 1,
-        corruption: tuple[str, float] | None = None,
-        binarize: str | None = None,
     ) -> list[NDArray[np.float32]]:
-        """Return reconstruction loss, KL and, of several samples, the bound of each example, nats: [n_examples]."""
-        return self.engine.score(X, y, rows, eps, samples, corruption, binarize, threads)
+        """Return -log p(x|z), KL and, with several samples, the bound of each example, [n_examples], nats."""
+        return self.engine.score(X, y, eps, samples, threads)
 
-    def kl(
+    def mean_losses(
         self,
         X: Examples,
         y: NDArray[Any] | None,
         threads: int | None,
+        objectives: list[Terms],
         *,
         rows: NDArray[np.uint64] | None = None,
+        eps: NDArray[np.float32] | None = None,
         corruption: tuple[str, float] | None = None,
         binarize: str | None = None,
-    ) -> NDArray[np.float32]:
-        """Return the KL of each example and latent dimension, nats: [n_examples, latent_dim]."""
-        return self.engine.kl(X, y, rows, corruption, binarize, threads).reshape(-1, self.latent_dim)
+    ) -> tuple[float, float, list[float]]:
+        """Return means over the examples of -log p(x|z) and KL, and the loss by each objective, nats."""
+        return self.engine.mean_losses(X, y, rows, eps, objectives, corruption, binarize, threads)
 
     def log_marginal(self, X: Examples, y: NDArray[Any] | None, samples: int, threads: int | None) -> LogMarginal:
         """Estimate log p(x) of each example by importance sampling."""
@@ -139,7 +142,7 @@ class FittedModel:
         threads: int | None,
     ) -> NDArray[np.float32]:
         """Draw x from p(x|z), [n, n_features]; `lengths` are the words of each document of a multinomial."""
-        return self.engine.observe(Z, y, lengths, seed, threads).reshape(len(Z), -1)
+        return self.engine.sample(Z, y, lengths, seed, threads).reshape(len(Z), -1)
 
     def posterior_sample(
         self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None
@@ -165,7 +168,7 @@ class FittedModel:
 
     def flip_sign(self, dim: int) -> None:
         """Change the sign of a latent dimension in encoder and decoder (and in the optimiser's state)."""
-        self.engine.mirror(dim)
+        self.engine.flip_sign(dim)
 
     def loss_and_gradients(
         self,
@@ -175,14 +178,13 @@ class FittedModel:
         *,
         eps: NDArray[np.float32] | None,
         corrupted: Examples | None,
-        objective: tuple[float, float, float, float | None],
-        importance: tuple[int, bool],
+        objective: Terms,
         corruption: tuple[str, float] | None,
         binarize: str | None,
     ) -> tuple[tuple[float, float, float], dict[str, NDArray[np.float32]]]:
         """Return reconstruction, KL and loss of one batch, means over its examples, and the loss's gradients."""
         *losses, gradients = self.engine.loss_and_gradients(
-            X, y, eps, corrupted, objective, importance, corruption, binarize, threads
+            X, y, eps, corrupted, objective, corruption, binarize, threads
         )
         reconstruction, kl, loss = losses
         return (reconstruction, kl, loss), _shaped(gradients, self.engine.trained())
