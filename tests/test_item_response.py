@@ -847,7 +847,7 @@ def test_characteristic_curves_are_drawn() -> None:
     for bad in ({"tasks": [7]}, {"names": ["a"]}):
         with pytest.raises(ValueError, match=r"7|6"):
             plots.item_characteristic(exam, **bad)
-    with pytest.raises(ValueError, match="one dimension; the model has 2"):
+    with pytest.raises(ValueError, match="one dimension; this one has 2"):
         plots.item_characteristic(small_exam(n_dims=2).fit(Y))
     pyplot.close("all")
 

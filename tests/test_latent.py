@@ -288,7 +288,7 @@ def test_a_traversal_of_some_dimensions_is_a_part_of_that_of_all(vae: VAE) -> No
         ({"dims": "all"}, "dims='all' must be integers"),
         ({"span": 0}, "must be positive"),
         ({"n": 1}, "at least 2"),
-        ({"x": np.zeros(63)}, "x has 63 numbers"),
+        ({"x": np.zeros(63)}, "x has 63 values"),
     ],
 )
 def test_traverse_refuses_what_is_out_of_range(vae: VAE, arguments: dict[str, Any], message: str) -> None:

@@ -556,7 +556,7 @@ def test_a_state_dict_tells_the_features_beside_their_indicators() -> None:
     again = masking_vae(missing_indicator=True, conditional=True).load_state_dict(weights)
     assert again.n_features_in_ == 64
     weights["encoder.0.weight"] = weights["encoder.0.weight"][:, 1:]
-    with pytest.raises(ValueError, match="127 columns for X and its indicators: it must have two for each feature"):
+    with pytest.raises(ValueError, match="127 columns for X and its indicators; it must have two per feature"):
         masking_vae(missing_indicator=True, conditional=True).load_state_dict(weights)
 
 

@@ -17,7 +17,7 @@ _MAX_SHOWN = 20  # classes that an error message lists
 def classes_of(y: Any) -> NDArray[Any] | None:
     """Return the sorted unique labels of y [n], or None if y [n, c] holds covariates."""
     if y is None:
-        raise ValueError("conditional=True needs y: labels [n_examples], or real covariates [n_examples, c]")
+        raise ValueError("pass y=: conditional=True needs labels [n_examples], or real covariates [n_examples, c]")
     array = np.asarray(y)
     return np.unique(_labels(array)) if array.ndim == 1 else None
 
