@@ -1,4 +1,4 @@
-//! A training step allocates nothing, whatever it does: a run of many steps asks for memory as often as a run of few.
+//! A training step allocates no memory: a run of many steps allocates as often as a run of few.
 
 mod counting;
 

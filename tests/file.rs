@@ -1,4 +1,4 @@
-//! The model file: what is written comes back bit for bit, and what is not a model file is refused.
+//! The model file: models are read back bit for bit, and other files are refused.
 
 mod counting;
 

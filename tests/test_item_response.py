@@ -326,7 +326,7 @@ def test_both_ends_of_an_interval_are_one_pass(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("n_dims", [1, 2])
-def test_who_gave_no_answer_has_the_interval_of_the_prior(n_dims: int) -> None:
+def test_a_student_without_answers_has_the_interval_of_the_prior(n_dims: int) -> None:
     marks = Y.copy()
     marks[[3, 7]] = np.nan
     exam = small_exam(n_dims=n_dims).fit(marks)
@@ -435,7 +435,7 @@ def test_validation_data_are_marks_of_the_fit() -> None:
     assert stopped.n_iter_ < 50
 
 
-def test_what_the_encoder_sees_instead_is_marks_too() -> None:
+def test_a_given_encoder_input_is_marks_too() -> None:
     marks = np.nan_to_num(2 * Y)
     eps = noise(400, 4)[..., np.newaxis]
     fits = [small_exam(max_marks=2).partial_fit(marks, eps=eps, corrupted=seen) for seen in (None, marks)]
@@ -445,7 +445,7 @@ def test_what_the_encoder_sees_instead_is_marks_too() -> None:
         fits[0].partial_fit(marks, corrupted=np.full_like(marks, 3))
 
 
-def test_what_is_kept_answers_the_same(tmp_path: Path) -> None:
+def test_a_saved_model_gives_the_same_results(tmp_path: Path) -> None:
     exam = small_exam("2pl", max_marks=[3] * 7).fit(2 * Y)
     exam.save(tmp_path / "exam")
     for again in (fastvae.load(tmp_path / "exam"), pickle.loads(pickle.dumps(exam))):
@@ -853,7 +853,7 @@ def test_characteristic_curves_are_drawn() -> None:
 
 
 @pytest.mark.parametrize("n_dims", [1, 2])
-def test_abilities_are_asked_for_of_the_students_that_are_drawn(n_dims: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_abilities_of_drawn_students_are_computed(n_dims: int, monkeypatch: pytest.MonkeyPatch) -> None:
     exam, asked = small_exam(n_dims=n_dims).fit(Y), []
     for name in ("transform", "ability_interval"):
         answer = getattr(exam, name)

@@ -366,7 +366,7 @@ def test_a_parameter_changed_after_fit_wants_a_new_fit() -> None:
 
 
 @pytest.mark.parametrize("indicator", [False, True])
-def test_every_question_takes_holes(indicator: bool) -> None:
+def test_every_method_accepts_missing_values(indicator: bool) -> None:
     model = masking_vae(missing_indicator=indicator, early_stopping=True, conditional=True)
     model.fit(HOLES[:200], Y[:200], validation_data=(HOLES[200:], Y[200:]))
     assert np.isfinite(model.history_["val_loss"]).all()

@@ -323,7 +323,7 @@ def test_many_numbers_are_a_scale_and_not_classes(plane: VAE) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["latent_scatter", "latent_ellipses"])
-def test_codes_are_not_drawn_with_what_does_not_fit_them(
+def test_bad_arguments_of_plots_of_codes_are_refused(
     plane: VAE, name: str, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

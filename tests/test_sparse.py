@@ -1,4 +1,4 @@
-"""Sparse input: the bits of dense input from the values that are stored, whatever holds them, and no harm from any."""
+"""Sparse input: bitwise the results of dense input, for every container; invalid arrays do no harm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fastvae.corruption import GaussianNoise, MaskingNoise
 
 Array = NDArray[np.float32]
 TRANSFORMS = [None, "log1p", "binary", "l1", "l2"]
-# Below and above the density up to which a batch stays sparse.
+# Densities below and above the limit up to which a batch stays sparse.
 DENSITIES = [0.05, 0.5]
 
 
@@ -159,7 +159,7 @@ def test_scores_do_not_depend_on_the_company_nor_on_what_holds_the_example() -> 
 
 
 def transformed(transform: str, x: torch.Tensor) -> torch.Tensor:
-    """What the encoder is to see, by torch."""
+    """The encoder's input, by torch."""
     match transform:
         case "log1p":
             return x.log1p()
