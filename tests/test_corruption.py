@@ -541,7 +541,7 @@ def test_an_autoencoder_refuses_the_noise_of_a_vae() -> None:
     # Given as the second argument it looks like a corrupted input, and was ignored.
     model = small(Autoencoder, latent_dim=64)
     for ask in (model.partial_fit, model.partial_fit(X).partial_fit, model.loss_and_gradients):
-        with pytest.raises(ValueError, match=r"eps.*Autoencoder draws none.*corrupted="):
+        with pytest.raises(ValueError, match=r"eps.*Autoencoder does not have.*corrupted="):
             ask(X, eps=X)
 
 

@@ -599,7 +599,7 @@ def test_a_file_with_another_network_is_refused(tmp_path: Path) -> None:
     deep = fastvae.VAE(2, hidden=(8,), missing="mask", missing_indicator=True, epochs=1).fit(np.nan_to_num(Y))
     deep.save(path)
     edited(path, "estimator", lambda estimator: estimator.update({"class": "ItemResponse", "parameters": {}}))
-    with pytest.raises(fastvae.FormatError, match="not that of a ItemResponse"):
+    with pytest.raises(fastvae.FormatError, match="not one that ItemResponse builds"):
         fastvae.load(path)
 
 
@@ -847,7 +847,7 @@ def test_characteristic_curves_are_drawn() -> None:
     for bad in ({"tasks": [7]}, {"names": ["a"]}):
         with pytest.raises(ValueError, match=r"7|6"):
             plots.item_characteristic(exam, **bad)
-    with pytest.raises(ValueError, match="one dimension; the model has 2"):
+    with pytest.raises(ValueError, match="one dimension; this one has 2"):
         plots.item_characteristic(small_exam(n_dims=2).fit(Y))
     pyplot.close("all")
 
@@ -881,7 +881,7 @@ def test_abilities_are_drawn(n_dims: int) -> None:
         assert np.isclose(ends, bar[:, 1], atol=1e-6).all(1).any()
     assert "80 %" in ax.get_title()
     assert len(plots.abilities(exam, Y[:5], names=list("abcde")).get_xticklabels()) == 5
-    with pytest.raises(ValueError, match="1 names for 400 students"):
+    with pytest.raises(ValueError, match="names has 1 entries; expected 400"):
         plots.abilities(exam, Y, names=["a"])
     ax = plots.abilities(exam, Y, n=25, dim=dim, truth=means + 10)
     [crosses] = [line for line in ax.lines if line.get_marker() == "x"]

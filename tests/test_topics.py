@@ -491,7 +491,7 @@ def test_codes_on_the_simplex_have_straight_lines_and_no_plane(fitted: TopicMode
         lambda: fastvae.latent.mixture_sample(fitted, X, 3, n_components=1),
         lambda: fastvae.plots.manifold(fitted, shape=(67, 1)),
     ):
-        with pytest.raises(ValueError, match="the codes of a TopicModel are shares of topics, which sum to one"):
+        with pytest.raises(ValueError, match="the codes of a TopicModel are topic shares, which sum to one"):
             ask()
 
 

@@ -14,7 +14,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 import fastvae
-from fastvae._topics.measures import sample_documents
+from fastvae._topics.documents import sample_documents
 
 FOLDER = Path(__file__).parents[1] / "examples" / "topics"
 MODULES = ("compare", "corpus", "measures", "prodlda", "tune")

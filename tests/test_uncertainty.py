@@ -220,7 +220,7 @@ def test_a_bad_number_of_draws_is_refused(method: str, n: Any) -> None:
 def test_a_single_draw_has_no_spread_and_is_refused() -> None:
     vae, _ = pair(37, **AWKWARD)
     X = examples("bernoulli", 3, 37)
-    with pytest.raises(ValueError, match="n=1 has no spread: predictive takes at least two draws"):
+    with pytest.raises(ValueError, match="n=1 has no spread: predictive needs at least two draws"):
         vae.predictive(X, 1)
     assert (vae.predictive(X, 2).latent_std > 0).any()
 

@@ -1,4 +1,4 @@
-"""The native core. Arrays are flat float32 unless said otherwise; see the Python layer for shapes."""
+"""The native module. Float arrays are flat; :mod:`fastvae._fitted.model` documents their shapes."""
 
 from collections.abc import Callable
 from typing import Any, TypedDict, final

@@ -19,7 +19,10 @@ def split(n: int, fraction: float, seed: int) -> tuple[NDArray[np.uint64], NDArr
     """Return random rows to train on and rows to hold out, each ascending."""
     held_out = round(n * fraction)
     if not 0 < held_out < n:
-        raise ValueError(f"validation_fraction={fraction} of {n} examples leaves one side empty")
+        raise ValueError(
+            f"validation_fraction={fraction} of {n} examples leaves no examples to train on or to hold out: change it, "
+            "or pass validation_data"
+        )
     order = np.random.default_rng(seed).permutation(n).astype(np.uint64)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
