@@ -3,8 +3,8 @@
 
 use super::layer_list::{LayerEnd, LayerSpecification, Shape};
 use super::layers::{
-    BatchNorm, Constrained, Conv, ConvParts, Dense, Direction, FlatOutput, Join, NamedChannels,
-    NamedOutputs, Simplex, TopicWords,
+    BatchNorm, Constrained, Conv, ConvOutput, ConvParts, Dense, Direction, FlatOutput, Join,
+    NamedChannels, NamedOutputs, Simplex, TopicWords,
 };
 use super::network::Layers;
 use super::spec::{Specification, WeightConstraint};
@@ -308,21 +308,21 @@ fn output_image(
     });
     let names = names.collect();
     let storage = if per_feature == 2 { Storage::Halves } else { Storage::Flat };
-    let (window, direction) = match *layer {
-        LayerSpecification::ConvTranspose2d { window, .. } => (window, Direction::Up),
-        LayerSpecification::Conv2d { window, .. } => (window, Direction::Down),
-        _ => unreachable!("the last layer was checked"),
+    if let LayerSpecification::ConvTranspose2d { window, .. } = *layer {
+        let (large, small) = (Image { shape: to, storage }, Image::panels_of(from));
+        let output = ConvOutput::new(builder.layout, window, large, small, names)?;
+        builder.layers.push(Box::new(output));
+        return Ok(builder.layers);
+    }
+    let LayerSpecification::Conv2d { window, .. } = *layer else {
+        unreachable!("the last layer was checked")
     };
-    let [read, made] = [from, to].map(Image::panels_of);
-    let (large, small) = match direction {
-        Direction::Down => (read, made),
-        Direction::Up => (made, read),
-    };
+    let made = Image::panels_of(to);
     builder.conv(ConvParts {
         window,
-        large,
-        small,
-        direction,
+        large: Image::panels_of(from),
+        small: made,
+        direction: Direction::Down,
         activation: Activation::Identity,
         names,
         biased: true,

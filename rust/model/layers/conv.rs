@@ -151,51 +151,10 @@ impl Layer for Conv {
     }
 
     fn tensors(&self) -> Vec<Tensor> {
-        let Kernel { window, large, small, start, .. } = &self.kernel;
-        let (taps, inputs) = (window.taps(), self.kernel.inputs());
-        let [large, small] = [large, small].map(|image| image.shape.channels);
-        let (kind, fan_in) = (TensorKind::Trained, Some(inputs));
-        let mut tensors = Vec::new();
-        for &NamedChannels { ref name, first, count } in &self.names {
-            let (rows, columns) = match self.direction {
-                Direction::Down => ((0, large), (first, count)),
-                Direction::Up => ((first, count), (0, small)),
-            };
-            let shape = match self.dense {
-                true => vec![columns.1, rows.1 * taps],
-                false => vec![columns.1, rows.1, window.kernel[0], window.kernel[1]],
-            };
-            let order = RowMap::Taps { taps, first: rows.0, channels: rows.1, all: large };
-            tensors.push(Tensor {
-                name: format!("{name}.weight"),
-                shape,
-                kind,
-                fan_in,
-                place: Place {
-                    start: *start,
-                    rows: rows.1 * taps,
-                    order,
-                    columns: ColumnMap::From(columns.0),
-                    stride: inputs + 1,
-                },
-            });
-            if self.biased {
-                tensors.push(Tensor {
-                    name: format!("{name}.bias"),
-                    shape: vec![count],
-                    kind,
-                    fan_in,
-                    place: Place {
-                        start: self.bias_row(0),
-                        rows: 1,
-                        order: RowMap::Same,
-                        columns: ColumnMap::From(first),
-                        stride: if self.bias.is_some() { 1 } else { inputs + 1 },
-                    },
-                });
-            }
-        }
-        tensors
+        let stride = if self.bias.is_some() { 1 } else { self.kernel.inputs() + 1 };
+        let bias = self.biased.then(|| (self.bias_row(0), stride));
+        let up = self.direction == Direction::Up;
+        kernel_tensors(&self.kernel, &self.names, up, bias, self.dense)
     }
 
     fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
@@ -261,4 +220,50 @@ impl Layer for Conv {
     fn refresh(&self, batch: &BatchView, worker: &Worker) {
         self.kernel.transpose(batch, worker);
     }
+}
+
+/// The weight and the bias of each part of a convolution's output. `up` for a transposed convolution; `bias` is the first row
+/// of the bias and the distance to its next panel; `dense` for a weight that is a matrix in PyTorch.
+pub fn kernel_tensors(
+    kernel: &Kernel,
+    names: &[NamedChannels],
+    up: bool,
+    bias: Option<(usize, usize)>,
+    dense: bool,
+) -> Vec<Tensor> {
+    let Kernel { window, large, small, start, .. } = kernel;
+    let (taps, inputs) = (window.taps(), kernel.inputs());
+    let [large, small] = [large, small].map(|image| image.shape.channels);
+    let (kind, fan_in) = (TensorKind::Trained, Some(inputs));
+    let mut tensors = Vec::new();
+    for &NamedChannels { ref name, first, count } in names {
+        let (rows, columns) = match up {
+            false => ((0, large), (first, count)),
+            true => ((first, count), (0, small)),
+        };
+        let shape = match dense {
+            true => vec![columns.1, rows.1 * taps],
+            false => vec![columns.1, rows.1, window.kernel[0], window.kernel[1]],
+        };
+        tensors.push(Tensor {
+            name: format!("{name}.weight"),
+            shape,
+            kind,
+            fan_in,
+            place: Place {
+                start: *start,
+                rows: rows.1 * taps,
+                order: RowMap::Taps { taps, first: rows.0, channels: rows.1, all: large },
+                columns: ColumnMap::From(columns.0),
+                stride: inputs + 1,
+            },
+        });
+        if let Some((start, stride)) = bias {
+            let columns = ColumnMap::From(first);
+            let place = Place { start, rows: 1, order: RowMap::Same, columns, stride };
+            let (name, shape) = (format!("{name}.bias"), vec![count]);
+            tensors.push(Tensor { name, shape, kind, fan_in, place });
+        }
+    }
+    tensors
 }

@@ -6,6 +6,7 @@
 mod batch_norm;
 mod constrained;
 mod conv;
+mod conv_output;
 mod dense;
 mod flat_output;
 mod join;
@@ -19,6 +20,7 @@ mod topic_words;
 pub use batch_norm::BatchNorm;
 pub use constrained::Constrained;
 pub use conv::{Conv, ConvParts, Direction, NamedChannels};
+pub use conv_output::ConvOutput;
 pub use dense::{Dense, NamedOutputs};
 pub use flat_output::FlatOutput;
 pub use join::Join;
