@@ -16,6 +16,7 @@ use crate::nn::conv::Window;
 use crate::nn::image::{Image, ImageShape, Storage};
 use crate::nn::likelihood::Likelihood;
 use crate::simd::WIDTH;
+use std::ops::Range;
 
 /// Builds the layers of one `nn.Sequential`.
 struct Builder<'a> {
@@ -31,6 +32,11 @@ struct Builder<'a> {
     storage: Storage,
     /// Whether the next layer reads x.
     first: bool,
+    /// Columns of x, of indicators of missing values and of conditions.
+    flat_inputs: usize,
+    /// The columns of conditions, until a dense layer reads them: behind the image, since as constant channels of the image they
+    /// would cost a product at every pixel.
+    conditions: Range<usize>,
 }
 
 impl Builder<'_> {
@@ -65,6 +71,7 @@ impl Builder<'_> {
         let window =
             Window { kernel: [image.height, image.width], stride: [1; 2], padding: [0; 2] };
         let small = ImageShape { height: 1, width: 1, channels: outputs };
+        let conditions = std::mem::take(&mut self.conditions);
         self.conv(ConvParts {
             window,
             large: Image { shape: image, storage: self.storage },
@@ -75,6 +82,7 @@ impl Builder<'_> {
             biased: true,
             dense: true,
             first: false,
+            conditions,
         })
     }
 
@@ -98,7 +106,7 @@ impl Builder<'_> {
             (LayerSpecification::Dense { units, end }, ..) => {
                 let inputs = match input {
                     Shape::Flat(inputs) => inputs,
-                    Shape::Image(image) => image.size(),
+                    Shape::Image(_) => self.flat_inputs,
                 };
                 let name = self.name();
                 let activation = self.activation(end);
@@ -138,6 +146,7 @@ impl Builder<'_> {
                     biased: true,
                     dense: false,
                     first: false,
+                    conditions: 0..0,
                 })
             }
             (
@@ -157,6 +166,7 @@ impl Builder<'_> {
                     biased: true,
                     dense: false,
                     first: false,
+                    conditions: 0..0,
                 })
             }
             _ => Err(Error::Parameter(format!("{} is not built yet", layer.name()))),
@@ -180,6 +190,8 @@ pub(super) fn encoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
         activation: spec.activation,
         storage: Storage::Flat,
         first: true,
+        flat_inputs: spec.conditions_at().saturating_add(spec.conditions),
+        conditions: spec.conditions_at()..spec.conditions_at().saturating_add(spec.conditions),
     };
     for (i, layer) in spec.encoder.iter().enumerate() {
         builder.hidden(layer, [shapes[i], shapes[i + 1]], spec.encoder.get(i + 1))?;
@@ -241,6 +253,8 @@ pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
         activation: spec.activation,
         storage: Storage::Panels,
         first: false,
+        flat_inputs: 0,
+        conditions: 0..0,
     };
     let image = matches!(shapes.last(), Some(Shape::Image(_)));
     let hidden = spec.decoder.len() - usize::from(image);
@@ -328,6 +342,7 @@ fn output_image(
         biased: true,
         dense: false,
         first: false,
+        conditions: 0..0,
     })?;
     builder.layers.push(Box::new(FlatOutput::new(made, Image { shape: to, storage })));
     Ok(builder.layers)

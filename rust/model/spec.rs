@@ -160,6 +160,13 @@ impl Specification {
         let input = self.image().map_or(flat, Shape::Image);
         let shapes = layer_list::shapes("hidden", input, &self.encoder)?;
         let first = self.encoder.first().filter(|_| self.image_shape.is_some());
+        if matches!(first, Some(LayerSpecification::Conv2d { .. }))
+            && self.missing == Missing::Indicated
+        {
+            return Err(Error::Parameter(
+                "missing_indicator=True is not for a convolutional encoder: use missing=\"mask\" alone".into(),
+            ));
+        }
         match first {
             None | Some(LayerSpecification::Dense { .. } | LayerSpecification::Conv2d { .. }) => {
                 Ok(shapes)

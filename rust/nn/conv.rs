@@ -165,3 +165,13 @@ pub fn patches(window: &Window, large: &Image, small: ImageShape) -> SegmentTabl
     }
     table
 }
+
+/// The segments of columns `columns` of a matrix, whose rows of W start with row `to`.
+pub fn columns(columns: std::ops::Range<usize>, to: usize) -> SegmentList {
+    let mut segments = Vec::new();
+    for (row, column) in (to..).zip(columns) {
+        let (panel, lane) = ((column / WIDTH) as u32, (column % WIDTH) as u32);
+        extend(&mut segments, Segment { panel, lane, to: row as u32, count: 1 });
+    }
+    SegmentList::new(segments)
+}

@@ -50,6 +50,11 @@ impl SegmentList {
         Segments { list: &self.list[part], panels: self.panels, to: self.to }
     }
 
+    /// One by one.
+    pub fn iter(&self) -> impl Iterator<Item = &Segment> {
+        self.list.iter()
+    }
+
     /// The number of segments.
     pub fn len(&self) -> usize {
         self.list.len()

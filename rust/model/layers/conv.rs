@@ -15,6 +15,7 @@ use crate::nn::dense::{AddRows, BiasAndActivation, InputGradient};
 use crate::nn::image::Image;
 use crate::simd::{Row, ZERO_ROW};
 use crate::threads::Worker;
+use std::ops::Range;
 
 /// From the large to the small image, or back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,15 +72,27 @@ pub struct ConvParts {
     pub dense: bool,
     /// Whether it reads x.
     pub first: bool,
+    /// Columns of the encoder's input that a dense layer reads behind the image: the conditions of the first one.
+    pub conditions: Range<usize>,
 }
 
 impl Conv {
     /// Asks for its rows.
     pub fn new(layout: &mut Layout, parts: ConvParts) -> Result<Conv> {
-        let ConvParts { window, large, small, direction, activation, names, biased, dense, first } =
-            parts;
+        let ConvParts {
+            window,
+            large,
+            small,
+            direction,
+            activation,
+            names,
+            biased,
+            dense,
+            first,
+            conditions,
+        } = parts;
         let up = direction == Direction::Up || !first;
-        let kernel = Kernel::new(layout, window, large, small, up)?;
+        let kernel = Kernel::new(layout, window, (large, small), conditions, up)?;
         let rows = direction == Direction::Up && biased;
         let bias = rows.then(|| layout.rows(large.pixel_panels()));
         Ok(Conv { kernel, direction, activation, names, bias, biased, dense })
@@ -233,6 +246,7 @@ pub fn kernel_tensors(
 ) -> Vec<Tensor> {
     let Kernel { window, large, small, start, .. } = kernel;
     let (taps, inputs) = (window.taps(), kernel.inputs());
+    let conditions = inputs - kernel.image_inputs();
     let [large, small] = [large, small].map(|image| image.shape.channels);
     let (kind, fan_in) = (TensorKind::Trained, Some(inputs));
     let mut tensors = Vec::new();
@@ -242,7 +256,7 @@ pub fn kernel_tensors(
             true => ((first, count), (0, small)),
         };
         let shape = match dense {
-            true => vec![columns.1, rows.1 * taps],
+            true => vec![columns.1, rows.1 * taps + conditions],
             false => vec![columns.1, rows.1, window.kernel[0], window.kernel[1]],
         };
         tensors.push(Tensor {
@@ -252,7 +266,7 @@ pub fn kernel_tensors(
             fan_in,
             place: Place {
                 start: *start,
-                rows: rows.1 * taps,
+                rows: rows.1 * taps + conditions,
                 order: RowMap::Taps { taps, first: rows.0, channels: rows.1, all: large },
                 columns: ColumnMap::From(columns.0),
                 stride: inputs + 1,

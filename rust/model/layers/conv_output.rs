@@ -48,7 +48,7 @@ impl ConvOutput {
         small: Image,
         names: Vec<NamedChannels>,
     ) -> Result<ConvOutput> {
-        let kernel = Kernel::new(layout, window, large, small, false)?;
+        let kernel = Kernel::new(layout, window, (large, small), 0..0, false)?;
         let bias = layout.rows(large.pixel_panels());
         let transposed = layout.derived(panels_of(kernel.inputs()) * small.shape.channels);
         let mut channels = vec![None; large.panels() * WIDTH];

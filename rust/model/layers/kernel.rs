@@ -35,6 +35,8 @@ pub struct Kernel {
     pub start: usize,
     /// The first row of Wᵀ in the derived buffer, for a layer that goes up.
     transposed: Option<usize>,
+    /// Columns of the encoder's input that join a large image read as a whole: their rows of W follow the image's.
+    conditions: SegmentList,
     down: SegmentTable,
     up: SegmentTable,
     meetings: Vec<SegmentList>,
@@ -42,17 +44,19 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Asks for its rows; `up` for a layer that goes up, be it for values or for gradients.
+    /// Asks for its rows; `up` for a layer that goes up, be it for values or for gradients. Columns `conditions` of the encoder's
+    /// input are inputs too.
     pub fn new(
         layout: &mut Layout,
         window: Window,
-        large: Image,
-        small: Image,
+        (large, small): (Image, Image),
+        conditions: Range<usize>,
         up: bool,
     ) -> Result<Kernel> {
         let (taps, channels) = (window.taps(), small.shape.channels);
-        layout.check(taps.saturating_mul(large.shape.channels), channels)?;
-        let inputs = taps * large.shape.channels;
+        let inputs = taps.saturating_mul(large.shape.channels).saturating_add(conditions.len());
+        layout.check(inputs, channels)?;
+        let image = inputs - conditions.len();
         let start = layout.rows(panels_of(channels) * (inputs + 1));
         let derived = panels_of(large.shape.channels) * taps * channels;
         let transposed = up.then(|| layout.derived(derived));
@@ -63,6 +67,7 @@ impl Kernel {
             small,
             start,
             transposed,
+            conditions: conv::columns(conditions, image),
             down: conv::down(&window, &large, small.shape),
             up: match up {
                 true => conv::up(&window, large.shape, &small),
@@ -76,8 +81,13 @@ impl Kernel {
         })
     }
 
-    /// Rows (tap, l) of W.
+    /// Rows of W: (tap, l), then conditions.
     pub fn inputs(&self) -> usize {
+        self.image_inputs() + self.conditions.iter().map(|run| run.count as usize).sum::<usize>()
+    }
+
+    /// Rows (tap, l) of W.
+    pub fn image_inputs(&self) -> usize {
         self.window.taps() * self.large.shape.channels
     }
 
@@ -116,7 +126,9 @@ impl Kernel {
         // SAFETY: parameters change in the update only.
         let parameters = unsafe { batch.weights() };
         let right = |panel| &parameters[self.weights(panel)];
-        product(batch, worker, large, &self.down, &self.small, &right, epilogue);
+        let conditions = (!self.conditions.is_empty()).then(|| self.conditions.all());
+        let operands = (large, conditions);
+        product(batch, worker, operands, (&self.down, &self.small), &right, epilogue);
     }
 
     /// The phase up. `epilogue` gets every tile, with the panel of the large image.
@@ -130,7 +142,7 @@ impl Kernel {
         // SAFETY: derived rows change in the update only.
         let derived = unsafe { batch.derived.all() };
         let right = |panel| &derived[self.transposed(panel)];
-        product(batch, worker, small, &self.up, &self.large, &right, epilogue);
+        product(batch, worker, (small, None), (&self.up, &self.large), &right, epilogue);
     }
 
     /// The phase of the gradient of W. `large` and `small` are the images' matrices, one with values, one with gradients;
@@ -147,6 +159,46 @@ impl Kernel {
             Storage::Panels => self.gradient_by_pixels(batch, worker, (large, small), sink),
             _ => self.gradient_by_patches(batch, worker, (large, small), room, sink),
         }
+        if !self.conditions.is_empty() {
+            self.gradient_of_conditions(batch, worker, small, sink);
+        }
+    }
+
+    /// An item is a panel of channels of the small image, which has one pixel.
+    fn gradient_of_conditions(
+        &self,
+        batch: &BatchView,
+        worker: &Worker,
+        small: Matrix,
+        sink: Sink,
+    ) {
+        let height = batch.rows;
+        // SAFETY: both are from earlier phases.
+        let (input, gradient) =
+            unsafe { (batch.matrix(batch.memory.plan.input).data(), batch.matrix(small).data()) };
+        worker.phase(self.small.pixel_panels(), |panel| {
+            let vectors = vectors_of(self.small.shape.channels, panel);
+            for run in self.conditions.iter() {
+                let used = run.count as usize;
+                let mut products: ProductBlock = [ZERO_ROW; _];
+                let product = SegmentProduct {
+                    segments: Segments::WHOLE_PANEL,
+                    left: &input[run.panel as usize * height..][..height],
+                    right: &gradient[panel * height..][..height],
+                    height,
+                    first: run.lane as usize,
+                    rows: 0,
+                    vectors,
+                };
+                add_columns(batch, product, used, &mut products);
+                let start = self.weights(panel).start + run.to as usize;
+                // SAFETY: the rows of the panel are this item's.
+                unsafe {
+                    let rows = start..start + used;
+                    sink.accept(batch.isa, batch.parameters, rows, &products[..used], vectors);
+                }
+            }
+        });
     }
 
     /// An item is a block of W: a tap, a panel of channels of the large image, one of the small image.
@@ -190,7 +242,7 @@ impl Kernel {
     pub fn patch_panels(&self) -> usize {
         match self.large.storage {
             Storage::Panels => 0,
-            _ => panels_of(self.inputs()) * self.small.pixel_panels(),
+            _ => panels_of(self.image_inputs()) * self.small.pixel_panels(),
         }
     }
 
@@ -204,7 +256,7 @@ impl Kernel {
         room: usize,
         sink: Sink,
     ) {
-        let (height, inputs) = (batch.rows * large.copies, self.inputs());
+        let (height, inputs) = (batch.rows * large.copies, self.image_inputs());
         let [blocks, panels] = [panels_of(inputs), self.small.pixel_panels()];
         let positions = self.small.shape.positions();
         // SAFETY: both are from earlier phases.
@@ -306,24 +358,25 @@ fn add_columns(
     for index in 0..used.div_ceil(isa.tile_rows()) {
         let rows = tile_rows(used, isa, index);
         let tile = products[rows.start..].first_chunk_mut().expect("a tile's rows");
-        isa.add_columns(SegmentProduct { first: rows.start, rows: rows.len(), ..product }, tile);
+        let first = product.first + rows.start;
+        isa.add_columns(SegmentProduct { first, rows: rows.len(), ..product }, tile);
     }
 }
 
-/// A phase: for each pixel of `to` the product of the columns of `from` in its segments and of a panel of rows, `right`. The
-/// tile's panel is one of `to`.
+/// A phase: for each pixel of `to` the product of the columns of `from` in its segments, and of those of the encoder's input in
+/// `conditions`, and of a panel of rows, `right`. The tile's panel is one of `to`.
 fn product<'r>(
     batch: &BatchView,
     worker: &Worker,
-    from: Matrix,
-    table: &SegmentTable,
-    to: &Image,
+    (from, conditions): (Matrix, Option<Segments>),
+    (table, to): (&SegmentTable, &Image),
     right: &dyn Fn(usize) -> &'r [Row],
     epilogue: &mut dyn FnMut(ProductTile),
 ) {
     let (isa, height) = (batch.isa, batch.rows * from.copies);
     // SAFETY: the values are from an earlier phase.
-    let data = unsafe { batch.matrix(from).data() };
+    let (data, input) =
+        unsafe { (batch.matrix(from).data(), batch.matrix(batch.memory.plan.input).data()) };
     let (positions, panels) = (to.shape.positions(), to.pixel_panels());
     let grid = Grid::new(height.div_ceil(isa.tile_rows()), positions * panels, worker.workers());
     worker.phase(grid.items(), |item| {
@@ -339,6 +392,9 @@ fn product<'r>(
             let product =
                 SegmentProduct { segments, left, right, height, first, rows: count, vectors };
             isa.add_rows(product, &mut tile);
+            if let Some(segments) = conditions {
+                isa.add_rows(SegmentProduct { segments, left: input, ..product }, &mut tile);
+            }
             let panel = position * panels + channels;
             epilogue(ProductTile { panel, rows, vectors, products: &mut tile[..count] });
         }
