@@ -5,8 +5,12 @@ mod counting;
 use fastvae::data::Source;
 use fastvae::data::corruption::Corruption;
 use fastvae::data::csr::Csr;
-use fastvae::model::{Engine, Missing, Specification, Topics, WeightConstraint, dense};
+use fastvae::model::{
+    Engine, LayerEnd, LayerSpecification, Missing, Specification, Topics, WeightConstraint, dense,
+};
 use fastvae::nn::activation::Activation;
+use fastvae::nn::conv::Window;
+use fastvae::nn::image::ImageShape;
 use fastvae::nn::likelihood::{
     Bernoulli, Binomial, Gaussian, Likelihood, Link, Mixture, Multinomial, NegativeBinomial, Scale,
     SquaredError,
@@ -162,7 +166,40 @@ fn a_step_allocates_nothing() {
         trials: vec![3.0; COLS],
         ..plain[0].clone()
     };
-    for spec in plain.into_iter().chain(topics).chain([exam]) {
+    let window = |kernel, stride, padding| Window { kernel, stride, padding };
+    let (end, channels) = (LayerEnd::default(), 3);
+    let convolutional = [0, CONDITIONS].map(|conditions| Specification {
+        n_features: 37,
+        image_shape: Some([37, 1, 1]),
+        conditions,
+        encoder: vec![
+            LayerSpecification::Conv2d { channels, window: window([4, 1], [2, 1], [1, 0]), end },
+            LayerSpecification::Conv2d {
+                channels: 40,
+                window: window([3, 1], [1, 1], [1, 0]),
+                end,
+            },
+            LayerSpecification::Dense { units: 11, end },
+        ],
+        decoder: vec![
+            LayerSpecification::Dense { units: 18 * channels, end },
+            LayerSpecification::Unflatten { shape: ImageShape { height: 18, width: 1, channels } },
+            LayerSpecification::ConvTranspose2d {
+                channels: 5,
+                window: window([1, 1], [1, 1], [0, 0]),
+                output_padding: [0, 0],
+                end,
+            },
+            LayerSpecification::ConvTranspose2d {
+                channels: 1,
+                window: window([4, 1], [2, 1], [1, 0]),
+                output_padding: [1, 0],
+                end,
+            },
+        ],
+        ..plain[1].clone()
+    });
+    for spec in plain.into_iter().chain(topics).chain([exam]).chain(convolutional) {
         for extra in EXTRAS {
             if extra.importance.samples > 1 && (!spec.variational || spec.topics.is_some()) {
                 continue; // they have no draws, or one

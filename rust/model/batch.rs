@@ -79,6 +79,7 @@ impl InputStorage {
                 if sparse
                     && matches!(self, InputStorage::Batch | InputStorage::Masked)
                     && spec.conditions == 0
+                    && !spec.encoder_is_convolutional()
                     && !spec.missing.is_masked()
                     && rows <= MAX_ROWS
                     && most <= MAX_STORED =>

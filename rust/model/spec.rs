@@ -148,6 +148,11 @@ impl Specification {
         Ok(())
     }
 
+    /// Whether the encoder reads x as an image.
+    pub fn encoder_is_convolutional(&self) -> bool {
+        matches!(self.encoder.first(), Some(LayerSpecification::Conv2d { .. }))
+    }
+
     /// The image that x is.
     pub fn image(&self) -> Option<ImageShape> {
         let [height, width, channels] = self.image_shape?;
@@ -160,9 +165,7 @@ impl Specification {
         let input = self.image().map_or(flat, Shape::Image);
         let shapes = layer_list::shapes("hidden", input, &self.encoder)?;
         let first = self.encoder.first().filter(|_| self.image_shape.is_some());
-        if matches!(first, Some(LayerSpecification::Conv2d { .. }))
-            && self.missing == Missing::Indicated
-        {
+        if self.encoder_is_convolutional() && self.missing == Missing::Indicated {
             return Err(Error::Parameter(
                 "missing_indicator=True is not for a convolutional encoder: use missing=\"mask\" alone".into(),
             ));

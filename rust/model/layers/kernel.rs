@@ -375,8 +375,10 @@ fn product<'r>(
 ) {
     let (isa, height) = (batch.isa, batch.rows * from.copies);
     // SAFETY: the values are from an earlier phase.
-    let (data, input) =
-        unsafe { (batch.matrix(from).data(), batch.matrix(batch.memory.plan.input).data()) };
+    let (data, conditions) = unsafe {
+        let input = |segments| (batch.matrix(batch.memory.plan.input).data(), segments);
+        (batch.matrix(from).data(), conditions.map(input))
+    };
     let (positions, panels) = (to.shape.positions(), to.pixel_panels());
     let grid = Grid::new(height.div_ceil(isa.tile_rows()), positions * panels, worker.workers());
     worker.phase(grid.items(), |item| {
@@ -392,8 +394,8 @@ fn product<'r>(
             let product =
                 SegmentProduct { segments, left, right, height, first, rows: count, vectors };
             isa.add_rows(product, &mut tile);
-            if let Some(segments) = conditions {
-                isa.add_rows(SegmentProduct { segments, left: input, ..product }, &mut tile);
+            if let Some((left, segments)) = conditions {
+                isa.add_rows(SegmentProduct { segments, left, ..product }, &mut tile);
             }
             let panel = position * panels + channels;
             epilogue(ProductTile { panel, rows, vectors, products: &mut tile[..count] });
