@@ -209,7 +209,7 @@ def test_constraints_hold_after_training_and_loading(params: dict[str, Any], tmp
 
 def test_weights_beyond_the_constraint_are_refused() -> None:
     for model, name, change, message in (
-        ("rasch", "decoder.0.weight", 0.5, "the same for all features"),
+        ("rasch", "decoder.0.weight", 0.5, "equal for all features"),
         ("through_origin", "decoder.0.weight", -100.0, "must not be negative"),
     ):
         exam = small_exam(model).fit(Y)
@@ -227,7 +227,7 @@ def test_a_file_beyond_the_constraint_is_refused(tmp_path: Path) -> None:
     exam = small_exam("2pl").fit(Y)  # whose slopes differ
     exam.save(path, optimizer=False)
     edited(path, "specification", lambda options: options.update(weight_constraint="common"))
-    with pytest.raises(fastvae.FormatError, match="the same for all features"):
+    with pytest.raises(fastvae.FormatError, match="equal for all features"):
         fastvae.load(path)
 
 
@@ -246,7 +246,7 @@ def test_the_sign_is_turned_with_all_that_depends_on_it() -> None:
     assert np.array_equal(theirs["mu.bias"], ours["mu.bias"] * sign)
     for name in ("encoder.0.weight", "logvar.weight", "decoder.0.bias"):
         assert np.array_equal(theirs[name], ours[name])
-    with pytest.raises(ValueError, match="coordinate 2 has no sign"):
+    with pytest.raises(ValueError, match="the sign of coordinate 2 cannot be flipped"):
         mirror(other, 2)
 
 
