@@ -477,7 +477,7 @@ mod tests {
             ),
             (
                 r#""encoder":[{"kind":"lstm"}]"#,
-                "specification's encoder: unknown variant `lstm`, expected `dense`",
+                "specification's encoder: unknown variant `lstm`, expected one of `dense`",
             ),
             (
                 r#""missing":"drop""#,
