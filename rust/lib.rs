@@ -7,6 +7,7 @@
 //! | folder | what it knows |
 //! |---|---|
 //! | [`error`] | what can go wrong |
+//! | `json` | reading JSON objects |
 //! | [`simd`] | instruction sets: sixteen-lane arithmetic, exp, ln, ..., and the product kernels |
 //! | [`random`] | noise as a function of a counter; draws from distributions |
 //! | [`threads`] | a team of workers, its phases and its barrier |
@@ -22,6 +23,7 @@
 pub mod data;
 pub mod error;
 pub mod file;
+mod json;
 pub mod matrix;
 pub mod model;
 pub mod nn;

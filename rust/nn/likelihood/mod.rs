@@ -43,6 +43,7 @@ pub use scale::{FeatureParameter, LearnedScale, ScaleGradient};
 pub use score::Score;
 
 use crate::error::{Error, Result};
+use crate::json::{self, Object};
 use crate::simd::{Arithmetic, Isa, Op, Simd};
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
@@ -115,12 +116,8 @@ impl Deref for Likelihood {
 impl Likelihood {
     /// A likelihood from JSON, with its options checked.
     pub fn from_json(json: &str) -> Result<Likelihood> {
-        let likelihood: Likelihood = serde_json::from_str(json).map_err(|error| {
-            // Without the place in a text that nobody has written.
-            let (error, place) =
-                (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
-            Error::Parameter(error.strip_suffix(&place).unwrap_or(&error).into())
-        })?;
+        let Object(likelihood): Object<Likelihood> =
+            serde_json::from_str(json).map_err(|error| Error::Parameter(json::message(&error)))?;
         likelihood.check()?;
         Ok(likelihood)
     }

@@ -40,11 +40,7 @@ impl Score<'_> {
     /// Does it.
     pub fn run(self, isa: Isa) {
         let likelihood = self.likelihood;
-        let alone = self.gradient.is_empty() && likelihood.outputs_per_feature() == 1;
-        with_likelihood!(&likelihood, kind => match alone {
-            true => kind.tile(isa, WithoutGradient(self)),
-            false => kind.tile(isa, self),
-        });
+        with_likelihood!(&likelihood, kind => kind.tile(isa, self));
     }
 }
 
@@ -52,7 +48,7 @@ impl TileWork for Score<'_> {
     #[inline(always)]
     fn run<S: Simd, D: Density>(mut self, s: S) {
         in_groups!(S::WIDE && !D::IS_LONG, self.products.len(), N, first => {
-            self.rows::<S, D, N, true>(s, first)
+            self.rows::<S, D, N>(s, first)
         });
     }
 
@@ -64,39 +60,14 @@ impl TileWork for Score<'_> {
     }
 }
 
-/// [`Score`] without its gradient: a function of its own, where the decoder gives one number for each feature.
-struct WithoutGradient<'a>(Score<'a>);
-
-impl TileWork for WithoutGradient<'_> {
-    #[inline(always)]
-    fn run<S: Simd, D: Density>(mut self, s: S) {
-        in_groups!(S::WIDE && !D::IS_LONG, self.0.products.len(), N, first => {
-            self.0.rows::<S, D, N, false>(s, first)
-        });
-    }
-
-    #[inline(always)]
-    fn run_with_scale<S: Simd, D: DensityWithScale>(self, _: S, _: D) {
-        unreachable!("the density gives one number for each feature");
-    }
-}
-
 impl Score<'_> {
     #[inline(always)]
-    fn rows<S: Simd, D: Density, const N: usize, const GRADIENT: bool>(
-        &mut self,
-        s: S,
-        first: usize,
-    ) {
+    fn rows<S: Simd, D: Density, const N: usize>(&mut self, s: S, first: usize) {
         let (several, weight) = (Several::<S, N>(s), s.splat(self.weight));
         let products = &self.products[first..first + N];
         let targets = &self.targets[first..first + N];
-        let wanted = GRADIENT && !self.gradient.is_empty();
-        let gradient = if wanted { &mut self.gradient[first..first + N] } else { &mut [] };
-        let scale_gradient = match wanted && D::STORES_GRADIENT {
-            true => &mut self.scale_gradient[first..first + N],
-            false => &mut [],
-        };
+        let mut gradient = self.gradient.get_mut(first..first + N);
+        let mut scale_gradient = self.scale_gradient.get_mut(first..first + N);
         let mut sums = several.zero();
         for v in 0..self.cols.div_ceil(LANES).min(2) {
             let used = s.first(self.cols - v * LANES);
@@ -109,13 +80,20 @@ impl Score<'_> {
             let found = of_observed::<_, D>(several, x, y, [parameter; N], self.masked);
             for i in 0..N {
                 sums[i] = s.add(sums[i], s.select(used, found.value[i], s.zero()));
-                if wanted {
+            }
+            // One block: the compiler moves the slope's arithmetic into it, so that scores do without.
+            if let Some(gradient) = &mut gradient {
+                for i in 0..N {
                     let slope = s.select(used, s.mul(found.slope[i], weight), s.zero());
                     s.store(slope, &mut gradient[i][v]);
                 }
-                if wanted && D::STORES_GRADIENT {
-                    let slope = s.select(used, s.mul(found.scale_slope[i], weight), s.zero());
-                    s.store(slope, &mut scale_gradient[i][v]);
+                if D::STORES_GRADIENT
+                    && let Some(scale_gradient) = &mut scale_gradient
+                {
+                    for i in 0..N {
+                        let slope = s.select(used, s.mul(found.scale_slope[i], weight), s.zero());
+                        s.store(slope, &mut scale_gradient[i][v]);
+                    }
                 }
             }
         }
