@@ -194,7 +194,7 @@ fn wrong_option(text: &str, error: &serde_json::Error) -> Error {
     let first = serde_json::Deserializer::from_str(text).deserialize_map(FirstWrong);
     let Ok(Some((name, why))) = first else {
         return Error::Parameter(format!(
-            "the specification is not a JSON object with one value for each option: {error}"
+            "the specification is not JSON: an object with one value for each option: {error}"
         ));
     };
     let nested = !why.starts_with(&format!("unknown field `{name}`"));

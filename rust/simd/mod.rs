@@ -85,8 +85,10 @@ pub trait Arithmetic: Copy {
     ) -> [Self::F; O] {
         F::eval(self, x)
     }
-    /// The value of a long formula, by a call: inlined several times into one function, it costs the compiler more than the
-    /// call costs the formula.
+    /// Whether long formulas are called: inlined several times into one function, they cost the compiler more than the call
+    /// costs the formula.
+    const CALLS: bool = true;
+    /// The value of a long formula: by a call, if the set [calls](Arithmetic::CALLS) them, or inlined.
     fn call<const I: usize, const O: usize, F: Formula<I, O>>(
         self,
         x: [Self::F; I],

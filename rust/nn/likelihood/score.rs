@@ -67,7 +67,7 @@ impl Score<'_> {
         let products = &self.products[first..first + N];
         let targets = &self.targets[first..first + N];
         let mut gradient = self.gradient.get_mut(first..first + N);
-        let mut scale_gradient = self.scale_gradient.get_mut(first..first + N);
+        let mut parameter_gradient = self.scale_gradient.get_mut(first..first + N);
         let mut sums = several.zero();
         for v in 0..self.cols.div_ceil(LANES).min(2) {
             let used = s.first(self.cols - v * LANES);
@@ -77,24 +77,39 @@ impl Score<'_> {
                 x[i] = s.load(&targets[i][v]);
                 y[i] = s.add(s.load(&products[i][v]), bias);
             }
-            let found = of_observed::<_, D>(several, x, y, [parameter; N], self.masked);
-            for i in 0..N {
-                sums[i] = s.add(sums[i], s.select(used, found.value[i], s.zero()));
+            let observed = several.is_number(x);
+            if self.masked {
+                x = or_zero(several, observed, x);
             }
-            // One block: the compiler moves the slope's arithmetic into it, so that scores do without.
-            if let Some(gradient) = &mut gradient {
+            let parameter = [parameter; N];
+            let [mut value, mut slope] = several.apply::<_, _, LogProbOf<D>>([x, y, parameter]);
+            if self.masked {
+                value = or_zero(several, observed, value);
+            }
+            for i in 0..N {
+                sums[i] = s.add(sums[i], s.select(used, value[i], s.zero()));
+            }
+            // The compiler moves the slope's arithmetic into this block: scores do without.
+            let Some(gradient) = &mut gradient else { continue };
+            if D::STORES_GRADIENT
+                && let Some(gradient) = &mut parameter_gradient
+            {
+                let [mut slope] =
+                    several.apply::<_, _, ParameterSlopeOf<D>>([x, y, parameter, slope]);
+                if self.masked {
+                    slope = or_zero(several, observed, slope);
+                }
                 for i in 0..N {
-                    let slope = s.select(used, s.mul(found.slope[i], weight), s.zero());
+                    let slope = s.select(used, s.mul(slope[i], weight), s.zero());
                     s.store(slope, &mut gradient[i][v]);
                 }
-                if D::STORES_GRADIENT
-                    && let Some(scale_gradient) = &mut scale_gradient
-                {
-                    for i in 0..N {
-                        let slope = s.select(used, s.mul(found.scale_slope[i], weight), s.zero());
-                        s.store(slope, &mut scale_gradient[i][v]);
-                    }
-                }
+            }
+            if self.masked {
+                slope = or_zero(several, observed, slope);
+            }
+            for i in 0..N {
+                let slope = s.select(used, s.mul(slope[i], weight), s.zero());
+                s.store(slope, &mut gradient[i][v]);
             }
         }
         let log_prob = &mut self.log_prob[first..first + N];
@@ -120,11 +135,16 @@ impl Score<'_> {
         }
         let observed = several.is_number(x);
         let known = if self.masked { or_zero(several, observed, x) } else { x };
-        let found = density.log_prob(several, known, y, u);
-        let found = if self.masked { found.or_zero(several, observed) } else { found };
-        let slopes = [found.slope, found.scale_slope];
+        let (LogProb { value, slope }, scale_slope) = density.log_prob(several, known, y, u);
+        let mut found = [value, slope, scale_slope];
+        if self.masked {
+            for x in &mut found {
+                *x = or_zero(several, observed, *x);
+            }
+        }
+        let [value, slopes @ ..] = found;
         for i in 0..N {
-            self.log_prob[first + i] = s.sum(s.select(used, found.value[i], s.zero()));
+            self.log_prob[first + i] = s.sum(s.select(used, value[i], s.zero()));
             if let Some(gradient) = self.gradient.get_mut(first + i) {
                 for (slope, to) in slopes.into_iter().zip(gradient) {
                     let slope = s.mul(slope[i], s.splat(self.weight));
@@ -141,43 +161,21 @@ pub(super) fn or_zero<S: Arithmetic>(s: S, observed: S::M, value: S::F) -> S::F 
     s.select(observed, value, s.zero())
 }
 
-impl<F: Copy> LogProb<F> {
-    /// The same where x is observed; else log p and its gradients are exactly zero.
-    #[inline(always)]
-    fn or_zero<S: Arithmetic<F = F>>(self, s: S, observed: S::M) -> LogProb<F>
-    where
-        S::M: Copy,
-    {
-        LogProb {
-            value: or_zero(s, observed, self.value),
-            slope: or_zero(s, observed, self.slope),
-            scale_slope: or_zero(s, observed, self.scale_slope),
-        }
-    }
-}
-
-/// log p and its gradients with each density's formula standing once where the instruction set calls formulas.
+/// log p and its gradient, as a formula: it stands once for an instruction set that calls formulas.
 struct LogProbOf<D>(PhantomData<D>);
-impl<D: Density> Formula<3, 3> for LogProbOf<D> {
+impl<D: Density> Formula<3, 2> for LogProbOf<D> {
     #[inline(always)]
-    fn eval<S: Arithmetic>(s: S, [x, y, parameter]: [S::F; 3]) -> [S::F; 3] {
-        let LogProb { value, slope, scale_slope } = D::log_prob(s, x, y, parameter);
-        [value, slope, scale_slope]
+    fn eval<S: Arithmetic>(s: S, [x, y, parameter]: [S::F; 3]) -> [S::F; 2] {
+        let LogProb { value, slope } = D::log_prob(s, x, y, parameter);
+        [value, slope]
     }
 }
 
-/// log p and its gradients. With `masked`, NaN in x is a missing value.
-#[inline(always)]
-fn of_observed<S: Arithmetic, D: Density>(
-    s: S,
-    x: S::F,
-    y: S::F,
-    parameter: S::F,
-    masked: bool,
-) -> LogProb<S::F> {
-    let observed = s.is_number(x);
-    let known = if masked { or_zero(s, observed, x) } else { x };
-    let [value, slope, scale_slope] = s.apply::<_, _, LogProbOf<D>>([known, y, parameter]);
-    let found = LogProb { value, slope, scale_slope };
-    if masked { found.or_zero(s, observed) } else { found }
+/// The same of [`Density::parameter_slope`].
+struct ParameterSlopeOf<D>(PhantomData<D>);
+impl<D: Density> Formula<4, 1> for ParameterSlopeOf<D> {
+    #[inline(always)]
+    fn eval<S: Arithmetic>(s: S, [x, y, parameter, slope]: [S::F; 4]) -> [S::F; 1] {
+        [D::parameter_slope(s, x, y, parameter, slope)]
+    }
 }
