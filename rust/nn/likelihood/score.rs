@@ -4,7 +4,7 @@ use super::{
     Density, DensityWithScale, Likelihood, LikelihoodKind, LogProb, TileWork, with_likelihood,
 };
 use crate::simd::math::Formula;
-use crate::simd::{Arithmetic, Isa, LANES, Row, Several, Simd, in_groups};
+use crate::simd::{Arithmetic, Isa, LANES, MAX_TILE_ROWS, Row, Several, Simd, in_groups};
 use std::marker::PhantomData;
 
 /// Adds the bias, writes each row's sum of log p over this panel's features and, if wanted, `weight` times the gradient of
@@ -47,9 +47,24 @@ impl Score<'_> {
 impl TileWork for Score<'_> {
     #[inline(always)]
     fn run<S: Simd, D: Density>(mut self, s: S) {
-        in_groups!(S::WIDE && !D::IS_LONG, self.products.len(), N, first => {
-            self.rows::<S, D, N>(s, first)
-        });
+        let mut sums = [s.zero(); MAX_TILE_ROWS];
+        let sums = &mut sums[..self.products.len()];
+        // By columns first: functions of the parameter alone are computed once for all rows.
+        for v in 0..self.cols.div_ceil(LANES).min(2) {
+            let used = s.first(self.cols - v * LANES);
+            let column = Column {
+                v,
+                used,
+                bias: s.load(&self.bias[v]),
+                parameter: s.load(&self.parameter[v]),
+            };
+            in_groups!(S::WIDE && !D::IS_LONG, sums.len(), N, first => {
+                self.rows::<S, D, N>(s, &column, first, &mut sums[first..first + N])
+            });
+        }
+        for (sum, log_prob) in sums.iter().zip(&mut *self.log_prob) {
+            *log_prob = s.sum(*sum);
+        }
     }
 
     #[inline(always)]
@@ -60,50 +75,52 @@ impl TileWork for Score<'_> {
     }
 }
 
+/// Sixteen features of a panel: which vector they are, and what is the same for all rows.
+struct Column<S: Simd> {
+    v: usize,
+    used: S::M,
+    bias: S::F,
+    parameter: S::F,
+}
+
 impl Score<'_> {
     #[inline(always)]
-    fn rows<S: Simd, D: Density, const N: usize>(&mut self, s: S, first: usize) {
+    fn rows<S: Simd, D: Density, const N: usize>(
+        &mut self,
+        s: S,
+        column: &Column<S>,
+        first: usize,
+        sums: &mut [S::F],
+    ) {
         let (several, weight) = (Several::<S, N>(s), s.splat(self.weight));
+        let &Column { v, used, bias, parameter } = column;
         let products = &self.products[first..first + N];
         let targets = &self.targets[first..first + N];
         let mut gradient = self.gradient.get_mut(first..first + N);
         let mut parameter_gradient = self.scale_gradient.get_mut(first..first + N);
-        let mut sums = several.zero();
-        for v in 0..self.cols.div_ceil(LANES).min(2) {
-            let used = s.first(self.cols - v * LANES);
-            let (bias, parameter) = (s.load(&self.bias[v]), s.load(&self.parameter[v]));
-            let (mut x, mut y) = (several.zero(), several.zero());
-            for i in 0..N {
-                x[i] = s.load(&targets[i][v]);
-                y[i] = s.add(s.load(&products[i][v]), bias);
-            }
-            let observed = several.is_number(x);
-            if self.masked {
-                x = or_zero(several, observed, x);
-            }
-            let parameter = [parameter; N];
-            let [mut value, mut slope] = several.apply::<_, _, LogProbOf<D>>([x, y, parameter]);
-            if self.masked {
-                value = or_zero(several, observed, value);
-            }
-            for i in 0..N {
-                sums[i] = s.add(sums[i], s.select(used, value[i], s.zero()));
-            }
-            // The compiler moves the slope's arithmetic into this block: scores do without.
-            let Some(gradient) = &mut gradient else { continue };
-            if D::STORES_GRADIENT
-                && let Some(gradient) = &mut parameter_gradient
-            {
-                let [mut slope] =
-                    several.apply::<_, _, ParameterSlopeOf<D>>([x, y, parameter, slope]);
-                if self.masked {
-                    slope = or_zero(several, observed, slope);
-                }
-                for i in 0..N {
-                    let slope = s.select(used, s.mul(slope[i], weight), s.zero());
-                    s.store(slope, &mut gradient[i][v]);
-                }
-            }
+        let (mut x, mut y) = (several.zero(), several.zero());
+        for i in 0..N {
+            x[i] = s.load(&targets[i][v]);
+            y[i] = s.add(s.load(&products[i][v]), bias);
+        }
+        let observed = several.is_number(x);
+        if self.masked {
+            x = or_zero(several, observed, x);
+        }
+        let parameter = [parameter; N];
+        let [mut value, mut slope] = several.apply::<_, _, LogProbOf<D>>([x, y, parameter]);
+        if self.masked {
+            value = or_zero(several, observed, value);
+        }
+        for i in 0..N {
+            sums[i] = s.add(sums[i], s.select(used, value[i], s.zero()));
+        }
+        // The compiler moves the slope's arithmetic into this block: scores do without.
+        let Some(gradient) = &mut gradient else { return };
+        if D::STORES_GRADIENT
+            && let Some(gradient) = &mut parameter_gradient
+        {
+            let [mut slope] = several.apply::<_, _, ParameterSlopeOf<D>>([x, y, parameter, slope]);
             if self.masked {
                 slope = or_zero(several, observed, slope);
             }
@@ -112,9 +129,12 @@ impl Score<'_> {
                 s.store(slope, &mut gradient[i][v]);
             }
         }
-        let log_prob = &mut self.log_prob[first..first + N];
+        if self.masked {
+            slope = or_zero(several, observed, slope);
+        }
         for i in 0..N {
-            log_prob[i] = s.sum(sums[i]);
+            let slope = s.select(used, s.mul(slope[i], weight), s.zero());
+            s.store(slope, &mut gradient[i][v]);
         }
     }
 
