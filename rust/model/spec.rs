@@ -317,13 +317,16 @@ impl<'de> Visitor<'de> for FirstWrong {
         self,
         mut map: A,
     ) -> std::result::Result<Self::Value, A::Error> {
+        let mut found = None;
         while let Some((name, value)) = map.next_entry::<Cow<str>, &RawValue>()? {
             let alone = format!("{{{}:{value}}}", serde_json::Value::from(name.as_ref()));
-            if let Err(why) = serde_json::from_str::<Object<Specification>>(&alone) {
-                return Ok(Some((name.into(), json::message(&why))));
+            if found.is_none()
+                && let Err(why) = serde_json::from_str::<Object<Specification>>(&alone)
+            {
+                found = Some((name.into(), json::message(&why)));
             }
         }
-        Ok(None)
+        Ok(found)
     }
 }
 
@@ -500,7 +503,7 @@ mod tests {
             ),
             (
                 r#""encoder":[{"kind":"lstm"}]"#,
-                "specification's encoder: unknown variant `lstm`, expected `dense`",
+                "specification's encoder: unknown variant `lstm`, expected one of `dense`, `conv2d`",
             ),
             (
                 r#""missing":"drop""#,
