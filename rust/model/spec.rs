@@ -503,7 +503,7 @@ mod tests {
             ),
             (
                 r#""encoder":[{"kind":"lstm"}]"#,
-                "specification's encoder: unknown variant `lstm`, expected one of `dense`, `conv2d`",
+                "specification's encoder: unknown variant `lstm`, expected one of `dense`",
             ),
             (
                 r#""missing":"drop""#,
