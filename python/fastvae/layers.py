@@ -15,7 +15,7 @@ PyTorch's order (channels, rows, columns).
 from __future__ import annotations
 
 import numbers
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -168,7 +168,7 @@ class Upsample(Layer):
 
 
 # The classes above, by the engine's names.
-KINDS: dict[str, type[Layer]] = {
+KINDS: dict[str, type[Any]] = {
     "conv2d": Conv2d,
     "conv_transpose2d": ConvTranspose2d,
     "dense": Dense,
@@ -193,10 +193,11 @@ def resolve(value: Any, name: str) -> list[Layer]:
 def _checked(layer: Any, name: str) -> Layer:
     if isinstance(layer, type) and issubclass(layer, Layer):
         raise ValueError(f"{name}={layer.__name__} is a class: call it, for example {layer.__name__}(...)")
-    if not isinstance(layer, tuple(KINDS.values())):
+    if not isinstance(layer, Layer):
         return Dense(_checks.integer(layer, name, most=_core.MAX_WIDTH))
-    owner, checked = f"{name}, {layer!r}", {}
-    for field in fields(layer):
+    owner = f"{name}, {layer!r}"
+    checked: dict[str, Any] = {}
+    for field in fields(layer):  # type: ignore[arg-type]
         value, argument = getattr(layer, field.name), f"{owner}: {field.name}"
         match field.name:
             case "channels" | "units":
@@ -210,8 +211,8 @@ def _checked(layer: Any, name: str) -> Layer:
                 checked[field.name] = _pair(value, argument, least=0 if "padding" in field.name else 1)
     for added, step in zip(checked.get("output_padding", ()), checked.get("stride", ()), strict=False):
         if added >= step:
-            raise ValueError(f"{owner}: output_padding={layer.output_padding!r} must be less than the stride")
-    return replace(layer, **checked)
+            raise ValueError(f"{owner}: output_padding={checked['output_padding']} must be less than the stride")
+    return type(layer)(**checked)
 
 
 def _pair(value: Any, name: str, least: int) -> tuple[int, int]:

@@ -104,4 +104,5 @@ def check(image_shape: Any, channels: Any) -> Images | None:
     sides = tuple(_checks.integer(side, f"image_shape: {name}") for side, name in zip(sides, names, strict=False))
     if prod(sides) > _core.MAX_WIDTH:
         raise ValueError(f"image_shape={image_shape!r} has more than {_core.MAX_WIDTH} values")
-    return Images(*sides, *([1] if len(sides) == 2 else []), channels_first=first)
+    height, width, depth = sides if len(sides) == 3 else (*sides, 1)
+    return Images(height, width, depth, first)

@@ -76,10 +76,9 @@ class Layered(Model):
         """Whether the fitted model, or the one that ``fit`` would build, has layers that work on images."""
         if fitted:
             return self._require_fitted().specification.convolutional
-        given = ((self.hidden, "hidden"), (self.decoder_hidden, "decoder_hidden"))
-        return architecture.is_convolutional(
-            *(layers.resolve(value, name) for value, name in given if value is not None)
-        )
+        encoder = layers.resolve(self.hidden, "hidden")
+        decoder = [] if self.decoder_hidden is None else layers.resolve(self.decoder_hidden, "decoder_hidden")
+        return architecture.is_convolutional(*encoder, *decoder)
 
     def _missing(self) -> str:
         return missing.mode(self.missing, self.missing_indicator)

@@ -28,19 +28,19 @@ _NAMES = {kind: name for name, kind in KINDS.items()} | {Unflatten: "unflatten"}
 
 def options(layers: Sequence[Layer]) -> list[int | dict[str, Any]]:
     """Return layers as the engine's options: widths of dense layers, objects for others."""
-    return [
-        layer.units if isinstance(layer, Dense) and layer == Dense(layer.units) else _option(layer) for layer in layers
-    ]
+    return [_option(layer) for layer in layers]
 
 
-def _option(layer: Layer) -> dict[str, Any]:
+def _option(layer: Layer) -> int | dict[str, Any]:
+    if isinstance(layer, Dense) and layer == Dense(layer.units):
+        return layer.units
     values = {field.name: getattr(layer, field.name) for field in fields(layer)}  # type: ignore[arg-type]
     return {"kind": _NAMES[type(layer)]} | {name: value for name, value in values.items() if value is not None}
 
 
-def is_convolutional(*lists: Sequence[Layer]) -> bool:
+def is_convolutional(*layers: Layer) -> bool:
     """Whether any layer works on images."""
-    return any(not isinstance(layer, Dense) for layers in lists for layer in layers)
+    return any(not isinstance(layer, Dense) for layer in layers)
 
 
 def sizes(name: str, source: Size, layers: Sequence[Layer]) -> list[Size]:
@@ -68,9 +68,10 @@ def mirror(encoder: Sequence[Layer], source: Size, latent_dim: int) -> list[Laye
     final = dict(zip(makes, back, strict=True))  # of a Dense and its Unflatten, the Unflatten
     for i, size in final.items():
         if size != there[i]:
+            lost = f"{way(there[i : i + 2])}, back {way([there[i + 1], size])}"
             raise ValueError(
-                f"hidden[{i}], {encoder[i]!r}, has no mirror: {way(there[i : i + 2])}, back {way([there[i + 1], size])}. "
-                f"Use sizes that divide, or pass decoder_hidden (sizes: {way(there)}; back {way(list(final.values()))})"
+                f"hidden[{i}], {encoder[i]!r}, has no mirror: {lost}. Use sizes that divide, or pass decoder_hidden "
+                f"(sizes: {way(there)}, back {way(list(final.values()))})"
             )
     return decoder
 
