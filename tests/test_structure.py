@@ -21,6 +21,7 @@ STRATA = {
     "fastvae.datasets": 1,
     "fastvae._data": 2,
     "fastvae.likelihoods": 3,
+    "fastvae.layers": 3,
     "fastvae.optimizers": 3,
     "fastvae.schedules": 3,
     "fastvae.corruption": 3,

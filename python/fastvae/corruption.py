@@ -35,19 +35,19 @@ class _Corruption:
 
         Parameters
         ----------
-        X : array_like, [n_examples, n_features]
+        X : array_like, [n_examples, n_features] or images [n_examples, ...]
             uint8 is divided by 255 first.
         random_state : int, numpy generator or None
             Seed of the noise; None uses fresh entropy.
 
         Returns
         -------
-        ndarray of float32, [n_examples, n_features]
+        ndarray of float32 in the shape of X
         """
-        values = arrays.floats(X, "X")
+        values, shape = arrays.floats_of_any_shape(X, "X")
         seed = _checks.seed(random_state)
         corrupted = _core.corrupt(values.reshape(-1), resolve(self), values.shape[1], seed)
-        return corrupted.reshape(values.shape)
+        return corrupted.reshape(shape)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 A model is any object with ``transform`` (inputs to codes), ``inverse_transform`` (codes to inputs) and
 ``n_features_in_``, such as :class:`fastvae.VAE`, whose codes are posterior means. A model with ``sample`` has the prior
-N(0, I); for one without, functions use the codes of given examples instead. The codes of a :class:`fastvae.TopicModel`
+N(0, I); for one without, functions use the codes of given examples instead. Where a result has the axis n_features,
+images of a model with ``image_shape`` have the axes of its training X. The codes of a :class:`fastvae.TopicModel`
 lie on a simplex: of the functions here it supports ``interpolate`` (linear) and ``neighbours`` only.
 """
 
@@ -363,9 +364,10 @@ def _codes(model: LatentModel, X: Any) -> NDArray[np.float32]:
 
 
 def _decode(model: LatentModel, codes: NDArray[Any]) -> NDArray[np.float32]:
-    """Decode codes [..., latent_dim] into [..., n_features]."""
+    """Decode codes [..., latent_dim] into [..., n_features], or [..., *shape of an image]."""
     decoded = model.inverse_transform(codes.reshape(-1, codes.shape[-1]).astype(np.float32, copy=False))
-    return np.asarray(decoded, dtype=np.float32).reshape(*codes.shape[:-1], -1)
+    inputs = np.asarray(decoded, dtype=np.float32)
+    return inputs.reshape(*codes.shape[:-1], *inputs.shape[1:])
 
 
 def _sizes(model: LatentModel) -> tuple[int, int]:
@@ -377,8 +379,10 @@ def _sizes(model: LatentModel) -> tuple[int, int]:
 
 def _code(model: LatentModel, value: Any, name: str, codes: bool | None) -> NDArray[np.float32]:
     """Return `value` if it is a code, else the code of the input `value`: [latent_dim]."""
-    row = arrays.row(value, name)
     n_features, latent_dim = _sizes(model)
+    if getattr(model, "image_shape", None) is not None and np.ndim(value) > 1 and np.size(value) == n_features:
+        value = np.reshape(value, (1, n_features))  # one image
+    row = arrays.row(value, name)
     if codes is None:
         if n_features == latent_dim:
             raise ValueError(

@@ -249,6 +249,15 @@ impl LayerSpecification {
     }
 }
 
+/// Layers with their indices in the user's list, where `Unflatten` does not stand: Python inserts it.
+fn numbered(layers: &[LayerSpecification]) -> impl Iterator<Item = (usize, &LayerSpecification)> {
+    layers.iter().scan(0, |next, layer| {
+        let index = *next;
+        *next += usize::from(!matches!(layer, LayerSpecification::Unflatten { .. }));
+        Some((index, layer))
+    })
+}
+
 /// An error unless each layer of a list is possible by itself. `name` is the list's name in Python.
 pub(super) fn check(name: &str, layers: &[LayerSpecification]) -> error::Result<()> {
     if layers.len() > MAX_LAYERS {
@@ -257,7 +266,7 @@ pub(super) fn check(name: &str, layers: &[LayerSpecification]) -> error::Result<
             layers.len()
         )));
     }
-    for (i, layer) in layers.iter().enumerate() {
+    for (i, layer) in numbered(layers) {
         if let LayerSpecification::Dense { units, .. } = *layer
             && !(1..=MAX_WIDTH).contains(&units)
         {
@@ -280,8 +289,8 @@ pub fn shapes(
 ) -> error::Result<Vec<Shape>> {
     check(name, layers)?;
     let mut shapes = vec![input];
-    for (i, layer) in layers.iter().enumerate() {
-        let shape = layer.output(shapes[i]).map_err(|why| {
+    for (i, layer) in numbered(layers) {
+        let shape = layer.output(shapes[shapes.len() - 1]).map_err(|why| {
             let way: Vec<String> = shapes.iter().map(Shape::to_string).collect();
             let way = way.join(" -> ");
             Error::Parameter(format!(

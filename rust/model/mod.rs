@@ -24,7 +24,9 @@ mod tests;
 pub use batch::{BatchSize, EncoderInput, Epsilon, InputStorage, NoiseKey, PassKind, Rows};
 pub use engine::Engine;
 pub(crate) use engine::{SharedBuffers, StateBuffer};
-pub use layer_list::{LayerEnd, LayerSpecification, MAX_LAYERS, MAX_WIDTH, Shape, dense};
+pub use layer_list::{
+    LayerEnd, LayerSpecification, MAX_LAYERS, MAX_WIDTH, Shape, dense, shapes as layer_shapes,
+};
 pub(crate) use memory::{BatchView, Owners};
 pub use network::Network;
 pub(crate) use pass::Pass;

@@ -8,6 +8,7 @@ mod error;
 mod file;
 mod functional;
 mod infer;
+mod layers;
 mod likelihood;
 #[cfg(feature = "probe")]
 mod probe;
@@ -39,6 +40,7 @@ mod _core {
         error::FormatError,
         file::{PyModelFile, write_atomically},
         functional::{corrupt, gaussian_kl, log_prob, reparameterize, standard_normal},
+        layers::layer_shapes,
         likelihood::{check_likelihood, likelihood_formula},
         sparse::PySparseMatrix,
     };

@@ -26,7 +26,7 @@ def matrix(X: Any, name: str, cols: int | None = None, owner: str = "") -> NDArr
     ValueError
         If the shape is wrong.
     """
-    array = _array(X, name)
+    array = numeric(X, name)
     shape = array.shape
     if array.ndim == 0:
         raise ValueError(f"{name} is a scalar; expected a 2-D array, [n_examples, n_features]")
@@ -55,7 +55,7 @@ def check_cols(found: int, name: str, cols: int | None, owner: str) -> None:
 
 def row(value: Any, name: str) -> NDArray[Any]:
     """Return an example or a code, [d] or [1, d], as a matrix [1, d]."""
-    array = _array(value, name)
+    array = numeric(value, name)
     if array.ndim == 1:
         array = array[np.newaxis]
     if array.ndim != 2 or len(array) != 1:
@@ -70,6 +70,13 @@ def floats(X: Any, name: str, *, counts: bool = False) -> NDArray[np.float32]:
     return values / np.float32(255) if X.dtype == np.uint8 and not counts else values
 
 
+def floats_of_any_shape(X: Any, name: str) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+    """Return `X` [n, ...] as :func:`floats` [n, d], and its shape."""
+    array = numeric(X, name)
+    rows = array.reshape(len(array), -1) if array.ndim > 2 and array.size else array
+    return floats(rows, name), array.shape
+
+
 def lengths(value: Any, n: int) -> NDArray[np.uint32]:
     """Return the lengths of `n` documents, [n], from one integer or one for each, or raise ValueError."""
     array = np.asarray(value)
@@ -82,7 +89,7 @@ def lengths(value: Any, n: int) -> NDArray[np.uint32]:
 
 def tensor(value: Any, name: str) -> NDArray[np.float32]:
     """Return an array of any shape as finite float32, or raise TypeError or ValueError."""
-    array = _float32(_array(value, name))
+    array = _float32(numeric(value, name))
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite")
     return array
@@ -103,7 +110,7 @@ def _float32(array: NDArray[Any]) -> NDArray[np.float32]:
         return array.astype(np.float32, copy=False)
 
 
-def _array(X: Any, name: str) -> NDArray[Any]:
+def numeric(X: Any, name: str) -> NDArray[Any]:
     """Return `X` as an array of real numbers of any shape."""
     if sparse.is_sparse(X):
         raise TypeError(f"{name} is a sparse matrix, which is not supported here: pass {name}.toarray()")

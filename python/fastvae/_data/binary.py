@@ -20,7 +20,7 @@ def binarize(X: Any, how: str = "bernoulli", random_state: Any = None) -> NDArra
 
     Parameters
     ----------
-    X : array_like, [n_examples, n_features]
+    X : array_like, [n_examples, n_features] or images [n_examples, ...]
         Values in [0, 1] or NaN; uint8 (0..255) is divided by 255 first.
     how : {"bernoulli", "threshold"}
         "bernoulli" draws 1 with the value as its probability; "threshold" takes 1 above one half (uint8: above 127).
@@ -29,7 +29,7 @@ def binarize(X: Any, how: str = "bernoulli", random_state: Any = None) -> NDArra
 
     Returns
     -------
-    ndarray of float32, [n_examples, n_features]
+    ndarray of float32 in the shape of X
         Zeros and ones; NaN stays NaN.
 
     Raises
@@ -44,7 +44,7 @@ def binarize(X: Any, how: str = "bernoulli", random_state: Any = None) -> NDArra
     array([[0., 0., 1., 1.]], dtype=float32)
     """
     how = _checks.choice(how, "how", WAYS)
-    values = arrays.floats(X, "X")
+    values, given = arrays.floats_of_any_shape(X, "X")
     missing = np.isnan(values)
     bad = ~((values >= 0) & (values <= 1) | missing)
     if bad.any():
@@ -52,4 +52,4 @@ def binarize(X: Any, how: str = "bernoulli", random_state: Any = None) -> NDArra
         raise ValueError(f"X[{i}, {j}] is {values[i, j]}, but a grey value lies in [0, 1]: scale the data")
     shape = values.shape
     limit = 0.5 if how == "threshold" else np.random.default_rng(_checks.seed(random_state)).random(shape, np.float32)
-    return np.where(missing, np.float32(np.nan), (values > limit).astype(np.float32))
+    return np.where(missing, np.float32(np.nan), (values > limit).astype(np.float32)).reshape(given)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastvae import _checks
 from fastvae._data import arrays
-from fastvae._estimators.dense import Dense
+from fastvae._estimators.layered import Layered
 from fastvae._fitted import imputation
 from fastvae._fitted.specification import Specification
 from fastvae._training.objective import Objective
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Autoencoder(Dense):
+class Autoencoder(Layered):
     """Autoencoder with dense encoder f and decoder g: minimises the mean of L(x, g(f(x))) over the examples.
 
     Codes have no distribution: the model has no prior and no ``sample``. With ``corruption`` it is a denoising
@@ -78,6 +78,8 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         self,
         latent_dim: int = 2,
         *,
+        image_shape: Any = None,
+        channels: str = "last",
         hidden: Any = (400,),
         decoder_hidden: Any = None,
         activation: str = "relu",
@@ -102,6 +104,8 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         progress: bool | None = None,
     ) -> None:
         self.latent_dim = latent_dim
+        self.image_shape = image_shape
+        self.channels = channels
         self.hidden = hidden
         self.decoder_hidden = decoder_hidden
         self.activation = activation
@@ -146,7 +150,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         """
         fitted, data = self._require_fitted(), self._read_data(X)
         _, _, (loss,) = fitted.mean_losses(*data, self._threads(), [self._current_objective().for_core()])
-        return {"loss": loss} | self._per_observed({"loss": loss}, X)
+        return {"loss": loss} | self._per_observed({"loss": loss}, data[0])
 
     def impute(self, X: Any, *, n_iter: int = 0) -> NDArray[np.float32]:
         """Replace missing values (NaN) by their reconstruction from the observed values.
@@ -171,19 +175,19 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         fitted = self._require_fitted()
         imputation.check(fitted, type(self).__name__)
         values = arrays.floats(self._read_data(X)[0], "X")
-        return imputation.with_means(fitted, values, None, n_iter, self._threads())
+        return fitted.shaped(imputation.with_means(fitted, values, None, n_iter, self._threads()), X)
 
     # Internal
 
     def _specification(self, n_features: int, conditions: int) -> Specification:
         loss = _checks.choice(self.loss, "loss", ("squared_error", "bernoulli"))
         return Specification.build(
-            n_features=n_features, variational=False, likelihood={"kind": loss}, **self._networks()
+            n_features=n_features, variational=False, likelihood={"kind": loss}, **self._networks(n_features)
         )
 
     @classmethod
     def _accepts(cls, specification: Specification) -> bool:
-        return not specification.variational and specification.dense
+        return not specification.variational and specification.unstructured
 
     def _objective(self) -> Objective:
         return Objective()

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import os
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastvae import _core, corruption, likelihoods, optimizers, schedules
+from fastvae import _core, corruption, layers, likelihoods, optimizers, schedules
 from fastvae._fitted.files import decode_classes, encode_classes, parse
 from fastvae._fitted.model import FittedModel
 from fastvae._training.record import TrainingRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from fastvae._data.images import Images
 
 # Classes of parameters that a file can hold besides numbers, strings and sequences, by their names in the file.
 _OBJECTS = {
@@ -25,6 +27,7 @@ _OBJECTS = {
         corruption.GaussianNoise,
         corruption.MaskingNoise,
         corruption.SaltAndPepper,
+        *layers.KINDS.values(),
         *likelihoods.KINDS.values(),
         optimizers.Adam,
         optimizers.AdamW,
@@ -71,6 +74,8 @@ def write(
         "interrupted_": record.interrupted,
         "classes_": encode_classes(fitted.classes),
     }
+    if fitted.images is not None:
+        learned["_images"] = {"channels_first": fitted.images.channels_first, "form": fitted.form}
     data = fitted.dump(moments, {"class": name, "parameters": stored, "learned": learned})
     _core.write_atomically(os.fsdecode(path), data)
     return skipped
@@ -86,7 +91,8 @@ class Contents(NamedTuple):
 
     def model(self, losses: Sequence[str]) -> tuple[FittedModel, TrainingRecord]:
         """Return the fitted model and its training record; the history must contain `losses`."""
-        learned = self.learned
+        learned = dict(self.learned)
+        images = learned.pop("_images", None)  # only of models with an image_shape
         if learned.keys() != _STATE_KEYS:
             raise ValueError(f"the training state has the keys {sorted(learned)}, not {sorted(_STATE_KEYS)}")
         record = _record(learned, losses)
@@ -94,7 +100,16 @@ class Contents(NamedTuple):
         fitted.classes = decode_classes(learned["classes_"], fitted.specification.conditions)
         step, epochs = learned["_position"]
         fitted.position, fitted.trained_on_noise = (int(step), float(epochs)), bool(learned["_noisy"])
+        if images is not None:
+            fitted.set_images(*_layout(fitted, **images))
         return fitted, record
+
+
+def _layout(fitted: FittedModel, channels_first: Any, form: Any) -> tuple[Images | None, Any]:
+    """Return the layout of images in X and the shape of an example from a file, or raise an error of _DAMAGE_ERRORS."""
+    if fitted.images is None or not isinstance(channels_first, bool):
+        raise ValueError("the layout of images does not fit the model")
+    return replace(fitted.images, channels_first=channels_first), form
 
 
 def read(path: str | os.PathLike[str]) -> Contents:

@@ -210,7 +210,7 @@ callbacks, n_jobs, random_state, progress
             missing=self._missing(),
             weight_constraint=CONSTRAINTS[model],
             trials=answers.most_marks(self.max_marks, n_features).tolist() if marked else (),
-            **self._encoder(),
+            **self._dense_encoder(),
         )
 
     def _objective(self) -> Objective:

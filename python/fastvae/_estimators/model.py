@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import latent
-from fastvae._data import arrays, examples, missing
+from fastvae._data import arrays, missing
 from fastvae._estimators.trained import Trained
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from fastvae._data.examples import Examples
 
 
 class Model(Trained):
@@ -41,6 +43,7 @@ class Model(Trained):
         Returns
         -------
         ndarray of float32, [n, n_features]
+            Images have the shape that they had in the training X.
 
         Raises
         ------
@@ -53,15 +56,15 @@ class Model(Trained):
             raise ValueError(f"Z has {Z.shape[1]} columns, but latent_dim is {fitted.latent_dim}")
         if Z.dtype == np.uint8:  # codes are not images: the engine must not divide them by 255
             Z = Z.astype(np.float32)
-        return fitted.decode(Z, self._read_conditions(y, len(Z), one=True), self._threads())
+        return fitted.shaped(fitted.decode(Z, self._read_conditions(y, len(Z), one=True), self._threads()))
 
     def reconstruct(self, X: Any, *, y: Any = None) -> NDArray[np.float32]:
-        """Return the decoder's means at the codes of X, float32 [n_examples, n_features]; deterministic.
+        """Return the decoder's means at the codes of X, float32 in the shape of X; deterministic.
 
         A conditional model needs y, as in ``fit``.
         """
-        fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
-        return fitted.reconstruct(X, y, self._threads())
+        fitted, data = self._require_fitted(), self._read_data(X, y)
+        return fitted.shaped(fitted.reconstruct(*data, self._threads()), X)
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
         """Return the names of the latent dimensions: class name in lower case and number."""
@@ -92,9 +95,8 @@ class Model(Trained):
         fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
         return fitted.encode(X, y, self._threads(), logvar=logvar)
 
-    def _per_observed(self, losses: dict[str, float], X: Any) -> dict[str, float]:
+    def _per_observed(self, losses: dict[str, float], X: Examples) -> dict[str, float]:
         """Return mean losses of X per observed value if the model accepts missing values, else an empty dict."""
         if self._require_fitted().specification.missing == "error":
             return {}
-        X = examples.read(X, "X")
         return missing.per_observed(losses, len(X), missing.count_observed(X))

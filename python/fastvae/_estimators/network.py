@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastvae import _checks, _core, optimizers
+from fastvae import _checks, _core, layers, optimizers
 from fastvae._checks import NotFittedError
 from fastvae._data import arrays, examples
 from fastvae._estimators import files
 from fastvae._estimators.base import Estimator
+from fastvae._fitted import architecture
 from fastvae._fitted.model import FittedModel
 from fastvae._training.record import TrainingRecord
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fastvae._data.examples import Data, Examples
+    from fastvae._data.images import Images
     from fastvae._fitted.specification import Specification
 
 
@@ -49,20 +51,23 @@ class Network(Estimator):
         ``encoder.0.weight`` [out, in], ``encoder.0.bias`` [out], ``encoder.2.weight``, ... (an ``nn.Sequential``: layer
         i has index 2 i, activations lie between), ``mu`` and ``logvar`` (or ``code``), ``decoder.0``, ... Likelihoods
         add ``likelihood.log_scale`` ([] or [n_features]; Gaussian with a learned scale), the layer ``scale`` (Gaussian
-        with the decoder's scale) or ``likelihood.log_total_count`` [n_features] (negative binomial).
+        with the decoder's scale) or ``likelihood.log_total_count`` [n_features] (negative binomial). With images the
+        indices count Flatten, Unflatten and batch normalisations too, and features have the order height, width,
+        channels.
         """
         return self._require_fitted().state_dict()
 
     def load_state_dict(self, d: Mapping[str, Any]) -> Self:
         """Set all parameters; an unfitted model becomes fitted.
 
-        An unfitted model infers the number of features from the shapes, and a conditional one the number of columns of
-        y. Such a model has no ``classes_``: pass labels as one-hot rows. A fitted model keeps its optimiser's state.
+        An unfitted model infers the number of features from the shapes (or ``image_shape``), and a conditional one the
+        number of columns of y. Such a model has no ``classes_``: pass labels as one-hot rows. Without a training X,
+        images have all axes. A fitted model keeps its optimiser's state.
 
         Parameters
         ----------
         d : mapping of str to array_like
-            Names and shapes as from ``state_dict``.
+            Names and shapes as from ``state_dict``. Torch's ``num_batches_tracked`` are ignored.
 
         Returns
         -------
@@ -215,6 +220,10 @@ class Network(Estimator):
         """Return the number of columns of y, inferred from a state dict."""
         return 0
 
+    def _images(self) -> Images | None:
+        """Return the layout of images in the X of ``fit``, checked; None if X is a table."""
+        return None
+
     def _missing(self) -> str:
         """Return the mode of missing values for ``fit``, named as in :mod:`fastvae._data.missing`, checked."""
         return "error"
@@ -246,15 +255,30 @@ class Network(Estimator):
         """Set a model that is not trained yet, with an empty training record."""
         self._fitted, self._record = fitted, TrainingRecord({key: [] for key in self._LOSSES})
 
-    def _new_model(self, n_features: int, n_conditions: int, classes: NDArray[Any] | None = None) -> FittedModel:
-        """Return a model with new random weights, built from the checked parameters."""
+    def _new_model(
+        self, n_features: int, n_conditions: int, classes: NDArray[Any] | None = None, X: Any = None
+    ) -> FittedModel:
+        """Return a model with new random weights, built from the checked parameters, for the training X if any."""
         specification = self._specification(n_features, n_conditions)
-        return FittedModel(specification.seeded(_checks.seed(self.random_state)), classes)
+        fitted = FittedModel(specification.seeded(_checks.seed(self.random_state)), classes)
+        images = self._images()
+        if images is not None:
+            fitted.set_images(images, None if X is None else np.shape(X)[1:])
+        return fitted
 
-    def _encoder(self) -> dict[str, Any]:
+    def _dense_encoder(self) -> dict[str, Any]:
+        """Return the part of the specification for an encoder of dense layers given by their widths, checked."""
+        for i, layer in enumerate(self.hidden if isinstance(self.hidden, (tuple, list)) else [self.hidden]):
+            if isinstance(layer, layers.Layer):
+                raise ValueError(
+                    f"hidden[{i}]={layer!r}: a {type(self).__name__} has dense layers only, given by their widths. For "
+                    "other layers use a VAE or an Autoencoder"
+                )
+        return self._common() | {"encoder": _checks.widths(self.hidden, "hidden")}
+
+    def _common(self) -> dict[str, Any]:
         """Return the part of the specification that is common to all estimators, checked."""
         return {
-            "encoder": _checks.widths(self.hidden, "hidden"),
             "activation": _checks.choice(self.activation, "activation", tuple(_core.ACTIVATIONS)),
             "optimizer": optimizers.resolve(self.optimizer, self.weight_decay),
         }
@@ -268,7 +292,12 @@ class Network(Estimator):
 
     def _sizes_in(self, d: Any) -> tuple[int, int]:
         """Return the numbers of columns of X and of y, inferred from a state dict."""
-        first = "encoder.0.weight" if _checks.widths(self.hidden, "hidden") else self._HEAD
+        images = self._images()
+        if images is not None and isinstance(d, Mapping):
+            return images.size, self._conditions_in(d)
+        hidden = layers.resolve(self.hidden, "hidden")
+        architecture.sizes("hidden", (1,), hidden)  # refuses convolutions without image_shape
+        first = "encoder.0.weight" if hidden else self._HEAD
         if not isinstance(d, Mapping) or first not in d:
             raise ValueError(
                 f"the state dict must be a mapping with the key {first!r}, which gives the number of features"

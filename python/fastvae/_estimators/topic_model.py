@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks, _core, corruption, schedules
-from fastvae._estimators.dense import check_transform
+from fastvae._estimators.layered import check_transform
 from fastvae._estimators.variational import Variational
 from fastvae._fitted.specification import Specification
 from fastvae._topics import documents, measures, prior, weights
@@ -371,7 +371,7 @@ tol, callbacks, n_jobs, random_state, progress
             likelihood={"kind": kind},
             input_transform=check_transform(self.input_transform),
             topics=prior.laplace(self._alpha()),
-            **self._encoder(),
+            **self._dense_encoder(),
         )
 
     def _objective(self) -> Objective:

@@ -80,7 +80,7 @@ class Trained(Network):
         settings = self._fit_settings()
         called = callbacks.check(self.callbacks)
         plan = self._plan()
-        X = self._read_examples(X, "X")
+        given, X = X, self._read_examples(X, "X")
         classes, y = self._read_training_conditions(y, len(X))
         held_out = self._validation_data(validation_data, settings.validation_fraction, X, classes, y)
         fraction = settings.validation_fraction
@@ -90,7 +90,7 @@ class Trained(Network):
                 raise ValueError(
                     f"early_stopping holds out a tenth of X, which is no example out of {len(X)}: pass validation_data"
                 )
-        fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes)
+        fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, given)
         fitted.engine.check(X, "X", plan.threads)
         if held_out is not None:
             fitted.engine.check(held_out[0], "validation_data", plan.threads)
@@ -154,10 +154,10 @@ class Trained(Network):
         """
         plan = self._plan()
         if self._fitted is None:
-            X = self._read_examples(X, "X")
+            given, X = X, self._read_examples(X, "X")
             classes, y = self._read_training_conditions(y, len(X))
             noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
-            fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes)
+            fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, given)
             fitted.engine.check(X, "X", plan.threads)
             self._set_fitted(fitted)
             self._initialize_weights(fitted, X, None)

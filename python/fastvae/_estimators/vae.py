@@ -7,7 +7,7 @@ from typing import Any
 
 from fastvae import _checks, likelihoods, schedules
 from fastvae._data import arrays, binary
-from fastvae._estimators.dense import Dense
+from fastvae._estimators.layered import Layered
 from fastvae._estimators.variational import Variational
 from fastvae._fitted.specification import Specification
 from fastvae._training.objective import Objective
@@ -15,7 +15,7 @@ from fastvae._training.objective import Objective
 _OBJECTIVES = ("elbo", "reconstruction", "kl")
 
 
-class VAE(Dense, Variational):
+class VAE(Layered, Variational):
     """Variational autoencoder with dense encoder and decoder (Kingma & Welling, arXiv:1312.6114).
 
     Maximises E_q log p(x|z) - beta KL(q(z|x) || N(0, I)); the encoder computes q(z|x) = N(mu(x), sigma(x)²), the
@@ -143,6 +143,8 @@ class VAE(Dense, Variational):
         self,
         latent_dim: int = 2,
         *,
+        image_shape: Any = None,
+        channels: str = "last",
         hidden: Any = (400,),
         decoder_hidden: Any = None,
         activation: str = "relu",
@@ -175,6 +177,8 @@ class VAE(Dense, Variational):
         progress: bool | None = None,
     ) -> None:
         self.latent_dim = latent_dim
+        self.image_shape = image_shape
+        self.channels = channels
         self.hidden = hidden
         self.decoder_hidden = decoder_hidden
         self.activation = activation
@@ -211,12 +215,16 @@ class VAE(Dense, Variational):
     def _specification(self, n_features: int, conditions: int) -> Specification:
         likelihood = likelihoods.resolve(self.likelihood)
         return Specification.build(
-            n_features=n_features, conditions=conditions, variational=True, likelihood=likelihood, **self._networks()
+            n_features=n_features,
+            conditions=conditions,
+            variational=True,
+            likelihood=likelihood,
+            **self._networks(n_features),
         )
 
     @classmethod
     def _accepts(cls, specification: Specification) -> bool:
-        return specification.variational and specification.dense
+        return specification.variational and specification.unstructured
 
     def _conditional(self) -> bool:
         return _checks.boolean(self.conditional, "conditional")

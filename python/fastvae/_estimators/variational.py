@@ -75,6 +75,7 @@ class Variational(Model):
         Returns
         -------
         x : ndarray of float32, [n, n_features]
+            Images have the shape that they had in the training X.
         z : ndarray of float32, [n, latent_dim]
             Only if ``return_latent``.
 
@@ -89,6 +90,7 @@ class Variational(Model):
         z = self._prior(n, seed)
         threads = self._threads()
         x = fitted.sample(z, conditions, words, seed, threads) if draw else fitted.decode(z, conditions, threads)
+        x = fitted.shaped(x)
         return (x, z) if return_latent else x
 
     def posterior_sample(self, X: Any, n: int, random_state: Any = None, *, y: Any = None) -> NDArray[np.float32]:
@@ -135,7 +137,7 @@ class Variational(Model):
         -------
         Predictive
             A named tuple of ``mean``, ``latent_std`` (over the n draws, with divisor n) and ``observation_std``, each
-            float32 [n_examples, n_features].
+            float32 in the shape of X.
 
         Raises
         ------
@@ -149,8 +151,9 @@ class Variational(Model):
         """
         if _checks.integer(n, "n", most=_checks.MAX_DRAWS) == 1:
             raise ValueError("n=1 has no spread: predictive needs at least two draws of z; reconstruct needs none")
-        fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
-        return fitted.predictive(X, y, n, self._seed_for(random_state), self._threads())
+        fitted, data = self._require_fitted(), self._read_data(X, y)
+        moments = fitted.predictive(*data, n, self._seed_for(random_state), self._threads())
+        return Predictive(*(fitted.shaped(moment, X) for moment in moments))
 
     def impute(
         self, X: Any, *, y: Any = None, draws: int | None = None, n_iter: int = 0, random_state: Any = None
@@ -176,7 +179,7 @@ class Variational(Model):
 
         Returns
         -------
-        ndarray of float32, [n_examples, n_features], or [draws, n_examples, n_features]
+        ndarray of float32 in the shape of X, or [draws, *X.shape]
             Observed values are unchanged.
 
         Raises
@@ -190,11 +193,11 @@ class Variational(Model):
             draws = _checks.integer(draws, "draws", most=_checks.MAX_DRAWS)
         seed = None if draws is None else self._seed_for(random_state)
         imputation.check(fitted, type(self).__name__)
-        X, y = self._read_data(X, y)
-        values = arrays.floats(X, "X", counts=fitted.specification.counts)
+        read, y = self._read_data(X, y)
+        values = arrays.floats(read, "X", counts=fitted.specification.counts)
         if draws is None or seed is None:
-            return imputation.with_means(fitted, values, y, n_iter, self._threads())
-        return imputation.with_draws(fitted, values, y, draws, n_iter, seed, self._threads())
+            return fitted.shaped(imputation.with_means(fitted, values, y, n_iter, self._threads()), X)
+        return fitted.shaped(imputation.with_draws(fitted, values, y, draws, n_iter, seed, self._threads()), X)
 
     # Bounds
 
@@ -259,7 +262,7 @@ class Variational(Model):
         noise = self._read_noise(eps, len(data[0]))
         reconstruction, kl, (loss,) = fitted.mean_losses(*data, self._threads(), objectives, eps=noise)
         losses = self._name_losses(reconstruction, kl, loss)
-        return losses | self._per_observed({key: losses[key] for key in ("reconstruction", "elbo")}, X)
+        return losses | self._per_observed({key: losses[key] for key in ("reconstruction", "elbo")}, data[0])
 
     def log_marginal(self, X: Any, n_samples: int = 5000, *, y: Any = None) -> LogMarginal:
         """Estimate log p(x) of each example by importance sampling (Burda et al., arXiv:1509.00519, equation 8).

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastvae import _core
 from fastvae._data import arrays, conditions
+from fastvae._data.images import Images
 from fastvae._fitted.specification import Specification
 from fastvae._fitted.uncertainty import LogMarginal, Predictive
 
@@ -45,6 +46,9 @@ class FittedModel:
         self.classes = classes
         self.position = (0, 0.0)  # number of the last training step, and epochs before it
         self.trained_on_noise = False  # whether training used noisy encoder inputs: then X may be any numbers
+        image_shape = self.specification.image_shape
+        self.images = None if image_shape is None else Images(*image_shape)  # the layout of images in X
+        self.form: tuple[int, ...] | None = None  # the shape of an example of the training X; None: all axes
 
     @property
     def n_features(self) -> int:
@@ -55,6 +59,24 @@ class FittedModel:
     def latent_dim(self) -> int:
         """Number of latent dimensions."""
         return self.specification.latent_dim
+
+    # Images
+
+    def set_images(self, images: Images | None, form: Sequence[int] | None) -> None:
+        """Set the layout of images and the shape of an example of the training X, or raise ValueError."""
+        shape = None if images is None else images.shape
+        if shape != self.specification.image_shape:
+            raise ValueError(f"images of {shape} do not fit a model of {self.specification.image_shape}")
+        if images is not None and form is not None and tuple(form) not in images.forms:
+            raise ValueError(f"examples of shape {tuple(form)} are not images of {shape}")
+        self.images, self.form = images, None if images is None or form is None else tuple(form)
+
+    def shaped(self, rows: NDArray[np.float32], X: Any = None) -> NDArray[np.float32]:
+        """Return rows [..., n_features] with examples in the shape that they have in X (None: the training X)."""
+        if self.images is None:
+            return rows
+        form = self.form if X is None else np.shape(X)[1:]
+        return self.images.restore(rows, form or self.images.forms[0])
 
     # Conditions
 
@@ -164,6 +186,8 @@ class FittedModel:
 
     def load_state_dict(self, d: Any) -> None:
         """Set all parameters. Raises ValueError, without any change, if they do not match."""
+        if isinstance(d, Mapping):  # torch's counter of batches, which has no use here
+            d = {name: value for name, value in d.items() if not str(name).endswith(".num_batches_tracked")}
         self.engine.set_parameters(_checked(d, self.engine.shapes(), "the state dict"))
 
     def flip_sign(self, dim: int) -> None:
@@ -208,12 +232,15 @@ class FittedModel:
             "classes": self.classes,
             "position": self.position,
             "trained_on_noise": self.trained_on_noise,
+            "images": self.images,
+            "form": self.form,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         engine = _core.ModelFile(state["file"]).engine()
         self.__init__(engine, state["classes"])  # type: ignore[misc]
         self.position, self.trained_on_noise = state["position"], state["trained_on_noise"]
+        self.set_images(state.get("images"), state.get("form"))
 
 
 def _shaped(values: list[NDArray[np.float32]], shapes: _Shapes) -> dict[str, NDArray[np.float32]]:

@@ -36,8 +36,8 @@ class Specification:
         conditions: int = 0,
         variational: bool,
         latent_dim: int,
-        encoder: list[int],
-        decoder: list[int],
+        encoder: Sequence[int | dict[str, Any]],
+        decoder: Sequence[int | dict[str, Any]],
         activation: str,
         likelihood: dict[str, Any],
         optimizer: dict[str, Any],
@@ -46,6 +46,7 @@ class Specification:
         topics: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
         weight_constraint: str = "free",
         trials: Sequence[int] = (),
+        image_shape: tuple[int, int, int] | None = None,
     ) -> Specification:
         """Return a specification without a seed, from checked values.
 
@@ -57,8 +58,8 @@ class Specification:
             Whether the encoder computes a distribution.
         latent_dim : int
             Columns of the code.
-        encoder, decoder : list of int
-            Widths of the hidden layers.
+        encoder, decoder : sequence of int or dict
+            The hidden layers, as :mod:`fastvae._fitted.architecture` resolves them.
         activation, likelihood, optimizer, input_transform, missing
             As :mod:`fastvae.likelihoods`, :mod:`fastvae.optimizers` and :mod:`fastvae._data.missing` resolve them.
         topics : pair of ndarray, [latent_dim], optional
@@ -67,14 +68,16 @@ class Specification:
             Constraint on the weights of the decoder's last layer.
         trials : sequence of int, [n_features]
             Maximum marks of each task, for a binomial likelihood.
+        image_shape : tuple of int, optional
+            Height, width and channels of x.
         """
         options = {
             "n_features": n_features,
             "latent_dim": latent_dim,
             "conditions": conditions,
             "variational": variational,
-            "encoder": encoder,
-            "decoder": decoder,
+            "encoder": list(encoder),
+            "decoder": list(decoder),
             "missing": missing,
             "activation": activation,
             "likelihood": likelihood,
@@ -84,6 +87,8 @@ class Specification:
             "trials": list(trials),
             "optimizer": optimizer,
         }
+        if image_shape is not None:
+            options["image_shape"] = list(image_shape)
         if topics is not None:
             mean, scale = topics
             options["topics"] = {"mean": mean.tolist(), "scale": scale.tolist()}
@@ -129,7 +134,21 @@ class Specification:
         return self.options["variational"] is True
 
     @property
-    def dense(self) -> bool:
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """Height, width and channels of x, or None."""
+        if "image_shape" not in self.options:
+            return None
+        height, width, channels = self.options["image_shape"]
+        return int(height), int(width), int(channels)
+
+    @property
+    def convolutional(self) -> bool:
+        """Whether encoder or decoder has layers that work on images."""
+        layers = [*self.options["encoder"], *self.options["decoder"]]
+        return any(isinstance(layer, dict) and layer["kind"] != "dense" for layer in layers)
+
+    @property
+    def unstructured(self) -> bool:
         """Whether it is neither a topic model nor an item response model."""
         return self.options["topics"] is None and self.weight_constraint == "free" and not self.trials
 

@@ -70,7 +70,7 @@ def reconstructions(
     model : fitted model
     X : array_like, [n, n_features]
     shape : tuple of int, optional
-        (height, width) or (height, width, 3); optional for grey squares.
+        (height, width) or (height, width, 3); optional for grey squares and models with an ``image_shape``.
     columns : int, optional
         Pairs per line. Default: at most ten.
     ax : matplotlib Axes, optional
@@ -81,10 +81,10 @@ def reconstructions(
     -------
     matplotlib Axes
     """
-    originals = pictures_of(X, shape)
-    again = pictures_of(model.inverse_transform(model.transform(X)), originals.shape[1:])
+    originals = pictures_of(X, shape, model)
+    decoded = pictures_of(model.inverse_transform(model.transform(X)), shape, model)
     line = np.ones_like(originals[:, : gap_of(originals)])
-    pairs = np.concatenate([originals, line, again], axis=1)
+    pairs = np.concatenate([originals, line, decoded], axis=1)
     columns = columns_of(min(len(pairs), 10) if columns is None else columns, len(pairs))
     between = 3 * gap_of(originals)
     ax = mosaic(pairs, columns, ax, titles=titles_of(titles, len(pairs)), gap=between, left=0.9)
@@ -110,7 +110,7 @@ def manifold(
     model, n, span, dims, X
         As in :func:`fastvae.latent.manifold`.
     shape : tuple of int, optional
-        (height, width) or (height, width, 3); optional for grey squares.
+        (height, width) or (height, width, 3); optional for grey squares and models with an ``image_shape``.
     ax : matplotlib Axes, optional
 
     Returns
@@ -119,7 +119,7 @@ def manifold(
     """
     across, down, dims = latent.grid_coordinates(model, n, span, dims=dims, X=X)
     decoded = latent.manifold(model, n, span, dims=dims, X=X)
-    ax = mosaic(pictures_of(decoded.reshape(n * n, -1), shape), n, ax, gap=0, left=0.6, below=0.6)
+    ax = mosaic(pictures_of(decoded.reshape(n * n, -1), shape, model), n, ax, gap=0, left=0.6, below=0.6)
     shown = np.linspace(0, n - 1, min(n, 7)).round().astype(int)  # up to seven labels, ends included
     ax.set_xticks(ax.get_xticks()[shown], [signed(z, ".2f") for z in across[shown]])
     ax.set_yticks(ax.get_yticks()[shown], [signed(z, ".2f") for z in down[shown]])
@@ -148,7 +148,7 @@ def interpolation(
     model, a, b, n, method, codes
         As in :func:`fastvae.latent.interpolate`.
     shape : tuple of int, optional
-        (height, width) or (height, width, 3); optional for grey squares.
+        (height, width) or (height, width, 3); optional for grey squares and models with an ``image_shape``.
     ax : matplotlib Axes, optional
 
     Returns
@@ -156,7 +156,7 @@ def interpolation(
     matplotlib Axes
     """
     path = latent.interpolate(model, a, b, n, method, codes=codes)
-    ax = mosaic(pictures_of(path, shape), n, ax, below=0.5)
+    ax = mosaic(pictures_of(path, shape, model), n, ax, below=0.5)
     ax.set_xticks(ax.get_xticks(), ["a", *(f"{t:.2f}" for t in np.linspace(0, 1, n)[1:-1]), "b"])
     ax.set_title({"linear": "From a to b", "slerp": "From a to b, spherically"}[method], fontsize=TITLE)
     return ax
@@ -178,7 +178,7 @@ def attribute(
     model, X, v, strengths
         As in :func:`fastvae.latent.apply_attribute`; the column of strength 0 is the reconstruction.
     shape : tuple of int, optional
-        (height, width) or (height, width, 3); optional for grey squares.
+        (height, width) or (height, width, 3); optional for grey squares and models with an ``image_shape``.
     ax : matplotlib Axes, optional
 
     Returns
@@ -186,7 +186,7 @@ def attribute(
     matplotlib Axes
     """
     moved = latent.apply_attribute(model, X, v, strengths)
-    ax = mosaic(pictures_of(moved.reshape(-1, moved.shape[-1]), shape), moved.shape[1], ax, below=0.5)
+    ax = mosaic(pictures_of(moved.reshape(-1, *moved.shape[2:]), shape, model), moved.shape[1], ax, below=0.5)
     ax.set_xticks(ax.get_xticks(), [signed(s) for s in np.asarray(strengths, np.float64)])
     ax.set_yticks([])
     ax.set_xlabel("strength of the attribute")
@@ -211,7 +211,7 @@ def traversal(
     model, x, dims, span, n, codes
         As in :func:`fastvae.latent.traverse`.
     shape : tuple of int, optional
-        (height, width) or (height, width, 3); optional for grey squares.
+        (height, width) or (height, width, 3); optional for grey squares and models with an ``image_shape``.
     ax : matplotlib Axes, optional
 
     Returns
@@ -219,7 +219,7 @@ def traversal(
     matplotlib Axes
     """
     lines = latent.traverse(model, x, dims, span, n, codes=codes)
-    ax = mosaic(pictures_of(lines.reshape(-1, lines.shape[-1]), shape), n, ax, left=0.4, below=0.5)
+    ax = mosaic(pictures_of(lines.reshape(-1, *lines.shape[2:]), shape, model), n, ax, left=0.4, below=0.5)
     moved = range(len(lines)) if dims is None else np.atleast_1d(np.asarray(dims)).tolist()
     ax.set_xticks(ax.get_xticks(), [signed(z) for z in np.linspace(-span, span, n)])
     ax.set_yticks(ax.get_yticks(), [f"z[{dim}]" for dim in moved])
@@ -250,7 +250,7 @@ def conditions(
     random_state : int
         Seed of the draws from the prior.
     shape : tuple of int, optional
-        (height, width) or (height, width, 3); optional for grey squares.
+        (height, width) or (height, width, 3); optional for grey squares and models with an ``image_shape``.
     ax : matplotlib Axes, optional
 
     Returns
@@ -266,7 +266,7 @@ def conditions(
     if lines is None:
         raise ValueError("the model has no classes to draw as lines: pass y")
     drawn = [model.sample(n, y=line, random_state=random_state) for line in lines]
-    ax = mosaic(pictures_of(np.concatenate(drawn), shape), n, ax, left=0.9)
+    ax = mosaic(pictures_of(np.concatenate(drawn), shape, model), n, ax, left=0.9)
     names = [str(line) if np.ndim(line) == 0 else " ".join(f"{value:.3g}" for value in line) for line in lines]
     ax.set_yticks(ax.get_yticks(), names)
     ax.set_title(

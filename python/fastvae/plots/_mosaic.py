@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks
-from fastvae._data import arrays
+from fastvae._data import arrays, images
 from fastvae.plots._axes import SMALL, new_axes
 
 if TYPE_CHECKING:
@@ -20,9 +20,15 @@ if TYPE_CHECKING:
     Shape = Sequence[int] | None
 
 
-def pictures_of(X: ArrayLike, shape: Shape) -> Array:
-    """Return images as floats in 0..1, [n, height, width] or [n, height, width, 3], or raise ValueError."""
+def pictures_of(X: ArrayLike, shape: Shape, model: Any = None) -> Array:
+    """Return images as floats in 0..1, [n, height, width] or [n, height, width, 3], or raise ValueError.
+
+    Without `shape` the images are of the ``image_shape`` of `model`, if it has one.
+    """
     array = np.asarray(X)
+    layout = images.check(getattr(model, "image_shape", None), getattr(model, "channels", "last"))
+    if shape is None and layout is not None:
+        array, shape = layout.flatten(array, "X"), layout.shape
     if array.ndim > 2:
         shape = array.shape[1:] if shape is None else shape
         array = array.reshape(len(array), -1)

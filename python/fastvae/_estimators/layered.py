@@ -1,0 +1,95 @@
+"""The parameters that VAE and Autoencoder share: layers of encoder and decoder, images, missing values, noise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastvae import _checks, _core, layers
+from fastvae._data import images, missing, sparse
+from fastvae._estimators.model import Model
+from fastvae._fitted import architecture
+from fastvae._fitted.specification import INPUT_TRANSFORMS
+
+if TYPE_CHECKING:
+    from fastvae._data.examples import Examples
+    from fastvae._data.images import Images
+
+
+class Layered(Model):
+    """A model whose encoder and decoder have any layers, dense or convolutional."""
+
+    latent_dim: Any
+    image_shape: Any
+    channels: Any
+    decoder_hidden: Any
+    input_transform: Any
+    missing: Any
+    missing_indicator: Any
+    corruption: Any
+
+    # Internal
+
+    def _networks(self, n_features: int) -> dict[str, Any]:
+        """Return the part of the specification that these parameters determine, checked."""
+        latent_dim, pictures = self._latent_dim(), self._images()
+        image = None if pictures is None else pictures.shape
+        encoder = layers.resolve(self.hidden, "hidden")
+        if self.decoder_hidden is None:
+            decoder = architecture.mirror(encoder, image or (n_features,), latent_dim)
+        else:
+            decoder = architecture.with_unflatten(layers.resolve(self.decoder_hidden, "decoder_hidden"), image)
+        return self._common() | {
+            "latent_dim": latent_dim,
+            "image_shape": image,
+            "encoder": architecture.options(encoder),
+            "decoder": architecture.options(decoder),
+            "missing": self._missing(),
+            "input_transform": check_transform(self.input_transform),
+        }
+
+    def _latent_dim(self) -> int:
+        return _checks.integer(self.latent_dim, "latent_dim", most=_core.MAX_WIDTH // 2)
+
+    def _images(self) -> Images | None:
+        return images.check(self.image_shape, self.channels)
+
+    def _read_examples(self, X: Any, name: str, cols: int | None = None, *, fitted: bool = False) -> Examples:
+        return super()._read_examples(self._flattened(X, name, fitted=fitted), name, cols, fitted=fitted)
+
+    def _read_corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Examples | None:
+        if corrupted is not None:
+            corrupted = self._flattened(corrupted, "corrupted", fitted=self._fitted is not None)
+        return super()._read_corrupted(corrupted, shape)
+
+    def _flattened(self, X: Any, name: str, *, fitted: bool) -> Any:
+        """Return images as rows, for the fitted model or for a new fit; X if it is a table."""
+        pictures = self._require_fitted().images if fitted else self._images()
+        if pictures is None:
+            return X
+        if sparse.is_sparse(X) and self._convolutional(fitted=fitted):
+            raise TypeError(
+                f"{name} is a sparse matrix, which convolutional layers do not support: pass {name}.toarray()"
+            )
+        return pictures.flatten(X, name)
+
+    def _convolutional(self, *, fitted: bool) -> bool:
+        """Whether the fitted model, or the one that ``fit`` would build, has layers that work on images."""
+        if fitted:
+            return self._require_fitted().specification.convolutional
+        encoder = layers.resolve(self.hidden, "hidden")
+        decoder = [] if self.decoder_hidden is None else layers.resolve(self.decoder_hidden, "decoder_hidden")
+        return architecture.is_convolutional(*encoder, *decoder)
+
+    def _missing(self) -> str:
+        return missing.mode(self.missing, self.missing_indicator)
+
+    def _allows_nan(self) -> bool:
+        return bool(self.missing == "mask")
+
+    def _corruption(self) -> Any:
+        return self.corruption
+
+
+def check_transform(transform: Any) -> str | None:
+    """Return the parameter ``input_transform``, or raise ValueError."""
+    return None if transform is None else _checks.choice(transform, "input_transform", INPUT_TRANSFORMS)
