@@ -15,7 +15,9 @@ use crate::model::tensor::Layout;
 use crate::nn::conv::{self, Window};
 use crate::nn::dense::Transpose;
 use crate::nn::image::{Image, Storage};
-use crate::simd::{Row, Segment, SegmentList, SegmentProduct, Segments, WIDTH, ZERO_ROW};
+use crate::simd::{
+    Row, Segment, SegmentList, SegmentProduct, Segments, WIDTH, ZERO_ROW, floats_mut,
+};
 use crate::threads::Worker;
 use std::ops::Range;
 
@@ -207,7 +209,7 @@ impl Kernel {
                 // SAFETY: the rows of the panel are this item's.
                 unsafe {
                     let rows = start..start + used;
-                    sink.accept(batch.isa, batch.parameters, rows, &products[..used], vectors);
+                    self.deliver(batch, sink, (panel, rows), &mut products[..used]);
                 }
             }
         });
@@ -254,7 +256,7 @@ impl Kernel {
             // SAFETY: an item is a block of W.
             unsafe {
                 let rows = start..start + used;
-                sink.accept(batch.isa, batch.parameters, rows, &products[..used], vectors);
+                self.deliver(batch, sink, (panel, rows), &mut products[..used]);
             }
         });
     }
@@ -320,9 +322,35 @@ impl Kernel {
             // SAFETY: an item is a block of W.
             unsafe {
                 let rows = start..start + used;
-                sink.accept(batch.isa, batch.parameters, rows, &products[..used], vectors);
+                self.deliver(batch, sink, (panel, rows), &mut products[..used]);
             }
         });
+    }
+
+    /// Passes on the gradient of some rows of W in a panel. Its columns behind the channels, which are not zero where values of
+    /// the small image are (as softplus(0) is), become zero: padding of W must stay zero, since gradients down are read with it.
+    ///
+    /// # Safety
+    /// The rows are the calling item's.
+    unsafe fn deliver(
+        &self,
+        batch: &BatchView,
+        sink: Sink,
+        (panel, rows): (usize, Range<usize>),
+        products: &mut [Row],
+    ) {
+        let channels = self.small.shape.channels;
+        let used = (channels - panel * WIDTH).min(WIDTH);
+        if used < WIDTH {
+            for row in products.chunks_mut(1) {
+                floats_mut(row)[used..].fill(0.0);
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            let vectors = vectors_of(channels, panel);
+            sink.accept(batch.isa, batch.parameters, rows, products, vectors);
+        }
     }
 
     /// The phase that makes Wᵀ anew.
