@@ -32,13 +32,16 @@ class Layer:
     """Base class of the layers."""
 
     def __repr__(self) -> str:
-        """Show the values that differ from their defaults; those without a default by position."""
+        """Show channels, units and sizes, and other values that differ from their defaults."""
         shown = []
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            if value != field.default:
-                by_position = field.name in ("channels", "kernel_size", "units", "size")
-                shown.append(repr(value) if by_position else f"{field.name}={value!r}")
+            if isinstance(value, tuple) and len(value) == 2 and value[0] == value[1]:
+                value = value[0]
+            if field.name in ("channels", "kernel_size", "units", "size"):
+                shown.append(repr(value))
+            elif repr(value) != repr(field.default):
+                shown.append(f"{field.name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
