@@ -7,6 +7,7 @@
 //! | folder | contents |
 //! |---|---|
 //! | [`error`] | the error type |
+//! | `json` | reading JSON objects |
 //! | [`simd`] | instruction sets: sixteen-lane arithmetic, exp, ln, ..., and the product kernels |
 //! | [`random`] | counter-based random numbers; draws from distributions |
 //! | [`threads`] | a team of worker threads, its phases and its barrier |
@@ -22,6 +23,7 @@
 pub mod data;
 pub mod error;
 pub mod file;
+mod json;
 pub mod matrix;
 pub mod model;
 pub mod nn;

@@ -7,12 +7,16 @@
 use super::counters::{Counters, OPTIMIZER_START};
 use super::header::{Texts, object, taken};
 use super::refused;
+use crate::data::input_transform::Transform;
 use crate::error::Result;
-use crate::model::{Specification, dense};
+use crate::json::{self, Object};
+use crate::model::{Missing, Specification, Topics, WeightConstraint, dense};
+use crate::nn::activation::Activation;
+use crate::nn::likelihood::{Gaussian, Likelihood, Link, NegativeBinomial, Scale};
+use crate::nn::optimizer::Optimizer;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 /// The version of the format.
 pub const FORMAT_VERSION: &str = "1";
@@ -29,20 +33,26 @@ pub fn read(metadata: &mut Texts) -> Result<(Specification, Counters, String)> {
         return Err(refused("its counters have optimizer_start, which is not known"));
     }
 
-    let mut config: BTreeMap<String, Box<RawValue>> = object("config", &config)?;
-    let dictionary = config.remove("engine").ok_or_else(|| refused("its config has no engine"))?;
-    let dictionary: BTreeMap<String, Value> = object("config's engine", dictionary.get())?;
-    let dictionary = Value::Object(dictionary.into_iter().collect());
-    let estimator = config.remove("estimator").map_or("null".into(), |text| text.get().into());
-    config.remove("fastvae");
-    if let Some(key) = config.keys().next() {
-        return Err(refused(format!("its config has {key:?}, which is not known")));
-    }
-    let specification = Specification::from_version_1(&dictionary)?;
+    let Object(config): Object<Config> = serde_json::from_str(&config)
+        .map_err(|error| refused(format!("its config: {}", json::message(&error))))?;
+    let specification = Specification::from_version_1(config.engine.get())?;
+    let estimator = config.estimator.map_or("null", RawValue::get).into();
     Ok((specification, Counters::from_named(&counters)?, estimator))
 }
 
-/// The dictionary. The scale is a number, or which scale is learned; of `options` an optimiser uses the first few.
+/// The metadata's `config`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config<'a> {
+    #[serde(rename = "fastvae")]
+    _version: Option<IgnoredAny>,
+    #[serde(borrow)]
+    engine: &'a RawValue,
+    #[serde(borrow)]
+    estimator: Option<&'a RawValue>,
+}
+
+/// The dictionary `engine`. `options` are the optimizer's, of which it uses the first few.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Dictionary {
@@ -52,78 +62,80 @@ struct Dictionary {
     variational: bool,
     encoder: Vec<usize>,
     decoder: Vec<usize>,
-    missing: Value,
-    activation: Value,
+    missing: Missing,
+    activation: Activation,
     likelihood: String,
-    scale: Value,
-    floor: Value,
-    input_transform: Value,
+    scale: Scale,
+    floor: f64,
     #[serde(deserialize_with = "Deserialize::deserialize")] // null, but not absent
-    topics: Option<[Vec<f32>; 2]>,
-    loadings: Value,
-    trials: Vec<f32>,
+    input_transform: Option<Transform>,
+    #[serde(deserialize_with = "Deserialize::deserialize")]
+    topics: Option<[Vec<f64>; 2]>,
+    loadings: WeightConstraint,
+    trials: Vec<f64>,
     optimizer: String,
     options: [f64; 4],
     seed: u64,
 }
 
 impl Specification {
-    /// The specification that the dictionary `config["engine"]` of such a file stands for.
-    pub fn from_version_1(dictionary: &Value) -> Result<Specification> {
-        let old = Dictionary::deserialize(dictionary).map_err(refused)?;
+    /// The specification that the dictionary `engine` of such a file stands for.
+    fn from_version_1(dictionary: &str) -> Result<Specification> {
+        let Object(old): Object<Dictionary> = serde_json::from_str(dictionary)
+            .map_err(|error| refused(format!("its config's engine: {}", json::message(&error))))?;
         let [a, b, c, d] = old.options;
         let optimizer = match old.optimizer.as_str() {
-            kind @ ("adam" | "adamw") => {
-                json!({"kind": kind, "beta1": a, "beta2": b, "eps": c, "weight_decay": d})
-            }
-            "sgd" => {
-                json!({"kind": "sgd", "momentum": a, "nesterov": b != 0.0, "weight_decay": c})
-            }
-            "adagrad" => json!({"kind": "adagrad", "eps": a, "lr_decay": b, "weight_decay": c}),
+            "adam" => Optimizer::Adam { beta1: a, beta2: b, eps: c, weight_decay: d },
+            "adamw" => Optimizer::AdamW { beta1: a, beta2: b, eps: c, weight_decay: d },
+            "sgd" => Optimizer::Sgd { momentum: a, nesterov: b != 0.0, weight_decay: c },
+            "adagrad" => Optimizer::Adagrad { eps: a, lr_decay: b, weight_decay: c },
             other => return Err(refused(format!("optimizer {other:?} is not known"))),
         };
-        let gaussian = |mean| json!({"kind": "gaussian", "scale": old.scale, "floor": old.floor, "mean": mean});
+        let floor = old.floor as f32;
+        let gaussian = |mean| Likelihood::from(Gaussian { scale: old.scale, floor, mean });
         let likelihood = match old.likelihood.as_str() {
-            "gaussian" => gaussian("identity"),
-            "gaussian_sigmoid" => gaussian("sigmoid"),
-            kind @ "negative_binomial" => json!({"kind": kind, "floor": old.floor}),
-            kind => json!({"kind": kind}),
+            "gaussian" => gaussian(Link::Identity),
+            "gaussian_sigmoid" => gaussian(Link::Sigmoid),
+            "negative_binomial" => NegativeBinomial { floor }.into(),
+            kind => Likelihood::named(kind)
+                .ok_or_else(|| refused(format!("likelihood {kind:?} is not known")))?,
         };
-        let named = json!({
-            "missing": old.missing,
-            "activation": old.activation,
-            "likelihood": likelihood,
-            "input_transform": old.input_transform,
-            "topics": old.topics.map(|[mean, scale]| json!({"mean": mean, "scale": scale})),
-            "weight_constraint": old.loadings,
-            "optimizer": optimizer,
-        });
+        let topics = old
+            .topics
+            .map(|[mean, scale]| Topics { mean: to_single(&mean), scale: to_single(&scale) });
         let specification = Specification {
             n_features: old.n_features,
             latent_dim: old.latent_dim,
             conditions: old.conditions,
             variational: old.variational,
+            image_shape: None,
             encoder: dense(&old.encoder),
             decoder: dense(&old.decoder),
-            trials: old.trials,
+            missing: old.missing,
+            activation: old.activation,
+            likelihood,
+            input_transform: old.input_transform,
+            topics,
+            weight_constraint: old.loadings,
+            trials: to_single(&old.trials),
+            optimizer,
             seed: old.seed,
-            ..Specification::deserialize(named).map_err(refused)?
         };
         specification.check().map_err(refused)?;
         Ok(specification)
     }
 }
 
+/// Numbers that were written as float64, rounded.
+fn to_single(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|&x| x as f32).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::input_transform::Transform;
-    use crate::model::{Missing, Topics, WeightConstraint};
-    use crate::nn::activation::Activation;
-    use crate::nn::likelihood::{
-        Binomial, Gaussian, Link, Mixture, NegativeBinomial, Scale, SquaredError,
-    };
-    use crate::nn::optimizer::Optimizer;
+    use crate::nn::likelihood::{Binomial, Mixture, SquaredError};
+    use serde_json::{Value, json};
 
     /// As Python wrote it for `VAE(latent_dim=2, hidden=(5,))` and 3 features, with other values of some keys.
     fn dictionary(changes: Value) -> Value {
@@ -224,7 +236,7 @@ mod tests {
             ),
         ];
         for (changes, wanted) in cases {
-            assert_eq!(Specification::from_version_1(&dictionary(changes)), Ok(wanted));
+            assert_eq!(Specification::from_version_1(&dictionary(changes).to_string()), Ok(wanted));
         }
     }
 
@@ -234,7 +246,8 @@ mod tests {
         for key in whole.as_object().unwrap().keys() {
             let mut less = whole.clone();
             less.as_object_mut().unwrap().remove(key);
-            let error = Specification::from_version_1(&less).expect_err(key).to_string();
+            let error =
+                Specification::from_version_1(&less.to_string()).expect_err(key).to_string();
             assert!(error.contains(key.as_str()) || key == "topics", "{key}: {error}");
         }
         for bad in [
@@ -247,7 +260,10 @@ mod tests {
             json!({"topics": [[0.0, 0.0]]}),
             json!({"n_features": 0}),
         ] {
-            assert!(Specification::from_version_1(&dictionary(bad.clone())).is_err(), "{bad}");
+            assert!(
+                Specification::from_version_1(&dictionary(bad.clone()).to_string()).is_err(),
+                "{bad}"
+            );
         }
     }
 }

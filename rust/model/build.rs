@@ -1,20 +1,22 @@
 //! From a specification to layers. Names are those of a PyTorch `nn.Sequential` that a reader would write: modules count the
-//! activations, batch normalisations, `Flatten` and `Unflatten` between layers with weights.
+//! activations, batch normalisations, pools, `Upsample`, `Flatten` and `Unflatten` between layers with weights. A layer with batch
+//! normalisation has no bias (`bias=False`), and its activation follows the normalisation.
 
 use super::layer_list::{LayerEnd, LayerSpecification, Shape};
 use super::layers::{
-    BatchNorm, Constrained, Conv, ConvOutput, ConvParts, Dense, Direction, FlatOutput, Join,
-    NamedChannels, NamedOutputs, Simplex, TopicWords,
+    AffineNorm, AvgPool, BatchNorm, Constrained, Conv, ConvOutput, ConvParts, Dense, Direction,
+    FlatOutput, Join, MaxPool, NamedChannels, NamedOutputs, Simplex, TopicWords, Upsample,
 };
 use super::network::Layers;
 use super::spec::{Specification, WeightConstraint};
 use super::tensor::Layout;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::matrix::{ColumnMap, panels_of};
 use crate::nn::activation::Activation;
 use crate::nn::conv::Window;
 use crate::nn::image::{Image, ImageShape, Storage};
 use crate::nn::likelihood::Likelihood;
+use crate::nn::pool::Cells;
 use crate::simd::WIDTH;
 use std::ops::Range;
 
@@ -39,6 +41,20 @@ struct Builder<'a> {
     conditions: Range<usize>,
 }
 
+/// The modules behind a layer with weights.
+struct Ending {
+    /// The name of the batch normalisation, if there is one.
+    norm: Option<String>,
+    activation: Activation,
+}
+
+impl Ending {
+    /// The activation of the layer itself.
+    fn layer_activation(&self) -> Activation {
+        if self.norm.is_some() { Activation::Identity } else { self.activation }
+    }
+}
+
 impl Builder<'_> {
     /// The name of the next module.
     fn name(&mut self) -> String {
@@ -46,10 +62,56 @@ impl Builder<'_> {
         format!("{}.{}", self.module, self.next - 1)
     }
 
-    /// The activation behind a layer, which is a module.
-    fn activation(&mut self, end: LayerEnd) -> Activation {
+    /// Counts the modules behind a layer.
+    fn ending(&mut self, end: LayerEnd) -> Ending {
+        let norm = end.batch_norm.then(|| self.name());
         self.next += 1;
-        end.activation.unwrap_or(self.activation)
+        Ending { norm, activation: end.activation.unwrap_or(self.activation) }
+    }
+
+    /// Adds the batch normalisation of the last layer, if it has one.
+    fn normalize(&mut self, ending: Ending, image: ImageShape, channels: (ColumnMap, usize)) {
+        let Ending { norm: Some(name), activation } = ending else { return };
+        let image = Image::panels_of(image);
+        let norm = AffineNorm::new(self.layout, name, image, channels, activation);
+        self.layers.push(Box::new(norm));
+    }
+
+    /// Adds a convolution; `to` is its output.
+    fn convolution(
+        &mut self,
+        window: Window,
+        direction: Direction,
+        [from, to]: [ImageShape; 2],
+        end: LayerEnd,
+    ) -> Result<()> {
+        let name = self.name();
+        let ending = self.ending(end);
+        let (read, made) = (Image { shape: from, storage: self.storage }, Image::panels_of(to));
+        let (large, small) = match direction {
+            Direction::Down => (read, made),
+            Direction::Up => (made, read),
+        };
+        self.conv(ConvParts {
+            window,
+            large,
+            small,
+            direction,
+            activation: ending.layer_activation(),
+            names: vec![NamedChannels { name, first: 0, count: to.channels }],
+            biased: ending.norm.is_none(),
+            dense: false,
+            first: false,
+            conditions: 0..0,
+        })?;
+        self.normalize(ending, to, (ColumnMap::From(0), to.channels));
+        Ok(())
+    }
+
+    /// The cells between two images, of which the second is the coarse one.
+    fn cells(&mut self, fine: ImageShape, coarse: ImageShape, size: [usize; 2]) -> Cells {
+        self.next += 1;
+        Cells { fine: Image::panels_of(fine), coarse: Image::panels_of(coarse), size }
     }
 
     fn conv(&mut self, parts: ConvParts) -> Result<()> {
@@ -65,7 +127,7 @@ impl Builder<'_> {
         &mut self,
         image: ImageShape,
         outputs: usize,
-        activation: Activation,
+        ending: &Ending,
         names: Vec<NamedChannels>,
     ) -> Result<()> {
         let window =
@@ -77,9 +139,9 @@ impl Builder<'_> {
             large: Image { shape: image, storage: self.storage },
             small: Image::panels_of(small),
             direction: Direction::Down,
-            activation,
+            activation: ending.layer_activation(),
             names,
-            biased: true,
+            biased: ending.norm.is_none(),
             dense: true,
             first: false,
             conditions,
@@ -99,9 +161,12 @@ impl Builder<'_> {
             {
                 self.next += 1; // Flatten
                 let name = self.name();
-                let activation = self.activation(end);
+                let ending = self.ending(end);
                 let names = vec![NamedChannels { name, first: 0, count: units }];
-                self.flattened(image, units, activation, names)
+                self.flattened(image, units, &ending, names)?;
+                let outputs = ImageShape { height: 1, width: 1, channels: units };
+                self.normalize(ending, outputs, (ColumnMap::From(0), units));
+                Ok(())
             }
             (LayerSpecification::Dense { units, end }, ..) => {
                 let inputs = match input {
@@ -109,7 +174,7 @@ impl Builder<'_> {
                     Shape::Image(_) => self.flat_inputs,
                 };
                 let name = self.name();
-                let activation = self.activation(end);
+                let ending = self.ending(end);
                 let (outputs, columns) = match next {
                     Some(&LayerSpecification::Unflatten { shape }) => {
                         let width = panels_of(shape.channels) * WIDTH;
@@ -120,8 +185,14 @@ impl Builder<'_> {
                 };
                 let names = vec![NamedOutputs { name, columns, outputs: units }];
                 let first = std::mem::take(&mut self.first);
-                let dense = Dense::new(self.layout, (inputs, outputs), activation, names, first)?;
+                let (sizes, activation) = ((inputs, outputs), ending.layer_activation());
+                let mut dense = Dense::new(self.layout, sizes, activation, names, first)?;
+                if ending.norm.is_some() {
+                    dense.first_biased = outputs;
+                }
                 self.layers.push(Box::new(dense));
+                let image = ImageShape { height: 1, width: 1, channels: outputs };
+                self.normalize(ending, image, (columns, units));
                 Ok(())
             }
             (LayerSpecification::Unflatten { .. }, ..) => {
@@ -130,46 +201,31 @@ impl Builder<'_> {
                 Ok(())
             }
             (
-                LayerSpecification::Conv2d { channels, window, end },
+                LayerSpecification::Conv2d { window, end, .. },
                 Shape::Image(from),
                 Shape::Image(to),
-            ) => {
-                let name = self.name();
-                let activation = self.activation(end);
-                self.conv(ConvParts {
-                    window,
-                    large: Image { shape: from, storage: self.storage },
-                    small: Image::panels_of(to),
-                    direction: Direction::Down,
-                    activation,
-                    names: vec![NamedChannels { name, first: 0, count: channels }],
-                    biased: true,
-                    dense: false,
-                    first: false,
-                    conditions: 0..0,
-                })
-            }
+            ) => self.convolution(window, Direction::Down, [from, to], end),
             (
-                LayerSpecification::ConvTranspose2d { channels, window, end, .. },
+                LayerSpecification::ConvTranspose2d { window, end, .. },
                 Shape::Image(from),
                 Shape::Image(to),
-            ) => {
-                let name = self.name();
-                let activation = self.activation(end);
-                self.conv(ConvParts {
-                    window,
-                    large: Image::panels_of(to),
-                    small: Image { shape: from, storage: self.storage },
-                    direction: Direction::Up,
-                    activation,
-                    names: vec![NamedChannels { name, first: 0, count: channels }],
-                    biased: true,
-                    dense: false,
-                    first: false,
-                    conditions: 0..0,
-                })
+            ) => self.convolution(window, Direction::Up, [from, to], end),
+            (LayerSpecification::MaxPool2d { size }, Shape::Image(from), Shape::Image(to)) => {
+                let cells = self.cells(from, to, size);
+                self.layers.push(Box::new(MaxPool(cells)));
+                Ok(())
             }
-            _ => Err(Error::Parameter(format!("{} is not built yet", layer.name()))),
+            (LayerSpecification::AvgPool2d { size }, Shape::Image(from), Shape::Image(to)) => {
+                let cells = self.cells(from, to, size);
+                self.layers.push(Box::new(AvgPool(cells)));
+                Ok(())
+            }
+            (LayerSpecification::Upsample { size }, Shape::Image(from), Shape::Image(to)) => {
+                let cells = self.cells(to, from, size);
+                self.layers.push(Box::new(Upsample(cells)));
+                Ok(())
+            }
+            _ => unreachable!("the shapes were checked"),
         }
     }
 
@@ -205,7 +261,8 @@ pub(super) fn encoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
     {
         let names =
             named.map(|(&name, first)| NamedChannels { name: name.into(), first, count: latent });
-        builder.flattened(image, outputs, Activation::Identity, names.collect())?;
+        let ending = Ending { norm: None, activation: Activation::Identity };
+        builder.flattened(image, outputs, &ending, names.collect())?;
         return Ok(builder.layers);
     }
     let inputs = match shapes.last() {

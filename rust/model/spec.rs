@@ -5,12 +5,16 @@
 use super::layer_list::{self, LayerSpecification, MAX_WIDTH, Shape};
 use crate::data::input_transform::Transform;
 use crate::error::{Error, Result};
+use crate::json::{self, Object};
 use crate::nn::activation::Activation;
 use crate::nn::image::ImageShape;
 use crate::nn::likelihood::{Bernoulli, FeatureParameter, Likelihood, MAX_TRIALS};
 use crate::nn::optimizer::Optimizer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
 
 /// What the user chose. The defaults are those of [`Specification::default`]; sizes have none, so that they must be given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,16 +42,19 @@ pub struct Specification {
     /// Between the layers.
     pub activation: Activation,
     /// p(x|z).
+    #[serde(deserialize_with = "json::object")]
     pub likelihood: Likelihood,
     /// What is done to the encoder's input, before noise.
     pub input_transform: Option<Transform>,
     /// Where the code is a document's topics.
+    #[serde(deserialize_with = "json::optional_object")]
     pub topics: Option<Topics>,
     /// What the output layer's parameters may be.
     pub weight_constraint: WeightConstraint,
     /// The trials of each feature, for a binomial likelihood; else empty.
     pub trials: Vec<f32>,
     /// How parameters follow gradients.
+    #[serde(deserialize_with = "json::object")]
     pub optimizer: Optimizer,
     /// The key of all noise.
     pub seed: u64,
@@ -91,7 +98,7 @@ pub struct Topics {
 impl Specification {
     /// Reads a specification, which is checked.
     pub fn from_json(text: &str) -> Result<Specification> {
-        let specification: Specification =
+        let Object(specification): Object<Specification> =
             serde_json::from_str(text).map_err(|error| wrong_option(text, &error))?;
         specification.check()?;
         Ok(specification)
@@ -280,20 +287,12 @@ impl Specification {
     }
 }
 
-/// Names the option that a text has wrong. Every option has a default, so each can be read alone.
+/// The error of a text that is no specification. It names the first option with a wrong value or an unknown name.
 fn wrong_option(text: &str, error: &serde_json::Error) -> Error {
-    // As values a text takes many times its memory.
-    if text.len() > 1 << 20 {
-        return Error::Parameter(format!("the specification: {error}"));
-    }
-    let options: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
-    let wrong = options.into_iter().find_map(|(name, value)| {
-        let alone = Value::Object(Map::from_iter([(name.clone(), value)]));
-        Some((name, Specification::deserialize(alone).err()?.to_string()))
-    });
-    let Some((name, why)) = wrong else {
+    let first = serde_json::Deserializer::from_str(text).deserialize_map(FirstWrong);
+    let Ok(Some((name, why))) = first else {
         return Error::Parameter(format!(
-            "the specification is not JSON with one value for each option: {error}"
+            "the specification is not JSON: an object with one value for each option: {error}"
         ));
     };
     let nested = !why.starts_with(&format!("unknown field `{name}`"));
@@ -302,6 +301,33 @@ fn wrong_option(text: &str, error: &serde_json::Error) -> Error {
         true => format!("the specification's {name}: {why}"),
         false => format!("the specification has an {why}"),
     })
+}
+
+/// Finds the first option that is wrong, and why. Every option has a default, so each can be read alone.
+struct FirstWrong;
+
+impl<'de> Visitor<'de> for FirstWrong {
+    type Value = Option<(String, String)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(
+        self,
+        mut map: A,
+    ) -> std::result::Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some((name, value)) = map.next_entry::<Cow<str>, &RawValue>()? {
+            let alone = format!("{{{}:{value}}}", serde_json::Value::from(name.as_ref()));
+            if found.is_none()
+                && let Err(why) = serde_json::from_str::<Object<Specification>>(&alone)
+            {
+                found = Some((name.into(), json::message(&why)));
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// What the output layer's parameters may be.
@@ -477,7 +503,7 @@ mod tests {
             ),
             (
                 r#""encoder":[{"kind":"lstm"}]"#,
-                "specification's encoder: unknown variant `lstm`, expected `dense`",
+                "specification's encoder: unknown variant `lstm`, expected one of `dense`",
             ),
             (
                 r#""missing":"drop""#,

@@ -8,7 +8,7 @@
 use crate::simd::{LANES, Op, Row, Simd};
 
 /// eps, added to the variance.
-const EPS: f32 = 1e-5;
+pub(super) const EPS: f32 = 1e-5;
 /// The weight of a batch in the running statistics.
 const MOMENTUM: f32 = 0.1;
 

@@ -32,30 +32,37 @@ impl Window {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// The large pixel that tap `tap` connects with the small pixel `at`, if it is inside.
-    fn large(&self, large: ImageShape, at: [usize; 2], tap: usize) -> Option<usize> {
-        let taps = [tap / self.kernel[1], tap % self.kernel[1]];
-        let [y, x] =
-            [0, 1].map(|d| (at[d] * self.stride[d] + taps[d]).checked_sub(self.padding[d]));
-        let (y, x) = (y?, x?);
-        (y < large.height && x < large.width).then_some(y * large.width + x)
+    /// Along axis `d`, the place in the large image that tap `tap` connects with place `at` of the small one, if it is inside.
+    fn large(&self, d: usize, sides: [usize; 2], at: usize, tap: usize) -> Option<usize> {
+        let place = (at * self.stride[d] + tap).checked_sub(self.padding[d])?;
+        (place < sides[d]).then_some(place)
     }
 
-    /// The small pixel that tap `tap` connects with the large pixel `at`, if there is one.
-    fn small(&self, small: ImageShape, at: [usize; 2], tap: usize) -> Option<usize> {
-        let taps = [tap / self.kernel[1], tap % self.kernel[1]];
-        let [h, w] = [0, 1].map(|d| {
-            let distance = (at[d] + self.padding[d]).checked_sub(taps[d])?;
-            (distance % self.stride[d] == 0).then_some(distance / self.stride[d])
-        });
-        let (h, w) = (h?, w?);
-        (h < small.height && w < small.width).then_some(h * small.width + w)
+    /// Along axis `d`, the place in the small image that tap `tap` connects with place `at` of the large one, if there is one.
+    fn small(&self, d: usize, sides: [usize; 2], at: usize, tap: usize) -> Option<usize> {
+        let distance = (at + self.padding[d]).checked_sub(tap)?;
+        let place = distance / self.stride[d];
+        (distance % self.stride[d] == 0 && place < sides[d]).then_some(place)
+    }
+
+    /// For each place along both axes, the taps that reach the other image and the places there.
+    fn reach(
+        &self,
+        sides: [usize; 2],
+        place: impl Fn(usize, usize, usize) -> Option<usize>,
+    ) -> [Vec<Vec<(usize, usize)>>; 2] {
+        [0, 1].map(|d| {
+            let taps = |at| {
+                (0..self.kernel[d]).filter_map(|tap| Some((tap, place(d, at, tap)?))).collect()
+            };
+            (0..sides[d]).map(taps).collect()
+        })
     }
 }
 
-/// The pixel at a position.
-fn pixel(shape: ImageShape, position: usize) -> [usize; 2] {
-    [position / shape.width, position % shape.width]
+/// Height and width.
+fn sides(shape: ImageShape) -> [usize; 2] {
+    [shape.height, shape.width]
 }
 
 /// Appends a segment, or makes the last one longer.
@@ -72,85 +79,87 @@ fn extend(segments: &mut Vec<Segment>, next: Segment) {
     segments.push(next);
 }
 
-/// For each small pixel the segments of its product: columns of the large image, rows (tap, l) of W.
-pub fn down(window: &Window, large: &Image, small: ImageShape) -> SegmentTable {
+/// For each pixel of an image of sides `to`, the segments of its product: columns of image `from`, and rows (tap, channel).
+fn table(
+    window: &Window,
+    from: &Image,
+    to: [usize; 2],
+    place: impl Fn(usize, usize, usize) -> Option<usize>,
+) -> SegmentTable {
+    let [rows, columns] = window.reach(to, place);
     let mut table = SegmentTable::default();
-    for position in 0..small.positions() {
+    for (row, column) in rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)))
+    {
         let mut segments = Vec::new();
-        for tap in 0..window.taps() {
-            let Some(at) = window.large(large.shape, pixel(small, position), tap) else { continue };
-            for run in large.runs(at) {
-                extend(
-                    &mut segments,
-                    Segment {
+        for &(i, y) in row {
+            for &(j, x) in column {
+                let tap = i * window.kernel[1] + j;
+                for run in from.runs(y * from.shape.width + x) {
+                    let next = Segment {
                         panel: run.panel as u32,
                         lane: run.lane as u32,
-                        to: (tap * large.shape.channels + run.channel) as u32,
+                        to: (tap * from.shape.channels + run.channel) as u32,
                         count: run.count as u32,
-                    },
-                );
+                    };
+                    extend(&mut segments, next);
+                }
             }
         }
         table.push(segments);
     }
     table
+}
+
+/// For each small pixel the segments of its product: columns of the large image, rows (tap, l) of W.
+pub fn down(window: &Window, large: &Image, small: ImageShape) -> SegmentTable {
+    let inside = sides(large.shape);
+    table(window, large, sides(small), |d, at, tap| window.large(d, inside, at, tap))
 }
 
 /// For each large pixel the segments of its product: columns of the small image, rows (tap, s) of Wᵀ.
 pub fn up(window: &Window, large: ImageShape, small: &Image) -> SegmentTable {
-    let mut table = SegmentTable::default();
-    for position in 0..large.positions() {
-        let mut segments = Vec::new();
-        for tap in 0..window.taps() {
-            let Some(at) = window.small(small.shape, pixel(large, position), tap) else { continue };
-            for run in small.runs(at) {
-                segments.push(Segment {
-                    panel: run.panel as u32,
-                    lane: run.lane as u32,
-                    to: (tap * small.shape.channels + run.channel) as u32,
-                    count: run.count as u32,
-                });
-            }
-        }
-        table.push(segments);
-    }
-    table
+    let inside = sides(small.shape);
+    table(window, small, sides(large), |d, at, tap| window.small(d, inside, at, tap))
 }
 
-/// For each tap the pixels that it connects, small ones ascending: the first panels of both. Both images have panels of their
-/// own for each pixel.
-pub fn meetings(window: &Window, large: &Image, small: &Image) -> Vec<SegmentList> {
-    let list = |tap| {
-        let mut segments = Vec::new();
-        for position in 0..small.shape.positions() {
-            let Some(at) = window.large(large.shape, pixel(small.shape, position), tap) else {
-                continue;
-            };
-            segments.push(Segment {
-                panel: large.place(at, 0).0 as u32,
-                lane: 0,
-                to: small.place(position, 0).0 as u32,
-                count: WIDTH as u32,
-            });
-        }
-        SegmentList::new(segments)
-    };
-    (0..window.taps()).map(list).collect()
+/// The pixels that a tap connects, small ones ascending: the first panels of both. Both images have panels of their own for each
+/// pixel.
+pub fn meetings(
+    window: &Window,
+    [large, small]: [&Image; 2],
+    tap: usize,
+) -> impl Iterator<Item = Segment> {
+    let (inside, taps) = (sides(large.shape), [tap / window.kernel[1], tap % window.kernel[1]]);
+    (0..small.shape.positions()).filter_map(move |position| {
+        let [h, w] = [position / small.shape.width, position % small.shape.width];
+        let y = window.large(0, inside, h, taps[0])?;
+        let at = y * large.shape.width + window.large(1, inside, w, taps[1])?;
+        Some(Segment {
+            panel: large.place(at, 0).0 as u32,
+            lane: 0,
+            to: small.place(position, 0).0 as u32,
+            count: WIDTH as u32,
+        })
+    })
 }
 
 /// For each block of 32 rows (tap, l) of W and each small pixel, blocks outermost: the columns of the large image that it
 /// meets, and their places in the block. The large image has no panels of its own for each pixel.
 pub fn patches(window: &Window, large: &Image, small: ImageShape) -> SegmentTable {
     let channels = large.shape.channels;
-    let rows = window.taps() * channels;
+    let (rows, inside) = (window.taps() * channels, sides(large.shape));
     let mut table = SegmentTable::default();
     for first in (0..rows).step_by(WIDTH) {
         for position in 0..small.positions() {
             let mut segments = Vec::new();
             for row in first..(first + WIDTH).min(rows) {
                 let (tap, channel) = (row / channels, row % channels);
-                let at = window.large(large.shape, pixel(small, position), tap);
-                let Some(at) = at else { continue };
+                let taps = [tap / window.kernel[1], tap % window.kernel[1]];
+                let [h, w] = [position / small.width, position % small.width];
+                let y = window.large(0, inside, h, taps[0]);
+                let x = window.large(1, inside, w, taps[1]);
+                let (Some(y), Some(x)) = (y, x) else { continue };
+                let at = y * large.shape.width + x;
                 let (panel, lane) = large.place(at, channel);
                 let next = Segment {
                     panel: panel as u32,

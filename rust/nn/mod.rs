@@ -1,6 +1,7 @@
 //! Formulas of neural networks and probability, as operations on tiles and rows.
 
 pub mod activation;
+pub mod affine_norm;
 pub mod batch_norm;
 pub mod conv;
 pub mod dense;
@@ -10,4 +11,5 @@ pub mod latent;
 pub mod likelihood;
 pub mod objective;
 pub mod optimizer;
+pub mod pool;
 pub mod simplex;

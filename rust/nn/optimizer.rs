@@ -130,6 +130,9 @@ impl Optimizer {
             Optimizer::AdamW { beta1, beta2, eps, weight_decay } => {
                 adam("adamw", beta1, beta2, eps, weight_decay)
             }
+            Optimizer::Sgd { momentum: 0.0, nesterov: true, .. } => {
+                Err(Error::Parameter("optimizer \"sgd\": nesterov needs a momentum".into()))
+            }
             Optimizer::Sgd { momentum, weight_decay, .. } => {
                 within("sgd", &[("momentum", momentum, DECAY), ("weight_decay", weight_decay, ANY)])
             }

@@ -43,18 +43,14 @@ impl Arithmetic for Avx512 {
     type F = __m512;
     type U = __m512i;
     type M = __mmask16;
+    const CALLS: bool = false;
 
     #[inline(always)]
     fn call<const I: usize, const O: usize, F: Formula<I, O>>(
         self,
         x: [Self::F; I],
     ) -> [Self::F; O] {
-        #[inline(never)]
-        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-        fn inner<const I: usize, const O: usize, F: Formula<I, O>>(x: [__m512; I]) -> [__m512; O] {
-            F::eval(Avx512(()), x)
-        }
-        intrinsic!(inner::<I, O, F>(x))
+        F::eval(self, x)
     }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {

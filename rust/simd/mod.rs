@@ -94,8 +94,10 @@ pub trait Arithmetic: Copy {
     ) -> [Self::F; O] {
         F::eval(self, x)
     }
-    /// Evaluates a long formula by a call: inlining it several times into one function costs much compile time, and the
-    /// call is cheap beside the formula.
+    /// Whether long formulas are called: inlined several times into one function, they cost much compile time, and the call is
+    /// cheap beside the formula.
+    const CALLS: bool = true;
+    /// Evaluates a long formula: by a call, if the set [calls](Arithmetic::CALLS) them, or inlined.
     fn call<const I: usize, const O: usize, F: Formula<I, O>>(
         self,
         x: [Self::F; I],

@@ -21,6 +21,11 @@ pub struct Segment {
     pub count: u32,
 }
 
+impl Segment {
+    /// No columns.
+    pub const NONE: Segment = Segment { panel: 0, lane: 0, to: 0, count: 0 };
+}
+
 /// A list of segments, and the bounds of what it refers to.
 #[derive(Clone, Debug)]
 pub struct SegmentList {
@@ -32,11 +37,7 @@ pub struct SegmentList {
 impl SegmentList {
     /// Checks that no segment reaches beyond its panel of A.
     pub fn new(list: Vec<Segment>) -> SegmentList {
-        let inside = |s: &Segment| (s.lane as usize).saturating_add(s.count as usize) <= WIDTH;
-        assert!(list.iter().all(inside));
-        let end = |end: fn(&Segment) -> usize| list.iter().map(end).max().unwrap_or(0);
-        let (panels, to) =
-            (end(|s| s.panel as usize + 1), end(|s| s.to as usize + s.count as usize));
+        let Segments { panels, to, .. } = Segments::new(&list);
         SegmentList { list, panels, to }
     }
 
@@ -83,6 +84,17 @@ impl<'a> Segments<'a> {
         panels: 1,
         to: WIDTH,
     };
+
+    /// Checks that no segment reaches beyond its panel of A.
+    pub fn new(list: &'a [Segment]) -> Segments<'a> {
+        let (mut panels, mut to) = (0, 0);
+        for s in list {
+            assert!((s.lane as usize).saturating_add(s.count as usize) <= WIDTH);
+            panels = panels.max(s.panel as usize + 1);
+            to = to.max(s.to as usize + s.count as usize);
+        }
+        Segments { list, panels, to }
+    }
 
     /// One by one.
     pub fn iter(&self) -> impl Iterator<Item = &'a Segment> {

@@ -71,6 +71,7 @@ impl<S: Arithmetic, const N: usize> Arithmetic for Several<S, N> {
     type U = [S::U; N];
     type M = [S::M; N];
     const WIDE: bool = S::WIDE;
+    const CALLS: bool = S::CALLS;
 
     #[inline(always)]
     fn apply<const I: usize, const O: usize, F: Formula<I, O>>(
@@ -89,6 +90,9 @@ impl<S: Arithmetic, const N: usize> Arithmetic for Several<S, N> {
         self,
         x: [Self::F; I],
     ) -> [Self::F; O] {
+        if !S::CALLS {
+            return F::eval(self, x);
+        }
         let mut out = [self.zero(); O];
         for n in 0..N {
             let mut one = [self.0.zero(); I];

@@ -92,7 +92,7 @@ impl Head {
             let parameter = scales.get(col..col + mean.len()).unwrap_or(scale);
             // SAFETY: the place is a tile's own.
             let out = out.map(|out| unsafe { out.write(place.clone()) });
-            batch.isa.run(Moments { likelihood, mean, parameter, out, draw });
+            Moments { likelihood, mean, parameter, out, draw }.run();
         });
     }
 }

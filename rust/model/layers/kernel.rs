@@ -5,7 +5,7 @@
 //! (tap, s).
 #![allow(unsafe_code)]
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::matrix::{
     Grid, ProductBlock, ProductTile, SegmentTable, panels_of, tile_rows, vectors_of,
 };
@@ -15,12 +15,18 @@ use crate::model::tensor::Layout;
 use crate::nn::conv::{self, Window};
 use crate::nn::dense::Transpose;
 use crate::nn::image::{Image, Storage};
-use crate::simd::{Row, SegmentList, SegmentProduct, Segments, WIDTH, ZERO_ROW};
+use crate::simd::{Row, Segment, SegmentList, SegmentProduct, Segments, WIDTH, ZERO_ROW};
 use crate::threads::Worker;
 use std::ops::Range;
 
 /// Rows of both operands of a weight gradient at a time: they stay in the first-level cache for all tiles of a block.
 const CACHED_ROWS: usize = 128;
+
+/// The most pixels at a time, however few rows each has.
+const MOST_PIXELS: usize = 32;
+
+/// The most pairs of a pixel and a tap, which are looked at when a layer is made.
+const MOST_PAIRS: usize = 1 << 25;
 
 /// The weights of a convolution.
 #[derive(Clone, Debug)]
@@ -39,7 +45,6 @@ pub struct Kernel {
     conditions: SegmentList,
     down: SegmentTable,
     up: SegmentTable,
-    meetings: Vec<SegmentList>,
     patches: SegmentTable,
 }
 
@@ -56,6 +61,14 @@ impl Kernel {
         let (taps, channels) = (window.taps(), small.shape.channels);
         let inputs = taps.saturating_mul(large.shape.channels).saturating_add(conditions.len());
         layout.check(inputs, channels)?;
+        if small.shape.positions().saturating_mul(taps) > MOST_PAIRS {
+            let [height, width] = window.kernel;
+            return Err(Error::Parameter(format!(
+                "a kernel of {height} x {width} on an image of {} pixels is too large: use at most {MOST_PAIRS} pairs of \
+                 pixel and tap",
+                large.shape.positions()
+            )));
+        }
         let image = inputs - conditions.len();
         let start = layout.rows(panels_of(channels) * (inputs + 1));
         let derived = panels_of(large.shape.channels) * taps * channels;
@@ -73,7 +86,6 @@ impl Kernel {
                 true => conv::up(&window, large.shape, &small),
                 false => SegmentTable::default(),
             },
-            meetings: if by_pixel { conv::meetings(&window, &large, &small) } else { Vec::new() },
             patches: match by_pixel {
                 true => SegmentTable::default(),
                 false => conv::patches(&window, &large, small.shape),
@@ -213,7 +225,7 @@ impl Kernel {
         let [blocks, panels] = [self.large.pixel_panels(), self.small.pixel_panels()];
         // SAFETY: both are from earlier phases.
         let (a, b) = unsafe { (batch.matrix(large).data(), batch.matrix(small).data()) };
-        let chunk = (CACHED_ROWS / height).max(1);
+        let chunk = (CACHED_ROWS / height).clamp(1, MOST_PIXELS);
         worker.phase(self.window.taps() * blocks * panels, |item| {
             let (panel, item) =
                 (item / (self.window.taps() * blocks), item % (self.window.taps() * blocks));
@@ -221,10 +233,19 @@ impl Kernel {
             let used = (channels - block * WIDTH).min(WIDTH);
             let vectors = vectors_of(self.small.shape.channels, panel);
             let mut products: ProductBlock = [ZERO_ROW; _];
-            let list = &self.meetings[tap];
             let (left, right) = (&a[block * height..], &b[panel * height..]);
-            for first in (0..list.len()).step_by(chunk) {
-                let segments = list.part(first..(first + chunk).min(list.len()));
+            let mut meetings = conv::meetings(&self.window, [&self.large, &self.small], tap);
+            let mut list = [Segment::NONE; MOST_PIXELS];
+            loop {
+                let mut found = 0;
+                for (to, segment) in list[..chunk].iter_mut().zip(&mut meetings) {
+                    *to = segment;
+                    found += 1;
+                }
+                if found == 0 {
+                    break;
+                }
+                let segments = Segments::new(&list[..found]);
                 let product =
                     SegmentProduct { segments, left, right, height, first: 0, rows: 0, vectors };
                 add_columns(batch, product, used, &mut products);

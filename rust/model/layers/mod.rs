@@ -3,20 +3,27 @@
 //! To add a kind: a file with a type that implements [`Layer`], and a line in [`super::network`], which builds the
 //! lists of layers.
 
+mod affine_norm;
+mod avg_pool;
 mod batch_norm;
 mod constrained;
 mod conv;
 mod conv_output;
 mod dense;
 mod flat_output;
+mod input_gradient;
 mod join;
 mod kernel;
+mod max_pool;
 #[cfg(test)]
 mod scaling;
 mod simplex;
 mod sparse_product;
 mod topic_words;
+mod upsample;
 
+pub use affine_norm::AffineNorm;
+pub use avg_pool::AvgPool;
 pub use batch_norm::BatchNorm;
 pub use constrained::Constrained;
 pub use conv::{Conv, ConvParts, Direction, NamedChannels};
@@ -24,10 +31,12 @@ pub use conv_output::ConvOutput;
 pub use dense::{Dense, NamedOutputs};
 pub use flat_output::FlatOutput;
 pub use join::Join;
+pub use max_pool::MaxPool;
 #[cfg(test)]
 pub use scaling::Scaling;
 pub use simplex::Simplex;
 pub use topic_words::TopicWords;
+pub use upsample::Upsample;
 
 use super::memory::{BatchView, Planner, Port, Slot};
 use super::sink::Sink;

@@ -84,6 +84,12 @@ impl Port {
     pub fn plain(value: Matrix, gradient: Matrix) -> Port {
         Port { value, gradient, saved: value, activation: Activation::Identity }
     }
+
+    /// The output of a layer without an activation, with a gradient in training.
+    pub fn placed(planner: &mut Planner, cols: usize, copies: usize) -> Port {
+        let (value, trains) = (planner.place(cols, copies, true), planner.trains());
+        Port::plain(value, planner.place(cols, copies, trains))
+    }
 }
 
 /// The memory of a layer in a batch.

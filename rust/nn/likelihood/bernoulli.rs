@@ -19,7 +19,7 @@ impl Density for Bernoulli {
         let sigmoid = s.select(s.less(y, s.zero()), s.mul(e, inverse), inverse);
         let linear = s.fma(x, y, s.neg(s.max(s.zero(), y)));
         let value = s.sub(linear, math::ln_1p(s, e));
-        LogProb { value, slope: s.sub(sigmoid, x), scale_slope: s.zero() }
+        LogProb { value, slope: s.sub(sigmoid, x) }
     }
     #[inline(always)]
     fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {

@@ -36,7 +36,6 @@ impl Density for Binomial {
         LogProb {
             value: s.fma(trials, s.add(of_one.value, entropy), ways),
             slope: s.mul(trials, of_one.slope),
-            scale_slope: s.zero(),
         }
     }
     #[inline(always)]

@@ -77,7 +77,7 @@ impl Density for WithScale<false> {
         let constant = s.add(log_scale, s.splat(HALF_LN_2PI));
         let half = s.mul(s.splat(0.5), residual);
         let value = s.neg(s.fma(half, residual, constant));
-        LogProb { value, slope: s.mul(residual, inverse), scale_slope: s.zero() }
+        LogProb { value, slope: s.mul(residual, inverse) }
     }
     #[inline(always)]
     fn mean<S: Arithmetic>(_: S, y: S::F) -> S::F {
@@ -115,13 +115,13 @@ struct WithDecodersScale<const SIGMOID: bool> {
 
 impl<const SIGMOID: bool> DensityWithScale for WithDecodersScale<SIGMOID> {
     #[inline(always)]
-    fn log_prob<S: Arithmetic>(self, s: S, x: S::F, y: S::F, u: S::F) -> LogProb<S::F> {
+    fn log_prob<S: Arithmetic>(self, s: S, x: S::F, y: S::F, u: S::F) -> (LogProb<S::F>, S::F) {
         if !SIGMOID {
             return with_scale(s, x, [y, u], self.floor);
         }
         let (mean, slope) = sigmoid_and_slope(s, y);
-        let found = with_scale(s, x, [mean, u], self.floor);
-        LogProb { slope: s.mul(found.slope, slope), ..found }
+        let (found, scale_slope) = with_scale(s, x, [mean, u], self.floor);
+        (LogProb { slope: s.mul(found.slope, slope), ..found }, scale_slope)
     }
     #[inline(always)]
     fn mean<S: Arithmetic>(self, s: S, y: S::F) -> S::F {
@@ -144,7 +144,12 @@ fn variance<S: Arithmetic>(s: S, u: S::F, floor: f32) -> (S::F, S::F) {
 
 /// log p(x|y, u) in nats and the gradients of its negative with respect to y and u.
 #[inline(always)]
-fn with_scale<S: Arithmetic>(s: S, x: S::F, [y, u]: [S::F; 2], floor: f32) -> LogProb<S::F> {
+fn with_scale<S: Arithmetic>(
+    s: S,
+    x: S::F,
+    [y, u]: [S::F; 2],
+    floor: f32,
+) -> (LogProb<S::F>, S::F) {
     let (half, one) = (s.splat(0.5), s.splat(1.0));
     let (variance, above) = variance(s, u, floor);
     let precision = s.div(one, variance);
@@ -155,7 +160,7 @@ fn with_scale<S: Arithmetic>(s: S, x: S::F, [y, u]: [S::F; 2], floor: f32) -> Lo
     let value = s.neg(s.fma(half, square, constant));
     let slope_u = s.mul(s.sub(one, square), s.mul(above, precision));
     let clamped = s.less(s.splat(MAX_LOG_SCALE), u);
-    LogProb { value, slope, scale_slope: s.select(clamped, s.zero(), slope_u) }
+    (LogProb { value, slope }, s.select(clamped, s.zero(), slope_u))
 }
 
 impl LikelihoodKind for Gaussian {

@@ -19,7 +19,7 @@ impl Density for Laplace {
         let residual = s.sub(y, x);
         let value = s.neg(s.add(s.abs(residual), s.splat(std::f32::consts::LN_2)));
         let sign = s.select(s.less(residual, s.zero()), s.splat(-1.0), s.splat(1.0));
-        LogProb { value, slope: sign, scale_slope: s.zero() }
+        LogProb { value, slope: sign }
     }
     #[inline(always)]
     fn mean<S: Arithmetic>(_: S, y: S::F) -> S::F {

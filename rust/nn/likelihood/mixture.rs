@@ -18,11 +18,7 @@ impl Density for Mixture {
     #[inline(always)]
     fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, _: S::F) -> LogProb<S::F> {
         let p = s.max(s.splat(LEAST), y);
-        LogProb {
-            value: s.mul(x, math::ln(s, p)),
-            slope: s.neg(s.div(x, p)),
-            scale_slope: s.zero(),
-        }
+        LogProb { value: s.mul(x, math::ln(s, p)), slope: s.neg(s.div(x, p)) }
     }
     #[inline(always)]
     fn mean<S: Arithmetic>(_: S, y: S::F) -> S::F {

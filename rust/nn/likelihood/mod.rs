@@ -43,6 +43,7 @@ pub use scale::{FeatureParameter, LearnedScale, ScaleGradient};
 pub use score::Score;
 
 use crate::error::{Error, Result};
+use crate::json::{self, Object};
 use crate::simd::{Arithmetic, Isa, Op, Simd};
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
@@ -115,12 +116,8 @@ impl Deref for Likelihood {
 impl Likelihood {
     /// A likelihood from JSON, with its options checked.
     pub fn from_json(json: &str) -> Result<Likelihood> {
-        let likelihood: Likelihood = serde_json::from_str(json).map_err(|error| {
-            // Without the place in a text that nobody has written.
-            let (error, place) =
-                (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
-            Error::Parameter(error.strip_suffix(&place).unwrap_or(&error).into())
-        })?;
+        let Object(likelihood): Object<Likelihood> =
+            serde_json::from_str(json).map_err(|error| Error::Parameter(json::message(&error)))?;
         likelihood.check()?;
         Ok(likelihood)
     }
@@ -246,31 +243,39 @@ pub trait Density {
     const STORES_GRADIENT: bool = false;
     /// Whether it has parts enough that do not wait for each other to keep a CPU busy with one row at a time.
     const IS_LONG: bool = false;
-    /// log p(x|y) and the gradients of its negative. `parameter` is what else there is of a feature: a Gaussian's ln s, a
-    /// negative binomial's ln r, a binomial's trials.
+    /// log p(x|y) and the gradient of its negative. `parameter` is the feature's: a Gaussian's ln s, a negative binomial's
+    /// ln r, a binomial's trials.
     fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, parameter: S::F) -> LogProb<S::F>;
+    /// The gradient of -log p with respect to the parameter, where it is stored, given that with respect to y.
+    fn parameter_slope<S: Arithmetic>(
+        s: S,
+        _x: S::F,
+        _y: S::F,
+        _parameter: S::F,
+        _slope: S::F,
+    ) -> S::F {
+        s.zero()
+    }
     /// E[x|y].
     fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F;
 }
 
 /// The density of sixteen features, for which the decoder gives two numbers each: y and a log scale u.
 pub trait DensityWithScale: Copy {
-    /// log p(x|y, u) and the gradients of its negative.
-    fn log_prob<S: Arithmetic>(self, s: S, x: S::F, y: S::F, u: S::F) -> LogProb<S::F>;
+    /// log p(x|y, u) and the gradients of its negative with respect to y and, second, u.
+    fn log_prob<S: Arithmetic>(self, s: S, x: S::F, y: S::F, u: S::F) -> (LogProb<S::F>, S::F);
     /// E[x|y, u].
     fn mean<S: Arithmetic>(self, s: S, y: S::F) -> S::F;
     /// The scale.
     fn scale<S: Arithmetic>(self, s: S, u: S::F) -> S::F;
 }
 
-/// What a likelihood says of some features.
+/// The log-probability of some features and its gradient.
 pub struct LogProb<F> {
     /// log p(x|y), nats.
     pub value: F,
     /// The gradient of -log p with respect to y.
     pub slope: F,
-    /// That with respect to the log scale, where it is stored.
-    pub scale_slope: F,
 }
 
 /// Work on a tile of the output, compiled for each density.

@@ -1,7 +1,6 @@
 //! Mean and variance of x over draws of z.
 
 use super::{Likelihood, LikelihoodKind, with_likelihood};
-use crate::simd::{Op, Simd};
 
 /// Takes draw `draw` of some features of an example into what is known of x: the mean of E[x|z] over the draws so far,
 /// and the means of its squared deviation (Welford's, Technometrics 4, 1962) and of Var[x|z].
@@ -18,33 +17,35 @@ pub struct Moments<'a> {
     pub draw: u32,
 }
 
-impl Op for Moments<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let likelihood = self.likelihood;
-        with_likelihood!(&likelihood, kind => self.of(kind));
-    }
-}
-
 impl Moments<'_> {
-    #[inline(always)]
-    fn of<K: LikelihoodKind>(self, kind: &K) {
-        let Moments { mean, parameter, out: [means, squares, variances], draw, .. } = self;
+    /// Does it: the same code for all instruction sets, which takes little time beside the decoder.
+    pub fn run(self) {
+        let Moments { likelihood, mean, parameter, out: [means, squares, variances], draw } = self;
         let share = 1.0 / (draw as f32 + 1.0);
         for ((x, mean), square) in mean.iter().zip(means).zip(squares) {
             let before = x - *mean;
             *mean += before * share;
             *square += (before * (x - *mean) - *square) * share;
         }
-        if parameter.is_empty() {
-            for (mean, variance) in mean.iter().zip(variances) {
-                *variance += (kind.variance(*mean, 0.0) - *variance) * share;
-            }
-            return;
+        with_likelihood!(&likelihood, kind => add_variances(kind, mean, parameter, variances, share));
+    }
+}
+
+/// Moves each mean of Var[x|z] by a share of its distance from the draw's.
+fn add_variances<K: LikelihoodKind>(
+    kind: &K,
+    mean: &[f32],
+    parameter: &[f32],
+    variances: &mut [f32],
+    share: f32,
+) {
+    if parameter.is_empty() {
+        for (&mean, variance) in mean.iter().zip(variances) {
+            *variance += (kind.variance(mean, 0.0) - *variance) * share;
         }
-        for ((mean, parameter), variance) in mean.iter().zip(parameter).zip(variances) {
-            *variance += (kind.variance(*mean, *parameter) - *variance) * share;
-        }
+        return;
+    }
+    for ((&mean, &parameter), variance) in mean.iter().zip(parameter).zip(variances) {
+        *variance += (kind.variance(mean, parameter) - *variance) * share;
     }
 }

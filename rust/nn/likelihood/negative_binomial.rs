@@ -71,11 +71,20 @@ impl Density for NegativeBinomial {
         let of_x = math::stirling_remainder(s, x, ln_x);
         let value = s.sub(s.sub(s.sub(of_n, of_r), s.add(of_x, log_growth)), deviance);
 
-        let slope = s.sub(s.mul(r, up), s.mul(x, down));
+        LogProb { value, slope: s.sub(s.mul(r, up), s.mul(x, down)) }
+    }
+    /// Repeats what `log_prob` has computed: inlined side by side, the compiler computes it once.
+    #[inline(always)]
+    fn parameter_slope<S: Arithmetic>(s: S, x: S::F, y: S::F, log_r: S::F, slope: S::F) -> S::F {
+        let r = math::exp(s, log_r);
+        let n = s.add(x, r);
+        let log_growth = math::ln_1p_of(s, s.div(x, r));
+        let t = s.sub(y, log_r);
+        let e = math::exp(s, s.neg(s.abs(t)));
+        let log_up = s.add(s.max(s.zero(), t), math::ln_1p(s, e));
         // ψ(n) - ψ(r), the logarithms apart: they nearly cancel ln(1 + e^t) where r is large.
         let digammas = s.sub(math::digamma_remainder(s, n), math::digamma_remainder(s, r));
-        let scale_slope = s.mul(r, s.sub(s.sub(log_up, log_growth), digammas));
-        LogProb { value, slope, scale_slope: s.sub(scale_slope, slope) }
+        s.sub(s.mul(r, s.sub(s.sub(log_up, log_growth), digammas)), slope)
     }
     #[inline(always)]
     fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {

@@ -27,7 +27,7 @@ impl Density for Poisson {
         let overflows = s.less(s.splat(MAX_LOG_RATE), y);
         let deviance = s.select(overflows, s.splat(f32::INFINITY), deviance);
         let value = s.neg(s.add(deviance, math::stirling_remainder(s, x, ln_x)));
-        LogProb { value, slope: residual, scale_slope: s.zero() }
+        LogProb { value, slope: residual }
     }
     #[inline(always)]
     fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {

@@ -4,7 +4,7 @@ use super::{
     Density, DensityWithScale, Likelihood, LikelihoodKind, LogProb, TileWork, with_likelihood,
 };
 use crate::simd::math::Formula;
-use crate::simd::{Arithmetic, Isa, LANES, Row, Several, Simd, in_groups};
+use crate::simd::{Arithmetic, Isa, LANES, MAX_TILE_ROWS, Row, Several, Simd, in_groups};
 use std::marker::PhantomData;
 
 /// Adds the bias, writes each row's sum of log p over this panel's features and, if wanted, `weight` times the gradient of
@@ -40,20 +40,31 @@ impl Score<'_> {
     /// Does it.
     pub fn run(self, isa: Isa) {
         let likelihood = self.likelihood;
-        let alone = self.gradient.is_empty() && likelihood.outputs_per_feature() == 1;
-        with_likelihood!(&likelihood, kind => match alone {
-            true => kind.tile(isa, WithoutGradient(self)),
-            false => kind.tile(isa, self),
-        });
+        with_likelihood!(&likelihood, kind => kind.tile(isa, self));
     }
 }
 
 impl TileWork for Score<'_> {
     #[inline(always)]
     fn run<S: Simd, D: Density>(mut self, s: S) {
-        in_groups!(S::WIDE && !D::IS_LONG, self.products.len(), N, first => {
-            self.rows::<S, D, N, true>(s, first)
-        });
+        let mut sums = [s.zero(); MAX_TILE_ROWS];
+        let sums = &mut sums[..self.products.len()];
+        // By columns first: functions of the parameter alone are computed once for all rows.
+        for v in 0..self.cols.div_ceil(LANES).min(2) {
+            let used = s.first(self.cols - v * LANES);
+            let column = Column {
+                v,
+                used,
+                bias: s.load(&self.bias[v]),
+                parameter: s.load(&self.parameter[v]),
+            };
+            in_groups!(S::WIDE && !D::IS_LONG, sums.len(), N, first => {
+                self.rows::<S, D, N>(s, &column, first, &mut sums[first..first + N])
+            });
+        }
+        for (sum, log_prob) in sums.iter().zip(&mut *self.log_prob) {
+            *log_prob = s.sum(*sum);
+        }
     }
 
     #[inline(always)]
@@ -64,64 +75,66 @@ impl TileWork for Score<'_> {
     }
 }
 
-/// [`Score`] without its gradient: a function of its own, where the decoder gives one number for each feature.
-struct WithoutGradient<'a>(Score<'a>);
-
-impl TileWork for WithoutGradient<'_> {
-    #[inline(always)]
-    fn run<S: Simd, D: Density>(mut self, s: S) {
-        in_groups!(S::WIDE && !D::IS_LONG, self.0.products.len(), N, first => {
-            self.0.rows::<S, D, N, false>(s, first)
-        });
-    }
-
-    #[inline(always)]
-    fn run_with_scale<S: Simd, D: DensityWithScale>(self, _: S, _: D) {
-        unreachable!("the density gives one number for each feature");
-    }
+/// Sixteen features of a panel: which vector they are, and what is the same for all rows.
+struct Column<S: Simd> {
+    v: usize,
+    used: S::M,
+    bias: S::F,
+    parameter: S::F,
 }
 
 impl Score<'_> {
     #[inline(always)]
-    fn rows<S: Simd, D: Density, const N: usize, const GRADIENT: bool>(
+    fn rows<S: Simd, D: Density, const N: usize>(
         &mut self,
         s: S,
+        column: &Column<S>,
         first: usize,
+        sums: &mut [S::F],
     ) {
         let (several, weight) = (Several::<S, N>(s), s.splat(self.weight));
+        let &Column { v, used, bias, parameter } = column;
         let products = &self.products[first..first + N];
         let targets = &self.targets[first..first + N];
-        let wanted = GRADIENT && !self.gradient.is_empty();
-        let gradient = if wanted { &mut self.gradient[first..first + N] } else { &mut [] };
-        let scale_gradient = match wanted && D::STORES_GRADIENT {
-            true => &mut self.scale_gradient[first..first + N],
-            false => &mut [],
-        };
-        let mut sums = several.zero();
-        for v in 0..self.cols.div_ceil(LANES).min(2) {
-            let used = s.first(self.cols - v * LANES);
-            let (bias, parameter) = (s.load(&self.bias[v]), s.load(&self.parameter[v]));
-            let (mut x, mut y) = (several.zero(), several.zero());
-            for i in 0..N {
-                x[i] = s.load(&targets[i][v]);
-                y[i] = s.add(s.load(&products[i][v]), bias);
+        let mut gradient = self.gradient.get_mut(first..first + N);
+        let mut parameter_gradient = self.scale_gradient.get_mut(first..first + N);
+        let (mut x, mut y) = (several.zero(), several.zero());
+        for i in 0..N {
+            x[i] = s.load(&targets[i][v]);
+            y[i] = s.add(s.load(&products[i][v]), bias);
+        }
+        let observed = several.is_number(x);
+        if self.masked {
+            x = or_zero(several, observed, x);
+        }
+        let parameter = [parameter; N];
+        let [mut value, mut slope] = several.apply::<_, _, LogProbOf<D>>([x, y, parameter]);
+        if self.masked {
+            value = or_zero(several, observed, value);
+        }
+        for i in 0..N {
+            sums[i] = s.add(sums[i], s.select(used, value[i], s.zero()));
+        }
+        // The compiler moves the slope's arithmetic into this block: scores do without.
+        let Some(gradient) = &mut gradient else { return };
+        if D::STORES_GRADIENT
+            && let Some(gradient) = &mut parameter_gradient
+        {
+            let [mut slope] = several.apply::<_, _, ParameterSlopeOf<D>>([x, y, parameter, slope]);
+            if self.masked {
+                slope = or_zero(several, observed, slope);
             }
-            let found = of_observed::<_, D>(several, x, y, [parameter; N], self.masked);
             for i in 0..N {
-                sums[i] = s.add(sums[i], s.select(used, found.value[i], s.zero()));
-                if wanted {
-                    let slope = s.select(used, s.mul(found.slope[i], weight), s.zero());
-                    s.store(slope, &mut gradient[i][v]);
-                }
-                if wanted && D::STORES_GRADIENT {
-                    let slope = s.select(used, s.mul(found.scale_slope[i], weight), s.zero());
-                    s.store(slope, &mut scale_gradient[i][v]);
-                }
+                let slope = s.select(used, s.mul(slope[i], weight), s.zero());
+                s.store(slope, &mut gradient[i][v]);
             }
         }
-        let log_prob = &mut self.log_prob[first..first + N];
+        if self.masked {
+            slope = or_zero(several, observed, slope);
+        }
         for i in 0..N {
-            log_prob[i] = s.sum(sums[i]);
+            let slope = s.select(used, s.mul(slope[i], weight), s.zero());
+            s.store(slope, &mut gradient[i][v]);
         }
     }
 
@@ -142,11 +155,16 @@ impl Score<'_> {
         }
         let observed = several.is_number(x);
         let known = if self.masked { or_zero(several, observed, x) } else { x };
-        let found = density.log_prob(several, known, y, u);
-        let found = if self.masked { found.or_zero(several, observed) } else { found };
-        let slopes = [found.slope, found.scale_slope];
+        let (LogProb { value, slope }, scale_slope) = density.log_prob(several, known, y, u);
+        let mut found = [value, slope, scale_slope];
+        if self.masked {
+            for x in &mut found {
+                *x = or_zero(several, observed, *x);
+            }
+        }
+        let [value, slopes @ ..] = found;
         for i in 0..N {
-            self.log_prob[first + i] = s.sum(s.select(used, found.value[i], s.zero()));
+            self.log_prob[first + i] = s.sum(s.select(used, value[i], s.zero()));
             if let Some(gradient) = self.gradient.get_mut(first + i) {
                 for (slope, to) in slopes.into_iter().zip(gradient) {
                     let slope = s.mul(slope[i], s.splat(self.weight));
@@ -163,43 +181,21 @@ pub(super) fn or_zero<S: Arithmetic>(s: S, observed: S::M, value: S::F) -> S::F 
     s.select(observed, value, s.zero())
 }
 
-impl<F: Copy> LogProb<F> {
-    /// The same where x is observed; else log p and its gradients are exactly zero.
-    #[inline(always)]
-    fn or_zero<S: Arithmetic<F = F>>(self, s: S, observed: S::M) -> LogProb<F>
-    where
-        S::M: Copy,
-    {
-        LogProb {
-            value: or_zero(s, observed, self.value),
-            slope: or_zero(s, observed, self.slope),
-            scale_slope: or_zero(s, observed, self.scale_slope),
-        }
-    }
-}
-
-/// log p and its gradients with each density's formula standing once where the instruction set calls formulas.
+/// log p and its gradient, as a formula: it stands once for an instruction set that calls formulas.
 struct LogProbOf<D>(PhantomData<D>);
-impl<D: Density> Formula<3, 3> for LogProbOf<D> {
+impl<D: Density> Formula<3, 2> for LogProbOf<D> {
     #[inline(always)]
-    fn eval<S: Arithmetic>(s: S, [x, y, parameter]: [S::F; 3]) -> [S::F; 3] {
-        let LogProb { value, slope, scale_slope } = D::log_prob(s, x, y, parameter);
-        [value, slope, scale_slope]
+    fn eval<S: Arithmetic>(s: S, [x, y, parameter]: [S::F; 3]) -> [S::F; 2] {
+        let LogProb { value, slope } = D::log_prob(s, x, y, parameter);
+        [value, slope]
     }
 }
 
-/// log p and its gradients. With `masked`, NaN in x is a missing value.
-#[inline(always)]
-fn of_observed<S: Arithmetic, D: Density>(
-    s: S,
-    x: S::F,
-    y: S::F,
-    parameter: S::F,
-    masked: bool,
-) -> LogProb<S::F> {
-    let observed = s.is_number(x);
-    let known = if masked { or_zero(s, observed, x) } else { x };
-    let [value, slope, scale_slope] = s.apply::<_, _, LogProbOf<D>>([known, y, parameter]);
-    let found = LogProb { value, slope, scale_slope };
-    if masked { found.or_zero(s, observed) } else { found }
+/// The same of [`Density::parameter_slope`].
+struct ParameterSlopeOf<D>(PhantomData<D>);
+impl<D: Density> Formula<4, 1> for ParameterSlopeOf<D> {
+    #[inline(always)]
+    fn eval<S: Arithmetic>(s: S, [x, y, parameter, slope]: [S::F; 4]) -> [S::F; 1] {
+        [D::parameter_slope(s, x, y, parameter, slope)]
+    }
 }

@@ -14,7 +14,7 @@ impl Density for SquaredError {
     fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, _: S::F) -> LogProb<S::F> {
         let residual = s.sub(y, x);
         let value = s.neg(s.mul(residual, residual));
-        LogProb { value, slope: s.add(residual, residual), scale_slope: s.zero() }
+        LogProb { value, slope: s.add(residual, residual) }
     }
     #[inline(always)]
     fn mean<S: Arithmetic>(_: S, y: S::F) -> S::F {

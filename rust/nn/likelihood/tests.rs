@@ -236,7 +236,7 @@ fn moments_have_the_variance_of_draws() {
             out: [&mut m, &mut square, &mut variance],
             draw: 0,
         };
-        Isa::available()[0].run(moments);
+        moments.run();
         assert_eq!((m, square), ([mean], [0.0]), "{likelihood:?}");
         let want = f64::from(variance[0]);
         assert!(
