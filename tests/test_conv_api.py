@@ -77,11 +77,12 @@ def modules(layers: Sequence[Any], size: Sizes, activation: str) -> tuple[list[n
                 new.append(nn.Unflatten(1, layer))
             case int() | Dense():
                 new += [nn.Flatten()] if len(size) == 3 else []
-                new.append(nn.Linear(prod(size), layer if isinstance(layer, int) else layer.units))
-            case Conv2d(channels, kernel, stride, padding):
-                new.append(nn.Conv2d(size[0], channels, kernel, stride, padding))
-            case ConvTranspose2d(channels, kernel, stride, padding, added):
-                new.append(nn.ConvTranspose2d(size[0], channels, kernel, stride, padding, added))
+                units = layer if isinstance(layer, int) else layer.units
+                new.append(nn.Linear(prod(size), units, bias=not getattr(layer, "batch_norm", False)))
+            case Conv2d(channels, kernel, stride, padding, norm):
+                new.append(nn.Conv2d(size[0], channels, kernel, stride, padding, bias=not norm))
+            case ConvTranspose2d(channels, kernel, stride, padding, added, norm):
+                new.append(nn.ConvTranspose2d(size[0], channels, kernel, stride, padding, added, bias=not norm))
             case MaxPool2d(pool):
                 new.append(nn.MaxPool2d(pool))
             case AvgPool2d(pool):
@@ -90,8 +91,7 @@ def modules(layers: Sequence[Any], size: Sizes, activation: str) -> tuple[list[n
                 new.append(nn.Upsample(scale_factor=pool))
         if isinstance(layer, (int, Dense, Conv2d, ConvTranspose2d)):
             if getattr(layer, "batch_norm", False):
-                norm = nn.BatchNorm1d if isinstance(layer, Dense) else nn.BatchNorm2d
-                new.append(norm(layer.units if isinstance(layer, Dense) else layer.channels))
+                new.append(nn.BatchNorm1d(layer.units) if isinstance(layer, Dense) else nn.BatchNorm2d(layer.channels))
             new.append(ACTIVATIONS[getattr(layer, "activation", None) or activation]())
         size = tuple(nn.Sequential(*new).eval()(torch.zeros(2, *size)).shape[1:])
         found += new
@@ -162,6 +162,41 @@ MIRRORS: dict[str, tuple[Sequence[Any], Sizes, Sequence[Any]]] = {
         ),
     ),
     "dense": ((9, Dense(4, activation="tanh")), (5, 4, 2), (Dense(4, activation="tanh"), 9)),
+    "pools": (
+        (Conv2d(6, 3, padding=1, activation="elu"), MaxPool2d(2), Conv2d(5, 3, padding=1), AvgPool2d((1, 3)), 7),
+        (6, 6, 1),
+        (
+            7,
+            5 * 3 * 1,
+            (5, 3, 1),
+            Upsample((1, 3)),
+            ConvTranspose2d(6, 3, padding=1, activation="elu"),
+            Upsample(2),
+            ConvTranspose2d(1, 3, padding=1),
+        ),
+    ),
+    "upsampling in the encoder": (
+        (Conv2d(6, 3), Upsample((2, 1))),
+        (5, 6, 2),
+        (6 * 6 * 4, (6, 6, 4), AvgPool2d((2, 1)), ConvTranspose2d(2, 3)),
+    ),
+    "batch norm": (
+        (
+            Conv2d(6, 3, batch_norm=True),
+            Conv2d(35, 2, batch_norm=True),
+            Dense(8, batch_norm=True, activation="tanh"),
+            4,
+        ),
+        (6, 5, 1),
+        (
+            4,
+            Dense(8, batch_norm=True, activation="tanh"),
+            Dense(35 * 3 * 2, batch_norm=True),
+            (35, 3, 2),
+            ConvTranspose2d(6, 2, batch_norm=True),
+            ConvTranspose2d(1, 3),
+        ),
+    ),
     "transposed in the encoder": (
         (Conv2d(3, 2, 2), ConvTranspose2d(4, 3, 2, 0, 1), 5),
         (6, 4, 1),
@@ -172,15 +207,60 @@ MIRRORS: dict[str, tuple[Sequence[Any], Sizes, Sequence[Any]]] = {
 
 def compare(model: Any, twin: Any, rows: NDArray[Any], *more: NDArray[Any]) -> None:
     """Give both random weights, and compare names, shapes, losses and gradients with the torch model's."""
-    weights = lively_weights(twin, 3)
+    buffers = {name: buffer.numpy() for name, buffer in twin.named_buffers() if buffer.ndim}
+    weights = lively_weights(twin, 3) | {name: buffer + np.float32(0.5) for name, buffer in buffers.items()}
     model.load_state_dict(weights)
     assert {name: w.shape for name, w in model.state_dict().items()} == {name: w.shape for name, w in weights.items()}
+    twin.load(weights).eval()
+    with torch.no_grad():
+        mean = twin.mean(torch.zeros(2, 3, dtype=torch.float64))
+    decoded = model.inverse_transform(np.zeros((2, 3)))
+    assert relative_error(decoded.reshape(2, -1), mean) < 2 * TOLERANCE
+    twin.train()
     losses, gradients = model.loss_and_gradients(rows, *more)
     expected, wanted = twin.load(weights).losses_and_gradients(rows, *more)
     for name, loss in losses.items():
         assert loss == pytest.approx(expected[name], rel=TOLERANCE)
     for name, gradient in gradients.items():
         assert relative_error(gradient, wanted[name]) < 2 * TOLERANCE, name
+
+
+def random_encoder(rng: np.random.Generator) -> tuple[tuple[Any, ...], Sizes]:
+    """Convolutions, transposed ones, pools and dense layers that fit each other, and an image."""
+    height, width, channels = (int(side) for side in rng.integers((4, 4, 1), (14, 14, 4)))
+    found: list[Any] = []
+    sides = np.array([height, width])
+    for i in range(int(rng.integers(1, 4))):
+        kernel = rng.integers(1, np.minimum(5, sides) + 1)
+        stride, padding, pool = rng.integers(1, 4, 2), rng.integers(0, kernel), rng.integers(1, 3, 2)
+        if i and not (sides % pool).any() and rng.random() < 0.4:
+            found.append((MaxPool2d, AvgPool2d)[i % 2](tuple(pool.tolist())))
+            sides //= pool
+        elif i and rng.random() < 0.3:
+            added = rng.integers(0, stride)
+            if ((out := (sides - 1) * stride + kernel + added - 2 * padding) < 1).any():
+                continue
+            shape = tuple(tuple(size.tolist()) for size in (kernel, stride, padding, added))
+            found.append(ConvTranspose2d(int(rng.integers(1, 40)), *shape))
+            sides = out
+        else:
+            shape = tuple(tuple(size.tolist()) for size in (kernel, stride, padding))
+            found.append(Conv2d(int(rng.integers(1, 40)), *shape))
+            sides = (sides + 2 * padding - kernel) // stride + 1
+    return (*found, *(rng.integers(1, 9, int(rng.integers(0, 3))).tolist())), (height, width, channels)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_encoder_without_lost_rows_has_a_mirror(seed: int) -> None:
+    hidden, image_shape = random_encoder(np.random.default_rng(seed))
+    model = conv(hidden=hidden, image_shape=image_shape).partial_fit(pictures(5, image_shape, seed))
+    assert model.sample(2).shape == (2, *image_shape)
+    weights = model.state_dict()
+    sizes = {
+        part: sorted(w.size for name, w in weights.items() if name.startswith(part) and w.ndim == 4)
+        for part in ("encoder", "decoder")
+    }
+    assert sizes["encoder"] == sizes["decoder"]  # each convolution with its mirror
 
 
 @pytest.mark.parametrize("case", MIRRORS)
@@ -507,10 +587,12 @@ def test_a_model_without_images_keeps_its_file_format(tmp_path: Path) -> None:
 
 
 def test_a_state_dict_of_torch_is_loaded() -> None:
-    model = conv(activation="tanh")
-    decoder = (9, 5 * 3 * 5, (5, 3, 5), ConvTranspose2d(4, (2, 1), padding=(0, 1)), ConvTranspose2d(1, 3, 2, 1, (0, 1)))
-    twin = twin_of(TorchVAE(42, 3, hidden=()), model, decoder)
-    weights = dict(twin.float().state_dict()) | {"encoder.1.num_batches_tracked": torch.tensor(5)}
+    model = conv(activation="tanh", hidden=(Conv2d(4, 3, 2, 1, batch_norm=True), 9))
+    decoder = (9, Dense(4 * 4 * 3, batch_norm=True), (4, 4, 3), ConvTranspose2d(1, 3, 2, 1, (0, 1)))
+    twin = twin_of(TorchVAE(42, 3, hidden=()), model, decoder).float()
+    twin.encoder(torch.rand(40, 42))  # running statistics
+    weights = twin.eval().state_dict()
+    assert "encoder.1.num_batches_tracked" in weights
     model.load_state_dict(weights)
     with torch.no_grad():
         mu, logvar = twin.encode(torch.from_numpy(X.reshape(len(X), -1)))
