@@ -32,6 +32,7 @@ import fastvae
 from fastvae import VAE, Autoencoder, ItemResponse, TopicModel, _core, latent, plots
 from fastvae.corruption import GaussianNoise, MaskingNoise
 from fastvae.layers import AvgPool2d, Conv2d, ConvTranspose2d, Dense, MaxPool2d, Upsample
+from fastvae.likelihoods import Gaussian
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -205,10 +206,14 @@ MIRRORS: dict[str, tuple[Sequence[Any], Sizes, Sequence[Any]]] = {
 }
 
 
-def compare(model: Any, twin: Any, rows: NDArray[Any], *more: NDArray[Any]) -> None:
-    """Give both random weights, and compare names, shapes, losses and gradients with the torch model's."""
+def compare(
+    model: Any, twin: Any, rows: NDArray[Any], eps: NDArray[Any] | None = None, weights: dict[str, Any] | None = None
+) -> None:
+    """Give both the same weights, random by default; compare names, shapes, means, losses and gradients."""
+    more = () if eps is None else (eps,)
     buffers = {name: buffer.numpy() for name, buffer in twin.named_buffers() if buffer.ndim}
-    weights = lively_weights(twin, 3) | {name: buffer + np.float32(0.5) for name, buffer in buffers.items()}
+    weights = {name: np.asarray(w, np.float32) for name, w in (weights or lively_weights(twin, 3)).items()}
+    weights |= {name: np.float32(0.5) + buffer.astype(np.float32) for name, buffer in buffers.items()}
     model.load_state_dict(weights)
     assert {name: w.shape for name, w in model.state_dict().items()} == {name: w.shape for name, w in weights.items()}
     twin.load(weights).eval()
@@ -309,6 +314,21 @@ def test_missing_values_and_transforms_of_the_input(missing: str, transform: str
     if transform:
         twin.encode = lambda x, y=None: encode(x / x.norm(dim=1, keepdim=True), y)
     compare(model, twin, rows, noise(17, 3))
+
+
+@pytest.mark.parametrize(
+    "likelihood",
+    ["poisson", "negative_binomial", "multinomial", Gaussian("per_feature"), Gaussian("shared"), Gaussian(0.3)],
+    ids=str,
+)
+def test_likelihoods_of_colour_images(likelihood: Any) -> None:
+    """Parameters for each feature have the order of the rows: height, width, channels."""
+    model = conv(image_shape=COLOUR, hidden=(Conv2d(4, 3),), activation="tanh", likelihood=likelihood)
+    twin = twin_of(TorchVAE(90, 3, hidden=(), likelihood=likelihood), model, (48, (4, 4, 3), ConvTranspose2d(3, 3)))
+    for parameter in twin.decoder.parameters():
+        parameter.data *= 0.1
+    rows = examples(likelihood, 17, 90)
+    compare(model, twin, rows, noise(17, 3), {name: p.detach().numpy() for name, p in twin.named_parameters()})
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "bernoulli"])
