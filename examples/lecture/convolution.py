@@ -1,9 +1,9 @@
 """Convolution: the same weights at every place.
 
-A dense layer has a weight for each pair of pixels. It would have to learn anew what an edge is at every place of the image.
-A convolution looks through a small window and uses the same weights wherever the window stands: far fewer weights,
-and a garment moved by two pixels gives the same features, moved. The encoder halves the image twice, 28 -> 14 -> 7; the
-decoder's transposed convolutions lead back.
+A dense layer has a weight for each pair of pixels: it has to learn at every place of the image anew what an edge is.
+A convolution looks through a small window and uses the same weights wherever the window stands. It has far fewer
+weights, and a garment moved by two pixels gives the same features, moved. The encoder halves the image twice,
+28 -> 14 -> 7; the decoder's transposed convolutions lead back.
 """
 
 # %%
@@ -84,8 +84,8 @@ kernels = kernels / np.abs(kernels).max(1, keepdims=True) / 2 + 0.5
 page.show(
     plots.images(kernels, columns=16, shape=(4, 4)),
     "convolution_filters",
-    "The 32 kernels of the first layer, 4 x 4 weights each, grey for zero. Many have a dark and a bright side: they respond to "
-    "edges of one direction.",
+    "The 32 kernels of the first layer, 4 x 4 weights each, grey for zero. Many have a dark and a bright side: they "
+    "respond to edges of one direction.",
 )
 
 # %% [markdown]
@@ -117,7 +117,7 @@ axes[1].set_title("samples")
 page.show(
     axes[0],
     "convolution_colour",
-    "Garments in random colours at random places, 32 x 32 pixels of three channels. The 32 numbers of the code hold both "
-    "colours, the place and the shape; prints and seams are lost. Samples have the colours and outlines of garments, and some "
-    "mix two of them.",
+    "Garments in random colours at random places, 32 x 32 pixels of three channels. The 32 numbers of the code hold "
+    "both colours, the place and the shape; prints and seams are lost. Samples have the colours and outlines of "
+    "garments, and some mix two of them.",
 )
