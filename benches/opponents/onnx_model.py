@@ -5,9 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from opponents.conv_networks import Network
+
+
+def _session(
+    nodes: list[onnx.NodeProto],
+    border: list[onnx.ValueInfoProto],
+    tensors: list[onnx.TensorProto],
+    threads: int,
+) -> onnxruntime.InferenceSession:
+    graph = helper.make_graph(nodes, "reconstruction", border[:1], border[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 class OnnxReconstruction:
@@ -30,14 +46,52 @@ class OnnxReconstruction:
                 nodes.append(helper.make_node(activation, [target], [outputs[target]]))
         n_features = state["encoder.0.weight"].shape[1]
         border = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", n_features]) for name in ("x", "y")]
-        graph = helper.make_graph(nodes, "reconstruction", border[:1], border[1:], tensors)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        self.session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self.session = _session(nodes, border, tensors, threads)
 
     def reconstruct(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Decoder means, [n, n_features]."""
         return self.session.run(["y"], {"x": x})[0]
+
+
+class OnnxConvReconstruction:
+    """E[x|z = mu(x)] of a convolutional model without batch normalisation and pooling, Bernoulli likelihood."""
+
+    def __init__(self, network: Network, state: Mapping[str, NDArray[np.float32]], threads: int) -> None:
+        self.state, self.tensors, self.nodes, self.last = state, [], [], "x"
+        windows = [
+            {"kernel_shape": [c.kernel_size] * 2, "strides": [c.stride] * 2, "pads": [c.padding] * 4}
+            for c in network.hidden
+        ]
+        weights = [key.removesuffix(".weight") for key in state if key.endswith(".weight")]
+        encoder, decoder = ([name for name in weights if name.startswith(part)] for part in ("encoder", "decoder"))
+        for name, window in zip(encoder, windows, strict=True):
+            self._add("Conv", name, **window)
+            self._add("Relu")
+        self._add("Flatten")
+        self._add("Gemm", "mu", transB=1)
+        self._add("Gemm", decoder[0], transB=1)
+        self._add("Relu")
+        height, width, channels = network.sizes()[-1]
+        shape = np.array([-1, channels, height, width], np.int64)
+        self.tensors.append(numpy_helper.from_array(shape, "shape"))
+        self._add("Reshape", inputs=["shape"])
+        for name, window in zip(decoder[1:], reversed(windows), strict=True):
+            self._add("ConvTranspose", name, **window)
+            self._add("Sigmoid" if name == decoder[-1] else "Relu")
+        size = ["n", network.image[2], *network.image[:2]]
+        border = [helper.make_tensor_value_info(name, TensorProto.FLOAT, size) for name in ("x", self.last)]
+        self.session = _session(self.nodes, border, self.tensors, threads)
+
+    def _add(self, kind: str, name: str | None = None, inputs: list[str] | None = None, **options: object) -> None:
+        """Add a node that reads the last one's output, and the weight and bias `name`."""
+        names = inputs or []
+        if name:
+            names = [f"{name}.weight", f"{name}.bias"]
+            self.tensors += [numpy_helper.from_array(np.ascontiguousarray(self.state[key]), key) for key in names]
+        output = f"v{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, [self.last, *names], [output], **options))
+        self.last = output
+
+    def reconstruct(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Decoder means of images [n, channels, height, width]."""
+        return self.session.run(None, {"x": x})[0]

@@ -38,7 +38,7 @@ def matrix(X: Any, name: str, cols: int | None = None, owner: str = "") -> NDArr
     if array.ndim > 2:
         raise ValueError(
             f"{name} has {array.ndim} dimensions, {shape}; expected a 2-D array. Flatten images with "
-            f"{name}.reshape(len({name}), -1)"
+            f"{name}.reshape(len({name}), -1), or pass image_shape to VAE or Autoencoder"
         )
     if 0 in shape:
         what = "examples" if shape[0] == 0 else "features"

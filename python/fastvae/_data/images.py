@@ -61,13 +61,13 @@ class Images:
                 raise TypeError(f'{name} is a sparse matrix, for which channels="first" is not supported')
             return X
         array = arrays.numeric(X, name)
-        if array.ndim < 2 or 0 in array.shape:
+        if array.ndim < 2:
             return array  # refused by arrays.matrix
         if array.shape[1:] not in self.forms:
             raise ValueError(self._mismatch(array.shape, name))
         if self._moves:
             array = np.moveaxis(array.reshape(len(array), *self.forms[0]), 1, -1)
-        return array.reshape(len(array), -1)
+        return array.reshape(len(array), self.size)
 
     def restore(self, rows: NDArray[np.float32], form: tuple[int, ...]) -> NDArray[np.float32]:
         """Return rows [..., size] in the engine's order as [..., *form], where `form` is one of `forms`."""
