@@ -110,7 +110,7 @@ class TorchConvVAE(Twin):
     def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The posterior's mu and logvar, not clamped."""
         if self.flat:
-            hidden = self.encoder(x if y is None else torch.cat([x, y], 1))
+            hidden = self.encoder(x if y is None else torch.cat([x, y], 1)).flatten(1)
             return self.mu(hidden), self.logvar(hidden)
         hidden = x.unflatten(1, self.image).permute(0, 3, 1, 2)
         for module in self.encoder:

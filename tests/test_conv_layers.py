@@ -14,9 +14,9 @@ from reference import TOLERANCE, noise, relative_error, too_large
 
 from fastvae import _core
 
-# A gradient may be the small difference of large sums: that of a shift before a normalisation. Then no error of float32 is
-# below TOLERANCE, and ours may be this many times that of torch in float32.
-TIMES_FLOAT32 = 4
+# A gradient may be the small difference of large sums: that of a shift before a normalisation. Then no error of float32
+# is below TOLERANCE, and ours may be this many times that of torch in float32, which normalises in float64.
+TIMES_FLOAT32 = 10
 OBJECTIVE = (1.0, 1.0, 0.0, None, 1, False)
 STEPS_TOLERANCE = 1e-4  # of parameters after many optimiser steps, as that of the dense tests
 ROWS = 19
