@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conv_reference import Specification, TorchConvVAE, random_specification
+from helpers import check_same_output_of_both_sets
 from numpy.typing import NDArray
 from reference import TOLERANCE, noise, relative_error, too_large
 
@@ -252,6 +253,20 @@ def test_100_steps_of_random_architectures_end_where_those_of_torch_end(seed: in
     assert not beyond(*step_errors(spec, passes=100, rate=1e-3), STEPS_TOLERANCE), json.dumps(spec)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_several_draws_have_the_losses_and_gradients_of_torch(name: str) -> None:
+    spec, draws = NETWORKS[name], 3
+    engine = engine_of(spec)
+    twin = TorchConvVAE(spec).load(state(engine))
+    x, y, _ = data(spec)
+    eps = noise(len(x) * draws, spec["latent_dim"])
+    *losses, values = engine.loss_and_gradients(x, y, eps, None, (1.0, 1.0, 0.0, None, draws, False), None, None, 2)
+    torch_losses, theirs = twin.losses_and_gradients(x, eps.reshape(len(x), draws, -1), **given(y))
+    ours = named(engine.trained(), values)
+    found = {what: relative_error(loss, torch_losses[what]) for loss, what in zip(losses, torch_losses, strict=True)}
+    assert not too_large(found | {what: relative_error(ours[what], theirs[what]) for what in theirs})
+
+
 def test_ties_of_a_maximum_give_the_gradient_to_the_first_pixel() -> None:
     # Without weights all pixels are equal.
     spec = specification((6, 6, 1), [conv(3, 1), layer("max_pool2d", 2, 3)], [8])
@@ -287,6 +302,23 @@ def test_no_bit_depends_on_the_threads(name: str) -> None:
         train(engine, spec, passes=3, rate=1e-3, batch_size=7, threads=threads)
         results.append([array.tobytes() for array in (*values.values(), *state(engine).values())])
     assert results[0] == results[1] == results[2]
+
+
+def test_both_instruction_sets_give_the_same_bits() -> None:
+    check_same_output_of_both_sets(
+        """
+import hashlib
+from test_conv_layers import NETWORKS, ROWS, data, engine_of, gradients, random_specification, state, train
+
+for spec in [*NETWORKS.values(), *map(random_specification, range(10))]:
+    engine = engine_of(spec)
+    arrays = [*gradients(engine, spec)[1].values()]
+    train(engine, spec, passes=3, rate=1e-3, batch_size=7)
+    x, y, _ = data(spec)
+    arrays += [*state(engine).values(), engine.reconstruct(x, y, False, 1)]
+    print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
+"""
+    )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
