@@ -28,7 +28,8 @@ class VAE(Layered, Variational):
     image_shape : tuple of int or None
         (height, width, channels) of images, or (height, width) of grey ones, for layers that work on images. X is then
         [n, height * width * channels], [n, height, width] (one channel) or [n, height, width, channels]; results come
-        in the same shape, those without an X in the shape of the training X. None: X is a table.
+        in the same shape, those without an X in the shape of the training X. Images whose values are contiguous are
+        read in place, like rows. None: X is a table.
     channels : {"last", "first"}
         With ``image_shape``: the place of the channels in X. "first" is for [n, channels, height, width], and rows in
         that order; with several channels it copies X. ``image_shape`` ends with the channels in both cases.
