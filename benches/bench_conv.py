@@ -138,7 +138,7 @@ if library != "fastvae":
     model = TorchConvVAE(network)
 for _ in range(5):
     step()
-weights = vae.n_parameters_ if library == "fastvae" else sum(p.numel() for p in model.parameters())
+weights = sum(value.size for value in vae.state_dict().values()) if library == "fastvae" else sum(p.numel() for p in model.parameters())
 print(peak() - before - 12 * weights / 2**20)
 """
 
