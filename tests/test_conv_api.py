@@ -403,7 +403,7 @@ def test_results_come_in_the_shape_of_x(form: Sizes) -> None:
     assert model.log_marginal(given, 2).estimate.shape == (n,)
     for other in ((42,), (7, 6), (7, 6, 1)):  # the shape of this X, not of the training X
         again = X.reshape(-1, *other)
-        assert model.reconstruct(again).shape == (n, *other)
+        assert model.reconstruct(again).shape == model.predictive(again, 2).mean.shape == (n, *other)
         assert np.array_equal(model.reconstruct(again).reshape(n, -1), reference.reconstruct(X).reshape(n, -1))
         assert model.score(again) == reference.score(X)
     assert model.manifold(4).shape == (4, 4, *form)
@@ -644,6 +644,8 @@ def test_a_wrong_tensor_is_named_with_both_shapes() -> None:
                 target.load_state_dict(wrong)
     with pytest.raises(ValueError, match=r"missing \['mu.bias'\], unknown \['mu.offset'\]"):
         model.load_state_dict({name.replace("mu.bias", "mu.offset"): w for name, w in weights.items()})
+    with pytest.raises(ValueError, match=r"pass image_shape=\(height, width, channels\)"):
+        conv(image_shape=None).load_state_dict(weights)
     with pytest.raises(ValueError, match="must be a mapping"):
         conv().load_state_dict(3)
     assert same(model, weights)
