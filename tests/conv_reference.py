@@ -5,6 +5,7 @@ Also random specifications. An image in the columns of x goes row by row, channe
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from reference import ACTIVATIONS, LOGVAR_RANGE, Twin
 from torch import Tensor, nn
+from torch.distributions import Normal
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 Layer = dict[str, Any]
@@ -110,7 +112,7 @@ class TorchConvVAE(Twin):
     def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The posterior's mu and logvar, not clamped."""
         if self.flat:
-            hidden = self.encoder(x if y is None else torch.cat([x, y], 1))
+            hidden = self.encoder(x if y is None else torch.cat([x, y], 1)).flatten(1)
             return self.mu(hidden), self.logvar(hidden)
         hidden = x.unflatten(1, self.image).permute(0, 3, 1, 2)
         for module in self.encoder:
@@ -127,13 +129,20 @@ class TorchConvVAE(Twin):
         return out.permute(0, 2, 3, 1).flatten(1) if out.ndim == 4 else out
 
     def forward(self, x: Tensor, eps: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
-        """Batch means, nats."""
+        """Batch means, nats. Noise [n, K, latent_dim] is for K draws, whose loss is the importance-weighted bound."""
         mu, logvar = self.encode(x, y)
         logvar = logvar.clamp(*LOGVAR_RANGE)
-        out = self.logits(mu + (logvar / 2).exp() * eps, y)
-        reconstruction = binary_cross_entropy_with_logits(out, x, reduction="none").sum(1).mean()
         kl = (-0.5 * (1 + logvar - mu**2 - logvar.exp())).sum(1).mean()
-        return {"reconstruction": reconstruction, "kl": kl, "loss": reconstruction + kl}
+        draws = eps.shape[1] if eps.ndim == 3 else 1
+        mu, logvar, *given = (t.repeat_interleave(draws, 0) for t in (mu, logvar, x, *([] if y is None else [y])))
+        z = mu + (logvar / 2).exp() * eps.reshape(mu.shape)
+        losses = binary_cross_entropy_with_logits(self.logits(z, *given[1:]), given[0], reduction="none").sum(1)
+        reconstruction = losses.mean()
+        if draws == 1:
+            return {"reconstruction": reconstruction, "kl": kl, "loss": reconstruction + kl}
+        ratio = Normal(0.0, 1.0).log_prob(z) - Normal(mu, (logvar / 2).exp()).log_prob(z)
+        bound = torch.logsumexp((ratio.sum(1) - losses).reshape(-1, draws), 1) - math.log(draws)
+        return {"reconstruction": reconstruction, "kl": kl, "loss": -bound.mean()}
 
     def load(self, weights: dict[str, NDArray[np.float32]]) -> TorchConvVAE:
         """Take over the engine's parameters, whose names and shapes must be exactly ours."""

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import torch
 from conv_reference import Specification, TorchConvVAE, random_specification
+from helpers import check_same_output_of_both_sets
 from numpy.typing import NDArray
-from reference import TOLERANCE, noise, relative_error
+from reference import TOLERANCE, noise, relative_error, too_large
 
 from fastvae import _core
 
+# A gradient may be the small difference of large sums: that of a shift before a normalisation. Then no error of float32
+# is below TOLERANCE, and ours may be this many times that of torch in float32, which normalises in float64.
+TIMES_FLOAT32 = 10
 OBJECTIVE = (1.0, 1.0, 0.0, None, 1, False)
 STEPS_TOLERANCE = 1e-4  # of parameters after many optimiser steps, as that of the dense tests
 ROWS = 19
@@ -28,7 +32,7 @@ def conv(channels: int, kernel: int, stride: int = 1, padding: int = 0, **more: 
 
 def transposed(channels: int, kernel: int, stride: int = 1, padding: int = 0, **more: Any) -> dict[str, Any]:
     """A square transposed convolution."""
-    return conv(channels, kernel, stride, padding, **more) | {"kind": "conv_transpose2d"}
+    return conv(channels, kernel, stride, padding, **more) | {"kind": "conv_transpose2d", "output_padding": [0, 0]}
 
 
 def layer(kind: str, *size: int) -> dict[str, Any]:
@@ -76,8 +80,18 @@ NETWORKS: dict[str, Specification] = {
     ),
     "norm, pool, norm": specification(
         (10, 10, 3),
-        [conv(8, 3, **NORM, activation="relu"), layer("max_pool2d", 2, 2), conv(16, 3, **NORM, activation="silu")],
+        [
+            conv(8, 3, **NORM, activation="relu"),
+            layer("max_pool2d", 2, 2),
+            conv(16, 3, 1, 1, **NORM, activation="silu"),
+        ],
         [8],
+    ),
+    "padding lanes that are not zero": specification(
+        (7, 7, 2),
+        [conv(5, 3), transposed(3, 2, 2), conv(7, 2, activation="sigmoid"), 9],
+        [3 * 3 * 5, layer("unflatten", 3, 3, 5), transposed(6, 2, 2), transposed(2, 2)],
+        activation="softplus",
     ),
 }
 
@@ -129,8 +143,8 @@ def gradients(
     return dict(zip(("reconstruction", "kl", "loss"), losses, strict=True)), named(engine.trained(), values)
 
 
-def errors(spec: Specification, rows: int = ROWS) -> dict[str, float]:
-    """Relative errors of losses, gradients, codes and reconstructions."""
+def errors(spec: Specification, rows: int = ROWS) -> tuple[dict[str, float], dict[str, float]]:
+    """Relative errors of losses, gradients, codes and reconstructions; and those of gradients in torch's float32."""
     engine = engine_of(spec)
     twin = TorchConvVAE(spec).load(state(engine))
     x, y, eps = data(spec, rows)
@@ -139,6 +153,8 @@ def errors(spec: Specification, rows: int = ROWS) -> dict[str, float]:
     assert ours.keys() == theirs.keys()
     found = {name: relative_error(losses[name], torch_losses[name]) for name in losses}
     found |= {name: relative_error(ours[name], theirs[name]) for name in theirs}
+    _, single = TorchConvVAE(spec).load(state(engine)).float().losses_and_gradients(x, eps, **given(y))
+    float32 = {name: relative_error(single[name], theirs[name]) for name in theirs}
     twin.load(state(engine)).eval()
     with torch.no_grad():
         tensors = [twin.tensor(x), None if y is None else twin.tensor(y)]
@@ -148,7 +164,7 @@ def errors(spec: Specification, rows: int = ROWS) -> dict[str, float]:
     found["mu"] = relative_error(codes.reshape(mu.shape), mu)
     found["log variance"] = relative_error(logvars.reshape(mu.shape), logvar)
     found["mean"] = relative_error(engine.reconstruct(x, y, False, 1).reshape(mean.shape), mean)
-    return found
+    return found, float32
 
 
 def train(
@@ -189,20 +205,27 @@ def train_torch(twin: TorchConvVAE, spec: Specification, passes: int, rate: floa
             optimizer.step()
 
 
-def step_errors(spec: Specification, passes: int, rate: float, batch_size: int = ROWS) -> dict[str, float]:
-    """Relative errors of all parameters and running statistics after optimiser steps."""
+def step_errors(
+    spec: Specification, passes: int, rate: float, batch_size: int = ROWS
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Relative errors of all parameters and running statistics after optimiser steps; and those of torch's float32."""
     engine = engine_of(spec)
-    twin = TorchConvVAE(spec).load(state(engine))
+    twin, single = TorchConvVAE(spec).load(state(engine)), TorchConvVAE(spec).load(state(engine)).float()
     train(engine, spec, passes, rate, batch_size)
-    train_torch(twin, spec, passes, rate, batch_size)
-    ours, theirs = state(engine), twin.tensors()
+    for model in (twin, single):
+        train_torch(model, spec, passes, rate, batch_size)
+    ours, theirs, float32 = state(engine), twin.tensors(), single.tensors()
     assert ours.keys() == theirs.keys()
-    return {name: relative_error(ours[name], theirs[name]) for name in theirs}
+    return (
+        {name: relative_error(ours[name], theirs[name]) for name in theirs},
+        {name: relative_error(float32[name], theirs[name]) for name in theirs},
+    )
 
 
-def beyond(found: dict[str, float], tolerance: float) -> dict[str, float]:
-    """Errors beyond a tolerance."""
-    return {name: error for name, error in found.items() if not error <= tolerance}
+def beyond(found: dict[str, float], float32: dict[str, float], tolerance: float = TOLERANCE) -> dict[str, float]:
+    """Errors beyond the tolerance and beyond those of torch in float32."""
+    allowed = {name: max(tolerance, TIMES_FLOAT32 * float32.get(name, 0)) for name in found}
+    return {name: error for name, error in found.items() if not error <= allowed[name]}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -210,24 +233,38 @@ def beyond(found: dict[str, float], tolerance: float) -> dict[str, float]:
 def test_each_layer_has_the_losses_and_gradients_of_torch(name: str, rows: int) -> None:
     if rows == 2 and "norm" in name:
         pytest.skip("a normalised pair is +-1: all gradients but rounding errors vanish")
-    assert not beyond(errors(NETWORKS[name], rows), TOLERANCE)
+    assert not beyond(*errors(NETWORKS[name], rows))
 
 
 @pytest.mark.parametrize("seed", range(80))
 def test_random_architectures_have_the_losses_and_gradients_of_torch(seed: int) -> None:
     spec = random_specification(seed)
-    assert not beyond(errors(spec), TOLERANCE), json.dumps(spec)
+    assert not beyond(*errors(spec)), json.dumps(spec)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_100_steps_of_adam_end_where_those_of_torch_end(name: str) -> None:
-    assert not beyond(step_errors(NETWORKS[name], passes=50, rate=1e-3, batch_size=10), STEPS_TOLERANCE)
+    assert not beyond(*step_errors(NETWORKS[name], passes=50, rate=1e-3, batch_size=10), STEPS_TOLERANCE)
 
 
 @pytest.mark.parametrize("seed", range(0, 80, 8))
 def test_100_steps_of_random_architectures_end_where_those_of_torch_end(seed: int) -> None:
     spec = random_specification(seed)
-    assert not beyond(step_errors(spec, passes=100, rate=1e-3), STEPS_TOLERANCE), json.dumps(spec)
+    assert not beyond(*step_errors(spec, passes=100, rate=1e-3), STEPS_TOLERANCE), json.dumps(spec)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_several_draws_have_the_losses_and_gradients_of_torch(name: str) -> None:
+    spec, draws = NETWORKS[name], 3
+    engine = engine_of(spec)
+    twin = TorchConvVAE(spec).load(state(engine))
+    x, y, _ = data(spec)
+    eps = noise(len(x) * draws, spec["latent_dim"])
+    *losses, values = engine.loss_and_gradients(x, y, eps, None, (1.0, 1.0, 0.0, None, draws, False), None, None, 2)
+    torch_losses, theirs = twin.losses_and_gradients(x, eps.reshape(len(x), draws, -1), **given(y))
+    ours = named(engine.trained(), values)
+    found = {what: relative_error(loss, torch_losses[what]) for loss, what in zip(losses, torch_losses, strict=True)}
+    assert not too_large(found | {what: relative_error(ours[what], theirs[what]) for what in theirs})
 
 
 def test_ties_of_a_maximum_give_the_gradient_to_the_first_pixel() -> None:
@@ -245,6 +282,17 @@ def test_ties_of_a_maximum_give_the_gradient_to_the_first_pixel() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_training_leaves_nothing_behind_that_parameters_do_not_show(name: str) -> None:
+    # Padding in the engine's memory must stay zero.
+    spec = NETWORKS[name]
+    engine, other = engine_of(spec), _core.Engine(json.dumps(spec))
+    train(engine, spec, passes=4, rate=1e-2, batch_size=7)
+    other.set_parameters(engine.parameters())
+    ours, theirs = gradients(engine, spec)[1], gradients(other, spec)[1]
+    assert [array.tobytes() for array in ours.values()] == [array.tobytes() for array in theirs.values()]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_no_bit_depends_on_the_threads(name: str) -> None:
     spec = NETWORKS[name]
     results = []
@@ -254,6 +302,23 @@ def test_no_bit_depends_on_the_threads(name: str) -> None:
         train(engine, spec, passes=3, rate=1e-3, batch_size=7, threads=threads)
         results.append([array.tobytes() for array in (*values.values(), *state(engine).values())])
     assert results[0] == results[1] == results[2]
+
+
+def test_both_instruction_sets_give_the_same_bits() -> None:
+    check_same_output_of_both_sets(
+        """
+import hashlib
+from test_conv_layers import NETWORKS, ROWS, data, engine_of, gradients, random_specification, state, train
+
+for spec in [*NETWORKS.values(), *map(random_specification, range(10))]:
+    engine = engine_of(spec)
+    arrays = [*gradients(engine, spec)[1].values()]
+    train(engine, spec, passes=3, rate=1e-3, batch_size=7)
+    x, y, _ = data(spec)
+    arrays += [*state(engine).values(), engine.reconstruct(x, y, False, 1)]
+    print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
+"""
+    )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -276,8 +341,8 @@ def test_a_batch_with_one_value_of_each_channel_uses_the_running_statistics() ->
     x, _, eps = data(spec, 1)
     losses, ours = gradients(engine, spec, rows=1)
     torch_losses, theirs = twin.losses_and_gradients(x, eps)
-    assert not beyond({name: relative_error(losses[name], torch_losses[name]) for name in losses}, TOLERANCE)
-    assert not beyond({name: relative_error(ours[name], theirs[name]) for name in theirs}, TOLERANCE)
+    found = {name: relative_error(losses[name], torch_losses[name]) for name in losses}
+    assert not too_large(found | {name: relative_error(ours[name], theirs[name]) for name in theirs})
 
 
 def test_a_normalised_layer_has_no_bias_and_starts_as_in_torch() -> None:
