@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 import fastvae
 from fastvae import VAE, Autoencoder, ItemResponse, TopicModel, functional, schedules
 from fastvae.corruption import GaussianNoise, MaskingNoise, SaltAndPepper
+from fastvae.layers import AvgPool2d, Conv2d, ConvTranspose2d, Dense, MaxPool2d, Upsample
 from fastvae.likelihoods import Bernoulli, Gaussian, NegativeBinomial
 from fastvae.optimizers import SGD, Adagrad, Adam, AdamW
 
@@ -408,9 +409,41 @@ def other_models() -> dict[str, Case]:
     }
 
 
+def images() -> dict[str, Case]:
+    """Return convolutional models."""
+    conv, up = Conv2d(5, 3, stride=2, padding=1), ConvTranspose2d(2, 3, stride=2, padding=1, output_padding=(1, 0))
+    colour = real(N, 6 * 9 * 2, 90)
+    own = (12, Dense(3 * 5 * 33, batch_norm=True), Upsample(1), up)
+    return {
+        "convolutional": vae(
+            whole(N, 7 * 5, 2, 91), image_shape=(7, 5, 1), hidden=(conv, Conv2d(33, 2, activation="tanh"), 9)
+        ),
+        "convolutional decoder": vae(colour, image_shape=(6, 9, 2), decoder_hidden=own, likelihood=Gaussian("decoder")),
+        "convolutional norms": vae(
+            colour.reshape(N, 6, 9, 2),
+            NAMES,
+            image_shape=(6, 9, 2),
+            hidden=(Conv2d(34, (3, 2), batch_norm=True), MaxPool2d(2), Conv2d(4, (1, 2), batch_norm=True)),
+            conditional=True,
+            likelihood=Gaussian("per_feature"),
+            clip_norm=0.5,
+        ),
+        "convolutional importance": vae(
+            colour,
+            image_shape=(6, 9, 2),
+            hidden=(conv, AvgPool2d((3, 5))),
+            n_importance_samples=3,
+            likelihood="gaussian",
+        ),
+        "convolutional plain": plain(
+            colour, image_shape=(6, 9, 2), hidden=(conv, 8), corruption=GaussianNoise(0.2), missing="mask"
+        ),
+    }
+
+
 def cases() -> dict[str, Case]:
     """Return all that is fitted and asked in the same way, unfitted."""
-    groups = (likelihoods, networks, optimizers, objectives, inputs, importance, other_models)
+    groups = (likelihoods, networks, optimizers, objectives, inputs, importance, other_models, images)
     return {name: case for group in groups for name, case in group().items()}
 
 

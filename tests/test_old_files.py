@@ -1,7 +1,7 @@
 """Files of earlier versions load: same parameters, same results, and further training gives the same bits.
 
-``data/v1`` holds a file of each kind of model and the results of the version that wrote them. For a new format,
-``python tests/test_old_files.py FOLDER`` writes the same models with the current version to a new folder.
+``data`` has a folder for each format: a file of each kind of model and the results of the version that wrote them. For
+a new format, ``python tests/test_old_files.py FOLDER`` writes the same models with the current version to a new folder.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from test_bits import Case, digest, digest_of, real, whole, with_holes
 import fastvae
 from fastvae import VAE, Autoencoder, ItemResponse, TopicModel, schedules
 from fastvae.corruption import GaussianNoise, MaskingNoise, SaltAndPepper
+from fastvae.layers import Conv2d, MaxPool2d
 from fastvae.likelihoods import Gaussian, NegativeBinomial
 from fastvae.optimizers import SGD, Adagrad, AdamW
 
-FOLDERS = [Path(__file__).parent / "data" / "v1"]
+FOLDERS = [Path(__file__).parent / "data" / version for version in ("v1", "v2")]
 FILES = [path for folder in FOLDERS for path in sorted(folder.glob("*.safetensors"))]
 
 # Of what does not depend on the instruction set: the rest is compared where that has a fused multiply-add.
@@ -35,6 +36,7 @@ N = 21
 GREY = (whole(N, 11, 256, 100) / 256).astype(np.float32)
 REAL = real(N, 11, 101)
 COUNTS = whole(N, 11, 6, 102)
+IMAGES = (whole(N, 30, 256, 105) / 256).astype(np.float32).reshape(N, 5, 6)
 NAMES = np.array(["ash", "birch", "elm"])[np.arange(N) % 3]
 ANSWERS = (whole(N, 7, 9, 103) < 2 + np.arange(7)).astype(np.float32)
 MOST = np.array([1, 2, 3, 4, 3, 2, 1])
@@ -60,6 +62,7 @@ def models() -> dict[str, Case]:
         "corruption": GaussianNoise(0.25),
         "optimizer": AdamW(beta1=0.8, weight_decay=0.1),
     }
+    image: dict[str, Any] = {"image_shape": (5, 6, 1)}
     holes, told = with_holes(REAL), {"missing": "mask", "missing_indicator": True}
     return {
         "vae": vae(GREY, activation="tanh", decoder_hidden=(6, 4), clip_norm=1.0),
@@ -74,6 +77,10 @@ def models() -> dict[str, Case]:
         "vae_importance": vae(GREY, n_importance_samples=4, doubly_reparameterized=True),
         "vae_without_optimizer": vae(GREY, activation="gelu"),
         "vae_validation": vae(GREY, early_stopping=True, validation_fraction=0.3, epochs=3, weight_decay=0.01),
+        "vae_convolutional": vae(IMAGES, hidden=(Conv2d(5, 3, stride=2, padding=1, batch_norm=True), 4), **image),
+        "autoencoder_convolutional": Case(
+            Autoencoder(3, **SMALL | image | {"hidden": (Conv2d(3, (2, 3)), MaxPool2d(2))}), IMAGES
+        ),
         "autoencoder": Case(Autoencoder(3, loss="bernoulli", corruption=SaltAndPepper(0.3), **SMALL), GREY),
         "autoencoder_missing": Case(Autoencoder(3, missing="mask", **SMALL), holes),
         "topics_mixture": Case(TopicModel(3, alpha=[0.1, 0.5, 1.0], **SMALL), COUNTS),

@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A model. All arrays returned are flat; the Python layer gives them their shapes.
-#[pyclass(frozen, module = "fastengine._core", name = "Engine")]
+#[pyclass(frozen, module = "fastvae._core", name = "Engine")]
 pub struct PyEngine {
     /// The engine's own, which never changes: here no lock is needed to read it.
     pub specification: Specification,
