@@ -8,16 +8,17 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from dataclasses import fields
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from conv_reference import completed, modules_of, output_shape, random_encoder
 from helpers import answers, bits, conditional_vae, differing, holed, resealed, rows_of, run_python, same
 from numpy.typing import NDArray
 from reference import (
-    ACTIVATIONS,
     TOLERANCE,
     TorchAutoencoder,
     TorchVAE,
@@ -68,35 +69,36 @@ RGB = pictures(shape=COLOUR, seed=1)
 # ------------------------------------------------------------------------------------------ reference
 
 
-def modules(layers: Sequence[Any], size: Sizes, activation: str) -> tuple[list[nn.Module], Sizes]:
-    """The torch modules of some layers, and their output: [units] or [channels, height, width]; a tuple unflattens."""
+KINDS: dict[str, Any] = {
+    "conv2d": Conv2d,
+    "conv_transpose2d": ConvTranspose2d,
+    "dense": Dense,
+    "max_pool2d": MaxPool2d,
+    "avg_pool2d": AvgPool2d,
+    "upsample": Upsample,
+}
+
+
+def described(layer: Any) -> dict[str, Any]:
+    """A layer as the reference reads it; a tuple (channels, height, width) is an Unflatten, as in torch."""
+    if isinstance(layer, tuple):
+        return {"kind": "unflatten", "shape": [*layer[1:], layer[0]]}
+    if isinstance(layer, int):
+        return completed(layer)
+    [kind] = [name for name, cls in KINDS.items() if type(layer) is cls]
+    values = {field.name: getattr(layer, field.name) for field in fields(layer)}
+    for name in values.keys() & {"kernel_size", "stride", "padding", "output_padding", "size"}:
+        values[name] = [values[name]] * 2 if isinstance(values[name], int) else list(values[name])
+    return {"kind": kind} | {name: value for name, value in values.items() if value is not None}
+
+
+def modules(layers: Sequence[Any], shape: Sizes, activation: str) -> tuple[list[nn.Module], Sizes]:
+    """The torch modules of some layers, and the shape of their output."""
     found: list[nn.Module] = []
-    for layer in layers:
-        new: list[nn.Module] = []
-        match layer:
-            case tuple():
-                new.append(nn.Unflatten(1, layer))
-            case int() | Dense():
-                new += [nn.Flatten()] if len(size) == 3 else []
-                units = layer if isinstance(layer, int) else layer.units
-                new.append(nn.Linear(prod(size), units, bias=not getattr(layer, "batch_norm", False)))
-            case Conv2d(channels, kernel, stride, padding, norm):
-                new.append(nn.Conv2d(size[0], channels, kernel, stride, padding, bias=not norm))
-            case ConvTranspose2d(channels, kernel, stride, padding, added, norm):
-                new.append(nn.ConvTranspose2d(size[0], channels, kernel, stride, padding, added, bias=not norm))
-            case MaxPool2d(pool):
-                new.append(nn.MaxPool2d(pool))
-            case AvgPool2d(pool):
-                new.append(nn.AvgPool2d(pool))
-            case Upsample(pool):
-                new.append(nn.Upsample(scale_factor=pool))
-        if isinstance(layer, (int, Dense, Conv2d, ConvTranspose2d)):
-            if getattr(layer, "batch_norm", False):
-                new.append(nn.BatchNorm1d(layer.units) if isinstance(layer, Dense) else nn.BatchNorm2d(layer.channels))
-            new.append(ACTIVATIONS[getattr(layer, "activation", None) or activation]())
-        size = tuple(nn.Sequential(*new).eval()(torch.zeros(2, *size)).shape[1:])
-        found += new
-    return found, size
+    for layer in map(described, layers):
+        found += modules_of(layer, shape, activation)
+        shape = output_shape(layer, shape)
+    return found, shape
 
 
 class OfImages(nn.Sequential):
@@ -119,9 +121,8 @@ class ToImages(nn.Sequential):
 
 def twin_of(twin: Any, model: Any, decoder: Sequence[Any], *, flat: bool = False) -> Any:
     """Give a dense torch model the layers of a convolutional one, in float64; `flat` adds a dense output."""
-    height, width, channels = model.image_shape
     image = bool(model.hidden) and isinstance(model.hidden[0], Conv2d)  # a dense layer reads the rows as they are
-    start = (channels, height, width) if image else (height * width * channels,)
+    start = model.image_shape if image else (prod(model.image_shape),)
     found, size = modules(model.hidden, start, model.activation)
     twin.encoder = OfImages(*found) if image else nn.Sequential(*found)
     twin.encoder.shape = model.image_shape
@@ -129,7 +130,7 @@ def twin_of(twin: Any, model: Any, decoder: Sequence[Any], *, flat: bool = False
         if hasattr(twin, head):
             setattr(twin, head, nn.Linear(prod(size), model.latent_dim))
     found, size = modules(decoder, (model.latent_dim,), model.activation)
-    twin.decoder = ToImages(*found, nn.Linear(prod(size), height * width * channels)) if flat else ToImages(*found[:-1])
+    twin.decoder = ToImages(*found, nn.Linear(prod(size), prod(model.image_shape))) if flat else ToImages(*found[:-1])
     return twin.double()
 
 
@@ -230,42 +231,38 @@ def compare(
         assert relative_error(gradient, wanted[name]) < 2 * TOLERANCE, name
 
 
-def random_encoder(rng: np.random.Generator) -> tuple[tuple[Any, ...], Sizes]:
-    """Convolutions, transposed ones, pools and dense layers that fit each other, and an image."""
-    height, width, channels = (int(side) for side in rng.integers((4, 4, 1), (14, 14, 4)))
-    found: list[Any] = []
-    sides = np.array([height, width])
-    for i in range(int(rng.integers(1, 4))):
-        kernel = rng.integers(1, np.minimum(5, sides) + 1)
-        stride, padding, pool = rng.integers(1, 4, 2), rng.integers(0, kernel), rng.integers(1, 3, 2)
-        if i and not (sides % pool).any() and rng.random() < 0.4:
-            found.append((MaxPool2d, AvgPool2d)[i % 2](tuple(pool.tolist())))
-            sides //= pool
-        elif i and rng.random() < 0.3:
-            added = rng.integers(0, stride)
-            if ((out := (sides - 1) * stride + kernel + added - 2 * padding) < 1).any():
-                continue
-            shape = tuple(tuple(size.tolist()) for size in (kernel, stride, padding, added))
-            found.append(ConvTranspose2d(int(rng.integers(1, 40)), *shape))
-            sides = out
-        else:
-            shape = tuple(tuple(size.tolist()) for size in (kernel, stride, padding))
-            found.append(Conv2d(int(rng.integers(1, 40)), *shape))
-            sides = (sides + 2 * padding - kernel) // stride + 1
-    return (*found, *(rng.integers(1, 9, int(rng.integers(0, 3))).tolist())), (height, width, channels)
+def built(layer: Any) -> Any:
+    """A layer of the reference's random ones as an object."""
+    if isinstance(layer, int):
+        return layer
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in layer.items()}
+    return KINDS[values.pop("kind")](**values)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_every_encoder_without_lost_rows_has_a_mirror(seed: int) -> None:
-    hidden, image_shape = random_encoder(np.random.default_rng(seed))
-    model = conv(hidden=hidden, image_shape=image_shape).partial_fit(pictures(5, image_shape, seed))
-    assert model.sample(2).shape == (2, *image_shape)
-    weights = model.state_dict()
+@pytest.mark.parametrize("seed", range(60))
+def test_every_encoder_that_loses_no_rows_in_a_pool_has_a_mirror(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    image_shape = tuple(int(side) for side in rng.integers((5, 5, 1), (17, 17, 4)))
+    given = random_encoder(rng, image_shape)
+    shapes = [image_shape]
+    for layer in map(completed, given):
+        shapes.append(output_shape(layer, shapes[-1]))
+    model = conv(hidden=[*map(built, given)], image_shape=image_shape)
+    lost = [
+        i
+        for i, (layer, (height, width, _)) in enumerate(zip(map(completed, given), shapes, strict=False))
+        if "pool" in layer["kind"] and (height % layer["size"][0] or width % layer["size"][1])
+    ]
+    if lost:
+        with pytest.raises(ValueError, match=rf"^hidden\[{lost[-1]}\], ...Pool2d.*, has no mirror: .*, back "):
+            model.partial_fit(pictures(5, image_shape))
+        return
+    assert model.partial_fit(pictures(5, image_shape, seed)).sample(2).shape == (2, *image_shape)
     sizes = {
-        part: sorted(w.size for name, w in weights.items() if name.startswith(part) and w.ndim == 4)
+        part: sorted(w.size for name, w in model.state_dict().items() if name.startswith(part) and w.ndim == 4)
         for part in ("encoder", "decoder")
     }
-    assert sizes["encoder"] == sizes["decoder"]  # each convolution with its mirror
+    assert sizes["encoder"] == sizes["decoder"]  # each convolution and its mirror
 
 
 @pytest.mark.parametrize("case", MIRRORS)
@@ -285,6 +282,11 @@ OWN: dict[str, tuple[Sequence[Any], Sizes, tuple[int, Sizes] | None]] = {
         (Dense(2 * 3 * 3, activation="elu"), ConvTranspose2d(4, 3, 2), Conv2d(9, 2), ConvTranspose2d(2, 2, (1, 2))),
         (7, 12, 2),
         (0, (2, 3, 3)),
+    ),
+    "pools": (
+        (8 * 6 * 2, MaxPool2d((2, 1)), AvgPool2d((2, 1)), Upsample(2), ConvTranspose2d(1, 3)),
+        (6, 14, 1),
+        (0, (2, 8, 6)),
     ),
     "dense": ((11, 6), GREY, None),
     "linear": ((), GREY, None),
@@ -401,7 +403,7 @@ def test_results_come_in_the_shape_of_x(form: Sizes) -> None:
     assert model.log_marginal(given, 2).estimate.shape == (n,)
     for other in ((42,), (7, 6), (7, 6, 1)):  # the shape of this X, not of the training X
         again = X.reshape(-1, *other)
-        assert model.reconstruct(again).shape == (n, *other)
+        assert model.reconstruct(again).shape == model.predictive(again, 2).mean.shape == (n, *other)
         assert np.array_equal(model.reconstruct(again).reshape(n, -1), reference.reconstruct(X).reshape(n, -1))
         assert model.score(again) == reference.score(X)
     assert model.manifold(4).shape == (4, 4, *form)
@@ -577,7 +579,7 @@ def test_saved_models(form: str, tmp_path: Path) -> None:
         ('"form":[7,6,1]', '"form":[6,7,1]'),
         ('"form":[7,6,1]', '"form":[7]'),
         ('"form":[7,6,1]', '"form":"flat"'),
-        ('"channels_first":false', '"channels_first":"no"'),
+        ('"channels_first":false', '"channels_first":0'),
         ('"channels_first":false', '"channels":false'),
         ('"layers.Conv2d"', '"layers.Conv3d"'),
         ('"padding":1', '"pad":1'),
@@ -642,6 +644,8 @@ def test_a_wrong_tensor_is_named_with_both_shapes() -> None:
                 target.load_state_dict(wrong)
     with pytest.raises(ValueError, match=r"missing \['mu.bias'\], unknown \['mu.offset'\]"):
         model.load_state_dict({name.replace("mu.bias", "mu.offset"): w for name, w in weights.items()})
+    with pytest.raises(ValueError, match=r"pass image_shape=\(height, width, channels\)"):
+        conv(image_shape=None).load_state_dict(weights)
     with pytest.raises(ValueError, match="must be a mapping"):
         conv().load_state_dict(3)
     assert same(model, weights)
@@ -721,6 +725,14 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         r"decoder_hidden\[1\], ConvTranspose2d.* cannot make an image of 7 x 6 pixels \(sizes back from "
         r"image_shape: 7 x 6\)",
     ),
+    "decoder's upsampling": (
+        {"decoder_hidden": (12, Upsample((2, 1)), Conv2d(1, 3))},
+        r"decoder_hidden\[1\], Upsample\(\(2, 1\)\), cannot make an image of 9 x 8 pixels \(.*: 7 x 6 -> 9 x 8\)",
+    ),
+    "decoder's padding": (
+        {"decoder_hidden": (12, Conv2d(1, 2, padding=4))},
+        r"decoder_hidden\[1\], Conv2d\(1, 2, padding=4\), cannot make an image of 7 x 6 pixels",
+    ),
     "decoder's channels": (
         {"decoder_hidden": (12, ConvTranspose2d(2, 3, 2, 1, (0, 1)))},
         r"decoder_hidden ends with 7 x 6 x 2, but image_shape is 7 x 6 x 1 \(sizes: 3 -> 12 -> 4 x 3 x 1 -> "
@@ -792,8 +804,8 @@ def test_sparse_x_is_for_dense_layers(parameters: dict[str, Any]) -> None:
     message = r"X is a sparse matrix, which convolutional layers do not support: pass X.toarray\(\)"
     with pytest.raises(TypeError, match=message):
         conv(**parameters).fit(rows)
-    with pytest.raises(TypeError, match=message):
-        conv(**parameters).fit(X).transform(rows)
+    with pytest.raises(TypeError, match=message):  # the fitted model decides, not the parameters
+        conv(**parameters).fit(X).set_params(hidden=(8,), decoder_hidden=None).transform(rows)
     with pytest.raises(TypeError, match='channels="first" is not supported'):
         conv(image_shape=(7, 3, 2), channels="first", hidden=(8,)).fit(rows)
 

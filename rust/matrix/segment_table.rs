@@ -10,6 +10,9 @@ pub struct SegmentTable {
     /// The list of each place, and the panel that it counts from.
     places: Vec<(u32, u32)>,
     known: HashMap<Vec<Segment>, u32>,
+    /// Places whose lists differ in panels and lanes only.
+    alike: Vec<Vec<u32>>,
+    shapes: HashMap<Vec<(u32, u32)>, usize>,
 }
 
 impl SegmentTable {
@@ -17,6 +20,10 @@ impl SegmentTable {
     pub fn push(&mut self, mut segments: Vec<Segment>) {
         let base = segments.iter().map(|s| s.panel).min().unwrap_or(0);
         segments.iter_mut().for_each(|s| s.panel -= base);
+        let shape = segments.iter().map(|s| (s.to, s.count)).collect();
+        let group = *self.shapes.entry(shape).or_insert(self.alike.len());
+        self.alike.resize_with(self.alike.len().max(group + 1), Vec::new);
+        self.alike[group].push(self.places.len() as u32);
         let next = self.lists.len() as u32;
         let list = *self.known.entry(segments).or_insert_with_key(|segments| {
             self.lists.push(SegmentList::new(segments.clone()));
@@ -29,6 +36,11 @@ impl SegmentTable {
     pub fn get(&self, place: usize) -> (u32, usize, Segments<'_>) {
         let (list, base) = self.places[place];
         (list, base as usize, self.lists[list as usize].all())
+    }
+
+    /// Groups of places whose lists differ in panels and lanes only.
+    pub fn alike(&self) -> impl Iterator<Item = &[u32]> {
+        self.alike.iter().map(Vec::as_slice)
     }
 
     /// Places.

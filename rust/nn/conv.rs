@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | down | small[h, w, s] = sum over taps and l of large[.., l] W[tap, l, s] | [`down`] |
 //! | up | large[y, x, l] = sum over taps and s of small[.., s] W[tap, l, s] | [`up`] |
-//! | gradient | dW[tap, l, s] = sum over pixels and the batch of large[.., l] small[h, w, s] | [`meetings`], [`patches`] |
+//! | gradient | dW[tap, l, s] = sum over pixels and the batch of large[.., l] small[h, w, s] | [`meetings`], [`down`] |
 //!
 //! Taps that fall outside an image are left out: a padding of zeros adds nothing.
 
@@ -141,38 +141,6 @@ pub fn meetings(
             count: WIDTH as u32,
         })
     })
-}
-
-/// For each block of 32 rows (tap, l) of W and each small pixel, blocks outermost: the columns of the large image that it
-/// meets, and their places in the block. The large image has no panels of its own for each pixel.
-pub fn patches(window: &Window, large: &Image, small: ImageShape) -> SegmentTable {
-    let channels = large.shape.channels;
-    let (rows, inside) = (window.taps() * channels, sides(large.shape));
-    let mut table = SegmentTable::default();
-    for first in (0..rows).step_by(WIDTH) {
-        for position in 0..small.positions() {
-            let mut segments = Vec::new();
-            for row in first..(first + WIDTH).min(rows) {
-                let (tap, channel) = (row / channels, row % channels);
-                let taps = [tap / window.kernel[1], tap % window.kernel[1]];
-                let [h, w] = [position / small.width, position % small.width];
-                let y = window.large(0, inside, h, taps[0]);
-                let x = window.large(1, inside, w, taps[1]);
-                let (Some(y), Some(x)) = (y, x) else { continue };
-                let at = y * large.shape.width + x;
-                let (panel, lane) = large.place(at, channel);
-                let next = Segment {
-                    panel: panel as u32,
-                    lane: lane as u32,
-                    to: (row - first) as u32,
-                    count: 1,
-                };
-                extend(&mut segments, next);
-            }
-            table.push(segments);
-        }
-    }
-    table
 }
 
 /// The segments of columns `columns` of a matrix, whose rows of W start with row `to`.

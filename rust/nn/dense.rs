@@ -179,12 +179,14 @@ impl Op for AddRows<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for v in 0..self.vectors {
-            let mut sum = s.load(&self.sums[v]);
-            for row in self.panel {
-                sum = s.add(sum, s.load(&row[v]));
+        let mut sums = [s.load(&self.sums[0]), s.load(&self.sums[1])];
+        for row in self.panel {
+            for v in 0..self.vectors {
+                sums[v] = s.add(sums[v], s.load(&row[v]));
             }
-            s.store(sum, &mut self.sums[v]);
+        }
+        for v in 0..self.vectors {
+            s.store(sums[v], &mut self.sums[v]);
         }
     }
 }

@@ -375,6 +375,7 @@ unsafe fn segments<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>
     a: *const f32,
     b: *const f32,
     strides: [usize; 2],
+    fresh: bool,
     tile: *mut Tile,
 ) {
     let between_rows = if COLUMNS { 1 } else { WIDTH };
@@ -387,12 +388,12 @@ unsafe fn segments<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>
                 let (a, b) = (a.wrapping_add(first * between_rows), b.wrapping_add(v * LANES));
                 let to = tile.cast::<Lanes>().add(2 * first + v);
                 match end - first {
-                    1 => segment_block::<1, COLUMNS>(segments, count, a, b, strides, to),
-                    2 => segment_block::<2, COLUMNS>(segments, count, a, b, strides, to),
-                    3 => segment_block::<3, COLUMNS>(segments, count, a, b, strides, to),
-                    4 => segment_block::<4, COLUMNS>(segments, count, a, b, strides, to),
-                    5 => segment_block::<5, COLUMNS>(segments, count, a, b, strides, to),
-                    _ => segment_block::<6, COLUMNS>(segments, count, a, b, strides, to),
+                    1 => segment_block::<1, COLUMNS>(segments, count, a, b, strides, fresh, to),
+                    2 => segment_block::<2, COLUMNS>(segments, count, a, b, strides, fresh, to),
+                    3 => segment_block::<3, COLUMNS>(segments, count, a, b, strides, fresh, to),
+                    4 => segment_block::<4, COLUMNS>(segments, count, a, b, strides, fresh, to),
+                    5 => segment_block::<5, COLUMNS>(segments, count, a, b, strides, fresh, to),
+                    _ => segment_block::<6, COLUMNS>(segments, count, a, b, strides, fresh, to),
                 }
             }
         }
@@ -410,15 +411,18 @@ unsafe fn segment_block<const ROWS: usize, const COLUMNS: bool>(
     a: *const f32,
     b: *const f32,
     strides: [usize; 2],
+    fresh: bool,
     to: *mut Lanes,
 ) {
     let between_rows = if COLUMNS { 1 } else { WIDTH };
     let mut acc = [[_mm256_setzero_ps(); 2]; ROWS];
-    for i in 0..ROWS {
-        // SAFETY: the caller promises `ROWS` rows at `to`.
-        unsafe {
-            let lanes = (*to.add(2 * i)).0.as_ptr();
-            acc[i] = [_mm256_load_ps(lanes), _mm256_load_ps(lanes.add(8))];
+    if !fresh {
+        for i in 0..ROWS {
+            // SAFETY: the caller promises `ROWS` rows at `to`.
+            unsafe {
+                let lanes = (*to.add(2 * i)).0.as_ptr();
+                acc[i] = [_mm256_load_ps(lanes), _mm256_load_ps(lanes.add(8))];
+            }
         }
     }
     walk_segments!(segments, count, a, b, strides, ROWS, COLUMNS, x, y, {

@@ -291,16 +291,19 @@ unsafe fn segments<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>
     a: *const f32,
     b: *const f32,
     strides: [usize; 2],
+    fresh: bool,
     tile: *mut Tile,
 ) {
     let between_rows = if COLUMNS { 1 } else { WIDTH };
     // SAFETY: the caller's tile is valid for reads and writes.
     let tile: &mut [Row; super::MAX_TILE_ROWS] = unsafe { &mut *tile };
     let mut acc = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-    for i in 0..ROWS {
-        for v in 0..VECTORS {
-            // SAFETY: 64 aligned bytes.
-            acc[i][v] = unsafe { _mm512_load_ps(tile[i][v].0.as_ptr()) };
+    if !fresh {
+        for i in 0..ROWS {
+            for v in 0..VECTORS {
+                // SAFETY: 64 aligned bytes.
+                acc[i][v] = unsafe { _mm512_load_ps(tile[i][v].0.as_ptr()) };
+            }
         }
     }
     walk_segments!(segments, count, a, b, strides, ROWS, COLUMNS, x, y, {

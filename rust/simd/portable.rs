@@ -94,6 +94,7 @@ unsafe fn segments<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>
     a: *const f32,
     b: *const f32,
     strides: [usize; 2],
+    fresh: bool,
     tile: *mut Tile,
 ) {
     // SAFETY: the caller's tile is valid for reads and writes.
@@ -102,7 +103,7 @@ unsafe fn segments<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>
     for column in (0..VECTORS * LANES).step_by(BLOCK_COLUMNS) {
         let (vector, lane) = (column / LANES, column % LANES);
         let mut acc = [[0.0f32; BLOCK_COLUMNS]; ROWS];
-        for i in 0..ROWS {
+        for i in (0..ROWS).filter(|_| !fresh) {
             acc[i].copy_from_slice(&tile[i][vector].0[lane..lane + BLOCK_COLUMNS]);
         }
         let b = b.wrapping_add(column);

@@ -1,7 +1,7 @@
 //! Tiles of a product whose left operand is scattered over panels: convolutions.
 //!
-//! The left operand's k are cut into [`Segment`]s, each a run inside one panel. A tile starts from the values that it holds,
-//! so a sum may be continued by a later call; every element has one accumulator, and k runs in the order of the list.
+//! The left operand's k are cut into [`Segment`]s, each a run inside one panel. A tile starts from zero or from the values that
+//! it holds, so a sum may be continued by a later call; every element has one accumulator, and k runs in the order of the list.
 
 use super::{Isa, Row, Set, Tile, WIDTH};
 use std::ops::Range;
@@ -102,7 +102,7 @@ impl<'a> Segments<'a> {
     }
 }
 
-/// `tile[i][j] += sum over the segments' k of A(i, k) * B(k, j)` by fused multiply-adds.
+/// `tile[i][j] += sum over the segments' k of A(i, k) * B(k, j)` by fused multiply-adds; `fresh`: from zero.
 ///
 /// Of a segment s, A(i, k) is at `a + s.panel * strides[0] + s.lane + i * 32 + k` for rows, k below `s.count`, and at
 /// `a + s.panel * strides[0] + s.lane + k * 32 + i` for columns, k below `count`. B's row k is at
@@ -113,6 +113,7 @@ pub(super) type SegmentKernel = unsafe fn(
     a: *const f32,
     b: *const f32,
     strides: [usize; 2],
+    fresh: bool,
     tile: *mut Tile,
 );
 
@@ -169,13 +170,15 @@ pub struct SegmentProduct<'a> {
     pub rows: usize,
     /// Vectors (1 or 2) of sixteen columns.
     pub vectors: usize,
+    /// Whether the tile starts from zero.
+    pub fresh: bool,
 }
 
 impl Isa {
     /// Adds the products of rows `first..first + rows` of A, read along its rows, to a tile.
     #[allow(unsafe_code)]
     pub fn add_rows(self, product: SegmentProduct<'_>, tile: &mut Tile) {
-        let SegmentProduct { segments, left, right, height, first, rows, vectors } = product;
+        let SegmentProduct { segments, left, right, height, first, rows, vectors, fresh } = product;
         assert!((1..=self.tile_rows()).contains(&rows) && (1..=2).contains(&vectors));
         assert!(first + rows <= height && segments.panels * height <= left.len());
         assert!(segments.to <= right.len());
@@ -183,13 +186,13 @@ impl Isa {
         let (b, strides) = (right.as_ptr().cast(), [height * WIDTH, WIDTH]);
         let kernel = self.segment_kernel(false, vectors, rows);
         // SAFETY: the CPU has the set (see `Isa`); the asserts above and those of `Segments` bound every read.
-        unsafe { kernel(segments.list, 0, a, b, strides, tile) };
+        unsafe { kernel(segments.list, 0, a, b, strides, fresh, tile) };
     }
 
     /// Adds the products of columns `first..first + rows` of A's panels, read down, to a tile.
     #[allow(unsafe_code)]
     pub fn add_columns(self, product: SegmentProduct<'_>, tile: &mut Tile) {
-        let SegmentProduct { segments, left, right, height, first, rows, vectors } = product;
+        let SegmentProduct { segments, left, right, height, first, rows, vectors, fresh } = product;
         assert!((1..=self.tile_rows()).contains(&rows) && (1..=2).contains(&vectors));
         let inside = |s: &Segment| {
             first + rows <= s.count as usize && (s.to as usize + 1) * height <= right.len()
@@ -199,7 +202,7 @@ impl Isa {
         let (b, strides) = (right.as_ptr().cast(), [height * WIDTH; 2]);
         let kernel = self.segment_kernel(true, vectors, rows);
         // SAFETY: as above; a segment's `count` columns are inside its panel, and the tile's are among them.
-        unsafe { kernel(segments.list, height, a, b, strides, tile) };
+        unsafe { kernel(segments.list, height, a, b, strides, fresh, tile) };
     }
 
     fn segment_kernel(self, columns: bool, vectors: usize, rows: usize) -> SegmentKernel {

@@ -120,7 +120,14 @@ impl Conv {
     }
 
     /// The phase of the product of the forward pass.
-    fn product(&self, batch: &BatchView, worker: &Worker, slot: &Slot, epilogue: &mut Epilogue) {
+    fn product(
+        &self,
+        batch: &BatchView,
+        worker: &Worker,
+        slot: &Slot,
+        near: &[Matrix],
+        epilogue: &mut Epilogue,
+    ) {
         // SAFETY: parameters change in the update only.
         let parameters = unsafe { batch.weights() };
         let panels = self.images()[1].pixel_panels();
@@ -129,30 +136,29 @@ impl Conv {
             epilogue(tile, if self.biased { &parameters[row] } else { &ZERO_ROW });
         };
         match self.direction {
-            Direction::Down => self.kernel.down(batch, worker, slot.below.value, &mut epilogue),
-            Direction::Up => self.kernel.up(batch, worker, slot.below.value, &mut epilogue),
+            Direction::Down => {
+                self.kernel.down(batch, worker, slot.below.value, near, &mut epilogue)
+            }
+            Direction::Up => self.kernel.up(batch, worker, slot.below.value, near, &mut epilogue),
         }
     }
 
-    /// The phase of the bias' gradient: an item is a panel of channels.
-    fn update_bias(&self, batch: &BatchView, worker: &Worker, slot: &Slot, sink: Sink) {
-        let to = self.images()[1];
-        let (panels, gradient) = (to.pixel_panels(), slot.above.gradient);
-        let height = batch.rows * gradient.copies;
-        worker.phase(panels, |panel| {
-            let vectors = vectors_of(to.shape.channels, panel);
-            let mut sums = [ZERO_ROW];
-            for position in 0..to.shape.positions() {
-                // SAFETY: the gradient is from an earlier phase.
-                let rows = unsafe { batch.read(gradient, position * panels + panel, 0..height) };
-                let mut part = [ZERO_ROW]; // a sum of sums rounds less
-                batch.isa.run(ColumnSums { panel: rows, vectors, out: &mut part[0] });
-                batch.isa.run(AddRows { panel: &part, vectors, sums: &mut sums[0] });
-            }
-            let row = self.bias_row(panel);
-            // SAFETY: the row is this item's.
-            unsafe { sink.accept(batch.isa, batch.parameters, row..row + 1, &sums, vectors) };
-        });
+    /// The gradient of the bias of a panel of channels.
+    fn update_bias(&self, batch: &BatchView, slot: &Slot, sink: Sink, panel: usize) {
+        let (to, gradient) = (self.images()[1], slot.above.gradient);
+        let (panels, height) = (to.pixel_panels(), batch.rows * gradient.copies);
+        let vectors = vectors_of(to.shape.channels, panel);
+        let mut sums = [ZERO_ROW];
+        for position in 0..to.shape.positions() {
+            // SAFETY: the gradient is from an earlier phase.
+            let rows = unsafe { batch.read(gradient, position * panels + panel, 0..height) };
+            let mut part = [ZERO_ROW]; // a sum of sums rounds less
+            batch.isa.run(ColumnSums { panel: rows, vectors, out: &mut part[0] });
+            batch.isa.run(AddRows { panel: &part, vectors, sums: &mut sums[0] });
+        }
+        let row = self.bias_row(panel);
+        // SAFETY: the row is this item's.
+        unsafe { sink.accept(batch.isa, batch.parameters, row..row + 1, &sums, vectors) };
     }
 }
 
@@ -179,16 +185,16 @@ impl Layer for Conv {
         let slope = trains && self.activation.keeps_slope();
         let saved = if slope { planner.place(cols, copies, true) } else { value };
         let gradient = planner.place(cols, copies, trains);
-        let patches = if trains { self.kernel.patch_panels() } else { 0 };
-        let rows = planner.panels(patches, copies);
         let above = Port { value, gradient, saved, activation: self.activation };
-        Slot { below, above, rows }
+        Slot { below, above, rows: 0 }
     }
 
     fn forward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         let Port { value, saved, activation, .. } = slot.above;
         let slope = batch.trains() && activation.keeps_slope();
-        self.product(batch, worker, slot, &mut |tile, bias| {
+        let near = [value, saved];
+        let near = if slope { &near[..] } else { &near[..1] };
+        self.product(batch, worker, slot, near, &mut |tile, bias| {
             let ProductTile { panel, rows, vectors, products } = tile;
             // SAFETY: the layer's own output; these rows of this panel are the tile's.
             let (out, slope) = unsafe {
@@ -200,7 +206,7 @@ impl Layer for Conv {
     }
 
     fn tiles(&self, batch: &BatchView, worker: &Worker, slot: &Slot, epilogue: &mut Epilogue) {
-        self.product(batch, worker, slot, epilogue);
+        self.product(batch, worker, slot, &[], epilogue);
     }
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
@@ -216,17 +222,16 @@ impl Layer for Conv {
         };
         let from = slot.above.gradient;
         match self.direction {
-            Direction::Down => self.kernel.up(batch, worker, from, &mut epilogue),
-            Direction::Up => self.kernel.down(batch, worker, from, &mut epilogue),
+            Direction::Down => self.kernel.up(batch, worker, from, &[saved, to], &mut epilogue),
+            Direction::Up => self.kernel.down(batch, worker, from, &[saved, to], &mut epilogue),
         }
     }
 
     fn update(&self, batch: &BatchView, worker: &Worker, slot: &Slot, _: Shared<Row>, sink: Sink) {
         let pair = self.pair(slot.below.value, slot.above.gradient);
-        self.kernel.gradient(batch, worker, pair, slot.rows, sink);
-        if self.biased {
-            self.update_bias(batch, worker, slot, sink);
-        }
+        let panels = if self.biased { self.images()[1].pixel_panels() } else { 0 };
+        let mut bias = |panel| self.update_bias(batch, slot, sink, panel);
+        self.kernel.gradient(batch, worker, pair, (panels, &mut bias), sink);
         if matches!(sink, Sink::Update { .. }) {
             self.kernel.transpose(batch, worker);
         }

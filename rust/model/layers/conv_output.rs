@@ -33,7 +33,9 @@ pub struct ConvOutput {
     bias: usize,
     /// The first row of Wᵀ in the derived buffer: a panel of 32 (tap, l) has the channels of the image below.
     transposed: usize,
-    /// Rows of pixels of a band: it starts and ends with a panel of features.
+    /// Rows of pixels after which a panel of features starts.
+    step: usize,
+    /// Rows of pixels of a band, a multiple of `step`, if all workers have one.
     band: usize,
     /// The channel of each column of the output; none for padding.
     channels: Vec<Option<u32>>,
@@ -61,7 +63,7 @@ impl ConvOutput {
         let row = large.shape.width * large.shape.channels;
         let step = (1..=WIDTH).find(|n| n * row % (2 * WIDTH) == 0).unwrap_or(2 * WIDTH);
         let band = step * (BAND / (MAX_TILE_ROWS * row * step)).max(1);
-        Ok(ConvOutput { kernel, names, bias, transposed, band, channels })
+        Ok(ConvOutput { kernel, names, bias, transposed, step, band, channels })
     }
 
     /// The rows of Wᵀ in a panel of (tap, l).
@@ -90,6 +92,7 @@ impl ConvOutput {
         let left = at[1] * stride[1]; // of x + padding
         let taps = padding[1].saturating_sub(left)
             ..kernel[1].min((shape.width + padding[1]).saturating_sub(left));
+        let (mut runs, mut count) = ([(0, 0, 0); WIDTH], 0);
         for i in 0..kernel[0] {
             let Some(y) = (at[0] * stride[0] + i).checked_sub(padding[0]) else { continue };
             if !band.contains(&y) || taps.is_empty() {
@@ -103,18 +106,13 @@ impl ConvOutput {
             }
             let first = (y - band.start) * shape.width * channels
                 + (left * channels + start - row * channels - padding[1] * channels);
-            for (r, products) in products.iter().enumerate() {
-                let from = &floats(products)[start - columns.start..end - columns.start];
-                let to = &mut images(r)[first..first + from.len()];
-                let fours = from.len() / 4 * 4;
-                for (to, from) in to.chunks_exact_mut(4).zip(from.chunks_exact(4)) {
-                    for n in 0..4 {
-                        to[n] += from[n];
-                    }
-                }
-                for n in fours..from.len() {
-                    to[n] += from[n];
-                }
+            runs[count] = (start - columns.start, first, end - start);
+            count += 1;
+        }
+        for (r, products) in products.iter().enumerate() {
+            let (from, to) = (floats(products), images(r));
+            for &(column, first, length) in &runs[..count] {
+                add(&from[column..column + length], &mut to[first..first + length]);
             }
         }
     }
@@ -126,6 +124,20 @@ impl ConvOutput {
         let first = (band.start + padding[0]).saturating_sub(kernel[0] - 1).div_ceil(stride[0]);
         let end = (band.end - 1 + padding[0]) / stride[0] + 1;
         first.min(height)..end.min(height)
+    }
+}
+
+/// Adds numbers in place.
+#[inline(always)]
+fn add(from: &[f32], to: &mut [f32]) {
+    let (mut fours, mut from) = (to.chunks_exact_mut(4), from.chunks_exact(4));
+    for (to, from) in (&mut fours).zip(&mut from) {
+        for n in 0..4 {
+            to[n] += from[n];
+        }
+    }
+    for (to, from) in fours.into_remainder().iter_mut().zip(from.remainder()) {
+        *to += from;
     }
 }
 
@@ -148,9 +160,7 @@ impl Layer for ConvOutput {
         let cols = self.outputs();
         let value = planner.place(cols, copies, false);
         let gradient = planner.place(cols, copies, trains);
-        // The images of the forward pass and the patches of the gradient use the same rows, one after the other.
-        let patches = if trains { self.kernel.patch_panels() } else { 0 };
-        let rows = planner.panels(self.example_rows().max(patches), copies);
+        let rows = planner.panels(self.example_rows(), copies);
         let above = Port { value, gradient, saved: value, activation: Activation::Identity };
         Slot { below, above, rows }
     }
@@ -170,11 +180,15 @@ impl Layer for ConvOutput {
         };
         let bias = &floats_of(&parameters[self.bias..][..large.pixel_panels()])[..shape.channels];
         let row = shape.width * shape.channels;
-        let bands = shape.height.div_ceil(self.band);
-        let grid = Grid::new(height.div_ceil(isa.tile_rows()), bands, worker.workers());
+        let tiles = height.div_ceil(isa.tile_rows());
+        let most = self.band / self.step;
+        let share = shape.height.div_ceil(self.step * worker.workers().div_ceil(tiles));
+        let step = self.step * most.min(share.max(1));
+        let bands = shape.height.div_ceil(step);
+        let grid = Grid::new(tiles, bands, worker.workers());
         worker.phase(grid.items(), |item| {
             let (band, tiles) = grid.item(item);
-            let band = band * self.band..((band + 1) * self.band).min(shape.height);
+            let band = band * step..((band + 1) * step).min(shape.height);
             let part = band.start * row / WIDTH..(band.end * row).div_ceil(WIDTH);
             for index in tiles {
                 let rows = tile_rows(height, isa, index);
@@ -188,28 +202,45 @@ impl Layer for ConvOutput {
                 for r in 0..rows.len() {
                     let (pixels, padding) = image(r).split_at_mut(band.len() * row);
                     padding.fill(0.0);
-                    for pixel in pixels.chunks_exact_mut(shape.channels) {
-                        pixel.copy_from_slice(bias);
+                    match bias {
+                        [bias] => pixels.fill(*bias),
+                        _ => {
+                            for pixel in pixels.chunks_exact_mut(bias.len()) {
+                                for n in 0..bias.len() {
+                                    pixel[n] = bias[n];
+                                }
+                            }
+                        }
                     }
                 }
                 let mut tile = [ZERO_ROW; MAX_TILE_ROWS];
+                // The rows of pixels with one panel each follow one another. Parts must be added pixel by pixel, so that their
+                // order does not depend on the batch: there is one panel of them.
+                let one_panel = small.pixel_panels() == 1 && panels_of(self.kernel.inputs()) == 1;
+                let alone = one_panel && rows.len() == height;
+                let at_once = if alone { (isa.tile_rows() / height).max(1) } else { 1 };
                 for h in self.below(&band) {
-                    for w in 0..small.shape.width {
+                    for w in (0..small.shape.width).step_by(at_once) {
+                        let pixels = at_once.min(small.shape.width - w);
                         let position = h * small.shape.width + w;
                         let panels = &data[position * small.pixel_panels() * height..];
-                        let left = Left::Rows { panels, height, first: rows.start };
+                        let left =
+                            Left::Rows { panels, height: pixels * height, first: rows.start };
                         for panel in 0..panels_of(self.kernel.inputs()) {
                             let product = Product {
                                 left,
                                 right: &derived[self.transposed(panel)],
                                 nonzero: None,
-                                rows: rows.len(),
+                                rows: pixels * rows.len(),
                                 vectors: vectors_of(self.kernel.inputs(), panel),
                                 prefetch: Prefetch::NOTHING,
                             };
                             debug_assert!(product.right.len() == k);
                             isa.product(product, &mut tile);
-                            self.add_parts((panel, &tile[..rows.len()]), [h, w], &band, image);
+                            let tiles = tile.chunks_exact(rows.len()).take(pixels);
+                            for (tile, w) in tiles.zip(w..) {
+                                self.add_parts((panel, tile), [h, w], &band, image);
+                            }
                         }
                     }
                 }
@@ -222,13 +253,18 @@ impl Layer for ConvOutput {
                 let end = (band.end * per_row).div_ceil(features);
                 for panel in first..end {
                     let products = &mut tile[..rows.len()];
-                    for (r, to) in floats_mut(products).chunks_exact_mut(WIDTH).enumerate() {
-                        let from = image(r);
+                    for (r, products) in products.iter_mut().enumerate() {
+                        let (from, to) = (image(r), std::slice::from_mut(products));
                         match large.storage {
                             Storage::Halves => {
-                                self.halves(panel, &from[..band.len() * row], band.start * row, to)
+                                let from = &from[..band.len() * row];
+                                self.halves(panel, from, band.start * row, floats_mut(to));
                             }
-                            _ => to.copy_from_slice(&from[(panel - first) * WIDTH..][..WIDTH]),
+                            _ => {
+                                let from = from[(panel - first) * WIDTH..].first_chunk::<WIDTH>();
+                                let to = floats_mut(to).first_chunk_mut::<WIDTH>();
+                                *to.expect("a row") = *from.expect("a row");
+                            }
                         }
                     }
                     let vectors = vectors_of(large.cols(), panel);
@@ -241,7 +277,7 @@ impl Layer for ConvOutput {
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         let Port { saved, activation, gradient: to, .. } = slot.below;
-        self.kernel.down(batch, worker, slot.above.gradient, &mut |tile| {
+        self.kernel.down(batch, worker, slot.above.gradient, &[saved, to], &mut |tile| {
             let ProductTile { panel, rows, vectors, products } = tile;
             // SAFETY: `saved` is from the forward pass; these rows of this panel of `to` are the tile's own.
             let (saved, out) =
@@ -254,9 +290,8 @@ impl Layer for ConvOutput {
 
     fn update(&self, batch: &BatchView, worker: &Worker, slot: &Slot, _: Shared<Row>, sink: Sink) {
         let gradient = slot.above.gradient;
-        self.kernel.gradient(batch, worker, (gradient, slot.below.value), slot.rows, sink);
         let height = batch.rows * gradient.copies;
-        worker.phase(self.kernel.large.pixel_panels(), |item| {
+        let mut bias = |item: usize| {
             let channels = item * WIDTH..(item + 1) * WIDTH;
             let (cols, mut sums) = (self.outputs(), [ZERO_ROW]);
             let totals = floats_mut(&mut sums);
@@ -277,7 +312,9 @@ impl Layer for ConvOutput {
             let row = self.bias + item;
             // SAFETY: the row is this item's.
             unsafe { sink.accept(batch.isa, batch.parameters, row..row + 1, &sums, vectors) };
-        });
+        };
+        let (pair, panels) = ((gradient, slot.below.value), self.kernel.large.pixel_panels());
+        self.kernel.gradient(batch, worker, pair, (panels, &mut bias), sink);
         if matches!(sink, Sink::Update { .. }) {
             self.refresh(batch, worker);
         }

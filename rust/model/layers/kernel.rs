@@ -16,13 +16,26 @@ use crate::nn::conv::{self, Window};
 use crate::nn::dense::Transpose;
 use crate::nn::image::{Image, Storage};
 use crate::simd::{
-    Row, Segment, SegmentList, SegmentProduct, Segments, WIDTH, ZERO_ROW, floats_mut,
+    MAX_TILE_ROWS, Row, Segment, SegmentList, SegmentProduct, Segments, WIDTH, ZERO_ROW, floats,
+    floats_mut,
 };
-use crate::threads::Worker;
+use crate::threads::{Worker, split};
 use std::ops::Range;
 
 /// Rows of both operands of a weight gradient at a time: they stay in the first-level cache for all tiles of a block.
 const CACHED_ROWS: usize = 128;
+
+/// Items of the phase of a weight gradient for each worker, if it has enough blocks.
+const ITEMS_PER_WORKER: usize = 4;
+
+/// The most blocks of an item of a weight gradient.
+const MOST_BLOCKS: usize = 8;
+
+/// The most rows of W of an item where the large image has no panels for each pixel.
+const RUN_ROWS: usize = 64;
+
+/// Segments of the left operand that are copied at a time for a product of few rows.
+const COPIED_SEGMENTS: usize = 32;
 
 /// The most pixels at a time, however few rows each has.
 const MOST_PIXELS: usize = 32;
@@ -47,7 +60,6 @@ pub struct Kernel {
     conditions: SegmentList,
     down: SegmentTable,
     up: SegmentTable,
-    patches: SegmentTable,
 }
 
 impl Kernel {
@@ -75,7 +87,6 @@ impl Kernel {
         let start = layout.rows(panels_of(channels) * (inputs + 1));
         let derived = panels_of(large.shape.channels) * taps * channels;
         let transposed = up.then(|| layout.derived(derived));
-        let by_pixel = large.storage == Storage::Panels;
         Ok(Kernel {
             window,
             large,
@@ -87,10 +98,6 @@ impl Kernel {
             up: match up {
                 true => conv::up(&window, large.shape, &small),
                 false => SegmentTable::default(),
-            },
-            patches: match by_pixel {
-                true => SegmentTable::default(),
-                false => conv::patches(&window, &large, small.shape),
             },
         })
     }
@@ -129,12 +136,14 @@ impl Kernel {
         pixels.saturating_mul(self.inputs()).saturating_mul(self.small.shape.channels)
     }
 
-    /// The phase down. `epilogue` gets every tile, with the panel of the small image.
+    /// The phase down. `epilogue` gets every tile, with the panel of the small image, and finds its rows of matrices `near`
+    /// prefetched.
     pub fn down(
         &self,
         batch: &BatchView,
         worker: &Worker,
         large: Matrix,
+        near: &[Matrix],
         epilogue: &mut dyn FnMut(ProductTile),
     ) {
         // SAFETY: parameters change in the update only.
@@ -142,36 +151,38 @@ impl Kernel {
         let right = |panel| &parameters[self.weights(panel)];
         let conditions = (!self.conditions.is_empty()).then(|| self.conditions.all());
         let operands = (large, conditions);
-        product(batch, worker, operands, (&self.down, &self.small), &right, epilogue);
+        product(batch, worker, operands, (&self.down, &self.small), &right, near, epilogue);
     }
 
-    /// The phase up. `epilogue` gets every tile, with the panel of the large image.
+    /// The phase up. `epilogue` gets every tile, with the panel of the large image, and finds its rows of matrices `near`
+    /// prefetched.
     pub fn up(
         &self,
         batch: &BatchView,
         worker: &Worker,
         small: Matrix,
+        near: &[Matrix],
         epilogue: &mut dyn FnMut(ProductTile),
     ) {
         // SAFETY: derived rows change in the update only.
         let derived = unsafe { batch.derived.all() };
         let right = |panel| &derived[self.transposed(panel)];
-        product(batch, worker, (small, None), (&self.up, &self.large), &right, epilogue);
+        product(batch, worker, (small, None), (&self.up, &self.large), &right, near, epilogue);
     }
 
-    /// The phase of the gradient of W. `large` and `small` are the images' matrices, one with values, one with gradients;
-    /// `room` is where this layer has rows of its own.
+    /// The phase of the gradient of W. `large` and `small` are the images' matrices, one with values, one with gradients. Items
+    /// of `other`, as many as its number says, run in the same phase.
     pub fn gradient(
         &self,
         batch: &BatchView,
         worker: &Worker,
         (large, small): (Matrix, Matrix),
-        room: usize,
+        other: (usize, &mut dyn FnMut(usize)),
         sink: Sink,
     ) {
         match self.large.storage {
-            Storage::Panels => self.gradient_by_pixels(batch, worker, (large, small), sink),
-            _ => self.gradient_by_patches(batch, worker, (large, small), room, sink),
+            Storage::Panels => self.gradient_by_pixels(batch, worker, (large, small), other, sink),
+            _ => self.gradient_by_runs(batch, worker, (large, small), other, sink),
         }
         if !self.conditions.is_empty() {
             self.gradient_of_conditions(batch, worker, small, sink);
@@ -203,6 +214,7 @@ impl Kernel {
                     first: run.lane as usize,
                     rows: 0,
                     vectors,
+                    fresh: false,
                 };
                 add_columns(batch, product, used, &mut products);
                 let start = self.weights(panel).start + run.to as usize;
@@ -215,12 +227,14 @@ impl Kernel {
         });
     }
 
-    /// An item is a block of W: a tap, a panel of channels of the large image, one of the small image.
+    /// A block of W is a tap, a panel of channels of the large image, and one of the small image. An item is some blocks, which
+    /// read the same pixels soon after one another.
     fn gradient_by_pixels(
         &self,
         batch: &BatchView,
         worker: &Worker,
         (large, small): (Matrix, Matrix),
+        (others, other): (usize, &mut dyn FnMut(usize)),
         sink: Sink,
     ) {
         let (height, channels) = (batch.rows * large.copies, self.large.shape.channels);
@@ -228,101 +242,111 @@ impl Kernel {
         // SAFETY: both are from earlier phases.
         let (a, b) = unsafe { (batch.matrix(large).data(), batch.matrix(small).data()) };
         let chunk = (CACHED_ROWS / height).clamp(1, MOST_PIXELS);
-        worker.phase(self.window.taps() * blocks * panels, |item| {
-            let (panel, item) =
-                (item / (self.window.taps() * blocks), item % (self.window.taps() * blocks));
-            let (tap, block) = (item / blocks, item % blocks);
-            let used = (channels - block * WIDTH).min(WIDTH);
-            let vectors = vectors_of(self.small.shape.channels, panel);
-            let mut products: ProductBlock = [ZERO_ROW; _];
-            let (left, right) = (&a[block * height..], &b[panel * height..]);
-            let mut meetings = conv::meetings(&self.window, [&self.large, &self.small], tap);
-            let mut list = [Segment::NONE; MOST_PIXELS];
-            loop {
-                let mut found = 0;
-                for (to, segment) in list[..chunk].iter_mut().zip(&mut meetings) {
-                    *to = segment;
-                    found += 1;
+        let all = self.window.taps() * blocks * panels;
+        let group = (all / (ITEMS_PER_WORKER * worker.workers())).clamp(1, MOST_BLOCKS);
+        let place = |n: usize| (n / panels / blocks, n / panels % blocks, n % panels);
+        let mut products: [ProductBlock; MOST_BLOCKS] = [[ZERO_ROW; _]; _];
+        worker.phase(others + all.div_ceil(group), |item| {
+            let Some(item) = item.checked_sub(others) else { return other(item) };
+            let part = item * group..((item + 1) * group).min(all);
+            products[..part.len()].as_flattened_mut().fill(ZERO_ROW);
+            let images = [&self.large, &self.small];
+            let mut meetings: [_; MOST_BLOCKS] = std::array::from_fn(|n| {
+                conv::meetings(&self.window, images, place(part.start + n).0).peekable()
+            });
+            for position in (0..self.small.shape.positions()).step_by(chunk) {
+                let end = ((position + chunk) * panels) as u32;
+                for (n, products) in part.clone().zip(&mut products) {
+                    let (_, block, panel) = place(n);
+                    let (mut list, mut found) = ([Segment::NONE; MOST_PIXELS], 0);
+                    while let Some(segment) = meetings[n - part.start].next_if(|s| s.to < end) {
+                        list[found] = segment;
+                        found += 1;
+                    }
+                    let product = SegmentProduct {
+                        segments: Segments::new(&list[..found]),
+                        left: &a[block * height..],
+                        right: &b[panel * height..],
+                        height,
+                        first: 0,
+                        rows: 0,
+                        vectors: vectors_of(self.small.shape.channels, panel),
+                        fresh: false,
+                    };
+                    if found > 0 {
+                        let used = (channels - block * WIDTH).min(WIDTH);
+                        add_columns(batch, product, used, products);
+                    }
                 }
-                if found == 0 {
-                    break;
-                }
-                let segments = Segments::new(&list[..found]);
-                let product =
-                    SegmentProduct { segments, left, right, height, first: 0, rows: 0, vectors };
-                add_columns(batch, product, used, &mut products);
             }
-            let start = self.weights(panel).start + tap * channels + block * WIDTH;
-            // SAFETY: an item is a block of W.
-            unsafe {
-                let rows = start..start + used;
-                self.deliver(batch, sink, (panel, rows), &mut products[..used]);
+            for (n, products) in part.zip(&mut products) {
+                let (tap, block, panel) = place(n);
+                let used = (channels - block * WIDTH).min(WIDTH);
+                let start = self.weights(panel).start + tap * channels + block * WIDTH;
+                // SAFETY: each block of W is in one item.
+                unsafe {
+                    let rows = start..start + used;
+                    self.deliver(batch, sink, (panel, rows), &mut products[..used]);
+                }
             }
         });
     }
 
-    /// Rows that [`Kernel::gradient_by_patches`] needs for each example: a panel for each item.
-    pub fn patch_panels(&self) -> usize {
-        match self.large.storage {
-            Storage::Panels => 0,
-            _ => panels_of(self.image_inputs()) * self.small.pixel_panels(),
-        }
-    }
-
-    /// An item is a block of W: 32 rows, and a panel of channels of the small image. The patches of the large image are
-    /// copied into a panel of their own, pixel by pixel.
-    fn gradient_by_patches(
+    /// An item is some rows of W and a panel of channels of the small image. A tile is the part of a row of taps that lies side
+    /// by side in the large image.
+    fn gradient_by_runs(
         &self,
         batch: &BatchView,
         worker: &Worker,
         (large, small): (Matrix, Matrix),
-        room: usize,
+        (others, other): (usize, &mut dyn FnMut(usize)),
         sink: Sink,
     ) {
-        let (height, inputs) = (batch.rows * large.copies, self.image_inputs());
-        let [blocks, panels] = [panels_of(inputs), self.small.pixel_panels()];
-        let positions = self.small.shape.positions();
+        let (isa, height, inputs) = (batch.isa, batch.rows * large.copies, self.image_inputs());
+        let (panels, positions) = (self.small.pixel_panels(), self.small.shape.positions());
         // SAFETY: both are from earlier phases.
         let (a, b) = unsafe { (batch.matrix(large).data(), batch.matrix(small).data()) };
-        let whole = Segments::WHOLE_PANEL;
-        worker.phase(blocks * panels, |item| {
-            let (panel, block) = (item / blocks, item % blocks);
-            let used = (inputs - block * WIDTH).min(WIDTH);
+        // Every item reads the small image: no more of them than workers.
+        let parts = worker.workers().div_ceil(panels).min(self.window.kernel[0]);
+        let parts = parts.max(inputs.div_ceil(RUN_ROWS));
+        worker.phase(others + parts * panels, |item| {
+            let Some(item) = item.checked_sub(others) else { return other(item) };
+            let (panel, part) = (item / parts, split(inputs, parts, item % parts));
             let vectors = vectors_of(self.small.shape.channels, panel);
-            let mut products: ProductBlock = [ZERO_ROW; _];
-            // SAFETY: the panel is this item's.
-            let patch = unsafe {
-                let start = room + item * height;
-                batch.memory.arena.write(start..start + height)
-            };
-            let mut filled = None;
+            let mut products = [ZERO_ROW; RUN_ROWS + MAX_TILE_ROWS];
             for position in 0..positions {
-                let (list, base, segments) = self.patches.get(block * positions + position);
-                if filled != Some(list) {
-                    patch.fill(ZERO_ROW);
-                    filled = Some(list);
-                }
+                let (_, base, segments) = self.down.get(position);
+                let right = &b[(position * panels + panel) * height..][..height];
                 for segment in segments.iter() {
-                    let from = &a[(base + segment.panel as usize) * height..][..height];
-                    copy_columns(from, segment.lane, patch, segment.to, segment.count as usize);
+                    let (to, count) = (segment.to as usize, segment.count as usize);
+                    let rows = to.max(part.start)..(to + count).min(part.end);
+                    let lane = segment.lane as usize + rows.start - to;
+                    let left = &a[(base + segment.panel as usize) * height..][..height];
+                    for index in 0..rows.len().div_ceil(isa.tile_rows()) {
+                        let tile = tile_rows(rows.len(), isa, index);
+                        let products = &mut products[rows.start - part.start + tile.start..];
+                        let product = SegmentProduct {
+                            segments: Segments::WHOLE_PANEL,
+                            left,
+                            right,
+                            height,
+                            first: lane + tile.start,
+                            rows: tile.len(),
+                            vectors,
+                            fresh: false,
+                        };
+                        isa.add_columns(
+                            product,
+                            products.first_chunk_mut().expect("a tile's rows"),
+                        );
+                    }
                 }
-                let first = (position * panels + panel) * height;
-                let product = SegmentProduct {
-                    segments: whole,
-                    left: patch,
-                    right: &b[first..first + height],
-                    height,
-                    first: 0,
-                    rows: 0,
-                    vectors,
-                };
-                add_columns(batch, product, used, &mut products);
             }
-            let start = self.weights(panel).start + block * WIDTH;
+            let start = self.weights(panel).start;
             // SAFETY: an item is a block of W.
             unsafe {
-                let rows = start..start + used;
-                self.deliver(batch, sink, (panel, rows), &mut products[..used]);
+                let rows = start + part.start..start + part.end;
+                self.deliver(batch, sink, (panel, rows), &mut products[..part.len()]);
             }
         });
     }
@@ -380,22 +404,6 @@ impl Kernel {
     }
 }
 
-/// Copies `count` columns of all rows of a panel.
-fn copy_columns(from: &[Row], lane: u32, to: &mut [Row], at: u32, count: usize) {
-    let (lane, at) = (lane as usize, at as usize);
-    let (from, to) = (crate::simd::floats_of(from), crate::simd::floats_mut(to));
-    for (from, to) in from.chunks_exact(WIDTH).zip(to.chunks_exact_mut(WIDTH)) {
-        let (from, to) = (&from[lane..lane + count], &mut to[at..at + count]);
-        let (fours, rest) = (from.chunks_exact(4), count / 4 * 4);
-        for (from, to) in fours.zip(to.chunks_exact_mut(4)) {
-            to.copy_from_slice(from);
-        }
-        for i in rest..count {
-            to[i] = from[i];
-        }
-    }
-}
-
 /// Adds the products of the first `used` columns of the left operand's panels to a block, tile by tile.
 fn add_columns(
     batch: &BatchView,
@@ -413,13 +421,15 @@ fn add_columns(
 }
 
 /// A phase: for each pixel of `to` the product of the columns of `from` in its segments, and of those of the encoder's input in
-/// `conditions`, and of a panel of rows, `right`. The tile's panel is one of `to`.
+/// `conditions`, and of a panel of rows, `right`. The tile's panel is one of `to`. The epilogue's rows of matrices `near` are
+/// prefetched.
 fn product<'r>(
     batch: &BatchView,
     worker: &Worker,
     (from, conditions): (Matrix, Option<Segments>),
     (table, to): (&SegmentTable, &Image),
     right: &dyn Fn(usize) -> &'r [Row],
+    near: &[Matrix],
     epilogue: &mut dyn FnMut(ProductTile),
 ) {
     let (isa, height) = (batch.isa, batch.rows * from.copies);
@@ -429,25 +439,111 @@ fn product<'r>(
         (batch.matrix(from).data(), conditions.map(input))
     };
     let (positions, panels) = (to.shape.positions(), to.pixel_panels());
+    if 2 * height <= isa.tile_rows() && positions > 1 {
+        return product_of_few(batch, worker, (data, height), (table, to), right, epilogue);
+    }
     let grid = Grid::new(height.div_ceil(isa.tile_rows()), positions * panels, worker.workers());
+    let mut tile = [ZERO_ROW; _];
     worker.phase(grid.items(), |item| {
         let (place, tiles) = grid.item(item);
         let (channels, position) = (place / positions, place % positions);
+        let panel = position * panels + channels;
         let (_, base, segments) = table.get(position);
         let (left, right) = (&data[base * height..], right(channels));
         let vectors = vectors_of(to.shape.channels, channels);
         for index in tiles {
             let rows = tile_rows(height, isa, index);
-            let mut tile = [ZERO_ROW; _];
+            near.iter().for_each(|&matrix| batch.prefetch(matrix, panel, rows.clone()));
             let (first, count) = (rows.start, rows.len());
-            let product =
-                SegmentProduct { segments, left, right, height, first, rows: count, vectors };
+            let product = SegmentProduct {
+                segments,
+                left,
+                right,
+                height,
+                first,
+                rows: count,
+                vectors,
+                fresh: true,
+            };
             isa.add_rows(product, &mut tile);
             if let Some((left, segments)) = conditions {
-                isa.add_rows(SegmentProduct { segments, left, ..product }, &mut tile);
+                let product = SegmentProduct { segments, left, fresh: false, ..product };
+                isa.add_rows(product, &mut tile);
             }
-            let panel = position * panels + channels;
             epilogue(ProductTile { panel, rows, vectors, products: &mut tile[..count] });
         }
     });
+}
+
+/// [`product`] of so few rows that a tile has room for several pixels: pixels whose segments differ in their panels and lanes
+/// only. The tile's part of the left operand is copied.
+fn product_of_few<'r>(
+    batch: &BatchView,
+    worker: &Worker,
+    (data, height): (&[Row], usize),
+    (table, to): (&SegmentTable, &Image),
+    right: &dyn Fn(usize) -> &'r [Row],
+    epilogue: &mut dyn FnMut(ProductTile),
+) {
+    let (isa, panels) = (batch.isa, to.pixel_panels());
+    let at_once = isa.tile_rows() / height;
+    let tiles = |alike: &[u32]| alike.len().div_ceil(at_once);
+    let total: usize = table.alike().map(tiles).sum();
+    let mut left = [[ZERO_ROW; MAX_TILE_ROWS]; COPIED_SEGMENTS];
+    worker.phase(total * panels, |item| {
+        let (channels, mut index) = (item / total, item % total);
+        let mut groups = table.alike();
+        let places = loop {
+            let alike = groups.next().expect("a tile of a group");
+            match index.checked_sub(tiles(alike)) {
+                Some(rest) => index = rest,
+                None => break &alike[split(alike.len(), tiles(alike), index)],
+            }
+        };
+        let (right, vectors) = (right(channels), vectors_of(to.shape.channels, channels));
+        let rows = places.len() * height;
+        let mut tile = [ZERO_ROW; _];
+        let count = table.get(places[0] as usize).2.iter().count();
+        for start in (0..count).step_by(COPIED_SEGMENTS) {
+            let (mut list, mut copied) = ([Segment::NONE; COPIED_SEGMENTS], 0);
+            for (n, &place) in places.iter().enumerate() {
+                let (_, base, segments) = table.get(place as usize);
+                let segments = segments.iter().skip(start).take(COPIED_SEGMENTS);
+                for (i, (segment, left)) in segments.zip(&mut left).enumerate() {
+                    let from = &data[(base + segment.panel as usize) * height..][..height];
+                    copy_columns(from, segment, &mut left[n * height..][..height]);
+                    list[i] = Segment { panel: i as u32, lane: 0, ..*segment };
+                    copied = i + 1;
+                }
+            }
+            let product = SegmentProduct {
+                segments: Segments::new(&list[..copied]),
+                left: left.as_flattened(),
+                right,
+                height: MAX_TILE_ROWS,
+                first: 0,
+                rows,
+                vectors,
+                fresh: start == 0,
+            };
+            isa.add_rows(product, &mut tile);
+        }
+        for (n, &place) in places.iter().enumerate() {
+            let panel = place as usize * panels + channels;
+            let products = &mut tile[n * height..][..height];
+            epilogue(ProductTile { panel, rows: 0..height, vectors, products });
+        }
+    });
+}
+
+/// Copies a segment's columns to the first ones of `to`.
+fn copy_columns(from: &[Row], segment: &Segment, to: &mut [Row]) {
+    let (lane, count) = (segment.lane as usize, segment.count as usize);
+    if count == WIDTH {
+        return to.copy_from_slice(from);
+    }
+    for (from, to) in from.iter().zip(to) {
+        floats_mut(std::slice::from_mut(to))[..count]
+            .copy_from_slice(&floats(from)[lane..lane + count]);
+    }
 }

@@ -6,7 +6,7 @@ use super::workspace::Memory;
 use crate::matrix::{Panels, Shared, panels_of, spans};
 use crate::model::batch::PassKind;
 use crate::model::spec::Specification;
-use crate::simd::{Isa, LANES, Row, floats_mut};
+use crate::simd::{Isa, LANES, LINE, Row, floats_mut, prefetch};
 use crate::threads::Worker;
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
@@ -113,6 +113,15 @@ impl<'a> BatchView<'a> {
     pub unsafe fn write(&self, matrix: Matrix, panel: usize, rows: Range<usize>) -> &'a mut [Row] {
         // SAFETY: passed on to the caller.
         unsafe { self.memory.arena.write(self.place(matrix, panel, rows)) }
+    }
+
+    /// Brings rows of one panel of a matrix near.
+    pub fn prefetch(&self, matrix: Matrix, panel: usize, rows: Range<usize>) {
+        for row in self.place(matrix, panel, rows) {
+            let address = self.memory.arena.address(row).cast::<u8>();
+            prefetch(address);
+            prefetch(address.wrapping_add(LINE));
+        }
     }
 
     /// Writes columns `col..col + values.len()` of a row.
