@@ -439,10 +439,19 @@ mod tests {
             (r#""optimizer":{"kind":"adamw","eps":0}"#, "eps=0 must"),
             (r#""optimizer":{"kind":"sgd","weight_decay":1e9}"#, "weight_decay=1000000000 must"),
             (r#""optimizer":{"kind":"adagrad","lr_decay":-1}"#, "lr_decay=-1 must"),
+            (r#""optimizer":{"kind":"sgd","nesterov":true}"#, "nesterov needs a momentum"),
+            // Serde's own readers take a list of values for an object.
+            (r#""optimizer":["sgd",0.9]"#, "specification's optimizer: invalid type: sequence"),
+            (r#""likelihood":["gaussian"]"#, "specification's likelihood: invalid type: sequence"),
+            (r#""topics":[[0,0],[1,1]]"#, "specification's topics: invalid type: sequence"),
         ] {
             let message = refusal(&with(option));
             assert!(message.contains(why), "{option}: {message}");
         }
+        assert!(refusal("[3, 2]").contains("is not JSON: an object"));
+        // A long text too, of which no copy is made.
+        let long = format!("\"trials\":[{}1],\"seed\":-1", "1,".repeat(1 << 20));
+        assert!(refusal(&with(&long)).contains("specification's seed: invalid value"));
         let many = format!("\"encoder\":[{}1]", "1,".repeat(super::super::MAX_LAYERS));
         assert!(refusal(&with(&many)).contains("specification's encoder: more than 32768 layers"));
     }
