@@ -219,13 +219,16 @@ impl<'de> Visitor<'de> for FirstWrong {
         self,
         mut map: A,
     ) -> std::result::Result<Self::Value, A::Error> {
+        let mut first = None;
         while let Some((name, value)) = map.next_entry::<Cow<str>, &RawValue>()? {
-            let alone = format!("{{{}:{value}}}", serde_json::Value::from(name.as_ref()));
-            if let Err(why) = serde_json::from_str::<Object<Specification>>(&alone) {
-                return Ok(Some((name.into(), json::message(&why))));
+            if first.is_none() {
+                let name = serde_json::Value::from(name.as_ref()).to_string();
+                let alone = ["{", &name, ":", value.get(), "}"].concat();
+                let read: serde_json::Result<Object<Specification>> = serde_json::from_str(&alone);
+                first = read.err().map(|why| (name.trim_matches('"').into(), json::message(&why)));
             }
         }
-        Ok(None)
+        Ok(first)
     }
 }
 
