@@ -1,4 +1,4 @@
-# The two commands that matter are `make demo` and `make test`; `make help` lists the rest.
+# The main commands are `make demo` and `make test`; `make help` lists all.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,22 +10,22 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -e
 
 .PHONY: help demo lecture test lint format bench work clean
 
-help:  ## show this list
+help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
-demo: $(VENV)/.plot  ## train on real images and leave pictures in demo/ (DATA=path for your own)
+demo: $(VENV)/.plot  ## train on images and write pictures to demo/ (DATA=path for your own images)
 	$(BIN)/python examples/demo.py $(if $(DATA),--data "$(DATA)")
 
-lecture: $(VENV)/.lecture  ## run the scripts in examples/lecture: a page with pictures, lecture/index.html
+lecture: $(VENV)/.lecture  ## write an illustrated lecture to lecture/index.html
 	$(BIN)/python examples/lecture
 
-# Unit tests are compiled with little optimisation; the others use the library that tests/test_work.py counts.
-test: $(VENV)/.test  ## cargo test, then pytest against PyTorch
+# Unit tests are built with little optimisation. The other Rust tests use the release build, as tests/test_work.py does.
+test: $(VENV)/.test  ## run the tests: cargo test, then pytest
 	cargo test --locked --quiet --lib
 	cargo test --locked --quiet --release --test '*'
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.lint  ## formatters, linters and type checkers, warnings as errors
+lint: $(VENV)/.lint  ## run formatters, linters and type checkers; warnings are errors
 	cargo fmt --check
 	cargo clippy --locked --all-targets --features python --quiet -- -D warnings
 	$(BIN)/ruff check
@@ -38,20 +38,20 @@ format: $(VENV)/.lint  ## format all code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.bench  ## measure beside PyTorch, JAX and onnxruntime in one process: a table, and benches/results/
+bench: $(VENV)/.bench  ## compare with PyTorch, JAX and onnxruntime; writes benches/results/
 	$(BIN)/python -m pytest benches --write-results
 
-work: $(VENV)/.test  ## record how many instructions a step takes, which `make test` guards
+work: $(VENV)/.test  ## record the instruction counts that `make test` compares with
 	$(BIN)/python tests/test_work.py
 
-clean:  ## remove the environment and everything built
+clean:  ## remove the environment and all build results
 	rm -rf $(VENV) target demo lecture
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# An editable install builds the extension in release mode; each extra is installed when something needs it. The library
-# of the benches has more in it (the feature `probe`): a later install of another extra replaces it, so its mark goes.
+# An editable install builds the extension in release mode and adds the dependencies of one extra. The benches need a
+# library with the feature `probe`; installing another extra replaces that library, so it removes .bench.
 $(VENV)/.bench: export MATURIN_PEP517_ARGS := --features python,probe
 $(VENV)/.%: $(BIN)/python $(RUST)
 	$(INSTALL) '.[$*]'

@@ -19,12 +19,12 @@ MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist.npz"
 
 def _mnist() -> np.ndarray:
     if not MNIST.exists():
-        pytest.skip(f"{MNIST} is not at hand")
+        pytest.skip(f"{MNIST} is missing")
     return np.load(MNIST)["x_train"].reshape(-1, 784)
 
 
 def bench_epoch(contest: Contest) -> None:
-    """MNIST, beside PyTorch with denormals flushed: dead pixels make Adam's moments denormal, and so it is faster."""
+    """MNIST. PyTorch flushes denormals, which is faster: constant pixels make Adam's moments denormal."""
     x, others = _mnist(), {}
     if torch_vae := opponents.module("torch"):
         torch = torch_vae.torch
@@ -42,7 +42,7 @@ def bench_epoch(contest: Contest) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def bench_zeros(benchmark: Any, fact: Callable[..., None], threads: int) -> None:
-    """MNIST, whose zeros the first layer skips, against the same epoch on random pixels."""
+    """MNIST, whose zeros the first layer skips, compared with an epoch on random pixels."""
     x = _mnist()
     dense = np.random.default_rng(0).integers(1, 256, x.shape, dtype=np.uint8)
     vae = fastvae.VAE(20, epochs=1, random_state=0, n_jobs=threads)

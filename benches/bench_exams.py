@@ -12,7 +12,7 @@ import fastvae
 
 
 def bench_item_response(contest: Contest) -> None:
-    """The two-parameter model beside the same network in PyTorch, batch 128."""
+    """The two-parameter model and the same network in PyTorch, batch 128."""
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(10_000, 1)) * rng.lognormal(0, 0.3, 200) + rng.normal(size=200)
     marks = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.float32)

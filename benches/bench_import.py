@@ -1,4 +1,4 @@
-"""Import time, a fresh interpreter each."""
+"""Import time, each in a fresh interpreter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import opponents
 from conftest import Contest
 
-# As users run it: compiled modules are kept.
+# As for users: compiled modules are cached.
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
 
@@ -22,13 +22,13 @@ def _python(code: str) -> None:
 
 
 def bench_import(benchmark: Any) -> None:
-    """``import fastvae`` beside ``import torch``."""
+    """``import fastvae`` compared with ``import torch``."""
     others = {"torch": lambda: _python("import torch")} if opponents.module("torch") else {}
     Contest(benchmark, 1).run("import", lambda: _python("import fastvae"), others, rounds=5)
 
 
 def bench_import_beyond_numpy(benchmark: Any, fact: Callable[..., None]) -> None:
-    """What the package itself takes."""
+    """The import time of the package without numpy."""
     times: list[float] = []
 
     def numpy() -> None:

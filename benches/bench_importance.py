@@ -1,4 +1,4 @@
-"""A training step on the importance-weighted bound: the encoder once, the decoder once for each draw."""
+"""A training step on the importance-weighted bound: the encoder runs once, the decoder once for each draw."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import fastvae
 SHAPE = (784, 400, 20)
 
 
-# The batch of the README, and that of Burda et al. (arXiv:1509.00519).
+# The batch sizes of bench_step.py and of Burda et al. (arXiv:1509.00519).
 @pytest.mark.parametrize(("samples", "batch"), [(5, 128), (5, 20), (50, 128), (50, 20)])
 def bench_importance(contest: Contest, samples: int, batch: int) -> None:
-    """Steps come in runs, as in training, of binary data."""
+    """Consecutive steps, as in training, on binary data."""
     n_features, hidden, latent_dim = SHAPE
     flops = step_flops(batch, *SHAPE, samples)
     steps = max(2, min(50, int(1e10 / flops)))

@@ -1,4 +1,4 @@
-"""Questions through the public methods."""
+"""Inference through the public methods."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def _model(threads: int, x: np.ndarray) -> fastvae.VAE:
 
 @pytest.mark.parametrize("n", [1, 128, 10_000])
 @pytest.mark.parametrize("what", ["transform", "inverse_transform"])
-def bench_questions(contest: Contest, what: str, n: int) -> None:
+def bench_transform(contest: Contest, what: str, n: int) -> None:
     """784-400-20, n examples a call."""
     calls = max(1, 1000 // n)
     rng, others = np.random.default_rng(0), {}
     x = rng.random((n, 784), dtype=np.float32)
-    questions = x if what == "transform" else rng.standard_normal((n, 20), dtype=np.float32)
-    answer = getattr(_model(contest.threads, x), what)
+    inputs = x if what == "transform" else rng.standard_normal((n, 20), dtype=np.float32)
+    method = getattr(_model(contest.threads, x), what)
     if torch_vae := opponents.module("torch"):
-        theirs, tensor = torch_vae.TorchVAE(), torch_vae.torch.from_numpy(questions)
-        torch_answer = theirs.encode if what == "transform" else theirs.decode
-        others["torch"] = lambda: [torch_answer(tensor) for _ in range(calls)]
+        theirs, tensor = torch_vae.TorchVAE(), torch_vae.torch.from_numpy(inputs)
+        torch_method = theirs.encode if what == "transform" else theirs.decode
+        others["torch"] = lambda: [torch_method(tensor) for _ in range(calls)]
     contest.run(
         f"{what}, n = {n}",
-        lambda: [answer(questions) for _ in range(calls)],
+        lambda: [method(inputs) for _ in range(calls)],
         others,
         per_call=calls,
         flops=2.0 * n * (LAYER + 400 * (40 if what == "transform" else 20)),
@@ -44,7 +44,7 @@ def bench_questions(contest: Contest, what: str, n: int) -> None:
 
 
 def bench_one_example(contest: Contest) -> None:
-    """Encode and decode of one example beside onnxruntime on the same weights."""
+    """Encode and decode one example, compared with onnxruntime on the same weights."""
     calls, x = 1000, np.random.default_rng(0).random((1, 784), dtype=np.float32)
     model, others = _model(contest.threads, x), {}
     if onnx_model := opponents.module("onnxruntime"):
@@ -64,14 +64,14 @@ def bench_one_example(contest: Contest) -> None:
 def bench_many(contest: Contest, what: str) -> None:
     """60,000 dense images in one call."""
     x = np.random.default_rng(0).random((60_000, 784), dtype=np.float32)
-    answer, others = getattr(_model(contest.threads, x), what), {}
+    method, others = getattr(_model(contest.threads, x), what), {}
     if torch_vae := opponents.module("torch"):
         theirs, tensor = torch_vae.TorchVAE(), torch_vae.torch.from_numpy(x)
-        torch_answer = theirs.encode if what == "transform" else theirs.score
-        # As torch's users do it, since its memory grows with n: in batches.
-        others["torch"] = lambda: [torch_answer(batch) for batch in tensor.split(1000)]
+        torch_method = theirs.encode if what == "transform" else theirs.score
+        # In batches, since PyTorch's memory grows with n.
+        others["torch"] = lambda: [torch_method(batch) for batch in tensor.split(1000)]
     forward = LAYER + 400 * 40 + (20 * 400 + LAYER if what == "score_samples" else 0)
-    contest.run(f"{what}, n = 60,000", lambda: answer(x), others, rounds=7, flops=2.0 * 60_000 * forward)
+    contest.run(f"{what}, n = 60,000", lambda: method(x), others, rounds=7, flops=2.0 * 60_000 * forward)
 
 
 def bench_log_marginal(contest: Contest) -> None:
@@ -105,7 +105,7 @@ print(peak() - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def bench_memory(benchmark: Any, fact: Callable[..., None]) -> None:
-    """What transform and score_samples of 60,000 images take beyond those of 2,000: the answers."""
+    """Peak memory of transform and score_samples of 60,000 images beyond that of 2,000, without the results."""
 
     def grown() -> float:
         command = [sys.executable, "-c", MEMORY, "60000"]
@@ -113,5 +113,5 @@ def bench_memory(benchmark: Any, fact: Callable[..., None]) -> None:
         return float(done.stdout)
 
     megabytes = benchmark.pedantic(grown, rounds=1)
-    answers = 60_000 * (20 + 3) * 4 / 2**20
-    fact("memory of 60,000 images beyond the answers", megabytes - answers, "MB", "about 0")
+    results = 60_000 * (20 + 3) * 4 / 2**20
+    fact("memory of 60,000 images beyond the results", megabytes - results, "MB", "about 0")

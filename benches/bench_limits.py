@@ -1,4 +1,4 @@
-"""How near the parts come to the machine's limits, and what must not grow."""
+"""Products compared with the machine's peak; steps with denormals; the size of a wheel."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def bench_product(benchmark: Any, fact: Callable[..., None], rows: int) -> None:
 
 
 def bench_denormals(benchmark: Any, fact: Callable[..., None]) -> None:
-    """Ten thousand steps of Adam with dead inputs: the last 500 against the first 500."""
+    """Ten thousand steps of Adam with constant inputs of zero: the last 500 compared with the first 500."""
     x = np.random.default_rng(0).random((500 * 8, 128), dtype=np.float32)
     x[:, ::2] = 0.0
     vae = fastvae.VAE(8, hidden=(64,), batch_size=8, random_state=0, n_jobs=1).partial_fit(x[:8])

@@ -1,4 +1,4 @@
-"""Counts in CSR matrices: documents, topics, a recommender. PyTorch gets each batch made dense, as its users do."""
+"""Counts in CSR matrices: documents, topics, a recommender. PyTorch converts each batch to a dense tensor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH = 128
 
 
 def _random_counts(rows: int, cols: int, per_row: int) -> Any:
-    """A CSR matrix with that many different words in each row, small counts."""
+    """A CSR matrix with ``per_row`` different words in each row and small counts."""
     random = np.random.default_rng(0)
     indices = np.sort(random.integers(0, cols - per_row + 1, (rows, per_row), dtype=np.int32), 1)
     indices += np.arange(per_row, dtype=np.int32)
@@ -33,7 +33,7 @@ def _random_counts(rows: int, cols: int, per_row: int) -> Any:
 
 def _bbc() -> Any:
     if not BBC.exists():
-        pytest.skip(f"{BBC} is not at hand")
+        pytest.skip(f"{BBC} is missing")
     news = np.load(BBC)
     return sparse.csr_matrix((news["data"].astype(np.float32), news["indices"], news["indptr"]), news["shape"])
 
@@ -60,13 +60,13 @@ def _contest(contest: Contest, name: str, x: Any, latent_dim: int, hidden: int, 
 
 
 def bench_news(contest: Contest) -> None:
-    """An epoch of 2,225 documents of 2,949 words, 2.8 % of them there."""
+    """An epoch of 2,225 documents over 2,949 words; 2.8 % of the counts are not zero."""
     _contest(contest, "epoch, BBC News, multinomial 2949-100-20", _bbc(), 20, 100, 7)
 
 
 @pytest.mark.parametrize("decoder", ["mixture", "product"])
 def bench_topics(contest: Contest, decoder: str) -> None:
-    """An epoch of 20 topics, beside ProdLDA."""
+    """An epoch of 20 topics, compared with ProdLDA."""
     x, others = _bbc(), {}
     ours = fastvae.TopicModel(20, decoder=decoder, batch_size=BATCH, epochs=1, random_state=0, n_jobs=contest.threads)
     if torch_counts := opponents.module("torch", "torch_counts"):
@@ -76,13 +76,13 @@ def bench_topics(contest: Contest, decoder: str) -> None:
 
 
 def bench_documents(contest: Contest) -> None:
-    """Steps on documents of 100 different words of 50,000; a hundredth of the epoch of 100,000 documents."""
+    """Steps on documents of 100 different words out of 50,000."""
     x = _random_counts(8 * BATCH, 50_000, 100)
     _contest(contest, "step, 50000-100-20 of 100 words, batch 128", x, 20, 100, 3, per_call=8)
 
 
 def bench_recommender(contest: Contest) -> None:
-    """Steps of a recommender as Mult-VAE (Liang et al., arXiv:1802.05814): 600 hidden, 200 latent dimensions."""
+    """Steps of a recommender such as Mult-VAE (Liang et al., arXiv:1802.05814): 600 hidden, 200 latent dimensions."""
     x = _random_counts(8 * BATCH, 20_000, 140)
     x.data[:] = 1
     _contest(contest, "step, 20000-600-200 of 140 clicks, batch 128", x, 200, 600, 3, per_call=8)
@@ -109,7 +109,7 @@ print((field("VmHWM") - before) - (given + 3 * weights) / 2**20, model.elapsed_)
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 @pytest.mark.parametrize("name", ["VAE", "TopicModel"])
 def bench_sparse_memory(benchmark: Any, fact: Callable[..., None], tmp_path: Path, name: str) -> None:
-    """An epoch of 100,000 documents of 100 different words of 50,000, in a process of its own."""
+    """An epoch of 100,000 documents of 100 different words out of 50,000, in a new process."""
     x = _random_counts(100_000, 50_000, 100)
     for part in ("indptr", "indices", "data"):
         np.save(tmp_path / f"{part}.npy", getattr(x, part))

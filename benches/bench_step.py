@@ -12,7 +12,7 @@ from opponents import step_flops
 
 import fastvae
 
-# n_features, hidden, latent_dim: the model of the README, a small, a tabular and a wide one.
+# n_features, hidden, latent_dim, batch: the README's model and a small, a tabular and a wide model.
 README = (784, 400, 20)
 SHAPES = [(*README, batch) for batch in (1, 32, 128, 512, 2048)]
 SHAPES += [(64, 32, 8, 32), (30, 128, 16, 256), (4096, 1024, 64, 128)]
@@ -20,7 +20,7 @@ SHAPES += [(64, 32, 8, 32), (30, 128, 16, 256), (4096, 1024, 64, 128)]
 
 @pytest.mark.parametrize(("n_features", "hidden", "latent_dim", "batch"), SHAPES)
 def bench_step(contest: Contest, n_features: int, hidden: int, latent_dim: int, batch: int) -> None:
-    """Steps come in runs, as in training. On two threads the README's model meets all opponents."""
+    """Consecutive steps, as in training. On two threads the README's model is compared with all libraries."""
     shape = (n_features, hidden, latent_dim)
     flops = step_flops(batch, *shape)
     steps = max(4, min(100, int(2e10 / flops)))
@@ -41,6 +41,6 @@ def bench_step(contest: Contest, n_features: int, hidden: int, latent_dim: int, 
 def _jax(shape: tuple[int, int, int], x: np.ndarray, batch: int) -> dict[str, Any]:
     jax_vae = opponents.module("jax")
     if not jax_vae or fastvae.show_config()["threads"] != 2:
-        return {}  # it takes every core that there is
+        return {}  # JAX uses all cores
     model, batches = jax_vae.JaxVAE(*shape), jax_vae.JaxVAE.batches(x, batch)
     return {"jax": lambda: model.steps(batches)}

@@ -1,4 +1,4 @@
-"""Threads: the choice that ``n_jobs=None`` makes, and a core that another process takes."""
+"""Threads: the choice of ``n_jobs=None``, and training while another process occupies a core."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SHAPES = [
 def bench_choice(
     benchmark: Any, fact: Callable[..., None], n_features: int, hidden: int, latent_dim: int, batch: int
 ) -> None:
-    """Steps with ``n_jobs=None`` against the better of 1 and 2."""
+    """Steps with ``n_jobs=None`` compared with the better of 1 and 2."""
     steps = max(10, min(300, int(3e9 / step_flops(batch, n_features, hidden, latent_dim))))
     x = np.random.default_rng(0).random((steps * batch, n_features), dtype=np.float32)
     models = {
@@ -54,7 +54,7 @@ def bench_choice(
 
 
 def bench_core_taken(benchmark: Any, fact: Callable[..., None]) -> None:
-    """100 steps on two threads while another process wants a core, against the same with both cores free."""
+    """100 steps on two threads while another process occupies a core, compared with both cores free."""
     x = np.random.default_rng(0).random((12_800, 784), dtype=np.float32)
     vae, free = fastvae.VAE(20, random_state=0, n_jobs=2), []
     for _ in range(7):

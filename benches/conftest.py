@@ -1,4 +1,4 @@
-"""Contests: ours and the opponents turn about in one process; one table of medians, ratios and limits at the end."""
+"""Comparisons: fastvae and other libraries in turn in one process; a table of medians and limits at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fastvae import _core
 
 ROWS: list[dict[str, Any]] = []
 FACTS: list[dict[str, Any]] = []
-# OpenMP and Eigen threads spin for a while after their work, and would take a core from the side that comes next.
+# Seconds. Threads of OpenMP and Eigen spin for a while after their work and would slow the next library down.
 IDLE = 0.05
 
 
@@ -30,16 +30,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if fastvae.show_config()["debug"]:
-        pytest.exit("this is a debug build, whose speed means nothing: install with `make bench`", 1)
+        pytest.exit("this is a debug build: run `make bench`, which builds a release", 1)
     if not hasattr(_core, "peak"):
-        pytest.exit("this build lacks the feature `probe`, which measures the machine: install with `make bench`", 1)
+        pytest.exit("this build lacks the feature `probe`: run `make bench`", 1)
 
 
 @dataclass
 class Contest:
     """One row of the table.
 
-    pytest-benchmark times our side; before each of its rounds, in its ``setup``, the opponents are timed.
+    pytest-benchmark times fastvae. Its ``setup``, before each round, times the other libraries.
     """
 
     benchmark: Any
@@ -55,7 +55,7 @@ class Contest:
         rounds: int = 20,
         flops: float | None = None,
     ) -> dict[str, Any]:
-        """Time all; a call does `per_call` times what the row is about, `flops` operations each time."""
+        """Time all libraries; a call repeats the task `per_call` times, with `flops` operations each."""
         times: dict[str, list[float]] = {other: [] for other in others}
         peaks: list[float] = []
         trips: list[float] = []
@@ -70,7 +70,7 @@ class Contest:
                 start = time.perf_counter()
                 call()
                 times[other].append(time.perf_counter() - start)
-            time.sleep(IDLE)  # every side begins after the same pause
+            time.sleep(IDLE)  # every library starts after the same pause
 
         warmups = 2
         self.benchmark.pedantic(ours, setup=opponents_turn, rounds=rounds, warmup_rounds=warmups)
@@ -93,7 +93,7 @@ class Contest:
 
 @pytest.fixture(params=[1, 2], ids=["1thread", "2threads"])
 def contest(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Contest]:
-    """Both sides on that many threads."""
+    """A comparison with all libraries on 1 or 2 threads."""
     threads = request.param
     if not opponents.module("torch"):
         yield Contest(benchmark, threads)
@@ -108,7 +108,7 @@ def contest(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Contest]
 
 @pytest.fixture
 def fact() -> Callable[..., None]:
-    """Record a figure that has no opponent: what, value, unit, what is aimed at."""
+    """Record a figure without a comparison: task, value, unit, goal."""
 
     def record(what: str, value: float, unit: str, aim: str) -> None:
         FACTS.append({"what": what, "value": value, "unit": unit, "aim": aim})
@@ -159,17 +159,17 @@ def _heading(machine: dict[str, Any]) -> list[str]:
     return [
         f"fastvae {machine['fastvae']} ({machine['isa']}); {versions}",
         f"{machine['processor']}, {machine['cores']} cores; multiply-adds at {peaks} GFLOP/s on 1 and 2 threads",
-        "Medians, milliseconds, interleaved in one process. The limit is the products' operations at the rate of "
-        "multiply-adds measured in the same run.",
-        "Core to core: a word to the other core and back, in the same run; hundreds of nanoseconds mean that the "
-        "two share no cache just then.",
+        "Medians in milliseconds, interleaved in one process. limit: time of the matrix products' arithmetic at the "
+        "rate of multiply-adds measured in the same run.",
+        "core to core: round trip of a word between the two cores; hundreds of nanoseconds mean that "
+        "they do not share a cache.",
         "",
     ]
 
 
 def _table() -> list[str]:
     names = list(dict.fromkeys(other for row in ROWS for other in row["others"]))
-    head = ["what", "threads", "fastvae", *names, "fastest other / fastvae", "limit", "of the limit", "core to core"]
+    head = ["task", "threads", "fastvae", *names, "speedup", "limit", "share of peak", "core to core"]
     lines = [head, ["---"] * len(head)]
     for row in ROWS:
         others = [_milliseconds(row["others"].get(name)) for name in names]
@@ -189,12 +189,12 @@ def _milliseconds(seconds: float | None) -> str:
 def _facts() -> list[str]:
     if not FACTS:
         return []
-    lines = ["", "| what | value | aim |", "|---|---|---|"]
+    lines = ["", "| task | value | goal |", "|---|---|---|"]
     return lines + [f"| {f['what']} | {f['value']:.3g} {f['unit']} | {f['aim']} |" for f in FACTS]
 
 
 def _missing() -> list[str]:
-    return [f"NOT MEASURED, because it is not installed: {name}" for name in sorted(opponents.MISSING)]
+    return [f"NOT MEASURED, not installed: {name}" for name in sorted(opponents.MISSING)]
 
 
 def _processor() -> str:

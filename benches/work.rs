@@ -1,5 +1,5 @@
-//! The work of a few cases, for counting instructions: `tests/test_work.py` runs it under callgrind, twice with different
-//! numbers of rounds, and the difference is what one round costs. Not a timed benchmark: its counts are repeatable.
+//! A program for counting instructions. `tests/test_work.py` runs each case under callgrind with two numbers of rounds; the
+//! difference gives the cost of one round. Unlike times, the counts are repeatable.
 //!
 //! Usage: `work CASE ROUNDS`.
 
@@ -7,8 +7,9 @@ use fastvae::data::Source;
 use fastvae::data::check::ValueCheck;
 use fastvae::model::{Engine, Specification, dense};
 use fastvae::nn::likelihood::Bernoulli;
-use fastvae::run::infer::InferenceRun;
-use fastvae::run::train::{LossSums, TrainingPass};
+use fastvae::nn::objective::LossSums;
+use fastvae::run::blocks::InferenceRun;
+use fastvae::run::train::TrainingPass;
 use std::time::Duration;
 
 const FOREVER: Duration = Duration::from_secs(3600);
@@ -18,7 +19,7 @@ struct Case {
     /// Features, hidden units, latent dimensions.
     shape: [usize; 3],
     batch: usize,
-    /// Of sixteen values, how many are not zero.
+    /// How many of sixteen values are not zero.
     nonzero: usize,
 }
 
@@ -29,7 +30,7 @@ const CASES: [Case; 4] = [
     Case { name: "score", shape: [196, 100, 10], batch: 64, nonzero: 16 },
 ];
 
-/// Values in 0..1. Zeros come in whole columns of sixteenths, as a picture's border does.
+/// Values in 0..1. Whole columns are zero, like the border of images.
 fn data(rows: usize, cols: usize, nonzero: usize) -> Vec<f32> {
     let value = |i: usize| match i % cols / 4 % 16 < nonzero {
         true => ((i * 2_654_435_761) % 1000 + 1) as f32 / 1001.0,
@@ -64,7 +65,7 @@ fn main() {
             let [mut reconstruction, mut kl] = [(); 2].map(|()| vec![0.0; case.batch]);
             let mut question = InferenceRun {
                 name: "X",
-                watch: ValueCheck::new(Some(Bernoulli {}.into()), false),
+                check: ValueCheck::new(Some(Bernoulli {}.into()), false),
                 done: 0,
                 budget: FOREVER,
                 threads: Some(1),

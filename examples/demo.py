@@ -1,10 +1,10 @@
-"""Train two variational autoencoders on real images and draw what they learned: the program of `make demo`.
+"""Train two variational autoencoders on images and draw samples, codes and learning curves. `make demo` runs it.
 
     python examples/demo.py [--data PATH] [--out demo] [--epochs N]
 
-PATH is a file of your own: .npz (x_train, y_train, x_test, y_test, or any array of images), .npy or IDX(.gz),
-with images [n, h, w], [n, h, w, 3] or flat squares [n, d]; uint8 in 0..255 or floats in 0..1. Without it: a
-part of Fashion-MNIST. Losses are in nats per image.
+PATH is a file of images: .npz (x_train, y_train, x_test, y_test, or any array of images), .npy or IDX(.gz). Images are
+[n, h, w], [n, h, w, 3] or flat squares [n, d]; uint8 in 0..255 or floats in 0..1. The default is a subset of
+Fashion-MNIST. Losses are in nats per image.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ FASHION_MNIST = Path(__file__).parent / "data" / "fashion_mnist.npz"
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
-EXAMPLES_PER_MODEL = 600_000  # training images shown to each model, repetitions counted: sets the epochs
-MAX_CLASSES = 20  # more labels than this are no classes to tell apart by colour
+EXAMPLES_PER_MODEL = 600_000  # for each model, epochs x images; determines the number of epochs
+MAX_CLASSES = 20  # with more labels, colours could not be told apart
 
 
 # ---------------------------------------------------------------------------------------------- data
@@ -43,7 +43,7 @@ MAX_CLASSES = 20  # more labels than this are no classes to tell apart by colour
 
 @dataclass(frozen=True)
 class Images:
-    """Images as flat rows [n, d], with labels [n] or None, and how to draw a row."""
+    """Images as flat rows [n, d], with labels [n] or None, and the shape of an image."""
 
     train: Array
     test: Array
@@ -53,14 +53,14 @@ class Images:
 
 
 def read(path: Path) -> tuple[Array, Array | None, Array | None, Array | None]:
-    """Read x_train, y_train, x_test, y_test from a file; what it does not have is None."""
+    """Read x_train, y_train, x_test, y_test from a file; missing arrays are None."""
     with path.open("rb") as file:
         start = file.read(6)
     if start == b"\x93NUMPY":
         return np.load(path, allow_pickle=False), None, None, None
     if start[:2] != b"PK":
         labels_path = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
-        beside = labels_path != path and labels_path.exists()  # named as MNIST names them
+        beside = labels_path != path and labels_path.exists()  # a file of labels beside the images, named as MNIST's
         return load_idx(path), load_idx(labels_path) if beside else None, None, None
     with np.load(path, allow_pickle=False) as archive:
         found = {name: archive[name] for name in archive.files}
@@ -74,7 +74,7 @@ def read(path: Path) -> tuple[Array, Array | None, Array | None, Array | None]:
 
 
 def image_shape(x: Array) -> tuple[int, ...]:
-    """Return the shape (h, w) or (h, w, 3) in which to draw one of the images `x`."""
+    """Return the shape (h, w) or (h, w, 3) of one of the images `x`."""
     if x.ndim == 2 and isqrt(x.shape[1]) ** 2 == x.shape[1] > 0:
         return (isqrt(x.shape[1]),) * 2
     if x.ndim == 3 or (x.ndim == 4 and x.shape[3] == 3):
@@ -82,43 +82,45 @@ def image_shape(x: Array) -> tuple[int, ...]:
     if x.ndim == 4 and x.shape[3] == 1:
         return x.shape[1:3]
     raise ValueError(
-        f"an array of shape {list(x.shape)} is not one of images: it must be [n, height, width], "
-        "[n, height, width, 3] or [n, d] with d a square number"
+        f"an array of shape {list(x.shape)} does not hold images: pass [n, height, width], [n, height, width, 3] or "
+        "[n, d] with d a square number"
     )
 
 
 def rows(x: Array, shape: tuple[int, ...]) -> Array:
     """Check the values of `x` and return it as rows [n, d] of uint8 (0..255) or floats (0..1)."""
     if x.size == 0 or x.size != len(x) * np.prod(shape):
-        raise ValueError(f"images of shape {list(x.shape[1:])} are not those of shape {list(shape)} to train on")
+        raise ValueError(f"images have shape {list(x.shape[1:])}, but the training images have {list(shape)}")
     x = x.reshape(len(x), -1)
     if x.dtype == np.bool_ or x.dtype == np.float16:
         x = x.astype(np.float32)
     if x.dtype == np.uint8:
         if x.max() <= 1:
-            raise ValueError("uint8 means 0..255, but the largest value is 1: save x.astype(numpy.float32)")
+            raise ValueError("uint8 images must use 0..255, but the largest value is 1: save x.astype(numpy.float32)")
     elif x.dtype.kind != "f":
         raise ValueError(f"the images are {x.dtype}: save them as uint8 (0..255) or as float32 (0..1)")
     elif not (x.min() >= 0 and x.max() <= 1):
-        found = "there is NaN" if np.isnan(x.min()) else f"these run from {x.min():g} to {x.max():g}"
-        raise ValueError(f"floats must lie in 0..1, but {found}: rescale them, or save 0..255 as uint8")
+        found = "contain NaN" if np.isnan(x.min()) else f"range from {x.min():g} to {x.max():g}"
+        raise ValueError(f"floats must lie in 0..1, but these {found}: rescale them, or save 0..255 as uint8")
     return x
 
 
 def load(path: Path) -> Images:
-    """Load the images in `path`; where it has no test part, a tenth is held out."""
+    """Load the images in `path`; without a test set, hold out a tenth."""
     x_train, y_train, x_test, y_test = read(path)
     shape = image_shape(x_train)
     train = rows(x_train, shape)
     if x_test is not None:
         test = rows(x_test, shape)
-    else:  # chosen at random, because labels in files often go round in circles
+    else:  # at random: files are often sorted or periodic in the labels
         held_out = np.zeros(len(train), dtype=bool)
         held_out[np.random.default_rng(0).permutation(len(train))[: len(train) // 10]] = True
         train, test = train[~held_out], train[held_out]
         y_test = None if y_train is None else y_train[held_out]
     if len(train) < 10 or len(test) < 10:
-        raise ValueError(f"{len(train)} images to train on and {len(test)} to test are too few: 10 is the least")
+        raise ValueError(
+            f"{len(train)} training and {len(test)} test images are too few: at least 10 of each are needed"
+        )
 
     classes = [] if y_test is None else np.unique(y_test).tolist()
     if y_test is None or y_test.shape != test.shape[:1] or len(classes) > MAX_CLASSES:
@@ -132,7 +134,7 @@ def load(path: Path) -> Images:
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted model, its name for the pictures, and what the table says of it."""
+    """A fitted model, its name in the pictures, and its training time."""
 
     name: str
     model: fastvae.VAE
@@ -150,7 +152,7 @@ def train(images: Images, latent_dim: int, epochs: int) -> Trained:
 
 
 def table(images: Images, models: Sequence[Trained]) -> str:
-    """Evaluate the models; return losses (nats per image) and speed as a table."""
+    """Evaluate the models; return a table of losses (nats per image) and speed."""
     lines = [
         f"{'latent':8}{'':12}{'ELBO':>9}{'reconstruction':>17}{'KL':>8}{'seconds':>10}{'images/s':>11}",
         f"{'':20}{'nats':>9}{'nats':>17}{'nats':>8}",
@@ -170,7 +172,7 @@ def table(images: Images, models: Sequence[Trained]) -> str:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure, in inches; pictures go to files only, so no display is needed."""
+    """Return an empty figure of a size in inches that needs no display."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -178,7 +180,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def draw_reconstructions(images: Images, trained: Trained) -> Figure:
-    """Draw twenty held-out images over their reconstructions, the classes in turn."""
+    """Draw twenty held-out images above their reconstructions, taking the classes in turn."""
     chosen, names = np.arange(min(20, len(images.test))), None
     if images.test_labels is not None:
         classes = list(enumerate(np.unique(images.test_labels)))
@@ -192,7 +194,9 @@ def draw_reconstructions(images: Images, trained: Trained) -> Figure:
         trained.model, images.test[chosen], images.shape, columns=10, ax=figure.subplots(), titles=names
     )
     latent_dim = trained.name.removesuffix("-D")
-    ax.set_title(f"Held-out images and, below each, its reconstruction from {latent_dim} numbers", fontsize=13, pad=18)
+    ax.set_title(
+        f"Held-out images and, below each, its reconstruction from {latent_dim} latent dimensions", fontsize=13, pad=18
+    )
     return figure
 
 
@@ -221,7 +225,7 @@ def draw_latent_scatter(images: Images, trained: Trained) -> Figure:
         names = np.array(images.class_names)[index]
     figure = new_figure(8 if names is None else 9.5, 7.5)
     ax = plots.latent_scatter(trained.model, images.test, names, ax=figure.subplots())
-    ax.set_title(f"Where the encoder puts {len(images.test):,} held-out images", fontsize=13)
+    ax.set_title(f"Posterior means of {len(images.test):,} held-out images", fontsize=13)
     return figure
 
 
@@ -245,7 +249,7 @@ def draw_learning_curve(models: Sequence[Trained]) -> Figure:
             for name, part, dash in ((key, "training", "--"), (f"val_{key}", "held out", "-")):
                 label = f"{trained.name}, {part}"
                 axes.plot(epochs, history[name], dash, color=f"C{i}", marker="." if few else "", label=label)
-                shown += history[name][0 if few else 2 :]  # the first two would squeeze the rest
+                shown += history[name][0 if few else 2 :]  # the first two epochs would dominate the range
         if key != "kl":
             margin = 0.04 * (max(shown) - min(shown))
             axes.set_ylim(min(shown) - margin, max(shown) + margin)
@@ -265,14 +269,14 @@ def draw_learning_curve(models: Sequence[Trained]) -> Figure:
 def main() -> None:
     """Parse the command line, load, train, print the table, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=FASHION_MNIST, help="a file of images; default: Fashion-MNIST")
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of the pictures; default: demo")
-    parser.add_argument("--epochs", type=int, help="default: as many as show each model 600,000 images, 10 to 200")
+    parser.add_argument("--data", type=Path, default=FASHION_MNIST, help="file of images; default: Fashion-MNIST")
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for the pictures; default: demo")
+    parser.add_argument("--epochs", type=int, help="default: 600,000 / number of training images, within 10 to 200")
     options = parser.parse_args()
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        parser.exit(1, "The demo draws with matplotlib, which is missing: pip install 'fastvae-cpu[plot]'\n")
+        parser.exit(1, "The demo needs matplotlib: pip install 'fastvae-cpu[plot]'\n")
     try:
         images = load(options.data)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -281,7 +285,7 @@ def main() -> None:
     n = len(images.train)
     epochs = options.epochs or min(max(EXAMPLES_PER_MODEL // n, 10), 200)
     size = " x ".join(map(str, images.shape))
-    print(f"{options.data.name}: {n:,} images of {size}, {len(images.test):,} more held out; {epochs} epochs")
+    print(f"{options.data.name}: {n:,} images of {size}, {len(images.test):,} held out; {epochs} epochs")
     plane, large = (train(images, latent_dim, epochs) for latent_dim in (2, 20))
     print(table(images, (plane, large)))
 

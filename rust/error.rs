@@ -2,26 +2,26 @@
 
 use std::{fmt, io};
 
-/// What can go wrong. Every message says what was wrong and what to do about it.
+/// An error with its message, which says what is wrong and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
     /// An array has the wrong shape.
     Shape(String),
-    /// A parameter has a value that makes no sense.
+    /// A parameter has an invalid value.
     Parameter(String),
-    /// Data hold a value that the model cannot take: NaN, infinity, or outside the likelihood's support.
+    /// Data contain an invalid value: NaN, infinity, or a value outside the likelihood's support.
     Value(String),
-    /// There is not enough memory.
+    /// An allocation failed.
     Memory(String),
-    /// The loss or a gradient stopped being finite in training; the weights are finite all the same.
+    /// The loss or a gradient became NaN or infinite in training. The weights are still finite.
     Diverged(String),
-    /// A file holds no model that this library can read.
+    /// A file contains no model that this version can read.
     Format(String),
     /// A file cannot be read.
     Io(io::ErrorKind, String),
 }
 
-/// The crate's result.
+/// The crate's result type.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl fmt::Display for Error {
@@ -40,15 +40,15 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// A vector of `len` equal values, or an error where there is no memory for it (an allocation that fails
-/// would end the process).
+/// A vector of `len` copies of `value`. Returns an error if the allocation fails (`vec!` would abort the process), or
+/// if `len` is `None`: the size overflowed.
 pub fn filled<T: Clone>(value: T, len: Option<usize>) -> Result<Vec<T>> {
-    let room = len.filter(|&len| Vec::<T>::new().try_reserve_exact(len).is_ok());
-    match room {
+    let allocatable = len.filter(|&len| Vec::<T>::new().try_reserve_exact(len).is_ok());
+    match allocatable {
         Some(len) => Ok(vec![value; len]),
         None => Err(Error::Memory(match len.and_then(|n| n.checked_mul(size_of::<T>())) {
             Some(bytes) => format!("not enough memory for {} MB more", bytes >> 20),
-            None => "an array of that size cannot exist".to_string(),
+            None => "the array is too large for the address space".to_string(),
         })),
     }
 }

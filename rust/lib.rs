@@ -2,22 +2,22 @@
 //!
 //! A training step is a short list of *phases*; a phase is a set of independent *tiles*; a tile is one
 //! matrix-product kernel call and an *epilogue* that finishes it while it is in the first-level cache. Read in
-//! this order; each folder uses only those before it:
+//! this order; each folder uses only the folders before it:
 //!
-//! | folder | what it knows |
+//! | folder | contents |
 //! |---|---|
-//! | [`error`] | what can go wrong |
+//! | [`error`] | the error type |
 //! | `json` | reading JSON objects |
 //! | [`simd`] | instruction sets: sixteen-lane arithmetic, exp, ln, ..., and the product kernels |
-//! | [`random`] | noise as a function of a counter; draws from distributions |
-//! | [`threads`] | a team of workers, its phases and its barrier |
-//! | [`matrix`] | matrices in panels, and the walk over a product's tiles |
+//! | [`random`] | counter-based random numbers; draws from distributions |
+//! | [`threads`] | a team of worker threads, its phases and its barrier |
+//! | [`matrix`] | the panel storage format, and the tiles of a matrix product |
 //! | [`nn`] | the formulas: layers, the latent variable, likelihoods, optimisers |
-//! | [`data`] | the user's array, read in place, checked, and what is done to it |
-//! | [`model`] | the specification, layers, memory of a batch, phases, and the engine |
+//! | [`data`] | the user's array: read in place, checked, binarized, corrupted, transformed |
+//! | [`model`] | the specification, layers, batch memory, phases, and the engine |
 //! | [`run`] | training, inference and sampling; the formulas on plain arrays |
 //! | [`mod@file`] | the model file |
-//! | `probe` | the machine's limits, for benches only |
+//! | `probe` | measurements of the machine, for benches only |
 //! | `python` | the only folder that knows Python |
 
 pub mod data;

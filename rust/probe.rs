@@ -1,4 +1,5 @@
-//! The machine's limits, and how near the product comes to them: what the figures of the benches are held against.
+//! Measurements that the benches compare their figures with: peak arithmetic rate, product speed, latency between
+//! cores.
 
 use crate::error::{Result, filled};
 use crate::matrix::{Panels, ProductTile, panels_of, product};
@@ -29,9 +30,9 @@ impl<const N: usize> Op for Chains<N> {
     }
 }
 
-/// The rate of multiply-adds that `threads` threads reach together, in GFLOP/s. Takes a few milliseconds.
+/// The peak rate of fused multiply-adds of `threads` threads together, in GFLOP/s. Takes a few milliseconds.
 pub fn peak(isa: Isa, threads: usize) -> f64 {
-    // As many chains as the registers of the set hold, and no fewer than hide the latency.
+    // Enough chains to hide the latency of an instruction, and few enough to stay in the set's registers.
     const STEPS: usize = 200_000;
     let slowest = AtomicU64::new(0);
     let (chains, lanes) = if isa.name() == "avx512" { (24, 16) } else { (6, 16) };
@@ -48,8 +49,8 @@ pub fn peak(isa: Isa, threads: usize) -> f64 {
     flops as f64 / slowest.into_inner() as f64
 }
 
-/// Seconds that one thread takes for a layer's product [rows, inputs] x [inputs, outputs]: the tiles alone, or
-/// (`fused`) with bias and ReLU in the epilogue and the values stored.
+/// Seconds that one thread takes for the product [rows, inputs] x [inputs, outputs] of a layer; `shape` is
+/// [rows, inputs, outputs]. With `fused`, bias and ReLU are applied in the epilogue and the values are stored.
 pub fn product_seconds(isa: Isa, shape: [usize; 3], fused: bool) -> Result<f64> {
     let [rows, inputs, outputs] = shape;
     let matrix = |rows: usize, cols: usize| filled(ZERO_ROW, Some(rows * panels_of(cols)));
@@ -89,8 +90,8 @@ pub fn product_seconds(isa: Isa, shape: [usize; 3], fused: bool) -> Result<f64> 
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// Seconds for a word from one core to another and back: tens of nanoseconds where they share a cache, hundreds
-/// where they do not, and then two threads bring less.
+/// Seconds for a round trip of a cache line between two cores: tens of nanoseconds where they share a cache, hundreds
+/// where they do not; a second thread then gains less.
 pub fn round_trip_seconds() -> f64 {
     const TRIPS: usize = 10_000;
     let (turn, nanoseconds) = (AtomicUsize::new(0), AtomicU64::new(0));

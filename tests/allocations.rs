@@ -1,17 +1,22 @@
-//! A training step allocates nothing, whatever it does: a run of many steps asks for memory as often as a run of few.
+//! A training step allocates no memory: a run of many steps allocates as often as a run of few.
 
 mod counting;
 
 use fastvae::data::Source;
 use fastvae::data::corruption::Corruption;
 use fastvae::data::csr::Csr;
-use fastvae::model::{Engine, Missing, Specification, Topics, WeightConstraint, dense};
+use fastvae::model::{
+    Engine, LayerEnd, LayerSpecification, Missing, Specification, Topics, WeightConstraint, dense,
+};
 use fastvae::nn::activation::Activation;
+use fastvae::nn::conv::Window;
+use fastvae::nn::image::ImageShape;
 use fastvae::nn::likelihood::{
     Bernoulli, Binomial, Gaussian, Likelihood, Link, Mixture, Multinomial, NegativeBinomial, Scale,
     SquaredError,
 };
-use fastvae::run::train::{Importance, LossSums, StepValues, TrainingPass};
+use fastvae::nn::objective::{Importance, LossSums};
+use fastvae::run::train::{StepValues, TrainingPass};
 use std::time::Duration;
 
 /// What a step may do beside the plain one.
@@ -91,7 +96,7 @@ fn allocations(
     };
     let x = match vae.network.spec.conditions {
         0 => plain,
-        _ => plain.given(&y).expect("they have as many rows"),
+        _ => plain.with_conditions(&y).expect("they have as many rows"),
     };
     let (betas, capacities) = ([0.5; MOST_STEPS + 1], [2.0; MOST_STEPS + 1]); // schedules have a value a step
     let capacities = if extra.capacity { &capacities[..=steps] } else { &[] };
@@ -101,7 +106,7 @@ fn allocations(
         shuffle: !extra.given,
         batch_size: 16,
         free_bits: extra.free_bits,
-        course: StepValues { betas: &betas[..=steps], capacities, learning_rates: &[1e-3] },
+        step_values: StepValues { betas: &betas[..=steps], capacities, learning_rates: &[1e-3] },
         clip_norm: extra.clip_norm,
         importance: extra.importance,
         threads: Some(threads),
@@ -161,7 +166,40 @@ fn a_step_allocates_nothing() {
         trials: vec![3.0; COLS],
         ..plain[0].clone()
     };
-    for spec in plain.into_iter().chain(topics).chain([exam]) {
+    let window = |kernel, stride, padding| Window { kernel, stride, padding };
+    let (end, channels) = (LayerEnd::default(), 3);
+    let convolutional = [0, CONDITIONS].map(|conditions| Specification {
+        n_features: 37,
+        image_shape: Some([37, 1, 1]),
+        conditions,
+        encoder: vec![
+            LayerSpecification::Conv2d { channels, window: window([4, 1], [2, 1], [1, 0]), end },
+            LayerSpecification::Conv2d {
+                channels: 40,
+                window: window([3, 1], [1, 1], [1, 0]),
+                end,
+            },
+            LayerSpecification::Dense { units: 11, end },
+        ],
+        decoder: vec![
+            LayerSpecification::Dense { units: 18 * channels, end },
+            LayerSpecification::Unflatten { shape: ImageShape { height: 18, width: 1, channels } },
+            LayerSpecification::ConvTranspose2d {
+                channels: 5,
+                window: window([1, 1], [1, 1], [0, 0]),
+                output_padding: [0, 0],
+                end,
+            },
+            LayerSpecification::ConvTranspose2d {
+                channels: 1,
+                window: window([4, 1], [2, 1], [1, 0]),
+                output_padding: [1, 0],
+                end,
+            },
+        ],
+        ..plain[1].clone()
+    });
+    for spec in plain.into_iter().chain(topics).chain([exam]).chain(convolutional) {
         for extra in EXTRAS {
             if extra.importance.samples > 1 && (!spec.variational || spec.topics.is_some()) {
                 continue; // they have no draws, or one

@@ -8,5 +8,5 @@ import torch
 
 @pytest.fixture(autouse=True, scope="session")
 def one_torch_thread() -> None:
-    """Keep torch, whose models are tiny here, from fighting the engine for the cores."""
+    """Use one torch thread: its models are tiny here, and the engine needs the cores."""
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-//! The model file: what is written comes back bit for bit, and what is not a model file is refused.
+//! The model file: models are read back bit for bit, and other files are refused.
 
 mod counting;
 
@@ -9,9 +9,10 @@ use fastvae::file::{self, ModelFile, to_bytes};
 use fastvae::model::{Engine, Specification, dense};
 use fastvae::nn::activation::Activation;
 use fastvae::nn::likelihood::{Bernoulli, Gaussian, Likelihood, Link, Scale};
+use fastvae::nn::objective::LossSums;
 use fastvae::nn::optimizer::Optimizer;
-use fastvae::run::infer::InferenceRun;
-use fastvae::run::train::{LossSums, StepValues, TrainingPass};
+use fastvae::run::blocks::InferenceRun;
+use fastvae::run::train::{StepValues, TrainingPass};
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -84,8 +85,8 @@ fn train(vae: &mut Engine) {
     let cols = vae.network.spec.n_features;
     let data = data(cols);
     let usual = TrainingPass::new(Source::from_slice(&data, cols));
-    let course = StepValues { learning_rates: &[0.01], ..usual.course };
-    let task = TrainingPass { batch_size: 16, course, threads: Some(1), ..usual };
+    let step_values = StepValues { learning_rates: &[0.01], ..usual.step_values };
+    let task = TrainingPass { batch_size: 16, step_values, threads: Some(1), ..usual };
     let finished = vae.train(&task, &mut LossSums::default(), Duration::from_secs(600));
     assert_eq!(finished, Ok(true));
 }
@@ -103,7 +104,7 @@ fn answers(vae: &mut Engine) -> Vec<u32> {
     let x = Source::from_slice(&data, cols);
     let question = || InferenceRun {
         name: "X",
-        watch: ValueCheck::new(None, false),
+        check: ValueCheck::new(None, false),
         done: 0,
         budget: Duration::from_secs(600),
         threads: Some(1),

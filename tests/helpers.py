@@ -1,4 +1,4 @@
-"""What several tests share: lists taken from the library, small models, data, comparisons of bits, fresh interpreters.
+"""Shared by several tests: lists taken from the library, small models, data, comparisons of bits, new interpreters.
 
 Private members of the library are used here and nowhere else, each with its reason.
 """
@@ -30,7 +30,7 @@ from fastvae._training.plan import fullest_last_batch
 if TYPE_CHECKING:
     from scipy import sparse
 
-TIMEOUT = 120  # seconds after which a test calls it a deadlock; nothing is measured by it
+TIMEOUT = 120  # seconds until a test assumes a deadlock; not a measurement
 
 # ------------------------------------------------------------------------------------ lists from the library
 
@@ -54,7 +54,7 @@ def literals(hint: Any) -> tuple[Any, ...]:
 
 
 def is_valid(likelihood: Any) -> bool:
-    """Whether a model takes it."""
+    """Whether a model accepts it."""
     try:
         VAE(likelihood=likelihood).describe_objective()
     except ValueError:
@@ -107,7 +107,7 @@ def available(isa: str) -> bool:
 
 
 def needs(*isas: str) -> None:
-    """Skip aloud where an instruction set is missing."""
+    """Skip, with a reason, if the machine lacks the instruction set."""
     for isa in isas:
         if not available(isa):
             pytest.skip(f"this machine lacks {isa}")
@@ -140,23 +140,23 @@ def conditional_vae(**parameters: Any) -> VAE:
 
 
 def steps(model: Any) -> int:
-    """The optimiser's steps of a model; private, since users count epochs and tests count steps."""
+    """The optimiser steps of a model. Private: users count epochs, tests count steps."""
     return int(model._fitted.engine.steps)
 
 
 def clamped(model: Any) -> int:
-    """How many log variances were beyond the clamp; private, since users get a warning instead."""
+    """How many log variances were clamped. Private: users get a warning instead."""
     return int(model._fitted.engine.clamped)
 
 
 def documents_of_a_step(n: int, most: int) -> int:
-    """How many of n documents a topic model's step takes; private, since steps show only how many there are."""
+    """The batch size of a topic model for n documents. Private: public steps give only the number of batches."""
     return fullest_last_batch(n, most)
 
 
 def mirror(model: Any, coordinate: int) -> None:
-    """Turn a coordinate's sign; private, since ``fit`` does it where a mean slope is negative."""
-    model._fitted.engine.mirror(coordinate)
+    """Flip the sign of a coordinate. Private: ``fit`` does it if a mean slope is negative."""
+    model._fitted.engine.flip_sign(coordinate)
 
 
 def is_finite(model: Any) -> bool:
@@ -210,7 +210,7 @@ def answers(model: Any, X: Any, y: Any = None, binary: Any = None) -> dict[str, 
 
 
 def differing(a: Mapping[str, bytes], b: Mapping[str, bytes]) -> list[str]:
-    """The names of what is not the same bits in two answers."""
+    """The names of the results whose bits differ."""
     assert a.keys() == b.keys()
     return [name for name in a if a[name] != b[name]]
 
@@ -219,7 +219,7 @@ def differing(a: Mapping[str, bytes], b: Mapping[str, bytes]) -> list[str]:
 
 
 def holed(X: NDArray[Any], share: float, seed: int = 7) -> NDArray[np.float32]:
-    """A copy of X without that share of its values."""
+    """A copy of X with a share of its values replaced by NaN."""
     return np.where(np.random.default_rng(seed).random(X.shape) < share, np.nan, X).astype(np.float32)
 
 
@@ -291,7 +291,7 @@ def run_python(code: str, *arguments: str, timeout: float = TIMEOUT, **environme
 
 
 def check_same_output_of_both_sets(script: str) -> None:
-    """Check that a program prints the same with AVX2 and AVX-512, or skip aloud where one of them is missing."""
+    """Check that a program prints the same with AVX2 and AVX-512; skip if the machine lacks one of them."""
     needs("avx2", "avx512")
     narrow, wide = (run_python(script, FASTVAE_ISA=isa) for isa in ("avx2", "avx512"))
     assert narrow.strip()

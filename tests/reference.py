@@ -1,4 +1,4 @@
-"""The model as a reader would write it in torch: what the numerical tests compare with.
+"""The reference of the numerical tests: the models written plainly in torch.
 
 Nothing here is taken from the engine: likelihoods come from ``torch.distributions`` and ``torch.nn``, gradients
 from autograd.
@@ -40,7 +40,7 @@ LOGVAR_RANGE = (-30.0, 20.0)
 # The largest relative error of a loss, a gradient or a code.
 TOLERANCE = 1e-5
 
-# Sizes that leave remainders everywhere.
+# Sizes that are no multiples of tiles or panels.
 AWKWARD: dict[str, Any] = {"latent_dim": 5, "hidden": (33, 13), "decoder_hidden": (31,)}
 AWKWARD_ROWS, AWKWARD_FEATURES = 29, 37
 
@@ -75,12 +75,12 @@ def sequential(widths: list[int], activation: str, last: bool) -> nn.Sequential:
 
 
 def joined(x: Tensor, y: Tensor | None) -> Tensor:
-    """What a conditional model reads: [x, y]."""
+    """The encoder's input of a conditional model: [x, y]."""
     return x if y is None else torch.cat([x, y], 1)
 
 
 def beside_holes(x: Tensor, corrupted: Tensor | None, indicators: bool) -> Tensor:
-    """What the encoder sees of x: zeros where it, or what was made of it, is NaN; with indicators, where that is."""
+    """The encoder's input: x with zeros for NaN in x or in the corrupted x; with indicators, also the mask."""
     seen = x if corrupted is None else corrupted
     hidden = x.isnan() | seen.isnan()
     seen = seen.masked_fill(hidden, 0)
@@ -88,7 +88,7 @@ def beside_holes(x: Tensor, corrupted: Tensor | None, indicators: bool) -> Tenso
 
 
 def of_observed(losses: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The sum of each example's losses over the entries of x that are not NaN."""
+    """The sum of each example's losses over the observed values of x."""
     return losses(x.nan_to_num(0.5)).masked_fill(x.isnan(), 0).sum(1)
 
 
@@ -109,7 +109,7 @@ class LearnedDispersion(nn.Module):
 
 
 class Twin(nn.Module):
-    """What the torch models have in common; ``forward`` returns losses, batch means."""
+    """Base class of the torch models; ``forward`` returns losses, batch means."""
 
     def load(self, weights: dict[str, NDArray[np.float32]]) -> Self:
         """Take over a state dict of a fastvae model, whose names and shapes must be exactly ours."""
@@ -208,7 +208,7 @@ class TorchVAE(Twin):
         return out.sigmoid() if self.squashed else out
 
     def log_prob_of_counts(self, x: Tensor, out: Tensor) -> Tensor:
-        """Log p(x) of each feature, given what the decoder gives."""
+        """log p(x) of each feature, given the decoder's output."""
         if self.counts == "multinomial":
             return x * out.log_softmax(1)
         if self.counts == "poisson":
@@ -253,7 +253,7 @@ class TorchVAE(Twin):
         return ratio.sum(2) - reconstruction, reconstruction, kl[::draws]
 
     def importance(self, *given: Tensor | None) -> dict[str, Tensor]:
-        """The losses where an example has several draws (Burda et al., arXiv:1509.00519, equation 8)."""
+        """The losses with several draws for each example (Burda et al., arXiv:1509.00519, equation 8)."""
         log_weights, reconstruction, kl = self.log_weights(*given)
         bound = torch.logsumexp(log_weights, 1) - math.log(log_weights.shape[1])
         reconstruction, kl = reconstruction.mean(), kl.sum(1).mean()

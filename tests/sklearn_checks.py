@@ -8,7 +8,7 @@ import pytest
 
 
 def passes_but_for_the_wording_of_errors(estimator: Any) -> None:
-    """Assert that an estimator passes all checks but those that want other words, or other types of error."""
+    """Assert that an estimator passes all checks, except those that require other messages or types of errors."""
     checks = pytest.importorskip(
         "sklearn.utils.estimator_checks", reason="scikit-learn, which this test needs, is not installed"
     )

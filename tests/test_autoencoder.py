@@ -212,7 +212,7 @@ def test_the_state_dict_of_a_vae_is_refused() -> None:
     state = VAE(3, hidden=(16,), epochs=1).fit(X).state_dict()
     with pytest.raises(ValueError, match=r"missing \['code\.weight', 'code\.bias'\].*unknown.*'logvar\.bias'"):
         small(Autoencoder).load_state_dict(state)
-    with pytest.raises(ValueError, match=r"'code\.weight', which tells the number of features"):
+    with pytest.raises(ValueError, match=r"'code\.weight', which gives the number of features"):
         small(Autoencoder, hidden=()).load_state_dict(state)
 
 

@@ -193,7 +193,7 @@ def test_bad_values_are_refused(how: Any) -> None:
 
 
 def test_it_is_for_the_bernoulli_likelihood() -> None:
-    with pytest.raises(ValueError, match="binarize='threshold' is for likelihood='bernoulli'"):
+    with pytest.raises(ValueError, match="binarize='threshold' needs likelihood='bernoulli'"):
         VAE(binarize="threshold", likelihood="gaussian", **SMALL).fit(GREY)
 
 

@@ -1,9 +1,9 @@
-"""The bits of all results, recorded: a change of the code that is to change no result changes none of these hashes.
+"""Hashes of all results, compared with a record: a change of the code must not change the bits of any result.
 
-Small models of every kind are trained and asked. Hashes of their parameters and answers stand in ``data/bits.json``, a
-pair for each: "fma" for AVX2 and AVX-512, which agree, and "portable". The number of threads changes none.
+Small models of every kind are trained and evaluated. ``data/bits.json`` has two hashes for each of their parameters and
+results: "fma" for AVX2 and AVX-512, which agree, and "portable". The number of threads does not matter.
 
-``python tests/test_bits.py`` rewrites the file: only when a change of bits is meant; the commit says which and why.
+``python tests/test_bits.py`` rewrites the file. Do so only for an intended change of bits; the commit gives the reason.
 """
 
 from __future__ import annotations

@@ -281,7 +281,7 @@ ASKED: dict[str, Callable[[VAE], Any]] = {
 
 @pytest.mark.parametrize("method", ASKED)
 def test_a_conditional_model_says_that_it_needs_y(method: str, fitted: VAE) -> None:
-    with pytest.raises(ValueError, match="needs y"):
+    with pytest.raises(ValueError, match="pass y="):
         ASKED[method](copy.copy(fitted))
 
 
@@ -304,16 +304,16 @@ def test_a_model_that_is_not_conditional_ignores_y_where_scikit_learn_passes_it(
 
 
 BAD: dict[str, tuple[Any, type[Exception], str]] = {
-    "too few": (Y[:-1], ValueError, "y is of 299 examples, but there are 300"),
-    "one": (Y[:1], ValueError, "y is of 1 examples, but there are 300"),
-    "a number": (3, ValueError, "single number"),
+    "too few": (Y[:-1], ValueError, "y has 299 rows, but there are 300 examples"),
+    "one": (Y[:1], ValueError, "y has 1 rows, but there are 300 examples"),
+    "a number": (3, ValueError, "scalar"),
     "nothing": ([], TypeError, "0 labels"),
-    "fractions": (COVARIATES[:, 0], ValueError, r"one real covariate is y.reshape\(-1, 1\)"),
+    "fractions": (COVARIATES[:, 0], ValueError, r"pass y.reshape\(-1, 1\) for a real covariate"),
     "nan labels": (np.where(Y == 3, np.nan, Y), ValueError, "fractions or NaN"),
     "mixed": (np.array([1, "a"] * 150, dtype=object), TypeError, "several types"),
     "none": ([None, "a"] * 150, TypeError, "several types"),
     "complex": (Y + 1j, TypeError, "complex"),
-    "few rows": (COVARIATES[:-1], ValueError, "y is of 299 examples"),
+    "few rows": (COVARIATES[:-1], ValueError, "y has 299 rows"),
     "no columns": (COVARIATES[:, :0], ValueError, "y is empty"),
     "nan": (np.where(COVARIATES > 2, np.nan, COVARIATES), ValueError, "y must be finite"),
     "infinite": (COVARIATES * 1e300, ValueError, "y must be finite"),
@@ -350,9 +350,11 @@ def test_an_unknown_label_is_named(fitted: VAE) -> None:
 
 
 def test_y_of_another_shape_than_in_fit_is_refused(fitted: VAE, regressed: VAE) -> None:
-    with pytest.raises(ValueError, match="y is of 3 examples, but there are 300"):
+    with pytest.raises(ValueError, match="y has 3 rows, but there are 300 examples"):
         fitted.transform(X, y=Y[:3])
-    with pytest.raises(ValueError, match="y is of 3 examples, but there are 4: give one, or one each"):
+    with pytest.raises(
+        ValueError, match="y has 3 rows, but there are 4 examples: pass one row, or one for each example"
+    ):
         fitted.sample(4, y=Y[:3])
     with pytest.raises(ValueError, match="fitted with labels"):
         fitted.transform(X, y=COVARIATES)
@@ -362,11 +364,11 @@ def test_y_of_another_shape_than_in_fit_is_refused(fitted: VAE, regressed: VAE) 
         regressed.transform(X, y=Y)
     with pytest.raises(ValueError, match="3 columns"):
         regressed.sample(3, y=[1.0, 2.0, 3.0])
-    with pytest.raises(ValueError, match="y is of 300 examples, but there are 3"):
+    with pytest.raises(ValueError, match="y has 300 rows, but there are 3 examples"):
         regressed.score(X[:3], COVARIATES)
     single = conditional_vae().fit(X, COVARIATES[:, :1])
     values = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
-    with pytest.raises(ValueError, match=r"fitted with 1 covariate: one for each example is y.reshape\(-1, 1\)"):
+    with pytest.raises(ValueError, match=r"fitted with 1 covariate: pass y.reshape\(-1, 1\) for one"):
         single.sample(5, y=values)
     assert single.sample(5, y=values.reshape(-1, 1)).shape == (5, 64)
 
@@ -390,7 +392,7 @@ def test_a_state_dict_without_room_for_y_is_refused(fitted: VAE) -> None:
     with pytest.raises(ValueError, match="decoder"):
         conditional_vae().load_state_dict({"encoder.0.weight": plain["encoder.0.weight"]})
     narrow = fitted.state_dict() | {"encoder.0.weight": np.ones((16, 10), np.float32)}
-    with pytest.raises(ValueError, match="10 columns, of which 10 are those of y"):
+    with pytest.raises(ValueError, match="10 columns; it must have more than the 10 of y"):
         conditional_vae().load_state_dict(narrow)
     with pytest.raises(ValueError, match="has shape"):
         conditional_vae(conditional=False).load_state_dict(fitted.state_dict())
@@ -598,7 +600,7 @@ def test_the_picture_of_conditions_has_one_z_a_column(generator: VAE, regressed:
             np.testing.assert_allclose(shown, means[column], atol=1e-6)
     ax = plots.conditions(regressed, 3, COVARIATES[:2])
     assert [text.get_text().count(" ") for text in ax.get_yticklabels()] == [3, 3]
-    with pytest.raises(ValueError, match="give y"):
+    with pytest.raises(ValueError, match="pass y"):
         plots.conditions(regressed)
     with pytest.raises(ValueError, match="not conditional"):
         plots.conditions(conditional_vae(conditional=False).fit(X), y=[1])

@@ -87,7 +87,7 @@ def test_corrupt_has_the_distribution_promised(kind: Any, cols: int) -> None:
 
 
 def seen_in_training(kind: Any, clean: Array, model: type[Model] = Autoencoder) -> Array:
-    """What the encoder sees of each row of `clean`, a step for each."""
+    """The encoder's input for each row of `clean`, one training step each."""
     # With a code of zero, the gradient of the encoder's weight is that of its bias times what the encoder sees.
     cols, head = clean.shape[1], "mu" if model is VAE else "code"
     probe = small(model, latent_dim=1, hidden=(), corruption=kind, optimizer="sgd", learning_rate=1.0)
@@ -381,7 +381,7 @@ def test_a_given_input_is_read_as_the_target_is(form: str) -> None:
 
 @pytest.mark.parametrize("kind", CORRUPTIONS, ids=str)
 @pytest.mark.parametrize("model", [VAE, Autoencoder])
-def test_questions_get_what_they_are_asked_about(model: type[Model], kind: Any) -> None:
+def test_inference_does_not_corrupt_its_input(model: type[Model], kind: Any) -> None:
     noisy = small(model, corruption=kind).fit(X)
     plain = small(model).load_state_dict(noisy.state_dict())
     for question in ("transform", "reconstruct", "score_samples"):
@@ -541,7 +541,7 @@ def test_an_autoencoder_refuses_the_noise_of_a_vae() -> None:
     # Given as the second argument it looks like a corrupted input, and was ignored.
     model = small(Autoencoder, latent_dim=64)
     for ask in (model.partial_fit, model.partial_fit(X).partial_fit, model.loss_and_gradients):
-        with pytest.raises(ValueError, match=r"eps.*Autoencoder draws none.*corrupted="):
+        with pytest.raises(ValueError, match=r"eps.*Autoencoder does not have.*corrupted="):
             ask(X, eps=X)
 
 

@@ -149,9 +149,9 @@ MALFORMED = {
     "no values": (idx_bytes(8, (2, 3), b""), "truncated"),
     "one byte more": (idx_bytes(8, (2, 3), b"abcdefg"), "trailing bytes"),
     "more than nothing": (idx_bytes(8, (0, 3), b"a"), "trailing bytes"),
-    "2^64 bytes": (idx_bytes(8, (1 << 22, 1 << 21, 1 << 21), b""), "absurd dimensions"),
-    "huge": (idx_bytes(0x0E, (2**32 - 1, 2**32 - 1), bytes(64)), "absurd dimensions"),
-    "huge but empty": (idx_bytes(8, (0, 2**32 - 1, 2**32 - 1, 5), b""), "absurd dimensions"),
+    "2^64 bytes": (idx_bytes(8, (1 << 22, 1 << 21, 1 << 21), b""), "impossible dimensions"),
+    "huge": (idx_bytes(0x0E, (2**32 - 1, 2**32 - 1), bytes(64)), "impossible dimensions"),
+    "huge but empty": (idx_bytes(8, (0, 2**32 - 1, 2**32 - 1, 5), b""), "impossible dimensions"),
     "large": (
         idx_bytes(8, (2**20, 2**20), bytes(64)),
         r"promises 1099511627776 bytes .* more than it can hold",

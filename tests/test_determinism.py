@@ -50,7 +50,7 @@ SHAPES: list[tuple[int, tuple[int, ...], int]] = [
     (33, (32, 31), 64),
     (65, (300,), 5),
 ]
-# What a step may do besides, one after another and together.
+# Optional parts of a step, one at a time and together.
 EXTRAS: list[dict[str, Any]] = [
     {"corruption": GaussianNoise(0.3)},
     {"corruption": MaskingNoise(0.3), "free_bits": 0.01},
@@ -89,7 +89,7 @@ def digest(*arrays: Any) -> str:
 
 
 def train(n_jobs: int | None, data: NDArray[Any] = X, **parameters: Any) -> dict[str, bytes]:
-    """Train in every way with a number of threads, and return all that the model says before and after."""
+    """Train in every way with a number of threads; return all results before and after."""
     binary = fastvae.binarize(data, "threshold")
     fitted = model(n_jobs=n_jobs, validation_fraction=0.1, **parameters).fit(data)
     out = answers(fitted, data, binary=binary)

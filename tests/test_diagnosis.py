@@ -1,4 +1,4 @@
-"""The diagnosis of a latent space: its numbers against numpy, its words in every situation."""
+"""The diagnosis of a latent space: its numbers against numpy, its messages in every situation."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_all_that_is_wrong_is_said() -> None:
 
 
 @pytest.mark.parametrize("scales", [[0.0, 0.0], [3.0, 0.0]])
-def test_with_the_kl_objective_sleeping_dimensions_are_what_was_asked_for(scales: list[float]) -> None:
+def test_with_the_kl_objective_a_collapse_is_blamed_on_the_objective(scales: list[float]) -> None:
     (message,) = posterior(scales, [0.0, 0.0], objective="kl").diagnose(CODES).messages
     assert message == 'objective="kl" asks for a posterior that forgets the data: train with "elbo".'
     assert posterior([3.0, 3.0], [0.0, -20.0], objective="kl").diagnose(CODES).messages == FINE

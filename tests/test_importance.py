@@ -485,7 +485,7 @@ def test_a_bad_number_of_samples_is_refused(samples: Any) -> None:
 )
 def test_what_has_no_meaning_in_the_bound_is_refused(options: dict[str, Any]) -> None:
     (name,) = options
-    with pytest.raises(ValueError, match=f"n_importance_samples=2 .* it wants {name}="):
+    with pytest.raises(ValueError, match=f"n_importance_samples=2 .* set {name}="):
         VAE(n_importance_samples=2, **options).fit(DIGITS[:20])
 
 

@@ -311,8 +311,8 @@ def with_value(value: float, dtype: str = "float32") -> NDArray[Any]:
 
 # What is passed, what is raised, and what the text must say besides the name of the argument.
 SHAPELESS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
-    "a number": (lambda: 3.0, ValueError, "single number.*2-D"),
-    "a 0-D array": (lambda: np.float32(0.5), ValueError, "single number.*2-D"),
+    "a number": (lambda: 3.0, ValueError, "scalar.*2-D"),
+    "a 0-D array": (lambda: np.float32(0.5), ValueError, "scalar.*2-D"),
     "a 1-D array": (lambda: X[0], ValueError, r"1-D.*\(6,\).*2-D.*reshape\(1, -1\)"),
     "a flat list": (lambda: [0.0, 1.0], ValueError, r"1-D.*\(2,\).*reshape\(-1, 1\)"),
     "an empty list": (lambda: [], ValueError, "1-D"),
@@ -636,7 +636,7 @@ def test_extreme_numbers_are_refused_by_name_or_leave_finite_weights(name: str, 
 
 @pytest.mark.parametrize(("n", "fraction"), [(1, 0.5), (3, 0.1), (3, 0.9)])
 def test_a_validation_split_with_an_empty_side_is_refused(n: int, fraction: float) -> None:
-    with pytest.raises(ValueError, match=rf"validation_fraction={fraction}.*{n} examples.*empty"):
+    with pytest.raises(ValueError, match=rf"validation_fraction={fraction}.*{n} examples leaves no examples"):
         tiny(validation_fraction=fraction).fit(X[:n])
 
 

@@ -209,7 +209,7 @@ def test_constraints_hold_after_training_and_loading(params: dict[str, Any], tmp
 
 def test_weights_beyond_the_constraint_are_refused() -> None:
     for model, name, change, message in (
-        ("rasch", "decoder.0.weight", 0.5, "the same for all features"),
+        ("rasch", "decoder.0.weight", 0.5, "equal for all features"),
         ("through_origin", "decoder.0.weight", -100.0, "must not be negative"),
     ):
         exam = small_exam(model).fit(Y)
@@ -227,7 +227,7 @@ def test_a_file_beyond_the_constraint_is_refused(tmp_path: Path) -> None:
     exam = small_exam("2pl").fit(Y)  # whose slopes differ
     exam.save(path, optimizer=False)
     edited(path, "specification", lambda options: options.update(weight_constraint="common"))
-    with pytest.raises(fastvae.FormatError, match="the same for all features"):
+    with pytest.raises(fastvae.FormatError, match="equal for all features"):
         fastvae.load(path)
 
 
@@ -246,7 +246,7 @@ def test_the_sign_is_turned_with_all_that_depends_on_it() -> None:
     assert np.array_equal(theirs["mu.bias"], ours["mu.bias"] * sign)
     for name in ("encoder.0.weight", "logvar.weight", "decoder.0.bias"):
         assert np.array_equal(theirs[name], ours[name])
-    with pytest.raises(ValueError, match="coordinate 2 has no sign"):
+    with pytest.raises(ValueError, match="the sign of coordinate 2 cannot be flipped"):
         mirror(other, 2)
 
 
@@ -326,7 +326,7 @@ def test_both_ends_of_an_interval_are_one_pass(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("n_dims", [1, 2])
-def test_who_gave_no_answer_has_the_interval_of_the_prior(n_dims: int) -> None:
+def test_a_student_without_answers_has_the_interval_of_the_prior(n_dims: int) -> None:
     marks = Y.copy()
     marks[[3, 7]] = np.nan
     exam = small_exam(n_dims=n_dims).fit(marks)
@@ -435,7 +435,7 @@ def test_validation_data_are_marks_of_the_fit() -> None:
     assert stopped.n_iter_ < 50
 
 
-def test_what_the_encoder_sees_instead_is_marks_too() -> None:
+def test_a_given_encoder_input_is_marks_too() -> None:
     marks = np.nan_to_num(2 * Y)
     eps = noise(400, 4)[..., np.newaxis]
     fits = [small_exam(max_marks=2).partial_fit(marks, eps=eps, corrupted=seen) for seen in (None, marks)]
@@ -445,7 +445,7 @@ def test_what_the_encoder_sees_instead_is_marks_too() -> None:
         fits[0].partial_fit(marks, corrupted=np.full_like(marks, 3))
 
 
-def test_what_is_kept_answers_the_same(tmp_path: Path) -> None:
+def test_a_saved_model_gives_the_same_results(tmp_path: Path) -> None:
     exam = small_exam("2pl", max_marks=[3] * 7).fit(2 * Y)
     exam.save(tmp_path / "exam")
     for again in (fastvae.load(tmp_path / "exam"), pickle.loads(pickle.dumps(exam))):
@@ -599,7 +599,7 @@ def test_a_file_with_another_network_is_refused(tmp_path: Path) -> None:
     deep = fastvae.VAE(2, hidden=(8,), missing="mask", missing_indicator=True, epochs=1).fit(np.nan_to_num(Y))
     deep.save(path)
     edited(path, "estimator", lambda estimator: estimator.update({"class": "ItemResponse", "parameters": {}}))
-    with pytest.raises(fastvae.FormatError, match="not that of a ItemResponse"):
+    with pytest.raises(fastvae.FormatError, match="not one that ItemResponse builds"):
         fastvae.load(path)
 
 
@@ -847,13 +847,13 @@ def test_characteristic_curves_are_drawn() -> None:
     for bad in ({"tasks": [7]}, {"names": ["a"]}):
         with pytest.raises(ValueError, match=r"7|6"):
             plots.item_characteristic(exam, **bad)
-    with pytest.raises(ValueError, match="one dimension; the model has 2"):
+    with pytest.raises(ValueError, match="one dimension; this one has 2"):
         plots.item_characteristic(small_exam(n_dims=2).fit(Y))
     pyplot.close("all")
 
 
 @pytest.mark.parametrize("n_dims", [1, 2])
-def test_abilities_are_asked_for_of_the_students_that_are_drawn(n_dims: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_abilities_of_drawn_students_are_computed(n_dims: int, monkeypatch: pytest.MonkeyPatch) -> None:
     exam, asked = small_exam(n_dims=n_dims).fit(Y), []
     for name in ("transform", "ability_interval"):
         answer = getattr(exam, name)
@@ -881,7 +881,7 @@ def test_abilities_are_drawn(n_dims: int) -> None:
         assert np.isclose(ends, bar[:, 1], atol=1e-6).all(1).any()
     assert "80 %" in ax.get_title()
     assert len(plots.abilities(exam, Y[:5], names=list("abcde")).get_xticklabels()) == 5
-    with pytest.raises(ValueError, match="1 names for 400 students"):
+    with pytest.raises(ValueError, match="names has 1 entries; expected 400"):
         plots.abilities(exam, Y, names=["a"])
     ax = plots.abilities(exam, Y, n=25, dim=dim, truth=means + 10)
     [crosses] = [line for line in ax.lines if line.get_marker() == "x"]

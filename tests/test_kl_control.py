@@ -177,6 +177,18 @@ def test_validation_losses_of_corrupted_data_are_those_of_what_the_encoder_sees(
 # ---------------------------------------------------------------------------------- the ends of the range
 
 
+@pytest.mark.parametrize(
+    ("chosen", "tolerance"),
+    [({"free_bits": 9.1, "beta": 0.3}, 1e-13), ({"capacity": 7.1}, 1e-9), ({"n_importance_samples": 3}, 1e-13)],
+)
+def test_evaluate_and_validation_have_the_loss_of_training(chosen: dict[str, Any], tolerance: float) -> None:
+    """Free bits are float32 in both. Training sums the KL of a coordinate in float32, evaluation in float64."""
+    model = small(**chosen).fit(X, validation_data=X)
+    losses, _ = model.loss_and_gradients(X)
+    assert model.evaluate(X)["loss"] == pytest.approx(losses["loss"], rel=tolerance)
+    assert model.history_["val_loss"][-1] == model.evaluate(X)["loss"]
+
+
 def test_tiny_free_bits_and_a_capacity_of_zero_are_nearly_the_plain_kl() -> None:
     # They take another path, which sums the KL of a coordinate first.
     plain = small(latent_dim=17, epochs=5, validation_fraction=0.2).fit(X)

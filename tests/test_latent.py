@@ -131,7 +131,7 @@ def test_the_manifold_of_a_model_without_a_prior_lies_at_quantiles_of_its_codes(
 
 
 def test_the_manifold_of_a_model_without_a_prior_needs_x() -> None:
-    with pytest.raises(ValueError, match=r"no prior.*give X"):
+    with pytest.raises(ValueError, match=r"no prior.*pass X"):
         latent.manifold(Linear(np.eye(2)))
 
 
@@ -244,12 +244,12 @@ def test_where_inputs_and_codes_have_one_length_it_must_be_said_which_they_are()
     [
         ({"n": 1}, "n=1 must be an integer, at least 2"),
         ({"method": "cubic"}, "method='cubic' is not known; use one of 'linear', 'slerp'"),
-        ({"a": np.zeros(5)}, "a has 5 numbers; expected 64, an input, or 4, a code"),
+        ({"a": np.zeros(5)}, "a has 5 values; expected 64, an input, or 4, a code"),
         ({"b": np.zeros((2, 64))}, r"b has shape \(2, 64\); expected a single row"),
         ({"b": np.float32(1)}, r"b has shape \(\); expected a single row"),
         ({"b": []}, "b is empty"),
-        ({"a": np.zeros(4), "codes": False}, "a has 4 numbers; expected 64, an input"),
-        ({"codes": True}, "a has 64 numbers; expected 4, a code"),
+        ({"a": np.zeros(4), "codes": False}, "a has 4 values; expected 64, an input"),
+        ({"codes": True}, "a has 64 values; expected 4, a code"),
         ({"codes": "yes"}, "codes='yes' must be True, False or None"),
         ({"a": [0, 0, 0, np.nan]}, "a must be finite"),
         ({"a": np.full(64, np.nan)}, "X.*NaN"),
@@ -288,7 +288,7 @@ def test_a_traversal_of_some_dimensions_is_a_part_of_that_of_all(vae: VAE) -> No
         ({"dims": "all"}, "dims='all' must be integers"),
         ({"span": 0}, "must be positive"),
         ({"n": 1}, "at least 2"),
-        ({"x": np.zeros(63)}, "x has 63 numbers"),
+        ({"x": np.zeros(63)}, "x has 63 values"),
     ],
 )
 def test_traverse_refuses_what_is_out_of_range(vae: VAE, arguments: dict[str, Any], message: str) -> None:
@@ -454,7 +454,7 @@ def test_neighbours_at_equal_distances_come_by_index() -> None:
 @pytest.mark.parametrize("distances", [1, 250, 10_000])
 def test_the_size_of_a_chunk_changes_no_neighbour(vae: VAE, monkeypatch: pytest.MonkeyPatch, distances: int) -> None:
     expected = latent.neighbours(vae, DIGITS[:100], DIGITS[100:131])
-    monkeypatch.setattr("fastvae._neighbours._DISTANCES", distances)
+    monkeypatch.setattr("fastvae._neighbours._MAX_DISTANCES", distances)
     found = latent.neighbours(vae, DIGITS[:100], DIGITS[100:131])
     assert np.array_equal(found[0], expected[0])
     assert np.array_equal(found[1], expected[1])

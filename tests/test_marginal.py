@@ -208,7 +208,7 @@ def test_the_remedy_helps_and_is_the_one_of_the_training_data(how: str, dtype: A
         (np.full((3, 64), 255.0), r"is 255, but the Bernoulli likelihood takes values in \[0, 1\]: scale the data"),
     ],
 )
-def test_what_is_no_grey_value_has_the_message_that_every_method_has(fitted: VAE, X: Any, message: str) -> None:
+def test_invalid_values_give_the_usual_error(fitted: VAE, X: Any, message: str) -> None:
     for method in (fitted.score_samples, fitted.log_marginal):
         with pytest.raises(ValueError, match=message):
             method(X)

@@ -339,7 +339,7 @@ def test_a_likelihood_of_all_features_together_is_refused() -> None:
 
 
 def test_indicators_want_a_mask() -> None:
-    with pytest.raises(ValueError, match=r"missing_indicator=True tells .* set missing='mask'"):
+    with pytest.raises(ValueError, match=r"missing_indicator=True needs .* set missing='mask'"):
         VAE(missing_indicator=True).fit(X)
     with pytest.raises(ValueError, match="missing_indicator='yes' must be True or False"):
         masking_vae(missing_indicator="yes").fit(X)
@@ -366,7 +366,7 @@ def test_a_parameter_changed_after_fit_wants_a_new_fit() -> None:
 
 
 @pytest.mark.parametrize("indicator", [False, True])
-def test_every_question_takes_holes(indicator: bool) -> None:
+def test_every_method_accepts_missing_values(indicator: bool) -> None:
     model = masking_vae(missing_indicator=indicator, early_stopping=True, conditional=True)
     model.fit(HOLES[:200], Y[:200], validation_data=(HOLES[200:], Y[200:]))
     assert np.isfinite(model.history_["val_loss"]).all()
@@ -556,7 +556,7 @@ def test_a_state_dict_tells_the_features_beside_their_indicators() -> None:
     again = masking_vae(missing_indicator=True, conditional=True).load_state_dict(weights)
     assert again.n_features_in_ == 64
     weights["encoder.0.weight"] = weights["encoder.0.weight"][:, 1:]
-    with pytest.raises(ValueError, match="127 columns for X and its indicators: it must have two for each feature"):
+    with pytest.raises(ValueError, match="127 columns for X and its indicators; it must have two per feature"):
         masking_vae(missing_indicator=True, conditional=True).load_state_dict(weights)
 
 

@@ -1,7 +1,7 @@
-"""Files of earlier versions load for ever: same parameters, same answers, and training goes on to the same bits.
+"""Files of earlier versions load: same parameters, same results, and further training gives the same bits.
 
-``data/v1`` holds a file of each kind of model, and what the version that wrote them said of each. For a new format,
-``python tests/test_old_files.py FOLDER`` writes the same models, as the version at hand keeps them, to a new folder.
+``data/v1`` holds a file of each kind of model and the results of the version that wrote them. For a new format,
+``python tests/test_old_files.py FOLDER`` writes the same models with the current version to a new folder.
 """
 
 from __future__ import annotations

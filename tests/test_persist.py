@@ -70,9 +70,8 @@ def train(engine: _core.Engine, shuffle: bool = True) -> _core.Engine:
         None,
         shuffle=shuffle,
         batch_size=16,
-        objective=(1.0, 0.0),
-        importance=(1, False),
-        course=(np.ones(1, np.float32), np.empty(0, np.float32), np.array([0.01])),
+        objective=(1.0, 0.0, 0.0, None, 1, False),
+        step_values=(np.ones(1, np.float32), np.empty(0, np.float32), np.array([0.01])),
         corruption=None,
         binarize=None,
         clip_norm=None,
@@ -108,7 +107,7 @@ def answers_of(engine: _core.Engine) -> list[NDArray[np.float32]]:
     return [
         mu,
         logvar,
-        *engine.score(X, None, None, None, 1, None, None, 1),
+        *engine.score(X, None, None, 1, 1),
         engine.reconstruct(X, None, False, 1),
         *engine.parameters(),
     ]

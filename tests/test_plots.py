@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import fastvae
 from fastvae import VAE, ItemResponse, NotFittedError, latent, plots
-from fastvae._topics import measures
+from fastvae._topics import documents
 
 matplotlib.use("Agg")
 
@@ -208,12 +208,12 @@ def test_each_title_stands_above_its_image() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"X": X[:, :60]}, "60 values are no grey square: give the shape"),
+        ({"X": X[:, :60]}, "60 values are not a grey square: pass shape="),
         ({"shape": (8, 9)}, r"shape=\(8, 9\) does not fit rows of 64 values"),
         ({"shape": (4, 4, 4)}, r"shape=\(4, 4, 4\) does not fit"),
         ({"shape": (64,)}, r"shape=\(64,\) does not fit"),
         ({"columns": 0}, "columns=0 must be an integer, at least 1"),
-        ({"titles": ["one"]}, "1 titles for 400 images"),
+        ({"titles": ["one"]}, "titles has 1 entries; expected 400"),
         ({"X": X[0]}, "X is 1-D"),
         ({"X": X[:0]}, "X is empty"),
     ],
@@ -317,13 +317,13 @@ def test_many_numbers_are_a_scale_and_not_classes(plane: VAE) -> None:
     ("arguments", "message"),
     [
         ({"y": Y[:7]}, r"y has shape \(7,\); expected \(400,\)"),
-        ({"y": np.arange(400).astype(str)}, "y has 400 different labels: more than 20 must be numbers"),
+        ({"y": np.arange(400).astype(str)}, "y has 400 distinct labels: with more than 20 they must be numbers"),
         ({"dims": (0, 2)}, r"dims\[1\]=2 must be"),
         ({"dims": (0, 0)}, "two different latent dimensions"),
     ],
 )
 @pytest.mark.parametrize("name", ["latent_scatter", "latent_ellipses"])
-def test_codes_are_not_drawn_with_what_does_not_fit_them(
+def test_bad_arguments_of_plots_of_codes_are_refused(
     plane: VAE, name: str, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -500,7 +500,7 @@ def test_a_validation_curve_has_gaps_where_nothing_was_validated() -> None:
 
 def test_weights_that_were_not_trained_here_have_no_learning_curve(plane: VAE) -> None:
     loaded = VAE(**TEMPLATE.get_params()).load_state_dict(plane.state_dict())
-    with pytest.raises(ValueError, match="holds no epoch"):
+    with pytest.raises(ValueError, match="history is empty"):
         plots.learning_curve(loaded)
 
 
@@ -537,7 +537,7 @@ def test_topics_take_a_vocabulary_that_maps_words_to_columns_and_no_text() -> No
     for topic, ax in enumerate(plots.topics(PHI, columns)):
         assert texts(ax.get_yticklabels()) == [VOCABULARY[word] for word in np.argsort(-PHI[topic])[:10]]
     assert len(plots.topics(PHI[:, :3], VOCABULARY[:3])[0].patches) == 3, "as many as there are"
-    with pytest.raises(ValueError, match="vocabulary is one text"):
+    with pytest.raises(ValueError, match="vocabulary is one string"):
         plots.topics(PHI, "abcdefghijklmno")
 
 
@@ -577,7 +577,7 @@ def test_topics_without_matplotlib_say_what_to_install(monkeypatch: pytest.Monke
     [
         ({"n": 16}, "n=16 must be an integer, at least 1 and at most 15"),
         ({"vocabulary": VOCABULARY[:9]}, "vocabulary has 9 words, but components has 15 columns"),
-        ({"titles": ["one"]}, "titles holds 1 texts; expected 4, one for each topic"),
+        ({"titles": ["one"]}, "titles has 1 entries; expected 4, one for each topic"),
         ({"columns": 0}, "columns=0 must be an integer, at least 1"),
         ({"axes": [None, None]}, "axes holds 2 axes; expected 4, one for each topic"),
         ({"components": PHI[0]}, "components is 1-D"),
@@ -596,7 +596,7 @@ def legend_names(ax: Any) -> list[str]:
 def test_the_map_has_a_point_a_document_in_the_colour_of_its_greatest_topic() -> None:
     ax = plots.document_map(THETA)
     (points,) = ax.collections
-    assert np.allclose(points.get_offsets(), measures.document_map(THETA))
+    assert np.allclose(points.get_offsets(), documents.document_map(THETA))
     colours = points.get_facecolors()[:, :3]
     greatest = THETA.argmax(axis=1)
     for topic in range(4):
@@ -635,10 +635,10 @@ def test_topics_beyond_the_most_frequent_share_a_grey() -> None:
     ("arguments", "message"),
     [
         ({"labels": Y[:7]}, r"y has shape \(7,\); expected \(200,\)"),
-        ({"names": ["one"]}, "names holds 1 texts; expected 4, one for each topic"),
+        ({"names": ["one"]}, "names has 1 entries; expected 4, one for each topic"),
         ({"labels": np.zeros(200), "names": list("abcd")}, "leave out one of them"),
         ({"theta": THETA * 2}, "each row of theta must be probabilities"),
-        ({"theta": THETA[:1]}, "two documents and two topics at least"),
+        ({"theta": THETA[:1]}, "at least two documents and two topics"),
     ],
 )
 def test_a_map_that_cannot_be_drawn_is_refused(arguments: dict[str, Any], message: str) -> None:

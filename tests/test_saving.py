@@ -141,7 +141,7 @@ class VAE2(VAE):
 
 def test_a_class_of_ones_own_is_pickled_and_not_saved(tmp_path: Path) -> None:
     model = VAE2(**SMALL).fit(X)
-    with pytest.raises(TypeError, match="load could not make a VAE2: use pickle"):
+    with pytest.raises(TypeError, match="load could not create a VAE2: use pickle"):
         model.save(tmp_path / "model")
     assert not list(tmp_path.iterdir())
     again = pickle.loads(pickle.dumps(model))
@@ -151,7 +151,7 @@ def test_a_class_of_ones_own_is_pickled_and_not_saved(tmp_path: Path) -> None:
 
 def test_a_number_that_json_does_not_know_is_named(tmp_path: Path) -> None:
     model = VAE(**SMALL).fit(X).set_params(tol=float("inf"))
-    with pytest.warns(UserWarning, match="cannot keep tol"):
+    with pytest.warns(UserWarning, match="cannot hold tol"):
         model.save(tmp_path / "model")
     assert fastvae.load(tmp_path / "model").tol == 1e-4
 
@@ -183,7 +183,7 @@ class Stop:
 def test_what_a_file_cannot_keep_is_named_and_the_rest_is_kept(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     model = VAE(callbacks=(Stop(),), beta=lambda step: 0.5, **SMALL | {"random_state": generator}).fit(X)
-    with pytest.warns(UserWarning, match="a file cannot keep beta, callbacks, random_state"):
+    with pytest.warns(UserWarning, match="a file cannot hold beta, callbacks, random_state"):
         model.save(tmp_path / "model")
     again = fastvae.load(tmp_path / "model")
     assert (again.beta, again.callbacks, again.random_state) == (1.0, (), None)

@@ -116,8 +116,8 @@ def test_models_show_clone_and_take_schedules_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({}, "either in epochs= or in steps="),
-        ({"epochs": 1, "steps": 1}, "either in epochs= or in steps="),
+        ({}, "either as epochs= or as steps="),
+        ({"epochs": 1, "steps": 1}, "either as epochs= or as steps="),
         ({"epochs": 0}, "epochs=0"),
         ({"steps": -1}, "steps=-1"),
         ({"steps": float("nan")}, "steps=nan"),
@@ -160,7 +160,7 @@ def test_an_unknown_shape_is_refused() -> None:
 )
 def test_a_schedule_beyond_a_parameters_range_is_refused_by_its_name(parameter: str, schedule: Schedule) -> None:
     for model in (VAE(hidden=(4,)), Autoencoder(hidden=(4,))):
-        with pytest.raises(ValueError, match=f"{parameter}=.*an end"):
+        with pytest.raises(ValueError, match=f"{parameter}=.*start and end"):
             model.set_params(**{parameter: schedule}).fit(X)
         assert not hasattr(model, "n_features_in_")
 

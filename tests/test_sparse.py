@@ -1,4 +1,4 @@
-"""Sparse input: the bits of dense input from the values that are stored, whatever holds them, and no harm from any."""
+"""Sparse input: bitwise the results of dense input, for every container; invalid arrays do no harm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fastvae.corruption import GaussianNoise, MaskingNoise
 
 Array = NDArray[np.float32]
 TRANSFORMS = [None, "log1p", "binary", "l1", "l2"]
-# Below and above the density up to which a batch stays sparse.
+# Densities below and above the limit up to which a batch stays sparse.
 DENSITIES = [0.05, 0.5]
 
 
@@ -159,7 +159,7 @@ def test_scores_do_not_depend_on_the_company_nor_on_what_holds_the_example() -> 
 
 
 def transformed(transform: str, x: torch.Tensor) -> torch.Tensor:
-    """What the encoder is to see, by torch."""
+    """The encoder's input, by torch."""
     match transform:
         case "log1p":
             return x.log1p()
@@ -346,8 +346,8 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a negative shape": ({"shape": (-3, 4)}, ValueError, r"shape \(-3, 4\)"),
     "a shape of three": ({"shape": (3, 4, 1)}, ValueError, "3 dimensions"),
     "a shape of one": ({"shape": (3,)}, ValueError, "1 dimensions"),
-    "a shape of floats": ({"shape": (3.0, 4.0)}, ValueError, "no pair of integers"),
-    "no shape": ({"shape": None}, ValueError, "no pair of integers"),
+    "a shape of floats": ({"shape": (3.0, 4.0)}, ValueError, "expected a pair of integers"),
+    "no shape": ({"shape": None}, ValueError, "expected a pair of integers"),
     "no rows": ({"shape": (0, 4), "indptr": [0]}, ValueError, "0 examples"),
     "no columns": ({"shape": (3, 0)}, ValueError, "0 features"),
 }
@@ -386,7 +386,9 @@ class Converting(Other):
 
 @pytest.mark.parametrize("given", [Other(), *map(Converting, (None, np.ones((3, 4)), Other(), "csr"))])
 def test_what_cannot_be_made_csr_is_refused_with_a_sentence(given: Any) -> None:
-    with pytest.raises(TypeError, match=r"X is no CSR matrix; pass one, for example scipy\.sparse\.csr_matrix\(X\)"):
+    with pytest.raises(
+        TypeError, match=r"X is not a CSR matrix: convert it, for example with scipy\.sparse\.csr_matrix\(X\)"
+    ):
         wide().fit(given)
     assert wide().fit(Converting(made())).history_ == wide().fit(made()).history_
 
@@ -482,7 +484,7 @@ def test_blocks_of_rows_are_within_bounds_whatever_the_arrays_have_become() -> N
             assert len(row) == len(col) == len(value) <= X.nnz
             assert ((row >= 0) & (first + row < min(first + 37, 400))).all()
             assert ((col >= 0) & (col < 77)).all()
-        ordered = _sparse._in_order(read, "X")
+        ordered = _sparse._canonical(read, "X")
         assert ordered.canonical
         assert ordered.shape == X.shape
 

@@ -85,7 +85,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_private_attributes_belong_to_their_own_object_or_package(module: str) -> None:
-    """Names that begin with one underscore are asked of self and cls only; within the estimators, of models too."""
+    """Private attributes are used on self and cls only; within the estimators, also on models."""
     foreign = []
     for node in ast.walk(MODULES[module]):
         if not isinstance(node, ast.Attribute) or not node.attr.startswith("_") or node.attr.startswith("__"):

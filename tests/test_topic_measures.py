@@ -13,7 +13,7 @@ import scipy.sparse
 from helpers import run_python
 from numpy.typing import NDArray
 
-from fastvae._topics import measures
+from fastvae._topics import documents, measures
 
 RANDOM = np.random.default_rng(0)
 N_WORDS = 30
@@ -82,7 +82,7 @@ def test_coherence_of_sparse_documents_is_that_of_dense_ones(measure: str, monke
     )  # fmt: skip
     for several_reads in (False, True):
         if several_reads:
-            monkeypatch.setattr(measures, "_DOCUMENTS", 7)
+            monkeypatch.setattr(measures, "_BLOCK", 7)
         for same in (
             X,
             X.astype(np.float32),
@@ -97,9 +97,9 @@ def test_coherence_of_sparse_documents_is_that_of_dense_ones(measure: str, monke
 
 
 def test_coherence_is_of_ten_words_or_as_many_as_there_are() -> None:
-    for components, documents, n in ((COMPONENTS, X, 10), (COMPONENTS[:, :7], X[:, :7], 7)):
-        expected = measures.coherence(components, documents, n=n)
-        np.testing.assert_array_equal(measures.coherence(components, documents), expected)
+    for components, corpus, n in ((COMPONENTS, X, 10), (COMPONENTS[:, :7], X[:, :7], 7)):
+        expected = measures.coherence(components, corpus, n=n)
+        np.testing.assert_array_equal(measures.coherence(components, corpus), expected)
     with pytest.raises(ValueError, match="n=10 must be"):
         measures.coherence(COMPONENTS[:, :7], X[:, :7], n=10)
 
@@ -133,9 +133,9 @@ def test_no_scipy_is_imported() -> None:
         ({"components": COMPONENTS[0]}, "components is 1-D"),
         ({"components": COMPONENTS * np.inf}, "components must be finite"),
         ({"X": X[:, :20]}, "X has 20 features, but components is expecting 30"),
-        ({"X": -X}, "X must hold counts of words, none of them negative"),
-        ({"X": X * np.nan}, "X must hold counts"),
-        ({"X": scipy.sparse.csr_matrix(-X)}, "X must hold counts"),
+        ({"X": -X}, "X must hold word counts: non-negative numbers"),
+        ({"X": X * np.nan}, "X must hold word counts"),
+        ({"X": scipy.sparse.csr_matrix(-X)}, "X must hold word counts"),
         ({"X": scipy.sparse.csr_matrix(X[:, :20])}, "X has 20 features"),
         ({"X": SimpleNamespace(indptr=[0, 2], indices=[0, 99], data=[1, 1], shape=(1, N_WORDS))}, "X.indices holds"),
         ({"X": scipy.sparse.csr_matrix((0, N_WORDS))}, "X is empty: it has 0 examples"),
@@ -168,11 +168,11 @@ def test_a_vocabulary_that_maps_words_to_columns_is_read_by_the_columns() -> Non
     columns = {"vote": 3, "goal": np.int64(1), "ball": 0, "film": 2}
     assert measures.top_words(components, columns, 3) == [["goal", "vote", "ball"], ["film", "ball", "goal"]]
     for wrong in ({"vote": 4}, {"vote": 2}, {"vote": -1}, {"vote": 3.0}, {"vote": "3"}, {"vote": True}):
-        with pytest.raises(ValueError, match="vocabulary must map each word to a column of its own, 0 to 3"):
+        with pytest.raises(ValueError, match="vocabulary must map each word to a different column, 0 to 3"):
             measures.top_words(components, dict.fromkeys(columns, 0) | columns | wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="vocabulary has 5 words"):
         measures.top_words(components, columns | {"more": 4})
-    with pytest.raises(ValueError, match="vocabulary is one text, 'abcd'"):
+    with pytest.raises(ValueError, match="vocabulary is one string, 'abcd'"):
         measures.top_words(components, "abcd")
 
 
@@ -195,7 +195,7 @@ def test_diversity_counts_different_words() -> None:
 def test_drawn_documents_have_the_frequencies_of_the_process() -> None:
     theta, phi = drawn(4, 3), np.random.default_rng(2).dirichlet(np.full(12, 0.5), 3)
     length = 200_000
-    X = measures.sample_documents(theta, phi, length, np.random.default_rng(3)).toarray()
+    X = documents.sample_documents(theta, phi, length, np.random.default_rng(3)).toarray()
     p = theta @ phi  # p(w|d) = sum_t theta_dt phi_tw
     assert (X.sum(axis=1) == length).all()
     assert (np.abs(X - length * p) <= 5 * np.sqrt(length * p * (1 - p)) + 1).all()
@@ -204,7 +204,7 @@ def test_drawn_documents_have_the_frequencies_of_the_process() -> None:
 def test_words_of_a_document_are_independent_draws() -> None:
     """The variance of a count is the binomial one: a topic is drawn for every word, not one for the document."""
     theta, phi = np.tile([0.5, 0.5], (20_000, 1)), np.array([[0.9, 0.1, 0], [0, 0.2, 0.8]])
-    X = measures.sample_documents(theta, phi, 30, np.random.default_rng(4)).toarray()
+    X = documents.sample_documents(theta, phi, 30, np.random.default_rng(4)).toarray()
     p = theta[0] @ phi
     np.testing.assert_allclose(X.var(axis=0), 30 * p * (1 - p), rtol=0.05)
 
@@ -213,7 +213,7 @@ def test_drawn_documents_are_a_sparse_matrix() -> None:
     theta, phi = drawn(50, 4), np.random.default_rng(2).dirichlet(np.full(40, 0.1), 4)
     lengths = np.random.default_rng(5).integers(0, 60, 50)
     lengths[[0, 20, 49]] = 0
-    counts = measures.sample_documents(theta, phi, lengths, np.random.default_rng(6))
+    counts = documents.sample_documents(theta, phi, lengths, np.random.default_rng(6))
     dense = counts.toarray()
     assert dense.shape == counts.shape == (50, 40)
     assert (dense.sum(axis=1) == lengths).all()
@@ -224,9 +224,9 @@ def test_drawn_documents_are_a_sparse_matrix() -> None:
     assert theirs.has_canonical_format
     np.testing.assert_array_equal(theirs.toarray(), dense)
     assert (measures.coherence(phi, counts) == measures.coherence(phi, dense)).all()
-    again = measures.sample_documents(theta, phi, lengths, np.random.default_rng(6))
+    again = documents.sample_documents(theta, phi, lengths, np.random.default_rng(6))
     np.testing.assert_array_equal(again.toarray(), dense)
-    other = measures.sample_documents(theta, phi, lengths, np.random.default_rng(7))
+    other = documents.sample_documents(theta, phi, lengths, np.random.default_rng(7))
     assert (other.toarray() != dense).any()
 
 
@@ -237,23 +237,23 @@ def test_a_drawn_document_depends_neither_on_the_blocks_nor_on_those_after_it(
     theta, phi = drawn(90, 4), np.random.default_rng(2).dirichlet(np.full(40, 0.1), 4)
     lengths = np.random.default_rng(5).integers(0, 60, 90)
 
-    def documents(n: int) -> NDArray[np.int32]:
+    def sample(n: int) -> NDArray[np.int32]:
         generator = np.random.default_rng(6)
         if way == "mixture":
-            found = measures.sample_documents(theta[:n], phi, lengths[:n], generator)
+            found = documents.sample_documents(theta[:n], phi, lengths[:n], generator)
         else:
-            found = measures.sample_words(theta[:n], lambda some: some @ phi, 40, lengths[:n], generator)
+            found = documents.sample_words(theta[:n], lambda some: some @ phi, 40, lengths[:n], generator)
         theirs = scipy.sparse.csr_matrix((found.data, found.indices, found.indptr), found.shape)
         theirs.check_format(full_check=True)
         assert theirs.has_canonical_format
         return found.toarray()
 
-    whole = documents(90)
+    whole = sample(90)
     assert (whole.sum(axis=1) == lengths).all()
     for cells in (1, 7 * 60, 89 * 60, 2**40):
-        monkeypatch.setattr(measures, "_CELLS", cells)
-        np.testing.assert_array_equal(documents(90), whole)
-        np.testing.assert_array_equal(documents(31), whole[:31])
+        monkeypatch.setattr(documents, "_MAX_CELLS", cells)
+        np.testing.assert_array_equal(sample(90), whole)
+        np.testing.assert_array_equal(sample(31), whole[:31])
 
 
 def test_words_without_probability_are_not_drawn_and_float32_rows_are_probabilities() -> None:
@@ -261,7 +261,7 @@ def test_words_without_probability_are_not_drawn_and_float32_rows_are_probabilit
     phi[0, 100:400] = phi[1, 500:999] = 1
     phi /= phi.sum(axis=1, keepdims=True)
     theta = drawn(200, 2).astype(np.float32)
-    X = measures.sample_documents(theta, phi, 1000, np.random.default_rng(8)).toarray()
+    X = documents.sample_documents(theta, phi, 1000, np.random.default_rng(8)).toarray()
     assert set(np.flatnonzero(X.sum(axis=0))) <= {*range(100, 400), *range(500, 999)}
     assert X.sum() == 200_000
 
@@ -283,14 +283,14 @@ def test_words_without_probability_are_not_drawn_and_float32_rows_are_probabilit
 def test_what_sample_documents_refuses(arguments: dict[str, Any], message: str) -> None:
     good = {"theta": [[0.5, 0.5]], "components": np.full((2, 4), 0.25), "lengths": 5}
     with pytest.raises(ValueError, match=message):
-        measures.sample_documents(**(good | arguments), generator=np.random.default_rng(0))  # type: ignore[arg-type]
+        documents.sample_documents(**(good | arguments), generator=np.random.default_rng(0))  # type: ignore[arg-type]
 
 
 def test_words_of_documents_own_distributions_have_their_frequencies() -> None:
     p = np.random.default_rng(2).dirichlet(np.full(12, 0.5), 4)
     p[:, 3] = 0
     p /= p.sum(axis=1, keepdims=True)
-    X = measures.sample_words(np.eye(4), lambda some: some @ p, 12, 200_000, np.random.default_rng(3)).toarray()
+    X = documents.sample_words(np.eye(4), lambda some: some @ p, 12, 200_000, np.random.default_rng(3)).toarray()
     assert (X.sum(axis=1) == 200_000).all()
     assert (np.abs(X - 200_000 * p) <= 5 * np.sqrt(200_000 * p * (1 - p))).all()
 
@@ -307,8 +307,8 @@ def hellinger(theta: Any, others: Any) -> NDArray[np.float64]:
 def test_similar_documents_are_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     theta = drawn(100, 4)
     theta[70] = theta[30]
-    monkeypatch.setattr("fastvae._neighbours._DISTANCES", 700)  # seven rows at a time
-    indices, distances = measures.similar_documents(theta, theta[:40], 5)
+    monkeypatch.setattr("fastvae._neighbours._MAX_DISTANCES", 700)  # seven rows at a time
+    indices, distances = documents.similar_documents(theta, theta[:40], 5)
     assert indices.shape == distances.shape == (40, 5)
     whole = hellinger(theta[:40], theta)
     np.fill_diagonal(whole, 0)
@@ -316,23 +316,23 @@ def test_similar_documents_are_the_nearest(monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_allclose(distances[:, 1:], np.sort(whole, axis=1)[:, 1:5], rtol=1e-6, atol=1e-7)
     assert (indices[:, 0] == range(40)).all()
     assert (distances[:, 0] == 0).all(), "no rounding between equal documents"
-    assert measures.similar_documents([[1, 0], [0, 1.0]], [[0.25, 0.75]])[1] == pytest.approx(
+    assert documents.similar_documents([[1, 0], [0, 1.0]], [[0.25, 0.75]])[1] == pytest.approx(
         np.array([[np.sqrt(1 - np.sqrt(0.75)), np.sqrt(0.5)]])
     )
-    assert measures.similar_documents(theta, theta[:3])[0].shape == (3, 5)
-    assert measures.similar_documents(theta[:2], theta[:3])[0].shape == (3, 2), "as many as there are"
+    assert documents.similar_documents(theta, theta[:3])[0].shape == (3, 5)
+    assert documents.similar_documents(theta[:2], theta[:3])[0].shape == (3, 2), "as many as there are"
     assert indices[30, :2].tolist() == [30, 70], "of equally distant ones the lower index first"
     with pytest.raises(ValueError, match="each row of query must be probabilities"):
-        measures.similar_documents(theta, np.ones((2, 4)))
+        documents.similar_documents(theta, np.ones((2, 4)))
     with pytest.raises(ValueError, match="theta has 4 topics, but query has 2"):
-        measures.similar_documents(theta, [[0.5, 0.5]])
+        documents.similar_documents(theta, [[0.5, 0.5]])
     with pytest.raises(ValueError, match="n=101 must be an integer, at least 1 and at most 100"):
-        measures.similar_documents(theta, theta, 101)
+        documents.similar_documents(theta, theta, 101)
 
 
 def test_the_map_is_the_plane_of_the_principal_components() -> None:
     theta = drawn(300, 6)
-    places = measures.document_map(theta)
+    places = documents.document_map(theta)
     assert places.shape == (300, 2)
     roots = np.sqrt(theta)
     variances = np.linalg.eigvalsh(np.cov(roots.T))[::-1]
@@ -342,16 +342,16 @@ def test_the_map_is_the_plane_of_the_principal_components() -> None:
     axes = np.linalg.lstsq(roots - roots.mean(axis=0), places, rcond=None)[0]
     np.testing.assert_allclose(axes.T @ axes, np.eye(2), atol=1e-10)
     assert (np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[np.newaxis], axis=0) > 0).all()
-    np.testing.assert_allclose(measures.document_map(theta[::-1]), places[::-1], atol=1e-10)
+    np.testing.assert_allclose(documents.document_map(theta[::-1]), places[::-1], atol=1e-10)
 
 
 def test_a_map_of_two_topics_keeps_hellinger_distances_and_of_one_there_is_none() -> None:
     theta = drawn(20, 2)
-    places = measures.document_map(theta)
+    places = documents.document_map(theta)
     distances = np.linalg.norm(places[:, np.newaxis] - places, axis=2) / np.sqrt(2)
     np.testing.assert_allclose(distances, hellinger(theta, theta), atol=1e-7)
-    assert measures.document_map(theta[:2]).shape == (2, 2)
-    assert (measures.document_map(np.full((3, 2), 0.5)) == 0).all(), "documents that are all the same"
+    assert documents.document_map(theta[:2]).shape == (2, 2)
+    assert (documents.document_map(np.full((3, 2), 0.5)) == 0).all(), "documents that are all the same"
     for bad in (np.ones((5, 1)), [[0.5, 0.5]]):
-        with pytest.raises(ValueError, match="two documents and two topics at least"):
-            measures.document_map(bad)
+        with pytest.raises(ValueError, match="at least two documents and two topics"):
+            documents.document_map(bad)

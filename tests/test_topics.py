@@ -182,7 +182,7 @@ def test_steps_and_running_statistics_are_those_of_torch(decoder: str) -> None:
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_questions_use_the_running_statistics(decoder: str) -> None:
+def test_inference_uses_the_running_statistics(decoder: str) -> None:
     model, twin = pair(67, 17, (33,), decoder)
     twin.eval()
     X, eps = counts(13, 67), noise(13, 17)
@@ -491,7 +491,7 @@ def test_codes_on_the_simplex_have_straight_lines_and_no_plane(fitted: TopicMode
         lambda: fastvae.latent.mixture_sample(fitted, X, 3, n_components=1),
         lambda: fastvae.plots.manifold(fitted, shape=(67, 1)),
     ):
-        with pytest.raises(ValueError, match="the codes of a TopicModel are shares of topics, which sum to one"):
+        with pytest.raises(ValueError, match="the codes of a TopicModel are topic shares, which sum to one"):
             ask()
 
 
@@ -599,7 +599,7 @@ def test_the_diagnosis_says_when_the_posterior_or_a_topic_is_not_used() -> None:
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_extreme_documents_never_make_a_number_that_is_none(decoder: str) -> None:
+def test_extreme_documents_never_give_nan(decoder: str) -> None:
     X = np.zeros((65, 40), np.float32)
     X[0, 0], X[1, 1], X[2] = 1e6, 1, 1
     model = TopicModel(4, decoder=decoder, epochs=5, batch_size=64, random_state=0).fit(X)
@@ -642,7 +642,7 @@ def test_training_on_counts_of_any_type_is_the_same(decoder: str) -> None:
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_questions_take_counts_of_any_type_unscaled(decoder: str) -> None:
+def test_inference_takes_counts_of_any_type_unscaled(decoder: str) -> None:
     X = counts(50, 37)
     model = TopicModel(3, decoder=decoder, hidden=(5,), epochs=2, **QUIET).fit(X)
     for question in (model.transform, model.reconstruct, model.score_samples):

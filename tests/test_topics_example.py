@@ -14,7 +14,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 import fastvae
-from fastvae._topics.measures import sample_documents
+from fastvae._topics.documents import sample_documents
 
 FOLDER = Path(__file__).parents[1] / "examples" / "topics"
 MODULES = ("compare", "corpus", "measures", "prodlda", "tune")
@@ -226,7 +226,7 @@ def test_tuning_takes_the_best_sum(corpus_file: Path) -> None:
 
 
 def test_what_is_no_corpus_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="Give --data PATH"):
+    with pytest.raises(SystemExit, match="Pass --data PATH"):
         run(tmp_path / "nothing.npz", tmp_path)
     np.savez(tmp_path / "wrong.npz", data=np.zeros(3))
     with pytest.raises(SystemExit, match="indptr"):

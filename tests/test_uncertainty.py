@@ -1,4 +1,4 @@
-"""Scales that are learned, and what a model says about x with how sure it is of it."""
+"""Learned scales, predictive distributions and anomaly scores."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_draws_from_the_posterior_have_its_mean_and_its_spread() -> None:
 
 @pytest.mark.parametrize("rows", [1, 150])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_predictive_is_what_its_draws_say(likelihood: str, rows: int) -> None:
+def test_predictive_agrees_with_its_draws(likelihood: str, rows: int) -> None:
     vae, twin = pair(37, likelihood=LIKELIHOODS[likelihood], random_state=5, **AWKWARD)
     vae.load_state_dict(vae.state_dict() | {"logvar.weight": 0.1 * vae.state_dict()["logvar.weight"]})
     X, n = examples(LIKELIHOODS[likelihood], rows, 37), 70
@@ -220,7 +220,7 @@ def test_a_bad_number_of_draws_is_refused(method: str, n: Any) -> None:
 def test_a_single_draw_has_no_spread_and_is_refused() -> None:
     vae, _ = pair(37, **AWKWARD)
     X = examples("bernoulli", 3, 37)
-    with pytest.raises(ValueError, match="n=1 has no spread: predictive takes at least two draws"):
+    with pytest.raises(ValueError, match="n=1 has no spread: predictive needs at least two draws"):
         vae.predictive(X, 1)
     assert (vae.predictive(X, 2).latent_std > 0).any()
 
@@ -245,7 +245,7 @@ def test_bad_data_and_unfitted_models_are_refused(method: str) -> None:
             getattr(vae, method)(X[:2], 2, "seed")
 
 
-def test_noisy_data_may_be_asked_about_where_noise_was_trained_on() -> None:
+def test_noisy_data_are_accepted_after_training_with_noise() -> None:
     X = examples("bernoulli", 64, 37)
     vae = VAE(3, hidden=(8,), corruption=GaussianNoise(0.3), epochs=1, random_state=0).fit(X)
     noisy = GaussianNoise(0.3).corrupt(X, random_state=1)

@@ -1,8 +1,8 @@
-"""A step must not do more work than it did: instructions counted by callgrind, which are repeatable.
+"""Instruction counts of a step, by callgrind, compared with recorded counts.
 
-The counts belong to a compiler, and those of the installed library to a Python and a numpy too: they are compared where
-those at hand are the ones that they were recorded with, and skipped aloud elsewhere. ``make work`` records them anew;
-say in the commit why they changed.
+The counts depend on the compiler and, for the installed library, on Python and numpy. They are compared only with the
+recorded versions of these; otherwise the test is skipped with a reason. ``make work`` records new counts; give the
+reason in the commit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "benches" / "work.json"
 CASES = ["step", "sparse-step", "small-step", "score", "installed"]
-# More than this is not noise (there is next to none) but work.
+# Relative tolerance: the counts have almost no noise.
 TOLERANCE = 1.02
 
 

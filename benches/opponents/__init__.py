@@ -1,6 +1,6 @@
-"""The same model in other libraries, written as their users would for speed.
+"""The same model in other libraries, written for speed.
 
-Every opponent is a module of its own, imported where it is installed; the bench says aloud what is missing.
+Each library has a module, imported if the library is installed; the bench lists missing ones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-# JAX would look for accelerators; onnxruntime writes files below HOME when it is imported.
+# Keeps JAX from looking for accelerators.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 MISSING: set[str] = set()
@@ -23,9 +23,9 @@ _MODULES = {
 
 
 def module(name: str, file: str | None = None) -> Any | None:
-    """Return the opponent's module (or another file of it), or None where something that it needs is not installed."""
+    """Return the module (or the module ``file``) of a library, or None if a package is not installed."""
     first, packages = _MODULES[name]
-    home = os.environ.get("HOME")
+    home = os.environ.get("HOME")  # onnxruntime writes files below HOME when it is imported
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["HOME"] = scratch
         try:
@@ -44,7 +44,7 @@ def module(name: str, file: str | None = None) -> Any | None:
 def torch_steps(
     shape: tuple[int, int, int], x: Any, batch: int, *, samples: int = 1, compiled: bool
 ) -> dict[str, Callable[[], object]]:
-    """PyTorch's run over an array in batches, eager and, where that is wanted and possible, compiled."""
+    """PyTorch's steps over the batches of an array, eager and, on request and if possible, compiled."""
     torch_vae = module("torch")
     if not torch_vae:
         return {}
@@ -55,7 +55,7 @@ def torch_steps(
         model = torch_vae.TorchVAE(*shape, samples=samples, compiled=True)
         try:
             model.step(batches[0])
-        except Exception as error:  # no C++ compiler, or no compiler for this Python: torch raises many kinds
+        except Exception as error:  # no C++ compiler, or an unsupported Python: torch raises various types
             MISSING.add(f"torch.compile ({type(error).__name__})")
         else:
             others["torch.compile"] = lambda: [model.step(b) for b in batches]
@@ -63,9 +63,9 @@ def torch_steps(
 
 
 def step_flops(batch: int, n_features: int = 784, hidden: int = 400, latent_dim: int = 20, samples: int = 1) -> float:
-    """Operations of the products of one step: forward, both gradients; the first layer has no input gradient.
+    """Return the operations of the products of one step: forward pass and both gradients.
 
-    With samples the decoder does that many times its work.
+    The first layer has no input gradient; the decoder runs once for each sample.
     """
     first = n_features * hidden
     encoder, decoder = first + hidden * 2 * latent_dim, first + latent_dim * hidden

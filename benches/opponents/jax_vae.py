@@ -1,4 +1,4 @@
-"""JAX: one jitted step with donated buffers, Adam from optax, batches on the device beforehand."""
+"""JAX: one jitted step with donated buffers, Adam from optax, with batches already on the device."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class JaxVAE:
         return [jax.device_put(x[i : i + batch]) for i in range(0, len(x), batch)]
 
     def steps(self, batches: Sequence[jax.Array]) -> None:
-        """One training step a batch."""
+        """One training step for each batch."""
         for x in batches:
             self.weights, self.state, self.key = _step(self.weights, self.state, x, self.key)
         jax.block_until_ready(self.weights)

@@ -1,4 +1,4 @@
-"""onnxruntime: encode and decode (the posterior mean's way through the network) of weights trained here."""
+"""onnxruntime: reconstruction from the posterior mean, with the weights of a fastvae model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of counts in PyTorch, on batches that are made dense: a multinomial VAE and ProdLDA."""
+"""Models of counts in PyTorch, on dense batches: a multinomial VAE and ProdLDA."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from opponents.torch_vae import TorchVAE
 
 
 def dense(x: Any) -> torch.Tensor:
-    """Some rows of a scipy CSR matrix as a dense tensor."""
+    """Return a scipy CSR matrix as a dense tensor."""
     return torch.from_numpy(x.toarray())
 
 
 class TorchMultinomial(TorchVAE):
-    """n_features - hidden - latent_dim - hidden - n_features, ReLU; the encoder sees ln(1 + x)."""
+    """n_features - hidden - latent_dim - hidden - n_features, ReLU; the encoder reads ln(1 + x)."""
 
     def loss(self, x: torch.Tensor) -> torch.Tensor:
         """The negative ELBO without the multinomial coefficient, mean over the batch."""

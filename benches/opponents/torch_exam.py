@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 class TorchExam(nn.Module):
-    """The encoder reads answers and which are missing; logits are a alpha + d. The network of fastvae.ItemResponse."""
+    """The network of fastvae.ItemResponse: the encoder reads answers and a mask; logits are a alpha + d."""
 
     def __init__(self, n_tasks: int, hidden: int = 64, samples: int = 16, learning_rate: float = 2e-2) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class TorchExam(nn.Module):
         self.optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate, fused=True)
 
     def start(self, marks: torch.Tensor) -> None:
-        """Slopes of one and intercepts of the tasks' means, as fastvae's."""
+        """Initialise slopes with 1 and intercepts from the tasks' means, as fastvae does."""
         seen = ~marks.isnan()
         share = (marks.nan_to_num().sum(0) + 0.5) / (seen.sum(0) + 1)
         with torch.no_grad():
@@ -29,7 +29,7 @@ class TorchExam(nn.Module):
             self.decoder.bias.copy_(torch.logit(share))
 
     def loss(self, marks: torch.Tensor) -> torch.Tensor:
-        """The negative bound, mean over the batch; what is NaN is not counted."""
+        """The negative bound, mean over the batch; NaN is missing."""
         hole = marks.isnan().to(marks.dtype)
         x = marks.nan_to_num()
         h = self.encoder(torch.cat([x, hole], 1))
@@ -38,7 +38,7 @@ class TorchExam(nn.Module):
         alpha = mu + torch.exp(logvar / 2) * eps
         logits = self.decoder(alpha[..., None])  # [students, samples, tasks]
         log_p = (x[:, None] * logits - (1 - hole)[:, None] * functional.softplus(logits)).sum(2)
-        # Doubly reparameterised, as fastvae's: the encoder learns through alpha alone, each draw with its weight again.
+        # Doubly reparameterised, as in fastvae: the encoder's gradient goes through alpha only, with squared weights.
         standardised = (alpha - mu.detach()) * torch.exp(-logvar.detach() / 2)
         log_w = log_p + (logvar.detach() + standardised**2 - alpha**2) / 2
         if alpha.requires_grad:
@@ -54,7 +54,7 @@ class TorchExam(nn.Module):
             self.optimizer.step()
 
     def fit(self, marks: torch.Tensor, epochs: int, batch_size: int) -> TorchExam:
-        """Epochs with the learning rate falling to a hundredth along half a cosine, as fastvae's."""
+        """Train with a cosine schedule that ends at a hundredth of the learning rate, as fastvae does."""
         self.start(marks)
         steps = epochs * math.ceil(len(marks) / batch_size)
         cosine = lambda step: 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, step / steps))) / 2  # noqa: E731

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 class TorchVAE(nn.Module):
-    """n_features - hidden - latent_dim - hidden - n_features, ReLU, Bernoulli; of samples, Burda et al.'s bound."""
+    """n_features - hidden - latent_dim - hidden - n_features, ReLU, Bernoulli; Burda et al.'s bound if samples > 1."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class TorchVAE(nn.Module):
         return (reconstruction + kl) / len(x)
 
     def importance_loss(self, x: torch.Tensor) -> torch.Tensor:
-        """The negative importance-weighted bound, mean over the batch; the encoder sees each example once."""
+        """The negative importance-weighted bound, mean over the batch; the encoder runs once for each example."""
         h = self.encoder(x)
         mu, logvar = self.mu(h)[:, None], self.logvar(h)[:, None]
         eps = torch.randn(len(x), self.samples, mu.shape[-1])
@@ -84,7 +84,7 @@ class TorchVAE(nn.Module):
 
     @torch.inference_mode()
     def log_marginal(self, x: torch.Tensor, n_samples: int, at_once: int = 1000) -> torch.Tensor:
-        """log p(x) of each binary example by importance sampling, so many samples at a time."""
+        """log p(x) of each binary example by importance sampling, ``at_once`` samples at a time."""
         h = self.encoder(x)
         found = []
         for example, mu, logvar in zip(x, self.mu(h), self.logvar(h), strict=True):
@@ -93,7 +93,7 @@ class TorchVAE(nn.Module):
                 eps = torch.randn(len(rows), len(mu))
                 z = mu + torch.exp(0.5 * logvar) * eps
                 logits = self.decoder(z)
-                log_prob = logits @ example - functional.softplus(logits).sum(1)  # for 0 and 1: no product with 1 - x
+                log_prob = logits @ example - functional.softplus(logits).sum(1)  # x is 0 or 1
                 log_weights.append(log_prob + 0.5 * torch.sum(logvar + eps.pow(2) - z.pow(2), 1))
             found.append(torch.logsumexp(torch.cat(log_weights), 0) - math.log(n_samples))
         return torch.stack(found)

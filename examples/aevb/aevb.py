@@ -2,12 +2,12 @@
 
     python examples/aevb/aevb.py [--quick] [--samples 1e7] [--data PATH] [--faces PATH]
 
-Figure 2: the lower bound per datapoint, training and test images, against the number of training samples seen, for
-MNIST and 3, 5, 10, 20 and 200 latent dimensions, and for images of faces, if there are any, and 2, 5, 10 and 20.
+Figure 2: the lower bound per datapoint of training and test images against the number of training samples, for MNIST
+with 3, 5, 10, 20 and 200 latent dimensions and, given --faces, for images of faces with 2, 5, 10 and 20.
 Figure 3: the marginal likelihood of models with 3 latent dimensions, trained on 1,000 and on 50,000 images.
 
-The run can be stopped at any time, and the same command goes on where it was, to the same bits; a larger --samples goes
-on from the models of a smaller one. Losses are in nats per image.
+A run can be interrupted at any time; the same command continues it, with bitwise identical results. A larger --samples
+continues from the models of a smaller one. Losses are in nats per image.
 """
 
 from __future__ import annotations
@@ -59,18 +59,18 @@ FACES_HIDDEN = 200
 MARGINAL_LATENT, MARGINAL_HIDDEN = 3, 100
 MARGINAL_TRAIN = (1_000, 50_000)
 
-# "Initialized by random sampling from N(0, 0.01)": the second number could be a variance, but the first author's code
-# of the time (github.com/dpkingma/anglepy, models/VAE_Z_X.py) draws with a standard deviation of 0.01.
+# "Initialized by random sampling from N(0, 0.01)": 0.01 is the standard deviation, not the variance, in the first
+# author's code of the time (github.com/dpkingma/anglepy, models/VAE_Z_X.py).
 INITIAL_STD = 0.01
 
-# MNIST's usual division is 50,000 for training, 10,000 for validation, 10,000 for testing; it is the one that the first
-# author's code reads, and the one of Figure 3 ("N_train = 50000"). What would be the validation images is not used.
+# MNIST is usually divided into 50,000 training, 10,000 validation and 10,000 test images; the first author's code and
+# Figure 3 ("N_train = 50000") use this division. The validation images are not used here.
 N_TRAIN = 50_000
 
-FIRST_POINT = 4  # the curves begin at 10^4 samples, a hundred minibatches
-A_DECADE = 10  # points
-CHUNK = 50_000  # rows in one call of partial_fit: bounds the memory of the gathered rows
-PROBE = 100_000  # samples after which the stepsizes are compared: the paper's "first few iterations", 1,000 here
+FIRST_POINT = 4  # the curves start at 10^4 samples, a hundred minibatches
+A_DECADE = 10  # points of a curve per decade
+CHUNK = 50_000  # rows per call of partial_fit; limits the memory of the gathered rows
+PROBE = 100_000  # samples before the stepsizes are compared: 1,000 iterations, the paper's "first few"
 
 
 # ---------------------------------------------------------------------------------------------- training
@@ -78,7 +78,7 @@ PROBE = 100_000  # samples after which the stepsizes are compared: the paper's "
 
 @dataclass(frozen=True)
 class Run:
-    """A model to train and the data for it."""
+    """A model to train and its data."""
 
     name: str
     data: Data
@@ -87,11 +87,11 @@ class Run:
     likelihood: Any
     measure: Callable[[fastvae.VAE, Data], dict[str, float]]
     seed: int
-    stepsize: float | None = None  # None chooses, as the paper does
-    draws: int = 1  # of z for each image that is measured
+    stepsize: float | None = None  # None: choose among STEPSIZES, as in the paper
+    draws: int = 1  # of z for each image in a measurement
 
     def identity(self) -> dict[str, Any]:
-        """Return what another run differs in."""
+        """Return all options that determine the results."""
         n, d = self.data.train.shape
         return {
             "latent_dim": self.latent_dim, "hidden": self.hidden, "likelihood": repr(self.likelihood), "n_features": d,
@@ -107,10 +107,10 @@ class Run:
             hidden=(self.hidden,),
             activation="tanh",
             likelihood=self.likelihood,
-            # The paper maximises (N / M) sum_i L_i + log p(theta), with p(theta) = N(0, I), over a minibatch of M: a
-            # gradient of (N / M) sum_i dL_i - theta. Our loss is the mean over the minibatch, that divided by -N, so
-            # the prior's part is theta / N: an L2 penalty (added to the gradient, as torch does it) of 1 / N.
-            # Adagrad does not mind the factor, because it divides by the gradients' root of the sum of squares.
+            # The paper maximises (N / M) sum_i L_i + log p(theta), with p(theta) = N(0, I), over a minibatch of M. The
+            # gradient is (N / M) sum_i dL_i - theta. Our loss is the mean over the minibatch, that is the objective
+            # divided by -N, so the gradient of the prior is theta / N: an L2 penalty of 1 / N, added to the gradient
+            # as in torch. Adagrad is invariant to the factor, since it divides by the root of the sum of squares.
             # Biases and the encoder have the prior too ("all parameters ... using the MAP criterion").
             optimizer=Adagrad(weight_decay=1 / n),
             learning_rate=stepsize,
@@ -122,7 +122,7 @@ class Run:
 
 
 def initial_parameters(d: int, hidden: int, latent_dim: int, seed: int, likelihood: Any = None) -> dict[str, Array]:
-    """Draw all parameters, biases too, from a normal distribution of standard deviation INITIAL_STD."""
+    """Draw all parameters, including biases, from N(0, INITIAL_STD²)."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, wide, narrow in (
         ("encoder.0", hidden, d), ("mu", latent_dim, hidden), ("logvar", latent_dim, hidden),
@@ -136,22 +136,22 @@ def initial_parameters(d: int, hidden: int, latent_dim: int, seed: int, likeliho
 
 
 def curve_points(samples: float) -> list[int]:
-    """Numbers of training samples at which a curve is measured: ten a decade from 10^4, whole minibatches."""
+    """Return the numbers of samples at which a curve is measured: ten per decade from 10^4, whole minibatches."""
     steps = int(np.floor(A_DECADE * (np.log10(max(samples, 10**FIRST_POINT)) - FIRST_POINT) + 1e-9))
     exact = [10 ** (FIRST_POINT + i / A_DECADE) for i in range(steps + 1)]
     return [round(point / BATCH_SIZE) * BATCH_SIZE for point in exact]
 
 
 def boundaries(points: Sequence[int]) -> list[int]:
-    """Where calls of partial_fit begin and end: at the points and at multiples of CHUNK.
+    """Return where calls of partial_fit start and end: at the points and at multiples of CHUNK.
 
-    Those of a longer run begin with those of a shorter one, so that the number of calls tells how far a model is.
+    The boundaries of a shorter run are the first ones of a longer run, so the number of calls gives the position.
     """
     return sorted({0, *points, *range(CHUNK, points[-1], CHUNK)})
 
 
 def stream(n: int, seed: int, start: int, stop: int) -> Array:
-    """Return the rows of samples start .. stop of an endless training: one shuffled pass after the other."""
+    """Return the rows of samples start .. stop in an endless sequence of shuffled passes."""
     passes = range(start // n, -(-stop // n))
     rows = np.concatenate([np.random.default_rng([seed, i]).permutation(n) for i in passes])
     return rows[start - passes[0] * n : stop - passes[0] * n]
@@ -163,7 +163,7 @@ def advance(vae: fastvae.VAE, run: Run, start: int, stop: int) -> None:
 
 
 def choose_stepsize(run: Run, jobs: int | None) -> tuple[float, dict[str, float | None]]:
-    """Try each stepsize for PROBE samples from the same start, and take that of the best bound on the training set."""
+    """Return the stepsize with the best training bound after PROBE samples, and the bounds of all stepsizes."""
     bounds: dict[str, float | None] = {}
     for stepsize in STEPSIZES:
         vae = run.new_model(stepsize, jobs)
@@ -171,20 +171,20 @@ def choose_stepsize(run: Run, jobs: int | None) -> tuple[float, dict[str, float 
             for start, stop in pairwise(boundaries([PROBE])):
                 advance(vae, run, start, stop)
             bounds[str(stepsize)] = vae.score(run.data.train)
-        except FloatingPointError:  # it has diverged
+        except FloatingPointError:  # diverged
             bounds[str(stepsize)] = None
     reached = {stepsize: bound for stepsize, bound in bounds.items() if bound is not None}
     return float(max(reached, key=lambda stepsize: reached[stepsize])), bounds
 
 
 def train(run: Run, points: Sequence[int], scratch: Path, jobs: int | None) -> dict[str, Any]:
-    """Train a model, measure it at `points`, and keep both in `scratch`; go on with what is there.
+    """Train a model and measure it at `points`, saving both in `scratch`; continue an earlier run found there.
 
     Returns
     -------
     dict
-        What the run was, and its "curve": a list of points, each with "samples", what ``run.measure`` measures, and the
-        "seconds" spent in training up to there.
+        The options of the run and its "curve": a list of points with "samples", the results of ``run.measure``, and
+        the "seconds" of training so far.
     """
     notes, state = scratch / f"{run.name}.json", scratch / f"{run.name}.safetensors"
     log, identity = read_json(notes), run.identity()
@@ -196,8 +196,8 @@ def train(run: Run, points: Sequence[int], scratch: Path, jobs: int | None) -> d
     other = [key for key, value in identity.items() if key not in log or log[key] != value]
     if other:
         raise SystemExit(
-            f"{notes.name} in the scratch folder is of another run ({', '.join(other)}): remove it, or give another "
-            "--scratch"
+            f"{notes.name} in the scratch folder belongs to another run ({', '.join(other)} differ): remove it, or "
+            "pass another --scratch"
         )
     if state.exists():
         vae = load_model(state, jobs)
@@ -212,7 +212,7 @@ def train(run: Run, points: Sequence[int], scratch: Path, jobs: int | None) -> d
         values = "  ".join(f"{key} {value:.2f}" for key, value in log["curve"][-1].items() if key != "samples")
         print(f"{time.strftime('%H:%M:%S')}  {run.name}  {samples:>10,}  {values}", flush=True)
 
-    done = min(vae.n_iter_, len(calls))  # calls of partial_fit; the state is written before the notes
+    done = min(vae.n_iter_, len(calls))  # calls of partial_fit; the model is saved before the notes
     if done == vae.n_iter_ > 0 and calls[done - 1][1] in points and calls[done - 1][1] not in measured:
         measure(calls[done - 1][1])
     for start, stop in calls[done:]:
@@ -225,19 +225,19 @@ def train(run: Run, points: Sequence[int], scratch: Path, jobs: int | None) -> d
 
 
 def measure_bound(vae: fastvae.VAE, data: Data) -> dict[str, float]:
-    """Return the mean lower bounds of all training and all test images, one draw of z for each."""
+    """Return the mean lower bounds of all training and all test images, with one draw of z for each."""
     return {"train": vae.score(data.train), "test": vae.score(data.test)}
 
 
 def measure_marginal(n_samples: int) -> Callable[[fastvae.VAE, Data], dict[str, float]]:
-    """Return a measurement of log p(x) of the first 1,000 training and test images.
+    """Return a function that estimates log p(x) of the first 1,000 training and test images.
 
-    The paper's estimator (appendix D) is another one: it draws from the posterior by Hamiltonian Monte Carlo, fits a
-    density to the draws, and averages q(z) / (p(z) p(x|z)) over further draws, which estimates 1 / p(x). Ours draws
-    from the encoder's q(z|x) and averages p(x|z) p(z) / q(z|x), which estimates p(x) and is below log p(x) on average.
-    It is as good as the encoder: late in training the median effective sample size of 1,000 draws is 15 for the test
-    images of the model of 50,000 and 2 for those of the model of 1,000 (training images: 44 and 224). There the
-    estimates are too low and their standard errors too small.
+    The paper's estimator (appendix D) draws from the posterior by Hamiltonian Monte Carlo, fits a density q to the
+    draws, and averages q(z) / (p(z) p(x|z)) over further draws, which estimates 1 / p(x). This one draws from the
+    encoder's q(z|x) and averages p(x|z) p(z) / q(z|x), which estimates p(x); its logarithm is below log p(x) on
+    average. Its quality depends on the encoder: late in training, the median effective sample size of 1,000 draws is
+    15 for the test images of the model of 50,000 and 2 for those of the model of 1,000 (training images: 44 and 224).
+    Such estimates are too low and their standard errors too small.
     """
 
     def measure(vae: fastvae.VAE, data: Data) -> dict[str, float]:
@@ -259,10 +259,10 @@ def measure_marginal(n_samples: int) -> Callable[[fastvae.VAE, Data], dict[str, 
 def figure2_runs(mnist: Data, latents: Sequence[int], hidden: int, seed: int, stepsize: float | None) -> list[Run]:
     """Return the runs of Figure 2's first row.
 
-    Grey values are kept. The paper does not say that it makes them binary, and the first author's code does not
-    unless it is told to. Under the Bernoulli decoder a grey image's term is a cross-entropy, and that is the
-    expectation of log p(b|z) over images b drawn with the grey values as means: the bound is one on the mean
-    log-likelihood of such images, of an encoder that sees the grey ones.
+    Grey values are not binarized: the paper does not mention it, and the first author's code does it only on request.
+    With the Bernoulli decoder, the loss of a grey image is a cross-entropy: the expectation of -log p(b|z) over binary
+    images b drawn with the grey values as means. The curve is therefore a lower bound on the mean log-likelihood of
+    such binary images, with an encoder that reads the grey image.
     """
     named = f"-stepsize{stepsize:g}" if stepsize else ""
     return [
@@ -275,7 +275,7 @@ def faces_runs(faces: Data, hidden: int, seed: int) -> list[Run]:
     """Return the runs of Figure 2's second row.
 
     The decoder is Gaussian, its means are "constrained to the interval (0, 1) using a sigmoidal activation function",
-    and it gives a variance for each pixel of each image (section 5 and appendix C.2). Ours has a floor: s² is at least
+    and it gives a variance for each pixel of each image (section 5 and appendix C.2). Here the variance has a floor of
     10^-6.
     """
     likelihood = Gaussian("decoder", mean="sigmoid")
@@ -285,10 +285,10 @@ def faces_runs(faces: Data, hidden: int, seed: int) -> list[Run]:
 
 
 def figure3_runs(mnist: Data, sizes: Sequence[int], hidden: int, n_samples: int, seed: int) -> list[Run]:
-    """Return the runs of Figure 3, on binary images: of a grey one there is no log p(x).
+    """Return the runs of Figure 3, on binary images: log p(x) of a grey image is undefined.
 
-    They are drawn once from the grey values, with a seed, rather than cut at a threshold: as said above, the Bernoulli
-    likelihood of grey values is that of such draws on average, so this stays near to what Figure 2 shows.
+    The binary images are drawn once from the grey values, with a seed, not thresholded: the loss of a grey image in
+    Figure 2 is the expectation over such draws, so the two figures are comparable.
     """
     random = np.random.default_rng([seed, 1])
     binary = Data(draw_binary(mnist.train, random), draw_binary(mnist.test, random))
@@ -308,7 +308,7 @@ def figure3_runs(mnist: Data, sizes: Sequence[int], hidden: int, n_samples: int,
 
 
 def load_faces(path: Path, seed: int) -> Data:
-    """Read images of faces, an .npy array or the first array of an .npz; a tenth, at random, is held out."""
+    """Read images of faces from an .npy file or the first array of an .npz file; hold out a random tenth."""
     try:
         found = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -328,7 +328,7 @@ def load_faces(path: Path, seed: int) -> Data:
 # ---------------------------------------------------------------------------------------------- pictures
 
 COLOUR = "#1f5fa8"
-FLOOR = -180.0  # the first points, far below, would squeeze the rest
+FLOOR = -180.0  # the first points are far lower and would dominate the range
 
 
 def draw_figure2(mnist: Sequence[dict[str, Any]], faces: Sequence[dict[str, Any]]) -> Figure:
@@ -362,7 +362,7 @@ def draw_figure2(mnist: Sequence[dict[str, Any]], faces: Sequence[dict[str, Any]
 
 
 def draw_curve(ax: Axes, curve: dict[str, Any]) -> None:
-    """Draw a curve's bounds, with its last test bound in numbers."""
+    """Draw the bounds of a curve; annotate the last test bound."""
     samples = [point["samples"] for point in curve["curve"]]
     for part, label, dash in (("train", "training images", "--"), ("test", "test images", "-")):
         ax.plot(samples, [point[part] for point in curve["curve"]], dash, color=COLOUR, label=label, linewidth=1.6)
@@ -412,7 +412,7 @@ def draw_figure3(curves: Sequence[dict[str, Any]]) -> Figure:
 
 
 def keep(out: Path, name: str, curves: Sequence[dict[str, Any]], key: str) -> None:
-    """Write curves as JSON and CSV; other curves that are there already, from an earlier run, stay."""
+    """Write curves as JSON and CSV; keep the other curves of earlier runs."""
     mine = {curve["name"] for curve in curves}
     others = [curve for curve in read_json(out / f"{name}.json") or [] if curve["name"] not in mine]
     every = sorted([*others, *curves], key=lambda curve: (curve[key], curve["stepsize"]))
@@ -423,17 +423,19 @@ def keep(out: Path, name: str, curves: Sequence[dict[str, Any]], key: str) -> No
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, train, write the curves, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="2 x 10^5 samples a model: about 3 minutes on 2 cores")
-    parser.add_argument("--samples", type=float, help="training samples a model, rounded down to a point of the curves")
+    parser.add_argument("--quick", action="store_true", help="2 x 10^5 samples per model: about 3 minutes on 2 cores")
+    parser.add_argument(
+        "--samples", type=float, help="training samples per model, rounded down to a point of the curves"
+    )
     parser.add_argument("--data", type=Path, default=MNIST, help="MNIST; default: ../shared/data/mnist.npz")
     parser.add_argument("--faces", type=Path, default=os.environ.get("FACES"), help="images of faces; default: $FACES")
     parser.add_argument("--latent", type=int, nargs="+", default=MNIST_LATENTS, help="latent dimensions of Figure 2")
-    parser.add_argument("--hidden", type=int, help="hidden units, instead of the paper's")
-    parser.add_argument("--stepsize", type=float, help="of Figure 2's models, instead of choosing; not drawn")
+    parser.add_argument("--hidden", type=int, help="hidden units; default: the paper's")
+    parser.add_argument("--stepsize", type=float, help="fixed stepsize for Figure 2; nothing is drawn")
     parser.add_argument("--figure", type=int, nargs="+", choices=(2, 3), default=(2, 3))
-    parser.add_argument("--scratch", type=Path, help="models under way; default: examples/aevb/scratch")
-    parser.add_argument("--out", type=Path, help="default: examples/aevb/results; of --quick, scratch/quick")
-    parser.add_argument("--jobs", type=int, help="threads; the results do not depend on it")
+    parser.add_argument("--scratch", type=Path, help="unfinished models; default: examples/aevb/scratch")
+    parser.add_argument("--out", type=Path, help="default: examples/aevb/results; with --quick: scratch/quick")
+    parser.add_argument("--jobs", type=int, help="threads; results do not depend on it")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
 

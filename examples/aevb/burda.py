@@ -2,10 +2,10 @@
 
     python examples/aevb/burda.py [--minutes 60] [--quick] [--data PATH]
 
-One stochastic layer of 50 units, two deterministic ones of 200 tanh units on either side, binary images drawn anew in
-every epoch, Adam with eight learning rates over 3,280 epochs: their Table 1 has a negative log-likelihood of 86.76 nats
-for it (k = 1, 5,000 samples). The run stops after --minutes of training in all and estimates what it has reached; the
-same command with more minutes goes on from there.
+The model has a stochastic layer of 50 units and two deterministic layers of 200 tanh units on either side. Every epoch
+draws new binary images; Adam runs with eight learning rates over 3,280 epochs. Table 1 of the paper reports a negative
+log-likelihood of 86.76 nats (k = 1, 5,000 samples). The run stops after --minutes of training in total and estimates
+the log-likelihood; the same command with more minutes continues the training.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ LATENT, HIDDEN, BATCH_SIZE, STAGES = 50, (200, 200), 20, 8
 
 
 def schedule() -> Iterator[tuple[int, float]]:
-    """Return the stage and learning rate of each epoch: 0.001 * 10^(-i/7) for 3^i epochs, i = 0 .. 7."""
+    """Yield the stage and learning rate of each epoch: 0.001 * 10^(-i/7) for 3^i epochs, i = 0 .. 7."""
     for stage in range(STAGES):
         for _ in range(3**stage):
             yield stage, 1e-3 * 10 ** (-stage / 7)
 
 
 def initial_parameters(d: int, mean: Array, seed: int) -> dict[str, Array]:
-    """Draw Glorot's uniform weights; biases are 0, those of the output the log-odds of the data's mean."""
+    """Draw Glorot's uniform weights; biases are 0, except the output's: the log-odds of the mean of the data."""
     random = np.random.default_rng(seed)
     parameters: dict[str, Array] = {}
     encoder, decoder = (d, *HIDDEN), (LATENT, *reversed(HIDDEN), d)
@@ -57,7 +57,7 @@ def initial_parameters(d: int, mean: Array, seed: int) -> dict[str, Array]:
         bound = np.sqrt(6 / (n_in + n_out))
         parameters[f"{name}.weight"] = random.uniform(-bound, bound, (n_out, n_in)).astype(np.float32)
         parameters[f"{name}.bias"] = np.zeros(n_out, np.float32)
-    mean = np.clip(mean, 0.001, 0.999)  # as their published code does
+    mean = np.clip(mean, 0.001, 0.999)  # as in their published code
     parameters[f"{layers[-1][0]}.bias"] = np.log(mean / (1 - mean)).astype(np.float32)
     return parameters
 
@@ -68,8 +68,8 @@ def new_model(images: Array, seed: int, jobs: int | None) -> fastvae.VAE:
         LATENT,
         hidden=HIDDEN,
         activation="tanh",
-        # Their epsilon of 1e-4 stands beside gradients of a sum over the minibatch (github.com/yburda/iwae, iwae.py);
-        # ours are those of the mean, 20 times smaller, and so is what is the same epsilon.
+        # Their epsilon of 1e-4 applies to gradients of a sum over the minibatch (github.com/yburda/iwae, iwae.py). Our
+        # gradients are of the mean, 20 times smaller, so the equivalent epsilon is 20 times smaller too.
         optimizer=Adam(beta1=0.9, beta2=0.999, eps=1e-4 / BATCH_SIZE),
         batch_size=BATCH_SIZE,
         binarize="bernoulli",
@@ -80,19 +80,19 @@ def new_model(images: Array, seed: int, jobs: int | None) -> fastvae.VAE:
 
 
 def one_epoch(vae: fastvae.VAE, images: Array, seed: int, epoch: int) -> None:
-    """Train on all images once, in a new order; the model draws them binary anew in each pass."""
+    """Train on all images once, in a new order; the model draws new binary images in each pass."""
     vae.partial_fit(images[np.random.default_rng([seed, epoch]).permutation(len(images))])
 
 
 def train(data: Data, minutes: float, epochs: int, scratch: Path, seed: int, jobs: int | None) -> fastvae.VAE:
-    """Train until the time or the epochs are over; the model is kept in `scratch` about once a minute."""
+    """Train until the time or the epochs are over; save the model in `scratch` about once a minute."""
     images, run = data.train, {"seed": seed, "data": data.checksum()}
     state, notes = scratch / "burda.safetensors", scratch / "burda-run.json"
     scratch.mkdir(parents=True, exist_ok=True)
     if state.exists() and read_json(notes) != run:
         raise SystemExit(
-            f"{state.name} in the scratch folder is of another run (seed, data, or an older script): remove it, or "
-            "give another --scratch"
+            f"{state.name} in the scratch folder belongs to another run (seed, data or script): remove it, or pass "
+            "another --scratch"
         )
     write_json(notes, run)
     vae = load_model(state, jobs) if state.exists() else new_model(images, seed, jobs)
@@ -117,7 +117,7 @@ def train(data: Data, minutes: float, epochs: int, scratch: Path, seed: int, job
             )
             shown = now
     if vae.n_iter_ == 0:
-        raise SystemExit("no epoch has been trained, so there is nothing to measure: give more --minutes")
+        raise SystemExit("no epoch was completed: pass more --minutes")
     vae.save(state)
     return vae
 
@@ -125,14 +125,14 @@ def train(data: Data, minutes: float, epochs: int, scratch: Path, seed: int, job
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, train, estimate, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, help="of training, in all; default: 60")
+    parser.add_argument("--minutes", type=float, help="of training, in total; default: 60")
     parser.add_argument("--quick", action="store_true", help="13 epochs, 100 samples, 1,000 test images")
     parser.add_argument("--epochs", type=int, help="at most, of 3,280")
     parser.add_argument("--draws", type=int, help="of z for each test image; default: 5,000")
     parser.add_argument("--data", type=Path, default=MNIST)
     parser.add_argument("--scratch", type=Path, help="default: examples/aevb/scratch")
-    parser.add_argument("--out", type=Path, help="default: examples/aevb/results; of --quick, scratch/quick")
-    parser.add_argument("--jobs", type=int, help="threads; the results do not depend on it")
+    parser.add_argument("--out", type=Path, help="default: examples/aevb/results; with --quick: scratch/quick")
+    parser.add_argument("--jobs", type=int, help="threads; results do not depend on it")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     scratch = options.scratch or (SCRATCH / "quick" if options.quick else SCRATCH)
@@ -147,9 +147,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     stage = [stage for stage, _ in schedule()][vae.n_iter_ - 1]
     before: list[dict[str, Any]] = read_json(out / "burda.json") or []
     asked = {"epochs": vae.n_iter_, "draws": draws, "n_test": len(test), "seed": options.seed, "data": data.checksum()}
-    # The first entries do not say their seed, which was 0, nor their data, which were MNIST.
+    # The oldest entries lack the seed (0) and the checksum of the data (MNIST).
     if any(asked == {key: entry.get(key, 0 if key == "seed" else asked[key]) for key in asked} for entry in before):
-        print("measured before")
+        print("these epochs are already measured")
         return
     begun = time.perf_counter()
     found = vae.log_marginal(test, draws)
@@ -171,8 +171,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(
         f"after {entry['epochs']} of 3,280 epochs (in stage {stage} of 0..7), {entry['training_minutes']} minutes: "
         f"test bound {entry['test_bound']:.2f}, negative log-likelihood {entry['test_nll']:.2f} "
-        f"(+- {entry['standard_error']:.3f}, k = {draws}); theirs is {THEIRS}, "
-        f"{entry['test_nll'] - THEIRS:+.2f} nats from it"
+        f"(+- {entry['standard_error']:.3f}, k = {draws}); the paper has {THEIRS}, "
+        f"difference {entry['test_nll'] - THEIRS:+.2f} nats"
     )
 
 

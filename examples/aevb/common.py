@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: MNIST, binary images, files, axes."""
+"""Functions that the scripts of this folder share: MNIST, binary images, files, axes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 HERE = Path(__file__).resolve().parent
-SCRATCH = HERE / "scratch"  # models under way; not committed
+SCRATCH = HERE / "scratch"  # unfinished models; not committed
 RESULTS = HERE / "results"  # curves and figures; committed
 MNIST = HERE.parents[2] / "shared" / "data" / "mnist.npz"  # beside the repository
-FEW = 1_000  # points whose marginal likelihood is estimated (the paper's appendix E: the first 1,000)
+FEW = 1_000  # images for the marginal likelihood (appendix E of the paper: the first 1,000)
 
 
 # ---------------------------------------------------------------------------------------------- data
@@ -39,7 +39,7 @@ class Data:
     test: Array
 
     def checksum(self) -> str:
-        """Return a number that tells these images from others."""
+        """Return a checksum of the images."""
         train, test = (np.ascontiguousarray(images).data.cast("B") for images in (self.train, self.test))
         return f"{zlib.crc32(test, zlib.crc32(train)):08x}"
 
@@ -54,15 +54,15 @@ def load_mnist(path: Path) -> Data:
     """
     if not path.exists():
         raise SystemExit(
-            f"MNIST is looked for in {path.name} in shared/data beside the repository, and is not there.\n"
-            "Give --data PATH: an .npz file with x_train [60000, 28, 28] and x_test [10000, 28, 28], uint8."
+            f"MNIST ({path.name}) is missing in shared/data beside the repository.\n"
+            "Pass --data PATH: an .npz file with x_train [60000, 28, 28] and x_test [10000, 28, 28], uint8."
         )
     with np.load(path, allow_pickle=False) as archive:
         if not {"x_train", "x_test"} <= set(archive.files):
-            raise SystemExit(f"{path.name} holds {archive.files}, but x_train and x_test are needed")
+            raise SystemExit(f"{path.name} holds {archive.files}, but needs x_train and x_test")
         train, test = (archive[name].reshape(len(archive[name]), -1) for name in ("x_train", "x_test"))
     if train.dtype != np.uint8 or test.dtype != np.uint8:
-        raise SystemExit(f"{path.name} holds {train.dtype} and {test.dtype}, but uint8 in 0..255 are needed")
+        raise SystemExit(f"{path.name} holds {train.dtype} and {test.dtype}, but needs uint8 in 0..255")
     return Data(train, test)
 
 
@@ -74,12 +74,11 @@ def draw_binary(images: Array, random: np.random.Generator) -> Array:
     images : ndarray of uint8
         Grey values g in 0..255.
     random : numpy generator
-        Where the draws come from.
 
     Returns
     -------
     ndarray of uint8
-        0 or 255, which fastvae reads as exactly 0 and 1: an integer of 0..254 is below g with probability g / 255.
+        0 or 255, which fastvae reads as exactly 0 and 1: an integer in 0..254 is below g with probability g / 255.
     """
     binary: Array = (random.integers(0, 255, images.shape, dtype=np.uint8) < images).view(np.uint8)
     binary *= 255
@@ -90,7 +89,7 @@ def draw_binary(images: Array, random: np.random.Generator) -> Array:
 
 
 def load_model(path: Path, jobs: int | None) -> fastvae.VAE:
-    """Read a model that is under way."""
+    """Load an unfinished model."""
     vae = fastvae.load(path)
     assert isinstance(vae, fastvae.VAE)
     vae.n_jobs = jobs
@@ -98,7 +97,7 @@ def load_model(path: Path, jobs: int | None) -> fastvae.VAE:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file that appears whole or not at all."""
+    """Write a JSON file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
     beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -106,12 +105,12 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; None where there is none."""
+    """Read a JSON file; return None if it does not exist."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def write_csv(path: Path, curves: Sequence[dict[str, Any]], key: str) -> None:
-    """Write the points of all curves as lines, with the number that tells the curves apart in the first column."""
+    """Write the points of all curves as rows; the first column, `key`, identifies the curve."""
     lines = [{key: curve[key], "stepsize": curve["stepsize"], **point} for curve in curves for point in curve["curve"]]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
@@ -123,7 +122,7 @@ def write_csv(path: Path, curves: Sequence[dict[str, Any]], key: str) -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure, in inches; pictures go to files only, so no display is needed."""
+    """Return an empty figure of a size in inches that needs no display."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -131,14 +130,14 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def bare(ax: Axes) -> None:
-    """Leave of the frame what is read: two lines and a faint grid."""
+    """Remove the upper and right spines and draw a faint grid."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(color="0.92")
     ax.set_axisbelow(True)
 
 
 def log_samples(ax: Axes) -> None:
-    """Make the horizontal axis logarithmic, with numbers at whole decades only."""
+    """Make the horizontal axis logarithmic, with labels at whole decades."""
     from matplotlib.ticker import NullFormatter
 
     ax.set_xscale("log")
@@ -146,7 +145,7 @@ def log_samples(ax: Axes) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG and say so."""
+    """Write a figure as PNG and print its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130, bbox_inches="tight", pad_inches=0.12)
     print(path.name, flush=True)

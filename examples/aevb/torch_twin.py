@@ -1,9 +1,9 @@
-"""The models of aevb.py in fastvae and in PyTorch side by side: the same start, minibatches, noise and Adagrad.
+"""The models of aevb.py in fastvae and in PyTorch, with the same initial weights, minibatches, noise and Adagrad.
 
     python examples/aevb/torch_twin.py [--latent 10 20] [--samples 3.2e6] [--data PATH]
 
-The noise is numpy's and given to both, because runs that differ in it alone differ by nats. It needs PyTorch. It can be
-stopped, and goes on where it was.
+Both models use noise drawn with numpy, because runs that differ only in the noise differ by nats. The script requires
+PyTorch. It can be interrupted; the same command continues the run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from fastvae.likelihoods import Bernoulli
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-torch: Any = import_module("torch")  # typed where it is installed only, and the project does not depend on it
+torch: Any = import_module("torch")  # untyped: mypy runs without PyTorch
 
 OTHER = "#c4541a"
 AGREE = 0.5  # nats
@@ -53,7 +53,7 @@ def lower_bounds(p: dict[str, Any], x: Any, eps: Any) -> Any:
     p : dict of str to tensor
         Named as in ``fastvae.VAE.state_dict()``.
     x : tensor, [n, n_features]
-        In 0..1.
+        Values in 0..1.
     eps : tensor, [n, latent_dim]
         Standard normal.
     """
@@ -70,7 +70,7 @@ def lower_bounds(p: dict[str, Any], x: Any, eps: Any) -> Any:
 
 
 def normal(n: int, latent_dim: int, *key: int) -> Array:
-    """Return the noise of n examples, which the key tells from others."""
+    """Return standard normal noise for n examples, determined by the key."""
     return np.random.default_rng(key).standard_normal((n, latent_dim), np.float32)
 
 
@@ -80,7 +80,7 @@ def tensor(images: Array) -> Any:
 
 
 def train(run: Run, stepsize: float, points: Sequence[int], scratch: Path, jobs: int | None) -> dict[str, Any]:
-    """Train both models; return what they are and their "curve": both test bounds and both times at `points`."""
+    """Train both models; return their options and "curve": test bounds and training times of both at `points`."""
     data, seed, latent_dim = run.data, run.seed, run.latent_dim
     n = len(data.train)
     ours = run.new_model(stepsize, jobs)
@@ -91,7 +91,7 @@ def train(run: Run, stepsize: float, points: Sequence[int], scratch: Path, jobs:
     curve = log["curve"]
     done = curve[-1]["samples"] if curve else 0
     seconds = curve[-1]["torch_seconds"] if curve else 0.0
-    if done:  # the files of both models have the number of samples in their names; the notes are written last
+    if done:  # the number of samples is in the names of both files; the notes are written last
         ours = load_model(scratch / f"{run.name}-{done}.safetensors", jobs)
         kept = torch.load(scratch / f"{run.name}-{done}.pt")
         for name, value in kept["parameters"].items():
@@ -130,9 +130,9 @@ def train(run: Run, stepsize: float, points: Sequence[int], scratch: Path, jobs:
 
 
 def draw(twins: Sequence[dict[str, Any]]) -> Figure:
-    """Draw both test bounds, and below them their difference."""
+    """Draw the test bounds of both models, and their difference below."""
     figure = new_figure(4.4 * len(twins) + 0.4, 5.2)
-    figure.suptitle("Test bound: the same start, minibatches and noise", fontsize=13)
+    figure.suptitle("Test bound: same initial weights, minibatches and noise", fontsize=13)
     grid = figure.subplots(2, len(twins), squeeze=False, sharex=True, sharey="row", height_ratios=(2, 1))
     for twin, (upper, lower) in zip(twins, grid.T, strict=True):
         samples, mine, other = (

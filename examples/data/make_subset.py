@@ -1,9 +1,9 @@
-"""Make fashion_mnist.npz, the balanced subset behind the demo, from the four original IDX files.
+"""Create fashion_mnist.npz, the balanced subset of the demo, from the four original IDX files.
 
     python examples/data/make_subset.py DIRECTORY [--out fashion_mnist.npz]
 
-The first 500 training and the first 100 test images of each of the ten classes, in their original order.
-Nothing is random: the arrays are the same on every machine.
+It holds the first 500 training and the first 100 test images of each of the ten classes, in their original order.
+The arrays are the same on every machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fastvae.datasets import load_idx
 
 
 def first_of_each_class(directory: Path, prefix: str, count: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Read images and labels; keep the first `count` of each class, in the files' order."""
+    """Read images and labels; keep the first `count` of each class in their original order."""
     images = load_idx(directory / f"{prefix}-images-idx3-ubyte.gz")
     labels = load_idx(directory / f"{prefix}-labels-idx1-ubyte.gz")
     chosen = np.sort(np.concatenate([np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]))
@@ -27,9 +27,9 @@ def first_of_each_class(directory: Path, prefix: str, count: int) -> tuple[NDArr
 
 
 def main() -> None:
-    """Read the four files, choose, write."""
+    """Read the four files, select images, write the subset."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path, help="where train-images-idx3-ubyte.gz and the others are")
+    parser.add_argument("directory", type=Path, help="folder with train-images-idx3-ubyte.gz and the other three files")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("fashion_mnist.npz"))
     options = parser.parse_args()
 

@@ -1,9 +1,9 @@
-"""A large exam: 100,000 students, 200 tasks, 30 % of the answers missing; how close its parameters come, and how fast.
+"""A large simulated exam: 100,000 students, 200 tasks, 30 % of the answers missing; accuracy and time of the fit.
 
     python examples/exams/large.py [--students N] [--tasks N] [--epochs N] [--torch N]
 
-Slopes are LogNormal(0, 0.3), intercepts and abilities N(0, 1), answers missing at random. With --torch the same network
-is then trained in PyTorch for N epochs, in the same process: the same batches, samples, objective and learning rates.
+Slopes are LogNormal(0, 0.3), intercepts and abilities N(0, 1); answers are missing at random. --torch N also trains the
+same network in PyTorch for N epochs, in the same process, with the same batch size, objective and learning rates.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Array = NDArray[Any]
 
 
 def simulate(students: int, tasks: int, missing: float = 0.3, seed: int = 0) -> tuple[Array, Array, Array, Array]:
-    """Answers in {0, 1, NaN}, [students, tasks], and the abilities, slopes and intercepts that they are from."""
+    """Return answers in {0, 1, NaN}, [students, tasks], and the true abilities, slopes and intercepts."""
     rng = np.random.default_rng(seed)
     alpha, a, d = rng.normal(size=students), rng.lognormal(0, 0.3, tasks), rng.normal(size=tasks)
     answers = np.empty((students, tasks), np.float32)
@@ -52,8 +52,10 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=5, help="importance samples")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=2e-2)
-    parser.add_argument("--jobs", type=int, default=None, help="threads, of both")
-    parser.add_argument("--torch", type=int, default=0, metavar="EPOCHS", help="as many epochs in PyTorch, to compare")
+    parser.add_argument("--jobs", type=int, default=None, help="threads, for both libraries")
+    parser.add_argument(
+        "--torch", type=int, default=0, metavar="EPOCHS", help="epochs of the comparison in PyTorch; default: 0"
+    )
     options = parser.parse_args()
     answers, alpha, a, d = simulate(options.students, options.tasks)
 
@@ -71,7 +73,7 @@ def main() -> None:
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
     start = time.perf_counter()
     abilities = exam.transform(answers)[:, 0]
-    asked = time.perf_counter() - start
+    ability_seconds = time.perf_counter() - start
     ends = exam.ability_interval(answers[:1000])[:, 0]
     inside = (ends[:, 0] <= alpha[:1000]) & (alpha[:1000] <= ends[:, 1])
     results: dict[str, Any] = {"options": vars(options), "threads": fastvae.show_config()["threads"]}
@@ -81,7 +83,7 @@ def main() -> None:
         "rmse_a": rmse(exam.discrimination_, a),
         "rmse_d": rmse(exam.intercept_, d),
         "ability_correlation": float(np.corrcoef(abilities, alpha)[0, 1]),
-        "ability_seconds": asked,
+        "ability_seconds": ability_seconds,
         "coverage_of_95_percent": float(inside.mean()),
     }
     print(json.dumps(results["fastvae"], indent=1), flush=True)

@@ -2,7 +2,7 @@
 
     python examples/lecture [NAME ...]
 
-With names it runs those scripts only (denoising, for example), and the page has only them.
+With names (denoising, for example) it runs only those scripts, and the page contains only their sections.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ th { border-bottom: 1px solid #999; } th:first-child, td:first-child { text-alig
 
 
 def main() -> None:
-    """Run the scripts, gather their pages."""
+    """Run the scripts and join their pages."""
     chapters = sys.argv[1:] or CHAPTERS
     pages = []
     for name in chapters:

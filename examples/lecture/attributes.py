@@ -1,8 +1,8 @@
-"""Attribute vectors: adding a smile.
+"""Attribute vectors.
 
-The mean code of images with an attribute minus that of images without is a direction in the latent space; a step along
-it adds the attribute to any image (the lecture's smile). Here the attributes are a boot's shaft, sleeves, and the
-weight of a pen.
+The mean code of images with an attribute minus the mean code of images without it is a direction in the latent space. A
+step in this direction adds the attribute to an image, as the smile in the lecture. The attributes here are the shaft of
+a boot, sleeves, and stroke thickness.
 """
 
 # %%
@@ -22,7 +22,7 @@ SNEAKER, BOOT, TSHIRT, PULLOVER = 7, 9, 0, 2
 vae = fastvae.VAE(latent_dim=16, hidden=(400, 200), epochs=100, random_state=0).fit(X)
 figure, axes = plt.subplots(1, 2, figsize=(12, 5.6), layout="constrained")
 for ax, (without, with_it), name in zip(
-    axes, ((SNEAKER, BOOT), (TSHIRT, PULLOVER)), ("ankle boot against sneaker", "sleeves against none"), strict=True
+    axes, ((SNEAKER, BOOT), (TSHIRT, PULLOVER)), ("from sneaker to ankle boot", "from T-shirt to pullover"), strict=True
 ):
     v = latent.attribute_vector(vae, X[y == with_it], X[y == without])
     plots.attribute(vae, X_test[y_test == without][:5], v, strengths, ax=ax)
@@ -30,13 +30,14 @@ for ax, (without, with_it), name in zip(
 page.show(
     axes[0],
     "garment_attributes",
-    "Held-out sneakers grow a shaft and T-shirts grow sleeves. At strength 0 the image is its own reconstruction, at 1 "
-    "it has moved by the whole difference of the means, at -1 the other way. One sneaker, whose reconstruction is poor "
-    "from the start, becomes a bag.",
+    "Held-out sneakers gain a shaft and T-shirts gain sleeves. Strength 0 is the reconstruction, strength 1 adds the "
+    "whole attribute vector to the code, and strength -1 subtracts it. One sneaker, whose reconstruction is already "
+    "poor, becomes a bag.",
 )
 
 # %% [markdown]
-# A decoder with little noise keeps the ink in its codes; a Bernoulli decoder's say which digit, and little more.
+# With a small noise scale the codes represent the amount of ink; under a Bernoulli likelihood they represent little
+# more than the class.
 
 # %%
 digits, labels = fastvae.datasets.load_digits()
@@ -47,10 +48,10 @@ vae = fastvae.VAE(latent_dim=16, hidden=(128,), likelihood=precise, epochs=150, 
 bold = latent.attribute_vector(vae, digits[ink > high[labels]], digits[ink < low[labels]])
 thin = np.concatenate([np.flatnonzero((labels == label) & (ink < low[label]))[:1] for label in (0, 2, 3, 6, 8)])
 ax = plots.attribute(vae, digits[thin], bold, strengths)
-ax.set_title("bold against thin")
+ax.set_title("from thin to bold")
 page.show(
     ax,
     "bold_digits",
-    "Thin digits become bold: one direction, the difference between the outer quarters of ink within each digit, makes "
-    "all of them bolder and leaves which digit it is.",
+    "Thin digits become bold and keep their class. The attribute vector is the difference between the digits in the "
+    "upper and in the lower quartile of ink of each class.",
 )

@@ -1,8 +1,9 @@
-"""The autoencoder, and why it is no generator.
+"""The autoencoder, and why it does not generate.
 
-An autoencoder compresses x to a code f(x) and back to g(f(x)), and is trained to minimise the mean of L(x, g(f(x))):
-here the squared error, summed over the pixels. Nothing else is asked of the codes, so nothing says where between them
-there is sense. A variational autoencoder of the same size beside it is trained to fill the space.
+An autoencoder maps x to a code f(x) and back to g(f(x)). Training minimises the mean of L(x, g(f(x))), here the squared
+error summed over the pixels. The loss does not constrain the distribution of the codes, so codes between those of the
+training images may decode to nothing sensible. A variational autoencoder of the same size is trained for comparison:
+its KL term keeps the codes near the prior.
 """
 
 # %%
@@ -20,7 +21,7 @@ X, y, X_test, y_test = garments()
 size: dict[str, Any] = {"latent_dim": 2, "hidden": (256, 64), "epochs": 60, "random_state": 0}
 
 # %% [markdown]
-# A linear autoencoder finds the span of the principal components: they are the best linear code.
+# A linear autoencoder finds the subspace of the principal components, the best linear code.
 
 # %%
 digits, _ = fastvae.datasets.load_digits()
@@ -30,9 +31,9 @@ components = np.linalg.svd(digits, full_matrices=False)[2][:4]
 span = np.linalg.qr(linear.state_dict()["decoder.0.weight"])[0]
 angle = np.degrees(np.arccos(np.linalg.svd(components @ span, compute_uv=False).min()))
 page.say(
-    f"Without hidden layers the autoencoder is linear, and the best linear code is known: the first principal "
-    f"components. On the 8x8 digits the decoder of a linear autoencoder with 4 numbers spans what the first 4 "
-    f"components span, up to {angle:.1f} degrees."
+    f"Without hidden layers the autoencoder is linear, and PCA gives the best linear code. On the 8x8 digits the "
+    f"decoder of a linear autoencoder with a 4-dimensional code spans the subspace of the first 4 principal "
+    f"components; the largest angle between the two subspaces is {angle:.1f} degrees."
 )
 
 # %%
@@ -46,8 +47,8 @@ for ax, model, name in zip(axes, (plain, variational), ("autoencoder", "VAE"), s
 page.show(
     axes[0],
     "codes",
-    "Two numbers a garment. The autoencoder puts its codes wherever they are easy to tell apart: the origin is at "
-    "their edge, and there are holes between them. The VAE's are held together by the KL, around the origin.",
+    "Two-dimensional codes. The autoencoder spreads its codes wherever the decoder can tell them apart: the origin is "
+    "at their edge, and there are holes between them. The KL term keeps the VAE's codes together around the origin.",
 )
 
 # %%
@@ -59,13 +60,13 @@ for ax, model, name in zip(axes, (plain, variational), ("autoencoder", "VAE"), s
 page.show(
     axes[0],
     "prior_samples",
-    "The same 40 draws from N(0, I), decoded. The autoencoder was never asked to have its codes there: it shows dark "
-    "remains, and two or three kinds of shoe. The VAE was, and shows all kinds; between them it is blurred.",
+    "The same 40 draws from N(0, I), decoded. The autoencoder has few codes there: many of its images are dark or "
+    "distorted, and most are shoes or trousers. The VAE gives more classes, blurred where two of them meet.",
 )
 
 # %%
 pairs = [(np.flatnonzero(y_test == a)[0], np.flatnonzero(y_test == b)[0]) for a, b in ((1, 9), (0, 7), (8, 3))]
-figure, axes = plt.subplots(3, 2, figsize=(12, 4.2), layout="constrained")
+figure, axes = plt.subplots(3, 2, figsize=(12, 3.2), layout="constrained")
 for row, (a, b) in zip(axes, pairs, strict=True):
     for ax, model in zip(row, (plain, variational), strict=True):
         plots.interpolation(model, X_test[a], X_test[b], n=10, ax=ax).set_title("")
@@ -74,7 +75,7 @@ axes[0, 1].set_title("VAE")
 page.show(
     axes[0, 0],
     "holes",
-    "Straight lines between the codes of two garments. The autoencoder's lead through holes, where its decoder has "
-    "seen nothing and shows next to nothing; on the way from a bag to a dress it even passes a boot. The VAE's lead "
-    "through garments, and through a blur where two countries meet.",
+    "Straight lines between the codes of two garments, decoded. The autoencoder's lines cross holes, where the decoder "
+    "has no training data and its output is nearly empty; between a bag and a dress it passes a boot. The VAE's lines "
+    "pass garments, and blurred images where two classes meet.",
 )

@@ -1,8 +1,8 @@
-"""Denoising: seeing through noise.
+"""Denoising autoencoders.
 
-The encoder sees a corrupted image, the target is the clean one. To undo the noise the network has to know what
-garments look like. The noise is drawn anew in every step, by the same counter generator as all other noise: a seed
-gives the same noise on any number of threads.
+The encoder receives a corrupted image; the target is the clean image. To remove the noise, the network has to learn
+what garments look like. Every training step draws new noise from the counter-based generator: the same seed gives the
+same noise on any number of threads.
 """
 
 # %%
@@ -20,7 +20,7 @@ X, y, X_test, y_test = garments()
 
 
 def psnr(images: Array) -> float:
-    """Peak signal-to-noise ratio in decibels: from the mean squared error over all pixels, peak 1."""
+    """Peak signal-to-noise ratio in decibels, from the mean squared error over all pixels; the peak is 1."""
     return float(-10 * np.log10(np.mean((images - X_test) ** 2, dtype=np.float64)))
 
 
@@ -46,13 +46,13 @@ for ax, (name, noise) in zip(axes, noises.items(), strict=True):
 page.show(
     axes[0],
     "denoising",
-    "Garments that were not trained on. Under each one what the network was given, and what it made of it: the outline "
-    "and the shades come back, fine prints and the straps of a sandal do not.",
+    "Test images; below each, the corrupted input and the network's output. Outlines and shades are restored; fine "
+    "prints and the straps of a sandal are not.",
 )
 
 # %%
 page.say(
-    "Peak signal-to-noise ratio on 1,000 garments that were not trained on, in decibels. The plain autoencoder of the "
-    "same size also loses noise in its bottleneck, but was never told to:"
+    "Peak signal-to-noise ratio on 1,000 test images, in decibels. The bottleneck of a plain autoencoder of the same "
+    "size also removes noise, although it is not trained to:"
 )
 page.table(["noise", "corrupted", "plain autoencoder", "denoising autoencoder"], rows)

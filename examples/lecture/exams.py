@@ -1,9 +1,9 @@
-"""Exams: students' strength and tasks' difficulty.
+"""Exams: the ability of students and the difficulty of tasks.
 
-Student s solves task t with probability P = 1 / (1 + exp(-alpha_s beta_t)): alpha_s is the student's strength,
-1 / beta_t the task's difficulty. The strength is a code of one dimension with prior N(0, 1), and the model a
-variational autoencoder whose decoder is that formula. Nothing but the answers is known: which tasks are hard, and who
-is strong, has to come out of them.
+Student s solves task t with probability P = 1 / (1 + exp(-alpha_s beta_t)): alpha_s is the student's ability and
+1 / beta_t the difficulty of the task. The ability is a one-dimensional code with prior N(0, 1), and the model is a
+variational autoencoder with this formula as its decoder. Abilities and difficulties are both estimated from the answers
+alone.
 """
 
 # %%
@@ -40,24 +40,26 @@ for ax, (model, title) in zip(
 page.show(
     axes[0],
     "exams_curves",
-    "Five tasks of the Law School Admission Test, 1,000 students; dots are eight groups of students by ability. In the "
-    "lecture's formula a student of strength 0 solves any task with probability 1/2, so that these tasks, which most "
-    "students solve, make nearly everybody strong, and the dots miss the curves. An intercept for each task (right) "
-    "lets a task be easy for all.",
+    "Five tasks of the Law School Admission Test, 1,000 students; the dots are eight groups of students by ability. In "
+    "the formula above, a student of ability 0 solves every task with probability 1/2. Most students solve these "
+    "tasks, so the model assigns most of them a positive ability, and the dots miss the curves. With an intercept "
+    "for each task (right), a task can be easy for everyone.",
 )
 
 # %%
 page.say(
-    "The log-likelihood of all answers tells the models apart. It is exact: an integral over the ability, which has "
-    "one dimension, by quadrature. The Rasch model has one slope for all tasks."
+    "The log-likelihood of all answers compares the models. It integrates over the one-dimensional ability by "
+    "quadrature, so it is exact to numerical precision. The Rasch model has one slope for all tasks. In the last row, "
+    "all students solve a task with the same probability."
 )
 share = answers.mean(0)
-coins = float(len(answers) * (share * np.log(share) + (1 - share) * np.log(1 - share)).sum())
+constant = float(len(answers) * (share * np.log(share) + (1 - share) * np.log(1 - share)).sum())
 rows = [[model, float(exam.log_marginal(answers).estimate.sum())] for model, exam in exams.items()]
-page.table(["model", "log-likelihood, nats"], [*rows, ["a coin for each task", coins]])
+page.table(["model", "log-likelihood, nats"], [*rows, ["a constant for each task", constant]])
 
 # %%
-# A longer exam, by the lecture's formula, so that the truth is known: 40 tasks, of which each student skips 30 %.
+# A longer exam, simulated by the formula above, so that the true parameters are known: 40 tasks, 30 % of the answers
+# missing.
 rng = np.random.default_rng(0)
 alpha, beta = rng.normal(size=500), rng.gamma(3.0, 0.5, 40)
 p = 1 / (1 + np.exp(-alpha[:, np.newaxis] * beta))
@@ -70,19 +72,19 @@ ends = exam.ability_interval(long)[:, 0]
 inside = (ends[:, 0] < alpha) & (alpha < ends[:, 1])
 axes[0].plot(beta, exam.discrimination_, "o", ms=4)
 axes[1].plot(alpha, exam.transform(long)[:, 0], "o", ms=3, alpha=0.6)
-for ax, title in zip(axes, ("beta of 40 tasks", "strength of 500 students"), strict=True):
+for ax, title in zip(axes, ("beta of 40 tasks", "ability of 500 students"), strict=True):
     low, high = min(ax.get_xlim()[0], ax.get_ylim()[0]), max(ax.get_xlim()[1], ax.get_ylim()[1])
     ax.plot([low, high], [low, high], color="0.7", lw=0.8, zorder=0)
     ax.set_title(title)
     ax.set_xlabel("true")
-    ax.set_ylabel("found")
+    ax.set_ylabel("estimated")
     ax.spines[["top", "right"]].set_visible(False)
-page.show(axes[0], "exams_truth", "A simulated exam, 30 % of the answers missing: what was put in, and what came out.")
+page.show(axes[0], "exams_truth", "A simulated exam, 30 % of the answers missing: estimates against true values.")
 
 # %%
 page.show(
     plots.abilities(exam, long, n=80, truth=alpha),
     "exams_abilities",
-    f"Strengths with intervals of 95 %, from the posterior: of all 500 true ones, {100 * inside.mean():.0f} % lie "
-    "inside. A mark hides how little an exam tells of a student; an interval shows it.",
+    f"Estimated abilities of 80 students with 95 % posterior intervals. Of all 500 true abilities, "
+    f"{100 * inside.mean():.0f} % lie inside. The intervals show the uncertainty that a single mark hides.",
 )

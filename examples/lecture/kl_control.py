@@ -1,7 +1,8 @@
 """Control of the KL: beta, schedules, free bits, capacity.
 
-With beta the KL weighs more or less. A warm-up lets the codes mean something before the KL presses on them, a cycle
-does so again and again; free bits leave each dimension some nats for nothing; a capacity is a target for the whole.
+beta is the weight of the KL term. A warm-up raises it from 0, so that the codes become informative before the KL term
+takes effect; a cyclical schedule repeats this. Free bits exempt some nats of each dimension from the penalty. A
+capacity is a target for the total KL.
 """
 
 # %%
@@ -42,8 +43,8 @@ axes[0].legend(frameon=False)
 page.show(
     axes[0],
     "kl_control",
-    "The KL in the course of training. A warm-up starts far above its end; with cycles the KL jumps, and the "
-    "reconstruction is good, each time that beta starts again at 0; the capacity holds the KL at 10 nats.",
+    "KL and reconstruction during training. With a warm-up the KL starts far above its final value. With cycles the KL "
+    "jumps and the reconstruction improves whenever beta returns to 0. The capacity holds the KL at 10 nats.",
 )
 
 # %%
@@ -54,12 +55,12 @@ for ax, name in zip(axes, ("beta=1", "beta=4", "beta=4, free_bits=0.5"), strict=
 page.show(
     axes[0],
     "kl_per_dimension",
-    "Where the KL goes. With beta=4 half of the 20 dimensions have collapsed onto the prior and carry nothing; half a "
-    "nat for free in each keeps all of them in use.",
+    "The KL of each dimension. With beta=4, half of the 20 dimensions have collapsed to the prior and carry no "
+    "information. Half a free nat in each dimension keeps all of them active.",
 )
 
 # %%
-page.say("What diagnose() says of beta=1, of beta=4, and of a model that is asked too much (beta=100):")
+page.say("The messages of diagnose() for beta=1, for beta=4, and for beta=100, which is too large:")
 collapsed = fastvae.VAE(**size | {"beta": 100.0, "epochs": 10}).fit(X)
 for name, model in (("beta=1", models["beta=1"]), ("beta=4", models["beta=4"]), ("beta=100", collapsed)):
     found = model.diagnose(X_test)

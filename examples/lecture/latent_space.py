@@ -1,7 +1,7 @@
 """Generation: the latent space of a VAE.
 
-A draw from the prior, decoded, is a new image. The decoder over a grid shows the whole of a two-dimensional space;
-lines in it lead from one garment to another, and each coordinate has its say.
+A decoded draw from the prior is a new image. The decoder over a grid shows a two-dimensional latent space as a whole;
+paths between codes morph one garment into another, and traversals show the effect of each coordinate.
 """
 
 # %%
@@ -22,8 +22,8 @@ ax = plots.manifold(plane, n=20)
 page.show(
     ax,
     "manifold",
-    "The decoder over a grid of the prior's quantiles in both coordinates (Kingma & Welling, Figure 4): shirts, "
-    "trousers, bags, boots and shoes have their countries, and the borders are gradual.",
+    "The decoder over a grid of quantiles of the prior in both coordinates (Kingma & Welling, Figure 4). Shirts, "
+    "trousers, bags, boots and shoes occupy regions with gradual transitions.",
 )
 
 # %%
@@ -35,8 +35,9 @@ axes[1].set_title("Draws from a mixture fitted to the codes, decoded")
 page.show(
     axes[0],
     "samples",
-    "Left, z from the prior. Right, z from a mixture of 20 Gaussians fitted to the codes of the training images (an "
-    "ex-post density): it knows where the codes are, and its draws are cleaner.",
+    "Left, z from the prior. Right, z from a mixture of 20 Gaussians fitted to the codes of the training images "
+    "(ex-post density estimation). The mixture draws codes where training images have theirs, so the images are "
+    "sharper.",
 )
 
 # %%
@@ -47,7 +48,7 @@ for ax, (a, b) in zip(axes, pairs, strict=True):
 page.show(
     axes[0],
     "interpolation",
-    "From the code of one garment to that of another along a great circle (slerp): on the way there are garments.",
+    "Spherical interpolation (slerp) between the codes of two garments: the images in between are garments too.",
 )
 
 # %%
@@ -55,9 +56,9 @@ ax = plots.traversal(vae, X_test[np.flatnonzero(y_test == 2)[0]])
 page.show(
     ax,
     "traversal",
-    "One coordinate at a time, from -3 to 3, the others kept at a pullover's code: z[3] leads from a coat to a bag, "
-    "z[4] shortens the sleeves, z[6] darkens it until it is no pullover; four of the ten have collapsed and do "
-    "nothing.",
+    "One coordinate varies from -3 to 3, the others stay at the code of a pullover. z[3] leads from a coat to a bag, "
+    "z[4] shortens the sleeves, z[6] darkens the image until it no longer shows a pullover. Four of the ten dimensions "
+    "have collapsed and have no effect.",
 )
 
 # %%
@@ -70,6 +71,6 @@ ax.set_title("held-out image, and the training images with the nearest codes")
 page.show(
     ax,
     "neighbours",
-    "Images with near codes are alike: the nearest neighbours of four held-out garments. Among those of the bag there "
-    "are two boots.",
+    "Images with nearby codes look similar: the nearest neighbours of four held-out garments. Two of the bag's "
+    "neighbours are boots.",
 )

@@ -1,12 +1,12 @@
-"""Missing values: filling in what was not observed.
+"""Missing values and imputation.
 
-With missing="mask" a NaN is a value that nobody has seen. The likelihood counts what was observed, so the bound is one
-on the probability of that; the encoder sees a zero in the place of a hole and, with missing_indicator, is told where
-holes are. Nothing else changes, and the model learns from data of which no example is complete.
+With missing="mask", NaN marks a missing value. The likelihood sums over the observed values only, so the ELBO bounds
+their log-probability from below. The encoder receives 0 in place of a missing value and, with
+missing_indicator=True, a mask of the missing values as further inputs. The model can be trained on data without any
+complete example.
 
-What is missing has a distribution given what is there, p(x_missing | x_observed): the encoder says which codes go with
-the observed pixels, and the decoder what goes with those codes. impute fills holes with the decoder's mean, or with
-draws.
+Imputation uses p(x_missing | x_observed): the encoder gives the posterior of the code given the observed pixels, and
+the decoder gives the distribution of the missing pixels given the code. impute fills in the decoder's mean, or draws.
 """
 
 # %%
@@ -24,11 +24,11 @@ rng = np.random.default_rng(0)
 digits, labels = fastvae.datasets.load_digits()
 order = rng.permutation(len(digits))
 X, X_test, y_test = digits[order[:1400]], digits[order[1400:]], labels[order[1400:]]
-HOLE = np.array([0.30, 0.45, 0.70])  # a colour that no digit has
+HOLE = np.array([0.30, 0.45, 0.70])  # blue: digits are grey
 
 
 def pca(data: Array, asked: Array, rank: int, rounds: int = 50) -> Array:
-    """Fill `asked` from a PCA of data with holes: project, fill in, and so on (Troyanskaya et al., 2001)."""
+    """Fill in the NaN of `asked` by iterative PCA of `data` (Troyanskaya et al., 2001): project, fill in, repeat."""
 
     def projected(filled: Array) -> Array:
         return np.asarray(mean + (filled - mean) @ directions @ directions.T)
@@ -39,7 +39,7 @@ def pca(data: Array, asked: Array, rank: int, rounds: int = 50) -> Array:
     for _ in range(rounds):
         mean = filled.mean(0)
         centred = filled - mean
-        directions, _ = np.linalg.qr(centred.T @ (centred @ directions))  # nearer to the largest eigenvectors
+        directions, _ = np.linalg.qr(centred.T @ (centred @ directions))  # one step of subspace iteration
         filled = np.where(holes, projected(filled), data)
     holes = np.isnan(asked)
     filled = np.where(holes, mean, asked)
@@ -49,17 +49,17 @@ def pca(data: Array, asked: Array, rank: int, rounds: int = 50) -> Array:
 
 
 def with_holes(data: Array, share: float) -> Array:
-    """Return data of which a share is missing."""
+    """Return a copy of the data with a share of the values replaced by NaN."""
     return np.where(rng.random(data.shape) < share, np.nan, data).astype(np.float32)
 
 
 def error(filled: Array, truth: Array, holes: Array) -> float:
-    """Root mean squared error in the holes, in hundredths of the range from black to white."""
+    """Root mean squared error of the missing values, in percent of the range from black to white."""
     return float(100 * np.sqrt(np.mean((filled - truth)[holes] ** 2, dtype=np.float64)))
 
 
 def coloured(images: Array) -> Array:
-    """Grey images with NaN in colour, [n, 8, 8, 3]."""
+    """Return grey images as [n, 8, 8, 3], with NaN in the colour HOLE."""
     grey = np.repeat(np.clip(images, 0, 1)[:, :, np.newaxis], 3, axis=2)
     return np.where(np.isnan(grey), HOLE, grey).reshape(-1, 8, 8, 3)
 
@@ -81,18 +81,18 @@ for ax, share in zip(axes, (0.3, 0.7), strict=True):
     rows.append([f"{share:.0%}", *(error(filled, X_test, holes) for filled in (means, by_pca, imputed))])
     stack = np.concatenate([images[shown] for images in (X_test, asked, means, by_pca, imputed)])
     plots.images(coloured(stack), columns=10, ax=ax)
-    ax.set_title(f"{share:.0%} missing: the digit, what is observed, filled in by means, by PCA, by the VAE")
+    ax.set_title(f"{share:.0%} missing: digit, observed values, imputed by the mean, by PCA, by the VAE")
 page.show(
     axes[0],
     "missing",
-    "Digits that were not trained on, with holes in blue. No model has ever seen a complete digit: the data that they "
-    "were fitted to have as many holes.",
+    "Test digits, missing values in blue. The training data miss the same share of values: no model was trained on a "
+    "complete digit.",
 )
 
 # %%
 page.say(
-    "Root mean squared error in the holes of 397 digits that were not trained on, in hundredths of the range from "
-    "black to white. PCA is the iterative kind (project, fill in, again), of the rank that is best for these digits:"
+    "Root mean squared error of the missing values of 397 test digits, in percent of the range from black to white. "
+    "PCA is iterative (project, fill in, repeat), with the rank that gives the smallest error on these digits:"
 )
 page.table(["missing", "mean", "PCA", "VAE"], rows)
 
@@ -104,17 +104,18 @@ model = fastvae.VAE(
     32, likelihood=gaussian, missing="mask", missing_indicator=True, **size | {"hidden": (400,), "epochs": 30}
 ).fit(known)
 page.say(
-    "It is no law. With the garments of this lecture, 5,000 to train on and 1,000 others to fill in, PCA of rank 40 "
-    "comes nearer than a VAE with 400 hidden units, 32 latent dimensions and 30 epochs:"
+    "The VAE is not always better. On the garments of this lecture (5,000 training images, 1,000 test images), PCA of "
+    "rank 40 has a smaller error than a VAE with 400 hidden units, 32 latent dimensions and 30 epochs:"
 )
 by_pca, imputed = pca(known, asked, rank=40, rounds=10), model.impute(asked)
 page.table(["missing", "PCA", "VAE"], [["30%", error(by_pca, test, holes), error(imputed, test, holes)]])
 
 # %%
 page.say(
-    "A mean hides what is not known. Draws do not: each is one way to go on from what is there, and where they differ, "
-    "the observed pixels do not decide. Below, the lower half of each digit is missing. This model has seen complete "
-    "digits only, so every draw goes some rounds: what was drawn is encoded with the rest and drawn again."
+    "Imputation by the mean hides the uncertainty; draws show it. Each draw is one plausible completion, and draws "
+    "differ where the observed pixels do not determine the missing ones. Below, the lower half of each digit is "
+    "missing. This model was trained on complete digits only, so every draw is a Markov chain of 30 iterations: the "
+    "completed digit is encoded again and its missing half drawn again."
 )
 lower = np.arange(64) >= 32
 halves = np.where(lower, np.nan, X_test[shown])
@@ -125,6 +126,6 @@ _, ax = plt.subplots(figsize=(9, 5.4), layout="constrained")
 page.show(
     plots.images(coloured(np.concatenate([X_test[shown], halves, *smooth])), columns=10, ax=ax),
     "missing_halves",
-    "The digit, its upper half, and four ways to complete it (the decoder's means at the ends of the chains: the draws "
-    "themselves have the likelihood's noise on top).",
+    "The digit, its upper half, and four completions: decoder means at the end of each chain, without the observation "
+    "noise of the draws themselves.",
 )

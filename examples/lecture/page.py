@@ -1,4 +1,4 @@
-"""A page of the lecture: paragraphs and pictures, collected while a script runs."""
+"""A page of the lecture: a script adds paragraphs, pictures and tables to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
-matplotlib.use("Agg")  # pictures go to files: no display is needed
+matplotlib.use("Agg")  # writes files, needs no display
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ Array = NDArray[Any]
 
 
 def garments() -> tuple[Array, Array, Array, Array]:
-    """Return 5,000 garments to train on and 1,000 others, as rows of floats in 0..1, with their classes."""
+    """Return 5,000 training and 1,000 test images with their classes; rows of floats in 0..1."""
     with np.load(DATA, allow_pickle=False) as archive:
         parts = {name: archive[name] for name in archive.files}
     x_train, x_test = (parts[f"x_{part}"].reshape(-1, 784) / np.float32(255) for part in ("train", "test"))
@@ -34,7 +34,7 @@ def garments() -> tuple[Array, Array, Array, Array]:
 
 
 class Page:
-    """What a script says and draws; its docstring is the title and the introduction."""
+    """The text and pictures of one script. The script's docstring gives title and introduction."""
 
     def __init__(self, doc: str | None) -> None:
         title, *paragraphs = (doc or "").strip().split("\n\n")
@@ -48,7 +48,7 @@ class Page:
         self._parts.append(f"<p>{html.escape(text)}</p>")
 
     def show(self, ax: Axes, name: str, caption: str) -> None:
-        """Save the figure of `ax` as a picture, with a caption below."""
+        """Save the figure of `ax` as `name`.png and add it with a caption."""
         OUT.mkdir(exist_ok=True)
         figure = ax.get_figure(root=True)
         assert figure is not None
@@ -60,7 +60,7 @@ class Page:
         )
 
     def table(self, head: list[str], rows: list[list[Any]]) -> None:
-        """Add a table; floats with one decimal."""
+        """Add a table; floats are printed with one decimal."""
 
         def line(cells: list[Any], tag: str) -> str:
             texts = [f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in cells]
@@ -69,5 +69,5 @@ class Page:
         self._parts.append(f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>")
 
     def html(self) -> str:
-        """Return the page's part of the document."""
+        """Return the page as a fragment of HTML."""
         return "\n".join(self._parts)

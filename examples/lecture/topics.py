@@ -1,9 +1,9 @@
-"""Topics: a document is a mixture of topics, a topic a distribution on words.
+"""Topic models: a document is a mixture of topics, a topic a distribution over words.
 
-To write a document of n words, draw theta, its shares of the topics; then for each word draw a topic from theta, and
-the word from that topic. A topic model goes the way back, from counts of words to topics and shares. As a VAE: z is
-Gaussian and theta = softmax(z); the decoder is the sum over topics of theta_k phi_k; the encoder reads theta from the
-counts.
+The generative process of a document of n words: draw theta, the proportions of the topics; for each word draw a topic
+from theta and the word from that topic. A topic model inverts this process, from word counts to topics and proportions.
+As a VAE: z is Gaussian and theta = softmax(z), the decoder is the sum over topics of theta_k phi_k, and the encoder
+infers theta from the counts.
 """
 
 # %%
@@ -20,7 +20,7 @@ page = Page(__doc__)
 NEWS = Path(__file__).parents[3] / "shared" / "data" / "bbc_news.npz"
 
 # %% [markdown]
-# Topics that one can see: the words are the 64 places of a square, a topic is one of its rows or columns.
+# Topics as images: the words are the 64 cells of a square, a topic is one of its rows or columns.
 
 # %%
 SIDE, LENGTH = 8, 100
@@ -37,20 +37,20 @@ found = model.components_
 likeness = (found / np.linalg.norm(found, axis=1, keepdims=True)) @ (phi / np.linalg.norm(phi, axis=1, keepdims=True)).T
 order = np.argsort(likeness.argmax(1))
 figure, axes = plt.subplots(3, 1, figsize=(13, 3.6), layout="constrained")
-lines: dict[str, Array] = {"written\nfrom": phi, "documents": documents[:16], "found": found[order]}
+lines: dict[str, Array] = {"true": phi, "documents": documents[:16], "found": found[order]}
 for ax, (name, pictures) in zip(axes, lines.items(), strict=True):
     plots.images(0.8 * pictures / pictures.max(), columns=16, ax=ax, shape=(SIDE, SIDE))
     ax.set_ylabel(name)
 page.show(
     axes[0],
     "bars",
-    f"Sixteen topics; sixteen of the 3,000 documents of {LENGTH} words that were drawn from them; and the topics that "
-    f"the model has found in those, in the order of the rows and columns that they are most like (cosine "
-    f"{likeness.max(1).min():.2f} at the least).",
+    f"Sixteen true topics; sixteen of the 3,000 documents of {LENGTH} words drawn from them; and the topics that the "
+    f"model found, each matched to the most similar true topic (cosine similarity at least "
+    f"{likeness.max(1).min():.2f}).",
 )
 
 # %% [markdown]
-# The same with words.
+# The same with news articles.
 
 # %%
 if NEWS.exists():
@@ -63,16 +63,18 @@ if NEWS.exists():
     page.show(
         plots.topics(model, vocabulary, 8)[0],
         "topics",
-        f"Ten topics of {len(counts):,} articles of the BBC, by the words likeliest in each. The model has not been "
-        "told that the articles are of five kinds.",
+        f"Ten topics of {len(counts):,} BBC articles, each by its most probable words. The model does not use the five "
+        "categories of the articles.",
     )
     page.show(
         plots.document_map(model.transform(counts), labels),
         "documents",
-        "The articles by their topics, in the plane that shows most of the distances between them; the colours are the "
-        "five kinds.",
+        "The articles in the plane of the first two principal components of the square roots of their topic "
+        "proportions. Colours are the five categories.",
     )
     page.say(str(model.diagnose(counts)))
-    page.table(["topic", "likeliest words"], [[k, ", ".join(w)] for k, w in enumerate(model.top_words(vocabulary, 8))])
+    page.table(
+        ["topic", "most probable words"], [[k, ", ".join(w)] for k, w in enumerate(model.top_words(vocabulary, 8))]
+    )
 else:
-    page.say(f"(No articles at hand: {NEWS.name} is not in the folder shared/data beside this project.)")
+    page.say(f"(The articles are missing: put {NEWS.name} into the folder shared/data beside this repository.)")

@@ -1,6 +1,6 @@
-"""Training well: schedules, early stopping, clipping, and keeping the model.
+"""Training: schedules, early stopping, gradient clipping, saving.
 
-What people wish to control when they train, each by one parameter.
+Each is one parameter or one call.
 """
 
 # %%
@@ -25,25 +25,25 @@ best = int(np.argmin(vae.history_["val_loss"])) + 1
 page.show(
     ax,
     "early_stopping",
-    f"A tenth of the images is held out, and training stops when their loss has not become lower for 10 epochs: here "
-    f"after {vae.n_iter_} of 300. The weights are those of epoch {best}. The training loss would go on falling: from "
-    f"there on it is learning by heart.",
+    f"A tenth of the images is held out. Training stops once their loss has not improved for 10 epochs, here after "
+    f"{vae.n_iter_} of 300 epochs, and restores the weights of epoch {best}. The training loss would continue to fall: "
+    f"beyond that epoch the model overfits.",
 )
 
 # %%
 rate = schedules.cosine(2e-3, 1e-5, epochs=best)
 annealed = fastvae.VAE(epochs=best, learning_rate=rate, **size).fit(X)
 page.say(
-    f"A learning rate that falls along a cosine, {rate!r}, over as many epochs: ELBO of the test images "
-    f"{annealed.evaluate(X_test)['elbo']:.1f} nats, and {vae.evaluate(X_test)['elbo']:.1f} with the constant one."
+    f"With the learning rate {rate!r}, the ELBO of the test images is {annealed.evaluate(X_test)['elbo']:.1f} nats; "
+    f"with the constant rate it is {vae.evaluate(X_test)['elbo']:.1f} nats."
 )
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "garments.safetensors"
     vae.save(path)
-    again = fastvae.load(path)
+    again, codes = fastvae.load(path), vae.transform(X_test)
     page.say(
-        f"Kept: save() wrote {path.stat().st_size / 1e6:.1f} MB, with the optimiser's state; load() gives a model that "
-        f"{'predicts the same bits' if np.array_equal(again.transform(X_test), vae.transform(X_test)) else 'differs'}."
+        f"save() wrote {path.stat().st_size / 1e6:.1f} MB, including the optimiser's state. The codes of the loaded "
+        f"model {'are bit for bit the same' if np.array_equal(again.transform(X_test), codes) else 'differ'}."
     )

@@ -1,7 +1,7 @@
-"""The two terms of the VAE, alone and together.
+"""The two terms of the ELBO, alone and together.
 
-A VAE maximises E_q log p(x|z) - KL(q(z|x) || N(0, I)): the reconstruction says that z must tell x, the KL that q(z|x)
-must not be far from the prior. Each alone fails in its own way; together they order the space.
+A VAE maximises E_q log p(x|z) - KL(q(z|x) || N(0, I)). The reconstruction term rewards codes that determine x; the KL
+term penalises a posterior q(z|x) far from the prior. Neither term alone gives a useful latent space.
 """
 
 # %%
@@ -21,14 +21,14 @@ axes = plots.three_objectives(X, GARMENTS[y], model=template)
 page.show(
     axes[0],
     "three_objectives",
-    "Three VAEs from the same initial weights. Left, the reconstruction alone: islands scattered far beyond the "
-    "prior's circles, with vanishing sigma. Middle, the KL alone: every q(z|x) is the prior, one ball that forgets the "
-    "data. Right, both: the kinds of garment share the room of the prior, neighbours look alike, and each code has a "
-    "width.",
+    "Three VAEs with the same initial weights. Left, reconstruction only: the codes form islands far outside the "
+    "prior, whose circles are drawn, and sigma vanishes. Middle, KL only: every q(z|x) equals the prior and carries no "
+    "information about x. Right, both: the classes share the region of the prior, similar images have nearby codes, "
+    "and each posterior has a width.",
 )
 
 # %% [markdown]
-# A q without width is overfitting: it learns the training images by heart.
+# A posterior without width overfits: it memorises the training images.
 
 # %%
 few = X[:1000]
@@ -51,8 +51,8 @@ ax.legend(frameon=False)
 page.show(
     ax,
     "degenerate_q",
-    "As beta goes to 0 the widths vanish, and the gap between images that were trained on and others grows by a third: "
-    "a degenerate q(z|x), a point for each image, is overfitting.",
+    "As beta goes to 0, sigma vanishes and the gap between training and held-out images grows by a third: a degenerate "
+    "q(z|x), a point for each image, overfits.",
 )
 
 # %%
@@ -70,6 +70,6 @@ ax.set_title("image, decoded mean, eight decoded draws from q(z|x)")
 page.show(
     ax,
     "draws",
-    "Several decoded draws of one q(z|x). They differ in what the encoder could not tell, and remain the same kind of "
-    "garment: q has a width, and the decoder has learned to live with it.",
+    "Several draws from each q(z|x), decoded. They vary in details and keep the class: training with noisy codes made "
+    "the decoder smooth over the width of q.",
 )

@@ -1,8 +1,8 @@
-"""Not only a prediction: distributions.
+"""Uncertainty: predictive distributions, anomalies, log-likelihood.
 
-A plain autoencoder answers with a picture. A VAE answers with a distribution: q(z|x) says which codes fit x, p(x|z)
-which pictures fit a code. So it can say how sure it is, which pictures are unlike all that it has seen, and how
-probable a picture is.
+A plain autoencoder predicts an image. A VAE predicts a distribution: q(z|x) over the codes of x, and p(x|z) over the
+images of a code. It therefore quantifies the uncertainty of a reconstruction, detects images unlike the training data,
+and estimates the log-likelihood of an image.
 """
 
 # %%
@@ -21,9 +21,9 @@ X, y, X_test, y_test = garments()
 noisy = Gaussian(scale="decoder", floor=0.03)
 vae = fastvae.VAE(16, hidden=(400, 200), likelihood=noisy, learning_rate=5e-4, epochs=60, random_state=0).fit(X)
 shown = np.array([np.flatnonzero(y_test == label)[3] for label in range(10)])
-said = vae.predictive(X_test[shown], 200, random_state=0)
+predicted = vae.predictive(X_test[shown], 200, random_state=0)
 figure, axes = plt.subplots(4, 1, figsize=(11, 4.9), layout="constrained")
-lines = {"held out": X_test[shown], **said._asdict()}
+lines = {"held out": X_test[shown], **predicted._asdict()}
 for ax, (name, pictures) in zip(axes, lines.items(), strict=True):
     plots.images(pictures / pictures.max(), columns=10, ax=ax)
     ax.set_ylabel(name.replace("_", "\n"))
@@ -31,19 +31,19 @@ page.show(
     axes[0],
     "predictive",
     "The decoder gives a mean and a standard deviation for each pixel. Below the garments: the mean over 200 draws of "
-    "z; how far that mean moves with z (latent_std), most for shoes, whose shade the code leaves open; and the noise "
-    "that p(x|z) has beside it (observation_std): edges, cuffs and handles, where a pixel may be cloth or background. "
-    "Prints and stripes are in none of them: the model does not know what it does not know. Each line has a scale of "
-    "its own, from zero to its largest value.",
+    "z; the standard deviation of the decoder's mean over z (latent_std), largest for shoes, whose shade the code does "
+    "not determine; and the standard deviation of p(x|z) (observation_std), largest at edges, cuffs and handles, where "
+    "a pixel may be cloth or background. Prints and stripes appear in neither: the model underestimates its own error "
+    "there. Each row has its own scale, from zero to its largest value.",
 )
 
 # %% [markdown]
-# What is unlike the training data? Bags are left out of it.
+# Anomaly detection: a model trained without bags.
 
 # %%
 BAG = 8
-seen = fastvae.VAE(16, hidden=(400, 200), likelihood=Gaussian("shared"), epochs=60, random_state=0).fit(X[y != BAG])
-score = seen.anomaly_score(X_test)
+bagless = fastvae.VAE(16, hidden=(400, 200), likelihood=Gaussian("shared"), epochs=60, random_state=0).fit(X[y != BAG])
+score = bagless.anomaly_score(X_test)
 is_bag = y_test == BAG
 above = np.mean(score[is_bag][:, None] > score[~is_bag])
 order = np.argsort(-score)
@@ -51,13 +51,13 @@ ax = plots.images(np.concatenate([X_test[order[:12]], X_test[order[-12:]]]), col
 page.show(
     ax,
     "anomalies",
-    "A model that has seen no bags. The twelve held-out garments that it finds least probable, and below the twelve "
-    f"most probable ones: trousers, mostly. {np.mean(is_bag[order[:100]]):.0%} of the hundred least probable are bags; "
-    f"a bag scores above another garment in {above:.0%} of all pairs (the area under the ROC curve).",
+    "A model trained without bags. Above, the twelve held-out garments with the highest anomaly scores; below, the "
+    f"twelve with the lowest, mostly trousers. Of the hundred highest scores, {np.mean(is_bag[order[:100]]):.0%} "
+    f"belong to bags. The area under the ROC curve, bags against all other garments, is {above:.2f}.",
 )
 
 # %% [markdown]
-# The ELBO is a bound. How far below log p(x) is it?
+# The gap between the ELBO and log p(x).
 
 # %%
 binary, binary_test = ((images > 0.5).astype(np.float32) for images in (X, X_test[:200]))
@@ -65,17 +65,17 @@ counted = fastvae.VAE(16, hidden=(400, 200), epochs=60, random_state=0).fit(bina
 numbers = [1, 10, 100, 1000, 5000]
 found = [counted.log_marginal(binary_test, n) for n in numbers]
 page.say(
-    "Importance sampling from q(z|x) estimates log p(x) from below, the better the more samples. On black and white "
-    "garments, held out, in nats:"
+    "Importance sampling from q(z|x) estimates log p(x): a lower bound on average, tighter with more samples. For 200 "
+    "held-out garments, binarized at 0.5, in nats:"
 )
 page.table(
-    ["samples", "log p(x), estimate", "effective sample size, median"],
+    ["samples", "estimate of log p(x)", "median effective sample size"],
     [
-        ["the ELBO", counted.score(binary_test), ""],
+        ["ELBO", counted.score(binary_test), ""],
         *[[f"{n:,}", float(f.estimate.mean()), float(np.median(f.ess))] for n, f in zip(numbers, found, strict=True)],
     ],
 )
 page.say(
-    "It is some ten nats, and the last line still rises: a few of the 5,000 draws decide, as q is far from the "
-    "posterior."
+    "The gap is about ten nats, and the estimate still rises in the last row: q is far from the posterior, and a few "
+    "of the 5,000 draws carry nearly all the weight."
 )

@@ -1,9 +1,9 @@
-"""Topics of BBC News: fastvae.TopicModel beside scikit-learn's LDA and ProdLDA in PyTorch.
+"""Topics of BBC News: fastvae.TopicModel compared with scikit-learn's LDA and ProdLDA in PyTorch.
 
     python examples/topics/compare.py [--quick] [--models lda torch mixture product] [--topics 10 20] [--seeds 5]
 
-Each run is kept in results/bbc.json as soon as it is measured, and not done again; --again forgets those of --models.
-All use one thread. With --quick: one seed, few epochs, and the results go to scratch/, which is not committed.
+Each run is saved in results/bbc.json once it is measured, and not repeated; --again repeats the runs of --models. All
+models use one thread. --quick uses one seed and few epochs and writes to scratch/, which is not committed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ COLUMNS = {  # of the table: the key of a run, its heading, its format
 
 
 class Lda:
-    """scikit-learn's LDA, variational Bayes on all documents at once, with the questions that ours answers."""
+    """scikit-learn's LDA (batch variational Bayes) with the methods that ``measure`` needs."""
 
     def __init__(self, n_topics: int, epochs: int, random_state: int) -> None:
         self.model = LatentDirichletAllocation(n_topics, max_iter=epochs, random_state=random_state, n_jobs=1)
@@ -47,7 +47,7 @@ class Lda:
     def fit(self, X: Any) -> Lda:
         """Fit to counts."""
         self.model.fit(X)
-        # Rows are pseudo-counts of a Dirichlet posterior; the mean of phi is a row over its sum.
+        # Rows are pseudo-counts of a Dirichlet posterior; the mean of phi is a row divided by its sum.
         self.components_: Array = self.model.components_ / self.model.components_.sum(axis=1, keepdims=True)
         return self
 
@@ -66,7 +66,7 @@ def lda(n_topics: int, seed: int, quick: bool) -> tuple[Any, dict[str, Any]]:
 
 
 def prodlda(n_topics: int, seed: int, quick: bool) -> tuple[Any, dict[str, Any]]:
-    """The best of tune.py; what it does not name is the authors'."""
+    """The best setting of tune.py; other options are those of the authors."""
     from prodlda import BEST, ProdLDA, torch
 
     torch.set_num_threads(1)
@@ -114,7 +114,7 @@ def run(name: str, n_topics: int, seed: int, corpus: Corpus, quick: bool) -> dic
 
 
 def missing(runs: Sequence[dict[str, Any]], options: argparse.Namespace) -> Iterator[tuple[str, int, int]]:
-    """Yield what has not been run: model, number of topics, seed."""
+    """Yield model, number of topics and seed of the runs that are missing."""
     done = {(one["model"], one["n_topics"], one["seed"]) for one in runs}
     for seed in range(1 if options.quick else options.seeds):
         for n_topics in options.topics:
@@ -124,7 +124,7 @@ def missing(runs: Sequence[dict[str, Any]], options: argparse.Namespace) -> Iter
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
     beside.write_text(text, encoding="utf-8")
@@ -132,18 +132,18 @@ def write(path: Path, text: str) -> None:
 
 
 def kept(path: Path) -> list[dict[str, Any]]:
-    """Return the runs in a file; none where there is no file."""
+    """Return the runs in a file, or none if it does not exist."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 def keep(path: Path, runs: Sequence[dict[str, Any]]) -> None:
-    """Write the runs to a file, in the order of the table."""
+    """Write the runs to a file in the order of the table."""
     ordered = sorted(runs, key=lambda one: (one["n_topics"], list(MODELS).index(one["model"]), one["seed"]))
     write(path, json.dumps(ordered, indent=1) + "\n")
 
 
 def table(runs: Sequence[dict[str, Any]]) -> str:
-    """Return mean and standard deviation over the seeds as a table in Markdown."""
+    """Return means and standard deviations over the seeds as a Markdown table."""
     lines = [
         "| topics | model | seeds | " + " | ".join(heading for heading, _ in COLUMNS.values()) + " |",
         "|---" * (len(COLUMNS) + 3) + "|",
@@ -163,13 +163,13 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the command line, run what is missing, write the table."""
+    """Parse the command line, do the missing runs, write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--topics", type=int, nargs="+", default=(10, 20))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="one seed, few epochs: does it work?")
-    parser.add_argument("--again", action="store_true", help="forget what has been measured of these models")
+    parser.add_argument("--quick", action="store_true", help="a smoke test: one seed, few epochs")
+    parser.add_argument("--again", action="store_true", help="repeat the runs of the selected models")
     parser.add_argument("--data", type=Path, default=BBC)
     parser.add_argument("--out", type=Path, help="folder; default: results, or scratch with --quick")
     options = parser.parse_args(argv)
@@ -180,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         keep(path, [one for one in kept(path) if one["model"] not in options.models])
     for name, n_topics, seed in missing(kept(path), options):
         found = run(name, n_topics, seed, corpus, options.quick)
-        keep(path, [*kept(path), found])  # read again: another process may be at work on other models
+        keep(path, [*kept(path), found])  # read again: another process may have added runs
         numbers = ", ".join(f"{heading} {found[key]:{form}}" for key, (heading, form) in COLUMNS.items())
         print(f"{time.strftime('%H:%M:%S')}  {name}, {n_topics} topics, seed {seed}: {numbers}", flush=True)
     write(out / "bbc.md", table(kept(path)))

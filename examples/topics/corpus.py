@@ -1,4 +1,4 @@
-"""BBC News as word counts, and how a document is divided for document completion."""
+"""BBC News as word counts, and the split of documents for document completion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-sparse: Any = import_module("scipy.sparse")  # scikit-learn has it; the project does not depend on it
+sparse: Any = import_module("scipy.sparse")  # untyped; installed with scikit-learn
 
 HERE = Path(__file__).resolve().parent
 BBC = HERE.parents[2] / "shared" / "data" / "bbc_news.npz"  # beside the repository
@@ -20,7 +20,7 @@ BBC = HERE.parents[2] / "shared" / "data" / "bbc_news.npz"  # beside the reposit
 
 @dataclass(frozen=True)
 class Corpus:
-    """Counts of words, a CSR matrix [n_documents, n_words], and what is known of the documents."""
+    """Word counts, a CSR matrix [n_documents, n_words], with labels, split and vocabulary."""
 
     counts: Any
     labels: Array
@@ -44,32 +44,32 @@ def load(path: Path) -> Corpus:
     names = ("data", "indices", "indptr", "shape", "vocabulary", "labels", "split")
     if not path.exists():
         raise SystemExit(
-            f"The corpus is looked for in {path.name} in shared/data beside the repository, and is not there.\n"
-            f"Give --data PATH: an .npz file with the arrays {', '.join(names)}."
+            f"The corpus {path.name} is missing in shared/data beside the repository.\n"
+            f"Pass --data PATH: an .npz file with the arrays {', '.join(names)}."
         )
     with np.load(path, allow_pickle=False) as archive:
         if not set(names) <= set(archive.files):
-            raise SystemExit(f"{path.name} holds {archive.files}, but {', '.join(names)} are needed")
+            raise SystemExit(f"{path.name} holds the arrays {archive.files}, but needs {', '.join(names)}")
         data, indices, indptr, shape, vocabulary, labels, split = (archive[name] for name in names)
     counts = sparse.csr_matrix((data.astype(np.float32), indices, indptr), tuple(shape))
     return Corpus(counts, labels, split, vocabulary.tolist())
 
 
 def halves(counts: Any, seed: int = 0) -> tuple[Any, Any]:
-    """Divide the words of each document at random: one half to infer its topics from, one to score.
+    """Divide the words of each document at random into a half to infer topics from and a half to score.
 
-    An odd word goes to the second half.
+    With an odd number of words, the second half is larger by one.
     """
     random = np.random.default_rng(seed)
     ends = counts.indptr
     first = np.zeros_like(counts.data)
     for start, end in pairwise(ends):
-        entry = np.repeat(np.arange(start, end), counts.data[start:end].astype(int))  # a word each
+        entry = np.repeat(np.arange(start, end), counts.data[start:end].astype(int))  # one entry for each word
         chosen = random.permutation(entry)[: len(entry) // 2]
         np.add.at(first, chosen, 1)
     second = counts.copy()
     second.data -= first
     first = sparse.csr_matrix((first, counts.indices, counts.indptr), counts.shape, copy=True)
     for part in (first, second):
-        part.eliminate_zeros()  # in place: no part may share its indices with another
+        part.eliminate_zeros()  # works in place: the parts must not share their arrays
     return first, second

@@ -1,7 +1,7 @@
-"""What is measured of a fitted topic model: its topics' words, and what its theta knows of documents it has not seen.
+"""Measures of a fitted topic model: the words of its topics, perplexity and classification of held-out documents.
 
-A model has scikit-learn's ``transform``, counts [n, n_words] to theta [n, n_topics], ``inverse_transform``, theta to
-the words' probabilities [n, n_words], and ``components_`` [n_topics, n_words].
+A model has scikit-learn's ``transform`` (counts [n, n_words] to theta [n, n_topics]), ``inverse_transform`` (theta to
+probabilities of words [n, n_words]) and ``components_`` [n_topics, n_words].
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from fastvae._topics import measures
 
 
 def measure(model: Any, corpus: Corpus, split: str = "test") -> dict[str, float]:
-    """Return all measures of a model that was fitted to the training documents, on the documents of a split."""
+    """Return all measures, on the documents of a split, of a model fitted to the training documents."""
     components = np.asarray(model.components_)
     n_words = components.shape[1]
     train, train_labels = corpus.part("train")
     held_out, labels = corpus.part(split)
     theta = np.asarray(model.transform(train))
     return {
-        # All documents, training and held out: how well words keep company is a property of the language.
+        # Over all documents, also held-out ones: co-occurrence of words is a property of the language.
         "npmi": float(measures.coherence(components, corpus.counts, "npmi", min(10, n_words)).mean()),
         "diversity": measures.diversity(components, min(25, n_words)),
         "perplexity": completion_perplexity(model, held_out),
         "accuracy": accuracy(theta, train_labels, np.asarray(model.transform(held_out)), labels),
-        # The number of topics that documents use: exp of the entropy of the mean theta. Collapse shows here.
+        # The number of topics in use, exp of the entropy of the mean theta; small after a collapse.
         "topics_used": float(np.exp(-(mean := theta.mean(axis=0) + 1e-12) @ np.log(mean))),
     }
 
 
 def completion_perplexity(model: Any, counts: Any) -> float:
-    """Return exp(-mean ln p(w)) over a random half of each document's words, theta inferred from the other half."""
-    seen, scored = halves(counts)
-    p = np.asarray(model.inverse_transform(model.transform(seen)))
+    """Return exp(-mean ln p(w)) over a random half of each document's words; the other half gives theta."""
+    observed, scored = halves(counts)
+    p = np.asarray(model.inverse_transform(model.transform(observed)))
     scored = scored.tocoo()
     log_p = np.log(p[scored.row, scored.col].astype(np.float64))
     return float(np.exp(-(scored.data * log_p).sum() / scored.data.sum()))
 
 
 def accuracy(theta: Array, labels: Array, held_out: Array, expected: Array) -> float:
-    """Return the share of documents that a logistic regression on the standardised theta puts into the right class."""
+    """Return the accuracy of a logistic regression on the standardised theta."""
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of shares that are nearly the same in all documents
+        warnings.simplefilter("ignore", ConvergenceWarning)  # if theta hardly varies between documents
         return float(classifier.fit(theta, labels).score(held_out, expected))

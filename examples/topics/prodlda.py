@@ -1,11 +1,11 @@
-"""ProdLDA (Srivastava & Sutton, arXiv:1703.01488) in PyTorch, with densified batches: the opponent.
+"""ProdLDA (Srivastava & Sutton, arXiv:1703.01488) in PyTorch, with dense batches, for comparison.
 
 Encoder: two layers of softplus, dropout, heads for mu and logvar with batch normalisation.
 Prior: the Laplace approximation of a Dirichlet distribution in the softmax basis (section 3.2, equation 5).
 Decoder: softmax(BN(theta beta)), theta = dropout(softmax(z)).
-In the authors' code (github.com/akashgit/autoencoding_vi_for_topic_models) the three batch normalisations have a shift
-that is learned and no scale. Later ones leave the shift out as well, so that no word can be frequent in all topics:
-that costs perplexity, and lets topics name what sets documents apart. Both are there.
+In the authors' code (github.com/akashgit/autoencoding_vi_for_topic_models) the three batch normalisations learn a shift
+and no scale. Later implementations omit the shift too, so that no word can be frequent in all topics: perplexity
+is higher, and topics are more distinctive. The option ``shift`` selects either.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from typing import Any
 import numpy as np
 from corpus import Array
 
-torch: Any = import_module("torch")  # typed where it is installed only, and the project does not depend on it
+torch: Any = import_module("torch")  # untyped: mypy runs without PyTorch
 
 
-# The setting of tune.py's table with the greatest sum of NPMI and accuracy.
+# The setting with the greatest sum of NPMI and accuracy in tune.py.
 BEST: dict[str, Any] = {"shift": True, "dropout": 0.0, "batch_size": 200, "alpha": 0.1, "epochs": 200}
 
 
 class ProdLDA:
-    """The model with the interface of scikit-learn.
+    """ProdLDA with scikit-learn's interface.
 
     Parameters
     ----------
     n_topics : int
     epochs, batch_size : int
     learning_rate : float
-        Of Adam with the paper's betas (0.99, 0.999).
+        Of Adam, with the paper's betas (0.99, 0.999).
     dropout : float
-        Probability that a value of the last hidden layer, or of theta, is dropped in training.
+        Probability of dropping a value of the last hidden layer, or of theta, in training.
     alpha : float
-        Of the symmetric Dirichlet prior.
+        Parameter of the symmetric Dirichlet prior.
     shift : bool
-        Of the batch normalisations.
+        Whether the batch normalisations learn a shift.
     hidden : int
         Width of both hidden layers.
     random_state : int
@@ -69,10 +69,10 @@ class ProdLDA:
         return self
 
     def start(self, X: Any) -> None:
-        """Make the model of these counts, before its first step."""
+        """Initialise the model for these counts."""
         torch.manual_seed(self.random_state)
         nn = torch.nn
-        self._counts = torch.from_numpy(X.toarray())  # once: it fits into memory, and gathering its rows is fast
+        self._counts = torch.from_numpy(X.toarray())  # dense once: gathering rows is then fast
         n_words = self._counts.shape[1]
         self.encoder = nn.Sequential(
             nn.Linear(n_words, self.hidden), nn.Softplus(),
@@ -88,7 +88,7 @@ class ProdLDA:
         self._model = nn.ModuleList([self.encoder, self.mu, self.logvar, self._drop, self.beta, self.norm])
         learned = [value for value in self._model.parameters() if value.requires_grad]
         self._optimizer = torch.optim.Adam(learned, lr=self.learning_rate, betas=(0.99, 0.999))
-        self.seconds_: list[float] = []  # of the processor, each epoch
+        self.seconds_: list[float] = []  # processor time of each epoch
 
     def _new_norm(self, n: int) -> Any:
         norm = torch.nn.BatchNorm1d(n, affine=self.shift)
@@ -97,12 +97,12 @@ class ProdLDA:
         return norm
 
     def epoch(self) -> None:
-        """Go through the documents once, in random order."""
+        """Train on all documents once, in random order."""
         begun = time.process_time()
         self._model.train()
         for rows in torch.randperm(len(self._counts)).split(self.batch_size):
             if len(rows) == 1:
-                continue  # batch normalisation needs two
+                continue  # batch normalisation needs two rows
             loss = self.losses(self._counts[rows]).mean()
             self._optimizer.zero_grad()
             loss.backward()
@@ -112,10 +112,10 @@ class ProdLDA:
 
     @property
     def components_(self) -> Array:
-        """Return the words' probabilities in a document of one topic alone, [n_topics, n_words].
+        """Return the distribution of words in a document of one topic alone, [n_topics, n_words].
 
-        The authors rank words by beta itself, which forgets how frequent a word is (batch normalisation has divided by
-        how much it varies): rare words lead. This ranking is the better one for the opponent.
+        The authors rank words by beta, which ignores word frequencies (batch normalisation divides by the spread of
+        each word), so that rare words rank first. This ranking gives ProdLDA the higher NPMI.
         """
         return self.inverse_transform(np.eye(self.n_topics, dtype=np.float32))
 
@@ -141,6 +141,6 @@ class ProdLDA:
         return theta.numpy()  # type: ignore[no-any-return]
 
     def inverse_transform(self, theta: Array) -> Array:
-        """Return the words' probabilities, [n, n_words]."""
+        """Return the probabilities of words, [n, n_words]."""
         with torch.no_grad():
             return self._log_words(torch.from_numpy(theta)).exp().numpy()  # type: ignore[no-any-return]

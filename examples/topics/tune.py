@@ -1,9 +1,9 @@
-"""The settings of ProdLDA in PyTorch: the best on BBC's validation documents.
+"""Search for the settings of ProdLDA in PyTorch on the validation documents of BBC News.
 
     python examples/topics/tune.py
 
-The opponent's defaults are for 11,000 documents and 50 topics, so it is given a search of its own. Settings that are in
-results/tuning.json are not tried again.
+ProdLDA's default settings are for 11,000 documents and 50 topics, hence the search. Settings in results/tuning.json are
+not tried again.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ GRID: tuple[dict[str, Any], ...] = (
     {"shift": True, "dropout": 0.0, "batch_size": 200},
     {"shift": True, "dropout": 0.6, "batch_size": 200},  # the authors'
     {"shift": True, "dropout": 0.0, "batch_size": 64},
-    {"shift": False, "dropout": 0.2, "batch_size": 64},  # of later implementations, such as OCTIS
+    {"shift": False, "dropout": 0.2, "batch_size": 64},  # later implementations, such as OCTIS
     {"shift": True, "dropout": 0.0, "batch_size": 200, "alpha": 0.1},
 )
 
 
 def attempt(setting: dict[str, Any], corpus: Corpus, checkpoints: Sequence[int]) -> list[dict[str, Any]]:
-    """Train with a setting; return what is measured after some numbers of epochs."""
+    """Train with a setting; return the measures at the checkpoints."""
     model = ProdLDA(N_TOPICS, random_state=0, **setting)
     model.start(corpus.part("train")[0])
     found = []
@@ -46,12 +46,12 @@ def attempt(setting: dict[str, Any], corpus: Corpus, checkpoints: Sequence[int])
 
 
 def best(tried: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the attempt with the greatest sum of NPMI and accuracy: what the comparison is about."""
+    """Return the attempt with the greatest sum of NPMI and accuracy, the measures of the goal."""
     return max(tried, key=lambda one: one["npmi"] + one["accuracy"])
 
 
 def main() -> None:
-    """Try what has not been tried."""
+    """Try the settings that have not been tried."""
     torch.set_num_threads(1)
     path = HERE / "results" / "tuning.json"
     tried = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []

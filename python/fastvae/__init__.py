@@ -1,4 +1,4 @@
-"""Variational autoencoders on the CPU: a Rust core under a scikit-learn-like layer.
+"""Variational autoencoders on the CPU: a Rust engine with a scikit-learn interface.
 
 >>> import fastvae
 >>> X, y = fastvae.datasets.load_digits()
@@ -45,8 +45,8 @@ __all__ = [
 ]
 
 
-# Imported when they are first asked for, since most programs do without.
-_LATER = {"ItemResponse": "fastvae._estimators.item_response", "TopicModel": "fastvae._estimators.topic_model"}
+# Imported on first access: most programs do not use them.
+_LAZY = {"ItemResponse": "fastvae._estimators.item_response", "TopicModel": "fastvae._estimators.topic_model"}
 
 
 def __getattr__(name: str) -> Any:
@@ -54,7 +54,7 @@ def __getattr__(name: str) -> Any:
 
     if name == "plots":
         return import_module("fastvae.plots")
-    if name in _LATER:
-        globals()[name] = found = getattr(import_module(_LATER[name]), name)
+    if name in _LAZY:
+        globals()[name] = found = getattr(import_module(_LAZY[name]), name)
         return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Checks of scalar parameters: the value if it is good, else a ValueError that says what would be."""
+"""Checks of scalar parameters: return the value if it is valid, else raise ValueError with the valid range."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 
 from fastvae import _core
 
-# More rows of an answer than any memory holds.
+# The most rows of a result: more than any memory holds.
 MAX_ROWS = 2**40
 
-# Importance samples: beyond it a batch of one example already has more rows than any machine has use for.
+# The most importance samples: each example of a batch takes this many rows of the decoder.
 MAX_SAMPLES = 2**20
 
-# Draws are numbered by a word of the noise's counter; floats count so far.
+# The most draws: their number is a word of the noise counter, and float32 counts exactly up to here.
 MAX_DRAWS = 2**24
 
 
 class NotFittedError(ValueError, AttributeError):
-    """The model has not been fitted (and no state dict was loaded)."""
+    """The model is not fitted: neither trained nor loaded from a state dict."""
 
 
 def integer(value: Any, name: str, least: int = 1, most: int | None = None) -> int:
@@ -64,10 +64,10 @@ def widths(value: Any, name: str) -> list[int]:
 
 
 def dims(value: Any, latent_dim: int) -> list[int]:
-    """Return indices of latent dimensions, given as a sequence or as one integer, as a list, or raise ValueError."""
+    """Return latent dimensions, a sequence or one integer, as a list of indices, or raise ValueError."""
     array = np.atleast_1d(np.asarray(value))
     if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0:
-        raise ValueError(f"dims={value!r} must be integers, indices of latent dimensions")
+        raise ValueError(f"dims={value!r} must be integers: indices of latent dimensions, from 0")
     return [integer(dim, f"dims[{i}]", least=0, most=latent_dim - 1) for i, dim in enumerate(array.tolist())]
 
 
@@ -82,7 +82,7 @@ def pair(value: Any, latent_dim: int) -> tuple[int, int]:
 
 
 def seed(random_state: Any) -> int:
-    """Return a seed: of an int, itself; of a numpy generator, a draw; of None, fresh entropy."""
+    """Return a seed: an int itself, a draw from a numpy generator, or fresh entropy for None."""
     if random_state is None:
         import secrets
 
@@ -100,7 +100,7 @@ def seed(random_state: Any) -> int:
 
 
 def threads(n_jobs: Any) -> int | None:
-    """Return the number of threads: None to let the core choose by the size of the work, -1 for all."""
+    """Return the number of threads for `n_jobs`: None lets the engine choose, -1 is all."""
     if n_jobs is None:
         return None
     if isinstance(n_jobs, numbers.Integral) and not isinstance(n_jobs, bool):

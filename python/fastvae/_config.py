@@ -1,4 +1,4 @@
-"""What this installation is and uses."""
+"""The configuration of this installation."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from fastvae import _core
 
 
 def show_config() -> dict[str, object]:
-    """Version, instruction set and threads in use.
+    """Return the version, the instruction set and the number of threads in use.
 
     Returns
     -------
     dict
-        ``version``; ``isa`` (``"avx512"``, ``"avx2"`` or ``"portable"``; the environment variable
-        ``FASTVAE_ISA`` forces one); ``isa_available``; ``threads`` (the default number: ``FASTVAE_NUM_THREADS``,
-        ``OMP_NUM_THREADS``, or the cores that this process may use); ``debug`` (True for a build without
-        optimisation, whose speed means nothing).
+        ``version``; ``isa``, the instruction set in use: ``"avx512"``, ``"avx2"`` or ``"portable"`` (the environment
+        variable ``FASTVAE_ISA`` forces one); ``isa_available``, a list; ``threads``, the default number of threads
+        (``FASTVAE_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the cores available to this process); ``debug``, True
+        for a build without optimisation, which is slow.
 
     Raises
     ------
     ValueError
-        If ``FASTVAE_ISA`` names a set that this CPU lacks.
+        If ``FASTVAE_ISA`` names an instruction set that this CPU does not have.
     """
     isa, available, threads, debug = _core.config()
     return {

@@ -1,4 +1,4 @@
-"""The native core. Arrays are flat float32 unless said otherwise; see the Python layer for shapes."""
+"""The native module. Float arrays are flat; :mod:`fastvae._fitted.model` documents their shapes."""
 
 from collections.abc import Callable
 from typing import Any, TypedDict, final
@@ -74,6 +74,9 @@ class SparseMatrix:
 
 _Matrix = NDArray[Any] | SparseMatrix
 
+# Weight of the reconstruction, weight of the KL, free bits, capacity, draws per example, doubly reparameterised.
+_Objective = tuple[float, float, float, float | None, int, bool]
+
 @final
 class Engine:
     def __new__(cls, specification: str) -> Engine: ...
@@ -91,7 +94,7 @@ class Engine:
     def trained(self) -> list[tuple[str, list[int]]]: ...
     def parameters(self) -> list[_F32]: ...
     def set_parameters(self, values: list[_F32]) -> None: ...
-    def mirror(self, coordinate: int) -> None: ...
+    def flip_sign(self, coordinate: int) -> None: ...
     def check(self, x: _Matrix, name: str, threads: int | None) -> None: ...
     def train(
         self,
@@ -103,9 +106,8 @@ class Engine:
         *,
         shuffle: bool,
         batch_size: int,
-        objective: tuple[float, float],
-        importance: tuple[int, bool],
-        course: tuple[_F32, _F32, NDArray[np.float64]],
+        objective: _Objective,
+        step_values: tuple[_F32, _F32, NDArray[np.float64]],
         corruption: tuple[str, float] | None,
         binarize: str | None,
         clip_norm: float | None,
@@ -118,25 +120,19 @@ class Engine:
     def decode(self, z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> _F32: ...
     def reconstruct(self, x: _Matrix, y: NDArray[Any] | None, noisy: bool, threads: int | None) -> _F32: ...
     def score(
+        self, x: _Matrix, y: NDArray[Any] | None, eps: _F32 | None, samples: int, threads: int | None
+    ) -> list[_F32]: ...
+    def mean_losses(
         self,
         x: _Matrix,
         y: NDArray[Any] | None,
         rows: _Rows | None,
         eps: _F32 | None,
-        samples: int,
+        objectives: list[_Objective],
         corruption: tuple[str, float] | None,
         binarize: str | None,
         threads: int | None,
-    ) -> list[_F32]: ...
-    def kl(
-        self,
-        x: _Matrix,
-        y: NDArray[Any] | None,
-        rows: _Rows | None,
-        corruption: tuple[str, float] | None,
-        binarize: str | None,
-        threads: int | None,
-    ) -> _F32: ...
+    ) -> tuple[float, float, list[float]]: ...
     def log_marginal(
         self, x: _Matrix, y: NDArray[Any] | None, samples: int, threads: int | None
     ) -> list[NDArray[np.float64]]: ...
@@ -146,15 +142,14 @@ class Engine:
         y: NDArray[Any] | None,
         eps: _F32 | None,
         corrupted: _Matrix | None,
-        objective: tuple[float, float, float, float | None],
-        importance: tuple[int, bool],
+        objective: _Objective,
         corruption: tuple[str, float] | None,
         binarize: str | None,
         threads: int | None,
     ) -> tuple[float, float, float, list[_F32]]: ...
     def apply_gradients(self, gradients: list[_F32], learning_rate: float, threads: int | None) -> None: ...
     def prior(self, n: int, seed: int) -> _F32: ...
-    def observe(
+    def sample(
         self,
         z: NDArray[Any],
         y: NDArray[Any] | None,

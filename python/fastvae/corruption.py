@@ -1,10 +1,9 @@
-"""Noise on the encoder's input, while the target stays clean: denoising.
+"""Noise on the encoder's input for denoising autoencoders; the target stays clean.
 
-(Vincent, Larochelle, Bengio & Manzagol, "Extracting and composing robust features with denoising autoencoders",
-ICML 2008.) Given as ``corruption=`` to an estimator, it is drawn anew in every step of training, and once and for all
-for validation data. Inference methods never corrupt their input: ``reconstruct`` and ``transform`` take noisy data,
-which may then hold any numbers (except with masking, which makes only zeros); ``evaluate`` and ``score_samples`` score
-their input as it is.
+Source: Vincent, Larochelle, Bengio & Manzagol, "Extracting and composing robust features with denoising autoencoders",
+ICML 2008. With ``corruption=`` an estimator draws new noise in every step of training, and one fixed noise for
+validation data. Inference methods never corrupt their input. A model trained with Gaussian or salt-and-pepper noise
+accepts noisy data of any values in ``reconstruct`` and ``transform``.
 
 >>> import fastvae
 >>> X, _ = fastvae.datasets.load_digits()
@@ -29,17 +28,17 @@ __all__ = ["GaussianNoise", "MaskingNoise", "SaltAndPepper"]
 
 
 class _Corruption:
-    """What the kinds of noise have in common."""
+    """Base class of the kinds of noise."""
 
     def corrupt(self, X: Any, random_state: Any = None) -> NDArray[np.float32]:
-        """Return a corrupted copy.
+        """Return a corrupted copy of X.
 
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
-            uint8 (0..255) is scaled to 0..1 first.
+            uint8 is divided by 255 first.
         random_state : int, numpy generator or None
-            Seed of the noise; None takes fresh entropy.
+            Seed of the noise; None uses fresh entropy.
 
         Returns
         -------
@@ -53,27 +52,27 @@ class _Corruption:
 
 @dataclass(frozen=True)
 class GaussianNoise(_Corruption):
-    """x + sigma eps with eps ~ N(0, 1), not clipped."""
+    """Gaussian noise: x + sigma eps with eps ~ N(0, 1), not clipped."""
 
     sigma: float = 0.5
 
 
 @dataclass(frozen=True)
 class MaskingNoise(_Corruption):
-    """Zero in the place of x with probability p < 1."""
+    """Masking noise: x becomes 0 with probability p < 1."""
 
     p: float = 0.25
 
 
 @dataclass(frozen=True)
 class SaltAndPepper(_Corruption):
-    """Zero or one in the place of x, with probability p / 2 each; p < 1."""
+    """Salt-and-pepper noise: x becomes 0 or 1, with probability p / 2 each; p < 1."""
 
     p: float = 0.25
 
 
 def resolve(corruption: Any) -> tuple[str, float]:
-    """Turn an object into the core's (name, level), or raise ValueError."""
+    """Return a corruption as the engine's (name, level), or raise ValueError."""
     match corruption:
         case GaussianNoise(sigma):
             return "gaussian", _checks.number(sigma, f"{corruption!r}: sigma")

@@ -1,6 +1,6 @@
-"""Small data helpers: the 8x8 digits that travel with the package, and a reader of IDX (MNIST) files.
+"""Data: the 8x8 digits included in the package, and a reader of IDX (MNIST) files.
 
-What only a call needs is imported inside the function, so that ``import fastvae`` stays cheap.
+Modules that only a function needs are imported inside it, so that ``import fastvae`` stays cheap.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ __all__ = ["load_digits", "load_idx"]
 # The third byte of an IDX file -> the type of its values, big-endian on disk.
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_NDIM = 32  # numpy 1's limit; numpy 2 allows 64
-_CHUNK = 1 << 20  # bytes asked for at a time: a file that lies about its size costs at most this much
+_CHUNK = 1 << 20  # bytes read at a time, the memory that a wrong size in the header can cost
 _DEFLATE_MAX_RATIO = 1032  # 258 bytes per 2 bits: no gzip file expands further (RFC 1951)
 
 
 def load_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Load the 8x8 handwritten digits that come with the package.
+    """Load the 8x8 handwritten digits that are included in the package.
 
     Returns
     -------
-    X : ndarray of float32, shape [1797, 64]
-        Images as rows, row-major 8x8, multiples of 1/16 in 0..1; ``X.reshape(-1, 8, 8)`` gives pictures.
-    y : ndarray of int64, shape [1797]
-        The digit written, 0..9.
+    X : ndarray of float32, [1797, 64]
+        One image per row, row-major 8x8; multiples of 1/16 in 0..1. ``X.reshape(-1, 8, 8)`` are the images.
+    y : ndarray of int64, [1797]
+        The digits, 0..9.
 
     Notes
     -----
-    The test part of *Optical Recognition of Handwritten Digits* by E. Alpaydin and C. Kaynak (1998), UCI
+    The test set of *Optical Recognition of Handwritten Digits* by E. Alpaydin and C. Kaynak (1998), UCI
     Machine Learning Repository, https://doi.org/10.24432/C50P49, licensed CC BY 4.0; the same images in the
     same order as in scikit-learn's ``load_digits``. Values are counts 0..16 in the original, here over 16.
 
@@ -58,7 +58,7 @@ def load_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Read an array from an IDX file, the format of MNIST and its relatives, gzipped or plain.
+    """Read an array from an IDX file, the format of MNIST, gzipped or plain.
 
     Parameters
     ----------
@@ -68,17 +68,16 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     Returns
     -------
     ndarray
-        Of the shape in the file's header, for example [60000, 28, 28]; uint8, int8, int16, int32, float32 or
-        float64 in native byte order, C-contiguous and writable.
+        The array with the shape in the file's header, for example [60000, 28, 28]; uint8, int8, int16, int32, float32
+        or float64 in native byte order, C-contiguous and writable.
 
     Raises
     ------
     ValueError
-        If the file is not IDX, is damaged, or holds fewer or more bytes than its header promises. Memory in
-        proportion to the header's promise is not taken until the bytes are there, and nothing is
-        decompressed far beyond it.
+        If the file is not IDX, is damaged, or its size does not match its header. Memory grows with the bytes read, not
+        with the size in the header, and decompression stops at that size.
     OSError
-        If the file cannot be opened or read.
+        If the file cannot be read.
 
     Notes
     -----
@@ -106,7 +105,7 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def _parse_idx(stream: BufferedIOBase, name: str, most: int) -> NDArray[Any]:
-    """Parse IDX from `stream`, which cannot hold more than `most` bytes; `name` is for the messages."""
+    """Parse IDX from `stream` of at most `most` bytes; error messages use `name`."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_TYPES:
         shown = magic.hex(" ") or "nothing"
@@ -123,14 +122,14 @@ def _parse_idx(stream: BufferedIOBase, name: str, most: int) -> NDArray[Any]:
 
     dtype = np.dtype(_IDX_TYPES[magic[2]])
     shape = tuple(np.frombuffer(header, ">u4").tolist())
-    promised = math.prod(shape) * dtype.itemsize  # Python integers: cannot overflow
+    promised = math.prod(shape) * dtype.itemsize  # Python integers do not overflow
     what = f"its header promises {promised} bytes of values in the shape {list(shape)}"
     if math.prod(max(n, 1) for n in shape) * dtype.itemsize > sys.maxsize:
-        raise ValueError(f"{name!r} has absurd dimensions: {what}")
+        raise ValueError(f"{name!r} has impossible dimensions: {what}")
     if promised > most - len(magic) - len(header):
         raise ValueError(f"{name!r} is truncated or has wrong dimensions: {what}, more than it can hold")
 
-    values = bytearray()  # grows with the bytes that arrive, up to one more than promised
+    values = bytearray()  # grows with the bytes read, up to one more than promised
     while chunk := stream.read(min(_CHUNK, promised + 1 - len(values))):
         values += chunk
     if len(values) < promised:

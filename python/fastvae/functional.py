@@ -1,6 +1,6 @@
-"""The model's formulas on arrays: the compiled code that the engine itself runs, batched.
+"""The formulas of the model on arrays, computed by the code of the engine.
 
-Inputs are anything that numpy turns into float32; leading axes are batch axes. All results are in nats.
+Inputs are array-like and converted to float32; leading axes are batch axes. Results are in nats.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
 
 
 def reparameterize(mu: ArrayLike, logvar: ArrayLike, eps: ArrayLike) -> NDArray[np.float32]:
-    """Draw z = mu + exp(logvar / 2) eps, the reparameterisation trick (arXiv:1312.6114, section 2.4).
+    """Return z = mu + exp(logvar / 2) eps, the reparameterisation trick (arXiv:1312.6114, section 2.4).
 
     Parameters
     ----------
@@ -34,14 +34,14 @@ def reparameterize(mu: ArrayLike, logvar: ArrayLike, eps: ArrayLike) -> NDArray[
     Returns
     -------
     ndarray of float32
-        The common shape.
+        Of the broadcast shape.
     """
     mu, logvar, eps = np.broadcast_arrays(*map(_float32, (mu, logvar, eps)))
     return _core.reparameterize(*map(_flat, (mu, logvar, eps))).reshape(mu.shape)
 
 
 def gaussian_kl(mu: ArrayLike, logvar: ArrayLike) -> NDArray[np.float32]:
-    """KL(N(mu, sigma²) || N(0, I)) = -1/2 sum(1 + logvar - mu² - exp(logvar)) (arXiv:1312.6114, appendix B).
+    """Return KL(N(mu, sigma²) || N(0, I)) = -1/2 sum(1 + logvar - mu² - exp(logvar)) (arXiv:1312.6114, appendix B).
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def gaussian_kl(mu: ArrayLike, logvar: ArrayLike) -> NDArray[np.float32]:
 
 
 def bernoulli_log_prob(x: ArrayLike, logits: ArrayLike) -> NDArray[np.float32]:
-    """Sum over features of x ln p + (1 - x) ln(1 - p), with p = 1 / (1 + exp(-logit)).
+    """Return the sum over features of x ln p + (1 - x) ln(1 - p), with p = 1 / (1 + exp(-logit)).
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def bernoulli_log_prob(x: ArrayLike, logits: ArrayLike) -> NDArray[np.float32]:
     Raises
     ------
     ValueError
-        If x leaves [0, 1].
+        If a value of x is outside [0, 1].
     """
     x, logits = np.broadcast_arrays(_float32(x), _float32(logits))
     if not ((x >= 0) & (x <= 1)).all():
@@ -86,7 +86,7 @@ def bernoulli_log_prob(x: ArrayLike, logits: ArrayLike) -> NDArray[np.float32]:
 
 
 def gaussian_log_prob(x: ArrayLike, mean: ArrayLike, scale: ArrayLike = 1.0) -> NDArray[np.float32]:
-    """Sum over features of -((x - mean) / scale)² / 2 - ln(scale) - ln(2 pi) / 2.
+    """Return the sum over features of -((x - mean) / scale)² / 2 - ln(scale) - ln(2 pi) / 2.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def gaussian_log_prob(x: ArrayLike, mean: ArrayLike, scale: ArrayLike = 1.0) -> 
     Raises
     ------
     ValueError
-        If a scale is not positive, or is not one number or one for each feature.
+        If a scale is not positive, or its shape is neither [] nor [n_features].
     """
     x, mean = np.broadcast_arrays(_float32(x), _float32(mean))
     batch, cols = _batch("x", x)
@@ -117,27 +117,31 @@ def gaussian_log_prob(x: ArrayLike, mean: ArrayLike, scale: ArrayLike = 1.0) -> 
 
 
 def standard_normal(shape: int | tuple[int, ...], seed: int, stream: int = 0) -> NDArray[np.float32]:
-    """N(0, 1) noise by counter: Philox4x32-10 (Salmon et al., SC 2011) and Box-Muller.
+    """Return N(0, 1) noise by counter: Philox4x32-10 (Salmon et al., SC 2011) and Box-Muller.
 
-    An element is a function of the seed, the stream, its row (all but the last axis) and its column; it does
-    not depend on the shape around it.
+    An element is a function of the seed, the stream, its row (over all axes but the last) and its column (the last
+    axis), not of the shape.
 
     Parameters
     ----------
     shape : int or tuple of int
-        The last axis is the columns.
     seed : int
-        0 <= seed < 2**64.
+        From 0 to 2**64 - 1.
     stream : int
-        0 <= stream < 256: noise for another purpose.
+        From 0 to 255; streams are independent.
 
     Returns
     -------
-    ndarray of float32
+    ndarray of float32, of the given shape
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
     """
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     if any(n < 0 for n in shape):
-        raise ValueError(f"shape={shape} has a negative size")
+        raise ValueError(f"shape={shape} must not be negative")
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed={seed} must be in 0 .. 2**64 - 1")
     if not 0 <= stream < 256:
@@ -147,7 +151,7 @@ def standard_normal(shape: int | tuple[int, ...], seed: int, stream: int = 0) ->
         return np.zeros(shape, np.float32)
     cols = shape[-1] if shape else 1
     if cols > _core.MAX_WIDTH:
-        raise ValueError(f"shape={shape}: the last axis must not be longer than {_core.MAX_WIDTH}")
+        raise ValueError(f"shape={shape}: the last axis must be at most {_core.MAX_WIDTH}")
     return _core.standard_normal(size // cols, cols, seed, stream).reshape(shape)
 
 
@@ -160,7 +164,7 @@ def _flat(values: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _batch(name: str, values: NDArray[Any]) -> tuple[tuple[int, ...], int]:
-    """The batch axes and the length of the last one."""
+    """Return the shape of the batch axes and the length of the last axis."""
     if values.ndim == 0 or values.shape[-1] == 0:
-        raise ValueError(f"{name} needs a last axis of at least one element; it has shape {values.shape}")
+        raise ValueError(f"{name} has shape {values.shape}; expected a last axis of at least one element")
     return values.shape[:-1], values.shape[-1]

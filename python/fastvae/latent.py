@@ -1,9 +1,9 @@
-"""The latent space of a fitted model: grids, paths, directions, neighbours, densities; arrays in, arrays out.
+"""The latent space of a fitted model: grids, paths, directions, neighbours, densities.
 
-A model is anything with ``transform`` (inputs to codes), ``inverse_transform`` (codes to inputs) and
-``n_features_in_``, such as :class:`fastvae.VAE`, whose codes are posterior means. One that also has ``sample`` has
-the prior N(0, I); of one that has none, only the codes of given examples tell where its latent space is inhabited.
-Codes that are shares of topics (:class:`fastvae.TopicModel`) sum to one: straight lines join them, no plane does.
+A model is any object with ``transform`` (inputs to codes), ``inverse_transform`` (codes to inputs) and
+``n_features_in_``, such as :class:`fastvae.VAE`, whose codes are posterior means. A model with ``sample`` has the prior
+N(0, I); for one without, functions use the codes of given examples instead. The codes of a :class:`fastvae.TopicModel`
+lie on a simplex: of the functions here it supports ``interpolate`` (linear) and ``neighbours`` only.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ __all__ = [
     "traverse",
 ]
 
-_GENERATED = 1000  # examples that a model generates to find out which of its dimensions are active
-_PARALLEL = 1e-6  # the sine of an angle below which two directions span no plane to turn in
+_N_GENERATED = 1000  # examples generated to find the active dimensions
+_MIN_SINE = 1e-6  # directions at an angle with a smaller sine count as parallel
 
 
 class LatentModel(Protocol):
-    """What this module asks of a fitted model."""
+    """The interface of a fitted model that this module uses."""
 
     @property
     def n_features_in_(self) -> int:
-        """Columns of the inputs."""
+        """Number of columns of the inputs."""
 
     def transform(self, X: Any) -> Any:
-        """Codes [n, latent_dim] of inputs [n, n_features]."""
+        """Return the codes [n, latent_dim] of inputs [n, n_features]."""
 
     def inverse_transform(self, Z: Any) -> Any:
-        """Inputs [n, n_features] of codes [n, latent_dim]."""
+        """Return the inputs [n, n_features] decoded from codes [n, latent_dim]."""
 
 
 # ---------------------------------------------------------------------------------------------- grids and paths
@@ -61,32 +61,31 @@ def manifold(
     Parameters
     ----------
     model : fitted model
-        Of at least two latent dimensions.
+        With at least two latent dimensions.
     n : int
         Grid points in each direction, at least 2.
     span : float or None
-        None takes the quantiles of the probabilities (i + 1/2) / n; a number takes n probabilities evenly spaced
-        between those of the values below -span and below +span, so that the grid ends at -span and +span.
+        None uses the quantiles of the probabilities (i + 1/2) / n. A number uses n evenly spaced probabilities from
+        P(z < -span) to P(z < span), so that the grid ends at -span and +span.
     dims : pair of int, optional
-        The latent dimensions along the columns and along the rows. Without it: both where there are two; else the
-        most active two, whose posterior means have the largest variance over X or, without X, over inputs that
-        the model itself generates from a fixed draw of the prior.
+        The latent dimensions along the columns and along the rows. Default: the two most active ones, whose posterior
+        means have the largest variance over X or, without X, over examples generated from fixed draws of the prior.
     X : array_like, [n_examples, n_features], optional
-        Examples to find the active dimensions with. A model without a prior needs them: its grid is one of
-        quantiles of the normal distribution with the mean and the standard deviation of their codes.
+        Examples that determine the active dimensions. Required by a model without a prior, whose grid consists of
+        quantiles of a normal distribution with the mean and the standard deviation of the codes of X.
 
     Returns
     -------
     ndarray of float32, [n, n, n_features]
-        Rows from top to bottom with the second coordinate descending (upwards, as in a graph), columns with the
-        first ascending; :func:`grid_coordinates` tells the values. The other coordinates are the prior's mean, 0,
-        or, without a prior, the mean of the codes of X.
+        The second coordinate descends with the rows (upwards, as in a graph), the first ascends with the columns;
+        :func:`grid_coordinates` returns the values. The other coordinates are 0, the prior's mean, or without a prior
+        the mean of the codes of X.
 
     Raises
     ------
     ValueError
-        If the model has one latent dimension, if n, span or dims are out of range, or if X is missing where it is
-        needed.
+        If the model has only one latent dimension, if n, span or dims are out of range, or if X is missing for a model
+        without a prior.
     """
     columns, rows, (first, second), centre = _grid(model, n, span, dims, X)
     codes = np.tile(centre, (n, n, 1))
@@ -98,7 +97,7 @@ def manifold(
 def grid_coordinates(
     model: LatentModel, n: int = 20, span: float | None = None, *, dims: Sequence[int] | None = None, X: Any = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[int, int]]:
-    """Return where :func:`manifold` with the same arguments decodes, to label its axes with.
+    """Return the coordinates of the grid that :func:`manifold` decodes with the same arguments.
 
     Returns
     -------
@@ -107,7 +106,7 @@ def grid_coordinates(
     rows : ndarray of float32, [n]
         The second coordinate of the rows, descending from top to bottom.
     dims : pair of int
-        Which two latent dimensions they are; given to ``manifold``, they need not be looked for again.
+        The two latent dimensions.
 
     Raises
     ------
@@ -127,26 +126,25 @@ def interpolate(
     ----------
     model : fitted model
     a, b : array_like, [n_features] or [latent_dim], also [1, ...]
-        The ends: inputs, which are encoded first, or codes; their lengths tell which.
+        The ends: inputs, which are encoded, or codes; recognised by their length.
     n : int
-        Points of the path, its ends included; at least 2.
+        Points of the path, ends included; at least 2.
     method : {"linear", "slerp"}
-        A straight line, or the spherical interpolation of Shoemake (SIGGRAPH 1985), which turns from a to b and,
-        between codes of equal norm, keeps it: high-dimensional normal draws have nearly equal norms, and the
-        middle of a straight line would be shorter than any of them (White, arXiv:1609.04468). Where a and b
-        span no plane (parallel, opposite or zero) it is the straight line.
+        A straight line, or spherical interpolation (Shoemake, SIGGRAPH 1985), which rotates from a to b and preserves
+        the norm of codes of equal norm. High-dimensional normal draws have nearly equal norms; the middle of a straight
+        line is shorter (White, arXiv:1609.04468). If a and b are parallel, opposite or zero, "slerp" is linear.
     codes : bool, optional
-        Whether the ends are codes; needed where n_features equals latent_dim only.
+        Whether the ends are codes; required only if n_features equals latent_dim.
 
     Returns
     -------
     ndarray of float32, [n, n_features]
-        The first is exactly the decoded a, the last exactly the decoded b.
+        The first row is exactly the decoded a, the last exactly the decoded b.
 
     Raises
     ------
     ValueError
-        For a length that is neither or could be both, n below 2, or an unknown method.
+        If a or b has neither length, or could be both input and code; if n is less than 2 or the method is not known.
     """
     n = _checks.integer(n, "n", least=2)
     method = _checks.choice(method, "method", ("linear", "slerp"))
@@ -168,21 +166,21 @@ def traverse(
     *,
     codes: bool | None = None,
 ) -> NDArray[np.float32]:
-    """Decode one coordinate at a time moved over -span .. span, the others kept (Higgins et al., ICLR 2017).
+    """Decode a code with one coordinate at a time varied over -span .. span (Higgins et al., ICLR 2017).
 
     Parameters
     ----------
     model : fitted model
     x : array_like, [n_features] or [latent_dim], also [1, ...]
-        An input, which is encoded first, or a code; its length tells which.
+        An input, which is encoded, or a code; recognised by its length.
     dims : sequence of int, int or None
-        The coordinates to move; None moves each.
+        The coordinates to vary; None varies each.
     span : float
-        The moved coordinate takes n values evenly spaced over -span .. span, instead of its own.
+        The varied coordinate has n evenly spaced values from -span to span.
     n : int
         At least 2.
     codes : bool, optional
-        Whether x is a code; needed where n_features equals latent_dim only.
+        Whether x is a code; required only if n_features equals latent_dim.
 
     Returns
     -------
@@ -191,7 +189,7 @@ def traverse(
     Raises
     ------
     ValueError
-        For a length that is neither or could be both, or for dims, span or n out of range.
+        If x has neither length, or could be both input and code; if dims, span or n are out of range.
     """
     _refuse_simplex(model)
     n = _checks.integer(n, "n", least=2)
@@ -208,7 +206,7 @@ def traverse(
 
 
 def attribute_vector(model: LatentModel, X_with: Any, X_without: Any) -> NDArray[np.float32]:
-    """Return the direction of an attribute: the mean code of examples that have it minus that of those without.
+    """Return the direction of an attribute: mean code of examples with it minus mean code of examples without it.
 
     The "smile vector" of Larsen et al. (arXiv:1512.09300, section 4.2.1).
 
@@ -216,7 +214,7 @@ def attribute_vector(model: LatentModel, X_with: Any, X_without: Any) -> NDArray
     ----------
     model : fitted model
     X_with, X_without : array_like, [n_examples, n_features]
-        Examples that differ in the attribute and, on average, in nothing else; their numbers may differ.
+        Examples that, on average, differ in the attribute only; their numbers may differ.
 
     Returns
     -------
@@ -239,7 +237,7 @@ def apply_attribute(
     v : array_like, [latent_dim]
         A direction, for example from :func:`attribute_vector`.
     strengths : array_like, [n_strengths]
-        How many times v is added to each code; 0 is the reconstruction.
+        Multiples of v that are added to each code; 0 is the reconstruction.
 
     Returns
     -------
@@ -248,7 +246,7 @@ def apply_attribute(
     Raises
     ------
     ValueError
-        If v is not of the model's latent_dim, or the strengths are no list of finite numbers.
+        If the shape of v is not [latent_dim], or the strengths are not a sequence of finite numbers.
     """
     _refuse_simplex(model)
     codes = _codes(model, X)
@@ -257,7 +255,7 @@ def apply_attribute(
         raise ValueError(f"v has shape {v.shape}; expected [latent_dim], {codes.shape[1:]}")
     strengths = arrays.tensor(strengths, "strengths")
     if strengths.ndim != 1 or len(strengths) == 0:
-        raise ValueError(f"strengths has shape {strengths.shape}; expected a list of at least one number")
+        raise ValueError(f"strengths has shape {strengths.shape}; expected a sequence of at least one number")
     return _decode(model, codes[:, np.newaxis] + strengths[:, np.newaxis] * v)
 
 
@@ -265,22 +263,22 @@ def apply_attribute(
 
 
 def neighbours(model: LatentModel, X: Any, query: Any, n: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Find the examples of X whose codes are nearest to those of other examples.
+    """Find the examples of X whose codes are nearest to the codes of the queries.
 
     Parameters
     ----------
     model : fitted model
     X : array_like, [n_examples, n_features]
-        Where to look.
+        The examples to search.
     query : array_like, [m, n_features]
-        What to look for; an example that is in X too finds itself, at distance 0.
+        The queries; one that is also in X finds itself, at distance 0.
     n : int
-        How many to find for each, at most n_examples.
+        Examples per query, at most n_examples.
 
     Returns
     -------
     indices : ndarray of int64, [m, n]
-        Rows of X, nearest first; of equally distant ones the lower index first.
+        Rows of X, nearest first; ties in the order of the rows.
     distances : ndarray of float32, [m, n]
         Euclidean distances of the codes.
 
@@ -289,9 +287,9 @@ def neighbours(model: LatentModel, X: Any, query: Any, n: int = 5) -> tuple[NDAr
     ValueError
         If n is not in 1 .. n_examples.
     """
-    codes, wanted = (_codes(model, data).astype(np.float64) for data in (X, query))
+    codes, queries = (_codes(model, data).astype(np.float64) for data in (X, query))
     n = _checks.integer(n, "n", most=len(codes))
-    indices, squares = nearest(codes, wanted, n)
+    indices, squares = nearest(codes, queries, n)
     return indices, np.sqrt(squares).astype(np.float32)
 
 
@@ -300,8 +298,8 @@ def mixture_sample(
 ) -> Any:
     """Generate from a Gaussian mixture fitted to the codes of X (Ghosh et al., arXiv:1903.12436, section 4).
 
-    This ex-post density makes a generator of a model without a prior, and corrects one whose codes, taken together,
-    do not fill its prior. It needs scikit-learn.
+    With this ex-post density a model without a prior can generate, and a model whose codes do not match its prior
+    generates better. It needs scikit-learn.
 
     Parameters
     ----------
@@ -309,11 +307,11 @@ def mixture_sample(
     X : array_like, [n_examples, n_features]
         Examples whose codes the mixture, with full covariances, is fitted to.
     n : int
-        How many to generate.
+        Number of examples to generate.
     n_components : int
         Gaussians in the mixture, at most n_examples.
     random_state : int, numpy generator or None
-        Of the mixture's fit and draws; None takes fresh entropy.
+        Seed of the mixture's fit and draws; None uses fresh entropy.
     return_latent : bool
         Return (x, z).
 
@@ -342,7 +340,7 @@ def mixture_sample(
     n_components = _checks.integer(n_components, "n_components", most=len(codes))
     random = np.random.RandomState(np.random.MT19937(seed))
     z, _ = GaussianMixture(n_components, random_state=random).fit(codes).sample(n)
-    z = random.permutation(z).astype(np.float32)  # they come component by component
+    z = random.permutation(z).astype(np.float32)  # scikit-learn returns them sorted by component
     x = _decode(model, z)
     return (x, z) if return_latent else x
 
@@ -351,17 +349,16 @@ def mixture_sample(
 
 
 def _refuse_simplex(model: LatentModel) -> None:
-    """Raise ValueError for codes that sum to one."""
+    """Raise ValueError for a model whose codes lie on a simplex."""
     if getattr(model, "_simplex", False):
         raise ValueError(
-            f"the codes of a {type(model).__name__} are shares of topics, which sum to one: they have no plane, and "
-            "none changes alone. interpolate goes straight from one document to another; plots.document_map and "
-            "plots.topics show what documents and topics are like"
+            f"the codes of a {type(model).__name__} are topic shares, which sum to one, so a coordinate cannot change "
+            "alone: use interpolate (linear), plots.document_map or plots.topics"
         )
 
 
 def _codes(model: LatentModel, X: Any) -> NDArray[np.float32]:
-    """Codes as an array, in whatever container the model returns them."""
+    """Return the codes of X as an array, whatever container the model returns."""
     return np.asarray(model.transform(X), dtype=np.float32)
 
 
@@ -372,21 +369,21 @@ def _decode(model: LatentModel, codes: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _sizes(model: LatentModel) -> tuple[int, int]:
-    """n_features and latent_dim, which is not asked of the model's parameters: they may have been set since."""
+    """Return n_features and latent_dim, from a code: parameters may have changed since fitting."""
     if not hasattr(model, "n_features_in_"):
-        raise NotFittedError(f"this {type(model).__name__} is not fitted yet: call fit before asking it")
+        raise NotFittedError(f"this {type(model).__name__} is not fitted yet: call fit first")
     return model.n_features_in_, _codes(model, np.zeros((1, model.n_features_in_), np.float32)).shape[1]
 
 
 def _code(model: LatentModel, value: Any, name: str, codes: bool | None) -> NDArray[np.float32]:
-    """Return the code [latent_dim] that `value` is, or that of the input that it is."""
+    """Return `value` if it is a code, else the code of the input `value`: [latent_dim]."""
     row = arrays.row(value, name)
     n_features, latent_dim = _sizes(model)
     if codes is None:
         if n_features == latent_dim:
             raise ValueError(
                 f"{name} could be an input or a code, because the model has {latent_dim} features and as many latent "
-                "dimensions; say which with codes=False or codes=True"
+                "dimensions: pass codes=False or codes=True"
             )
         codes = row.shape[1] == latent_dim
         expected = f"{n_features}, an input, or {latent_dim}, a code"
@@ -395,20 +392,20 @@ def _code(model: LatentModel, value: Any, name: str, codes: bool | None) -> NDAr
     else:
         raise ValueError(f"codes={codes!r} must be True, False or None")
     if row.shape[1] != (latent_dim if codes else n_features):
-        raise ValueError(f"{name} has {row.shape[1]} numbers; expected {expected}")
+        raise ValueError(f"{name} has {row.shape[1]} values; expected {expected}")
     return arrays.tensor(row[0], name) if codes else _codes(model, row)[0]
 
 
 def _span(span: Any) -> float:
     value = _checks.number(span, "span", below=1e6)
     if value == 0:
-        raise ValueError("span=0 would put all points in one place; it must be positive")
+        raise ValueError("span=0 would make all points equal; it must be positive")
     return value
 
 
 def _quantiles(n: int, span: float | None) -> NDArray[np.float64]:
-    """Quantiles of N(0, 1), ascending, of n evenly spaced probabilities; exactly symmetric."""
-    from statistics import NormalDist  # an import that `import fastvae` does not pay for
+    """Return n quantiles of N(0, 1), ascending, exactly symmetric, at evenly spaced probabilities."""
+    from statistics import NormalDist  # here only, so that `import fastvae` stays cheap
 
     normal = NormalDist()
     if span is None:
@@ -422,7 +419,7 @@ def _quantiles(n: int, span: float | None) -> NDArray[np.float64]:
 def _grid(
     model: LatentModel, n: int, span: float | None, dims: Any, X: Any
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[int, int], NDArray[np.float32]]:
-    """Columns, rows and dimensions of a grid, and the code [latent_dim] that it is laid through."""
+    """Return columns, rows and dimensions of a grid, and the code [latent_dim] with its other coordinates."""
     _refuse_simplex(model)
     quantiles = _quantiles(_checks.integer(n, "n", least=2), None if span is None else _span(span))
     _, latent_dim = _sizes(model)
@@ -431,11 +428,11 @@ def _grid(
     sample = getattr(model, "sample", None)
     if sample is None:
         if X is None:
-            raise ValueError("the model has no prior to take quantiles of; give X, whose codes tell where it puts them")
+            raise ValueError("the model has no prior whose quantiles could be the grid: pass X to use its codes")
         codes = _codes(model, X)
         centre, scale = codes.mean(axis=0, dtype=np.float64), codes.std(axis=0, dtype=np.float64)
     elif chosen is None:
-        codes = _codes(model, sample(_GENERATED, random_state=0) if X is None else X)
+        codes = _codes(model, sample(_N_GENERATED, random_state=0) if X is None else X)
     if chosen is None:
         activity = codes.var(axis=0, dtype=np.float64)
         chosen = _checks.pair(np.argsort(-activity, kind="stable")[:2], latent_dim)
@@ -445,12 +442,12 @@ def _grid(
 
 
 def _slerp(a: NDArray[Any], b: NDArray[Any], t: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Weights of a and b: sin((1 - t) w) / sin(w) and sin(t w) / sin(w), w the angle between a and b."""
+    """Return the weights of a and b, sin((1 - t) w) / sin(w) and sin(t w) / sin(w), w the angle between a and b."""
     norms = [float(np.linalg.norm(vector.astype(np.float64))) for vector in (a, b)]
     if 0 in norms:
         return 1 - t, t
     u, v = (vector.astype(np.float64) / norm for vector, norm in zip((a, b), norms, strict=True))
     angle = 2 * np.arctan2(np.linalg.norm(u - v), np.linalg.norm(u + v))  # accurate at any angle, unlike arccos
-    if np.sin(angle) < _PARALLEL:
+    if np.sin(angle) < _MIN_SINE:
         return 1 - t, t
     return np.sin((1 - t) * angle) / np.sin(angle), np.sin(t * angle) / np.sin(angle)

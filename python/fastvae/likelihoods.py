@@ -1,4 +1,4 @@
-"""Likelihoods p(x|z) for the decoder, as parameters of an estimator."""
+"""Likelihoods p(x|z), for the parameter ``likelihood`` of an estimator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from fastvae import _core
 class Bernoulli:
     """Independent Bernoulli features: log p(x|z) = sum_j x_j ln p_j + (1 - x_j) ln(1 - p_j), in nats.
 
-    The decoder's last layer gives logits. Values must lie in [0, 1]; grey values train (a cross-entropy).
+    The decoder returns logits. Values must lie in [0, 1]; with grey values the formula is a cross-entropy, not a
+    log-probability.
     """
 
 
@@ -26,24 +27,24 @@ class Gaussian:
     Parameters
     ----------
     scale : float, "shared", "per_feature" or "decoder"
-        The standard deviation s: given, learned as one value, learned for each feature, or given by the decoder for
-        each feature of each example (heteroscedastic).
+        Standard deviation s: a fixed number; one learned value ("shared"); a learned value for each feature
+        ("per_feature"); or an output of the decoder for each feature of each example ("decoder", heteroscedastic).
     floor : float
-        The smallest standard deviation that a learned scale may take, 1e-6 to 1e6. A feature that is predicted
-        perfectly would otherwise have infinite likelihood.
+        Lower bound of a learned standard deviation, from 1e-6 to 1e6. Without a bound the likelihood of a perfectly
+        predicted feature would be infinite.
     mean : "identity" or "sigmoid"
-        The mean m is the decoder's output y, or sigmoid(y), for data in [0, 1] (Kingma & Welling, arXiv:1312.6114,
-        appendix C.2). "sigmoid" goes with a fixed scale and with "decoder".
+        The mean m is the decoder's output y, or sigmoid(y) for data in [0, 1] (Kingma & Welling, arXiv:1312.6114,
+        appendix C.2). "sigmoid" needs a fixed scale or "decoder".
 
     Notes
     -----
-    A "shared" or "per_feature" scale is ``likelihood.log_scale`` (natural logarithm) in the state dict; it starts at 1
-    (or the floor, if that is larger) and is kept above the floor by training.
+    A "shared" or "per_feature" scale is ``likelihood.log_scale`` (natural logarithm) in the state dict. It starts at 1
+    (or at the floor, if that is larger), and training keeps it above the floor.
 
-    With "decoder" a second layer beside the decoder's last one, ``scale.weight`` and ``scale.bias`` in the state dict,
-    gives u_j: s_j² = floor² + exp(2 u_j), so that ln s_j is about max(u_j, ln floor), but smooth: the gradient
-    d ln s_j / du_j = exp(2 u_j) / s_j² does not end at the floor. u_j above 40 counts as 40, its gradient as zero. The
-    layer starts as PyTorch's does, s near 1.
+    With "decoder" a second output layer, ``scale.weight`` and ``scale.bias`` in the state dict, computes u_j, and
+    s_j² = floor² + exp(2 u_j). This is a smooth form of ln s_j = max(u_j, ln floor), whose gradient
+    d ln s_j / du_j = exp(2 u_j) / s_j² is not zero below the floor. u_j is clamped to at most 40, with zero gradient
+    above. The layer is initialised as in PyTorch, so s starts near 1.
     """
 
     scale: float | Literal["shared", "per_feature", "decoder"] = 1.0
@@ -55,28 +56,29 @@ class Gaussian:
 class Poisson:
     """Independent Poisson counts: log p(x|z) = sum_j x_j y_j - e^y_j - ln x_j!, in nats.
 
-    The decoder's last layer gives y, the logarithms of the means; a mean beyond e^88 is too large for float32, and its
-    loss infinite. Values are counts, or any numbers of at least 0; uint8 is read as it is, not scaled.
+    The decoder returns y, the logarithm of the mean; a mean above e^88 overflows float32, and the loss is infinite.
+    Values are counts or any non-negative numbers; uint8 is not scaled.
     """
 
 
 @dataclass(frozen=True)
 class NegativeBinomial:
-    """Independent negative binomial counts, for those that vary more than Poisson's: Var x_j = m_j + m_j² / r_j.
+    """Independent negative binomial counts, with more variance than Poisson: Var x_j = m_j + m_j² / r_j.
 
     log p(x|z) = sum_j ln Γ(x_j + r_j) - ln Γ(r_j) - ln x_j! + r_j ln(r_j / (r_j + m_j)) + x_j ln(m_j / (r_j + m_j)), in
-    nats: torch's ``NegativeBinomial(total_count=r, logits=y - ln r)``. The decoder's last layer gives y = ln m. Values
-    are counts, or any numbers of at least 0; uint8 is read as it is, not scaled.
+    nats: torch's ``NegativeBinomial(total_count=r, logits=y - ln r)``. The decoder returns y = ln m. Values are counts
+    or any non-negative numbers; uint8 is not scaled.
 
     Parameters
     ----------
     floor : float
-        The smallest r that is learned, 1e-6 to 1e6.
+        Lower bound of the learned r, from 1e-6 to 1e6.
 
     Notes
     -----
-    ln r, a number for each feature, is ``likelihood.log_total_count`` in the state dict. It starts at 0 (or at the
-    floor, if that is larger), and training keeps r between the floor and 1e6, where it hardly differs from Poisson's.
+    ln r, one number per feature, is ``likelihood.log_total_count`` in the state dict. It starts at 0 (or at the
+    logarithm of the floor, if that is larger). Training keeps r between the floor and 1e6, where the likelihood is
+    practically Poisson.
     """
 
     floor: float = 1e-3
@@ -84,56 +86,56 @@ class NegativeBinomial:
 
 @dataclass(frozen=True)
 class Multinomial:
-    """Counts of words (or clicks, genes, ...), drawn independently: log p(x|z) = sum_w x_w ln softmax(y)_w, in nats.
+    """Multinomial counts of words (or clicks, genes, ...): log p(x|z) = sum_w x_w ln softmax(y)_w, in nats.
 
-    The decoder's last layer gives y, a logit for each word. Values are counts, or any numbers of at least 0; uint8 is
-    read as it is, not scaled.
+    The decoder returns y, a logit for each word. Values are counts or any non-negative numbers; uint8 is not scaled.
 
     Notes
     -----
-    The multinomial coefficient, ln N! - sum_w ln x_w! with N = sum_w x_w, is left out: it does not depend on the model.
-    So log p(x|z) is that of the words in their order; its exponential per word is the perplexity's inverse.
+    The multinomial coefficient, ln N! - sum_w ln x_w! with N = sum_w x_w, is left out, since it does not depend on the
+    model. log p(x|z) is therefore the log-probability of the sequence of words, and exp(-log p(x|z) / N) the
+    perplexity.
 
-    ``reconstruct`` and ``inverse_transform`` give the probabilities softmax(y), whose rows sum to one: E[x|z] = N
-    softmax(y), and N is not the model's to say. Likewise the spreads of ``predictive`` are those of a single word.
+    ``reconstruct`` and ``inverse_transform`` return the probabilities softmax(y), whose rows sum to one: the model does
+    not know N, so it cannot return E[x|z] = N softmax(y). Likewise ``predictive`` is about a single word.
     """
 
 
 def _kind(cls: type) -> str:
-    """Return what the core calls a likelihood: `NegativeBinomial` is "negative_binomial"."""
+    """Return the engine's name of a likelihood: "negative_binomial" for `NegativeBinomial`."""
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__).removeprefix("_")
 
 
-# The classes above, by the names that users may give instead.
+# The classes above, by the names that ``likelihood=`` accepts.
 KINDS: dict[str, type] = {
     _kind(cls): cls for cls in list(globals().values()) if isinstance(cls, type) and is_dataclass(cls)
 }
 
 
 def resolve(likelihood: Any) -> dict[str, Any]:
-    """Turn a name or an object into the engine's likelihood, or raise ValueError."""
+    """Return a likelihood, given by name or as an object, as the engine's options, or raise ValueError."""
     import json  # here only, so that `import fastvae` stays cheap
 
-    chosen = KINDS[likelihood]() if isinstance(likelihood, str) and likelihood in KINDS else likelihood
-    kind = next((kind for kind, cls in KINDS.items() if isinstance(chosen, cls)), None)
+    instance = KINDS[likelihood]() if isinstance(likelihood, str) and likelihood in KINDS else likelihood
+    kind = next((kind for kind, cls in KINDS.items() if isinstance(instance, cls)), None)
     if kind is None:
         raise ValueError(
             f"likelihood={likelihood!r} is not known; use one of {', '.join(map(repr, KINDS))} or an object from "
             "fastvae.likelihoods"
         )
     options = {
-        field.name: _option(getattr(chosen, field.name), f"{chosen!r}: {field.name}") for field in fields(chosen)
+        field.name: _option(getattr(instance, field.name), f"{instance!r}: {field.name}") for field in fields(instance)
     }
     resolved = {"kind": kind} | options
     try:
         _core.check_likelihood(json.dumps(resolved, allow_nan=False))
     except ValueError as error:
-        raise ValueError(f"{chosen!r}: {error}") from None
+        raise ValueError(f"{instance!r}: {error}") from None
     return resolved
 
 
 def _option(value: Any, name: str) -> float | str:
-    """Return an option as JSON knows it: a name or a finite number."""
+    """Return an option as a name or a finite number, or raise ValueError."""
     if isinstance(value, str):
         return value
     number = math.nan
@@ -141,5 +143,5 @@ def _option(value: Any, name: str) -> float | str:
         with contextlib.suppress(OverflowError):
             number = float(value)
     if not math.isfinite(number):
-        raise ValueError(f"{name}={value!r} must be a number or a name")
+        raise ValueError(f"{name}={value!r} must be a finite number or a name")
     return number

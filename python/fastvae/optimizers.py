@@ -1,6 +1,6 @@
-"""Optimisers with the definitions and defaults of ``torch.optim``, as parameters of an estimator.
+"""Optimisers with the definitions and defaults of ``torch.optim``, for the parameter ``optimizer`` of an estimator.
 
-The learning rate is the estimator's ``learning_rate``.
+The learning rate is the estimator's parameter ``learning_rate``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Adam:
 
 @dataclass(frozen=True)
 class AdamW:
-    """Adam whose ``weight_decay`` shrinks the weights themselves (Loshchilov & Hutter, arXiv:1711.05101)."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter, arXiv:1711.05101)."""
 
     beta1: float = 0.9
     beta2: float = 0.999
@@ -33,7 +33,7 @@ class AdamW:
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent with momentum, Nesterov's or plain."""
+    """Stochastic gradient descent, optionally with (Nesterov) momentum; ``weight_decay`` is an L2 penalty."""
 
     momentum: float = 0.0
     nesterov: bool = False
@@ -42,7 +42,7 @@ class SGD:
 
 @dataclass(frozen=True)
 class Adagrad:
-    """Adagrad (Duchi, Hazan & Singer, JMLR 12, 2011)."""
+    """Adagrad (Duchi, Hazan & Singer, JMLR 12, 2011); ``weight_decay`` is an L2 penalty."""
 
     eps: float = 1e-10
     lr_decay: float = 0.0
@@ -54,8 +54,8 @@ Optimizer = Adam | AdamW | SGD | Adagrad
 _NAMES: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD, "adagrad": Adagrad}
 
 
-def chosen(optimizer: Any) -> Optimizer:
-    """Return the optimiser that a name stands for, or the object itself, or raise ValueError."""
+def instance_of(optimizer: Any) -> Optimizer:
+    """Return an optimiser, given by name or as an object, as an object, or raise ValueError."""
     found = _NAMES[optimizer]() if isinstance(optimizer, str) and optimizer in _NAMES else optimizer
     if not isinstance(found, Adam | AdamW | SGD | Adagrad):
         raise ValueError(
@@ -66,24 +66,24 @@ def chosen(optimizer: Any) -> Optimizer:
 
 
 def resolve(optimizer: Any, weight_decay: Any = None) -> dict[str, Any]:
-    """Turn a name or an object into the engine's optimiser, or raise ValueError.
+    """Return an optimiser, given by name or as an object, as the engine's options, or raise ValueError.
 
-    A ``weight_decay`` takes the place of the optimiser's own.
+    ``weight_decay``, unless None, replaces the optimiser's own.
     """
-    chosen_one = chosen(optimizer)
-    options = {field.name: getattr(chosen_one, field.name) for field in fields(chosen_one)}
+    instance = instance_of(optimizer)
+    options = {field.name: getattr(instance, field.name) for field in fields(instance)}
     if weight_decay is not None:
         options["weight_decay"] = _checks.number(weight_decay, "weight_decay")
-    values = {name: _checked(f"{chosen_one!r}: {name}", name, value) for name, value in options.items()}
+    values = {name: _check_option(f"{instance!r}: {name}", name, value) for name, value in options.items()}
     if options.get("nesterov") and not options["momentum"]:
-        raise ValueError(f"{chosen_one!r}: nesterov needs a momentum")
-    kind = next(name for name, cls in _NAMES.items() if isinstance(chosen_one, cls))
+        raise ValueError(f"{instance!r}: nesterov needs a momentum: set momentum > 0")
+    kind = next(name for name, cls in _NAMES.items() if isinstance(instance, cls))
     return {"kind": kind} | values
 
 
-def _checked(what: str, name: str, value: Any) -> float | bool:
+def _check_option(what: str, name: str, value: Any) -> float | bool:
     if name == "nesterov":
         return _checks.boolean(value, what)
-    if name == "eps":  # smaller gradients count as zero, and the quotient must stay finite
+    if name == "eps":  # the lower bound keeps the update finite for vanishing gradients
         return _checks.number(value, what, least=1e-15)
     return _checks.number(value, what, below=1.0 if name in ("beta1", "beta2", "momentum") else 1e9)

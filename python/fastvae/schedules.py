@@ -1,7 +1,7 @@
-"""Values that change in the course of training: for ``beta``, ``capacity`` and ``learning_rate``.
+"""Schedules: values of ``beta``, ``capacity`` and ``learning_rate`` that change during training.
 
-A schedule is a function of the step, counted from the first step of ``fit``; its length is given in epochs or in
-steps. A function of your own that takes the step's number (0, 1, ...) and returns a number does as well.
+A schedule is a function of the step, counted from the first step of ``fit``. Its length is in epochs or in steps. Any
+function from the number of the step (0, 1, ...) to a number is a schedule too.
 
 >>> import fastvae
 >>> warm_up = fastvae.schedules.linear(0.0, 1.0, epochs=10)
@@ -26,18 +26,17 @@ __all__ = ["Schedule", "cosine", "cyclical", "exponential", "linear"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """A value from ``start`` to ``end``; made by the functions of this module.
+    """A value that changes from ``start`` to ``end``; created by the functions of this module.
 
     Attributes
     ----------
     shape : {"linear", "cosine", "exponential", "cyclical"}
-        How it goes there.
     start, end : float
-        Its ends.
+        First and last value.
     epochs, steps : float or None
-        Its length (that of a cycle), in one of the two units.
+        Length (of a cycle if "cyclical"), in one of the two units.
     ramp : float
-        The share of a cycle in which it rises; the rest stays at ``end``.
+        Share of a cycle during which the value changes; then it stays at ``end``.
     """
 
     shape: Literal["linear", "cosine", "exponential", "cyclical"]
@@ -53,7 +52,7 @@ class Schedule:
         for name in ("start", "end"):
             _checks.number(getattr(self, name), f"{self.shape}: {name}", least=least)
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError(f"{self.shape}: give its length either in epochs= or in steps=")
+            raise ValueError(f"{self.shape}: pass its length either as epochs= or as steps=")
         length = "epochs" if self.steps is None else "steps"
         _checks.number(getattr(self, length), f"{self.shape}: {length}", least=1e-9, below=1e15)
         if not 0 < _checks.number(self.ramp, f"{self.shape}: ramp") <= 1:
@@ -65,7 +64,7 @@ class Schedule:
         return f"{self.shape}({self.start}, {self.end}, {length}{ramp})"
 
     def __call__(self, steps: ArrayLike, epochs: ArrayLike) -> NDArray[np.float64]:
-        """Values at steps, counted from 0, before each of which so many epochs have gone by."""
+        """Return the values at `steps`, counted from 0; `epochs` are the epochs completed before each step."""
         done, length = (steps, self.steps) if self.epochs is None else (epochs, self.epochs)
         x: NDArray[np.float64] = np.asarray(done, np.float64) / np.float64(length or 1)
         if self.shape == "cyclical":
@@ -80,33 +79,33 @@ class Schedule:
 
 
 def linear(start: float, end: float, *, epochs: float | None = None, steps: float | None = None) -> Schedule:
-    """In a straight line, then constant. As ``beta`` from 0 to 1 it is a warm-up (Bowman et al., arXiv:1511.06349)."""
+    """Linear, then constant. As ``beta`` from 0 to 1 it is the KL warm-up of Bowman et al. (arXiv:1511.06349)."""
     return Schedule("linear", start, end, epochs, steps)
 
 
 def cosine(start: float, end: float, *, epochs: float | None = None, steps: float | None = None) -> Schedule:
-    """Along half a cosine, then constant: a learning rate's (Loshchilov & Hutter, arXiv:1608.03983)."""
+    """Half a cosine, then constant, as for a learning rate in Loshchilov & Hutter (arXiv:1608.03983)."""
     return Schedule("cosine", start, end, epochs, steps)
 
 
 def exponential(start: float, end: float, *, epochs: float | None = None, steps: float | None = None) -> Schedule:
-    """By the same factor each step, then constant; both ends are positive."""
+    """Geometric, with the same factor each step, then constant; ``start`` and ``end`` are positive."""
     return Schedule("exponential", start, end, epochs, steps)
 
 
 def cyclical(
     start: float, end: float, *, epochs: float | None = None, steps: float | None = None, ramp: float = 0.5
 ) -> Schedule:
-    """Again and again from ``start`` to ``end`` (Fu et al., arXiv:1903.10145).
+    """Cycles from ``start`` to ``end`` (Fu et al., arXiv:1903.10145).
 
     Parameters
     ----------
     start, end : float
-        The ends of a cycle.
+        First and last value of a cycle.
     epochs, steps : float or None
-        Its length, in one of the two.
+        Length of a cycle, in one of the two units.
     ramp : float
-        The share of it that goes to ``end`` in a straight line; the rest stays there.
+        Share of a cycle with a linear change to ``end``; then the value stays there.
     """
     return Schedule("cyclical", start, end, epochs, steps, ramp)
 
@@ -118,14 +117,14 @@ def check(value: Any, name: str, least: float = 0.0, below: float = 1e9) -> Valu
     """Return a number or a schedule of numbers in [least, below), or raise ValueError."""
     if isinstance(value, Schedule):
         for end in (value.start, value.end):
-            _checks.number(end, f"{name}={value!r}: an end", least, below)
+            _checks.number(end, f"{name}={value!r}: start and end", least, below)
         return value
     return value if callable(value) else _checks.number(value, name, least, below)
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of a pass: ``count`` of them from step ``first`` on, with ``epochs`` before it."""
+    """The steps of a pass: ``count`` steps from step ``first``, after ``epochs`` completed epochs."""
 
     first: int
     epochs: float
@@ -133,15 +132,15 @@ class Steps:
 
     @property
     def last(self) -> tuple[int, float]:
-        """The number of the last one, and the epochs before it."""
+        """Number of the last step, and epochs completed before it."""
         return self.first + self.count - 1, self.epochs + (self.count - 1) / self.count
 
 
 def values(value: Value, name: str, steps: Steps) -> NDArray[np.float64]:
-    """Values at the steps of a pass; a single one where they are all the same."""
+    """Return the value at each step of a pass, [count], or a constant, [1]."""
     if isinstance(value, Schedule):
-        done = np.arange(steps.count)
-        return value(steps.first + done, steps.epochs + done / steps.count)
+        offsets = np.arange(steps.count)
+        return value(steps.first + offsets, steps.epochs + offsets / steps.count)
     if callable(value):
         numbers = range(steps.first, steps.first + steps.count)
         return np.array([_checks.number(value(step), f"{name}({step})") for step in numbers], np.float64)
@@ -149,7 +148,7 @@ def values(value: Value, name: str, steps: Steps) -> NDArray[np.float64]:
 
 
 def final(value: Value, name: str, step: int, epochs: float) -> float:
-    """What a value leads to: the top of a cycle, or what it is at the last step, before which are so many epochs."""
+    """Return the final value: ``end`` of a cyclical schedule, else the value at the last step."""
     if isinstance(value, Schedule) and value.shape == "cyclical":
         return float(value.end)
     return float(values(value, name, Steps(step, epochs, 1))[0])

@@ -1,34 +1,35 @@
-//! Grey values as binary ones, for likelihoods that are probabilities.
+//! Binarization of grey values in [0, 1].
 
 use crate::error::{Error, Result};
 use crate::random::{Stream, uniform_panel};
 use crate::simd::{Isa, Op, Row, Simd};
 
-/// The pass of what is drawn beside training, for validation data and gradients: training would have it only after 2³² steps.
+/// The pass number for draws outside training (validation, gradients). Training never reaches it: its passes count up
+/// from zero.
 pub const VALIDATION_PASS: u32 = u32::MAX;
 
-/// How grey examples become binary.
+/// The method of binarization, as the user chooses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binary {
-    /// By a threshold.
+    /// 1 above 0.5, else 0.
     Threshold,
-    /// By a draw, anew in every pass.
+    /// A Bernoulli draw in every pass over the data.
     Draw,
 }
 
 impl Binary {
-    /// The way of that name.
+    /// Looks a method up by name: `threshold` or `bernoulli`.
     pub fn named(name: &str) -> Result<Binary> {
         match name {
             "threshold" => Ok(Binary::Threshold),
             "bernoulli" => Ok(Binary::Draw),
             _ => Err(Error::Parameter(format!(
-                "binarize {name:?} is not known; use threshold or bernoulli"
+                "binarize={name:?} is not known; use threshold or bernoulli"
             ))),
         }
     }
 
-    /// The same for a pass of a model.
+    /// The method with the random numbers of one pass: `seed` is the model's.
     pub fn of(self, seed: u64, pass: u32) -> Binarize {
         match self {
             Binary::Threshold => Binarize::Threshold,
@@ -37,22 +38,23 @@ impl Binary {
     }
 }
 
-/// How a value in [0, 1] becomes 0 or 1.
+/// The map from a value in [0, 1] to 0 or 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Binarize {
-    /// 1 above one half.
+    /// 1 above 0.5, else 0.
     Threshold,
-    /// 1 with the value as its probability, anew in every pass over the data (Burda et al., arXiv:1509.00519, section 5).
+    /// A Bernoulli draw with the value as its probability, in every pass over the data (Burda et al., arXiv:1509.00519,
+    /// section 5).
     Draw {
-        /// The model's.
+        /// The seed of the model.
         seed: u64,
-        /// Which pass.
+        /// The number of the pass.
         pass: u32,
     },
 }
 
 impl Binarize {
-    /// Makes the 32 values of a panel of row `row` binary; padding remains zero, and NaN what it is.
+    /// Binarizes the 32 values of panel `panel` of row `row`. Padding stays zero, NaN stays NaN.
     pub fn apply(self, isa: Isa, row: usize, panel: usize, values: &mut Row) {
         isa.run(BinarizePanel { binarize: self, row, panel, values });
     }

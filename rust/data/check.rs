@@ -1,5 +1,5 @@
-//! Looking at data on their way in: for values that the likelihood cannot take, and for uint8 data that are no
-//! pictures.
+//! Checks of data while they are read: values outside the likelihood's support, NaN, infinity, and binary data passed
+//! as uint8.
 
 use crate::data::input_transform::Transform;
 use crate::data::{Element, Source};
@@ -9,32 +9,33 @@ use crate::simd::{Op, Row, Simd, ZERO_ROW};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-/// What was seen of an array so far, by all threads.
+/// The check of one array, shared by all threads that read it.
 pub struct ValueCheck {
-    /// What the values must suit; none for numbers of any size.
+    /// Its support limits the values; `None` allows every finite number.
     likelihood: Option<Likelihood>,
-    /// What the encoder makes of them.
+    /// The encoder's transform, whose range limits the values too.
     transform: Option<Transform>,
-    /// Whether NaN is allowed too.
+    /// Whether NaN is allowed.
     missing: bool,
+    /// The first row with an invalid value; `usize::MAX` if there is none.
     first_bad: AtomicUsize,
-    /// The bits of the largest value, of which none is below zero; for uint8 only.
+    /// The bits of the largest value or 0, used for uint8 only: bits of nonnegative floats are ordered as the floats.
     largest: AtomicU32,
 }
 
 impl ValueCheck {
-    /// Nothing seen yet of data for that likelihood, or of any numbers; with `missing`, NaN is as good as any.
+    /// A check against the support of `likelihood`, or for finite numbers. With `missing`, NaN is allowed.
     pub fn new(likelihood: Option<Likelihood>, missing: bool) -> ValueCheck {
         let (first_bad, largest) = (AtomicUsize::new(usize::MAX), AtomicU32::new(0));
         ValueCheck { likelihood, transform: None, missing, first_bad, largest }
     }
 
-    /// The same of data that the encoder sees through `transform`.
+    /// Limits the values to the range of `transform` too.
     pub fn through(self, transform: Option<Transform>) -> ValueCheck {
         ValueCheck { transform, ..self }
     }
 
-    /// Values that are allowed.
+    /// The range of valid values, ends included.
     fn support(&self) -> (f32, f32) {
         let (low, high) =
             self.likelihood.map_or(Support::REAL, |likelihood| likelihood.support()).range;
@@ -42,17 +43,18 @@ impl ValueCheck {
         (low.max(least), high.min(most))
     }
 
-    /// Begins to look at rows.
+    /// Starts a worker's check of some rows.
     #[inline(always)]
-    pub(crate) fn begin<S: Simd>(&self, s: S) -> Inspection<'_, S> {
+    pub(crate) fn begin<S: Simd>(&self, s: S) -> RowCheck<'_, S> {
         let (low, high) = self.support();
         let (low, high) = (s.splat(low), s.splat(high));
-        Inspection { watch: self, low, high, missing: self.missing, largest: s.zero(), outside: 0 }
+        RowCheck { check: self, low, high, missing: self.missing, largest: s.zero(), outside: 0 }
     }
 
-    /// An error if something was wrong with `x`, called `name`. `finished` says that all of it was seen.
+    /// Returns an error if a value of `x`, called `name` in messages, is invalid. `finished`: all rows were checked.
     pub fn verdict(&self, x: &Source, name: &str, finished: bool) -> Result<()> {
-        let beyond = |value: f32| {
+        // The transform, if the value is outside its range.
+        let violated = |value: f32| {
             let out = |(least, most)| value.is_finite() && !(least..=most).contains(&value);
             self.transform.filter(|transform| out(transform.range()))
         };
@@ -68,13 +70,13 @@ impl ValueCheck {
                         likelihood.support().words
                     )
                 }
-                _ if beyond(value) == Some(Transform::Log1p) => format!(
-                    "{name}[{row}, {col}] is {value}, but input_transform=\"log1p\" takes the logarithm of 1 + x: it is \
-                     for counts and other values above -1"
+                _ if violated(value) == Some(Transform::Log1p) => format!(
+                    "{name}[{row}, {col}] is {value}, but input_transform=\"log1p\" is ln(1 + x) and \
+                     takes values above -1: use it for counts"
                 ),
-                _ if beyond(value).is_some() => format!(
-                    "{name}[{row}, {col}] is {value}, whose square may overflow in the norm that input_transform divides \
-                     by: scale the data"
+                _ if violated(value).is_some() => format!(
+                    "{name}[{row}, {col}] is {value}, and its square may overflow in the norm of input_transform: \
+                     scale the data"
                 ),
                 _ => {
                     let remedy = match (self.missing, self.likelihood) {
@@ -82,7 +84,7 @@ impl ValueCheck {
                             ", or NaN where it was not observed: remove or fill in infinity"
                         }
                         (_, Some(likelihood)) if value.is_nan() && likelihood.allows_missing() => {
-                            ": remove or fill in NaN and infinity, or take NaN as not observed: missing=\"mask\""
+                            ": remove or fill in NaN and infinity, or pass missing=\"mask\" if NaN means not observed"
                         }
                         _ => ": remove or fill in NaN and infinity",
                     };
@@ -103,9 +105,9 @@ impl ValueCheck {
     }
 }
 
-/// What one worker sees of some rows.
-pub(crate) struct Inspection<'a, S: Simd> {
-    watch: &'a ValueCheck,
+/// One worker's check of some rows.
+pub(crate) struct RowCheck<'a, S: Simd> {
+    check: &'a ValueCheck,
     low: S::F,
     high: S::F,
     missing: bool,
@@ -113,8 +115,8 @@ pub(crate) struct Inspection<'a, S: Simd> {
     outside: u32,
 }
 
-impl<S: Simd> Inspection<'_, S> {
-    /// Looks at 32 columns.
+impl<S: Simd> RowCheck<'_, S> {
+    /// Checks 32 columns of the current row.
     #[inline(always)]
     pub fn look(&mut self, s: S, columns: &Row) {
         for lanes in columns {
@@ -122,51 +124,51 @@ impl<S: Simd> Inspection<'_, S> {
             if self.missing {
                 x = s.select(s.is_number(x), x, s.zero());
             }
-            // Not zero where x is below, above, infinite or NaN.
+            // Nonzero where x is outside the range, infinite or NaN.
             let off = s.sub(s.max(s.min(x, self.high), self.low), x);
             self.outside |= s.nonzero(off);
             self.largest = s.max(self.largest, x);
         }
     }
 
-    /// The row `row` of the array is over.
+    /// Ends row `row` of the array.
     #[inline(always)]
     pub fn end_row(&mut self, row: usize) {
         if self.outside != 0 {
-            self.watch.first_bad.fetch_min(row, Ordering::Relaxed);
+            self.check.first_bad.fetch_min(row, Ordering::Relaxed);
             self.outside = 0;
         }
     }
 
-    /// All rows are over.
+    /// Ends the check.
     #[inline(always)]
     pub fn end(self, s: S) {
         let mut row = ZERO_ROW;
         s.store(self.largest, &mut row[0]);
         let largest = row[0].0.into_iter().fold(0.0, f32::max);
-        self.watch.largest.fetch_max(largest.to_bits(), Ordering::Relaxed);
+        self.check.largest.fetch_max(largest.to_bits(), Ordering::Relaxed);
     }
 }
 
-/// Looks at rows without keeping them.
-pub(crate) struct Inspect<'a> {
+/// Checks rows without storing them.
+pub(crate) struct CheckRows<'a> {
     pub source: &'a Source<'a>,
     pub rows: Range<usize>,
-    pub watch: &'a ValueCheck,
+    pub check: &'a ValueCheck,
 }
 
-impl Op for Inspect<'_> {
+impl Op for CheckRows<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (mut seen, mut values) = (self.watch.begin(s), ZERO_ROW);
+        let (mut check, mut values) = (self.check.begin(s), ZERO_ROW);
         for row in self.rows {
             for piece in 0..self.source.pieces(row) {
                 self.source.read_piece(row, piece, &mut values);
-                seen.look(s, &values);
+                check.look(s, &values);
             }
-            seen.end_row(row);
+            check.end_row(row);
         }
-        seen.end(s);
+        check.end(s);
     }
 }

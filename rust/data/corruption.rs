@@ -1,11 +1,11 @@
-//! Noise on the encoder's input, for denoising: the target stays clean (Vincent, Larochelle, Bengio & Manzagol,
-//! "Extracting and composing robust features with denoising autoencoders", ICML 2008).
+//! Corruption of the encoder's input for denoising; the target is the clean value (Vincent, Larochelle, Bengio &
+//! Manzagol, "Extracting and composing robust features with denoising autoencoders", ICML 2008).
 
 use crate::error::{Error, Result};
 use crate::random::{Distribution, Noise, Stream};
 use crate::simd::Isa;
 
-/// What happens to an element x.
+/// The noise applied to each element x.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Corruption {
     /// x + sigma eps, not clipped.
@@ -18,7 +18,7 @@ pub enum Corruption {
         /// The probability.
         p: f32,
     },
-    /// Zero or one with probability p / 2 each.
+    /// Zero with probability p / 2, one with probability p / 2.
     SaltAndPepper {
         /// The probability.
         p: f32,
@@ -26,19 +26,19 @@ pub enum Corruption {
 }
 
 impl Corruption {
-    /// The corruption of that name, with its sigma or p.
+    /// Looks a corruption up by name; `level` is its sigma or p.
     pub fn named(name: &str, level: f32) -> Result<Corruption> {
         match name {
             "gaussian" => Ok(Corruption::Gaussian { sigma: level }),
             "masking" => Ok(Corruption::Masking { p: level }),
             "salt_and_pepper" => Ok(Corruption::SaltAndPepper { p: level }),
             _ => Err(Error::Parameter(format!(
-                "corruption {name:?} is not known; use gaussian, masking or salt_and_pepper"
+                "corruption={name:?} is not known; use gaussian, masking or salt_and_pepper"
             ))),
         }
     }
 
-    /// The noise that [`Corruption::apply`] takes.
+    /// The distribution of the noise that [`Corruption::apply`] reads.
     pub fn distribution(self) -> Distribution {
         match self {
             Corruption::Gaussian { .. } => Distribution::StandardNormal,
@@ -46,7 +46,7 @@ impl Corruption {
         }
     }
 
-    /// What becomes of some elements.
+    /// Corrupts elements, each with its own noise.
     #[inline(always)]
     pub fn apply<const N: usize>(self, x: [f32; N], noise: [f32; N]) -> [f32; N] {
         let each = |f: &dyn Fn(f32, f32) -> f32| std::array::from_fn(|i| f(x[i], noise[i]));
@@ -60,7 +60,7 @@ impl Corruption {
         }
     }
 
-    /// Corrupts a plain matrix of `cols` columns, whose rows are counted from zero. A NaN remains one.
+    /// Corrupts a row-major matrix [rows, cols] in place. The noise depends on row and column. NaN stays NaN.
     pub fn corrupt(self, isa: Isa, seed: u64, cols: usize, matrix: &mut [f32]) {
         let noise = Noise { seed, stream: Stream::Corrupted as u8, sample: 0 };
         noise.fill(isa, self.distribution(), cols, matrix, |x, _, noise| {

@@ -1,4 +1,4 @@
-//! Compressed sparse rows, read in place: of a row only the values that are stored, each with its column.
+//! Compressed sparse rows (CSR), read in place: each row stores some values with their columns; all others are zero.
 #![allow(unsafe_code)]
 
 use crate::error::{Error, Result};
@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr;
 
-/// Elements somewhere in memory, which somebody may change while they are read.
+/// An array in memory. Other threads may change it while it is read.
 #[derive(Clone, Copy)]
 struct Elements<T> {
     start: *const T,
@@ -18,11 +18,11 @@ impl<T: Copy> Elements<T> {
     #[inline(always)]
     fn get(&self, index: usize) -> T {
         assert!(index < self.len);
-        // SAFETY: inside the memory that `Csr::new`'s caller made readable.
+        // SAFETY: inside the array (asserted), which `Csr::new`'s caller made readable.
         unsafe { ptr::read_unaligned(self.start.add(index)) }
     }
 
-    fn ask(&self, part: Range<usize>) {
+    fn prefetch(&self, part: Range<usize>) {
         let bytes = self.start.wrapping_add(part.start).cast::<u8>();
         (0..part.len() * size_of::<T>())
             .step_by(LINE)
@@ -30,12 +30,13 @@ impl<T: Copy> Elements<T> {
     }
 }
 
-/// The most of a row's values that are asked for ahead: more would only push out what was asked for first.
-const MOST_ASKED_FOR: usize = 512;
+/// The most values of a row that are prefetched: more would evict the first ones from the cache.
+const MAX_PREFETCHED: usize = 512;
 
 /// A matrix [rows, cols]: row i has `data[n]` in column `indices[n]` for n in `indptr[i]..indptr[i + 1]`, and zeros
-/// elsewhere. Columns ascend in a row, each at most once, which [`Csr::check`] makes sure of. Nothing here relies on it:
-/// whatever the arrays hold, at whatever moment, only they are read, and columns are below `cols`.
+/// elsewhere. Columns of a row must ascend strictly; [`Csr::check`] reports whether they do. Memory safety does not
+/// depend on it: whatever the arrays contain, even if they change, no read is out of bounds and every column is below
+/// `cols`.
 pub struct Csr<'a> {
     indptr: Elements<i64>,
     indices: Elements<i32>,
@@ -51,11 +52,11 @@ unsafe impl Send for Csr<'_> {}
 unsafe impl Sync for Csr<'_> {}
 
 impl<'a> Csr<'a> {
-    /// A matrix in these arrays, each an address and a length.
+    /// A matrix with these arrays, each given as an address and a length, and `cols` columns.
     ///
     /// # Safety
-    /// There are that many elements, readable for 'a. If somebody writes there meanwhile, the values read are
-    /// unspecified, as with any numpy function that releases the GIL.
+    /// Each array has that many elements, readable for 'a. If another thread writes to them meanwhile, the values read
+    /// are unspecified, as with any numpy function that releases the GIL.
     pub unsafe fn new(
         indptr: (*const i64, usize),
         indices: (*const i32, usize),
@@ -75,7 +76,7 @@ impl<'a> Csr<'a> {
         csr
     }
 
-    /// A matrix in plain arrays.
+    /// A matrix with the arrays of three slices and `cols` columns.
     pub fn from_slices(
         indptr: &'a [i64],
         indices: &'a [i32],
@@ -83,7 +84,7 @@ impl<'a> Csr<'a> {
         cols: usize,
     ) -> Csr<'a> {
         let part = (indices.as_ptr(), indices.len());
-        // SAFETY: three slices.
+        // SAFETY: addresses and lengths are those of slices.
         unsafe {
             Csr::new((indptr.as_ptr(), indptr.len()), part, (data.as_ptr(), data.len()), cols)
         }
@@ -99,19 +100,19 @@ impl<'a> Csr<'a> {
         self.cols
     }
 
-    /// The share of its elements that are stored.
+    /// The fraction of elements that are stored.
     pub fn density(&self) -> f64 {
         let stored = self.rows().checked_sub(1).map_or(0, |last| self.row(last).end);
         stored as f64 / (self.rows() as f64 * self.cols as f64).max(1.0)
     }
 
-    /// As many values as any `rows` rows have together, or up to twice as many; with `repeats`, of rows that need not be
-    /// different.
-    pub fn most(&self, rows: usize, repeats: bool) -> usize {
-        if repeats { self.lengths.most(1).saturating_mul(rows) } else { self.lengths.most(rows) }
+    /// An upper bound, within a factor of two, on the number of values in any `rows` rows. With `repeats`, a row may
+    /// count more than once.
+    pub fn max_stored(&self, rows: usize, repeats: bool) -> usize {
+        if repeats { self.lengths.bound(1).saturating_mul(rows) } else { self.lengths.bound(rows) }
     }
 
-    /// Where the values of a row are.
+    /// The positions of a row's values in `indices` and `data`.
     #[inline(always)]
     pub fn row(&self, row: usize) -> Range<usize> {
         let bound = |i| usize::try_from(self.indptr.get(i)).unwrap_or(0).min(self.data.len);
@@ -119,36 +120,36 @@ impl<'a> Csr<'a> {
         start.min(end)..end
     }
 
-    /// A stored value's column.
+    /// The column of the value at position `place`.
     #[inline(always)]
     pub fn col(&self, place: usize) -> usize {
         (self.indices.get(place).max(0) as usize).min(self.cols.saturating_sub(1))
     }
 
-    /// A stored value.
+    /// The value at position `place`.
     #[inline(always)]
     pub fn value(&self, place: usize) -> f32 {
         self.data.get(place)
     }
 
-    /// Asks for some values and their columns to be brought nearer.
+    /// Prefetches values and their columns.
     #[inline(always)]
-    pub fn ask(&self, places: Range<usize>) {
-        let places = places.start..places.end.min(places.start + MOST_ASKED_FOR);
-        self.indices.ask(places.clone());
-        self.data.ask(places);
+    pub fn prefetch(&self, places: Range<usize>) {
+        let places = places.start..places.end.min(places.start + MAX_PREFETCHED);
+        self.indices.prefetch(places.clone());
+        self.data.prefetch(places);
     }
 
-    /// Reads columns `col..col + out.len()` of a row. `place`, anything at first, is where the value after them is, which
-    /// saves the columns that follow a search.
+    /// Reads columns `col..col + out.len()` of a row. `place` is a hint, of any value at first: on return, the position
+    /// of the first value after these columns, so that a read of the next columns needs no search.
     #[inline(never)]
     pub fn read(&self, row: usize, col: usize, out: &mut [f32], place: &mut usize) {
         out.fill(0.0);
         let Range { start, end } = self.row(row);
-        let known = (start..=end).contains(place)
+        let hint_is_right = (start..=end).contains(place)
             && (*place == start || self.col(*place - 1) < col)
             && (*place == end || self.col(*place) >= col);
-        if !known {
+        if !hint_is_right {
             *place = self.find(start..end, col);
         }
         while *place < end {
@@ -160,7 +161,7 @@ impl<'a> Csr<'a> {
         }
     }
 
-    /// The first of a row's values that is not left of column `col`, or the end.
+    /// The position of the first value in column `col` or later, or the end of `values`. Binary search.
     fn find(&self, values: Range<usize>, col: usize) -> usize {
         let Range { mut start, mut end } = values;
         while start < end {
@@ -173,16 +174,16 @@ impl<'a> Csr<'a> {
         start
     }
 
-    /// An error unless the arrays are those of a matrix of `rows` rows called `name`. Says whether the columns ascend in
-    /// every row. Values are not looked at.
+    /// Returns an error unless the arrays are a valid matrix of `rows` rows, called `name` in messages; else whether
+    /// the columns of every row ascend strictly. Values are not checked.
     pub fn check(&self, name: &str, rows: usize) -> Result<bool> {
         let indptr = &self.indptr;
         let bad =
-            |what: String| Err(Error::Value(format!("{name} is no valid CSR matrix: {what}")));
+            |what: String| Err(Error::Value(format!("{name} is not a valid CSR matrix: {what}")));
         if indptr.len == 0 || self.rows() != rows {
             let len = indptr.len;
             return bad(format!(
-                "indptr has {len} entries for {rows} rows, which want one more than there are rows"
+                "indptr has {len} entries for {rows} rows; it must have one entry more than there are rows"
             ));
         }
         if indptr.get(0) != 0 {
@@ -192,7 +193,9 @@ impl<'a> Csr<'a> {
         for row in 1..indptr.len {
             let end = indptr.get(row);
             if end < before {
-                return bad(format!("indptr[{row}] is {end}, less than the {before} before it"));
+                return bad(format!(
+                    "indptr[{row}] is {end}, less than the {before} before it: row starts must ascend"
+                ));
             }
             before = end;
         }
@@ -221,19 +224,19 @@ impl<'a> Csr<'a> {
     }
 }
 
-/// How many rows have how many values, by powers of two.
+/// A histogram of the rows' numbers of values: bin b counts lengths of b bits.
 struct RowLengths([usize; usize::BITS as usize + 1]);
 
 impl RowLengths {
-    /// Of some rows.
+    /// The histogram of these lengths.
     fn of(lengths: impl Iterator<Item = usize>) -> RowLengths {
         let mut counts = [0; usize::BITS as usize + 1];
         lengths.for_each(|len| counts[(usize::BITS - len.leading_zeros()) as usize] += 1);
         RowLengths(counts)
     }
 
-    /// As many values as any `rows` of them have together, or up to twice as many.
-    fn most(&self, rows: usize) -> usize {
+    /// An upper bound, within a factor of two, on the sum of any `rows` of the lengths.
+    fn bound(&self, rows: usize) -> usize {
         let (mut left, mut most) = (rows, 0usize);
         for (bits, &count) in self.0.iter().enumerate().rev() {
             let largest = if bits == 0 { 0 } else { usize::MAX >> (usize::BITS as usize - bits) };
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_matrix_is_refused_and_read_without_harm() {
+    fn an_invalid_matrix_is_refused_and_read_safely() {
         let good = ([0, 2, 3], [1, 2, 0], [1., 2., 3.]);
         let bad: [(&[i64], &[i32], &[f32]); 9] = [
             (&[], &good.1, &good.2),
@@ -292,7 +295,7 @@ mod tests {
             let csr = Csr::from_slices(indptr, indices, data, 3);
             assert!(csr.check("X", 2).is_err(), "{indptr:?} {indices:?}");
             for row in 0..csr.rows() {
-                csr.ask(csr.row(row));
+                csr.prefetch(csr.row(row));
                 csr.read(row, 1, &mut [0.0; 2], &mut 1);
                 assert!(csr.row(row).all(|place| csr.col(place) < 3));
             }
@@ -311,8 +314,8 @@ mod tests {
         sorted.sort_unstable_by(|a, b| b.cmp(a));
         for rows in 0..=lengths.len() + 2 {
             let true_sum: usize = sorted.iter().take(rows).sum();
-            assert!((true_sum..=2 * true_sum).contains(&bound.most(rows)), "{rows}");
+            assert!((true_sum..=2 * true_sum).contains(&bound.bound(rows)), "{rows}");
         }
-        assert_eq!(RowLengths::of([usize::MAX].into_iter()).most(3), usize::MAX);
+        assert_eq!(RowLengths::of([usize::MAX].into_iter()).bound(3), usize::MAX);
     }
 }

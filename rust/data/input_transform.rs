@@ -1,11 +1,11 @@
-//! What the encoder makes of its input before the first layer: counts of very different sizes are hard to learn from.
-//! The likelihood sees the data as they are.
+//! Transforms of the encoder's input: counts of very different sizes are hard to learn from. The likelihood reads the
+//! untransformed data.
 
 use crate::simd::math;
 use crate::simd::{Row, Simd};
 use serde::{Deserialize, Serialize};
 
-/// What the encoder sees of a row x.
+/// The transform of a row x before the encoder's first layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transform {
@@ -13,17 +13,17 @@ pub enum Transform {
     Log1p,
     /// 1 where x is not 0.
     Binary,
-    /// x / sum |x|; of a row of zeros, zeros.
+    /// x / sum |x|; a row of zeros stays zero.
     L1,
-    /// x / (sum x²)^1/2; of a row of zeros, zeros. (Squares of values below 1e-19 are zero.)
+    /// x / (sum x²)^1/2; a row of zeros stays zero. (Squares of values below 1e-19 underflow to zero.)
     L2,
 }
 
-/// No square of it, nor a sum of as many as there may be columns, overflows.
+/// Sums of its square over the largest number of columns do not overflow.
 const LARGEST: f32 = 1e15;
 
 impl Transform {
-    /// The smallest and the largest value that x may have.
+    /// The range of valid values, ends included.
     pub fn range(self) -> (f32, f32) {
         match self {
             Transform::Log1p => ((-1.0f32).next_up(), f32::MAX),
@@ -32,14 +32,14 @@ impl Transform {
         }
     }
 
-    /// Whether it divides by a row's norm.
+    /// Whether the transform divides by the row's norm.
     pub fn divides(self) -> bool {
         matches!(self, Transform::L1 | Transform::L2)
     }
 
-    /// What 32 columns add to the sum in the denominator: sixteen lanes, then a fixed tree.
+    /// The terms of 32 columns in the sum under the norm: sixteen lanes, then a fixed tree.
     #[inline(always)]
-    pub fn weigh<S: Simd>(self, s: S, columns: &Row) -> f32 {
+    pub fn norm_term<S: Simd>(self, s: S, columns: &Row) -> f32 {
         let [a, b] = [s.load(&columns[0]), s.load(&columns[1])];
         match self {
             Transform::Log1p | Transform::Binary => 0.0,
@@ -48,25 +48,25 @@ impl Transform {
         }
     }
 
-    /// The denominator of a row, of the sum of what its panels, ascending, have added.
+    /// The norm of a row, given the sum of its panels' terms, panels ascending. 1 for a row of zeros.
     #[inline(always)]
     pub fn norm(self, sum: f32) -> f32 {
         let norm = if self == Transform::L2 { sum.sqrt() } else { sum };
         if norm == 0.0 { 1.0 } else { norm }
     }
 
-    /// Transforms 32 columns of a row with that norm. Zeros stay zero, padding too.
+    /// Transforms 32 columns of a row that has norm `norm`. Zeros and padding stay zero.
     #[inline(always)]
     pub fn apply<S: Simd>(self, s: S, norm: f32, columns: &mut Row) {
         let norm = s.splat(norm);
         for lanes in columns {
             let x = s.load(lanes);
-            let seen = match self {
+            let y = match self {
                 Transform::Log1p => math::ln_1p_of(s, x),
                 Transform::Binary => s.select(s.less(s.zero(), s.abs(x)), s.splat(1.0), s.zero()),
                 Transform::L1 | Transform::L2 => s.div(x, norm),
             };
-            s.store(seen, lanes);
+            s.store(y, lanes);
         }
     }
 }
@@ -83,7 +83,8 @@ mod tests {
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
             let All(transform, panels) = self;
-            let norm = transform.norm(panels.iter().map(|panel| transform.weigh(s, panel)).sum());
+            let norm =
+                transform.norm(panels.iter().map(|panel| transform.norm_term(s, panel)).sum());
             panels.iter_mut().for_each(|panel| transform.apply(s, norm, panel));
         }
     }

@@ -1,4 +1,4 @@
-//! The user's data: read in place, checked, and what is done to it on its way to the encoder.
+//! The user's data: read in place, checked, binarized, corrupted and transformed.
 
 pub mod binarize;
 pub mod check;

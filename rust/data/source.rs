@@ -1,4 +1,4 @@
-//! The user's array, read row by row in whatever form it has; it is never copied whole.
+//! The user's array, read row by row in any layout. It is never copied as a whole.
 #![allow(unsafe_code)]
 
 use crate::data::binarize::Binarize;
@@ -16,20 +16,20 @@ pub enum Element {
     F32,
     /// float64, rounded to float32.
     F64,
-    /// uint8, 0..255 scaled to 0..1: each value is `x / 255`, correctly rounded.
+    /// uint8 grey values, scaled to [0, 1]: `x / 255`, correctly rounded.
     U8,
-    /// uint8, numbers as they are.
+    /// uint8 counts, not scaled.
     Count,
 }
 
 impl Element {
-    /// What elements are divided by.
-    fn unit(self) -> f32 {
+    /// The divisor of elements.
+    fn divisor(self) -> f32 {
         if self == Element::U8 { 255.0 } else { 1.0 }
     }
 }
 
-/// A matrix [rows, cols] somewhere in memory: with any strides and any alignment, or sparse.
+/// A matrix [rows, cols] in memory, with any strides and alignment, or sparse.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
     start: *const u8,
@@ -45,16 +45,16 @@ pub struct Source<'a> {
     owner: PhantomData<&'a [u8]>,
 }
 
-// SAFETY: it only reads; `new` demands memory that stays readable from any thread.
+// SAFETY: it only reads; the caller of `new` promises memory that stays readable from any thread.
 unsafe impl Send for Source<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Source<'_> {}
 
 impl<'a> Source<'a> {
-    /// A matrix whose element (i, j) is at `start + i * strides[0] + j * strides[1]` bytes.
+    /// A matrix whose element (i, j) is at address `start + i * strides[0] + j * strides[1]`, strides in bytes.
     ///
     /// # Safety
-    /// For all i < rows and j < cols that address holds an element, readable for 'a. If somebody writes there
+    /// For all i < rows and j < cols that address holds an element, readable for 'a. If another thread writes to it
     /// meanwhile, the values read are unspecified, as with any numpy function that releases the GIL.
     pub unsafe fn new(
         start: *const u8,
@@ -77,62 +77,68 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The same read as counts, which are not scaled.
+    /// Reads uint8 as counts, which are not scaled.
     pub fn counts(self) -> Source<'a> {
         let element = if self.element == Element::U8 { Element::Count } else { self.element };
         Source { element, ..self }
     }
 
-    /// A plain row-major matrix.
+    /// A row-major matrix [values.len() / cols, cols].
     pub fn from_slice(values: &'a [f32], cols: usize) -> Source<'a> {
         let shape = [values.len() / cols, cols];
         // SAFETY: the slice holds rows * cols floats, row after row.
         unsafe { Source::new(values.as_ptr().cast(), Element::F32, shape, [4 * cols as isize, 4]) }
     }
 
-    /// A sparse matrix. Its values are counts or other numbers, and never scaled.
+    /// A sparse matrix. Its values are never scaled.
     pub fn from_csr(csr: &'a Csr<'a>) -> Source<'a> {
         let shape = [csr.rows(), csr.cols()];
-        // SAFETY: no element is read from there: the values are in the sparse matrix.
-        let nowhere = unsafe { Source::new(ptr::null(), Element::F32, shape, [0, 0]) };
-        Source { sparse: Some(csr), ..nowhere }
+        // SAFETY: no element is read at this address: the values are in the sparse matrix.
+        let empty = unsafe { Source::new(ptr::null(), Element::F32, shape, [0, 0]) };
+        Source { sparse: Some(csr), ..empty }
     }
 
-    /// The rows `index` of it, in that order.
+    /// A selection of rows: row i is row `index[i]` of the array.
     pub fn select(self, index: &'a [u64]) -> Result<Source<'a>> {
         assert!(self.index.is_none(), "rows are selected from a whole array");
         assert!(self.conditions.is_none(), "rows are selected before conditions join them");
         if let Some(bad) = index.iter().find(|&&row| row >= self.rows as u64) {
-            return Err(Error::Shape(format!("row {bad} of an array of {} rows", self.rows)));
+            return Err(Error::Shape(format!(
+                "row {bad} does not exist: the array has {} rows",
+                self.rows
+            )));
         }
         let repeats = !index.is_sorted_by(|a, b| a < b);
         Ok(Source { rows: index.len(), index: Some(index), repeats, ..self })
     }
 
-    /// The same, to be made binary where it is loaded as a batch.
+    /// Sets the binarization that loading a batch applies.
     pub fn binarized(self, binarize: Option<Binarize>) -> Source<'a> {
         Source { binarize, ..self }
     }
 
-    /// How it is to be made binary, if it is.
+    /// The binarization that loading a batch applies.
     pub fn binarize(&self) -> Option<Binarize> {
         self.binarize
     }
 
-    /// The same, and with each row its row of `y`: what a conditional model is told of it.
-    pub fn given(self, y: &'a Source<'a>) -> Result<Source<'a>> {
+    /// Attaches the conditions `y` [rows, conditions] of a conditional model: row i of `y` belongs to row i.
+    pub fn with_conditions(self, y: &'a Source<'a>) -> Result<Source<'a>> {
         if y.rows != self.rows {
-            return Err(Error::Shape(format!("{} rows of y for {} rows", y.rows, self.rows)));
+            return Err(Error::Shape(format!(
+                "y has {} rows and X has {}; pass a row of y for each row of X",
+                y.rows, self.rows
+            )));
         }
         Ok(Source { conditions: Some(y), ..self })
     }
 
-    /// The matrix that [`Source::given`] has put beside this one.
+    /// The conditions [rows, conditions], if [`Source::with_conditions`] has attached some.
     pub fn conditions(&self) -> Option<&'a Source<'a>> {
         self.conditions
     }
 
-    /// Whether these are some rows of a larger array.
+    /// Whether this is a selection of rows.
     pub fn is_selection(&self) -> bool {
         self.index.is_some()
     }
@@ -152,17 +158,17 @@ impl<'a> Source<'a> {
         self.element
     }
 
-    /// The sparse matrix that it is, or of which it is some rows.
+    /// The sparse matrix behind it, if there is one; a selection shares the matrix of all rows.
     pub fn csr(&self) -> Option<&'a Csr<'a>> {
         self.sparse
     }
 
-    /// The number of stored values that no `rows` rows of it exceed, if it is sparse.
+    /// An upper bound on the stored values in any `rows` rows, if it is sparse.
     pub fn most_stored(&self, rows: usize) -> Option<usize> {
-        self.sparse.map(|csr| csr.most(rows, self.repeats))
+        self.sparse.map(|csr| csr.max_stored(rows, self.repeats))
     }
 
-    /// Which row of the whole array a row is.
+    /// The row of the whole array that `row` of a selection is.
     #[inline(always)]
     pub fn place(&self, row: usize) -> usize {
         self.index.map_or(row, |index| index[row] as usize)
@@ -176,12 +182,12 @@ impl<'a> Source<'a> {
         self.start.wrapping_offset(offset)
     }
 
-    /// Asks for columns of a row to be brought nearer, where they lie side by side.
+    /// Prefetches columns of a row, if its elements are contiguous.
     #[inline(always)]
-    pub fn ask(&self, row: usize, cols: Range<usize>) {
+    pub fn prefetch(&self, row: usize, cols: Range<usize>) {
         if let Some(csr) = self.sparse {
             if cols.start == 0 {
-                csr.ask(csr.row(self.place(row))); // all of it is less than it would be otherwise
+                csr.prefetch(csr.row(self.place(row))); // the whole row, at its first panel
             }
             return;
         }
@@ -202,14 +208,14 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The same of a matrix that is not sparse: inlined where elements lie side by side, so that the CPU's features reach it.
+    /// Reads columns of a dense row. Inlined for contiguous elements, so that it is compiled with the CPU's features.
     #[inline(always)]
     fn read_dense(&self, row: usize, col: usize, out: &mut [f32]) {
         let Some(last) = out.len().checked_sub(1) else { return };
         let (from, step) = (self.address(row, col), self.strides[1]);
         assert!(col + last < self.cols);
-        // SAFETY: all elements read are inside the matrix (asserted), which `new`'s caller made readable;
-        // reads are unaligned.
+        // SAFETY: all elements read are inside the matrix (asserted), which `new`'s caller made readable; reads are
+        // unaligned.
         unsafe {
             match self.element {
                 Element::F32 if step == 4 => {
@@ -221,23 +227,23 @@ impl<'a> Source<'a> {
                     }
                 }
                 Element::U8 | Element::Count if step == 1 => {
-                    let unit = self.element.unit();
+                    let divisor = self.element.divisor();
                     for (j, x) in out.iter_mut().enumerate() {
-                        *x = f32::from(*from.add(j)) / unit;
+                        *x = f32::from(*from.add(j)) / divisor;
                     }
                 }
-                _ => self.read_apart(from, out),
+                _ => self.read_strided(from, out),
             }
         }
     }
 
-    /// Reads elements that do not lie side by side, the first one at `from`.
+    /// Reads elements of a row that are not contiguous; the first one is at `from`.
     ///
     /// # Safety
-    /// They are inside the matrix.
+    /// All `out.len()` elements are inside the matrix.
     #[inline(never)]
-    unsafe fn read_apart(&self, from: *const u8, out: &mut [f32]) {
-        let (step, unit) = (self.strides[1], self.element.unit());
+    unsafe fn read_strided(&self, from: *const u8, out: &mut [f32]) {
+        let (step, divisor) = (self.strides[1], self.element.divisor());
         for (j, x) in out.iter_mut().enumerate() {
             let at = from.wrapping_offset(j as isize * step);
             // SAFETY: the caller's promise; reads are unaligned.
@@ -245,31 +251,31 @@ impl<'a> Source<'a> {
                 match self.element {
                     Element::F32 => ptr::read_unaligned(at.cast()),
                     Element::F64 => ptr::read_unaligned(at.cast::<f64>()) as f32,
-                    Element::U8 | Element::Count => f32::from(*at) / unit,
+                    Element::U8 | Element::Count => f32::from(*at) / divisor,
                 }
             };
         }
     }
 
-    /// Reads the 32 columns of panel `panel` of a row; zeros fill the last panel.
+    /// Reads the 32 columns of panel `panel` of a row. The padding of the last panel is zero.
     #[inline(always)]
     pub fn read_panel(&self, row: usize, panel: usize, out: &mut Row) {
         self.read_next_panel(row, panel, out, &mut 0);
     }
 
-    /// The same of a row whose panels are read in turn; `place`, of a sparse row, is where the next one begins.
+    /// [`Source::read_panel`] for panels read in ascending order. `place` is the hint of [`Csr::read`]; start with 0.
     #[inline(always)]
     pub fn read_next_panel(&self, row: usize, panel: usize, out: &mut Row, place: &mut usize) {
         let (col, floats) = (panel * WIDTH, floats_mut(std::slice::from_mut(out)));
         if self.sparse.is_some() || self.cols - col < WIDTH {
-            return self.read_rest(row, col, floats, place);
+            return self.read_partial(row, col, floats, place);
         }
-        self.read_dense(row, col, &mut floats[..WIDTH]); // a length that the compiler knows
+        self.read_dense(row, col, &mut floats[..WIDTH]); // a constant length
     }
 
-    /// The same of a sparse row, or of the last panel.
+    /// Reads a panel of a sparse row, or the last panel.
     #[inline(never)]
-    fn read_rest(&self, row: usize, col: usize, out: &mut [f32], place: &mut usize) {
+    fn read_partial(&self, row: usize, col: usize, out: &mut [f32], place: &mut usize) {
         let (inside, padding) = out.split_at_mut((self.cols - col).min(WIDTH));
         padding.fill(0.0);
         match self.sparse {
@@ -278,12 +284,13 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Into how many pieces of 32 values a row is cut to be looked at: all of a dense row, what is stored of a sparse one.
+    /// The number of pieces of 32 values that a check of a row reads: all values of a dense row, the stored values of a
+    /// sparse row.
     pub fn pieces(&self, row: usize) -> usize {
         self.sparse.map_or(self.cols, |csr| csr.row(self.place(row)).len()).div_ceil(WIDTH)
     }
 
-    /// Reads such a piece; the last one is filled up with zeros.
+    /// Reads piece `piece` of a row. The padding of the last piece is zero.
     #[inline(always)]
     pub fn read_piece(&self, row: usize, piece: usize, out: &mut Row) {
         match self.sparse {
@@ -292,7 +299,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The same of a sparse row.
+    /// Reads a piece of the stored values of a sparse row.
     #[inline(never)]
     fn read_stored(&self, csr: &Csr, row: usize, piece: usize, out: &mut Row) {
         let places = csr.row(self.place(row)).skip(piece * WIDTH);
@@ -302,14 +309,15 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The first column of a row whose value is not in `low..=high`, with the value. NaN is in it only if it is `allowed`.
+    /// The first column of a row with a value outside `low..=high`, and that value. With `allow_nan`, NaN counts as
+    /// inside.
     pub fn find_outside(
         &self,
         row: usize,
         (low, high): (f32, f32),
-        allowed: bool,
+        allow_nan: bool,
     ) -> Option<(usize, f32)> {
-        let inside = |x: f32| (x >= low && x <= high) || (allowed && x.is_nan());
+        let inside = |x: f32| (x >= low && x <= high) || (allow_nan && x.is_nan());
         let mut buffer = [0.0f32; 64];
         for col in (0..self.cols).step_by(64) {
             let values = &mut buffer[..(self.cols - col).min(64)];
@@ -327,7 +335,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_strides_are_read_and_asked_for() {
+    fn any_strides_are_read_and_prefetched() {
         let values: Vec<f32> = (0..60).map(|i| i as f32).collect();
         // SAFETY: every element's address is inside the vector: the matrix [6, 10] upside down and backwards.
         let backwards = unsafe {
@@ -335,7 +343,7 @@ mod tests {
         };
         let (mut row, mut panel) = ([0.0; 10], [Default::default(); 2]);
         for i in 0..6 {
-            backwards.ask(i, 0..10);
+            backwards.prefetch(i, 0..10);
             backwards.read(i, 0, &mut row);
             assert!((0..10).all(|j| row[j] == values[59 - 10 * i - j]));
             backwards.read_panel(i, 0, &mut panel);

@@ -108,6 +108,7 @@ impl Specification {
             latent_dim: old.latent_dim,
             conditions: old.conditions,
             variational: old.variational,
+            image_shape: None,
             encoder: dense(&old.encoder),
             decoder: dense(&old.decoder),
             missing: old.missing,

@@ -1,10 +1,10 @@
-//! How a product's tiles are numbered and handed to workers.
+//! The numbering of a product's tiles as work items.
 
 use crate::threads::split;
 use std::ops::Range;
 
-/// Work items of a product: panels times blocks of tiles. Items of one panel are neighbours, so a worker that
-/// takes a run of items keeps a panel's weights in its cache; with one panel the split is by rows.
+/// Work items of a product: panels times blocks of tiles. Items of one panel are consecutive, so a worker's range of
+/// items keeps a panel's weights in its cache; with one panel the split is by rows.
 #[derive(Clone, Copy)]
 pub struct Grid {
     tiles: usize,
@@ -12,14 +12,14 @@ pub struct Grid {
     blocks: usize,
 }
 
-/// Items per worker that let an early finisher take over what is left without much waiting.
+/// Items per worker: enough for workers that finish early to balance the load.
 const ITEMS_PER_WORKER: usize = 32;
 
 impl Grid {
-    /// For `panels` panels of `tiles` tiles each.
+    /// The grid of `panels` panels of `tiles` tiles each, for `workers` workers.
     pub fn new(tiles: usize, panels: usize, workers: usize) -> Grid {
-        let wanted = if workers == 1 { 1 } else { (workers * ITEMS_PER_WORKER).div_ceil(panels) };
-        Grid { tiles, panels, blocks: wanted.clamp(1, tiles) }
+        let blocks = if workers == 1 { 1 } else { (workers * ITEMS_PER_WORKER).div_ceil(panels) };
+        Grid { tiles, panels, blocks: blocks.clamp(1, tiles) }
     }
 
     /// The number of items.

@@ -1,11 +1,13 @@
-//! Matrices in panels and the order in which a phase walks the tiles of a product.
+//! The panel storage format, matrix products tile by tile, and memory shared by workers.
 
 mod grid;
 mod panels;
 mod product;
+mod segment_table;
 mod shared;
 
 pub use grid::Grid;
-pub use panels::{ColumnMap, Panels, from_panels, panels_of, spans, to_panels, vectors_of};
+pub use panels::{ColumnMap, Panels, RowMap, from_panels, panels_of, spans, to_panels, vectors_of};
 pub use product::{ProductBlock, ProductTile, product, tile_rows, transposed_product};
+pub use segment_table::SegmentTable;
 pub use shared::Shared;

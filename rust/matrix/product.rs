@@ -1,4 +1,4 @@
-//! The order in which a phase walks the tiles of a product.
+//! Matrix products as phases: the tiles, and their epilogues.
 
 use super::{Grid, Panels, panels_of, vectors_of};
 use crate::simd::{
@@ -7,45 +7,45 @@ use crate::simd::{
 use crate::threads::{Worker, split};
 use std::ops::Range;
 
-/// One tile of a product on its way to its epilogue.
+/// One tile of a product, as its epilogue receives it.
 pub struct ProductTile<'a> {
-    /// Which panel of the product.
+    /// The panel of the product.
     pub panel: usize,
-    /// Which of its rows.
+    /// The rows of the product.
     pub rows: Range<usize>,
-    /// How many of a row's two vectors hold columns.
+    /// The number of vectors (1 or 2) of a row that hold columns.
     pub vectors: usize,
     /// The products, one `Row` for each of `rows`.
     pub products: &'a mut [Row],
 }
 
-/// A phase: the product of `left` [rows, k] and a matrix [k, cols] of which `right(panel)` is a panel's k
-/// rows. `kept(tile)` may say which k matter to a tile of rows. Every tile goes to `epilogue` while it is in
-/// the first-level cache.
+/// A phase: the product of `left` [rows, k] and a matrix [k, cols]; `right(panel)` returns the k rows of a panel of the
+/// right matrix. `nonzero(tile)` may list the k for which `left` is not zero in a tile of rows. `epilogue` receives
+/// every tile while it is in the first-level cache.
 pub fn product<'r>(
     worker: &Worker,
     isa: Isa,
     left: Panels<'_>,
-    kept: impl Fn(usize) -> Option<NonzeroIndices<'r>>,
+    nonzero: impl Fn(usize) -> Option<NonzeroIndices<'r>>,
     cols: usize,
     right: impl Fn(usize) -> &'r [Row],
     mut epilogue: impl FnMut(ProductTile),
 ) {
-    product_dyn(worker, isa, left, &kept, cols, &right, &mut epilogue);
+    product_dyn(worker, isa, left, &nonzero, cols, &right, &mut epilogue);
 }
 
-/// [`product`], compiled once: calls cost nothing beside a tile.
+/// [`product`] without generic parameters, so that it is compiled once; an indirect call is cheap beside a tile.
 fn product_dyn<'r>(
     worker: &Worker,
     isa: Isa,
     left: Panels<'_>,
-    kept: &dyn Fn(usize) -> Option<NonzeroIndices<'r>>,
+    nonzero: &dyn Fn(usize) -> Option<NonzeroIndices<'r>>,
     cols: usize,
     right: &dyn Fn(usize) -> &'r [Row],
     epilogue: &mut dyn FnMut(ProductTile),
 ) {
     if left.rows() == 1 {
-        return row_product(worker, isa, left, kept(0), cols, right, epilogue);
+        return row_product(worker, isa, left, nonzero(0), cols, right, epilogue);
     }
     let tiles = left.rows().div_ceil(isa.tile_rows());
     let grid = Grid::new(tiles, panels_of(cols), worker.workers());
@@ -56,8 +56,8 @@ fn product_dyn<'r>(
         for index in block {
             let rows = tile_rows(left.rows(), isa, index);
             let left = Left::Rows { panels: left.data(), height: left.rows(), first: rows.start };
-            let (kept, ahead) = (kept(index), Prefetch::next_panel(rows.len()));
-            let product = Product { left, right, kept, rows: rows.len(), vectors, ahead };
+            let (nonzero, prefetch) = (nonzero(index), Prefetch::next_panel(rows.len()));
+            let product = Product { left, right, nonzero, rows: rows.len(), vectors, prefetch };
             isa.product(product, &mut tile);
             let products = &mut tile[..rows.len()];
             epilogue(ProductTile { panel, rows, vectors, products });
@@ -65,12 +65,12 @@ fn product_dyn<'r>(
     });
 }
 
-/// The same for a single row: two panels at a time, since one is a chain of multiply-adds that wait for each other.
+/// [`product`] for a single row: two panels at a time, because one panel is a chain of dependent multiply-adds.
 fn row_product<'r>(
     worker: &Worker,
     isa: Isa,
     left: Panels<'_>,
-    kept: Option<NonzeroIndices<'r>>,
+    nonzero: Option<NonzeroIndices<'r>>,
     cols: usize,
     right: &dyn Fn(usize) -> &'r [Row],
     epilogue: &mut dyn FnMut(ProductTile),
@@ -79,7 +79,7 @@ fn row_product<'r>(
     worker.phase(panels.div_ceil(2), |item| {
         let pair = [2 * item, (2 * item + 1).min(panels - 1)];
         let mut sums = [ZERO_ROW; 2];
-        isa.pair_product(left.data(), pair.map(right), kept, &mut sums);
+        isa.pair_product(left.data(), pair.map(right), nonzero, &mut sums);
         for (panel, sums) in (2 * item..panels).zip(&mut sums) {
             let vectors = vectors_of(cols, panel);
             let products = std::slice::from_mut(sums);
@@ -88,9 +88,9 @@ fn row_product<'r>(
     });
 }
 
-/// The transposed product of one panel of `left` [n, 32] and one of `right` [n, cols]: 32 x 32 sums over n, for
-/// the `used` columns of `left`, cut into tiles as rows are. `hints(tile, rows)` may say which n matter to a tile,
-/// and what to bring near meanwhile.
+/// The product leftᵀ right of a panel `left` [n, 32] and a panel `right` [n, 32]: 32 x 32 sums over n, for the first
+/// `used` columns of `left`, in tiles of these columns. `hints(tile, columns)` may list the n for which `left` is not
+/// zero in a tile, and the memory to prefetch.
 pub fn transposed_product<'r>(
     isa: Isa,
     left: &[Row],
@@ -103,17 +103,17 @@ pub fn transposed_product<'r>(
     for index in 0..used.div_ceil(isa.tile_rows()) {
         let rows = tile_rows(used, isa, index);
         let left = Left::Columns { panel: left, first: rows.start };
-        let (kept, ahead) = hints(index, rows.clone());
+        let (nonzero, prefetch) = hints(index, rows.clone());
         let tile = (&mut out[rows.start..][..MAX_TILE_ROWS]).try_into().expect("a tile's rows");
-        isa.product(Product { left, right, kept, rows: rows.len(), vectors, ahead }, tile);
+        isa.product(Product { left, right, nonzero, rows: rows.len(), vectors, prefetch }, tile);
     }
 }
 
-/// Room for 32 rows of products, and for what a tile at their end may leave unused.
+/// 32 rows of products; the last tile may extend beyond them.
 pub type ProductBlock = [Row; WIDTH + MAX_TILE_ROWS];
 
-/// The rows of tile `index`: tiles have nearly equal height (64 rows are 13, 13, 13, 13, 12, not four times 14
-/// and 8).
+/// The rows of tile `index`. Tiles have nearly equal heights: 64 rows are 13, 13, 13, 13, 12 rather than four times 14
+/// and 8.
 pub fn tile_rows(rows: usize, isa: Isa, index: usize) -> Range<usize> {
     split(rows, rows.div_ceil(isa.tile_rows()), index)
 }

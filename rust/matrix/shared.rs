@@ -1,12 +1,12 @@
-//! Memory that the workers of a team read and write in disjoint parts.
+//! Memory of which the workers of a team read and write disjoint parts.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// A slice that several workers use at once. A phase hands each of its tiles the part that only this tile
-/// writes; a barrier ends the phase. That rule cannot be seen by the compiler, so the accessors are unsafe
-/// and every call says why its part is its own.
+/// A slice that several workers use at once. In a phase each tile writes parts that no other tile reads or writes; a
+/// barrier ends the phase. The compiler cannot check this rule, so the accessors are unsafe, and every call has a
+/// comment that says why its part is disjoint from others.
 #[derive(Clone, Copy)]
 pub struct Shared<'a, T> {
     start: *mut T,
@@ -14,8 +14,7 @@ pub struct Shared<'a, T> {
     owner: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a `Shared` is a way to pass pieces of a `&mut [T]` to threads; the accessors' contract keeps the
-// pieces from overlapping.
+// SAFETY: a `Shared` passes parts of a `&mut [T]` to threads; the accessors' contract keeps the parts disjoint.
 unsafe impl<T: Send + Sync> Send for Shared<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for Shared<'_, T> {}
@@ -26,12 +25,12 @@ impl<'a, T> Shared<'a, T> {
         Shared { start: slice.as_mut_ptr(), len: slice.len(), owner: PhantomData }
     }
 
-    /// Whether there is nothing to share.
+    /// Whether the slice is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Where an element is, or would be: an address to look at, not to read.
+    /// The address of an element, which may be out of bounds: for prefetching only.
     pub fn address(&self, index: usize) -> *const T {
         self.start.wrapping_add(index)
     }
@@ -39,26 +38,26 @@ impl<'a, T> Shared<'a, T> {
     /// Reads a part.
     ///
     /// # Safety
-    /// Nobody writes the part while the result lives.
+    /// No thread writes to the part while the result lives.
     pub unsafe fn read(&self, part: Range<usize>) -> &'a [T] {
         assert!(part.start <= part.end && part.end <= self.len);
-        // SAFETY: inside the slice; the caller keeps writers away.
+        // SAFETY: inside the slice (asserted); the caller excludes writers.
         unsafe { std::slice::from_raw_parts(self.start.add(part.start), part.len()) }
     }
 
-    /// Reads all of it.
+    /// Reads the whole slice.
     ///
     /// # Safety
-    /// Nobody writes to it while the result lives.
+    /// No thread writes to the slice while the result lives.
     pub unsafe fn all(&self) -> &'a [T] {
         // SAFETY: passed on to the caller.
         unsafe { self.read(0..self.len) }
     }
 
-    /// Writes all of it.
+    /// Writes the whole slice.
     ///
     /// # Safety
-    /// Nobody else reads or writes it while the result lives.
+    /// No other reference to the slice is used while the result lives.
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn all_mut(&self) -> &'a mut [T] {
         // SAFETY: passed on to the caller.
@@ -68,11 +67,11 @@ impl<'a, T> Shared<'a, T> {
     /// Writes a part.
     ///
     /// # Safety
-    /// Nobody else reads or writes the part while the result lives.
+    /// No other reference to the part is used while the result lives.
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn write(&self, part: Range<usize>) -> &'a mut [T] {
         assert!(part.start <= part.end && part.end <= self.len);
-        // SAFETY: inside the slice; the caller keeps everyone else away.
+        // SAFETY: inside the slice (asserted); the caller excludes all other users.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(part.start), part.len()) }
     }
 }

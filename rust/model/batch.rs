@@ -1,4 +1,4 @@
-//! The words for a batch: its size, what a pass is for, where rows and noise come from, what the encoder reads.
+//! The description of a batch: its size, the kind of pass, its rows, the encoder's input, and the noise.
 
 use super::spec::Specification;
 use crate::data::Source;
@@ -7,20 +7,20 @@ use crate::error::{Error, Result};
 use crate::random::{Permutation, Stream};
 use crate::simd::{Isa, WIDTH};
 
-/// The share of stored values up to which a sparse batch stays sparse; above, filling panels and skipping their zeros is
-/// faster (docs/performance.md has the figures).
-const SPARSE: f64 = 0.2;
-/// The most rows of a sparse batch: a row's number and a lane share a word.
-const MOST_ROWS: usize = 1 << (u32::BITS - WIDTH.ilog2());
-/// The most values of a sparse batch.
-const MOST_STORED: usize = 1 << 31;
+/// The largest density at which batches stay sparse. Above, dense panels with skipped zeros are faster
+/// (docs/performance.md has the figures).
+const MAX_DENSITY: f64 = 0.2;
+/// The most rows of a sparse batch: a 32-bit word holds a row number and a lane.
+const MAX_ROWS: usize = 1 << (u32::BITS - WIDTH.ilog2());
+/// The most stored values of a sparse batch.
+const MAX_STORED: usize = 1 << 31;
 
-/// How large a batch is.
+/// The size of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSize {
     /// Examples.
     pub rows: usize,
-    /// Draws of z for each, and so rows of all that comes behind it.
+    /// Draws of z for each example: z and the decoder's activations have `rows * copies` rows.
     pub copies: usize,
 }
 
@@ -30,13 +30,15 @@ impl BatchSize {
         BatchSize { rows, copies: 1 }
     }
 
-    /// So many draws of z for each, or an error if a model of that kind has one only.
+    /// `copies` draws of z for each example. Returns an error if the kind of model allows one only.
     pub fn with_draws(spec: &Specification, rows: usize, copies: usize) -> Result<BatchSize> {
         match copies {
             1 => {}
-            0 => return Err(Error::Parameter("an example has at least one draw of z".into())),
+            0 => return Err(Error::Parameter("an example needs at least one draw of z".into())),
             _ if spec.topics.is_some() => {
-                return Err(Error::Parameter("a topic model has one draw of z".into()));
+                return Err(Error::Parameter(
+                    "a topic model allows one draw of z for each example".into(),
+                ));
             }
             _ if spec.variational => {}
             _ => return Err(Error::Parameter("a plain autoencoder has no draws of z".into())),
@@ -45,7 +47,7 @@ impl BatchSize {
     }
 }
 
-/// What a pass through the network is for.
+/// The kind of a pass through the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassKind {
     /// Forward only.
@@ -54,31 +56,33 @@ pub enum PassKind {
     Train,
 }
 
-/// How the encoder's input is kept.
+/// The storage of the encoder's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputStorage {
-    /// In the place of the batch, which is what the decoder reconstructs.
+    /// The batch itself, which the decoder reconstructs.
     Batch,
-    /// As the batch's stored values, at most so many: nothing has all columns.
+    /// The stored values of the batch, at most this many. No matrix has all columns.
     Sparse(usize),
-    /// In a matrix of its own: the batch with some values set to zero.
+    /// A separate matrix: the batch with some values set to zero.
     Masked,
-    /// In a matrix of its own.
+    /// A separate matrix.
     Separate,
 }
 
 impl InputStorage {
-    /// The same, or sparse where a batch of `rows` rows of `x` need not have all columns.
+    /// The storage for batches of `rows` rows of `x`: sparse if `x` is sparse enough and the model allows it, else
+    /// `self`.
     pub fn of(self, spec: &Specification, x: &Source, rows: usize) -> InputStorage {
-        let sparse = x.csr().is_some_and(|csr| csr.density() <= SPARSE);
+        let sparse = x.csr().is_some_and(|csr| csr.density() <= MAX_DENSITY);
         match x.most_stored(rows) {
             Some(most)
                 if sparse
                     && matches!(self, InputStorage::Batch | InputStorage::Masked)
                     && spec.conditions == 0
+                    && !spec.encoder_is_convolutional()
                     && !spec.missing.is_masked()
-                    && rows <= MOST_ROWS
-                    && most <= MOST_STORED =>
+                    && rows <= MAX_ROWS
+                    && most <= MAX_STORED =>
             {
                 InputStorage::Sparse(most)
             }
@@ -87,17 +91,17 @@ impl InputStorage {
     }
 }
 
-/// Which rows of an array make a batch.
+/// The rows of an array that form a batch.
 #[derive(Clone, Copy)]
 pub enum Rows<'a> {
-    /// Neighbours, from this row on.
+    /// Consecutive rows from this one on.
     From(usize),
-    /// The places from this one on of a random order.
+    /// Consecutive positions of a permutation, from this one on.
     Shuffled(&'a Permutation, usize),
 }
 
 impl Rows<'_> {
-    /// The rows at places `first..first + to.len()` of the batch, at most sixteen.
+    /// Writes the array rows of batch rows `first..first + to.len()`, at most sixteen.
     pub(super) fn fill(self, isa: Isa, first: usize, to: &mut [usize]) {
         match self {
             Rows::From(row) => to.iter_mut().zip(row + first..).for_each(|(to, r)| *to = r),
@@ -106,19 +110,19 @@ impl Rows<'_> {
     }
 }
 
-/// What the encoder reads.
+/// The encoder's input.
 #[derive(Clone, Copy)]
 pub enum EncoderInput<'a> {
     /// The batch.
     Batch,
-    /// The batch with noise.
+    /// The batch with corruption noise.
     Corrupted(Corruption, NoiseKey),
-    /// The caller's array: one row an example, from that row on.
+    /// An array of the caller, one row for each example, from this row on.
     Given(Source<'a>, usize),
 }
 
 impl<'a> EncoderInput<'a> {
-    /// The caller's array from a row on, if there is one; else the batch, with noise if it is to have any.
+    /// The caller's array from a row on, if given; else the batch, corrupted if `corruption` is given.
     pub fn of(
         given: Option<(Source<'a>, usize)>,
         corruption: Option<Corruption>,
@@ -131,7 +135,7 @@ impl<'a> EncoderInput<'a> {
         }
     }
 
-    /// How it is kept.
+    /// Its storage.
     pub(crate) fn storage(self) -> InputStorage {
         match self {
             EncoderInput::Batch => InputStorage::Batch,
@@ -141,33 +145,33 @@ impl<'a> EncoderInput<'a> {
     }
 }
 
-/// What the model's own noise depends on, beside its seed.
+/// The key of the model's noise.
 #[derive(Clone, Copy)]
 pub enum NoiseKey {
-    /// The training noise of a step; the row is the place in the batch.
+    /// Noise of a training step (seed, step), by position in the batch.
     Train(u64, u32),
-    /// The scoring noise; the row is the example's content.
+    /// Noise for scores (seed), by a hash of the example's content.
     Score(u64),
-    /// A draw from the posteriors of an array's rows, of which the batch is those from a first one on.
+    /// A draw from the posteriors of an array's rows, by row.
     Posterior {
         /// The seed.
         seed: u64,
-        /// The batch's first row.
+        /// The row of the array that is the batch's first.
         first: usize,
-        /// Which draw.
+        /// The number of the draw.
         sample: u32,
     },
 }
 
 impl NoiseKey {
-    /// The key of the generator.
+    /// The seed of the generator.
     pub fn seed(self) -> u64 {
         let (NoiseKey::Train(seed, _) | NoiseKey::Score(seed) | NoiseKey::Posterior { seed, .. }) =
             self;
         seed
     }
 
-    /// The stream of eps.
+    /// The generator's stream for eps.
     pub(super) fn stream(self) -> Stream {
         match self {
             NoiseKey::Train(..) => Stream::Train,
@@ -177,13 +181,13 @@ impl NoiseKey {
     }
 }
 
-/// Where eps comes from.
+/// The source of eps.
 #[derive(Clone, Copy)]
 pub enum Epsilon<'a> {
-    /// The caller: one row for each draw of an example, from that example on.
+    /// An array of the caller: one row for each draw, from this example's draws on.
     Given(Source<'a>, usize),
-    /// The caller: that row for all examples.
+    /// This row of an array of the caller, for all examples.
     Same(Source<'a>, usize),
-    /// The model.
+    /// The model's random generator.
     Drawn(NoiseKey),
 }

@@ -1,5 +1,6 @@
 //! Clipping by the norm of all gradients together (Pascanu, Mikolov & Bengio, "On the difficulty of training recurrent
-//! neural networks", ICML 2013), as torch's `clip_grad_norm_` does: gradients are stored, measured, scaled and applied.
+//! neural networks", ICML 2013), as torch's `clip_grad_norm_`: gradients are stored, scaled if their norm is above the
+//! limit, and applied.
 #![allow(unsafe_code)]
 
 use super::pass::{APPLY_BLOCK, Pass};
@@ -12,20 +13,20 @@ use std::ops::Range;
 /// Stored gradients.
 #[derive(Clone, Copy)]
 pub struct Gradients<'a> {
-    /// A buffer with the parameters' layout, padding zero.
+    /// The gradients, with the parameters' layout; padding is zero.
     pub values: Shared<'a, Row>,
-    /// The sum of squares of each of its [`blocks`].
+    /// The sum of squares of each of the [`blocks`].
     pub squares: Shared<'a, f64>,
 }
 
-/// The blocks of a buffer of `rows` rows.
+/// The number of blocks of a buffer of `rows` rows.
 pub fn blocks(rows: usize) -> usize {
     rows.div_ceil(APPLY_BLOCK)
 }
 
 impl Pass<'_> {
-    /// The same as [`Pass::update`] where the gradients' norm is below the limit, bit for bit. Says whether the norm is
-    /// finite; if it is not, nothing was updated.
+    /// [`Pass::update`] with clipped gradients; the same bits if the norm is below the limit. Returns false, without an
+    /// update, if the norm is not finite.
     pub fn update_clipped(
         &self,
         worker: &Worker,
@@ -38,13 +39,13 @@ impl Pass<'_> {
             |item: usize| item * APPLY_BLOCK..((item + 1) * APPLY_BLOCK).min(self.network.rows);
         self.update(worker, weight, gradients.values, Sink::Store(gradients.values));
         worker.phase(n, |item| {
-            // SAFETY: gradients are from the phases before; the square is this item's.
+            // SAFETY: gradients are from earlier phases; only this item writes its square.
             unsafe {
                 let square = self.isa.run(SumOfSquares(gradients.values.read(rows(item))));
                 gradients.squares.write(item..item + 1)[0] = f64::from(square);
             }
         });
-        // SAFETY: both are written in other phases. Every worker adds up for itself, and finds the same.
+        // SAFETY: the squares are from an earlier phase. Every worker computes the same sum.
         let norm = unsafe { gradients.squares.read(0..n) }.iter().sum::<f64>().sqrt();
         if !norm.is_finite() {
             return false;
@@ -52,19 +53,19 @@ impl Pass<'_> {
         let factor = limit / (norm + 1e-6);
         if factor < 1.0 {
             worker.phase(n, |item| {
-                // SAFETY: the rows are this item's.
+                // SAFETY: only this item uses these rows.
                 let block = unsafe { gradients.values.write(rows(item)) };
                 self.isa.run(ScaleBy(block, factor as f32));
             });
         }
         let all: Range<usize> = 0..self.network.rows;
-        // SAFETY: nobody writes gradients until the next step, which begins beyond the barrier at the end of this one.
+        // SAFETY: gradients are not written until the next step, after the barrier at the end of this one.
         self.apply(worker, unsafe { gradients.values.read(all) }, sink);
         true
     }
 }
 
-/// The sum of squares of some rows: sixteen lanes, rows ascending, then a fixed tree.
+/// The sum of squares of rows: lane by lane, rows ascending, then a fixed tree.
 struct SumOfSquares<'a>(&'a [Row]);
 
 impl Op for SumOfSquares<'_> {
@@ -82,7 +83,7 @@ impl Op for SumOfSquares<'_> {
     }
 }
 
-/// Some rows times a factor.
+/// Multiplies rows by a factor.
 struct ScaleBy<'a>(&'a mut [Row], f32);
 
 impl Op for ScaleBy<'_> {

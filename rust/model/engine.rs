@@ -1,4 +1,4 @@
-//! The engine: a model's parameters, the optimiser's state, and the memory of its batches.
+//! The engine: a model's parameters, the optimiser's state, and the memory of batches.
 
 use super::batch::{BatchSize, InputStorage, PassKind};
 use super::clip::{self, Gradients};
@@ -14,19 +14,19 @@ use crate::simd::{Isa, Row, ZERO_ROW};
 use crate::threads;
 use std::sync::atomic::AtomicUsize;
 
-/// A model that can be trained and asked.
+/// A model for training and inference.
 pub struct Engine {
-    /// Kernels.
+    /// The instruction set.
     pub isa: Isa,
-    /// The architecture.
+    /// The layers and the likelihood.
     pub network: Network,
-    /// Steps taken.
+    /// The number of training steps so far.
     pub steps: u64,
-    /// The first of them, of which the optimiser knows nothing: its moments were not kept.
+    /// The number of first steps that the optimiser's moments do not include, because a file did not store moments.
     pub optimizer_start: u64,
-    /// Shuffled epochs finished: the number of the next order.
+    /// The number of finished shuffled epochs, which selects the next permutation.
     pub epochs: u32,
-    /// Log variances clamped so far.
+    /// The number of log variances clamped so far.
     pub clamped: AtomicUsize,
     pub(super) parameters: Vec<Row>,
     derived: Vec<Row>,
@@ -36,31 +36,31 @@ pub struct Engine {
     workspaces: [Vec<Workspace>; 2],
 }
 
-/// What a model keeps of each parameter.
+/// A buffer with a value for each parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StateBuffer {
-    /// The parameter itself.
+    /// The parameters.
     Value,
-    /// The optimiser's first moment.
+    /// The optimiser's first moments.
     First,
-    /// The optimiser's second moment.
+    /// The optimiser's second moments.
     Second,
 }
 
-/// An engine's buffers during a pass: the parts that workers share.
+/// An engine's buffers, shared by the workers of a pass.
 pub(crate) struct SharedBuffers<'a> {
     pass: Pass<'a>,
     memories: Vec<Memory<'a>>,
     /// The optimiser's moments.
     pub moments: [Shared<'a, Row>; 2],
-    /// Room for gradients, where [`Engine::make_room_for_gradients`] has made it.
+    /// Stored gradients; empty unless [`Engine::allocate_gradients`] was called.
     pub gradients: Gradients<'a>,
 }
 
 impl<'a> SharedBuffers<'a> {
-    /// A batch of `rows` examples in workspace `part`.
+    /// A pass for a batch of `rows` examples in workspace `part`.
     pub fn pass(&self, part: usize, rows: usize) -> Pass<'a> {
-        assert!(rows <= self.pass.rows, "more rows than were asked for");
+        assert!(rows <= self.pass.rows, "more rows than the workspace was planned for");
         let batch = BatchView { memory: self.memories[part], ..self.pass.batch };
         Pass { batch: batch.with_rows(rows), ..self.pass }
     }
@@ -74,7 +74,7 @@ impl Engine {
         for (index, tensor) in engine.network.tensors.iter().enumerate() {
             let Some(fan_in) = tensor.fan_in else { continue };
             let bound = 1.0 / (fan_in as f32).sqrt();
-            let cols = tensor.shape.get(1).copied().unwrap_or(1);
+            let cols = tensor.shape[1..].iter().product();
             let mut plain = vec![0.0; tensor.shape[0] * cols];
             let noise = Noise { seed, stream: Stream::Init as u8, sample: index as u32 };
             noise.fill(isa, Distribution::Uniform, cols, &mut plain, |to, _, u| {
@@ -87,9 +87,9 @@ impl Engine {
         Ok(engine)
     }
 
-    /// A model whose parameters are zero, to be filled in by [`Engine::buffer_mut`] and [`Engine::refresh`].
+    /// A model with zero parameters; set them with [`Engine::buffer_mut`], then call [`Engine::refresh`].
     pub(crate) fn empty(network: Network) -> Result<Engine> {
-        let rows = |wanted: bool| filled(ZERO_ROW, Some(if wanted { network.rows } else { 0 }));
+        let rows = |used: bool| filled(ZERO_ROW, Some(if used { network.rows } else { 0 }));
         let [first, second] = network.spec.optimizer.moments();
         Ok(Engine {
             isa: Isa::detect()?,
@@ -107,7 +107,7 @@ impl Engine {
         })
     }
 
-    /// The buffer of a part, empty where the optimiser does not use it.
+    /// A buffer; empty if the optimiser does not use it.
     pub(crate) fn buffer(&self, part: StateBuffer) -> &[Row] {
         match part {
             StateBuffer::Value => &self.parameters,
@@ -116,7 +116,7 @@ impl Engine {
         }
     }
 
-    /// The same to be filled in, with the network that says what lies where.
+    /// A buffer for writing, and the network with the buffer's layout.
     pub(crate) fn buffer_mut(&mut self, part: StateBuffer) -> (&Network, &mut [Row]) {
         let [first, second] = &mut self.moments;
         let buffer = match part {
@@ -132,7 +132,8 @@ impl Engine {
         tensor.read(&self.parameters)
     }
 
-    /// Sets all parameters, in the order of `network.tensors`. The optimiser's state stays.
+    /// Sets all parameters, in the order of `network.tensors` and in PyTorch's layout. The optimiser's state is
+    /// unchanged.
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
         let parameters = self.pack(values, &self.network.tensors)?;
         self.network.check(&parameters)?;
@@ -140,12 +141,12 @@ impl Engine {
         self.refresh()
     }
 
-    /// Values of some tensors (all, or those that are trained) as one buffer with the parameters' layout.
+    /// Copies values of `tensors` (all, or the trained ones) into a new buffer with the parameters' layout.
     pub fn pack(&self, values: &[Vec<f32>], tensors: &[Tensor]) -> Result<Vec<Row>> {
         let mut buffer = filled(ZERO_ROW, Some(self.network.rows))?;
         if values.len() != tensors.len() {
             return Err(Error::Shape(format!(
-                "{} arrays for {} parameters",
+                "{} arrays were given for {} parameters",
                 values.len(),
                 tensors.len()
             )));
@@ -153,29 +154,32 @@ impl Engine {
         for (tensor, plain) in tensors.iter().zip(values) {
             if plain.len() != tensor.shape.iter().product::<usize>() {
                 return Err(Error::Shape(format!(
-                    "{} has {} elements, not the {:?} that the model has",
+                    "{} has {} elements; the model expects shape {:?}",
                     tensor.name,
                     plain.len(),
                     tensor.shape
                 )));
             }
             if let Some(bad) = plain.iter().find(|x| !tensor.allows(**x)) {
-                return Err(Error::Value(format!("{} contains {bad}", tensor.name)));
+                return Err(Error::Value(format!(
+                    "{} contains {bad}: values must be finite, and variances not negative",
+                    tensor.name
+                )));
             }
             tensor.write(plain, &mut buffer);
         }
         Ok(buffer)
     }
 
-    /// Follows a change of the parameters.
+    /// Recomputes the derived buffer after a change of the parameters.
     pub(crate) fn refresh(&mut self) -> Result<()> {
         let buffers = self.share(1, BatchSize::of(1), PassKind::Infer, InputStorage::Batch)?;
         threads::alone(|worker| buffers.pass(0, 1).refresh(worker));
         Ok(())
     }
 
-    /// Makes sure that gradients can be stored.
-    pub(crate) fn make_room_for_gradients(&mut self) -> Result<()> {
+    /// Allocates the gradient buffers, unless that was done before.
+    pub(crate) fn allocate_gradients(&mut self) -> Result<()> {
         if self.gradients.is_empty() {
             self.squares = filled(0.0, Some(clip::blocks(self.network.rows)))?;
             self.gradients = filled(ZERO_ROW, Some(self.network.rows))?;
@@ -183,12 +187,13 @@ impl Engine {
         Ok(())
     }
 
-    /// The gradient of a parameter that was stored last.
+    /// The gradient that was last stored for a parameter, in PyTorch's layout.
     pub(crate) fn gradient(&self, tensor: &Tensor) -> Vec<f32> {
         tensor.read(&self.gradients)
     }
 
-    /// Makes sure that there is memory for `parts` batches of that size at the same time, and shares everything among passes.
+    /// Allocates workspaces for `parts` simultaneous batches of at most `size`, and returns the buffers for sharing
+    /// among workers.
     pub(crate) fn share(
         &mut self,
         parts: usize,
@@ -197,10 +202,10 @@ impl Engine {
         storage: InputStorage,
     ) -> Result<SharedBuffers<'_>> {
         let (network, workspaces) = (&self.network, &mut self.workspaces[kind as usize]);
-        workspaces.retain(|workspace| workspace.serves(size, storage));
+        workspaces.retain(|workspace| workspace.fits(size, storage));
         while workspaces.len() < parts {
             let plan = network.plan(size, kind, storage);
-            workspaces.push(Workspace::new(plan, network.rooms(), self.isa)?);
+            workspaces.push(Workspace::new(plan, network.buffer_sizes(), self.isa)?);
         }
         let memories: Vec<_> = workspaces.iter_mut().map(Workspace::share).collect();
         let [first, second] = &mut self.moments;

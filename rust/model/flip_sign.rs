@@ -1,23 +1,25 @@
-//! The sign of a latent coordinate, which the data do not know: p(x|z) and q(z|x) are the same with -z in the place of z.
+//! The sign of a latent coordinate, which is not identified: flipping it in encoder and decoder leaves p(x) unchanged.
 
 use super::engine::Engine;
 use crate::error::{Error, Result};
 
 impl Engine {
-    /// Flips the sign of a coordinate: in what the encoder makes of x, in what the decoder makes of z, and in the optimiser's
-    /// first moments of both, which are means of gradients. (The second ones are of squares.)
+    /// Flips the sign of a coordinate: in the encoder's mean, in the decoder's first weights, and in the optimiser's
+    /// first moments of both, which are means of gradients. (Second moments are means of squares and do not change.)
     pub fn flip_sign(&mut self, coordinate: usize) -> Result<()> {
         let spec = &self.network.spec;
         if coordinate >= spec.latent_dim || spec.topics.is_some() {
-            return Err(Error::Parameter(format!("coordinate {coordinate} has no sign to flip")));
+            return Err(Error::Parameter(format!(
+                "the sign of coordinate {coordinate} cannot be flipped"
+            )));
         }
         let mean = if spec.variational { "mu" } else { "code" };
         let tensors = self.network.tensors.clone();
         let negate = |x: &mut f32| *x = -*x;
         for tensor in &tensors {
             let inputs = tensor.shape.get(1).copied().unwrap_or(1);
-            let gives = tensor.name.strip_suffix(".weight").or(tensor.name.strip_suffix(".bias"));
-            let (start, step, count) = match (gives, tensor.name.as_str()) {
+            let layer = tensor.name.strip_suffix(".weight").or(tensor.name.strip_suffix(".bias"));
+            let (start, step, count) = match (layer, tensor.name.as_str()) {
                 (Some(name), _) if name == mean => (coordinate * inputs, 1, inputs),
                 (_, "decoder.0.weight") => (coordinate, inputs, tensor.shape[0]),
                 _ => continue,

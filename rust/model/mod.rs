@@ -1,9 +1,10 @@
-//! A model: its specification, its layers, the memory of a batch, the phases of a pass, and the engine that owns them.
+//! A model: specification, layers, batch memory, the phases of a pass, and the engine that owns them.
 //!
-//! Each of these uses only those before it: `layer_list`, `spec`, `batch`, `tensor` (words); `memory`; `sink`, `layers`, `head`, `phases`;
-//! `network`; `pass`, `clip`; `engine`, `flip_sign`.
+//! Each module uses only modules before it: `layer_list`, `spec`, `batch`, `tensor` (vocabulary); `memory`; `sink`,
+//! `layers`, `head`, `phases`; `build`, `network`; `pass`, `clip`; `engine`, `flip_sign`.
 
 mod batch;
+mod build;
 mod clip;
 mod engine;
 mod flip_sign;
@@ -23,7 +24,7 @@ mod tests;
 pub use batch::{BatchSize, EncoderInput, Epsilon, InputStorage, NoiseKey, PassKind, Rows};
 pub use engine::Engine;
 pub(crate) use engine::{SharedBuffers, StateBuffer};
-pub use layer_list::{LayerSpecification, MAX_LAYERS, MAX_WIDTH, dense};
+pub use layer_list::{LayerEnd, LayerSpecification, MAX_LAYERS, MAX_WIDTH, Shape, dense};
 pub(crate) use memory::{BatchView, Owners};
 pub use network::Network;
 pub(crate) use pass::Pass;

@@ -1,4 +1,4 @@
-//! One batch on its way through the network: the passes forward and backward, layer by layer.
+//! The forward pass, backward pass and update of one batch, layer by layer.
 #![allow(unsafe_code)]
 
 use super::batch::Epsilon;
@@ -16,7 +16,7 @@ use std::ops::{Deref, Range};
 /// Rows of the parameter buffer that one work item of [`Pass::apply`] updates.
 pub(super) const APPLY_BLOCK: usize = 256;
 
-/// A batch and the network. Its methods are phases, as those of [`BatchView`], which it derefs to.
+/// A batch and the network. Its methods are phases, like those of [`BatchView`], to which it dereferences.
 #[derive(Clone, Copy)]
 pub struct Pass<'a> {
     /// The layers.
@@ -34,46 +34,46 @@ impl<'a> Deref for Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// The same with draws that belong to examples of a batch that was encoded in the same memory.
+    /// The pass with other owners of its draws: examples of a batch that was encoded in the same memory.
     pub fn of(self, owners: Owners) -> Pass<'a> {
         Pass { batch: BatchView { owners, ..self.batch }, ..self }
     }
 
-    /// From x to [mu, logvar], or to the code.
+    /// Runs the encoder: from x to [mu, logvar], or to the code.
     pub fn encode(&self, worker: &Worker) {
         self.forward(worker, &self.network.encoder, &self.memory.plan.encoder);
     }
 
-    /// Draws z, notes each row's KL, and makes of z what the decoder reads.
+    /// Draws z, stores each row's KL, and computes the decoder's input.
     pub fn sample(&self, worker: &Worker, epsilon: Epsilon) {
         self.batch.sample(worker, epsilon);
         self.finish_code(worker);
     }
 
-    /// The same of several draws for each example, with log p(z) - log q(z|x) of each draw.
+    /// Draws several z for each example, stores log p(z) - log q(z|x) of each draw, and computes the decoder's input.
     pub fn sample_draws(&self, worker: &Worker, epsilon: Epsilon) {
         self.batch.sample_draws(worker, epsilon);
         self.finish_code(worker);
     }
 
-    /// The same of samples for a marginal likelihood.
+    /// Draws the samples of a marginal likelihood, and computes the decoder's input.
     pub fn sample_marginal(&self, worker: &Worker, samples: SampleRange) {
         self.batch.sample_marginal(worker, samples);
         self.finish_code(worker);
     }
 
-    /// Takes the posterior's means in the place of z, and makes of them what the decoder reads.
+    /// Sets z to the posterior means, and computes the decoder's input.
     pub fn take_means(&self, worker: &Worker) {
         self.batch.take_means(worker);
         self.finish_code(worker);
     }
 
-    /// From z to what the decoder reads.
+    /// Computes the decoder's input from z.
     fn finish_code(&self, worker: &Worker) {
         self.forward(worker, &self.network.latent, &self.memory.plan.latent);
     }
 
-    /// From what it reads to what its last layer reads.
+    /// Runs the decoder up to the input of its last layer.
     pub fn decode(&self, worker: &Worker) {
         let hidden = self.network.decoder.len() - 1;
         self.forward(worker, &self.network.decoder[..hidden], &self.memory.plan.decoder);
@@ -85,7 +85,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Runs `work` with the phase of the last layer.
+    /// Runs `work`, which runs the phase of the last layer with an epilogue.
     fn with_output(&self, worker: &Worker, work: impl FnOnce(&Tiles)) {
         let slot = self.memory.plan.decoder.last().expect("a decoder has an output");
         let output = self.network.output();
@@ -93,30 +93,30 @@ impl<'a> Pass<'a> {
         work(&Tiles { run: &run, panels: panels_of(output.outputs()) });
     }
 
-    /// The last layer with the likelihood: each row's -log p(x|z) and, if `weight` is given, that times the gradient of
-    /// -log p with respect to the output. `last` runs when the losses are there.
+    /// The last layer with the likelihood: computes each row's -log p(x|z) in nats and, if `weight` is given, its
+    /// gradient with respect to the output times `weight`. `last` runs when all losses are stored.
     pub fn score(&self, worker: &Worker, weight: Option<f32>, last: &mut dyn FnMut()) {
         self.with_output(worker, |tiles| {
             self.network.head.score(&self.batch, worker, tiles, weight, last);
         });
     }
 
-    /// E[x|z], written to rows `first..` of `out`, [n, n_features].
+    /// Writes E[x|z] to rows `first..` of `out`, [n, n_features].
     pub fn mean(&self, worker: &Worker, out: Shared<f32>, first: usize) {
         self.with_output(worker, |tiles| {
             self.network.head.mean(&self.batch, worker, tiles, out, first);
         });
     }
 
-    /// The same, and the decoder's scale.
+    /// Writes E[x|z] and the decoder's scale to rows `first..` of two arrays, [n, n_features].
     pub fn mean_and_scale(&self, worker: &Worker, out: [Shared<f32>; 2], first: usize) {
         self.with_output(worker, |tiles| {
             self.network.head.mean_and_scale(&self.batch, worker, tiles, out, first);
         });
     }
 
-    /// Takes a draw of the output into the moments in rows `first..` of three arrays, [n, n_features]. `scales` are those
-    /// that are not the decoder's.
+    /// Adds a draw's output to the moments in three arrays, [n, n_features]; `place` is the first row and the number of
+    /// the draw. `scales` are the likelihood's scales, unless the decoder outputs them.
     pub fn moments(
         &self,
         worker: &Worker,
@@ -129,8 +129,8 @@ impl<'a> Pass<'a> {
         });
     }
 
-    /// Fills every layer's gradient, given that of the output. `latent` makes the gradient of [mu, logvar] from that of z; a
-    /// plain autoencoder has nothing to do there.
+    /// Computes all gradients with respect to activations, from the output's. `latent` computes the gradient with
+    /// respect to [mu, logvar] from that of z; a plain autoencoder skips it.
     pub fn backward(&self, worker: &Worker, latent: &mut dyn FnMut()) {
         let (network, plan) = (self.network, self.memory.plan);
         let back = |layers: &Layers, slots: &[Slot], from: usize| {
@@ -143,10 +143,10 @@ impl<'a> Pass<'a> {
         if network.spec.variational {
             latent();
         }
-        back(&network.encoder, &plan.encoder, 1); // nobody asks for the gradient of the input
+        back(&network.encoder, &plan.encoder, 1); // the input's gradient is not computed
     }
 
-    /// Weighs the gradients that [`Pass::score`] has stored by their draws' weights.
+    /// Multiplies the gradients that [`Pass::score`] has stored by the weights of their draws.
     pub fn weigh_gradients(&self, worker: &Worker) {
         self.weigh_matrix(worker, self.memory.plan.output_gradient);
         if self.network.head.stores_scale_gradient() {
@@ -154,19 +154,19 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// All gradients of parameters into `sink`. `weight` is the factor of the stored output gradients; `room` is a buffer
-    /// for gradients that have to be stored in any case.
-    pub fn update(&self, worker: &Worker, weight: f32, room: Shared<Row>, sink: Sink) {
-        self.each(|layer, slot| layer.update(&self.batch, worker, slot, room, sink));
+    /// Passes the gradients of all parameters to `sink`. `weight` is the factor of the stored output gradients;
+    /// `scratch`, a buffer with the parameters' layout, holds gradients that layers must store before their update.
+    pub fn update(&self, worker: &Worker, weight: f32, scratch: Shared<Row>, sink: Sink) {
+        self.each(|layer, slot| layer.update(&self.batch, worker, slot, scratch, sink));
         self.network.head.update(&self.batch, worker, weight, sink);
     }
 
-    /// Running statistics follow the batch.
-    pub fn follow_batch(&self, worker: &Worker) {
-        self.each(|layer, slot| layer.follow_batch(&self.batch, worker, slot));
+    /// Moves running statistics towards those of the batch.
+    pub fn update_running(&self, worker: &Worker) {
+        self.each(|layer, slot| layer.update_running(&self.batch, worker, slot));
     }
 
-    /// All layers with their slots, the last one first.
+    /// Calls `layer` for each layer with its slot, the last layer first.
     fn each(&self, mut layer: impl FnMut(&dyn Layer, &Slot)) {
         let (network, plan) = (self.network, self.memory.plan);
         let lists = [
@@ -179,21 +179,21 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Refreshes what is made of the parameters, after they were set.
+    /// Recomputes the derived buffer after parameters were set.
     pub fn refresh(&self, worker: &Worker) {
         self.network.layers().for_each(|layer| layer.refresh(&self.batch, worker));
     }
 
-    /// One optimiser step with gradients from a buffer: the same function on the same numbers as in [`Pass::update`], so the
-    /// same bits.
+    /// One optimiser step with gradients from a buffer. It gives the bits of [`Pass::update`]: the same function of the
+    /// same numbers.
     pub fn apply(&self, worker: &Worker, gradients: &[Row], sink: Sink) {
         let end = self.network.trained_rows;
         worker.phase(end.div_ceil(APPLY_BLOCK), |item| {
             let rows: Range<usize> = item * APPLY_BLOCK..((item + 1) * APPLY_BLOCK).min(end);
             // SAFETY: the rows are this item's.
-            unsafe { sink.take(self.isa, self.parameters, rows.clone(), &gradients[rows], 2) };
+            unsafe { sink.accept(self.isa, self.parameters, rows.clone(), &gradients[rows], 2) };
         });
-        // SAFETY: a single item.
+        // SAFETY: the phase has a single item.
         worker.phase(1, |_| self.network.constrain(unsafe { self.parameters.all_mut() }));
         self.refresh(worker);
     }

@@ -1,4 +1,4 @@
-//! What becomes of a gradient: a block of weights is updated where its gradient is born, or the gradient is stored.
+//! The destination of gradients: the optimiser's update, block by block, or a buffer.
 #![allow(unsafe_code)]
 
 use crate::matrix::Shared;
@@ -7,16 +7,16 @@ use crate::simd::{Isa, Prefetch, Row};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What becomes of a gradient.
+/// The destination of a gradient.
 #[derive(Clone, Copy)]
 pub enum Sink<'a> {
-    /// The optimiser's step, at once; the gradient never reaches memory.
+    /// The optimiser's update, at once. The gradient is not stored.
     Update {
-        /// The step's.
+        /// The update of the step.
         update: Update,
-        /// The optimiser's.
+        /// The optimiser's moments.
         moments: [Shared<'a, Row>; 2],
-        /// Set if a gradient is too large to follow.
+        /// Set if a gradient is NaN or too large for an update.
         unsound: &'a AtomicBool,
     },
     /// A buffer with the parameters' layout.
@@ -24,11 +24,11 @@ pub enum Sink<'a> {
 }
 
 impl Sink<'_> {
-    /// Rows `rows` of the parameter buffer have this gradient.
+    /// Updates rows `rows` of the parameter buffer with their gradient, or stores the gradient.
     ///
     /// # Safety
-    /// These rows (of parameters, moments and store) are the calling tile's own.
-    pub(super) unsafe fn take(
+    /// No other tile uses these rows (of parameters, moments and gradient buffer) in the running phase.
+    pub(super) unsafe fn accept(
         &self,
         isa: Isa,
         parameters: Shared<Row>,
@@ -45,7 +45,7 @@ impl Sink<'_> {
                     }
                 }
                 Sink::Update { update, moments, unsound } => {
-                    let sound = isa.run(Apply {
+                    let updated = isa.run(Apply {
                         update: *update,
                         gradient,
                         vectors,
@@ -55,7 +55,7 @@ impl Sink<'_> {
                             false => m.write(rows.clone()),
                         }),
                     });
-                    if !sound {
+                    if !updated {
                         unsound.store(true, Ordering::Relaxed);
                     }
                 }
@@ -63,8 +63,8 @@ impl Sink<'_> {
         }
     }
 
-    /// What the update of as many rows after `rows` will read.
-    pub(super) fn ahead(&self, parameters: Shared<Row>, rows: Range<usize>) -> Prefetch {
+    /// The memory that the update of the rows after `rows`, as many, will read.
+    pub(super) fn prefetch(&self, parameters: Shared<Row>, rows: Range<usize>) -> Prefetch {
         let Sink::Update { moments, .. } = self else { return Prefetch::NOTHING };
         let [first, second] = moments.map(|m| if m.is_empty() { parameters } else { m });
         let places = [parameters, first, second].map(|buffer| buffer.address(rows.end));

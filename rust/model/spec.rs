@@ -2,11 +2,12 @@
 //! engine and the configuration in the model file. An option that is absent has its default; one that is not known is an
 //! error.
 
-use super::layer_list::{LayerSpecification, MAX_WIDTH};
+use super::layer_list::{self, LayerSpecification, MAX_WIDTH, Shape};
 use crate::data::input_transform::Transform;
 use crate::error::{Error, Result};
 use crate::json::{self, Object};
 use crate::nn::activation::Activation;
+use crate::nn::image::ImageShape;
 use crate::nn::likelihood::{Bernoulli, FeatureParameter, Likelihood, MAX_TRIALS};
 use crate::nn::optimizer::Optimizer;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -27,6 +28,9 @@ pub struct Specification {
     pub conditions: usize,
     /// Whether the encoder's head gives the mean and the log variance of q(z|x), or z itself: a plain autoencoder.
     pub variational: bool,
+    /// Height, width and channels of x, whose columns go row by row, channels last; none for x that is no image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_shape: Option<[usize; 3]>,
     /// The encoder's hidden layers, from x on.
     #[serde(deserialize_with = "super::layer_list::read")]
     pub encoder: Vec<LayerSpecification>,
@@ -63,6 +67,7 @@ impl Default for Specification {
             latent_dim: 0,
             conditions: 0,
             variational: true,
+            image_shape: None,
             encoder: Vec::new(),
             decoder: Vec::new(),
             missing: Missing::Refused,
@@ -113,13 +118,14 @@ impl Specification {
         size("n_features", self.n_features, 1)?;
         size("latent_dim", self.latent_dim, 1)?;
         size("conditions", self.conditions, 0)?;
-        super::layer_list::check("encoder", &self.encoder)?;
-        super::layer_list::check("decoder", &self.decoder)?;
+        layer_list::check("hidden", &self.encoder)?;
+        layer_list::check("decoder_hidden", &self.decoder)?;
         self.likelihood.check()?;
         self.optimizer.check()?;
         if self.conditions > 0 && !self.variational {
             return Err(Error::Parameter("a plain autoencoder has no conditions".into()));
         }
+        self.check_image()?;
         self.check_topics()?;
         self.check_exam()?;
         if self.missing.is_masked() && !self.likelihood.allows_missing() {
@@ -130,6 +136,98 @@ impl Specification {
             ));
         }
         Ok(())
+    }
+
+    /// An error unless all layers fit each other and the image.
+    fn check_image(&self) -> Result<()> {
+        if let Some([height, width, channels]) = self.image_shape {
+            let sides = [height, width, channels];
+            let fits = sides.iter().product::<usize>() == self.n_features && !sides.contains(&0);
+            if sides.iter().any(|&side| side > MAX_WIDTH) || !fits {
+                return Err(Error::Parameter(format!(
+                    "image_shape=({height}, {width}, {channels}) does not fit X, which has {} features",
+                    self.n_features
+                )));
+            }
+        }
+        self.encoder_shapes()?;
+        self.decoder_shapes()?;
+        Ok(())
+    }
+
+    /// Whether the encoder reads x as an image.
+    pub fn encoder_is_convolutional(&self) -> bool {
+        matches!(self.encoder.first(), Some(LayerSpecification::Conv2d { .. }))
+    }
+
+    /// The image that x is.
+    pub fn image(&self) -> Option<ImageShape> {
+        let [height, width, channels] = self.image_shape?;
+        Some(ImageShape { height, width, channels })
+    }
+
+    /// The shape of the encoder's input and those of its hidden layers.
+    pub fn encoder_shapes(&self) -> Result<Vec<Shape>> {
+        let flat = Shape::Flat(self.conditions_at().saturating_add(self.conditions));
+        let input = self.image().map_or(flat, Shape::Image);
+        let shapes = layer_list::shapes("hidden", input, &self.encoder)?;
+        let first = self.encoder.first().filter(|_| self.image_shape.is_some());
+        if self.encoder_is_convolutional() && self.missing == Missing::Indicated {
+            return Err(Error::Parameter(
+                "missing_indicator=True is not for a convolutional encoder: use missing=\"mask\" alone".into(),
+            ));
+        }
+        match first {
+            None | Some(LayerSpecification::Dense { .. } | LayerSpecification::Conv2d { .. }) => {
+                Ok(shapes)
+            }
+            Some(other) => Err(Error::Parameter(format!(
+                "hidden[0] is {}; the first layer must be Conv2d or Dense",
+                other.name()
+            ))),
+        }
+    }
+
+    /// The shape of the decoder's input and those of its hidden layers. A convolutional decoder ends with the image.
+    pub fn decoder_shapes(&self) -> Result<Vec<Shape>> {
+        let input = Shape::Flat(self.latent_dim.saturating_add(self.conditions));
+        let shapes = layer_list::shapes("decoder_hidden", input, &self.decoder)?;
+        let wrong = |why: String| Err(Error::Parameter(why));
+        for (i, layer) in self.decoder.iter().enumerate() {
+            let dense_before = i > 0 && self.decoder[i - 1].units().is_some();
+            if matches!(layer, LayerSpecification::Unflatten { .. }) && !dense_before {
+                return wrong(format!(
+                    "decoder_hidden[{i}] is Unflatten; it must follow a Dense layer"
+                ));
+            }
+        }
+        let Some(&last @ Shape::Image(image)) = shapes.last() else { return Ok(shapes) };
+        let Some(wanted) = self.image() else {
+            return wrong(
+                "a convolutional decoder makes images: pass image_shape=(height, width, channels)"
+                    .into(),
+            );
+        };
+        let way: Vec<String> = shapes.iter().map(Shape::to_string).collect();
+        if image != wanted {
+            return wrong(format!(
+                "decoder_hidden ends with {last}, but image_shape is {} (sizes: {})",
+                Shape::Image(wanted),
+                way.join(" -> ")
+            ));
+        }
+        match self.decoder.last() {
+            Some(LayerSpecification::ConvTranspose2d { end, .. } | LayerSpecification::Conv2d { end, .. })
+                if !end.batch_norm && end.activation.is_none() =>
+            {
+                Ok(shapes)
+            }
+            _ => wrong(
+                "the last layer of decoder_hidden is the output: it must be ConvTranspose2d or Conv2d without \
+                 batch_norm and activation"
+                    .into(),
+            ),
+        }
     }
 
     /// The column of what the encoder reads where the conditions begin: behind x and its indicators, where it has some.
@@ -398,14 +496,14 @@ mod tests {
             (r#""seed":0,"seed":0"#, "duplicate field `seed`"),
             (r#""seed":-1"#, "specification's seed: invalid value: integer `-1`"),
             (r#""seed":1.5"#, "specification's seed: invalid type: floating point `1.5`"),
-            (r#""encoder":[0]"#, "encoder[0]=0 is not possible"),
+            (r#""encoder":[0]"#, "hidden[0]=0 is not possible"),
             (
                 r#""decoder":["x"]"#,
                 "specification's decoder: invalid type: string \"x\", expected a number of units",
             ),
             (
                 r#""encoder":[{"kind":"lstm"}]"#,
-                "specification's encoder: unknown variant `lstm`, expected `dense`",
+                "specification's encoder: unknown variant `lstm`, expected one of `dense`, `conv2d`",
             ),
             (
                 r#""missing":"drop""#,

@@ -1,8 +1,9 @@
-//! Tests of networks: names and places of parameters, what is refused, and a layer that only the tests know.
+//! Tests of networks: names and places of parameters, invalid specifications, and a layer for tests only.
 
+use super::build::{decoder, encoder, latent};
 use super::engine::Engine;
 use super::layers::Scaling;
-use super::network::{Network, decoder, encoder, latent};
+use super::network::Network;
 use super::tensor::Layout;
 use super::{EncoderInput, Epsilon, Missing, NoiseKey, Specification, Topics, dense};
 use crate::data::Source;
@@ -10,8 +11,8 @@ use crate::nn::latent::KlTerm;
 use crate::nn::likelihood::{
     Bernoulli, Gaussian, Likelihood, Mixture, Multinomial, Scale, SquaredError,
 };
+use crate::nn::objective::{Importance, Objective};
 use crate::nn::optimizer::Optimizer;
-use crate::run::train::{Importance, Objective};
 
 fn spec(likelihood: impl Into<Likelihood>) -> Specification {
     Specification {
@@ -103,7 +104,7 @@ fn topics(likelihood: impl Into<Likelihood>) -> Specification {
 }
 
 #[test]
-fn a_topic_model_has_running_statistics_behind_what_is_trained() {
+fn a_topic_model_has_running_statistics_after_the_trained_tensors() {
     for (likelihood, own) in [
         (Likelihood::from(Mixture {}), &[][..]),
         (
@@ -135,7 +136,7 @@ fn a_topic_model_has_running_statistics_behind_what_is_trained() {
 }
 
 #[test]
-fn what_is_no_topic_model_is_refused() {
+fn invalid_topic_models_are_refused() {
     let good = topics(Mixture {});
     let prior = |mean, scale| Some(Topics { mean, scale });
     for bad in [
@@ -154,7 +155,7 @@ fn what_is_no_topic_model_is_refused() {
 }
 
 #[test]
-fn a_plain_autoencoder_has_a_code_in_the_place_of_a_posterior() {
+fn a_plain_autoencoder_has_a_code_in_place_of_a_posterior() {
     let plain = Specification { variational: false, ..spec(SquaredError {}) };
     let network = Network::new(plain).unwrap();
     let names: Vec<_> = network.tensors.iter().map(|t| t.name.as_str()).collect();
@@ -163,24 +164,24 @@ fn a_plain_autoencoder_has_a_code_in_the_place_of_a_posterior() {
 }
 
 #[test]
-fn conditions_are_read_behind_x_and_behind_z() {
+fn conditions_follow_x_and_z() {
     let conditional = Specification { conditions: 4, ..spec(Bernoulli {}) };
     let network = Network::new(conditional.clone()).unwrap();
     assert_eq!(weights(&network), [[33, 41], [3, 33], [3, 33], [5, 7], [64, 5], [37, 64]]);
     let values = [0.0; 74];
     let (x, y) = (Source::from_slice(&values, 37), Source::from_slice(&values[..8], 4));
-    assert!(network.check_conditions(&x.given(&y).unwrap()).is_ok());
+    assert!(network.check_conditions(&x.with_conditions(&y).unwrap()).is_ok());
     let narrow = Source::from_slice(&values[..6], 3);
-    for wrong in [x, x.given(&narrow).unwrap()] {
+    for wrong in [x, x.with_conditions(&narrow).unwrap()] {
         assert!(network.check_conditions(&wrong).is_err());
     }
-    assert!(x.given(&x.select(&[0]).unwrap()).is_err(), "another number of rows");
+    assert!(x.with_conditions(&x.select(&[0]).unwrap()).is_err(), "another number of rows");
     let plain = Specification { variational: false, ..conditional };
     assert!(Network::new(plain).is_err());
 }
 
 #[test]
-fn indicators_are_read_between_x_and_the_conditions() {
+fn indicators_lie_between_x_and_the_conditions() {
     for (missing, inputs) in [(Missing::Masked, 41), (Missing::Indicated, 78)] {
         let spec = Specification { missing, conditions: 4, ..spec(Bernoulli {}) };
         assert_eq!(spec.conditions_at(), inputs - 4);
@@ -222,7 +223,7 @@ fn scaled_engine() -> Engine {
     Engine::empty(network).unwrap()
 }
 
-/// The loss of some examples and its gradients by name.
+/// The mean loss of some examples in nats, and its gradients by name.
 fn gradients(engine: &mut Engine, x: &[f32], threads: usize) -> (f64, Vec<(String, Vec<f32>)>) {
     let kl = KlTerm::plain(1.0);
     let objective = Objective { reconstruction: 1.0, kl, importance: Importance::NONE };
@@ -234,7 +235,7 @@ fn gradients(engine: &mut Engine, x: &[f32], threads: usize) -> (f64, Vec<(Strin
 }
 
 #[test]
-fn a_layer_that_only_the_tests_know_trains_with_the_others() {
+fn a_layer_for_tests_trains_with_the_others() {
     let x: Vec<f32> = (0..37 * 19).map(|i| (i * 7 % 11) as f32 / 10.0).collect();
     let mut plain = Engine::new(spec(Bernoulli {})).unwrap();
     let mut scaled = scaled_engine();
@@ -246,7 +247,7 @@ fn a_layer_that_only_the_tests_know_trains_with_the_others() {
         scaled_engine().network.tensors.iter().map(|tensor| of(&tensor.name)).collect()
     };
     let (one, other) = (values([1.0; 3]), values([0.5, -2.0, 1.5]));
-    // With factors of one it is the same model, bit for bit.
+    // With factors of one it is the plain model, bit for bit.
     scaled.set_parameters(&one).unwrap();
     let (want, of_plain) = gradients(&mut plain, &x, 1);
     let (loss, of_scaled) = gradients(&mut scaled, &x, 1);
@@ -255,7 +256,7 @@ fn a_layer_that_only_the_tests_know_trains_with_the_others() {
         let (_, found) = of_scaled.iter().find(|(n, _)| n == name).unwrap();
         assert_eq!(found, gradient, "{name}");
     }
-    // With others its gradient is that of finite differences, on any number of threads.
+    // With other factors its gradient agrees with finite differences, on any number of threads.
     scaled.set_parameters(&other).unwrap();
     let (_, found) = gradients(&mut scaled, &x, 1);
     assert_eq!(found, gradients(&mut scaled, &x, 2).1);

@@ -5,7 +5,7 @@ use crate::simd::Arithmetic;
 use crate::simd::math;
 use serde::{Deserialize, Serialize};
 
-/// The nonlinearity between layers.
+/// The activation function of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 pub enum Activation {
@@ -28,7 +28,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// All of them with the names that users write.
+    /// All activations with their names in Python.
     pub const NAMED: [(&'static str, Activation); 8] = [
         ("relu", Activation::Relu),
         ("tanh", Activation::Tanh),
@@ -40,7 +40,7 @@ impl Activation {
         ("identity", Activation::Identity),
     ];
 
-    /// The activation of that name.
+    /// Looks an activation up by name.
     pub fn named(name: &str) -> Result<Activation> {
         Self::NAMED.iter().find(|(n, _)| *n == name).map(|&(_, a)| a).ok_or_else(|| {
             let names: Vec<_> = Self::NAMED.iter().map(|(n, _)| *n).collect();
@@ -51,7 +51,7 @@ impl Activation {
         })
     }
 
-    /// Whether the forward pass must keep the derivative because the value does not determine it (well).
+    /// Whether the forward pass saves the derivative, because it cannot be computed accurately from the value.
     pub fn keeps_slope(self) -> bool {
         with_activation!(self, A => A::KEEPS_SLOPE)
     }
@@ -67,22 +67,23 @@ impl TryFrom<String> for Activation {
 
 impl From<Activation> for &'static str {
     fn from(activation: Activation) -> &'static str {
-        let own = Activation::NAMED.into_iter().find(|&(_, a)| a == activation);
-        own.expect("every activation has a name").0
+        let entry = Activation::NAMED.into_iter().find(|&(_, a)| a == activation);
+        entry.expect("every activation has a name").0
     }
 }
 
-/// One activation. To add one: a variant, a type that implements this, a line in `with_activation!`.
+/// An activation function. To add one: a variant of [`Activation`], its name in `NAMED`, a type that implements this
+/// trait, a line in `with_activation!`.
 pub(crate) trait ActivationFunction {
-    /// Whether [`ActivationFunction::slope`] wants the derivative that `forward` returned rather than its value.
+    /// Whether [`ActivationFunction::slope`] takes the derivative that `forward` returned, rather than the value.
     const KEEPS_SLOPE: bool = false;
-    /// f(x) and, where `KEEPS_SLOPE`, f'(x).
+    /// (f(x), f'(x)); the second is unused unless `KEEPS_SLOPE`.
     fn forward<S: Arithmetic>(s: S, x: S::F) -> (S::F, S::F);
-    /// f'(x) from what the forward pass kept: the value, or the derivative itself.
-    fn slope<S: Arithmetic>(s: S, kept: S::F) -> S::F;
+    /// f'(x), given f(x), or f'(x) itself if `KEEPS_SLOPE`.
+    fn slope<S: Arithmetic>(s: S, saved: S::F) -> S::F;
 }
 
-/// Runs an expression with `$F` bound to the activation's type: the choice is made once per tile.
+/// Evaluates an expression with `$F` bound to the activation's type, so that the branch is taken once per tile.
 macro_rules! with_activation {
     ($activation:expr, $F:ident => $body:expr) => {{
         use $crate::nn::activation::*;

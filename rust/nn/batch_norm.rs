@@ -1,49 +1,49 @@
 //! Batch normalisation of a layer's columns without a learned scale (Ioffe & Szegedy, arXiv:1502.03167), with the
-//! constants of `torch.nn.BatchNorm1d`: y = (x - mean) / sqrt(variance + eps). A shift, where there is one, is added by who
-//! reads y.
+//! constants of `torch.nn.BatchNorm1d`: y = (x - mean) / sqrt(variance + eps). A learned shift is added by the epilogue
+//! that reads y.
 //!
-//! Of the batch in training (its population variance), of the running statistics elsewhere; those follow the batches with
-//! their unbiased variance.
+//! Training uses the batch's mean and population variance, inference the running statistics. These move towards the
+//! batch's mean and unbiased variance.
 
 use crate::simd::{LANES, Op, Row, Simd};
 
-/// Added to the variance.
+/// eps, added to the variance.
 const EPS: f32 = 1e-5;
 /// The weight of a batch in the running statistics.
 const MOMENTUM: f32 = 0.1;
 
-/// What is known of a panel's columns in a batch.
+/// The statistics of a panel's columns in a batch, each a row of 32 columns.
 pub struct ColumnStatistics<'a> {
-    /// Their means.
+    /// The means of x.
     pub mean: &'a mut Row,
-    /// Their population variances.
+    /// The population variances of x.
     pub variance: &'a mut Row,
-    /// 1 / sqrt(variance + eps) of the statistics that were used.
+    /// 1 / sqrt(variance + eps), the factor of the forward pass.
     pub inverse: &'a mut Row,
-    /// The sums of dL/dy over the batch: the gradient of a shift.
+    /// The sums of dL/dy over the batch: the gradient of the shift.
     pub shift: &'a mut Row,
 }
 
 impl<'a> ColumnStatistics<'a> {
-    /// Rows that it takes.
+    /// The number of rows.
     pub const ROWS: usize = 4;
 
-    /// In these rows.
+    /// The statistics stored in [`ColumnStatistics::ROWS`] rows.
     pub fn of(rows: &'a mut [Row]) -> ColumnStatistics<'a> {
         let [mean, variance, inverse, shift] = rows else { panic!("statistics take four rows") };
         ColumnStatistics { mean, variance, inverse, shift }
     }
 }
 
-/// Normalises columns of a panel in place, by `running` statistics (means and variances) or, without, by their own.
+/// Normalises columns of a panel in place, with `running` statistics or else those of the batch.
 pub struct Normalize<'a> {
-    /// The panel: x in, y out.
+    /// The panel [batch, 32]: x in, y out.
     pub rows: &'a mut [Row],
-    /// Columns of the panel to be normalised, from the first one on; the others stay.
+    /// The number of columns to normalise, from the first on. The others are unchanged.
     pub cols: usize,
-    /// The statistics to use in the place of the batch's.
+    /// Running means and variances, to use in place of the batch's.
     pub running: Option<[&'a Row; 2]>,
-    /// What was found.
+    /// Receives mean, variance and factor.
     pub columns: ColumnStatistics<'a>,
 }
 
@@ -83,18 +83,18 @@ impl Op for Normalize<'_> {
     }
 }
 
-/// From dL/dy to dL/dx, in place: (dy - mean(dy) - y mean(dy y)) / sqrt(variance + eps) where the statistics were the
-/// batch's, the means over its rows; dy / sqrt(variance + eps) where they were the running ones.
+/// Computes dL/dx from dL/dy, in place: (dy - mean(dy) - y mean(dy y)) / sqrt(variance + eps), means over the batch, if
+/// the forward pass used the batch's statistics; dy / sqrt(variance + eps) if it used the running statistics.
 pub struct NormalizeGradient<'a> {
-    /// The panel of dy; dx out.
+    /// The panel [batch, 32]: dL/dy in, dL/dx out.
     pub gradient: &'a mut [Row],
-    /// The panel of y.
+    /// The panel of y, [batch, 32].
     pub values: &'a [Row],
-    /// Columns that were normalised; the others stay.
+    /// The number of normalised columns. The others are unchanged.
     pub cols: usize,
-    /// What the forward pass has found; the shift's gradient is new.
+    /// The forward pass's statistics; receives the gradient of the shift.
     pub columns: ColumnStatistics<'a>,
-    /// Whether the statistics were the batch's.
+    /// Whether the forward pass used the batch's statistics.
     pub of_batch: bool,
 }
 
@@ -122,13 +122,13 @@ impl Op for NormalizeGradient<'_> {
     }
 }
 
-/// Moves running statistics towards a batch's: those of columns where both stay finite.
+/// Moves running statistics towards those of a batch, except in columns where a result would not be finite.
 pub struct UpdateRunning<'a> {
-    /// The batch's.
+    /// The batch's statistics.
     pub columns: ColumnStatistics<'a>,
-    /// Its rows: at least two.
+    /// The number of rows of the batch, at least two.
     pub rows: usize,
-    /// Columns that are normalised.
+    /// The number of normalised columns.
     pub cols: usize,
     /// Running means and variances.
     pub running: [&'a mut Row; 2],

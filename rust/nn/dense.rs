@@ -1,27 +1,27 @@
-//! The dense layer y = f(x W + b): the epilogues of its three products.
+//! Epilogues of the three products of a dense layer y = f(x W + b); B is the batch size.
 //!
 //! | product | left | right | epilogue |
 //! |---|---|---|---|
 //! | forward, [B, out] | x, by rows | W | [`BiasAndActivation`]: bias, activation |
 //! | input gradient, [B, in] | dy, by rows | Wᵀ | [`InputGradient`]: times the activation's derivative |
-//! | weight gradient, [in, out] | x, by columns | dy | the optimiser's update, or a copy |
+//! | weight gradient, [in, out] | x, by columns | dy | the optimiser's update, or a store |
 
 use crate::nn::activation::{Activation, ActivationFunction, with_activation};
 use crate::simd::{Arithmetic, Lanes, Op, Row, Several, Simd, in_groups};
 
-/// `out = f(products + bias)`; `slope` gets the derivative where the activation keeps it.
+/// `out = f(products + bias)`; `slope` receives f' if the activation saves it.
 pub struct BiasAndActivation<'a> {
-    /// The products of the tile.
+    /// The tile's products.
     pub products: &'a [Row],
-    /// How many of a row's two vectors are in use.
+    /// The number of vectors (1 or 2) of a row in use.
     pub vectors: usize,
     /// The panel's bias.
     pub bias: &'a Row,
-    /// f
+    /// f.
     pub activation: Activation,
     /// The tile's rows of y.
     pub out: &'a mut [Row],
-    /// The tile's rows of f', empty if they are not wanted.
+    /// The tile's rows of f'; empty to skip them.
     pub slope: &'a mut [Row],
 }
 
@@ -59,16 +59,16 @@ impl BiasAndActivation<'_> {
     }
 }
 
-/// `out = products * f'`: the gradient at the layer below's input to its activation.
+/// `out = products * f'`: the gradient with respect to the pre-activation of the layer below.
 pub struct InputGradient<'a> {
-    /// The products of the tile.
+    /// The tile's products.
     pub products: &'a [Row],
-    /// How many of a row's two vectors are in use.
+    /// The number of vectors (1 or 2) of a row in use.
     pub vectors: usize,
     /// f of the layer below.
     pub activation: Activation,
-    /// What its forward pass kept: values or derivatives.
-    pub kept: &'a [Row],
+    /// What its forward pass saved: f, or f' if the activation saves it.
+    pub saved: &'a [Row],
     /// The tile's rows of the gradient.
     pub out: &'a mut [Row],
 }
@@ -85,8 +85,8 @@ impl InputGradient<'_> {
     #[inline(always)]
     fn with<S: Simd, F: ActivationFunction>(self, s: S) {
         for v in 0..self.vectors {
-            for ((row, kept), out) in self.products.iter().zip(self.kept).zip(&mut *self.out) {
-                let slope = F::slope(s, s.load(&kept[v]));
+            for ((row, saved), out) in self.products.iter().zip(self.saved).zip(&mut *self.out) {
+                let slope = F::slope(s, s.load(&saved[v]));
                 s.store(s.mul(s.load(&row[v]), slope), &mut out[v]);
             }
         }
@@ -95,11 +95,11 @@ impl InputGradient<'_> {
 
 /// The bias's gradient: the column sums of dy, rows ascending.
 pub struct ColumnSums<'a> {
-    /// The rows of one panel.
+    /// One panel of dy, [B, 32].
     pub panel: &'a [Row],
-    /// How many of a row's two vectors are in use.
+    /// The number of vectors (1 or 2) of a row in use.
     pub vectors: usize,
-    /// Where to.
+    /// Receives the sums.
     pub out: &'a mut Row,
 }
 
@@ -119,11 +119,11 @@ impl Op for ColumnSums<'_> {
     }
 }
 
-/// Rows times a factor each.
+/// Multiplies each row by its factor.
 pub struct ScaleRows<'a> {
     /// The rows.
     pub rows: &'a mut [Row],
-    /// One each.
+    /// One factor for each row.
     pub factors: &'a [f32],
 }
 
@@ -139,7 +139,7 @@ impl Op for ScaleRows<'_> {
     }
 }
 
-/// Refreshes a 32x32 block of Wᵀ from up to 32 rows of W; what W lacks becomes zero.
+/// Computes a 32x32 block of Wᵀ from up to 32 rows of W; missing rows count as zero.
 pub struct Transpose<'a> {
     /// Rows of W in one panel.
     pub from: &'a [Row],
@@ -161,6 +161,30 @@ impl Op for Transpose<'_> {
                     s.store(lanes, &mut row[v]);
                 }
             }
+        }
+    }
+}
+
+/// Adds the rows of one panel to column sums, rows ascending.
+pub struct AddRows<'a> {
+    /// The rows of one panel.
+    pub panel: &'a [Row],
+    /// How many of a row's two vectors are in use.
+    pub vectors: usize,
+    /// The sums.
+    pub sums: &'a mut Row,
+}
+
+impl Op for AddRows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for v in 0..self.vectors {
+            let mut sum = s.load(&self.sums[v]);
+            for row in self.panel {
+                sum = s.add(sum, s.load(&row[v]));
+            }
+            s.store(sum, &mut self.sums[v]);
         }
     }
 }

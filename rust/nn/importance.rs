@@ -1,29 +1,30 @@
 //! The importance-weighted bound and its gradient (Burda, Grosse & Salakhutdinov, arXiv:1509.00519, equation 8).
 //!
-//! With K draws z_k = mu + sigma eps_k for each example and w_k = p(x|z_k) p(z_k) / q(z_k|x),
+//! For K draws z_k = mu + sigma eps_k of an example and w_k = p(x|z_k) p(z_k) / q(z_k|x),
 //!
-//! L_K = ln(1/K sum_k w_k) and its gradient is sum_k s_k grad ln w_k, where s_k = w_k / sum_l w_l is a draw's share.
+//! L_K = ln(1/K sum_k w_k) in nats, and its gradient is sum_k s_k grad ln w_k with s_k = w_k / sum_l w_l, the
+//! normalised weights.
 //!
-//! Doubly reparameterised (Tucker, Lawson, Gu & Maddison, arXiv:1810.04152), the encoder's gradient is
-//! sum_k s_k² d(ln w_k)/dz_k grad z_k, q's own parameters held fixed in ln w_k: the same in expectation, with less noise.
+//! The doubly reparameterised gradient of the encoder (Tucker, Lawson, Gu & Maddison, arXiv:1810.04152) is sum_k s_k²
+//! d(ln w_k)/dz_k grad z_k, with the parameters of q held fixed in ln w_k: the same expectation, less variance.
 
 use crate::nn::latent::{clamp, unless_clamped};
 use crate::simd::math;
 use crate::simd::{LANES, Lanes, Op, Row, Simd};
 
-/// A smaller share counts as none: it is far below the last digit of any sum over draws, and what is multiplied with it
+/// A smaller w_k / max_l w_l counts as zero: it is far below the last digit of any sum over draws, and its products
 /// would be denormal, which is slow.
 const NEGLIGIBLE: f32 = 1e-18;
 
-/// Fills in the weights of one example's draws, which are their shares times `total`, and returns L_K in nats.
+/// Computes the weights s_k `total` of one example's draws, and returns L_K in nats.
 pub struct ImportanceWeights<'a> {
     /// log p(z) - log q(z|x) of each draw, nats.
     pub ratio: &'a [f32],
-    /// -log p(x|z) of each, nats.
+    /// -log p(x|z) of each draw, nats.
     pub reconstruction: &'a [f32],
     /// The sum of the weights.
     pub total: f32,
-    /// Where to.
+    /// Receives the weights, one for each draw.
     pub weights: &'a mut [f32],
 }
 
@@ -38,15 +39,15 @@ impl Op for ImportanceWeights<'_> {
             largest = largest.max(*weight);
         }
         let mut sums = s.zero();
-        for some in weights.chunks_mut(LANES) {
+        for chunk in weights.chunks_mut(LANES) {
             let mut lanes = Lanes([f32::NEG_INFINITY; LANES]);
-            lanes.0[..some.len()].copy_from_slice(some);
+            lanes.0[..chunk.len()].copy_from_slice(chunk);
             let relative = math::exp(s, s.sub(s.load(&lanes), s.splat(largest)));
             let negligible = s.less(relative, s.splat(NEGLIGIBLE));
             let relative = s.select(negligible, s.zero(), relative);
             sums = s.add(sums, relative);
             s.store(relative, &mut lanes);
-            some.copy_from_slice(&lanes.0[..some.len()]);
+            chunk.copy_from_slice(&lanes.0[..chunk.len()]);
         }
         let sum = s.sum(sums);
         let factor = total / sum;
@@ -57,9 +58,10 @@ impl Op for ImportanceWeights<'_> {
     }
 }
 
-/// From the draws' weighted gradients to dL/dmu and dL/dlogvar of one example, sixteen coordinates; draws ascending.
+/// Computes dL/dmu and dL/dlogvar of one example from its draws' weighted gradients, for sixteen coordinates. Sums over
+/// draws are in ascending order.
 ///
-/// With c_k a draw's weight and d_k = c_k d(-log p(x|z_k))/dz, and since log p(z) - log q(z|x) is
+/// With the weight c_k of a draw, d_k = c_k d(-log p(x|z_k))/dz, and log p(z) - log q(z|x) =
 /// sum_j (logvar + eps² - z²) / 2:
 ///
 /// | | g_k | dmu | dlogvar, zero where logvar was clamped |
@@ -67,24 +69,24 @@ impl Op for ImportanceWeights<'_> {
 /// | plain | d_k + c_k z_k | sum_k g_k | sum_k g_k eps_k sigma / 2 - c_k / 2 |
 /// | doubly reparameterised | s_k (d_k + c_k (z_k - eps_k / sigma)) | sum_k g_k | sum_k g_k eps_k sigma / 2 |
 pub struct DrawsGradient<'a> {
-    /// The posterior's log variance, not clamped.
+    /// The posterior's log variance, before clamping.
     pub logvar: &'a Lanes,
-    /// The draws' rows of the panel with these coordinates.
+    /// eps: a row for each draw, of the panel with these coordinates.
     pub eps: &'a [Row],
-    /// The same.
+    /// z, as `eps`.
     pub z: &'a [Row],
-    /// d_k
+    /// d_k, as `eps`.
     pub dz: &'a [Row],
-    /// Which vector of the rows has the coordinates.
+    /// The vector of the rows, 0 or 1, with these coordinates.
     pub half: usize,
-    /// c_k
+    /// c_k, one for each draw.
     pub weights: &'a [f32],
-    /// s_k / c_k, for the doubly reparameterised gradient.
+    /// s_k / c_k (the same for all draws) for the doubly reparameterised gradient; `None` for the plain one.
     pub doubly: Option<f32>,
 }
 
 impl Op for DrawsGradient<'_> {
-    /// Those of mu and logvar.
+    /// [dL/dmu, dL/dlogvar].
     type Output = [Lanes; 2];
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> [Lanes; 2] {

@@ -1,14 +1,15 @@
 //! The latent layer: z ~ q(z|x) = N(mu, sigma²) by the reparameterisation trick, and the analytic KL to the
 //! prior N(0, I) (Kingma & Welling, arXiv:1312.6114, section 2.4 and appendix B).
 //!
-//! The encoder's head gives [mu, logvar], logvar = ln sigma², clamped to [-30, 20] before anything else.
+//! The encoder's output is [mu, logvar] with logvar = ln sigma², which every formula clamps to [-30, 20] first.
 
 use crate::simd::math;
 use crate::simd::{LANES, Lanes, Op, Simd};
 
-/// Below it a variance is nothing in float32; above it, it is a diverged encoder.
+/// The range of logvar. A smaller variance is negligible in float32; a larger one means that the encoder diverges.
 pub const LOGVAR_RANGE: (f32, f32) = (-30.0, 20.0);
 
+/// `logvar` clamped to [`LOGVAR_RANGE`].
 #[inline(always)]
 pub(crate) fn clamp<S: Simd>(s: S, logvar: S::F) -> S::F {
     s.min(s.splat(LOGVAR_RANGE.1), s.max(s.splat(LOGVAR_RANGE.0), logvar))
@@ -21,7 +22,7 @@ pub(crate) fn reparameterize<S: Simd>(s: S, mu: S::F, logvar: S::F, eps: S::F) -
     s.fma(sigma, eps, mu)
 }
 
-/// One coordinate's share of KL(q || N(0, 1)) = (mu² + sigma² - 1 - ln sigma²) / 2, in nats.
+/// KL(N(mu, sigma²) || N(0, 1)) = (mu² + sigma² - 1 - ln sigma²) / 2 of one coordinate, in nats.
 #[inline(always)]
 pub(crate) fn kl_term<S: Simd>(s: S, mu: S::F, logvar: S::F) -> S::F {
     let logvar = clamp(s, logvar);
@@ -36,9 +37,9 @@ pub(crate) fn kl_term<S: Simd>(s: S, mu: S::F, logvar: S::F) -> S::F {
 pub struct KlTerm {
     /// w, also called beta.
     pub weight: f32,
-    /// Nats of each coordinate that cost nothing more.
+    /// The free bits of each coordinate, in nats.
     pub free_bits: f32,
-    /// C, nats; none for the KL itself.
+    /// C in nats, if there is one.
     pub capacity: Option<f32>,
 }
 
@@ -48,26 +49,27 @@ impl KlTerm {
         KlTerm { weight, free_bits: 0.0, capacity: None }
     }
 
-    /// Whether it is w KL, a sum over examples.
+    /// Whether the term is w KL, which is a sum over examples.
     pub fn is_plain(&self) -> bool {
         self.free_bits == 0.0 && self.capacity.is_none()
     }
 
-    /// What is inside the bars, given each coordinate's sum over the batch.
-    fn excess(&self, sums: impl Iterator<Item = f32>, rows: usize) -> f64 {
+    /// sum_j max(KL_j, free_bits) - C in nats, given each KL_j.
+    fn excess(&self, means: impl Iterator<Item = f64>) -> f64 {
         let free = f64::from(self.free_bits);
-        let total: f64 = sums.map(|sum| (f64::from(sum) / rows as f64).max(free)).sum();
+        let total: f64 = means.map(|mean| mean.max(free)).sum();
         total - f64::from(self.capacity.unwrap_or(0.0))
     }
 
-    /// Its value, nats.
-    pub fn value(&self, sums: impl Iterator<Item = f32>, rows: usize) -> f64 {
-        f64::from(self.weight) * self.excess(sums, rows).abs()
+    /// The term's value in nats, given each KL_j.
+    pub fn value(&self, means: impl Iterator<Item = f64>) -> f64 {
+        f64::from(self.weight) * self.excess(means).abs()
     }
 
-    /// Its derivative with respect to one example's KL in a coordinate that has used up its free bits.
-    pub fn slope(&self, sums: impl Iterator<Item = f32>, rows: usize) -> f32 {
-        let direction = match self.excess(sums, rows) {
+    /// The derivative with respect to one example's KL in a coordinate with KL_j >= free_bits, given each KL_j and the
+    /// number of examples.
+    pub fn slope(&self, means: impl Iterator<Item = f64>, rows: usize) -> f32 {
+        let direction = match self.excess(means) {
             excess if excess > 0.0 => 1.0,
             excess if excess < 0.0 => -1.0,
             _ => 0.0,
@@ -75,24 +77,24 @@ impl KlTerm {
         self.weight * direction / rows as f32
     }
 
-    /// That slope, or zero for each of sixteen coordinates that has not.
+    /// [`KlTerm::slope`] for sixteen coordinates, zero for those with KL_j < free_bits.
     pub fn slopes(&self, slope: f32, sums: &Lanes, rows: usize) -> Lanes {
-        let used_up = |sum: f32| sum / rows as f32 >= self.free_bits;
-        Lanes(sums.0.map(|sum| if used_up(sum) { slope } else { 0.0 }))
+        let exceeds = |sum: f32| sum / rows as f32 >= self.free_bits;
+        Lanes(sums.0.map(|sum| if exceeds(sum) { slope } else { 0.0 }))
     }
 }
 
-/// A few rows of sixteen latent coordinates, taken out of their panels. The head's logvar columns do not
-/// start at a vector, so they have to be moved anyway, and this is little data.
+/// Up to sixteen rows of sixteen latent coordinates, copied out of their panels. (The logvar columns of the encoder's
+/// output are not aligned to vectors, so a copy is needed, and it is small.)
 #[derive(Default)]
 pub struct LatentBlock {
     /// Posterior means.
     pub mu: [Lanes; LANES],
-    /// Posterior log variances, not clamped.
+    /// Posterior log variances, before clamping.
     pub logvar: [Lanes; LANES],
-    /// Noise.
+    /// Noise eps.
     pub eps: [Lanes; LANES],
-    /// Forward: z. LatentGradient: the gradient of the loss with respect to z.
+    /// z; for [`LatentGradient`], dL/dz.
     pub z: [Lanes; LANES],
     /// Rows in use.
     pub rows: usize,
@@ -100,7 +102,7 @@ pub struct LatentBlock {
     pub cols: usize,
 }
 
-/// Fills z; adds each row's KL to `kl`, and returns how many log variances were clamped.
+/// Computes z, adds each row's KL to `kl`, and returns the number of clamped log variances.
 pub struct SamplePosterior<'a> {
     /// mu, logvar, eps in; z out.
     pub block: &'a mut LatentBlock,
@@ -127,11 +129,11 @@ impl Op for SamplePosterior<'_> {
     }
 }
 
-/// Puts each coordinate's KL in the place of z, and adds the rows of it to `sums`, ascending; nats.
+/// Overwrites z with each coordinate's KL, and adds its rows, ascending, to `sums`.
 pub struct KlByCoordinate<'a> {
-    /// mu and logvar in, KL out.
+    /// mu and logvar in; KL in `z` out, nats.
     pub block: &'a mut LatentBlock,
-    /// One per coordinate.
+    /// Nats, one per coordinate.
     pub sums: &'a mut Lanes,
 }
 
@@ -150,7 +152,7 @@ impl Op for KlByCoordinate<'_> {
     }
 }
 
-/// Fills z; adds each row's log p(z) - log q(z|x) = sum_j (logvar + eps² - z²) / 2 to `ratio`.
+/// Computes z, and adds each row's log p(z) - log q(z|x) = sum_j (logvar + eps² - z²) / 2 to `ratio`.
 pub struct SampleWithRatio<'a> {
     /// mu, logvar, eps in; z out.
     pub block: &'a mut LatentBlock,
@@ -175,20 +177,19 @@ impl Op for SampleWithRatio<'_> {
     }
 }
 
-/// `x` where logvar is inside its range, ends included; zero where it was clamped.
+/// `x` where logvar is in [`LOGVAR_RANGE`], ends included; zero where it is clamped.
 #[inline(always)]
 pub(crate) fn unless_clamped<S: Simd>(s: S, logvar: S::F, x: S::F) -> S::F {
     let x = s.select(s.less(logvar, s.splat(LOGVAR_RANGE.0)), s.zero(), x);
     s.select(s.less(s.splat(LOGVAR_RANGE.1), logvar), s.zero(), x)
 }
 
-/// From dL/dz to dL/dmu and dL/dlogvar, the KL's share added: overwrites `mu` and `logvar` of the block.
-///
-/// dmu = dz + w mu and dlogvar = dz eps sigma / 2 + w (sigma² - 1) / 2, zero where logvar was clamped.
+/// Computes dL/dmu = dz + w mu and dL/dlogvar = dz eps sigma / 2 + w (sigma² - 1) / 2, which include the gradient of
+/// the KL. dL/dlogvar is zero where logvar is clamped.
 pub struct LatentGradient<'a> {
     /// mu, logvar, eps and dz (in `z`) in; gradients in `mu` and `logvar` out.
     pub block: &'a mut LatentBlock,
-    /// w: each coordinate's derivative of the loss with respect to one example's KL.
+    /// w: for each coordinate, the derivative of the loss with respect to one example's KL.
     pub slopes: Lanes,
 }
 

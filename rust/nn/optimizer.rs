@@ -1,15 +1,17 @@
-//! Optimisers with the definitions and defaults of `torch.optim`, applied where a gradient is born.
+//! Optimisers with the definitions and defaults of `torch.optim`, applied to each block of a gradient when it is
+//! computed.
 //!
-//! A moment that decays into denormal numbers (a dead pixel's, after some 800 steps) would slow a step down
-//! several times, so tiny gradients and moments are snapped to zero: |g| < 1e-15, |m| < 1e-20, v < 1e-30. A block with
-//! a gradient that is not finite, or whose square would not be, is not updated and reported: no weight is ever lost.
+//! A moment that decays to denormal numbers (that of a constant pixel, after some 800 steps) would make a step several
+//! times slower, so tiny gradients and moments are flushed to zero: |g| < 1e-15, |m| < 1e-20, v < 1e-30. A block of
+//! weights with a gradient that is not finite, or whose square would not be, is reported and not updated, so weights
+//! stay finite.
 
 use crate::error::{Error, Result};
 use crate::simd::{Lanes, Op, Row, Simd};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// How parameters follow gradients.
+/// An optimiser with its options.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Optimizer {
@@ -43,12 +45,12 @@ pub enum Optimizer {
         #[serde(default = "default::adamw_weight_decay")]
         weight_decay: f64,
     },
-    /// Gradient descent with momentum.
+    /// Stochastic gradient descent with momentum.
     Sgd {
         /// Decay of the velocity; zero for none.
         #[serde(default)]
         momentum: f64,
-        /// Nesterov's look-ahead.
+        /// Nesterov momentum.
         #[serde(default)]
         nesterov: bool,
         /// L2 penalty.
@@ -100,7 +102,7 @@ impl Default for Optimizer {
 }
 
 impl Optimizer {
-    /// An error unless every option is in its range.
+    /// Returns an error unless every option is in its range.
     pub fn check(&self) -> Result<()> {
         const ANY: Range<f64> = 0.0..1e9;
         const DECAY: Range<f64> = 0.0..1.0;
@@ -142,7 +144,7 @@ impl Optimizer {
         }
     }
 
-    /// Which of the two moment buffers it uses.
+    /// Which of the two moment buffers the optimiser uses.
     pub fn moments(&self) -> [bool; 2] {
         match *self {
             Optimizer::Adam { .. } | Optimizer::AdamW { .. } => [true, true],
@@ -151,7 +153,7 @@ impl Optimizer {
         }
     }
 
-    /// The update of step `step` (the first is 1), its constants worked out.
+    /// The update of step `step`, counted from 1.
     pub fn at(&self, step: u64, learning_rate: f64) -> Update {
         let t = i32::try_from(step).unwrap_or(i32::MAX);
         let (rule, penalty) = match *self {
@@ -186,7 +188,7 @@ impl Optimizer {
     }
 }
 
-/// One step's update: the rule, and the L2 penalty's share of the gradient.
+/// The update of one step: the rule, and the coefficient of the L2 penalty's gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
     rule: Rule,
@@ -201,11 +203,11 @@ enum Rule {
     Adagrad(AdagradStep),
 }
 
-/// An optimiser's rule on sixteen parameters, with the constants of one step.
+/// The update rule of an optimiser for sixteen parameters, with the constants of one step.
 trait Step {
-    /// Which of the two moments it uses.
+    /// Which of the two moments the rule uses.
     const MOMENTS: [bool; 2];
-    /// The new weights; the moments are replaced.
+    /// Returns the new weights, given gradient `g` and weights `w`; updates the moments.
     fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, moments: &mut [S::F; 2]) -> S::F;
 }
 
@@ -224,8 +226,8 @@ impl Step for AdamStep {
     #[inline(always)]
     fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, [m, v]: &mut [S::F; 2]) -> S::F {
         let share = [s.mul(s.splat(self.rest[0]), g), s.mul(s.splat(self.rest[1]), s.mul(g, g))];
-        *m = snap(s, s.fma(s.splat(self.decay[0]), *m, share[0]), 1e-20);
-        *v = snap_square(s, s.fma(s.splat(self.decay[1]), *v, share[1]));
+        *m = flush(s, s.fma(s.splat(self.decay[0]), *m, share[0]), 1e-20);
+        *v = flush_square(s, s.fma(s.splat(self.decay[1]), *v, share[1]));
         let denominator = s.fma(s.sqrt(*v), s.splat(self.root), s.splat(self.eps));
         let w = s.mul(w, s.splat(self.keep));
         s.fma(s.splat(-self.rate), s.div(*m, denominator), w)
@@ -257,7 +259,7 @@ impl Step for MomentumStep {
     #[inline(always)]
     fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, [m, _]: &mut [S::F; 2]) -> S::F {
         let momentum = s.splat(self.momentum);
-        *m = snap(s, s.fma(momentum, *m, g), 1e-20);
+        *m = flush(s, s.fma(momentum, *m, g), 1e-20);
         let direction = if self.nesterov { s.fma(momentum, *m, g) } else { *m };
         s.fma(s.splat(-self.rate), direction, w)
     }
@@ -273,30 +275,31 @@ impl Step for AdagradStep {
     const MOMENTS: [bool; 2] = [false, true];
     #[inline(always)]
     fn step<S: Simd>(&self, s: S, g: S::F, w: S::F, [_, sum]: &mut [S::F; 2]) -> S::F {
-        *sum = snap_square(s, s.fma(g, g, *sum));
+        *sum = flush_square(s, s.fma(g, g, *sum));
         let denominator = s.add(s.sqrt(*sum), s.splat(self.eps));
         s.fma(s.splat(-self.rate), s.div(g, denominator), w)
     }
 }
 
-/// Larger gradients are not followed: their squares come near the end of float32.
+/// Blocks with larger gradients are not updated: their squares are close to overflow.
 pub const LARGEST_GRADIENT: f32 = f32::MAX / 1e20;
 
+/// `x`, flushed to zero where |x| <= `threshold`.
 #[inline(always)]
-fn snap<S: Simd>(s: S, x: S::F, threshold: f32) -> S::F {
+fn flush<S: Simd>(s: S, x: S::F, threshold: f32) -> S::F {
     s.select(s.less(s.splat(threshold), s.abs(x)), x, s.zero())
 }
 
-/// [`snap`] for a mean or a sum of squares.
+/// [`flush`] for means and sums of squares, with threshold 1e-30.
 #[inline(always)]
-fn snap_square<S: Simd>(s: S, x: S::F) -> S::F {
+fn flush_square<S: Simd>(s: S, x: S::F) -> S::F {
     s.select(s.less(s.splat(1e-30), x), x, s.zero())
 }
 
-/// Whether no gradient is NaN or larger than [`LARGEST_GRADIENT`].
+/// Whether no gradient is NaN and none exceeds [`LARGEST_GRADIENT`].
 #[inline(always)]
-fn sound<S: Simd>(s: S, gradient: &[Row], vectors: usize) -> bool {
-    // As integers, the bits of |g| are in the order of the numbers, and NaN's are above all.
+fn in_range<S: Simd>(s: S, gradient: &[Row], vectors: usize) -> bool {
+    // The bits of |g|, as integers, are ordered as the numbers; those of NaN are larger than all others.
     let mut largest = s.splat_u(0);
     for row in gradient {
         for lanes in &row[..vectors] {
@@ -308,22 +311,22 @@ fn sound<S: Simd>(s: S, gradient: &[Row], vectors: usize) -> bool {
     lanes.0.iter().all(|&g| g <= LARGEST_GRADIENT)
 }
 
-/// Updates rows of parameters and their moments with a gradient, if all of it is sound.
+/// Updates rows of parameters and their moments, unless a gradient is NaN or too large.
 pub struct Apply<'a> {
-    /// What to do.
+    /// The step's update.
     pub update: Update,
-    /// The gradient, a row for a row.
+    /// The gradient, a row for each row of `weights`.
     pub gradient: &'a [Row],
-    /// How many of a row's two vectors are in use.
+    /// The number of vectors (1 or 2) of a row in use.
     pub vectors: usize,
     /// The parameters.
     pub weights: &'a mut [Row],
-    /// Their moments; one that the optimiser does not use is empty.
+    /// The moments; empty if the optimiser does not use them.
     pub moments: [&'a mut [Row]; 2],
 }
 
 impl Op for Apply<'_> {
-    /// Whether it was.
+    /// Whether the rows were updated.
     type Output = bool;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> bool {
@@ -339,7 +342,7 @@ impl Op for Apply<'_> {
 impl Apply<'_> {
     #[inline(always)]
     fn with<S: Simd, R: Step>(self, s: S, rule: R) -> bool {
-        if !sound(s, self.gradient, self.vectors) {
+        if !in_range(s, self.gradient, self.vectors) {
             return false;
         }
         match self.vectors {
@@ -354,27 +357,27 @@ impl Apply<'_> {
         let Apply { update, gradient, weights, moments: [first, second], .. } = self;
         let penalty = s.splat(update.penalty);
         let rows = gradient.len();
-        // Lengths that are known here need no check below.
+        // Slices of known length need no bounds checks in the loop.
         let weights = &mut weights[..rows];
         let first = &mut first[..if R::MOMENTS[0] { rows } else { 0 }];
         let second = &mut second[..if R::MOMENTS[1] { rows } else { 0 }];
         for i in 0..rows {
             for v in 0..VECTORS {
                 let w = s.load(&weights[i][v]);
-                let g = snap(s, s.fma(penalty, w, s.load(&gradient[i][v])), 1e-15);
-                let mut kept = [s.zero(); 2];
+                let g = flush(s, s.fma(penalty, w, s.load(&gradient[i][v])), 1e-15);
+                let mut state = [s.zero(); 2];
                 if R::MOMENTS[0] {
-                    kept[0] = s.load(&first[i][v]);
+                    state[0] = s.load(&first[i][v]);
                 }
                 if R::MOMENTS[1] {
-                    kept[1] = s.load(&second[i][v]);
+                    state[1] = s.load(&second[i][v]);
                 }
-                s.store(rule.step(s, g, w, &mut kept), &mut weights[i][v]);
+                s.store(rule.step(s, g, w, &mut state), &mut weights[i][v]);
                 if R::MOMENTS[0] {
-                    s.store(kept[0], &mut first[i][v]);
+                    s.store(state[0], &mut first[i][v]);
                 }
                 if R::MOMENTS[1] {
-                    s.store(kept[1], &mut second[i][v]);
+                    s.store(state[1], &mut second[i][v]);
                 }
             }
         }

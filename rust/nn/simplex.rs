@@ -1,10 +1,11 @@
-//! The formulas of topic models: a code becomes a distribution on topics, a topic is a distribution on words.
+//! Formulas of topic models: theta, the distribution over topics, and phi, the distribution of each topic over words.
 //!
-//! theta = softmax(m0 + s0 z), where z' = m0 + s0 z has the prior N(m0, diag s0²). In z, the prior is N(0, I), and the KL
-//! is what it is in z', since an invertible map leaves it alone: the latent layer needs to know nothing of m0 and s0.
+//! theta = softmax(m0 + s0 z), where z' = m0 + s0 z has the prior N(m0, diag s0²) if z has the prior N(0, I). The KL of
+//! z equals that of z', because it is invariant under invertible maps, so the latent layer does not depend on m0 and
+//! s0.
 //!
-//! phi = softmax(c w) over the words of each topic, with [`GAIN`] as c: an optimiser of fixed step sizes (Adam) moves
-//! ln phi c times as far as a weight of the network.
+//! phi = softmax(c w) over the words of each topic, where c is [`GAIN`]: an optimiser with fixed step sizes (Adam) then
+//! moves ln phi c times as far as a weight of the network.
 
 use crate::simd::math;
 use crate::simd::{LANES, Lanes, Op, Row, Simd};
@@ -12,23 +13,23 @@ use crate::simd::{LANES, Lanes, Op, Row, Simd};
 /// c of phi = softmax(c w).
 pub const GAIN: f32 = 10.0;
 
-/// How far below the largest exponent another one counts: the smallest share, e^-50, is nothing beside the largest, and
-/// neither it nor its inverse leaves float32's normal range.
-const DEEPEST: f32 = -50.0;
+/// The lower bound of exponents relative to the largest: e^-50 is negligible beside 1, and it and its inverse are
+/// normal floats.
+const MIN_EXPONENT: f32 = -50.0;
 
-/// e^x of an exponent less the largest one, not too small.
+/// e^x for x = exponent - largest exponent, bounded below by e^[`MIN_EXPONENT`].
 #[inline(always)]
-fn share<S: Simd>(s: S, x: S::F) -> S::F {
-    math::exp(s, s.max(s.splat(DEEPEST), x))
+fn bounded_exp<S: Simd>(s: S, x: S::F) -> S::F {
+    math::exp(s, s.max(s.splat(MIN_EXPONENT), x))
 }
 
-/// From a row of codes to theta, in place.
+/// Computes theta = softmax(m0 + s0 z) of one row, in place.
 pub struct Simplex<'a, F> {
-    /// z in, theta out: sixteen topics at a time.
+    /// Vector v of the row, sixteen topics: z in, theta out.
     pub codes: F,
     /// m0 and s0.
     pub prior: [&'a [Lanes]; 2],
-    /// Topics.
+    /// The number of topics.
     pub cols: usize,
 }
 
@@ -38,19 +39,19 @@ impl<'a, F: Fn(usize) -> &'a mut Lanes> Op for Simplex<'_, F> {
     fn run<S: Simd>(self, s: S) {
         let Simplex { codes, prior: [mean, scale], cols } = self;
         let vectors = cols.div_ceil(LANES);
-        let mut top = s.splat(f32::NEG_INFINITY);
+        let mut max = s.splat(f32::NEG_INFINITY);
         for v in 0..vectors {
             let lanes = codes(v);
             let x = s.fma(s.load(&scale[v]), s.load(lanes), s.load(&mean[v]));
             s.store(x, lanes);
             let used = s.first(cols - v * LANES);
-            top = s.max(top, s.select(used, x, s.splat(f32::NEG_INFINITY)));
+            max = s.max(max, s.select(used, x, s.splat(f32::NEG_INFINITY)));
         }
-        let top = s.splat(s.largest(top));
+        let max = s.splat(s.largest(max));
         let mut sum = s.zero();
         for v in 0..vectors {
             let (lanes, used) = (codes(v), s.first(cols - v * LANES));
-            let e = s.select(used, share(s, s.sub(s.load(lanes), top)), s.zero());
+            let e = s.select(used, bounded_exp(s, s.sub(s.load(lanes), max)), s.zero());
             s.store(e, lanes);
             sum = s.add(sum, e);
         }
@@ -62,15 +63,15 @@ impl<'a, F: Fn(usize) -> &'a mut Lanes> Op for Simplex<'_, F> {
     }
 }
 
-/// From dL/dtheta to dL/dz = s0 theta (dL/dtheta - sum_k theta_k dL/dtheta_k), in place.
+/// Computes dL/dz = s0 theta (dL/dtheta - sum_k theta_k dL/dtheta_k) of one row, in place.
 pub struct SimplexGradient<'a, F, T> {
-    /// dL/dtheta in, dL/dz out: sixteen topics at a time. What lies beyond the last topic is finite.
+    /// Vector v of the row, sixteen topics: dL/dtheta in, dL/dz out. Padding is finite.
     pub gradient: F,
-    /// theta of the row, zero beyond the last topic.
+    /// Vector v of theta; padding is zero.
     pub theta: T,
     /// s0.
     pub scale: &'a [Lanes],
-    /// Topics.
+    /// The number of topics.
     pub cols: usize,
 }
 
@@ -95,19 +96,19 @@ where
     }
 }
 
-/// The two passes over a topic's words, panel by panel, ascending: what phases hold of a topic between panels.
+/// A reduction over a topic's words, accumulated lane by lane over panels in ascending order: a maximum or a sum.
 #[derive(Clone, Copy)]
 pub struct TopicSums {
     lanes: Lanes,
 }
 
-/// Takes a panel's words of some topics into each one's largest weight.
+/// Updates the largest weight of each topic with the words of a panel.
 pub struct LargestWeight<'a> {
-    /// Rows of the free matrix: one a topic.
+    /// Rows of w, one for each topic.
     pub weights: &'a [Row],
-    /// Words in the panel.
+    /// The number of words in the panel.
     pub cols: usize,
-    /// One a topic.
+    /// One for each topic.
     pub sums: &'a mut [TopicSums],
 }
 
@@ -116,27 +117,27 @@ impl Op for LargestWeight<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for (row, sums) in self.weights.iter().zip(self.sums) {
-            let mut top = s.load(&sums.lanes);
+            let mut max = s.load(&sums.lanes);
             for (v, lanes) in row.iter().enumerate() {
                 let used = s.first(self.cols.saturating_sub(v * LANES));
-                top = s.max(top, s.select(used, s.load(lanes), s.splat(f32::NEG_INFINITY)));
+                max = s.max(max, s.select(used, s.load(lanes), s.splat(f32::NEG_INFINITY)));
             }
-            s.store(top, &mut sums.lanes);
+            s.store(max, &mut sums.lanes);
         }
     }
 }
 
-/// Puts e^(c (w - the topic's largest)) of a panel's words in the place of phi, and adds it up.
+/// Stores e^(c (w - max w)), the unnormalised phi, for the words of a panel, and adds it to each topic's sum.
 pub struct TopicShares<'a> {
-    /// Rows of the free matrix.
+    /// Rows of w, one for each topic.
     pub weights: &'a [Row],
-    /// Words in the panel.
+    /// The number of words in the panel.
     pub cols: usize,
     /// The largest weight of each topic.
-    pub tops: &'a [f32],
-    /// The topics' rows of phi.
+    pub maxima: &'a [f32],
+    /// Rows of phi, one for each topic.
     pub phi: &'a mut [Row],
-    /// One a topic.
+    /// One for each topic.
     pub sums: &'a mut [TopicSums],
 }
 
@@ -145,11 +146,11 @@ impl Op for TopicShares<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let gain = s.splat(GAIN);
-        let topics = self.weights.iter().zip(self.phi).zip(self.tops).zip(self.sums);
-        for (((row, phi), &top), sums) in topics {
-            let (top, mut sum) = (s.splat(top), s.load(&sums.lanes));
+        let topics = self.weights.iter().zip(self.phi).zip(self.maxima).zip(self.sums);
+        for (((row, phi), &max), sums) in topics {
+            let (max, mut sum) = (s.splat(max), s.load(&sums.lanes));
             for (v, (lanes, phi)) in row.iter().zip(phi).enumerate() {
-                let e = share(s, s.mul(gain, s.sub(s.load(lanes), top)));
+                let e = bounded_exp(s, s.mul(gain, s.sub(s.load(lanes), max)));
                 let used = s.first(self.cols.saturating_sub(v * LANES));
                 let e = s.select(used, e, s.zero());
                 s.store(e, phi);
@@ -160,13 +161,13 @@ impl Op for TopicShares<'_> {
     }
 }
 
-/// Adds a panel's share of sum_w phi_kw dL/dphi_kw to each topic's sum.
+/// Adds the terms of a panel's words to sum_w phi_kw dL/dphi_kw of each topic k.
 pub struct SumOfProducts<'a> {
-    /// The topics' rows of phi; beyond its last word a row is zero.
+    /// Rows of phi, one for each topic; padding is zero.
     pub phi: &'a [Row],
-    /// Those of dL/dphi; what lies beyond the last word is finite.
+    /// Rows of dL/dphi; padding is finite.
     pub gradient: &'a [Row],
-    /// One a topic.
+    /// One for each topic.
     pub sums: &'a mut [TopicSums],
 }
 
@@ -184,13 +185,13 @@ impl Op for SumOfProducts<'_> {
     }
 }
 
-/// From dL/dphi to dL/dw = c phi (dL/dphi - sum_w phi dL/dphi), in place.
+/// Computes dL/dw = c phi (dL/dphi - sum_w phi dL/dphi), in place.
 pub struct TopicGradient<'a> {
-    /// The topics' rows of phi.
+    /// Rows of phi, one for each topic.
     pub phi: &'a [Row],
-    /// dL/dphi in, dL/dw out.
+    /// Rows of dL/dphi in, of dL/dw out.
     pub gradient: &'a mut [Row],
-    /// The sum of each topic.
+    /// sum_w phi dL/dphi of each topic.
     pub means: &'a [f32],
 }
 
@@ -208,9 +209,9 @@ impl Op for TopicGradient<'_> {
 }
 
 impl TopicSums {
-    /// Of nothing yet.
+    /// The empty sum.
     pub const ZERO: TopicSums = TopicSums { lanes: Lanes([0.0; LANES]) };
-    /// The largest of nothing yet.
+    /// The empty maximum.
     pub const LOWEST: TopicSums = TopicSums { lanes: Lanes([f32::NEG_INFINITY; LANES]) };
 
     /// The largest lane.
@@ -218,7 +219,7 @@ impl TopicSums {
         self.lanes.0.into_iter().fold(f32::NEG_INFINITY, f32::max)
     }
 
-    /// The sum of the lanes by the fixed tree.
+    /// The sum of the lanes by the tree of [`Simd::sum`].
     pub fn total(&self) -> f32 {
         let mut lanes = self.lanes.0;
         for half in [8, 4, 2, 1] {

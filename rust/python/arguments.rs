@@ -1,8 +1,9 @@
-//! Options of single calls. Those of the engine are a JSON text: its specification.
+//! Options of single calls. The engine's options are its specification, a JSON text.
 
 use crate::data::binarize::Binary;
 use crate::data::corruption::Corruption;
-use crate::run::train::Importance;
+use crate::nn::latent::KlTerm;
+use crate::nn::objective::{Importance, Objective};
 use pyo3::prelude::*;
 
 /// (name, level)
@@ -24,12 +25,13 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Binary {
     }
 }
 
-/// (draws of an example, whether the gradient is doubly reparameterised)
-impl<'a, 'py> FromPyObject<'a, 'py> for Importance {
+/// (weight of the reconstruction, weight of the KL, free bits, capacity, draws per example, doubly reparameterised)
+impl<'a, 'py> FromPyObject<'a, 'py> for Objective {
     type Error = PyErr;
 
-    fn extract(argument: Borrowed<'a, 'py, PyAny>) -> PyResult<Importance> {
-        let (samples, doubly) = argument.extract()?;
-        Ok(Importance { samples, doubly })
+    fn extract(argument: Borrowed<'a, 'py, PyAny>) -> PyResult<Objective> {
+        let (reconstruction, weight, free_bits, capacity, samples, doubly) = argument.extract()?;
+        let kl = KlTerm { weight, free_bits, capacity };
+        Ok(Objective { reconstruction, kl, importance: Importance { samples, doubly } })
     }
 }

@@ -62,7 +62,7 @@ pub fn with_conditions<T>(
         None => (x, y),
     };
     work(match &y {
-        Some(y) => x.given(y)?,
+        Some(y) => x.with_conditions(y)?,
         None => x,
     })
 }

@@ -9,8 +9,8 @@ use crate::error::{Error, filled};
 use crate::file;
 use crate::model::{Engine, Specification};
 use crate::random::Stream;
+use crate::run::blocks::InferenceRun;
 use crate::run::functional;
-use crate::run::infer::InferenceRun;
 use crate::simd::Isa;
 use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
@@ -61,18 +61,18 @@ impl PyEngine {
         x.binarized(binarize.map(|binary| binary.of(seed, VALIDATION_PASS)))
     }
 
-    /// The start of an inference on X. `noisy` data may hold any numbers that the encoder can read.
+    /// The start of an inference on X. Noisy data may have values outside the likelihood's support.
     pub fn run_on_x(&self, noisy: bool, threads: Option<usize>) -> InferenceRun<'static> {
         let specification = &self.specification;
         let likelihood = (!noisy).then_some(specification.likelihood);
-        let watch = ValueCheck::new(likelihood, specification.missing.is_masked());
-        start("X", watch.through(specification.input_transform), threads)
+        let check = ValueCheck::new(likelihood, specification.missing.is_masked());
+        start("X", check.through(specification.input_transform), threads)
     }
 }
 
 /// The start of an inference: nothing done, a slice of time.
-pub fn start(name: &str, watch: ValueCheck, threads: Option<usize>) -> InferenceRun<'_> {
-    InferenceRun { name, watch, done: 0, budget: SLICE, threads }
+pub fn start(name: &str, check: ValueCheck, threads: Option<usize>) -> InferenceRun<'_> {
+    InferenceRun { name, check, done: 0, budget: SLICE, threads }
 }
 
 #[pymethods]
@@ -83,7 +83,7 @@ impl PyEngine {
         Ok(engine.into())
     }
 
-    /// What the engine was made with: all options, as JSON.
+    /// The specification with all its options, as JSON.
     #[getter]
     fn specification(&self) -> String {
         self.specification.to_json()
@@ -97,7 +97,7 @@ impl PyEngine {
         })
     }
 
-    /// The same of those that are trained, in the order of gradients.
+    /// Names and shapes of the trained parameters, in the order of gradients.
     fn trained(&self, py: Python<'_>) -> PyResult<Vec<(String, Vec<usize>)>> {
         detached(py, || {
             let engine = self.lock();
@@ -122,8 +122,8 @@ impl PyEngine {
         Ok(detached(py, || self.lock().set_parameters(&values))??)
     }
 
-    /// Turns the sign of a latent coordinate.
-    fn mirror(&self, py: Python<'_>, coordinate: usize) -> PyResult<()> {
+    /// Changes the sign of a latent coordinate in encoder and decoder.
+    fn flip_sign(&self, py: Python<'_>, coordinate: usize) -> PyResult<()> {
         Ok(detached(py, || self.lock().flip_sign(coordinate))??)
     }
 
@@ -139,7 +139,7 @@ impl PyEngine {
         Ok(array(py, codes))
     }
 
-    /// The model as the bytes of a file, with a text of its estimator, and the optimizer's moments if they are wanted.
+    /// The bytes of a model file with the estimator's JSON and, if `moments`, the optimiser's state.
     fn dump<'py>(
         &self,
         py: Python<'py>,
@@ -159,7 +159,7 @@ impl PyEngine {
         detached(py, || self.lock().steps)
     }
 
-    /// The first steps, of which the optimiser knows nothing.
+    /// The number of steps before the optimiser's state began.
     #[getter]
     fn optimizer_start(&self, py: Python<'_>) -> PyResult<u64> {
         detached(py, || self.lock().optimizer_start)
@@ -171,7 +171,7 @@ impl PyEngine {
         detached(py, || self.lock().epochs)
     }
 
-    /// Log variances that were clamped so far.
+    /// The number of log variances clamped so far.
     #[getter]
     fn clamped(&self, py: Python<'_>) -> PyResult<usize> {
         detached(py, || self.lock().clamped.load(Ordering::Relaxed))

@@ -12,7 +12,7 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-/// Where a model file is: bytes, or a path.
+/// The source of a model file: bytes, or a path.
 #[derive(FromPyObject)]
 enum FileArgument {
     Bytes(PyBackedBytes),
@@ -21,7 +21,7 @@ enum FileArgument {
 
 type Reader = Box<dyn Read + Send>;
 
-/// A model file: its header is known, its tensors wait to be read, once.
+/// An open model file: the header is read, the tensors are not.
 #[pyclass(frozen, module = "fastvae._core", name = "ModelFile")]
 pub struct PyModelFile {
     specification: String,
@@ -52,19 +52,20 @@ impl PyModelFile {
         })
     }
 
-    /// The engine's specification: all options, as JSON.
+    /// The engine's specification with all options, as JSON.
     #[getter]
     fn specification(&self) -> &str {
         &self.specification
     }
 
-    /// The text that was given to `Engine.dump`.
+    /// The estimator's text from `Engine.dump`.
     #[getter]
     fn estimator(&self) -> &str {
         &self.estimator
     }
 
-    /// The engine, if the file holds exactly its tensors, undamaged. Reads the file, so it can be called once.
+    /// Reads the tensors and returns the engine. Can be called once; raises FormatError for missing, unknown or damaged
+    /// tensors.
     fn engine(&self, py: Python<'_>) -> PyResult<PyEngine> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
         let file = file.ok_or_else(|| {
@@ -74,7 +75,7 @@ impl PyModelFile {
     }
 }
 
-/// Puts bytes into a file: all of them, or none and an OSError.
+/// Writes bytes to a file: all of them, or none and an OSError.
 #[pyfunction]
 pub fn write_atomically(py: Python<'_>, path: OsString, data: &[u8]) -> PyResult<()> {
     detached(py, || file::write(Path::new(&path), data))?.map_err(|error| os_error(error, path))

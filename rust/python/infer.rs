@@ -1,33 +1,32 @@
-//! Inference in Python: codes, scores, draws.
+//! Codes, means, marginal likelihoods and draws in Python.
 
-use super::arrays::{Array, Array2, Rows, array, source, with_conditions, zeros};
+use super::arrays::{Array, Array2, array, source, with_conditions, zeros};
 use super::detach::{SLICE, detached, in_slices};
 use super::engine::{PyEngine, start};
-use crate::data::binarize::Binary;
 use crate::data::check::ValueCheck;
-use crate::data::corruption::Corruption;
 use crate::error::filled;
 use crate::model::WeightSums;
 use crate::nn::likelihood::DrawProgress;
-use crate::run::infer::InferenceRun;
+use crate::run::blocks::InferenceRun;
 use crate::simd::Isa;
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// Draws from the posterior that are taken for all examples between two looks at the clock.
+/// Draws from the posterior for all examples between two looks at the clock.
 const DRAWS_AT_ONCE: u32 = 32;
 
 #[pymethods]
 impl PyEngine {
-    /// Raises ValueError where `x` holds what the likelihood cannot be.
+    /// Raises ValueError for a value of `x` outside the likelihood's support.
     fn check(&self, py: Python<'_>, x: Array2, name: &str, threads: Option<usize>) -> PyResult<()> {
         let (x, isa) = (self.examples(x)?, Isa::detect()?);
         let mut run = InferenceRun { name, ..self.run_on_x(false, threads) };
-        in_slices(py, || run.check(isa, &x))
+        in_slices(py, || run.check_values(isa, &x))
     }
 
-    /// mu (or the code) and, if asked for, logvar (else an empty array). `noisy` data may hold any numbers.
+    /// mu (or the code) and, with `logvar`, log sigma² (else an empty array), each [n * latent_dim]. Noisy data may have
+    /// values outside the likelihood's support.
     fn encode<'py>(
         &self,
         py: Python<'py>,
@@ -78,43 +77,7 @@ impl PyEngine {
         })
     }
 
-    /// -log p(x|z), its mean over that many draws, and KL of each example, or of the rows that are given; and the
-    /// importance-weighted bound, of more than one draw (else an empty array).
-    #[allow(clippy::too_many_arguments)]
-    fn score<'py>(
-        &self,
-        py: Python<'py>,
-        x: Array2,
-        y: Option<Array2>,
-        rows: Rows,
-        eps: Option<Array2>,
-        samples: usize,
-        corruption: Option<Corruption>,
-        binarize: Option<Binary>,
-        threads: Option<usize>,
-    ) -> PyResult<[Array<'py>; 3]> {
-        let eps = eps.map(source).transpose()?;
-        self.with_examples(x, y, &rows, |x| {
-            let x = self.binarized(x, binarize);
-            let mut run = self.run_on_x(false, threads);
-            let bounds = if samples > 1 { x.rows() } else { 0 };
-            let mut losses = [zeros(x.rows(), 1)?, zeros(x.rows(), 1)?, zeros(bounds, 1)?];
-            in_slices(py, || {
-                let mut engine = self.lock();
-                let [reconstruction, kl, bound] = losses.each_mut().map(Vec::as_mut_slice);
-                match samples {
-                    1 => engine.score(&x, eps, corruption, [reconstruction, kl], &mut run),
-                    _ => {
-                        let losses = [reconstruction, kl, bound];
-                        engine.bound(&x, (eps, samples), corruption, losses, &mut run)
-                    }
-                }
-            })?;
-            Ok(losses.map(|values| array(py, values)))
-        })
-    }
-
-    /// log p(x) of each example from that many importance samples, its standard error and the effective sample size.
+    /// log p(x) of each example from `samples` importance weights, its standard error and the effective sample size, [n].
     fn log_marginal<'py>(
         &self,
         py: Python<'py>,
@@ -143,29 +106,8 @@ impl PyEngine {
         })
     }
 
-    /// KL of each latent coordinate of each example, or of the rows that are given.
-    #[allow(clippy::too_many_arguments)]
-    fn kl<'py>(
-        &self,
-        py: Python<'py>,
-        x: Array2,
-        y: Option<Array2>,
-        rows: Rows,
-        corruption: Option<Corruption>,
-        binarize: Option<Binary>,
-        threads: Option<usize>,
-    ) -> PyResult<Array<'py>> {
-        self.with_examples(x, y, &rows, |x| {
-            let x = self.binarized(x, binarize);
-            let mut out = zeros(x.rows(), self.specification.latent_dim)?;
-            let mut run = self.run_on_x(false, threads);
-            in_slices(py, || self.lock().kl(&x, corruption, &mut out, &mut run))?;
-            Ok(array(py, out))
-        })
-    }
-
-    /// Draws from p(x|z); `lengths` are the words of each document, of a multinomial.
-    fn observe<'py>(
+    /// Draws from p(x|z), [n * n_features]; `lengths` are the words of each document (multinomial).
+    fn sample<'py>(
         &self,
         py: Python<'py>,
         z: Array2,
@@ -184,12 +126,12 @@ impl PyEngine {
             in_slices(py, || self.lock().decode(&z, &mut out, &mut scale, &mut run))?;
             let lengths = lengths.unwrap_or_default();
             let mut drawing = DrawProgress { seed, done: 0, budget: SLICE };
-            in_slices(py, || Ok(self.lock().observe(&mut out, &mut scale, lengths, &mut drawing)))?;
+            in_slices(py, || Ok(self.lock().sample(&mut out, &mut scale, lengths, &mut drawing)))?;
             Ok(array(py, out))
         })
     }
 
-    /// `n` draws from q(z|x) of each example. `noisy` data may hold any numbers.
+    /// `n` draws from q(z|x) of each example, [n * examples * latent_dim].
     #[allow(clippy::too_many_arguments)]
     fn posterior_sample<'py>(
         &self,
@@ -210,7 +152,7 @@ impl PyEngine {
         })
     }
 
-    /// The mean over rows of noise, the same for all examples, of what the decoder reads.
+    /// The mean decoder input over the rows of noise `points`, which all examples share, [n * latent_dim].
     fn mean_code<'py>(
         &self,
         py: Python<'py>,
@@ -221,7 +163,7 @@ impl PyEngine {
         let (x, points) = (self.examples(x)?, source(points)?);
         let latent = self.specification.latent_dim;
         if points.cols() != latent || points.rows() == 0 {
-            return Err(PyValueError::new_err("points are rows of latent_dim numbers"));
+            return Err(PyValueError::new_err("points must be rows of latent_dim numbers"));
         }
         let mut out = zeros(x.rows(), latent)?;
         let mut run = self.run_on_x(false, threads);
@@ -229,7 +171,8 @@ impl PyEngine {
         Ok(array(py, out))
     }
 
-    /// The mean of E[x|z] over those draws, its standard deviation, and the root of the mean variance of p(x|z).
+    /// The mean of E[x|z] over `n` draws of z, its standard deviation, and the root of the mean variance of p(x|z), each
+    /// [examples * n_features].
     #[allow(clippy::too_many_arguments)]
     fn predictive<'py>(
         &self,

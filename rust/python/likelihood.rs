@@ -4,18 +4,18 @@ use crate::nn::likelihood::Likelihood;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 
-/// What Python asks of a likelihood, whatever its options.
+/// The facts about a likelihood that Python uses, for any options.
 #[derive(IntoPyObject)]
 struct Facts {
     /// Whether x holds counts.
     counts: bool,
     /// Whether an example is a document.
     words: bool,
-    /// Whether users choose it by name.
+    /// Whether users can choose it by name.
     public: bool,
 }
 
-/// Those facts by name.
+/// The facts of all likelihoods, by name.
 pub fn facts(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let all = Likelihood::all().into_iter().map(|likelihood| {
         let (counts, words) = (likelihood.is_counts(), likelihood.is_of_words());
@@ -24,7 +24,7 @@ pub fn facts(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     all.into_py_dict(py)
 }
 
-/// An error unless this is the JSON of a likelihood.
+/// Raises ValueError unless `likelihood` is the JSON of a likelihood.
 #[pyfunction]
 pub fn check_likelihood(json: &str) -> PyResult<()> {
     Ok(Likelihood::from_json(json).map(drop)?)

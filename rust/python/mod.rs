@@ -11,6 +11,7 @@ mod infer;
 mod likelihood;
 #[cfg(feature = "probe")]
 mod probe;
+mod score;
 mod sparse;
 mod train;
 

@@ -1,11 +1,11 @@
-//! What only benches need.
+//! Measurements of the machine, for benches only.
 
 use super::detach::detached;
 use crate::probe;
 use crate::simd::Isa;
 use pyo3::prelude::*;
 
-/// The rate of multiply-adds that this machine reaches just now, GFLOP/s: the limit that benches are held against.
+/// The machine's present rate of multiply-adds, GFLOP/s: the limit that benches compare with.
 #[pyfunction]
 pub fn peak(py: Python<'_>, threads: usize) -> PyResult<f64> {
     let isa = Isa::detect()?;

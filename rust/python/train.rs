@@ -6,22 +6,21 @@ use super::engine::PyEngine;
 use crate::data::binarize::Binary;
 use crate::data::corruption::Corruption;
 use crate::model::{EncoderInput, Epsilon, NoiseKey};
-use crate::nn::latent::KlTerm;
-use crate::run::train::{Importance, LossSums, Objective, StepValues, TrainingPass};
+use crate::nn::objective::{LossSums, Objective};
+use crate::run::train::{StepValues, TrainingPass};
 use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 
-/// KL weights, KL targets, learning rates.
-type CourseArgument<'py> =
+/// KL weights, KL targets and learning rates: one value each, or one per step.
+type StepArrays<'py> =
     (PyReadonlyArray1<'py, f32>, PyReadonlyArray1<'py, f32>, PyReadonlyArray1<'py, f64>);
 
 #[pymethods]
 impl PyEngine {
-    /// Trains on `x` once, or on the rows of it that are given. Returns the sums of -log p(x|z), KL and loss over the
-    /// examples. Between slices of time it calls `tick` with the number of examples done. `objective` has the weight of
-    /// the reconstruction and the free bits; `course` the KL's weights, its targets and the learning rates;
-    /// `importance` how many draws an example has, and whether the gradient is doubly reparameterised.
-    #[pyo3(signature = (x, y, rows, eps, corrupted, *, shuffle, batch_size, objective, importance, course, corruption, binarize, clip_norm, threads, tick))]
+    /// Trains on `x`, or on `rows` of it, once. Returns the sums of -log p(x|z), KL and loss over the examples. Calls `tick`
+    /// between slices of time with the number of examples done. `objective` has the values of the first step;
+    /// `step_values` are the KL's weights and targets and the learning rates of all steps.
+    #[pyo3(signature = (x, y, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, tick))]
     #[allow(clippy::too_many_arguments)]
     fn train(
         &self,
@@ -33,9 +32,8 @@ impl PyEngine {
         corrupted: Option<Array2>,
         shuffle: bool,
         batch_size: usize,
-        objective: (f32, f32),
-        importance: Importance,
-        course: CourseArgument,
+        objective: Objective,
+        step_values: StepArrays,
         corruption: Option<Corruption>,
         binarize: Option<Binary>,
         clip_norm: Option<f64>,
@@ -44,13 +42,14 @@ impl PyEngine {
     ) -> PyResult<(f64, f64, f64)> {
         let eps = eps.map(source).transpose()?;
         let corrupted = corrupted.map(source).transpose()?;
-        let course = StepValues {
-            betas: course.0.as_slice()?,
-            capacities: course.1.as_slice()?,
-            learning_rates: course.2.as_slice()?,
+        let (betas, capacities, learning_rates) = &step_values;
+        let step_values = StepValues {
+            betas: betas.as_slice()?,
+            capacities: capacities.as_slice()?,
+            learning_rates: learning_rates.as_slice()?,
         };
         self.with_examples(x, y, &rows, |x| {
-            let task = TrainingPass {
+            let pass = TrainingPass {
                 x,
                 eps,
                 corrupted,
@@ -58,29 +57,28 @@ impl PyEngine {
                 binarize,
                 shuffle,
                 batch_size,
-                reconstruction: objective.0,
-                free_bits: objective.1,
-                importance,
-                course,
+                reconstruction: objective.reconstruction,
+                free_bits: objective.kl.free_bits,
+                importance: objective.importance,
+                step_values,
                 clip_norm,
                 threads,
             };
-            let mut totals = LossSums::default();
+            let mut sums = LossSums::default();
             loop {
-                let done = detached(py, || self.lock().train(&task, &mut totals, SLICE))??;
+                let done = detached(py, || self.lock().train(&pass, &mut sums, SLICE))??;
                 py.check_signals()?;
                 if done {
-                    return Ok((totals.reconstruction, totals.kl, totals.loss));
+                    return Ok((sums.reconstruction, sums.kl, sums.loss));
                 }
                 if let Some(tick) = &tick {
-                    tick.call1((totals.examples,))?;
+                    tick.call1((sums.examples,))?;
                 }
             }
         })
     }
 
-    /// Means of -log p(x|z), KL and loss, and the gradients of the loss in the order of `parameters`. `objective` has the
-    /// weights of the reconstruction and the KL, the free bits and the capacity; `importance` is as in `train`.
+    /// Means of -log p(x|z), KL and loss, and the gradients of the loss in the order of `trained`.
     #[allow(clippy::too_many_arguments)]
     fn loss_and_gradients<'py>(
         &self,
@@ -89,23 +87,20 @@ impl PyEngine {
         y: Option<Array2>,
         eps: Option<Array2>,
         corrupted: Option<Array2>,
-        objective: (f32, f32, f32, Option<f32>),
-        importance: Importance,
+        objective: Objective,
         corruption: Option<Corruption>,
         binarize: Option<Binary>,
         threads: Option<usize>,
     ) -> PyResult<(f64, f64, f64, Vec<Array<'py>>)> {
         let eps = eps.map(source).transpose()?;
         let corrupted = corrupted.map(source).transpose()?;
-        let (reconstruction, weight, free_bits, capacity) = objective;
-        let kl = KlTerm { weight, free_bits, capacity };
-        let objective = Objective { reconstruction, kl, importance };
         self.with_examples(x, y, &None, |x| {
             let x = self.binarized(x, binarize);
             let (losses, gradients) = detached(py, || {
                 let own = NoiseKey::Score(self.specification.seed);
                 let epsilon = eps.map_or(Epsilon::Drawn(own), |eps| Epsilon::Given(eps, 0));
-                let input = EncoderInput::of(corrupted.map(|seen| (seen, 0)), corruption, own);
+                let given = corrupted.map(|corrupted| (corrupted, 0));
+                let input = EncoderInput::of(given, corruption, own);
                 self.lock().loss_and_gradients(&x, (input, epsilon), objective, threads)
             })??;
             let n = x.rows() as f64;

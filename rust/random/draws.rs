@@ -1,9 +1,10 @@
-//! Draws from distributions of counts, which take as many uniform numbers as they want.
+//! Draws from distributions of counts. A draw may take any number of uniform numbers.
 
-use super::{Distribution, Fill, Stream, philox_words, row_words};
+use super::philox::philox_words;
+use super::{Distribution, Fill, Stream, row_words};
 use crate::simd::Isa;
 
-/// Turns a row of probabilities into the counts of `length` words drawn with them.
+/// Replaces a row of word probabilities by the counts of `length` words drawn from it.
 pub fn draw_words(isa: Isa, (seed, row): (u64, u64), length: u32, p: &mut [f32]) {
     let mut total = 0.0;
     let upto: Vec<f64> = p
@@ -36,7 +37,7 @@ pub fn draw_words(isa: Isa, (seed, row): (u64, u64), length: u32, p: &mut [f32])
     .run(isa);
 }
 
-/// Uniform numbers of one element, as many as it asks for.
+/// The uniform numbers of one element, without end.
 pub struct Uniforms {
     seed: u64,
     /// The next counter's words.
@@ -46,8 +47,7 @@ pub struct Uniforms {
 }
 
 impl Uniforms {
-    /// Those of column `col` of row `row`. The number of a draw is that of the sample, from 1 on: 0 are the uniform numbers
-    /// that an element gets first.
+    /// The numbers of column `col` of row `row`. Counters' sample words start at 1: 0 belongs to [`Fill`]'s uniform numbers.
     pub fn of(seed: u64, row: u64, col: usize) -> Uniforms {
         let [high, low] = row_words(row);
         let block = (Stream::Observation as u32) << 24 | (col / 4) as u32;
@@ -55,7 +55,7 @@ impl Uniforms {
         Uniforms { seed, counter, words: [0; 4], left: 0 }
     }
 
-    /// The next one, in (0, 1).
+    /// The next number, in (0, 1).
     fn next(&mut self) -> f64 {
         if self.left == 0 {
             (self.words, self.left) = (philox_words(self.seed, self.counter), 4);
@@ -65,13 +65,13 @@ impl Uniforms {
         (f64::from(self.words[self.left]) + 0.5) / 4_294_967_296.0
     }
 
-    /// A standard normal one, by Box and Muller.
+    /// A draw from N(0, 1), by Box and Muller.
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * self.next().ln()).sqrt();
         radius * (std::f64::consts::TAU * self.next()).cos()
     }
 
-    /// One of Gamma(shape, 1): Marsaglia & Tsang, ACM TOMS 26 (2000); below 1 with their section 6.
+    /// A draw from Gamma(shape, 1): Marsaglia & Tsang, ACM TOMS 26 (2000); below 1 with their section 6.
     pub fn gamma(&mut self, shape: f64) -> f64 {
         if shape < 1.0 {
             let u = self.next();
@@ -88,7 +88,7 @@ impl Uniforms {
         }
     }
 
-    /// A Poisson one: small rates by inverting the distribution function, others by Hörmann's transformed rejection with
+    /// A draw from Poisson(rate): small rates by inverting the distribution function, others by Hörmann's transformed rejection with
     /// squeeze, PTRS (Insurance: Mathematics and Economics 12, 1993).
     pub fn poisson(&mut self, rate: f64) -> f64 {
         if !rate.is_finite() {

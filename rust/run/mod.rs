@@ -1,6 +1,14 @@
 //! Runs of passes: training, inference and sampling.
 
+pub mod blocks;
+mod divergence;
+pub mod evaluate;
 pub mod functional;
-pub mod infer;
-pub mod sample;
+mod gradients;
+mod infer;
+mod marginal;
+mod sample;
+mod score;
+mod step;
+mod team;
 pub mod train;

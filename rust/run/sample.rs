@@ -8,7 +8,7 @@ impl Engine {
     /// are the words of each document, of a multinomial or a mixture. What is not a number remains that.
     ///
     /// Of counts as many rows are drawn as the budget of `progress` allows: call it until it returns true.
-    pub fn observe(
+    pub fn sample(
         &self,
         means: &mut [f32],
         scale: &mut [f32],

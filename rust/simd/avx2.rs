@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::product::{Kernel, PairKernel, Prefetch, kernel_table, walk_k};
+use super::segments::{Segment, SegmentKernel, segment_table, walk_segments};
 use super::{Arithmetic, Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
 use crate::simd::math::Formula;
 use std::arch::x86_64::*;
@@ -29,12 +30,12 @@ pub(super) fn run<O: Op>(isa: Isa, op: O) -> O::Output {
 macro_rules! intrinsic {
     ($e:expr) => {
         // SAFETY: `self` is an `Avx2`, which exists only inside `run`, after detection; loads and stores go
-        // through references to 64 bytes, aligned where the instruction wants it.
+        // through references to 64 bytes, aligned where the instruction requires it.
         unsafe { $e }
     };
 }
 
-/// Applies an instruction to both halves.
+/// Applies an instruction to both registers of a vector.
 macro_rules! halves {
     ($f:path, $($x:expr),*) => { intrinsic!([$f($($x[0]),*), $f($($x[1]),*)]) };
 }
@@ -217,7 +218,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn transpose(self, r: [Self::F; 16]) -> [Self::F; 16] {
-        // Four 8x8 blocks, each transposed, the two off the diagonal exchanged.
+        // Four 8x8 blocks: each is transposed, and the two off the diagonal are exchanged.
         let mut out = r;
         for (to, from) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             let block = std::array::from_fn(|i| r[8 * from + i][to]);
@@ -230,7 +231,7 @@ impl Simd for Avx2 {
     }
 }
 
-/// The sum of eight lanes by halving.
+/// The sum of eight lanes by the tree of [`Simd::sum`].
 ///
 /// # Safety
 /// On a CPU for which `detected()` holds.
@@ -242,7 +243,7 @@ pub(super) unsafe fn sum(a: __m256) -> f32 {
     _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)))
 }
 
-/// The largest lane, by halving as [`sum`].
+/// The largest of eight lanes.
 ///
 /// # Safety
 /// On a CPU for which `detected()` holds.
@@ -279,14 +280,14 @@ unsafe fn transpose8(r: [__m256; 8]) -> [__m256; 8] {
     out
 }
 
-/// Two blocks of six rows; a block of six rows and 16 columns fills the registers.
+/// Rows of C in a tile: two blocks of six rows; a block of six rows and 16 columns fills the registers.
 pub(super) const TILE_ROWS: usize = 12;
 const BLOCK_ROWS: usize = 6;
 
 pub(super) static KERNELS: [[[[Kernel; TILE_ROWS]; 2]; 2]; 2] =
     kernel_table!(kernel, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
 
-/// See [`Kernel`]: the tile's blocks, one after the other.
+/// See [`Kernel`]. Computes the tile's blocks one after the other.
 ///
 /// # Safety
 /// The contract of [`Kernel`], on a CPU for which `detected()` holds.
@@ -296,7 +297,7 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
     a: *const f32,
     jump: usize,
     b: *const f32,
-    ahead: Prefetch,
+    prefetch: Prefetch,
     tile: *mut Tile,
 ) {
     let between_rows = if COLUMNS { 1 } else { WIDTH };
@@ -304,29 +305,29 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
     for v in 0..VECTORS {
         for n in 0..blocks {
             let (first, end) = (ROWS * n / blocks, ROWS * (n + 1) / blocks);
-            let ahead = if (v, n) == (0, 0) { ahead } else { Prefetch::NOTHING };
+            let prefetch = if (v, n) == (0, 0) { prefetch } else { Prefetch::NOTHING };
             // SAFETY: rows `first..end` and columns `16 v..16 v + 16` of the caller's tile.
             unsafe {
                 let a = a.add(first * between_rows);
                 let b = b.add(v * LANES);
                 let to = tile.cast::<Lanes>().add(2 * first + v);
                 match end - first {
-                    1 => block::<1, COLUMNS, LIST>(count, list, a, jump, b, ahead, to),
-                    2 => block::<2, COLUMNS, LIST>(count, list, a, jump, b, ahead, to),
-                    3 => block::<3, COLUMNS, LIST>(count, list, a, jump, b, ahead, to),
-                    4 => block::<4, COLUMNS, LIST>(count, list, a, jump, b, ahead, to),
-                    5 => block::<5, COLUMNS, LIST>(count, list, a, jump, b, ahead, to),
-                    _ => block::<6, COLUMNS, LIST>(count, list, a, jump, b, ahead, to),
+                    1 => block::<1, COLUMNS, LIST>(count, list, a, jump, b, prefetch, to),
+                    2 => block::<2, COLUMNS, LIST>(count, list, a, jump, b, prefetch, to),
+                    3 => block::<3, COLUMNS, LIST>(count, list, a, jump, b, prefetch, to),
+                    4 => block::<4, COLUMNS, LIST>(count, list, a, jump, b, prefetch, to),
+                    5 => block::<5, COLUMNS, LIST>(count, list, a, jump, b, prefetch, to),
+                    _ => block::<6, COLUMNS, LIST>(count, list, a, jump, b, prefetch, to),
                 }
             }
         }
     }
 }
 
-/// `ROWS` x 16 accumulators in registers over all of k, stored at `to` and every second vector after it.
+/// Accumulates `ROWS` x 16 products in registers over all k, and stores row i at `to` + 2 i vectors.
 ///
 /// # Safety
-/// As [`kernel`]; `to` is a vector of a row, and there are `ROWS` rows.
+/// As [`kernel`]; `to` points to a vector of a row of the tile, which has `ROWS` rows from there on.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn block<const ROWS: usize, const COLUMNS: bool, const LIST: bool>(
     count: usize,
@@ -334,17 +335,98 @@ unsafe fn block<const ROWS: usize, const COLUMNS: bool, const LIST: bool>(
     mut a: *const f32,
     jump: usize,
     mut b: *const f32,
-    ahead: Prefetch,
+    prefetch: Prefetch,
     to: *mut Lanes,
 ) {
     let between_rows = if COLUMNS { 1 } else { WIDTH };
     let mut acc = [[_mm256_setzero_ps(); 2]; ROWS];
-    walk_k!(count, list, a, jump, b, ahead, COLUMNS, LIST, {
+    walk_k!(count, list, a, jump, b, prefetch, COLUMNS, LIST, {
         // SAFETY: the caller promises a row of B and the elements of A at every k.
         unsafe {
             let bv = [_mm256_load_ps(b), _mm256_load_ps(b.add(8))];
             for i in 0..ROWS {
                 let x = _mm256_set1_ps(*a.add(i * between_rows));
+                for h in 0..2 {
+                    acc[i][h] = _mm256_fmadd_ps(x, bv[h], acc[i][h]);
+                }
+            }
+        }
+    });
+    for i in 0..ROWS {
+        // SAFETY: the caller promises `ROWS` rows at `to`.
+        unsafe {
+            let lanes = (*to.add(2 * i)).0.as_mut_ptr();
+            _mm256_store_ps(lanes, acc[i][0]);
+            _mm256_store_ps(lanes.add(8), acc[i][1]);
+        }
+    }
+}
+
+pub(super) static SEGMENTS: [[[SegmentKernel; TILE_ROWS]; 2]; 2] =
+    segment_table!(segments, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
+
+/// See [`SegmentKernel`]: the tile's blocks, one after the other.
+///
+/// # Safety
+/// The contract of [`SegmentKernel`], on a CPU for which `detected()` holds.
+unsafe fn segments<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>(
+    segments: &[Segment],
+    count: usize,
+    a: *const f32,
+    b: *const f32,
+    strides: [usize; 2],
+    tile: *mut Tile,
+) {
+    let between_rows = if COLUMNS { 1 } else { WIDTH };
+    let blocks = ROWS.div_ceil(BLOCK_ROWS);
+    for v in 0..VECTORS {
+        for n in 0..blocks {
+            let (first, end) = (ROWS * n / blocks, ROWS * (n + 1) / blocks);
+            // SAFETY: rows `first..end` and columns `16 v..16 v + 16` of the caller's tile.
+            unsafe {
+                let (a, b) = (a.wrapping_add(first * between_rows), b.wrapping_add(v * LANES));
+                let to = tile.cast::<Lanes>().add(2 * first + v);
+                match end - first {
+                    1 => segment_block::<1, COLUMNS>(segments, count, a, b, strides, to),
+                    2 => segment_block::<2, COLUMNS>(segments, count, a, b, strides, to),
+                    3 => segment_block::<3, COLUMNS>(segments, count, a, b, strides, to),
+                    4 => segment_block::<4, COLUMNS>(segments, count, a, b, strides, to),
+                    5 => segment_block::<5, COLUMNS>(segments, count, a, b, strides, to),
+                    _ => segment_block::<6, COLUMNS>(segments, count, a, b, strides, to),
+                }
+            }
+        }
+    }
+}
+
+/// `ROWS` x 16 accumulators, loaded from and stored at `to` and every second vector after it.
+///
+/// # Safety
+/// As [`segments`]; `to` is a vector of a row, and there are `ROWS` rows.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn segment_block<const ROWS: usize, const COLUMNS: bool>(
+    segments: &[Segment],
+    count: usize,
+    a: *const f32,
+    b: *const f32,
+    strides: [usize; 2],
+    to: *mut Lanes,
+) {
+    let between_rows = if COLUMNS { 1 } else { WIDTH };
+    let mut acc = [[_mm256_setzero_ps(); 2]; ROWS];
+    for i in 0..ROWS {
+        // SAFETY: the caller promises `ROWS` rows at `to`.
+        unsafe {
+            let lanes = (*to.add(2 * i)).0.as_ptr();
+            acc[i] = [_mm256_load_ps(lanes), _mm256_load_ps(lanes.add(8))];
+        }
+    }
+    walk_segments!(segments, count, a, b, strides, ROWS, COLUMNS, x, y, {
+        // SAFETY: the caller promises a row of B and the elements of A at every k.
+        unsafe {
+            let bv = [_mm256_load_ps(y), _mm256_load_ps(y.add(8))];
+            for i in 0..ROWS {
+                let x = _mm256_set1_ps(*x.add(i * between_rows));
                 for h in 0..2 {
                     acc[i][h] = _mm256_fmadd_ps(x, bv[h], acc[i][h]);
                 }

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::product::{Kernel, PairKernel, Prefetch, kernel_table, walk_k};
+use super::segments::{Segment, SegmentKernel, segment_table, walk_segments};
 use super::{Arithmetic, Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
 use crate::simd::math::Formula;
 use std::arch::x86_64::*;
@@ -194,7 +195,7 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn transpose(self, r: [__m512; 16]) -> [__m512; 16] {
         intrinsic!({
-            // Pairs of rows, then pairs of pairs, inside each 128-bit block; then the 4x4 blocks.
+            // Interleaves pairs of rows, then pairs of pairs, inside 128-bit blocks; then transposes the 4x4 blocks.
             let mut t = r;
             for i in 0..8 {
                 t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
@@ -228,7 +229,7 @@ impl Simd for Avx512 {
     }
 }
 
-/// Rows of C that fit the registers: 14 x 2 accumulators, two vectors of B, one broadcast of A.
+/// Rows of C in a tile, limited by the registers: 14 x 2 accumulators, two vectors of B, one broadcast of A.
 pub(super) const TILE_ROWS: usize = 14;
 
 pub(super) static KERNELS: [[[[Kernel; TILE_ROWS]; 2]; 2]; 2] =
@@ -245,12 +246,12 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
     mut a: *const f32,
     jump: usize,
     mut b: *const f32,
-    ahead: Prefetch,
+    prefetch: Prefetch,
     tile: *mut Tile,
 ) {
     let between_rows = if COLUMNS { 1 } else { WIDTH };
     let mut acc = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-    walk_k!(count, list, a, jump, b, ahead, COLUMNS, LIST, {
+    walk_k!(count, list, a, jump, b, prefetch, COLUMNS, LIST, {
         // SAFETY: the caller promises a row of B and the elements of A at every k.
         unsafe {
             let mut bv = [_mm512_setzero_ps(); VECTORS];
@@ -268,6 +269,56 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
     });
     // SAFETY: the caller's tile is valid for writes.
     let tile: &mut [Row; super::MAX_TILE_ROWS] = unsafe { &mut *tile };
+    for i in 0..ROWS {
+        for v in 0..VECTORS {
+            // SAFETY: 64 aligned bytes.
+            unsafe { _mm512_store_ps(tile[i][v].0.as_mut_ptr(), acc[i][v]) };
+        }
+    }
+}
+
+pub(super) static SEGMENTS: [[[SegmentKernel; TILE_ROWS]; 2]; 2] =
+    segment_table!(segments, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
+
+/// See [`SegmentKernel`].
+///
+/// # Safety
+/// The contract of [`SegmentKernel`], on a CPU for which `detected()` holds.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+unsafe fn segments<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>(
+    segments: &[Segment],
+    count: usize,
+    a: *const f32,
+    b: *const f32,
+    strides: [usize; 2],
+    tile: *mut Tile,
+) {
+    let between_rows = if COLUMNS { 1 } else { WIDTH };
+    // SAFETY: the caller's tile is valid for reads and writes.
+    let tile: &mut [Row; super::MAX_TILE_ROWS] = unsafe { &mut *tile };
+    let mut acc = [[_mm512_setzero_ps(); VECTORS]; ROWS];
+    for i in 0..ROWS {
+        for v in 0..VECTORS {
+            // SAFETY: 64 aligned bytes.
+            acc[i][v] = unsafe { _mm512_load_ps(tile[i][v].0.as_ptr()) };
+        }
+    }
+    walk_segments!(segments, count, a, b, strides, ROWS, COLUMNS, x, y, {
+        // SAFETY: the caller promises a row of B and the elements of A at every k.
+        unsafe {
+            let mut bv = [_mm512_setzero_ps(); VECTORS];
+            for v in 0..VECTORS {
+                bv[v] = _mm512_load_ps(y.add(v * LANES));
+                _mm_prefetch::<_MM_HINT_T0>(y.wrapping_add(8 * WIDTH + v * LANES).cast());
+            }
+            for i in 0..ROWS {
+                let x = _mm512_set1_ps(*x.add(i * between_rows));
+                for v in 0..VECTORS {
+                    acc[i][v] = _mm512_fmadd_ps(x, bv[v], acc[i][v]);
+                }
+            }
+        }
+    });
     for i in 0..ROWS {
         for v in 0..VECTORS {
             // SAFETY: 64 aligned bytes.

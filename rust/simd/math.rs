@@ -1,19 +1,18 @@
-//! Elementary functions over sixteen lanes, one body for every instruction set.
+//! Elementary functions over sixteen lanes, one implementation for all instruction sets.
 //!
-//! Accurate to one or two units in the last place over the stated domain; NaN in, NaN out (but for `ln`). Polynomials from
-//! the Cephes library (S. L. Moshier), the error function's from Numerical Recipes (Press et al., `erfcc`).
+//! Accurate to one or two units in the last place on the stated domain. NaN gives NaN, except for `ln`. Polynomials are
+//! from the Cephes library (S. L. Moshier); the error function is from Numerical Recipes (Press et al., `erfcc`).
 
 use crate::simd::Arithmetic;
 
-/// A function of `I` vectors that gives `O`, long enough to stand alone where inlining it brings nothing: see
-/// [`Arithmetic::apply`].
+/// A function of `I` vectors with `O` results; see [`Arithmetic::apply`] for when it is inlined.
 pub trait Formula<const I: usize, const O: usize> {
-    /// Its value.
+    /// Evaluates the function.
     fn eval<S: Arithmetic>(s: S, x: [S::F; I]) -> [S::F; O];
 }
 
-/// Makes a function of a [`Formula`]: its body stands once for each instruction set that inlines it, and once for the
-/// portable one. After `call`, once for each set.
+/// Defines a [`Formula`] and a function that evaluates it: inlined, but by a call in the portable set. After `call`, by
+/// a call in every set.
 macro_rules! formula {
     ($(#[$doc:meta])* fn $name:ident($s:ident, $($x:ident),+) -> [$O:literal] $body:block) => {
         $(#[$doc])*
@@ -58,7 +57,7 @@ pub fn polynomial<S: Arithmetic, const N: usize>(s: S, x: S::F, coefficients: [f
 }
 
 formula! {
-    /// e^x for x in [-87, 88]; saturates outside, so the result is positive, normal and finite.
+    /// e^x for x in [-87, 88]; x is clamped to this range, so the result is positive, normal and finite.
     fn exp(s, x) -> F {
         let x = s.min(s.splat(88.0), s.max(s.splat(-87.0), x));
         let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
@@ -74,7 +73,7 @@ formula! {
 }
 
 formula! {
-    /// The natural logarithm of a positive, normal, finite x.
+    /// ln x for positive, normal, finite x.
     fn ln(s, x) -> F {
         let bits = s.to_bits(x);
         let exponent = s.to_float(s.shr_u::<23>(bits));
@@ -108,7 +107,7 @@ formula! {
 }
 
 formula! {
-    /// ln(1 + y) for y in [0, 1]: 2 atanh(y / (2 + y)) as a series.
+    /// ln(1 + y) for y in [0, 1]: the series of 2 atanh(y / (2 + y)).
     fn ln_1p(s, y) -> F {
         let t = s.div(y, s.add(s.splat(2.0), y));
         let p =
@@ -118,24 +117,24 @@ formula! {
 }
 
 formula! {
-    /// ln(1 + y) for y > -1, of full relative accuracy near zero too: the rounding of 1 + y is made good (Goldberg, "What every
-    /// computer scientist should know about floating-point arithmetic", 1991, theorem 4, has the idea).
+    /// ln(1 + y) for y > -1, with full relative accuracy near zero: corrects the rounding error of 1 + y (after
+    /// Goldberg, "What every computer scientist should know about floating-point arithmetic", 1991, theorem 4).
     fn ln_1p_of(s, y) -> F {
         let one = s.splat(1.0);
-        // Above 2^24 the one is lost whole, and its share is less than half a unit of the logarithm's last place.
+        // Above 2^24 the correction is zero: 1 is then less than half a unit in the last place of the logarithm.
         let rounded = s.add(one, y);
         s.add(ln(s, rounded), s.div(s.sub(y, s.sub(rounded, one)), rounded))
     }
 }
 
-/// Below it, factorials are a rational function; from it on, Stirling's series.
+/// Below this x, factorials are a rational function; above, Stirling's series.
 const STIRLING: f32 = 8.0;
 
 formula! {call
-    /// What Stirling's formula leaves of a factorial: ln x! - (x ln x - x), for x >= 0, given ln x (of x = 0 any number).
+    /// The remainder of Stirling's formula, ln x! - (x ln x - x), for x >= 0, given ln x (any finite number for x = 0).
     ///
-    /// Below 8, ln x! = x (x - 1) P(x) / Q(x), so that ln 0! and ln 1! are exactly zero; a least-squares fit, off by 5e-8 at most.
-    /// From there ln(2 pi x) / 2 + 1 / (12 x) - 1 / (360 x³) + 1 / (1260 x⁵).
+    /// For x < 8, ln x! = x (x - 1) P(x) / Q(x), so that ln 0! and ln 1! are exactly zero: a least-squares fit with
+    /// error at most 5e-8. For x >= 8, ln(2 pi x) / 2 + 1 / (12 x) - 1 / (360 x³) + 1 / (1260 x⁵).
     fn stirling_remainder(s, x, ln_x) -> F {
         let small = s.min(s.splat(STIRLING), x);
         let p = polynomial(
@@ -157,13 +156,14 @@ formula! {call
 }
 
 formula! {call
-    /// ψ(x) - ln x for x > 0, ψ the derivative of ln Γ: below 4 by ψ(x) = ψ(x + 4) - sum_(i < 4) 1 / (x + i), from there
-    /// -1 / (2 x) - 1 / (12 x²) + 1 / (120 x⁴) - 1 / (252 x⁶) + 1 / (240 x⁸).
+    /// ψ(x) - ln x for x > 0, where ψ is the derivative of ln Γ. For x >= 4 the asymptotic series
+    /// -1 / (2 x) - 1 / (12 x²) + 1 / (120 x⁴) - 1 / (252 x⁶) + 1 / (240 x⁸); for x < 4,
+    /// ψ(x) = ψ(x + 4) - sum_(i < 4) 1 / (x + i).
     fn digamma_remainder(s, x) -> F {
         const SHIFT: f32 = 4.0;
         let shifted = s.less(x, s.splat(SHIFT));
         let small = s.min(s.splat(SHIFT), x);
-        // The sum of the reciprocals as one fraction.
+        // sum_(i < 4) 1 / (x + i) as one fraction, over / under.
         let (mut over, mut under) = (s.splat(1.0), small);
         for i in 1..4 {
             let next = s.add(small, s.splat(i as f32));
@@ -182,7 +182,7 @@ formula! {call
 }
 
 formula! {
-    /// The logistic function 1 / (1 + e^-x) and softplus ln(1 + e^x), which share one exponential.
+    /// [1 / (1 + e^-x), ln(1 + e^x)]: the logistic function and softplus share one exponential.
     fn sigmoid_softplus(s, x) -> [2] {
         let e = exp(s, s.neg(s.abs(x)));
         let inverse = s.div(s.splat(1.0), s.add(s.splat(1.0), e));
@@ -220,7 +220,7 @@ formula! {
 }
 
 formula! {
-    /// The standard normal distribution function and density.
+    /// [Φ(x), φ(x)]: the distribution function and the density of N(0, 1).
     fn normal_cdf_pdf(s, x) -> [2] {
         const INV_SQRT_2PI: f32 = 0.398_942_3;
         let z = s.mul(s.abs(x), s.splat(std::f32::consts::FRAC_1_SQRT_2));
@@ -242,7 +242,7 @@ formula! {
             ],
         );
         let gauss = exp(s, s.neg(s.mul(z, z)));
-        // erfc(z) = t e^(-z² + p(t)); half of it is the tail beyond |x|.
+        // erfc(z) = t e^(-z² + p(t)); P(X > |x|) = erfc(z) / 2.
         let tail = s.mul(s.mul(s.splat(0.5), t), s.mul(gauss, exp(s, p)));
         let cdf = s.select(s.less(x, s.zero()), tail, s.sub(s.splat(1.0), tail));
         [cdf, s.mul(s.splat(INV_SQRT_2PI), gauss)]
@@ -250,7 +250,7 @@ formula! {
 }
 
 formula! {
-    /// (cos 2 pi u, sin 2 pi u) for u in [0, 1).
+    /// [cos 2 pi u, sin 2 pi u] for u in [0, 1).
     fn cos_sin_turns(s, u) -> [2] {
         let quarters = s.mul(u, s.splat(4.0));
         let nearest = s.round(quarters);
@@ -331,7 +331,7 @@ mod tests {
     });
     accuracy!(ln_1p_of_is_accurate, (-0.9, 40.0), 3e-7, |s, x| ln_1p_of(s, x), f64::ln_1p);
     accuracy!(small_ln_1p_of_is_accurate, (-1e-3, 1e-3), 3e-7, |s, x| ln_1p_of(s, x), f64::ln_1p);
-    // Near the zeros of the cosine only the absolute error is small: shift it away from zero.
+    // Near the zeros only the absolute error is small, so the comparison adds 2.
     accuracy!(
         cos_is_accurate,
         (0.0, 0.9999),
@@ -348,7 +348,7 @@ mod tests {
     );
 
     #[test]
-    fn factorials_and_their_derivatives_are_those_of_the_integers() {
+    fn factorials_and_digamma_are_exact_at_integers() {
         struct Remainders(Lanes);
         impl Op for Remainders {
             type Output = [Lanes; 2];
@@ -367,7 +367,7 @@ mod tests {
                 let [stirling, digamma] =
                     isa.run(Remainders(Lanes([x as f32; 16]))).map(|lanes| lanes.0[3]);
                 if x < 2 {
-                    assert_eq!(stirling, x as f32, "ln {x}! is zero"); // less x ln x - x
+                    assert_eq!(stirling, x as f32, "ln {x}! is zero"); // the remainder subtracts x ln x - x
                 }
                 if x == 0 {
                     continue;

@@ -1,13 +1,13 @@
-//! Instruction sets: what a CPU can do, chosen at run time.
+//! Instruction sets, chosen at run time.
 //!
-//! All elementwise code in the crate is written once, over sixteen lanes, against the traits [`Arithmetic`] (formulas)
-//! and [`Simd`] (what also touches memory); [`Isa::run`] compiles it for each instruction set. A value of a type that implements `Simd` proves that
-//! the CPU has the set, so the trait's methods are safe. The second thing an instruction set brings is its
-//! matrix-product kernel, [`Isa::product`].
+//! All elementwise code in the crate is written once, over sixteen lanes, with the traits [`Arithmetic`] (formulas) and
+//! [`Simd`] (loads, stores, operations across lanes); [`Isa::run`] compiles it for each instruction set. A value of a
+//! type that implements `Simd` proves that the CPU has the set, so the trait's methods are safe. Each set also has
+//! kernels of matrix products, [`Isa::product`].
 //!
 //! AVX-512 and AVX2 give the same bits: every element has one accumulator, fused multiply-adds in the same
-//! order, and the same correctly rounded operations. The portable set has no fused multiply-add on x86-64
-//! (the C library's would be hundreds of times slower), so there its last bits differ.
+//! order, and the same correctly rounded operations. On x86-64 the portable set has no fused multiply-add (the C
+//! library's would be hundreds of times slower), so its results differ in the last bits.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -18,6 +18,7 @@ pub mod math;
 mod plain;
 mod portable;
 mod product;
+mod segments;
 mod several;
 #[cfg(target_arch = "x86_64")]
 mod sse2;
@@ -25,6 +26,7 @@ mod sse2;
 mod tests;
 
 pub use product::{LINE, Left, MAX_TILE_ROWS, NonzeroIndices, Prefetch, Product, Tile, prefetch};
+pub use segments::{Segment, SegmentList, SegmentProduct, Segments};
 pub use several::Several;
 pub(crate) use several::in_groups;
 
@@ -32,12 +34,12 @@ use crate::error::{Error, Result};
 use crate::simd::math::Formula;
 use std::sync::OnceLock;
 
-/// Floats in a vector of the abstract machine.
+/// Floats in a vector, for every instruction set.
 pub const LANES: usize = 16;
-/// Columns in a panel, the unit in which every matrix is stored: two vectors.
+/// Columns of a panel, the unit of matrix storage: two vectors.
 pub const WIDTH: usize = 2 * LANES;
 
-/// Sixteen floats, aligned for any vector load.
+/// Sixteen floats, aligned for the vector loads of every set.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C, align(64))]
 pub struct Lanes(pub [f32; LANES]);
@@ -53,7 +55,7 @@ pub fn floats(row: &Row) -> &[f32; WIDTH] {
     unsafe { &*std::ptr::from_ref(row).cast() }
 }
 
-/// The floats of some rows, one row after the other.
+/// The floats of consecutive rows.
 #[allow(unsafe_code)]
 pub fn floats_mut(rows: &mut [Row]) -> &mut [f32] {
     let len = rows.len() * WIDTH;
@@ -61,23 +63,30 @@ pub fn floats_mut(rows: &mut [Row]) -> &mut [f32] {
     unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast(), len) }
 }
 
+/// The floats of some rows, one row after the other, to read.
+#[allow(unsafe_code)]
+pub fn floats_of(rows: &[Row]) -> &[f32] {
+    let len = rows.len() * WIDTH;
+    // SAFETY: as in `floats_mut`.
+    unsafe { std::slice::from_raw_parts(rows.as_ptr().cast(), len) }
+}
+
 /// A row of zeros.
 pub const ZERO_ROW: Row = [Lanes([0.0; LANES]); 2];
 
-/// What formulas are written against: arithmetic on vectors of sixteen lanes, or on several such vectors at once.
-/// Comparisons and `min`/`max` return their second operand where one is NaN.
+/// Arithmetic on vectors of sixteen lanes, or on several such vectors at once ([`Several`]). `min` and `max` return
+/// their second operand where one is NaN; `less` is false there.
 pub trait Arithmetic: Copy {
-    /// `f32`s.
+    /// A vector of `f32`.
     type F: Copy;
-    /// `u32`s.
+    /// A vector of `u32`.
     type U: Copy;
-    /// Truth values.
+    /// A mask: a truth value for each lane.
     type M: Copy;
-    /// Whether a vector is so few registers that several side by side pay ([`Several`]), and that a formula is worth
-    /// inlining where it is used.
+    /// Whether a vector takes so few registers that interleaving several ([`Several`]) and inlining formulas is faster.
     const WIDE: bool = true;
 
-    /// The value of a formula: inlined, or (of a set that is not [`Arithmetic::WIDE`]) by a call.
+    /// Evaluates a formula: inlined, or by a call where the set is not [`Arithmetic::WIDE`].
     #[inline(always)]
     fn apply<const I: usize, const O: usize, F: Formula<I, O>>(
         self,
@@ -85,10 +94,10 @@ pub trait Arithmetic: Copy {
     ) -> [Self::F; O] {
         F::eval(self, x)
     }
-    /// Whether long formulas are called: inlined several times into one function, they cost the compiler more than the call
-    /// costs the formula.
+    /// Whether long formulas are called: inlined several times into one function, they cost much compile time, and the call is
+    /// cheap beside the formula.
     const CALLS: bool = true;
-    /// The value of a long formula: by a call, if the set [calls](Arithmetic::CALLS) them, or inlined.
+    /// Evaluates a long formula: by a call, if the set [calls](Arithmetic::CALLS) them, or inlined.
     fn call<const I: usize, const O: usize, F: Formula<I, O>>(
         self,
         x: [Self::F; I],
@@ -107,11 +116,11 @@ pub trait Arithmetic: Copy {
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// The square root, correctly rounded.
     fn sqrt(self, a: Self::F) -> Self::F;
-    /// The smaller.
+    /// The smaller of `a` and `b`, lane by lane.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
-    /// The larger.
+    /// The larger of `a` and `b`, lane by lane.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
-    /// To the nearest integer, ties to even; |a| < 2^22.
+    /// Rounds to the nearest integer, ties to even; for |a| < 2^22.
     fn round(self, a: Self::F) -> Self::F;
     /// `a < b`
     fn less(self, a: Self::F, b: Self::F) -> Self::M;
@@ -120,11 +129,11 @@ pub trait Arithmetic: Copy {
 
     /// The bits of floats.
     fn to_bits(self, a: Self::F) -> Self::U;
-    /// Floats of those bits.
+    /// The floats with these bits.
     fn float_of(self, a: Self::U) -> Self::F;
-    /// Floats with integral values in i32 to integers (two's complement).
+    /// Converts floats with integral values in the range of i32 to integers (two's complement).
     fn to_int(self, a: Self::F) -> Self::U;
-    /// Integers below 2^24 to floats, exactly.
+    /// Converts integers below 2^24 to floats, exactly.
     fn to_float(self, a: Self::U) -> Self::F;
     /// All lanes the same.
     fn splat_u(self, x: u32) -> Self::U;
@@ -132,7 +141,7 @@ pub trait Arithmetic: Copy {
     fn add_u(self, a: Self::U, b: Self::U) -> Self::U;
     /// `a * b`, wrapping.
     fn mul_u(self, a: Self::U, b: Self::U) -> Self::U;
-    /// The larger.
+    /// The larger of `a` and `b`, lane by lane.
     fn max_u(self, a: Self::U, b: Self::U) -> Self::U;
     /// `a & b`
     fn and_u(self, a: Self::U, b: Self::U) -> Self::U;
@@ -140,7 +149,7 @@ pub trait Arithmetic: Copy {
     fn xor_u(self, a: Self::U, b: Self::U) -> Self::U;
     /// `a << N`
     fn shl_u<const N: u32>(self, a: Self::U) -> Self::U;
-    /// `a >> N`, zeros from the left.
+    /// `a >> N`, filled with zeros.
     fn shr_u<const N: u32>(self, a: Self::U) -> Self::U;
 
     /// All lanes zero.
@@ -158,7 +167,7 @@ pub trait Arithmetic: Copy {
     fn abs(self, a: Self::F) -> Self::F {
         self.float_of(self.and_u(self.to_bits(a), self.splat_u(0x7fff_ffff)))
     }
-    /// Where `a` is a number: not NaN.
+    /// True where `a` is not NaN.
     #[inline(always)]
     fn is_number(self, a: Self::F) -> Self::M {
         self.less(self.neg(self.abs(a)), self.splat(1.0))
@@ -171,7 +180,7 @@ pub trait Arithmetic: Copy {
     }
 }
 
-/// A vector of sixteen lanes: arithmetic, memory, and what mixes lanes.
+/// A vector of sixteen lanes: arithmetic, loads and stores, operations across lanes.
 pub trait Simd: Arithmetic {
     /// Reads a vector.
     fn load(self, from: &Lanes) -> Self::F;
@@ -179,15 +188,15 @@ pub trait Simd: Arithmetic {
     fn store(self, x: Self::F, to: &mut Lanes);
     /// Reads a vector.
     fn load_u(self, from: &[u32; LANES]) -> Self::U;
-    /// One bit a lane: set where a lane is not zero (of either sign).
+    /// A bit mask: bit i is set where lane i is neither +0 nor -0.
     fn nonzero(self, a: Self::F) -> u32;
-    /// The sum of the lanes by halving: (i) + (i + 8), then (i) + (i + 4), then (i) + (i + 2), then the two.
+    /// The sum of the lanes by a fixed tree: lanes i + (i + 8), then i + (i + 4), then i + (i + 2), then i + (i + 1).
     fn sum(self, a: Self::F) -> f32;
-    /// The largest lane; of one that is NaN, any lane.
+    /// The largest lane; unspecified if a lane is NaN.
     fn largest(self, a: Self::F) -> f32;
     /// The 16x16 transpose.
     fn transpose(self, rows: [Self::F; 16]) -> [Self::F; 16];
-    /// High and low halves of the 64-bit products.
+    /// The high and low 32 bits of the 64-bit products.
     fn widening_mul(self, a: Self::U, b: u32) -> (Self::U, Self::U);
 
     /// True in the first `n` lanes.
@@ -199,18 +208,19 @@ pub trait Simd: Arithmetic {
     }
 }
 
-/// Code to be compiled once per instruction set. `run` must be `#[inline(always)]`, and so must whatever it
-/// calls with the `Simd` value: that is how the CPU's features reach it. A closure cannot be, so loops over vectors are
-/// written out: one that the compiler makes a function of its own has no features, and calls one for every instruction.
+/// Code that is compiled once for each instruction set. `run` must be `#[inline(always)]`, and so must every function
+/// that it passes the `Simd` value to: only inlined code is compiled with the CPU's features. Closures cannot be forced
+/// inline, so loops over vectors are written out: a closure that the compiler leaves out of line calls a function for
+/// every instruction.
 pub trait Op {
-    /// What it returns.
+    /// The result.
     type Output;
-    /// Does the work with the instruction set that `simd` stands for.
+    /// Runs the code with the instruction set of `simd`.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// An instruction set that this CPU has. Made by [`Isa::detect`] and [`Isa::named`] only, so that a value of
-/// this type is the proof that its kernels may run.
+/// An instruction set that this CPU has. Only the constructors below create values, after detection, so a value proves
+/// that the set's kernels can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Isa(Set);
 
@@ -224,7 +234,7 @@ enum Set {
 }
 
 impl Isa {
-    /// The sets that this CPU has, the best one first.
+    /// The sets that this CPU has, the fastest first.
     pub fn available() -> Vec<Isa> {
         let mut sets = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -240,7 +250,7 @@ impl Isa {
         sets
     }
 
-    /// The set of that name, or an error if there is no such set or the CPU lacks it.
+    /// Looks a set up by name; an error if it does not exist or the CPU lacks it.
     pub fn named(name: &str) -> Result<Isa> {
         let sets = Isa::available();
         sets.iter().copied().find(|isa| isa.name() == name).ok_or_else(|| {
@@ -252,7 +262,7 @@ impl Isa {
         })
     }
 
-    /// What the environment variable `FASTVAE_ISA` asks for, else the best that the CPU has. Read once.
+    /// The set that the environment variable `FASTVAE_ISA` names, else the fastest that the CPU has. Read once.
     pub fn detect() -> Result<Isa> {
         static CHOSEN: OnceLock<Result<Isa>> = OnceLock::new();
         CHOSEN
@@ -268,7 +278,7 @@ impl Isa {
         Isa(Set::Portable)
     }
 
-    /// Whether multiply-adds are rounded once; all sets for which this holds give the same bits.
+    /// Whether multiply-adds are rounded once. All sets with fused multiply-adds give the same bits.
     pub fn has_fma(self) -> bool {
         self != Isa::portable() || cfg!(target_arch = "aarch64")
     }

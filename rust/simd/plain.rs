@@ -1,10 +1,10 @@
-//! The portable set as plain loops over sixteen lanes; on x86-64 only to test [`super::sse2`] against.
+//! The portable set as plain loops over sixteen lanes; on x86-64 only a reference for tests of `super::sse2`.
 
 use super::portable::{call, fma};
 use super::{Arithmetic, LANES, Lanes, Simd};
 use crate::simd::math::Formula;
 
-/// Needs no proof.
+/// The portable set, which needs no CPU feature.
 #[derive(Clone, Copy)]
 pub(super) struct Plain;
 

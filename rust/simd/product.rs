@@ -1,19 +1,19 @@
-//! One tile of a matrix product, C = A·B, held in registers while k runs.
+//! One tile of a matrix product C = A B, accumulated in registers over k.
 //!
-//! All matrices lie in panels of 32 columns (`crate::matrix::Panels`); no operand is packed or transposed
-//! for a product. A tile of C is up to 14 rows by 16 or 32 columns. B's rows are read as vectors; A's
-//! elements are broadcast, so A may be read along its rows (layers forward, input gradients) or down its
-//! columns (weight gradients, where the product sums over the batch).
+//! All matrices are stored in panels of 32 columns (`crate::matrix::Panels`); a product packs and transposes no
+//! operand. A tile of C has up to 14 rows and 16 or 32 columns. Rows of B are read as vectors. Elements of A are
+//! broadcast, so A can be read along its rows (forward pass, input gradients) or down its columns (weight gradients,
+//! which sum over the batch).
 
 use super::{Isa, Row, Set, WIDTH};
 
-/// The most rows that any instruction set holds in registers.
+/// The most rows of a tile, of all instruction sets.
 pub const MAX_TILE_ROWS: usize = 14;
 
-/// The products of one tile, on their way from the registers to an epilogue.
+/// The products of one tile.
 pub type Tile = [Row; MAX_TILE_ROWS];
 
-/// Where the left operand's elements A(i, k) lie.
+/// The left operand A of a tile.
 #[derive(Clone, Copy)]
 pub enum Left<'a> {
     /// A(i, k) = matrix(first + i, k), the matrix in panels of `height` rows.
@@ -25,36 +25,35 @@ pub enum Left<'a> {
         /// The tile's first row.
         first: usize,
     },
-    /// A(i, k) = panel(k, first + i): the transpose of a panel's columns.
+    /// A(i, k) = panel(k, first + i): transposed columns of a panel.
     Columns {
         /// One panel.
         panel: &'a [Row],
-        /// The tile's first column of it.
+        /// The first column of the tile.
         first: usize,
     },
 }
 
-/// The k at which some element of a left operand's tile is not zero, ascending.
+/// The k, ascending, for which the left operand of a tile has a nonzero element.
 ///
-/// A product may leave the others out, and no bit changes: a sum that starts at +0 is never -0, and adding a
-/// zero times a finite number to it gives it back. (Where B is not finite, training is about to stop, and what is
-/// lost is a NaN.)
+/// A product skips the other k, which changes no bit: a sum that starts at +0 is never -0, and adding zero times a
+/// finite number does not change it. (If B is not finite, only a NaN is lost, and training stops anyway.)
 #[derive(Clone, Copy)]
 pub struct NonzeroIndices<'a>(&'a [u32]);
 
 impl<'a> NonzeroIndices<'a> {
-    /// A list of k.
+    /// Wraps a list of k.
     ///
     /// # Safety
-    /// It ascends, and the products that use it have more k than its last entry.
+    /// The list ascends, and its last entry is below the number of k of every product that uses it.
     #[allow(unsafe_code)]
     pub unsafe fn new(list: &'a [u32]) -> NonzeroIndices<'a> {
         NonzeroIndices(list)
     }
 }
 
-/// What is asked for while a product runs, a cache line at every k: asked for at once, it would hold up the product's
-/// own loads.
+/// Memory to prefetch while a product runs, one cache line at each k: prefetched all at once, it would delay the
+/// product's own loads.
 #[derive(Clone, Copy)]
 pub struct Prefetch {
     buffers: [*const u8; 3],
@@ -63,41 +62,40 @@ pub struct Prefetch {
 }
 
 impl Prefetch {
-    /// Nothing is asked for.
+    /// No prefetching.
     pub const NOTHING: Prefetch =
         Prefetch { buffers: [std::ptr::null(); 3], lines: 0, panel_lines: 0 };
 
-    /// The `rows` rows at each of these places, which a later tile's epilogue will read and write; for a left operand by
-    /// columns.
+    /// Prefetches `rows` rows at each of these addresses, for the epilogue of a later tile. For [`Left::Columns`].
     pub fn new(places: [*const Row; 3], rows: usize) -> Prefetch {
         let buffers = places.map(<*const Row>::cast);
         Prefetch { buffers, lines: rows * size_of::<Row>() / LINE, panel_lines: 0 }
     }
 
-    /// The tile's part, `rows` rows, of the next panel of a left operand by rows: it lies where no hardware foresees.
+    /// Prefetches the tile's `rows` rows of the next panel of [`Left::Rows`], a jump that the hardware does not
+    /// predict.
     pub fn next_panel(rows: usize) -> Prefetch {
         Prefetch { panel_lines: rows * size_of::<Row>() / LINE, ..Prefetch::NOTHING }
     }
 
-    /// Asks for line `n` of each buffer, if there are that many.
+    /// Prefetches line `n` of each buffer, if it exists.
     #[inline(always)]
-    pub(super) fn ask_buffers(&self, n: usize) {
+    pub(super) fn fetch_buffers(&self, n: usize) {
         if n < self.lines {
             self.buffers.iter().for_each(|buffer| prefetch(buffer.wrapping_add(n * LINE)));
         }
     }
 
-    /// Asks for line `n` of the part of a panel that starts at `panel`, if there are that many.
+    /// Prefetches line `n` of the rows at `panel`, if it exists.
     #[inline(always)]
-    pub(super) fn ask_panel(&self, panel: *const f32, n: usize) {
+    pub(super) fn fetch_panel(&self, panel: *const f32, n: usize) {
         if n < self.panel_lines {
             prefetch(panel.cast::<u8>().wrapping_add(n * LINE));
         }
     }
 }
 
-/// Asks for a cache line to be brought near, without waiting for it. The address need not be memory of ours: asking
-/// for what cannot be read does nothing.
+/// Prefetches a cache line into the first-level cache. The address may be invalid; the prefetch then does nothing.
 #[allow(unsafe_code)]
 #[inline(always)]
 pub fn prefetch(address: *const u8) {
@@ -114,39 +112,40 @@ pub fn prefetch(address: *const u8) {
 /// Bytes in a cache line.
 pub const LINE: usize = 64;
 
-/// The work of a tile: the left operand times the rows of B, or those of them that are in `kept`.
+/// The product of one tile: A times B, over all k or those in `nonzero`.
 #[derive(Clone, Copy)]
 pub struct Product<'a> {
-    /// A
+    /// A, [rows, k].
     pub left: Left<'a>,
-    /// B's rows.
+    /// The k rows of a panel of B.
     pub right: &'a [Row],
-    /// Which k matter; none for all of them.
-    pub kept: Option<NonzeroIndices<'a>>,
+    /// The k to sum over; `None` for all.
+    pub nonzero: Option<NonzeroIndices<'a>>,
     /// Rows of the tile.
     pub rows: usize,
-    /// Vectors (1 or 2) of sixteen columns.
+    /// Vectors (1 or 2) of the panel to compute.
     pub vectors: usize,
-    /// What will be needed next.
-    pub ahead: Prefetch,
+    /// Memory to prefetch meanwhile.
+    pub prefetch: Prefetch,
 }
 
 /// `tile[i][j] = sum over k, ascending, of A(i, k) * b[k][j]` by fused multiply-add from +0. With a list, the sum
 /// is over the `count` values of k in it, else over `0..count`.
 ///
-/// A's element (i, k) is at `a + i * 32 + k % 32 + (k / 32) * (32 + jump)` floats for rows, at `a + k * 32 + i`
-/// for columns. All of these and the rows of 32 floats at `b`, 64-byte aligned, must be readable for those k.
+/// Element A(i, k) is at `a + i * 32 + k % 32 + (k / 32) * (32 + jump)` floats for [`Left::Rows`], at `a + k * 32 + i`
+/// for [`Left::Columns`]. These elements and the rows of 32 floats at `b`, 64-byte aligned, must be readable for those
+/// k.
 pub(super) type Kernel = unsafe fn(
     count: usize,
     list: *const u32,
     a: *const f32,
     jump: usize,
     b: *const f32,
-    ahead: Prefetch,
+    prefetch: Prefetch,
     tile: *mut Tile,
 );
 
-/// `[list?][columns?][vectors - 1][rows - 1]`.
+/// The kernels of a set, indexed by `[list?][columns?][vectors - 1][rows - 1]`.
 macro_rules! kernel_table {
     ($kernel:ident, $($rows:literal),*) => {
         [
@@ -163,14 +162,14 @@ macro_rules! kernel_table {
 }
 pub(super) use kernel_table;
 
-/// Walks k for a kernel: `$step` with `$a` and `$b` at each k's elements of A and row of B.
+/// The loop over k of a kernel: runs `$step` with `$a` and `$b` at the elements of A and the row of B of each k.
 macro_rules! walk_k {
-    ($count:ident, $list:ident, $a:ident, $jump:ident, $b:ident, $ahead:ident, $COLUMNS:ident, $LIST:ident, $step:expr) => {
+    ($count:ident, $list:ident, $a:ident, $jump:ident, $b:ident, $prefetch:ident, $COLUMNS:ident, $LIST:ident, $step:expr) => {
         if $LIST {
             let (start_a, start_b) = ($a, $b);
             for n in 0..$count {
                 if $COLUMNS {
-                    $ahead.ask_buffers(n);
+                    $prefetch.fetch_buffers(n);
                 }
                 // SAFETY: the caller promises `count` entries, and A and B at each of them.
                 let k = unsafe { *$list.add(n) } as usize;
@@ -185,9 +184,9 @@ macro_rules! walk_k {
                 let next = $a.wrapping_add(WIDTH + $jump);
                 for n in 0..run {
                     if $COLUMNS {
-                        $ahead.ask_buffers(n);
+                        $prefetch.fetch_buffers(n);
                     } else {
-                        $ahead.ask_panel(next, n);
+                        $prefetch.fetch_panel(next, n);
                     }
                     $step
                     $a = $a.wrapping_add(if $COLUMNS { WIDTH } else { 1 });
@@ -201,8 +200,9 @@ macro_rules! walk_k {
 }
 pub(super) use walk_k;
 
-/// A row `a` of floats times two panels of B: `to[p][j] = sum over k, ascending, of a[k] * b[p][k][j]`. One example has
-/// no other rows whose multiply-adds could run while one waits for the last. Lists and promises are those of [`Kernel`].
+/// A row `a` of floats times two panels of B: `to[p][j] = sum over k, ascending, of a[k] * b[p][k][j]`. A single row
+/// has too few independent sums to hide the latency of multiply-adds; two panels have more. `count`, `list` and the
+/// contract are those of [`Kernel`].
 pub(super) type PairKernel =
     unsafe fn(count: usize, list: *const u32, a: *const f32, b: [*const f32; 2], to: &mut [Row; 2]);
 
@@ -218,38 +218,39 @@ impl Isa {
         }
     }
 
-    /// Computes a matrix of one row times two panels of B, which have equally many rows.
+    /// Multiplies a matrix of one row by two panels of B, which have the same number of rows.
     #[allow(unsafe_code)]
     #[inline]
     pub fn pair_product(
         self,
         left: &[Row],
         right: [&[Row]; 2],
-        kept: Option<NonzeroIndices<'_>>,
+        nonzero: Option<NonzeroIndices<'_>>,
         to: &mut [Row; 2],
     ) {
         let k = right[0].len();
         assert!(right[1].len() == k && k <= left.len() * WIDTH);
-        let list = kept.map_or(&[][..], |kept| kept.0);
+        let list = nonzero.map_or(&[][..], |nonzero| nonzero.0);
         assert!(list.last().is_none_or(|&last| (last as usize) < k));
-        let (count, kept) = (kept.map_or(k, |kept| kept.0.len()), usize::from(kept.is_some()));
+        let (count, nonzero) =
+            (nonzero.map_or(k, |nonzero| nonzero.0.len()), usize::from(nonzero.is_some()));
         let kernel: PairKernel = match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512 => super::avx512::PAIRS[kept],
+            Set::Avx512 => super::avx512::PAIRS[nonzero],
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2 => super::avx2::PAIRS[kept],
-            Set::Portable => super::portable::PAIRS[kept],
+            Set::Avx2 => super::avx2::PAIRS[nonzero],
+            Set::Portable => super::portable::PAIRS[nonzero],
         };
         let b = right.map(|b| b.as_ptr().cast());
-        // SAFETY: as in `product`; a matrix of one row is that row, float after float.
+        // SAFETY: as in `product`; the panels of a matrix of one row are contiguous floats.
         unsafe { kernel(count, list.as_ptr(), left.as_ptr().cast(), b, to) };
     }
 
-    /// Computes a tile.
+    /// Computes one tile.
     #[allow(unsafe_code)]
     #[inline]
     pub fn product(self, product: Product<'_>, tile: &mut Tile) {
-        let Product { left, right, kept, rows, vectors, ahead } = product;
+        let Product { left, right, nonzero, rows, vectors, prefetch } = product;
         let k = right.len();
         assert!((1..=self.tile_rows()).contains(&rows) && (1..=2).contains(&vectors));
         let (columns, a, jump) = match left {
@@ -264,20 +265,20 @@ impl Isa {
             }
         };
         let b = right.as_ptr().cast::<f32>();
-        let list = kept.map_or(&[][..], |kept| kept.0);
+        let list = nonzero.map_or(&[][..], |nonzero| nonzero.0);
         assert!(list.last().is_none_or(|&last| (last as usize) < k));
-        let count = kept.map_or(k, |kept| kept.0.len());
-        let (kept, columns) = (usize::from(kept.is_some()), usize::from(columns));
+        let count = nonzero.map_or(k, |nonzero| nonzero.0.len());
+        let (nonzero, columns) = (usize::from(nonzero.is_some()), usize::from(columns));
         let (vectors, rows) = (vectors - 1, rows - 1);
         let kernel: Kernel = match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512 => super::avx512::KERNELS[kept][columns][vectors][rows],
+            Set::Avx512 => super::avx512::KERNELS[nonzero][columns][vectors][rows],
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2 => super::avx2::KERNELS[kept][columns][vectors][rows],
-            Set::Portable => super::portable::KERNELS[kept][columns][vectors][rows],
+            Set::Avx2 => super::avx2::KERNELS[nonzero][columns][vectors][rows],
+            Set::Portable => super::portable::KERNELS[nonzero][columns][vectors][rows],
         };
-        // SAFETY: the CPU has the set (see `Isa`); the asserts above bound every read of A for k below
-        // `right.len()`, which an ascending list's last entry is; B is the slice.
-        unsafe { kernel(count, list.as_ptr(), a, jump, b, ahead, tile) };
+        // SAFETY: the CPU has the set (see `Isa`); the asserts above bound every read of A for k below `right.len()`,
+        // and the last entry of an ascending list is below it; B is the slice.
+        unsafe { kernel(count, list.as_ptr(), a, jump, b, prefetch, tile) };
     }
 }

@@ -1,18 +1,18 @@
-//! Several vectors at once, to hide one's latency behind another's.
+//! Operations on several vectors at once, to hide latency.
 //!
-//! A likelihood is a chain of some forty instructions that each wait for the one before. A CPU looks only about a
-//! hundred waiting instructions ahead, so two or three such chains in a row keep it idle most of the time; written
-//! side by side, instruction by instruction, they keep it busy.
+//! A likelihood is a chain of some forty dependent instructions. A CPU's out-of-order window is only about a hundred
+//! instructions, so chains one after another leave it idle most of the time. Interleaved, instruction by instruction,
+//! they keep it busy.
 
 use super::Arithmetic;
 use crate::simd::math::Formula;
 
-/// `N` vectors of `S`, at most four; every operation is done to all of them in turn.
+/// `N` vectors of `S`, 1 to 4; every operation applies to each of them.
 #[derive(Clone, Copy)]
 pub struct Several<S, const N: usize>(pub S);
 
-/// Runs `$body` over `0..$n` in groups of `$N` (a constant: four while there are as many and `$wide` says so, then one), of
-/// which `$first` is the first.
+/// Runs `$body` for groups of `0..$n`: group `$first..$first + $N`, where the constant `$N` is four while at least four
+/// remain and `$wide` is true, else one.
 macro_rules! in_groups {
     ($wide:expr, $n:expr, $N:ident, $first:ident => $body:expr) => {{
         let (n, mut $first) = ($n, 0);
@@ -30,8 +30,8 @@ macro_rules! in_groups {
 }
 pub(crate) use in_groups;
 
-/// `[f(0), f(1), ...]`, `N` of them, without a loop: a formula is a hundred operations, and LLVM's passes over loops need
-/// the square of their number.
+/// The array `[f(0), ..., f(N - 1)]` without a loop: a formula is a hundred operations, and the time of LLVM's loop
+/// passes grows with the square of the number of loops.
 macro_rules! array {
     ($N:ident, $i:ident => $value:expr) => {{
         const { assert!($N >= 1 && $N <= 4) };

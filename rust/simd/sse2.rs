@@ -1,5 +1,6 @@
-//! The portable set on x86-64: SSE2, which every such CPU has; a vector is four registers. The same operations as the
-//! plain loops of [`super::portable`], which the compiler needs not vectorise first: a tenth of the code to compile.
+//! The portable set on x86-64: SSE2, which every such CPU has; a vector is four registers. The operations are those of
+//! the plain loops in `super::plain`, written with intrinsics because vectorising the loops takes ten times as much
+//! code to compile.
 #![allow(unsafe_code)]
 
 use super::portable::call;
@@ -7,7 +8,7 @@ use super::{Arithmetic, LANES, Lanes, Simd};
 use crate::simd::math::Formula;
 use std::arch::x86_64::*;
 
-/// Needs no proof.
+/// SSE2, which needs no detection on x86-64.
 #[derive(Clone, Copy)]
 pub(super) struct Sse2;
 
@@ -15,12 +16,12 @@ pub(super) struct Sse2;
 macro_rules! intrinsic {
     ($e:expr) => {
         // SAFETY: SSE2 is part of x86-64; loads and stores go through references to 64 bytes, aligned where the
-        // instruction wants it.
+        // instruction requires it.
         unsafe { $e }
     };
 }
 
-/// Applies an instruction to all quarters.
+/// Applies an instruction to the four registers of a vector.
 macro_rules! quarters {
     ($f:path, $($x:expr),*) => {
         intrinsic!([$f($($x[0]),*), $f($($x[1]),*), $f($($x[2]),*), $f($($x[3]),*)])
@@ -208,7 +209,7 @@ impl Simd for Sse2 {
     }
     #[inline(always)]
     fn transpose(self, r: [Self::F; 16]) -> [Self::F; 16] {
-        // Sixteen 4x4 blocks, each transposed, those off the diagonal exchanged.
+        // Sixteen 4x4 blocks: each is transposed, and blocks off the diagonal are exchanged.
         let mut out = r;
         for to in 0..4 {
             for from in 0..4 {
@@ -231,19 +232,19 @@ impl Simd for Sse2 {
     }
 }
 
-/// The low halves of the products.
+/// The low 32 bits of the products.
 #[inline(always)]
 fn mul_u(a: __m128i, b: __m128i) -> __m128i {
     widening_mul(a, b).1
 }
 
-/// High and low halves of the products.
+/// The high and low 32 bits of the products.
 #[inline(always)]
 fn widening_mul(a: __m128i, b: __m128i) -> (__m128i, __m128i) {
     intrinsic!({
         let even = _mm_mul_epu32(a, b);
         let odd = _mm_mul_epu32(_mm_srli_epi64::<32>(a), _mm_srli_epi64::<32>(b));
-        // The odd products go to the upper halves of the 64 bits.
+        // The odd products go to the upper 32 bits of each 64.
         let upper = _mm_set1_epi64x(0xffff_ffff_0000_0000_u64 as i64);
         let high = _mm_or_si128(_mm_srli_epi64::<32>(even), _mm_and_si128(odd, upper));
         let low = _mm_or_si128(_mm_andnot_si128(upper, even), _mm_slli_epi64::<32>(odd));
@@ -251,7 +252,7 @@ fn widening_mul(a: __m128i, b: __m128i) -> (__m128i, __m128i) {
     })
 }
 
-/// The larger, of numbers without sign: SSE2 compares with signs.
+/// The larger of unsigned integers. SSE2 compares signed integers only, so the sign bits are flipped.
 #[inline(always)]
 fn max_u(a: __m128i, b: __m128i) -> __m128i {
     intrinsic!({

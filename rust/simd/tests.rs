@@ -1,9 +1,9 @@
-//! One test of every product kernel of every instruction set, against a naive sum.
+//! Tests of every instruction set: product kernels against naive sums, operations and formulas against plain loops.
 
 #![allow(unsafe_code)]
 
 use super::*;
-use crate::matrix::{ColumnMap, panels_of, to_panels};
+use crate::matrix::{ColumnMap, RowMap, panels_of, to_panels};
 
 /// Deterministic values with many signs and magnitudes.
 fn value(i: usize) -> f32 {
@@ -17,11 +17,11 @@ fn panels(rows: usize, cols: usize, at: impl Fn(usize, usize) -> f32) -> Vec<Row
     let plain: Vec<f32> =
         (0..cols).flat_map(|j| (0..rows).map(move |i| (i, j))).map(|(i, j)| at(i, j)).collect();
     let mut out = vec![ZERO_ROW; panels_of(cols) * rows];
-    to_panels(&plain, rows, ColumnMap::From(0), rows, &mut out);
+    to_panels(&plain, (rows, RowMap::Same), ColumnMap::From(0), rows, &mut out);
     out
 }
 
-/// The same sum as the kernels': one accumulator, k ascending, fused.
+/// The sum that the kernels compute: one accumulator, k ascending, fused.
 fn naive(k: usize, a: impl Fn(usize) -> f32, b: impl Fn(usize) -> f32) -> f32 {
     (0..k).fold(0.0, |sum, k| a(k).mul_add(b(k), sum))
 }
@@ -51,9 +51,10 @@ fn check(isa: Isa, rows: usize, vectors: usize, k: usize, identity: bool) {
         let odd: Vec<u32> = (0..k as u32).filter(|k| k % 3 != 1).collect();
         for list in [None, Some(&all), Some(&odd)] {
             // SAFETY: the lists ascend and stay below k.
-            let kept = list.map(|list| unsafe { NonzeroIndices::new(list) });
-            let ahead = Prefetch::NOTHING;
-            let product = Product { left: left_operand, right: &b, kept, rows, vectors, ahead };
+            let nonzero = list.map(|list| unsafe { NonzeroIndices::new(list) });
+            let prefetch = Prefetch::NOTHING;
+            let product =
+                Product { left: left_operand, right: &b, nonzero, rows, vectors, prefetch };
             isa.product(product, &mut tile);
             for i in 0..rows {
                 for j in 0..cols {
@@ -83,7 +84,7 @@ fn check(isa: Isa, rows: usize, vectors: usize, k: usize, identity: bool) {
 fn every_kernel_of_every_set_multiplies() {
     let sets = Isa::available();
     if let Ok(name) = std::env::var("FASTVAE_ISA") {
-        assert!(sets.iter().any(|isa| isa.name() == name), "{name} was asked for and is not here");
+        assert!(sets.iter().any(|isa| isa.name() == name), "FASTVAE_ISA={name} is not available");
     }
     for isa in sets {
         for rows in 1..=isa.tile_rows() {
@@ -106,15 +107,15 @@ fn a_row_times_two_panels_is_that_row_times_each() {
             let odd: Vec<u32> = (0..k as u32).filter(|k| k % 3 != 1).collect();
             for list in [None, Some(&odd)] {
                 // SAFETY: the list ascends and stays below k.
-                let kept = list.map(|list| unsafe { NonzeroIndices::new(list) });
+                let nonzero = list.map(|list| unsafe { NonzeroIndices::new(list) });
                 let mut both = [[Lanes([f32::NAN; LANES]); 2]; 2];
-                isa.pair_product(&a, [&b[0], &b[1]], kept, &mut both);
+                isa.pair_product(&a, [&b[0], &b[1]], nonzero, &mut both);
                 for (right, both) in b.iter().zip(both) {
                     let mut tile = [ZERO_ROW; MAX_TILE_ROWS];
-                    let (left, ahead) =
+                    let (left, prefetch) =
                         (Left::Rows { panels: &a, height: 1, first: 0 }, Prefetch::NOTHING);
                     isa.product(
-                        Product { left, right, kept, rows: 1, vectors: 2, ahead },
+                        Product { left, right, nonzero, rows: 1, vectors: 2, prefetch },
                         &mut tile,
                     );
                     assert_eq!(both, tile[0], "{}, k={k}", isa.name());
@@ -150,7 +151,7 @@ fn several_vectors_give_what_each_gives() {
 }
 
 #[test]
-fn asking_for_a_set_that_is_not_there_is_an_error() {
+fn a_missing_set_is_an_error() {
     assert!(Isa::named("sse9").is_err());
     for isa in Isa::available() {
         assert_eq!(Isa::named(isa.name()).unwrap(), isa);
@@ -205,7 +206,7 @@ fn transposes_and_lane_functions_agree_between_sets() {
     for isa in Isa::available() {
         let got = isa.run(Everything(&rows));
         for (n, (got, want)) in got.iter().zip(&want).enumerate() {
-            // Adding zero: the sets may differ in the sign of a zero.
+            // Adds zero, because the sets may differ in the sign of a zero.
             let bits = |x: &Lanes| x.0.map(|x| (x + 0.0).to_bits());
             assert_eq!(bits(got), bits(want), "{} operation {n}", isa.name());
         }

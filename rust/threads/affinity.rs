@@ -1,18 +1,18 @@
-//! Keeping two workers off one core.
+//! Keeps two workers of a team off the same core.
 //!
-//! Linux may wake a thread on the core of the thread that woke it although another one is idle (on machines with
-//! few cores it does so most of the time), and the two then share that core for milliseconds: longer than a short
-//! question takes. A worker that finds itself in that place moves.
+//! Linux may wake a thread on the core of the thread that woke it although another core is idle (on machines with few
+//! cores it usually does). The two threads then share that core for milliseconds: longer than a short inference call
+//! takes. A worker that finds itself on the caller's core moves.
 #![allow(unsafe_code)]
 
-/// The core that the calling thread runs on, if the system tells.
+/// The core that the calling thread runs on, if the system reports it.
 #[cfg(target_os = "linux")]
 pub fn current() -> Option<usize> {
     // SAFETY: no arguments; a negative answer is an error.
     usize::try_from(unsafe { libc::sched_getcpu() }).ok()
 }
 
-/// Moves the calling thread off core `taken`, if it is there and may run elsewhere.
+/// Moves the calling thread off core `taken`, if it runs there and its affinity allows another core.
 #[cfg(target_os = "linux")]
 pub fn leave(taken: Option<usize>) {
     let Some(core) = taken.filter(|_| taken == current()) else { return };
@@ -24,18 +24,18 @@ pub fn leave(taken: Option<usize>) {
         if libc::sched_getaffinity(0, size, &mut allowed) == 0 && libc::CPU_COUNT(&allowed) > 1 {
             let mut others = allowed;
             libc::CPU_CLR(core, &mut others);
-            libc::sched_setaffinity(0, size, &others); // moves it at once
+            libc::sched_setaffinity(0, size, &others); // moves the thread at once
             libc::sched_setaffinity(0, size, &allowed);
         }
     }
 }
 
-/// Elsewhere the system's choice stands.
+/// Unknown on other systems.
 #[cfg(not(target_os = "linux"))]
 pub fn current() -> Option<usize> {
     None
 }
 
-/// Elsewhere the system's choice stands.
+/// Does nothing on other systems.
 #[cfg(not(target_os = "linux"))]
 pub fn leave(_: Option<usize>) {}

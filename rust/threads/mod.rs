@@ -1,4 +1,4 @@
-//! Threads: a team that walks phases of tiles and meets at a barrier.
+//! Threads: a team of workers that runs phases of tiles, with a barrier after each phase.
 
 mod affinity;
 mod team;

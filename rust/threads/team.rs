@@ -1,7 +1,7 @@
-//! The threads: a private pool, one broadcast for a run of steps, and a barrier between phases.
+//! A team of worker threads: a private pool, one broadcast for many steps, and a barrier between phases.
 //!
 //! A team of n workers is the calling thread and n - 1 threads of a rayon pool that belongs to this crate
-//! and this process (after a fork the child makes its own). Every worker walks the same list of phases.
+//! and this process (after a fork the child creates its own). All workers run the same sequence of phases.
 
 use crate::threads::affinity;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -13,18 +13,17 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a worker that waits at a barrier looks before it begins to offer its core to others: a few
-/// microseconds. Where nobody else wants the core, a yield returns at once; where the kernel has put two workers
-/// on one core, it is what lets the other one get on.
+/// Spins at a barrier before a waiting worker starts to yield its core: a few microseconds. A yield returns at once if
+/// no other thread is ready; if the kernel has put two workers on one core, the yield lets the other one run.
 const SPINS: usize = 512;
-/// How long it goes on looking and yielding before it sleeps: longer than the slice of time for which another process
-/// takes a worker's core, since a thread that slept is often woken on the very core that is taken.
-const PATIENCE: Duration = Duration::from_millis(10);
-/// More threads than this are refused: a typing error, not a machine.
+/// How long a waiting worker yields before it sleeps. Longer than the time slice of another process on a worker's core:
+/// a thread that sleeps is often woken on the very core that is busy.
+const YIELD_TIME: Duration = Duration::from_millis(10);
+/// The most threads of a team; a larger number is a typing error.
 pub const MAX_THREADS: usize = 1024;
 
-/// The threads to use when the caller does not say: `FASTVAE_NUM_THREADS`, `OMP_NUM_THREADS`, or the cores
-/// that this process may use (affinity and control group).
+/// The default number of threads: `FASTVAE_NUM_THREADS`, else `OMP_NUM_THREADS`, else the number of cores that this
+/// process may use (affinity and control group).
 pub fn default_threads() -> usize {
     ["FASTVAE_NUM_THREADS", "OMP_NUM_THREADS"]
         .iter()
@@ -33,14 +32,14 @@ pub fn default_threads() -> usize {
         .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS))
 }
 
-/// Runs `work` on `threads` workers, the caller among them, and waits for all. If another thread of this
-/// process is using the team just now, the caller does the work alone: no result depends on how many share
-/// it. A panic in a worker is passed on after the others have stopped.
+/// Runs `work` on `threads` workers, the caller among them, and waits for all. If another thread of this process is
+/// using the team, the caller does the work alone: results do not depend on the number of workers. A panic in a worker
+/// is passed on after the others have stopped.
 pub fn run(threads: usize, work: impl Fn(&Worker) + Sync) {
     run_dyn(threads, &work);
 }
 
-/// [`run`], compiled once.
+/// [`run`] without the generic parameter, so that it is compiled once.
 fn run_dyn(threads: usize, work: &(dyn Fn(&Worker) + Sync)) {
     if threads > 1
         && let Some(team) = Team::get(threads)
@@ -52,13 +51,12 @@ fn run_dyn(threads: usize, work: &(dyn Fn(&Worker) + Sync)) {
     }
 }
 
-/// Runs `work` on the calling thread as a team of one, which is also how a worker of a larger team does something by
-/// itself.
+/// Runs `work` on the calling thread as a team of one. A worker of a larger team may call it too.
 pub fn alone(work: impl FnOnce(&Worker)) {
-    work(&Worker { index: 0, meeting: &Meeting::new(1) });
+    work(&Worker { index: 0, barrier: &Barrier::new(1) });
 }
 
-/// Part `index` of `parts` of `0..len`, as even as possible.
+/// Part `index` of `0..len` cut into `parts` parts of nearly equal size.
 pub fn split(len: usize, parts: usize, index: usize) -> Range<usize> {
     len * index / parts..len * (index + 1) / parts
 }
@@ -66,13 +64,13 @@ pub fn split(len: usize, parts: usize, index: usize) -> Range<usize> {
 struct Team {
     process: u32,
     pool: ThreadPool,
-    meeting: Meeting,
+    barrier: Barrier,
     busy: Mutex<()>,
     next: *mut Team,
 }
 
-/// The teams of this process and its ancestors: a list that only grows, without a lock, because a lock that
-/// another thread holds during a fork stays locked in the child for ever.
+/// The teams of this process and its ancestors: a lock-free list that only grows. A lock that another thread holds
+/// during a fork would stay locked in the child for ever.
 static TEAMS: AtomicPtr<Team> = AtomicPtr::new(std::ptr::null_mut());
 
 impl Team {
@@ -81,9 +79,9 @@ impl Team {
         let process = std::process::id();
         let first = TEAMS.load(Ordering::Acquire);
         let mut team = first;
-        // SAFETY: entries are leaked boxes, written before they are published and never changed after.
+        // SAFETY: entries are leaked boxes, written before they are published and never changed afterwards.
         while let Some(t) = unsafe { team.as_ref() } {
-            if t.process == process && t.meeting.workers == threads {
+            if t.process == process && t.barrier.workers == threads {
                 return Some(t);
             }
             team = t.next;
@@ -93,13 +91,13 @@ impl Team {
             .thread_name(|i| format!("fastvae-{}", i + 1))
             .build()
             .ok()?;
-        let (meeting, busy) = (Meeting::new(threads), Mutex::new(()));
-        let new = Box::leak(Box::new(Team { process, pool, meeting, busy, next: first }));
-        // Two threads may get here at once; the second one's pool is dropped, and it looks again.
+        let (barrier, busy) = (Barrier::new(threads), Mutex::new(()));
+        let new = Box::leak(Box::new(Team { process, pool, barrier, busy, next: first }));
+        // Two threads may get here at once; the second one drops its pool and searches the list again.
         match TEAMS.compare_exchange(first, new, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Some(new),
             Err(_) => {
-                // SAFETY: it was not published, so this is the only pointer to the leaked box.
+                // SAFETY: the box was not published, so this is the only pointer to it.
                 drop(unsafe { Box::from_raw(new) });
                 Team::get(threads)
             }
@@ -115,16 +113,16 @@ impl Team {
     }
 
     fn run(&self, work: &(dyn Fn(&Worker) + Sync)) {
-        let meeting = &self.meeting;
-        meeting.reset();
+        let barrier = &self.barrier;
+        barrier.reset();
         let caller = affinity::current();
         let work = |index| {
             if index > 0 {
                 affinity::leave(caller);
             }
-            let worker = Worker { index, meeting };
+            let worker = Worker { index, barrier };
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&worker))) {
-                meeting.give_up();
+                barrier.abort();
                 resume_unwind(panic);
             }
         };
@@ -135,37 +133,38 @@ impl Team {
     }
 }
 
-/// One thread's place in a running team.
+/// One thread of a running team.
 pub struct Worker<'a> {
     index: usize,
-    meeting: &'a Meeting,
+    barrier: &'a Barrier,
 }
 
 impl Worker<'_> {
-    /// Which of the workers this is.
+    /// The worker's index, 0 for the calling thread.
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// The number of workers.
+    /// The number of workers in the team.
     pub fn workers(&self) -> usize {
-        self.meeting.workers
+        self.barrier.workers
     }
 
-    /// Does the tiles `0..tiles` of a phase together with the other workers: first the run of tiles that is
-    /// this worker's own, then what others have left. Returns when all tiles are done.
+    /// Runs the tiles `0..tiles` of a phase together with the other workers: first this worker's own range, then tiles
+    /// left in the ranges of others. Returns when all tiles are done.
     pub fn phase(&self, tiles: usize, mut tile: impl FnMut(usize)) {
-        self.share(tiles, &mut tile, &mut || ());
+        self.phase_dyn(tiles, &mut tile, &mut || ());
     }
 
-    /// The same; then the last worker to finish runs `last`, before any of them goes on.
+    /// [`Worker::phase`]; then the last worker to arrive runs `last`, before any worker continues.
     pub fn phase_then(&self, tiles: usize, mut tile: impl FnMut(usize), last: impl FnOnce()) {
         let mut last = Some(last);
-        self.share(tiles, &mut tile, &mut || last.take().into_iter().for_each(|last| last()));
+        self.phase_dyn(tiles, &mut tile, &mut || last.take().into_iter().for_each(|last| last()));
     }
 
-    /// [`Worker::phase_then`], compiled once: a call costs nothing beside a tile.
-    fn share(&self, tiles: usize, tile: &mut dyn FnMut(usize), last: &mut dyn FnMut()) {
+    /// [`Worker::phase_then`] without generic parameters, so that it is compiled once; an indirect call is cheap beside
+    /// a tile.
+    fn phase_dyn(&self, tiles: usize, tile: &mut dyn FnMut(usize), last: &mut dyn FnMut()) {
         let workers = self.workers();
         if workers == 1 {
             (0..tiles).for_each(tile);
@@ -175,56 +174,56 @@ impl Worker<'_> {
             let owner = (self.index + offset) % workers;
             let own = split(tiles, workers, owner);
             loop {
-                let next = own.start + self.meeting.claims[owner].0.fetch_add(1, Ordering::Relaxed);
+                let next = own.start + self.barrier.claims[owner].0.fetch_add(1, Ordering::Relaxed);
                 if next >= own.end {
                     break;
                 }
                 tile(next);
             }
         }
-        self.meeting.wait(last);
+        self.barrier.wait(last);
     }
 }
 
-/// A counter on its own pair of cache lines.
+/// The number of tiles claimed from a worker's range, on its own pair of cache lines.
 #[repr(align(128))]
 struct Claims(AtomicUsize);
 
-/// The barrier and the phase's tile counters.
-struct Meeting {
+/// The barrier of a team, and the tile counters of the running phase.
+struct Barrier {
     workers: usize,
     claims: Box<[Claims]>,
     arrived: AtomicUsize,
     round: AtomicUsize,
     sleepers: AtomicUsize,
-    given_up: AtomicBool,
+    aborted: AtomicBool,
     lock: Mutex<()>,
     wake: Condvar,
 }
 
-impl Meeting {
-    fn new(workers: usize) -> Meeting {
-        Meeting {
+impl Barrier {
+    fn new(workers: usize) -> Barrier {
+        Barrier {
             workers,
             claims: (0..workers).map(|_| Claims(AtomicUsize::new(0))).collect(),
             arrived: AtomicUsize::new(0),
             round: AtomicUsize::new(0),
             sleepers: AtomicUsize::new(0),
-            given_up: AtomicBool::new(false),
+            aborted: AtomicBool::new(false),
             lock: Mutex::new(()),
             wake: Condvar::new(),
         }
     }
 
-    /// Clears what a run that panicked may have left.
+    /// Resets the state that a panic may have left.
     fn reset(&self) {
         self.claims.iter().for_each(|c| c.0.store(0, Ordering::Relaxed));
         self.arrived.store(0, Ordering::Relaxed);
-        self.given_up.store(false, Ordering::SeqCst);
+        self.aborted.store(false, Ordering::SeqCst);
     }
 
-    /// Waits until all workers are here. Spins shortly, then yields, then sleeps: a spin without a bound
-    /// would take the core from the very worker that is waited for.
+    /// Waits until all workers have arrived; the last one runs `last` first. Spins briefly, then yields, then sleeps:
+    /// an unbounded spin could occupy the core that the last worker needs.
     fn wait(&self, last: &mut dyn FnMut()) {
         let round = self.round.load(Ordering::Acquire);
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.workers {
@@ -235,32 +234,32 @@ impl Meeting {
             self.wake_sleepers();
             return;
         }
-        let here = || self.round.load(Ordering::SeqCst) != round;
-        if !self.spin_until(&here) {
+        let released = || self.round.load(Ordering::SeqCst) != round;
+        if !self.spin_until(&released) {
             self.sleepers.fetch_add(1, Ordering::SeqCst);
             let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            while !here() && !self.given_up.load(Ordering::SeqCst) {
+            while !released() && !self.aborted.load(Ordering::SeqCst) {
                 guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
             }
             self.sleepers.fetch_sub(1, Ordering::SeqCst);
         }
-        if !here() {
+        if !released() {
             panic!("another worker of the team panicked");
         }
     }
 
-    /// True when `here` came true, false when it is time to sleep.
-    fn spin_until(&self, here: &impl Fn() -> bool) -> bool {
+    /// Spins and yields until `released` is true; returns false when it is time to sleep.
+    fn spin_until(&self, released: &impl Fn() -> bool) -> bool {
         for _ in 0..SPINS {
-            if here() {
+            if released() {
                 return true;
             }
             std::hint::spin_loop();
         }
         let start = Instant::now();
-        while start.elapsed() < PATIENCE {
+        while start.elapsed() < YIELD_TIME {
             thread::yield_now();
-            if here() {
+            if released() {
                 return true;
             }
         }
@@ -274,9 +273,9 @@ impl Meeting {
         }
     }
 
-    /// A worker panicked: nobody may wait for it.
-    fn give_up(&self) {
-        self.given_up.store(true, Ordering::SeqCst);
+    /// Releases all waiting workers after a panic in one of them.
+    fn abort(&self) {
+        self.aborted.store(true, Ordering::SeqCst);
         self.wake_sleepers();
     }
 }
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_a_worker_is_passed_on_and_the_team_lives_on() {
+    fn a_panic_in_a_worker_is_passed_on_and_the_team_stays_usable() {
         let result = catch_unwind(|| {
             run(3, |worker| {
                 worker.phase(30, |i| assert!(i != 17, "tile 17"));

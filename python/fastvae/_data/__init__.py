@@ -1,1 +1,1 @@
-"""From what users pass to what the core reads."""
+"""Input validation: converts user data to the arrays that the engine reads."""

@@ -1,4 +1,4 @@
-"""From what users pass to dense arrays that the core reads in place."""
+"""Validation of dense arrays, which the engine reads in place."""
 
 from __future__ import annotations
 
@@ -15,15 +15,21 @@ _IN_PLACE = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
 
 
 def matrix(X: Any, name: str, cols: int | None = None, owner: str = "") -> NDArray[Any]:
-    """Return a 2-D view of `X` that is native float32, float64 or uint8, copied only if it is something else.
+    """Return `X` as a 2-D array of native float32, float64 or uint8; copies only to convert other types.
 
-    Raises TypeError for what is no array of real numbers, ValueError for a wrong shape; the text names the
-    offender and the remedy.
+    `cols` is the required number of columns and `owner` the name of the class that requires it.
+
+    Raises
+    ------
+    TypeError
+        If `X` is not an array of real numbers.
+    ValueError
+        If the shape is wrong.
     """
     array = _array(X, name)
     shape = array.shape
     if array.ndim == 0:
-        raise ValueError(f"{name} is a single number; expected a 2-D array, [n_examples, n_features]")
+        raise ValueError(f"{name} is a scalar; expected a 2-D array, [n_examples, n_features]")
     if array.ndim == 1:
         raise ValueError(
             f"{name} is 1-D, of shape {shape}; expected a 2-D array, [n_examples, n_features]. Reshape one example "
@@ -42,13 +48,13 @@ def matrix(X: Any, name: str, cols: int | None = None, owner: str = "") -> NDArr
 
 
 def check_cols(found: int, name: str, cols: int | None, owner: str) -> None:
-    """Raise ValueError for another number of features than `owner`, a class, was fitted with."""
+    """Raise ValueError unless `found` equals `cols`, the number of features that the class `owner` expects."""
     if cols is not None and found != cols:
         raise ValueError(f"{name} has {found} features, but {owner} is expecting {cols} features as input")
 
 
 def row(value: Any, name: str) -> NDArray[Any]:
-    """Return one example or code, given as [d] or [1, d], as a matrix of one row."""
+    """Return an example or a code, [d] or [1, d], as a matrix [1, d]."""
     array = _array(value, name)
     if array.ndim == 1:
         array = array[np.newaxis]
@@ -58,16 +64,16 @@ def row(value: Any, name: str) -> NDArray[Any]:
 
 
 def floats(X: Any, name: str, *, counts: bool = False) -> NDArray[np.float32]:
-    """Return a matrix as contiguous float32, uint8 (0..255) scaled to 0..1 as the core does unless it holds counts."""
+    """Return `X` as contiguous float32; uint8 is divided by 255, as in the engine, unless it holds counts."""
     X = matrix(X, name)
     values = np.ascontiguousarray(_float32(X))
     return values / np.float32(255) if X.dtype == np.uint8 and not counts else values
 
 
 def lengths(value: Any, n: int) -> NDArray[np.uint32]:
-    """Return numbers of words, one given for all of `n` documents or one for each, or raise ValueError."""
+    """Return the lengths of `n` documents, [n], from one integer or one for each, or raise ValueError."""
     array = np.asarray(value)
-    most = 2**24  # floats count so far
+    most = 2**24  # float32 counts exactly up to here
     good = array.dtype.kind in "iu" and array.shape in ((), (n,)) and (array >= 0).all() and (array <= most).all()
     if not good:
         raise ValueError(f"lengths={value!r} must be an integer, or {n} integers, at least 0 and at most {most}")
@@ -75,7 +81,7 @@ def lengths(value: Any, n: int) -> NDArray[np.uint32]:
 
 
 def tensor(value: Any, name: str) -> NDArray[np.float32]:
-    """Return a parameter as finite float32 of any shape, or raise TypeError or ValueError."""
+    """Return an array of any shape as finite float32, or raise TypeError or ValueError."""
     array = _float32(_array(value, name))
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite")
@@ -83,7 +89,7 @@ def tensor(value: Any, name: str) -> NDArray[np.float32]:
 
 
 def noise(value: Any, name: str, shape: tuple[int, ...], meaning: str) -> NDArray[np.float32] | None:
-    """Return an array given by the caller in the place of a draw as float32 of the right shape."""
+    """Return noise given by the caller as float32 of shape `shape`; `meaning` names the axes in the error."""
     if value is None:
         return None
     array = tensor(value, name)
@@ -93,18 +99,17 @@ def noise(value: Any, name: str, shape: tuple[int, ...], meaning: str) -> NDArra
 
 
 def _float32(array: NDArray[Any]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is found
+    with np.errstate(over="ignore"):  # values too large become infinite, which later checks refuse
         return array.astype(np.float32, copy=False)
 
 
 def _array(X: Any, name: str) -> NDArray[Any]:
     """Return `X` as an array of real numbers of any shape."""
     if sparse.is_sparse(X):
-        raise TypeError(f"{name} is a sparse matrix, which is not supported here; pass {name}.toarray()")
+        raise TypeError(f"{name} is a sparse matrix, which is not supported here: pass {name}.toarray()")
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
         raise ValueError(
-            f"{name} has masked values; fill them in with {name}.filled(...), with numpy.nan for a model that has "
-            'missing="mask"'
+            f'{name} has masked values: fill them with {name}.filled(...); a model with missing="mask" takes numpy.nan'
         )
     try:
         array = np.asarray(X)
@@ -120,7 +125,7 @@ def _array(X: Any, name: str) -> NDArray[Any]:
 
 
 def _is_nullable(X: Any) -> bool:
-    """Whether `X` is a frame of pandas with numbers in each column, of which some are NA: numpy sees objects."""
+    """Whether `X` is a pandas frame of numbers with NA values, which numpy converts to an array of objects."""
     if getattr(X, "ndim", 0) != 2 or not hasattr(X, "dtypes") or not hasattr(X, "to_numpy"):
         return False
     return {getattr(dtype, "kind", "O") for dtype in X.dtypes} <= set("fiub")

@@ -1,4 +1,4 @@
-"""Grey values as binary ones: what a Bernoulli likelihood gives a probability to."""
+"""Binarization of grey values: a Bernoulli likelihood gives a probability to 0 and 1 only."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ WAYS = ("bernoulli", "threshold")
 
 
 def binarize(X: Any, how: str = "bernoulli", random_state: Any = None) -> NDArray[np.float32]:
-    """Make grey values binary, for inference: ``VAE(binarize=...)`` does so with training data.
+    """Binarize grey values before inference; ``VAE(binarize=...)`` binarizes training data.
 
     Parameters
     ----------
     X : array_like, [n_examples, n_features]
-        In [0, 1], or NaN, which stays; uint8 (0..255) is scaled to that first.
+        Values in [0, 1] or NaN; uint8 (0..255) is divided by 255 first.
     how : {"bernoulli", "threshold"}
-        A draw, 1 with the value as its probability; or 1 above one half (of uint8, above 127).
+        "bernoulli" draws 1 with the value as its probability; "threshold" takes 1 above one half (uint8: above 127).
     random_state : int, numpy generator or None
-        Seed of the draw; None takes fresh entropy.
+        Seed of the draw; None uses fresh entropy.
 
     Returns
     -------
     ndarray of float32, [n_examples, n_features]
-        Zeros and ones, and NaN where it was.
+        Zeros and ones; NaN stays NaN.
 
     Raises
     ------
     ValueError
-        If a value is not in [0, 1], or ``how`` is not known.
+        If a value is outside [0, 1], or ``how`` is not known.
 
     Examples
     --------
@@ -45,11 +45,11 @@ def binarize(X: Any, how: str = "bernoulli", random_state: Any = None) -> NDArra
     """
     how = _checks.choice(how, "how", WAYS)
     values = arrays.floats(X, "X")
-    holes = np.isnan(values)
-    bad = ~((values >= 0) & (values <= 1) | holes)
+    missing = np.isnan(values)
+    bad = ~((values >= 0) & (values <= 1) | missing)
     if bad.any():
         i, j = np.argwhere(bad)[0]
         raise ValueError(f"X[{i}, {j}] is {values[i, j]}, but a grey value lies in [0, 1]: scale the data")
     shape = values.shape
     limit = 0.5 if how == "threshold" else np.random.default_rng(_checks.seed(random_state)).random(shape, np.float32)
-    return np.where(holes, np.float32(np.nan), (values > limit).astype(np.float32))
+    return np.where(missing, np.float32(np.nan), (values > limit).astype(np.float32))

@@ -1,4 +1,4 @@
-"""What a conditional model is told of each example: labels, or real covariates."""
+"""Validation of y, the input of a conditional model: labels or real covariates."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from fastvae._data import arrays
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_SHOWN = 20  # classes that an error lists
+_MAX_SHOWN = 20  # classes that an error message lists
 
 
 def classes_of(y: Any) -> NDArray[Any] | None:
-    """Return the labels of y [n], sorted, each once; None if y [n, c] holds covariates."""
+    """Return the sorted unique labels of y [n], or None if y [n, c] holds covariates."""
     if y is None:
-        raise ValueError("conditional=True needs y: labels [n_examples], or real covariates [n_examples, c]")
+        raise ValueError("pass y=: conditional=True needs labels [n_examples], or real covariates [n_examples, c]")
     array = np.asarray(y)
     return np.unique(_labels(array)) if array.ndim == 1 else None
 
 
 def read(y: Any, n: int, classes: NDArray[Any] | None, cols: int | None, one: bool = False) -> NDArray[Any]:
-    """Return y as the core reads it: labels among `classes`, else `cols` covariates (None for any number of them).
+    """Return y as the engine reads it, [n, columns].
 
-    It is that of `n` examples or, with `one`, may be one for all of them.
+    Labels become one-hot rows over `classes`; without classes y holds `cols` covariates (None: any number). With `one`,
+    a single label or row of covariates stands for all `n` examples.
     """
     return _covariates(y, n, cols, one) if classes is None else _one_hot(y, n, classes, one)
 
@@ -35,16 +36,16 @@ def _one_hot(y: Any, n: int, classes: NDArray[Any], one: bool) -> NDArray[np.uin
     array = array.reshape(1) if one and array.ndim == 0 else array
     if array.ndim != 1:
         raise ValueError(f"y has shape {array.shape}, but the model was fitted with labels: expected ({n},)")
-    labels = _labels(_for_all(array, n, one))
+    labels = _labels(_broadcast(array, n, one))
     known = np.zeros(len(labels), bool)
     if (labels.dtype.kind == "U") == (classes.dtype.kind == "U"):
         places = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
         known = classes[places] == labels
     if not known.all():
-        shown = ", ".join(map(repr, classes[:_SHOWN].tolist())) + (", ..." if len(classes) > _SHOWN else "")
+        shown = ", ".join(map(repr, classes[:_MAX_SHOWN].tolist())) + (", ..." if len(classes) > _MAX_SHOWN else "")
         raise ValueError(f"y has the label {labels[~known].tolist()[0]!r}, which is none of the classes: {shown}")
     columns = np.zeros((len(labels), len(classes)), np.uint8)
-    columns[np.arange(len(labels)), places] = 255  # which the core reads as 1
+    columns[np.arange(len(labels)), places] = 255  # the engine scales uint8: 255 is 1
     return columns
 
 
@@ -54,21 +55,22 @@ def _covariates(y: Any, n: int, cols: int | None, one: bool) -> NDArray[np.float
         y = array.reshape(1, -1)
         if array.ndim == 1 and cols == 1 < len(array):
             raise ValueError(
-                f"y has shape {array.shape}, and the model was fitted with 1 covariate: one for each example is "
-                "y.reshape(-1, 1)"
+                f"y has shape {array.shape}, but the model was fitted with 1 covariate: pass y.reshape(-1, 1) for one "
+                "value per example"
             )
     array = arrays.tensor(arrays.matrix(y, "y"), "y")
     if cols is not None and array.shape[1] != cols:
         raise ValueError(f"y has {array.shape[1]} columns, but the model was fitted with {cols} covariates")
-    return _for_all(array, n, one)
+    return _broadcast(array, n, one)
 
 
-def _for_all(array: NDArray[Any], n: int, one: bool) -> NDArray[Any]:
-    """Return `array` with one row for each of `n` examples."""
+def _broadcast(array: NDArray[Any], n: int, one: bool) -> NDArray[Any]:
+    """Return `array` with `n` rows; with `one`, a single row is repeated."""
     if one and len(array) == 1:
         return np.broadcast_to(array, (n, *array.shape[1:]))
     if len(array) != n:
-        raise ValueError(f"y is of {len(array)} examples, but there are {n}" + (": give one, or one each" * one))
+        remedy = ": pass one row, or one for each example" if one else ""
+        raise ValueError(f"y has {len(array)} rows, but there are {n} examples{remedy}")
     return array
 
 
@@ -78,14 +80,15 @@ def _labels(array: NDArray[Any]) -> NDArray[Any]:
         kinds = {str if isinstance(label, str) else type(label) for label in array.tolist()}
         if len(kinds) > 1:
             names = ", ".join(sorted(kind.__name__ for kind in kinds))
-            raise TypeError(f"y holds labels of several types ({names}): expected all integers or all strings")
+            raise TypeError(f"y holds labels of several types ({names}); expected all integers or all strings")
         array = np.array(array.tolist())
     if array.dtype.kind == "f":
         array = array.astype(np.float64)
         if not (np.isfinite(array) & (array == np.round(array))).all():
             raise ValueError(
-                "y is 1-D, so it is labels, but it holds fractions or NaN; one real covariate is y.reshape(-1, 1)"
+                "y is 1-D, which means labels, but it holds fractions or NaN: "
+                "pass y.reshape(-1, 1) for a real covariate"
             )
     if array.dtype.kind not in "biufU" or array.ndim != 1 or len(array) == 0:
-        raise TypeError(f"y holds {len(array)} labels of type {array.dtype}: expected integers or strings")
+        raise TypeError(f"y holds {len(array)} labels of type {array.dtype}; expected integers or strings")
     return array

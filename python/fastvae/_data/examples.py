@@ -1,4 +1,4 @@
-"""Examples, dense or sparse: from what users pass to what the core reads."""
+"""Validation of examples X, dense or sparse."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# What the core reads: a 2-D array of float32, float64 or uint8, or a sparse matrix.
+# Examples as the engine reads them: a 2-D array of float32, float64 or uint8, or a sparse matrix.
 Examples: TypeAlias = "NDArray[Any] | _core.SparseMatrix"
 
-# X and, of a conditional model, y.
+# X, and y for a conditional model.
 Data: TypeAlias = "tuple[Examples, NDArray[Any] | None]"
 
 
 def read(X: Any, name: str, cols: int | None = None, owner: str = "") -> Examples:
-    """Return `X` as :func:`fastvae._data.arrays.matrix` does or, if it is sparse, as the core reads it."""
+    """Return `X` validated by :func:`fastvae._data.arrays.matrix` or, if sparse, by `fastvae._data.sparse.matrix`."""
     if not sparse.is_sparse(X):
         return arrays.matrix(X, name, cols, owner)
     found = sparse.matrix(X, name)
@@ -31,11 +31,11 @@ def read(X: Any, name: str, cols: int | None = None, owner: str = "") -> Example
 
 
 def find(X: Examples, bad: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> tuple[int, int, Any] | None:
-    """Return row, column and value of the first bad element; a zero is never bad."""
+    """Return row, column and value of the first element for which `bad` holds, which it must not for a zero."""
     if isinstance(X, _core.SparseMatrix):
         stored = np.flatnonzero(bad(X.data))
         return (*sparse.place(X, stored[0]), X.data[stored[0]]) if len(stored) else None
-    for start in range(0, len(X), 1024):  # no copy of all of it
+    for start in range(0, len(X), 1024):  # in blocks, which keeps temporary arrays small
         rows = X[start : start + 1024]
         places = np.argwhere(bad(rows))
         if len(places):
@@ -44,21 +44,21 @@ def find(X: Examples, bad: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> tuple
     return None
 
 
-def replacement(
-    value: Any, name: str, shape: tuple[int, ...], transform: str | None, *, counts: bool, holes: bool
+def encoder_input(
+    value: Any, name: str, shape: tuple[int, ...], transform: str | None, *, counts: bool, allow_nan: bool
 ) -> Examples | None:
-    """Return what the encoder is to see in the place of X: finite float32 (uint8 as in X) of its shape, or sparse.
+    """Return an encoder input that replaces X: float32 of shape `shape` (uint8 is scaled like X) or a sparse matrix.
 
-    With `holes` a NaN is what it is not to see.
+    Values must be finite; with `allow_nan`, NaN marks a missing value.
     """
     if value is None:
         return None
-    seen = sparse.matrix(value, name) if sparse.is_sparse(value) else arrays.floats(value, name, counts=counts)
-    if seen.shape != shape:
-        raise ValueError(f"{name} has shape {seen.shape}; expected {shape}, that of X")
-    if find(seen, lambda values: ~(np.isfinite(values) | (holes & np.isnan(values)))):
+    read = sparse.matrix(value, name) if sparse.is_sparse(value) else arrays.floats(value, name, counts=counts)
+    if read.shape != shape:
+        raise ValueError(f"{name} has shape {read.shape}; expected {shape}, the shape of X")
+    if find(read, lambda values: ~(np.isfinite(values) | (allow_nan & np.isnan(values)))):
         raise ValueError(f"{name} must be finite")
-    found = find(seen, lambda values: values <= -1) if transform == "log1p" else None
+    found = find(read, lambda values: values <= -1) if transform == "log1p" else None
     if found:
-        raise ValueError(f'{name}{list(found[:2])} is {found[2]}, but input_transform="log1p" wants values above -1')
-    return seen
+        raise ValueError(f'{name}{list(found[:2])} is {found[2]}, but input_transform="log1p" needs values above -1')
+    return read

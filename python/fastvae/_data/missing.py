@@ -1,4 +1,4 @@
-"""Missing values: a NaN in X is a value that was not observed."""
+"""Missing values: NaN in X marks a value that was not observed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ if TYPE_CHECKING:
 
 
 def mode(missing: Any, missing_indicator: Any) -> str:
-    """Return the core's name for the two parameters together, or raise ValueError."""
+    """Return the engine's name for the two parameters: "error", "mask" or "indicator"; or raise ValueError."""
     masked = _checks.choice(missing, "missing", ("error", "mask")) == "mask"
     indicator = _checks.boolean(missing_indicator, "missing_indicator")
     if indicator and not masked:
         raise ValueError(
-            "missing_indicator=True tells the encoder where values are missing, and missing='error' lets none be: set "
-            "missing='mask'"
+            "missing_indicator=True needs missing values, which missing='error' refuses: set missing='mask'"
         )
     return ("indicator" if indicator else "mask") if masked else "error"
 
 
 def count_observed(X: Examples) -> int:
-    """Count the observed entries of X, those that are not NaN, without a copy of all of it."""
+    """Return the number of observed values of X, which are not NaN; reads X in blocks."""
     if isinstance(X, _core.SparseMatrix):
         return X.shape[0] * X.shape[1] - int(np.count_nonzero(np.isnan(X.data)))
     if X.dtype.kind != "f":
@@ -34,6 +33,6 @@ def count_observed(X: Examples) -> int:
 
 
 def per_observed(losses: dict[str, float], n: int, observed: int) -> dict[str, float]:
-    """Return mean losses of `n` examples as means over their observed entries; NaN where there are none."""
+    """Return mean losses per example of `n` examples as means per observed value; NaN if there are none."""
     share = n / observed if observed else float("nan")
     return {f"{key}_per_observed": value * share for key, value in losses.items()}

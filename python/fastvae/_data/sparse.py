@@ -1,4 +1,4 @@
-"""Sparse matrices of any library, told by their attributes: scipy is no dependency."""
+"""Validation of sparse matrices of any library, recognised by their attributes: scipy is not a dependency."""
 
 from __future__ import annotations
 
@@ -14,47 +14,54 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_PARTS = ("indptr", "indices", "data", "shape")
+_CSR_ATTRIBUTES = ("indptr", "indices", "data", "shape")
 
 
 def is_sparse(X: Any) -> bool:
-    """Whether `X` is a sparse matrix: one of ours, of scipy's, or what has the arrays of CSR."""
+    """Whether `X` is a sparse matrix: of this library, of scipy, or any object with the arrays of CSR."""
     if isinstance(X, (np.ndarray, type)):
         return False
-    return hasattr(X, "tocsr") or all(hasattr(X, part) for part in _PARTS)
+    return hasattr(X, "tocsr") or all(hasattr(X, name) for name in _CSR_ATTRIBUTES)
 
 
 def _is_csr(X: Any) -> bool:
-    return getattr(X, "format", "csr") == "csr" and all(hasattr(X, part) for part in _PARTS)
+    return getattr(X, "format", "csr") == "csr" and all(hasattr(X, name) for name in _CSR_ATTRIBUTES)
 
 
 def matrix(X: Any, name: str) -> _core.SparseMatrix:
-    """Return a sparse matrix as the core reads it, in place if it is CSR with int32 indices in order and float32 data.
+    """Return `X` as a sparse matrix of the engine; CSR with sorted int32 indices and float32 data is not copied.
 
-    Values are never scaled. Raises TypeError for what holds no real numbers, ValueError for what is no valid matrix.
+    Values are never scaled.
+
+    Raises
+    ------
+    TypeError
+        If `X` cannot be converted to CSR, or does not hold real numbers.
+    ValueError
+        If the arrays of `X` are not a valid matrix.
     """
     if isinstance(X, _core.SparseMatrix):
         return X
     if not _is_csr(X):
         X = X.tocsr() if hasattr(X, "tocsr") else None
         if not _is_csr(X):
-            raise TypeError(f"{name} is no CSR matrix; pass one, for example scipy.sparse.csr_matrix({name})")
+            raise TypeError(f"{name} is not a CSR matrix: convert it, for example with scipy.sparse.csr_matrix({name})")
     rows, cols = _shape(X.shape, name)
     indptr = _integers(X.indptr, f"{name}.indptr", np.int64, np.iinfo(np.int64).max)
-    stored = slice(int(indptr[-1]) if len(indptr) and indptr[-1] >= 0 else None)  # there may be room behind
+    stored = slice(int(indptr[-1]) if len(indptr) and indptr[-1] >= 0 else None)  # CSR arrays may be longer
     indices = _integers(_vector(X.indices, f"{name}.indices")[stored], f"{name}.indices", np.int32, cols - 1)
     data = _values(_vector(X.data, f"{name}.data")[stored], name)
     found = _core.SparseMatrix(indptr, indices, data, (rows, cols), name)
-    return found if found.canonical else _in_order(found, name)
+    return found if found.canonical else _canonical(found, name)
 
 
 def _shape(shape: Any, name: str) -> tuple[int, int]:
     try:
         sizes = tuple(map(operator.index, shape))
     except TypeError as error:
-        raise ValueError(f"{name} has shape {shape!r}, which is no pair of integers") from error
+        raise ValueError(f"{name} has shape {shape!r}; expected a pair of integers") from error
     if len(sizes) != 2:
-        raise ValueError(f"{name} has {len(sizes)} dimensions, {sizes}; expected a sparse matrix of two")
+        raise ValueError(f"{name} has {len(sizes)} dimensions, {sizes}; expected a 2-D sparse matrix")
     if min(sizes) < 0 or sizes[1] > _core.MAX_WIDTH:
         raise ValueError(f"{name} has shape {sizes}; a model has at most {_core.MAX_WIDTH} features")
     if 0 in sizes:
@@ -71,12 +78,12 @@ def _vector(value: Any, name: str) -> NDArray[Any]:
 
 
 def _integers(value: Any, name: str, dtype: type[np.integer[Any]], most: int) -> NDArray[Any]:
-    """Return indices as `dtype`, looked at before so that none wraps around."""
+    """Return indices as `dtype`; the range is checked first, so none wraps around."""
     array = _vector(value, name)
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"{name} holds {array.dtype}; expected integers")
     if array.size and array.dtype != dtype and not (array.min() >= 0 and int(array.max()) <= most):
-        raise ValueError(f"{name} holds values outside 0 .. {most}: it has {array.min()} .. {array.max()}")
+        raise ValueError(f"{name} holds values outside 0 .. {most}: {array.min()} .. {array.max()}")
     return np.require(array, dtype, ["C", "A"])
 
 
@@ -85,12 +92,12 @@ def _values(array: NDArray[Any], name: str) -> NDArray[np.float32]:
         kinds = {"O": "objects", "c": "complex numbers", "U": "strings", "S": "byte strings"}
         kind = kinds.get(array.dtype.kind, f"type {array.dtype}")
         raise TypeError(f"{name} holds {kind}; expected real numbers, for example float32")
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is found
+    with np.errstate(over="ignore"):  # values too large become infinite, which the engine refuses
         return np.require(array, np.float32, ["C", "A"])
 
 
-def _in_order(X: _core.SparseMatrix, name: str) -> _core.SparseMatrix:
-    """Return a copy whose columns ascend in every row, values of the same place added up."""
+def _canonical(X: _core.SparseMatrix, name: str) -> _core.SparseMatrix:
+    """Return a copy with ascending columns in every row and duplicate entries added up."""
     rows, cols = X.shape
     ((_, row, col, value),) = blocks(X, rows)
     order = np.lexsort((col, row))
@@ -108,9 +115,9 @@ def _in_order(X: _core.SparseMatrix, name: str) -> _core.SparseMatrix:
 def blocks(
     X: _core.SparseMatrix, size: int
 ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]]:
-    """Yield `size` rows after the other: the first of them, and of stored values the row from there, column, value.
+    """Yield blocks of `size` rows: number of the first row, then row (from the first), column and value of each entry.
 
-    Rows and columns are copies within their bounds, whatever has become of the user's arrays since they were looked at.
+    Rows and columns are clipped copies: they stay in bounds even if the user has changed the arrays since validation.
     """
     rows, cols = X.shape
     for first in range(0, rows, size):
@@ -121,5 +128,5 @@ def blocks(
 
 
 def place(X: _core.SparseMatrix, n: int) -> tuple[int, int]:
-    """Return the row and the column of stored value `n`."""
+    """Return row and column of entry `n`."""
     return int(np.searchsorted(X.indptr, n, side="right")) - 1, int(X.indices[n])

@@ -1,1 +1,1 @@
-"""The estimators: parameters, checks and names as scikit-learn has them, around a fitted model."""
+"""The estimators: scikit-learn's interface to a fitted model."""

@@ -18,37 +18,38 @@ if TYPE_CHECKING:
 
 
 class Autoencoder(Dense):
-    """Autoencoder with dense encoder f and decoder g: minimises 1/l sum_i L(x_i, g(f(x_i))) over l examples.
+    """Autoencoder with dense encoder f and decoder g: minimises the mean of L(x, g(f(x))) over the examples.
 
-    It has codes, and no distribution over them: nothing says where between the codes of the data there is sense. With
-    ``corruption`` it is a denoising autoencoder (Vincent, Larochelle, Bengio & Manzagol, ICML 2008).
+    Codes have no distribution: the model has no prior and no ``sample``. With ``corruption`` it is a denoising
+    autoencoder (Vincent, Larochelle, Bengio & Manzagol, ICML 2008).
 
     Parameters
     ----------
     latent_dim : int
         Columns of the code.
     hidden : sequence of int
-        Widths of the encoder's hidden layers; ``()`` is a linear model, which finds the span of the first principal
+        Widths of the encoder's hidden layers. ``()`` is a linear model, which finds the span of the first principal
         components of centred data.
     decoder_hidden : sequence of int or None
-        Those of the decoder; None mirrors ``hidden``.
+        Widths of the decoder's hidden layers; None mirrors ``hidden``.
     activation : str
-        "relu", "tanh", "sigmoid", "softplus", "elu", "gelu" (exact), "silu" or "identity". Code and output have none.
+        Activation of the hidden layers: "relu", "tanh", "sigmoid", "softplus", "elu", "gelu" (exact), "silu" or
+        "identity". Code and output are linear.
     loss : {"squared_error", "bernoulli"}
-        L, a sum over features: of (x - g)², or the cross-entropy in nats with g the sigmoid of the last layer (values
-        in [0, 1]).
+        L, a sum over features: (x - g)², or the cross-entropy in nats, where g is the sigmoid of the last layer and
+        values lie in [0, 1].
     input_transform : {"log1p", "binary", "l1", "l2"} or None
-        For counts: the encoder reads ln(1 + x) (of values above -1), 1 where x is not 0, x / sum |x| or
-        x / (sum x²)^1/2 (sums over features; zeros stay zeros). The target stays x.
+        Transformation of the encoder's input, for counts: ln(1 + x) for x > -1, 1 where x is not 0, x / sum |x|, or
+        x / (sum x²)^1/2 (sums over features; an example of zeros stays zero). The target stays x.
     missing : {"error", "mask"}
-        What a NaN in X is: "error" refuses it; with "mask" it is a value that was not observed. The loss is then a sum
-        over the observed features, the encoder sees a zero in its place, and ``impute`` fills it in.
+        "error" refuses NaN in X. With "mask" NaN marks a missing value: the loss sums over the observed features, the
+        encoder reads a zero, and ``impute`` fills it in.
     missing_indicator : bool
-        With ``missing="mask"``: the encoder also reads a column for each feature behind X that is 1 where it is
+        With ``missing="mask"``: the encoder also reads one column per feature, after X, that is 1 where the value is
         missing.
     corruption : object or None
-        Noise on the encoder's input, after ``input_transform``, from :mod:`fastvae.corruption`; the target stays
-        clean.
+        Noise on the encoder's input, applied after ``input_transform``: an object from :mod:`fastvae.corruption`. The
+        target stays clean.
     optimizer, learning_rate, weight_decay, clip_norm, batch_size, epochs, validation_fraction, early_stopping, \
 n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
@@ -58,7 +59,8 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
     n_features_in_, n_iter_, loss_curve_, elapsed_, interrupted_
         As for :class:`fastvae.VAE`.
     history_ : dict of str to list of float
-        "loss" of each epoch, as training went along, and, where there have been validation data, "val_loss" at its end.
+        For each epoch "loss", the mean over its training batches, and, with validation data, "val_loss", computed at
+        its end.
 
     Examples
     --------
@@ -124,7 +126,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         self.progress = progress
 
     def encode(self, X: Any) -> NDArray[np.float32]:
-        """Codes f(x): float32 [n_examples, latent_dim]."""
+        """Return the codes f(x): float32 [n_examples, latent_dim]."""
         return self._encode(X, None, logvar=False)[0]
 
     def score_samples(self, X: Any) -> NDArray[np.float32]:
@@ -134,30 +136,31 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         return -loss
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Mean of ``score_samples``: higher is better."""
+        """Return the mean of ``score_samples``: higher is better. Ignores y."""
         return -self.evaluate(X)["loss"]
 
     def evaluate(self, X: Any) -> dict[str, float]:
-        """Return the mean ``loss`` per example.
+        """Return the mean loss per example, as a dict with the key ``loss``.
 
-        With ``missing="mask"`` also ``loss_per_observed``: the sum over X divided by how many of its values are no NaN.
+        With ``missing="mask"`` also ``loss_per_observed``: the sum over X divided by the number of observed values.
         """
-        losses = {"loss": -float(np.mean(self.score_samples(X), dtype=np.float64))}
-        return losses | self._per_observed(losses, X)
+        fitted, data = self._require_fitted(), self._read_data(X)
+        _, _, (loss,) = fitted.mean_losses(*data, self._threads(), [self._current_objective().for_core()])
+        return {"loss": loss} | self._per_observed({"loss": loss}, X)
 
     def impute(self, X: Any, *, n_iter: int = 0) -> NDArray[np.float32]:
-        """Fill in what is NaN with the reconstruction of what is observed.
+        """Replace missing values (NaN) by their reconstruction from the observed values.
 
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
         n_iter : int
-            How often the result is encoded and decoded again, each time with what was filled in before.
+            Further rounds: each encodes and decodes the result of the previous one, imputed values included.
 
         Returns
         -------
         ndarray of float32, [n_examples, n_features]
-            Observed values as they are.
+            Observed values are unchanged.
 
         Raises
         ------
@@ -188,7 +191,8 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
     def _read_noise(self, eps: Any, n: int) -> None:
         if eps is not None:
             raise ValueError(
-                "eps is the noise of a code that is drawn, and an Autoencoder draws none; did you mean corrupted=?"
+                "eps is noise of a variational code, which an Autoencoder does not have: leave it out. To replace the "
+                "encoder's input, pass corrupted="
             )
 
     def _name_losses(self, reconstruction: float, kl: float, loss: float) -> dict[str, float]:

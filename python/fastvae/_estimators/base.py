@@ -1,4 +1,4 @@
-"""What scikit-learn expects of an estimator, without depending on it."""
+"""The interface that scikit-learn expects of an estimator; scikit-learn itself is not a dependency."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 
 class Estimator:
-    """Parameters are stored untouched by ``__init__`` and read back by name."""
+    """Base class: ``__init__`` stores its parameters unchanged, and ``get_params`` reads them by name."""
 
-    _TAKES_SPARSE = True
+    _ACCEPTS_SPARSE = True
 
     @classmethod
     def _parameter_names(cls) -> list[str]:
         import inspect
 
         parameters = inspect.signature(cls.__init__).parameters.items()
-        return [name for name, about in parameters if name != "self" and about.kind is not about.VAR_KEYWORD]
+        return [name for name, spec in parameters if name != "self" and spec.kind is not spec.VAR_KEYWORD]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the constructor's parameters by name (``deep`` is scikit-learn's; nothing nests here)."""
+        """Return the constructor's parameters by name. ``deep`` is ignored: no parameter is an estimator."""
         return {name: getattr(self, name) for name in self._parameter_names()}
 
     def set_params(self, **params: Any) -> Self:
-        """Set constructor parameters by name; an unknown name raises ValueError."""
+        """Set constructor parameters by name. Raises ValueError for an unknown name."""
         names = self._parameter_names()
         for name, value in params.items():
             if name not in names:
-                raise ValueError(f"{name!r} is not a parameter of {type(self).__name__}; they are {', '.join(names)}")
+                raise ValueError(f"{name!r} is not a parameter of {type(self).__name__}; use one of {', '.join(names)}")
             setattr(self, name, value)
         return self
 
@@ -66,19 +66,19 @@ class Estimator:
             estimator_type=None,
             target_tags=TargetTags(required=self._requires_y()),
             transformer_tags=TransformerTags(preserves_dtype=["float32"]),
-            input_tags=InputTags(sparse=self._TAKES_SPARSE, allow_nan=self._allows_nan()),
+            input_tags=InputTags(sparse=self._ACCEPTS_SPARSE, allow_nan=self._allows_nan()),
         )
 
     def set_output(self, *, transform: str | None = None) -> Self:
-        """Choose what ``transform`` returns: "default" (numpy), "pandas" or "polars"; None changes nothing."""
+        """Set the container that ``transform`` returns: "default" (numpy), "pandas" or "polars"; None keeps it."""
         if transform not in (None, "default", "pandas", "polars"):
             raise ValueError(f"set_output(transform={transform!r}): use 'default', 'pandas' or 'polars'")
         if transform is not None:
-            self._sklearn_output_config = {"transform": transform}  # the name under which `clone` copies it
+            self._sklearn_output_config = {"transform": transform}  # scikit-learn's `clone` copies this attribute
         return self
 
     def _as_output(self, codes: NDArray[np.float32], X: object) -> Any:
-        """Put codes into the container that ``set_output`` or scikit-learn's global setting asks for."""
+        """Return codes in the container chosen by ``set_output`` or by scikit-learn's global configuration."""
         sklearn = sys.modules.get("sklearn")
         default = sklearn.get_config()["transform_output"] if sklearn else "default"
         container = getattr(self, "_sklearn_output_config", {"transform": default})["transform"]
@@ -95,5 +95,5 @@ class Estimator:
         return polars.DataFrame(codes, schema=names)
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
-        """Names of the columns that ``transform`` returns."""
+        """Return the names of the columns of ``transform``'s result."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The parameters that a VAE and a plain autoencoder share: two dense networks around a code."""
+"""The parameters that VAE and Autoencoder share: a dense encoder and a dense decoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastvae._fitted.specification import INPUT_TRANSFORMS
 
 
 class Dense(Model):
-    """A model whose encoder and decoder are dense, of any widths."""
+    """A model with a dense encoder and a dense decoder of any widths."""
 
     latent_dim: Any
     decoder_hidden: Any
@@ -23,7 +23,7 @@ class Dense(Model):
     # Internal
 
     def _networks(self) -> dict[str, Any]:
-        """Return the part of the specification that these parameters decide, checked."""
+        """Return the part of the specification that these parameters determine, checked."""
         encoder = self._encoder()
         mirrored = self.decoder_hidden is None
         return encoder | {
@@ -47,5 +47,5 @@ class Dense(Model):
 
 
 def check_transform(transform: Any) -> str | None:
-    """Return the name of a transformation of the encoder's input, or raise ValueError."""
+    """Return the parameter ``input_transform``, or raise ValueError."""
     return None if transform is None else _checks.choice(transform, "input_transform", INPUT_TRANSFORMS)

@@ -1,4 +1,4 @@
-"""Files of models: the core writes and reads the network, this module the estimator, as JSON."""
+"""Model files: the engine writes and reads the network; this module adds the estimator as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fastvae._training.record import TrainingRecord
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# What a parameter may be besides numbers, strings and sequences of them, by its name in a file.
+# Classes of parameters that a file can hold besides numbers, strings and sequences, by their names in the file.
 _OBJECTS = {
     f"{cls.__module__.removeprefix('fastvae.')}.{cls.__name__}": cls
     for cls in (
@@ -33,15 +33,15 @@ _OBJECTS = {
         schedules.Schedule,
     )
 }
-# What a file says of a fitted model beside its network.
-_LEARNED = {"_position", "_noisy", "n_iter_", "history_", "elapsed_", "interrupted_", "classes_"}
+# Keys of the training state in a file.
+_STATE_KEYS = {"_position", "_noisy", "n_iter_", "history_", "elapsed_", "interrupted_", "classes_"}
 
-# What reading a damaged configuration can end with.
-_DAMAGE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
+# Exceptions that a damaged configuration can cause.
+_DAMAGE_ERRORS = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 
-class _UnkeptError(Exception):
-    """A value that has no place in a file."""
+class _NotSerializableError(Exception):
+    """A parameter that a file cannot hold."""
 
 
 def write(
@@ -51,17 +51,17 @@ def write(
     estimator: tuple[str, dict[str, Any]],
     moments: bool,
 ) -> list[str]:
-    """Write a fitted model to a file, with or without the optimiser's state.
+    """Write a fitted model to a file and return the names of the parameters that the file cannot hold.
 
-    `estimator` is its class's name and its parameters; return the names of those that a file cannot keep.
+    `estimator` is the name of the class and the parameters; `moments` includes the optimiser's state.
     """
     name, parameters = estimator
-    kept, unkept = {}, []
+    stored, skipped = {}, []
     for key, value in parameters.items():
         try:
-            kept[key] = _encoded(value)
-        except _UnkeptError:
-            unkept.append(key)
+            stored[key] = _encode(value)
+        except _NotSerializableError:
+            skipped.append(key)
     learned = {
         "_position": fitted.position,
         "_noisy": fitted.trained_on_noise,
@@ -71,13 +71,13 @@ def write(
         "interrupted_": record.interrupted,
         "classes_": encode_classes(fitted.classes),
     }
-    data = fitted.dump(moments, {"class": name, "parameters": kept, "learned": learned})
+    data = fitted.dump(moments, {"class": name, "parameters": stored, "learned": learned})
     _core.write_atomically(os.fsdecode(path), data)
-    return unkept
+    return skipped
 
 
 class Contents(NamedTuple):
-    """What a file says of a model, not all of it checked yet."""
+    """Contents of a model file; `model` checks the training state."""
 
     engine: _core.Engine
     class_name: str
@@ -85,10 +85,10 @@ class Contents(NamedTuple):
     learned: dict[str, Any]
 
     def model(self, losses: Sequence[str]) -> tuple[FittedModel, TrainingRecord]:
-        """Return the fitted model and the record of its training, whose history has at least these losses."""
+        """Return the fitted model and its training record; the history must contain `losses`."""
         learned = self.learned
-        if learned.keys() != _LEARNED:
-            raise ValueError(f"learned {sorted(learned)}, not {sorted(_LEARNED)}")
+        if learned.keys() != _STATE_KEYS:
+            raise ValueError(f"the training state has the keys {sorted(learned)}, not {sorted(_STATE_KEYS)}")
         record = _record(learned, losses)
         fitted = FittedModel(self.engine)
         fitted.classes = decode_classes(learned["classes_"], fitted.specification.conditions)
@@ -98,7 +98,7 @@ class Contents(NamedTuple):
 
 
 def read(path: str | os.PathLike[str]) -> Contents:
-    """Read a file: its engine and its estimator."""
+    """Read engine and estimator from a file, or raise FormatError."""
     name = os.fsdecode(path)
     try:
         file = _core.ModelFile(name)
@@ -106,65 +106,65 @@ def read(path: str | os.PathLike[str]) -> Contents:
         raise _core.FormatError(f"{name!r}: {error}") from error
     with damage_as_format_error(path):
         estimator = parse(file.estimator)
-        parameters = {key: _decoded(value) for key, value in estimator["parameters"].items()}
+        parameters = {key: _decode(value) for key, value in estimator["parameters"].items()}
         return Contents(file.engine(), estimator["class"], parameters, estimator["learned"])
 
 
 @contextmanager
 def damage_as_format_error(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn the errors of a damaged configuration into a FormatError with the file's name."""
+    """Convert errors caused by a damaged configuration to a FormatError that names the file."""
     name = os.fsdecode(path)
     try:
         yield
     except _core.FormatError as error:
         raise _core.FormatError(f"{name!r}: {error}") from error
-    except _DAMAGE as error:
+    except _DAMAGE_ERRORS as error:
         raise _core.FormatError(f"{name!r} has a damaged configuration ({error!r})") from error
 
 
 def _record(learned: dict[str, Any], losses: Sequence[str]) -> TrainingRecord:
-    """Return the record of a model's training, checked."""
+    """Return the training record from a file, or raise an error of _DAMAGE_ERRORS."""
     history = {
         key: [math.nan if value is None else float(value) for value in values]
         for key, values in learned["history_"].items()
     }
     n_iter = int(learned["n_iter_"])
     if not history.keys() >= set(losses) or {len(values) for values in history.values()} != {n_iter}:
-        raise ValueError("its history does not have an entry for each epoch")
+        raise ValueError("the history must have each loss, with one entry per epoch")
     return TrainingRecord(history, n_iter, float(learned["elapsed_"]), bool(learned["interrupted_"]))
 
 
 def _without_nan(history: dict[str, list[float]]) -> dict[str, list[float | None]]:
-    """Return losses as JSON knows them; what is not finite comes back as NaN."""
+    """Replace losses that are not finite by None, for JSON; `_record` reads None as NaN."""
     return {key: [value if math.isfinite(value) else None for value in values] for key, values in history.items()}
 
 
-def _encoded(value: Any) -> Any:
-    """Turn a value into what JSON knows, or raise _UnkeptError."""
+def _encode(value: Any) -> Any:
+    """Convert a parameter to JSON types, or raise _NotSerializableError."""
     match value:
         case None | bool() | int() | str():
             return value
         case float() if math.isfinite(value):
             return value
         case np.generic():
-            return _encoded(value.item())
+            return _encode(value.item())
         case np.ndarray():
-            return _encoded(value.tolist())
+            return _encode(value.tolist())
         case tuple() | list():
-            return [_encoded(item) for item in value]
-        case _ if hasattr(value, "__array__"):  # pandas' columns
-            return _encoded(np.asarray(value))
+            return [_encode(item) for item in value]
+        case _ if hasattr(value, "__array__"):  # a pandas series
+            return _encode(np.asarray(value))
     name = f"{type(value).__module__.removeprefix('fastvae.')}.{type(value).__name__}"
     if name not in _OBJECTS or not is_dataclass(value):
-        raise _UnkeptError
-    return {name: {field.name: _encoded(getattr(value, field.name)) for field in fields(value)}}
+        raise _NotSerializableError
+    return {name: {field.name: _encode(getattr(value, field.name)) for field in fields(value)}}
 
 
-def _decoded(value: Any) -> Any:
-    """Turn a parameter from JSON into what it was; sequences become tuples."""
+def _decode(value: Any) -> Any:
+    """Return a parameter from its JSON form; sequences become tuples."""
     if isinstance(value, list):
-        return tuple(map(_decoded, value))
+        return tuple(map(_decode, value))
     if isinstance(value, dict):
         [(name, options)] = value.items()
-        return _OBJECTS[name](**{key: _decoded(item) for key, item in options.items()})
+        return _OBJECTS[name](**{key: _decode(item) for key, item in options.items()})
     return value

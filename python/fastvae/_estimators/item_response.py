@@ -1,4 +1,4 @@
-"""Item response models: students' abilities and tasks' difficulties from the marks of an exam."""
+"""Item response models as an estimator: parameters, specification and training."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ import numpy as np
 
 from fastvae import _checks, _core, schedules
 from fastvae._data import arrays
-from fastvae._estimators.variational import Variational
+from fastvae._estimators.exam import Exam
 from fastvae._fitted.specification import Specification
-from fastvae._fitted.uncertainty import LogMarginal
 from fastvae._irt import answers
-from fastvae._irt.ability import Ability, counted, pieces, sigmoid
-from fastvae._irt.item_fit import AT_ONCE, ItemFit, Sums, squares
-from fastvae._irt.rotation import Rotation, varimax
+from fastvae._irt.items import CONSTRAINTS
 from fastvae._training.objective import Objective
 
 if TYPE_CHECKING:
@@ -24,85 +21,75 @@ if TYPE_CHECKING:
     from fastvae._data.examples import Examples
     from fastvae._fitted.model import FittedModel
 
-# What a model lets the last layer be, by the core's name.
-_CONSTRAINTS = {"through_origin": "nonnegative", "rasch": "common", "2pl": "free"}
-
-# Names that models had before, which are accepted too.
+# Former names of models, still accepted.
 _OLD_NAMES = {"lecture": "through_origin"}
 
-# Draws from q(alpha|Y) where there is more than one dimension, and no quadrature: for probabilities, and for the fit of
-# tasks, which sums over students too.
-_DRAWS = 100
-_FIT_DRAWS = 20
 
-# The highest level of an interval.
-_HIGHEST_LEVEL = 1 - 1e-6
+class ItemResponse(Exam):
+    """Item response model: a VAE whose code is a student's ability and whose decoder is the logistic model of an exam.
 
-
-class ItemResponse(Variational):
-    """Item response model: a VAE whose decoder is the logistic model of an exam, and whose code a student's ability.
-
-    Student s, of ability alpha_s ~ N(0, I), solves task t with P = 1 / (1 + exp(-y_st)). Three models of the logit y:
+    Student s with ability alpha_s ~ N(0, I) solves task t with probability P = 1 / (1 + exp(-y_st)). Three models of
+    the logit y_st:
 
     ================ ===================== =========================================================================
-    "through_origin" alpha_s beta_t        beta_t >= 0; difficulty 1 / beta_t: with beta_t = 0 it is a toss for all
+    "through_origin" alpha_s beta_t        beta_t >= 0; difficulty 1 / beta_t (beta_t = 0: P = 1/2 for every student)
     "rasch"          a alpha_s + d_t       one slope for all tasks (Rasch, 1960); difficulty -d_t / a
-    "2pl"            a_t' alpha_s + d_t    a slope for each (Birnbaum, 1968); difficulty -d_t / a_t, the ability of
-                                           P = 1/2
+    "2pl"            a_t' alpha_s + d_t    one slope per task (Birnbaum, 1968); difficulty -d_t / a_t, the ability at
+                                           which P = 1/2
     ================ ===================== =========================================================================
 
-    Parameters and encoder are trained together on the importance-weighted bound of the marginal likelihood (Burda et
-    al., arXiv:1509.00519), the amortised way to its maximum (Urban & Bauer, Psychometrika 86, 2021): the plain ELBO
-    would make the slopes of short exams too flat. Answers that are NaN were not seen; that they are missing must tell
-    nothing about what they would have been.
+    Item parameters and encoder are trained together on the importance-weighted bound on the marginal likelihood (Burda
+    et al., arXiv:1509.00519), which is amortised marginal maximum likelihood (Urban & Bauer, Psychometrika 86, 2021).
+    With the plain ELBO the slopes of short exams would be too flat. NaN marks a missing answer. Assumes answers are
+    missing at random.
 
     Parameters
     ----------
     model : {"2pl", "rasch", "through_origin"}
         See above. "lecture", the former name of "through_origin", is accepted too.
     n_dims : int
-        Dimensions of the ability, of "2pl" only; more than one is the multidimensional model (Reckase, 2009).
+        Dimensions of the ability. More than one needs "2pl" (the multidimensional model; Reckase, 2009).
     max_marks : int, array_like of int [n_tasks] or None
-        The most marks of each task, 1 to 1000; None for tasks that are solved or not. Marks are then whole numbers, and
-        binomial: P(y) = C(m, y) p^y (1 - p)^(m - y), p as above.
+        Maximum marks of each task, 1 to 1000; None if tasks are solved or not. Marks are whole numbers with a binomial
+        likelihood: P(y) = C(m, y) p^y (1 - p)^(m - y), p as above.
     hidden : sequence of int
-        Widths of the encoder's hidden layers. The encoder reads the share of the marks in each task (0 where it was not
-        seen) and a column for each that says so.
+        Widths of the encoder's hidden layers. The encoder reads the share of the marks in each task, 0 where it is
+        missing, and one column per task that is 1 where it is missing.
     activation : str
         As for :class:`fastvae.VAE`.
     n_importance_samples : int
-        Draws of alpha for each student and step: with more of them the bound is tighter, and a step takes longer. With
-        several the encoder's gradients are doubly reparameterised (Tucker et al., arXiv:1810.04152); one is the ELBO.
+        Draws of alpha per student and step. More draws make the bound tighter and a step slower. With several draws the
+        encoder's gradient is doubly reparameterised (Tucker et al., arXiv:1810.04152); one draw is the ELBO.
     optimizer, weight_decay, clip_norm, batch_size, validation_fraction, early_stopping, n_iter_no_change, tol, \
 callbacks, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
     learning_rate : float or schedule
-        A number falls to a hundredth of itself along half a cosine in the course of ``epochs``, so that the parameters
-        come to rest.
+        A number is the start of a cosine schedule over ``epochs``, which ends at a hundredth of it, so that the
+        parameters converge.
     epochs : int
-        Passes over the students. A short exam of a thousand students wants the default's 200; of a hundred thousand ten
-        passes, with a larger ``batch_size``, do.
+        Passes over the students. The default suits a short exam of a thousand students; for a hundred thousand ten
+        passes with a larger ``batch_size`` suffice.
 
     Attributes
     ----------
     n_features_in_ : int
-        Tasks.
+        Number of tasks.
     discrimination_, intercept_, difficulty_, max_marks_ : ndarray
-        See the properties.
+        Item parameters; see the properties.
     n_iter_, history_, loss_curve_, elapsed_, interrupted_
         As for :class:`fastvae.VAE`.
 
     Notes
     -----
-    The sign of an ability is arbitrary, and chosen so that the mean slope of each dimension is positive.
+    The sign of an ability is arbitrary. It is chosen so that the mean slope of each dimension is positive.
 
     In one dimension ``transform``, ``ability_interval``, ``predict_proba``, ``impute``, ``item_fit`` and
-    ``log_marginal`` are exact given the tasks' parameters: a quadrature over alpha. With more dimensions they draw on
-    the encoder's posterior q(alpha|Y).
+    ``log_marginal`` are exact given the item parameters, by quadrature over alpha. With several dimensions they use the
+    encoder's posterior q(alpha|Y).
 
-    What is inherited from :class:`fastvae.VAE` takes the same Y as ``fit``; its means and draws are shares of
-    ``max_marks``. ``encode``, ``posterior_sample``, ``reconstruct``, ``predictive`` and ``score`` are the encoder's, in
-    one dimension too.
+    The other methods are those of :class:`fastvae.VAE`. They take the same answers as ``fit``, and return means and
+    draws as shares of ``max_marks``. ``encode``, ``posterior_sample``, ``reconstruct``, ``predictive`` and ``score``
+    always use the encoder's posterior.
 
     Examples
     --------
@@ -115,7 +102,7 @@ callbacks, n_jobs, random_state, progress
     ((500, 1), (8,))
     """
 
-    _TAKES_SPARSE = False
+    _ACCEPTS_SPARSE = False
 
     def __init__(
         self,
@@ -165,17 +152,17 @@ callbacks, n_jobs, random_state, progress
     # Training
 
     def fit(self, X: Any, y: Any = None, *, observed: Any = None, validation_data: Any = None) -> Self:
-        """Train from fresh weights for ``epochs`` shuffled passes over the students.
+        """Train from new random weights for ``epochs`` shuffled passes over the students.
 
         Parameters
         ----------
         X : array_like, [n_students, n_tasks]
-            The answers Y: 1 for a task that was solved and 0 for one that was not, or marks up to ``max_marks``; NaN
-            where there is none.
+            The answers Y: 1 for a solved task and 0 for an unsolved one, or marks from 0 to ``max_marks``; NaN for a
+            missing answer.
         y : None
             Ignored.
         observed : array_like of bool, [n_students, n_tasks], optional
-            True where an answer was seen: another way to say what NaN says.
+            False marks a missing answer, like NaN in X.
         validation_data : array_like, [m, n_tasks], optional
             As for :meth:`VAE.fit`.
 
@@ -186,246 +173,21 @@ callbacks, n_jobs, random_state, progress
         Raises
         ------
         ValueError
-            For a bad parameter, or an answer that is none of the marks of its task.
+            If a parameter is invalid, or an answer is not a whole number from 0 to the maximum marks of its task.
         """
         try:
-            return super().fit(answers.hide(X, observed), validation_data=validation_data)
+            return super().fit(answers.mask_unobserved(X, observed), validation_data=validation_data)
         finally:
             self._fix_signs()
 
     def partial_fit(
         self, X: Any, y: Any = None, *, observed: Any = None, eps: Any = None, corrupted: Any = None
     ) -> Self:
-        """Go on training, as :meth:`VAE.partial_fit`; answers and ``observed`` are those of ``fit``."""
+        """Continue training, as :meth:`VAE.partial_fit`; ``X`` and ``observed`` are as for :meth:`fit`."""
         try:
-            return super().partial_fit(answers.hide(X, observed), eps=eps, corrupted=corrupted)
+            return super().partial_fit(answers.mask_unobserved(X, observed), eps=eps, corrupted=corrupted)
         finally:
             self._fix_signs()
-
-    # What was learned
-
-    @property
-    def max_marks_(self) -> NDArray[np.int64]:
-        """The most marks of each task, [n_tasks]: ones for tasks that are solved or not."""
-        fitted = self._require_fitted()
-        return np.array(fitted.specification.trials or [1] * fitted.n_features, np.int64)
-
-    @property
-    def discrimination_(self) -> NDArray[np.float32]:
-        """Slopes a_t ("2pl"), a ("rasch") or beta_t ("through_origin"): [n_tasks], or [n_tasks, n_dims] of several."""
-        slopes, _ = self._tasks()
-        return slopes[:, 0] if self._one_dimension() else slopes
-
-    @property
-    def intercept_(self) -> NDArray[np.float32]:
-        """Logits d_t at ability zero: [n_tasks]; zeros of "through_origin"."""
-        return self._tasks()[1]
-
-    @property
-    def difficulty_(self) -> NDArray[np.float32]:
-        """Difficulty of each task, [n_tasks], as the model defines it.
-
-        "through_origin": 1 / beta_t, infinite for a task that tells nothing. "rasch" and "2pl": -d_t / a_t, the ability
-        at which it is solved with probability 1/2; with several dimensions -d_t / |a_t|, the distance from zero along
-        a_t (Reckase's MDIFF).
-        """
-        slopes, intercepts = self._tasks()
-        size = slopes[:, 0] if self._one_dimension() else np.linalg.norm(slopes, axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            through_origin = self._require_fitted().specification.weight_constraint == _CONSTRAINTS["through_origin"]
-            return np.asarray(1 / size if through_origin else -intercepts / size, np.float32)
-
-    def loadings(self, rotation: str | None = "varimax") -> Rotation:
-        """Slopes in coordinates that are easier to read, and the rotation that leads there.
-
-        Parameters
-        ----------
-        rotation : {"varimax"} or None
-            "varimax" makes each loading large or small (Kaiser, 1958); None leaves them as they are.
-
-        Returns
-        -------
-        Rotation
-            A named tuple of ``loadings``, [n_tasks, n_dims], and ``rotation`` R, [n_dims, n_dims]: slopes are
-            ``discrimination_ @ R``, abilities ``transform(Y) @ R``.
-        """
-        slopes = self._tasks()[0].astype(np.float64)
-        if rotation is None:
-            return Rotation(slopes, np.eye(slopes.shape[1]))
-        _checks.choice(rotation, "rotation", ("varimax",))
-        return varimax(slopes)
-
-    # Inference
-
-    def transform(self, X: Any, *, y: Any = None, observed: Any = None) -> Any:
-        """Abilities E[alpha|Y] ("EAP"): float32 [n_students, n_dims]; see the class's notes. y is ignored.
-
-        A student of whom nothing was seen has that of the prior, zero.
-        """
-        shares = self._read_answers(X, observed)
-        if self._one_dimension():
-            means = self._ability().mean(shares)[:, np.newaxis].astype(np.float32)
-        else:
-            means, _ = self._encode(answers.hide(X, observed), None, logvar=False)
-            means[answers.unseen(shares)] = 0
-        return self._as_output(means, X)
-
-    def ability_interval(self, X: Any, level: float = 0.95, *, observed: Any = None) -> NDArray[np.float32]:
-        """Interval in which each student's ability lies with probability `level`, given the answers and the model.
-
-        Parameters
-        ----------
-        X : array_like, [n_students, n_tasks]
-        level : float
-            Above 0, and at most 1 - 1e-6; what is left over is split evenly between both sides.
-        observed : array_like of bool, [n_students, n_tasks], optional
-
-        Returns
-        -------
-        ndarray of float32, [n_students, n_dims, 2]
-            Lower and upper ends. In one dimension those of the posterior, to 0.0002 up to a level of 0.999, and to
-            0.004 beyond; with more, those of the normal q(alpha|Y), and of the prior where no answer was seen.
-
-        Raises
-        ------
-        ValueError
-            For another level, or answers that ``fit`` would not take.
-        """
-        level = _checks.number(level, "level", least=1e-9, below=1.0)
-        if level > _HIGHEST_LEVEL:
-            raise ValueError(f"level={level!r} must be at most 1 - 1e-6: farther out the tails are not known")
-        below = (1 - level) / 2
-        shares = self._read_answers(X, observed)
-        if not self._one_dimension():
-            from statistics import NormalDist  # here only, so that `import fastvae` stays cheap
-
-            unseen = answers.unseen(shares)[:, np.newaxis]  # of whom mu and logvar are the prior's
-            mu, logvar = (np.where(unseen, np.float32(0), part) for part in self.encode(answers.hide(X, observed)))
-            half = np.exp(logvar / 2) * np.float32(NormalDist().inv_cdf(1 - below))
-            return np.stack([mu - half, mu + half], -1)
-        ends = self._ability().quantiles(shares, [below, 1 - below])
-        return ends[:, np.newaxis].astype(np.float32)
-
-    def predict_proba(self, X: Any, *, observed: Any = None) -> NDArray[np.float32]:
-        """Probability that each student solves each task, given what was seen: float32 [n_students, n_tasks].
-
-        The mean of P over the posterior of the ability, of answers that were seen as of those that were not; with
-        ``max_marks`` the expected share of the marks. With several dimensions the mean over 100 draws.
-        """
-        if not self._one_dimension():
-            return self.predictive(answers.hide(X, observed), _DRAWS, self._require_fitted().specification.seed).mean
-        return self._ability().probability(self._read_answers(X, observed)).astype(np.float32)
-
-    def log_marginal(self, X: Any, n_samples: int | None = None, *, y: Any = None, observed: Any = None) -> LogMarginal:
-        """Tell log p(Y_s) of each student, of the answers that were seen: exact in one dimension.
-
-        Parameters
-        ----------
-        X : array_like, [n_students, n_tasks]
-        n_samples : int or None
-            None is for a quadrature in one dimension, which has no standard error (zeros) and no samples that could be
-            too few (``ess`` infinite), and for 5000 samples in several; a number takes as many: see
-            :meth:`VAE.log_marginal`.
-        y : None
-            Ignored.
-        observed : array_like of bool, [n_students, n_tasks], optional
-
-        Returns
-        -------
-        LogMarginal
-            In nats, with the binomial coefficients of marks.
-        """
-        if n_samples is not None or not self._one_dimension():
-            return super().log_marginal(answers.hide(X, observed), 5000 if n_samples is None else n_samples)
-        found = self._ability().log_marginal(self._read_answers(X, observed))
-        return LogMarginal(found, np.zeros(len(found)), np.full(len(found), np.inf))
-
-    def impute(
-        self,
-        X: Any,
-        *,
-        y: Any = None,
-        observed: Any = None,
-        draws: int | None = None,
-        n_iter: int = 0,
-        random_state: Any = None,
-    ) -> NDArray[np.float32]:
-        """Fill in the answers that were not seen.
-
-        Parameters
-        ----------
-        X : array_like, [n_students, n_tasks]
-        y : None
-            Ignored.
-        observed : array_like of bool, [n_students, n_tasks], optional
-        draws : int or None
-            None fills in the expected marks, those of ``predict_proba``; a number draws an ability of each student
-            from the posterior and then marks at it, that many times (multiple imputation): the answers of a draw
-            belong together.
-        n_iter : int
-            Of draws in several dimensions, as for :meth:`VAE.impute`. In one dimension abilities are drawn from the
-            exact posterior, at which further rounds would change nothing: it is ignored.
-        random_state : int, numpy generator or None
-            Of the draws, as for ``sample``. The first draws are the same for any number of them.
-
-        Returns
-        -------
-        ndarray of float32, [n_students, n_tasks], or [draws, n_students, n_tasks]
-            Marks; those that were seen as they are.
-        """
-        self._require_fitted()
-        X = answers.hide(X, observed)
-        most = self.max_marks_.astype(np.float32)
-        if draws is not None and not self._one_dimension():
-            drawn = super().impute(X, draws=draws, n_iter=n_iter, random_state=random_state)
-            marks: NDArray[np.float32] = np.rint(drawn * most)
-            return marks
-        _checks.integer(n_iter, "n_iter", least=0)
-        shares = self._read_answers(X, None)
-        if draws is not None:
-            draws = _checks.integer(draws, "draws", most=_checks.MAX_DRAWS)
-            return self._draw_marks(shares, draws, self._seed_for(random_state))
-        expected = self.predict_proba(X) * most
-        filled: NDArray[np.float32] = np.where(np.isnan(shares), expected, np.rint(shares * most))
-        return filled
-
-    def item_fit(self, X: Any, *, observed: Any = None) -> ItemFit:
-        """Infit and outfit mean squares of each task (Wright & Masters, "Rating scale analysis", 1982, chapter 5).
-
-        With E and V the mean and the variance of an answer y_st at an ability, and <> a mean over the ability's
-        posterior (the usual statistics put an estimate in, which makes them smaller on short exams):
-
-            infit_t = sum_s <(y_st - E)²> / sum_s <V>,        outfit_t = mean_s <(y_st - E)² / V>
-
-        With several dimensions <> is a mean over 20 draws from q. Of 1,000 students and 20 tasks their Monte Carlo
-        error (standard deviation) is 0.004 in infit, and 0.009 in outfit, a few times that in tasks with slopes above
-        2; it falls with the root of the number of students. The draws are the same in every call.
-
-        Parameters
-        ----------
-        X : array_like, [n_students, n_tasks]
-        observed : array_like of bool, [n_students, n_tasks], optional
-
-        Returns
-        -------
-        ItemFit
-            A named tuple of ``infit``, ``outfit`` and ``n``, each [n_tasks].
-        """
-        shares, most = self._read_answers(X, observed), self.max_marks_
-        sums = Sums(most)
-        if self._one_dimension():
-            ability = self._ability()
-            sums.add(ability.spread(shares, squares), ability.logits)
-        else:
-            slopes, intercepts = (weights.astype(np.float64) for weights in self._tasks())
-            drawn = self.posterior_sample(
-                answers.hide(X, observed), _FIT_DRAWS, self._require_fitted().specification.seed
-            )
-            for rows in pieces(shares.shape, AT_ONCE):
-                tables = squares(*counted(shares[rows], most))
-                for alpha in drawn[:, rows]:
-                    sums.add(tables, alpha @ slopes.T + intercepts)
-        return sums.fit((~np.isnan(shares)).sum(0))
 
     # Internal
 
@@ -438,7 +200,7 @@ callbacks, n_jobs, random_state, progress
     def _specification(self, n_features: int, conditions: int) -> Specification:
         model, n_dims, marked = self._model(), self._latent_dim(), self.max_marks is not None
         if n_dims > 1 and model != "2pl":
-            raise ValueError(f"n_dims={self.n_dims} is for model='2pl'; {self.model!r} has one dimension")
+            raise ValueError(f"n_dims={self.n_dims} needs model='2pl': model={self.model!r} has one dimension")
         return Specification.build(
             n_features=n_features,
             variational=True,
@@ -446,7 +208,7 @@ callbacks, n_jobs, random_state, progress
             decoder=[],
             likelihood={"kind": "binomial" if marked else "bernoulli"},
             missing=self._missing(),
-            weight_constraint=_CONSTRAINTS[model],
+            weight_constraint=CONSTRAINTS[model],
             trials=answers.most_marks(self.max_marks, n_features).tolist() if marked else (),
             **self._encoder(),
         )
@@ -456,10 +218,10 @@ callbacks, n_jobs, random_state, progress
         return Objective(beta=1.0, samples=samples, doubly=samples > 1)
 
     def _model(self) -> str:
-        """Return the model's name, checked."""
+        """Return the parameter ``model``, checked, by its present name."""
         if isinstance(self.model, str) and self.model in _OLD_NAMES:
             return _OLD_NAMES[self.model]
-        return _checks.choice(self.model, "model", tuple(_CONSTRAINTS))
+        return _checks.choice(self.model, "model", tuple(CONSTRAINTS))
 
     def _latent_dim(self) -> int:
         return _checks.integer(self.n_dims, "n_dims", most=_core.MAX_WIDTH // 2)
@@ -476,10 +238,10 @@ callbacks, n_jobs, random_state, progress
             return rate
         return schedules.cosine(rate, rate / 100, epochs=_checks.integer(self.epochs, "epochs"))
 
-    def _fewest_features(self) -> int:
+    def _min_features(self) -> int:
         return max(1, np.size(self.max_marks))
 
-    def _likelihood_in_words(self) -> str:
+    def _likelihood_formula(self) -> str:
         logit = {"through_origin": "beta_t alpha", "rasch": "a alpha + d_t", "2pl": "a_t' alpha + d_t"}[self._model()]
         marks = "ln C(m_t, y_t) + y_t ln p_t + (m_t - y_t) ln(1 - p_t)"
         solved = "y_t ln p_t + (1 - y_t) ln(1 - p_t)"
@@ -491,18 +253,18 @@ callbacks, n_jobs, random_state, progress
     def _initial_weights(
         self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None
     ) -> dict[str, NDArray[np.float32]]:
-        """Begin with slopes of 1, in one dimension, and intercepts that are the logits of the tasks' means."""
-        first = {}
+        """Return slopes of 1 in one dimension, and intercepts that are the logits of the tasks' mean shares."""
+        weights = {}
         if fitted.latent_dim == 1:
-            first["decoder.0.weight"] = np.ones((X.shape[1], 1), np.float32)
-        if fitted.specification.weight_constraint != _CONSTRAINTS["through_origin"]:
-            first["decoder.0.bias"] = answers.logits_of_means(X if rows is None else X[rows])
-        return first
+            weights["decoder.0.weight"] = np.ones((X.shape[1], 1), np.float32)
+        if fitted.specification.weight_constraint != CONSTRAINTS["through_origin"]:
+            weights["decoder.0.bias"] = answers.logits_of_means(X if rows is None else X[rows])
+        return weights
 
     def _read_examples(
         self, X: Any, name: str, cols: int | None = None, *, fitted: bool = False
     ) -> NDArray[np.float32]:
-        """Return marks as shares of the most that a task has, NaN where there is none, or raise ValueError."""
+        """Return answers as shares of the maximum marks, NaN where missing, or raise ValueError."""
         marks = arrays.matrix(X, name, cols, type(self).__name__)
         most = self.max_marks_ if fitted else answers.most_marks(self.max_marks, marks.shape[1])
         return answers.shares(marks, name, most)
@@ -512,42 +274,10 @@ callbacks, n_jobs, random_state, progress
             corrupted = self._read_examples(corrupted, "corrupted", shape[1], fitted=self._fitted is not None)
         return super()._read_corrupted(corrupted, shape)
 
-    def _read_answers(self, X: Any, observed: Any) -> NDArray[np.float32]:
-        """Return answers to the fitted model's tasks as shares of the most marks."""
-        n_tasks = self._require_fitted().n_features
-        return self._read_examples(answers.hide(X, observed), "X", n_tasks, fitted=True)
-
-    def _tasks(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Slopes, [n_tasks, n_dims], and intercepts, [n_tasks]."""
-        weights = self.state_dict()
-        slopes = weights["decoder.0.weight"]
-        return slopes, weights.get("decoder.0.bias", np.zeros(len(slopes), np.float32))
-
-    def _one_dimension(self) -> bool:
-        return self._require_fitted().latent_dim == 1
-
-    def _ability(self) -> Ability:
-        """Return the quadrature of a model of one dimension."""
-        slopes, intercepts = self._tasks()
-        return Ability(slopes[:, 0], intercepts, self.max_marks_)
-
-    def _draw_marks(self, shares: NDArray[np.float32], draws: int, seed: int) -> NDArray[np.float32]:
-        """Marks with the holes filled in by draws from p(y|Y), [draws, n_students, n_tasks], in one dimension."""
-        at = np.stack([np.random.default_rng((seed, draw, 0)).random(len(shares)) for draw in range(draws)], 1)
-        alpha = self._ability().quantiles(shares, at)
-        students, tasks = np.nonzero(np.isnan(shares))
-        (slopes, intercepts), most = self._tasks(), self.max_marks_
-        filled = np.empty((draws, *shares.shape), np.float32)
-        filled[...] = np.rint(shares * most)
-        for draw, marks in enumerate(filled):
-            p = sigmoid(alpha[students, draw] * slopes[tasks, 0] + intercepts[tasks])
-            marks[students, tasks] = np.random.default_rng((seed, draw, 1)).binomial(most[tasks], p)
-        return filled
-
     def _fix_signs(self) -> None:
-        """Turn each dimension so that its mean slope is positive, if there is a fitted model."""
+        """Flip dimensions of the fitted model, if any, so that the mean slope of each is positive."""
         if self._fitted is None:
             return
-        slopes = self._tasks()[0].astype(np.float64)
+        slopes = self._items().slopes.astype(np.float64)
         for dim in np.flatnonzero(slopes.sum(0) < 0):
             self._fitted.flip_sign(int(dim))

@@ -1,4 +1,4 @@
-"""From a file to a model."""
+"""Loading of model files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def load(path: str | os.PathLike[str]) -> VAE | Autoencoder | TopicModel | ItemResponse:
-    """Read a model that ``save`` has written: it predicts the same bits, and goes on training where it was.
+    """Load a model written by ``save``: same predictions, bit for bit, and training continues where it stopped.
 
-    Loading never runs code from a file. It refuses a file with a damaged piece (by checksums), and one without exactly
-    the tensors that its specification implies, before it allocates memory for them. Files of older versions load too.
+    Loading never runs code from a file. It refuses damaged files (by checksums), and files whose tensors are not those
+    of their specification before it allocates memory for them. Files of older versions load too.
 
     Parameters
     ----------
@@ -28,12 +28,13 @@ def load(path: str | os.PathLike[str]) -> VAE | Autoencoder | TopicModel | ItemR
     Returns
     -------
     VAE, Autoencoder, TopicModel or ItemResponse
-        Fitted.
+        The fitted model.
 
     Raises
     ------
     FormatError
-        A ValueError: the file is damaged, of another format, or of a version that this library does not know.
+        If the file is damaged, has another format, or was written by a newer version with unknown options. A subclass
+        of ValueError.
     OSError
         If the file cannot be read.
     """

@@ -1,4 +1,4 @@
-"""The network of an estimator: its parameters, the fitted model, reading data for it, keeping it."""
+"""The network of an estimator: specification, fitted model, validation of data, saving."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 class Network(Estimator):
-    """An estimator around an encoder and a decoder: those to be made, or those of the fitted model."""
+    """An estimator with an encoder and a decoder, fitted or not."""
 
-    _LOSSES: ClassVar[tuple[str, ...]]  # entries of the history
-    _HEAD: ClassVar[str]  # the parameter that tells the number of features of a network without hidden layers
+    _LOSSES: ClassVar[tuple[str, ...]]  # keys of the history
+    _HEAD: ClassVar[str]  # the first weight of an encoder without hidden layers
 
     hidden: Any
     activation: Any
@@ -44,26 +44,34 @@ class Network(Estimator):
     # Parameters
 
     def state_dict(self) -> dict[str, NDArray[np.float32]]:
-        """Copies of all parameters with the names and shapes of the equivalent torch modules.
+        """Return copies of all parameters, with the names and shapes of the equivalent torch modules.
 
         ``encoder.0.weight`` [out, in], ``encoder.0.bias`` [out], ``encoder.2.weight``, ... (an ``nn.Sequential``: layer
-        i has index 2 i, activations between), ``mu`` and ``logvar`` (or ``code``), ``decoder.0`` ..., and
-        ``likelihood.log_scale`` ([] or [n_features]) where a Gaussian learns it, or the layer ``scale`` where the
-        decoder gives it; ``likelihood.log_total_count`` [n_features] of a negative binomial.
+        i has index 2 i, activations lie between), ``mu`` and ``logvar`` (or ``code``), ``decoder.0``, ... Likelihoods
+        add ``likelihood.log_scale`` ([] or [n_features]; Gaussian with a learned scale), the layer ``scale`` (Gaussian
+        with the decoder's scale) or ``likelihood.log_total_count`` [n_features] (negative binomial).
         """
         return self._require_fitted().state_dict()
 
     def load_state_dict(self, d: Mapping[str, Any]) -> Self:
-        """Set all parameters. An unfitted model takes its number of features from them and becomes usable.
+        """Set all parameters; an unfitted model becomes fitted.
 
-        A conditional one takes its number of covariates too: it knows of no labels, whose y is then one-hot rows.
+        An unfitted model infers the number of features from the shapes, and a conditional one the number of columns of
+        y. Such a model has no ``classes_``: pass labels as one-hot rows. A fitted model keeps its optimiser's state.
 
-        A fitted model keeps its optimiser's state.
+        Parameters
+        ----------
+        d : mapping of str to array_like
+            Names and shapes as from ``state_dict``.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
         ValueError
-            If names, shapes or values are not exactly those of the model, or a learned scale is below its floor.
+            If names or shapes do not match the model, a value is not finite, or a learned scale is below its floor.
         """
         if self._fitted is not None:
             self._fitted.load_state_dict(d)
@@ -77,12 +85,12 @@ class Network(Estimator):
 
     @property
     def n_features_in_(self) -> int:
-        """Columns of X."""
+        """Number of columns of X."""
         return self._require_fitted().n_features
 
     @property
     def classes_(self) -> NDArray[Any]:
-        """Labels of y, each once, sorted; of a conditional model that was fitted with labels only."""
+        """Sorted unique labels of y, [n_classes]; only a conditional model fitted with labels has them."""
         classes = self._require_fitted().classes
         if classes is None:
             raise AttributeError(f"this {type(self).__name__} was not fitted with labels, so it has no classes_")
@@ -90,7 +98,7 @@ class Network(Estimator):
 
     @property
     def n_iter_(self) -> int:
-        """Epochs trained."""
+        """Number of epochs trained."""
         return self._require_record().n_iter
 
     @property
@@ -113,36 +121,35 @@ class Network(Estimator):
         """Whether the last training was stopped by Ctrl-C."""
         return self._require_record().interrupted
 
-    # Keeping
+    # Saving
 
     def save(self, path: str | os.PathLike[str], *, optimizer: bool = True) -> None:
         """Write the fitted model to a file, which :func:`fastvae.load` reads.
 
-        The file appears whole or not at all: it is written beside its place, synced and renamed.
+        Writing is atomic: a temporary file in the same directory is written, synced and renamed.
 
         Parameters
         ----------
         path : str or path-like
-            Where to; a file that is there is replaced.
+            The file; an existing one is replaced.
         optimizer : bool
-            With the optimiser's state, so that ``partial_fit`` goes on as if nothing had happened. Without it the
-            file is a third as large (for Adam), and the optimiser starts anew.
+            Include the optimiser's state, so that ``partial_fit`` continues with the same bits. Without it the file is
+            a third as large (for Adam), and the optimiser starts from scratch.
 
         Raises
         ------
         NotFittedError
-            If there is nothing to keep.
+            If the model is not fitted.
         OSError
-            If the file cannot be written; what was there before is then still there.
+            If the file cannot be written; an existing file is then unchanged.
+        TypeError
+            If the model is an instance of a subclass outside fastvae, which ``load`` could not create: use pickle.
 
         Warns
         -----
         UserWarning
-            If a parameter cannot be kept in a file (``callbacks``, a numpy generator as ``random_state``, a function
-            of yours as a schedule): the model that is loaded has the default in its place.
-
-        TypeError
-            If the model is of a class of your own, which could not be loaded; pickle it.
+            If a file cannot hold a parameter (``callbacks``, a numpy generator as ``random_state``, a function as a
+            schedule): the loaded model has its default value.
 
         Notes
         -----
@@ -153,17 +160,16 @@ class Network(Estimator):
         moments = _checks.boolean(optimizer, "optimizer")
         if not cls.__module__.startswith("fastvae."):
             raise TypeError(
-                f"a file holds models of fastvae's own classes, and load could not make a {cls.__qualname__}: "
-                "use pickle"
+                f"a file holds only fastvae's own classes, so load could not create a {cls.__qualname__}: use pickle"
             )
-        unkept = files.write(path, fitted, self._record, (cls.__name__, self.get_params()), moments)
-        if unkept:
-            message = f"a file cannot keep {', '.join(unkept)}: the model that is loaded will have the default there"
+        skipped = files.write(path, fitted, self._record, (cls.__name__, self.get_params()), moments)
+        if skipped:
+            message = f"a file cannot hold {', '.join(skipped)}: the loaded model will have the default value instead"
             warnings.warn(message, UserWarning, stacklevel=2)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
-        if self._fitted is not None:  # a copy has an engine and a history of its own
+        if self._fitted is not None:  # a copy must not share engine and history
             state |= {"_fitted": self._fitted.__getstate__(), "_record": self._record.copy()}
         return state
 
@@ -177,16 +183,16 @@ class Network(Estimator):
         vars(self).update(state)
 
     def _restore(self, contents: files.Contents) -> None:
-        """Become the estimator of the model in a file."""
+        """Take over the fitted model and the training record from a file."""
         fitted, record = contents.model(self._LOSSES)
         self._check_network(fitted.specification)
         self._fitted, self._record = fitted, record
 
     def _check_network(self, specification: Specification) -> None:
         if not self._accepts(specification):
-            raise ValueError(f"the network is not that of a {type(self).__name__}")
+            raise ValueError(f"the network is not one that {type(self).__name__} builds")
 
-    # Internal: what a subclass decides
+    # Internal: overridden by subclasses
 
     def _specification(self, n_features: int, conditions: int) -> Specification:
         """Return the network's specification without its seed, checked."""
@@ -194,29 +200,29 @@ class Network(Estimator):
 
     @classmethod
     def _accepts(cls, specification: Specification) -> bool:
-        """Whether a network with this specification is one that this class makes."""
+        """Whether this class can build a network with this specification."""
         raise NotImplementedError
 
     def _latent_dim(self) -> int:
-        """Return the columns of a fit's code, checked."""
+        """Return the parameter for the number of latent dimensions, checked."""
         raise NotImplementedError
 
     def _conditional(self) -> bool:
-        """Whether a fit will want y, checked."""
+        """Whether ``fit`` builds a conditional model, checked."""
         return False
 
     def _conditions_in(self, d: Mapping[str, Any]) -> int:
-        """Return the columns of y in a state dict."""
+        """Return the number of columns of y, inferred from a state dict."""
         return 0
 
     def _missing(self) -> str:
-        """Return what a fit will make of NaN, as :mod:`fastvae._data.missing` names it, checked."""
+        """Return the mode of missing values for ``fit``, named as in :mod:`fastvae._data.missing`, checked."""
         return "error"
 
     def _read_examples(self, X: Any, name: str, cols: int | None = None, *, fitted: bool = False) -> Examples:
-        """Return examples (of so many columns) as the core reads them, checked in type and shape.
+        """Return examples as the engine reads them, checked in type and shape (`cols` columns if given).
 
-        They are those of a fit or, if `fitted`, of the fitted model.
+        `fitted` says that they are for the fitted model, not for a new fit.
         """
         return examples.read(X, name, cols, type(self).__name__)
 
@@ -229,9 +235,7 @@ class Network(Estimator):
         """Return the fitted model, or raise NotFittedError."""
         if self._fitted is None:
             name = type(self).__name__
-            raise NotFittedError(
-                f"this {name} is not fitted yet: call fit, partial_fit or load_state_dict before asking it"
-            )
+            raise NotFittedError(f"this {name} is not fitted yet: call fit, partial_fit or load_state_dict first")
         return self._fitted
 
     def _require_record(self) -> TrainingRecord:
@@ -239,16 +243,16 @@ class Network(Estimator):
         return self._record
 
     def _set_fitted(self, fitted: FittedModel) -> None:
-        """Become the estimator of a model that has not been trained yet."""
+        """Set a model that is not trained yet, with an empty training record."""
         self._fitted, self._record = fitted, TrainingRecord({key: [] for key in self._LOSSES})
 
     def _new_model(self, n_features: int, n_conditions: int, classes: NDArray[Any] | None = None) -> FittedModel:
-        """Make a model with fresh weights from the parameters, which are checked here."""
+        """Return a model with new random weights, built from the checked parameters."""
         specification = self._specification(n_features, n_conditions)
         return FittedModel(specification.seeded(_checks.seed(self.random_state)), classes)
 
     def _encoder(self) -> dict[str, Any]:
-        """Return the part of the specification that all estimators have parameters for, checked."""
+        """Return the part of the specification that is common to all estimators, checked."""
         return {
             "encoder": _checks.widths(self.hidden, "hidden"),
             "activation": _checks.choice(self.activation, "activation", tuple(_core.ACTIVATIONS)),
@@ -256,44 +260,48 @@ class Network(Estimator):
         }
 
     def _current_specification(self, n_features: int) -> Specification:
-        """Return the fitted model's specification, or that of a fit to so many features."""
+        """Return the fitted model's specification or, before fitting, the one for `n_features`."""
         return self._specification(n_features, 0) if self._fitted is None else self._fitted.specification
 
     def _threads(self) -> int | None:
         return _checks.threads(self.n_jobs)
 
     def _sizes_in(self, d: Any) -> tuple[int, int]:
-        """Return the columns of X and of y that a state dict is for."""
+        """Return the numbers of columns of X and of y, inferred from a state dict."""
         first = "encoder.0.weight" if _checks.widths(self.hidden, "hidden") else self._HEAD
         if not isinstance(d, Mapping) or first not in d:
-            raise ValueError(f"the state dict must be a mapping with {first!r}, which tells the number of features")
+            raise ValueError(
+                f"the state dict must be a mapping with the key {first!r}, which gives the number of features"
+            )
         shape = arrays.tensor(d[first], f"the state dict's {first}").shape
         if len(shape) != 2:
             raise ValueError(f"the state dict's {first} has shape {shape}; it must be a matrix")
         n_conditions = self._conditions_in(d)
         if shape[1] <= n_conditions:
-            raise ValueError(f"the state dict's {first} has {shape[1]} columns, of which {n_conditions} are those of y")
+            raise ValueError(
+                f"the state dict's {first} has {shape[1]} columns; it must have more than the {n_conditions} of y"
+            )
         n_features = shape[1] - n_conditions
         if self._missing() == "indicator":
             if n_features % 2:
                 raise ValueError(
-                    f"the state dict's {first} has {n_features} columns for X and its indicators: it must have two for "
-                    "each feature"
+                    f"the state dict's {first} has {n_features} columns for X and its indicators; it must have two per "
+                    "feature"
                 )
             n_features //= 2
         return n_features, n_conditions
 
-    # Internal: reading
+    # Internal: validation of data
 
     def _read_data(self, X: Any, y: Any = None) -> Data:
-        """Return data that fit the model in type and shape; the values of X are looked at when they are used."""
+        """Return X and y, checked in type and shape; the engine checks the values of X when it uses them."""
         X = self._read_examples(X, "X", self._require_fitted().n_features, fitted=True)
         return X, self._read_conditions(y, len(X))
 
     def _read_conditions(self, y: Any, n: int, *, one: bool = False) -> NDArray[Any] | None:
-        """Return y as the core reads it: of `n` examples or, with `one`, possibly one for all of them."""
+        """Return y of `n` examples as the engine reads it; with `one`, a single row may stand for all."""
         return self._require_fitted().read_conditions(y, n, type(self).__name__, one=one)
 
     def _y_if_conditional(self, y: Any) -> Any:
-        """Return y if the fitted model is conditional: scikit-learn passes it to any."""
+        """Return y if the fitted model is conditional, else None: scikit-learn passes y to every estimator."""
         return y if self._require_fitted().specification.conditions else None

@@ -1,4 +1,4 @@
-"""Topics: documents as mixtures of topics, topics as distributions on words."""
+"""Topic models as an estimator."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from fastvae import _checks, _core, corruption, schedules
 from fastvae._estimators.dense import check_transform
 from fastvae._estimators.variational import Variational
 from fastvae._fitted.specification import Specification
-from fastvae._topics import measures, prior, weights
+from fastvae._topics import documents, measures, prior, weights
 from fastvae._topics.diagnosis import TopicDiagnosis, diagnose
-from fastvae._topics.measures import Counts
+from fastvae._topics.documents import Counts
 from fastvae._training.objective import Objective
 from fastvae._training.plan import Plan
 
@@ -26,71 +26,70 @@ if TYPE_CHECKING:
 
 _DECODERS = ("mixture", "product")
 
-# The default alpha. Of ten topics of documents drawn with 0.1, models with 0.5 missed one for three of four seeds, with
-# 0.7 and 1 none; coherence and perplexity on BBC News were better with 0.5 than with 1, by little.
+# The default alpha. With synthetic documents of ten topics and alpha 0.1, models with 0.5 missed a topic for three of
+# four seeds, models with 0.7 and 1 none. On BBC News coherence and perplexity were slightly better with 0.5 than 1.
 _ALPHA = 0.7
 
-# The default masking. On BBC News a product with 0.5 was more coherent than with 0.25; a mixture of ten topics that
-# were drawn at random lost some of them with 0.5.
+# The default masking. On BBC News a product was more coherent with 0.5 than with 0.25. With synthetic documents of ten
+# random topics a mixture lost some of them with 0.5.
 _MASKING = {"mixture": 0.25, "product": 0.5}
 
 
 class TopicModel(Variational):
-    """Topics of documents: each topic is a distribution on words, each document one on topics.
+    """Topic model: a VAE in which a topic is a distribution over words, and a document a distribution over topics.
 
-    A variational autoencoder whose code becomes theta = softmax(z) on the simplex, z ~ N(m0, diag(s0²)): the Laplace
-    approximation of a Dirichlet(alpha) (Srivastava & Sutton, arXiv:1703.01488, section 3.2),
-    m0_k = ln alpha_k - mean ln alpha, s0_k² = (1 - 2/K) / alpha_k + sum_j 1/alpha_j / K². Its words have
-    log p(x|theta) = sum_w x_w ln p_w, in nats; the multinomial coefficient, which no model changes, is left out.
+    The code is theta = softmax(z) on the simplex with the prior z ~ N(m0, diag(s0²)), the Laplace approximation of a
+    Dirichlet(alpha) (Srivastava & Sutton, arXiv:1703.01488, section 3.2): m0_k = ln alpha_k - mean ln alpha,
+    s0_k² = (1 - 2/K) / alpha_k + sum_j 1/alpha_j / K². The likelihood of word counts x is
+    log p(x|theta) = sum_w x_w ln p_w, in nats, without the multinomial coefficient, which does not depend on the model.
 
     Parameters
     ----------
     n_topics : int
-        K, at least 2.
+        Number of topics K, at least 2.
     decoder : {"mixture", "product"}
-        "mixture": p = sum_k theta_k phi_k, the topics phi_k on the simplex: for each word draw a topic, then a word of
-        it.
-        "product" (ProdLDA): p = softmax(BN(theta beta) + b), BN a batch normalisation over the documents of a step.
+        "mixture": p = sum_k theta_k phi_k with topics phi_k on the simplex; a word is drawn from a topic drawn from
+        theta. "product" (ProdLDA): p = softmax(BN(theta beta) + b), where BN is batch normalisation over the documents
+        of a step.
     alpha : float, array_like [n_topics] or None
-        Of the Dirichlet prior: small values want few topics in a document. None is 0.7.
+        Parameter of the Dirichlet prior; small values prefer few topics per document. None is 0.7.
     hidden : sequence of int
         Widths of the encoder's hidden layers.
     activation : str
-        Between them.
+        Activation of the hidden layers, as for :class:`fastvae.VAE`.
     input_transform : {"log1p", "binary", "l1", "l2"} or None
-        What the encoder sees of the counts, as for :class:`fastvae.VAE`; the likelihood sees the counts. "l1" and "l2"
-        hide how long a document is; on BBC News a product with them used two to four of ten topics.
+        Transformation of the encoder's input, as for :class:`fastvae.VAE`; the likelihood uses the counts. "l1" and
+        "l2" remove the length of a document: on BBC News a product then used two to four of ten topics.
     masking : float or None
-        The share of the vocabulary that the encoder does not see of a document in training, in [0, 1), anew in each
-        step; the likelihood sees all. None is 0.25 for a mixture, 0.5 for a product. The encoder then tells topics from
-        a part of a document, and overfits less.
+        Share of each document's input, in [0, 1), that is set to zero in training, at random in each step; the
+        likelihood uses all counts. It reduces overfitting. None is 0.25 for a mixture and 0.5 for a product.
     beta : float or schedule
-        The KL's weight, as for :class:`fastvae.VAE`.
+        Weight of the KL, as for :class:`fastvae.VAE`.
     optimizer, learning_rate, weight_decay, clip_norm, epochs, validation_fraction, early_stopping, n_iter_no_change, \
 tol, callbacks, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
     batch_size : int
-        The most documents in a step. A batch of few is a poor one to normalise over, so steps have as many, more than
-        half of it, as leave the last batch of an epoch fullest. (One of a single document is normalised with the
-        running statistics.)
+        Maximum number of documents per step. Batch normalisation needs large batches: the actual size, more than half
+        of the maximum, is the one whose last batch of an epoch is fullest. A batch of a single document uses the
+        running statistics.
 
     Attributes
     ----------
     components_ : ndarray of float32, [n_topics, n_words]
-        Each topic's distribution on words.
+        Word probabilities of each topic.
     n_features_in_, n_iter_, history_, loss_curve_, elapsed_, interrupted_
         As for :class:`fastvae.VAE`.
 
     Notes
     -----
-    **Collapse**, topics that are all alike, is what such models are prone to. Against it: the posterior's means are
-    normalised over the batch (so that each topic is used, as in Zhu et al., arXiv:2004.12585); the topics start as the
-    words' frequencies times random factors, and learn faster than the encoder (phi = softmax(10 W)). ``diagnose`` says
-    whether it has happened.
+    Such models are prone to **collapse**: all topics become alike. Three measures counteract it. Posterior means are
+    batch-normalised, so that each topic is used (as in Zhu et al., arXiv:2004.12585). The topics of a mixture start as
+    word frequencies times random factors. Topics learn faster than the encoder, since phi = softmax(10 W).
+    ``diagnose`` reports collapse.
 
-    ``state_dict`` has ``topics.weight`` [n_words, n_topics]: phi_k = softmax over the words of 10 times its column k,
-    or beta of a product, whose b is ``topics.norm.bias``. Running statistics are ``mu.norm.running_mean``,
-    ``mu.norm.running_var`` and those of ``topics.norm``; no gradient is theirs.
+    ``state_dict`` has ``topics.weight`` [n_words, n_topics]. In a mixture phi_k is the softmax over the words of 10
+    times column k. In a product the weight is beta, and ``topics.norm.bias`` is b. Running statistics, which have no
+    gradients, are ``mu.norm.running_mean``, ``mu.norm.running_var`` and those of ``topics.norm``.
 
     Examples
     --------
@@ -101,7 +100,7 @@ tol, callbacks, n_jobs, random_state, progress
     ((200, 5), (5, 50))
     """
 
-    _simplex = True  # what codes are of: fastvae.latent lays no plane through it
+    _simplex = True  # codes lie on the simplex: fastvae.latent refuses grids and directions
 
     def __init__(
         self,
@@ -155,14 +154,13 @@ tol, callbacks, n_jobs, random_state, progress
     # Documents
 
     def transform(self, X: Any, *, y: Any = None) -> Any:
-        """Return each document's topics, E_q[theta]: float32 [n_documents, n_topics], rows that sum to one.
+        """Return topic shares of each document, E_q[theta]: float32 [n_documents, n_topics], rows sum to one.
 
-        The mean over fixed points of the noise, 64 to 128, the same for all documents: a document's row depends neither
-        on the order nor on the company. Shares are off by less than a fiftieth of 1 / n_topics, on average. ``y`` is
-        ignored.
+        E_q is a mean over 64 to 128 fixed points of the noise, the same for all documents, so a row does not depend on
+        the other documents. The mean error of a share is below 0.02 / n_topics. ``y`` is ignored.
         """
-        fitted, (documents, _) = self._require_fitted(), self._read_data(X)
-        theta = fitted.mean_code(documents, prior.points(fitted.latent_dim), self._threads())
+        fitted, (counts, _) = self._require_fitted(), self._read_data(X)
+        theta = fitted.mean_code(counts, prior.points(fitted.latent_dim), self._threads())
         return self._as_output(theta, X)
 
     def encode(self, X: Any, *, y: Any = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -170,89 +168,105 @@ tol, callbacks, n_jobs, random_state, progress
         return super().encode(X, y=y)
 
     def posterior_sample(self, X: Any, n: int, random_state: Any = None, *, y: Any = None) -> NDArray[np.float32]:
-        """Draw each document's theta from its posterior, [n, n_documents, n_topics]; as of :class:`fastvae.VAE`."""
+        """Draw theta from the posterior of each document, [n, n_documents, n_topics]; see :class:`fastvae.VAE`."""
         return super().posterior_sample(X, n, random_state, y=y)
 
     def sample(self, n: int, **options: Any) -> Any:
-        """Return p(w|theta), [n, n_words], of theta from the prior (``return_latent``); else as :meth:`VAE.sample`."""
+        """Return p(w|theta), [n, n_words], for theta drawn from the prior; options as for :meth:`VAE.sample`.
+
+        ``return_latent=True`` also returns theta, [n, n_topics].
+        """
         return super().sample(n, **options)
 
     def impute(
         self, X: Any, *, y: Any = None, draws: int | None = None, n_iter: int = 0, random_state: Any = None
     ) -> NDArray[np.float32]:
-        """Raise ValueError: a document has no holes, since a word that does not occur is a zero."""
+        """Raise ValueError: a document has no missing values, since a word that does not occur is a zero."""
         return super().impute(X, y=y, draws=draws, n_iter=n_iter, random_state=random_state)
 
     def inverse_transform(self, Z: Any, *, y: Any = None) -> NDArray[np.float32]:
-        """Return the distribution on words, float32 [n, n_words], of documents with topics Z, [n, n_topics].
+        """Return the word probabilities, float32 [n, n_words], of documents with topic shares Z, [n, n_topics].
 
         Raises
         ------
         ValueError
-            If rows of Z are no shares: negative, or with a sum other than one.
+            If a row of Z has negative values or does not sum to one.
         """
         self._require_fitted()
-        theta = measures.shares(Z, "Z").astype(np.float32)
+        theta = documents.shares(Z, "Z").astype(np.float32)
         return super().inverse_transform(theta, y=y)
 
     def reconstruct(self, X: Any, *, y: Any = None) -> NDArray[np.float32]:
-        """Return the distribution on words of each document's topics: ``inverse_transform(transform(X))``."""
+        """Return ``inverse_transform(transform(X))``: word probabilities, float32 [n_documents, n_words]."""
         self._require_fitted()
         return self.inverse_transform(np.asarray(self.transform(X)), y=y)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean of ``score_samples``, nats per document: higher is better.
 
-        (That of scikit-learn's LatentDirichletAllocation is a total.)
+        (scikit-learn's LatentDirichletAllocation returns a sum over the documents.)
         """
         return super().score(X, y)
 
     def perplexity(self, X: Any, sub_sampling: bool = False) -> float:
-        """Return exp(-bound / words), the bound being the ELBO of all documents of X: lower is better.
+        """Return exp(-ELBO / words), with the sums of ELBO and words over all documents of X: lower is better.
 
-        A model that knows nothing has as many as the vocabulary has words. ``sub_sampling`` is scikit-learn's, and
-        ignored.
+        A uniform distribution over the vocabulary has perplexity n_words. ``sub_sampling``, a parameter of
+        scikit-learn's method, is ignored.
+
+        Raises
+        ------
+        ValueError
+            If X contains no words.
         """
         bound = self.score_samples(X)
         words = float(weights.count_words(self._read_data(X)[0]).sum())
         if words == 0:
-            raise ValueError("perplexity is undefined: X has no words")
+            raise ValueError("perplexity is undefined: X contains no words")
         return float(np.exp(-np.sum(bound, dtype=np.float64) / words))
 
     def similar_documents(
         self, X: Any, query: Any, n: int | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Find the n documents of X whose topics are nearest to those of each in ``query``, in Hellinger distance.
+        """Find the n documents of X most similar to each query, by the Hellinger distance of their topic shares.
 
-        None is 5, or as many as there are.
+        Parameters
+        ----------
+        X : array_like, [n_documents, n_words]
+        query : array_like, [m, n_words]
+        n : int or None
+            Documents per query, at most n_documents; None is min(5, n_documents).
 
         Returns
         -------
-        indices, distances : ndarray, [len(query), n]
-            Rows of X, nearest first. A query that is in X finds itself, at distance 0.
+        indices : ndarray of int64, [m, n]
+            Rows of X, nearest first. A query that is also in X finds itself, at distance 0.
+        distances : ndarray of float64, [m, n]
+            From 0 to 1.
         """
         self._require_fitted()
-        theta, wanted = (np.asarray(self.transform(documents)) for documents in (X, query))
-        return measures.similar_documents(theta, wanted, n)
+        theta, query_theta = (np.asarray(self.transform(counts)) for counts in (X, query))
+        return documents.similar_documents(theta, query_theta, n)
 
     def sample_documents(self, n: int, lengths: Any = 100, random_state: Any = None) -> Counts:
         """Draw documents: theta from the prior, then for each word a topic from theta and a word from that topic.
 
-        Of a "product", whose words come from all topics together, each word is drawn from p(w|theta).
+        With decoder "product" each word is drawn from p(w|theta).
 
         Parameters
         ----------
         n : int
-            How many.
+            Number of documents.
         lengths : int or array_like of int, [n]
-            Words in each.
+            Number of words of each document.
         random_state : int, numpy generator or None
             As for :meth:`fastvae.VAE.sample`.
 
         Returns
         -------
         Counts
-            Sparse: ``data``, ``indices``, ``indptr``, ``shape`` as of a scipy CSR matrix; ``toarray()`` makes it dense.
+            A sparse matrix with the attributes of scipy's CSR: ``data``, ``indices``, ``indptr``, ``shape``.
+            ``toarray()`` returns a dense array [n, n_words].
         """
         n = _checks.integer(n, "n", most=_checks.MAX_ROWS)
         fitted = self._require_fitted()
@@ -260,63 +274,71 @@ tol, callbacks, n_jobs, random_state, progress
         theta = self._prior(n, seed)
         generator = np.random.default_rng(seed)
         if fitted.specification.likelihood["kind"] == "mixture":
-            return measures.sample_documents(theta, self.components_, lengths, generator)
-        words = self.n_features_in_
-        return measures.sample_words(theta, self.inverse_transform, words, lengths, generator)
+            return documents.sample_documents(theta, self.components_, lengths, generator)
+        return documents.sample_words(theta, self.inverse_transform, self.n_features_in_, lengths, generator)
 
     # Topics
 
     @property
     def components_(self) -> NDArray[np.float32]:
-        """Each topic's distribution on words, [n_topics, n_words], rows that sum to one: p(w|theta) of it alone.
+        """Word probabilities of each topic, p(w|theta = e_k): [n_topics, n_words], rows sum to one.
 
-        Of a mixture that is phi; of a product the softmax of beta_k, normalised with the running statistics, plus b.
+        For a mixture they are phi; for a product softmax(BN(beta_k) + b), where BN uses the running statistics.
         """
         if self._fitted is None:
             raise AttributeError(f"this {type(self).__name__} is not fitted yet, so it has no components_")
         return self.inverse_transform(np.eye(self._fitted.latent_dim))
 
     def top_words(self, vocabulary: Sequence[str] | Mapping[str, int], n: int | None = None) -> list[list[str]]:
-        """Return the n likeliest words of each topic, [n_topics][n]: None is 10, or as many as there are.
+        """Return the n most probable words of each topic, [n_topics][n]; None is min(10, n_words).
 
-        ``vocabulary`` holds the words in the order of the columns of X, or the column of each, as that of
-        scikit-learn's ``CountVectorizer`` does.
+        ``vocabulary`` is a sequence of the words in the order of the columns of X, or a mapping from word to column,
+        such as scikit-learn's ``CountVectorizer.vocabulary_``.
         """
         return measures.top_words(self._components(), vocabulary, n)
 
     def topic_diversity(self, n: int | None = None) -> float:
-        """Return the share of different words among the n likeliest of all topics: 1 where no two topics share one.
+        """Return the share of distinct words among the n most probable words of all topics; None is min(25, n_words).
 
-        None is 25, or as many as there are.
+        1 means that no two topics share a word.
         """
         return measures.diversity(self._components(), n)
 
     def coherence(self, X_reference: Any, measure: str = "npmi", n: int | None = None) -> NDArray[np.float64]:
-        """Return how much the n likeliest words of each topic occur together, [n_topics]: higher is better.
+        """Return the coherence of the n most probable words of each topic, float64 [n_topics]: higher is better.
 
         Parameters
         ----------
         X_reference : array_like or CSR, [n_documents, n_words]
-            Where to look.
+            Documents in which co-occurrences are counted.
         measure : {"npmi", "umass"}
+            "npmi" is the mean normalised pointwise mutual information of word pairs (Bouma, GSCL 2009; Lau, Newman &
+            Baldwin, EACL 2014), in [-1, 1]; "umass" the sum of equation 1 of Mimno et al. (EMNLP 2011).
         n : int or None
-            None is 10, or as many as there are.
+            None is min(10, n_words).
         """
         return measures.coherence(self._components(), X_reference, measure, n)
 
     def diagnose(self, X: Any, *, y: Any = None) -> TopicDiagnosis:
-        """Look at whether the topics have collapsed: topics that are alike, that no document uses, a KL near zero.
+        """Diagnose collapse: topics that are alike, topics that no document uses, KL near zero.
+
+        Parameters
+        ----------
+        X : array_like, [n_documents, n_words]
+            At least two documents.
+        y : None
+            Ignored.
 
         Returns
         -------
         TopicDiagnosis
-            Numbers, and what they mean in words: ``print(model.diagnose(X))``.
+            Numbers and messages: ``print(model.diagnose(X))``.
         """
         codes = super().diagnose(X, y=y)
         return diagnose(codes, np.asarray(self.transform(X)), self.components_)
 
     def describe_objective(self) -> str:
-        """Say in one paragraph what ``fit`` maximises."""
+        """Return the objective of ``fit`` as one paragraph: the exact formula, its constants, sums and means."""
         words = {
             "mixture": "p = sum_k theta_k phi_k, each topic phi_k a softmax over the words",
             "product": "the output is BN(theta beta) + b, BN over the documents of a batch",
@@ -362,9 +384,9 @@ tol, callbacks, n_jobs, random_state, progress
         return _checks.choice(self.decoder, "decoder", _DECODERS)
 
     def _corruption(self) -> corruption.MaskingNoise | None:
-        """Return what the encoder does not see in training."""
-        usual = _MASKING[self._decoder()]
-        share = usual if self.masking is None else _checks.number(self.masking, "masking", below=1.0)
+        """Return the masking of the encoder's input in training, or None."""
+        default = _MASKING[self._decoder()]
+        share = default if self.masking is None else _checks.number(self.masking, "masking", below=1.0)
         return corruption.MaskingNoise(share) if share else None
 
     def _components(self) -> NDArray[np.float32]:
@@ -372,12 +394,12 @@ tol, callbacks, n_jobs, random_state, progress
         return self.components_
 
     def _alpha(self) -> NDArray[np.float64]:
-        """Return the prior's parameters, [n_topics], checked."""
+        """Return the parameters of the Dirichlet prior, [n_topics], checked."""
         n = self._latent_dim()
         alpha = np.asarray(_ALPHA if self.alpha is None else self.alpha)
         good = alpha.dtype.kind in "iuf" and alpha.shape in ((), (n,))
         if not good or not ((alpha >= 1e-3) & (alpha <= 1e3)).all():
-            raise ValueError(f"alpha={self.alpha!r} must be a number, or {n} numbers, from 0.001 to 1000")
+            raise ValueError(f"alpha={self.alpha!r} must be one number, or {n} numbers, from 0.001 to 1000")
         return np.broadcast_to(alpha.astype(np.float64), (n,))
 
     def _plan(self) -> Plan:
@@ -391,8 +413,8 @@ tol, callbacks, n_jobs, random_state, progress
     def _initial_weights(
         self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None
     ) -> dict[str, NDArray[np.float32]]:
-        """Let the topics start as the words' frequencies: times random factors, or, of a product, in the bias."""
+        """Return initial topics: word frequencies times random factors for a mixture, as the bias of a product."""
         frequencies = weights.log_frequencies(X, rows)
         if self.decoder == "product":
             return {"topics.norm.bias": frequencies.astype(np.float32)}
-        return {"topics.weight": weights.spread_out(frequencies, fitted.latent_dim, fitted.specification.seed)}
+        return {"topics.weight": weights.random_topics(frequencies, fitted.latent_dim, fitted.specification.seed)}

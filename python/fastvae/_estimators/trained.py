@@ -1,4 +1,4 @@
-"""Training of an estimator: whole fits, single passes, gradients."""
+"""Training of an estimator: fit, single passes, gradients."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class Trained(Network):
-    """An estimator whose encoder and decoder are trained together.
+    """An estimator with methods for training.
 
-    A subclass says what is minimised (``_objective``) and how the losses are called (``_name_losses``).
+    A subclass defines the objective (``_objective``) and the names of the losses (``_name_losses``).
     """
 
     learning_rate: Any
@@ -40,22 +40,20 @@ class Trained(Network):
     progress: Any
 
     def fit(self, X: Any, y: Any = None, *, validation_data: Any = None) -> Self:
-        """Train from fresh weights for ``epochs`` shuffled passes.
+        """Train from new random weights for ``epochs`` shuffled passes.
 
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
-            float32, float64 or uint8 (0..255, scaled to 0..1 batch by batch unless the likelihood is one of counts) are
-            read in place, whatever their strides; other real types are converted. Sparse matrices (of scipy, or
-            anything with the arrays of CSR) stay sparse, and their values are never scaled, whatever their type: CSR
-            with float32 data and int32 indices in order is read in place, others are copied once. With
-            ``missing="mask"`` a NaN is a value that was not observed.
+            Dense float32, float64 and uint8 arrays of any strides are read in place; other real types are converted.
+            uint8 is divided by 255, unless the likelihood is one of counts. Sparse matrices (of scipy, or any object
+            with the arrays of CSR) stay sparse, and their values are never scaled: CSR with float32 data and sorted
+            int32 indices is read in place, others are copied once. With ``missing="mask"`` NaN marks a missing value.
         y : array_like, [n_examples] or [n_examples, c], optional
-            What a conditional VAE is told of each example: labels (integers or strings) if y is 1-D, or c real
-            covariates if it is 2-D. A column of labels [n_examples, 1] is a covariate, so pass ``y.ravel()``. Other
-            models ignore y.
-        validation_data : array_like or tuple, [m, n_features]
-            Scored after each epoch; of a tuple (X, y) the first, and of a conditional model both. Excludes
+            Required by a conditional VAE: labels (integers or strings) if y is 1-D, c real covariates if it is 2-D. A
+            column of labels [n_examples, 1] is read as a covariate: pass ``y.ravel()``. Other models ignore y.
+        validation_data : array_like [m, n_features] or tuple (X, y), optional
+            Scored after each epoch. A conditional model needs the tuple; others ignore its y. Cannot be combined with
             ``validation_fraction``.
 
         Returns
@@ -65,19 +63,19 @@ class Trained(Network):
         Raises
         ------
         ValueError
-            For a bad parameter, shape or value.
+            If a parameter, a shape or a value is invalid.
         TypeError
-            If X holds no real numbers.
+            If X does not hold real numbers.
         FloatingPointError
-            If the loss or a gradient stops being finite. All weights are finite, and the message says which of
-            them that step has changed.
+            If the loss or a gradient is not finite. All weights are still finite, and the message says which of them
+            the failed step has changed.
         KeyboardInterrupt
-            On Ctrl-C; the weights are those of the last finished step.
+            On Ctrl-C. The weights are those after the last finished step.
 
         Notes
         -----
-        With ``early_stopping`` the weights are the best ones whatever else ends the training, an exception of a
-        callback or of the training itself included.
+        With ``early_stopping`` the best weights are restored even if an exception, also of a callback, ends training.
+        Only Ctrl-C keeps the last ones.
         """
         settings = self._fit_settings()
         called = callbacks.check(self.callbacks)
@@ -90,8 +88,7 @@ class Trained(Network):
             fraction = 0.1
             if round(fraction * len(X)) == 0:
                 raise ValueError(
-                    f"early_stopping holds out a tenth of X, but of {len(X)} examples that is none; give "
-                    "validation_data"
+                    f"early_stopping holds out a tenth of X, which is no example out of {len(X)}: pass validation_data"
                 )
         fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes)
         fitted.engine.check(X, "X", plan.threads)
@@ -107,7 +104,7 @@ class Trained(Network):
         def after_epoch(losses: dict[str, float]) -> bool:
             stop = callbacks.call(called, self, losses)
             if self._fitted is not fitted:
-                raise RuntimeError("a callback has fitted the model anew while fit was training it")
+                raise RuntimeError("a callback has fitted or loaded the model during fit: do so after fit returns")
             return stop
 
         epochs.fit(
@@ -124,20 +121,20 @@ class Trained(Network):
         return self
 
     def partial_fit(self, X: Any, y: Any = None, *, eps: Any = None, corrupted: Any = None) -> Self:
-        """Go on training: one pass over X in the given order, the optimiser's state kept.
+        """Continue training: one pass over X in the given order. The optimiser keeps its state.
 
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
         y : array_like, [n_examples] or [n_examples, c], optional
-            As in ``fit``. The first call of all must see every class.
+            As in ``fit``. The first call must contain every class.
         eps : array_like, [n_examples, latent_dim], optional
-            Replaces the noise of the reparameterisation; [n_examples, n_importance_samples, latent_dim] where there are
-            several.
+            Noise of the reparameterisation, instead of random draws; [n_examples, n_importance_samples, latent_dim]
+            with several samples.
         corrupted : array_like, [n_examples, n_features], optional
-            What the encoder sees in the place of X (through ``input_transform``, as it would see X), which remains the
-            target; uint8 is scaled as that of X. Replaces ``corruption``. What is NaN in X, or with
-            ``missing="mask"`` here, stays unseen.
+            The encoder's input, instead of X with ``corruption``; ``input_transform`` applies to it, and uint8 is
+            scaled as for X. The target stays X. The encoder does not read values that are NaN in X or, with
+            ``missing="mask"``, in ``corrupted``.
 
         Returns
         -------
@@ -150,10 +147,10 @@ class Trained(Network):
 
         Notes
         -----
-        Parameters changed since the model was made take effect where they belong to a pass (``beta``,
-        ``objective``, ``learning_rate``, ``batch_size``, ``clip_norm``, ``corruption``, ``n_jobs``, ...); those of the
-        network and the optimiser want a new ``fit``. A pass is an epoch of schedules. There is no validation, so
-        nothing stops early, and no callback is called.
+        A changed parameter takes effect if it belongs to a pass (``beta``, ``objective``, ``learning_rate``,
+        ``batch_size``, ``clip_norm``, ``corruption``, ``n_jobs``, ...). Changes of the network or the optimiser need a
+        new ``fit``. Schedules count a pass as an epoch. There is no validation, no early stopping, and callbacks are
+        not called.
         """
         plan = self._plan()
         if self._fitted is None:
@@ -185,31 +182,36 @@ class Trained(Network):
     def loss_and_gradients(
         self, X: Any, eps: Any = None, *, corrupted: Any = None, y: Any = None
     ) -> tuple[dict[str, float], dict[str, NDArray[np.float32]]]:
-        """Losses of X as one batch of training, and the gradients of the loss.
+        """Return the training losses of X as one batch, and the gradients of the loss.
 
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
         eps : array_like, [n_examples, latent_dim], optional
-            Noise, shaped as for ``partial_fit``; without it, that of ``score_samples``.
+            Noise, shaped as for ``partial_fit``. Default: the noise of ``score_samples``.
         corrupted : array_like, [n_examples, n_features], optional
-            What the encoder sees in the place of X. Without it, X with ``corruption``, whose noise is keyed as that
-            of ``score_samples``.
+            The encoder's input, as for ``partial_fit``. Default: X with ``corruption``, whose noise has the same key as
+            the noise of ``score_samples``.
         y : array_like, optional
-            Of a conditional model, as in ``fit``.
-
-        Notes
-        -----
-        ``corruption`` and ``binarize`` are part of the loss here, as they are in training, and are not in ``evaluate``,
-        which is about the X that it is given: then the two differ. ``binarize="bernoulli"`` makes X binary by one draw,
-        that of validation data, which depends on the model's seed and the row and is that of no epoch.
+            Required by a conditional model, as in ``fit``.
 
         Returns
         -------
-        losses : dict
-            With the keys of ``history_``.
+        losses : dict of str to float
+            Means over the batch, with the keys of ``history_``, in nats per example.
         gradients : dict of str to ndarray of float32
-            Of the loss, which is a mean over the batch, keyed and shaped as ``state_dict()``.
+            Gradients of "loss", with the names and shapes of ``state_dict()``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As from ``fit``.
+
+        Notes
+        -----
+        ``corruption`` and ``binarize`` apply here, as in training, and do not apply in ``evaluate``; with them the two
+        losses differ. ``binarize="bernoulli"`` uses the draw of validation data, which depends on the model's seed and
+        the row, and which no epoch of training uses.
         """
         plan, objective = self._plan(), self._current_objective()
         fitted, (X, y) = self._require_fitted(), self._read_training_data(X, y)
@@ -219,22 +221,21 @@ class Trained(Network):
             plan.threads,
             eps=self._read_noise(eps, len(X)),
             corrupted=self._read_corrupted(corrupted, X.shape),
-            objective=objective.terms(),
-            importance=objective.importance(),
+            objective=objective.for_core(),
             corruption=plan.corruption,
             binarize=plan.binarize,
         )
         return self._name_losses(*losses), gradients
 
     def apply_gradients(self, grads: Mapping[str, Any]) -> Self:
-        """Take one optimiser step with given gradients: the same bits as the step that ``partial_fit`` fuses.
+        """Take one optimiser step with given gradients; same bits as the fused step of ``partial_fit``.
 
-        Running statistics of a batch normalisation stay as they are, of which gradients say nothing.
+        Running statistics of batch normalisation, which have no gradients, do not change.
 
         Parameters
         ----------
         grads : mapping of str to array_like
-            Keyed and shaped as ``state_dict()``. They are not clipped.
+            Names and shapes as from ``loss_and_gradients``. They are not clipped.
 
         Returns
         -------
@@ -243,7 +244,7 @@ class Trained(Network):
         Raises
         ------
         ValueError
-            If they are not, or a gradient is too large for float32; nothing has changed then.
+            If names or shapes do not match, or a gradient is not finite in float32. The model is then unchanged.
         """
         fitted = self._require_fitted()
         next_step = schedules.Steps(fitted.engine.steps, fitted.position[1], 1)
@@ -251,14 +252,14 @@ class Trained(Network):
         fitted.apply_gradients(grads, float(rate[0]), self._threads())
         return self
 
-    # Internal: what a subclass decides
+    # Internal: overridden by subclasses
 
     def _objective(self) -> Objective:
-        """Return what is minimised, checked."""
+        """Return the loss, checked."""
         raise NotImplementedError
 
     def _name_losses(self, reconstruction: float, kl: float, loss: float) -> dict[str, float]:
-        """Return the losses as entries of the history."""
+        """Return the losses with their keys in the history."""
         raise NotImplementedError
 
     def _corruption(self) -> Any:
@@ -266,23 +267,23 @@ class Trained(Network):
         return None
 
     def _binarize(self) -> str | None:
-        """Return how grey examples become binary, checked."""
+        """Return the parameter ``binarize``, checked."""
         return None
 
     def _initial_weights(
         self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None
     ) -> dict[str, NDArray[np.float32]]:
-        """Return the weights that do not start at random, given what will be trained on: some rows of X, or all."""
+        """Return initial weights that are not random, computed from the training rows of X (None: all)."""
         return {}
 
     def _read_noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:
-        """Return noise in place of the reparameterisation's, [n (times samples), latent_dim]."""
+        """Return the noise of the reparameterisation given by the caller, [n (times samples), latent_dim]."""
         raise NotImplementedError
 
     # Internal: parameters
 
     def _plan(self) -> Plan:
-        """Return what a pass of training needs, checked."""
+        """Return the settings of one pass of training, checked."""
         clip, noise = self.clip_norm, self._corruption()
         return Plan(
             _checks.integer(self.batch_size, "batch_size"),
@@ -295,7 +296,7 @@ class Trained(Network):
         )
 
     def _fit_settings(self) -> FitSettings:
-        """Return what ``fit`` does beside its passes, checked."""
+        """Return the settings of ``fit``, checked."""
         return FitSettings(
             _checks.integer(self.epochs, "epochs"),
             _checks.number(self.validation_fraction, "validation_fraction", 0.0, 1.0),
@@ -308,41 +309,41 @@ class Trained(Network):
     def _learning_rate(self) -> schedules.Value:
         rate = schedules.check(self.learning_rate, "learning_rate", below=1e6)
         if rate == 0:
-            raise ValueError("learning_rate=0 would train nothing; it must be positive")
+            raise ValueError("learning_rate=0 would not train; it must be positive")
         return rate
 
     def _current_objective(self) -> Objective:
-        """Return what the last step minimised, or, before the first, what that will."""
+        """Return the loss at the last step, or at the first one before training."""
         return self._objective().at(*self._require_fitted().position)
 
     # Internal: data
 
     def _initialize_weights(self, fitted: FittedModel, X: Examples, rows: NDArray[np.uint64] | None) -> None:
-        """Set the weights of a new model that do not start at random."""
+        """Set the initial weights of a new model that are not random."""
         weights = self._initial_weights(fitted, X, rows)
         if weights:
             fitted.load_state_dict(fitted.state_dict() | weights)
 
     def _read_training_data(self, X: Any, y: Any) -> Data:
-        """Return data whose values have been looked at too: a step must not begin with bad ones."""
+        """Return data with checked values too: a training step must not start with invalid ones."""
         X, y = self._read_data(X, y)
         self._require_fitted().engine.check(X, "X", self._threads())
         return X, y
 
     def _read_training_conditions(self, y: Any, n: int) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-        """Return the classes in y, if it holds labels, and y as the core reads it; nothing if it is not wanted."""
+        """Return the classes of y (None for covariates) and y as the engine reads it; None twice if not conditional."""
         if not self._conditional():
             return None, None
         classes = conditions.classes_of(y)
         return classes, conditions.read(y, n, classes, None)
 
     def _read_corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Examples | None:
-        """Return the encoder's input in the place of X."""
+        """Return the encoder's input given by the caller."""
         if corrupted is None:
             return None
-        about = self._current_specification(shape[1])
-        return examples.replacement(
-            corrupted, "corrupted", shape, about.input_transform, counts=about.counts, holes=about.missing != "error"
+        spec = self._current_specification(shape[1])
+        return examples.encoder_input(
+            corrupted, "corrupted", shape, spec.input_transform, counts=spec.counts, allow_nan=spec.missing != "error"
         )
 
     def _validation_data(
@@ -351,7 +352,7 @@ class Trained(Network):
         if data is None:
             return None
         if fraction:
-            raise ValueError("give validation_data or validation_fraction, not both")
+            raise ValueError("pass validation_data or validation_fraction, not both")
         if y is not None and not (isinstance(data, tuple) and len(data) == 2):
             raise ValueError("validation_data of a conditional model must be a tuple (X, y)")
         first = data[0] if isinstance(data, tuple) and data else data

@@ -18,8 +18,8 @@ _OBJECTIVES = ("elbo", "reconstruction", "kl")
 class VAE(Dense, Variational):
     """Variational autoencoder with dense encoder and decoder (Kingma & Welling, arXiv:1312.6114).
 
-    Maximises E_q log p(x|z) - beta KL(q(z|x) || N(0, I)), where q(z|x) = N(mu(x), sigma(x)²) is the encoder's
-    and p(x|z) the decoder's. Losses are sums over features and means over examples, in nats.
+    Maximises E_q log p(x|z) - beta KL(q(z|x) || N(0, I)); the encoder computes q(z|x) = N(mu(x), sigma(x)²), the
+    decoder p(x|z). Losses are sums over features and means over examples, in nats.
 
     Parameters
     ----------
@@ -28,106 +28,107 @@ class VAE(Dense, Variational):
     hidden : sequence of int
         Widths of the encoder's hidden layers; ``()`` is a linear model.
     decoder_hidden : sequence of int or None
-        Those of the decoder; None mirrors ``hidden``.
+        Widths of the decoder's hidden layers; None mirrors ``hidden``.
     activation : str
-        "relu", "tanh", "sigmoid", "softplus", "elu", "gelu" (exact), "silu" or "identity".
+        Activation of the hidden layers: "relu", "tanh", "sigmoid", "softplus", "elu", "gelu" (exact), "silu" or
+        "identity".
     likelihood : str or object
         "bernoulli" (values in [0, 1]), "gaussian" (scale 1), "poisson", "negative_binomial" or "multinomial" (counts),
         or an object from :mod:`fastvae.likelihoods`.
     beta : float or schedule
-        The KL's weight in the loss (Higgins et al., "beta-VAE", ICLR 2017), or a schedule from
+        Weight of the KL in the loss (Higgins et al., "beta-VAE", ICLR 2017), or a schedule from
         :mod:`fastvae.schedules`.
     free_bits : float
-        Nats of KL, as a mean over the batch, that cost nothing in each latent dimension: the term is
+        Nats of KL per latent dimension, as a mean over the batch, that are not penalised: the KL term is
         beta sum_j max(KL_j, free_bits) (Kingma et al., arXiv:1606.04934).
     capacity : float, schedule or None
-        A target C for the KL in nats: the term is beta abs(KL - C) (Burgess et al., arXiv:1804.03599).
+        Target C of the KL in nats: the KL term is beta abs(KL - C) (Burgess et al., arXiv:1804.03599).
     n_importance_samples : int
-        Draws K of z for each example. With more than one the objective is the importance-weighted bound, a lower bound
-        on log p(x) that is the tighter the larger K: L_K = E[log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x)] (Burda et al.,
-        arXiv:1509.00519). It wants ``beta=1``, ``free_bits=0``, ``capacity=None`` and ``objective="elbo"``. A step
-        takes the encoder's time once and the decoder's K times, and memory for ``batch_size`` K rows of the decoder.
+        Draws K of z per example. With K > 1 the objective is the importance-weighted bound on log p(x), which becomes
+        tighter with K: L_K = E[log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x)] (Burda et al., arXiv:1509.00519). It needs
+        ``beta=1``, ``free_bits=0``, ``capacity=None`` and ``objective="elbo"``. A step runs the encoder once and the
+        decoder K times, on ``batch_size`` K rows.
     doubly_reparameterized : bool
-        With importance samples: the encoder's gradient is that of Tucker et al. (arXiv:1810.04152), which is the same
-        in expectation and less noisy. It costs no time.
+        With importance samples: use the doubly reparameterised gradient for the encoder (Tucker et al.,
+        arXiv:1810.04152), which has the same expectation and less variance, at no cost in time.
     conditional : bool
-        Model p(x|y) of the y that ``fit`` is given: labels, which are one-hot inside, or real covariates. The encoder
-        reads [x, y], the decoder [z, y], the prior of z is N(0, I) whatever y (Kingma et al., arXiv:1406.5298, M2).
-        Every method that takes X or codes then needs y, and ``sample`` generates what is asked for.
+        Model p(x|y), where y is passed to ``fit``: labels (one-hot inside) or real covariates. The encoder reads
+        [x, y], the decoder [z, y]; the prior of z is N(0, I) for every y (M2 of Kingma et al., arXiv:1406.5298).
+        Methods that take X or codes, and ``sample``, then need y.
     objective : {"elbo", "reconstruction", "kl"}
-        The loss has both terms, the reconstruction alone, or the KL's alone. z is sampled in all three.
+        Terms of the loss: both, the reconstruction alone, or the KL alone. z is sampled in all three.
     binarize : {"bernoulli", "threshold"} or None
-        For a Bernoulli likelihood: makes the grey values of training and validation data binary, so that it is a
-        probability. "bernoulli" draws 1 with the value as its probability, anew in each epoch (Burda et al.,
-        arXiv:1509.00519) and once and for all, by a draw that no epoch has, for validation and ``loss_and_gradients``;
-        "threshold" takes 1 above one half. Inference methods never binarize their input.
+        With a Bernoulli likelihood: binarize grey values of training and validation data, so that the likelihood is a
+        probability. "bernoulli" draws 1 with the value as its probability: new draws in each epoch (Burda et al.,
+        arXiv:1509.00519), one fixed draw for validation and ``loss_and_gradients``. "threshold" takes 1 above one half.
+        Inference methods never binarize their input.
     input_transform : {"log1p", "binary", "l1", "l2"} or None
-        For counts: the encoder reads ln(1 + x) (of values above -1), 1 where x is not 0, x / sum |x| or
-        x / (sum x²)^1/2 (sums over features; zeros stay zeros). The target stays x.
+        Transformation of the encoder's input, for counts: ln(1 + x) for x > -1, 1 where x is not 0, x / sum |x|, or
+        x / (sum x²)^1/2 (sums over features; an example of zeros stays zero). The target stays x.
     missing : {"error", "mask"}
-        What a NaN in X is: "error" refuses it; with "mask" it is a value that was not observed. The likelihood then
-        counts what is observed, the encoder sees a zero in its place (Nazábal et al., arXiv:1807.03653), and ``impute``
-        fills it in. All bounds are on the probability of the observed values, and assume that values are missing at
-        random. The loss of an example without observed values is its KL.
+        "error" refuses NaN in X. With "mask" NaN marks a missing value: the likelihood includes the observed values
+        only, the encoder reads a zero (Nazábal et al., arXiv:1807.03653), and ``impute`` fills it in. All bounds are
+        bounds on the probability of the observed values. Assumes values are missing at random. The loss of an example
+        without observed values is its KL.
     missing_indicator : bool
-        With ``missing="mask"``: the encoder also reads a column for each feature behind X that is 1 where it is missing
-        (Collier et al., arXiv:2006.05301).
+        With ``missing="mask"``: the encoder also reads one column per feature, after X, that is 1 where the value is
+        missing (Collier et al., arXiv:2006.05301).
     corruption : object or None
-        Noise on the encoder's input, after ``input_transform``, from :mod:`fastvae.corruption`; the target stays
-        clean.
+        Noise on the encoder's input, applied after ``input_transform``: an object from :mod:`fastvae.corruption`. The
+        target stays clean.
     optimizer : str or object
         "adam", "adamw", "sgd", "adagrad", or an object from :mod:`fastvae.optimizers`.
     learning_rate : float or schedule
-        The optimiser's.
+        Learning rate of the optimiser, or a schedule from :mod:`fastvae.schedules`.
     weight_decay : float or None
-        In the place of the optimiser's own.
+        Replaces the optimiser's own ``weight_decay``.
     clip_norm : float or None
-        The largest norm of all gradients together; larger ones are scaled down (as torch's ``clip_grad_norm_`` does).
-        A step takes longer: its gradients are stored before they are used.
+        Maximum norm of all gradients together; larger gradients are scaled down, as by torch's ``clip_grad_norm_``. A
+        step takes longer, because it stores its gradients first.
     batch_size : int
-        Examples a step; the last batch of an epoch may be smaller, none is dropped.
+        Examples per step. The last batch of an epoch may be smaller; it is not dropped.
     epochs : int
         Passes over the data in ``fit``.
     validation_fraction : float
-        The share of X that ``fit`` holds out for the ``val_`` entries of the history, in [0, 1).
+        Share of X, in [0, 1), that ``fit`` holds out for the ``val_`` entries of the history.
     early_stopping : bool
-        Stop ``fit`` when the validation loss has not become lower by more than ``tol`` in ``n_iter_no_change`` epochs,
-        and go back to the best weights. Without validation data a tenth of X is held out. Where ``beta`` or
-        ``capacity`` is a schedule, the loss is the one that it leads to: at the last epoch, or at the top of a cycle.
+        Stop ``fit`` when the validation loss has not decreased by more than ``tol`` for ``n_iter_no_change`` epochs,
+        and restore the best weights. Without validation data a tenth of X is held out. If ``beta`` or ``capacity`` is a
+        schedule, the validation loss uses its final value: at the last epoch, or at the top of a cycle.
     n_iter_no_change : int
-        Epochs to wait for.
+        Epochs without improvement before early stopping.
     tol : float
-        Nats per example.
+        Smallest improvement that counts, nats per example.
     callbacks : sequence of object
-        After each epoch of ``fit``, ``on_epoch_end(model, logs)`` is called on each, with the epoch's entries of the
-        history. If one returns True, training stops; an exception goes through to the caller, and the model is fitted.
+        ``fit`` calls ``on_epoch_end(model, logs)`` of each after every epoch, with the epoch's entries of the history.
+        If one returns True, training stops. An exception ends ``fit``; the model is fitted nevertheless.
     n_jobs : int or None
-        Threads; -1 for all, None to choose by the size of the model and, where that leaves it open, by trying. No
-        result depends on it.
+        Number of threads; -1 uses all. None chooses by the size of the model and, if that does not decide, by measuring
+        the first steps. Results do not depend on it.
     random_state : int, numpy generator or None
-        Seed of initial weights, order and noise. The same seed gives the same bits on any number of threads.
+        Seed of initial weights, order and noise. The same seed gives the same bits with any number of threads.
     progress : bool or None
-        A line on standard error; None shows it on a terminal only.
+        Show a progress line on standard error; None shows it if that is a terminal.
 
     Attributes
     ----------
     n_features_in_ : int
-        Columns of X.
+        Number of columns of X.
     classes_ : ndarray, [n_classes]
-        Of a conditional model that was fitted with labels: each once, sorted.
+        Sorted unique labels of y; only for a conditional model fitted with labels.
     n_iter_ : int
-        Epochs trained.
+        Number of epochs trained.
     history_ : dict of str to list of float
-        "loss", "reconstruction", "kl", "elbo" of each epoch, as training went along, and, where there have been
-        validation data, the same with "val_" in front at the end of each epoch (NaN for one without). Nats per example.
-        With importance samples "loss" is -L_K, "reconstruction" the mean of -log p(x|z_k) over the K draws, "kl" the
-        analytic KL as ever, and "elbo" = -reconstruction - kl, which L_K is above.
+        For each epoch "loss", "reconstruction", "kl" and "elbo", means over its training batches, and, with validation
+        data, the same with the prefix "val_", computed at its end (NaN for epochs without). Nats per example. With
+        importance samples "loss" is -L_K, "reconstruction" the mean of -log p(x|z_k) over the K draws, "kl" the
+        analytic KL, and "elbo" = -reconstruction - kl, which is below L_K.
     loss_curve_ : list of float
         ``history_["loss"]``.
     elapsed_ : float
         Seconds spent in training.
     interrupted_ : bool
-        Whether the last training was stopped by Ctrl-C; the weights are then those of its last step.
+        Whether Ctrl-C stopped the last training; the weights are then those after its last finished step.
 
     Examples
     --------
@@ -230,7 +231,7 @@ class VAE(Dense, Variational):
         latent_dim = self._latent_dim()
         if len(shape) != 2 or shape[1] <= latent_dim:
             raise ValueError(
-                f"the state dict's decoder.0.weight has shape {shape}; a conditional model's has more columns than "
+                f"the state dict's decoder.0.weight has shape {shape}; a conditional model needs more columns than "
                 f"latent_dim={latent_dim}"
             )
         return int(shape[1]) - latent_dim
@@ -245,12 +246,12 @@ class VAE(Dense, Variational):
         if doubly and samples == 1:
             raise ValueError("doubly_reparameterized=True needs importance samples: set n_importance_samples > 1")
         if samples > 1:
-            wanted = {"beta": 1, "free_bits": 0, "capacity": None, "objective": "elbo"}
-            for name, value in wanted.items():
+            required = {"beta": 1, "free_bits": 0, "capacity": None, "objective": "elbo"}
+            for name, value in required.items():
                 if (given := getattr(self, name)) != value:
                     raise ValueError(
-                        f"n_importance_samples={samples} maximises a bound on log p(x), in which the KL has no term of "
-                        f"its own: it wants {name}={value!r}, not {given!r}"
+                        f"n_importance_samples={samples} maximises a bound on log p(x) without a separate KL term: "
+                        f"set {name}={value!r}, not {given!r}"
                     )
         if objective == "reconstruction":
             return Objective()
@@ -260,5 +261,5 @@ class VAE(Dense, Variational):
         if self.binarize is None:
             return None
         if likelihoods.resolve(self.likelihood)["kind"] != "bernoulli":
-            raise ValueError(f"binarize={self.binarize!r} is for likelihood='bernoulli', not {self.likelihood!r}")
+            raise ValueError(f"binarize={self.binarize!r} needs likelihood='bernoulli', not {self.likelihood!r}")
         return _checks.choice(self.binarize, "binarize", binary.WAYS)

@@ -1,4 +1,4 @@
-"""What the estimators of variational models have in common: the posterior, draws, bounds."""
+"""Methods common to the variational estimators: posterior, draws, bounds, diagnosis."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from fastvae._fitted import binary, imputation
 from fastvae._fitted.diagnosis import Diagnosis, diagnose
 from fastvae._fitted.uncertainty import LogMarginal, Predictive
 from fastvae._training.description import describe
-from fastvae._training.objective import mean_bound
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 class Variational(Model):
-    """A model whose code has a distribution q(z|x), and a prior."""
+    """A model with a posterior q(z|x) and a prior p(z)."""
 
     _LOSSES = ("loss", "reconstruction", "kl", "elbo")
     _HEAD = "mu.weight"
@@ -29,13 +28,19 @@ class Variational(Model):
     # Codes and draws
 
     def encode(self, X: Any, *, y: Any = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Parameters of q(z|x): mu and logvar = ln sigma² (clamped to [-30, 20] where it is used).
+        """Return the parameters of q(z|x) or, for a conditional model, of q(z|x, y).
 
-        A conditional model needs y, and then they are those of q(z|x, y).
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        y : array_like, [n_examples] or [n_examples, n_covariates]
+            Required by a conditional model.
 
         Returns
         -------
-        mu, logvar : ndarray of float32, [n_examples, latent_dim]
+        mu : ndarray of float32, [n_examples, latent_dim]
+        logvar : ndarray of float32, [n_examples, latent_dim]
+            ln sigma², as the encoder computes it; every use clamps it to [-30, 20].
         """
         return self._encode(X, y, logvar=True)
 
@@ -49,29 +54,34 @@ class Variational(Model):
         draw: bool = False,
         lengths: Any = None,
     ) -> Any:
-        """Generate from the prior: z ~ N(0, I), then the decoder.
+        """Generate examples: draw z from the prior N(0, I) and decode it.
 
         Parameters
         ----------
         n : int
-            How many.
+            Number of examples.
         y : label or array_like, optional
-            Of a conditional model: one label (or row of covariates) for all, or n of them. The same ``random_state``
-            gives the same z whatever y.
+            Required by a conditional model: one label (or row of covariates) for all examples, or n of them. z depends
+            on ``random_state`` only, not on y.
         random_state : int, numpy generator or None
-            None uses the estimator's ``random_state`` and, where that is None too, fresh entropy.
+            None uses the estimator's ``random_state`` or, if that is None too, fresh entropy.
         return_latent : bool
             Return (x, z).
         draw : bool
-            Draw x from p(x|z) instead of returning its mean; with the scale at that z where the decoder gives it.
+            Draw x from p(x|z) instead of returning its mean.
         lengths : int or array_like of int, [n], optional
-            With ``draw`` and a multinomial likelihood, which need it: the words of each document, or of all.
+            Number of words of each document. Required by ``draw=True`` with a multinomial likelihood.
 
         Returns
         -------
         x : ndarray of float32, [n, n_features]
         z : ndarray of float32, [n, latent_dim]
             Only if ``return_latent``.
+
+        Raises
+        ------
+        ValueError
+            If y does not fit the model, or ``lengths`` is missing or not applicable.
         """
         n = _checks.integer(n, "n", most=_checks.MAX_ROWS)
         fitted, conditions = self._require_fitted(), self._read_conditions(y, n, one=True)
@@ -88,12 +98,12 @@ class Variational(Model):
         ----------
         X : array_like, [n_examples, n_features]
         n : int
-            Draws of each example.
+            Draws per example.
         random_state : int, numpy generator or None
-            As for ``sample``. The noise is keyed by it, the draw and the row of X: the first draws are the same for
-            any ``n``.
+            As for ``sample``. The noise depends on it, the number of the draw and the row of X: the first draws are
+            the same for any ``n``.
         y : array_like, [n_examples] or [n_examples, n_covariates]
-            Of a conditional model.
+            Required by a conditional model.
 
         Returns
         -------
@@ -104,66 +114,70 @@ class Variational(Model):
         return fitted.posterior_sample(X, y, n, self._seed_for(random_state), self._threads())
 
     def predictive(self, X: Any, n: int = 100, random_state: Any = None, *, y: Any = None) -> Predictive:
-        """Mean and spread of x' given x, z not known but distributed as q(z|x): p(x'|x) = E_q(z|x) p(x'|z).
+        """Return mean and standard deviations of the posterior predictive p(x'|x) = E_q(z|x) p(x'|z).
 
-        Two spreads apart, by the law of total variance: Var[x'] = Var_q(E[x'|z]) + E_q(Var[x'|z]), where Var[x'|z] is
-        p (1 - p) for a Bernoulli, s² for a Gaussian, m for a Poisson, m + m² / r for a negative binomial, and for a
-        multinomial p (1 - p), that of a single word.
+        By the law of total variance Var[x'] = Var_q(E[x'|z]) + E_q(Var[x'|z]), where Var[x'|z] is p (1 - p) for a
+        Bernoulli, s² for a Gaussian, m for a Poisson, m + m² / r for a negative binomial, and p (1 - p) for a single
+        word of a multinomial.
 
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
         n : int
-            Draws of z, at least 2, those of ``posterior_sample``; their memory does not grow with n. The mean's
-            standard error is latent_std / sqrt(n).
+            Draws of z, at least 2: the draws of ``posterior_sample``. Memory does not depend on n. The standard error
+            of ``mean`` is latent_std / sqrt(n).
         random_state : int, numpy generator or None
             As for ``sample``.
         y : array_like, [n_examples] or [n_examples, n_covariates]
-            Of a conditional model.
+            Required by a conditional model.
 
         Returns
         -------
         Predictive
-            A named tuple of ``mean``, ``latent_std`` (over the n draws, divided by n) and ``observation_std``, each
+            A named tuple of ``mean``, ``latent_std`` (over the n draws, with divisor n) and ``observation_std``, each
             float32 [n_examples, n_features].
+
+        Raises
+        ------
+        ValueError
+            If n is less than 2, or X or y does not fit the model.
 
         Notes
         -----
-        Both spreads are the model's own, its weights taken as given: what it says of x' if it is right. Neither is the
-        (epistemic) uncertainty about the weights, and neither grows where there were no data to train on.
+        Both standard deviations are conditional on the weights. They do not include the (epistemic) uncertainty about
+        the weights, and need not grow far from the training data.
         """
         if _checks.integer(n, "n", most=_checks.MAX_DRAWS) == 1:
-            raise ValueError("n=1 has no spread: predictive takes at least two draws of z (and reconstruct takes none)")
+            raise ValueError("n=1 has no spread: predictive needs at least two draws of z; reconstruct needs none")
         fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
         return fitted.predictive(X, y, n, self._seed_for(random_state), self._threads())
 
     def impute(
         self, X: Any, *, y: Any = None, draws: int | None = None, n_iter: int = 0, random_state: Any = None
     ) -> NDArray[np.float32]:
-        """Fill in what is NaN: with its predictive mean, or with draws given what is observed.
+        """Replace missing values (NaN) by the decoder's mean or by draws, given the observed values.
 
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
         y : array_like, [n_examples] or [n_examples, n_covariates]
-            Of a conditional model.
+            Required by a conditional model.
         draws : int or None
-            None fills in the decoder's mean at the posterior's. A number draws z from q(z|x), then what is missing from
-            p(x|z), that many times: the spread over the draws is what is not known (multiple imputation), their mean
-            another predictive mean.
+            None imputes the decoder's mean at the posterior mean. A number draws z from q(z|x) and then the missing
+            values from p(x|z), that many times (multiple imputation).
         n_iter : int
-            How often the result is encoded and decoded again, each time with what was filled in before; of draws, a
-            Markov chain (Rezende, Mohamed & Wierstra, arXiv:1401.4082). It helps a model that was fitted to complete
-            data, whose encoder has seen no holes: of digits without 30 % of their pixels, ten rounds took the error
-            from 0.25 to 0.16. A model that was fitted to data with as many holes needs none, and with a Gaussian
-            likelihood many rounds can run away.
+            Further rounds: each encodes and decodes the result of the previous one, imputed values included. With draws
+            the rounds are a Markov chain (Rezende, Mohamed & Wierstra, arXiv:1401.4082). They help a model fitted to
+            complete data: for digits with 30 % of the pixels missing, ten rounds reduced the error from 0.25 to 0.16. A
+            model fitted to data with as many missing values needs none. With a Gaussian likelihood many rounds can
+            diverge.
         random_state : int, numpy generator or None
-            Of the draws, as for ``sample``. The first draws are the same for any number of them.
+            Seed of the draws, as for ``sample``. The first draws are the same for any number of draws.
 
         Returns
         -------
         ndarray of float32, [n_examples, n_features], or [draws, n_examples, n_features]
-            Observed values as they are.
+            Observed values are unchanged.
 
         Raises
         ------
@@ -185,11 +199,11 @@ class Variational(Model):
     # Bounds
 
     def anomaly_score(self, X: Any, *, y: Any = None) -> NDArray[np.float32]:
-        """Score how unlike the training data each example is: -``score_samples(X)``, nats, higher is more anomalous.
+        """Return the negative ELBO of each example in nats, -``score_samples(X)``: higher is more anomalous.
 
-        The negative ELBO is an upper bound on -log p(x), and a density is no test: simple examples (dark, smooth ones)
-        can be likelier than all that the model has learned, and then score low (Nalisnick et al., arXiv:1810.09136).
-        Look at the scores of known anomalies.
+        The negative ELBO is an upper bound on -log p(x). A density is no test for anomalies: simple (dark, smooth)
+        examples can be more likely than the training data and then score low (Nalisnick et al., arXiv:1810.09136).
+        Check the scores of known anomalies.
 
         Returns
         -------
@@ -198,80 +212,83 @@ class Variational(Model):
         return -self.score_samples(X, y=y)
 
     def score_samples(self, X: Any, *, y: Any = None, eps: Any = None) -> NDArray[np.float32]:
-        """ELBO of each example in nats (beta = 1, analytic KL, one draw of z): a lower bound on log p(x) or log p(x|y).
+        """Return the ELBO of each example in nats: a lower bound on log p(x), or log p(x|y) of a conditional model.
 
-        A model with ``n_importance_samples`` takes the mean over as many draws. The score remains an ELBO: of the
-        tighter bound that such a model maximises ``evaluate`` tells the mean, and ``log_marginal`` each example's.
+        beta is 1, the KL analytic, the reconstruction estimated with one draw of z or, with ``n_importance_samples``,
+        with the mean over as many. The importance-weighted bound itself is in ``evaluate`` (mean) and ``log_marginal``.
 
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
         y : array_like, optional
-            Of a conditional model, as in ``fit``.
+            Required by a conditional model, as in ``fit``.
         eps : array_like, [n_examples, latent_dim], optional
-            The noise; [n_examples, n_importance_samples, latent_dim] where there are several. Without it, noise keyed
-            by the model's seed and the example's content (and y), so that a score depends neither on the order nor on
-            the company.
+            The noise; [n_examples, n_importance_samples, latent_dim] with several samples. By default the noise depends
+            on the model's seed and the content of the example (and y), so a score does not depend on the other
+            examples of X or their order.
 
         Returns
         -------
         ndarray of float32, [n_examples]
         """
-        reconstruction, kl, _ = self._score(X, y, eps)
+        fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
+        noise, samples = self._read_noise(eps, len(X)), self._objective().samples
+        reconstruction, kl, _ = fitted.score(X, y, self._threads(), eps=noise, samples=samples)
         return -(reconstruction + kl)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Mean of ``score_samples``: higher is better. Only a conditional model looks at y."""
+        """Return the mean of ``score_samples``, nats per example: higher is better. Only a conditional model uses y."""
         return self.evaluate(X, y=self._y_if_conditional(y))["elbo"]
 
     def evaluate(self, X: Any, *, y: Any = None, eps: Any = None) -> dict[str, float]:
-        """Mean losses in nats per example of X as it is; the arguments are those of ``score_samples``.
+        """Return mean losses of X in nats per example; the parameters are the same as for ``score_samples``.
 
-        Neither ``corruption`` nor ``binarize`` touches X: those are training's, and ``loss_and_gradients``'s.
+        ``corruption`` and ``binarize`` do not apply here: they belong to training and ``loss_and_gradients``.
 
         Returns
         -------
-        dict
+        dict of str to float
             ``reconstruction`` = -E log p(x|z), ``kl``, ``elbo`` = -reconstruction - kl, and ``loss``, the objective
-            with X as its batch; of schedules, the values of the last step. With ``n_importance_samples`` K the first is
-            the mean over the K draws, and ``loss`` = -L_K of the same draws. With ``missing="mask"`` also
-            ``reconstruction_per_observed`` and ``elbo_per_observed``, nats per observed value: the sums over X divided
-            by how many values of X are no NaN (NaN if all are).
+            with X as one batch and schedules at the last step. With K = ``n_importance_samples`` > 1 the
+            reconstruction is the mean over K draws, and ``loss`` = -L_K of the same draws. With ``missing="mask"`` also
+            ``reconstruction_per_observed`` and ``elbo_per_observed`` in nats per observed value: sums over X divided by
+            the number of observed values (NaN if there are none).
         """
-        objective = self._current_objective()
-        *terms, bound = self._score(X, y, eps)
-        reconstruction, kl = (float(np.mean(term, dtype=np.float64)) for term in terms)
-        by_dimension = self._kl(X, y).mean(0, dtype=np.float64) if objective.free_bits else np.array([kl])
-        losses = self._name_losses(reconstruction, kl, objective.loss(reconstruction, by_dimension, mean_bound(bound)))
+        fitted, objectives = self._require_fitted(), [self._current_objective().for_core()]
+        data = self._read_data(X, y)
+        noise = self._read_noise(eps, len(data[0]))
+        reconstruction, kl, (loss,) = fitted.mean_losses(*data, self._threads(), objectives, eps=noise)
+        losses = self._name_losses(reconstruction, kl, loss)
         return losses | self._per_observed({key: losses[key] for key in ("reconstruction", "elbo")}, X)
 
     def log_marginal(self, X: Any, n_samples: int = 5000, *, y: Any = None) -> LogMarginal:
         """Estimate log p(x) of each example by importance sampling (Burda et al., arXiv:1509.00519, equation 8).
 
-        The logarithm of the mean of ``n_samples`` weights p(x|z) p(z) / q(z|x), z ~ q(z|x). In expectation it is below
-        log p(x), the closer the more samples; with one sample it is an ELBO without the analytic KL.
+        The estimate is the logarithm of the mean of ``n_samples`` weights w = p(x|z) p(z) / q(z|x), z ~ q(z|x). Its
+        expectation is a lower bound on log p(x) that rises with the number of samples. With one sample it is an ELBO
+        without the analytic KL.
 
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
-            Of a Bernoulli likelihood 0 and 1 only: a grey value has no probability (:func:`fastvae.binarize`).
+            With a Bernoulli likelihood only 0 and 1: a grey value has no probability (see :func:`fastvae.binarize`).
         n_samples : int
-            How many weights for each example, all in constant memory. Their noise is keyed by the model's seed and the
-            example's content, as that of ``score_samples``.
+            Samples per example; memory does not depend on it. The noise depends on the model's seed and the content of
+            the example, as in ``score_samples``.
         y : array_like, [n_examples] or [n_examples, n_covariates]
-            Of a conditional model: the estimate is of log p(x|y).
+            Required by a conditional model, which estimates log p(x|y).
 
         Returns
         -------
         LogMarginal
             ``estimate`` in nats, its ``standard_error`` by the delta method (NaN for one sample) and the effective
-            sample size ``ess`` = (sum w)² / sum w²: arrays of float64, [n_examples]. A small ``ess`` says that few
-            samples decide, and that both numbers are not to be trusted.
+            sample size ``ess`` = (sum w)² / sum w²: float64 [n_examples]. If ``ess`` is small, few samples dominate,
+            and neither estimate nor standard error is reliable.
 
         Raises
         ------
         ValueError
-            If grey values meet a Bernoulli likelihood.
+            If X has grey values and the likelihood is Bernoulli.
         """
         n_samples = _checks.integer(n_samples, "n_samples", most=2**31)
         fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
@@ -279,49 +296,54 @@ class Variational(Model):
             binary.check(fitted, X, "X", self._binarize(), self._threads())
         return fitted.log_marginal(X, y, n_samples, self._threads())
 
-    # Words
+    # Description
 
     def describe_objective(self) -> str:
-        """Say in one paragraph what ``fit`` maximises: the exact formula, its constants, sums and means."""
+        """Return the objective of ``fit`` as one paragraph: the exact formula, its constants, sums and means."""
         plan = self._plan()
-        specification = self._specification(self._fewest_features(), int(self._conditional()))
-        optimizer = optimizers.chosen(self.optimizer)
+        specification = self._specification(self._min_features(), int(self._conditional()))
+        optimizer = optimizers.instance_of(self.optimizer)
         if self.weight_decay is not None:
             optimizer = replace(optimizer, weight_decay=self.weight_decay)
-        return describe(plan, specification, optimizer, self._corruption(), self._likelihood_in_words())
+        return describe(plan, specification, optimizer, self._corruption(), self._likelihood_formula())
 
     def diagnose(self, X: Any, *, y: Any = None) -> Diagnosis:
-        """Look at how the latent space is used: KL and activity of each dimension, collapse, clamped log variances.
+        """Diagnose the use of the latent space: KL and activity of each dimension, collapse, clamped log variances.
 
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
             At least two examples.
         y : array_like, optional
-            Of a conditional model, as in ``fit``.
+            Required by a conditional model, as in ``fit``.
 
         Returns
         -------
         Diagnosis
-            Numbers, and what they mean in words: ``print(vae.diagnose(X))``.
+            Numbers and messages: ``print(vae.diagnose(X))``.
+
+        Raises
+        ------
+        ValueError
+            If X has fewer than two examples.
         """
         mu, logvar = self.encode(X, y=y)
         kl_only = self._current_objective().reconstruction == 0
         clamped = self._require_fitted().engine.clamped
         return diagnose(mu, logvar, clamped, self.get_params(), kl_only=kl_only)
 
-    # Internal: what a subclass decides
+    # Internal: overridden by subclasses
 
     def _prior(self, n: int, seed: int) -> NDArray[np.float32]:
         """Draw the decoder's input from the prior, [n, latent_dim]."""
         return self._require_fitted().prior(n, seed)
 
-    def _fewest_features(self) -> int:
-        """Return how many features there can be for the parameters to be good."""
+    def _min_features(self) -> int:
+        """Return the smallest number of features that the parameters allow."""
         return 1
 
-    def _likelihood_in_words(self) -> str | None:
-        """Return the formula of a likelihood that is none of :mod:`fastvae.likelihoods`."""
+    def _likelihood_formula(self) -> str | None:
+        """Return the formula of a likelihood that is not in :mod:`fastvae.likelihoods`."""
         return None
 
     # Internal
@@ -333,17 +355,17 @@ class Variational(Model):
         return _checks.seed(self.random_state if random_state is None else random_state)
 
     def _lengths(self, lengths: Any, n: int, draw: bool) -> NDArray[np.uint32] | None:
-        """Return the words of `n` documents that are to be drawn, checked."""
+        """Return the lengths of `n` documents to draw, checked; None for other likelihoods or without a draw."""
         documents = self._require_fitted().specification.documents
         if lengths is None and draw and documents:
             raise ValueError(
-                "how many words does a document have? A multinomial likelihood does not say: pass lengths=, or "
-                "draw=False for the probabilities of the words"
+                "draw=True needs lengths= for a multinomial likelihood, the number of words per document; draw=False "
+                "returns the probabilities of the words"
             )
         if lengths is None:
             return None
         if not (draw and documents):
-            raise ValueError(f"lengths={lengths!r} is for draw=True and a multinomial likelihood")
+            raise ValueError(f"lengths={lengths!r} needs draw=True and a multinomial likelihood: leave it out")
         return arrays.lengths(lengths, n)
 
     def _read_noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:
@@ -351,17 +373,6 @@ class Variational(Model):
         samples = self._objective().samples
         if samples == 1:
             return arrays.noise(eps, "eps", (n, latent_dim), "[n_examples, latent_dim]")
-        wanted = "[n_examples, n_importance_samples, latent_dim]"
-        noise = arrays.noise(eps, "eps", (n, samples, latent_dim), wanted)
+        meaning = "[n_examples, n_importance_samples, latent_dim]"
+        noise = arrays.noise(eps, "eps", (n, samples, latent_dim), meaning)
         return None if noise is None else noise.reshape(n * samples, latent_dim)
-
-    def _score(self, X: Any, y: Any, eps: Any) -> list[NDArray[np.float32]]:
-        """Reconstruction and KL of each example and, where it has several draws, their bound; else that is empty."""
-        fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
-        samples = self._objective().samples
-        return fitted.score(X, y, self._threads(), eps=self._read_noise(eps, len(X)), samples=samples)
-
-    def _kl(self, X: Any, y: Any) -> NDArray[np.float32]:
-        """KL of each example and latent dimension, nats: [n_examples, latent_dim]."""
-        fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
-        return fitted.kl(X, y, self._threads())

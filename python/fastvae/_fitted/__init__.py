@@ -1,1 +1,1 @@
-"""The fitted model: an engine with its specification, arrays in and arrays out, no estimator."""
+"""The fitted model, an engine with its specification, and functions of it on arrays."""

@@ -1,4 +1,4 @@
-"""The check that a Bernoulli likelihood gives a probability to each value."""
+"""The check that examples are binary, as a Bernoulli probability requires."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def check(model: FittedModel, X: Examples, name: str, how: str | None, threads: int | None) -> None:
-    """Raise ValueError if a matrix holds other values than 0, 1 (of uint8, 0 and 255) and NaN that the model takes.
+    """Raise ValueError unless all values of X are 0, 1 (uint8: 0, 255) or NaN that the model accepts.
 
-    `how` is the way in which the model's training data became binary: the remedy that is named.
+    `how` is the parameter ``binarize``; the message recommends it.
     """
-    model.engine.check(X, name, threads)  # what is no grey value either has a message of its own
+    model.engine.check(X, name, threads)  # values outside [0, 1] have their own message
     one = 255 if X.dtype == np.uint8 else 1
     found = examples.find(X, lambda values: (values != 0) & (values != one) & ~np.isnan(values))
     if found:
@@ -29,5 +29,5 @@ def check(model: FittedModel, X: Examples, name: str, how: str | None, threads: 
         training = "" if how else f' (and train with binarize="{WAYS[0]}" or "{WAYS[1]}")'
         raise ValueError(
             f"{name}[{i}, {j}] is {value}: under the Bernoulli likelihood only 0 and 1 have a "
-            f"probability. Ask about {remedies}{training}, or use a Gaussian likelihood"
+            f"probability. Pass {remedies}{training}, or use a Gaussian likelihood"
         )

@@ -1,4 +1,4 @@
-"""How a variational autoencoder uses its latent space, in numbers and words."""
+"""Diagnosis of a latent space: active dimensions, collapse, clamped log variances."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# A dimension is active where the variance of its posterior mean exceeds this (Burda et al., arXiv:1509.00519).
+# A dimension is active if the variance of its posterior mean exceeds this (Burda et al., arXiv:1509.00519).
 ACTIVE_VARIANCE = 0.01
-# Below this the noise of the reparameterisation is nothing beside the spread of the codes.
+# Below this the posterior is a point compared with the spread of the codes.
 _VANISHING_SIGMA = 0.01
-# What helps against collapse, by parameter; what the number of dimensions is called.
+# Remedies against collapse, each with the parameter that it needs.
 _REMEDIES = (
     ("beta", "lower beta"),
     ("beta", "warm it up (beta=fastvae.schedules.linear(0, 1, epochs=...))"),
     ("free_bits", "set free_bits (0.05 is a start)"),
 )
-_SIZES = ("latent_dim", "n_topics", "n_dims")
+# Names of the parameter for the number of latent dimensions.
+_LATENT_DIM_NAMES = ("latent_dim", "n_topics", "n_dims")
 
-
-# The one message where there is no other.
+# The message if there is no other.
 FINE = "Nothing is wrong."
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What :meth:`fastvae.VAE.diagnose` found; ``print`` it for the words.
+    """Result of :meth:`fastvae.VAE.diagnose`; ``print`` shows a table and the messages.
 
     Attributes
     ----------
@@ -42,15 +42,15 @@ class Diagnosis:
     variance : ndarray of float64, [latent_dim]
         Variance of the posterior mean over the examples.
     active : ndarray of bool, [latent_dim]
-        Where that exceeds 0.01 (Burda, Grosse & Salakhutdinov, arXiv:1509.00519, section 5).
+        Whether ``variance`` exceeds 0.01 (Burda, Grosse & Salakhutdinov, arXiv:1509.00519, section 5).
     sigma : ndarray of float64, [latent_dim]
         Root of the mean posterior variance.
     clamped : int
-        Log variances of these examples outside [-30, 20], where their gradient is zero.
+        Number of log variances of these examples outside [-30, 20], where they are clamped with zero gradient.
     clamped_so_far : int
-        The same, counted in all that the model has done, in training and in scoring.
+        The same number over all training and scoring of the model.
     messages : tuple of str
-        What is wrong, and what to do about it.
+        Problems with their remedies.
     """
 
     kl: NDArray[np.float64]
@@ -62,7 +62,7 @@ class Diagnosis:
     messages: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Say it in words, the dimensions with most KL first."""
+        """Return a table of the dimensions, by descending KL, and the messages."""
         lines = [
             f"{self.active.sum()} of {len(self.active)} latent dimensions are active; KL {self.kl.sum():.2f} nats",
             "dimension  KL, nats  variance of the mean  sigma",
@@ -81,37 +81,38 @@ def diagnose(
     *,
     kl_only: bool = False,
 ) -> Diagnosis:
-    """Diagnose a posterior, each array [n_examples, latent_dim].
+    """Diagnose posteriors with means and log variances [n_examples, latent_dim].
 
-    `parameters` are the names of the estimator's, to advise on; `kl_only` says that the objective is the KL alone.
+    `clamped_so_far` is the engine's count. Messages recommend only names in `parameters`, the estimator's; `kl_only`
+    says that the objective is the KL alone.
     """
     if len(mu) < 2:
-        raise ValueError("a diagnosis needs at least two examples: it looks at how their codes differ")
+        raise ValueError("a diagnosis needs at least two examples: it measures the variance of their codes")
     kl = _core.gaussian_kl(mu.reshape(-1), logvar.reshape(-1), 1).reshape(mu.shape).mean(0, dtype=np.float64)
     variance = mu.var(0, dtype=np.float64)
     active = variance > ACTIVE_VARIANCE
     low, high = _core.LOGVAR_RANGE
     sigma = np.sqrt(np.exp(np.clip(logvar, low, high), dtype=np.float64).mean(0))
     outside = int(((logvar < low) | (logvar > high)).sum())
-    messages = (*_about_use(active, sigma, parameters, kl_only), *_about_clamping(outside, logvar.size))
+    messages = (*_usage_messages(active, sigma, parameters, kl_only), *_clamping_messages(outside, logvar.size))
     return Diagnosis(kl, variance, active, sigma, outside, clamped_so_far, messages or (FINE,))
 
 
-def _about_use(
+def _usage_messages(
     active: NDArray[np.bool_], sigma: NDArray[np.float64], parameters: Collection[str], kl_only: bool
 ) -> list[str]:
-    n, dead = len(active), int((~active).sum())
+    n, inactive = len(active), int((~active).sum())
     if kl_only:
-        return ['objective="kl" asks for a posterior that forgets the data: train with "elbo".'] if dead else []
+        return ['objective="kl" asks for a posterior that forgets the data: train with "elbo".'] if inactive else []
     remedies = [what for name, what in _REMEDIES if name in parameters]
     remedy = ", ".join([*remedies, "or train longer"] if remedies else ["train longer"])
-    size = next(name for name in _SIZES if name in parameters)
+    size = next(name for name in _LATENT_DIM_NAMES if name in parameters)
     found = []
-    if dead == n:
+    if inactive == n:
         found.append(f"The posterior has collapsed: no code depends on the data. To use the latent space, {remedy}.")
-    elif 2 * dead >= n:
+    elif 2 * inactive >= n:
         found.append(
-            f"{dead} of {n} dimensions have collapsed onto the prior. If the reconstructions are good enough, a "
+            f"{inactive} of {n} dimensions have collapsed onto the prior. If the reconstructions are good enough, a "
             f"smaller {size} does as well; if not, {remedy}."
         )
     vanishing = int((active & (sigma < _VANISHING_SIGMA)).sum())
@@ -127,7 +128,7 @@ def _about_use(
     return found
 
 
-def _about_clamping(outside: int, size: int) -> list[str]:
+def _clamping_messages(outside: int, size: int) -> list[str]:
     if not outside:
         return []
     return [

@@ -1,4 +1,4 @@
-"""What a file says beside the network: JSON, and the classes of y."""
+"""JSON of a model file: strict parsing, and the classes of y."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# The types of ``classes_`` as a file names them.
+# Names of the dtypes of ``classes_`` in a file.
 _LABELS = ("bool", "str", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Read a JSON object whose keys are unique and whose numbers are finite."""
+    """Parse a JSON object; raises ValueError for duplicate keys and numbers that are not finite."""
     import json  # here only, so that `import fastvae` stays cheap
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            raise ValueError("a key occurs twice")
+            raise ValueError("the JSON has a duplicate key")
         return found
 
     def refuse(name: str) -> Any:
-        raise ValueError(f"{name} is no number")
+        raise ValueError(f"{name} is not a JSON number")
 
     found = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
     if not isinstance(found, dict):
-        raise ValueError("it is no object")
+        raise ValueError("the JSON is not an object")
     return found
 
 
 def encode_classes(classes: NDArray[Any] | None) -> dict[str, Any] | None:
-    """Return the classes of a conditional model as JSON knows them."""
+    """Return the classes of a conditional model in JSON types."""
     if classes is None:
         return None
     return {"type": "str" if classes.dtype.kind == "U" else classes.dtype.name, "values": classes.tolist()}
 
 
 def decode_classes(found: Any, conditions: int) -> NDArray[Any] | None:
-    """Return the classes of a conditional model, which are as many as its conditions, sorted."""
+    """Return the classes of a conditional model from JSON; raises ValueError unless sorted, one for each condition."""
     if found is None:
         return None
     values, kind = found["values"], found["type"]
     if found.keys() != {"type", "values"} or kind not in _LABELS or len(values) != conditions or not conditions:
-        raise ValueError(f"the classes are not those of {conditions} conditions")
+        raise ValueError(f"the classes do not fit a model with {conditions} conditions")
     classes = np.array(values, dtype=kind)
     if classes.tolist() != values or not np.array_equal(np.unique(classes), classes):
-        raise ValueError("the classes are not in order")
+        raise ValueError("the classes are not sorted")
     return classes

@@ -20,53 +20,57 @@ if TYPE_CHECKING:
 # Tensors by name, with their shapes.
 _Shapes = list[tuple[str, list[int]]]
 
+# An objective as the core takes it: weights of the reconstruction and of the KL, free bits, capacity, number of draws,
+# whether their gradient is doubly reparameterised.
+Terms = tuple[float, float, float, float | None, int, bool]
+
 
 class FittedModel:
-    """A network with its weights, and what its training has shown it.
+    """A network with its weights and the state of its training.
 
-    Examples X and conditions y are as :mod:`fastvae._data` returns them, checked in type and shape; the engine looks at
-    the values of X when it uses them. `threads` is None or a number of them, and changes no result.
+    X and y must be validated by :mod:`fastvae._data` (type and shape); the engine checks the values of X when it uses
+    them. `threads` is None or a number of threads; results do not depend on it.
 
     Parameters
     ----------
     engine : Engine or Specification
-        An engine, or what to make one of: a specification with a seed.
+        An engine, or a specification with a seed, from which one is built.
     classes : ndarray, [n_classes], optional
-        Labels of y, sorted, of a conditional model that was fitted with labels.
+        Sorted unique labels of y, for a conditional model fitted with labels.
     """
 
     def __init__(self, engine: _core.Engine | Specification, classes: NDArray[Any] | None = None) -> None:
         self.engine = _core.Engine(engine.to_json()) if isinstance(engine, Specification) else engine
         self.specification = Specification.of(self.engine)
         self.classes = classes
-        self.position = (0, 0.0)  # of the last step of training: its number, and epochs before it
-        self.trained_on_noise = False  # whether the encoder has seen noise that data do not hold: X may be any numbers
+        self.position = (0, 0.0)  # number of the last training step, and epochs before it
+        self.trained_on_noise = False  # whether training used noisy encoder inputs: then X may be any numbers
 
     @property
     def n_features(self) -> int:
-        """Columns of X."""
+        """Number of columns of X."""
         return self.specification.n_features
 
     @property
     def latent_dim(self) -> int:
-        """Columns of the code."""
+        """Number of latent dimensions."""
         return self.specification.latent_dim
 
     # Conditions
 
     def read_conditions(self, y: Any, n: int, owner: str, *, one: bool = False) -> NDArray[Any] | None:
-        """Return y as the core reads it, of `n` examples or, with `one`, possibly one for all of them.
+        """Return y of `n` examples as the engine reads it; with `one`, a single row may stand for all.
 
-        Raises ValueError if y is missing or not wanted; `owner` is the name of the model's class.
+        Raises ValueError if a conditional model lacks y or another model is given one; `owner` is the name of its
+        class.
         """
         columns = self.specification.conditions
         if (y is None) == (columns == 0):
             return None if y is None else conditions.read(y, n, self.classes, columns, one)
         if columns == 0:
-            raise ValueError(f"this {owner} is not conditional, so y means nothing here")
+            raise ValueError(f"leave out y=: this {owner} is not conditional")
         raise ValueError(
-            f"this {owner} is conditional and needs y: pass y=, as to fit (functions that pass none, such as those of "
-            "fastvae.latent, do not serve it)"
+            f"pass y=: this {owner} is conditional (functions without y=, as in fastvae.latent, do not support it)"
         )
 
     # Codes and means
@@ -74,12 +78,12 @@ class FittedModel:
     def encode(
         self, X: Examples, y: NDArray[Any] | None, threads: int | None, *, logvar: bool = True
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the encoder's mu and log sigma² (or codes; empty without `logvar`), [n_examples, latent_dim]."""
+        """Return mu and log sigma² (empty without `logvar`), or codes and an empty array: [n_examples, latent_dim]."""
         mu, second = self.engine.encode(X, y, logvar, self.trained_on_noise, threads)
         return mu.reshape(-1, self.latent_dim), second.reshape(-1, self.latent_dim)
 
     def mean_code(self, X: Examples, points: NDArray[np.float32], threads: int | None) -> NDArray[np.float32]:
-        """Return means of the codes on the simplex over points of the noise, [n_examples, latent_dim]."""
+        """Return mean codes on the simplex over the noise `points` [n_points, latent_dim]: [n_examples, latent_dim]."""
         return self.engine.mean_code(X, points, threads).reshape(-1, self.latent_dim)
 
     def decode(self, Z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
@@ -87,7 +91,7 @@ class FittedModel:
         return self.engine.decode(Z, y, threads).reshape(len(Z), -1)
 
     def reconstruct(self, X: Examples, y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
-        """Return decoder means of the codes of X, [n_examples, n_features]."""
+        """Return the decoder's means at the codes of X, [n_examples, n_features]."""
         return self.engine.reconstruct(X, y, self.trained_on_noise, threads).reshape(len(X), -1)
 
     # Losses
@@ -98,30 +102,29 @@ class FittedModel:
         y: NDArray[Any] | None,
         threads: int | None,
         *,
-        rows: NDArray[np.uint64] | None = None,
         eps: NDArray[np.float32] | None = None,
         samples: int = 1,
-        corruption: tuple[str, float] | None = None,
-        binarize: str | None = None,
     ) -> list[NDArray[np.float32]]:
-        """Return reconstruction loss, KL and, of several samples, the bound of each example, nats: [n_examples]."""
-        return self.engine.score(X, y, rows, eps, samples, corruption, binarize, threads)
+        """Return -log p(x|z), KL and, with several samples, the bound of each example, [n_examples], nats."""
+        return self.engine.score(X, y, eps, samples, threads)
 
-    def kl(
+    def mean_losses(
         self,
         X: Examples,
         y: NDArray[Any] | None,
         threads: int | None,
+        objectives: list[Terms],
         *,
         rows: NDArray[np.uint64] | None = None,
+        eps: NDArray[np.float32] | None = None,
         corruption: tuple[str, float] | None = None,
         binarize: str | None = None,
-    ) -> NDArray[np.float32]:
-        """Return the KL of each example and latent dimension, nats: [n_examples, latent_dim]."""
-        return self.engine.kl(X, y, rows, corruption, binarize, threads).reshape(-1, self.latent_dim)
+    ) -> tuple[float, float, list[float]]:
+        """Return means over the examples of -log p(x|z) and KL, and the loss by each objective, nats."""
+        return self.engine.mean_losses(X, y, rows, eps, objectives, corruption, binarize, threads)
 
     def log_marginal(self, X: Examples, y: NDArray[Any] | None, samples: int, threads: int | None) -> LogMarginal:
-        """Estimate log p(x) of each example by importance sampling."""
+        """Estimate log p(x) of each example, in nats, by importance sampling with `samples` draws."""
         return LogMarginal(*self.engine.log_marginal(X, y, samples, threads))
 
     # Draws
@@ -138,8 +141,8 @@ class FittedModel:
         seed: int,
         threads: int | None,
     ) -> NDArray[np.float32]:
-        """Draw x from p(x|z), [n, n_features]; `lengths` are the words of each document of a multinomial."""
-        return self.engine.observe(Z, y, lengths, seed, threads).reshape(len(Z), -1)
+        """Draw x from p(x|z), [n, n_features]; a multinomial needs `lengths`, the words per document."""
+        return self.engine.sample(Z, y, lengths, seed, threads).reshape(len(Z), -1)
 
     def posterior_sample(
         self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None
@@ -149,23 +152,23 @@ class FittedModel:
         return drawn.reshape(n, len(X), -1)
 
     def predictive(self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> Predictive:
-        """Return mean and spreads of p(x'|x) over n draws of z."""
+        """Return mean and standard deviations of p(x'|x), from n draws of z."""
         moments = self.engine.predictive(X, y, n, seed, self.trained_on_noise, threads)
         return Predictive(*(moment.reshape(len(X), -1) for moment in moments))
 
     # Parameters and gradients
 
     def state_dict(self) -> dict[str, NDArray[np.float32]]:
-        """Return copies of all parameters by name, in the shapes of torch."""
+        """Return copies of all parameters, with torch's names and shapes."""
         return _shaped(self.engine.parameters(), self.engine.shapes())
 
     def load_state_dict(self, d: Any) -> None:
-        """Set all parameters, or raise ValueError and change nothing."""
+        """Set all parameters. Raises ValueError, without any change, if they do not match."""
         self.engine.set_parameters(_checked(d, self.engine.shapes(), "the state dict"))
 
     def flip_sign(self, dim: int) -> None:
-        """Change the sign of a latent dimension in encoder and decoder (and in the optimiser's state)."""
-        self.engine.mirror(dim)
+        """Flip the sign of a latent dimension in encoder, decoder and the optimiser's state."""
+        self.engine.flip_sign(dim)
 
     def loss_and_gradients(
         self,
@@ -175,27 +178,26 @@ class FittedModel:
         *,
         eps: NDArray[np.float32] | None,
         corrupted: Examples | None,
-        objective: tuple[float, float, float, float | None],
-        importance: tuple[int, bool],
+        objective: Terms,
         corruption: tuple[str, float] | None,
         binarize: str | None,
     ) -> tuple[tuple[float, float, float], dict[str, NDArray[np.float32]]]:
-        """Return reconstruction, KL and loss of one batch, means over its examples, and the loss's gradients."""
+        """Return reconstruction, KL and loss of one batch, means over its examples, and the gradients of the loss."""
         *losses, gradients = self.engine.loss_and_gradients(
-            X, y, eps, corrupted, objective, importance, corruption, binarize, threads
+            X, y, eps, corrupted, objective, corruption, binarize, threads
         )
         reconstruction, kl, loss = losses
         return (reconstruction, kl, loss), _shaped(gradients, self.engine.trained())
 
     def apply_gradients(self, gradients: Any, learning_rate: float, threads: int | None) -> None:
-        """Take one step of the optimiser, or raise ValueError and change nothing."""
+        """Take one step of the optimiser. Raises ValueError, without any change, if gradients do not match."""
         flat = _checked(gradients, self.engine.trained(), "the gradients")
         self.engine.apply_gradients(flat, learning_rate, threads)
 
-    # Keeping
+    # Saving
 
     def dump(self, optimizer: bool = True, estimator: dict[str, Any] | None = None) -> bytes:
-        """Return the bytes of a file, with or without the optimizer's state; `estimator` is kept as JSON."""
+        """Return the bytes of a model file; `optimizer` includes its state, `estimator` is stored as JSON."""
         import json  # here only, so that `import fastvae` stays cheap
 
         return self.engine.dump(json.dumps(estimator, allow_nan=False), optimizer)
@@ -215,12 +217,12 @@ class FittedModel:
 
 
 def _shaped(values: list[NDArray[np.float32]], shapes: _Shapes) -> dict[str, NDArray[np.float32]]:
-    """Return flat tensors in their shapes, by name."""
+    """Return flat tensors by name, reshaped."""
     return {name: array.reshape(shape) for (name, shape), array in zip(shapes, values, strict=True)}
 
 
 def _checked(given: Any, shapes: _Shapes, what: str) -> list[NDArray[np.float32]]:
-    """Return the arrays of a state dict in order, flat, if they are exactly those that `shapes` asks for."""
+    """Return the arrays of a state dict flat, in the order of `shapes`, or raise ValueError if they do not match."""
     if not isinstance(given, Mapping):
         raise ValueError(f"{what} must be a mapping from names to arrays, not {type(given).__name__}")
     missing = [name for name, _ in shapes if name not in given]

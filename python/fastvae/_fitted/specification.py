@@ -1,4 +1,4 @@
-"""The specification of a network: the one module that knows the names of the engine's options."""
+"""The specification of a network. Only this module knows the names of the engine's options."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ INPUT_TRANSFORMS = ("log1p", "binary", "l1", "l2")
 
 
 class Specification:
-    """What a network is made of: the engine's constructor takes it as JSON, and a file keeps it.
+    """The architecture, likelihood and optimiser of a network: argument of the engine and part of a file, as JSON.
 
     Parameters
     ----------
     options : dict
-        By the engine's names. What is absent has the engine's default.
+        Options by the engine's names; absent ones have the engine's defaults.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -47,14 +47,14 @@ class Specification:
         weight_constraint: str = "free",
         trials: Sequence[int] = (),
     ) -> Specification:
-        """Make a specification without a seed from checked values.
+        """Return a specification without a seed, from checked values.
 
         Parameters
         ----------
         n_features, conditions : int
-            Columns of X and of y.
+            Numbers of columns of X and of y.
         variational : bool
-            Whether the code has a distribution.
+            Whether the encoder computes a distribution.
         latent_dim : int
             Columns of the code.
         encoder, decoder : list of int
@@ -62,11 +62,11 @@ class Specification:
         activation, likelihood, optimizer, input_transform, missing
             As :mod:`fastvae.likelihoods`, :mod:`fastvae.optimizers` and :mod:`fastvae._data.missing` resolve them.
         topics : pair of ndarray, [latent_dim], optional
-            Means and standard deviations of the prior before the softmax, for a topic model.
+            Means and standard deviations of a topic model's prior before the softmax.
         weight_constraint : {"free", "nonnegative", "common"}
-            Of the decoder's last layer.
+            Constraint on the weights of the decoder's last layer.
         trials : sequence of int, [n_features]
-            The most marks of each task, for a binomial likelihood.
+            Maximum marks of each task, for a binomial likelihood.
         """
         options = {
             "n_features": n_features,
@@ -91,7 +91,7 @@ class Specification:
 
     @classmethod
     def of(cls, engine: _core.Engine) -> Specification:
-        """Return an engine's specification, in which every option has its value."""
+        """Return an engine's specification, with a value for every option."""
         import json  # here and below only, so that `import fastvae` stays cheap
 
         return cls(json.loads(engine.specification))
@@ -101,36 +101,36 @@ class Specification:
         return Specification(self.options | {"seed": seed})
 
     def to_json(self) -> str:
-        """Return the specification as the engine takes it."""
+        """Return the specification as the JSON that the engine's constructor reads."""
         import json
 
         return json.dumps(self.options, allow_nan=False)
 
-    # What it says
+    # Options
 
     @property
     def n_features(self) -> int:
-        """Columns of X."""
+        """Number of columns of X."""
         return int(self.options["n_features"])
 
     @property
     def conditions(self) -> int:
-        """Columns of y; 0 if the model is not conditional."""
+        """Number of columns of y; 0 if the model is not conditional."""
         return int(self.options["conditions"])
 
     @property
     def latent_dim(self) -> int:
-        """Columns of the code."""
+        """Number of latent dimensions."""
         return int(self.options["latent_dim"])
 
     @property
     def variational(self) -> bool:
-        """Whether the code has a distribution."""
+        """Whether the encoder computes a distribution."""
         return self.options["variational"] is True
 
     @property
     def dense(self) -> bool:
-        """Whether it is neither a topic model nor an exam."""
+        """Whether it is neither a topic model nor an item response model."""
         return self.options["topics"] is None and self.weight_constraint == "free" and not self.trials
 
     @property
@@ -140,7 +140,7 @@ class Specification:
 
     @property
     def seed(self) -> int:
-        """Of initial weights, order and noise."""
+        """Seed of initial weights, order and noise."""
         return int(self.options["seed"])
 
     @property
@@ -151,12 +151,12 @@ class Specification:
 
     @property
     def counts(self) -> bool:
-        """Whether X holds counts, which are never scaled."""
+        """Whether the likelihood is one of counts, for which X is never scaled."""
         return _core.LIKELIHOODS[self.likelihood["kind"]]["counts"]
 
     @property
     def documents(self) -> bool:
-        """Whether the likelihood is of all words of a document together."""
+        """Whether the likelihood is one of a whole document: multinomial or mixture."""
         return _core.LIKELIHOODS[self.likelihood["kind"]]["words"]
 
     @property
@@ -167,12 +167,12 @@ class Specification:
 
     @property
     def missing(self) -> str:
-        """What NaN in X is: "error", "mask", or "indicator" where the encoder reads which values are missing."""
+        """Treatment of NaN in X: "error", "mask", or "indicator" (mask, and the encoder reads an indicator)."""
         return str(self.options["missing"])
 
     @property
     def topics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """Means and standard deviations of a topic model's prior before the softmax, rounded to float32."""
+        """Means and standard deviations of a topic model's prior before the softmax, rounded to float32, or None."""
         topics = self.options["topics"]
         if topics is None:
             return None
@@ -181,10 +181,10 @@ class Specification:
 
     @property
     def weight_constraint(self) -> str:
-        """The constraint on the decoder's last layer."""
+        """Constraint on the weights of the decoder's last layer."""
         return str(self.options["weight_constraint"])
 
     @property
     def trials(self) -> list[int]:
-        """The most marks of each task of a binomial likelihood; else empty."""
+        """Maximum marks of each task for a binomial likelihood; else empty."""
         return [int(most) for most in self.options["trials"]]

@@ -1,4 +1,4 @@
-"""What a model says about an example, with how sure it is of it."""
+"""Results with uncertainty: the posterior predictive and log p(x)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Predictive(NamedTuple):
-    """Mean and spread of p(x'|x), the mixture of p(x'|z) over q(z|x), each float32 [n_examples, n_features].
+    """Mean and standard deviations of p(x'|x) = E_q(z|x) p(x'|z), each float32 [n_examples, n_features].
 
     By the law of total variance Var[x'|x] = ``latent_std``² + ``observation_std``².
     """
@@ -19,17 +19,17 @@ class Predictive(NamedTuple):
     mean: NDArray[np.float32]
     """E_q E[x'|z]."""
     latent_std: NDArray[np.float32]
-    """Var_q(E[x'|z]) ** 0.5: how far the decoder's mean moves while z moves in q(z|x)."""
+    """Var_q(E[x'|z]) ** 0.5: standard deviation of the decoder's mean over z ~ q(z|x)."""
     observation_std: NDArray[np.float32]
-    """(E_q Var[x'|z]) ** 0.5: the spread of an observation around the decoder's mean."""
+    """(E_q Var[x'|z]) ** 0.5: standard deviation of x' about the decoder's mean."""
 
 
 class LogMarginal(NamedTuple):
-    """What :meth:`VAE.log_marginal` found, each [n_examples]."""
+    """Result of :meth:`VAE.log_marginal`, each float64 [n_examples]."""
 
     estimate: NDArray[np.float64]
-    """The logarithm of the weights' mean, nats: in expectation below log p(x)."""
+    """Logarithm of the mean weight, nats; its expectation is a lower bound on log p(x)."""
     standard_error: NDArray[np.float64]
-    """Of the estimate, nats, by the delta method: the spread of the weights' mean over that mean."""
+    """Standard error of the estimate, nats, by the delta method: standard error of the mean weight over its mean."""
     ess: NDArray[np.float64]
-    """(sum w)² / sum w², in 1 .. n_samples: how many equal weights would do as well."""
+    """Effective sample size (sum w)² / sum w², from 1 to n_samples."""

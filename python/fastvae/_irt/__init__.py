@@ -1,1 +1,1 @@
-"""Item response theory: answers, abilities and tasks; arrays in, arrays out."""
+"""Item response theory on arrays: answers, abilities, item parameters, item fit."""

@@ -1,4 +1,4 @@
-"""Rotations of a latent space in which the loadings are easier to read."""
+"""Varimax: a rotation of the latent space that makes loadings easier to interpret."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A criterion that an angle changes by less, relatively, does not depend on it.
-_FLAT = 1e-12
+# A relative change of the criterion below this is rounding: the angle is then 0.
+_MIN_CHANGE = 1e-12
 
 
 class Rotation(NamedTuple):
-    """Loadings in rotated coordinates: abilities alpha become alpha R, slopes a become a R, probabilities stay."""
+    """Loadings in rotated coordinates: slopes a R, abilities alpha R; probabilities do not change."""
 
     loadings: NDArray[np.float64]
-    """[n_tasks, n_dims]: a R."""
+    """a R, [n_tasks, n_dims]."""
     rotation: NDArray[np.float64]
-    """R, [n_dims, n_dims], orthogonal."""
+    """The orthogonal matrix R, [n_dims, n_dims]."""
 
 
 def varimax(loadings: NDArray[Any], tol: float = 1e-8, n_iter: int = 1000) -> Rotation:
-    """Rotate loadings so that the variance of their squares, summed over the columns, is largest.
+    """Rotate loadings [n_tasks, n_dims] to maximise the variance of their squares, summed over the columns.
 
-    Kaiser's raw varimax (Psychometrika 23, 1958): each loading becomes large or small. Pairs of columns are turned to
-    the best of all angles in their plane, which has a closed form, in cycles until no angle of a cycle is larger than
-    `tol` (radians), or for `n_iter` cycles. Columns have the sign with which their sum is not negative.
+    Kaiser's raw varimax (Psychometrika 23, 1958). Each cycle rotates every pair of columns by the optimal angle, which
+    has a closed form, until all angles of a cycle are at most `tol` (radians), or for `n_iter` cycles. The sign of each
+    column makes its sum non-negative.
     """
     b = np.array(loadings, np.float64)
     rotation = np.eye(b.shape[1])
@@ -47,15 +47,15 @@ def varimax(loadings: NDArray[Any], tol: float = 1e-8, n_iter: int = 1000) -> Ro
 
 
 def _angle(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Radians by which two columns are turned towards each other, x cos + y sin and y cos - x sin.
+    """Return the optimal angle phi, in radians, of the rotation to x cos + y sin and y cos - x sin.
 
-    With u = x² - y² and v = 2 x y, turned by phi, u + iv is turned by 2 phi, and the criterion is a constant and
-    (C cos(4 phi) + D sin(4 phi)) / 4n, with C = n (var u - var v) and D = 2n cov(u, v): the largest of all is at the
-    angle of C + iD (Kaiser's equation of tan 4 phi, and his table of signs).
+    Let u = x² - y² and v = 2 x y. A rotation by phi rotates u + iv by 2 phi, and the criterion is a constant plus
+    (C cos(4 phi) + D sin(4 phi)) / 4n, with C = n (var u - var v) and D = 2n cov(u, v). Its maximum is at 4 phi equal
+    to the angle of C + iD (Kaiser's equation for tan 4 phi with his table of signs).
     """
     u, v = x**2 - y**2, 2 * x * y
     du, dv = u - u.mean(), v - v.mean()
     c, d = float((du**2 - dv**2).sum()), float(2 * (du * dv).sum())
-    if np.hypot(c, d) <= _FLAT * float(((x**2 + y**2) ** 2).sum()):
-        return 0.0  # all angles are as good: the best is one of rounding
+    if np.hypot(c, d) <= _MIN_CHANGE * float(((x**2 + y**2) ** 2).sum()):
+        return 0.0
     return float(np.arctan2(d, c)) / 4

@@ -1,1 +1,1 @@
-"""Topics: their prior, measures of them and whether they have collapsed; arrays in, arrays out."""
+"""Topic models on arrays: prior, initial weights, measures, sampled documents, diagnosis."""

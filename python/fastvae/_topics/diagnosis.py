@@ -1,4 +1,4 @@
-"""Whether a topic model's topics have collapsed, in numbers and words."""
+"""Diagnosis of a topic model: topics that are alike or unused."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from fastvae._fitted.diagnosis import FINE, Diagnosis
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Two topics are alike where they share more than this of their probability: sum_w min(p_w, q_w).
-_ALIKE = 0.7
-# No document uses a topic that has less than this of every one.
-_UNUSED = 0.05
+# Two topics are alike if their overlap sum_w min(p_w, q_w) exceeds this.
+_ALIKE_OVERLAP = 0.7
+# A topic is unused if its share is below this in every document.
+_UNUSED_SHARE = 0.05
 
 
 @dataclass(frozen=True)
 class TopicDiagnosis(Diagnosis):
-    """What :meth:`fastvae.TopicModel.diagnose` found; ``print`` it for the words.
+    """Result of :meth:`fastvae.TopicModel.diagnose`; ``print`` shows a table and the messages.
 
     Attributes
     ----------
     usage : ndarray of float64, [n_topics]
-        The mean share of each topic in a document.
+        Mean share of each topic over the documents.
     largest : ndarray of float64, [n_topics]
-        Its largest share in one.
+        Largest share of each topic in a document.
     overlap : ndarray of float64, [n_topics]
-        What it shares with the topic most like it: sum_w min(p_w, q_w), 1 for the same.
+        Overlap of each topic with its most similar one, sum_w min(p_w, q_w): 1 for equal topics.
     twin : ndarray of int64, [n_topics]
-        Which topic that is.
+        Index of the most similar topic.
     kl, variance, active, sigma, clamped, clamped_so_far, messages
-        As of :class:`fastvae.VAE`, of the code before the softmax.
+        As from :meth:`fastvae.VAE.diagnose`, for the code before the softmax.
     """
 
     usage: NDArray[np.float64]
@@ -42,7 +42,7 @@ class TopicDiagnosis(Diagnosis):
     twin: NDArray[np.int64]
 
     def __str__(self) -> str:
-        """Say it in words, the topics most used first."""
+        """Return a table of the topics, by descending usage, and the messages."""
         lines = [
             f"{len(self.usage)} topics; KL {self.kl.sum():.2f} nats a document",
             "topic  mean share  largest share  overlap with its most like",
@@ -55,20 +55,20 @@ class TopicDiagnosis(Diagnosis):
 
 
 def diagnose(codes: Diagnosis, theta: NDArray[np.float32], components: NDArray[np.float32]) -> TopicDiagnosis:
-    """Diagnose topics [n_topics, n_words] and documents' shares of them, theta [n_documents, n_topics]."""
+    """Diagnose topics: components [n_topics, n_words] and shares theta [n_documents, n_topics]."""
     usage, largest = theta.mean(0, dtype=np.float64), theta.max(0).astype(np.float64)
     overlaps = np.array([np.minimum(topic, components).sum(1, dtype=np.float64) for topic in components])
     np.fill_diagonal(overlaps, -1.0)
     twin, overlap = overlaps.argmax(1), overlaps.max(1)
     messages = tuple(message for message in codes.messages if message != FINE)
-    messages += (*_about_likeness(overlap), *_about_use(largest))
+    messages += (*_overlap_messages(overlap), *_unused_messages(largest))
     found = {field.name: getattr(codes, field.name) for field in fields(Diagnosis)}
     found["messages"] = messages or (FINE,)
     return TopicDiagnosis(**found, usage=usage, largest=largest, overlap=overlap, twin=twin)
 
 
-def _about_likeness(overlap: NDArray[np.float64]) -> list[str]:
-    n, alike = len(overlap), int((overlap > _ALIKE).sum())
+def _overlap_messages(overlap: NDArray[np.float64]) -> list[str]:
+    n, alike = len(overlap), int((overlap > _ALIKE_OVERLAP).sum())
     if not alike:
         return []
     if alike == n:
@@ -79,8 +79,8 @@ def _about_likeness(overlap: NDArray[np.float64]) -> list[str]:
     return [f"{alike} of {n} topics are like another one: a smaller n_topics does as well, or another random_state."]
 
 
-def _about_use(largest: NDArray[np.float64]) -> list[str]:
-    unused = int((largest < _UNUSED).sum())
+def _unused_messages(largest: NDArray[np.float64]) -> list[str]:
+    unused = int((largest < _UNUSED_SHARE).sum())
     if not unused:
         return []
     return [f"No document uses {unused} of {len(largest)} topics: a smaller n_topics or a larger alpha may do as well."]

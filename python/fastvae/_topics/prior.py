@@ -1,4 +1,4 @@
-"""The prior of topics: a Gaussian before the softmax that stands for a Dirichlet."""
+"""The prior of topic models: a Gaussian before the softmax, the Laplace approximation of a Dirichlet."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from fastvae import _core
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# E[theta] is a mean over draws of eps and their negatives: as many as topics, but so many at least and at most. Of 2,
-# 7, 20, 50 and 200 topics (mu of N(0, 1.5²), sigma of U(0.2, 1.5)) its mean error is 1.2e-3, 9e-4, 5e-4, 2.4e-4 and
-# 0.9e-4, a 13th to a 27th of softmax(mu)'s. From 7 topics on Hadamard's rows, lattices, Halton's points and draws that
-# are scaled only were worse or no better.
-_POINTS = (32, 64)
-_POINTS_STREAM = 255  # of the counter generator, which the core does not use
+# E[theta] is a mean over draws of eps and their negatives: one draw per topic, at least 32 and at most 64. For 2, 7,
+# 20, 50 and 200 topics (mu from N(0, 1.5²), sigma from U(0.2, 1.5)) the mean error is 1.2e-3, 9e-4, 5e-4, 2.4e-4 and
+# 0.9e-4, between 1/13 and 1/27 of the error of softmax(mu). From 7 topics on Hadamard rows, lattices, Halton points and
+# draws that are only scaled were worse or no better.
+_N_DRAWS = (32, 64)
+_POINTS_STREAM = 255  # stream of the counter generator that the engine does not use
 
 
 def laplace(alpha: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return m0 and s0 of the Gaussian in softmax space that stands for a Dirichlet(alpha), [n_topics] each."""
+    """Return mean m0 and standard deviation s0 of the Laplace approximation of a Dirichlet(alpha), [n_topics] each.
+
+    m0_k = ln alpha_k - mean ln alpha and s0_k² = (1 - 2/K) / alpha_k + sum_j 1/alpha_j / K² (Srivastava & Sutton,
+    arXiv:1703.01488, section 3.2).
+    """
     n, log = len(alpha), np.log(alpha)
     variance = (1 - 2 / n) / alpha + (1 / alpha).sum() / n**2
     return (log - log.mean()).astype(np.float32), np.sqrt(variance).astype(np.float32)
@@ -29,12 +33,12 @@ def laplace(alpha: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np
 
 @functools.cache
 def points(n: int) -> NDArray[np.float32]:
-    """Return the points of the mean over N(0, I), [n_points, n]: normal draws whose columns are made orthogonal.
+    """Return points whose mean approximates a mean over N(0, I), [n_points, n]: orthogonalised normal draws.
 
-    With their negatives they have the normal's moments up to the third; of more than 64 columns in groups of 64. Plain
-    sums and products only, so every machine has the same.
+    With their negatives they match the moments of the normal distribution up to the third, within groups of at most 64
+    columns. Computed by sums and products only, so they are the same on every machine.
     """
-    draws = min(max(n, _POINTS[0]), _POINTS[1])
+    draws = min(max(n, _N_DRAWS[0]), _N_DRAWS[1])
     found = _core.standard_normal(draws, n, 0, _POINTS_STREAM).reshape(draws, n).astype(np.float64)
     for start in range(0, n, draws):
         group = found[:, start : start + draws]
@@ -43,7 +47,7 @@ def points(n: int) -> NDArray[np.float32]:
             column /= np.sqrt((column**2).sum() / draws)
             later -= column * ((column * later).sum(0) / draws)
     both = np.concatenate([found, -found]).astype(np.float32)
-    both.setflags(write=False)  # it is kept
+    both.setflags(write=False)  # the cache returns this array to all callers
     return both
 
 

@@ -1,1 +1,1 @@
-"""Training: what is minimised, the passes over the data, and when they end."""
+"""Training: objective, passes over the data, validation, early stopping, callbacks."""

@@ -1,4 +1,4 @@
-"""Callbacks: objects of the user's with a method that is called after each epoch."""
+"""Callbacks: user objects whose method ``on_epoch_end`` is called after each epoch."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def check(callbacks: Any) -> list[Any]:
         raise ValueError(f"callbacks={callbacks!r} must be a sequence of objects with on_epoch_end(model, logs)")
     for callback in callbacks:
         if isinstance(callback, type) or not callable(getattr(callback, "on_epoch_end", None)):
-            raise ValueError(f"the callback {callback!r} is no object with a method on_epoch_end(model, logs)")
+            raise ValueError(f"callbacks: {callback!r} must be an object with a method on_epoch_end(model, logs)")
     return list(callbacks)
 
 
 def call(callbacks: list[Any], model: Any, logs: dict[str, float]) -> bool:
-    """Call each with the model and a copy of an epoch's losses; return whether one of them asks to stop."""
-    answers = [callback.on_epoch_end(model, dict(logs)) for callback in callbacks]
-    return any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
+    """Call each with the model and a copy of an epoch's losses; return whether one of them returned True."""
+    results = [callback.on_epoch_end(model, dict(logs)) for callback in callbacks]
+    return any(isinstance(result, (bool, np.bool_)) and result for result in results)

@@ -1,4 +1,4 @@
-"""What a variational autoencoder maximises, in one paragraph."""
+"""The objective of a variational autoencoder as one paragraph of text."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ def describe(
     corruption: Any = None,
     likelihood: str | None = None,
 ) -> str:
-    """Return the formula that a model's parameters stand for.
+    """Return the formula of the objective, with its constants.
 
     Parameters
     ----------
-    plan, specification
-        Of a pass and of the network, the latter for any number of features.
-    optimizer, corruption
-        Objects of :mod:`fastvae.optimizers`, with the weight decay in use, and of :mod:`fastvae.corruption`.
+    plan : Plan
+        Settings of a pass.
+    specification : Specification
+        The network, for any number of features.
+    optimizer : object of :mod:`fastvae.optimizers`
+        With the weight decay in use.
+    corruption : object of :mod:`fastvae.corruption`, optional
     likelihood : str, optional
-        The formula of a likelihood that is none of :mod:`fastvae.likelihoods`.
+        Formula of a likelihood that is not in :mod:`fastvae.likelihoods`.
     """
     objective, conditional = plan.objective, specification.conditions > 0
     q = _given("z|x" if corruption is None else "z|x~", conditional, "q")
@@ -61,7 +64,8 @@ def describe(
         sentences.append(f"The encoder sees {seen}.")
     if objective.reconstruction:
         log_p = f"log {_given('x|z', conditional)}"
-        sentences += [likelihood or _likelihood(log_p, specification, plan.binarize), *_holes(specification.missing)]
+        formula = likelihood or _likelihood(log_p, specification, plan.binarize)
+        sentences += [formula, *_missing_values(specification.missing)]
     if objective.samples > 1:
         sentences.append(
             "Each example has K new draws z_k = mu + sigma eps_k in each step. log p(z) - log q(z|x) = "
@@ -87,12 +91,12 @@ def describe(
 
 
 def _given(what: str, conditional: bool, letter: str = "p") -> str:
-    """Return a density, which in a conditional model is given y too: p(x|z, y)."""
+    """Return the notation of a density: p(x|z), or p(x|z, y) in a conditional model."""
     return f"{letter}({what}, y)" if conditional else f"{letter}({what})"
 
 
 def _transformed(transform: str | None) -> str:
-    """Return what the encoder sees of x, before noise."""
+    """Return the formula of the encoder's input, before noise."""
     formulas = {
         None: "x",
         "log1p": "ln(1 + x_j)",
@@ -103,8 +107,8 @@ def _transformed(transform: str | None) -> str:
     return formulas[transform]
 
 
-def _holes(missing: str) -> list[str]:
-    """Say which entries count, where some may be missing."""
+def _missing_values(missing: str) -> list[str]:
+    """Return the sentence about missing values, if the model accepts them."""
     if missing == "error":
         return []
     indicator = ", and behind x a column for each feature that is 1 where it is missing" * (missing == "indicator")
@@ -115,7 +119,7 @@ def _holes(missing: str) -> list[str]:
 
 
 def _kl(objective: Objective) -> str:
-    """Return the KL's term, without its sign."""
+    """Return the KL term, without its sign."""
     of_the_batch = objective.free_bits or objective.capacity is not None
     term = "mean KL_j" if of_the_batch else "KL_j"
     total = f"sum_j max({term}, {_shown(objective.free_bits)})" if objective.free_bits else f"sum_j {term}"
@@ -140,7 +144,7 @@ def _likelihood(log_p: str, specification: Specification, binarize: str | None) 
 
 
 def _shown(value: Any, name: str = "") -> str:
-    """Return a number, a schedule or a function of the user's as one writes it."""
+    """Return the notation of a number, a schedule or a user's function."""
     if isinstance(value, numbers.Real):
         return f"{float(value):g}"
     if isinstance(value, schedules.Schedule):
@@ -151,6 +155,6 @@ def _shown(value: Any, name: str = "") -> str:
 
 
 def _named(corruption: Any) -> str:
-    """Return a corruption as one writes it, of numpy's numbers too."""
+    """Return the notation of a corruption, with plain numbers for numpy's."""
     options = ", ".join(f"{field.name}={_shown(getattr(corruption, field.name))}" for field in fields(corruption))
     return f"{type(corruption).__name__}({options})"

@@ -1,4 +1,4 @@
-"""The passes over the data: one, and the loop of them with validation and early stopping."""
+"""Passes over the data, and the loop of a fit with validation and early stopping."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastvae._training.plan import FitSettings, Plan
     from fastvae._training.record import TrainingRecord
 
-# From reconstruction, KL and loss to an estimator's entries of the history.
+# Makes an estimator's history entries from reconstruction, KL and loss.
 NameLosses: TypeAlias = "Callable[[float, float, float], dict[str, float]]"
 
 
@@ -42,9 +42,9 @@ def train_epoch(
     Parameters
     ----------
     eps, corrupted : optional
-        In place of the noise of the reparameterisation, and of the encoder's input.
+        Noise in place of the reparameterisation's draws, and the encoder's input in place of X.
     tick : callable, optional
-        Called with the number of examples that are done.
+        Called with the number of examples done.
     """
     n = len(data[0]) if rows is None else len(rows)
     batch_size = plan.batch_size_for(n)
@@ -61,9 +61,8 @@ def train_epoch(
             corrupted,
             shuffle=shuffle,
             batch_size=batch_size,
-            objective=(plan.objective.reconstruction, plan.objective.free_bits),
-            importance=plan.objective.importance(),
-            course=(*plan.objective.schedule(steps), rates),
+            objective=plan.objective.constants(),
+            step_values=(*plan.objective.schedule(steps), rates),
             corruption=plan.corruption,
             binarize=plan.binarize,
             clip_norm=plan.clip_norm,
@@ -91,18 +90,18 @@ def fit(
     name_losses: NameLosses,
     after_epoch: Callable[[dict[str, float]], bool],
 ) -> None:
-    """Train for some epochs, shuffled, until they are over or it is time to stop.
+    """Train for shuffled epochs until their end, early stopping or a callback ends the fit.
 
     Parameters
     ----------
     data, rows
-        What to train on: all of the data, or some rows.
+        Training data: all rows, or some.
     held_out : tuple of data and rows, optional
-        What to validate on.
+        Validation data.
     plan : callable
-        Returns what the next pass needs: parameters may change between epochs.
+        Returns the plan of the next pass: parameters may change between epochs.
     after_epoch : callable
-        Called with an epoch's losses, which are in the record then; training stops if it returns True.
+        Called with the recorded losses of an epoch; training stops if it returns True.
     """
     n = len(data[0]) if rows is None else len(rows)
     steps = -(-n // plan().batch_size_for(n))
@@ -115,12 +114,14 @@ def fit(
             late = False
             if held_out is not None:
                 now = plan()
-                means = validation.mean_terms(model, *held_out, now)
-                reconstruction, kl, _ = means
-                scores = name_losses(reconstruction, float(kl.sum()), now.objective.at(*model.position).loss(*means))
+                objectives = [now.objective.at(*model.position)]
+                if stopping is not None:
+                    objectives.append(now.objective.final(*last))
+                reconstruction, kl, values = validation.mean_losses(model, *held_out, now, objectives)
+                scores = name_losses(reconstruction, kl, values[0])
                 losses |= {f"val_{key}": value for key, value in scores.items()}
                 if stopping is not None:
-                    late = stopping.stop(now.objective.final(*last).loss(*means))
+                    late = stopping.stop(values[1])
             record.add(losses)
             line.epoch(losses)
             if after_epoch(losses) or late:

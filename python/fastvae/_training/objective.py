@@ -1,4 +1,4 @@
-"""The loss: which terms, and how much of each at which step."""
+"""The loss: its terms and their weights, which may have schedules. Its values are computed in the core."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from fastvae import schedules
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastvae._fitted.model import Terms
+
 
 @dataclass(frozen=True)
 class Objective:
     """The loss: reconstruction weight times reconstruction + beta |sum_j max(KL_j, free_bits) - capacity|.
 
-    KL_j is the batch mean of coordinate j's KL; without a capacity the bars are left out. With more than one sample the
-    loss is the negative importance-weighted bound, which wants the weights 1. Nats per example.
+    KL_j is the batch mean of coordinate j's KL; without a capacity there is no absolute value. With several samples the
+    loss is the negative importance-weighted bound; all weights are 1 then. Nats per example.
     """
 
     reconstruction: float = 1.0
@@ -29,7 +31,7 @@ class Objective:
     doubly: bool = False  # whether the gradient of samples is doubly reparameterised
 
     def schedule(self, steps: schedules.Steps) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Beta and capacity at some steps, as the core takes them."""
+        """Return beta and capacity at some steps; an empty array for no capacity."""
 
         def at(value: schedules.Value | None, name: str) -> NDArray[np.float32]:
             if value is None:
@@ -39,37 +41,21 @@ class Objective:
         return at(self.beta, "beta"), at(self.capacity, "capacity")
 
     def at(self, step: int, epochs: float) -> Objective:
-        """Return the objective of a step before which are so many epochs, without schedules."""
+        """Return the objective of step `step`, after `epochs` epochs, without schedules."""
         beta, capacity = self.schedule(schedules.Steps(step, epochs, 1))
-        return self._with(float(beta[0]), float(capacity[0]) if len(capacity) else None)
+        return replace(self, beta=float(beta[0]), capacity=float(capacity[0]) if len(capacity) else None)
 
     def final(self, step: int, epochs: float) -> Objective:
-        """Return what schedules lead to at the last step, before which are so many epochs."""
+        """Return the objective at the end of all schedules; training ends with step `step`, after `epochs` epochs."""
         capacity = None if self.capacity is None else schedules.final(self.capacity, "capacity", step, epochs)
-        return self._with(schedules.final(self.beta, "beta", step, epochs), capacity)
+        return replace(self, beta=schedules.final(self.beta, "beta", step, epochs), capacity=capacity)
 
-    def _with(self, beta: float, capacity: float | None) -> Objective:
-        return replace(self, beta=beta, capacity=capacity)
-
-    def terms(self) -> tuple[float, float, float, float | None]:
-        """Return a single step's objective as the core takes it."""
+    def for_core(self) -> Terms:
+        """Return the objective of a single step as the core takes it."""
         assert isinstance(self.beta, float)
         assert self.capacity is None or isinstance(self.capacity, float)
-        return self.reconstruction, self.beta, self.free_bits, self.capacity
+        return self.reconstruction, self.beta, self.free_bits, self.capacity, self.samples, self.doubly
 
-    def importance(self) -> tuple[int, bool]:
-        """Return what the core wants to know of the samples."""
-        return self.samples, self.doubly
-
-    def loss(self, reconstruction: float, kl: NDArray[np.float64], bound: float) -> float:
-        """Return a single step's loss, given the means of reconstruction, each coordinate's KL and, of samples, L_K."""
-        if self.samples > 1:
-            return -bound
-        weight, beta, free_bits, capacity = self.terms()
-        penalty = float(np.maximum(kl, free_bits).sum())
-        return weight * reconstruction + beta * (penalty if capacity is None else abs(penalty - capacity))
-
-
-def mean_bound(bound: NDArray[np.float32]) -> float:
-    """Return the mean of what the core tells of each example's bound: nothing where it has one sample."""
-    return float(np.mean(bound, dtype=np.float64)) if len(bound) else float("nan")
+    def constants(self) -> Terms:
+        """Return what all steps of a pass share; beta and capacity come from ``schedule``."""
+        return replace(self, beta=0.0, capacity=None).for_core()

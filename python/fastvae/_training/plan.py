@@ -1,4 +1,4 @@
-"""What a pass of training needs, and what a whole fit does, checked."""
+"""Checked settings of a pass of training, and of a fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one pass over the data needs: read from the estimator's parameters before each of them."""
+    """Settings of one pass over the data, read from the estimator's parameters before each pass."""
 
     batch_size: int
     objective: Objective
@@ -21,20 +21,20 @@ class Plan:
     corruption: tuple[str, float] | None
     binarize: str | None
     threads: int | None
-    even_batches: bool = False  # whether batches may be smaller so that the last one of a pass is fuller
+    even_batches: bool = False  # whether to reduce the batch size for a fuller last batch
 
     def batch_size_for(self, n: int) -> int:
-        """Return the examples a step of a pass over n of them."""
+        """Return the batch size of a pass over n examples."""
         return fullest_last_batch(n, self.batch_size) if self.even_batches else min(self.batch_size, n)
 
     @property
     def noisy(self) -> bool:
-        """Whether corruption makes values that data do not hold; masking makes only zeros, which any data may hold."""
+        """Whether corruption can make values that the likelihood refuses; masking makes only zeros."""
         return self.corruption is not None and self.corruption[0] != "masking"
 
 
 class FitSettings(NamedTuple):
-    """What ``fit`` does beside its passes."""
+    """Settings of ``fit`` beside its passes; ``patience`` is ``n_iter_no_change``."""
 
     epochs: int
     validation_fraction: float
@@ -45,6 +45,6 @@ class FitSettings(NamedTuple):
 
 
 def fullest_last_batch(n: int, batch_size: int) -> int:
-    """Return the size, more than half of `batch_size`, whose last batch of n is fullest: of equals the larger."""
+    """Return the size in (batch_size / 2, batch_size] whose last batch of n is fullest; the larger of equal ones."""
     most = min(batch_size, n)
     return max(range(most, most // 2, -1), key=lambda size: (n % size or size) / size)

@@ -1,4 +1,4 @@
-"""One quiet line on a terminal."""
+"""A progress line on standard error."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any
 
 
 class Progress:
-    """Rewrites a line on standard error while training runs, and erases nothing that it did not write.
+    """Rewrites one line on standard error during training.
 
     Parameters
     ----------
-    wanted : bool or None
-        None: only if standard error is a terminal.
+    show : bool or None
+        None shows the line only if standard error is a terminal.
     epochs, examples : int
-        What makes the whole.
+        Number of epochs, and of examples per epoch.
     """
 
-    def __init__(self, wanted: bool | None, epochs: int, examples: int) -> None:
-        on = sys.stderr is not None and sys.stderr.isatty() if wanted is None else wanted
-        self._on = on and sys.stderr is not None  # there is none under pythonw or a daemon
+    def __init__(self, show: bool | None, epochs: int, examples: int) -> None:
+        on = sys.stderr is not None and sys.stderr.isatty() if show is None else show
+        self._on = on and sys.stderr is not None  # None under pythonw or in a daemon
         self._epochs, self._examples = epochs, examples
         self._epoch = 0
         self._last = ""
         self._start = time.perf_counter()
 
     def tick(self, examples: int) -> None:
-        """Show how far the running epoch is."""
+        """Show the progress of the current epoch; `examples` are done."""
         self._write(f"{100 * examples // self._examples:3d} %  {self._last}")
 
     def epoch(self, logs: dict[str, float]) -> None:
-        """Show a finished epoch's losses."""
+        """Show the losses of a finished epoch."""
         self._epoch += 1
         shown = [f"{key} {logs[key]:.2f}" for key in ("loss", "val_loss") if key in logs]
         self._last = "  ".join(shown)
@@ -54,7 +54,7 @@ class Progress:
 
 
 def check(progress: Any) -> bool | None:
-    """Return the ``progress`` parameter, or raise ValueError."""
+    """Return the parameter ``progress``, or raise ValueError."""
     if progress is None or isinstance(progress, bool):
         return progress
     raise ValueError(f"progress={progress!r} must be None, True or False")

@@ -1,21 +1,21 @@
-"""The record of a model's training: losses, epochs and time."""
+"""The record of training: losses, epochs and time."""
 
 from __future__ import annotations
 
 
 class TrainingRecord:
-    """What training has recorded so far; an estimator shows it as attributes.
+    """The record of training so far, which an estimator exposes as attributes.
 
     Parameters
     ----------
     history : dict of str to list of float
-        A list for each loss, with an entry an epoch: NaN where there was none.
+        One list per loss with one entry per epoch, NaN where it was not computed.
     n_iter : int
-        Epochs trained.
+        Number of epochs trained.
     elapsed : float
         Seconds spent in training.
     interrupted : bool
-        Whether the last training was stopped by Ctrl-C.
+        Whether Ctrl-C stopped the last training.
     """
 
     def __init__(
@@ -32,6 +32,6 @@ class TrainingRecord:
             values.append(losses.get(key, float("nan")))
 
     def copy(self) -> TrainingRecord:
-        """Return a copy with lists of its own."""
+        """Return a copy that shares no list."""
         history = {key: list(values) for key, values in self.history.items()}
         return TrainingRecord(history, self.n_iter, self.elapsed, self.interrupted)

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 class EarlyStopping:
-    """Keeps the best weights, and says when no epoch of many was better.
+    """Stores the best weights, and stops training after several epochs without improvement.
 
     Parameters
     ----------
     engine : Engine
-        Whose weights to keep.
+        The engine whose weights are stored.
     patience : int
-        Epochs without a loss that is lower by more than ``tol`` after which to stop.
+        Epochs without improvement after which training stops.
     tol : float
-        Nats per example.
+        Smallest decrease of the loss that counts as improvement, nats per example.
     """
 
     def __init__(self, engine: _core.Engine, patience: int, tol: float) -> None:
@@ -31,13 +31,13 @@ class EarlyStopping:
         self._waited = 0
 
     def stop(self, loss: float) -> bool:
-        """Take in an epoch's loss; whether it is time to stop."""
+        """Record the loss of an epoch, and return whether to stop."""
         self._waited = 0 if loss < self._best - self._tol else self._waited + 1
         if loss < self._best:
             self._best, self._weights = loss, self._engine.parameters()
         return self._waited >= self._patience
 
     def restore(self) -> None:
-        """Put the best weights back."""
+        """Restore the best weights."""
         if self._weights is not None:
             self._engine.set_parameters(self._weights)

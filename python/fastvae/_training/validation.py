@@ -1,18 +1,17 @@
-"""Validation data: rows that are held out of training, and the losses of them."""
+"""Validation data: rows held out of training, and their losses."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-
-from fastvae._training.objective import mean_bound
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastvae._data.examples import Data
     from fastvae._fitted.model import FittedModel
+    from fastvae._training.objective import Objective
     from fastvae._training.plan import Plan
 
 
@@ -20,21 +19,23 @@ def split(n: int, fraction: float, seed: int) -> tuple[NDArray[np.uint64], NDArr
     """Return random rows to train on and rows to hold out, each ascending."""
     held_out = round(n * fraction)
     if not 0 < held_out < n:
-        raise ValueError(f"validation_fraction={fraction} of {n} examples leaves one side empty")
+        raise ValueError(
+            f"validation_fraction={fraction} of {n} examples leaves no examples to train on or to hold out: change it, "
+            "or pass validation_data"
+        )
     order = np.random.default_rng(seed).permutation(n).astype(np.uint64)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
-def mean_terms(
-    model: FittedModel, data: Data, rows: NDArray[np.uint64] | None, plan: Plan
-) -> tuple[float, NDArray[np.float64], float]:
-    """Return means over the data of the loss's terms, corrupted as in training: reconstruction, KL and bound.
-
-    The KL is [latent_dim] where free bits need each dimension's, else [1].
-    """
-    options: dict[str, Any] = {"rows": rows, "corruption": plan.corruption, "binarize": plan.binarize}
-    reconstruction, kl, bound = model.score(*data, plan.threads, samples=plan.objective.samples, **options)
-    if plan.objective.free_bits:
-        kl = model.kl(*data, plan.threads, **options)
-    kl = kl.reshape(len(reconstruction), -1).mean(0, dtype=np.float64)
-    return float(np.mean(reconstruction, dtype=np.float64)), kl, mean_bound(bound)
+def mean_losses(
+    model: FittedModel, data: Data, rows: NDArray[np.uint64] | None, plan: Plan, objectives: list[Objective]
+) -> tuple[float, float, list[float]]:
+    """Return mean reconstruction and KL of the data, corrupted as in training, and the loss by each objective."""
+    return model.mean_losses(
+        *data,
+        plan.threads,
+        [objective.for_core() for objective in objectives],
+        rows=rows,
+        corruption=plan.corruption,
+        binarize=plan.binarize,
+    )

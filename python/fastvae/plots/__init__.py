@@ -1,9 +1,9 @@
-"""Pictures of a model and its latent space, drawn with matplotlib (``pip install 'fastvae-cpu[plot]'``).
+"""Plots of a model and its latent space, drawn with matplotlib (``pip install 'fastvae-cpu[plot]'``).
 
-Every function draws into the axes it is given, or into a new pyplot figure, and returns the axes. A model is what
-:mod:`fastvae.latent` takes; what needs more of it says so. Latent dimensions are counted from 0, as in the columns
-of a code: z[0] is the first. Images are rows [n, d] with a ``shape`` (height, width) or (height, width, 3), which
-need not be told where they are grey squares; uint8 in 0..255 or floats in 0..1, beyond which they are clipped.
+Every function draws into the given axes, or into a new pyplot figure, and returns the axes. Unless stated otherwise, a
+model is any object that :mod:`fastvae.latent` accepts. Latent dimensions are counted from 0: z[0] is the first. Images
+are rows [n, d] with ``shape`` (height, width) or (height, width, 3), which is optional for grey squares; uint8 in
+0..255, or floats that are clipped to 0..1.
 """
 
 from fastvae.plots._codes import kl_per_dimension, latent_ellipses, latent_scatter, three_objectives

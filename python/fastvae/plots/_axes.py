@@ -1,4 +1,4 @@
-"""Axes to draw into, and the sizes of texts."""
+"""Axes and font sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TITLE, SMALL = 12, 9  # points
 
 
 def pyplot() -> Any:
-    """Return matplotlib.pyplot, or say how to get it."""
+    """Return matplotlib.pyplot, or raise ImportError with the command that installs it."""
     try:
         import matplotlib.pyplot
     except ImportError as error:
@@ -20,6 +20,6 @@ def pyplot() -> Any:
 
 
 def new_axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
-    """The axes given, or new ones in a figure of this size in inches."""
+    """Return `ax` or, if it is None, new axes in a figure of this size in inches."""
     plt = pyplot()
     return plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax

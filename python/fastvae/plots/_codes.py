@@ -1,4 +1,4 @@
-"""Pictures of codes and posteriors."""
+"""Plots of codes and posteriors."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-_MAX_CLASSES = 20  # more labels than this are no classes to tell apart by colour
-_OBJECTIVES = {  # of `three_objectives`, in the order of its panels: what each maximises
+_MAX_CLASSES = 20  # with more distinct labels, colours are a scale
+_OBJECTIVES = {  # the panels of `three_objectives` with their titles
     "reconstruction": "E log p(x|z) alone",
     "kl": "$-$KL(q(z|x) ‖ p(z)) alone",
     "elbo": "both: the ELBO",
@@ -35,14 +35,14 @@ def latent_scatter(
     dims: Sequence[int] = (0, 1),
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw where the encoder puts examples: two coordinates of their codes.
+    """Draw two coordinates of the codes of examples.
 
     Parameters
     ----------
     model : fitted model
     X : array_like, [n, n_features]
     y : array_like, [n], optional
-        Colours: up to 20 different values, of any type, are classes and named in a legend; more must be numbers.
+        Colours: up to 20 distinct values, of any type, are classes with a legend; more must be numbers.
     dims : pair of int
         The latent dimensions to draw.
     ax : matplotlib Axes, optional
@@ -54,7 +54,7 @@ def latent_scatter(
     Raises
     ------
     ValueError
-        If dims are no two of the model's dimensions, or y does not fit X.
+        If dims are not two of the model's dimensions, or the length of y differs from X.
     """
     codes = np.asarray(model.transform(X))
     first, second = _checks.pair(dims, codes.shape[1])
@@ -62,7 +62,7 @@ def latent_scatter(
     ax = new_axes(ax, (7.5, 6))
     size = min(16.0, max(2.0, 16 * sqrt(1000 / len(codes))))
     ax.scatter(codes[:, first], codes[:, second], s=size, c=colours, linewidths=0, alpha=0.8)
-    _frame(ax, "posterior mean of z" if hasattr(model, "sample") else "code z", first, second)
+    _style_plane(ax, "posterior mean of z" if hasattr(model, "sample") else "code z", first, second)
     add_legend(ax, key)
     ax.set_title(f"Where the encoder puts {len(codes):,} examples", fontsize=TITLE)
     return ax
@@ -76,17 +76,17 @@ def latent_ellipses(
     dims: Sequence[int] = (0, 1),
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw posteriors q(z|x) as ellipses of one sigma, and the prior N(0, I) as circles of one, two and three.
+    """Draw posteriors q(z|x) as ellipses of one sigma, and the prior N(0, I) as circles of one, two and three sigma.
 
     Parameters
     ----------
     model : fitted model
-        With ``encode`` that returns mu and logvar.
+        A variational model, whose ``encode`` returns mu and logvar.
     X : array_like, [n_examples, n_features]
     y : array_like, [n_examples], optional
         Colours, as in :func:`latent_scatter`.
     n : int
-        How many posteriors to draw: those of a random sample, always the same one, of X.
+        Number of posteriors to draw, of a fixed random sample of X.
     dims : pair of int
         The latent dimensions to draw.
     ax : matplotlib Axes, optional
@@ -98,7 +98,7 @@ def latent_ellipses(
     Raises
     ------
     ValueError
-        If the model has no posterior, dims are no two of its dimensions, or y does not fit X.
+        If the model has no posterior, dims are not two of its dimensions, or the length of y differs from X.
     """
     n = _checks.integer(n, "n")
     X = arrays.matrix(X, "X")
@@ -112,19 +112,19 @@ def latent_ellipses(
     from matplotlib.collections import EllipseCollection
 
     def draw(centres: Array, radii: Array, **style: Any) -> None:
-        """Ellipses in the units of the axes: centres and semi-axes, [n, 2]."""
+        """Draw ellipses with centres and semi-axes [n, 2], in units of the axes."""
         widths, heights = 2 * radii.T
         style |= {"units": "xy", "offsets": centres, "offset_transform": ax.transData}
         ax.add_collection(EllipseCollection(widths, heights, np.zeros(len(radii)), **style))
 
     draw(mu, sigma, facecolors=colours * [1, 1, 1, 0.15], edgecolors=colours, lw=0.6)
-    ax.scatter(mu[:, 0], mu[:, 1], s=5, c=colours, linewidths=0)  # an ellipse of a vanishing sigma is still a point
+    ax.scatter(mu[:, 0], mu[:, 1], s=5, c=colours, linewidths=0)  # keeps ellipses of vanishing sigma visible
     prior = np.array([[1.0, 1], [2, 2], [3, 3]])
     draw(np.zeros((3, 2)), prior, facecolors="none", edgecolors="0.3", linestyles="--", lw=0.8)
     ends = np.concatenate([mu - sigma, mu + sigma, [[-3, -3], [3, 3]]])
-    ax.update_datalim(ends)  # a collection in data units does not know its own extent
+    ax.update_datalim(ends)  # matplotlib does not compute the extent of such a collection
     ax.autoscale_view()
-    _frame(ax, "z", *pair)
+    _style_plane(ax, "z", *pair)
     add_legend(ax, key)
     ax.set_title(f"{len(mu)} posteriors (1 sigma) and the prior (1, 2, 3 sigma)", fontsize=TITLE)
     return ax
@@ -139,7 +139,7 @@ def kl_per_dimension(model: VAE, X: Any, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     model : fitted model
-        With ``encode`` that returns mu and logvar.
+        A variational model.
     X : array_like, [n_examples, n_features]
     ax : matplotlib Axes, optional
 
@@ -159,10 +159,10 @@ def kl_per_dimension(model: VAE, X: Any, ax: Axes | None = None) -> Axes:
     order = np.argsort(-kl, kind="stable")
     ax = new_axes(ax, (min(max(4.5, 0.28 * len(kl)), 12), 4))
     position = np.arange(len(kl))
-    for those, colour, name in ((active[order], "C0", "active"), (~active[order], "0.7", "inactive")):
-        if not those.any():
+    for mask, colour, name in ((active[order], "C0", "active"), (~active[order], "0.7", "inactive")):
+        if not mask.any():
             continue
-        ax.bar(position[those], kl[order][those], color=colour, label=f"{name}: {those.sum()}")
+        ax.bar(position[mask], kl[order][mask], color=colour, label=f"{name}: {mask.sum()}")
     shown = slice(0, None, ceil(len(kl) / 40))
     ax.set_xticks(position[shown], [str(dim) for dim in order[shown]], fontsize=SMALL)
     ax.set_xlabel("latent dimension")
@@ -185,11 +185,11 @@ def three_objectives(
     axes: Sequence[Axes] | None = None,
     return_models: bool = False,
 ) -> Any:
-    """Train one VAE three times, for the reconstruction alone, the KL alone and both; draw their latent spaces.
+    """Train a VAE with the reconstruction alone, the KL alone and both terms, and draw the three latent spaces.
 
-    Why a variational autoencoder needs both terms: the reconstruction alone scatters the codes over islands with
-    vanishing sigma, between which nothing has a meaning; the KL alone makes every posterior the prior, which
-    forgets the data; together they order the data into one whole that the prior covers.
+    The plot shows why a VAE needs both terms. With the reconstruction alone sigma vanishes, and codes between those of
+    the data have no meaning. With the KL alone every posterior equals the prior. With both, the posteriors together
+    cover the prior.
 
     Parameters
     ----------
@@ -197,11 +197,10 @@ def three_objectives(
     y : array_like, [n_examples], optional
         Colours, as in :func:`latent_scatter`.
     model : VAE, optional
-        A template: three models with its parameters, but each with its own ``objective``, start from the same
-        initial weights; it is not changed itself. Default: ``VAE(latent_dim=2, hidden=(256,), epochs=30,
-        random_state=0)``.
+        A template, which is not changed: the three models have its parameters except ``objective``, and the same
+        initial weights. Default: ``VAE(latent_dim=2, hidden=(256,), epochs=30, random_state=0)``.
     n : int
-        How many posteriors to draw in each panel, the same examples in all.
+        Number of posteriors to draw in each panel, of the same examples.
     dims : pair of int
         The latent dimensions to draw.
     axes : sequence of three matplotlib Axes, optional
@@ -211,14 +210,14 @@ def three_objectives(
     Returns
     -------
     axes : ndarray of matplotlib Axes, [3]
-        Each with limits of its own. The titles tell what was maximised, and both terms in nats per example.
+        Each with its own limits. Titles give the objective and both terms in nats per example.
     models : dict of str to VAE
         The fitted models by their objectives, "reconstruction", "kl", "elbo". Only if ``return_models``.
 
     Raises
     ------
     ValueError
-        For a bad parameter of the template, or axes that are not three.
+        If a parameter of the template is invalid, or there are not three axes.
     """
     template = VAE(latent_dim=2, hidden=(256,), epochs=30, random_state=0) if model is None else model
     seed = _checks.seed(template.random_state)
@@ -234,16 +233,16 @@ def three_objectives(
         numbers = f"reconstruction {terms['reconstruction']:,.1f}, KL {terms['kl']:,.1f} nats"
         ax.set_title(f"Maximised: {maximised}\n{numbers}", fontsize=TITLE)
         if ax is not panels[-1] and (legend := ax.get_legend()) is not None:
-            legend.remove()  # one serves all three
+            legend.remove()  # the last panel keeps the legend
     return (panels, fitted) if return_models else panels
 
 
 def _no_posterior(model: Any) -> ValueError:
-    return ValueError(f"{type(model).__name__} has codes but no posteriors to draw; latent_scatter draws its codes")
+    return ValueError(f"{type(model).__name__} has codes but no posteriors to draw: use latent_scatter")
 
 
 def _posterior(model: VAE, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mu and sigma of q(z|x), in double precision."""
+    """Return mu and sigma of q(z|x), in double precision."""
     encoded = model.encode(X) if hasattr(model, "encode") else None
     if not isinstance(encoded, tuple):
         raise _no_posterior(model)
@@ -260,8 +259,8 @@ def _three(axes: Any) -> NDArray[np.object_]:
     return panels
 
 
-def _frame(ax: Axes, what: str, first: int, second: int) -> None:
-    """Equal scales, open at the top and on the right, with named axes."""
+def _style_plane(ax: Axes, what: str, first: int, second: int) -> None:
+    """Set equal scales and labels, and remove the top and right spines."""
     ax.set_aspect("equal", adjustable="datalim")
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_xlabel(f"{what}[{first}]")
@@ -269,7 +268,7 @@ def _frame(ax: Axes, what: str, first: int, second: int) -> None:
 
 
 def colours_of(y: ArrayLike | None, n: int) -> tuple[Array, dict[str, Any] | ScalarMappable]:
-    """One colour for each of `n` labels, [n, 4], and the key to them: classes by name, or a scale."""
+    """Return a colour for each of `n` labels, [n, 4], and the key: a dict of class names, or a colour scale."""
     pyplot()
     from matplotlib import colormaps, colors
     from matplotlib.cm import ScalarMappable
@@ -284,7 +283,7 @@ def colours_of(y: ArrayLike | None, n: int) -> tuple[Array, dict[str, Any] | Sca
         palette = colormaps["tab10" if len(values) <= 10 else "tab20"](np.arange(len(values)))
         return palette[index.reshape(-1)], dict(zip(map(str, values), palette, strict=True))
     if labels.dtype.kind not in "iufb":
-        raise ValueError(f"y has {len(values)} different labels: more than {_MAX_CLASSES} must be numbers")
+        raise ValueError(f"y has {len(values)} distinct labels: with more than {_MAX_CLASSES} they must be numbers")
     scale = ScalarMappable(colors.Normalize(labels.min(), labels.max()), "viridis")
     return scale.to_rgba(labels), scale
 

@@ -1,4 +1,4 @@
-"""Pictures of item response models."""
+"""Plots of item response models."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fastvae.plots._axes import SMALL, TITLE, new_axes, pyplot
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_GROUPS = 8  # of students, by ability, whose marks are dots beside the curves
-_MOST_TASKS = 10  # curves that can be told apart
+_GROUPS = 8  # groups of students by ability, drawn as dots
+_MAX_TASKS = 10  # curves in a plot by default
 
 
 def item_characteristic(
@@ -28,20 +28,18 @@ def item_characteristic(
     names: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw how likely each task is to be solved, by ability: its characteristic curve.
+    """Draw the characteristic curve of each task: the probability of a solution as a function of ability.
 
     Parameters
     ----------
     model : fitted ItemResponse
         With one dimension.
     Y : array_like, [n_students, n_tasks], optional
-        Dots are then what eight groups of students got, of equal size and by ability: their share of the marks. A
-        student counts in each group as much as the posterior of the ability says. Dots far from a curve are a task that
-        does not fit.
+        Answers, drawn as dots: the share of the marks of eight groups of equal size, by ability. Students are assigned
+        to groups in proportion to their posteriors. Dots far from the curve show a task that does not fit.
     tasks : sequence of int, optional
-        Which; without it all, or ten of them from easy to hard.
-    names : sequence of str, optional
-        Of all tasks.
+        Tasks to draw. Default: all, or ten of them from easy to hard.
+    names : sequence of str, [n_tasks], optional
     ax : matplotlib Axes, optional
 
     Returns
@@ -51,18 +49,18 @@ def item_characteristic(
     Raises
     ------
     ValueError
-        If the model has several dimensions, or there is no such task.
+        If the model has several dimensions, a task is out of range, or there is not one name for each task.
     """
     slopes = model.discrimination_
     if slopes.ndim > 1:
-        raise ValueError(f"a characteristic curve is drawn over one dimension; the model has {slopes.shape[1]}")
+        raise ValueError(f"a characteristic curve needs a model with one dimension; this one has {slopes.shape[1]}")
     n_tasks = model.n_features_in_
     if names is not None and len(names) != n_tasks:
-        raise ValueError(f"{len(names)} names for {n_tasks} tasks")
+        raise ValueError(f"names has {len(names)} entries; expected {n_tasks}, one for each task")
     difficulty = model.difficulty_
     if tasks is None:
         order = np.argsort(difficulty, kind="stable")
-        chosen = order[np.linspace(0, n_tasks - 1, min(n_tasks, _MOST_TASKS)).round().astype(int)].tolist()
+        chosen = order[np.linspace(0, n_tasks - 1, min(n_tasks, _MAX_TASKS)).round().astype(int)].tolist()
     else:
         chosen = [_checks.integer(task, f"tasks[{i}]", least=0, most=n_tasks - 1) for i, task in enumerate(tasks)]
         chosen.sort(key=lambda task: float(difficulty[task]))
@@ -99,22 +97,21 @@ def abilities(
     truth: Any = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw what is known of students' abilities: posterior means, and intervals around them, in ascending order.
+    """Draw posterior means and credible intervals of students' abilities, in ascending order.
 
     Parameters
     ----------
     model : fitted ItemResponse
     Y : array_like, [n_students, n_tasks]
     n : int
-        How many students to draw: a random sample, always the same one, of Y.
+        Number of students to draw, a fixed random sample of Y.
     level : float
-        Of the intervals.
+        Posterior probability of the intervals.
     dim : int
-        The dimension.
-    names : sequence of str, optional
-        Of all students.
+        Dimension of the ability.
+    names : sequence of str, [n_students], optional
     truth : array_like, [n_students], optional
-        True abilities of all students in that dimension, where they are known: crosses.
+        True abilities in that dimension, if known; drawn as crosses.
     ax : matplotlib Axes, optional
 
     Returns
@@ -124,14 +121,14 @@ def abilities(
     Raises
     ------
     ValueError
-        If there is no such dimension, or names or truth are not those of the students.
+        If ``dim`` is out of range, or there is not one name or true ability for each student.
     """
     n = _checks.integer(n, "n")
     Y = arrays.matrix(Y, "Y")
     if names is not None and len(names) != len(Y):
-        raise ValueError(f"{len(names)} names for {len(Y)} students")
+        raise ValueError(f"names has {len(names)} entries; expected {len(Y)}, one for each student")
     if truth is not None and np.shape(truth) != (len(Y),):
-        raise ValueError(f"truth has shape {np.shape(truth)}; expected {(len(Y),)}, an ability of each student")
+        raise ValueError(f"truth has shape {np.shape(truth)}; expected {(len(Y),)}, one ability for each student")
     chosen = np.sort(np.random.default_rng(0).permutation(len(Y))[:n])
     means = np.asarray(model.transform(Y[chosen]))
     dim = _checks.integer(dim, "dim", least=0, most=means.shape[1] - 1)
@@ -160,11 +157,11 @@ def abilities(
 
 
 def _groups(model: ItemResponse, Y: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return mean ability and share of the marks of groups of students in each task, each [groups, n_tasks]."""
+    """Return mean ability and share of the marks of groups of students, each [groups, n_tasks]."""
     most = model.max_marks_
     ability = Ability(model.discrimination_, model.intercept_, most)
     marks = arrays.matrix(Y, "X", len(most), type(model).__name__)
-    got, possible = ability.spread(answers.shares(marks, "X", most), lambda marks, most: (marks, most))
+    got, possible = ability.posterior_sums(answers.shares(marks, "X", most), lambda marks, most: (marks, most))
     below = possible.cumsum(0) - possible / 2
     total = possible.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,4 +1,4 @@
-"""Pictures of images: as they are, reconstructed, generated, on their way."""
+"""Plots of images: given, reconstructed and generated ones."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def images(
     X : array_like, [n, d], [n, height, width] or [n, height, width, 3]
         uint8 in 0..255 or floats in 0..1.
     shape : tuple of int, optional
-        (height, width) or (height, width, 3) of a row; not needed for grey squares or where X is not flat.
+        (height, width) or (height, width, 3) of a row; optional for grey squares and for X with more than two axes.
     columns : int, optional
-        Images a line; without it, ten images or fewer make one line and more a square.
+        Images per line. Default: up to ten images in one line, more in a square.
     ax : matplotlib Axes, optional
     titles : sequence, optional
-        What to write above each image.
+        A title for each image.
 
     Returns
     -------
@@ -47,9 +47,9 @@ def images(
     Raises
     ------
     ImportError
-        If matplotlib is not installed (as from every function here).
+        If matplotlib is not installed (also from the other functions).
     ValueError
-        If X holds no images of the shape, or the titles are not one an image.
+        If X does not have this shape, or there is not one title for each image.
     """
     pictures = pictures_of(X, shape)
     return mosaic(pictures, columns_of(columns, len(pictures)), ax, titles=titles_of(titles, len(pictures)))
@@ -63,19 +63,19 @@ def reconstructions(
     ax: Axes | None = None,
     titles: Sequence[object] | None = None,
 ) -> Axes:
-    """Draw images and, below each, its reconstruction: the decoder's mean of the code.
+    """Draw images and, below each, its reconstruction: the decoder's mean at the code.
 
     Parameters
     ----------
     model : fitted model
     X : array_like, [n, n_features]
     shape : tuple of int, optional
-        (height, width) or (height, width, 3); not needed for grey squares.
+        (height, width) or (height, width, 3); optional for grey squares.
     columns : int, optional
-        Pairs a line; at most ten without it.
+        Pairs per line. Default: at most ten.
     ax : matplotlib Axes, optional
     titles : sequence, optional
-        What to write above each pair.
+        A title for each pair.
 
     Returns
     -------
@@ -103,14 +103,14 @@ def manifold(
     shape: Shape = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the decoder over a grid of two latent dimensions, at quantiles of the prior.
+    """Draw decoded images over a grid of two latent dimensions, at quantiles of the prior.
 
     Parameters
     ----------
     model, n, span, dims, X
         As in :func:`fastvae.latent.manifold`.
     shape : tuple of int, optional
-        (height, width) or (height, width, 3); not needed for grey squares.
+        (height, width) or (height, width, 3); optional for grey squares.
     ax : matplotlib Axes, optional
 
     Returns
@@ -120,7 +120,7 @@ def manifold(
     across, down, dims = latent.grid_coordinates(model, n, span, dims=dims, X=X)
     decoded = latent.manifold(model, n, span, dims=dims, X=X)
     ax = mosaic(pictures_of(decoded.reshape(n * n, -1), shape), n, ax, gap=0, left=0.6, below=0.6)
-    shown = np.linspace(0, n - 1, min(n, 7)).round().astype(int)  # both ends, and what fits between
+    shown = np.linspace(0, n - 1, min(n, 7)).round().astype(int)  # up to seven labels, ends included
     ax.set_xticks(ax.get_xticks()[shown], [signed(z, ".2f") for z in across[shown]])
     ax.set_yticks(ax.get_yticks()[shown], [signed(z, ".2f") for z in down[shown]])
     where = "quantiles of the prior" if hasattr(model, "sample") else "quantiles of the codes"
@@ -141,14 +141,14 @@ def interpolation(
     shape: Shape = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the decoder along a path between two codes, from left to right.
+    """Draw decoded images along a path between two codes, from left to right.
 
     Parameters
     ----------
     model, a, b, n, method, codes
         As in :func:`fastvae.latent.interpolate`.
     shape : tuple of int, optional
-        (height, width) or (height, width, 3); not needed for grey squares.
+        (height, width) or (height, width, 3); optional for grey squares.
     ax : matplotlib Axes, optional
 
     Returns
@@ -171,14 +171,14 @@ def attribute(
     shape: Shape = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw examples moved along a direction of the latent space: a line an example, a column a strength.
+    """Draw examples moved along a direction of the latent space: one line per example, one column per strength.
 
     Parameters
     ----------
     model, X, v, strengths
         As in :func:`fastvae.latent.apply_attribute`; the column of strength 0 is the reconstruction.
     shape : tuple of int, optional
-        (height, width) or (height, width, 3); not needed for grey squares.
+        (height, width) or (height, width, 3); optional for grey squares.
     ax : matplotlib Axes, optional
 
     Returns
@@ -204,14 +204,14 @@ def traversal(
     shape: Shape = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw an example with one latent coordinate at a time moved: a line a coordinate, a column a value.
+    """Draw an example with one latent coordinate varied at a time: one line per coordinate, one column per value.
 
     Parameters
     ----------
     model, x, dims, span, n, codes
         As in :func:`fastvae.latent.traverse`.
     shape : tuple of int, optional
-        (height, width) or (height, width, 3); not needed for grey squares.
+        (height, width) or (height, width, 3); optional for grey squares.
     ax : matplotlib Axes, optional
 
     Returns
@@ -236,21 +236,21 @@ def conditions(
     shape: Shape = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw what a conditional model generates: a line a class, a column one z from the prior, the same in all lines.
+    """Draw images generated by a conditional model: one line per class, one column per draw z from the prior.
 
-    What differs down a column is due to the class alone, what is common is what z says.
+    Images of a column have the same z, so they differ only by the class.
 
     Parameters
     ----------
     model : conditional VAE
     n : int
-        Columns.
+        Number of columns.
     y : array_like, [lines] or [lines, c], optional
-        The labels, or the rows of covariates; without it all classes of the model.
+        The label, or the row of covariates, of each line. Default: all classes of the model.
     random_state : int
-        Of the prior's draws.
+        Seed of the draws from the prior.
     shape : tuple of int, optional
-        (height, width) or (height, width, 3); not needed for grey squares.
+        (height, width) or (height, width, 3); optional for grey squares.
     ax : matplotlib Axes, optional
 
     Returns
@@ -260,11 +260,11 @@ def conditions(
     Raises
     ------
     ValueError
-        If the model is not conditional, or y is missing where the model has no classes or does not fit it.
+        If the model is not conditional, y does not fit it, or y is missing for a model without classes.
     """
     lines = getattr(model, "classes_", None) if y is None else np.asarray(y)
     if lines is None:
-        raise ValueError("the model has no classes, so the lines must be told: give y")
+        raise ValueError("the model has no classes to draw as lines: pass y")
     drawn = [model.sample(n, y=line, random_state=random_state) for line in lines]
     ax = mosaic(pictures_of(np.concatenate(drawn), shape), n, ax, left=0.9)
     names = [str(line) if np.ndim(line) == 0 else " ".join(f"{value:.3g}" for value in line) for line in lines]

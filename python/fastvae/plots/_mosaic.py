@@ -1,4 +1,4 @@
-"""Images laid out as one picture."""
+"""A mosaic of images in one plot."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def pictures_of(X: ArrayLike, shape: Shape) -> Array:
-    """Images as floats in 0..1, [n, height, width] or [n, height, width, 3]."""
+    """Return images as floats in 0..1, [n, height, width] or [n, height, width, 3], or raise ValueError."""
     array = np.asarray(X)
     if array.ndim > 2:
         shape = array.shape[1:] if shape is None else shape
@@ -30,7 +30,7 @@ def pictures_of(X: ArrayLike, shape: Shape) -> Array:
     size = array.shape[1]
     if shape is None:
         if isqrt(size) ** 2 != size:
-            raise ValueError(f"{size} values are no grey square: give the shape, (height, width) or (height, width, 3)")
+            raise ValueError(f"{size} values are not a grey square: pass shape=(height, width) or (height, width, 3)")
         shape = (isqrt(size),) * 2
     shape = tuple(shape[:2]) if len(shape) == 3 and shape[2] == 1 else tuple(shape)
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or prod(shape) != size:
@@ -41,7 +41,7 @@ def pictures_of(X: ArrayLike, shape: Shape) -> Array:
 
 
 def gap_of(pictures: Array) -> int:
-    """Pixels between images: one where they are as small as MNIST's, and so in proportion."""
+    """Return the pixels between images: one for images of 28 pixels, in proportion for larger ones."""
     _, height, width, *_ = pictures.shape
     return max(1, round(max(int(height), int(width)) / 28))
 
@@ -49,20 +49,19 @@ def gap_of(pictures: Array) -> int:
 def columns_of(columns: int | None, n: int) -> int:
     if columns is None:
         return n if n <= 10 else ceil(sqrt(n))
-    wanted = _checks.integer(columns, "columns")
-    return min(wanted, n)
+    return min(_checks.integer(columns, "columns"), n)
 
 
 def titles_of(titles: Sequence[object] | None, n: int) -> list[str] | None:
     if titles is None:
         return None
     if len(titles) != n:
-        raise ValueError(f"{len(titles)} titles for {n} images; expected one each")
+        raise ValueError(f"titles has {len(titles)} entries; expected {n}, one for each image")
     return [str(title) for title in titles]
 
 
 def signed(value: float, form: str = ".3g") -> str:
-    """A number with its sign, a minus of a plus's width."""
+    """Return a number with its sign, with a true minus sign."""
     return f"{value:+{form}}".replace("-", "\N{MINUS SIGN}") if value else "0"
 
 
@@ -76,14 +75,14 @@ def mosaic(
     left: float = 0.0,
     below: float = 0.0,
 ) -> Axes:
-    """Lay pictures out as one, white between them, with ticks at the middles of its columns and lines.
+    """Draw images as a mosaic on white, with ticks at the middles of columns and lines.
 
-    `gap` are pixels between lines; `left` and `below` are inches that the labels of a new figure need.
+    `gap` is the number of pixels between lines; `left` and `below` are inches for the labels of a new figure.
     """
     between = gap_of(pictures) if gap is None else gap
     height, width = pictures.shape[1] + between, pictures.shape[2] + min(between, gap_of(pictures))
     above = 0
-    if titles is not None:  # room for a line of text over each picture, also over the first ones
+    if titles is not None:  # space for a line of text above each image
         above = ceil(0.22 * pictures.shape[2])
         height += above
     lines = -(-len(pictures) // columns)

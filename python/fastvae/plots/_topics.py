@@ -1,4 +1,4 @@
-"""Pictures of topics and of the documents made of them."""
+"""Plots of topics and documents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from fastvae import _checks
 from fastvae._checks import NotFittedError
 from fastvae._data import arrays
-from fastvae._topics import measures
+from fastvae._topics import documents, measures
 from fastvae.plots._axes import SMALL, TITLE, new_axes, pyplot
 from fastvae.plots._codes import add_legend, colours_of
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
 
-_GREYS = (14, 15)  # of the map "tab20": left to the topics that share one
+_GREYS = (14, 15)  # the grey entries of the colour map "tab20", reserved for less frequent topics
 
 
 def topics(
@@ -31,28 +31,28 @@ def topics(
     columns: int = 5,
     axes: Sequence[Axes] | None = None,
 ) -> NDArray[np.object_]:
-    """Draw each topic as bars, one for each of its n top words, the greatest at the top.
+    """Draw the n top words of each topic as bars, the largest at the top.
 
     Parameters
     ----------
     components : array_like, [n_topics, n_words], or fitted model
-        A model gives its ``components_``: the probability of each word in each topic.
+        Values of each word in each topic; ``components_`` of a model, its word probabilities.
     vocabulary : sequence of str, [n_words], or mapping of str to int
-        The words in the order of the columns, or the column of each, as in scikit-learn's
+        The words in the order of the columns, or a mapping from word to column, such as scikit-learn's
         ``CountVectorizer.vocabulary_``.
     n : int or None
-        At most n_words; None is 10, or as many as there are.
+        At most n_words; None is min(10, n_words).
     titles : sequence of str, [n_topics], optional
         Default: "topic 0" and so on.
     columns : int
-        Topics beside each other, in new axes.
+        Topics per line of a new figure.
     axes : sequence of matplotlib Axes, [n_topics], optional
         One for each topic.
 
     Returns
     -------
     ndarray of matplotlib Axes, [n_topics]
-        All with the same horizontal scale, so that a flat topic looks flat.
+        All with the same horizontal scale.
 
     Raises
     ------
@@ -68,9 +68,9 @@ def topics(
     panels = _panels(axes, len(words), len(words[0]), _checks.integer(columns, "columns"))
     places = np.arange(len(words[0]))
     ends = min(values.min(), 0.0), max(values.max(), 0.0)
-    for ax, name, those, heights in zip(panels, names, words, values, strict=True):
+    for ax, name, top, heights in zip(panels, names, words, values, strict=True):
         ax.barh(places, heights, height=0.75, color="C0")
-        ax.set_yticks(places, those, fontsize=SMALL)
+        ax.set_yticks(places, top, fontsize=SMALL)
         ax.invert_yaxis()
         ax.set_xlim(ends[0] * 1.05, ends[1] * 1.05 or 1.0)
         ax.tick_params(axis="x", labelsize=SMALL)
@@ -90,19 +90,20 @@ def document_map(
     names: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw documents in the plane: near each other where they have the same shares of the topics.
+    """Draw a map of documents, in which documents with similar topic shares are close.
 
-    The plane holds the first two principal components of sqrt(theta), whose distances are Hellinger's times sqrt(2).
+    Coordinates are the first two principal components of sqrt(theta), in which distances are sqrt(2) times the
+    Hellinger distances.
 
     Parameters
     ----------
     theta : array_like, [n_documents, n_topics]
-        Shares that sum to one, as ``TopicModel.transform`` gives.
+        Topic shares, rows that sum to one, as from ``TopicModel.transform``.
     labels : array_like, [n_documents], optional
-        Colours: up to 20 different values, of any type, are classes and named in a legend; more must be numbers.
-        Without them a document has the colour of its greatest topic; beyond the 18 most frequent ones, grey.
+        Colours: up to 20 distinct values, of any type, are classes with a legend; more must be numbers. By default the
+        colour is the largest topic of the document, grey beyond the 18 most frequent ones.
     names : sequence of str, [n_topics], optional
-        Of the topics, for the legend; without labels only. Default: "topic 0" and so on.
+        Names of the topics for the legend; only without labels. Default: "topic 0" and so on.
     ax : matplotlib Axes, optional
 
     Returns
@@ -112,9 +113,10 @@ def document_map(
     Raises
     ------
     ValueError
-        If rows of theta are no probabilities, there is one document or topic only, or labels or names do not fit.
+        If rows of theta are not probabilities, there are fewer than two documents or topics, or the length of labels or
+        names does not match.
     """
-    places = measures.document_map(theta)
+    places = documents.document_map(theta)
     shares = np.asarray(theta)
     key: Any
     if labels is None:
@@ -123,7 +125,7 @@ def document_map(
         title = f"{len(places):,} documents by their greatest topic"
     else:
         if names is not None:
-            raise ValueError("names are of topics, and labels are given to colour by: leave out one of them")
+            raise ValueError("names belong to topics, but labels are given as colours: leave out one of them")
         colours, key = colours_of(labels, len(places))
         title = f"{len(places):,} documents by their topics"
     ax = new_axes(ax, (7.5, 6))
@@ -139,7 +141,7 @@ def document_map(
 
 
 def _panels(axes: Any, n_topics: int, n_words: int, columns: int) -> NDArray[np.object_]:
-    """Axes for the topics: those given, or new ones in a grid."""
+    """Return axes for the topics: the given ones, or a new grid."""
     if axes is None:
         columns = min(columns, n_topics)
         rows = ceil(n_topics / columns)
@@ -158,12 +160,12 @@ def _panels(axes: Any, n_topics: int, n_words: int, columns: int) -> NDArray[np.
 def _names(names: Sequence[str] | None, what: str, n_topics: int) -> list[str]:
     found = [f"topic {topic}" for topic in range(n_topics)] if names is None else list(map(str, names))
     if len(found) != n_topics:
-        raise ValueError(f"{what} holds {len(found)} texts; expected {n_topics}, one for each topic")
+        raise ValueError(f"{what} has {len(found)} entries; expected {n_topics}, one for each topic")
     return found
 
 
 def _topic_colours(greatest: NDArray[np.intp], names: list[str]) -> tuple[NDArray[Any], dict[str, Any]]:
-    """One colour for each document, [n, 4], and the key; topics beyond the most frequent ones share a grey."""
+    """Return a colour for each document, [n, 4], and the key; less frequent topics are grey."""
     pyplot()
     from matplotlib import colormaps, colors
 

@@ -1,4 +1,4 @@
-"""Pictures of training."""
+"""Plots of training."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def learning_curve(model: Any, ax: Axes | None = None) -> Axes:
-    """Draw the loss by epoch, in nats per example: on training data dashed, on validation data solid.
+    """Draw the loss of each epoch, in nats per example: training data dashed, validation data solid.
 
     Parameters
     ----------
     model : fitted model
-        With ``history_``; the validation curve is there if ``fit`` had validation data.
+        With ``history_``. The validation curve needs validation data in ``fit``.
     ax : matplotlib Axes, optional
 
     Returns
@@ -29,13 +29,13 @@ def learning_curve(model: Any, ax: Axes | None = None) -> Axes:
     Raises
     ------
     ValueError
-        If the model is not fitted, or its history holds no epoch.
+        If the model is not fitted, or its history is empty.
     """
     if not hasattr(model, "history_"):
         raise NotFittedError(f"this {type(model).__name__} is not fitted yet: call fit before drawing its history")
     epochs = np.arange(1, len(model.history_["loss"]) + 1)
     if len(epochs) == 0:
-        raise ValueError("the model's history holds no epoch: it has weights, but was not trained")
+        raise ValueError("the model's history is empty, because it was not trained: call fit or partial_fit")
     ax = new_axes(ax, (6.5, 4.2))
 
     from matplotlib.ticker import MaxNLocator
@@ -49,7 +49,7 @@ def learning_curve(model: Any, ax: Axes | None = None) -> Axes:
             later = values[0 if few else 2 :]
             shown += later[np.isfinite(later)].tolist()
     margin = 0.04 * (max(shown) - min(shown)) if shown else 0.0
-    if margin > 0:  # the first two of many epochs would squeeze the rest
+    if margin > 0:  # leaves out the first two of many epochs, whose losses are far larger
         ax.set_ylim(min(shown) - margin, max(shown) + margin)
     ax.set_title("Learning curve", fontsize=TITLE)
     ax.set_xlabel("epoch")

@@ -10,7 +10,7 @@ use super::layers::Epilogue;
 use super::spec::Specification;
 use super::tensor::{Layout, Place, Tensor, TensorKind};
 use crate::error::Result;
-use crate::matrix::ColumnMap;
+use crate::matrix::{ColumnMap, RowMap};
 use crate::nn::likelihood::{LearnedScale, Likelihood};
 use crate::simd::{Row, WIDTH};
 use std::ops::Range;
@@ -68,7 +68,13 @@ impl Head {
             shape: scale.per_feature.then_some(self.n_features).into_iter().collect(),
             kind: TensorKind::Trained,
             fan_in: None,
-            place: Place { start, rows: 1, columns: ColumnMap::From(0), stride: 1 },
+            place: Place {
+                start,
+                rows: 1,
+                order: RowMap::Same,
+                columns: ColumnMap::From(0),
+                stride: 1,
+            },
         };
         self.learned().map(tensor).into_iter().collect()
     }

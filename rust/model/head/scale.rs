@@ -49,13 +49,13 @@ impl Head {
                     }
                 } else {
                     let at = start + panel;
-                    sink.take(batch.isa, batch.parameters, at..at + 1, &row, 2);
+                    sink.accept(batch.isa, batch.parameters, at..at + 1, &row, 2);
                 }
             }
             if shared {
                 let mut row = [ZERO_ROW];
                 row[0][0].0[0] = total.iter().flat_map(|lanes| lanes.0).sum();
-                sink.take(batch.isa, batch.parameters, start..start + 1, &row, 2);
+                sink.accept(batch.isa, batch.parameters, start..start + 1, &row, 2);
             }
             if matches!(sink, Sink::Update { .. }) {
                 self.keep_in_range(batch);
@@ -73,7 +73,7 @@ impl Head {
             batch.isa.run(ColumnSums { panel: terms.panel(panel), vectors, out: &mut sums[0] });
             let at = start + panel;
             // SAFETY: the panel's features are this item's.
-            unsafe { sink.take(batch.isa, batch.parameters, at..at + 1, &sums, vectors) };
+            unsafe { sink.accept(batch.isa, batch.parameters, at..at + 1, &sums, vectors) };
         });
         if matches!(sink, Sink::Update { .. }) {
             // SAFETY: a single item.

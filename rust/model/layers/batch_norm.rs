@@ -1,8 +1,8 @@
-//! Batch normalisation of the first columns of what is below, in place. An item is a panel with all its rows.
+//! Batch normalisation of the first columns of the input, in place. A work item is a panel with all its rows.
 #![allow(unsafe_code)]
 
 use super::{Dense, Epilogue, Layer};
-use crate::matrix::{ColumnMap, ProductTile, Shared, panels_of, tile_rows, vectors_of};
+use crate::matrix::{ColumnMap, ProductTile, RowMap, Shared, panels_of, tile_rows, vectors_of};
 use crate::model::memory::{BatchView, Planner, Port, Slot};
 use crate::model::sink::Sink;
 use crate::model::tensor::{Layout, Place, Tensor, TensorKind};
@@ -10,42 +10,42 @@ use crate::nn::batch_norm::{ColumnStatistics, Normalize, NormalizeGradient, Upda
 use crate::simd::{Row, WIDTH, ZERO_ROW, floats_mut};
 use crate::threads::Worker;
 
-/// A batch normalisation behind a dense layer.
+/// Batch normalisation of the output of a dense layer.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
-    /// Of the module.
+    /// The name of the dense layer's module.
     name: String,
-    /// Columns of what is below.
+    /// The number of input columns.
     outputs: usize,
-    /// Columns that are normalised, from the first one on.
+    /// The number of normalised columns, from the first on.
     cols: usize,
-    /// A shift that is added to what is normalised: a row of bias that the dense layer below does not use.
+    /// The dense layer below, if there is a learned shift, which takes the place of its bias.
     shift: Option<Dense>,
-    /// Running means from here on, then variances, a row a panel.
+    /// The first row of the running means, followed by the variances; one row for each panel.
     statistics: usize,
 }
 
 impl BatchNorm {
-    /// Of the first `cols` outputs of a layer, without a shift.
+    /// Normalises the first `cols` outputs of `below`, without a shift. They lose their bias.
     pub fn plain(below: &mut Dense, cols: usize) -> BatchNorm {
-        below.biased = cols;
+        below.first_biased = cols;
         let (name, outputs) = (below.names[0].name.clone(), below.outputs);
         BatchNorm { name, outputs, cols, shift: None, statistics: 0 }
     }
 
-    /// Of all outputs of a layer, with a shift in the place of its bias.
+    /// Normalises all outputs of `below`, with a shift in place of the bias.
     pub fn with_shift(below: &mut Dense) -> BatchNorm {
         let cols = below.outputs;
         let plain = BatchNorm::plain(below, cols);
         BatchNorm { shift: Some(below.clone()), ..plain }
     }
 
-    /// Panels with normalised columns.
+    /// The number of panels with normalised columns.
     fn panels(&self) -> usize {
         panels_of(self.cols)
     }
 
-    /// Normalised columns of a panel.
+    /// The number of normalised columns of a panel.
     fn used(&self, panel: usize) -> usize {
         self.cols.saturating_sub(panel * WIDTH).min(WIDTH)
     }
@@ -55,16 +55,16 @@ impl BatchNorm {
         [self.statistics + panel, self.statistics + self.panels() + panel]
     }
 
-    /// Whether the batch's statistics are used: in training, where there are at least two rows to have any.
-    fn of_batch(batch: &BatchView) -> bool {
+    /// Whether the batch's statistics are used: in training with at least two rows.
+    fn uses_batch(batch: &BatchView) -> bool {
         batch.trains() && batch.rows > 1
     }
 
-    /// What the forward pass has found of a panel.
+    /// The batch statistics of a panel.
     ///
     /// # Safety
-    /// The panel is the calling item's.
-    unsafe fn found<'a>(
+    /// No other item uses this panel in the running phase.
+    unsafe fn column_statistics<'a>(
         &self,
         batch: &BatchView<'a>,
         slot: &Slot,
@@ -77,7 +77,7 @@ impl BatchNorm {
         })
     }
 
-    /// Normalises one panel, which is the calling item's.
+    /// Normalises a panel. No other item may use this panel in the running phase.
     fn normalize(&self, batch: &BatchView, slot: &Slot, panel: usize) {
         // SAFETY: the panel is the calling item's; statistics change in the update only.
         unsafe {
@@ -86,8 +86,8 @@ impl BatchNorm {
             batch.isa.run(Normalize {
                 rows: batch.write(slot.below.value, panel, 0..batch.rows),
                 cols: self.used(panel),
-                running: (!BatchNorm::of_batch(batch)).then_some(running),
-                columns: self.found(batch, slot, panel),
+                running: (!BatchNorm::uses_batch(batch)).then_some(running),
+                columns: self.column_statistics(batch, slot, panel),
             });
         }
     }
@@ -111,7 +111,7 @@ impl Layer for BatchNorm {
                 shape: vec![self.cols],
                 kind,
                 fan_in: None,
-                place: Place { start, rows: 1, columns: all, stride: 1 },
+                place: Place { start, rows: 1, order: RowMap::Same, columns: all, stride: 1 },
             });
         shift.chain(running).collect()
     }
@@ -120,7 +120,7 @@ impl Layer for BatchNorm {
         self.statistics = layout.rows(2 * self.panels());
     }
 
-    /// Variances start at one, as torch's do.
+    /// Running variances start at one, as in torch.
     fn initialize(&self, parameters: &mut [Row]) {
         for panel in 0..self.panels() {
             let [_, variance] = self.running(panel);
@@ -136,7 +136,7 @@ impl Layer for BatchNorm {
         worker.phase(self.panels(), |panel| self.normalize(batch, slot, panel));
     }
 
-    /// An item normalises a panel and hands out its tiles, with the shift as their bias.
+    /// A work item normalises a panel and passes its tiles to the epilogue, with the shift as their bias.
     fn tiles(&self, batch: &BatchView, worker: &Worker, slot: &Slot, epilogue: &mut Epilogue) {
         worker.phase(self.panels(), |panel| {
             self.normalize(batch, slot, panel);
@@ -157,34 +157,35 @@ impl Layer for BatchNorm {
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         worker.phase(self.panels(), |panel| {
-            // SAFETY: the panel, and what is known of its columns, are this item's; values are from the forward pass.
+            // SAFETY: the panel and its statistics are this item's; values are from the forward pass.
             unsafe {
                 batch.isa.run(NormalizeGradient {
                     gradient: batch.write(slot.above.gradient, panel, 0..batch.rows),
                     values: batch.read(slot.above.value, panel, 0..batch.rows),
                     cols: self.used(panel),
-                    columns: self.found(batch, slot, panel),
-                    of_batch: BatchNorm::of_batch(batch),
+                    columns: self.column_statistics(batch, slot, panel),
+                    of_batch: BatchNorm::uses_batch(batch),
                 });
             }
         });
     }
 
-    /// The gradient of the shift, which the backward pass has found.
+    /// Updates the shift with the gradient that the backward pass has computed.
     fn update(&self, batch: &BatchView, worker: &Worker, slot: &Slot, _: Shared<Row>, sink: Sink) {
         let Some(dense) = &self.shift else { return };
         worker.phase(self.panels(), |panel| {
             let (row, vectors) = (dense.bias(panel), vectors_of(self.outputs, panel));
             // SAFETY: the panel's shift is this item's.
             unsafe {
-                let shift = std::slice::from_ref(&*self.found(batch, slot, panel).shift);
-                sink.take(batch.isa, batch.parameters, row..row + 1, shift, vectors);
+                let shift =
+                    std::slice::from_ref(&*self.column_statistics(batch, slot, panel).shift);
+                sink.accept(batch.isa, batch.parameters, row..row + 1, shift, vectors);
             }
         });
     }
 
-    fn follow_batch(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
-        if !BatchNorm::of_batch(batch) {
+    fn update_running(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
+        if !BatchNorm::uses_batch(batch) {
             return;
         }
         worker.phase(self.panels(), |panel| {
@@ -192,7 +193,7 @@ impl Layer for BatchNorm {
             unsafe {
                 let running = self.running(panel).map(|row| batch.parameters.write(row..row + 1));
                 batch.isa.run(UpdateRunning {
-                    columns: self.found(batch, slot, panel),
+                    columns: self.column_statistics(batch, slot, panel),
                     rows: batch.rows,
                     cols: self.used(panel),
                     running: running.map(|row| &mut row[0]),

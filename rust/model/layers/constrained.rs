@@ -1,8 +1,8 @@
-//! A dense layer whose weights obey a rule: that of item response models, where a weight is a task's slope and a bias its
-//! intercept.
+//! A dense layer with a constraint on its weights, for item response models: a weight is the slope of an item, a bias
+//! its intercept.
 //!
-//! Its gradients are stored; [`Constrained::tie`] makes them the gradients of the parameters that are free, the optimiser
-//! takes its step, and [`Layer::constrain`] takes the parameters to the nearest ones that are allowed.
+//! Gradients are stored and, for shared weights, summed; after the optimiser's update the weights are projected onto
+//! the constraint.
 #![allow(unsafe_code)]
 
 use super::{Dense, Epilogue, Layer};
@@ -15,27 +15,27 @@ use crate::model::tensor::Tensor;
 use crate::simd::Row;
 use crate::threads::Worker;
 
-/// A last layer with a rule.
+/// A last layer with a constraint on its weights.
 #[derive(Clone, Debug)]
 pub struct Constrained {
     dense: Dense,
-    rule: WeightConstraint,
+    constraint: WeightConstraint,
 }
 
 impl Constrained {
-    /// A dense layer with that rule.
-    pub fn new(mut dense: Dense, rule: WeightConstraint) -> Constrained {
-        if rule == WeightConstraint::Nonnegative {
-            dense.biased = dense.outputs;
+    /// A dense layer with a constraint. Nonnegative weights go without a bias.
+    pub fn new(mut dense: Dense, constraint: WeightConstraint) -> Constrained {
+        if constraint == WeightConstraint::Nonnegative {
+            dense.first_biased = dense.outputs;
         }
-        Constrained { dense, rule }
+        Constrained { dense, constraint }
     }
 
-    /// Turns gradients of the layer's rows into those of the free parameters: a shared weight's is the sum over the outputs,
-    /// in the place of each (so that a clipped norm counts it as often).
-    fn tie(&self, rows: &mut [Row]) {
+    /// Turns gradients of the weights into those of the free parameters. The gradient of a shared weight is the sum
+    /// over the outputs, stored for each output (so the norm for clipping counts it for each).
+    fn tie_gradients(&self, rows: &mut [Row]) {
         let dense = &self.dense;
-        if self.rule == WeightConstraint::Common {
+        if self.constraint == WeightConstraint::Common {
             for input in 0..dense.inputs {
                 let total: f64 = dense.weights_of(rows, input).map(|x| f64::from(*x)).sum();
                 dense.weights_of(rows, input).for_each(|x| *x = total as f32);
@@ -43,12 +43,12 @@ impl Constrained {
         }
     }
 
-    /// Takes the weights in the layer's rows to the nearest that are allowed. (The mean of equal numbers, in f64, is that
-    /// number.)
+    /// Projects the weights in the layer's rows onto the constraint: the nearest valid weights. (In f64, the mean of
+    /// equal floats is exact.)
     fn project(&self, rows: &mut [Row]) {
         let dense = &self.dense;
         for input in 0..dense.inputs {
-            match self.rule {
+            match self.constraint {
                 WeightConstraint::Free => return,
                 WeightConstraint::Common => {
                     let total: f64 = dense.weights_of(rows, input).map(|x| f64::from(*x)).sum();
@@ -81,11 +81,9 @@ impl Layer for Constrained {
     }
 
     fn check(&self, parameters: &[Row]) -> Result<()> {
-        let rule = match self.rule {
+        let message = match self.constraint {
             WeightConstraint::Free => return Ok(()),
-            WeightConstraint::Common => {
-                "the last layer's weights must be the same for all features"
-            }
+            WeightConstraint::Common => "the last layer's weights must be equal for all features",
             WeightConstraint::Nonnegative => "the last layer's weights must not be negative",
         };
         let given = &parameters[self.dense.place()];
@@ -93,7 +91,7 @@ impl Layer for Constrained {
         self.project(&mut allowed);
         match given.iter().flatten().zip(allowed.iter().flatten()).all(|(a, b)| a.0 == b.0) {
             true => Ok(()),
-            false => Err(Error::Value(rule.into())),
+            false => Err(Error::Value(message.into())),
         }
     }
 
@@ -122,21 +120,21 @@ impl Layer for Constrained {
         batch: &BatchView,
         worker: &Worker,
         slot: &Slot,
-        room: Shared<Row>,
+        scratch: Shared<Row>,
         sink: Sink,
     ) {
-        self.dense.update(batch, worker, slot, room, Sink::Store(room));
-        let (rows, follows) = (self.dense.place(), matches!(sink, Sink::Update { .. }));
-        // SAFETY: a single item; the gradients are from an earlier phase.
+        self.dense.update(batch, worker, slot, scratch, Sink::Store(scratch));
+        let (rows, updates) = (self.dense.place(), matches!(sink, Sink::Update { .. }));
+        // SAFETY: the phase has a single item; the gradients are from an earlier phase.
         worker.phase(1, |_| unsafe {
-            let gradients = room.write(rows.clone());
-            self.tie(gradients);
-            if follows {
-                sink.take(batch.isa, batch.parameters, rows.clone(), gradients, 2);
+            let gradients = scratch.write(rows.clone());
+            self.tie_gradients(gradients);
+            if updates {
+                sink.accept(batch.isa, batch.parameters, rows.clone(), gradients, 2);
                 self.project(batch.parameters.write(rows.clone()));
             }
         });
-        if follows {
+        if updates {
             self.dense.refresh(batch, worker);
         }
     }
@@ -149,19 +147,19 @@ impl Layer for Constrained {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::layers::Named;
+    use crate::model::layers::NamedOutputs;
     use crate::model::tensor::Layout;
     use crate::nn::activation::Activation;
     use crate::simd::ZERO_ROW;
 
     /// Two inputs, 37 outputs: two panels, the second one with padding.
-    fn layer(rule: WeightConstraint) -> Constrained {
-        let (layout, names) = (&mut Layout::default(), Named::all("decoder.0", 37));
+    fn layer(constraint: WeightConstraint) -> Constrained {
+        let (layout, names) = (&mut Layout::default(), NamedOutputs::all("decoder.0", 37));
         let dense = Dense::new(layout, (2, 37), Activation::Identity, names, false).unwrap();
-        Constrained::new(dense, rule)
+        Constrained::new(dense, constraint)
     }
 
-    /// Its parameters with weights that are a function of the output.
+    /// Parameters with weight `weight(j)` for output j.
     fn filled(layer: &Constrained, weight: fn(usize) -> f32) -> Vec<Row> {
         let mut rows = vec![ZERO_ROW; layer.dense.place().end];
         for input in 0..2 {
@@ -176,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_those_of_the_tensor() {
+    fn weights_of_agrees_with_the_tensor() {
         let layer = layer(WeightConstraint::Free);
         let rows = filled(&layer, |j| j as f32);
         let weights: Vec<f32> = (0..37u16).flat_map(|j| [f32::from(j); 2]).collect();
@@ -187,7 +185,7 @@ mod tests {
     fn shared_weights_have_the_sum_of_the_gradients_and_stay_equal() {
         let layer = layer(WeightConstraint::Common);
         let mut rows = filled(&layer, |j| j as f32);
-        layer.tie(&mut rows);
+        layer.tie_gradients(&mut rows);
         assert_eq!(rows, filled(&layer, |_| 666.0), "sum of 0..37; padding is zero");
         assert!(layer.check(&filled(&layer, |_| 0.1)).is_ok());
         let mut rows = filled(&layer, |j| j as f32);
@@ -203,7 +201,7 @@ mod tests {
         let mut rows = filled(&layer, |j| if j % 2 == 0 { -1.0 } else { 1.0 });
         assert!(layer.check(&rows).is_err());
         let before = rows.clone();
-        layer.tie(&mut rows);
+        layer.tie_gradients(&mut rows);
         assert_eq!(rows, before, "their gradients are their own");
         layer.constrain(&mut rows);
         assert_eq!(rows, filled(&layer, |j| (j % 2) as f32));

@@ -4,8 +4,8 @@
 use super::{Epilogue, Layer};
 use crate::error::Result;
 use crate::matrix::{
-    ColumnMap, Grid, ProductBlock, ProductTile, Shared, panels_of, product, transposed_product,
-    vectors_of,
+    ColumnMap, Grid, ProductBlock, ProductTile, RowMap, Shared, panels_of, product,
+    transposed_product, vectors_of,
 };
 use crate::model::memory::{BatchView, Planner, Port, Slot};
 use crate::model::sink::Sink;
@@ -16,56 +16,56 @@ use crate::simd::{Row, WIDTH, ZERO_ROW, floats_mut};
 use crate::threads::Worker;
 use std::ops::Range;
 
-/// A dense layer. A panel of its parameters is the panel of W, [inputs, 32], with the bias as one more row below.
+/// A dense layer. A panel of its parameters is a panel of W, [inputs, 32], followed by a row of the bias.
 #[derive(Clone, Debug)]
 pub struct Dense {
-    /// Width of x.
+    /// The number of columns of x.
     pub inputs: usize,
-    /// Width of y.
+    /// The number of columns of y.
     pub outputs: usize,
-    /// f
+    /// The activation f.
     pub activation: Activation,
-    /// The names of its outputs.
-    pub names: Vec<Named>,
-    /// Where its panels start in the parameters.
+    /// The names of its outputs; each group of outputs is a tensor.
+    pub names: Vec<NamedOutputs>,
+    /// The first row in the parameter buffer.
     start: usize,
-    /// Where the panels of Wᵀ, [outputs, inputs], start in the derived buffer; none for the first layer.
+    /// The first row of Wᵀ, [outputs, inputs], in the derived buffer; `None` for the first layer.
     transposed: Option<usize>,
-    /// The first output with a bias: outputs that are normalised have none, for it would be subtracted again.
-    pub biased: usize,
+    /// The first output with a bias. Normalised outputs have none, because normalisation would subtract it.
+    pub first_biased: usize,
 }
 
-/// Some outputs of a dense layer with a name of their own.
+/// Outputs of a dense layer with their own tensors of weights and biases.
 #[derive(Clone, Debug)]
-pub struct Named {
-    /// Of the module.
+pub struct NamedOutputs {
+    /// The name of the module.
     pub name: String,
-    /// Which outputs.
+    /// The outputs.
     pub columns: ColumnMap,
-    /// How many.
+    /// The number of outputs.
     pub outputs: usize,
 }
 
-impl Named {
-    /// All outputs of a layer.
-    pub fn all(name: impl Into<String>, outputs: usize) -> Vec<Named> {
-        vec![Named { name: name.into(), columns: ColumnMap::From(0), outputs }]
+impl NamedOutputs {
+    /// One name for all outputs of a layer.
+    pub fn all(name: impl Into<String>, outputs: usize) -> Vec<NamedOutputs> {
+        vec![NamedOutputs { name: name.into(), columns: ColumnMap::From(0), outputs }]
     }
 }
 
 impl Dense {
-    /// Asks for its rows. The `first` layer of a network reads the batch, and nobody needs the gradient of that.
+    /// Allocates the rows of a layer. The `first` layer of a network reads the batch, whose gradient is not computed.
     pub fn new(
         layout: &mut Layout,
         (inputs, outputs): (usize, usize),
         activation: Activation,
-        names: Vec<Named>,
+        names: Vec<NamedOutputs>,
         first: bool,
     ) -> Result<Dense> {
         layout.check(inputs, outputs)?;
         let start = layout.rows(panels_of(outputs) * (inputs + 1));
         let transposed = (!first).then(|| layout.derived(panels_of(inputs) * outputs));
-        Ok(Dense { inputs, outputs, activation, names, start, transposed, biased: 0 })
+        Ok(Dense { inputs, outputs, activation, names, start, transposed, first_biased: 0 })
     }
 
     /// The rows of its parameters.
@@ -84,7 +84,7 @@ impl Dense {
         self.weights(panel).end
     }
 
-    /// The weights of one input, outputs ascending, in the layer's rows of a buffer.
+    /// The weights of input `input`, outputs ascending; `rows` are the layer's rows of a buffer.
     pub fn weights_of<'a>(
         &self,
         rows: &'a mut [Row],
@@ -92,29 +92,36 @@ impl Dense {
     ) -> impl Iterator<Item = &'a mut f32> + use<'a> {
         let panels = rows.chunks_exact_mut(self.inputs + 1);
         let each = panels.flat_map(move |panel| floats_mut(&mut panel[input..=input]));
-        each.take(self.outputs) // only the last panel has padding
+        each.take(self.outputs) // drops the padding of the last panel
     }
 
-    /// The rows of Wᵀ in its panel `panel`, for a layer that has one.
+    /// The rows of panel `panel` of Wᵀ. The layer must not be the first.
     fn transposed(&self, panel: usize) -> Range<usize> {
         let start = self.transposed.expect("the first layer has no input gradient");
         let start = start + panel * self.outputs;
         start..start + self.outputs
     }
 
-    /// Whether it reads the batch.
+    /// Whether the layer is the network's first, which reads the batch.
     fn is_first(&self) -> bool {
         self.transposed.is_none()
     }
 
-    /// The tensor of the bias of some outputs, called `name`.
+    /// The tensor of the bias of `outputs` outputs in `columns`.
     pub fn bias_tensor(&self, name: String, columns: ColumnMap, outputs: usize) -> Tensor {
-        let place = Place { start: self.bias(0), rows: 1, columns, stride: self.inputs + 1 };
+        let place = Place {
+            start: self.bias(0),
+            rows: 1,
+            order: RowMap::Same,
+            columns,
+            stride: self.inputs + 1,
+        };
         let (kind, fan_in) = (TensorKind::Trained, Some(self.inputs));
         Tensor { name, shape: vec![outputs], kind, fan_in, place }
     }
 
-    /// The phase of its product, with `right(panel)` in the place of W. `epilogue` gets every tile and the panel's bias.
+    /// Runs the phase of the product with `right(panel)` in place of W. `epilogue` receives every tile and the panel's
+    /// bias.
     pub fn product<'r>(
         &self,
         batch: &BatchView<'r>,
@@ -134,12 +141,12 @@ impl Dense {
         }
         // SAFETY: the input was written in an earlier phase.
         let input = unsafe { batch.matrix(slot.below.value) };
-        let kept = |tile| if self.is_first() { batch.nonzero_columns(tile) } else { None };
-        product(worker, batch.isa, input, kept, self.outputs, right, epilogue);
+        let nonzero = |tile| if self.is_first() { batch.nonzero_columns(tile) } else { None };
+        product(worker, batch.isa, input, nonzero, self.outputs, right, epilogue);
     }
 
     /// [`Dense::product`] with W.
-    fn own_product(
+    fn weight_product(
         &self,
         batch: &BatchView,
         worker: &Worker,
@@ -151,10 +158,11 @@ impl Dense {
         self.product(batch, worker, slot, |panel| &parameters[self.weights(panel)], epilogue);
     }
 
-    /// Refreshes one block of Wᵀ from `rows` of a buffer, which hold panel `panel` of W (or of what stands in its place).
+    /// Recomputes block (`panel`, `block`) of Wᵀ. `rows` of buffer `from` are panel `panel` of W, or of the matrix in
+    /// its place.
     ///
     /// # Safety
-    /// The block, and the block of W that it mirrors, are the calling tile's own.
+    /// No other tile uses the block and its transpose in the running phase.
     unsafe fn transpose_block(
         &self,
         batch: &BatchView,
@@ -177,7 +185,7 @@ impl Dense {
         }
     }
 
-    /// Refreshes Wᵀ: of W or of what stands in its place, whose panels are rows `rows(panel)` of a buffer.
+    /// Recomputes Wᵀ from W, or from the matrix in its place: rows `rows(panel)` of buffer `from` are its panels.
     pub fn transpose(
         &self,
         batch: &BatchView,
@@ -188,7 +196,7 @@ impl Dense {
         let blocks = panels_of(self.inputs);
         worker.phase(panels_of(self.outputs) * blocks, |item| {
             let (panel, block) = (item / blocks, item % blocks);
-            // SAFETY: an item is a block.
+            // SAFETY: each item is another block.
             unsafe { self.transpose_block(batch, (from, rows(panel)), panel, block) };
         });
     }
@@ -205,7 +213,7 @@ impl Layer for Dense {
 
     fn tensors(&self) -> Vec<Tensor> {
         let mut tensors = Vec::new();
-        for &Named { ref name, columns, outputs } in &self.names {
+        for &NamedOutputs { ref name, columns, outputs } in &self.names {
             tensors.push(Tensor {
                 name: format!("{name}.weight"),
                 shape: vec![outputs, self.inputs],
@@ -214,11 +222,12 @@ impl Layer for Dense {
                 place: Place {
                     start: self.start,
                     rows: self.inputs,
+                    order: RowMap::Same,
                     columns,
                     stride: self.inputs + 1,
                 },
             });
-            if self.biased <= columns.at(0) {
+            if self.first_biased <= columns.at(0) {
                 tensors.push(self.bias_tensor(format!("{name}.bias"), columns, outputs));
             }
         }
@@ -229,23 +238,23 @@ impl Layer for Dense {
         let (copies, trains) = (below.value.copies, planner.trains());
         let value = planner.place(self.outputs, copies, !last);
         let slope = trains && self.activation.keeps_slope();
-        let kept = if slope { planner.place(self.outputs, copies, true) } else { value };
+        let saved = if slope { planner.place(self.outputs, copies, true) } else { value };
         let gradient = planner.place(self.outputs, copies, trains);
-        let above = Port { value, gradient, kept, activation: self.activation };
+        let above = Port { value, gradient, saved, activation: self.activation };
         Slot { below, above, rows: 0 }
     }
 
     fn forward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
-        let Port { value, kept, activation, .. } = slot.above;
+        let Port { value, saved, activation, .. } = slot.above;
         let slope = batch.trains() && activation.keeps_slope();
-        // Of outputs without a bias the bias' row may be the shift of a normalisation.
-        let biased = self.biased < self.outputs;
-        self.own_product(batch, worker, slot, &mut |tile, bias| {
+        // Without a bias, the row may contain the shift of a batch normalisation.
+        let biased = self.first_biased < self.outputs;
+        self.weight_product(batch, worker, slot, &mut |tile, bias| {
             let ProductTile { panel, rows, vectors, products } = tile;
             let bias = if biased { bias } else { &ZERO_ROW };
-            // SAFETY: the layer's own output; these rows of this panel are the tile's.
+            // SAFETY: the output is this layer's; only this tile uses these rows of this panel.
             let (out, slope) = unsafe {
-                let slope = slope.then(|| batch.write(kept, panel, rows.clone()));
+                let slope = slope.then(|| batch.write(saved, panel, rows.clone()));
                 (batch.write(value, panel, rows), slope.unwrap_or_default())
             };
             batch.isa.run(BiasAndActivation { products, vectors, bias, activation, out, slope });
@@ -253,20 +262,20 @@ impl Layer for Dense {
     }
 
     fn tiles(&self, batch: &BatchView, worker: &Worker, slot: &Slot, epilogue: &mut Epilogue) {
-        self.own_product(batch, worker, slot, epilogue);
+        self.weight_product(batch, worker, slot, epilogue);
     }
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
-        let Port { kept, activation, gradient: to, .. } = slot.below;
+        let Port { saved, activation, gradient: to, .. } = slot.below;
         // SAFETY: the gradient above was written in an earlier phase; weights change in the update only.
         let (above, derived) = unsafe { (batch.matrix(slot.above.gradient), batch.derived.all()) };
         let right = |panel| &derived[self.transposed(panel)];
         let epilogue = |tile: ProductTile| {
             let ProductTile { panel, rows, vectors, products } = tile;
-            // SAFETY: `kept` is from the forward pass; these rows of this panel of `to` are the tile's own.
-            let (kept, out) =
-                unsafe { (batch.read(kept, panel, rows.clone()), batch.write(to, panel, rows)) };
-            batch.isa.run(InputGradient { products, vectors, activation, kept, out });
+            // SAFETY: `saved` is from the forward pass; only this tile uses these rows of this panel of `to`.
+            let (saved, out) =
+                unsafe { (batch.read(saved, panel, rows.clone()), batch.write(to, panel, rows)) };
+            batch.isa.run(InputGradient { products, vectors, activation, saved, out });
         };
         product(worker, batch.isa, above, |_| None, self.inputs, right, epilogue);
     }
@@ -278,31 +287,32 @@ impl Layer for Dense {
             let input = (!sparse).then(|| batch.matrix(slot.below.value));
             (input, batch.matrix(slot.above.gradient))
         };
-        let take = |rows: Range<usize>, gradient: &[Row], vectors| {
-            // SAFETY: an item is a panel of outputs and some panels of inputs: its 32x32 blocks of W are its own,
-            // and the bias is the first block's.
-            unsafe { sink.take(batch.isa, batch.parameters, rows, gradient, vectors) };
+        let deliver = |rows: Range<usize>, gradient: &[Row], vectors| {
+            // SAFETY: an item is a panel of outputs and some panels of inputs, so no other item uses its 32x32 blocks
+            // of W; the bias belongs to the item with the first block.
+            unsafe { sink.accept(batch.isa, batch.parameters, rows, gradient, vectors) };
         };
         let grid = Grid::new(panels_of(self.inputs), panels_of(self.outputs), worker.workers());
         let mut products: ProductBlock = [ZERO_ROW; _];
         worker.phase(grid.items(), |item| {
             let (panel, blocks) = grid.item(item);
             let (dy, vectors) = (gradient.panel(panel), vectors_of(self.outputs, panel));
-            if blocks.start == 0 && self.biased < self.outputs {
+            if blocks.start == 0 && self.first_biased < self.outputs {
                 let mut sums = [ZERO_ROW];
                 batch.isa.run(ColumnSums { panel: dy, vectors, out: &mut sums[0] });
                 let bias = self.bias(panel);
-                let unbiased = self.biased.saturating_sub(panel * WIDTH).min(WIDTH);
+                let unbiased = self.first_biased.saturating_sub(panel * WIDTH).min(WIDTH);
                 floats_mut(&mut sums)[..unbiased].fill(0.0);
-                take(bias..bias + 1, &sums, vectors);
+                deliver(bias..bias + 1, &sums, vectors);
             }
             for block in blocks {
                 let used = (self.inputs - block * WIDTH).min(WIDTH);
                 let start = self.weights(panel).start + block * WIDTH;
                 let hints = |tile, rows: Range<usize>| {
-                    let kept = if self.is_first() { batch.nonzero_rows(block, tile) } else { None };
+                    let nonzero =
+                        if self.is_first() { batch.nonzero_rows(block, tile) } else { None };
                     let rows = start + rows.start..start + rows.end;
-                    (kept, sink.ahead(batch.parameters, rows))
+                    (nonzero, sink.prefetch(batch.parameters, rows))
                 };
                 match input.map(|input| input.panel(block)) {
                     None => batch.gather_gradient(block, dy, &mut products),
@@ -310,7 +320,7 @@ impl Layer for Dense {
                         transposed_product(batch.isa, x, used, dy, vectors, hints, &mut products)
                     }
                 }
-                take(start..start + used, &products[..used], vectors);
+                deliver(start..start + used, &products[..used], vectors);
                 if matches!(sink, Sink::Update { .. }) {
                     let from = (batch.parameters, self.weights(panel));
                     // SAFETY: the block is this item's, in W and in Wᵀ.

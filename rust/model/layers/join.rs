@@ -1,4 +1,4 @@
-//! Joining y: the conditions, which the encoder has read behind x, are put behind z.
+//! Concatenation [z, y]: copies the conditions y from the encoder's input to the columns after z.
 #![allow(unsafe_code)]
 
 use super::{Epilogue, Layer};
@@ -7,14 +7,14 @@ use crate::simd::WIDTH;
 use crate::threads::Worker;
 use std::ops::Range;
 
-/// The conditions behind the codes.
+/// Appends the conditions y to z.
 #[derive(Clone, Debug)]
 pub struct Join {
     /// Columns of y.
     pub conditions: usize,
-    /// The column of the encoder's input where they begin.
+    /// The first column of y in the encoder's input.
     pub from: usize,
-    /// The column where they are put.
+    /// The first column of y in the decoder's input.
     pub to: usize,
 }
 
@@ -45,7 +45,7 @@ impl Layer for Join {
     }
 
     fn tiles(&self, _: &BatchView, _: &Worker, _: &Slot, _: &mut Epilogue) {
-        unreachable!("conditions are not joined by a last layer");
+        unreachable!("conditions are joined before the decoder");
     }
 
     /// Conditions have no gradient.

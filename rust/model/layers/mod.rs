@@ -1,11 +1,16 @@
-//! Layers: each kind in its own file, with its parameters, its place in a batch, and its phases forward, backward and update.
+//! Layers. Each kind has a file with its parameters, its memory in a batch, and its phases: forward, backward, update.
 //!
-//! To add a kind: a file with a type that implements [`Layer`], and a line where [`super::network`] builds the lists.
+//! To add a kind: a file with a type that implements [`Layer`], and a line in [`super::network`], which builds the
+//! lists of layers.
 
 mod batch_norm;
 mod constrained;
+mod conv;
+mod conv_output;
 mod dense;
+mod flat_output;
 mod join;
+mod kernel;
 #[cfg(test)]
 mod scaling;
 mod simplex;
@@ -14,7 +19,10 @@ mod topic_words;
 
 pub use batch_norm::BatchNorm;
 pub use constrained::Constrained;
-pub use dense::{Dense, Named};
+pub use conv::{Conv, ConvParts, Direction, NamedChannels};
+pub use conv_output::ConvOutput;
+pub use dense::{Dense, NamedOutputs};
+pub use flat_output::FlatOutput;
 pub use join::Join;
 #[cfg(test)]
 pub use scaling::Scaling;
@@ -30,13 +38,13 @@ use crate::simd::Row;
 use crate::threads::Worker;
 use std::fmt::Debug;
 
-/// Takes a tile of the decoder's output and the bias that is still to be added. It may overwrite the tile where nothing goes
-/// backward.
+/// Receives a tile of the decoder's output and the bias row to add to it. It may overwrite the tile, except in
+/// training.
 pub type Epilogue<'a> = dyn FnMut(ProductTile, &Row) + 'a;
 
-/// A layer. Its phases are called by all workers in the same order; inside a phase everything is static.
+/// A layer of the network. All workers call its phases in the same order.
 pub trait Layer: Debug + Send + Sync {
-    /// Columns that it gives.
+    /// The number of output columns.
     fn outputs(&self) -> usize;
 
     /// Multiply-adds of one row's forward pass.
@@ -44,49 +52,49 @@ pub trait Layer: Debug + Send + Sync {
         0
     }
 
-    /// Its parameters by name.
+    /// Its parameters and running statistics.
     fn tensors(&self) -> Vec<Tensor> {
         Vec::new()
     }
 
-    /// Asks for rows of the parameter buffer that no optimiser updates; those of all layers lie behind the others.
+    /// Allocates rows of the parameter buffer for running statistics. They follow the trained rows of all layers.
     fn place_statistics(&mut self, _: &mut Layout) {}
 
-    /// Sets parameters that start elsewhere than at PyTorch's random values.
+    /// Sets initial values other than PyTorch's random ones.
     fn initialize(&self, _parameters: &mut [Row]) {}
 
-    /// Takes parameters to the nearest ones that are allowed.
+    /// Projects parameters onto the layer's constraint.
     fn constrain(&self, _parameters: &mut [Row]) {}
 
-    /// An error unless parameters are allowed.
+    /// Returns an error if parameters violate the constraint.
     fn check(&self, _parameters: &[Row]) -> Result<()> {
         Ok(())
     }
 
-    /// Whether gradients are stored before they are followed: those of the free parameters take all of them.
+    /// Whether gradients must be stored before the update, because that of a free parameter depends on several of them.
     fn stores_gradient(&self) -> bool {
         false
     }
 
-    /// Places what it makes of `below` in the arena. What the `last` layer makes is not stored.
+    /// Allocates the layer's memory in the arena; `below` is its input. The output of the `last` layer is not stored.
     fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot;
 
-    /// From what is below to what is above.
+    /// Computes the output from the input.
     fn forward(&self, batch: &BatchView, worker: &Worker, slot: &Slot);
 
-    /// The same of a last layer: tile by tile to an epilogue.
+    /// Computes the output of the last layer, and passes it tile by tile to an epilogue.
     fn tiles(&self, batch: &BatchView, worker: &Worker, slot: &Slot, epilogue: &mut Epilogue);
 
-    /// From the gradient above to the gradient below, for all but a first layer.
+    /// Computes the input's gradient from the output's. Not called for the first layer.
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot);
 
-    /// The gradients of the parameters, from the gradient above, into a sink; `room` is a buffer with the parameters' layout
-    /// for a layer that [stores them](Layer::stores_gradient).
-    fn update(&self, _: &BatchView, _: &Worker, _: &Slot, _room: Shared<Row>, _: Sink) {}
+    /// Computes the gradients of the parameters from the output's gradient, and passes them to a sink. `scratch` is a
+    /// buffer with the parameters' layout for layers that [store gradients](Layer::stores_gradient).
+    fn update(&self, _: &BatchView, _: &Worker, _: &Slot, _scratch: Shared<Row>, _: Sink) {}
 
-    /// Makes anew what is derived from the parameters, after they were set.
+    /// Recomputes the derived buffer after parameters were set.
     fn refresh(&self, _: &BatchView, _: &Worker) {}
 
-    /// Moves running statistics towards the batch's, after a step.
-    fn follow_batch(&self, _: &BatchView, _: &Worker, _: &Slot) {}
+    /// Moves running statistics towards those of the batch, after an update.
+    fn update_running(&self, _: &BatchView, _: &Worker, _: &Slot) {}
 }

@@ -1,9 +1,8 @@
-//! A layer that only the tests know, in one file: columns times a learned factor each, in place. It shows what a new kind of
-//! layer takes.
+//! A layer for tests only: multiplies each column by a learned factor. It is an example of a new kind of layer.
 #![allow(unsafe_code)]
 
 use super::{Epilogue, Layer};
-use crate::matrix::{ColumnMap, Shared, panels_of, vectors_of};
+use crate::matrix::{ColumnMap, RowMap, Shared, panels_of, vectors_of};
 use crate::model::memory::{BatchView, Matrix, Planner, Port, Slot};
 use crate::model::sink::Sink;
 use crate::model::tensor::{Layout, Place, Tensor, TensorKind};
@@ -19,12 +18,12 @@ pub struct Scaling {
 }
 
 impl Scaling {
-    /// Asks for its rows.
+    /// Allocates the row of factors of each panel.
     pub fn new(layout: &mut Layout, cols: usize) -> Scaling {
         Scaling { cols, start: layout.rows(panels_of(cols)) }
     }
 
-    /// Multiplies what is in a matrix by the factors.
+    /// `to` = `from` times the factors.
     fn scale(&self, batch: &BatchView, worker: &Worker, from: Matrix, to: Matrix) {
         worker.phase(panels_of(self.cols), |panel| {
             // SAFETY: the panel is this item's; parameters change in the update only.
@@ -47,7 +46,13 @@ impl Layer for Scaling {
     }
 
     fn tensors(&self) -> Vec<Tensor> {
-        let place = Place { start: self.start, rows: 1, columns: ColumnMap::From(0), stride: 1 };
+        let place = Place {
+            start: self.start,
+            rows: 1,
+            order: RowMap::Same,
+            columns: ColumnMap::From(0),
+            stride: 1,
+        };
         let (kind, shape) = (TensorKind::Trained, vec![self.cols]);
         vec![Tensor { name: "scaling".into(), shape, kind, fan_in: Some(1), place }]
     }
@@ -87,7 +92,7 @@ impl Layer for Scaling {
                 floats_mut(&mut sums)[used..].fill(0.0);
                 let row = self.start + panel;
                 let vectors = vectors_of(self.cols, panel);
-                sink.take(batch.isa, batch.parameters, row..row + 1, &sums, vectors);
+                sink.accept(batch.isa, batch.parameters, row..row + 1, &sums, vectors);
             }
         });
     }

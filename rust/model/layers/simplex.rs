@@ -1,4 +1,4 @@
-//! From codes to topics: theta = softmax(m0 + s0 z), in place.
+//! The topic proportions theta = softmax(m0 + s0 z), in place.
 #![allow(unsafe_code)]
 
 use super::{Epilogue, Layer};
@@ -19,7 +19,7 @@ pub struct Simplex {
 }
 
 impl Simplex {
-    /// With the prior of a topic model.
+    /// The layer with the prior of a topic model.
     pub fn new(topics: &Topics) -> Simplex {
         let prior = [&topics.mean, &topics.scale].map(|values| {
             let mut panels = vec![ZERO_ROW; panels_of(values.len())];
@@ -44,7 +44,7 @@ impl Layer for Simplex {
         let block = |rows: Range<usize>| {
             for r in rows {
                 let codes = |v: usize| {
-                    // SAFETY: row r is the calling block's, and the vectors are taken one after the other.
+                    // SAFETY: row r is the calling block's, and only one vector is borrowed at a time.
                     let rows =
                         unsafe { batch.write(slot.below.value, v * LANES / WIDTH, r..r + 1) };
                     &mut rows[0][v % 2]
@@ -56,10 +56,10 @@ impl Layer for Simplex {
     }
 
     fn tiles(&self, _: &BatchView, _: &Worker, _: &Slot, _: &mut Epilogue) {
-        unreachable!("a softmax of topics is no last layer");
+        unreachable!("the topic proportions are not a last layer");
     }
 
-    /// The gradient with respect to theta becomes that with respect to the code.
+    /// Computes dL/dz from dL/dtheta, in place.
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         let scale = self.prior[1].as_flattened();
         // SAFETY: theta is from the forward pass.
@@ -67,7 +67,7 @@ impl Layer for Simplex {
         batch.by_rows(worker, |rows| {
             for r in rows {
                 let gradient = |v: usize| {
-                    // SAFETY: row r is this block's, and the vectors are taken one after the other.
+                    // SAFETY: row r is this block's, and only one vector is borrowed at a time.
                     let rows =
                         unsafe { batch.write(slot.below.gradient, v * LANES / WIDTH, r..r + 1) };
                     &mut rows[0][v % 2]

@@ -1,4 +1,4 @@
-//! The products of a dense layer whose input is a sparse batch: the rows of W that belong to its stored values.
+//! The products of a dense layer with a sparse batch: sums over the stored values only.
 #![allow(unsafe_code)]
 
 use crate::matrix::{Grid, ProductBlock, ProductTile, panels_of, vectors_of};
@@ -7,16 +7,16 @@ use crate::simd::{LINE, Op, Row, Simd, WIDTH, ZERO_ROW, prefetch};
 use crate::threads::{Worker, split};
 use std::ops::Range;
 
-/// Panels of W whose rows an example gathers at once: eight sums that do not wait for each other.
-const TOGETHER: usize = 4;
-/// Examples that are gathered before the epilogue finishes them.
+/// Panels of W that an example gathers at once: eight independent sums.
+const PANELS: usize = 4;
+/// Examples in a tile.
 const TILE: usize = 8;
-/// How many values ahead rows of W are asked for.
-const AHEAD: usize = 8;
+/// The number of values by which the prefetch of rows of W is ahead.
+const PREFETCH_DISTANCE: usize = 8;
 
 impl<'a> BatchView<'a> {
-    /// The product of the sparse batch and a matrix of `cols` columns: each example gathers the rows of `right(panel)` that
-    /// its values are multiplied with, of several panels at once.
+    /// A phase: the product of the sparse batch and a matrix of `cols` columns, whose panels are `right(panel)`. Each
+    /// example gathers the rows of its stored values, in several panels at once.
     pub(in crate::model) fn gather_product<'r>(
         &self,
         worker: &Worker,
@@ -25,9 +25,9 @@ impl<'a> BatchView<'a> {
         mut epilogue: impl FnMut(ProductTile),
     ) {
         let panels = panels_of(cols);
-        let groups = panels.div_ceil(TOGETHER);
+        let groups = panels.div_ceil(PANELS);
         let grid = Grid::new(self.rows.div_ceil(TILE), groups, worker.workers());
-        let mut sums = [[ZERO_ROW; TILE]; TOGETHER];
+        let mut sums = [[ZERO_ROW; TILE]; PANELS];
         worker.phase(grid.items(), |item| {
             let (group, tiles) = grid.item(item);
             let group = split(panels, groups, group);
@@ -43,13 +43,13 @@ impl<'a> BatchView<'a> {
         });
     }
 
-    /// The products of some rows with a group of panels.
+    /// The products of the examples `rows` with a group of panels.
     fn gather_rows<'r>(
         &self,
         right: &impl Fn(usize) -> &'r [Row],
         group: Range<usize>,
         rows: Range<usize>,
-        sums: &mut [[Row; TILE]; TOGETHER],
+        sums: &mut [[Row; TILE]; PANELS],
     ) {
         let weights = |p| right(group.start + p);
         for (i, r) in rows.enumerate() {
@@ -70,7 +70,8 @@ impl<'a> BatchView<'a> {
         }
     }
 
-    /// The gradient of a 32 x 32 block of weights: of the batch's panel `block` and the panel `dy` of the gradient above.
+    /// The gradient of a 32 x 32 block of weights, from panel `block` of the batch and panel `dy` of the output's
+    /// gradient.
     pub(in crate::model) fn gather_gradient(
         &self,
         block: usize,
@@ -81,13 +82,13 @@ impl<'a> BatchView<'a> {
     }
 }
 
-/// A row's values times the rows of W in `P` panels: sums over its columns, ascending.
+/// The product of one row and `P` panels of W: sums over its stored columns, ascending.
 struct GatherRow<'a, const P: usize> {
-    /// The row's, and those of the rows after it.
+    /// The values of the row and of the rows after it.
     entries: &'a [StoredValue],
-    /// How many are the row's.
+    /// The number of values of the row.
     count: usize,
-    /// A panel's rows of W each.
+    /// The rows of each panel of W.
     weights: [&'a [Row]; P],
 }
 
@@ -98,14 +99,14 @@ impl<const P: usize> Op for GatherRow<'_, P> {
         let GatherRow { entries, count, weights } = self;
         let mut sums = [[s.zero(); 2]; P];
         for (n, entry) in entries[..count].iter().enumerate() {
-            if let Some(later) = entries.get(n + AHEAD) {
+            if let Some(later) = entries.get(n + PREFETCH_DISTANCE) {
                 for weights in weights {
                     let row = weights.as_ptr().wrapping_add(later.at as usize).cast::<u8>();
                     prefetch(row);
                     prefetch(row.wrapping_add(LINE));
                 }
             }
-            let x = s.splat(entry.seen);
+            let x = s.splat(entry.input);
             for p in 0..P {
                 let row = &weights[p][entry.at as usize];
                 for v in 0..2 {
@@ -121,7 +122,8 @@ impl<const P: usize> Op for GatherRow<'_, P> {
     }
 }
 
-/// A panel's values times the rows of the gradient above: sums over the batch, rows ascending.
+/// The product of a transposed panel of the batch and a panel of the output's gradient: sums over the batch, rows
+/// ascending.
 struct ScatterGradient<'a> {
     entries: &'a [StoredValue],
     dy: &'a [Row],
@@ -135,7 +137,7 @@ impl Op for ScatterGradient<'_> {
         let ScatterGradient { entries, dy, out } = self;
         out[..WIDTH].fill(ZERO_ROW);
         for entry in entries {
-            let (x, dy, to) = (s.splat(entry.seen), &dy[entry.panel()], &mut out[entry.lane()]);
+            let (x, dy, to) = (s.splat(entry.input), &dy[entry.panel()], &mut out[entry.lane()]);
             for (to, dy) in to.iter_mut().zip(dy) {
                 s.store(s.fma(x, s.load(dy), s.load(to)), to);
             }

@@ -1,7 +1,8 @@
-//! Topics as distributions on words: the product of a document's topics with phi = softmax(c W).
+//! Topics as distributions over words: the product theta phi with phi = softmax(c W), [topics, words].
 //!
-//! phi is kept beside the free matrix W and made anew after each update; products read phi, and its transpose where other
-//! layers have that of W. A gradient's way from phi to W needs all words of a topic, so it is stored first.
+//! phi is stored beside the free matrix W and recomputed after each update; products read phi and its transpose in
+//! place of W and Wᵀ. The gradient with respect to W depends on the gradients with respect to phi of all words of a
+//! topic, so the latter are stored first.
 #![allow(unsafe_code)]
 
 use super::{Dense, Epilogue, Layer};
@@ -15,22 +16,22 @@ use crate::simd::{Row, WIDTH};
 use crate::threads::Worker;
 use std::ops::Range;
 
-/// Topics that a work item takes through all panels of words: their rows are neighbours.
+/// Topics of a work item, which loops over all panels of words; the topics' rows are adjacent.
 const GROUP: usize = 4;
 
-/// The topics' distributions on words.
+/// The topics' distributions over words.
 #[derive(Clone, Debug)]
 pub struct TopicWords {
-    /// The free matrix, without a bias.
+    /// The free matrix W, without a bias.
     dense: Dense,
-    /// Where the panels of phi, [topics, words], start in the derived buffer.
+    /// The first row of phi, [topics, words], in the derived buffer.
     start: usize,
 }
 
 impl TopicWords {
-    /// With a free matrix in the place of a dense layer's weights.
+    /// The layer with the weights of `dense` as its free matrix.
     pub fn new(layout: &mut Layout, mut dense: Dense) -> TopicWords {
-        dense.biased = dense.outputs;
+        dense.first_biased = dense.outputs;
         let start = layout.derived(panels_of(dense.outputs) * dense.inputs);
         TopicWords { dense, start }
     }
@@ -41,14 +42,16 @@ impl TopicWords {
         start..start + self.dense.inputs
     }
 
+    /// Recomputes the transpose of phi.
     fn transpose(&self, batch: &BatchView, worker: &Worker) {
         self.dense.transpose(batch, worker, batch.derived, &|panel| self.phi(panel));
     }
 
-    /// phi of some topics: the largest weight, the shares and their sum, the shares by the sum; panels ascending.
+    /// Computes phi of some topics in three passes over the panels, ascending: maximum, exponentials and their sum,
+    /// division.
     ///
     /// # Safety
-    /// The rows of these topics in the free matrix and in phi are the calling item's own.
+    /// No other item uses the rows of these topics in the free matrix and in phi.
     unsafe fn normalize_topics(&self, batch: &BatchView, topics: Range<usize>) {
         let n = topics.len();
         let panels = || {
@@ -67,11 +70,11 @@ impl TopicWords {
         for (weights, _, cols) in panels() {
             batch.isa.run(LargestWeight { weights, cols, sums: &mut sums[..n] });
         }
-        let tops = sums.map(|sum| sum.largest());
+        let maxima = sums.map(|sum| sum.largest());
         let mut sums = [TopicSums::ZERO; GROUP];
         for (weights, phi, cols) in panels() {
             let sums = &mut sums[..n];
-            batch.isa.run(TopicShares { weights, cols, tops: &tops[..n], phi, sums });
+            batch.isa.run(TopicShares { weights, cols, maxima: &maxima[..n], phi, sums });
         }
         let factors = sums.map(|sum| 1.0 / sum.total());
         for (_, rows, _) in panels() {
@@ -102,7 +105,7 @@ impl Layer for TopicWords {
     }
 
     fn forward(&self, _: &BatchView, _: &Worker, _: &Slot) {
-        unreachable!("topics' words are a last layer");
+        unreachable!("topic words are a last layer");
     }
 
     fn tiles(&self, batch: &BatchView, worker: &Worker, slot: &Slot, epilogue: &mut Epilogue) {
@@ -115,18 +118,18 @@ impl Layer for TopicWords {
         self.dense.backward(batch, worker, slot);
     }
 
-    /// Turns the stored gradient with respect to phi into that with respect to the free matrix and, where that is to be
-    /// followed, follows it.
+    /// Stores the gradient with respect to phi, computes that with respect to W from it, and updates W if `sink`
+    /// updates.
     fn update(
         &self,
         batch: &BatchView,
         worker: &Worker,
         slot: &Slot,
-        room: Shared<Row>,
+        scratch: Shared<Row>,
         sink: Sink,
     ) {
-        self.dense.update(batch, worker, slot, room, Sink::Store(room));
-        let follows = matches!(sink, Sink::Update { .. });
+        self.dense.update(batch, worker, slot, scratch, Sink::Store(scratch));
+        let updates = matches!(sink, Sink::Update { .. });
         worker.phase(self.dense.inputs.div_ceil(GROUP), |item| {
             let topics = group(&self.dense, item);
             let n = topics.len();
@@ -139,32 +142,32 @@ impl Layer for TopicWords {
             let mut sums = [TopicSums::ZERO; GROUP];
             for (_, words, rows) in places() {
                 // SAFETY: the rows of these topics are this item's.
-                let (phi, gradient) = unsafe { (batch.derived.read(words), room.read(rows)) };
+                let (phi, gradient) = unsafe { (batch.derived.read(words), scratch.read(rows)) };
                 batch.isa.run(SumOfProducts { phi, gradient, sums: &mut sums[..n] });
             }
             let means = sums.map(|sum| sum.total());
             for (panel, words, rows) in places() {
-                // SAFETY: as above; `take` gets the rows of parameters and moments, `gradient` those of room.
+                // SAFETY: as above; the sink uses rows of parameters and moments, `gradient` is a part of scratch.
                 unsafe {
-                    let (phi, gradient) = (batch.derived.read(words), room.write(rows.clone()));
+                    let (phi, gradient) = (batch.derived.read(words), scratch.write(rows.clone()));
                     batch.isa.run(TopicGradient { phi, gradient, means: &means[..n] });
-                    if follows {
+                    if updates {
                         let vectors = vectors_of(self.dense.outputs, panel);
-                        sink.take(batch.isa, batch.parameters, rows, gradient, vectors);
+                        sink.accept(batch.isa, batch.parameters, rows, gradient, vectors);
                     }
                 }
             }
-            if follows {
+            if updates {
                 // SAFETY: as above.
                 unsafe { self.normalize_topics(batch, topics) };
             }
         });
-        if follows {
+        if updates {
             self.transpose(batch, worker);
         }
     }
 
-    /// Makes phi of the free matrix.
+    /// Recomputes phi and its transpose from the free matrix.
     fn refresh(&self, batch: &BatchView, worker: &Worker) {
         worker.phase(self.dense.inputs.div_ceil(GROUP), |item| {
             // SAFETY: the topics are this item's.

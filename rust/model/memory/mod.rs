@@ -1,4 +1,4 @@
-//! The memory of a batch: where its matrices lie, the lists of what is not zero, and the view that phases work on.
+//! The memory of a batch: the plan of its matrices, the lists of nonzero elements, and the view that phases use.
 
 mod plan;
 mod sparse;
@@ -9,4 +9,4 @@ mod zeros;
 pub use plan::{Matrix, Plan, Planner, Port, Slot};
 pub use sparse::StoredValue;
 pub use view::{BatchView, Owners, ROW_BLOCK};
-pub use workspace::{Memory, Rooms, Workspace};
+pub use workspace::{BufferSizes, Memory, Workspace};

@@ -1,127 +1,135 @@
-//! Where a batch's matrices lie in the arena.
+//! The places of a batch's matrices in the arena.
 
 use crate::matrix::panels_of;
 use crate::model::batch::{BatchSize, InputStorage, PassKind};
 use crate::nn::activation::Activation;
 
-/// A matrix's place in the arena, for a batch of at most the arena's examples.
+/// The place of a matrix in the arena, for any batch of at most the planned size.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix {
     start: usize,
-    /// Its columns.
+    /// The number of columns.
     pub cols: usize,
-    /// Its rows for each example: neighbours, one for each draw of the code.
+    /// The number of rows for each example: one, or consecutive rows for its draws of z.
     pub copies: usize,
 }
 
 impl Matrix {
-    /// Where panel `panel` starts in the arena when the batch has so many examples.
+    /// The first arena row of panel `panel` in a batch of `examples` examples.
     pub fn panel(&self, panel: usize, examples: usize) -> usize {
         self.start + panel * examples * self.copies
     }
 }
 
-/// Hands out places in the arena.
+/// Allocates rows of the arena.
 pub struct Planner {
     size: BatchSize,
-    /// What the pass is for.
+    /// The kind of pass.
     pub kind: PassKind,
     arena: usize,
 }
 
 impl Planner {
-    /// Nothing placed yet.
+    /// An empty arena for batches of at most `size`.
     pub fn new(size: BatchSize, kind: PassKind) -> Planner {
         Planner { size, kind, arena: 0 }
     }
 
-    /// A place for a matrix of `cols` columns and `copies` rows an example: of no rows unless it is `wanted`.
-    pub fn place(&mut self, cols: usize, copies: usize, wanted: bool) -> Matrix {
+    /// Allocates a matrix of `cols` columns and `copies` rows for each example. Unless it is `stored`, it has no memory
+    /// and must not be read or written.
+    pub fn place(&mut self, cols: usize, copies: usize, stored: bool) -> Matrix {
         let matrix = Matrix { start: self.arena, cols, copies };
         let needed = panels_of(cols).saturating_mul(self.size.rows).saturating_mul(copies);
-        self.arena = self.arena.saturating_add(if wanted { needed } else { 0 });
+        self.arena = self.arena.saturating_add(if stored { needed } else { 0 });
         matrix
     }
 
-    /// A place for `rows` rows, whatever the batch has.
+    /// Allocates `panels` panels with `copies` rows per example, and returns the first row.
+    pub fn panels(&mut self, panels: usize, copies: usize) -> usize {
+        self.rows(panels.saturating_mul(self.size.rows).saturating_mul(copies))
+    }
+
+    /// Allocates `rows` rows, independent of the batch size, and returns the first.
     pub fn rows(&mut self, rows: usize) -> usize {
         self.arena = self.arena.saturating_add(rows);
         self.arena - rows
     }
 
-    /// Whether the pass goes backward too.
+    /// Whether the pass includes the backward pass.
     pub fn trains(&self) -> bool {
         self.kind == PassKind::Train
     }
 
-    /// Rows of the arena.
+    /// The number of rows of the arena.
     pub fn arena(&self) -> usize {
         self.arena
     }
 }
 
-/// Values between two layers, and their gradient.
+/// The values between two layers, [rows, columns], and their gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct Port {
     /// The values.
     pub value: Matrix,
-    /// The gradient of the loss with respect to what went into the activation.
+    /// The gradient of the loss with respect to the input of the activation.
     pub gradient: Matrix,
-    /// What the activation left for the backward pass: its derivative, or else its value.
-    pub kept: Matrix,
-    /// The activation that made the values.
+    /// The activation's derivative, or else its value, saved for the backward pass.
+    pub saved: Matrix,
+    /// The activation that computed the values.
     pub activation: Activation,
 }
 
 impl Port {
-    /// Values that no activation has made.
+    /// Values without an activation.
     pub fn plain(value: Matrix, gradient: Matrix) -> Port {
-        Port { value, gradient, kept: value, activation: Activation::Identity }
+        Port { value, gradient, saved: value, activation: Activation::Identity }
     }
 }
 
-/// A layer's place in a batch.
+/// The memory of a layer in a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {
-    /// What it reads.
+    /// The layer's input.
     pub below: Port,
-    /// What it makes.
+    /// The layer's output.
     pub above: Port,
-    /// Rows of its own, if it has asked for some.
+    /// The first of the layer's own rows, if it has allocated any.
     pub rows: usize,
 }
 
-/// Where everything lies. Gradients have places only for training; that of a softmax is where its rows wait for each other.
+/// The places of all matrices of a batch. Gradients are stored in training only, except the output's gradient of a
+/// softmax, which holds the output until the rows' normalisation is known.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The batch: what is to be reconstructed.
+    /// The batch, which is the target of the reconstruction.
     pub x: Matrix,
-    /// The encoder's input: the batch, or a matrix of its own, with indicators of missing values and conditions behind it.
+    /// The encoder's input: the batch, or a separate matrix, with columns for indicators of missing values and
+    /// conditions.
     pub input: Matrix,
-    /// Noise.
+    /// The noise of the reparameterisation.
     pub eps: Matrix,
-    /// What the encoder gives: [mu, logvar], or the code.
+    /// The encoder's output: [mu, logvar], or the code.
     pub posterior: Port,
     /// z.
     pub z: Port,
-    /// What the decoder reads: what the layers in between make of z.
+    /// The decoder's input: the output of the layers after z.
     pub code: Port,
     /// The slots of the encoder's layers.
     pub encoder: Vec<Slot>,
-    /// Those of the layers between z and what the decoder reads.
+    /// The slots of the layers between z and the decoder's input.
     pub latent: Vec<Slot>,
-    /// Those of the decoder's layers.
+    /// The slots of the decoder's layers.
     pub decoder: Vec<Slot>,
-    /// Gradient of the loss with respect to the decoder's output.
+    /// The gradient of the loss with respect to the decoder's output.
     pub output_gradient: Matrix,
-    /// Gradient of the loss with respect to the log scale of each feature of each example, where it is stored.
+    /// The gradient of the loss with respect to the log scale of each feature of each example, if it is stored.
     pub scale_gradient: Matrix,
-    /// What the pass is for.
+    /// The kind of pass.
     pub kind: PassKind,
-    /// How the encoder's input is kept.
+    /// The storage of the encoder's input.
     pub storage: InputStorage,
-    /// The largest batch.
+    /// The size of the largest batch.
     pub size: BatchSize,
-    /// Rows of the arena.
+    /// The number of rows of the arena.
     pub arena: usize,
 }

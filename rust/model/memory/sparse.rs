@@ -1,6 +1,6 @@
-//! The memory of a sparse batch: only the values that are stored, by row for the first layer's product, and by panel of 32
-//! columns, rows ascending, for its weights' gradient and for the likelihood. The same terms as with all columns in the
-//! same order, so the same bits: what is left out are products with zeros (see [`crate::simd::NonzeroIndices`]).
+//! The memory of a sparse batch: the stored values, sorted by row for the first layer's product, and by panel of 32
+//! columns (rows ascending) for the gradient of its weights and for the likelihood. Sums have the terms and the order
+//! of a dense batch without the products with zero, so they have the same bits (see [`crate::simd::NonzeroIndices`]).
 #![allow(unsafe_code)]
 
 use super::view::BatchView;
@@ -10,24 +10,24 @@ use crate::model::batch::InputStorage;
 use crate::simd::{Row, Tile, WIDTH, ZERO_ROW, floats_mut};
 use std::ops::Range;
 
-/// A stored value.
+/// A stored value of a sparse batch.
 #[derive(Clone, Copy, Default)]
 pub struct StoredValue {
-    /// By row: its column. By panel: 32 times its row, and its lane.
+    /// Sorted by row: the column. Sorted by panel: 32 row + lane.
     pub at: u32,
-    /// What is to be reconstructed.
+    /// The target of the reconstruction.
     pub target: f32,
-    /// What the encoder reads.
-    pub seen: f32,
+    /// The encoder's input: the target after transform and corruption.
+    pub input: f32,
 }
 
 impl StoredValue {
-    /// Its panel, of one by row.
+    /// The panel of its column if values are sorted by row; the row if they are sorted by panel.
     pub fn panel(&self) -> usize {
         self.at as usize / WIDTH
     }
 
-    /// Its lane in the panel.
+    /// Its lane.
     pub fn lane(&self) -> usize {
         self.at as usize % WIDTH
     }
@@ -37,11 +37,11 @@ impl StoredValue {
 pub struct SparseBatch {
     by_row: Vec<StoredValue>,
     by_panel: Vec<StoredValue>,
-    /// Where each row starts, and the last one ends.
+    /// The start of each row in `by_row`, and the end of the last row.
     rows: Vec<u32>,
-    /// Where each panel starts, and the last one ends; and one more place to count with.
+    /// The start of each panel in `by_panel`, and the end of the last panel; one more entry is used while sorting.
     panels: Vec<u32>,
-    /// Each row's place in the source, and that of its first value.
+    /// For each row, its row in the source and the position of its first value there.
     places: Vec<[usize; 2]>,
 }
 
@@ -57,13 +57,13 @@ impl SparseBatch {
         })
     }
 
-    /// Of a batch that is kept with all its columns.
+    /// No memory, for dense batches.
     pub fn none() -> SparseBatch {
         let (by_row, by_panel) = (Vec::new(), Vec::new());
         SparseBatch { by_row, by_panel, rows: Vec::new(), panels: Vec::new(), places: Vec::new() }
     }
 
-    /// The parts, to be shared among workers.
+    /// The buffers, for sharing among workers.
     pub fn share(&mut self) -> SharedSparseBatch<'_> {
         SharedSparseBatch {
             most: self.by_row.len(),
@@ -76,30 +76,30 @@ impl SparseBatch {
     }
 }
 
-/// A sparse batch in use by a team.
+/// The buffers of a sparse batch, shared by the workers of a team.
 #[derive(Clone, Copy)]
 pub struct SharedSparseBatch<'a> {
-    /// The most values.
+    /// The capacity: the most values of a batch.
     pub most: usize,
-    /// The values, row after row.
+    /// The values, sorted by row.
     pub by_row: Shared<'a, StoredValue>,
-    /// The values, panel after panel.
+    /// The values, sorted by panel.
     pub by_panel: Shared<'a, StoredValue>,
-    /// Where each row starts, and the last one ends.
+    /// The start of each row in `by_row`, and the end of the last row.
     pub rows: Shared<'a, u32>,
-    /// Where each panel starts, and the last one ends; and one more place to count with.
+    /// The start of each panel in `by_panel`, and the end of the last panel; one more entry is used while sorting.
     pub panels: Shared<'a, u32>,
-    /// Each row's place in the source, and that of its first value.
+    /// For each row, its row in the source and the position of its first value there.
     pub places: Shared<'a, [usize; 2]>,
 }
 
 impl<'a> BatchView<'a> {
-    /// Whether the batch is kept as its stored values.
+    /// Whether the batch is sparse.
     pub(in crate::model) fn is_sparse(&self) -> bool {
         matches!(self.memory.plan.storage, InputStorage::Sparse(_))
     }
 
-    /// What a row holds, and how much that is: what the rows after it hold follows.
+    /// The values of a row and of all rows after it, and the number of the row's own values.
     pub(in crate::model) fn stored_row(&self, row: usize) -> (&'a [StoredValue], usize) {
         let stored = self.memory.sparse;
         // SAFETY: a batch is loaded in earlier phases.
@@ -110,7 +110,7 @@ impl<'a> BatchView<'a> {
         }
     }
 
-    /// What a panel holds.
+    /// The values of a panel.
     pub(in crate::model) fn stored_panel(&self, panel: usize) -> &'a [StoredValue] {
         let stored = self.memory.sparse;
         // SAFETY: as above.
@@ -120,8 +120,8 @@ impl<'a> BatchView<'a> {
         }
     }
 
-    /// What some draws are to reconstruct, panel `panel` of it. Of a sparse batch rows are put together in `scratch`, and where
-    /// an example has several draws they are repeated there.
+    /// Panel `panel` of the targets of `draws`, a row for each draw. Rows of a sparse batch are expanded in `scratch`,
+    /// and rows of an example with several draws are repeated there.
     ///
     /// # Safety
     /// The batch was loaded in an earlier phase.
@@ -136,28 +136,28 @@ impl<'a> BatchView<'a> {
     {
         let copies = self.copies();
         let rows = draws.start / copies..(draws.end - 1) / copies + 1;
-        let some = &mut scratch[..rows.len()];
+        let distinct = &mut scratch[..rows.len()];
         if self.is_sparse() {
-            self.put_panel_together(panel, rows.start, some);
+            self.expand_panel(panel, rows.start, distinct);
         } else {
             // SAFETY: the caller's promise.
             let x = unsafe { self.read(self.memory.plan.x, panel, rows.clone()) };
             if copies == 1 {
                 return x;
             }
-            some.copy_from_slice(x);
+            distinct.copy_from_slice(x);
         }
         let scratch = &mut scratch[..draws.len()];
         if copies > 1 {
             for (i, draw) in draws.enumerate().rev() {
-                scratch[i] = scratch[draw / copies - rows.start]; // which is before it, or itself
+                scratch[i] = scratch[draw / copies - rows.start]; // descending: the source index is never larger
             }
         }
         scratch
     }
 
-    /// Rows from `first` on of a panel of a sparse batch, with their zeros.
-    fn put_panel_together(&self, panel: usize, first: usize, rows: &mut [Row]) {
+    /// Expands rows from `first` on of a panel of a sparse batch to dense rows.
+    fn expand_panel(&self, panel: usize, first: usize, rows: &mut [Row]) {
         rows.fill(ZERO_ROW);
         let (entries, values) = (self.stored_panel(panel), floats_mut(rows));
         let start = first * WIDTH;

@@ -1,4 +1,4 @@
-//! One batch in its memory: what phases and layers work on.
+//! The view of one batch and its memory, on which phases and layers work.
 #![allow(unsafe_code)]
 
 use super::plan::Matrix;
@@ -11,39 +11,39 @@ use crate::threads::Worker;
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 
-/// Examples (or draws) per work item in phases that go by rows.
+/// Examples (or draws) per work item in phases over rows.
 pub const ROW_BLOCK: usize = LANES;
 
-/// A batch of `rows` examples in a workspace, shared by the workers of a team. Methods that take a worker are phases; every
-/// worker calls the same ones in the same order.
+/// A batch of `rows` examples in a workspace, shared by the workers of a team. Methods that take a worker are phases:
+/// all workers call the same phases in the same order.
 #[derive(Clone, Copy)]
 pub struct BatchView<'a> {
-    /// Kernels.
+    /// The instruction set.
     pub isa: Isa,
-    /// What the model is.
+    /// The model's specification.
     pub spec: &'a Specification,
-    /// Weights and biases.
+    /// The parameter buffer.
     pub parameters: Shared<'a, Row>,
-    /// What is made of them after each update: transposes, and topics' distributions on words.
+    /// The derived buffer, recomputed after each update: transposes, and distributions of topics over words.
     pub derived: Shared<'a, Row>,
-    /// Activations and gradients.
+    /// The workspace: activations and gradients.
     pub memory: Memory<'a>,
-    /// Counts log variances that were clamped.
+    /// Counts clamped log variances.
     pub clamped: &'a AtomicUsize,
-    /// Examples in the batch.
+    /// The number of examples in the batch.
     pub rows: usize,
-    /// Whose draws the rows of z are.
+    /// The examples that the draws of z belong to.
     pub owners: Owners,
 }
 
-/// The examples that draws belong to: `copies` draws each, from one example on.
+/// The map from draws to examples: `copies` consecutive draws for each example, from example `first` on.
 #[derive(Clone, Copy)]
 pub struct Owners {
-    /// Examples that were loaded.
+    /// The number of loaded examples.
     pub rows: usize,
-    /// The first one that has draws here.
+    /// The example of the first draw.
     pub first: usize,
-    /// Draws of each.
+    /// Draws for each example.
     pub copies: usize,
 }
 
@@ -55,7 +55,7 @@ impl Owners {
 }
 
 impl<'a> BatchView<'a> {
-    /// The same with another number of examples, each with its own draws.
+    /// The view with `rows` examples, each with its own draws.
     pub fn with_rows(self, rows: usize) -> BatchView<'a> {
         let owners = Owners { rows, first: 0, copies: self.copies() };
         BatchView { rows, owners, ..self }
@@ -66,17 +66,17 @@ impl<'a> BatchView<'a> {
         self.memory.plan.size.copies
     }
 
-    /// Draws in the batch, those of an example being neighbours: rows of z and of all that comes behind it.
+    /// Draws in the batch: the rows of z and of the decoder's activations. Draws of an example are consecutive.
     pub fn draws(&self) -> usize {
         self.rows * self.copies()
     }
 
-    /// Whether it is a step of training.
+    /// Whether the pass is a training step.
     pub fn trains(&self) -> bool {
         self.memory.plan.kind == PassKind::Train
     }
 
-    /// Reads a matrix that an earlier phase has written.
+    /// A matrix that an earlier phase has written.
     ///
     /// # Safety
     /// No tile of the running phase writes to it.
@@ -85,7 +85,7 @@ impl<'a> BatchView<'a> {
         unsafe { self.matrix_of(matrix, self.rows) }
     }
 
-    /// The same of a batch of `examples` that was in this memory before.
+    /// [`BatchView::matrix`] for a batch of `examples` examples that was loaded in this memory before.
     ///
     /// # Safety
     /// As for [`BatchView::matrix`].
@@ -115,7 +115,7 @@ impl<'a> BatchView<'a> {
         unsafe { self.memory.arena.write(self.place(matrix, panel, rows)) }
     }
 
-    /// Writes columns of a row, from column `col` on.
+    /// Writes columns `col..col + values.len()` of a row.
     ///
     /// # Safety
     /// As for [`BatchView::write`].
@@ -132,21 +132,21 @@ impl<'a> BatchView<'a> {
         start + rows.start..start + rows.end
     }
 
-    /// All parameters.
+    /// The parameter buffer.
     ///
     /// # Safety
-    /// The running phase changes none.
+    /// The running phase does not change it.
     pub unsafe fn weights(&self) -> &'a [Row] {
         // SAFETY: passed on to the caller.
         unsafe { self.parameters.all() }
     }
 
-    /// A phase over blocks of examples.
+    /// Runs a phase over blocks of [`ROW_BLOCK`] examples.
     pub fn by_rows(&self, worker: &Worker, mut block: impl FnMut(Range<usize>)) {
         by_blocks(worker, self.rows, &mut block, &mut || ());
     }
 
-    /// The same; the last worker to finish runs `last`.
+    /// [`BatchView::by_rows`]; the last worker to finish runs `last`.
     pub fn by_rows_then(
         &self,
         worker: &Worker,
@@ -156,7 +156,7 @@ impl<'a> BatchView<'a> {
         by_blocks(worker, self.rows, &mut block, last);
     }
 
-    /// A phase over blocks of draws; the last worker to finish runs `last`.
+    /// Runs a phase over blocks of [`ROW_BLOCK`] draws; the last worker to finish runs `last`.
     pub fn by_draws_then(
         &self,
         worker: &Worker,

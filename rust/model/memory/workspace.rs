@@ -1,4 +1,4 @@
-//! The memory of a batch: one arena, sized by the largest batch, reused by every step.
+//! The memory of a batch: an arena, sized by the largest batch and reused by every step, and buffers of other types.
 
 use super::plan::Plan;
 use super::sparse::{SharedSparseBatch, SparseBatch};
@@ -8,10 +8,10 @@ use crate::matrix::{Shared, panels_of};
 use crate::model::batch::{BatchSize, InputStorage};
 use crate::simd::{Isa, LANES, Lanes, Row, ZERO_ROW};
 
-/// Rows of a workspace, draws among them, that may wait for a larger batch.
-const MODEST: usize = 512;
+/// Workspaces of up to four times this many draws are reused for batches of any smaller size.
+const SMALL: usize = 512;
 
-/// The arena and its plan.
+/// The arena with its plan, and buffers of other types.
 pub struct Workspace {
     plan: Plan,
     arena: Vec<Row>,
@@ -26,25 +26,25 @@ pub struct Workspace {
     sparse: SparseBatch,
 }
 
-/// What a workspace has beside the arena.
+/// The sizes of a workspace's buffers outside the arena.
 #[derive(Clone, Copy, Debug)]
-pub struct Rooms {
-    /// Panels of the decoder's output.
+pub struct BufferSizes {
+    /// The number of panels of the decoder's output.
     pub output_panels: usize,
-    /// Whether rows of the output are finished together.
+    /// Whether the likelihood is a softmax over all features.
     pub softmax: bool,
-    /// Columns of z.
+    /// The dimension of z.
     pub latent_dim: usize,
 }
 
 impl Workspace {
-    /// Memory for the batches of a plan.
-    pub fn new(plan: Plan, rooms: Rooms, isa: Isa) -> Result<Workspace> {
+    /// Allocates memory for the batches of a plan.
+    pub fn new(plan: Plan, sizes: BufferSizes, isa: Isa) -> Result<Workspace> {
         let BatchSize { rows, copies } = plan.size;
         let draws = rows.checked_mul(copies);
-        let partial = draws.and_then(|draws| draws.checked_mul(rooms.output_panels));
-        let part = || filled(0.0, if rooms.softmax { partial } else { Some(0) });
-        let weighed = |n| filled(0.0, if copies > 1 { n } else { Some(0) });
+        let partial = draws.and_then(|draws| draws.checked_mul(sizes.output_panels));
+        let part = || filled(0.0, if sizes.softmax { partial } else { Some(0) });
+        let for_draws = |n| filled(0.0, if copies > 1 { n } else { Some(0) });
         let (zeros, sparse) = match plan.storage {
             InputStorage::Sparse(most) => {
                 (Zeros::none(), SparseBatch::new(panels_of(plan.x.cols), rows, most)?)
@@ -57,8 +57,8 @@ impl Workspace {
             softmax: [part()?, part()?, part()?],
             reconstruction: filled(0.0, draws)?,
             kl: filled(0.0, Some(rows))?,
-            kl_sums: filled(Lanes::default(), Some(rooms.latent_dim.div_ceil(LANES)))?,
-            weighting: [weighed(draws)?, weighed(draws)?, weighed(Some(rows))?],
+            kl_sums: filled(Lanes::default(), Some(sizes.latent_dim.div_ceil(LANES)))?,
+            weighting: [for_draws(draws)?, for_draws(draws)?, for_draws(Some(rows))?],
             hashes: filled([0; 2], Some(rows))?,
             zeros,
             sparse,
@@ -66,20 +66,20 @@ impl Workspace {
         })
     }
 
-    /// Whether it is made and large enough for such batches, and not so large that its memory would be wasted.
-    pub fn serves(&self, size: BatchSize, storage: InputStorage) -> bool {
+    /// Whether batches of at most this size can use the workspace, without wasting much memory.
+    pub fn fits(&self, size: BatchSize, storage: InputStorage) -> bool {
         let BatchSize { rows, copies } = size;
-        let room = |have: usize, want: usize, modest| (want..=4 * want.max(modest)).contains(&have);
+        let suits = |have: usize, need: usize, small| (need..=4 * need.max(small)).contains(&have);
         let same = match (self.plan.storage, storage) {
-            (InputStorage::Sparse(have), InputStorage::Sparse(want)) => {
-                room(have, want, MODEST * MODEST)
+            (InputStorage::Sparse(have), InputStorage::Sparse(need)) => {
+                suits(have, need, SMALL * SMALL)
             }
-            (have, want) => have == want,
+            (have, need) => have == need,
         };
-        same && self.plan.size.copies == copies && room(self.plan.size.rows, rows, MODEST / copies)
+        same && self.plan.size.copies == copies && suits(self.plan.size.rows, rows, SMALL / copies)
     }
 
-    /// The parts, to be shared among workers.
+    /// The buffers, for sharing among workers.
     pub fn share(&mut self) -> Memory<'_> {
         let [ratio, weights, bound] = self.weighting.each_mut().map(|part| Shared::new(part));
         Memory {
@@ -100,33 +100,34 @@ impl Workspace {
     }
 }
 
-/// A workspace in use by a team.
+/// The buffers of a workspace, shared by the workers of a team.
 #[derive(Clone, Copy)]
 pub struct Memory<'a> {
-    /// Where the matrices are.
+    /// The places of matrices in the arena.
     pub plan: &'a Plan,
-    /// The matrices.
+    /// The matrices of the batch.
     pub arena: Shared<'a, Row>,
-    /// log p of each (panel of the output, draw), nats.
+    /// The sum of log p over the features of each (panel of the output, draw), nats.
     pub partial: Shared<'a, f32>,
-    /// Of a softmax, the other [`Partials`](crate::nn::likelihood::softmax::Partials) of each: the largest logit, the sum, the count.
+    /// For a softmax, the other [`Partials`](crate::nn::likelihood::softmax::Partials) of each (panel, draw): largest
+    /// logit, sum, count.
     pub softmax: [Shared<'a, f32>; 3],
     /// -log p(x|z) of each draw, nats.
     pub reconstruction: Shared<'a, f32>,
-    /// KL of each row, nats.
+    /// The KL of each example, nats.
     pub kl: Shared<'a, f32>,
-    /// KL of each latent coordinate, summed over the batch, nats.
+    /// The KL of each latent coordinate, summed over the batch, nats.
     pub kl_sums: Shared<'a, Lanes>,
-    /// log p(z) - log q(z|x) of each draw, nats; of several draws only, as the next two.
+    /// log p(z) - log q(z|x) of each draw, nats. This and the next two are empty if examples have one draw.
     pub ratio: Shared<'a, f32>,
-    /// Each draw's weight in the gradient of the loss.
+    /// The weight of each draw in the gradient of the loss.
     pub weights: Shared<'a, f32>,
-    /// The importance-weighted bound of each row, nats.
+    /// The importance-weighted bound of each example, nats.
     pub bound: Shared<'a, f32>,
-    /// The content hash of each row.
+    /// The content hash of each example.
     pub hashes: Shared<'a, [u32; 2]>,
-    /// Where the batch is zero.
+    /// The nonzero elements of a dense batch.
     pub zeros: SharedZeros<'a>,
-    /// What a sparse batch holds.
+    /// The values of a sparse batch.
     pub sparse: SharedSparseBatch<'a>,
 }

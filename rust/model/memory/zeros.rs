@@ -1,9 +1,9 @@
-//! Skipping zeros, exactly: most pixels of a picture of a digit are zero, and the first layer's products need
-//! not multiply them.
+//! Exact skipping of zeros in dense batches: the first layer's products skip the zeros of the input, such as the many
+//! black pixels of an image of a digit.
 //!
-//! When a batch is loaded, every row of every panel gets a mask of its columns that are not zero. From the masks
-//! come two kinds of lists: for the forward product, the columns in which some row of a tile is not zero; for the
-//! weight gradient, the rows in which some column of a tile is not zero.
+//! Loading a batch stores a mask of the nonzero columns of each row of each panel. Two kinds of lists are made from the
+//! masks: for the forward product, the columns in which a row of a tile is not zero; for the weight gradient, the rows
+//! in which a column of a tile is not zero.
 #![allow(unsafe_code)]
 
 use super::view::BatchView;
@@ -13,7 +13,7 @@ use crate::model::batch::PassKind;
 use crate::simd::{Isa, NonzeroIndices, WIDTH};
 use std::ops::Range;
 
-/// What a list that would keep nearly everything holds in the place of its length: the plain walk is faster.
+/// The length of a list that would contain nearly all indices: products then loop over all, which is faster.
 const ALL: u32 = u32::MAX;
 
 /// Masks and lists of a batch.
@@ -24,7 +24,7 @@ pub struct Zeros {
 }
 
 impl Zeros {
-    /// Memory for batches of up to `rows` rows. A list is its length and its entries.
+    /// Memory for batches of up to `rows` rows and `inputs` columns. A list is its length followed by its entries.
     pub fn new(inputs: usize, rows: usize, kind: PassKind, isa: Isa) -> Result<Zeros> {
         let (panels, most) = (panels_of(inputs), isa.tile_rows());
         let tiles = if kind == PassKind::Train { panels * WIDTH.div_ceil(most) } else { 0 };
@@ -35,12 +35,12 @@ impl Zeros {
         })
     }
 
-    /// Of a batch that is not kept with all its columns.
+    /// No memory, for sparse batches.
     pub fn none() -> Zeros {
         Zeros { masks: Vec::new(), columns: Vec::new(), rows: Vec::new() }
     }
 
-    /// The parts, to be shared among workers.
+    /// The buffers, for sharing among workers.
     pub fn share(&mut self) -> SharedZeros<'_> {
         SharedZeros {
             masks: Shared::new(&mut self.masks),
@@ -50,7 +50,7 @@ impl Zeros {
     }
 }
 
-/// Masks and lists in use by a team.
+/// Masks and lists, shared by the workers of a team.
 #[derive(Clone, Copy)]
 pub struct SharedZeros<'a> {
     masks: Shared<'a, u32>,
@@ -58,7 +58,7 @@ pub struct SharedZeros<'a> {
     rows: Shared<'a, u32>,
 }
 
-/// Makes a list of `count` of the `n` values of k, unless that is nearly all of them. `write` gets the entries.
+/// Makes a list of `count` of the `n` indices, unless that is nearly all of them. `write` fills in the entries.
 fn make_list(list: &mut [u32], n: usize, count: usize, write: impl FnOnce(&mut [u32])) {
     let (length, entries) = list.split_first_mut().expect("a list has a length");
     if 16 * count > 15 * n {
@@ -69,8 +69,8 @@ fn make_list(list: &mut [u32], n: usize, count: usize, write: impl FnOnce(&mut [
     }
 }
 
-/// The places of the ones of a word, ascending.
-fn ones(mut word: u32) -> impl Iterator<Item = usize> {
+/// The positions of the set bits of a word, ascending.
+fn set_bits(mut word: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let place = word.trailing_zeros() as usize;
         word &= word.wrapping_sub(1);
@@ -79,7 +79,7 @@ fn ones(mut word: u32) -> impl Iterator<Item = usize> {
 }
 
 impl<'a> BatchView<'a> {
-    /// Notes which columns of one row of a panel of the batch are not zero, a bit each.
+    /// Stores the mask of the nonzero columns of a row of a panel, one bit for each column.
     ///
     /// # Safety
     /// The row is the calling tile's own.
@@ -89,9 +89,8 @@ impl<'a> BatchView<'a> {
         unsafe { self.memory.zeros.masks.write(at..at + 1)[0] = nonzero };
     }
 
-    /// The number of lists that a loaded batch gets, in groups that a work item makes; those of rows serve the
-    /// weight gradient only.
-    pub(in crate::model) fn lists(&self) -> usize {
+    /// The number of groups of lists; a work item makes one group. Lists of rows are made for training only.
+    pub(in crate::model) fn list_groups(&self) -> usize {
         let panels = match self.memory.plan.kind {
             PassKind::Train => panels_of(self.memory.plan.input.cols),
             PassKind::Infer => 0,
@@ -99,8 +98,8 @@ impl<'a> BatchView<'a> {
         self.rows.div_ceil(self.isa.tile_rows()) + panels
     }
 
-    /// Makes one group of them. Every group is made once, after the batch is loaded.
-    pub(in crate::model) fn list(&self, group: usize) {
+    /// Makes a group of lists. Every group is made once, after the batch is loaded.
+    pub(in crate::model) fn make_lists(&self, group: usize) {
         match group.checked_sub(self.rows.div_ceil(self.isa.tile_rows())) {
             None => self.list_columns(group),
             Some(panel) => self.list_rows(panel),
@@ -114,7 +113,7 @@ impl<'a> BatchView<'a> {
         unsafe { self.memory.zeros.masks.read(start..start + self.rows) }
     }
 
-    /// The list of a tile of rows.
+    /// Makes the list of columns of a tile of rows.
     fn list_columns(&self, tile: usize) {
         let (rows, n) = (tile_rows(self.rows, self.isa, tile), self.memory.plan.input.cols);
         // SAFETY: the list is the calling item's.
@@ -122,13 +121,13 @@ impl<'a> BatchView<'a> {
         let union = |panel| self.masks(panel)[rows.clone()].iter().fold(0, |a, b| a | b);
         let panels = 0..panels_of(n);
         let count = panels.clone().map(|panel| union(panel).count_ones() as usize).sum();
-        let kept = panels.flat_map(|panel| ones(union(panel)).map(move |j| panel * WIDTH + j));
+        let kept = panels.flat_map(|panel| set_bits(union(panel)).map(move |j| panel * WIDTH + j));
         make_list(list, n, count, |entries| {
             entries.iter_mut().zip(kept).for_each(|(entry, k)| *entry = k as u32);
         });
     }
 
-    /// The lists of a panel's tiles of columns.
+    /// Makes the lists of rows of a panel's tiles of columns.
     fn list_rows(&self, panel: usize) {
         let masks = self.masks(panel);
         let used = (self.memory.plan.input.cols - panel * WIDTH).min(WIDTH);
@@ -142,47 +141,48 @@ impl<'a> BatchView<'a> {
             make_list(list, self.rows, count, |entries| {
                 let mut next = 0;
                 for (r, mask) in masks.iter().enumerate() {
-                    entries[next] = r as u32; // overwritten unless the row is kept: no branch to guess
+                    entries[next] = r as u32; // overwritten unless the row is kept: avoids a branch
                     next += usize::from(keep(mask));
                 }
             });
         }
     }
 
-    /// Where the list of a tile of rows lies.
+    /// The range of the list of a tile of rows.
     fn column_list(&self, tile: usize) -> Range<usize> {
         let size = self.memory.plan.input.cols + 1;
         tile * size..(tile + 1) * size
     }
 
-    /// Where the list of a tile of a panel's columns lies.
+    /// The range of the list of a tile of a panel's columns.
     fn row_list(&self, panel: usize, tile: usize) -> Range<usize> {
         let index = panel * WIDTH.div_ceil(self.isa.tile_rows()) + tile;
         index * (self.rows + 1)..(index + 1) * (self.rows + 1)
     }
 
-    /// The columns of the encoder's input that matter to a tile of rows; none for all of them.
+    /// The columns of the encoder's input that are not zero in a tile of rows; `None` for all columns.
     pub(in crate::model) fn nonzero_columns(&self, tile: usize) -> Option<NonzeroIndices<'a>> {
         // SAFETY: made in an earlier phase, for as many columns as the input has.
-        unsafe { kept(self.memory.zeros.columns.read(self.column_list(tile))) }
+        unsafe { indices(self.memory.zeros.columns.read(self.column_list(tile))) }
     }
 
-    /// The rows of the encoder's input that matter to a tile of panel `panel`'s columns; none for all of them.
+    /// The rows of the encoder's input that are not zero in a tile of the columns of panel `panel`; `None` for all
+    /// rows.
     pub(in crate::model) fn nonzero_rows(
         &self,
         panel: usize,
         tile: usize,
     ) -> Option<NonzeroIndices<'a>> {
         // SAFETY: made in an earlier phase, for as many rows as the batch has.
-        unsafe { kept(self.memory.zeros.rows.read(self.row_list(panel, tile))) }
+        unsafe { indices(self.memory.zeros.rows.read(self.row_list(panel, tile))) }
     }
 }
 
-/// A list that [`make_list`] made.
+/// Reads a list of [`make_list`].
 ///
 /// # Safety
-/// The products that use it have at least the `n` that it was made for.
-unsafe fn kept(list: &[u32]) -> Option<NonzeroIndices<'_>> {
+/// The products that use it have at least as many k as the `n` of [`make_list`].
+unsafe fn indices(list: &[u32]) -> Option<NonzeroIndices<'_>> {
     // SAFETY: entries ascend below n; the rest is the caller's promise.
     (list[0] != ALL).then(|| unsafe { NonzeroIndices::new(&list[1..1 + list[0] as usize]) })
 }

@@ -74,9 +74,10 @@ impl BatchView<'_> {
         unsafe { self.memory.kl_sums.read(0..self.spec.latent_dim.div_ceil(LANES)) }
     }
 
-    /// The same, one by one.
-    pub fn kl_by_coordinate(&self) -> impl Iterator<Item = f32> {
-        self.kl_sums().iter().flat_map(|lanes| lanes.0).take(self.spec.latent_dim)
+    /// The mean KL of each coordinate over the batch, nats, from [`BatchView::sum_kl`].
+    pub fn mean_kl_by_coordinate(&self) -> impl Iterator<Item = f64> {
+        let sums = self.kl_sums().iter().flat_map(|lanes| lanes.0).take(self.spec.latent_dim);
+        sums.map(|sum| f64::from(sum) / self.rows as f64)
     }
 
     /// Stores sixteen coordinates of z of the calling block's rows.
@@ -263,7 +264,7 @@ impl BatchView<'_> {
     pub fn latent_gradient(&self, worker: &Worker, kl: KlTerm) {
         let slope = match kl.is_plain() {
             true => kl.weight / self.rows as f32,
-            false => kl.slope(self.kl_by_coordinate(), self.rows),
+            false => kl.slope(self.mean_kl_by_coordinate(), self.rows),
         };
         let (latent, plan) = (self.spec.latent_dim, self.memory.plan);
         let to = plan.posterior.gradient;

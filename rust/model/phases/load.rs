@@ -41,11 +41,11 @@ impl BatchView<'_> {
         if self.rows <= ROW_BLOCK {
             // Few rows are one work item and few lists: they are made at its end, in one meeting instead of two.
             self.gather(worker, source, what, rows, watch, &mut || {
-                (0..self.lists()).for_each(|n| self.list(n))
+                (0..self.list_groups()).for_each(|n| self.make_lists(n))
             });
         } else {
             self.gather(worker, source, what, rows, watch, &mut || ());
-            worker.phase(self.lists(), |n| self.list(n));
+            worker.phase(self.list_groups(), |n| self.make_lists(n));
         }
     }
 
@@ -217,7 +217,7 @@ impl Op for TransformRows<'_> {
             let columns = |panel| unsafe { pass.input_row(panel, r) };
             let mut sum = 0.0;
             for panel in 0..panels {
-                sum += transform.weigh(s, columns(panel));
+                sum += transform.norm_term(s, columns(panel));
             }
             let norm = transform.norm(sum);
             for panel in 0..panels {
@@ -281,7 +281,7 @@ impl Op for Gather<'_> {
         let (panels, masked) = (panels_of(cols), spec.missing.is_masked());
         // The rows of a shuffled batch come from anywhere in memory: the beginnings of all are asked for first, the
         // rest of each while the row before it is read.
-        let ask = |row: usize, col: usize| source.ask(row, col..(col + WIDTH).min(cols));
+        let ask = |row: usize, col: usize| source.prefetch(row, col..(col + WIDTH).min(cols));
         from.iter().for_each(|&row| ask(row, 0));
         for (i, r) in rows.enumerate() {
             let (mut content, mut place) = (ContentHash::new(s), 0);

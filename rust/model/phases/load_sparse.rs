@@ -67,7 +67,7 @@ impl<'a> BatchView<'a> {
             let cols = entries.iter().map(|entry| entry.at as usize);
             let noise = uniform_at(s, draw.seed(), Stream::Corruption, id, cols);
             for (entry, u) in entries.iter_mut().zip(noise.0) {
-                entry.seen = if u < p { 0.0 } else { entry.seen };
+                entry.input = if u < p { 0.0 } else { entry.input };
             }
         }
     }
@@ -120,14 +120,14 @@ impl Op for LoadRows<'_> {
         let (starts, places) =
             unsafe { (stored.rows.read(0..pass.rows + 1), stored.places.read(rows.clone())) };
         let part = |r: usize| starts[r] as usize..starts[r + 1] as usize;
-        let ask = |r: usize, [_, first]: [usize; 2]| csr.ask(first..first + part(r).len());
+        let ask = |r: usize, [_, first]: [usize; 2]| csr.prefetch(first..first + part(r).len());
         rows.clone().zip(places).for_each(|(r, &place)| ask(r, place));
         for (r, &[from, first]) in rows.zip(places) {
             // SAFETY: row r is the calling block's.
             let entries = unsafe { stored.by_row.write(part(r)) };
             for (n, entry) in (first..).zip(entries.iter_mut()) {
                 let (at, x) = (csr.col(n) as u32, csr.value(n));
-                *entry = StoredValue { at, target: x, seen: x };
+                *entry = StoredValue { at, target: x, input: x };
             }
             if let Some(binarize) = source.binarize() {
                 for entries in panels_mut(entries) {
@@ -135,7 +135,7 @@ impl Op for LoadRows<'_> {
                     binarize.apply(pass.isa, from, entries[0].panel(), &mut row);
                     let one = |entry: &StoredValue| floats(&row)[entry.lane()];
                     entries.iter_mut().for_each(|entry| entry.target = one(entry));
-                    entries.iter_mut().for_each(|entry| entry.seen = entry.target);
+                    entries.iter_mut().for_each(|entry| entry.input = entry.target);
                 }
             }
             if let Some(seen) = &mut seen {
@@ -148,7 +148,7 @@ impl Op for LoadRows<'_> {
                 let mut sum = 0.0;
                 if transform.divides() {
                     for entries in panels_mut(entries) {
-                        sum += transform.weigh(s, &put_together(entries));
+                        sum += transform.norm_term(s, &put_together(entries));
                     }
                 }
                 // What becomes of a value does not depend on its column: any 32 at a time.
@@ -156,7 +156,7 @@ impl Op for LoadRows<'_> {
                 for entries in entries.chunks_mut(WIDTH) {
                     let mut row = side_by_side(entries);
                     transform.apply(s, norm, &mut row);
-                    entries.iter_mut().zip(floats(&row)).for_each(|(entry, x)| entry.seen = *x);
+                    entries.iter_mut().zip(floats(&row)).for_each(|(entry, x)| entry.input = *x);
                 }
             }
             if hash {

@@ -4,8 +4,9 @@
 use super::*;
 use crate::data::{Source, check::ValueCheck};
 use crate::model::{Engine, Specification, dense};
-use crate::run::infer::InferenceRun;
-use crate::run::train::{LossSums, StepValues, TrainingPass};
+use crate::nn::objective::LossSums;
+use crate::run::blocks::InferenceRun;
+use crate::run::train::{StepValues, TrainingPass};
 use crate::simd::{Isa, Lanes, Row, WIDTH, ZERO_ROW, floats, floats_mut};
 use std::time::Duration;
 
@@ -267,7 +268,7 @@ fn a_likelihood_of_one_file_trains_and_scores() {
     let scored = |engine: &mut Engine| {
         let run = || InferenceRun {
             name: "X",
-            watch: ValueCheck::new(None, false),
+            check: ValueCheck::new(None, false),
             done: 0,
             budget: Duration::from_secs(600),
             threads: Some(1),
@@ -290,8 +291,8 @@ fn a_likelihood_of_one_file_trains_and_scores() {
     let before = scored(&mut engine);
     for _ in 0..200 {
         let usual = TrainingPass::new(x);
-        let course = StepValues { learning_rates: &[0.01], ..usual.course };
-        let task = TrainingPass { batch_size: 20, course, threads: Some(1), ..usual };
+        let step_values = StepValues { learning_rates: &[0.01], ..usual.step_values };
+        let task = TrainingPass { batch_size: 20, step_values, threads: Some(1), ..usual };
         engine.train(&task, &mut LossSums::default(), Duration::from_secs(600)).unwrap();
     }
     let after = scored(&mut engine);

@@ -1,0 +1,83 @@
+"""Item parameters of a fitted item response model: slopes, intercepts and maximum marks of the tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae._irt.ability import Ability, sigmoid
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastvae._fitted.model import FittedModel
+    from fastvae._fitted.specification import Specification
+
+# The engine's constraint on the decoder's weights for each model.
+CONSTRAINTS = {"through_origin": "nonnegative", "rasch": "common", "2pl": "free"}
+
+
+def max_marks(specification: Specification) -> NDArray[np.int64]:
+    """Return the maximum marks of each task, [n_tasks]: ones for tasks without marks."""
+    return np.array(specification.trials or [1] * specification.n_features, np.int64)
+
+
+class Items:
+    """The tasks of an exam, whose logits at ability alpha are slopes @ alpha + intercepts.
+
+    Parameters
+    ----------
+    model : FittedModel
+        A fitted :class:`fastvae.ItemResponse`.
+
+    Attributes
+    ----------
+    slopes : ndarray of float32, [n_tasks, n_dims]
+    intercepts : ndarray of float32, [n_tasks]
+        Zeros for "through_origin".
+    max_marks : ndarray of int64, [n_tasks]
+        Ones for tasks without marks.
+    through_origin : bool
+        Whether the model is "through_origin".
+    """
+
+    def __init__(self, model: FittedModel) -> None:
+        weights, specification = model.state_dict(), model.specification
+        self.slopes = weights["decoder.0.weight"]
+        self.intercepts = weights.get("decoder.0.bias", np.zeros(len(self.slopes), np.float32))
+        self.max_marks = max_marks(specification)
+        self.through_origin = specification.weight_constraint == CONSTRAINTS["through_origin"]
+
+    @property
+    def one_dimension(self) -> bool:
+        """Whether the ability is a scalar, for which :meth:`ability` is exact."""
+        return bool(self.slopes.shape[1] == 1)
+
+    def difficulty(self) -> NDArray[np.float32]:
+        """Return the difficulty of each task, [n_tasks]: 1 / slope through the origin, else -intercept / |slope|.
+
+        In one dimension the slope has its sign: -d_t / a_t. In several |a_t| is the Euclidean norm (Reckase's MDIFF).
+        """
+        size = self.slopes[:, 0] if self.one_dimension else np.linalg.norm(self.slopes, axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(1 / size if self.through_origin else -self.intercepts / size, np.float32)
+
+    def ability(self) -> Ability:
+        """Return the posterior of a one-dimensional ability, by quadrature."""
+        return Ability(self.slopes[:, 0], self.intercepts, self.max_marks)
+
+    def draw_marks(self, shares: NDArray[Any], draws: int, seed: int) -> NDArray[np.float32]:
+        """Return marks with missing ones drawn from p(y|Y), [draws, n_students, n_tasks], in one dimension.
+
+        `shares` are the observed shares of the marks, [n_students, n_tasks], NaN where missing.
+        """
+        levels = np.stack([np.random.default_rng((seed, draw, 0)).random(len(shares)) for draw in range(draws)], 1)
+        alpha = self.ability().quantiles(shares, levels)
+        students, tasks = np.nonzero(np.isnan(shares))
+        filled = np.empty((draws, *shares.shape), np.float32)
+        filled[...] = np.rint(shares * self.max_marks)
+        for draw, marks in enumerate(filled):
+            p = sigmoid(alpha[students, draw] * self.slopes[tasks, 0] + self.intercepts[tasks])
+            marks[students, tasks] = np.random.default_rng((seed, draw, 1)).binomial(self.max_marks[tasks], p)
+        return filled

@@ -1,0 +1,349 @@
+//! From a specification to layers. Names are those of a PyTorch `nn.Sequential` that a reader would write: modules count the
+//! activations, batch normalisations, `Flatten` and `Unflatten` between layers with weights.
+
+use super::layer_list::{LayerEnd, LayerSpecification, Shape};
+use super::layers::{
+    BatchNorm, Constrained, Conv, ConvOutput, ConvParts, Dense, Direction, FlatOutput, Join,
+    NamedChannels, NamedOutputs, Simplex, TopicWords,
+};
+use super::network::Layers;
+use super::spec::{Specification, WeightConstraint};
+use super::tensor::Layout;
+use crate::error::{Error, Result};
+use crate::matrix::{ColumnMap, panels_of};
+use crate::nn::activation::Activation;
+use crate::nn::conv::Window;
+use crate::nn::image::{Image, ImageShape, Storage};
+use crate::nn::likelihood::Likelihood;
+use crate::simd::WIDTH;
+use std::ops::Range;
+
+/// Builds the layers of one `nn.Sequential`.
+struct Builder<'a> {
+    layout: &'a mut Layout,
+    layers: Layers,
+    /// The name of the `nn.Sequential`.
+    module: &'static str,
+    /// The number of the next module in it.
+    next: usize,
+    /// The model's activation.
+    activation: Activation,
+    /// How the last image lies in its matrix.
+    storage: Storage,
+    /// Whether the next layer reads x.
+    first: bool,
+    /// Columns of x, of indicators of missing values and of conditions.
+    flat_inputs: usize,
+    /// The columns of conditions, until a dense layer reads them: behind the image, since as constant channels of the image they
+    /// would cost a product at every pixel.
+    conditions: Range<usize>,
+}
+
+impl Builder<'_> {
+    /// The name of the next module.
+    fn name(&mut self) -> String {
+        self.next += 1;
+        format!("{}.{}", self.module, self.next - 1)
+    }
+
+    /// The activation behind a layer, which is a module.
+    fn activation(&mut self, end: LayerEnd) -> Activation {
+        self.next += 1;
+        end.activation.unwrap_or(self.activation)
+    }
+
+    fn conv(&mut self, parts: ConvParts) -> Result<()> {
+        let first = std::mem::take(&mut self.first);
+        let conv = Conv::new(self.layout, ConvParts { first, ..parts })?;
+        self.layers.push(Box::new(conv));
+        self.storage = Storage::Panels;
+        Ok(())
+    }
+
+    /// A dense layer that reads an image: a convolution whose kernel is the image.
+    fn flattened(
+        &mut self,
+        image: ImageShape,
+        outputs: usize,
+        activation: Activation,
+        names: Vec<NamedChannels>,
+    ) -> Result<()> {
+        let window =
+            Window { kernel: [image.height, image.width], stride: [1; 2], padding: [0; 2] };
+        let small = ImageShape { height: 1, width: 1, channels: outputs };
+        let conditions = std::mem::take(&mut self.conditions);
+        self.conv(ConvParts {
+            window,
+            large: Image { shape: image, storage: self.storage },
+            small: Image::panels_of(small),
+            direction: Direction::Down,
+            activation,
+            names,
+            biased: true,
+            dense: true,
+            first: false,
+            conditions,
+        })
+    }
+
+    /// A hidden layer; `next` is the layer behind it.
+    fn hidden(
+        &mut self,
+        layer: &LayerSpecification,
+        [input, output]: [Shape; 2],
+        next: Option<&LayerSpecification>,
+    ) -> Result<()> {
+        match (*layer, input, output) {
+            (LayerSpecification::Dense { units, end }, Shape::Image(image), _)
+                if !self.reads_flat(image) =>
+            {
+                self.next += 1; // Flatten
+                let name = self.name();
+                let activation = self.activation(end);
+                let names = vec![NamedChannels { name, first: 0, count: units }];
+                self.flattened(image, units, activation, names)
+            }
+            (LayerSpecification::Dense { units, end }, ..) => {
+                let inputs = match input {
+                    Shape::Flat(inputs) => inputs,
+                    Shape::Image(_) => self.flat_inputs,
+                };
+                let name = self.name();
+                let activation = self.activation(end);
+                let (outputs, columns) = match next {
+                    Some(&LayerSpecification::Unflatten { shape }) => {
+                        let width = panels_of(shape.channels) * WIDTH;
+                        let positions = shape.positions();
+                        (positions * width, ColumnMap::Pixels { positions, width })
+                    }
+                    _ => (units, ColumnMap::From(0)),
+                };
+                let names = vec![NamedOutputs { name, columns, outputs: units }];
+                let first = std::mem::take(&mut self.first);
+                let dense = Dense::new(self.layout, (inputs, outputs), activation, names, first)?;
+                self.layers.push(Box::new(dense));
+                Ok(())
+            }
+            (LayerSpecification::Unflatten { .. }, ..) => {
+                self.next += 1;
+                self.storage = Storage::Panels;
+                Ok(())
+            }
+            (
+                LayerSpecification::Conv2d { channels, window, end },
+                Shape::Image(from),
+                Shape::Image(to),
+            ) => {
+                let name = self.name();
+                let activation = self.activation(end);
+                self.conv(ConvParts {
+                    window,
+                    large: Image { shape: from, storage: self.storage },
+                    small: Image::panels_of(to),
+                    direction: Direction::Down,
+                    activation,
+                    names: vec![NamedChannels { name, first: 0, count: channels }],
+                    biased: true,
+                    dense: false,
+                    first: false,
+                    conditions: 0..0,
+                })
+            }
+            (
+                LayerSpecification::ConvTranspose2d { channels, window, end, .. },
+                Shape::Image(from),
+                Shape::Image(to),
+            ) => {
+                let name = self.name();
+                let activation = self.activation(end);
+                self.conv(ConvParts {
+                    window,
+                    large: Image::panels_of(to),
+                    small: Image { shape: from, storage: self.storage },
+                    direction: Direction::Up,
+                    activation,
+                    names: vec![NamedChannels { name, first: 0, count: channels }],
+                    biased: true,
+                    dense: false,
+                    first: false,
+                    conditions: 0..0,
+                })
+            }
+            _ => Err(Error::Parameter(format!("{} is not built yet", layer.name()))),
+        }
+    }
+
+    /// Whether a dense layer reads an image as it lies: x.
+    fn reads_flat(&self, _: ImageShape) -> bool {
+        self.storage == Storage::Flat
+    }
+}
+
+/// The layers from x to [mu, logvar], or to the code.
+pub(super) fn encoder(spec: &Specification, layout: &mut Layout) -> Result<Layers> {
+    let shapes = spec.encoder_shapes()?;
+    let mut builder = Builder {
+        layout,
+        layers: Vec::new(),
+        module: "encoder",
+        next: 0,
+        activation: spec.activation,
+        storage: Storage::Flat,
+        first: true,
+        flat_inputs: spec.conditions_at().saturating_add(spec.conditions),
+        conditions: spec.conditions_at()..spec.conditions_at().saturating_add(spec.conditions),
+    };
+    for (i, layer) in spec.encoder.iter().enumerate() {
+        builder.hidden(layer, [shapes[i], shapes[i + 1]], spec.encoder.get(i + 1))?;
+    }
+    let latent = spec.latent_dim;
+    let outputs = latent.saturating_mul(if spec.variational { 2 } else { 1 });
+    let parts: &[&str] = if spec.variational { &["mu", "logvar"] } else { &["code"] };
+    let named = parts.iter().zip([0, latent]);
+    if let Some(&Shape::Image(image)) = shapes.last()
+        && !builder.reads_flat(image)
+    {
+        let names =
+            named.map(|(&name, first)| NamedChannels { name: name.into(), first, count: latent });
+        builder.flattened(image, outputs, Activation::Identity, names.collect())?;
+        return Ok(builder.layers);
+    }
+    let inputs = match shapes.last() {
+        Some(&Shape::Flat(inputs)) => inputs,
+        _ => spec.conditions_at().saturating_add(spec.conditions),
+    };
+    let named = named.map(|(&name, first)| NamedOutputs {
+        name: name.into(),
+        columns: ColumnMap::From(first),
+        outputs: latent,
+    });
+    let Builder { layout, mut layers, first, .. } = builder;
+    let mut last =
+        Dense::new(layout, (inputs, outputs), Activation::Identity, named.collect(), first)?;
+    // The posterior means of topics are normalised over the batch to prevent posterior collapse.
+    let norm = spec.topics.as_ref().map(|_| BatchNorm::plain(&mut last, latent));
+    layers.push(Box::new(last));
+    if let Some(norm) = norm {
+        layers.push(Box::new(norm));
+    }
+    Ok(layers)
+}
+
+/// The layers between z and the decoder's input.
+pub(super) fn latent(spec: &Specification) -> Layers {
+    let mut layers: Layers = Vec::new();
+    if let Some(topics) = &spec.topics {
+        layers.push(Box::new(Simplex::new(topics)));
+    }
+    if spec.conditions > 0 {
+        let (from, to) = (spec.conditions_at(), spec.latent_dim);
+        layers.push(Box::new(Join { conditions: spec.conditions, from, to }));
+    }
+    layers
+}
+
+/// The layers from the decoder's input to the output.
+pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layers> {
+    let shapes = spec.decoder_shapes()?;
+    let mut builder = Builder {
+        layout,
+        layers: Vec::new(),
+        module: "decoder",
+        next: 0,
+        activation: spec.activation,
+        storage: Storage::Panels,
+        first: false,
+        flat_inputs: 0,
+        conditions: 0..0,
+    };
+    let image = matches!(shapes.last(), Some(Shape::Image(_)));
+    let hidden = spec.decoder.len() - usize::from(image);
+    for (i, layer) in spec.decoder[..hidden].iter().enumerate() {
+        builder.hidden(layer, [shapes[i], shapes[i + 1]], spec.decoder.get(i + 1))?;
+    }
+    if image {
+        let (from, to) = (shapes[hidden], shapes[hidden + 1]);
+        return output_image(builder, spec, &spec.decoder[hidden], [from, to]);
+    }
+    let inputs = match shapes.last() {
+        Some(&Shape::Flat(inputs)) => inputs,
+        _ => spec.latent_dim.saturating_add(spec.conditions),
+    };
+    let n = spec.n_features;
+    let name = match spec.topics {
+        Some(_) => "topics".into(),
+        None => builder.name(),
+    };
+    let Builder { layout, mut layers, .. } = builder;
+    // If the decoder outputs scales, a panel has the means of sixteen features and then their log scales.
+    let (outputs, names) = match spec.likelihood.outputs_per_feature() {
+        2 => {
+            let [means, scales] = [0, 1].map(ColumnMap::Half);
+            let outputs = scales.at(n.max(1) - 1).saturating_add(1);
+            let means = NamedOutputs { name, columns: means, outputs: n };
+            (
+                outputs,
+                vec![means, NamedOutputs { name: "scale".into(), columns: scales, outputs: n }],
+            )
+        }
+        _ => (n, NamedOutputs::all(name, n)),
+    };
+    let mut last = Dense::new(layout, (inputs, outputs), Activation::Identity, names, false)?;
+    match (&spec.topics, spec.likelihood, spec.weight_constraint) {
+        (_, Likelihood::Mixture(_), _) => layers.push(Box::new(TopicWords::new(layout, last))),
+        (Some(_), ..) => {
+            let norm = BatchNorm::with_shift(&mut last);
+            layers.push(Box::new(last));
+            layers.push(Box::new(norm));
+        }
+        (_, _, WeightConstraint::Free) => layers.push(Box::new(last)),
+        (_, _, constraint) => layers.push(Box::new(Constrained::new(last, constraint))),
+    }
+    Ok(layers)
+}
+
+/// The output of a convolutional decoder: with two numbers per feature, twice the image's channels.
+fn output_image(
+    mut builder: Builder,
+    spec: &Specification,
+    layer: &LayerSpecification,
+    [from, to]: [Shape; 2],
+) -> Result<Layers> {
+    let (Shape::Image(from), Shape::Image(image)) = (from, to) else {
+        unreachable!("the shapes were checked")
+    };
+    let per_feature = spec.likelihood.outputs_per_feature();
+    let to = ImageShape { channels: per_feature * image.channels, ..image };
+    let names = [builder.name(), "scale".into()].into_iter().enumerate().take(per_feature);
+    let names = names.map(|(i, name)| NamedChannels {
+        name,
+        first: i * image.channels,
+        count: image.channels,
+    });
+    let names = names.collect();
+    let storage = if per_feature == 2 { Storage::Halves } else { Storage::Flat };
+    if let LayerSpecification::ConvTranspose2d { window, .. } = *layer {
+        let (large, small) = (Image { shape: to, storage }, Image::panels_of(from));
+        let output = ConvOutput::new(builder.layout, window, large, small, names)?;
+        builder.layers.push(Box::new(output));
+        return Ok(builder.layers);
+    }
+    let LayerSpecification::Conv2d { window, .. } = *layer else {
+        unreachable!("the last layer was checked")
+    };
+    let made = Image::panels_of(to);
+    builder.conv(ConvParts {
+        window,
+        large: Image::panels_of(from),
+        small: made,
+        direction: Direction::Down,
+        activation: Activation::Identity,
+        names,
+        biased: true,
+        dense: false,
+        first: false,
+        conditions: 0..0,
+    })?;
+    builder.layers.push(Box::new(FlatOutput::new(made, Image { shape: to, storage })));
+    Ok(builder.layers)
+}

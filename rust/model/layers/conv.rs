@@ -1,0 +1,283 @@
+//! The convolution and the transposed convolution between images whose pixels have panels of their own (the first one of a
+//! network reads x as it lies), y = f(W * x + b). A dense layer that reads an image is a convolution whose kernel is the image.
+#![allow(unsafe_code)]
+
+use super::kernel::Kernel;
+use super::{Epilogue, Layer};
+use crate::error::Result;
+use crate::matrix::{ColumnMap, ProductTile, RowMap, Shared, vectors_of};
+use crate::model::memory::{BatchView, Matrix, Planner, Port, Slot};
+use crate::model::sink::Sink;
+use crate::model::tensor::{Layout, Place, Tensor, TensorKind};
+use crate::nn::activation::Activation;
+use crate::nn::conv::Window;
+use crate::nn::dense::{AddRows, BiasAndActivation, InputGradient};
+use crate::nn::image::Image;
+use crate::simd::{Row, ZERO_ROW};
+use crate::threads::Worker;
+use std::ops::Range;
+
+/// From the large to the small image, or back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// A convolution.
+    Down,
+    /// A transposed convolution.
+    Up,
+}
+
+/// Some output channels with a name of their own.
+#[derive(Clone, Debug)]
+pub struct NamedChannels {
+    /// The name of the module.
+    pub name: String,
+    /// The first channel.
+    pub first: usize,
+    /// The number of channels.
+    pub count: usize,
+}
+
+/// A convolution.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    kernel: Kernel,
+    direction: Direction,
+    activation: Activation,
+    names: Vec<NamedChannels>,
+    /// The first row of the bias of a transposed convolution.
+    bias: Option<usize>,
+    /// Whether the output has a bias.
+    biased: bool,
+    /// Whether the weight is a matrix in PyTorch: of a dense layer that reads an image.
+    dense: bool,
+}
+
+/// What a convolution is made of.
+pub struct ConvParts {
+    /// The geometry.
+    pub window: Window,
+    /// The image with the stride between its pixels.
+    pub large: Image,
+    /// The other image.
+    pub small: Image,
+    /// From large to small, or back.
+    pub direction: Direction,
+    /// f
+    pub activation: Activation,
+    /// The names of its outputs.
+    pub names: Vec<NamedChannels>,
+    /// Whether it adds a bias.
+    pub biased: bool,
+    /// Whether it is a dense layer in PyTorch.
+    pub dense: bool,
+    /// Whether it reads x.
+    pub first: bool,
+    /// Columns of the encoder's input that a dense layer reads behind the image: the conditions of the first one.
+    pub conditions: Range<usize>,
+}
+
+impl Conv {
+    /// Asks for its rows.
+    pub fn new(layout: &mut Layout, parts: ConvParts) -> Result<Conv> {
+        let ConvParts {
+            window,
+            large,
+            small,
+            direction,
+            activation,
+            names,
+            biased,
+            dense,
+            first,
+            conditions,
+        } = parts;
+        let up = direction == Direction::Up || !first;
+        let kernel = Kernel::new(layout, window, (large, small), conditions, up)?;
+        let rows = direction == Direction::Up && biased;
+        let bias = rows.then(|| layout.rows(large.pixel_panels()));
+        Ok(Conv { kernel, direction, activation, names, bias, biased, dense })
+    }
+
+    /// The image that it reads and the one that it makes.
+    fn images(&self) -> [Image; 2] {
+        match self.direction {
+            Direction::Down => [self.kernel.large, self.kernel.small],
+            Direction::Up => [self.kernel.small, self.kernel.large],
+        }
+    }
+
+    /// The row of the bias of a panel of output channels.
+    fn bias_row(&self, panel: usize) -> usize {
+        self.bias.map_or_else(|| self.kernel.bias(panel), |start| start + panel)
+    }
+
+    /// The matrices of the large and the small image, the input's `below` and the output's `above`.
+    fn pair(&self, below: Matrix, above: Matrix) -> (Matrix, Matrix) {
+        match self.direction {
+            Direction::Down => (below, above),
+            Direction::Up => (above, below),
+        }
+    }
+
+    /// The phase of the product of the forward pass.
+    fn product(&self, batch: &BatchView, worker: &Worker, slot: &Slot, epilogue: &mut Epilogue) {
+        // SAFETY: parameters change in the update only.
+        let parameters = unsafe { batch.weights() };
+        let panels = self.images()[1].pixel_panels();
+        let mut epilogue = |tile: ProductTile| {
+            let row = self.bias_row(tile.panel % panels);
+            epilogue(tile, if self.biased { &parameters[row] } else { &ZERO_ROW });
+        };
+        match self.direction {
+            Direction::Down => self.kernel.down(batch, worker, slot.below.value, &mut epilogue),
+            Direction::Up => self.kernel.up(batch, worker, slot.below.value, &mut epilogue),
+        }
+    }
+
+    /// The phase of the bias' gradient: an item is a panel of channels.
+    fn update_bias(&self, batch: &BatchView, worker: &Worker, slot: &Slot, sink: Sink) {
+        let to = self.images()[1];
+        let (panels, gradient) = (to.pixel_panels(), slot.above.gradient);
+        let height = batch.rows * gradient.copies;
+        worker.phase(panels, |panel| {
+            let vectors = vectors_of(to.shape.channels, panel);
+            let mut sums = [ZERO_ROW];
+            for position in 0..to.shape.positions() {
+                // SAFETY: the gradient is from an earlier phase.
+                let rows = unsafe { batch.read(gradient, position * panels + panel, 0..height) };
+                batch.isa.run(AddRows { panel: rows, vectors, sums: &mut sums[0] });
+            }
+            let row = self.bias_row(panel);
+            // SAFETY: the row is this item's.
+            unsafe { sink.accept(batch.isa, batch.parameters, row..row + 1, &sums, vectors) };
+        });
+    }
+}
+
+impl Layer for Conv {
+    fn outputs(&self) -> usize {
+        self.images()[1].cols()
+    }
+
+    fn work(&self) -> usize {
+        self.kernel.work()
+    }
+
+    fn tensors(&self) -> Vec<Tensor> {
+        let stride = if self.bias.is_some() { 1 } else { self.kernel.inputs() + 1 };
+        let bias = self.biased.then(|| (self.bias_row(0), stride));
+        let up = self.direction == Direction::Up;
+        kernel_tensors(&self.kernel, &self.names, up, bias, self.dense)
+    }
+
+    fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
+        let (copies, trains) = (below.value.copies, planner.trains());
+        let cols = self.outputs();
+        let value = planner.place(cols, copies, !last);
+        let slope = trains && self.activation.keeps_slope();
+        let saved = if slope { planner.place(cols, copies, true) } else { value };
+        let gradient = planner.place(cols, copies, trains);
+        let patches = if trains { self.kernel.patch_panels() } else { 0 };
+        let rows = planner.panels(patches, copies);
+        let above = Port { value, gradient, saved, activation: self.activation };
+        Slot { below, above, rows }
+    }
+
+    fn forward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
+        let Port { value, saved, activation, .. } = slot.above;
+        let slope = batch.trains() && activation.keeps_slope();
+        self.product(batch, worker, slot, &mut |tile, bias| {
+            let ProductTile { panel, rows, vectors, products } = tile;
+            // SAFETY: the layer's own output; these rows of this panel are the tile's.
+            let (out, slope) = unsafe {
+                let slope = slope.then(|| batch.write(saved, panel, rows.clone()));
+                (batch.write(value, panel, rows), slope.unwrap_or_default())
+            };
+            batch.isa.run(BiasAndActivation { products, vectors, bias, activation, out, slope });
+        });
+    }
+
+    fn tiles(&self, batch: &BatchView, worker: &Worker, slot: &Slot, epilogue: &mut Epilogue) {
+        self.product(batch, worker, slot, epilogue);
+    }
+
+    fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
+        let Port { saved, activation, gradient: to, .. } = slot.below;
+        let mut epilogue = |tile: ProductTile| {
+            let ProductTile { panel, rows, vectors, products } = tile;
+            // SAFETY: `saved` is from the forward pass; these rows of this panel of `to` are the tile's own.
+            let (saved, out) =
+                unsafe { (batch.read(saved, panel, rows.clone()), batch.write(to, panel, rows)) };
+            // A dense layer below reads whole panels.
+            out.iter_mut().for_each(|row| row[vectors..].fill(ZERO_ROW[0]));
+            batch.isa.run(InputGradient { products, vectors, activation, saved, out });
+        };
+        let from = slot.above.gradient;
+        match self.direction {
+            Direction::Down => self.kernel.up(batch, worker, from, &mut epilogue),
+            Direction::Up => self.kernel.down(batch, worker, from, &mut epilogue),
+        }
+    }
+
+    fn update(&self, batch: &BatchView, worker: &Worker, slot: &Slot, _: Shared<Row>, sink: Sink) {
+        let pair = self.pair(slot.below.value, slot.above.gradient);
+        self.kernel.gradient(batch, worker, pair, slot.rows, sink);
+        if self.biased {
+            self.update_bias(batch, worker, slot, sink);
+        }
+        if matches!(sink, Sink::Update { .. }) {
+            self.kernel.transpose(batch, worker);
+        }
+    }
+
+    fn refresh(&self, batch: &BatchView, worker: &Worker) {
+        self.kernel.transpose(batch, worker);
+    }
+}
+
+/// The weight and the bias of each part of a convolution's output. `up` for a transposed convolution; `bias` is the first row
+/// of the bias and the distance to its next panel; `dense` for a weight that is a matrix in PyTorch.
+pub fn kernel_tensors(
+    kernel: &Kernel,
+    names: &[NamedChannels],
+    up: bool,
+    bias: Option<(usize, usize)>,
+    dense: bool,
+) -> Vec<Tensor> {
+    let Kernel { window, large, small, start, .. } = kernel;
+    let (taps, inputs) = (window.taps(), kernel.inputs());
+    let conditions = inputs - kernel.image_inputs();
+    let [large, small] = [large, small].map(|image| image.shape.channels);
+    let (kind, fan_in) = (TensorKind::Trained, Some(inputs));
+    let mut tensors = Vec::new();
+    for &NamedChannels { ref name, first, count } in names {
+        let (rows, columns) = match up {
+            false => ((0, large), (first, count)),
+            true => ((first, count), (0, small)),
+        };
+        let shape = match dense {
+            true => vec![columns.1, rows.1 * taps + conditions],
+            false => vec![columns.1, rows.1, window.kernel[0], window.kernel[1]],
+        };
+        tensors.push(Tensor {
+            name: format!("{name}.weight"),
+            shape,
+            kind,
+            fan_in,
+            place: Place {
+                start: *start,
+                rows: rows.1 * taps + conditions,
+                order: RowMap::Taps { taps, first: rows.0, channels: rows.1, all: large },
+                columns: ColumnMap::From(columns.0),
+                stride: inputs + 1,
+            },
+        });
+        if let Some((start, stride)) = bias {
+            let columns = ColumnMap::From(first);
+            let place = Place { start, rows: 1, order: RowMap::Same, columns, stride };
+            let (name, shape) = (format!("{name}.bias"), vec![count]);
+            tensors.push(Tensor { name, shape, kind, fan_in, place });
+        }
+    }
+    tensors
+}

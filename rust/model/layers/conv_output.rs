@@ -1,0 +1,320 @@
+//! The transposed convolution that makes the output image. Its few channels would leave most of a vector empty, so the product
+//! goes from each pixel below to all taps at once, and the parts of a pixel are added up afterwards: bias first, then pixels
+//! below in ascending order.
+#![allow(unsafe_code)]
+
+use super::conv::{NamedChannels, kernel_tensors};
+use super::kernel::Kernel;
+use super::{Epilogue, Layer};
+use crate::error::Result;
+use crate::matrix::{Grid, ProductTile, Shared, panels_of, tile_rows, vectors_of};
+use crate::model::memory::{BatchView, Planner, Port, Slot};
+use crate::model::sink::Sink;
+use crate::model::tensor::{Layout, Tensor};
+use crate::nn::activation::Activation;
+use crate::nn::conv::Window;
+use crate::nn::dense::{AddRows, InputGradient, Transpose};
+use crate::nn::image::{Image, Storage};
+use crate::simd::{
+    Left, MAX_TILE_ROWS, Prefetch, Product, Row, WIDTH, ZERO_ROW, floats, floats_mut, floats_of,
+};
+use crate::threads::Worker;
+use std::ops::Range;
+
+/// Numbers of a band of a tile's images: they stay in the second-level cache.
+const BAND: usize = 24 << 10;
+
+/// The output layer.
+#[derive(Clone, Debug)]
+pub struct ConvOutput {
+    kernel: Kernel,
+    names: Vec<NamedChannels>,
+    /// The first row of the bias.
+    bias: usize,
+    /// The first row of Wᵀ in the derived buffer: a panel of 32 (tap, l) has the channels of the image below.
+    transposed: usize,
+    /// Rows of pixels of a band: it starts and ends with a panel of features.
+    band: usize,
+    /// The channel of each column of the output; none for padding.
+    channels: Vec<Option<u32>>,
+}
+
+impl ConvOutput {
+    /// Asks for its rows. `small` is the image below, `large` the output.
+    pub fn new(
+        layout: &mut Layout,
+        window: Window,
+        large: Image,
+        small: Image,
+        names: Vec<NamedChannels>,
+    ) -> Result<ConvOutput> {
+        let kernel = Kernel::new(layout, window, (large, small), 0..0, false)?;
+        let bias = layout.rows(large.pixel_panels());
+        let transposed = layout.derived(panels_of(kernel.inputs()) * small.shape.channels);
+        let mut channels = vec![None; large.panels() * WIDTH];
+        for position in 0..large.shape.positions() {
+            for channel in 0..large.shape.channels {
+                let (panel, lane) = large.place(position, channel);
+                channels[panel * WIDTH + lane] = Some(channel as u32);
+            }
+        }
+        let row = large.shape.width * large.shape.channels;
+        let step = (1..=WIDTH).find(|n| n * row % (2 * WIDTH) == 0).unwrap_or(2 * WIDTH);
+        let band = step * (BAND / (MAX_TILE_ROWS * row * step)).max(1);
+        Ok(ConvOutput { kernel, names, bias, transposed, band, channels })
+    }
+
+    /// The rows of Wᵀ in a panel of (tap, l).
+    fn transposed(&self, panel: usize) -> Range<usize> {
+        let rows = self.kernel.small.shape.channels;
+        let start = self.transposed + panel * rows;
+        start..start + rows
+    }
+
+    /// Rows of the arena for an example's pixels, one number after the other.
+    fn example_rows(&self) -> usize {
+        self.kernel.large.shape.size().div_ceil(WIDTH)
+    }
+
+    /// Adds the parts of the pixels in rows `band` of the output that come from one pixel below.
+    fn add_parts<'i>(
+        &self,
+        (panel, products): (usize, &[Row]),
+        at: [usize; 2],
+        band: &Range<usize>,
+        images: impl Fn(usize) -> &'i mut [f32],
+    ) {
+        let Window { kernel, stride, padding } = self.kernel.window;
+        let (shape, columns) = (self.kernel.large.shape, panel * WIDTH..(panel + 1) * WIDTH);
+        let channels = shape.channels;
+        let left = at[1] * stride[1]; // of x + padding
+        let taps = padding[1].saturating_sub(left)
+            ..kernel[1].min((shape.width + padding[1]).saturating_sub(left));
+        for i in 0..kernel[0] {
+            let Some(y) = (at[0] * stride[0] + i).checked_sub(padding[0]) else { continue };
+            if !band.contains(&y) || taps.is_empty() {
+                continue;
+            }
+            let row = i * kernel[1];
+            let start = ((row + taps.start) * channels).max(columns.start);
+            let end = ((row + taps.end) * channels).min(columns.end);
+            if start >= end {
+                continue;
+            }
+            let first = (y - band.start) * shape.width * channels
+                + (left * channels + start - row * channels - padding[1] * channels);
+            for (r, products) in products.iter().enumerate() {
+                let from = &floats(products)[start - columns.start..end - columns.start];
+                let to = &mut images(r)[first..first + from.len()];
+                let fours = from.len() / 4 * 4;
+                for (to, from) in to.chunks_exact_mut(4).zip(from.chunks_exact(4)) {
+                    for n in 0..4 {
+                        to[n] += from[n];
+                    }
+                }
+                for n in fours..from.len() {
+                    to[n] += from[n];
+                }
+            }
+        }
+    }
+
+    /// The rows of pixels below that reach rows `band` of the output.
+    fn below(&self, band: &Range<usize>) -> Range<usize> {
+        let Window { kernel, stride, padding } = self.kernel.window;
+        let height = self.kernel.small.shape.height;
+        let first = (band.start + padding[0]).saturating_sub(kernel[0] - 1).div_ceil(stride[0]);
+        let end = (band.end - 1 + padding[0]) / stride[0] + 1;
+        first.min(height)..end.min(height)
+    }
+}
+
+impl Layer for ConvOutput {
+    fn outputs(&self) -> usize {
+        self.kernel.large.cols()
+    }
+
+    fn work(&self) -> usize {
+        self.kernel.work()
+    }
+
+    fn tensors(&self) -> Vec<Tensor> {
+        kernel_tensors(&self.kernel, &self.names, true, Some((self.bias, 1)), false)
+    }
+
+    fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
+        assert!(last, "only the head reads features");
+        let (copies, trains) = (below.value.copies, planner.trains());
+        let cols = self.outputs();
+        let value = planner.place(cols, copies, false);
+        let gradient = planner.place(cols, copies, trains);
+        // The images of the forward pass and the patches of the gradient use the same rows, one after the other.
+        let patches = if trains { self.kernel.patch_panels() } else { 0 };
+        let rows = planner.panels(self.example_rows().max(patches), copies);
+        let above = Port { value, gradient, saved: value, activation: Activation::Identity };
+        Slot { below, above, rows }
+    }
+
+    fn forward(&self, _: &BatchView, _: &Worker, _: &Slot) {
+        unreachable!("only the head reads features");
+    }
+
+    /// An item is a band of the output for some tiles of examples.
+    fn tiles(&self, batch: &BatchView, worker: &Worker, slot: &Slot, epilogue: &mut Epilogue) {
+        let (isa, height) = (batch.isa, batch.rows * slot.below.value.copies);
+        let (large, small) = (self.kernel.large, self.kernel.small);
+        let (shape, k) = (large.shape, small.shape.channels);
+        // SAFETY: the values are from an earlier phase; parameters and derived rows change in the update only.
+        let (data, parameters, derived) = unsafe {
+            (batch.matrix(slot.below.value).data(), batch.weights(), batch.derived.all())
+        };
+        let bias = &floats_of(&parameters[self.bias..][..large.pixel_panels()])[..shape.channels];
+        let row = shape.width * shape.channels;
+        let bands = shape.height.div_ceil(self.band);
+        let grid = Grid::new(height.div_ceil(isa.tile_rows()), bands, worker.workers());
+        worker.phase(grid.items(), |item| {
+            let (band, tiles) = grid.item(item);
+            let band = band * self.band..((band + 1) * self.band).min(shape.height);
+            let part = band.start * row / WIDTH..(band.end * row).div_ceil(WIDTH);
+            for index in tiles {
+                let rows = tile_rows(height, isa, index);
+                let image = |r: usize| {
+                    let start = slot.rows + (rows.start + r) * self.example_rows();
+                    // SAFETY: these rows of the band are the tile's.
+                    floats_mut(unsafe {
+                        batch.memory.arena.write(start + part.start..start + part.end)
+                    })
+                };
+                for r in 0..rows.len() {
+                    let (pixels, padding) = image(r).split_at_mut(band.len() * row);
+                    padding.fill(0.0);
+                    for pixel in pixels.chunks_exact_mut(shape.channels) {
+                        pixel.copy_from_slice(bias);
+                    }
+                }
+                let mut tile = [ZERO_ROW; MAX_TILE_ROWS];
+                for h in self.below(&band) {
+                    for w in 0..small.shape.width {
+                        let position = h * small.shape.width + w;
+                        let panels = &data[position * small.pixel_panels() * height..];
+                        let left = Left::Rows { panels, height, first: rows.start };
+                        for panel in 0..panels_of(self.kernel.inputs()) {
+                            let product = Product {
+                                left,
+                                right: &derived[self.transposed(panel)],
+                                nonzero: None,
+                                rows: rows.len(),
+                                vectors: vectors_of(self.kernel.inputs(), panel),
+                                prefetch: Prefetch::NOTHING,
+                            };
+                            debug_assert!(product.right.len() == k);
+                            isa.product(product, &mut tile);
+                            self.add_parts((panel, &tile[..rows.len()]), [h, w], &band, image);
+                        }
+                    }
+                }
+                let features = match large.storage {
+                    Storage::Halves => WIDTH / 2,
+                    _ => WIDTH,
+                };
+                let per_row = large.shape.width * shape.channels * features / WIDTH; // features of a row
+                let first = band.start * per_row / features;
+                let end = (band.end * per_row).div_ceil(features);
+                for panel in first..end {
+                    let products = &mut tile[..rows.len()];
+                    for (r, to) in floats_mut(products).chunks_exact_mut(WIDTH).enumerate() {
+                        let from = image(r);
+                        match large.storage {
+                            Storage::Halves => {
+                                self.halves(panel, &from[..band.len() * row], band.start * row, to)
+                            }
+                            _ => to.copy_from_slice(&from[(panel - first) * WIDTH..][..WIDTH]),
+                        }
+                    }
+                    let vectors = vectors_of(large.cols(), panel);
+                    let rows = rows.clone();
+                    epilogue(ProductTile { panel, rows, vectors, products }, &ZERO_ROW);
+                }
+            }
+        });
+    }
+
+    fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
+        let Port { saved, activation, gradient: to, .. } = slot.below;
+        self.kernel.down(batch, worker, slot.above.gradient, &mut |tile| {
+            let ProductTile { panel, rows, vectors, products } = tile;
+            // SAFETY: `saved` is from the forward pass; these rows of this panel of `to` are the tile's own.
+            let (saved, out) =
+                unsafe { (batch.read(saved, panel, rows.clone()), batch.write(to, panel, rows)) };
+            // A dense layer below reads whole panels.
+            out.iter_mut().for_each(|row| row[vectors..].fill(ZERO_ROW[0]));
+            batch.isa.run(InputGradient { products, vectors, activation, saved, out });
+        });
+    }
+
+    fn update(&self, batch: &BatchView, worker: &Worker, slot: &Slot, _: Shared<Row>, sink: Sink) {
+        let gradient = slot.above.gradient;
+        self.kernel.gradient(batch, worker, (gradient, slot.below.value), slot.rows, sink);
+        let height = batch.rows * gradient.copies;
+        worker.phase(self.kernel.large.pixel_panels(), |item| {
+            let channels = item * WIDTH..(item + 1) * WIDTH;
+            let (cols, mut sums) = (self.outputs(), [ZERO_ROW]);
+            let totals = floats_mut(&mut sums);
+            for panel in 0..panels_of(cols) {
+                let mut columns = [ZERO_ROW];
+                // SAFETY: the gradient is from an earlier phase.
+                let rows = unsafe { batch.read(gradient, panel, 0..height) };
+                let vectors = vectors_of(cols, panel);
+                batch.isa.run(AddRows { panel: rows, vectors, sums: &mut columns[0] });
+                let columns = floats(&columns[0]).iter().zip(&self.channels[panel * WIDTH..]);
+                for (sum, channel) in columns {
+                    if let Some(channel) = channel.filter(|&c| channels.contains(&(c as usize))) {
+                        totals[channel as usize - channels.start] += sum;
+                    }
+                }
+            }
+            let vectors = vectors_of(self.kernel.large.shape.channels, item);
+            let row = self.bias + item;
+            // SAFETY: the row is this item's.
+            unsafe { sink.accept(batch.isa, batch.parameters, row..row + 1, &sums, vectors) };
+        });
+        if matches!(sink, Sink::Update { .. }) {
+            self.refresh(batch, worker);
+        }
+    }
+
+    fn refresh(&self, batch: &BatchView, worker: &Worker) {
+        let (inputs, channels) = (self.kernel.inputs(), self.kernel.small.shape.channels);
+        let panels = panels_of(channels);
+        worker.phase(panels_of(inputs) * panels, |item| {
+            let (block, panel) = (item / panels, item % panels);
+            let from = self.kernel.weights(panel);
+            let from = from.start + block * WIDTH..(from.start + (block + 1) * WIDTH).min(from.end);
+            let to = self.transposed(block);
+            let to = to.start + panel * WIDTH..(to.start + (panel + 1) * WIDTH).min(to.end);
+            // SAFETY: an item is a block of Wᵀ; parameters do not change in this phase.
+            unsafe {
+                batch.isa.run(Transpose {
+                    from: batch.parameters.read(from),
+                    to: batch.derived.write(to),
+                });
+            }
+        });
+    }
+}
+
+impl ConvOutput {
+    /// A row of a panel of halves, from numbers pixel by pixel, of which `from` has those from `start` on.
+    fn halves(&self, panel: usize, from: &[f32], start: usize, to: &mut [f32]) {
+        let half = self.kernel.large.shape.channels / 2;
+        to.fill(0.0);
+        for lane in 0..WIDTH / 2 {
+            let feature = panel * (WIDTH / 2) + lane;
+            let at = feature / half * 2 * half + feature % half;
+            let Some(at) = at.checked_sub(start).filter(|at| at + half < from.len()) else {
+                continue;
+            };
+            (to[lane], to[WIDTH / 2 + lane]) = (from[at], from[at + half]);
+        }
+    }
+}

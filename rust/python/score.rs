@@ -1,0 +1,95 @@
+//! Losses in Python: of each example, and means over a data set.
+
+use super::arrays::{Array, Array2, Rows, array, source, zeros};
+use super::detach::in_slices;
+use super::engine::PyEngine;
+use crate::data::Source;
+use crate::data::binarize::Binary;
+use crate::data::corruption::Corruption;
+use crate::nn::objective::Objective;
+use crate::run::evaluate::MeanLosses;
+use pyo3::prelude::*;
+
+#[pymethods]
+impl PyEngine {
+    /// -log p(x|z) (a mean over `samples` draws) and KL of each example, [n], and, of several draws, the
+    /// importance-weighted bound (else an empty array). Nats.
+    fn score<'py>(
+        &self,
+        py: Python<'py>,
+        x: Array2,
+        y: Option<Array2>,
+        eps: Option<Array2>,
+        samples: usize,
+        threads: Option<usize>,
+    ) -> PyResult<[Array<'py>; 3]> {
+        let eps = eps.map(source).transpose()?;
+        self.with_examples(x, y, &None, |x| {
+            let losses = self.losses(py, &x, (eps, samples), None, threads)?;
+            Ok(losses.map(|values| array(py, values)))
+        })
+    }
+
+    /// Means over the examples, or over `rows` of them, of -log p(x|z) and KL, and the loss by each objective. Nats. All
+    /// objectives have the same number of draws.
+    #[allow(clippy::too_many_arguments)]
+    fn mean_losses(
+        &self,
+        py: Python<'_>,
+        x: Array2,
+        y: Option<Array2>,
+        rows: Rows,
+        eps: Option<Array2>,
+        objectives: Vec<Objective>,
+        corruption: Option<Corruption>,
+        binarize: Option<Binary>,
+        threads: Option<usize>,
+    ) -> PyResult<(f64, f64, Vec<f64>)> {
+        let eps = eps.map(source).transpose()?;
+        self.with_examples(x, y, &rows, |x| {
+            let x = self.binarized(x, binarize);
+            let samples = objectives.first().map_or(1, |objective| objective.importance.samples);
+            let losses = self.losses(py, &x, (eps, samples), corruption, threads)?;
+            let latent_dim = self.specification.latent_dim;
+            let free_bits = objectives.iter().any(|objective| objective.kl.free_bits > 0.0);
+            let mut kl_by_coordinate = zeros(if free_bits { x.rows() } else { 0 }, latent_dim)?;
+            if free_bits {
+                let mut run = self.run_on_x(false, threads);
+                let kl = &mut kl_by_coordinate;
+                in_slices(py, || self.lock().kl(&x, corruption, kl, &mut run))?;
+            }
+            let losses = losses.each_ref().map(Vec::as_slice);
+            let means = MeanLosses::new(losses, &kl_by_coordinate, latent_dim);
+            let values = objectives.iter().map(|objective| means.loss(objective)).collect();
+            Ok((means.reconstruction, means.kl, values))
+        })
+    }
+}
+
+impl PyEngine {
+    /// -log p(x|z) and KL of each example, [n], and the importance-weighted bound (of several draws, else empty).
+    fn losses(
+        &self,
+        py: Python<'_>,
+        x: &Source,
+        (eps, samples): (Option<Source>, usize),
+        corruption: Option<Corruption>,
+        threads: Option<usize>,
+    ) -> PyResult<[Vec<f32>; 3]> {
+        let mut run = self.run_on_x(false, threads);
+        let bounds = if samples > 1 { x.rows() } else { 0 };
+        let mut losses = [zeros(x.rows(), 1)?, zeros(x.rows(), 1)?, zeros(bounds, 1)?];
+        in_slices(py, || {
+            let mut engine = self.lock();
+            let [reconstruction, kl, bound] = losses.each_mut().map(Vec::as_mut_slice);
+            match samples {
+                1 => engine.score(x, eps, corruption, [reconstruction, kl], &mut run),
+                _ => {
+                    let losses = [reconstruction, kl, bound];
+                    engine.bound(x, (eps, samples), corruption, losses, &mut run)
+                }
+            }
+        })?;
+        Ok(losses)
+    }
+}

@@ -1,0 +1,203 @@
+//! Tiles of a product whose left operand is scattered over panels: convolutions.
+//!
+//! The left operand's k are cut into [`Segment`]s, each a run inside one panel. A tile starts from the values that it holds,
+//! so a sum may be continued by a later call; every element has one accumulator, and k runs in the order of the list.
+
+use super::{Isa, Row, Set, Tile, WIDTH};
+use std::ops::Range;
+
+/// A run of k. In [`Isa::add_rows`] k are `count` columns of a panel of A and as many rows of B; in [`Isa::add_columns`] k are
+/// all rows of a panel of A and of a panel of B.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Segment {
+    /// The panel of A.
+    pub panel: u32,
+    /// The first column in it.
+    pub lane: u32,
+    /// The first row of B, or the panel of B.
+    pub to: u32,
+    /// The number of columns.
+    pub count: u32,
+}
+
+/// A list of segments, and the bounds of what it refers to.
+#[derive(Clone, Debug)]
+pub struct SegmentList {
+    list: Vec<Segment>,
+    panels: usize,
+    to: usize,
+}
+
+impl SegmentList {
+    /// Checks that no segment reaches beyond its panel of A.
+    pub fn new(list: Vec<Segment>) -> SegmentList {
+        let inside = |s: &Segment| (s.lane as usize).saturating_add(s.count as usize) <= WIDTH;
+        assert!(list.iter().all(inside));
+        let end = |end: fn(&Segment) -> usize| list.iter().map(end).max().unwrap_or(0);
+        let (panels, to) =
+            (end(|s| s.panel as usize + 1), end(|s| s.to as usize + s.count as usize));
+        SegmentList { list, panels, to }
+    }
+
+    /// All segments.
+    pub fn all(&self) -> Segments<'_> {
+        self.part(0..self.list.len())
+    }
+
+    /// Some of the segments.
+    pub fn part(&self, part: Range<usize>) -> Segments<'_> {
+        Segments { list: &self.list[part], panels: self.panels, to: self.to }
+    }
+
+    /// One by one.
+    pub fn iter(&self) -> impl Iterator<Item = &Segment> {
+        self.list.iter()
+    }
+
+    /// The number of segments.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
+/// Segments of a [`SegmentList`].
+#[derive(Clone, Copy, Debug)]
+pub struct Segments<'a> {
+    list: &'a [Segment],
+    /// Panels of A.
+    panels: usize,
+    /// Rows of B, or a bound of its panels.
+    to: usize,
+}
+
+impl<'a> Segments<'a> {
+    /// All rows of a panel of A with those of a panel of B.
+    pub const WHOLE_PANEL: Segments<'static> = Segments {
+        list: &[Segment { panel: 0, lane: 0, to: 0, count: WIDTH as u32 }],
+        panels: 1,
+        to: WIDTH,
+    };
+
+    /// One by one.
+    pub fn iter(&self) -> impl Iterator<Item = &'a Segment> {
+        self.list.iter()
+    }
+}
+
+/// `tile[i][j] += sum over the segments' k of A(i, k) * B(k, j)` by fused multiply-adds.
+///
+/// Of a segment s, A(i, k) is at `a + s.panel * strides[0] + s.lane + i * 32 + k` for rows, k below `s.count`, and at
+/// `a + s.panel * strides[0] + s.lane + k * 32 + i` for columns, k below `count`. B's row k is at
+/// `b + s.to * strides[1] + k * 32`, 64-byte aligned. All of these must be readable.
+pub(super) type SegmentKernel = unsafe fn(
+    segments: &[Segment],
+    count: usize,
+    a: *const f32,
+    b: *const f32,
+    strides: [usize; 2],
+    tile: *mut Tile,
+);
+
+/// `[columns?][vectors - 1][rows - 1]`.
+macro_rules! segment_table {
+    ($kernel:ident, $($rows:literal),*) => {
+        [
+            [[$($kernel::<$rows, 1, false>),*], [$($kernel::<$rows, 2, false>),*]],
+            [[$($kernel::<$rows, 1, true>),*], [$($kernel::<$rows, 2, true>),*]],
+        ]
+    };
+}
+pub(super) use segment_table;
+
+/// Walks the segments for a kernel: `$step` with `$x` and `$y` at each k's elements of A and row of B. Meanwhile the next
+/// segment's part of A is brought near.
+macro_rules! walk_segments {
+    ($segments:ident, $count:ident, $a:ident, $b:ident, $strides:ident, $ROWS:ident, $COLUMNS:ident, $x:ident, $y:ident, $step:expr) => {
+        for (n, segment) in $segments.iter().enumerate() {
+            let at = |s: &Segment| {
+                $a.wrapping_add(s.panel as usize * $strides[0] + s.lane as usize)
+            };
+            let mut $x = at(segment);
+            let mut $y = $b.wrapping_add(segment.to as usize * $strides[1]);
+            let ahead = at($segments.get(n + 1).unwrap_or(segment)).cast::<u8>();
+            let count = if $COLUMNS { $count } else { segment.count as usize };
+            for k in 0..count {
+                if !$COLUMNS && k < 2 * $ROWS {
+                    crate::simd::prefetch(ahead.wrapping_add(k * crate::simd::LINE));
+                }
+                $step
+                $x = $x.wrapping_add(if $COLUMNS { WIDTH } else { 1 });
+                $y = $y.wrapping_add(WIDTH);
+            }
+        }
+    };
+}
+pub(super) use walk_segments;
+
+/// A tile of a product by segments.
+#[derive(Clone, Copy)]
+pub struct SegmentProduct<'a> {
+    /// The runs of k.
+    pub segments: Segments<'a>,
+    /// The panels of A, from the panel on that segments count from.
+    pub left: &'a [Row],
+    /// B: its rows, or panels of `height` rows.
+    pub right: &'a [Row],
+    /// Rows of a panel.
+    pub height: usize,
+    /// The tile's first row of A's panels, or first column behind a segment's `lane`.
+    pub first: usize,
+    /// Rows of the tile.
+    pub rows: usize,
+    /// Vectors (1 or 2) of sixteen columns.
+    pub vectors: usize,
+}
+
+impl Isa {
+    /// Adds the products of rows `first..first + rows` of A, read along its rows, to a tile.
+    #[allow(unsafe_code)]
+    pub fn add_rows(self, product: SegmentProduct<'_>, tile: &mut Tile) {
+        let SegmentProduct { segments, left, right, height, first, rows, vectors } = product;
+        assert!((1..=self.tile_rows()).contains(&rows) && (1..=2).contains(&vectors));
+        assert!(first + rows <= height && segments.panels * height <= left.len());
+        assert!(segments.to <= right.len());
+        let a = left.as_ptr().cast::<f32>().wrapping_add(first * WIDTH);
+        let (b, strides) = (right.as_ptr().cast(), [height * WIDTH, WIDTH]);
+        let kernel = self.segment_kernel(false, vectors, rows);
+        // SAFETY: the CPU has the set (see `Isa`); the asserts above and those of `Segments` bound every read.
+        unsafe { kernel(segments.list, 0, a, b, strides, tile) };
+    }
+
+    /// Adds the products of columns `first..first + rows` of A's panels, read down, to a tile.
+    #[allow(unsafe_code)]
+    pub fn add_columns(self, product: SegmentProduct<'_>, tile: &mut Tile) {
+        let SegmentProduct { segments, left, right, height, first, rows, vectors } = product;
+        assert!((1..=self.tile_rows()).contains(&rows) && (1..=2).contains(&vectors));
+        let inside = |s: &Segment| {
+            first + rows <= s.count as usize && (s.to as usize + 1) * height <= right.len()
+        };
+        assert!(segments.panels * height <= left.len() && segments.list.iter().all(inside));
+        let a = left.as_ptr().cast::<f32>().wrapping_add(first);
+        let (b, strides) = (right.as_ptr().cast(), [height * WIDTH; 2]);
+        let kernel = self.segment_kernel(true, vectors, rows);
+        // SAFETY: as above; a segment's `count` columns are inside its panel, and the tile's are among them.
+        unsafe { kernel(segments.list, height, a, b, strides, tile) };
+    }
+
+    fn segment_kernel(self, columns: bool, vectors: usize, rows: usize) -> SegmentKernel {
+        let (columns, vectors, rows) = (usize::from(columns), vectors - 1, rows - 1);
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => super::avx512::SEGMENTS[columns][vectors][rows],
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => super::avx2::SEGMENTS[columns][vectors][rows],
+            Set::Portable => super::portable::SEGMENTS[columns][vectors][rows],
+        }
+    }
+}
