@@ -328,16 +328,16 @@ impl<'de> Visitor<'de> for FirstWrong {
         self,
         mut map: A,
     ) -> std::result::Result<Self::Value, A::Error> {
-        let mut found = None;
+        let mut first = None;
         while let Some((name, value)) = map.next_entry::<Cow<str>, &RawValue>()? {
-            let alone = format!("{{{}:{value}}}", serde_json::Value::from(name.as_ref()));
-            if found.is_none()
-                && let Err(why) = serde_json::from_str::<Object<Specification>>(&alone)
-            {
-                found = Some((name.into(), json::message(&why)));
+            if first.is_none() {
+                let name = serde_json::Value::from(name.as_ref()).to_string();
+                let alone = ["{", &name, ":", value.get(), "}"].concat();
+                let read: serde_json::Result<Object<Specification>> = serde_json::from_str(&alone);
+                first = read.err().map(|why| (name.trim_matches('"').into(), json::message(&why)));
             }
         }
-        Ok(found)
+        Ok(first)
     }
 }
 
@@ -551,10 +551,19 @@ mod tests {
             (r#""optimizer":{"kind":"adamw","eps":0}"#, "eps=0 must"),
             (r#""optimizer":{"kind":"sgd","weight_decay":1e9}"#, "weight_decay=1000000000 must"),
             (r#""optimizer":{"kind":"adagrad","lr_decay":-1}"#, "lr_decay=-1 must"),
+            (r#""optimizer":{"kind":"sgd","nesterov":true}"#, "nesterov needs a momentum"),
+            // Serde's own readers take a list of values for an object.
+            (r#""optimizer":["sgd",0.9]"#, "specification's optimizer: invalid type: sequence"),
+            (r#""likelihood":["gaussian"]"#, "specification's likelihood: invalid type: sequence"),
+            (r#""topics":[[0,0],[1,1]]"#, "specification's topics: invalid type: sequence"),
         ] {
             let message = refusal(&with(option));
             assert!(message.contains(why), "{option}: {message}");
         }
+        assert!(refusal("[3, 2]").contains("is not JSON: an object"));
+        // A long text too, of which no copy is made.
+        let long = format!("\"trials\":[{}1],\"seed\":-1", "1,".repeat(1 << 20));
+        assert!(refusal(&with(&long)).contains("specification's seed: invalid value"));
         let many = format!("\"encoder\":[{}1]", "1,".repeat(super::super::MAX_LAYERS));
         assert!(refusal(&with(&many)).contains("specification's encoder: more than 32768 layers"));
     }
