@@ -101,7 +101,8 @@ def coloured(images: Array, seed: int) -> Array:
         place[top : top + 28, left : left + 28] = image.reshape(28, 28)
     cloth, ground = rng.random((2, len(images), 1, 1, 3), dtype=np.float32)
     mask = np.minimum(4 * canvas, 1)[..., None]
-    return (0.3 + 0.7 * canvas[..., None]) * (0.3 + 0.7 * cloth) * mask + 0.4 * ground * (1 - mask)
+    pictures: Array = (0.3 + 0.7 * canvas[..., None]) * (0.3 + 0.7 * cloth) * mask + 0.4 * ground * (1 - mask)
+    return pictures
 
 
 deep = (*LAYERS, Conv2d(128, 4, stride=2, padding=1))

@@ -61,7 +61,7 @@ impl ConvOutput {
             }
         }
         let row = large.shape.width * large.shape.channels;
-        let step = (1..=WIDTH).find(|n| n * row % (2 * WIDTH) == 0).unwrap_or(2 * WIDTH);
+        let step = (1..=WIDTH).find(|n| (n * row).is_multiple_of(2 * WIDTH)).unwrap_or(2 * WIDTH);
         let band = step * (BAND / (MAX_TILE_ROWS * row * step)).max(1);
         Ok(ConvOutput { kernel, names, bias, transposed, step, band, channels })
     }
@@ -206,9 +206,7 @@ impl Layer for ConvOutput {
                         [bias] => pixels.fill(*bias),
                         _ => {
                             for pixel in pixels.chunks_exact_mut(bias.len()) {
-                                for n in 0..bias.len() {
-                                    pixel[n] = bias[n];
-                                }
+                                pixel.copy_from_slice(bias);
                             }
                         }
                     }
