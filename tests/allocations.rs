@@ -199,7 +199,30 @@ fn a_step_allocates_nothing() {
         ],
         ..plain[1].clone()
     });
-    for spec in plain.into_iter().chain(topics).chain([exam]).chain(convolutional) {
+    let normed = LayerEnd { batch_norm: true, activation: Some(Activation::Gelu) };
+    let pooled = Specification {
+        n_features: 37,
+        image_shape: Some([37, 1, 1]),
+        encoder: vec![
+            LayerSpecification::Conv2d {
+                channels: 40,
+                window: window([2, 1], [1, 1], [0, 0]),
+                end: normed,
+            },
+            LayerSpecification::MaxPool2d { size: [2, 1] },
+            LayerSpecification::AvgPool2d { size: [5, 1] },
+            LayerSpecification::Dense { units: 11, end: normed },
+        ],
+        decoder: vec![
+            LayerSpecification::Dense { units: 9 * channels, end: normed },
+            LayerSpecification::Unflatten { shape: ImageShape { height: 9, width: 1, channels } },
+            LayerSpecification::Upsample { size: [4, 1] },
+            LayerSpecification::Conv2d { channels: 1, window: window([2, 1], [1, 1], [1, 0]), end },
+        ],
+        ..plain[1].clone()
+    };
+    let images = convolutional.into_iter().chain([pooled]);
+    for spec in plain.into_iter().chain(topics).chain([exam]).chain(images) {
         for extra in EXTRAS {
             if extra.importance.samples > 1 && (!spec.variational || spec.topics.is_some()) {
                 continue; // they have no draws, or one

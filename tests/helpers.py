@@ -154,6 +154,11 @@ def documents_of_a_step(n: int, most: int) -> int:
     return fullest_last_batch(n, most)
 
 
+def rows_of(model: Any, X: Any) -> Any:
+    """The rows that the engine reads. Private: users see the same arrays whether they were copied or not."""
+    return model._read_examples(X, "X")
+
+
 def mirror(model: Any, coordinate: int) -> None:
     """Flip the sign of a coordinate. Private: ``fit`` does it if a mean slope is negative."""
     model._fitted.engine.flip_sign(coordinate)

@@ -551,7 +551,7 @@ def test_an_autoencoder_refuses_the_noise_of_a_vae() -> None:
         (X[0], ValueError, "X is 1-D"),
         (np.zeros((0, 3)), ValueError, "X is empty"),
         ([["a", "b"]], TypeError, "X holds strings"),
-        (np.zeros((2, 3, 4)), ValueError, "X has 3 dimensions"),
+        (np.zeros((0, 3, 4)), ValueError, "X is empty"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -22,6 +22,8 @@ DIGITS, LABELS = fastvae.datasets.load_digits()
 X = DIGITS[:150]
 DEFAULTS = {
     "latent_dim": 2,
+    "image_shape": None,
+    "channels": "last",
     "hidden": (400,),
     "decoder_hidden": None,
     "activation": "relu",

@@ -23,6 +23,7 @@ CHAPTERS = (
     "latent_space",
     "attributes",
     "conditional",
+    "convolution",
     "uncertainty",
     "topics",
     "exams",

@@ -126,7 +126,7 @@ def interpolate(
     Parameters
     ----------
     model : fitted model
-    a, b : array_like, [n_features] or [latent_dim], also [1, ...]
+    a, b : array_like, [n_features] or [latent_dim], also [1, ...], or an image
         The ends: inputs, which are encoded, or codes; recognised by their length.
     n : int
         Points of the path, ends included; at least 2.
@@ -172,7 +172,7 @@ def traverse(
     Parameters
     ----------
     model : fitted model
-    x : array_like, [n_features] or [latent_dim], also [1, ...]
+    x : array_like, [n_features] or [latent_dim], also [1, ...], or an image
         An input, which is encoded, or a code; recognised by its length.
     dims : sequence of int, int or None
         The coordinates to vary; None varies each.

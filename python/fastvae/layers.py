@@ -7,9 +7,10 @@
 >>> vae = fastvae.VAE(2, image_shape=(8, 8, 1), hidden=(*convolutions, 32), epochs=5, random_state=0).fit(X)
 
 Images have the shape [height, width, channels]. Sizes are an integer for both directions, or a pair (vertical,
-horizontal). ``batch_norm=True`` adds a batch normalisation before the activation; ``activation=None`` is the model's.
-An integer among the layers is a dense layer of as many units. A dense layer after an image reads it flattened in
-PyTorch's order (channels, rows, columns).
+horizontal). ``batch_norm=True`` adds a batch normalisation with PyTorch's momentum (0.1) and eps (1e-5) before the
+activation; the layer itself then has no bias, which the normalisation would subtract. ``activation=None`` is the
+model's. An integer among the layers is a dense layer of as many units. A dense layer after an image reads it flattened
+in PyTorch's order (channels, rows, columns).
 """
 
 from __future__ import annotations
@@ -32,19 +33,22 @@ class Layer:
     """Base class of the layers."""
 
     def __repr__(self) -> str:
-        """Show the values that differ from their defaults; those without a default by position."""
+        """Show channels, units and sizes, and other values that differ from their defaults."""
         shown = []
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            if value != field.default:
-                by_position = field.name in ("channels", "kernel_size", "units", "size")
-                shown.append(repr(value) if by_position else f"{field.name}={value!r}")
+            if isinstance(value, tuple) and len(value) == 2 and value[0] == value[1]:
+                value = value[0]
+            if field.name in ("channels", "kernel_size", "units", "size"):
+                shown.append(repr(value))
+            elif repr(value) != repr(field.default):
+                shown.append(f"{field.name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
 @dataclass(frozen=True, repr=False)
 class Conv2d(Layer):
-    """Convolution: ``torch.nn.Conv2d(in_channels, channels, kernel_size, stride, padding)`` with a bias.
+    """Convolution: ``torch.nn.Conv2d(in_channels, channels, kernel_size, stride, padding, bias=not batch_norm)``.
 
     From [height, width, in_channels] to [floor((height + 2 padding - kernel_size) / stride) + 1, the same of width,
     channels]. In the state dict: ``weight`` [channels, in_channels, kernel height, kernel width], ``bias`` [channels].
@@ -71,7 +75,7 @@ class Conv2d(Layer):
 
 @dataclass(frozen=True, repr=False)
 class ConvTranspose2d(Layer):
-    """Transposed convolution: ``torch.nn.ConvTranspose2d(in_channels, channels, kernel_size, stride, padding, ...)``.
+    """Transposed convolution: ``torch.nn.ConvTranspose2d`` with ``bias=not batch_norm``.
 
     From [height, width, in_channels] to [(height - 1) stride - 2 padding + kernel_size + output_padding, the same of
     width, channels]. In the state dict: ``weight`` [in_channels, channels, kernel height, kernel width], ``bias``
@@ -102,7 +106,7 @@ class ConvTranspose2d(Layer):
 
 @dataclass(frozen=True, repr=False)
 class Dense(Layer):
-    """Dense layer: ``torch.nn.Linear(inputs, units)``. An image is flattened first, as by ``torch.nn.Flatten``.
+    """Dense layer: ``torch.nn.Linear(inputs, units, bias=not batch_norm)``, after ``torch.nn.Flatten`` for an image.
 
     From [inputs] or [height, width, channels] to [units]. In the state dict: ``weight`` [units, inputs], ``bias``
     [units].

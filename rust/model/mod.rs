@@ -9,6 +9,8 @@ mod clip;
 mod engine;
 mod flip_sign;
 mod head;
+#[cfg(test)]
+mod image_tests;
 mod layer_list;
 mod layers;
 mod memory;

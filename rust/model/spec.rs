@@ -166,11 +166,29 @@ impl Specification {
         Some(ImageShape { height, width, channels })
     }
 
+    /// An error unless each Unflatten follows a dense layer that reads no image, but for x.
+    fn check_unflatten(name: &str, layers: &[LayerSpecification], shapes: &[Shape]) -> Result<()> {
+        for (i, layer) in layers.iter().enumerate() {
+            let follows = || {
+                let below = i.checked_sub(1)?;
+                let flat = below == 0 || matches!(shapes[below], Shape::Flat(_));
+                (flat && layers[below].units().is_some()).then_some(())
+            };
+            if matches!(layer, LayerSpecification::Unflatten { .. }) && follows().is_none() {
+                return Err(Error::Parameter(format!(
+                    "{name}[{i}] is Unflatten; it must follow a Dense layer that reads no image"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// The shape of the encoder's input and those of its hidden layers.
     pub fn encoder_shapes(&self) -> Result<Vec<Shape>> {
         let flat = Shape::Flat(self.conditions_at().saturating_add(self.conditions));
         let input = self.image().map_or(flat, Shape::Image);
         let shapes = layer_list::shapes("hidden", input, &self.encoder)?;
+        Specification::check_unflatten("hidden", &self.encoder, &shapes)?;
         let first = self.encoder.first().filter(|_| self.image_shape.is_some());
         if self.encoder_is_convolutional() && self.missing == Missing::Indicated {
             return Err(Error::Parameter(
@@ -192,15 +210,8 @@ impl Specification {
     pub fn decoder_shapes(&self) -> Result<Vec<Shape>> {
         let input = Shape::Flat(self.latent_dim.saturating_add(self.conditions));
         let shapes = layer_list::shapes("decoder_hidden", input, &self.decoder)?;
+        Specification::check_unflatten("decoder_hidden", &self.decoder, &shapes)?;
         let wrong = |why: String| Err(Error::Parameter(why));
-        for (i, layer) in self.decoder.iter().enumerate() {
-            let dense_before = i > 0 && self.decoder[i - 1].units().is_some();
-            if matches!(layer, LayerSpecification::Unflatten { .. }) && !dense_before {
-                return wrong(format!(
-                    "decoder_hidden[{i}] is Unflatten; it must follow a Dense layer"
-                ));
-            }
-        }
         let Some(&last @ Shape::Image(image)) = shapes.last() else { return Ok(shapes) };
         let Some(wanted) = self.image() else {
             return wrong(

@@ -8,6 +8,17 @@
 use super::batch_norm::{ColumnStatistics, EPS};
 use crate::simd::{Op, Row, Simd, ZERO_ROW};
 
+/// Adds `x` to a sum, and the sum's rounding error, which is exact, to another (Knuth, TAOCP 2, 4.2.2, theorem B): dL/dx of many
+/// values is a small difference from their mean.
+#[inline(always)]
+fn add_exactly<S: Simd>(s: S, sum: &mut S::F, error: &mut S::F, x: S::F) {
+    let old = *sum;
+    *sum = s.add(old, x);
+    let added = s.sub(*sum, old);
+    let lost = s.add(s.sub(old, s.sub(*sum, added)), s.sub(x, added));
+    *error = s.add(*error, lost);
+}
+
 /// Rows of the part of one pixel: two sums.
 pub const PART: usize = 2;
 
@@ -69,11 +80,12 @@ impl Op for Statistics<'_> {
                 Some([mean, variance]) => (s.load(&mean[v]), s.load(&variance[v])),
                 None => {
                     let [mut means, mut within, mut between] = [s.zero(); 3];
+                    let mut error = s.zero();
                     for part in parts.chunks_exact(PART) {
-                        means = s.add(means, s.load(&part[0][v]));
+                        add_exactly(s, &mut means, &mut error, s.load(&part[0][v]));
                         within = s.add(within, s.load(&part[1][v]));
                     }
-                    let mean = s.div(means, s.splat(pixels));
+                    let mean = s.div(s.add(means, error), s.splat(pixels));
                     for part in parts.chunks_exact(PART) {
                         let x = s.sub(s.load(&part[0][v]), mean);
                         between = s.fma(x, x, between);
@@ -170,11 +182,11 @@ impl Op for AddParts<'_> {
     fn run<S: Simd>(self, s: S) {
         for v in 0..self.vectors {
             for (i, out) in self.out.iter_mut().enumerate() {
-                let mut sum = s.zero();
+                let [mut sum, mut error] = [s.zero(); 2];
                 for part in self.parts.chunks_exact(PART) {
-                    sum = s.add(sum, s.load(&part[i][v]));
+                    add_exactly(s, &mut sum, &mut error, s.load(&part[i][v]));
                 }
-                s.store(sum, &mut out[v]);
+                s.store(s.add(sum, error), &mut out[v]);
             }
         }
     }

@@ -124,3 +124,27 @@ impl Op for AddScaled<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::image::ImageShape;
+
+    #[test]
+    fn incomplete_cells_have_no_coarse_pixel() {
+        let image = |height, width| Image::panels_of(ImageShape { height, width, channels: 1 });
+        let cells = Cells { fine: image(5, 4), coarse: image(2, 1), size: [2, 3] };
+        let all: Vec<(Vec<usize>, Option<usize>)> = (0..cells.count())
+            .map(|cell| (cells.fine(cell).collect(), cells.coarse(cell)))
+            .collect();
+        let wanted: [(&[usize], Option<usize>); 6] = [
+            (&[0, 1, 2, 4, 5, 6], Some(0)),
+            (&[3, 7], None),
+            (&[8, 9, 10, 12, 13, 14], Some(1)),
+            (&[11, 15], None),
+            (&[16, 17, 18], None),
+            (&[19], None),
+        ];
+        assert_eq!(all, wanted.map(|(fine, coarse)| (fine.to_vec(), coarse)));
+    }
+}

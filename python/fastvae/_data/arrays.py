@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def matrix(X: Any, name: str, cols: int | None = None, owner: str = "") -> NDArr
     if array.ndim > 2:
         raise ValueError(
             f"{name} has {array.ndim} dimensions, {shape}; expected a 2-D array. Flatten images with "
-            f"{name}.reshape(len({name}), -1)"
+            f"{name}.reshape(len({name}), -1), or pass image_shape to VAE or Autoencoder"
         )
     if 0 in shape:
         what = "examples" if shape[0] == 0 else "features"
@@ -73,7 +74,7 @@ def floats(X: Any, name: str, *, counts: bool = False) -> NDArray[np.float32]:
 def floats_of_any_shape(X: Any, name: str) -> tuple[NDArray[np.float32], tuple[int, ...]]:
     """Return `X` [n, ...] as :func:`floats` [n, d], and its shape."""
     array = numeric(X, name)
-    rows = array.reshape(len(array), -1) if array.ndim > 2 and array.size else array
+    rows = array.reshape(len(array), prod(array.shape[1:])) if array.ndim > 2 else array
     return floats(rows, name), array.shape
 
 

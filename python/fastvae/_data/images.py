@@ -41,11 +41,6 @@ class Images:
         grey = ((self.height, self.width),) if self.channels == 1 else ()
         return full, *grey, (self.size,)
 
-    @property
-    def _moves(self) -> bool:
-        """Whether the engine's order differs from the order of X."""
-        return self.channels_first and self.channels > 1
-
     def flatten(self, X: Any, name: str) -> Any:
         """Return images [n, ...] as rows [n, size] in the engine's order: a view if only the shape changes.
 
@@ -57,22 +52,22 @@ class Images:
             If `X` is not an array of real numbers, or not of images of this size.
         """
         if sparse.is_sparse(X):
-            if self._moves:
+            if self.channels_first:
                 raise TypeError(f'{name} is a sparse matrix, for which channels="first" is not supported')
             return X
         array = arrays.numeric(X, name)
-        if array.ndim < 2 or 0 in array.shape:
+        if array.ndim < 2:
             return array  # refused by arrays.matrix
         if array.shape[1:] not in self.forms:
             raise ValueError(self._mismatch(array.shape, name))
-        if self._moves:
+        if self.channels_first:
             array = np.moveaxis(array.reshape(len(array), *self.forms[0]), 1, -1)
-        return array.reshape(len(array), -1)
+        return array.reshape(len(array), self.size)
 
     def restore(self, rows: NDArray[np.float32], form: tuple[int, ...]) -> NDArray[np.float32]:
         """Return rows [..., size] in the engine's order as [..., *form], where `form` is one of `forms`."""
         outer = rows.shape[:-1]
-        if self._moves:
+        if self.channels_first:
             rows = np.ascontiguousarray(np.moveaxis(rows.reshape(*outer, *self.shape), -1, -3))
         return rows.reshape(*outer, *form)
 

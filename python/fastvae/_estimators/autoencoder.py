@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Autoencoder(Layered):
-    """Autoencoder with dense encoder f and decoder g: minimises the mean of L(x, g(f(x))) over the examples.
+    """Autoencoder with encoder f and decoder g: minimises the mean of L(x, g(f(x))) over the examples.
 
     Codes have no distribution: the model has no prior and no ``sample``. With ``corruption`` it is a denoising
     autoencoder (Vincent, Larochelle, Bengio & Manzagol, ICML 2008).
@@ -27,11 +27,13 @@ class Autoencoder(Layered):
     ----------
     latent_dim : int
         Columns of the code.
-    hidden : sequence of int
-        Widths of the encoder's hidden layers. ``()`` is a linear model, which finds the span of the first principal
-        components of centred data.
-    decoder_hidden : sequence of int or None
-        Widths of the decoder's hidden layers; None mirrors ``hidden``.
+    image_shape, channels
+        As for :class:`fastvae.VAE`.
+    hidden : sequence of int or layer
+        The encoder's hidden layers: widths of dense layers, or objects from :mod:`fastvae.layers`. ``()`` is a linear
+        model, which finds the span of the first principal components of centred data.
+    decoder_hidden : sequence of int or layer, or None
+        The decoder's hidden layers, as for :class:`fastvae.VAE`; None mirrors ``hidden``.
     activation : str
         Activation of the hidden layers: "relu", "tanh", "sigmoid", "softplus", "elu", "gelu" (exact), "silu" or
         "identity". Code and output are linear.
@@ -46,7 +48,7 @@ class Autoencoder(Layered):
         encoder reads a zero, and ``impute`` fills it in.
     missing_indicator : bool
         With ``missing="mask"``: the encoder also reads one column per feature, after X, that is 1 where the value is
-        missing.
+        missing. Not for a convolutional encoder.
     corruption : object or None
         Noise on the encoder's input, applied after ``input_transform``: an object from :mod:`fastvae.corruption`. The
         target stays clean.

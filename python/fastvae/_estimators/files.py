@@ -21,21 +21,19 @@ if TYPE_CHECKING:
     from fastvae._data.images import Images
 
 # Classes of parameters that a file can hold besides numbers, strings and sequences, by their names in the file.
-_OBJECTS = {
-    f"{cls.__module__.removeprefix('fastvae.')}.{cls.__name__}": cls
-    for cls in (
-        corruption.GaussianNoise,
-        corruption.MaskingNoise,
-        corruption.SaltAndPepper,
-        *layers.KINDS.values(),
-        *likelihoods.KINDS.values(),
-        optimizers.Adam,
-        optimizers.AdamW,
-        optimizers.SGD,
-        optimizers.Adagrad,
-        schedules.Schedule,
-    )
-}
+_CLASSES: tuple[type[Any], ...] = (
+    corruption.GaussianNoise,
+    corruption.MaskingNoise,
+    corruption.SaltAndPepper,
+    *layers.KINDS.values(),
+    *likelihoods.KINDS.values(),
+    optimizers.Adam,
+    optimizers.AdamW,
+    optimizers.SGD,
+    optimizers.Adagrad,
+    schedules.Schedule,
+)
+_OBJECTS = {f"{cls.__module__.removeprefix('fastvae.')}.{cls.__name__}": cls for cls in _CLASSES}
 # Keys of the training state in a file.
 _STATE_KEYS = {"_position", "_noisy", "n_iter_", "history_", "elapsed_", "interrupted_", "classes_"}
 

@@ -271,8 +271,8 @@ class Network(Estimator):
         for i, layer in enumerate(self.hidden if isinstance(self.hidden, (tuple, list)) else [self.hidden]):
             if isinstance(layer, layers.Layer):
                 raise ValueError(
-                    f"hidden[{i}]={layer!r}: a {type(self).__name__} has dense layers only, given by their widths. For "
-                    "other layers use a VAE or an Autoencoder"
+                    f"hidden[{i}]={layer!r}: {type(self).__name__} has dense layers only, given by their widths. For "
+                    "other layers use VAE or Autoencoder"
                 )
         return self._common() | {"encoder": _checks.widths(self.hidden, "hidden")}
 
@@ -293,7 +293,9 @@ class Network(Estimator):
     def _sizes_in(self, d: Any) -> tuple[int, int]:
         """Return the numbers of columns of X and of y, inferred from a state dict."""
         images = self._images()
-        if images is not None and isinstance(d, Mapping):
+        if images is not None:
+            if not isinstance(d, Mapping):
+                raise ValueError(f"the state dict must be a mapping from names to arrays, not {type(d).__name__}")
             return images.size, self._conditions_in(d)
         hidden = layers.resolve(self.hidden, "hidden")
         architecture.sizes("hidden", (1,), hidden)  # refuses convolutions without image_shape

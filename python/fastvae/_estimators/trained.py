@@ -44,7 +44,7 @@ class Trained(Network):
 
         Parameters
         ----------
-        X : array_like, [n_examples, n_features]
+        X : array_like, [n_examples, n_features], or images with ``image_shape``
             Dense float32, float64 and uint8 arrays of any strides are read in place; other real types are converted.
             uint8 is divided by 255, unless the likelihood is one of counts. Sparse matrices (of scipy, or any object
             with the arrays of CSR) stay sparse, and their values are never scaled: CSR with float32 data and sorted

@@ -16,7 +16,7 @@ _OBJECTIVES = ("elbo", "reconstruction", "kl")
 
 
 class VAE(Layered, Variational):
-    """Variational autoencoder with dense encoder and decoder (Kingma & Welling, arXiv:1312.6114).
+    """Variational autoencoder, dense or convolutional (Kingma & Welling, arXiv:1312.6114).
 
     Maximises E_q log p(x|z) - beta KL(q(z|x) || N(0, I)); the encoder computes q(z|x) = N(mu(x), sigma(x)²), the
     decoder p(x|z). Losses are sums over features and means over examples, in nats.
@@ -25,10 +25,24 @@ class VAE(Layered, Variational):
     ----------
     latent_dim : int
         Columns of z.
-    hidden : sequence of int
-        Widths of the encoder's hidden layers; ``()`` is a linear model.
-    decoder_hidden : sequence of int or None
-        Widths of the decoder's hidden layers; None mirrors ``hidden``.
+    image_shape : tuple of int or None
+        (height, width, channels) of images, or (height, width) of grey ones, for layers that work on images. X is then
+        [n, height * width * channels], [n, height, width] (one channel) or [n, height, width, channels]; results come
+        in the same shape, those without an X in the shape of the training X. Images whose values are contiguous are
+        read in place, like rows. None: X is a table.
+    channels : {"last", "first"}
+        With ``image_shape``: the place of the channels in X. "first" is for [n, channels, height, width], and rows in
+        that order; with several channels it copies X. ``image_shape`` ends with the channels in both cases.
+    hidden : sequence of int or layer
+        The encoder's hidden layers: widths of dense layers, or objects from :mod:`fastvae.layers`; ``()`` is a linear
+        model. Convolutions need ``image_shape``.
+    decoder_hidden : sequence of int or layer, or None
+        The decoder's hidden layers. None mirrors ``hidden``: each Conv2d becomes the ConvTranspose2d that undoes its
+        shape, pools become Upsample, and each layer has the ``batch_norm`` and ``activation`` of the encoder's layer
+        whose size it restores. Where a layer that makes images follows a dense one, the dense outputs are an image of
+        height * width * channels in PyTorch's order. A list that ends with images ends with the output: a
+        ConvTranspose2d or Conv2d with the channels of ``image_shape``, without ``batch_norm`` and ``activation``. To a
+        list that ends with a dense layer, a dense output layer is added.
     activation : str
         Activation of the hidden layers: "relu", "tanh", "sigmoid", "softplus", "elu", "gelu" (exact), "silu" or
         "identity".
@@ -53,8 +67,9 @@ class VAE(Layered, Variational):
         arXiv:1810.04152), which has the same expectation and less variance, at no cost in time.
     conditional : bool
         Model p(x|y), where y is passed to ``fit``: labels (one-hot inside) or real covariates. The encoder reads
-        [x, y], the decoder [z, y]; the prior of z is N(0, I) for every y (M2 of Kingma et al., arXiv:1406.5298).
-        Methods that take X or codes, and ``sample``, then need y.
+        [x, y], the decoder [z, y]; the prior of z is N(0, I) for every y (M2 of Kingma et al., arXiv:1406.5298). In a
+        convolutional encoder the first dense layer, or ``mu`` and ``logvar``, reads y after the image. Methods that
+        take X or codes, and ``sample``, then need y.
     objective : {"elbo", "reconstruction", "kl"}
         Terms of the loss: both, the reconstruction alone, or the KL alone. z is sampled in all three.
     binarize : {"bernoulli", "threshold"} or None
@@ -72,7 +87,7 @@ class VAE(Layered, Variational):
         without observed values is its KL.
     missing_indicator : bool
         With ``missing="mask"``: the encoder also reads one column per feature, after X, that is 1 where the value is
-        missing (Collier et al., arXiv:2006.05301).
+        missing (Collier et al., arXiv:2006.05301). Not for a convolutional encoder.
     corruption : object or None
         Noise on the encoder's input, applied after ``input_transform``: an object from :mod:`fastvae.corruption`. The
         target stays clean.

@@ -57,22 +57,20 @@ def mirror(encoder: Sequence[Layer], source: Size, latent_dim: int) -> list[Laye
     activation; the layer that makes x has neither. A dense output layer is not in the list: the engine adds it.
     """
     there = sizes("hidden", source, encoder)
-    decoder, makes = [], []  # layers, and the index of the size that each makes
+    decoder: list[Layer] = []
+    back: list[Size] = [(latent_dim,)]
     for i, undone in zip(range(len(encoder), -1, -1), [Dense(latent_dim), *reversed(encoder)], strict=True):
         if i == 0 and isinstance(undone, Dense):
             break
         made = _undo(undone, there[i], encoder[:i])
-        decoder += made
-        makes += [i] * len(made)
-    back = sizes("decoder_hidden", (latent_dim,), decoder)[1:]
-    final = dict(zip(makes, back, strict=True))  # of a Dense and its Unflatten, the Unflatten
-    for i, size in final.items():
-        if size != there[i]:
-            lost = f"{way(there[i : i + 2])}, back {way([there[i + 1], size])}"
+        back.append(sizes("decoder_hidden", back[-1], made)[-1])
+        if back[-1] != there[i]:
+            lost = f"{way(there[i : i + 2])}, back {way(back[-2:])}"
             raise ValueError(
-                f"hidden[{i}], {encoder[i]!r}, has no mirror: {lost}. Use sizes that divide, or pass decoder_hidden "
-                f"(sizes: {way(there)}, back {way(list(final.values()))})"
+                f"hidden[{i}], {undone!r}, has no mirror: {lost}. Use sizes that divide, or pass decoder_hidden "
+                f"(sizes: {way(there)}, back {way(back[1:])})"
             )
+        decoder += made
     return decoder
 
 

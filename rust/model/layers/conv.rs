@@ -11,7 +11,7 @@ use crate::model::sink::Sink;
 use crate::model::tensor::{Layout, Place, Tensor, TensorKind};
 use crate::nn::activation::Activation;
 use crate::nn::conv::Window;
-use crate::nn::dense::{AddRows, BiasAndActivation, InputGradient};
+use crate::nn::dense::{AddRows, BiasAndActivation, ColumnSums, InputGradient};
 use crate::nn::image::Image;
 use crate::simd::{Row, ZERO_ROW};
 use crate::threads::Worker;
@@ -152,7 +152,9 @@ impl Conv {
         for position in 0..to.shape.positions() {
             // SAFETY: the gradient is from an earlier phase.
             let rows = unsafe { batch.read(gradient, position * panels + panel, 0..height) };
-            batch.isa.run(AddRows { panel: rows, vectors, sums: &mut sums[0] });
+            let mut part = [ZERO_ROW]; // a sum of sums rounds less
+            batch.isa.run(ColumnSums { panel: rows, vectors, out: &mut part[0] });
+            batch.isa.run(AddRows { panel: &part, vectors, sums: &mut sums[0] });
         }
         let row = self.bias_row(panel);
         // SAFETY: the row is this item's.

@@ -221,7 +221,7 @@ impl Kernel {
                 // SAFETY: the rows of the panel are this item's.
                 unsafe {
                     let rows = start..start + used;
-                    sink.accept(batch.isa, batch.parameters, rows, &products[..used], vectors);
+                    self.deliver(batch, sink, (panel, rows), &mut products[..used]);
                 }
             }
         });
@@ -279,15 +279,14 @@ impl Kernel {
                     }
                 }
             }
-            for (n, products) in part.zip(&products) {
+            for (n, products) in part.zip(&mut products) {
                 let (tap, block, panel) = place(n);
                 let used = (channels - block * WIDTH).min(WIDTH);
                 let start = self.weights(panel).start + tap * channels + block * WIDTH;
-                let vectors = vectors_of(self.small.shape.channels, panel);
                 // SAFETY: each block of W is in one item.
                 unsafe {
                     let rows = start..start + used;
-                    sink.accept(batch.isa, batch.parameters, rows, &products[..used], vectors);
+                    self.deliver(batch, sink, (panel, rows), &mut products[..used]);
                 }
             }
         });
@@ -346,11 +345,36 @@ impl Kernel {
             let start = self.weights(panel).start;
             // SAFETY: an item is a block of W.
             unsafe {
-                let (rows, products) =
-                    (start + part.start..start + part.end, &products[..part.len()]);
-                sink.accept(isa, batch.parameters, rows, products, vectors);
+                let rows = start + part.start..start + part.end;
+                self.deliver(batch, sink, (panel, rows), &mut products[..part.len()]);
             }
         });
+    }
+
+    /// Passes on the gradient of some rows of W in a panel. Its columns behind the channels, which are not zero where values of
+    /// the small image are (as softplus(0) is), become zero: padding of W must stay zero, since gradients down are read with it.
+    ///
+    /// # Safety
+    /// The rows are the calling item's.
+    unsafe fn deliver(
+        &self,
+        batch: &BatchView,
+        sink: Sink,
+        (panel, rows): (usize, Range<usize>),
+        products: &mut [Row],
+    ) {
+        let channels = self.small.shape.channels;
+        let used = (channels - panel * WIDTH).min(WIDTH);
+        if used < WIDTH {
+            for row in products.chunks_mut(1) {
+                floats_mut(row)[used..].fill(0.0);
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            let vectors = vectors_of(channels, panel);
+            sink.accept(batch.isa, batch.parameters, rows, products, vectors);
+        }
     }
 
     /// The phase that makes Wᵀ anew.

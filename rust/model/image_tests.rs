@@ -1,0 +1,129 @@
+//! Tests of layers between images: gradients by finite differences, on any number of threads.
+
+use super::engine::Engine;
+use super::network::Network;
+use super::{EncoderInput, Epsilon, NoiseKey, Specification};
+use crate::data::Source;
+use crate::nn::latent::KlTerm;
+use crate::nn::objective::{Importance, Objective};
+
+/// A model of images of 9 x 7 x 2.
+fn spec(encoder: &str, decoder: &str) -> Specification {
+    let text = format!(
+        r#"{{"n_features":126,"latent_dim":3,"image_shape":[9,7,2],"encoder":[{encoder}],"decoder":[{decoder}],
+        "activation":"softplus","seed":7}}"#
+    );
+    Specification::from_json(&text).unwrap()
+}
+
+const NORMED: &str = r#"{"kind":"conv2d","channels":35,"kernel_size":[3,2],"padding":[1,0],"stride":[2,1],"batch_norm":true}"#;
+const CONV: &str = r#"{"kind":"conv2d","channels":34,"kernel_size":[3,2]}"#;
+const IMAGE: &str =
+    r#"{"kind":"dense","units":70,"batch_norm":true},{"kind":"unflatten","shape":[2,1,35]}"#;
+const OUTPUT: &str =
+    r#"{"kind":"conv_transpose2d","channels":2,"kernel_size":[2,1],"stride":[1,1]}"#;
+
+fn networks() -> Vec<Specification> {
+    let layer = |kind: &str, size: [usize; 2]| format!(r#"{{"kind":"{kind}","size":{size:?}}}"#);
+    let pooled = |kind: &str| format!("{CONV},{}", layer(kind, [2, 4]));
+    let upsampled = format!("{IMAGE},{},{OUTPUT}", layer("upsample", [4, 7]));
+    vec![
+        spec(NORMED, "8"),
+        spec(CONV, &upsampled),
+        spec(&pooled("max_pool2d"), "8"),
+        spec(&pooled("avg_pool2d"), "8"),
+        spec(r#"{"kind":"dense","units":40,"batch_norm":true}"#, "8"),
+    ]
+}
+
+/// The mean loss of the examples in nats, and its gradients.
+fn gradients(engine: &mut Engine, x: &[f32], threads: usize) -> (f64, Vec<Vec<f32>>) {
+    let kl = KlTerm::plain(1.0);
+    let objective = Objective { reconstruction: 1.0, kl, importance: Importance::NONE };
+    let how = (EncoderInput::Batch, Epsilon::Drawn(NoiseKey::Score(3)));
+    let x = Source::from_slice(x, 126);
+    let (sums, gradients) = engine.loss_and_gradients(&x, how, objective, Some(threads)).unwrap();
+    (sums.loss / x.rows() as f64, gradients)
+}
+
+#[test]
+fn gradients_agree_with_finite_differences_on_any_number_of_threads() {
+    let x: Vec<f32> = (0..126 * 19).map(|i| (i * i % 13 % 5) as f32 / 4.0).collect();
+    for spec in networks() {
+        let mut engine = Engine::new(spec).unwrap();
+        let tensors = engine.network.tensors.clone();
+        let values: Vec<_> = tensors.iter().map(|tensor| engine.parameter(tensor)).collect();
+        let (_, found) = gradients(&mut engine, &x, 1);
+        for threads in [2, 3] {
+            assert_eq!(gradients(&mut engine, &x, threads).1, found);
+        }
+        // The slope along the gradient of each tensor is the gradient's norm.
+        for (place, gradient) in found.iter().enumerate() {
+            let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+            let mut loss_at = |step: f64| {
+                let mut moved = values.clone();
+                for (value, g) in moved[place].iter_mut().zip(gradient) {
+                    *value += (step * f64::from(*g) / norm) as f32;
+                }
+                engine.set_parameters(&moved).unwrap();
+                gradients(&mut engine, &x, 1).0
+            };
+            const STEP: f64 = 3e-3;
+            let slope = (loss_at(STEP) - loss_at(-STEP)) / (2.0 * STEP);
+            let name = &tensors[place].name;
+            assert!((slope - norm).abs() < 1e-2 * norm.max(0.3), "{name}: {norm} {slope}");
+        }
+    }
+}
+
+#[test]
+fn a_norm_has_the_names_of_torch_and_takes_the_place_of_the_bias() {
+    let decoder = format!("{IMAGE},{},{OUTPUT}", r#"{"kind":"upsample","size":[4,7]}"#);
+    let network = Network::new(spec(NORMED, &decoder)).unwrap();
+    let names: Vec<_> = network.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "encoder.0.weight",
+            "encoder.1.weight",
+            "encoder.1.bias",
+            "mu.weight",
+            "mu.bias",
+            "logvar.weight",
+            "logvar.bias",
+            "decoder.0.weight",
+            "decoder.1.weight",
+            "decoder.1.bias",
+            "decoder.5.weight",
+            "decoder.5.bias",
+            "encoder.1.running_mean",
+            "encoder.1.running_var",
+            "decoder.1.running_mean",
+            "decoder.1.running_var",
+        ]
+    );
+    let mut buffer = vec![crate::simd::ZERO_ROW; network.rows];
+    network.initialize(&mut buffer);
+    for tensor in &network.tensors {
+        let ones = tensor.name.ends_with("running_var") || tensor.name.ends_with(".1.weight");
+        let wanted = if ones { 1.0 } else { 0.0 };
+        assert!(tensor.read(&buffer).iter().all(|&x| x == wanted), "{}", tensor.name);
+    }
+    let ones = buffer.iter().flatten().flat_map(|lanes| lanes.0).filter(|&x| x != 0.0).count();
+    assert_eq!(ones, 2 * (35 + 70), "padding must stay zero");
+}
+
+#[test]
+fn an_image_is_made_of_a_dense_layer_that_reads_none() {
+    for (encoder, decoder) in [
+        (format!("{CONV},{IMAGE}"), "8".to_string()),
+        (CONV.to_string(), format!("{IMAGE},{IMAGE},{OUTPUT}")),
+        (CONV.to_string(), format!(r#"{{"kind":"unflatten","shape":[3,1,1]}},{OUTPUT}"#)),
+    ] {
+        let text = format!(
+            r#"{{"n_features":126,"latent_dim":3,"image_shape":[9,7,2],"encoder":[{encoder}],"decoder":[{decoder}]}}"#
+        );
+        let error = Specification::from_json(&text).unwrap_err().to_string();
+        assert!(error.contains("is Unflatten; it must follow a Dense layer"), "{error}");
+    }
+}
