@@ -112,8 +112,8 @@ def bench_conv_one_image(contest: Contest) -> None:
     )
 
 
-# The peak of a process that has trained for some steps, beyond its peak with libraries and batch loaded, and without weights
-# and Adam's moments.
+# The peak of a process that has trained for some steps, beyond its peak with libraries and batch loaded, and without
+# weights and Adam's moments.
 MEMORY = """
 import re, sys, numpy as np, fastvae
 sys.path.insert(0, sys.argv[1])
@@ -138,7 +138,10 @@ if library != "fastvae":
     model = TorchConvVAE(network)
 for _ in range(5):
     step()
-weights = sum(value.size for value in vae.state_dict().values()) if library == "fastvae" else sum(p.numel() for p in model.parameters())
+if library == "fastvae":
+    weights = sum(value.size for value in vae.state_dict().values())
+else:
+    weights = sum(value.numel() for value in model.parameters())
 print(peak() - before - 12 * weights / 2**20)
 """
 
