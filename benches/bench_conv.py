@@ -138,8 +138,10 @@ if library != "fastvae":
     model = TorchConvVAE(network)
 for _ in range(5):
     step()
-state = vae.state_dict() if library == "fastvae" else model.state_dict()
-weights = sum(int(np.prod(value.shape)) for value in state.values())
+if library == "fastvae":
+    weights = sum(value.size for value in vae.state_dict().values())
+else:
+    weights = sum(value.numel() for value in model.parameters())
 print(peak() - before - 12 * weights / 2**20)
 """
 
