@@ -872,6 +872,15 @@ def test_a_shape_given_to_a_plot_replaces_the_image_shape(pyplot: Any) -> None:
     assert canvas_of(plots.manifold(conv().fit(X), 2, shape=(6, 7))).shape == (12, 14)
 
 
+def test_doubly_reparameterized_gradients_need_a_decoder_without_batch_norm() -> None:
+    """Normalisation makes each draw's weight depend on the others, whose gradient the estimator leaves out."""
+    bound: dict[str, Any] = {"n_importance_samples": 2, "doubly_reparameterized": True}
+    normed = (Conv2d(3, 3, batch_norm=True),)
+    with pytest.raises(ValueError, match="needs a decoder without batch_norm"):
+        conv(hidden=normed, **bound).fit(X)
+    conv(hidden=normed, decoder_hidden=(5,), **bound).fit(X)
+
+
 # ------------------------------------------------------------------------------------------ imports
 
 
