@@ -1,11 +1,11 @@
-//! Reading JSON objects. Serde takes a list of values for an object too; these functions do not.
+//! Reading JSON objects. Serde accepts a list of values as an object; these functions refuse it.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 
-/// A value that is an object in JSON.
+/// A value read from a JSON object.
 pub struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -28,19 +28,19 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// For `#[serde(deserialize_with)]`: an object.
+/// Reads an object, for `#[serde(deserialize_with)]`.
 pub fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Object::deserialize(from).map(|Object(value)| value)
 }
 
-/// The same, or null.
+/// Reads an object or null, for `#[serde(deserialize_with)]`.
 pub fn optional_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
 ) -> Result<Option<T>, D::Error> {
     Ok(Option::<Object<T>>::deserialize(from)?.map(|Object(value)| value))
 }
 
-/// The message of an error, without its line and column: users do not see the text.
+/// The message of an error without line and column, which refer to a text hidden from users.
 pub fn message(error: &serde_json::Error) -> String {
     let (message, place) =
         (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));

@@ -1,11 +1,11 @@
-//! Files that appear whole or not at all.
+//! Atomic writes of files.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use tempfile::Builder;
 
-/// Opens a file and tells its length. Only a regular file is opened: a pipe could block for ever.
+/// Opens a regular file and returns its length. Refuses all other kinds of files: a pipe could block forever.
 pub fn open(path: &Path) -> io::Result<(File, u64)> {
     check_regular(&fs::metadata(path)?)?;
     let file = File::open(path)?;
@@ -14,9 +14,9 @@ pub fn open(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, about.len()))
 }
 
-/// Writes a file, all of it or nothing: a temporary file beside it takes its name once its bytes have reached the disk. An
-/// error leaves the folder as it was; only a process that is killed can leave the temporary file. A symbolic link remains
-/// one, and a file keeps its permissions.
+/// Writes a file atomically: writes a temporary file in the same folder, syncs it to disk, and renames it. An error
+/// leaves the folder unchanged; only a killed process can leave the temporary file. Follows symbolic links, and keeps
+/// the permissions of an existing file.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (target, permissions) = match fs::metadata(path) {
         Ok(about) => {
@@ -24,7 +24,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
             (fs::canonicalize(path)?, Some(about.permissions()))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => match fs::read_link(path) {
-            Ok(link) => return write(&path.with_file_name(link), bytes), // to a file that is not there yet
+            Ok(link) => return write(&path.with_file_name(link), bytes), // the link's target does not exist
             Err(_) => (path.to_path_buf(), None),
         },
         Err(error) => return Err(error),
@@ -33,7 +33,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    // Not `tempfile_in`: its files are private to the user, and its errors have no number.
+    // Not `tempfile_in`: its files are private to the user, and its errors have no OS error number.
     let mut temporary = Builder::new()
         .prefix(".fastvae-")
         .suffix(".tmp")
@@ -48,7 +48,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if cfg!(unix)
         && let Ok(folder) = File::open(folder)
     {
-        let _ = folder.sync_all(); // not every file system can; the file is there anyway
+        let _ = folder.sync_all(); // some file systems cannot sync a folder; the file exists in any case
     }
     Ok(())
 }

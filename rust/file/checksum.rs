@@ -1,13 +1,12 @@
-//! Checksums of the pieces of a file.
+//! Checksums of the parts of a file.
 //!
-//! They are CRC-32, as in zlib, gzip and PNG: every program can recompute them, and any change of up to 32 adjacent bits is
-//! found. They guard against accidents (a failing disk, a broken transfer), not against malice: whoever can forge a file
-//! can forge its checksums too.
+//! The checksum is CRC-32, as in zlib, gzip and PNG. It detects any change of up to 32 adjacent bits. It protects
+//! against accidents (a failing disk, a broken transfer), not against forgery: CRC-32 has no secret key.
 
 use crc32fast::Hasher;
 use std::collections::BTreeMap;
 
-/// The checksum of bytes that come in several parts.
+/// An incremental checksum.
 #[derive(Default)]
 pub struct Checksum(Hasher);
 
@@ -17,13 +16,13 @@ impl Checksum {
         self.0.update(bytes);
     }
 
-    /// As it is written in a file: eight hexadecimal digits.
+    /// The checksum in the format of the file: eight hexadecimal digits.
     pub fn finish(self) -> String {
         format!("{:08x}", self.0.finalize())
     }
 }
 
-/// The checksum of metadata: of their keys and values in the order of the keys, a zero byte behind each.
+/// The checksum of metadata: keys and values in the order of the keys, each followed by a zero byte.
 pub fn of_metadata<K: AsRef<str> + Ord, V: AsRef<str>>(metadata: &BTreeMap<K, V>) -> String {
     let mut checksum = Checksum::default();
     for (key, value) in metadata {

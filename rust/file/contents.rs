@@ -1,4 +1,4 @@
-//! What the header of a file says, in the versions of the format that are read.
+//! The contents of a file's header, for all supported format versions.
 
 use super::counters::Counters;
 use super::header::{self, Texts, described, object, taken};
@@ -8,22 +8,22 @@ use crate::model::Specification;
 use safetensors::tensor::{Metadata, TensorInfo};
 use std::collections::BTreeMap;
 
-/// What a header says.
+/// The contents of a header.
 #[derive(Debug)]
 pub struct Contents {
-    /// What the model is.
+    /// The specification of the model.
     pub specification: Specification,
-    /// How far its training has come.
+    /// The counters of its training.
     pub counters: Counters,
-    /// The estimator's text.
+    /// The text of the Python layer.
     pub estimator: String,
-    /// The tensors, which have one type and lie end to end.
+    /// The tensors: float32, contiguous in the file.
     pub tensors: Metadata,
-    /// The checksum of each, if the version of the file has some.
+    /// The checksum of each tensor; none in files of version 1.
     pub checksums: Option<Texts>,
 }
 
-/// The header of a file with these tensors, each of which has a checksum.
+/// The header of a file; one checksum for each tensor.
 pub fn to_json(
     specification: &str,
     counters: Counters,
@@ -49,7 +49,7 @@ pub fn to_json(
 /// The inverse of [`to_json`].
 pub fn from_json(header: &[u8]) -> Result<Contents> {
     let (mut metadata, tensors) = header::read(header)?;
-    // The version first: another one may differ in anything else.
+    // Check the version first: everything else depends on it.
     match metadata.get("format_version").map(String::as_str) {
         Some(FORMAT_VERSION) => from_metadata(metadata, described(tensors)?),
         Some(version_1::FORMAT_VERSION) => {
@@ -68,9 +68,9 @@ pub fn from_json(header: &[u8]) -> Result<Contents> {
     }
 }
 
-/// The contents of a file of this version.
+/// The contents of a file of the current version.
 fn from_metadata(mut metadata: Texts, tensors: Metadata) -> Result<Contents> {
-    // Before anything else is read of them.
+    // Verify the checksum before the other metadata.
     let wanted = taken(&mut metadata, "metadata_checksum")?;
     let found = checksum::of_metadata(&metadata);
     if found != wanted {
@@ -99,7 +99,7 @@ fn from_metadata(mut metadata: Texts, tensors: Metadata) -> Result<Contents> {
     })
 }
 
-/// An error if the metadata have a text that nobody took.
+/// Returns an error if unread metadata remain.
 fn nothing_else(metadata: &Texts) -> Result<()> {
     match metadata.keys().next() {
         Some(key) => Err(refused(format!("its metadata have {key:?}, which is not known"))),

@@ -1,4 +1,4 @@
-//! How far the training of a model has come.
+//! Counters of a model's training.
 
 use super::refused;
 use crate::error::Result;
@@ -12,9 +12,9 @@ pub struct Counters {
     steps: u64,
     /// Shuffled epochs finished.
     epochs: u32,
-    /// Log variances clamped.
+    /// Number of clamped log variances.
     clamped: usize,
-    /// Steps that the optimizer's moments do not include.
+    /// Steps before the start of the optimizer's moments.
     optimizer_start: u64,
 }
 
@@ -22,7 +22,7 @@ pub struct Counters {
 pub const OPTIMIZER_START: &str = "optimizer_start";
 
 impl Counters {
-    /// Those of an engine.
+    /// The counters of an engine.
     pub fn of(engine: &Engine) -> Counters {
         Counters {
             steps: engine.steps,
@@ -32,7 +32,7 @@ impl Counters {
         }
     }
 
-    /// Gives them to an engine. Without its moments the optimizer starts anew.
+    /// Sets the counters of an engine. Without moments, the optimizer restarts at the current step.
     pub fn restore(self, engine: &mut Engine, moments: bool) {
         engine.steps = self.steps;
         engine.epochs = self.epochs;
@@ -40,7 +40,7 @@ impl Counters {
         engine.optimizer_start = if moments { self.optimizer_start } else { self.steps };
     }
 
-    /// By name, as they are written.
+    /// The counters by name, as in a file.
     pub fn named(self) -> BTreeMap<&'static str, u64> {
         BTreeMap::from([
             ("steps", self.steps),
@@ -50,7 +50,7 @@ impl Counters {
         ])
     }
 
-    /// The inverse of [`Counters::named`]: an error if a name is missing or unknown, or if no training comes so far.
+    /// The inverse of [`Counters::named`]. Returns an error for a missing or unknown name and for impossible values.
     pub fn from_named(named: &BTreeMap<String, u64>) -> Result<Counters> {
         let get = |name: &str| named.get(name).copied();
         let read = || {

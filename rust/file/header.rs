@@ -1,4 +1,4 @@
-//! The header of a file: JSON, read strictly.
+//! The header of a file: JSON, with a strict reader.
 
 use super::refused;
 use crate::error;
@@ -9,20 +9,20 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::marker::PhantomData;
 
-/// The key of what is no tensor.
+/// The key of the metadata; all other keys are names of tensors.
 const METADATA: &str = "__metadata__";
 
-/// The most keys of an object, and so one more than the tensors of a file: very many small ones would take time, and many
-/// times more memory than the text.
+/// The largest number of keys in an object: all tensors of a file and the metadata. Limits time and memory: the parsed
+/// form of small tensors is many times larger than their JSON.
 pub const MAX_KEYS: usize = 1 << 16;
 
-/// The most dimensions of a tensor. A matrix has two; files of other versions may have more.
+/// The largest number of dimensions of a tensor. A matrix has two; files of other versions may have more.
 const MAX_DIMENSIONS: usize = 8;
 
 /// The texts in `__metadata__`.
 pub type Texts = BTreeMap<String, String>;
 
-/// Writes a header, always in the same order.
+/// Writes a header, in a fixed order of keys.
 pub fn write(
     metadata: &BTreeMap<&str, &str>,
     tensors: &[(&str, TensorInfo)],
@@ -30,19 +30,19 @@ pub fn write(
     serde_json::to_vec(&Written { metadata, tensors }).map_err(refused)
 }
 
-/// The inverse of [`write`]. The tensors are checked by [`described`].
+/// The inverse of [`write`]. [`described`] checks the tensors.
 pub fn read(header: &[u8]) -> error::Result<(Texts, Vec<(String, Described)>)> {
     let read: Result<Strict<Header>, _> = serde_json::from_slice(header);
     let Strict(header) = read.map_err(|error| refused(format!("its header: {error}")))?;
     Ok((header.metadata, header.tensors))
 }
 
-/// Takes a text that the metadata must have.
+/// Removes and returns a required text of the metadata.
 pub fn taken(metadata: &mut Texts, key: &str) -> error::Result<String> {
     metadata.remove(key).ok_or_else(|| refused(format!("its metadata have no {key}")))
 }
 
-/// Reads a JSON object in the metadata in which no key comes twice.
+/// Reads a JSON object of the metadata; refuses duplicate keys.
 pub fn object<V>(what: &str, text: &str) -> error::Result<BTreeMap<String, V>>
 where
     V: for<'a> Deserialize<'a>,
@@ -51,7 +51,7 @@ where
     read.map(|Strict(object)| object).map_err(|error| refused(format!("its {what}: {error}")))
 }
 
-/// The tensors of a header, which have one type and lie end to end.
+/// The tensors of a header. Requires float32 and contiguous data.
 pub fn described(tensors: Vec<(String, Described)>) -> error::Result<Metadata> {
     let mut infos = Vec::new();
     for (name, tensor) in tensors {
@@ -66,7 +66,7 @@ pub fn described(tensors: Vec<(String, Described)>) -> error::Result<Metadata> {
         infos.push((name, TensorInfo { dtype: Dtype::F32, shape, data_offsets }));
     }
     infos.sort_by_key(|(_, info)| info.data_offsets);
-    // Safetensors' own check: no gaps, no overlaps, every tensor as long as its shape says.
+    // The check of safetensors: no gaps, no overlaps, length of data equal to the product of the shape.
     Metadata::new(None, infos).map_err(refused)
 }
 
@@ -86,17 +86,17 @@ impl Serialize for Written<'_> {
     }
 }
 
-/// What a JSON object is read into.
+/// The target type of a JSON object.
 trait Object: Default {
-    /// What it is, in errors.
+    /// The description in error messages.
     const WHAT: &'static str;
 
-    /// Reads the value of a key, which is a new one.
+    /// Reads the value of a key. Each key occurs once.
     fn take<'de, A: MapAccess<'de>>(&mut self, key: String, map: &mut A) -> Result<(), A::Error>;
 }
 
-/// A JSON object (and no list, which serde takes for one too) in which no key comes twice. Serde's and safetensors'
-/// own readers take the last value of such a key, other programs the first one: they would see two models in one file.
+/// A JSON object with unique keys; refuses a list, which serde accepts as an object. For a duplicate key, serde and
+/// safetensors return the last value and other programs the first one, so that one file would hold two models.
 struct Strict<T>(T);
 
 impl<'de, T: Object> Deserialize<'de> for Strict<T> {
@@ -129,7 +129,7 @@ impl<'de, T: Object> Visitor<'de> for StrictVisitor<T> {
     }
 }
 
-/// The header as it is read.
+/// A parsed header.
 #[derive(Default)]
 struct Header {
     metadata: Texts,
@@ -157,7 +157,7 @@ impl<V: for<'a> Deserialize<'a>> Object for BTreeMap<String, V> {
     }
 }
 
-/// What a header says of a tensor.
+/// The description of a tensor in a header.
 #[derive(Default)]
 pub struct Described {
     dtype: Option<String>,
@@ -179,7 +179,7 @@ impl Object for Described {
     }
 }
 
-/// A list of few numbers.
+/// A list of at most [`MAX_DIMENSIONS`] sizes.
 struct Shape(Vec<usize>);
 
 impl<'de> Deserialize<'de> for Shape {

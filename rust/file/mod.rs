@@ -1,22 +1,23 @@
-//! The model file: a safetensors container, which any reader of that format opens.
+//! The model file: a container in the format of safetensors, readable with any of its libraries.
 //!
-//! | in the file | what it is |
+//! | key | value |
 //! |---|---|
 //! | `__metadata__.format_version` | [`FORMAT_VERSION`] |
 //! | `__metadata__.specification` | the [`Specification`](crate::model::Specification), as JSON |
-//! | `__metadata__.counters` | how far the training has come, as JSON |
-//! | `__metadata__.estimator` | a text of the Python layer, which it alone reads |
+//! | `__metadata__.counters` | the counters of the training, as JSON |
+//! | `__metadata__.estimator` | a text of the Python layer, opaque to this library |
 //! | `__metadata__.checksums` | the checksum of each tensor, as JSON |
 //! | `__metadata__.metadata_checksum` | the checksum of the other metadata |
-//! | `encoder.0.weight`, ... | the parameters, float32, named and shaped as [`Network::tensors`], row after row |
+//! | `encoder.0.weight`, ... | the parameters, float32, row-major, names and shapes as in [`Network::tensors`] |
 //! | `optimizer.first.encoder.0.weight`, ... | the optimizer's first moments, if it uses them |
 //! | `optimizer.second.encoder.0.weight`, ... | its second moments; a file has all moments or none |
 //!
-//! The same model gives the same bytes. Files of version 1 are read too; they have no checksums.
+//! Writing is deterministic: equal models give equal bytes. The reader also supports files of version 1, which have no
+//! checksums.
 //!
-//! A reader trusts nothing in a file. It refuses duplicate and unknown keys, tensors that the specification does not
-//! imply, missing tensors, other shapes, gaps in the data, NaN, infinity, and wrong checksums. It allocates memory for a
-//! model only if the file is as long as such a model.
+//! The reader validates the whole file. It refuses duplicate and unknown keys, unexpected and missing tensors, wrong
+//! shapes, gaps in the data, NaN, infinity, and wrong checksums. It allocates memory for a model only if the file has
+//! the length of that model.
 
 mod atomic;
 mod checksum;
@@ -35,38 +36,38 @@ use crate::error::{Error, Result, filled};
 use crate::model::{Network, StateBuffer, Tensor};
 use std::fmt::Display;
 
-/// The version of the format that this library writes.
+/// The format version of new files.
 pub const FORMAT_VERSION: &str = "2";
 
-/// The longest header, in bytes; most of it is the estimator's text, with the history of the training.
+/// The largest size of a header, bytes. Most of a header is the estimator's text with the history of the training.
 const MAX_HEADER: u64 = 64 << 20;
 
-/// The header's length comes first, in as many bytes.
+/// The size of the first field of a file, bytes. The field is the length of the header.
 const LENGTH: usize = size_of::<u64>();
 
-/// Bytes read or written at a time: a checksum finds them in the first-level cache.
+/// Bytes per read or write: small enough to stay in the first-level cache for the checksum.
 const CHUNK: usize = 1 << 14;
 
-/// Why something is no model file.
+/// The error for an invalid model file.
 fn refused(why: impl Display) -> Error {
-    // A text in a file may be as long as the file.
+    // Truncate: a text of the file in the message may be very long.
     let why: String = why.to_string().chars().take(300).collect();
     Error::Format(format!("no model file that fastvae can read: {why}"))
 }
 
-/// The error of a piece whose checksum is wrong.
+/// The error for a wrong checksum.
 fn damaged(piece: &str, found: &str, wanted: &str) -> Error {
     refused(format!("{piece} is damaged: its checksum is {found}, not {wanted}; restore the file"))
 }
 
-/// A tensor in a file: a part of `network.tensors[index]`.
+/// A tensor in a file: value or moment of `network.tensors[index]`.
 struct FileTensor {
     name: String,
     part: StateBuffer,
     index: usize,
 }
 
-/// The tensors in the file of such a model, in the order in which they are written.
+/// The tensors in a model's file, in the order of the file.
 fn tensors(network: &Network, moments: bool) -> Vec<FileTensor> {
     let [first, second] = network.spec.optimizer.moments().map(|used| used && moments);
     let mut tensors = Vec::new();
@@ -97,7 +98,7 @@ fn size(tensor: &Tensor) -> usize {
     tensor.shape.iter().product()
 }
 
-/// Room for the largest tensor.
+/// A buffer for the largest tensor.
 fn scratch(network: &Network) -> Result<Vec<f32>> {
     filled(0.0, network.tensors.iter().map(size).max())
 }

@@ -1,4 +1,4 @@
-//! From a file to a model.
+//! Reads a model from a file.
 
 use super::checksum::Checksum;
 use super::contents::{self, Contents};
@@ -10,7 +10,7 @@ use crate::model::{Engine, Network, Specification, StateBuffer};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read};
 
-/// A model file whose header has been read, and describes the data that follow it.
+/// An open model file: header read and consistent with the length of the data, tensors unread.
 #[derive(Debug)]
 pub struct ModelFile<R> {
     reader: R,
@@ -42,20 +42,20 @@ impl<R: Read> ModelFile<R> {
         }
     }
 
-    /// What the model is.
+    /// The specification of the model.
     pub fn specification(&self) -> &Specification {
         &self.contents.specification
     }
 
-    /// The estimator's text, as it was written.
+    /// The estimator's text, unchanged.
     pub fn estimator(&self) -> &str {
         &self.contents.estimator
     }
 
-    /// The model, if the file holds exactly the tensors of its specification, undamaged.
+    /// Reads the model. Requires exactly the tensors of the specification, with correct checksums.
     pub fn engine(mut self) -> Result<Engine> {
         let names = self.contents.tensors.offset_keys();
-        // A layout takes memory too.
+        // Check before `Network::new`, whose memory grows with the number of layers.
         let specification = &self.contents.specification;
         if specification.encoder.len() + specification.decoder.len() > names.len() {
             return Err(refused("its specification describes a larger network than its tensors"));
@@ -89,7 +89,7 @@ impl<R: Read> ModelFile<R> {
         Ok(engine)
     }
 
-    /// Where the tensors `names` belong: a part of `network.tensors[index]` each. They must be those of the model.
+    /// The places of the tensors `names`: value or moment of `network.tensors[index]`. Requires the names of the model.
     fn places(&self, network: &Network, names: &[String]) -> Result<Vec<(StateBuffer, usize)>> {
         let prefixes = [StateBuffer::First, StateBuffer::Second].map(prefix);
         let moments = names.iter().any(|name| prefixes.iter().any(|p| name.starts_with(p)));
@@ -115,7 +115,7 @@ impl<R: Read> ModelFile<R> {
         }
     }
 
-    /// Reads the next numbers, and returns their checksum.
+    /// Reads the next values and returns their checksum.
     fn read(&mut self, plain: &mut [f32]) -> Result<String> {
         let (mut chunk, mut checksum) = ([0; CHUNK], Checksum::default());
         for plain in plain.chunks_mut(CHUNK / size_of::<f32>()) {

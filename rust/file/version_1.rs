@@ -1,8 +1,8 @@
-//! Files of format version 1, which are read and no longer written.
+//! Files of format version 1 (read only).
 //!
-//! They have no checksums. Their metadata have `counters`, with another name for one of them, and `config`: a JSON text of
-//! the Python layer with `fastvae` (the version that wrote it), `engine` (a dictionary of exactly 18 keys: what is now the
-//! specification) and, in files but not in pickles, `estimator`.
+//! They have no checksums. The metadata have `counters`, with `forgotten` for `optimizer_start`, and `config`: a JSON
+//! text of the Python layer with `fastvae` (the version of the library), `engine` (a dictionary of exactly 18 keys,
+//! today's specification) and, in files but not in pickles, `estimator`.
 
 use super::counters::{Counters, OPTIMIZER_START};
 use super::header::{Texts, object, taken};
@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 /// The version of the format.
 pub const FORMAT_VERSION: &str = "1";
 
-/// Takes the specification, the counters and the estimator's text out of the metadata of such a file.
+/// Removes the specification, the counters and the estimator's text from the metadata of a version 1 file.
 pub fn read(metadata: &mut Texts) -> Result<(Specification, Counters, String)> {
     metadata.remove("format_version");
     let config = taken(metadata, "config")?;
@@ -40,7 +40,7 @@ pub fn read(metadata: &mut Texts) -> Result<(Specification, Counters, String)> {
     Ok((specification, Counters::from_named(&counters)?, estimator))
 }
 
-/// The metadata's `config`.
+/// The text `config` of the metadata.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config<'a> {
@@ -52,7 +52,7 @@ struct Config<'a> {
     estimator: Option<&'a RawValue>,
 }
 
-/// The dictionary `engine`. `options` are the optimizer's, of which it uses the first few.
+/// The dictionary `engine`. `options` are the optimizer's options; unused ones come last.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Dictionary {
@@ -67,7 +67,7 @@ struct Dictionary {
     likelihood: String,
     scale: Scale,
     floor: f64,
-    #[serde(deserialize_with = "Deserialize::deserialize")] // null, but not absent
+    #[serde(deserialize_with = "Deserialize::deserialize")] // required; may be null
     input_transform: Option<Transform>,
     #[serde(deserialize_with = "Deserialize::deserialize")]
     topics: Option<[Vec<f64>; 2]>,
@@ -79,7 +79,7 @@ struct Dictionary {
 }
 
 impl Specification {
-    /// The specification that the dictionary `engine` of such a file stands for.
+    /// Converts the dictionary `engine` of a version 1 file to a specification.
     fn from_version_1(dictionary: &str) -> Result<Specification> {
         let Object(old): Object<Dictionary> = serde_json::from_str(dictionary)
             .map_err(|error| refused(format!("its config's engine: {}", json::message(&error))))?;
@@ -126,7 +126,7 @@ impl Specification {
     }
 }
 
-/// Numbers that were written as float64, rounded.
+/// Rounds float64 values of the file to float32.
 fn to_single(values: &[f64]) -> Vec<f32> {
     values.iter().map(|&x| x as f32).collect()
 }
@@ -137,7 +137,7 @@ mod tests {
     use crate::nn::likelihood::{Binomial, Mixture, SquaredError};
     use serde_json::{Value, json};
 
-    /// As Python wrote it for `VAE(latent_dim=2, hidden=(5,))` and 3 features, with other values of some keys.
+    /// The dictionary of `VAE(latent_dim=2, hidden=(5,))` with 3 features as written by Python, with `changes`.
     fn dictionary(changes: Value) -> Value {
         let text = r#"{"n_features": 3, "variational": true, "latent_dim": 2, "conditions": 0, "encoder": [5],
             "decoder": [5], "missing": "error", "activation": "relu", "topics": null, "loadings": "free", "trials": [],

@@ -1,4 +1,4 @@
-//! From a model to the bytes of a file.
+//! Writes a model to the bytes of a file.
 
 use super::checksum::Checksum;
 use super::contents;
@@ -9,7 +9,7 @@ use crate::error::{Error, Result, filled};
 use crate::model::Engine;
 use safetensors::tensor::{Dtype, TensorInfo};
 
-/// A model as the bytes of a file: with the text of its estimator, and with its optimizer's moments if they are wanted.
+/// The bytes of a model's file, with the estimator's text and, if `moments`, the optimizer's moments.
 pub fn to_bytes(engine: &Engine, estimator: &str, moments: bool) -> Result<Vec<u8>> {
     let network = &engine.network;
     let tensors = tensors(network, moments);
@@ -30,10 +30,10 @@ pub fn to_bytes(engine: &Engine, estimator: &str, moments: bool) -> Result<Vec<u
     let (specification, counters) = (network.spec.to_json(), Counters::of(engine));
     let header = |checksums: &[String]| {
         let mut text = contents::to_json(&specification, counters, estimator, &infos, checksums)?;
-        text.resize(text.len().next_multiple_of(LENGTH), b' '); // the data are aligned
+        text.resize(text.len().next_multiple_of(LENGTH), b' '); // aligns the data
         Ok::<_, Error>(text)
     };
-    // The checksums come before the data, but are known after them; they always have the same length.
+    // The header holds the checksums of the data after it. Reserve its space with placeholders of equal length.
     let mut checksums: Vec<_> = tensors.iter().map(|_| Checksum::default().finish()).collect();
     let text = header(&checksums)?;
     if text.len() as u64 > MAX_HEADER {
@@ -61,7 +61,7 @@ pub fn to_bytes(engine: &Engine, estimator: &str, moments: bool) -> Result<Vec<u
     Ok(bytes)
 }
 
-/// Writes numbers and returns their checksum.
+/// Writes values and returns their checksum.
 fn encode(plain: &[f32], bytes: &mut [u8]) -> String {
     let mut checksum = Checksum::default();
     for (plain, bytes) in plain.chunks(CHUNK / size_of::<f32>()).zip(bytes.chunks_mut(CHUNK)) {

@@ -1,6 +1,5 @@
-//! The specification of a model: everything that the user chooses before training. As JSON it is the argument of the
-//! engine and the configuration in the model file. An option that is absent has its default; one that is not known is an
-//! error.
+//! The specification of a model: all options fixed before training. Its JSON form is the argument of the engine and the
+//! configuration in the model file. An absent option has its default; an unknown option is an error.
 
 use super::layer_list::{self, LayerSpecification, MAX_WIDTH, Shape};
 use crate::data::input_transform::Transform;
@@ -16,47 +15,47 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
-/// What the user chose. The defaults are those of [`Specification::default`]; sizes have none, so that they must be given.
+/// The options of a model. Defaults: [`Specification::default`]. `n_features` and `latent_dim` have no valid default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Specification {
-    /// Columns of X.
+    /// Number of columns of X.
     pub n_features: usize,
-    /// Columns of z.
+    /// Number of columns of z.
     pub latent_dim: usize,
-    /// Columns of y, which the encoder reads behind x and the decoder behind z: those of a conditional model, else none.
+    /// Number of columns of y in a conditional model, else 0. The encoder's input is x, y; the decoder's input is z, y.
     pub conditions: usize,
-    /// Whether the encoder's head gives the mean and the log variance of q(z|x), or z itself: a plain autoencoder.
+    /// True: the encoder's head computes mean and log variance of q(z|x). False: it computes z (a plain autoencoder).
     pub variational: bool,
-    /// Height, width and channels of x, whose columns go row by row, channels last; none for x that is no image.
+    /// Height, width and channels of x as an image; its columns are in row-major order, channels last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_shape: Option<[usize; 3]>,
-    /// The encoder's hidden layers, from x on.
+    /// The encoder's hidden layers, in order from x.
     #[serde(deserialize_with = "super::layer_list::read")]
     pub encoder: Vec<LayerSpecification>,
-    /// The decoder's hidden layers, from z on.
+    /// The decoder's hidden layers, in order from z.
     #[serde(deserialize_with = "super::layer_list::read")]
     pub decoder: Vec<LayerSpecification>,
-    /// What a NaN in x is.
+    /// The meaning of NaN in x.
     pub missing: Missing,
-    /// Between the layers.
+    /// The activation of hidden layers.
     pub activation: Activation,
-    /// p(x|z).
+    /// The likelihood p(x|z).
     #[serde(deserialize_with = "json::object")]
     pub likelihood: Likelihood,
-    /// What is done to the encoder's input, before noise.
+    /// The transform of the encoder's input, applied before noise.
     pub input_transform: Option<Transform>,
-    /// Where the code is a document's topics.
+    /// The prior of a topic model.
     #[serde(deserialize_with = "json::optional_object")]
     pub topics: Option<Topics>,
-    /// What the output layer's parameters may be.
+    /// The constraint on the output layer's weights.
     pub weight_constraint: WeightConstraint,
-    /// The trials of each feature, for a binomial likelihood; else empty.
+    /// The number of trials of each feature for a binomial likelihood, else empty.
     pub trials: Vec<f32>,
-    /// How parameters follow gradients.
+    /// The optimizer and its options.
     #[serde(deserialize_with = "json::object")]
     pub optimizer: Optimizer,
-    /// The key of all noise.
+    /// The seed of all noise.
     pub seed: u64,
 }
 
@@ -83,9 +82,9 @@ impl Default for Specification {
     }
 }
 
-/// A topic model: the decoder reads theta = softmax(m0 + s0 z) and is one layer, `topics`. With [`Likelihood::Mixture`] it
-/// has the topics' distributions on words and no bias; else its outputs are normalised over the batch, and the bias is added
-/// to that. The posterior's means are normalised over the batch in both.
+/// A topic model. The decoder is one layer, `topics`, with the input theta = softmax(m0 + s0 z). With
+/// [`Likelihood::Mixture`] its weights are the word distributions of the topics, without bias. Otherwise its outputs
+/// are batch-normalised before the bias. Both models batch-normalise the posterior's means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Topics {
@@ -96,7 +95,7 @@ pub struct Topics {
 }
 
 impl Specification {
-    /// Reads a specification, which is checked.
+    /// Reads and checks a specification.
     pub fn from_json(text: &str) -> Result<Specification> {
         let Object(specification): Object<Specification> =
             serde_json::from_str(text).map_err(|error| wrong_option(text, &error))?;
@@ -104,12 +103,12 @@ impl Specification {
         Ok(specification)
     }
 
-    /// The inverse of [`Specification::from_json`]: all options, always in the same order.
+    /// The inverse of [`Specification::from_json`]: all options, in a fixed order.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a specification is numbers and names")
     }
 
-    /// An error unless there is such a model. The one place where the options are held against each other.
+    /// Returns an error for invalid options. All checks across options are here.
     pub fn check(&self) -> Result<()> {
         let size = |name: &str, n: usize, least: usize| match (least..=MAX_WIDTH).contains(&n) {
             true => Ok(()),
@@ -138,7 +137,7 @@ impl Specification {
         Ok(())
     }
 
-    /// An error unless all layers fit each other and the image.
+    /// Returns an error unless the shapes of all layers and of the image are consistent.
     fn check_image(&self) -> Result<()> {
         if let Some([height, width, channels]) = self.image_shape {
             let sides = [height, width, channels];
@@ -160,13 +159,14 @@ impl Specification {
         matches!(self.encoder.first(), Some(LayerSpecification::Conv2d { .. }))
     }
 
-    /// The image that x is.
+    /// The shape of x as an image, if set.
     pub fn image(&self) -> Option<ImageShape> {
         let [height, width, channels] = self.image_shape?;
         Some(ImageShape { height, width, channels })
     }
 
-    /// An error unless each Unflatten follows a dense layer that reads no image, but for x.
+    /// Returns an error unless each Unflatten follows a dense layer with a flat input. The first layer may also read
+    /// the image x.
     fn check_unflatten(name: &str, layers: &[LayerSpecification], shapes: &[Shape]) -> Result<()> {
         for (i, layer) in layers.iter().enumerate() {
             let follows = || {
@@ -183,7 +183,7 @@ impl Specification {
         Ok(())
     }
 
-    /// The shape of the encoder's input and those of its hidden layers.
+    /// The shapes of the encoder's input and hidden layers.
     pub fn encoder_shapes(&self) -> Result<Vec<Shape>> {
         let flat = Shape::Flat(self.conditions_at().saturating_add(self.conditions));
         let input = self.image().map_or(flat, Shape::Image);
@@ -206,7 +206,7 @@ impl Specification {
         }
     }
 
-    /// The shape of the decoder's input and those of its hidden layers. A convolutional decoder ends with the image.
+    /// The shapes of the decoder's input and hidden layers. The last shape of a convolutional decoder is the image.
     pub fn decoder_shapes(&self) -> Result<Vec<Shape>> {
         let input = Shape::Flat(self.latent_dim.saturating_add(self.conditions));
         let shapes = layer_list::shapes("decoder_hidden", input, &self.decoder)?;
@@ -241,17 +241,18 @@ impl Specification {
         }
     }
 
-    /// The column of what the encoder reads where the conditions begin: behind x and its indicators, where it has some.
+    /// The first column of the conditions in the encoder's input: after x and its missing-value indicators, if any.
     pub fn conditions_at(&self) -> usize {
         self.n_features.saturating_mul(if self.missing == Missing::Indicated { 2 } else { 1 })
     }
 
-    /// Whether the encoder may read the batch from where it is kept as what is to be reconstructed.
+    /// Whether the encoder's input equals the reconstruction target, so that both share one matrix.
     pub fn encodes_as_is(&self) -> bool {
         self.conditions == 0 && self.input_transform.is_none() && !self.missing.is_masked()
     }
 
-    /// An error unless a binomial likelihood has its trials, and an output layer with constraints is one of slopes.
+    /// Returns an error for wrong numbers of trials, and for a weight constraint on topics or on several outputs for
+    /// each feature.
     fn check_exam(&self) -> Result<()> {
         let trials = match self.likelihood.parameter() {
             FeatureParameter::Trials => self.n_features,
@@ -272,7 +273,7 @@ impl Specification {
         Ok(())
     }
 
-    /// An error unless a topic model is one.
+    /// Returns an error for an invalid topic model.
     fn check_topics(&self) -> Result<()> {
         let wrong = match (&self.topics, self.likelihood) {
             (None, Likelihood::Mixture(_)) => "a mixture of words needs topics",
@@ -298,7 +299,7 @@ impl Specification {
     }
 }
 
-/// The error of a text that is no specification. It names the first option with a wrong value or an unknown name.
+/// The error for an invalid specification. Names the first unknown option or the first option with an invalid value.
 fn wrong_option(text: &str, error: &serde_json::Error) -> Error {
     let first = serde_json::Deserializer::from_str(text).deserialize_map(FirstWrong);
     let Ok(Some((name, why))) = first else {
@@ -314,7 +315,7 @@ fn wrong_option(text: &str, error: &serde_json::Error) -> Error {
     })
 }
 
-/// Finds the first option that is wrong, and why. Every option has a default, so each can be read alone.
+/// Finds the first invalid option and its error. Reads each option alone, since every option has a default.
 struct FirstWrong;
 
 impl<'de> Visitor<'de> for FirstWrong {
@@ -341,34 +342,34 @@ impl<'de> Visitor<'de> for FirstWrong {
     }
 }
 
-/// What the output layer's parameters may be.
+/// The constraint on the output layer's weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightConstraint {
-    /// Anything.
+    /// No constraint.
     Free,
-    /// Each input has one weight, which all outputs share.
+    /// One weight for each input, shared by all outputs.
     Common,
-    /// Weights are not negative, and there is no bias.
+    /// Nonnegative weights, no bias.
     Nonnegative,
 }
 
-/// What a NaN in the data is.
+/// The meaning of NaN in the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Missing {
     /// An error.
     #[serde(rename = "error")]
     Refused,
-    /// A value that was not observed.
+    /// An unobserved value.
     #[serde(rename = "mask")]
     Masked,
-    /// The same, and the encoder is told: behind x it reads a one for each such value and a zero for the others.
+    /// An unobserved value. The encoder's input has indicators after x: 1 for unobserved values, else 0.
     #[serde(rename = "indicator")]
     Indicated,
 }
 
 impl Missing {
-    /// Whether the data may have holes.
+    /// Whether the data may have missing values.
     pub fn is_masked(self) -> bool {
         self != Missing::Refused
     }
@@ -383,7 +384,7 @@ mod tests {
         SquaredError,
     };
 
-    /// With sizes that are possible.
+    /// A specification with valid sizes.
     fn small() -> Specification {
         Specification { n_features: 3, latent_dim: 2, ..Specification::default() }
     }
@@ -395,13 +396,13 @@ mod tests {
         assert_eq!(Specification::from_json(&text).unwrap().to_json(), text);
     }
 
-    /// What is said of a text that is no specification.
+    /// The error message for an invalid specification.
     #[track_caller]
     fn refusal(text: &str) -> String {
         Specification::from_json(text).expect_err(text).to_string()
     }
 
-    /// `small` with another option.
+    /// The JSON of `small` with an additional option.
     fn with(option: &str) -> String {
         format!(r#"{{"n_features":3,"latent_dim":2,{option}}}"#)
     }
@@ -467,7 +468,7 @@ mod tests {
         for likelihood in gaussians.into_iter().chain(others) {
             assert_round_trip(&Specification { likelihood, ..small() });
         }
-        // Numbers without a short form, bit for bit.
+        // Numbers with a long decimal form keep all bits.
         let (third, beta) = (1.0 / 3.0, 1.0_f64.next_down());
         let adam = [beta, 0.1 + 0.2, f64::MIN_POSITIVE.max(1e-15), third];
         let [beta1, beta2, eps, weight_decay] = adam;
@@ -552,7 +553,7 @@ mod tests {
             (r#""optimizer":{"kind":"sgd","weight_decay":1e9}"#, "weight_decay=1000000000 must"),
             (r#""optimizer":{"kind":"adagrad","lr_decay":-1}"#, "lr_decay=-1 must"),
             (r#""optimizer":{"kind":"sgd","nesterov":true}"#, "nesterov needs a momentum"),
-            // Serde's own readers take a list of values for an object.
+            // Serde accepts a list of values as an object.
             (r#""optimizer":["sgd",0.9]"#, "specification's optimizer: invalid type: sequence"),
             (r#""likelihood":["gaussian"]"#, "specification's likelihood: invalid type: sequence"),
             (r#""topics":[[0,0],[1,1]]"#, "specification's topics: invalid type: sequence"),
@@ -561,7 +562,7 @@ mod tests {
             assert!(message.contains(why), "{option}: {message}");
         }
         assert!(refusal("[3, 2]").contains("is not JSON: an object"));
-        // A long text too, of which no copy is made.
+        // A long text, read without a copy.
         let long = format!("\"trials\":[{}1],\"seed\":-1", "1,".repeat(1 << 20));
         assert!(refusal(&with(&long)).contains("specification's seed: invalid value"));
         let many = format!("\"encoder\":[{}1]", "1,".repeat(super::super::MAX_LAYERS));

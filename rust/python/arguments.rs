@@ -1,4 +1,4 @@
-//! Options of single calls. The engine's options are its specification, a JSON text.
+//! Conversion of Python arguments of single calls. Options of the model are in its specification, a JSON text.
 
 use crate::data::binarize::Binary;
 use crate::data::corruption::Corruption;
@@ -6,7 +6,7 @@ use crate::nn::latent::KlTerm;
 use crate::nn::objective::{Importance, Objective};
 use pyo3::prelude::*;
 
-/// (name, level)
+/// From Python: (name, level).
 impl<'a, 'py> FromPyObject<'a, 'py> for Corruption {
     type Error = PyErr;
 
@@ -16,7 +16,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Corruption {
     }
 }
 
-/// A name.
+/// From Python: a name.
 impl<'a, 'py> FromPyObject<'a, 'py> for Binary {
     type Error = PyErr;
 
@@ -25,7 +25,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Binary {
     }
 }
 
-/// (weight of the reconstruction, weight of the KL, free bits, capacity, draws per example, doubly reparameterised)
+/// From Python: (weight of the reconstruction, weight of the KL, free bits, capacity, draws per example, doubly
+/// reparameterised).
 impl<'a, 'py> FromPyObject<'a, 'py> for Objective {
     type Error = PyErr;
 

@@ -1,5 +1,5 @@
-//! Arrays: numpy's in place as [`Source`], results as numpy's.
-#![allow(unsafe_code)] // Arrays are read in place, through `Source`.
+//! Conversion of arrays: numpy to [`Source`] without a copy, and results to numpy.
+#![allow(unsafe_code)] // `Source` reads arrays in place.
 
 use super::sparse::PySparseMatrix;
 use crate::data::{Element, Source};
@@ -11,16 +11,16 @@ use numpy::{
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-/// A flat array that is returned.
+/// A flat result array.
 pub type Array<'py> = Bound<'py, PyArray1<f32>>;
 
 /// A two-dimensional array or a [`PySparseMatrix`].
 pub type Array2<'a, 'py> = &'a Bound<'py, PyAny>;
 
-/// Which rows of a matrix to take; none for all.
+/// The selected rows of a matrix; none for all rows.
 pub type Rows<'py> = Option<PyReadonlyArray1<'py, u64>>;
 
-/// A two-dimensional array or a sparse matrix, read in place.
+/// Wraps a two-dimensional array or a sparse matrix without a copy.
 pub fn source<'a>(matrix: &'a Bound<'_, PyAny>) -> PyResult<Source<'a>> {
     if let Ok(sparse) = matrix.cast::<PySparseMatrix>() {
         return Ok(Source::from_csr(sparse.get().csr()));
@@ -40,15 +40,15 @@ pub fn source<'a>(matrix: &'a Bound<'_, PyAny>) -> PyResult<Source<'a>> {
     let (&[rows, cols], &[down, right]) = (array.shape(), array.strides()) else {
         return Err(PyValueError::new_err("expected a two-dimensional array"));
     };
-    // SAFETY: numpy vouches for the shape and strides of its own array, which the caller's reference keeps
-    // alive; `Source` copes with any alignment.
+    // SAFETY: numpy guarantees shape and strides of its array; the caller's reference keeps the array alive;
+    // `Source` supports any alignment.
     Ok(unsafe {
         let start = (*array.as_array_ptr()).fields.data.cast_const().cast();
         Source::new(start, element, [rows, cols], [down, right])
     })
 }
 
-/// Calls `work` with the chosen rows of `x`, each with its row of `y` where there are conditions.
+/// Calls `work` with the selected rows of `x` and, if given, of the conditions `y`.
 pub fn with_conditions<T>(
     x: Source,
     y: Option<Array2>,
@@ -67,17 +67,17 @@ pub fn with_conditions<T>(
     })
 }
 
-/// Room for an answer.
+/// A zeroed buffer for a result.
 pub fn zeros(rows: usize, cols: usize) -> PyResult<Vec<f32>> {
     Ok(filled(0.0, rows.checked_mul(cols))?)
 }
 
-/// An answer.
+/// Moves a result to a numpy array.
 pub fn array(py: Python<'_>, values: Vec<f32>) -> Bound<'_, PyArray1<f32>> {
     PyArray1::from_vec(py, values)
 }
 
-/// The numbers of arrays.
+/// Copies the values of arrays.
 pub fn owned(values: &[PyReadonlyArray1<'_, f32>]) -> PyResult<Vec<Vec<f32>>> {
     values.iter().map(|v| Ok(v.as_slice()?.to_vec())).collect()
 }

@@ -1,4 +1,4 @@
-//! A model in Python: its making, its parameters, how far it has come.
+//! A model in Python: construction, parameters, counters.
 
 use super::arrays::{Array, Array2, Rows, array, owned, source, with_conditions};
 use super::detach::{SLICE, detached};
@@ -18,10 +18,10 @@ use pyo3::types::PyBytes;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A model. All arrays returned are flat; the Python layer gives them their shapes.
+/// A model. All returned arrays are flat; the Python layer reshapes them.
 #[pyclass(frozen, module = "fastvae._core", name = "Engine")]
 pub struct PyEngine {
-    /// The engine's own, which never changes: here no lock is needed to read it.
+    /// A copy of the engine's specification. It is constant, so reading it needs no lock.
     pub specification: Specification,
     engine: Mutex<Engine>,
 }
@@ -33,18 +33,18 @@ impl From<Engine> for PyEngine {
 }
 
 impl PyEngine {
-    /// The engine, once no other thread uses it: only for [`detached`] work.
+    /// Locks the engine; waits for other threads. Call only in [`detached`] work.
     pub fn lock(&self) -> MutexGuard<'_, Engine> {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Examples of this model. Those of a likelihood of counts are never scaled.
+    /// Wraps examples of this model. Disables scaling for likelihoods of counts.
     pub fn examples<'a>(&self, x: Array2<'a, '_>) -> PyResult<Source<'a>> {
         let source = source(x)?;
         Ok(if self.specification.likelihood.is_counts() { source.counts() } else { source })
     }
 
-    /// Calls `work` with examples, or the chosen rows of them, each with its row of `y` where there are conditions.
+    /// Calls `work` with the selected rows of the examples `x` and, if given, of the conditions `y`.
     pub fn with_examples<T>(
         &self,
         x: Array2,
@@ -55,13 +55,13 @@ impl PyEngine {
         with_conditions(self.examples(x)?, y, rows, work)
     }
 
-    /// Examples made binary, always by the same draw, which is none of training's.
+    /// Binarises examples for validation: a fixed draw, independent of training.
     pub fn binarized<'a>(&self, x: Source<'a>, binarize: Option<Binary>) -> Source<'a> {
         let seed = self.specification.seed;
         x.binarized(binarize.map(|binary| binary.of(seed, VALIDATION_PASS)))
     }
 
-    /// The start of an inference on X. Noisy data may have values outside the likelihood's support.
+    /// Starts an inference on X. If `noisy`, allows values outside the likelihood's support.
     pub fn run_on_x(&self, noisy: bool, threads: Option<usize>) -> InferenceRun<'static> {
         let specification = &self.specification;
         let likelihood = (!noisy).then_some(specification.likelihood);
@@ -70,7 +70,7 @@ impl PyEngine {
     }
 }
 
-/// The start of an inference: nothing done, a slice of time.
+/// Starts an inference with a time budget of [`SLICE`] per call.
 pub fn start(name: &str, check: ValueCheck, threads: Option<usize>) -> InferenceRun<'_> {
     InferenceRun { name, check, done: 0, budget: SLICE, threads }
 }
@@ -127,7 +127,7 @@ impl PyEngine {
         Ok(detached(py, || self.lock().flip_sign(coordinate))??)
     }
 
-    /// `n` codes from the prior.
+    /// Draws `n` codes from the prior, [n * latent_dim].
     fn prior<'py>(&self, py: Python<'py>, n: usize, seed: u64) -> PyResult<Array<'py>> {
         let latent = self.specification.latent_dim;
         let codes = detached(py, || {
@@ -139,7 +139,7 @@ impl PyEngine {
         Ok(array(py, codes))
     }
 
-    /// The bytes of a model file with the estimator's JSON and, if `moments`, the optimiser's state.
+    /// The bytes of a model file with the estimator's JSON and, if `moments`, the optimizer's moments.
     fn dump<'py>(
         &self,
         py: Python<'py>,
@@ -153,25 +153,25 @@ impl PyEngine {
         })
     }
 
-    /// Optimiser steps taken.
+    /// Number of optimizer steps.
     #[getter]
     fn steps(&self, py: Python<'_>) -> PyResult<u64> {
         detached(py, || self.lock().steps)
     }
 
-    /// The number of steps before the optimiser's state began.
+    /// Number of steps before the start of the optimizer's moments.
     #[getter]
     fn optimizer_start(&self, py: Python<'_>) -> PyResult<u64> {
         detached(py, || self.lock().optimizer_start)
     }
 
-    /// Shuffled epochs finished.
+    /// Number of finished shuffled epochs.
     #[getter]
     fn epochs(&self, py: Python<'_>) -> PyResult<u32> {
         detached(py, || self.lock().epochs)
     }
 
-    /// The number of log variances clamped so far.
+    /// Number of clamped log variances.
     #[getter]
     fn clamped(&self, py: Python<'_>) -> PyResult<usize> {
         detached(py, || self.lock().clamped.load(Ordering::Relaxed))

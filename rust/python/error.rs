@@ -1,4 +1,4 @@
-//! Errors as exceptions of Python.
+//! Conversion of errors to Python exceptions.
 
 use crate::error::Error;
 use pyo3::exceptions::{PyFloatingPointError, PyMemoryError, PyOSError, PyValueError};
@@ -26,11 +26,11 @@ impl From<Error> for PyErr {
     }
 }
 
-/// The OSError (FileNotFoundError, ...) that Python's own functions raise, with the file's name.
+/// An OSError with the file's name and the subclass of Python's own functions (FileNotFoundError, ...).
 pub fn os_error(error: io::Error, path: OsString) -> PyErr {
     let message = error.to_string();
     match error.raw_os_error() {
-        // OSError(errno, message, file name, winerror): Windows looks at the last number, others at the first one.
+        // OSError(errno, message, file name, winerror): Windows uses `winerror`, other systems use `errno`.
         Some(code) => {
             let message = message.trim_end_matches(&format!(" (os error {code})")).to_string();
             PyOSError::new_err((code, message, path, code))

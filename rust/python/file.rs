@@ -12,7 +12,7 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-/// The source of a model file: bytes, or a path.
+/// The source of a model file: bytes or a path.
 #[derive(FromPyObject)]
 enum FileArgument {
     Bytes(PyBackedBytes),
@@ -21,7 +21,7 @@ enum FileArgument {
 
 type Reader = Box<dyn Read + Send>;
 
-/// An open model file: the header is read, the tensors are not.
+/// An open model file: header read, tensors unread.
 #[pyclass(frozen, module = "fastvae._core", name = "ModelFile")]
 pub struct PyModelFile {
     specification: String,
@@ -52,7 +52,7 @@ impl PyModelFile {
         })
     }
 
-    /// The engine's specification with all options, as JSON.
+    /// The model's specification with all options, as JSON.
     #[getter]
     fn specification(&self) -> &str {
         &self.specification
@@ -64,8 +64,8 @@ impl PyModelFile {
         &self.estimator
     }
 
-    /// Reads the tensors and returns the engine. Can be called once; raises FormatError for missing, unknown or damaged
-    /// tensors.
+    /// Reads the tensors and returns the engine. Allows a single call. Raises FormatError for missing, unknown or
+    /// damaged tensors.
     fn engine(&self, py: Python<'_>) -> PyResult<PyEngine> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
         let file = file.ok_or_else(|| {
@@ -75,7 +75,7 @@ impl PyModelFile {
     }
 }
 
-/// Writes bytes to a file: all of them, or none and an OSError.
+/// Writes bytes to a file atomically. Raises OSError.
 #[pyfunction]
 pub fn write_atomically(py: Python<'_>, path: OsString, data: &[u8]) -> PyResult<()> {
     detached(py, || file::write(Path::new(&path), data))?.map_err(|error| os_error(error, path))

@@ -1,4 +1,4 @@
-//! The formulas on plain arrays.
+//! Functions on arrays, without a model.
 
 use super::arrays::{Array, array, zeros};
 use super::detach::detached;
@@ -37,7 +37,7 @@ pub fn gaussian_kl<'py>(
     Ok(array(py, kl))
 }
 
-/// log p(x|y) of each row of `cols` features; `log_scale` [cols] makes it Gaussian.
+/// log p(x|y) of each row of `cols` features. With `log_scale` [cols], the likelihood is Gaussian.
 #[pyfunction]
 pub fn log_prob<'py>(
     py: Python<'py>,
@@ -58,7 +58,7 @@ pub fn log_prob<'py>(
     Ok(array(py, out))
 }
 
-/// A matrix of `cols` columns, corrupted.
+/// Applies a corruption to a matrix of `cols` columns.
 #[pyfunction]
 pub fn corrupt<'py>(
     py: Python<'py>,

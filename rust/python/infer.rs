@@ -1,4 +1,4 @@
-//! Codes, means, marginal likelihoods and draws in Python.
+//! Inference in Python: codes, means, marginal likelihoods and draws.
 
 use super::arrays::{Array, Array2, array, source, with_conditions, zeros};
 use super::detach::{SLICE, detached, in_slices};
@@ -13,7 +13,7 @@ use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// Draws from the posterior for all examples between two looks at the clock.
+/// Number of posterior draws per pass over the examples.
 const DRAWS_AT_ONCE: u32 = 32;
 
 #[pymethods]
@@ -25,7 +25,7 @@ impl PyEngine {
         in_slices(py, || run.check_values(isa, &x))
     }
 
-    /// mu (or the code) and, with `logvar`, log sigma² (else an empty array), each [n * latent_dim]. Noisy data may have
+    /// mu (or the code) and, with `logvar`, log sigma² (else an empty array), each [n * latent_dim]. If `noisy`, allows
     /// values outside the likelihood's support.
     fn encode<'py>(
         &self,
@@ -77,7 +77,8 @@ impl PyEngine {
         })
     }
 
-    /// log p(x) of each example from `samples` importance weights, its standard error and the effective sample size, [n].
+    /// log p(x) of each example from `samples` importance weights with standard error, nats, and the effective sample
+    /// size, each [n].
     fn log_marginal<'py>(
         &self,
         py: Python<'py>,
@@ -106,7 +107,7 @@ impl PyEngine {
         })
     }
 
-    /// Draws from p(x|z), [n * n_features]; `lengths` are the words of each document (multinomial).
+    /// Draws from p(x|z), [n * n_features]. `lengths`: number of words in each document (multinomial).
     fn sample<'py>(
         &self,
         py: Python<'py>,
@@ -152,7 +153,7 @@ impl PyEngine {
         })
     }
 
-    /// The mean decoder input over the rows of noise `points`, which all examples share, [n * latent_dim].
+    /// The mean of the decoder's input over the rows of noise `points`, common to all examples, [n * latent_dim].
     fn mean_code<'py>(
         &self,
         py: Python<'py>,
@@ -171,8 +172,8 @@ impl PyEngine {
         Ok(array(py, out))
     }
 
-    /// The mean of E[x|z] over `n` draws of z, its standard deviation, and the root of the mean variance of p(x|z), each
-    /// [examples * n_features].
+    /// The mean and the standard deviation of E[x|z] over `n` draws of z, and the square root of the mean variance of
+    /// p(x|z), each [examples * n_features].
     #[allow(clippy::too_many_arguments)]
     fn predictive<'py>(
         &self,
@@ -204,7 +205,7 @@ impl PyEngine {
     }
 }
 
-/// The start of an inference on codes.
+/// Starts an inference on codes.
 fn run_on_z(threads: Option<usize>) -> InferenceRun<'static> {
     start("Z", ValueCheck::new(None, false), threads)
 }

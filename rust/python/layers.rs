@@ -1,12 +1,12 @@
-//! The shapes between layers in Python.
+//! Shapes of layers in Python.
 
 use crate::error::Error;
 use crate::model::{LayerSpecification, Shape, layer_shapes as shapes};
 use crate::nn::image::ImageShape;
 use pyo3::prelude::*;
 
-/// The shape of a list's input and those of all outputs: [units] or [height, width, channels]. `name` is the list's name in
-/// messages, `layers` its JSON.
+/// The shapes of the input and of all outputs of a list of layers: [units] or [height, width, channels]. `layers`: the
+/// list as JSON. `name`: its name in error messages.
 #[pyfunction]
 pub fn layer_shapes(name: &str, input: Vec<usize>, layers: &str) -> PyResult<Vec<Vec<usize>>> {
     let wrong = |why: String| Error::Parameter(format!("{name}: {why}"));

@@ -1,21 +1,21 @@
-//! Likelihoods in Python: their names, their check and their formula.
+//! Likelihoods in Python: properties, validation, formulas.
 
 use crate::nn::likelihood::Likelihood;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 
-/// The facts about a likelihood that Python uses, for any options.
+/// Properties of a likelihood, independent of its options.
 #[derive(IntoPyObject)]
 struct Facts {
     /// Whether x holds counts.
     counts: bool,
-    /// Whether an example is a document.
+    /// Whether an example is a document of words.
     words: bool,
-    /// Whether users can choose it by name.
+    /// Whether users can select the likelihood by name.
     public: bool,
 }
 
-/// The facts of all likelihoods, by name.
+/// The properties of all likelihoods, by name.
 pub fn facts(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let all = Likelihood::all().into_iter().map(|likelihood| {
         let (counts, words) = (likelihood.is_counts(), likelihood.is_of_words());
@@ -24,13 +24,13 @@ pub fn facts(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     all.into_py_dict(py)
 }
 
-/// Raises ValueError unless `likelihood` is the JSON of a likelihood.
+/// Raises ValueError unless `json` is a valid likelihood.
 #[pyfunction]
 pub fn check_likelihood(json: &str) -> PyResult<()> {
     Ok(Likelihood::from_json(json).map(drop)?)
 }
 
-/// log p(x|z) of a likelihood, given as JSON, in plain text.
+/// The formula of log p(x|z) as plain text, for a likelihood as JSON.
 #[pyfunction]
 pub fn likelihood_formula(json: &str) -> PyResult<String> {
     Ok(Likelihood::from_json(json)?.formula())

@@ -1,4 +1,4 @@
-//! The Python binding: extract, detach, call, map the error. Nothing else.
+//! The Python binding: converts arguments, releases the interpreter lock, calls the library, converts errors.
 
 mod arguments;
 mod arrays;
@@ -20,7 +20,7 @@ use crate::simd::Isa;
 use crate::threads;
 use pyo3::prelude::*;
 
-/// The instruction set in use, those available, the default number of threads, and whether this is a debug build.
+/// The active instruction set, all available ones, the default number of threads, and whether this is a debug build.
 #[pyfunction]
 fn config() -> PyResult<(&'static str, Vec<&'static str>, usize, bool)> {
     let available = Isa::available().iter().map(|isa| isa.name()).collect();

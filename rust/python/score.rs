@@ -1,4 +1,4 @@
-//! Losses in Python: of each example, and means over a data set.
+//! Losses in Python: per example, and means over a data set.
 
 use super::arrays::{Array, Array2, Rows, array, source, zeros};
 use super::detach::in_slices;
@@ -12,8 +12,8 @@ use pyo3::prelude::*;
 
 #[pymethods]
 impl PyEngine {
-    /// -log p(x|z) (a mean over `samples` draws) and KL of each example, [n], and, of several draws, the
-    /// importance-weighted bound (else an empty array). Nats.
+    /// -log p(x|z) (the mean over `samples` draws), KL and, for several draws, the importance-weighted bound (else
+    /// empty) of each example, each [n]. Nats.
     fn score<'py>(
         &self,
         py: Python<'py>,
@@ -30,8 +30,8 @@ impl PyEngine {
         })
     }
 
-    /// Means over the examples, or over `rows` of them, of -log p(x|z) and KL, and the loss by each objective. Nats. All
-    /// objectives have the same number of draws.
+    /// Means of -log p(x|z) and KL over the examples (or over `rows`), and the loss of each objective. Nats. All
+    /// objectives must have the same number of draws.
     #[allow(clippy::too_many_arguments)]
     fn mean_losses(
         &self,
@@ -67,7 +67,7 @@ impl PyEngine {
 }
 
 impl PyEngine {
-    /// -log p(x|z) and KL of each example, [n], and the importance-weighted bound (of several draws, else empty).
+    /// -log p(x|z), KL and, for several draws, the importance-weighted bound (else empty) of each example, nats, [n].
     fn losses(
         &self,
         py: Python<'_>,

@@ -1,12 +1,12 @@
-//! Sparse matrices.
-#![allow(unsafe_code)] // The arrays of a matrix are read in place, through `Csr`.
+//! Sparse matrices in Python.
+#![allow(unsafe_code)] // `Csr` reads the arrays of a matrix in place.
 
 use super::detach::detached;
 use crate::data::csr::Csr;
 use numpy::{PyArray1, PyArrayDescr, PyReadonlyArray1, dtype};
 use pyo3::prelude::*;
 
-/// A sparse matrix [rows, cols] in numpy arrays, which are read in place: valid when it is made.
+/// A sparse matrix [rows, cols] over numpy arrays, without a copy. The constructor validates it.
 #[pyclass(frozen, module = "fastvae._core", name = "SparseMatrix")]
 pub struct PySparseMatrix {
     csr: Csr<'static>,
@@ -17,7 +17,7 @@ pub struct PySparseMatrix {
 }
 
 impl PySparseMatrix {
-    /// The matrix itself.
+    /// The matrix in the library's type.
     pub fn csr(&self) -> &Csr<'static> {
         &self.csr
     }
@@ -38,14 +38,14 @@ impl PySparseMatrix {
             Ok((elements.as_ptr(), elements.len()))
         }
         let parts = (part(&indptr)?, part(&indices)?, part(&data)?);
-        // SAFETY: the arrays' elements are there for as long as the arrays, which this object keeps alive.
+        // SAFETY: this object keeps the arrays alive, and they own their elements.
         let csr = unsafe { Csr::new(parts.0, parts.1, parts.2, shape.1) };
         let canonical = detached(indptr.py(), || csr.check(name, shape.0))??;
         let (indptr, indices) = ((*indptr).clone().unbind(), (*indices).clone().unbind());
         Ok(PySparseMatrix { csr, canonical, indptr, indices, data: (*data).clone().unbind() })
     }
 
-    /// Whether the columns ascend in every row, each at most once. Only then can the matrix be used.
+    /// Whether the column indices of every row are strictly ascending. The engine requires it.
     #[getter]
     fn canonical(&self) -> bool {
         self.canonical

@@ -11,15 +11,15 @@ use crate::run::train::{StepValues, TrainingPass};
 use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 
-/// KL weights, KL targets and learning rates: one value each, or one per step.
+/// KL weights, KL targets and learning rates: one value for all steps, or one value per step.
 type StepArrays<'py> =
     (PyReadonlyArray1<'py, f32>, PyReadonlyArray1<'py, f32>, PyReadonlyArray1<'py, f64>);
 
 #[pymethods]
 impl PyEngine {
-    /// Trains on `x`, or on `rows` of it, once. Returns the sums of -log p(x|z), KL and loss over the examples. Calls `tick`
-    /// between slices of time with the number of examples done. `objective` has the values of the first step;
-    /// `step_values` are the KL's weights and targets and the learning rates of all steps.
+    /// Trains one pass over `x`, or over `rows` of it. Returns the sums of -log p(x|z), KL and loss over the examples.
+    /// Calls `tick` after each slice of time with the number of finished examples. `objective`: the values of the first
+    /// step. `step_values`: KL weights, KL targets and learning rates of all steps.
     #[pyo3(signature = (x, y, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, tick))]
     #[allow(clippy::too_many_arguments)]
     fn train(
@@ -78,7 +78,7 @@ impl PyEngine {
         })
     }
 
-    /// Means of -log p(x|z), KL and loss, and the gradients of the loss in the order of `trained`.
+    /// The means of -log p(x|z), KL and loss, and the gradients of the loss in the order of `trained`. Nats.
     #[allow(clippy::too_many_arguments)]
     fn loss_and_gradients<'py>(
         &self,

@@ -1,4 +1,4 @@
-//! Results of a batch into the caller's arrays.
+//! Copies the results of a batch to the caller's arrays.
 #![allow(unsafe_code)]
 
 use crate::matrix::Shared;
@@ -8,19 +8,19 @@ use crate::simd::{LANES, Lanes, WIDTH};
 use crate::threads::Worker;
 
 impl BatchView<'_> {
-    /// Writes each row's losses to elements `first..` of two arrays.
+    /// Writes -log p(x|z) and KL of each row to elements `first..` of two arrays.
     pub fn emit_losses(&self, worker: &Worker, out: [Shared<f32>; 2], first: usize) {
         let (reconstruction, kl) = self.losses();
         self.by_rows(worker, |rows| {
             for (from, to) in [reconstruction, kl].into_iter().zip(out) {
-                // SAFETY: the elements are this block's.
+                // SAFETY: only this block writes these elements.
                 let to = unsafe { to.write(first + rows.start..first + rows.end) };
                 to.copy_from_slice(&from[rows.clone()]);
             }
         });
     }
 
-    /// Writes each coordinate's KL to rows `first..` of `out`, [n, latent_dim].
+    /// Writes the KL of each row and coordinate to rows `first..` of `out`, [n, latent_dim].
     pub fn emit_kl(&self, worker: &Worker, out: Shared<f32>, first: usize) {
         let latent = self.spec.latent_dim;
         self.by_rows(worker, |rows| {
@@ -30,7 +30,7 @@ impl BatchView<'_> {
                 self.isa.run(KlByCoordinate { block: &mut block, sums: &mut Lanes::default() });
                 for (lanes, r) in block.z.iter().zip(rows.clone()) {
                     let start = (first + r) * latent + col;
-                    // SAFETY: the row is this block's.
+                    // SAFETY: only this block writes the row.
                     let to = unsafe { out.write(start..start + block.cols) };
                     to.copy_from_slice(&lanes.0[..block.cols]);
                 }
@@ -43,11 +43,11 @@ impl BatchView<'_> {
         self.emit_from(worker, self.memory.plan.posterior.value, from, out, first);
     }
 
-    /// Adds what the decoder reads to rows `first..` of `out`, [n, latent_dim].
+    /// Adds the decoder's input to rows `first..` of `out`, [n, latent_dim].
     pub fn add_codes(&self, worker: &Worker, out: Shared<f32>, first: usize) {
         let latent = self.spec.latent_dim;
         self.by_rows(worker, |rows| {
-            // SAFETY: z is from an earlier phase; these rows of `out` are this block's.
+            // SAFETY: an earlier phase wrote the code; only this block writes these rows of `out`.
             let (z, out) = unsafe {
                 let part = (first + rows.start) * latent..(first + rows.end) * latent;
                 (self.matrix(self.memory.plan.code.value), out.write(part))
@@ -63,7 +63,7 @@ impl BatchView<'_> {
         });
     }
 
-    /// Writes z to rows `first..` of `out`, [n, latent_dim].
+    /// Writes the decoder's input to rows `first..` of `out`, [n, latent_dim].
     pub fn emit_codes(&self, worker: &Worker, out: Shared<f32>, first: usize) {
         self.emit_from(worker, self.memory.plan.code.value, 0, out, first);
     }
@@ -78,7 +78,7 @@ impl BatchView<'_> {
     ) {
         let latent = self.spec.latent_dim;
         self.by_rows(worker, |rows| {
-            // SAFETY: the matrix is not written in this phase; these rows of `out` are this block's.
+            // SAFETY: this phase does not write the matrix; only this block writes these rows of `out`.
             let (matrix, out) = unsafe {
                 let part = (first + rows.start) * latent..(first + rows.end) * latent;
                 (self.matrix(matrix), out.write(part))

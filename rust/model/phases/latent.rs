@@ -15,14 +15,14 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 impl BatchView<'_> {
-    /// eps, z and each row's KL. A plain autoencoder has none of them.
+    /// Computes eps, z and the KL of each row. Does nothing for a plain autoencoder.
     pub fn sample(&self, worker: &Worker, epsilon: Epsilon) {
         if !self.spec.variational {
             return;
         }
         self.by_rows(worker, |rows| {
             self.draw(rows.clone(), epsilon);
-            // SAFETY: rows are this block's.
+            // SAFETY: only this block uses these rows.
             let kl = unsafe { self.memory.kl.write(rows.clone()) };
             kl.fill(0.0);
             let mut block = LatentBlock::default();
@@ -38,13 +38,13 @@ impl BatchView<'_> {
         });
     }
 
-    /// z = mu. The code of a plain autoencoder is there already.
+    /// Sets z = mu. Does nothing for a plain autoencoder, whose encoder writes the code directly.
     pub fn take_means(&self, worker: &Worker) {
         if !self.spec.variational {
             return;
         }
         self.by_rows(worker, |rows| {
-            // SAFETY: the head is from an earlier phase.
+            // SAFETY: an earlier phase wrote the head.
             let head = unsafe { self.matrix(self.memory.plan.posterior.value) };
             let mut codes = [Lanes::default(); ROW_BLOCK];
             for col in (0..self.spec.latent_dim).step_by(LANES) {
@@ -54,7 +54,7 @@ impl BatchView<'_> {
         });
     }
 
-    /// Each coordinate's KL, summed over the batch, rows ascending.
+    /// Sums the KL of each coordinate over the batch, in ascending order of rows.
     pub fn sum_kl(&self, worker: &Worker) {
         let latent = self.spec.latent_dim;
         worker.phase(latent.div_ceil(LANES), |item| {
@@ -63,14 +63,14 @@ impl BatchView<'_> {
                 self.fetch(&mut block, first..(first + ROW_BLOCK).min(self.rows), item * LANES);
                 self.isa.run(KlByCoordinate { block: &mut block, sums: &mut sums });
             }
-            // SAFETY: these coordinates are this item's.
+            // SAFETY: only this item writes these coordinates.
             unsafe { self.memory.kl_sums.write(item..item + 1)[0] = sums };
         });
     }
 
-    /// What [`BatchView::sum_kl`] has found.
+    /// The sums of [`BatchView::sum_kl`].
     pub(in crate::model) fn kl_sums(&self) -> &[Lanes] {
-        // SAFETY: written in that phase only.
+        // SAFETY: only that phase writes the sums.
         unsafe { self.memory.kl_sums.read(0..self.spec.latent_dim.div_ceil(LANES)) }
     }
 
@@ -80,14 +80,14 @@ impl BatchView<'_> {
         sums.map(|sum| f64::from(sum) / self.rows as f64)
     }
 
-    /// Stores sixteen coordinates of z of the calling block's rows.
+    /// Stores sixteen coordinates of z for the calling block's rows.
     pub(in crate::model) fn put_codes(
         &self,
         rows: Range<usize>,
         col: usize,
         codes: &[Lanes; ROW_BLOCK],
     ) {
-        // SAFETY: rows are the calling block's.
+        // SAFETY: only the calling block uses these rows.
         let z = unsafe { self.write(self.memory.plan.z.value, col / WIDTH, rows) };
         for (row, lanes) in z.iter_mut().zip(codes) {
             row[col % WIDTH / LANES] = *lanes;
@@ -111,14 +111,14 @@ impl BatchView<'_> {
     fn read_eps_of(&self, rows: Range<usize>, source: &Source, from: impl Fn(usize) -> usize) {
         for r in rows {
             for panel in 0..panels_of(self.spec.latent_dim) {
-                // SAFETY: row r is the calling block's.
+                // SAFETY: only the calling block uses row r.
                 let eps = unsafe { self.write(self.memory.plan.eps, panel, r..r + 1) };
                 source.read_panel(from(r), panel, &mut eps[0]);
             }
         }
     }
 
-    /// Fills eps for the calling block's rows with noise of the model's.
+    /// Fills eps for the calling block's rows with the model's noise.
     pub(in crate::model) fn fill_eps(
         &self,
         rows: Range<usize>,
@@ -134,7 +134,7 @@ impl BatchView<'_> {
             cols: self.spec.latent_dim,
             put: |i, j, values: [f32; 4]| {
                 let r = rows.start + i;
-                // SAFETY: row r is the calling block's.
+                // SAFETY: only the calling block uses row r.
                 let columns =
                     floats_mut(unsafe { self.write(self.memory.plan.eps, j / WIDTH, r..r + 1) });
                 columns[j % WIDTH..][..4].copy_from_slice(&values);
@@ -143,8 +143,8 @@ impl BatchView<'_> {
         .run(self.isa);
     }
 
-    /// The counter words of the noise of some rows, of which an example has `copies`. Those of the scoring noise are
-    /// there once the examples are loaded.
+    /// The counter words of the noise of `rows`; each example has `copies` rows. Scoring noise requires loaded
+    /// examples, since its counters are their hashes.
     pub(in crate::model) fn row_ids(
         &self,
         rows: Range<usize>,
@@ -161,7 +161,7 @@ impl BatchView<'_> {
                     [sample, high, low]
                 }
                 NoiseKey::Score(_) => {
-                    // SAFETY: a row's hash is written by who loads it: the calling block, or one of an earlier phase.
+                    // SAFETY: the calling block or an earlier phase loaded the row and wrote its hash.
                     let [a, b] = unsafe { self.memory.hashes.read(r..r + 1)[0] };
                     [copy, a, b]
                 }
@@ -170,15 +170,15 @@ impl BatchView<'_> {
         ids
     }
 
-    /// Takes mu, logvar and eps of some rows and coordinates out of their panels.
+    /// Copies mu, logvar and eps of `rows`, coordinates `col..`, from their panels to `block`.
     pub(in crate::model) fn fetch(&self, block: &mut LatentBlock, rows: Range<usize>, col: usize) {
-        // SAFETY: the rows of eps are the calling block's.
+        // SAFETY: only the calling block uses these rows of eps.
         let eps = unsafe { self.read_eps(rows.clone(), col) };
         self.fetch_posterior(block, rows, col);
         block.eps.iter_mut().zip(eps).for_each(|(to, eps)| *to = eps);
     }
 
-    /// Takes mu and logvar of some rows and coordinates out of their panels.
+    /// Copies mu and logvar of `rows`, coordinates `col..`, from their panels to `block`.
     pub(in crate::model) fn fetch_posterior(
         &self,
         block: &mut LatentBlock,
@@ -188,13 +188,13 @@ impl BatchView<'_> {
         let latent = self.spec.latent_dim;
         block.rows = rows.len();
         block.cols = (latent - col).min(LANES);
-        // SAFETY: the head is not written in a phase that fetches.
+        // SAFETY: no phase both fetches and writes the head.
         let head = unsafe { self.matrix(self.memory.plan.posterior.value) };
         head.gather(rows.clone(), col, &mut block.mu);
         head.gather(rows, latent + col, &mut block.logvar);
     }
 
-    /// z of some draws, whose eps is there, and their log p(z) - log q(z|x); `example` says whose posterior a draw is from.
+    /// Computes z and log p(z) - log q(z|x) of `draws` from their eps; `example` maps a draw to its example.
     pub(in crate::model) fn take_draws(
         &self,
         draws: Range<usize>,
@@ -211,7 +211,7 @@ impl BatchView<'_> {
         }
     }
 
-    /// Takes eps of some draws, and mu and logvar of their examples, out of their panels.
+    /// Copies eps of `draws`, and mu and logvar of their examples, from their panels to `block`.
     fn fetch_draws(
         &self,
         block: &mut LatentBlock,
@@ -223,7 +223,7 @@ impl BatchView<'_> {
         let latent = self.spec.latent_dim;
         block.rows = draws.len();
         block.cols = (latent - col).min(LANES);
-        // SAFETY: the draws' rows of eps are the calling block's.
+        // SAFETY: only the calling block uses these rows of eps.
         let eps = unsafe { self.read_eps(draws.clone(), col) };
         let [mut mu, mut logvar] = [Default::default(); 2];
         let mut gathered = None;
@@ -238,29 +238,29 @@ impl BatchView<'_> {
         }
     }
 
-    /// Sixteen coordinates of eps of some rows.
+    /// Sixteen coordinates of eps of `rows`.
     ///
     /// # Safety
-    /// No other tile of the running phase writes to them.
+    /// No other work item of the current phase writes to these rows.
     pub(in crate::model) unsafe fn read_eps(
         &self,
         rows: Range<usize>,
         col: usize,
     ) -> impl Iterator<Item = Lanes> {
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller meets the same condition.
         let eps = unsafe { self.read(self.memory.plan.eps, col / WIDTH, rows) };
         eps.iter().map(move |row| row[col % WIDTH / LANES])
     }
 
-    /// -log p(x|z) of each draw and KL of each row, once the batch is scored.
+    /// -log p(x|z) of each draw and KL of each row, nats. Requires a scored batch.
     pub fn losses(&self) -> (&[f32], &[f32]) {
-        // SAFETY: both are written in phases of `sample` and `score` only.
+        // SAFETY: only the phases of `sample` and `score` write them.
         unsafe {
             (self.memory.reconstruction.read(0..self.draws()), self.memory.kl.read(0..self.rows))
         }
     }
 
-    /// The gradients of mu and logvar from that of z and the KL.
+    /// Computes the gradients of mu and logvar from the gradient of z and the KL.
     pub fn latent_gradient(&self, worker: &Worker, kl: KlTerm) {
         let slope = match kl.is_plain() {
             true => kl.weight / self.rows as f32,
@@ -269,10 +269,10 @@ impl BatchView<'_> {
         let (latent, plan) = (self.spec.latent_dim, self.memory.plan);
         let to = plan.posterior.gradient;
         self.by_rows(worker, |rows| {
-            // SAFETY: dz was written in the phase before.
+            // SAFETY: the previous phase wrote dz.
             let dz = unsafe { self.matrix(plan.z.gradient) };
-            // What lies beyond the last column takes part in the products' vectors: it must be zero.
-            // SAFETY: rows are this block's.
+            // The padding after the last column enters the vectorised products, so it must be zero.
+            // SAFETY: only this block uses these rows.
             unsafe { self.write(to, panels_of(to.cols) - 1, rows.clone()) }.fill(ZERO_ROW);
             let mut block = LatentBlock::default();
             for col in (0..latent).step_by(LANES) {
@@ -284,7 +284,7 @@ impl BatchView<'_> {
                 };
                 self.isa.run(LatentGradient { block: &mut block, slopes });
                 for (i, r) in rows.clone().enumerate() {
-                    // SAFETY: row r is this block's.
+                    // SAFETY: only this block uses row r.
                     unsafe {
                         self.put(to, r, col, &block.mu[i].0[..block.cols]);
                         self.put(to, r, latent + col, &block.logvar[i].0[..block.cols]);

@@ -1,4 +1,4 @@
-//! The batch: from the caller's array into panels.
+//! Loading a batch: copies rows of the caller's array into panels.
 #![allow(unsafe_code)]
 
 use super::missing::{ZeroMissing, holes_alike};
@@ -15,17 +15,18 @@ use crate::simd::{Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut};
 use crate::threads::Worker;
 use std::ops::Range;
 
-/// What is taken from the caller's array.
+/// The contents of the caller's array.
 #[derive(Clone, Copy)]
 enum Load<'a> {
-    /// The batch; a hash of each example for the scoring noise; what the encoder sees.
+    /// Examples. `hash`: compute a hash of each example for the scoring noise. `input`: the source of the encoder's
+    /// input.
     Data { hash: bool, input: EncoderInput<'a> },
     /// Codes for the decoder.
     Codes,
 }
 
 impl BatchView<'_> {
-    /// Gathers the batch. `watch`, if given, sees it.
+    /// Loads the batch. `watch` checks its values.
     pub fn load(
         &self,
         worker: &Worker,
@@ -39,7 +40,7 @@ impl BatchView<'_> {
         }
         let what = Load::Data { hash, input };
         if self.rows <= ROW_BLOCK {
-            // Few rows are one work item and few lists: they are made at its end, in one meeting instead of two.
+            // A small batch is one work item with few lists. Building them at its end saves a second barrier.
             self.gather(worker, source, what, rows, watch, &mut || {
                 (0..self.list_groups()).for_each(|n| self.make_lists(n))
             });
@@ -49,12 +50,12 @@ impl BatchView<'_> {
         }
     }
 
-    /// Makes `copies` rows of each example from `first` on what is to be reconstructed.
+    /// Sets the reconstruction target: `copies` rows of each example, from example `first` on.
     pub fn repeat(&self, worker: &Worker, source: &Source, first: usize, copies: usize) {
         self.by_rows(worker, |rows| {
             for r in rows {
                 for panel in 0..panels_of(self.memory.plan.x.cols) {
-                    // SAFETY: row r is this block's.
+                    // SAFETY: only this block uses row r.
                     let row = &mut unsafe { self.write(self.memory.plan.x, panel, r..r + 1) }[0];
                     source.read_panel(first + r / copies, panel, row);
                 }
@@ -62,7 +63,7 @@ impl BatchView<'_> {
         });
     }
 
-    /// Takes codes from an array, from row `first` on.
+    /// Loads codes from an array, from row `first` on.
     pub fn load_codes(&self, worker: &Worker, source: &Source, first: usize, watch: &ValueCheck) {
         self.gather(worker, source, Load::Codes, Rows::From(first), Some(watch), &mut || ());
     }
@@ -95,7 +96,7 @@ impl BatchView<'_> {
 }
 
 impl<'a> BatchView<'a> {
-    /// Makes the encoder's input of a block's rows, which are loaded, where that is something else.
+    /// Computes the encoder's input of a block's loaded rows, if it differs from the batch.
     fn see(&self, input: EncoderInput, rows: Range<usize>, (source, from): (&Source, &[usize])) {
         let spec = self.spec;
         match input {
@@ -122,18 +123,18 @@ impl<'a> BatchView<'a> {
             }
         };
         if let Some(transform) = spec.input_transform {
-            hide(false); // a norm is that of what is observed
+            hide(false); // the norm covers observed values only
             self.isa.run(TransformRows { pass: self, transform, rows: rows.clone() });
         }
         if let EncoderInput::Corrupted(corruption, draw) = input {
             self.corrupt(corruption, draw, rows.clone());
         }
-        hide(spec.missing == Missing::Indicated); // also what has become of zeros
+        hide(spec.missing == Missing::Indicated); // again: transform and noise change zeros
         self.condition(source, from, rows.clone(), self.memory.plan.input, spec.conditions_at());
         self.isa.run(MarkNonzero { pass: self, rows });
     }
 
-    /// Writes the conditions of rows `from` of an array to a block's rows of a matrix, from column `col` on.
+    /// Writes the conditions of rows `from` of `source` to a block's rows of a matrix, from column `col` on.
     pub(in crate::model) fn condition(
         &self,
         source: &Source,
@@ -149,7 +150,7 @@ impl<'a> BatchView<'a> {
             for first in (0..conditions).step_by(WIDTH) {
                 let part = &mut values[..(conditions - first).min(WIDTH)];
                 y.read(from, first, part);
-                // SAFETY: row r is the calling block's.
+                // SAFETY: only the calling block uses row r.
                 unsafe { self.put(to, r, col + first, part) };
             }
         }
@@ -160,7 +161,7 @@ impl<'a> BatchView<'a> {
     /// # Safety
     /// As for [`BatchView::write`].
     pub(in crate::model) unsafe fn input_row(&self, panel: usize, r: usize) -> &'a mut Row {
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller meets the same condition.
         let rows = unsafe { self.write(self.memory.plan.input, panel, r..r + 1) };
         &mut rows[0]
     }
@@ -168,18 +169,18 @@ impl<'a> BatchView<'a> {
     fn fill_input(&self, rows: Range<usize>, fill: impl Fn(usize, usize, &mut Row)) {
         let panels = panels_of(self.memory.plan.x.cols);
         for panel in 0..panels {
-            // SAFETY: rows are the calling block's.
+            // SAFETY: only the calling block uses these rows.
             rows.clone().for_each(|r| fill(panel, r, unsafe { self.input_row(panel, r) }));
         }
         for panel in panels..panels_of(self.memory.plan.input.cols) {
-            // SAFETY: as above. Panels of conditions alone: what lies beyond the last one must be zero.
+            // SAFETY: as above. These panels hold indicators and conditions only; their padding must be zero.
             rows.clone().for_each(|r| *unsafe { self.input_row(panel, r) } = ZERO_ROW);
         }
     }
 
     /// Adds noise to a block's rows of the encoder's input.
     fn corrupt(&self, corruption: Corruption, draw: NoiseKey, rows: Range<usize>) {
-        let cols = self.memory.plan.x.cols; // the conditions stay as they are
+        let cols = self.memory.plan.x.cols; // without the conditions
         Fill {
             seed: draw.seed(),
             stream: Stream::Corruption as u8,
@@ -187,7 +188,7 @@ impl<'a> BatchView<'a> {
             rows: &self.row_ids(rows.clone(), 1, draw)[..rows.len()],
             cols,
             put: |i: usize, j: usize, noise: [f32; 4]| {
-                // SAFETY: the row is the calling block's.
+                // SAFETY: only the calling block uses the row.
                 let row = unsafe { self.input_row(j / WIDTH, rows.start + i) };
                 let (columns, _) = floats_mut(std::slice::from_mut(row)).as_chunks_mut::<4>();
                 let four = &mut columns[j % WIDTH / 4];
@@ -199,7 +200,7 @@ impl<'a> BatchView<'a> {
     }
 }
 
-/// Transforms some rows of the encoder's input.
+/// Transforms rows of the encoder's input.
 struct TransformRows<'a> {
     pass: &'a BatchView<'a>,
     transform: Transform,
@@ -211,9 +212,9 @@ impl Op for TransformRows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let TransformRows { pass, transform, rows } = self;
-        let panels = panels_of(pass.memory.plan.x.cols); // the conditions stay as they are
+        let panels = panels_of(pass.memory.plan.x.cols); // without the conditions
         for r in rows {
-            // SAFETY: row r is the calling block's.
+            // SAFETY: only the calling block uses row r.
             let columns = |panel| unsafe { pass.input_row(panel, r) };
             let mut sum = 0.0;
             for panel in 0..panels {
@@ -227,7 +228,7 @@ impl Op for TransformRows<'_> {
     }
 }
 
-/// Notes the zeros of some rows of the encoder's input.
+/// Records the nonzero columns of rows of the encoder's input.
 struct MarkNonzero<'a> {
     pass: &'a BatchView<'a>,
     rows: Range<usize>,
@@ -239,20 +240,20 @@ impl Op for MarkNonzero<'_> {
     fn run<S: Simd>(self, s: S) {
         for panel in 0..panels_of(self.pass.memory.plan.input.cols) {
             for r in self.rows.clone() {
-                // SAFETY: row r is the calling block's.
+                // SAFETY: only the calling block uses row r.
                 unsafe { self.pass.mark(panel, r, nonzero(s, self.pass.input_row(panel, r))) };
             }
         }
     }
 }
 
-/// Which columns of a row of a panel are not zero, a bit each.
+/// The nonzero columns of a panel's row, one bit each.
 #[inline(always)]
 fn nonzero<S: Simd>(s: S, row: &Row) -> u32 {
     s.nonzero(s.load(&row[0])) | s.nonzero(s.load(&row[1])) << 16
 }
 
-/// Copies rows `from` of an array to rows `rows` of a matrix in panels, and notes their zeros and hashes.
+/// Copies rows `from` of an array to rows `rows` of a matrix in panels, and records their nonzero columns and hashes.
 struct Gather<'a> {
     pass: &'a BatchView<'a>,
     source: &'a Source<'a>,
@@ -279,15 +280,15 @@ impl Op for Gather<'_> {
             ),
         };
         let (panels, masked) = (panels_of(cols), spec.missing.is_masked());
-        // The rows of a shuffled batch come from anywhere in memory: the beginnings of all are asked for first, the
-        // rest of each while the row before it is read.
+        // The rows of a shuffled batch are scattered in memory. Prefetch the start of every row first, and the rest of
+        // each row during the copy of the previous one.
         let ask = |row: usize, col: usize| source.prefetch(row, col..(col + WIDTH).min(cols));
         from.iter().for_each(|&row| ask(row, 0));
         for (i, r) in rows.enumerate() {
             let (mut content, mut place) = (ContentHash::new(s), 0);
             let next = from.get(i + 1);
             for panel in 0..panels {
-                // SAFETY: row r is the calling block's.
+                // SAFETY: only the calling block uses row r.
                 let row = &mut unsafe { pass.write(to, panel, r..r + 1) }[0];
                 source.read_next_panel(from[i], panel, row, &mut place);
                 if let Some(binarize) = source.binarize() {
@@ -307,7 +308,7 @@ impl Op for Gather<'_> {
                     content.update(s, row);
                 }
                 if marks {
-                    // SAFETY: row r is the calling block's.
+                    // SAFETY: only the calling block uses row r.
                     unsafe { pass.mark(panel, r, nonzero(s, row)) };
                 }
             }
@@ -322,7 +323,7 @@ impl Op for Gather<'_> {
                         content.update(s, &row);
                     }
                 }
-                // SAFETY: row r is the calling block's.
+                // SAFETY: only the calling block uses row r.
                 unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish(s) };
             }
         }

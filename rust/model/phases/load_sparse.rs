@@ -1,4 +1,4 @@
-//! Loading a sparse batch: its stored values, by row and sorted by panel.
+//! Loading a sparse batch: stored values in order of rows, then sorted by panel.
 #![allow(unsafe_code)]
 
 use crate::data::Source;
@@ -22,24 +22,24 @@ impl<'a> BatchView<'a> {
         rows: Rows,
         watch: Option<&ValueCheck>,
     ) {
-        // SAFETY: a single item.
+        // SAFETY: the phase has a single item.
         worker.phase(1, |_| unsafe { self.lay_out(source, rows) });
         self.by_rows_then(
             worker,
             |rows| self.isa.run(LoadRows { pass: self, source, hash, input, rows, watch }),
-            // SAFETY: all rows are there, and the others wait.
+            // SAFETY: all rows are loaded, and the other workers wait.
             &mut || unsafe { self.sort() },
         );
     }
 
-    /// Notes where the batch's rows are in the source, and will be here.
+    /// Records the position of each row in the source and in the batch.
     ///
     /// # Safety
-    /// Nobody else uses the batch meanwhile.
+    /// No other thread uses the batch during the call.
     unsafe fn lay_out(&self, source: &Source, rows: Rows) {
         let stored = self.memory.sparse;
         let csr = source.csr().expect("a sparse batch is of a sparse matrix");
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees exclusive use.
         let (starts, places) =
             unsafe { (stored.rows.write(0..self.rows + 1), stored.places.write(0..self.rows)) };
         let (mut end, mut from) = (0, [0; ROW_BLOCK]);
@@ -50,15 +50,15 @@ impl<'a> BatchView<'a> {
                 let values = csr.row(source.place(row));
                 *place = [row, values.start];
                 starts[block * ROW_BLOCK + i] = end as u32;
-                // Rows that have grown since they were counted are cut.
+                // Truncate rows that grew after the count.
                 end += values.len().min(stored.most - end);
             }
         }
         starts[self.rows] = end as u32;
     }
 
-    /// Hides some of row `r`'s values from the encoder, where it is to see others only: by the noise that a batch with all
-    /// its columns has, so that the same ones are hidden.
+    /// Applies masking noise to the encoder's input of row `r`. Uses the noise of a dense batch, so that sparse and
+    /// dense data have the same masked values.
     #[inline(always)]
     fn mask<S: Simd>(&self, s: S, input: EncoderInput, r: usize, entries: &mut [StoredValue]) {
         let EncoderInput::Corrupted(Corruption::Masking { p }, draw) = input else { return };
@@ -72,13 +72,13 @@ impl<'a> BatchView<'a> {
         }
     }
 
-    /// Sorts what the rows hold by panel.
+    /// Sorts the stored values by panel.
     ///
     /// # Safety
     /// As for [`BatchView::lay_out`].
     unsafe fn sort(&self) {
         let (stored, panels) = (self.memory.sparse, panels_of(self.spec.n_features));
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees exclusive use.
         let (rows, starts) =
             unsafe { (stored.rows.read(0..self.rows + 1), stored.panels.write(0..panels + 2)) };
         let all = 0..rows[self.rows] as usize;
@@ -89,7 +89,7 @@ impl<'a> BatchView<'a> {
         (1..panels + 2).for_each(|i| starts[i] += starts[i - 1]);
         for (r, row) in rows.windows(2).enumerate() {
             for entry in &from[row[0] as usize..row[1] as usize] {
-                let next = &mut starts[entry.panel() + 1]; // in the end, where the panel after it starts
+                let next = &mut starts[entry.panel() + 1]; // after the loop: the start of the next panel
                 to[*next as usize] =
                     StoredValue { at: (r * WIDTH + entry.lane()) as u32, ..*entry };
                 *next += 1;
@@ -98,7 +98,7 @@ impl<'a> BatchView<'a> {
     }
 }
 
-/// Takes what some rows hold from the source, notes their hashes, and shows them to a watch.
+/// Copies stored values of rows from the source, computes the hashes of the rows, and checks the values.
 struct LoadRows<'a> {
     pass: &'a BatchView<'a>,
     source: &'a Source<'a>,
@@ -116,14 +116,14 @@ impl Op for LoadRows<'_> {
         let (stored, spec) = (pass.memory.sparse, &pass.spec);
         let csr = source.csr().expect("a sparse batch is of a sparse matrix");
         let mut seen = watch.map(|watch| watch.begin(s));
-        // SAFETY: both are from the phase before.
+        // SAFETY: the previous phase wrote both.
         let (starts, places) =
             unsafe { (stored.rows.read(0..pass.rows + 1), stored.places.read(rows.clone())) };
         let part = |r: usize| starts[r] as usize..starts[r + 1] as usize;
         let ask = |r: usize, [_, first]: [usize; 2]| csr.prefetch(first..first + part(r).len());
         rows.clone().zip(places).for_each(|(r, &place)| ask(r, place));
         for (r, &[from, first]) in rows.zip(places) {
-            // SAFETY: row r is the calling block's.
+            // SAFETY: only the calling block uses row r.
             let entries = unsafe { stored.by_row.write(part(r)) };
             for (n, entry) in (first..).zip(entries.iter_mut()) {
                 let (at, x) = (csr.col(n) as u32, csr.value(n));
@@ -151,7 +151,7 @@ impl Op for LoadRows<'_> {
                         sum += transform.norm_term(s, &put_together(entries));
                     }
                 }
-                // What becomes of a value does not depend on its column: any 32 at a time.
+                // The transform of a value does not depend on its column, so any 32 values form a row.
                 let norm = transform.norm(sum);
                 for entries in entries.chunks_mut(WIDTH) {
                     let mut row = side_by_side(entries);
@@ -171,7 +171,7 @@ impl Op for LoadRows<'_> {
                 for _ in next..panels_of(spec.n_features) {
                     content.update(s, &ZERO_ROW);
                 }
-                // SAFETY: row r is the calling block's.
+                // SAFETY: only the calling block uses row r.
                 unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish(s) };
             }
             pass.mask(s, input, r, entries);
@@ -182,13 +182,13 @@ impl Op for LoadRows<'_> {
     }
 }
 
-/// What a row holds in each panel in which it holds something.
+/// Splits the stored values of a row by panel; omits empty panels.
 #[inline(always)]
 fn panels_mut(entries: &mut [StoredValue]) -> impl Iterator<Item = &mut [StoredValue]> {
     entries.chunk_by_mut(|a, b| a.panel() == b.panel())
 }
 
-/// Up to 32 targets of any columns.
+/// The targets of up to 32 stored values, packed regardless of column.
 #[inline(always)]
 fn side_by_side(entries: &[StoredValue]) -> Row {
     let mut row = ZERO_ROW;
@@ -197,7 +197,7 @@ fn side_by_side(entries: &[StoredValue]) -> Row {
     row
 }
 
-/// The targets of one panel, each in its lane.
+/// The targets of one panel, each in the lane of its column.
 #[inline(always)]
 fn put_together(entries: &[StoredValue]) -> Row {
     let mut row = ZERO_ROW;

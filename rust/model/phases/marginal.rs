@@ -1,5 +1,5 @@
-//! log p(x) by importance sampling from the posterior (Burda, Grosse & Salakhutdinov, arXiv:1509.00519, equation 8):
-//! the mean over z ~ q(z|x) of w = p(x|z) p(z) / q(z|x) is p(x).
+//! Estimates log p(x) by importance sampling from the posterior (Burda, Grosse & Salakhutdinov, arXiv:1509.00519,
+//! equation 8): the mean over z ~ q(z|x) of w = p(x|z) p(z) / q(z|x) is p(x).
 #![allow(unsafe_code)]
 
 use crate::matrix::Shared;
@@ -7,7 +7,8 @@ use crate::model::memory::{BatchView, Owners, ROW_BLOCK};
 use crate::random::Stream;
 use crate::threads::Worker;
 
-/// Sums over importance weights, which come as logarithms, in nats; scaled so that nothing overflows.
+/// Sums over importance weights. Input: log weights, nats. The sums are relative to the largest weight, so that they do
+/// not overflow.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WeightSums {
     largest: f64,
@@ -16,13 +17,13 @@ pub struct WeightSums {
 }
 
 impl WeightSums {
-    /// Of no weight yet.
+    /// The sums over no weights.
     pub const NONE: WeightSums = WeightSums { largest: f64::NEG_INFINITY, sum: 0.0, squares: 0.0 };
 
-    /// Takes in one more.
+    /// Adds a weight.
     fn add(&mut self, log_weight: f64) {
         if log_weight == f64::NEG_INFINITY {
-            return; // a weight of 0 adds nothing, and there may be no largest one yet to scale by
+            return; // a weight of 0 adds nothing; `largest` may still be -inf
         }
         if log_weight <= self.largest {
             let weight = (log_weight - self.largest).exp();
@@ -41,56 +42,58 @@ impl WeightSums {
         self.largest + (self.sum / f64::from(n)).ln()
     }
 
-    /// Its standard error, by the delta method: that of the mean over the mean. NaN if all weights are 0.
+    /// The standard error of [`WeightSums::log_mean`] by the delta method: the standard error of the mean divided by
+    /// the mean. NaN if all weights are 0.
     pub fn standard_error(&self, n: u32) -> f64 {
         let n = f64::from(n);
-        let relative = n * self.squares / (self.sum * self.sum) - 1.0; // variance over squared mean
-        let relative = if relative < 0.0 { 0.0 } else { relative }; // by rounding; `max` would hide a NaN
+        let relative = n * self.squares / (self.sum * self.sum) - 1.0; // variance / squared mean
+        let relative = if relative < 0.0 { 0.0 } else { relative }; // negative by rounding; `max` would drop a NaN
         (relative / (n - 1.0)).sqrt()
     }
 
-    /// Kong's effective sample size, (sum w)² / sum w²: how many equal weights would do as well. 0 if all are 0.
+    /// Kong's effective sample size, (sum w)² / sum w²: the number of equal weights with the same precision.
+    /// 0 if all weights are 0.
     pub fn effective(&self) -> f64 {
         if self.largest == f64::NEG_INFINITY { 0.0 } else { self.sum * self.sum / self.squares }
     }
 }
 
-/// Which samples a batch holds of its examples.
+/// The samples of each example in a batch.
 #[derive(Clone, Copy)]
 pub struct SampleRange {
-    /// The number of the first one.
+    /// The index of the first sample.
     pub first: u32,
-    /// The model's.
+    /// The seed of the model.
     pub seed: u64,
 }
 
 impl BatchView<'_> {
-    /// Draws z ~ q(z|x) for every row, of examples that another batch in the same memory has encoded (the row's owners), and
-    /// notes each row's log p(z) - log q(z|x) in the place of its KL.
+    /// Draws z ~ q(z|x) for every row, and stores log p(z) - log q(z|x) of the row in place of its KL. The examples
+    /// (owners of the rows) belong to another batch in the same memory, already encoded.
     pub fn sample_marginal(&self, worker: &Worker, samples: SampleRange) {
         let Owners { rows: examples, copies, .. } = self.owners;
-        // SAFETY: the posterior is from an earlier phase.
+        // SAFETY: an earlier phase wrote the posterior.
         let posterior = unsafe { self.matrix_of(self.memory.plan.posterior.value, examples) };
         self.by_rows(worker, |rows| {
             let mut ids = [[0; 3]; ROW_BLOCK];
             for (id, r) in ids.iter_mut().zip(rows.clone()) {
                 let (example, sample) = (self.owners.of(r), samples.first + (r % copies) as u32);
-                // SAFETY: hashes are written when examples are loaded, in an earlier phase.
+                // SAFETY: an earlier phase loaded the examples and wrote their hashes.
                 let [a, b] = unsafe { self.memory.hashes.read(example..example + 1)[0] };
                 *id = [sample, a, b];
             }
             self.fill_eps(rows.clone(), samples.seed, Stream::Marginal, &ids);
-            // SAFETY: rows are this block's.
+            // SAFETY: only this block uses these rows.
             let ratio = unsafe { self.memory.kl.write(rows.clone()) };
             self.take_draws(rows, posterior, |r| self.owners.of(r), ratio);
         });
     }
 
-    /// Adds the weights of all rows, samples ascending, to those of examples `at..` of `out`.
+    /// Adds the weights of all rows, in ascending order of samples, to the sums of examples `at..` in `out`.
     pub fn accumulate(&self, worker: &Worker, copies: usize, out: Shared<WeightSums>, at: usize) {
         let (reconstruction, ratio) = self.losses();
         worker.phase(self.rows / copies, |example| {
-            // SAFETY: the example is this item's.
+            // SAFETY: only this item uses the example.
             let weights = unsafe { &mut out.write(at + example..at + example + 1)[0] };
             for r in example * copies..(example + 1) * copies {
                 weights.add(f64::from(ratio[r]) - f64::from(reconstruction[r]));

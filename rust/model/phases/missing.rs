@@ -1,9 +1,9 @@
-//! Data with holes: a NaN is a value that was not observed.
+//! Missing values: NaN marks an unobserved value.
 //!
-//! The batch keeps its NaNs, so that the likelihood counts what was observed ([`crate::nn::likelihood::Score`]); the encoder
-//! reads a copy with zeros in their place (Nazábal et al., "Handling incomplete heterogeneous data using VAEs",
-//! arXiv:1807.03653) and, if it is to know where they are, a column of indicators for each feature (Collier et al., "VAEs in
-//! the presence of missing data", arXiv:2006.05301).
+//! The batch keeps the NaNs, so that the likelihood covers observed values only ([`crate::nn::likelihood::Score`]). The
+//! encoder reads a copy with zeros in place of NaNs (Nazábal et al., "Handling incomplete heterogeneous data using
+//! VAEs", arXiv:1807.03653) and, with [`crate::model::Missing::Indicated`], one indicator column for each feature
+//! (Collier et al., "VAEs in the presence of missing data", arXiv:2006.05301).
 #![allow(unsafe_code)]
 
 use crate::data::Source;
@@ -12,15 +12,15 @@ use crate::model::memory::BatchView;
 use crate::simd::{Op, Row, Simd, WIDTH, ZERO_ROW, floats};
 use std::ops::Range;
 
-/// Puts zeros into some rows of the encoder's input where the batch, or the caller's array in its place, has a hole.
+/// Zeros the encoder's input where the batch, or the caller's array of encoder inputs, has a missing value.
 pub struct ZeroMissing<'a> {
     /// The batch.
     pub pass: &'a BatchView<'a>,
     /// The calling block's rows.
     pub rows: Range<usize>,
-    /// What the caller gives in the place of the batch, and the row of it that is the batch's first.
+    /// The caller's array of encoder inputs, if any, and its row for the first row of the batch.
     pub given: Option<(Source<'a>, usize)>,
-    /// Whether to write the indicators too, which nothing may change any more.
+    /// Whether to write the indicators too. Later steps must not change them.
     pub indicate: bool,
 }
 
@@ -37,7 +37,7 @@ impl Op for ZeroMissing<'_> {
                 if let Some((source, start)) = given {
                     source.read_panel(start + r, panel, &mut there);
                 }
-                // SAFETY: row r is the calling block's, which has loaded it.
+                // SAFETY: the calling block loaded row r; no other block uses it.
                 let (x, seen) =
                     unsafe { (&pass.read(plan.x, panel, r..r + 1)[0], pass.input_row(panel, r)) };
                 for v in 0..2 {
@@ -49,7 +49,7 @@ impl Op for ZeroMissing<'_> {
                 }
                 if indicate {
                     let hidden = &floats(&hidden)[..(spec.n_features - first).min(WIDTH)];
-                    // SAFETY: row r is the calling block's.
+                    // SAFETY: only the calling block uses row r.
                     unsafe { pass.put(plan.input, r, spec.n_features + first, hidden) };
                 }
             }
@@ -57,7 +57,8 @@ impl Op for ZeroMissing<'_> {
     }
 }
 
-/// 32 columns for a hash: every NaN as infinity, which is no value that data may have. The bits of NaNs differ.
+/// Replaces each NaN in 32 columns by infinity, for a hash: NaNs have different bit patterns, and data has no
+/// infinities.
 #[inline(always)]
 pub fn holes_alike<S: Simd>(s: S, row: &Row) -> Row {
     let mut alike = ZERO_ROW;

@@ -1,4 +1,4 @@
-//! The phases of a batch that are no layer's: loading, the latent variable, draws of it, and results.
+//! The phases of a batch outside the layers: loading, the latent variable, its draws, and results.
 
 mod draws;
 mod emit;
