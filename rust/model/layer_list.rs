@@ -316,14 +316,25 @@ pub(super) fn read<'de, D: Deserializer<'de>>(
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-            let mut layers = Vec::new();
+            // A list that is too long must not take much memory: units take little, and only they fit a short text.
+            let mut layers: Vec<Result<usize, Box<LayerSpecification>>> = Vec::new();
             while let Some(layer) = items.next_element()? {
                 if layers.len() == MAX_LAYERS {
                     return Err(A::Error::custom(format!("more than {MAX_LAYERS} layers")));
                 }
-                layers.push(layer);
+                layers.push(match layer {
+                    LayerSpecification::Dense { units, end } if end == LayerEnd::default() => {
+                        Ok(units)
+                    }
+                    other => Err(Box::new(other)),
+                });
             }
-            Ok(layers)
+            let end = LayerEnd::default();
+            let whole = |layer: Result<usize, Box<LayerSpecification>>| match layer {
+                Ok(units) => LayerSpecification::Dense { units, end },
+                Err(other) => *other,
+            };
+            Ok(layers.into_iter().map(whole).collect())
         }
     }
     from.deserialize_seq(Layers)
