@@ -1,4 +1,4 @@
-//! The head: the likelihood of the decoder's output, with the parameters that it has beside the layers.
+//! The head of the decoder: the likelihood and its own parameters, besides the parameters of the layers.
 #![allow(unsafe_code)]
 
 mod outputs;
@@ -15,30 +15,30 @@ use crate::nn::likelihood::{LearnedScale, Likelihood};
 use crate::simd::{Row, WIDTH};
 use std::ops::Range;
 
-/// The last layer's phase, and how many panels it gives.
+/// The phase of the last layer, and its number of panels.
 pub struct Tiles<'a> {
-    /// Hands every tile of the output to an epilogue.
+    /// Passes each tile of the output to an epilogue.
     pub run: &'a dyn Fn(&mut Epilogue),
-    /// Panels of the output.
+    /// The number of panels of the output.
     pub panels: usize,
 }
 
-/// p(x|z).
+/// The likelihood p(x|z) with its parameters.
 #[derive(Clone, Debug)]
 pub struct Head {
-    /// Which.
+    /// The likelihood.
     pub likelihood: Likelihood,
     n_features: usize,
-    /// The trials of each feature, for a binomial likelihood; else empty.
+    /// The number of trials of each feature for a binomial likelihood; else empty.
     trials: Vec<f32>,
-    /// Whether x may have holes, which are NaN.
+    /// Whether x may have missing values (NaN).
     masked: bool,
-    /// The row where ln s starts, for a Gaussian that learns it, or a negative binomial's ln r.
+    /// The first row of the learned ln s of a Gaussian, or of ln r of a negative binomial.
     log_scale: Option<usize>,
 }
 
 impl Head {
-    /// Asks for the rows of its parameters.
+    /// Creates the head and reserves the rows of its parameters in the layout.
     pub fn new(spec: &Specification, layout: &mut Layout) -> Head {
         let learned = spec.likelihood.learned_scale();
         let log_scale = learned.map(|scale| layout.rows(scale.rows(spec.n_features)));
@@ -51,17 +51,17 @@ impl Head {
         }
     }
 
-    /// The learned scale, and the row where its logarithm starts.
+    /// The learned scale, and the first row of its logarithm.
     fn learned(&self) -> Option<(LearnedScale, usize)> {
         self.likelihood.learned_scale().zip(self.log_scale)
     }
 
-    /// Whether the gradient of a learned scale is stored by the output's epilogue.
+    /// Whether the epilogue of the output stores the gradient of a learned scale.
     pub fn stores_scale_gradient(&self) -> bool {
         self.likelihood.learned_scale().is_some_and(|scale| scale.stores_gradient)
     }
 
-    /// Its parameter by name.
+    /// The named parameter of the head, if any.
     pub fn tensors(&self) -> Vec<Tensor> {
         let tensor = |(scale, start): (LearnedScale, usize)| Tensor {
             name: scale.name.into(),
@@ -79,34 +79,34 @@ impl Head {
         self.learned().map(tensor).into_iter().collect()
     }
 
-    /// The standard deviation of each feature of a Gaussian, where it is not the decoder's, the negative binomial's r, or the
-    /// binomial's trials.
+    /// The parameter of each feature: the fixed or learned standard deviation of a Gaussian, r of a negative binomial,
+    /// or the number of trials of a binomial; else empty.
     pub fn scales(&self, parameters: &[Row]) -> Vec<f32> {
         let log_scales =
             self.tensors().first().map_or(Vec::new(), |tensor| tensor.read(parameters));
         self.likelihood.parameters(&log_scales, &self.trials, self.n_features)
     }
 
-    /// The features in panel `panel` of the output.
+    /// The range of the features in panel `panel` of the output.
     pub fn features(&self, panel: usize) -> Range<usize> {
         let width = WIDTH / self.likelihood.outputs_per_feature();
         panel * width..((panel + 1) * width).min(self.n_features)
     }
 
-    /// What a density reads of the features of panel `panel`: see [`Likelihood::parameter_row`].
+    /// The density's parameters for the features of panel `panel`: see [`Likelihood::parameter_row`].
     pub fn parameter_row(&self, parameters: &[Row], panel: usize) -> Row {
         let log_scales = &parameters[self.log_scale.unwrap_or(0)..];
         self.likelihood.parameter_row(log_scales, &self.trials, panel)
     }
 
-    /// Brings the learned scales that are outside their range back to its ends.
+    /// Clamps the learned scales to their range.
     pub fn constrain(&self, parameters: &mut [Row]) {
         if let Some((scale, start)) = self.learned() {
             scale.keep_in_range(&mut parameters[start..], self.n_features);
         }
     }
 
-    /// An error if a learned scale is out of its range by more than the rounding of a logarithm.
+    /// Returns an error if a learned scale is out of its range by more than the rounding of a logarithm.
     pub fn check(&self, parameters: &[Row]) -> Result<()> {
         match self.learned() {
             Some((scale, start)) => scale.check(&parameters[start..], self.n_features),

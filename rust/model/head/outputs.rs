@@ -1,4 +1,4 @@
-//! What the decoder says of x: means, scales, and their moments over draws of z.
+//! The decoder's predictions of x: means, scales, and their moments over draws of z.
 #![allow(unsafe_code)]
 
 use super::{Head, Tiles};
@@ -9,12 +9,13 @@ use crate::simd::{LANES, Row, WIDTH, floats_mut};
 use crate::threads::Worker;
 use std::ops::Range;
 
-/// Takes a part of an output row: its place in the caller's array, the means, and the decoder's scales.
+/// Receives a part of an output row: its range in the caller's array, the means, and the decoder's scales.
 type TakeOutput<'a> = dyn FnMut(Range<usize>, &[f32], &[f32]) + 'a;
 
 impl Head {
-    /// The output layer's E[x|z] and, where it is the decoder's, the scale of p(x|z), for rows `first..` of an array
-    /// [n, n_features]. `take` gets a part of a row at a time, with its place in the array; it is its tile's.
+    /// Computes E[x|z] and, if the decoder outputs it, the scale of p(x|z), for rows `first..` of an array
+    /// [n, n_features]. `take` receives one part of a row at a time, with its range in the array. Each range belongs to
+    /// one tile only.
     fn outputs(
         &self,
         batch: &BatchView,
@@ -43,7 +44,7 @@ impl Head {
         });
     }
 
-    /// The output layer's E[x|z], written to rows `first..` of `out`, [n, n_features].
+    /// Writes E[x|z] to rows `first..` of `out`, [n, n_features].
     pub fn mean(
         &self,
         batch: &BatchView,
@@ -53,12 +54,12 @@ impl Head {
         first: usize,
     ) {
         self.outputs(batch, worker, tiles, first, &mut |place, mean, _| {
-            // SAFETY: the place is a tile's own.
+            // SAFETY: the range belongs to one tile only.
             unsafe { out.write(place) }.copy_from_slice(mean);
         });
     }
 
-    /// The same, and the decoder's scale.
+    /// Writes E[x|z] and the decoder's scale to rows `first..` of the two arrays `out`, each [n, n_features].
     pub fn mean_and_scale(
         &self,
         batch: &BatchView,
@@ -69,14 +70,14 @@ impl Head {
     ) {
         self.outputs(batch, worker, tiles, first, &mut |place, mean, scale| {
             for (out, from) in out.into_iter().zip([mean, scale]) {
-                // SAFETY: the place is a tile's own.
+                // SAFETY: the range belongs to one tile only.
                 unsafe { out.write(place.clone()) }.copy_from_slice(from);
             }
         });
     }
 
-    /// Takes draw `draw` of the output into rows `first..` of three arrays, [n, n_features]: see [`Moments`]. `scales` are
-    /// those that are not the decoder's.
+    /// Updates rows `first..` of three arrays, each [n, n_features], with draw `draw` of the output: see [`Moments`].
+    /// `scales` holds the parameters from [`Head::scales`], empty for a scale from the decoder.
     pub fn moments(
         &self,
         batch: &BatchView,
@@ -90,7 +91,7 @@ impl Head {
         self.outputs(batch, worker, tiles, first, &mut |place, mean, scale| {
             let col = place.start % cols;
             let parameter = scales.get(col..col + mean.len()).unwrap_or(scale);
-            // SAFETY: the place is a tile's own.
+            // SAFETY: the range belongs to one tile only.
             let out = out.map(|out| unsafe { out.write(place.clone()) });
             Moments { likelihood, mean, parameter, out, draw }.run();
         });

@@ -11,7 +11,7 @@ use crate::simd::{WIDTH, ZERO_ROW};
 use crate::threads::Worker;
 
 impl Head {
-    /// The gradient of its parameters into a sink. `weight` is the factor of the stored output gradients.
+    /// Passes the gradient of the head's parameters to a sink. `weight` is the factor of the stored output gradients.
     pub fn update(&self, batch: &BatchView, worker: &Worker, weight: f32, sink: Sink) {
         match self.stores_scale_gradient() {
             true => self.update_stored_scale(batch, worker, sink),
@@ -19,12 +19,13 @@ impl Head {
         }
     }
 
-    /// The gradient of ln s, which needs all rows and, where the scale is shared, all features.
+    /// Computes the gradient of ln s from all rows and, for a shared scale, all features.
     fn update_scale(&self, batch: &BatchView, worker: &Worker, weight: f32, sink: Sink) {
         let features = self.n_features;
         let Some((scale, start)) = self.learned() else { return };
         let shared = !scale.per_feature;
-        // SAFETY: a single item; the batch, the output's gradients and the draws' weights are from earlier phases.
+        // SAFETY: the phase has a single item. Earlier phases wrote the batch, the output gradients and the draws'
+        // weights.
         worker.phase(1, |_| unsafe {
             let (plan, draws) = (batch.memory.plan, batch.draws());
             let weights =
@@ -63,30 +64,30 @@ impl Head {
         });
     }
 
-    /// The gradient of a scale of each feature, where the output phase has stored its terms.
+    /// Computes the gradient of the scale of each feature from the terms stored by the output phase.
     fn update_stored_scale(&self, batch: &BatchView, worker: &Worker, sink: Sink) {
         let Some(start) = self.log_scale else { return };
-        // SAFETY: the terms are from an earlier phase.
+        // SAFETY: an earlier phase wrote the terms.
         let terms = unsafe { batch.matrix(batch.memory.plan.scale_gradient) };
         worker.phase(panels_of(self.n_features), |panel| {
             let (mut sums, vectors) = ([ZERO_ROW], vectors_of(self.n_features, panel));
             batch.isa.run(ColumnSums { panel: terms.panel(panel), vectors, out: &mut sums[0] });
             let at = start + panel;
-            // SAFETY: the panel's features are this item's.
+            // SAFETY: the features of the panel belong to this item only.
             unsafe { sink.accept(batch.isa, batch.parameters, at..at + 1, &sums, vectors) };
         });
         if matches!(sink, Sink::Update { .. }) {
-            // SAFETY: a single item.
+            // SAFETY: the phase has a single item.
             worker.phase(1, |_| unsafe { self.keep_in_range(batch) });
         }
     }
 
-    /// Learned scales stay in their range.
+    /// Clamps the learned scales to their range.
     ///
     /// # Safety
-    /// The rows of ln s are the calling tile's own.
+    /// The caller has exclusive access to the rows of ln s.
     unsafe fn keep_in_range(&self, batch: &BatchView) {
-        // SAFETY: the caller's promise; other rows are not touched.
+        // SAFETY: the caller guarantees exclusive access to these rows; the function accesses no other rows.
         self.constrain(unsafe { batch.parameters.all_mut() });
     }
 }

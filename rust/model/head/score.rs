@@ -1,4 +1,4 @@
-//! The losses of a batch, and the gradient of its decoder's output.
+//! The losses of a batch, and the gradient with respect to the decoder's output.
 #![allow(unsafe_code)]
 
 use super::{Head, Tiles};
@@ -10,8 +10,8 @@ use crate::threads::Worker;
 use std::ops::Range;
 
 impl Head {
-    /// The output layer with the likelihood: each row's -log p(x|z) and, if `weight` is given, that times the gradient of
-    /// -log p with respect to the output. `last` runs when the losses are there.
+    /// Runs the output layer with the likelihood. It computes -log p(x|z) of each row and, with a `weight`, `weight`
+    /// times the gradient of -log p with respect to the output. `last` runs after all losses are complete.
     pub fn score(
         &self,
         batch: &BatchView,
@@ -28,18 +28,18 @@ impl Head {
         }
     }
 
-    /// [`Pass::score`] where a tile finishes its features: each row's partial sums of log p(x|z), and the gradient.
+    /// [`Head::score`] for independent features: partial sums of log p(x|z) of each row, and the gradient.
     fn score_features(&self, batch: &BatchView, tiles: &Tiles, weight: Option<f32>) {
         let (plan, likelihood) = (batch.memory.plan, self.likelihood);
-        // SAFETY: parameters change in the update only.
+        // SAFETY: only the update writes parameters.
         let parameters = unsafe { batch.weights() };
         let stored = self.stores_scale_gradient();
         let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
         (tiles.run)(&mut |tile, bias| {
             let ProductTile { panel, rows, products, .. } = tile;
             let (start, features) = (panel * batch.draws() + rows.start, self.features(panel));
-            // SAFETY: the batch was loaded in an earlier phase; the gradient's rows of this panel and the partial
-            // sums of (panel, rows) are the tile's own.
+            // SAFETY: an earlier phase loaded the batch. The gradient's rows of this panel and the partial sums of
+            // (panel, rows) belong to this tile only.
             let (targets, log_prob, [gradient, scale_gradient]) = unsafe {
                 let scaled = weight.filter(|_| stored);
                 let gradient = [
@@ -69,10 +69,10 @@ impl Head {
     }
 }
 
-/// Adds up each draw's -log p(x|z), panels ascending; `last` runs when all are there.
+/// Sums -log p(x|z) of each draw over the panels, in ascending order. `last` runs after all sums are complete.
 fn reduce(batch: &BatchView, worker: &Worker, panels: usize, last: &mut dyn FnMut()) {
     let block = |rows: Range<usize>| {
-        // SAFETY: the sums of these rows are this block's; the partial ones are from the phase before.
+        // SAFETY: the sums of these rows belong to this block only. The previous phase wrote the partial sums.
         let (sums, partial) = unsafe {
             let partial = batch.memory.partial.read(0..panels * batch.draws());
             (batch.memory.reconstruction.write(rows.clone()), partial)

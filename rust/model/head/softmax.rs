@@ -1,6 +1,6 @@
-//! The output of a likelihood with a softmax, whose rows are finished when all their panels are there: a phase of tiles
-//! ([`Head::softmax_parts`]), one of rows ([`softmax_rows`]), and again one of tiles for the gradient or the
-//! probabilities. The logits are written once, as e^(y - m), in the output layer's gradient; scores write none.
+//! The output of a likelihood with a softmax. A row needs all its panels, in three phases: tiles
+//! ([`Head::softmax_parts`]), rows ([`softmax_rows`]), and tiles again for the gradient or the probabilities. The first
+//! phase stores e^(y - m) in the buffer of the output gradient; scores without a gradient store nothing there.
 #![allow(unsafe_code)]
 
 use super::{Head, Tiles};
@@ -12,14 +12,14 @@ use crate::simd::{MAX_TILE_ROWS, Row, ZERO_ROW};
 use crate::threads::Worker;
 use std::ops::Range;
 
-/// Takes a finished tile: its panel, its rows, and their probabilities.
+/// Receives a finished tile: its panel, its rows, and their probabilities.
 type TakeTile<'a> = dyn FnMut(usize, Range<usize>, &mut [Row]) + 'a;
-/// Finishes a tile with a factor for each row.
+/// Finishes a tile, given its panel, its rows, their values and a factor for each row.
 type FinishTile<'a> = dyn FnMut(usize, Range<usize>, &mut [Row], &[f32]) + 'a;
 
 impl Head {
-    /// Each row's -log p(x|z) and, if `weight` is given, that times the gradient of -log p with respect to the logits.
-    /// `last` runs when the losses are there.
+    /// Computes -log p(x|z) of each row and, with a `weight`, `weight` times the gradient of -log p with respect to the
+    /// logits. `last` runs after all losses are complete.
     pub(super) fn score_softmax(
         &self,
         batch: &BatchView,
@@ -35,7 +35,7 @@ impl Head {
         }
     }
 
-    /// The probabilities of a row's words, which `take` gets a tile at a time: the panel, the rows, and what they are.
+    /// Computes the probabilities of the words. `take` receives one tile at a time: panel, rows and probabilities.
     pub(super) fn softmax_means(
         &self,
         batch: &BatchView,
@@ -51,14 +51,14 @@ impl Head {
         });
     }
 
-    /// What the tiles of the output say of their rows: of x too if it is `scored`, and with e^(y - m) `kept` for a phase
-    /// that finishes them.
+    /// Computes the partial results of the rows in each tile of the output. With `scored`, they include the terms of x.
+    /// With `kept`, the tiles store e^(y - m) for a later phase.
     fn softmax_parts(&self, batch: &BatchView, tiles: &Tiles, scored: bool, kept: bool) {
         let place = batch.memory.plan.output_gradient;
         let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
         (tiles.run)(&mut |tile, bias| {
             let ProductTile { panel, rows, products, .. } = tile;
-            // SAFETY: the batch was loaded in an earlier phase; these rows of this panel are the tile's own.
+            // SAFETY: an earlier phase loaded the batch. These rows of this panel belong to this tile only.
             let (targets, kept) = unsafe {
                 let targets = scored.then(|| batch.targets(panel, rows.clone(), &mut scratch));
                 (targets, kept.then(|| batch.write(place, panel, rows.clone())))
@@ -76,7 +76,7 @@ impl Head {
     }
 }
 
-/// Puts each row's parts together. With a weight, what is left in their place makes gradients, else probabilities.
+/// Combines the partial results of each row. The resulting factors give gradients with a weight, else probabilities.
 fn softmax_rows(
     batch: &BatchView,
     worker: &Worker,
@@ -85,26 +85,26 @@ fn softmax_rows(
     last: &mut dyn FnMut(),
 ) {
     let block = |rows: Range<usize>| {
-        // SAFETY: the rows are this block's.
+        // SAFETY: the rows belong to this block only.
         let losses = unsafe { batch.memory.reconstruction.write(rows.clone()) };
-        // SAFETY: as above; `CombineTiles` takes one panel's parts at a time.
+        // SAFETY: as above; `CombineTiles` requests the partial results of one panel at a time.
         let parts = |panel| unsafe { parts(batch, panel, rows.clone()) };
         batch.isa.run(CombineTiles { panels, parts, weight, losses });
     };
     batch.by_draws_then(worker, block, last);
 }
 
-/// e^(y - m) to the gradient, in place.
+/// Replaces e^(y - m) by the gradient, in place.
 fn softmax_gradient(batch: &BatchView, worker: &Worker, weight: f32) {
     let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
     softmax_tiles(batch, worker, &mut |panel, rows, tile, factors| {
-        // SAFETY: the batch was loaded in an earlier phase.
+        // SAFETY: an earlier phase loaded the batch.
         let targets = unsafe { batch.targets(panel, rows, &mut scratch) };
         batch.isa.run(SoftmaxGradient { rows: tile, factors, targets, weight });
     });
 }
 
-/// A phase over tiles of what [`Head::softmax_parts`] has kept, each with its rows' factors.
+/// Runs a phase over the tiles stored by [`Head::softmax_parts`], each with the factors of its rows.
 fn softmax_tiles(batch: &BatchView, worker: &Worker, finish: &mut FinishTile) {
     let place = batch.memory.plan.output_gradient;
     let tiles = batch.draws().div_ceil(batch.isa.tile_rows());
@@ -113,7 +113,7 @@ fn softmax_tiles(batch: &BatchView, worker: &Worker, finish: &mut FinishTile) {
         let (panel, tiles) = grid.item(item);
         for index in tiles {
             let rows = tile_rows(batch.draws(), batch.isa, index);
-            // SAFETY: these rows of this panel are the tile's own.
+            // SAFETY: these rows of this panel belong to this tile only.
             let (tile, parts) = unsafe {
                 (batch.write(place, panel, rows.clone()), parts(batch, panel, rows.clone()))
             };
@@ -122,10 +122,10 @@ fn softmax_tiles(batch: &BatchView, worker: &Worker, finish: &mut FinishTile) {
     });
 }
 
-/// What is known of some rows in a panel.
+/// The partial results of some rows in a panel.
 ///
 /// # Safety
-/// They are the calling tile's own in the running phase, and it holds no other reference to them.
+/// In the running phase, these rows belong to the caller only, and the caller holds no other reference to them.
 unsafe fn parts<'a>(
     batch: &BatchView<'a>,
     panel: usize,
@@ -134,7 +134,7 @@ unsafe fn parts<'a>(
     let start = panel * batch.draws();
     let at = start + rows.start..start + rows.end;
     let [largest, sum, count] = batch.memory.softmax;
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller guarantees exclusive access.
     unsafe {
         Partials {
             largest: largest.write(at.clone()),

@@ -1,11 +1,11 @@
-//! Bernoulli features: log p = x y - ln(1 + e^y), y the logit. For x between 0 and 1 it is a cross-entropy.
+//! Bernoulli features: log p = x y - ln(1 + e^y), y the logit. For 0 < x < 1, -log p is a cross-entropy.
 
 use super::{Density, Draws, LikelihoodKind, LogProb, Support, TileWork};
 use crate::random::Distribution;
 use crate::simd::{Arithmetic, Isa, math};
 use serde::{Deserialize, Serialize};
 
-/// Independent Bernoulli features, x in [0, 1] (a cross-entropy for values in between).
+/// Independent Bernoulli features, x in [0, 1] (for 0 < x < 1, -log p is a cross-entropy).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bernoulli {}
@@ -13,7 +13,7 @@ pub struct Bernoulli {}
 impl Density for Bernoulli {
     #[inline(always)]
     fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, _: S::F) -> LogProb<S::F> {
-        // ln(1 + e^y) = max(y, 0) + ln(1 + e^-|y|): nothing overflows or cancels for large |y|.
+        // ln(1 + e^y) = max(y, 0) + ln(1 + e^-|y|) avoids overflow and cancellation for large |y|.
         let e = math::exp(s, s.neg(s.abs(y)));
         let inverse = s.div(s.splat(1.0), s.add(s.splat(1.0), e));
         let sigmoid = s.select(s.less(y, s.zero()), s.mul(e, inverse), inverse);

@@ -1,8 +1,10 @@
-//! Binomial features: x is the share of successes in m trials, and with k = x m
+//! Binomial features: x is the fraction of successes in m trials. With k = x m,
 //!
 //! log p = ln C(m, k) + m (x y - ln(1 + e^y)), y the logit,
 //!
-//! ln C(m, k) = S(m) - S(k) - S(m - k) - m (x ln x + (1 - x) ln(1 - x)), S what Stirling's formula leaves.
+//! ln C(m, k) = S(m) - S(k) - S(m - k) - m (x ln x + (1 - x) ln(1 - x)),
+//!
+//! where S(a) = ln a! - (a ln a - a) is the remainder of Stirling's formula.
 
 use super::{
     Bernoulli, Density, Draws, FeatureParameter, LikelihoodKind, LogProb, Support, TileWork,
@@ -12,11 +14,11 @@ use crate::random::draws::invert_binomial;
 use crate::simd::{Arithmetic, Isa, math};
 use serde::{Deserialize, Serialize};
 
-/// The most trials of a feature.
+/// The maximum number of trials of a feature.
 pub const MAX_TRIALS: f32 = 1000.0;
 
-/// Independent binomial features: x is the share of successes in the trials that a feature has. They are the model's, 1
-/// to [`MAX_TRIALS`] each.
+/// Independent binomial features: x is the fraction of successes in the feature's trials. The model stores the number
+/// of trials of each feature, 1 to [`MAX_TRIALS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Binomial {}

@@ -1,45 +1,45 @@
-//! Draws from p(x|z), given its means: an element's noise is a function of the seed and its place.
+//! Draws from p(x|z), given the means. The noise of an element depends on the seed and the element's position only.
 
 use crate::random::draws::{Uniforms, draw_words};
 use crate::random::{Distribution, Noise, Stream};
 use crate::simd::Isa;
 use std::time::{Duration, Instant};
 
-/// Draws that are under way.
+/// The progress of an interruptible series of draws.
 pub struct DrawProgress {
-    /// Of the noise.
+    /// The seed of the noise.
     pub seed: u64,
-    /// Rows that are drawn.
+    /// The number of finished rows.
     pub done: usize,
-    /// How long to go on before there is time for something else.
+    /// The time limit of one call.
     pub budget: Duration,
 }
 
-/// What draws are made of.
+/// The inputs and the output of a draw.
 pub struct Draws<'a> {
-    /// Kernels.
+    /// The instruction set of the kernels.
     pub isa: Isa,
-    /// Columns of the matrices.
+    /// The number of columns of the matrices.
     pub cols: usize,
-    /// E[x|z], [n, n_features], which the draws replace. What is not a number remains that.
+    /// E[x|z], [n, n_features]; the draws overwrite it. NaN stays NaN.
     pub means: &'a mut [f32],
-    /// The scale or the trials of each feature, or empty: see [`super::Likelihood::parameters`].
+    /// The scale or the number of trials of each feature, or empty: see [`super::Likelihood::parameters`].
     pub parameters: &'a [f32],
-    /// The scale of each element, where it is the decoder's; used up.
+    /// The scale of each element, if the decoder outputs it, else empty. The draw overwrites it.
     pub scale: &'a mut [f32],
-    /// The words of each document.
+    /// The number of words of each document.
     pub lengths: &'a [u32],
-    /// Where they are.
+    /// The progress of the draws.
     pub progress: &'a mut DrawProgress,
 }
 
 impl Draws<'_> {
-    /// One number for each element.
+    /// The noise, one number for each element.
     pub(super) fn noise(&self) -> Noise {
         Noise { seed: self.progress.seed, stream: Stream::Observation as u8, sample: 0 }
     }
 
-    /// Draws all elements at once: `draw(mean, feature, noise)`.
+    /// Draws all elements in one call, each with `draw(mean, feature, noise)`.
     pub(super) fn each_element(
         self,
         distribution: Distribution,
@@ -49,7 +49,7 @@ impl Draws<'_> {
         true
     }
 
-    /// Draws counts, of which each takes as many uniform numbers as it wants: `draw(mean, feature, uniforms)`.
+    /// Draws counts with `draw(mean, feature, uniforms)`. A count consumes a variable number of uniform numbers.
     pub(super) fn each_count(self, draw: impl Fn(f32, usize, &mut Uniforms) -> f64) -> bool {
         let seed = self.progress.seed;
         self.each_row(|means, row| {
@@ -59,7 +59,7 @@ impl Draws<'_> {
         })
     }
 
-    /// Draws the words of each document, whose means are their probabilities.
+    /// Draws the words of each document; the means are the probabilities of the words.
     pub(super) fn each_document(self) -> bool {
         let (isa, seed, lengths) = (self.isa, self.progress.seed, self.lengths);
         self.each_row(|p, row| {
@@ -68,7 +68,7 @@ impl Draws<'_> {
         })
     }
 
-    /// Goes on over the rows with `draw(means, row)` while there is time.
+    /// Draws the remaining rows with `draw(means, row)` until the time limit. Returns whether all rows are finished.
     fn each_row(self, draw: impl Fn(&mut [f32], u64)) -> bool {
         let (start, rows) = (Instant::now(), self.means.len() / self.cols);
         let progress = self.progress;

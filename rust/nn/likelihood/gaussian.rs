@@ -1,8 +1,8 @@
 //! Gaussian features: log p = -((x - m) / s)² / 2 - ln s - ln(2 pi) / 2, m = y or sigmoid(y) the mean.
 //!
-//! The standard deviation s is given, learned (one, or one for each feature), or the decoder's: s² = floor² + e^(2u), u its
-//! second output for a feature. Learned ones stay above the floor: a feature that the decoder predicts perfectly would
-//! otherwise have infinite likelihood.
+//! The standard deviation s is fixed, learned (shared or per feature), or an output of the decoder:
+//! s² = floor² + e^(2u), u the decoder's second output for a feature. The floor bounds s from below unless s is fixed:
+//! without it, a feature with a perfect prediction has infinite likelihood.
 
 use super::scale::check_range;
 use super::{
@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 pub struct Gaussian {
     /// The standard deviation.
     pub scale: Scale,
-    /// The smallest that is learned.
+    /// The lower bound of a standard deviation, learned or from the decoder.
     pub floor: f32,
-    /// The mean.
+    /// The link from the decoder's output to the mean.
     pub mean: Link,
 }
 
@@ -41,32 +41,33 @@ impl Default for Gaussian {
 pub enum Scale {
     /// One learned value.
     Shared,
-    /// A learned value per feature.
+    /// One learned value for each feature.
     PerFeature,
-    /// The decoder's: a value per feature and example.
+    /// An output of the decoder: one value for each feature and example.
     Decoder,
-    /// Given.
+    /// A fixed value.
     #[serde(untagged)]
     Fixed(f32),
 }
 
-/// How a Gaussian's mean comes from the decoder's output.
+/// The function from the decoder's output to the mean of a Gaussian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Link {
-    /// It is the output.
+    /// The mean is the output.
     Identity,
-    /// Its sigmoid: for data in [0, 1] (Kingma & Welling, arXiv:1312.6114, appendix C.2). Not with a scale that is a parameter,
-    /// whose gradient is found from that of the output ([`super::ScaleGradient`]).
+    /// The mean is the sigmoid of the output, for data in [0, 1] (Kingma & Welling, arXiv:1312.6114, appendix C.2).
+    /// A learned scale excludes it, because [`super::ScaleGradient`] computes the gradient of a learned scale from the
+    /// gradient of an identity output.
     Sigmoid,
 }
 
-/// The largest log scale that the decoder's counts as: e^(2u) is finite, and so is s². Beyond it the gradient is zero.
+/// The upper clamp of the decoder's log scale u: it keeps e^(2u) and s² finite. Above it, the gradient of u is zero.
 const MAX_LOG_SCALE: f32 = 40.0;
 
 const HALF_LN_2PI: f32 = 0.918_938_5;
 
-/// The density with a scale that is not the decoder's, and means that are the output or its sigmoid.
+/// The density with a fixed or learned scale. The mean is the output or, with `SIGMOID`, the sigmoid of the output.
 struct WithScale<const SIGMOID: bool>;
 
 impl Density for WithScale<false> {
@@ -98,7 +99,7 @@ impl Density for WithScale<true> {
     }
 }
 
-/// Sigmoid m of y, and its derivative m (1 - m), which does not cancel where m is near 1.
+/// The sigmoid m of y and its derivative m (1 - m), without cancellation for m near 1.
 #[inline(always)]
 fn sigmoid_and_slope<S: Arithmetic>(s: S, y: S::F) -> (S::F, S::F) {
     let e = math::exp(s, s.neg(s.abs(y)));
@@ -107,7 +108,7 @@ fn sigmoid_and_slope<S: Arithmetic>(s: S, y: S::F) -> (S::F, S::F) {
     (s.select(s.less(y, s.zero()), small, inverse), s.mul(small, inverse))
 }
 
-/// The density with the decoder's scale.
+/// The density with a scale from the decoder.
 #[derive(Clone, Copy)]
 struct WithDecodersScale<const SIGMOID: bool> {
     floor: f32,
@@ -134,7 +135,7 @@ impl<const SIGMOID: bool> DensityWithScale for WithDecodersScale<SIGMOID> {
     }
 }
 
-/// s² = floor² + e^(2u), u the decoder's log scale, and e^(2u): smooth, so that a scale at its floor can still be learned.
+/// s² = floor² + e^(2u) and e^(2u), u the decoder's log scale. The smooth floor keeps a gradient for scales near it.
 #[inline(always)]
 fn variance<S: Arithmetic>(s: S, u: S::F, floor: f32) -> (S::F, S::F) {
     let u = s.min(s.splat(MAX_LOG_SCALE), u);

@@ -1,5 +1,5 @@
-//! Laplace features with scale 1: a likelihood that only tests have. This file, its declaration and its line in the list are
-//! all that adding one takes.
+//! Laplace features with scale 1, a likelihood for tests only. It shows the steps to add a likelihood: this file, its
+//! declaration and its line in the list.
 //!
 //! log p = -|x - y| - ln 2, y the median and the mean; d(-log p)/dy = sign(y - x); Var[x] = 2
 
@@ -46,7 +46,7 @@ impl LikelihoodKind for Laplace {
     }
     fn draw(&self, draws: Draws) -> bool {
         draws.each_element(Distribution::Uniform, |mean, _, u| {
-            // By inverting the distribution function; v is in (-1/2, 1/2).
+            // Inversion of the distribution function, v in (-1/2, 1/2).
             let v = u + f32::EPSILON / 2.0 - 0.5;
             *mean -= v.signum() * (1.0 - 2.0 * v.abs()).ln();
         })

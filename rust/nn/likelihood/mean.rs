@@ -1,22 +1,22 @@
-//! The output layer's epilogue when only E[x|z] is wanted (and, where it is the decoder's, the scale).
+//! The epilogue of the output layer that computes E[x|z] and, if the decoder outputs it, the scale.
 
 use super::{Density, DensityWithScale, Likelihood, LikelihoodKind, TileWork, with_likelihood};
 use crate::simd::{Arithmetic, Isa, Row, Several, Simd, in_groups};
 
-/// Adds the bias and makes means of a tile.
+/// Adds the bias to a tile and computes the means.
 pub struct Mean<'a> {
     /// p(x|z).
     pub likelihood: Likelihood,
-    /// The products of the tile, overwritten with the means; with the decoder's scale that is in the second vectors.
+    /// The products of the tile, overwritten with the means. A scale from the decoder overwrites the second vectors.
     pub products: &'a mut [Row],
-    /// How many of a row's two vectors are in use.
+    /// The number of used vectors of a row, at most two.
     pub vectors: usize,
     /// The panel's bias.
     pub bias: &'a Row,
 }
 
 impl Mean<'_> {
-    /// Does it.
+    /// Runs the epilogue on the tile.
     pub fn run(self, isa: Isa) {
         let likelihood = self.likelihood;
         with_likelihood!(&likelihood, kind => kind.tile(isa, self));

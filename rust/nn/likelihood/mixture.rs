@@ -1,5 +1,5 @@
-//! Counts of words drawn from the distribution that the decoder gives, no logits: a mixture of topics. log p = x ln p, and the
-//! multinomial coefficient, which does not depend on the model, is left out.
+//! Counts of words from a mixture of topics. The decoder outputs probabilities p instead of logits: log p(x) = x ln p,
+//! without the multinomial coefficient, a constant of the data.
 
 use super::{Density, Draws, LikelihoodKind, LogProb, Support, TileWork};
 use crate::simd::{Arithmetic, Isa, math};
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Mixture {}
 
-/// Below it a probability counts as this: its logarithm and its inverse stay finite. (The shares of topics and words are
-/// larger; codes that a user gives need not be.)
+/// The lower clamp of a probability: it keeps the logarithm and the inverse finite. (The model's own proportions of
+/// topics and words are larger; codes from a user may give smaller probabilities.)
 const LEAST: f32 = 1e-30;
 
 impl Density for Mixture {
@@ -46,7 +46,7 @@ impl LikelihoodKind for Mixture {
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         work.dispatch::<Self>(isa);
     }
-    /// Of a document of one word.
+    /// Var[x|z] for a document of one word.
     #[inline(always)]
     fn variance(&self, p: f32, _: f32) -> f32 {
         p * (1.0 - p)

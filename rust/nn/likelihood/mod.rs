@@ -1,20 +1,21 @@
-//! Likelihoods p(x|z): log-probability, its gradient and the mean, from the decoder's output y.
+//! Likelihoods p(x|z): the log-probability, its gradient and the mean as functions of the decoder's output y.
 //!
 //! | likelihood | y | log p(x), one feature, nats | d(-log p)/dy | mean |
 //! |---|---|---|---|---|
 //! | Bernoulli | logit | x y - ln(1 + e^y) | sigmoid(y) - x | sigmoid(y) |
-//! | binomial: x m of m, m >= 1 the feature's trials | logit | ln C(m, x m) + m (x y - ln(1 + e^y)) | m (sigmoid(y) - x) | sigmoid(y), a share of m |
+//! | binomial: x m of m, m >= 1 the feature's trials | logit | ln C(m, x m) + m (x y - ln(1 + e^y)) | m (sigmoid(y) - x) | sigmoid(y), a fraction of m |
 //! | Gaussian | mean | -((x - y) / s)² / 2 - ln s - ln(2 pi) / 2 | (y - x) / s² | y |
-//! | the same with sigmoid means | m = sigmoid(y) | -((x - m) / s)² / 2 - ln s - ln(2 pi) / 2 | m (1 - m) (m - x) / s² | m |
-//! | Gaussian with the decoder's scale | mean y, log scale u; s² = floor² + e^(2u) | the same | (y - x) / s²; for u: (1 - ((x - y) / s)²) e^(2u) / s² | y, or m as above |
+//! | Gaussian with sigmoid means | m = sigmoid(y) | -((x - m) / s)² / 2 - ln s - ln(2 pi) / 2 | m (1 - m) (m - x) / s² | m |
+//! | Gaussian with the decoder's scale | mean y, log scale u; s² = floor² + e^(2u) | as for the Gaussian | (y - x) / s²; for u: (1 - ((x - y) / s)²) e^(2u) / s² | y, or m as above |
 //! | Poisson | log mean | x y - e^y - ln x!: see [`poisson`] | e^y - x | e^y |
 //! | negative binomial | log mean | see [`negative_binomial`] | | e^y |
 //! | multinomial | logits of all words | see [`softmax`] | | softmax(y) |
-//! | mixture | probability p of a word | x ln p (the multinomial's coefficient left out) | -x / p | p |
-//! | squared error | mean | -(x - y)², which is no probability: the plain autoencoder's loss, negative | 2 (y - x) | y |
+//! | mixture | probability p of a word | x ln p (without the multinomial coefficient) | -x / p | p |
+//! | squared error | mean | -(x - y)², the negative loss of a plain autoencoder, not a log-probability | 2 (y - x) | y |
 //!
-//! A likelihood is a file: a struct with its options, its [`Density`] and its [`LikelihoodKind`]. To add one, write that
-//! file, declare it below and name it in the list; the list makes the enum, the names, the JSON and the dispatch.
+//! Each likelihood has one file: a struct with the options, its [`Density`] and its [`LikelihoodKind`]. To add a
+//! likelihood, write this file, declare the module below and add a line to the list. The list generates the enum, the
+//! names, the JSON and the dispatch.
 
 pub mod bernoulli;
 pub mod binomial;
@@ -49,8 +50,8 @@ use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-/// Makes the enum of all likelihoods, their names and `with_likelihood!`, which calls code with the struct of one. (The `$`
-/// is that macro's.)
+/// Generates the enum of all likelihoods, their names and the macro `with_likelihood!`, which runs code with the struct
+/// of a likelihood. (The `$` argument is the dollar sign for the inner macro.)
 macro_rules! likelihoods {
     ($d:tt $($(#[cfg($when:meta)])? $Name:ident in $module:ident,)*) => {
         $($(#[cfg($when)])? pub use $module::$Name;)*
@@ -69,12 +70,12 @@ macro_rules! likelihoods {
         })*
 
         impl Likelihood {
-            /// All, with their default options.
+            /// All likelihoods, with their default options.
             pub fn all() -> Vec<Likelihood> {
                 [$($(#[cfg($when)])? Likelihood::from($Name::default()),)*].into()
             }
 
-            /// Its name in JSON.
+            /// The likelihood's name in JSON.
             pub fn kind(&self) -> &'static str {
                 match self {
                     $($(#[cfg($when)])? Likelihood::$Name(_) => stringify!($module),)*
@@ -82,7 +83,7 @@ macro_rules! likelihoods {
             }
         }
 
-        /// Code that is compiled for each likelihood: `with_likelihood!(likelihood, kind => ...)`.
+        /// Compiles code once for each likelihood: `with_likelihood!(likelihood, kind => ...)`.
         macro_rules! with_likelihood {
             ($d likelihood:expr, $d kind:ident => $d body:expr) => {
                 match $d likelihood {
@@ -114,7 +115,7 @@ impl Deref for Likelihood {
 }
 
 impl Likelihood {
-    /// A likelihood from JSON, with its options checked.
+    /// Reads a likelihood from JSON and checks its options.
     pub fn from_json(json: &str) -> Result<Likelihood> {
         let Object(likelihood): Object<Likelihood> =
             serde_json::from_str(json).map_err(|error| Error::Parameter(json::message(&error)))?;
@@ -122,71 +123,71 @@ impl Likelihood {
         Ok(likelihood)
     }
 
-    /// The likelihood of that name, with its default options.
+    /// The likelihood with the name `name`, with default options.
     pub fn named(name: &str) -> Option<Likelihood> {
         Likelihood::all().into_iter().find(|likelihood| likelihood.kind() == name)
     }
 }
 
-/// What the rest of the engine asks of a likelihood.
+/// The interface of a likelihood to the engine.
 pub trait LikelihoodKind {
-    /// As users know it.
+    /// The name in messages and documentation.
     fn name(&self) -> &'static str;
 
-    /// log p(x|z) in plain text, from the sum over features (j) or words (w) on, without a full stop.
+    /// log p(x|z) in plain text: the sum over features (j) or words (w), without a full stop.
     fn formula(&self) -> String;
 
-    /// An error unless the options are in their ranges.
+    /// Returns an error if an option is out of its range.
     fn check(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Values that x may take.
+    /// The valid values of x.
     fn support(&self) -> Support {
         Support::REAL
     }
 
-    /// Whether users choose it by name; else a model of its own brings it.
+    /// Whether users select the likelihood by name; otherwise a specific type of model selects it.
     fn is_public(&self) -> bool {
         true
     }
 
-    /// Whether an example is a document: counts of words, all of them, and a word that does not occur is a zero.
+    /// Whether an example is a document: counts of all words of the vocabulary, zero for an absent word.
     fn is_of_words(&self) -> bool {
         false
     }
 
-    /// Whether a row's features belong together, so that a tile of the output cannot finish them: see [`softmax`].
+    /// Whether the density of a row needs all its features, more than one tile of the output: see [`softmax`].
     fn is_softmax(&self) -> bool {
         false
     }
 
-    /// What the density has of each feature beside the decoder's output.
+    /// The parameter of each feature in the density, besides the decoder's output.
     fn parameter(&self) -> FeatureParameter {
         FeatureParameter::None
     }
 
-    /// How many numbers the decoder gives for each feature: 1, or 2 where the second is its log scale.
+    /// The number of decoder outputs for each feature: 1, or 2 with a log scale as the second output.
     fn outputs_per_feature(&self) -> usize {
         1
     }
 
-    /// Does the work on a tile of the output with the density.
+    /// Runs `work` on a tile of the output with the likelihood's density.
     fn tile<W: TileWork>(&self, isa: Isa, work: W)
     where
         Self: Sized;
 
-    /// Var[x|z] of a feature with that mean and parameter (s, r or the trials).
+    /// Var[x|z] of a feature, given its mean and its parameter (s, r or the number of trials).
     fn variance(&self, mean: f32, parameter: f32) -> f32
     where
         Self: Sized;
 
-    /// Turns means into draws. Says whether all rows are drawn: of slow ones as many are as there is time for.
+    /// Replaces means by draws. Returns whether all rows are finished: slow draws stop at the time limit.
     fn draw(&self, draws: Draws) -> bool;
 }
 
 impl dyn LikelihoodKind {
-    /// Whether x holds counts, which are never scaled.
+    /// Whether x holds counts; counts are never scaled.
     pub fn is_counts(&self) -> bool {
         self.support().counts
     }
@@ -196,7 +197,7 @@ impl dyn LikelihoodKind {
         !self.is_of_words()
     }
 
-    /// The scale that is a parameter of the model, if there is one.
+    /// The learned scale, if the likelihood has one.
     pub fn learned_scale(&self) -> Option<LearnedScale> {
         match self.parameter() {
             FeatureParameter::Learned(scale) => Some(scale),
@@ -205,14 +206,14 @@ impl dyn LikelihoodKind {
     }
 }
 
-/// Values that x may take.
+/// The valid values of x.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Support {
-    /// The smallest and the largest.
+    /// The minimum and the maximum.
     pub range: (f32, f32),
-    /// Whether they are counts: uint8 is read as it is, not scaled to 0..1.
+    /// Whether the values are counts: uint8 data is then not scaled to 0..1.
     pub counts: bool,
-    /// What they are, and what to do with others.
+    /// A description of the valid values, with a remedy for other data.
     pub words: &'static str,
 }
 
@@ -220,33 +221,33 @@ impl Support {
     /// Any finite number.
     pub const REAL: Support =
         Support { range: (f32::MIN, f32::MAX), counts: false, words: "finite numbers" };
-    /// Numbers from zero to one.
+    /// Numbers in [0, 1].
     pub const UNIT: Support = Support {
         range: (0.0, 1.0),
         counts: false,
         words: "values in [0, 1]: scale the data, or use likelihood=\"gaussian\" (an autoencoder: \
                 loss=\"squared_error\")",
     };
-    /// Counts: any numbers of at least zero.
+    /// Counts: finite numbers >= 0, not necessarily integers.
     pub const COUNTS: Support =
         Support { range: (0.0, f32::MAX), counts: true, words: "counts: numbers of at least 0" };
 
-    /// Whether x may not take that value.
+    /// Whether `x` is an invalid value.
     pub fn excludes(&self, x: f32) -> bool {
         !(self.range.0..=self.range.1).contains(&x)
     }
 }
 
-/// The density of sixteen features, for which the decoder gives one number y each.
+/// The density of sixteen features, with one decoder output y for each feature.
 pub trait Density {
-    /// Whether the gradient of the parameter is stored: it cannot be recovered from the output's.
+    /// Whether the epilogue stores the gradient of the parameter: the gradient of the output does not determine it.
     const STORES_GRADIENT: bool = false;
-    /// Whether it has parts enough that do not wait for each other to keep a CPU busy with one row at a time.
+    /// Whether one row at a time has enough independent operations to keep a CPU busy.
     const IS_LONG: bool = false;
-    /// log p(x|y) and the gradient of its negative. `parameter` is the feature's: a Gaussian's ln s, a negative binomial's
-    /// ln r, a binomial's trials.
+    /// log p(x|y) and the gradient of -log p(x|y). `parameter` is the feature's ln s for a Gaussian, ln r for a
+    /// negative binomial, and number of trials for a binomial.
     fn log_prob<S: Arithmetic>(s: S, x: S::F, y: S::F, parameter: S::F) -> LogProb<S::F>;
-    /// The gradient of -log p with respect to the parameter, where it is stored, given that with respect to y.
+    /// The gradient of -log p with respect to the parameter, if stored. `_slope` is the gradient with respect to y.
     fn parameter_slope<S: Arithmetic>(
         s: S,
         _x: S::F,
@@ -260,17 +261,17 @@ pub trait Density {
     fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F;
 }
 
-/// The density of sixteen features, for which the decoder gives two numbers each: y and a log scale u.
+/// The density of sixteen features, with two decoder outputs for each feature: y and a log scale u.
 pub trait DensityWithScale: Copy {
-    /// log p(x|y, u) and the gradients of its negative with respect to y and, second, u.
+    /// log p(x|y, u) and the gradients of -log p(x|y, u), first with respect to y, second with respect to u.
     fn log_prob<S: Arithmetic>(self, s: S, x: S::F, y: S::F, u: S::F) -> (LogProb<S::F>, S::F);
     /// E[x|y, u].
     fn mean<S: Arithmetic>(self, s: S, y: S::F) -> S::F;
-    /// The scale.
+    /// The scale s, from the log scale u.
     fn scale<S: Arithmetic>(self, s: S, u: S::F) -> S::F;
 }
 
-/// The log-probability of some features and its gradient.
+/// The log-probability of sixteen features and its gradient.
 pub struct LogProb<F> {
     /// log p(x|y), nats.
     pub value: F,
@@ -280,17 +281,18 @@ pub struct LogProb<F> {
 
 /// Work on a tile of the output, compiled for each density.
 pub trait TileWork: Sized {
-    /// One number of the decoder's for each feature.
+    /// Runs the work with one decoder output for each feature.
     fn run<S: Simd, D: Density>(self, s: S);
-    /// Two: a panel has the numbers y of sixteen features and, in its second vector, their log scales u.
+    /// Runs the work with two decoder outputs for each feature: a panel holds y of sixteen features in its first vector
+    /// and their log scales u in the second.
     fn run_with_scale<S: Simd, D: DensityWithScale>(self, s: S, density: D);
 
-    /// [`TileWork::run`] as a function of its own. All densities inlined into one function took the compiler three quarters
-    /// of its time: several of its passes need the square of a function's length.
+    /// [`TileWork::run`] as a separate function. With all densities inlined into one function, that function took three
+    /// quarters of the compile time: several compiler passes are quadratic in the length of a function.
     fn dispatch<D: Density>(self, isa: Isa) {
         isa.run(ForDensity(self, PhantomData::<D>));
     }
-    /// [`TileWork::run_with_scale`] as a function of its own.
+    /// [`TileWork::run_with_scale`] as a separate function.
     fn dispatch_with_scale<D: DensityWithScale>(self, isa: Isa, density: D) {
         isa.run(ForDensityWithScale(self, density));
     }
@@ -318,7 +320,7 @@ impl<W: TileWork, D: DensityWithScale> Op for ForDensityWithScale<W, D> {
     }
 }
 
-/// A number with six digits, as in Python's `format(x, "g")`.
+/// Formats a number with six significant digits, as in Python's `format(x, "g")`.
 fn shown(x: f32) -> String {
     let scientific = format!("{:.5e}", f64::from(x));
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));

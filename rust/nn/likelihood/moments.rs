@@ -1,9 +1,9 @@
-//! Mean and variance of x over draws of z.
+//! The mean and the variance of x over draws of z.
 
 use super::{Likelihood, LikelihoodKind, with_likelihood};
 
-/// Takes draw `draw` of some features of an example into what is known of x: the mean of E[x|z] over the draws so far,
-/// and the means of its squared deviation (Welford's, Technometrics 4, 1962) and of Var[x|z].
+/// Updates the running moments of some features of an example with draw `draw`: the mean of E[x|z] over the draws, the
+/// mean of its squared deviation (Welford, Technometrics 4, 1962) and the mean of Var[x|z].
 pub struct Moments<'a> {
     /// p(x|z).
     pub likelihood: Likelihood,
@@ -11,14 +11,14 @@ pub struct Moments<'a> {
     pub mean: &'a [f32],
     /// A Gaussian's s, a negative binomial's r, a binomial's trials; else empty.
     pub parameter: &'a [f32],
-    /// The three means.
+    /// The three running means, in this order.
     pub out: [&'a mut [f32]; 3],
-    /// How many draws there are already.
+    /// The number of earlier draws.
     pub draw: u32,
 }
 
 impl Moments<'_> {
-    /// Does it: the same code for all instruction sets, which takes little time beside the decoder.
+    /// Runs the update. One version serves all instruction sets, because its cost is small relative to the decoder.
     pub fn run(self) {
         let Moments { likelihood, mean, parameter, out: [means, squares, variances], draw } = self;
         let share = 1.0 / (draw as f32 + 1.0);
@@ -31,7 +31,7 @@ impl Moments<'_> {
     }
 }
 
-/// Moves each mean of Var[x|z] by a share of its distance from the draw's.
+/// Moves each running mean of Var[x|z] towards the draw's variance by the fraction `share` of the difference.
 fn add_variances<K: LikelihoodKind>(
     kind: &K,
     mean: &[f32],

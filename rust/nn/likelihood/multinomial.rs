@@ -1,4 +1,4 @@
-//! Counts of N words, drawn independently: log p = sum_w x_w ln softmax(y)_w, finished row by row: see [`super::softmax`].
+//! Counts of N independent words: log p = sum_w x_w ln softmax(y)_w, computed for whole rows: see [`super::softmax`].
 
 use super::{Draws, LikelihoodKind, Support, TileWork};
 use crate::simd::Isa;
@@ -27,9 +27,9 @@ impl LikelihoodKind for Multinomial {
     fn is_softmax(&self) -> bool {
         true
     }
-    /// A tile has no density of its own: it does not have all words of a row.
+    /// Does nothing: a tile holds only a part of a row, and the density needs all words.
     fn tile<W: TileWork>(&self, _: Isa, _: W) {}
-    /// Of a document of one word.
+    /// Var[x|z] for a document of one word.
     #[inline(always)]
     fn variance(&self, p: f32, _: f32) -> f32 {
         p * (1.0 - p)

@@ -1,5 +1,5 @@
-//! Negative binomial counts, y = ln m, with a learned r for each feature: Gamma(r, m / r) mixed over Poisson; r -> infinity
-//! is Poisson. With n = x + r, S as in [`super::deviance`],
+//! Negative binomial counts, y = ln m, with a learned r for each feature: a Poisson distribution with a rate from
+//! Gamma(r, m / r). The limit r -> infinity is Poisson. With n = x + r and S from [`super::deviance`],
 //!
 //! log p = ln Γ(n) - ln Γ(r) - ln x! + r ln(r / (r + m)) + x ln(m / (r + m))
 //!       = S(n) - S(r) - S(x) - ln(n / r) - D, D = r A + x B, A = ln((r + m) / n), B = ln(x (r + m) / (m n))
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NegativeBinomial {
-    /// The smallest r.
+    /// The lower bound of r.
     pub floor: f32,
 }
 
@@ -31,7 +31,7 @@ impl Default for NegativeBinomial {
     }
 }
 
-/// The largest r: the likelihood then hardly differs from Poisson's.
+/// The upper bound of r. There the likelihood is close to Poisson.
 const MAX_TOTAL_COUNT: f32 = 1e6;
 
 impl Density for NegativeBinomial {
@@ -52,7 +52,7 @@ impl Density for NegativeBinomial {
         let log_up = s.add(s.max(s.zero(), t), rest);
         let log_down = s.add(s.max(s.zero(), s.neg(t)), rest);
 
-        // A is ln(1 + q), q = (m - x) / n = (e^u - 1) x / n, u = y - ln x, where q is neither huge nor near -1.
+        // A = ln(1 + q), q = (m - x) / n = (e^u - 1) x / n, u = y - ln x, unless q is very large or near -1.
         let ln_x = math::ln(s, x);
         let u = s.sub(y, ln_x); // of x = 0 some finite number, times zero
         let series = s.fma(s.mul(u, u), second_remainder(s, u), u);
@@ -61,7 +61,8 @@ impl Density for NegativeBinomial {
         let middle = s.less(s.abs(s.sub(u, s.splat(9.75))), s.splat(10.25)); // -1/2 < u < 20
         let q = s.select(middle, s.mul(s.div(x, n), growth), s.zero());
         let a = s.select(middle, math::ln_1p_of(s, q), s.sub(log_up, log_growth));
-        // B is A - u, off by u in float32, or ln(1 + r / m) - ln(1 + r / x), off by r / x: that which is off by less.
+        // B = A - u, with a float32 error in proportion to u, or B = ln(1 + r / m) - ln(1 + r / x), with an error in
+        // proportion to r / x. The code selects the smaller error.
         let few = s.sub(log_down, math::ln_1p_of(s, s.div(r, x)));
         let b = s.select(s.less(r, s.mul(x, s.abs(u))), few, s.sub(a, u));
         let deviance = s.fma(r, a, s.mul(x, b));
@@ -73,7 +74,7 @@ impl Density for NegativeBinomial {
 
         LogProb { value, slope: s.sub(s.mul(r, up), s.mul(x, down)) }
     }
-    /// Repeats what `log_prob` has computed: inlined side by side, the compiler computes it once.
+    /// Repeats terms of `log_prob`. After inlining of both functions, the compiler computes these terms once.
     #[inline(always)]
     fn parameter_slope<S: Arithmetic>(s: S, x: S::F, y: S::F, log_r: S::F, slope: S::F) -> S::F {
         let r = math::exp(s, log_r);
@@ -82,7 +83,7 @@ impl Density for NegativeBinomial {
         let t = s.sub(y, log_r);
         let e = math::exp(s, s.neg(s.abs(t)));
         let log_up = s.add(s.max(s.zero(), t), math::ln_1p(s, e));
-        // ψ(n) - ψ(r), the logarithms apart: they nearly cancel ln(1 + e^t) where r is large.
+        // ψ(n) - ψ(r) without its logarithms, ln(n / r). For large r, ln(n / r) nearly cancels ln(1 + e^t).
         let digammas = s.sub(math::digamma_remainder(s, n), math::digamma_remainder(s, r));
         s.sub(s.mul(r, s.sub(s.sub(log_up, log_growth), digammas)), slope)
     }
@@ -128,7 +129,7 @@ impl LikelihoodKind for NegativeBinomial {
     fn draw(&self, draws: Draws) -> bool {
         let total_counts = draws.parameters;
         draws.each_count(|mean, j, uniforms| {
-            // A Poisson draw whose rate is drawn from Gamma(r, m / r).
+            // A Poisson draw with a rate from Gamma(r, m / r).
             let r = f64::from(total_counts[j]);
             let rate = uniforms.gamma(r) * f64::from(mean) / r;
             uniforms.poisson(rate)

@@ -1,4 +1,4 @@
-//! Poisson counts, y = ln m: log p = x y - e^y - ln x! = -D - S(x), D = e^y - x - x u, u = y - ln x: see
+//! Poisson counts, y = ln m: log p = x y - e^y - ln x! = -D - S(x), D = e^y - x - x u, u = y - ln x. See
 //! [`super::deviance`].
 
 use super::deviance::{NEAR, second_remainder};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Poisson {}
 
-/// Beyond it e^y is no float32 number.
+/// The limit of y: above it, e^y overflows in float32.
 const MAX_LOG_RATE: f32 = 88.0;
 
 impl Density for Poisson {
@@ -23,7 +23,7 @@ impl Density for Poisson {
         let near = s.mul(s.mul(x, s.mul(u, u)), second_remainder(s, u));
         let far = s.sub(residual, s.mul(x, u));
         let deviance = s.select(s.less(s.abs(u), s.splat(NEAR)), near, far);
-        // A rate that overflows has no probability: the loss says so, and the gradient remains a number.
+        // An overflow of the rate gives an infinite loss, but no NaN in the gradient.
         let overflows = s.less(s.splat(MAX_LOG_RATE), y);
         let deviance = s.select(overflows, s.splat(f32::INFINITY), deviance);
         let value = s.neg(s.add(deviance, math::stirling_remainder(s, x, ln_x)));

@@ -1,5 +1,6 @@
-//! What a density has of each feature beside the decoder's output: a scale, given or learned, or a number of trials. The
-//! logarithm of a learned scale is a parameter of the model; its row, its range, its check and its gradient.
+//! The parameter of each feature in a density, besides the decoder's output: a fixed or learned scale, or a number of
+//! trials. The logarithm of a learned scale is a parameter of the model; this file has its row, its range, its check
+//! and its gradient.
 
 use super::Likelihood;
 use super::score::or_zero;
@@ -7,36 +8,36 @@ use crate::error::{Error, Result};
 use crate::matrix::panels_of;
 use crate::simd::{LANES, Lanes, Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut, math};
 
-/// What a density has of each feature beside the decoder's output.
+/// The parameter of each feature in a density, besides the decoder's output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FeatureParameter {
-    /// Nothing.
+    /// No parameter.
     None,
-    /// A scale, the same of all. A density reads its logarithm.
+    /// A fixed scale for all features. The density reads its logarithm.
     Fixed(f32),
-    /// A scale that is learned. A density reads its logarithm.
+    /// A learned scale. The density reads its logarithm.
     Learned(LearnedScale),
-    /// The trials that the model has of it.
+    /// The number of trials of each feature, from the model.
     Trials,
 }
 
-/// A scale whose logarithm is a parameter of the model.
+/// A learned scale. Its logarithm is a parameter of the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LearnedScale {
-    /// The parameter's name.
+    /// The name of the parameter.
     pub name: &'static str,
-    /// Whether each feature has one; else all share one.
+    /// Whether each feature has its own scale; otherwise all features share one.
     pub per_feature: bool,
-    /// The smallest and the largest.
+    /// The minimum and the maximum of the scale.
     pub range: (f32, f32),
-    /// Whether its gradient is stored by the output's epilogue; else [`ScaleGradient`] recovers it.
+    /// Whether the epilogue of the output stores the gradient; otherwise [`ScaleGradient`] recovers it.
     pub stores_gradient: bool,
 }
 
-/// How far the logarithm of a scale at its floor may lie below ours, relatively: some units of float32's last place.
+/// The relative tolerance for the logarithm of a scale at a limit of its range: some float32 units in the last place.
 const LOG_ROUNDING: f32 = 1e-6;
 
-/// An error unless an option is a number from 1e-6 to 1e6.
+/// Returns an error unless the value of an option is in [1e-6, 1e6).
 pub(super) fn check_range(option: &str, value: f32) -> Result<()> {
     if (1e-6..1e6).contains(&value) {
         return Ok(());
@@ -47,35 +48,35 @@ pub(super) fn check_range(option: &str, value: f32) -> Result<()> {
 }
 
 impl LearnedScale {
-    /// How many there are.
+    /// The number of scales.
     pub fn count(&self, n_features: usize) -> usize {
         if self.per_feature { n_features } else { 1 }
     }
 
-    /// How many rows of the parameter buffer they take.
+    /// The number of rows of the scales in the parameter buffer.
     pub fn rows(&self, n_features: usize) -> usize {
         panels_of(self.count(n_features))
     }
 
-    /// The logarithms of a panel's features, of the rows that hold all.
+    /// The log scales of the features of panel `panel`, from the rows of all log scales.
     pub fn row(&self, log_scales: &[Row], panel: usize) -> Row {
         if self.per_feature { log_scales[panel] } else { splat(log_scales[0][0].0[0]) }
     }
 
-    /// The logarithms of the smallest and the largest, rounded once.
+    /// The logarithms of the minimum and the maximum, with one rounding to float32.
     fn log_range(&self) -> (f32, f32) {
         let ln = |x: f32| (f64::from(x).ln() as f32).min(f32::MAX);
         (ln(self.range.0), ln(self.range.1))
     }
 
-    /// Brings those that are outside their range back to its ends.
+    /// Clamps the log scales to their range.
     pub fn keep_in_range(&self, log_scales: &mut [Row], n_features: usize) {
         let (least, most) = self.log_range();
         let scales = &mut floats_mut(log_scales)[..self.count(n_features)];
         scales.iter_mut().for_each(|x| *x = x.max(least).min(most));
     }
 
-    /// An error if one is out of its range by more than the rounding of a logarithm.
+    /// Returns an error if a scale is out of its range by more than the rounding of a logarithm.
     pub fn check(&self, log_scales: &[Row], n_features: usize) -> Result<()> {
         let (floor, ceiling) = self.log_range();
         let rounding = |limit: f32| LOG_ROUNDING * limit.abs().max(1.0);
@@ -106,7 +107,7 @@ impl LearnedScale {
 }
 
 impl Likelihood {
-    /// What a density reads of the features of panel `panel`, of a model with these learned logarithms and trials.
+    /// The parameters of the features of panel `panel` for the density, given the model's log scales and trials.
     pub fn parameter_row(&self, log_scales: &[Row], trials: &[f32], panel: usize) -> Row {
         match self.parameter() {
             FeatureParameter::None => ZERO_ROW,
@@ -121,8 +122,8 @@ impl Likelihood {
         }
     }
 
-    /// The scale or the trials of each feature, of a model with these learned logarithms and trials; empty where a likelihood
-    /// has neither, or the decoder gives the scale.
+    /// The scale or the number of trials of each feature, given the model's log scales and trials. Empty for a
+    /// likelihood without either, or with a scale from the decoder.
     pub fn parameters(&self, log_scales: &[f32], trials: &[f32], n_features: usize) -> Vec<f32> {
         match self.parameter() {
             FeatureParameter::None => Vec::new(),
@@ -140,22 +141,23 @@ fn splat(x: f32) -> Row {
     [Lanes([x; LANES]); 2]
 }
 
-/// The gradient of the mean loss with respect to ln s, per feature: weight * sum over rows of (1 - r²), where
-/// r = (x - y) / s is recovered from the stored gradient weight * r / s. Rows ascending, those that observe the feature.
+/// The gradient of the mean loss with respect to ln s of each feature: weight * sum over rows of (1 - r²). The stored
+/// gradient of the output, of magnitude weight * |r| / s, gives r = (x - y) / s up to its sign. The sum runs over the
+/// rows with an observed value, in ascending order.
 pub struct ScaleGradient<'a> {
-    /// The panel of stored gradients.
+    /// The panel of the stored gradients of the output.
     pub gradient: &'a [Row],
-    /// The panel of x, an example for one or more rows, where it may have holes, which are NaN; else empty.
+    /// The panel of x, NaN for a missing value, one example for one or more rows; empty if x has no missing values.
     pub targets: &'a [Row],
-    /// Features in this panel.
+    /// The number of features in this panel.
     pub cols: usize,
     /// ln s of the panel's features.
     pub log_scale: &'a Row,
-    /// The factor in the stored gradients.
+    /// The factor of the stored gradients.
     pub weight: f32,
-    /// Or, unless empty, that of each row.
+    /// The factor of each row, instead of `weight`; empty if `weight` applies to all rows.
     pub weights: &'a [f32],
-    /// Where to; padding becomes zero.
+    /// The output, with zeros in the padding.
     pub out: &'a mut Row,
 }
 
@@ -185,7 +187,7 @@ impl Op for ScaleGradient<'_> {
 }
 
 impl ScaleGradient<'_> {
-    /// 1 - r² where vector `v` of row `i` is observed, else zero.
+    /// 1 - r² for the observed values in vector `v` of row `i`, zero for missing ones.
     #[inline(always)]
     fn observed<S: Simd>(&self, s: S, (i, v): (usize, usize), r: S::F) -> S::F {
         let term = s.sub(s.splat(1.0), s.mul(r, r));
@@ -197,7 +199,7 @@ impl ScaleGradient<'_> {
     }
 }
 
-/// 1 / weight; of zero (the KL alone is trained), which leaves nothing to recover and nothing to learn, zero.
+/// 1 / weight, or zero for a weight of zero: with the KL divergence as the only loss, the gradient is zero.
 fn inverse(weight: f32) -> f32 {
     if weight == 0.0 { 0.0 } else { 1.0 / weight }
 }

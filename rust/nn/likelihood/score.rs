@@ -1,4 +1,4 @@
-//! The output layer's epilogue: log p(x|z) of a tile and, if wanted, the gradient of its negative.
+//! The epilogue of the output layer: log p(x|z) of a tile and, on request, the gradient of -log p(x|z).
 
 use super::{
     Density, DensityWithScale, Likelihood, LikelihoodKind, LogProb, TileWork, with_likelihood,
@@ -7,37 +7,37 @@ use crate::simd::math::Formula;
 use crate::simd::{Arithmetic, Isa, LANES, MAX_TILE_ROWS, Row, Several, Simd, in_groups};
 use std::marker::PhantomData;
 
-/// Adds the bias, writes each row's sum of log p over this panel's features and, if wanted, `weight` times the gradient of
-/// -log p.
+/// Adds the bias, writes the sum of log p over this panel's features for each row and, on request, `weight` times the
+/// gradient of -log p.
 pub struct Score<'a> {
     /// p(x|z).
     pub likelihood: Likelihood,
     /// The products of the tile.
     pub products: &'a [Row],
-    /// Features in this panel.
+    /// The number of features in this panel.
     pub cols: usize,
     /// The panel's bias.
     pub bias: &'a Row,
-    /// What the density reads of the panel's features: see [`Likelihood::parameter_row`].
+    /// The density's parameters for the panel's features: see [`Likelihood::parameter_row`].
     pub parameter: &'a Row,
-    /// The rows of x in the panel that has these features.
+    /// The tile's rows of x, from the panel of x with these features.
     pub targets: &'a [Row],
-    /// Which vector of `targets` has them, where a panel has sixteen (with the decoder's scale).
+    /// The vector of `targets` with these features, for panels of sixteen features (with a scale from the decoder).
     pub half: usize,
-    /// Whether values may be missing: NaN.
+    /// Whether x may have missing values (NaN).
     pub masked: bool,
-    /// Nats, one per row.
+    /// log p(x|z) in nats, one value for each row.
     pub log_prob: &'a mut [f32],
-    /// The tile's rows of the gradient, empty if it is not wanted; in the vectors in use, padding becomes zero.
+    /// The tile's rows of the gradient, empty without a gradient. Padding in the used vectors becomes zero.
     pub gradient: &'a mut [Row],
-    /// The same of that with respect to the log scale, where the likelihood stores it.
+    /// The tile's rows of the gradient with respect to the log scale, if the likelihood stores it; else empty.
     pub scale_gradient: &'a mut [Row],
     /// The factor of the gradient.
     pub weight: f32,
 }
 
 impl Score<'_> {
-    /// Does it.
+    /// Runs the epilogue on the tile.
     pub fn run(self, isa: Isa) {
         let likelihood = self.likelihood;
         with_likelihood!(&likelihood, kind => kind.tile(isa, self));
@@ -49,7 +49,7 @@ impl TileWork for Score<'_> {
     fn run<S: Simd, D: Density>(mut self, s: S) {
         let mut sums = [s.zero(); MAX_TILE_ROWS];
         let sums = &mut sums[..self.products.len()];
-        // By columns first: functions of the parameter alone are computed once for all rows.
+        // Columns are the outer loop: functions of the parameter alone are then computed once for all rows.
         for v in 0..self.cols.div_ceil(LANES).min(2) {
             let used = s.first(self.cols - v * LANES);
             let column = Column {
@@ -75,7 +75,7 @@ impl TileWork for Score<'_> {
     }
 }
 
-/// Sixteen features of a panel: which vector they are, and what is the same for all rows.
+/// Sixteen features of a panel: the index of their vector, and the values common to all rows.
 struct Column<S: Simd> {
     v: usize,
     used: S::M,
@@ -115,7 +115,7 @@ impl Score<'_> {
         for i in 0..N {
             sums[i] = s.add(sums[i], s.select(used, value[i], s.zero()));
         }
-        // The compiler moves the slope's arithmetic into this block: scores do without.
+        // The compiler moves the arithmetic of the slope below this line: scores without a gradient skip it.
         let Some(gradient) = &mut gradient else { return };
         if D::STORES_GRADIENT
             && let Some(gradient) = &mut parameter_gradient
@@ -175,13 +175,13 @@ impl Score<'_> {
     }
 }
 
-/// `value` where x is observed, else zero.
+/// `value` for an observed x, zero for a missing x.
 #[inline(always)]
 pub(super) fn or_zero<S: Arithmetic>(s: S, observed: S::M, value: S::F) -> S::F {
     s.select(observed, value, s.zero())
 }
 
-/// log p and its gradient, as a formula: it stands once for an instruction set that calls formulas.
+/// log p and its gradient as a formula. An instruction set with formulas as functions compiles it once.
 struct LogProbOf<D>(PhantomData<D>);
 impl<D: Density> Formula<3, 2> for LogProbOf<D> {
     #[inline(always)]
@@ -191,7 +191,7 @@ impl<D: Density> Formula<3, 2> for LogProbOf<D> {
     }
 }
 
-/// The same of [`Density::parameter_slope`].
+/// [`Density::parameter_slope`] as a formula.
 struct ParameterSlopeOf<D>(PhantomData<D>);
 impl<D: Density> Formula<4, 1> for ParameterSlopeOf<D> {
     #[inline(always)]

@@ -2,42 +2,44 @@
 //!
 //! log p(x|z) = sum_w x_w ln softmax(y)_w, nats; d(-log p)/dy = N softmax(y) - x, N = sum_w x_w.
 //!
-//! The multinomial coefficient N! / prod_w x_w! is left out: it does not depend on the model. With it p(x|z) would be the
-//! probability of the counts; without it, it is that of the words in their order.
+//! log p(x|z) omits the multinomial coefficient N! / prod_w x_w!, a constant of the data. With the coefficient, p(x|z)
+//! is the probability of the counts; without it, the probability of the words in their order.
 //!
-//! A softmax needs the whole row, and a tile has 32 words of it. So a tile says of each row what [`SoftmaxTile`]s hold, relative to
-//! its own largest logit; then each row's parts are put together ([`CombineTiles`]); then, where they are wanted, the tile's
-//! e^(y - m) become probabilities ([`crate::nn::dense::ScaleRows`]) or gradients ([`SoftmaxGradient`]).
+//! A softmax needs the whole row, and a tile holds 32 words of it. The computation has three steps:
+//!
+//! 1. [`SoftmaxTile`] computes partial results of each row in a tile, relative to m, the largest logit of that part.
+//! 2. [`CombineTiles`] combines the partial results of each row.
+//! 3. On request, e^(y - m) of a tile becomes probabilities ([`crate::nn::dense::ScaleRows`]) or gradients
+//!    ([`SoftmaxGradient`]).
 
 use crate::simd::math;
 use crate::simd::{Arithmetic, LANES, Lanes, Op, Row, Several, Simd, in_groups};
 
-/// What is known of rows in one panel of words, a number a row: m, the largest logit; sum e^(y - m);
-/// sum x (y - m); sum x.
+/// Partial results of rows in one panel of words, one number for each row.
 pub struct Partials<T> {
-    /// m. Once the rows are known whole, [`CombineTiles`] leaves a factor here.
+    /// m, the largest logit. [`CombineTiles`] replaces it by a factor.
     pub largest: T,
     /// sum e^(y - m)
     pub sum: T,
-    /// sum x (y - m), nats: no term is above zero, so nothing cancels.
+    /// sum x (y - m), nats. All terms are <= 0, so that the sum has no cancellation.
     pub log_prob: T,
     /// sum x
     pub count: T,
 }
 
-/// The output layer's epilogue: adds the bias, fills the parts and, if wanted, keeps e^(y - m).
+/// The epilogue of the output layer: adds the bias, computes the partial results and, on request, stores e^(y - m).
 pub struct SoftmaxTile<'a> {
     /// The products of the tile.
     pub products: &'a [Row],
-    /// Words in this panel.
+    /// The number of words in this panel.
     pub cols: usize,
     /// The panel's bias.
     pub bias: &'a Row,
-    /// The tile's rows of x, zero in the padding; empty where only the softmax is wanted.
+    /// The tile's rows of x, with zeros in the padding; empty for the softmax alone.
     pub targets: &'a [Row],
-    /// The tile's rows.
+    /// The partial results of the tile's rows.
     pub parts: Partials<&'a mut [f32]>,
-    /// Where e^(y - m) is kept; empty if it is not wanted. Padding becomes zero.
+    /// The output for e^(y - m), or empty. Padding becomes zero.
     pub kept: &'a mut [Row],
 }
 
@@ -78,7 +80,7 @@ impl SoftmaxTile<'_> {
                 for i in 0..N {
                     x[i] = s.load(&targets[i][v]);
                 }
-                // A word that does not occur counts for nothing, whatever its logit.
+                // An absent word contributes zero, even with an infinite logit.
                 let occurs = several.less(several.zero(), x);
                 let term = several.select(occurs, several.mul(x, below), several.zero());
                 log_prob = several.add(log_prob, term);
@@ -98,16 +100,17 @@ impl SoftmaxTile<'_> {
     }
 }
 
-/// Puts the parts of up to sixteen rows together, panels ascending: each row's -log p(x|z), and in the place of m the
-/// factor that makes e^(y - m) a probability or, with a weight, `weight` times N times one.
+/// Combines the partial results of up to sixteen rows, in ascending order of the panels. It computes -log p(x|z) of
+/// each row and replaces m by a factor: e^(y - m) times this factor is a probability or, with a weight, `weight` times
+/// N times a probability.
 pub struct CombineTiles<'a, P> {
-    /// How many panels there are.
+    /// The number of panels.
     pub panels: usize,
-    /// The parts of the rows in a panel.
+    /// The partial results of the rows in a panel.
     pub parts: P,
-    /// The factor of the gradient.
+    /// The factor of the gradient, or none for probabilities.
     pub weight: Option<f32>,
-    /// -log p(x|z), nats, one per row.
+    /// -log p(x|z) in nats, one value for each row.
     pub losses: &'a mut [f32],
 }
 
@@ -127,7 +130,7 @@ impl<'a, P: Fn(usize) -> Partials<&'a mut [f32]>> Op for CombineTiles<'a, P> {
             sum = s.fma(load_some(s, part.sum), shrink, sum);
             count = s.add(count, load_some(s, part.count));
         }
-        // ln sum e^(y - largest); where there is a NaN in it, the logarithm would hide it.
+        // ln sum e^(y - largest). `math::ln` does not propagate NaN; the product `sum` times zero does.
         let log_sum = s.fma(sum, s.zero(), math::ln(s, sum));
         let scale = weight.map_or(s.splat(1.0), |weight| s.mul(count, s.splat(weight)));
         let mut loss = s.zero();
@@ -158,11 +161,11 @@ fn store_some<S: Simd>(s: S, x: S::F, to: &mut [f32]) {
     to.copy_from_slice(&lanes.0[..to.len()]);
 }
 
-/// e^(y - m) to `weight` (N softmax(y) - x), the gradient of -log p.
+/// Replaces e^(y - m) by `weight` (N softmax(y) - x), `weight` times the gradient of -log p.
 pub struct SoftmaxGradient<'a> {
-    /// The tile's rows; padding stays zero.
+    /// The tile's rows of e^(y - m), overwritten with the gradient. Padding stays zero.
     pub rows: &'a mut [Row],
-    /// Each row's factor, which has N and the weight in it.
+    /// The factor of each row from [`CombineTiles`], including N and the weight.
     pub factors: &'a [f32],
     /// The tile's rows of x.
     pub targets: &'a [Row],

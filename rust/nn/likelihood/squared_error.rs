@@ -1,10 +1,10 @@
-//! No likelihood: the squared error as a loss, (x - y)², for a plain autoencoder. "log p" is its negative.
+//! The squared error (x - y)², the loss of a plain autoencoder. It is not a likelihood; "log p" is the negative loss.
 
 use super::{Density, Draws, LikelihoodKind, LogProb, TileWork};
 use crate::simd::{Arithmetic, Isa};
 use serde::{Deserialize, Serialize};
 
-/// The squared error.
+/// The squared error as a loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SquaredError {}
@@ -35,12 +35,12 @@ impl LikelihoodKind for SquaredError {
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         work.dispatch::<Self>(isa);
     }
-    /// There is no distribution: its spread counts as zero.
+    /// Zero: the loss has no distribution.
     #[inline(always)]
     fn variance(&self, _: f32, _: f32) -> f32 {
         0.0
     }
-    /// A draw is the mean.
+    /// Leaves the means unchanged: the loss has no distribution.
     fn draw(&self, _: Draws) -> bool {
         true
     }

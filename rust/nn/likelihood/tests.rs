@@ -1,5 +1,5 @@
-//! Every likelihood of every instruction set against its closed form in float64, its gradient against the form's difference
-//! quotient, and the JSON.
+//! Tests of all likelihoods on all instruction sets: log p against its closed form in float64, gradients against
+//! difference quotients of the closed form, and the JSON.
 
 use super::*;
 use crate::data::{Source, check::ValueCheck};
@@ -24,7 +24,7 @@ fn sigmoid(y: f64) -> f64 {
     1.0 / (1.0 + (-y).exp())
 }
 
-/// log p(x|y) of a feature; of a negative binomial `parameter` is ln r, of a binomial the trials.
+/// log p(x|y) of a feature. `parameter` is ln r for a negative binomial, the number of trials for a binomial.
 fn closed_form(likelihood: Likelihood, x: f64, y: f64, parameter: f64) -> f64 {
     let of_one = x * y - y.max(0.0) - (-y.abs()).exp().ln_1p();
     let gaussian = |mean: f64, log_scale: f64| {
@@ -60,7 +60,7 @@ fn closed_form(likelihood: Likelihood, x: f64, y: f64, parameter: f64) -> f64 {
     }
 }
 
-/// Outputs, parameters and data of a feature that the likelihood can have.
+/// The data, output and parameter of a feature, valid for the likelihood.
 fn example(likelihood: Likelihood, i: usize) -> [f32; 3] {
     let unit =
         |salt: usize| ((i + 31 * salt).wrapping_mul(2_654_435_761) >> 5 & 0xffff) as f32 / 65_536.0;
@@ -77,7 +77,7 @@ fn example(likelihood: Likelihood, i: usize) -> [f32; 3] {
     }
 }
 
-/// All that have densities of single features, and the Gaussian's variants.
+/// All likelihoods with densities of single features, and the variants of the Gaussian.
 fn all() -> Vec<Likelihood> {
     let mut all: Vec<_> = Likelihood::all().into_iter().filter(|l| !l.is_softmax()).collect();
     let gaussian = |scale, mean| Likelihood::from(Gaussian { scale, floor: 0.25, mean });
@@ -90,7 +90,7 @@ fn all() -> Vec<Likelihood> {
     all
 }
 
-/// A tile's epilogue: each row's log p(x|z), and the gradients by y and by the parameter.
+/// Runs the epilogue of a tile: log p(x|z) of each row, and the gradients with respect to y and the parameter.
 fn score(
     isa: Isa,
     likelihood: Likelihood,
@@ -99,7 +99,7 @@ fn score(
     masked: bool,
 ) -> (Vec<f32>, [Vec<Row>; 2]) {
     let two = likelihood.outputs_per_feature() == 2;
-    // With the decoder's scale a row has y and u of sixteen features.
+    // With a scale from the decoder, a row holds y and u of sixteen features.
     let products: Vec<Row> = match two {
         true => y.iter().zip(parameter).map(|(y, u)| [y[0], u[0]]).collect(),
         false => y.to_vec(),
@@ -139,7 +139,7 @@ fn every_likelihood_of_every_set_has_its_closed_form_and_gradient() {
         for i in 0..ROWS {
             for j in 0..cols {
                 let mut values = example(likelihood, i * WIDTH + j);
-                // One row of parameters for all, but for the decoder's.
+                // All rows share one row of parameters, except for a scale from the decoder.
                 values[2] = if two { values[2] } else { example(likelihood, j)[2] };
                 for (rows, value) in rows.iter_mut().zip(values) {
                     floats_mut(&mut rows[i..=i])[j] = value;
@@ -181,7 +181,7 @@ fn every_likelihood_of_every_set_has_its_closed_form_and_gradient() {
                     assert_eq!(gradients.each_ref().map(|g| of(g, j)), [0.0; 2], "{case}: padding");
                 }
             }
-            // A missing value counts for nothing.
+            // A missing value contributes zero.
             let mut holes = rows[0];
             holes.iter_mut().for_each(|row| row[0].0[3] = f32::NAN);
             let (some, gradients) = score(isa, likelihood, [&holes, y, parameter], cols, true);
@@ -205,7 +205,7 @@ fn moments_have_the_variance_of_draws() {
         let mean: f32 = if words || likelihood.support() == Support::UNIT { 0.3 } else { 2.5 };
         let parameter: f32 =
             if likelihood.parameter() == FeatureParameter::Trials { 7.0 } else { 1.5 };
-        // A document of one word has 0.3 of one and 0.7 of another.
+        // A document of one word: two words with probabilities 0.3 and 0.7.
         let (cols, parameters) = if words { (2, vec![]) } else { (1, vec![parameter]) };
         let mut draws: Vec<f32> = match words {
             true => [mean, 1.0 - mean].repeat(DRAWS),
@@ -264,7 +264,7 @@ fn a_likelihood_of_one_file_trains_and_scores() {
         .map(|i| 3.0 * ((i % FEATURES) as f32 - 9.5).signum() * ((i / FEATURES % 4) as f32 - 1.5))
         .collect();
     let x = Source::from_slice(&values, FEATURES);
-    // At z = mu, of which the decoder's output is the reconstruction.
+    // At z = mu, the decoder's output is the reconstruction.
     let scored = |engine: &mut Engine| {
         let run = || InferenceRun {
             name: "X",
