@@ -13,8 +13,8 @@ pub struct MeanLosses {
 }
 
 impl MeanLosses {
-    /// From the losses of each example: -log p(x|z) [n], KL [n], importance-weighted bound [n] (of several draws) and KL of
-    /// each latent coordinate [n, latent_dim] (for free bits).
+    /// From the losses of each example: -log p(x|z), KL, importance-weighted bound (of several draws), n each, and KL of
+    /// each latent coordinate, `[n, latent_dim]` (for free bits).
     pub fn new(
         [reconstruction, kl, bound]: [&[f32]; 3],
         kl_by_coordinate: &[f32],

@@ -74,7 +74,7 @@ impl Engine {
     }
 
     /// The mean decoder input over the rows of noise `points`, which all examples share, [n, latent_dim]. In a topic model
-    /// it approximates E[theta] under q(z|x).
+    /// it approximates the mean of theta under q(z|x).
     pub fn mean_code(
         &mut self,
         x: &Source,
