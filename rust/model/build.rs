@@ -101,7 +101,6 @@ impl Builder<'_> {
             names: vec![NamedChannels { name, first: 0, count: to.channels }],
             biased: ending.norm.is_none(),
             dense: false,
-            first: false,
             conditions: 0..0,
         })?;
         self.normalize(ending, to, (ColumnMap::From(0), to.channels));
@@ -116,7 +115,7 @@ impl Builder<'_> {
 
     fn conv(&mut self, parts: ConvParts) -> Result<()> {
         let first = std::mem::take(&mut self.first);
-        let conv = Conv::new(self.layout, ConvParts { first, ..parts })?;
+        let conv = Conv::new(self.layout, parts, first)?;
         self.layers.push(Box::new(conv));
         self.storage = Storage::Panels;
         Ok(())
@@ -143,7 +142,6 @@ impl Builder<'_> {
             names,
             biased: ending.norm.is_none(),
             dense: true,
-            first: false,
             conditions,
         })
     }
@@ -157,7 +155,7 @@ impl Builder<'_> {
     ) -> Result<()> {
         match (*layer, input, output) {
             (LayerSpecification::Dense { units, end }, Shape::Image(image), _)
-                if !self.reads_flat(image) =>
+                if !self.reads_flat() =>
             {
                 self.next += 1; // Flatten
                 let name = self.name();
@@ -230,7 +228,7 @@ impl Builder<'_> {
     }
 
     /// Whether a dense layer reads an image as it lies: x.
-    fn reads_flat(&self, _: ImageShape) -> bool {
+    fn reads_flat(&self) -> bool {
         self.storage == Storage::Flat
     }
 }
@@ -257,7 +255,7 @@ pub(super) fn encoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
     let parts: &[&str] = if spec.variational { &["mu", "logvar"] } else { &["code"] };
     let named = parts.iter().zip([0, latent]);
     if let Some(&Shape::Image(image)) = shapes.last()
-        && !builder.reads_flat(image)
+        && !builder.reads_flat()
     {
         let names =
             named.map(|(&name, first)| NamedChannels { name: name.into(), first, count: latent });
@@ -267,7 +265,7 @@ pub(super) fn encoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
     }
     let inputs = match shapes.last() {
         Some(&Shape::Flat(inputs)) => inputs,
-        _ => spec.conditions_at().saturating_add(spec.conditions),
+        _ => builder.flat_inputs,
     };
     let named = named.map(|(&name, first)| NamedOutputs {
         name: name.into(),
@@ -398,7 +396,6 @@ fn output_image(
         names,
         biased: true,
         dense: false,
-        first: false,
         conditions: 0..0,
     })?;
     builder.layers.push(Box::new(FlatOutput::new(made, Image { shape: to, storage })));

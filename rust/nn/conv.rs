@@ -87,9 +87,8 @@ fn table(
     place: impl Fn(usize, usize, usize) -> Option<usize>,
 ) -> SegmentTable {
     let [rows, columns] = window.reach(to, place);
-    let mut table = SegmentTable::default();
-    for (row, column) in rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)))
-    {
+    let pixels = rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)));
+    SegmentTable::new(pixels.map(|(row, column)| {
         let mut segments = Vec::new();
         for &(i, y) in row {
             for &(j, x) in column {
@@ -105,9 +104,8 @@ fn table(
                 }
             }
         }
-        table.push(segments);
-    }
-    table
+        segments
+    }))
 }
 
 /// For each small pixel the segments of its product: columns of the large image, rows (tap, l) of W.

@@ -4,7 +4,6 @@
 //! it holds, so a sum may be continued by a later call; every element has one accumulator, and k runs in the order of the list.
 
 use super::{Isa, Row, Set, Tile, WIDTH};
-use std::ops::Range;
 
 /// A run of k. In [`Isa::add_rows`] k are `count` columns of a panel of A and as many rows of B; in [`Isa::add_columns`] k are
 /// all rows of a panel of A and of a panel of B.
@@ -43,22 +42,12 @@ impl SegmentList {
 
     /// All segments.
     pub fn all(&self) -> Segments<'_> {
-        self.part(0..self.list.len())
-    }
-
-    /// Some of the segments.
-    pub fn part(&self, part: Range<usize>) -> Segments<'_> {
-        Segments { list: &self.list[part], panels: self.panels, to: self.to }
+        Segments { list: &self.list, panels: self.panels, to: self.to }
     }
 
     /// One by one.
     pub fn iter(&self) -> impl Iterator<Item = &Segment> {
         self.list.iter()
-    }
-
-    /// The number of segments.
-    pub fn len(&self) -> usize {
-        self.list.len()
     }
 
     /// Whether there are none.

@@ -47,6 +47,11 @@ class Layered(Model):
             "input_transform": check_transform(self.input_transform),
         }
 
+    def _decoder_layers(self) -> list[layers.Layer]:
+        """Return the layers given for the decoder or, of a mirrored one, the encoder's, checked."""
+        name = "hidden" if self.decoder_hidden is None else "decoder_hidden"
+        return layers.resolve(getattr(self, name), name)
+
     def _latent_dim(self) -> int:
         return _checks.integer(self.latent_dim, "latent_dim", most=_core.MAX_WIDTH // 2)
 

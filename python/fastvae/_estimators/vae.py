@@ -268,9 +268,7 @@ class VAE(Layered, Variational):
         doubly = _checks.boolean(self.doubly_reparameterized, "doubly_reparameterized")
         if doubly and samples == 1:
             raise ValueError("doubly_reparameterized=True needs importance samples: set n_importance_samples > 1")
-        layers = self.hidden if self.decoder_hidden is None else self.decoder_hidden
-        layers = layers if isinstance(layers, (tuple, list)) else (layers,)
-        if doubly and any(getattr(layer, "batch_norm", False) for layer in layers):
+        if doubly and any(getattr(layer, "batch_norm", False) for layer in self._decoder_layers()):
             raise ValueError(
                 "doubly_reparameterized=True needs a decoder without batch_norm, which makes draws depend on one "
                 "another: pass decoder_hidden"

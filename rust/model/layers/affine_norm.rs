@@ -2,7 +2,7 @@
 //! behind it. The layer below has neither bias nor activation: the mean would subtract the one.
 #![allow(unsafe_code)]
 
-use super::{Epilogue, Layer};
+use super::Layer;
 use crate::matrix::{ColumnMap, RowMap, Shared, vectors_of};
 use crate::model::memory::{BatchView, Matrix, Planner, Port, Slot};
 use crate::model::sink::Sink;
@@ -254,10 +254,6 @@ impl Layer for AffineNorm {
                 });
             }
         });
-    }
-
-    fn tiles(&self, _: &BatchView, _: &Worker, _: &Slot, _: &mut Epilogue) {
-        unreachable!("normalisation is not the output");
     }
 
     /// Phases: the parts of all pixels; the gradients of scale and shift; the input's gradient, in place.

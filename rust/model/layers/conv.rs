@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::kernel::Kernel;
-use super::{Epilogue, Layer};
+use super::{Epilogue, Layer, input_gradient};
 use crate::error::Result;
 use crate::matrix::{ColumnMap, ProductTile, RowMap, Shared, vectors_of};
 use crate::model::memory::{BatchView, Matrix, Planner, Port, Slot};
@@ -11,7 +11,7 @@ use crate::model::sink::Sink;
 use crate::model::tensor::{Layout, Place, Tensor, TensorKind};
 use crate::nn::activation::Activation;
 use crate::nn::conv::Window;
-use crate::nn::dense::{AddRows, BiasAndActivation, ColumnSums, InputGradient};
+use crate::nn::dense::{AddRows, BiasAndActivation, ColumnSums};
 use crate::nn::image::Image;
 use crate::simd::{Row, ZERO_ROW};
 use crate::threads::Worker;
@@ -70,15 +70,13 @@ pub struct ConvParts {
     pub biased: bool,
     /// Whether it is a dense layer in PyTorch.
     pub dense: bool,
-    /// Whether it reads x.
-    pub first: bool,
     /// Columns of the encoder's input that a dense layer reads behind the image: the conditions of the first one.
     pub conditions: Range<usize>,
 }
 
 impl Conv {
-    /// Asks for its rows.
-    pub fn new(layout: &mut Layout, parts: ConvParts) -> Result<Conv> {
+    /// Asks for its rows. The `first` layer of a network reads x, whose gradient is not computed.
+    pub fn new(layout: &mut Layout, parts: ConvParts, first: bool) -> Result<Conv> {
         let ConvParts {
             window,
             large,
@@ -88,7 +86,6 @@ impl Conv {
             names,
             biased,
             dense,
-            first,
             conditions,
         } = parts;
         let up = direction == Direction::Up || !first;
@@ -210,20 +207,14 @@ impl Layer for Conv {
     }
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
-        let Port { saved, activation, gradient: to, .. } = slot.below;
+        let (from, near) = (slot.above.gradient, [slot.below.saved, slot.below.gradient]);
         let mut epilogue = |tile: ProductTile| {
-            let ProductTile { panel, rows, vectors, products } = tile;
-            // SAFETY: `saved` is from the forward pass; these rows of this panel of `to` are the tile's own.
-            let (saved, out) =
-                unsafe { (batch.read(saved, panel, rows.clone()), batch.write(to, panel, rows)) };
-            // A dense layer below reads whole panels.
-            out.iter_mut().for_each(|row| row[vectors..].fill(ZERO_ROW[0]));
-            batch.isa.run(InputGradient { products, vectors, activation, saved, out });
+            // SAFETY: these rows of this panel are the tile's own.
+            unsafe { input_gradient::store(batch, &slot.below, tile) };
         };
-        let from = slot.above.gradient;
         match self.direction {
-            Direction::Down => self.kernel.up(batch, worker, from, &[saved, to], &mut epilogue),
-            Direction::Up => self.kernel.down(batch, worker, from, &[saved, to], &mut epilogue),
+            Direction::Down => self.kernel.up(batch, worker, from, &near, &mut epilogue),
+            Direction::Up => self.kernel.down(batch, worker, from, &near, &mut epilogue),
         }
     }
 

@@ -4,8 +4,9 @@
 #![allow(unsafe_code)]
 
 use super::conv::{NamedChannels, kernel_tensors};
+use super::dense::transpose_block;
 use super::kernel::Kernel;
-use super::{Epilogue, Layer};
+use super::{Epilogue, Layer, input_gradient};
 use crate::error::Result;
 use crate::matrix::{Grid, ProductTile, Shared, panels_of, tile_rows, vectors_of};
 use crate::model::memory::{BatchView, Planner, Port, Slot};
@@ -13,7 +14,7 @@ use crate::model::sink::Sink;
 use crate::model::tensor::{Layout, Tensor};
 use crate::nn::activation::Activation;
 use crate::nn::conv::Window;
-use crate::nn::dense::{AddRows, InputGradient, Transpose};
+use crate::nn::dense::AddRows;
 use crate::nn::image::{Image, Storage};
 use crate::simd::{
     Left, MAX_TILE_ROWS, Prefetch, Product, Row, WIDTH, ZERO_ROW, floats, floats_mut, floats_of,
@@ -173,7 +174,7 @@ impl Layer for ConvOutput {
     fn tiles(&self, batch: &BatchView, worker: &Worker, slot: &Slot, epilogue: &mut Epilogue) {
         let (isa, height) = (batch.isa, batch.rows * slot.below.value.copies);
         let (large, small) = (self.kernel.large, self.kernel.small);
-        let (shape, k) = (large.shape, small.shape.channels);
+        let shape = large.shape;
         // SAFETY: the values are from an earlier phase; parameters and derived rows change in the update only.
         let (data, parameters, derived) = unsafe {
             (batch.matrix(slot.below.value).data(), batch.weights(), batch.derived.all())
@@ -233,7 +234,6 @@ impl Layer for ConvOutput {
                                 vectors: vectors_of(self.kernel.inputs(), panel),
                                 prefetch: Prefetch::NOTHING,
                             };
-                            debug_assert!(product.right.len() == k);
                             isa.product(product, &mut tile);
                             let tiles = tile.chunks_exact(rows.len()).take(pixels);
                             for (tile, w) in tiles.zip(w..) {
@@ -274,15 +274,10 @@ impl Layer for ConvOutput {
     }
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
-        let Port { saved, activation, gradient: to, .. } = slot.below;
-        self.kernel.down(batch, worker, slot.above.gradient, &[saved, to], &mut |tile| {
-            let ProductTile { panel, rows, vectors, products } = tile;
-            // SAFETY: `saved` is from the forward pass; these rows of this panel of `to` are the tile's own.
-            let (saved, out) =
-                unsafe { (batch.read(saved, panel, rows.clone()), batch.write(to, panel, rows)) };
-            // A dense layer below reads whole panels.
-            out.iter_mut().for_each(|row| row[vectors..].fill(ZERO_ROW[0]));
-            batch.isa.run(InputGradient { products, vectors, activation, saved, out });
+        let near = [slot.below.saved, slot.below.gradient];
+        self.kernel.down(batch, worker, slot.above.gradient, &near, &mut |tile| {
+            // SAFETY: these rows of this panel are the tile's own.
+            unsafe { input_gradient::store(batch, &slot.below, tile) };
         });
     }
 
@@ -323,17 +318,9 @@ impl Layer for ConvOutput {
         let panels = panels_of(channels);
         worker.phase(panels_of(inputs) * panels, |item| {
             let (block, panel) = (item / panels, item % panels);
-            let from = self.kernel.weights(panel);
-            let from = from.start + block * WIDTH..(from.start + (block + 1) * WIDTH).min(from.end);
-            let to = self.transposed(block);
-            let to = to.start + panel * WIDTH..(to.start + (panel + 1) * WIDTH).min(to.end);
+            let from = (batch.parameters, self.kernel.weights(panel));
             // SAFETY: an item is a block of Wᵀ; parameters do not change in this phase.
-            unsafe {
-                batch.isa.run(Transpose {
-                    from: batch.parameters.read(from),
-                    to: batch.derived.write(to),
-                });
-            }
+            unsafe { transpose_block(batch, from, self.transposed(block), [panel, block]) };
         });
     }
 }

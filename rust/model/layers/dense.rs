@@ -158,30 +158,19 @@ impl Dense {
         self.product(batch, worker, slot, |panel| &parameters[self.weights(panel)], epilogue);
     }
 
-    /// Recomputes block (`panel`, `block`) of Wᵀ. `rows` of buffer `from` are panel `panel` of W, or of the matrix in
-    /// its place.
+    /// [`transpose_block`] of Wᵀ, if the layer has one.
     ///
     /// # Safety
-    /// No other tile uses the block and its transpose in the running phase.
+    /// As for [`transpose_block`].
     unsafe fn transpose_block(
         &self,
         batch: &BatchView,
-        (from, rows): (Shared<Row>, Range<usize>),
-        panel: usize,
-        block: usize,
+        from: (Shared<Row>, Range<usize>),
+        [panel, block]: [usize; 2],
     ) {
-        if self.transposed.is_none() {
-            return;
-        }
-        let part = |of: Range<usize>, n: usize| {
-            of.start + n * WIDTH..(of.start + (n + 1) * WIDTH).min(of.end)
-        };
-        // SAFETY: the caller's promise.
-        unsafe {
-            batch.isa.run(Transpose {
-                from: from.read(part(rows, block)),
-                to: batch.derived.write(part(self.transposed(block), panel)),
-            });
+        if !self.is_first() {
+            // SAFETY: passed on to the caller.
+            unsafe { transpose_block(batch, from, self.transposed(block), [panel, block]) };
         }
     }
 
@@ -197,7 +186,29 @@ impl Dense {
         worker.phase(panels_of(self.outputs) * blocks, |item| {
             let (panel, block) = (item / blocks, item % blocks);
             // SAFETY: each item is another block.
-            unsafe { self.transpose_block(batch, (from, rows(panel)), panel, block) };
+            unsafe { self.transpose_block(batch, (from, rows(panel)), [panel, block]) };
+        });
+    }
+}
+
+/// Transposes a block of 32 x 32: rows `block` of panel `panel` of W to rows `panel` of panel `block` of Wᵀ. The panel of W is
+/// `rows` of buffer `from`, the panel of Wᵀ `to` of the derived buffer.
+///
+/// # Safety
+/// No other tile uses the block and its transpose in the running phase.
+pub unsafe fn transpose_block(
+    batch: &BatchView,
+    (from, rows): (Shared<Row>, Range<usize>),
+    to: Range<usize>,
+    [panel, block]: [usize; 2],
+) {
+    let part =
+        |of: Range<usize>, n: usize| of.start + n * WIDTH..(of.start + (n + 1) * WIDTH).min(of.end);
+    // SAFETY: the caller's promise.
+    unsafe {
+        batch.isa.run(Transpose {
+            from: from.read(part(rows, block)),
+            to: batch.derived.write(part(to, panel)),
         });
     }
 }
@@ -324,7 +335,7 @@ impl Layer for Dense {
                 if matches!(sink, Sink::Update { .. }) {
                     let from = (batch.parameters, self.weights(panel));
                     // SAFETY: the block is this item's, in W and in Wᵀ.
-                    unsafe { self.transpose_block(batch, from, panel, block) };
+                    unsafe { self.transpose_block(batch, from, [panel, block]) };
                 }
             }
         });

@@ -1,10 +1,9 @@
 //! The output image: from pixels with panels of their own to the features that the likelihood reads.
 #![allow(unsafe_code)]
 
-use super::{Epilogue, Layer};
+use super::{Epilogue, Layer, input_gradient};
 use crate::matrix::{Grid, ProductTile, tile_rows, vectors_of};
 use crate::model::memory::{BatchView, Planner, Port, Slot};
-use crate::nn::dense::InputGradient;
 use crate::nn::image::Image;
 use crate::simd::{MAX_TILE_ROWS, WIDTH, ZERO_ROW, floats, floats_mut};
 use crate::threads::Worker;
@@ -77,8 +76,7 @@ impl Layer for FlatOutput {
     }
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
-        let Port { saved, activation, gradient: to, .. } = slot.below;
-        let height = batch.rows * to.copies;
+        let height = batch.rows * slot.below.gradient.copies;
         // SAFETY: the gradient above is from an earlier phase.
         let data = unsafe { batch.matrix(slot.above.gradient).data() };
         let panels = self.from.pixel_panels();
@@ -97,12 +95,10 @@ impl Layer for FlatOutput {
                         out[i * WIDTH + channel - first] = floats(row)[lane];
                     }
                 }
-                // SAFETY: `saved` is from the forward pass; the rows are this item's.
-                let (saved, out) = unsafe {
-                    (batch.read(saved, panel, rows.clone()), batch.write(to, panel, rows.clone()))
-                };
-                let products = &products[..rows.len()];
-                batch.isa.run(InputGradient { products, vectors, activation, saved, out });
+                let products = &mut products[..rows.len()];
+                let tile = ProductTile { panel, rows, vectors, products };
+                // SAFETY: the rows are this item's.
+                unsafe { input_gradient::store(batch, &slot.below, tile) };
             }
         });
     }

@@ -1,7 +1,7 @@
 //! Concatenation [z, y]: copies the conditions y from the encoder's input to the columns after z.
 #![allow(unsafe_code)]
 
-use super::{Epilogue, Layer};
+use super::Layer;
 use crate::model::memory::{BatchView, Planner, Port, Slot};
 use crate::simd::WIDTH;
 use crate::threads::Worker;
@@ -42,10 +42,6 @@ impl Layer for Join {
             }
         };
         batch.by_draws_then(worker, block, &mut || ());
-    }
-
-    fn tiles(&self, _: &BatchView, _: &Worker, _: &Slot, _: &mut Epilogue) {
-        unreachable!("conditions are joined before the decoder");
     }
 
     /// Conditions have no gradient.

@@ -5,6 +5,7 @@
 //! (tap, s).
 #![allow(unsafe_code)]
 
+use super::dense::transpose_block;
 use crate::error::{Error, Result};
 use crate::matrix::{
     Grid, ProductBlock, ProductTile, SegmentTable, panels_of, tile_rows, vectors_of,
@@ -13,7 +14,6 @@ use crate::model::memory::{BatchView, Matrix};
 use crate::model::sink::Sink;
 use crate::model::tensor::Layout;
 use crate::nn::conv::{self, Window};
-use crate::nn::dense::Transpose;
 use crate::nn::image::{Image, Storage};
 use crate::simd::{
     MAX_TILE_ROWS, Row, Segment, SegmentList, SegmentProduct, Segments, WIDTH, ZERO_ROW, floats,
@@ -315,7 +315,7 @@ impl Kernel {
             let vectors = vectors_of(self.small.shape.channels, panel);
             let mut products = [ZERO_ROW; RUN_ROWS + MAX_TILE_ROWS];
             for position in 0..positions {
-                let (_, base, segments) = self.down.get(position);
+                let (base, segments) = self.down.get(position);
                 let right = &b[(position * panels + panel) * height..][..height];
                 for segment in segments.iter() {
                     let (to, count) = (segment.to as usize, segment.count as usize);
@@ -388,18 +388,13 @@ impl Kernel {
         worker.phase(taps * blocks * panels, |item| {
             let (tap, item) = (item / (blocks * panels), item % (blocks * panels));
             let (block, panel) = (item / panels, item % panels);
-            let part = |channels: usize, n: usize| {
-                tap * channels + n * WIDTH..tap * channels + ((n + 1) * WIDTH).min(channels)
+            let rows = |start: usize, channels: usize| {
+                start + tap * channels..start + (tap + 1) * channels
             };
-            let (from, to) = (part(large, block), part(small, panel));
-            let (source, target) = (self.weights(panel).start, self.transposed(block).start);
+            let from = (batch.parameters, rows(self.weights(panel).start, large));
+            let to = rows(self.transposed(block).start, small);
             // SAFETY: an item is a block of Wᵀ; parameters do not change in this phase.
-            unsafe {
-                batch.isa.run(Transpose {
-                    from: batch.parameters.read(source + from.start..source + from.end),
-                    to: batch.derived.write(target + to.start..target + to.end),
-                });
-            }
+            unsafe { transpose_block(batch, from, to, [panel, block]) };
         });
     }
 }
@@ -448,7 +443,7 @@ fn product<'r>(
         let (place, tiles) = grid.item(item);
         let (channels, position) = (place / positions, place % positions);
         let panel = position * panels + channels;
-        let (_, base, segments) = table.get(position);
+        let (base, segments) = table.get(position);
         let (left, right) = (&data[base * height..], right(channels));
         let vectors = vectors_of(to.shape.channels, channels);
         for index in tiles {
@@ -503,11 +498,11 @@ fn product_of_few<'r>(
         let (right, vectors) = (right(channels), vectors_of(to.shape.channels, channels));
         let rows = places.len() * height;
         let mut tile = [ZERO_ROW; _];
-        let count = table.get(places[0] as usize).2.iter().count();
+        let count = table.get(places[0] as usize).1.iter().count();
         for start in (0..count).step_by(COPIED_SEGMENTS) {
             let (mut list, mut copied) = ([Segment::NONE; COPIED_SEGMENTS], 0);
             for (n, &place) in places.iter().enumerate() {
-                let (_, base, segments) = table.get(place as usize);
+                let (base, segments) = table.get(place as usize);
                 let segments = segments.iter().skip(start).take(COPIED_SEGMENTS);
                 for (i, (segment, left)) in segments.zip(&mut left).enumerate() {
                     let from = &data[(base + segment.panel as usize) * height..][..height];

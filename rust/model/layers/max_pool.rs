@@ -1,8 +1,8 @@
 //! The maximum of each channel in windows that do not overlap.
 #![allow(unsafe_code)]
 
+use super::Layer;
 use super::input_gradient::{self, GradientTile, ROWS};
-use super::{Epilogue, Layer};
 use crate::matrix::{ProductTile, vectors_of};
 use crate::model::memory::{BatchView, Planner, Port, Slot};
 use crate::nn::pool::{Cells, Maximum, MaximumGradient};
@@ -43,10 +43,6 @@ impl Layer for MaxPool {
                 }
             }
         });
-    }
-
-    fn tiles(&self, _: &BatchView, _: &Worker, _: &Slot, _: &mut Epilogue) {
-        unreachable!("pooling is not the output");
     }
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {

@@ -91,8 +91,10 @@ pub trait Layer: Debug + Send + Sync {
     /// Computes the output from the input.
     fn forward(&self, batch: &BatchView, worker: &Worker, slot: &Slot);
 
-    /// Computes the output of the last layer, and passes it tile by tile to an epilogue.
-    fn tiles(&self, batch: &BatchView, worker: &Worker, slot: &Slot, epilogue: &mut Epilogue);
+    /// Computes the output of the last layer, and passes it tile by tile to an epilogue. Other layers need none.
+    fn tiles(&self, _: &BatchView, _: &Worker, _: &Slot, _: &mut Epilogue) {
+        unreachable!("{self:?} is not a last layer");
+    }
 
     /// Computes the input's gradient from the output's. Not called for the first layer.
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot);

@@ -1,7 +1,7 @@
 //! A layer for tests only: multiplies each column by a learned factor. It is an example of a new kind of layer.
 #![allow(unsafe_code)]
 
-use super::{Epilogue, Layer};
+use super::Layer;
 use crate::matrix::{ColumnMap, RowMap, Shared, panels_of, vectors_of};
 use crate::model::memory::{BatchView, Matrix, Planner, Port, Slot};
 use crate::model::sink::Sink;
@@ -65,10 +65,6 @@ impl Layer for Scaling {
 
     fn forward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         self.scale(batch, worker, slot.below.value, slot.above.value);
-    }
-
-    fn tiles(&self, _: &BatchView, _: &Worker, _: &Slot, _: &mut Epilogue) {
-        unreachable!("the tests put it before another layer");
     }
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {

@@ -1,7 +1,7 @@
 //! The topic proportions theta = softmax(m0 + s0 z), in place.
 #![allow(unsafe_code)]
 
-use super::{Epilogue, Layer};
+use super::Layer;
 use crate::matrix::{Panels, panels_of};
 use crate::model::memory::{BatchView, Planner, Port, Slot};
 use crate::model::spec::Topics;
@@ -53,10 +53,6 @@ impl Layer for Simplex {
             }
         };
         batch.by_draws_then(worker, block, &mut || ());
-    }
-
-    fn tiles(&self, _: &BatchView, _: &Worker, _: &Slot, _: &mut Epilogue) {
-        unreachable!("the topic proportions are not a last layer");
     }
 
     /// Computes dL/dz from dL/dtheta, in place.

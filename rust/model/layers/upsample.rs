@@ -1,8 +1,8 @@
 //! Nearest-neighbour upsampling: each pixel becomes a cell of equal ones.
 #![allow(unsafe_code)]
 
+use super::Layer;
 use super::input_gradient::{self, GradientTile, ROWS};
-use super::{Epilogue, Layer};
 use crate::matrix::{ProductTile, vectors_of};
 use crate::model::memory::{BatchView, Planner, Port, Slot};
 use crate::nn::pool::{AddScaled, Cells};
@@ -39,10 +39,6 @@ impl Layer for Upsample {
                 out.copy_from_slice(from);
             }
         });
-    }
-
-    fn tiles(&self, _: &BatchView, _: &Worker, _: &Slot, _: &mut Epilogue) {
-        unreachable!("upsampling is not the output");
     }
 
     /// The gradient of a pixel is the sum over its cell, row by row.
