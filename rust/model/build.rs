@@ -6,6 +6,7 @@ use super::layer_list::{LayerEnd, LayerSpecification, Shape};
 use super::layers::{
     AffineNorm, AvgPool, BatchNorm, Constrained, Conv, ConvOutput, ConvParts, Dense, Direction,
     FlatOutput, Join, MaxPool, NamedChannels, NamedOutputs, Simplex, TopicWords, Upsample,
+    WeightKind,
 };
 use super::network::Layers;
 use super::spec::{Specification, WeightConstraint};
@@ -17,7 +18,7 @@ use crate::nn::conv::Window;
 use crate::nn::image::{Image, ImageShape, Storage};
 use crate::nn::likelihood::Likelihood;
 use crate::nn::pool::Cells;
-use crate::simd::WIDTH;
+use crate::simd::{LANES, WIDTH};
 use std::ops::Range;
 
 /// Builds the layers of one `nn.Sequential`.
@@ -377,15 +378,25 @@ fn output_image(
     });
     let names = names.collect();
     let storage = if per_feature == 2 { Storage::Halves } else { Storage::Flat };
-    if let LayerSpecification::ConvTranspose2d { window, .. } = *layer {
-        let (large, small) = (Image { shape: to, storage }, Image::panels_of(from));
-        let output = ConvOutput::new(builder.layout, window, large, small, names)?;
-        builder.layers.push(Box::new(output));
+    let images = (Image { shape: to, storage }, Image::panels_of(from));
+    let (layout, layers) = (&mut *builder.layout, &mut builder.layers);
+    let window = match *layer {
+        LayerSpecification::ConvTranspose2d { window, .. } => {
+            let weight = WeightKind::Transposed;
+            layers.push(Box::new(ConvOutput::new(layout, window, images, names, weight)?));
+            return Ok(builder.layers);
+        }
+        LayerSpecification::Conv2d { window, .. } => window,
+        _ => unreachable!("the last layer was checked"),
+    };
+    let (vectors, taps) = (|columns: usize| columns.div_ceil(LANES), window.taps());
+    if let Some(reversed) = window.reversed()
+        && 2 * vectors(taps * to.channels) <= taps * vectors(to.channels)
+    {
+        let weight = WeightKind::Reversed;
+        layers.push(Box::new(ConvOutput::new(layout, reversed, images, names, weight)?));
         return Ok(builder.layers);
     }
-    let LayerSpecification::Conv2d { window, .. } = *layer else {
-        unreachable!("the last layer was checked")
-    };
     let made = Image::panels_of(to);
     builder.conv(ConvParts {
         window,

@@ -131,7 +131,8 @@ impl Network {
     /// Plans the memory of batches of at most `size`.
     pub fn plan(&self, size: BatchSize, kind: PassKind, storage: InputStorage) -> Plan {
         let (spec, copies) = (&self.spec, size.copies);
-        let planner = &mut Planner::new(size, kind);
+        let mut planning = Planner::new(size, kind);
+        let planner = &mut planning;
         let trains = planner.trains();
         let x = planner.place(spec.n_features, 1, !matches!(storage, InputStorage::Sparse(_)));
         let input = match storage {
@@ -147,7 +148,7 @@ impl Network {
             true => {
                 let cols = spec.latent_dim + spec.conditions;
                 let z = planner.place(cols, copies, true);
-                Port::plain(z, planner.place(cols, copies, trains))
+                Port::plain(z, planner.gradient(cols, copies))
             }
             false => posterior, // the code is the encoder's output
         };
@@ -160,8 +161,7 @@ impl Network {
         };
         let scaled = trains && self.head.stores_scale_gradient();
         let scale_gradient = planner.place(spec.n_features, copies, scaled);
-        let arena = planner.arena();
-        Plan {
+        let mut plan = Plan {
             x,
             input,
             eps,
@@ -176,8 +176,10 @@ impl Network {
             kind,
             storage,
             size,
-            arena,
-        }
+            arena: 0,
+        };
+        planning.finish(&mut plan);
+        plan
     }
 
     /// The sizes of a workspace's buffers outside the arena.

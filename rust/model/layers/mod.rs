@@ -26,7 +26,7 @@ pub use affine_norm::AffineNorm;
 pub use avg_pool::AvgPool;
 pub use batch_norm::BatchNorm;
 pub use constrained::Constrained;
-pub use conv::{Conv, ConvParts, Direction, NamedChannels};
+pub use conv::{Conv, ConvParts, Direction, NamedChannels, WeightKind};
 pub use conv_output::ConvOutput;
 pub use dense::{Dense, NamedOutputs};
 pub use flat_output::FlatOutput;

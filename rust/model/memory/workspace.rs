@@ -81,6 +81,8 @@ impl Workspace {
 
     /// The buffers, for sharing among workers.
     pub fn share(&mut self) -> Memory<'_> {
+        #[cfg(debug_assertions)] // no phase reads what no phase wrote
+        self.arena.fill([Lanes([f32::NAN; LANES]); 2]);
         let [ratio, weights, bound] = self.weighting.each_mut().map(|part| Shared::new(part));
         Memory {
             plan: &self.plan,
