@@ -12,6 +12,7 @@ __all__ = [
     "LOGVAR_RANGE",
     "MAX_THREADS",
     "MAX_TRIALS",
+    "MAX_SIDE",
     "MAX_WIDTH",
     "TOPIC_GAIN",
     "Engine",
@@ -37,6 +38,7 @@ LIKELIHOODS: dict[str, _LikelihoodFacts]
 LOGVAR_RANGE: tuple[float, float]
 MAX_THREADS: int
 MAX_TRIALS: int
+MAX_SIDE: int
 MAX_WIDTH: int
 TOPIC_GAIN: float
 

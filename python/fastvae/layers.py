@@ -181,9 +181,6 @@ KINDS: dict[str, type[Any]] = {
     "upsample": Upsample,
 }
 
-# The largest side of a kernel, stride, padding or window.
-_MAX_SIDE = 2**12
-
 
 def resolve(value: Any, name: str) -> list[Layer]:
     """Return a sequence of widths and layers as checked layers with pairs as sizes, or raise ValueError."""
@@ -223,6 +220,6 @@ def _pair(value: Any, name: str, least: int) -> tuple[int, int]:
     """Return a size as (vertical, horizontal), or raise ValueError."""
     sides = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value, value)
     good = len(sides) == 2 and all(isinstance(x, numbers.Integral) and not isinstance(x, bool) for x in sides)
-    if not good or not all(least <= int(x) <= _MAX_SIDE for x in sides):
-        raise ValueError(f"{name}={value!r} must be an integer or a pair of integers, {least} to {_MAX_SIDE}")
+    if not good or not all(least <= int(x) <= _core.MAX_SIDE for x in sides):
+        raise ValueError(f"{name}={value!r} must be an integer or a pair of integers, {least} to {_core.MAX_SIDE}")
     return int(sides[0]), int(sides[1])

@@ -87,7 +87,7 @@ class VAE(Layered, Variational):
         without observed values is its KL.
     missing_indicator : bool
         With ``missing="mask"``: the encoder also reads one column per feature, after X, that is 1 where the value is
-        missing (Collier et al., arXiv:2006.05301). Not for a convolutional encoder.
+        missing (Collier et al., arXiv:2006.05301). Convolutions read the columns as further channels.
     corruption : object or None
         Noise on the encoder's input, applied after ``input_transform``: an object from :mod:`fastvae.corruption`. The
         target stays clean.
@@ -268,11 +268,6 @@ class VAE(Layered, Variational):
         doubly = _checks.boolean(self.doubly_reparameterized, "doubly_reparameterized")
         if doubly and samples == 1:
             raise ValueError("doubly_reparameterized=True needs importance samples: set n_importance_samples > 1")
-        if doubly and any(getattr(layer, "batch_norm", False) for layer in self._decoder_layers()):
-            raise ValueError(
-                "doubly_reparameterized=True needs a decoder without batch_norm, which makes draws depend on one "
-                "another: pass decoder_hidden"
-            )
         if samples > 1:
             required = {"beta": 1, "free_bits": 0, "capacity": None, "objective": "elbo"}
             for name, value in required.items():

@@ -35,6 +35,15 @@ pub struct NamedChannels {
     pub first: usize,
     /// The number of channels.
     pub count: usize,
+    /// Their columns in the output.
+    pub columns: ColumnMap,
+}
+
+impl NamedChannels {
+    /// Channels side by side.
+    pub fn new(name: impl Into<String>, first: usize, count: usize) -> NamedChannels {
+        NamedChannels { name: name.into(), first, count, columns: ColumnMap::From(first) }
+    }
 }
 
 /// A convolution.
@@ -248,14 +257,14 @@ pub fn kernel_tensors(
     let [large, small] = [large, small].map(|image| image.shape.channels);
     let (kind, fan_in) = (TensorKind::Trained, Some(inputs));
     let mut tensors = Vec::new();
-    for &NamedChannels { ref name, first, count } in names {
-        let (rows, columns) = match up {
-            false => ((0, large), (first, count)),
-            true => ((first, count), (0, small)),
+    for &NamedChannels { ref name, first, count, columns: to } in names {
+        let (rows, columns, outputs) = match up {
+            false => ((0, large), to, count),
+            true => ((first, count), ColumnMap::From(0), small),
         };
         let shape = match dense {
-            true => vec![columns.1, rows.1 * taps + conditions],
-            false => vec![columns.1, rows.1, window.kernel[0], window.kernel[1]],
+            true => vec![outputs, rows.1 * taps + conditions],
+            false => vec![outputs, rows.1, window.kernel[0], window.kernel[1]],
         };
         tensors.push(Tensor {
             name: format!("{name}.weight"),
@@ -266,13 +275,12 @@ pub fn kernel_tensors(
                 start: *start,
                 rows: rows.1 * taps + conditions,
                 order: RowMap::Taps { taps, first: rows.0, channels: rows.1, all: large },
-                columns: ColumnMap::From(columns.0),
+                columns,
                 stride: inputs + 1,
             },
         });
         if let Some((start, stride)) = bias {
-            let columns = ColumnMap::From(first);
-            let place = Place { start, rows: 1, order: RowMap::Same, columns, stride };
+            let place = Place { start, rows: 1, order: RowMap::Same, columns: to, stride };
             let (name, shape) = (format!("{name}.bias"), vec![count]);
             tensors.push(Tensor { name, shape, kind, fan_in, place });
         }
