@@ -213,9 +213,15 @@ def random_layer(rng: np.random.Generator, shape: Shape) -> Layer:
 
 
 def random_encoder(rng: np.random.Generator, image: Shape) -> list[int | Layer]:
-    """One to four layers that read an image, then perhaps a dense one."""
-    layers: list[int | Layer] = [random_conv(rng, image)]
-    shape = output_shape(completed(layers[0]), image)
+    """Perhaps a pool of x; one to four layers that read an image, then perhaps a dense one."""
+    layers: list[int | Layer] = []
+    shape = image
+    if rng.random() < 0.2:
+        size = [int(rng.integers(1, 3)) for _ in range(2)]
+        layers.append({"kind": pick(rng, ("max_pool2d", "avg_pool2d", "upsample")), "size": size})
+        shape = output_shape(layers[-1], shape)
+    layers.append(random_conv(rng, shape))
+    shape = output_shape(completed(layers[-1]), shape)
     for _ in range(int(rng.integers(4))):
         layers.append(random_layer(rng, shape))
         shape = output_shape(completed(layers[-1]), shape)
@@ -281,5 +287,6 @@ def random_specification(seed: int) -> Specification:
         "encoder": random_encoder(rng, image),
         "decoder": random_decoder(rng, image),
         "activation": pick(rng, SMOOTH),
+        "missing": ("error", "error", "mask", "indicator")[seed % 4],
         "seed": seed,
     }

@@ -112,7 +112,9 @@ NETWORKS: dict[str, Specification] = {
         (4, 3, 1), [conv(4, 2)], [9 * 7 * 2, layer("unflatten", 9, 7, 2), conv(1, 2), layer("avg_pool2d", 2, 2)]
     ),
     "indicators": specification((7, 6, 2), [conv(37, 3, 2, 1), 9], [8], missing="indicator", conditions=2),
-    "indicators, pool of x": specification((8, 6, 1), [layer("max_pool2d", 2, 2), conv(5, 2)], [8], missing="indicator"),
+    "indicators, pool of x": specification(
+        (8, 6, 1), [layer("max_pool2d", 2, 2), conv(5, 2)], [8], missing="indicator"
+    ),
     "missing values": specification((7, 6, 3), [conv(5, 2), 9], [8], missing="mask"),
     "convolution, dense, convolution": specification(
         (7, 6, 2),
@@ -175,7 +177,7 @@ def data(spec: Specification, rows: int = ROWS) -> tuple[NDArray[np.float32], An
     """Binary x, y, and noise."""
     rng = np.random.default_rng(1)
     x = (rng.random((rows, spec["n_features"])) < 0.4).astype(np.float32)
-    if "missing" in spec:
+    if spec.get("missing", "error") != "error":
         x[rng.random(x.shape) < 0.2] = np.nan
     conditions = spec.get("conditions", 0)
     y = rng.normal(size=(rows, conditions)).astype(np.float32) if conditions else None

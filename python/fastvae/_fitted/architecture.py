@@ -63,7 +63,13 @@ def mirror(encoder: Sequence[Layer], source: Size, latent_dim: int) -> list[Laye
     decoder: list[Layer] = []
     back: list[Size] = [(latent_dim,)]
     for i, undone in zip(range(len(encoder), -1, -1), [Dense(latent_dim), *reversed(encoder)], strict=True):
+        index = sum(not isinstance(layer, Unflatten) for layer in encoder[:i])
         if isinstance(undone, Dense) and all(isinstance(layer, POOLS) for layer in encoder[:i]):
+            if len(back[-1]) == 3:
+                raise ValueError(
+                    f"hidden[{index}], {undone!r}, has no mirror: it precedes convolutions and no convolution precedes "
+                    "it. Pass decoder_hidden"
+                )
             break
         if isinstance(undone, Unflatten):
             continue  # a dense layer reads any image
@@ -71,7 +77,6 @@ def mirror(encoder: Sequence[Layer], source: Size, latent_dim: int) -> list[Laye
         back.append(sizes("decoder_hidden", back[-1], made)[-1])
         if back[-1] != there[i]:
             lost = f"{way(there[i : i + 2])}, back {way(back[-2:])}"
-            index = sum(not isinstance(layer, Unflatten) for layer in encoder[:i])
             raise ValueError(
                 f"hidden[{index}], {undone!r}, has no mirror: {lost}. Use sizes that divide, or pass decoder_hidden "
                 f"(sizes: {way(there)}, back {way(back[1:])})"
@@ -114,8 +119,8 @@ def encoder_with_unflatten(encoder: Sequence[Layer], image: Size | None) -> list
             channels, rest = divmod(before.units, height * width)
             if rest or not channels:
                 raise ValueError(
-                    f"hidden[{i - 1}] has {before.units} units, but hidden[{i}], {layer!r}, reads an image of {height} x "
-                    f"{width} pixels, as before the dense layers: use a multiple of {height * width} units"
+                    f"hidden[{i - 1}] has {before.units} units, but hidden[{i}], {layer!r}, reads an image of {height} "
+                    f"x {width} pixels, as before the dense layers: use a multiple of {height * width} units"
                 )
             result.append(Unflatten((height, width, channels)))
         result.append(layer)
