@@ -642,6 +642,64 @@ def test_a_model_without_images_keeps_its_file_format(tmp_path: Path) -> None:
     assert b"_images" not in (tmp_path / "model").read_bytes()
 
 
+ARCHITECTURES: dict[str, Sequence[Any]] = {
+    "normalised": (Conv2d(6, 3, 2, 1, batch_norm=True), Conv2d(8, 2), 10),
+    "pool of x": (MaxPool2d(2), Conv2d(5, 2), 7),
+    "dense between": (Conv2d(4, 3, padding=1), 48 * 2, Conv2d(5, 2), 8),
+    "transposed first": (ConvTranspose2d(3, 2, 2), Conv2d(4, 4, 2, 1), 9),
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "gaussian": {"likelihood": "gaussian"},
+    "shared": {"likelihood": Gaussian("shared")},
+    "per feature": {"likelihood": Gaussian("per_feature")},
+    "decoder": {"likelihood": Gaussian("decoder", mean="sigmoid")},
+    "poisson": {"likelihood": "poisson"},
+    "negative binomial": {"likelihood": "negative_binomial"},
+    "conditional": {"conditional": True},
+    "masking": {"corruption": MaskingNoise(0.2)},
+    "noise": {"corruption": GaussianNoise(0.2), "channels": "first"},
+    "missing": {"missing": "mask", "conditional": True},
+    "indicator": {"missing": "mask", "missing_indicator": True, "conditional": True, "input_transform": "log1p"},
+    "indicator, channels first": {"missing": "mask", "missing_indicator": True, "channels": "first"},
+    "draws": {"n_importance_samples": 3},
+    "free bits": {"free_bits": 0.1, "clip_norm": 0.5},
+    "early stopping": {"early_stopping": True, "optimizer": "sgd", "n_jobs": 2},
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_option_of_a_vae_is_for_images_too(architecture: str, option: str, tmp_path: Path) -> None:
+    options = OPTIONS[option]
+    model = conv(hidden=ARCHITECTURES[architecture], image_shape=(8, 6, 3), **options)
+    x = pictures(30, (8, 6, 3))
+    x = holed(x, 0.2) if model.missing == "mask" else x
+    x = np.ascontiguousarray(np.moveaxis(x, -1, 1)) if model.channels == "first" else x
+    y = np.arange(len(x)) % 3 if model.conditional else None
+    given = {} if y is None else {"y": y}
+    model.fit(x, **given)
+    codes, means = model.transform(x, **given), model.reconstruct(x, **given)
+    assert means.shape == x.shape
+    assert np.isfinite(means).all()
+    assert np.allclose(model.inverse_transform(codes, **given), means, atol=1e-5)
+    assert np.isfinite(model.log_marginal(x, 5, **given).estimate).all()
+    assert {part.shape for part in model.predictive(x, 3, **given) if part is not None} == {x.shape}
+    assert len(model.diagnose(x, **given).kl) == 3
+    assert np.isfinite(list(model.evaluate(x, **given).values())).all()
+    if model.missing == "mask":
+        assert not np.isnan(model.impute(x, **given)).any()
+    model.save(tmp_path / "model")
+    copies = [fastvae.load(tmp_path / "model"), pickle.loads(pickle.dumps(model)), copy.deepcopy(model)]
+    assert all(same(model, other) for other in copies)
+    trained = [other.partial_fit(x, **given) for other in copies]  # with the optimiser's state
+    assert same(trained[0], trained[1])
+    assert same(trained[0], trained[2])
+    assert np.array_equal(model.reconstruct(x, **given), means)
+    new = conv(hidden=model.hidden, image_shape=(8, 6, 3), **options).load_state_dict(model.state_dict())
+    rows = {} if y is None else {"y": np.eye(3)[y]}
+    assert np.array_equal(new.reconstruct(x, **rows), means)
+
+
 # ------------------------------------------------------------------------------------------ state dicts
 
 
@@ -887,6 +945,24 @@ def pyplot() -> Iterator[Any]:
 
     yield pyplot
     pyplot.close("all")
+
+
+@pytest.mark.parametrize("form", [(42,), (7, 6), (7, 6, 1)], ids=str)
+def test_plots_of_codes_take_images(form: Sizes, pyplot: Any) -> None:
+    given, y = X.reshape(-1, *form), np.arange(len(X)) % 2
+    model = conv(epochs=1).fit(given)
+    for ax in (
+        plots.latent_scatter(model, given, y),
+        plots.latent_ellipses(model, given, y, n=10),
+        plots.kl_per_dimension(model, given),
+        plots.learning_curve(model),
+        *plots.three_objectives(given, y, model=conv(epochs=1), n=10),
+    ):
+        ax.figure.canvas.draw()
+    assert latent.mixture_sample(model, given, 4, n_components=2).shape == (4, *form)
+    assert latent.attribute_vector(model, given[:9], given[9:]).shape == (3,)
+    with pytest.raises(ValueError, match="does not fit image_shape"):
+        plots.latent_ellipses(model, X.reshape(-1, 6, 7))
 
 
 @pytest.mark.parametrize("channels", ["last", "first"])

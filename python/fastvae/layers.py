@@ -10,7 +10,8 @@ Images have the shape [height, width, channels]. Sizes are an integer for both d
 horizontal). ``batch_norm=True`` adds a batch normalisation with PyTorch's momentum (0.1) and eps (1e-5) before the
 activation; the layer itself then has no bias, which the normalisation would subtract. ``activation=None`` is the
 model's. An integer among the layers is a dense layer of as many units. A dense layer after an image reads it flattened
-in PyTorch's order (channels, rows, columns).
+in PyTorch's order (channels, rows, columns). Where convolutions follow dense layers in ``hidden``, the dense outputs
+are an image of the height and width before the dense layers.
 """
 
 from __future__ import annotations

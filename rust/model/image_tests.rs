@@ -33,6 +33,7 @@ fn networks() -> Vec<Specification> {
         spec(&pooled("max_pool2d"), "8"),
         spec(&pooled("avg_pool2d"), "8"),
         spec(r#"{"kind":"dense","units":40,"batch_norm":true}"#, "8"),
+        spec(&format!("{},{CONV}", layer("avg_pool2d", [2, 2])), "8"),
     ]
 }
 

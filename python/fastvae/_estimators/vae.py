@@ -38,11 +38,12 @@ class VAE(Layered, Variational):
         model. Convolutions need ``image_shape``.
     decoder_hidden : sequence of int or layer, or None
         The decoder's hidden layers. None mirrors ``hidden``: each Conv2d becomes the ConvTranspose2d that undoes its
-        shape, pools become Upsample, and each layer has the ``batch_norm`` and ``activation`` of the encoder's layer
-        whose size it restores. Where a layer that makes images follows a dense one, the dense outputs are an image of
-        height * width * channels in PyTorch's order. A list that ends with images ends with the output: a
-        ConvTranspose2d or Conv2d with the channels of ``image_shape``, without ``batch_norm`` and ``activation``. To a
-        list that ends with a dense layer, a dense output layer is added.
+        shape, pools become Upsample (but not a pool of X before a dense layer), and each layer has the ``batch_norm``
+        and ``activation`` of the encoder's layer whose size it restores. Where a layer that makes images
+        follows a dense one, the dense outputs are an image of height * width * channels in PyTorch's order. A
+        list that ends with images ends with the output: a ConvTranspose2d or Conv2d with the channels of
+        ``image_shape``, without ``batch_norm`` and ``activation``. To a list that ends with a dense layer, a
+        dense output layer is added.
     activation : str
         Activation of the hidden layers: "relu", "tanh", "sigmoid", "softplus", "elu", "gelu" (exact), "silu" or
         "identity".
