@@ -111,10 +111,12 @@ def encoder_with_unflatten(encoder: Sequence[Layer], image: Size | None) -> list
 
     Height and width are those of the last image before the dense layers; the channels follow from the units.
     """
+    if image is None:
+        return list(encoder)
     result: list[Layer] = []
-    size: Size | None = image
+    size = image
     for i, layer in enumerate(encoder):
-        if size is not None and not isinstance(layer, Dense) and i > 0 and isinstance(before := encoder[i - 1], Dense):
+        if not isinstance(layer, Dense) and i > 0 and isinstance(before := encoder[i - 1], Dense):
             height, width = size[:2]
             channels, rest = divmod(before.units, height * width)
             if rest or not channels:
@@ -124,7 +126,7 @@ def encoder_with_unflatten(encoder: Sequence[Layer], image: Size | None) -> list
                 )
             result.append(Unflatten((height, width, channels)))
         result.append(layer)
-        if size is not None and not isinstance(layer, Dense):
+        if not isinstance(layer, Dense):
             size = sizes("hidden", image, result)[-1]
     return result
 
