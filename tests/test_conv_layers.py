@@ -93,6 +93,59 @@ NETWORKS: dict[str, Specification] = {
         [3 * 3 * 5, layer("unflatten", 3, 3, 5), transposed(6, 2, 2), transposed(2, 2)],
         activation="softplus",
     ),
+    "max pool of x": specification((9, 7, 2), [layer("max_pool2d", 2, 3), conv(35, 2)], [8]),
+    "pools of x before a dense layer": specification(
+        (9, 7, 2), [layer("upsample", 1, 2), layer("avg_pool2d", 2, 3), 33], [8], conditions=3
+    ),
+    "upsampling of x": specification((4, 5, 1), [layer("upsample", 2, 2), conv(4, 3, 2), 5], [8]),
+    "pool of x alone": specification((8, 6, 3), [layer("avg_pool2d", 2, 2)], [8], conditions=2),
+    "pool of x before a transposed convolution": specification(
+        (6, 6, 2), [layer("max_pool2d", 2, 2), transposed(5, 3, 2), 9], [8]
+    ),
+    "transposed convolution of x": specification((5, 4, 2), [transposed(5, 3, 2), conv(4, 2)], [8]),
+    "pools of the output": specification(
+        (8, 6, 2),
+        [conv(4, 3)],
+        [3 * 2 * 5, layer("unflatten", 3, 2, 5), transposed(2, 2), layer("upsample", 2, 2)],
+    ),
+    "average of the output": specification(
+        (4, 3, 1), [conv(4, 2)], [9 * 7 * 2, layer("unflatten", 9, 7, 2), conv(1, 2), layer("avg_pool2d", 2, 2)]
+    ),
+    "indicators": specification((7, 6, 2), [conv(37, 3, 2, 1), 9], [8], missing="indicator", conditions=2),
+    "indicators, pool of x": specification(
+        (8, 6, 1), [layer("max_pool2d", 2, 2), conv(5, 2)], [8], missing="indicator"
+    ),
+    "missing values": specification((7, 6, 3), [conv(5, 2), 9], [8], missing="mask"),
+    "convolution, dense, convolution": specification(
+        (7, 6, 2),
+        [conv(5, 3), 5 * 4 * 34, layer("unflatten", 5, 4, 34), conv(6, 2, activation="sigmoid"), 9],
+        [8],
+        conditions=3,
+        activation="softplus",
+    ),
+    "convolution, normalised dense, pool": specification(
+        (7, 6, 1),
+        [
+            conv(5, 3),
+            {"kind": "dense", "units": 5 * 4 * 7, **NORM},
+            layer("unflatten", 5, 4, 7),
+            layer("max_pool2d", 2, 2),
+            transposed(3, 2),
+        ],
+        [8],
+    ),
+    "dense between convolutions of the decoder": specification(
+        (6, 6, 1),
+        [conv(4, 3)],
+        [
+            3 * 3 * 5,
+            layer("unflatten", 3, 3, 5),
+            conv(4, 2),
+            3 * 3 * 35,
+            layer("unflatten", 3, 3, 35),
+            transposed(1, 2, 2),
+        ],
+    ),
 }
 
 
@@ -124,6 +177,8 @@ def data(spec: Specification, rows: int = ROWS) -> tuple[NDArray[np.float32], An
     """Binary x, y, and noise."""
     rng = np.random.default_rng(1)
     x = (rng.random((rows, spec["n_features"])) < 0.4).astype(np.float32)
+    if spec.get("missing", "error") != "error":
+        x[rng.random(x.shape) < 0.2] = np.nan
     conditions = spec.get("conditions", 0)
     y = rng.normal(size=(rows, conditions)).astype(np.float32) if conditions else None
     return x, y, noise(rows, spec["latent_dim"])

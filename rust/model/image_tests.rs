@@ -33,6 +33,7 @@ fn networks() -> Vec<Specification> {
         spec(&pooled("max_pool2d"), "8"),
         spec(&pooled("avg_pool2d"), "8"),
         spec(r#"{"kind":"dense","units":40,"batch_norm":true}"#, "8"),
+        spec(&format!("{},{CONV}", layer("avg_pool2d", [2, 2])), "8"),
     ]
 }
 
@@ -114,16 +115,11 @@ fn a_norm_has_the_names_of_torch_and_takes_the_place_of_the_bias() {
 }
 
 #[test]
-fn an_image_is_made_of_a_dense_layer_that_reads_none() {
-    for (encoder, decoder) in [
-        (format!("{CONV},{IMAGE}"), "8".to_string()),
-        (CONV.to_string(), format!("{IMAGE},{IMAGE},{OUTPUT}")),
-        (CONV.to_string(), format!(r#"{{"kind":"unflatten","shape":[3,1,1]}},{OUTPUT}"#)),
-    ] {
-        let text = format!(
-            r#"{{"n_features":126,"latent_dim":3,"image_shape":[9,7,2],"encoder":[{encoder}],"decoder":[{decoder}]}}"#
-        );
-        let error = Specification::from_json(&text).unwrap_err().to_string();
-        assert!(error.contains("is Unflatten; it must follow a Dense layer"), "{error}");
-    }
+fn an_image_is_made_of_a_dense_layer() {
+    let decoder = format!(r#"{{"kind":"unflatten","shape":[3,1,1]}},{OUTPUT}"#);
+    let text = format!(
+        r#"{{"n_features":126,"latent_dim":3,"image_shape":[9,7,2],"encoder":[{CONV}],"decoder":[{decoder}]}}"#
+    );
+    let error = Specification::from_json(&text).unwrap_err().to_string();
+    assert!(error.contains("is Unflatten; it must follow a Dense layer"), "{error}");
 }

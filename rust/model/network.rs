@@ -22,6 +22,8 @@ pub struct Network {
     pub spec: Specification,
     /// From x to [mu, logvar], or to the code of a plain autoencoder.
     pub encoder: Layers,
+    /// The first layers of the encoder whose input's gradient is not computed: pools of x and the layer behind them.
+    pub without_input_gradient: usize,
     /// From z to the decoder's input.
     pub latent: Layers,
     /// From there to the output; the last layer passes its tiles to the head.
@@ -61,6 +63,7 @@ impl Network {
         for layer in encoder.iter_mut().chain(&mut latent).chain(&mut decoder) {
             layer.place_statistics(layout);
         }
+        let pools = encoder.iter().take_while(|layer| layer.tensors().is_empty()).count();
         let all = encoder.iter().chain(&latent).chain(&decoder);
         let (mut tensors, running): (Vec<_>, Vec<_>) =
             all.flat_map(|layer| layer.tensors()).partition(Tensor::is_trained);
@@ -69,6 +72,7 @@ impl Network {
         Network {
             spec,
             encoder,
+            without_input_gradient: pools + 1,
             latent,
             decoder,
             head,
@@ -188,6 +192,7 @@ impl Network {
             output_panels: panels_of(self.output().outputs()),
             softmax: self.head.likelihood.is_softmax(),
             latent_dim: self.spec.latent_dim,
+            lists: self.spec.reads_lists(),
         }
     }
 

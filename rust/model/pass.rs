@@ -156,7 +156,7 @@ impl<'a> Pass<'a> {
         if network.spec.variational {
             latent();
         }
-        back(&network.encoder, &plan.encoder, 1); // the input's gradient is not computed
+        back(&network.encoder, &plan.encoder, network.without_input_gradient);
     }
 
     /// Multiplies the gradients that [`Pass::score`] has stored by the weights of their draws.

@@ -35,6 +35,15 @@ pub struct NamedChannels {
     pub first: usize,
     /// The number of channels.
     pub count: usize,
+    /// Their columns in the output.
+    pub columns: ColumnMap,
+}
+
+impl NamedChannels {
+    /// Channels side by side.
+    pub fn new(name: impl Into<String>, first: usize, count: usize) -> NamedChannels {
+        NamedChannels { name: name.into(), first, count, columns: ColumnMap::From(first) }
+    }
 }
 
 /// A convolution.
@@ -265,17 +274,14 @@ pub fn kernel_tensors(
     let kind = TensorKind::Trained;
     let fan_in = Some(if weight == WeightKind::Reversed { taps * small } else { inputs });
     let mut tensors = Vec::new();
-    for &NamedChannels { ref name, first, count } in names {
+    for &NamedChannels { ref name, first, count, columns: to } in names {
         let [height, width] = window.kernel;
         let order = RowMap::Taps { taps, first: 0, channels: large, all: large };
         let (shape, rows, order, columns) = match weight {
-            WeightKind::Conv => {
-                let shape = vec![count, large, height, width];
-                (shape, large * taps, order, ColumnMap::From(first))
-            }
+            WeightKind::Conv => (vec![count, large, height, width], large * taps, order, to),
             WeightKind::Dense => {
                 let rows = large * taps + conditions;
-                (vec![count, rows], rows, order, ColumnMap::From(first))
+                (vec![count, rows], rows, order, to)
             }
             WeightKind::Transposed => {
                 let order = RowMap::Taps { taps, first, channels: count, all: large };
@@ -295,8 +301,7 @@ pub fn kernel_tensors(
             place: Place { start: *start, rows, order, columns, stride: inputs + 1 },
         });
         if let Some((start, stride)) = bias {
-            let columns = ColumnMap::From(first);
-            let place = Place { start, rows: 1, order: RowMap::Same, columns, stride };
+            let place = Place { start, rows: 1, order: RowMap::Same, columns: to, stride };
             let (name, shape) = (format!("{name}.bias"), vec![count]);
             tensors.push(Tensor { name, shape, kind, fan_in, place });
         }

@@ -12,6 +12,7 @@ mod conv_output;
 mod dense;
 mod flat_output;
 mod input_gradient;
+mod input_pool;
 mod join;
 mod kernel;
 mod max_pool;
@@ -30,6 +31,7 @@ pub use conv::{Conv, ConvParts, Direction, NamedChannels, WeightKind};
 pub use conv_output::ConvOutput;
 pub use dense::{Dense, NamedOutputs};
 pub use flat_output::FlatOutput;
+pub use input_pool::{Combine, InputPool};
 pub use join::Join;
 pub use max_pool::MaxPool;
 #[cfg(test)]
