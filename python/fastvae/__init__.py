@@ -9,7 +9,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from fastvae import corruption, datasets, functional, latent, layers, likelihoods, optimizers, schedules
+from fastvae import corruption, datasets, functional, latent, layers, likelihoods, optimizers, priors, schedules
 from fastvae._checks import NotFittedError
 from fastvae._config import show_config
 from fastvae._core import FormatError, __version__
@@ -41,6 +41,7 @@ __all__ = [
     "load",
     "optimizers",
     "plots",
+    "priors",
     "schedules",
     "show_config",
 ]

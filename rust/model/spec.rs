@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::json::{self, Object};
 use crate::nn::activation::Activation;
 use crate::nn::image::ImageShape;
+use crate::nn::item_prior::{ItemPrior, SlopePrior};
 use crate::nn::likelihood::{Bernoulli, FeatureParameter, Likelihood, MAX_TRIALS};
 use crate::nn::optimizer::Optimizer;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -50,6 +51,9 @@ pub struct Specification {
     pub topics: Option<Topics>,
     /// The constraint on the output layer's weights.
     pub weight_constraint: WeightConstraint,
+    /// The prior of the output layer's weights and biases: slopes and intercepts of an item response model.
+    #[serde(deserialize_with = "json::optional_object", skip_serializing_if = "Option::is_none")]
+    pub item_prior: Option<ItemPrior>,
     /// The number of trials of each feature for a binomial likelihood, else empty.
     pub trials: Vec<f32>,
     /// The optimizer and its options.
@@ -75,6 +79,7 @@ impl Default for Specification {
             input_transform: None,
             topics: None,
             weight_constraint: WeightConstraint::Free,
+            item_prior: None,
             trials: Vec::new(),
             optimizer: Optimizer::default(),
             seed: 0,
@@ -251,8 +256,8 @@ impl Specification {
         self.conditions == 0 && self.input_transform.is_none() && !self.missing.is_masked()
     }
 
-    /// Returns an error for wrong numbers of trials, and for a weight constraint on topics or on several outputs for
-    /// each feature.
+    /// Returns an error for wrong numbers of trials, and for a weight constraint or a prior of items on topics or on
+    /// several outputs for each feature.
     fn check_exam(&self) -> Result<()> {
         let trials = match self.likelihood.parameter() {
             FeatureParameter::Trials => self.n_features,
@@ -268,6 +273,20 @@ impl Specification {
         if self.weight_constraint != WeightConstraint::Free && !slopes {
             return Err(Error::Parameter(
                 "a weight constraint is not for topics and a scale from the decoder".into(),
+            ));
+        }
+        let Some(prior) = self.item_prior else { return Ok(()) };
+        prior.check()?;
+        if !slopes || !self.decoder.is_empty() {
+            return Err(Error::Parameter(
+                "a prior of items is for a decoder of one layer with one output for each feature"
+                    .into(),
+            ));
+        }
+        let one = self.latent_dim + self.conditions == 1;
+        if matches!(prior.slope, SlopePrior::LogNormal { .. }) && !one {
+            return Err(Error::Parameter(
+                "a log-normal prior of slopes is for one dimension".into(),
             ));
         }
         Ok(())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastvae import _checks, _core, schedules
+from fastvae import _checks, _core, priors, schedules
 from fastvae._data import arrays
 from fastvae._estimators.exam import Exam
 from fastvae._fitted.specification import Specification
-from fastvae._irt import answers
+from fastvae._irt import answers, keys
 from fastvae._irt.items import CONSTRAINTS
 from fastvae._training.objective import Objective
 
@@ -52,6 +53,12 @@ class ItemResponse(Exam):
     max_marks : int, array_like of int [n_tasks] or None
         Maximum marks of each task, 1 to 1000; None if tasks are solved or not. Marks are whole numbers with a binomial
         likelihood: P(y) = C(m, y) p^y (1 - p)^(m - y), p as above.
+    prior : {"weak"}, fastvae.priors.ItemPrior or None
+        Prior of slopes and intercepts; their estimates are the mode of the posterior. "weak" is ``ItemPrior()``:
+        ln |a_t| ~ N(0, 0.75²) in one dimension (ln beta_t ~ N(0, 1) through the origin), a_tj ~ N(0, 1.5²) in several,
+        d_t ~ N(0, 3²). None is maximum likelihood, which has no finite estimate for a task that everyone or nobody has
+        solved, and extreme ones for tasks with few answers. On the 1,000 students of LSAT section 7 "weak" lowers the
+        log-likelihood by 0.03.
     hidden : sequence of int
         Widths of the encoder's hidden layers. The encoder reads the share of the marks in each task, 0 where it is
         missing, and one column per task that is 1 where it is missing.
@@ -81,7 +88,15 @@ callbacks, n_jobs, random_state, progress
 
     Notes
     -----
-    The sign of an ability is arbitrary. It is chosen so that the mean slope of each dimension is positive.
+    The sign of an ability is arbitrary. It is chosen so that the mean slope of each dimension is positive. In one
+    dimension with a prior the sign of a slope is fixed at the start of ``fit``: positive, except for tasks whose
+    answers clearly fall with the answers to the others (reverse-keyed tasks of "2pl").
+
+    With n students, ``history_["loss"]`` and the gradients include the prior: the loss is the mean over the students of
+    minus the importance-weighted bound, plus (sum_t penalty_t) / n, where the penalty is the squared distance from the
+    prior's mean in standard deviations, divided by 2, of ln |a_t| or each a_tj and of d_t. ``partial_fit`` takes the
+    students of its X as all students. ``elbo``, ``val_loss``, ``score`` and ``evaluate`` have no prior. With a prior in
+    one dimension the optimiser works on ln |a_t|, and ``weight_decay`` does not act on slopes.
 
     In one dimension ``transform``, ``ability_interval``, ``predict_proba``, ``impute``, ``item_fit`` and
     ``log_marginal`` are exact given the item parameters, by quadrature over alpha. With several dimensions they use the
@@ -103,6 +118,7 @@ callbacks, n_jobs, random_state, progress
     """
 
     _ACCEPTS_SPARSE = False
+    _VALUES_BEFORE: ClassVar[dict[str, Any]] = {"prior": None}
 
     def __init__(
         self,
@@ -110,6 +126,7 @@ callbacks, n_jobs, random_state, progress
         n_dims: int = 1,
         *,
         max_marks: Any = None,
+        prior: Any = "weak",
         hidden: Any = (64,),
         activation: str = "relu",
         n_importance_samples: int = 16,
@@ -131,6 +148,7 @@ callbacks, n_jobs, random_state, progress
         self.model = model
         self.n_dims = n_dims
         self.max_marks = max_marks
+        self.prior = prior
         self.hidden = hidden
         self.activation = activation
         self.n_importance_samples = n_importance_samples
@@ -209,6 +227,7 @@ callbacks, n_jobs, random_state, progress
             likelihood={"kind": "binomial" if marked else "bernoulli"},
             missing=self._missing(),
             weight_constraint=CONSTRAINTS[model],
+            item_prior=priors.resolve(self.prior, n_dims, model == "through_origin"),
             trials=answers.most_marks(self.max_marks, n_features).tolist() if marked else (),
             **self._dense_encoder(),
         )
@@ -253,12 +272,28 @@ callbacks, n_jobs, random_state, progress
     def _initial_weights(
         self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None
     ) -> dict[str, NDArray[np.float32]]:
-        """Return slopes of 1 in one dimension, and intercepts that are the logits of the tasks' mean shares."""
+        """Return slopes in one dimension, and intercepts that are the logits of the tasks' mean shares.
+
+        Slopes are 1, or the median of a log-normal prior, which keeps their signs: those of reverse-keyed tasks are
+        negative.
+        """
+        shares = X if rows is None else X[rows]
+        specification = fitted.specification
+        intercepts = specification.weight_constraint != CONSTRAINTS["through_origin"]
+        message = answers.describe_degenerate(shares, prior=specification.item_prior is not None, intercepts=intercepts)
+        if message:
+            warnings.warn(message, UserWarning, stacklevel=5)
         weights = {}
         if fitted.latent_dim == 1:
-            weights["decoder.0.weight"] = np.ones((X.shape[1], 1), np.float32)
-        if fitted.specification.weight_constraint != CONSTRAINTS["through_origin"]:
-            weights["decoder.0.bias"] = answers.logits_of_means(X if rows is None else X[rows])
+            slopes = np.ones((X.shape[1], 1), np.float32)
+            mean = specification.log_slope_mean
+            if mean is not None:
+                slopes *= np.exp(np.float32(mean))
+                if specification.weight_constraint == CONSTRAINTS["2pl"]:
+                    slopes[keys.reversed_tasks(shares)] *= -1
+            weights["decoder.0.weight"] = slopes
+        if intercepts:
+            weights["decoder.0.bias"] = answers.logits_of_means(shares)
         return weights
 
     def _read_examples(

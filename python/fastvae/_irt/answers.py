@@ -72,3 +72,31 @@ def logits_of_means(shares: NDArray[np.float32]) -> NDArray[np.float32]:
     mean = (np.where(observed, shares, 0).sum(0, dtype=np.float64) + 0.5) / (observed.sum(0) + 1)
     logits: NDArray[np.float32] = np.log(mean / (1 - mean)).astype(np.float32)
     return logits
+
+
+def describe_degenerate(shares: NDArray[Any], *, prior: bool, intercepts: bool) -> str:
+    """Return a warning that names tasks without estimates of their own, or an empty string.
+
+    `prior` says whether there is a prior of item parameters, `intercepts` whether tasks have intercepts.
+    """
+    none = np.isnan(shares).all(0)
+    sentences = []
+    if none.any():
+        kept = "they have the mode of the prior" if prior else "they stay at their initial values"
+        sentences.append(f"{_tasks(none)} without answers: no data for the parameters; {kept}")
+    if not prior and intercepts:
+        with np.errstate(invalid="ignore"):
+            solved, unsolved = (~((shares < 1).any(0) | none), ~((shares > 0).any(0) | none))
+        for tasks, who in ((solved, "everyone"), (unsolved, "nobody")):
+            if tasks.any():
+                sentences.append(
+                    f"{_tasks(tasks)} solved by {who}: the maximum likelihood estimate is not finite; use prior='weak'"
+                )
+    return ". ".join(sentences)
+
+
+def _tasks(mask: NDArray[np.bool_], most: int = 10) -> str:
+    """Return "task 3" or "tasks 3, 5, ..."."""
+    tasks = np.flatnonzero(mask).tolist()
+    shown = ", ".join(map(str, tasks[:most])) + ", ..." * (len(tasks) > most)
+    return f"{'task' if len(tasks) == 1 else 'tasks'} {shown}"
