@@ -469,6 +469,16 @@ mod tests {
             let (likelihood, trials) = (Binomial {}.into(), vec![1.0, 2.0, MAX_TRIALS]);
             assert_round_trip(&Specification { weight_constraint, likelihood, trials, ..small() });
         }
+        for (slope, latent_dim) in [
+            (SlopePrior::Flat, 2),
+            (SlopePrior::Normal { sd: 1.5 }, 2),
+            (SlopePrior::LogNormal { mean: 0.2, sd: 0.75 }, 1),
+        ] {
+            let item_prior = Some(ItemPrior { slope, intercept: Some(3.0) });
+            assert_round_trip(&Specification { latent_dim, item_prior, ..small() });
+            let item_prior = Some(ItemPrior { slope, intercept: None });
+            assert_round_trip(&Specification { latent_dim, item_prior, ..small() });
+        }
         let (mean, scale) = (vec![0.1, -1.0 / 3.0], vec![1e-3, 1e3]);
         for likelihood in [Likelihood::from(Mixture {}), Multinomial {}.into()] {
             let topics = Some(Topics { mean: mean.clone(), scale: scale.clone() });
@@ -559,6 +569,27 @@ mod tests {
             (r#""likelihood":{"kind":"multinomial"},"missing":"mask""#, "missing=\"mask\" wants"),
             (r#""topics":{"mean":[0,0],"scale":[1,1],"shape":1}"#, "unknown option `shape`"),
             (r#""trials":[1,2,3]"#, "trials are not 0 numbers"),
+            (
+                r#""item_prior":{"slope":{"kind":"normal","sd":0},"intercept":1}"#,
+                "standard deviations of 0.001 to 1000",
+            ),
+            (
+                r#""item_prior":{"slope":{"kind":"flat"},"intercept":1e9}"#,
+                "standard deviations of 0.001 to 1000",
+            ),
+            (
+                r#""item_prior":{"slope":{"kind":"lognormal","mean":0,"sd":1},"intercept":1}"#,
+                "a log-normal prior of slopes is for one dimension",
+            ),
+            (
+                r#""item_prior":{"slope":{"kind":"flat"},"intercept":1},"decoder":[3]"#,
+                "a decoder of one layer",
+            ),
+            (r#""item_prior":{"slope":{"kind":"beta"},"intercept":1}"#, "unknown variant `beta`"),
+            (
+                r#""item_prior":{"slope":{"kind":"flat"},"threshold":1}"#,
+                "unknown option `threshold`",
+            ),
             (r#""variational":false,"conditions":2"#, "a plain autoencoder has no conditions"),
             (
                 r#""optimizer":{"kind":"adam","beta3":0.9}"#,

@@ -269,13 +269,17 @@ mod tests {
     use crate::model::layers::NamedOutputs;
     use crate::model::tensor::Layout;
     use crate::nn::activation::Activation;
-    use crate::simd::ZERO_ROW;
+    use crate::simd::floats_mut;
 
     /// Two inputs, 37 outputs: two panels, the second one with padding.
     fn layer(constraint: WeightConstraint) -> Constrained {
+        layer_with(constraint, None)
+    }
+
+    fn layer_with(constraint: WeightConstraint, prior: Option<ItemPrior>) -> Constrained {
         let (layout, names) = (&mut Layout::default(), NamedOutputs::all("decoder.0", 37));
         let dense = Dense::new(layout, (2, 37), Activation::Identity, names, false).unwrap();
-        Constrained::new(dense, constraint, None)
+        Constrained::new(dense, constraint, prior)
     }
 
     /// Parameters with weight `weight(j)` for output j.
@@ -312,6 +316,51 @@ mod tests {
         layer.constrain(&mut rows);
         assert_eq!(rows, filled(&layer, |_| 18.0));
         assert_eq!(names(&layer), ["decoder.0.weight", "decoder.0.bias"]);
+    }
+
+    #[test]
+    fn the_penalty_counts_each_free_parameter_once() {
+        let prior = ItemPrior { slope: SlopePrior::Normal { sd: 0.5 }, intercept: Some(2.0) };
+        for (constraint, slopes, intercepts) in [
+            (WeightConstraint::Free, 74.0, 37.0),
+            (WeightConstraint::Common, 2.0, 37.0),
+            (WeightConstraint::Nonnegative, 74.0, 0.0),
+        ] {
+            let layer = layer_with(constraint, Some(prior));
+            let mut rows = filled(&layer, |_| 0.5);
+            for (i, row) in rows.iter_mut().enumerate() {
+                if layer.is_bias(i) {
+                    floats_mut(std::slice::from_mut(row)).fill(4.0); // padding has no penalty
+                }
+            }
+            let expected = slopes / 2.0 + intercepts * 2.0;
+            assert_eq!(layer.penalty(&rows), expected, "{constraint:?}");
+            let mut gradients = vec![ZERO_ROW; rows.len()];
+            layer.add_penalty_gradient(Isa::portable(), 0.1, &rows, &mut gradients);
+            for (i, row) in gradients.iter().enumerate() {
+                let expected = if layer.is_bias(i) { 0.1 } else { 0.2 };
+                assert!((floats(row)[0] - expected).abs() < 1e-6);
+            }
+        }
+        assert_eq!(layer(WeightConstraint::Free).penalty(&[ZERO_ROW; 6]), 0.0);
+    }
+
+    #[test]
+    fn slopes_with_a_log_normal_prior_start_at_its_median_and_are_not_zero() {
+        let layout = &mut Layout::default();
+        let names = NamedOutputs::all("decoder.0", 37);
+        let dense = Dense::new(layout, (1, 37), Activation::Identity, names, false).unwrap();
+        let slope = SlopePrior::LogNormal { mean: 0.5, sd: 1.0 };
+        let prior = Some(ItemPrior { slope, intercept: None });
+        let layer = Constrained::new(dense, WeightConstraint::Free, prior);
+        let mut rows = vec![ZERO_ROW; layer.dense.place().end];
+        assert!(layer.check(&rows).is_err());
+        layer.initialize(&mut rows);
+        assert!(layer.check(&rows).is_ok());
+        assert!(layer.dense.weights_of(&mut rows, 0).all(|a| *a == 0.5_f32.exp()));
+        assert!(layer.penalty(&rows) < 1e-10);
+        layer.dense.weights_of(&mut rows, 0).for_each(|a| *a = -*a);
+        assert!(layer.check(&rows).is_ok(), "signs are free");
     }
 
     #[test]
