@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 import fastvae
 from fastvae import VAE, Autoencoder, _core, corruption, likelihoods, optimizers, schedules
+from fastvae._irt.items import Items
 from fastvae._training.plan import fullest_last_batch
 
 if TYPE_CHECKING:
@@ -162,6 +163,11 @@ def rows_of(model: Any, X: Any) -> Any:
 def mirror(model: Any, coordinate: int) -> None:
     """Flip the sign of a coordinate. Private: ``fit`` does it if a mean slope is negative."""
     model._fitted.engine.flip_sign(coordinate)
+
+
+def items_of(exam: Any) -> Items:
+    """The tasks of a fitted exam. Private: they are its properties for users."""
+    return Items(exam._fitted)
 
 
 def is_finite(model: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from fastvae._data import arrays
 from fastvae._estimators.exam import Exam
 from fastvae._fitted.specification import Specification
 from fastvae._irt import answers, keys
-from fastvae._irt.items import CONSTRAINTS
+from fastvae._irt.convergence import distance_to_mode
+from fastvae._irt.items import CONSTRAINTS, Items
 from fastvae._training.objective import Objective
 
 if TYPE_CHECKING:
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 
 # Former names of models, still accepted.
 _OLD_NAMES = {"lecture": "through_origin"}
+
+# Steps and passes of epochs="auto": measured with 50 to 20,000 students and 5 to 200 tasks, 1,000 steps leave the item
+# parameters at most 0.42 standard errors from the posterior's mode, 3,200 steps 0.12.
+_AUTO_STEPS = 3200
+_AUTO_EPOCHS = 5
+
+# Standard errors that count as converged.
+_MAX_DISTANCE = 0.5
 
 
 class ItemResponse(Exam):
@@ -71,11 +80,12 @@ class ItemResponse(Exam):
 callbacks, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
     learning_rate : float or schedule
-        A number is the start of a cosine schedule over ``epochs``, which ends at a hundredth of it, so that the
-        parameters converge.
-    epochs : int
-        Passes over the students. The default suits a short exam of a thousand students; for a hundred thousand ten
-        passes with a larger ``batch_size`` suffice.
+        A number is the start of a cosine schedule over the fit, which ends at a hundredth of it, so that the parameters
+        converge.
+    epochs : int or "auto"
+        Passes over the students. "auto" takes 3,200 steps, but at least 5 passes: 200 passes over a thousand students
+        with the default ``batch_size``. ``n_iter_`` is their number. ``partial_fit`` of a new model with "auto" ends
+        the schedule of the learning rate after 3,200 steps.
 
     Attributes
     ----------
@@ -118,6 +128,7 @@ callbacks, n_jobs, random_state, progress
     """
 
     _ACCEPTS_SPARSE = False
+    _steps = _AUTO_STEPS  # of the schedule of the learning rate with epochs="auto"
     _VALUES_BEFORE: ClassVar[dict[str, Any]] = {"prior": None}
 
     def __init__(
@@ -135,7 +146,7 @@ callbacks, n_jobs, random_state, progress
         weight_decay: float | None = None,
         clip_norm: float | None = None,
         batch_size: int = 64,
-        epochs: int = 200,
+        epochs: int | Literal["auto"] = "auto",
         validation_fraction: float = 0.0,
         early_stopping: bool = False,
         n_iter_no_change: int = 10,
@@ -192,6 +203,15 @@ callbacks, n_jobs, random_state, progress
         ------
         ValueError
             If a parameter is invalid, or an answer is not a whole number from 0 to the maximum marks of its task.
+
+        Warns
+        -----
+        UserWarning
+            If tasks have no answers or, without a prior, no finite maximum likelihood estimate.
+        ConvergenceWarning
+            In one dimension, if the item parameters are more than half a standard error (root mean square) from the
+            mode of their posterior given X, or from the maximum likelihood without a prior. The distance is one Newton
+            step by quadrature, for some of the students of a large exam.
         """
         try:
             return super().fit(answers.mask_unobserved(X, observed), validation_data=validation_data)
@@ -251,11 +271,36 @@ callbacks, n_jobs, random_state, progress
     def _allows_nan(self) -> bool:
         return True
 
+    def _epochs(self, n: int) -> int:
+        if not isinstance(self.epochs, str):
+            return super()._epochs(n)
+        _checks.choice(self.epochs, "epochs", ("auto",))
+        steps = -(-n // min(_checks.integer(self.batch_size, "batch_size"), n))
+        epochs = max(-(-_AUTO_STEPS // steps), _AUTO_EPOCHS)
+        self._steps = epochs * steps
+        return epochs
+
     def _learning_rate(self) -> schedules.Value:
         rate = super()._learning_rate()
         if not isinstance(rate, float):
             return rate
+        if isinstance(self.epochs, str):
+            return schedules.cosine(rate, rate / 100, steps=self._steps)
         return schedules.cosine(rate, rate / 100, epochs=_checks.integer(self.epochs, "epochs"))
+
+    def _check_convergence(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> None:
+        items = Items(fitted)
+        if not items.one_dimension:
+            return
+        found = distance_to_mode(items, X if rows is None else X[rows], fitted.specification.item_prior)
+        if not found.detected <= _MAX_DISTANCE:
+            auto = "" if isinstance(self.epochs, str) else ", or set epochs='auto'"
+            warnings.warn(
+                f"{type(self).__name__} has not converged: item parameters are {found.distance:.1f} standard errors "
+                f"(root mean square) from their estimates after {fitted.engine.steps} steps: raise epochs{auto}",
+                _checks.ConvergenceWarning,
+                stacklevel=4,
+            )
 
     def _min_features(self) -> int:
         return max(1, np.size(self.max_marks))

@@ -40,6 +40,8 @@ class Items:
         Ones for tasks without marks.
     through_origin : bool
         Whether the model is "through_origin".
+    common_slope : bool
+        Whether the model is "rasch".
     """
 
     def __init__(self, model: FittedModel) -> None:
@@ -48,6 +50,7 @@ class Items:
         self.intercepts = weights.get("decoder.0.bias", np.zeros(len(self.slopes), np.float32))
         self.max_marks = max_marks(specification)
         self.through_origin = specification.weight_constraint == CONSTRAINTS["through_origin"]
+        self.common_slope = specification.weight_constraint == CONSTRAINTS["rasch"]
 
     @property
     def one_dimension(self) -> bool:
