@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 _OLD_NAMES = {"lecture": "through_origin"}
 
 # Steps and passes of epochs="auto": measured with 50 to 20,000 students and 5 to 200 tasks, 1,000 steps leave the item
-# parameters at most 0.42 standard errors from the posterior's mode, 3,200 steps 0.12.
+# parameters at most 0.42 standard errors from the posterior's mode, 3,200 steps 0.12. With 100,000 students and 200
+# tasks the root mean square error of the intercepts is 0.030 after 5 passes and 0.010 after 10.
 _AUTO_STEPS = 3200
-_AUTO_EPOCHS = 5
+_AUTO_EPOCHS = 10
 
 # Standard errors that count as converged.
 _MAX_DISTANCE = 0.5
@@ -83,7 +84,7 @@ callbacks, n_jobs, random_state, progress
         A number is the start of a cosine schedule over the fit, which ends at a hundredth of it, so that the parameters
         converge.
     epochs : int or "auto"
-        Passes over the students. "auto" takes 3,200 steps, but at least 5 passes: 200 passes over a thousand students
+        Passes over the students. "auto" takes 3,200 steps, but at least 10 passes: 200 passes over a thousand students
         with the default ``batch_size``. ``n_iter_`` is their number. ``partial_fit`` of a new model with "auto" ends
         the schedule of the learning rate after 3,200 steps.
 
