@@ -326,7 +326,8 @@ callbacks, n_jobs, random_state, progress
         shares = X if rows is None else X[rows]
         specification = fitted.specification
         intercepts = specification.weight_constraint != CONSTRAINTS["through_origin"]
-        message = answers.describe_degenerate(shares, prior=specification.item_prior is not None, intercepts=intercepts)
+        totals = answers.TaskTotals(shares)
+        message = totals.describe_degenerate(prior=specification.item_prior is not None, intercepts=intercepts)
         if message:
             warnings.warn(message, UserWarning, stacklevel=5)
         weights = {}
@@ -339,7 +340,7 @@ callbacks, n_jobs, random_state, progress
                     slopes[keys.reversed_tasks(shares)] *= -1
             weights["decoder.0.weight"] = slopes
         if intercepts:
-            weights["decoder.0.bias"] = answers.logits_of_means(shares)
+            weights["decoder.0.bias"] = totals.logits_of_means()
         return weights
 
     def _read_examples(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fastvae._irt.items import Items
 
 # Answers of the students whose posteriors are computed.
-_MAX_ANSWERS = 2**18
+_MAX_ANSWERS = 2**17
 
 # Sampling standard deviations of the mean squared distance that are not evidence.
 _SIGNIFICANCE = 4.0

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Entries of the table of answers that are used.
-_MAX_ENTRIES = 2**21
+_MAX_ENTRIES = 2**18
 
 _ITERATIONS = 20
 
