@@ -337,12 +337,13 @@ def test_a_file_beyond_the_constraint_is_refused(tmp_path: Path) -> None:
         fastvae.load(path)
 
 
-def test_the_sign_is_turned_with_all_that_depends_on_it() -> None:
-    exam = small_exam("2pl", n_dims=2, n_importance_samples=1).fit(Y)
+@pytest.mark.parametrize("n_dims", [1, 2])
+def test_the_sign_is_turned_with_all_that_depends_on_it(n_dims: int) -> None:
+    exam = small_exam("2pl", n_dims=n_dims, n_importance_samples=1).fit(Y)
     other = pickle.loads(pickle.dumps(exam))
-    mirror(other, 1)
-    sign = np.array([1, -1], np.float32)
-    eps = noise(len(Y), 2)
+    mirror(other, n_dims - 1)
+    sign = np.array([1, -1], np.float32)[-n_dims:]
+    eps = noise(len(Y), n_dims).reshape(len(Y), n_dims)
     assert np.array_equal(other.score_samples(Y, eps=eps * sign), exam.score_samples(Y, eps=eps))
     assert np.array_equal(other.transform(Y), exam.transform(Y) * sign)
     steps = [fastvae.VAE.partial_fit(exam, Y, eps=eps), fastvae.VAE.partial_fit(other, Y, eps=eps * sign)]
@@ -352,8 +353,8 @@ def test_the_sign_is_turned_with_all_that_depends_on_it() -> None:
     assert np.array_equal(theirs["mu.bias"], ours["mu.bias"] * sign)
     for name in ("encoder.0.weight", "logvar.weight", "decoder.0.bias"):
         assert np.array_equal(theirs[name], ours[name])
-    with pytest.raises(ValueError, match="the sign of coordinate 2 cannot be flipped"):
-        mirror(other, 2)
+    with pytest.raises(ValueError, match=f"the sign of coordinate {n_dims} cannot be flipped"):
+        mirror(other, n_dims)
 
 
 @pytest.mark.parametrize("n_dims", [1, 2])
@@ -1237,6 +1238,7 @@ def test_training_says_if_it_has_not_converged(model: str, prior: str | None) ->
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ItemResponse(model, prior=prior, epochs=40, random_state=0, n_jobs=1).fit(marks)
+        ItemResponse(model, prior=prior, epochs=2, n_importance_samples=1, random_state=0, n_jobs=1).fit(marks)
 
 
 @pytest.mark.parametrize("n", [20, 100, 4000])
