@@ -20,9 +20,9 @@ class ItemPrior:
     their rotation and prefers no sign. Intercepts: d_t ~ N(0, intercept_sd²). A standard deviation of None is no prior.
 
     The defaults are ``prior="weak"`` (with log_slope_sd=1 for "through_origin"): 95 % of slopes between 0.23 and 4.3,
-    of intercepts between -6 and 6. For comparison: the usual prior of slopes in BILOG-MG and of irtplay is ln a ~
-    N(0, 0.5²), Stan's tutorial on the two-parameter model has ln a ~ N(0.5, 1) and difficulties ~ N(0, 10²), and mirt
-    accepts such priors but has none by default.
+    of intercepts between -6 and 6. For comparison: BILOG and ICL have ln a ~ N(0, 0.5²) by default, and BILOG's prior
+    of difficulties, an option, is N(0, 2²); Stan's tutorial on the two-parameter model has ln a ~ N(0.5, 1) and
+    difficulties ~ N(0, 10²); mirt accepts such priors and has none by default.
 
     Parameters
     ----------
