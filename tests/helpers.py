@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 import fastvae
 from fastvae import VAE, Autoencoder, _core, corruption, likelihoods, optimizers, schedules
-from fastvae._irt.items import Items
+from fastvae._irt.convergence import Distance
 from fastvae._training.plan import fullest_last_batch
 
 if TYPE_CHECKING:
@@ -165,9 +165,10 @@ def mirror(model: Any, coordinate: int) -> None:
     model._fitted.engine.flip_sign(coordinate)
 
 
-def items_of(exam: Any) -> Items:
-    """The tasks of a fitted exam. Private: they are its properties for users."""
-    return Items(exam._fitted)
+def distance_of(exam: Any, shares: Any) -> Distance:
+    """The distance of an exam's item parameters from their estimates. Private: ``fit`` warns if it is large."""
+    found: Distance = exam._distance_to_maximum(exam._fitted, shares)
+    return found
 
 
 def is_finite(model: Any) -> bool:

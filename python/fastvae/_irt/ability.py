@@ -87,18 +87,13 @@ class Ability:
         Item parameters: the logit of task t is slopes_t alpha + intercepts_t.
     most : ndarray, [n_tasks]
         Maximum marks of each task.
-    density : float
-        Nodes in the smallest standard deviation that a posterior can have. With 1 the error of a sum over the nodes is
-        about exp(-2 pi²) = 3e-9; interpolation between nodes needs more.
     """
 
-    def __init__(
-        self, slopes: NDArray[Any], intercepts: NDArray[Any], most: NDArray[Any], density: float = 4.0
-    ) -> None:
+    def __init__(self, slopes: NDArray[Any], intercepts: NDArray[Any], most: NDArray[Any]) -> None:
         slopes, intercepts = slopes.astype(np.float64), intercepts.astype(np.float64)
-        # An upper bound on -d²/d alpha² ln p(alpha, Y), the inverse of that standard deviation's square.
+        # An upper bound on -d²/d alpha² ln p(alpha, Y). Nodes are at most 1/4 of its inverse root apart.
         precision = 1.0 + float((most * slopes**2).sum()) / 4
-        count = 2 * int(np.ceil(density * sqrt(precision) * _MAX_ABILITY)) + 1
+        count = 2 * int(np.ceil(4 * sqrt(precision) * _MAX_ABILITY)) + 1
         self.nodes = np.linspace(-_MAX_ABILITY, _MAX_ABILITY, count)
         self.most = most.astype(np.float64)
         self.logits = self.nodes[:, np.newaxis] * slopes + intercepts  # [q, n_tasks]

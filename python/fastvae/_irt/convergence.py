@@ -1,4 +1,4 @@
-"""The distance of item parameters from the mode of their posterior, by one Newton step."""
+"""The distance of item parameters from their estimates, by one Newton step."""
 
 from __future__ import annotations
 
@@ -7,75 +7,88 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastvae._irt.ability import Ability, sigmoid
+from fastvae._irt.ability import sigmoid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastvae._irt.items import Items
 
-# Answers of the students whose posteriors are computed.
-_MAX_ANSWERS = 2**17
+# Answers of the students examined.
+MAX_ANSWERS = 2**17
 
 # Sampling standard deviations of the mean squared distance that are not evidence.
 _SIGNIFICANCE = 4.0
 
 
 class Distance(NamedTuple):
-    """Root mean square over the item parameters of a model with one dimension, in standard errors."""
+    """Root mean square over the item parameters, in standard errors."""
 
     distance: float
-    """From the mode of the posterior given all students."""
+    """From the maximum of the objective of all students."""
     detected: float
     """The same in standard errors of the students examined: all of them, or a sample of a large exam."""
 
 
-def distance_to_mode(items: Items, shares: NDArray[Any], prior: dict[str, Any] | None) -> Distance:
-    """Return the distance of the item parameters from the mode of their posterior given the answers.
+def distance_to_maximum(
+    items: Items,
+    gradients: dict[str, NDArray[Any]],
+    answered: NDArray[Any],
+    alpha: NDArray[Any],
+    fraction: float,
+) -> Distance:
+    """Return the distance of the item parameters from the maximum of their objective.
 
-    With g the gradient of the log posterior, by the sums r and N of Bock & Aitkin (Psychometrika 46, 1981, equations 14
-    and 15), and H the information of the tasks at known abilities, the mode is about H^-1 g away, or 2 G = g' H^-1 g
-    squared standard errors. A sample of the students, a fraction f of them, has its own mode: that adds 1 - f squared
-    standard errors to each parameter, which are subtracted.
+    With g the gradient of the objective, summed over the students, and H the information of the tasks at known
+    abilities, the maximum is about H^-1 g away, or g' H^-1 g squared standard errors. A sample of the students, a
+    fraction f of them, has its own maximum: that adds 1 - f squared standard errors to each parameter, which are
+    subtracted.
 
     Parameters
     ----------
     items : Items
-        In one dimension.
-    shares : ndarray, [n_students, n_tasks]
-        Shares of the maximum marks, NaN where missing.
-    prior : dict or None
-        The prior of the specification.
+    gradients : dict of ndarray
+        Of the mean loss of the students examined, with the prior as if they were all.
+    answered : ndarray, [m, n_tasks]
+        Maximum marks of the answers of the students examined, 0 where missing.
+    alpha : ndarray, [k, m, n_dims]
+        Draws from the posteriors of their abilities.
+    fraction : float
+        The fraction f.
     """
-    step = -(-shares.size // _MAX_ANSWERS)
-    sample = shares[::step]
-    fraction = len(sample) / len(shares)
-    a, d = items.slopes[:, 0].astype(np.float64), items.intercepts.astype(np.float64)
-    ability = Ability(a, d, items.max_marks, density=1.0)
-    marks, most = ability.posterior_sums(sample, lambda marks, possible: (marks, possible))
-    alpha, p = ability.nodes[:, np.newaxis], sigmoid(ability.logits)
-    residual, variance = marks - most * p, most * p * (1 - p)
-    slope, intercept = (residual * alpha).sum(0), residual.sum(0)
-    h_aa, h_ad, h_dd = (variance * alpha**2).sum(0), (variance * alpha).sum(0), variance.sum(0)
-    if prior is not None:
-        if prior["slope"]["kind"] == "lognormal":
-            precision = fraction / prior["slope"]["sd"] ** 2
-            slope -= precision * (np.log(np.abs(a)) - prior["slope"]["mean"]) / a
-            h_aa += precision / a**2
-        if prior["intercept"] is not None:
-            precision = fraction / prior["intercept"] ** 2
-            intercept -= precision * d
-            h_dd += precision
-    squares: list[NDArray[np.float64]] = []
-    if items.through_origin:
-        slope = np.where((a <= 0) & (slope < 0), 0.0, slope)  # at the constraint
+    d = items.intercepts.astype(np.float64)
+    a = items.slopes.astype(np.float64)
+    m, (n_tasks, n_dims) = len(answered), a.shape
+    penalty, precision = items.penalty()  # gradient and information of the prior, each [n_tasks, n_dims + 1]
+    g = np.zeros((n_tasks, n_dims + 1))
+    g[:, :n_dims] = gradients["decoder.0.weight"]
+    if not items.through_origin:
+        g[:, n_dims] = gradients["decoder.0.bias"]
+    g = -m * g + (1 - fraction) * penalty
+    h = np.zeros((n_tasks, n_dims + 1, n_dims + 1))
+    for draw in alpha.astype(np.float64):
+        p = sigmoid(draw @ a.T + d)
+        variance = answered * p * (1 - p)
+        x = np.concatenate([draw, np.ones((m, 1))], 1)
+        for i, j in zip(*np.tril_indices(n_dims + 1), strict=True):
+            h[:, i, j] += (x[:, i] * x[:, j]) @ variance / len(alpha)
+            h[:, j, i] = h[:, i, j]
+    diagonal = np.arange(n_dims + 1)
+    if items.common_slope:  # its gradient is the total, in each row
+        h[:, diagonal[1:], diagonal[1:]] += fraction * precision[:, 1:]
+        squares = [_squares(g[:, 1], h[:, 1, 1])]
+        ratio = np.divide(h[:, 0, 1], h[:, 1, 1], out=np.zeros(n_tasks), where=h[:, 1, 1] > 0)
+        slope = g[:1, 0] - (ratio * g[:, 1]).sum()
+        information = (h[:, 0, 0] - ratio * h[:, 0, 1]).sum() + fraction * precision[:1, 0]
+        squares.append(_squares(slope, information))
     else:
-        squares.append(_squares(intercept, h_dd))
-        ratio = np.divide(h_ad, h_dd, out=np.zeros_like(h_dd), where=h_dd > 0)
-        slope, h_aa = slope - ratio * intercept, h_aa - ratio * h_ad
-    if items.common_slope:
-        slope, h_aa = slope.sum(keepdims=True), h_aa.sum(keepdims=True)
-    squares.append(_squares(slope, h_aa))
+        h[:, diagonal, diagonal] += fraction * precision
+        if items.through_origin:
+            constrained = (a[:, 0] <= 0) & (g[:, 0] < 0)
+            squares = [_squares(np.where(constrained, 0.0, g[:, 0]), h[:, 0, 0])]
+        else:
+            step = np.einsum("tij,tj->ti", np.linalg.pinv(h, hermitian=True), g)
+            squares = [(step * g).ravel()]
     found = np.concatenate(squares)
     sampling = (1 - fraction) * (1 + _SIGNIFICANCE * sqrt(2 / len(found)))
     detected = sqrt(max(float(found.mean()) - sampling, 0.0))
