@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 import fastvae
 from fastvae import VAE, Autoencoder, _core, corruption, likelihoods, optimizers, schedules
+from fastvae._irt.convergence import Distance
 from fastvae._training.plan import fullest_last_batch
 
 if TYPE_CHECKING:
@@ -162,6 +163,12 @@ def rows_of(model: Any, X: Any) -> Any:
 def mirror(model: Any, coordinate: int) -> None:
     """Flip the sign of a coordinate. Private: ``fit`` does it if a mean slope is negative."""
     model._fitted.engine.flip_sign(coordinate)
+
+
+def distance_of(exam: Any, shares: Any) -> Distance:
+    """The distance of an exam's item parameters from their estimates. Private: ``fit`` warns if it is large."""
+    found: Distance = exam._distance_to_maximum(exam._fitted, shares)
+    return found
 
 
 def is_finite(model: Any) -> bool:

@@ -23,6 +23,10 @@ class NotFittedError(ValueError, AttributeError):
     """The model is not fitted: neither trained nor loaded from a state dict."""
 
 
+class ConvergenceWarning(UserWarning):
+    """Training ended before the parameters converged."""
+
+
 def integer(value: Any, name: str, least: int = 1, most: int | None = None) -> int:
     """Return `value` if it is an integer in least .. most, or raise ValueError."""
     good = isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least

@@ -117,6 +117,7 @@ impl Specification {
             input_transform: old.input_transform,
             topics,
             weight_constraint: old.loadings,
+            item_prior: None,
             trials: to_single(&old.trials),
             optimizer,
             seed: old.seed,

@@ -135,7 +135,7 @@ impl Steps<'_> {
 
     /// One optimiser step on the batch at row `start`; false if training diverged.
     fn take(&self, worker: &Worker, start: usize, rows: usize) -> bool {
-        let batch = self.buffers.pass(0, rows);
+        let batch = self.buffers.pass(0, rows).training_on(self.x.rows());
         let (objective, learning_rate) = self.pass.at(start / self.batch_size);
         let step = self.first + (start / self.batch_size) as u64;
         let key = NoiseKey::Train(self.seed, step as u32);

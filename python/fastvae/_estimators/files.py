@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastvae import _core, corruption, layers, likelihoods, optimizers, schedules
+from fastvae import _core, corruption, layers, likelihoods, optimizers, priors, schedules
 from fastvae._fitted.files import decode_classes, encode_classes, parse
 from fastvae._fitted.model import FittedModel
 from fastvae._training.record import TrainingRecord
@@ -31,6 +31,7 @@ _CLASSES: tuple[type[Any], ...] = (
     optimizers.AdamW,
     optimizers.SGD,
     optimizers.Adagrad,
+    priors.ItemPrior,
     schedules.Schedule,
 )
 _OBJECTS = {f"{cls.__module__.removeprefix('fastvae.')}.{cls.__name__}": cls for cls in _CLASSES}

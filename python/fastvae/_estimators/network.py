@@ -32,6 +32,8 @@ class Network(Estimator):
 
     _LOSSES: ClassVar[tuple[str, ...]]  # keys of the history
     _HEAD: ClassVar[str]  # the first weight of an encoder without hidden layers
+    # Parameters that files of earlier versions do not have, with the values that those versions used.
+    _VALUES_BEFORE: ClassVar[dict[str, Any]] = {}
 
     hidden: Any
     activation: Any

@@ -99,6 +99,7 @@ class Trained(Network):
         if fraction:
             rows, validation_rows = validation.split(len(X), fraction, fitted.specification.seed)
             held_out = X, y
+        settings = settings._replace(epochs=self._epochs(len(X) if rows is None else len(rows)))
         self._set_fitted(fitted)
         self._initialize_weights(fitted, X, rows)
 
@@ -119,6 +120,7 @@ class Trained(Network):
             self._name_losses,
             after_epoch,
         )
+        self._check_convergence(fitted, X, rows)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, *, eps: Any = None, corrupted: Any = None) -> Self:
@@ -279,6 +281,9 @@ class Trained(Network):
         """Return initial weights that are not random, computed from the training rows of X (None: all)."""
         return {}
 
+    def _check_convergence(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> None:
+        """Warn if the parameters have not converged on the training rows of X (None: all)."""
+
     def _read_noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:
         """Return the noise of the reparameterisation given by the caller, [n (times samples), latent_dim]."""
         raise NotImplementedError
@@ -301,13 +306,17 @@ class Trained(Network):
     def _fit_settings(self) -> FitSettings:
         """Return the settings of ``fit``, checked."""
         return FitSettings(
-            _checks.integer(self.epochs, "epochs"),
+            self._epochs(1),
             _checks.number(self.validation_fraction, "validation_fraction", 0.0, 1.0),
             _checks.boolean(self.early_stopping, "early_stopping"),
             _checks.integer(self.n_iter_no_change, "n_iter_no_change"),
             _checks.number(self.tol, "tol"),
             progress.check(self.progress),
         )
+
+    def _epochs(self, n: int) -> int:
+        """Return the number of epochs of a fit on `n` examples, checked."""
+        return _checks.integer(self.epochs, "epochs")
 
     def _learning_rate(self) -> schedules.Value:
         rate = schedules.check(self.learning_rate, "learning_rate", below=1e6)

@@ -45,6 +45,7 @@ class Specification:
         missing: str = "error",
         topics: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
         weight_constraint: str = "free",
+        item_prior: dict[str, Any] | None = None,
         trials: Sequence[int] = (),
         image_shape: tuple[int, int, int] | None = None,
     ) -> Specification:
@@ -66,6 +67,8 @@ class Specification:
             Means and standard deviations of a topic model's prior before the softmax.
         weight_constraint : {"free", "nonnegative", "common"}
             Constraint on the weights of the decoder's last layer.
+        item_prior : dict, optional
+            Prior of the decoder's weights and biases, as :mod:`fastvae.priors` resolves it.
         trials : sequence of int, [n_features]
             Maximum marks of each task, for a binomial likelihood.
         image_shape : tuple of int, optional
@@ -87,6 +90,8 @@ class Specification:
             "trials": list(trials),
             "optimizer": optimizer,
         }
+        if item_prior is not None:
+            options["item_prior"] = item_prior
         if image_shape is not None:
             options["image_shape"] = list(image_shape)
         if topics is not None:
@@ -207,6 +212,18 @@ class Specification:
     def weight_constraint(self) -> str:
         """Constraint on the weights of the decoder's last layer."""
         return str(self.options["weight_constraint"])
+
+    @property
+    def item_prior(self) -> dict[str, Any] | None:
+        """Prior of the decoder's weights and biases, or None."""
+        prior: dict[str, Any] | None = self.options.get("item_prior")
+        return prior
+
+    @property
+    def log_slope_mean(self) -> float | None:
+        """Mean of the log-normal prior of the decoder's weights, or None for another prior."""
+        slope = (self.item_prior or {"slope": {"kind": "flat"}})["slope"]
+        return float(slope["mean"]) if slope["kind"] == "lognormal" else None
 
     @property
     def trials(self) -> list[int]:

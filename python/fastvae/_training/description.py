@@ -51,10 +51,14 @@ def describe(
     decoupled = isinstance(optimizer, optimizers.AdamW)
     if penalty and not decoupled:
         terms.append(f"- {penalty / 2:g} |theta|²")
+    prior = _item_prior(specification)
+    if prior:
+        terms.append("+ ln p(tasks) / n")
     sentences = [
         f"Maximised, as a mean over the examples of a batch of at most {plan.batch_size}, in nats: {' '.join(terms)}.",
         f"q is {q} = N(mu, diag(sigma²)), the encoder's.",
     ]
+    sentences += prior
     if conditional:
         sentences.append("y is what fit is told of each example; the prior of z is N(0, I) whatever y.")
     seen = _transformed(specification.input_transform)
@@ -88,6 +92,26 @@ def describe(
     elif penalty:
         sentences.append(f"The last term is the optimiser's weight decay of {penalty:g}; theta is all parameters.")
     return " ".join(sentences)
+
+
+def _item_prior(specification: Specification) -> list[str]:
+    """Return the sentence about the prior of item parameters, if there is one."""
+    if specification.item_prior is None:
+        return []
+    slope, sd = specification.item_prior["slope"], specification.item_prior["intercept"]
+    terms = []
+    if slope["kind"] == "lognormal":
+        terms.append(f"ln |a_t| ~ N({slope['mean']:g}, {slope['sd']:g}²)")
+    if slope["kind"] == "normal":
+        terms.append(f"a_tj ~ N(0, {slope['sd']:g}²)")
+    if sd is not None and specification.weight_constraint != "nonnegative":
+        terms.append(f"d_t ~ N(0, {sd:g}²)")
+    if specification.weight_constraint == "nonnegative":
+        terms = [term.replace("a_t", "beta_t") for term in terms]
+    return [
+        f"p(tasks) is the prior of the item parameters, {' and '.join(terms)}, without constants; n is the number of "
+        "students."
+    ] * bool(terms)
 
 
 def _given(what: str, conditional: bool, letter: str = "p") -> str:

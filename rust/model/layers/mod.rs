@@ -48,6 +48,7 @@ use crate::matrix::{ProductTile, Shared};
 use crate::simd::Row;
 use crate::threads::Worker;
 use std::fmt::Debug;
+use std::ops::Range;
 
 /// Receives a tile of the decoder's output and the bias row to add to it. It may overwrite the tile, except in
 /// training.
@@ -86,6 +87,19 @@ pub trait Layer: Debug + Send + Sync {
     fn stores_gradient(&self) -> bool {
         false
     }
+
+    /// Minus the log prior of its parameters, nats, without constants. Its gradient is in [`Layer::update`].
+    fn penalty(&self, _parameters: &[Row]) -> f64 {
+        0.0
+    }
+
+    /// The rows of parameters that [`Layer::apply`] updates, in at most one layer of a network.
+    fn own_rows(&self) -> Option<Range<usize>> {
+        None
+    }
+
+    /// Updates its [own rows](Layer::own_rows) with given gradients of all parameters.
+    fn apply(&self, _: &BatchView, _: &Worker, _gradients: &[Row], _: Sink) {}
 
     /// Allocates the layer's memory in the arena; `below` is its input. The output of the `last` layer is not stored.
     fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot;
