@@ -57,12 +57,15 @@ class TopicModel(Variational):
         Widths of the encoder's hidden layers.
     activation : str
         Activation of the hidden layers, as for :class:`fastvae.VAE`.
-    input_transform : {"log1p", "binary", "l1", "l2"} or None
-        Transformation of the encoder's input, as for :class:`fastvae.VAE`; the likelihood uses the counts. "l1" and
-        "l2" remove the length of a document: on BBC News a product then used two to four of ten topics.
+    input_transform : {"frequencies", "log1p", "binary", "l1", "l2"} or None
+        Transformation of the encoder's input, as for :class:`fastvae.VAE`; the likelihood uses the counts. With
+        "frequencies", 100 x / (10 + words), theta settles as a document grows. With None, the counts, or "log1p" it
+        goes astray in documents that are longer than those of training. "l1" makes the inputs too small to learn from:
+        on BBC News a product then used two to four of ten topics.
     masking : float or None
-        Share of each document's input, in [0, 1), that is set to zero in training, at random in each step; the
-        likelihood uses all counts. It reduces overfitting. None is 0.25 for a mixture and 0.5 for a product.
+        Share of each document's input, in [0, 1), that is set to zero in training, at random in each step; the rest is
+        divided by 1 - masking, and the likelihood uses all counts. It reduces overfitting. None is 0.25 for a mixture
+        and 0.5 for a product.
     beta : float or schedule
         Weight of the KL, as for :class:`fastvae.VAE`.
     optimizer, learning_rate, weight_decay, clip_norm, epochs, validation_fraction, early_stopping, n_iter_no_change, \
@@ -110,7 +113,7 @@ tol, callbacks, n_jobs, random_state, progress
         alpha: Any = None,
         hidden: Any = (100, 100),
         activation: str = "softplus",
-        input_transform: str | None = None,
+        input_transform: str | None = "frequencies",
         masking: float | None = None,
         beta: Any = 1.0,
         optimizer: Any = "adam",
@@ -388,6 +391,9 @@ tol, callbacks, n_jobs, random_state, progress
         default = _MASKING[self._decoder()]
         share = default if self.masking is None else _checks.number(self.masking, "masking", below=1.0)
         return corruption.MaskingNoise(share) if share else None
+
+    def _counts(self) -> bool:
+        return True
 
     def _components(self) -> NDArray[np.float32]:
         self._require_fitted()

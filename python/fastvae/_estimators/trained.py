@@ -266,6 +266,10 @@ class Trained(Network):
         """Return the noise on the encoder's input, an object of :mod:`fastvae.corruption`, or None."""
         return None
 
+    def _counts(self) -> bool:
+        """Whether the likelihood for a new ``fit`` is one of counts."""
+        return False
+
     def _binarize(self) -> str | None:
         """Return the parameter ``binarize``, checked."""
         return None
@@ -290,10 +294,14 @@ class Trained(Network):
             self._objective(),
             self._learning_rate(),
             None if clip is None else _checks.number(clip, "clip_norm", least=1e-12, below=1e30),
-            None if noise is None else corruption.resolve(noise),
+            None if noise is None else corruption.resolve(noise, counts=self._rescales_masking()),
             self._binarize(),
             self._threads(),
         )
+
+    def _rescales_masking(self) -> bool:
+        """Whether ``MaskingNoise(rescale=None)`` rescales."""
+        return self._counts() if self._fitted is None else self._fitted.rescales_masking
 
     def _fit_settings(self) -> FitSettings:
         """Return the settings of ``fit``, checked."""

@@ -30,7 +30,7 @@ class Plan:
     @property
     def noisy(self) -> bool:
         """Whether corruption can make values that the likelihood refuses; masking makes only zeros."""
-        return self.corruption is not None and self.corruption[0] != "masking"
+        return self.corruption is not None and self.corruption[0] not in ("masking", "rescaled_masking")
 
 
 class FitSettings(NamedTuple):
