@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from fastvae import _checks, corruption, schedules
 from fastvae._data import conditions, examples
 from fastvae._estimators.network import Network
 from fastvae._training import callbacks, epochs, progress, validation
+from fastvae._training.convergence import AUTO, Budget
 from fastvae._training.plan import FitSettings, Plan
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ class Trained(Network):
 
     A subclass defines the objective (``_objective``) and the names of the losses (``_name_losses``).
     """
+
+    _BUDGET: ClassVar[Budget | None] = None  # what epochs="auto" stands for; None: it is not allowed
 
     learning_rate: Any
     clip_norm: Any
@@ -72,6 +76,11 @@ class Trained(Network):
         KeyboardInterrupt
             On Ctrl-C. The weights are those after the last finished step.
 
+        Warns
+        -----
+        UserWarning
+            Once, if the trained model has a problem, or has not converged with ``epochs="auto"``.
+
         Notes
         -----
         With ``early_stopping`` the best weights are restored even if an exception, also of a callback, ends training.
@@ -107,7 +116,7 @@ class Trained(Network):
                 raise RuntimeError("a callback has fitted or loaded the model during fit: do so after fit returns")
             return stop
 
-        epochs.fit(
+        unfinished = epochs.fit(
             fitted,
             self._record,
             (X, y),
@@ -118,6 +127,14 @@ class Trained(Network):
             self._name_losses,
             after_epoch,
         )
+        messages = [*self._problems(X)]
+        if unfinished:
+            messages.append(
+                f"The loss still fell after {self.n_iter_} epochs, the most that epochs='auto' allows: pass "
+                f"epochs={2 * self.n_iter_}."
+            )
+        if messages:
+            warnings.warn(f"{type(self).__name__} after training: {' '.join(messages)}", UserWarning, stacklevel=2)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, *, eps: Any = None, corrupted: Any = None) -> Self:
@@ -280,6 +297,10 @@ class Trained(Network):
         """Return initial weights that are not random, computed from the training rows of X (None: all)."""
         return {}
 
+    def _problems(self, X: Examples) -> Sequence[str]:
+        """Return sentences about the problems of the model that ``fit`` has trained on X, as the engine reads it."""
+        return ()
+
     def _read_noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:
         """Return the noise of the reparameterisation given by the caller, [n (times samples), latent_dim]."""
         raise NotImplementedError
@@ -306,13 +327,23 @@ class Trained(Network):
     def _fit_settings(self) -> FitSettings:
         """Return the settings of ``fit``, checked."""
         return FitSettings(
-            _checks.integer(self.epochs, "epochs"),
+            self._epochs(),
             _checks.number(self.validation_fraction, "validation_fraction", 0.0, 1.0),
             _checks.boolean(self.early_stopping, "early_stopping"),
             _checks.integer(self.n_iter_no_change, "n_iter_no_change"),
             _checks.number(self.tol, "tol"),
             progress.check(self.progress),
         )
+
+    def _epochs(self) -> int | Budget:
+        """Return the parameter ``epochs``, checked; a budget for "auto"."""
+        if self._BUDGET is None:
+            return _checks.integer(self.epochs, "epochs")
+        if isinstance(self.epochs, str) and self.epochs == AUTO:
+            return self._BUDGET
+        if isinstance(self.epochs, str):
+            raise ValueError(f'epochs={self.epochs!r} must be an integer or "auto"')
+        return _checks.integer(self.epochs, "epochs")
 
     def _learning_rate(self) -> schedules.Value:
         rate = schedules.check(self.learning_rate, "learning_rate", below=1e6)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from fastvae import schedules
 from fastvae._training import validation
+from fastvae._training.convergence import Budget, still_falls
 from fastvae._training.progress import Progress
 from fastvae._training.stopping import EarlyStopping
 
@@ -89,8 +91,10 @@ def fit(
     plan: Callable[[], Plan],
     name_losses: NameLosses,
     after_epoch: Callable[[dict[str, float]], bool],
-) -> None:
+) -> bool:
     """Train for shuffled epochs until their end, early stopping or a callback ends the fit.
+
+    Returns whether a budget of epochs ended while the loss still fell.
 
     Parameters
     ----------
@@ -105,11 +109,15 @@ def fit(
     """
     n = len(data[0]) if rows is None else len(rows)
     steps = -(-n // plan().batch_size_for(n))
-    last = schedules.Steps((settings.epochs - 1) * steps, settings.epochs - 1, steps).last
+    budget = settings.epochs if isinstance(settings.epochs, Budget) else None
+    planned = settings.epochs if budget is None else budget.epochs_for(steps)
+    most = planned if budget is None else budget.factor * planned
+    record.planned = planned
+    last = schedules.Steps((planned - 1) * steps, planned - 1, steps).last
     stopping = EarlyStopping(model.engine, settings.patience, settings.tol) if settings.early_stopping else None
-    line = Progress(settings.progress, settings.epochs, n)
+    line = Progress(settings.progress, planned, n)
     try:
-        for _ in range(settings.epochs):
+        for done in itertools.count(1):
             losses = train_epoch(model, record, data, rows, plan(), name_losses, shuffle=True, tick=line.tick)
             late = False
             if held_out is not None:
@@ -125,7 +133,14 @@ def fit(
             record.add(losses)
             line.epoch(losses)
             if after_epoch(losses) or late:
-                break
+                return False
+            if done < planned:
+                continue
+            falls = budget is not None and still_falls(record.history["loss"][-done:])
+            if not falls or planned == most:
+                return falls
+            planned = min(planned + max(planned // 4, 1), most)
+            line.epochs = record.planned = planned
     except KeyboardInterrupt:
         record.interrupted = True
         stopping = None

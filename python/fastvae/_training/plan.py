@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from fastvae import schedules
+    from fastvae._training.convergence import Budget
     from fastvae._training.objective import Objective
 
 
@@ -36,7 +37,7 @@ class Plan:
 class FitSettings(NamedTuple):
     """Settings of ``fit`` beside its passes; ``patience`` is ``n_iter_no_change``."""
 
-    epochs: int
+    epochs: int | Budget  # a budget stands for "auto"
     validation_fraction: float
     early_stopping: bool
     patience: int
