@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
@@ -109,15 +108,17 @@ def fit(
     """
     n = len(data[0]) if rows is None else len(rows)
     steps = -(-n // plan().batch_size_for(n))
-    budget = settings.epochs if isinstance(settings.epochs, Budget) else None
-    planned = settings.epochs if budget is None else budget.epochs_for(steps)
-    most = planned if budget is None else budget.factor * planned
+    if isinstance(settings.epochs, Budget):
+        planned = settings.epochs.epochs_for(steps)
+        most = settings.epochs.factor * planned
+    else:
+        planned = most = settings.epochs
     record.planned = planned
     last = schedules.Steps((planned - 1) * steps, planned - 1, steps).last
     stopping = EarlyStopping(model.engine, settings.patience, settings.tol) if settings.early_stopping else None
-    line = Progress(settings.progress, planned, n)
+    line, done = Progress(settings.progress, planned, n), 0
     try:
-        for done in itertools.count(1):
+        while True:
             losses = train_epoch(model, record, data, rows, plan(), name_losses, shuffle=True, tick=line.tick)
             late = False
             if held_out is not None:
@@ -134,9 +135,10 @@ def fit(
             line.epoch(losses)
             if after_epoch(losses) or late:
                 return False
+            done += 1
             if done < planned:
                 continue
-            falls = budget is not None and still_falls(record.history["loss"][-done:])
+            falls = isinstance(settings.epochs, Budget) and still_falls(record.history["loss"][-done:])
             if not falls or planned == most:
                 return falls
             planned = min(planned + max(planned // 4, 1), most)
