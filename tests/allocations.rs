@@ -49,7 +49,7 @@ const EXTRAS: [Extra; 14] = [
     Extra { sparse: true, clip_norm: Some(1e-3), ..PLAIN },
     Extra { given: true, ..PLAIN },
     Extra { corruption: Some(Corruption::Gaussian { sigma: 0.1 }), ..PLAIN },
-    Extra { corruption: Some(Corruption::Masking { p: 0.5 }), ..PLAIN },
+    Extra { corruption: Some(Corruption::Masking { p: 0.5, scale: 2.0 }), ..PLAIN },
     Extra { free_bits: 0.1, ..PLAIN },
     Extra { capacity: true, ..PLAIN },
     Extra { clip_norm: Some(1e-3), ..PLAIN },

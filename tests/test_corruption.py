@@ -24,6 +24,7 @@ from reference import (
     too_large,
 )
 from scipy import stats
+from scipy.sparse import csr_array
 
 import fastvae
 from fastvae import VAE, Autoencoder
@@ -277,6 +278,53 @@ def seen_when_asked(kind: Any, clean: Array, random_state: int) -> Array:
     probe.load_state_dict(state | {"decoder.0.weight": np.ones((cols, 1)), "decoder.0.bias": np.full(cols, -1)})
     gradients = [probe.loss_and_gradients(row[None])[1] for row in clean]
     return np.array([g["code.weight"][0] / g["code.bias"][0] for g in gradients], np.float32)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("likelihood", ["poisson", "gaussian"])
+def test_rescaled_masking_is_torchs_dropout_of_the_same_values(likelihood: str, sparse: bool) -> None:
+    cols, p = 67, 0.4
+    clean = (np.random.default_rng(0).poisson(0.2, (29, cols)) * np.arange(1, cols + 1) % 7).astype(np.float32)
+    rescale = {"poisson": None, "gaussian": True}[likelihood]  # None: a zero count is no evidence
+    more: dict[str, Any] = {"likelihood": likelihood, "corruption": MaskingNoise(p, rescale=rescale)}
+    model, twin = pair(cols, random_state=4, **more, **AWKWARD)
+    own = small(VAE, latent_dim=1, hidden=(), random_state=4, **more).partial_fit(clean[:1])
+    eps, ones = noise(29, 5), np.ones((29, 1), np.float32)
+    state = {name: np.zeros_like(array) for name, array in own.state_dict().items()}
+    own.load_state_dict(state | {"decoder.0.weight": np.ones((cols, 1))})
+    gradients = [own.loss_and_gradients(row[None], one[None])[1] for row, one in zip(clean, ones, strict=True)]
+    seen = np.array([g["mu.weight"][0] / g["mu.bias"][0] for g in gradients])
+    levels = torch.nn.functional.dropout(torch.ones(10_000), p).unique().numpy()
+    np.testing.assert_allclose(np.unique((seen / np.where(clean, clean, 1)).round(4)), levels, atol=1e-4)
+    seen = np.where(np.abs(seen) < 1e-4, 0, clean / (1 - p)).astype(np.float32)
+    assert abs(seen.sum() / clean.sum() - 1) < 0.1, "the level of the input stays"
+    losses, gradients = model.loss_and_gradients(csr_array(clean) if sparse else clean, eps)
+    wanted, wanted_gradients = twin.losses_and_gradients(clean, eps, corrupted=seen)
+    assert losses == pytest.approx(wanted, rel=1e-5)
+    assert not too_large({name: relative_error(gradients[name], wanted_gradients[name]) for name in gradients})
+
+
+def test_masking_rescales_counts_and_does_not_rescale_pixels() -> None:
+    X = np.ones((200, 30))
+    assert set(np.unique(MaskingNoise(0.5).corrupt(X, 0))) == {0, 1}
+    assert set(np.unique(MaskingNoise(0.5, rescale=True).corrupt(X, 0))) == {0, 2}
+    assert repr(MaskingNoise(0.5)) == "MaskingNoise(p=0.5)"
+    assert repr(MaskingNoise(0.5, rescale=False)) == "MaskingNoise(p=0.5, rescale=False)"
+
+    def loss(model: type[Model] = VAE, **more: Any) -> float:
+        fitted = small(model, random_state=0, **more, **STILL).partial_fit(X)
+        return float(fitted.loss_curve_[0])
+
+    for likelihood in ("poisson", "multinomial", "bernoulli", "gaussian"):
+        rescaled, plain = (loss(likelihood=likelihood, corruption=MaskingNoise(0.5, r)) for r in (True, False))
+        counts = likelihood in ("poisson", "multinomial")
+        assert rescaled != plain
+        assert loss(likelihood=likelihood, corruption=MaskingNoise(0.5)) == (rescaled if counts else plain)
+    assert loss(Autoencoder, corruption=MaskingNoise(0.5)) == loss(Autoencoder, corruption=MaskingNoise(0.5, False))
+    with pytest.raises(ValueError, match=r"MaskingNoise\(p=0.5, rescale='yes'\): rescale"):
+        small(VAE, corruption=MaskingNoise(0.5, rescale="yes")).fit(X)  # type: ignore[arg-type]
+    formula = small(VAE, likelihood="poisson", corruption=MaskingNoise(0.5)).describe_objective()
+    assert "MaskingNoise(p=0.5) and kept values divided by 1 - p" in formula
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS, ids=str)

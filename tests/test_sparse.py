@@ -22,7 +22,7 @@ from fastvae._data import sparse as _sparse
 from fastvae.corruption import GaussianNoise, MaskingNoise
 
 Array = NDArray[np.float32]
-TRANSFORMS = [None, "log1p", "binary", "l1", "l2"]
+TRANSFORMS = [None, "log1p", "binary", "l1", "l2", "frequencies"]
 # Densities below and above the limit up to which a batch stays sparse.
 DENSITIES = [0.05, 0.5]
 
@@ -165,10 +165,12 @@ def transformed(transform: str, x: torch.Tensor) -> torch.Tensor:
             return x.log1p()
         case "binary":
             return (x != 0).to(x.dtype)
+        case "frequencies":
+            return 100 * x / (10 + x.abs().sum(1, keepdim=True))
     return torch.nn.functional.normalize(x, p=int(transform[1]), dim=1)
 
 
-@pytest.mark.parametrize("transform", ["log1p", "binary", "l1", "l2"])
+@pytest.mark.parametrize("transform", TRANSFORMS[1:])
 @pytest.mark.parametrize("density", [0.1, 0.6, 1.0])
 def test_transforms_and_their_gradients_are_those_of_torch(transform: str, density: float) -> None:
     X = sparse_counts(29, 37, density).toarray()
@@ -228,7 +230,7 @@ def test_log1p_refuses_what_has_no_logarithm(as_dense: bool) -> None:
         wide(input_transform="sqrt").fit(good)
 
 
-@pytest.mark.parametrize("transform", ["l1", "l2"])
+@pytest.mark.parametrize("transform", ["l1", "l2", "frequencies"])
 def test_norms_that_may_overflow_are_refused(transform: str) -> None:
     X = sparse_counts()
     at = (int(X.nonzero()[0][0]), int(X.nonzero()[1][0]))

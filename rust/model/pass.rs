@@ -215,7 +215,7 @@ impl<'a> Pass<'a> {
                 unsafe { sink.accept(self.isa, self.parameters, rows, gradient, 2) };
             }
         });
-        self.each(|layer, _| layer.apply(&self.batch, worker, gradients, sink));
+        self.network.layers().for_each(|layer| layer.apply(&self.batch, worker, gradients, sink));
         // SAFETY: the phase has a single item.
         worker.phase(1, |_| self.network.constrain(unsafe { self.parameters.all_mut() }));
         self.refresh(worker);

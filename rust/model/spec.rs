@@ -451,7 +451,8 @@ mod tests {
         for missing in [Missing::Refused, Missing::Masked, Missing::Indicated] {
             assert_round_trip(&Specification { missing, variational: false, ..small() });
         }
-        for transform in [Transform::Log1p, Transform::Binary, Transform::L1, Transform::L2] {
+        let (l1, l2) = (Transform::L1, Transform::L2);
+        for transform in [Transform::Log1p, Transform::Binary, l1, l2, Transform::Frequencies] {
             assert_round_trip(&Specification { input_transform: Some(transform), ..small() });
         }
         for weight_constraint in

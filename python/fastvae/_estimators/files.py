@@ -67,6 +67,7 @@ def write(
     learned = {
         "_position": fitted.position,
         "_noisy": fitted.trained_on_noise,
+        "_rescales_masking": fitted.rescales_masking,
         "n_iter_": record.n_iter,
         "history_": _without_nan(record.history),
         "elapsed_": record.elapsed,
@@ -92,6 +93,7 @@ class Contents(NamedTuple):
         """Return the fitted model and its training record; the history must contain `losses`."""
         learned = dict(self.learned)
         images = learned.pop("_images", None)  # only of models with an image_shape
+        rescales_masking = learned.pop("_rescales_masking", False)  # earlier versions never did
         if learned.keys() != _STATE_KEYS:
             raise ValueError(f"the training state has the keys {sorted(learned)}, not {sorted(_STATE_KEYS)}")
         record = _record(learned, losses)
@@ -99,6 +101,7 @@ class Contents(NamedTuple):
         fitted.classes = decode_classes(learned["classes_"], fitted.specification.conditions)
         step, epochs = learned["_position"]
         fitted.position, fitted.trained_on_noise = (int(step), float(epochs)), bool(learned["_noisy"])
+        fitted.rescales_masking = bool(rescales_masking)
         if images is not None:
             fitted.set_images(*_layout(fitted, **images))
         return fitted, record

@@ -14,6 +14,7 @@ from fastvae._fitted.specification import Specification
 from fastvae._irt import answers, keys
 from fastvae._irt.convergence import MAX_ANSWERS, Distance, distance_to_maximum
 from fastvae._irt.items import CONSTRAINTS, Items
+from fastvae._training.convergence import Budget
 from fastvae._training.objective import Objective
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ callbacks, n_jobs, random_state, progress
     """
 
     _ACCEPTS_SPARSE = False
-    _steps = _AUTO_STEPS  # of the schedule of the learning rate with epochs="auto"
+    _BUDGET = Budget(steps=_AUTO_STEPS, epochs=_AUTO_EPOCHS)
     _VALUES_BEFORE: ClassVar[dict[str, Any]] = {"prior": None}
 
     def __init__(
@@ -276,21 +277,14 @@ callbacks, n_jobs, random_state, progress
     def _allows_nan(self) -> bool:
         return True
 
-    def _epochs(self, n: int) -> int:
-        if not isinstance(self.epochs, str):
-            return super()._epochs(n)
-        _checks.choice(self.epochs, "epochs", ("auto",))
-        steps = -(-n // min(_checks.integer(self.batch_size, "batch_size"), n))
-        epochs = max(-(-_AUTO_STEPS // steps), _AUTO_EPOCHS)
-        self._steps = epochs * steps
-        return epochs
-
     def _learning_rate(self) -> schedules.Value:
         rate = super()._learning_rate()
         if not isinstance(rate, float):
             return rate
         if isinstance(self.epochs, str):
-            return schedules.cosine(rate, rate / 100, steps=self._steps)
+            planned = self._record.planned  # none in partial_fit
+            end = {"steps": _AUTO_STEPS} if planned is None else {"epochs": planned}
+            return schedules.cosine(rate, rate / 100, **end)
         return schedules.cosine(rate, rate / 100, epochs=_checks.integer(self.epochs, "epochs"))
 
     def _check_convergence(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from fastvae import _checks, corruption, schedules
 from fastvae._data import conditions, examples
 from fastvae._estimators.network import Network
 from fastvae._training import callbacks, epochs, progress, validation
+from fastvae._training.convergence import AUTO, Budget
 from fastvae._training.plan import FitSettings, Plan
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ class Trained(Network):
 
     A subclass defines the objective (``_objective``) and the names of the losses (``_name_losses``).
     """
+
+    _BUDGET: ClassVar[Budget | None] = None  # what epochs="auto" stands for; None: it is not allowed
 
     learning_rate: Any
     clip_norm: Any
@@ -72,6 +76,11 @@ class Trained(Network):
         KeyboardInterrupt
             On Ctrl-C. The weights are those after the last finished step.
 
+        Warns
+        -----
+        UserWarning
+            Once, if the trained model has a problem, or has not converged with ``epochs="auto"``.
+
         Notes
         -----
         With ``early_stopping`` the best weights are restored even if an exception, also of a callback, ends training.
@@ -99,7 +108,6 @@ class Trained(Network):
         if fraction:
             rows, validation_rows = validation.split(len(X), fraction, fitted.specification.seed)
             held_out = X, y
-        settings = settings._replace(epochs=self._epochs(len(X) if rows is None else len(rows)))
         self._set_fitted(fitted)
         self._initialize_weights(fitted, X, rows)
 
@@ -109,7 +117,7 @@ class Trained(Network):
                 raise RuntimeError("a callback has fitted or loaded the model during fit: do so after fit returns")
             return stop
 
-        epochs.fit(
+        unfinished = epochs.fit(
             fitted,
             self._record,
             (X, y),
@@ -121,6 +129,14 @@ class Trained(Network):
             after_epoch,
         )
         self._check_convergence(fitted, X, rows)
+        messages = [*self._problems(X)]
+        if unfinished:
+            messages.append(
+                f"The loss still fell after {self.n_iter_} epochs, the most that epochs='auto' allows: pass "
+                f"epochs={2 * self.n_iter_}."
+            )
+        if messages:
+            warnings.warn(f"{type(self).__name__} after training: {' '.join(messages)}", UserWarning, stacklevel=2)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, *, eps: Any = None, corrupted: Any = None) -> Self:
@@ -271,6 +287,10 @@ class Trained(Network):
         """Return the noise on the encoder's input, an object of :mod:`fastvae.corruption`, or None."""
         return None
 
+    def _counts(self) -> bool:
+        """Whether the likelihood for a new ``fit`` is one of counts."""
+        return False
+
     def _binarize(self) -> str | None:
         """Return the parameter ``binarize``, checked."""
         return None
@@ -283,6 +303,10 @@ class Trained(Network):
 
     def _check_convergence(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> None:
         """Warn if the parameters have not converged on the training rows of X (None: all)."""
+
+    def _problems(self, X: Examples) -> Sequence[str]:
+        """Return sentences about the problems of the model that ``fit`` has trained on X, as the engine reads it."""
+        return ()
 
     def _read_noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:
         """Return the noise of the reparameterisation given by the caller, [n (times samples), latent_dim]."""
@@ -298,15 +322,19 @@ class Trained(Network):
             self._objective(),
             self._learning_rate(),
             None if clip is None else _checks.number(clip, "clip_norm", least=1e-12, below=1e30),
-            None if noise is None else corruption.resolve(noise),
+            None if noise is None else corruption.resolve(noise, counts=self._rescales_masking()),
             self._binarize(),
             self._threads(),
         )
 
+    def _rescales_masking(self) -> bool:
+        """Whether ``MaskingNoise(rescale=None)`` rescales."""
+        return self._counts() if self._fitted is None else self._fitted.rescales_masking
+
     def _fit_settings(self) -> FitSettings:
         """Return the settings of ``fit``, checked."""
         return FitSettings(
-            self._epochs(1),
+            self._epochs(),
             _checks.number(self.validation_fraction, "validation_fraction", 0.0, 1.0),
             _checks.boolean(self.early_stopping, "early_stopping"),
             _checks.integer(self.n_iter_no_change, "n_iter_no_change"),
@@ -314,8 +342,14 @@ class Trained(Network):
             progress.check(self.progress),
         )
 
-    def _epochs(self, n: int) -> int:
-        """Return the number of epochs of a fit on `n` examples, checked."""
+    def _epochs(self) -> int | Budget:
+        """Return the parameter ``epochs``, checked; a budget for "auto"."""
+        if self._BUDGET is None:
+            return _checks.integer(self.epochs, "epochs")
+        if isinstance(self.epochs, str) and self.epochs == AUTO:
+            return self._BUDGET
+        if isinstance(self.epochs, str):
+            raise ValueError(f'epochs={self.epochs!r} must be an integer or "auto"')
         return _checks.integer(self.epochs, "epochs")
 
     def _learning_rate(self) -> schedules.Value:

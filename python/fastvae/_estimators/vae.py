@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastvae import _checks, likelihoods, schedules
+from fastvae import _checks, _core, likelihoods, schedules
 from fastvae._data import arrays, binary
 from fastvae._estimators.layered import Layered
 from fastvae._estimators.variational import Variational
@@ -78,9 +78,10 @@ class VAE(Layered, Variational):
         probability. "bernoulli" draws 1 with the value as its probability: new draws in each epoch (Burda et al.,
         arXiv:1509.00519), one fixed draw for validation and ``loss_and_gradients``. "threshold" takes 1 above one half.
         Inference methods never binarize their input.
-    input_transform : {"log1p", "binary", "l1", "l2"} or None
-        Transformation of the encoder's input, for counts: ln(1 + x) for x > -1, 1 where x is not 0, x / sum |x|, or
-        x / (sum x²)^1/2 (sums over features; an example of zeros stays zero). The target stays x.
+    input_transform : {"log1p", "binary", "l1", "l2", "frequencies"} or None
+        Transformation of the encoder's input, for counts: ln(1 + x) for x > -1, 1 where x is not 0, x / sum |x|,
+        x / (sum x²)^1/2, or 100 x / (10 + sum |x|) (sums over features; an example of zeros stays zero). The target
+        stays x.
     missing : {"error", "mask"}
         "error" refuses NaN in X. With "mask" NaN marks a missing value: the likelihood includes the observed values
         only, the encoder reads a zero (Nazábal et al., arXiv:1807.03653), and ``impute`` fills it in. All bounds are
@@ -280,6 +281,9 @@ class VAE(Layered, Variational):
         if objective == "reconstruction":
             return Objective()
         return Objective(float(objective == "elbo"), beta, free_bits, capacity, samples, doubly)
+
+    def _counts(self) -> bool:
+        return bool(_core.LIKELIHOODS[likelihoods.resolve(self.likelihood)["kind"]]["counts"])
 
     def _binarize(self) -> str | None:
         if self.binarize is None:

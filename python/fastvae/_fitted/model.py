@@ -46,6 +46,7 @@ class FittedModel:
         self.classes = classes
         self.position = (0, 0.0)  # number of the last training step, and epochs before it
         self.trained_on_noise = False  # whether training used noisy encoder inputs: then X may be any numbers
+        self.rescales_masking = self.specification.counts  # what MaskingNoise(rescale=None) means
         image_shape = self.specification.image_shape
         self.images = None if image_shape is None else Images(*image_shape)  # the layout of images in X
         self.form: tuple[int, ...] | None = None  # the shape of an example of the training X; None: all axes
@@ -232,6 +233,7 @@ class FittedModel:
             "classes": self.classes,
             "position": self.position,
             "trained_on_noise": self.trained_on_noise,
+            "rescales_masking": self.rescales_masking,
             "images": self.images,
             "form": self.form,
         }
@@ -240,6 +242,7 @@ class FittedModel:
         engine = _core.ModelFile(state["file"]).engine()
         self.__init__(engine, state["classes"])  # type: ignore[misc]
         self.position, self.trained_on_noise = state["position"], state["trained_on_noise"]
+        self.rescales_masking = state.get("rescales_masking", False)  # earlier versions never did
         self.set_images(state.get("images"), state.get("form"))
 
 

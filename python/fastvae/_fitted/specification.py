@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-INPUT_TRANSFORMS = ("log1p", "binary", "l1", "l2")
+INPUT_TRANSFORMS = ("log1p", "binary", "l1", "l2", "frequencies")
 
 
 class Specification:

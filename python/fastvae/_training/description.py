@@ -63,7 +63,7 @@ def describe(
         sentences.append("y is what fit is told of each example; the prior of z is N(0, I) whatever y.")
     seen = _transformed(specification.input_transform)
     if corruption is not None:
-        sentences.append(f"The encoder sees x~, which is {seen} with {_named(corruption)}.")
+        sentences.append(f"The encoder sees x~, which is {seen} with {_named(corruption, plan)}.")
     elif seen != "x":
         sentences.append(f"The encoder sees {seen}.")
     if objective.reconstruction:
@@ -127,6 +127,7 @@ def _transformed(transform: str | None) -> str:
         "binary": "1 where x_j is not 0",
         "l1": "x_j / sum_j |x_j|",
         "l2": "x_j / (sum_j x_j²)^1/2",
+        "frequencies": "100 x_j / (10 + sum_j |x_j|)",
     }
     return formulas[transform]
 
@@ -178,7 +179,9 @@ def _shown(value: Any, name: str = "") -> str:
     return f"{name}(step)"  # a function has no formula to show
 
 
-def _named(corruption: Any) -> str:
+def _named(corruption: Any, plan: Plan) -> str:
     """Return the notation of a corruption, with plain numbers for numpy's."""
-    options = ", ".join(f"{field.name}={_shown(getattr(corruption, field.name))}" for field in fields(corruption))
-    return f"{type(corruption).__name__}({options})"
+    given = {field.name: getattr(corruption, field.name) for field in fields(corruption)}
+    options = ", ".join(f"{name}={_shown(value)}" for name, value in given.items() if name != "rescale")
+    rescaled = plan.corruption is not None and plan.corruption[0] == "rescaled_masking"
+    return f"{type(corruption).__name__}({options}){' and kept values divided by 1 - p' * rescaled}"

@@ -61,13 +61,13 @@ impl<'a> BatchView<'a> {
     /// dense data have the same masked values.
     #[inline(always)]
     fn mask<S: Simd>(&self, s: S, input: EncoderInput, r: usize, entries: &mut [StoredValue]) {
-        let EncoderInput::Corrupted(Corruption::Masking { p }, draw) = input else { return };
+        let EncoderInput::Corrupted(Corruption::Masking { p, scale }, draw) = input else { return };
         let id = self.row_ids(r..r + 1, 1, draw)[0];
         for entries in entries.chunks_mut(LANES) {
             let cols = entries.iter().map(|entry| entry.at as usize);
             let noise = uniform_at(s, draw.seed(), Stream::Corruption, id, cols);
             for (entry, u) in entries.iter_mut().zip(noise.0) {
-                entry.input = if u < p { 0.0 } else { entry.input };
+                entry.input = if u < p { 0.0 } else { scale * entry.input };
             }
         }
     }
