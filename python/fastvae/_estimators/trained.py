@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _checks, corruption, schedules
+from fastvae import _checks, _core, corruption, schedules
 from fastvae._data import conditions, examples
 from fastvae._estimators.network import Network
 from fastvae._training import callbacks, epochs, progress, validation
@@ -98,8 +98,8 @@ class Trained(Network):
         if fraction:
             rows, validation_rows = validation.split(len(X), fraction, fitted.specification.seed)
             held_out = X, y
-        self._set_fitted(fitted)
         self._initialize_weights(fitted, X, rows)
+        self._set_fitted(fitted)
 
         def after_epoch(losses: dict[str, float]) -> bool:
             stop = callbacks.call(called, self, losses)
@@ -159,8 +159,8 @@ class Trained(Network):
             noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
             fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, given)
             fitted.engine.check(X, "X", plan.threads)
-            self._set_fitted(fitted)
             self._initialize_weights(fitted, X, None)
+            self._set_fitted(fitted)
         else:
             fitted = self._fitted
             X, y = self._read_training_data(X, self._y_if_conditional(y))
@@ -272,9 +272,9 @@ class Trained(Network):
 
     def _initial_weights(
         self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None
-    ) -> dict[str, NDArray[np.float32]]:
-        """Return initial weights that are not random, computed from the training rows of X (None: all)."""
-        return {}
+    ) -> dict[str, NDArray[np.float32]] | None:
+        """Return initial weights computed from the training rows of X (None: all), or None for the level of the data."""
+        return None
 
     def _read_noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:
         """Return the noise of the reparameterisation given by the caller, [n (times samples), latent_dim]."""
@@ -319,10 +319,12 @@ class Trained(Network):
     # Internal: data
 
     def _initialize_weights(self, fitted: FittedModel, X: Examples, rows: NDArray[np.uint64] | None) -> None:
-        """Set the initial weights of a new model that are not random."""
+        """Move the random weights of a new model to the level of the training rows of X (None: all)."""
         weights = self._initial_weights(fitted, X, rows)
-        if weights:
-            fitted.load_state_dict(fitted.state_dict() | weights)
+        if weights is not None:
+            return fitted.load_state_dict(fitted.state_dict() | weights)
+        moments = fitted.engine.column_moments(X, rows, self._binarize(), self._threads())
+        fitted.start(moments, sparse=isinstance(X, _core.SparseMatrix))
 
     def _read_training_data(self, X: Any, y: Any) -> Data:
         """Return data with checked values too: a training step must not start with invalid ones."""

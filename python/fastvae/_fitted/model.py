@@ -60,6 +60,14 @@ class FittedModel:
         """Number of latent dimensions."""
         return self.specification.latent_dim
 
+    def start(self, moments: _core.ColumnMoments, *, sparse: bool) -> None:
+        """Move the random weights of a new model to the level of training data with these moments, sparse or dense."""
+        specification = self.engine.standardized(moments, sparse)
+        if specification is not None:
+            self.engine = _core.Engine(specification)
+            self.specification = Specification.of(self.engine)
+        self.engine.start(moments)
+
     # Images
 
     def set_images(self, images: Images | None, form: Sequence[int] | None) -> None:

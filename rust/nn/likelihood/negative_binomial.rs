@@ -9,6 +9,7 @@
 
 use super::deviance::{NEAR, second_remainder};
 use super::scale::check_range;
+use super::start::{self, Column, Level, Start};
 use super::{
     Density, Draws, FeatureParameter, LearnedScale, LikelihoodKind, LogProb, Support, TileWork,
     shown,
@@ -33,6 +34,9 @@ impl Default for NegativeBinomial {
 
 /// The upper bound of r. There the likelihood is close to Poisson.
 const MAX_TOTAL_COUNT: f32 = 1e6;
+
+/// The largest r / (1 + m) at the start.
+const NEAR_POISSON: f64 = 10.0;
 
 impl Density for NegativeBinomial {
     const STORES_GRADIENT: bool = true;
@@ -118,6 +122,16 @@ impl LikelihoodKind for NegativeBinomial {
             range: (self.floor, MAX_TOTAL_COUNT),
             stores_gradient: Self::STORES_GRADIENT,
         })
+    }
+    /// r by the method of moments; at most [`NEAR_POISSON`] (1 + m), from which on the density is practically Poisson,
+    /// so that r still has a gradient.
+    fn start(&self, column: &Column, _: &Level) -> Option<Start> {
+        let mean = start::rate(column);
+        let excess = (column.variance - mean).max(0.0);
+        let r = (mean * mean / excess).min(NEAR_POISSON * (1.0 + mean));
+        let r = r.clamp(f64::from(self.floor), f64::from(MAX_TOTAL_COUNT));
+        let start = Start::new(mean.ln(), mean * r / (mean + r));
+        Some(Start { scale: r, ..start })
     }
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         work.dispatch::<Self>(isa);
