@@ -14,6 +14,7 @@ struct Sums {
     count: [f64; WIDTH],
     sum: [f64; WIDTH],
     squares: [f64; WIDTH],
+    zeros: [f64; WIDTH],
     least: [f32; WIDTH],
     most: [f32; WIDTH],
     /// The number of stored NaN of a sparse array.
@@ -25,6 +26,7 @@ impl Sums {
         count: [0.0; WIDTH],
         sum: [0.0; WIDTH],
         squares: [0.0; WIDTH],
+        zeros: [0.0; WIDTH],
         least: [f32::INFINITY; WIDTH],
         most: [f32::NEG_INFINITY; WIDTH],
         holes: [0.0; WIDTH],
@@ -40,6 +42,7 @@ impl Sums {
         self.count[j] += 1.0;
         self.sum[j] += value;
         self.squares[j] += value * value;
+        self.zeros[j] += f64::from(u8::from(x == 0.0));
         self.least[j] = self.least[j].min(x);
         self.most[j] = self.most[j].max(x);
     }
@@ -104,7 +107,8 @@ impl ColumnMoments {
         }
         let mean = sums.sum[j] / count;
         let variance = (sums.squares[j] / count - mean * mean).max(0.0);
-        Column { count, mean, variance, least, most }
+        let zeros = sums.zeros[j] + (count - stored);
+        Column { count, mean, variance, zeros, least, most }
     }
 
     fn lock(&self, panel: usize) -> MutexGuard<'_, Sums> {
@@ -151,6 +155,7 @@ impl Op for AddRows<'_> {
                 total.count[j] += if observed { 1.0 } else { 0.0 };
                 total.sum[j] += value;
                 total.squares[j] += value * value;
+                total.zeros[j] += if values[j] == 0.0 { 1.0 } else { 0.0 };
             }
         }
         *sums = total;
@@ -184,12 +189,18 @@ mod tests {
         column(&mut values, 34, [1e5; 4]);
         let found = moments(&Source::from_slice(&values, COLS));
         assert_eq!(found.len(), COLS);
-        let column =
-            |count, mean, variance, least, most| Column { count, mean, variance, least, most };
-        assert_eq!(found[0], column(4.0, 3.0, 3.5, 1.0, 6.0));
-        assert_eq!(found[1], column(2.0, 0.0, 25.0, -5.0, 5.0));
+        let column = |count, mean, variance, zeros, [least, most]: [f64; 2]| Column {
+            count,
+            mean,
+            variance,
+            zeros,
+            least,
+            most,
+        };
+        assert_eq!(found[0], column(4.0, 3.0, 3.5, 0.0, [1.0, 6.0]));
+        assert_eq!(found[1], column(2.0, 0.0, 25.0, 0.0, [-5.0, 5.0]));
         assert_eq!(found[2], Column::default());
-        assert_eq!(found[3], column(4.0, 0.0, 0.0, 0.0, 0.0));
+        assert_eq!(found[3], column(4.0, 0.0, 0.0, 4.0, [0.0, 0.0]));
         assert_eq!((found[34].mean, found[34].deviation()), (1e5, 0.0));
     }
 

@@ -12,13 +12,13 @@ use std::ops::Range;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Standardize {
-    /// Subtracted, [n_features]; empty for counts and sparse data, whose zeros stay zeros.
+    /// Subtracted, [n_features]; empty if zeros stay zeros.
     pub shift: Vec<f32>,
     /// Divided by, [n_features], or one number for all columns.
     pub scale: Vec<f32>,
 }
 
-/// Means and scales up to this number, and scales down to its inverse, are near enough to unit size.
+/// Scales from the inverse of this number to the number, and means up to this number of scales, are near unit size.
 const UNIT: f64 = 4.0;
 /// The range of a column is at most this number of scales: a rare value of a column is no outlier of the scaled one.
 const WIDEST: f64 = 20.0;
@@ -27,25 +27,23 @@ const LIMITS: (f64, f64) = (1e-30, 1e30);
 
 impl Standardize {
     /// The standardisation of training data with these columns; none if they are near unit size. `images`: the columns
-    /// have one unit. `sparse`: zeros stay zeros.
-    pub fn of(
-        likelihood: &Likelihood,
-        columns: &[Column],
-        images: bool,
-        sparse: bool,
-    ) -> Option<Standardize> {
-        let (shift, scale): (Vec<f64>, Vec<f64>) = if likelihood.is_counts() {
-            let scales = columns.iter().map(|column| column.root_mean_square().max(1.0));
-            (Vec::new(), scales.collect())
-        } else if likelihood.output_is_mean() {
-            let shift = columns.iter().map(|column| column.mean).filter(|_| !sparse).collect();
-            let each = !images && has_own_scales(likelihood);
-            (shift, if each { own_scales(columns) } else { vec![common_scale(columns)] })
-        } else {
-            return None;
+    /// have one unit. The values are not shifted if they have no large mean, so that zeros stay zeros.
+    pub fn of(likelihood: &Likelihood, columns: &[Column], images: bool) -> Option<Standardize> {
+        let scale = match (likelihood.is_counts(), likelihood.output_is_mean()) {
+            (true, _) => columns.iter().map(|column| column.root_mean_square().max(1.0)).collect(),
+            (_, false) => return None,
+            _ if !images && has_own_scales(likelihood) => own_scales(columns),
+            _ => vec![common_scale(columns)],
         };
         let is_far = |scale: &f64| *scale > UNIT || *scale < 1.0 / UNIT;
-        if !scale.iter().any(is_far) && !shift.iter().any(|mean| mean.abs() > UNIT) {
+        let scales = scale.iter().cycle();
+        let mut shift: Vec<f64> = columns.iter().map(|column| column.mean).collect();
+        if likelihood.is_counts()
+            || shift.iter().zip(scales).all(|(x, scale)| x.abs() <= UNIT * scale)
+        {
+            shift.clear();
+        }
+        if !scale.iter().any(is_far) && shift.is_empty() {
             return None;
         }
         let rounded = |values: Vec<f64>| values.into_iter().map(|x| x as f32).collect();

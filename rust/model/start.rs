@@ -92,6 +92,8 @@ impl Engine {
         else {
             return;
         };
+        // Codes have more variance than hidden units.
+        let linear = if self.network.spec.decoder.is_empty() { LINEAR_SPREAD } else { 1.0 };
         let scaled = |tensor: &Tensor| tensor.name.starts_with("scale.");
         for tensor in &tensors {
             let mut values = tensor.read(&self.parameters);
@@ -106,7 +108,7 @@ impl Engine {
                 let inner = tensor.shape[1 + usize::from(transposed)..].iter().product();
                 let chunks = values.chunks_mut(inner);
                 for (weights, start) in chunks.zip(starts[..outputs].iter().cycle()) {
-                    let spread = if scaled(tensor) { SCALE_SPREAD } else { start.spread };
+                    let spread = if scaled(tensor) { SCALE_SPREAD } else { linear * start.spread };
                     weights.iter_mut().for_each(|w| *w *= spread as f32);
                 }
             }
@@ -126,5 +128,8 @@ impl Engine {
     }
 }
 
-/// The factor of the random weights of the decoder's log scale u of a Gaussian: I^-1/2, I = 2 the Fisher information of u.
-const SCALE_SPREAD: f64 = std::f64::consts::FRAC_1_SQRT_2;
+/// The factor of the random weights of a decoder without hidden layers.
+const LINEAR_SPREAD: f64 = 0.5;
+/// The factor of the random weights of the decoder's log scale u of a Gaussian. Noise of u costs more than that of the
+/// mean: its Fisher information is 2, and the loss is exponential in it.
+const SCALE_SPREAD: f64 = 0.25;

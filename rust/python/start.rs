@@ -60,10 +60,10 @@ impl PyEngine {
     }
 
     /// The specification, as JSON, with the standardisation for training data with these moments; none if it needs none.
-    fn standardized(&self, moments: &PyColumnMoments, sparse: bool) -> Option<String> {
+    fn standardized(&self, moments: &PyColumnMoments) -> Option<String> {
         let spec = &self.specification;
         let images = spec.image_shape.is_some();
-        let standardize = Standardize::of(&spec.likelihood, &moments.columns, images, sparse)?;
+        let standardize = Standardize::of(&spec.likelihood, &moments.columns, images)?;
         Some(Specification { standardize: Some(standardize), ..spec.clone() }.to_json())
     }
 

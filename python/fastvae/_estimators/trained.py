@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _checks, _core, corruption, schedules
+from fastvae import _checks, corruption, schedules
 from fastvae._data import conditions, examples
 from fastvae._estimators.network import Network
-from fastvae._training import callbacks, epochs, progress, validation
+from fastvae._training import callbacks, epochs, progress, units, validation
 from fastvae._training.plan import FitSettings, Plan
 
 if TYPE_CHECKING:
@@ -324,7 +324,8 @@ class Trained(Network):
         if weights is not None:
             return fitted.load_state_dict(fitted.state_dict() | weights)
         moments = fitted.engine.column_moments(X, rows, self._binarize(), self._threads())
-        fitted.start(moments, sparse=isinstance(X, _core.SparseMatrix))
+        units.warn(moments, fitted.specification, stacklevel=3)
+        fitted.start(moments)
 
     def _read_training_data(self, X: Any, y: Any) -> Data:
         """Return data with checked values too: a training step must not start with invalid ones."""

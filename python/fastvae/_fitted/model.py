@@ -10,7 +10,7 @@ import numpy as np
 from fastvae import _core
 from fastvae._data import arrays, conditions
 from fastvae._data.images import Images
-from fastvae._fitted.specification import Specification
+from fastvae._fitted.specification import STANDARDIZE, Specification
 from fastvae._fitted.uncertainty import LogMarginal, Predictive
 
 if TYPE_CHECKING:
@@ -60,13 +60,17 @@ class FittedModel:
         """Number of latent dimensions."""
         return self.specification.latent_dim
 
-    def start(self, moments: _core.ColumnMoments, *, sparse: bool) -> None:
-        """Move the random weights of a new model to the level of training data with these moments, sparse or dense."""
-        specification = self.engine.standardized(moments, sparse)
+    def start(self, moments: _core.ColumnMoments) -> None:
+        """Move the random weights of a new model to the level of training data with these moments."""
+        specification = self.engine.standardized(moments)
         if specification is not None:
-            self.engine = _core.Engine(specification)
-            self.specification = Specification.of(self.engine)
+            self._build(specification)
         self.engine.start(moments)
+
+    def _build(self, specification: str) -> None:
+        """Replace the engine by a new one with another standardisation."""
+        self.engine = _core.Engine(specification)
+        self.specification = Specification.of(self.engine)
 
     # Images
 
@@ -189,13 +193,29 @@ class FittedModel:
     # Parameters and gradients
 
     def state_dict(self) -> dict[str, NDArray[np.float32]]:
-        """Return copies of all parameters, with torch's names and shapes."""
-        return _shaped(self.engine.parameters(), self.engine.shapes())
+        """Return copies of all parameters, with torch's names and shapes, and the standardisation, if any."""
+        return _shaped(self.engine.parameters(), self.engine.shapes()) | self.specification.standardize
+
+    def standardize_as(self, d: Any) -> None:
+        """Give a new model the standardisation in a state dict, if any. Raises ValueError if it is invalid."""
+        if isinstance(d, Mapping) and any(name in d for name in STANDARDIZE):
+            names = [(name, [self.n_features]) for name in STANDARDIZE]
+            shift, scale = _checked({name: d[name] for name in STANDARDIZE if name in d}, names, "the state dict")
+            self._build(self.specification.standardized(shift, scale).to_json())
 
     def load_state_dict(self, d: Any) -> None:
-        """Set all parameters. Raises ValueError, without any change, if they do not match."""
+        """Set all parameters. Raises ValueError, without any change, if they or the standardisation do not match."""
         if isinstance(d, Mapping):  # torch's counter of batches, which has no use here
             d = {name: value for name, value in d.items() if not str(name).endswith(".num_batches_tracked")}
+            own = self.specification.standardize
+            if not all(name in d and np.array_equal(d[name], value) for name, value in own.items()) or any(
+                name in d and name not in own for name in STANDARDIZE
+            ):
+                raise ValueError(
+                    f"the state dict's {' and '.join(map(repr, STANDARDIZE))} are not those of this fitted model, whose "
+                    "weights belong to its own training data: load it into an unfitted model"
+                )
+            d = {name: value for name, value in d.items() if name not in own}
         self.engine.set_parameters(_checked(d, self.engine.shapes(), "the state dict"))
 
     def flip_sign(self, dim: int) -> None:

@@ -11,6 +11,8 @@ pub struct Column {
     pub mean: f64,
     /// Their variance, the mean squared deviation.
     pub variance: f64,
+    /// The number of zeros among them.
+    pub zeros: f64,
     /// The smallest value.
     pub least: f64,
     /// The largest value.
@@ -42,6 +44,7 @@ impl Column {
             count,
             mean,
             variance: columns.iter().map(|column| share(square(column), column)).sum(),
+            zeros: columns.iter().map(|column| column.zeros).sum(),
             least: columns.iter().map(|column| column.least).fold(f64::INFINITY, f64::min),
             most: columns.iter().map(|column| column.most).fold(f64::NEG_INFINITY, f64::max),
         }
