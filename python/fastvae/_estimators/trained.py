@@ -42,6 +42,10 @@ class Trained(Network):
     def fit(self, X: Any, y: Any = None, *, validation_data: Any = None) -> Self:
         """Train from new random weights for ``epochs`` shuffled passes.
 
+        Training starts at the level of the data: the output layer's biases and the likelihood's scales are those of the
+        best model that does not depend on z. Columns far from unit size are standardised within the network: see
+        ``state_dict``.
+
         Parameters
         ----------
         X : array_like, [n_examples, n_features], or images with ``image_shape``
@@ -71,6 +75,11 @@ class Trained(Network):
             the failed step has changed.
         KeyboardInterrupt
             On Ctrl-C. The weights are those after the last finished step.
+
+        Warns
+        -----
+        UserWarning
+            If the likelihood has one scale for all columns and the standard deviations of the columns do not fit it.
 
         Notes
         -----
@@ -122,6 +131,8 @@ class Trained(Network):
 
     def partial_fit(self, X: Any, y: Any = None, *, eps: Any = None, corrupted: Any = None) -> Self:
         """Continue training: one pass over X in the given order. The optimiser keeps its state.
+
+        The first call starts at the level of its X.
 
         Parameters
         ----------

@@ -223,18 +223,21 @@ impl LikelihoodKind for Gaussian {
     /// s is the standard deviation of the column or, if shared, the root mean square of all columns'. One value says
     /// nothing of it: then s is the size of the value.
     fn start(&self, column: &Column, level: &Level) -> Option<Start> {
-        let or_one = |x: f64| if x > 0.0 { x } else { 1.0 };
         let deviation = match column.count {
-            0.0..2.0 => or_one(column.mean.abs()),
+            0.0..2.0 => start::or_one(column.mean.abs()),
             _ => column.deviation(),
         };
         let scale = match self.scale {
             Scale::Fixed(scale) => f64::from(scale),
-            Scale::Shared => or_one(level.within.sqrt()).max(f64::from(self.floor)),
+            Scale::Shared => start::or_one(level.within.sqrt()).max(f64::from(self.floor)),
             Scale::PerFeature | Scale::Decoder => deviation.max(f64::from(self.floor)),
         };
         if self.mean == Link::Identity {
-            return Some(Start { output: column.mean, spread: scale.min(deviation), scale });
+            return Some(Start {
+                output: column.mean,
+                spread: scale.min(level.spread(column)),
+                scale,
+            });
         }
         let mean = match column.mean {
             0.0..=1.0 => start::share(column),

@@ -38,8 +38,8 @@ impl LikelihoodKind for Laplace {
     fn is_public(&self) -> bool {
         false
     }
-    fn start(&self, column: &Column, _: &Level) -> Option<Start> {
-        Some(Start { output: column.mean, spread: column.deviation(), scale: 1.0 })
+    fn start(&self, column: &Column, level: &Level) -> Option<Start> {
+        Some(Start { output: column.mean, spread: level.spread(column), scale: 1.0 })
     }
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         work.dispatch::<Self>(isa);

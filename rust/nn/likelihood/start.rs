@@ -76,6 +76,22 @@ impl Level {
     }
 }
 
+impl Level {
+    /// The standard deviation of a column; for a constant one a small share of that within all columns, so that its random
+    /// weights are not zero.
+    pub fn spread(&self, column: &Column) -> f64 {
+        column.deviation().max(LEAST_SPREAD * or_one(self.within.sqrt()))
+    }
+}
+
+/// The least spread of a column as a share of the deviation within all columns.
+const LEAST_SPREAD: f64 = 1e-3;
+
+/// A positive number, or 1.
+pub(super) fn or_one(x: f64) -> f64 {
+    if x > 0.0 { x } else { 1.0 }
+}
+
 /// The start of one feature.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Start {
