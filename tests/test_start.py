@@ -299,7 +299,9 @@ def both(likelihood: Any, other: Any, shift: Any, scale: Any, **parameters: Any)
     moved = dict(weights)
     if "likelihood.log_scale" in weights:
         log = np.log(units["standardize.scale"])
-        moved["likelihood.log_scale"] = weights["likelihood.log_scale"] + (log if weights["likelihood.log_scale"].ndim else log[0])
+        moved["likelihood.log_scale"] = weights["likelihood.log_scale"] + (
+            log if weights["likelihood.log_scale"].ndim else log[0]
+        )
     if "scale.bias" in weights:
         log = np.log(units["standardize.scale"])
         moved["scale.bias"] = weights["scale.bias"] + log[: len(weights["scale.bias"])]
@@ -409,6 +411,17 @@ def test_noise_is_in_the_units_of_the_data() -> None:
     for noise in (GaussianNoise(1e-3), MaskingNoise(0.0)):
         vae = VAE(2, likelihood=Gaussian("per_feature"), epochs=2, random_state=0, corruption=noise).fit(X)
         np.testing.assert_allclose(vae.history_["loss"], plain.history_["loss"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["reconstruct", "score_samples", "predictive"])
+def test_a_scale_from_the_decoder_hides_no_overflow(method: str) -> None:
+    X = data("decoder", rows=20, cols=5)
+    vae = VAE(2, likelihood=Gaussian("decoder"), epochs=1, random_state=0).fit(X)
+    weights = {name: 1e25 * value for name, value in vae.state_dict().items() if not name.startswith("standardize.")}
+    units = {name: value for name, value in vae.state_dict().items() if name.startswith("standardize.")}
+    vae.load_state_dict(weights | units)
+    with pytest.raises(FloatingPointError, match="Training has diverged: fit again with a lower learning_rate"):
+        getattr(vae, method)(X)
 
 
 # ------------------------------------------------------------------------------------------------------- warnings

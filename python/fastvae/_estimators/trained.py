@@ -284,7 +284,7 @@ class Trained(Network):
     def _initial_weights(
         self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None
     ) -> dict[str, NDArray[np.float32]] | None:
-        """Return initial weights computed from the training rows of X (None: all), or None for the level of the data."""
+        """Return initial weights computed from the training rows of X (None: all); None for the level of the data."""
         return None
 
     def _read_noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:

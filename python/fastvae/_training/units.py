@@ -12,7 +12,7 @@ from fastvae import _core
 if TYPE_CHECKING:
     from fastvae._fitted.specification import Specification
 
-# A standard deviation this many times a fixed scale, or the smallest share of it: the model fits these columns alone, or none.
+# The limits of the largest standard deviation, in multiples of a fixed scale: outside, few columns count, or none.
 LARGE, SMALL = 10.0, 0.05
 # A standard deviation this many times the median one: the loss is that of these columns alone.
 UNEQUAL = 100.0
@@ -43,7 +43,7 @@ def warn(moments: _core.ColumnMoments, specification: Specification, stacklevel:
     named = ", ".join(f"{deviations[j]:.3g} in column {j}" for j in worst)
     remedy = "" if kind == "squared_error" else ', or use fastvae.likelihoods.Gaussian("per_feature")'
     message = (
-        f"{what}, but the standard deviations of X are {named} (median {np.median(varying):.3g}): standardise X, for example "
-        f"with sklearn.preprocessing.StandardScaler{remedy}"
+        f"{what}, but the standard deviations of X are {named} (median {np.median(varying):.3g}): standardise X, for "
+        f"example with sklearn.preprocessing.StandardScaler{remedy}"
     )
     warnings.warn(message, UserWarning, stacklevel=stacklevel + 1)
