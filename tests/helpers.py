@@ -140,6 +140,12 @@ def conditional_vae(**parameters: Any) -> VAE:
     return small(**({"conditional": True} | parameters))
 
 
+def started(model: Any, X: Any) -> Any:
+    """Return the model with the initial weights of a fit to X, which depend on X."""
+    first = type(model)(**model.get_params()).set_params(optimizer="sgd", learning_rate=1e-30, epochs=1, callbacks=None)
+    return model.load_state_dict(first.fit(X).state_dict())
+
+
 def steps(model: Any) -> int:
     """The optimiser steps of a model. Private: users count epochs, tests count steps."""
     return int(model._fitted.engine.steps)

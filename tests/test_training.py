@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import LIKELIHOODS, OPTIMIZERS, bits, small, steps
+from helpers import LIKELIHOODS, OPTIMIZERS, bits, small, started, steps
 from numpy.typing import NDArray
 from reference import Twin, examples, noise, pair, plain_pair
 from test_optimizers import RUNS, largest_error
@@ -45,7 +45,7 @@ BATCH, STEPS = 16, 10  # the last batch has 6 examples
 )
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 def test_a_learning_rate_schedule_is_the_constants_of_each_step_bit_for_bit(optimizer: Any, schedule: Any) -> None:
-    whole, single = (small(Autoencoder, batch_size=BATCH, optimizer=optimizer) for _ in range(2))
+    whole, single = (started(small(Autoencoder, batch_size=BATCH, optimizer=optimizer), X) for _ in range(2))
     whole.set_params(learning_rate=schedule)
     for step in range(2 * STEPS):
         if step % STEPS == 0:
@@ -92,7 +92,8 @@ def test_a_learning_rate_schedule_is_that_of_torchs_schedulers(name: str) -> Non
 
 
 def test_given_gradients_are_applied_with_the_rate_of_their_step() -> None:
-    fused, halves = (small(Autoencoder, batch_size=50, learning_rate=linear(1e-2, 0.0, steps=9)) for _ in range(2))
+    rate = linear(1e-2, 0.0, steps=9)
+    fused, halves = (started(small(Autoencoder, batch_size=50, learning_rate=rate), X) for _ in range(2))
     fused.partial_fit(X)
     halves.partial_fit(X[:50])
     for start in (50, 100):
@@ -103,7 +104,7 @@ def test_given_gradients_are_applied_with_the_rate_of_their_step() -> None:
 def test_a_diverging_step_names_the_rate_that_it_had() -> None:
     data = X.copy()
     data[100:] = 1e30
-    model = small(Autoencoder, batch_size=50, learning_rate=linear(0.5, 0.0, steps=4))
+    model = started(small(Autoencoder, batch_size=50, learning_rate=linear(0.5, 0.0, steps=4)), X)
     with pytest.raises(FloatingPointError, match=r"step 3\b.*learning_rate \(it is 0\.25\)"):
         model.partial_fit(data)
 

@@ -15,6 +15,7 @@ __all__ = [
     "MAX_TRIALS",
     "MAX_WIDTH",
     "TOPIC_GAIN",
+    "ColumnMoments",
     "Engine",
     "FormatError",
     "ModelFile",
@@ -50,6 +51,13 @@ class _LikelihoodFacts(TypedDict):
     public: bool
 
 _Rows = NDArray[np.uint64]
+
+@final
+class ColumnMoments:
+    @property
+    def mean(self) -> NDArray[np.float64]: ...
+    @property
+    def std(self) -> NDArray[np.float64]: ...
 
 @final
 class SparseMatrix:
@@ -98,6 +106,11 @@ class Engine:
     def parameters(self) -> list[_F32]: ...
     def set_parameters(self, values: list[_F32]) -> None: ...
     def flip_sign(self, coordinate: int) -> None: ...
+    def column_moments(
+        self, x: _Matrix, rows: _Rows | None, binarize: str | None, threads: int | None
+    ) -> ColumnMoments: ...
+    def standardized(self, moments: ColumnMoments) -> str | None: ...
+    def start(self, moments: ColumnMoments) -> None: ...
     def check(self, x: _Matrix, name: str, threads: int | None) -> None: ...
     def train(
         self,

@@ -115,6 +115,7 @@ impl Specification {
             activation: old.activation,
             likelihood,
             input_transform: old.input_transform,
+            standardize: None,
             topics,
             weight_constraint: old.loadings,
             item_prior: None,

@@ -3,6 +3,7 @@
 
 use super::layer_list::{self, LayerSpecification, MAX_WIDTH, Shape};
 use crate::data::input_transform::Transform;
+use crate::data::standardize::Standardize;
 use crate::error::{Error, Result};
 use crate::json::{self, Object};
 use crate::nn::activation::Activation;
@@ -46,6 +47,9 @@ pub struct Specification {
     pub likelihood: Likelihood,
     /// The transform of the encoder's input, applied before noise.
     pub input_transform: Option<Transform>,
+    /// The standardisation of columns of the training data that are far from unit size.
+    #[serde(deserialize_with = "json::optional_object", skip_serializing_if = "Option::is_none")]
+    pub standardize: Option<Standardize>,
     /// The prior of a topic model.
     #[serde(deserialize_with = "json::optional_object")]
     pub topics: Option<Topics>,
@@ -77,6 +81,7 @@ impl Default for Specification {
             activation: Activation::Relu,
             likelihood: Bernoulli {}.into(),
             input_transform: None,
+            standardize: None,
             topics: None,
             weight_constraint: WeightConstraint::Free,
             item_prior: None,
@@ -129,6 +134,7 @@ impl Specification {
         }
         self.check_image()?;
         self.check_topics()?;
+        self.standardize.as_ref().map_or(Ok(()), |by| by.check(self.n_features))?;
         self.check_exam()?;
         if self.missing.is_masked() && !self.likelihood.allows_missing() {
             return Err(Error::Parameter(
@@ -244,7 +250,15 @@ impl Specification {
 
     /// Whether the encoder's input equals the reconstruction target, so that both share one matrix.
     pub fn encodes_as_is(&self) -> bool {
-        self.conditions == 0 && self.input_transform.is_none() && !self.missing.is_masked()
+        self.conditions == 0
+            && self.input_transform.is_none()
+            && self.standardize.is_none()
+            && !self.missing.is_masked()
+    }
+
+    /// The standardisation of the encoder's input; a transform of the user replaces it.
+    pub fn input_standardize(&self) -> Option<&Standardize> {
+        self.standardize.as_ref().filter(|_| self.input_transform.is_none())
     }
 
     /// Returns an error for wrong numbers of trials, and for a weight constraint or a prior of items on topics or on

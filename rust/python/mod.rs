@@ -14,6 +14,7 @@ mod likelihood;
 mod probe;
 mod score;
 mod sparse;
+mod start;
 mod train;
 
 use crate::simd::Isa;
@@ -43,6 +44,7 @@ mod _core {
         layers::layer_shapes,
         likelihood::{check_likelihood, likelihood_formula},
         sparse::PySparseMatrix,
+        start::PyColumnMoments,
     };
     use crate::nn::activation::Activation;
     use pyo3::prelude::*;

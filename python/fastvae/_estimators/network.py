@@ -56,6 +56,10 @@ class Network(Estimator):
         with the decoder's scale) or ``likelihood.log_total_count`` [n_features] (negative binomial). With images the
         indices count Flatten, Unflatten and batch normalisations too, and features have the order height, width,
         channels.
+
+        If columns of the training data were far from unit size, ``standardize.shift`` and ``standardize.scale``
+        [n_features] hold what the network reads and writes: the encoder reads (x - shift) / scale, and a decoder of
+        means (Gaussian, squared error) returns shift + scale y, y the output of its last layer.
         """
         return self._require_fitted().state_dict()
 
@@ -84,6 +88,7 @@ class Network(Estimator):
             self._fitted.load_state_dict(d)
             return self
         fitted = self._new_model(*self._sizes_in(d))
+        fitted.standardize_as(d)
         fitted.load_state_dict(d)
         self._set_fitted(fitted)
         return self

@@ -11,7 +11,7 @@ import numpy as np
 from fastvae import _checks, corruption, schedules
 from fastvae._data import conditions, examples
 from fastvae._estimators.network import Network
-from fastvae._training import callbacks, epochs, progress, validation
+from fastvae._training import callbacks, epochs, progress, units, validation
 from fastvae._training.convergence import AUTO, Budget
 from fastvae._training.plan import FitSettings, Plan
 
@@ -45,6 +45,10 @@ class Trained(Network):
 
     def fit(self, X: Any, y: Any = None, *, validation_data: Any = None) -> Self:
         """Train from new random weights for ``epochs`` shuffled passes.
+
+        Training starts at the level of the data: the output layer's biases and the likelihood's scales are those of the
+        best model that does not depend on z. Columns far from unit size are standardised within the network: see
+        ``state_dict``.
 
         Parameters
         ----------
@@ -80,6 +84,7 @@ class Trained(Network):
         -----
         UserWarning
             Once, if the trained model has a problem, or has not converged with ``epochs="auto"``.
+            If the likelihood has one scale for all columns and the standard deviations of the columns do not fit it.
 
         Notes
         -----
@@ -108,8 +113,8 @@ class Trained(Network):
         if fraction:
             rows, validation_rows = validation.split(len(X), fraction, fitted.specification.seed)
             held_out = X, y
-        self._set_fitted(fitted)
         self._initialize_weights(fitted, X, rows)
+        self._set_fitted(fitted)
 
         def after_epoch(losses: dict[str, float]) -> bool:
             stop = callbacks.call(called, self, losses)
@@ -141,6 +146,8 @@ class Trained(Network):
 
     def partial_fit(self, X: Any, y: Any = None, *, eps: Any = None, corrupted: Any = None) -> Self:
         """Continue training: one pass over X in the given order. The optimiser keeps its state.
+
+        The first call starts at the level of its X.
 
         Parameters
         ----------
@@ -179,8 +186,8 @@ class Trained(Network):
             fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, given)
             plan.objective.check(fitted.specification)
             fitted.engine.check(X, "X", plan.threads)
-            self._set_fitted(fitted)
             self._initialize_weights(fitted, X, None)
+            self._set_fitted(fitted)
         else:
             fitted = self._fitted
             X, y = self._read_training_data(X, self._y_if_conditional(y))
@@ -297,9 +304,9 @@ class Trained(Network):
 
     def _initial_weights(
         self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None
-    ) -> dict[str, NDArray[np.float32]]:
-        """Return initial weights that are not random, computed from the training rows of X (None: all)."""
-        return {}
+    ) -> dict[str, NDArray[np.float32]] | None:
+        """Return initial weights computed from the training rows of X (None: all); None for the level of the data."""
+        return None
 
     def _check_convergence(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> None:
         """Warn if the parameters have not converged on the training rows of X (None: all)."""
@@ -365,10 +372,13 @@ class Trained(Network):
     # Internal: data
 
     def _initialize_weights(self, fitted: FittedModel, X: Examples, rows: NDArray[np.uint64] | None) -> None:
-        """Set the initial weights of a new model that are not random."""
+        """Move the random weights of a new model to the level of the training rows of X (None: all)."""
         weights = self._initial_weights(fitted, X, rows)
-        if weights:
-            fitted.load_state_dict(fitted.state_dict() | weights)
+        if weights is not None:
+            return fitted.load_state_dict(fitted.state_dict() | weights)
+        moments = fitted.engine.column_moments(X, rows, self._binarize(), self._threads())
+        units.warn(moments, fitted.specification, stacklevel=3)
+        fitted.start(moments)
 
     def _read_training_data(self, X: Any, y: Any) -> Data:
         """Return data with checked values too: a training step must not start with invalid ones."""

@@ -10,7 +10,7 @@ import numpy as np
 from fastvae import _core
 from fastvae._data import arrays, conditions
 from fastvae._data.images import Images
-from fastvae._fitted.specification import Specification
+from fastvae._fitted.specification import STANDARDIZE, Specification
 from fastvae._fitted.uncertainty import LogMarginal, Predictive
 
 if TYPE_CHECKING:
@@ -60,6 +60,18 @@ class FittedModel:
     def latent_dim(self) -> int:
         """Number of latent dimensions."""
         return self.specification.latent_dim
+
+    def start(self, moments: _core.ColumnMoments) -> None:
+        """Move the random weights of a new model to the level of training data with these moments."""
+        specification = self.engine.standardized(moments)
+        if specification is not None:
+            self._build(specification)
+        self.engine.start(moments)
+
+    def _build(self, specification: str) -> None:
+        """Replace the engine by a new one with another standardisation."""
+        self.engine = _core.Engine(specification)
+        self.specification = Specification.of(self.engine)
 
     # Images
 
@@ -111,11 +123,25 @@ class FittedModel:
 
     def decode(self, Z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
         """Return E[x|z], [n, n_features], of codes Z [n, latent_dim]."""
-        return self.engine.decode(Z, y, threads).reshape(len(Z), -1)
+        return self._finite(self.engine.decode(Z, y, threads)).reshape(len(Z), -1)
 
     def reconstruct(self, X: Examples, y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
         """Return the decoder's means at the codes of X, [n_examples, n_features]."""
-        return self.engine.reconstruct(X, y, self.trained_on_noise, threads).reshape(len(X), -1)
+        return self._finite(self.engine.reconstruct(X, y, self.trained_on_noise, threads)).reshape(len(X), -1)
+
+    def _finite(self, results: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return results; of a decoder that outputs scales, raise FloatingPointError if they are not finite.
+
+        A scale from the decoder grows with the residual, so -log p grows only as the logarithm of a diverging weight,
+        and training goes on until the outputs overflow.
+        """
+        if self.specification.likelihood.get("scale") != "decoder" or np.isfinite(results.sum(dtype=np.float64)):
+            return results
+        largest = max(float(np.abs(values).max()) for values in self.engine.parameters())
+        raise FloatingPointError(
+            f"a result is not a finite number: the outputs of weights up to {largest:.1e} overflow float32. Training "
+            "has diverged: fit again with a lower learning_rate, or with clip_norm"
+        )
 
     # Losses
 
@@ -129,7 +155,7 @@ class FittedModel:
         samples: int = 1,
     ) -> list[NDArray[np.float32]]:
         """Return -log p(x|z), KL and, with several samples, the bound of each example, [n_examples], nats."""
-        return self.engine.score(X, y, eps, samples, threads)
+        return [self._finite(losses) for losses in self.engine.score(X, y, eps, samples, threads)]
 
     def mean_losses(
         self,
@@ -165,7 +191,7 @@ class FittedModel:
         threads: int | None,
     ) -> NDArray[np.float32]:
         """Draw x from p(x|z), [n, n_features]; a multinomial needs `lengths`, the words per document."""
-        return self.engine.sample(Z, y, lengths, seed, threads).reshape(len(Z), -1)
+        return self._finite(self.engine.sample(Z, y, lengths, seed, threads)).reshape(len(Z), -1)
 
     def posterior_sample(
         self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None
@@ -177,18 +203,34 @@ class FittedModel:
     def predictive(self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> Predictive:
         """Return mean and standard deviations of p(x'|x), from n draws of z."""
         moments = self.engine.predictive(X, y, n, seed, self.trained_on_noise, threads)
-        return Predictive(*(moment.reshape(len(X), -1) for moment in moments))
+        return Predictive(*(self._finite(moment).reshape(len(X), -1) for moment in moments))
 
     # Parameters and gradients
 
     def state_dict(self) -> dict[str, NDArray[np.float32]]:
-        """Return copies of all parameters, with torch's names and shapes."""
-        return _shaped(self.engine.parameters(), self.engine.shapes())
+        """Return copies of all parameters, with torch's names and shapes, and the standardisation, if any."""
+        return _shaped(self.engine.parameters(), self.engine.shapes()) | self.specification.standardize
+
+    def standardize_as(self, d: Any) -> None:
+        """Give a new model the standardisation in a state dict, if any. Raises ValueError if it is invalid."""
+        if isinstance(d, Mapping) and any(name in d for name in STANDARDIZE):
+            names = [(name, [self.n_features]) for name in STANDARDIZE]
+            shift, scale = _checked({name: d[name] for name in STANDARDIZE if name in d}, names, "the state dict")
+            self._build(self.specification.standardized(shift, scale).to_json())
 
     def load_state_dict(self, d: Any) -> None:
-        """Set all parameters. Raises ValueError, without any change, if they do not match."""
+        """Set all parameters. Raises ValueError, without any change, if they or the standardisation do not match."""
         if isinstance(d, Mapping):  # torch's counter of batches, which has no use here
             d = {name: value for name, value in d.items() if not str(name).endswith(".num_batches_tracked")}
+            own = self.specification.standardize
+            if not all(name in d and np.array_equal(d[name], value) for name, value in own.items()) or any(
+                name in d and name not in own for name in STANDARDIZE
+            ):
+                raise ValueError(
+                    f"the state dict's {' and '.join(map(repr, STANDARDIZE))} are not those of this fitted model, whose "
+                    "weights belong to its own training data: load it into an unfitted model"
+                )
+            d = {name: value for name, value in d.items() if name not in own}
         self.engine.set_parameters(_checked(d, self.engine.shapes(), "the state dict"))
 
     def flip_sign(self, dim: int) -> None:

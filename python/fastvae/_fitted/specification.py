@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 INPUT_TRANSFORMS = ("log1p", "binary", "l1", "l2", "frequencies")
 
+# Names in a state dict: the encoder reads (x - shift) / scale, a decoder of means returns shift + scale y.
+STANDARDIZE = ("standardize.shift", "standardize.scale")
+
 
 class Specification:
     """The architecture, likelihood and optimiser of a network: argument of the engine and part of a file, as JSON.
@@ -193,6 +196,23 @@ class Specification:
         """The transformation of the encoder's input."""
         transform: str | None = self.options["input_transform"]
         return transform
+
+    @property
+    def standardize(self) -> dict[str, NDArray[np.float32]]:
+        """Shift and scale of the columns, [n_features] each, by their names in a state dict; empty without."""
+        options = self.options.get("standardize")
+        if options is None:
+            return {}
+        values = (np.array(options[name] or [0.0], np.float32) for name in ("shift", "scale"))
+        return {
+            name: np.broadcast_to(value, self.n_features).copy()
+            for name, value in zip(STANDARDIZE, values, strict=True)
+        }
+
+    def standardized(self, shift: NDArray[np.float32], scale: NDArray[np.float32]) -> Specification:
+        """Return the specification with another shift and scale of the columns."""
+        shift, scale = shift[: None if shift.any() else 0], scale[: 1 if (scale == scale[0]).all() else None]
+        return Specification(self.options | {"standardize": {"shift": shift.tolist(), "scale": scale.tolist()}})
 
     @property
     def missing(self) -> str:

@@ -6,6 +6,7 @@ use crate::data::Source;
 use crate::data::check::ValueCheck;
 use crate::data::corruption::Corruption;
 use crate::data::input_transform::Transform;
+use crate::data::standardize::ToUnits;
 use crate::matrix::panels_of;
 use crate::model::batch::{EncoderInput, NoiseKey, Rows};
 use crate::model::memory::{BatchView, Matrix, ROW_BLOCK};
@@ -129,8 +130,16 @@ impl<'a> BatchView<'a> {
             hide(false); // the norm covers observed values only
             self.isa.run(TransformRows { pass: self, transform, rows: rows.clone() });
         }
+        // Noise is in the units of x, but a masked value becomes the mean, as a missing value does.
+        let masks = matches!(input, EncoderInput::Corrupted(Corruption::Masking { .. }, _));
+        if masks {
+            self.standardize(rows.clone());
+        }
         if let EncoderInput::Corrupted(corruption, draw) = input {
             self.corrupt(corruption, draw, rows.clone());
+        }
+        if !masks {
+            self.standardize(rows.clone());
         }
         hide(spec.missing == Missing::Indicated); // again: transform and noise change zeros
         self.condition(source, from, rows.clone(), self.memory.plan.input, spec.conditions_at());
@@ -180,6 +189,21 @@ impl<'a> BatchView<'a> {
         for panel in panels..panels_of(self.memory.plan.input.cols) {
             // SAFETY: as above. These panels hold indicators and conditions only; their padding must be zero.
             rows.clone().for_each(|r| *unsafe { self.input_row(panel, r) } = ZERO_ROW);
+        }
+    }
+
+    /// Standardises a block's rows of the encoder's input.
+    fn standardize(&self, rows: Range<usize>) {
+        let (Some(by), cols) = (self.spec.input_standardize(), self.memory.plan.x.cols) else {
+            return;
+        };
+        for panel in 0..panels_of(cols) {
+            let by = by.rows(panel * WIDTH..((panel + 1) * WIDTH).min(cols));
+            for r in rows.clone() {
+                // SAFETY: only the calling block uses the row.
+                let row = unsafe { self.input_row(panel, r) };
+                self.isa.run(ToUnits { by: &by, rows: std::slice::from_mut(row) });
+            }
         }
     }
 

@@ -159,6 +159,11 @@ impl Op for LoadRows<'_> {
                     entries.iter_mut().zip(floats(&row)).for_each(|(entry, x)| entry.input = *x);
                 }
             }
+            if let Some(by) = spec.input_standardize() {
+                for entry in &mut *entries {
+                    entry.input *= 1.0 / by.scale(entry.at as usize);
+                }
+            }
             if hash {
                 let (mut content, mut next) = (ContentHash::new(s), 0);
                 for entries in panels_mut(entries) {

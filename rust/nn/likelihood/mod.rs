@@ -34,6 +34,7 @@ pub mod scale;
 pub mod score;
 pub mod softmax;
 pub mod squared_error;
+pub mod start;
 
 pub use binomial::MAX_TRIALS;
 pub use draw::{DrawProgress, Draws};
@@ -42,6 +43,7 @@ pub use mean::Mean;
 pub use moments::Moments;
 pub use scale::{FeatureParameter, LearnedScale, ScaleGradient};
 pub use score::Score;
+pub use start::{Column, Level, Start};
 
 use crate::error::{Error, Result};
 use crate::json::{self, Object};
@@ -170,6 +172,16 @@ pub trait LikelihoodKind {
     /// The number of decoder outputs for each feature: 1, or 2 with a log scale as the second output.
     fn outputs_per_feature(&self) -> usize {
         1
+    }
+
+    /// Whether the decoder's output is a mean in the units of x.
+    fn output_is_mean(&self) -> bool {
+        false
+    }
+
+    /// The start of training for a feature with these moments, if it depends on the data.
+    fn start(&self, _column: &Column, _level: &Level) -> Option<Start> {
+        None
     }
 
     /// Runs `work` on a tile of the output with the likelihood's density.
