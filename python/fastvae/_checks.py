@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numbers
+import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -109,3 +111,11 @@ def threads(n_jobs: Any) -> int | None:
         if 1 <= int(n_jobs) <= _core.MAX_THREADS:
             return int(n_jobs)
     raise ValueError(f"n_jobs={n_jobs!r} must be None, -1, or a number of threads up to {_core.MAX_THREADS}")
+
+
+def warn(message: str) -> None:
+    """Issue a UserWarning at the first caller outside of this package."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("fastvae."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ACTIVATIONS",
+    "LARGEST",
     "LIKELIHOODS",
     "LOGVAR_RANGE",
     "MAX_THREADS",
@@ -33,6 +34,7 @@ __all__ = [
 
 __version__: str
 ACTIVATIONS: list[str]
+LARGEST: float
 LIKELIHOODS: dict[str, _LikelihoodFacts]
 LOGVAR_RANGE: tuple[float, float]
 MAX_THREADS: int
@@ -44,6 +46,7 @@ _F32 = NDArray[np.float32]
 
 class _LikelihoodFacts(TypedDict):
     counts: bool
+    unit: bool
     words: bool
     public: bool
 
@@ -115,11 +118,9 @@ class Engine:
         threads: int | None,
         tick: Callable[[int], None] | None,
     ) -> tuple[float, float, float]: ...
-    def encode(
-        self, x: _Matrix, y: NDArray[Any] | None, logvar: bool, noisy: bool, threads: int | None
-    ) -> tuple[_F32, _F32]: ...
+    def encode(self, x: _Matrix, y: NDArray[Any] | None, logvar: bool, threads: int | None) -> tuple[_F32, _F32]: ...
     def decode(self, z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> _F32: ...
-    def reconstruct(self, x: _Matrix, y: NDArray[Any] | None, noisy: bool, threads: int | None) -> _F32: ...
+    def reconstruct(self, x: _Matrix, y: NDArray[Any] | None, threads: int | None) -> _F32: ...
     def score(
         self, x: _Matrix, y: NDArray[Any] | None, eps: _F32 | None, samples: int, threads: int | None
     ) -> list[_F32]: ...
@@ -158,13 +159,9 @@ class Engine:
         seed: int,
         threads: int | None,
     ) -> _F32: ...
-    def posterior_sample(
-        self, x: _Matrix, y: NDArray[Any] | None, n: int, seed: int, noisy: bool, threads: int | None
-    ) -> _F32: ...
+    def posterior_sample(self, x: _Matrix, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> _F32: ...
     def mean_code(self, x: _Matrix, points: _F32, threads: int | None) -> _F32: ...
-    def predictive(
-        self, x: _Matrix, y: NDArray[Any] | None, n: int, seed: int, noisy: bool, threads: int | None
-    ) -> list[_F32]: ...
+    def predictive(self, x: _Matrix, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> list[_F32]: ...
     def dump(self, estimator: str, moments: bool) -> bytes: ...
 
 class FormatError(ValueError): ...

@@ -19,16 +19,12 @@ pub enum Transform {
     L2,
 }
 
-/// Sums of its square over the largest number of columns do not overflow.
-const LARGEST: f32 = 1e15;
-
 impl Transform {
-    /// The range of valid values, ends included.
-    pub fn range(self) -> (f32, f32) {
+    /// The smallest valid value.
+    pub fn least(self) -> f32 {
         match self {
-            Transform::Log1p => ((-1.0f32).next_up(), f32::MAX),
-            Transform::Binary => (f32::MIN, f32::MAX),
-            Transform::L1 | Transform::L2 => (-LARGEST, LARGEST),
+            Transform::Log1p => (-1.0f32).next_up(),
+            Transform::Binary | Transform::L1 | Transform::L2 => f32::MIN,
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::layer_list::{self, LayerSpecification, MAX_WIDTH, Shape};
 use crate::data::input_transform::Transform;
+use crate::data::{Element, Source};
 use crate::error::{Error, Result};
 use crate::json::{self, Object};
 use crate::nn::activation::Activation;
@@ -249,6 +250,12 @@ impl Specification {
     /// Whether the encoder's input equals the reconstruction target, so that both share one matrix.
     pub fn encodes_as_is(&self) -> bool {
         self.conditions == 0 && self.input_transform.is_none() && !self.missing.is_masked()
+    }
+
+    /// Whether loading moves rounding errors of these examples to the end of the likelihood's range.
+    pub fn rounds_off(&self, examples: &Source) -> bool {
+        let floats = matches!(examples.element(), Element::F32 | Element::F64);
+        floats && self.likelihood.support().rounding > 0.0
     }
 
     /// Returns an error for wrong numbers of trials, and for a weight constraint on topics or on several outputs for

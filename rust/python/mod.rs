@@ -55,6 +55,7 @@ mod _core {
         module.add("LOGVAR_RANGE", crate::nn::latent::LOGVAR_RANGE)?;
         module.add("MAX_WIDTH", crate::model::MAX_WIDTH)?;
         module.add("LIKELIHOODS", super::likelihood::facts(module.py())?)?;
+        module.add("LARGEST", crate::data::check::LARGEST)?;
         module.add("MAX_TRIALS", crate::nn::likelihood::MAX_TRIALS as u32)?;
         module.add("TOPIC_GAIN", crate::nn::simplex::GAIN)
     }

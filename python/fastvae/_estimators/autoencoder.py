@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks
-from fastvae._data import arrays
+from fastvae._data import examples
 from fastvae._estimators.layered import Layered
 from fastvae._fitted import imputation
 from fastvae._fitted.specification import Specification
@@ -176,7 +176,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         n_iter = _checks.integer(n_iter, "n_iter", least=0)
         fitted = self._require_fitted()
         imputation.check(fitted, type(self).__name__)
-        values = arrays.floats(self._read_data(X)[0], "X")
+        values = examples.floats(self._read_data(X)[0], "X", counts=False)
         return fitted.shaped(imputation.with_means(fitted, values, None, n_iter, self._threads()), X)
 
     # Internal

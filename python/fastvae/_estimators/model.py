@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import latent
-from fastvae._data import arrays, missing
+from fastvae._data import arrays, examples, missing
 from fastvae._estimators.trained import Trained
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Model(Trained):
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Fit, then return ``transform(X)``; a conditional model passes y to both."""
+        X = examples.whole(X)
         return self.fit(X, y).transform(X, y=self._y_if_conditional(y))
 
     def inverse_transform(self, Z: Any, *, y: Any = None) -> NDArray[np.float32]:

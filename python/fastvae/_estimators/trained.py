@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from fastvae._data.examples import Data, Examples
+    from fastvae._data.examples import Data, Examples, Format
     from fastvae._fitted.model import FittedModel
     from fastvae._training.objective import Objective
 
@@ -80,9 +80,9 @@ class Trained(Network):
         settings = self._fit_settings()
         called = callbacks.check(self.callbacks)
         plan = self._plan()
-        given, X = X, self._read_examples(X, "X")
+        X, form = self._read_first(X)
         classes, y = self._read_training_conditions(y, len(X))
-        held_out = self._validation_data(validation_data, settings.validation_fraction, X, classes, y)
+        held_out = self._validation_data(validation_data, settings.validation_fraction, (X, y), form, classes)
         fraction = settings.validation_fraction
         if settings.early_stopping and held_out is None and not fraction:
             fraction = 0.1
@@ -90,7 +90,7 @@ class Trained(Network):
                 raise ValueError(
                     f"early_stopping holds out a tenth of X, which is no example out of {len(X)}: pass validation_data"
                 )
-        fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, given)
+        fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
         fitted.engine.check(X, "X", plan.threads)
         if held_out is not None:
             fitted.engine.check(held_out[0], "validation_data", plan.threads)
@@ -154,10 +154,10 @@ class Trained(Network):
         """
         plan = self._plan()
         if self._fitted is None:
-            given, X = X, self._read_examples(X, "X")
+            X, form = self._read_first(X)
             classes, y = self._read_training_conditions(y, len(X))
-            noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
-            fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, given)
+            noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape, form)
+            fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
             fitted.engine.check(X, "X", plan.threads)
             self._set_fitted(fitted)
             self._initialize_weights(fitted, X, None)
@@ -337,24 +337,29 @@ class Trained(Network):
         classes = conditions.classes_of(y)
         return classes, conditions.read(y, n, classes, None)
 
-    def _read_corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Examples | None:
-        """Return the encoder's input given by the caller."""
+    def _read_corrupted(self, corrupted: Any, shape: tuple[int, int], format: Format | None = None) -> Examples | None:
+        """Return the encoder's input given by the caller; `format` is that of the X of a new fit."""
         if corrupted is None:
             return None
-        spec = self._current_specification(shape[1])
-        return examples.encoder_input(
-            corrupted, "corrupted", shape, spec.input_transform, counts=spec.counts, allow_nan=spec.missing != "error"
-        )
+        name, spec = "corrupted", self._current_specification(shape[1], fitted=format is None)
+        if format is None:
+            read = self._read_examples(corrupted, name)
+        else:
+            read = self._read_alike(corrupted, name, shape[1], format)
+        read = examples.floats(read, name, counts=spec.counts) if isinstance(read, np.ndarray) else read
+        examples.check_encoder_input(read, name, shape, spec.input_transform, allow_nan=spec.missing != "error")
+        return read
 
     def _validation_data(
-        self, data: Any, fraction: float, X: Examples, classes: NDArray[Any] | None, y: NDArray[Any] | None
+        self, data: Any, fraction: float, training: Data, format: Format, classes: NDArray[Any] | None
     ) -> Data | None:
         if data is None:
             return None
         if fraction:
             raise ValueError("pass validation_data or validation_fraction, not both")
+        X, y = training
         if y is not None and not (isinstance(data, tuple) and len(data) == 2):
             raise ValueError("validation_data of a conditional model must be a tuple (X, y)")
         first = data[0] if isinstance(data, tuple) and data else data
-        first = self._read_examples(first, "validation_data", X.shape[1])
+        first = self._read_alike(first, "validation_data", X.shape[1], format)
         return first, None if y is None else conditions.read(data[1], len(first), classes, y.shape[1])

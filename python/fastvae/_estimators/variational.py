@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks, optimizers
-from fastvae._data import arrays
+from fastvae._data import arrays, examples
 from fastvae._estimators.model import Model
 from fastvae._fitted import binary, imputation
 from fastvae._fitted.diagnosis import Diagnosis, diagnose
@@ -194,7 +194,7 @@ class Variational(Model):
         seed = None if draws is None else self._seed_for(random_state)
         imputation.check(fitted, type(self).__name__)
         read, y = self._read_data(X, y)
-        values = arrays.floats(read, "X", counts=fitted.specification.counts)
+        values = examples.floats(read, "X", counts=fitted.specification.counts)
         if draws is None or seed is None:
             return fitted.shaped(imputation.with_means(fitted, values, y, n_iter, self._threads()), X)
         return fitted.shaped(imputation.with_draws(fitted, values, y, draws, n_iter, seed, self._threads()), X)
