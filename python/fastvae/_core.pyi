@@ -14,6 +14,7 @@ __all__ = [
     "MAX_THREADS",
     "MAX_TRIALS",
     "MAX_WIDTH",
+    "ROUNDING",
     "TOPIC_GAIN",
     "Engine",
     "FormatError",
@@ -40,6 +41,7 @@ LOGVAR_RANGE: tuple[float, float]
 MAX_THREADS: int
 MAX_TRIALS: int
 MAX_WIDTH: int
+ROUNDING: float
 TOPIC_GAIN: float
 
 _F32 = NDArray[np.float32]

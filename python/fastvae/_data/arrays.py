@@ -66,13 +66,14 @@ def check_cols(found: int, name: str, cols: int | None, owner: str) -> None:
 
 
 def row(value: Any, name: str) -> NDArray[Any]:
-    """Return an example or a code, [d] or [1, d], as a matrix [1, d]."""
+    """Return an example or a code, [d] or [1, d], as a matrix [1, d] of any real type."""
     array = numeric(value, name)
     if array.ndim == 1:
         array = array[np.newaxis]
     if array.ndim != 2 or len(array) != 1:
         raise ValueError(f"{name} has shape {array.shape}; expected a single row, [d] or [1, d]")
-    return matrix(array, name)
+    check_table(array, name, None, "")
+    return array
 
 
 def floats(X: Any, name: str) -> NDArray[np.float32]:
@@ -114,7 +115,19 @@ def noise(value: Any, name: str, shape: tuple[int, ...], meaning: str) -> NDArra
     array = tensor(value, name)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; expected {shape}, {meaning}")
+    check_magnitude(array, name)
     return array
+
+
+def check_magnitude(array: NDArray[np.float32], name: str) -> None:
+    """Raise ValueError if a value of a matrix is so large that float32 overflows in computations."""
+    large = np.argwhere(np.abs(array) > LARGEST)
+    if len(large):
+        place = tuple(large[0])
+        raise ValueError(
+            f"{name}{list(map(int, place))} is {array[place]:g}: values above {LARGEST:g} in magnitude overflow in "
+            "float32, scale the data"
+        )
 
 
 def _float32(array: NDArray[Any]) -> NDArray[np.float32]:

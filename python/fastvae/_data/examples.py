@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from fastvae import _core
+from fastvae import _checks, _core
 from fastvae._data import arrays, names, scale, sparse
 from fastvae._data.scale import UNSCALED, InputScale
 
@@ -113,6 +113,18 @@ def floats(X: Examples, name: str, *, counts: bool) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # values too large become infinite, which the engine refuses
         found = np.ascontiguousarray(values, np.float32)
     return found / np.float32(255) if X.dtype == np.uint8 and not counts else found
+
+
+def warn_of_fractions(X: Examples, likelihood: str) -> None:
+    """Warn if X, whose likelihood is one of counts, has a value that is not whole."""
+    if X.dtype.kind != "f":
+        return
+    found = find(X, lambda values: np.isfinite(values) & (values != np.rint(values)))
+    if found:
+        _checks.warn(
+            f"X[{found[0]}, {found[1]}] is {found[2]:g}, but the {likelihood} likelihood is one of counts: pass whole "
+            "numbers, not frequencies, logarithms or tf-idf"
+        )
 
 
 def find(X: Examples, bad: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> tuple[int, int, Any] | None:

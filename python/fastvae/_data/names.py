@@ -73,6 +73,13 @@ def with_names(values: NDArray[Any], X: Any) -> Any:
     return values if names is None or values.ndim != 2 or values.shape[1] != len(names) else Named(values, names)
 
 
+def like(values: NDArray[Any], X: Any, fitted: Names) -> Any:
+    """Return an example, [1, n_features], with the names of X or, if X is a bare vector, with the `fitted` ones."""
+    if columns(X) is not None or fitted is None or values.shape[1] != len(fitted):
+        return with_names(values, X)
+    return Named(values, fitted)
+
+
 def check(X: Any, name: str, fitted: Names, owner: str) -> None:
     """Raise ValueError unless the names of X are the `fitted` ones in their order; warn if only one has names.
 

@@ -77,7 +77,7 @@ callbacks, n_jobs, random_state, progress
         Number of tasks.
     discrimination_, intercept_, difficulty_, max_marks_ : ndarray
         Item parameters; see the properties.
-    n_iter_, history_, loss_curve_, elapsed_, interrupted_
+    feature_names_in_, input_scale_, n_iter_, history_, loss_curve_, elapsed_, interrupted_
         As for :class:`fastvae.VAE`.
 
     Notes

@@ -22,7 +22,8 @@ class Model(Trained):
     def transform(self, X: Any, *, y: Any = None) -> Any:
         """Return codes, float32 [n_examples, latent_dim]: posterior means of a variational model, never draws.
 
-        A conditional model needs y, as in ``fit``.
+        The range of the likelihood limits X in training and scores only: the encoder takes any numbers up to 1e15 in
+        magnitude. A conditional model needs y, as in ``fit``.
         """
         codes, _ = self._encode(X, y, logvar=False)
         return self._as_output(codes, X)

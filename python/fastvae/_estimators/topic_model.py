@@ -10,6 +10,7 @@ import numpy as np
 from fastvae import _checks, _core, corruption, schedules
 from fastvae._estimators.layered import check_transform
 from fastvae._estimators.variational import Variational
+from fastvae._fitted import overflow
 from fastvae._fitted.specification import Specification
 from fastvae._topics import documents, measures, prior, weights
 from fastvae._topics.diagnosis import TopicDiagnosis, diagnose
@@ -77,7 +78,7 @@ tol, callbacks, n_jobs, random_state, progress
     ----------
     components_ : ndarray of float32, [n_topics, n_words]
         Word probabilities of each topic.
-    n_features_in_, n_iter_, history_, loss_curve_, elapsed_, interrupted_
+    n_features_in_, feature_names_in_, input_scale_, n_iter_, history_, loss_curve_, elapsed_, interrupted_
         As for :class:`fastvae.VAE`.
 
     Notes
@@ -220,10 +221,13 @@ tol, callbacks, n_jobs, random_state, progress
             If X contains no words.
         """
         bound = self.score_samples(X)
-        words = float(weights.count_words(self._read_data(X)[0]).sum())
+        counts, _ = self._read_data(X)
+        words = float(weights.count_words(counts).sum())
         if words == 0:
             raise ValueError("perplexity is undefined: X contains no words")
-        return float(np.exp(-np.sum(bound, dtype=np.float64) / words))
+        with np.errstate(over="ignore"):
+            perplexity = float(np.exp(-np.sum(bound, dtype=np.float64) / words))
+        return overflow.check_means({"perplexity": perplexity}, counts)["perplexity"]
 
     def similar_documents(
         self, X: Any, query: Any, n: int | None = None

@@ -241,7 +241,7 @@ impl Support {
         range: (0.0, f32::MAX),
         rounding: 0.0,
         counts: true,
-        words: "counts: numbers of at least 0",
+        words: "counts: numbers of at least 0 (for other numbers use likelihood=\"gaussian\")",
     };
 
     /// The range of values that are accepted: the support, and rounding errors.
