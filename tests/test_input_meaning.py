@@ -142,6 +142,14 @@ def test_pictures_for_a_model_of_numbers_are_refused_with_the_remedy() -> None:
     assert np.isfinite(model.score_samples(BYTES / 255)).all()  # the remedy
 
 
+def test_floats_for_a_model_of_integers_that_seem_undivided_are_warned_of() -> None:
+    model = tiny(likelihood="gaussian").fit(BYTES)
+    model.transform(2 * GREY)
+    for ask in (model.transform, model.score_samples):
+        with pytest.warns(UserWarning, match=r"X holds floats up to 25\d.*pass integers, or X / 255"):
+            ask(BYTES.astype(float))
+
+
 @pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial", "multinomial"])
 def test_counts_are_never_scaled(likelihood: str) -> None:
     model = tiny(likelihood=likelihood).fit(COUNTS)

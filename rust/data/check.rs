@@ -172,3 +172,86 @@ impl Op for CheckRows<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::likelihood::{Bernoulli, Gaussian};
+    use crate::simd::{Isa, LANES};
+
+    fn verdict(isa: Isa, check: &ValueCheck, values: &[f32]) -> Option<String> {
+        let source = Source::from_slice(values, values.len());
+        isa.run(CheckRows { source: &source, rows: 0..1, check });
+        check.verdict(&source, "X").err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_place() {
+        let (unit, real) = (Bernoulli {}.into(), Gaussian::default().into());
+        let out = 1.0 + 64.0 * f32::EPSILON;
+        for isa in Isa::available() {
+            for (likelihood, value, words) in [
+                (unit, out, Some("takes values in [0, 1]")),
+                (unit, 1.0 + 32.0 * f32::EPSILON, None),
+                (unit, -32.0 * f32::EPSILON, None),
+                (unit, -64.0 * f32::EPSILON, Some("takes values in [0, 1]")),
+                (unit, f32::NAN, Some("must be finite")),
+                (real, 1e15, None),
+                (real, -1.1e15, Some("is -1.1e15: values above 1e15 in magnitude overflow")),
+                (real, f32::INFINITY, Some("must be finite")),
+            ] {
+                let mut values = [0.5; 40];
+                values[33] = value;
+                let found = verdict(isa, &ValueCheck::new(Some(likelihood), false), &values);
+                assert_eq!(found.is_some(), words.is_some(), "{value}: {found:?}");
+                let found = found.unwrap_or_default();
+                assert!(found.contains(words.unwrap_or_default()), "{found}");
+                assert!(found.is_empty() || found.starts_with("X[0, 33] is "), "{found}");
+            }
+            let encoded = ValueCheck::new(Some(unit), false).encoded_only();
+            assert_eq!(verdict(isa, &encoded, &[3.0, -5.0]), None);
+        }
+    }
+
+    struct RoundOff<'a>(&'a mut Row);
+
+    impl Op for RoundOff<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            Support::UNIT.round_off(s, self.0);
+        }
+    }
+
+    #[test]
+    fn rounding_errors_are_the_ends_of_the_range_and_nothing_else_changes() {
+        let step = 32.0 * f32::EPSILON;
+        let pairs = [
+            (1.0 + step, 1.0),
+            (-step, 0.0),
+            (-f32::MIN_POSITIVE, 0.0),
+            (1.0f32.next_up(), 1.0),
+            (1.0 + 2.0 * step, 1.0 + 2.0 * step),
+            (-2.0 * step, -2.0 * step),
+            (-0.0, -0.0),
+            (0.3, 0.3),
+            (f32::NAN, f32::NAN),
+            (f32::INFINITY, f32::INFINITY),
+            (-1e30, -1e30),
+        ];
+        for isa in Isa::available() {
+            let mut row = ZERO_ROW;
+            for (i, (x, _)) in pairs.iter().enumerate() {
+                row[i / LANES].0[i % LANES] = *x;
+            }
+            isa.run(RoundOff(&mut row));
+            for (i, (x, want)) in pairs.iter().enumerate() {
+                let found = row[i / LANES].0[i % LANES];
+                assert!(
+                    found.to_bits() == want.to_bits() || (x.is_nan() && found.is_nan()),
+                    "{x}: {found}"
+                );
+            }
+        }
+    }
+}

@@ -53,6 +53,8 @@ class Given(NamedTuple):
             return self.stored
         if self.stored is not None:
             return self.stored.matrix(scale.floats(self.values, self.dtype, dense=False), name)
+        if self.dtype.kind == "f":
+            scale.warn_of_undivided(self.values, name)
         divided = scale.divides(self.dtype, dense=True)
         if self.values.dtype == np.uint8:
             return self.values if divided or counts else self.values.view(np.int8)
@@ -66,7 +68,8 @@ def given(X: Any, name: str, cols: int | None = None, owner: str = "", images: I
 
     `owner` is the name of the class that requires `cols` columns.
     """
-    X = of_annotated(X)
+    if not isinstance(X, np.ndarray):
+        X = of_annotated(X)
     if sparse.is_sparse(X):
         if images is not None and images.channels_first:
             raise TypeError(f'{name} is a sparse matrix, for which channels="first" is not supported')

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fastvae import _checks
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
 _GREY = 255  # the divisor of grey values
+_MAX_GREY = 2  # floats above are no divided grey values, even after a transformation
 _BLOCK = 2**18  # values that are examined at once
 
 # Types of X that are divided: by a model of version 0.1, after training on floats, after training on integers.
@@ -34,6 +37,12 @@ class InputScale(NamedTuple):
             raise ValueError(f"divisor={divisor!r} and divided={divided!r} are no scale of integers")
         return cls(divisor, divided)
 
+    def unchanged(self, *, counts: bool) -> tuple[np.dtype[Any], ...]:
+        """Return the types of dense arrays that the engine reads as they are, without any warning."""
+        floats = () if self.divisor == _GREY and self.divided == "integers" else (np.float32, np.float64)
+        grey = (np.uint8,) if self.divisor == _GREY or counts else ()
+        return tuple(map(np.dtype, floats + grey))
+
     def divides(self, dtype: np.dtype[Any], *, dense: bool) -> bool:
         """Whether values of type `dtype` are divided by 255."""
         if self.divisor == 1 or dtype.kind not in "iu":
@@ -45,6 +54,16 @@ class InputScale(NamedTuple):
         with np.errstate(over="ignore"):  # values too large become infinite, which later checks refuse
             found = values.astype(np.float32, copy=False)
         return found / np.float32(_GREY) if self.divides(dtype, dense=dense) else found
+
+    def warn_of_undivided(self, values: NDArray[Any], name: str) -> None:
+        """Warn if floats seem to be grey values 0..255 for a model that was trained on integers; reads some rows."""
+        if self.divisor == _GREY and self.divided == "integers":
+            largest = np.fmax.reduce(next(_blocks(values)), axis=None)
+            if largest > _MAX_GREY:
+                _checks.warn(
+                    f"{name} holds floats up to {largest:g}, which are not divided, but the model was trained on "
+                    f"integers divided by {_GREY}: pass integers, or {name} / {_GREY}"
+                )
 
 
 UNSCALED = InputScale(1, "integers")  # counts, marks of exams

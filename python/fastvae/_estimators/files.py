@@ -108,7 +108,7 @@ class Contents(NamedTuple):
         if given is not None:
             _set_input(fitted, **given)
         elif not fitted.specification.counts:
-            fitted.scale = VERSION_0_1
+            fitted.set_input(VERSION_0_1, None)
         if images is not None:
             fitted.set_images(*_layout(fitted, **images))
         return fitted, record
@@ -116,11 +116,11 @@ class Contents(NamedTuple):
 
 def _set_input(fitted: FittedModel, divisor: Any, divided: Any, names: Any) -> None:
     """Set the format of X from a file, or raise an error of _DAMAGE_ERRORS."""
-    fitted.scale = InputScale.checked(divisor, divided)
     if names is not None:
         if not all(isinstance(name, str) for name in names) or len(names) != fitted.n_features:
             raise ValueError("the feature names do not fit the model")
-        fitted.names = np.array(names, object)
+        names = np.array(names, object)
+    fitted.set_input(InputScale.checked(divisor, divided), names)
 
 
 def _layout(fitted: FittedModel, channels_first: Any, form: Any) -> tuple[Images | None, Any]:

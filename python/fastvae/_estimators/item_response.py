@@ -104,6 +104,7 @@ callbacks, n_jobs, random_state, progress
     """
 
     _ACCEPTS_SPARSE = False
+    _CONVERTS_NOTHING = False
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class Network(Estimator):
     """An estimator with an encoder and a decoder, fitted or not."""
 
     _LOSSES: ClassVar[tuple[str, ...]]  # keys of the history
+    _CONVERTS_NOTHING: ClassVar[bool] = True  # whether the engine reads dense tables as they are
     _HEAD: ClassVar[str]  # the first weight of an encoder without hidden layers
 
     hidden: Any
@@ -289,7 +290,7 @@ class Network(Estimator):
         if images is not None:
             fitted.set_images(images, None if format is None else format.form)
         if format is not None:
-            fitted.scale, fitted.names = format.scale, format.names
+            fitted.set_input(format.scale, format.names)
         return fitted
 
     def _dense_encoder(self) -> dict[str, Any]:
@@ -368,7 +369,11 @@ class Network(Estimator):
     def _read_examples(self, X: Any, name: str = "X") -> Examples:
         """Return examples for the fitted model as the engine reads them, checked in type, shape and feature names."""
         fitted = self._require_fitted()
-        names.check(X, name, fitted.names, type(self).__name__)
+        if self._CONVERTS_NOTHING and type(X) is np.ndarray and fitted.takes(X):
+            read: Examples = X
+            return read  # a short cut, which matters for single rows
+        if fitted.names is not None or not isinstance(X, np.ndarray):
+            names.check(X, name, fitted.names, type(self).__name__)
         return self._convert(self._given(X, name, fitted.n_features, fitted=True), name, fitted.scale, fitted=True)
 
     def _read_data(self, X: Any, y: Any = None) -> Data:

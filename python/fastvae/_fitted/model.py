@@ -10,7 +10,7 @@ import numpy as np
 from fastvae import _core
 from fastvae._data import arrays, conditions
 from fastvae._data.images import Images
-from fastvae._data.scale import UNSCALED, UNTRAINED, VERSION_0_1
+from fastvae._data.scale import UNSCALED, UNTRAINED, VERSION_0_1, InputScale
 from fastvae._fitted.specification import Specification
 from fastvae._fitted.uncertainty import LogMarginal, Predictive
 
@@ -47,8 +47,7 @@ class FittedModel:
         self.specification = Specification.of(self.engine)
         self.classes = classes
         self.position = (0, 0.0)  # number of the last training step, and epochs before it
-        self.scale = UNSCALED if self.specification.counts else UNTRAINED  # of integers in X
-        self.names: Names = None  # of the columns of the training X
+        self.set_input(UNSCALED if self.specification.counts else UNTRAINED, None)
         image_shape = self.specification.image_shape
         self.images = None if image_shape is None else Images(*image_shape)  # the layout of images in X
         self.form: tuple[int, ...] | None = None  # the shape of an example of the training X; None: all axes
@@ -62,6 +61,16 @@ class FittedModel:
     def latent_dim(self) -> int:
         """Number of latent dimensions."""
         return self.specification.latent_dim
+
+    def set_input(self, scale: InputScale, names: Names) -> None:
+        """Set the scale of integers in X and the names of the columns of the training X."""
+        self.scale, self.names = scale, names
+        self.unchanged = () if names is not None else scale.unchanged(counts=self.specification.counts)
+
+    def takes(self, X: NDArray[Any]) -> bool:
+        """Whether the engine reads an array as it is: a table of the right size and type, without names."""
+        table = X.ndim == 2 and X.shape[1] == self.n_features and len(X) > 0 and self.images is None
+        return table and X.dtype in self.unchanged
 
     # Images
 
@@ -245,8 +254,9 @@ class FittedModel:
         self.__init__(engine, state["classes"])  # type: ignore[misc]
         self.position = state["position"]
         if not self.specification.counts:
-            self.scale = state.get("scale", VERSION_0_1)
-        self.names = state.get("names")
+            self.set_input(state.get("scale", VERSION_0_1), state.get("names"))
+        else:
+            self.set_input(UNSCALED, state.get("names"))
         self.set_images(state.get("images"), state.get("form"))
 
 
