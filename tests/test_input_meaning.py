@@ -388,7 +388,7 @@ def test_huge_values_are_refused_by_name() -> None:
         huge = X.copy()
         huge[4, 2] = value
         for form in (huge, huge.astype(np.float32) if abs(value) < 1e39 else huge, huge.tolist()):
-            for ask in (model.transform, model.encode, model.reconstruct, model.score_samples, model.partial_fit):
+            for ask in (model.transform, model.encode, model.reconstruct, model.score_samples, model.predictive):
                 with pytest.raises(ValueError, match=rf"X\[4, 2\] is {text}.*scale the data"):
                     ask(form)
     for value in (1e15, -1e14):

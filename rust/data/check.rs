@@ -21,6 +21,8 @@ pub struct ValueCheck {
     transform: Option<Transform>,
     /// Whether NaN is allowed.
     missing: bool,
+    /// The largest magnitude.
+    largest: f32,
     /// The first row with an invalid value; `usize::MAX` if there is none.
     first_bad: AtomicUsize,
 }
@@ -29,12 +31,25 @@ impl ValueCheck {
     /// A check against the support of `likelihood`, or for numbers up to [`LARGEST`]. With `missing`, NaN is allowed.
     pub fn new(likelihood: Option<Likelihood>, missing: bool) -> ValueCheck {
         let first_bad = AtomicUsize::new(usize::MAX);
-        ValueCheck { likelihood, scored: true, transform: None, missing, first_bad }
+        ValueCheck {
+            likelihood,
+            scored: true,
+            transform: None,
+            missing,
+            largest: LARGEST,
+            first_bad,
+        }
     }
 
     /// Allows values outside the likelihood's support: only the encoder reads them.
     pub fn encoded_only(self) -> ValueCheck {
         ValueCheck { scored: false, ..self }
+    }
+
+    /// Allows larger values: a training step reports an overflow itself. Norms must not overflow.
+    pub fn for_training(self) -> ValueCheck {
+        let divides = self.transform.is_some_and(Transform::divides);
+        ValueCheck { largest: if divides { LARGEST } else { f32::MAX }, ..self }
     }
 
     /// Limits the values to the range of `transform` too.
@@ -47,7 +62,7 @@ impl ValueCheck {
         let limits = self.likelihood.filter(|_| self.scored);
         let support = limits.map_or(Support::REAL, |likelihood| likelihood.support());
         let (low, high) = support.accepted();
-        (low.max(self.least()).max(-LARGEST), high.min(LARGEST))
+        (low.max(self.least()).max(-self.largest), high.min(self.largest))
     }
 
     /// The smallest value that the transform takes.
