@@ -516,7 +516,7 @@ def test_a_column_of_integers_is_neither_labels_nor_a_covariate_until_the_user_s
     assert np.array_equal(model.transform(GREY, y=labels), model.transform(GREY, y=labels.astype(float)))
 
 
-@pytest.mark.parametrize("likelihood", ["multinomial", "poisson", "negative_binomial"])
+@pytest.mark.parametrize("likelihood", ["multinomial"])
 @pytest.mark.parametrize("make", [np.asarray, lambda a: sparse().csr_array(a)], ids=["dense", "CSR"])
 def test_fractions_as_counts_are_warned_of_once(make: Any, likelihood: str) -> None:
     X = COUNTS.astype(np.float32)

@@ -77,7 +77,7 @@ class Trained(Network):
         Warns
         -----
         UserWarning
-            If the likelihood is one of counts and X holds fractions.
+            If the likelihood is one of words and X holds fractions.
 
         Notes
         -----
@@ -337,7 +337,7 @@ class Trained(Network):
     def _check_values(self, fitted: FittedModel, X: Examples, threads: int | None) -> None:
         """Raise ValueError if the X of a new fit has a value that the likelihood refuses; warn of doubtful ones."""
         fitted.engine.check(X, "X", threads)
-        if fitted.specification.counts:
+        if fitted.specification.documents:
             examples.warn_of_fractions(X, fitted.specification.likelihood["kind"].replace("_", " "))
 
     def _initialize_weights(self, fitted: FittedModel, X: Examples, rows: NDArray[np.uint64] | None) -> None:
