@@ -318,7 +318,7 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
     "nan": (np.where(COVARIATES > 2, np.nan, COVARIATES), ValueError, "y must be finite"),
     "infinite": (COVARIATES * 1e300, ValueError, "y must be finite"),
     "three axes": (COVARIATES[:, np.newaxis], ValueError, "3 dimensions"),
-    "a column of strings": (NAMES[Y][:, np.newaxis], TypeError, "y holds strings"),
+    "a column of integers": (Y[:, np.newaxis], ValueError, r"y\.ravel\(\)"),
 }
 
 

@@ -21,21 +21,17 @@ pub enum Transform {
     L2,
 }
 
-/// Sums of its square over the largest number of columns do not overflow.
-const LARGEST: f32 = 1e15;
-
 /// [`Transform::Frequencies`] of a document of any length add up to less than this.
 const FREQUENCIES: f32 = 100.0;
 /// The length at which they are half as large.
 const SHORT: f32 = 10.0;
 
 impl Transform {
-    /// The range of valid values, ends included.
-    pub fn range(self) -> (f32, f32) {
+    /// The smallest valid value.
+    pub fn least(self) -> f32 {
         match self {
-            Transform::Log1p => ((-1.0f32).next_up(), f32::MAX),
-            Transform::Binary => (f32::MIN, f32::MAX),
-            Transform::L1 | Transform::L2 | Transform::Frequencies => (-LARGEST, LARGEST),
+            Transform::Log1p => (-1.0f32).next_up(),
+            _ => f32::MIN,
         }
     }
 

@@ -4,6 +4,7 @@
 use super::layer_list::{self, LayerSpecification, MAX_WIDTH, Shape};
 use crate::data::input_transform::Transform;
 use crate::data::standardize::Standardize;
+use crate::data::{Element, Source};
 use crate::error::{Error, Result};
 use crate::json::{self, Object};
 use crate::nn::activation::Activation;
@@ -259,6 +260,12 @@ impl Specification {
     /// The standardisation of the encoder's input; a transform of the user replaces it.
     pub fn input_standardize(&self) -> Option<&Standardize> {
         self.standardize.as_ref().filter(|_| self.input_transform.is_none())
+    }
+
+    /// Whether loading moves rounding errors of these examples to the end of the likelihood's range.
+    pub fn rounds_off(&self, examples: &Source) -> bool {
+        let floats = matches!(examples.element(), Element::F32 | Element::F64);
+        floats && self.likelihood.support().rounding > 0.0
     }
 
     /// Returns an error for wrong numbers of trials, and for a weight constraint or a prior of items on topics or on

@@ -58,6 +58,8 @@ mod _core {
         module.add("MAX_WIDTH", crate::model::MAX_WIDTH)?;
         module.add("MAX_SIDE", crate::model::MAX_SIDE)?;
         module.add("LIKELIHOODS", super::likelihood::facts(module.py())?)?;
+        module.add("LARGEST", crate::data::check::LARGEST)?;
+        module.add("ROUNDING", crate::nn::likelihood::Support::UNIT.rounding)?;
         module.add("MAX_TRIALS", crate::nn::likelihood::MAX_TRIALS as u32)?;
         module.add("TOPIC_GAIN", crate::nn::simplex::GAIN)
     }

@@ -129,9 +129,8 @@ impl InferenceRun<'_> {
 
     /// Whether all rows are done, or the error of a bad value.
     fn verdict(&self, x: &Source) -> Result<bool> {
-        let finished = self.done == x.rows();
-        self.check.verdict(x, self.name, finished)?;
-        Ok(finished)
+        self.check.verdict(x, self.name)?;
+        Ok(self.done == x.rows())
     }
 
     /// Checks the values of `x`.

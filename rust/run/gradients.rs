@@ -66,7 +66,8 @@ impl Engine {
             buffers.pass(0, 1).apply(worker, gradients, sink);
         });
         if unsound.into_inner() {
-            return Err(Divergence::Gradient.at(self.steps + 1, learning_rate));
+            let support = self.network.spec.likelihood.support();
+            return Err(Divergence::Gradient.at(self.steps + 1, learning_rate, &support));
         }
         self.steps += 1;
         Ok(())

@@ -243,7 +243,8 @@ impl Engine {
         for (found, divergence) in [(bad_loss, Divergence::Loss), (unsound, Divergence::Gradient)] {
             if found {
                 let (_, learning_rate) = pass.at(reached / batch_size);
-                return Err(divergence.at(self.steps + 1, learning_rate));
+                let support = self.network.spec.likelihood.support();
+                return Err(divergence.at(self.steps + 1, learning_rate, &support));
             }
         }
         self.epochs += u32::from(pass.shuffle && reached == n);

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks
-from fastvae._data import arrays
+from fastvae._data import examples
 from fastvae._estimators.layered import Layered
-from fastvae._fitted import imputation
+from fastvae._fitted import imputation, overflow
 from fastvae._fitted.specification import Specification
 from fastvae._training.objective import Objective
 
@@ -59,7 +59,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
 
     Attributes
     ----------
-    n_features_in_, n_iter_, loss_curve_, elapsed_, interrupted_
+    n_features_in_, feature_names_in_, input_scale_, n_iter_, loss_curve_, elapsed_, interrupted_
         As for :class:`fastvae.VAE`.
     history_ : dict of str to list of float
         For each epoch "loss", the mean over its training batches, and, with validation data, "val_loss", computed at
@@ -140,6 +140,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         """Return the negative loss -L(x, g(f(x))) of each example, [n_examples]: higher is better."""
         fitted, (X, _) = self._require_fitted(), self._read_data(X)
         loss, *_ = fitted.score(X, None, self._threads())
+        overflow.check(loss, X)
         return -loss
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -153,7 +154,8 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         """
         fitted, data = self._require_fitted(), self._read_data(X)
         _, _, (loss,) = fitted.mean_losses(*data, self._threads(), [self._current_objective().for_core()])
-        return {"loss": loss} | self._per_observed({"loss": loss}, data[0])
+        losses = overflow.check_means({"loss": loss}, data[0])
+        return losses | self._per_observed({"loss": loss}, data[0])
 
     def impute(self, X: Any, *, n_iter: int = 0) -> NDArray[np.float32]:
         """Replace missing values (NaN) by their reconstruction from the observed values.
@@ -177,7 +179,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         n_iter = _checks.integer(n_iter, "n_iter", least=0)
         fitted = self._require_fitted()
         imputation.check(fitted, type(self).__name__)
-        values = arrays.floats(self._read_data(X)[0], "X")
+        values = examples.floats(self._read_data(X)[0], "X", counts=False)
         return fitted.shaped(imputation.with_means(fitted, values, None, n_iter, self._threads()), X)
 
     # Internal

@@ -272,7 +272,6 @@ class Exam(Variational):
 
     def _read_answers(self, X: Any, observed: Any) -> NDArray[np.float32]:
         """Return answers to the fitted model's tasks as shares of the maximum marks, NaN where missing."""
-        n_tasks = self._require_fitted().n_features
-        marks = self._read_examples(answers.mask_unobserved(X, observed), "X", n_tasks, fitted=True)
+        marks = self._read_examples(answers.mask_unobserved(X, observed))
         assert isinstance(marks, np.ndarray), "answers are dense"
         return marks

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from fastvae import _checks, _core, priors, schedules
-from fastvae._data import arrays
+from fastvae._data import arrays, sparse
+from fastvae._data.scale import UNSCALED, InputScale
 from fastvae._estimators.exam import Exam
 from fastvae._fitted.specification import Specification
 from fastvae._irt import answers, keys
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from fastvae._data.examples import Examples
+    from fastvae._data.examples import Given
     from fastvae._fitted.model import FittedModel
 
 # Former names of models, still accepted.
@@ -100,7 +101,7 @@ callbacks, n_jobs, random_state, progress
         Number of tasks.
     discrimination_, intercept_, difficulty_, max_marks_ : ndarray
         Item parameters; see the properties.
-    n_iter_, history_, loss_curve_, elapsed_, interrupted_
+    feature_names_in_, input_scale_, n_iter_, history_, loss_curve_, elapsed_, interrupted_
         As for :class:`fastvae.VAE`.
 
     Notes
@@ -137,6 +138,7 @@ callbacks, n_jobs, random_state, progress
     _ACCEPTS_SPARSE = False
     _BUDGET = Budget(steps=_AUTO_STEPS, epochs=_AUTO_EPOCHS)
     _VALUES_BEFORE: ClassVar[dict[str, Any]] = {"prior": None}
+    _CONVERTS_NOTHING = False
 
     def __init__(
         self,
@@ -363,18 +365,17 @@ callbacks, n_jobs, random_state, progress
             weights["decoder.0.bias"] = totals.logits_of_means()
         return weights
 
-    def _read_examples(
-        self, X: Any, name: str, cols: int | None = None, *, fitted: bool = False
-    ) -> NDArray[np.float32]:
-        """Return answers as shares of the maximum marks, NaN where missing, or raise ValueError."""
-        marks = arrays.matrix(X, name, cols, type(self).__name__)
-        most = self.max_marks_ if fitted else answers.most_marks(self.max_marks, marks.shape[1])
-        return answers.shares(marks, name, most)
+    def _layout(self, X: Any, name: str, *, fitted: bool) -> None:
+        if sparse.is_sparse(X):
+            arrays.numeric(X, name)  # refuses it: a missing answer is no zero
 
-    def _read_corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Examples | None:
-        if corrupted is not None:
-            corrupted = self._read_examples(corrupted, "corrupted", shape[1], fitted=self._fitted is not None)
-        return super()._read_corrupted(corrupted, shape)
+    def _scale(self, given: Given) -> InputScale:
+        return UNSCALED
+
+    def _convert(self, given: Given, name: str, scale: InputScale, *, fitted: bool) -> NDArray[np.float32]:
+        """Return answers as shares of the maximum marks, NaN where missing, or raise ValueError."""
+        most = self.max_marks_ if fitted else answers.most_marks(self.max_marks, given.shape[1])
+        return answers.shares(given.values, name, most)
 
     def _fix_signs(self) -> None:
         """Flip dimensions of the fitted model, if any, so that the mean slope of each is positive."""

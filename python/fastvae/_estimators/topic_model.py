@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from fastvae import _checks, _core, corruption, schedules
 from fastvae._estimators.layered import check_transform
 from fastvae._estimators.variational import Variational
+from fastvae._fitted import overflow
 from fastvae._fitted.diagnosis import FINE
 from fastvae._fitted.specification import Specification
 from fastvae._topics import documents, measures, prior, weights
@@ -40,8 +40,6 @@ _MASKING = {"mixture": 0.25, "product": 0.5}
 
 # Epochs before which `fit` does not warn of topics that are alike: they start alike.
 _SEPARATED = 20
-
-_LARGEST_EXPONENT = 709.0  # exp of more overflows
 
 
 class TopicModel(Variational):
@@ -92,7 +90,7 @@ callbacks, n_jobs, random_state, progress
     ----------
     components_ : ndarray of float32, [n_topics, n_words]
         Word probabilities of each topic.
-    n_features_in_, n_iter_, history_, loss_curve_, elapsed_, interrupted_
+    n_features_in_, feature_names_in_, input_scale_, n_iter_, history_, loss_curve_, elapsed_, interrupted_
         As for :class:`fastvae.VAE`.
 
     Notes
@@ -234,25 +232,17 @@ callbacks, n_jobs, random_state, progress
         ------
         ValueError
             If X contains no words.
-
-        Warns
-        -----
-        UserWarning
+        FloatingPointError
             If it overflows.
         """
         bound = self.score_samples(X)
-        words = float(weights.count_words(self._read_data(X)[0]).sum())
+        counts, _ = self._read_data(X)
+        words = float(weights.count_words(counts).sum())
         if words == 0:
             raise ValueError("perplexity is undefined: X contains no words")
-        nats = -float(np.sum(bound, dtype=np.float64)) / words
-        if nats < _LARGEST_EXPONENT:
-            return float(np.exp(nats))
-        warnings.warn(
-            f"perplexity exp({nats:.4g}) is inf: the documents of X are unlike those of training",
-            UserWarning,
-            stacklevel=2,
-        )
-        return float("inf")
+        with np.errstate(over="ignore"):
+            perplexity = float(np.exp(-np.sum(bound, dtype=np.float64) / words))
+        return overflow.check_means({"perplexity": perplexity}, counts)["perplexity"]
 
     def similar_documents(
         self, X: Any, query: Any, n: int | None = None

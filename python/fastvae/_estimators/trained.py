@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from fastvae._data.examples import Data, Examples
+    from fastvae._data.examples import Data, Examples, Format
     from fastvae._fitted.model import FittedModel
     from fastvae._training.objective import Objective
 
@@ -54,12 +54,14 @@ class Trained(Network):
         ----------
         X : array_like, [n_examples, n_features], or images with ``image_shape``
             Dense float32, float64 and uint8 arrays of any strides are read in place; other real types are converted.
-            uint8 is divided by 255, unless the likelihood is one of counts. Sparse matrices (of scipy, or any object
-            with the arrays of CSR) stay sparse, and their values are never scaled: CSR with float32 data and sorted
-            int32 indices is read in place, others are copied once. With ``missing="mask"`` NaN marks a missing value.
+            Sparse matrices (of scipy, or any object with the arrays of CSR) stay sparse: CSR with float32 data and
+            sorted int32 indices is read in place, others are copied once. With ``missing="mask"`` NaN, and None or
+            ``pandas.NA`` in columns of objects, mark a missing value. Of AnnData, ``X.X`` is read. Integers are divided
+            by ``input_scale_`` (see Notes).
         y : array_like, [n_examples] or [n_examples, c], optional
             Required by a conditional VAE: labels (integers or strings) if y is 1-D, c real covariates if it is 2-D. A
-            column of labels [n_examples, 1] is read as a covariate: pass ``y.ravel()``. Other models ignore y.
+            column of integers [n_examples, 1] is refused: pass ``y.ravel()`` or ``y.astype(float)``. Other models
+            ignore y.
         validation_data : array_like [m, n_features] or tuple (X, y), optional
             Scored after each epoch. A conditional model needs the tuple; others ignore its y. Cannot be combined with
             ``validation_fraction``.
@@ -73,7 +75,7 @@ class Trained(Network):
         ValueError
             If a parameter, a shape or a value is invalid.
         TypeError
-            If X does not hold real numbers.
+            If X does not hold real numbers; the message names the column.
         FloatingPointError
             If the loss or a gradient is not finite. All weights are still finite, and the message says which of them
             the failed step has changed.
@@ -85,18 +87,28 @@ class Trained(Network):
         UserWarning
             Once, if the trained model has a problem, or has not converged with ``epochs="auto"``.
             If the likelihood has one scale for all columns and the standard deviations of the columns do not fit it.
+            If the likelihood is one of words and X holds fractions.
 
         Notes
         -----
+        ``fit`` (or the first ``partial_fit``) decides what integers in X mean, and every method divides them by
+        ``input_scale_`` ever after: in arrays, lists, frames, images and sparse matrices alike. It is 255 (grey values)
+        if X is uint8 with a value above 1. It is 1 if X is uint8 with zeros and ones only, of another integer type or
+        bool, or if the likelihood is one of counts. If X holds floats, which are never divided, it is 255 and applies
+        to uint8 only if they lie in [0, 1] and not all are 0 or 1; else it is 1.
+
+        The column names of a frame are stored as ``feature_names_in_``. By scikit-learn's rule later calls refuse other
+        names or another order, and warn if only one of the two has names.
+
         With ``early_stopping`` the best weights are restored even if an exception, also of a callback, ends training.
         Only Ctrl-C keeps the last ones.
         """
         settings = self._fit_settings()
         called = callbacks.check(self.callbacks)
         plan = self._plan()
-        given, X = X, self._read_examples(X, "X")
+        X, form = self._read_first(X)
         classes, y = self._read_training_conditions(y, len(X))
-        held_out = self._validation_data(validation_data, settings.validation_fraction, X, classes, y)
+        held_out = self._validation_data(validation_data, settings.validation_fraction, (X, y), form, classes)
         fraction = settings.validation_fraction
         if settings.early_stopping and held_out is None and not fraction:
             fraction = 0.1
@@ -104,9 +116,9 @@ class Trained(Network):
                 raise ValueError(
                     f"early_stopping holds out a tenth of X, which is no example out of {len(X)}: pass validation_data"
                 )
-        fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, given)
+        fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
         plan.objective.check(fitted.specification)
-        fitted.engine.check(X, "X", plan.threads)
+        self._check_values(fitted, X, plan.threads)
         if held_out is not None:
             fitted.engine.check(held_out[0], "validation_data", plan.threads)
         rows = validation_rows = None
@@ -180,12 +192,12 @@ class Trained(Network):
         """
         plan = self._plan()
         if self._fitted is None:
-            given, X = X, self._read_examples(X, "X")
+            X, form = self._read_first(X)
             classes, y = self._read_training_conditions(y, len(X))
-            noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
-            fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, given)
+            noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape, form)
+            fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
             plan.objective.check(fitted.specification)
-            fitted.engine.check(X, "X", plan.threads)
+            self._check_values(fitted, X, plan.threads)
             self._initialize_weights(fitted, X, None)
             self._set_fitted(fitted)
         else:
@@ -361,8 +373,8 @@ class Trained(Network):
 
     def _learning_rate(self) -> schedules.Value:
         rate = schedules.check(self.learning_rate, "learning_rate", below=1e6)
-        if rate == 0:
-            raise ValueError("learning_rate=0 would not train; it must be positive")
+        if isinstance(rate, float) and rate < np.finfo(np.float32).tiny:
+            raise ValueError(f"learning_rate={rate!r} would not train: it is zero in float32")
         return rate
 
     def _current_objective(self) -> Objective:
@@ -370,6 +382,12 @@ class Trained(Network):
         return self._objective().at(*self._require_fitted().position)
 
     # Internal: data
+
+    def _check_values(self, fitted: FittedModel, X: Examples, threads: int | None) -> None:
+        """Raise ValueError if the X of a new fit has a value that the likelihood refuses; warn of doubtful ones."""
+        fitted.engine.check(X, "X", threads)
+        if fitted.specification.documents:
+            examples.warn_of_fractions(X, fitted.specification.likelihood["kind"].replace("_", " "))
 
     def _initialize_weights(self, fitted: FittedModel, X: Examples, rows: NDArray[np.uint64] | None) -> None:
         """Move the random weights of a new model to the level of the training rows of X (None: all)."""
@@ -393,24 +411,29 @@ class Trained(Network):
         classes = conditions.classes_of(y)
         return classes, conditions.read(y, n, classes, None)
 
-    def _read_corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Examples | None:
-        """Return the encoder's input given by the caller."""
+    def _read_corrupted(self, corrupted: Any, shape: tuple[int, int], format: Format | None = None) -> Examples | None:
+        """Return the encoder's input given by the caller; `format` is that of the X of a new fit."""
         if corrupted is None:
             return None
-        spec = self._current_specification(shape[1])
-        return examples.encoder_input(
-            corrupted, "corrupted", shape, spec.input_transform, counts=spec.counts, allow_nan=spec.missing != "error"
-        )
+        name, spec = "corrupted", self._current_specification(shape[1], fitted=format is None)
+        if format is None:
+            read = self._read_examples(corrupted, name)
+        else:
+            read = self._read_alike(corrupted, name, shape[1], format)
+        read = examples.floats(read, name, counts=spec.counts) if isinstance(read, np.ndarray) else read
+        examples.check_encoder_input(read, name, shape, spec.input_transform, allow_nan=spec.missing != "error")
+        return read
 
     def _validation_data(
-        self, data: Any, fraction: float, X: Examples, classes: NDArray[Any] | None, y: NDArray[Any] | None
+        self, data: Any, fraction: float, training: Data, format: Format, classes: NDArray[Any] | None
     ) -> Data | None:
         if data is None:
             return None
         if fraction:
             raise ValueError("pass validation_data or validation_fraction, not both")
+        X, y = training
         if y is not None and not (isinstance(data, tuple) and len(data) == 2):
             raise ValueError("validation_data of a conditional model must be a tuple (X, y)")
         first = data[0] if isinstance(data, tuple) and data else data
-        first = self._read_examples(first, "validation_data", X.shape[1])
+        first = self._read_alike(first, "validation_data", X.shape[1], format)
         return first, None if y is None else conditions.read(data[1], len(first), classes, y.shape[1])

@@ -116,8 +116,9 @@ class VAE(Layered, Variational):
         Epochs without improvement before early stopping.
     tol : float
         Smallest improvement that counts, nats per example.
-    callbacks : sequence of object
-        ``fit`` calls ``on_epoch_end(model, logs)`` of each after every epoch, with the epoch's entries of the history.
+    callbacks : sequence of callable or object
+        ``fit`` calls each function, or an object's method ``on_epoch_end``, with (model, logs) after every epoch; logs
+        are the epoch's entries of the history.
         If one returns True, training stops. An exception ends ``fit``; the model is fitted nevertheless.
     n_jobs : int or None
         Number of threads; -1 uses all. None chooses by the size of the model and, if that does not decide, by measuring
@@ -131,6 +132,10 @@ class VAE(Layered, Variational):
     ----------
     n_features_in_ : int
         Number of columns of X.
+    feature_names_in_ : ndarray of object, [n_features]
+        Names of the columns of X; only if X was a frame whose names are strings.
+    input_scale_ : float
+        Divisor of integers in X, 255 or 1; see the notes of ``fit``.
     classes_ : ndarray, [n_classes]
         Sorted unique labels of y; only for a conditional model fitted with labels.
     n_iter_ : int

@@ -10,6 +10,7 @@ import numpy as np
 from fastvae import _core
 from fastvae._data import arrays, conditions
 from fastvae._data.images import Images
+from fastvae._data.scale import UNSCALED, UNTRAINED, VERSION_0_1, InputScale
 from fastvae._fitted.specification import STANDARDIZE, Specification
 from fastvae._fitted.uncertainty import LogMarginal, Predictive
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastvae._data.examples import Examples
+    from fastvae._data.names import Names
 
 # Tensors by name, with their shapes.
 _Shapes = list[tuple[str, list[int]]]
@@ -45,8 +47,8 @@ class FittedModel:
         self.specification = Specification.of(self.engine)
         self.classes = classes
         self.position = (0, 0.0)  # number of the last training step, and epochs before it
-        self.trained_on_noise = False  # whether training used noisy encoder inputs: then X may be any numbers
         self.rescales_masking = self.specification.counts  # what MaskingNoise(rescale=None) means
+        self.set_input(UNSCALED if self.specification.counts else UNTRAINED, None)
         image_shape = self.specification.image_shape
         self.images = None if image_shape is None else Images(*image_shape)  # the layout of images in X
         self.form: tuple[int, ...] | None = None  # the shape of an example of the training X; None: all axes
@@ -72,6 +74,16 @@ class FittedModel:
         """Replace the engine by a new one with another standardisation."""
         self.engine = _core.Engine(specification)
         self.specification = Specification.of(self.engine)
+
+    def set_input(self, scale: InputScale, names: Names) -> None:
+        """Set the scale of integers in X and the names of the columns of the training X."""
+        self.scale, self.names = scale, names
+        self.unchanged = () if names is not None else scale.unchanged(counts=self.specification.counts)
+
+    def takes(self, X: NDArray[Any]) -> bool:
+        """Whether the engine reads an array as it is: a table of the right size and type, without names."""
+        table = X.ndim == 2 and X.shape[1] == self.n_features and len(X) > 0 and self.images is None
+        return table and X.dtype in self.unchanged
 
     # Images
 
@@ -114,7 +126,7 @@ class FittedModel:
         self, X: Examples, y: NDArray[Any] | None, threads: int | None, *, logvar: bool = True
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return mu and log sigma² (empty without `logvar`), or codes and an empty array: [n_examples, latent_dim]."""
-        mu, second = self.engine.encode(X, y, logvar, self.trained_on_noise, threads)
+        mu, second = self.engine.encode(X, y, logvar, threads)
         return mu.reshape(-1, self.latent_dim), second.reshape(-1, self.latent_dim)
 
     def mean_code(self, X: Examples, points: NDArray[np.float32], threads: int | None) -> NDArray[np.float32]:
@@ -127,7 +139,7 @@ class FittedModel:
 
     def reconstruct(self, X: Examples, y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
         """Return the decoder's means at the codes of X, [n_examples, n_features]."""
-        return self._finite(self.engine.reconstruct(X, y, self.trained_on_noise, threads)).reshape(len(X), -1)
+        return self._finite(self.engine.reconstruct(X, y, threads)).reshape(len(X), -1)
 
     def _finite(self, results: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return results; of a decoder that outputs scales, raise FloatingPointError if they are not finite.
@@ -197,12 +209,12 @@ class FittedModel:
         self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None
     ) -> NDArray[np.float32]:
         """Draw codes from q(z|x), [n, n_examples, latent_dim]."""
-        drawn = self.engine.posterior_sample(X, y, n, seed, self.trained_on_noise, threads)
+        drawn = self.engine.posterior_sample(X, y, n, seed, threads)
         return drawn.reshape(n, len(X), -1)
 
     def predictive(self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> Predictive:
         """Return mean and standard deviations of p(x'|x), from n draws of z."""
-        moments = self.engine.predictive(X, y, n, seed, self.trained_on_noise, threads)
+        moments = self.engine.predictive(X, y, n, seed, threads)
         return Predictive(*(self._finite(moment).reshape(len(X), -1) for moment in moments))
 
     # Parameters and gradients
@@ -227,8 +239,8 @@ class FittedModel:
                 name in d and name not in own for name in STANDARDIZE
             ):
                 raise ValueError(
-                    f"the state dict's {' and '.join(map(repr, STANDARDIZE))} are not those of this fitted model, whose "
-                    "weights belong to its own training data: load it into an unfitted model"
+                    f"the state dict's {' and '.join(map(repr, STANDARDIZE))} are not those of this fitted model, "
+                    "whose weights belong to its own training data: load it into an unfitted model"
                 )
             d = {name: value for name, value in d.items() if name not in own}
         self.engine.set_parameters(_checked(d, self.engine.shapes(), "the state dict"))
@@ -274,8 +286,9 @@ class FittedModel:
             "file": self.dump(),
             "classes": self.classes,
             "position": self.position,
-            "trained_on_noise": self.trained_on_noise,
             "rescales_masking": self.rescales_masking,
+            "scale": self.scale,
+            "names": self.names,
             "images": self.images,
             "form": self.form,
         }
@@ -283,8 +296,12 @@ class FittedModel:
     def __setstate__(self, state: dict[str, Any]) -> None:
         engine = _core.ModelFile(state["file"]).engine()
         self.__init__(engine, state["classes"])  # type: ignore[misc]
-        self.position, self.trained_on_noise = state["position"], state["trained_on_noise"]
         self.rescales_masking = state.get("rescales_masking", False)  # earlier versions never did
+        self.position = state["position"]
+        if not self.specification.counts:
+            self.set_input(state.get("scale", VERSION_0_1), state.get("names"))
+        else:
+            self.set_input(UNSCALED, state.get("names"))
         self.set_images(state.get("images"), state.get("form"))
 
 

@@ -187,6 +187,11 @@ class Specification:
         return _core.LIKELIHOODS[self.likelihood["kind"]]["counts"]
 
     @property
+    def unit(self) -> bool:
+        """Whether the likelihood takes values in [0, 1] only."""
+        return _core.LIKELIHOODS[self.likelihood["kind"]]["unit"]
+
+    @property
     def documents(self) -> bool:
         """Whether the likelihood is one of a whole document: multinomial or mixture."""
         return _core.LIKELIHOODS[self.likelihood["kind"]]["words"]

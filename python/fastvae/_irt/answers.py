@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _core
-from fastvae._data import arrays
+from fastvae._data import arrays, names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,13 +57,13 @@ def mask_unobserved(X: Any, observed: Any) -> Any:
     """Return answers X with NaN where `observed` is False; X itself if `observed` is None."""
     if observed is None:
         return X
-    mask, X = np.asarray(observed), arrays.matrix(X, "X")
-    if mask.dtype != bool or mask.shape != X.shape:
+    mask, marks = np.asarray(observed), arrays.matrix(X, "X")
+    if mask.dtype != bool or mask.shape != marks.shape:
         raise ValueError(
-            f"observed must be True or False for each answer, of shape {X.shape}; it is {mask.dtype} of shape "
+            f"observed must be True or False for each answer, of shape {marks.shape}; it is {mask.dtype} of shape "
             f"{mask.shape}"
         )
-    return np.where(mask, X, np.nan)
+    return names.with_names(np.where(mask, marks, np.nan), X)
 
 
 class TaskTotals:

@@ -52,7 +52,6 @@ def train_epoch(
     batch_size = plan.batch_size_for(n)
     steps = schedules.Steps(model.engine.steps, float(record.n_iter), -(-n // batch_size))
     rates = schedules.values(plan.learning_rate, "learning_rate", steps)
-    model.trained_on_noise = model.trained_on_noise or corrupted is not None or plan.noisy
     start = time.perf_counter()
     record.interrupted = False
     try:

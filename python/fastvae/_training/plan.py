@@ -28,11 +28,6 @@ class Plan:
         """Return the batch size of a pass over n examples."""
         return fullest_last_batch(n, self.batch_size) if self.even_batches else min(self.batch_size, n)
 
-    @property
-    def noisy(self) -> bool:
-        """Whether corruption can make values that the likelihood refuses; masking makes only zeros."""
-        return self.corruption is not None and self.corruption[0] not in ("masking", "rescaled_masking")
-
 
 class FitSettings(NamedTuple):
     """Settings of ``fit`` beside its passes; ``patience`` is ``n_iter_no_change``."""

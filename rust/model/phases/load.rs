@@ -63,6 +63,9 @@ impl BatchView<'_> {
                     let row = &mut unsafe { self.write(self.memory.plan.x, panel, r..r + 1) }[0];
                     source.read_panel(first + r / copies, panel, row);
                 }
+                if self.spec.rounds_off(source) {
+                    self.isa.run(RoundOff { pass: self, row: r });
+                }
             }
         });
     }
@@ -229,6 +232,25 @@ impl<'a> BatchView<'a> {
     }
 }
 
+/// Moves rounding errors of a row of the target to the end of the likelihood's range.
+struct RoundOff<'a> {
+    pass: &'a BatchView<'a>,
+    row: usize,
+}
+
+impl Op for RoundOff<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let RoundOff { pass, row } = self;
+        let (x, support) = (pass.memory.plan.x, pass.spec.likelihood.support());
+        for panel in 0..panels_of(x.cols) {
+            // SAFETY: only the calling block uses the row.
+            support.round_off(s, &mut unsafe { pass.write(x, panel, row..row + 1) }[0]);
+        }
+    }
+}
+
 /// Transforms rows of the encoder's input.
 struct TransformRows<'a> {
     pass: &'a BatchView<'a>,
@@ -309,6 +331,8 @@ impl Op for Gather<'_> {
             ),
         };
         let (panels, masked) = (panels_of(cols), spec.missing.is_masked());
+        let support = spec.likelihood.support();
+        let rounds = matches!(what, Load::Data { .. }) && spec.rounds_off(source);
         // The rows of a shuffled batch are scattered in memory. Prefetch the start of every row first, and the rest of
         // each row during the copy of the previous one.
         let ask = |row: usize, col: usize| source.prefetch(row, col..(col + WIDTH).min(cols));
@@ -330,6 +354,9 @@ impl Op for Gather<'_> {
                 }
                 if let Some(seen) = &mut seen {
                     seen.look(s, row);
+                }
+                if rounds {
+                    support.round_off(s, row);
                 }
                 if hash && masked {
                     content.update(s, &holes_alike(s, row));
@@ -355,9 +382,6 @@ impl Op for Gather<'_> {
                 // SAFETY: only the calling block uses row r.
                 unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish(s) };
             }
-        }
-        if let Some(seen) = seen {
-            seen.end(s);
         }
     }
 }

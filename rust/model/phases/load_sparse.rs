@@ -116,6 +116,7 @@ impl Op for LoadRows<'_> {
         let (stored, spec) = (pass.memory.sparse, &pass.spec);
         let csr = source.csr().expect("a sparse batch is of a sparse matrix");
         let mut seen = watch.map(|watch| watch.begin(s));
+        let (support, rounds) = (spec.likelihood.support(), spec.rounds_off(source));
         // SAFETY: the previous phase wrote both.
         let (starts, places) =
             unsafe { (stored.rows.read(0..pass.rows + 1), stored.places.read(rows.clone())) };
@@ -143,6 +144,16 @@ impl Op for LoadRows<'_> {
                     seen.look(s, &side_by_side(entries));
                 }
                 seen.end_row(from);
+            }
+            if rounds {
+                for entries in entries.chunks_mut(WIDTH) {
+                    let mut row = side_by_side(entries);
+                    support.round_off(s, &mut row);
+                    for (entry, x) in entries.iter_mut().zip(floats(&row)) {
+                        entry.target = *x;
+                        entry.input = *x;
+                    }
+                }
             }
             if let Some(transform) = spec.input_transform {
                 let mut sum = 0.0;
@@ -180,9 +191,6 @@ impl Op for LoadRows<'_> {
                 unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish(s) };
             }
             pass.mask(s, input, r, entries);
-        }
-        if let Some(seen) = seen {
-            seen.end(s);
         }
     }
 }
