@@ -19,6 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 Layer = dict[str, Any]
 Specification = dict[str, Any]
 Shape = tuple[int, ...]  # (units,) or (height, width, channels)
+POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.Upsample)
 
 
 def output_shape(layer: Layer, shape: Shape) -> Shape:
@@ -79,7 +80,7 @@ def completed(layer: int | Layer) -> Layer:
 class TorchConvVAE(Twin):
     """A VAE with the names and shapes of the engine's parameters; the likelihood is Bernoulli.
 
-    Conditions join z, and the first dense layer behind the encoder's image.
+    Conditions join z, and the first dense layer behind the encoder's image. Indicators of missing values are channels.
     """
 
     def __init__(self, specification: Specification) -> None:
@@ -90,20 +91,25 @@ class TorchConvVAE(Twin):
         layers = [completed(layer) for layer in specification["encoder"]]
         # A dense layer reads x as it lies.
         self.flat = not layers or layers[0]["kind"] == "dense"
-        shape, modules = (int(np.prod(self.image)) + self.conditions,) if self.flat else self.image, []
+        self.missing = specification.get("missing", "error")
+        parts = 2 if self.missing == "indicator" else 1
+        image = (*self.image[:2], parts * self.image[2])
+        shape, modules = (int(np.prod(image)) + self.conditions,) if self.flat else image, []
+        joins = 0 if self.flat else self.conditions
         for layer in layers:
-            joins = self.conditions if len(shape) == 3 and layer["kind"] == "dense" else 0
-            modules += modules_of(layer, shape, activation, joins)
-            shape = output_shape(layer, shape)
+            dense = layer["kind"] == "dense"
+            modules += modules_of(layer, shape, activation, joins if dense else 0)
+            joins, shape = 0 if dense else joins, output_shape(layer, shape)
         self.encoder = nn.Sequential(*modules)
-        inputs = int(np.prod(shape)) + (self.conditions if len(shape) == 3 else 0)
+        inputs = int(np.prod(shape)) + joins
         self.mu, self.logvar = nn.Linear(inputs, latent_dim), nn.Linear(inputs, latent_dim)
         shape, modules = (latent_dim + self.conditions,), []
         for layer in map(completed, specification["decoder"]):
             modules += modules_of(layer, shape, activation)
             shape = output_shape(layer, shape)
-        if len(shape) == 3:
-            modules.pop()  # the activation of the last layer, which is the output
+        if len(shape) == 3:  # no activation of the last layer with weights, which makes the output
+            pools = [module for module in modules if not isinstance(module, POOLS)]
+            modules.remove(pools[-1])
         else:
             modules.append(nn.Linear(shape[0], int(np.prod(self.image))))
         self.decoder = nn.Sequential(*modules)
@@ -115,12 +121,16 @@ class TorchConvVAE(Twin):
             hidden = self.encoder(x if y is None else torch.cat([x, y], 1)).flatten(1)
             return self.mu(hidden), self.logvar(hidden)
         hidden = x.unflatten(1, self.image).permute(0, 3, 1, 2)
+        if self.missing == "indicator":
+            hidden = torch.cat([hidden, hidden.isnan().to(hidden.dtype)], 1)
+        hidden = hidden.nan_to_num()
         for module in self.encoder:
             if isinstance(module, nn.Linear) and hidden.shape[1] < module.in_features and y is not None:
                 hidden = torch.cat([hidden, y], 1)
             hidden = module(hidden)
-        if hidden.ndim == 4:
-            hidden = hidden.flatten(1) if y is None else torch.cat([hidden.flatten(1), y], 1)
+        hidden = hidden.flatten(1)
+        if hidden.shape[1] < self.mu.in_features and y is not None:
+            hidden = torch.cat([hidden, y], 1)
         return self.mu(hidden), self.logvar(hidden)
 
     def logits(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -136,7 +146,9 @@ class TorchConvVAE(Twin):
         draws = eps.shape[1] if eps.ndim == 3 else 1
         mu, logvar, *given = (t.repeat_interleave(draws, 0) for t in (mu, logvar, x, *([] if y is None else [y])))
         z = mu + (logvar / 2).exp() * eps.reshape(mu.shape)
-        losses = binary_cross_entropy_with_logits(self.logits(z, *given[1:]), given[0], reduction="none").sum(1)
+        target = given[0].nan_to_num()
+        losses = binary_cross_entropy_with_logits(self.logits(z, *given[1:]), target, reduction="none")
+        losses = (losses * ~given[0].isnan()).sum(1)
         reconstruction = losses.mean()
         if draws == 1:
             return {"reconstruction": reconstruction, "kl": kl, "loss": reconstruction + kl}
@@ -201,9 +213,15 @@ def random_layer(rng: np.random.Generator, shape: Shape) -> Layer:
 
 
 def random_encoder(rng: np.random.Generator, image: Shape) -> list[int | Layer]:
-    """One to four layers that read an image, then perhaps a dense one."""
-    layers: list[int | Layer] = [random_conv(rng, image)]
-    shape = output_shape(completed(layers[0]), image)
+    """Perhaps a pool of x; one to four layers that read an image, then perhaps a dense one."""
+    layers: list[int | Layer] = []
+    shape = image
+    if rng.random() < 0.2:
+        size = [int(rng.integers(1, 3)) for _ in range(2)]
+        layers.append({"kind": pick(rng, ("max_pool2d", "avg_pool2d", "upsample")), "size": size})
+        shape = output_shape(layers[-1], shape)
+    layers.append(random_conv(rng, shape))
+    shape = output_shape(completed(layers[-1]), shape)
     for _ in range(int(rng.integers(4))):
         layers.append(random_layer(rng, shape))
         shape = output_shape(completed(layers[-1]), shape)
@@ -269,5 +287,6 @@ def random_specification(seed: int) -> Specification:
         "encoder": random_encoder(rng, image),
         "decoder": random_decoder(rng, image),
         "activation": pick(rng, SMOOTH),
+        "missing": ("error", "error", "mask", "indicator")[seed % 4],
         "seed": seed,
     }

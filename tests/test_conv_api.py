@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from conv_reference import completed, modules_of, output_shape, random_encoder
+from conv_reference import POOLS, completed, modules_of, output_shape, random_encoder
 from helpers import answers, bits, conditional_vae, differing, holed, resealed, rows_of, run_python, same
 from numpy.typing import NDArray
 from reference import (
@@ -119,18 +119,25 @@ class ToImages(nn.Sequential):
         return x.permute(0, 2, 3, 1).flatten(1) if x.ndim == 4 else x
 
 
-def twin_of(twin: Any, model: Any, decoder: Sequence[Any], *, flat: bool = False) -> Any:
-    """Give a dense torch model the layers of a convolutional one, in float64; `flat` adds a dense output."""
-    image = bool(model.hidden) and isinstance(model.hidden[0], Conv2d)  # a dense layer reads the rows as they are
+def twin_of(twin: Any, model: Any, decoder: Sequence[Any], encoder: Sequence[Any] = ()) -> Any:
+    """Give a dense torch model the layers of a convolutional one, in float64.
+
+    A decoder that makes no image has a dense output; an encoder with Unflatten is passed.
+    """
+    image = bool(model.hidden) and not isinstance(model.hidden[0], (int, Dense))  # a dense layer reads the rows
     start = model.image_shape if image else (prod(model.image_shape),)
-    found, size = modules(model.hidden, start, model.activation)
+    found, size = modules(encoder or model.hidden, start, model.activation)
     twin.encoder = OfImages(*found) if image else nn.Sequential(*found)
     twin.encoder.shape = model.image_shape
     for head in ("mu", "logvar", "code"):
         if hasattr(twin, head):
             setattr(twin, head, nn.Linear(prod(size), model.latent_dim))
     found, size = modules(decoder, (model.latent_dim,), model.activation)
-    twin.decoder = ToImages(*found, nn.Linear(prod(size), prod(model.image_shape))) if flat else ToImages(*found[:-1])
+    if size == model.image_shape:  # the last layer with weights has no activation
+        found.remove([module for module in found if not isinstance(module, POOLS)][-1])
+    else:
+        found.append(nn.Linear(prod(size), prod(model.image_shape)))
+    twin.decoder = ToImages(*found)
     return twin.double()
 
 
@@ -196,6 +203,31 @@ MIRRORS: dict[str, tuple[Sequence[Any], Sizes, Sequence[Any]]] = {
             Dense(35 * 3 * 2, batch_norm=True),
             (35, 3, 2),
             ConvTranspose2d(6, 2, batch_norm=True),
+            ConvTranspose2d(1, 3),
+        ),
+    ),
+    "pools of x": (
+        (AvgPool2d((2, 1)), MaxPool2d((1, 2)), Conv2d(6, 3, activation="tanh"), 7),
+        (10, 8, 2),
+        (7, Dense(6 * 3 * 2, activation="tanh"), (6, 3, 2), ConvTranspose2d(2, 3), Upsample((1, 2)), Upsample((2, 1))),
+    ),
+    "upsampling of x": (
+        (Upsample(2), Conv2d(6, 3, 2)),
+        (5, 4, 1),
+        (6 * 4 * 3, (6, 4, 3), ConvTranspose2d(1, 3, 2, 0, 1), AvgPool2d(2)),
+    ),
+    "pools of x before dense": ((MaxPool2d(2), 9, 4), (6, 8, 1), (4, 9)),
+    "pool of x alone": ((MaxPool2d(2),), (6, 8, 1), ()),
+    "convolution, dense, convolution": (
+        (Conv2d(6, 3), 3 * 5 * 4, (3, 5, 4), Conv2d(7, 2, activation="tanh"), 4),
+        (7, 6, 1),
+        (
+            4,
+            Dense(7 * 4 * 3, activation="tanh"),
+            (7, 4, 3),
+            ConvTranspose2d(3, 2),
+            6 * 5 * 4,
+            (6, 5, 4),
             ConvTranspose2d(1, 3),
         ),
     ),
@@ -268,9 +300,9 @@ def test_every_encoder_that_loses_no_rows_in_a_pool_has_a_mirror(seed: int) -> N
 @pytest.mark.parametrize("case", MIRRORS)
 def test_no_decoder_mirrors_the_encoder(case: str) -> None:
     hidden, image_shape, decoder = MIRRORS[case]
-    model = conv(hidden=hidden, image_shape=image_shape, activation="softplus", likelihood="gaussian")
-    dense = isinstance(decoder[-1], int)
-    twin = twin_of(TorchVAE(prod(image_shape), 3, hidden=(), likelihood="gaussian"), model, decoder, flat=dense)
+    layers = [layer for layer in hidden if not isinstance(layer, tuple)]
+    model = conv(hidden=layers, image_shape=image_shape, activation="softplus", likelihood="gaussian")
+    twin = twin_of(TorchVAE(prod(image_shape), 3, hidden=(), likelihood="gaussian"), model, decoder, hidden)
     compare(model, twin, examples("gaussian", 17, prod(image_shape)), noise(17, 3))
 
 
@@ -288,6 +320,11 @@ OWN: dict[str, tuple[Sequence[Any], Sizes, tuple[int, Sizes] | None]] = {
         (6, 14, 1),
         (0, (2, 8, 6)),
     ),
+    "pools of the output": (
+        (84, Conv2d(1, 2, padding=1), AvgPool2d((1, 2)), Upsample((1, 2)), MaxPool2d(1)),
+        (7, 8, 1),
+        (0, (2, 6, 7)),
+    ),
     "dense": ((11, 6), GREY, None),
     "linear": ((), GREY, None),
 }
@@ -296,11 +333,11 @@ OWN: dict[str, tuple[Sequence[Any], Sizes, tuple[int, Sizes] | None]] = {
 @pytest.mark.parametrize("case", OWN)
 def test_a_decoder_of_one_s_own(case: str) -> None:
     given, image_shape, unflatten = OWN[case]
-    decoder, flat = list(given), unflatten is None
+    decoder = list(given)
     if unflatten is not None:
         decoder.insert(unflatten[0] + 1, unflatten[1])
     model = conv(decoder_hidden=given, image_shape=image_shape, activation="tanh")
-    twin = twin_of(TorchVAE(prod(image_shape), 3, hidden=()), model, decoder, flat=flat)
+    twin = twin_of(TorchVAE(prod(image_shape), 3, hidden=()), model, decoder)
     compare(model, twin, examples("bernoulli", 17, prod(image_shape)), noise(17, 3))
 
 
@@ -605,6 +642,64 @@ def test_a_model_without_images_keeps_its_file_format(tmp_path: Path) -> None:
     assert b"_images" not in (tmp_path / "model").read_bytes()
 
 
+ARCHITECTURES: dict[str, Sequence[Any]] = {
+    "normalised": (Conv2d(6, 3, 2, 1, batch_norm=True), Conv2d(8, 2), 10),
+    "pool of x": (MaxPool2d(2), Conv2d(5, 2), 7),
+    "dense between": (Conv2d(4, 3, padding=1), 48 * 2, Conv2d(5, 2), 8),
+    "transposed first": (ConvTranspose2d(3, 2, 2), Conv2d(4, 4, 2, 1), 9),
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "gaussian": {"likelihood": "gaussian"},
+    "shared": {"likelihood": Gaussian("shared")},
+    "per feature": {"likelihood": Gaussian("per_feature")},
+    "decoder": {"likelihood": Gaussian("decoder", mean="sigmoid")},
+    "poisson": {"likelihood": "poisson"},
+    "negative binomial": {"likelihood": "negative_binomial"},
+    "conditional": {"conditional": True},
+    "masking": {"corruption": MaskingNoise(0.2)},
+    "noise": {"corruption": GaussianNoise(0.2), "channels": "first"},
+    "missing": {"missing": "mask", "conditional": True},
+    "indicator": {"missing": "mask", "missing_indicator": True, "conditional": True, "input_transform": "log1p"},
+    "indicator, channels first": {"missing": "mask", "missing_indicator": True, "channels": "first"},
+    "draws": {"n_importance_samples": 3},
+    "free bits": {"free_bits": 0.1, "clip_norm": 0.5},
+    "early stopping": {"early_stopping": True, "optimizer": "sgd", "n_jobs": 2},
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_option_of_a_vae_is_for_images_too(architecture: str, option: str, tmp_path: Path) -> None:
+    options = OPTIONS[option]
+    model = conv(hidden=ARCHITECTURES[architecture], image_shape=(8, 6, 3), **options)
+    x = pictures(30, (8, 6, 3))
+    x = holed(x, 0.2) if model.missing == "mask" else x
+    x = np.ascontiguousarray(np.moveaxis(x, -1, 1)) if model.channels == "first" else x
+    y = np.arange(len(x)) % 3 if model.conditional else None
+    given = {} if y is None else {"y": y}
+    model.fit(x, **given)
+    codes, means = model.transform(x, **given), model.reconstruct(x, **given)
+    assert means.shape == x.shape
+    assert np.isfinite(means).all()
+    assert np.allclose(model.inverse_transform(codes, **given), means, atol=1e-5)
+    assert np.isfinite(model.log_marginal(x, 5, **given).estimate).all()
+    assert {part.shape for part in model.predictive(x, 3, **given) if part is not None} == {x.shape}
+    assert len(model.diagnose(x, **given).kl) == 3
+    assert np.isfinite(list(model.evaluate(x, **given).values())).all()
+    if model.missing == "mask":
+        assert not np.isnan(model.impute(x, **given)).any()
+    model.save(tmp_path / "model")
+    copies = [fastvae.load(tmp_path / "model"), pickle.loads(pickle.dumps(model)), copy.deepcopy(model)]
+    assert all(same(model, other) for other in copies)
+    trained = [other.partial_fit(x, **given) for other in copies]  # with the optimiser's state
+    assert same(trained[0], trained[1])
+    assert same(trained[0], trained[2])
+    assert np.array_equal(model.reconstruct(x, **given), means)
+    new = conv(hidden=model.hidden, image_shape=(8, 6, 3), **options).load_state_dict(model.state_dict())
+    rows = {} if y is None else {"y": np.eye(3)[y]}
+    assert np.array_equal(new.reconstruct(x, **rows), means)
+
+
 # ------------------------------------------------------------------------------------------ state dicts
 
 
@@ -701,16 +796,31 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "word": ({"hidden": ("conv",)}, r"hidden\[0\]='conv' must be an integer"),
     "no sequence": ({"hidden": 3.5}, "hidden=3.5 must be a sequence of layer widths and layers"),
     "convolution after dense": (
-        {"hidden": (Conv2d(4, 3), 5, Conv2d(2, 1))},
-        r"hidden\[2\], Conv2d, .* put no Dense before it \(sizes so far: 7 x 6 x 1 -> 5 x 4 x 4 -> 5\)",
+        {"hidden": (Conv2d(4, 3), 30, Conv2d(2, 1))},
+        r"hidden\[1\] has 30 units, but hidden\[2\], Conv2d\(2, 1\), reads an image of 5 x 4 pixels, as before the "
+        "dense layers: use a multiple of 20 units",
+    ),
+    "convolution after the first dense layer": (
+        {"hidden": (84, Conv2d(2, 1))},
+        r"hidden\[0\], Dense\(84\), has no mirror: it precedes convolutions and no convolution precedes it. Pass",
+    ),
+    "kernel behind an inserted image": (
+        {"hidden": (Conv2d(4, 3), 20, Conv2d(2, 6))},
+        r"hidden\[2\], Conv2d, .*height 6 .* \(sizes so far: 7 x 6 x 1 -> 5 x 4 x 4 -> 20 -> 5 x 4 x 1\)",
     ),
     "rows lost to a pool": (
         {"hidden": (Conv2d(4, 3), MaxPool2d((2, 2)), 5)},
         r"hidden\[1\], MaxPool2d\(2\), has no mirror: 5 x 4 x 4 -> 2 x 2 x 4, back 2 x 2 x 4 -> 4 x 4 x 4\. .*"
         r"\(sizes: 7 x 6 x 1 -> 5 x 4 x 4 -> 2 x 2 x 4 -> 5, back 5 -> 2 x 2 x 4 -> 4 x 4 x 4\)",
     ),
-    "pool first": ({"hidden": (MaxPool2d(1), Conv2d(4, 3))}, r"hidden\[0\] is MaxPool2d; the first layer must be"),
-    "indicator": ({"missing": "mask", "missing_indicator": True}, "missing_indicator=True is not for a convolutional"),
+    "rows lost to a pool of x": (
+        {"hidden": (MaxPool2d(2), Conv2d(4, 3))},
+        r"hidden\[0\], MaxPool2d\(2\), has no mirror: 7 x 6 x 1 -> 3 x 3 x 1, back 3 x 3 x 1 -> 6 x 6 x 1\.",
+    ),
+    "pool of a dense image": (
+        {"decoder_hidden": (21, Upsample((1, 2)))},
+        "the last layer of decoder_hidden with weights makes the output: it must be ConvTranspose2d or Conv2d",
+    ),
     "decoder of a code": (
         {"decoder_hidden": (TRANSPOSED,)},
         r"decoder_hidden\[0\], ConvTranspose2d.*, needs an image, but the code is flat: put a dense layer before it",
@@ -740,7 +850,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "decoder's last activation": (
         {"decoder_hidden": (12, ConvTranspose2d(1, 3, 2, 1, (0, 1), activation="tanh"))},
-        "the last layer of decoder_hidden is the output: it must be ConvTranspose2d or Conv2d without",
+        "the last layer of decoder_hidden with weights makes the output: it must be ConvTranspose2d or Conv2d without",
     ),
     "image between dense layers": (
         {"decoder_hidden": (12, TRANSPOSED, 5)},
@@ -837,6 +947,24 @@ def pyplot() -> Iterator[Any]:
     pyplot.close("all")
 
 
+@pytest.mark.parametrize("form", [(42,), (7, 6), (7, 6, 1)], ids=str)
+def test_plots_of_codes_take_images(form: Sizes, pyplot: Any) -> None:
+    given, y = X.reshape(-1, *form), np.arange(len(X)) % 2
+    model = conv(epochs=1).fit(given)
+    for ax in (
+        plots.latent_scatter(model, given, y),
+        plots.latent_ellipses(model, given, y, n=10),
+        plots.kl_per_dimension(model, given),
+        plots.learning_curve(model),
+        *plots.three_objectives(given, y, model=conv(epochs=1), n=10),
+    ):
+        ax.figure.canvas.draw()
+    assert latent.mixture_sample(model, given, 4, n_components=2).shape == (4, *form)
+    assert latent.attribute_vector(model, given[:9], given[9:]).shape == (3,)
+    with pytest.raises(ValueError, match="does not fit image_shape"):
+        plots.latent_ellipses(model, X.reshape(-1, 6, 7))
+
+
 @pytest.mark.parametrize("channels", ["last", "first"])
 @pytest.mark.parametrize("flat", [False, True])
 def test_plots_know_the_shape_of_images(channels: str, flat: bool, pyplot: Any) -> None:
@@ -878,7 +1006,19 @@ def test_doubly_reparameterized_gradients_need_a_decoder_without_batch_norm() ->
     normed = (Conv2d(3, 3, batch_norm=True),)
     with pytest.raises(ValueError, match="needs a decoder without batch_norm"):
         conv(hidden=normed, **bound).fit(X)
-    conv(hidden=normed, decoder_hidden=(5,), **bound).fit(X)
+    model = conv(hidden=normed, decoder_hidden=(5,), **bound).fit(X)
+    model.set_params(decoder_hidden=None).partial_fit(X)  # the fitted decoder decides
+    normed_model = conv(hidden=normed).fit(X).set_params(hidden=(5,), **bound)
+    before = bits(normed_model)
+    for train in (normed_model.partial_fit, normed_model.loss_and_gradients):
+        with pytest.raises(ValueError, match="needs a decoder without batch_norm"):
+            train(X)
+    assert bits(normed_model) == before
+    unfitted = conv(hidden=normed, **bound)
+    with pytest.raises(ValueError, match="needs a decoder without batch_norm"):
+        unfitted.partial_fit(X)
+    with pytest.raises(fastvae.NotFittedError):
+        unfitted.transform(X)
 
 
 # ------------------------------------------------------------------------------------------ imports

@@ -93,6 +93,72 @@ NETWORKS: dict[str, Specification] = {
         [3 * 3 * 5, layer("unflatten", 3, 3, 5), transposed(6, 2, 2), transposed(2, 2)],
         activation="softplus",
     ),
+    "max pool of x": specification((9, 7, 2), [layer("max_pool2d", 2, 3), conv(35, 2)], [8]),
+    "pools of x before a dense layer": specification(
+        (9, 7, 2), [layer("upsample", 1, 2), layer("avg_pool2d", 2, 3), 33], [8], conditions=3
+    ),
+    "upsampling of x": specification((4, 5, 1), [layer("upsample", 2, 2), conv(4, 3, 2), 5], [8]),
+    "pool of x alone": specification((8, 6, 3), [layer("avg_pool2d", 2, 2)], [8], conditions=2),
+    "pool of x before a transposed convolution": specification(
+        (6, 6, 2), [layer("max_pool2d", 2, 2), transposed(5, 3, 2), 9], [8]
+    ),
+    "transposed convolution of x": specification((5, 4, 2), [transposed(5, 3, 2), conv(4, 2)], [8]),
+    "pools of the output": specification(
+        (8, 6, 2),
+        [conv(4, 3)],
+        [3 * 2 * 5, layer("unflatten", 3, 2, 5), transposed(2, 2), layer("upsample", 2, 2)],
+    ),
+    "average of the output": specification(
+        (4, 3, 1), [conv(4, 2)], [9 * 7 * 2, layer("unflatten", 9, 7, 2), conv(1, 2), layer("avg_pool2d", 2, 2)]
+    ),
+    "indicators": specification((7, 6, 2), [conv(37, 3, 2, 1), 9], [8], missing="indicator", conditions=2),
+    "indicators, pool of x": specification(
+        (8, 6, 1), [layer("max_pool2d", 2, 2), conv(5, 2)], [8], missing="indicator"
+    ),
+    "missing values": specification((7, 6, 3), [conv(5, 2), 9], [8], missing="mask"),
+    "convolution, dense, convolution": specification(
+        (7, 6, 2),
+        [conv(5, 3), 5 * 4 * 34, layer("unflatten", 5, 4, 34), conv(6, 2, activation="sigmoid"), 9],
+        [8],
+        conditions=3,
+        activation="softplus",
+    ),
+    "convolution, normalised dense, pool": specification(
+        (7, 6, 1),
+        [
+            conv(5, 3),
+            {"kind": "dense", "units": 5 * 4 * 7, **NORM},
+            layer("unflatten", 5, 4, 7),
+            layer("max_pool2d", 2, 2),
+            transposed(3, 2),
+        ],
+        [8],
+    ),
+    "dense between convolutions of the decoder": specification(
+        (6, 6, 1),
+        [conv(4, 3)],
+        [
+            3 * 3 * 5,
+            layer("unflatten", 3, 3, 5),
+            conv(4, 2),
+            3 * 3 * 35,
+            layer("unflatten", 3, 3, 35),
+            transposed(1, 2, 2),
+        ],
+    ),
+    "convolution as output": specification(
+        (8, 6, 3),
+        [conv(4, 3)],
+        [4 * 3 * 37, layer("unflatten", 4, 3, 37), layer("upsample", 2, 2), conv(3, 3, padding=1)],
+    ),
+    "rectangular convolution as output": specification(
+        (7, 9, 1),
+        [conv(4, 3)],
+        [9 * 9 * 5, layer("unflatten", 9, 9, 5), conv(1, 3) | {"kernel_size": [3, 5], "padding": [0, 2]}],
+    ),
+    "convolution with a stride as output": specification(
+        (4, 3, 2), [conv(4, 2)], [7 * 5 * 6, layer("unflatten", 7, 5, 6), conv(2, 3, 2, 1)]
+    ),
 }
 
 
@@ -124,6 +190,8 @@ def data(spec: Specification, rows: int = ROWS) -> tuple[NDArray[np.float32], An
     """Binary x, y, and noise."""
     rng = np.random.default_rng(1)
     x = (rng.random((rows, spec["n_features"])) < 0.4).astype(np.float32)
+    if spec.get("missing", "error") != "error":
+        x[rng.random(x.shape) < 0.2] = np.nan
     conditions = spec.get("conditions", 0)
     y = rng.normal(size=(rows, conditions)).astype(np.float32) if conditions else None
     return x, y, noise(rows, spec["latent_dim"])
@@ -265,6 +333,33 @@ def test_several_draws_have_the_losses_and_gradients_of_torch(name: str) -> None
     ours = named(engine.trained(), values)
     found = {what: relative_error(loss, torch_losses[what]) for loss, what in zip(losses, torch_losses, strict=True)}
     assert not too_large(found | {what: relative_error(ours[what], theirs[what]) for what in theirs})
+
+
+@pytest.mark.parametrize("scale", ["shared", "decoder"])
+def test_a_convolution_as_output_is_the_transposed_one_with_a_reversed_kernel(scale: str) -> None:
+    found = []
+    for last in (conv(2, 3, padding=1), transposed(2, 3, padding=1)):
+        spec = specification(
+            (5, 4, 2),
+            [conv(4, 2)],
+            [5 * 4 * 35, layer("unflatten", 5, 4, 35), last],
+            likelihood={"kind": "gaussian", "scale": scale, "floor": 1e-3, "mean": "identity"},
+        )
+        engine = engine_of(spec)
+        values = dict(state(engine))
+        if found:
+            for name in ("decoder.3.weight", "scale.weight"):
+                if name in values:
+                    values[name] = np.flip(found[0][0][name], (2, 3)).swapaxes(0, 1)
+            values |= {name: value for name, value in found[0][0].items() if value.shape == values[name].shape}
+            engine.set_parameters([np.ascontiguousarray(value).ravel() for value in values.values()])
+        found.append((values, *gradients(engine, spec)))
+    (_, losses, ours), (_, transposed_losses, theirs) = found
+    assert losses == transposed_losses
+    for name, value in ours.items():
+        if name in ("decoder.3.weight", "scale.weight"):
+            value = np.flip(value, (2, 3)).swapaxes(0, 1)
+        np.testing.assert_array_equal(value, theirs[name], name)
 
 
 def test_ties_of_a_maximum_give_the_gradient_to_the_first_pixel() -> None:

@@ -21,8 +21,10 @@ from fastvae.likelihoods import Gaussian
 LATENCY = 0.5
 needs_signals = pytest.mark.skipif(os.name != "posix", reason="a process cannot send itself Ctrl-C on this system")
 
-# Runs `ask()`, sends this process the signal of Ctrl-C in the midst of its work, 0.1 s of processor time after
-# `started()`, and prints after how much more work it came out. Uninterrupted, each would work for many seconds.
+# Runs `ask()`, sends this process the signal of Ctrl-C in the midst of its work, once the main thread has used 0.1 s of
+# processor time since `started()`, by default a first step, and prints after how much more work of the main thread it
+# came out. Other threads do not count: they wait in loops for a worker that a busy machine has suspended.
+# Uninterrupted, each would work for many seconds.
 SCRIPT = """
 import json, os, signal, threading, time
 import numpy as np
@@ -35,25 +37,31 @@ noise = np.random.default_rng(0).random(400_000, dtype=np.float32)
 X = np.lib.stride_tricks.sliding_window_view(noise, 784)
 make = lambda **more: fastvae.VAE(20, random_state=0, **({"n_jobs": 1} | more))
 model = make(epochs=1000)
-started = lambda: hasattr(model, "n_iter_")
+started = lambda: hasattr(model, "n_iter_") and steps(model) > 0
 result = {}
 %s
 sent = []
 
+if hasattr(time, "pthread_getcpuclockid"):
+    main = time.pthread_getcpuclockid(threading.main_thread().ident)
+    work = lambda: time.clock_gettime(main)
+else:  # macOS
+    work = time.process_time
+
 def press():
     while not started():
         time.sleep(0.001)
-    begun = time.process_time()
-    while time.process_time() - begun < 0.1:
+    begun = work()
+    while work() - begun < 0.1:
         time.sleep(0.001)
-    sent.append(time.process_time())
+    sent.append(work())
     os.kill(os.getpid(), signal.SIGINT)
 
 threading.Thread(target=press, daemon=True).start()
 try:
     ask()
 except KeyboardInterrupt:
-    result["latency"] = time.process_time() - sent[0]
+    result["latency"] = work() - sent[0]
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 result["interrupted"] = model.interrupted_
 result["finite"] = bool(is_finite(model))
@@ -70,7 +78,7 @@ def interrupt(before: str, after: str = "") -> dict[str, Any]:
     """Run the script in a fresh interpreter, and return what it found."""
     result: dict[str, Any] = json.loads(run_python(SCRIPT % (before, after)))
     assert "latency" in result, "it ended before Ctrl-C came"
-    print(f"{result['latency'] * 1000:.0f} ms of work from Ctrl-C to KeyboardInterrupt")
+    print(f"{result['latency'] * 1000:.0f} ms of the main thread's work from Ctrl-C to KeyboardInterrupt")
     return result
 
 
@@ -89,7 +97,7 @@ def test_ctrl_c_stops_fit_keeps_the_model_and_training_goes_on(n_jobs: int) -> N
         f"model.set_params(n_jobs={n_jobs}); ask = lambda: model.fit(X)",
         "model.partial_fit(X[:1280]); result['later'] = [steps(model), model.n_iter_, model.interrupted_]",
     )
-    assert result["latency"] < n_jobs * LATENCY
+    assert result["latency"] < LATENCY
     assert result["interrupted"] is True
     assert result["finite"]
     assert result["steps"] > 0

@@ -10,6 +10,7 @@ __all__ = [
     "ACTIVATIONS",
     "LIKELIHOODS",
     "LOGVAR_RANGE",
+    "MAX_SIDE",
     "MAX_THREADS",
     "MAX_TRIALS",
     "MAX_WIDTH",
@@ -37,6 +38,7 @@ LIKELIHOODS: dict[str, _LikelihoodFacts]
 LOGVAR_RANGE: tuple[float, float]
 MAX_THREADS: int
 MAX_TRIALS: int
+MAX_SIDE: int
 MAX_WIDTH: int
 TOPIC_GAIN: float
 

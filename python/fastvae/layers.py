@@ -10,7 +10,8 @@ Images have the shape [height, width, channels]. Sizes are an integer for both d
 horizontal). ``batch_norm=True`` adds a batch normalisation with PyTorch's momentum (0.1) and eps (1e-5) before the
 activation; the layer itself then has no bias, which the normalisation would subtract. ``activation=None`` is the
 model's. An integer among the layers is a dense layer of as many units. A dense layer after an image reads it flattened
-in PyTorch's order (channels, rows, columns).
+in PyTorch's order (channels, rows, columns). Where convolutions follow dense layers in ``hidden``, the dense outputs
+are an image of the height and width before the dense layers.
 """
 
 from __future__ import annotations
@@ -181,9 +182,6 @@ KINDS: dict[str, type[Any]] = {
     "upsample": Upsample,
 }
 
-# The largest side of a kernel, stride, padding or window.
-_MAX_SIDE = 2**12
-
 
 def resolve(value: Any, name: str) -> list[Layer]:
     """Return a sequence of widths and layers as checked layers with pairs as sizes, or raise ValueError."""
@@ -223,6 +221,6 @@ def _pair(value: Any, name: str, least: int) -> tuple[int, int]:
     """Return a size as (vertical, horizontal), or raise ValueError."""
     sides = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value, value)
     good = len(sides) == 2 and all(isinstance(x, numbers.Integral) and not isinstance(x, bool) for x in sides)
-    if not good or not all(least <= int(x) <= _MAX_SIDE for x in sides):
-        raise ValueError(f"{name}={value!r} must be an integer or a pair of integers, {least} to {_MAX_SIDE}")
+    if not good or not all(least <= int(x) <= _core.MAX_SIDE for x in sides):
+        raise ValueError(f"{name}={value!r} must be an integer or a pair of integers, {least} to {_core.MAX_SIDE}")
     return int(sides[0]), int(sides[1])

@@ -103,6 +103,8 @@ pub enum ColumnMap {
         /// Columns from pixel to pixel.
         width: usize,
     },
+    /// These columns again and again.
+    Repeated(usize),
 }
 
 impl ColumnMap {
@@ -114,6 +116,7 @@ impl ColumnMap {
                 (j / LANES).saturating_mul(WIDTH).saturating_add(half * LANES + j % LANES)
             }
             ColumnMap::Pixels { positions, width } => j % positions * width + j / positions,
+            ColumnMap::Repeated(columns) => j % columns,
         }
     }
 }
@@ -134,14 +137,29 @@ pub enum RowMap {
         /// All channels of a tap.
         all: usize,
     },
+    /// The kernel of a convolution of stride 1 in the rows of the transposed convolution that it equals: its taps reversed, and a
+    /// tap's output channels here. In the other matrix a column is an output channel's taps of an input channel.
+    Reversed {
+        /// Taps.
+        taps: usize,
+        /// The first output channel.
+        first: usize,
+        /// Input channels.
+        inputs: usize,
+        /// All output channels.
+        all: usize,
+    },
 }
 
 impl RowMap {
-    /// The place of row `i`.
-    pub fn at(self, i: usize) -> usize {
+    /// The place of row `i` of column `j`.
+    pub fn at(self, i: usize, j: usize) -> usize {
         match self {
             RowMap::Taps { taps, first, channels, all } if i < taps * channels => {
                 i % taps * all + first + i / taps
+            }
+            RowMap::Reversed { taps, first, inputs, all } => {
+                (taps - 1 - i) * all + first + j / inputs
             }
             _ => i,
         }
@@ -161,7 +179,7 @@ pub fn to_panels(
         let (panel, lane) = (to.at(j) / WIDTH, to.at(j) % WIDTH);
         let panel = &mut panels[panel * stride..];
         for (i, &x) in column.iter().enumerate() {
-            panel[order.at(i)][lane / LANES].0[lane % LANES] = x;
+            panel[order.at(i, j)][lane / LANES].0[lane % LANES] = x;
         }
     }
 }
@@ -178,7 +196,7 @@ pub fn from_panels(
         let (panel, lane) = (from.at(j) / WIDTH, from.at(j) % WIDTH);
         let panel = &panels[panel * stride..];
         for (i, x) in column.iter_mut().enumerate() {
-            *x = panel[order.at(i)][lane / LANES].0[lane % LANES];
+            *x = panel[order.at(i, j)][lane / LANES].0[lane % LANES];
         }
     }
 }

@@ -4,11 +4,12 @@
 
 use super::layer_list::{LayerEnd, LayerSpecification, Shape};
 use super::layers::{
-    AffineNorm, AvgPool, BatchNorm, Constrained, Conv, ConvOutput, ConvParts, Dense, Direction,
-    FlatOutput, Join, MaxPool, NamedChannels, NamedOutputs, Simplex, TopicWords, Upsample,
+    AffineNorm, AvgPool, BatchNorm, Combine, Constrained, Conv, ConvOutput, ConvParts, Dense,
+    Direction, FlatOutput, InputPool, Join, MaxPool, NamedChannels, NamedOutputs, Simplex,
+    TopicWords, Upsample, WeightKind,
 };
 use super::network::Layers;
-use super::spec::{Specification, WeightConstraint};
+use super::spec::{Missing, Specification, WeightConstraint};
 use super::tensor::Layout;
 use crate::error::Result;
 use crate::matrix::{ColumnMap, panels_of};
@@ -17,7 +18,7 @@ use crate::nn::conv::Window;
 use crate::nn::image::{Image, ImageShape, Storage};
 use crate::nn::likelihood::Likelihood;
 use crate::nn::pool::Cells;
-use crate::simd::WIDTH;
+use crate::simd::{LANES, WIDTH};
 use std::ops::Range;
 
 /// Builds the layers of one `nn.Sequential`.
@@ -98,7 +99,7 @@ impl Builder<'_> {
             small,
             direction,
             activation: ending.layer_activation(),
-            names: vec![NamedChannels { name, first: 0, count: to.channels }],
+            names: vec![NamedChannels::new(name, 0, to.channels)],
             biased: ending.norm.is_none(),
             dense: false,
             conditions: 0..0,
@@ -111,6 +112,24 @@ impl Builder<'_> {
     fn cells(&mut self, fine: ImageShape, coarse: ImageShape, size: [usize; 2]) -> Cells {
         self.next += 1;
         Cells { fine: Image::panels_of(fine), coarse: Image::panels_of(coarse), size }
+    }
+
+    /// Adds a pool of x, or of what a pool made of it; `to` says how its output lies.
+    fn input_pool(
+        &mut self,
+        combine: Combine,
+        [from, to]: [ImageShape; 2],
+        size: [usize; 2],
+        storage: Storage,
+    ) {
+        let read = Image { shape: from, storage: self.storage };
+        let made = Image { shape: to, storage };
+        let (fine, coarse) = match combine {
+            Combine::Repeat => (made, read),
+            _ => (read, made),
+        };
+        self.layers.push(Box::new(InputPool::new(combine, &Cells { fine, coarse, size })));
+        self.storage = storage;
     }
 
     fn conv(&mut self, parts: ConvParts) -> Result<()> {
@@ -160,10 +179,11 @@ impl Builder<'_> {
                 self.next += 1; // Flatten
                 let name = self.name();
                 let ending = self.ending(end);
-                let names = vec![NamedChannels { name, first: 0, count: units }];
-                self.flattened(image, units, &ending, names)?;
-                let outputs = ImageShape { height: 1, width: 1, channels: units };
-                self.normalize(ending, outputs, (ColumnMap::From(0), units));
+                let (outputs, columns) = outputs_before(next, units);
+                let names = vec![NamedChannels { name, first: 0, count: units, columns }];
+                self.flattened(image, outputs, &ending, names)?;
+                let outputs = ImageShape { height: 1, width: 1, channels: outputs };
+                self.normalize(ending, outputs, (columns, units));
                 Ok(())
             }
             (LayerSpecification::Dense { units, end }, ..) => {
@@ -173,14 +193,7 @@ impl Builder<'_> {
                 };
                 let name = self.name();
                 let ending = self.ending(end);
-                let (outputs, columns) = match next {
-                    Some(&LayerSpecification::Unflatten { shape }) => {
-                        let width = panels_of(shape.channels) * WIDTH;
-                        let positions = shape.positions();
-                        (positions * width, ColumnMap::Pixels { positions, width })
-                    }
-                    _ => (units, ColumnMap::From(0)),
-                };
+                let (outputs, columns) = outputs_before(next, units);
                 let names = vec![NamedOutputs { name, columns, outputs: units }];
                 let first = std::mem::take(&mut self.first);
                 let (sizes, activation) = ((inputs, outputs), ending.layer_activation());
@@ -207,7 +220,28 @@ impl Builder<'_> {
                 LayerSpecification::ConvTranspose2d { window, end, .. },
                 Shape::Image(from),
                 Shape::Image(to),
-            ) => self.convolution(window, Direction::Up, [from, to], end),
+            ) => {
+                if self.storage != Storage::Panels {
+                    self.input_pool(Combine::Maximum, [from, from], [1; 2], Storage::Panels);
+                }
+                self.convolution(window, Direction::Up, [from, to], end)
+            }
+            (
+                LayerSpecification::MaxPool2d { size }
+                | LayerSpecification::AvgPool2d { size }
+                | LayerSpecification::Upsample { size },
+                Shape::Image(from),
+                Shape::Image(to),
+            ) if self.storage != Storage::Panels => {
+                let combine = match layer {
+                    LayerSpecification::MaxPool2d { .. } => Combine::Maximum,
+                    LayerSpecification::AvgPool2d { .. } => Combine::Mean,
+                    _ => Combine::Repeat,
+                };
+                self.next += 1;
+                self.input_pool(combine, [from, to], size, Storage::Flat);
+                Ok(())
+            }
             (LayerSpecification::MaxPool2d { size }, Shape::Image(from), Shape::Image(to)) => {
                 let cells = self.cells(from, to, size);
                 self.layers.push(Box::new(MaxPool(cells)));
@@ -229,7 +263,19 @@ impl Builder<'_> {
 
     /// Whether a dense layer reads an image as it lies: x.
     fn reads_flat(&self) -> bool {
-        self.storage == Storage::Flat
+        self.first && self.layers.is_empty()
+    }
+}
+
+/// Columns of the output of a dense layer, and their map: in front of an image its pixels.
+fn outputs_before(next: Option<&LayerSpecification>, units: usize) -> (usize, ColumnMap) {
+    match next {
+        Some(&LayerSpecification::Unflatten { shape }) => {
+            let width = panels_of(shape.channels) * WIDTH;
+            let positions = shape.positions();
+            (positions * width, ColumnMap::Pixels { positions, width })
+        }
+        _ => (units, ColumnMap::From(0)),
     }
 }
 
@@ -242,7 +288,10 @@ pub(super) fn encoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
         module: "encoder",
         next: 0,
         activation: spec.activation,
-        storage: Storage::Flat,
+        storage: match spec.missing {
+            Missing::Indicated => Storage::Indicated,
+            _ => Storage::Flat,
+        },
         first: true,
         flat_inputs: spec.conditions_at().saturating_add(spec.conditions),
         conditions: spec.conditions_at()..spec.conditions_at().saturating_add(spec.conditions),
@@ -257,8 +306,7 @@ pub(super) fn encoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
     if let Some(&Shape::Image(image)) = shapes.last()
         && !builder.reads_flat()
     {
-        let names =
-            named.map(|(&name, first)| NamedChannels { name: name.into(), first, count: latent });
+        let names = named.map(|(&name, first)| NamedChannels::new(name, first, latent));
         let ending = Ending { norm: None, activation: Activation::Identity };
         builder.flattened(image, outputs, &ending, names.collect())?;
         return Ok(builder.layers);
@@ -312,13 +360,15 @@ pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
         conditions: 0..0,
     };
     let image = matches!(shapes.last(), Some(Shape::Image(_)));
-    let hidden = spec.decoder.len() - usize::from(image);
+    let hidden = match image {
+        true => spec.decoder.iter().rposition(|layer| !layer.is_pool()).unwrap_or(0),
+        false => spec.decoder.len(),
+    };
     for (i, layer) in spec.decoder[..hidden].iter().enumerate() {
         builder.hidden(layer, [shapes[i], shapes[i + 1]], spec.decoder.get(i + 1))?;
     }
     if image {
-        let (from, to) = (shapes[hidden], shapes[hidden + 1]);
-        return output_image(builder, spec, &spec.decoder[hidden], [from, to]);
+        return output_image(builder, spec, hidden, &shapes);
     }
     let inputs = match shapes.last() {
         Some(&Shape::Flat(inputs)) => inputs,
@@ -357,47 +407,64 @@ pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
     Ok(layers)
 }
 
-/// The output of a convolutional decoder: with two numbers per feature, twice the image's channels.
+/// The output of a convolutional decoder, from layer `hidden` on: a convolution, then pools. With two numbers per feature, it has
+/// twice the image's channels.
 fn output_image(
     mut builder: Builder,
     spec: &Specification,
-    layer: &LayerSpecification,
-    [from, to]: [Shape; 2],
+    hidden: usize,
+    shapes: &[Shape],
 ) -> Result<Layers> {
-    let (Shape::Image(from), Shape::Image(image)) = (from, to) else {
-        unreachable!("the shapes were checked")
-    };
     let per_feature = spec.likelihood.outputs_per_feature();
-    let to = ImageShape { channels: per_feature * image.channels, ..image };
+    let image = |i: usize, times: usize| match shapes[i] {
+        Shape::Image(image) => ImageShape { channels: times * image.channels, ..image },
+        Shape::Flat(_) => unreachable!("the shapes were checked"),
+    };
+    let (from, to) = (Image::panels_of(image(hidden, 1)), image(hidden + 1, per_feature));
+    let channels = to.channels / per_feature;
     let names = [builder.name(), "scale".into()].into_iter().enumerate().take(per_feature);
-    let names = names.map(|(i, name)| NamedChannels {
-        name,
-        first: i * image.channels,
-        count: image.channels,
-    });
-    let names = names.collect();
+    let names = names.map(|(i, name)| NamedChannels::new(name, i * channels, channels)).collect();
     let storage = if per_feature == 2 { Storage::Halves } else { Storage::Flat };
-    if let LayerSpecification::ConvTranspose2d { window, .. } = *layer {
-        let (large, small) = (Image { shape: to, storage }, Image::panels_of(from));
-        let output = ConvOutput::new(builder.layout, window, large, small, names)?;
+    let (window, direction) = match spec.decoder[hidden] {
+        LayerSpecification::ConvTranspose2d { window, .. } => (window, Direction::Up),
+        LayerSpecification::Conv2d { window, .. } => (window, Direction::Down),
+        _ => unreachable!("the last layer was checked"),
+    };
+    let pools = hidden + 1..spec.decoder.len();
+    let (vectors, taps) = (|columns: usize| columns.div_ceil(LANES), window.taps());
+    let computed = match direction {
+        Direction::Up => Some((window, WeightKind::Transposed)),
+        Direction::Down if 2 * vectors(taps * to.channels) > taps * vectors(to.channels) => None,
+        Direction::Down => window.reversed().map(|window| (window, WeightKind::Reversed)),
+    };
+    if let Some((window, weight)) = computed.filter(|_| pools.is_empty()) {
+        let images = (Image { shape: to, storage }, from);
+        let output = ConvOutput::new(builder.layout, window, images, names, weight)?;
         builder.layers.push(Box::new(output));
         return Ok(builder.layers);
     }
-    let LayerSpecification::Conv2d { window, .. } = *layer else {
-        unreachable!("the last layer was checked")
-    };
     let made = Image::panels_of(to);
+    let (large, small) = match direction {
+        Direction::Down => (from, made),
+        Direction::Up => (made, from),
+    };
     builder.conv(ConvParts {
         window,
-        large: Image::panels_of(from),
-        small: made,
-        direction: Direction::Down,
+        large,
+        small,
+        direction,
         activation: Activation::Identity,
         names,
         biased: true,
         dense: false,
         conditions: 0..0,
     })?;
-    builder.layers.push(Box::new(FlatOutput::new(made, Image { shape: to, storage })));
+    for i in pools {
+        let images = [i, i + 1].map(|i| Shape::Image(image(i, per_feature)));
+        builder.hidden(&spec.decoder[i], images, None)?;
+    }
+    let shape = image(spec.decoder.len(), per_feature);
+    let output = FlatOutput::new(Image::panels_of(shape), Image { shape, storage });
+    builder.layers.push(Box::new(output));
     Ok(builder.layers)
 }

@@ -25,19 +25,17 @@ pub fn blocks(rows: usize) -> usize {
 }
 
 impl Pass<'_> {
-    /// [`Pass::update`] with clipped gradients; the same bits if the norm is below the limit. Returns false, without an
-    /// update, if the norm is not finite.
-    pub fn update_clipped(
+    /// Clips the stored gradients and takes a step with them: the bits of [`Pass::backward`] if the norm is below the limit. Returns
+    /// false, without an update, if the norm is not finite.
+    pub fn apply_clipped(
         &self,
         worker: &Worker,
-        weight: f32,
         (limit, gradients): (f64, Gradients),
         sink: Sink,
     ) -> bool {
         let n = blocks(self.network.rows);
         let rows =
             |item: usize| item * APPLY_BLOCK..((item + 1) * APPLY_BLOCK).min(self.network.rows);
-        self.update(worker, weight, gradients.values, Sink::Store(gradients.values));
         worker.phase(n, |item| {
             // SAFETY: gradients are from earlier phases; only this item writes its square.
             unsafe {

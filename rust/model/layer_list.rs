@@ -17,7 +17,7 @@ pub const MAX_WIDTH: usize = 1 << 26;
 pub const MAX_LAYERS: usize = 1 << 15;
 
 /// The largest side of a kernel, stride, padding or pool.
-const MAX_SIDE: usize = 1 << 12;
+pub const MAX_SIDE: usize = 1 << 12;
 
 /// A hidden layer. Its JSON is the number of units of a dense layer, or an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +118,16 @@ impl LayerSpecification {
             LayerSpecification::Upsample { .. } => "Upsample",
             LayerSpecification::Unflatten { .. } => "Unflatten",
         }
+    }
+
+    /// Whether it pools or repeats pixels: it has no weights.
+    pub fn is_pool(&self) -> bool {
+        matches!(
+            self,
+            LayerSpecification::MaxPool2d { .. }
+                | LayerSpecification::AvgPool2d { .. }
+                | LayerSpecification::Upsample { .. }
+        )
     }
 
     /// The number of units of a dense layer.
@@ -259,7 +269,7 @@ fn numbered(layers: &[LayerSpecification]) -> impl Iterator<Item = (usize, &Laye
 }
 
 /// An error unless each layer of a list is possible by itself. `name` is the list's name in Python.
-pub(super) fn check(name: &str, layers: &[LayerSpecification]) -> error::Result<()> {
+fn check(name: &str, layers: &[LayerSpecification]) -> error::Result<()> {
     if layers.len() > MAX_LAYERS {
         return Err(Error::Parameter(format!(
             "the {name} has {} layers; use at most {MAX_LAYERS}",

@@ -27,7 +27,8 @@ pub use batch::{BatchSize, EncoderInput, Epsilon, InputStorage, NoiseKey, PassKi
 pub use engine::Engine;
 pub(crate) use engine::{SharedBuffers, StateBuffer};
 pub use layer_list::{
-    LayerEnd, LayerSpecification, MAX_LAYERS, MAX_WIDTH, Shape, dense, shapes as layer_shapes,
+    LayerEnd, LayerSpecification, MAX_LAYERS, MAX_SIDE, MAX_WIDTH, Shape, dense,
+    shapes as layer_shapes,
 };
 pub(crate) use memory::{BatchView, Owners};
 pub use network::Network;

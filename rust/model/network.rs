@@ -22,6 +22,8 @@ pub struct Network {
     pub spec: Specification,
     /// From x to [mu, logvar], or to the code of a plain autoencoder.
     pub encoder: Layers,
+    /// The first layers of the encoder whose input's gradient is not computed: pools of x and the layer behind them.
+    pub without_input_gradient: usize,
     /// From z to the decoder's input.
     pub latent: Layers,
     /// From there to the output; the last layer passes its tiles to the head.
@@ -61,6 +63,7 @@ impl Network {
         for layer in encoder.iter_mut().chain(&mut latent).chain(&mut decoder) {
             layer.place_statistics(layout);
         }
+        let pools = encoder.iter().take_while(|layer| layer.tensors().is_empty()).count();
         let all = encoder.iter().chain(&latent).chain(&decoder);
         let (mut tensors, running): (Vec<_>, Vec<_>) =
             all.flat_map(|layer| layer.tensors()).partition(Tensor::is_trained);
@@ -69,6 +72,7 @@ impl Network {
         Network {
             spec,
             encoder,
+            without_input_gradient: pools + 1,
             latent,
             decoder,
             head,
@@ -131,7 +135,8 @@ impl Network {
     /// Plans the memory of batches of at most `size`.
     pub fn plan(&self, size: BatchSize, kind: PassKind, storage: InputStorage) -> Plan {
         let (spec, copies) = (&self.spec, size.copies);
-        let planner = &mut Planner::new(size, kind);
+        let mut planning = Planner::new(size, kind);
+        let planner = &mut planning;
         let trains = planner.trains();
         let x = planner.place(spec.n_features, 1, !matches!(storage, InputStorage::Sparse(_)));
         let input = match storage {
@@ -147,7 +152,7 @@ impl Network {
             true => {
                 let cols = spec.latent_dim + spec.conditions;
                 let z = planner.place(cols, copies, true);
-                Port::plain(z, planner.place(cols, copies, trains))
+                Port::plain(z, planner.gradient(cols, copies))
             }
             false => posterior, // the code is the encoder's output
         };
@@ -160,8 +165,7 @@ impl Network {
         };
         let scaled = trains && self.head.stores_scale_gradient();
         let scale_gradient = planner.place(spec.n_features, copies, scaled);
-        let arena = planner.arena();
-        Plan {
+        let mut plan = Plan {
             x,
             input,
             eps,
@@ -176,8 +180,10 @@ impl Network {
             kind,
             storage,
             size,
-            arena,
-        }
+            arena: 0,
+        };
+        planning.finish(&mut plan);
+        plan
     }
 
     /// The sizes of a workspace's buffers outside the arena.
@@ -186,6 +192,7 @@ impl Network {
             output_panels: panels_of(self.output().outputs()),
             softmax: self.head.likelihood.is_softmax(),
             latent_dim: self.spec.latent_dim,
+            lists: self.spec.reads_lists(),
         }
     }
 

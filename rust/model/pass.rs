@@ -129,21 +129,34 @@ impl<'a> Pass<'a> {
         });
     }
 
-    /// Computes all gradients with respect to activations, from the output's. `latent` computes the gradient with
-    /// respect to [mu, logvar] from that of z; a plain autoencoder skips it.
-    pub fn backward(&self, worker: &Worker, latent: &mut dyn FnMut()) {
+    /// Computes all gradients, from the output's, layer by layer: the gradient of a layer's input, then those of its parameters,
+    /// which go to `sink`. `latent` computes the gradient with respect to [mu, logvar] from that of z; a plain autoencoder skips
+    /// it. `weight` is the factor of the stored output gradients; `scratch`, a buffer with the parameters' layout, holds gradients
+    /// that layers must store before their update.
+    pub fn backward(
+        &self,
+        worker: &Worker,
+        latent: &mut dyn FnMut(),
+        weight: f32,
+        (scratch, sink): (Shared<Row>, Sink),
+    ) {
         let (network, plan) = (self.network, self.memory.plan);
         let back = |layers: &Layers, slots: &[Slot], from: usize| {
-            for (layer, slot) in layers.iter().zip(slots).skip(from).rev() {
-                layer.backward(&self.batch, worker, slot);
+            for (i, (layer, slot)) in layers.iter().zip(slots).enumerate().rev() {
+                if i >= from {
+                    layer.backward(&self.batch, worker, slot);
+                }
+                // From here on, the memory of the output's gradient is the next layers'.
+                layer.update(&self.batch, worker, slot, scratch, sink);
             }
         };
+        network.head.update(&self.batch, worker, weight, sink);
         back(&network.decoder, &plan.decoder, 0);
         back(&network.latent, &plan.latent, 0);
         if network.spec.variational {
             latent();
         }
-        back(&network.encoder, &plan.encoder, 1); // the input's gradient is not computed
+        back(&network.encoder, &plan.encoder, network.without_input_gradient);
     }
 
     /// Multiplies the gradients that [`Pass::score`] has stored by the weights of their draws.
@@ -154,20 +167,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Passes the gradients of all parameters to `sink`. `weight` is the factor of the stored output gradients;
-    /// `scratch`, a buffer with the parameters' layout, holds gradients that layers must store before their update.
-    pub fn update(&self, worker: &Worker, weight: f32, scratch: Shared<Row>, sink: Sink) {
-        self.each(|layer, slot| layer.update(&self.batch, worker, slot, scratch, sink));
-        self.network.head.update(&self.batch, worker, weight, sink);
-    }
-
     /// Moves running statistics towards those of the batch.
     pub fn update_running(&self, worker: &Worker) {
-        self.each(|layer, slot| layer.update_running(&self.batch, worker, slot));
-    }
-
-    /// Calls `layer` for each layer with its slot, the last layer first.
-    fn each(&self, mut layer: impl FnMut(&dyn Layer, &Slot)) {
         let (network, plan) = (self.network, self.memory.plan);
         let lists = [
             (&network.decoder, &plan.decoder),
@@ -175,7 +176,9 @@ impl<'a> Pass<'a> {
             (&network.encoder, &plan.encoder),
         ];
         for (layers, slots) in lists {
-            layers.iter().zip(slots).rev().for_each(|(each, slot)| layer(&**each, slot));
+            for (layer, slot) in layers.iter().zip(slots) {
+                layer.update_running(&self.batch, worker, slot);
+            }
         }
     }
 
@@ -184,7 +187,7 @@ impl<'a> Pass<'a> {
         self.network.layers().for_each(|layer| layer.refresh(&self.batch, worker));
     }
 
-    /// One optimiser step with gradients from a buffer. It gives the bits of [`Pass::update`]: the same function of the
+    /// One optimiser step with gradients from a buffer. It gives the bits of [`Pass::backward`]: the same function of the
     /// same numbers.
     pub fn apply(&self, worker: &Worker, gradients: &[Row], sink: Sink) {
         let end = self.network.trained_rows;

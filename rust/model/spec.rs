@@ -117,8 +117,6 @@ impl Specification {
         size("n_features", self.n_features, 1)?;
         size("latent_dim", self.latent_dim, 1)?;
         size("conditions", self.conditions, 0)?;
-        layer_list::check("hidden", &self.encoder)?;
-        layer_list::check("decoder_hidden", &self.decoder)?;
         self.likelihood.check()?;
         self.optimizer.check()?;
         if self.conditions > 0 && !self.variational {
@@ -156,7 +154,12 @@ impl Specification {
 
     /// Whether the encoder reads x as an image.
     pub fn encoder_is_convolutional(&self) -> bool {
-        matches!(self.encoder.first(), Some(LayerSpecification::Conv2d { .. }))
+        self.encoder.first().is_some_and(|layer| layer.units().is_none())
+    }
+
+    /// Whether the first layer reads lists of the nonzero elements of a dense batch.
+    pub fn reads_lists(&self) -> bool {
+        !self.encoder_is_convolutional()
     }
 
     /// The shape of x as an image, if set.
@@ -165,18 +168,20 @@ impl Specification {
         Some(ImageShape { height, width, channels })
     }
 
-    /// Returns an error unless each Unflatten follows a dense layer with a flat input. The first layer may also read
-    /// the image x.
-    fn check_unflatten(name: &str, layers: &[LayerSpecification], shapes: &[Shape]) -> Result<()> {
+    /// The image that a convolutional encoder reads: the channels of x, then those of its missing-value indicators.
+    pub fn encoder_image(&self) -> Option<ImageShape> {
+        let image = self.image()?;
+        let parts = if self.missing == Missing::Indicated { 2 } else { 1 };
+        Some(ImageShape { channels: parts * image.channels, ..image })
+    }
+
+    /// Returns an error unless each Unflatten follows a dense layer.
+    fn check_unflatten(name: &str, layers: &[LayerSpecification]) -> Result<()> {
         for (i, layer) in layers.iter().enumerate() {
-            let follows = || {
-                let below = i.checked_sub(1)?;
-                let flat = below == 0 || matches!(shapes[below], Shape::Flat(_));
-                (flat && layers[below].units().is_some()).then_some(())
-            };
-            if matches!(layer, LayerSpecification::Unflatten { .. }) && follows().is_none() {
+            let dense = i > 0 && layers[i - 1].units().is_some();
+            if matches!(layer, LayerSpecification::Unflatten { .. }) && !dense {
                 return Err(Error::Parameter(format!(
-                    "{name}[{i}] is Unflatten; it must follow a Dense layer that reads no image"
+                    "{name}[{i}] is Unflatten; it must follow a Dense layer"
                 )));
             }
         }
@@ -186,31 +191,17 @@ impl Specification {
     /// The shapes of the encoder's input and hidden layers.
     pub fn encoder_shapes(&self) -> Result<Vec<Shape>> {
         let flat = Shape::Flat(self.conditions_at().saturating_add(self.conditions));
-        let input = self.image().map_or(flat, Shape::Image);
+        let input = self.encoder_image().map_or(flat, Shape::Image);
         let shapes = layer_list::shapes("hidden", input, &self.encoder)?;
-        Specification::check_unflatten("hidden", &self.encoder, &shapes)?;
-        let first = self.encoder.first().filter(|_| self.image_shape.is_some());
-        if self.encoder_is_convolutional() && self.missing == Missing::Indicated {
-            return Err(Error::Parameter(
-                "missing_indicator=True is not for a convolutional encoder: use missing=\"mask\" alone".into(),
-            ));
-        }
-        match first {
-            None | Some(LayerSpecification::Dense { .. } | LayerSpecification::Conv2d { .. }) => {
-                Ok(shapes)
-            }
-            Some(other) => Err(Error::Parameter(format!(
-                "hidden[0] is {}; the first layer must be Conv2d or Dense",
-                other.name()
-            ))),
-        }
+        Specification::check_unflatten("hidden", &self.encoder)?;
+        Ok(shapes)
     }
 
     /// The shapes of the decoder's input and hidden layers. The last shape of a convolutional decoder is the image.
     pub fn decoder_shapes(&self) -> Result<Vec<Shape>> {
         let input = Shape::Flat(self.latent_dim.saturating_add(self.conditions));
         let shapes = layer_list::shapes("decoder_hidden", input, &self.decoder)?;
-        Specification::check_unflatten("decoder_hidden", &self.decoder, &shapes)?;
+        Specification::check_unflatten("decoder_hidden", &self.decoder)?;
         let wrong = |why: String| Err(Error::Parameter(why));
         let Some(&last @ Shape::Image(image)) = shapes.last() else { return Ok(shapes) };
         let Some(wanted) = self.image() else {
@@ -227,15 +218,15 @@ impl Specification {
                 way.join(" -> ")
             ));
         }
-        match self.decoder.last() {
+        match self.decoder.iter().rfind(|layer| !layer.is_pool()) {
             Some(LayerSpecification::ConvTranspose2d { end, .. } | LayerSpecification::Conv2d { end, .. })
                 if !end.batch_norm && end.activation.is_none() =>
             {
                 Ok(shapes)
             }
             _ => wrong(
-                "the last layer of decoder_hidden is the output: it must be ConvTranspose2d or Conv2d without \
-                 batch_norm and activation"
+                "the last layer of decoder_hidden with weights makes the output: it must be ConvTranspose2d or Conv2d \
+                 without batch_norm and activation"
                     .into(),
             ),
         }

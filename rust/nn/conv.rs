@@ -32,6 +32,13 @@ impl Window {
         self.kernel[0] * self.kernel[1]
     }
 
+    /// The transposed convolution that a convolution of stride 1 equals, with its kernel reversed.
+    pub fn reversed(&self) -> Option<Window> {
+        let [height, width] = [0, 1].map(|d| (self.kernel[d] - 1).checked_sub(self.padding[d]));
+        let fits = self.stride == [1; 2];
+        fits.then_some(Window { padding: [height?, width?], ..*self })
+    }
+
     /// Along axis `d`, the place in the large image that tap `tap` connects with place `at` of the small one, if it is inside.
     fn large(&self, d: usize, sides: [usize; 2], at: usize, tap: usize) -> Option<usize> {
         let place = (at * self.stride[d] + tap).checked_sub(self.padding[d])?;

@@ -36,6 +36,8 @@ pub enum Storage {
     /// The output with two numbers per feature: a panel has one number of sixteen features and then the other. The channels of
     /// an image are those of the first numbers and then those of the second.
     Halves,
+    /// x, and behind it the indicators of its missing values. The channels of an image are those of x and then the indicators.
+    Indicated,
 }
 
 /// A part of a pixel's channels that lie side by side.
@@ -77,7 +79,7 @@ impl Image {
         match self.storage {
             Storage::Panels if self.shape.positions() == 1 => channels,
             Storage::Panels => self.shape.positions() * self.pixel_panels() * WIDTH,
-            Storage::Flat => self.shape.size(),
+            Storage::Flat | Storage::Indicated => self.shape.size(),
             Storage::Halves => {
                 let last = self.shape.size() / 2 - 1;
                 last / LANES * WIDTH + LANES + last % LANES + 1
@@ -103,6 +105,12 @@ impl Image {
                 let half = channels / 2;
                 let feature = position * half + channel % half;
                 (feature / LANES, channel / half * LANES + feature % LANES)
+            }
+            Storage::Indicated => {
+                let half = channels / 2;
+                let features = self.shape.positions() * half;
+                let column = channel / half * features + position * half + channel % half;
+                (column / WIDTH, column % WIDTH)
             }
         }
     }

@@ -54,6 +54,7 @@ mod _core {
         module.add("MAX_THREADS", crate::threads::MAX_THREADS)?;
         module.add("LOGVAR_RANGE", crate::nn::latent::LOGVAR_RANGE)?;
         module.add("MAX_WIDTH", crate::model::MAX_WIDTH)?;
+        module.add("MAX_SIDE", crate::model::MAX_SIDE)?;
         module.add("LIKELIHOODS", super::likelihood::facts(module.py())?)?;
         module.add("MAX_TRIALS", crate::nn::likelihood::MAX_TRIALS as u32)?;
         module.add("TOPIC_GAIN", crate::nn::simplex::GAIN)

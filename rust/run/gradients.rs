@@ -35,11 +35,11 @@ impl Engine {
         threads::run(threads, |worker| {
             let pass = buffers.pass(0, rows);
             pass.load(worker, x, (hash, input), Rows::From(0), None);
-            pass.gradients(worker, objective, epsilon, &mut |totals| {
+            pass.run_forward(worker, objective, epsilon, &mut |totals| {
                 *losses.lock().unwrap_or_else(PoisonError::into_inner) = totals;
             });
-            let (weight, room) = (objective.reconstruction / rows as f32, buffers.gradients.values);
-            pass.update(worker, weight, room, Sink::Store(room));
+            let gradients = buffers.gradients.values;
+            pass.run_backward(worker, objective, gradients, Sink::Store(gradients));
         });
         let losses = losses.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok((losses, self.network.trained().iter().map(|tensor| self.gradient(tensor)).collect()))

@@ -1,7 +1,9 @@
 //! The forward and the backward pass of one batch.
 
-use crate::model::{Epsilon, Pass};
+use crate::matrix::Shared;
+use crate::model::{Epsilon, Pass, Sink};
 use crate::nn::objective::{LossSums, Objective};
+use crate::simd::Row;
 use crate::threads::Worker;
 
 /// The sum in f64, ascending.
@@ -31,43 +33,52 @@ impl Pass<'_> {
         }
     }
 
-    /// [`Pass::gradients`] of the importance-weighted bound.
-    fn importance_gradients(
-        &self,
-        worker: &Worker,
-        doubly: bool,
-        epsilon: Epsilon,
-        report: &mut dyn FnMut(LossSums),
-    ) {
-        self.encode(worker);
-        self.sample_draws(worker, epsilon);
-        self.decode(worker);
-        self.score(worker, Some(1.0), &mut || ());
-        self.share(worker, &mut || report(self.importance_loss_sums()));
-        self.weigh_gradients(worker);
-        self.backward(worker, &mut || self.draws_gradient(worker, doubly));
-    }
-
-    /// Forward and backward pass. One worker calls `report` with the losses, before any parameter changes.
-    pub(super) fn gradients(
+    /// The forward pass. One worker calls `report` with the losses, before any other phase.
+    pub(super) fn run_forward(
         &self,
         worker: &Worker,
         objective: Objective,
         epsilon: Epsilon,
         report: &mut dyn FnMut(LossSums),
     ) {
-        if objective.importance.samples > 1 {
-            return self.importance_gradients(worker, objective.importance.doubly, epsilon, report);
-        }
-        let rows = self.rows as f32;
         self.encode(worker);
+        if objective.importance.samples > 1 {
+            self.sample_draws(worker, epsilon);
+            self.decode(worker);
+            self.score(worker, Some(1.0), &mut || ());
+            self.share(worker, &mut || report(self.importance_loss_sums()));
+            return;
+        }
         self.sample(worker, epsilon);
         if !objective.kl.is_plain() {
             self.sum_kl(worker);
         }
         self.decode(worker);
-        let weight = objective.reconstruction / rows;
+        let weight = self.weight(objective);
         self.score(worker, Some(weight), &mut || report(self.loss_sums(objective)));
-        self.backward(worker, &mut || self.latent_gradient(worker, objective.kl));
+    }
+
+    /// The backward pass after [`Pass::run_forward`]. Gradients of parameters go to `sink`; `scratch` is as in [`Pass::backward`].
+    pub(super) fn run_backward(
+        &self,
+        worker: &Worker,
+        objective: Objective,
+        scratch: Shared<Row>,
+        sink: Sink,
+    ) {
+        let Objective { importance, kl, .. } = objective;
+        let mut latent = || match importance.samples > 1 {
+            true => self.draws_gradient(worker, importance.doubly),
+            false => self.latent_gradient(worker, kl),
+        };
+        if importance.samples > 1 {
+            self.weigh_gradients(worker);
+        }
+        self.backward(worker, &mut latent, self.weight(objective), (scratch, sink));
+    }
+
+    /// The weight of an example's -log p(x|z) in the loss.
+    fn weight(&self, objective: Objective) -> f32 {
+        objective.reconstruction / self.rows as f32
     }
 }

@@ -145,7 +145,7 @@ impl Steps<'_> {
             None => Rows::From(start),
         };
         batch.load(worker, &self.x, (false, self.input(start, key)), rows, None);
-        batch.gradients(worker, objective, epsilon, &mut |losses| match losses.is_finite() {
+        batch.run_forward(worker, objective, epsilon, &mut |losses| match losses.is_finite() {
             true => **self.sums.lock().unwrap_or_else(PoisonError::into_inner) += losses,
             false => self.bad_loss.store(true, Ordering::Relaxed),
         });
@@ -153,14 +153,19 @@ impl Steps<'_> {
             return false;
         }
         let update = self.optimizer.at(step + 1 - self.optimizer_start, learning_rate);
-        let weight = objective.reconstruction / batch.rows as f32;
         let moments = self.buffers.moments;
         let sink = Sink::Update { update, moments, unsound: &self.unsound };
         let gradients = self.buffers.gradients;
         match self.pass.clip_norm {
-            None => batch.update(worker, weight, gradients.values, sink),
+            None => batch.run_backward(worker, objective, gradients.values, sink),
             Some(limit) => {
-                if !batch.update_clipped(worker, weight, (limit, gradients), sink) {
+                batch.run_backward(
+                    worker,
+                    objective,
+                    gradients.values,
+                    Sink::Store(gradients.values),
+                );
+                if !batch.apply_clipped(worker, (limit, gradients), sink) {
                     self.unsound.store(true, Ordering::Relaxed);
                 }
             }

@@ -49,7 +49,7 @@ class Autoencoder(Layered):
         encoder reads a zero, and ``impute`` fills it in.
     missing_indicator : bool
         With ``missing="mask"``: the encoder also reads one column per feature, after X, that is 1 where the value is
-        missing. Not for a convolutional encoder.
+        missing. Convolutions read the columns as further channels.
     corruption : object or None
         Noise on the encoder's input, applied after ``input_transform``: an object from :mod:`fastvae.corruption`. The
         target stays clean.

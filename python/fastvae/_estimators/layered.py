@@ -33,7 +33,7 @@ class Layered(Model):
         """Return the part of the specification that these parameters determine, checked."""
         latent_dim, pictures = self._latent_dim(), self._images()
         image = None if pictures is None else pictures.shape
-        encoder = layers.resolve(self.hidden, "hidden")
+        encoder = architecture.encoder_with_unflatten(layers.resolve(self.hidden, "hidden"), image)
         if self.decoder_hidden is None:
             decoder = architecture.mirror(encoder, image or (n_features,), latent_dim)
         else:
@@ -46,11 +46,6 @@ class Layered(Model):
             "missing": self._missing(),
             "input_transform": check_transform(self.input_transform),
         }
-
-    def _decoder_layers(self) -> list[layers.Layer]:
-        """Return the layers given for the decoder or, of a mirrored one, the encoder's, checked."""
-        name = "hidden" if self.decoder_hidden is None else "decoder_hidden"
-        return layers.resolve(getattr(self, name), name)
 
     def _latent_dim(self) -> int:
         return _checks.integer(self.latent_dim, "latent_dim", most=_core.MAX_WIDTH // 2)

@@ -100,6 +100,7 @@ class Trained(Network):
                     f"early_stopping holds out a tenth of X, which is no example out of {len(X)}: pass validation_data"
                 )
         fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, given)
+        plan.objective.check(fitted.specification)
         fitted.engine.check(X, "X", plan.threads)
         if held_out is not None:
             fitted.engine.check(held_out[0], "validation_data", plan.threads)
@@ -175,6 +176,7 @@ class Trained(Network):
             classes, y = self._read_training_conditions(y, len(X))
             noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
             fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, given)
+            plan.objective.check(fitted.specification)
             fitted.engine.check(X, "X", plan.threads)
             self._set_fitted(fitted)
             self._initialize_weights(fitted, X, None)
@@ -232,6 +234,7 @@ class Trained(Network):
         """
         plan, objective = self._plan(), self._current_objective()
         fitted, (X, y) = self._require_fitted(), self._read_training_data(X, y)
+        objective.check(fitted.specification)
         losses, gradients = fitted.loss_and_gradients(
             X,
             y,

@@ -38,11 +38,12 @@ class VAE(Layered, Variational):
         model. Convolutions need ``image_shape``.
     decoder_hidden : sequence of int or layer, or None
         The decoder's hidden layers. None mirrors ``hidden``: each Conv2d becomes the ConvTranspose2d that undoes its
-        shape, pools become Upsample, and each layer has the ``batch_norm`` and ``activation`` of the encoder's layer
-        whose size it restores. Where a layer that makes images follows a dense one, the dense outputs are an image of
-        height * width * channels in PyTorch's order. A list that ends with images ends with the output: a
-        ConvTranspose2d or Conv2d with the channels of ``image_shape``, without ``batch_norm`` and ``activation``. To a
-        list that ends with a dense layer, a dense output layer is added.
+        shape, pools become Upsample (but not a pool of X before a dense layer), and each layer has the ``batch_norm``
+        and ``activation`` of the encoder's layer whose size it restores. Where a layer that makes images
+        follows a dense one, the dense outputs are an image of height * width * channels in PyTorch's order. A
+        list that ends with images ends with the output: a ConvTranspose2d or Conv2d with the channels of
+        ``image_shape``, without ``batch_norm`` and ``activation``. To a list that ends with a dense layer, a
+        dense output layer is added.
     activation : str
         Activation of the hidden layers: "relu", "tanh", "sigmoid", "softplus", "elu", "gelu" (exact), "silu" or
         "identity".
@@ -88,7 +89,7 @@ class VAE(Layered, Variational):
         without observed values is its KL.
     missing_indicator : bool
         With ``missing="mask"``: the encoder also reads one column per feature, after X, that is 1 where the value is
-        missing (Collier et al., arXiv:2006.05301). Not for a convolutional encoder.
+        missing (Collier et al., arXiv:2006.05301). Convolutions read the columns as further channels.
     corruption : object or None
         Noise on the encoder's input, applied after ``input_transform``: an object from :mod:`fastvae.corruption`. The
         target stays clean.
@@ -269,11 +270,6 @@ class VAE(Layered, Variational):
         doubly = _checks.boolean(self.doubly_reparameterized, "doubly_reparameterized")
         if doubly and samples == 1:
             raise ValueError("doubly_reparameterized=True needs importance samples: set n_importance_samples > 1")
-        if doubly and any(getattr(layer, "batch_norm", False) for layer in self._decoder_layers()):
-            raise ValueError(
-                "doubly_reparameterized=True needs a decoder without batch_norm, which makes draws depend on one "
-                "another: pass decoder_hidden"
-            )
         if samples > 1:
             required = {"beta": 1, "free_bits": 0, "capacity": None, "objective": "elbo"}
             for name, value in required.items():

@@ -1,4 +1,4 @@
-"""The lists of layers of a specification: the decoder that mirrors an encoder, and the images of a given decoder."""
+"""The lists of layers of a specification: the decoder that mirrors an encoder, and images behind dense layers."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class Unflatten(Layer):
 
     shape: tuple[int, int, int]
 
+
+POOLS = (MaxPool2d, AvgPool2d, Upsample)
 
 _NAMES = {kind: name for name, kind in KINDS.items()} | {Unflatten: "unflatten"}
 
@@ -54,20 +56,29 @@ def mirror(encoder: Sequence[Layer], source: Size, latent_dim: int) -> list[Laye
     """Return the decoder whose outputs have the sizes of the encoder's, backwards, or raise ValueError.
 
     `source` is the size of x. A layer that makes the output of an encoder layer has its batch normalisation and
-    activation; the layer that makes x has neither. A dense output layer is not in the list: the engine adds it.
+    activation; the layer that makes x has neither. A dense output layer is not in the list: the engine adds it. It also
+    undoes pools of x before a dense layer.
     """
     there = sizes("hidden", source, encoder)
     decoder: list[Layer] = []
     back: list[Size] = [(latent_dim,)]
     for i, undone in zip(range(len(encoder), -1, -1), [Dense(latent_dim), *reversed(encoder)], strict=True):
-        if i == 0 and isinstance(undone, Dense):
+        index = sum(not isinstance(layer, Unflatten) for layer in encoder[:i])
+        if isinstance(undone, Dense) and all(isinstance(layer, POOLS) for layer in encoder[:i]):
+            if len(back[-1]) == 3:
+                raise ValueError(
+                    f"hidden[{index}], {undone!r}, has no mirror: it precedes convolutions and no convolution precedes "
+                    "it. Pass decoder_hidden"
+                )
             break
+        if isinstance(undone, Unflatten):
+            continue  # a dense layer reads any image
         made = _undo(undone, there[i], encoder[:i])
         back.append(sizes("decoder_hidden", back[-1], made)[-1])
         if back[-1] != there[i]:
             lost = f"{way(there[i : i + 2])}, back {way(back[-2:])}"
             raise ValueError(
-                f"hidden[{i}], {undone!r}, has no mirror: {lost}. Use sizes that divide, or pass decoder_hidden "
+                f"hidden[{index}], {undone!r}, has no mirror: {lost}. Use sizes that divide, or pass decoder_hidden "
                 f"(sizes: {way(there)}, back {way(back[1:])})"
             )
         decoder += made
@@ -78,7 +89,7 @@ def _undo(undone: Layer, size: Size, before: Sequence[Layer]) -> list[Layer]:
     """Return the layers that make an output of `size` by undoing a layer whose predecessors are `before`."""
     end: dict[str, Any] = {}
     for layer in before:
-        if not isinstance(layer, (MaxPool2d, AvgPool2d, Upsample)):
+        if not isinstance(layer, (*POOLS, Unflatten)):
             end = {"batch_norm": layer.batch_norm, "activation": layer.activation}  # type: ignore[attr-defined]
     match undone:
         case Conv2d():
@@ -93,6 +104,31 @@ def _undo(undone: Layer, size: Size, before: Sequence[Layer]) -> list[Layer]:
             return [AvgPool2d(pool)]
     dense = Dense(prod(size), **end)
     return [dense, Unflatten((size[0], size[1], size[2]))] if len(size) == 3 else [dense]
+
+
+def encoder_with_unflatten(encoder: Sequence[Layer], image: Size | None) -> list[Layer]:
+    """Return an encoder of the user with an Unflatten where an image layer follows a dense one, or raise ValueError.
+
+    Height and width are those of the last image before the dense layers; the channels follow from the units.
+    """
+    if image is None:
+        return list(encoder)
+    result: list[Layer] = []
+    size = image
+    for i, layer in enumerate(encoder):
+        if not isinstance(layer, Dense) and i > 0 and isinstance(before := encoder[i - 1], Dense):
+            height, width = size[:2]
+            channels, rest = divmod(before.units, height * width)
+            if rest or not channels:
+                raise ValueError(
+                    f"hidden[{i - 1}] has {before.units} units, but hidden[{i}], {layer!r}, reads an image of {height} "
+                    f"x {width} pixels, as before the dense layers: use a multiple of {height * width} units"
+                )
+            result.append(Unflatten((height, width, channels)))
+        result.append(layer)
+        if not isinstance(layer, Dense):
+            size = sizes("hidden", image, result)[-1]
+    return result
 
 
 def with_unflatten(decoder: Sequence[Layer], image: Size | None) -> list[Layer]:

@@ -148,6 +148,11 @@ class Specification:
         return any(isinstance(layer, dict) and layer["kind"] != "dense" for layer in layers)
 
     @property
+    def normalized_decoder(self) -> bool:
+        """Whether the decoder has batch normalisation."""
+        return any(isinstance(layer, dict) and layer.get("batch_norm", False) for layer in self.options["decoder"])
+
+    @property
     def unstructured(self) -> bool:
         """Whether it is neither a topic model nor an item response model."""
         return self.options["topics"] is None and self.weight_constraint == "free" and not self.trials

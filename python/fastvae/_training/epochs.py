@@ -47,6 +47,7 @@ def train_epoch(
     tick : callable, optional
         Called with the number of examples done.
     """
+    plan.objective.check(model.specification)
     n = len(data[0]) if rows is None else len(rows)
     batch_size = plan.batch_size_for(n)
     steps = schedules.Steps(model.engine.steps, float(record.n_iter), -(-n // batch_size))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastvae._fitted.model import Terms
+    from fastvae._fitted.specification import Specification
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,14 @@ class Objective:
     capacity: schedules.Value | None = None
     samples: int = 1
     doubly: bool = False  # whether the gradient of samples is doubly reparameterised
+
+    def check(self, network: Specification) -> None:
+        """Raise ValueError if a network does not allow this loss."""
+        if self.doubly and network.normalized_decoder:
+            raise ValueError(
+                "doubly_reparameterized=True needs a decoder without batch_norm, which makes draws depend on one "
+                "another: pass decoder_hidden to a new fit"
+            )
 
     def schedule(self, steps: schedules.Steps) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return beta and capacity at some steps; an empty array for no capacity."""

@@ -101,7 +101,8 @@ def latent_ellipses(
         If the model has no posterior, dims are not two of its dimensions, or the length of y differs from X.
     """
     n = _checks.integer(n, "n")
-    X = arrays.matrix(X, "X")
+    X = arrays.numeric(X, "X")
+    X = X if X.ndim > 2 else arrays.matrix(X, "X")  # the model checks the shape of images
     colours, key = colours_of(y, len(X))
     chosen = np.sort(np.random.default_rng(0).permutation(len(X))[:n])
     mu, sigma = _posterior(model, X[chosen])

@@ -35,6 +35,15 @@ pub struct NamedChannels {
     pub first: usize,
     /// The number of channels.
     pub count: usize,
+    /// Their columns in the output.
+    pub columns: ColumnMap,
+}
+
+impl NamedChannels {
+    /// Channels side by side.
+    pub fn new(name: impl Into<String>, first: usize, count: usize) -> NamedChannels {
+        NamedChannels { name: name.into(), first, count, columns: ColumnMap::From(first) }
+    }
 }
 
 /// A convolution.
@@ -171,8 +180,12 @@ impl Layer for Conv {
     fn tensors(&self) -> Vec<Tensor> {
         let stride = if self.bias.is_some() { 1 } else { self.kernel.inputs() + 1 };
         let bias = self.biased.then(|| (self.bias_row(0), stride));
-        let up = self.direction == Direction::Up;
-        kernel_tensors(&self.kernel, &self.names, up, bias, self.dense)
+        let weight = match self.direction {
+            Direction::Up => WeightKind::Transposed,
+            Direction::Down if self.dense => WeightKind::Dense,
+            Direction::Down => WeightKind::Conv,
+        };
+        kernel_tensors(&self.kernel, &self.names, weight, bias)
     }
 
     fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
@@ -181,7 +194,7 @@ impl Layer for Conv {
         let value = planner.place(cols, copies, !last);
         let slope = trains && self.activation.keeps_slope();
         let saved = if slope { planner.place(cols, copies, true) } else { value };
-        let gradient = planner.place(cols, copies, trains);
+        let gradient = planner.gradient(cols, copies);
         let above = Port { value, gradient, saved, activation: self.activation };
         Slot { below, above, rows: 0 }
     }
@@ -233,46 +246,62 @@ impl Layer for Conv {
     }
 }
 
-/// The weight and the bias of each part of a convolution's output. `up` for a transposed convolution; `bias` is the first row
-/// of the bias and the distance to its next panel; `dense` for a weight that is a matrix in PyTorch.
+/// What the weight of a convolution is in PyTorch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightKind {
+    /// Of a `Conv2d`, [out, in, height, width].
+    Conv,
+    /// Of a `ConvTranspose2d`, [in, out, height, width].
+    Transposed,
+    /// Of a `Conv2d` of stride 1 that is computed as the transposed convolution with the reversed kernel.
+    Reversed,
+    /// Of a `Linear` that reads an image.
+    Dense,
+}
+
+/// The weight and the bias of each part of a convolution's output. `bias` is the first row of the bias and the distance to its
+/// next panel.
 pub fn kernel_tensors(
     kernel: &Kernel,
     names: &[NamedChannels],
-    up: bool,
+    weight: WeightKind,
     bias: Option<(usize, usize)>,
-    dense: bool,
 ) -> Vec<Tensor> {
     let Kernel { window, large, small, start, .. } = kernel;
     let (taps, inputs) = (window.taps(), kernel.inputs());
     let conditions = inputs - kernel.image_inputs();
     let [large, small] = [large, small].map(|image| image.shape.channels);
-    let (kind, fan_in) = (TensorKind::Trained, Some(inputs));
+    let kind = TensorKind::Trained;
+    let fan_in = Some(if weight == WeightKind::Reversed { taps * small } else { inputs });
     let mut tensors = Vec::new();
-    for &NamedChannels { ref name, first, count } in names {
-        let (rows, columns) = match up {
-            false => ((0, large), (first, count)),
-            true => ((first, count), (0, small)),
-        };
-        let shape = match dense {
-            true => vec![columns.1, rows.1 * taps + conditions],
-            false => vec![columns.1, rows.1, window.kernel[0], window.kernel[1]],
+    for &NamedChannels { ref name, first, count, columns: to } in names {
+        let [height, width] = window.kernel;
+        let order = RowMap::Taps { taps, first: 0, channels: large, all: large };
+        let (shape, rows, order, columns) = match weight {
+            WeightKind::Conv => (vec![count, large, height, width], large * taps, order, to),
+            WeightKind::Dense => {
+                let rows = large * taps + conditions;
+                (vec![count, rows], rows, order, to)
+            }
+            WeightKind::Transposed => {
+                let order = RowMap::Taps { taps, first, channels: count, all: large };
+                let shape = vec![small, count, height, width];
+                (shape, count * taps, order, ColumnMap::From(0))
+            }
+            WeightKind::Reversed => {
+                let order = RowMap::Reversed { taps, first, inputs: small, all: large };
+                (vec![count, small, height, width], taps, order, ColumnMap::Repeated(small))
+            }
         };
         tensors.push(Tensor {
             name: format!("{name}.weight"),
             shape,
             kind,
             fan_in,
-            place: Place {
-                start: *start,
-                rows: rows.1 * taps + conditions,
-                order: RowMap::Taps { taps, first: rows.0, channels: rows.1, all: large },
-                columns: ColumnMap::From(columns.0),
-                stride: inputs + 1,
-            },
+            place: Place { start: *start, rows, order, columns, stride: inputs + 1 },
         });
         if let Some((start, stride)) = bias {
-            let columns = ColumnMap::From(first);
-            let place = Place { start, rows: 1, order: RowMap::Same, columns, stride };
+            let place = Place { start, rows: 1, order: RowMap::Same, columns: to, stride };
             let (name, shape) = (format!("{name}.bias"), vec![count]);
             tensors.push(Tensor { name, shape, kind, fan_in, place });
         }

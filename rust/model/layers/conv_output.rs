@@ -1,9 +1,9 @@
-//! The transposed convolution that makes the output image. Its few channels would leave most of a vector empty, so the product
-//! goes from each pixel below to all taps at once, and the parts of a pixel are added up afterwards: bias first, then pixels
-//! below in ascending order.
+//! The transposed convolution, or the convolution of stride 1, that makes the output image. Its few channels would leave most of a
+//! vector empty, so the product goes from each pixel below to all taps at once, and the parts of a pixel are added up afterwards:
+//! bias first, then pixels below in ascending order. A convolution of stride 1 is the transposed one with its kernel reversed.
 #![allow(unsafe_code)]
 
-use super::conv::{NamedChannels, kernel_tensors};
+use super::conv::{NamedChannels, WeightKind, kernel_tensors};
 use super::dense::transpose_block;
 use super::kernel::Kernel;
 use super::{Epilogue, Layer, input_gradient};
@@ -30,6 +30,8 @@ const BAND: usize = 24 << 10;
 pub struct ConvOutput {
     kernel: Kernel,
     names: Vec<NamedChannels>,
+    /// `Transposed` or `Reversed`.
+    weight: WeightKind,
     /// The first row of the bias.
     bias: usize,
     /// The first row of Wᵀ in the derived buffer: a panel of 32 (tap, l) has the channels of the image below.
@@ -47,9 +49,9 @@ impl ConvOutput {
     pub fn new(
         layout: &mut Layout,
         window: Window,
-        large: Image,
-        small: Image,
+        (large, small): (Image, Image),
         names: Vec<NamedChannels>,
+        weight: WeightKind,
     ) -> Result<ConvOutput> {
         let kernel = Kernel::new(layout, window, (large, small), 0..0, false)?;
         let bias = layout.rows(large.pixel_panels());
@@ -64,7 +66,7 @@ impl ConvOutput {
         let row = large.shape.width * large.shape.channels;
         let step = (1..=WIDTH).find(|n| (n * row).is_multiple_of(2 * WIDTH)).unwrap_or(2 * WIDTH);
         let band = step * (BAND / (MAX_TILE_ROWS * row * step)).max(1);
-        Ok(ConvOutput { kernel, names, bias, transposed, step, band, channels })
+        Ok(ConvOutput { kernel, names, weight, bias, transposed, step, band, channels })
     }
 
     /// The rows of Wᵀ in a panel of (tap, l).
@@ -152,16 +154,15 @@ impl Layer for ConvOutput {
     }
 
     fn tensors(&self) -> Vec<Tensor> {
-        kernel_tensors(&self.kernel, &self.names, true, Some((self.bias, 1)), false)
+        kernel_tensors(&self.kernel, &self.names, self.weight, Some((self.bias, 1)))
     }
 
     fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
         assert!(last, "only the head reads features");
-        let (copies, trains) = (below.value.copies, planner.trains());
-        let cols = self.outputs();
+        let (copies, cols) = (below.value.copies, self.outputs());
         let value = planner.place(cols, copies, false);
-        let gradient = planner.place(cols, copies, trains);
-        let rows = planner.panels(self.example_rows(), copies);
+        let gradient = planner.gradient(cols, copies);
+        let rows = planner.scratch(self.example_rows(), copies);
         let above = Port { value, gradient, saved: value, activation: Activation::Identity };
         Slot { below, above, rows }
     }

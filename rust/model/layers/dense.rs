@@ -250,7 +250,7 @@ impl Layer for Dense {
         let value = planner.place(self.outputs, copies, !last);
         let slope = trains && self.activation.keeps_slope();
         let saved = if slope { planner.place(self.outputs, copies, true) } else { value };
-        let gradient = planner.place(self.outputs, copies, trains);
+        let gradient = planner.gradient(self.outputs, copies);
         let above = Port { value, gradient, saved, activation: self.activation };
         Slot { below, above, rows: 0 }
     }

@@ -40,7 +40,7 @@ impl Layer for FlatOutput {
     fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
         assert!(last, "only the head reads features");
         let copies = below.value.copies;
-        let gradient = planner.place(self.to.cols(), copies, planner.trains());
+        let gradient = planner.gradient(self.to.cols(), copies);
         let above = Port { gradient, ..below };
         Slot { below, above, rows: 0 }
     }

@@ -58,9 +58,8 @@ impl Layer for Scaling {
     }
 
     fn plan(&self, planner: &mut Planner, below: Port, _: bool) -> Slot {
-        let mut place = || planner.place(self.cols, below.value.copies, true);
-        let (value, gradient) = (place(), place());
-        Slot { below, above: Port::plain(value, gradient), rows: 0 }
+        let above = Port::placed(planner, self.cols, below.value.copies);
+        Slot { below, above, rows: 0 }
     }
 
     fn forward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {

@@ -1,5 +1,6 @@
 //! The memory of a batch: the plan of its matrices, the lists of nonzero elements, and the view that phases use.
 
+mod lifetimes;
 mod plan;
 mod sparse;
 mod view;

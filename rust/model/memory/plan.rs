@@ -1,5 +1,6 @@
 //! The places of a batch's matrices in the arena.
 
+use super::lifetimes::Lifetimes;
 use crate::matrix::panels_of;
 use crate::model::batch::{BatchSize, InputStorage, PassKind};
 use crate::nn::activation::Activation;
@@ -7,7 +8,7 @@ use crate::nn::activation::Activation;
 /// The place of a matrix in the arena, for any batch of at most the planned size.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix {
-    start: usize,
+    pub(super) start: usize,
     /// The number of columns.
     pub cols: usize,
     /// The number of rows for each example: one, or consecutive rows for its draws of z.
@@ -21,38 +22,51 @@ impl Matrix {
     }
 }
 
-/// Allocates rows of the arena.
+/// Allocates rows of the arena: those of the forward pass at once, those of the backward pass when all layers are planned.
 pub struct Planner {
     size: BatchSize,
     /// The kind of pass.
     pub kind: PassKind,
-    arena: usize,
+    lifetimes: Lifetimes,
 }
 
 impl Planner {
     /// An empty arena for batches of at most `size`.
     pub fn new(size: BatchSize, kind: PassKind) -> Planner {
-        Planner { size, kind, arena: 0 }
+        Planner { size, kind, lifetimes: Lifetimes::default() }
+    }
+
+    fn needed(&self, panels: usize, copies: usize) -> usize {
+        panels.saturating_mul(self.size.rows).saturating_mul(copies)
     }
 
     /// Allocates a matrix of `cols` columns and `copies` rows for each example. Unless it is `stored`, it has no memory
     /// and must not be read or written.
     pub fn place(&mut self, cols: usize, copies: usize, stored: bool) -> Matrix {
-        let matrix = Matrix { start: self.arena, cols, copies };
-        let needed = panels_of(cols).saturating_mul(self.size.rows).saturating_mul(copies);
-        self.arena = self.arena.saturating_add(if stored { needed } else { 0 });
-        matrix
+        let needed = if stored { self.needed(panels_of(cols), copies) } else { 0 };
+        Matrix { start: self.lifetimes.early(needed), cols, copies }
     }
 
-    /// Allocates `panels` panels with `copies` rows per example, and returns the first row.
-    pub fn panels(&mut self, panels: usize, copies: usize) -> usize {
-        self.rows(panels.saturating_mul(self.size.rows).saturating_mul(copies))
+    /// Allocates a matrix for a gradient, in training.
+    pub fn gradient(&mut self, cols: usize, copies: usize) -> Matrix {
+        match self.trains() {
+            true => {
+                let needed = self.needed(panels_of(cols), copies);
+                Matrix { start: self.lifetimes.late(needed), cols, copies }
+            }
+            false => self.place(cols, copies, false),
+        }
+    }
+
+    /// Allocates `panels` panels with `copies` rows per example for the phase of the last layer, and returns the first row.
+    pub fn scratch(&mut self, panels: usize, copies: usize) -> usize {
+        let needed = self.needed(panels, copies);
+        self.lifetimes.late(needed)
     }
 
     /// Allocates `rows` rows, independent of the batch size, and returns the first.
     pub fn rows(&mut self, rows: usize) -> usize {
-        self.arena = self.arena.saturating_add(rows);
-        self.arena - rows
+        self.lifetimes.early(rows)
     }
 
     /// Whether the pass includes the backward pass.
@@ -60,9 +74,9 @@ impl Planner {
         self.kind == PassKind::Train
     }
 
-    /// The number of rows of the arena.
-    pub fn arena(&self) -> usize {
-        self.arena
+    /// Gives the memory of the backward pass its places in the plan's arena.
+    pub fn finish(self, plan: &mut Plan) {
+        self.lifetimes.finish(plan);
     }
 }
 
@@ -87,8 +101,8 @@ impl Port {
 
     /// The output of a layer without an activation, with a gradient in training.
     pub fn placed(planner: &mut Planner, cols: usize, copies: usize) -> Port {
-        let (value, trains) = (planner.place(cols, copies, true), planner.trains());
-        Port::plain(value, planner.place(cols, copies, trains))
+        let value = planner.place(cols, copies, true);
+        Port::plain(value, planner.gradient(cols, copies))
     }
 }
 

@@ -35,6 +35,8 @@ pub struct BufferSizes {
     pub softmax: bool,
     /// The dimension of z.
     pub latent_dim: usize,
+    /// Whether the first layer reads lists of nonzero elements.
+    pub lists: bool,
 }
 
 impl Workspace {
@@ -49,7 +51,10 @@ impl Workspace {
             InputStorage::Sparse(most) => {
                 (Zeros::none(), SparseBatch::new(panels_of(plan.x.cols), rows, most)?)
             }
-            _ => (Zeros::new(plan.input.cols, rows, plan.kind, isa)?, SparseBatch::none()),
+            _ if sizes.lists => {
+                (Zeros::new(plan.input.cols, rows, plan.kind, isa)?, SparseBatch::none())
+            }
+            _ => (Zeros::none(), SparseBatch::none()),
         };
         Ok(Workspace {
             arena: filled(ZERO_ROW, Some(plan.arena))?,
@@ -81,6 +86,8 @@ impl Workspace {
 
     /// The buffers, for sharing among workers.
     pub fn share(&mut self) -> Memory<'_> {
+        #[cfg(debug_assertions)] // no phase reads what no phase wrote
+        self.arena.fill([Lanes([f32::NAN; LANES]); 2]);
         let [ratio, weights, bound] = self.weighting.each_mut().map(|part| Shared::new(part));
         Memory {
             plan: &self.plan,

@@ -35,7 +35,7 @@ impl Zeros {
         })
     }
 
-    /// No memory, for sparse batches.
+    /// No memory, for sparse batches and convolutional encoders.
     pub fn none() -> Zeros {
         Zeros { masks: Vec::new(), columns: Vec::new(), rows: Vec::new() }
     }

@@ -39,6 +39,9 @@ impl BatchView<'_> {
             return self.load_stored(worker, source, (hash, input), rows, watch);
         }
         let what = Load::Data { hash, input };
+        if !self.spec.reads_lists() {
+            return self.gather(worker, source, what, rows, watch, &mut || ());
+        }
         if self.rows <= ROW_BLOCK {
             // A small batch is one work item with few lists. Building them at its end saves a second barrier.
             self.gather(worker, source, what, rows, watch, &mut || {
@@ -131,7 +134,9 @@ impl<'a> BatchView<'a> {
         }
         hide(spec.missing == Missing::Indicated); // again: transform and noise change zeros
         self.condition(source, from, rows.clone(), self.memory.plan.input, spec.conditions_at());
-        self.isa.run(MarkNonzero { pass: self, rows });
+        if spec.reads_lists() {
+            self.isa.run(MarkNonzero { pass: self, rows });
+        }
     }
 
     /// Writes the conditions of rows `from` of `source` to a block's rows of a matrix, from column `col` on.
@@ -276,7 +281,7 @@ impl Op for Gather<'_> {
             Load::Data { hash, input } => (
                 spec.n_features,
                 hash,
-                matches!(input, EncoderInput::Batch) && spec.encodes_as_is(),
+                matches!(input, EncoderInput::Batch) && spec.encodes_as_is() && spec.reads_lists(),
             ),
         };
         let (panels, masked) = (panels_of(cols), spec.missing.is_masked());
