@@ -56,9 +56,7 @@ impl Corruption {
         let each = |f: &dyn Fn(f32, f32) -> f32| std::array::from_fn(|i| f(x[i], noise[i]));
         match self {
             Corruption::Gaussian { sigma } => each(&|x, eps| x + sigma * eps),
-            Corruption::Masking { p, scale } => {
-                each(&|x, u| if u < p { 0.0 } else { scale * x })
-            }
+            Corruption::Masking { p, scale } => each(&|x, u| if u < p { 0.0 } else { scale * x }),
             Corruption::SaltAndPepper { p } => each(&|x, u| {
                 let extreme = if u < 0.5 * p { 0.0 } else { 1.0 };
                 if u < p { extreme } else { x }
