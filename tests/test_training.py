@@ -264,7 +264,7 @@ def test_with_a_schedule_the_loss_is_the_one_that_it_leads_to(name: str) -> None
 
 
 def test_a_warm_up_is_not_stopped_because_its_loss_rises() -> None:
-    parameters: dict[str, Any] = {"epochs": 30, "beta": linear(0.0, 3.0, epochs=30), "learning_rate": 3e-3}
+    parameters: dict[str, Any] = {"epochs": 30, "beta": linear(0.0, 3.0, epochs=30), "learning_rate": 1e-2}
     model = small(early_stopping=True, n_iter_no_change=3, hidden=(64,), **parameters).fit(DIGITS[:600])
     assert when_to_stop(model.history_["val_loss"], 3, 1e-4) < model.n_iter_
 
