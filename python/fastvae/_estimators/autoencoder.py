@@ -154,7 +154,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         _, _, (loss,) = fitted.mean_losses(*data, self._threads(), [self._current_objective().for_core()])
         return {"loss": loss} | self._per_observed({"loss": loss}, data[0])
 
-    def impute(self, X: Any, *, n_iter: int = 0) -> NDArray[np.float32]:
+    def impute(self, X: Any, *, n_iter: int = 0) -> NDArray[Any]:
         """Replace missing values (NaN) by their reconstruction from the observed values.
 
         Parameters
@@ -165,8 +165,8 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
 
         Returns
         -------
-        ndarray of float32, [n_examples, n_features]
-            Observed values are unchanged.
+        ndarray in the shape of X
+            In the type of X (float64 for a list); observed values are unchanged.
 
         Raises
         ------
@@ -177,7 +177,8 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         fitted = self._require_fitted()
         imputation.check(fitted, type(self).__name__)
         values = arrays.floats(self._read_data(X)[0], "X")
-        return fitted.shaped(imputation.with_means(fitted, values, None, n_iter, self._threads()), X)
+        filled = fitted.shaped(imputation.with_means(fitted, values, None, n_iter, 0, self._threads()), X)
+        return imputation.with_observed(filled, arrays.numeric(X, "X"))
 
     # Internal
 
