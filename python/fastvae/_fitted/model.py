@@ -91,9 +91,7 @@ class FittedModel:
             return None if y is None else conditions.read(y, n, self.classes, columns, one)
         if columns == 0:
             raise ValueError(f"leave out y=: this {owner} is not conditional")
-        raise ValueError(
-            f"pass y=: this {owner} is conditional (functions without y=, as in fastvae.latent, do not support it)"
-        )
+        raise ValueError(f"pass y=: this {owner} is conditional")
 
     # Codes and means
 
