@@ -146,6 +146,19 @@ NETWORKS: dict[str, Specification] = {
             transposed(1, 2, 2),
         ],
     ),
+    "convolution as output": specification(
+        (8, 6, 3),
+        [conv(4, 3)],
+        [4 * 3 * 37, layer("unflatten", 4, 3, 37), layer("upsample", 2, 2), conv(3, 3, padding=1)],
+    ),
+    "rectangular convolution as output": specification(
+        (7, 9, 1),
+        [conv(4, 3)],
+        [9 * 9 * 5, layer("unflatten", 9, 9, 5), conv(1, 3) | {"kernel_size": [3, 5], "padding": [0, 2]}],
+    ),
+    "convolution with a stride as output": specification(
+        (4, 3, 2), [conv(4, 2)], [7 * 5 * 6, layer("unflatten", 7, 5, 6), conv(2, 3, 2, 1)]
+    ),
 }
 
 
@@ -320,6 +333,33 @@ def test_several_draws_have_the_losses_and_gradients_of_torch(name: str) -> None
     ours = named(engine.trained(), values)
     found = {what: relative_error(loss, torch_losses[what]) for loss, what in zip(losses, torch_losses, strict=True)}
     assert not too_large(found | {what: relative_error(ours[what], theirs[what]) for what in theirs})
+
+
+@pytest.mark.parametrize("scale", ["shared", "decoder"])
+def test_a_convolution_as_output_is_the_transposed_one_with_a_reversed_kernel(scale: str) -> None:
+    found = []
+    for last in (conv(2, 3, padding=1), transposed(2, 3, padding=1)):
+        spec = specification(
+            (5, 4, 2),
+            [conv(4, 2)],
+            [5 * 4 * 35, layer("unflatten", 5, 4, 35), last],
+            likelihood={"kind": "gaussian", "scale": scale, "floor": 1e-3, "mean": "identity"},
+        )
+        engine = engine_of(spec)
+        values = dict(state(engine))
+        if found:
+            for name in ("decoder.3.weight", "scale.weight"):
+                if name in values:
+                    values[name] = np.flip(found[0][0][name], (2, 3)).swapaxes(0, 1)
+            values |= {name: value for name, value in found[0][0].items() if value.shape == values[name].shape}
+            engine.set_parameters([np.ascontiguousarray(value).ravel() for value in values.values()])
+        found.append((values, *gradients(engine, spec)))
+    (_, losses, ours), (_, transposed_losses, theirs) = found
+    assert losses == transposed_losses
+    for name, value in ours.items():
+        if name in ("decoder.3.weight", "scale.weight"):
+            value = np.flip(value, (2, 3)).swapaxes(0, 1)
+        np.testing.assert_array_equal(value, theirs[name], name)
 
 
 def test_ties_of_a_maximum_give_the_gradient_to_the_first_pixel() -> None:

@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::network::Network;
-use super::{EncoderInput, Epsilon, NoiseKey, Specification};
+use super::{BatchSize, EncoderInput, Epsilon, InputStorage, NoiseKey, PassKind, Specification};
 use crate::data::Source;
 use crate::nn::latent::KlTerm;
 use crate::nn::objective::{Importance, Objective};
@@ -122,4 +122,26 @@ fn an_image_is_made_of_a_dense_layer() {
     );
     let error = Specification::from_json(&text).unwrap_err().to_string();
     assert!(error.contains("is Unflatten; it must follow a Dense layer"), "{error}");
+}
+
+#[test]
+fn a_step_needs_the_memory_of_the_activations_and_little_more() {
+    let conv = |kind: &str, channels: usize| {
+        format!(
+            r#"{{"kind":"{kind}","channels":{channels},"kernel_size":[4,4],"stride":[2,2],"padding":[1,1]}}"#
+        )
+    };
+    let text = format!(
+        r#"{{"n_features":3072,"latent_dim":64,"image_shape":[32,32,3],"encoder":[{}],"decoder":[{}],"seed":7}}"#,
+        [32, 64, 128].map(|channels| conv("conv2d", channels)).join(","),
+        [r#"2048,{"kind":"unflatten","shape":[4,4,128]}"#.to_string()]
+            .into_iter()
+            .chain([64, 32, 3].map(|channels| conv("conv_transpose2d", channels)))
+            .collect::<Vec<_>>()
+            .join(",")
+    );
+    let network = Network::new(Specification::from_json(&text).unwrap()).unwrap();
+    let rows = |kind| network.plan(BatchSize::of(128), kind, InputStorage::Batch).arena;
+    let [step, forward] = [PassKind::Train, PassKind::Infer].map(rows);
+    assert!(step < forward + forward / 2, "{step} rows, and {forward} without gradients");
 }
