@@ -116,12 +116,12 @@ def with_observed(filled: NDArray[np.float32], X: NDArray[Any]) -> NDArray[Any]:
     Integers have no missing values, so they are X itself.
     """
     if X.dtype.kind != "f":
-        return np.broadcast_to(X, filled.shape).copy()
+        return np.array(np.broadcast_to(X, filled.shape))
     missing = np.isnan(X)
     if X.dtype == filled.dtype:
         np.copyto(filled, X, where=~missing)
         return filled
-    found = np.empty(filled.shape, X.dtype)
+    found: NDArray[Any] = np.empty(filled.shape, X.dtype)
     found[...] = X
     np.copyto(found, filled, where=missing, casting="same_kind")
     return found
