@@ -21,5 +21,5 @@ def bench_item_response(contest: Contest) -> None:
     if torch_exam := opponents.module("torch", "torch_exam"):
         theirs, tensor = torch_exam.TorchExam(200), torch_exam.torch.from_numpy(marks)
         others["torch"] = lambda: theirs.epoch(tensor, 128)
-    ours = fastvae.ItemResponse(epochs=1, batch_size=128, random_state=0, n_jobs=contest.threads)
-    contest.run("ItemResponse epoch, 10,000 x 200, K = 16", lambda: ours.fit(marks), others, rounds=5)
+    ours = fastvae.ItemResponse(batch_size=128, random_state=0, n_jobs=contest.threads).partial_fit(marks)
+    contest.run("ItemResponse epoch, 10,000 x 200, K = 16", lambda: ours.partial_fit(marks), others, rounds=5)

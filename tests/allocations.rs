@@ -11,6 +11,7 @@ use fastvae::model::{
 use fastvae::nn::activation::Activation;
 use fastvae::nn::conv::Window;
 use fastvae::nn::image::ImageShape;
+use fastvae::nn::item_prior::{ItemPrior, SlopePrior};
 use fastvae::nn::likelihood::{
     Bernoulli, Binomial, Gaussian, Likelihood, Link, Mixture, Multinomial, NegativeBinomial, Scale,
     SquaredError,
@@ -48,7 +49,7 @@ const EXTRAS: [Extra; 14] = [
     Extra { sparse: true, clip_norm: Some(1e-3), ..PLAIN },
     Extra { given: true, ..PLAIN },
     Extra { corruption: Some(Corruption::Gaussian { sigma: 0.1 }), ..PLAIN },
-    Extra { corruption: Some(Corruption::Masking { p: 0.5 }), ..PLAIN },
+    Extra { corruption: Some(Corruption::Masking { p: 0.5, scale: 2.0 }), ..PLAIN },
     Extra { free_bits: 0.1, ..PLAIN },
     Extra { capacity: true, ..PLAIN },
     Extra { clip_norm: Some(1e-3), ..PLAIN },
@@ -166,6 +167,13 @@ fn a_step_allocates_nothing() {
         trials: vec![3.0; COLS],
         ..plain[0].clone()
     };
+    let slope = SlopePrior::LogNormal { mean: 0.0, sd: 0.75 };
+    let prior = Specification {
+        latent_dim: 1,
+        conditions: 0,
+        item_prior: Some(ItemPrior { slope, intercept: Some(3.0) }),
+        ..exam.clone()
+    };
     let window = |kernel, stride, padding| Window { kernel, stride, padding };
     let (end, channels) = (LayerEnd::default(), 3);
     let convolutional = [0, CONDITIONS].map(|conditions| Specification {
@@ -222,7 +230,7 @@ fn a_step_allocates_nothing() {
         ..plain[1].clone()
     };
     let images = convolutional.into_iter().chain([pooled]);
-    for spec in plain.into_iter().chain(topics).chain([exam]).chain(images) {
+    for spec in plain.into_iter().chain(topics).chain([exam, prior]).chain(images) {
         for extra in EXTRAS {
             if extra.importance.samples > 1 && (!spec.variational || spec.topics.is_some()) {
                 continue; // they have no draws, or one

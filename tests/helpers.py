@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 import fastvae
 from fastvae import VAE, Autoencoder, _core, corruption, likelihoods, optimizers, schedules
+from fastvae._irt.convergence import Distance
 from fastvae._training.plan import fullest_last_batch
 
 if TYPE_CHECKING:
@@ -139,6 +140,12 @@ def conditional_vae(**parameters: Any) -> VAE:
     return small(**({"conditional": True} | parameters))
 
 
+def started(model: Any, X: Any) -> Any:
+    """Return the model with the initial weights of a fit to X, which depend on X."""
+    first = type(model)(**model.get_params()).set_params(optimizer="sgd", learning_rate=1e-30, epochs=1, callbacks=())
+    return model.load_state_dict(first.fit(X).state_dict())
+
+
 def steps(model: Any) -> int:
     """The optimiser steps of a model. Private: users count epochs, tests count steps."""
     return int(model._fitted.engine.steps)
@@ -156,12 +163,18 @@ def documents_of_a_step(n: int, most: int) -> int:
 
 def rows_of(model: Any, X: Any) -> Any:
     """The rows that the engine reads. Private: users see the same arrays whether they were copied or not."""
-    return model._read_examples(X, "X")
+    return model._read_first(X)[0]
 
 
 def mirror(model: Any, coordinate: int) -> None:
     """Flip the sign of a coordinate. Private: ``fit`` does it if a mean slope is negative."""
     model._fitted.engine.flip_sign(coordinate)
+
+
+def distance_of(exam: Any, shares: Any) -> Distance:
+    """The distance of an exam's item parameters from their estimates. Private: ``fit`` warns if it is large."""
+    found: Distance = exam._distance_to_maximum(exam._fitted, shares)
+    return found
 
 
 def is_finite(model: Any) -> bool:

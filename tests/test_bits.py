@@ -32,6 +32,7 @@ from fastvae.corruption import GaussianNoise, MaskingNoise, SaltAndPepper
 from fastvae.layers import AvgPool2d, Conv2d, ConvTranspose2d, Dense, MaxPool2d, Upsample
 from fastvae.likelihoods import Bernoulli, Gaussian, NegativeBinomial
 from fastvae.optimizers import SGD, Adagrad, Adam, AdamW
+from fastvae.priors import ItemPrior
 
 RECORD = Path(__file__).parent / "data" / "bits.json"
 # The key in the record of what each instruction set computes.
@@ -196,8 +197,9 @@ def topics(X: Any = FEW, **parameters: Any) -> Case:
 
 
 def exam(model: str = "2pl", X: Any = ANSWERS, fit: dict[str, Any] | None = None, **parameters: Any) -> Case:
-    """Return a small item response model."""
-    return Case(ItemResponse(model, **(SHORT | {"n_importance_samples": 4} | parameters)), X, None, fit or {})
+    """Return a small item response model by maximum likelihood."""
+    likelihood: dict[str, Any] = {"n_importance_samples": 4, "prior": None}
+    return Case(ItemResponse(model, **(SHORT | likelihood | parameters)), X, None, fit or {})
 
 
 def likelihoods() -> dict[str, Case]:
@@ -406,6 +408,11 @@ def other_models() -> dict[str, Case]:
         "exam marks lecture": exam("lecture", MARKS, max_marks=MOST, optimizer="adagrad"),
         "exam two dimensions": exam("2pl", unseen, n_dims=2),
         "exam three dimensions": exam("2pl", with_holes(MARKS), n_dims=3, max_marks=MOST, clip_norm=0.1, hidden=()),
+        "exam with prior": exam(prior="weak"),
+        "exam with prior rasch": exam("rasch", unseen, prior="weak", clip_norm=0.1),
+        "exam with prior through origin": exam("through_origin", MARKS, max_marks=MOST, prior="weak", optimizer="sgd"),
+        "exam with prior two dimensions": exam("2pl", unseen, n_dims=2, prior="weak"),
+        "exam with prior two panels": exam("2pl", np.tile(ANSWERS, 4), prior=ItemPrior(0.2, 0.3, None, 0.5)),
     }
 
 

@@ -491,7 +491,7 @@ def test_images_are_read_without_a_copy(tmp_path: Path) -> None:
     assert same(conv().fit(strided[::2]), model)
     for given in (mapped, X[:, :, :, 0], strided[::2], X.astype(np.uint8)):
         assert np.shares_memory(rows_of(model, given), given)
-        assert rows_of(model, given).dtype == given.dtype
+        assert rows_of(model, given).itemsize == given.itemsize
     grey = np.moveaxis(X, -1, 1)
     assert np.shares_memory(rows_of(conv(channels="first"), grey), grey)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CORRUPTIONS, STILL, bits, small
+from helpers import CORRUPTIONS, STILL, bits, small, started
 from numpy.typing import NDArray
 from reference import (
     AWKWARD,
@@ -24,6 +24,7 @@ from reference import (
     too_large,
 )
 from scipy import stats
+from scipy.sparse import csr_array
 
 import fastvae
 from fastvae import VAE, Autoencoder
@@ -119,8 +120,16 @@ def test_what_the_encoder_sees_in_training_has_that_distribution_anew_in_each_st
 
 @pytest.mark.parametrize("kind", CORRUPTIONS, ids=str)
 def test_the_losses_of_fit_are_those_of_the_corrupted_input_against_the_clean_target(kind: Any) -> None:
-    model = small(Autoencoder, latent_dim=4, hidden=(), corruption=kind, epochs=1, random_state=1, **STILL)
-    model.fit(DIGITS, validation_data=DIGITS)
+    class Lively:
+        """Sets weights with which noise in the input matters."""
+
+        def on_epoch_end(self, model: Any, logs: dict[str, float]) -> None:
+            rng = np.random.default_rng(0)
+            if model.n_iter_ == 1:
+                model.load_state_dict({k: rng.uniform(-0.5, 0.5, v.shape) for k, v in model.state_dict().items()})
+
+    parameters = {"latent_dim": 4, "hidden": (), "corruption": kind, "epochs": 2, "callbacks": [Lively()]}
+    model = small(Autoencoder, random_state=1, **parameters, **STILL).fit(DIGITS, validation_data=DIGITS)
     state = {name: array.astype(np.float64) for name, array in model.state_dict().items()}
     W = state["decoder.0.weight"] @ state["code.weight"]
     clean = DIGITS.astype(np.float64)
@@ -137,10 +146,10 @@ def test_the_losses_of_fit_are_those_of_the_corrupted_input_against_the_clean_ta
     bias = state["decoder.0.weight"] @ state["code.bias"] + state["decoder.0.bias"]
     rest = clean - (clean + mean) @ W.T - bias
     expected = (np.square(rest).sum(1) + variance @ size).mean()
-    training, validation = model.history_["loss"][0], model.history_["val_loss"][0]
+    training, validation = model.history_["loss"][1], model.history_["val_loss"][1]
     assert abs(model.evaluate(DIGITS)["loss"] - expected) > 0.01 * expected, "the clean loss must be another"
-    assert training == pytest.approx(expected, rel=0.003)
-    assert validation == pytest.approx(expected, rel=0.003)
+    assert training == pytest.approx(expected, rel=0.01)
+    assert validation == pytest.approx(expected, rel=0.01)
     assert training != validation
 
 
@@ -279,6 +288,54 @@ def seen_when_asked(kind: Any, clean: Array, random_state: int) -> Array:
     return np.array([g["code.weight"][0] / g["code.bias"][0] for g in gradients], np.float32)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("likelihood", ["poisson", "gaussian"])
+def test_rescaled_masking_is_torchs_dropout_of_the_same_values(likelihood: str, sparse: bool) -> None:
+    cols, p = 67, 0.4
+    clean = (np.random.default_rng(0).poisson(0.2, (29, cols)) * np.arange(1, cols + 1) % 7).astype(np.float32)
+    rescale = {"poisson": None, "gaussian": True}[likelihood]  # None: a zero count is no evidence
+    more: dict[str, Any] = {"likelihood": likelihood, "corruption": MaskingNoise(p, rescale=rescale)}
+    model, twin = pair(cols, random_state=4, **more, **AWKWARD)
+    own = small(VAE, latent_dim=1, hidden=(), random_state=4, **more).partial_fit(clean[:1])
+    eps, ones = noise(29, 5), np.ones((29, 1), np.float32)
+    names = {name: array for name, array in own.state_dict().items() if "standardize" not in name}
+    state = {name: np.zeros_like(array) for name, array in names.items()} | {"decoder.0.weight": np.ones((cols, 1))}
+    own = small(VAE, latent_dim=1, hidden=(), random_state=4, **more).load_state_dict(state)
+    gradients = [own.loss_and_gradients(row[None], one[None])[1] for row, one in zip(clean, ones, strict=True)]
+    seen = np.array([g["mu.weight"][0] / g["mu.bias"][0] for g in gradients])
+    levels = torch.nn.functional.dropout(torch.ones(10_000), p).unique().numpy()
+    np.testing.assert_allclose(np.unique((seen / np.where(clean, clean, 1)).round(4)), levels, atol=1e-4)
+    seen = np.where(np.abs(seen) < 1e-4, 0, clean / (1 - p)).astype(np.float32)
+    assert abs(seen.sum() / clean.sum() - 1) < 0.1, "the level of the input stays"
+    losses, gradients = model.loss_and_gradients(csr_array(clean) if sparse else clean, eps)
+    wanted, wanted_gradients = twin.losses_and_gradients(clean, eps, corrupted=seen)
+    assert losses == pytest.approx(wanted, rel=1e-5)
+    assert not too_large({name: relative_error(gradients[name], wanted_gradients[name]) for name in gradients})
+
+
+def test_masking_rescales_counts_and_does_not_rescale_pixels() -> None:
+    X = np.ones((200, 30))
+    assert set(np.unique(MaskingNoise(0.5).corrupt(X, 0))) == {0, 1}
+    assert set(np.unique(MaskingNoise(0.5, rescale=True).corrupt(X, 0))) == {0, 2}
+    assert repr(MaskingNoise(0.5)) == "MaskingNoise(p=0.5)"
+    assert repr(MaskingNoise(0.5, rescale=False)) == "MaskingNoise(p=0.5, rescale=False)"
+
+    def loss(model: type[Model] = VAE, **more: Any) -> float:
+        fitted = small(model, random_state=0, **more, **STILL).partial_fit(X)
+        return float(fitted.loss_curve_[0])
+
+    for likelihood in ("poisson", "multinomial", "bernoulli", "gaussian"):
+        rescaled, plain = (loss(likelihood=likelihood, corruption=MaskingNoise(0.5, r)) for r in (True, False))
+        counts = likelihood in ("poisson", "multinomial")
+        assert rescaled != plain
+        assert loss(likelihood=likelihood, corruption=MaskingNoise(0.5)) == (rescaled if counts else plain)
+    assert loss(Autoencoder, corruption=MaskingNoise(0.5)) == loss(Autoencoder, corruption=MaskingNoise(0.5, False))
+    with pytest.raises(ValueError, match=r"MaskingNoise\(p=0.5, rescale='yes'\): rescale"):
+        small(VAE, corruption=MaskingNoise(0.5, rescale="yes")).fit(X)  # type: ignore[arg-type]
+    formula = small(VAE, likelihood="poisson", corruption=MaskingNoise(0.5)).describe_objective()
+    assert "MaskingNoise(p=0.5) and kept values divided by 1 - p" in formula
+
+
 @pytest.mark.parametrize("kind", CORRUPTIONS, ids=str)
 @pytest.mark.parametrize("rows", [2, 29, 131])
 def test_with_drawn_noise_losses_and_gradients_are_those_of_torch_with_that_noise(rows: int, kind: Any) -> None:
@@ -341,17 +398,17 @@ def test_a_given_input_replaces_the_noise_and_the_target_itself_changes_nothing(
 
 def test_a_given_input_in_two_parts_is_the_whole() -> None:
     corrupted = recorrupted(X)
-    whole = small(Autoencoder).partial_fit(X, corrupted=corrupted)
-    parts = (
-        small(Autoencoder).partial_fit(X[:64], corrupted=corrupted[:64]).partial_fit(X[64:], corrupted=corrupted[64:])
-    )
+    whole, parts = (started(small(Autoencoder), X) for _ in range(2))
+    whole.partial_fit(X, corrupted=corrupted)
+    parts.partial_fit(X[:64], corrupted=corrupted[:64]).partial_fit(X[64:], corrupted=corrupted[64:])
     assert bits(whole) == bits(parts)
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS, ids=str)
 @pytest.mark.parametrize("model", [VAE, Autoencoder])
 def test_noise_in_two_parts_is_the_whole_and_comes_anew_in_each_pass(model: type[Model], kind: Any) -> None:
-    whole, parts = small(model, corruption=kind).partial_fit(X), small(model, corruption=kind)
+    whole, parts = (started(small(model, corruption=kind), X) for _ in range(2))
+    whole.partial_fit(X)
     assert bits(parts.partial_fit(X[:64]).partial_fit(X[64:])) == bits(whole)
     still = small(model, corruption=kind, epochs=20, **STILL).fit(X, validation_data=X)
     training, validation = still.history_["loss"], still.history_["val_loss"]
@@ -516,7 +573,7 @@ def test_bad_noise_is_refused_by_name_before_anything_is_learned(kind: Any, text
     ("corrupted", "error", "text"),
     [
         (X[:149], ValueError, r"corrupted has shape \(149, 64\); expected \(150, 64\)"),
-        (X[:, :63], ValueError, r"corrupted has shape \(150, 63\)"),
+        (X[:, :63], ValueError, r"corrupted has 63 features, but Autoencoder is expecting 64"),
         (X[0], ValueError, "corrupted is 1-D"),
         (np.full((150, 64), np.nan), ValueError, "corrupted must be finite"),
         (np.full((150, 64), 1e300), ValueError, "corrupted must be finite"),
@@ -561,9 +618,10 @@ def test_corrupt_refuses_what_the_models_refuse(data: Any, error: type[Exception
 
 
 @pytest.mark.parametrize("model", [VAE(3, hidden=(8,)), Autoencoder(3, hidden=(8,), loss="bernoulli")], ids=str)
-def test_what_a_denoiser_encodes_may_leave_the_unit_interval_and_what_it_scores_may_not(model: Model) -> None:
+@pytest.mark.parametrize("corruption", [None, GaussianNoise(0.5)], ids=str)
+def test_what_is_encoded_may_leave_the_unit_interval_and_what_is_scored_may_not(model: Model, corruption: Any) -> None:
     noisy = GaussianNoise(0.5).corrupt(X, random_state=0)
-    model.set_params(epochs=1, corruption=GaussianNoise(0.5)).fit(X)
+    model.set_params(epochs=1, corruption=corruption).fit(X)
     encode: list[Any] = [model.transform, model.encode, model.reconstruct]
     for question in encode:
         assert np.isfinite(np.asarray(question(noisy))).all()
@@ -573,34 +631,10 @@ def test_what_a_denoiser_encodes_may_leave_the_unit_interval_and_what_it_scores_
     for question in score:
         with pytest.raises(ValueError, match=r"Bernoulli likelihood takes values in \[0, 1\]"):
             question(noisy)
-    model.set_params(corruption=None)
-    model.transform(noisy)  # what the encoder has seen counts, not the parameter of the moment
-    model.set_params(corruption=GaussianNoise(0.5)).load_state_dict(model.state_dict())
-    clean = type(model)(**model.get_params() | {"corruption": None}).fit(X)
-    for set_since in (None, GaussianNoise(0.5)):
-        with pytest.raises(ValueError, match=r"Bernoulli likelihood takes values in \[0, 1\]"):
-            clean.set_params(corruption=set_since).transform(noisy)
-    clean.set_params(corruption=None).partial_fit(X, corrupted=noisy)
-    assert np.isfinite(clean.transform(noisy)).all()
     if isinstance(model, VAE):
         assert np.isfinite(model.diagnose(noisy).kl).all()
-
-
-def test_masking_makes_only_zeros_so_its_models_take_no_other_noise() -> None:
-    model = VAE(3, hidden=(8,), likelihood="poisson", corruption=MaskingNoise(0.3), epochs=1, random_state=0)
-    counts = np.random.default_rng(0).poisson(0.5, (60, 20)).astype(np.float32)
-    masked, negative = MaskingNoise(0.3).corrupt(counts, random_state=1), counts.copy()
-    negative[5, 2] = -1
-    model.fit(counts)
-    questions: list[Any] = [model.encode, model.transform, model.reconstruct, model.diagnose]
-    questions += [lambda X: model.posterior_sample(X, 2), lambda X: model.predictive(X, 2)]
-    for question in questions:
-        question(masked)
-        with pytest.raises(ValueError, match=r"X\[5, 2\] is -1"):
-            question(negative)
-    model.partial_fit(counts, corrupted=negative)
-    for question in questions:
-        question(negative)
+        assert np.isfinite(model.posterior_sample(noisy, 2)).all()
+        assert np.isfinite(model.predictive(noisy, 2).mean).all()
 
 
 # ---------------------------------------------------------------------------------------------- the goal

@@ -227,7 +227,12 @@ def test_printed_it_has_a_line_for_each_dimension_the_busiest_first_and_then_the
 
 
 def bad_inputs() -> list[tuple[NDArray[Any], str]]:
-    return [(X[:1], "at least two examples"), (X[:, :9], "X has 9 features"), (X[0], "1-D"), (X + 2, r"\[0, 1\]")]
+    return [
+        (X[:1], "at least two examples"),
+        (X[:, :9], "X has 9 features"),
+        (X[0], "1-D"),
+        (X + np.inf, "must be finite"),
+    ]
 
 
 @pytest.mark.parametrize(("data", "text"), bad_inputs(), ids=["one example", "width", "1-D", "values"])

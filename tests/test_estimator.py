@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import ACTIVATIONS, LIKELIHOODS, OPTIMIZERS, STILL, run_python, same, small, steps
+from helpers import ACTIVATIONS, LIKELIHOODS, OPTIMIZERS, STILL, run_python, same, small, started, steps
 from numpy.typing import NDArray
 from sklearn_checks import passes_but_for_the_wording_of_errors
 
@@ -204,6 +204,7 @@ def order_of_epoch(epoch: int, seed: int, data: NDArray[np.float32]) -> tuple[in
     after = model.set_params(epochs=epoch).fit(data).state_dict()
     before = model.set_params(epochs=epoch - 1).fit(data) if epoch > 1 else untrained(data, random_state=seed)
     start, found = before.state_dict(), []
+    start = {name: np.where(np.abs(array) < 1e-20, np.float32(0), array) for name, array in start.items()}
     for order in itertools.permutations(range(len(data))):
         model.load_state_dict(start).partial_fit(data[list(order)])
         if same(model.state_dict(), after):
@@ -220,8 +221,9 @@ def test_every_epoch_visits_each_example_once_in_an_order_of_its_own() -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 def test_partial_fit_in_two_parts_is_partial_fit_of_the_whole(optimizer: Any) -> None:
-    whole = small(optimizer=optimizer).partial_fit(X)
-    parts = small(optimizer=optimizer).partial_fit(X[:64]).partial_fit(X[64:])
+    whole, parts = (started(small(optimizer=optimizer), X) for _ in range(2))
+    whole.partial_fit(X)
+    parts.partial_fit(X[:64]).partial_fit(X[64:])
     assert same(whole, parts)
     assert steps(whole) == steps(parts) == 3
 
@@ -594,11 +596,13 @@ def test_the_scale_is_in_the_state_dict_where_it_is_learned(likelihood: Any, sha
     scale = state.get("likelihood.log_scale")
     assert (None if scale is None else scale.shape) == shape
     if scale is not None:
-        assert list(state)[-1] == "likelihood.log_scale"
+        assert [name for name in state if not name.startswith("standardize.")][-1] == "likelihood.log_scale"
         assert scale.dtype == np.float32
         start = untrained(X, likelihood=likelihood).state_dict()["likelihood.log_scale"]
-        assert np.abs(start).max() < 1e-20
-        assert np.abs(scale).min() > 1e-6
+        within = X.var(0).mean() ** 0.5
+        own = np.where(X.std(0) > 0, np.maximum(X.std(0), np.ptp(X, 0) / 20), within / 20)
+        np.testing.assert_allclose(np.exp(start), own if start.ndim else within, rtol=1e-4)
+        assert np.abs(scale - start).max() > 1e-6
 
 
 def test_the_state_dict_is_a_copy() -> None:
@@ -731,7 +735,10 @@ def test_of_a_validation_tuple_the_first_is_taken() -> None:
 def test_initial_weights_are_uniform_by_fan_in(likelihood: Any) -> None:
     state = untrained(X, hidden=(120, 50), latent_dim=20, likelihood=likelihood).state_dict()
     for name, array in state.items():
-        if name == "likelihood.log_scale":
+        from_data = ("likelihood.log_scale", "decoder.4.bias", "scale.bias", "encoder.0.bias")
+        if name in from_data or name.startswith("standardize."):
+            continue  # see test_start.py
+        if name in ("decoder.4.weight", "scale.weight") and likelihood != "bernoulli":
             continue
         bound = 1 / np.sqrt(state[name.replace("bias", "weight")].shape[1])
         units = array.astype(np.float64) / bound
@@ -745,7 +752,7 @@ def test_initial_weights_are_uniform_by_fan_in(likelihood: Any) -> None:
 def test_initial_weights_are_all_different() -> None:
     state = untrained(X, hidden=(40, 40), latent_dim=40).state_dict()
     values = np.concatenate([array.ravel() for array in state.values()])
-    assert len(np.unique(values)) > 0.999 * len(values)
+    assert len(np.unique(values)) > 0.99 * len(values)  # constant columns have equal biases
     assert not np.array_equal(state["mu.weight"], state["logvar.weight"])
     rows = state["encoder.0.weight"]
     assert np.abs(np.corrcoef(rows) - np.eye(40)).max() < 0.6
@@ -759,12 +766,12 @@ def test_initial_weights_are_all_different() -> None:
     ("likelihood", "start", "end"),
     [
         # In nats; the best decoder that ignores z reaches 27.1, 61.2, 7.8.
-        ("bernoulli", 44.0, 28.5),
-        ("gaussian", 68.0, 61.5),
-        (Gaussian(0.3), 90.0, 7.0),
-        (Gaussian("shared"), 68.0, 20.0),
-        (Gaussian("per_feature"), 68.0, 20.0),
-        (Gaussian("decoder", floor=0.1), 68.0, 0.0),
+        ("bernoulli", 28.0, 27.4),
+        ("gaussian", 61.6, 61.3),
+        (Gaussian(0.3), 10.0, 7.0),
+        (Gaussian("shared"), 9.0, 7.5),
+        (Gaussian("per_feature"), -37.0, -39.0),
+        (Gaussian("decoder", floor=0.1), -4.0, -7.0),
     ],
     ids=str,
 )
@@ -772,7 +779,7 @@ def test_every_optimiser_learns_the_digits(
     optimizer: str, rate: float, likelihood: Any, start: float, end: float
 ) -> None:
     parameters = {"latent_dim": 4, "hidden": (64,), "likelihood": likelihood, "batch_size": 64}
-    assert untrained(DIGITS, **parameters).evaluate(DIGITS)["loss"] > start
+    assert untrained(DIGITS, **parameters).evaluate(DIGITS)["loss"] < start
     model = small(**parameters, optimizer=optimizer, learning_rate=rate, epochs=12).fit(DIGITS)
     assert model.evaluate(DIGITS)["loss"] < end
     assert model.loss_curve_[-1] < model.loss_curve_[0]

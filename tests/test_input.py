@@ -104,6 +104,8 @@ def as_torch(array: NDArray[Any]) -> Any:
 
 CONTAINERS: dict[str, tuple[Callable[[NDArray[Any]], Any], NDArray[np.float32]]] = {
     "float16": (lambda a: a.astype(np.float16), GREY),
+    "uint8": (lambda a: a.astype(np.uint8), BINARY),
+    "objects": (lambda a: a.astype(object), GREY),
     "longdouble": (lambda a: a.astype(np.longdouble), GREY),
     "big-endian float32": (lambda a: a.astype(">f4"), GREY),
     "big-endian float64": (lambda a: a.astype(">f8"), GREY),
@@ -320,10 +322,10 @@ SHAPELESS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a 4-D array": (lambda: np.zeros((4, 1, 2, 3), np.uint8), ValueError, r"4 dimensions.*reshape\(len\("),
     "no rows": (lambda: np.zeros((0, 6)), ValueError, r"empty.*0 examples.*\(0, 6\)"),
     "no columns": (lambda: np.zeros((4, 0)), ValueError, r"empty.*0 features.*\(4, 0\)"),
-    "objects": (lambda: X.astype(object), TypeError, "objects.*float32"),
+    "objects": (lambda: np.full((4, 6), object()), TypeError, "objects.*row 0, column 0 is <object.*float32"),
     "None": (lambda: None, TypeError, "objects"),
     "a dictionary": (lambda: {"a": [1.0]}, TypeError, "objects"),
-    "a generator": (lambda: (row for row in X), TypeError, "objects"),
+    "an empty generator": (lambda: (row for row in X[:0]), ValueError, "1-D"),
     "complex numbers": (lambda: X.astype(complex), TypeError, "complex.*float32"),
     "strings": (lambda: X.astype(str), TypeError, "strings.*float32"),
     "a string": (lambda: "0.5", TypeError, "strings"),
@@ -331,8 +333,8 @@ SHAPELESS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "dates": (lambda: np.zeros((4, 6), "M8[s]"), TypeError, "datetime64"),
     "records": (lambda: np.zeros((4, 6), [("a", "f4")]), TypeError, "float32"),
     "a ragged list": (lambda: [[0.0, 1.0], [1.0]], ValueError, "not a rectangular array"),
-    "a list with a string": (lambda: [[0.0, "a"]], TypeError, "strings"),
-    "a list with None": (lambda: [[0.0, None]], TypeError, "objects"),
+    "a list with a string": (lambda: [[0.0, "a"]], TypeError, "strings.*row 0, column 1 is 'a'"),
+    "a list with None": (lambda: [[0.0] * 5 + [None]], ValueError, r"\[0, 5\] is NaN"),
     "a masked array": (lambda: np.ma.masked_equal(X, X[0, 0]), ValueError, r"masked.*filled\("),
     "torch requires_grad": (
         lambda: torch_tensor(lambda torch: torch.ones(4, 6, requires_grad=True)),
@@ -349,7 +351,8 @@ SHAPELESS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "NaN in float16": (lambda: with_value(np.nan, "float16"), ValueError, r"\[3, 2\] is NaN"),
     "infinity": (lambda: with_value(np.inf), ValueError, r"\[3, 2\] is inf.*finite"),
     "minus infinity": (lambda: with_value(-np.inf), ValueError, r"\[3, 2\] is -inf.*finite"),
-    "more than float32 holds": (lambda: with_value(1e39, "float64"), ValueError, r"\[3, 2\] is inf.*finite"),
+    "large": (lambda: with_value(3e38), ValueError, r"\[3, 2\] is 3e38.*scale"),
+    "more than float32 holds": (lambda: with_value(1e39, "float64"), ValueError, r"\[3, 2\] is 1e39.*overflow.*scale"),
     "far more": (lambda: with_value(-1e300, "longdouble"), ValueError, r"\[3, 2\] is -inf.*finite"),
 }
 SPARSE: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
@@ -358,13 +361,12 @@ SPARSE: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 }
 BERNOULLI: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "above 1": (lambda: with_value(1.5), ValueError, r"\[3, 2\] is 1\.5.*Bernoulli.*\[0, 1\].*gaussian"),
-    "just above 1": (lambda: with_value(1.0000002), ValueError, r"\[3, 2\] is 1\.000000.*Bernoulli"),
+    "just above 1": (lambda: with_value(1.00001), ValueError, r"\[3, 2\] is 1\.00001.*Bernoulli"),
     "below 0": (lambda: with_value(-0.25), ValueError, r"\[3, 2\] is -0\.25.*Bernoulli.*gaussian"),
-    "just below 0": (lambda: with_value(-1e-40, "float64"), ValueError, r"\[3, 2\] is -.*Bernoulli"),
+    "just below 0": (lambda: with_value(-1e-5, "float64"), ValueError, r"\[3, 2\] is -0\.00001.*Bernoulli"),
     "0..255 in int64": (lambda: np.full((4, 6), 255), ValueError, r"\[0, 0\] is 255.*Bernoulli.*scale"),
     "0..255 in float64": (lambda: np.full((4, 6), 255.0), ValueError, r"\[0, 0\] is 255.*Bernoulli.*scale"),
 }
-BINARY_BYTES = (lambda: BINARY.astype(np.uint8)[:40, :6], ValueError, r"uint8.*0\.\.255.*\.astype\(numpy\.float32\)")
 WRONG_WIDTH = (lambda: X[:, :5], ValueError, "5 features.*6 features")
 
 UNFITTED: dict[str, Callable[[VAE, Any], Any]] = {
@@ -389,7 +391,8 @@ def name_of(method: str) -> str:
     return "validation_data" if method.startswith("validation") else "X"
 
 
-TRAINING_REFUSES = SHAPELESS | BERNOULLI | {"binary uint8": BINARY_BYTES}
+TRAINING_REFUSES = SHAPELESS | BERNOULLI
+ENCODERS = ("transform", "encode", "reconstruct")
 
 
 @pytest.mark.parametrize(
@@ -405,11 +408,14 @@ def test_training_refuses_bad_data_and_says_why(method: str, bad: str) -> None:
 
 
 @pytest.mark.parametrize("method", FITTED)
-@pytest.mark.parametrize("bad", [*SHAPELESS, *BERNOULLI, "binary uint8", "wrong width"])
+@pytest.mark.parametrize("bad", [*SHAPELESS, *BERNOULLI, "wrong width"])
 def test_a_fitted_model_refuses_bad_data_says_why_and_stays_as_it_was(method: str, bad: str) -> None:
-    make, error, text = (SHAPELESS | BERNOULLI | {"binary uint8": BINARY_BYTES, "wrong width": WRONG_WIDTH})[bad]
+    make, error, text = (SHAPELESS | BERNOULLI | {"wrong width": WRONG_WIDTH})[bad]
     model = tiny().fit(X)
     before = snapshot(model)
+    if method in ENCODERS and bad in BERNOULLI:  # the encoder takes numbers that the likelihood refuses
+        assert np.isfinite(np.asarray(FITTED[method](model, make()))).all()
+        return
     with pytest.raises(error, match=rf"(?s)X\b.*{text}"):
         FITTED[method](model, make())
     assert snapshot(model) == before
@@ -437,13 +443,6 @@ def test_the_ends_of_the_unit_interval_are_inside() -> None:
     assert tiny().fit(data).score_samples(data).shape == (2,)
 
 
-@pytest.mark.parametrize("largest", [0, 2, 255])
-def test_uint8_is_refused_only_where_its_largest_value_is_one(largest: int) -> None:
-    data = np.zeros((4, 6), np.uint8)
-    data[2, 3] = largest
-    assert tiny().fit(data).transform(data).shape == (4, 2)
-
-
 READERS = FITTED | {"fit": UNFITTED["fit"]}
 
 
@@ -464,24 +463,6 @@ def test_one_bad_code_is_found_wherever_it_is(row: int) -> None:
     codes[row, 1] = np.inf
     with pytest.raises(ValueError, match=rf"Z\[{row}, 1\] is inf"):
         tiny(n_jobs=2).fit(X).inverse_transform(codes)
-
-
-@pytest.mark.parametrize("reader", READERS)
-def test_one_large_byte_tells_a_picture_wherever_it_is(reader: str) -> None:
-    data = np.ones((2000, 130), np.uint8)
-    model = tiny().partial_fit(np.zeros((4, 130)))
-    with pytest.raises(ValueError, match="uint8"):
-        READERS[reader](model, data)
-    data[1999, 129] = 200
-    READERS[reader](model, data)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_held_out_pictures_may_be_dark(seed: int) -> None:
-    data = np.ones((200, 6), np.uint8)
-    data[0, 0] = 255
-    model = tiny(random_state=seed, validation_fraction=0.1).fit(data)
-    assert len(model.history_["val_loss"]) == model.n_iter_
 
 
 # ------------------------------------------------------------------------------------- use before fitting
@@ -866,7 +847,6 @@ FAILING_FITS: dict[str, Callable[[VAE], Any]] = {
     "NaN": lambda model: model.fit(with_value(np.nan)),
     "out of range": lambda model: model.fit(with_value(2.0)),
     "NaN in other data of another width": lambda model: model.fit(np.full((9, 3), np.nan)),
-    "binary uint8": lambda model: model.fit(BINARY.astype(np.uint8)),
     "bad validation data": lambda model: model.fit(X[:20], validation_data=with_value(np.nan)),
     "validation data of another width": lambda model: model.fit(X[:20], validation_data=X[:, :3]),
     "useless split": lambda model: model.set_params(validation_fraction=0.01).fit(X),
@@ -909,7 +889,7 @@ def test_the_smallest_and_oddest_sizes_train(
     data = GREY[:rows, :features]
     common = {"latent_dim": latent_dim, "likelihood": likelihood} | parameters
     start = tiny(**common, optimizer="sgd", learning_rate=1e-30).fit(data)
-    model = tiny(**common, epochs=60, learning_rate=1e-2).fit(data)
+    model = tiny(**common, epochs=60, learning_rate=3e-3).fit(data)
     assert is_finite(model)
     assert model.transform(data).shape == (rows, latent_dim)
     assert model.reconstruct(data).shape == (rows, features)

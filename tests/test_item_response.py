@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tracemalloc
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from helpers import bits, check_same_output_of_both_sets, mirror
+from helpers import bits, check_same_output_of_both_sets, distance_of, mirror
 from matplotlib import pyplot
 from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
@@ -24,7 +25,9 @@ from torch.distributions import Binomial, Normal
 import fastvae
 from fastvae import ItemResponse, NotFittedError, plots
 from fastvae._irt.ability import Ability
+from fastvae._irt.keys import reversed_tasks
 from fastvae._irt.rotation import varimax
+from fastvae.priors import ItemPrior
 
 matplotlib.use("Agg")
 
@@ -132,26 +135,128 @@ class TorchExam(nn.Module):
         return -log_p.mean(), (torch.logsumexp(log_w, 1) - np.log(eps.shape[1])).mean()
 
 
+def penalty(twin: TorchExam, model: str, prior: ItemPrior | None) -> Tensor:
+    """-ln p(tasks) without constants, nats."""
+    w = dict(zip(twin.names, twin.parameters_of, strict=True))
+    a, total = w["decoder.0.weight"], torch.zeros(()).double()
+    if prior is None:
+        return total
+    if model == "rasch":
+        a = a[:1]  # one parameter
+    if a.shape[1] == 1 and prior.log_slope_sd is not None:
+        total = total + (((a.abs().log() - prior.log_slope_mean) / prior.log_slope_sd) ** 2).sum() / 2
+    if a.shape[1] > 1 and prior.slope_sd is not None:
+        total = total + ((a / prior.slope_sd) ** 2).sum() / 2
+    if "decoder.0.bias" in w and prior.intercept_sd is not None:
+        total = total + ((w["decoder.0.bias"] / prior.intercept_sd) ** 2).sum() / 2
+    return total
+
+
+PRIORS: dict[str, ItemPrior | None] = {
+    "none": None,
+    "weak": ItemPrior(),
+    "own": ItemPrior(log_slope_mean=0.3, log_slope_sd=0.2, slope_sd=0.5, intercept_sd=0.7),
+    "slopes": ItemPrior(intercept_sd=None),
+    "intercepts": ItemPrior(log_slope_sd=None, slope_sd=None),
+}
+
+
+@pytest.mark.parametrize("n_dims", [1, 2])
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS)
+def test_the_prior_is_in_loss_and_gradients(prior: ItemPrior | None, samples: int, n_dims: int) -> None:
+    marks, _ = simulated(60, SLOPES, INTERCEPTS, seed=1, missing=0.3)
+    fitted = small_exam("2pl", prior=None, n_dims=n_dims, n_importance_samples=samples, epochs=1).fit(marks)
+    exams = [small_exam("2pl", prior=p, n_dims=n_dims, n_importance_samples=samples) for p in (prior, None)]
+    eps = noise(60, samples * n_dims, seed=2).reshape((60, samples, n_dims) if samples > 1 else (60, n_dims))
+    (loss, ours), (plain, without) = (
+        exam.load_state_dict(fitted.state_dict()).loss_and_gradients(marks, eps) for exam in exams
+    )
+    twin = TorchExam(fitted, 1)
+    total = penalty(twin, "2pl", prior) / 60
+    assert loss["loss"] - plain["loss"] == pytest.approx(total.item(), abs=2e-6)
+    assert {key: loss[key] for key in ("elbo", "kl", "reconstruction")} == {
+        key: plain[key] for key in ("elbo", "kl", "reconstruction")
+    }
+    if total.requires_grad:
+        total.backward()
+    for name, parameter in zip(twin.names, twin.parameters_of, strict=True):
+        expected = np.zeros(parameter.shape) if parameter.grad is None else parameter.grad.numpy()
+        assert np.abs(ours[name] - without[name] - expected).max() < 1e-6, name
+
+
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("most", [None, np.array([1, 2, 3, 10, 1, 5, 400])], ids=["answers", "marks"])
 @pytest.mark.parametrize("samples", [3])
-def test_gradients_are_those_of_torch(model: str, most: Array | None, samples: int) -> None:
+@pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS)
+def test_gradients_are_those_of_torch(model: str, most: Array | None, samples: int, prior: ItemPrior | None) -> None:
     m = np.ones(7, int) if most is None else most
     marks, _ = simulated(60, SLOPES, INTERCEPTS, seed=1, missing=0.3, most=m)
-    exam = small_exam(model, max_marks=most, n_importance_samples=samples, epochs=1).fit(marks)
+    exam = small_exam(model, max_marks=most, n_importance_samples=samples, epochs=1, prior=prior).fit(marks)
     eps = noise(60, samples, seed=2)[..., np.newaxis]
     losses, gradients = exam.loss_and_gradients(marks, eps)
     twin = TorchExam(exam, m)
     reconstruction, bound = twin(torch.from_numpy(marks), torch.from_numpy(eps).double())
-    (-bound).backward()
+    loss = penalty(twin, model, prior) / 60 - bound
+    loss.backward()
     assert losses["reconstruction"] == pytest.approx(reconstruction.item(), rel=TOLERANCE)
-    assert losses["loss"] == pytest.approx(-bound.item(), rel=TOLERANCE)
+    assert losses["loss"] == pytest.approx(loss.item(), rel=TOLERANCE)
     theirs = dict(zip(twin.names, (p.grad.numpy() for p in twin.parameters_of), strict=True))
     if model == "rasch":  # one parameter: its gradient is the sum of those of its seven places
         theirs["decoder.0.weight"] = np.full((7, 1), theirs["decoder.0.weight"].sum())
     assert ("decoder.0.bias" in gradients) == (model != "through_origin")
     for name, gradient in gradients.items():
         assert relative_error(gradient, theirs[name]) < 5 * TOLERANCE, name
+
+
+class LogSlopes(nn.Module):
+    """Parameters of the tasks as the optimiser has them with a prior in one dimension: ln |a|, the sign, and d."""
+
+    def __init__(self, exam: ItemResponse) -> None:
+        super().__init__()
+        slopes = torch.from_numpy(exam.state_dict()["decoder.0.weight"]).double()
+        self.sign = slopes.sign()
+        self.log = nn.Parameter(slopes.abs().log())
+        self.bias = nn.Parameter(torch.from_numpy(exam.intercept_).double())
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_steps_with_a_prior_are_those_of_torch_on_log_slopes(optimizer: str) -> None:
+    n_tasks = 37  # two panels of the engine
+    marks, _ = simulated(90, np.ones(n_tasks), np.linspace(-1, 1, n_tasks), seed=1, missing=0.3)
+    exam = small_exam(prior=PRIORS["own"], optimizer=optimizer, learning_rate=0.05, weight_decay=0.0).fit(marks)
+    weights = exam.state_dict()
+    weights["decoder.0.weight"][3] *= -1  # a sign stays
+    exam.load_state_dict(weights)
+    fresh = small_exam(prior=PRIORS["own"], optimizer=optimizer, learning_rate=lambda step: 0.05)
+    fresh.load_state_dict(weights)
+    twin = LogSlopes(fresh)
+    rule = torch.optim.Adam if optimizer == "adam" else torch.optim.SGD
+    steps = rule(twin.parameters(), lr=0.05)
+    for _ in range(5):
+        _, gradients = fresh.loss_and_gradients(marks)
+        fresh.apply_gradients(gradients)
+        slopes = twin.sign * twin.log.exp()
+        slopes.backward(torch.from_numpy(gradients["decoder.0.weight"]).double())
+        twin.bias.grad = torch.from_numpy(gradients["decoder.0.bias"]).double()
+        steps.step()
+        steps.zero_grad()
+    assert np.allclose(fresh.discrimination_, (twin.sign * twin.log.exp()).detach().numpy()[:, 0], rtol=1e-5)
+    assert np.allclose(fresh.intercept_, twin.bias.detach().numpy(), atol=1e-5)
+    assert (np.flatnonzero(fresh.discrimination_ < 0) == [3]).all()
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("clip_norm", [None, 1e9])
+def test_steps_with_a_prior_have_the_same_bits_in_one_call_or_two(model: str, clip_norm: float | None) -> None:
+    fused, halves = (small_exam(model, batch_size=400, clip_norm=clip_norm, epochs=1).fit(Y) for _ in range(2))
+    rate = 1e-2
+    for _ in range(3):
+        eps = noise(400, 4, seed=5)[..., np.newaxis]
+        fused.set_params(learning_rate=lambda step: rate).partial_fit(Y, eps=eps)
+        _, gradients = halves.set_params(learning_rate=lambda step: rate).loss_and_gradients(Y, eps)
+        halves.apply_gradients(gradients)
+    assert bits(fused) == bits(halves)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -191,12 +296,12 @@ def test_constraints_hold_after_training_and_loading(params: dict[str, Any], tmp
             assert len(np.unique(exam.intercept_)) > 1
         else:
             assert (slopes >= 0).all()
-            assert (slopes == 0).any()
+            assert (slopes == 0).any() == (exam.prior is None)
             assert "decoder.0.bias" not in weights
             assert (exam.intercept_ == 0).all()
 
-    for model in ("rasch", "through_origin"):
-        exam = small_exam(model, epochs=30, batch_size=8, **params).fit(wild)
+    for model, prior in (("rasch", None), ("rasch", "weak"), ("through_origin", None), ("through_origin", "weak")):
+        exam = small_exam(model, epochs=30, batch_size=8, prior=prior, **params).fit(wild)
         check(exam)
         exam.save(tmp_path / "exam")
         for again in (fastvae.load(tmp_path / "exam"), pickle.loads(pickle.dumps(exam))):
@@ -231,12 +336,13 @@ def test_a_file_beyond_the_constraint_is_refused(tmp_path: Path) -> None:
         fastvae.load(path)
 
 
-def test_the_sign_is_turned_with_all_that_depends_on_it() -> None:
-    exam = small_exam("2pl", n_dims=2, n_importance_samples=1).fit(Y)
+@pytest.mark.parametrize("n_dims", [1, 2])
+def test_the_sign_is_turned_with_all_that_depends_on_it(n_dims: int) -> None:
+    exam = small_exam("2pl", n_dims=n_dims, n_importance_samples=1).fit(Y)
     other = pickle.loads(pickle.dumps(exam))
-    mirror(other, 1)
-    sign = np.array([1, -1], np.float32)
-    eps = noise(len(Y), 2)
+    mirror(other, n_dims - 1)
+    sign = np.array([1, -1], np.float32)[-n_dims:]
+    eps = noise(len(Y), n_dims).reshape(len(Y), n_dims)
     assert np.array_equal(other.score_samples(Y, eps=eps * sign), exam.score_samples(Y, eps=eps))
     assert np.array_equal(other.transform(Y), exam.transform(Y) * sign)
     steps = [fastvae.VAE.partial_fit(exam, Y, eps=eps), fastvae.VAE.partial_fit(other, Y, eps=eps * sign)]
@@ -246,8 +352,8 @@ def test_the_sign_is_turned_with_all_that_depends_on_it() -> None:
     assert np.array_equal(theirs["mu.bias"], ours["mu.bias"] * sign)
     for name in ("encoder.0.weight", "logvar.weight", "decoder.0.bias"):
         assert np.array_equal(theirs[name], ours[name])
-    with pytest.raises(ValueError, match="the sign of coordinate 2 cannot be flipped"):
-        mirror(other, 2)
+    with pytest.raises(ValueError, match=f"the sign of coordinate {n_dims} cannot be flipped"):
+        mirror(other, n_dims)
 
 
 @pytest.mark.parametrize("n_dims", [1, 2])
@@ -410,7 +516,9 @@ def test_results_do_not_depend_on_threads(model: str, max_marks: int | None) -> 
 def test_avx2_and_avx512_give_the_same_bits() -> None:
     check_same_output_of_both_sets(
         """
+import warnings
 import numpy as np, fastvae
+warnings.simplefilter("ignore", fastvae.ConvergenceWarning)
 rng = np.random.default_rng(0)
 Y = rng.integers(0, 4, (200, 37)).astype(np.float32)
 Y[rng.random(Y.shape) < 0.3] = np.nan
@@ -570,9 +678,9 @@ def test_draws_in_one_dimension_are_of_the_exact_posterior(max_marks: int | None
     slopes, intercepts = np.array([1.5, 2.0, 1.0, 4.0, 4.0]), np.array([0.0, 0.5, -0.5, 0.0, 0.0])
     marks, _ = simulated(40, slopes, intercepts, seed=19, most=most)
     marks[:, 3:] = np.nan
-    exam = with_tasks(
-        small_exam(max_marks=max_marks, epochs=1).fit(marks), slopes, intercepts
-    )  # its encoder knows nothing
+    with pytest.warns(UserWarning, match="tasks 3, 4 without answers"):
+        exam = small_exam(max_marks=max_marks, epochs=1).fit(marks)  # its encoder knows nothing
+    with_tasks(exam, slopes, intercepts)
     n = 4000
     draws = exam.impute(marks, draws=n, random_state=3).astype(np.float64)
     assert np.array_equal(draws[:5], exam.impute(marks, draws=5, random_state=3)), "whatever the number of draws"
@@ -893,3 +1001,274 @@ def test_abilities_are_drawn(n_dims: int) -> None:
     with pytest.raises(ValueError, match="dim="):
         plots.abilities(exam, Y, dim=n_dims)
     pyplot.close("all")
+
+
+# ------------------------------------------------------------------------------- little data, degenerate data
+
+
+def test_few_answers_to_each_task_give_usable_difficulties() -> None:
+    # 33 answers to each task. Maximum likelihood has difficulties beyond 100 and negative slopes.
+    rng = np.random.default_rng(0)
+    n, n_tasks = 2000, 300
+    slopes, intercepts = rng.uniform(0.6, 2, n_tasks), rng.normal(size=n_tasks)
+    marks, _ = simulated(n, slopes, intercepts, seed=1)
+    for student in marks:
+        student[rng.permutation(n_tasks)[5:]] = np.nan
+    found = {
+        prior: ItemResponse(prior=prior, epochs=30, n_importance_samples=8, random_state=0, n_jobs=1).fit(marks)
+        for prior in ("weak", None)
+    }
+    truth = -intercepts / slopes
+    assert np.corrcoef(found["weak"].difficulty_, truth)[0, 1] > 0.85
+    assert np.abs(found["weak"].difficulty_).max() < 8
+    assert (found["weak"].discrimination_ > 0).all()
+    assert np.corrcoef(found[None].difficulty_, truth)[0, 1] < 0.7, "the prior is why"
+
+
+def degenerate(most: int = 1) -> Array:
+    """An exam with a task that everyone solved, one that nobody solved, and students with all, no or few answers."""
+    marks, _ = simulated(300, np.full(8, 1.2), np.linspace(-1, 1, 8), seed=21, most=most)
+    marks[:, 3], marks[:, 6] = most, 0
+    marks[0], marks[1], marks[2, 1:], marks[3] = most, 0, np.nan, np.nan
+    marks[:2, [3, 6]] = [most, 0]
+    return marks
+
+
+@pytest.mark.parametrize("max_marks", [None, 4])
+@pytest.mark.parametrize("params", [{"model": model} for model in MODELS] + [{"n_dims": 2}])
+def test_degenerate_tasks_and_students_have_finite_estimates(params: dict[str, Any], max_marks: int | None) -> None:
+    marks = degenerate(max_marks or 1)
+    exam = ItemResponse(**params, max_marks=max_marks, epochs=150, random_state=0, n_jobs=1).fit(marks)
+    assert np.abs(exam.intercept_).max() < 12
+    if params.get("model", "2pl") != "through_origin":
+        assert np.linalg.norm(exam.discrimination_.reshape(8, -1), axis=1).max() < 6
+        assert exam.difficulty_[3] == exam.difficulty_.min() < -1
+        assert exam.difficulty_[6] == exam.difficulty_.max() > 1
+    for found in (
+        *exam.item_fit(marks),
+        exam.difficulty_,
+        exam.transform(marks),
+        exam.ability_interval(marks),
+        exam.predict_proba(marks),
+        exam.impute(marks),
+        exam.log_marginal(marks, 20).estimate,
+        exam.loadings().loadings,
+    ):
+        assert np.isfinite(found).all()
+    abilities = exam.transform(marks)
+    assert np.abs(abilities[3]).max() < 1e-12, "no answers: the prior's mean"
+    if exam.n_dims == 1 and exam.model != "through_origin":
+        assert abilities[0] == abilities.max()
+        assert abilities[1] == abilities.min()
+
+
+@pytest.mark.parametrize("params", [{"model": "2pl"}, {"model": "rasch"}, {"n_dims": 2}])
+def test_maximum_likelihood_names_degenerate_tasks_once(params: dict[str, Any]) -> None:
+    marks = degenerate()
+    marks[:, 7] = np.nan
+    with pytest.warns(UserWarning, match="without answers") as caught:
+        small_exam(**params, prior=None).fit(marks)
+    [warning] = [each for each in caught if each.category is UserWarning]
+    assert warning.filename == __file__
+    assert str(warning.message) == (
+        "task 7 without answers: no data for the parameters; they stay at their initial values. task 3 solved by "
+        "everyone: the maximum likelihood estimate is not finite; use prior='weak'. task 6 solved by nobody: the "
+        "maximum likelihood estimate is not finite; use prior='weak'"
+    )
+    with pytest.warns(UserWarning, match="^task 7 without answers: .*mode of the prior$"):
+        exam = small_exam(**params).fit(marks)
+    assert exam.intercept_[7] == 0
+    if params.get("model") == "2pl":
+        assert exam.discrimination_[7] == 1
+
+
+def test_a_prior_without_data_is_the_estimate() -> None:
+    # One task: its slope has no data. Students without answers add nothing but to n.
+    prior = ItemPrior(log_slope_mean=0.5, log_slope_sd=0.3, intercept_sd=1.0)
+    marks = np.array([[0.0], [1.0], [1.0], [1.0]])
+    exam = ItemResponse(prior=prior, epochs=400, n_importance_samples=32, random_state=0, n_jobs=1).fit(marks)
+
+    def objective(parameters: Array) -> float:
+        a, d = np.exp(parameters[0]), parameters[1]
+        log_prior = -(((parameters[0] - 0.5) / 0.3) ** 2) / 2 - d**2 / 2
+        return -float(log_likelihood(marks, np.array([a]), np.array([d])).sum() + log_prior)
+
+    from scipy.optimize import minimize
+
+    best = minimize(objective, np.array([0.5, 0.0])).x
+    assert exam.discrimination_[0] == pytest.approx(np.exp(best[0]), rel=0.03)
+    assert exam.intercept_[0] == pytest.approx(best[1], abs=0.03)
+
+
+@pytest.mark.parametrize("reverse", [[2], range(1, 20, 2)], ids=["one", "half"])
+def test_reversed_tasks_have_negative_slopes(reverse: Any) -> None:
+    rng = np.random.default_rng(5)
+    slopes = rng.uniform(0.8, 1.6, 20)
+    slopes[reverse] *= -1
+    marks, alpha = simulated(1000, slopes, rng.normal(size=20), seed=6, missing=0.3)
+    exam = ItemResponse(epochs=15, random_state=0, n_jobs=1).fit(marks)
+    sign = np.sign(exam.discrimination_ @ slopes)
+    assert (np.sign(exam.discrimination_) == sign * np.sign(slopes)).all()
+    assert abs(np.corrcoef(exam.transform(marks)[:, 0], alpha[:, 0])[0, 1]) > 0.85
+
+
+def test_weak_evidence_does_not_reverse_a_task() -> None:
+    rng = np.random.default_rng(7)
+    for seed in range(3):
+        marks, _ = simulated(2000, rng.uniform(0.5, 2, 100), rng.normal(size=100), seed=seed)
+        for student in marks:
+            student[rng.permutation(100)[4:]] = np.nan
+        assert not reversed_tasks(marks.astype(np.float32)).any()
+    assert not reversed_tasks(np.full((7, 3), np.nan, np.float32)).any()
+    assert not reversed_tasks(np.ones((1, 3), np.float32)).any()
+    noise_only = (rng.random((500, 200)) < 0.5).astype(np.float32)
+    assert not reversed_tasks(noise_only).any()
+
+
+def test_slopes_of_zero_have_no_prior() -> None:
+    weights = small_exam().fit(Y).state_dict()
+    weights["decoder.0.weight"][2] = 0
+    for target in (small_exam(), small_exam().fit(Y)):
+        with pytest.raises(ValueError, match="log-normal prior must be 1e-6 to 1e6"):
+            target.load_state_dict(weights)
+    small_exam(prior=None).load_state_dict(weights)
+
+
+def test_priors_are_checked_described_and_stored(tmp_path: Path) -> None:
+    own = ItemPrior(log_slope_mean=0.2, log_slope_sd=0.5, intercept_sd=2.0)
+    for prior, text in (
+        ("weak", "ln |a_t| ~ N(0, 0.75²) and d_t ~ N(0, 3²)"),
+        (own, "ln |a_t| ~ N(0.2, 0.5²) and d_t ~ N(0, 2²)"),
+        (ItemPrior(intercept_sd=None), "item parameters, ln |a_t| ~ N(0, 0.75²), without"),
+    ):
+        exam = small_exam(prior=prior).fit(Y)
+        assert text in exam.describe_objective()
+        assert "+ ln p(tasks) / n" in exam.describe_objective()
+        exam.save(tmp_path / "exam")
+        for again in (fastvae.load(tmp_path / "exam"), pickle.loads(pickle.dumps(exam))):
+            assert isinstance(again, ItemResponse)
+            assert again.prior == prior
+            assert bits(again.partial_fit(Y)) == bits(pickle.loads(pickle.dumps(exam)).partial_fit(Y))
+    assert "a_tj ~ N(0, 1.5²)" in small_exam(n_dims=2).describe_objective()
+    assert "ln |beta_t| ~ N(0, 1²), without" in small_exam("through_origin").describe_objective()
+    assert "ln p(tasks)" not in small_exam(prior=None).describe_objective()
+    for bad in ("strong", 1.0, {"slope_sd": 1}):
+        with pytest.raises(ValueError, match=r"use 'weak', None or a fastvae\.priors\.ItemPrior"):
+            small_exam(prior=bad).fit(Y)
+    for name in ("log_slope_sd", "intercept_sd"):
+        with pytest.raises(ValueError, match=f"{name}=0.* must be a number, at least 0.001"):
+            small_exam(prior=ItemPrior(**{name: 0})).fit(Y)
+
+
+def test_the_loss_of_validation_has_no_prior() -> None:
+    strong = ItemPrior(log_slope_sd=0.01, intercept_sd=0.01)
+    exam = small_exam(prior=strong, epochs=1, learning_rate=1e-9).fit(Y, validation_data=Y)
+    history = exam.history_
+    total = float(((exam.intercept_ / 0.01) ** 2).sum() / 2 + ((np.log(exam.discrimination_) / 0.01) ** 2).sum() / 2)
+    assert total > 100
+    assert history["loss"][0] - history["val_loss"][0] == pytest.approx(total / len(Y), rel=0.01)
+
+
+# ------------------------------------------------------------------------------------------------ convergence
+
+
+def log_posterior(marks: Array, slopes: Array, intercepts: Array, prior: ItemPrior | None, model: str = "2pl") -> float:
+    """Log-likelihood plus log prior of the item parameters, without constants."""
+    found = float(log_likelihood(marks, slopes, intercepts).sum())
+    if prior is not None:
+        logs = np.log(np.abs(slopes[:1] if model == "rasch" else slopes))
+        found -= float((((logs - prior.log_slope_mean) / (prior.log_slope_sd or np.inf)) ** 2).sum()) / 2
+        found -= float(((intercepts / (prior.intercept_sd or np.inf)) ** 2).sum()) / 2
+    return found
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("prior", [None, ItemPrior(log_slope_sd=0.5, intercept_sd=1.0)], ids=["none", "prior"])
+def test_the_distance_to_the_maximum_is_a_newton_step(model: str, prior: ItemPrior | None) -> None:
+    # The information at known abilities is that of the expected complete log posterior, so that the gain of the log
+    # posterior is about half of the squared distance times the number of parameters, or more.
+    marks, _ = simulated(500, SLOPES, INTERCEPTS, seed=31, missing=0.2)
+    marks = marks.astype(np.float32)
+    exam = ItemResponse(model, prior=prior, epochs=150, random_state=0, n_jobs=1).fit(marks)
+    weights = exam.state_dict()
+    found = distance_of(exam, marks)
+    assert found.distance == found.detected < 0.25
+    rng = np.random.default_rng(0)
+    size = 1 if model == "rasch" else 7
+    before = log_posterior(marks, exam.discrimination_, exam.intercept_, prior, model)
+    moved = weights | {"decoder.0.weight": weights["decoder.0.weight"] * np.exp(rng.normal(0, 0.3, (size, 1)))}
+    if model != "through_origin":
+        moved["decoder.0.bias"] = weights["decoder.0.bias"] + rng.normal(0, 0.3, 7)
+    n_parameters = size + 7 * (model != "through_origin")
+    exam.load_state_dict(moved)
+    lost = before - log_posterior(marks, exam.discrimination_, exam.intercept_, prior, model)
+    found = distance_of(exam, marks)
+    assert found.distance > 0.45
+    assert 0.3 * lost < found.distance**2 * n_parameters / 2 < 1.7 * lost
+
+
+def test_a_sample_of_students_finds_large_distances_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    marks, _ = simulated(4000, SLOPES, INTERCEPTS, seed=33, missing=0.2)
+    marks = marks.astype(np.float32)
+    exam = ItemResponse(epochs=20, random_state=0, n_jobs=1).fit(marks)
+    monkeypatch.setattr("fastvae._estimators.item_response.MAX_ANSWERS", 2800)  # 400 students
+    assert distance_of(exam, marks).detected < 0.3
+    weights = exam.state_dict()
+    exam.load_state_dict(weights | {"decoder.0.bias": weights["decoder.0.bias"] + 0.6})
+    found = distance_of(exam, marks)
+    assert found.detected > 0.5
+    assert found.distance == pytest.approx(found.detected * np.sqrt(10))
+
+
+@pytest.mark.parametrize("params", [{"model": model} for model in MODELS] + [{"n_dims": 2}, {"max_marks": 3}])
+@pytest.mark.parametrize("prior", ["weak", None])
+@pytest.mark.parametrize("samples", [16, 1])
+def test_training_says_if_it_has_not_converged(params: dict[str, Any], prior: str | None, samples: int) -> None:
+    params = params | {"prior": prior, "n_importance_samples": samples, "random_state": 0, "n_jobs": 1}
+    intercepts = np.zeros(28) if params.get("model") == "through_origin" else np.tile(INTERCEPTS, 4)
+    marks, _ = simulated(1000, np.tile(SLOPES, 4), intercepts, seed=32, missing=0.2)
+    with pytest.warns(
+        fastvae.ConvergenceWarning, match=r"[0-3]\.\d standard errors .* after 32 steps: raise"
+    ) as caught:
+        ItemResponse(**params, epochs=2).fit(marks)
+    assert [warning.filename for warning in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ItemResponse(**params, epochs=60).fit(marks)
+
+
+@pytest.mark.parametrize("n", [20, 100, 4000])
+def test_by_itself_training_converges(n: int) -> None:
+    marks, _ = simulated(n, SLOPES, INTERCEPTS, seed=32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exam = ItemResponse(random_state=0, n_jobs=1, hidden=(16,)).fit(marks)
+    steps = -(-n // 64)
+    assert exam.n_iter_ == max(-(-3200 // steps), 10)
+    assert distance_of(exam, marks.astype(np.float32)).detected < 0.3
+
+
+def test_epochs_by_themselves(tmp_path: Path) -> None:
+    many, _ = simulated(400, np.ones(3), np.zeros(3), seed=2)
+    params: dict[str, Any] = {"epochs": "auto", "batch_size": 1, "n_importance_samples": 2, "hidden": (4,)}
+    exam = small_exam(**params).fit(many)
+    assert exam.n_iter_ == 10, "at least ten passes"
+    exam.save(tmp_path / "exam")
+    assert fastvae.load(tmp_path / "exam").epochs == "auto"
+    own = bits(small_exam(epochs="auto", batch_size=400).fit(Y))
+    cosine = fastvae.schedules.cosine(2e-2, 2e-4, steps=3200)
+    assert own == bits(small_exam(epochs=3200, batch_size=400, learning_rate=cosine).fit(Y))
+    assert small_exam(epochs="auto", validation_fraction=0.5, batch_size=64).fit(Y).n_iter_ == 800
+    assert small_exam(epochs="auto").partial_fit(Y).n_iter_ == 1
+    for epochs in ("fast", 0, 2.5, None):
+        with pytest.raises(ValueError, match="epochs="):
+            small_exam(epochs=epochs).fit(Y)
+
+
+def test_exams_of_earlier_versions_have_no_prior() -> None:
+    for path in sorted((Path(__file__).parent / "data").glob("v*/exam_*.safetensors")):
+        exam = fastvae.load(path)
+        assert isinstance(exam, ItemResponse)
+        assert exam.prior is None
+        assert isinstance(exam.epochs, int)
+        assert "ln p(tasks)" not in exam.describe_objective()

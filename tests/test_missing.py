@@ -307,7 +307,7 @@ def test_infinity_is_an_error(likelihood: str, value: float) -> None:
 
 def test_values_beside_holes_must_suit_the_likelihood(fitted: VAE) -> None:
     with pytest.raises(ValueError, match=r"X\[7, 33\] is 1.5, but the Bernoulli likelihood takes values in \[0, 1\]"):
-        fitted.transform(changed(1.5))
+        fitted.score_samples(changed(1.5))
     with pytest.raises(ValueError, match=r"Z\[0, 1\] is NaN"):
         fitted.inverse_transform([[0, np.nan, 0]])
     with pytest.raises(ValueError, match="eps must be finite"):

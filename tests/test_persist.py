@@ -103,12 +103,12 @@ def respecified(dumped: bytes, specification: dict[str, Any]) -> bytes:
 
 def answers_of(engine: _core.Engine) -> list[NDArray[np.float32]]:
     """Return codes, log variances, both losses, means and parameters."""
-    mu, logvar = engine.encode(X, None, True, False, 1)
+    mu, logvar = engine.encode(X, None, True, 1)
     return [
         mu,
         logvar,
         *engine.score(X, None, None, 1, 1),
-        engine.reconstruct(X, None, False, 1),
+        engine.reconstruct(X, None, 1),
         *engine.parameters(),
     ]
 

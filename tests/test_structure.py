@@ -23,6 +23,7 @@ STRATA = {
     "fastvae.likelihoods": 3,
     "fastvae.layers": 3,
     "fastvae.optimizers": 3,
+    "fastvae.priors": 3,
     "fastvae.schedules": 3,
     "fastvae.corruption": 3,
     "fastvae.latent": 3,

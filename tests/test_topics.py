@@ -21,9 +21,11 @@ from torch.distributions import Normal, kl_divergence
 import fastvae
 from fastvae import FormatError, NotFittedError, TopicModel
 from fastvae._data import sparse as _sparse
+from fastvae._estimators import topic_model
 from fastvae._topics.prior import laplace
 from fastvae._topics.prior import points as _points
 from fastvae._topics.weights import count_words as _counted
+from fastvae._training.convergence import Budget, still_falls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -279,7 +281,7 @@ def test_the_optimiser_leaves_running_statistics_alone(decoder: str) -> None:
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 def test_a_step_that_fails_leaves_running_statistics_alone(decoder: str, clip_norm: float | None) -> None:
-    model = TopicModel(5, decoder=decoder, hidden=(9,), epochs=2, clip_norm=clip_norm, random_state=0)
+    model = TopicModel(5, decoder=decoder, hidden=(9,), epochs=2, clip_norm=clip_norm, **QUIET)
     X = counts(60, 37)
     before, score = statistics(model.fit(X)), model.score(X)
     with pytest.raises(FloatingPointError):
@@ -571,6 +573,111 @@ def test_a_product_finds_topics_like_the_true_ones() -> None:
     X, phi = drawn_documents(5000, 1000, 10, 100)
     model = TopicModel(10, decoder="product", alpha=0.3, masking=0.5, epochs=20, random_state=0).fit(X)
     assert matched(model.components_, phi).mean() >= 0.9  # its documents are no mixtures, so not the same
+
+
+def right_topic(model: TopicModel, X: NDArray[Any], theta: NDArray[Any], phi: NDArray[Any]) -> float:
+    """Share of the documents whose largest topic is the true one, topics matched by their words."""
+    optimize = pytest.importorskip("scipy.optimize")
+    overlap = np.minimum(model.components_[:, None], phi[None]).sum(2)
+    true = optimize.linear_sum_assignment(-overlap)[1]
+    return float((true[np.asarray(model.transform(X)).argmax(1)] == theta.argmax(1)).mean())
+
+
+def mixed_documents(
+    n: int, phi: NDArray[np.float64], lengths: Any, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Documents of some lengths drawn from topics phi, and their shares of topics."""
+    rng = np.random.default_rng(seed)
+    theta = rng.dirichlet(np.full(len(phi), 0.1), n)
+    words = np.broadcast_to(lengths, n).astype(int)
+    X = np.stack([rng.multinomial(length, p / p.sum()) for length, p in zip(words, theta @ phi, strict=True)])
+    return X.astype(np.float32), theta
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_theta_settles_in_documents_longer_than_in_training(decoder: str) -> None:
+    phi = np.random.default_rng(0).dirichlet(np.full(300, 0.1), 6)
+    X, _ = mixed_documents(1000, phi, 40, 1)
+    model = TopicModel(6, decoder=decoder, epochs=60, random_state=0).fit(X)
+    for length, least in ((40, 0.85), (400, 0.9), (4000, 0.95)):
+        longer, theta = mixed_documents(1000, phi, length, 2)
+        assert right_topic(model, longer, theta, phi) >= least
+        assert model.perplexity(longer) < 110  # 300 words
+
+
+@pytest.mark.parametrize("alpha", [None, 0.1])
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_titles_have_topics_that_differ(decoder: str, alpha: float | None) -> None:
+    phi = np.random.default_rng(0).dirichlet(np.full(200, 0.05), 6)
+    X, theta = mixed_documents(600, phi, 10, 1000)
+    model = TopicModel(6, decoder=decoder, alpha=alpha, epochs=60, random_state=0).fit(X)
+    assert right_topic(model, X, theta, phi) >= 0.8
+    assert (model.diagnose(X).overlap < 0.7).all()
+    assert model.coherence(X).mean() > 0.2
+
+
+def test_lengths_with_a_long_tail_do_no_harm() -> None:
+    phi = np.random.default_rng(7).dirichlet(np.full(300, 0.05), 6)
+    lengths = np.maximum(1, np.exp(np.log(80) + 1.5 * np.random.default_rng(3).standard_normal(800)))
+    X, _ = mixed_documents(800, phi, lengths, 8)
+    model = TopicModel(6, epochs=60, random_state=0).fit(X[:400])
+    counts = TopicModel(6, epochs=60, input_transform=None, random_state=0)
+    with pytest.warns(UserWarning, match="log variances lie outside"):
+        counts.fit(X[:400])
+    assert model.perplexity(X[400:]) < 0.9 * counts.perplexity(X[400:])
+
+
+def test_epochs_auto_is_a_number_of_steps_and_more_while_the_loss_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, _ = drawn_documents(100, 50, 5, 50)
+    assert TopicModel().epochs == "auto"
+    assert Budget(steps=5000, epochs=100).epochs_for(8) == 625
+    assert Budget(steps=5000, epochs=100).epochs_for(1000) == 100
+    falling, flat = np.linspace(10, 5, 20).tolist(), [10.0, *[5 + (i % 2) / 10 for i in range(30)]]
+    assert still_falls(falling)
+    assert not still_falls(flat)
+    assert not still_falls(falling[:9])
+    assert not still_falls(falling[::-1])
+    monkeypatch.setattr(TopicModel, "_BUDGET", Budget(steps=20, epochs=2, factor=2))
+    with pytest.warns(UserWarning, match=r"TopicModel.*loss still fell after 20 epochs.*pass epochs=40") as caught:
+        model = TopicModel(5, learning_rate=1e-4, random_state=0).fit(X)
+    assert (len(caught), model.n_iter_) == (1, 20)  # 2 steps an epoch, twice the budget
+    same_bits = TopicModel(5, learning_rate=1e-4, random_state=0, epochs=20)
+    monkeypatch.setattr(topic_model, "_SEPARATED", 100)
+    assert same(model, same_bits.fit(X))
+    assert TopicModel(5, learning_rate=1e-9, random_state=0).fit(X).n_iter_ == 10  # its loss does not fall
+    with pytest.raises(ValueError, match=r"epochs='long' must be an integer or \"auto\""):
+        TopicModel(epochs="long").fit(X)
+    with pytest.raises(ValueError, match="epochs='auto'"):
+        fastvae.VAE(epochs="auto").fit(X > 0)
+
+
+def test_fit_warns_once_of_what_the_diagnosis_finds() -> None:
+    X, _ = drawn_documents(300, 100, 5, 50)
+    with pytest.warns(UserWarning, match="TopicModel after training: .*The topics have collapsed") as caught:
+        TopicModel(5, epochs=20, learning_rate=1e-6, random_state=0).fit(X)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_empty_documents_single_words_absent_words_and_constant_columns(decoder: str) -> None:
+    X, _ = drawn_documents(200, 60, 4, 30)
+    X[::3] = 0  # no words
+    X[1::3] = 0
+    X[1::3, 7] = 1  # a single word
+    X[:, 20:30] = 0  # never occur
+    X[:, 40] = 2  # constant
+    X[0] = 0
+    model = TopicModel(4, decoder=decoder, epochs=19, random_state=0).fit(X)
+    for found in (model.transform(X), model.components_, model.score_samples(X), model.coherence(X)):
+        assert np.isfinite(found).all()
+    assert np.isfinite(model.perplexity(X))
+
+
+def test_a_perplexity_that_overflows_is_named(fitted: TopicModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    X = counts(3, fitted.n_features_in_)
+    monkeypatch.setattr(fitted, "score_samples", lambda X: np.full(len(X), -1e9, np.float32))
+    with pytest.raises(FloatingPointError, match="the mean of 'perplexity' overflows"):
+        fitted.perplexity(X)
 
 
 def test_the_diagnosis_says_when_topics_are_alike() -> None:

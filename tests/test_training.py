@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import LIKELIHOODS, OPTIMIZERS, bits, small, steps
+from helpers import LIKELIHOODS, OPTIMIZERS, bits, small, started, steps
 from numpy.typing import NDArray
 from reference import Twin, examples, noise, pair, plain_pair
 from test_optimizers import RUNS, largest_error
@@ -45,7 +45,7 @@ BATCH, STEPS = 16, 10  # the last batch has 6 examples
 )
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 def test_a_learning_rate_schedule_is_the_constants_of_each_step_bit_for_bit(optimizer: Any, schedule: Any) -> None:
-    whole, single = (small(Autoencoder, batch_size=BATCH, optimizer=optimizer) for _ in range(2))
+    whole, single = (started(small(Autoencoder, batch_size=BATCH, optimizer=optimizer), X) for _ in range(2))
     whole.set_params(learning_rate=schedule)
     for step in range(2 * STEPS):
         if step % STEPS == 0:
@@ -92,7 +92,8 @@ def test_a_learning_rate_schedule_is_that_of_torchs_schedulers(name: str) -> Non
 
 
 def test_given_gradients_are_applied_with_the_rate_of_their_step() -> None:
-    fused, halves = (small(Autoencoder, batch_size=50, learning_rate=linear(1e-2, 0.0, steps=9)) for _ in range(2))
+    rate = linear(1e-2, 0.0, steps=9)
+    fused, halves = (started(small(Autoencoder, batch_size=50, learning_rate=rate), X) for _ in range(2))
     fused.partial_fit(X)
     halves.partial_fit(X[:50])
     for start in (50, 100):
@@ -103,7 +104,7 @@ def test_given_gradients_are_applied_with_the_rate_of_their_step() -> None:
 def test_a_diverging_step_names_the_rate_that_it_had() -> None:
     data = X.copy()
     data[100:] = 1e30
-    model = small(Autoencoder, batch_size=50, learning_rate=linear(0.5, 0.0, steps=4))
+    model = started(small(Autoencoder, batch_size=50, learning_rate=linear(0.5, 0.0, steps=4)), X)
     with pytest.raises(FloatingPointError, match=r"step 3\b.*learning_rate \(it is 0\.25\)"):
         model.partial_fit(data)
 
@@ -127,11 +128,11 @@ class Recorder:
         self.epochs.append(model.n_iter_)
 
 
-def when_to_stop(losses: list[float], patience: int, tol: float) -> int:
-    """Epochs until no loss of the last `patience` was lower by more than `tol` than the best before it."""
+def when_to_stop(losses: list[float], patience: int, tol: float, warm_up: int = 0) -> int:
+    """Epochs until no loss of the last `patience`, none in the warm-up, was lower by more than `tol` than the best."""
     best, waited = float("inf"), 0
     for epoch, loss in enumerate(losses, start=1):
-        waited = 0 if best - loss > tol else waited + 1
+        waited = 0 if epoch <= warm_up or best - loss > tol else waited + 1
         best = min(best, loss)
         if waited == patience:
             return epoch
@@ -253,19 +254,22 @@ def test_with_a_schedule_the_loss_is_the_one_that_it_leads_to(name: str) -> None
 
     judge = small(**{key: leads_to(value) for key, value in chosen.items()}, **parameters)
     losses = [judge.load_state_dict(state).evaluate(OTHERS)["loss"] for state in recorder.states]
+    warm_up = 40 if name == "function" else 38  # epochs before the schedule is within 5 % of its end
     for patience in (2, 5):
         stopped = small(early_stopping=True, n_iter_no_change=patience, tol=0.0, **chosen, **parameters)
         stopped.fit(X, validation_data=OTHERS)
-        assert stopped.n_iter_ == when_to_stop(losses, patience, 0.0)
+        assert stopped.n_iter_ == when_to_stop(losses, patience, 0.0, warm_up)
         assert bits(stopped) == recorder.weights[int(np.argmin(losses[: stopped.n_iter_]))]
     shown = [logs["val_loss"] for logs in recorder.logs]
     assert shown != pytest.approx(losses, rel=1e-3)
 
 
 def test_a_warm_up_is_not_stopped_because_its_loss_rises() -> None:
-    parameters: dict[str, Any] = {"epochs": 30, "beta": linear(0.0, 3.0, epochs=30), "learning_rate": 3e-3}
+    # Training starts at the level of the data: at the final beta the first epochs, whose KL is free, are no better.
+    parameters: dict[str, Any] = {"epochs": 60, "beta": linear(0.0, 1.0, epochs=20), "learning_rate": 3e-3}
     model = small(early_stopping=True, n_iter_no_change=3, hidden=(64,), **parameters).fit(DIGITS[:600])
-    assert when_to_stop(model.history_["val_loss"], 3, 1e-4) < model.n_iter_
+    assert model.n_iter_ >= 20
+    assert model.evaluate(DIGITS[:600])["elbo"] > model.history_["elbo"][0]
 
 
 def test_with_corruption_the_loss_is_that_of_the_corrupted_validation_data() -> None:
@@ -494,12 +498,13 @@ def test_clipping_carries_training_over_an_example_that_would_throw_it_far_off()
     data = X.copy()
     data[70] *= 1e4
     clipped, free = (
-        small(Autoencoder, optimizer="sgd", learning_rate=1e-3, clip_norm=limit, epochs=1) for limit in (1.0, None)
+        started(small(Autoencoder, optimizer="sgd", learning_rate=1e-3, clip_norm=limit), X) for limit in (1.0, None)
     )
-    clipped.fit(data)
+    clipped.partial_fit(data)
     assert clipped.evaluate(X)["loss"] < 20
+    many = np.tile(data, (5, 1))
     with pytest.raises(FloatingPointError):
-        free.set_params(epochs=5).fit(data)
+        free.partial_fit(many)
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, float("nan"), float("inf"), "much", True])
@@ -666,7 +671,7 @@ def test_partial_fit_calls_nobody() -> None:
     assert counter.calls == 0
 
 
-@pytest.mark.parametrize("callbacks", [None, Returns(), {Returns()}, [None], [print], [Returns(), object()], "on", 3])
+@pytest.mark.parametrize("callbacks", [None, Returns(), {Returns()}, [None], [Returns], [Returns(), object()], "on", 3])
 def test_bad_callbacks_are_refused_before_training_starts(callbacks: Any) -> None:
     for model in (small(callbacks=callbacks), small(Autoencoder, callbacks=callbacks)):
         with pytest.raises(ValueError, match=r"callback.*on_epoch_end"):
@@ -694,7 +699,7 @@ def test_at_the_top_of_a_cycle_early_stopping_counts_the_kl() -> None:
 
     stop = EarlyStopping.stop
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EarlyStopping, "stop", lambda self, loss: seen.append(loss) or stop(self, loss))
+        patch.setattr(EarlyStopping, "stop", lambda self, loss, **more: seen.append(loss) or stop(self, loss))
         model.set_params(early_stopping=True).fit(X, validation_data=OTHERS)
     history = model.history_
     both = np.add(history["val_reconstruction"], history["val_kl"])

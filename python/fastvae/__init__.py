@@ -9,8 +9,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from fastvae import corruption, datasets, functional, latent, layers, likelihoods, optimizers, schedules
-from fastvae._checks import NotFittedError
+from fastvae import corruption, datasets, functional, latent, layers, likelihoods, optimizers, priors, schedules
+from fastvae._checks import ConvergenceWarning, NotFittedError
 from fastvae._config import show_config
 from fastvae._core import FormatError, __version__
 from fastvae._data.binary import binarize
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VAE",
     "Autoencoder",
+    "ConvergenceWarning",
     "FormatError",
     "ItemResponse",
     "NotFittedError",
@@ -41,6 +42,7 @@ __all__ = [
     "load",
     "optimizers",
     "plots",
+    "priors",
     "schedules",
     "show_config",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import warnings
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,10 @@ MAX_DRAWS = 2**24
 
 class NotFittedError(ValueError, AttributeError):
     """The model is not fitted: neither trained nor loaded from a state dict."""
+
+
+class ConvergenceWarning(UserWarning):
+    """Training ended before the parameters converged."""
 
 
 def integer(value: Any, name: str, least: int = 1, most: int | None = None) -> int:
@@ -109,3 +114,13 @@ def threads(n_jobs: Any) -> int | None:
         if 1 <= int(n_jobs) <= _core.MAX_THREADS:
             return int(n_jobs)
     raise ValueError(f"n_jobs={n_jobs!r} must be None, -1, or a number of threads up to {_core.MAX_THREADS}")
+
+
+def warn(message: str) -> None:
+    """Issue a UserWarning at the first caller outside of this package."""
+    import inspect
+
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("fastvae."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)

@@ -8,13 +8,16 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ACTIVATIONS",
+    "LARGEST",
     "LIKELIHOODS",
     "LOGVAR_RANGE",
     "MAX_SIDE",
     "MAX_THREADS",
     "MAX_TRIALS",
     "MAX_WIDTH",
+    "ROUNDING",
     "TOPIC_GAIN",
+    "ColumnMoments",
     "Engine",
     "FormatError",
     "ModelFile",
@@ -34,22 +37,32 @@ __all__ = [
 
 __version__: str
 ACTIVATIONS: list[str]
+LARGEST: float
 LIKELIHOODS: dict[str, _LikelihoodFacts]
 LOGVAR_RANGE: tuple[float, float]
 MAX_THREADS: int
 MAX_TRIALS: int
 MAX_SIDE: int
 MAX_WIDTH: int
+ROUNDING: float
 TOPIC_GAIN: float
 
 _F32 = NDArray[np.float32]
 
 class _LikelihoodFacts(TypedDict):
     counts: bool
+    unit: bool
     words: bool
     public: bool
 
 _Rows = NDArray[np.uint64]
+
+@final
+class ColumnMoments:
+    @property
+    def mean(self) -> NDArray[np.float64]: ...
+    @property
+    def std(self) -> NDArray[np.float64]: ...
 
 @final
 class SparseMatrix:
@@ -98,6 +111,11 @@ class Engine:
     def parameters(self) -> list[_F32]: ...
     def set_parameters(self, values: list[_F32]) -> None: ...
     def flip_sign(self, coordinate: int) -> None: ...
+    def column_moments(
+        self, x: _Matrix, rows: _Rows | None, binarize: str | None, threads: int | None
+    ) -> ColumnMoments: ...
+    def standardized(self, moments: ColumnMoments) -> str | None: ...
+    def start(self, moments: ColumnMoments) -> None: ...
     def check(self, x: _Matrix, name: str, threads: int | None) -> None: ...
     def train(
         self,
@@ -117,11 +135,9 @@ class Engine:
         threads: int | None,
         tick: Callable[[int], None] | None,
     ) -> tuple[float, float, float]: ...
-    def encode(
-        self, x: _Matrix, y: NDArray[Any] | None, logvar: bool, noisy: bool, threads: int | None
-    ) -> tuple[_F32, _F32]: ...
+    def encode(self, x: _Matrix, y: NDArray[Any] | None, logvar: bool, threads: int | None) -> tuple[_F32, _F32]: ...
     def decode(self, z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> _F32: ...
-    def reconstruct(self, x: _Matrix, y: NDArray[Any] | None, noisy: bool, threads: int | None) -> _F32: ...
+    def reconstruct(self, x: _Matrix, y: NDArray[Any] | None, threads: int | None) -> _F32: ...
     def score(
         self, x: _Matrix, y: NDArray[Any] | None, eps: _F32 | None, samples: int, threads: int | None
     ) -> list[_F32]: ...
@@ -173,13 +189,9 @@ class Engine:
         seed: int,
         threads: int | None,
     ) -> _F32: ...
-    def posterior_sample(
-        self, x: _Matrix, y: NDArray[Any] | None, n: int, seed: int, noisy: bool, threads: int | None
-    ) -> _F32: ...
+    def posterior_sample(self, x: _Matrix, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> _F32: ...
     def mean_code(self, x: _Matrix, points: _F32, threads: int | None) -> _F32: ...
-    def predictive(
-        self, x: _Matrix, y: NDArray[Any] | None, n: int, seed: int, noisy: bool, threads: int | None
-    ) -> list[_F32]: ...
+    def predictive(self, x: _Matrix, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> list[_F32]: ...
     def dump(self, estimator: str, moments: bool) -> bytes: ...
 
 class FormatError(ValueError): ...

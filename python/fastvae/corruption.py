@@ -57,11 +57,28 @@ class GaussianNoise(_Corruption):
     sigma: float = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MaskingNoise(_Corruption):
-    """Masking noise: x becomes 0 with probability p < 1."""
+    """Masking noise: x becomes 0 with probability p < 1.
+
+    Parameters
+    ----------
+    p : float
+        Probability of a zero.
+    rescale : bool or None
+        Whether the other values become x / (1 - p) (inverted dropout; Srivastava et al., JMLR 2014, section 10), so
+        that the mean stays x: the encoder reads the same level in training and, without noise, in use. None is True
+        in models of counts, in which the sum of a row matters and a single zero does not. It is False in other models,
+        and in ``corrupt``.
+    """
 
     p: float = 0.25
+    rescale: bool | None = None
+
+    def __repr__(self) -> str:
+        """Return the call that makes this object, without options that have their defaults."""
+        rescale = "" if self.rescale is None else f", rescale={self.rescale!r}"
+        return f"MaskingNoise(p={self.p!r}{rescale})"
 
 
 @dataclass(frozen=True)
@@ -71,13 +88,14 @@ class SaltAndPepper(_Corruption):
     p: float = 0.25
 
 
-def resolve(corruption: Any) -> tuple[str, float]:
-    """Return a corruption as the engine's (name, level), or raise ValueError."""
+def resolve(corruption: Any, *, counts: bool = False) -> tuple[str, float]:
+    """Return a corruption as the engine's (name, level), or raise ValueError; `counts`: in a model of counts."""
     match corruption:
         case GaussianNoise(sigma):
             return "gaussian", _checks.number(sigma, f"{corruption!r}: sigma")
-        case MaskingNoise(p):
-            return "masking", _checks.number(p, f"{corruption!r}: p", below=1.0)
+        case MaskingNoise(p, rescale):
+            rescaled = counts if rescale is None else _checks.boolean(rescale, f"{corruption!r}: rescale")
+            return "rescaled_masking" if rescaled else "masking", _checks.number(p, f"{corruption!r}: p", below=1.0)
         case SaltAndPepper(p):
             return "salt_and_pepper", _checks.number(p, f"{corruption!r}: p", below=1.0)
     raise ValueError(f"corruption={corruption!r} is not known; use None or an object from fastvae.corruption")

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastvae import _checks
 from fastvae._checks import NotFittedError
-from fastvae._data import arrays
+from fastvae._data import arrays, names
 from fastvae._neighbours import nearest
 
 if TYPE_CHECKING:
@@ -463,7 +463,11 @@ def _sizes(model: LatentModel) -> tuple[int, int]:
     if not hasattr(model, "n_features_in_"):
         raise NotFittedError(f"this {type(model).__name__} is not fitted yet: call fit first")
     zeros = np.zeros((1, model.n_features_in_), np.float32)
-    return model.n_features_in_, _codes(model, zeros).shape[1]
+    return model.n_features_in_, _codes(model, names.like(zeros, zeros, _names(model))).shape[1]
+
+
+def _names(model: LatentModel) -> Any:
+    return getattr(model, "feature_names_in_", None)
 
 
 def _code(model: LatentModel, value: Any, name: str, codes: bool | None) -> NDArray[np.float32]:
@@ -486,7 +490,7 @@ def _code(model: LatentModel, value: Any, name: str, codes: bool | None) -> NDAr
         raise ValueError(f"codes={codes!r} must be True, False or None")
     if row.shape[1] != (latent_dim if codes else n_features):
         raise ValueError(f"{name} has {row.shape[1]} values; expected {expected}")
-    return arrays.tensor(row[0], name) if codes else _codes(model, row)[0]
+    return arrays.tensor(row[0], name) if codes else _codes(model, names.like(row, value, _names(model)))[0]
 
 
 def _span(span: Any) -> float:

@@ -188,7 +188,9 @@ def resolve(value: Any, name: str) -> list[Layer]:
     if isinstance(value, Layer) or (isinstance(value, numbers.Integral) and not isinstance(value, bool)):
         value = (value,)
     if not isinstance(value, (tuple, list, np.ndarray)):
-        raise ValueError(f"{name}={value!r} must be a sequence of layer widths and layers, for example (400,)")
+        raise ValueError(
+            f"{name}={value!r} must be a sequence of layer widths and layers, such as (400,) or (Conv2d(32, 3), 400)"
+        )
     return [_checked(layer, f"{name}[{i}]") for i, layer in enumerate(value)]
 
 

@@ -38,13 +38,15 @@ class Gaussian:
 
     Notes
     -----
-    A "shared" or "per_feature" scale is ``likelihood.log_scale`` (natural logarithm) in the state dict. It starts at 1
-    (or at the floor, if that is larger), and training keeps it above the floor.
+    A "shared" or "per_feature" scale is ``likelihood.log_scale`` (natural logarithm) in the state dict. It starts at
+    the standard deviation of the training data, of each column or within all columns (or at the floor, if that is
+    larger), and training keeps it above the floor. "shared" and a fixed number are for columns of one unit;
+    "per_feature" and "decoder" take columns of any units.
 
     With "decoder" a second output layer, ``scale.weight`` and ``scale.bias`` in the state dict, computes u_j, and
     s_j² = floor² + exp(2 u_j). This is a smooth form of ln s_j = max(u_j, ln floor), whose gradient
     d ln s_j / du_j = exp(2 u_j) / s_j² is not zero below the floor. u_j is clamped to at most 40, with zero gradient
-    above. The layer is initialised as in PyTorch, so s starts near 1.
+    above. s starts near the standard deviation of each column of the training data.
     """
 
     scale: float | Literal["shared", "per_feature", "decoder"] = 1.0
@@ -76,9 +78,9 @@ class NegativeBinomial:
 
     Notes
     -----
-    ln r, one number per feature, is ``likelihood.log_total_count`` in the state dict. It starts at 0 (or at the
-    logarithm of the floor, if that is larger). Training keeps r between the floor and 1e6, where the likelihood is
-    practically Poisson.
+    ln r, one number per feature, is ``likelihood.log_total_count`` in the state dict. It starts at the value that fits
+    the variance of the column or, if most values are zero, the share of zeros. Training keeps r between the floor and
+    1e6, where the likelihood is practically Poisson.
     """
 
     floor: float = 1e-3

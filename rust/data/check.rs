@@ -1,5 +1,4 @@
-//! Checks of data while they are read: values outside the likelihood's support, NaN, infinity, and binary data passed
-//! as uint8.
+//! Checks of data while they are read: values outside the likelihood's support, too large values, NaN and infinity.
 
 use crate::data::input_transform::Transform;
 use crate::data::{Element, Source};
@@ -7,27 +6,50 @@ use crate::error::{Error, Result};
 use crate::nn::likelihood::{Likelihood, Support};
 use crate::simd::{Op, Row, Simd, ZERO_ROW};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The largest magnitude of a value: sums of squares over the largest number of columns do not overflow.
+pub const LARGEST: f32 = 1e15;
 
 /// The check of one array, shared by all threads that read it.
 pub struct ValueCheck {
-    /// Its support limits the values; `None` allows every finite number.
+    /// The likelihood of a model's examples; `None` for other arrays.
     likelihood: Option<Likelihood>,
+    /// Whether the likelihood's support limits the values; otherwise every number up to [`LARGEST`] is valid.
+    scored: bool,
     /// The encoder's transform, whose range limits the values too.
     transform: Option<Transform>,
     /// Whether NaN is allowed.
     missing: bool,
+    /// The largest magnitude.
+    largest: f32,
     /// The first row with an invalid value; `usize::MAX` if there is none.
     first_bad: AtomicUsize,
-    /// The bits of the largest value or 0, used for uint8 only: bits of nonnegative floats are ordered as the floats.
-    largest: AtomicU32,
 }
 
 impl ValueCheck {
-    /// A check against the support of `likelihood`, or for finite numbers. With `missing`, NaN is allowed.
+    /// A check against the support of `likelihood`, or for numbers up to [`LARGEST`]. With `missing`, NaN is allowed.
     pub fn new(likelihood: Option<Likelihood>, missing: bool) -> ValueCheck {
-        let (first_bad, largest) = (AtomicUsize::new(usize::MAX), AtomicU32::new(0));
-        ValueCheck { likelihood, transform: None, missing, first_bad, largest }
+        let first_bad = AtomicUsize::new(usize::MAX);
+        ValueCheck {
+            likelihood,
+            scored: true,
+            transform: None,
+            missing,
+            largest: LARGEST,
+            first_bad,
+        }
+    }
+
+    /// Allows values outside the likelihood's support: only the encoder reads them.
+    pub fn encoded_only(self) -> ValueCheck {
+        ValueCheck { scored: false, ..self }
+    }
+
+    /// Allows larger values: a training step reports an overflow itself. Norms must not overflow.
+    pub fn for_training(self) -> ValueCheck {
+        let divides = self.transform.is_some_and(Transform::divides);
+        ValueCheck { largest: if divides { LARGEST } else { f32::MAX }, ..self }
     }
 
     /// Limits the values to the range of `transform` too.
@@ -36,73 +58,78 @@ impl ValueCheck {
     }
 
     /// The range of valid values, ends included.
-    fn support(&self) -> (f32, f32) {
-        let (low, high) =
-            self.likelihood.map_or(Support::REAL, |likelihood| likelihood.support()).range;
-        let (least, most) = self.transform.map_or((f32::MIN, f32::MAX), Transform::range);
-        (low.max(least), high.min(most))
+    fn range(&self) -> (f32, f32) {
+        let limits = self.likelihood.filter(|_| self.scored);
+        let support = limits.map_or(Support::REAL, |likelihood| likelihood.support());
+        let (low, high) = support.accepted();
+        (low.max(self.least()).max(-self.largest), high.min(self.largest))
+    }
+
+    /// The smallest value that the transform takes.
+    fn least(&self) -> f32 {
+        self.transform.map_or(f32::MIN, Transform::least)
     }
 
     /// Starts a worker's check of some rows.
     #[inline(always)]
     pub(crate) fn begin<S: Simd>(&self, s: S) -> RowCheck<'_, S> {
-        let (low, high) = self.support();
+        let (low, high) = self.range();
         let (low, high) = (s.splat(low), s.splat(high));
-        RowCheck { check: self, low, high, missing: self.missing, largest: s.zero(), outside: 0 }
+        RowCheck { check: self, low, high, missing: self.missing, outside: 0 }
     }
 
-    /// Returns an error if a value of `x`, called `name` in messages, is invalid. `finished`: all rows were checked.
-    pub fn verdict(&self, x: &Source, name: &str, finished: bool) -> Result<()> {
-        // The transform, if the value is outside its range.
-        let violated = |value: f32| {
-            let out = |(least, most)| value.is_finite() && !(least..=most).contains(&value);
-            self.transform.filter(|transform| out(transform.range()))
-        };
+    /// Returns an error if a value of `x`, called `name` in messages, is invalid.
+    pub fn verdict(&self, x: &Source, name: &str) -> Result<()> {
         let row = self.first_bad.load(Ordering::Relaxed);
-        if row != usize::MAX {
-            let found = x.find_outside(row, self.support(), self.missing);
-            let (col, value) = found.unwrap_or((0, f32::NAN));
-            return Err(Error::Value(match self.likelihood {
-                Some(likelihood) if value.is_finite() && likelihood.support().excludes(value) => {
-                    format!(
-                        "{name}[{row}, {col}] is {value}, but the {} likelihood takes {}",
-                        likelihood.name(),
-                        likelihood.support().words
-                    )
-                }
-                _ if violated(value) == Some(Transform::Log1p) => format!(
-                    "{name}[{row}, {col}] is {value}, but input_transform=\"log1p\" is ln(1 + x) and \
-                     takes values above -1: use it for counts"
-                ),
-                _ if violated(value).is_some() => format!(
-                    "{name}[{row}, {col}] is {value}, and its square may overflow in the norm of input_transform: \
-                     scale the data"
-                ),
-                _ => {
-                    let remedy = match (self.missing, self.likelihood) {
-                        (true, _) => {
-                            ", or NaN where it was not observed: remove or fill in infinity"
-                        }
-                        (_, Some(likelihood)) if value.is_nan() && likelihood.allows_missing() => {
-                            ": remove or fill in NaN and infinity, or pass missing=\"mask\" if NaN means not observed"
-                        }
-                        _ => ": remove or fill in NaN and infinity",
-                    };
-                    format!("{name}[{row}, {col}] is {value}; {name} must be finite{remedy}")
-                }
-            }));
+        if row == usize::MAX {
+            return Ok(());
         }
-        let largest = f32::from_bits(self.largest.load(Ordering::Relaxed));
-        // Some rows of an array may well be dark.
-        let whole = finished && !x.is_selection();
-        if whole && x.element() == Element::U8 && largest == 1.0 / 255.0 {
-            return Err(Error::Value(format!(
-                "{name} is uint8 with no value above 1: uint8 means 0..255 and is scaled to 0..1, so binary data must \
-                 be passed as floats: {name}.astype(numpy.float32)"
-            )));
-        }
-        Ok(())
+        let (col, value) = x.find_outside(row, self.range(), self.missing).unwrap_or((0, f32::NAN));
+        let exact = x.exact(row, col).filter(|exact| value.is_infinite() && exact.is_finite());
+        let place = format!("{name}[{row}, {col}]");
+        Err(Error::Value(match self.likelihood {
+            Some(likelihood)
+                if self.scored && value.is_finite() && likelihood.support().excludes(value) =>
+            {
+                let reading = match x.element() {
+                    Element::Byte => {
+                        " (uint8 is not divided by 255, since the training data were not: pass X / 255 if \
+                                      they are grey values)"
+                    }
+                    _ => "",
+                };
+                format!(
+                    "{place} is {}{reading}, but the {} likelihood takes {}",
+                    shown(value),
+                    likelihood.name(),
+                    likelihood.support().words
+                )
+            }
+            _ if value.is_finite() && value < self.least() => format!(
+                "{place} is {value}, but input_transform=\"log1p\" is ln(1 + x) and takes values above -1: use it for \
+                 counts"
+            ),
+            _ if value.is_finite() || exact.is_some() => format!(
+                "{place} is {}: values above {LARGEST:e} in magnitude overflow in float32, scale the data",
+                exact.map_or_else(|| shown(value), |exact| format!("{exact:e}"))
+            ),
+            _ => {
+                let remedy = match (self.missing, self.likelihood) {
+                    (true, _) => ", or NaN where it was not observed: remove or fill in infinity",
+                    (_, Some(likelihood)) if value.is_nan() && likelihood.allows_missing() => {
+                        ": remove or fill in NaN and infinity, or pass missing=\"mask\" if NaN means not observed"
+                    }
+                    _ => ": remove or fill in NaN and infinity",
+                };
+                format!("{place} is {value}; {name} must be finite{remedy}")
+            }
+        }))
     }
+}
+
+/// A value in a message.
+fn shown(value: f32) -> String {
+    if value.abs() < LARGEST { value.to_string() } else { format!("{value:e}") }
 }
 
 /// One worker's check of some rows.
@@ -111,7 +138,6 @@ pub(crate) struct RowCheck<'a, S: Simd> {
     low: S::F,
     high: S::F,
     missing: bool,
-    largest: S::F,
     outside: u32,
 }
 
@@ -127,7 +153,6 @@ impl<S: Simd> RowCheck<'_, S> {
             // Nonzero where x is outside the range, infinite or NaN.
             let off = s.sub(s.max(s.min(x, self.high), self.low), x);
             self.outside |= s.nonzero(off);
-            self.largest = s.max(self.largest, x);
         }
     }
 
@@ -138,15 +163,6 @@ impl<S: Simd> RowCheck<'_, S> {
             self.check.first_bad.fetch_min(row, Ordering::Relaxed);
             self.outside = 0;
         }
-    }
-
-    /// Ends the check.
-    #[inline(always)]
-    pub fn end(self, s: S) {
-        let mut row = ZERO_ROW;
-        s.store(self.largest, &mut row[0]);
-        let largest = row[0].0.into_iter().fold(0.0, f32::max);
-        self.check.largest.fetch_max(largest.to_bits(), Ordering::Relaxed);
     }
 }
 
@@ -169,6 +185,88 @@ impl Op for CheckRows<'_> {
             }
             check.end_row(row);
         }
-        check.end(s);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::likelihood::{Bernoulli, Gaussian};
+    use crate::simd::{Isa, LANES};
+
+    fn verdict(isa: Isa, check: &ValueCheck, values: &[f32]) -> Option<String> {
+        let source = Source::from_slice(values, values.len());
+        isa.run(CheckRows { source: &source, rows: 0..1, check });
+        check.verdict(&source, "X").err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_place() {
+        let (unit, real) = (Bernoulli {}.into(), Gaussian::default().into());
+        let out = 1.0 + 64.0 * f32::EPSILON;
+        for isa in Isa::available() {
+            for (likelihood, value, words) in [
+                (unit, out, Some("takes values in [0, 1]")),
+                (unit, 1.0 + 32.0 * f32::EPSILON, None),
+                (unit, -32.0 * f32::EPSILON, None),
+                (unit, -64.0 * f32::EPSILON, Some("takes values in [0, 1]")),
+                (unit, f32::NAN, Some("must be finite")),
+                (real, 1e15, None),
+                (real, -1.1e15, Some("is -1.1e15: values above 1e15 in magnitude overflow")),
+                (real, f32::INFINITY, Some("must be finite")),
+            ] {
+                let mut values = [0.5; 40];
+                values[33] = value;
+                let found = verdict(isa, &ValueCheck::new(Some(likelihood), false), &values);
+                assert_eq!(found.is_some(), words.is_some(), "{value}: {found:?}");
+                let found = found.unwrap_or_default();
+                assert!(found.contains(words.unwrap_or_default()), "{found}");
+                assert!(found.is_empty() || found.starts_with("X[0, 33] is "), "{found}");
+            }
+            let encoded = ValueCheck::new(Some(unit), false).encoded_only();
+            assert_eq!(verdict(isa, &encoded, &[3.0, -5.0]), None);
+        }
+    }
+
+    struct RoundOff<'a>(&'a mut Row);
+
+    impl Op for RoundOff<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            Support::UNIT.round_off(s, self.0);
+        }
+    }
+
+    #[test]
+    fn rounding_errors_are_the_ends_of_the_range_and_nothing_else_changes() {
+        let step = 32.0 * f32::EPSILON;
+        let pairs = [
+            (1.0 + step, 1.0),
+            (-step, 0.0),
+            (-f32::MIN_POSITIVE, 0.0),
+            (1.0f32.next_up(), 1.0),
+            (1.0 + 2.0 * step, 1.0 + 2.0 * step),
+            (-2.0 * step, -2.0 * step),
+            (-0.0, -0.0),
+            (0.3, 0.3),
+            (f32::NAN, f32::NAN),
+            (f32::INFINITY, f32::INFINITY),
+            (-1e30, -1e30),
+        ];
+        for isa in Isa::available() {
+            let mut row = ZERO_ROW;
+            for (i, (x, _)) in pairs.iter().enumerate() {
+                row[i / LANES].0[i % LANES] = *x;
+            }
+            isa.run(RoundOff(&mut row));
+            for (i, (x, want)) in pairs.iter().enumerate() {
+                let found = row[i / LANES].0[i % LANES];
+                assert!(
+                    found.to_bits() == want.to_bits() || (x.is_nan() && found.is_nan()),
+                    "{x}: {found}"
+                );
+            }
+        }
     }
 }

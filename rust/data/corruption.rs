@@ -13,10 +13,12 @@ pub enum Corruption {
         /// The standard deviation.
         sigma: f32,
     },
-    /// Zero with probability p.
+    /// Zero with probability p, else x times `scale`.
     Masking {
         /// The probability.
         p: f32,
+        /// 1, or 1 / (1 - p), with which the mean stays x (inverted dropout; Srivastava et al., JMLR 2014, section 10).
+        scale: f32,
     },
     /// Zero with probability p / 2, one with probability p / 2.
     SaltAndPepper {
@@ -30,10 +32,12 @@ impl Corruption {
     pub fn named(name: &str, level: f32) -> Result<Corruption> {
         match name {
             "gaussian" => Ok(Corruption::Gaussian { sigma: level }),
-            "masking" => Ok(Corruption::Masking { p: level }),
+            "masking" => Ok(Corruption::Masking { p: level, scale: 1.0 }),
+            "rescaled_masking" => Ok(Corruption::Masking { p: level, scale: 1.0 / (1.0 - level) }),
             "salt_and_pepper" => Ok(Corruption::SaltAndPepper { p: level }),
             _ => Err(Error::Parameter(format!(
-                "corruption={name:?} is not known; use gaussian, masking or salt_and_pepper"
+                "corruption={name:?} is not known; use gaussian, masking, rescaled_masking or \
+                 salt_and_pepper"
             ))),
         }
     }
@@ -52,7 +56,7 @@ impl Corruption {
         let each = |f: &dyn Fn(f32, f32) -> f32| std::array::from_fn(|i| f(x[i], noise[i]));
         match self {
             Corruption::Gaussian { sigma } => each(&|x, eps| x + sigma * eps),
-            Corruption::Masking { p } => each(&|x, u| if u < p { 0.0 } else { x }),
+            Corruption::Masking { p, scale } => each(&|x, u| if u < p { 0.0 } else { scale * x }),
             Corruption::SaltAndPepper { p } => each(&|x, u| {
                 let extreme = if u < 0.5 * p { 0.0 } else { 1.0 };
                 if u < p { extreme } else { x }

@@ -15,26 +15,29 @@ pub enum Transform {
     Binary,
     /// x / sum |x|; a row of zeros stays zero.
     L1,
+    /// 100 x / (10 + sum |x|): frequencies times 100, smaller in documents of few words.
+    Frequencies,
     /// x / (sum x²)^1/2; a row of zeros stays zero. (Squares of values below 1e-19 underflow to zero.)
     L2,
 }
 
-/// Sums of its square over the largest number of columns do not overflow.
-const LARGEST: f32 = 1e15;
+/// [`Transform::Frequencies`] of a document of any length add up to less than this.
+const FREQUENCIES: f32 = 100.0;
+/// The length at which they are half as large.
+const SHORT: f32 = 10.0;
 
 impl Transform {
-    /// The range of valid values, ends included.
-    pub fn range(self) -> (f32, f32) {
+    /// The smallest valid value.
+    pub fn least(self) -> f32 {
         match self {
-            Transform::Log1p => ((-1.0f32).next_up(), f32::MAX),
-            Transform::Binary => (f32::MIN, f32::MAX),
-            Transform::L1 | Transform::L2 => (-LARGEST, LARGEST),
+            Transform::Log1p => (-1.0f32).next_up(),
+            _ => f32::MIN,
         }
     }
 
     /// Whether the transform divides by the row's norm.
     pub fn divides(self) -> bool {
-        matches!(self, Transform::L1 | Transform::L2)
+        matches!(self, Transform::L1 | Transform::L2 | Transform::Frequencies)
     }
 
     /// The terms of 32 columns in the sum under the norm: sixteen lanes, then a fixed tree.
@@ -43,7 +46,7 @@ impl Transform {
         let [a, b] = [s.load(&columns[0]), s.load(&columns[1])];
         match self {
             Transform::Log1p | Transform::Binary => 0.0,
-            Transform::L1 => s.sum(s.add(s.abs(a), s.abs(b))),
+            Transform::L1 | Transform::Frequencies => s.sum(s.add(s.abs(a), s.abs(b))),
             Transform::L2 => s.sum(s.fma(b, b, s.mul(a, a))),
         }
     }
@@ -51,7 +54,11 @@ impl Transform {
     /// The norm of a row, given the sum of its panels' terms, panels ascending. 1 for a row of zeros.
     #[inline(always)]
     pub fn norm(self, sum: f32) -> f32 {
-        let norm = if self == Transform::L2 { sum.sqrt() } else { sum };
+        let norm = match self {
+            Transform::L2 => sum.sqrt(),
+            Transform::Frequencies => (sum + SHORT) / FREQUENCIES,
+            _ => sum,
+        };
         if norm == 0.0 { 1.0 } else { norm }
     }
 
@@ -64,7 +71,7 @@ impl Transform {
             let y = match self {
                 Transform::Log1p => math::ln_1p_of(s, x),
                 Transform::Binary => s.select(s.less(s.zero(), s.abs(x)), s.splat(1.0), s.zero()),
-                Transform::L1 | Transform::L2 => s.div(x, norm),
+                Transform::L1 | Transform::L2 | Transform::Frequencies => s.div(x, norm),
             };
             s.store(y, lanes);
         }
@@ -117,8 +124,11 @@ mod tests {
                 assert_eq!(transformed(isa, Transform::Binary, &small)[i], f32::from(*x != 0.0));
                 assert!((transformed(isa, Transform::L1, &small)[i] - x / norm1).abs() < 1e-7);
                 assert!((transformed(isa, Transform::L2, &small)[i] - x / norm2).abs() < 1e-7);
+                let frequency = 100.0 * x / (10.0 + norm1);
+                let found = transformed(isa, Transform::Frequencies, &small)[i];
+                assert!((found - frequency).abs() < 1e-6);
             }
-            for transform in [Transform::L1, Transform::L2] {
+            for transform in [Transform::L1, Transform::L2, Transform::Frequencies] {
                 assert_eq!(transformed(isa, transform, &[0.0; 40]), [0.0; 40]);
             }
         }

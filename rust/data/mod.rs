@@ -5,6 +5,8 @@ pub mod check;
 pub mod corruption;
 pub mod csr;
 pub mod input_transform;
+pub mod moments;
 mod source;
+pub mod standardize;
 
 pub use source::{Element, Source};

@@ -18,8 +18,8 @@ pub enum Element {
     F64,
     /// uint8 grey values, scaled to [0, 1]: `x / 255`, correctly rounded.
     U8,
-    /// uint8 counts, not scaled.
-    Count,
+    /// uint8 numbers, not scaled.
+    Byte,
 }
 
 impl Element {
@@ -77,9 +77,9 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Reads uint8 as counts, which are not scaled.
-    pub fn counts(self) -> Source<'a> {
-        let element = if self.element == Element::U8 { Element::Count } else { self.element };
+    /// Reads uint8 as numbers, which are not scaled.
+    pub fn unscaled(self) -> Source<'a> {
+        let element = if self.element == Element::U8 { Element::Byte } else { self.element };
         Source { element, ..self }
     }
 
@@ -136,11 +136,6 @@ impl<'a> Source<'a> {
     /// The conditions [rows, conditions], if [`Source::with_conditions`] has attached some.
     pub fn conditions(&self) -> Option<&'a Source<'a>> {
         self.conditions
-    }
-
-    /// Whether this is a selection of rows.
-    pub fn is_selection(&self) -> bool {
-        self.index.is_some()
     }
 
     /// The number of rows.
@@ -226,7 +221,7 @@ impl<'a> Source<'a> {
                         *x = ptr::read_unaligned(from.cast::<f64>().add(j)) as f32;
                     }
                 }
-                Element::U8 | Element::Count if step == 1 => {
+                Element::U8 | Element::Byte if step == 1 => {
                     let divisor = self.element.divisor();
                     for (j, x) in out.iter_mut().enumerate() {
                         *x = f32::from(*from.add(j)) / divisor;
@@ -251,7 +246,7 @@ impl<'a> Source<'a> {
                 match self.element {
                     Element::F32 => ptr::read_unaligned(at.cast()),
                     Element::F64 => ptr::read_unaligned(at.cast::<f64>()) as f32,
-                    Element::U8 | Element::Count => f32::from(*at) / divisor,
+                    Element::U8 | Element::Byte => f32::from(*at) / divisor,
                 }
             };
         }
@@ -309,6 +304,13 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// A float64 element before it is rounded to float32.
+    pub fn exact(&self, row: usize, col: usize) -> Option<f64> {
+        let dense = self.element == Element::F64 && row < self.rows && col < self.cols;
+        // SAFETY: inside the matrix, which `new`'s caller made readable; the read is unaligned.
+        dense.then(|| unsafe { ptr::read_unaligned(self.address(row, col).cast()) })
+    }
+
     /// The first column of a row with a value outside `low..=high`, and that value. With `allow_nan`, NaN counts as
     /// inside.
     pub fn find_outside(
@@ -353,14 +355,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_grey_values_or_counts() {
+    fn bytes_are_grey_values_or_numbers() {
         let bytes: Vec<u8> = (0..=255).collect();
         // SAFETY: one row of 256 bytes.
         let source = unsafe { Source::new(bytes.as_ptr(), Element::U8, [1, 256], [256, 1]) };
         let mut row = [0.0; 256];
         source.read(0, 0, &mut row);
         assert!((0..256).all(|i| row[i] == i as f32 / 255.0));
-        source.counts().read(0, 0, &mut row);
+        source.unscaled().read(0, 0, &mut row);
         assert!((0..256).all(|i| row[i] == i as f32));
     }
 }

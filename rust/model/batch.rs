@@ -3,6 +3,7 @@
 use super::spec::Specification;
 use crate::data::Source;
 use crate::data::corruption::Corruption;
+use crate::data::standardize::Standardize;
 use crate::error::{Error, Result};
 use crate::random::{Permutation, Stream};
 use crate::simd::{Isa, WIDTH};
@@ -79,6 +80,7 @@ impl InputStorage {
                 if sparse
                     && matches!(self, InputStorage::Batch | InputStorage::Masked)
                     && spec.conditions == 0
+                    && spec.input_standardize().is_none_or(Standardize::keeps_zeros)
                     && !spec.encoder_is_convolutional()
                     && !spec.missing.is_masked()
                     && rows <= MAX_ROWS

@@ -401,8 +401,10 @@ pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
             layers.push(Box::new(last));
             layers.push(Box::new(norm));
         }
-        (_, _, WeightConstraint::Free) => layers.push(Box::new(last)),
-        (_, _, constraint) => layers.push(Box::new(Constrained::new(last, constraint))),
+        (_, _, WeightConstraint::Free) if spec.item_prior.is_none() => layers.push(Box::new(last)),
+        (_, _, constraint) => {
+            layers.push(Box::new(Constrained::new(last, constraint, spec.item_prior)));
+        }
     }
     Ok(layers)
 }

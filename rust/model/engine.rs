@@ -218,6 +218,7 @@ impl Engine {
             clamped: &self.clamped,
             rows: size.rows,
             owners: Owners { rows: size.rows, first: 0, copies: size.copies },
+            prior_weight: 0.0,
         };
         Ok(SharedBuffers {
             pass: Pass { network, batch },

@@ -2,6 +2,7 @@
 
 use super::engine::Engine;
 use crate::error::{Error, Result};
+use crate::nn::item_prior::SlopePrior;
 
 impl Engine {
     /// Flips the sign of a coordinate: in the encoder's mean, in the decoder's first weights, and in the optimiser's
@@ -24,8 +25,13 @@ impl Engine {
                 (_, "decoder.0.weight") => (coordinate, inputs, tensor.shape[0]),
                 _ => continue,
             };
+            // The gradient with respect to ln |a| does not depend on the sign of a.
+            let prior = self.network.spec.item_prior.map(|prior| prior.slope);
+            let log = matches!(prior, Some(SlopePrior::LogNormal { .. }))
+                && tensor.name == "decoder.0.weight";
             let [first, _] = &mut self.moments;
-            for buffer in [&mut self.parameters, first].into_iter().filter(|b| !b.is_empty()) {
+            let buffers = [&mut self.parameters, if log { &mut Vec::new() } else { first }];
+            for buffer in buffers.into_iter().filter(|b| !b.is_empty()) {
                 let mut plain = tensor.read(buffer);
                 plain[start..].iter_mut().step_by(step).take(count).for_each(negate);
                 tensor.write(&plain, buffer);

@@ -1,7 +1,7 @@
 //! A model: specification, layers, batch memory, the phases of a pass, and the engine that owns them.
 //!
 //! Each module uses only modules before it: `layer_list`, `spec`, `batch`, `tensor` (vocabulary); `memory`; `sink`,
-//! `layers`, `head`, `phases`; `build`, `network`; `pass`, `clip`; `engine`, `flip_sign`.
+//! `layers`, `head`, `phases`; `build`, `network`; `pass`, `clip`; `engine`, `flip_sign`, `start`.
 
 mod batch;
 mod build;
@@ -19,6 +19,7 @@ mod pass;
 mod phases;
 mod sink;
 mod spec;
+mod start;
 mod tensor;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::matrix::panels_of;
 use crate::simd::Row;
+use std::ops::Range;
 
 /// A list of layers.
 pub type Layers = Vec<Box<dyn Layer>>;
@@ -102,6 +103,17 @@ impl Network {
     /// Whether a layer needs its gradients stored before the update.
     pub fn stores_gradient(&self) -> bool {
         self.layers().any(|layer| layer.stores_gradient())
+    }
+
+    /// The rows of trained parameters whose update is a layer's own; empty behind all rows if there are none.
+    pub fn own_rows(&self) -> Range<usize> {
+        let none = self.trained_rows..self.trained_rows;
+        self.layers().find_map(|layer| layer.own_rows()).unwrap_or(none)
+    }
+
+    /// Minus the log prior of the parameters, nats.
+    pub fn penalty(&self, parameters: &[Row]) -> f64 {
+        self.layers().map(|layer| layer.penalty(parameters)).sum()
     }
 
     /// Sets initial values other than PyTorch's random ones, and projects all parameters onto their constraints.

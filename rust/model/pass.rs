@@ -39,6 +39,20 @@ impl<'a> Pass<'a> {
         Pass { batch: BatchView { owners, ..self.batch }, ..self }
     }
 
+    /// The pass as a step of a pass over `examples` examples.
+    pub fn training_on(self, examples: usize) -> Pass<'a> {
+        Pass { batch: BatchView { prior_weight: 1.0 / examples as f32, ..self.batch }, ..self }
+    }
+
+    /// Minus the log prior of the parameters in the loss of an example, nats. Not in the update.
+    pub fn prior_loss(&self) -> f64 {
+        match self.prior_weight {
+            0.0 => 0.0,
+            // SAFETY: parameters change in the update only.
+            weight => f64::from(weight) * self.network.penalty(unsafe { self.batch.weights() }),
+        }
+    }
+
     /// Runs the encoder: from x to [mu, logvar], or to the code.
     pub fn encode(&self, worker: &Worker) {
         self.forward(worker, &self.network.encoder, &self.memory.plan.encoder);
@@ -191,11 +205,17 @@ impl<'a> Pass<'a> {
     /// same numbers.
     pub fn apply(&self, worker: &Worker, gradients: &[Row], sink: Sink) {
         let end = self.network.trained_rows;
+        let own = self.network.own_rows();
         worker.phase(end.div_ceil(APPLY_BLOCK), |item| {
             let rows: Range<usize> = item * APPLY_BLOCK..((item + 1) * APPLY_BLOCK).min(end);
-            // SAFETY: the rows are this item's.
-            unsafe { sink.accept(self.isa, self.parameters, rows.clone(), &gradients[rows], 2) };
+            let parts = [rows.start..rows.end.min(own.start), rows.start.max(own.end)..rows.end];
+            for rows in parts.into_iter().filter(|rows| !rows.is_empty()) {
+                let gradient = &gradients[rows.clone()];
+                // SAFETY: the rows are this item's.
+                unsafe { sink.accept(self.isa, self.parameters, rows, gradient, 2) };
+            }
         });
+        self.network.layers().for_each(|layer| layer.apply(&self.batch, worker, gradients, sink));
         // SAFETY: the phase has a single item.
         worker.phase(1, |_| self.network.constrain(unsafe { self.parameters.all_mut() }));
         self.refresh(worker);

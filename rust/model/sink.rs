@@ -44,22 +44,35 @@ impl Sink<'_> {
                         to[..vectors].copy_from_slice(&row[..vectors]); // padding stays zero
                     }
                 }
-                Sink::Update { update, moments, unsound } => {
-                    let updated = isa.run(Apply {
-                        update: *update,
-                        gradient,
-                        vectors,
-                        weights: parameters.write(rows.clone()),
-                        moments: moments.each_ref().map(|m| match m.is_empty() {
-                            true => &mut [][..],
-                            false => m.write(rows.clone()),
-                        }),
-                    });
-                    if !updated {
-                        unsound.store(true, Ordering::Relaxed);
-                    }
+                Sink::Update { .. } => {
+                    self.step(isa, parameters.write(rows.clone()), rows, gradient, vectors);
                 }
             }
+        }
+    }
+
+    /// Updates `weights` with the moments of rows `rows`; a sink that stores does nothing.
+    ///
+    /// # Safety
+    /// No other tile uses these rows of the moments in the running phase.
+    pub(super) unsafe fn step(
+        &self,
+        isa: Isa,
+        weights: &mut [Row],
+        rows: Range<usize>,
+        gradient: &[Row],
+        vectors: usize,
+    ) {
+        let Sink::Update { update, moments, unsound } = self else { return };
+        // SAFETY: the caller's promise.
+        let moments = unsafe {
+            moments.each_ref().map(|m| match m.is_empty() {
+                true => &mut [][..],
+                false => m.write(rows.clone()),
+            })
+        };
+        if !isa.run(Apply { update: *update, gradient, vectors, weights, moments }) {
+            unsound.store(true, Ordering::Relaxed);
         }
     }
 

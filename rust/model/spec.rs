@@ -3,10 +3,13 @@
 
 use super::layer_list::{self, LayerSpecification, MAX_WIDTH, Shape};
 use crate::data::input_transform::Transform;
+use crate::data::standardize::Standardize;
+use crate::data::{Element, Source};
 use crate::error::{Error, Result};
 use crate::json::{self, Object};
 use crate::nn::activation::Activation;
 use crate::nn::image::ImageShape;
+use crate::nn::item_prior::{ItemPrior, SlopePrior};
 use crate::nn::likelihood::{Bernoulli, FeatureParameter, Likelihood, MAX_TRIALS};
 use crate::nn::optimizer::Optimizer;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -45,11 +48,17 @@ pub struct Specification {
     pub likelihood: Likelihood,
     /// The transform of the encoder's input, applied before noise.
     pub input_transform: Option<Transform>,
+    /// The standardisation of columns of the training data that are far from unit size.
+    #[serde(deserialize_with = "json::optional_object", skip_serializing_if = "Option::is_none")]
+    pub standardize: Option<Standardize>,
     /// The prior of a topic model.
     #[serde(deserialize_with = "json::optional_object")]
     pub topics: Option<Topics>,
     /// The constraint on the output layer's weights.
     pub weight_constraint: WeightConstraint,
+    /// The prior of the output layer's weights and biases: slopes and intercepts of an item response model.
+    #[serde(deserialize_with = "json::optional_object", skip_serializing_if = "Option::is_none")]
+    pub item_prior: Option<ItemPrior>,
     /// The number of trials of each feature for a binomial likelihood, else empty.
     pub trials: Vec<f32>,
     /// The optimizer and its options.
@@ -73,8 +82,10 @@ impl Default for Specification {
             activation: Activation::Relu,
             likelihood: Bernoulli {}.into(),
             input_transform: None,
+            standardize: None,
             topics: None,
             weight_constraint: WeightConstraint::Free,
+            item_prior: None,
             trials: Vec::new(),
             optimizer: Optimizer::default(),
             seed: 0,
@@ -124,6 +135,7 @@ impl Specification {
         }
         self.check_image()?;
         self.check_topics()?;
+        self.standardize.as_ref().map_or(Ok(()), |by| by.check(self.n_features))?;
         self.check_exam()?;
         if self.missing.is_masked() && !self.likelihood.allows_missing() {
             return Err(Error::Parameter(
@@ -239,11 +251,25 @@ impl Specification {
 
     /// Whether the encoder's input equals the reconstruction target, so that both share one matrix.
     pub fn encodes_as_is(&self) -> bool {
-        self.conditions == 0 && self.input_transform.is_none() && !self.missing.is_masked()
+        self.conditions == 0
+            && self.input_transform.is_none()
+            && self.standardize.is_none()
+            && !self.missing.is_masked()
     }
 
-    /// Returns an error for wrong numbers of trials, and for a weight constraint on topics or on several outputs for
-    /// each feature.
+    /// The standardisation of the encoder's input; a transform of the user replaces it.
+    pub fn input_standardize(&self) -> Option<&Standardize> {
+        self.standardize.as_ref().filter(|_| self.input_transform.is_none())
+    }
+
+    /// Whether loading moves rounding errors of these examples to the end of the likelihood's range.
+    pub fn rounds_off(&self, examples: &Source) -> bool {
+        let floats = matches!(examples.element(), Element::F32 | Element::F64);
+        floats && self.likelihood.support().rounding > 0.0
+    }
+
+    /// Returns an error for wrong numbers of trials, and for a weight constraint or a prior of items on topics or on
+    /// several outputs for each feature.
     fn check_exam(&self) -> Result<()> {
         let trials = match self.likelihood.parameter() {
             FeatureParameter::Trials => self.n_features,
@@ -259,6 +285,20 @@ impl Specification {
         if self.weight_constraint != WeightConstraint::Free && !slopes {
             return Err(Error::Parameter(
                 "a weight constraint is not for topics and a scale from the decoder".into(),
+            ));
+        }
+        let Some(prior) = self.item_prior else { return Ok(()) };
+        prior.check()?;
+        if !slopes || !self.decoder.is_empty() {
+            return Err(Error::Parameter(
+                "a prior of items is for a decoder of one layer with one output for each feature"
+                    .into(),
+            ));
+        }
+        let one = self.latent_dim + self.conditions == 1;
+        if matches!(prior.slope, SlopePrior::LogNormal { .. }) && !one {
+            return Err(Error::Parameter(
+                "a log-normal prior of slopes is for one dimension".into(),
             ));
         }
         Ok(())
@@ -432,7 +472,8 @@ mod tests {
         for missing in [Missing::Refused, Missing::Masked, Missing::Indicated] {
             assert_round_trip(&Specification { missing, variational: false, ..small() });
         }
-        for transform in [Transform::Log1p, Transform::Binary, Transform::L1, Transform::L2] {
+        let (l1, l2) = (Transform::L1, Transform::L2);
+        for transform in [Transform::Log1p, Transform::Binary, l1, l2, Transform::Frequencies] {
             assert_round_trip(&Specification { input_transform: Some(transform), ..small() });
         }
         for weight_constraint in
@@ -440,6 +481,16 @@ mod tests {
         {
             let (likelihood, trials) = (Binomial {}.into(), vec![1.0, 2.0, MAX_TRIALS]);
             assert_round_trip(&Specification { weight_constraint, likelihood, trials, ..small() });
+        }
+        for (slope, latent_dim) in [
+            (SlopePrior::Flat, 2),
+            (SlopePrior::Normal { sd: 1.5 }, 2),
+            (SlopePrior::LogNormal { mean: 0.2, sd: 0.75 }, 1),
+        ] {
+            let item_prior = Some(ItemPrior { slope, intercept: Some(3.0) });
+            assert_round_trip(&Specification { latent_dim, item_prior, ..small() });
+            let item_prior = Some(ItemPrior { slope, intercept: None });
+            assert_round_trip(&Specification { latent_dim, item_prior, ..small() });
         }
         let (mean, scale) = (vec![0.1, -1.0 / 3.0], vec![1e-3, 1e3]);
         for likelihood in [Likelihood::from(Mixture {}), Multinomial {}.into()] {
@@ -531,6 +582,27 @@ mod tests {
             (r#""likelihood":{"kind":"multinomial"},"missing":"mask""#, "missing=\"mask\" wants"),
             (r#""topics":{"mean":[0,0],"scale":[1,1],"shape":1}"#, "unknown option `shape`"),
             (r#""trials":[1,2,3]"#, "trials are not 0 numbers"),
+            (
+                r#""item_prior":{"slope":{"kind":"normal","sd":0},"intercept":1}"#,
+                "standard deviations of 0.001 to 1000",
+            ),
+            (
+                r#""item_prior":{"slope":{"kind":"flat"},"intercept":1e9}"#,
+                "standard deviations of 0.001 to 1000",
+            ),
+            (
+                r#""item_prior":{"slope":{"kind":"lognormal","mean":0,"sd":1},"intercept":1}"#,
+                "a log-normal prior of slopes is for one dimension",
+            ),
+            (
+                r#""item_prior":{"slope":{"kind":"flat"},"intercept":1},"decoder":[3]"#,
+                "a decoder of one layer",
+            ),
+            (r#""item_prior":{"slope":{"kind":"beta"},"intercept":1}"#, "unknown variant `beta`"),
+            (
+                r#""item_prior":{"slope":{"kind":"flat"},"threshold":1}"#,
+                "unknown option `threshold`",
+            ),
             (r#""variational":false,"conditions":2"#, "a plain autoencoder has no conditions"),
             (
                 r#""optimizer":{"kind":"adam","beta3":0.9}"#,

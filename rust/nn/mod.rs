@@ -7,6 +7,7 @@ pub mod conv;
 pub mod dense;
 pub mod image;
 pub mod importance;
+pub mod item_prior;
 pub mod latent;
 pub mod likelihood;
 pub mod objective;

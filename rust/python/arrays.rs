@@ -20,7 +20,8 @@ pub type Array2<'a, 'py> = &'a Bound<'py, PyAny>;
 /// The selected rows of a matrix; none for all rows.
 pub type Rows<'py> = Option<PyReadonlyArray1<'py, u64>>;
 
-/// Wraps a two-dimensional array or a sparse matrix without a copy.
+/// Wraps a two-dimensional array or a sparse matrix without a copy. Bytes of uint8 are scaled to [0, 1], bytes viewed as
+/// int8 are numbers 0..255.
 pub fn source<'a>(matrix: &'a Bound<'_, PyAny>) -> PyResult<Source<'a>> {
     if let Ok(sparse) = matrix.cast::<PySparseMatrix>() {
         return Ok(Source::from_csr(sparse.get().csr()));
@@ -34,6 +35,8 @@ pub fn source<'a>(matrix: &'a Bound<'_, PyAny>) -> PyResult<Source<'a>> {
         Element::F64
     } else if native(dtype::<u8>(py)) {
         Element::U8
+    } else if native(dtype::<i8>(py)) {
+        Element::Byte
     } else {
         return Err(PyTypeError::new_err(format!("arrays of {kind} are not supported")));
     };

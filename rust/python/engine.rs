@@ -2,9 +2,9 @@
 
 use super::arrays::{Array, Array2, Rows, array, owned, source, with_conditions};
 use super::detach::{SLICE, detached};
-use crate::data::Source;
 use crate::data::binarize::{Binary, VALIDATION_PASS};
 use crate::data::check::ValueCheck;
+use crate::data::{Element, Source};
 use crate::error::{Error, filled};
 use crate::file;
 use crate::model::{Engine, Specification};
@@ -41,7 +41,7 @@ impl PyEngine {
     /// Wraps examples of this model. Disables scaling for likelihoods of counts.
     pub fn examples<'a>(&self, x: Array2<'a, '_>) -> PyResult<Source<'a>> {
         let source = source(x)?;
-        Ok(if self.specification.likelihood.is_counts() { source.counts() } else { source })
+        Ok(if self.specification.likelihood.is_counts() { source.unscaled() } else { source })
     }
 
     /// Calls `work` with the selected rows of the examples `x` and, if given, of the conditions `y`.
@@ -61,11 +61,19 @@ impl PyEngine {
         x.binarized(binarize.map(|binary| binary.of(seed, VALIDATION_PASS)))
     }
 
-    /// Starts an inference on X. If `noisy`, allows values outside the likelihood's support.
-    pub fn run_on_x(&self, noisy: bool, threads: Option<usize>) -> InferenceRun<'static> {
+    /// Starts an inference on X. `scored`: the likelihood reads X and limits its values; otherwise only the encoder reads
+    /// it, and takes any numbers. Bytes outside the support are wrongly scaled, and documents hold counts only.
+    pub fn run_on_x(
+        &self,
+        x: &Source,
+        scored: bool,
+        threads: Option<usize>,
+    ) -> InferenceRun<'static> {
         let specification = &self.specification;
-        let likelihood = (!noisy).then_some(specification.likelihood);
+        let scored = scored || x.element() == Element::Byte || specification.topics.is_some();
+        let likelihood = Some(specification.likelihood);
         let check = ValueCheck::new(likelihood, specification.missing.is_masked());
+        let check = if scored { check } else { check.encoded_only() };
         start("X", check.through(specification.input_transform), threads)
     }
 }

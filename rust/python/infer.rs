@@ -21,29 +21,28 @@ const DRAWS_AT_ONCE: u32 = 32;
 
 #[pymethods]
 impl PyEngine {
-    /// Raises ValueError for a value of `x` outside the likelihood's support.
+    /// Raises ValueError for a value of `x` that the model cannot be trained on.
     fn check(&self, py: Python<'_>, x: Array2, name: &str, threads: Option<usize>) -> PyResult<()> {
         let (x, isa) = (self.examples(x)?, Isa::detect()?);
-        let mut run = InferenceRun { name, ..self.run_on_x(false, threads) };
+        let run = self.run_on_x(&x, true, threads);
+        let mut run = InferenceRun { name, check: run.check.for_training(), ..run };
         in_slices(py, || run.check_values(isa, &x))
     }
 
-    /// mu (or the code) and, with `logvar`, log sigma² (else an empty array), each [n * latent_dim]. If `noisy`, allows
-    /// values outside the likelihood's support.
+    /// mu (or the code) and, with `logvar`, log sigma² (else an empty array), each [n * latent_dim].
     fn encode<'py>(
         &self,
         py: Python<'py>,
         x: Array2,
         y: Option<Array2>,
         logvar: bool,
-        noisy: bool,
         threads: Option<usize>,
     ) -> PyResult<(Array<'py>, Array<'py>)> {
         self.with_examples(x, y, &None, |x| {
             let (rows, latent) = (x.rows(), self.specification.latent_dim);
             let second = zeros(if logvar { rows } else { 0 }, latent)?;
             let (mut mu, mut second) = (zeros(rows, latent)?, second);
-            let mut run = self.run_on_x(noisy, threads);
+            let mut run = self.run_on_x(&x, false, threads);
             in_slices(py, || self.lock().encode(&x, &mut mu, &mut second, &mut run))?;
             Ok((array(py, mu), array(py, second)))
         })
@@ -69,12 +68,11 @@ impl PyEngine {
         py: Python<'py>,
         x: Array2,
         y: Option<Array2>,
-        noisy: bool,
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
         self.with_examples(x, y, &None, |x| {
             let mut out = zeros(x.rows(), x.cols())?;
-            let mut run = self.run_on_x(noisy, threads);
+            let mut run = self.run_on_x(&x, false, threads);
             in_slices(py, || self.lock().reconstruct(&x, &mut out, &mut run))?;
             Ok(array(py, out))
         })
@@ -95,7 +93,7 @@ impl PyEngine {
             let at_once = detached(py, || self.lock().samples_at_once(samples))?;
             for first in (0..samples).step_by(at_once as usize) {
                 let samples = first..samples.min(first.saturating_add(at_once));
-                let mut run = self.run_on_x(false, threads);
+                let mut run = self.run_on_x(&x, true, threads);
                 in_slices(py, || {
                     self.lock().log_marginal(&x, samples.clone(), &mut weights, &mut run)
                 })?;
@@ -133,7 +131,7 @@ impl PyEngine {
                 if out.is_empty() {
                     *out = zeros(sources[0].rows(), self.specification.n_features)?;
                 }
-                let mut run = self.run_on_x(false, threads);
+                let mut run = self.run_on_x(&sources[0], true, threads);
                 in_slices(py, || {
                     let out = (&mut weights[..], &mut out[..]);
                     self.lock().conditional_mean(sources, samples.clone(), out, &mut run)
@@ -175,7 +173,7 @@ impl PyEngine {
                     next: Shared::new(&mut next),
                     codes: Shared::new(out),
                 };
-                let mut run = self.run_on_x(false, threads);
+                let mut run = self.run_on_x(&sources[0], true, threads);
                 in_slices(py, || {
                     let samples = (samples.clone(), seed);
                     self.lock().conditional_sample(sources, samples, &draws, &mut run)
@@ -218,13 +216,12 @@ impl PyEngine {
         y: Option<Array2>,
         n: u32,
         seed: u64,
-        noisy: bool,
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
         self.with_examples(x, y, &None, |x| {
             let cols = x.rows().saturating_mul(self.specification.latent_dim);
             let mut out = zeros(n as usize, cols)?;
-            let mut run = self.run_on_x(noisy, threads);
+            let mut run = self.run_on_x(&x, false, threads);
             in_slices(py, || self.lock().posterior_sample(&x, (n, seed), &mut out, &mut run))?;
             Ok(array(py, out))
         })
@@ -244,7 +241,7 @@ impl PyEngine {
             return Err(PyValueError::new_err("points must be rows of latent_dim numbers"));
         }
         let mut out = zeros(x.rows(), latent)?;
-        let mut run = self.run_on_x(false, threads);
+        let mut run = self.run_on_x(&x, true, threads);
         in_slices(py, || self.lock().mean_code(&x, &points, &mut out, &mut run))?;
         Ok(array(py, out))
     }
@@ -259,7 +256,6 @@ impl PyEngine {
         y: Option<Array2>,
         n: u32,
         seed: u64,
-        noisy: bool,
         threads: Option<usize>,
     ) -> PyResult<[Array<'py>; 3]> {
         self.with_examples(x, y, &None, |x| {
@@ -267,7 +263,7 @@ impl PyEngine {
             let mut moments = [room()?, room()?, room()?];
             for first in (0..n).step_by(DRAWS_AT_ONCE as usize) {
                 let samples = first..n.min(first.saturating_add(DRAWS_AT_ONCE));
-                let mut run = self.run_on_x(noisy, threads);
+                let mut run = self.run_on_x(&x, false, threads);
                 in_slices(py, || {
                     let out = moments.each_mut().map(Vec::as_mut_slice);
                     self.lock().predict(&x, (samples.clone(), seed), out, &mut run)

@@ -1,6 +1,6 @@
 //! Likelihoods in Python: properties, validation, formulas.
 
-use crate::nn::likelihood::Likelihood;
+use crate::nn::likelihood::{Likelihood, Support};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 
@@ -9,6 +9,8 @@ use pyo3::types::{IntoPyDict, PyDict};
 struct Facts {
     /// Whether x holds counts.
     counts: bool,
+    /// Whether x lies in [0, 1].
+    unit: bool,
     /// Whether an example is a document of words.
     words: bool,
     /// Whether users can select the likelihood by name.
@@ -19,7 +21,8 @@ struct Facts {
 pub fn facts(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let all = Likelihood::all().into_iter().map(|likelihood| {
         let (counts, words) = (likelihood.is_counts(), likelihood.is_of_words());
-        (likelihood.kind(), Facts { counts, words, public: likelihood.is_public() })
+        let unit = likelihood.support() == Support::UNIT;
+        (likelihood.kind(), Facts { counts, unit, words, public: likelihood.is_public() })
     });
     all.into_py_dict(py)
 }

@@ -14,6 +14,7 @@ mod likelihood;
 mod probe;
 mod score;
 mod sparse;
+mod start;
 mod train;
 
 use crate::simd::Isa;
@@ -43,6 +44,7 @@ mod _core {
         layers::layer_shapes,
         likelihood::{check_likelihood, likelihood_formula},
         sparse::PySparseMatrix,
+        start::PyColumnMoments,
     };
     use crate::nn::activation::Activation;
     use pyo3::prelude::*;
@@ -56,6 +58,8 @@ mod _core {
         module.add("MAX_WIDTH", crate::model::MAX_WIDTH)?;
         module.add("MAX_SIDE", crate::model::MAX_SIDE)?;
         module.add("LIKELIHOODS", super::likelihood::facts(module.py())?)?;
+        module.add("LARGEST", crate::data::check::LARGEST)?;
+        module.add("ROUNDING", crate::nn::likelihood::Support::UNIT.rounding)?;
         module.add("MAX_TRIALS", crate::nn::likelihood::MAX_TRIALS as u32)?;
         module.add("TOPIC_GAIN", crate::nn::simplex::GAIN)
     }

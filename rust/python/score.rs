@@ -54,7 +54,7 @@ impl PyEngine {
             let free_bits = objectives.iter().any(|objective| objective.kl.free_bits > 0.0);
             let mut kl_by_coordinate = zeros(if free_bits { x.rows() } else { 0 }, latent_dim)?;
             if free_bits {
-                let mut run = self.run_on_x(false, threads);
+                let mut run = self.run_on_x(&x, true, threads);
                 let kl = &mut kl_by_coordinate;
                 in_slices(py, || self.lock().kl(&x, corruption, kl, &mut run))?;
             }
@@ -76,7 +76,7 @@ impl PyEngine {
         corruption: Option<Corruption>,
         threads: Option<usize>,
     ) -> PyResult<[Vec<f32>; 3]> {
-        let mut run = self.run_on_x(false, threads);
+        let mut run = self.run_on_x(x, true, threads);
         let bounds = if samples > 1 { x.rows() } else { 0 };
         let mut losses = [zeros(x.rows(), 1)?, zeros(x.rows(), 1)?, zeros(bounds, 1)?];
         in_slices(py, || {

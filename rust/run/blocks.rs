@@ -20,7 +20,7 @@ const FEW: usize = 16;
 /// Multiply-adds of an inference, relative to those of a step of a running team, that pay for waking a second thread.
 const WAKING: usize = 16;
 /// The fewest values of an array whose check wakes a second thread.
-const CHECKED_ALONE: usize = 1 << 21;
+pub(super) const CHECKED_ALONE: usize = 1 << 21;
 
 /// The progress of an inference: rows `done..` of its results are still to be filled. Every method that takes it goes on
 /// from there until all rows are done (then it returns true) or `budget` is over.
@@ -129,9 +129,8 @@ impl InferenceRun<'_> {
 
     /// Whether all rows are done, or the error of a bad value.
     fn verdict(&self, x: &Source) -> Result<bool> {
-        let finished = self.done == x.rows();
-        self.check.verdict(x, self.name, finished)?;
-        Ok(finished)
+        self.check.verdict(x, self.name)?;
+        Ok(self.done == x.rows())
     }
 
     /// Checks the values of `x`.

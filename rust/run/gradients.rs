@@ -33,7 +33,7 @@ impl Engine {
         let hash =
             matches!(epsilon, Epsilon::Drawn(_)) || matches!(input, EncoderInput::Corrupted(..));
         threads::run(threads, |worker| {
-            let pass = buffers.pass(0, rows);
+            let pass = buffers.pass(0, rows).training_on(rows);
             pass.load(worker, x, (hash, input), Rows::From(0), None);
             pass.run_forward(worker, objective, epsilon, &mut |totals| {
                 *losses.lock().unwrap_or_else(PoisonError::into_inner) = totals;
@@ -66,7 +66,8 @@ impl Engine {
             buffers.pass(0, 1).apply(worker, gradients, sink);
         });
         if unsound.into_inner() {
-            return Err(Divergence::Gradient.at(self.steps + 1, learning_rate));
+            let support = self.network.spec.likelihood.support();
+            return Err(Divergence::Gradient.at(self.steps + 1, learning_rate, &support));
         }
         self.steps += 1;
         Ok(())

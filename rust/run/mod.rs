@@ -7,6 +7,7 @@ pub mod functional;
 mod gradients;
 mod infer;
 mod marginal;
+pub mod moments;
 mod sample;
 mod score;
 mod step;

@@ -18,7 +18,8 @@ impl Pass<'_> {
         let [reconstruction, kl] = [reconstruction, kl].map(sum);
         let means = self.mean_kl_by_coordinate();
         let loss = objective.loss(self.rows, reconstruction, kl, means);
-        LossSums { examples: self.rows, reconstruction, kl, loss }
+        let prior = self.rows as f64 * self.prior_loss();
+        LossSums { examples: self.rows, reconstruction, kl, loss: loss + prior }
     }
 
     /// The loss sums of this batch, several draws per example: -log p(x|z) is a mean over the draws, the loss the negative
@@ -29,7 +30,7 @@ impl Pass<'_> {
             examples: self.rows,
             reconstruction: sum(reconstruction) * self.rows as f64 / reconstruction.len() as f64,
             kl: sum(kl),
-            loss: -sum(self.bounds()),
+            loss: self.rows as f64 * self.prior_loss() - sum(self.bounds()),
         }
     }
 

@@ -135,7 +135,7 @@ impl Steps<'_> {
 
     /// One optimiser step on the batch at row `start`; false if training diverged.
     fn take(&self, worker: &Worker, start: usize, rows: usize) -> bool {
-        let batch = self.buffers.pass(0, rows);
+        let batch = self.buffers.pass(0, rows).training_on(self.x.rows());
         let (objective, learning_rate) = self.pass.at(start / self.batch_size);
         let step = self.first + (start / self.batch_size) as u64;
         let key = NoiseKey::Train(self.seed, step as u32);
@@ -243,7 +243,8 @@ impl Engine {
         for (found, divergence) in [(bad_loss, Divergence::Loss), (unsound, Divergence::Gradient)] {
             if found {
                 let (_, learning_rate) = pass.at(reached / batch_size);
-                return Err(divergence.at(self.steps + 1, learning_rate));
+                let support = self.network.spec.likelihood.support();
+                return Err(divergence.at(self.steps + 1, learning_rate, &support));
             }
         }
         self.epochs += u32::from(pass.shuffle && reached == n);

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae._data import sparse
+from fastvae import _core
+from fastvae._data import cells, sparse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_IN_PLACE = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
+# The types that the engine reads in place.
+IN_PLACE = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
+
+# The largest magnitude of a value that the engine takes.
+LARGEST = _core.LARGEST
 
 
 def matrix(X: Any, name: str, cols: int | None = None, owner: str = "") -> NDArray[Any]:
@@ -28,6 +34,12 @@ def matrix(X: Any, name: str, cols: int | None = None, owner: str = "") -> NDArr
         If the shape is wrong.
     """
     array = numeric(X, name)
+    check_table(array, name, cols, owner)
+    return array if array.dtype in IN_PLACE else _float32(array)
+
+
+def check_table(array: NDArray[Any], name: str, cols: int | None, owner: str) -> None:
+    """Raise ValueError unless `array` is a table with at least one row and `cols` columns (None: any number)."""
     shape = array.shape
     if array.ndim == 0:
         raise ValueError(f"{name} is a scalar; expected a 2-D array, [n_examples, n_features]")
@@ -45,7 +57,6 @@ def matrix(X: Any, name: str, cols: int | None = None, owner: str = "") -> NDArr
         what = "examples" if shape[0] == 0 else "features"
         raise ValueError(f"{name} is empty: it has 0 {what} (shape {shape}); at least one is required")
     check_cols(shape[1], name, cols, owner)
-    return array if array.dtype in _IN_PLACE else _float32(array)
 
 
 def check_cols(found: int, name: str, cols: int | None, owner: str) -> None:
@@ -55,20 +66,21 @@ def check_cols(found: int, name: str, cols: int | None, owner: str) -> None:
 
 
 def row(value: Any, name: str) -> NDArray[Any]:
-    """Return an example or a code, [d] or [1, d], as a matrix [1, d]."""
+    """Return an example or a code, [d] or [1, d], as a matrix [1, d] of any real type."""
     array = numeric(value, name)
     if array.ndim == 1:
         array = array[np.newaxis]
     if array.ndim != 2 or len(array) != 1:
         raise ValueError(f"{name} has shape {array.shape}; expected a single row, [d] or [1, d]")
-    return matrix(array, name)
+    check_table(array, name, None, "")
+    return array
 
 
-def floats(X: Any, name: str, *, counts: bool = False) -> NDArray[np.float32]:
-    """Return `X` as contiguous float32; uint8 is divided by 255, as in the engine, unless it holds counts."""
+def floats(X: Any, name: str) -> NDArray[np.float32]:
+    """Return `X` as contiguous float32; uint8 is divided by 255."""
     X = matrix(X, name)
     values = np.ascontiguousarray(_float32(X))
-    return values / np.float32(255) if X.dtype == np.uint8 and not counts else values
+    return values / np.float32(255) if X.dtype == np.uint8 else values
 
 
 def floats_of_any_shape(X: Any, name: str) -> tuple[NDArray[np.float32], tuple[int, ...]]:
@@ -103,7 +115,19 @@ def noise(value: Any, name: str, shape: tuple[int, ...], meaning: str) -> NDArra
     array = tensor(value, name)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; expected {shape}, {meaning}")
+    check_magnitude(array, name)
     return array
+
+
+def check_magnitude(array: NDArray[np.float32], name: str) -> None:
+    """Raise ValueError if a value of a matrix is so large that float32 overflows in computations."""
+    large = np.argwhere(np.abs(array) > LARGEST)
+    if len(large):
+        place = tuple(large[0])
+        raise ValueError(
+            f"{name}{list(map(int, place))} is {array[place]:g}: values above {LARGEST:g} in magnitude overflow in "
+            "float32, scale the data"
+        )
 
 
 def _float32(array: NDArray[Any]) -> NDArray[np.float32]:
@@ -113,30 +137,33 @@ def _float32(array: NDArray[Any]) -> NDArray[np.float32]:
 
 def numeric(X: Any, name: str) -> NDArray[Any]:
     """Return `X` as an array of real numbers of any shape."""
+    return typed(X, name)[0]
+
+
+def typed(X: Any, name: str) -> tuple[NDArray[Any], np.dtype[Any]]:
+    """Return `X` as an array of real numbers of any shape, and the type that its values have without the missing ones.
+
+    Cells of objects are read where they are numbers; None and pandas.NA are NaN.
+    """
     if sparse.is_sparse(X):
         raise TypeError(f"{name} is a sparse matrix, which is not supported here: pass {name}.toarray()")
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
         raise ValueError(
             f'{name} has masked values: fill them with {name}.filled(...); a model with missing="mask" takes numpy.nan'
         )
+    X = list(X) if isinstance(X, Iterator) else X
     try:
         array = np.asarray(X)
-        if array.dtype == object and _is_nullable(X):
-            array = X.to_numpy(np.float64, na_value=np.nan)
     except (RuntimeError, TypeError, ValueError) as error:
         raise _rephrased(X, name, error) from error
-    if array.dtype.kind not in "fiub":
-        kinds = {"O": "objects", "c": "complex numbers", "U": "strings", "S": "byte strings"}
-        kind = kinds.get(array.dtype.kind, f"type {array.dtype}")
-        raise TypeError(f"{name} holds {kind}; expected real numbers, for example float32")
-    return array
-
-
-def _is_nullable(X: Any) -> bool:
-    """Whether `X` is a pandas frame of numbers with NA values, which numpy converts to an array of objects."""
-    if getattr(X, "ndim", 0) != 2 or not hasattr(X, "dtypes") or not hasattr(X, "to_numpy"):
-        return False
-    return {getattr(dtype, "kind", "O") for dtype in X.dtypes} <= set("fiub")
+    if array.dtype.kind in "fiub":
+        return array, array.dtype
+    if array.dtype == object and array.ndim:
+        return cells.read(array, X, name)
+    kinds = {"O": "objects", "c": "complex numbers", "U": "strings", "S": "byte strings"}
+    kind = kinds.get(array.dtype.kind, f"type {array.dtype}")
+    place = cells.first_bad(X) if array.dtype.kind == "U" else ""
+    raise TypeError(f"{name} holds {kind}{place}; expected real numbers, for example float32")
 
 
 def _rephrased(X: Any, name: str, error: Exception) -> Exception:

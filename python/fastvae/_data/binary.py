@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _checks
+from fastvae import _checks, _core
 from fastvae._data import arrays
 
 if TYPE_CHECKING:
@@ -46,10 +46,13 @@ def binarize(X: Any, how: str = "bernoulli", random_state: Any = None) -> NDArra
     how = _checks.choice(how, "how", WAYS)
     values, given = arrays.floats_of_any_shape(X, "X")
     missing = np.isnan(values)
-    bad = ~((values >= 0) & (values <= 1) | missing)
+    bad = ~((values >= -_core.ROUNDING) & (values <= 1 + _core.ROUNDING) | missing)
     if bad.any():
         i, j = np.argwhere(bad)[0]
-        raise ValueError(f"X[{i}, {j}] is {values[i, j]}, but a grey value lies in [0, 1]: scale the data")
+        raise ValueError(
+            f"X[{i}, {j}] is {values[i, j]}, but a grey value lies in [0, 1]: scale the data, for example with "
+            "MinMaxScaler(clip=True)"
+        )
     shape = values.shape
     limit = 0.5 if how == "threshold" else np.random.default_rng(_checks.seed(random_state)).random(shape, np.float32)
     return np.where(missing, np.float32(np.nan), (values > limit).astype(np.float32)).reshape(given)

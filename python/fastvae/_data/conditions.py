@@ -22,6 +22,13 @@ def classes_of(y: Any, announced: Any = None) -> NDArray[Any] | None:
     if y is None:
         raise ValueError("pass y=: conditional=True needs labels [n_examples], or real covariates [n_examples, c]")
     array = np.asarray(y)
+    if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind not in "f":
+        if array.dtype.kind in "iub":
+            raise ValueError(
+                f"y has shape {array.shape} and holds integers: pass y.ravel() if they are labels, y.astype(float) for "
+                "a real covariate"
+            )
+        array = array[:, 0]
     if announced is None:
         return np.unique(_labels(array)) if array.ndim == 1 else None
     if array.ndim != 1:
@@ -63,6 +70,7 @@ def read(y: Any, n: int, classes: NDArray[Any] | None, cols: int | None, one: bo
 def _one_hot(y: Any, n: int, classes: NDArray[Any], one: bool) -> NDArray[np.uint8]:
     array = np.asarray(y)
     array = array.reshape(1) if one and array.ndim == 0 else array
+    array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if array.ndim != 1:
         raise ValueError(f"y has shape {array.shape}, but the model was fitted with labels: expected ({n},)")
     labels = _labels(_broadcast(array, n, one))
@@ -88,6 +96,7 @@ def _covariates(y: Any, n: int, cols: int | None, one: bool) -> NDArray[np.float
                 "value per example"
             )
     array = arrays.tensor(arrays.matrix(y, "y"), "y")
+    arrays.check_magnitude(array, "y")
     if cols is not None and array.shape[1] != cols:
         raise ValueError(f"y has {array.shape[1]} columns, but the model was fitted with {cols} covariates")
     return _broadcast(array, n, one)

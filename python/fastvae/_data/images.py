@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks, _core
-from fastvae._data import arrays, sparse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,23 +40,16 @@ class Images:
         grey = ((self.height, self.width),) if self.channels == 1 else ()
         return full, *grey, (self.size,)
 
-    def flatten(self, X: Any, name: str) -> Any:
+    def flatten(self, array: NDArray[Any], name: str) -> NDArray[Any]:
         """Return images [n, ...] as rows [n, size] in the engine's order: a view if only the shape changes.
-
-        Sparse matrices are returned unchanged.
 
         Raises
         ------
-        TypeError, ValueError
-            If `X` is not an array of real numbers, or not of images of this size.
+        ValueError
+            If the array is not of images of this size.
         """
-        if sparse.is_sparse(X):
-            if self.channels_first:
-                raise TypeError(f'{name} is a sparse matrix, for which channels="first" is not supported')
-            return X
-        array = arrays.numeric(X, name)
         if array.ndim < 2:
-            return array  # refused by arrays.matrix
+            return array  # refused by arrays.check_table
         if array.shape[1:] not in self.forms:
             raise ValueError(self._mismatch(array.shape, name))
         if self.channels_first:

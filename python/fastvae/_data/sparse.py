@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,10 +28,35 @@ def _is_csr(X: Any) -> bool:
     return getattr(X, "format", "csr") == "csr" and all(hasattr(X, name) for name in _CSR_ATTRIBUTES)
 
 
+class Parts(NamedTuple):
+    """The arrays of a CSR matrix with values of any real type."""
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    data: NDArray[Any]
+    shape: tuple[int, int]
+
+    def matrix(self, data: NDArray[np.float32], name: str) -> _core.SparseMatrix:
+        """Return the engine's matrix with the values `data`."""
+        values = np.require(data, np.float32, ["C", "A"])
+        found = _core.SparseMatrix(self.indptr, self.indices, values, self.shape, name)
+        return found if found.canonical else _canonical(found, name)
+
+
 def matrix(X: Any, name: str) -> _core.SparseMatrix:
     """Return `X` as a sparse matrix of the engine; CSR with sorted int32 indices and float32 data is not copied.
 
-    Values are never scaled.
+    Values are not scaled. Raises errors as :func:`parts`.
+    """
+    if isinstance(X, _core.SparseMatrix):
+        return X
+    found = parts(X, name)
+    with np.errstate(over="ignore"):  # values too large become infinite, which the engine refuses
+        return found.matrix(found.data.astype(np.float32, copy=False), name)
+
+
+def parts(X: Any, name: str) -> Parts:
+    """Return the arrays of a sparse matrix as CSR.
 
     Raises
     ------
@@ -40,8 +65,6 @@ def matrix(X: Any, name: str) -> _core.SparseMatrix:
     ValueError
         If the arrays of `X` are not a valid matrix.
     """
-    if isinstance(X, _core.SparseMatrix):
-        return X
     if not _is_csr(X):
         X = X.tocsr() if hasattr(X, "tocsr") else None
         if not _is_csr(X):
@@ -50,9 +73,12 @@ def matrix(X: Any, name: str) -> _core.SparseMatrix:
     indptr = _integers(X.indptr, f"{name}.indptr", np.int64, np.iinfo(np.int64).max)
     stored = slice(int(indptr[-1]) if len(indptr) and indptr[-1] >= 0 else None)  # CSR arrays may be longer
     indices = _integers(_vector(X.indices, f"{name}.indices")[stored], f"{name}.indices", np.int32, cols - 1)
-    data = _values(_vector(X.data, f"{name}.data")[stored], name)
-    found = _core.SparseMatrix(indptr, indices, data, (rows, cols), name)
-    return found if found.canonical else _canonical(found, name)
+    data = _vector(X.data, f"{name}.data")[stored]
+    if data.dtype.kind not in "fiub":
+        kinds = {"O": "objects", "c": "complex numbers", "U": "strings", "S": "byte strings"}
+        kind = kinds.get(data.dtype.kind, f"type {data.dtype}")
+        raise TypeError(f"{name} holds {kind}; expected real numbers, for example float32")
+    return Parts(indptr, indices, data, (rows, cols))
 
 
 def _shape(shape: Any, name: str) -> tuple[int, int]:
@@ -85,15 +111,6 @@ def _integers(value: Any, name: str, dtype: type[np.integer[Any]], most: int) ->
     if array.size and array.dtype != dtype and not (array.min() >= 0 and int(array.max()) <= most):
         raise ValueError(f"{name} holds values outside 0 .. {most}: {array.min()} .. {array.max()}")
     return np.require(array, dtype, ["C", "A"])
-
-
-def _values(array: NDArray[Any], name: str) -> NDArray[np.float32]:
-    if array.dtype.kind not in "fiub":
-        kinds = {"O": "objects", "c": "complex numbers", "U": "strings", "S": "byte strings"}
-        kind = kinds.get(array.dtype.kind, f"type {array.dtype}")
-        raise TypeError(f"{name} holds {kind}; expected real numbers, for example float32")
-    with np.errstate(over="ignore"):  # values too large become infinite, which the engine refuses
-        return np.require(array, np.float32, ["C", "A"])
 
 
 def _canonical(X: _core.SparseMatrix, name: str) -> _core.SparseMatrix:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks
-from fastvae._data import arrays
+from fastvae._data import examples
 from fastvae._estimators.layered import Layered
-from fastvae._fitted import imputation
+from fastvae._fitted import imputation, overflow
 from fastvae._fitted.specification import Specification
 from fastvae._training.objective import Objective
 
@@ -40,9 +40,10 @@ class Autoencoder(Layered):
     loss : {"squared_error", "bernoulli"}
         L, a sum over features: (x - g)², or the cross-entropy in nats, where g is the sigmoid of the last layer and
         values lie in [0, 1].
-    input_transform : {"log1p", "binary", "l1", "l2"} or None
-        Transformation of the encoder's input, for counts: ln(1 + x) for x > -1, 1 where x is not 0, x / sum |x|, or
-        x / (sum x²)^1/2 (sums over features; an example of zeros stays zero). The target stays x.
+    input_transform : {"log1p", "binary", "l1", "l2", "frequencies"} or None
+        Transformation of the encoder's input, for counts: ln(1 + x) for x > -1, 1 where x is not 0, x / sum |x|,
+        x / (sum x²)^1/2, or 100 x / (10 + sum |x|) (sums over features; an example of zeros stays zero). The target
+        stays x.
     missing : {"error", "mask"}
         "error" refuses NaN in X. With "mask" NaN marks a missing value: the loss sums over the observed features, the
         encoder reads a zero, and ``impute`` fills it in.
@@ -58,7 +59,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
 
     Attributes
     ----------
-    n_features_in_, n_iter_, loss_curve_, elapsed_, interrupted_
+    n_features_in_, feature_names_in_, input_scale_, n_iter_, loss_curve_, elapsed_, interrupted_
         As for :class:`fastvae.VAE`.
     history_ : dict of str to list of float
         For each epoch "loss", the mean over its training batches, and, with validation data, "val_loss", computed at
@@ -139,6 +140,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         """Return the negative loss -L(x, g(f(x))) of each example, [n_examples]: higher is better."""
         fitted, (X, _) = self._require_fitted(), self._read_data(X)
         loss, *_ = fitted.score(X, None, self._threads())
+        overflow.check(loss, X)
         return -loss
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -152,7 +154,8 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         """
         fitted, data = self._require_fitted(), self._read_data(X)
         _, _, (loss,) = fitted.mean_losses(*data, self._threads(), [self._current_objective().for_core()])
-        return {"loss": loss} | self._per_observed({"loss": loss}, data[0])
+        losses = overflow.check_means({"loss": loss}, data[0])
+        return losses | self._per_observed({"loss": loss}, data[0])
 
     def impute(self, X: Any, *, n_iter: int = 0) -> NDArray[Any]:
         """Replace missing values (NaN) by their reconstruction from the observed values.
@@ -176,9 +179,10 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         n_iter = _checks.integer(n_iter, "n_iter", least=0)
         fitted = self._require_fitted()
         imputation.check(fitted, type(self).__name__)
-        values = arrays.floats(self._read_data(X)[0], "X")
+        X = examples.whole(X)
+        values = examples.floats(self._read_data(X)[0], "X", counts=False)
         filled = fitted.shaped(imputation.with_means(fitted, values, None, n_iter, 0, self._threads()), X)
-        return imputation.with_observed(filled, arrays.numeric(X, "X"))
+        return imputation.with_observed(filled, X, fitted.scale)
 
     # Internal
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastvae import _checks
 from fastvae._data import arrays
+from fastvae._data.scale import UNSCALED
 from fastvae._estimators.variational import Variational
 from fastvae._fitted import imputation
 from fastvae._fitted.uncertainty import LogMarginal
@@ -226,16 +227,16 @@ class Exam(Variational):
         most = items.max_marks.astype(np.float32)
         if draws is not None and not items.one_dimension:
             drawn = self._imputed(X, None, draws, n_iter, n_samples, random_state)
-            return imputation.with_observed(np.rint(drawn * most), original)
+            return imputation.with_observed(np.rint(drawn * most), original, UNSCALED)
         _checks.integer(n_iter, "n_iter", least=0)
         _checks.integer(n_samples, "n_samples", least=0, most=2**31)
         shares = self._read_answers(X, None)
         if draws is not None:
             draws = _checks.integer(draws, "draws", most=_checks.MAX_DRAWS)
             marks = items.draw_marks(shares, draws, self._seed_for(random_state))
-            return imputation.with_observed(marks, original)
+            return imputation.with_observed(marks, original, UNSCALED)
         expected = self.predict_proba(X) * most
-        return imputation.with_observed(expected.astype(np.float32, copy=False), original)
+        return imputation.with_observed(expected.astype(np.float32, copy=False), original, UNSCALED)
 
     def item_fit(self, X: Any, *, observed: Any = None) -> ItemFit:
         """Return infit and outfit mean squares of each task.
@@ -283,7 +284,6 @@ class Exam(Variational):
 
     def _read_answers(self, X: Any, observed: Any) -> NDArray[np.float32]:
         """Return answers to the fitted model's tasks as shares of the maximum marks, NaN where missing."""
-        n_tasks = self._require_fitted().n_features
-        marks = self._read_examples(answers.mask_unobserved(X, observed), "X", n_tasks, fitted=True)
+        marks = self._read_examples(answers.mask_unobserved(X, observed))
         assert isinstance(marks, np.ndarray), "answers are dense"
         return marks

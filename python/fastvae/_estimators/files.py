@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastvae import _core, corruption, layers, likelihoods, optimizers, schedules
+from fastvae import _core, corruption, layers, likelihoods, optimizers, priors, schedules
+from fastvae._data.scale import VERSION_0_1, InputScale
 from fastvae._fitted.files import decode_classes, encode_classes, parse
 from fastvae._fitted.model import FittedModel
 from fastvae._training.record import TrainingRecord
@@ -31,11 +32,12 @@ _CLASSES: tuple[type[Any], ...] = (
     optimizers.AdamW,
     optimizers.SGD,
     optimizers.Adagrad,
+    priors.ItemPrior,
     schedules.Schedule,
 )
 _OBJECTS = {f"{cls.__module__.removeprefix('fastvae.')}.{cls.__name__}": cls for cls in _CLASSES}
 # Keys of the training state in a file.
-_STATE_KEYS = {"_position", "_noisy", "n_iter_", "history_", "elapsed_", "interrupted_", "classes_"}
+_STATE_KEYS = {"_position", "n_iter_", "history_", "elapsed_", "interrupted_", "classes_"}
 
 # Exceptions that a damaged configuration can cause.
 _DAMAGE_ERRORS = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
@@ -65,7 +67,12 @@ def write(
             skipped.append(key)
     learned = {
         "_position": fitted.position,
-        "_noisy": fitted.trained_on_noise,
+        "_rescales_masking": fitted.rescales_masking,
+        "_input": {
+            "divisor": fitted.scale.divisor,
+            "divided": fitted.scale.divided,
+            "names": None if fitted.names is None else fitted.names.tolist(),
+        },
         "n_iter_": record.n_iter,
         "history_": _without_nan(record.history),
         "elapsed_": record.elapsed,
@@ -91,16 +98,33 @@ class Contents(NamedTuple):
         """Return the fitted model and its training record; the history must contain `losses`."""
         learned = dict(self.learned)
         images = learned.pop("_images", None)  # only of models with an image_shape
+        rescales_masking = learned.pop("_rescales_masking", False)  # earlier versions never did
+        given = learned.pop("_input", None)  # not in files of version 0.1,
+        learned.pop("_noisy", None)  # which have this
         if learned.keys() != _STATE_KEYS:
             raise ValueError(f"the training state has the keys {sorted(learned)}, not {sorted(_STATE_KEYS)}")
         record = _record(learned, losses)
         fitted = FittedModel(self.engine)
         fitted.classes = decode_classes(learned["classes_"], fitted.specification.conditions)
         step, epochs = learned["_position"]
-        fitted.position, fitted.trained_on_noise = (int(step), float(epochs)), bool(learned["_noisy"])
+        fitted.rescales_masking = bool(rescales_masking)
+        fitted.position = int(step), float(epochs)
+        if given is not None:
+            _set_input(fitted, **given)
+        elif not fitted.specification.counts:
+            fitted.set_input(VERSION_0_1, None)
         if images is not None:
             fitted.set_images(*_layout(fitted, **images))
         return fitted, record
+
+
+def _set_input(fitted: FittedModel, divisor: Any, divided: Any, names: Any) -> None:
+    """Set the format of X from a file, or raise an error of _DAMAGE_ERRORS."""
+    if names is not None:
+        if not all(isinstance(name, str) for name in names) or len(names) != fitted.n_features:
+            raise ValueError("the feature names do not fit the model")
+        names = np.array(names, object)
+    fitted.set_input(InputScale.checked(divisor, divided), names)
 
 
 def _layout(fitted: FittedModel, channels_first: Any, form: Any) -> tuple[Images | None, Any]:

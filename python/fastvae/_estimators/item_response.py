@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from fastvae import _checks, _core, schedules
-from fastvae._data import arrays
+from fastvae import _checks, _core, priors, schedules
+from fastvae._data import arrays, sparse
+from fastvae._data.scale import UNSCALED, InputScale
 from fastvae._estimators.exam import Exam
 from fastvae._fitted.specification import Specification
-from fastvae._irt import answers
-from fastvae._irt.items import CONSTRAINTS
+from fastvae._irt import answers, keys
+from fastvae._irt.convergence import MAX_ANSWERS, Distance, distance_to_maximum
+from fastvae._irt.items import CONSTRAINTS, Items
+from fastvae._training.convergence import Budget
 from fastvae._training.objective import Objective
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from fastvae._data.examples import Examples
+    from fastvae._data.examples import Given
     from fastvae._fitted.model import FittedModel
 
 # Former names of models, still accepted.
 _OLD_NAMES = {"lecture": "through_origin"}
+
+# Steps and passes of epochs="auto": measured with 50 to 20,000 students and 5 to 200 tasks, 1,000 steps leave the item
+# parameters at most 0.42 standard errors from the posterior's mode, 3,200 steps 0.12. With 100,000 students and 200
+# tasks the root mean square error of the intercepts is 0.030 after 5 passes and 0.010 after 10.
+_AUTO_STEPS = 3200
+_AUTO_EPOCHS = 10
+
+# Standard errors that count as converged.
+_MAX_DISTANCE = 0.5
+
+# Draws of each ability for the information of the tasks, and at least for the gradient. With 16 the gradient's error is
+# about 0.2 standard errors.
+_DRAWS = 5
+_GRADIENT_DRAWS = 16
 
 
 class ItemResponse(Exam):
@@ -52,6 +70,12 @@ class ItemResponse(Exam):
     max_marks : int, array_like of int [n_tasks] or None
         Maximum marks of each task, 1 to 1000; None if tasks are solved or not. Marks are whole numbers with a binomial
         likelihood: P(y) = C(m, y) p^y (1 - p)^(m - y), p as above.
+    prior : {"weak"}, fastvae.priors.ItemPrior or None
+        Prior of slopes and intercepts; their estimates are the mode of the posterior. "weak" is ``ItemPrior()``:
+        ln |a_t| ~ N(0, 0.75²) in one dimension (ln beta_t ~ N(0, 1) through the origin), a_tj ~ N(0, 1.5²) in several,
+        d_t ~ N(0, 3²). None is maximum likelihood, which has no finite estimate for a task that everyone or nobody has
+        solved, and extreme ones for tasks with few answers. On the 1,000 students of LSAT section 7 "weak" lowers the
+        log-likelihood by 0.03.
     hidden : sequence of int
         Widths of the encoder's hidden layers. The encoder reads the share of the marks in each task, 0 where it is
         missing, and one column per task that is 1 where it is missing.
@@ -64,11 +88,12 @@ class ItemResponse(Exam):
 callbacks, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
     learning_rate : float or schedule
-        A number is the start of a cosine schedule over ``epochs``, which ends at a hundredth of it, so that the
-        parameters converge.
-    epochs : int
-        Passes over the students. The default suits a short exam of a thousand students; for a hundred thousand ten
-        passes with a larger ``batch_size`` suffice.
+        A number is the start of a cosine schedule over the fit, which ends at a hundredth of it, so that the parameters
+        converge.
+    epochs : int or "auto"
+        Passes over the students. "auto" takes 3,200 steps, but at least 10 passes: 200 passes over a thousand students
+        with the default ``batch_size``. ``n_iter_`` is their number. ``partial_fit`` of a new model with "auto" ends
+        the schedule of the learning rate after 3,200 steps.
 
     Attributes
     ----------
@@ -76,12 +101,20 @@ callbacks, n_jobs, random_state, progress
         Number of tasks.
     discrimination_, intercept_, difficulty_, max_marks_ : ndarray
         Item parameters; see the properties.
-    n_iter_, history_, loss_curve_, elapsed_, interrupted_
+    feature_names_in_, input_scale_, n_iter_, history_, loss_curve_, elapsed_, interrupted_
         As for :class:`fastvae.VAE`.
 
     Notes
     -----
-    The sign of an ability is arbitrary. It is chosen so that the mean slope of each dimension is positive.
+    The sign of an ability is arbitrary. It is chosen so that the mean slope of each dimension is positive. In one
+    dimension with a prior the sign of a slope is fixed at the start of ``fit``: positive, except for tasks whose
+    answers clearly fall with the answers to the others (reverse-keyed tasks of "2pl").
+
+    With n students, ``history_["loss"]`` and the gradients include the prior: the loss is the mean over the students of
+    minus the importance-weighted bound, plus (sum_t penalty_t) / n, where the penalty is the squared distance from the
+    prior's mean in standard deviations, divided by 2, of ln |a_t| or each a_tj and of d_t. ``partial_fit`` takes the
+    students of its X as all students. ``elbo``, ``val_loss``, ``score`` and ``evaluate`` have no prior. With a prior in
+    one dimension the optimiser works on ln |a_t|, and ``weight_decay`` does not act on slopes.
 
     In one dimension ``transform``, ``ability_interval``, ``predict_proba``, ``impute``, ``item_fit`` and
     ``log_marginal`` are exact given the item parameters, by quadrature over alpha. With several dimensions they use the
@@ -97,12 +130,15 @@ callbacks, n_jobs, random_state, progress
     >>> rng = np.random.default_rng(0)
     >>> alpha, d = rng.normal(size=(500, 1)), np.linspace(-2, 2, 8)
     >>> Y = (rng.random((500, 8)) < 1 / (1 + np.exp(-alpha - d))).astype(float)
-    >>> exam = fastvae.ItemResponse("rasch", epochs=20, random_state=0).fit(Y)
+    >>> exam = fastvae.ItemResponse("rasch", random_state=0).fit(Y)
     >>> exam.transform(Y).shape, exam.difficulty_.shape
     ((500, 1), (8,))
     """
 
     _ACCEPTS_SPARSE = False
+    _BUDGET = Budget(steps=_AUTO_STEPS, epochs=_AUTO_EPOCHS)
+    _VALUES_BEFORE: ClassVar[dict[str, Any]] = {"prior": None}
+    _CONVERTS_NOTHING = False
 
     def __init__(
         self,
@@ -110,6 +146,7 @@ callbacks, n_jobs, random_state, progress
         n_dims: int = 1,
         *,
         max_marks: Any = None,
+        prior: Any = "weak",
         hidden: Any = (64,),
         activation: str = "relu",
         n_importance_samples: int = 16,
@@ -118,7 +155,7 @@ callbacks, n_jobs, random_state, progress
         weight_decay: float | None = None,
         clip_norm: float | None = None,
         batch_size: int = 64,
-        epochs: int = 200,
+        epochs: int | Literal["auto"] = "auto",
         validation_fraction: float = 0.0,
         early_stopping: bool = False,
         n_iter_no_change: int = 10,
@@ -131,6 +168,7 @@ callbacks, n_jobs, random_state, progress
         self.model = model
         self.n_dims = n_dims
         self.max_marks = max_marks
+        self.prior = prior
         self.hidden = hidden
         self.activation = activation
         self.n_importance_samples = n_importance_samples
@@ -174,6 +212,14 @@ callbacks, n_jobs, random_state, progress
         ------
         ValueError
             If a parameter is invalid, or an answer is not a whole number from 0 to the maximum marks of its task.
+
+        Warns
+        -----
+        UserWarning
+            If tasks have no answers or, without a prior, no finite maximum likelihood estimate.
+        ConvergenceWarning
+            If the item parameters are more than half a standard error (root mean square) from the maximum of the
+            objective on X, by one Newton step for some of the students of a large exam.
         """
         try:
             return super().fit(answers.mask_unobserved(X, observed), validation_data=validation_data)
@@ -220,6 +266,7 @@ callbacks, n_jobs, random_state, progress
             likelihood={"kind": "binomial" if marked else "bernoulli"},
             missing=self._missing(),
             weight_constraint=CONSTRAINTS[model],
+            item_prior=priors.resolve(self.prior, n_dims, model == "through_origin"),
             trials=answers.most_marks(self.max_marks, n_features).tolist() if marked else (),
             **self._dense_encoder(),
         )
@@ -247,10 +294,50 @@ callbacks, n_jobs, random_state, progress
         rate = super()._learning_rate()
         if not isinstance(rate, float):
             return rate
+        if isinstance(self.epochs, str):
+            planned = None if self._fitted is None else self._record.planned  # none in partial_fit
+            end = {"steps": _AUTO_STEPS} if planned is None else {"epochs": planned}
+            return schedules.cosine(rate, rate / 100, **end)
         return schedules.cosine(rate, rate / 100, epochs=_checks.integer(self.epochs, "epochs"))
+
+    def _check_convergence(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> None:
+        found = self._distance_to_maximum(fitted, X if rows is None else X[rows])
+        if not found.detected <= _MAX_DISTANCE:
+            auto = "" if isinstance(self.epochs, str) else ", or set epochs='auto'"
+            warnings.warn(
+                f"{type(self).__name__} has not converged: item parameters are {found.distance:.1f} standard errors "
+                f"(root mean square) from their estimates after {fitted.engine.steps} steps: raise epochs{auto}",
+                _checks.ConvergenceWarning,
+                stacklevel=4,
+            )
 
     def _min_features(self) -> int:
         return max(1, np.size(self.max_marks))
+
+    def _distance_to_maximum(self, fitted: FittedModel, shares: NDArray[np.float32]) -> Distance:
+        """Return the distance of the item parameters from the maximum of the objective on these students."""
+        items, objective = Items(fitted), self._objective()
+        sample = shares[:: -(-shares.size // MAX_ANSWERS)]
+        rng = np.random.default_rng(fitted.specification.seed)
+        draws = rng.standard_normal((_DRAWS, len(sample), fitted.latent_dim), np.float32)
+        gradients: dict[str, NDArray[Any]] = {}
+        repeats = -(-_GRADIENT_DRAWS // objective.samples)
+        for _ in range(repeats):
+            _, found = fitted.loss_and_gradients(
+                sample,
+                None,
+                self._threads(),
+                eps=rng.standard_normal((len(sample) * objective.samples, fitted.latent_dim), np.float32),
+                corrupted=None,
+                objective=objective.for_core(),
+                corruption=None,
+                binarize=None,
+            )
+            gradients = {name: gradients.get(name, 0) + gradient / repeats for name, gradient in found.items()}
+        answered = ~np.isnan(sample) * items.max_marks
+        mu, logvar = fitted.encode(sample, None, self._threads())
+        alpha = mu + np.exp(np.clip(logvar, -30, 20) / 2) * draws
+        return distance_to_maximum(items, gradients, answered, alpha, len(sample) / len(shares))
 
     def _likelihood_formula(self) -> str:
         logit = {"through_origin": "beta_t alpha", "rasch": "a alpha + d_t", "2pl": "a_t' alpha + d_t"}[self._model()]
@@ -264,26 +351,42 @@ callbacks, n_jobs, random_state, progress
     def _initial_weights(
         self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None
     ) -> dict[str, NDArray[np.float32]]:
-        """Return slopes of 1 in one dimension, and intercepts that are the logits of the tasks' mean shares."""
+        """Return slopes in one dimension, and intercepts that are the logits of the tasks' mean shares.
+
+        Slopes are 1, or the median of a log-normal prior, which keeps their signs: those of reverse-keyed tasks are
+        negative.
+        """
+        shares = X if rows is None else X[rows]
+        specification = fitted.specification
+        intercepts = specification.weight_constraint != CONSTRAINTS["through_origin"]
+        totals = answers.TaskTotals(shares)
+        message = totals.describe_degenerate(prior=specification.item_prior is not None, intercepts=intercepts)
+        if message:
+            warnings.warn(message, UserWarning, stacklevel=5)
         weights = {}
         if fitted.latent_dim == 1:
-            weights["decoder.0.weight"] = np.ones((X.shape[1], 1), np.float32)
-        if fitted.specification.weight_constraint != CONSTRAINTS["through_origin"]:
-            weights["decoder.0.bias"] = answers.logits_of_means(X if rows is None else X[rows])
+            slopes = np.ones((X.shape[1], 1), np.float32)
+            mean = specification.log_slope_mean
+            if mean is not None:
+                slopes *= np.exp(np.float32(mean))
+                if specification.weight_constraint == CONSTRAINTS["2pl"]:
+                    slopes[keys.reversed_tasks(shares)] *= -1
+            weights["decoder.0.weight"] = slopes
+        if intercepts:
+            weights["decoder.0.bias"] = totals.logits_of_means()
         return weights
 
-    def _read_examples(
-        self, X: Any, name: str, cols: int | None = None, *, fitted: bool = False
-    ) -> NDArray[np.float32]:
-        """Return answers as shares of the maximum marks, NaN where missing, or raise ValueError."""
-        marks = arrays.matrix(X, name, cols, type(self).__name__)
-        most = self.max_marks_ if fitted else answers.most_marks(self.max_marks, marks.shape[1])
-        return answers.shares(marks, name, most)
+    def _layout(self, X: Any, name: str, *, fitted: bool) -> None:
+        if sparse.is_sparse(X):
+            arrays.numeric(X, name)  # refuses it: a missing answer is no zero
 
-    def _read_corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Examples | None:
-        if corrupted is not None:
-            corrupted = self._read_examples(corrupted, "corrupted", shape[1], fitted=self._fitted is not None)
-        return super()._read_corrupted(corrupted, shape)
+    def _scale(self, given: Given) -> InputScale:
+        return UNSCALED
+
+    def _convert(self, given: Given, name: str, scale: InputScale, *, fitted: bool) -> NDArray[np.float32]:
+        """Return answers as shares of the maximum marks, NaN where missing, or raise ValueError."""
+        most = self.max_marks_ if fitted else answers.most_marks(self.max_marks, given.shape[1])
+        return answers.shares(given.values, name, most)
 
     def _fix_signs(self) -> None:
         """Flip dimensions of the fitted model, if any, so that the mean slope of each is positive."""

@@ -11,7 +11,6 @@ from fastvae._fitted import architecture
 from fastvae._fitted.specification import INPUT_TRANSFORMS
 
 if TYPE_CHECKING:
-    from fastvae._data.examples import Examples
     from fastvae._data.images import Images
 
 
@@ -53,24 +52,15 @@ class Layered(Model):
     def _images(self) -> Images | None:
         return images.check(self.image_shape, self.channels)
 
-    def _read_examples(self, X: Any, name: str, cols: int | None = None, *, fitted: bool = False) -> Examples:
-        return super()._read_examples(self._flattened(X, name, fitted=fitted), name, cols, fitted=fitted)
-
-    def _read_corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Examples | None:
-        if corrupted is not None:
-            corrupted = self._flattened(corrupted, "corrupted", fitted=self._fitted is not None)
-        return super()._read_corrupted(corrupted, shape)
-
-    def _flattened(self, X: Any, name: str, *, fitted: bool) -> Any:
-        """Return images as rows, for the fitted model or for a new fit; X if it is a table."""
+    def _layout(self, X: Any, name: str, *, fitted: bool) -> Images | None:
         pictures = self._require_fitted().images if fitted else self._images()
         if pictures is None:
-            return X
+            return None
         if sparse.is_sparse(X) and self._convolutional(fitted=fitted):
             raise TypeError(
                 f"{name} is a sparse matrix, which convolutional layers do not support: pass {name}.toarray()"
             )
-        return pictures.flatten(X, name)
+        return pictures
 
     def _convolutional(self, *, fitted: bool) -> bool:
         """Whether the fitted model, or the one that ``fit`` would build, has layers that work on images."""

@@ -44,6 +44,7 @@ def load(path: str | os.PathLike[str]) -> VAE | Autoencoder | TopicModel | ItemR
     classes = {cls.__name__: cls for cls in (VAE, Autoencoder, TopicModel, ItemResponse)}
     contents = files.read(path)
     with files.damage_as_format_error(path):
-        model: VAE | Autoencoder | TopicModel | ItemResponse = classes[contents.class_name](**contents.parameters)
+        cls = classes[contents.class_name]
+        model: VAE | Autoencoder | TopicModel | ItemResponse = cls(**(cls._VALUES_BEFORE | contents.parameters))
         model._restore(contents)
     return model

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import latent
-from fastvae._data import arrays, missing
+from fastvae._data import arrays, examples, missing
 from fastvae._estimators.trained import Trained
 
 if TYPE_CHECKING:
@@ -22,13 +22,15 @@ class Model(Trained):
     def transform(self, X: Any, *, y: Any = None) -> Any:
         """Return codes, float32 [n_examples, latent_dim]: posterior means of a variational model, never draws.
 
-        A conditional model needs y, as in ``fit``.
+        The range of the likelihood limits X in training and scores only: the encoder takes any numbers up to 1e15 in
+        magnitude. A conditional model needs y, as in ``fit``.
         """
         codes, _ = self._encode(X, y, logvar=False)
         return self._as_output(codes, X)
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Fit, then return ``transform(X)``; a conditional model passes y to both."""
+        X = examples.whole(X)
         return self.fit(X, y).transform(X, y=self._y_if_conditional(y))
 
     def inverse_transform(self, Z: Any, *, y: Any = None) -> NDArray[np.float32]:

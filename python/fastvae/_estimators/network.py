@@ -11,7 +11,7 @@ import numpy as np
 
 from fastvae import _checks, _core, layers, optimizers
 from fastvae._checks import NotFittedError
-from fastvae._data import arrays, examples
+from fastvae._data import arrays, examples, names
 from fastvae._estimators import files
 from fastvae._estimators.base import Estimator
 from fastvae._fitted import architecture
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from fastvae._data.examples import Data, Examples
+    from fastvae._data.examples import Data, Examples, Format, Given
     from fastvae._data.images import Images
+    from fastvae._data.names import Names
+    from fastvae._data.scale import InputScale
     from fastvae._fitted.specification import Specification
 
 
@@ -31,7 +33,10 @@ class Network(Estimator):
     """An estimator with an encoder and a decoder, fitted or not."""
 
     _LOSSES: ClassVar[tuple[str, ...]]  # keys of the history
+    _CONVERTS_NOTHING: ClassVar[bool] = True  # whether the engine reads dense tables as they are
     _HEAD: ClassVar[str]  # the first weight of an encoder without hidden layers
+    # Parameters that files of earlier versions do not have, with the values that those versions used.
+    _VALUES_BEFORE: ClassVar[dict[str, Any]] = {}
 
     hidden: Any
     activation: Any
@@ -54,6 +59,10 @@ class Network(Estimator):
         with the decoder's scale) or ``likelihood.log_total_count`` [n_features] (negative binomial). With images the
         indices count Flatten, Unflatten and batch normalisations too, and features have the order height, width,
         channels.
+
+        If columns of the training data were far from unit size, ``standardize.shift`` and ``standardize.scale``
+        [n_features] hold what the network reads and writes: the encoder reads (x - shift) / scale, and a decoder of
+        means (Gaussian, squared error) returns shift + scale y, y the output of its last layer.
         """
         return self._require_fitted().state_dict()
 
@@ -82,6 +91,7 @@ class Network(Estimator):
             self._fitted.load_state_dict(d)
             return self
         fitted = self._new_model(*self._sizes_in(d))
+        fitted.standardize_as(d)
         fitted.load_state_dict(d)
         self._set_fitted(fitted)
         return self
@@ -92,6 +102,19 @@ class Network(Estimator):
     def n_features_in_(self) -> int:
         """Number of columns of X."""
         return self._require_fitted().n_features
+
+    @property
+    def input_scale_(self) -> float:
+        """Divisor of integers in X, 255 for grey values and 1 otherwise; decided by ``fit`` (see there)."""
+        return float(self._require_fitted().scale.divisor)
+
+    @property
+    def feature_names_in_(self) -> NDArray[np.object_]:
+        """Names of the columns of the training X, [n_features]; only if it was a frame whose names are strings."""
+        found: Names = self._require_fitted().names
+        if found is None:
+            raise AttributeError(f"this {type(self).__name__} was fitted without feature names")
+        return found
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -228,12 +251,21 @@ class Network(Estimator):
         """Return the mode of missing values for ``fit``, named as in :mod:`fastvae._data.missing`, checked."""
         return "error"
 
-    def _read_examples(self, X: Any, name: str, cols: int | None = None, *, fitted: bool = False) -> Examples:
-        """Return examples as the engine reads them, checked in type and shape (`cols` columns if given).
+    def _layout(self, X: Any, name: str, *, fitted: bool) -> Images | None:
+        """Return the layout of images in X, or None for a table; raise TypeError for a container that is not supported.
 
-        `fitted` says that they are for the fitted model, not for a new fit.
+        `fitted` says that X is for the fitted model, not for a new fit.
         """
-        return examples.read(X, name, cols, type(self).__name__)
+        return None
+
+    def _scale(self, given: Given) -> InputScale:
+        """Return the scale of integers for a model that is trained on X."""
+        specification = self._specification(given.shape[1], 0)
+        return given.scale(counts=specification.counts, unit=specification.unit)
+
+    def _convert(self, given: Given, name: str, scale: InputScale, *, fitted: bool) -> Examples:
+        """Return examples as the engine reads them."""
+        return given.read(scale, name, counts=self._current_specification(given.shape[1], fitted=fitted).counts)
 
     # Internal: the fitted model
 
@@ -256,14 +288,16 @@ class Network(Estimator):
         self._fitted, self._record = fitted, TrainingRecord({key: [] for key in self._LOSSES})
 
     def _new_model(
-        self, n_features: int, n_conditions: int, classes: NDArray[Any] | None = None, X: Any = None
+        self, n_features: int, n_conditions: int, classes: NDArray[Any] | None = None, format: Format | None = None
     ) -> FittedModel:
-        """Return a model with new random weights, built from the checked parameters, for the training X if any."""
+        """Return a model with new random weights, built from the checked parameters; `format` is that of X, if any."""
         specification = self._specification(n_features, n_conditions)
         fitted = FittedModel(specification.seeded(_checks.seed(self.random_state)), classes)
         images = self._images()
         if images is not None:
-            fitted.set_images(images, None if X is None else np.shape(X)[1:])
+            fitted.set_images(images, None if format is None else format.form)
+        if format is not None:
+            fitted.set_input(format.scale, format.names)
         return fitted
 
     def _dense_encoder(self) -> dict[str, Any]:
@@ -283,9 +317,9 @@ class Network(Estimator):
             "optimizer": optimizers.resolve(self.optimizer, self.weight_decay),
         }
 
-    def _current_specification(self, n_features: int) -> Specification:
-        """Return the fitted model's specification or, before fitting, the one for `n_features`."""
-        return self._specification(n_features, 0) if self._fitted is None else self._fitted.specification
+    def _current_specification(self, n_features: int, *, fitted: bool) -> Specification:
+        """Return the specification of the fitted model or of a new fit to `n_features`."""
+        return self._require_fitted().specification if fitted else self._specification(n_features, 0)
 
     def _threads(self) -> int | None:
         return _checks.threads(self.n_jobs)
@@ -324,9 +358,34 @@ class Network(Estimator):
 
     # Internal: validation of data
 
+    def _given(self, X: Any, name: str, cols: int | None = None, *, fitted: bool) -> Given:
+        """Return examples with `cols` columns (None: any number) as given, checked in type and shape."""
+        return examples.given(X, name, cols, type(self).__name__, self._layout(X, name, fitted=fitted))
+
+    def _read_first(self, X: Any) -> tuple[Examples, Format]:
+        """Return the X of a new fit as the engine reads it, and its format."""
+        columns, given = names.of(X), self._given(X, "X", fitted=False)
+        scale = self._scale(given)
+        return self._convert(given, "X", scale, fitted=False), examples.Format(scale, columns, given.form)
+
+    def _read_alike(self, X: Any, name: str, cols: int, format: Format) -> Examples:
+        """Return examples that go with the X of a new fit, which has `cols` columns and the format `format`."""
+        names.check(X, name, format.names, type(self).__name__)
+        return self._convert(self._given(X, name, cols, fitted=False), name, format.scale, fitted=False)
+
+    def _read_examples(self, X: Any, name: str = "X") -> Examples:
+        """Return examples for the fitted model as the engine reads them, checked in type, shape and feature names."""
+        fitted = self._require_fitted()
+        if self._CONVERTS_NOTHING and type(X) is np.ndarray and fitted.takes(X):
+            read: Examples = X
+            return read  # a short cut, which matters for single rows
+        if fitted.names is not None or not isinstance(X, np.ndarray):
+            names.check(X, name, fitted.names, type(self).__name__)
+        return self._convert(self._given(X, name, fitted.n_features, fitted=True), name, fitted.scale, fitted=True)
+
     def _read_data(self, X: Any, y: Any = None) -> Data:
         """Return X and y, checked in type and shape; the engine checks the values of X when it uses them."""
-        X = self._read_examples(X, "X", self._require_fitted().n_features, fitted=True)
+        X = self._read_examples(X)
         return X, self._read_conditions(y, len(X))
 
     def _read_conditions(self, y: Any, n: int, *, one: bool = False) -> NDArray[Any] | None:

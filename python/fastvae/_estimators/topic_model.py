@@ -10,10 +10,13 @@ import numpy as np
 from fastvae import _checks, _core, corruption, schedules
 from fastvae._estimators.layered import check_transform
 from fastvae._estimators.variational import Variational
+from fastvae._fitted import overflow
+from fastvae._fitted.diagnosis import FINE
 from fastvae._fitted.specification import Specification
 from fastvae._topics import documents, measures, prior, weights
 from fastvae._topics.diagnosis import TopicDiagnosis, diagnose
 from fastvae._topics.documents import Counts
+from fastvae._training.convergence import Budget
 from fastvae._training.objective import Objective
 from fastvae._training.plan import Plan
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastvae._data.examples import Examples
     from fastvae._fitted.model import FittedModel
 
 _DECODERS = ("mixture", "product")
@@ -33,6 +37,9 @@ _ALPHA = 0.7
 # The default masking. On BBC News a product was more coherent with 0.5 than with 0.25. With synthetic documents of ten
 # random topics a mixture lost some of them with 0.5.
 _MASKING = {"mixture": 0.25, "product": 0.5}
+
+# Epochs before which `fit` does not warn of topics that are alike: they start alike.
+_SEPARATED = 20
 
 
 class TopicModel(Variational):
@@ -57,17 +64,23 @@ class TopicModel(Variational):
         Widths of the encoder's hidden layers.
     activation : str
         Activation of the hidden layers, as for :class:`fastvae.VAE`.
-    input_transform : {"log1p", "binary", "l1", "l2"} or None
-        Transformation of the encoder's input, as for :class:`fastvae.VAE`; the likelihood uses the counts. "l1" and
-        "l2" remove the length of a document: on BBC News a product then used two to four of ten topics.
+    input_transform : {"frequencies", "log1p", "binary", "l1", "l2"} or None
+        Transformation of the encoder's input, as for :class:`fastvae.VAE`; the likelihood uses the counts. With
+        "frequencies", 100 x / (10 + words), theta settles as a document grows. With None, the counts, or "log1p" it
+        goes astray in documents that are longer than those of training. "l1" makes the inputs too small to learn from:
+        on BBC News a product then used two to four of ten topics.
     masking : float or None
-        Share of each document's input, in [0, 1), that is set to zero in training, at random in each step; the
-        likelihood uses all counts. It reduces overfitting. None is 0.25 for a mixture and 0.5 for a product.
+        Share of each document's input, in [0, 1), that is set to zero in training, at random in each step; the rest is
+        divided by 1 - masking, and the likelihood uses all counts. It reduces overfitting. None is 0.25 for a mixture
+        and 0.5 for a product.
     beta : float or schedule
         Weight of the KL, as for :class:`fastvae.VAE`.
-    optimizer, learning_rate, weight_decay, clip_norm, epochs, validation_fraction, early_stopping, n_iter_no_change, \
-tol, callbacks, n_jobs, random_state, progress
+    optimizer, learning_rate, weight_decay, clip_norm, validation_fraction, early_stopping, n_iter_no_change, tol, \
+callbacks, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
+    epochs : int or "auto"
+        Passes over the documents. "auto" is at least 100 epochs and 5,000 steps (625 epochs for 500 documents), and up
+        to twice as many while the loss falls; ``fit`` warns if it still falls then.
     batch_size : int
         Maximum number of documents per step. Batch normalisation needs large batches: the actual size, more than half
         of the maximum, is the one whose last batch of an epoch is fullest. A batch of a single document uses the
@@ -77,7 +90,7 @@ tol, callbacks, n_jobs, random_state, progress
     ----------
     components_ : ndarray of float32, [n_topics, n_words]
         Word probabilities of each topic.
-    n_features_in_, n_iter_, history_, loss_curve_, elapsed_, interrupted_
+    n_features_in_, feature_names_in_, input_scale_, n_iter_, history_, loss_curve_, elapsed_, interrupted_
         As for :class:`fastvae.VAE`.
 
     Notes
@@ -100,6 +113,7 @@ tol, callbacks, n_jobs, random_state, progress
     ((200, 5), (5, 50))
     """
 
+    _BUDGET = Budget(steps=5000, epochs=100, factor=2)
     _simplex = True  # codes lie on the simplex: fastvae.latent refuses grids and directions
 
     def __init__(
@@ -110,7 +124,7 @@ tol, callbacks, n_jobs, random_state, progress
         alpha: Any = None,
         hidden: Any = (100, 100),
         activation: str = "softplus",
-        input_transform: str | None = None,
+        input_transform: str | None = "frequencies",
         masking: float | None = None,
         beta: Any = 1.0,
         optimizer: Any = "adam",
@@ -118,7 +132,7 @@ tol, callbacks, n_jobs, random_state, progress
         weight_decay: float | None = None,
         clip_norm: float | None = None,
         batch_size: int = 64,
-        epochs: int = 200,
+        epochs: int | str = "auto",
         validation_fraction: float = 0.0,
         early_stopping: bool = False,
         n_iter_no_change: int = 10,
@@ -216,12 +230,17 @@ tol, callbacks, n_jobs, random_state, progress
         ------
         ValueError
             If X contains no words.
+        FloatingPointError
+            If it overflows.
         """
         bound = self.score_samples(X)
-        words = float(weights.count_words(self._read_data(X)[0]).sum())
+        counts, _ = self._read_data(X)
+        words = float(weights.count_words(counts).sum())
         if words == 0:
             raise ValueError("perplexity is undefined: X contains no words")
-        return float(np.exp(-np.sum(bound, dtype=np.float64) / words))
+        with np.errstate(over="ignore"):
+            perplexity = float(np.exp(-np.sum(bound, dtype=np.float64) / words))
+        return overflow.check_means({"perplexity": perplexity}, counts)["perplexity"]
 
     def similar_documents(
         self, X: Any, query: Any, n: int | None = None
@@ -386,6 +405,15 @@ tol, callbacks, n_jobs, random_state, progress
         default = _MASKING[self._decoder()]
         share = default if self.masking is None else _checks.number(self.masking, "masking", below=1.0)
         return corruption.MaskingNoise(share) if share else None
+
+    def _problems(self, X: Examples) -> Sequence[str]:
+        """Return what ``diagnose`` finds, after enough epochs for topics to separate."""
+        if self.n_iter_ < _SEPARATED or len(X) < 2:
+            return ()
+        return [message for message in self.diagnose(X).messages if message != FINE]
+
+    def _counts(self) -> bool:
+        return True
 
     def _components(self) -> NDArray[np.float32]:
         self._require_fitted()

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from fastvae import _checks, corruption, schedules
 from fastvae._data import conditions, examples
 from fastvae._estimators.network import Network
-from fastvae._training import callbacks, epochs, progress, validation
+from fastvae._training import callbacks, epochs, progress, units, validation
+from fastvae._training.convergence import AUTO, Budget
 from fastvae._training.plan import FitSettings, Plan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from fastvae._data.examples import Data, Examples
+    from fastvae._data.examples import Data, Examples, Format
     from fastvae._fitted.model import FittedModel
     from fastvae._training.objective import Objective
 
@@ -27,6 +29,8 @@ class Trained(Network):
 
     A subclass defines the objective (``_objective``) and the names of the losses (``_name_losses``).
     """
+
+    _BUDGET: ClassVar[Budget | None] = None  # what epochs="auto" stands for; None: it is not allowed
 
     learning_rate: Any
     clip_norm: Any
@@ -42,16 +46,22 @@ class Trained(Network):
     def fit(self, X: Any, y: Any = None, *, validation_data: Any = None) -> Self:
         """Train from new random weights for ``epochs`` shuffled passes.
 
+        Training starts at the level of the data: the output layer's biases and the likelihood's scales are those of the
+        best model that does not depend on z. Columns far from unit size are standardised within the network: see
+        ``state_dict``.
+
         Parameters
         ----------
         X : array_like, [n_examples, n_features], or images with ``image_shape``
             Dense float32, float64 and uint8 arrays of any strides are read in place; other real types are converted.
-            uint8 is divided by 255, unless the likelihood is one of counts. Sparse matrices (of scipy, or any object
-            with the arrays of CSR) stay sparse, and their values are never scaled: CSR with float32 data and sorted
-            int32 indices is read in place, others are copied once. With ``missing="mask"`` NaN marks a missing value.
+            Sparse matrices (of scipy, or any object with the arrays of CSR) stay sparse: CSR with float32 data and
+            sorted int32 indices is read in place, others are copied once. With ``missing="mask"`` NaN, and None or
+            ``pandas.NA`` in columns of objects, mark a missing value. Of AnnData, ``X.X`` is read. Integers are divided
+            by ``input_scale_`` (see Notes).
         y : array_like, [n_examples] or [n_examples, c], optional
             Required by a conditional VAE: labels (integers or strings) if y is 1-D, c real covariates if it is 2-D. A
-            column of labels [n_examples, 1] is read as a covariate: pass ``y.ravel()``. Other models ignore y.
+            column of integers [n_examples, 1] is refused: pass ``y.ravel()`` or ``y.astype(float)``. Other models
+            ignore y.
         validation_data : array_like [m, n_features] or tuple (X, y), optional
             Scored after each epoch. A conditional model needs the tuple; others ignore its y. Cannot be combined with
             ``validation_fraction``.
@@ -65,24 +75,40 @@ class Trained(Network):
         ValueError
             If a parameter, a shape or a value is invalid.
         TypeError
-            If X does not hold real numbers.
+            If X does not hold real numbers; the message names the column.
         FloatingPointError
             If the loss or a gradient is not finite. All weights are still finite, and the message says which of them
             the failed step has changed.
         KeyboardInterrupt
             On Ctrl-C. The weights are those after the last finished step.
 
+        Warns
+        -----
+        UserWarning
+            Once, if the trained model has a problem, or has not converged with ``epochs="auto"``.
+            If the likelihood has one scale for all columns and the standard deviations of the columns do not fit it.
+            If the likelihood is one of words and X holds fractions.
+
         Notes
         -----
+        ``fit`` (or the first ``partial_fit``) decides what integers in X mean, and every method divides them by
+        ``input_scale_`` ever after: in arrays, lists, frames, images and sparse matrices alike. It is 255 (grey values)
+        if X is uint8 with a value above 1. It is 1 if X is uint8 with zeros and ones only, of another integer type or
+        bool, or if the likelihood is one of counts. If X holds floats, which are never divided, it is 255 and applies
+        to uint8 only if they lie in [0, 1] and not all are 0 or 1; else it is 1.
+
+        The column names of a frame are stored as ``feature_names_in_``. By scikit-learn's rule later calls refuse other
+        names or another order, and warn if only one of the two has names.
+
         With ``early_stopping`` the best weights are restored even if an exception, also of a callback, ends training.
         Only Ctrl-C keeps the last ones.
         """
         settings = self._fit_settings()
         called = callbacks.check(self.callbacks)
         plan = self._plan()
-        given, X = X, self._read_examples(X, "X")
+        X, form = self._read_first(X)
         classes, y = self._read_training_conditions(y, len(X))
-        held_out = self._validation_data(validation_data, settings.validation_fraction, X, classes, y)
+        held_out = self._validation_data(validation_data, settings.validation_fraction, (X, y), form, classes)
         fraction = settings.validation_fraction
         if settings.early_stopping and held_out is None and not fraction:
             fraction = 0.1
@@ -90,17 +116,17 @@ class Trained(Network):
                 raise ValueError(
                     f"early_stopping holds out a tenth of X, which is no example out of {len(X)}: pass validation_data"
                 )
-        fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, given)
+        fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
         plan.objective.check(fitted.specification)
-        fitted.engine.check(X, "X", plan.threads)
+        self._check_values(fitted, X, plan.threads)
         if held_out is not None:
             fitted.engine.check(held_out[0], "validation_data", plan.threads)
         rows = validation_rows = None
         if fraction:
             rows, validation_rows = validation.split(len(X), fraction, fitted.specification.seed)
             held_out = X, y
-        self._set_fitted(fitted)
         self._initialize_weights(fitted, X, rows)
+        self._set_fitted(fitted)
 
         def after_epoch(losses: dict[str, float]) -> bool:
             stop = callbacks.call(called, self, losses)
@@ -108,7 +134,7 @@ class Trained(Network):
                 raise RuntimeError("a callback has fitted or loaded the model during fit: do so after fit returns")
             return stop
 
-        epochs.fit(
+        unfinished = epochs.fit(
             fitted,
             self._record,
             (X, y),
@@ -119,12 +145,23 @@ class Trained(Network):
             self._name_losses,
             after_epoch,
         )
+        self._check_convergence(fitted, X, rows)
+        messages = [*self._problems(X)]
+        if unfinished:
+            messages.append(
+                f"The loss still fell after {self.n_iter_} epochs, the most that epochs='auto' allows: pass "
+                f"epochs={2 * self.n_iter_}."
+            )
+        if messages:
+            warnings.warn(f"{type(self).__name__} after training: {' '.join(messages)}", UserWarning, stacklevel=2)
         return self
 
     def partial_fit(
         self, X: Any, y: Any = None, *, classes: Any = None, eps: Any = None, corrupted: Any = None
     ) -> Self:
         """Continue training: one pass over X in the given order. The optimiser keeps its state.
+
+        The first call starts at the level of its X.
 
         Parameters
         ----------
@@ -162,14 +199,14 @@ class Trained(Network):
         if classes is not None and not (self._conditional() if self._fitted is None else self._is_conditional()):
             raise ValueError(f"leave out classes=: this {type(self).__name__} is not conditional")
         if self._fitted is None:
-            given, X = X, self._read_examples(X, "X")
+            X, form = self._read_first(X)
             classes, y = self._read_training_conditions(y, len(X), classes)
-            noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
-            fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, given)
+            noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape, form)
+            fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
             plan.objective.check(fitted.specification)
-            fitted.engine.check(X, "X", plan.threads)
-            self._set_fitted(fitted)
+            self._check_values(fitted, X, plan.threads)
             self._initialize_weights(fitted, X, None)
+            self._set_fitted(fitted)
         else:
             fitted = self._fitted
             if classes is not None:
@@ -278,15 +315,26 @@ class Trained(Network):
         """Return the noise on the encoder's input, an object of :mod:`fastvae.corruption`, or None."""
         return None
 
+    def _counts(self) -> bool:
+        """Whether the likelihood for a new ``fit`` is one of counts."""
+        return False
+
     def _binarize(self) -> str | None:
         """Return the parameter ``binarize``, checked."""
         return None
 
     def _initial_weights(
         self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None
-    ) -> dict[str, NDArray[np.float32]]:
-        """Return initial weights that are not random, computed from the training rows of X (None: all)."""
-        return {}
+    ) -> dict[str, NDArray[np.float32]] | None:
+        """Return initial weights computed from the training rows of X (None: all); None for the level of the data."""
+        return None
+
+    def _check_convergence(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> None:
+        """Warn if the parameters have not converged on the training rows of X (None: all)."""
+
+    def _problems(self, X: Examples) -> Sequence[str]:
+        """Return sentences about the problems of the model that ``fit`` has trained on X, as the engine reads it."""
+        return ()
 
     def _read_noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:
         """Return the noise of the reparameterisation given by the caller, [n (times samples), latent_dim]."""
@@ -302,15 +350,19 @@ class Trained(Network):
             self._objective(),
             self._learning_rate(),
             None if clip is None else _checks.number(clip, "clip_norm", least=1e-12, below=1e30),
-            None if noise is None else corruption.resolve(noise),
+            None if noise is None else corruption.resolve(noise, counts=self._rescales_masking()),
             self._binarize(),
             self._threads(),
         )
 
+    def _rescales_masking(self) -> bool:
+        """Whether ``MaskingNoise(rescale=None)`` rescales."""
+        return self._counts() if self._fitted is None else self._fitted.rescales_masking
+
     def _fit_settings(self) -> FitSettings:
         """Return the settings of ``fit``, checked."""
         return FitSettings(
-            _checks.integer(self.epochs, "epochs"),
+            self._epochs(),
             _checks.number(self.validation_fraction, "validation_fraction", 0.0, 1.0),
             _checks.boolean(self.early_stopping, "early_stopping"),
             _checks.integer(self.n_iter_no_change, "n_iter_no_change"),
@@ -318,10 +370,18 @@ class Trained(Network):
             progress.check(self.progress),
         )
 
+    def _epochs(self) -> int | Budget:
+        """Return the parameter ``epochs``, checked; a budget for "auto"."""
+        if self._BUDGET is None or not isinstance(self.epochs, str):
+            return _checks.integer(self.epochs, "epochs")
+        if self.epochs != AUTO:
+            raise ValueError(f'epochs={self.epochs!r} must be an integer or "auto"')
+        return self._BUDGET
+
     def _learning_rate(self) -> schedules.Value:
         rate = schedules.check(self.learning_rate, "learning_rate", below=1e6)
-        if rate == 0:
-            raise ValueError("learning_rate=0 would not train; it must be positive")
+        if isinstance(rate, float) and rate < np.finfo(np.float32).tiny:
+            raise ValueError(f"learning_rate={rate!r} would not train: it is zero in float32")
         return rate
 
     def _current_objective(self) -> Objective:
@@ -330,11 +390,20 @@ class Trained(Network):
 
     # Internal: data
 
+    def _check_values(self, fitted: FittedModel, X: Examples, threads: int | None) -> None:
+        """Raise ValueError if the X of a new fit has a value that the likelihood refuses; warn of doubtful ones."""
+        fitted.engine.check(X, "X", threads)
+        if fitted.specification.documents:
+            examples.warn_of_fractions(X, fitted.specification.likelihood["kind"].replace("_", " "))
+
     def _initialize_weights(self, fitted: FittedModel, X: Examples, rows: NDArray[np.uint64] | None) -> None:
-        """Set the initial weights of a new model that are not random."""
+        """Move the random weights of a new model to the level of the training rows of X (None: all)."""
         weights = self._initial_weights(fitted, X, rows)
-        if weights:
-            fitted.load_state_dict(fitted.state_dict() | weights)
+        if weights is not None:
+            return fitted.load_state_dict(fitted.state_dict() | weights)
+        moments = fitted.engine.column_moments(X, rows, self._binarize(), self._threads())
+        units.warn(moments, fitted.specification, stacklevel=3)
+        fitted.start(moments)
 
     def _read_training_data(self, X: Any, y: Any) -> Data:
         """Return data with checked values too: a training step must not start with invalid ones."""
@@ -354,24 +423,29 @@ class Trained(Network):
         classes = conditions.classes_of(y, announced)
         return classes, conditions.read(y, n, classes, None)
 
-    def _read_corrupted(self, corrupted: Any, shape: tuple[int, ...]) -> Examples | None:
-        """Return the encoder's input given by the caller."""
+    def _read_corrupted(self, corrupted: Any, shape: tuple[int, int], format: Format | None = None) -> Examples | None:
+        """Return the encoder's input given by the caller; `format` is that of the X of a new fit."""
         if corrupted is None:
             return None
-        spec = self._current_specification(shape[1])
-        return examples.encoder_input(
-            corrupted, "corrupted", shape, spec.input_transform, counts=spec.counts, allow_nan=spec.missing != "error"
-        )
+        name, spec = "corrupted", self._current_specification(shape[1], fitted=format is None)
+        if format is None:
+            read = self._read_examples(corrupted, name)
+        else:
+            read = self._read_alike(corrupted, name, shape[1], format)
+        read = examples.floats(read, name, counts=spec.counts) if isinstance(read, np.ndarray) else read
+        examples.check_encoder_input(read, name, shape, spec.input_transform, allow_nan=spec.missing != "error")
+        return read
 
     def _validation_data(
-        self, data: Any, fraction: float, X: Examples, classes: NDArray[Any] | None, y: NDArray[Any] | None
+        self, data: Any, fraction: float, training: Data, format: Format, classes: NDArray[Any] | None
     ) -> Data | None:
         if data is None:
             return None
         if fraction:
             raise ValueError("pass validation_data or validation_fraction, not both")
+        X, y = training
         if y is not None and not (isinstance(data, tuple) and len(data) == 2):
             raise ValueError("validation_data of a conditional model must be a tuple (X, y)")
         first = data[0] if isinstance(data, tuple) and data else data
-        first = self._read_examples(first, "validation_data", X.shape[1])
+        first = self._read_alike(first, "validation_data", X.shape[1], format)
         return first, None if y is None else conditions.read(data[1], len(first), classes, y.shape[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastvae import _checks, likelihoods, schedules
+from fastvae import _checks, _core, likelihoods, schedules
 from fastvae._data import arrays, binary
 from fastvae._estimators.layered import Layered
 from fastvae._estimators.variational import Variational
@@ -78,9 +78,10 @@ class VAE(Layered, Variational):
         probability. "bernoulli" draws 1 with the value as its probability: new draws in each epoch (Burda et al.,
         arXiv:1509.00519), one fixed draw for validation and ``loss_and_gradients``. "threshold" takes 1 above one half.
         Inference methods never binarize their input.
-    input_transform : {"log1p", "binary", "l1", "l2"} or None
-        Transformation of the encoder's input, for counts: ln(1 + x) for x > -1, 1 where x is not 0, x / sum |x|, or
-        x / (sum x²)^1/2 (sums over features; an example of zeros stays zero). The target stays x.
+    input_transform : {"log1p", "binary", "l1", "l2", "frequencies"} or None
+        Transformation of the encoder's input, for counts: ln(1 + x) for x > -1, 1 where x is not 0, x / sum |x|,
+        x / (sum x²)^1/2, or 100 x / (10 + sum |x|) (sums over features; an example of zeros stays zero). The target
+        stays x.
     missing : {"error", "mask"}
         "error" refuses NaN in X. With "mask" NaN marks a missing value: the likelihood includes the observed values
         only, the encoder reads a zero (Nazábal et al., arXiv:1807.03653), and ``impute`` fills it in. All bounds are
@@ -110,13 +111,15 @@ class VAE(Layered, Variational):
     early_stopping : bool
         Stop ``fit`` when the validation loss has not decreased by more than ``tol`` for ``n_iter_no_change`` epochs,
         and restore the best weights. Without validation data a tenth of X is held out. If ``beta`` or ``capacity`` is a
-        schedule, the validation loss uses its final value: at the last epoch, or at the top of a cycle.
+        schedule, the validation loss uses its final value, at the last epoch or at the top of a cycle, and epochs count
+        only once the schedule has come within 5 % of it: training does not stop in a warm-up.
     n_iter_no_change : int
         Epochs without improvement before early stopping.
     tol : float
         Smallest improvement that counts, nats per example.
-    callbacks : sequence of object
-        ``fit`` calls ``on_epoch_end(model, logs)`` of each after every epoch, with the epoch's entries of the history.
+    callbacks : sequence of callable or object
+        ``fit`` calls each function, or an object's method ``on_epoch_end``, with (model, logs) after every epoch; logs
+        are the epoch's entries of the history.
         If one returns True, training stops. An exception ends ``fit``; the model is fitted nevertheless.
     n_jobs : int or None
         Number of threads; -1 uses all. None chooses by the size of the model and, if that does not decide, by measuring
@@ -130,6 +133,10 @@ class VAE(Layered, Variational):
     ----------
     n_features_in_ : int
         Number of columns of X.
+    feature_names_in_ : ndarray of object, [n_features]
+        Names of the columns of X; only if X was a frame whose names are strings.
+    input_scale_ : float
+        Divisor of integers in X, 255 or 1; see the notes of ``fit``.
     classes_ : ndarray, [n_classes]
         Sorted unique labels of y; only for a conditional model fitted with labels.
     n_iter_ : int
@@ -280,6 +287,9 @@ class VAE(Layered, Variational):
         if objective == "reconstruction":
             return Objective()
         return Objective(float(objective == "elbo"), beta, free_bits, capacity, samples, doubly)
+
+    def _counts(self) -> bool:
+        return bool(_core.LIKELIHOODS[likelihoods.resolve(self.likelihood)["kind"]]["counts"])
 
     def _binarize(self) -> str | None:
         if self.binarize is None:

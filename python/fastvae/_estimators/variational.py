@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks, optimizers
-from fastvae._data import arrays
+from fastvae._data import arrays, examples
 from fastvae._estimators.model import Model
-from fastvae._fitted import binary, imputation
+from fastvae._fitted import binary, imputation, overflow
 from fastvae._fitted.diagnosis import Diagnosis, diagnose
 from fastvae._fitted.uncertainty import LogMarginal, Predictive
 from fastvae._training.description import describe
@@ -204,8 +204,9 @@ class Variational(Model):
         FloatingPointError
             If all importance weights of an example are 0 or not finite.
         """
+        X = examples.whole(X)
         filled = self._imputed(X, y, draws, n_iter, n_samples, random_state)
-        return imputation.with_observed(filled, arrays.numeric(X, "X"))
+        return imputation.with_observed(filled, X, self._require_fitted().scale)
 
     # Bounds
 
@@ -245,7 +246,9 @@ class Variational(Model):
         fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
         noise, samples = self._read_noise(eps, len(X)), self._objective().samples
         reconstruction, kl, _ = fitted.score(X, y, self._threads(), eps=noise, samples=samples)
-        return -(reconstruction + kl)
+        scores: NDArray[np.float32] = -(reconstruction + kl)
+        overflow.check(scores, X)
+        return scores
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean of ``score_samples``, nats per example: higher is better. Only a conditional model uses y."""
@@ -269,7 +272,7 @@ class Variational(Model):
         data = self._read_data(X, y)
         noise = self._read_noise(eps, len(data[0]))
         reconstruction, kl, (loss,) = fitted.mean_losses(*data, self._threads(), objectives, eps=noise)
-        losses = self._name_losses(reconstruction, kl, loss)
+        losses = overflow.check_means(self._name_losses(reconstruction, kl, loss), data[0])
         return losses | self._per_observed({key: losses[key] for key in ("reconstruction", "elbo")}, data[0])
 
     def log_marginal(self, X: Any, n_samples: int = 5000, *, y: Any = None) -> LogMarginal:
@@ -305,7 +308,9 @@ class Variational(Model):
         fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
         if fitted.specification.likelihood["kind"] == "bernoulli":
             binary.check(fitted, X, "X", self._binarize(), self._threads())
-        return fitted.log_marginal(X, y, n_samples, self._threads())
+        found = fitted.log_marginal(X, y, n_samples, self._threads())
+        overflow.check(found.estimate, X)
+        return found
 
     # Description
 
@@ -377,7 +382,7 @@ class Variational(Model):
         seed = None if draws is None else self._seed_for(random_state)
         imputation.check(fitted, type(self).__name__)
         read, y = self._read_data(X, y)
-        values = arrays.floats(read, "X", counts=fitted.specification.counts)
+        values = examples.floats(read, "X", counts=fitted.specification.counts)
         options = (n_iter, n_samples)
         if draws is None or seed is None:
             return fitted.shaped(imputation.with_means(fitted, values, y, *options, self._threads()), X)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastvae import _core
 from fastvae._data import examples
 from fastvae._data.binary import WAYS
 
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
 
 
 def check(model: FittedModel, X: Examples, name: str, how: str | None, threads: int | None) -> None:
-    """Raise ValueError unless all values of X are 0, 1 (uint8: 0, 255) or NaN that the model accepts.
+    """Raise ValueError unless all values of X are 0, 1 (uint8: 0, 255), up to rounding, or NaN that the model accepts.
 
     `how` is the parameter ``binarize``; the message recommends it.
     """
     model.engine.check(X, name, threads)  # values outside [0, 1] have their own message
     one = 255 if X.dtype == np.uint8 else 1
-    found = examples.find(X, lambda values: (values != 0) & (values != one) & ~np.isnan(values))
+    near = one * _core.ROUNDING
+    found = examples.find(X, lambda values: (np.abs(values) > near) & (np.abs(values - one) > near) & ~np.isnan(values))
     if found:
         i, j, value = found
         ways = WAYS if how is None else (how,)

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastvae._data import arrays, examples
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastvae._data.scale import InputScale
     from fastvae._fitted.model import FittedModel
 
 
@@ -110,18 +113,21 @@ def _key(seed: int, draw: int, step: int) -> int:
     return int(np.random.default_rng((seed, draw, step)).integers(2**63))
 
 
-def with_observed(filled: NDArray[np.float32], X: NDArray[Any]) -> NDArray[Any]:
-    """Return `filled`, [..., *X.shape], with the observed values of X unchanged, in the type of X.
+def with_observed(filled: NDArray[np.float32], X: Any, scale: InputScale) -> NDArray[Any]:
+    """Return `filled`, [..., *X.shape], in the type and unit of X, with the observed values of X unchanged.
 
-    Integers have no missing values, so they are X itself.
+    Arrays of integers have no missing values, so they are X itself.
     """
-    if X.dtype.kind != "f":
-        return np.array(np.broadcast_to(X, filled.shape))
-    missing = np.isnan(X)
-    if X.dtype == filled.dtype:
-        np.copyto(filled, X, where=~missing)
+    values, dtype = arrays.typed(examples.of_annotated(X), "X")
+    if values.dtype.kind != "f":
+        return np.array(np.broadcast_to(values, filled.shape))
+    missing = np.isnan(values)
+    if scale.divides(dtype, dense=True):  # integers with missing values, which are objects
+        filled = filled * np.float32(scale.divisor)
+    if values.dtype == filled.dtype:
+        np.copyto(filled, values, where=~missing)
         return filled
-    found: NDArray[Any] = np.empty(filled.shape, X.dtype)
-    found[...] = X
+    found: NDArray[Any] = np.empty(filled.shape, values.dtype)
+    found[...] = values
     np.copyto(found, filled, where=missing, casting="same_kind")
     return found

@@ -10,13 +10,15 @@ import numpy as np
 from fastvae import _core
 from fastvae._data import arrays, conditions
 from fastvae._data.images import Images
-from fastvae._fitted.specification import Specification
+from fastvae._data.scale import UNSCALED, UNTRAINED, VERSION_0_1, InputScale
+from fastvae._fitted.specification import STANDARDIZE, Specification
 from fastvae._fitted.uncertainty import LogMarginal, Predictive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastvae._data.examples import Examples
+    from fastvae._data.names import Names
 
 # Tensors by name, with their shapes.
 _Shapes = list[tuple[str, list[int]]]
@@ -45,7 +47,8 @@ class FittedModel:
         self.specification = Specification.of(self.engine)
         self.classes = classes
         self.position = (0, 0.0)  # number of the last training step, and epochs before it
-        self.trained_on_noise = False  # whether training used noisy encoder inputs: then X may be any numbers
+        self.rescales_masking = self.specification.counts  # what MaskingNoise(rescale=None) means
+        self.set_input(UNSCALED if self.specification.counts else UNTRAINED, None)
         image_shape = self.specification.image_shape
         self.images = None if image_shape is None else Images(*image_shape)  # the layout of images in X
         self.form: tuple[int, ...] | None = None  # the shape of an example of the training X; None: all axes
@@ -59,6 +62,28 @@ class FittedModel:
     def latent_dim(self) -> int:
         """Number of latent dimensions."""
         return self.specification.latent_dim
+
+    def start(self, moments: _core.ColumnMoments) -> None:
+        """Move the random weights of a new model to the level of training data with these moments."""
+        specification = self.engine.standardized(moments)
+        if specification is not None:
+            self._build(specification)
+        self.engine.start(moments)
+
+    def _build(self, specification: str) -> None:
+        """Replace the engine by a new one with another standardisation."""
+        self.engine = _core.Engine(specification)
+        self.specification = Specification.of(self.engine)
+
+    def set_input(self, scale: InputScale, names: Names) -> None:
+        """Set the scale of integers in X and the names of the columns of the training X."""
+        self.scale, self.names = scale, names
+        self.unchanged = () if names is not None else scale.unchanged(counts=self.specification.counts)
+
+    def takes(self, X: NDArray[Any]) -> bool:
+        """Whether the engine reads an array as it is: a table of the right size and type, without names."""
+        table = X.ndim == 2 and X.shape[1] == self.n_features and len(X) > 0 and self.images is None
+        return table and X.dtype in self.unchanged
 
     # Images
 
@@ -99,7 +124,7 @@ class FittedModel:
         self, X: Examples, y: NDArray[Any] | None, threads: int | None, *, logvar: bool = True
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return mu and log sigma² (empty without `logvar`), or codes and an empty array: [n_examples, latent_dim]."""
-        mu, second = self.engine.encode(X, y, logvar, self.trained_on_noise, threads)
+        mu, second = self.engine.encode(X, y, logvar, threads)
         return mu.reshape(-1, self.latent_dim), second.reshape(-1, self.latent_dim)
 
     def mean_code(self, X: Examples, points: NDArray[np.float32], threads: int | None) -> NDArray[np.float32]:
@@ -108,11 +133,25 @@ class FittedModel:
 
     def decode(self, Z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
         """Return E[x|z], [n, n_features], of codes Z [n, latent_dim]."""
-        return self.engine.decode(Z, y, threads).reshape(len(Z), -1)
+        return self._finite(self.engine.decode(Z, y, threads)).reshape(len(Z), -1)
 
     def reconstruct(self, X: Examples, y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
         """Return the decoder's means at the codes of X, [n_examples, n_features]."""
-        return self.engine.reconstruct(X, y, self.trained_on_noise, threads).reshape(len(X), -1)
+        return self._finite(self.engine.reconstruct(X, y, threads)).reshape(len(X), -1)
+
+    def _finite(self, results: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return results; of a decoder that outputs scales, raise FloatingPointError if they are not finite.
+
+        A scale from the decoder grows with the residual, so -log p grows only as the logarithm of a diverging weight,
+        and training goes on until the outputs overflow.
+        """
+        if self.specification.likelihood.get("scale") != "decoder" or np.isfinite(results.sum(dtype=np.float64)):
+            return results
+        largest = max(float(np.abs(values).max()) for values in self.engine.parameters())
+        raise FloatingPointError(
+            f"a result is not a finite number: the outputs of weights up to {largest:.1e} overflow float32. Training "
+            "has diverged: fit again with a lower learning_rate, or with clip_norm"
+        )
 
     # Losses
 
@@ -126,7 +165,7 @@ class FittedModel:
         samples: int = 1,
     ) -> list[NDArray[np.float32]]:
         """Return -log p(x|z), KL and, with several samples, the bound of each example, [n_examples], nats."""
-        return self.engine.score(X, y, eps, samples, threads)
+        return [self._finite(losses) for losses in self.engine.score(X, y, eps, samples, threads)]
 
     def mean_losses(
         self,
@@ -188,30 +227,46 @@ class FittedModel:
         threads: int | None,
     ) -> NDArray[np.float32]:
         """Draw x from p(x|z), [n, n_features]; a multinomial needs `lengths`, the words per document."""
-        return self.engine.sample(Z, y, lengths, seed, threads).reshape(len(Z), -1)
+        return self._finite(self.engine.sample(Z, y, lengths, seed, threads)).reshape(len(Z), -1)
 
     def posterior_sample(
         self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None
     ) -> NDArray[np.float32]:
         """Draw codes from q(z|x), [n, n_examples, latent_dim]."""
-        drawn = self.engine.posterior_sample(X, y, n, seed, self.trained_on_noise, threads)
+        drawn = self.engine.posterior_sample(X, y, n, seed, threads)
         return drawn.reshape(n, len(X), -1)
 
     def predictive(self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> Predictive:
         """Return mean and standard deviations of p(x'|x), from n draws of z."""
-        moments = self.engine.predictive(X, y, n, seed, self.trained_on_noise, threads)
-        return Predictive(*(moment.reshape(len(X), -1) for moment in moments))
+        moments = self.engine.predictive(X, y, n, seed, threads)
+        return Predictive(*(self._finite(moment).reshape(len(X), -1) for moment in moments))
 
     # Parameters and gradients
 
     def state_dict(self) -> dict[str, NDArray[np.float32]]:
-        """Return copies of all parameters, with torch's names and shapes."""
-        return _shaped(self.engine.parameters(), self.engine.shapes())
+        """Return copies of all parameters, with torch's names and shapes, and the standardisation, if any."""
+        return _shaped(self.engine.parameters(), self.engine.shapes()) | self.specification.standardize
+
+    def standardize_as(self, d: Any) -> None:
+        """Give a new model the standardisation in a state dict, if any. Raises ValueError if it is invalid."""
+        if isinstance(d, Mapping) and any(name in d for name in STANDARDIZE):
+            names = [(name, [self.n_features]) for name in STANDARDIZE]
+            shift, scale = _checked({name: d[name] for name in STANDARDIZE if name in d}, names, "the state dict")
+            self._build(self.specification.standardized(shift, scale).to_json())
 
     def load_state_dict(self, d: Any) -> None:
-        """Set all parameters. Raises ValueError, without any change, if they do not match."""
+        """Set all parameters. Raises ValueError, without any change, if they or the standardisation do not match."""
         if isinstance(d, Mapping):  # torch's counter of batches, which has no use here
             d = {name: value for name, value in d.items() if not str(name).endswith(".num_batches_tracked")}
+            own = self.specification.standardize
+            if not all(name in d and np.array_equal(d[name], value) for name, value in own.items()) or any(
+                name in d and name not in own for name in STANDARDIZE
+            ):
+                raise ValueError(
+                    f"the state dict's {' and '.join(map(repr, STANDARDIZE))} are not this fitted model's, whose "
+                    "weights belong to its own training data: load it into an unfitted model"
+                )
+            d = {name: value for name, value in d.items() if name not in own}
         self.engine.set_parameters(_checked(d, self.engine.shapes(), "the state dict"))
 
     def flip_sign(self, dim: int) -> None:
@@ -255,7 +310,9 @@ class FittedModel:
             "file": self.dump(),
             "classes": self.classes,
             "position": self.position,
-            "trained_on_noise": self.trained_on_noise,
+            "rescales_masking": self.rescales_masking,
+            "scale": self.scale,
+            "names": self.names,
             "images": self.images,
             "form": self.form,
         }
@@ -263,7 +320,12 @@ class FittedModel:
     def __setstate__(self, state: dict[str, Any]) -> None:
         engine = _core.ModelFile(state["file"]).engine()
         self.__init__(engine, state["classes"])  # type: ignore[misc]
-        self.position, self.trained_on_noise = state["position"], state["trained_on_noise"]
+        self.rescales_masking = state.get("rescales_masking", False)  # earlier versions never did
+        self.position = state["position"]
+        if not self.specification.counts:
+            self.set_input(state.get("scale", VERSION_0_1), state.get("names"))
+        else:
+            self.set_input(UNSCALED, state.get("names"))
         self.set_images(state.get("images"), state.get("form"))
 
 

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-INPUT_TRANSFORMS = ("log1p", "binary", "l1", "l2")
+INPUT_TRANSFORMS = ("log1p", "binary", "l1", "l2", "frequencies")
+
+# Names in a state dict: the encoder reads (x - shift) / scale, a decoder of means returns shift + scale y.
+STANDARDIZE = ("standardize.shift", "standardize.scale")
 
 
 class Specification:
@@ -45,6 +48,7 @@ class Specification:
         missing: str = "error",
         topics: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
         weight_constraint: str = "free",
+        item_prior: dict[str, Any] | None = None,
         trials: Sequence[int] = (),
         image_shape: tuple[int, int, int] | None = None,
     ) -> Specification:
@@ -66,6 +70,8 @@ class Specification:
             Means and standard deviations of a topic model's prior before the softmax.
         weight_constraint : {"free", "nonnegative", "common"}
             Constraint on the weights of the decoder's last layer.
+        item_prior : dict, optional
+            Prior of the decoder's weights and biases, as :mod:`fastvae.priors` resolves it.
         trials : sequence of int, [n_features]
             Maximum marks of each task, for a binomial likelihood.
         image_shape : tuple of int, optional
@@ -87,6 +93,8 @@ class Specification:
             "trials": list(trials),
             "optimizer": optimizer,
         }
+        if item_prior is not None:
+            options["item_prior"] = item_prior
         if image_shape is not None:
             options["image_shape"] = list(image_shape)
         if topics is not None:
@@ -179,6 +187,11 @@ class Specification:
         return _core.LIKELIHOODS[self.likelihood["kind"]]["counts"]
 
     @property
+    def unit(self) -> bool:
+        """Whether the likelihood takes values in [0, 1] only."""
+        return _core.LIKELIHOODS[self.likelihood["kind"]]["unit"]
+
+    @property
     def documents(self) -> bool:
         """Whether the likelihood is one of a whole document: multinomial or mixture."""
         return _core.LIKELIHOODS[self.likelihood["kind"]]["words"]
@@ -188,6 +201,23 @@ class Specification:
         """The transformation of the encoder's input."""
         transform: str | None = self.options["input_transform"]
         return transform
+
+    @property
+    def standardize(self) -> dict[str, NDArray[np.float32]]:
+        """Shift and scale of the columns, [n_features] each, by their names in a state dict; empty without."""
+        options = self.options.get("standardize")
+        if options is None:
+            return {}
+        values = (np.array(options[name] or [0.0], np.float32) for name in ("shift", "scale"))
+        return {
+            name: np.broadcast_to(value, self.n_features).copy()
+            for name, value in zip(STANDARDIZE, values, strict=True)
+        }
+
+    def standardized(self, shift: NDArray[np.float32], scale: NDArray[np.float32]) -> Specification:
+        """Return the specification with another shift and scale of the columns."""
+        shift, scale = shift[: None if shift.any() else 0], scale[: 1 if (scale == scale[0]).all() else None]
+        return Specification(self.options | {"standardize": {"shift": shift.tolist(), "scale": scale.tolist()}})
 
     @property
     def missing(self) -> str:
@@ -207,6 +237,18 @@ class Specification:
     def weight_constraint(self) -> str:
         """Constraint on the weights of the decoder's last layer."""
         return str(self.options["weight_constraint"])
+
+    @property
+    def item_prior(self) -> dict[str, Any] | None:
+        """Prior of the decoder's weights and biases, or None."""
+        prior: dict[str, Any] | None = self.options.get("item_prior")
+        return prior
+
+    @property
+    def log_slope_mean(self) -> float | None:
+        """Mean of the log-normal prior of the decoder's weights, or None for another prior."""
+        slope = (self.item_prior or {"slope": {"kind": "flat"}})["slope"]
+        return float(slope["mean"]) if slope["kind"] == "lognormal" else None
 
     @property
     def trials(self) -> list[int]:

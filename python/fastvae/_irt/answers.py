@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _core
-from fastvae._data import arrays
+from fastvae._data import arrays, names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,18 +57,52 @@ def mask_unobserved(X: Any, observed: Any) -> Any:
     """Return answers X with NaN where `observed` is False; X itself if `observed` is None."""
     if observed is None:
         return X
-    mask, X = np.asarray(observed), arrays.matrix(X, "X")
-    if mask.dtype != bool or mask.shape != X.shape:
+    mask, marks = np.asarray(observed), arrays.matrix(X, "X")
+    if mask.dtype != bool or mask.shape != marks.shape:
         raise ValueError(
-            f"observed must be True or False for each answer, of shape {X.shape}; it is {mask.dtype} of shape "
+            f"observed must be True or False for each answer, of shape {marks.shape}; it is {mask.dtype} of shape "
             f"{mask.shape}"
         )
-    return np.where(mask, X, np.nan)
+    return names.with_names(np.where(mask, marks, np.nan), X)
 
 
-def logits_of_means(shares: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the logit of each task's mean share, [n_tasks], with one added student who has half of the marks."""
-    observed = ~np.isnan(shares)
-    mean = (np.where(observed, shares, 0).sum(0, dtype=np.float64) + 0.5) / (observed.sum(0) + 1)
-    logits: NDArray[np.float32] = np.log(mean / (1 - mean)).astype(np.float32)
-    return logits
+class TaskTotals:
+    """The answers to each task: `count`, and `marks`, the sum of the shares of the maximum marks; each [n_tasks]."""
+
+    def __init__(self, shares: NDArray[np.float32]) -> None:
+        observed = ~np.isnan(shares)
+        self.count = observed.sum(0)
+        self.marks = np.where(observed, shares, 0).sum(0, dtype=np.float64)
+
+    def logits_of_means(self) -> NDArray[np.float32]:
+        """Return the logit of each task's mean share, [n_tasks], with one added student who has half of the marks."""
+        mean = (self.marks + 0.5) / (self.count + 1)
+        logits: NDArray[np.float32] = np.log(mean / (1 - mean)).astype(np.float32)
+        return logits
+
+    def describe_degenerate(self, *, prior: bool, intercepts: bool) -> str:
+        """Return a warning that names tasks without estimates of their own, or an empty string.
+
+        `prior` says whether there is a prior of item parameters, `intercepts` whether tasks have intercepts.
+        """
+        none = self.count == 0
+        sentences = []
+        if none.any():
+            kept = "they have the mode of the prior" if prior else "they stay at their initial values"
+            sentences.append(f"{_tasks(none)} without answers: no data for the parameters; {kept}")
+        if not prior and intercepts:
+            extremes = (("everyone", self.marks == self.count), ("nobody", self.marks == 0))
+            for who, tasks in extremes:
+                if (tasks & ~none).any():
+                    sentences.append(
+                        f"{_tasks(tasks & ~none)} solved by {who}: the maximum likelihood estimate is not finite; use "
+                        "prior='weak'"
+                    )
+        return ". ".join(sentences)
+
+
+def _tasks(mask: NDArray[np.bool_], most: int = 10) -> str:
+    """Return "task 3" or "tasks 3, 5, ..."."""
+    tasks = np.flatnonzero(mask).tolist()
+    shown = ", ".join(map(str, tasks[:most])) + ", ..." * (len(tasks) > most)
+    return f"{'task' if len(tasks) == 1 else 'tasks'} {shown}"

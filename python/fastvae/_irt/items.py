@@ -40,6 +40,8 @@ class Items:
         Ones for tasks without marks.
     through_origin : bool
         Whether the model is "through_origin".
+    common_slope : bool
+        Whether the model is "rasch".
     """
 
     def __init__(self, model: FittedModel) -> None:
@@ -48,6 +50,8 @@ class Items:
         self.intercepts = weights.get("decoder.0.bias", np.zeros(len(self.slopes), np.float32))
         self.max_marks = max_marks(specification)
         self.through_origin = specification.weight_constraint == CONSTRAINTS["through_origin"]
+        self.common_slope = specification.weight_constraint == CONSTRAINTS["rasch"]
+        self._prior = specification.item_prior
 
     @property
     def one_dimension(self) -> bool:
@@ -62,6 +66,25 @@ class Items:
         size = self.slopes[:, 0] if self.one_dimension else np.linalg.norm(self.slopes, axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(1 / size if self.through_origin else -self.intercepts / size, np.float32)
+
+    def penalty(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return gradient and information of minus the log prior, each [n_tasks, n_dims + 1], the intercepts last."""
+        parameters = np.concatenate([self.slopes, self.intercepts[:, np.newaxis]], 1).astype(np.float64)
+        gradient, information = np.zeros((2, *parameters.shape))
+        if self._prior is None:
+            return gradient, information
+        slope, sd = self._prior["slope"], self._prior["intercept"]
+        if slope["kind"] == "lognormal":
+            a = parameters[:, 0]
+            information[:, 0] = 1 / (slope["sd"] * a) ** 2
+            gradient[:, 0] = information[:, 0] * a * (np.log(np.abs(a)) - slope["mean"])
+        if slope["kind"] == "normal":
+            information[:, :-1] = 1 / slope["sd"] ** 2
+            gradient[:, :-1] = information[:, :-1] * parameters[:, :-1]
+        if sd is not None:
+            information[:, -1] = 1 / sd**2
+            gradient[:, -1] = information[:, -1] * parameters[:, -1]
+        return gradient, information
 
     def ability(self) -> Ability:
         """Return the posterior of a one-dimensional ability, by quadrature."""

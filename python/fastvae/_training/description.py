@@ -51,15 +51,19 @@ def describe(
     decoupled = isinstance(optimizer, optimizers.AdamW)
     if penalty and not decoupled:
         terms.append(f"- {penalty / 2:g} |theta|²")
+    prior = _item_prior(specification)
+    if prior:
+        terms.append("+ ln p(tasks) / n")
     sentences = [
         f"Maximised, as a mean over the examples of a batch of at most {plan.batch_size}, in nats: {' '.join(terms)}.",
         f"q is {q} = N(mu, diag(sigma²)), the encoder's.",
     ]
+    sentences += prior
     if conditional:
         sentences.append("y is what fit is told of each example; the prior of z is N(0, I) whatever y.")
     seen = _transformed(specification.input_transform)
     if corruption is not None:
-        sentences.append(f"The encoder sees x~, which is {seen} with {_named(corruption)}.")
+        sentences.append(f"The encoder sees x~, which is {seen} with {_named(corruption, plan)}.")
     elif seen != "x":
         sentences.append(f"The encoder sees {seen}.")
     if objective.reconstruction:
@@ -90,6 +94,26 @@ def describe(
     return " ".join(sentences)
 
 
+def _item_prior(specification: Specification) -> list[str]:
+    """Return the sentence about the prior of item parameters, if there is one."""
+    if specification.item_prior is None:
+        return []
+    slope, sd = specification.item_prior["slope"], specification.item_prior["intercept"]
+    terms = []
+    if slope["kind"] == "lognormal":
+        terms.append(f"ln |a_t| ~ N({slope['mean']:g}, {slope['sd']:g}²)")
+    if slope["kind"] == "normal":
+        terms.append(f"a_tj ~ N(0, {slope['sd']:g}²)")
+    if sd is not None and specification.weight_constraint != "nonnegative":
+        terms.append(f"d_t ~ N(0, {sd:g}²)")
+    if specification.weight_constraint == "nonnegative":
+        terms = [term.replace("a_t", "beta_t") for term in terms]
+    return [
+        f"p(tasks) is the prior of the item parameters, {' and '.join(terms)}, without constants; n is the number of "
+        "students."
+    ] * bool(terms)
+
+
 def _given(what: str, conditional: bool, letter: str = "p") -> str:
     """Return the notation of a density: p(x|z), or p(x|z, y) in a conditional model."""
     return f"{letter}({what}, y)" if conditional else f"{letter}({what})"
@@ -103,6 +127,7 @@ def _transformed(transform: str | None) -> str:
         "binary": "1 where x_j is not 0",
         "l1": "x_j / sum_j |x_j|",
         "l2": "x_j / (sum_j x_j²)^1/2",
+        "frequencies": "100 x_j / (10 + sum_j |x_j|)",
     }
     return formulas[transform]
 
@@ -154,7 +179,9 @@ def _shown(value: Any, name: str = "") -> str:
     return f"{name}(step)"  # a function has no formula to show
 
 
-def _named(corruption: Any) -> str:
+def _named(corruption: Any, plan: Plan) -> str:
     """Return the notation of a corruption, with plain numbers for numpy's."""
-    options = ", ".join(f"{field.name}={_shown(getattr(corruption, field.name))}" for field in fields(corruption))
-    return f"{type(corruption).__name__}({options})"
+    given = {field.name: getattr(corruption, field.name) for field in fields(corruption)}
+    options = ", ".join(f"{name}={_shown(value)}" for name, value in given.items() if name != "rescale")
+    rescaled = plan.corruption is not None and plan.corruption[0] == "rescaled_masking"
+    return f"{type(corruption).__name__}({options}){' and kept values divided by 1 - p' * rescaled}"

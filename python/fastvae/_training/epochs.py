@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from fastvae import schedules
 from fastvae._training import validation
+from fastvae._training.convergence import Budget, still_falls
 from fastvae._training.progress import Progress
 from fastvae._training.stopping import EarlyStopping
 
@@ -51,7 +52,6 @@ def train_epoch(
     batch_size = plan.batch_size_for(n)
     steps = schedules.Steps(model.engine.steps, float(record.n_iter), -(-n // batch_size))
     rates = schedules.values(plan.learning_rate, "learning_rate", steps)
-    model.trained_on_noise = model.trained_on_noise or corrupted is not None or plan.noisy
     start = time.perf_counter()
     record.interrupted = False
     try:
@@ -90,8 +90,10 @@ def fit(
     plan: Callable[[], Plan],
     name_losses: NameLosses,
     after_epoch: Callable[[dict[str, float]], bool],
-) -> None:
+) -> bool:
     """Train for shuffled epochs until their end, early stopping or a callback ends the fit.
+
+    Returns whether a budget of epochs ended while the loss still fell.
 
     Parameters
     ----------
@@ -106,11 +108,17 @@ def fit(
     """
     n = len(data[0]) if rows is None else len(rows)
     steps = -(-n // plan().batch_size_for(n))
-    last = schedules.Steps((settings.epochs - 1) * steps, settings.epochs - 1, steps).last
+    if isinstance(settings.epochs, Budget):
+        planned = settings.epochs.epochs_for(steps)
+        most = settings.epochs.factor * planned
+    else:
+        planned = most = settings.epochs
+    record.planned = planned
+    last = schedules.Steps((planned - 1) * steps, planned - 1, steps).last
     stopping = EarlyStopping(model.engine, settings.patience, settings.tol) if settings.early_stopping else None
-    line = Progress(settings.progress, settings.epochs, n)
+    line, done = Progress(settings.progress, planned, n), 0
     try:
-        for _ in range(settings.epochs):
+        while True:
             losses = train_epoch(model, record, data, rows, plan(), name_losses, shuffle=True, tick=line.tick)
             late = False
             if held_out is not None:
@@ -122,11 +130,20 @@ def fit(
                 scores = name_losses(reconstruction, kl, values[0])
                 losses |= {f"val_{key}": value for key, value in scores.items()}
                 if stopping is not None:
-                    late = stopping.stop(values[1])
+                    late = stopping.stop(values[1], warms_up=not objectives[0].nears(objectives[1]))
             record.add(losses)
             line.epoch(losses)
             if after_epoch(losses) or late:
-                break
+                return False
+            done += 1
+            if done < planned:
+                continue
+            extends = isinstance(settings.epochs, Budget) and settings.epochs.factor > 1
+            falls = extends and still_falls(record.history["loss"][-done:])
+            if not falls or planned == most:
+                return falls
+            planned = min(planned + max(planned // 4, 1), most)
+            line.epochs = record.planned = planned
     except KeyboardInterrupt:
         record.interrupted = True
         stopping = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from fastvae import schedules
+    from fastvae._training.convergence import Budget
     from fastvae._training.objective import Objective
 
 
@@ -27,16 +28,11 @@ class Plan:
         """Return the batch size of a pass over n examples."""
         return fullest_last_batch(n, self.batch_size) if self.even_batches else min(self.batch_size, n)
 
-    @property
-    def noisy(self) -> bool:
-        """Whether corruption can make values that the likelihood refuses; masking makes only zeros."""
-        return self.corruption is not None and self.corruption[0] != "masking"
-
 
 class FitSettings(NamedTuple):
     """Settings of ``fit`` beside its passes; ``patience`` is ``n_iter_no_change``."""
 
-    epochs: int
+    epochs: int | Budget  # a budget stands for "auto"
     validation_fraction: float
     early_stopping: bool
     patience: int

@@ -15,13 +15,13 @@ class Progress:
     show : bool or None
         None shows the line only if standard error is a terminal.
     epochs, examples : int
-        Number of epochs, and of examples per epoch.
+        Number of epochs, which may grow, and of examples per epoch.
     """
 
     def __init__(self, show: bool | None, epochs: int, examples: int) -> None:
         on = sys.stderr is not None and sys.stderr.isatty() if show is None else show
         self._on = on and sys.stderr is not None  # None under pythonw or in a daemon
-        self._epochs, self._examples = epochs, examples
+        self.epochs, self._examples = epochs, examples
         self._epoch = 0
         self._last = ""
         self._start = time.perf_counter()
@@ -47,8 +47,8 @@ class Progress:
         if not self._on:
             return
         seconds = time.perf_counter() - self._start
-        epoch = min(self._epoch + (not text.startswith("100")), self._epochs)
-        line = f"epoch {epoch}/{self._epochs}  {text}  {seconds:.1f} s"
+        epoch = min(self._epoch + (not text.startswith("100")), self.epochs)
+        line = f"epoch {epoch}/{self.epochs}  {text}  {seconds:.1f} s"
         sys.stderr.write(f"\r{line:<78}")
         sys.stderr.flush()
 

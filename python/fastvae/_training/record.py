@@ -23,6 +23,7 @@ class TrainingRecord:
     ) -> None:
         self.history, self.n_iter = history, n_iter
         self.elapsed, self.interrupted = elapsed, interrupted
+        self.planned: int | None = None  # epochs that `fit` plans, so that schedules can end with it; not in files
 
     def add(self, losses: dict[str, float]) -> None:
         """Add an epoch's losses to the history."""

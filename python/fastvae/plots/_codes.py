@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks, _core, latent
-from fastvae._data import arrays
+from fastvae._data import arrays, examples
 from fastvae._estimators.vae import VAE
 from fastvae.plots._axes import SMALL, TITLE, new_axes, pyplot
 
@@ -102,11 +102,10 @@ def latent_ellipses(
         If the model has no posterior, dims are not two of its dimensions, or the length of y differs from X.
     """
     n = _checks.integer(n, "n")
-    X = arrays.numeric(X, "X")
-    X = X if X.ndim > 2 else arrays.matrix(X, "X")  # the model checks the shape of images
-    colours, key = colours_of(y, len(X))
-    chosen = np.sort(np.random.default_rng(0).permutation(len(X))[:n])
-    mu, sigma = _posterior(model, X[chosen], None if y is None else np.asarray(y)[chosen])
+    total = len(arrays.numeric(X, "X"))
+    colours, key = colours_of(y, total)
+    chosen = np.sort(np.random.default_rng(0).permutation(total)[:n])
+    mu, sigma = _posterior(model, examples.take(X, chosen), None if y is None else np.asarray(y)[chosen])
     pair = _checks.pair(dims, mu.shape[1])
     mu, sigma, colours = mu[:, list(pair)], sigma[:, list(pair)], colours[chosen]
     ax = new_axes(ax, (7.5, 6))

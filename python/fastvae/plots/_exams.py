@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks
-from fastvae._data import arrays
+from fastvae._data import arrays, examples
 from fastvae._estimators.item_response import ItemResponse
 from fastvae._irt import answers
 from fastvae._irt.ability import Ability, sigmoid
@@ -124,17 +124,17 @@ def abilities(
         If ``dim`` is out of range, or there is not one name or true ability for each student.
     """
     n = _checks.integer(n, "n")
-    Y = arrays.matrix(Y, "Y")
+    given, Y = Y, arrays.matrix(Y, "Y")
     if names is not None and len(names) != len(Y):
         raise ValueError(f"names has {len(names)} entries; expected {len(Y)}, one for each student")
     if truth is not None and np.shape(truth) != (len(Y),):
         raise ValueError(f"truth has shape {np.shape(truth)}; expected {(len(Y),)}, one ability for each student")
     chosen = np.sort(np.random.default_rng(0).permutation(len(Y))[:n])
-    means = np.asarray(model.transform(Y[chosen]))
+    means = np.asarray(model.transform(examples.take(given, chosen)))
     dim = _checks.integer(dim, "dim", least=0, most=means.shape[1] - 1)
     order = np.argsort(means[:, dim], kind="stable")
     chosen, mean = chosen[order], means[order, dim]
-    low, high = model.ability_interval(Y[chosen], level)[:, dim].T
+    low, high = model.ability_interval(examples.take(given, chosen), level)[:, dim].T
     ax = new_axes(ax, (7.5, 4.8))
     places = np.arange(len(chosen))
     ax.axhline(0, color="0.75", lw=0.8)

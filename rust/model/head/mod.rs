@@ -9,6 +9,7 @@ mod softmax;
 use super::layers::Epilogue;
 use super::spec::Specification;
 use super::tensor::{Layout, Place, Tensor, TensorKind};
+use crate::data::standardize::Standardize;
 use crate::error::Result;
 use crate::matrix::{ColumnMap, RowMap};
 use crate::nn::likelihood::{LearnedScale, Likelihood};
@@ -33,6 +34,8 @@ pub struct Head {
     trials: Vec<f32>,
     /// Whether x may have missing values (NaN).
     masked: bool,
+    /// The map from the decoder's output to the units of x, for an output that is a mean.
+    standardize: Option<Standardize>,
     /// The first row of the learned ln s of a Gaussian, or of ln r of a negative binomial.
     log_scale: Option<usize>,
 }
@@ -47,6 +50,7 @@ impl Head {
             n_features: spec.n_features,
             trials: spec.trials.clone(),
             masked: spec.missing.is_masked(),
+            standardize: spec.standardize.clone().filter(|_| spec.likelihood.output_is_mean()),
             log_scale,
         }
     }
@@ -97,6 +101,11 @@ impl Head {
     pub fn parameter_row(&self, parameters: &[Row], panel: usize) -> Row {
         let log_scales = &parameters[self.log_scale.unwrap_or(0)..];
         self.likelihood.parameter_row(log_scales, &self.trials, panel)
+    }
+
+    /// The shifts and the scales of the output of panel `panel`; a log scale from the decoder has 0 and 1.
+    fn units(&self, panel: usize) -> Option<[Row; 2]> {
+        self.standardize.as_ref().map(|by| by.rows(self.features(panel)))
     }
 
     /// Clamps the learned scales to their range.

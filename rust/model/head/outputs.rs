@@ -2,10 +2,11 @@
 #![allow(unsafe_code)]
 
 use super::{Head, Tiles};
+use crate::data::standardize::FromUnits;
 use crate::matrix::{ProductTile, Shared};
 use crate::model::memory::BatchView;
 use crate::nn::likelihood::{Mean, Moments};
-use crate::simd::{LANES, Row, WIDTH, floats_mut};
+use crate::simd::{LANES, Row, WIDTH, ZERO_ROW, floats_mut};
 use crate::threads::Worker;
 use std::ops::Range;
 
@@ -39,6 +40,11 @@ impl Head {
             return self.softmax_means(batch, worker, tiles, &mut take_tile);
         }
         (tiles.run)(&mut |ProductTile { panel, rows, vectors, products }, bias| {
+            let units = self.units(panel);
+            if let Some(by) = &units {
+                batch.isa.run(FromUnits { by, bias, rows: &mut *products });
+            }
+            let bias = if units.is_some() { &ZERO_ROW } else { bias };
             Mean { likelihood, products: &mut *products, vectors, bias }.run(batch.isa);
             take_tile(panel, rows, products);
         });

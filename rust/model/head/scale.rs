@@ -7,7 +7,7 @@ use crate::model::memory::BatchView;
 use crate::model::sink::Sink;
 use crate::nn::dense::ColumnSums;
 use crate::nn::likelihood::ScaleGradient;
-use crate::simd::{WIDTH, ZERO_ROW};
+use crate::simd::{Row, WIDTH, ZERO_ROW};
 use crate::threads::Worker;
 
 impl Head {
@@ -35,11 +35,12 @@ impl Head {
             let mut total = ZERO_ROW;
             for panel in 0..panels_of(features) {
                 let mut row = [ZERO_ROW];
+                let log_scale = self.log_scale_of_output(batch.weights(), panel);
                 batch.isa.run(ScaleGradient {
                     gradient: gradients.panel(panel),
                     targets: holes.as_ref().map_or(&[], |x| x.panel(panel)),
                     cols: (features - panel * WIDTH).min(WIDTH),
-                    log_scale: &self.parameter_row(batch.weights(), panel),
+                    log_scale: &log_scale,
                     weight,
                     weights,
                     out: &mut row[0],
@@ -62,6 +63,17 @@ impl Head {
                 self.keep_in_range(batch);
             }
         });
+    }
+
+    /// ln s of the features of a panel, in the units of the output.
+    fn log_scale_of_output(&self, parameters: &[Row], panel: usize) -> Row {
+        let mut row = self.parameter_row(parameters, panel);
+        if let Some([_, scale]) = self.units(panel) {
+            for (log_scale, scale) in row.iter_mut().zip(scale) {
+                log_scale.0.iter_mut().zip(scale.0).for_each(|(x, scale)| *x -= scale.ln());
+            }
+        }
+        row
     }
 
     /// Computes the gradient of the scale of each feature from the terms stored by the output phase.

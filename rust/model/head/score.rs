@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::{Head, Tiles};
+use crate::data::standardize::{FromUnits, Rescale};
 use crate::matrix::ProductTile;
 use crate::model::memory::BatchView;
 use crate::nn::likelihood::Score;
@@ -34,9 +35,19 @@ impl Head {
         // SAFETY: only the update writes parameters.
         let parameters = unsafe { batch.weights() };
         let stored = self.stores_scale_gradient();
-        let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
+        let [mut scratch, mut outputs] = [[ZERO_ROW; MAX_TILE_ROWS]; 2];
         (tiles.run)(&mut |tile, bias| {
             let ProductTile { panel, rows, products, .. } = tile;
+            let units = self.units(panel);
+            let (products, bias) = match &units {
+                None => (&*products, bias),
+                Some(by) => {
+                    let outputs = &mut outputs[..products.len()];
+                    outputs.copy_from_slice(products);
+                    batch.isa.run(FromUnits { by, bias, rows: outputs });
+                    (&*outputs, &ZERO_ROW)
+                }
+            };
             let (start, features) = (panel * batch.draws() + rows.start, self.features(panel));
             // SAFETY: an earlier phase loaded the batch. The gradient's rows of this panel and the partial sums of
             // (panel, rows) belong to this tile only.
@@ -60,11 +71,14 @@ impl Head {
                 half: features.start % WIDTH / LANES,
                 masked: self.masked,
                 log_prob,
-                gradient,
+                gradient: &mut *gradient,
                 scale_gradient,
                 weight: weight.unwrap_or(0.0),
             }
             .run(batch.isa);
+            if let Some([_, scale]) = &units {
+                batch.isa.run(Rescale { scale, rows: gradient });
+            }
         });
     }
 }

@@ -48,6 +48,7 @@ use crate::matrix::{ProductTile, Shared};
 use crate::simd::Row;
 use crate::threads::Worker;
 use std::fmt::Debug;
+use std::ops::Range;
 
 /// Receives a tile of the decoder's output and the bias row to add to it. It may overwrite the tile, except in
 /// training.
@@ -87,6 +88,19 @@ pub trait Layer: Debug + Send + Sync {
         false
     }
 
+    /// Minus the log prior of its parameters, nats, without constants. Its gradient is in [`Layer::update`].
+    fn penalty(&self, _parameters: &[Row]) -> f64 {
+        0.0
+    }
+
+    /// The rows of parameters that [`Layer::apply`] updates, in at most one layer of a network.
+    fn own_rows(&self) -> Option<Range<usize>> {
+        None
+    }
+
+    /// Updates its [own rows](Layer::own_rows) with given gradients of all parameters.
+    fn apply(&self, _: &BatchView, _: &Worker, _gradients: &[Row], _: Sink) {}
+
     /// Allocates the layer's memory in the arena; `below` is its input. The output of the `last` layer is not stored.
     fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot;
 
@@ -101,7 +115,8 @@ pub trait Layer: Debug + Send + Sync {
     /// Computes the input's gradient from the output's. Not called for the first layer.
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot);
 
-    /// Computes the gradients of the parameters from the output's gradient, and passes them to a sink. `scratch` is a
+    /// Computes the gradients of the parameters from the output's gradient, and passes them to a sink. Runs right after
+    /// [`Layer::backward`]; afterwards the memory of the output and of its gradient belongs to layers before this one. `scratch` is a
     /// buffer with the parameters' layout for layers that [store gradients](Layer::stores_gradient).
     fn update(&self, _: &BatchView, _: &Worker, _: &Slot, _scratch: Shared<Row>, _: Sink) {}
 

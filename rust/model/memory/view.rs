@@ -34,6 +34,9 @@ pub struct BatchView<'a> {
     pub rows: usize,
     /// The examples that the draws of z belong to.
     pub owners: Owners,
+    /// The weight of the parameters' log prior in the mean loss of an example: one over the number of examples of the
+    /// pass, so that the sum over the pass has the log prior once. Zero outside of training.
+    pub prior_weight: f32,
 }
 
 /// The map from draws to examples: `copies` consecutive draws for each example, from example `first` on.

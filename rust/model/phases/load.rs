@@ -6,6 +6,7 @@ use crate::data::Source;
 use crate::data::check::ValueCheck;
 use crate::data::corruption::Corruption;
 use crate::data::input_transform::Transform;
+use crate::data::standardize::ToUnits;
 use crate::matrix::panels_of;
 use crate::model::batch::{EncoderInput, NoiseKey, Rows};
 use crate::model::memory::{BatchView, Matrix, ROW_BLOCK};
@@ -61,6 +62,9 @@ impl BatchView<'_> {
                     // SAFETY: only this block uses row r.
                     let row = &mut unsafe { self.write(self.memory.plan.x, panel, r..r + 1) }[0];
                     source.read_panel(first + r / copies, panel, row);
+                }
+                if self.spec.rounds_off(source) {
+                    self.isa.run(RoundOff { pass: self, row: r });
                 }
             }
         });
@@ -129,8 +133,16 @@ impl<'a> BatchView<'a> {
             hide(false); // the norm covers observed values only
             self.isa.run(TransformRows { pass: self, transform, rows: rows.clone() });
         }
+        // Noise is in the units of x, but a masked value becomes the mean, as a missing value does.
+        let masks = matches!(input, EncoderInput::Corrupted(Corruption::Masking { .. }, _));
+        if masks {
+            self.standardize(rows.clone());
+        }
         if let EncoderInput::Corrupted(corruption, draw) = input {
             self.corrupt(corruption, draw, rows.clone());
+        }
+        if !masks {
+            self.standardize(rows.clone());
         }
         hide(spec.missing == Missing::Indicated); // again: transform and noise change zeros
         self.condition(source, from, rows.clone(), self.memory.plan.input, spec.conditions_at());
@@ -183,6 +195,21 @@ impl<'a> BatchView<'a> {
         }
     }
 
+    /// Standardises a block's rows of the encoder's input.
+    fn standardize(&self, rows: Range<usize>) {
+        let (Some(by), cols) = (self.spec.input_standardize(), self.memory.plan.x.cols) else {
+            return;
+        };
+        for panel in 0..panels_of(cols) {
+            let by = by.rows(panel * WIDTH..((panel + 1) * WIDTH).min(cols));
+            for r in rows.clone() {
+                // SAFETY: only the calling block uses the row.
+                let row = unsafe { self.input_row(panel, r) };
+                self.isa.run(ToUnits { by: &by, rows: std::slice::from_mut(row) });
+            }
+        }
+    }
+
     /// Adds noise to a block's rows of the encoder's input.
     fn corrupt(&self, corruption: Corruption, draw: NoiseKey, rows: Range<usize>) {
         let cols = self.memory.plan.x.cols; // without the conditions
@@ -202,6 +229,25 @@ impl<'a> BatchView<'a> {
             },
         }
         .run(self.isa);
+    }
+}
+
+/// Moves rounding errors of a row of the target to the end of the likelihood's range.
+struct RoundOff<'a> {
+    pass: &'a BatchView<'a>,
+    row: usize,
+}
+
+impl Op for RoundOff<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let RoundOff { pass, row } = self;
+        let (x, support) = (pass.memory.plan.x, pass.spec.likelihood.support());
+        for panel in 0..panels_of(x.cols) {
+            // SAFETY: only the calling block uses the row.
+            support.round_off(s, &mut unsafe { pass.write(x, panel, row..row + 1) }[0]);
+        }
     }
 }
 
@@ -285,6 +331,8 @@ impl Op for Gather<'_> {
             ),
         };
         let (panels, masked) = (panels_of(cols), spec.missing.is_masked());
+        let support = spec.likelihood.support();
+        let rounds = matches!(what, Load::Data { .. }) && spec.rounds_off(source);
         // The rows of a shuffled batch are scattered in memory. Prefetch the start of every row first, and the rest of
         // each row during the copy of the previous one.
         let ask = |row: usize, col: usize| source.prefetch(row, col..(col + WIDTH).min(cols));
@@ -306,6 +354,9 @@ impl Op for Gather<'_> {
                 }
                 if let Some(seen) = &mut seen {
                     seen.look(s, row);
+                }
+                if rounds {
+                    support.round_off(s, row);
                 }
                 if hash && masked {
                     content.update(s, &holes_alike(s, row));
@@ -331,9 +382,6 @@ impl Op for Gather<'_> {
                 // SAFETY: only the calling block uses row r.
                 unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish(s) };
             }
-        }
-        if let Some(seen) = seen {
-            seen.end(s);
         }
     }
 }

@@ -61,13 +61,13 @@ impl<'a> BatchView<'a> {
     /// dense data have the same masked values.
     #[inline(always)]
     fn mask<S: Simd>(&self, s: S, input: EncoderInput, r: usize, entries: &mut [StoredValue]) {
-        let EncoderInput::Corrupted(Corruption::Masking { p }, draw) = input else { return };
+        let EncoderInput::Corrupted(Corruption::Masking { p, scale }, draw) = input else { return };
         let id = self.row_ids(r..r + 1, 1, draw)[0];
         for entries in entries.chunks_mut(LANES) {
             let cols = entries.iter().map(|entry| entry.at as usize);
             let noise = uniform_at(s, draw.seed(), Stream::Corruption, id, cols);
             for (entry, u) in entries.iter_mut().zip(noise.0) {
-                entry.input = if u < p { 0.0 } else { entry.input };
+                entry.input = if u < p { 0.0 } else { scale * entry.input };
             }
         }
     }
@@ -116,6 +116,7 @@ impl Op for LoadRows<'_> {
         let (stored, spec) = (pass.memory.sparse, &pass.spec);
         let csr = source.csr().expect("a sparse batch is of a sparse matrix");
         let mut seen = watch.map(|watch| watch.begin(s));
+        let (support, rounds) = (spec.likelihood.support(), spec.rounds_off(source));
         // SAFETY: the previous phase wrote both.
         let (starts, places) =
             unsafe { (stored.rows.read(0..pass.rows + 1), stored.places.read(rows.clone())) };
@@ -144,6 +145,16 @@ impl Op for LoadRows<'_> {
                 }
                 seen.end_row(from);
             }
+            if rounds {
+                for entries in entries.chunks_mut(WIDTH) {
+                    let mut row = side_by_side(entries);
+                    support.round_off(s, &mut row);
+                    for (entry, x) in entries.iter_mut().zip(floats(&row)) {
+                        entry.target = *x;
+                        entry.input = *x;
+                    }
+                }
+            }
             if let Some(transform) = spec.input_transform {
                 let mut sum = 0.0;
                 if transform.divides() {
@@ -157,6 +168,11 @@ impl Op for LoadRows<'_> {
                     let mut row = side_by_side(entries);
                     transform.apply(s, norm, &mut row);
                     entries.iter_mut().zip(floats(&row)).for_each(|(entry, x)| entry.input = *x);
+                }
+            }
+            if let Some(by) = spec.input_standardize() {
+                for entry in &mut *entries {
+                    entry.input *= 1.0 / by.scale(entry.at as usize);
                 }
             }
             if hash {
@@ -175,9 +191,6 @@ impl Op for LoadRows<'_> {
                 unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish(s) };
             }
             pass.mask(s, input, r, entries);
-        }
-        if let Some(seen) = seen {
-            seen.end(s);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Bernoulli features: log p = x y - ln(1 + e^y), y the logit. For 0 < x < 1, -log p is a cross-entropy.
 
+use super::start::{self, Column, Level, Start};
 use super::{Density, Draws, LikelihoodKind, LogProb, Support, TileWork};
 use crate::random::Distribution;
 use crate::simd::{Arithmetic, Isa, math};
@@ -36,6 +37,10 @@ impl LikelihoodKind for Bernoulli {
     }
     fn support(&self) -> Support {
         Support::UNIT
+    }
+    fn start(&self, column: &Column, _: &Level) -> Option<Start> {
+        let p = start::share(column);
+        Some(Start::new(start::logit(p), p * (1.0 - p)))
     }
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         work.dispatch::<Self>(isa);

@@ -6,6 +6,7 @@
 //!
 //! where S(a) = ln a! - (a ln a - a) is the remainder of Stirling's formula.
 
+use super::start::{self, Column, Level, Start};
 use super::{
     Bernoulli, Density, Draws, FeatureParameter, LikelihoodKind, LogProb, Support, TileWork,
 };
@@ -63,6 +64,10 @@ impl LikelihoodKind for Binomial {
     }
     fn parameter(&self) -> FeatureParameter {
         FeatureParameter::Trials
+    }
+    fn start(&self, column: &Column, _: &Level) -> Option<Start> {
+        let p = start::share(column);
+        Some(Start::new(start::logit(p), p * (1.0 - p)))
     }
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         work.dispatch::<Self>(isa);

@@ -5,6 +5,7 @@
 //! without it, a feature with a perfect prediction has infinite likelihood.
 
 use super::scale::check_range;
+use super::start::{self, Column, Level, Start};
 use super::{
     Density, DensityWithScale, Draws, FeatureParameter, LearnedScale, LikelihoodKind, LogProb,
     TileWork, shown,
@@ -215,6 +216,27 @@ impl LikelihoodKind for Gaussian {
     }
     fn outputs_per_feature(&self) -> usize {
         if self.scale == Scale::Decoder { 2 } else { 1 }
+    }
+    fn output_is_mean(&self) -> bool {
+        self.mean == Link::Identity
+    }
+    /// s is the scale of the column or, if shared, the root mean square of all columns' deviations.
+    fn start(&self, column: &Column, level: &Level) -> Option<Start> {
+        let own = level.own_scale(column);
+        let scale = match self.scale {
+            Scale::Fixed(scale) => f64::from(scale),
+            Scale::Shared if level.within > 0.0 => level.within.sqrt().max(f64::from(self.floor)),
+            Scale::Shared | Scale::PerFeature | Scale::Decoder => own.max(f64::from(self.floor)),
+        };
+        if self.mean == Link::Identity {
+            return Some(Start { output: column.mean, spread: scale.min(own), scale });
+        }
+        let mean = match column.mean {
+            0.0..=1.0 => start::share(column),
+            mean => mean.clamp(1e-3, 1.0 - 1e-3),
+        };
+        let information = (mean * (1.0 - mean) / scale).powi(2);
+        Some(Start { scale, ..Start::new(start::logit(mean), information) })
     }
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         let floor = self.floor;

@@ -3,6 +3,7 @@
 //!
 //! log p = -|x - y| - ln 2, y the median and the mean; d(-log p)/dy = sign(y - x); Var[x] = 2
 
+use super::start::{Column, Level, Start};
 use super::{Density, Draws, LikelihoodKind, LogProb, TileWork};
 use crate::random::Distribution;
 use crate::simd::{Arithmetic, Isa};
@@ -36,6 +37,9 @@ impl LikelihoodKind for Laplace {
     }
     fn is_public(&self) -> bool {
         false
+    }
+    fn start(&self, column: &Column, level: &Level) -> Option<Start> {
+        Some(Start { output: column.mean, spread: level.own_scale(column), scale: 1.0 })
     }
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         work.dispatch::<Self>(isa);

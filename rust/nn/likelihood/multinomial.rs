@@ -1,5 +1,6 @@
 //! Counts of N independent words: log p = sum_w x_w ln softmax(y)_w, computed for whole rows: see [`super::softmax`].
 
+use super::start::{Column, Level, Start};
 use super::{Draws, LikelihoodKind, Support, TileWork};
 use crate::simd::Isa;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,13 @@ impl LikelihoodKind for Multinomial {
     }
     fn is_softmax(&self) -> bool {
         true
+    }
+    /// The logarithm of the word's share, by Jeffreys' prior on the words of all documents.
+    fn start(&self, column: &Column, level: &Level) -> Option<Start> {
+        let documents = column.count.max(1.0);
+        let words = documents * level.total + 0.5 * level.columns as f64;
+        let p = (documents * column.mean + 0.5) / words;
+        Some(Start::new(p.ln(), level.total * p * (1.0 - p)))
     }
     /// Does nothing: a tile holds only a part of a row, and the density needs all words.
     fn tile<W: TileWork>(&self, _: Isa, _: W) {}

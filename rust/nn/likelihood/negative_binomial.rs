@@ -9,6 +9,7 @@
 
 use super::deviance::{NEAR, second_remainder};
 use super::scale::check_range;
+use super::start::{self, Column, Level, Start};
 use super::{
     Density, Draws, FeatureParameter, LearnedScale, LikelihoodKind, LogProb, Support, TileWork,
     shown,
@@ -33,6 +34,9 @@ impl Default for NegativeBinomial {
 
 /// The upper bound of r. There the likelihood is close to Poisson.
 const MAX_TOTAL_COUNT: f32 = 1e6;
+
+/// The largest r / (1 + m) at the start.
+const NEAR_POISSON: f64 = 10.0;
 
 impl Density for NegativeBinomial {
     const STORES_GRADIENT: bool = true;
@@ -93,6 +97,21 @@ impl Density for NegativeBinomial {
     }
 }
 
+/// r with P(0) = (1 + m / r)^-r = `zeros`, by bisection of ln r; the largest r if none has so few zeros.
+fn of_zeros(zeros: f64, mean: f64) -> f64 {
+    let log_most = f64::from(MAX_TOTAL_COUNT).ln();
+    let (mut low, mut high) = (-log_most, log_most);
+    for _ in 0..50 {
+        let middle = 0.5 * (low + high);
+        let r = middle.exp();
+        match r * (mean / r).ln_1p() < -zeros.ln() {
+            true => low = middle,
+            false => high = middle,
+        }
+    }
+    high.exp()
+}
+
 impl LikelihoodKind for NegativeBinomial {
     fn name(&self) -> &'static str {
         "negative binomial"
@@ -118,6 +137,20 @@ impl LikelihoodKind for NegativeBinomial {
             range: (self.floor, MAX_TOTAL_COUNT),
             stores_gradient: Self::STORES_GRADIENT,
         })
+    }
+    /// r by the share of zeros if they are many, else by the variance; at most [`NEAR_POISSON`] (1 + m), from which on the
+    /// density is practically Poisson, so that r still has a gradient.
+    fn start(&self, column: &Column, _: &Level) -> Option<Start> {
+        let mean = start::rate(column);
+        let zeros = (column.zeros + 0.5) / (column.count + 1.0);
+        let r = match zeros > 0.5 {
+            true => of_zeros(zeros, mean),
+            false => mean * mean / (column.variance - mean).max(0.0),
+        };
+        let r = r.min(NEAR_POISSON * (1.0 + mean));
+        let r = r.clamp(f64::from(self.floor), f64::from(MAX_TOTAL_COUNT));
+        let start = Start::new(mean.ln(), mean * r / (mean + r));
+        Some(Start { scale: r, ..start })
     }
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         work.dispatch::<Self>(isa);

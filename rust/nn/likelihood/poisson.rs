@@ -2,6 +2,7 @@
 //! [`super::deviance`].
 
 use super::deviance::{NEAR, second_remainder};
+use super::start::{self, Column, Level, Start};
 use super::{Density, Draws, LikelihoodKind, LogProb, Support, TileWork};
 use crate::simd::{Arithmetic, Isa, math};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,10 @@ impl LikelihoodKind for Poisson {
     }
     fn support(&self) -> Support {
         Support::COUNTS
+    }
+    fn start(&self, column: &Column, _: &Level) -> Option<Start> {
+        let rate = start::rate(column);
+        Some(Start::new(rate.ln(), rate))
     }
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         work.dispatch::<Self>(isa);

@@ -1,5 +1,6 @@
 //! The squared error (x - y)², the loss of a plain autoencoder. It is not a likelihood; "log p" is the negative loss.
 
+use super::start::{Column, Level, Start};
 use super::{Density, Draws, LikelihoodKind, LogProb, TileWork};
 use crate::simd::{Arithmetic, Isa};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,13 @@ impl LikelihoodKind for SquaredError {
     }
     fn is_public(&self) -> bool {
         false
+    }
+    fn output_is_mean(&self) -> bool {
+        true
+    }
+    /// The standard weights, at the scale of the column.
+    fn start(&self, column: &Column, level: &Level) -> Option<Start> {
+        Some(Start { output: column.mean, spread: level.own_scale(column), scale: 1.0 })
     }
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         work.dispatch::<Self>(isa);

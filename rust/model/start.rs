@@ -1,0 +1,138 @@
+//! The start of training at the level of the data: biases and random weights of the output layer, and the likelihood's
+//! scales. See [`crate::nn::likelihood::start`].
+
+use super::engine::Engine;
+use super::layer_list::LayerSpecification;
+use super::tensor::Tensor;
+use crate::error::Result;
+use crate::nn::likelihood::{Column, Level, Start};
+
+impl Engine {
+    /// Moves the random initial parameters to the level of training data with these columns.
+    pub fn start(&mut self, columns: &[Column]) -> Result<()> {
+        let level = Level::of(columns);
+        let channels = self.channels(columns);
+        let likelihood = self.network.spec.likelihood;
+        let starts_of = |columns: &[Column]| -> Option<Vec<Start>> {
+            columns.iter().map(|column| likelihood.start(column, &level)).collect()
+        };
+        let (Some(outputs), Some(features)) = (starts_of(&channels), starts_of(columns)) else {
+            return Ok(());
+        };
+        let outputs: Vec<_> =
+            (0..).zip(outputs).map(|(j, start)| self.in_units(start, j)).collect();
+        self.start_output(&outputs);
+        self.start_scales(&features);
+        self.centre_input(columns);
+        self.network.constrain(&mut self.parameters);
+        self.refresh()
+    }
+
+    /// The start of an output in the units of the output layer.
+    fn in_units(&self, start: Start, output: usize) -> Start {
+        let spec = &self.network.spec;
+        let Some(by) = spec.standardize.as_ref().filter(|_| spec.likelihood.output_is_mean())
+        else {
+            return start;
+        };
+        let scale = f64::from(by.scale(output));
+        // A shift is the mean of its own column.
+        let output = if by.keeps_zeros() { start.output / scale } else { 0.0 };
+        Start { output, spread: start.spread / scale, ..start }
+    }
+
+    /// Subtracts the means from the standardised input of a first dense layer by its bias.
+    fn centre_input(&mut self, columns: &[Column]) {
+        let spec = &self.network.spec;
+        let Some(by) = spec.input_standardize().filter(|by| by.keeps_zeros()) else { return };
+        if spec.image_shape.is_some() {
+            return;
+        }
+        let means: Vec<f32> =
+            (0..).zip(columns).map(|(j, column)| column.mean as f32 / by.scale(j)).collect();
+        let tensors = self.network.encoder.first().map_or(Vec::new(), |layer| layer.tensors());
+        for pair in tensors.windows(2) {
+            let [weight, bias] = pair else { continue };
+            if weight.shape.len() != 2 || bias.shape.len() != 1 {
+                continue;
+            }
+            let (weights, mut biases) =
+                (weight.read(&self.parameters), bias.read(&self.parameters));
+            for (bias, weights) in biases.iter_mut().zip(weights.chunks(weight.shape[1])) {
+                *bias -= weights.iter().zip(&means).map(|(w, mean)| w * mean).sum::<f32>();
+            }
+            bias.write(&biases, &mut self.parameters);
+        }
+    }
+
+    /// The last hidden layer of the decoder with weights: the output, if the decoder is convolutional.
+    fn last_layer(&self) -> Option<&LayerSpecification> {
+        self.network.spec.decoder.iter().rfind(|layer| !layer.is_pool())
+    }
+
+    /// The moments behind each output of the last layer: of all pixels of a channel for a convolution.
+    fn channels(&self, columns: &[Column]) -> Vec<Column> {
+        let channels = match (self.last_layer(), self.network.spec.image()) {
+            (
+                Some(
+                    LayerSpecification::Conv2d { .. } | LayerSpecification::ConvTranspose2d { .. },
+                ),
+                Some(image),
+            ) => image.channels,
+            _ => return columns.to_vec(),
+        };
+        let of =
+            |channel| columns.iter().skip(channel).step_by(channels).copied().collect::<Vec<_>>();
+        (0..channels).map(|channel| Column::of_all(&of(channel))).collect()
+    }
+
+    /// Sets the biases of the output layer and scales its weights.
+    fn start_output(&mut self, starts: &[Start]) {
+        let transposed =
+            matches!(self.last_layer(), Some(LayerSpecification::ConvTranspose2d { .. }));
+        let layers = self.network.decoder.iter().rev();
+        let Some(tensors) = layers.map(|layer| layer.tensors()).find(|found| !found.is_empty())
+        else {
+            return;
+        };
+        // Codes have more variance than hidden units.
+        let linear = if self.network.spec.decoder.is_empty() { LINEAR_SPREAD } else { 1.0 };
+        let scaled = |tensor: &Tensor| tensor.name.starts_with("scale.");
+        for tensor in &tensors {
+            let mut values = tensor.read(&self.parameters);
+            if tensor.name.ends_with(".bias") {
+                for (value, start) in values.iter_mut().zip(starts) {
+                    let y = if scaled(tensor) { start.scale.ln() } else { start.output };
+                    *value = y as f32;
+                }
+            } else if tensor.name.ends_with(".weight") {
+                // [out, in, ...], or [in, out, ...] for a transposed convolution.
+                let outputs = tensor.shape[usize::from(transposed)];
+                let inner = tensor.shape[1 + usize::from(transposed)..].iter().product();
+                let chunks = values.chunks_mut(inner);
+                for (weights, start) in chunks.zip(starts[..outputs].iter().cycle()) {
+                    let spread = if scaled(tensor) { SCALE_SPREAD } else { linear * start.spread };
+                    weights.iter_mut().for_each(|w| *w *= spread as f32);
+                }
+            }
+            tensor.write(&values, &mut self.parameters);
+        }
+    }
+
+    /// Sets the learned scales.
+    fn start_scales(&mut self, starts: &[Start]) {
+        for tensor in self.network.head.tensors() {
+            let mut values = tensor.read(&self.parameters);
+            for (value, start) in values.iter_mut().zip(starts) {
+                *value = start.scale.ln() as f32;
+            }
+            tensor.write(&values, &mut self.parameters);
+        }
+    }
+}
+
+/// The factor of the random weights of a decoder without hidden layers.
+const LINEAR_SPREAD: f64 = 0.5;
+/// The factor of the random weights of the decoder's log scale u of a Gaussian. Noise of u costs more than that of the
+/// mean: its Fisher information is 2, and the loss is exponential in it.
+const SCALE_SPREAD: f64 = 0.25;

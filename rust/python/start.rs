@@ -1,0 +1,74 @@
+//! The level of the training data, from which training starts, in Python.
+
+use super::arrays::{Array2, Rows};
+use super::detach::{SLICE, detached, in_slices};
+use super::engine::PyEngine;
+use crate::data::binarize::{Binarize, Binary};
+use crate::data::moments::ColumnMoments;
+use crate::data::standardize::Standardize;
+use crate::model::Specification;
+use crate::nn::likelihood::Column;
+use crate::run::moments::add_rows;
+use crate::simd::Isa;
+use numpy::PyArray1;
+use pyo3::prelude::*;
+
+/// The moments of the columns of the training data.
+#[pyclass(frozen, module = "fastvae._core", name = "ColumnMoments")]
+pub struct PyColumnMoments {
+    columns: Vec<Column>,
+}
+
+#[pymethods]
+impl PyColumnMoments {
+    /// The means of the observed values, [n_features].
+    #[getter]
+    fn mean<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        PyArray1::from_iter(py, self.columns.iter().map(|column| column.mean))
+    }
+
+    /// Their standard deviations, [n_features].
+    #[getter]
+    fn std<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        PyArray1::from_iter(py, self.columns.iter().map(Column::deviation))
+    }
+}
+
+#[pymethods]
+impl PyEngine {
+    /// The moments of the columns of `x`, or of `rows` of it, as the likelihood reads them.
+    fn column_moments(
+        &self,
+        py: Python<'_>,
+        x: Array2,
+        rows: Rows,
+        binarize: Option<Binary>,
+        threads: Option<usize>,
+    ) -> PyResult<PyColumnMoments> {
+        self.with_examples(x, None, &rows, |x| {
+            // A Bernoulli draw has the mean of the grey values.
+            let threshold = binarize == Some(Binary::Threshold);
+            let x = x.binarized(threshold.then_some(Binarize::Threshold));
+            let (moments, isa) = (ColumnMoments::new(x.cols()), Isa::detect()?);
+            let mut done = 0;
+            in_slices(py, || {
+                done = add_rows(isa, &x, &moments, (done, SLICE), threads);
+                Ok(done == x.rows())
+            })?;
+            Ok(PyColumnMoments { columns: moments.columns(&x) })
+        })
+    }
+
+    /// The specification, as JSON, with the standardisation for training data with these moments; none if it needs none.
+    fn standardized(&self, moments: &PyColumnMoments) -> Option<String> {
+        let spec = &self.specification;
+        let images = spec.image_shape.is_some();
+        let standardize = Standardize::of(&spec.likelihood, &moments.columns, images)?;
+        Some(Specification { standardize: Some(standardize), ..spec.clone() }.to_json())
+    }
+
+    /// Moves the random initial parameters to the level of the training data.
+    fn start(&self, py: Python<'_>, moments: &PyColumnMoments) -> PyResult<()> {
+        Ok(detached(py, || self.lock().start(&moments.columns))??)
+    }
+}
