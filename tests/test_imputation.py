@@ -109,30 +109,36 @@ def test_means_and_draws_are_those_of_torch(y: Any) -> None:
     assert np.mean((plain - expected)[missing] ** 2) > 4 * np.mean((ours - expected)[missing] ** 2)
 
 
-def test_intervals_of_draws_have_their_coverage() -> None:
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("standardised", [False, True])
+@pytest.mark.parametrize("latent_dim", [2, 4])
+@pytest.mark.parametrize("decoder_hidden", [(), None])
+def test_a_factor_model_is_imputed_almost_exactly(decoder_hidden: Any, latent_dim: int, standardised: bool) -> None:
+    """Two factors, eight columns, 25 % holes: the expectation given the observed values is known."""
+    rng = np.random.default_rng(2)
     W = rng.normal(size=(2, 8))
-    data = (rng.normal(size=(2000, 2)) @ W + 0.4 * rng.normal(size=(2000, 8))).astype(np.float32)
-    data /= data.std(0)
+    data = rng.normal(size=(2000, 2)) @ W + 0.35 * rng.normal(size=(2000, 8))
     missing = rng.random(data.shape) < 0.25
+    covariance = W.T @ W + 0.35**2 * np.eye(8)
+    if standardised:
+        deviations = np.sqrt(np.diag(covariance))
+        data, covariance = data / deviations, covariance / np.outer(deviations, deviations)
     asked = np.where(missing, np.nan, data)
-    options: dict[str, Any] = {"n_importance_samples": 20, "doubly_reparameterized": True, "epochs": 120}
-    likelihood = Gaussian("per_feature")
-    model = VAE(2, hidden=(32,), decoder_hidden=(), likelihood=likelihood, missing="mask", random_state=0, **options)
-    model.fit(asked)
-
-    def error(filled: Array) -> float:
-        return float(np.sqrt(np.mean((filled - data)[missing] ** 2)))
-
-    covariance = np.cov(data.T)
     exact = asked.copy()
     for row in exact:
         m, o = np.isnan(row), ~np.isnan(row)
         row[m] = covariance[np.ix_(m, o)] @ np.linalg.solve(covariance[np.ix_(o, o)], row[o])
-    assert error(model.impute(asked, n_samples=300)) < 1.05 * error(exact)
-    low, high = np.quantile(model.impute(asked, n_samples=300, draws=100, random_state=0), [0.05, 0.95], axis=0)
-    covered = np.mean(((low <= data) & (data <= high))[missing])
-    assert 0.88 < covered < 0.92
+
+    def error(filled: Array) -> float:
+        return float(np.sqrt(np.mean((filled - data)[missing] ** 2)))
+
+    # The settings of docs/features.md, with fewer epochs. Exact 0.475 and 0.465; here at most 0.485 and 0.473.
+    options: dict[str, Any] = {"n_importance_samples": 20, "doubly_reparameterized": True, "missing_indicator": True}
+    options |= {"likelihood": Gaussian("per_feature"), "missing": "mask", "epochs": 100, "random_state": 0}
+    model = VAE(latent_dim, hidden=(32,), decoder_hidden=decoder_hidden, **options).fit(asked)
+    assert error(model.impute(asked, n_samples=1000)) < 1.03 * error(exact)
+    drawn = model.impute(asked, draws=200, n_samples=1000, random_state=0)[:, missing]
+    low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
+    assert 0.88 < np.mean((low <= data[missing]) & (data[missing] <= high)) < 0.92
 
 
 @pytest.mark.parametrize("table", ["wine", "diabetes", "breast_cancer"])
@@ -150,9 +156,10 @@ def test_tables_are_imputed_as_well_as_by_regression(table: str) -> None:
     def error(filled: Array) -> float:
         return float(np.sqrt(np.mean((filled - data)[missing] ** 2)))
 
-    # The settings of docs/features.md. IterativeImputer 0.80, 0.76, 0.43; here 0.76, 0.70, 0.43.
+    # The settings of docs/features.md. IterativeImputer 0.80, 0.76, 0.43; here 0.75, 0.69, 0.43.
     training: dict[str, Any] = {"n_importance_samples": 20, "doubly_reparameterized": True, "learning_rate": 2e-3}
     training |= {"epochs": 300, "batch_size": 32, "likelihood": Gaussian("per_feature"), "missing": "mask"}
+    training |= {"missing_indicator": True}
     model = VAE(16, hidden=(64,), decoder_hidden=(), activation="tanh", random_state=0, **training).fit(asked)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it has not converged
