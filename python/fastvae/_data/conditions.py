@@ -21,8 +21,8 @@ def classes_of(y: Any, announced: Any = None, name: str = "y") -> NDArray[Any] |
     """
     if y is None:
         raise ValueError(
-            "pass y=: conditional=True needs labels [n_examples], or real covariates [n_examples, c]; condition_columns= "
-            "takes them from columns of X"
+            "pass y=: conditional=True needs labels [n_examples], or real covariates [n_examples, c]; "
+            "condition_columns= takes them from columns of X"
         )
     array = np.asarray(y)
     if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind not in "f":

@@ -72,7 +72,8 @@ class Network(Estimator):
 
         An unfitted model infers the number of features from the shapes (or ``image_shape``), and a conditional one the
         number of columns of y. Such a model has no ``classes_``: pass labels as one-hot rows; ``condition_columns``
-        must be indices of covariates. Without a training X, images have all axes. A fitted model keeps its optimiser's state.
+        must be indices of covariates. Without a training X, images have all axes. A fitted model keeps its optimiser's
+        state.
 
         Parameters
         ----------
