@@ -20,9 +20,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
+from test_saving import edited
 
 import fastvae
-from fastvae import VAE, latent, plots
+from fastvae import VAE, FormatError, latent, plots
 from fastvae.likelihoods import Gaussian
 
 Array = NDArray[Any]
@@ -271,6 +272,30 @@ def test_parameters_files_and_copies(labelled: VAE, tmp_path: Path) -> None:
             assert np.isfinite(again.transform(data)).all()
     with pytest.raises(ValueError, match="should match those"):
         fastvae.load(_saved(named, tmp_path)).transform(frame("pandas", at=9))
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"indices": [65], "alone": True},
+        {"indices": [-1], "alone": True},
+        {"indices": ["20"], "alone": True},
+        {"indices": [20.0], "alone": True},
+        {"indices": [], "alone": False},
+        {"indices": [1, 1], "alone": False},
+        {"indices": [1, 2], "alone": False},
+        {"indices": [1], "alone": True, "more": 1},
+        {"indices": 3, "alone": True},
+        {"indices": [20]},
+        3,
+    ],
+    ids=str,
+)
+def test_damaged_condition_columns_are_refused(condition: Any, labelled: VAE, tmp_path: Path) -> None:
+    path = _saved(labelled, tmp_path)
+    edited(path, "estimator", lambda estimator: estimator["learned"]["_input"].update(condition=condition))
+    with pytest.raises(FormatError, match="damaged configuration"):
+        fastvae.load(path)
 
 
 def _saved(vae: VAE, path: Path) -> Path:

@@ -129,7 +129,8 @@ def _set_input(fitted: FittedModel, divisor: Any, divided: Any, names: Any, cond
             raise ValueError("the feature names do not fit the model")
         names = np.array(names, object)
     columns = None if condition is None else Columns.checked(total=total, names=names, **condition)
-    if columns is not None and not fitted.specification.conditions:
+    expected = fitted.specification.conditions if fitted.classes is None else 1
+    if columns is not None and len(columns.indices) != expected:
         raise ValueError("the condition columns do not fit the model")
     fitted.set_input(InputScale.checked(divisor, divided), names, columns)
 
