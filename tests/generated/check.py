@@ -54,8 +54,7 @@ def may_overflow(setup: Setup) -> bool:
     sgd = options.get("optimizer") == "sgd"  # its step does not adapt to the data
     held_out = "validation_fraction" in options  # outliers that training has not seen
     far_outlier = "outlier" in setup.facts and inference.has_fixed_unit(setup)  # squares beyond float32
-    raw = setup.family == "documents" and options.get("input_transform", "") is None  # documented
-    return sgd or held_out or far_outlier or raw
+    return sgd or held_out or far_outlier
 
 
 def check_warnings(caught: list[Any]) -> None:

@@ -136,7 +136,7 @@ def _noise(setup: Setup) -> float:
     """Return what the random weights may cost, nats per feature: they are as large as the likelihood resolves."""
     few = 2.0 if len(setup.X) < 10 else 1.0  # the start is cautious: half a pseudo-count
     if setup.kind in (ItemResponse, TopicModel):
-        return 0.3 * few
+        return 0.4 * few
     if setup.family == "counts":  # large counts of little variance are predicted to a thousandth, the size of a step
         return 10 if "constant columns" in setup.facts else 0.5 * few
     if setup.of_pixels():
@@ -148,7 +148,8 @@ def _share(setup: Setup) -> float:
     """Return the share of the loss that the random weights may cost: more if its unit is not that of the data."""
     if has_fixed_unit(setup) and setup.family == "reals":
         return 1.0 if len(setup.X) < 10 or not setup.options["hidden"] else 0.5
-    return 0.2 if setup.family in ("counts", "documents") else 0.1
+    few = 2.0 if len(setup.X) < 10 else 1.0
+    return 0.2 * few if setup.family in ("counts", "documents") else 0.1
 
 
 def has_fixed_unit(setup: Setup) -> bool:
