@@ -25,6 +25,8 @@ pub struct ValueCheck {
     largest: f32,
     /// The first row with an invalid value; `usize::MAX` if there is none.
     first_bad: AtomicUsize,
+    /// The first rows whose results are not finite numbers; `usize::MAX` if there is none.
+    overflow: AtomicUsize,
 }
 
 impl ValueCheck {
@@ -38,6 +40,7 @@ impl ValueCheck {
             missing,
             largest: LARGEST,
             first_bad,
+            overflow: AtomicUsize::new(usize::MAX),
         }
     }
 
@@ -78,11 +81,23 @@ impl ValueCheck {
         RowCheck { check: self, low, high, missing: self.missing, outside: 0 }
     }
 
-    /// Returns an error if a value of `x`, called `name` in messages, is invalid.
+    /// Reports a result of row `row` or one of the next that is not a finite number.
+    pub(crate) fn report_overflow(&self, row: usize) {
+        self.overflow.fetch_min(row, Ordering::Relaxed);
+    }
+
+    /// Returns an error if a value of `x`, called `name` in messages, is invalid, or a result is not finite.
     pub fn verdict(&self, x: &Source, name: &str) -> Result<()> {
         let row = self.first_bad.load(Ordering::Relaxed);
-        if row == usize::MAX {
+        if row == usize::MAX && self.overflow.load(Ordering::Relaxed) == usize::MAX {
             return Ok(());
+        }
+        if row == usize::MAX {
+            return Err(Error::Diverged(format!(
+                "a result is not a finite number: the network's outputs overflow in float32. If the values of {name} \
+                 are like those of the training data, training has diverged: fit again with a lower learning_rate or \
+                 with clip_norm"
+            )));
         }
         let (col, value) = x.find_outside(row, self.range(), self.missing).unwrap_or((0, f32::NAN));
         let exact = x.exact(row, col).filter(|exact| value.is_infinite() && exact.is_finite());

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::nn::likelihood::Support;
+use crate::nn::optimizer::Optimizer;
 
 /// The sign of divergence.
 #[derive(Clone, Copy)]
@@ -10,11 +11,20 @@ pub(super) enum Divergence {
     Loss,
     /// A gradient beyond float32's range, found in the update; the update skips the parameters concerned.
     Gradient,
+    /// Weights that make the loss infinite, found after the last step of a fit.
+    Update,
 }
 
 impl Divergence {
-    /// The error at a step, counted from one. The remedies depend on the values that the likelihood takes.
-    pub(super) fn at(self, step: u64, learning_rate: f64, support: &Support) -> Error {
+    /// The error at a step, counted from one. The remedies depend on the values that the likelihood takes, and on the
+    /// optimiser: the steps of all but SGD do not depend on the size of the gradient, so clipping does not help them.
+    pub(super) fn at(
+        self,
+        step: u64,
+        learning_rate: f64,
+        support: &Support,
+        optimizer: Optimizer,
+    ) -> Error {
         let what = match self {
             Divergence::Loss => {
                 "the loss is not a finite number; the weights are those before the step"
@@ -22,16 +32,23 @@ impl Divergence {
             Divergence::Gradient => {
                 "a gradient is too large for float32; all weights are finite, those with such gradients unchanged"
             }
+            Divergence::Update => {
+                "with the weights after the step the loss is not a finite number; the weights are those before the step"
+            }
         };
-        let remedy = if support.counts {
+        let clip = match optimizer {
+            Optimizer::Sgd { .. } => ", set clip_norm",
+            _ => "",
+        };
+        let scale = if support.counts {
             " or, for large counts, set input_transform=\"log1p\""
         } else if *support == Support::UNIT {
-            " or set clip_norm"
+            ""
         } else {
-            ", set clip_norm, or scale the data, for example with StandardScaler"
+            " or scale the data, for example with StandardScaler"
         };
         Error::Diverged(format!(
-            "training diverged at step {step}: {what}. Lower learning_rate (it is {learning_rate}){remedy}"
+            "training diverged at step {step}: {what}. Lower learning_rate (it is {learning_rate}){clip}{scale}"
         ))
     }
 }

@@ -67,7 +67,12 @@ impl Engine {
         });
         if unsound.into_inner() {
             let support = self.network.spec.likelihood.support();
-            return Err(Divergence::Gradient.at(self.steps + 1, learning_rate, &support));
+            return Err(Divergence::Gradient.at(
+                self.steps + 1,
+                learning_rate,
+                &support,
+                self.network.spec.optimizer,
+            ));
         }
         self.steps += 1;
         Ok(())

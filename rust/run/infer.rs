@@ -27,7 +27,9 @@ impl Engine {
             pass.emit(worker, 0, mu, start);
             if wants_logvar {
                 pass.emit(worker, latent, logvar, start);
+                pass.check_finite(worker, (logvar, latent), start, check);
             }
+            pass.check_finite(worker, (mu, latent), start, check);
         })
     }
 
@@ -39,7 +41,8 @@ impl Engine {
         scale: &mut [f32],
         run: &mut InferenceRun,
     ) -> Result<bool> {
-        let (out, scale) = (Shared::new(out), Shared::new(scale));
+        let (out, scale, cols) =
+            (Shared::new(out), Shared::new(scale), self.network.spec.n_features);
         run.walk(self, z, InputStorage::Batch, |worker, pass, start, check| {
             pass.load_codes(worker, z, start, check);
             pass.decode(worker);
@@ -47,6 +50,7 @@ impl Engine {
                 true => pass.mean(worker, out, start),
                 false => pass.mean_and_scale(worker, [out, scale], start),
             }
+            pass.check_finite(worker, (out, cols), start, check);
         })
     }
 
@@ -133,13 +137,14 @@ impl Engine {
         out: &mut [f32],
         run: &mut InferenceRun,
     ) -> Result<bool> {
-        let out = Shared::new(out);
+        let (out, cols) = (Shared::new(out), self.network.spec.n_features);
         run.walk(self, x, InputStorage::Batch, |worker, pass, start, check| {
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(check));
             pass.encode(worker);
             pass.take_means(worker);
             pass.decode(worker);
             pass.mean(worker, out, start);
+            pass.check_finite(worker, (out, cols), start, check);
         })
     }
 

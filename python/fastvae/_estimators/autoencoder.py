@@ -54,7 +54,7 @@ class Autoencoder(Layered):
         Noise on the encoder's input, applied after ``input_transform``: an object from :mod:`fastvae.corruption`. The
         target stays clean.
     optimizer, learning_rate, weight_decay, clip_norm, batch_size, epochs, validation_fraction, early_stopping, \
-n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
+n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
 
     Attributes
@@ -102,6 +102,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         callbacks: Any = (),
+        warm_start: bool = False,
         n_jobs: int | None = None,
         random_state: Any = None,
         progress: bool | None = None,
@@ -128,6 +129,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.callbacks = callbacks
+        self.warm_start = warm_start
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress

@@ -189,7 +189,9 @@ callbacks, n_jobs, random_state, progress
 
     # Training
 
-    def fit(self, X: Any, y: Any = None, *, observed: Any = None, validation_data: Any = None) -> Self:
+    def fit(  # type: ignore[override]
+        self, X: Any, y: Any = None, *, observed: Any = None, validation_data: Any = None
+    ) -> Self:
         """Train from new random weights for ``epochs`` shuffled passes over the students.
 
         Parameters

@@ -76,7 +76,7 @@ class TopicModel(Variational):
     beta : float or schedule
         Weight of the KL, as for :class:`fastvae.VAE`.
     optimizer, learning_rate, weight_decay, clip_norm, validation_fraction, early_stopping, n_iter_no_change, tol, \
-callbacks, n_jobs, random_state, progress
+callbacks, warm_start, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
     epochs : int or "auto"
         Passes over the documents. "auto" is at least 100 epochs and 5,000 steps (625 epochs for 500 documents), and up
@@ -138,6 +138,7 @@ callbacks, n_jobs, random_state, progress
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         callbacks: Any = (),
+        warm_start: bool = False,
         n_jobs: int | None = None,
         random_state: Any = None,
         progress: bool | None = None,
@@ -161,6 +162,7 @@ callbacks, n_jobs, random_state, progress
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.callbacks = callbacks
+        self.warm_start = warm_start
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress

@@ -131,24 +131,25 @@ class FittedModel:
 
     def mean_code(self, X: Examples, points: NDArray[np.float32], threads: int | None) -> NDArray[np.float32]:
         """Return mean codes on the simplex over the noise `points` [n_points, latent_dim]: [n_examples, latent_dim]."""
-        return self.engine.mean_code(X, points, threads).reshape(-1, self.latent_dim)
+        return self._finite(self.engine.mean_code(X, points, threads)).reshape(-1, self.latent_dim)
 
     def decode(self, Z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
         """Return E[x|z], [n, n_features], of codes Z [n, latent_dim]."""
-        return self._finite(self.engine.decode(Z, y, threads)).reshape(len(Z), -1)
+        return self.engine.decode(Z, y, threads).reshape(len(Z), -1)
 
     def reconstruct(self, X: Examples, y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
         """Return the decoder's means at the codes of X, [n_examples, n_features]."""
-        return self._finite(self.engine.reconstruct(X, y, threads)).reshape(len(X), -1)
+        return self.engine.reconstruct(X, y, threads).reshape(len(X), -1)
 
     def _finite(self, results: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return results; of a decoder that outputs scales, raise FloatingPointError if they are not finite.
+        """Return results, or raise FloatingPointError if they are not finite. The engine checks codes and means itself.
 
-        A scale from the decoder grows with the residual, so -log p grows only as the logarithm of a diverging weight,
-        and training goes on until the outputs overflow.
+        With a scale from the decoder, which grows with the residual, -log p grows only as the logarithm of a diverging
+        weight, and training goes on until the outputs overflow.
         """
-        if self.specification.likelihood.get("scale") != "decoder" or np.isfinite(results.sum(dtype=np.float64)):
-            return results
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(results.sum()) or np.isfinite(results).all():
+                return results
         largest = max(float(np.abs(values).max()) for values in self.engine.parameters())
         raise FloatingPointError(
             f"a result is not a finite number: the outputs of weights up to {largest:.1e} overflow float32. Training "
@@ -210,7 +211,7 @@ class FittedModel:
     ) -> NDArray[np.float32]:
         """Draw codes from q(z|x), [n, n_examples, latent_dim]."""
         drawn = self.engine.posterior_sample(X, y, n, seed, threads)
-        return drawn.reshape(n, len(X), -1)
+        return self._finite(drawn).reshape(n, len(X), -1)
 
     def predictive(self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> Predictive:
         """Return mean and standard deviations of p(x'|x), from n draws of z."""
