@@ -142,7 +142,7 @@ def conditional_vae(**parameters: Any) -> VAE:
 
 def started(model: Any, X: Any) -> Any:
     """Return the model with the initial weights of a fit to X, which depend on X."""
-    first = type(model)(**model.get_params()).set_params(optimizer="sgd", learning_rate=1e-30, epochs=1, callbacks=None)
+    first = type(model)(**model.get_params()).set_params(optimizer="sgd", learning_rate=1e-30, epochs=1, callbacks=())
     return model.load_state_dict(first.fit(X).state_dict())
 
 

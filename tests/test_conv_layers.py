@@ -228,10 +228,10 @@ def errors(spec: Specification, rows: int = ROWS) -> tuple[dict[str, float], dic
         tensors = [twin.tensor(x), None if y is None else twin.tensor(y)]
         mu, logvar = twin.encode(*tensors)
         mean = twin.logits(mu, tensors[1]).sigmoid()
-    codes, logvars = engine.encode(x, y, True, False, 1)
+    codes, logvars = engine.encode(x, y, True, 1)
     found["mu"] = relative_error(codes.reshape(mu.shape), mu)
     found["log variance"] = relative_error(logvars.reshape(mu.shape), logvar)
-    found["mean"] = relative_error(engine.reconstruct(x, y, False, 1).reshape(mean.shape), mean)
+    found["mean"] = relative_error(engine.reconstruct(x, y, 1).reshape(mean.shape), mean)
     return found, float32
 
 
@@ -410,7 +410,7 @@ for spec in [*NETWORKS.values(), *map(random_specification, range(10))]:
     arrays = [*gradients(engine, spec)[1].values()]
     train(engine, spec, passes=3, rate=1e-3, batch_size=7)
     x, y, _ = data(spec)
-    arrays += [*state(engine).values(), engine.reconstruct(x, y, False, 1)]
+    arrays += [*state(engine).values(), engine.reconstruct(x, y, 1)]
     print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
 """
     )
@@ -422,9 +422,9 @@ def test_inference_depends_neither_on_the_batch_nor_on_the_threads(name: str) ->
     engine = engine_of(spec)
     train(engine, spec, passes=2, rate=1e-3, batch_size=7)
     x, y, _ = data(spec, 70)
-    whole = engine.reconstruct(x, y, False, 3).tobytes()
+    whole = engine.reconstruct(x, y, 3).tobytes()
     parts = [slice(0, 1), slice(1, 4), slice(4, 70)]
-    split = [engine.reconstruct(x[part], None if y is None else y[part], False, 1) for part in parts]
+    split = [engine.reconstruct(x[part], None if y is None else y[part], 1) for part in parts]
     assert whole == np.concatenate(split).tobytes()
 
 

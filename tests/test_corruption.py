@@ -148,8 +148,8 @@ def test_the_losses_of_fit_are_those_of_the_corrupted_input_against_the_clean_ta
     expected = (np.square(rest).sum(1) + variance @ size).mean()
     training, validation = model.history_["loss"][1], model.history_["val_loss"][1]
     assert abs(model.evaluate(DIGITS)["loss"] - expected) > 0.01 * expected, "the clean loss must be another"
-    assert training == pytest.approx(expected, rel=0.003)
-    assert validation == pytest.approx(expected, rel=0.003)
+    assert training == pytest.approx(expected, rel=0.01)
+    assert validation == pytest.approx(expected, rel=0.01)
     assert training != validation
 
 

@@ -204,6 +204,7 @@ def order_of_epoch(epoch: int, seed: int, data: NDArray[np.float32]) -> tuple[in
     after = model.set_params(epochs=epoch).fit(data).state_dict()
     before = model.set_params(epochs=epoch - 1).fit(data) if epoch > 1 else untrained(data, random_state=seed)
     start, found = before.state_dict(), []
+    start = {name: np.where(np.abs(array) < 1e-20, np.float32(0), array) for name, array in start.items()}  # biases of 0
     for order in itertools.permutations(range(len(data))):
         model.load_state_dict(start).partial_fit(data[list(order)])
         if same(model.state_dict(), after):
@@ -598,8 +599,9 @@ def test_the_scale_is_in_the_state_dict_where_it_is_learned(likelihood: Any, sha
         assert [name for name in state if not name.startswith("standardize.")][-1] == "likelihood.log_scale"
         assert scale.dtype == np.float32
         start = untrained(X, likelihood=likelihood).state_dict()["likelihood.log_scale"]
-        deviation = X.std(0) if start.ndim else X.var(0).mean() ** 0.5
-        np.testing.assert_allclose(np.exp(start), np.maximum(deviation, 1e-3), rtol=1e-4)
+        within = X.var(0).mean() ** 0.5
+        own = np.where(X.std(0) > 0, np.maximum(X.std(0), np.ptp(X, 0) / 20), within / 20)
+        np.testing.assert_allclose(np.exp(start), own if start.ndim else within, rtol=1e-4)
         assert np.abs(scale - start).max() > 1e-6
 
 
@@ -733,8 +735,9 @@ def test_of_a_validation_tuple_the_first_is_taken() -> None:
 def test_initial_weights_are_uniform_by_fan_in(likelihood: Any) -> None:
     state = untrained(X, hidden=(120, 50), latent_dim=20, likelihood=likelihood).state_dict()
     for name, array in state.items():
-        if name in ("likelihood.log_scale", "decoder.4.bias", "scale.bias") or name.startswith("standardize."):
-            continue  # from the data: see test_start.py
+        from_data = ("likelihood.log_scale", "decoder.4.bias", "scale.bias", "encoder.0.bias")
+        if name in from_data or name.startswith("standardize."):
+            continue  # see test_start.py
         if name in ("decoder.4.weight", "scale.weight") and likelihood != "bernoulli":
             continue
         bound = 1 / np.sqrt(state[name.replace("bias", "weight")].shape[1])
@@ -767,7 +770,7 @@ def test_initial_weights_are_all_different() -> None:
         ("gaussian", 61.6, 61.3),
         (Gaussian(0.3), 10.0, 7.0),
         (Gaussian("shared"), 9.0, 7.5),
-        (Gaussian("per_feature"), -45.0, -47.0),
+        (Gaussian("per_feature"), -37.0, -39.0),
         (Gaussian("decoder", floor=0.1), -4.0, -7.0),
     ],
     ids=str,

@@ -889,7 +889,7 @@ def test_the_smallest_and_oddest_sizes_train(
     data = GREY[:rows, :features]
     common = {"latent_dim": latent_dim, "likelihood": likelihood} | parameters
     start = tiny(**common, optimizer="sgd", learning_rate=1e-30).fit(data)
-    model = tiny(**common, epochs=60, learning_rate=1e-2).fit(data)
+    model = tiny(**common, epochs=60, learning_rate=3e-3).fit(data)
     assert is_finite(model)
     assert model.transform(data).shape == (rows, latent_dim)
     assert model.reconstruct(data).shape == (rows, features)

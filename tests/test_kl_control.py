@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import LIKELIHOODS, bits, small, steps
+from helpers import LIKELIHOODS, bits, small, started, steps
 from numpy.typing import NDArray
 from reference import TorchVAE, examples, loss_errors, noise, pair, relative_error, too_large
 from test_optimizers import RUNS, largest_error
@@ -247,7 +247,7 @@ COURSES: dict[str, tuple[Any, Callable[[int], float]]] = {
 def test_a_schedule_is_the_constants_of_each_step_bit_for_bit(name: str, what: str) -> None:
     schedule, value = COURSES[name]
     eps = np.random.default_rng(0).normal(size=(150, 3))
-    whole, single = small(batch_size=BATCH, **{what: schedule}), small(batch_size=BATCH)
+    whole, single = started(small(batch_size=BATCH, **{what: schedule}), X), started(small(batch_size=BATCH), X)
     losses, step = [], 0
     for _ in range(2):
         whole.partial_fit(X, eps=eps)
@@ -261,7 +261,7 @@ def test_a_schedule_is_the_constants_of_each_step_bit_for_bit(name: str, what: s
         assert step % STEPS == 0
     assert bits(whole) == bits(single)
     assert whole.loss_curve_ == pytest.approx(losses, rel=1e-12)
-    assert bits(whole) != bits(small(batch_size=BATCH).partial_fit(X, eps=eps).partial_fit(X, eps=eps))
+    assert bits(whole) != bits(started(small(batch_size=BATCH), X).partial_fit(X, eps=eps).partial_fit(X, eps=eps))
 
 
 @pytest.mark.parametrize("what", ["beta", "capacity"])
@@ -271,7 +271,7 @@ def test_a_schedule_goes_on_over_the_epochs_of_fit(name: str, what: str) -> None
     schedule, value = COURSES[name]
     data = np.repeat(X[:1], 150, axis=0)
     fitted = small(batch_size=BATCH, epochs=3, **{what: schedule}).fit(data)
-    single = small(batch_size=BATCH)
+    single = started(small(batch_size=BATCH), data)
     for step in range(3 * STEPS):
         rows = BATCH if step % STEPS < STEPS - 1 else 150 - BATCH * (STEPS - 1)
         single.set_params(**{what: float(np.float32(value(step)))}).partial_fit(data[:rows])

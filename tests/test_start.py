@@ -320,7 +320,6 @@ CASES: dict[str, tuple[Any, Any, bool, dict[str, Any]]] = {
     "several draws": (Gaussian("per_feature"), Gaussian("per_feature"), False, {"n_importance_samples": 5}),
     "mask": (Gaussian("per_feature"), Gaussian("per_feature"), False, {"missing": "mask"}),
     "conditional": (Gaussian("shared"), Gaussian("shared"), True, {"conditional": True}),
-    "masking noise": (Gaussian("per_feature"), Gaussian("per_feature"), False, {"corruption": MaskingNoise(0.4)}),
     "wide": (Gaussian("per_feature"), Gaussian("per_feature"), False, {"hidden": (70, 40)}),
     "images": (
         Gaussian("shared"),

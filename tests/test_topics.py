@@ -597,10 +597,10 @@ def mixed_documents(
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_theta_settles_in_documents_longer_than_in_training(decoder: str) -> None:
     phi = np.random.default_rng(0).dirichlet(np.full(300, 0.1), 6)
-    X, _ = mixed_documents(500, phi, 40, 1)
+    X, _ = mixed_documents(1000, phi, 40, 1)
     model = TopicModel(6, decoder=decoder, epochs=60, random_state=0).fit(X)
     for length, least in ((40, 0.85), (400, 0.9), (4000, 0.95)):
-        longer, theta = mixed_documents(300, phi, length, 2)
+        longer, theta = mixed_documents(1000, phi, length, 2)
         assert right_topic(model, longer, theta, phi) >= least
         assert model.perplexity(longer) < 110  # 300 words
 
@@ -620,12 +620,11 @@ def test_lengths_with_a_long_tail_do_no_harm() -> None:
     phi = np.random.default_rng(7).dirichlet(np.full(300, 0.05), 6)
     lengths = np.maximum(1, np.exp(np.log(80) + 1.5 * np.random.default_rng(3).standard_normal(800)))
     X, _ = mixed_documents(800, phi, lengths, 8)
-    found = {
-        transform: TopicModel(6, epochs=60, input_transform=transform, random_state=0).fit(X[:400])
-        for transform in ("frequencies", None)
-    }
-    perplexity = {transform: model.perplexity(X[400:]) for transform, model in found.items()}
-    assert perplexity["frequencies"] < 0.9 * perplexity[None]
+    model = TopicModel(6, epochs=60, random_state=0).fit(X[:400])
+    counts = TopicModel(6, epochs=60, input_transform=None, random_state=0)
+    with pytest.warns(UserWarning, match="log variances lie outside"):
+        counts.fit(X[:400])
+    assert model.perplexity(X[400:]) < 0.9 * counts.perplexity(X[400:])
 
 
 def test_epochs_auto_is_a_number_of_steps_and_more_while_the_loss_falls(monkeypatch: pytest.MonkeyPatch) -> None:

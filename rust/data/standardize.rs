@@ -20,8 +20,6 @@ pub struct Standardize {
 
 /// Scales from the inverse of this number to the number, and means up to this number of scales, are near unit size.
 const UNIT: f64 = 4.0;
-/// The range of a column is at most this number of scales: a rare value of a column is no outlier of the scaled one.
-const WIDEST: f64 = 20.0;
 /// The limits of a scale: its inverse is finite.
 const LIMITS: (f64, f64) = (1e-30, 1e30);
 
@@ -102,17 +100,10 @@ fn has_own_scales(likelihood: &Likelihood) -> bool {
     own || likelihood.outputs_per_feature() == 2
 }
 
-/// The standard deviation of each column, or what stands for it.
+/// The scale of each column.
 fn own_scales(columns: &[Column]) -> Vec<f64> {
-    let own = |column: &Column| {
-        let deviation = column.deviation().max((column.most - column.least) / WIDEST);
-        match (deviation > 0.0, column.mean == 0.0) {
-            (true, _) => deviation,
-            (false, true) => 1.0,
-            (false, false) => column.mean.abs(),
-        }
-    };
-    columns.iter().map(own).collect()
+    let level = Level::of(columns);
+    columns.iter().map(|column| level.own_scale(column)).collect()
 }
 
 /// The root mean square of the columns' standard deviations, or what stands for it.

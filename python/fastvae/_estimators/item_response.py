@@ -286,7 +286,7 @@ callbacks, n_jobs, random_state, progress
         if not isinstance(rate, float):
             return rate
         if isinstance(self.epochs, str):
-            planned = self._record.planned  # none in partial_fit
+            planned = None if self._fitted is None else self._record.planned  # none in partial_fit
             end = {"steps": _AUTO_STEPS} if planned is None else {"epochs": planned}
             return schedules.cosine(rate, rate / 100, **end)
         return schedules.cosine(rate, rate / 100, epochs=_checks.integer(self.epochs, "epochs"))

@@ -240,8 +240,8 @@ class FittedModel:
                 name in d and name not in own for name in STANDARDIZE
             ):
                 raise ValueError(
-                    f"the state dict's {' and '.join(map(repr, STANDARDIZE))} are not those of this fitted model, "
-                    "whose weights belong to its own training data: load it into an unfitted model"
+                    f"the state dict's {' and '.join(map(repr, STANDARDIZE))} are not this fitted model's, whose "
+                    "weights belong to its own training data: load it into an unfitted model"
                 )
             d = {name: value for name, value in d.items() if name not in own}
         self.engine.set_parameters(_checked(d, self.engine.shapes(), "the state dict"))

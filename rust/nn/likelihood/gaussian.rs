@@ -220,24 +220,16 @@ impl LikelihoodKind for Gaussian {
     fn output_is_mean(&self) -> bool {
         self.mean == Link::Identity
     }
-    /// s is the standard deviation of the column or, if shared, the root mean square of all columns'. One value says
-    /// nothing of it: then s is the size of the value.
+    /// s is the scale of the column or, if shared, the root mean square of all columns' deviations.
     fn start(&self, column: &Column, level: &Level) -> Option<Start> {
-        let deviation = match column.count {
-            0.0..2.0 => start::or_one(column.mean.abs()),
-            _ => column.deviation(),
-        };
+        let own = level.own_scale(column);
         let scale = match self.scale {
             Scale::Fixed(scale) => f64::from(scale),
-            Scale::Shared => start::or_one(level.within.sqrt()).max(f64::from(self.floor)),
-            Scale::PerFeature | Scale::Decoder => deviation.max(f64::from(self.floor)),
+            Scale::Shared if level.within > 0.0 => level.within.sqrt().max(f64::from(self.floor)),
+            Scale::Shared | Scale::PerFeature | Scale::Decoder => own.max(f64::from(self.floor)),
         };
         if self.mean == Link::Identity {
-            return Some(Start {
-                output: column.mean,
-                spread: scale.min(level.spread(column)),
-                scale,
-            });
+            return Some(Start { output: column.mean, spread: scale.min(own), scale });
         }
         let mean = match column.mean {
             0.0..=1.0 => start::share(column),

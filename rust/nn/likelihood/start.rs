@@ -76,20 +76,19 @@ impl Level {
     }
 }
 
+/// The largest range of a column in units of its own scale: the residual of a rare value is no outlier at the start.
+const WIDEST: f64 = 20.0;
+
 impl Level {
-    /// The standard deviation of a column; for a constant one a small share of that within all columns, so that its random
-    /// weights are not zero.
-    pub fn spread(&self, column: &Column) -> f64 {
-        column.deviation().max(LEAST_SPREAD * or_one(self.within.sqrt()))
+    /// The scale of a column: the standard deviation, at least a twentieth of the range. For a constant column, a twentieth
+    /// of the deviation within all columns; without any deviation, the size of the value.
+    pub fn own_scale(&self, column: &Column) -> f64 {
+        let varying = column.deviation().max((column.most - column.least) / WIDEST);
+        let constant = self.within.sqrt() / WIDEST;
+        let scales = [if column.deviation() > 0.0 { varying } else { constant }, column.mean.abs()];
+        let scale = scales.into_iter().find(|&scale| scale > 0.0).unwrap_or(1.0);
+        scale.max(ROUNDING * column.mean.abs())
     }
-}
-
-/// The least spread of a column as a share of the deviation within all columns.
-const LEAST_SPREAD: f64 = 1e-3;
-
-/// A positive number, or 1.
-pub(super) fn or_one(x: f64) -> f64 {
-    if x > 0.0 { x } else { 1.0 }
 }
 
 /// The start of one feature.
