@@ -119,7 +119,7 @@ def fit(
         planned = most = settings.epochs
     record.planned = planned
     end = schedules.Steps(model.engine.steps + (planned - 1) * steps, record.n_iter + planned - 1, steps).last
-    goal, comparable = problems.goal(plan().objective, end)
+    goal, comparable = problems.goal(plan().objective)
     before = problems.measure(model, data, rows, plan(), goal) if comparable else None
     stopping = None
     if settings.early_stopping:
