@@ -641,7 +641,7 @@ def test_probabilities_given_y_are_those_of_a_model_with_y_in_its_biases() -> No
     ours, theirs = model.log_marginal(some, 3000, y=y), plain.log_marginal(some, 3000)
     far = np.abs(ours.estimate - theirs.estimate) / np.hypot(ours.standard_error, theirs.standard_error)
     assert far.max() < 4.5
-    assert np.abs(ours.estimate - model.log_marginal(some, 3000, y=np.full(40, 1)).estimate).max() > 1
+    assert np.abs(ours.estimate - model.log_marginal(some, 3000, y=np.full(40, 1)).estimate).max() > 0.5
     np.testing.assert_array_equal(model.anomaly_score(some, y=y), -model.score_samples(some, y=y))
     for ask in (model.log_marginal, model.predictive, model.anomaly_score):
         with pytest.raises(ValueError, match="y"):

@@ -205,7 +205,7 @@ def order_of_epoch(epoch: int, seed: int, data: NDArray[np.float32]) -> tuple[in
     after = model.set_params(epochs=epoch).fit(data).state_dict()
     before = model.set_params(epochs=epoch - 1).fit(data) if epoch > 1 else untrained(data, random_state=seed)
     start, found = before.state_dict(), []
-    start = {name: np.where(np.abs(array) < 1e-20, np.float32(0), array) for name, array in start.items()}  # biases of 0
+    start = {name: np.where(np.abs(array) < 1e-20, np.float32(0), array) for name, array in start.items()}
     for order in itertools.permutations(range(len(data))):
         model.load_state_dict(start).partial_fit(data[list(order)])
         if same(model.state_dict(), after):

@@ -150,7 +150,7 @@ impl Op for AddRows<'_> {
                 *most = if x > *most { x } else { *most };
             }
             for j in 0..WIDTH {
-                let observed = values[j] == values[j];
+                let observed = !values[j].is_nan();
                 let value = if observed { f64::from(values[j]) } else { 0.0 };
                 total.count[j] += if observed { 1.0 } else { 0.0 };
                 total.sum[j] += value;

@@ -65,9 +65,14 @@ impl Engine {
         }
     }
 
+    /// The last hidden layer of the decoder with weights: the output, if the decoder is convolutional.
+    fn last_layer(&self) -> Option<&LayerSpecification> {
+        self.network.spec.decoder.iter().rfind(|layer| !layer.is_pool())
+    }
+
     /// The moments behind each output of the last layer: of all pixels of a channel for a convolution.
     fn channels(&self, columns: &[Column]) -> Vec<Column> {
-        let channels = match (self.network.spec.decoder.last(), self.network.spec.image()) {
+        let channels = match (self.last_layer(), self.network.spec.image()) {
             (
                 Some(
                     LayerSpecification::Conv2d { .. } | LayerSpecification::ConvTranspose2d { .. },
@@ -83,10 +88,8 @@ impl Engine {
 
     /// Sets the biases of the output layer and scales its weights.
     fn start_output(&mut self, starts: &[Start]) {
-        let transposed = matches!(
-            self.network.spec.decoder.last(),
-            Some(LayerSpecification::ConvTranspose2d { .. })
-        );
+        let transposed =
+            matches!(self.last_layer(), Some(LayerSpecification::ConvTranspose2d { .. }));
         let layers = self.network.decoder.iter().rev();
         let Some(tensors) = layers.map(|layer| layer.tensors()).find(|found| !found.is_empty())
         else {

@@ -326,7 +326,7 @@ callbacks, n_jobs, random_state, progress
             )
             gradients = {name: gradients.get(name, 0) + gradient / repeats for name, gradient in found.items()}
         answered = ~np.isnan(sample) * items.max_marks
-        mu, logvar = self.encode(np.rint(sample * items.max_marks))
+        mu, logvar = fitted.encode(sample, None, self._threads())
         alpha = mu + np.exp(np.clip(logvar, -30, 20) / 2) * draws
         return distance_to_maximum(items, gradients, answered, alpha, len(sample) / len(shares))
 
