@@ -47,7 +47,7 @@ class Trained(Network):
     warm_start: Any = False
 
     def fit(self, X: Any, y: Any = None, *, validation_data: Any = None, epochs: int | None = None) -> Self:
-        """Train for ``epochs`` shuffled passes, from new random weights or, with ``warm_start``, from those of the model.
+        """Train for ``epochs`` shuffled passes, from random weights or, with ``warm_start``, from the present ones.
 
         Training starts at the level of the data: the output layer's biases and the likelihood's scales are those of the
         best model that does not depend on z. Columns far from unit size are standardised within the network: see

@@ -67,9 +67,7 @@ def find(before: Measured | None, after: Measured, plan: Plan, objective: Object
     """Return sentences about what is wrong. Dimensions without use are not: data or beta may ask for them."""
     found = []
     if before is not None and after.loss > before.loss + _NATS + _SHARE * abs(before.loss):
-        found.append(
-            f"the loss of training examples is {after.loss:.4g}, but it was {before.loss:.4g} before training"
-        )
+        found.append(f"the loss of training examples is {after.loss:.4g}, but it was {before.loss:.4g} before training")
     if after.clamped > _CLAMPED and (objective.beta or 0.0) > 0.0:  # type: ignore[operator]
         low, high = _core.LOGVAR_RANGE
         found.append(
