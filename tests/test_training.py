@@ -128,11 +128,11 @@ class Recorder:
         self.epochs.append(model.n_iter_)
 
 
-def when_to_stop(losses: list[float], patience: int, tol: float) -> int:
-    """Epochs until no loss of the last `patience` was lower by more than `tol` than the best before it."""
+def when_to_stop(losses: list[float], patience: int, tol: float, warm_up: int = 0) -> int:
+    """Epochs until no loss of the last `patience`, none in the warm-up, was lower by more than `tol` than the best."""
     best, waited = float("inf"), 0
     for epoch, loss in enumerate(losses, start=1):
-        waited = 0 if best - loss > tol else waited + 1
+        waited = 0 if epoch <= warm_up or best - loss > tol else waited + 1
         best = min(best, loss)
         if waited == patience:
             return epoch
@@ -254,19 +254,22 @@ def test_with_a_schedule_the_loss_is_the_one_that_it_leads_to(name: str) -> None
 
     judge = small(**{key: leads_to(value) for key, value in chosen.items()}, **parameters)
     losses = [judge.load_state_dict(state).evaluate(OTHERS)["loss"] for state in recorder.states]
+    warm_up = 40 if name == "function" else 38  # epochs before the schedule is within 5 % of its end
     for patience in (2, 5):
         stopped = small(early_stopping=True, n_iter_no_change=patience, tol=0.0, **chosen, **parameters)
         stopped.fit(X, validation_data=OTHERS)
-        assert stopped.n_iter_ == when_to_stop(losses, patience, 0.0)
+        assert stopped.n_iter_ == when_to_stop(losses, patience, 0.0, warm_up)
         assert bits(stopped) == recorder.weights[int(np.argmin(losses[: stopped.n_iter_]))]
     shown = [logs["val_loss"] for logs in recorder.logs]
     assert shown != pytest.approx(losses, rel=1e-3)
 
 
 def test_a_warm_up_is_not_stopped_because_its_loss_rises() -> None:
-    parameters: dict[str, Any] = {"epochs": 60, "beta": linear(0.0, 3.0, epochs=60), "learning_rate": 3e-3}
-    model = small(early_stopping=True, n_iter_no_change=20, hidden=(64,), **parameters).fit(DIGITS[:600])
-    assert when_to_stop(model.history_["val_loss"], 20, 1e-4) < model.n_iter_
+    # Training starts at the level of the data: at the final beta the first epochs, whose KL is free, are no better.
+    parameters: dict[str, Any] = {"epochs": 60, "beta": linear(0.0, 1.0, epochs=20), "learning_rate": 3e-3}
+    model = small(early_stopping=True, n_iter_no_change=3, hidden=(64,), **parameters).fit(DIGITS[:600])
+    assert 20 <= model.n_iter_
+    assert model.evaluate(DIGITS[:600])["elbo"] > model.history_["elbo"][0]
 
 
 def test_with_corruption_the_loss_is_that_of_the_corrupted_validation_data() -> None:
@@ -696,7 +699,7 @@ def test_at_the_top_of_a_cycle_early_stopping_counts_the_kl() -> None:
 
     stop = EarlyStopping.stop
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EarlyStopping, "stop", lambda self, loss: seen.append(loss) or stop(self, loss))
+        patch.setattr(EarlyStopping, "stop", lambda self, loss, **more: seen.append(loss) or stop(self, loss))
         model.set_params(early_stopping=True).fit(X, validation_data=OTHERS)
     history = model.history_
     both = np.add(history["val_reconstruction"], history["val_kl"])

@@ -111,7 +111,8 @@ class VAE(Layered, Variational):
     early_stopping : bool
         Stop ``fit`` when the validation loss has not decreased by more than ``tol`` for ``n_iter_no_change`` epochs,
         and restore the best weights. Without validation data a tenth of X is held out. If ``beta`` or ``capacity`` is a
-        schedule, the validation loss uses its final value: at the last epoch, or at the top of a cycle.
+        schedule, the validation loss uses its final value, at the last epoch or at the top of a cycle, and epochs count
+        only once the schedule has come within 5 % of it: training does not stop in a warm-up.
     n_iter_no_change : int
         Epochs without improvement before early stopping.
     tol : float

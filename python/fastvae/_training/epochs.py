@@ -143,7 +143,7 @@ def fit(
                 scores = name_losses(reconstruction, kl, values[0])
                 losses |= {f"val_{key}": value for key, value in scores.items()}
                 if stopping is not None:
-                    late = stopping.stop(values[1])
+                    late = stopping.stop(values[1], warms_up=not objectives[0].nears(objectives[1]))
             record.add(losses)
             line.epoch(losses)
             if after_epoch(losses) or late:

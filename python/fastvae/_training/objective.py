@@ -59,6 +59,11 @@ class Objective:
         capacity = None if self.capacity is None else schedules.final(self.capacity, "capacity", step, epochs)
         return replace(self, beta=schedules.final(self.beta, "beta", step, epochs), capacity=capacity)
 
+    def nears(self, final: Objective) -> bool:
+        """Whether beta and capacity, without schedules, are within 5 % of those of another objective."""
+        mine, others = ((each.beta, each.capacity or 0.0) for each in (self, final))
+        return bool(np.allclose(np.array(mine, float), np.array(others, float), rtol=0.05, atol=0.0))
+
     def for_core(self) -> Terms:
         """Return the objective of a single step as the core takes it."""
         assert isinstance(self.beta, float)

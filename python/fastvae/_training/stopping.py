@@ -29,10 +29,16 @@ class EarlyStopping:
         self._weights: list[NDArray[np.float32]] | None = None
         self._best = float("inf")
         self._waited = 0
+        self._warms_up = True
 
-    def stop(self, loss: float) -> bool:
-        """Record the loss of an epoch, and return whether to stop."""
-        self._waited = 0 if loss < self._best - self._tol else self._waited + 1
+    def stop(self, loss: float, *, warms_up: bool = False) -> bool:
+        """Record the loss of an epoch, and return whether to stop.
+
+        Epochs of a warm-up, those before the first that is not, do not count: with a small beta the KL grows, and with
+        it the loss at the final beta.
+        """
+        self._warms_up = self._warms_up and warms_up
+        self._waited = 0 if self._warms_up or loss < self._best - self._tol else self._waited + 1
         if loss < self._best:
             self._best, self._weights = loss, self._engine.parameters()
         return self._waited >= self._patience
