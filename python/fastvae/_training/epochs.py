@@ -120,6 +120,7 @@ def fit(
     record.planned = planned
     end = schedules.Steps(model.engine.steps + (planned - 1) * steps, record.n_iter + planned - 1, steps).last
     goal, comparable = problems.goal(plan().objective)
+    comparable = comparable and not model.specification.options.get("item_prior")  # the loss includes the prior
     before = problems.measure(model, data, rows, plan(), goal) if comparable else None
     stopping = None
     if settings.early_stopping:
