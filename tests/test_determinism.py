@@ -91,6 +91,8 @@ def digest(*arrays: Any) -> str:
 def train(n_jobs: int | None, data: NDArray[Any] = X, **parameters: Any) -> dict[str, bytes]:
     """Train in every way with a number of threads; return all results before and after."""
     binary = fastvae.binarize(data, "threshold")
+    if parameters.get("likelihood") == "multinomial":
+        data = np.round(10 * data)
     fitted = model(n_jobs=n_jobs, validation_fraction=0.1, **parameters).fit(data)
     out = answers(fitted, data, binary=binary)
     fitted.apply_gradients(fitted.loss_and_gradients(data)[1]).partial_fit(data)

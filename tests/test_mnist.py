@@ -91,10 +91,10 @@ def test_from_the_same_weights_order_and_noise_the_test_elbo_is_that_of_torch(
     assert 135 < ours["loss"] < 143, "two epochs must have taught the model something"
 
 
-def test_from_its_own_seeds_the_test_loss_is_that_of_torch(
+def test_from_its_own_seeds_the_test_loss_is_below_that_of_torch(
     images: tuple[NDArray[np.uint8], NDArray[np.uint8]],
 ) -> None:
     X, X_test = images
     losses = [VAE(random_state=seed, **PARAMS).fit(X).evaluate(X_test)["loss"] for seed in range(2)]
-    assert losses[0] == pytest.approx(TORCH_TEST_LOSS, abs=0.6)  # two standard deviations of one seed
-    assert np.mean(losses) == pytest.approx(TORCH_TEST_LOSS, abs=0.45)  # two of the mean of two
+    # Training starts at the level of the data; 0.6 nats are two standard deviations of one seed.
+    assert max(losses) < TORCH_TEST_LOSS - 0.6

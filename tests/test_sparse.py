@@ -428,6 +428,7 @@ def test_nothing_stored_and_more_room_than_used() -> None:
     assert wide().fit(roomy).history_ == wide().fit(X).history_
 
 
+@pytest.mark.filterwarnings("ignore:likelihood=:UserWarning")  # of columns with few values
 def test_random_arrays_are_refused_or_trained_on_and_never_do_harm() -> None:
     rng = np.random.default_rng(0)
     outcomes = {"refused": 0, "trained": 0}

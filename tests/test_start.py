@@ -16,7 +16,7 @@ from torch import distributions
 import fastvae
 from fastvae import VAE, Autoencoder
 from fastvae.corruption import GaussianNoise, MaskingNoise
-from fastvae.layers import Conv2d, ConvTranspose2d
+from fastvae.layers import Conv2d, ConvTranspose2d, Upsample
 from fastvae.likelihoods import Gaussian, NegativeBinomial
 
 LIKELIHOODS: dict[str, Any] = {
@@ -139,14 +139,22 @@ def test_the_loss_starts_there_for_all_kinds_of_models(name: str, how: str) -> N
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "poisson", "shared", "per_feature", "decoder"])
-@pytest.mark.parametrize("last", [ConvTranspose2d(2, 4, stride=2, padding=1), Conv2d(2, 3, padding=1)])
+@pytest.mark.parametrize(
+    "last",
+    [
+        (ConvTranspose2d(2, 4, stride=2, padding=1),),
+        (Conv2d(2, 3, padding=1),),
+        (Conv2d(2, 3, padding=1), Upsample(2)),
+    ],
+    ids=["transposed", "plain", "enlarged"],
+)
 def test_a_convolutional_output_starts_at_the_level_of_each_channel(name: str, last: Any) -> None:
     rng = np.random.default_rng(0)
     level = np.array([0.2, 0.7]) * (1 if name == "bernoulli" else 1e4)
     noise = rng.random((200, 8, 8, 2)) if name == "bernoulli" else rng.random((200, 8, 8, 2)) + 0.5
     X = (level > noise if name == "bernoulli" else np.rint(level * noise)).astype(np.float32)
-    size = (4, 4) if isinstance(last, ConvTranspose2d) else (8, 8)
-    decoder = (size[0] * size[1] * 3, last)
+    size = 8 if last == (Conv2d(2, 3, padding=1),) else 4
+    decoder = (size * size * 3, *last)
     vae = VAE(3, likelihood=LIKELIHOODS[name], image_shape=(8, 8, 2), decoder_hidden=decoder, random_state=0)
     flat = X.reshape(-1, 2)
     want = 64 * constant_loss(name, flat)

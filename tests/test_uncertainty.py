@@ -234,9 +234,10 @@ def test_bad_data_and_unfitted_models_are_refused(method: str) -> None:
     X = examples("bernoulli", 5, 37)
     with pytest.raises(ValueError, match="expecting 37 features"):
         getattr(vae, method)(X[:, 1:], *more)
-    X[3, 2] = 2
-    with pytest.raises(ValueError, match=r"X\[3, 2\] is 2, but the Bernoulli"):
-        getattr(vae, method)(X, *more)
+    if method == "anomaly_score":  # draws and predictions need finite numbers only
+        X[3, 2] = 2
+        with pytest.raises(ValueError, match=r"X\[3, 2\] is 2, but the Bernoulli"):
+            getattr(vae, method)(X, *more)
     X[3, 2] = np.nan
     with pytest.raises(ValueError, match=r"X\[3, 2\] is NaN"):
         getattr(vae, method)(X, *more)

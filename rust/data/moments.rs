@@ -4,33 +4,69 @@
 use crate::data::Source;
 use crate::matrix::panels_of;
 use crate::nn::likelihood::Column;
-use crate::simd::{Isa, Op, Simd, WIDTH, ZERO_ROW, floats};
+use crate::simd::{Isa, LANES, Lanes, Op, Row, Simd, WIDTH, ZERO_ROW, floats};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The sums over the observed values of 32 columns.
 #[derive(Clone, Debug)]
 struct Sums {
-    count: [f64; WIDTH],
     sum: [f64; WIDTH],
     squares: [f64; WIDTH],
+    count: [f64; WIDTH],
     zeros: [f64; WIDTH],
-    least: [f32; WIDTH],
-    most: [f32; WIDTH],
     /// The number of stored NaN of a sparse array.
     holes: [f64; WIDTH],
+    least: Row,
+    most: Row,
+    /// Counts of observed values and of nonzeros in the current rows, exact in f32; `count` and `zeros` follow.
+    current: [Row; 2],
 }
 
 impl Sums {
     const EMPTY: Sums = Sums {
-        count: [0.0; WIDTH],
         sum: [0.0; WIDTH],
         squares: [0.0; WIDTH],
+        count: [0.0; WIDTH],
         zeros: [0.0; WIDTH],
-        least: [f32::INFINITY; WIDTH],
-        most: [f32::NEG_INFINITY; WIDTH],
         holes: [0.0; WIDTH],
+        least: [Lanes([f32::INFINITY; LANES]); 2],
+        most: [Lanes([f32::NEG_INFINITY; LANES]); 2],
+        current: [ZERO_ROW; 2],
     };
+
+    /// Adds a row of the 32 columns. Overwrites NaN by zero.
+    #[inline(always)]
+    fn add_row<S: Simd>(&mut self, s: S, row: &mut Row) {
+        let (one, zero) = (s.splat(1.0), s.zero());
+        let [observed, nonzero] = &mut self.current;
+        for v in 0..WIDTH / LANES {
+            let value = s.load(&row[v]);
+            let seen = s.is_number(value);
+            let count = s.add(s.load(&observed[v]), s.select(seen, one, zero));
+            s.store(count, &mut observed[v]);
+            let other = s.select(s.less(zero, s.abs(value)), one, zero);
+            s.store(s.add(s.load(&nonzero[v]), other), &mut nonzero[v]);
+            s.store(s.min(value, s.load(&self.least[v])), &mut self.least[v]);
+            s.store(s.max(value, s.load(&self.most[v])), &mut self.most[v]);
+            s.store(s.select(seen, value, zero), &mut row[v]);
+        }
+        for (j, &x) in floats(row).iter().enumerate() {
+            let value = f64::from(x);
+            self.sum[j] += value;
+            self.squares[j] += value * value;
+        }
+    }
+
+    /// Adds the counts of the current rows to the totals.
+    fn end_rows(&mut self) {
+        let [observed, nonzero] = std::mem::replace(&mut self.current, [ZERO_ROW; 2]);
+        for j in 0..WIDTH {
+            let (observed, nonzero) = (floats(&observed)[j], floats(&nonzero)[j]);
+            self.count[j] += f64::from(observed);
+            self.zeros[j] += f64::from(observed - nonzero);
+        }
+    }
 
     /// Adds a stored value to the sums of column `j`.
     fn add(&mut self, j: usize, x: f32) {
@@ -43,76 +79,90 @@ impl Sums {
         self.sum[j] += value;
         self.squares[j] += value * value;
         self.zeros[j] += f64::from(u8::from(x == 0.0));
-        self.least[j] = self.least[j].min(x);
-        self.most[j] = self.most[j].max(x);
-    }
-}
-
-/// The moments of the columns of an array, in progress.
-pub struct ColumnMoments {
-    panels: Vec<Mutex<Sums>>,
-    cols: usize,
-}
-
-impl ColumnMoments {
-    /// The moments of no rows of an array with `cols` columns.
-    pub fn new(cols: usize) -> ColumnMoments {
-        let panels = (0..panels_of(cols)).map(|_| Mutex::new(Sums::EMPTY)).collect();
-        ColumnMoments { panels, cols }
+        let [least, most] =
+            [&mut self.least, &mut self.most].map(|row| &mut row[j / LANES].0[j % LANES]);
+        (*least, *most) = (least.min(x), most.max(x));
     }
 
-    /// The number of parts that [`ColumnMoments::add`] adds at once: independent panels, or the whole sparse array.
-    pub fn parts(&self, x: &Source) -> usize {
-        if is_scattered(x) { 1 } else { self.panels.len() }
-    }
-
-    /// Adds part `part` of some rows. NaN is a missing value.
-    pub fn add(&self, isa: Isa, x: &Source, rows: Range<usize>, part: usize) {
-        if is_scattered(x) {
-            self.add_stored(x, rows);
-        } else {
-            isa.run(AddRows { isa, x, rows, panel: part, sums: &mut self.lock(part) });
-        }
-    }
-
-    /// Adds the stored values of rows. The zeros add nothing to the sums, and [`ColumnMoments::columns`] counts them.
-    fn add_stored(&self, x: &Source, rows: Range<usize>) {
-        let Some(csr) = x.csr() else { return };
-        let mut panels: Vec<_> = (0..self.panels.len()).map(|panel| self.lock(panel)).collect();
-        for row in rows {
-            for place in csr.row(x.place(row)) {
-                let col = csr.col(place);
-                panels[col / WIDTH].add(col % WIDTH, csr.value(place));
-            }
-        }
-    }
-
-    /// The moments of the columns of `x`, all rows of which were added.
-    pub fn columns(&self, x: &Source) -> Vec<Column> {
-        let rows = x.rows() as f64;
-        (0..self.cols).map(|col| self.column(col, is_scattered(x).then_some(rows))).collect()
-    }
-
-    /// The moments of a column; of a sparse array with `rows` rows, all of which are observed but a stored NaN.
-    fn column(&self, col: usize, rows: Option<f64>) -> Column {
-        let (sums, j) = (self.lock(col / WIDTH), col % WIDTH);
-        let (mut least, mut most) = (f64::from(sums.least[j]), f64::from(sums.most[j]));
-        let stored = sums.count[j];
-        let count = rows.map_or(stored, |rows| rows - sums.holes[j]);
+    /// The moments of column `j`; of a sparse array with `rows` rows, all of which are observed but a stored NaN.
+    fn column(&self, j: usize, rows: Option<f64>) -> Column {
+        let [mut least, mut most] = [&self.least, &self.most].map(|row| f64::from(floats(row)[j]));
+        let stored = self.count[j];
+        let count = rows.map_or(stored, |rows| rows - self.holes[j]);
         if count > stored {
             (least, most) = (least.min(0.0), most.max(0.0));
         }
         if count == 0.0 {
             return Column::default();
         }
-        let mean = sums.sum[j] / count;
-        let variance = (sums.squares[j] / count - mean * mean).max(0.0);
-        let zeros = sums.zeros[j] + (count - stored);
+        let mean = self.sum[j] / count;
+        let variance = (self.squares[j] / count - mean * mean).max(0.0);
+        let zeros = self.zeros[j] + (count - stored);
         Column { count, mean, variance, zeros, least, most }
     }
+}
 
-    fn lock(&self, panel: usize) -> MutexGuard<'_, Sums> {
-        self.panels[panel].lock().unwrap_or_else(PoisonError::into_inner)
+/// Panels that one thread adds row by row: contiguous in a row of the array, and their sums stay in the first-level cache.
+const TOGETHER: usize = 16;
+
+/// The moments of the columns of an array, in progress.
+pub struct ColumnMoments {
+    groups: Vec<Mutex<Vec<Sums>>>,
+    cols: usize,
+}
+
+impl ColumnMoments {
+    /// The moments of no rows of an array with `cols` columns.
+    pub fn new(cols: usize) -> ColumnMoments {
+        let panels = vec![Sums::EMPTY; panels_of(cols)];
+        ColumnMoments {
+            groups: panels.chunks(TOGETHER).map(|group| Mutex::new(group.into())).collect(),
+            cols,
+        }
+    }
+
+    /// The number of parts that [`ColumnMoments::add`] adds at once: independent columns, or the whole sparse array.
+    pub fn parts(&self, x: &Source) -> usize {
+        if is_scattered(x) { 1 } else { self.groups.len() }
+    }
+
+    /// Adds part `part` of some rows, fewer than 2^24. NaN is a missing value.
+    pub fn add(&self, isa: Isa, x: &Source, rows: Range<usize>, part: usize) {
+        if is_scattered(x) {
+            self.add_stored(x, rows);
+        } else {
+            let first = part * TOGETHER;
+            isa.run(AddRows { isa, x, rows, first, sums: &mut self.lock(part) });
+        }
+    }
+
+    /// Adds the stored values of rows. The zeros add nothing to the sums, and [`ColumnMoments::columns`] counts them.
+    fn add_stored(&self, x: &Source, rows: Range<usize>) {
+        let Some(csr) = x.csr() else { return };
+        let mut groups: Vec<_> = (0..self.groups.len()).map(|group| self.lock(group)).collect();
+        for row in rows {
+            for place in csr.row(x.place(row)) {
+                let (panel, j) = (csr.col(place) / WIDTH, csr.col(place) % WIDTH);
+                groups[panel / TOGETHER][panel % TOGETHER].add(j, csr.value(place));
+            }
+        }
+    }
+
+    /// The moments of the columns of `x`, all rows of which were added.
+    pub fn columns(&self, x: &Source) -> Vec<Column> {
+        let rows = is_scattered(x).then_some(x.rows() as f64);
+        let mut columns = Vec::with_capacity(self.groups.len() * TOGETHER * WIDTH);
+        for group in 0..self.groups.len() {
+            for sums in self.lock(group).iter() {
+                columns.extend((0..WIDTH).map(|j| sums.column(j, rows)));
+            }
+        }
+        columns.truncate(self.cols);
+        columns
+    }
+
+    fn lock(&self, group: usize) -> MutexGuard<'_, Vec<Sums>> {
+        self.groups[group].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -121,44 +171,32 @@ fn is_scattered(x: &Source) -> bool {
     x.csr().is_some() && x.binarize().is_none()
 }
 
-/// Adds rows of a panel.
+/// Adds rows of the panels from `first` on.
 struct AddRows<'a> {
     isa: Isa,
     x: &'a Source<'a>,
     rows: Range<usize>,
-    panel: usize,
-    sums: &'a mut Sums,
+    first: usize,
+    sums: &'a mut [Sums],
 }
 
 impl Op for AddRows<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let AddRows { isa, x, rows, panel, sums } = self;
-        let (mut row, mut total) = (ZERO_ROW, sums.clone());
-        for i in rows {
-            x.read_panel(i, panel, &mut row);
-            if let Some(binarize) = x.binarize() {
-                binarize.apply(isa, x.place(i), panel, &mut row);
-            }
-            // A loop for each sum: the compiler vectorises loops over one type.
-            let values = floats(&row);
-            for (least, &x) in total.least.iter_mut().zip(values) {
-                *least = if x < *least { x } else { *least };
-            }
-            for (most, &x) in total.most.iter_mut().zip(values) {
-                *most = if x > *most { x } else { *most };
-            }
-            for j in 0..WIDTH {
-                let observed = !values[j].is_nan();
-                let value = if observed { f64::from(values[j]) } else { 0.0 };
-                total.count[j] += if observed { 1.0 } else { 0.0 };
-                total.sum[j] += value;
-                total.squares[j] += value * value;
-                total.zeros[j] += if values[j] == 0.0 { 1.0 } else { 0.0 };
+    fn run<S: Simd>(self, s: S) {
+        let AddRows { isa, x, rows, first, sums } = self;
+        let mut values = ZERO_ROW;
+        for row in rows {
+            let mut place = 0;
+            for (panel, sums) in (first..).zip(&mut *sums) {
+                x.read_next_panel(row, panel, &mut values, &mut place);
+                if let Some(binarize) = x.binarize() {
+                    binarize.apply(isa, x.place(row), panel, &mut values);
+                }
+                sums.add_row(s, &mut values);
             }
         }
-        *sums = total;
+        sums.iter_mut().for_each(Sums::end_rows);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::data::moments::ColumnMoments;
 use crate::simd::Isa;
 use std::time::Duration;
 
-/// Rows between two looks at the clock; a panel of them stays in the first-level cache.
+/// Rows between two looks at the clock.
 const ROWS: usize = 256;
 
 /// Adds rows `done..` of `x` to `moments` until all rows are added or `budget` is over; returns the rows done.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _GREY = 255  # the divisor of grey values
-_MAX_GREY = 2  # floats above are no divided grey values, even after a transformation
+_MAX_DIVIDED = 16  # floats above are no divided grey values, even with noise
 _BLOCK = 2**18  # values that are examined at once
 
 # Types of X that are divided: by a model of version 0.1, after training on floats, after training on integers.
@@ -59,7 +59,7 @@ class InputScale(NamedTuple):
         """Warn if floats seem to be grey values 0..255 for a model that was trained on integers; reads some rows."""
         if self.divisor == _GREY and self.divided == "integers":
             largest = np.fmax.reduce(next(_blocks(values)), axis=None)
-            if largest > _MAX_GREY:
+            if largest > _MAX_DIVIDED:
                 _checks.warn(
                     f"{name} holds floats up to {largest:g}, which are not divided, but the model was trained on "
                     f"integers divided by {_GREY}: pass integers, or {name} / {_GREY}"

@@ -387,13 +387,11 @@ class Trained(Network):
 
     def _epochs(self) -> int | Budget:
         """Return the parameter ``epochs``, checked; a budget for "auto"."""
-        if self._BUDGET is None:
+        if self._BUDGET is None or not isinstance(self.epochs, str):
             return _checks.integer(self.epochs, "epochs")
-        if isinstance(self.epochs, str) and self.epochs == AUTO:
-            return self._BUDGET
-        if isinstance(self.epochs, str):
+        if self.epochs != AUTO:
             raise ValueError(f'epochs={self.epochs!r} must be an integer or "auto"')
-        return _checks.integer(self.epochs, "epochs")
+        return self._BUDGET
 
     def _learning_rate(self) -> schedules.Value:
         rate = schedules.check(self.learning_rate, "learning_rate", below=1e6)

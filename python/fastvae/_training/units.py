@@ -39,7 +39,7 @@ def warn(moments: _core.ColumnMoments, specification: Specification, stacklevel:
         unfit = unequal
     if not unfit:
         return
-    worst = np.argsort(-deviations, kind="stable")[:SHOWN]
+    worst = np.argsort(-deviations, kind="stable")[: min(SHOWN, len(varying))]
     named = ", ".join(f"{deviations[j]:.3g} in column {j}" for j in worst)
     remedy = "" if kind == "squared_error" else ', or use fastvae.likelihoods.Gaussian("per_feature")'
     message = (

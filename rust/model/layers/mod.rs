@@ -115,7 +115,8 @@ pub trait Layer: Debug + Send + Sync {
     /// Computes the input's gradient from the output's. Not called for the first layer.
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot);
 
-    /// Computes the gradients of the parameters from the output's gradient, and passes them to a sink. `scratch` is a
+    /// Computes the gradients of the parameters from the output's gradient, and passes them to a sink. Runs right after
+    /// [`Layer::backward`]; afterwards the memory of the output and of its gradient belongs to layers before this one. `scratch` is a
     /// buffer with the parameters' layout for layers that [store gradients](Layer::stores_gradient).
     fn update(&self, _: &BatchView, _: &Worker, _: &Slot, _scratch: Shared<Row>, _: Sink) {}
 
