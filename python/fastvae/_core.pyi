@@ -156,6 +156,19 @@ class Engine:
     def log_marginal(
         self, x: _Matrix, y: NDArray[Any] | None, samples: int, threads: int | None
     ) -> list[NDArray[np.float64]]: ...
+    def conditional_mean(
+        self, x: _Matrix, given: _Matrix, y: NDArray[Any] | None, samples: int, threads: int | None
+    ) -> tuple[_F32, NDArray[np.float64]]: ...
+    def conditional_sample(
+        self,
+        x: _Matrix,
+        given: _Matrix,
+        y: NDArray[Any] | None,
+        samples: int,
+        draws: int,
+        seed: int,
+        threads: int | None,
+    ) -> tuple[_F32, NDArray[np.float64]]: ...
     def loss_and_gradients(
         self,
         x: _Matrix,

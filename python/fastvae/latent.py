@@ -4,7 +4,8 @@ A model is any object with ``transform`` (inputs to codes), ``inverse_transform`
 ``n_features_in_``, such as :class:`fastvae.VAE`, whose codes are posterior means. A model with ``sample`` has the prior
 N(0, I); for one without, functions use the codes of given examples instead. Where a result has the axis n_features,
 images of a model with ``image_shape`` have the axes of its training X. The codes of a :class:`fastvae.TopicModel`
-lie on a simplex: of the functions here it supports ``interpolate`` (linear) and ``neighbours`` only.
+lie on a simplex: of the functions here it supports ``interpolate`` (linear) and ``neighbours`` only. A conditional
+model needs y, as its own methods do.
 """
 
 from __future__ import annotations
@@ -55,7 +56,13 @@ class LatentModel(Protocol):
 
 
 def manifold(
-    model: LatentModel, n: int = 20, span: float | None = None, *, dims: Sequence[int] | None = None, X: Any = None
+    model: LatentModel,
+    n: int = 20,
+    span: float | None = None,
+    *,
+    dims: Sequence[int] | None = None,
+    X: Any = None,
+    y: Any = None,
 ) -> NDArray[np.float32]:
     """Decode a grid of the prior's quantiles (Kingma & Welling, arXiv:1312.6114, figure 4).
 
@@ -74,6 +81,8 @@ def manifold(
     X : array_like, [n_examples, n_features], optional
         Examples that determine the active dimensions. Required by a model without a prior, whose grid consists of
         quantiles of a normal distribution with the mean and the standard deviation of the codes of X.
+    y : label or array_like, optional
+        Required by a conditional model: one label (or row of covariates) for everything that is encoded and decoded.
 
     Returns
     -------
@@ -88,6 +97,7 @@ def manifold(
         If the model has only one latent dimension, if n, span or dims are out of range, or if X is missing for a model
         without a prior.
     """
+    model = _given(model, y)
     columns, rows, (first, second), centre = _grid(model, n, span, dims, X)
     codes = np.tile(centre, (n, n, 1))
     codes[:, :, first] = columns
@@ -96,7 +106,13 @@ def manifold(
 
 
 def grid_coordinates(
-    model: LatentModel, n: int = 20, span: float | None = None, *, dims: Sequence[int] | None = None, X: Any = None
+    model: LatentModel,
+    n: int = 20,
+    span: float | None = None,
+    *,
+    dims: Sequence[int] | None = None,
+    X: Any = None,
+    y: Any = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[int, int]]:
     """Return the coordinates of the grid that :func:`manifold` decodes with the same arguments.
 
@@ -114,12 +130,19 @@ def grid_coordinates(
     ValueError
         As from :func:`manifold`.
     """
-    columns, rows, pair, _ = _grid(model, n, span, dims, X)
+    columns, rows, pair, _ = _grid(_given(model, y), n, span, dims, X)
     return columns, rows, pair
 
 
 def interpolate(
-    model: LatentModel, a: ArrayLike, b: ArrayLike, n: int = 10, method: str = "linear", *, codes: bool | None = None
+    model: LatentModel,
+    a: ArrayLike,
+    b: ArrayLike,
+    n: int = 10,
+    method: str = "linear",
+    *,
+    codes: bool | None = None,
+    y: Any = None,
 ) -> NDArray[np.float32]:
     """Decode a path between two codes.
 
@@ -136,6 +159,8 @@ def interpolate(
         line is shorter (White, arXiv:1609.04468). If a and b are parallel, opposite or zero, "slerp" is linear.
     codes : bool, optional
         Whether the ends are codes; required only if n_features equals latent_dim.
+    y : label or array_like, optional
+        Required by a conditional model: one label (or row of covariates) for everything that is encoded and decoded.
 
     Returns
     -------
@@ -151,6 +176,7 @@ def interpolate(
     method = _checks.choice(method, "method", ("linear", "slerp"))
     if method == "slerp":
         _refuse_simplex(model)
+    model = _given(model, y)
     start, end = (_code(model, value, name, codes) for value, name in ((a, "a"), (b, "b")))
     t = np.linspace(0, 1, n)[:, np.newaxis]
     weights = _slerp(start, end, t) if method == "slerp" else (1 - t, t)
@@ -166,6 +192,7 @@ def traverse(
     n: int = 9,
     *,
     codes: bool | None = None,
+    y: Any = None,
 ) -> NDArray[np.float32]:
     """Decode a code with one coordinate at a time varied over -span .. span (Higgins et al., ICLR 2017).
 
@@ -182,6 +209,8 @@ def traverse(
         At least 2.
     codes : bool, optional
         Whether x is a code; required only if n_features equals latent_dim.
+    y : label or array_like, optional
+        Required by a conditional model: one label (or row of covariates) for everything that is encoded and decoded.
 
     Returns
     -------
@@ -195,6 +224,7 @@ def traverse(
     _refuse_simplex(model)
     n = _checks.integer(n, "n", least=2)
     values = np.linspace(-1, 1, n) * _span(span)
+    model = _given(model, y)
     code = _code(model, x, "x", codes)
     moved = range(len(code)) if dims is None else _checks.dims(dims, len(code))
     grid = np.tile(code, (len(moved), n, 1))
@@ -206,7 +236,7 @@ def traverse(
 # ---------------------------------------------------------------------------------------------- directions
 
 
-def attribute_vector(model: LatentModel, X_with: Any, X_without: Any) -> NDArray[np.float32]:
+def attribute_vector(model: LatentModel, X_with: Any, X_without: Any, *, y: Any = None) -> NDArray[np.float32]:
     """Return the direction of an attribute: mean code of examples with it minus mean code of examples without it.
 
     The "smile vector" of Larsen et al. (arXiv:1512.09300, section 4.2.1).
@@ -216,18 +246,22 @@ def attribute_vector(model: LatentModel, X_with: Any, X_without: Any) -> NDArray
     model : fitted model
     X_with, X_without : array_like, [n_examples, n_features]
         Examples that, on average, differ in the attribute only; their numbers may differ.
+    y : label, array_like or tuple, optional
+        Required by a conditional model: one label (or row of covariates) for all examples, or a tuple of the y of
+        X_with and the y of X_without.
 
     Returns
     -------
     ndarray of float32, [latent_dim]
     """
-    with_it, without = _codes(model, X_with), _codes(model, X_without)
+    y_with, y_without = y if isinstance(y, tuple) and len(y) == 2 else (y, y)
+    with_it, without = _codes(_given(model, y_with), X_with), _codes(_given(model, y_without), X_without)
     difference = with_it.mean(axis=0, dtype=np.float64) - without.mean(axis=0, dtype=np.float64)
     return np.asarray(difference, dtype=np.float32)
 
 
 def apply_attribute(
-    model: LatentModel, X: Any, v: ArrayLike, strengths: ArrayLike = (-1, -0.5, 0, 0.5, 1, 1.5, 2)
+    model: LatentModel, X: Any, v: ArrayLike, strengths: ArrayLike = (-1, -0.5, 0, 0.5, 1, 1.5, 2), *, y: Any = None
 ) -> NDArray[np.float32]:
     """Decode the codes of X moved along a direction.
 
@@ -239,6 +273,8 @@ def apply_attribute(
         A direction, for example from :func:`attribute_vector`.
     strengths : array_like, [n_strengths]
         Multiples of v that are added to each code; 0 is the reconstruction.
+    y : label or array_like, optional
+        Required by a conditional model: one label (or row of covariates), or one for each example.
 
     Returns
     -------
@@ -250,6 +286,7 @@ def apply_attribute(
         If the shape of v is not [latent_dim], or the strengths are not a sequence of finite numbers.
     """
     _refuse_simplex(model)
+    model = _given(model, y)
     codes = _codes(model, X)
     v = arrays.tensor(v, "v")
     if v.shape != codes.shape[1:]:
@@ -263,7 +300,9 @@ def apply_attribute(
 # ---------------------------------------------------------------------------------------------- examples
 
 
-def neighbours(model: LatentModel, X: Any, query: Any, n: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def neighbours(
+    model: LatentModel, X: Any, query: Any, n: int = 5, *, y: Any = None, query_y: Any = None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Find the examples of X whose codes are nearest to the codes of the queries.
 
     Parameters
@@ -275,6 +314,8 @@ def neighbours(model: LatentModel, X: Any, query: Any, n: int = 5) -> tuple[NDAr
         The queries; one that is also in X finds itself, at distance 0.
     n : int
         Examples per query, at most n_examples.
+    y, query_y : label or array_like, optional
+        Required by a conditional model, for X and for the queries: one label (or row of covariates), or one for each.
 
     Returns
     -------
@@ -288,14 +329,23 @@ def neighbours(model: LatentModel, X: Any, query: Any, n: int = 5) -> tuple[NDAr
     ValueError
         If n is not in 1 .. n_examples.
     """
-    codes, queries = (_codes(model, data).astype(np.float64) for data in (X, query))
+    pairs = ((X, y), (query, query_y))
+    codes, queries = (_codes(_given(model, given), data).astype(np.float64) for data, given in pairs)
     n = _checks.integer(n, "n", most=len(codes))
     indices, squares = nearest(codes, queries, n)
     return indices, np.sqrt(squares).astype(np.float32)
 
 
 def mixture_sample(
-    model: LatentModel, X: Any, n: int, *, n_components: int = 10, random_state: Any = 0, return_latent: bool = False
+    model: LatentModel,
+    X: Any,
+    n: int,
+    *,
+    n_components: int = 10,
+    random_state: Any = 0,
+    return_latent: bool = False,
+    y: Any = None,
+    new_y: Any = None,
 ) -> Any:
     """Generate from a Gaussian mixture fitted to the codes of X (Ghosh et al., arXiv:1903.12436, section 4).
 
@@ -315,6 +365,10 @@ def mixture_sample(
         Seed of the mixture's fit and draws; None uses fresh entropy.
     return_latent : bool
         Return (x, z).
+    y : label or array_like, optional
+        Required by a conditional model: one label (or row of covariates) for X, or one for each example.
+    new_y : label or array_like, optional
+        The same for the generated examples; y by default, if it is a single one.
 
     Returns
     -------
@@ -337,12 +391,12 @@ def mixture_sample(
     _refuse_simplex(model)
     n = _checks.integer(n, "n", most=_checks.MAX_ROWS)
     seed = _checks.seed(random_state)
-    codes = _codes(model, X).astype(np.float64)
+    codes = _codes(_given(model, y), X).astype(np.float64)
     n_components = _checks.integer(n_components, "n_components", most=len(codes))
     random = np.random.RandomState(np.random.MT19937(seed))
     z, _ = GaussianMixture(n_components, random_state=random).fit(codes).sample(n)
     z = random.permutation(z).astype(np.float32)  # scikit-learn returns them sorted by component
-    x = _decode(model, z)
+    x = _decode(_given(model, y if new_y is None else new_y), z)
     return (x, z) if return_latent else x
 
 
@@ -356,6 +410,40 @@ def _refuse_simplex(model: LatentModel) -> None:
             f"the codes of a {type(model).__name__} are topic shares, which sum to one, so a coordinate cannot change "
             "alone: use interpolate (linear), plots.document_map or plots.topics"
         )
+
+
+class _Given:
+    """A conditional model with a fixed y: a single one, or one for each example."""
+
+    def __init__(self, model: Any, y: Any) -> None:
+        array = np.asarray(y)
+        labels = hasattr(model, "classes_")
+        one = array.ndim == 0 or (array.ndim == 1 and not labels)
+        self._model, self._y = model, array.reshape(1, -1) if one and not labels else np.atleast_1d(array)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def transform(self, X: Any) -> Any:
+        """Return the codes of X given y."""
+        return self._model.transform(X, y=self._for(len(X)))
+
+    def inverse_transform(self, Z: Any) -> Any:
+        """Return the inputs decoded from codes given y; several codes of an example are adjacent rows."""
+        times, rest = divmod(len(Z), len(self._y))
+        return self._model.inverse_transform(Z, y=self._y if rest else np.repeat(self._y, times, axis=0))
+
+    def sample(self, n: int, **options: Any) -> Any:
+        """Generate examples given y."""
+        return self._model.sample(n, y=self._for(n), **options)
+
+    def _for(self, n: int) -> NDArray[Any]:
+        return np.repeat(self._y, n, axis=0) if len(self._y) == 1 else self._y
+
+
+def _given(model: Any, y: Any) -> Any:
+    """Return the model with y bound to its methods; the model itself without y."""
+    return model if y is None else _Given(model, y)
 
 
 def _codes(model: LatentModel, X: Any) -> NDArray[np.float32]:

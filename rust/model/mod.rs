@@ -35,7 +35,7 @@ pub(crate) use memory::{BatchView, Owners};
 pub use network::Network;
 pub(crate) use pass::Pass;
 pub(crate) use phases::SampleRange;
-pub use phases::WeightSums;
+pub use phases::{Draws, WeightSums};
 pub(crate) use sink::Sink;
 pub use spec::{Missing, Specification, Topics, WeightConstraint};
 pub use tensor::Tensor;

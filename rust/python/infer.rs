@@ -3,15 +3,18 @@
 use super::arrays::{Array, Array2, array, source, with_conditions, zeros};
 use super::detach::{SLICE, detached, in_slices};
 use super::engine::{PyEngine, start};
+use crate::data::Source;
 use crate::data::check::ValueCheck;
 use crate::error::filled;
-use crate::model::WeightSums;
+use crate::matrix::Shared;
+use crate::model::{Draws, WeightSums};
 use crate::nn::likelihood::DrawProgress;
 use crate::run::blocks::InferenceRun;
 use crate::simd::Isa;
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use std::ops::Range;
 
 /// Number of posterior draws per pass over the examples.
 const DRAWS_AT_ONCE: u32 = 32;
@@ -103,6 +106,80 @@ impl PyEngine {
                 PyArray1::from_iter(py, weights.iter().map(|weights| number(weights, samples)))
             }))
         })
+    }
+
+    /// The mean of x given the observed values of `x`, [n * n_features], by self-normalised importance sampling with
+    /// `samples` draws from q(z|given), and the effective sample size of each example, [n].
+    #[allow(clippy::too_many_arguments)]
+    fn conditional_mean<'py>(
+        &self,
+        py: Python<'py>,
+        x: Array2,
+        given: Array2,
+        y: Option<Array2>,
+        samples: u32,
+        threads: Option<usize>,
+    ) -> PyResult<(Array<'py>, Bound<'py, PyArray1<f64>>)> {
+        let given = self.examples(given)?;
+        self.with_weights(
+            py,
+            x,
+            given,
+            y,
+            samples,
+            |sources, samples, weights, out: &mut Vec<f32>| {
+                if out.is_empty() {
+                    *out = zeros(sources[0].rows(), self.specification.n_features)?;
+                }
+                let mut run = self.run_on_x(&sources[0], true, threads);
+                in_slices(py, || {
+                    let out = (&mut weights[..], &mut out[..]);
+                    self.lock().conditional_mean(sources, samples.clone(), out, &mut run)
+                })
+            },
+        )
+    }
+
+    /// `draws` draws of z given the observed values of `x`, [draws * n * latent_dim], by importance resampling of
+    /// `samples` draws from q(z|given), and the effective sample size of each example, [n].
+    #[allow(clippy::too_many_arguments)]
+    fn conditional_sample<'py>(
+        &self,
+        py: Python<'py>,
+        x: Array2,
+        given: Array2,
+        y: Option<Array2>,
+        samples: u32,
+        draws: usize,
+        seed: u64,
+        threads: Option<usize>,
+    ) -> PyResult<(Array<'py>, Bound<'py, PyArray1<f64>>)> {
+        let given = self.examples(given)?;
+        let latent = self.specification.latent_dim;
+        let mut next = filled(f64::NEG_INFINITY, given.rows().checked_mul(draws))?;
+        self.with_weights(
+            py,
+            x,
+            given,
+            y,
+            samples,
+            |sources, samples, weights, out: &mut Vec<f32>| {
+                if out.is_empty() {
+                    *out = zeros(draws, sources[0].rows().saturating_mul(latent))?;
+                }
+                let draws = Draws {
+                    count: draws,
+                    weights: Shared::new(weights),
+                    next: Shared::new(&mut next),
+                    codes: Shared::new(out),
+                };
+                let mut run = self.run_on_x(&sources[0], true, threads);
+                in_slices(py, || {
+                    let samples = (samples.clone(), seed);
+                    self.lock().conditional_sample(sources, samples, &draws, &mut run)
+                })
+            },
+        )
     }
 
     /// Draws from p(x|z), [n * n_features]. `lengths`: number of words in each document (multinomial).
@@ -197,6 +274,43 @@ impl PyEngine {
                 squares.for_each(|square| *square = square.max(0.0).sqrt());
             })?;
             Ok(moments.map(|values| array(py, values)))
+        })
+    }
+}
+
+impl PyEngine {
+    /// Calls `work` for ranges of `samples` importance samples with x and given, their weights so far, and the result;
+    /// returns the result and the effective sample sizes.
+    fn with_weights<'py>(
+        &self,
+        py: Python<'py>,
+        x: Array2,
+        given: Source,
+        y: Option<Array2>,
+        samples: u32,
+        mut work: impl FnMut(
+            [&Source; 2],
+            Range<u32>,
+            &mut Vec<WeightSums>,
+            &mut Vec<f32>,
+        ) -> PyResult<()>,
+    ) -> PyResult<(Array<'py>, Bound<'py, PyArray1<f64>>)> {
+        self.with_examples(x, y, &None, |x| {
+            if [x.rows(), x.cols()] != [given.rows(), given.cols()] {
+                return Err(PyValueError::new_err("given must have the shape of X"));
+            }
+            let given = match x.conditions() {
+                Some(y) => given.with_conditions(y)?,
+                None => given,
+            };
+            let (mut weights, mut out) = (filled(WeightSums::NONE, Some(x.rows()))?, Vec::new());
+            let at_once = detached(py, || self.lock().samples_at_once(samples))?;
+            for first in (0..samples).step_by(at_once as usize) {
+                let samples = first..samples.min(first.saturating_add(at_once));
+                work([&x, &given], samples, &mut weights, &mut out)?;
+            }
+            let effective = weights.iter().map(WeightSums::effective);
+            Ok((array(py, out), PyArray1::from_iter(py, effective)))
         })
     }
 }

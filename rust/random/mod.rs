@@ -38,4 +38,6 @@ pub enum Stream {
     Binary = 9,
     /// eps of posterior samples.
     Posterior = 10,
+    /// Choices among weighted samples.
+    Resampling = 11,
 }

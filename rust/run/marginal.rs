@@ -1,10 +1,14 @@
-//! Sums of importance weights, from which log p(x) is estimated.
+//! Importance weights of draws from the posterior: estimates of log p(x), means and draws given the observed values.
 
 use super::blocks::{BlockSize, InferenceRun, block_of};
+use super::team::threads_for;
 use crate::data::Source;
-use crate::error::Result;
+use crate::error::{Result, filled};
 use crate::matrix::Shared;
-use crate::model::{EncoderInput, Engine, InputStorage, Owners, Rows, SampleRange, WeightSums};
+use crate::model::{
+    Draws, EncoderInput, Engine, InputStorage, Owners, Pass, Rows, SampleRange, WeightSums,
+};
+use crate::threads::Worker;
 use std::ops::Range;
 
 /// Passes through the decoder for a block of examples, about.
@@ -37,6 +41,58 @@ impl Engine {
     ) -> Result<bool> {
         let seed = self.network.spec.seed;
         let weights = Shared::new(weights);
+        self.weigh([x, x], (samples, seed, false), run, &|worker, pass, group| {
+            pass.accumulate(worker, group.copies, weights, group.at);
+        })
+    }
+
+    /// Adds the importance weights of draws `samples` of each example to `weights`, [n], and moves `out` [n, n_features] to
+    /// the weighted mean of E[x|z]. The draws are from q(z|given): `given` is x, or x with values in place of missing ones.
+    pub fn conditional_mean(
+        &mut self,
+        [x, given]: [&Source; 2],
+        samples: Range<u32>,
+        (weights, out): (&mut [WeightSums], &mut [f32]),
+        run: &mut InferenceRun,
+    ) -> Result<bool> {
+        let (seed, cols) = (self.network.spec.seed, self.network.spec.n_features);
+        let rows = block_of(&self.network);
+        let mut means =
+            filled(0.0, (rows * cols).checked_mul(threads_for(run.threads, usize::MAX)))?;
+        let [means, out] = [&mut means[..], out].map(Shared::new);
+        let weights = Shared::new(weights);
+        self.weigh([x, given], (samples, seed, false), run, &|worker, pass, group| {
+            let first = group.part * rows;
+            pass.mean(worker, means, first);
+            let means = (means, first);
+            pass.accumulate_means(worker, group.copies, (weights, out), means, group.at);
+        })
+    }
+
+    /// Adds the importance weights of draws `samples` of each example to the sums of `draws`, and draws codes from them.
+    pub fn conditional_sample(
+        &mut self,
+        [x, given]: [&Source; 2],
+        (samples, seed): (Range<u32>, u64),
+        draws: &Draws,
+        run: &mut InferenceRun,
+    ) -> Result<bool> {
+        let n = x.rows();
+        self.weigh([x, given], (samples, seed, true), run, &|worker, pass, group| {
+            pass.resample(worker, group.copies, group.samples, draws, (n, group.at));
+        })
+    }
+
+    /// Draws samples `samples` of each example from q(z|given), computes the terms of their weights, log p(x|z) and
+    /// log p(z) - log q(z|given), and calls `take` for each group of them. `by_row`: noise depends on the row, else on the
+    /// content of `given`.
+    fn weigh(
+        &mut self,
+        [x, given]: [&Source; 2],
+        (samples, seed, by_row): (Range<u32>, u64, bool),
+        run: &mut InferenceRun,
+        take: &(dyn Fn(&Worker, Pass, Group) + Sync),
+    ) -> Result<bool> {
         // Passes of up to `most` rows: some of an example's samples, or all samples of some examples.
         let (most, count) = (block_of(&self.network), samples.len());
         let copies = count.div_ceil(count.div_ceil(most));
@@ -47,14 +103,14 @@ impl Engine {
         let size = BlockSize { block, copies: 1, memory: most, passes: count, at_once };
         run.walk_in(
             self,
-            x,
+            given,
             InputStorage::Batch,
             size,
             &|worker, buffers, part, rows, start, check| {
                 let encoded = buffers.pass(part, rows);
                 encoded.load(
                     worker,
-                    x,
+                    given,
                     (true, EncoderInput::Batch),
                     Rows::From(start),
                     Some(check),
@@ -71,16 +127,24 @@ impl Engine {
                             pass.repeat(worker, x, start + first, copies);
                             laid_out = pass.rows;
                         }
-                        pass.sample_marginal(
-                            worker,
-                            SampleRange { first: samples.start + done as u32, seed },
-                        );
+                        let first_sample = samples.start + done as u32;
+                        let samples =
+                            SampleRange { first: first_sample, seed, row: by_row.then_some(start) };
+                        pass.sample_marginal(worker, samples);
                         pass.decode(worker);
                         pass.score(worker, None, &mut || ());
-                        pass.accumulate(worker, copies, weights, start + first);
+                        take(worker, pass, Group { part, copies, samples, at: start + first });
                     }
                 }
             },
         )
     }
+}
+
+/// Samples in one pass: `copies` of each example from row `at` on, in the memory of part `part`.
+struct Group {
+    part: usize,
+    copies: usize,
+    samples: SampleRange,
+    at: usize,
 }

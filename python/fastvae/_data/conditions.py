@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 _MAX_SHOWN = 20  # classes that an error message lists
 
 
-def classes_of(y: Any) -> NDArray[Any] | None:
-    """Return the sorted unique labels of y [n], or None if y [n, c] holds covariates."""
+def classes_of(y: Any, announced: Any = None) -> NDArray[Any] | None:
+    """Return the sorted unique labels of y [n], or None if y [n, c] holds covariates.
+
+    `announced` are all labels, if y may lack some.
+    """
     if y is None:
         raise ValueError("pass y=: conditional=True needs labels [n_examples], or real covariates [n_examples, c]")
     array = np.asarray(y)
@@ -26,7 +29,33 @@ def classes_of(y: Any) -> NDArray[Any] | None:
                 "a real covariate"
             )
         array = array[:, 0]
-    return np.unique(_labels(array)) if array.ndim == 1 else None
+    if announced is None:
+        return np.unique(_labels(array)) if array.ndim == 1 else None
+    if array.ndim != 1:
+        raise ValueError(
+            f"leave out classes=: y has shape {array.shape}, which means covariates; labels are [n_examples]"
+        )
+    return sorted_classes(announced)
+
+
+def sorted_classes(classes: Any) -> NDArray[Any]:
+    """Return the argument ``classes``, all labels that y may have, sorted, or raise TypeError or ValueError."""
+    array = np.asarray(classes)
+    if array.ndim != 1 or len(array) == 0:
+        raise ValueError(f"classes has shape {array.shape}; expected the labels that y may have, [n_classes]")
+    return np.unique(_labels(array))
+
+
+def check_classes(announced: Any, classes: NDArray[Any] | None) -> None:
+    """Raise ValueError unless the argument ``classes`` has the labels `classes` of the fitted model."""
+    if classes is None:
+        raise ValueError("leave out classes=: this model was not fitted with labels")
+    given = sorted_classes(announced)
+    if not np.array_equal(given, classes):
+        raise ValueError(
+            f"classes={given.tolist()[:_MAX_SHOWN]} differ from the classes of the first call, "
+            f"{classes.tolist()[:_MAX_SHOWN]}: their number is part of the network, so a change needs a new model"
+        )
 
 
 def read(y: Any, n: int, classes: NDArray[Any] | None, cols: int | None, one: bool = False) -> NDArray[Any]:

@@ -159,7 +159,7 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         losses = overflow.check_means({"loss": loss}, data[0])
         return losses | self._per_observed({"loss": loss}, data[0])
 
-    def impute(self, X: Any, *, n_iter: int = 0) -> NDArray[np.float32]:
+    def impute(self, X: Any, *, n_iter: int = 0) -> NDArray[Any]:
         """Replace missing values (NaN) by their reconstruction from the observed values.
 
         Parameters
@@ -170,8 +170,8 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
 
         Returns
         -------
-        ndarray of float32, [n_examples, n_features]
-            Observed values are unchanged.
+        ndarray in the shape of X
+            In the type of X (float64 for a list); observed values are unchanged.
 
         Raises
         ------
@@ -181,8 +181,10 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         n_iter = _checks.integer(n_iter, "n_iter", least=0)
         fitted = self._require_fitted()
         imputation.check(fitted, type(self).__name__)
+        X = examples.whole(X)
         values = examples.floats(self._read_data(X)[0], "X", counts=False)
-        return fitted.shaped(imputation.with_means(fitted, values, None, n_iter, self._threads()), X)
+        filled = fitted.shaped(imputation.with_means(fitted, values, None, n_iter, 0, self._threads()), X)
+        return imputation.with_observed(filled, X, fitted.scale)
 
     # Internal
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks
+from fastvae._data import arrays
+from fastvae._data.scale import UNSCALED
 from fastvae._estimators.variational import Variational
+from fastvae._fitted import imputation
 from fastvae._fitted.uncertainty import LogMarginal
 from fastvae._irt import answers
 from fastvae._irt.ability import observed_marks, row_slices
@@ -185,8 +188,9 @@ class Exam(Variational):
         observed: Any = None,
         draws: int | None = None,
         n_iter: int = 0,
+        n_samples: int = 0,
         random_state: Any = None,
-    ) -> NDArray[np.float32]:
+    ) -> NDArray[Any]:
         """Replace missing answers by expected marks or by draws.
 
         Parameters
@@ -202,29 +206,37 @@ class Exam(Variational):
         n_iter : int
             Further rounds for draws in several dimensions, as for :meth:`VAE.impute`. Ignored in one dimension, where
             the posterior is exact.
+        n_samples : int
+            Importance samples for draws in several dimensions, as for :meth:`VAE.impute`. Ignored in one dimension.
         random_state : int, numpy generator or None
             Seed of the draws, as for ``sample``. The first draws are the same for any number of draws.
 
         Returns
         -------
-        ndarray of float32, [n_students, n_tasks], or [draws, n_students, n_tasks]
-            Marks; observed ones are unchanged.
+        ndarray, [n_students, n_tasks], or [draws, n_students, n_tasks]
+            Marks; observed ones are unchanged. In the type of X; float64 for a list, and for integers with
+            ``observed=``.
         """
         items = self._items()
+        original = arrays.numeric(X, "X")
+        if observed is not None:
+            if original.dtype.kind != "f":
+                original = original.astype(np.float64)
+            original = answers.mask_unobserved(original, observed).astype(original.dtype)
         X = answers.mask_unobserved(X, observed)
         most = items.max_marks.astype(np.float32)
         if draws is not None and not items.one_dimension:
-            drawn = super().impute(X, draws=draws, n_iter=n_iter, random_state=random_state)
-            marks: NDArray[np.float32] = np.rint(drawn * most)
-            return marks
+            drawn = self._imputed(X, None, draws, n_iter, n_samples, random_state)
+            return imputation.with_observed(np.rint(drawn * most), original, UNSCALED)
         _checks.integer(n_iter, "n_iter", least=0)
+        _checks.integer(n_samples, "n_samples", least=0, most=2**31)
         shares = self._read_answers(X, None)
         if draws is not None:
             draws = _checks.integer(draws, "draws", most=_checks.MAX_DRAWS)
-            return items.draw_marks(shares, draws, self._seed_for(random_state))
+            marks = items.draw_marks(shares, draws, self._seed_for(random_state))
+            return imputation.with_observed(marks, original, UNSCALED)
         expected = self.predict_proba(X) * most
-        filled: NDArray[np.float32] = np.where(np.isnan(shares), expected, np.rint(shares * most))
-        return filled
+        return imputation.with_observed(expected.astype(np.float32, copy=False), original, UNSCALED)
 
     def item_fit(self, X: Any, *, observed: Any = None) -> ItemFit:
         """Return infit and outfit mean squares of each task.

@@ -229,11 +229,22 @@ callbacks, n_jobs, random_state, progress
             self._fix_signs()
 
     def partial_fit(
-        self, X: Any, y: Any = None, *, observed: Any = None, eps: Any = None, corrupted: Any = None
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        observed: Any = None,
+        classes: Any = None,
+        eps: Any = None,
+        corrupted: Any = None,
     ) -> Self:
-        """Continue training, as :meth:`VAE.partial_fit`; ``X`` and ``observed`` are as for :meth:`fit`."""
+        """Continue training, as :meth:`VAE.partial_fit`; ``X`` and ``observed`` are as for :meth:`fit`.
+
+        ``classes`` must be None.
+        """
         try:
-            return super().partial_fit(answers.mask_unobserved(X, observed), eps=eps, corrupted=corrupted)
+            X = answers.mask_unobserved(X, observed)
+            return super().partial_fit(X, classes=classes, eps=eps, corrupted=corrupted)
         finally:
             self._fix_signs()
 

@@ -87,9 +87,11 @@ class Model(Trained):
         """Decode a code with one coordinate varied at a time: :func:`fastvae.latent.traverse`."""
         return latent.traverse(self, x, dims, span, n, **options)
 
-    def neighbours(self, X: Any, query: Any, n: int = 5) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def neighbours(
+        self, X: Any, query: Any, n: int = 5, **options: Any
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Find the examples with the nearest codes: :func:`fastvae.latent.neighbours`."""
-        return latent.neighbours(self, X, query, n)
+        return latent.neighbours(self, X, query, n, **options)
 
     # Internal
 

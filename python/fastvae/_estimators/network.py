@@ -393,6 +393,10 @@ class Network(Estimator):
         """Return y of `n` examples as the engine reads it; with `one`, a single row may stand for all."""
         return self._require_fitted().read_conditions(y, n, type(self).__name__, one=one)
 
+    def _is_conditional(self) -> bool:
+        """Whether the fitted model is conditional."""
+        return self._require_fitted().specification.conditions > 0
+
     def _y_if_conditional(self, y: Any) -> Any:
         """Return y if the fitted model is conditional, else None: scikit-learn passes y to every estimator."""
-        return y if self._require_fitted().specification.conditions else None
+        return y if self._is_conditional() else None

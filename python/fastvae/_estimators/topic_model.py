@@ -194,11 +194,9 @@ callbacks, warm_start, n_jobs, random_state, progress
         """
         return super().sample(n, **options)
 
-    def impute(
-        self, X: Any, *, y: Any = None, draws: int | None = None, n_iter: int = 0, random_state: Any = None
-    ) -> NDArray[np.float32]:
+    def impute(self, X: Any, **options: Any) -> NDArray[Any]:
         """Raise ValueError: a document has no missing values, since a word that does not occur is a zero."""
-        return super().impute(X, y=y, draws=draws, n_iter=n_iter, random_state=random_state)
+        return super().impute(X, **options)
 
     def inverse_transform(self, Z: Any, *, y: Any = None) -> NDArray[np.float32]:
         """Return the word probabilities, float32 [n, n_words], of documents with topic shares Z, [n, n_topics].

@@ -180,7 +180,9 @@ class Trained(Network):
             warnings.warn(f"{type(self).__name__} after training: {' '.join(messages)}", UserWarning, stacklevel=2)
         return self
 
-    def partial_fit(self, X: Any, y: Any = None, *, eps: Any = None, corrupted: Any = None) -> Self:
+    def partial_fit(
+        self, X: Any, y: Any = None, *, classes: Any = None, eps: Any = None, corrupted: Any = None
+    ) -> Self:
         """Continue training: one pass over X in the given order. The optimiser keeps its state.
 
         The first call starts at the level of its X.
@@ -189,7 +191,10 @@ class Trained(Network):
         ----------
         X : array_like, [n_examples, n_features]
         y : array_like, [n_examples] or [n_examples, c], optional
-            As in ``fit``. The first call must contain every class.
+            As in ``fit``. Without ``classes`` the first call must contain every class.
+        classes : array_like, [n_classes], optional
+            All labels that y has in this call and in later ones, for a conditional model with labels. Only the first
+            call needs it; in later calls the labels must be the same.
         eps : array_like, [n_examples, latent_dim], optional
             Noise of the reparameterisation, instead of random draws; [n_examples, n_importance_samples, latent_dim]
             with several samples.
@@ -215,9 +220,11 @@ class Trained(Network):
         stopping, and callbacks are not called: ``fit`` with ``warm_start=True`` has all of these.
         """
         plan = self._plan()
+        if classes is not None and not (self._conditional() if self._fitted is None else self._is_conditional()):
+            raise ValueError(f"leave out classes=: this {type(self).__name__} is not conditional")
         if self._fitted is None:
             X, form = self._read_first(X)
-            classes, y = self._read_training_conditions(y, len(X))
+            classes, y = self._read_training_conditions(y, len(X), classes)
             noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape, form)
             fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
             plan.objective.check(fitted.specification)
@@ -226,6 +233,8 @@ class Trained(Network):
             self._set_fitted(fitted)
         else:
             fitted = self._fitted
+            if classes is not None:
+                conditions.check_classes(classes, fitted.classes)
             X, y = self._read_training_data(X, self._y_if_conditional(y))
             noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
         losses = train.train_epoch(
@@ -426,11 +435,16 @@ class Trained(Network):
         self._require_fitted().engine.check(X, "X", self._threads())
         return X, y
 
-    def _read_training_conditions(self, y: Any, n: int) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-        """Return the classes of y (None for covariates) and y as the engine reads it; None twice if not conditional."""
+    def _read_training_conditions(
+        self, y: Any, n: int, announced: Any = None
+    ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+        """Return the classes of y (None for covariates) and y as the engine reads it; None twice if not conditional.
+
+        `announced` are the classes of later calls too.
+        """
         if not self._conditional():
             return None, None
-        classes = conditions.classes_of(y)
+        classes = conditions.classes_of(y, announced)
         return classes, conditions.read(y, n, classes, None)
 
     def _read_corrupted(self, corrupted: Any, shape: tuple[int, int], format: Format | None = None) -> Examples | None:

@@ -116,9 +116,7 @@ class FittedModel:
             return None if y is None else conditions.read(y, n, self.classes, columns, one)
         if columns == 0:
             raise ValueError(f"leave out y=: this {owner} is not conditional")
-        raise ValueError(
-            f"pass y=: this {owner} is conditional (functions without y=, as in fastvae.latent, do not support it)"
-        )
+        raise ValueError(f"pass y=: this {owner} is conditional")
 
     # Codes and means
 
@@ -189,7 +187,33 @@ class FittedModel:
         """Estimate log p(x) of each example, in nats, by importance sampling with `samples` draws."""
         return LogMarginal(*self.engine.log_marginal(X, y, samples, threads))
 
+    def conditional_mean(
+        self, X: NDArray[Any], given: NDArray[Any], y: NDArray[Any] | None, samples: int, threads: int | None
+    ) -> NDArray[np.float32]:
+        """Return the mean of p(x'|x_obs), [n_examples, n_features], from `samples` weighted draws of q(z|given).
+
+        `given` is X, or X with values in place of missing ones. Raises FloatingPointError if all weights are 0.
+        """
+        means, sizes = self.engine.conditional_mean(X, given, y, samples, threads)
+        _check_weights(sizes)
+        return means.reshape(len(X), -1)
+
     # Draws
+
+    def conditional_sample(
+        self,
+        X: NDArray[Any],
+        given: NDArray[Any],
+        y: NDArray[Any] | None,
+        samples: int,
+        draws: int,
+        seed: int,
+        threads: int | None,
+    ) -> NDArray[np.float32]:
+        """Draw codes from p(z|x_obs), [draws, n_examples, latent_dim], by resampling as for ``conditional_mean``."""
+        codes, sizes = self.engine.conditional_sample(X, given, y, samples, draws, seed, threads)
+        _check_weights(sizes)
+        return codes.reshape(draws, len(X), -1)
 
     def prior(self, n: int, seed: int) -> NDArray[np.float32]:
         """Draw z from N(0, I), [n, latent_dim]."""
@@ -304,6 +328,15 @@ class FittedModel:
         else:
             self.set_input(UNSCALED, state.get("names"))
         self.set_images(state.get("images"), state.get("form"))
+
+
+def _check_weights(sizes: NDArray[np.float64]) -> None:
+    """Raise FloatingPointError if an effective sample size is 0 or NaN."""
+    if not (sizes > 0).all():
+        raise FloatingPointError(
+            "the importance weights of an example are not finite: an observed value is too far from the training data. "
+            "Pass n_samples=0, or scale the data"
+        )
 
 
 def _shaped(values: list[NDArray[np.float32]], shapes: _Shapes) -> dict[str, NDArray[np.float32]]:

@@ -42,7 +42,8 @@ def latent_scatter(
     model : fitted model
     X : array_like, [n, n_features]
     y : array_like, [n], optional
-        Colours: up to 20 distinct values, of any type, are classes with a legend; more must be numbers.
+        Colours: up to 20 distinct values, of any type, are classes with a legend; more must be numbers. For a
+        conditional model with labels y is also its y.
     dims : pair of int
         The latent dimensions to draw.
     ax : matplotlib Axes, optional
@@ -56,7 +57,7 @@ def latent_scatter(
     ValueError
         If dims are not two of the model's dimensions, or the length of y differs from X.
     """
-    codes = np.asarray(model.transform(X))
+    codes = np.asarray(model.transform(X, **_condition(model, y)))
     first, second = _checks.pair(dims, codes.shape[1])
     colours, key = colours_of(y, len(codes))
     ax = new_axes(ax, (7.5, 6))
@@ -104,7 +105,7 @@ def latent_ellipses(
     total = len(arrays.numeric(X, "X"))
     colours, key = colours_of(y, total)
     chosen = np.sort(np.random.default_rng(0).permutation(total)[:n])
-    mu, sigma = _posterior(model, examples.take(X, chosen))
+    mu, sigma = _posterior(model, examples.take(X, chosen), None if y is None else np.asarray(y)[chosen])
     pair = _checks.pair(dims, mu.shape[1])
     mu, sigma, colours = mu[:, list(pair)], sigma[:, list(pair)], colours[chosen]
     ax = new_axes(ax, (7.5, 6))
@@ -130,7 +131,7 @@ def latent_ellipses(
     return ax
 
 
-def kl_per_dimension(model: VAE, X: Any, ax: Axes | None = None) -> Axes:
+def kl_per_dimension(model: VAE, X: Any, ax: Axes | None = None, y: Any = None) -> Axes:
     """Draw the mean KL(q(z|x) || N(0, I)) of each latent dimension, in nats, as bars in descending order.
 
     Active dimensions, whose posterior mean has a variance over X above 0.01 (Burda et al., arXiv:1509.00519), are
@@ -142,6 +143,8 @@ def kl_per_dimension(model: VAE, X: Any, ax: Axes | None = None) -> Axes:
         A variational model.
     X : array_like, [n_examples, n_features]
     ax : matplotlib Axes, optional
+    y : array_like, optional
+        Required by a conditional model, as in ``fit``.
 
     Returns
     -------
@@ -154,7 +157,7 @@ def kl_per_dimension(model: VAE, X: Any, ax: Axes | None = None) -> Axes:
     """
     if not hasattr(model, "diagnose"):
         raise _no_posterior(model)
-    found = model.diagnose(X)
+    found = model.diagnose(X, **_condition(model, y))
     kl, active = found.kl, found.active
     order = np.argsort(-kl, kind="stable")
     ax = new_axes(ax, (min(max(4.5, 0.28 * len(kl)), 12), 4))
@@ -241,9 +244,14 @@ def _no_posterior(model: Any) -> ValueError:
     return ValueError(f"{type(model).__name__} has codes but no posteriors to draw: use latent_scatter")
 
 
-def _posterior(model: VAE, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _condition(model: Any, y: Any) -> dict[str, Any]:
+    """Return the argument y for a conditional model, for which the colours are labels."""
+    return {"y": y} if y is not None and getattr(model, "conditional", False) else {}
+
+
+def _posterior(model: VAE, X: Any, y: Any = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mu and sigma of q(z|x), in double precision."""
-    encoded = model.encode(X) if hasattr(model, "encode") else None
+    encoded = model.encode(X, **_condition(model, y)) if hasattr(model, "encode") else None
     if not isinstance(encoded, tuple):
         raise _no_posterior(model)
     mu, logvar = (np.asarray(part, dtype=np.float64) for part in encoded)

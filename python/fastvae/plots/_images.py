@@ -62,6 +62,7 @@ def reconstructions(
     columns: int | None = None,
     ax: Axes | None = None,
     titles: Sequence[object] | None = None,
+    y: Any = None,
 ) -> Axes:
     """Draw images and, below each, its reconstruction: the decoder's mean at the code.
 
@@ -73,6 +74,8 @@ def reconstructions(
         (height, width) or (height, width, 3); optional for grey squares and models with an ``image_shape``.
     columns : int, optional
         Pairs per line. Default: at most ten.
+    y : label or array_like, optional
+        Required by a conditional model, as in ``fit``.
     ax : matplotlib Axes, optional
     titles : sequence, optional
         A title for each pair.
@@ -82,14 +85,14 @@ def reconstructions(
     matplotlib Axes
     """
     originals = pictures_of(X, shape, model)
-    decoded = pictures_of(model.inverse_transform(model.transform(X)), shape, model)
+    decoded = pictures_of(_decoded(model, X, y), shape, model)
     line = np.ones_like(originals[:, : gap_of(originals)])
     pairs = np.concatenate([originals, line, decoded], axis=1)
     columns = columns_of(min(len(pairs), 10) if columns is None else columns, len(pairs))
     between = 3 * gap_of(originals)
     ax = mosaic(pairs, columns, ax, titles=titles_of(titles, len(pairs)), gap=between, left=0.9)
     step = (originals.shape[1] + gap_of(originals)) / 2
-    middles = [y + sign * step for y in ax.get_yticks() for sign in (-1, 1)]
+    middles = [tick + sign * step for tick in ax.get_yticks() for sign in (-1, 1)]
     ax.set_yticks(middles, ["original", "reconstructed"] * (len(middles) // 2))
     return ax
 
@@ -102,6 +105,7 @@ def manifold(
     X: Any = None,
     shape: Shape = None,
     ax: Axes | None = None,
+    y: Any = None,
 ) -> Axes:
     """Draw decoded images over a grid of two latent dimensions, at quantiles of the prior.
 
@@ -111,14 +115,16 @@ def manifold(
         As in :func:`fastvae.latent.manifold`.
     shape : tuple of int, optional
         (height, width) or (height, width, 3); optional for grey squares and models with an ``image_shape``.
+    y : label or array_like, optional
+        Required by a conditional model, as in the function of :mod:`fastvae.latent`.
     ax : matplotlib Axes, optional
 
     Returns
     -------
     matplotlib Axes
     """
-    across, down, dims = latent.grid_coordinates(model, n, span, dims=dims, X=X)
-    decoded = latent.manifold(model, n, span, dims=dims, X=X)
+    across, down, dims = latent.grid_coordinates(model, n, span, dims=dims, X=X, y=y)
+    decoded = latent.manifold(model, n, span, dims=dims, X=X, y=y)
     ax = mosaic(pictures_of(decoded.reshape(n * n, -1), shape, model), n, ax, gap=0, left=0.6, below=0.6)
     shown = np.linspace(0, n - 1, min(n, 7)).round().astype(int)  # up to seven labels, ends included
     ax.set_xticks(ax.get_xticks()[shown], [signed(z, ".2f") for z in across[shown]])
@@ -140,6 +146,7 @@ def interpolation(
     codes: bool | None = None,
     shape: Shape = None,
     ax: Axes | None = None,
+    y: Any = None,
 ) -> Axes:
     """Draw decoded images along a path between two codes, from left to right.
 
@@ -149,13 +156,15 @@ def interpolation(
         As in :func:`fastvae.latent.interpolate`.
     shape : tuple of int, optional
         (height, width) or (height, width, 3); optional for grey squares and models with an ``image_shape``.
+    y : label or array_like, optional
+        Required by a conditional model, as in the function of :mod:`fastvae.latent`.
     ax : matplotlib Axes, optional
 
     Returns
     -------
     matplotlib Axes
     """
-    path = latent.interpolate(model, a, b, n, method, codes=codes)
+    path = latent.interpolate(model, a, b, n, method, codes=codes, y=y)
     ax = mosaic(pictures_of(path, shape, model), n, ax, below=0.5)
     ax.set_xticks(ax.get_xticks(), ["a", *(f"{t:.2f}" for t in np.linspace(0, 1, n)[1:-1]), "b"])
     ax.set_title({"linear": "From a to b", "slerp": "From a to b, spherically"}[method], fontsize=TITLE)
@@ -170,6 +179,7 @@ def attribute(
     *,
     shape: Shape = None,
     ax: Axes | None = None,
+    y: Any = None,
 ) -> Axes:
     """Draw examples moved along a direction of the latent space: one line per example, one column per strength.
 
@@ -179,13 +189,15 @@ def attribute(
         As in :func:`fastvae.latent.apply_attribute`; the column of strength 0 is the reconstruction.
     shape : tuple of int, optional
         (height, width) or (height, width, 3); optional for grey squares and models with an ``image_shape``.
+    y : label or array_like, optional
+        Required by a conditional model, as in the function of :mod:`fastvae.latent`.
     ax : matplotlib Axes, optional
 
     Returns
     -------
     matplotlib Axes
     """
-    moved = latent.apply_attribute(model, X, v, strengths)
+    moved = latent.apply_attribute(model, X, v, strengths, y=y)
     ax = mosaic(pictures_of(moved.reshape(-1, *moved.shape[2:]), shape, model), moved.shape[1], ax, below=0.5)
     ax.set_xticks(ax.get_xticks(), [signed(s) for s in np.asarray(strengths, np.float64)])
     ax.set_yticks([])
@@ -203,6 +215,7 @@ def traversal(
     codes: bool | None = None,
     shape: Shape = None,
     ax: Axes | None = None,
+    y: Any = None,
 ) -> Axes:
     """Draw an example with one latent coordinate varied at a time: one line per coordinate, one column per value.
 
@@ -212,13 +225,15 @@ def traversal(
         As in :func:`fastvae.latent.traverse`.
     shape : tuple of int, optional
         (height, width) or (height, width, 3); optional for grey squares and models with an ``image_shape``.
+    y : label or array_like, optional
+        Required by a conditional model, as in the function of :mod:`fastvae.latent`.
     ax : matplotlib Axes, optional
 
     Returns
     -------
     matplotlib Axes
     """
-    lines = latent.traverse(model, x, dims, span, n, codes=codes)
+    lines = latent.traverse(model, x, dims, span, n, codes=codes, y=y)
     ax = mosaic(pictures_of(lines.reshape(-1, *lines.shape[2:]), shape, model), n, ax, left=0.4, below=0.5)
     moved = range(len(lines)) if dims is None else np.atleast_1d(np.asarray(dims)).tolist()
     ax.set_xticks(ax.get_xticks(), [signed(z) for z in np.linspace(-span, span, n)])
@@ -273,3 +288,9 @@ def conditions(
         "One z a column, one class a line" if lines.ndim == 1 else "One z a column, one y a line", fontsize=TITLE
     )
     return ax
+
+
+def _decoded(model: Any, X: Any, y: Any) -> Any:
+    if y is None:
+        return model.inverse_transform(model.transform(X))
+    return model.inverse_transform(model.transform(X, y=y), y=y)

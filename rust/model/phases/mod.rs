@@ -8,4 +8,4 @@ mod load_sparse;
 mod marginal;
 mod missing;
 
-pub use marginal::{SampleRange, WeightSums};
+pub use marginal::{Draws, SampleRange, WeightSums};
