@@ -67,7 +67,7 @@ def test_the_last_step_is_undone_if_it_blows_up() -> None:
     start = small(likelihood="gaussian", optimizer="sgd", learning_rate=1e-30, epochs=1, batch_size=300).fit(3 * REAL)
     assert same(model, start)
     assert np.isfinite(model.reconstruct(3 * REAL)).all()
-    assert "set clip_norm" in str(error.value)
+    assert "Lower learning_rate (it is 900000)" in str(error.value)
     model.set_params(clip_norm=1e-7).fit(3 * REAL)
     model.set_params(clip_norm=None, learning_rate=1e-3).fit(3 * REAL)
 
@@ -88,12 +88,11 @@ def test_results_are_finite_or_an_error() -> None:
             method(100 * REAL)
 
 
-@pytest.mark.parametrize(("optimizer", "clips"), [("sgd", True), ("adam", False), ("adagrad", False)])
-def test_clipping_is_advised_only_where_it_helps(optimizer: str, clips: bool) -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad"])
+def test_the_remedy_of_a_divergence_helps(optimizer: str) -> None:
     model = small(likelihood="poisson", optimizer=optimizer, learning_rate=1e5)
-    with pytest.raises(FloatingPointError) as error:
+    with pytest.raises(FloatingPointError, match=r"Lower learning_rate \(it is 100000\)"):
         model.fit(BINARY)
-    assert ("clip_norm" in str(error.value)) == clips
     model.set_params(learning_rate=1e-3).fit(BINARY)
 
 

@@ -21,8 +21,6 @@ pub struct ValueCheck {
     transform: Option<Transform>,
     /// Whether NaN is allowed.
     missing: bool,
-    /// The largest magnitude.
-    largest: f32,
     /// The first row with an invalid value; `usize::MAX` if there is none.
     first_bad: AtomicUsize,
     /// The first rows whose results are not finite numbers; `usize::MAX` if there is none.
@@ -38,7 +36,6 @@ impl ValueCheck {
             scored: true,
             transform: None,
             missing,
-            largest: LARGEST,
             first_bad,
             overflow: AtomicUsize::new(usize::MAX),
         }
@@ -47,12 +44,6 @@ impl ValueCheck {
     /// Allows values outside the likelihood's support: only the encoder reads them.
     pub fn encoded_only(self) -> ValueCheck {
         ValueCheck { scored: false, ..self }
-    }
-
-    /// Allows larger values: a training step reports an overflow itself. Norms must not overflow.
-    pub fn for_training(self) -> ValueCheck {
-        let divides = self.transform.is_some_and(Transform::divides);
-        ValueCheck { largest: if divides { LARGEST } else { f32::MAX }, ..self }
     }
 
     /// Limits the values to the range of `transform` too.
@@ -65,7 +56,7 @@ impl ValueCheck {
         let limits = self.likelihood.filter(|_| self.scored);
         let support = limits.map_or(Support::REAL, |likelihood| likelihood.support());
         let (low, high) = support.accepted();
-        (low.max(self.least()).max(-self.largest), high.min(self.largest))
+        (low.max(self.least()).max(-LARGEST), high.min(LARGEST))
     }
 
     /// The smallest value that the transform takes.
@@ -95,8 +86,8 @@ impl ValueCheck {
         if row == usize::MAX {
             return Err(Error::Diverged(format!(
                 "a result is not a finite number: the network's outputs overflow in float32. If the values of {name} \
-                 are like those of the training data, training has diverged: fit again with a lower learning_rate or \
-                 with clip_norm"
+                 are like those of the training data, training has diverged: fit again with a lower \
+                 learning_rate"
             )));
         }
         let (col, value) = x.find_outside(row, self.range(), self.missing).unwrap_or((0, f32::NAN));

@@ -2,7 +2,6 @@
 
 use crate::error::Error;
 use crate::nn::likelihood::Support;
-use crate::nn::optimizer::Optimizer;
 
 /// The sign of divergence.
 #[derive(Clone, Copy)]
@@ -16,15 +15,9 @@ pub(super) enum Divergence {
 }
 
 impl Divergence {
-    /// The error at a step, counted from one. The remedies depend on the values that the likelihood takes, and on the
-    /// optimiser: the steps of all but SGD do not depend on the size of the gradient, so clipping does not help them.
-    pub(super) fn at(
-        self,
-        step: u64,
-        learning_rate: f64,
-        support: &Support,
-        optimizer: Optimizer,
-    ) -> Error {
+    /// The error at a step, counted from one. The remedies depend on the values that the likelihood takes. Clipping is
+    /// none: it makes the loss finite, not good.
+    pub(super) fn at(self, step: u64, learning_rate: f64, support: &Support) -> Error {
         let what = match self {
             Divergence::Loss => {
                 "the loss is not a finite number; the weights are those before the step"
@@ -36,10 +29,6 @@ impl Divergence {
                 "with the weights after the step the loss is not a finite number; the weights are those before the step"
             }
         };
-        let clip = match optimizer {
-            Optimizer::Sgd { .. } => ", set clip_norm",
-            _ => "",
-        };
         let scale = if support.counts {
             " or, for large counts, set input_transform=\"log1p\""
         } else if *support == Support::UNIT {
@@ -48,7 +37,7 @@ impl Divergence {
             " or scale the data, for example with StandardScaler"
         };
         Error::Diverged(format!(
-            "training diverged at step {step}: {what}. Lower learning_rate (it is {learning_rate}){clip}{scale}"
+            "training diverged at step {step}: {what}. Lower learning_rate (it is {learning_rate}){scale}"
         ))
     }
 }

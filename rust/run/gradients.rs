@@ -67,12 +67,7 @@ impl Engine {
         });
         if unsound.into_inner() {
             let support = self.network.spec.likelihood.support();
-            return Err(Divergence::Gradient.at(
-                self.steps + 1,
-                learning_rate,
-                &support,
-                self.network.spec.optimizer,
-            ));
+            return Err(Divergence::Gradient.at(self.steps + 1, learning_rate, &support));
         }
         self.steps += 1;
         Ok(())

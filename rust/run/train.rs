@@ -279,12 +279,7 @@ impl Engine {
             let (_, learning_rate) = pass.at(last / batch_size);
             self.restore(state);
             let support = self.network.spec.likelihood.support();
-            return Err(Divergence::Update.at(
-                self.steps + 1,
-                learning_rate,
-                &support,
-                self.network.spec.optimizer,
-            ));
+            return Err(Divergence::Update.at(self.steps + 1, learning_rate, &support));
         }
 
         let (bad_loss, unsound) = (steps.bad_loss.into_inner(), steps.unsound.into_inner());
@@ -293,12 +288,7 @@ impl Engine {
             if found {
                 let (_, learning_rate) = pass.at(reached / batch_size);
                 let support = self.network.spec.likelihood.support();
-                return Err(divergence.at(
-                    self.steps + 1,
-                    learning_rate,
-                    &support,
-                    self.network.spec.optimizer,
-                ));
+                return Err(divergence.at(self.steps + 1, learning_rate, &support));
             }
         }
         self.epochs += u32::from(pass.shuffle && reached == n);

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastvae._data.examples import Examples
     from fastvae._fitted.model import FittedModel
 
 _DECODERS = ("mixture", "product")
@@ -408,7 +407,7 @@ callbacks, warm_start, n_jobs, random_state, progress
         share = default if self.masking is None else _checks.number(self.masking, "masking", below=1.0)
         return corruption.MaskingNoise(share) if share else None
 
-    def _problems(self, X: Examples) -> Sequence[str]:
+    def _problems(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> Sequence[str]:
         """Return what ``diagnose`` finds, after enough epochs for topics to separate."""
         if self.n_iter_ < _SEPARATED or len(X) < 2:
             return ()

@@ -169,8 +169,7 @@ class Trained(Network):
             self._name_losses,
             after_epoch,
         )
-        self._check_convergence(fitted, X, rows)
-        messages += self._problems(X)
+        messages += self._problems(fitted, X, rows)
         if unfinished:
             messages.append(
                 f"The loss still fell after {self.n_iter_} epochs, the most that epochs='auto' allows: pass "
@@ -353,11 +352,8 @@ class Trained(Network):
         """Return initial weights computed from the training rows of X (None: all); None for the level of the data."""
         return None
 
-    def _check_convergence(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> None:
-        """Warn if the parameters have not converged on the training rows of X (None: all)."""
-
-    def _problems(self, X: Examples) -> Sequence[str]:
-        """Return sentences about the problems of the model that ``fit`` has trained on X, as the engine reads it."""
+    def _problems(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> Sequence[str]:
+        """Return sentences about the problems of the model that ``fit`` has trained on rows of X (None: all)."""
         return ()
 
     def _read_noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:

@@ -59,7 +59,7 @@ def check(after: Measured, steps: int) -> None:
     if not math.isfinite(after.loss):
         raise FloatingPointError(
             f"training diverged: after step {steps} the loss is not a finite number. Fit again with a lower "
-            "learning_rate, or set clip_norm"
+            "learning_rate"
         )
 
 
