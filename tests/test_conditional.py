@@ -646,3 +646,32 @@ def test_probabilities_given_y_are_those_of_a_model_with_y_in_its_biases() -> No
     for ask in (model.log_marginal, model.predictive, model.anomaly_score):
         with pytest.raises(ValueError, match="y"):
             ask(some)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "poisson", "gaussian"])
+def test_covariates_of_any_unit_train_alike(likelihood: str) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, (200, 6)).astype(np.float32)
+    y = rng.normal(size=(200, 2)).astype(np.float32)
+    income = np.float64(y) * [2.0**15, 2.0**-12] + [50_000, 3]  # for example, in dollars
+    scores = [
+        VAE(2, likelihood=likelihood, hidden=(8,), conditional=True, epochs=10, random_state=0).fit(X, c).score(X, c)
+        for c in (y, income)
+    ]
+    assert scores[1] == pytest.approx(scores[0], abs=0.5)
+
+
+def test_standardised_covariates_belong_to_the_state() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, (50, 6)).astype(np.float32)
+    y = rng.normal(1e5, 1e3, (50, 2))
+    vae = VAE(2, hidden=(8,), conditional=True, epochs=2, random_state=0).fit(X, y)
+    state = vae.state_dict()
+    assert state["standardize.y_shift"] == pytest.approx(y.mean(0), rel=1e-3)
+    assert state["standardize.y_scale"] == pytest.approx(y.std(0), rel=0.05)
+    other = VAE(2, hidden=(8,), conditional=True).load_state_dict(state)
+    assert np.array_equal(other.transform(X, y=y), vae.transform(X, y=y))
+    with pytest.raises(ValueError, match=r"standardize\.y_shift"):
+        vae.load_state_dict(state | {"standardize.y_shift": state["standardize.y_shift"] + 1})
+    labels = VAE(2, hidden=(8,), conditional=True, epochs=2).fit(X, np.arange(50) % 3)
+    assert not any(name.startswith("standardize") for name in labels.state_dict())

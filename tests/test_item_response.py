@@ -1272,3 +1272,19 @@ def test_exams_of_earlier_versions_have_no_prior() -> None:
         assert exam.prior is None
         assert isinstance(exam.epochs, int)
         assert "ln p(tasks)" not in exam.describe_objective()
+
+
+@pytest.mark.parametrize("marks", [None, 4])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_student_has_the_same_bits_alone(marks: int | None, order: Any) -> None:
+    rng = np.random.default_rng(0)
+    Y = rng.integers(0, (marks or 1) + 1, (301, 23)).astype(float)
+    Y[rng.random(Y.shape) < 0.1] = np.nan
+    Y[:20] = Y[20:40]
+    exam = ItemResponse(max_marks=marks, epochs=5, random_state=0).fit(Y)
+    Y = np.asarray(Y, order=order)
+    means, logs, ends = exam.transform(Y), exam.log_marginal(Y).estimate, exam.ability_interval(Y)
+    for rows in (slice(0, 1), slice(7, 8), slice(3, 40), slice(None, None, -1)):
+        assert np.array_equal(exam.transform(Y[rows]), means[rows])
+        assert np.array_equal(exam.log_marginal(Y[rows]).estimate, logs[rows])
+        assert np.array_equal(exam.ability_interval(Y[rows]), ends[rows])

@@ -459,3 +459,58 @@ def test_the_remedies_do_not_warn() -> None:
         for scale in ("per_feature", "decoder"):
             VAE(4, likelihood=Gaussian(scale), epochs=1).fit(X)
         Autoencoder(4, epochs=1).fit(images)
+
+
+# --------------------------------------------------------------------------------------------- few and constant values
+
+
+@pytest.mark.parametrize("scale", [0.1, "decoder"])
+@pytest.mark.parametrize("rows", [1, 2, 20])
+def test_sigmoid_means_start_within_the_scale_of_the_data(scale: Any, rows: int) -> None:
+    X = np.zeros((rows, 30), np.float32)
+    X[0, :3], X[:, 3:6] = 1.0, 1.0
+    loss = start_loss(VAE(2, hidden=(8,), likelihood=Gaussian(scale, mean="sigmoid"), random_state=0), X)
+    assert loss < 30  # half a pseudo-count, far from a small scale, made it 10,000
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+@pytest.mark.parametrize("model", ["gaussian", "squared_error"])
+def test_constant_columns_of_any_size_train(rows: int, model: str) -> None:
+    X = np.tile(np.float32([1e5, -3e7, 1e-4, 0]), (rows, 1))
+    kind: Any = VAE(2, likelihood="gaussian") if model == "gaussian" else Autoencoder(2)
+    kind.set_params(hidden=(8,), epochs=20, random_state=0).fit(X)
+    assert kind.score(X) > -20  # was -5e10: a step moved the means by a thousandth of the values
+
+
+def test_a_shared_scale_of_constant_columns_is_that_of_all_columns() -> None:
+    X = np.float32([[1e-3, 1e5, -2e5, 3e5]])
+    vae = VAE(2, hidden=(8,), epochs=20, likelihood=Gaussian("shared"), random_state=0).fit(X)
+    assert vae.score(X) > -4 * (np.log(2e5) + 3)
+
+
+# ------------------------------------------------------------------------------------------------ the encoder's input
+
+
+@pytest.mark.parametrize("transform", ["frequencies", "log1p"])
+@pytest.mark.parametrize("hidden", [(), (16,)])
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_large_transformed_inputs_start_with_a_small_kl(transform: str, hidden: Any, container: Any) -> None:
+    X = container(np.random.default_rng(0).poisson(1e5, (50, 2)).astype(np.float32))
+    vae = VAE(2, likelihood="poisson", hidden=hidden, input_transform=transform, random_state=0)
+    start_loss(vae, X)
+    assert vae.history_["kl"][0] < 5  # was 1e8 with frequencies
+
+
+@pytest.mark.parametrize("transform", ["frequencies", None])
+def test_documents_of_few_words_start_with_a_small_kl(transform: str | None) -> None:
+    X = np.random.default_rng(0).poisson(300, (50, 1))
+    model = fastvae.TopicModel(3, input_transform=transform, epochs=1, learning_rate=1e-20, random_state=0).fit(X)
+    assert model.history_["kl"][0] < 20
+
+
+def test_frequencies_of_many_words_start_as_they_are() -> None:
+    X = np.random.default_rng(0).poisson(0.2, (50, 300))
+    first = VAE(2, likelihood="multinomial", input_transform="frequencies", epochs=1, random_state=0)
+    weights = [first.set_params(input_transform=how).fit(X).state_dict() for how in ("frequencies", "binary")]
+    largest = [np.abs(state["encoder.0.weight"]).max() for state in weights]
+    assert largest[0] == pytest.approx(largest[1], rel=0.1)

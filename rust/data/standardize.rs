@@ -31,7 +31,7 @@ impl Standardize {
             (true, _) => columns.iter().map(|column| column.root_mean_square().max(1.0)).collect(),
             (_, false) => return None,
             _ if !images && has_own_scales(likelihood) => own_scales(columns),
-            _ => vec![common_scale(columns)],
+            _ => vec![common_scale(likelihood, columns)],
         };
         let is_far = |scale: &f64| *scale > UNIT || *scale < 1.0 / UNIT;
         let scales = scale.iter().cycle();
@@ -49,10 +49,30 @@ impl Standardize {
         Some(Standardize { shift: rounded(shift), scale: rounded(scale) })
     }
 
+    /// The standardisation of covariates with these columns, each in its own unit; none if they are near unit size.
+    pub fn of_covariates(columns: &[Column]) -> Option<Standardize> {
+        let near = |column: &Column| {
+            let deviation = column.deviation();
+            (1.0 / UNIT..=UNIT).contains(&deviation) && column.mean.abs() <= UNIT * deviation
+        };
+        if columns.iter().all(near) {
+            return None;
+        }
+        let scale = |column: &Column| match column.deviation() {
+            0.0 => 1.0,
+            deviation => deviation.clamp(LIMITS.0, LIMITS.1) as f32,
+        };
+        Some(Standardize {
+            shift: columns.iter().map(|column| column.mean as f32).collect(),
+            scale: columns.iter().map(scale).collect(),
+        })
+    }
+
     /// Returns an error unless there is a valid shift and scale for each of `n_features` columns.
     pub fn check(&self, n_features: usize) -> Result<()> {
         let lengths = [0, n_features].contains(&self.shift.len())
-            && [1, n_features].contains(&self.scale.len());
+            && [1, n_features].contains(&self.scale.len())
+            && n_features > 0;
         let range = (LIMITS.0 as f32)..=(LIMITS.1 as f32);
         if lengths
             && self.shift.iter().all(|x| x.is_finite())
@@ -106,11 +126,12 @@ fn own_scales(columns: &[Column]) -> Vec<f64> {
     columns.iter().map(|column| level.own_scale(column)).collect()
 }
 
-/// The root mean square of the columns' standard deviations, or what stands for it.
-fn common_scale(columns: &[Column]) -> f64 {
-    let (within, size) =
-        (Level::of(columns).within.sqrt(), Column::of_all(columns).root_mean_square());
-    [within, size].into_iter().find(|&scale| scale > 0.0).unwrap_or(1.0)
+/// The root mean square of the columns' standard deviations. For constant columns the likelihood's scale, since the
+/// optimiser's steps of the outputs are proportional to it: 1 if it is fixed.
+fn common_scale(likelihood: &Likelihood, columns: &[Column]) -> f64 {
+    let level = Level::of(columns);
+    let learned = matches!(likelihood.parameter(), FeatureParameter::Learned(_));
+    if level.within > 0.0 || learned { level.shared_scale() } else { 1.0 }
 }
 
 /// Replaces rows x of a panel by (x - shift) / scale. Padding stays zero.

@@ -116,6 +116,7 @@ impl Specification {
             likelihood,
             input_transform: old.input_transform,
             standardize: None,
+            standardize_y: None,
             topics,
             weight_constraint: old.loadings,
             item_prior: None,

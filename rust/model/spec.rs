@@ -51,6 +51,9 @@ pub struct Specification {
     /// The standardisation of columns of the training data that are far from unit size.
     #[serde(deserialize_with = "json::optional_object", skip_serializing_if = "Option::is_none")]
     pub standardize: Option<Standardize>,
+    /// The standardisation of real covariates y that are far from unit size.
+    #[serde(deserialize_with = "json::optional_object", skip_serializing_if = "Option::is_none")]
+    pub standardize_y: Option<Standardize>,
     /// The prior of a topic model.
     #[serde(deserialize_with = "json::optional_object")]
     pub topics: Option<Topics>,
@@ -83,6 +86,7 @@ impl Default for Specification {
             likelihood: Bernoulli {}.into(),
             input_transform: None,
             standardize: None,
+            standardize_y: None,
             topics: None,
             weight_constraint: WeightConstraint::Free,
             item_prior: None,
@@ -136,6 +140,7 @@ impl Specification {
         self.check_image()?;
         self.check_topics()?;
         self.standardize.as_ref().map_or(Ok(()), |by| by.check(self.n_features))?;
+        self.standardize_y.as_ref().map_or(Ok(()), |by| by.check(self.conditions))?;
         self.check_exam()?;
         if self.missing.is_masked() && !self.likelihood.allows_missing() {
             return Err(Error::Parameter(

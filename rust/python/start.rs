@@ -67,6 +67,21 @@ impl PyEngine {
         Some(Specification { standardize: Some(standardize), ..spec.clone() }.to_json())
     }
 
+    /// The specification, as JSON, with the standardisation for covariates y of the training rows; none if it needs none.
+    fn standardized_y(&self, py: Python<'_>, y: Array2, rows: Rows) -> PyResult<Option<String>> {
+        self.with_examples(y, None, &rows, |y| {
+            let (moments, isa) = (ColumnMoments::new(y.cols()), Isa::detect()?);
+            let mut done = 0;
+            in_slices(py, || {
+                done = add_rows(isa, &y, &moments, (done, SLICE), Some(1));
+                Ok(done == y.rows())
+            })?;
+            let found = Standardize::of_covariates(&moments.columns(&y));
+            let spec = &self.specification;
+            Ok(found.map(|by| Specification { standardize_y: Some(by), ..spec.clone() }.to_json()))
+        })
+    }
+
     /// Moves the random initial parameters to the level of the training data.
     fn start(&self, py: Python<'_>, moments: &PyColumnMoments) -> PyResult<()> {
         Ok(detached(py, || self.lock().start(&moments.columns))??)

@@ -63,7 +63,8 @@ class Network(Estimator):
 
         If columns of the training data were far from unit size, ``standardize.shift`` and ``standardize.scale``
         [n_features] hold what the network reads and writes: the encoder reads (x - shift) / scale, and a decoder of
-        means (Gaussian, squared error) returns shift + scale y, y the output of its last layer.
+        means (Gaussian, squared error) returns shift + scale y, y the output of its last layer. Likewise
+        ``standardize.y_shift`` and ``standardize.y_scale`` [n_covariates] for covariates y of a conditional model.
         """
         return self._require_fitted().state_dict()
 

@@ -12,7 +12,7 @@ from fastvae import _checks, corruption, schedules
 from fastvae._data import conditions, examples
 from fastvae._data.examples import Format
 from fastvae._estimators.network import Network
-from fastvae._training import callbacks, progress, units, validation
+from fastvae._training import callbacks, input_level, progress, units, validation
 from fastvae._training import epochs as train
 from fastvae._training.convergence import AUTO, Budget
 from fastvae._training.plan import FitSettings, Plan
@@ -149,7 +149,7 @@ class Trained(Network):
             rows, validation_rows = validation.split(len(X), fraction, fitted.specification.seed)
             held_out = X, y
         if not going_on:
-            self._initialize_weights(fitted, X, rows)
+            self._initialize_weights(fitted, (X, y), rows)
             self._set_fitted(fitted)
 
         def after_epoch(losses: dict[str, float]) -> bool:
@@ -228,7 +228,7 @@ class Trained(Network):
             fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
             plan.objective.check(fitted.specification)
             self._check_values(fitted, X, plan.threads)
-            self._initialize_weights(fitted, X, None)
+            self._initialize_weights(fitted, (X, y), None)
             self._set_fitted(fitted)
         else:
             fitted = self._fitted
@@ -416,14 +416,19 @@ class Trained(Network):
         if fitted.specification.documents:
             examples.warn_of_fractions(X, fitted.specification.likelihood["kind"].replace("_", " "))
 
-    def _initialize_weights(self, fitted: FittedModel, X: Examples, rows: NDArray[np.uint64] | None) -> None:
-        """Move the random weights of a new model to the level of the training rows of X (None: all)."""
+    def _initialize_weights(self, fitted: FittedModel, data: Data, rows: NDArray[np.uint64] | None) -> None:
+        """Move the random weights of a new model to the level of the training rows of X and y (None: all)."""
+        X, y = data
+        if y is not None and fitted.classes is None:
+            fitted.standardize_y(y, rows)
         weights = self._initial_weights(fitted, X, rows)
-        if weights is not None:
-            return fitted.load_state_dict(fitted.state_dict() | weights)
-        moments = fitted.engine.column_moments(X, rows, self._binarize(), self._threads())
-        units.warn(moments, fitted.specification, stacklevel=3)
-        fitted.start(moments)
+        if weights is None:
+            moments = fitted.engine.column_moments(X, rows, self._binarize(), self._threads())
+            units.warn(moments, fitted.specification, stacklevel=3)
+            fitted.start(moments)
+        weights = (weights or {}) | input_level.weights(fitted, X, rows)
+        if weights:
+            fitted.load_state_dict(fitted.state_dict() | weights)
 
     def _read_training_data(self, X: Any, y: Any) -> Data:
         """Return data with checked values too: a training step must not start with invalid ones."""

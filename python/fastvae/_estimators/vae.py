@@ -67,10 +67,10 @@ class VAE(Layered, Variational):
         With importance samples: use the doubly reparameterised gradient for the encoder (Tucker et al.,
         arXiv:1810.04152), which has the same expectation and less variance, at no cost in time.
     conditional : bool
-        Model p(x|y), where y is passed to ``fit``: labels (one-hot inside) or real covariates. The encoder reads
-        [x, y], the decoder [z, y]; the prior of z is N(0, I) for every y (M2 of Kingma et al., arXiv:1406.5298). In a
-        convolutional encoder the first dense layer, or ``mu`` and ``logvar``, reads y after the image. Methods that
-        take X or codes, and ``sample``, then need y.
+        Model p(x|y), where y is passed to ``fit``: labels (one-hot inside) or real covariates of any units. The encoder
+        reads [x, y], the decoder [z, y]; the prior of z is N(0, I) for every y (M2 of Kingma et al., arXiv:1406.5298).
+        In a convolutional encoder the first dense layer, or ``mu`` and ``logvar``, reads y after the image. Methods
+        that take X or codes, and ``sample``, then need y.
     condition_columns : str, int, sequence of str or int, or None
         Columns of X that are the condition, by name (frames) or index, so that a conditional model needs no y and fits
         into a pipeline. They are read as y is, and are neither encoded nor decoded: results in the shape of X lack

@@ -76,6 +76,12 @@ class FittedModel:
             self._build(specification)
         self.engine.start(moments)
 
+    def standardize_y(self, y: NDArray[Any], rows: NDArray[np.uint64] | None) -> None:
+        """Give a new model the standardisation for covariates y of the training rows (None: all), if they need one."""
+        specification = self.engine.standardized_y(y, rows)
+        if specification is not None:
+            self._build(specification)
+
     def _build(self, specification: str) -> None:
         """Replace the engine by a new one with another standardisation."""
         self.engine = _core.Engine(specification)
@@ -245,23 +251,26 @@ class FittedModel:
 
     def standardize_as(self, d: Any) -> None:
         """Give a new model the standardisation in a state dict, if any. Raises ValueError if it is invalid."""
-        if isinstance(d, Mapping) and any(name in d for name in STANDARDIZE):
-            names = [(name, [self.n_features]) for name in STANDARDIZE]
-            shift, scale = _checked({name: d[name] for name in STANDARDIZE if name in d}, names, "the state dict")
-            self._build(self.specification.standardized(shift, scale).to_json())
+        for option, keys in STANDARDIZE.items():
+            if isinstance(d, Mapping) and any(name in d for name in keys):
+                names = [(name, [self.specification.columns_of(option)]) for name in keys]
+                shift, scale = _checked({name: d[name] for name in keys if name in d}, names, "the state dict")
+                self._build(self.specification.standardized(option, shift, scale).to_json())
 
     def load_state_dict(self, d: Any) -> None:
         """Set all parameters. Raises ValueError, without any change, if they or the standardisation do not match."""
         if isinstance(d, Mapping):  # torch's counter of batches, which has no use here
             d = {name: value for name, value in d.items() if not str(name).endswith(".num_batches_tracked")}
             own = self.specification.standardize
-            if not all(name in d and np.array_equal(d[name], value) for name, value in own.items()) or any(
-                name in d and name not in own for name in STANDARDIZE
-            ):
-                raise ValueError(
-                    f"the state dict's {' and '.join(map(repr, STANDARDIZE))} are not this fitted model's, whose "
-                    "weights belong to its own training data: load it into an unfitted model"
-                )
+            for names in STANDARDIZE.values():
+                if not all(
+                    (name in d) == (name in own) and (name not in own or np.array_equal(d[name], own[name]))
+                    for name in names
+                ):
+                    raise ValueError(
+                        f"the state dict's {' and '.join(map(repr, names))} are not this fitted model's, whose "
+                        "weights belong to its own training data: load it into an unfitted model"
+                    )
             d = {name: value for name, value in d.items() if name not in own}
         self.engine.set_parameters(_checked(d, self.engine.shapes(), "the state dict"))
 

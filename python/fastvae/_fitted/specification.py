@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 INPUT_TRANSFORMS = ("log1p", "binary", "l1", "l2", "frequencies")
 
-# Names in a state dict: the encoder reads (x - shift) / scale, a decoder of means returns shift + scale y.
-STANDARDIZE = ("standardize.shift", "standardize.scale")
+# Names in a state dict, by the engine's option. The encoder reads (x - shift) / scale, a decoder of means returns
+# shift + scale y. Covariates y are read as (y - y_shift) / y_scale.
+STANDARDIZE = {
+    "standardize": ("standardize.shift", "standardize.scale"),
+    "standardize_y": ("standardize.y_shift", "standardize.y_scale"),
+}
 
 
 class Specification:
@@ -204,20 +208,24 @@ class Specification:
 
     @property
     def standardize(self) -> dict[str, NDArray[np.float32]]:
-        """Shift and scale of the columns, [n_features] each, by their names in a state dict; empty without."""
-        options = self.options.get("standardize")
-        if options is None:
-            return {}
-        values = (np.array(options[name] or [0.0], np.float32) for name in ("shift", "scale"))
-        return {
-            name: np.broadcast_to(value, self.n_features).copy()
-            for name, value in zip(STANDARDIZE, values, strict=True)
-        }
+        """Shifts and scales of the columns of X and of y by their names in a state dict; empty without."""
+        found = {}
+        for option, names in STANDARDIZE.items():
+            values = self.options.get(option)
+            if values is not None:
+                width = self.columns_of(option)
+                for name, key in zip(names, ("shift", "scale"), strict=True):
+                    found[name] = np.broadcast_to(np.array(values[key] or [0.0], np.float32), width).copy()
+        return found
 
-    def standardized(self, shift: NDArray[np.float32], scale: NDArray[np.float32]) -> Specification:
-        """Return the specification with another shift and scale of the columns."""
+    def columns_of(self, option: str) -> int:
+        """Return the number of columns that an option of STANDARDIZE is about."""
+        return self.n_features if option == "standardize" else self.conditions
+
+    def standardized(self, option: str, shift: NDArray[np.float32], scale: NDArray[np.float32]) -> Specification:
+        """Return the specification with another shift and scale of the columns of X or of y."""
         shift, scale = shift[: None if shift.any() else 0], scale[: 1 if (scale == scale[0]).all() else None]
-        return Specification(self.options | {"standardize": {"shift": shift.tolist(), "scale": scale.tolist()}})
+        return Specification(self.options | {option: {"shift": shift.tolist(), "scale": scale.tolist()}})
 
     @property
     def missing(self) -> str:

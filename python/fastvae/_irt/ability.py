@@ -61,6 +61,18 @@ def observed_marks(shares: NDArray[Any], most: NDArray[Any]) -> tuple[NDArray[np
     return np.where(observed, np.rint(shares * most), 0.0), observed * most.astype(np.float64)
 
 
+def _for_exact_products(table: NDArray[np.float64], most: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a table [q, n_tasks] rounded so that its products with whole marks up to `most` are exact.
+
+    All terms are multiples of a power of two and all sums below 2^53 of it. The result of a student then does not
+    depend on the order in which a matrix product adds, which differs with the number of students.
+    """
+    largest = float((most * np.abs(table).max(0)).sum())
+    unit = 2.0 ** (np.ceil(np.log2(max(largest, 1.0))) - 52)
+    found: NDArray[np.float64] = np.rint(table / unit) * unit
+    return found
+
+
 def row_slices(shape: tuple[int, ...], max_entries: int) -> Iterator[slice]:
     """Yield slices of the rows of a table, each of at most `max_entries` entries or of one row."""
     rows, width = shape
@@ -102,15 +114,16 @@ class Ability:
 
     def blocks(self, shares: NDArray[Any]) -> Iterator[Block]:
         """Yield blocks of students; `shares` are shares of the maximum marks, [n, n_tasks], NaN where missing."""
-        penalty = softplus(self.logits)
+        penalty = _for_exact_products(softplus(self.logits), self.most)
+        logits = _for_exact_products(self.logits, self.most)
         for rows in row_slices((len(shares), max(self.logits.shape)), _MAX_ENTRIES):
             marks, possible = observed_marks(shares[rows], self.most)
             # ln p(Y_s | alpha) = sum_t x y - m ln(1 + e^y) + ln C(m, x)
-            log_joint = marks @ self.logits.T - possible @ penalty.T + self._log_prior
+            log_joint = marks @ logits.T - possible @ penalty.T + self._log_prior
             largest = log_joint.max(1, keepdims=True)
             weights = np.exp(log_joint - largest)
             total = weights.sum(1, keepdims=True)
-            constant = (ln_choose(marks, self.most) * (possible > 0)).sum(1)
+            constant = np.ascontiguousarray(ln_choose(marks, self.most) * (possible > 0)).sum(1)
             yield Block(rows, (largest + np.log(total))[:, 0] + constant, weights / total)
 
     def log_marginal(self, shares: NDArray[Any]) -> NDArray[np.float64]:
@@ -119,7 +132,7 @@ class Ability:
 
     def mean(self, shares: NDArray[Any]) -> NDArray[np.float64]:
         """Return E[alpha_s | Y_s], [n]."""
-        return np.concatenate([block.weights @ self.nodes for block in self.blocks(shares)])
+        return np.concatenate([(block.weights * self.nodes).sum(1) for block in self.blocks(shares)])
 
     def quantiles(self, shares: NDArray[Any], p: Any) -> NDArray[np.float64]:
         """Return the p-quantiles of each posterior, [n, k], for p in (0, 1) of shape [k] or [n, k].

@@ -167,6 +167,11 @@ impl<'a> BatchView<'a> {
             for first in (0..conditions).step_by(WIDTH) {
                 let part = &mut values[..(conditions - first).min(WIDTH)];
                 y.read(from, first, part);
+                if let Some(by) = &self.spec.standardize_y {
+                    for (value, col) in part.iter_mut().zip(first..) {
+                        *value = (*value - by.shift(col)) / by.scale(col);
+                    }
+                }
                 // SAFETY: only the calling block uses row r.
                 unsafe { self.put(to, r, col + first, part) };
             }

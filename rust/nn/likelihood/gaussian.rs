@@ -66,6 +66,9 @@ pub enum Link {
 /// The upper clamp of the decoder's log scale u: it keeps e^(2u) and s² finite. Above it, the gradient of u is zero.
 const MAX_LOG_SCALE: f32 = 40.0;
 
+/// The largest shift of a sigmoid mean at the start, in units of the scale: it costs 1/32 nats.
+const MAX_SHIFT: f64 = 0.25;
+
 const HALF_LN_2PI: f32 = 0.918_938_5;
 
 /// The density with a fixed or learned scale. The mean is the output or, with `SIGMOID`, the sigmoid of the output.
@@ -225,14 +228,16 @@ impl LikelihoodKind for Gaussian {
         let own = level.own_scale(column);
         let scale = match self.scale {
             Scale::Fixed(scale) => f64::from(scale),
-            Scale::Shared if level.within > 0.0 => level.within.sqrt().max(f64::from(self.floor)),
-            Scale::Shared | Scale::PerFeature | Scale::Decoder => own.max(f64::from(self.floor)),
+            Scale::Shared => level.shared_scale().max(f64::from(self.floor)),
+            Scale::PerFeature | Scale::Decoder => own.max(f64::from(self.floor)),
         };
         if self.mean == Link::Identity {
             return Some(Start { output: column.mean, spread: scale.min(own), scale });
         }
+        // Not 0 or 1, but no more than a fraction of the scale away from the data.
+        let near = MAX_SHIFT * scale;
         let mean = match column.mean {
-            0.0..=1.0 => start::share(column),
+            0.0..=1.0 => column.mean + (start::share(column) - column.mean).clamp(-near, near),
             mean => mean.clamp(1e-3, 1.0 - 1e-3),
         };
         let information = (mean * (1.0 - mean) / scale).powi(2);

@@ -38,7 +38,10 @@ impl LikelihoodKind for SquaredError {
     }
     /// The standard weights, at the scale of the column.
     fn start(&self, column: &Column, level: &Level) -> Option<Start> {
-        Some(Start { output: column.mean, spread: level.own_scale(column), scale: 1.0 })
+        // Constant columns are in units of 1: see `Standardize::of`.
+        let most = if level.within > 0.0 { f64::INFINITY } else { 1.0 };
+        let spread = level.own_scale(column).min(most);
+        Some(Start { output: column.mean, spread, scale: 1.0 })
     }
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         work.dispatch::<Self>(isa);

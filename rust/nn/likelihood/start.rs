@@ -56,6 +56,8 @@ impl Column {
 pub struct Level {
     /// The mean over the columns of their variances, each about its own mean: the square of a shared scale.
     pub within: f64,
+    /// The root mean square of all values.
+    pub size: f64,
     /// The sum of the columns' means: the mean number of words of a document.
     pub total: f64,
     /// The number of columns.
@@ -70,6 +72,7 @@ impl Level {
             columns.iter().map(|column| column.count * column.deviation().powi(2)).sum();
         Level {
             within: squares / count.max(1.0),
+            size: Column::of_all(columns).root_mean_square(),
             total: columns.iter().map(|column| column.mean).sum(),
             columns: columns.len(),
         }
@@ -80,6 +83,13 @@ impl Level {
 const WIDEST: f64 = 20.0;
 
 impl Level {
+    /// The scale of all columns together: the root mean square of their standard deviations; without any deviation, the
+    /// size of the values.
+    pub fn shared_scale(&self) -> f64 {
+        let scales = [self.within.sqrt(), self.size];
+        scales.into_iter().find(|&scale| scale > 0.0).unwrap_or(1.0)
+    }
+
     /// The scale of a column: the standard deviation, at least a twentieth of the range. For a constant column, a twentieth
     /// of the deviation within all columns; without any deviation, the size of the value.
     pub fn own_scale(&self, column: &Column) -> f64 {

@@ -1,0 +1,54 @@
+"""Trains the models of a set-up, two, and checks what must hold."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from generated import inference, twins
+from generated.families import SETUPS
+from generated.setup import Setup
+
+MODELS = 2  # trained by each set-up
+
+
+def failure(family: str, seed: int) -> str | None:
+    """Return what fails, with the set-up as a command, or None."""
+    setup = SETUPS[family](seed)
+    try:
+        check(setup)
+    except Exception as error:
+        return f"{setup}\n    {type(error).__name__}: {error}"
+    return None
+
+
+def check(setup: Setup) -> None:
+    """Raise AssertionError unless everything holds."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        np.seterr(all="warn", under="ignore")
+        try:
+            model = setup.fit()
+        except FloatingPointError:
+            if setup.options.get("optimizer") != "sgd":
+                raise
+            return  # its step does not adapt to the data
+        found = inference.answers(setup, model)
+        others = inference.others(setup, model)
+        inference.check_finite(setup, found | others)
+        inference.check_support(setup, found | others)
+        inference.check_fit(setup, model, found["scores"])
+        inference.check_rows(setup, model, found)
+        inference.check_loaded(setup, model, found)
+        if "image_shape" not in setup.options and setup.family not in ("exams", "documents"):
+            inference.check_columns(setup, model)
+        twins.CHECKS[setup.seed % len(twins.CHECKS)](setup, model)
+    check_warnings(caught)
+
+
+def check_warnings(caught: list[Any]) -> None:
+    """Warnings are sentences of the library, none of numpy."""
+    for warning in caught:
+        assert issubclass(warning.category, UserWarning), f"{warning.category.__name__}: {warning.message}"
