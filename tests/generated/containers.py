@@ -67,6 +67,7 @@ _BUILD: dict[str, Callable[[Values], Any]] = {
     "list": lambda values: values.tolist(),
     "int64": lambda values: values.astype(np.int64),
     "int16": lambda values: values.astype(np.int16),
+    "grey": lambda values: np.rint(values * 255).astype(np.uint8),
     "uint8": lambda values: values.astype(np.uint8),
     "bool": lambda values: values.astype(bool),
     "frame": _frame,
@@ -86,12 +87,16 @@ def build(name: str, values: Values) -> Any:
     return _BUILD[name](values)
 
 
-def suitable(values: Values, *, sparse: bool, flat: bool = True, counts: bool = False) -> list[str]:
+def suitable(values: Values, *, sparse: bool, flat: bool = True, counts: bool = False, grey: bool = True) -> list[str]:
     """Return the names of containers that hold these values exactly and with the same meaning.
 
     uint8 means the same as floats to a likelihood of counts, and if there is nothing above 1.
     """
     found = ["float64", "float32", "fortran", "fortran32", "strided", "reversed", "swapped", "list"]
+    levels = np.rint(values * 255)
+    if grey and not counts and ((levels >= 0) & (levels <= 255)).all() and levels.max() > 1:
+        same = np.array_equal((levels.astype(np.float32) / np.float32(255)), values)
+        found += ["grey"] if same else []
     holes = bool(np.isnan(values).any())
     found += ["frame", "objects"] if flat else []
     found += list(SPARSE[:2] + SPARSE[3:]) if sparse and flat else []

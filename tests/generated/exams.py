@@ -41,5 +41,5 @@ def setup(seed: int) -> Setup:
         options["max_marks"] = draw.pick(rng, [marks, marks.tolist()]) if most == "several" else most
     if draw.chance(rng, 0.2):
         options["prior"] = None
-    container = draw.pick(rng, containers.suitable(X, sparse=False))
+    container = draw.pick(rng, containers.suitable(X, sparse=False, grey=False))
     return Setup("exams", seed, ItemResponse, options, X, container, facts)

@@ -118,8 +118,13 @@ def check_fit(setup: Setup, model: Any, scores: Array) -> None:
     # An outlier's code costs much until training is long; held-out rows may be outliers.
     outliers = {"t", "lognormal", "outlier", "rare"} & {*setup.facts} or "validation_fraction" in setup.options
     lost = float((np.median if outliers else np.mean)(want - scores))
-    most = _kl(setup) + _noise(setup) * setup.X.shape[1] + _share(setup) * float(np.mean(np.abs(want)))
+    most = allowance(setup, want)
     assert lost <= most, f"{lost:.6g} nats below the constant model, which has {np.mean(want):.6g}; allowed {most:.6g}"
+
+
+def allowance(setup: Setup, scores: Array) -> float:
+    """Return what codes of a short training may cost, nats."""
+    return _kl(setup) + _noise(setup) * setup.X.shape[1] + _share(setup) * float(np.mean(np.abs(scores)))
 
 
 def _kl(setup: Setup) -> float:
@@ -129,22 +134,27 @@ def _kl(setup: Setup) -> float:
 
 def _noise(setup: Setup) -> float:
     """Return what the random weights may cost, nats per feature: they are as large as the likelihood resolves."""
+    few = 2.0 if len(setup.X) < 10 else 1.0  # the start is cautious: half a pseudo-count
     if setup.kind in (ItemResponse, TopicModel):
-        return 0.3
+        return 0.3 * few
     if setup.family == "counts":  # large counts of little variance are predicted to a thousandth, the size of a step
-        return 10 if "constant columns" in setup.facts else 0.5
+        return 10 if "constant columns" in setup.facts else 0.5 * few
     if setup.of_pixels():
-        return 0.7 if len(setup.X) < 10 else 0.3
-    return 0.1 if setup.options["hidden"] else 0.5
+        return 0.4 * few
+    return (0.1 if setup.options["hidden"] else 0.5) * few
 
 
 def _share(setup: Setup) -> float:
     """Return the share of the loss that the random weights may cost: more if its unit is not that of the data."""
-    likelihood = setup.options.get("likelihood")
-    fixed = likelihood in (None, "gaussian") or isinstance(getattr(likelihood, "scale", None), float)
-    if fixed and setup.family == "reals":
-        return 1.0 if len(setup.X) < 10 else 0.5
+    if has_fixed_unit(setup) and setup.family == "reals":
+        return 1.0 if len(setup.X) < 10 or not setup.options["hidden"] else 0.5
     return 0.2 if setup.family in ("counts", "documents") else 0.1
+
+
+def has_fixed_unit(setup: Setup) -> bool:
+    """Whether the loss does not adapt to the unit of the data."""
+    likelihood = setup.options.get("likelihood")
+    return likelihood in (None, "gaussian") or isinstance(getattr(likelihood, "scale", None), float)
 
 
 def check_rows(setup: Setup, model: Any, found: dict[str, Array]) -> None:

@@ -51,7 +51,8 @@ def setup(seed: int) -> Setup:
         X = draw.holed(rng, X, facts)
         options |= {"missing": "mask", "missing_indicator": draw.chance(rng, 0.5)}
     if draw.chance(rng, 0.1):
-        options["corruption"] = draw.pick(rng, [GaussianNoise(0.3), MaskingNoise(0.2)])
+        unit = not any(fact.startswith("scales") for fact in facts)  # that of the noise is the data's
+        options["corruption"] = GaussianNoise(0.3) if unit else MaskingNoise(0.2)
     kind: Any = VAE
     if draw.chance(rng, 0.15):
         kind, y = Autoencoder, None

@@ -20,30 +20,29 @@ if TYPE_CHECKING:
     from fastvae._fitted.model import FittedModel
 
 _MAX_ROWS = 1024  # that are examined
-_UNIT = 4.0  # inputs up to this size are near unit size, as in `Standardize`
+_UNIT = 2.0  # the largest size of a row of inputs at the start
 _FIRST = ("encoder.0.weight", "mu.weight", "logvar.weight", "code.weight")  # first layers, if they read X
 
 
 def weights(fitted: FittedModel, X: Examples, rows: NDArray[np.uint64] | None) -> dict[str, NDArray[np.float32]]:
-    """Return smaller weights for the layers that read X; empty if the input of the training rows is near unit size."""
+    """Return smaller weights for the layers that read X; empty if the inputs are near unit size."""
     specification = fitted.specification
     transform = specification.input_transform
     if transform not in ("frequencies", "log1p") and not (transform is None and specification.topics):
         return {}
-    size = _root_mean_square(X, np.arange(len(X)) if rows is None else rows.astype(np.int64), transform)
+    size = _largest_row(X, np.arange(len(X)) if rows is None else rows.astype(np.int64), transform)
     if size <= _UNIT:
         return {}
-    divisor = np.float32(2.0 ** np.ceil(np.log2(size)))  # exact: rounding errors of the size do not matter
+    divisor = np.float32(2.0 ** np.ceil(np.log2(size / _UNIT)))  # exact: rounding errors of the size do not matter
     state = fitted.state_dict()
     first = _FIRST[:1] if _FIRST[0] in state else _FIRST[1:]
     return {name: state[name] / divisor for name in first if name in state}
 
 
-def _root_mean_square(X: Examples, rows: NDArray[np.int64], transform: str | None) -> float:
-    """Return the root mean square of the transformed values of some of the rows."""
-    total = 0.0
-    rows = np.sort(rows[:: -(-len(rows) // _MAX_ROWS)])
-    for row in rows:
+def _largest_row(X: Examples, rows: NDArray[np.int64], transform: str | None) -> float:
+    """Return the largest root mean square of the transformed values of a row, of some of the rows."""
+    largest = 0.0
+    for row in np.sort(rows[:: -(-len(rows) // _MAX_ROWS)]):
         if isinstance(X, _core.SparseMatrix):
             start, end = np.clip(X.indptr[[row, row + 1]], 0, len(X.data))
             stored = X.data[start:end]
@@ -54,5 +53,5 @@ def _root_mean_square(X: Examples, rows: NDArray[np.int64], transform: str | Non
             values = np.log1p(values)
         if transform == "frequencies":
             values = 100 * values / (10 + np.abs(values).sum())
-        total += float((values**2).sum())
-    return float(np.sqrt(total / len(rows) / X.shape[1]))
+        largest = max(largest, float((values**2).sum()))
+    return float(np.sqrt(largest / X.shape[1]))

@@ -112,6 +112,61 @@ fn of_zeros(zeros: f64, mean: f64) -> f64 {
     high.exp()
 }
 
+/// A column as its share of zeros and two equally frequent counts with the logarithmic mean and variance of a log-normal
+/// variable that has the moments of the other values.
+struct Summary {
+    mean: f64,
+    zeros: f64,
+    counts: [f64; 2],
+}
+
+impl Summary {
+    fn of(column: &Column, mean: f64, zeros: f64) -> Summary {
+        let others = column.mean / (1.0 - zeros);
+        let square = (column.variance + column.mean * column.mean) / (1.0 - zeros);
+        let spread = (square / (others * others)).ln().max(0.0);
+        let count = |sign: f64| {
+            let x = others * (sign * spread.sqrt() - 0.5 * spread).exp();
+            x.min(column.most).max(f64::MIN_POSITIVE)
+        };
+        Summary { mean, zeros, counts: [count(-1.0), count(1.0)] }
+    }
+
+    /// The mean log-probability, without terms that do not depend on r.
+    fn log_prob(&self, r: f64) -> f64 {
+        let m = self.mean;
+        let ratios: f64 = self.counts.iter().map(|x| ln_gamma(x + r) - x * (r + m).ln()).sum();
+        let share = 1.0 - self.zeros;
+        share * (0.5 * ratios - ln_gamma(r)) - r * (m / r).ln_1p()
+    }
+
+    /// The likeliest r from `low` to `high`, by golden-section search of ln r.
+    fn best(&self, low: f64, high: f64) -> f64 {
+        const GOLDEN: f64 = 0.618_033_988_749_894_8;
+        let (mut low, mut high) = (low.ln(), high.ln());
+        for _ in 0..10 {
+            let step = GOLDEN * (high - low);
+            match self.log_prob((high - step).exp()) > self.log_prob((low + step).exp()) {
+                true => high = low + step,
+                false => low = high - step,
+            }
+        }
+        (0.5 * (low + high)).exp()
+    }
+}
+
+/// ln Γ(x) by Stirling's series, from 20 on; below by Γ(x + 1) = x Γ(x).
+pub(super) fn ln_gamma(x: f64) -> f64 {
+    let (mut x, mut product) = (x, 1.0);
+    while x < 20.0 {
+        product *= x;
+        x += 1.0;
+    }
+    let inverse = 1.0 / (x * x);
+    let series = (1.0 / 12.0 - inverse * (1.0 / 360.0 - inverse / 1260.0)) / x;
+    (x - 0.5) * x.ln() - x + 0.5 * std::f64::consts::TAU.ln() + series - f64::ln(product)
+}
+
 impl LikelihoodKind for NegativeBinomial {
     fn name(&self) -> &'static str {
         "negative binomial"
@@ -138,17 +193,24 @@ impl LikelihoodKind for NegativeBinomial {
             stores_gradient: Self::STORES_GRADIENT,
         })
     }
-    /// r by the share of zeros if they are many, else by the variance; at most [`NEAR_POISSON`] (1 + m), from which on the
+    /// The likeliest r between those by the share of zeros and by the variance; at most [`NEAR_POISSON`] (1 + m), from which on the
     /// density is practically Poisson, so that r still has a gradient.
     fn start(&self, column: &Column, _: &Level) -> Option<Start> {
         let mean = start::rate(column);
         let zeros = (column.zeros + 0.5) / (column.count + 1.0);
-        let r = match zeros > 0.5 {
-            true => of_zeros(zeros, mean),
-            false => mean * mean / (column.variance - mean).max(0.0),
+        let near_poisson = NEAR_POISSON * (1.0 + mean);
+        let [of_zeros, of_variance] =
+            [of_zeros(zeros, mean), mean * mean / (column.variance - mean).max(0.0)].map(|r| {
+                r.min(near_poisson).clamp(f64::from(self.floor), f64::from(MAX_TOTAL_COUNT))
+            });
+        let (low, high) = (of_zeros.min(of_variance), of_zeros.max(of_variance));
+        // Without zeros, or with zeros only, there is one estimate.
+        let r = match (column.zeros, column.mean) {
+            (0.0, _) => of_variance,
+            (_, 0.0) => of_zeros,
+            _ if high < 1.2 * low => (low * high).sqrt(),
+            _ => Summary::of(column, mean, zeros.min(1.0 - 0.5 / column.count)).best(low, high),
         };
-        let r = r.min(NEAR_POISSON * (1.0 + mean));
-        let r = r.clamp(f64::from(self.floor), f64::from(MAX_TOTAL_COUNT));
         let start = Start::new(mean.ln(), mean * r / (mean + r));
         Some(Start { scale: r, ..start })
     }

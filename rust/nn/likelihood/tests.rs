@@ -1,6 +1,7 @@
 //! Tests of all likelihoods on all instruction sets: log p against its closed form in float64, gradients against
 //! difference quotients of the closed form, and the JSON.
 
+use super::negative_binomial::ln_gamma;
 use super::*;
 use crate::data::{Source, check::ValueCheck};
 use crate::model::{Engine, Specification, dense};
@@ -9,16 +10,6 @@ use crate::run::blocks::InferenceRun;
 use crate::run::train::{StepValues, TrainingPass};
 use crate::simd::{Isa, Lanes, Row, WIDTH, ZERO_ROW, floats, floats_mut};
 use std::time::Duration;
-
-/// ln Γ(x), by Stirling's series.
-fn ln_gamma(x: f64) -> f64 {
-    if x < 20.0 {
-        return ln_gamma(x + 1.0) - x.ln();
-    }
-    let square = 1.0 / (x * x);
-    let series = (1.0 / 12.0 - square * (1.0 / 360.0 - square / 1260.0)) / x;
-    (x - 0.5) * x.ln() - x + 0.5 * std::f64::consts::TAU.ln() + series
-}
 
 fn sigmoid(y: f64) -> f64 {
     1.0 / (1.0 + (-y).exp())
