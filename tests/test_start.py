@@ -527,3 +527,15 @@ def test_frequencies_of_many_words_start_as_they_are() -> None:
     weights = [first.set_params(input_transform=how).fit(X).state_dict() for how in ("frequencies", "binary")]
     largest = [np.abs(state["encoder.0.weight"]).max() for state in weights]
     assert largest[0] == pytest.approx(largest[1], rel=0.1)
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", Gaussian("per_feature"), Gaussian("shared")], ids=str)
+def test_outliers_of_a_linear_encoder_start_with_a_small_kl(likelihood: Any) -> None:
+    rng = np.random.default_rng(0)
+    X = np.zeros((150, 7), np.float32)
+    X[:, 0] = rng.poisson(5, 150)
+    X[9] = 500
+    for seed in range(8):
+        vae = VAE(3, likelihood=likelihood, hidden=(), random_state=seed)
+        start_loss(vae, X)
+        assert vae.history_["kl"][0] < 5  # was up to 10,000

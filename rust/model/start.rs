@@ -24,6 +24,7 @@ impl Engine {
         self.start_output(&outputs);
         self.start_scales(&features);
         self.centre_input(columns);
+        self.start_linear_encoder();
         self.network.constrain(&mut self.parameters);
         self.refresh()
     }
@@ -62,6 +63,20 @@ impl Engine {
                 *bias -= weights.iter().zip(&means).map(|(w, mean)| w * mean).sum::<f32>();
             }
             bias.write(&biases, &mut self.parameters);
+        }
+    }
+
+    /// Scales the random weights of the log variance in an encoder without hidden layers.
+    fn start_linear_encoder(&mut self) {
+        if !self.network.spec.encoder.is_empty() {
+            return;
+        }
+        for layer in &self.network.encoder {
+            for tensor in layer.tensors().iter().filter(|tensor| tensor.name == "logvar.weight") {
+                let mut values = tensor.read(&self.parameters);
+                values.iter_mut().for_each(|w| *w *= LOG_VARIANCE_SPREAD);
+                tensor.write(&values, &mut self.parameters);
+            }
         }
     }
 
@@ -133,6 +148,9 @@ impl Engine {
 
 /// The factor of the random weights of a decoder without hidden layers.
 const LINEAR_SPREAD: f64 = 0.5;
+/// The factor of the random weights of the log variance in a linear encoder. The KL is exponential in it, and an outlier's
+/// input is far larger than hidden units are.
+const LOG_VARIANCE_SPREAD: f32 = 0.1;
 /// The factor of the random weights of the decoder's log scale u of a Gaussian. Noise of u costs more than that of the
 /// mean: its Fisher information is 2, and the loss is exponential in it.
 const SCALE_SPREAD: f64 = 0.25;

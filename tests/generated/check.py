@@ -38,6 +38,7 @@ def check(setup: Setup) -> None:
                 raise
             return
         inference.check_finite(setup, found | others)
+        inference.check_far(setup, model)
         inference.check_support(setup, found | others)
         inference.check_fit(setup, model, found["scores"])
         inference.check_rows(setup, model, found)
@@ -53,9 +54,10 @@ def may_overflow(setup: Setup) -> bool:
     options = setup.options
     sgd = options.get("optimizer") == "sgd"  # its step does not adapt to the data
     held_out = "validation_fraction" in options  # outliers that training has not seen
-    far_outlier = "outlier" in setup.facts and inference.has_fixed_unit(setup)  # squares beyond float32
-    raw = setup.family == "documents" and options.get("input_transform", "") is None  # documented
-    return sgd or held_out or far_outlier or raw
+    far_outlier = {"outlier", "lognormal", "t"} & {*setup.facts} and inference.has_fixed_unit(
+        setup
+    )  # squares beyond float32
+    return sgd or held_out or bool(far_outlier)
 
 
 def check_warnings(caught: list[Any]) -> None:

