@@ -163,7 +163,7 @@ def documents_of_a_step(n: int, most: int) -> int:
 
 def rows_of(model: Any, X: Any) -> Any:
     """The rows that the engine reads. Private: users see the same arrays whether they were copied or not."""
-    return model._read_first(X)[0]
+    return model._read_first(X, None)[0]
 
 
 def mirror(model: Any, coordinate: int) -> None:

@@ -251,6 +251,7 @@ def test_its_parameters_are_those_of_the_vae_but_for_the_loss() -> None:
         "doubly_reparameterized",
         "capacity",
         "conditional",
+        "condition_columns",
         "objective",
         "binarize",
     }

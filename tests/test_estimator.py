@@ -34,6 +34,7 @@ DEFAULTS = {
     "n_importance_samples": 1,
     "doubly_reparameterized": False,
     "conditional": False,
+    "condition_columns": None,
     "objective": "elbo",
     "binarize": None,
     "input_transform": None,

@@ -34,7 +34,7 @@ def fitted() -> VAE:
 
 def linear(indicator: bool) -> tuple[VAE, Array, Array]:
     """A linear Gaussian model with a wrong posterior, its loadings W and its means b: p(x) = N(b, W Wᵀ + 0.8² I)."""
-    options: dict[str, Any] = {"missing": "mask", "missing_indicator": indicator}
+    options: dict[str, Any] = {"missing": "mask", "missing_indicator": indicator, "random_state": 0}
     model, _ = pair(7, latent_dim=2, hidden=(), likelihood=Gaussian(0.8), **options)
     weights = model.state_dict()
     for name in ("mu.weight", "logvar.weight"):

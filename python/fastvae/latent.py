@@ -5,7 +5,8 @@ A model is any object with ``transform`` (inputs to codes), ``inverse_transform`
 N(0, I); for one without, functions use the codes of given examples instead. Where a result has the axis n_features,
 images of a model with ``image_shape`` have the axes of its training X. The codes of a :class:`fastvae.TopicModel`
 lie on a simplex: of the functions here it supports ``interpolate`` (linear) and ``neighbours`` only. A conditional
-model needs y, as its own methods do.
+model needs y, as its own methods do; one with ``condition_columns`` reads the condition of inputs from X, and needs y
+only for what is decoded with another condition, or without inputs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from fastvae import _checks
 from fastvae._checks import NotFittedError
-from fastvae._data import arrays, names
+from fastvae._data import arrays, examples, names
 from fastvae._neighbours import nearest
 
 if TYPE_CHECKING:
@@ -176,8 +177,9 @@ def interpolate(
     method = _checks.choice(method, "method", ("linear", "slerp"))
     if method == "slerp":
         _refuse_simplex(model)
-    model = _given(model, y)
-    start, end = (_code(model, value, name, codes) for value, name in ((a, "a"), (b, "b")))
+    ends = ((a, "a"), (b, "b"))
+    model = _given(model, _condition_of_inputs(model, ends, codes) if y is None else y)
+    start, end = (_code(model, value, name, codes) for value, name in ends)
     t = np.linspace(0, 1, n)[:, np.newaxis]
     weights = _slerp(start, end, t) if method == "slerp" else (1 - t, t)
     # Both pairs of weights are exactly (1, 0) and (0, 1) at the ends.
@@ -224,7 +226,7 @@ def traverse(
     _refuse_simplex(model)
     n = _checks.integer(n, "n", least=2)
     values = np.linspace(-1, 1, n) * _span(span)
-    model = _given(model, y)
+    model = _given(model, _condition_of_inputs(model, ((x, "x"),), codes) if y is None else y)
     code = _code(model, x, "x", codes)
     moved = range(len(code)) if dims is None else _checks.dims(dims, len(code))
     grid = np.tile(code, (len(moved), n, 1))
@@ -255,7 +257,7 @@ def attribute_vector(model: LatentModel, X_with: Any, X_without: Any, *, y: Any 
     ndarray of float32, [latent_dim]
     """
     y_with, y_without = y if isinstance(y, tuple) and len(y) == 2 else (y, y)
-    with_it, without = _codes(_given(model, y_with), X_with), _codes(_given(model, y_without), X_without)
+    with_it, without = _codes(_encoder(model, y_with), X_with), _codes(_encoder(model, y_without), X_without)
     difference = with_it.mean(axis=0, dtype=np.float64) - without.mean(axis=0, dtype=np.float64)
     return np.asarray(difference, dtype=np.float32)
 
@@ -286,8 +288,13 @@ def apply_attribute(
         If the shape of v is not [latent_dim], or the strengths are not a sequence of finite numbers.
     """
     _refuse_simplex(model)
+    if _in_columns(model):
+        X = examples.whole(X)
+        codes = _codes(model, X)
+        y = model.split_condition(X)[1] if y is None else y  # type: ignore[attr-defined]
+    else:
+        codes = _codes(_given(model, y), X)
     model = _given(model, y)
-    codes = _codes(model, X)
     v = arrays.tensor(v, "v")
     if v.shape != codes.shape[1:]:
         raise ValueError(f"v has shape {v.shape}; expected [latent_dim], {codes.shape[1:]}")
@@ -330,7 +337,7 @@ def neighbours(
         If n is not in 1 .. n_examples.
     """
     pairs = ((X, y), (query, query_y))
-    codes, queries = (_codes(_given(model, given), data).astype(np.float64) for data, given in pairs)
+    codes, queries = (_codes(_encoder(model, given), data).astype(np.float64) for data, given in pairs)
     n = _checks.integer(n, "n", most=len(codes))
     indices, squares = nearest(codes, queries, n)
     return indices, np.sqrt(squares).astype(np.float32)
@@ -391,7 +398,7 @@ def mixture_sample(
     _refuse_simplex(model)
     n = _checks.integer(n, "n", most=_checks.MAX_ROWS)
     seed = _checks.seed(random_state)
-    codes = _codes(_given(model, y), X).astype(np.float64)
+    codes = _codes(_encoder(model, y), X).astype(np.float64)
     n_components = _checks.integer(n_components, "n_components", most=len(codes))
     random = np.random.RandomState(np.random.MT19937(seed))
     z, _ = GaussianMixture(n_components, random_state=random).fit(codes).sample(n)
@@ -413,7 +420,10 @@ def _refuse_simplex(model: LatentModel) -> None:
 
 
 class _Given:
-    """A conditional model with a fixed y: a single one, or one for each example."""
+    """A conditional model with a fixed y: a single one, or one for each example.
+
+    Condition columns of X come before y.
+    """
 
     def __init__(self, model: Any, y: Any) -> None:
         array = np.asarray(y)
@@ -426,6 +436,12 @@ class _Given:
 
     def transform(self, X: Any) -> Any:
         """Return the codes of X given y."""
+        if _in_columns(self._model):
+            return self._model.transform(X)
+        return self._model.transform(X, y=self._for(len(X)))
+
+    def codes_given_y(self, X: Any) -> Any:
+        """Return the codes of an X without condition columns."""
         return self._model.transform(X, y=self._for(len(X)))
 
     def inverse_transform(self, Z: Any) -> Any:
@@ -446,9 +462,60 @@ def _given(model: Any, y: Any) -> Any:
     return model if y is None else _Given(model, y)
 
 
+def _encoder(model: Any, y: Any) -> Any:
+    """Return the model with y bound to `transform`; raise ValueError if it reads the condition from X instead."""
+    if y is not None and _in_columns(model):
+        raise ValueError("leave out y=: this model reads the condition of X from its condition columns")
+    return _given(model, y)
+
+
+def _in_columns(model: Any) -> bool:
+    """Whether the model reads the condition from columns of X."""
+    return hasattr(model, "condition_columns_")
+
+
+def _condition_of_inputs(model: Any, values: Sequence[tuple[Any, str]], codes: bool | None) -> Any:
+    """Return the y of values with names that are inputs with a condition in columns; None if none has one."""
+    if not _in_columns(model):
+        return None
+    n_features, latent_dim = _sizes(model)
+    inputs = [(_input(model, value, name), name) for value, name in values if not _is_code(value, codes, latent_dim)]
+    found = [model.split_condition(value)[1][0] for value, _ in inputs if np.shape(value)[1] == n_features]
+    if any(not np.array_equal(each, found[0]) for each in found):
+        raise ValueError(f"a and b have different conditions, {found[0]} and {found[1]}: pass y=, that of the path")
+    return found[0] if found else None
+
+
+def _is_code(value: Any, codes: bool | None, latent_dim: int) -> bool:
+    """Whether a value, an input or a code, is taken for a code."""
+    return codes if isinstance(codes, bool) else np.shape(value)[-1:] == (latent_dim,)
+
+
+def _input(model: Any, value: Any, name: str) -> Any:
+    """Return an input of a model with condition columns, which may be strings, as a table with one row."""
+    if names.columns(value) is not None:
+        row = value
+    else:
+        array = np.asarray(value)
+        array = np.asarray(value, dtype=object) if array.dtype.kind in "US" else array
+        row = names.like(array.reshape(1, -1), array, _names(model)) if array.ndim < 3 else array
+    if len(row) != 1:
+        raise ValueError(f"{name} has shape {np.shape(value)}; expected a single row, [d] or [1, d]")
+    return row
+
+
 def _codes(model: LatentModel, X: Any) -> NDArray[np.float32]:
     """Return the codes of X as an array, whatever container the model returns."""
     return np.asarray(model.transform(X), dtype=np.float32)
+
+
+def _generated_codes(model: Any, sample: Any) -> NDArray[np.float32]:
+    """Return the codes of generated examples."""
+    generated = sample(_N_GENERATED, random_state=0)
+    if _in_columns(model):
+        codes: NDArray[np.float32] = model.codes_given_y(generated)
+        return codes
+    return _codes(model, generated)
 
 
 def _decode(model: LatentModel, codes: NDArray[Any]) -> NDArray[np.float32]:
@@ -462,6 +529,8 @@ def _sizes(model: LatentModel) -> tuple[int, int]:
     """Return n_features and latent_dim, from a code: parameters may have changed since fitting."""
     if not hasattr(model, "n_features_in_"):
         raise NotFittedError(f"this {type(model).__name__} is not fitted yet: call fit first")
+    if _in_columns(model):  # zeros may be no condition
+        return model.n_features_in_, len(model.get_feature_names_out())  # type: ignore[attr-defined]
     zeros = np.zeros((1, model.n_features_in_), np.float32)
     return model.n_features_in_, _codes(model, names.like(zeros, zeros, _names(model))).shape[1]
 
@@ -475,7 +544,8 @@ def _code(model: LatentModel, value: Any, name: str, codes: bool | None) -> NDAr
     n_features, latent_dim = _sizes(model)
     if getattr(model, "image_shape", None) is not None and np.ndim(value) > 1 and np.size(value) == n_features:
         value = np.reshape(value, (1, n_features))  # one image
-    row = arrays.row(value, name)
+    encoded = _in_columns(model) and not _is_code(value, codes, latent_dim)
+    row: Any = _input(model, value, name) if encoded else arrays.row(value, name)
     if codes is None:
         if n_features == latent_dim:
             raise ValueError(
@@ -490,7 +560,10 @@ def _code(model: LatentModel, value: Any, name: str, codes: bool | None) -> NDAr
         raise ValueError(f"codes={codes!r} must be True, False or None")
     if row.shape[1] != (latent_dim if codes else n_features):
         raise ValueError(f"{name} has {row.shape[1]} values; expected {expected}")
-    return arrays.tensor(row[0], name) if codes else _codes(model, names.like(row, value, _names(model)))[0]
+    if codes:
+        return arrays.tensor(row[0], name)
+    code: NDArray[np.float32] = _codes(model, row if encoded else names.like(row, value, _names(model)))[0]
+    return code
 
 
 def _span(span: Any) -> float:
@@ -529,7 +602,7 @@ def _grid(
         codes = _codes(model, X)
         centre, scale = codes.mean(axis=0, dtype=np.float64), codes.std(axis=0, dtype=np.float64)
     elif chosen is None:
-        codes = _codes(model, sample(_N_GENERATED, random_state=0) if X is None else X)
+        codes = _generated_codes(model, sample) if X is None else _codes(model, X)
     if chosen is None:
         activity = codes.var(axis=0, dtype=np.float64)
         chosen = _checks.pair(np.argsort(-activity, kind="stable")[:2], latent_dim)

@@ -131,7 +131,7 @@ impl PyEngine {
                 if out.is_empty() {
                     *out = zeros(sources[0].rows(), self.specification.n_features)?;
                 }
-                let mut run = self.run_on_x(&sources[0], true, threads);
+                let mut run = self.run_on_x(sources[0], true, threads);
                 in_slices(py, || {
                     let out = (&mut weights[..], &mut out[..]);
                     self.lock().conditional_mean(sources, samples.clone(), out, &mut run)
@@ -173,7 +173,7 @@ impl PyEngine {
                     next: Shared::new(&mut next),
                     codes: Shared::new(out),
                 };
-                let mut run = self.run_on_x(&sources[0], true, threads);
+                let mut run = self.run_on_x(sources[0], true, threads);
                 in_slices(py, || {
                     let samples = (samples.clone(), seed);
                     self.lock().conditional_sample(sources, samples, &draws, &mut run)

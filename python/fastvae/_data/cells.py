@@ -31,7 +31,7 @@ def read(array: NDArray[Any], X: Any, name: str) -> tuple[NDArray[np.float64], n
         found = np.frompyfunc(_number, 1, 1)(array).astype(np.float64)
     except (OverflowError, TypeError):
         raise TypeError(f"{name} holds objects{_place(array, X)}; expected real numbers, for example float32") from None
-    whole = all(type(cell) is int or isinstance(cell, np.integer) or _is_missing(cell) for cell in array.flat)
+    whole = all(type(cell) is int or isinstance(cell, np.integer) or is_missing(cell) for cell in array.flat)
     return found, np.dtype(np.int64 if whole else np.float64)
 
 
@@ -63,12 +63,13 @@ def _number(cell: Any) -> float:
     """Return a cell as a float, or raise TypeError or OverflowError."""
     if isinstance(cell, (numbers.Real, Decimal, np.bool_)):
         return float(cell)
-    if _is_missing(cell):
+    if is_missing(cell):
         return float("nan")
     raise TypeError
 
 
-def _is_missing(cell: Any) -> bool:
+def is_missing(cell: Any) -> bool:
+    """Whether a cell is None, pandas.NA or pandas.NaT."""
     return type(cell).__name__ in _MISSING
 
 

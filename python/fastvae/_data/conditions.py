@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 _MAX_SHOWN = 20  # classes that an error message lists
 
 
-def classes_of(y: Any, announced: Any = None) -> NDArray[Any] | None:
+def classes_of(y: Any, announced: Any = None, name: str = "y") -> NDArray[Any] | None:
     """Return the sorted unique labels of y [n], or None if y [n, c] holds covariates.
 
-    `announced` are all labels, if y may lack some.
+    `announced` are all labels, if y may lack some; `name` is that of y in messages.
     """
     if y is None:
-        raise ValueError("pass y=: conditional=True needs labels [n_examples], or real covariates [n_examples, c]")
+        raise ValueError(
+            "pass y=: conditional=True needs labels [n_examples], or real covariates [n_examples, c]; "
+            "condition_columns= takes them from columns of X"
+        )
     array = np.asarray(y)
     if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind not in "f":
         if array.dtype.kind in "iub":
@@ -30,10 +33,10 @@ def classes_of(y: Any, announced: Any = None) -> NDArray[Any] | None:
             )
         array = array[:, 0]
     if announced is None:
-        return np.unique(_labels(array)) if array.ndim == 1 else None
+        return np.unique(_labels(array, name)) if array.ndim == 1 else None
     if array.ndim != 1:
         raise ValueError(
-            f"leave out classes=: y has shape {array.shape}, which means covariates; labels are [n_examples]"
+            f"leave out classes=: {name} has shape {array.shape}, which means covariates; labels are [n_examples]"
         )
     return sorted_classes(announced)
 
@@ -58,35 +61,37 @@ def check_classes(announced: Any, classes: NDArray[Any] | None) -> None:
         )
 
 
-def read(y: Any, n: int, classes: NDArray[Any] | None, cols: int | None, one: bool = False) -> NDArray[Any]:
+def read(
+    y: Any, n: int, classes: NDArray[Any] | None, cols: int | None, one: bool = False, name: str = "y"
+) -> NDArray[Any]:
     """Return y as the engine reads it, [n, columns].
 
     Labels become one-hot rows over `classes`; without classes y holds `cols` covariates (None: any number). With `one`,
-    a single label or row of covariates stands for all `n` examples.
+    a single label or row of covariates stands for all `n` examples. `name` is that of y in messages.
     """
-    return _covariates(y, n, cols, one) if classes is None else _one_hot(y, n, classes, one)
+    return _covariates(y, n, cols, one, name) if classes is None else _one_hot(y, n, classes, one, name)
 
 
-def _one_hot(y: Any, n: int, classes: NDArray[Any], one: bool) -> NDArray[np.uint8]:
+def _one_hot(y: Any, n: int, classes: NDArray[Any], one: bool, name: str) -> NDArray[np.uint8]:
     array = np.asarray(y)
     array = array.reshape(1) if one and array.ndim == 0 else array
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if array.ndim != 1:
         raise ValueError(f"y has shape {array.shape}, but the model was fitted with labels: expected ({n},)")
-    labels = _labels(_broadcast(array, n, one))
+    labels = _labels(_broadcast(array, n, one), name)
     known = np.zeros(len(labels), bool)
     if (labels.dtype.kind == "U") == (classes.dtype.kind == "U"):
         places = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
         known = classes[places] == labels
     if not known.all():
         shown = ", ".join(map(repr, classes[:_MAX_SHOWN].tolist())) + (", ..." if len(classes) > _MAX_SHOWN else "")
-        raise ValueError(f"y has the label {labels[~known].tolist()[0]!r}, which is none of the classes: {shown}")
+        raise ValueError(f"{name} has the label {labels[~known].tolist()[0]!r}, which is none of the classes: {shown}")
     columns = np.zeros((len(labels), len(classes)), np.uint8)
     columns[np.arange(len(labels)), places] = 255  # the engine scales uint8: 255 is 1
     return columns
 
 
-def _covariates(y: Any, n: int, cols: int | None, one: bool) -> NDArray[np.float32]:
+def _covariates(y: Any, n: int, cols: int | None, one: bool, name: str) -> NDArray[np.float32]:
     array = np.asarray(y)
     if one and array.ndim < 2 and array.dtype.kind in "fiub":
         y = array.reshape(1, -1)
@@ -95,8 +100,8 @@ def _covariates(y: Any, n: int, cols: int | None, one: bool) -> NDArray[np.float
                 f"y has shape {array.shape}, but the model was fitted with 1 covariate: pass y.reshape(-1, 1) for one "
                 "value per example"
             )
-    array = arrays.tensor(arrays.matrix(y, "y"), "y")
-    arrays.check_magnitude(array, "y")
+    array = arrays.tensor(arrays.matrix(y, name), name)
+    arrays.check_magnitude(array, name)
     if cols is not None and array.shape[1] != cols:
         raise ValueError(f"y has {array.shape[1]} columns, but the model was fitted with {cols} covariates")
     return _broadcast(array, n, one)
@@ -112,13 +117,13 @@ def _broadcast(array: NDArray[Any], n: int, one: bool) -> NDArray[Any]:
     return array
 
 
-def _labels(array: NDArray[Any]) -> NDArray[Any]:
+def _labels(array: NDArray[Any], name: str = "y") -> NDArray[Any]:
     """Return a vector of labels as integers, floats or strings, or raise TypeError or ValueError."""
     if array.dtype.kind in "OT":
         kinds = {str if isinstance(label, str) else type(label) for label in array.tolist()}
         if len(kinds) > 1:
             names = ", ".join(sorted(kind.__name__ for kind in kinds))
-            raise TypeError(f"y holds labels of several types ({names}); expected all integers or all strings")
+            raise TypeError(f"{name} holds labels of several types ({names}); expected all integers or all strings")
         array = np.array(array.tolist())
     if array.dtype.kind == "f":
         array = array.astype(np.float64)
@@ -128,5 +133,5 @@ def _labels(array: NDArray[Any]) -> NDArray[Any]:
                 "pass y.reshape(-1, 1) for a real covariate"
             )
     if array.dtype.kind not in "biufU" or array.ndim != 1 or len(array) == 0:
-        raise TypeError(f"y holds {len(array)} labels of type {array.dtype}; expected integers or strings")
+        raise TypeError(f"{name} holds {len(array)} labels of type {array.dtype}; expected integers or strings")
     return array

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastvae._data.columns import Columns
     from fastvae._data.images import Images
 
 # Examples as the engine reads them: a sparse matrix, or a 2-D array of float32, float64, uint8 (divided by 255 unless
@@ -32,6 +33,7 @@ class Format(NamedTuple):
     scale: InputScale
     names: names.Names
     form: tuple[int, ...] | None  # the shape of an example
+    columns: Columns | None  # the columns that are the condition
 
 
 class Given(NamedTuple):
@@ -69,7 +71,7 @@ def given(X: Any, name: str, cols: int | None = None, owner: str = "", images: I
     `owner` is the name of the class that requires `cols` columns.
     """
     if not isinstance(X, np.ndarray):
-        X = of_annotated(X)
+        X = names.of_annotated(X)
     if sparse.is_sparse(X):
         if images is not None and images.channels_first:
             raise TypeError(f'{name} is a sparse matrix, for which channels="first" is not supported')
@@ -85,21 +87,20 @@ def given(X: Any, name: str, cols: int | None = None, owner: str = "", images: I
     return Given(array, dtype, None, (rows, columns), form)
 
 
-def of_annotated(X: Any) -> Any:
-    """Return ``X.X`` if `X` is AnnData or alike, a table with annotations, else `X`."""
-    annotated = hasattr(X, "X") and not isinstance(X, type) and not hasattr(X, "__array__") and len(np.shape(X.X)) == 2
-    return X.X if annotated else X
-
-
 def whole(X: Any) -> Any:
     """Return X, or the rows of an iterator as a list, which can be read more than once."""
     return list(X) if isinstance(X, Iterator) else X
 
 
 def take(X: Any, rows: NDArray[Any]) -> Any:
-    """Return rows of dense examples with the type of X and, of a frame, the names of the columns."""
-    X = of_annotated(X)
-    array = arrays.numeric(X, "X")
+    """Return rows of dense examples with the type of X and the names of its columns."""
+    if hasattr(X, "iloc"):  # pandas
+        return X.iloc[rows]
+    if hasattr(X, "column_names"):  # Arrow
+        return X.take(rows)
+    if hasattr(X, "get_column"):  # polars
+        return X[rows]
+    array = X if isinstance(X, np.ndarray) else arrays.numeric(names.of_annotated(X), "X")
     return names.with_names(array[rows], X)
 
 

@@ -43,6 +43,12 @@ def columns(X: Any) -> list[Any] | None:
     return None
 
 
+def of_annotated(X: Any) -> Any:
+    """Return ``X.X`` if `X` is AnnData or alike, a table with annotations, else `X`."""
+    annotated = hasattr(X, "X") and not isinstance(X, type) and not hasattr(X, "__array__") and len(np.shape(X.X)) == 2
+    return X.X if annotated else X
+
+
 def of(X: Any) -> Names:
     """Return the names of the columns of X if they are strings, else None.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastvae import _core, corruption, layers, likelihoods, optimizers, priors, schedules
+from fastvae._data.columns import Columns
 from fastvae._data.scale import VERSION_0_1, InputScale
 from fastvae._fitted.files import decode_classes, encode_classes, parse
 from fastvae._fitted.model import FittedModel
@@ -65,7 +66,7 @@ def write(
             stored[key] = _encode(value)
         except _NotSerializableError:
             skipped.append(key)
-    learned = {
+    learned: dict[str, Any] = {
         "_position": fitted.position,
         "_rescales_masking": fitted.rescales_masking,
         "_input": {
@@ -79,6 +80,8 @@ def write(
         "interrupted_": record.interrupted,
         "classes_": encode_classes(fitted.classes),
     }
+    if fitted.columns is not None:
+        learned["_input"]["condition"] = {"indices": fitted.columns.indices, "alone": fitted.columns.alone}
     if fitted.images is not None:
         learned["_images"] = {"channels_first": fitted.images.channels_first, "form": fitted.form}
     data = fitted.dump(moments, {"class": name, "parameters": stored, "learned": learned})
@@ -118,13 +121,18 @@ class Contents(NamedTuple):
         return fitted, record
 
 
-def _set_input(fitted: FittedModel, divisor: Any, divided: Any, names: Any) -> None:
+def _set_input(fitted: FittedModel, divisor: Any, divided: Any, names: Any, condition: Any = None) -> None:
     """Set the format of X from a file, or raise an error of _DAMAGE_ERRORS."""
+    total = fitted.n_features + (0 if condition is None else len(condition["indices"]))
     if names is not None:
-        if not all(isinstance(name, str) for name in names) or len(names) != fitted.n_features:
+        if not all(isinstance(name, str) for name in names) or len(names) != total:
             raise ValueError("the feature names do not fit the model")
         names = np.array(names, object)
-    fitted.set_input(InputScale.checked(divisor, divided), names)
+    columns = None if condition is None else Columns.checked(total=total, names=names, **condition)
+    expected = fitted.specification.conditions if fitted.classes is None else 1
+    if columns is not None and len(columns.indices) != expected:
+        raise ValueError("the condition columns do not fit the model")
+    fitted.set_input(InputScale.checked(divisor, divided), names, columns)
 
 
 def _layout(fitted: FittedModel, channels_first: Any, form: Any) -> tuple[Images | None, Any]:

@@ -63,7 +63,7 @@ class Model(Trained):
     def reconstruct(self, X: Any, *, y: Any = None) -> NDArray[np.float32]:
         """Return the decoder's means at the codes of X, float32 in the shape of X; deterministic.
 
-        A conditional model needs y, as in ``fit``.
+        A conditional model needs y, as in ``fit``. The result has no condition columns.
         """
         fitted, data = self._require_fitted(), self._read_data(X, y)
         return fitted.shaped(fitted.reconstruct(*data, self._threads()), X)

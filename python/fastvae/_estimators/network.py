@@ -11,7 +11,7 @@ import numpy as np
 
 from fastvae import _checks, _core, layers, optimizers
 from fastvae._checks import NotFittedError
-from fastvae._data import arrays, examples, names
+from fastvae._data import arrays, columns, examples, names
 from fastvae._estimators import files
 from fastvae._estimators.base import Estimator
 from fastvae._fitted import architecture
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
+    from fastvae._data.columns import Columns
     from fastvae._data.examples import Data, Examples, Format, Given
     from fastvae._data.images import Images
     from fastvae._data.names import Names
@@ -70,8 +71,9 @@ class Network(Estimator):
         """Set all parameters; an unfitted model becomes fitted.
 
         An unfitted model infers the number of features from the shapes (or ``image_shape``), and a conditional one the
-        number of columns of y. Such a model has no ``classes_``: pass labels as one-hot rows. Without a training X,
-        images have all axes. A fitted model keeps its optimiser's state.
+        number of columns of y. Such a model has no ``classes_``: pass labels as one-hot rows; ``condition_columns``
+        must be indices of covariates. Without a training X, images have all axes. A fitted model keeps its optimiser's
+        state.
 
         Parameters
         ----------
@@ -101,7 +103,7 @@ class Network(Estimator):
     @property
     def n_features_in_(self) -> int:
         """Number of columns of X."""
-        return self._require_fitted().n_features
+        return self._require_fitted().n_columns
 
     @property
     def input_scale_(self) -> float:
@@ -115,6 +117,36 @@ class Network(Estimator):
         if found is None:
             raise AttributeError(f"this {type(self).__name__} was fitted without feature names")
         return found
+
+    @property
+    def condition_columns_(self) -> NDArray[np.intp]:
+        """Indices of the columns of X that are the condition; only a model with ``condition_columns`` has them."""
+        columns = self._require_fitted().columns
+        if columns is None:
+            raise AttributeError(f"this {type(self).__name__} was fitted without condition_columns")
+        return np.array(columns.indices, np.intp)
+
+    def split_condition(self, X: Any) -> tuple[Any, NDArray[Any]]:
+        """Return X without its condition columns, and the y that they hold, of a model with ``condition_columns``.
+
+        Returns
+        -------
+        X : array or frame of the same kind, [n_examples, n_features_in_ - c]
+            The columns that are encoded and decoded.
+        y : ndarray, [n_examples] or [n_examples, c]
+            Labels, or c real covariates.
+
+        Raises
+        ------
+        ValueError
+            If the model has no condition columns, X lacks them, or a value of them is missing.
+        """
+        fitted, owner = self._require_fitted(), type(self).__name__
+        if fitted.columns is None:
+            raise ValueError(f"this {owner} was fitted without condition_columns")
+        X = examples.whole(X)
+        names.check(X, "X", fitted.names, owner)
+        return fitted.columns.split(X, fitted.classes is not None, owner)
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -239,6 +271,10 @@ class Network(Estimator):
         """Whether ``fit`` builds a conditional model, checked."""
         return False
 
+    def _condition_columns(self) -> Any:
+        """Return the parameter for the columns of X that are the condition; None: y is the condition."""
+        return None
+
     def _conditions_in(self, d: Mapping[str, Any]) -> int:
         """Return the number of columns of y, inferred from a state dict."""
         return 0
@@ -297,8 +333,21 @@ class Network(Estimator):
         if images is not None:
             fitted.set_images(images, None if format is None else format.form)
         if format is not None:
-            fitted.set_input(format.scale, format.names)
+            fitted.set_input(format.scale, format.names, format.columns)
+        elif self._condition_columns() is not None:
+            fitted.set_input(fitted.scale, None, self._columns_for(n_features, n_conditions))
         return fitted
+
+    def _columns_for(self, n_features: int, n_conditions: int) -> Columns:
+        """Return the condition columns of a model without training data."""
+        chosen = self._condition_columns()
+        n = columns.count(chosen)
+        if n != n_conditions:
+            raise ValueError(
+                f"condition_columns={chosen!r} has {n} columns, but the state dict is of {n_conditions} covariates or "
+                "classes"
+            )
+        return columns.resolve(chosen, None, n_features + n)
 
     def _dense_encoder(self) -> dict[str, Any]:
         """Return the part of the specification for an encoder of dense layers given by their widths, checked."""
@@ -362,15 +411,23 @@ class Network(Estimator):
         """Return examples with `cols` columns (None: any number) as given, checked in type and shape."""
         return examples.given(X, name, cols, type(self).__name__, self._layout(X, name, fitted=fitted))
 
-    def _read_first(self, X: Any) -> tuple[Examples, Format]:
-        """Return the X of a new fit as the engine reads it, and its format."""
-        columns, given = names.of(X), self._given(X, "X", fitted=False)
+    def _read_first(self, X: Any, y: Any) -> tuple[Examples, Any, Format]:
+        """Return the X of a new fit as the engine reads it, its y as given or in columns of X, and the format of X."""
+        labels, chosen, condition = names.of(X), self._condition_columns(), None
+        if chosen is not None:
+            X = columns.table(X, "X")
+            condition = columns.resolve(chosen, labels, X.shape[1])
+            X, y = condition.split(X, None, type(self).__name__)
+        given = self._given(X, "X", fitted=False)
         scale = self._scale(given)
-        return self._convert(given, "X", scale, fitted=False), examples.Format(scale, columns, given.form)
+        format = examples.Format(scale, labels, given.form, condition)
+        return self._convert(given, "X", scale, fitted=False), y, format
 
     def _read_alike(self, X: Any, name: str, cols: int, format: Format) -> Examples:
         """Return examples that go with the X of a new fit, which has `cols` columns and the format `format`."""
         names.check(X, name, format.names, type(self).__name__)
+        if format.columns is not None:
+            X = format.columns.rest(X, name, type(self).__name__)
         return self._convert(self._given(X, name, cols, fitted=False), name, format.scale, fitted=False)
 
     def _read_examples(self, X: Any, name: str = "X") -> Examples:
@@ -381,12 +438,31 @@ class Network(Estimator):
             return read  # a short cut, which matters for single rows
         if fitted.names is not None or not isinstance(X, np.ndarray):
             names.check(X, name, fitted.names, type(self).__name__)
+        X = self._without_condition(X, name)
         return self._convert(self._given(X, name, fitted.n_features, fitted=True), name, fitted.scale, fitted=True)
+
+    def _without_condition(self, X: Any, name: str = "X") -> Any:
+        """Return X as given, without the columns that are the condition."""
+        columns = self._require_fitted().columns
+        return X if columns is None else columns.rest(X, name, type(self).__name__)
 
     def _read_data(self, X: Any, y: Any = None) -> Data:
         """Return X and y, checked in type and shape; the engine checks the values of X when it uses them."""
-        X = self._read_examples(X)
-        return X, self._read_conditions(y, len(X))
+        fitted = self._require_fitted()
+        if fitted.columns is None:
+            X = self._read_examples(X)
+            return X, self._read_conditions(y, len(X))
+        owner, name, X = type(self).__name__, "y", examples.whole(X)
+        if y is None:
+            names.check(X, "X", fitted.names, owner)
+            (X, y), name = fitted.columns.split(X, fitted.classes is not None, owner), f"{fitted.columns.title} of X"
+        elif np.shape(X)[1:] == (fitted.n_columns,):
+            raise ValueError(f"leave out y=: this {owner} reads the condition from {fitted.columns.title} of X")
+        elif fitted.names is not None and names.of(X) is not None:
+            names.check(X, "X", np.delete(fitted.names, fitted.columns.indices), owner)
+        given = self._given(X, "X", fitted.n_features, fitted=True)
+        read = self._convert(given, "X", fitted.scale, fitted=True)
+        return read, fitted.read_conditions(y, len(read), owner, name=name)
 
     def _read_conditions(self, y: Any, n: int, *, one: bool = False) -> NDArray[Any] | None:
         """Return y of `n` examples as the engine reads it; with `one`, a single row may stand for all."""
@@ -397,5 +473,5 @@ class Network(Estimator):
         return self._require_fitted().specification.conditions > 0
 
     def _y_if_conditional(self, y: Any) -> Any:
-        """Return y if the fitted model is conditional, else None: scikit-learn passes y to every estimator."""
-        return y if self._is_conditional() else None
+        """Return y if the fitted model reads it, else None: scikit-learn passes y to every estimator."""
+        return y if self._is_conditional() and self._require_fitted().columns is None else None

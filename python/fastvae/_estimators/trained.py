@@ -60,11 +60,11 @@ class Trained(Network):
             by ``input_scale_`` (see Notes).
         y : array_like, [n_examples] or [n_examples, c], optional
             Required by a conditional VAE: labels (integers or strings) if y is 1-D, c real covariates if it is 2-D. A
-            column of integers [n_examples, 1] is refused: pass ``y.ravel()`` or ``y.astype(float)``. Other models
-            ignore y.
+            column of integers [n_examples, 1] is refused: pass ``y.ravel()`` or ``y.astype(float)``. Other models, and
+            a VAE with ``condition_columns``, ignore y.
         validation_data : array_like [m, n_features] or tuple (X, y), optional
-            Scored after each epoch. A conditional model needs the tuple; others ignore its y. Cannot be combined with
-            ``validation_fraction``.
+            Scored after each epoch. A conditional model needs the tuple; others, and a VAE with ``condition_columns``,
+            ignore its y. Cannot be combined with ``validation_fraction``.
 
         Returns
         -------
@@ -106,8 +106,8 @@ class Trained(Network):
         settings = self._fit_settings()
         called = callbacks.check(self.callbacks)
         plan = self._plan()
-        X, form = self._read_first(X)
-        classes, y = self._read_training_conditions(y, len(X))
+        X, y, form = self._read_first(X, y)
+        classes, y = self._read_training_conditions(y, len(X), form)
         held_out = self._validation_data(validation_data, settings.validation_fraction, (X, y), form, classes)
         fraction = settings.validation_fraction
         if settings.early_stopping and held_out is None and not fraction:
@@ -177,7 +177,7 @@ class Trained(Network):
         corrupted : array_like, [n_examples, n_features], optional
             The encoder's input, instead of X with ``corruption``; ``input_transform`` applies to it, and uint8 is
             scaled as for X. The target stays X. The encoder does not read values that are NaN in X or, with
-            ``missing="mask"``, in ``corrupted``.
+            ``missing="mask"``, in ``corrupted``. Its ``condition_columns`` are not read.
 
         Returns
         -------
@@ -199,8 +199,8 @@ class Trained(Network):
         if classes is not None and not (self._conditional() if self._fitted is None else self._is_conditional()):
             raise ValueError(f"leave out classes=: this {type(self).__name__} is not conditional")
         if self._fitted is None:
-            X, form = self._read_first(X)
-            classes, y = self._read_training_conditions(y, len(X), classes)
+            X, y, form = self._read_first(X, y)
+            classes, y = self._read_training_conditions(y, len(X), form, classes)
             noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape, form)
             fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
             plan.objective.check(fitted.specification)
@@ -412,7 +412,7 @@ class Trained(Network):
         return X, y
 
     def _read_training_conditions(
-        self, y: Any, n: int, announced: Any = None
+        self, y: Any, n: int, format: Format, announced: Any = None
     ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
         """Return the classes of y (None for covariates) and y as the engine reads it; None twice if not conditional.
 
@@ -420,8 +420,9 @@ class Trained(Network):
         """
         if not self._conditional():
             return None, None
-        classes = conditions.classes_of(y, announced)
-        return classes, conditions.read(y, n, classes, None)
+        name = "y" if format.columns is None else f"{format.columns.title} of X"
+        classes = conditions.classes_of(y, announced, name)
+        return classes, conditions.read(y, n, classes, None, name=name)
 
     def _read_corrupted(self, corrupted: Any, shape: tuple[int, int], format: Format | None = None) -> Examples | None:
         """Return the encoder's input given by the caller; `format` is that of the X of a new fit."""
@@ -443,9 +444,18 @@ class Trained(Network):
             return None
         if fraction:
             raise ValueError("pass validation_data or validation_fraction, not both")
-        X, y = training
-        if y is not None and not (isinstance(data, tuple) and len(data) == 2):
+        (X, y), columns = training, format.columns
+        if y is not None and columns is None and not (isinstance(data, tuple) and len(data) == 2):
             raise ValueError("validation_data of a conditional model must be a tuple (X, y)")
-        first = data[0] if isinstance(data, tuple) and data else data
-        first = self._read_alike(first, "validation_data", X.shape[1], format)
-        return first, None if y is None else conditions.read(data[1], len(first), classes, y.shape[1])
+        name = "validation_data"
+        given = data[0] if isinstance(data, tuple) and data else data
+        if columns is not None:
+            given = examples.whole(given)
+        first = self._read_alike(given, name, X.shape[1], format)
+        if y is None:
+            return first, None
+        if columns is None:
+            return first, conditions.read(data[1], len(first), classes, y.shape[1])
+        held_out = columns.values(given, name, type(self).__name__, labels=classes is not None)
+        title = f"{columns.title} of {name}"
+        return first, conditions.read(held_out, len(first), classes, y.shape[1], name=title)

@@ -71,6 +71,15 @@ class VAE(Layered, Variational):
         [x, y], the decoder [z, y]; the prior of z is N(0, I) for every y (M2 of Kingma et al., arXiv:1406.5298). In a
         convolutional encoder the first dense layer, or ``mu`` and ``logvar``, reads y after the image. Methods that
         take X or codes, and ``sample``, then need y.
+    condition_columns : str, int, sequence of str or int, or None
+        Columns of X that are the condition, by name (frames) or index, so that a conditional model needs no y and fits
+        into a pipeline. They are read as y is, and are neither encoded nor decoded: results in the shape of X lack
+        them. A single name or index is a column of labels (integers or strings; whole floats too). A list of one column
+        is labels if its values are integers, strings, booleans or categories, and a real covariate if they are floats;
+        a list of several is real covariates. All methods that take X read the condition from it; those of
+        scikit-learn's interface (``fit``, ``fit_transform``, ``partial_fit``, ``score``) ignore y, others take y only
+        with an X without these columns, as ``split_condition`` and ``sample`` return it. Methods without X (``sample``,
+        ``inverse_transform``) need y. It implies ``conditional=True``.
     objective : {"elbo", "reconstruction", "kl"}
         Terms of the loss: both, the reconstruction alone, or the KL alone. z is sampled in all three.
     binarize : {"bernoulli", "threshold"} or None
@@ -132,11 +141,14 @@ class VAE(Layered, Variational):
     Attributes
     ----------
     n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of object, [n_features]
+        Number of columns of X, condition columns included.
+    feature_names_in_ : ndarray of object, [n_features_in_]
         Names of the columns of X; only if X was a frame whose names are strings.
     input_scale_ : float
         Divisor of integers in X, 255 or 1; see the notes of ``fit``.
+    condition_columns_ : ndarray of int
+        Indices of the condition columns of X; only with ``condition_columns``. ``np.delete(X, condition_columns_, 1)``
+        are the columns that are encoded and decoded.
     classes_ : ndarray, [n_classes]
         Sorted unique labels of y; only for a conditional model fitted with labels.
     n_iter_ : int
@@ -178,6 +190,7 @@ class VAE(Layered, Variational):
         n_importance_samples: int = 1,
         doubly_reparameterized: bool = False,
         conditional: bool = False,
+        condition_columns: Any = None,
         objective: str = "elbo",
         binarize: str | None = None,
         input_transform: str | None = None,
@@ -212,6 +225,7 @@ class VAE(Layered, Variational):
         self.n_importance_samples = n_importance_samples
         self.doubly_reparameterized = doubly_reparameterized
         self.conditional = conditional
+        self.condition_columns = condition_columns
         self.objective = objective
         self.binarize = binarize
         self.input_transform = input_transform
@@ -250,10 +264,13 @@ class VAE(Layered, Variational):
         return specification.variational and specification.unstructured
 
     def _conditional(self) -> bool:
-        return _checks.boolean(self.conditional, "conditional")
+        return _checks.boolean(self.conditional, "conditional") or self.condition_columns is not None
+
+    def _condition_columns(self) -> Any:
+        return self.condition_columns
 
     def _requires_y(self) -> bool:
-        return bool(self.conditional)
+        return bool(self.conditional) and self.condition_columns is None
 
     def _conditions_in(self, d: Mapping[str, Any]) -> int:
         if not self._conditional():

@@ -195,7 +195,7 @@ class Variational(Model):
         Returns
         -------
         ndarray in the shape of X, or [draws, *X.shape]
-            In the type of X (float64 for a list); observed values are unchanged.
+            In the type of X (float64 for a list), without its condition columns; observed values are unchanged.
 
         Raises
         ------
@@ -206,6 +206,7 @@ class Variational(Model):
         """
         X = examples.whole(X)
         filled = self._imputed(X, y, draws, n_iter, n_samples, random_state)
+        X = self._without_condition(X) if y is None else X
         return imputation.with_observed(filled, X, self._require_fitted().scale)
 
     # Bounds

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae._data import arrays, examples
+from fastvae._data import arrays, names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,7 +118,7 @@ def with_observed(filled: NDArray[np.float32], X: Any, scale: InputScale) -> NDA
 
     Arrays of integers have no missing values, so they are X itself.
     """
-    values, dtype = arrays.typed(examples.of_annotated(X), "X")
+    values, dtype = arrays.typed(names.of_annotated(X), "X")
     if values.dtype.kind != "f":
         return np.array(np.broadcast_to(values, filled.shape))
     missing = np.isnan(values)

@@ -17,6 +17,7 @@ from fastvae._fitted.uncertainty import LogMarginal, Predictive
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastvae._data.columns import Columns
     from fastvae._data.examples import Examples
     from fastvae._data.names import Names
 
@@ -55,8 +56,13 @@ class FittedModel:
 
     @property
     def n_features(self) -> int:
-        """Number of columns of X."""
+        """Number of columns of X that are encoded and decoded."""
         return self.specification.n_features
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns of X, condition columns included."""
+        return self.n_features if self.columns is None else self.columns.total
 
     @property
     def latent_dim(self) -> int:
@@ -75,10 +81,13 @@ class FittedModel:
         self.engine = _core.Engine(specification)
         self.specification = Specification.of(self.engine)
 
-    def set_input(self, scale: InputScale, names: Names) -> None:
-        """Set the scale of integers in X and the names of the columns of the training X."""
-        self.scale, self.names = scale, names
-        self.unchanged = () if names is not None else scale.unchanged(counts=self.specification.counts)
+    def set_input(self, scale: InputScale, names: Names, columns: Columns | None = None) -> None:
+        """Set the scale of integers in X, the names of its columns, and those that are the condition."""
+        if columns is not None and columns.total - len(columns.indices) != self.n_features:
+            raise ValueError(f"{columns.title} of {columns.total} do not leave {self.n_features} features")
+        self.scale, self.names, self.columns = scale, names, columns
+        whole = names is None and columns is None
+        self.unchanged = scale.unchanged(counts=self.specification.counts) if whole else ()
 
     def takes(self, X: NDArray[Any]) -> bool:
         """Whether the engine reads an array as it is: a table of the right size and type, without names."""
@@ -100,23 +109,24 @@ class FittedModel:
         """Return rows [..., n_features] with examples in the shape that they have in X (None: the training X)."""
         if self.images is None:
             return rows
-        form = self.form if X is None else np.shape(X)[1:]
+        form = self.form if X is None or self.columns is not None else np.shape(X)[1:]
         return self.images.restore(rows, form or self.images.forms[0])
 
     # Conditions
 
-    def read_conditions(self, y: Any, n: int, owner: str, *, one: bool = False) -> NDArray[Any] | None:
+    def read_conditions(self, y: Any, n: int, owner: str, *, one: bool = False, name: str = "y") -> NDArray[Any] | None:
         """Return y of `n` examples as the engine reads it; with `one`, a single row may stand for all.
 
         Raises ValueError if a conditional model lacks y or another model is given one; `owner` is the name of its
-        class.
+        class, `name` that of y in messages.
         """
         columns = self.specification.conditions
         if (y is None) == (columns == 0):
-            return None if y is None else conditions.read(y, n, self.classes, columns, one)
+            return None if y is None else conditions.read(y, n, self.classes, columns, one, name)
         if columns == 0:
             raise ValueError(f"leave out y=: this {owner} is not conditional")
-        raise ValueError(f"pass y=: this {owner} is conditional")
+        remedy = "" if self.columns is not None else "; condition_columns= takes y from columns of X, as in a pipeline"
+        raise ValueError(f"pass y=: this {owner} is conditional{remedy}")
 
     # Codes and means
 
@@ -313,6 +323,7 @@ class FittedModel:
             "rescales_masking": self.rescales_masking,
             "scale": self.scale,
             "names": self.names,
+            "columns": self.columns,
             "images": self.images,
             "form": self.form,
         }
@@ -323,9 +334,9 @@ class FittedModel:
         self.rescales_masking = state.get("rescales_masking", False)  # earlier versions never did
         self.position = state["position"]
         if not self.specification.counts:
-            self.set_input(state.get("scale", VERSION_0_1), state.get("names"))
+            self.set_input(state.get("scale", VERSION_0_1), state.get("names"), state.get("columns"))
         else:
-            self.set_input(UNSCALED, state.get("names"))
+            self.set_input(UNSCALED, state.get("names"), state.get("columns"))
         self.set_images(state.get("images"), state.get("form"))
 
 

@@ -102,7 +102,7 @@ def latent_ellipses(
         If the model has no posterior, dims are not two of its dimensions, or the length of y differs from X.
     """
     n = _checks.integer(n, "n")
-    total = len(arrays.numeric(X, "X"))
+    total = len(X if hasattr(model, "condition_columns_") else arrays.numeric(X, "X"))
     colours, key = colours_of(y, total)
     chosen = np.sort(np.random.default_rng(0).permutation(total)[:n])
     mu, sigma = _posterior(model, examples.take(X, chosen), None if y is None else np.asarray(y)[chosen])
@@ -246,7 +246,8 @@ def _no_posterior(model: Any) -> ValueError:
 
 def _condition(model: Any, y: Any) -> dict[str, Any]:
     """Return the argument y for a conditional model, for which the colours are labels."""
-    return {"y": y} if y is not None and getattr(model, "conditional", False) else {}
+    reads = getattr(model, "conditional", False) and not hasattr(model, "condition_columns_")
+    return {"y": y} if y is not None and reads else {}
 
 
 def _posterior(model: VAE, X: Any, y: Any = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -84,8 +84,8 @@ def reconstructions(
     -------
     matplotlib Axes
     """
-    originals = pictures_of(X, shape, model)
     decoded = pictures_of(_decoded(model, X, y), shape, model)
+    originals = pictures_of(_pixels(model, X), shape, model)
     line = np.ones_like(originals[:, : gap_of(originals)])
     pairs = np.concatenate([originals, line, decoded], axis=1)
     columns = columns_of(min(len(pairs), 10) if columns is None else columns, len(pairs))
@@ -290,7 +290,14 @@ def conditions(
     return ax
 
 
+def _pixels(model: Any, X: Any) -> Any:
+    """Return X without condition columns."""
+    return model.split_condition(X)[0] if hasattr(model, "condition_columns_") else X
+
+
 def _decoded(model: Any, X: Any, y: Any) -> Any:
+    if hasattr(model, "condition_columns_"):
+        return model.reconstruct(X, y=y)
     if y is None:
         return model.inverse_transform(model.transform(X))
     return model.inverse_transform(model.transform(X, y=y), y=y)
