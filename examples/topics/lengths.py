@@ -98,7 +98,7 @@ MODELS = {"lda": (None,), "mixture": (None, 0.1), "product": (None, 0.1)}
 
 def measure(name: str, alpha: float | None, documents: Set, seed: int) -> list[float]:
     """Fit a model: NPMI, perplexity, topics like another one, and shares of documents in the right topic."""
-    options = {"alpha": alpha, "decoder": name, "random_state": seed, "n_jobs": 1}
+    options: dict[str, Any] = {"alpha": alpha, "decoder": name, "random_state": seed, "n_jobs": 1}
     model: Any = (
         Lda(documents.n_topics, LDA_ITERATIONS, seed)
         if name == "lda"
