@@ -42,7 +42,7 @@ class Autoencoder(Layered):
         values lie in [0, 1].
     input_transform : {"log1p", "binary", "l1", "l2", "frequencies"} or None
         Transformation of the encoder's input, for counts: ln(1 + x) for x > -1, 1 where x is not 0, x / sum |x|,
-        x / (sum x²)^1/2, or 100 x / (10 + sum |x|) (sums over features; an example of zeros stays zero). The target
+        x / (sum x²)^1/2, or 50 x / (10 + sum |x|) (sums over features; an example of zeros stays zero). The target
         stays x.
     missing : {"error", "mask"}
         "error" refuses NaN in X. With "mask" NaN marks a missing value: the loss sums over the observed features, the

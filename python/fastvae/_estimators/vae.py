@@ -89,7 +89,7 @@ class VAE(Layered, Variational):
         Inference methods never binarize their input.
     input_transform : {"log1p", "binary", "l1", "l2", "frequencies"} or None
         Transformation of the encoder's input, for counts: ln(1 + x) for x > -1, 1 where x is not 0, x / sum |x|,
-        x / (sum x²)^1/2, or 100 x / (10 + sum |x|) (sums over features; an example of zeros stays zero). The target
+        x / (sum x²)^1/2, or 50 x / (10 + sum |x|) (sums over features; an example of zeros stays zero). The target
         stays x.
     missing : {"error", "mask"}
         "error" refuses NaN in X. With "mask" NaN marks a missing value: the likelihood includes the observed values
