@@ -627,7 +627,7 @@ def test_titles_have_as_many_topics_as_asked_for() -> None:
     assert right_topic(model, X, theta, phi) >= 0.58
 
 
-def test_a_long_tail_of_lengths_is_described_as_well_as_by_lda() -> None:
+def test_a_long_tail_of_lengths_is_described_nearly_as_well_as_by_lda() -> None:
     decomposition = pytest.importorskip("sklearn.decomposition")
     phi = np.random.default_rng(8).dirichlet(np.full(300, 0.05), 6)
     lengths = np.maximum(1, np.exp(np.log(80) + 1.5 * np.random.default_rng(3).standard_normal(1500)))

@@ -10,16 +10,18 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from compare import Lda, write
 from corpus import BBC, HERE, Array, Corpus, load, sparse
-from scipy.optimize import linear_sum_assignment
 
 import fastvae
 from fastvae._topics import measures
+
+linear_sum_assignment: Any = import_module("scipy.optimize").linear_sum_assignment  # untyped
 
 LDA_ITERATIONS = 50
 
@@ -43,7 +45,8 @@ def drawn(n: int, phi: Array, lengths: Any, seed: int) -> tuple[Array, Array]:
     words = np.maximum(1, lengths(random, n) if callable(lengths) else np.full(n, lengths)).astype(int)
     p = theta @ phi
     p /= p.sum(1, keepdims=True)
-    return np.stack([random.multinomial(*one) for one in zip(words, p, strict=True)]).astype(np.float32), theta
+    counts: Array = np.stack([random.multinomial(*one) for one in zip(words, p, strict=True)]).astype(np.float32)
+    return counts, theta
 
 
 def synthetic(n: int, n_topics: int, n_words: int, eta: float, lengths: Any, more: tuple[int, ...] = ()) -> Any:
@@ -58,7 +61,8 @@ def synthetic(n: int, n_topics: int, n_words: int, eta: float, lengths: Any, mor
 
 
 def long_tail(random: np.random.Generator, n: int) -> Array:
-    return np.exp(np.log(80) + 1.5 * random.standard_normal(n))
+    words: Array = np.exp(np.log(80) + 1.5 * random.standard_normal(n))
+    return words
 
 
 def bbc(n_topics: int) -> Callable[[Corpus, int], Set]:
