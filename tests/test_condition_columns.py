@@ -155,6 +155,14 @@ def test_impute_returns_the_other_columns_unchanged_where_observed() -> None:
         ours.impute(holes)
 
 
+def test_columns_at_the_ends_of_an_array_are_left_out_without_a_copy() -> None:
+    for chosen, at in ((0, 0), (-1, 64), ([1, 0], 0), ([63, 64], 63)):
+        table = np.insert(X, at, Y, axis=1)
+        rest, _ = model(condition_columns=chosen, epochs=1).fit(table).split_condition(table)
+        assert np.shares_memory(rest, table)
+        assert same(rest, np.delete(table, chosen, axis=1))
+
+
 def test_pixels_of_images_lie_beside_the_condition() -> None:
     grey = (DIGITS[:300] * 255).astype(np.uint8)
     beside = np.column_stack([Y.astype(np.uint8), grey])

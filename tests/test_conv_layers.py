@@ -255,6 +255,7 @@ def train(
             binarize=None,
             clip_norm=None,
             threads=threads,
+            checks_end=False,
             tick=None,
         )
 

@@ -118,6 +118,7 @@ def test_what_the_encoder_sees_in_training_has_that_distribution_anew_in_each_st
     assert len(np.unique(seen, axis=0)) == 1000
 
 
+@pytest.mark.filterwarnings("ignore:Autoencoder after training")
 @pytest.mark.parametrize("kind", CORRUPTIONS, ids=str)
 def test_the_losses_of_fit_are_those_of_the_corrupted_input_against_the_clean_target(kind: Any) -> None:
     class Lively:

@@ -52,6 +52,7 @@ DEFAULTS = {
     "n_iter_no_change": 10,
     "tol": 1e-4,
     "callbacks": (),
+    "warm_start": False,
     "n_jobs": None,
     "random_state": None,
     "progress": None,

@@ -200,6 +200,7 @@ def test_images_and_encoder_inputs_have_the_scale_too() -> None:
     assert np.array_equal(small.impute(BINARY), BINARY)
 
 
+@pytest.mark.filterwarnings("ignore:VAE after training")  # such covariates ask for StandardScaler
 def test_covariates_and_codes_are_never_scaled() -> None:
     y = RNG.integers(0, 200, (60, 2))
     model = conditional_vae(epochs=1).fit(BYTES, y)
@@ -571,10 +572,9 @@ def test_the_remedies_of_a_divergence_help() -> None:
     for data, likelihood in ((X, "gaussian"), (GREY, "bernoulli")):
         said = divergence(tiny(likelihood=likelihood, **wild), data)
         assert "Lower learning_rate (it is 10)" in said
-        assert "clip_norm" in said
+        assert "clip_norm" not in said  # the loss becomes finite, not good
         assert ("scale the data" in said) == (likelihood == "gaussian")
         tiny(likelihood=likelihood, **wild | {"learning_rate": 0.01}).fit(data)
-        tiny(likelihood=likelihood, **wild, clip_norm=1.0).fit(data)
     said = divergence(tiny(likelihood="gaussian", **wild | {"learning_rate": 0.1}), 1000 * X)
     assert "StandardScaler" in said
     tiny(likelihood="gaussian", **wild | {"learning_rate": 0.1}).fit(X)

@@ -76,6 +76,7 @@ def train(engine: _core.Engine, shuffle: bool = True) -> _core.Engine:
         binarize=None,
         clip_norm=None,
         threads=1,
+        checks_end=False,
         tick=None,
     )
     return engine

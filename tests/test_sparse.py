@@ -166,7 +166,7 @@ def transformed(transform: str, x: torch.Tensor) -> torch.Tensor:
         case "binary":
             return (x != 0).to(x.dtype)
         case "frequencies":
-            return 100 * x / (10 + x.abs().sum(1, keepdim=True))
+            return 50 * x / (10 + x.abs().sum(1, keepdim=True))
     return torch.nn.functional.normalize(x, p=int(transform[1]), dim=1)
 
 

@@ -440,7 +440,7 @@ def test_a_scale_from_the_decoder_hides_no_overflow(method: str) -> None:
     weights = {name: 1e25 * value for name, value in vae.state_dict().items() if not name.startswith("standardize.")}
     units = {name: value for name, value in vae.state_dict().items() if name.startswith("standardize.")}
     vae.load_state_dict(weights | units)
-    with pytest.raises(FloatingPointError, match="Training has diverged: fit again with a lower learning_rate"):
+    with pytest.raises(FloatingPointError, match="lower learning_rate"):
         getattr(vae, method)(X)
 
 

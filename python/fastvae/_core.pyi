@@ -134,6 +134,7 @@ class Engine:
         binarize: str | None,
         clip_norm: float | None,
         threads: int | None,
+        checks_end: bool,
         tick: Callable[[int], None] | None,
     ) -> tuple[float, float, float]: ...
     def encode(self, x: _Matrix, y: NDArray[Any] | None, logvar: bool, threads: int | None) -> tuple[_F32, _F32]: ...

@@ -21,10 +21,10 @@ pub struct ValueCheck {
     transform: Option<Transform>,
     /// Whether NaN is allowed.
     missing: bool,
-    /// The largest magnitude.
-    largest: f32,
     /// The first row with an invalid value; `usize::MAX` if there is none.
     first_bad: AtomicUsize,
+    /// The first rows whose results are not finite numbers; `usize::MAX` if there is none.
+    overflow: AtomicUsize,
 }
 
 impl ValueCheck {
@@ -36,20 +36,14 @@ impl ValueCheck {
             scored: true,
             transform: None,
             missing,
-            largest: LARGEST,
             first_bad,
+            overflow: AtomicUsize::new(usize::MAX),
         }
     }
 
     /// Allows values outside the likelihood's support: only the encoder reads them.
     pub fn encoded_only(self) -> ValueCheck {
         ValueCheck { scored: false, ..self }
-    }
-
-    /// Allows larger values: a training step reports an overflow itself. Norms must not overflow.
-    pub fn for_training(self) -> ValueCheck {
-        let divides = self.transform.is_some_and(Transform::divides);
-        ValueCheck { largest: if divides { LARGEST } else { f32::MAX }, ..self }
     }
 
     /// Limits the values to the range of `transform` too.
@@ -62,7 +56,7 @@ impl ValueCheck {
         let limits = self.likelihood.filter(|_| self.scored);
         let support = limits.map_or(Support::REAL, |likelihood| likelihood.support());
         let (low, high) = support.accepted();
-        (low.max(self.least()).max(-self.largest), high.min(self.largest))
+        (low.max(self.least()).max(-LARGEST), high.min(LARGEST))
     }
 
     /// The smallest value that the transform takes.
@@ -78,11 +72,23 @@ impl ValueCheck {
         RowCheck { check: self, low, high, missing: self.missing, outside: 0 }
     }
 
-    /// Returns an error if a value of `x`, called `name` in messages, is invalid.
+    /// Reports a result of row `row` or one of the next that is not a finite number.
+    pub(crate) fn report_overflow(&self, row: usize) {
+        self.overflow.fetch_min(row, Ordering::Relaxed);
+    }
+
+    /// Returns an error if a value of `x`, called `name` in messages, is invalid, or a result is not finite.
     pub fn verdict(&self, x: &Source, name: &str) -> Result<()> {
         let row = self.first_bad.load(Ordering::Relaxed);
-        if row == usize::MAX {
+        if row == usize::MAX && self.overflow.load(Ordering::Relaxed) == usize::MAX {
             return Ok(());
+        }
+        if row == usize::MAX {
+            return Err(Error::Diverged(format!(
+                "a result is not a finite number: the network's outputs overflow in float32. If the values of {name} \
+                 are like those of the training data, training has diverged: fit again with a lower \
+                 learning_rate"
+            )));
         }
         let (col, value) = x.find_outside(row, self.range(), self.missing).unwrap_or((0, f32::NAN));
         let exact = x.exact(row, col).filter(|exact| value.is_infinite() && exact.is_finite());

@@ -15,14 +15,14 @@ pub enum Transform {
     Binary,
     /// x / sum |x|; a row of zeros stays zero.
     L1,
-    /// 100 x / (10 + sum |x|): frequencies times 100, smaller in documents of few words.
+    /// 50 x / (10 + sum |x|): frequencies times 50, smaller in documents of few words.
     Frequencies,
     /// x / (sum x²)^1/2; a row of zeros stays zero. (Squares of values below 1e-19 underflow to zero.)
     L2,
 }
 
 /// [`Transform::Frequencies`] of a document of any length add up to less than this.
-const FREQUENCIES: f32 = 100.0;
+const FREQUENCIES: f32 = 50.0;
 /// The length at which they are half as large.
 const SHORT: f32 = 10.0;
 
@@ -124,7 +124,7 @@ mod tests {
                 assert_eq!(transformed(isa, Transform::Binary, &small)[i], f32::from(*x != 0.0));
                 assert!((transformed(isa, Transform::L1, &small)[i] - x / norm1).abs() < 1e-7);
                 assert!((transformed(isa, Transform::L2, &small)[i] - x / norm2).abs() < 1e-7);
-                let frequency = 100.0 * x / (10.0 + norm1);
+                let frequency = 50.0 * x / (10.0 + norm1);
                 let found = transformed(isa, Transform::Frequencies, &small)[i];
                 assert!((found - frequency).abs() < 1e-6);
             }

@@ -12,7 +12,7 @@ use crate::matrix::Shared;
 use crate::random::{Distribution, Noise, Stream};
 use crate::simd::{Isa, Row, ZERO_ROW};
 use crate::threads;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A model for training and inference.
 pub struct Engine {
@@ -34,6 +34,14 @@ pub struct Engine {
     gradients: Vec<Row>,
     squares: Vec<f64>,
     workspaces: [Vec<Workspace>; 2],
+}
+
+/// A copy of the parameters, the optimiser's moments, and what is derived from them.
+pub(crate) struct SavedState {
+    parameters: Vec<Row>,
+    derived: Vec<Row>,
+    moments: [Vec<Row>; 2],
+    clamped: usize,
 }
 
 /// A buffer with a value for each parameter.
@@ -176,6 +184,30 @@ impl Engine {
         let buffers = self.share(1, BatchSize::of(1), PassKind::Infer, InputStorage::Batch)?;
         threads::alone(|worker| buffers.pass(0, 1).refresh(worker));
         Ok(())
+    }
+
+    /// A copy of parameters and moments.
+    pub(crate) fn state(&self) -> Result<SavedState> {
+        let copy = |from: &[Row]| -> Result<Vec<Row>> {
+            let mut to = filled(ZERO_ROW, Some(from.len()))?;
+            to.copy_from_slice(from);
+            Ok(to)
+        };
+        let [first, second] = &self.moments;
+        Ok(SavedState {
+            parameters: copy(&self.parameters)?,
+            derived: copy(&self.derived)?,
+            moments: [copy(first)?, copy(second)?],
+            clamped: self.clamped.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Takes back what has happened to parameters and moments since [`Engine::state`].
+    pub(crate) fn restore(&mut self, state: SavedState) {
+        self.parameters = state.parameters;
+        self.derived = state.derived;
+        self.moments = state.moments;
+        self.clamped = AtomicUsize::new(state.clamped);
     }
 
     /// Allocates the gradient buffers, unless that was done before.

@@ -24,8 +24,7 @@ impl PyEngine {
     /// Raises ValueError for a value of `x` that the model cannot be trained on.
     fn check(&self, py: Python<'_>, x: Array2, name: &str, threads: Option<usize>) -> PyResult<()> {
         let (x, isa) = (self.examples(x)?, Isa::detect()?);
-        let run = self.run_on_x(&x, true, threads);
-        let mut run = InferenceRun { name, check: run.check.for_training(), ..run };
+        let mut run = InferenceRun { name, ..self.run_on_x(&x, true, threads) };
         in_slices(py, || run.check_values(isa, &x))
     }
 

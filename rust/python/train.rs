@@ -20,7 +20,7 @@ impl PyEngine {
     /// Trains one pass over `x`, or over `rows` of it. Returns the sums of -log p(x|z), KL and loss over the examples.
     /// Calls `tick` after each slice of time with the number of finished examples. `objective`: the values of the first
     /// step. `step_values`: KL weights, KL targets and learning rates of all steps.
-    #[pyo3(signature = (x, y, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, tick))]
+    #[pyo3(signature = (x, y, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, tick))]
     #[allow(clippy::too_many_arguments)]
     fn train(
         &self,
@@ -38,6 +38,7 @@ impl PyEngine {
         binarize: Option<Binary>,
         clip_norm: Option<f64>,
         threads: Option<usize>,
+        checks_end: bool,
         tick: Option<Bound<'_, PyAny>>,
     ) -> PyResult<(f64, f64, f64)> {
         let eps = eps.map(source).transpose()?;
@@ -63,6 +64,7 @@ impl PyEngine {
                 step_values,
                 clip_norm,
                 threads,
+                checks_end,
             };
             let mut sums = LossSums::default();
             loop {

@@ -27,7 +27,9 @@ impl Engine {
             pass.emit(worker, 0, mu, start);
             if wants_logvar {
                 pass.emit(worker, latent, logvar, start);
+                pass.check_finite(worker, (logvar, latent), start, check);
             }
+            pass.check_finite(worker, (mu, latent), start, check);
         })
     }
 
@@ -39,14 +41,18 @@ impl Engine {
         scale: &mut [f32],
         run: &mut InferenceRun,
     ) -> Result<bool> {
-        let (out, scale) = (Shared::new(out), Shared::new(scale));
+        let (out, scale, cols) =
+            (Shared::new(out), Shared::new(scale), self.network.spec.n_features);
         run.walk(self, z, InputStorage::Batch, |worker, pass, start, check| {
             pass.load_codes(worker, z, start, check);
             pass.decode(worker);
-            match scale.is_empty() {
-                true => pass.mean(worker, out, start),
-                false => pass.mean_and_scale(worker, [out, scale], start),
+            if scale.is_empty() {
+                pass.mean(worker, out, start);
+            } else {
+                pass.mean_and_scale(worker, [out, scale], start);
+                pass.check_finite(worker, (scale, cols), start, check);
             }
+            pass.check_finite(worker, (out, cols), start, check);
         })
     }
 
@@ -58,7 +64,8 @@ impl Engine {
         out: &mut [f32],
         run: &mut InferenceRun,
     ) -> Result<bool> {
-        let (out, ignored, n) = (Shared::new(out), AtomicUsize::new(0), x.rows());
+        let (out, ignored) = (Shared::new(out), AtomicUsize::new(0));
+        let (n, latent) = (x.rows(), self.network.spec.latent_dim);
         run.walk(self, x, InputStorage::Batch, |worker, pass, start, check| {
             let pass = ignoring_clamps(pass, &ignored);
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(check));
@@ -69,6 +76,9 @@ impl Engine {
                     Epsilon::Drawn(NoiseKey::Posterior { seed, first: start, sample }),
                 );
                 pass.emit_codes(worker, out, sample as usize * n + start);
+            }
+            for sample in 0..samples as usize {
+                pass.check_finite(worker, (out, latent), sample * n + start, check);
             }
         })
     }
@@ -83,6 +93,7 @@ impl Engine {
         run: &mut InferenceRun,
     ) -> Result<bool> {
         let (shared, ignored) = (Shared::new(out), AtomicUsize::new(0));
+        let latent = self.network.spec.latent_dim;
         let done = run.walk(self, x, InputStorage::Batch, |worker, pass, start, check| {
             let pass = ignoring_clamps(pass, &ignored);
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(check));
@@ -91,6 +102,7 @@ impl Engine {
                 pass.sample(worker, Epsilon::Same(*points, point));
                 pass.add_codes(worker, shared, start);
             }
+            pass.check_finite(worker, (shared, latent), start, check);
         })?;
         if done {
             let share = 1.0 / points.rows() as f32;
@@ -110,7 +122,7 @@ impl Engine {
         run: &mut InferenceRun,
     ) -> Result<bool> {
         let (moments, ignored) = (moments.map(Shared::new), AtomicUsize::new(0));
-        let scales = self.scales();
+        let (scales, cols) = (self.scales(), self.network.spec.n_features);
         run.walk(self, x, InputStorage::Batch, |worker, pass, start, check| {
             let pass = ignoring_clamps(pass, &ignored);
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(check));
@@ -123,6 +135,9 @@ impl Engine {
                 pass.decode(worker);
                 pass.moments(worker, &scales, moments, (start, sample));
             }
+            for moment in moments {
+                pass.check_finite(worker, (moment, cols), start, check);
+            }
         })
     }
 
@@ -133,13 +148,14 @@ impl Engine {
         out: &mut [f32],
         run: &mut InferenceRun,
     ) -> Result<bool> {
-        let out = Shared::new(out);
+        let (out, cols) = (Shared::new(out), self.network.spec.n_features);
         run.walk(self, x, InputStorage::Batch, |worker, pass, start, check| {
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(check));
             pass.encode(worker);
             pass.take_means(worker);
             pass.decode(worker);
             pass.mean(worker, out, start);
+            pass.check_finite(worker, (out, cols), start, check);
         })
     }
 

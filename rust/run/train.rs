@@ -7,13 +7,13 @@ use crate::data::binarize::Binary;
 use crate::data::corruption::Corruption;
 use crate::error::Result;
 use crate::model::{
-    BatchSize, EncoderInput, Engine, Epsilon, NoiseKey, PassKind, Rows, SharedBuffers, Sink,
+    BatchSize, EncoderInput, Engine, Epsilon, NoiseKey, Pass, PassKind, Rows, SharedBuffers, Sink,
 };
 use crate::nn::latent::KlTerm;
 use crate::nn::objective::{Importance, LossSums, Objective};
 use crate::nn::optimizer::Optimizer;
 use crate::random::Permutation;
-use crate::threads::Worker;
+use crate::threads::{self, Worker};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -68,6 +68,8 @@ pub struct TrainingPass<'a> {
     pub clip_norm: Option<f64>,
     /// Threads, or none to choose by the work.
     pub threads: Option<usize>,
+    /// Whether the pass is the last one: then the last step is undone if the weights after it make its loss infinite.
+    pub checks_end: bool,
 }
 
 impl<'a> TrainingPass<'a> {
@@ -87,6 +89,7 @@ impl<'a> TrainingPass<'a> {
             step_values: StepValues { betas: &[1.0], capacities: &[], learning_rates: &[1e-3] },
             clip_norm: None,
             threads: None,
+            checks_end: false,
         }
     }
 
@@ -133,10 +136,15 @@ impl Steps<'_> {
         EncoderInput::of(given, self.pass.corruption, key)
     }
 
-    /// One optimiser step on the batch at row `start`; false if training diverged.
-    fn take(&self, worker: &Worker, start: usize, rows: usize) -> bool {
-        let batch = self.buffers.pass(0, rows).training_on(self.x.rows());
-        let (objective, learning_rate) = self.pass.at(start / self.batch_size);
+    /// The forward pass of the batch at row `start`. One worker calls `report` with the losses.
+    fn forward(
+        &self,
+        worker: &Worker,
+        batch: &Pass,
+        start: usize,
+        report: &mut dyn FnMut(LossSums),
+    ) {
+        let (objective, _) = self.pass.at(start / self.batch_size);
         let step = self.first + (start / self.batch_size) as u64;
         let key = NoiseKey::Train(self.seed, step as u32);
         let epsilon = self.pass.eps.map_or(Epsilon::Drawn(key), |eps| Epsilon::Given(eps, start));
@@ -145,7 +153,23 @@ impl Steps<'_> {
             None => Rows::From(start),
         };
         batch.load(worker, &self.x, (false, self.input(start, key)), rows, None);
-        batch.run_forward(worker, objective, epsilon, &mut |losses| match losses.is_finite() {
+        batch.run_forward(worker, objective, epsilon, report);
+    }
+
+    /// Sets `bad_loss` if the loss of the batch at row `start` is not finite.
+    fn check(&self, worker: &Worker, start: usize, rows: usize) {
+        let batch = self.buffers.pass(0, rows).training_on(self.x.rows());
+        self.forward(worker, &batch, start, &mut |losses| {
+            self.bad_loss.store(!losses.is_finite(), Ordering::Relaxed);
+        });
+    }
+
+    /// One optimiser step on the batch at row `start`; false if training diverged.
+    fn take(&self, worker: &Worker, start: usize, rows: usize) -> bool {
+        let batch = self.buffers.pass(0, rows).training_on(self.x.rows());
+        let (objective, learning_rate) = self.pass.at(start / self.batch_size);
+        let step = self.first + (start / self.batch_size) as u64;
+        self.forward(worker, &batch, start, &mut |losses| match losses.is_finite() {
             true => **self.sums.lock().unwrap_or_else(PoisonError::into_inner) += losses,
             false => self.bad_loss.store(true, Ordering::Relaxed),
         });
@@ -197,6 +221,12 @@ impl Engine {
             self.allocate_gradients()?;
         }
         let from = sums.examples;
+        let last = (n - 1) / batch_size * batch_size;
+        let undo = match pass.checks_end && from == last {
+            true => Some(self.state()?),
+            false => None,
+        };
+        let end = if pass.checks_end && from < last { last } else { n };
         let (seed, first) = (self.network.spec.seed, self.steps - (from / batch_size) as u64);
         // The first step identifies the pass.
         let x = pass.x.binarized(pass.binarize.map(|binary| binary.of(seed, first as u32)));
@@ -225,7 +255,7 @@ impl Engine {
         let body = |worker: &Worker, start, rows| steps.take(worker, start, rows);
         let mut reached = from;
         let mut advance = |threads, rows| {
-            let (start, end) = (Instant::now(), n.min(reached + rows));
+            let (start, end) = (Instant::now(), end.min(reached + rows));
             reached = walk(threads, (reached, end), batch_size, budget, &body);
             (reached == end).then(|| start.elapsed())
         };
@@ -236,6 +266,20 @@ impl Engine {
         };
         if let Some(threads) = threads {
             advance(threads, n);
+        }
+        let failed = || {
+            let [bad_loss, unsound] = [&steps.bad_loss, &steps.unsound];
+            bad_loss.load(Ordering::Relaxed) || unsound.load(Ordering::Relaxed)
+        };
+        let undo = undo.filter(|_| !failed());
+        if undo.is_some() {
+            threads::run(threads.unwrap_or(1), |worker| steps.check(worker, last, n - last));
+        }
+        if let Some(state) = undo.filter(|_| failed()) {
+            let (_, learning_rate) = pass.at(last / batch_size);
+            self.restore(state);
+            let support = self.network.spec.likelihood.support();
+            return Err(Divergence::Update.at(self.steps + 1, learning_rate, &support));
         }
 
         let (bad_loss, unsound) = (steps.bad_loss.into_inner(), steps.unsound.into_inner());

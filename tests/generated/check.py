@@ -32,11 +32,11 @@ def check(setup: Setup) -> None:
         try:
             model = setup.fit()
             found = inference.answers(setup, model)
+            others = inference.others(setup, model)
         except FloatingPointError:
             if not may_overflow(setup):
                 raise
             return
-        others = inference.others(setup, model)
         inference.check_finite(setup, found | others)
         inference.check_far(setup, model)
         inference.check_support(setup, found | others)

@@ -49,14 +49,19 @@ class Columns(NamedTuple):
     def rest(self, X: Any, name: str, owner: str) -> Any:
         """Return X without these columns: a frame of the same kind, a matrix or an array."""
         X = self._table(X, name, owner)
+        if isinstance(X, np.ndarray):
+            count = len(self.indices)
+            if max(self.indices) < count:
+                return X[:, count:]  # a view
+            if min(self.indices) >= self.total - count:
+                return X[:, : self.total - count]
+            return np.delete(X, self.indices if count > 1 else self.indices[0], axis=1)
         removed = set(self.indices)
         kept = [index for index in range(self.total) if index not in removed]
         if hasattr(X, "iloc"):  # pandas
             return X.iloc[:, kept]
         if hasattr(X, "column_names"):  # Arrow
             return X.select(kept)
-        if kept[-1] - kept[0] + 1 == len(kept) and isinstance(X, np.ndarray):
-            return X[:, kept[0] : kept[-1] + 1]  # a view
         return X[:, kept]
 
     def values(self, X: Any, name: str, owner: str, *, labels: bool | None = None) -> NDArray[Any]:

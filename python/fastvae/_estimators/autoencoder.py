@@ -42,7 +42,7 @@ class Autoencoder(Layered):
         values lie in [0, 1].
     input_transform : {"log1p", "binary", "l1", "l2", "frequencies"} or None
         Transformation of the encoder's input, for counts: ln(1 + x) for x > -1, 1 where x is not 0, x / sum |x|,
-        x / (sum x²)^1/2, or 100 x / (10 + sum |x|) (sums over features; an example of zeros stays zero). The target
+        x / (sum x²)^1/2, or 50 x / (10 + sum |x|) (sums over features; an example of zeros stays zero). The target
         stays x.
     missing : {"error", "mask"}
         "error" refuses NaN in X. With "mask" NaN marks a missing value: the loss sums over the observed features, the
@@ -54,7 +54,7 @@ class Autoencoder(Layered):
         Noise on the encoder's input, applied after ``input_transform``: an object from :mod:`fastvae.corruption`. The
         target stays clean.
     optimizer, learning_rate, weight_decay, clip_norm, batch_size, epochs, validation_fraction, early_stopping, \
-n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
+n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
 
     Attributes
@@ -102,6 +102,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         callbacks: Any = (),
+        warm_start: bool = False,
         n_jobs: int | None = None,
         random_state: Any = None,
         progress: bool | None = None,
@@ -128,6 +129,7 @@ n_iter_no_change, tol, callbacks, n_jobs, random_state, progress
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.callbacks = callbacks
+        self.warm_start = warm_start
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress

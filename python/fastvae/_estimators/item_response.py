@@ -19,6 +19,8 @@ from fastvae._training.convergence import Budget
 from fastvae._training.objective import Objective
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from typing_extensions import Self
 
@@ -189,7 +191,9 @@ callbacks, n_jobs, random_state, progress
 
     # Training
 
-    def fit(self, X: Any, y: Any = None, *, observed: Any = None, validation_data: Any = None) -> Self:
+    def fit(  # type: ignore[override]
+        self, X: Any, y: Any = None, *, observed: Any = None, validation_data: Any = None
+    ) -> Self:
         """Train from new random weights for ``epochs`` shuffled passes over the students.
 
         Parameters
@@ -300,7 +304,7 @@ callbacks, n_jobs, random_state, progress
             return schedules.cosine(rate, rate / 100, **end)
         return schedules.cosine(rate, rate / 100, epochs=_checks.integer(self.epochs, "epochs"))
 
-    def _check_convergence(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> None:
+    def _problems(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> Sequence[str]:
         found = self._distance_to_maximum(fitted, X if rows is None else X[rows])
         if not found.detected <= _MAX_DISTANCE:
             auto = "" if isinstance(self.epochs, str) else ", or set epochs='auto'"
@@ -310,6 +314,7 @@ callbacks, n_jobs, random_state, progress
                 _checks.ConvergenceWarning,
                 stacklevel=4,
             )
+        return ()
 
     def _min_features(self) -> int:
         return max(1, np.size(self.max_marks))

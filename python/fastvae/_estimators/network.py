@@ -210,7 +210,7 @@ class Network(Estimator):
         -----
         UserWarning
             If a file cannot hold a parameter (``callbacks``, a numpy generator as ``random_state``, a function as a
-            schedule): the loaded model has its default value.
+            schedule): the loaded model has its default value. Once for a fit, so that a callback can save each epoch.
 
         Notes
         -----
@@ -224,7 +224,8 @@ class Network(Estimator):
                 f"a file holds only fastvae's own classes, so load could not create a {cls.__qualname__}: use pickle"
             )
         skipped = files.write(path, fitted, self._record, (cls.__name__, self.get_params()), moments)
-        if skipped:
+        if skipped and skipped != self._record.not_saved:
+            self._record.not_saved = skipped
             message = f"a file cannot hold {', '.join(skipped)}: the loaded model will have the default value instead"
             warnings.warn(message, UserWarning, stacklevel=2)
 

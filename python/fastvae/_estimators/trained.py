@@ -10,8 +10,10 @@ import numpy as np
 
 from fastvae import _checks, corruption, schedules
 from fastvae._data import conditions, examples
+from fastvae._data.examples import Format
 from fastvae._estimators.network import Network
-from fastvae._training import callbacks, epochs, input_level, progress, units, validation
+from fastvae._training import callbacks, input_level, progress, units, validation
+from fastvae._training import epochs as train
 from fastvae._training.convergence import AUTO, Budget
 from fastvae._training.plan import FitSettings, Plan
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from fastvae._data.examples import Data, Examples, Format
+    from fastvae._data.examples import Data, Examples
     from fastvae._fitted.model import FittedModel
     from fastvae._training.objective import Objective
 
@@ -42,9 +44,10 @@ class Trained(Network):
     tol: Any
     callbacks: Any
     progress: Any
+    warm_start: Any = False
 
-    def fit(self, X: Any, y: Any = None, *, validation_data: Any = None) -> Self:
-        """Train from new random weights for ``epochs`` shuffled passes.
+    def fit(self, X: Any, y: Any = None, *, validation_data: Any = None, epochs: int | None = None) -> Self:
+        """Train for ``epochs`` shuffled passes, from random weights or, with ``warm_start``, from the present ones.
 
         Training starts at the level of the data: the output layer's biases and the likelihood's scales are those of the
         best model that does not depend on z. Columns far from unit size are standardised within the network: see
@@ -66,6 +69,9 @@ class Trained(Network):
             Scored after each epoch. A conditional model needs the tuple; others, and a VAE with ``condition_columns``,
             ignore its y. Cannot be combined with ``validation_fraction``.
 
+        epochs : int, optional
+            Passes of this call, in place of the parameter.
+
         Returns
         -------
         self
@@ -78,14 +84,16 @@ class Trained(Network):
             If X does not hold real numbers; the message names the column.
         FloatingPointError
             If the loss or a gradient is not finite. All weights are still finite, and the message says which of them
-            the failed step has changed.
+            the failed step has changed. The last step of all is checked too, and undone if the loss of its batch is
+            not finite with the new weights.
         KeyboardInterrupt
             On Ctrl-C. The weights are those after the last finished step.
 
         Warns
         -----
         UserWarning
-            Once, if the trained model has a problem, or has not converged with ``epochs="auto"``.
+            Once, if the trained model has a problem, or has not converged with ``epochs="auto"``. Problems are a loss
+            above that of the start, or many clamped log variances; ``diagnose`` finds more.
             If the likelihood has one scale for all columns and the standard deviations of the columns do not fit it.
             If the likelihood is one of words and X holds fractions.
 
@@ -100,14 +108,28 @@ class Trained(Network):
         The column names of a frame are stored as ``feature_names_in_``. By scikit-learn's rule later calls refuse other
         names or another order, and warn if only one of the two has names.
 
+        With ``warm_start=True`` and a fitted model, training goes on as if it had never stopped: ``epochs=4``, then
+        ``fit`` again, gives the same bits as ``epochs=8``, also after ``save`` and ``load``. Permutations, noise,
+        schedules, the optimiser's moments and the history go on; the rows of ``validation_fraction`` stay the same.
+        Early stopping counts anew, from the weights that it starts with. Changes of the network or the optimiser need
+        ``warm_start=False``.
+
         With ``early_stopping`` the best weights are restored even if an exception, also of a callback, ends training.
         Only Ctrl-C keeps the last ones.
         """
         settings = self._fit_settings()
+        if epochs is not None:
+            settings = settings._replace(epochs=_checks.integer(epochs, "epochs"))
+        going_on = _checks.boolean(self.warm_start, "warm_start") and self._fitted is not None
         called = callbacks.check(self.callbacks)
         plan = self._plan()
-        X, y, form = self._read_first(X, y)
-        classes, y = self._read_training_conditions(y, len(X), form)
+        if going_on:
+            fitted = self._require_fitted()
+            X, y = self._read_data(X, self._y_if_conditional(y))
+            classes, form = fitted.classes, Format(fitted.scale, fitted.names, fitted.form, fitted.columns)
+        else:
+            X, y, form = self._read_first(X, y)
+            classes, y = self._read_training_conditions(y, len(X), form)
         held_out = self._validation_data(validation_data, settings.validation_fraction, (X, y), form, classes)
         fraction = settings.validation_fraction
         if settings.early_stopping and held_out is None and not fraction:
@@ -116,7 +138,8 @@ class Trained(Network):
                 raise ValueError(
                     f"early_stopping holds out a tenth of X, which is no example out of {len(X)}: pass validation_data"
                 )
-        fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
+        if not going_on:
+            fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
         plan.objective.check(fitted.specification)
         self._check_values(fitted, X, plan.threads)
         if held_out is not None:
@@ -125,8 +148,9 @@ class Trained(Network):
         if fraction:
             rows, validation_rows = validation.split(len(X), fraction, fitted.specification.seed)
             held_out = X, y
-        self._initialize_weights(fitted, (X, y), rows)
-        self._set_fitted(fitted)
+        if not going_on:
+            self._initialize_weights(fitted, (X, y), rows)
+            self._set_fitted(fitted)
 
         def after_epoch(losses: dict[str, float]) -> bool:
             stop = callbacks.call(called, self, losses)
@@ -134,7 +158,7 @@ class Trained(Network):
                 raise RuntimeError("a callback has fitted or loaded the model during fit: do so after fit returns")
             return stop
 
-        unfinished = epochs.fit(
+        unfinished, messages = train.fit(
             fitted,
             self._record,
             (X, y),
@@ -145,8 +169,7 @@ class Trained(Network):
             self._name_losses,
             after_epoch,
         )
-        self._check_convergence(fitted, X, rows)
-        messages = [*self._problems(X)]
+        messages += self._problems(fitted, X, rows)
         if unfinished:
             messages.append(
                 f"The loss still fell after {self.n_iter_} epochs, the most that epochs='auto' allows: pass "
@@ -192,8 +215,8 @@ class Trained(Network):
         -----
         A changed parameter takes effect if it belongs to a pass (``beta``, ``objective``, ``learning_rate``,
         ``batch_size``, ``clip_norm``, ``corruption``, ``n_jobs``, ...). Changes of the network or the optimiser need a
-        new ``fit``. Schedules count a pass as an epoch. There is no validation, no early stopping, and callbacks are
-        not called.
+        new ``fit``. Schedules count a pass as an epoch. The order is not shuffled, there is no validation, no early
+        stopping, and callbacks are not called: ``fit`` with ``warm_start=True`` has all of these.
         """
         plan = self._plan()
         if classes is not None and not (self._conditional() if self._fitted is None else self._is_conditional()):
@@ -213,7 +236,7 @@ class Trained(Network):
                 conditions.check_classes(classes, fitted.classes)
             X, y = self._read_training_data(X, self._y_if_conditional(y))
             noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
-        losses = epochs.train_epoch(
+        losses = train.train_epoch(
             fitted,
             self._record,
             (X, y),
@@ -329,11 +352,8 @@ class Trained(Network):
         """Return initial weights computed from the training rows of X (None: all); None for the level of the data."""
         return None
 
-    def _check_convergence(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> None:
-        """Warn if the parameters have not converged on the training rows of X (None: all)."""
-
-    def _problems(self, X: Examples) -> Sequence[str]:
-        """Return sentences about the problems of the model that ``fit`` has trained on X, as the engine reads it."""
+    def _problems(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> Sequence[str]:
+        """Return sentences about the problems of the model that ``fit`` has trained on rows of X (None: all)."""
         return ()
 
     def _read_noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:

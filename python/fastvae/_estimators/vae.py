@@ -89,7 +89,7 @@ class VAE(Layered, Variational):
         Inference methods never binarize their input.
     input_transform : {"log1p", "binary", "l1", "l2", "frequencies"} or None
         Transformation of the encoder's input, for counts: ln(1 + x) for x > -1, 1 where x is not 0, x / sum |x|,
-        x / (sum x²)^1/2, or 100 x / (10 + sum |x|) (sums over features; an example of zeros stays zero). The target
+        x / (sum x²)^1/2, or 50 x / (10 + sum |x|) (sums over features; an example of zeros stays zero). The target
         stays x.
     missing : {"error", "mask"}
         "error" refuses NaN in X. With "mask" NaN marks a missing value: the likelihood includes the observed values
@@ -130,6 +130,8 @@ class VAE(Layered, Variational):
         ``fit`` calls each function, or an object's method ``on_epoch_end``, with (model, logs) after every epoch; logs
         are the epoch's entries of the history.
         If one returns True, training stops. An exception ends ``fit``; the model is fitted nevertheless.
+    warm_start : bool
+        ``fit`` goes on with the fitted model, if there is one, instead of new random weights: see ``fit``.
     n_jobs : int or None
         Number of threads; -1 uses all. None chooses by the size of the model and, if that does not decide, by measuring
         the first steps. Results do not depend on it.
@@ -208,6 +210,7 @@ class VAE(Layered, Variational):
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         callbacks: Any = (),
+        warm_start: bool = False,
         n_jobs: int | None = None,
         random_state: Any = None,
         progress: bool | None = None,
@@ -243,6 +246,7 @@ class VAE(Layered, Variational):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.callbacks = callbacks
+        self.warm_start = warm_start
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress

@@ -127,7 +127,7 @@ def _transformed(transform: str | None) -> str:
         "binary": "1 where x_j is not 0",
         "l1": "x_j / sum_j |x_j|",
         "l2": "x_j / (sum_j x_j²)^1/2",
-        "frequencies": "100 x_j / (10 + sum_j |x_j|)",
+        "frequencies": "50 x_j / (10 + sum_j |x_j|)",
     }
     return formulas[transform]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from fastvae import schedules
-from fastvae._training import validation
+from fastvae._training import problems, validation
 from fastvae._training.convergence import Budget, still_falls
 from fastvae._training.progress import Progress
 from fastvae._training.stopping import EarlyStopping
@@ -36,6 +36,7 @@ def train_epoch(
     eps: NDArray[np.float32] | None = None,
     corrupted: Examples | None = None,
     shuffle: bool,
+    last: bool = False,
     tick: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
     """Train on the data (or on some rows) once and return the mean losses.
@@ -44,6 +45,8 @@ def train_epoch(
     ----------
     eps, corrupted : optional
         Noise in place of the reparameterisation's draws, and the encoder's input in place of X.
+    last : bool
+        Whether this is the last pass: then a last step that makes the loss infinite is undone, and an error.
     tick : callable, optional
         Called with the number of examples done.
     """
@@ -68,6 +71,7 @@ def train_epoch(
             binarize=plan.binarize,
             clip_norm=plan.clip_norm,
             threads=plan.threads,
+            checks_end=last,
             tick=tick,
         )
     except KeyboardInterrupt:
@@ -90,10 +94,10 @@ def fit(
     plan: Callable[[], Plan],
     name_losses: NameLosses,
     after_epoch: Callable[[dict[str, float]], bool],
-) -> bool:
+) -> tuple[bool, list[str]]:
     """Train for shuffled epochs until their end, early stopping or a callback ends the fit.
 
-    Returns whether a budget of epochs ended while the loss still fell.
+    Returns whether a budget of epochs ended while the loss still fell, and sentences about what went wrong.
 
     Parameters
     ----------
@@ -114,18 +118,28 @@ def fit(
     else:
         planned = most = settings.epochs
     record.planned = planned
-    last = schedules.Steps((planned - 1) * steps, planned - 1, steps).last
-    stopping = EarlyStopping(model.engine, settings.patience, settings.tol) if settings.early_stopping else None
-    line, done = Progress(settings.progress, planned, n), 0
+    end = schedules.Steps(model.engine.steps + (planned - 1) * steps, record.n_iter + planned - 1, steps).last
+    goal, comparable = problems.goal(plan().objective)
+    comparable = comparable and not model.specification.options.get("item_prior")  # the loss includes the prior
+    before = problems.measure(model, data, rows, plan(), goal) if comparable else None
+    stopping = None
+    if settings.early_stopping:
+        stopping = EarlyStopping(model.engine, settings.patience, settings.tol)
+        if held_out is not None and record.n_iter:  # training goes on: never end with worse weights
+            stopping.stop(validation.mean_losses(model, *held_out, plan(), [plan().objective.final(*end)])[2][0])
+    line, done, falls = Progress(settings.progress, planned, n), 0, False
     try:
         while True:
-            losses = train_epoch(model, record, data, rows, plan(), name_losses, shuffle=True, tick=line.tick)
+            final = done + 1 == planned
+            losses = train_epoch(
+                model, record, data, rows, plan(), name_losses, shuffle=True, last=final, tick=line.tick
+            )
             late = False
             if held_out is not None:
                 now = plan()
                 objectives = [now.objective.at(*model.position)]
                 if stopping is not None:
-                    objectives.append(now.objective.final(*last))
+                    objectives.append(now.objective.final(*end))
                 reconstruction, kl, values = validation.mean_losses(model, *held_out, now, objectives)
                 scores = name_losses(reconstruction, kl, values[0])
                 losses |= {f"val_{key}": value for key, value in scores.items()}
@@ -134,14 +148,14 @@ def fit(
             record.add(losses)
             line.epoch(losses)
             if after_epoch(losses) or late:
-                return False
+                break
             done += 1
             if done < planned:
                 continue
             extends = isinstance(settings.epochs, Budget) and settings.epochs.factor > 1
             falls = extends and still_falls(record.history["loss"][-done:])
             if not falls or planned == most:
-                return falls
+                break
             planned = min(planned + max(planned // 4, 1), most)
             line.epochs = record.planned = planned
     except KeyboardInterrupt:
@@ -152,3 +166,7 @@ def fit(
         if stopping is not None:
             stopping.restore()
         line.close()
+    now = plan()
+    after = problems.measure(model, data, rows, now, goal)
+    problems.check(after, model.engine.steps)
+    return falls, problems.find(before, after, now, goal)

@@ -23,6 +23,7 @@ class TrainingRecord:
     ) -> None:
         self.history, self.n_iter = history, n_iter
         self.elapsed, self.interrupted = elapsed, interrupted
+        self.not_saved: list[str] = []  # parameters that a file could not hold, of which `save` has warned
         self.planned: int | None = None  # epochs that `fit` plans, so that schedules can end with it; not in files
 
     def add(self, losses: dict[str, float]) -> None:

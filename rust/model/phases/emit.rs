@@ -1,6 +1,7 @@
 //! Copies the results of a batch to the caller's arrays.
 #![allow(unsafe_code)]
 
+use crate::data::check::ValueCheck;
 use crate::matrix::Shared;
 use crate::model::memory::{BatchView, Matrix};
 use crate::nn::latent::{KlByCoordinate, LatentBlock};
@@ -41,6 +42,28 @@ impl BatchView<'_> {
     /// Writes columns `from..` of the head to rows `first..` of `out`, [n, latent_dim].
     pub fn emit(&self, worker: &Worker, from: usize, out: Shared<f32>, first: usize) {
         self.emit_from(worker, self.memory.plan.posterior.value, from, out, first);
+    }
+
+    /// Reports to `check` if a number in this batch's rows `first..` of `out`, [n, cols], is not finite. An earlier phase has
+    /// written them.
+    pub fn check_finite(
+        &self,
+        worker: &Worker,
+        (out, cols): (Shared<f32>, usize),
+        first: usize,
+        check: &ValueCheck,
+    ) {
+        self.by_rows(worker, |rows| {
+            // SAFETY: nobody writes the rows in this phase.
+            let part = unsafe { out.read((first + rows.start) * cols..(first + rows.end) * cols) };
+            // Infinity and NaN have all bits of the exponent set: adding its lowest carries into the sign's place.
+            let carries = part.iter().fold(0, |all, x| {
+                all | ((x.to_bits() & f32::INFINITY.to_bits()) + f32::MIN_POSITIVE.to_bits())
+            });
+            if carries >> 31 == 1 {
+                check.report_overflow(first + rows.start);
+            }
+        });
     }
 
     /// Adds the decoder's input to rows `first..` of `out`, [n, latent_dim].
