@@ -138,6 +138,14 @@ def test_validation_data_and_partial_fit_read_the_columns(by_y: VAE) -> None:
     assert held.history_ == model(conditional=True, validation_fraction=0.2).fit(X, Y).history_
 
 
+def test_a_warm_start_reads_the_columns() -> None:
+    a, b = WITH_LABELS[:200], WITH_LABELS[200:]
+    going_on, once = model(condition_columns=20, warm_start=True), model(condition_columns=20, epochs=4)
+    for _ in range(2):
+        going_on.fit(a, Y, validation_data=b)
+    assert going_on.history_ == once.fit(a, validation_data=b).history_
+
+
 def test_impute_returns_the_other_columns_unchanged_where_observed() -> None:
     holes = WITH_LABELS.copy()
     holes[np.random.default_rng(0).random(holes.shape) < 0.2] = np.nan
