@@ -34,11 +34,12 @@ class Measured(NamedTuple):
 
 
 def goal(objective: Objective) -> tuple[Objective, bool]:
-    """Return an objective without schedules, and whether its values before and after training compare.
+    """Return an objective of one draw of z without schedules, and whether its values before and after training compare.
 
     They do not with a schedule: the loss may rise with it, and training may stop before its end.
     """
     fixed = isinstance(objective.beta, float) and (objective.capacity is None or isinstance(objective.capacity, float))
+    objective = replace(objective, samples=1, doubly=False)
     return (objective, True) if fixed else (replace(objective, beta=1.0, capacity=None), False)
 
 
@@ -50,8 +51,7 @@ def measure(
     few = np.arange(n, dtype=np.uint64) if rows is None else rows[:n]
     before = model.engine.clamped
     _, _, (loss,) = validation.mean_losses(model, data, few, plan, [objective])
-    variances = n * model.latent_dim * objective.samples
-    return Measured(loss, (model.engine.clamped - before) / variances)
+    return Measured(loss, (model.engine.clamped - before) / (n * model.latent_dim))
 
 
 def check(after: Measured, steps: int) -> None:
