@@ -1067,6 +1067,35 @@ def test_the_line_is_ended_when_training_fails(monkeypatch: pytest.MonkeyPatch) 
     assert terminal.text.endswith("\n")
 
 
+class Broken:
+    """A standard error whose method `name` raises an error."""
+
+    def __init__(self, name: str, error: Exception, after: int) -> None:
+        self.name, self.error, self.calls = name, error, after
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any) -> bool:
+            self.calls -= name == self.name
+            if name == self.name and self.calls < 0:
+                raise self.error
+            return True
+
+        return call
+
+
+@pytest.mark.parametrize("progress", [None, True])
+@pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.parametrize("name", ["isatty", "write", "flush"])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), BrokenPipeError(), ValueError("closed file"), AttributeError()]
+)
+def test_a_broken_standard_error_does_not_end_training(
+    error: Exception, name: str, after: int, progress: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Broken(name, error, after))
+    assert small(progress=progress).fit(X).n_iter_ == 2
+
+
 def test_a_process_without_standard_error_can_train(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     assert small().fit(X).n_iter_ == 2

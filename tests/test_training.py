@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from test_optimizers import TOLERANCE as RUN_TOLERANCE
 
 import fastvae
 from fastvae import VAE, Autoencoder
+from fastvae._training.record import TrainingRecord
 from fastvae._training.stopping import EarlyStopping
 from fastvae.corruption import MaskingNoise
 from fastvae.optimizers import SGD, Adagrad, Adam, AdamW
@@ -107,6 +109,36 @@ def test_a_diverging_step_names_the_rate_that_it_had() -> None:
     model = started(small(Autoencoder, batch_size=50, learning_rate=linear(0.5, 0.0, steps=4)), X)
     with pytest.raises(FloatingPointError, match=r"step 3\b.*learning_rate \(it is 0\.25\)"):
         model.partial_fit(data)
+
+
+# -------------------------------------------------------------------------------------- the record
+
+
+def test_an_epoch_is_recorded_as_a_whole_or_not_at_all() -> None:
+    class Interrupted(dict[str, float]):
+        def get(self, key: str, *default: Any) -> Any:
+            if key == "kl":
+                raise KeyboardInterrupt
+            return super().get(key, *default)
+
+    record = TrainingRecord({})
+    record.add({"loss": 1.0, "kl": 2.0})
+    with pytest.raises(KeyboardInterrupt):
+        record.add(Interrupted({"loss": 3.0, "kl": 4.0, "val_loss": 5.0}))
+    assert record.n_iter == 1
+    assert {key: len(values) for key, values in record.history.items()} == {"loss": 1, "kl": 1, "val_loss": 1}
+    record.add({"loss": 6.0, "kl": 7.0})
+    assert record.history["loss"] == [1.0, 6.0]
+    assert record.history["kl"] == [2.0, 7.0]
+
+
+def test_a_long_past_does_not_slow_the_recording_of_an_epoch() -> None:
+    record = TrainingRecord({"loss": [1.0] * 10**6}, n_iter=10**6)
+    record.add({"loss": 1.0})
+    tracemalloc.start()
+    record.add({"loss": 1.0})
+    assert tracemalloc.get_traced_memory()[1] < 10_000  # bytes; a list of the past has 8 million
+    tracemalloc.stop()
 
 
 # -------------------------------------------------------------------------------------- early stopping

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _SHARE, _NATS = 0.5, 5.0
 # A share of clamped log variances above this is no outlier.
 _CLAMPED = 0.05
+# Importance samples of a measurement. The bound falls with fewer, and an encoder trained with many has a low ELBO.
+_MOST_SAMPLES = 64
 
 
 class Measured(NamedTuple):
@@ -34,12 +36,12 @@ class Measured(NamedTuple):
 
 
 def goal(objective: Objective) -> tuple[Objective, bool]:
-    """Return an objective of one draw of z without schedules, and whether its values before and after training compare.
+    """Return an objective without schedules, and whether its values before and after training compare.
 
     They do not with a schedule: the loss may rise with it, and training may stop before its end.
     """
     fixed = isinstance(objective.beta, float) and (objective.capacity is None or isinstance(objective.capacity, float))
-    objective = replace(objective, samples=1, doubly=False)
+    objective = replace(objective, samples=min(objective.samples, _MOST_SAMPLES), doubly=False)
     return (objective, True) if fixed else (replace(objective, beta=1.0, capacity=None), False)
 
 
@@ -51,7 +53,8 @@ def measure(
     few = np.arange(n, dtype=np.uint64) if rows is None else rows[:n]
     before = model.engine.clamped
     _, _, (loss,) = validation.mean_losses(model, data, few, plan, [objective])
-    return Measured(loss, (model.engine.clamped - before) / (n * model.latent_dim))
+    variances = n * model.latent_dim * objective.samples
+    return Measured(loss, (model.engine.clamped - before) / variances)
 
 
 def check(after: Measured, steps: int) -> None:

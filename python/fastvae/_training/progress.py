@@ -10,6 +10,8 @@ from typing import Any
 class Progress:
     """Rewrites one line on standard error during training.
 
+    If standard error fails (closed, full, a terminal that is gone), the line ends and training goes on.
+
     Parameters
     ----------
     show : bool or None
@@ -19,8 +21,7 @@ class Progress:
     """
 
     def __init__(self, show: bool | None, epochs: int, examples: int) -> None:
-        on = sys.stderr is not None and sys.stderr.isatty() if show is None else show
-        self._on = on and sys.stderr is not None  # None under pythonw or in a daemon
+        self._on = sys.stderr is not None and (_is_terminal() if show is None else show)  # None: pythonw, a daemon
         self.epochs, self._examples = epochs, examples
         self._epoch = 0
         self._last = ""
@@ -40,8 +41,7 @@ class Progress:
     def close(self) -> None:
         """End the line."""
         if self._on:
-            sys.stderr.write("\n")
-            sys.stderr.flush()
+            self._put("\n")
 
     def _write(self, text: str) -> None:
         if not self._on:
@@ -49,8 +49,21 @@ class Progress:
         seconds = time.perf_counter() - self._start
         epoch = min(self._epoch + (not text.startswith("100")), self.epochs)
         line = f"epoch {epoch}/{self.epochs}  {text}  {seconds:.1f} s"
-        sys.stderr.write(f"\r{line:<78}")
-        sys.stderr.flush()
+        self._put(f"\r{line:<78}")
+
+    def _put(self, text: str) -> None:
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except Exception:  # of any kind: the stream may be anyone's object
+            self._on = False
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except Exception:
+        return False
 
 
 def check(progress: Any) -> bool | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 class TrainingRecord:
     """The record of training so far, which an estimator exposes as attributes.
@@ -21,17 +23,27 @@ class TrainingRecord:
     def __init__(
         self, history: dict[str, list[float]], n_iter: int = 0, elapsed: float = 0.0, interrupted: bool = False
     ) -> None:
-        self.history, self.n_iter = history, n_iter
+        self._history, self.n_iter = history, n_iter
         self.elapsed, self.interrupted = elapsed, interrupted
         self.not_saved: list[str] = []  # parameters that a file could not hold, of which `save` has warned
         self.planned: int | None = None  # epochs that `fit` plans, so that schedules can end with it; not in files
 
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """The losses, without those of an epoch whose recording Ctrl-C has interrupted."""
+        for values in self._history.values():
+            del values[self.n_iter :]
+        return self._history
+
     def add(self, losses: dict[str, float]) -> None:
-        """Add an epoch's losses to the history."""
-        self.n_iter += 1
-        for key in self.history | losses:
-            values = self.history.setdefault(key, [float("nan")] * (self.n_iter - 1))
-            values.append(losses.get(key, float("nan")))
+        """Add an epoch's losses to the history, in constant time."""
+        history = self.history
+        for key in losses:
+            if key not in history:
+                history[key] = [math.nan] * self.n_iter
+        for key, values in history.items():
+            values.append(losses.get(key, math.nan))
+        self.n_iter += 1  # last: up to here `history` drops the new entries
 
     def copy(self) -> TrainingRecord:
         """Return a copy that shares no list."""
