@@ -144,6 +144,7 @@ def test_a_manifold_of_one_latent_dimension_is_refused() -> None:
     ("arguments", "message"),
     [
         ({"n": 1}, "n=1 must be an integer, at least 2"),
+        ({"n": 2**40}, f"n={2**40} must be an integer, at least 2 and at most"),
         ({"n": 2.5}, "n=2.5 must be an integer"),
         ({"span": 0}, "span=0 .* must be positive"),
         ({"span": -1}, "span=-1 must be a number"),
@@ -243,6 +244,7 @@ def test_where_inputs_and_codes_have_one_length_it_must_be_said_which_they_are()
     ("arguments", "message"),
     [
         ({"n": 1}, "n=1 must be an integer, at least 2"),
+        ({"n": 2**40}, f"n={2**40} must be an integer, at least 2 and at most"),
         ({"method": "cubic"}, "method='cubic' is not known; use one of 'linear', 'slerp'"),
         ({"a": np.zeros(5)}, "a has 5 values; expected 64, an input, or 4, a code"),
         ({"b": np.zeros((2, 64))}, r"b has shape \(2, 64\); expected a single row"),

@@ -37,6 +37,8 @@ __all__ = [
 
 _N_GENERATED = 1000  # examples generated to find the active dimensions
 _MIN_SINE = 1e-6  # directions at an angle with a smaller sine count as parallel
+_MAX_SIDE = 2**12  # of a grid
+_MAX_STEPS = 2**24  # of a path
 
 
 class LatentModel(Protocol):
@@ -173,7 +175,7 @@ def interpolate(
     ValueError
         If a or b has neither length, or could be both input and code; if n is less than 2 or the method is not known.
     """
-    n = _checks.integer(n, "n", least=2)
+    n = _checks.integer(n, "n", least=2, most=_MAX_STEPS)
     method = _checks.choice(method, "method", ("linear", "slerp"))
     if method == "slerp":
         _refuse_simplex(model)
@@ -224,7 +226,7 @@ def traverse(
         If x has neither length, or could be both input and code; if dims, span or n are out of range.
     """
     _refuse_simplex(model)
-    n = _checks.integer(n, "n", least=2)
+    n = _checks.integer(n, "n", least=2, most=_MAX_STEPS)
     values = np.linspace(-1, 1, n) * _span(span)
     model = _given(model, _condition_of_inputs(model, ((x, "x"),), codes) if y is None else y)
     code = _code(model, x, "x", codes)
@@ -591,7 +593,7 @@ def _grid(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[int, int], NDArray[np.float32]]:
     """Return columns, rows and dimensions of a grid, and the code [latent_dim] with its other coordinates."""
     _refuse_simplex(model)
-    quantiles = _quantiles(_checks.integer(n, "n", least=2), None if span is None else _span(span))
+    quantiles = _quantiles(_checks.integer(n, "n", least=2, most=_MAX_SIDE), None if span is None else _span(span))
     _, latent_dim = _sizes(model)
     chosen = None if dims is None and latent_dim > 2 else _checks.pair((0, 1) if dims is None else dims, latent_dim)
     centre, scale = np.zeros(latent_dim), np.ones(latent_dim)
