@@ -24,12 +24,10 @@ impl Engine {
         run.walk(self, x, InputStorage::Batch, |worker, pass, start, check| {
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(check));
             pass.encode(worker);
-            pass.emit(worker, 0, mu, start);
+            pass.emit(worker, 0, mu, start, check);
             if wants_logvar {
-                pass.emit(worker, latent, logvar, start);
-                pass.check_finite(worker, (logvar, latent), start, check);
+                pass.emit(worker, latent, logvar, start, check);
             }
-            pass.check_finite(worker, (mu, latent), start, check);
         })
     }
 
@@ -65,7 +63,7 @@ impl Engine {
         run: &mut InferenceRun,
     ) -> Result<bool> {
         let (out, ignored) = (Shared::new(out), AtomicUsize::new(0));
-        let (n, latent) = (x.rows(), self.network.spec.latent_dim);
+        let n = x.rows();
         run.walk(self, x, InputStorage::Batch, |worker, pass, start, check| {
             let pass = ignoring_clamps(pass, &ignored);
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(check));
@@ -75,10 +73,7 @@ impl Engine {
                     worker,
                     Epsilon::Drawn(NoiseKey::Posterior { seed, first: start, sample }),
                 );
-                pass.emit_codes(worker, out, sample as usize * n + start);
-            }
-            for sample in 0..samples as usize {
-                pass.check_finite(worker, (out, latent), sample * n + start, check);
+                pass.emit_codes(worker, out, sample as usize * n + start, check);
             }
         })
     }

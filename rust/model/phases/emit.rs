@@ -39,9 +39,17 @@ impl BatchView<'_> {
         });
     }
 
-    /// Writes columns `from..` of the head to rows `first..` of `out`, [n, latent_dim].
-    pub fn emit(&self, worker: &Worker, from: usize, out: Shared<f32>, first: usize) {
-        self.emit_from(worker, self.memory.plan.posterior.value, from, out, first);
+    /// Writes columns `from..` of the head to rows `first..` of `out`, [n, latent_dim], and reports numbers that are not
+    /// finite.
+    pub fn emit(
+        &self,
+        worker: &Worker,
+        from: usize,
+        out: Shared<f32>,
+        first: usize,
+        check: &ValueCheck,
+    ) {
+        self.emit_from(worker, self.memory.plan.posterior.value, from, out, first, check);
     }
 
     /// Reports to `check` if a number in this batch's rows `first..` of `out`, [n, cols], is not finite. An earlier phase has
@@ -56,13 +64,7 @@ impl BatchView<'_> {
         self.by_rows(worker, |rows| {
             // SAFETY: nobody writes the rows in this phase.
             let part = unsafe { out.read((first + rows.start) * cols..(first + rows.end) * cols) };
-            // Infinity and NaN have all bits of the exponent set: adding its lowest carries into the sign's place.
-            let carries = part.iter().fold(0, |all, x| {
-                all | ((x.to_bits() & f32::INFINITY.to_bits()) + f32::MIN_POSITIVE.to_bits())
-            });
-            if carries >> 31 == 1 {
-                check.report_overflow(first + rows.start);
-            }
+            report_overflow(part, first + rows.start, check);
         });
     }
 
@@ -86,9 +88,9 @@ impl BatchView<'_> {
         });
     }
 
-    /// Writes the decoder's input to rows `first..` of `out`, [n, latent_dim].
-    pub fn emit_codes(&self, worker: &Worker, out: Shared<f32>, first: usize) {
-        self.emit_from(worker, self.memory.plan.code.value, 0, out, first);
+    /// Writes the decoder's input to rows `first..` of `out`, [n, latent_dim], and reports numbers that are not finite.
+    pub fn emit_codes(&self, worker: &Worker, out: Shared<f32>, first: usize, check: &ValueCheck) {
+        self.emit_from(worker, self.memory.plan.code.value, 0, out, first, check);
     }
 
     fn emit_from(
@@ -98,6 +100,7 @@ impl BatchView<'_> {
         from: usize,
         out: Shared<f32>,
         first: usize,
+        check: &ValueCheck,
     ) {
         let latent = self.spec.latent_dim;
         self.by_rows(worker, |rows| {
@@ -106,9 +109,21 @@ impl BatchView<'_> {
                 let part = (first + rows.start) * latent..(first + rows.end) * latent;
                 (self.matrix(matrix), out.write(part))
             };
-            for (r, out) in rows.zip(out.chunks_exact_mut(latent)) {
+            for (r, out) in rows.clone().zip(out.chunks_exact_mut(latent)) {
                 matrix.copy_row(r, from, out);
             }
+            report_overflow(out, first + rows.start, check);
         });
+    }
+}
+
+/// Reports row `row` to `check` if a number is not finite.
+fn report_overflow(values: &[f32], row: usize, check: &ValueCheck) {
+    // Infinity and NaN have all bits of the exponent set: adding its lowest carries into the sign's place.
+    let carries = values.iter().fold(0, |all, x| {
+        all | ((x.to_bits() & f32::INFINITY.to_bits()) + f32::MIN_POSITIVE.to_bits())
+    });
+    if carries >> 31 == 1 {
+        check.report_overflow(row);
     }
 }
