@@ -1,5 +1,6 @@
 """Training that goes wrong says so once, and its advice helps; training that goes on gives the same bits."""
 
+import copy
 import warnings
 from typing import Any
 
@@ -158,3 +159,13 @@ def test_saving_in_a_callback_warns_once(tmp_path: Any) -> None:
     assert len(seen) == 1
     with pytest.warns(UserWarning, match="callbacks"):
         model.fit(BINARY)
+
+
+def test_training_goes_on_with_the_same_network_and_optimizer_only() -> None:
+    model = small(warm_start=True).fit(BINARY)
+    before = model.state_dict()
+    for changed in ({"hidden": (7,)}, {"latent_dim": 3}, {"optimizer": "sgd"}, {"likelihood": Gaussian("shared")}):
+        with pytest.raises(ValueError, match=r"parameters have changed \(\w+.*warm_start=False"):
+            copy.copy(model).set_params(**changed).fit(BINARY)
+    assert all(np.array_equal(before[name], value) for name, value in model.state_dict().items())
+    model.set_params(learning_rate=1e-4, batch_size=7, beta=0.5).fit(BINARY)

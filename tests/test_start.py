@@ -447,6 +447,19 @@ def test_a_scale_from_the_decoder_hides_no_overflow(method: str) -> None:
 # ------------------------------------------------------------------------------------------------------- warnings
 
 
+@pytest.mark.parametrize("scale", ["shared", "per_feature", "decoder"])
+def test_a_floor_above_the_data_is_named(scale: Any) -> None:
+    X = 1e-4 * np.random.default_rng(0).normal(size=(60, 4))
+    X[:, 3] = 0  # a constant column, for which the floor is
+    with pytest.warns(
+        UserWarning, match=r"floor=0\.001, .* in column 0, .* in column 1, .* in column 2 .*: standardise X"
+    ) as found:
+        VAE(2, likelihood=Gaussian(scale), epochs=1, random_state=0).fit(X)
+    assert len(found) == 1
+    assert found[0].filename == __file__
+    VAE(2, likelihood=Gaussian(scale, floor=1e-6), epochs=1, random_state=0).fit(X)
+
+
 @pytest.mark.parametrize("likelihood", ["gaussian", Gaussian("shared")])
 def test_unscaled_columns_are_named(likelihood: Any) -> None:
     X = load_breast_cancer().data

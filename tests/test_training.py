@@ -703,7 +703,7 @@ def test_partial_fit_calls_nobody() -> None:
     assert counter.calls == 0
 
 
-@pytest.mark.parametrize("callbacks", [None, Returns(), {Returns()}, [None], [Returns], [Returns(), object()], "on", 3])
+@pytest.mark.parametrize("callbacks", [None, {Returns()}, [None], [Returns], [Returns(), object()], "on", 3])
 def test_bad_callbacks_are_refused_before_training_starts(callbacks: Any) -> None:
     for model in (small(callbacks=callbacks), small(Autoencoder, callbacks=callbacks)):
         with pytest.raises(ValueError, match=r"callback.*on_epoch_end"):

@@ -116,7 +116,7 @@ impl ValueCheck {
                  counts"
             ),
             _ if value.is_finite() || exact.is_some() => format!(
-                "{place} is {}: values above {LARGEST:e} in magnitude overflow in float32, scale the data",
+                "{place} is {}: values above {LARGEST:e} in magnitude are refused, since products of them overflow in float32: scale the data",
                 exact.map_or_else(|| shown(value), |exact| format!("{exact:e}"))
             ),
             _ => {

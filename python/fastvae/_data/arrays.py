@@ -125,8 +125,8 @@ def check_magnitude(array: NDArray[np.float32], name: str) -> None:
     if len(large):
         place = tuple(large[0])
         raise ValueError(
-            f"{name}{list(map(int, place))} is {array[place]:g}: values above {LARGEST:g} in magnitude overflow in "
-            "float32, scale the data"
+            f"{name}{list(map(int, place))} is {array[place]:g}: values above {LARGEST:g} in magnitude are refused, "
+            "since products of them overflow in float32: scale the data"
         )
 
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from fastvae._fitted.model import FittedModel
     from fastvae._training.objective import Objective
 
+# Options of the specification that come from the training data or the seed, not from parameters.
+_OF_TRAINING_DATA = ("seed", "standardize", "standardize_y")
+
 
 class Trained(Network):
     """An estimator with methods for training.
@@ -111,8 +114,8 @@ class Trained(Network):
         With ``warm_start=True`` and a fitted model, training goes on as if it had never stopped: ``epochs=4``, then
         ``fit`` again, gives the same bits as ``epochs=8``, also after ``save`` and ``load``. Permutations, noise,
         schedules, the optimiser's moments and the history go on; the rows of ``validation_fraction`` stay the same.
-        Early stopping counts anew, from the weights that it starts with. Changes of the network or the optimiser need
-        ``warm_start=False``.
+        Early stopping counts anew, from the weights that it starts with. Changes of the network or the optimiser are
+        refused: they need ``warm_start=False``.
 
         With ``early_stopping`` the best weights are restored even if an exception, also of a callback, ends training.
         Only Ctrl-C keeps the last ones.
@@ -126,6 +129,7 @@ class Trained(Network):
         if going_on:
             fitted = self._require_fitted()
             X, y = self._read_data(X, self._y_if_conditional(y))
+            self._check_unchanged(fitted)
             classes, form = fitted.classes, Format(fitted.scale, fitted.names, fitted.form, fitted.columns)
         else:
             X, y, form = self._read_first(X, y)
@@ -409,6 +413,22 @@ class Trained(Network):
         return self._objective().at(*self._require_fitted().position)
 
     # Internal: data
+
+    def _check_unchanged(self, fitted: FittedModel) -> None:
+        """Raise ValueError if parameters now describe another network or optimiser than that of the fitted model."""
+        now, then = (
+            {name: value for name, value in specification.options.items() if name not in _OF_TRAINING_DATA}
+            for specification in (
+                self._specification(fitted.n_features, fitted.specification.conditions),
+                fitted.specification,
+            )
+        )
+        changed = sorted(name for name in now | then if now.get(name) != then.get(name))
+        if changed:
+            raise ValueError(
+                f"warm_start=True goes on with the fitted network and optimiser, but parameters have changed "
+                f"({', '.join(changed)}): set them back, or fit with warm_start=False"
+            )
 
     def _check_values(self, fitted: FittedModel, X: Examples, threads: int | None) -> None:
         """Raise ValueError if the X of a new fit has a value that the likelihood refuses; warn of doubtful ones."""

@@ -126,7 +126,7 @@ class VAE(Layered, Variational):
         Epochs without improvement before early stopping.
     tol : float
         Smallest improvement that counts, nats per example.
-    callbacks : sequence of callable or object
+    callbacks : callable or object, or sequence of them
         ``fit`` calls each function, or an object's method ``on_epoch_end``, with (model, logs) after every epoch; logs
         are the epoch's entries of the history.
         If one returns True, training stops. An exception ends ``fit``; the model is fitted nevertheless.

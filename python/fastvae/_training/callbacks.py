@@ -10,10 +10,7 @@ import numpy as np
 def check(callbacks: Any) -> list[Any]:
     """Return the callbacks as functions of a model and an epoch's losses, or raise ValueError."""
     if not isinstance(callbacks, (tuple, list)):
-        raise ValueError(
-            f"callbacks={callbacks!r} must be a sequence of functions f(model, logs) or objects with "
-            "on_epoch_end(model, logs)"
-        )
+        callbacks = [callbacks]
     functions = []
     for callback in callbacks:
         function = getattr(callback, "on_epoch_end", callback)

@@ -1,4 +1,4 @@
-"""A warning about columns whose units do not fit a likelihood with one scale for all."""
+"""Warnings about columns whose units do not fit the scale of a likelihood."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastvae import _core
+from fastvae.likelihoods import Gaussian
 
 if TYPE_CHECKING:
     from fastvae._fitted.specification import Specification
@@ -20,8 +21,10 @@ SHOWN = 3
 
 
 def warn(moments: _core.ColumnMoments, specification: Specification, stacklevel: int) -> None:
-    """Warn once if the likelihood has one scale for all columns and the columns of the training data do not fit it."""
+    """Warn once if the columns of the training data do not fit the scale of the likelihood."""
     kind, scale = specification.likelihood["kind"], specification.likelihood.get("scale")
+    if kind == "gaussian" and isinstance(scale, str) and _warn_of_floor(moments, specification, stacklevel + 1):
+        return
     if kind != "squared_error" and (kind != "gaussian" or scale in ("per_feature", "decoder")):
         return
     deviations = moments.std
@@ -47,3 +50,23 @@ def warn(moments: _core.ColumnMoments, specification: Specification, stacklevel:
         f"example with sklearn.preprocessing.StandardScaler{remedy}"
     )
     warnings.warn(message, UserWarning, stacklevel=stacklevel + 1)
+
+
+def _warn_of_floor(moments: _core.ColumnMoments, specification: Specification, stacklevel: int) -> bool:
+    """Warn if most columns vary less than the default floor of a learned scale; return whether they do."""
+    scale, floor = specification.likelihood["scale"], specification.likelihood["floor"]
+    deviations = moments.std
+    varying = deviations[deviations > 0]
+    if floor != Gaussian.floor or not len(varying) or np.median(varying) >= floor:
+        return False
+    if scale == "shared" and np.sqrt(np.mean(deviations**2)) >= floor:
+        return False
+    named = ", ".join(f"{deviations[j]:.3g} in column {j}" for j in np.flatnonzero(deviations)[:SHOWN])
+    warnings.warn(
+        f'Gaussian("{scale}") keeps its scale above floor={floor:g}, but the standard deviations of X are {named} '
+        f"(median {np.median(varying):.3g}): standardise X, for example with sklearn.preprocessing.StandardScaler, or "
+        "lower floor",
+        UserWarning,
+        stacklevel=stacklevel + 1,
+    )
+    return True
