@@ -218,7 +218,7 @@ mod tests {
                 (unit, -64.0 * f32::EPSILON, Some("takes values in [0, 1]")),
                 (unit, f32::NAN, Some("must be finite")),
                 (real, 1e15, None),
-                (real, -1.1e15, Some("is -1.1e15: values above 1e15 in magnitude overflow")),
+                (real, -1.1e15, Some("is -1.1e15: values above 1e15 in magnitude are refused")),
                 (real, f32::INFINITY, Some("must be finite")),
             ] {
                 let mut values = [0.5; 40];
