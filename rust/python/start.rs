@@ -3,6 +3,7 @@
 use super::arrays::{Array2, Rows};
 use super::detach::{SLICE, detached, in_slices};
 use super::engine::PyEngine;
+use crate::data::Source;
 use crate::data::binarize::{Binarize, Binary};
 use crate::data::moments::ColumnMoments;
 use crate::data::standardize::Standardize;
@@ -49,13 +50,7 @@ impl PyEngine {
             // A Bernoulli draw has the mean of the grey values.
             let threshold = binarize == Some(Binary::Threshold);
             let x = x.binarized(threshold.then_some(Binarize::Threshold));
-            let (moments, isa) = (ColumnMoments::new(x.cols()), Isa::detect()?);
-            let mut done = 0;
-            in_slices(py, || {
-                done = add_rows(isa, &x, &moments, (done, SLICE), threads);
-                Ok(done == x.rows())
-            })?;
-            Ok(PyColumnMoments { columns: moments.columns(&x) })
+            Ok(PyColumnMoments { columns: columns(py, &x, threads)? })
         })
     }
 
@@ -70,13 +65,7 @@ impl PyEngine {
     /// The specification, as JSON, with the standardisation for covariates y of the training rows; none if it needs none.
     fn standardized_y(&self, py: Python<'_>, y: Array2, rows: Rows) -> PyResult<Option<String>> {
         self.with_examples(y, None, &rows, |y| {
-            let (moments, isa) = (ColumnMoments::new(y.cols()), Isa::detect()?);
-            let mut done = 0;
-            in_slices(py, || {
-                done = add_rows(isa, &y, &moments, (done, SLICE), Some(1));
-                Ok(done == y.rows())
-            })?;
-            let found = Standardize::of_covariates(&moments.columns(&y));
+            let found = Standardize::of_covariates(&columns(py, &y, Some(1))?);
             let spec = &self.specification;
             Ok(found.map(|by| Specification { standardize_y: Some(by), ..spec.clone() }.to_json()))
         })
@@ -86,4 +75,15 @@ impl PyEngine {
     fn start(&self, py: Python<'_>, moments: &PyColumnMoments) -> PyResult<()> {
         Ok(detached(py, || self.lock().start(&moments.columns))??)
     }
+}
+
+/// The moments of the columns of an array.
+fn columns(py: Python<'_>, x: &Source, threads: Option<usize>) -> PyResult<Vec<Column>> {
+    let (moments, isa) = (ColumnMoments::new(x.cols()), Isa::detect()?);
+    let mut done = 0;
+    in_slices(py, || {
+        done = add_rows(isa, x, &moments, (done, SLICE), threads);
+        Ok(done == x.rows())
+    })?;
+    Ok(moments.columns(x))
 }
