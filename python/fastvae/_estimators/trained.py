@@ -156,8 +156,14 @@ class Trained(Network):
             self._initialize_weights(fitted, (X, y), rows)
             self._set_fitted(fitted)
 
+        save_messages: list[str] = []
+
         def after_epoch(losses: dict[str, float]) -> bool:
-            stop = callbacks.call(called, self, losses)
+            self._save_messages = save_messages
+            try:
+                stop = callbacks.call(called, self, losses)
+            finally:
+                del self._save_messages
             if self._fitted is not fitted:
                 raise RuntimeError("a callback has fitted or loaded the model during fit: do so after fit returns")
             return stop
@@ -173,7 +179,7 @@ class Trained(Network):
             self._name_losses,
             after_epoch,
         )
-        messages += self._problems(fitted, X, rows)
+        messages += [*save_messages, *self._problems(fitted, X, rows)]
         if unfinished:
             messages.append(
                 f"The loss still fell after {self.n_iter_} epochs, the most that epochs='auto' allows: pass "
@@ -493,7 +499,9 @@ class Trained(Network):
         if y is not None and columns is None and not (isinstance(data, tuple) and len(data) == 2):
             raise ValueError("validation_data of a conditional model must be a tuple (X, y)")
         name = "validation_data"
-        given = data[0] if isinstance(data, tuple) and data else data
+        if isinstance(data, tuple) and len(data) != 2:
+            raise ValueError(f"validation_data is a tuple of {len(data)} items; expected X, or a tuple (X, y)")
+        given = data[0] if isinstance(data, tuple) else data
         if columns is not None:
             given = examples.whole(given)
         first = self._read_alike(given, name, X.shape[1], format)
