@@ -42,7 +42,8 @@ impl Engine {
             pass.run_backward(worker, objective, gradients, Sink::Store(gradients));
         });
         let losses = losses.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((losses, self.network.trained().iter().map(|tensor| self.gradient(tensor)).collect()))
+        let gradients = self.network.trained().iter().map(|tensor| self.gradient(tensor));
+        Ok((losses, gradients.collect::<Result<_>>()?))
     }
 
     /// Takes one optimiser step with gradients packed by [`Engine::pack`].
