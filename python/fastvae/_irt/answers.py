@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def shares(X: NDArray[Any], name: str, most: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return marks X [n_students, n_tasks] as shares of the maximum marks `most`, or raise ValueError."""
     marks = arrays.float32(X, name)
-    bad = ~((marks >= 0) & (marks <= most) & (marks == np.rint(marks)) | np.isnan(marks))
+    # Of one type: numpy dies if it has no memory for the buffers of a conversion.
+    limit = most.astype(np.float32)
+    bad = ~((marks >= 0) & (marks <= limit) & (marks == np.rint(marks)) | np.isnan(marks))
     if bad.any():
         student, task = np.argwhere(bad)[0]
         what = f"{name}[{student}, {task}] is {marks[student, task]:g}: "
@@ -29,7 +31,7 @@ def shares(X: NDArray[Any], name: str, most: NDArray[np.int64]) -> NDArray[np.fl
             f"{what}the marks of student {student} in task {task} must be a whole number from 0 to {most[task]}, "
             "or NaN if missing. For fractions of a mark multiply X and max_marks, by 2 for halves or 4 for quarters"
         )
-    found: NDArray[np.float32] = np.divide(marks, most, dtype=np.float32)
+    found: NDArray[np.float32] = marks / limit
     return found
 
 
