@@ -13,11 +13,12 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RL
 # Each call runs in forked children, with an address space that ends some MiB above what is in use. Their parent has one
 # thread; a first call of each kind has loaded what is loaded lazily.
 SCRIPT = """
-import ctypes, faulthandler, io, json, os, pickle, resource, signal, sys, tempfile
+import ctypes, faulthandler, json, os, pickle, resource, sys, tempfile, warnings
 import numpy as np
 import fastvae
 from helpers import bits as weights
 
+warnings.simplefilter("ignore")
 faulthandler.disable()
 MARGINS = json.loads(sys.argv[1])
 rng = np.random.default_rng(0)
@@ -124,7 +125,7 @@ print(json.dumps(outcomes))
 """
 
 
-@pytest.mark.parametrize("margins", [[0.0, 0.25, 1.0, 2.0, 4.0]])
+@pytest.mark.parametrize("margins", [[1.0, 1.5, 4.0]])
 def test_a_call_without_memory_raises_memory_error(margins: list[float]) -> None:
     outcomes: dict[str, Any] = json.loads(
         run_python(SCRIPT, json.dumps(margins), MALLOC_MMAP_THRESHOLD_="65536", MALLOC_TRIM_THRESHOLD_="65536")
