@@ -132,4 +132,6 @@ def test_a_call_without_memory_raises_memory_error(margins: list[float]) -> None
     )
     bad = {name: found for name, found in outcomes.items() if not set(found) <= {0, 1}}
     assert not bad, f"codes by margin {margins}: negative is a signal, 3 another error"
-    assert sum(found.count(1) for found in outcomes.values()) > len(outcomes), "the limits are too wide to test anything"
+    assert sum(found.count(1) for found in outcomes.values()) > len(outcomes), (
+        "the limits are too wide to test anything"
+    )

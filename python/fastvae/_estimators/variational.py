@@ -85,6 +85,7 @@ class Variational(Model):
             If y does not fit the model, or ``lengths`` is missing or not applicable.
         """
         n = _checks.integer(n, "n", most=_checks.MAX_ROWS)
+        draw, return_latent = _checks.boolean(draw, "draw"), _checks.boolean(return_latent, "return_latent")
         fitted, conditions = self._require_fitted(), self._read_conditions(y, n, one=True)
         seed, words = self._seed_for(random_state), self._lengths(lengths, n, draw)
         z = self._prior(n, seed)

@@ -38,7 +38,10 @@ def pictures_of(X: ArrayLike, shape: Shape, model: Any = None) -> Array:
         if isqrt(size) ** 2 != size:
             raise ValueError(f"{size} values are not a grey square: pass shape=(height, width) or (height, width, 3)")
         shape = (isqrt(size),) * 2
-    shape = tuple(shape[:2]) if len(shape) == 3 and shape[2] == 1 else tuple(shape)
+    if not isinstance(shape, (tuple, list, np.ndarray)) or np.ndim(shape) != 1:
+        raise ValueError(f"shape={shape!r} must be (height, width) or (height, width, 3)")
+    shape = tuple(_checks.integer(side, f"shape={shape!r}: a side") for side in shape)
+    shape = shape[:2] if shape[2:] == (1,) else shape
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or prod(shape) != size:
         raise ValueError(
             f"shape={shape} does not fit rows of {size} values: it must be (height, width) or (height, width, 3)"
@@ -61,6 +64,8 @@ def columns_of(columns: int | None, n: int) -> int:
 def titles_of(titles: Sequence[object] | None, n: int) -> list[str] | None:
     if titles is None:
         return None
+    if not isinstance(titles, (Sequence, np.ndarray)) or isinstance(titles, (str, bytes)) or np.ndim(titles) == 0:
+        raise ValueError(f"titles={titles!r:.60} must be a sequence of {n} titles, one for each image")
     if len(titles) != n:
         raise ValueError(f"titles has {len(titles)} entries; expected {n}, one for each image")
     return [str(title) for title in titles]
