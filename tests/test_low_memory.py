@@ -5,7 +5,6 @@ import sys
 from typing import Any
 
 import pytest
-
 from helpers import run_python
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_AS and /proc are Linux's")
