@@ -1,7 +1,7 @@
 //! A model in Python: construction, parameters, counters.
 
 use super::arrays::{Array, Array2, Rows, array, owned, source, with_conditions};
-use super::detach::{SLICE, detached};
+use super::detach::{SLICE, detached, in_slices};
 use crate::data::binarize::{Binary, VALIDATION_PASS};
 use crate::data::check::ValueCheck;
 use crate::data::{Element, Source};
@@ -10,6 +10,7 @@ use crate::file;
 use crate::model::{Engine, Specification};
 use crate::random::Stream;
 use crate::run::blocks::InferenceRun;
+use crate::run::fingerprint::Fingerprint;
 use crate::run::functional;
 use crate::simd::Isa;
 use numpy::PyReadonlyArray1;
@@ -130,6 +131,21 @@ impl PyEngine {
         Ok(detached(py, || self.lock().set_parameters(&values))??)
     }
 
+    /// Stores the parameters as the best ones.
+    fn store_best(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(detached(py, || self.lock().store_best())??)
+    }
+
+    /// Sets the parameters to the best ones, if any are stored, and releases these.
+    fn restore_best(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(detached(py, || self.lock().restore_best())??)
+    }
+
+    /// Releases the best parameters.
+    fn drop_best(&self, py: Python<'_>) -> PyResult<()> {
+        detached(py, || self.lock().drop_best())
+    }
+
     /// Changes the sign of a latent coordinate in encoder and decoder.
     fn flip_sign(&self, py: Python<'_>, coordinate: usize) -> PyResult<()> {
         Ok(detached(py, || self.lock().flip_sign(coordinate))??)
@@ -154,10 +170,32 @@ impl PyEngine {
         estimator: &str,
         moments: bool,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = detached(py, || file::to_bytes(&self.lock(), estimator, moments))??;
-        PyBytes::new_with(py, bytes.len(), |to| {
-            to.copy_from_slice(&bytes);
-            Ok(())
+        to_python(py, detached(py, || file::to_bytes(&self.lock(), estimator, moments))??)
+    }
+
+    /// The bytes of the file of a model in training: with moments and, if any are stored, the best parameters.
+    fn checkpoint<'py>(&self, py: Python<'py>, estimator: &str) -> PyResult<Bound<'py, PyBytes>> {
+        to_python(py, detached(py, || file::checkpoint(&self.lock(), estimator))??)
+    }
+
+    /// A hash of the values of `x`, of `rows` of it, and of `y`, as the engine reads them.
+    fn fingerprint(
+        &self,
+        py: Python<'_>,
+        x: Array2,
+        y: Option<Array2>,
+        rows: Rows,
+    ) -> PyResult<u64> {
+        self.with_examples(x, y, &rows, |x| {
+            let mut fingerprint = Fingerprint::new(Isa::detect()?);
+            for source in std::iter::once(&x).chain(x.conditions()) {
+                let mut done = 0;
+                in_slices(py, || {
+                    fingerprint.update(source, &mut done, SLICE);
+                    Ok(done == source.rows())
+                })?;
+            }
+            Ok(fingerprint.finish())
         })
     }
 
@@ -184,4 +222,12 @@ impl PyEngine {
     fn clamped(&self, py: Python<'_>) -> PyResult<usize> {
         detached(py, || self.lock().clamped.load(Ordering::Relaxed))
     }
+}
+
+/// Bytes in Python.
+fn to_python(py: Python<'_>, bytes: Vec<u8>) -> PyResult<Bound<'_, PyBytes>> {
+    PyBytes::new_with(py, bytes.len(), |to| {
+        to.copy_from_slice(&bytes);
+        Ok(())
+    })
 }
