@@ -10,6 +10,7 @@ mod functional;
 mod infer;
 mod layers;
 mod likelihood;
+mod lock;
 #[cfg(feature = "probe")]
 mod probe;
 mod score;
