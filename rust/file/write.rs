@@ -4,15 +4,24 @@ use super::checksum::Checksum;
 use super::contents;
 use super::counters::Counters;
 use super::header::MAX_KEYS;
-use super::{CHUNK, LENGTH, MAX_HEADER, scratch, size, tensors};
+use super::{CHUNK, FileTensor, LENGTH, MAX_HEADER, scratch, size, tensors};
 use crate::error::{Error, Result, filled};
-use crate::model::Engine;
+use crate::model::{Engine, StateBuffer};
 use safetensors::tensor::{Dtype, TensorInfo};
 
 /// The bytes of a model's file, with the estimator's text and, if `moments`, the optimizer's moments.
 pub fn to_bytes(engine: &Engine, estimator: &str, moments: bool) -> Result<Vec<u8>> {
+    written(engine, estimator, &tensors(&engine.network, moments, false))
+}
+
+/// The bytes of the file of a model in training: with the optimizer's moments and, if any are stored, the best parameters.
+pub fn checkpoint(engine: &Engine, estimator: &str) -> Result<Vec<u8>> {
+    let best = !engine.buffer(StateBuffer::Best).is_empty();
+    written(engine, estimator, &tensors(&engine.network, true, best))
+}
+
+fn written(engine: &Engine, estimator: &str, tensors: &[FileTensor]) -> Result<Vec<u8>> {
     let network = &engine.network;
-    let tensors = tensors(network, moments);
     if tensors.len() >= MAX_KEYS {
         return Err(Error::Parameter(format!(
             "the model, with its optimizer, has {} tensors; a model file has room for {}",
@@ -21,7 +30,7 @@ pub fn to_bytes(engine: &Engine, estimator: &str, moments: bool) -> Result<Vec<u
         )));
     }
     let (mut infos, mut end) = (Vec::new(), 0);
-    for tensor in &tensors {
+    for tensor in tensors {
         let (start, shape) = (end, network.tensors[tensor.index].shape.clone());
         end += size_of::<f32>() * size(&network.tensors[tensor.index]);
         let info = TensorInfo { dtype: Dtype::F32, shape, data_offsets: (start, end) };

@@ -1,8 +1,8 @@
 //! A model in Python: construction, parameters, counters.
 
 use super::arrays::{Array, Array2, Rows, array, owned, source, with_conditions};
-use super::detach::{SLICE, detached};
-use super::lock::{EngineLock, Forked};
+use super::detach::{SLICE, detached, in_slices};
+use super::lock::{EngineLock, Unusable};
 use crate::data::binarize::{Binary, VALIDATION_PASS};
 use crate::data::check::ValueCheck;
 use crate::data::{Element, Source};
@@ -11,6 +11,7 @@ use crate::file;
 use crate::model::{Engine, Specification};
 use crate::random::Stream;
 use crate::run::blocks::InferenceRun;
+use crate::run::fingerprint::Fingerprint;
 use crate::run::functional;
 use crate::simd::Isa;
 use numpy::PyReadonlyArray1;
@@ -21,6 +22,9 @@ use std::sync::atomic::Ordering;
 
 const FORKED: &str = "this model was in use by another thread when the process was forked, and may be in the middle of a \
                       step: save it to a file or copy it before the fork, or start the process with \"spawn\"";
+
+const IN_HANDLER: &str = "this model is in the middle of a step, which the signal handler has interrupted: let the \
+                          handler set a flag, and use the model when the call has returned";
 
 /// A model. All returned arrays are flat; the Python layer reshapes them.
 #[pyclass(frozen, module = "fastvae._core", name = "Engine")]
@@ -53,7 +57,8 @@ impl PyEngine {
             match result {
                 Ok(Some(value)) => return Ok(value),
                 Ok(None) => py.check_signals()?,
-                Err(Forked) => return Err(PyRuntimeError::new_err(FORKED)),
+                Err(Unusable::Forked) => return Err(PyRuntimeError::new_err(FORKED)),
+                Err(Unusable::InHandler) => return Err(PyRuntimeError::new_err(IN_HANDLER)),
             }
         }
     }
@@ -159,6 +164,21 @@ impl PyEngine {
         Ok(self.with_engine(py, |engine| engine.set_parameters(&values))??)
     }
 
+    /// Stores the parameters as the best ones.
+    fn store_best(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(self.with_engine(py, |engine| engine.store_best())??)
+    }
+
+    /// Sets the parameters to the best ones, if any are stored, and releases these.
+    fn restore_best(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(self.with_engine(py, |engine| engine.restore_best())??)
+    }
+
+    /// Releases the best parameters.
+    fn drop_best(&self, py: Python<'_>) -> PyResult<()> {
+        self.with_engine(py, |engine| engine.drop_best())
+    }
+
     /// Changes the sign of a latent coordinate in encoder and decoder.
     fn flip_sign(&self, py: Python<'_>, coordinate: usize) -> PyResult<()> {
         Ok(self.with_engine(py, |engine| engine.flip_sign(coordinate))??)
@@ -183,10 +203,32 @@ impl PyEngine {
         estimator: &str,
         moments: bool,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = self.with_engine(py, |engine| file::to_bytes(engine, estimator, moments))??;
-        PyBytes::new_with(py, bytes.len(), |to| {
-            to.copy_from_slice(&bytes);
-            Ok(())
+        to_python(py, self.with_engine(py, |engine| file::to_bytes(engine, estimator, moments))??)
+    }
+
+    /// The bytes of the file of a model in training: with moments and, if any are stored, the best parameters.
+    fn checkpoint<'py>(&self, py: Python<'py>, estimator: &str) -> PyResult<Bound<'py, PyBytes>> {
+        to_python(py, self.with_engine(py, |engine| file::checkpoint(engine, estimator))??)
+    }
+
+    /// A hash of the values of `x`, of `rows` of it, and of `y`, as the engine reads them.
+    fn fingerprint(
+        &self,
+        py: Python<'_>,
+        x: Array2,
+        y: Option<Array2>,
+        rows: Rows,
+    ) -> PyResult<u64> {
+        self.with_examples(x, y, &rows, |x| {
+            let mut fingerprint = Fingerprint::new(Isa::detect()?);
+            for source in std::iter::once(&x).chain(x.conditions()) {
+                let mut done = 0;
+                in_slices(py, || {
+                    fingerprint.update(source, &mut done, SLICE);
+                    Ok(done == source.rows())
+                })?;
+            }
+            Ok(fingerprint.finish())
         })
     }
 
@@ -213,4 +255,12 @@ impl PyEngine {
     fn clamped(&self, py: Python<'_>) -> PyResult<usize> {
         self.with_engine(py, |engine| engine.clamped.load(Ordering::Relaxed))
     }
+}
+
+/// Bytes in Python.
+fn to_python(py: Python<'_>, bytes: Vec<u8>) -> PyResult<Bound<'_, PyBytes>> {
+    PyBytes::new_with(py, bytes.len(), |to| {
+        to.copy_from_slice(&bytes);
+        Ok(())
+    })
 }

@@ -13,13 +13,20 @@ const WAIT: Duration = Duration::from_millis(10);
 /// The wait if the queue is in use.
 const SHORT: Duration = Duration::from_micros(100);
 
-/// The engine was in use by another thread when this process was forked: it may be in the middle of a step.
-pub struct Forked;
+/// Why waiting would never end.
+pub enum Unusable {
+    /// The engine was in use by another thread when this process was forked: it may be in the middle of a step.
+    Forked,
+    /// The calling thread uses it already: a signal handler runs in the middle of a step.
+    InHandler,
+}
 
 /// An engine that one thread uses at a time.
 pub struct EngineLock {
     /// The process of the thread that uses the engine; 0 for none. Whoever sets it may lock `engine` at once.
     holder: AtomicU32,
+    /// This thread, see [`this_thread`]; 0 for none.
+    thread: AtomicUsize,
     engine: Mutex<Engine>,
     waiting: AtomicUsize,
     /// Of the threads that wait. It is only tried, never waited for: a fork can leave it locked too.
@@ -31,6 +38,7 @@ impl EngineLock {
     pub fn new(engine: Engine) -> EngineLock {
         EngineLock {
             holder: AtomicU32::new(0),
+            thread: AtomicUsize::new(0),
             engine: Mutex::new(engine),
             waiting: AtomicUsize::new(0),
             queue: Mutex::new(()),
@@ -39,16 +47,20 @@ impl EngineLock {
     }
 
     /// Locks the engine; none if other threads use it for longer than `patience`.
-    pub fn lock_within(&self, patience: Duration) -> Result<Option<EngineGuard<'_>>, Forked> {
+    pub fn lock_within(&self, patience: Duration) -> Result<Option<EngineGuard<'_>>, Unusable> {
         let process = std::process::id();
         let mut start = None;
         loop {
             match self.holder.compare_exchange(0, process, Ordering::SeqCst, Ordering::SeqCst) {
                 Ok(_) => {
+                    self.thread.store(this_thread(), Ordering::Relaxed);
                     let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
                     return Ok(Some(EngineGuard { engine, _held: Held(self) }));
                 }
-                Err(holder) if holder != process => return Err(Forked),
+                Err(holder) if holder != process => return Err(Unusable::Forked),
+                Err(_) if self.thread.load(Ordering::Relaxed) == this_thread() => {
+                    return Err(Unusable::InHandler);
+                }
                 Err(_) => (),
             }
             let waited = start.get_or_insert_with(Instant::now).elapsed();
@@ -80,6 +92,12 @@ impl EngineLock {
     }
 }
 
+/// A number of the calling thread, not 0, that no other running thread has.
+fn this_thread() -> usize {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| std::ptr::from_ref(mark).addr())
+}
+
 /// A locked engine. The fields are dropped in their order.
 pub struct EngineGuard<'a> {
     engine: MutexGuard<'a, Engine>,
@@ -105,6 +123,7 @@ struct Held<'a>(&'a EngineLock);
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
+        self.0.thread.store(0, Ordering::Relaxed);
         self.0.holder.store(0, Ordering::SeqCst);
         if self.0.waiting.load(Ordering::SeqCst) > 0 {
             // With the queue no wake-up is lost between a thread's look at `holder` and its sleep.

@@ -17,10 +17,10 @@ type StepArrays<'py> =
 
 #[pymethods]
 impl PyEngine {
-    /// Trains one pass over `x`, or over `rows` of it. Returns the sums of -log p(x|z), KL and loss over the examples.
-    /// Calls `tick` after each slice of time with the number of finished examples. `objective`: the values of the first
+    /// Trains one pass over `x`, or over `rows` of it. Returns the sums of -log p(x|z), KL and loss over the examples, the
+    /// number of examples in the sums, and the number of skipped batches. Calls `tick` after each slice of time with the number of finished examples. `objective`: the values of the first
     /// step. `step_values`: KL weights, KL targets and learning rates of all steps.
-    #[pyo3(signature = (x, y, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, tick))]
+    #[pyo3(signature = (x, y, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, skips_bad, tick))]
     #[allow(clippy::too_many_arguments)]
     fn train(
         &self,
@@ -39,8 +39,9 @@ impl PyEngine {
         clip_norm: Option<f64>,
         threads: Option<usize>,
         checks_end: bool,
+        skips_bad: bool,
         tick: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<(f64, f64, f64)> {
+    ) -> PyResult<(f64, f64, f64, usize, usize)> {
         let eps = eps.map(source).transpose()?;
         let corrupted = corrupted.map(source).transpose()?;
         let (betas, capacities, learning_rates) = &step_values;
@@ -65,6 +66,7 @@ impl PyEngine {
                 clip_norm,
                 threads,
                 checks_end,
+                skips_bad,
             };
             let mut sums = LossSums::default();
             loop {
@@ -72,7 +74,8 @@ impl PyEngine {
                     self.with_engine(py, |engine| engine.train(&pass, &mut sums, SLICE))??;
                 py.check_signals()?;
                 if done {
-                    return Ok((sums.reconstruction, sums.kl, sums.loss));
+                    let counted = sums.examples - sums.skipped_examples;
+                    return Ok((sums.reconstruction, sums.kl, sums.loss, counted, sums.skipped));
                 }
                 if let Some(tick) = &tick {
                     tick.call1((sums.examples,))?;

@@ -2,8 +2,10 @@
 
 mod affinity;
 mod cores;
+mod interrupt;
 mod pool;
 mod team;
 
 pub use cores::{MAX_THREADS, VARIABLE, capped, default_threads, unreadable_default};
+pub use interrupt::*;
 pub use team::*;

@@ -4,7 +4,9 @@
 
 use crate::threads::affinity::Place;
 use crate::threads::cores::Limits;
+use crate::threads::interrupted;
 use crate::threads::pool::Helpers;
+use std::cell::Cell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,24 +20,35 @@ const SPINS: usize = 512;
 /// How long a waiting worker yields before it sleeps. Longer than the time slice of another process on a worker's core:
 /// a thread that sleeps is often woken on the very core that is busy.
 const YIELD_TIME: Duration = Duration::from_millis(10);
+/// The time between two looks for an interruption, and the calling thread's tiles between two looks at the clock.
+const INTERRUPT_TIME: Duration = Duration::from_millis(50);
+const TILES_PER_LOOK: u32 = 16;
 
 /// Runs `work` on up to `threads` workers, the caller among them, and waits for all. They are fewer if the calling thread
 /// may use fewer cores or other callers use the helpers: results do not depend on the number of workers. A panic in a
 /// worker is passed on after the others have stopped.
 pub fn run(threads: usize, work: impl Fn(&Worker) + Sync) {
-    run_dyn(threads, &work);
+    run_dyn(threads, None, &work);
+}
+
+/// [`run`] for work that an interruption of the calling thread may cancel: then all phases skip their remaining tiles,
+/// what the work has computed is of no use, and the result is false.
+pub fn run_cancellable(threads: usize, work: impl Fn(&Worker) + Sync) -> bool {
+    let cancelled = AtomicBool::new(false);
+    run_dyn(threads, Some(&cancelled), &work);
+    !cancelled.into_inner()
 }
 
 /// [`run`] without the generic parameter, so that it is compiled once.
-fn run_dyn(threads: usize, work: &(dyn Fn(&Worker) + Sync)) {
+fn run_dyn(threads: usize, cancelled: Option<&AtomicBool>, work: &(dyn Fn(&Worker) + Sync)) {
     if threads <= 1 {
-        return alone(work);
+        return work(&Worker::new(0, &Barrier::new(1), cancelled));
     }
     let limits = Limits::now();
     let helpers = Helpers::take(threads.min(limits.workers) - 1, limits.workers - 1);
     let workers = helpers.len() + 1;
     if workers == 1 {
-        return alone(work);
+        return work(&Worker::new(0, &Barrier::new(1), cancelled));
     }
     let barrier = Barrier { spins: workers <= limits.cores, ..Barrier::new(workers) };
     let place = Place::current();
@@ -43,18 +56,18 @@ fn run_dyn(threads: usize, work: &(dyn Fn(&Worker) + Sync)) {
         if index > 0 {
             place.join();
         }
-        let worker = Worker { index, barrier: &barrier };
+        let worker = Worker::new(index, &barrier, cancelled);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&worker))) {
             barrier.abort();
             resume_unwind(panic);
         }
     };
-    helpers.run(&run, &|done| barrier.spin_until(done));
+    helpers.run(&run);
 }
 
-/// Runs `work` on the calling thread as a team of one. A worker of a larger team may call it too.
+/// Runs `work` on the calling thread as a team of one.
 pub fn alone(work: impl FnOnce(&Worker)) {
-    work(&Worker { index: 0, barrier: &Barrier::new(1) });
+    work(&Worker::new(0, &Barrier::new(1), None));
 }
 
 /// Part `index` of `0..len` cut into `parts` parts of nearly equal size.
@@ -66,9 +79,62 @@ pub fn split(len: usize, parts: usize, index: usize) -> Range<usize> {
 pub struct Worker<'a> {
     index: usize,
     barrier: &'a Barrier,
+    /// Whether the work is cancelled; none if it must not be.
+    cancelled: Option<&'a AtomicBool>,
+    /// Of the thread that looks for interruptions: when it looks again, and its tiles until it looks at the clock.
+    next_look: Cell<Option<Instant>>,
+    tiles: Cell<u32>,
 }
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
+    fn new(index: usize, barrier: &'a Barrier, cancelled: Option<&'a AtomicBool>) -> Worker<'a> {
+        let looks = index == 0 && cancelled.is_some();
+        Worker {
+            index,
+            barrier,
+            cancelled,
+            next_look: Cell::new(looks.then(|| Instant::now() + INTERRUPT_TIME)),
+            tiles: Cell::new(TILES_PER_LOOK),
+        }
+    }
+
+    /// Runs `work` on this thread as a team of one, which is cancelled with this worker's team.
+    pub fn alone(&self, work: impl FnOnce(&Worker)) {
+        let barrier = Barrier::new(1);
+        let worker = Worker::new(1, &barrier, self.cancelled);
+        worker.next_look.set(self.next_look.get());
+        worker.tiles.set(self.tiles.get());
+        work(&Worker { index: 0, ..worker });
+    }
+
+    /// Whether the work is cancelled. All workers get the same answer only from the `last` of [`Worker::phase_then`].
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.is_some_and(|cancelled| cancelled.load(Ordering::Relaxed))
+    }
+
+    /// Looks for no interruption until the end of `work`.
+    pub fn uninterrupted(&self, work: impl FnOnce()) {
+        let next = self.next_look.take();
+        work();
+        self.next_look.set(next);
+    }
+
+    /// Whether to skip a tile, because the work is cancelled. Looks for an interruption from time to time.
+    fn skips(&self) -> bool {
+        let Some(cancelled) = self.cancelled else { return false };
+        if let Some(next) = self.next_look.get() {
+            self.tiles.set(self.tiles.get() - 1);
+            if self.tiles.get() == 0 {
+                self.tiles.set(TILES_PER_LOOK);
+                if Instant::now() >= next {
+                    cancelled.fetch_or(interrupted(), Ordering::Relaxed);
+                    self.next_look.set(Some(Instant::now() + INTERRUPT_TIME));
+                }
+            }
+        }
+        cancelled.load(Ordering::Relaxed)
+    }
+
     /// The worker's index, 0 for the calling thread.
     pub fn index(&self) -> usize {
         self.index
@@ -96,7 +162,12 @@ impl Worker<'_> {
     fn phase_dyn(&self, tiles: usize, tile: &mut dyn FnMut(usize), last: &mut dyn FnMut()) {
         let workers = self.workers();
         if workers == 1 {
-            (0..tiles).for_each(tile);
+            for i in 0..tiles {
+                if self.skips() {
+                    break;
+                }
+                tile(i);
+            }
             return last();
         }
         for offset in 0..workers {
@@ -104,7 +175,7 @@ impl Worker<'_> {
             let own = split(tiles, workers, owner);
             loop {
                 let next = own.start + self.barrier.claims[owner].0.fetch_add(1, Ordering::Relaxed);
-                if next >= own.end {
+                if next >= own.end || self.skips() {
                     break;
                 }
                 tile(next);

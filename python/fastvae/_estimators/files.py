@@ -54,10 +54,12 @@ def write(
     record: TrainingRecord,
     estimator: tuple[str, dict[str, Any]],
     moments: bool,
+    run: dict[str, Any] | None = None,
 ) -> list[str]:
     """Write a fitted model to a file and return the names of the parameters that the file cannot hold.
 
-    `estimator` is the name of the class and the parameters; `moments` includes the optimiser's state.
+    `estimator` is the name of the class and the parameters; `moments` includes the optimiser's state; `run` is the
+    state of a fit, for a checkpoint.
     """
     name, parameters = estimator
     stored, skipped = {}, []
@@ -78,13 +80,15 @@ def write(
         "history_": _without_nan(record.history),
         "elapsed_": record.elapsed,
         "interrupted_": record.interrupted,
+        "n_skipped_batches_": record.skipped,
         "classes_": encode_classes(fitted.classes),
     }
     if fitted.columns is not None:
         learned["_input"]["condition"] = {"indices": fitted.columns.indices, "alone": fitted.columns.alone}
     if fitted.images is not None:
         learned["_images"] = {"channels_first": fitted.images.channels_first, "form": fitted.form}
-    data = fitted.dump(moments, {"class": name, "parameters": stored, "learned": learned})
+    contents = {"class": name, "parameters": stored, "learned": learned}
+    data = fitted.dump(moments, contents) if run is None else fitted.checkpoint(contents | {"run": run})
     _core.write_atomically(os.fsdecode(path), data)
     return skipped
 
@@ -96,6 +100,7 @@ class Contents(NamedTuple):
     class_name: str
     parameters: dict[str, Any]
     learned: dict[str, Any]
+    run: dict[str, Any] | None  # the state of a fit, in a checkpoint
 
     def model(self, losses: Sequence[str]) -> tuple[FittedModel, TrainingRecord]:
         """Return the fitted model and its training record; the history must contain `losses`."""
@@ -104,9 +109,11 @@ class Contents(NamedTuple):
         rescales_masking = learned.pop("_rescales_masking", False)  # earlier versions never did
         given = learned.pop("_input", None)  # not in files of version 0.1,
         learned.pop("_noisy", None)  # which have this
+        skipped = int(learned.pop("n_skipped_batches_", 0))  # nor in those of 0.1
         if learned.keys() != _STATE_KEYS:
             raise ValueError(f"the training state has the keys {sorted(learned)}, not {sorted(_STATE_KEYS)}")
         record = _record(learned, losses)
+        record.skipped = skipped
         fitted = FittedModel(self.engine)
         fitted.classes = decode_classes(learned["classes_"], fitted.specification.conditions)
         step, epochs = learned["_position"]
@@ -142,6 +149,11 @@ def _layout(fitted: FittedModel, channels_first: Any, form: Any) -> tuple[Images
     return replace(fitted.images, channels_first=channels_first), form
 
 
+def named(path: str | os.PathLike[str]) -> str:
+    """Return a file's name for a message."""
+    return repr(os.fsdecode(path))
+
+
 def read(path: str | os.PathLike[str]) -> Contents:
     """Read engine and estimator from a file, or raise FormatError."""
     name = os.fsdecode(path)
@@ -152,7 +164,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
     with damage_as_format_error(path):
         estimator = parse(file.estimator)
         parameters = {key: _decode(value) for key, value in estimator["parameters"].items()}
-        return Contents(file.engine(), estimator["class"], parameters, estimator["learned"])
+        return Contents(file.engine(), estimator["class"], parameters, estimator["learned"], estimator.get("run"))
 
 
 @contextmanager

@@ -178,6 +178,11 @@ class Network(Estimator):
         return self._require_record().elapsed
 
     @property
+    def n_skipped_batches_(self) -> int:
+        """Number of batches that ``nan_policy="skip"`` has skipped."""
+        return self._require_record().skipped
+
+    @property
     def interrupted_(self) -> bool:
         """Whether the last training was stopped by Ctrl-C."""
         return self._require_record().interrupted
@@ -217,17 +222,22 @@ class Network(Estimator):
         The format is safetensors: the tensors of ``state_dict()`` under their names, the optimiser's state as
         ``optimizer.first.*`` and ``optimizer.second.*``, and the rest as JSON in the header.
         """
-        fitted, cls = self._require_fitted(), type(self)
+        self._require_fitted()
         moments = _checks.boolean(optimizer, "optimizer")
-        if not cls.__module__.startswith("fastvae."):
-            raise TypeError(
-                f"a file holds only fastvae's own classes, so load could not create a {cls.__qualname__}: use pickle"
-            )
-        skipped = files.write(path, fitted, self._record, (cls.__name__, self.get_params()), moments)
+        skipped = self._write(path, moments=moments)
         if skipped and skipped != self._record.not_saved:
             self._record.not_saved = skipped
             message = f"a file cannot hold {', '.join(skipped)}: the loaded model will have the default value instead"
             warnings.warn(message, UserWarning, stacklevel=2)
+
+    def _write(self, path: str | os.PathLike[str], *, moments: bool, run: dict[str, Any] | None = None) -> list[str]:
+        """Write a model file, or a checkpoint with the state of a fit; return parameters that it cannot hold."""
+        cls = type(self)
+        if not cls.__module__.startswith("fastvae."):
+            raise TypeError(
+                f"a file holds only fastvae's own classes, so load could not create a {cls.__qualname__}: use pickle"
+            )
+        return files.write(path, self._require_fitted(), self._record, (cls.__name__, self.get_params()), moments, run)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))

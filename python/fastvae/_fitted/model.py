@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastvae._data.columns import Columns
-    from fastvae._data.examples import Examples
+    from fastvae._data.examples import Data, Examples
     from fastvae._data.names import Names
 
 # Tensors by name, with their shapes.
@@ -309,6 +309,16 @@ class FittedModel:
         import json  # here only, so that `import fastvae` stays cheap
 
         return self.engine.dump(json.dumps(estimator, allow_nan=False), optimizer)
+
+    def checkpoint(self, estimator: dict[str, Any]) -> bytes:
+        """Return the bytes of the file of a model in training: with the optimiser's state and the best weights."""
+        import json
+
+        return self.engine.checkpoint(json.dumps(estimator, allow_nan=False))
+
+    def fingerprint(self, data: Data, rows: NDArray[np.uint64] | None = None) -> str:
+        """Return a hash of the values of X and y, as the engine reads them."""
+        return f"{self.engine.fingerprint(*data, rows):016x}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {
