@@ -440,13 +440,34 @@ except ValueError as error:
         ({"OMP_NUM_THREADS": "1"}, 1),
         ({"OMP_NUM_THREADS": "5,2"}, 5),
         ({"FASTVAE_NUM_THREADS": "4", "OMP_NUM_THREADS": "1"}, 4),
-        ({"FASTVAE_NUM_THREADS": "many", "OMP_NUM_THREADS": "6"}, 6),
-        ({"FASTVAE_NUM_THREADS": "0", "OMP_NUM_THREADS": "6"}, 6),
+        ({"FASTVAE_NUM_THREADS": "", "OMP_NUM_THREADS": "6"}, 6),
+        ({"FASTVAE_NUM_THREADS": " 6 "}, 6),
+        ({"FASTVAE_NUM_THREADS": "5", "OMP_NUM_THREADS": "many"}, 5),
     ],
     ids=str,
 )
 def test_the_environment_sets_the_number_of_threads(variables: dict[str, str], threads: int) -> None:
     assert run_python("import fastvae; print(fastvae.show_config()['threads'])", **variables).strip() == str(threads)
+
+
+@pytest.mark.parametrize("value", ["many", "0", "-1", "2.5", "1025", "1e3"])
+@pytest.mark.parametrize(
+    "use", ["fastvae.VAE(hidden=(4,), epochs=1).fit([[0.0, 1.0]])", "fastvae.show_config()"], ids=["fit", "show_config"]
+)
+def test_an_unreadable_number_of_threads_is_a_warning_at_first_use(value: str, use: str) -> None:
+    code = f"""
+import fastvae
+try:
+    {use}
+except UserWarning as warning:
+    print(warning)
+{use}
+print(fastvae.show_config()["threads"])
+"""
+    said, threads = run_python(code, FASTVAE_NUM_THREADS=value, OMP_NUM_THREADS="6").splitlines()
+    assert said.startswith(f"FASTVAE_NUM_THREADS={value!r} is no number from 1 to 1024")
+    assert said.endswith("6 threads")
+    assert threads == "6"
 
 
 def test_the_default_number_of_threads_is_that_of_the_cores_this_process_may_use() -> None:
