@@ -131,6 +131,8 @@ class Trained(Network):
             On Ctrl-C. The weights are those after the last finished step.
         OSError
             If the first checkpoint cannot be written. A later one that cannot is a warning, and training goes on.
+        RuntimeError
+            If another thread trains the model.
 
         Warns
         -----
@@ -303,6 +305,8 @@ class Trained(Network):
         ------
         ValueError, TypeError, FloatingPointError
             As from ``fit``.
+        RuntimeError
+            If another thread fits the model. The pass waits for the passes of other threads.
 
         Notes
         -----
