@@ -10,6 +10,7 @@ mod functional;
 mod infer;
 mod layers;
 mod likelihood;
+mod lock;
 #[cfg(feature = "probe")]
 mod probe;
 mod score;
@@ -26,6 +27,12 @@ use pyo3::prelude::*;
 fn config() -> PyResult<(&'static str, Vec<&'static str>, usize, bool)> {
     let available = Isa::available().iter().map(|isa| isa.name()).collect();
     Ok((Isa::detect()?.name(), available, threads::default_threads(), cfg!(debug_assertions)))
+}
+
+/// The value of FASTVAE_NUM_THREADS, if it holds no number of threads, and the default in its place.
+#[pyfunction]
+fn unreadable_num_threads() -> Option<(String, usize)> {
+    Some((threads::unreadable_default()?, threads::default_threads()))
 }
 
 /// The native core of fastvae.
@@ -45,6 +52,7 @@ mod _core {
         likelihood::{check_likelihood, likelihood_formula},
         sparse::PySparseMatrix,
         start::PyColumnMoments,
+        unreadable_num_threads,
     };
     use crate::nn::activation::Activation;
     use pyo3::prelude::*;

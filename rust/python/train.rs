@@ -1,7 +1,7 @@
 //! Training in Python.
 
 use super::arrays::{Array, Array2, Rows, array, owned, source};
-use super::detach::{SLICE, detached};
+use super::detach::SLICE;
 use super::engine::PyEngine;
 use crate::data::binarize::Binary;
 use crate::data::corruption::Corruption;
@@ -70,7 +70,8 @@ impl PyEngine {
             };
             let mut sums = LossSums::default();
             loop {
-                let done = detached(py, || self.lock().train(&pass, &mut sums, SLICE))??;
+                let done =
+                    self.with_engine(py, |engine| engine.train(&pass, &mut sums, SLICE))??;
                 py.check_signals()?;
                 if done {
                     let counted = sums.examples - sums.skipped_examples;
@@ -101,12 +102,12 @@ impl PyEngine {
         let corrupted = corrupted.map(source).transpose()?;
         self.with_examples(x, y, &None, |x| {
             let x = self.binarized(x, binarize);
-            let (losses, gradients) = detached(py, || {
+            let (losses, gradients) = self.with_engine(py, |engine| {
                 let own = NoiseKey::Score(self.specification.seed);
                 let epsilon = eps.map_or(Epsilon::Drawn(own), |eps| Epsilon::Given(eps, 0));
                 let given = corrupted.map(|corrupted| (corrupted, 0));
                 let input = EncoderInput::of(given, corruption, own);
-                self.lock().loss_and_gradients(&x, (input, epsilon), objective, threads)
+                engine.loss_and_gradients(&x, (input, epsilon), objective, threads)
             })??;
             let n = x.rows() as f64;
             let gradients = gradients.into_iter().map(|g| array(py, g)).collect();
@@ -122,8 +123,7 @@ impl PyEngine {
         threads: Option<usize>,
     ) -> PyResult<()> {
         let gradients = owned(&gradients)?;
-        Ok(detached(py, || {
-            let mut engine = self.lock();
+        Ok(self.with_engine(py, |engine| {
             let gradients = engine.pack(&gradients, engine.network.trained())?;
             engine.apply_gradients(&gradients, learning_rate, threads)
         })??)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// The most threads that can be asked for; a larger number is a typing error.
 pub const MAX_THREADS: usize = 1024;
 /// The environment variable with the default number of threads, before `OMP_NUM_THREADS`.
-pub const VARIABLE: &str = "FASTVAE_NUM_THREADS";
+const VARIABLE: &str = "FASTVAE_NUM_THREADS";
 /// For tests on machines with few cores: teams larger than the usable cores.
 const OVERSUBSCRIBE: &str = "FASTVAE_OVERSUBSCRIBE";
 /// How long the answers of the system are believed: asking for the control group's quota reads files.

@@ -6,6 +6,6 @@ mod interrupt;
 mod pool;
 mod team;
 
-pub use cores::{MAX_THREADS, VARIABLE, capped, default_threads, unreadable_default};
+pub use cores::{MAX_THREADS, capped, default_threads, unreadable_default};
 pub use interrupt::*;
 pub use team::*;

@@ -14,6 +14,7 @@ from fastvae._checks import NotFittedError
 from fastvae._data import arrays, columns, examples, names
 from fastvae._estimators import files
 from fastvae._estimators.base import Estimator
+from fastvae._estimators.turn import Turn
 from fastvae._fitted import architecture
 from fastvae._fitted.model import FittedModel
 from fastvae._training.record import TrainingRecord
@@ -90,13 +91,14 @@ class Network(Estimator):
         ValueError
             If names or shapes do not match the model, a value is not finite, or a learned scale is below its floor.
         """
-        if self._fitted is not None:
-            self._fitted.load_state_dict(d)
-            return self
-        fitted = self._new_model(*self._sizes_in(d))
-        fitted.standardize_as(d)
-        fitted.load_state_dict(d)
-        self._set_fitted(fitted)
+        with Turn(self, fits=False):
+            if self._fitted is not None:
+                self._fitted.load_state_dict(d)
+                return self
+            fitted = self._new_model(*self._sizes_in(d))
+            fitted.standardize_as(d)
+            fitted.load_state_dict(d)
+            self._set_fitted(fitted)
         return self
 
     # Attributes

@@ -15,6 +15,7 @@ from fastvae._data.examples import Format
 from fastvae._estimators import files
 from fastvae._estimators.checkpoint import Checkpoint
 from fastvae._estimators.network import Network
+from fastvae._estimators.turn import Turn
 from fastvae._training import callbacks, input_level, progress, units, validation
 from fastvae._training import epochs as train
 from fastvae._training.convergence import AUTO, Budget
@@ -131,6 +132,8 @@ class Trained(Network):
             On Ctrl-C. The weights are those after the last finished step.
         OSError
             If the first checkpoint cannot be written. A later one that cannot is a warning, and training goes on.
+        RuntimeError
+            If another thread trains the model.
 
         Warns
         -----
@@ -166,12 +169,13 @@ class Trained(Network):
         if checkpoint is None and checkpoint_every is not None:
             raise ValueError("checkpoint_every= needs checkpoint=, the path of a file")
         going_on = _checks.boolean(self.warm_start, "warm_start") and self._fitted is not None
-        job = self._prepare(X, y, validation_data, settings, going_on)
-        saver = None if checkpoint is None else Checkpoint.checked(checkpoint, checkpoint_every, job.fingerprint())
-        run = Run.start(job.fitted, self._record, job.training, job.held_out, settings, self._plan)
-        if saver is not None:
-            saver.write(self, run)  # an error now, not after an hour
-        return self._train(job, run, saver)
+        with Turn(self, fits=True):
+            job = self._prepare(X, y, validation_data, settings, going_on)
+            saver = None if checkpoint is None else Checkpoint.checked(checkpoint, checkpoint_every, job.fingerprint())
+            run = Run.start(job.fitted, self._record, job.training, job.held_out, settings, self._plan)
+            if saver is not None:
+                saver.write(self, run)  # an error now, not after an hour
+            return self._train(job, run, saver)
 
     def _resume(
         self, path: Any, state: dict[str, Any], X: Any, y: Any, validation_data: Any, observed: Any = None
@@ -302,6 +306,8 @@ class Trained(Network):
         ------
         ValueError, TypeError, FloatingPointError
             As from ``fit``.
+        RuntimeError
+            If another thread fits the model. The pass waits for the passes of other threads.
 
         Notes
         -----
@@ -313,33 +319,34 @@ class Trained(Network):
         plan = self._plan()
         if classes is not None and not (self._conditional() if self._fitted is None else self._is_conditional()):
             raise ValueError(f"leave out classes=: this {type(self).__name__} is not conditional")
-        if self._fitted is None:
-            X, y, form = self._read_first(X, y)
-            classes, y = self._read_training_conditions(y, len(X), form, classes)
-            noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape, form)
-            fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
-            plan.objective.check(fitted.specification)
-            self._check_values(fitted, X, plan.threads)
-            self._initialize_weights(fitted, (X, y), None)
-            self._set_fitted(fitted)
-        else:
-            fitted = self._fitted
-            if classes is not None:
-                conditions.check_classes(classes, fitted.classes)
-            X, y = self._read_training_data(X, self._y_if_conditional(y))
-            noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
-        losses = train.train_epoch(
-            fitted,
-            self._record,
-            (X, y),
-            None,
-            plan,
-            self._name_losses,
-            eps=noise,
-            corrupted=replacement,
-            shuffle=False,
-        )
-        self._record.add(losses)
+        with Turn(self, fits=False):
+            if self._fitted is None:
+                X, y, form = self._read_first(X, y)
+                classes, y = self._read_training_conditions(y, len(X), form, classes)
+                noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape, form)
+                fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
+                plan.objective.check(fitted.specification)
+                self._check_values(fitted, X, plan.threads)
+                self._initialize_weights(fitted, (X, y), None)
+                self._set_fitted(fitted)
+            else:
+                fitted = self._fitted
+                if classes is not None:
+                    conditions.check_classes(classes, fitted.classes)
+                X, y = self._read_training_data(X, self._y_if_conditional(y))
+                noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
+            losses = train.train_epoch(
+                fitted,
+                self._record,
+                (X, y),
+                None,
+                plan,
+                self._name_losses,
+                eps=noise,
+                corrupted=replacement,
+                shuffle=False,
+            )
+            self._record.add(losses)
         return self
 
     def loss_and_gradients(
