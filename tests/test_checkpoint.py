@@ -153,10 +153,14 @@ def test_callbacks_get_their_state_back(tmp_path: Path) -> None:
     fastvae.resume(path, X, callbacks=[again, killed_at(99)])
     assert again.losses == whole.losses
     assert again.array[0] == whole.array[0] == 7
-    for others in ([], [again], [killed_at(9), again], lambda model, logs: None):
-        with pytest.raises(ValueError, match="the training had the callbacks \\['Best', "):
-            with pytest.raises(Killed):
-                fastvae.VAE(**VAE, callbacks=[Best(), killed_at(5)]).fit(X, checkpoint=path, checkpoint_every=1)
+
+
+def test_other_callbacks_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    with pytest.raises(Killed):
+        fastvae.VAE(**VAE, callbacks=[Best(), killed_at(5)]).fit(X, checkpoint=path, checkpoint_every=1)
+    for others in ([], [Best()], [killed_at(9), Best()], lambda model, logs: None):
+        with pytest.raises(ValueError, match=r"the training had the callbacks \['Best', "):
             fastvae.resume(path, X, callbacks=others)
 
 
@@ -436,6 +440,12 @@ def test_the_message_names_batch_cause_and_remedy() -> None:
     assert "X[35, 2] = 1e15" in message
     assert 'nan_policy="skip"' in message
     assert "lower learning_rate (it is 0.001)" in message
+    for start in (0, 5):  # in the epoch's order, with rows that `fit` selects too
+        model, rows = outliers()
+        model.set_params(warm_start=True, epochs=9, validation_fraction=0.05 * (start > 0))
+        with pytest.raises(FloatingPointError, match=r"X\[(35, 2|70, 4)\] = 1e15"):
+            model.fit(rows)
+    model, rows = outliers()
     model.set_params(learning_rate=9e5)
     with pytest.raises(FloatingPointError, match="learning_rate") as raised:
         model.partial_fit(np.tile(rows[:32], (50, 1)))

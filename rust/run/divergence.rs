@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::model::Engine;
 use crate::nn::likelihood::Support;
 use crate::random::Permutation;
+use crate::simd::LANES;
 
 /// The sign of divergence.
 #[derive(Clone, Copy)]
@@ -55,7 +56,9 @@ impl Batch<'_> {
         let n = self.x.rows();
         let mut rows: Vec<usize> = (self.start..n.min(self.start + self.size)).collect();
         if let Some(order) = self.order {
-            order.fill(engine.isa, self.start, &mut rows);
+            for (n, rows) in rows.chunks_mut(LANES).enumerate() {
+                order.fill(engine.isa, self.start + n * LANES, rows);
+            }
         }
         let every = n.div_ceil(USUAL_ROWS);
         let mut usual: Vec<f32> =

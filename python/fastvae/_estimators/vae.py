@@ -137,8 +137,8 @@ class VAE(Layered, Variational):
     warm_start : bool
         ``fit`` goes on with the fitted model, if there is one, instead of new random weights: see ``fit``.
     n_jobs : int or None
-        Number of threads, but no more than usable cores; -1 uses all. None chooses by the size of the model and, if that
-        does not decide, by measuring the first steps. Results do not depend on it.
+        Number of threads, but no more than usable cores; -1 uses all. None chooses by the size of the model and, if
+        that does not decide, by measuring the first steps. Results do not depend on it.
     random_state : int, numpy generator or None
         Seed of initial weights, order and noise. The same seed gives the same bits with any number of threads.
     progress : bool or None
