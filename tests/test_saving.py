@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import json
 import pickle
 import re
 import struct
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -149,18 +152,129 @@ def test_a_class_of_ones_own_is_pickled_and_not_saved(tmp_path: Path) -> None:
     assert answers(again, X) == answers(model, X)
 
 
-def test_a_number_that_json_does_not_know_is_named(tmp_path: Path) -> None:
-    model = VAE(**SMALL).fit(X).set_params(tol=float("inf"))
-    with pytest.warns(UserWarning, match="cannot hold tol"):
-        model.save(tmp_path / "model")
-    assert fastvae.load(tmp_path / "model").tol == 1e-4
+@pytest.mark.parametrize("way", ["bytes", "bytearray", "memoryview", "BytesIO", "file", "unbuffered", "PathLike"])
+def test_a_model_goes_through_bytes_and_file_objects(way: str, tmp_path: Path) -> None:
+    model, path, stream = VAE(**SMALL).fit(X), tmp_path / "model", io.BytesIO()
+    model.save(stream)
+    source: Any
+    match way:
+        case "BytesIO":
+            source = io.BytesIO(stream.getvalue())
+        case "file" | "unbuffered":
+            buffering = -1 if way == "file" else 0
+            with path.open("wb", buffering) as file:
+                model.save(file)
+            source = path.open("rb", buffering)
+        case "PathLike":
+            source = Named(path)
+            model.save(source)
+        case _:
+            source = {"bytes": bytes, "bytearray": bytearray, "memoryview": memoryview}[way](stream.getvalue())
+    with source if hasattr(source, "close") else contextlib.nullcontext():
+        again = fastvae.load(source)
+    assert answers(again, X) == answers(model, X)
+    assert not path.exists() or path.read_bytes() == stream.getvalue()
 
 
-def test_paths_may_be_bytes(tmp_path: Path) -> None:
+Edit = Callable[[dict[str, Any]], Any]
+
+
+def edit_of(key: str, edit: Edit) -> Callable[[dict[str, str]], None]:
+    """Return a change of a JSON text in the metadata of a file."""
+
+    def change(metadata: dict[str, str]) -> None:
+        value = json.loads(metadata[key])
+        changed = edit(value)
+        metadata[key] = json.dumps(value) if changed is None else changed
+
+    return change
+
+
+class Named:
+    """A path of another library, whose name is in bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __fspath__(self) -> bytes:
+        return bytes(self.path)
+
+
+class Slow(io.RawIOBase):
+    """A pipe that takes a few bytes at a time."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.taken = most, bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        part = bytes(data[: self.most])
+        self.taken += part
+        return len(part)
+
+
+def test_a_file_object_may_take_the_bytes_in_parts() -> None:
+    model, slow = VAE(**SMALL).fit(X), Slow(1000)
+    model.save(slow)  # type: ignore[arg-type]
+    assert answers(fastvae.load(bytes(slow.taken)), X) == answers(model, X)
+    with pytest.raises(OSError, match="takes no more bytes"):
+        model.save(Slow(0))  # type: ignore[arg-type]
+
+
+def test_what_is_no_path_and_no_binary_file_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    model, path = VAE(**SMALL).fit(X), tmp_path / "model"
+    bad: Any
+    for bad in (None, 3, ["model"], model):
+        with pytest.raises(TypeError, match="load reads a path, bytes or a binary file object, not"):
+            fastvae.load(bad)
+    for bad in (None, 3, b"model", model):
+        with pytest.raises(TypeError, match="save writes to a path or a binary file object, not"):
+            model.save(bad)
+    for bad in (io.StringIO(), path.open("w+")):
+        with bad, pytest.raises(TypeError, match=r"binary file.* open it in binary mode"):
+            model.save(bad)
+    path.write_text("text")
+    for bad in (io.StringIO("text"), path.open()):
+        with bad, pytest.raises(TypeError, match=r"binary file.* open it in binary mode"):
+            fastvae.load(bad)
+
+
+LONG: dict[str, Edit] = {
+    "value": lambda estimator: estimator["parameters"].update(activation="secret" * 100_000),
+    "parameter": lambda estimator: estimator["parameters"].update({"secret" * 100_000: 1}),
+    "class": lambda estimator: estimator.update({"class": "secret" * 100_000}),
+    "key": lambda estimator: estimator.update({"secret" * 100_000: 1}),
+    "object": lambda estimator: estimator["parameters"].update(beta={"secret" * 100_000: {}}),
+}
+
+
+@pytest.mark.parametrize("way", ["bytes", "file object", "path"])
+@pytest.mark.parametrize("edit", [None, *LONG])
+def test_a_message_does_not_show_the_contents(edit: str | None, way: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad"
+    VAE(**SMALL).fit(X).save(path)
+    data = path.read_bytes()[:-1] if edit is None else resealed(path.read_bytes(), edit_of("estimator", LONG[edit]))
+    path.write_bytes(data)
+    source: Any = {"bytes": data, "file object": io.BytesIO(data), "path": path}[way]
+    title = {"bytes": "the bytes", "file object": "the BytesIO", "path": repr(str(path))}[way]
+    with pytest.raises(fastvae.FormatError, match="^" + re.escape(title)) as raised:
+        fastvae.load(source)
+    assert len(str(raised.value)) < 1000
+    assert len("".join(traceback.format_exception(raised.value))) < 20_000
+
+
+@pytest.mark.parametrize("value", [float("inf"), "x", -1.0, 10**400, None])
+def test_a_bad_parameter_is_named_before_anything_is_written(value: Any, tmp_path: Path) -> None:
     model = VAE(**SMALL).fit(X)
-    path = bytes(tmp_path / "model")
-    model.save(path)  # type: ignore[arg-type]
-    assert answers(fastvae.load(path), X) == answers(model, X)  # type: ignore[arg-type]
+    model.save(tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+    model.set_params(tol=value)
+    with pytest.raises(ValueError, match=r"tol=.* must be a number"):
+        model.save(tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == before
+    assert list(tmp_path.iterdir()) == [tmp_path / "model"]
 
 
 def test_a_link_remains_one_and_permissions_are_kept(tmp_path: Path) -> None:
@@ -229,18 +343,9 @@ def test_other_programs_read_the_file(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ refusals
 
 
-Edit = Callable[[dict[str, Any]], Any]
-
-
 def edited(path: Path, key: str, edit: Edit) -> None:
     """Change a JSON text in the metadata of a file."""
-
-    def change(metadata: dict[str, str]) -> None:
-        value = json.loads(metadata[key])
-        changed = edit(value)
-        metadata[key] = json.dumps(value) if changed is None else changed
-
-    path.write_bytes(resealed(path.read_bytes(), change))
+    path.write_bytes(resealed(path.read_bytes(), edit_of(key, edit)))
 
 
 EDITS: dict[str, Edit] = {
@@ -254,7 +359,7 @@ EDITS: dict[str, Edit] = {
     "an unknown parameter": lambda estimator: estimator["parameters"].update(power=9),
     "an unknown object": lambda estimator: estimator["parameters"].update(beta={"os.system": {"command": "x"}}),
     "a bad object": lambda estimator: estimator["parameters"].update(beta={"schedules.Schedule": {"x": 1}}),
-    "no history": lambda estimator: estimator["learned"].pop("history_") and None,
+    "another history": lambda estimator: estimator["learned"].update(history_={"loss": [1.0, 1.0]}),
     "a bad history": lambda estimator: estimator["learned"].update(history_={"loss": ["a"]}),
     "something learned": lambda estimator: estimator["learned"].update(_engine=1),
     "the network of another class": lambda estimator: estimator.update({"class": "Autoencoder", "parameters": {}}),

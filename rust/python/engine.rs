@@ -6,7 +6,7 @@ use crate::data::binarize::{Binary, VALIDATION_PASS};
 use crate::data::check::ValueCheck;
 use crate::data::{Element, Source};
 use crate::error::{Error, filled};
-use crate::file;
+use crate::file::{self, History};
 use crate::model::{Engine, Specification};
 use crate::random::Stream;
 use crate::run::blocks::InferenceRun;
@@ -78,6 +78,12 @@ impl PyEngine {
     }
 }
 
+/// Raises ValueError unless `json` is a valid specification.
+#[pyfunction]
+pub fn check_specification(json: &str) -> PyResult<()> {
+    Ok(Specification::from_json(json).map(drop)?)
+}
+
 /// Starts an inference with a time budget of [`SLICE`] per call.
 pub fn start(name: &str, check: ValueCheck, threads: Option<usize>) -> InferenceRun<'_> {
     InferenceRun { name, check, done: 0, budget: SLICE, threads }
@@ -147,14 +153,21 @@ impl PyEngine {
         Ok(array(py, codes))
     }
 
-    /// The bytes of a model file with the estimator's JSON and, if `moments`, the optimizer's moments.
+    /// The bytes of a model file with the estimator's JSON, the history as names and values, and, if `moments`, the
+    /// optimizer's moments.
+    #[pyo3(signature = (estimator, moments, history = Vec::new()))]
     fn dump<'py>(
         &self,
         py: Python<'py>,
         estimator: &str,
         moments: bool,
+        history: Vec<(String, PyReadonlyArray1<'_, f64>)>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = detached(py, || file::to_bytes(&self.lock(), estimator, moments))??;
+        let mut losses = History::new();
+        for (name, values) in history {
+            losses.push((name, values.as_slice()?.to_vec()));
+        }
+        let bytes = detached(py, || file::to_bytes(&self.lock(), estimator, &losses, moments))??;
         PyBytes::new_with(py, bytes.len(), |to| {
             to.copy_from_slice(&bytes);
             Ok(())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from fastvae import _checks, corruption, schedules
-from fastvae._data import conditions, examples
+from fastvae._data import columns, conditions, examples
 from fastvae._data.examples import Format
 from fastvae._estimators.network import Network
 from fastvae._training import callbacks, input_level, progress, units, validation
@@ -365,6 +365,18 @@ class Trained(Network):
         raise NotImplementedError
 
     # Internal: parameters
+
+    def _check_parameters(self) -> None:
+        self._plan()
+        self._fit_settings()
+        callbacks.check(self.callbacks)
+        _checks.boolean(self.warm_start, "warm_start")
+        if not isinstance(self.random_state, (np.random.Generator, np.random.RandomState)):  # they would draw
+            _checks.seed(self.random_state)
+        chosen = self._condition_columns()
+        if chosen is not None:
+            columns.count(chosen)
+        self._check_specification()
 
     def _plan(self) -> Plan:
         """Return the settings of one pass of training, checked."""

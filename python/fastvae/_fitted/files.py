@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,9 +27,23 @@ def parse(text: str) -> dict[str, Any]:
     def refuse(name: str) -> Any:
         raise ValueError(f"{name} is not a JSON number")
 
-    found = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    def finite(digits: str) -> float:
+        number = float(digits)
+        return number if math.isfinite(number) else refuse(digits)
+
+    found = json.loads(text, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite)
     if not isinstance(found, dict):
         raise ValueError("the JSON is not an object")
+    return found
+
+
+def with_keys(found: Any, required: set[str], optional: set[str], what: str) -> dict[str, Any]:
+    """Return a JSON object; raises ValueError unless it has all required keys, and no others but optional ones."""
+    if not isinstance(found, dict):
+        raise ValueError(f"{what} must be an object, not {type(found).__name__}")
+    missing, unknown = sorted(required - found.keys()), sorted(found.keys() - required - optional)
+    if missing or unknown:
+        raise ValueError(f"{what} lacks the keys {missing} and has the unknown keys {unknown}")
     return found
 
 
@@ -43,8 +58,9 @@ def decode_classes(found: Any, conditions: int) -> NDArray[Any] | None:
     """Return the classes of a conditional model from JSON; raises ValueError unless sorted, one for each condition."""
     if found is None:
         return None
+    found = with_keys(found, {"type", "values"}, set(), "classes_")
     values, kind = found["values"], found["type"]
-    if found.keys() != {"type", "values"} or kind not in _LABELS or len(values) != conditions or not conditions:
+    if kind not in _LABELS or not isinstance(values, list) or len(values) != conditions or not conditions:
         raise ValueError(f"the classes do not fit a model with {conditions} conditions")
     classes = np.array(values, dtype=kind)
     if classes.tolist() != values or not np.array_equal(np.unique(classes), classes):

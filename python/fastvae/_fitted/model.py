@@ -304,11 +304,16 @@ class FittedModel:
 
     # Saving
 
-    def dump(self, optimizer: bool = True, estimator: dict[str, Any] | None = None) -> bytes:
+    def dump(
+        self,
+        optimizer: bool = True,
+        estimator: dict[str, Any] | None = None,
+        history: Sequence[tuple[str, NDArray[np.float64]]] = (),
+    ) -> bytes:
         """Return the bytes of a model file; `optimizer` includes its state, `estimator` is stored as JSON."""
         import json  # here only, so that `import fastvae` stays cheap
 
-        return self.engine.dump(json.dumps(estimator, allow_nan=False), optimizer)
+        return self.engine.dump(json.dumps(estimator, allow_nan=False), optimizer, list(history))
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -324,7 +329,7 @@ class FittedModel:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        engine = _core.ModelFile(state["file"]).engine()
+        engine, _ = _core.ModelFile(state["file"]).read()
         self.__init__(engine, state["classes"])  # type: ignore[misc]
         self.rescales_masking = state.get("rescales_masking", False)  # earlier versions never did
         self.position = state["position"]
