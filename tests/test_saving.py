@@ -340,6 +340,64 @@ def test_other_programs_read_the_file(tmp_path: Path) -> None:
     assert json.loads(header["__metadata__"]["specification"])["encoder"] == [9]
 
 
+def test_a_pickle_of_an_earlier_version_has_defaults_for_new_parameters() -> None:
+    model = VAE(**SMALL).fit(X)
+    state = model.__getstate__()
+    del state["free_bits"], state["hidden"], state["_fitted"]["rescales_masking"]
+    again = VAE.__new__(VAE)
+    again.__setstate__(state)
+    assert (again.free_bits, again.hidden) == (0.0, (400,))
+    assert answers(again, X) == answers(model, X)
+
+
+def named_model() -> Any:
+    """Return a fitted model whose state has all kinds of entries."""
+    pandas = pytest.importorskip("pandas", reason="pandas, whose frames have names, is not installed")
+    frame = pandas.DataFrame(X[:, :6], columns=list("abcdef")).assign(kind=np.arange(len(X)) % 3)
+    return VAE(condition_columns="kind", **SMALL).fit(frame)
+
+
+BAD_VALUES: list[Any] = [None, -3, 10**30, 1.5, float("nan"), "x", b"x", [], ["x"], {}, {"x": 1}, object(), np.zeros(3)]
+
+
+@pytest.mark.parametrize("kind", ["named", "images"])
+def test_a_damaged_pickle_is_a_format_error(kind: str) -> None:
+    image = {"image_shape": (8, 8)} if kind == "images" else {}
+    model = named_model() if kind == "named" else VAE(**SMALL | image).fit(X.reshape(-1, 8, 8))
+    refused = taken = 0
+
+    def load(state: dict[str, Any]) -> None:
+        nonlocal refused, taken
+        again = type(model).__new__(type(model))
+        try:
+            again.__setstate__(state)
+        except fastvae.FormatError:
+            refused += 1
+        else:
+            pickle.loads(pickle.dumps(again))
+            taken += 1
+
+    state = model.__getstate__()
+    inner, record = state["_fitted"], vars(state["_record"])
+    for key in inner:
+        for value in BAD_VALUES:
+            load(state | {"_fitted": inner | {key: value}})
+        load(state | {"_fitted": {name: entry for name, entry in inner.items() if name != key}})
+    for cut in range(0, len(inner["file"]), 997):
+        load(state | {"_fitted": inner | {"file": inner["file"][:cut]}})
+    for key in ("_history", "n_iter", "elapsed", "interrupted"):
+        for value in BAD_VALUES:
+            other = copy.copy(state["_record"])
+            vars(other).update(record | {key: value})
+            load(state | {"_record": other})
+    for value in BAD_VALUES:
+        load(state | {"_fitted": value})
+        load(state | {"_record": value})
+    load({name: entry for name, entry in state.items() if name != "_record"})
+    assert refused > 150
+    assert taken < 50
+
+
 # ------------------------------------------------------------------------------------------------ refusals
 
 

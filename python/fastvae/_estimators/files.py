@@ -13,7 +13,7 @@ from fastvae import _checks, _core, corruption, layers, likelihoods, optimizers,
 from fastvae._data.columns import Columns
 from fastvae._data.scale import VERSION_0_1, InputScale
 from fastvae._estimators import sources
-from fastvae._fitted.files import decode_classes, encode_classes, parse, with_keys
+from fastvae._fitted.files import checked_names, decode_classes, encode_classes, parse, with_keys
 from fastvae._fitted.model import FittedModel
 from fastvae._training.record import TrainingRecord
 
@@ -48,7 +48,6 @@ _MORE_STATE_KEYS = {
     "_images",  # only of models with an image_shape
 }
 _MAX_SHOWN = 300  # characters of an error in a message
-_MAX_TIME = 1e15  # seconds and epochs
 
 # Exceptions that a damaged configuration can cause.
 _DAMAGE_ERRORS = (AttributeError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
@@ -117,12 +116,8 @@ class Contents(NamedTuple):
         record = _record(learned, self.history, losses)
         fitted = FittedModel(self.engine)
         fitted.classes = decode_classes(learned["classes_"], fitted.specification.conditions)
-        step, epochs = learned["_position"]
         fitted.rescales_masking = _checks.boolean(learned.get("_rescales_masking", False), "_rescales_masking")
-        fitted.position = (
-            _checks.integer(step, "_position", least=0, most=self.engine.steps),
-            _checks.number(epochs, "_position", below=_MAX_TIME),
-        )
+        fitted.set_position(learned["_position"])
         given = learned.get("_input")
         if given is not None:
             given = with_keys(given, {"divisor", "divided", "names"}, {"condition"}, "the format of X")
@@ -146,9 +141,7 @@ def _set_input(fitted: FittedModel, divisor: Any, divided: Any, names: Any, cond
     else:
         total = fitted.n_features
     if names is not None:
-        if len(_sequence(names, "the names")) != total or not all(isinstance(name, str) for name in names):
-            raise ValueError("the feature names do not fit the model")
-        names = np.array(names, object)
+        names = checked_names(names, total)
     columns = None if condition is None else Columns.checked(total=total, names=names, **condition)
     expected = fitted.specification.conditions if fitted.classes is None else 1
     if columns is not None and len(columns.indices) != expected:
@@ -207,8 +200,7 @@ def _record(learned: dict[str, Any], history: Any, losses: Sequence[str]) -> Tra
     n_iter = _checks.integer(learned["n_iter_"], "n_iter_", least=0)
     if any(len(values) != n_iter for values in history.values()):
         raise ValueError(f"the history must have one value of each loss for each of {n_iter} epochs")
-    elapsed = _checks.number(learned["elapsed_"], "elapsed_", below=_MAX_TIME)
-    record = TrainingRecord(history, n_iter, elapsed, _checks.boolean(learned["interrupted_"], "interrupted_"))
+    record = TrainingRecord(history, n_iter, learned["elapsed_"], learned["interrupted_"])
     record.check(losses)
     return record
 

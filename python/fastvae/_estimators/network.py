@@ -264,13 +264,15 @@ class Network(Estimator):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        if "_fitted" in state:
-            fitted = FittedModel.__new__(FittedModel)
-            fitted.__setstate__(state["_fitted"])
-            self._check_network(fitted.specification)
-            state["_fitted"] = fitted
-        vars(self).update(state)
+        with files.damage_as_format_error("the pickle"):
+            state = self._default_parameters() | self._VALUES_BEFORE | dict(state)  # for earlier versions
+            if "_fitted" in state:
+                fitted = FittedModel.__new__(FittedModel)
+                fitted.__setstate__(state["_fitted"])
+                self._check_network(fitted.specification)
+                state["_record"].check(self._LOSSES)
+                state["_fitted"] = fitted
+            vars(self).update(state)
 
     def _restore(self, contents: files.Contents) -> None:
         """Take over the fitted model and the training record from a file."""

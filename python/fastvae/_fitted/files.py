@@ -47,6 +47,13 @@ def with_keys(found: Any, required: set[str], optional: set[str], what: str) -> 
     return found
 
 
+def checked_names(names: Any, total: int) -> NDArray[np.object_]:
+    """Return the names of the `total` columns of X as an array; raises ValueError unless they are strings."""
+    if not isinstance(names, list) or len(names) != total or not all(isinstance(name, str) for name in names):
+        raise ValueError("the feature names do not fit the model")
+    return np.array(names, object)
+
+
 def encode_classes(classes: NDArray[Any] | None) -> dict[str, Any] | None:
     """Return the classes of a conditional model in JSON types."""
     if classes is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from fastvae import _checks
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -58,6 +60,9 @@ class TrainingRecord:
 
     def check(self, losses: Sequence[str]) -> None:
         """Raise ValueError unless the history has `losses`, no others but those of validation, and n_iter values."""
+        _checks.integer(self.n_iter, "n_iter_", least=0)
+        _checks.number(self.elapsed, "elapsed_", below=1e15)
+        _checks.boolean(self.interrupted, "interrupted_")
         history = self.checked_history()
         if not set(losses) <= history.keys() <= {*losses, *(f"val_{loss}" for loss in losses)}:
             raise ValueError(f"history_ must have {', '.join(losses)}, and no more but those of validation data")
