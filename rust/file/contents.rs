@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 /// The version before the current one: the same, without tensors of the history.
 const VERSION_2: &str = "2";
 
-/// The largest number of values in the history of an old file, which is in the estimator's text.
-const OLD_HISTORY: usize = 1 << 22;
+/// Bytes of the estimator's text for each value of a history, which old files have there: losses have many digits.
+const OLD_LOSS: usize = 8;
 
 /// The contents of a header.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub fn from_json(header: &[u8]) -> Result<Contents> {
             let tensors = described(tensors)?;
             let (specification, counters, estimator) = version_1::read(&mut metadata)?;
             nothing_else(&metadata)?;
-            limits::check(&estimator, OLD_HISTORY.saturating_add(values(&tensors)))
+            limits::check(&estimator, values(&tensors).saturating_add(estimator.len() / OLD_LOSS))
                 .map_err(refused)?;
             Ok(Contents { specification, counters, estimator, tensors, checksums: None })
         }
@@ -88,7 +88,7 @@ fn from_metadata(mut metadata: Texts, tensors: Metadata) -> Result<Contents> {
     let specification = taken(&mut metadata, "specification")?;
     let counters = taken(&mut metadata, "counters")?;
     let estimator = taken(&mut metadata, "estimator")?;
-    let history = if old { OLD_HISTORY } else { 0 };
+    let history = if old { estimator.len() / OLD_LOSS } else { 0 };
     limits::check(&estimator, history.saturating_add(values(&tensors))).map_err(refused)?;
     let checksums = taken(&mut metadata, "checksums")?;
     nothing_else(&metadata)?;

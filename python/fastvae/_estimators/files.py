@@ -89,7 +89,7 @@ def encode_parameters(parameters: dict[str, Any]) -> tuple[dict[str, Any], list[
     stored, skipped = {}, []
     for key, value in parameters.items():
         try:
-            stored[key] = _encode(value)
+            stored[key] = _encode_callbacks(value) if key == "callbacks" else _encode(value)
         except _NotSerializableError:
             skipped.append(key)
     return stored, skipped
@@ -97,6 +97,8 @@ def encode_parameters(parameters: dict[str, Any]) -> tuple[dict[str, Any], list[
 
 def decode_parameters(stored: dict[str, Any]) -> dict[str, Any]:
     """Return parameters from their JSON form, or raise an error of _DAMAGE_ERRORS."""
+    if stored.get("callbacks"):
+        raise ValueError("a file has no callbacks")
     return {key: _decode(value) for key, value in stored.items()}
 
 
@@ -207,10 +209,14 @@ def _record(learned: dict[str, Any], history: Any, losses: Sequence[str]) -> Tra
 
 def _numbers(values: Any) -> list[float]:
     """Return losses of an old file; null is NaN."""
-    numbers = [math.nan if value is None else value for value in _sequence(values, "a loss")]
-    if not all(type(value) in (float, int) for value in numbers):
+    types = set(map(type, _sequence(values, "a loss")))
+    if not types <= {float, int, type(None)}:
         raise TypeError("the history must be numbers")
-    return [float(value) for value in numbers]
+    numbers = np.array(values, np.float64)
+    if np.isinf(numbers).any():
+        raise ValueError("the history must be finite")
+    found: list[float] = values if types == {float} else numbers.tolist()
+    return found
 
 
 def _encode(value: Any) -> Any:
@@ -232,6 +238,12 @@ def _encode(value: Any) -> Any:
     if name not in _OBJECTS or not is_dataclass(value):
         raise _NotSerializableError
     return {name: {field.name: _encode(getattr(value, field.name)) for field in fields(value)}}
+
+
+def _encode_callbacks(value: Any) -> list[Any]:
+    if not isinstance(value, (tuple, list)) or value:
+        raise _NotSerializableError
+    return []
 
 
 def _decode(value: Any) -> Any:
