@@ -357,11 +357,30 @@ class Stop:
 def test_what_a_file_cannot_keep_is_named_and_the_rest_is_kept(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     model = VAE(callbacks=(Stop(),), beta=lambda step: 0.5, **SMALL | {"random_state": generator}).fit(X)
-    with pytest.warns(UserWarning, match="a file cannot hold beta, callbacks, random_state"):
+    with pytest.warns(UserWarning, match="a file cannot hold beta, random_state: the loaded"):
         model.save(tmp_path / "model")
     again = fastvae.load(tmp_path / "model")
     assert (again.beta, again.callbacks, again.random_state) == (1.0, (), None)
     assert again.transform(X).tobytes() == model.transform(X).tobytes()
+
+
+def test_a_callback_saves_where_warnings_are_errors(tmp_path: Path) -> None:
+    saved: list[int] = []
+
+    def save(model: Any, logs: dict[str, float]) -> None:
+        model.save(tmp_path / "model")
+        saved.append(model.n_iter_)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = VAE(callbacks=save, **SMALL).fit(X)
+    assert saved == [1, 2]
+    again = fastvae.load(tmp_path / "model")
+    assert again.callbacks == ()
+    assert answers(again, X) == answers(model, X)
+    for nonsense in (schedules.linear(0, 1, steps=2), [schedules.linear(0, 1, steps=2)]):
+        model.set_params(callbacks=nonsense).save(tmp_path / "model")
+        assert fastvae.load(tmp_path / "model").get_params()["callbacks"] == ()
 
 
 @pytest.mark.parametrize("value", [np.int64(3), np.array([3, 4]), [3, np.int32(4)], np.float32(0.25)])

@@ -89,7 +89,8 @@ def encode_parameters(parameters: dict[str, Any]) -> tuple[dict[str, Any], list[
     stored, skipped = {}, []
     for key, value in parameters.items():
         try:
-            stored[key] = _encode_callbacks(value) if key == "callbacks" else _encode(value)
+            if key != "callbacks":  # code is never in a file
+                stored[key] = _encode(value)
         except _NotSerializableError:
             skipped.append(key)
     return stored, skipped
@@ -238,12 +239,6 @@ def _encode(value: Any) -> Any:
     if name not in _OBJECTS or not is_dataclass(value):
         raise _NotSerializableError
     return {name: {field.name: _encode(getattr(value, field.name)) for field in fields(value)}}
-
-
-def _encode_callbacks(value: Any) -> list[Any]:
-    if not isinstance(value, (tuple, list)) or value:
-        raise _NotSerializableError
-    return []
 
 
 def _decode(value: Any) -> Any:

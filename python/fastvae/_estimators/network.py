@@ -217,8 +217,9 @@ class Network(Estimator):
         Warns
         -----
         UserWarning
-            If a file cannot hold a parameter (``callbacks``, a numpy generator as ``random_state``, a function as a
-            schedule): the loaded model has its default value. Once for a fit, so that a callback can save each epoch.
+            If a file cannot hold a parameter (a numpy generator as ``random_state``, a function as a schedule): the
+            loaded model has its default value. Once for a fit, so that a callback can save each epoch. Files never hold
+            ``callbacks``, of which there is no warning.
 
         Notes
         -----
