@@ -27,7 +27,7 @@ import fastvae
 
 MUTATIONS = int(os.environ.get("FASTVAE_MUTATIONS", "5000"))
 MOST_SECONDS = 1.0  # of processor time, for one file
-MOST_MEGABYTES = 100  # that the peak memory of the process grows in all mutations of files of a few kilobytes
+MOST_MEGABYTES = 20  # that loading a file of a few kilobytes takes, whatever it says
 
 # --------------------------------------------------------------------------------- changes of bytes, as accidents make
 
@@ -182,6 +182,8 @@ def use(model: Any, case: Any, where: str) -> None:
     # Other layers or more draws may take any time and memory, as the user's own would.
     sized = ("hidden", "layers", "latent_dim", "n_topics", "n_dims", "n_importance_samples", "epochs", "_shape")
     trains = not any(name in where for name in sized)
+    if where.startswith(("specification/encoder", "specification/decoder")):
+        return  # such as a padding of thousands of pixels
     try:
         model.transform(X, **y)
         model.evaluate(X, **y)
@@ -192,7 +194,7 @@ def use(model: Any, case: Any, where: str) -> None:
         pass  # a learning rate that is too large, or weights
     except (ValueError, TypeError):
         # Parameters must fit any data of the model; other changes may make another model of these data.
-        if where.startswith("estimator/parameters") and not any(name in where for name in AS_DATA):
+        if where.startswith("estimator/parameters/") and not any(name in where for name in AS_DATA):
             raise
 
 
@@ -211,7 +213,7 @@ class Session:
         self.files = {path: path.read_bytes() for folder in FOLDERS for path in sorted(folder.glob("*.safetensors"))}
         self.cases = models()
         self.outcomes: Counter[str] = Counter()
-        self.slowest = 0.0
+        self.slowest = self.largest = 0.0
         self.failures: list[str] = []
 
     def run(self, n: int) -> None:
@@ -235,7 +237,8 @@ class Session:
     def load(self, path: Path, data: bytes, kind: str, where: str) -> None:
         """Load a file and judge the outcome."""
         name = f"{path.parent.name}/{path.stem}"
-        before = time.process_time()
+        reset_peak()
+        resident, before = memory("VmRSS"), time.process_time()
         model: Any = None
         try:
             with warnings.catch_warnings():
@@ -251,8 +254,10 @@ class Session:
             self.failures.append(f"{name}, {where}: {error!r}"[:500])
         seconds = time.process_time() - before
         self.slowest = max(self.slowest, seconds)
-        if seconds > MOST_SECONDS:
-            self.failures.append(f"{name}, {where}: {seconds:.1f} s")
+        megabytes = memory("VmHWM") - resident
+        self.largest = max(self.largest, megabytes)
+        if seconds > MOST_SECONDS or megabytes > MOST_MEGABYTES:
+            self.failures.append(f"{name}, {where}: {seconds:.1f} s, {megabytes:.0f} MB")
         self.outcomes[f"{kind}: {outcome}"] += 1
         if model is not None and "accident" in kind and "v1" not in kind:  # version 1 has no checksums
             self.failures.append(f"{name}: a damaged file loads ({kind})")
@@ -265,23 +270,27 @@ class Session:
                 self.failures.append(f"{name}, {where}: loads, and then {error!r}"[:500])
 
 
-def peak_megabytes() -> float:
-    """Return the peak memory of this process, without that of the parent, which getrusage includes."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+def memory(name: str) -> float:
+    """Return the memory of this process in megabytes: "VmRSS", now, or "VmHWM", the peak."""
+    # Not getrusage, whose peak includes that of the parent at the fork.
+    return int(Path("/proc/self/status").read_text().split(f"{name}:")[1].split()[0]) / 1024
+
+
+def reset_peak() -> None:
+    """Let the peak of the memory begin anew."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def session(n: int, seed: int) -> dict[str, Any]:
-    """Run mutations and return the outcomes; in a process of its own, so that the peak of its memory is its own."""
+    """Run mutations and return the outcomes; in a process of its own, because a crash would end it."""
     running = Session(seed)
-    for path, data in running.files.items():  # whatever loads and trains once is loaded and allocated
+    for path, data in running.files.items():
         use(fastvae.load(data), running.cases[path.stem], "")
-    before = peak_megabytes()
     running.run(n)
     return {
         "outcomes": dict(sorted(running.outcomes.items())),
         "slowest": running.slowest,
-        "growth": peak_megabytes() - before,
+        "largest": running.largest,
         "failures": running.failures,
     }
 
@@ -302,7 +311,7 @@ def test_a_mutated_file_is_refused_or_a_consistent_model() -> None:
     print(json.dumps(found, indent=1))
     assert found["failures"] == []
     assert found["slowest"] < MOST_SECONDS
-    assert found["growth"] < MOST_MEGABYTES
+    assert found["largest"] < MOST_MEGABYTES
     assert sum(found["outcomes"].values()) > 0.9 * MUTATIONS
 
 
@@ -359,13 +368,14 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], str]]] = {
 
 CLAIM = """
 import json, sys, time, fastvae
-from test_mutations import peak_megabytes
-before, start = peak_megabytes(), time.process_time()
+from test_mutations import memory, reset_peak
+reset_peak()
+before, start = memory("VmRSS"), time.process_time()
 try:
     fastvae.load(sys.argv[1])
 except fastvae.FormatError as error:
     message = str(error)
-print(json.dumps([message, peak_megabytes() - before, time.process_time() - start]))
+print(json.dumps([message, memory("VmHWM") - before, time.process_time() - start]))
 """
 
 
