@@ -270,11 +270,17 @@ def parts(file: bytes) -> tuple[dict[str, Any], bytes]:
 def resealed(file: bytes, edit: Callable[[dict[str, str]], Any]) -> bytes:
     """Return a model file with edited metadata and the checksum that belongs to them."""
     header, data = parts(file)
+    edit(header["__metadata__"])
+    return sealed(header, data)
+
+
+def sealed(header: dict[str, Any], data: bytes) -> bytes:
+    """Return a model file with the checksum that belongs to its metadata."""
     metadata = header["__metadata__"]
-    edit(metadata)
-    metadata.pop("metadata_checksum")
+    if metadata.pop("metadata_checksum", None) is None and "config" in metadata:
+        return safetensors(json.dumps(header), data)  # of version 1
     text = "".join(f"{key}\0{value}\0" for key, value in sorted(metadata.items()))
-    metadata["metadata_checksum"] = f"{zlib.crc32(text.encode()):08x}"
+    metadata["metadata_checksum"] = f"{zlib.crc32(text.encode(errors='replace')):08x}"
     return safetensors(json.dumps(header), data)
 
 

@@ -10,11 +10,12 @@
 //! | `__metadata__.metadata_checksum` | the checksum of the other metadata |
 //! | `encoder.0.weight`, ... | the parameters, float32, row-major, names and shapes as in [`Network::tensors`] |
 //! | `optimizer.first.encoder.0.weight`, ... | the optimizer's first moments, if it uses them |
-//! | `optimizer.second.encoder.0.weight`, ... | its second moments; a file has all moments or none |
-//! | `best.encoder.0.weight`, ... | the best parameters of an interrupted training with early stopping: all or none |
+//! | `optimizer.second.encoder.0.weight`, ... | its second moments; a file has all moments or none, none if all are zero |
+//! | `best.encoder.0.weight`, ... | the best parameters of a training with early stopping that goes on: all or none |
+//! | `history.loss`, ... | the [`History`] of the training, float64, one value for each epoch |
 //!
-//! Writing is deterministic: equal models give equal bytes. The reader also supports files of version 1, which have no
-//! checksums.
+//! Writing is deterministic: equal models give equal bytes. The reader also supports files of version 2, whose history
+//! is in the estimator's text, and of version 1, which have no checksums either.
 //!
 //! The reader validates the whole file. It refuses duplicate and unknown keys, unexpected and missing tensors, wrong
 //! shapes, gaps in the data, NaN, infinity, and wrong checksums. It allocates memory for a model only if the file has
@@ -25,11 +26,14 @@ mod checksum;
 mod contents;
 mod counters;
 mod header;
+mod history;
+mod limits;
 mod read;
 mod version_1;
 mod write;
 
 pub use atomic::{open, write};
+pub use history::History;
 pub use read::ModelFile;
 pub use write::{checkpoint, to_bytes};
 
@@ -38,9 +42,9 @@ use crate::model::{Network, StateBuffer, Tensor};
 use std::fmt::Display;
 
 /// The format version of new files.
-pub const FORMAT_VERSION: &str = "2";
+pub const FORMAT_VERSION: &str = "3";
 
-/// The largest size of a header, bytes. Most of a header is the estimator's text with the history of the training.
+/// The largest size of a header, bytes. Most of a large header is names of features, or a history in version 1 or 2.
 const MAX_HEADER: u64 = 64 << 20;
 
 /// The size of the first field of a file, bytes. The field is the length of the header.

@@ -7,7 +7,7 @@ use crate::data::binarize::{Binary, VALIDATION_PASS};
 use crate::data::check::ValueCheck;
 use crate::data::{Element, Source};
 use crate::error::{Error, filled};
-use crate::file;
+use crate::file::{self, History};
 use crate::model::{Engine, Specification};
 use crate::random::Stream;
 use crate::run::blocks::InferenceRun;
@@ -196,19 +196,29 @@ impl PyEngine {
         Ok(array(py, codes))
     }
 
-    /// The bytes of a model file with the estimator's JSON and, if `moments`, the optimizer's moments.
+    /// The bytes of a model file with the estimator's JSON, the history as names and values, and, if `moments`, the
+    /// optimizer's moments; if `best`, with moments and the best parameters, if any are stored.
+    #[pyo3(signature = (estimator, moments, history = Vec::new(), best = false))]
     fn dump<'py>(
         &self,
         py: Python<'py>,
         estimator: &str,
         moments: bool,
+        history: Vec<(String, PyReadonlyArray1<'_, f64>)>,
+        best: bool,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        to_python(py, self.with_engine(py, |engine| file::to_bytes(engine, estimator, moments))??)
-    }
-
-    /// The bytes of the file of a model in training: with moments and, if any are stored, the best parameters.
-    fn checkpoint<'py>(&self, py: Python<'py>, estimator: &str) -> PyResult<Bound<'py, PyBytes>> {
-        to_python(py, self.with_engine(py, |engine| file::checkpoint(engine, estimator))??)
+        let mut losses = History::new();
+        for (name, values) in history {
+            losses.push((name, values.as_slice()?.to_vec()));
+        }
+        let bytes = self.with_engine(py, |engine| match best {
+            true => file::checkpoint(engine, estimator, &losses),
+            false => file::to_bytes(engine, estimator, &losses, moments),
+        })??;
+        PyBytes::new_with(py, bytes.len(), |to| {
+            to.copy_from_slice(&bytes);
+            Ok(())
+        })
     }
 
     /// A hash of the values of `x`, of `rows` of it, and of `y`, as the engine reads them.
@@ -261,12 +271,4 @@ impl PyEngine {
 #[pyfunction]
 pub fn complete_specification(specification: &str) -> PyResult<String> {
     Ok(Specification::from_json(specification)?.to_json())
-}
-
-/// Bytes in Python.
-fn to_python(py: Python<'_>, bytes: Vec<u8>) -> PyResult<Bound<'_, PyBytes>> {
-    PyBytes::new_with(py, bytes.len(), |to| {
-        to.copy_from_slice(&bytes);
-        Ok(())
-    })
 }

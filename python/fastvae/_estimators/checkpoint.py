@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastvae import _checks
-from fastvae._estimators import files
+from fastvae._estimators import sources
 from fastvae._training import callbacks
 
 if TYPE_CHECKING:
@@ -68,13 +68,11 @@ class Checkpoint:
         state: dict[str, Any] = {"data": self._fingerprint, "every": self._every}
         if run is not None:
             state |= {"fit": run.state(), "callbacks": callbacks.states(getattr(model, "callbacks", ()))}
-        model._write(self._path, moments=True, run=state)
+        sources.write(self._path, model._dump(moments=True, run=state)[0])
         self._time = time.monotonic()
 
 
-def all_parameters(
-    path: str | os.PathLike[str], cls: type[Network], stored: Mapping[str, Any], given: dict[str, Any]
-) -> dict[str, Any]:
+def all_parameters(title: str, cls: type[Network], stored: Mapping[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters of a resumed model, those in its file and those given to ``resume``.
 
     Raises ValueError for missing and superfluous ones.
@@ -85,8 +83,8 @@ def all_parameters(
         if name not in names:
             raise ValueError(f"{name!r} is not a parameter of {cls.__name__}")
         if name not in lost and name not in _FREE:
-            raise ValueError(f"leave out {name}=: resume continues with the parameters in {files.named(path)}")
+            raise ValueError(f"leave out {name}=: resume continues with the parameters in {title}")
     for name in lost:
         if name not in given:
-            raise ValueError(f"pass {name}= as for fit: the checkpoint {files.named(path)} cannot hold it")
+            raise ValueError(f"pass {name}= as for fit: the checkpoint {title} cannot hold it")
     return {**stored, **given}

@@ -10,20 +10,24 @@ from fastvae._estimators.autoencoder import Autoencoder
 from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.topic_model import TopicModel
 
 
-def load(path: str | os.PathLike[str]) -> VAE | Autoencoder | TopicModel | ItemResponse:
+def load(path: str | os.PathLike[str] | bytes | BinaryIO) -> VAE | Autoencoder | TopicModel | ItemResponse:
     """Load a model written by ``save``: same predictions, bit for bit, and training continues where it stopped.
 
-    Loading never runs code from a file. It refuses damaged files (by checksums), and files whose tensors are not those
-    of their specification before it allocates memory for them. Files of older versions load too.
+    Loading never runs code from a file. It refuses damaged files (by checksums, which do not protect against forgery),
+    parameters that ``fit`` would refuse, and files whose tensors are not those of their specification before it
+    allocates memory for them: memory and time are small multiples of those of the file. Files of older versions load
+    too.
 
     Parameters
     ----------
-    path : str or path-like
-        The file.
+    path : str, path-like, bytes or binary file object
+        The file, its contents, or an object with a method ``read``, which is read to its end.
 
     Returns
     -------
@@ -36,11 +40,13 @@ def load(path: str | os.PathLike[str]) -> VAE | Autoencoder | TopicModel | ItemR
         If the file is damaged, has another format, or was written by a newer version with unknown options. A subclass
         of ValueError.
     OSError
-        If the file cannot be read.
+        If the file cannot be read, or is no regular file.
+    TypeError
+        If ``path`` is something else, for example a file in text mode.
     """
     contents = files.read(path)
     contents.engine.drop_best()
-    return _model(path, contents, contents.parameters)
+    return _model(contents, contents.parameters)
 
 
 def resume(
@@ -83,12 +89,15 @@ def resume(
     Any error of ``fit``
         As from there.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"resume reads and writes a file: pass its path, not {type(path).__name__}")
     contents = files.read(path)
     if contents.run is None:
-        raise ValueError(f"{files.named(path)} is no checkpoint: only fit(X, checkpoint=...) writes one; use load")
-    cls = _classes().get(contents.class_name, VAE)
-    parameters = checkpoint.all_parameters(path, cls, contents.parameters, parameters)
-    model = _model(path, contents, parameters)
+        raise ValueError(f"{contents.title} is no checkpoint: only fit(X, checkpoint=...) writes one; use load")
+    with files.damage_as_format_error(contents.title):
+        cls = _classes()[contents.class_name]
+    parameters = checkpoint.all_parameters(contents.title, cls, contents.parameters, parameters)
+    model = _model(contents, parameters)
     return model._resume(path, contents.run, X, y, validation_data, observed)
 
 
@@ -99,12 +108,10 @@ def _classes() -> dict[str, type[VAE | Autoencoder | TopicModel | ItemResponse]]
     return {cls.__name__: cls for cls in (VAE, Autoencoder, TopicModel, ItemResponse)}
 
 
-def _model(
-    path: str | os.PathLike[str], contents: files.Contents, parameters: dict[str, Any]
-) -> VAE | Autoencoder | TopicModel | ItemResponse:
+def _model(contents: files.Contents, parameters: dict[str, Any]) -> VAE | Autoencoder | TopicModel | ItemResponse:
     """Return the fitted model of a file with these parameters."""
-    with files.damage_as_format_error(path):
+    with files.damage_as_format_error(contents.title):
         cls = _classes()[contents.class_name]
-        model = cls(**(cls._VALUES_BEFORE | parameters))
+        model = cls._from_parameters(cls._VALUES_BEFORE | parameters)
         model._restore(contents)
     return model

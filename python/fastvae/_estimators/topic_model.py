@@ -404,6 +404,12 @@ n_skipped_batches_
             **self._dense_encoder(),
         )
 
+    def _check_specification(self) -> None:
+        # Without the network, whose prior would take memory for each of `n_topics`.
+        self._alpha()
+        check_transform(self.input_transform)
+        self._dense_encoder()
+
     def _objective(self) -> Objective:
         warm_up = schedules.linear(0.0, 1.0, steps=_WARM_UP)
         return Objective(beta=warm_up if self.beta is None else schedules.check(self.beta, "beta"))

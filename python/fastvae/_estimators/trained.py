@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from fastvae import _checks, corruption, schedules
-from fastvae._data import conditions, examples
+from fastvae._data import columns, conditions, examples
 from fastvae._data.examples import Format
 from fastvae._estimators import files
 from fastvae._estimators.checkpoint import Checkpoint
@@ -187,12 +187,12 @@ class Trained(Network):
         job = self._prepare(X, y, validation_data, settings, going_on=True)
         if state["data"] != job.fingerprint():
             raise ValueError(
-                f"X, y or validation_data are not those of the fit that wrote {files.named(path)}: pass the same data "
-                "in the same order"
+                f"X, y or validation_data are not those of the fit that wrote {os.fsdecode(path)!r}: pass the same "
+                "data in the same order"
             )
         if "fit" not in state:
             return self
-        with files.damage_as_format_error(path):
+        with files.damage_as_format_error(repr(os.fsdecode(path))):
             saver = Checkpoint.checked(path, state["every"], state["data"])
             run = Run.restored(state["fit"], job.fitted, self._record, settings)
         callbacks.restore(self.callbacks, state["callbacks"])
@@ -460,6 +460,18 @@ class Trained(Network):
         raise NotImplementedError
 
     # Internal: parameters
+
+    def _check_parameters(self) -> None:
+        self._plan()
+        self._fit_settings()
+        callbacks.check(self.callbacks)
+        _checks.boolean(self.warm_start, "warm_start")
+        if not isinstance(self.random_state, (np.random.Generator, np.random.RandomState)):  # they would draw
+            _checks.seed(self.random_state)
+        chosen = self._condition_columns()
+        if chosen is not None:
+            columns.count(chosen)
+        self._check_specification()
 
     def _plan(self) -> Plan:
         """Return the settings of one pass of training, checked."""

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+from fastvae import _checks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class TrainingRecord:
@@ -51,6 +57,22 @@ class TrainingRecord:
         for key, values in history.items():
             values.append(losses.get(key, math.nan))
         self.n_iter += 1  # last: up to here `history` drops the new entries
+
+    def checked_history(self) -> dict[str, list[float]]:
+        """Return the losses, or raise ValueError unless each has a number for each epoch."""
+        history = self.history
+        if any(len(values) != self.n_iter for values in history.values()):
+            raise ValueError(f"history_ must have one value of each loss for each of {self.n_iter} epochs")
+        return history
+
+    def check(self, losses: Sequence[str]) -> None:
+        """Raise ValueError unless the history has `losses`, no others but those of validation, and n_iter values."""
+        _checks.integer(self.n_iter, "n_iter_", least=0)
+        _checks.number(self.elapsed, "elapsed_", below=1e15)
+        _checks.boolean(self.interrupted, "interrupted_")
+        history = self.checked_history()
+        if not set(losses) <= history.keys() <= {*losses, *(f"val_{loss}" for loss in losses)}:
+            raise ValueError(f"history_ must have {', '.join(losses)}, and no more but those of validation data")
 
     def copy(self) -> TrainingRecord:
         """Return a copy that shares no list."""
