@@ -266,6 +266,12 @@ impl PyEngine {
     }
 }
 
+/// A specification with a value for every option, as an engine has it: JSON to JSON.
+#[pyfunction]
+pub fn complete_specification(specification: &str) -> PyResult<String> {
+    Ok(Specification::from_json(specification)?.to_json())
+}
+
 /// Bytes in Python.
 fn to_python(py: Python<'_>, bytes: Vec<u8>) -> PyResult<Bound<'_, PyBytes>> {
     PyBytes::new_with(py, bytes.len(), |to| {

@@ -44,7 +44,7 @@ mod _core {
     #[pymodule_export]
     use super::{
         config,
-        engine::PyEngine,
+        engine::{PyEngine, complete_specification},
         error::FormatError,
         file::{PyModelFile, write_atomically},
         functional::{corrupt, gaussian_kl, log_prob, reparameterize, standard_normal},

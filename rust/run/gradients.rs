@@ -31,7 +31,7 @@ impl Engine {
         let buffers = self.share(1, size, PassKind::Train, storage)?;
         let hash =
             matches!(epsilon, Epsilon::Drawn(_)) || matches!(input, EncoderInput::Corrupted(..));
-        threads::run_cancellable(threads, |worker| {
+        let finished = threads::run_cancellable(threads, |worker| {
             let pass = buffers.pass(0, rows).training_on(rows);
             pass.load(worker, x, (hash, input), Rows::From(0), None);
             pass.run_forward(worker, objective, epsilon, &mut |totals| {
@@ -41,6 +41,9 @@ impl Engine {
             pass.run_backward(worker, objective, gradients, Sink::Store(gradients));
         });
         let losses = losses.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if !finished {
+            return Ok((losses, Vec::new())); // the caller discards both
+        }
         Ok((losses, self.network.trained().iter().map(|tensor| self.gradient(tensor)).collect()))
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Steps<'a> {
     pub undoes: bool,
     /// The sums of the losses.
     pub sums: Mutex<&'a mut LossSums>,
+    /// With skipping: the losses of the batch, until its gradients are known to be finite.
+    pub pending: Mutex<LossSums>,
     /// The step is cancelled.
     pub cancelled: AtomicBool,
     /// The loss of the batch is not finite.
@@ -98,9 +100,12 @@ impl Steps<'_> {
                 return;
             }
             match (losses.is_finite(), self.pass.skips_bad) {
-                (true, _) => self.add(losses),
-                (_, true) => self.skip(rows),
-                _ => (),
+                (true, true) => {
+                    *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = losses
+                }
+                (true, false) => self.add(losses),
+                (false, true) => self.skip(rows),
+                (false, false) => (),
             }
         });
         // All workers read the same values: every store happens before the end of a phase.
@@ -135,15 +140,16 @@ impl Steps<'_> {
             return self.finish(worker, batch);
         };
         batch.run_backward(worker, objective, gradients.values, Sink::Store(gradients.values));
-        if batch.apply_clipped(worker, (limit, gradients), sink) {
-            return self.finish(worker, batch);
+        let applied = batch.apply_clipped(worker, (limit, gradients), sink);
+        match (applied, self.pass.skips_bad, worker.index()) {
+            (true, true, 0) => {
+                self.add(*self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+            }
+            (false, true, 0) => self.skip(batch.rows),
+            (false, false, _) => self.unsound.store(true, Ordering::Relaxed),
+            _ => (),
         }
-        match self.pass.skips_bad {
-            true if worker.index() == 0 => self.skip(0), // the losses are in the sums
-            true => (),
-            false => self.unsound.store(true, Ordering::Relaxed),
-        }
-        self.pass.skips_bad
+        if applied { self.finish(worker, batch) } else { self.pass.skips_bad }
     }
 
     /// Moves running statistics after an update; false if the update found a gradient that was too large.
@@ -159,7 +165,7 @@ impl Steps<'_> {
         **self.sums.lock().unwrap_or_else(PoisonError::into_inner) += losses;
     }
 
-    /// Counts a batch whose losses of `rows` examples are not in the sums.
+    /// Counts a batch of `rows` examples without a step.
     fn skip(&self, rows: usize) {
         let skipped =
             LossSums { examples: rows, skipped: 1, skipped_examples: rows, ..LossSums::default() };

@@ -168,6 +168,7 @@ impl Engine {
             batch_size,
             undoes: state.is_some(),
             sums: Mutex::new(&mut *sums),
+            pending: Mutex::default(),
             cancelled: AtomicBool::new(false),
             bad_loss: AtomicBool::new(false),
             unsound: AtomicBool::new(false),

@@ -20,9 +20,11 @@ const SPINS: usize = 512;
 /// How long a waiting worker yields before it sleeps. Longer than the time slice of another process on a worker's core:
 /// a thread that sleeps is often woken on the very core that is busy.
 const YIELD_TIME: Duration = Duration::from_millis(10);
-/// The time between two looks for an interruption, and the calling thread's tiles between two looks at the clock.
+/// The time between two looks for an interruption.
 const INTERRUPT_TIME: Duration = Duration::from_millis(50);
-const TILES_PER_LOOK: u32 = 16;
+/// Looks at the clock that follow one another sooner are too frequent, and the most calls that look at nothing.
+const CLOSE_LOOKS: Duration = Duration::from_micros(500);
+const MOST_CALLS: u32 = 63;
 
 /// Runs `work` on up to `threads` workers, the caller among them, and waits for all. They are fewer if the calling thread
 /// may use fewer cores or other callers use the helpers: results do not depend on the number of workers. A panic in a
@@ -42,13 +44,13 @@ pub fn run_cancellable(threads: usize, work: impl Fn(&Worker) + Sync) -> bool {
 /// [`run`] without the generic parameter, so that it is compiled once.
 fn run_dyn(threads: usize, cancelled: Option<&AtomicBool>, work: &(dyn Fn(&Worker) + Sync)) {
     if threads <= 1 {
-        return work(&Worker::new(0, &Barrier::new(1), cancelled));
+        return work(&Worker::new(0, &Barrier::new(1), cancelled, Instant::now()));
     }
     let limits = Limits::now();
     let helpers = Helpers::take(threads.min(limits.workers) - 1, limits.workers - 1);
     let workers = helpers.len() + 1;
     if workers == 1 {
-        return work(&Worker::new(0, &Barrier::new(1), cancelled));
+        return work(&Worker::new(0, &Barrier::new(1), cancelled, Instant::now()));
     }
     let barrier = Barrier { spins: workers <= limits.cores, ..Barrier::new(workers) };
     let place = Place::current();
@@ -56,7 +58,7 @@ fn run_dyn(threads: usize, cancelled: Option<&AtomicBool>, work: &(dyn Fn(&Worke
         if index > 0 {
             place.join();
         }
-        let worker = Worker::new(index, &barrier, cancelled);
+        let worker = Worker::new(index, &barrier, cancelled, Instant::now());
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&worker))) {
             barrier.abort();
             resume_unwind(panic);
@@ -67,7 +69,7 @@ fn run_dyn(threads: usize, cancelled: Option<&AtomicBool>, work: &(dyn Fn(&Worke
 
 /// Runs `work` on the calling thread as a team of one.
 pub fn alone(work: impl FnOnce(&Worker)) {
-    work(&Worker::new(0, &Barrier::new(1), None));
+    work(&Worker::new(0, &Barrier::new(1), None, Instant::now()));
 }
 
 /// Part `index` of `0..len` cut into `parts` parts of nearly equal size.
@@ -81,30 +83,50 @@ pub struct Worker<'a> {
     barrier: &'a Barrier,
     /// Whether the work is cancelled; none if it must not be.
     cancelled: Option<&'a AtomicBool>,
-    /// Of the thread that looks for interruptions: when it looks again, and its tiles until it looks at the clock.
+    /// When to look for an interruption again; none for threads that do not look.
     next_look: Cell<Option<Instant>>,
-    tiles: Cell<u32>,
+    /// The last look at the clock, the calls of [`Worker::stops`] until the next one, and how many they were at first.
+    last_look: Cell<Instant>,
+    calls: Cell<u32>,
+    pause: Cell<u32>,
 }
 
 impl<'a> Worker<'a> {
-    fn new(index: usize, barrier: &'a Barrier, cancelled: Option<&'a AtomicBool>) -> Worker<'a> {
+    fn new(
+        index: usize,
+        barrier: &'a Barrier,
+        cancelled: Option<&'a AtomicBool>,
+        now: Instant,
+    ) -> Worker<'a> {
         let looks = index == 0 && cancelled.is_some();
         Worker {
             index,
             barrier,
             cancelled,
-            next_look: Cell::new(looks.then(|| Instant::now() + INTERRUPT_TIME)),
-            tiles: Cell::new(TILES_PER_LOOK),
+            next_look: Cell::new(looks.then(|| now + INTERRUPT_TIME)),
+            last_look: Cell::new(now),
+            calls: Cell::new(0),
+            pause: Cell::new(0),
         }
     }
 
     /// Runs `work` on this thread as a team of one, which is cancelled with this worker's team.
     pub fn alone(&self, work: impl FnOnce(&Worker)) {
         let barrier = Barrier::new(1);
-        let worker = Worker::new(1, &barrier, self.cancelled);
-        worker.next_look.set(self.next_look.get());
-        worker.tiles.set(self.tiles.get());
-        work(&Worker { index: 0, ..worker });
+        let worker = Worker {
+            index: 0,
+            barrier: &barrier,
+            cancelled: self.cancelled,
+            next_look: self.next_look.clone(),
+            last_look: self.last_look.clone(),
+            calls: self.calls.clone(),
+            pause: self.pause.clone(),
+        };
+        work(&worker);
+        self.next_look.set(worker.next_look.get());
+        self.last_look.set(worker.last_look.get());
+        self.calls.set(worker.calls.get());
+        self.pause.set(worker.pause.get());
     }
 
     /// Whether the work is cancelled. All workers get the same answer only from the `last` of [`Worker::phase_then`].
@@ -119,20 +141,33 @@ impl<'a> Worker<'a> {
         self.next_look.set(next);
     }
 
-    /// Whether to skip a tile, because the work is cancelled. Looks for an interruption from time to time.
-    fn skips(&self) -> bool {
+    /// Whether to skip the rest of the phase, because the work is cancelled. Looks for an interruption from time to time:
+    /// phases ask before each tile, and long tiles in between.
+    #[inline]
+    pub fn stops(&self) -> bool {
         let Some(cancelled) = self.cancelled else { return false };
-        if let Some(next) = self.next_look.get() {
-            self.tiles.set(self.tiles.get() - 1);
-            if self.tiles.get() == 0 {
-                self.tiles.set(TILES_PER_LOOK);
-                if Instant::now() >= next {
-                    cancelled.fetch_or(interrupted(), Ordering::Relaxed);
-                    self.next_look.set(Some(Instant::now() + INTERRUPT_TIME));
-                }
+        if self.next_look.get().is_some() {
+            match self.calls.get() {
+                0 => self.look(cancelled),
+                calls => self.calls.set(calls - 1),
             }
         }
         cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Looks at the clock and, if it is time, for an interruption. Reading the clock takes as long as a small tile, so the
+    /// calls between two looks grow while these are close to one another.
+    #[cold]
+    fn look(&self, cancelled: &AtomicBool) {
+        let Some(next) = self.next_look.get() else { return };
+        let now = Instant::now();
+        let close = now.duration_since(self.last_look.replace(now)) < CLOSE_LOOKS;
+        self.pause.set(if close { MOST_CALLS.min(2 * self.pause.get() + 1) } else { 0 });
+        self.calls.set(self.pause.get());
+        if now >= next {
+            cancelled.fetch_or(interrupted(), Ordering::Relaxed);
+            self.next_look.set(Some(now + INTERRUPT_TIME));
+        }
     }
 
     /// The worker's index, 0 for the calling thread.
@@ -163,7 +198,7 @@ impl<'a> Worker<'a> {
         let workers = self.workers();
         if workers == 1 {
             for i in 0..tiles {
-                if self.skips() {
+                if self.stops() {
                     break;
                 }
                 tile(i);
@@ -175,7 +210,7 @@ impl<'a> Worker<'a> {
             let own = split(tiles, workers, owner);
             loop {
                 let next = own.start + self.barrier.claims[owner].0.fetch_add(1, Ordering::Relaxed);
-                if next >= own.end || self.skips() {
+                if next >= own.end || self.stops() {
                     break;
                 }
                 tile(next);
@@ -305,6 +340,46 @@ mod tests {
             });
             assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 200));
             assert_eq!(ends.load(Ordering::Relaxed), 200);
+        }
+    }
+
+    thread_local! {
+        /// Whether a test interrupts its thread.
+        static PRESSED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    #[test]
+    fn an_interruption_of_the_caller_skips_the_tiles_that_are_left() {
+        crate::threads::set_interrupt(|| PRESSED.get());
+        for threads in [1, 2, 3] {
+            let (before, after) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let tile = |count: &AtomicUsize| {
+                count.fetch_add(1, Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(1));
+            };
+            let work = |worker: &Worker| {
+                worker.phase(threads, |_| {
+                    worker.alone(|worker| worker.phase(200, |_| tile(&before)));
+                });
+                if worker.index() == 0 {
+                    PRESSED.set(true);
+                }
+                for _ in 0..10 {
+                    worker.phase(1000, |_| tile(&after));
+                }
+            };
+            assert!(!run_cancellable(threads, work));
+            assert_eq!(before.into_inner(), 200 * threads);
+            let (after, most) = (after.into_inner(), 200 * threads);
+            assert!((1..most).contains(&after), "{after} tiles, at most {most} wanted");
+            // Other work is not cancelled, nor what is shielded.
+            let done = AtomicUsize::new(0);
+            run(threads, |worker| worker.phase(100, |_| tile(&done)));
+            let finished = run_cancellable(threads, |worker| {
+                worker.uninterrupted(|| worker.phase(100, |_| tile(&done)));
+            });
+            assert_eq!((finished, done.into_inner()), (true, 200));
+            PRESSED.set(false);
         }
     }
 

@@ -47,7 +47,8 @@ class _Job(NamedTuple):
         """Return a hash of the data."""
         data, _ = self.training
         held_out = None if self.held_out is None else self.held_out[0]
-        return self.fitted.fingerprint(data) + ("" if held_out in (None, data) else self.fitted.fingerprint(held_out))
+        own = held_out is None or held_out[0] is data[0]
+        return self.fitted.fingerprint(data) + ("" if own or held_out is None else self.fitted.fingerprint(held_out))
 
 
 class Trained(Network):
@@ -514,7 +515,7 @@ class Trained(Network):
         now, then = (
             {name: value for name, value in specification.options.items() if name not in _OF_TRAINING_DATA}
             for specification in (
-                self._specification(fitted.n_features, fitted.specification.conditions),
+                self._specification(fitted.n_features, fitted.specification.conditions).completed(),
                 fitted.specification,
             )
         )
