@@ -48,19 +48,9 @@ impl PyEngine {
         py: Python<'_>,
         work: impl FnOnce(&mut Engine) -> T + Send,
     ) -> PyResult<T> {
-        let mut work = Some(work);
-        loop {
-            let result = detached(py, || {
-                let engine = self.engine.lock_within(SLICE)?;
-                Ok(engine.and_then(|mut engine| Some(work.take()?(&mut engine))))
-            })?;
-            match result {
-                Ok(Some(value)) => return Ok(value),
-                Ok(None) => py.check_signals()?,
-                Err(Unusable::Forked) => return Err(PyRuntimeError::new_err(FORKED)),
-                Err(Unusable::InHandler) => return Err(PyRuntimeError::new_err(IN_HANDLER)),
-            }
-        }
+        let (mut work, mut result) = (Some(work), None);
+        self.call(py, &mut |engine| result = work.take().map(|work| work(engine)))?;
+        Ok(result.expect("the work is done"))
     }
 
     /// Calls `work` with the engine until it returns true. Checks for Ctrl-C after each call.
@@ -69,10 +59,29 @@ impl PyEngine {
         py: Python<'_>,
         mut work: impl FnMut(&mut Engine) -> Result<bool, Error> + Send,
     ) -> PyResult<()> {
-        while !self.with_engine(py, &mut work)?? {
+        let mut done = Ok(false);
+        while !done? {
+            done = Ok(false);
+            self.call(py, &mut |engine| done = work(engine))?;
             py.check_signals()?;
         }
-        py.check_signals()
+        Ok(())
+    }
+
+    /// [`PyEngine::with_engine`] without generic parameters, so that it is compiled once.
+    fn call(&self, py: Python<'_>, work: &mut (dyn FnMut(&mut Engine) + Send)) -> PyResult<()> {
+        loop {
+            let locked = detached(py, || {
+                let engine = self.engine.lock_within(SLICE)?;
+                Ok(engine.map(|mut engine| work(&mut engine)).is_some())
+            })?;
+            match locked {
+                Ok(true) => return Ok(()),
+                Ok(false) => py.check_signals()?,
+                Err(Unusable::Forked) => return Err(PyRuntimeError::new_err(FORKED)),
+                Err(Unusable::InHandler) => return Err(PyRuntimeError::new_err(IN_HANDLER)),
+            }
+        }
     }
 
     /// Wraps examples of this model. Disables scaling for likelihoods of counts.
