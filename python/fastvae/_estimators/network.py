@@ -243,10 +243,11 @@ class Network(Estimator):
     def _dump(self, fitted: FittedModel, moments: bool) -> tuple[bytes, list[str]]:
         """Return the bytes of a file and the names of parameters that it cannot hold; raise ValueError for bad ones."""
         self._check_parameters()
-        self._record.check(self._LOSSES)
+        record = self._record.copy()
+        record.check(self._LOSSES)
         stored, skipped = files.encode_parameters(self.get_params())
         self._from_parameters(files.decode_parameters(stored))  # as `load` does
-        return files.dump(fitted, self._record, type(self).__name__, stored, moments), skipped
+        return files.dump(fitted, record, type(self).__name__, stored, moments), skipped
 
     @classmethod
     def _from_parameters(cls, parameters: dict[str, Any]) -> Self:
