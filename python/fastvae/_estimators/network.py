@@ -254,11 +254,12 @@ class Network(Estimator):
                 f"a file holds only fastvae's own classes, so load could not create a {cls.__qualname__}: use pickle"
             )
         self._check_parameters()
-        self._record.check(self._LOSSES)
+        record = self._record.copy()
+        record.check(self._LOSSES)
         stored, skipped = files.encode_parameters(self.get_params())
         self._from_parameters(files.decode_parameters(stored))  # as `load` does
         fitted = self._require_fitted()
-        return files.dump(fitted, self._record, cls.__name__, stored, moments, run), skipped
+        return files.dump(fitted, record, cls.__name__, stored, moments, run), skipped
 
     @classmethod
     def _from_parameters(cls, parameters: dict[str, Any]) -> Self:

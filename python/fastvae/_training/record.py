@@ -75,6 +75,7 @@ class TrainingRecord:
             raise ValueError(f"history_ must have {', '.join(losses)}, and no more but those of validation data")
 
     def copy(self) -> TrainingRecord:
-        """Return a copy that shares no list."""
-        history = {key: list(values) for key, values in self.history.items()}
-        return TrainingRecord(history, self.n_iter, self.elapsed, self.interrupted, self.skipped)
+        """Return a copy that shares no list, of whole epochs also while another thread trains."""
+        n_iter = self.n_iter
+        history = {key: values[:n_iter] for key, values in list(self._history.items())}
+        return TrainingRecord(history, n_iter, self.elapsed, self.interrupted, self.skipped)
