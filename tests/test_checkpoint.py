@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -285,11 +286,28 @@ def test_a_later_failure_is_a_warning_and_training_goes_on(tmp_path: Path) -> No
         if model.n_iter_ == 5:
             os.rename(tmp_path / "moved", folder)
 
-    with pytest.warns(UserWarning, match="the checkpoint was not written, and training goes on") as caught:
+    with pytest.warns(UserWarning, match=r"The checkpoint was not written.*Training goes on") as caught:
         model = fastvae.VAE(**VAE, callbacks=lose).fit(X, checkpoint=path, checkpoint_every=1)
     assert len(caught) == 1
     assert model.n_iter_ == 7
     assert contents(fastvae.load(path)) == contents(model)
+
+
+def test_failures_never_end_training_nor_lose_the_model(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def lose(model: Any, logs: dict[str, float]) -> None:
+        if model.n_iter_ == 3:
+            os.rename(folder, tmp_path / "moved")
+
+    model = fastvae.VAE(**VAE, callbacks=lose)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match=r"earlier epoch.*Save the model elsewhere"):
+            model.fit(X, checkpoint=folder / "c", checkpoint_every=1)
+    assert contents(model) == contents(fastvae.VAE(**VAE).fit(X))
+    assert fastvae.load(tmp_path / "moved" / "c").n_iter_ == 2
 
 
 # A fit of a few seconds with everything that has a state, in a process that a test kills.

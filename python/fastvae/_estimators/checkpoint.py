@@ -38,6 +38,7 @@ class Checkpoint:
     def __init__(self, path: str | os.PathLike[str], every: int | None, fingerprint: str) -> None:
         self._path, self._every, self._fingerprint = path, every, fingerprint
         self._time, self._failed = time.monotonic(), False
+        self.messages: list[str] = []  # sentences for the end of the fit
 
     @classmethod
     def checked(cls, path: Any, every: Any, fingerprint: str) -> Checkpoint:
@@ -55,13 +56,21 @@ class Checkpoint:
             self.write(model, run)
             self._failed = False
         except OSError as error:
-            if not self._failed:
-                self._failed = True
-                warnings.warn(
-                    f"the checkpoint was not written, and training goes on: {error}. The file holds an earlier epoch",
-                    UserWarning,
-                    stacklevel=2,
-                )
+            if self._failed:
+                return
+            self._failed = True
+            message = f"The checkpoint was not written: {error}. The file holds an earlier epoch."
+            try:
+                warnings.warn(f"{message} Training goes on.", UserWarning, stacklevel=2)
+            except UserWarning:  # a warning that is an error must not end training
+                self.messages.append(message)
+
+    def end(self, model: Network) -> None:
+        """Write the model of a fit that has ended. A failure is one of the messages: the model is in memory."""
+        try:
+            self.write(model, None)
+        except OSError as error:
+            self.messages.append(f"The checkpoint was not written: {error}. Save the model elsewhere.")
 
     def write(self, model: Network, run: Run | None) -> None:
         """Write a checkpoint; without a run, of a fit that has ended. Raises OSError."""

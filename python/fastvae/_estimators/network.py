@@ -51,6 +51,7 @@ class Network(Estimator):
 
     _fitted: FittedModel | None = None
     _record: TrainingRecord
+    _save_messages: list[str] | None = None  # during a callback: warnings of `save`, which `fit` issues at its end
 
     # Parameters
 
@@ -225,8 +226,8 @@ class Network(Estimator):
         -----
         UserWarning
             If a file cannot hold a parameter (a numpy generator as ``random_state``, a function as a schedule): the
-            loaded model has its default value. Once for a fit, so that a callback can save each epoch. Files never hold
-            ``callbacks``, of which there is no warning.
+            loaded model has its default value. Once for a fit, so that a callback can save each epoch; then ``fit``
+            issues the warning at its end. Files never hold ``callbacks``, of which there is no warning.
 
         Notes
         -----
@@ -241,7 +242,10 @@ class Network(Estimator):
         if skipped and skipped != self._record.not_saved:
             self._record.not_saved = skipped
             message = f"a file cannot hold {', '.join(skipped)}: the loaded model will have the default value instead"
-            warnings.warn(message, UserWarning, stacklevel=2)
+            if self._save_messages is None:
+                warnings.warn(message, UserWarning, stacklevel=2)
+            else:  # a warning that is an error must not end training
+                self._save_messages.append(f"{message[0].upper()}{message[1:]}.")
 
     def _dump(self, moments: bool, run: dict[str, Any] | None = None) -> tuple[bytes, list[str]]:
         """Return the bytes of a file, or of a checkpoint, and the names of parameters that it cannot hold.
@@ -273,6 +277,7 @@ class Network(Estimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
+        state.pop("_save_messages", None)
         if self._fitted is not None:  # a copy must not share engine and history
             state |= {"_fitted": self._fitted.__getstate__(), "_record": self._record.copy()}
         return state

@@ -237,10 +237,14 @@ class Trained(Network):
     def _train(self, job: _Job, run: Run, saver: Checkpoint | None) -> Self:
         """Train until the end of a fit."""
         fitted, (data, rows) = job.fitted, job.training
-        skipped = self._record.skipped
+        skipped, save_messages = self._record.skipped, list[str]()
 
         def after_epoch(losses: dict[str, float]) -> bool:
-            stop = callbacks.call(job.callbacks, self, losses)
+            self._save_messages = save_messages
+            try:
+                stop = callbacks.call(job.callbacks, self, losses)
+            finally:
+                del self._save_messages
             if self._fitted is not fitted:
                 raise RuntimeError("a callback has fitted or loaded the model during fit: do so after fit returns")
             return stop
@@ -259,8 +263,9 @@ class Trained(Network):
             job.settings.progress,
         )
         if saver is not None:
-            saver.write(self, None)
-        messages += self._problems(fitted, data[0], rows)
+            saver.end(self)
+            messages += saver.messages
+        messages += [*save_messages, *self._problems(fitted, data[0], rows)]
         if self._record.skipped > skipped:
             messages.append(
                 f"{self._record.skipped - skipped} batches without a finite loss or gradient were skipped "
@@ -601,7 +606,9 @@ class Trained(Network):
         if y is not None and columns is None and not (isinstance(data, tuple) and len(data) == 2):
             raise ValueError("validation_data of a conditional model must be a tuple (X, y)")
         name = "validation_data"
-        given = data[0] if isinstance(data, tuple) and data else data
+        if isinstance(data, tuple) and len(data) != 2:
+            raise ValueError(f"validation_data is a tuple of {len(data)} items; expected X, or a tuple (X, y)")
+        given = data[0] if isinstance(data, tuple) else data
         if columns is not None:
             given = examples.whole(given)
         first = self._read_alike(given, name, X.shape[1], format)
