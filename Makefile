@@ -8,7 +8,7 @@ export PYO3_PYTHON := $(abspath $(BIN)/python)
 RUST := Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name '*.rs')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -e
 
-.PHONY: help demo lecture test lint format bench work clean
+.PHONY: help demo lecture test lint format bench work mutations fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -44,8 +44,18 @@ bench: $(VENV)/.bench  ## compare with PyTorch, JAX and onnxruntime; writes benc
 work: $(VENV)/.test  ## record the instruction counts that `make test` compares with
 	$(BIN)/python tests/test_work.py
 
+mutations: $(VENV)/.test  ## load 100,000 mutated model files
+	FASTVAE_MUTATIONS=100000 $(BIN)/python -m pytest -s tests/test_mutations.py
+
+# Finds go to tests/fuzz/artifacts; new inputs to tests/fuzz/corpus. The files of tests/data are where it starts.
+SECONDS := 600
+fuzz:  ## fuzz the reader of model files for SECONDS=600 (needs a nightly compiler and cargo-fuzz)
+	mkdir -p tests/fuzz/corpus
+	cd tests/fuzz && cargo +nightly fuzz run --fuzz-dir . load corpus $(addprefix ../data/,v1 v2 v3) \
+		-- -max_total_time=$(SECONDS) -max_len=65536 -rss_limit_mb=1024 -timeout=5
+
 clean:  ## remove the environment and all build results
-	rm -rf $(VENV) target demo lecture
+	rm -rf $(VENV) target demo lecture tests/fuzz/target
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

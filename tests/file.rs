@@ -5,7 +5,7 @@ mod counting;
 use fastvae::data::Source;
 use fastvae::data::check::ValueCheck;
 use fastvae::error::{Error, Result};
-use fastvae::file::{self, ModelFile, to_bytes};
+use fastvae::file::{self, History, ModelFile};
 use fastvae::model::{Engine, Specification, dense};
 use fastvae::nn::activation::Activation;
 use fastvae::nn::likelihood::{Bernoulli, Gaussian, Likelihood, Link, Scale};
@@ -131,7 +131,12 @@ fn open(bytes: &[u8]) -> Result<ModelFile<&[u8]>> {
 }
 
 fn load(bytes: &[u8]) -> Result<Engine> {
-    open(bytes)?.engine()
+    Ok(open(bytes)?.read()?.0)
+}
+
+/// A file without history.
+fn to_bytes(engine: &Engine, estimator: &str, moments: bool) -> Result<Vec<u8>> {
+    file::to_bytes(engine, estimator, &History::new(), moments)
 }
 
 #[track_caller]
@@ -210,7 +215,8 @@ fn a_model_comes_back_and_goes_on_bit_for_bit() {
             let file = open(&bytes).unwrap();
             assert_eq!(file.estimator(), "{\"a\": 1}");
             assert_eq!(file.specification(), &vae.network.spec);
-            let mut again = file.engine().unwrap();
+            let (mut again, history) = file.read().unwrap();
+            assert!(history.is_empty());
             assert_eq!(counters(&again), counters(&vae));
             assert_eq!(to_bytes(&again, "{\"a\": 1}", true).unwrap(), bytes);
             assert_eq!(answers(&mut again), answers(&mut vae), "{likelihood:?} {optimizer:?}");
@@ -253,7 +259,7 @@ fn safetensors_reads_the_file_too() {
     assert_eq!(length % 8, 0, "data are aligned");
     let about = metadata.metadata().as_ref().unwrap();
     assert_eq!((about.len(), about["estimator"].as_str()), (6, "text"));
-    assert_eq!((about["format_version"].as_str(), file::FORMAT_VERSION), ("2", "2"));
+    assert_eq!((about["format_version"].as_str(), file::FORMAT_VERSION), ("3", "3"));
     assert_eq!(about["specification"], vae.network.spec.to_json());
     let counters = r#"{"clamped":0,"epochs":1,"optimizer_start":0,"steps":4}"#;
     assert_eq!(about["counters"], counters);
@@ -338,7 +344,7 @@ fn a_file_cut_anywhere_is_refused() {
         refusal(open(&bytes[..len]));
         // The file was longer when it was opened.
         let file = ModelFile::open(&bytes[..len], bytes.len() as u64);
-        let message = refusal(file.and_then(ModelFile::engine));
+        let message = refusal(file.and_then(ModelFile::read));
         assert!(message.contains("cut short"), "{message}");
     }
     let longer = [&bytes[..], &[0]].concat();
@@ -392,7 +398,7 @@ fn a_damaged_piece_is_named() {
         ("steps\\\":4", "__metadata__ is damaged"),
         ("metadata_checksum\":\"", "__metadata__ is damaged"),
         ("\"checksums\":\"{\\\"decoder.0.bia", "__metadata__ is damaged"),
-        ("\"format_version\":\"2", "version \"3\""),
+        ("\"format_version\":\"3", "__metadata__ is damaged"),
         ("\"mu.bias\":{\"dtype\":\"F3", "\"mu.bias\" is of type \"F22\""),
         (",\"mu.bia", "\"mu.bi`s\" has no checksum"),
     ] {
@@ -474,11 +480,15 @@ fn what_a_header_must_be() {
         (shape, &shape.replace("[1]", "[18446744073709551616]"), "expected usize"),
         (shape, &shape.replace("1]", &long), "dimensions"),
         // Its keys.
-        ("\"format_version\":\"2\"", "\"other\":\"2\"", "no format_version"),
+        ("\"format_version\":\"3\"", "\"other\":\"3\"", "no format_version"),
         ("__metadata__", "__metadata_", "\"checksums\" is not known"),
-        ("\"format_version\":\"2\"", "\"format_version\":\"3\"", "version \"3\", and this is"),
-        ("\"format_version\":\"2\"", "\"format_version\":\"\"", "reads versions \"1\" and \"2\""),
-        ("\"format_version\":\"2\"", "\"format_version\":\"1\"", "no config"),
+        ("\"format_version\":\"3\"", "\"format_version\":\"4\"", "version \"4\", and this is"),
+        (
+            "\"format_version\":\"3\"",
+            "\"format_version\":\"\"",
+            "reads versions \"1\", \"2\" and \"3\"",
+        ),
+        ("\"format_version\":\"3\"", "\"format_version\":\"1\"", "no config"),
         (shape, &shape.replace("\"shape\":[1],", ""), "\"mu.bias\" has no dtype, no shape"),
         (shape, &shape.replace("\"dtype\":\"F32\",", ""), "\"mu.bias\" has no dtype, no shape"),
         (shape, &shape.replace("\"shape\"", "\"more\":1,\"shape\""), "\"more\" is not known"),
@@ -755,8 +765,8 @@ const LITTLE: usize = 100_000;
 /// The bytes that are asked for to read a file which, with all its data, has `len` bytes.
 fn cost(bytes: &[u8], len: u64) -> (usize, Result<Engine>) {
     let before = counting::bytes();
-    let read = ModelFile::open(bytes, len).and_then(ModelFile::engine);
-    (counting::bytes() - before, read)
+    let read = ModelFile::open(bytes, len).and_then(ModelFile::read);
+    (counting::bytes() - before, read.map(|(engine, _)| engine))
 }
 
 #[test]
@@ -819,7 +829,7 @@ fn a_file_of_version_1_is_read() {
     let file = open(&bytes).unwrap();
     assert_eq!(file.estimator(), r#"{"class": "VAE",  "a": [1.50]}"#); // not a byte is changed
     assert_eq!(file.specification(), &vae.network.spec);
-    assert_eq!(to_bytes(&file.engine().unwrap(), "", true), to_bytes(&vae, "", true));
+    assert_eq!(to_bytes(&file.read().unwrap().0, "", true), to_bytes(&vae, "", true));
     // A pickle has no estimator.
     let bytes = old(|config, _| {
         let end = config.find(",\n        \"estimator").unwrap();

@@ -24,7 +24,7 @@ from fastvae.layers import Conv2d, MaxPool2d
 from fastvae.likelihoods import Gaussian, NegativeBinomial
 from fastvae.optimizers import SGD, Adagrad, AdamW
 
-FOLDERS = [Path(__file__).parent / "data" / version for version in ("v1", "v2")]
+FOLDERS = [Path(__file__).parent / "data" / version for version in ("v1", "v2", "v3")]
 FILES = [path for folder in FOLDERS for path in sorted(folder.glob("*.safetensors"))]
 
 # Of what does not depend on the instruction set: the rest is compared where that has a fused multiply-add.
@@ -70,6 +70,7 @@ def models() -> dict[str, Case]:
         "vae_shared_scale": vae(REAL, likelihood=Gaussian("shared"), free_bits=0.01, capacity=1.0),
         "vae_names": vae(REAL, NAMES, conditional=True, **per_feature),
         "vae_covariates": vae(GREY, REAL[:, :2], conditional=True, binarize="bernoulli", hidden=()),
+        "vae_condition_columns": vae(np.hstack([REAL[:, :2], GREY]), condition_columns=[0, 1]),
         "vae_negative_binomial": vae(COUNTS, likelihood=NegativeBinomial(floor=0.1), input_transform="log1p"),
         "vae_poisson": vae(COUNTS, likelihood="poisson", input_transform="l1", optimizer=Adagrad(lr_decay=0.1)),
         "vae_multinomial": vae(COUNTS, likelihood="multinomial", corruption=MaskingNoise(0.3), optimizer="sgd"),

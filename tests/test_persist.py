@@ -12,15 +12,16 @@ import re
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import at_once, parts, reads_as_damaged, resealed, run_python, safetensors
+from helpers import at_once, parts, reads_as_damaged, resealed, run_python, safetensors, sealed
 from numpy.typing import NDArray
 
 import fastvae
@@ -77,6 +78,7 @@ def train(engine: _core.Engine, shuffle: bool = True) -> _core.Engine:
         clip_norm=None,
         threads=1,
         checks_end=False,
+        skips_bad=False,
         tick=None,
     )
     return engine
@@ -94,7 +96,7 @@ def counters(engine: _core.Engine) -> dict[str, int]:
 
 def load(source: str | bytes) -> _core.Engine:
     """Read a file."""
-    return _core.ModelFile(source).engine()
+    return _core.ModelFile(source).read()[0]
 
 
 def respecified(dumped: bytes, specification: dict[str, Any]) -> bytes:
@@ -137,7 +139,7 @@ def test_a_model_answers_and_goes_on_with_the_same_bits(
     opened = _core.ModelFile(dumped if source == "bytes" else path)
     assert opened.estimator == '{"a": 1}'
     assert opened.specification == engine.specification
-    again = opened.engine()
+    again = opened.read()[0]
     assert alike(again, engine)
     assert alike(train(again), train(engine))
     assert alike(train(again, shuffle=False), train(engine, shuffle=False))
@@ -179,7 +181,7 @@ def test_the_file_is_safetensors_in_the_layout_of_torch() -> None:
     assert json.loads(about.pop("counters")) == counters(engine)
     checksums = json.loads(about.pop("checksums"))
     about.pop("metadata_checksum")
-    assert about == {"estimator": '{"é": "\\u0000"}', "format_version": "2", "specification": engine.specification}
+    assert about == {"estimator": '{"é": "\\u0000"}', "format_version": "3", "specification": engine.specification}
     assert checksums == {
         name: f"{zlib.crc32(data[slice(*tensor['data_offsets'])]):08x}" for name, tensor in header.items()
     }
@@ -219,6 +221,37 @@ def test_a_model_is_dumped_between_two_slices_while_it_is_trained() -> None:
         worker.join()
 
 
+def test_the_history_is_kept_as_tensors() -> None:
+    engine, rng = trained(), np.random.default_rng(0)
+    losses = [(name, rng.standard_normal(5)) for name in ("loss", "val_loss", "é")]
+    losses[1][1][:3] = np.nan, np.inf, -0.0
+    dumped = engine.dump("{}", True, losses)
+    header, data = parts(dumped)
+    for name, values in losses:
+        about = header[f"history.{name}"]
+        assert (about["dtype"], about["shape"]) == ("F64", [5])
+        assert data[slice(*about["data_offsets"])] == values.astype("<f8").tobytes()
+        assert about["data_offsets"][0] % 8 == 0
+    again, found = _core.ModelFile(dumped).read()
+    assert alike(again, engine)
+    assert [(name, values.tobytes()) for name, values in found] == [(name, x.tobytes()) for name, x in losses]
+    assert _core.ModelFile(engine.dump("", True, [("loss", np.zeros(0))])).read()[1][0][1].shape == (0,)
+    for bad in ([("a", np.zeros(2)), ("b", np.zeros(3))], [(f"{i}", np.zeros(1)) for i in range(65)]):
+        with pytest.raises(ValueError, match="one value of each loss for each epoch, and at most 64"):
+            engine.dump("", True, bad)
+    for edit in (
+        lambda header: header.update({"history.b": header.pop("history.loss") | {"shape": [1, 5]}}),
+        lambda header: header.update({"history.b": header["history.loss"]}),
+        lambda header: header["history.loss"].update(dtype="F32"),
+        lambda header: header["history.loss"].update(shape=[4]),
+        lambda header: header.update({"mu.bias": header.pop("history.loss")}),
+    ):
+        header, data = parts(dumped)
+        edit(header)
+        with pytest.raises(fastvae.FormatError):
+            load(sealed(header, data))
+
+
 # ----------------------------------------------------------------------------------------------------- errors
 
 
@@ -237,9 +270,9 @@ def test_format_error_is_a_value_error_of_the_package_and_is_pickled() -> None:
 
 def test_a_newer_format_names_both_versions() -> None:
     header, data = parts(trained().dump("", True))
-    header["__metadata__"] |= {"format_version": "3", "more": ""}
+    header["__metadata__"] |= {"format_version": "4", "more": ""}
     header["mu.bias"]["dtype"] = "F16"
-    with pytest.raises(fastvae.FormatError, match=r'version "3".* reads versions "1" and "2"; use a newer'):
+    with pytest.raises(fastvae.FormatError, match=r'version "4".* reads versions "1", "2" and "3"; use a newer'):
         _core.ModelFile(safetensors(json.dumps(header), data))
 
 
@@ -267,7 +300,7 @@ class Refused:
 @pytest.mark.parametrize("shape", [[10**12], [10**6, 10**6], [10**12, 10**12], [2**32, 2**32], [2**63]])
 def test_a_file_that_lies_about_its_size_is_refused_unread(shape: list[int], tmp_path: Path) -> None:
     tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 * 10**12]}
-    metadata = {"format_version": "2", "estimator": ""}
+    metadata = {"format_version": "3", "estimator": ""}
     lie = safetensors(json.dumps({"__metadata__": metadata, "mu.weight": tensor}))
     with pytest.raises(fastvae.FormatError):
         _core.ModelFile(lie)
@@ -374,9 +407,9 @@ def test_an_engine_tells_its_specification_with_all_defaults() -> None:
 def test_a_model_is_read_once() -> None:
     dumped = trained().dump("{}", True)
     opened = _core.ModelFile(dumped)
-    opened.engine()
+    opened.read()[0]
     with pytest.raises(RuntimeError, match="read already"):
-        opened.engine()
+        opened.read()[0]
     assert opened.estimator == "{}"
 
 
@@ -411,6 +444,84 @@ def test_writing_leaves_the_new_file_and_no_other(tmp_path: Path) -> None:
     assert (tmp_path / "other").read_text() == "other"
 
 
+def temporary(number: int) -> str:
+    """Return a name of a temporary file."""
+    return f".fastvae-{number:016x}.tmp"
+
+
+@posix
+def test_a_write_removes_the_temporary_files_of_killed_processes_and_no_others(tmp_path: Path) -> None:
+    import fcntl
+
+    for number in range(3):
+        (tmp_path / temporary(number)).write_bytes(b"half")
+    others = {".fastvae-notes", "fastvae-1.tmp", ".fastvae-.tmp.npz"}
+    for name in others:
+        (tmp_path / name).write_bytes(b"of the user")
+    os.mkfifo(tmp_path / temporary(3))
+    (tmp_path / temporary(4)).mkdir()
+    (tmp_path / temporary(5)).symlink_to("nowhere")
+    kept = {temporary(number) for number in (3, 4, 5, 6)}
+    with (tmp_path / temporary(6)).open("wb") as other:  # of a living process
+        fcntl.flock(other, fcntl.LOCK_EX)
+        at_once(lambda: _core.write_atomically(str(tmp_path / "model"), b"new"))
+        assert set(names(tmp_path)) == {"model", *others, *kept}
+    _core.write_atomically(str(tmp_path / "model"), b"new")
+    assert set(names(tmp_path)) == {"model", *others, *kept} - {temporary(6)}
+
+
+@posix
+def test_processes_that_are_killed_while_they_write_leave_a_whole_file_and_nothing_else(tmp_path: Path) -> None:
+    code = """
+import os, random, signal, sys, time
+from fastvae import _core
+folder, files = sys.argv[1], [bytes([number]) * 1_000_000 for number in (1, 2)]
+path, random = os.path.join(folder, "model"), random.Random(0)
+_core.write_atomically(path, files[0])
+strays = most = 0
+for kill in range(65):
+    child = os.fork()
+    if child == 0:
+        while True:
+            for data in files:
+                _core.write_atomically(path, data)
+    time.sleep(random.random() * 0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert open(path, "rb").read() in files, kill
+    left = len(os.listdir(folder)) - 1
+    strays += left
+    most = max(most, left)
+_core.write_atomically(path, files[0])
+print(os.listdir(folder), most, strays)
+"""
+    found, most, strays = run_python(code, str(tmp_path)).rsplit(maxsplit=2)
+    assert found == "['model']"
+    assert int(most) <= 1  # a child removes the one of the child before
+    print(f"65 kills, {strays} temporary files left and removed")
+
+
+@posix
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
+def test_the_owner_and_permissions_of_a_file_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(b"old")
+    os.chown(path, 1234, 5678)
+    path.chmod(0o640)
+    _core.write_atomically(str(path), b"new")
+    about = path.stat()
+    assert (about.st_uid, about.st_gid, about.st_mode & 0o7777) == (1234, 5678, 0o640)
+
+
+@posix
+def test_another_hard_link_keeps_the_old_contents(tmp_path: Path) -> None:
+    path, link = tmp_path / "model", tmp_path / "link"
+    path.write_bytes(b"old")
+    os.link(path, link)
+    _core.write_atomically(str(path), b"new")
+    assert (path.read_bytes(), link.read_bytes()) == (b"new", b"old")
+
+
 def test_a_file_in_the_current_folder_needs_no_folder_in_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -437,13 +548,15 @@ def test_errors_of_files_are_those_of_python_with_the_name(tmp_path: Path) -> No
             assert error.filename == str(path)
             assert str(path) in str(error)
     for call in (lambda path: _core.write_atomically(path, b"new"), _core.ModelFile):
-        with pytest.raises(IsADirectoryError) as raised:
-            call(str(tmp_path))
-        assert str(tmp_path) in str(raised.value)
-        with pytest.raises((OSError, ValueError)):
-            call("\0")
-        with pytest.raises(FileNotFoundError):
-            call("")
+        for path, kind, number in [
+            (str(tmp_path), IsADirectoryError, errno.EISDIR),
+            ("a\0b", OSError, errno.EINVAL),
+            ("", FileNotFoundError, errno.ENOENT),
+        ]:
+            with pytest.raises(kind) as raised:
+                call(path)
+            assert raised.value.errno == number
+            assert raised.value.filename == path
     assert names(tmp_path) == ["file"]
     assert (tmp_path / "file").read_bytes() == b"old"
 
@@ -458,7 +571,7 @@ def test_what_is_no_regular_file_is_refused_at_once(kind: str, tmp_path: Path) -
         at_once(tried)  # to open or to read it would take for ever
         assert isinstance(tried.error, OSError)
         assert "no regular file" in str(tried.error)
-        assert str(path) in str(tried.error)
+        assert (tried.error.errno, tried.error.filename) == (errno.EINVAL, str(path))
     assert not path.is_file()
     assert names(tmp_path) == [kind]
 
@@ -483,19 +596,90 @@ for name in ("model", "another"):
     assert (tmp_path / "model").read_bytes() == b"old"
 
 
-@posix
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written_to_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "model"
-    path.write_bytes(b"old")
-    tmp_path.chmod(0o555)
+SAVE = """
+import io, os, sys
+import fastvae, numpy as np
+from helpers import bits
+X = np.random.default_rng(0).random((50, 200), np.float32)
+model = fastvae.VAE(hidden=(300,), epochs=1, random_state=0).fit(X)
+before = bits(model)
+prepare(sys.argv[1])
+for name in ("model", "another"):
+    path = os.path.join(sys.argv[1], name)
     try:
-        with pytest.raises(PermissionError, match="model"):
-            _core.write_atomically(str(path), b"new")
-    finally:
-        tmp_path.chmod(0o755)
-    assert names(tmp_path) == ["model"]
-    assert path.read_bytes() == b"old"
+        model.save(path)
+    except OSError as error:
+        print(error.errno, error.filename == path)
+    else:
+        print("written")
+assert bits(model) == before
+stream = io.BytesIO()
+model.save(stream)
+assert bits(fastvae.load(stream)) == before
+"""
+
+
+def outcomes_of_saving(prepare: str, folder: Path) -> list[str]:
+    """Return what happens when a model is saved to an existing and to a new file, after what `prepare` does."""
+    (folder / "model").write_bytes(b"old")
+    (folder / "model").chmod(0o666)
+    found = run_python(
+        f"{prepare}\n{SAVE.replace('fastvae.load(stream)', 'fastvae.load(stream.getvalue())')}", str(folder)
+    )
+    assert names(folder) == ["model"]
+    assert (folder / "model").read_bytes() == b"old"
+    return found.splitlines()
+
+
+@posix
+def test_a_model_larger_than_the_limit_of_files_is_not_saved(tmp_path: Path) -> None:
+    prepare = "import resource\ndef prepare(_): resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+    assert outcomes_of_saving(prepare, tmp_path) == [f"{errno.EFBIG} True"] * 2
+
+
+@posix
+def test_a_model_is_not_saved_to_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
+    # Root may write anywhere; another user must reach the folder.
+    prepare = "import os\ndef prepare(folder):\n    os.chmod(folder, 0o555)\n    os.geteuid() or os.setuid(65534)"
+    with tempfile.TemporaryDirectory() as folder:
+        assert outcomes_of_saving(prepare, Path(folder)) == [f"{errno.EACCES} True"] * 2
+        Path(folder).chmod(0o755)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 200 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k,mode=777", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("this process may not mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_model_larger_than_the_disk_is_not_saved(small_disk: Path) -> None:
+    assert outcomes_of_saving("def prepare(_): pass", small_disk) == [f"{errno.ENOSPC} True"] * 2
+
+
+def test_a_model_is_not_saved_to_a_disk_that_is_mounted_read_only(small_disk: Path) -> None:
+    prepare = (
+        "import subprocess\ndef prepare(folder): subprocess.run(['mount', '-o', 'remount,ro', folder], check=True)"
+    )
+    assert outcomes_of_saving(prepare, small_disk) == [f"{errno.EROFS} True"] * 2
+
+
+@posix
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_file_object_on_a_full_disk_is_an_error_of_the_system() -> None:
+    model = fastvae.VAE(hidden=(9,), epochs=1, random_state=0).fit(X)
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="space") as raised:
+        model.save(full)
+    assert raised.value.errno == errno.ENOSPC
 
 
 @posix

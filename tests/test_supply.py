@@ -29,8 +29,8 @@ AUDIT = """
 import os, sys
 events = []
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-NAMES = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.mkdir",
-         "os.rename", "os.remove", "os.link", "os.symlink", "shutil.", "tempfile.", "ftplib.", "http.", "urllib.", "smtplib.", "webbrowser.")
+NAMES = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.mkdir", "os.rename",
+         "os.remove", "os.link", "os.symlink", "shutil.", "tempfile.", "ftplib.", "http.", "urllib.", "smtplib.")
 def hook(event, arguments):
     if event == "open":
         path, mode, flags = arguments

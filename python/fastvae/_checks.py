@@ -134,13 +134,33 @@ def seed(random_state: Any) -> int:
 def threads(n_jobs: Any) -> int | None:
     """Return the number of threads for `n_jobs`: None lets the engine choose, -1 is all."""
     if n_jobs is None:
+        environment()
         return None
     if isinstance(n_jobs, numbers.Integral) and not isinstance(n_jobs, bool):
         if n_jobs == -1:
+            environment()
             return int(_core.config()[2])
         if 1 <= int(n_jobs) <= _core.MAX_THREADS:
             return int(n_jobs)
     raise ValueError(f"n_jobs={n_jobs!r} must be None, -1, or a number of threads up to {_core.MAX_THREADS}")
+
+
+_environment_checked = False
+
+
+def environment() -> None:
+    """Warn, once in a process, if ``FASTVAE_NUM_THREADS`` holds no number of threads."""
+    global _environment_checked
+    if _environment_checked:
+        return
+    _environment_checked = True  # first: a warning may be an error
+    unreadable = _core.unreadable_num_threads()
+    if unreadable is not None:
+        value, used = unreadable
+        warn(
+            f"FASTVAE_NUM_THREADS={value!r} is no number from 1 to {_core.MAX_THREADS} and ignored: the default is "
+            f"{used} {'thread' if used == 1 else 'threads'}"
+        )
 
 
 def warn(message: str) -> None:

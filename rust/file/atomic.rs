@@ -1,9 +1,17 @@
 //! Atomic writes of files.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
-use tempfile::Builder;
+use std::path::{Path, PathBuf};
+
+/// Names of temporary files: these two around a random number.
+const PREFIX: &str = ".fastvae-";
+const SUFFIX: &str = ".tmp";
+
+/// How often a write starts again if its temporary file disappears.
+const ATTEMPTS: usize = 10;
 
 /// Opens a regular file and returns its length. Refuses all other kinds of files: a pipe could block forever.
 pub fn open(path: &Path) -> io::Result<(File, u64)> {
@@ -15,13 +23,13 @@ pub fn open(path: &Path) -> io::Result<(File, u64)> {
 }
 
 /// Writes a file atomically: writes a temporary file in the same folder, syncs it to disk, and renames it. An error
-/// leaves the folder unchanged; only a killed process can leave the temporary file. Follows symbolic links, and keeps
-/// the permissions of an existing file.
+/// leaves the folder unchanged; only a killed process can leave the temporary file, which the next write to that folder
+/// removes. Follows symbolic links. Keeps the permissions of an existing file, and its owner if the system allows it.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let (target, permissions) = match fs::metadata(path) {
+    let (target, old) = match fs::metadata(path) {
         Ok(about) => {
             check_regular(&about)?;
-            (fs::canonicalize(path)?, Some(about.permissions()))
+            (fs::canonicalize(path)?, Some(about))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => match fs::read_link(path) {
             Ok(link) => return write(&path.with_file_name(link), bytes), // the link's target does not exist
@@ -33,18 +41,18 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    // Not `tempfile_in`: its files are private to the user, and its errors have no OS error number.
-    let mut temporary = Builder::new()
-        .prefix(".fastvae-")
-        .suffix(".tmp")
-        .make_in(folder, |path| File::create_new(path))?;
-    let file = temporary.as_file_mut();
-    if let Some(permissions) = permissions {
-        file.set_permissions(permissions)?;
+    remove_strays(folder);
+    let mut written = replace(folder, &target, old.as_ref(), bytes);
+    for _ in 1..ATTEMPTS {
+        match &written {
+            // Another process has taken the temporary file for a stray one, before it was locked.
+            Err(error) if error.kind() == ErrorKind::NotFound && folder.is_dir() => {
+                written = replace(folder, &target, old.as_ref(), bytes);
+            }
+            _ => break,
+        }
     }
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    temporary.persist(&target).map_err(|error| error.error)?;
+    written?;
     if cfg!(unix)
         && let Ok(folder) = File::open(folder)
     {
@@ -52,6 +60,59 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Writes a temporary file and renames it to `target`. It is locked, so that other processes know it from a stray one.
+fn replace(folder: &Path, target: &Path, old: Option<&Metadata>, bytes: &[u8]) -> io::Result<()> {
+    let number = RandomState::new().hash_one(target);
+    let temporary = Temporary(folder.join(format!("{PREFIX}{number:016x}{SUFFIX}")));
+    let mut file = File::create_new(&temporary.0)?;
+    let _ = file.try_lock(); // some file systems have no locks; nothing is taken for a stray file there
+    if let Some(old) = old {
+        keep_owner(&file, old);
+        file.set_permissions(old.permissions())?;
+    }
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary.0, target)
+}
+
+/// A temporary file; removed when dropped, unless it has been renamed.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Removes the temporary files of killed processes. Those of living ones are locked.
+fn remove_strays(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if is_temporary(&entry.file_name()) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let free = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+            if free {
+                let _ = fs::remove_file(entry.path()); // it may be of another user
+            }
+        }
+    }
+}
+
+fn is_temporary(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX))
+}
+
+/// Gives a new file the owner of the old one, or its group, as far as the system allows it.
+#[cfg(unix)]
+fn keep_owner(new: &File, old: &Metadata) {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    if fchown(new, Some(old.uid()), Some(old.gid())).is_err() {
+        let _ = fchown(new, None, Some(old.gid()));
+    }
+}
+
+#[cfg(not(unix))]
+fn keep_owner(_: &File, _: &Metadata) {}
 
 fn check_regular(about: &Metadata) -> io::Result<()> {
     let (kind, what) = match (about.is_file(), about.is_dir()) {

@@ -1,6 +1,6 @@
 //! The header of a file: JSON, with a strict reader.
 
-use super::refused;
+use super::{history, refused};
 use crate::error;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -25,7 +25,7 @@ pub type Texts = BTreeMap<String, String>;
 /// Writes a header, in a fixed order of keys.
 pub fn write(
     metadata: &BTreeMap<&str, &str>,
-    tensors: &[(&str, TensorInfo)],
+    tensors: &[(String, TensorInfo)],
 ) -> error::Result<Vec<u8>> {
     serde_json::to_vec(&Written { metadata, tensors }).map_err(refused)
 }
@@ -51,7 +51,7 @@ where
     read.map(|Strict(object)| object).map_err(|error| refused(format!("its {what}: {error}")))
 }
 
-/// The tensors of a header. Requires float32 and contiguous data.
+/// The tensors of a header. Requires float32, or float64 for the history, and contiguous data.
 pub fn described(tensors: Vec<(String, Described)>) -> error::Result<Metadata> {
     let mut infos = Vec::new();
     for (name, tensor) in tensors {
@@ -60,10 +60,14 @@ pub fn described(tensors: Vec<(String, Described)>) -> error::Result<Metadata> {
         else {
             return Err(refused(format!("{name:?} has no dtype, no shape or no data_offsets")));
         };
-        if dtype != "F32" {
-            return Err(refused(format!("{name:?} is of type {dtype:?}, not \"F32\"")));
+        let (wanted, text) = match name.starts_with(history::PREFIX) {
+            true => (Dtype::F64, "F64"),
+            false => (Dtype::F32, "F32"),
+        };
+        if dtype != text {
+            return Err(refused(format!("{name:?} is of type {dtype:?}, not {text:?}")));
         }
-        infos.push((name, TensorInfo { dtype: Dtype::F32, shape, data_offsets }));
+        infos.push((name, TensorInfo { dtype: wanted, shape, data_offsets }));
     }
     infos.sort_by_key(|(_, info)| info.data_offsets);
     // The check of safetensors: no gaps, no overlaps, length of data equal to the product of the shape.
@@ -72,7 +76,7 @@ pub fn described(tensors: Vec<(String, Described)>) -> error::Result<Metadata> {
 
 struct Written<'a> {
     metadata: &'a BTreeMap<&'a str, &'a str>,
-    tensors: &'a [(&'a str, TensorInfo)],
+    tensors: &'a [(String, TensorInfo)],
 }
 
 impl Serialize for Written<'_> {

@@ -10,10 +10,12 @@
 //! | `__metadata__.metadata_checksum` | the checksum of the other metadata |
 //! | `encoder.0.weight`, ... | the parameters, float32, row-major, names and shapes as in [`Network::tensors`] |
 //! | `optimizer.first.encoder.0.weight`, ... | the optimizer's first moments, if it uses them |
-//! | `optimizer.second.encoder.0.weight`, ... | its second moments; a file has all moments or none |
+//! | `optimizer.second.encoder.0.weight`, ... | its second moments; a file has all moments or none, none if all are zero |
+//! | `best.encoder.0.weight`, ... | the best parameters of a training with early stopping that goes on: all or none |
+//! | `history.loss`, ... | the [`History`] of the training, float64, one value for each epoch |
 //!
-//! Writing is deterministic: equal models give equal bytes. The reader also supports files of version 1, which have no
-//! checksums.
+//! Writing is deterministic: equal models give equal bytes. The reader also supports files of version 2, whose history
+//! is in the estimator's text, and of version 1, which have no checksums either.
 //!
 //! The reader validates the whole file. It refuses duplicate and unknown keys, unexpected and missing tensors, wrong
 //! shapes, gaps in the data, NaN, infinity, and wrong checksums. It allocates memory for a model only if the file has
@@ -24,22 +26,25 @@ mod checksum;
 mod contents;
 mod counters;
 mod header;
+mod history;
+mod limits;
 mod read;
 mod version_1;
 mod write;
 
 pub use atomic::{open, write};
+pub use history::History;
 pub use read::ModelFile;
-pub use write::to_bytes;
+pub use write::{checkpoint, to_bytes};
 
 use crate::error::{Error, Result, filled};
 use crate::model::{Network, StateBuffer, Tensor};
 use std::fmt::Display;
 
 /// The format version of new files.
-pub const FORMAT_VERSION: &str = "2";
+pub const FORMAT_VERSION: &str = "3";
 
-/// The largest size of a header, bytes. Most of a header is the estimator's text with the history of the training.
+/// The largest size of a header, bytes. Most of a large header is names of features, or a history in version 1 or 2.
 const MAX_HEADER: u64 = 64 << 20;
 
 /// The size of the first field of a file, bytes. The field is the length of the header.
@@ -68,13 +73,17 @@ struct FileTensor {
 }
 
 /// The tensors in a model's file, in the order of the file.
-fn tensors(network: &Network, moments: bool) -> Vec<FileTensor> {
+fn tensors(network: &Network, moments: bool, best: bool) -> Vec<FileTensor> {
     let [first, second] = network.spec.optimizer.moments().map(|used| used && moments);
     let mut tensors = Vec::new();
-    for (wanted, part) in
-        [(true, StateBuffer::Value), (first, StateBuffer::First), (second, StateBuffer::Second)]
-    {
-        let has = |tensor: &Tensor| wanted && (part == StateBuffer::Value || tensor.is_trained());
+    for (wanted, part) in [
+        (true, StateBuffer::Value),
+        (first, StateBuffer::First),
+        (second, StateBuffer::Second),
+        (best, StateBuffer::Best),
+    ] {
+        let is_moment = matches!(part, StateBuffer::First | StateBuffer::Second);
+        let has = |tensor: &Tensor| wanted && (!is_moment || tensor.is_trained());
         for (index, tensor) in network.tensors.iter().enumerate().filter(|(_, t)| has(t)) {
             tensors.push(FileTensor {
                 name: format!("{}{}", prefix(part), tensor.name),
@@ -91,6 +100,7 @@ fn prefix(part: StateBuffer) -> &'static str {
         StateBuffer::Value => "",
         StateBuffer::First => "optimizer.first.",
         StateBuffer::Second => "optimizer.second.",
+        StateBuffer::Best => "best.",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::checksum::Checksum;
 use super::contents::{self, Contents};
+use super::history::{self, History};
 use super::{
     CHUNK, FileTensor, LENGTH, MAX_HEADER, damaged, prefix, refused, scratch, size, tensors,
 };
@@ -52,48 +53,62 @@ impl<R: Read> ModelFile<R> {
         &self.contents.estimator
     }
 
-    /// Reads the model. Requires exactly the tensors of the specification, with correct checksums.
-    pub fn engine(mut self) -> Result<Engine> {
+    /// Reads the model and its history. Requires exactly the tensors of the specification, with correct checksums.
+    pub fn read(mut self) -> Result<(Engine, History)> {
         let names = self.contents.tensors.offset_keys();
+        let losses = history::losses(&self.contents.tensors, &names)?;
+        let (losses, names) = names.split_at(losses);
         // Check before `Network::new`, whose memory grows with the number of layers.
         let specification = &self.contents.specification;
         if specification.encoder.len() + specification.decoder.len() > names.len() {
             return Err(refused("its specification describes a larger network than its tensors"));
         }
         let network = Network::new(specification.clone()).map_err(refused)?;
-        let places = self.places(&network, &names)?;
+        let places = self.places(&network, names)?;
+        let has = |part| places.iter().any(|place| place.0 == part);
         let moments = network.spec.optimizer.moments() == [false; 2]
-            || places.iter().any(|(part, _)| *part != StateBuffer::Value);
+            || has(StateBuffer::First)
+            || has(StateBuffer::Second);
+        let best = has(StateBuffer::Best);
 
+        let mut history = History::new();
+        for name in losses {
+            let length = self.contents.tensors.info(name).map_or(0, |info| info.shape[0]);
+            let mut values = filled(0.0, Some(length))?;
+            self.next_values(name, &mut values, f64::from_le_bytes)?;
+            history.push((name[history::PREFIX.len()..].to_string(), values));
+        }
         let mut engine = Engine::empty(network)?;
+        if best {
+            engine.allocate_best()?;
+        }
         let mut scratch = scratch(&engine.network)?;
         for (name, (part, index)) in names.iter().zip(places) {
             let (network, buffer) = engine.buffer_mut(part);
             let tensor = &network.tensors[index];
             let plain = &mut scratch[..size(tensor)];
-            let checksum = self.read(plain)?;
-            if let Some(checksums) = &self.contents.checksums
-                && checksums[name] != checksum
-            {
-                return Err(damaged(name, &checksum, &checksums[name]));
-            }
+            self.next_values(name, plain, f32::from_le_bytes)?;
             let good = |x: &f32| tensor.allows(*x) && (part != StateBuffer::Second || *x >= 0.0);
             if let Some(bad) = plain.iter().find(|x| !good(x)) {
                 return Err(refused(format!("{name} contains {bad}")));
             }
             tensor.write(plain, buffer);
         }
-        engine.network.check(engine.buffer(StateBuffer::Value)).map_err(refused)?;
+        for part in [StateBuffer::Value, StateBuffer::Best] {
+            if part == StateBuffer::Value || best {
+                engine.network.check(engine.buffer(part)).map_err(refused)?;
+            }
+        }
         engine.refresh()?;
         self.contents.counters.restore(&mut engine, moments);
-        Ok(engine)
+        Ok((engine, history))
     }
 
     /// The places of the tensors `names`: value or moment of `network.tensors[index]`. Requires the names of the model.
     fn places(&self, network: &Network, names: &[String]) -> Result<Vec<(StateBuffer, usize)>> {
-        let prefixes = [StateBuffer::First, StateBuffer::Second].map(prefix);
-        let moments = names.iter().any(|name| prefixes.iter().any(|p| name.starts_with(p)));
-        let tensors = tensors(network, moments);
+        let has = |part| names.iter().any(|name| name.starts_with(prefix(part)));
+        let moments = has(StateBuffer::First) || has(StateBuffer::Second);
+        let tensors = tensors(network, moments, has(StateBuffer::Best));
         let mut missing: HashMap<_, _> = tensors.iter().map(|t| (t.name.as_str(), t)).collect();
         let mut places = Vec::new();
         for name in names {
@@ -115,18 +130,27 @@ impl<R: Read> ModelFile<R> {
         }
     }
 
-    /// Reads the next values and returns their checksum.
-    fn read(&mut self, plain: &mut [f32]) -> Result<String> {
+    /// Reads the values of the next tensor, with its checksum.
+    fn next_values<T, const N: usize>(
+        &mut self,
+        name: &str,
+        plain: &mut [T],
+        from_bytes: fn([u8; N]) -> T,
+    ) -> Result<()> {
         let (mut chunk, mut checksum) = ([0; CHUNK], Checksum::default());
-        for plain in plain.chunks_mut(CHUNK / size_of::<f32>()) {
+        for plain in plain.chunks_mut(CHUNK / N) {
             let bytes = &mut chunk[..size_of_val(plain)];
             self.reader.read_exact(bytes).map_err(unreadable)?;
             checksum.update(bytes);
             for (x, bytes) in plain.iter_mut().zip(bytes.as_chunks().0) {
-                *x = f32::from_le_bytes(*bytes);
+                *x = from_bytes(*bytes);
             }
         }
-        Ok(checksum.finish())
+        let found = checksum.finish();
+        match self.contents.checksums.as_ref().map(|checksums| &checksums[name]) {
+            Some(wanted) if *wanted != found => Err(damaged(name, &found, wanted)),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -48,6 +48,15 @@ fn gradients(engine: &mut Engine, x: &[f32], threads: usize) -> (f64, Vec<Vec<f3
 }
 
 #[test]
+fn an_image_whose_size_overflows_is_refused() {
+    for shape in ["[9223372036854775808,2,1]", "[67108864,67108864,67108864]", "[0,9,7]"] {
+        let text = format!(r#"{{"n_features":126,"latent_dim":3,"image_shape":{shape}}}"#);
+        let error = Specification::from_json(&text).unwrap_err().to_string();
+        assert!(error.contains("does not fit X"), "{error}");
+    }
+}
+
+#[test]
 fn gradients_agree_with_finite_differences_on_any_number_of_threads() {
     let x: Vec<f32> = (0..126 * 19).map(|i| (i * i % 13 % 5) as f32 / 4.0).collect();
     for spec in networks() {

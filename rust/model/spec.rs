@@ -156,8 +156,8 @@ impl Specification {
     fn check_image(&self) -> Result<()> {
         if let Some([height, width, channels]) = self.image_shape {
             let sides = [height, width, channels];
-            let fits = sides.iter().product::<usize>() == self.n_features && !sides.contains(&0);
-            if sides.iter().any(|&side| side > MAX_WIDTH) || !fits {
+            let size = sides.iter().try_fold(1_usize, |size, &side| size.checked_mul(side));
+            if sides.iter().any(|&side| side > MAX_WIDTH) || size != Some(self.n_features) {
                 return Err(Error::Parameter(format!(
                     "image_shape=({height}, {width}, {channels}) does not fit X, which has {} features",
                     self.n_features

@@ -4,8 +4,7 @@ use crate::error::Error;
 use pyo3::exceptions::{PyFloatingPointError, PyMemoryError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use std::ffi::OsString;
-use std::io;
-use std::path::Path;
+use std::io::{self, ErrorKind};
 
 pyo3::create_exception!(
     fastvae,
@@ -26,16 +25,19 @@ impl From<Error> for PyErr {
     }
 }
 
-/// An OSError with the file's name and the subclass of Python's own functions (FileNotFoundError, ...).
+/// An OSError with errno, the file's name and the subclass of Python's own functions (FileNotFoundError, ...).
 pub fn os_error(error: io::Error, path: OsString) -> PyErr {
     let message = error.to_string();
-    match error.raw_os_error() {
-        // OSError(errno, message, file name, winerror): Windows uses `winerror`, other systems use `errno`.
-        Some(code) => {
-            let message = message.trim_end_matches(&format!(" (os error {code})")).to_string();
-            PyOSError::new_err((code, message, path, code))
-        }
-        None => io::Error::new(error.kind(), format!("{}: {message}", Path::new(&path).display()))
-            .into(),
-    }
+    let code = error.raw_os_error().unwrap_or(match error.kind() {
+        ErrorKind::IsADirectory => EISDIR,
+        _ => EINVAL,
+    });
+    let message = message.trim_end_matches(&format!(" (os error {code})")).to_string();
+    // OSError(errno, message, file name, winerror): Windows uses `winerror`, if the system reported it.
+    let reported = error.raw_os_error();
+    PyOSError::new_err((code, message, path, reported))
 }
+
+/// Numbers of errors that this library finds before the system does; the same on all systems.
+const EISDIR: i32 = 21;
+const EINVAL: i32 = 22;

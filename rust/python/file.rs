@@ -4,6 +4,7 @@ use super::detach::detached;
 use super::engine::PyEngine;
 use super::error::os_error;
 use crate::file;
+use numpy::{IntoPyArray, PyArray1};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -20,6 +21,9 @@ enum FileArgument {
 }
 
 type Reader = Box<dyn Read + Send>;
+
+/// A history in Python: losses by name.
+type Losses<'py> = Vec<(String, Bound<'py, PyArray1<f64>>)>;
 
 /// An open model file: header read, tensors unread.
 #[pyclass(frozen, module = "fastvae._core", name = "ModelFile")]
@@ -64,14 +68,16 @@ impl PyModelFile {
         &self.estimator
     }
 
-    /// Reads the tensors and returns the engine. Allows a single call. Raises FormatError for missing, unknown or
-    /// damaged tensors.
-    fn engine(&self, py: Python<'_>) -> PyResult<PyEngine> {
+    /// Reads the tensors; returns the engine and the history as names and values. Allows a single call. Raises FormatError
+    /// for missing, unknown or damaged tensors.
+    fn read<'py>(&self, py: Python<'py>) -> PyResult<(PyEngine, Losses<'py>)> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
         let file = file.ok_or_else(|| {
             PyRuntimeError::new_err("this ModelFile has been read already; open the file again")
         })?;
-        Ok(detached(py, || file.engine())??.into())
+        let (engine, history) = detached(py, || file.read())??;
+        let history = history.into_iter().map(|(name, values)| (name, values.into_pyarray(py)));
+        Ok((engine.into(), history.collect()))
     }
 }
 

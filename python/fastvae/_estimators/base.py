@@ -26,6 +26,14 @@ class Estimator:
         parameters = inspect.signature(cls.__init__).parameters.items()
         return [name for name, spec in parameters if name != "self" and spec.kind is not spec.VAR_KEYWORD]
 
+    @classmethod
+    def _default_parameters(cls) -> dict[str, Any]:
+        import inspect
+
+        parameters = inspect.signature(cls.__init__).parameters
+        values = {name: parameters[name].default for name in cls._parameter_names()}
+        return {name: value for name, value in values.items() if value is not inspect.Parameter.empty}
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor's parameters by name. ``deep`` is ignored: no parameter is an estimator."""
         return {name: getattr(self, name) for name in self._parameter_names()}

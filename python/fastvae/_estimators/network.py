@@ -12,13 +12,16 @@ import numpy as np
 from fastvae import _checks, _core, layers, optimizers
 from fastvae._checks import NotFittedError
 from fastvae._data import arrays, columns, examples, names
-from fastvae._estimators import files
+from fastvae._estimators import files, sources
 from fastvae._estimators.base import Estimator
+from fastvae._estimators.turn import Turn
 from fastvae._fitted import architecture
 from fastvae._fitted.model import FittedModel
 from fastvae._training.record import TrainingRecord
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from numpy.typing import NDArray
     from typing_extensions import Self
 
@@ -91,13 +94,14 @@ class Network(Estimator):
         ValueError
             If names or shapes do not match the model, a value is not finite, or a learned scale is below its floor.
         """
-        if self._fitted is not None:
-            self._fitted.load_state_dict(d)
-            return self
-        fitted = self._new_model(*self._sizes_in(d))
-        fitted.standardize_as(d)
-        fitted.load_state_dict(d)
-        self._set_fitted(fitted)
+        with Turn(self, fits=False):
+            if self._fitted is not None:
+                self._fitted.load_state_dict(d)
+                return self
+            fitted = self._new_model(*self._sizes_in(d))
+            fitted.standardize_as(d)
+            fitted.load_state_dict(d)
+            self._set_fitted(fitted)
         return self
 
     # Attributes
@@ -179,21 +183,29 @@ class Network(Estimator):
         return self._require_record().elapsed
 
     @property
+    def n_skipped_batches_(self) -> int:
+        """Number of batches that ``nan_policy="skip"`` has skipped."""
+        return self._require_record().skipped
+
+    @property
     def interrupted_(self) -> bool:
         """Whether the last training was stopped by Ctrl-C."""
         return self._require_record().interrupted
 
     # Saving
 
-    def save(self, path: str | os.PathLike[str], *, optimizer: bool = True) -> None:
+    def save(self, path: str | os.PathLike[str] | BinaryIO, *, optimizer: bool = True) -> None:
         """Write the fitted model to a file, which :func:`fastvae.load` reads.
 
-        Writing is atomic: a temporary file in the same directory is written, synced and renamed.
+        Writing to a path is atomic: a temporary file in the same directory is written, synced and renamed. A process
+        killed in between leaves that file (``.fastvae-*.tmp``), which the next ``save`` to the directory removes.
 
         Parameters
         ----------
-        path : str or path-like
-            The file; an existing one is replaced.
+        path : str, path-like or binary file object
+            The file, or an object with a method ``write``, such as ``io.BytesIO()``. An existing file is replaced by a
+            new one: it keeps its permissions, and its owner and group if the process may set them; other hard links
+            keep the old contents.
         optimizer : bool
             Include the optimiser's state, so that ``partial_fit`` continues with the same bits. Without it the file is
             a third as large (for Adam), and the optimiser starts from scratch.
@@ -203,29 +215,30 @@ class Network(Estimator):
         NotFittedError
             If the model is not fitted.
         OSError
-            If the file cannot be written; an existing file is then unchanged.
+            If the file cannot be written; the model and an existing file are then unchanged.
         TypeError
-            If the model is an instance of a subclass outside fastvae, which ``load`` could not create: use pickle.
+            If the model is an instance of a subclass outside fastvae, which ``load`` could not create: use pickle. If
+            ``path`` is neither a path nor a binary file object.
+        ValueError
+            If ``fit`` would refuse a parameter, as ``load`` would.
 
         Warns
         -----
         UserWarning
-            If a file cannot hold a parameter (``callbacks``, a numpy generator as ``random_state``, a function as a
-            schedule): the loaded model has its default value. Once for a fit, so that a callback can save each epoch;
-            then ``fit`` issues the warning at its end.
+            If a file cannot hold a parameter (a numpy generator as ``random_state``, a function as a schedule): the
+            loaded model has its default value. Once for a fit, so that a callback can save each epoch; then ``fit``
+            issues the warning at its end. Files never hold ``callbacks``, of which there is no warning.
 
         Notes
         -----
         The format is safetensors: the tensors of ``state_dict()`` under their names, the optimiser's state as
-        ``optimizer.first.*`` and ``optimizer.second.*``, and the rest as JSON in the header.
+        ``optimizer.first.*`` and ``optimizer.second.*`` (absent before the first step), ``history_`` as ``history.*``,
+        and the rest as JSON in the header.
         """
-        fitted, cls = self._require_fitted(), type(self)
+        self._require_fitted()
         moments = _checks.boolean(optimizer, "optimizer")
-        if not cls.__module__.startswith("fastvae."):
-            raise TypeError(
-                f"a file holds only fastvae's own classes, so load could not create a {cls.__qualname__}: use pickle"
-            )
-        skipped = files.write(path, fitted, self._record, (cls.__name__, self.get_params()), moments)
+        data, skipped = self._dump(moments)
+        sources.write(path, data)
         if skipped and skipped != self._record.not_saved:
             self._record.not_saved = skipped
             message = f"a file cannot hold {', '.join(skipped)}: the loaded model will have the default value instead"
@@ -233,6 +246,34 @@ class Network(Estimator):
                 warnings.warn(message, UserWarning, stacklevel=2)
             else:  # a warning that is an error must not end training
                 self._save_messages.append(f"{message[0].upper()}{message[1:]}.")
+
+    def _dump(self, moments: bool, run: dict[str, Any] | None = None) -> tuple[bytes, list[str]]:
+        """Return the bytes of a file, or of a checkpoint, and the names of parameters that it cannot hold.
+
+        Raises ValueError for bad parameters, and TypeError if the class is none of this package.
+        """
+        cls = type(self)
+        if not cls.__module__.startswith("fastvae."):
+            raise TypeError(
+                f"a file holds only fastvae's own classes, so load could not create a {cls.__qualname__}: use pickle"
+            )
+        self._check_parameters()
+        record = self._record.copy()
+        record.check(self._LOSSES)
+        stored, skipped = files.encode_parameters(self.get_params())
+        self._from_parameters(files.decode_parameters(stored))  # as `load` does
+        fitted = self._require_fitted()
+        return files.dump(fitted, record, cls.__name__, stored, moments, run), skipped
+
+    @classmethod
+    def _from_parameters(cls, parameters: dict[str, Any]) -> Self:
+        """Return an unfitted model with parameters from a file; raise ValueError for bad ones."""
+        unknown = sorted(parameters.keys() - set(cls._parameter_names()))
+        if unknown:
+            raise ValueError(f"{cls.__name__} has no parameters {', '.join(unknown)}")
+        model = cls(**parameters)
+        model._check_parameters()
+        return model
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
@@ -242,13 +283,15 @@ class Network(Estimator):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        if "_fitted" in state:
-            fitted = FittedModel.__new__(FittedModel)
-            fitted.__setstate__(state["_fitted"])
-            self._check_network(fitted.specification)
-            state["_fitted"] = fitted
-        vars(self).update(state)
+        with files.damage_as_format_error("the pickle"):
+            state = self._default_parameters() | self._VALUES_BEFORE | dict(state)  # for earlier versions
+            if "_fitted" in state:
+                fitted = FittedModel.__new__(FittedModel)
+                fitted.__setstate__(state["_fitted"])
+                self._check_network(fitted.specification)
+                state["_record"].check(self._LOSSES)
+                state["_fitted"] = fitted
+            vars(self).update(state)
 
     def _restore(self, contents: files.Contents) -> None:
         """Take over the fitted model and the training record from a file."""
@@ -261,6 +304,20 @@ class Network(Estimator):
             raise ValueError(f"the network is not one that {type(self).__name__} builds")
 
     # Internal: overridden by subclasses
+
+    def _check_parameters(self) -> None:
+        """Raise ValueError if ``fit`` would refuse a parameter, whatever X is."""
+        raise NotImplementedError
+
+    def _check_specification(self) -> None:
+        """Raise ValueError for a parameter that no network can have."""
+        images = self._images()
+        n_features = self._min_features() if images is None else images.size
+        self._specification(n_features, int(self._conditional())).completed()
+
+    def _min_features(self) -> int:
+        """Return the smallest number of features that the parameters allow."""
+        return 1
 
     def _specification(self, n_features: int, conditions: int) -> Specification:
         """Return the network's specification without its seed, checked."""

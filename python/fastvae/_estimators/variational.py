@@ -373,10 +373,6 @@ class Variational(Model):
         """Draw the decoder's input from the prior, [n, latent_dim]."""
         return self._require_fitted().prior(n, seed)
 
-    def _min_features(self) -> int:
-        """Return the smallest number of features that the parameters allow."""
-        return 1
-
     def _likelihood_formula(self) -> str | None:
         """Return the formula of a likelihood that is not in :mod:`fastvae.likelihoods`."""
         return None

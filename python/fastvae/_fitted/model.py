@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _core
+from fastvae import _checks, _core
 from fastvae._data import arrays, conditions
+from fastvae._data.columns import Columns
 from fastvae._data.images import Images
 from fastvae._data.scale import UNSCALED, UNTRAINED, VERSION_0_1, InputScale
+from fastvae._fitted.files import checked_names, decode_classes, encode_classes, with_keys
 from fastvae._fitted.specification import STANDARDIZE, Specification
 from fastvae._fitted.uncertainty import LogMarginal, Predictive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastvae._data.columns import Columns
-    from fastvae._data.examples import Examples
+    from fastvae._data.examples import Data, Examples
     from fastvae._data.names import Names
 
 # Tensors by name, with their shapes.
@@ -86,6 +87,14 @@ class FittedModel:
         """Replace the engine by a new one with another standardisation."""
         self.engine = _core.Engine(specification)
         self.specification = Specification.of(self.engine)
+
+    def set_position(self, position: Any) -> None:
+        """Set the position of a training from a file, or raise ValueError."""
+        step, epochs = position
+        self.position = (
+            _checks.integer(step, "the last step", least=0, most=self.engine.steps),
+            _checks.number(epochs, "the epochs before the last step", below=1e15),
+        )
 
     def set_input(self, scale: InputScale, names: Names, columns: Columns | None = None) -> None:
         """Set the scale of integers in X, the names of its columns, and those that are the condition."""
@@ -304,11 +313,25 @@ class FittedModel:
 
     # Saving
 
-    def dump(self, optimizer: bool = True, estimator: dict[str, Any] | None = None) -> bytes:
-        """Return the bytes of a model file; `optimizer` includes its state, `estimator` is stored as JSON."""
+    def dump(
+        self,
+        optimizer: bool = True,
+        estimator: dict[str, Any] | None = None,
+        history: Sequence[tuple[str, NDArray[np.float64]]] = (),
+        *,
+        best: bool = False,
+    ) -> bytes:
+        """Return the bytes of a model file; `optimizer` includes its state, `estimator` is stored as JSON.
+
+        With `best`, for a checkpoint, the best weights of early stopping are included.
+        """
         import json  # here only, so that `import fastvae` stays cheap
 
-        return self.engine.dump(json.dumps(estimator, allow_nan=False), optimizer)
+        return self.engine.dump(json.dumps(estimator, allow_nan=False), optimizer, list(history), best)
+
+    def fingerprint(self, data: Data, rows: NDArray[np.uint64] | None = None) -> str:
+        """Return a checksum of the values of X and y, as the engine reads them."""
+        return f"{self.engine.fingerprint(*data, rows):08x}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -324,14 +347,23 @@ class FittedModel:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        engine = _core.ModelFile(state["file"]).engine()
-        self.__init__(engine, state["classes"])  # type: ignore[misc]
-        self.rescales_masking = state.get("rescales_masking", False)  # earlier versions never did
-        self.position = state["position"]
-        if not self.specification.counts:
-            self.set_input(state.get("scale", VERSION_0_1), state.get("names"), state.get("columns"))
-        else:
-            self.set_input(UNSCALED, state.get("names"), state.get("columns"))
+        """Take over a pickled state, or raise an exception for a damaged one."""
+        more = {"rescales_masking", "scale", "names", "columns", "images", "form"}  # not in those of earlier versions
+        state = with_keys(state, {"file", "classes", "position"}, more, "the fitted model")
+        if not isinstance(state["file"], bytes):
+            raise TypeError("the network must be bytes")
+        engine, _ = _core.ModelFile(state["file"]).read()
+        self.__init__(engine)  # type: ignore[misc]
+        self.classes = decode_classes(encode_classes(state["classes"]), self.specification.conditions)
+        self.rescales_masking = bool(state.get("rescales_masking", False))  # earlier versions never did
+        self.set_position(state["position"])
+        names, columns = state.get("names"), state.get("columns")
+        if names is not None:
+            names = checked_names(names.tolist(), self.n_features if columns is None else columns.total)
+        if columns is not None:
+            columns = Columns.checked(columns.indices, columns.alone, columns.total, names)
+        scale = InputScale.checked(*state.get("scale", VERSION_0_1))
+        self.set_input(UNSCALED if self.specification.counts else scale, names, columns)
         self.set_images(state.get("images"), state.get("form"))
 
 

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+from fastvae import _checks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class TrainingRecord:
@@ -18,13 +24,20 @@ class TrainingRecord:
         Seconds spent in training.
     interrupted : bool
         Whether Ctrl-C stopped the last training.
+    skipped : int
+        Number of batches skipped by ``nan_policy="skip"``.
     """
 
     def __init__(
-        self, history: dict[str, list[float]], n_iter: int = 0, elapsed: float = 0.0, interrupted: bool = False
+        self,
+        history: dict[str, list[float]],
+        n_iter: int = 0,
+        elapsed: float = 0.0,
+        interrupted: bool = False,
+        skipped: int = 0,
     ) -> None:
         self._history, self.n_iter = history, n_iter
-        self.elapsed, self.interrupted = elapsed, interrupted
+        self.elapsed, self.interrupted, self.skipped = elapsed, interrupted, skipped
         self.not_saved: list[str] = []  # parameters that a file could not hold, of which `save` has warned
         self.planned: int | None = None  # epochs that `fit` plans, so that schedules can end with it; not in files
 
@@ -45,7 +58,24 @@ class TrainingRecord:
             values.append(losses.get(key, math.nan))
         self.n_iter += 1  # last: up to here `history` drops the new entries
 
+    def checked_history(self) -> dict[str, list[float]]:
+        """Return the losses, or raise ValueError unless each has a number for each epoch."""
+        history = self.history
+        if any(len(values) != self.n_iter for values in history.values()):
+            raise ValueError(f"history_ must have one value of each loss for each of {self.n_iter} epochs")
+        return history
+
+    def check(self, losses: Sequence[str]) -> None:
+        """Raise ValueError unless the history has `losses`, no others but those of validation, and n_iter values."""
+        _checks.integer(self.n_iter, "n_iter_", least=0)
+        _checks.number(self.elapsed, "elapsed_", below=1e15)
+        _checks.boolean(self.interrupted, "interrupted_")
+        history = self.checked_history()
+        if not set(losses) <= history.keys() <= {*losses, *(f"val_{loss}" for loss in losses)}:
+            raise ValueError(f"history_ must have {', '.join(losses)}, and no more but those of validation data")
+
     def copy(self) -> TrainingRecord:
-        """Return a copy that shares no list."""
-        history = {key: list(values) for key, values in self.history.items()}
-        return TrainingRecord(history, self.n_iter, self.elapsed, self.interrupted)
+        """Return a copy that shares no list, of whole epochs also while another thread trains."""
+        n_iter = self.n_iter
+        history = {key: values[:n_iter] for key, values in list(self._history.items())}
+        return TrainingRecord(history, n_iter, self.elapsed, self.interrupted, self.skipped)
