@@ -153,11 +153,11 @@ def test_early_stopping_never_goes_on_to_worse_weights() -> None:
 
 
 def test_saving_in_a_callback_warns_once(tmp_path: Any) -> None:
-    model = small(callbacks=[lambda model, logs: model.save(tmp_path / "epoch")])
-    with pytest.warns(UserWarning, match="callbacks") as seen:
+    model = small(callbacks=[lambda model, logs: model.save(tmp_path / "epoch")], beta=lambda step: 1.0)
+    with pytest.warns(UserWarning, match="cannot hold beta:") as seen:
         model.fit(BINARY)
     assert len(seen) == 1
-    with pytest.warns(UserWarning, match="callbacks"):
+    with pytest.warns(UserWarning, match="cannot hold beta:"):
         model.fit(BINARY)
 
 
