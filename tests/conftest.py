@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
+
+# Teams of three and more threads on machines with two cores.
+os.environ["FASTVAE_OVERSUBSCRIBE"] = "1"
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -298,9 +298,11 @@ def reads_as_damaged(file: bytes, load: Callable[[bytes], Any], bit: int) -> boo
 def run_python(code: str, *arguments: str, timeout: float = TIMEOUT, **environment: str) -> str:
     """Run code in a fresh interpreter where warnings are errors, and return what it prints.
 
-    The variables of the engine and of OpenMP are unset, but for those given; the tests' folder is on the path.
+    The variables of the engine and of OpenMP are unset, but for those given and for leave to have more threads than
+    cores; the tests' folder is on the path.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FASTVAE_", "OMP_"))}
+    inherited["FASTVAE_OVERSUBSCRIBE"] = "1"
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *arguments],

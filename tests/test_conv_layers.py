@@ -256,6 +256,7 @@ def train(
             clip_norm=None,
             threads=threads,
             checks_end=False,
+            skips_bad=False,
             tick=None,
         )
 

@@ -45,6 +45,7 @@ DEFAULTS = {
     "learning_rate": 1e-3,
     "weight_decay": None,
     "clip_norm": None,
+    "nan_policy": "raise",
     "batch_size": 128,
     "epochs": 20,
     "validation_fraction": 0.0,

@@ -132,6 +132,42 @@ result["same later"] = weights(first) == weights(second)
 
 
 @needs_signals
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("after", [0.5, 3.0], ids=["forward", "backward"])
+def test_ctrl_c_in_the_midst_of_a_long_step_takes_the_step_back(after: float, n_jobs: int) -> None:
+    result = interrupt(
+        f"""
+model = make(hidden=(1500,), n_jobs={n_jobs}, batch_size=40_000).partial_fit(X[:2])
+before, dumped = weights(model), model._fitted.engine.dump("", True)
+started, least = lambda: True, {after} / {n_jobs}
+ask = lambda: model.partial_fit(X[:40_000])
+""",
+        "result['same'] = weights(model) == before and model._fitted.engine.dump('', True) == dumped",
+    )
+    assert result["latency"] < LATENCY
+    assert result["interrupted"] is True
+    assert result["steps"] == 1
+    assert result["same"]
+
+
+@needs_signals
+@pytest.mark.parametrize("method", ["loss_and_gradients", "transform"])
+def test_ctrl_c_stops_one_long_batch_of_a_wide_network(method: str) -> None:
+    result = interrupt(
+        f"""
+model = make(hidden=(5000, 2500), n_jobs=1).partial_fit(X[:2])
+before = weights(model)
+started, least = lambda: True, 1.0
+rows = X[:8_000] if {method!r} == "loss_and_gradients" else X[:20_000]
+ask = lambda: model.{method}(rows)
+""",
+        "result['same'] = weights(model) == before",
+    )
+    assert result["latency"] < LATENCY
+    assert result["same"]
+
+
+@needs_signals
 def test_ctrl_c_while_the_validation_data_are_scored_interrupts_the_fit_too() -> None:
     result = interrupt("ask = lambda: model.fit(X[:256], validation_data=X)")
     assert result["latency"] < LATENCY

@@ -78,6 +78,7 @@ def train(engine: _core.Engine, shuffle: bool = True) -> _core.Engine:
         clip_norm=None,
         threads=1,
         checks_end=False,
+        skips_bad=False,
         tick=None,
     )
     return engine

@@ -318,13 +318,13 @@ def test_the_best_weights_are_those_of_the_lowest_loss_however_little_lower_it_i
     class Weights:
         """An engine whose only parameter is the epoch's number."""
 
-        epoch, kept = 0.0, -1.0
+        epoch, best, kept = 0.0, -1.0, -1.0
 
-        def parameters(self) -> list[Any]:
-            return [self.epoch]
+        def store_best(self) -> None:
+            self.best = self.epoch
 
-        def set_parameters(self, values: list[Any]) -> None:
-            self.kept = values[0]
+        def restore_best(self) -> None:
+            self.kept = self.best
 
     nan = float("nan")
     cases: list[tuple[list[float], int]] = [

@@ -15,7 +15,7 @@ from fastvae._config import show_config
 from fastvae._core import FormatError, __version__
 from fastvae._data.binary import binarize
 from fastvae._estimators.autoencoder import Autoencoder
-from fastvae._estimators.loading import load
+from fastvae._estimators.loading import load, resume
 from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ __all__ = [
     "optimizers",
     "plots",
     "priors",
+    "resume",
     "schedules",
     "show_config",
 ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numbers
+import sys
 import warnings
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,26 @@ MAX_DRAWS = 2**24
 
 
 class NotFittedError(ValueError, AttributeError):
-    """The model is not fitted: neither trained nor loaded from a state dict."""
+    """The model is not fitted: neither trained nor loaded from a state dict.
+
+    If scikit-learn is loaded, an instance is a ``sklearn.exceptions.NotFittedError`` too.
+    """
+
+    def __new__(cls, *args: Any) -> NotFittedError:
+        theirs = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", None)
+        common = cls if theirs is None or issubclass(cls, theirs) else _subclass(cls, theirs)  # type: ignore[arg-type]
+        return super().__new__(common, *args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NotFittedError, self.args, self.__dict__ or None
+
+
+@cache
+def _subclass(ours: Any, theirs: Any) -> type[NotFittedError]:
+    """Return a class of errors that both `ours` and `theirs` catch, with the name of `ours`."""
+    names = {"__module__": ours.__module__, "__qualname__": ours.__qualname__, "__doc__": ours.__doc__}
+    found: type[NotFittedError] = type(ours.__name__, (ours, theirs), names)
+    return found
 
 
 class ConvergenceWarning(UserWarning):
@@ -61,11 +82,17 @@ def choice(value: Any, name: str, options: tuple[str, ...]) -> str:
 
 def widths(value: Any, name: str) -> list[int]:
     """Return layer widths as a list, or raise ValueError."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        value = (value,)
+    value = sequence(value)
     if not isinstance(value, (tuple, list, np.ndarray)):
         raise ValueError(f"{name}={value!r} must be a sequence of layer widths, for example (400,)")
     return [integer(width, f"{name}[{i}]", most=_core.MAX_WIDTH) for i, width in enumerate(value)]
+
+
+def sequence(value: Any) -> Any:
+    """Return an integer, also an array without axes, as a sequence of one; other values unchanged."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    return (value,) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else value
 
 
 def dims(value: Any, latent_dim: int) -> list[int]:
@@ -107,13 +134,33 @@ def seed(random_state: Any) -> int:
 def threads(n_jobs: Any) -> int | None:
     """Return the number of threads for `n_jobs`: None lets the engine choose, -1 is all."""
     if n_jobs is None:
+        environment()
         return None
     if isinstance(n_jobs, numbers.Integral) and not isinstance(n_jobs, bool):
         if n_jobs == -1:
+            environment()
             return int(_core.config()[2])
         if 1 <= int(n_jobs) <= _core.MAX_THREADS:
             return int(n_jobs)
     raise ValueError(f"n_jobs={n_jobs!r} must be None, -1, or a number of threads up to {_core.MAX_THREADS}")
+
+
+_environment_checked = False
+
+
+def environment() -> None:
+    """Warn, once in a process, if ``FASTVAE_NUM_THREADS`` holds no number of threads."""
+    global _environment_checked
+    if _environment_checked:
+        return
+    _environment_checked = True  # first: a warning may be an error
+    unreadable = _core.unreadable_num_threads()
+    if unreadable is not None:
+        value, used = unreadable
+        warn(
+            f"FASTVAE_NUM_THREADS={value!r} is no number from 1 to {_core.MAX_THREADS} and ignored: the default is "
+            f"{used} {'thread' if used == 1 else 'threads'}"
+        )
 
 
 def warn(message: str) -> None:

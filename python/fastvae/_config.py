@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastvae import _core
+from fastvae import _checks, _core
 
 
 def show_config() -> dict[str, object]:
@@ -12,15 +12,21 @@ def show_config() -> dict[str, object]:
     -------
     dict
         ``version``; ``isa``, the instruction set in use: ``"avx512"``, ``"avx2"`` or ``"portable"`` (the environment
-        variable ``FASTVAE_ISA`` forces one); ``isa_available``, a list; ``threads``, the default number of threads
-        (``FASTVAE_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the cores available to this process); ``debug``, True
-        for a build without optimisation, which is slow.
+        variable ``FASTVAE_ISA`` forces one); ``isa_available``, a list; ``threads``, the default number of threads:
+        ``FASTVAE_NUM_THREADS``, else ``OMP_NUM_THREADS``, but no more than the cores that the calling thread may use
+        (affinity, and quota of the control group); ``debug``, True for a build without optimisation, which is slow.
 
     Raises
     ------
     ValueError
         If ``FASTVAE_ISA`` names an instruction set that this CPU does not have.
+
+    Warns
+    -----
+    UserWarning
+        If ``FASTVAE_NUM_THREADS`` holds no number; once in a process, here or in the first call that chooses threads.
     """
+    _checks.environment()
     isa, available, threads, debug = _core.config()
     return {
         "version": _core.__version__,

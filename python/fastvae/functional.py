@@ -5,11 +5,13 @@ Inputs are array-like and converted to float32; leading axes are batch axes. Res
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _core
+from fastvae import _checks, _core
+from fastvae._data import arrays
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -36,7 +38,7 @@ def reparameterize(mu: ArrayLike, logvar: ArrayLike, eps: ArrayLike) -> NDArray[
     ndarray of float32
         Of the broadcast shape.
     """
-    mu, logvar, eps = np.broadcast_arrays(*map(_float32, (mu, logvar, eps)))
+    mu, logvar, eps = _broadcast(mu=mu, logvar=logvar, eps=eps)
     return _core.reparameterize(*map(_flat, (mu, logvar, eps))).reshape(mu.shape)
 
 
@@ -53,7 +55,7 @@ def gaussian_kl(mu: ArrayLike, logvar: ArrayLike) -> NDArray[np.float32]:
     ndarray of float32, [...]
         Nats, one per example.
     """
-    mu, logvar = np.broadcast_arrays(_float32(mu), _float32(logvar))
+    mu, logvar = _broadcast(mu=mu, logvar=logvar)
     batch, cols = _batch("mu", mu)
     return _core.gaussian_kl(_flat(mu), _flat(logvar), cols).reshape(batch)
 
@@ -78,7 +80,7 @@ def bernoulli_log_prob(x: ArrayLike, logits: ArrayLike) -> NDArray[np.float32]:
     ValueError
         If a value of x is outside [0, 1].
     """
-    x, logits = np.broadcast_arrays(_float32(x), _float32(logits))
+    x, logits = _broadcast(x=x, logits=logits)
     if not ((x >= 0) & (x <= 1)).all():
         raise ValueError("x must lie in [0, 1] for a Bernoulli likelihood")
     batch, cols = _batch("x", x)
@@ -105,13 +107,13 @@ def gaussian_log_prob(x: ArrayLike, mean: ArrayLike, scale: ArrayLike = 1.0) -> 
     ValueError
         If a scale is not positive, or its shape is neither [] nor [n_features].
     """
-    x, mean = np.broadcast_arrays(_float32(x), _float32(mean))
+    x, mean = _broadcast(x=x, mean=mean)
     batch, cols = _batch("x", x)
-    scale = np.asarray(scale, dtype=np.float64)
+    scale = arrays.numeric(scale, "scale").astype(np.float64)
     if scale.shape not in ((), (1,), (cols,)):
         raise ValueError(f"scale has shape {scale.shape}; expected one number, or one for each of {cols} features")
-    if not (scale > 0).all():
-        raise ValueError("scale must be positive")
+    if not ((scale > 0) & (scale < np.inf)).all():
+        raise ValueError("scale must be positive and finite")
     log_scale = np.broadcast_to(np.log(scale), (cols,)).astype(np.float32)
     return _core.log_prob(_flat(x), _flat(mean), log_scale, cols).reshape(batch)
 
@@ -139,14 +141,13 @@ def standard_normal(shape: int | tuple[int, ...], seed: int, stream: int = 0) ->
     ValueError
         If an argument is out of range.
     """
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    if any(n < 0 for n in shape):
-        raise ValueError(f"shape={shape} must not be negative")
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"seed={seed} must be in 0 .. 2**64 - 1")
-    if not 0 <= stream < 256:
-        raise ValueError(f"stream={stream} must be in 0 .. 255")
-    size = int(np.prod(shape))
+    sides = shape if isinstance(shape, (tuple, list, np.ndarray)) and np.ndim(shape) == 1 else (shape,)
+    shape = tuple(_checks.integer(side, f"shape={shape!r}: a side", least=0) for side in sides)
+    seed = _checks.integer(seed, "seed", least=0, most=2**64 - 1)
+    stream = _checks.integer(stream, "stream", least=0, most=255)
+    size = math.prod(shape)
+    if size > _checks.MAX_ROWS:
+        raise ValueError(f"shape={shape} has {size} elements; at most {_checks.MAX_ROWS} are possible")
     if size == 0:
         return np.zeros(shape, np.float32)
     cols = shape[-1] if shape else 1
@@ -155,8 +156,18 @@ def standard_normal(shape: int | tuple[int, ...], seed: int, stream: int = 0) ->
     return _core.standard_normal(size // cols, cols, seed, stream).reshape(shape)
 
 
-def _float32(values: ArrayLike) -> NDArray[np.float32]:
-    return np.asarray(values, dtype=np.float32)
+def _float32(values: ArrayLike, name: str) -> NDArray[np.float32]:
+    return arrays.float32(arrays.numeric(values, name), name)
+
+
+def _broadcast(**values: ArrayLike) -> list[NDArray[np.float32]]:
+    """Return arrays as float32, broadcast together, or raise ValueError with their names."""
+    found = [_float32(each, name) for name, each in values.items()]
+    try:
+        return list(np.broadcast_arrays(*found))
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(values, found, strict=True))
+        raise ValueError(f"arrays of these shapes do not broadcast together: {shapes}") from None
 
 
 def _flat(values: NDArray[Any]) -> NDArray[np.float32]:

@@ -185,8 +185,7 @@ KINDS: dict[str, type[Any]] = {
 
 def resolve(value: Any, name: str) -> list[Layer]:
     """Return a sequence of widths and layers as checked layers with pairs as sizes, or raise ValueError."""
-    if isinstance(value, Layer) or (isinstance(value, numbers.Integral) and not isinstance(value, bool)):
-        value = (value,)
+    value = (value,) if isinstance(value, Layer) else _checks.sequence(value)
     if not isinstance(value, (tuple, list, np.ndarray)):
         raise ValueError(
             f"{name}={value!r} must be a sequence of layer widths and layers, such as (400,) or (Conv2d(32, 3), 400)"

@@ -11,6 +11,7 @@
 //! | `encoder.0.weight`, ... | the parameters, float32, row-major, names and shapes as in [`Network::tensors`] |
 //! | `optimizer.first.encoder.0.weight`, ... | the optimizer's first moments, if it uses them |
 //! | `optimizer.second.encoder.0.weight`, ... | its second moments; a file has all moments or none, none if all are zero |
+//! | `best.encoder.0.weight`, ... | the best parameters of a training with early stopping that goes on: all or none |
 //! | `history.loss`, ... | the [`History`] of the training, float64, one value for each epoch |
 //!
 //! Writing is deterministic: equal models give equal bytes. The reader also supports files of version 2, whose history
@@ -34,7 +35,7 @@ mod write;
 pub use atomic::{open, write};
 pub use history::History;
 pub use read::ModelFile;
-pub use write::to_bytes;
+pub use write::{checkpoint, to_bytes};
 
 use crate::error::{Error, Result, filled};
 use crate::model::{Network, StateBuffer, Tensor};
@@ -72,13 +73,17 @@ struct FileTensor {
 }
 
 /// The tensors in a model's file, in the order of the file.
-fn tensors(network: &Network, moments: bool) -> Vec<FileTensor> {
+fn tensors(network: &Network, moments: bool, best: bool) -> Vec<FileTensor> {
     let [first, second] = network.spec.optimizer.moments().map(|used| used && moments);
     let mut tensors = Vec::new();
-    for (wanted, part) in
-        [(true, StateBuffer::Value), (first, StateBuffer::First), (second, StateBuffer::Second)]
-    {
-        let has = |tensor: &Tensor| wanted && (part == StateBuffer::Value || tensor.is_trained());
+    for (wanted, part) in [
+        (true, StateBuffer::Value),
+        (first, StateBuffer::First),
+        (second, StateBuffer::Second),
+        (best, StateBuffer::Best),
+    ] {
+        let is_moment = matches!(part, StateBuffer::First | StateBuffer::Second);
+        let has = |tensor: &Tensor| wanted && (!is_moment || tensor.is_trained());
         for (index, tensor) in network.tensors.iter().enumerate().filter(|(_, t)| has(t)) {
             tensors.push(FileTensor {
                 name: format!("{}{}", prefix(part), tensor.name),
@@ -95,6 +100,7 @@ fn prefix(part: StateBuffer) -> &'static str {
         StateBuffer::Value => "",
         StateBuffer::First => "optimizer.first.",
         StateBuffer::Second => "optimizer.second.",
+        StateBuffer::Best => "best.",
     }
 }
 

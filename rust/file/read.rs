@@ -65,8 +65,11 @@ impl<R: Read> ModelFile<R> {
         }
         let network = Network::new(specification.clone()).map_err(refused)?;
         let places = self.places(&network, names)?;
+        let has = |part| places.iter().any(|place| place.0 == part);
         let moments = network.spec.optimizer.moments() == [false; 2]
-            || places.iter().any(|(part, _)| *part != StateBuffer::Value);
+            || has(StateBuffer::First)
+            || has(StateBuffer::Second);
+        let best = has(StateBuffer::Best);
 
         let mut history = History::new();
         for name in losses {
@@ -76,6 +79,9 @@ impl<R: Read> ModelFile<R> {
             history.push((name[history::PREFIX.len()..].to_string(), values));
         }
         let mut engine = Engine::empty(network)?;
+        if best {
+            engine.allocate_best()?;
+        }
         let mut scratch = scratch(&engine.network)?;
         for (name, (part, index)) in names.iter().zip(places) {
             let (network, buffer) = engine.buffer_mut(part);
@@ -88,7 +94,11 @@ impl<R: Read> ModelFile<R> {
             }
             tensor.write(plain, buffer);
         }
-        engine.network.check(engine.buffer(StateBuffer::Value)).map_err(refused)?;
+        for part in [StateBuffer::Value, StateBuffer::Best] {
+            if part == StateBuffer::Value || best {
+                engine.network.check(engine.buffer(part)).map_err(refused)?;
+            }
+        }
         engine.refresh()?;
         self.contents.counters.restore(&mut engine, moments);
         Ok((engine, history))
@@ -96,9 +106,9 @@ impl<R: Read> ModelFile<R> {
 
     /// The places of the tensors `names`: value or moment of `network.tensors[index]`. Requires the names of the model.
     fn places(&self, network: &Network, names: &[String]) -> Result<Vec<(StateBuffer, usize)>> {
-        let prefixes = [StateBuffer::First, StateBuffer::Second].map(prefix);
-        let moments = names.iter().any(|name| prefixes.iter().any(|p| name.starts_with(p)));
-        let tensors = tensors(network, moments);
+        let has = |part| names.iter().any(|name| name.starts_with(prefix(part)));
+        let moments = has(StateBuffer::First) || has(StateBuffer::Second);
+        let tensors = tensors(network, moments, has(StateBuffer::Best));
         let mut missing: HashMap<_, _> = tensors.iter().map(|t| (t.name.as_str(), t)).collect();
         let mut places = Vec::new();
         for name in names {

@@ -19,11 +19,26 @@ pub fn to_bytes(
     history: &History,
     moments: bool,
 ) -> Result<Vec<u8>> {
+    written(engine, estimator, history, (moments, false))
+}
+
+/// The bytes of the file of a model in training: with the optimizer's moments and, if any are stored, the best parameters.
+pub fn checkpoint(engine: &Engine, estimator: &str, history: &History) -> Result<Vec<u8>> {
+    let best = !engine.buffer(StateBuffer::Best).is_empty();
+    written(engine, estimator, history, (true, best))
+}
+
+fn written(
+    engine: &Engine,
+    estimator: &str,
+    history: &History,
+    (moments, best): (bool, bool),
+) -> Result<Vec<u8>> {
     history::check(history)?;
     let network = &engine.network;
     let mut scratch = scratch(network)?;
     let moments = moments && !has_fresh_moments(engine, &mut scratch);
-    let tensors = tensors(network, moments);
+    let tensors = tensors(network, moments, best);
     if history.len() + tensors.len() >= MAX_KEYS {
         return Err(Error::Parameter(format!(
             "the model, with its optimizer, has {} tensors; a model file has room for {}",
@@ -94,7 +109,7 @@ fn has_fresh_moments(engine: &Engine, scratch: &mut [f32]) -> bool {
     };
     let moments = |t: &&FileTensor| matches!(t.part, StateBuffer::First | StateBuffer::Second);
     engine.steps == engine.optimizer_start
-        && tensors(network, true).iter().filter(moments).all(&mut is_zero)
+        && tensors(network, true, false).iter().filter(moments).all(&mut is_zero)
 }
 
 /// Writes values and returns their checksum.

@@ -54,6 +54,9 @@ fn product_dyn<'r>(
         let (panel, block) = grid.item(item);
         let (right, vectors) = (right(panel), vectors_of(cols, panel));
         for index in block {
+            if worker.stops() {
+                return;
+            }
             let rows = tile_rows(left.rows(), isa, index);
             let left = Left::Rows { panels: left.data(), height: left.rows(), first: rows.start };
             let (nonzero, prefetch) = (nonzero(index), Prefetch::next_panel(rows.len()));

@@ -6,6 +6,7 @@
 use super::pass::{APPLY_BLOCK, Pass};
 use super::sink::Sink;
 use crate::matrix::Shared;
+use crate::nn::optimizer::LARGEST_GRADIENT;
 use crate::simd::{Op, Row, Simd};
 use crate::threads::Worker;
 use std::ops::Range;
@@ -26,7 +27,7 @@ pub fn blocks(rows: usize) -> usize {
 
 impl Pass<'_> {
     /// Clips the stored gradients and takes a step with them: the bits of [`Pass::backward`] if the norm is below the limit. Returns
-    /// false, without an update, if the norm is not finite.
+    /// false, without an update, if the norm is not finite or, after clipping, above [`LARGEST_GRADIENT`].
     pub fn apply_clipped(
         &self,
         worker: &Worker,
@@ -45,10 +46,11 @@ impl Pass<'_> {
         });
         // SAFETY: the squares are from an earlier phase. Every worker computes the same sum.
         let norm = unsafe { gradients.squares.read(0..n) }.iter().sum::<f64>().sqrt();
-        if !norm.is_finite() {
+        let factor = limit / (norm + 1e-6);
+        let clipped = norm * factor.min(1.0); // NaN for an infinite norm
+        if clipped.is_nan() || clipped > f64::from(LARGEST_GRADIENT) {
             return false;
         }
-        let factor = limit / (norm + 1e-6);
         if factor < 1.0 {
             worker.phase(n, |item| {
                 // SAFETY: only this item uses these rows.

@@ -31,6 +31,8 @@ pub struct Engine {
     pub(super) parameters: Vec<Row>,
     derived: Vec<Row>,
     pub(super) moments: [Vec<Row>; 2],
+    /// The best parameters of a training with early stopping; empty if none are stored.
+    best: Vec<Row>,
     gradients: Vec<Row>,
     squares: Vec<f64>,
     workspaces: [Vec<Workspace>; 2],
@@ -53,6 +55,8 @@ pub(crate) enum StateBuffer {
     First,
     /// The optimiser's second moments.
     Second,
+    /// The best parameters of a training with early stopping.
+    Best,
 }
 
 /// An engine's buffers, shared by the workers of a pass.
@@ -63,6 +67,13 @@ pub(crate) struct SharedBuffers<'a> {
     pub moments: [Shared<'a, Row>; 2],
     /// Stored gradients; empty unless [`Engine::allocate_gradients`] was called.
     pub gradients: Gradients<'a>,
+}
+
+/// A copy of a buffer.
+fn copy(from: &[Row]) -> Result<Vec<Row>> {
+    let mut to = filled(ZERO_ROW, Some(from.len()))?;
+    to.copy_from_slice(from);
+    Ok(to)
 }
 
 impl<'a> SharedBuffers<'a> {
@@ -104,6 +115,7 @@ impl Engine {
             parameters: rows(true)?,
             derived: filled(ZERO_ROW, Some(network.derived_rows))?,
             moments: [rows(first)?, rows(second)?],
+            best: Vec::new(),
             network,
             steps: 0,
             optimizer_start: 0,
@@ -121,6 +133,7 @@ impl Engine {
             StateBuffer::Value => &self.parameters,
             StateBuffer::First => &self.moments[0],
             StateBuffer::Second => &self.moments[1],
+            StateBuffer::Best => &self.best,
         }
     }
 
@@ -131,6 +144,7 @@ impl Engine {
             StateBuffer::Value => &mut self.parameters,
             StateBuffer::First => first,
             StateBuffer::Second => second,
+            StateBuffer::Best => &mut self.best,
         };
         (&self.network, buffer)
     }
@@ -186,13 +200,37 @@ impl Engine {
         Ok(())
     }
 
+    /// Stores the parameters as the best ones.
+    pub fn store_best(&mut self) -> Result<()> {
+        if self.best.is_empty() {
+            self.allocate_best()?;
+        }
+        self.best.copy_from_slice(&self.parameters);
+        Ok(())
+    }
+
+    /// Allocates the buffer of the best parameters.
+    pub(crate) fn allocate_best(&mut self) -> Result<()> {
+        self.best = filled(ZERO_ROW, Some(self.network.rows))?;
+        Ok(())
+    }
+
+    /// Sets the parameters to the best ones, if any are stored, and releases these.
+    pub fn restore_best(&mut self) -> Result<()> {
+        if self.best.is_empty() {
+            return Ok(());
+        }
+        self.parameters = std::mem::take(&mut self.best);
+        self.refresh()
+    }
+
+    /// Releases the best parameters.
+    pub fn drop_best(&mut self) {
+        self.best = Vec::new();
+    }
+
     /// A copy of parameters and moments.
     pub(crate) fn state(&self) -> Result<SavedState> {
-        let copy = |from: &[Row]| -> Result<Vec<Row>> {
-            let mut to = filled(ZERO_ROW, Some(from.len()))?;
-            to.copy_from_slice(from);
-            Ok(to)
-        };
         let [first, second] = &self.moments;
         Ok(SavedState {
             parameters: copy(&self.parameters)?,

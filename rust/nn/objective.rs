@@ -59,6 +59,10 @@ pub struct LossSums {
     pub kl: f64,
     /// The sum of the loss.
     pub loss: f64,
+    /// The number of skipped batches.
+    pub skipped: usize,
+    /// The number of examples whose losses are not in the sums.
+    pub skipped_examples: usize,
 }
 
 impl LossSums {
@@ -74,5 +78,7 @@ impl AddAssign for LossSums {
         self.reconstruction += other.reconstruction;
         self.kl += other.kl;
         self.loss += other.loss;
+        self.skipped += other.skipped;
+        self.skipped_examples += other.skipped_examples;
     }
 }

@@ -1,7 +1,8 @@
 //! A model in Python: construction, parameters, counters.
 
 use super::arrays::{Array, Array2, Rows, array, owned, source, with_conditions};
-use super::detach::{SLICE, detached};
+use super::detach::{SLICE, detached, in_slices};
+use super::lock::{EngineLock, Unusable};
 use crate::data::binarize::{Binary, VALIDATION_PASS};
 use crate::data::check::ValueCheck;
 use crate::data::{Element, Source};
@@ -10,32 +11,77 @@ use crate::file::{self, History};
 use crate::model::{Engine, Specification};
 use crate::random::Stream;
 use crate::run::blocks::InferenceRun;
+use crate::run::fingerprint::Fingerprint;
 use crate::run::functional;
 use crate::simd::Isa;
 use numpy::PyReadonlyArray1;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+const FORKED: &str = "this model was in use by another thread when the process was forked, and may be in the middle of a \
+                      step: save it to a file or copy it before the fork, or start the process with \"spawn\"";
+
+const IN_HANDLER: &str = "this model is in the middle of a step, which the signal handler has interrupted: let the \
+                          handler set a flag, and use the model when the call has returned";
 
 /// A model. All returned arrays are flat; the Python layer reshapes them.
 #[pyclass(frozen, module = "fastvae._core", name = "Engine")]
 pub struct PyEngine {
     /// A copy of the engine's specification. It is constant, so reading it needs no lock.
     pub specification: Specification,
-    engine: Mutex<Engine>,
+    engine: EngineLock,
 }
 
 impl From<Engine> for PyEngine {
     fn from(engine: Engine) -> PyEngine {
-        PyEngine { specification: engine.network.spec.clone(), engine: Mutex::new(engine) }
+        PyEngine { specification: engine.network.spec.clone(), engine: EngineLock::new(engine) }
     }
 }
 
 impl PyEngine {
-    /// Locks the engine; waits for other threads. Call only in [`detached`] work.
-    pub fn lock(&self) -> MutexGuard<'_, Engine> {
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Calls `work` with the engine, without the interpreter lock. Waits for other threads that use the engine, with a check
+    /// for Ctrl-C after each [`SLICE`].
+    pub fn with_engine<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Engine) -> T + Send,
+    ) -> PyResult<T> {
+        let (mut work, mut result) = (Some(work), None);
+        self.call(py, &mut |engine| result = work.take().map(|work| work(engine)))?;
+        Ok(result.expect("the work is done"))
+    }
+
+    /// Calls `work` with the engine until it returns true. Checks for Ctrl-C after each call.
+    pub fn in_slices(
+        &self,
+        py: Python<'_>,
+        mut work: impl FnMut(&mut Engine) -> Result<bool, Error> + Send,
+    ) -> PyResult<()> {
+        let mut done = Ok(false);
+        while !done? {
+            done = Ok(false);
+            self.call(py, &mut |engine| done = work(engine))?;
+            py.check_signals()?;
+        }
+        Ok(())
+    }
+
+    /// [`PyEngine::with_engine`] without generic parameters, so that it is compiled once.
+    fn call(&self, py: Python<'_>, work: &mut (dyn FnMut(&mut Engine) + Send)) -> PyResult<()> {
+        loop {
+            let locked = detached(py, || {
+                let engine = self.engine.lock_within(SLICE)?;
+                Ok(engine.map(|mut engine| work(&mut engine)).is_some())
+            })?;
+            match locked {
+                Ok(true) => return Ok(()),
+                Ok(false) => py.check_signals()?,
+                Err(Unusable::Forked) => return Err(PyRuntimeError::new_err(FORKED)),
+                Err(Unusable::InHandler) => return Err(PyRuntimeError::new_err(IN_HANDLER)),
+            }
+        }
     }
 
     /// Wraps examples of this model. Disables scaling for likelihoods of counts.
@@ -78,12 +124,6 @@ impl PyEngine {
     }
 }
 
-/// Raises ValueError unless `json` is a valid specification.
-#[pyfunction]
-pub fn check_specification(json: &str) -> PyResult<()> {
-    Ok(Specification::from_json(json).map(drop)?)
-}
-
 /// Starts an inference with a time budget of [`SLICE`] per call.
 pub fn start(name: &str, check: ValueCheck, threads: Option<usize>) -> InferenceRun<'_> {
     InferenceRun { name, check, done: 0, budget: SLICE, threads }
@@ -105,23 +145,20 @@ impl PyEngine {
 
     /// Names and shapes of the parameters, in the order of `parameters`.
     fn shapes(&self, py: Python<'_>) -> PyResult<Vec<(String, Vec<usize>)>> {
-        detached(py, || {
-            let engine = self.lock();
+        self.with_engine(py, |engine| {
             engine.network.tensors.iter().map(|t| (t.name.clone(), t.shape.clone())).collect()
         })
     }
 
     /// Names and shapes of the trained parameters, in the order of gradients.
     fn trained(&self, py: Python<'_>) -> PyResult<Vec<(String, Vec<usize>)>> {
-        detached(py, || {
-            let engine = self.lock();
+        self.with_engine(py, |engine| {
             engine.network.trained().iter().map(|t| (t.name.clone(), t.shape.clone())).collect()
         })
     }
 
     fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Vec<Array<'py>>> {
-        let values: Vec<Vec<f32>> = detached(py, || {
-            let engine = self.lock();
+        let values: Vec<Vec<f32>> = self.with_engine(py, |engine| {
             engine.network.tensors.iter().map(|tensor| engine.parameter(tensor)).collect()
         })?;
         Ok(values.into_iter().map(|v| array(py, v)).collect())
@@ -133,12 +170,27 @@ impl PyEngine {
         values: Vec<PyReadonlyArray1<'_, f32>>,
     ) -> PyResult<()> {
         let values = owned(&values)?;
-        Ok(detached(py, || self.lock().set_parameters(&values))??)
+        Ok(self.with_engine(py, |engine| engine.set_parameters(&values))??)
+    }
+
+    /// Stores the parameters as the best ones.
+    fn store_best(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(self.with_engine(py, |engine| engine.store_best())??)
+    }
+
+    /// Sets the parameters to the best ones, if any are stored, and releases these.
+    fn restore_best(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(self.with_engine(py, |engine| engine.restore_best())??)
+    }
+
+    /// Releases the best parameters.
+    fn drop_best(&self, py: Python<'_>) -> PyResult<()> {
+        self.with_engine(py, |engine| engine.drop_best())
     }
 
     /// Changes the sign of a latent coordinate in encoder and decoder.
     fn flip_sign(&self, py: Python<'_>, coordinate: usize) -> PyResult<()> {
-        Ok(detached(py, || self.lock().flip_sign(coordinate))??)
+        Ok(self.with_engine(py, |engine| engine.flip_sign(coordinate))??)
     }
 
     /// Draws `n` codes from the prior, [n * latent_dim].
@@ -154,47 +206,78 @@ impl PyEngine {
     }
 
     /// The bytes of a model file with the estimator's JSON, the history as names and values, and, if `moments`, the
-    /// optimizer's moments.
-    #[pyo3(signature = (estimator, moments, history = Vec::new()))]
+    /// optimizer's moments; if `best`, with moments and the best parameters, if any are stored.
+    #[pyo3(signature = (estimator, moments, history = Vec::new(), best = false))]
     fn dump<'py>(
         &self,
         py: Python<'py>,
         estimator: &str,
         moments: bool,
         history: Vec<(String, PyReadonlyArray1<'_, f64>)>,
+        best: bool,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let mut losses = History::new();
         for (name, values) in history {
             losses.push((name, values.as_slice()?.to_vec()));
         }
-        let bytes = detached(py, || file::to_bytes(&self.lock(), estimator, &losses, moments))??;
+        let bytes = self.with_engine(py, |engine| match best {
+            true => file::checkpoint(engine, estimator, &losses),
+            false => file::to_bytes(engine, estimator, &losses, moments),
+        })??;
         PyBytes::new_with(py, bytes.len(), |to| {
             to.copy_from_slice(&bytes);
             Ok(())
         })
     }
 
+    /// A hash of the values of `x`, of `rows` of it, and of `y`, as the engine reads them.
+    fn fingerprint(
+        &self,
+        py: Python<'_>,
+        x: Array2,
+        y: Option<Array2>,
+        rows: Rows,
+    ) -> PyResult<u64> {
+        self.with_examples(x, y, &rows, |x| {
+            let mut fingerprint = Fingerprint::new(Isa::detect()?);
+            for source in std::iter::once(&x).chain(x.conditions()) {
+                let mut done = 0;
+                in_slices(py, || {
+                    fingerprint.update(source, &mut done, SLICE);
+                    Ok(done == source.rows())
+                })?;
+            }
+            Ok(fingerprint.finish())
+        })
+    }
+
     /// Number of optimizer steps.
     #[getter]
     fn steps(&self, py: Python<'_>) -> PyResult<u64> {
-        detached(py, || self.lock().steps)
+        self.with_engine(py, |engine| engine.steps)
     }
 
     /// Number of steps before the start of the optimizer's moments.
     #[getter]
     fn optimizer_start(&self, py: Python<'_>) -> PyResult<u64> {
-        detached(py, || self.lock().optimizer_start)
+        self.with_engine(py, |engine| engine.optimizer_start)
     }
 
     /// Number of finished shuffled epochs.
     #[getter]
     fn epochs(&self, py: Python<'_>) -> PyResult<u32> {
-        detached(py, || self.lock().epochs)
+        self.with_engine(py, |engine| engine.epochs)
     }
 
     /// Number of clamped log variances.
     #[getter]
     fn clamped(&self, py: Python<'_>) -> PyResult<usize> {
-        detached(py, || self.lock().clamped.load(Ordering::Relaxed))
+        self.with_engine(py, |engine| engine.clamped.load(Ordering::Relaxed))
     }
+}
+
+/// A specification with a value for every option, as an engine has it: JSON to JSON.
+#[pyfunction]
+pub fn complete_specification(specification: &str) -> PyResult<String> {
+    Ok(Specification::from_json(specification)?.to_json())
 }

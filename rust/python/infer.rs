@@ -42,7 +42,7 @@ impl PyEngine {
             let second = zeros(if logvar { rows } else { 0 }, latent)?;
             let (mut mu, mut second) = (zeros(rows, latent)?, second);
             let mut run = self.run_on_x(&x, false, threads);
-            in_slices(py, || self.lock().encode(&x, &mut mu, &mut second, &mut run))?;
+            self.in_slices(py, |engine| engine.encode(&x, &mut mu, &mut second, &mut run))?;
             Ok((array(py, mu), array(py, second)))
         })
     }
@@ -57,7 +57,7 @@ impl PyEngine {
         with_conditions(source(z)?, y, &None, |z| {
             let mut out = zeros(z.rows(), self.specification.n_features)?;
             let mut run = run_on_z(threads);
-            in_slices(py, || self.lock().decode(&z, &mut out, &mut [], &mut run))?;
+            self.in_slices(py, |engine| engine.decode(&z, &mut out, &mut [], &mut run))?;
             Ok(array(py, out))
         })
     }
@@ -72,7 +72,7 @@ impl PyEngine {
         self.with_examples(x, y, &None, |x| {
             let mut out = zeros(x.rows(), x.cols())?;
             let mut run = self.run_on_x(&x, false, threads);
-            in_slices(py, || self.lock().reconstruct(&x, &mut out, &mut run))?;
+            self.in_slices(py, |engine| engine.reconstruct(&x, &mut out, &mut run))?;
             Ok(array(py, out))
         })
     }
@@ -89,12 +89,12 @@ impl PyEngine {
     ) -> PyResult<[Bound<'py, PyArray1<f64>>; 3]> {
         self.with_examples(x, y, &None, |x| {
             let mut weights = filled(WeightSums::NONE, Some(x.rows()))?;
-            let at_once = detached(py, || self.lock().samples_at_once(samples))?;
+            let at_once = self.with_engine(py, |engine| engine.samples_at_once(samples))?;
             for first in (0..samples).step_by(at_once as usize) {
                 let samples = first..samples.min(first.saturating_add(at_once));
                 let mut run = self.run_on_x(&x, true, threads);
-                in_slices(py, || {
-                    self.lock().log_marginal(&x, samples.clone(), &mut weights, &mut run)
+                self.in_slices(py, |engine| {
+                    engine.log_marginal(&x, samples.clone(), &mut weights, &mut run)
                 })?;
             }
             let numbers: [fn(&WeightSums, u32) -> f64; 3] =
@@ -131,9 +131,9 @@ impl PyEngine {
                     *out = zeros(sources[0].rows(), self.specification.n_features)?;
                 }
                 let mut run = self.run_on_x(sources[0], true, threads);
-                in_slices(py, || {
+                self.in_slices(py, |engine| {
                     let out = (&mut weights[..], &mut out[..]);
-                    self.lock().conditional_mean(sources, samples.clone(), out, &mut run)
+                    engine.conditional_mean(sources, samples.clone(), out, &mut run)
                 })
             },
         )
@@ -173,9 +173,9 @@ impl PyEngine {
                     codes: Shared::new(out),
                 };
                 let mut run = self.run_on_x(sources[0], true, threads);
-                in_slices(py, || {
+                self.in_slices(py, |engine| {
                     let samples = (samples.clone(), seed);
-                    self.lock().conditional_sample(sources, samples, &draws, &mut run)
+                    engine.conditional_sample(sources, samples, &draws, &mut run)
                 })
             },
         )
@@ -198,10 +198,12 @@ impl PyEngine {
             let mut out = zeros(z.rows(), specification.n_features)?;
             let mut scale = zeros(if scaled { z.rows() } else { 0 }, specification.n_features)?;
             let mut run = run_on_z(threads);
-            in_slices(py, || self.lock().decode(&z, &mut out, &mut scale, &mut run))?;
+            self.in_slices(py, |engine| engine.decode(&z, &mut out, &mut scale, &mut run))?;
             let lengths = lengths.unwrap_or_default();
             let mut drawing = DrawProgress { seed, done: 0, budget: SLICE };
-            in_slices(py, || Ok(self.lock().sample(&mut out, &mut scale, lengths, &mut drawing)))?;
+            self.in_slices(py, |engine| {
+                Ok(engine.sample(&mut out, &mut scale, lengths, &mut drawing))
+            })?;
             Ok(array(py, out))
         })
     }
@@ -221,7 +223,9 @@ impl PyEngine {
             let cols = x.rows().saturating_mul(self.specification.latent_dim);
             let mut out = zeros(n as usize, cols)?;
             let mut run = self.run_on_x(&x, false, threads);
-            in_slices(py, || self.lock().posterior_sample(&x, (n, seed), &mut out, &mut run))?;
+            self.in_slices(py, |engine| {
+                engine.posterior_sample(&x, (n, seed), &mut out, &mut run)
+            })?;
             Ok(array(py, out))
         })
     }
@@ -241,7 +245,7 @@ impl PyEngine {
         }
         let mut out = zeros(x.rows(), latent)?;
         let mut run = self.run_on_x(&x, true, threads);
-        in_slices(py, || self.lock().mean_code(&x, &points, &mut out, &mut run))?;
+        self.in_slices(py, |engine| engine.mean_code(&x, &points, &mut out, &mut run))?;
         Ok(array(py, out))
     }
 
@@ -263,9 +267,9 @@ impl PyEngine {
             for first in (0..n).step_by(DRAWS_AT_ONCE as usize) {
                 let samples = first..n.min(first.saturating_add(DRAWS_AT_ONCE));
                 let mut run = self.run_on_x(&x, false, threads);
-                in_slices(py, || {
+                self.in_slices(py, |engine| {
                     let out = moments.each_mut().map(Vec::as_mut_slice);
-                    self.lock().predict(&x, (samples.clone(), seed), out, &mut run)
+                    engine.predict(&x, (samples.clone(), seed), out, &mut run)
                 })?;
             }
             detached(py, || {
@@ -303,7 +307,7 @@ impl PyEngine {
                 None => given,
             };
             let (mut weights, mut out) = (filled(WeightSums::NONE, Some(x.rows()))?, Vec::new());
-            let at_once = detached(py, || self.lock().samples_at_once(samples))?;
+            let at_once = self.with_engine(py, |engine| engine.samples_at_once(samples))?;
             for first in (0..samples).step_by(at_once as usize) {
                 let samples = first..samples.min(first.saturating_add(at_once));
                 work([&x, &given], samples, &mut weights, &mut out)?;

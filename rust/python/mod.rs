@@ -10,6 +10,7 @@ mod functional;
 mod infer;
 mod layers;
 mod likelihood;
+mod lock;
 #[cfg(feature = "probe")]
 mod probe;
 mod score;
@@ -28,6 +29,12 @@ fn config() -> PyResult<(&'static str, Vec<&'static str>, usize, bool)> {
     Ok((Isa::detect()?.name(), available, threads::default_threads(), cfg!(debug_assertions)))
 }
 
+/// The value of FASTVAE_NUM_THREADS, if it holds no number of threads, and the default in its place.
+#[pyfunction]
+fn unreadable_num_threads() -> Option<(String, usize)> {
+    Some((threads::unreadable_default()?, threads::default_threads()))
+}
+
 /// The native core of fastvae.
 #[pymodule(gil_used = false)]
 mod _core {
@@ -37,7 +44,7 @@ mod _core {
     #[pymodule_export]
     use super::{
         config,
-        engine::{PyEngine, check_specification},
+        engine::{PyEngine, complete_specification},
         error::FormatError,
         file::{PyModelFile, write_atomically},
         functional::{corrupt, gaussian_kl, log_prob, reparameterize, standard_normal},
@@ -45,12 +52,14 @@ mod _core {
         likelihood::{check_likelihood, likelihood_formula},
         sparse::PySparseMatrix,
         start::PyColumnMoments,
+        unreadable_num_threads,
     };
     use crate::nn::activation::Activation;
     use pyo3::prelude::*;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::threads::set_interrupt(super::detach::interrupted);
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("ACTIVATIONS", Activation::NAMED.map(|(name, _)| name))?;
         module.add("MAX_THREADS", crate::threads::MAX_THREADS)?;

@@ -1,7 +1,6 @@
 //! Losses in Python: per example, and means over a data set.
 
 use super::arrays::{Array, Array2, Rows, array, source, zeros};
-use super::detach::in_slices;
 use super::engine::PyEngine;
 use crate::data::Source;
 use crate::data::binarize::Binary;
@@ -56,7 +55,7 @@ impl PyEngine {
             if free_bits {
                 let mut run = self.run_on_x(&x, true, threads);
                 let kl = &mut kl_by_coordinate;
-                in_slices(py, || self.lock().kl(&x, corruption, kl, &mut run))?;
+                self.in_slices(py, |engine| engine.kl(&x, corruption, kl, &mut run))?;
             }
             let losses = losses.each_ref().map(Vec::as_slice);
             let means = MeanLosses::new(losses, &kl_by_coordinate, latent_dim);
@@ -79,8 +78,7 @@ impl PyEngine {
         let mut run = self.run_on_x(x, true, threads);
         let bounds = if samples > 1 { x.rows() } else { 0 };
         let mut losses = [zeros(x.rows(), 1)?, zeros(x.rows(), 1)?, zeros(bounds, 1)?];
-        in_slices(py, || {
-            let mut engine = self.lock();
+        self.in_slices(py, |engine| {
             let [reconstruction, kl, bound] = losses.each_mut().map(Vec::as_mut_slice);
             match samples {
                 1 => engine.score(x, eps, corruption, [reconstruction, kl], &mut run),

@@ -1,7 +1,7 @@
 //! The level of the training data, from which training starts, in Python.
 
 use super::arrays::{Array2, Rows};
-use super::detach::{SLICE, detached, in_slices};
+use super::detach::{SLICE, in_slices};
 use super::engine::PyEngine;
 use crate::data::Source;
 use crate::data::binarize::{Binarize, Binary};
@@ -73,7 +73,7 @@ impl PyEngine {
 
     /// Moves the random initial parameters to the level of the training data.
     fn start(&self, py: Python<'_>, moments: &PyColumnMoments) -> PyResult<()> {
-        Ok(detached(py, || self.lock().start(&moments.columns))??)
+        Ok(self.with_engine(py, |engine| engine.start(&moments.columns))??)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Training in Python.
 
 use super::arrays::{Array, Array2, Rows, array, owned, source};
-use super::detach::{SLICE, detached};
+use super::detach::SLICE;
 use super::engine::PyEngine;
 use crate::data::binarize::Binary;
 use crate::data::corruption::Corruption;
@@ -17,10 +17,10 @@ type StepArrays<'py> =
 
 #[pymethods]
 impl PyEngine {
-    /// Trains one pass over `x`, or over `rows` of it. Returns the sums of -log p(x|z), KL and loss over the examples.
-    /// Calls `tick` after each slice of time with the number of finished examples. `objective`: the values of the first
+    /// Trains one pass over `x`, or over `rows` of it. Returns the sums of -log p(x|z), KL and loss over the examples, the
+    /// number of examples in the sums, and the number of skipped batches. Calls `tick` after each slice of time with the number of finished examples. `objective`: the values of the first
     /// step. `step_values`: KL weights, KL targets and learning rates of all steps.
-    #[pyo3(signature = (x, y, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, tick))]
+    #[pyo3(signature = (x, y, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, skips_bad, tick))]
     #[allow(clippy::too_many_arguments)]
     fn train(
         &self,
@@ -39,8 +39,9 @@ impl PyEngine {
         clip_norm: Option<f64>,
         threads: Option<usize>,
         checks_end: bool,
+        skips_bad: bool,
         tick: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<(f64, f64, f64)> {
+    ) -> PyResult<(f64, f64, f64, usize, usize)> {
         let eps = eps.map(source).transpose()?;
         let corrupted = corrupted.map(source).transpose()?;
         let (betas, capacities, learning_rates) = &step_values;
@@ -65,13 +66,16 @@ impl PyEngine {
                 clip_norm,
                 threads,
                 checks_end,
+                skips_bad,
             };
             let mut sums = LossSums::default();
             loop {
-                let done = detached(py, || self.lock().train(&pass, &mut sums, SLICE))??;
+                let done =
+                    self.with_engine(py, |engine| engine.train(&pass, &mut sums, SLICE))??;
                 py.check_signals()?;
                 if done {
-                    return Ok((sums.reconstruction, sums.kl, sums.loss));
+                    let counted = sums.examples - sums.skipped_examples;
+                    return Ok((sums.reconstruction, sums.kl, sums.loss, counted, sums.skipped));
                 }
                 if let Some(tick) = &tick {
                     tick.call1((sums.examples,))?;
@@ -98,12 +102,12 @@ impl PyEngine {
         let corrupted = corrupted.map(source).transpose()?;
         self.with_examples(x, y, &None, |x| {
             let x = self.binarized(x, binarize);
-            let (losses, gradients) = detached(py, || {
+            let (losses, gradients) = self.with_engine(py, |engine| {
                 let own = NoiseKey::Score(self.specification.seed);
                 let epsilon = eps.map_or(Epsilon::Drawn(own), |eps| Epsilon::Given(eps, 0));
                 let given = corrupted.map(|corrupted| (corrupted, 0));
                 let input = EncoderInput::of(given, corruption, own);
-                self.lock().loss_and_gradients(&x, (input, epsilon), objective, threads)
+                engine.loss_and_gradients(&x, (input, epsilon), objective, threads)
             })??;
             let n = x.rows() as f64;
             let gradients = gradients.into_iter().map(|g| array(py, g)).collect();
@@ -119,8 +123,7 @@ impl PyEngine {
         threads: Option<usize>,
     ) -> PyResult<()> {
         let gradients = owned(&gradients)?;
-        Ok(detached(py, || {
-            let mut engine = self.lock();
+        Ok(self.with_engine(py, |engine| {
             let gradients = engine.pack(&gradients, engine.network.trained())?;
             engine.apply_gradients(&gradients, learning_rate, threads)
         })??)

@@ -6,7 +6,7 @@ use crate::data::check::{CheckRows, ValueCheck};
 use crate::error::Result;
 use crate::model::{BatchSize, Engine, InputStorage, Network, Pass, PassKind, SharedBuffers};
 use crate::simd::{Isa, LANES};
-use crate::threads::{self, Worker};
+use crate::threads::Worker;
 use std::time::Duration;
 
 /// The most rows of a block: those of a usual network stay in a worker's second-level cache.
@@ -119,7 +119,7 @@ impl InferenceRun<'_> {
                     worker.phase(rows.div_ceil(block), |item| {
                         let (part, first) = (worker.index(), start + item * block);
                         let rows = block.min(start + rows - first);
-                        threads::alone(|worker| body(worker, &buffers, part, rows, first, check));
+                        worker.alone(|worker| body(worker, &buffers, part, rows, first, check));
                     });
                 }
                 true

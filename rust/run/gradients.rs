@@ -1,6 +1,5 @@
 //! A step in two halves: the gradients of a batch, and the optimiser's update with given gradients.
 
-use super::divergence::Divergence;
 use super::team::threads_for;
 use super::train::UPDATE_WORK;
 use crate::data::Source;
@@ -32,7 +31,7 @@ impl Engine {
         let buffers = self.share(1, size, PassKind::Train, storage)?;
         let hash =
             matches!(epsilon, Epsilon::Drawn(_)) || matches!(input, EncoderInput::Corrupted(..));
-        threads::run(threads, |worker| {
+        let finished = threads::run_cancellable(threads, |worker| {
             let pass = buffers.pass(0, rows).training_on(rows);
             pass.load(worker, x, (hash, input), Rows::From(0), None);
             pass.run_forward(worker, objective, epsilon, &mut |totals| {
@@ -42,6 +41,9 @@ impl Engine {
             pass.run_backward(worker, objective, gradients, Sink::Store(gradients));
         });
         let losses = losses.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if !finished {
+            return Ok((losses, Vec::new())); // the caller discards both
+        }
         Ok((losses, self.network.trained().iter().map(|tensor| self.gradient(tensor)).collect()))
     }
 
@@ -66,8 +68,9 @@ impl Engine {
             buffers.pass(0, 1).apply(worker, gradients, sink);
         });
         if unsound.into_inner() {
-            let support = self.network.spec.likelihood.support();
-            return Err(Divergence::Gradient.at(self.steps + 1, learning_rate, &support));
+            return Err(Error::Value(format!(
+                "the step with learning_rate={learning_rate} overflows float32: lower it, or scale the gradients"
+            )));
         }
         self.steps += 1;
         Ok(())

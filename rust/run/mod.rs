@@ -3,6 +3,7 @@
 pub mod blocks;
 mod divergence;
 pub mod evaluate;
+pub mod fingerprint;
 pub mod functional;
 mod gradients;
 mod infer;
@@ -11,5 +12,6 @@ pub mod moments;
 mod sample;
 mod score;
 mod step;
+mod steps;
 mod team;
 pub mod train;

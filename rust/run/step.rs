@@ -19,7 +19,13 @@ impl Pass<'_> {
         let means = self.mean_kl_by_coordinate();
         let loss = objective.loss(self.rows, reconstruction, kl, means);
         let prior = self.rows as f64 * self.prior_loss();
-        LossSums { examples: self.rows, reconstruction, kl, loss: loss + prior }
+        LossSums {
+            examples: self.rows,
+            reconstruction,
+            kl,
+            loss: loss + prior,
+            ..LossSums::default()
+        }
     }
 
     /// The loss sums of this batch, several draws per example: -log p(x|z) is a mean over the draws, the loss the negative
@@ -31,6 +37,7 @@ impl Pass<'_> {
             reconstruction: sum(reconstruction) * self.rows as f64 / reconstruction.len() as f64,
             kl: sum(kl),
             loss: self.rows as f64 * self.prior_loss() - sum(self.bounds()),
+            ..LossSums::default()
         }
     }
 

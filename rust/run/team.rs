@@ -7,16 +7,18 @@ use std::time::{Duration, Instant};
 /// Multiply-adds in a step below which a second thread costs more at the barriers than it brings.
 const WORTH_A_THREAD: usize = 1_200_000;
 
-/// The number of threads for batches of `multiply_adds`: `requested`, or a choice by the work.
+/// The number of threads for batches of `multiply_adds`: `requested` or a choice by the work, but no more than the cores.
 pub fn threads_for(requested: Option<usize>, multiply_adds: usize) -> usize {
-    requested.unwrap_or_else(|| match multiply_adds < WORTH_A_THREAD {
-        true => 1,
-        false => threads::default_threads(), // asks the system, which takes microseconds
-    })
+    match requested {
+        Some(threads) => threads::capped(threads),
+        None if multiply_adds < WORTH_A_THREAD => 1,
+        None => threads::default_threads(),
+    }
 }
 
 /// Walks `from..total` in blocks with a team until the end or until `budget` is over, and returns the row reached. Every
-/// worker calls `body(worker, start, rows)`; all workers must get the same answer, false to stop.
+/// worker calls `body(worker, start, rows)`; all workers must get the same answer, false to stop. An interruption cancels
+/// the block in work; the row reached is then of no use, except to a body that notices.
 pub(crate) fn walk(
     threads: usize,
     (from, total): (usize, usize),
@@ -25,7 +27,7 @@ pub(crate) fn walk(
     body: &(dyn Fn(&Worker, usize, usize) -> bool + Sync),
 ) -> usize {
     let (clock, reached, late) = (Instant::now(), AtomicUsize::new(from), AtomicBool::new(false));
-    threads::run(threads, |worker| {
+    threads::run_cancellable(threads, |worker| {
         let mut start = from;
         while start < total && !late.load(Ordering::Relaxed) {
             let rows = block.min(total - start);

@@ -1,21 +1,19 @@
 //! Training: passes over the data, one optimiser step per batch.
 
-use super::divergence::Divergence;
+use super::divergence::{Batch, Divergence};
+use super::steps::Steps;
 use super::team::{fastest_team, threads_for, walk};
 use crate::data::Source;
 use crate::data::binarize::Binary;
 use crate::data::corruption::Corruption;
 use crate::error::Result;
-use crate::model::{
-    BatchSize, EncoderInput, Engine, Epsilon, NoiseKey, Pass, PassKind, Rows, SharedBuffers, Sink,
-};
+use crate::model::{BatchSize, EncoderInput, Engine, NoiseKey, PassKind};
 use crate::nn::latent::KlTerm;
 use crate::nn::objective::{Importance, LossSums, Objective};
-use crate::nn::optimizer::Optimizer;
 use crate::random::Permutation;
 use crate::threads::{self, Worker};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// Multiply-adds in a step from which a second thread is worth it wherever its core is. In between it depends on
@@ -25,6 +23,11 @@ const WORTH_ANYWHERE: usize = 24_000_000;
 /// Batches of a trial of a number of threads, and the fewest batches of a call that makes trials.
 const TRIAL: usize = 4;
 const WORTH_A_TRIAL: usize = 24 * TRIAL;
+
+/// Multiply-adds of a step, and its examples, from which the state is copied before the step, so that an interruption can
+/// cancel all of it. Of other steps it cancels the forward pass. The copy takes at most 3 % of such a step.
+const LONG_STEP: usize = 4_000_000_000;
+const MANY_EXAMPLES: usize = 8192;
 
 /// The cost of updating a weight, in multiply-adds.
 pub(super) const UPDATE_WORK: usize = 40;
@@ -70,6 +73,8 @@ pub struct TrainingPass<'a> {
     pub threads: Option<usize>,
     /// Whether the pass is the last one: then the last step is undone if the weights after it make its loss infinite.
     pub checks_end: bool,
+    /// Whether a batch whose loss or gradient is not finite is skipped and counted; otherwise it is an error.
+    pub skips_bad: bool,
 }
 
 impl<'a> TrainingPass<'a> {
@@ -90,11 +95,12 @@ impl<'a> TrainingPass<'a> {
             clip_norm: None,
             threads: None,
             checks_end: false,
+            skips_bad: false,
         }
     }
 
     /// The loss and the learning rate of step `step` of the pass.
-    fn at(&self, step: usize) -> (Objective, f64) {
+    pub(super) fn at(&self, step: usize) -> (Objective, f64) {
         fn value<T: Copy>(values: &[T], step: usize) -> Option<T> {
             values.get(step).or(values.last()).copied()
         }
@@ -109,103 +115,9 @@ impl<'a> TrainingPass<'a> {
     }
 }
 
-/// The steps of a pass, shared by all workers.
-struct Steps<'a> {
-    pass: &'a TrainingPass<'a>,
-    /// The examples, binary if the pass makes them so.
-    x: Source<'a>,
-    order: Option<Permutation>,
-    buffers: SharedBuffers<'a>,
-    seed: u64,
-    optimizer: Optimizer,
-    /// The first step of the pass, and the first step of the optimiser's moments.
-    first: u64,
-    optimizer_start: u64,
-    batch_size: usize,
-    sums: Mutex<&'a mut LossSums>,
-    /// A loss is not finite.
-    bad_loss: AtomicBool,
-    /// A gradient is too large.
-    unsound: AtomicBool,
-}
-
-impl Steps<'_> {
-    /// The encoder's input of the batch at row `start`.
-    fn input(&self, start: usize, key: NoiseKey) -> EncoderInput<'_> {
-        let given = self.pass.corrupted.map(|corrupted| (corrupted, start));
-        EncoderInput::of(given, self.pass.corruption, key)
-    }
-
-    /// The forward pass of the batch at row `start`. One worker calls `report` with the losses.
-    fn forward(
-        &self,
-        worker: &Worker,
-        batch: &Pass,
-        start: usize,
-        report: &mut dyn FnMut(LossSums),
-    ) {
-        let (objective, _) = self.pass.at(start / self.batch_size);
-        let step = self.first + (start / self.batch_size) as u64;
-        let key = NoiseKey::Train(self.seed, step as u32);
-        let epsilon = self.pass.eps.map_or(Epsilon::Drawn(key), |eps| Epsilon::Given(eps, start));
-        let rows = match &self.order {
-            Some(order) => Rows::Shuffled(order, start),
-            None => Rows::From(start),
-        };
-        batch.load(worker, &self.x, (false, self.input(start, key)), rows, None);
-        batch.run_forward(worker, objective, epsilon, report);
-    }
-
-    /// Sets `bad_loss` if the loss of the batch at row `start` is not finite.
-    fn check(&self, worker: &Worker, start: usize, rows: usize) {
-        let batch = self.buffers.pass(0, rows).training_on(self.x.rows());
-        self.forward(worker, &batch, start, &mut |losses| {
-            self.bad_loss.store(!losses.is_finite(), Ordering::Relaxed);
-        });
-    }
-
-    /// One optimiser step on the batch at row `start`; false if training diverged.
-    fn take(&self, worker: &Worker, start: usize, rows: usize) -> bool {
-        let batch = self.buffers.pass(0, rows).training_on(self.x.rows());
-        let (objective, learning_rate) = self.pass.at(start / self.batch_size);
-        let step = self.first + (start / self.batch_size) as u64;
-        self.forward(worker, &batch, start, &mut |losses| match losses.is_finite() {
-            true => **self.sums.lock().unwrap_or_else(PoisonError::into_inner) += losses,
-            false => self.bad_loss.store(true, Ordering::Relaxed),
-        });
-        if self.bad_loss.load(Ordering::Relaxed) {
-            return false;
-        }
-        let update = self.optimizer.at(step + 1 - self.optimizer_start, learning_rate);
-        let moments = self.buffers.moments;
-        let sink = Sink::Update { update, moments, unsound: &self.unsound };
-        let gradients = self.buffers.gradients;
-        match self.pass.clip_norm {
-            None => batch.run_backward(worker, objective, gradients.values, sink),
-            Some(limit) => {
-                batch.run_backward(
-                    worker,
-                    objective,
-                    gradients.values,
-                    Sink::Store(gradients.values),
-                );
-                if !batch.apply_clipped(worker, (limit, gradients), sink) {
-                    self.unsound.store(true, Ordering::Relaxed);
-                }
-            }
-        }
-        // All workers read the same value: every store happens before the end of the last phase.
-        let sound = !self.unsound.load(Ordering::Relaxed);
-        if sound {
-            batch.update_running(worker);
-        }
-        sound
-    }
-}
-
 impl Engine {
-    /// Takes steps until the end of the pass (then the result is true) or until `budget` is over. A later call goes on
-    /// after `sums.examples`; the losses are added to `sums`.
+    /// Takes steps until the end of the pass (then the result is true), until `budget` is over, or until an interruption.
+    /// A later call goes on after `sums.examples`; the losses are added to `sums`.
     pub fn train(
         &mut self,
         pass: &TrainingPass,
@@ -217,16 +129,22 @@ impl Engine {
         let size = BatchSize::with_draws(&self.network.spec, batch_size, pass.importance.samples)?;
         let work = 3 * self.network.work_of(size) + UPDATE_WORK * self.network.work();
         let threads = threads_for(pass.threads, work);
-        if pass.clip_norm.is_some() || self.network.stores_gradient() {
+        if pass.clip_norm.is_some() || pass.skips_bad || self.network.stores_gradient() {
             self.allocate_gradients()?;
         }
         let from = sums.examples;
         let last = (n - 1) / batch_size * batch_size;
-        let undo = match pass.checks_end && from == last {
+        let (checked, long) =
+            (pass.checks_end && from == last, work >= LONG_STEP && batch_size >= MANY_EXAMPLES);
+        let state = match checked || long {
             true => Some(self.state()?),
             false => None,
         };
-        let end = if pass.checks_end && from < last { last } else { n };
+        let end = match (long, pass.checks_end && from < last) {
+            (true, _) => n.min(from + batch_size),
+            (_, true) => last,
+            _ => n,
+        };
         let (seed, first) = (self.network.spec.seed, self.steps - (from / batch_size) as u64);
         // The first step identifies the pass.
         let x = pass.x.binarized(pass.binarize.map(|binary| binary.of(seed, first as u32)));
@@ -248,7 +166,10 @@ impl Engine {
             first,
             optimizer_start,
             batch_size,
-            sums: Mutex::new(sums),
+            undoes: state.is_some(),
+            sums: Mutex::new(&mut *sums),
+            pending: Mutex::default(),
+            cancelled: AtomicBool::new(false),
             bad_loss: AtomicBool::new(false),
             unsound: AtomicBool::new(false),
         };
@@ -267,30 +188,28 @@ impl Engine {
         if let Some(threads) = threads {
             advance(threads, n);
         }
-        let failed = || {
-            let [bad_loss, unsound] = [&steps.bad_loss, &steps.unsound];
-            bad_loss.load(Ordering::Relaxed) || unsound.load(Ordering::Relaxed)
+        let mut failure = steps.failure();
+        let takes_back = checked && failure.is_none() && reached == n && {
+            threads::run_cancellable(threads.unwrap_or(1), |worker| {
+                steps.check(worker, last, n - last);
+            }) && steps.failure().is_some()
         };
-        let undo = undo.filter(|_| !failed());
-        if undo.is_some() {
-            threads::run(threads.unwrap_or(1), |worker| steps.check(worker, last, n - last));
+        if takes_back {
+            failure = (!pass.skips_bad).then_some(Divergence::Update);
         }
-        if let Some(state) = undo.filter(|_| failed()) {
-            let (_, learning_rate) = pass.at(last / batch_size);
+        let (cancelled, order) = (steps.cancelled.into_inner(), steps.order);
+        if let Some(state) = state.filter(|_| cancelled || takes_back) {
             self.restore(state);
-            let support = self.network.spec.likelihood.support();
-            return Err(Divergence::Update.at(self.steps + 1, learning_rate, &support));
         }
-
-        let (bad_loss, unsound) = (steps.bad_loss.into_inner(), steps.unsound.into_inner());
-        self.steps += (reached - from).div_ceil(batch_size) as u64;
-        for (found, divergence) in [(bad_loss, Divergence::Loss), (unsound, Divergence::Gradient)] {
-            if found {
-                let (_, learning_rate) = pass.at(reached / batch_size);
-                let support = self.network.spec.likelihood.support();
-                return Err(divergence.at(self.steps + 1, learning_rate, &support));
-            }
+        let failed = takes_back && failure.is_some();
+        self.steps += ((if failed { from } else { reached }) - from).div_ceil(batch_size) as u64;
+        if let Some(divergence) = failure {
+            let start = if failed { from } else { reached };
+            let (_, learning_rate) = pass.at(start / batch_size);
+            let batch = Batch { x: &x, order: order.as_ref(), start, size: batch_size };
+            return Err(divergence.error(self, learning_rate, &batch));
         }
+        sums.skipped += usize::from(takes_back);
         self.epochs += u32::from(pass.shuffle && reached == n);
         Ok(reached == n)
     }

@@ -1,41 +1,79 @@
-//! Keeps two workers of a team off the same core.
+//! Keeps the workers of a team on the caller's cores, and each off the caller's own core.
 //!
 //! Linux may wake a thread on the core of the thread that woke it although another core is idle (on machines with few
 //! cores it usually does). The two threads then share that core for milliseconds: longer than a short inference call
 //! takes. A worker that finds itself on the caller's core moves.
 #![allow(unsafe_code)]
 
-/// The core that the calling thread runs on, if the system reports it.
+/// Where the calling thread runs and may run.
 #[cfg(target_os = "linux")]
-pub fn current() -> Option<usize> {
-    // SAFETY: no arguments; a negative answer is an error.
-    usize::try_from(unsafe { libc::sched_getcpu() }).ok()
+pub struct Place {
+    core: Option<usize>,
+    allowed: Option<libc::cpu_set_t>,
 }
 
-/// Moves the calling thread off core `taken`, if it runs there and its affinity allows another core.
 #[cfg(target_os = "linux")]
-pub fn leave(taken: Option<usize>) {
-    let Some(core) = taken.filter(|_| taken == current()) else { return };
-    // SAFETY: a zeroed cpu_set_t is the empty set; the calls read and write a set of the size given, for the
-    // calling thread (0). `core` came from the system, and CPU_CLR ignores what is out of range.
-    unsafe {
-        let mut allowed: libc::cpu_set_t = std::mem::zeroed();
-        let size = size_of::<libc::cpu_set_t>();
-        if libc::sched_getaffinity(0, size, &mut allowed) == 0 && libc::CPU_COUNT(&allowed) > 1 {
-            let mut others = allowed;
+impl Place {
+    /// The place of the calling thread.
+    pub fn current() -> Place {
+        Place { core: core(), allowed: allowed() }
+    }
+
+    /// Moves the calling thread to the cores that this place allows, but off its core if there are others.
+    pub fn join(&self) {
+        let (Some(wanted), Some(own)) = (&self.allowed, allowed()) else { return };
+        // SAFETY: both sets are initialised.
+        if !unsafe { libc::CPU_EQUAL(wanted, &own) } {
+            allow(wanted);
+        }
+        let Some(core) = self.core.filter(|_| self.core == core()) else { return };
+        let mut others = *wanted;
+        // SAFETY: the set is initialised; CPU_CLR ignores what is out of range.
+        let count = unsafe {
             libc::CPU_CLR(core, &mut others);
-            libc::sched_setaffinity(0, size, &others); // moves the thread at once
-            libc::sched_setaffinity(0, size, &allowed);
+            libc::CPU_COUNT(&others)
+        };
+        if count > 0 {
+            allow(&others); // moves the thread at once
+            allow(wanted);
         }
     }
 }
 
-/// Unknown on other systems.
-#[cfg(not(target_os = "linux"))]
-pub fn current() -> Option<usize> {
-    None
+/// The core that the calling thread runs on, if the system reports it.
+#[cfg(target_os = "linux")]
+fn core() -> Option<usize> {
+    // SAFETY: no arguments; a negative answer is an error.
+    usize::try_from(unsafe { libc::sched_getcpu() }).ok()
 }
 
-/// Does nothing on other systems.
+/// The cores that the calling thread may use, if the system reports them.
+#[cfg(target_os = "linux")]
+fn allowed() -> Option<libc::cpu_set_t> {
+    // SAFETY: a zeroed cpu_set_t is the empty set; the call writes a set of the size given, for the calling thread (0).
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        (libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) == 0).then_some(set)
+    }
+}
+
+/// Allows the calling thread these cores; without effect if the system refuses.
+#[cfg(target_os = "linux")]
+fn allow(cores: &libc::cpu_set_t) {
+    // SAFETY: the call reads a set of the size given, for the calling thread (0).
+    unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), cores) };
+}
+
+/// Unknown on other systems.
 #[cfg(not(target_os = "linux"))]
-pub fn leave(_: Option<usize>) {}
+pub struct Place;
+
+#[cfg(not(target_os = "linux"))]
+impl Place {
+    pub fn current() -> Place {
+        Place
+    }
+
+    /// Does nothing.
+    pub fn join(&self) {}
+}

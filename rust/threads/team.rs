@@ -1,15 +1,16 @@
-//! A team of worker threads: a private pool, one broadcast for many steps, and a barrier between phases.
+//! A team of workers that run the same sequence of phases, with a barrier between two phases. One run does many steps.
 //!
-//! A team of n workers is the calling thread and n - 1 threads of a rayon pool that belongs to this crate
-//! and this process (after a fork the child creates its own). All workers run the same sequence of phases.
+//! A team of n workers is the calling thread and n - 1 helpers of this process's pool.
 
-use crate::threads::affinity;
-use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::num::NonZero;
+use crate::threads::affinity::Place;
+use crate::threads::cores::Limits;
+use crate::threads::interrupted;
+use crate::threads::pool::Helpers;
+use std::cell::Cell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,41 +20,56 @@ const SPINS: usize = 512;
 /// How long a waiting worker yields before it sleeps. Longer than the time slice of another process on a worker's core:
 /// a thread that sleeps is often woken on the very core that is busy.
 const YIELD_TIME: Duration = Duration::from_millis(10);
-/// The most threads of a team; a larger number is a typing error.
-pub const MAX_THREADS: usize = 1024;
+/// The time between two looks for an interruption.
+const INTERRUPT_TIME: Duration = Duration::from_millis(50);
+/// Looks at the clock that follow one another sooner are too frequent, and the most calls that look at nothing.
+const CLOSE_LOOKS: Duration = Duration::from_micros(500);
+const MOST_CALLS: u32 = 63;
 
-/// The default number of threads: `FASTVAE_NUM_THREADS`, else `OMP_NUM_THREADS`, else the number of cores that this
-/// process may use (affinity and control group).
-pub fn default_threads() -> usize {
-    ["FASTVAE_NUM_THREADS", "OMP_NUM_THREADS"]
-        .iter()
-        .filter_map(|name| std::env::var(name).ok()?.split(',').next()?.trim().parse().ok())
-        .find(|n| (1..=MAX_THREADS).contains(n))
-        .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS))
+/// Runs `work` on up to `threads` workers, the caller among them, and waits for all. They are fewer if the calling thread
+/// may use fewer cores or other callers use the helpers: results do not depend on the number of workers. A panic in a
+/// worker is passed on after the others have stopped.
+pub fn run(threads: usize, work: impl Fn(&Worker) + Sync) {
+    run_dyn(threads, None, &work);
 }
 
-/// Runs `work` on `threads` workers, the caller among them, and waits for all. If another thread of this process is
-/// using the team, the caller does the work alone: results do not depend on the number of workers. A panic in a worker
-/// is passed on after the others have stopped.
-pub fn run(threads: usize, work: impl Fn(&Worker) + Sync) {
-    run_dyn(threads, &work);
+/// [`run`] for work that an interruption of the calling thread may cancel: then all phases skip their remaining tiles,
+/// what the work has computed is of no use, and the result is false.
+pub fn run_cancellable(threads: usize, work: impl Fn(&Worker) + Sync) -> bool {
+    let cancelled = AtomicBool::new(false);
+    run_dyn(threads, Some(&cancelled), &work);
+    !cancelled.into_inner()
 }
 
 /// [`run`] without the generic parameter, so that it is compiled once.
-fn run_dyn(threads: usize, work: &(dyn Fn(&Worker) + Sync)) {
-    if threads > 1
-        && let Some(team) = Team::get(threads)
-        && let Some(_busy) = team.try_lock()
-    {
-        team.run(work);
-    } else {
-        alone(work);
+fn run_dyn(threads: usize, cancelled: Option<&AtomicBool>, work: &(dyn Fn(&Worker) + Sync)) {
+    if threads <= 1 {
+        return work(&Worker::new(0, &Barrier::new(1), cancelled, Instant::now()));
     }
+    let limits = Limits::now();
+    let helpers = Helpers::take(threads.min(limits.workers) - 1, limits.workers - 1);
+    let workers = helpers.len() + 1;
+    if workers == 1 {
+        return work(&Worker::new(0, &Barrier::new(1), cancelled, Instant::now()));
+    }
+    let barrier = Barrier { spins: workers <= limits.cores, ..Barrier::new(workers) };
+    let place = Place::current();
+    let run = |index| {
+        if index > 0 {
+            place.join();
+        }
+        let worker = Worker::new(index, &barrier, cancelled, Instant::now());
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&worker))) {
+            barrier.abort();
+            resume_unwind(panic);
+        }
+    };
+    helpers.run(&run);
 }
 
-/// Runs `work` on the calling thread as a team of one. A worker of a larger team may call it too.
+/// Runs `work` on the calling thread as a team of one.
 pub fn alone(work: impl FnOnce(&Worker)) {
-    work(&Worker { index: 0, barrier: &Barrier::new(1) });
+    work(&Worker::new(0, &Barrier::new(1), None, Instant::now()));
 }
 
 /// Part `index` of `0..len` cut into `parts` parts of nearly equal size.
@@ -61,85 +77,99 @@ pub fn split(len: usize, parts: usize, index: usize) -> Range<usize> {
     len * index / parts..len * (index + 1) / parts
 }
 
-struct Team {
-    process: u32,
-    pool: ThreadPool,
-    barrier: Barrier,
-    busy: Mutex<()>,
-    next: *mut Team,
-}
-
-/// The teams of this process and its ancestors: a lock-free list that only grows. A lock that another thread holds
-/// during a fork would stay locked in the child for ever.
-static TEAMS: AtomicPtr<Team> = AtomicPtr::new(std::ptr::null_mut());
-
-impl Team {
-    #[allow(unsafe_code)]
-    fn get(threads: usize) -> Option<&'static Team> {
-        let process = std::process::id();
-        let first = TEAMS.load(Ordering::Acquire);
-        let mut team = first;
-        // SAFETY: entries are leaked boxes, written before they are published and never changed afterwards.
-        while let Some(t) = unsafe { team.as_ref() } {
-            if t.process == process && t.barrier.workers == threads {
-                return Some(t);
-            }
-            team = t.next;
-        }
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads - 1)
-            .thread_name(|i| format!("fastvae-{}", i + 1))
-            .build()
-            .ok()?;
-        let (barrier, busy) = (Barrier::new(threads), Mutex::new(()));
-        let new = Box::leak(Box::new(Team { process, pool, barrier, busy, next: first }));
-        // Two threads may get here at once; the second one drops its pool and searches the list again.
-        match TEAMS.compare_exchange(first, new, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Some(new),
-            Err(_) => {
-                // SAFETY: the box was not published, so this is the only pointer to it.
-                drop(unsafe { Box::from_raw(new) });
-                Team::get(threads)
-            }
-        }
-    }
-
-    fn try_lock(&self) -> Option<MutexGuard<'_, ()>> {
-        match self.busy.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    fn run(&self, work: &(dyn Fn(&Worker) + Sync)) {
-        let barrier = &self.barrier;
-        barrier.reset();
-        let caller = affinity::current();
-        let work = |index| {
-            if index > 0 {
-                affinity::leave(caller);
-            }
-            let worker = Worker { index, barrier };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&worker))) {
-                barrier.abort();
-                resume_unwind(panic);
-            }
-        };
-        self.pool.in_place_scope(|scope| {
-            scope.spawn_broadcast(|_, context| work(context.index() + 1));
-            work(0);
-        });
-    }
-}
-
 /// One thread of a running team.
 pub struct Worker<'a> {
     index: usize,
     barrier: &'a Barrier,
+    /// Whether the work is cancelled; none if it must not be.
+    cancelled: Option<&'a AtomicBool>,
+    /// When to look for an interruption again; none for threads that do not look.
+    next_look: Cell<Option<Instant>>,
+    /// The last look at the clock, the calls of [`Worker::stops`] until the next one, and how many they were at first.
+    last_look: Cell<Instant>,
+    calls: Cell<u32>,
+    pause: Cell<u32>,
 }
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
+    fn new(
+        index: usize,
+        barrier: &'a Barrier,
+        cancelled: Option<&'a AtomicBool>,
+        now: Instant,
+    ) -> Worker<'a> {
+        let looks = index == 0 && cancelled.is_some();
+        Worker {
+            index,
+            barrier,
+            cancelled,
+            next_look: Cell::new(looks.then(|| now + INTERRUPT_TIME)),
+            last_look: Cell::new(now),
+            calls: Cell::new(0),
+            pause: Cell::new(0),
+        }
+    }
+
+    /// Runs `work` on this thread as a team of one, which is cancelled with this worker's team.
+    pub fn alone(&self, work: impl FnOnce(&Worker)) {
+        let barrier = Barrier::new(1);
+        let worker = Worker {
+            index: 0,
+            barrier: &barrier,
+            cancelled: self.cancelled,
+            next_look: self.next_look.clone(),
+            last_look: self.last_look.clone(),
+            calls: self.calls.clone(),
+            pause: self.pause.clone(),
+        };
+        work(&worker);
+        self.next_look.set(worker.next_look.get());
+        self.last_look.set(worker.last_look.get());
+        self.calls.set(worker.calls.get());
+        self.pause.set(worker.pause.get());
+    }
+
+    /// Whether the work is cancelled. All workers get the same answer only from the `last` of [`Worker::phase_then`].
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.is_some_and(|cancelled| cancelled.load(Ordering::Relaxed))
+    }
+
+    /// Looks for no interruption until the end of `work`.
+    pub fn uninterrupted(&self, work: impl FnOnce()) {
+        let next = self.next_look.take();
+        work();
+        self.next_look.set(next);
+    }
+
+    /// Whether to skip the rest of the phase, because the work is cancelled. Looks for an interruption from time to time:
+    /// phases ask before each tile, and long tiles in between.
+    #[inline]
+    pub fn stops(&self) -> bool {
+        let Some(cancelled) = self.cancelled else { return false };
+        if self.next_look.get().is_some() {
+            match self.calls.get() {
+                0 => self.look(cancelled),
+                calls => self.calls.set(calls - 1),
+            }
+        }
+        cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Looks at the clock and, if it is time, for an interruption. Reading the clock takes as long as a small tile, so the
+    /// calls between two looks grow while these are close to one another.
+    #[cold]
+    fn look(&self, cancelled: &AtomicBool) {
+        let Some(next) = self.next_look.get() else { return };
+        let now = Instant::now();
+        let close = now.duration_since(self.last_look.replace(now)) < CLOSE_LOOKS;
+        self.pause.set(if close { MOST_CALLS.min(2 * self.pause.get() + 1) } else { 0 });
+        self.calls.set(self.pause.get());
+        if now >= next {
+            cancelled.fetch_or(interrupted(), Ordering::Relaxed);
+            self.next_look.set(Some(now + INTERRUPT_TIME));
+        }
+    }
+
     /// The worker's index, 0 for the calling thread.
     pub fn index(&self) -> usize {
         self.index
@@ -167,7 +197,12 @@ impl Worker<'_> {
     fn phase_dyn(&self, tiles: usize, tile: &mut dyn FnMut(usize), last: &mut dyn FnMut()) {
         let workers = self.workers();
         if workers == 1 {
-            (0..tiles).for_each(tile);
+            for i in 0..tiles {
+                if self.stops() {
+                    break;
+                }
+                tile(i);
+            }
             return last();
         }
         for offset in 0..workers {
@@ -175,7 +210,7 @@ impl Worker<'_> {
             let own = split(tiles, workers, owner);
             loop {
                 let next = own.start + self.barrier.claims[owner].0.fetch_add(1, Ordering::Relaxed);
-                if next >= own.end {
+                if next >= own.end || self.stops() {
                     break;
                 }
                 tile(next);
@@ -190,8 +225,11 @@ impl Worker<'_> {
 struct Claims(AtomicUsize);
 
 /// The barrier of a team, and the tile counters of the running phase.
+#[repr(align(128))]
 struct Barrier {
     workers: usize,
+    /// Whether a waiting worker spins and yields before it sleeps. It must not if workers share cores: the others need it.
+    spins: bool,
     claims: Box<[Claims]>,
     arrived: AtomicUsize,
     round: AtomicUsize,
@@ -205,6 +243,7 @@ impl Barrier {
     fn new(workers: usize) -> Barrier {
         Barrier {
             workers,
+            spins: true,
             claims: (0..workers).map(|_| Claims(AtomicUsize::new(0))).collect(),
             arrived: AtomicUsize::new(0),
             round: AtomicUsize::new(0),
@@ -213,13 +252,6 @@ impl Barrier {
             lock: Mutex::new(()),
             wake: Condvar::new(),
         }
-    }
-
-    /// Resets the state that a panic may have left.
-    fn reset(&self) {
-        self.claims.iter().for_each(|c| c.0.store(0, Ordering::Relaxed));
-        self.arrived.store(0, Ordering::Relaxed);
-        self.aborted.store(false, Ordering::SeqCst);
     }
 
     /// Waits until all workers have arrived; the last one runs `last` first. Spins briefly, then yields, then sleeps:
@@ -249,7 +281,10 @@ impl Barrier {
     }
 
     /// Spins and yields until `released` is true; returns false when it is time to sleep.
-    fn spin_until(&self, released: &impl Fn() -> bool) -> bool {
+    fn spin_until(&self, released: &dyn Fn() -> bool) -> bool {
+        if !self.spins {
+            return false;
+        }
         for _ in 0..SPINS {
             if released() {
                 return true;
@@ -308,6 +343,46 @@ mod tests {
         }
     }
 
+    thread_local! {
+        /// Whether a test interrupts its thread.
+        static PRESSED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    #[test]
+    fn an_interruption_of_the_caller_skips_the_tiles_that_are_left() {
+        crate::threads::set_interrupt(|| PRESSED.get());
+        for threads in [1, 2, 3] {
+            let (before, after) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let tile = |count: &AtomicUsize| {
+                count.fetch_add(1, Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(1));
+            };
+            let work = |worker: &Worker| {
+                worker.phase(threads, |_| {
+                    worker.alone(|worker| worker.phase(200, |_| tile(&before)));
+                });
+                if worker.index() == 0 {
+                    PRESSED.set(true);
+                }
+                for _ in 0..10 {
+                    worker.phase(1000, |_| tile(&after));
+                }
+            };
+            assert!(!run_cancellable(threads, work));
+            assert_eq!(before.into_inner(), 200 * threads);
+            let (after, most) = (after.into_inner(), 200 * threads);
+            assert!((1..most).contains(&after), "{after} tiles, at most {most} wanted");
+            // Other work is not cancelled, nor what is shielded.
+            let done = AtomicUsize::new(0);
+            run(threads, |worker| worker.phase(100, |_| tile(&done)));
+            let finished = run_cancellable(threads, |worker| {
+                worker.uninterrupted(|| worker.phase(100, |_| tile(&done)));
+            });
+            assert_eq!((finished, done.into_inner()), (true, 200));
+            PRESSED.set(false);
+        }
+    }
+
     #[test]
     fn a_panic_in_a_worker_is_passed_on_and_the_team_stays_usable() {
         let result = catch_unwind(|| {
@@ -327,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_that_find_the_team_busy_work_alone() {
+    fn callers_share_the_helpers() {
         let done = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..4 {
@@ -343,5 +418,64 @@ mod tests {
             }
         });
         assert_eq!(done.load(Ordering::Relaxed), 4 * 50 * 10);
+    }
+
+    /// Delays from nothing to a few times the time that a worker yields.
+    fn delay(state: &mut u32) {
+        *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        match *state >> 24 {
+            0 => thread::sleep(2 * YIELD_TIME),
+            1..8 => thread::sleep(Duration::from_micros(50)),
+            8..64 => thread::yield_now(),
+            64..128 => (0..*state >> 22).for_each(|_| std::hint::spin_loop()),
+            _ => (),
+        }
+    }
+
+    #[test]
+    fn random_delays_and_panics_lose_no_tile() {
+        let (callers, runs) = if cfg!(miri) { (2, 2) } else { (3, 40) };
+        thread::scope(|scope| {
+            for caller in 0..callers {
+                scope.spawn(move || {
+                    for run_number in 0..runs {
+                        let threads = 2 + (run_number + caller) as usize % 4;
+                        let fails = run_number % 5 == 4;
+                        let tiles = AtomicUsize::new(0);
+                        let result = catch_unwind(AssertUnwindSafe(|| {
+                            run(threads, |worker| {
+                                let mut state =
+                                    97 * run_number + 7 * caller + worker.index() as u32;
+                                for phase in 1..=10 {
+                                    worker.phase(13, |tile| {
+                                        delay(&mut state);
+                                        assert!(!fails || phase < 5 || tile != 3, "tile 3");
+                                        tiles.fetch_add(1, Ordering::Relaxed);
+                                    });
+                                    assert!(tiles.load(Ordering::Relaxed) >= 13 * phase);
+                                    worker.phase(0, |_| ());
+                                }
+                            });
+                        }));
+                        assert_eq!(result.is_err(), fails);
+                        assert!(fails || tiles.into_inner() == 130);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn teams_larger_than_the_cores_end() {
+        let tiles = AtomicUsize::new(0);
+        let workers = if cfg!(miri) { 5 } else { 40 };
+        run(workers, |worker| {
+            for _ in 0..20 {
+                worker.phase(100, |_| {
+                    tiles.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        });
+        assert_eq!(tiles.into_inner(), 2000);
     }
 }

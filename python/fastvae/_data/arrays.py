@@ -35,7 +35,7 @@ def matrix(X: Any, name: str, cols: int | None = None, owner: str = "") -> NDArr
     """
     array = numeric(X, name)
     check_table(array, name, cols, owner)
-    return array if array.dtype in IN_PLACE else _float32(array)
+    return array if array.dtype in IN_PLACE else float32(array, name)
 
 
 def check_table(array: NDArray[Any], name: str, cols: int | None, owner: str) -> None:
@@ -79,7 +79,7 @@ def row(value: Any, name: str) -> NDArray[Any]:
 def floats(X: Any, name: str) -> NDArray[np.float32]:
     """Return `X` as contiguous float32; uint8 is divided by 255."""
     X = matrix(X, name)
-    values = np.ascontiguousarray(_float32(X))
+    values = np.ascontiguousarray(float32(X, name))
     return values / np.float32(255) if X.dtype == np.uint8 else values
 
 
@@ -102,7 +102,7 @@ def lengths(value: Any, n: int) -> NDArray[np.uint32]:
 
 def tensor(value: Any, name: str) -> NDArray[np.float32]:
     """Return an array of any shape as finite float32, or raise TypeError or ValueError."""
-    array = _float32(numeric(value, name))
+    array = float32(numeric(value, name), name)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite")
     return array
@@ -130,9 +130,18 @@ def check_magnitude(array: NDArray[np.float32], name: str) -> None:
         )
 
 
-def _float32(array: NDArray[Any]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # values too large become infinite, which later checks refuse
-        return array.astype(np.float32, copy=False)
+def float32(array: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """Return real numbers as float32, or raise ValueError if one is finite and beyond the range of float32."""
+    try:
+        with np.errstate(over="raise"):
+            return array.astype(np.float32, copy=False)
+    except FloatingPointError:
+        large = np.isfinite(array) & (np.abs(array) > np.finfo(np.float32).max)
+        place = tuple(map(int, np.argwhere(large)[0]))
+        raise ValueError(
+            f"{name}{list(place) if place else ''} is {array[place]:g}, beyond the range of float32; {name} must be "
+            "finite: scale the data"
+        ) from None
 
 
 def numeric(X: Any, name: str) -> NDArray[Any]:
@@ -157,6 +166,7 @@ def typed(X: Any, name: str) -> tuple[NDArray[Any], np.dtype[Any]]:
     except (RuntimeError, TypeError, ValueError) as error:
         raise _rephrased(X, name, error) from error
     if array.dtype.kind in "fiub":
+        array = array.astype(np.float64) if array.dtype.kind == "f" and array.dtype.itemsize > 8 else array
         return array, array.dtype
     if array.dtype == object and array.ndim:
         return cells.read(array, X, name)

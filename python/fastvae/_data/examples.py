@@ -54,7 +54,8 @@ class Given(NamedTuple):
         if isinstance(self.stored, _core.SparseMatrix):
             return self.stored
         if self.stored is not None:
-            return self.stored.matrix(scale.floats(self.values, self.dtype, dense=False), name)
+            values = self.stored.floats(name)
+            return self.stored.matrix(scale.rescaled(values, self.dtype, dense=False), name)
         if self.dtype.kind == "f":
             scale.warn_of_undivided(self.values, name)
         divided = scale.divides(self.dtype, dense=True)
@@ -62,7 +63,7 @@ class Given(NamedTuple):
             return self.values if divided or counts else self.values.view(np.int8)
         if self.values.dtype in arrays.IN_PLACE and not divided:
             return self.values
-        return scale.floats(self.values, self.dtype)
+        return scale.rescaled(arrays.float32(self.values, name), self.dtype)
 
 
 def given(X: Any, name: str, cols: int | None = None, owner: str = "", images: Images | None = None) -> Given:
@@ -114,8 +115,7 @@ def floats(X: Examples, name: str, *, counts: bool) -> NDArray[np.float32]:
     if isinstance(X, _core.SparseMatrix):
         raise TypeError(f"{name} is a sparse matrix, which is not supported here: pass {name}.toarray()")
     values = X.view(np.uint8) if X.dtype == np.int8 else X
-    with np.errstate(over="ignore"):  # values too large become infinite, which the engine refuses
-        found = np.ascontiguousarray(values, np.float32)
+    found = np.ascontiguousarray(arrays.float32(values, name))
     return found / np.float32(255) if X.dtype == np.uint8 and not counts else found
 
 

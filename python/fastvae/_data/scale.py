@@ -49,11 +49,9 @@ class InputScale(NamedTuple):
             return False
         return self.divided == "integers" or (dtype == np.uint8 and (dense or self.divided == "uint8"))
 
-    def floats(self, values: NDArray[Any], dtype: np.dtype[Any], *, dense: bool = True) -> NDArray[np.float32]:
-        """Return values, given by the user as `dtype`, as float32."""
-        with np.errstate(over="ignore"):  # values too large become infinite, which later checks refuse
-            found = values.astype(np.float32, copy=False)
-        return found / np.float32(_GREY) if self.divides(dtype, dense=dense) else found
+    def rescaled(self, values: NDArray[np.float32], dtype: np.dtype[Any], *, dense: bool = True) -> NDArray[np.float32]:
+        """Return values, given by the user as `dtype`, divided if integers are grey values."""
+        return values / np.float32(_GREY) if self.divides(dtype, dense=dense) else values
 
     def warn_of_undivided(self, values: NDArray[Any], name: str) -> None:
         """Warn if floats seem to be grey values 0..255 for a model that was trained on integers; reads some rows."""

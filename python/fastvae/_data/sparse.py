@@ -36,6 +36,19 @@ class Parts(NamedTuple):
     data: NDArray[Any]
     shape: tuple[int, int]
 
+    def floats(self, name: str) -> NDArray[np.float32]:
+        """Return the values as float32, or raise ValueError if one is finite and beyond the range of float32."""
+        try:
+            with np.errstate(over="raise"):
+                return self.data.astype(np.float32, copy=False)
+        except FloatingPointError:
+            large = int(np.argmax(np.isfinite(self.data) & (np.abs(self.data) > np.finfo(np.float32).max)))
+            row = int(np.searchsorted(self.indptr, large, side="right")) - 1
+            raise ValueError(
+                f"{name}[{row}, {self.indices[large]}] is {self.data[large]:g}, beyond the range of float32; {name} "
+                "must be finite: scale the data"
+            ) from None
+
     def matrix(self, data: NDArray[np.float32], name: str) -> _core.SparseMatrix:
         """Return the engine's matrix with the values `data`."""
         values = np.require(data, np.float32, ["C", "A"])
@@ -51,8 +64,7 @@ def matrix(X: Any, name: str) -> _core.SparseMatrix:
     if isinstance(X, _core.SparseMatrix):
         return X
     found = parts(X, name)
-    with np.errstate(over="ignore"):  # values too large become infinite, which the engine refuses
-        return found.matrix(found.data.astype(np.float32, copy=False), name)
+    return found.matrix(found.floats(name), name)
 
 
 def parts(X: Any, name: str) -> Parts:

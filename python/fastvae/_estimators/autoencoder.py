@@ -53,13 +53,13 @@ class Autoencoder(Layered):
     corruption : object or None
         Noise on the encoder's input, applied after ``input_transform``: an object from :mod:`fastvae.corruption`. The
         target stays clean.
-    optimizer, learning_rate, weight_decay, clip_norm, batch_size, epochs, validation_fraction, early_stopping, \
-n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
+    optimizer, learning_rate, weight_decay, clip_norm, nan_policy, batch_size, epochs, validation_fraction, \
+early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
 
     Attributes
     ----------
-    n_features_in_, feature_names_in_, input_scale_, n_iter_, loss_curve_, elapsed_, interrupted_
+    n_features_in_, feature_names_in_, input_scale_, n_iter_, loss_curve_, elapsed_, interrupted_, n_skipped_batches_
         As for :class:`fastvae.VAE`.
     history_ : dict of str to list of float
         For each epoch "loss", the mean over its training batches, and, with validation data, "val_loss", computed at
@@ -95,6 +95,7 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         learning_rate: Any = 1e-3,
         weight_decay: float | None = None,
         clip_norm: float | None = None,
+        nan_policy: str = "raise",
         batch_size: int = 128,
         epochs: int = 20,
         validation_fraction: float = 0.0,
@@ -122,6 +123,7 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.clip_norm = clip_norm
+        self.nan_policy = nan_policy
         self.batch_size = batch_size
         self.epochs = epochs
         self.validation_fraction = validation_fraction

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
+_MAX_SHOWN = 200  # characters of a parameter's value in a notebook
+
 
 class Estimator:
     """Base class: ``__init__`` stores its parameters unchanged, and ``get_params`` reads them by name."""
@@ -47,14 +49,27 @@ class Estimator:
 
     def __repr__(self) -> str:
         """Show the parameters that differ from their defaults."""
+        return f"{type(self).__name__}({', '.join(f'{name}={text}' for name, text in self._changed())})"
+
+    def _changed(self) -> list[tuple[str, str]]:
+        """Return names and representations of the parameters that differ from their defaults."""
         import inspect
 
-        changed = []
         parameters = inspect.signature(type(self)).parameters
-        for name, value in self.get_params().items():
-            if repr(value) != repr(parameters[name].default):
-                changed.append(f"{name}={value!r}")
-        return f"{type(self).__name__}({', '.join(changed)})"
+        texts = ((name, repr(value)) for name, value in self.get_params().items())
+        return [(name, text) for name, text in texts if text != repr(parameters[name].default)]
+
+    def _repr_html_(self) -> str:
+        """Return the class, whether it is fitted, and the changed parameters, for notebooks."""
+        from html import escape
+
+        state = "fitted" if self.__sklearn_is_fitted__() else "not fitted"
+        rows = (
+            f'<tr><td style="text-align: left">{escape(name)}</td><td style="text-align: left"><code>'
+            f"{escape(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + '...')}</code></td></tr>"
+            for name, text in self._changed()
+        )
+        return f"<div><b>{escape(type(self).__name__)}</b> ({state})<table>{''.join(rows)}</table></div>"
 
     def __sklearn_is_fitted__(self) -> bool:
         raise NotImplementedError

@@ -39,6 +39,7 @@ _CLASSES: tuple[type[Any], ...] = (
 _OBJECTS = {f"{cls.__module__.removeprefix('fastvae.')}.{cls.__name__}": cls for cls in _CLASSES}
 # Keys of the estimator's JSON, and of the training state in it: required ones, and those that not all files have.
 _KEYS = {"class", "parameters", "learned"}
+_MORE_KEYS = {"run"}  # the state of a fit, in a checkpoint
 _STATE_KEYS = {"_position", "n_iter_", "elapsed_", "interrupted_", "classes_"}
 _MORE_STATE_KEYS = {
     "history_",  # before format version 3, which has it as tensors
@@ -46,6 +47,7 @@ _MORE_STATE_KEYS = {
     "_input",  # not in files of version 0.1,
     "_noisy",  # which have this
     "_images",  # only of models with an image_shape
+    "n_skipped_batches_",  # not in files of version 0.1
 }
 _MAX_SHOWN = 300  # characters of an error in a message
 
@@ -57,10 +59,18 @@ class _NotSerializableError(Exception):
     """A parameter that a file cannot hold."""
 
 
-def dump(fitted: FittedModel, record: TrainingRecord, name: str, parameters: dict[str, Any], moments: bool) -> bytes:
+def dump(
+    fitted: FittedModel,
+    record: TrainingRecord,
+    name: str,
+    parameters: dict[str, Any],
+    moments: bool,
+    run: dict[str, Any] | None = None,
+) -> bytes:
     """Return the bytes of a model file.
 
-    `name` is the name of the estimator's class, `parameters` are encoded; `moments` includes the optimiser's state.
+    `name` is the name of the estimator's class, `parameters` are encoded; `moments` includes the optimiser's state;
+    `run` is the state of a fit, for a checkpoint.
     """
     learned: dict[str, Any] = {
         "_position": fitted.position,
@@ -73,6 +83,7 @@ def dump(fitted: FittedModel, record: TrainingRecord, name: str, parameters: dic
         "n_iter_": record.n_iter,
         "elapsed_": record.elapsed,
         "interrupted_": record.interrupted,
+        "n_skipped_batches_": record.skipped,
         "classes_": encode_classes(fitted.classes),
     }
     if fitted.columns is not None:
@@ -81,7 +92,7 @@ def dump(fitted: FittedModel, record: TrainingRecord, name: str, parameters: dic
         learned["_images"] = {"channels_first": fitted.images.channels_first, "form": fitted.form}
     estimator = {"class": name, "parameters": parameters, "learned": learned}
     history = [(key, np.array(values, np.float64)) for key, values in record.checked_history().items()]
-    return fitted.dump(moments, estimator, history)
+    return fitted.dump(moments, estimator if run is None else estimator | {"run": run}, history, best=run is not None)
 
 
 def encode_parameters(parameters: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -112,6 +123,7 @@ class Contents(NamedTuple):
     class_name: str
     parameters: dict[str, Any]
     learned: dict[str, Any]
+    run: dict[str, Any] | None  # the state of a fit, in a checkpoint
 
     def model(self, losses: Sequence[str]) -> tuple[FittedModel, TrainingRecord]:
         """Return the fitted model and its training record; the history must contain `losses`."""
@@ -174,12 +186,13 @@ def read(source: Any) -> Contents:
         estimator = parse(file.estimator)
         engine, history = file.read()
         losses = {name: values.tolist() for name, values in history}
-        estimator = with_keys(estimator, _KEYS, set(), "the estimator")
+        estimator = with_keys(estimator, _KEYS, _MORE_KEYS, "the estimator")
         parameters, learned = estimator["parameters"], estimator["learned"]
-        for value in (parameters, learned):
+        for value in (parameters, learned, estimator.get("run", {})):
             if not isinstance(value, dict):
                 raise TypeError("parameters and training state must be objects")
-        return Contents(title, engine, losses or None, estimator["class"], decode_parameters(parameters), learned)
+        parameters, run = decode_parameters(parameters), estimator.get("run")
+        return Contents(title, engine, losses or None, estimator["class"], parameters, learned, run)
 
 
 @contextmanager
@@ -204,6 +217,7 @@ def _record(learned: dict[str, Any], history: Any, losses: Sequence[str]) -> Tra
     if any(len(values) != n_iter for values in history.values()):
         raise ValueError(f"the history must have one value of each loss for each of {n_iter} epochs")
     record = TrainingRecord(history, n_iter, learned["elapsed_"], learned["interrupted_"])
+    record.skipped = _checks.integer(learned.get("n_skipped_batches_", 0), "n_skipped_batches_", least=0)
     record.check(losses)
     return record
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -86,8 +87,8 @@ class ItemResponse(Exam):
     n_importance_samples : int
         Draws of alpha per student and step. More draws make the bound tighter and a step slower. With several draws the
         encoder's gradient is doubly reparameterised (Tucker et al., arXiv:1810.04152); one draw is the ELBO.
-    optimizer, weight_decay, clip_norm, batch_size, validation_fraction, early_stopping, n_iter_no_change, tol, \
-callbacks, n_jobs, random_state, progress
+    optimizer, weight_decay, clip_norm, nan_policy, batch_size, validation_fraction, early_stopping, n_iter_no_change, \
+tol, callbacks, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
     learning_rate : float or schedule
         A number is the start of a cosine schedule over the fit, which ends at a hundredth of it, so that the parameters
@@ -103,7 +104,7 @@ callbacks, n_jobs, random_state, progress
         Number of tasks.
     discrimination_, intercept_, difficulty_, max_marks_ : ndarray
         Item parameters; see the properties.
-    feature_names_in_, input_scale_, n_iter_, history_, loss_curve_, elapsed_, interrupted_
+    feature_names_in_, input_scale_, n_iter_, history_, loss_curve_, elapsed_, interrupted_, n_skipped_batches_
         As for :class:`fastvae.VAE`.
 
     Notes
@@ -156,6 +157,7 @@ callbacks, n_jobs, random_state, progress
         learning_rate: Any = 2e-2,
         weight_decay: float | None = None,
         clip_norm: float | None = None,
+        nan_policy: str = "raise",
         batch_size: int = 64,
         epochs: int | Literal["auto"] = "auto",
         validation_fraction: float = 0.0,
@@ -178,6 +180,7 @@ callbacks, n_jobs, random_state, progress
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.clip_norm = clip_norm
+        self.nan_policy = nan_policy
         self.batch_size = batch_size
         self.epochs = epochs
         self.validation_fraction = validation_fraction
@@ -192,7 +195,14 @@ callbacks, n_jobs, random_state, progress
     # Training
 
     def fit(  # type: ignore[override]
-        self, X: Any, y: Any = None, *, observed: Any = None, validation_data: Any = None
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        observed: Any = None,
+        validation_data: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
     ) -> Self:
         """Train from new random weights for ``epochs`` shuffled passes over the students.
 
@@ -206,6 +216,7 @@ callbacks, n_jobs, random_state, progress
         observed : array_like of bool, [n_students, n_tasks], optional
             False marks a missing answer, like NaN in X.
         validation_data : array_like, [m, n_tasks], optional
+        checkpoint, checkpoint_every : optional
             As for :meth:`VAE.fit`.
 
         Returns
@@ -226,7 +237,20 @@ callbacks, n_jobs, random_state, progress
             objective on X, by one Newton step for some of the students of a large exam.
         """
         try:
-            return super().fit(answers.mask_unobserved(X, observed), validation_data=validation_data)
+            return super().fit(
+                answers.mask_unobserved(X, observed),
+                validation_data=validation_data,
+                checkpoint=checkpoint,
+                checkpoint_every=checkpoint_every,
+            )
+        finally:
+            self._fix_signs()
+
+    def _resume(
+        self, path: Any, state: dict[str, Any], X: Any, y: Any, validation_data: Any, observed: Any = None
+    ) -> Self:
+        try:
+            return super()._resume(path, state, answers.mask_unobserved(X, observed), None, validation_data)
         finally:
             self._fix_signs()
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
-from fastvae._estimators import files
+from fastvae._estimators import checkpoint, files
 from fastvae._estimators.autoencoder import Autoencoder
 from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
-    import os
     from typing import BinaryIO
 
     from fastvae._estimators.item_response import ItemResponse
@@ -44,14 +44,74 @@ def load(path: str | os.PathLike[str] | bytes | BinaryIO) -> VAE | Autoencoder |
     TypeError
         If ``path`` is something else, for example a file in text mode.
     """
+    contents = files.read(path)
+    contents.engine.drop_best()
+    return _model(contents, contents.parameters)
+
+
+def resume(
+    path: str | os.PathLike[str],
+    X: Any,
+    y: Any = None,
+    *,
+    validation_data: Any = None,
+    observed: Any = None,
+    **parameters: Any,
+) -> VAE | Autoencoder | TopicModel | ItemResponse:
+    """Continue the training of a checkpoint, written by ``fit(X, checkpoint=path)``, to its end.
+
+    The model ends with the bits of a fit that was never interrupted: weights, the optimiser's state, order, noise,
+    schedules, early stopping, history. It goes on writing checkpoints to `path`. If that fit had ended, its model is
+    returned.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The checkpoint.
+    X, y, validation_data, observed
+        As for ``fit``; the values must be the same, in the same order. ``observed`` is for an :class:`ItemResponse`.
+    **parameters
+        Parameters that a file cannot hold: ``callbacks`` and functions as schedules, as for ``fit``. ``n_jobs`` and
+        ``progress`` may change. Callbacks with ``load_state_dict`` get their state back.
+
+    Returns
+    -------
+    VAE, Autoencoder, TopicModel or ItemResponse
+        The fitted model.
+
+    Raises
+    ------
+    ValueError
+        If the data or the callbacks are not those of the fit, a parameter is missing or superfluous, or the file is no
+        checkpoint. Nothing is written then.
+    FormatError, OSError
+        As from :func:`load`.
+    Any error of ``fit``
+        As from there.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"resume reads and writes a file: pass its path, not {type(path).__name__}")
+    contents = files.read(path)
+    if contents.run is None:
+        raise ValueError(f"{contents.title} is no checkpoint: only fit(X, checkpoint=...) writes one; use load")
+    with files.damage_as_format_error(contents.title):
+        cls = _classes()[contents.class_name]
+    parameters = checkpoint.all_parameters(contents.title, cls, contents.parameters, parameters)
+    model = _model(contents, parameters)
+    return model._resume(path, contents.run, X, y, validation_data, observed)
+
+
+def _classes() -> dict[str, type[VAE | Autoencoder | TopicModel | ItemResponse]]:
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.topic_model import TopicModel
 
-    classes = {cls.__name__: cls for cls in (VAE, Autoencoder, TopicModel, ItemResponse)}
-    contents = files.read(path)
-    model: VAE | Autoencoder | TopicModel | ItemResponse
+    return {cls.__name__: cls for cls in (VAE, Autoencoder, TopicModel, ItemResponse)}
+
+
+def _model(contents: files.Contents, parameters: dict[str, Any]) -> VAE | Autoencoder | TopicModel | ItemResponse:
+    """Return the fitted model of a file with these parameters."""
     with files.damage_as_format_error(contents.title):
-        cls = classes[contents.class_name]
-        model = cls._from_parameters(cls._VALUES_BEFORE | contents.parameters)
+        cls = _classes()[contents.class_name]
+        model = cls._from_parameters(cls._VALUES_BEFORE | parameters)
         model._restore(contents)
     return model

@@ -14,6 +14,7 @@ from fastvae._checks import NotFittedError
 from fastvae._data import arrays, columns, examples, names
 from fastvae._estimators import files, sources
 from fastvae._estimators.base import Estimator
+from fastvae._estimators.turn import Turn
 from fastvae._fitted import architecture
 from fastvae._fitted.model import FittedModel
 from fastvae._training.record import TrainingRecord
@@ -50,6 +51,7 @@ class Network(Estimator):
 
     _fitted: FittedModel | None = None
     _record: TrainingRecord
+    _save_messages: list[str] | None = None  # during a callback: warnings of `save`, which `fit` issues at its end
 
     # Parameters
 
@@ -92,13 +94,14 @@ class Network(Estimator):
         ValueError
             If names or shapes do not match the model, a value is not finite, or a learned scale is below its floor.
         """
-        if self._fitted is not None:
-            self._fitted.load_state_dict(d)
-            return self
-        fitted = self._new_model(*self._sizes_in(d))
-        fitted.standardize_as(d)
-        fitted.load_state_dict(d)
-        self._set_fitted(fitted)
+        with Turn(self, fits=False):
+            if self._fitted is not None:
+                self._fitted.load_state_dict(d)
+                return self
+            fitted = self._new_model(*self._sizes_in(d))
+            fitted.standardize_as(d)
+            fitted.load_state_dict(d)
+            self._set_fitted(fitted)
         return self
 
     # Attributes
@@ -180,6 +183,11 @@ class Network(Estimator):
         return self._require_record().elapsed
 
     @property
+    def n_skipped_batches_(self) -> int:
+        """Number of batches that ``nan_policy="skip"`` has skipped."""
+        return self._require_record().skipped
+
+    @property
     def interrupted_(self) -> bool:
         """Whether the last training was stopped by Ctrl-C."""
         return self._require_record().interrupted
@@ -218,8 +226,8 @@ class Network(Estimator):
         -----
         UserWarning
             If a file cannot hold a parameter (a numpy generator as ``random_state``, a function as a schedule): the
-            loaded model has its default value. Once for a fit, so that a callback can save each epoch. Files never hold
-            ``callbacks``, of which there is no warning.
+            loaded model has its default value. Once for a fit, so that a callback can save each epoch; then ``fit``
+            issues the warning at its end. Files never hold ``callbacks``, of which there is no warning.
 
         Notes
         -----
@@ -227,27 +235,35 @@ class Network(Estimator):
         ``optimizer.first.*`` and ``optimizer.second.*`` (absent before the first step), ``history_`` as ``history.*``,
         and the rest as JSON in the header.
         """
-        fitted, cls = self._require_fitted(), type(self)
+        self._require_fitted()
         moments = _checks.boolean(optimizer, "optimizer")
-        if not cls.__module__.startswith("fastvae."):
-            raise TypeError(
-                f"a file holds only fastvae's own classes, so load could not create a {cls.__qualname__}: use pickle"
-            )
-        data, skipped = self._dump(fitted, moments)
+        data, skipped = self._dump(moments)
         sources.write(path, data)
         if skipped and skipped != self._record.not_saved:
             self._record.not_saved = skipped
             message = f"a file cannot hold {', '.join(skipped)}: the loaded model will have the default value instead"
-            warnings.warn(message, UserWarning, stacklevel=2)
+            if self._save_messages is None:
+                warnings.warn(message, UserWarning, stacklevel=2)
+            else:  # a warning that is an error must not end training
+                self._save_messages.append(f"{message[0].upper()}{message[1:]}.")
 
-    def _dump(self, fitted: FittedModel, moments: bool) -> tuple[bytes, list[str]]:
-        """Return the bytes of a file and the names of parameters that it cannot hold; raise ValueError for bad ones."""
+    def _dump(self, moments: bool, run: dict[str, Any] | None = None) -> tuple[bytes, list[str]]:
+        """Return the bytes of a file, or of a checkpoint, and the names of parameters that it cannot hold.
+
+        Raises ValueError for bad parameters, and TypeError if the class is none of this package.
+        """
+        cls = type(self)
+        if not cls.__module__.startswith("fastvae."):
+            raise TypeError(
+                f"a file holds only fastvae's own classes, so load could not create a {cls.__qualname__}: use pickle"
+            )
         self._check_parameters()
         record = self._record.copy()
         record.check(self._LOSSES)
         stored, skipped = files.encode_parameters(self.get_params())
         self._from_parameters(files.decode_parameters(stored))  # as `load` does
-        return files.dump(fitted, record, type(self).__name__, stored, moments), skipped
+        fitted = self._require_fitted()
+        return files.dump(fitted, record, cls.__name__, stored, moments, run), skipped
 
     @classmethod
     def _from_parameters(cls, parameters: dict[str, Any]) -> Self:
@@ -261,6 +277,7 @@ class Network(Estimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
+        state.pop("_save_messages", None)
         if self._fitted is not None:  # a copy must not share engine and history
             state |= {"_fitted": self._fitted.__getstate__(), "_record": self._record.copy()}
         return state
@@ -296,7 +313,7 @@ class Network(Estimator):
         """Raise ValueError for a parameter that no network can have."""
         images = self._images()
         n_features = self._min_features() if images is None else images.size
-        _core.check_specification(self._specification(n_features, int(self._conditional())).to_json())
+        self._specification(n_features, int(self._conditional())).completed()
 
     def _min_features(self) -> int:
         """Return the smallest number of features that the parameters allow."""

@@ -79,8 +79,8 @@ class TopicModel(Variational):
     beta : float, schedule or None
         Weight of the KL, as for :class:`fastvae.VAE`. None is a warm-up, ``schedules.linear(0, 1, steps=500)``, in
         which topics of short documents separate.
-    optimizer, learning_rate, weight_decay, clip_norm, validation_fraction, early_stopping, n_iter_no_change, tol, \
-callbacks, warm_start, n_jobs, random_state, progress
+    optimizer, learning_rate, weight_decay, clip_norm, nan_policy, validation_fraction, early_stopping, \
+n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
     epochs : int or "auto"
         Passes over the documents. "auto" is at least 100 epochs and 5,000 steps (625 epochs for 500 documents), and up
@@ -94,7 +94,8 @@ callbacks, warm_start, n_jobs, random_state, progress
     ----------
     components_ : ndarray of float32, [n_topics, n_words]
         Word probabilities of each topic.
-    n_features_in_, feature_names_in_, input_scale_, n_iter_, history_, loss_curve_, elapsed_, interrupted_
+    n_features_in_, feature_names_in_, input_scale_, n_iter_, history_, loss_curve_, elapsed_, interrupted_, \
+n_skipped_batches_
         As for :class:`fastvae.VAE`.
 
     Notes
@@ -135,6 +136,7 @@ callbacks, warm_start, n_jobs, random_state, progress
         learning_rate: Any = 2e-3,
         weight_decay: float | None = None,
         clip_norm: float | None = None,
+        nan_policy: str = "raise",
         batch_size: int = 64,
         epochs: int | str = "auto",
         validation_fraction: float = 0.0,
@@ -159,6 +161,7 @@ callbacks, warm_start, n_jobs, random_state, progress
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.clip_norm = clip_norm
+        self.nan_policy = nan_policy
         self.batch_size = batch_size
         self.epochs = epochs
         self.validation_fraction = validation_fraction

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from fastvae import _checks, corruption, schedules
 from fastvae._data import columns, conditions, examples
 from fastvae._data.examples import Format
+from fastvae._estimators import files
+from fastvae._estimators.checkpoint import Checkpoint
 from fastvae._estimators.network import Network
+from fastvae._estimators.turn import Turn
 from fastvae._training import callbacks, input_level, progress, units, validation
 from fastvae._training import epochs as train
 from fastvae._training.convergence import AUTO, Budget
 from fastvae._training.plan import FitSettings, Plan
+from fastvae._training.run import Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +32,23 @@ if TYPE_CHECKING:
 
 # Options of the specification that come from the training data or the seed, not from parameters.
 _OF_TRAINING_DATA = ("seed", "standardize", "standardize_y")
+
+
+class _Job(NamedTuple):
+    """The model, the data and the settings of a fit; data are pairs of X and y with rows, None for all."""
+
+    fitted: FittedModel
+    training: tuple[Data, NDArray[np.uint64] | None]
+    held_out: tuple[Data, NDArray[np.uint64] | None] | None
+    callbacks: list[Any]
+    settings: FitSettings
+
+    def fingerprint(self) -> str:
+        """Return a hash of the data."""
+        data, _ = self.training
+        held_out = None if self.held_out is None else self.held_out[0]
+        own = held_out is None or held_out[0] is data[0]
+        return self.fitted.fingerprint(data) + ("" if own or held_out is None else self.fitted.fingerprint(held_out))
 
 
 class Trained(Network):
@@ -48,8 +70,18 @@ class Trained(Network):
     callbacks: Any
     progress: Any
     warm_start: Any = False
+    nan_policy: Any = "raise"
 
-    def fit(self, X: Any, y: Any = None, *, validation_data: Any = None, epochs: int | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        validation_data: Any = None,
+        epochs: int | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
+    ) -> Self:
         """Train for ``epochs`` shuffled passes, from random weights or, with ``warm_start``, from the present ones.
 
         Training starts at the level of the data: the output layer's biases and the likelihood's scales are those of the
@@ -74,6 +106,13 @@ class Trained(Network):
 
         epochs : int, optional
             Passes of this call, in place of the parameter.
+        checkpoint : str or path-like, optional
+            File for the state of training, with which :func:`fastvae.resume` continues a fit that was killed: it ends
+            with the bits of a fit that was not. Each checkpoint replaces the last one atomically. It is also a model
+            file, which :func:`fastvae.load` reads. A callback with a state has methods ``state_dict()`` (numbers,
+            strings, lists, dicts) and ``load_state_dict(state)``, as PyTorch's objects.
+        checkpoint_every : int, optional
+            Epochs between two checkpoints. Default: the first end of an epoch after a minute.
 
         Returns
         -------
@@ -91,6 +130,10 @@ class Trained(Network):
             not finite with the new weights.
         KeyboardInterrupt
             On Ctrl-C. The weights are those after the last finished step.
+        OSError
+            If the first checkpoint cannot be written. A later one that cannot is a warning, and training goes on.
+        RuntimeError
+            If another thread trains the model.
 
         Warns
         -----
@@ -123,7 +166,40 @@ class Trained(Network):
         settings = self._fit_settings()
         if epochs is not None:
             settings = settings._replace(epochs=_checks.integer(epochs, "epochs"))
+        if checkpoint is None and checkpoint_every is not None:
+            raise ValueError("checkpoint_every= needs checkpoint=, the path of a file")
         going_on = _checks.boolean(self.warm_start, "warm_start") and self._fitted is not None
+        with Turn(self, fits=True):
+            job = self._prepare(X, y, validation_data, settings, going_on)
+            saver = None if checkpoint is None else Checkpoint.checked(checkpoint, checkpoint_every, job.fingerprint())
+            run = Run.start(job.fitted, self._record, job.training, job.held_out, settings, self._plan)
+            if saver is not None:
+                saver.write(self, run)  # an error now, not after an hour
+            return self._train(job, run, saver)
+
+    def _resume(
+        self, path: Any, state: dict[str, Any], X: Any, y: Any, validation_data: Any, observed: Any = None
+    ) -> Self:
+        """Continue the fit of a checkpoint whose model this is; `state` is its key "run"."""
+        if observed is not None:
+            raise ValueError(f"leave out observed=: a {type(self).__name__} has none")
+        settings = self._fit_settings()
+        job = self._prepare(X, y, validation_data, settings, going_on=True)
+        if state["data"] != job.fingerprint():
+            raise ValueError(
+                f"X, y or validation_data are not those of the fit that wrote {os.fsdecode(path)!r}: pass the same "
+                "data in the same order"
+            )
+        if "fit" not in state:
+            return self
+        with files.damage_as_format_error(repr(os.fsdecode(path))):
+            saver = Checkpoint.checked(path, state["every"], state["data"])
+            run = Run.restored(state["fit"], job.fitted, self._record, settings)
+        callbacks.restore(self.callbacks, state["callbacks"])
+        return self._train(job, run, saver)
+
+    def _prepare(self, X: Any, y: Any, validation_data: Any, settings: FitSettings, going_on: bool) -> _Job:
+        """Read and check the data of a fit; set a new model unless training goes on with the fitted one."""
         called = callbacks.check(self.callbacks)
         plan = self._plan()
         if going_on:
@@ -155,9 +231,20 @@ class Trained(Network):
         if not going_on:
             self._initialize_weights(fitted, (X, y), rows)
             self._set_fitted(fitted)
+        training = ((X, y), rows)
+        return _Job(fitted, training, None if held_out is None else (held_out, validation_rows), called, settings)
+
+    def _train(self, job: _Job, run: Run, saver: Checkpoint | None) -> Self:
+        """Train until the end of a fit."""
+        fitted, (data, rows) = job.fitted, job.training
+        skipped, save_messages = self._record.skipped, list[str]()
 
         def after_epoch(losses: dict[str, float]) -> bool:
-            stop = callbacks.call(called, self, losses)
+            self._save_messages = save_messages
+            try:
+                stop = callbacks.call(job.callbacks, self, losses)
+            finally:
+                del self._save_messages
             if self._fitted is not fitted:
                 raise RuntimeError("a callback has fitted or loaded the model during fit: do so after fit returns")
             return stop
@@ -165,22 +252,32 @@ class Trained(Network):
         unfinished, messages = train.fit(
             fitted,
             self._record,
-            (X, y),
+            data,
             rows,
-            None if held_out is None else (held_out, validation_rows),
-            settings,
+            job.held_out,
+            run,
             self._plan,
             self._name_losses,
             after_epoch,
+            lambda run: None if saver is None else saver.epoch(self, run),
+            job.settings.progress,
         )
-        messages += self._problems(fitted, X, rows)
+        if saver is not None:
+            saver.end(self)
+            messages += saver.messages
+        messages += [*save_messages, *self._problems(fitted, data[0], rows)]
+        if self._record.skipped > skipped:
+            messages.append(
+                f"{self._record.skipped - skipped} batches without a finite loss or gradient were skipped "
+                "(nan_policy='skip'): look for outliers in X, or lower learning_rate."
+            )
         if unfinished:
             messages.append(
                 f"The loss still fell after {self.n_iter_} epochs, the most that epochs='auto' allows: pass "
                 f"epochs={2 * self.n_iter_}."
             )
         if messages:
-            warnings.warn(f"{type(self).__name__} after training: {' '.join(messages)}", UserWarning, stacklevel=2)
+            warnings.warn(f"{type(self).__name__} after training: {' '.join(messages)}", UserWarning, stacklevel=3)
         return self
 
     def partial_fit(
@@ -214,6 +311,8 @@ class Trained(Network):
         ------
         ValueError, TypeError, FloatingPointError
             As from ``fit``.
+        RuntimeError
+            If another thread fits the model. The pass waits for the passes of other threads.
 
         Notes
         -----
@@ -225,33 +324,34 @@ class Trained(Network):
         plan = self._plan()
         if classes is not None and not (self._conditional() if self._fitted is None else self._is_conditional()):
             raise ValueError(f"leave out classes=: this {type(self).__name__} is not conditional")
-        if self._fitted is None:
-            X, y, form = self._read_first(X, y)
-            classes, y = self._read_training_conditions(y, len(X), form, classes)
-            noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape, form)
-            fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
-            plan.objective.check(fitted.specification)
-            self._check_values(fitted, X, plan.threads)
-            self._initialize_weights(fitted, (X, y), None)
-            self._set_fitted(fitted)
-        else:
-            fitted = self._fitted
-            if classes is not None:
-                conditions.check_classes(classes, fitted.classes)
-            X, y = self._read_training_data(X, self._y_if_conditional(y))
-            noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
-        losses = train.train_epoch(
-            fitted,
-            self._record,
-            (X, y),
-            None,
-            plan,
-            self._name_losses,
-            eps=noise,
-            corrupted=replacement,
-            shuffle=False,
-        )
-        self._record.add(losses)
+        with Turn(self, fits=False):
+            if self._fitted is None:
+                X, y, form = self._read_first(X, y)
+                classes, y = self._read_training_conditions(y, len(X), form, classes)
+                noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape, form)
+                fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
+                plan.objective.check(fitted.specification)
+                self._check_values(fitted, X, plan.threads)
+                self._initialize_weights(fitted, (X, y), None)
+                self._set_fitted(fitted)
+            else:
+                fitted = self._fitted
+                if classes is not None:
+                    conditions.check_classes(classes, fitted.classes)
+                X, y = self._read_training_data(X, self._y_if_conditional(y))
+                noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
+            losses = train.train_epoch(
+                fitted,
+                self._record,
+                (X, y),
+                None,
+                plan,
+                self._name_losses,
+                eps=noise,
+                corrupted=replacement,
+                shuffle=False,
+            )
+            self._record.add(losses)
         return self
 
     def loss_and_gradients(
@@ -389,6 +489,7 @@ class Trained(Network):
             None if noise is None else corruption.resolve(noise, counts=self._rescales_masking()),
             self._binarize(),
             self._threads(),
+            _checks.choice(self.nan_policy, "nan_policy", ("raise", "skip")) == "skip",
         )
 
     def _rescales_masking(self) -> bool:
@@ -431,7 +532,7 @@ class Trained(Network):
         now, then = (
             {name: value for name, value in specification.options.items() if name not in _OF_TRAINING_DATA}
             for specification in (
-                self._specification(fitted.n_features, fitted.specification.conditions),
+                self._specification(fitted.n_features, fitted.specification.conditions).completed(),
                 fitted.specification,
             )
         )
@@ -505,7 +606,9 @@ class Trained(Network):
         if y is not None and columns is None and not (isinstance(data, tuple) and len(data) == 2):
             raise ValueError("validation_data of a conditional model must be a tuple (X, y)")
         name = "validation_data"
-        given = data[0] if isinstance(data, tuple) and data else data
+        if isinstance(data, tuple) and len(data) != 2:
+            raise ValueError(f"validation_data is a tuple of {len(data)} items; expected X, or a tuple (X, y)")
+        given = data[0] if isinstance(data, tuple) else data
         if columns is not None:
             given = examples.whole(given)
         first = self._read_alike(given, name, X.shape[1], format)

@@ -111,6 +111,10 @@ class VAE(Layered, Variational):
     clip_norm : float or None
         Maximum norm of all gradients together; larger gradients are scaled down, as by torch's ``clip_grad_norm_``. A
         step takes longer, because it stores its gradients first.
+    nan_policy : {"raise", "skip"}
+        A batch whose loss or gradient is not finite: "raise" stops training with FloatingPointError and keeps the last
+        good weights; "skip" takes no step with it, counts it in ``n_skipped_batches_``, and ``fit`` warns. Steps then
+        take longer, as with ``clip_norm``.
     batch_size : int
         Examples per step. The last batch of an epoch may be smaller; it is not dropped.
     epochs : int
@@ -133,8 +137,8 @@ class VAE(Layered, Variational):
     warm_start : bool
         ``fit`` goes on with the fitted model, if there is one, instead of new random weights: see ``fit``.
     n_jobs : int or None
-        Number of threads; -1 uses all. None chooses by the size of the model and, if that does not decide, by measuring
-        the first steps. Results do not depend on it.
+        Number of threads, but no more than usable cores; -1 uses all. None chooses by the size of the model and, if
+        that does not decide, by measuring the first steps. Results do not depend on it.
     random_state : int, numpy generator or None
         Seed of initial weights, order and noise. The same seed gives the same bits with any number of threads.
     progress : bool or None
@@ -164,6 +168,8 @@ class VAE(Layered, Variational):
         ``history_["loss"]``.
     elapsed_ : float
         Seconds spent in training.
+    n_skipped_batches_ : int
+        Number of batches that ``nan_policy="skip"`` has skipped.
     interrupted_ : bool
         Whether Ctrl-C stopped the last training; the weights are then those after its last finished step.
 
@@ -203,6 +209,7 @@ class VAE(Layered, Variational):
         learning_rate: Any = 1e-3,
         weight_decay: float | None = None,
         clip_norm: float | None = None,
+        nan_policy: str = "raise",
         batch_size: int = 128,
         epochs: int = 20,
         validation_fraction: float = 0.0,
@@ -239,6 +246,7 @@ class VAE(Layered, Variational):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.clip_norm = clip_norm
+        self.nan_policy = nan_policy
         self.batch_size = batch_size
         self.epochs = epochs
         self.validation_fraction = validation_fraction

@@ -19,7 +19,7 @@ from fastvae._fitted.uncertainty import LogMarginal, Predictive
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastvae._data.examples import Examples
+    from fastvae._data.examples import Data, Examples
     from fastvae._data.names import Names
 
 # Tensors by name, with their shapes.
@@ -318,11 +318,20 @@ class FittedModel:
         optimizer: bool = True,
         estimator: dict[str, Any] | None = None,
         history: Sequence[tuple[str, NDArray[np.float64]]] = (),
+        *,
+        best: bool = False,
     ) -> bytes:
-        """Return the bytes of a model file; `optimizer` includes its state, `estimator` is stored as JSON."""
+        """Return the bytes of a model file; `optimizer` includes its state, `estimator` is stored as JSON.
+
+        With `best`, for a checkpoint, the best weights of early stopping are included.
+        """
         import json  # here only, so that `import fastvae` stays cheap
 
-        return self.engine.dump(json.dumps(estimator, allow_nan=False), optimizer, list(history))
+        return self.engine.dump(json.dumps(estimator, allow_nan=False), optimizer, list(history), best)
+
+    def fingerprint(self, data: Data, rows: NDArray[np.uint64] | None = None) -> str:
+        """Return a hash of the values of X and y, as the engine reads them."""
+        return f"{self.engine.fingerprint(*data, rows):016x}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {

@@ -123,6 +123,12 @@ class Specification:
 
         return json.dumps(self.options, allow_nan=False)
 
+    def completed(self) -> Specification:
+        """Return the specification with a value for every option, as an engine has it."""
+        import json
+
+        return Specification(json.loads(_core.complete_specification(self.to_json())))
+
     # Options
 
     @property

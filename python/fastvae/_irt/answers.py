@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def shares(X: NDArray[Any], name: str, most: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return marks X [n_students, n_tasks] as shares of the maximum marks `most`, or raise ValueError."""
-    marks = X.astype(np.float32)
+    marks = arrays.float32(X, name)
     bad = ~((marks >= 0) & (marks <= most) & (marks == np.rint(marks)) | np.isnan(marks))
     if bad.any():
         student, task = np.argwhere(bad)[0]
@@ -57,7 +57,11 @@ def mask_unobserved(X: Any, observed: Any) -> Any:
     """Return answers X with NaN where `observed` is False; X itself if `observed` is None."""
     if observed is None:
         return X
-    mask, marks = np.asarray(observed), arrays.matrix(X, "X")
+    try:
+        mask = np.asarray(observed)
+    except ValueError as error:
+        raise ValueError(f"observed is not a rectangular array of True and False: {error}") from error
+    marks = arrays.matrix(X, "X")
     if mask.dtype != bool or mask.shape != marks.shape:
         raise ValueError(
             f"observed must be True or False for each answer, of shape {marks.shape}; it is {mask.dtype} of shape "

@@ -6,7 +6,7 @@ document is a row of counts, [n_documents, n_words], in an array or a sparse mat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,6 +144,11 @@ def _words(vocabulary: Any, n: int) -> list[str]:
     """Return the words of n columns, in the order of the columns, or raise ValueError."""
     if isinstance(vocabulary, str):
         raise ValueError(f"vocabulary is one string, {vocabulary[:20]!r}; expected a word for each column")
+    if not isinstance(vocabulary, Iterable):
+        raise ValueError(
+            f"vocabulary={vocabulary!r} must be a sequence of words or a mapping from word to column; n=, the number "
+            "of words of each topic, comes after it"
+        )
     words = list(vocabulary)
     if len(words) != n:
         raise ValueError(f"vocabulary has {len(words)} words, but components has {n} columns")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from fastvae import schedules
 from fastvae._training import problems, validation
-from fastvae._training.convergence import Budget, still_falls
+from fastvae._training.convergence import still_falls
 from fastvae._training.progress import Progress
-from fastvae._training.stopping import EarlyStopping
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from fastvae._data.examples import Data, Examples
     from fastvae._fitted.model import FittedModel
-    from fastvae._training.plan import FitSettings, Plan
+    from fastvae._training.plan import Plan
     from fastvae._training.record import TrainingRecord
+    from fastvae._training.run import Run
 
 # Makes an estimator's history entries from reconstruction, KL and loss.
 NameLosses: TypeAlias = "Callable[[float, float, float], dict[str, float]]"
@@ -58,7 +59,7 @@ def train_epoch(
     start = time.perf_counter()
     record.interrupted = False
     try:
-        sums = model.engine.train(
+        *sums, counted, skipped = model.engine.train(
             *data,
             rows,
             eps,
@@ -72,6 +73,7 @@ def train_epoch(
             clip_norm=plan.clip_norm,
             threads=plan.threads,
             checks_end=last,
+            skips_bad=plan.skips_bad,
             tick=tick,
         )
     except KeyboardInterrupt:
@@ -79,8 +81,14 @@ def train_epoch(
         raise
     finally:
         record.elapsed += time.perf_counter() - start
+    record.skipped += skipped
+    if counted == 0:
+        raise FloatingPointError(
+            "no batch of the pass had a finite loss, so that nan_policy='skip' skipped all: fit again with a lower "
+            "learning_rate, or scale the data"
+        )
     model.position = steps.last
-    reconstruction, kl, loss = (total / n for total in sums)
+    reconstruction, kl, loss = (total / counted for total in sums)
     return name_losses(reconstruction, kl, loss)
 
 
@@ -90,10 +98,12 @@ def fit(
     data: Data,
     rows: NDArray[np.uint64] | None,
     held_out: tuple[Data, NDArray[np.uint64] | None] | None,
-    settings: FitSettings,
+    run: Run,
     plan: Callable[[], Plan],
     name_losses: NameLosses,
     after_epoch: Callable[[dict[str, float]], bool],
+    checkpoint: Callable[[Run], None],
+    progress: bool | None,
 ) -> tuple[bool, list[str]]:
     """Train for shuffled epochs until their end, early stopping or a callback ends the fit.
 
@@ -105,32 +115,22 @@ def fit(
         Training data: all rows, or some.
     held_out : tuple of data and rows, optional
         Validation data.
+    run : Run
+        The state before the next epoch.
     plan : callable
         Returns the plan of the next pass: parameters may change between epochs.
     after_epoch : callable
         Called with the recorded losses of an epoch; training stops if it returns True.
+    checkpoint : callable
+        Called with the state between two epochs.
+    progress : bool or None
+        Whether to show a progress line.
     """
     n = len(data[0]) if rows is None else len(rows)
-    steps = -(-n // plan().batch_size_for(n))
-    if isinstance(settings.epochs, Budget):
-        planned = settings.epochs.epochs_for(steps)
-        most = settings.epochs.factor * planned
-    else:
-        planned = most = settings.epochs
-    record.planned = planned
-    end = schedules.Steps(model.engine.steps + (planned - 1) * steps, record.n_iter + planned - 1, steps).last
-    goal, comparable = problems.goal(plan().objective)
-    comparable = comparable and not model.specification.options.get("item_prior")  # the loss includes the prior
-    before = problems.measure(model, data, rows, plan(), goal) if comparable else None
-    stopping = None
-    if settings.early_stopping:
-        stopping = EarlyStopping(model.engine, settings.patience, settings.tol)
-        if held_out is not None and record.n_iter:  # training goes on: never end with worse weights
-            stopping.stop(validation.mean_losses(model, *held_out, plan(), [plan().objective.final(*end)])[2][0])
-    line, done, falls = Progress(settings.progress, planned, n), 0, False
+    line, falls, stopping = Progress(progress, run.planned, n, run.done), False, run.stopping
     try:
         while True:
-            final = done + 1 == planned
+            final = run.done + 1 == run.planned
             losses = train_epoch(
                 model, record, data, rows, plan(), name_losses, shuffle=True, last=final, tick=line.tick
             )
@@ -139,7 +139,7 @@ def fit(
                 now = plan()
                 objectives = [now.objective.at(*model.position)]
                 if stopping is not None:
-                    objectives.append(now.objective.final(*end))
+                    objectives.append(now.objective.final(*run.end))
                 reconstruction, kl, values = validation.mean_losses(model, *held_out, now, objectives)
                 scores = name_losses(reconstruction, kl, values[0])
                 losses |= {f"val_{key}": value for key, value in scores.items()}
@@ -149,24 +149,27 @@ def fit(
             line.epoch(losses)
             if after_epoch(losses) or late:
                 break
-            done += 1
-            if done < planned:
-                continue
-            extends = isinstance(settings.epochs, Budget) and settings.epochs.factor > 1
-            falls = extends and still_falls(record.history["loss"][-done:])
-            if not falls or planned == most:
-                break
-            planned = min(planned + max(planned // 4, 1), most)
-            line.epochs = record.planned = planned
+            run.done += 1
+            if run.done == run.planned:
+                falls = run.extends and still_falls(record.history["loss"][-run.done :])
+                if not falls or run.planned == run.most:
+                    break
+                run.planned = min(run.planned + max(run.planned // 4, 1), run.most)
+                line.epochs = record.planned = run.planned
+            checkpoint(run)
     except KeyboardInterrupt:
         record.interrupted = True
         stopping = None
+        model.engine.drop_best()
         raise
     finally:
         if stopping is not None:
             stopping.restore()
         line.close()
     now = plan()
+    goal, _ = problems.goal(now.objective)
     after = problems.measure(model, data, rows, now, goal)
+    if now.skips_bad and not math.isfinite(after.loss):
+        return falls, []  # of a batch that was skipped
     problems.check(after, model.engine.steps)
-    return falls, problems.find(before, after, now, goal)
+    return falls, problems.find(run.before, after, now, goal)

@@ -22,6 +22,7 @@ class Plan:
     corruption: tuple[str, float] | None
     binarize: str | None
     threads: int | None
+    skips_bad: bool = False  # whether to skip batches whose loss is not finite
     even_batches: bool = False  # whether to reduce the batch size for a fuller last batch
 
     def batch_size_for(self, n: int) -> int:

@@ -18,12 +18,14 @@ class Progress:
         None shows the line only if standard error is a terminal.
     epochs, examples : int
         Number of epochs, which may grow, and of examples per epoch.
+    done : int
+        Number of epochs done before.
     """
 
-    def __init__(self, show: bool | None, epochs: int, examples: int) -> None:
+    def __init__(self, show: bool | None, epochs: int, examples: int, done: int = 0) -> None:
         self._on = sys.stderr is not None and (_is_terminal() if show is None else show)  # None: pythonw, a daemon
         self.epochs, self._examples = epochs, examples
-        self._epoch = 0
+        self._epoch = done
         self._last = ""
         self._start = time.perf_counter()
 

@@ -24,13 +24,20 @@ class TrainingRecord:
         Seconds spent in training.
     interrupted : bool
         Whether Ctrl-C stopped the last training.
+    skipped : int
+        Number of batches skipped by ``nan_policy="skip"``.
     """
 
     def __init__(
-        self, history: dict[str, list[float]], n_iter: int = 0, elapsed: float = 0.0, interrupted: bool = False
+        self,
+        history: dict[str, list[float]],
+        n_iter: int = 0,
+        elapsed: float = 0.0,
+        interrupted: bool = False,
+        skipped: int = 0,
     ) -> None:
         self._history, self.n_iter = history, n_iter
-        self.elapsed, self.interrupted = elapsed, interrupted
+        self.elapsed, self.interrupted, self.skipped = elapsed, interrupted, skipped
         self.not_saved: list[str] = []  # parameters that a file could not hold, of which `save` has warned
         self.planned: int | None = None  # epochs that `fit` plans, so that schedules can end with it; not in files
 
@@ -71,4 +78,4 @@ class TrainingRecord:
         """Return a copy that shares no list, of whole epochs also while another thread trains."""
         n_iter = self.n_iter
         history = {key: values[:n_iter] for key, values in list(self._history.items())}
-        return TrainingRecord(history, n_iter, self.elapsed, self.interrupted)
+        return TrainingRecord(history, n_iter, self.elapsed, self.interrupted, self.skipped)

@@ -193,6 +193,9 @@ impl Layer for ConvOutput {
             let band = band * step..((band + 1) * step).min(shape.height);
             let part = band.start * row / WIDTH..(band.end * row).div_ceil(WIDTH);
             for index in tiles {
+                if worker.stops() {
+                    return;
+                }
                 let rows = tile_rows(height, isa, index);
                 let image = |r: usize| {
                     let start = slot.rows + (rows.start + r) * self.example_rows();

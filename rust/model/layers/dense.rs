@@ -317,6 +317,9 @@ impl Layer for Dense {
                 deliver(bias..bias + 1, &sums, vectors);
             }
             for block in blocks {
+                if worker.stops() {
+                    return;
+                }
                 let used = (self.inputs - block * WIDTH).min(WIDTH);
                 let start = self.weights(panel).start + block * WIDTH;
                 let hints = |tile, rows: Range<usize>| {

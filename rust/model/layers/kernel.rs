@@ -255,6 +255,9 @@ impl Kernel {
                 conv::meetings(&self.window, images, place(part.start + n).0).peekable()
             });
             for position in (0..self.small.shape.positions()).step_by(chunk) {
+                if worker.stops() {
+                    return;
+                }
                 let end = ((position + chunk) * panels) as u32;
                 for (n, products) in part.clone().zip(&mut products) {
                     let (_, block, panel) = place(n);
@@ -315,6 +318,9 @@ impl Kernel {
             let vectors = vectors_of(self.small.shape.channels, panel);
             let mut products = [ZERO_ROW; RUN_ROWS + MAX_TILE_ROWS];
             for position in 0..positions {
+                if worker.stops() {
+                    return;
+                }
                 let (base, segments) = self.down.get(position);
                 let right = &b[(position * panels + panel) * height..][..height];
                 for segment in segments.iter() {
@@ -447,6 +453,9 @@ fn product<'r>(
         let (left, right) = (&data[base * height..], right(channels));
         let vectors = vectors_of(to.shape.channels, channels);
         for index in tiles {
+            if worker.stops() {
+                return;
+            }
             let rows = tile_rows(height, isa, index);
             near.iter().for_each(|&matrix| batch.prefetch(matrix, panel, rows.clone()));
             let (first, count) = (rows.start, rows.len());

@@ -32,6 +32,9 @@ impl<'a> BatchView<'a> {
             let (group, tiles) = grid.item(item);
             let group = split(panels, groups, group);
             for tile in tiles {
+                if worker.stops() {
+                    return;
+                }
                 let rows = tile * TILE..self.rows.min((tile + 1) * TILE);
                 self.gather_rows(&right, group.clone(), rows.clone(), &mut sums);
                 for (panel, sums) in group.clone().zip(&mut sums) {
