@@ -230,16 +230,16 @@ impl PyEngine {
         })
     }
 
-    /// A hash of the values of `x`, of `rows` of it, and of `y`, as the engine reads them.
+    /// A checksum of the values of `x`, of `rows` of it, and of `y`, as the engine reads them.
     fn fingerprint(
         &self,
         py: Python<'_>,
         x: Array2,
         y: Option<Array2>,
         rows: Rows,
-    ) -> PyResult<u64> {
+    ) -> PyResult<u32> {
         self.with_examples(x, y, &rows, |x| {
-            let mut fingerprint = Fingerprint::new(Isa::detect()?);
+            let mut fingerprint = Fingerprint::default();
             for source in std::iter::once(&x).chain(x.conditions()) {
                 let mut done = 0;
                 in_slices(py, || {

@@ -14,7 +14,7 @@ pub(super) fn mix_lanes<S: Simd>(s: S, x: S::U) -> S::U {
 const MIX: [u32; 2] = [0x85EB_CA6B, 0xC2B2_AE35];
 
 /// A bijection of 32 bits that spreads every input bit over all output bits (MurmurHash3's finaliser).
-pub fn mix(mut x: u32) -> u32 {
+pub(super) fn mix(mut x: u32) -> u32 {
     x = (x ^ (x >> 16)).wrapping_mul(MIX[0]);
     x = (x ^ (x >> 13)).wrapping_mul(MIX[1]);
     x ^ (x >> 16)

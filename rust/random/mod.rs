@@ -9,7 +9,6 @@ mod permutation;
 mod philox;
 
 pub use content_hash::ContentHash;
-pub use mix::mix;
 pub use noise::{Distribution, Fill, Noise, row_words, uniform_at, uniform_panel};
 pub use permutation::Permutation;
 

@@ -63,8 +63,8 @@ impl Batch<'_> {
         let every = n.div_ceil(USUAL_ROWS);
         let mut usual: Vec<f32> =
             (0..n).step_by(every).map(|row| largest(self.x, row).1.abs()).collect();
-        usual.sort_by(f32::total_cmp);
-        let usual = usual[usual.len() / 2];
+        let middle = usual.len() / 2;
+        let usual = *usual.select_nth_unstable_by(middle, f32::total_cmp).1;
         let (row, (col, value)) = rows
             .into_iter()
             .map(|row| (row, largest(self.x, row)))

@@ -6,13 +6,11 @@
 #![allow(unsafe_code)]
 
 /// Where the calling thread runs and may run.
-#[cfg(target_os = "linux")]
 pub struct Place {
     core: Option<usize>,
     allowed: Option<libc::cpu_set_t>,
 }
 
-#[cfg(target_os = "linux")]
 impl Place {
     /// The place of the calling thread.
     pub fn current() -> Place {
@@ -41,14 +39,12 @@ impl Place {
 }
 
 /// The core that the calling thread runs on, if the system reports it.
-#[cfg(target_os = "linux")]
 fn core() -> Option<usize> {
     // SAFETY: no arguments; a negative answer is an error.
     usize::try_from(unsafe { libc::sched_getcpu() }).ok()
 }
 
 /// The cores that the calling thread may use, if the system reports them.
-#[cfg(target_os = "linux")]
 fn allowed() -> Option<libc::cpu_set_t> {
     // SAFETY: a zeroed cpu_set_t is the empty set; the call writes a set of the size given, for the calling thread (0).
     unsafe {
@@ -58,22 +54,7 @@ fn allowed() -> Option<libc::cpu_set_t> {
 }
 
 /// Allows the calling thread these cores; without effect if the system refuses.
-#[cfg(target_os = "linux")]
 fn allow(cores: &libc::cpu_set_t) {
     // SAFETY: the call reads a set of the size given, for the calling thread (0).
     unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), cores) };
-}
-
-/// Unknown on other systems.
-#[cfg(not(target_os = "linux"))]
-pub struct Place;
-
-#[cfg(not(target_os = "linux"))]
-impl Place {
-    pub fn current() -> Place {
-        Place
-    }
-
-    /// Does nothing.
-    pub fn join(&self) {}
 }

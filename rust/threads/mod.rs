@@ -1,5 +1,9 @@
 //! Threads: a team of workers that runs phases of tiles, with a barrier after each phase.
 
+#[cfg(all(target_os = "linux", not(miri)))]
+mod affinity;
+#[cfg(not(all(target_os = "linux", not(miri))))]
+#[path = "no_affinity.rs"]
 mod affinity;
 mod cores;
 mod interrupt;

@@ -330,8 +330,8 @@ class FittedModel:
         return self.engine.dump(json.dumps(estimator, allow_nan=False), optimizer, list(history), best)
 
     def fingerprint(self, data: Data, rows: NDArray[np.uint64] | None = None) -> str:
-        """Return a hash of the values of X and y, as the engine reads them."""
-        return f"{self.engine.fingerprint(*data, rows):016x}"
+        """Return a checksum of the values of X and y, as the engine reads them."""
+        return f"{self.engine.fingerprint(*data, rows):08x}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {
