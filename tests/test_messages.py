@@ -79,11 +79,11 @@ def test_a_warning_of_save_in_a_callback_comes_when_training_has_ended(action: A
     def save(model: fastvae.VAE, logs: dict[str, float]) -> None:
         model.save(tmp_path / "model")
 
-    model = small(epochs=3, callbacks=save)
+    model = small(epochs=3, callbacks=save, beta=lambda step: 1.0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter(action)
         if action == "error":
-            with pytest.raises(UserWarning, match="A file cannot hold callbacks"):
+            with pytest.raises(UserWarning, match="A file cannot hold beta"):
                 model.fit(X)
         else:
             model.fit(X)

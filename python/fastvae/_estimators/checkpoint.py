@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastvae import _checks
 from fastvae._estimators import sources
+from fastvae._fitted.files import with_keys
 from fastvae._training import callbacks
+from fastvae._training.run import Run
 
 if TYPE_CHECKING:
     from fastvae._estimators.network import Network
-    from fastvae._training.run import Run
 
 # Seconds between two checkpoints with checkpoint_every=None: writing takes a small share of training then.
 _SECONDS = 60.0
@@ -79,6 +80,18 @@ class Checkpoint:
             state |= {"fit": run.state(), "callbacks": callbacks.states(getattr(model, "callbacks", ()))}
         sources.write(self._path, model._dump(moments=True, run=state)[0])
         self._time = time.monotonic()
+
+
+def check_state(state: Any) -> None:
+    """Raise ValueError unless this is the state of a fit from a checkpoint."""
+    found = with_keys(state, {"data", "every"}, {"fit", "callbacks"}, "the state of the fit")
+    if found["every"] is not None:
+        _checks.integer(found["every"], "checkpoint_every")
+    if not isinstance(found["data"], str) or ("fit" in found) != ("callbacks" in found):
+        raise ValueError("the state of the fit lacks its data, run or callbacks")
+    if "fit" in found:
+        Run.check(found["fit"])
+        callbacks.check_states(found["callbacks"])
 
 
 def all_parameters(title: str, cls: type[Network], stored: Mapping[str, Any], given: dict[str, Any]) -> dict[str, Any]:
