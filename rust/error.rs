@@ -46,9 +46,26 @@ pub fn filled<T: Clone>(value: T, len: Option<usize>) -> Result<Vec<T>> {
     let allocatable = len.filter(|&len| Vec::<T>::new().try_reserve_exact(len).is_ok());
     match allocatable {
         Some(len) => Ok(vec![value; len]),
-        None => Err(Error::Memory(match len.and_then(|n| n.checked_mul(size_of::<T>())) {
-            Some(bytes) => format!("not enough memory for {} MB more", bytes >> 20),
-            None => "the array is too large for the address space".to_string(),
-        })),
+        None => Err(no_memory::<T>(len)),
     }
+}
+
+/// A vector of the items of an iterator, of which it says how many there are. Returns an error if the allocation fails.
+pub fn collected<T>(items: impl ExactSizeIterator<Item = T>) -> Result<Vec<T>> {
+    let mut found = Vec::new();
+    found.try_reserve_exact(items.len()).map_err(|_| no_memory::<T>(Some(items.len())))?;
+    found.extend(items);
+    Ok(found)
+}
+
+/// A copy of values. Returns an error if the allocation fails.
+pub fn copied<T: Copy>(values: &[T]) -> Result<Vec<T>> {
+    collected(values.iter().copied())
+}
+
+fn no_memory<T>(len: Option<usize>) -> Error {
+    Error::Memory(match len.and_then(|n| n.checked_mul(size_of::<T>())) {
+        Some(bytes) => format!("not enough memory for {} MB more", bytes >> 20),
+        None => "the array is too large for the address space".to_string(),
+    })
 }

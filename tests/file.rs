@@ -238,7 +238,7 @@ fn a_model_comes_back_without_moments_and_starts_them_at_zero() {
             assert_eq!(answers(&mut again), answers(&mut vae));
             let mut fresh = Engine::new(Specification { optimizer, ..spec(likelihood) }).unwrap();
             let values: Vec<_> =
-                vae.network.tensors.iter().map(|tensor| vae.parameter(tensor)).collect();
+                vae.network.tensors.iter().map(|tensor| vae.parameter(tensor).unwrap()).collect();
             fresh.set_parameters(&values).unwrap();
             // The steps taken are known, and an optimiser with moments starts anew.
             (fresh.steps, fresh.epochs) = (vae.steps, vae.epochs);
@@ -269,7 +269,8 @@ fn safetensors_reads_the_file_too() {
     assert_eq!(tensors.len(), 2 * vae.network.tensors.len());
     for tensor in &vae.network.tensors {
         let view = tensors.tensor(&tensor.name).unwrap();
-        let bits: Vec<u8> = vae.parameter(tensor).iter().flat_map(|x| x.to_le_bytes()).collect();
+        let bits: Vec<u8> =
+            vae.parameter(tensor).unwrap().iter().flat_map(|x| x.to_le_bytes()).collect();
         assert_eq!((view.shape(), view.data()), (&tensor.shape[..], &bits[..]));
         assert_eq!(checksums[&tensor.name], format!("{:08x}", crc32fast::hash(&bits)));
         let second = tensors.tensor(&format!("optimizer.second.{}", tensor.name)).unwrap();

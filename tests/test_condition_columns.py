@@ -180,7 +180,7 @@ def test_pixels_of_images_lie_beside_the_condition() -> None:
     assert ours.input_scale_ == 255
     assert same(ours.reconstruct(beside), theirs.reconstruct(grey, y=Y))
     assert ours.reconstruct(beside).shape == ours.sample(300, y=3).shape == (300, 64)
-    with pytest.raises(ValueError, match=r"X has 3 dimensions, \(300, 8, 8\), but condition columns need a table"):
+    with pytest.raises(ValueError, match=r"X has 3 dimensions, \(300, 8, 8\), but condition_columns need a table"):
         clone(ours).fit(grey.reshape(-1, 8, 8))
 
 

@@ -223,6 +223,35 @@ ask = lambda: model.log_marginal(binary, {n_samples})
     assert result["same"]
 
 
+@needs_signals
+@pytest.mark.parametrize(
+    "call",
+    [
+        "make(hidden=(4,)).partial_fit(X[:128]).posterior_sample(X[:200], 100_000)",
+        "make(hidden=(4,)).partial_fit(X[:128]).sample(20_000_000)",
+        "make(hidden=(4,), likelihood='gaussian').partial_fit(X[:128]).sample(400_000, draw=True)",
+        "fastvae.functional.standard_normal((100_000, 3000), 0)",
+        "fastvae.corruption.GaussianNoise(0.1).corrupt(big, 0)",
+        "fastvae.functional.reparameterize(big, big, big)",
+        "fastvae.functional.bernoulli_log_prob(big, big)",
+        "fastvae.functional.gaussian_log_prob(big, big)",
+    ],
+)
+def test_ctrl_c_stops_draws_and_functions_on_arrays(call: str) -> None:
+    receiver, _, rest = call.rpartition(").") if call.startswith("make") else ("", "", call)
+    ask = f"drawn.{rest}" if receiver else rest
+    result = interrupt(
+        f"""
+drawn = {receiver + ")" if receiver else "None"}
+big = np.zeros((150_000, 784), np.float32) if "big" in {call!r} else None
+model.partial_fit(X[:128])
+started = lambda: True
+ask = lambda: {ask}
+"""
+    )
+    assert result["latency"] < LATENCY
+
+
 class Presses:
     """A standard error that presses Ctrl-C when a text is written to it."""
 

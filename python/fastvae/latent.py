@@ -440,11 +440,11 @@ class _Given:
         """Return the codes of X given y."""
         if _in_columns(self._model):
             return self._model.transform(X)
-        return self._model.transform(X, y=self._for(len(X)))
+        return self._model.transform(X, y=self._for(_length(X)))
 
     def codes_given_y(self, X: Any) -> Any:
         """Return the codes of an X without condition columns."""
-        return self._model.transform(X, y=self._for(len(X)))
+        return self._model.transform(X, y=self._for(_length(X)))
 
     def inverse_transform(self, Z: Any) -> Any:
         """Return the inputs decoded from codes given y; several codes of an example are adjacent rows."""
@@ -457,6 +457,14 @@ class _Given:
 
     def _for(self, n: int) -> NDArray[Any]:
         return np.repeat(self._y, n, axis=0) if len(self._y) == 1 else self._y
+
+
+def _length(X: Any) -> int:
+    """Return the number of rows of X, or raise TypeError."""
+    try:
+        return len(X)
+    except TypeError:
+        raise TypeError(f"X={X!r:.60} has no rows; expected an array, [n_examples, n_features]") from None
 
 
 def _given(model: Any, y: Any) -> Any:
@@ -508,6 +516,8 @@ def _input(model: Any, value: Any, name: str) -> Any:
 
 def _codes(model: LatentModel, X: Any) -> NDArray[np.float32]:
     """Return the codes of X as an array, whatever container the model returns."""
+    if not hasattr(model, "transform"):
+        raise TypeError(f"model={model!r:.60} has no method transform: pass a fitted model")
     return np.asarray(model.transform(X), dtype=np.float32)
 
 

@@ -220,7 +220,9 @@ def _checked(layer: Any, name: str) -> Layer:
 
 def _pair(value: Any, name: str, least: int) -> tuple[int, int]:
     """Return a size as (vertical, horizontal), or raise ValueError."""
-    sides = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value, value)
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    sides = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     good = len(sides) == 2 and all(isinstance(x, numbers.Integral) and not isinstance(x, bool) for x in sides)
     if not good or not all(least <= int(x) <= _core.MAX_SIDE for x in sides):
         raise ValueError(f"{name}={value!r} must be an integer or a pair of integers, {least} to {_core.MAX_SIDE}")

@@ -64,10 +64,11 @@ impl Corruption {
         }
     }
 
-    /// Corrupts a row-major matrix [rows, cols] in place. The noise depends on row and column. NaN stays NaN.
-    pub fn corrupt(self, isa: Isa, seed: u64, cols: usize, matrix: &mut [f32]) {
+    /// Corrupts a row-major matrix [rows, cols] in place. The noise depends on row, counted from `first`, and column. NaN
+    /// stays NaN.
+    pub fn corrupt(self, isa: Isa, seed: u64, (first, cols): (usize, usize), matrix: &mut [f32]) {
         let noise = Noise { seed, stream: Stream::Corrupted as u8, sample: 0 };
-        noise.fill(isa, self.distribution(), cols, matrix, |x, _, noise| {
+        noise.fill(isa, self.distribution(), (first, cols), matrix, |x, _, noise| {
             if !x.is_nan() {
                 [*x] = self.apply([*x], [noise]);
             }

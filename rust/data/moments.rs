@@ -2,6 +2,7 @@
 //! depend neither on the number of threads nor on whether the array is sparse.
 
 use crate::data::Source;
+use crate::error::{Result, collected, filled};
 use crate::matrix::panels_of;
 use crate::nn::likelihood::Column;
 use crate::simd::{Isa, LANES, Lanes, Op, Row, Simd, WIDTH, ZERO_ROW, floats};
@@ -113,12 +114,12 @@ pub struct ColumnMoments {
 
 impl ColumnMoments {
     /// The moments of no rows of an array with `cols` columns.
-    pub fn new(cols: usize) -> ColumnMoments {
-        let panels = vec![Sums::EMPTY; panels_of(cols)];
-        ColumnMoments {
-            groups: panels.chunks(TOGETHER).map(|group| Mutex::new(group.into())).collect(),
-            cols,
-        }
+    pub fn new(cols: usize) -> Result<ColumnMoments> {
+        let panels = panels_of(cols);
+        let group =
+            |first| Ok(Mutex::new(filled(Sums::EMPTY, Some(TOGETHER.min(panels - first)))?));
+        let groups = (0..panels).step_by(TOGETHER).map(group).collect::<Result<_>>()?;
+        Ok(ColumnMoments { groups, cols })
     }
 
     /// The number of parts that [`ColumnMoments::add`] adds at once: independent columns, or the whole sparse array.
@@ -149,16 +150,12 @@ impl ColumnMoments {
     }
 
     /// The moments of the columns of `x`, all rows of which were added.
-    pub fn columns(&self, x: &Source) -> Vec<Column> {
+    pub fn columns(&self, x: &Source) -> Result<Vec<Column>> {
         let rows = is_scattered(x).then_some(x.rows() as f64);
-        let mut columns = Vec::with_capacity(self.groups.len() * TOGETHER * WIDTH);
-        for group in 0..self.groups.len() {
-            for sums in self.lock(group).iter() {
-                columns.extend((0..WIDTH).map(|j| sums.column(j, rows)));
-            }
-        }
-        columns.truncate(self.cols);
-        columns
+        collected((0..self.cols).map(|col| {
+            let panel = col / WIDTH;
+            self.lock(panel / TOGETHER)[panel % TOGETHER].column(col % WIDTH, rows)
+        }))
     }
 
     fn lock(&self, group: usize) -> MutexGuard<'_, Vec<Sums>> {
@@ -206,12 +203,12 @@ mod tests {
     use crate::data::csr::Csr;
 
     fn moments(x: &Source) -> Vec<Column> {
-        let found = ColumnMoments::new(x.cols());
+        let found = ColumnMoments::new(x.cols()).unwrap();
         for rows in [0..2, 2..x.rows()] {
             (0..found.parts(x))
                 .for_each(|part| found.add(Isa::detect().unwrap(), x, rows.clone(), part));
         }
-        found.columns(x)
+        found.columns(x).unwrap()
     }
 
     #[test]

@@ -94,9 +94,9 @@ impl Engine {
             let Some(fan_in) = tensor.fan_in else { continue };
             let bound = 1.0 / (fan_in as f32).sqrt();
             let cols = tensor.shape[1..].iter().product();
-            let mut plain = vec![0.0; tensor.shape[0] * cols];
+            let mut plain = filled(0.0, tensor.shape[0].checked_mul(cols))?;
             let noise = Noise { seed, stream: Stream::Init as u8, sample: index as u32 };
-            noise.fill(isa, Distribution::Uniform, cols, &mut plain, |to, _, u| {
+            noise.fill(isa, Distribution::Uniform, (0, cols), &mut plain, |to, _, u| {
                 *to = (2.0 * u - 1.0) * bound;
             });
             tensor.write(&plain, &mut engine.parameters);
@@ -150,7 +150,7 @@ impl Engine {
     }
 
     /// A parameter in PyTorch's layout.
-    pub fn parameter(&self, tensor: &Tensor) -> Vec<f32> {
+    pub fn parameter(&self, tensor: &Tensor) -> Result<Vec<f32>> {
         tensor.read(&self.parameters)
     }
 
@@ -159,6 +159,8 @@ impl Engine {
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
         let parameters = self.pack(values, &self.network.tensors)?;
         self.network.check(&parameters)?;
+        // Allocates before the change, so that a lack of memory leaves the model as it is.
+        self.share(1, BatchSize::of(1), PassKind::Infer, InputStorage::Batch)?;
         self.parameters = parameters;
         self.refresh()
     }
@@ -258,7 +260,7 @@ impl Engine {
     }
 
     /// The gradient that was last stored for a parameter, in PyTorch's layout.
-    pub(crate) fn gradient(&self, tensor: &Tensor) -> Vec<f32> {
+    pub(crate) fn gradient(&self, tensor: &Tensor) -> Result<Vec<f32>> {
         tensor.read(&self.gradients)
     }
 

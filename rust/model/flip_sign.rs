@@ -1,7 +1,7 @@
 //! The sign of a latent coordinate, which is not identified: flipping it in encoder and decoder leaves p(x) unchanged.
 
 use super::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, filled};
 use crate::nn::item_prior::SlopePrior;
 
 impl Engine {
@@ -16,6 +16,8 @@ impl Engine {
         }
         let mean = if spec.variational { "mu" } else { "code" };
         let tensors = self.network.tensors.clone();
+        // Allocates before the change, so that a lack of memory leaves the model as it is.
+        let mut scratch = filled(0.0, tensors.iter().map(|t| t.shape.iter().product()).max())?;
         let negate = |x: &mut f32| *x = -*x;
         for tensor in &tensors {
             let inputs = tensor.shape.get(1).copied().unwrap_or(1);
@@ -32,9 +34,10 @@ impl Engine {
             let [first, _] = &mut self.moments;
             let buffers = [&mut self.parameters, if log { &mut Vec::new() } else { first }];
             for buffer in buffers.into_iter().filter(|b| !b.is_empty()) {
-                let mut plain = tensor.read(buffer);
+                let plain = &mut scratch[..tensor.shape.iter().product()];
+                tensor.read_into(buffer, plain);
                 plain[start..].iter_mut().step_by(step).take(count).for_each(negate);
-                tensor.write(&plain, buffer);
+                tensor.write(plain, buffer);
             }
         }
         self.refresh()

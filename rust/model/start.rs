@@ -4,27 +4,32 @@
 use super::engine::Engine;
 use super::layer_list::LayerSpecification;
 use super::tensor::Tensor;
-use crate::error::Result;
+use crate::error::{Result, collected, copied};
 use crate::nn::likelihood::{Column, Level, Start};
 
 impl Engine {
     /// Moves the random initial parameters to the level of training data with these columns.
     pub fn start(&mut self, columns: &[Column]) -> Result<()> {
         let level = Level::of(columns);
-        let channels = self.channels(columns);
+        let channels = self.channels(columns)?;
         let likelihood = self.network.spec.likelihood;
-        let starts_of = |columns: &[Column]| -> Option<Vec<Start>> {
-            columns.iter().map(|column| likelihood.start(column, &level)).collect()
+        let starts_of = |columns: &[Column]| -> Result<Option<Vec<Start>>> {
+            let starts = columns.iter().map(|column| likelihood.start(column, &level));
+            let starts = collected(starts)?;
+            let all = starts.iter().all(Option::is_some);
+            Ok(all.then(|| starts.into_iter().flatten().collect()))
         };
-        let (Some(outputs), Some(features)) = (starts_of(&channels), starts_of(columns)) else {
+        let (Some(mut outputs), Some(features)) = (starts_of(&channels)?, starts_of(columns)?)
+        else {
             return Ok(());
         };
-        let outputs: Vec<_> =
-            (0..).zip(outputs).map(|(j, start)| self.in_units(start, j)).collect();
-        self.start_output(&outputs);
-        self.start_scales(&features);
-        self.centre_input(columns);
-        self.start_linear_encoder();
+        for (j, start) in outputs.iter_mut().enumerate() {
+            *start = self.in_units(*start, j);
+        }
+        self.start_output(&outputs)?;
+        self.start_scales(&features)?;
+        self.centre_input(columns)?;
+        self.start_linear_encoder()?;
         self.network.constrain(&mut self.parameters);
         self.refresh()
     }
@@ -43,14 +48,16 @@ impl Engine {
     }
 
     /// Subtracts the means from the standardised input of a first dense layer by its bias.
-    fn centre_input(&mut self, columns: &[Column]) {
+    fn centre_input(&mut self, columns: &[Column]) -> Result<()> {
         let spec = &self.network.spec;
-        let Some(by) = spec.input_standardize().filter(|by| by.keeps_zeros()) else { return };
+        let Some(by) = spec.input_standardize().filter(|by| by.keeps_zeros()) else {
+            return Ok(());
+        };
         if spec.image_shape.is_some() {
-            return;
+            return Ok(());
         }
-        let means: Vec<f32> =
-            (0..).zip(columns).map(|(j, column)| column.mean as f32 / by.scale(j)).collect();
+        let means = columns.iter().enumerate();
+        let means = collected(means.map(|(j, column)| column.mean as f32 / by.scale(j)))?;
         let tensors = self.network.encoder.first().map_or(Vec::new(), |layer| layer.tensors());
         for pair in tensors.windows(2) {
             let [weight, bias] = pair else { continue };
@@ -58,26 +65,28 @@ impl Engine {
                 continue;
             }
             let (weights, mut biases) =
-                (weight.read(&self.parameters), bias.read(&self.parameters));
+                (weight.read(&self.parameters)?, bias.read(&self.parameters)?);
             for (bias, weights) in biases.iter_mut().zip(weights.chunks(weight.shape[1])) {
                 *bias -= weights.iter().zip(&means).map(|(w, mean)| w * mean).sum::<f32>();
             }
             bias.write(&biases, &mut self.parameters);
         }
+        Ok(())
     }
 
     /// Scales the random weights of the log variance in an encoder without hidden layers.
-    fn start_linear_encoder(&mut self) {
+    fn start_linear_encoder(&mut self) -> Result<()> {
         if !self.network.spec.encoder.is_empty() {
-            return;
+            return Ok(());
         }
         for layer in &self.network.encoder {
             for tensor in layer.tensors().iter().filter(|tensor| tensor.name == "logvar.weight") {
-                let mut values = tensor.read(&self.parameters);
+                let mut values = tensor.read(&self.parameters)?;
                 values.iter_mut().for_each(|w| *w *= LOG_VARIANCE_SPREAD);
                 tensor.write(&values, &mut self.parameters);
             }
         }
+        Ok(())
     }
 
     /// The last hidden layer of the decoder with weights: the output, if the decoder is convolutional.
@@ -86,7 +95,7 @@ impl Engine {
     }
 
     /// The moments behind each output of the last layer: of all pixels of a channel for a convolution.
-    fn channels(&self, columns: &[Column]) -> Vec<Column> {
+    fn channels(&self, columns: &[Column]) -> Result<Vec<Column>> {
         let channels = match (self.last_layer(), self.network.spec.image()) {
             (
                 Some(
@@ -94,27 +103,26 @@ impl Engine {
                 ),
                 Some(image),
             ) => image.channels,
-            _ => return columns.to_vec(),
+            _ => return copied(columns),
         };
-        let of =
-            |channel| columns.iter().skip(channel).step_by(channels).copied().collect::<Vec<_>>();
-        (0..channels).map(|channel| Column::of_all(&of(channel))).collect()
+        let of = |channel| collected(columns.iter().skip(channel).step_by(channels).copied());
+        (0..channels).map(|channel| Ok(Column::of_all(&of(channel)?))).collect()
     }
 
     /// Sets the biases of the output layer and scales its weights.
-    fn start_output(&mut self, starts: &[Start]) {
+    fn start_output(&mut self, starts: &[Start]) -> Result<()> {
         let transposed =
             matches!(self.last_layer(), Some(LayerSpecification::ConvTranspose2d { .. }));
         let layers = self.network.decoder.iter().rev();
         let Some(tensors) = layers.map(|layer| layer.tensors()).find(|found| !found.is_empty())
         else {
-            return;
+            return Ok(());
         };
         // Codes have more variance than hidden units.
         let linear = if self.network.spec.decoder.is_empty() { LINEAR_SPREAD } else { 1.0 };
         let scaled = |tensor: &Tensor| tensor.name.starts_with("scale.");
         for tensor in &tensors {
-            let mut values = tensor.read(&self.parameters);
+            let mut values = tensor.read(&self.parameters)?;
             if tensor.name.ends_with(".bias") {
                 for (value, start) in values.iter_mut().zip(starts) {
                     let y = if scaled(tensor) { start.scale.ln() } else { start.output };
@@ -132,17 +140,19 @@ impl Engine {
             }
             tensor.write(&values, &mut self.parameters);
         }
+        Ok(())
     }
 
     /// Sets the learned scales.
-    fn start_scales(&mut self, starts: &[Start]) {
+    fn start_scales(&mut self, starts: &[Start]) -> Result<()> {
         for tensor in self.network.head.tensors() {
-            let mut values = tensor.read(&self.parameters);
+            let mut values = tensor.read(&self.parameters)?;
             for (value, start) in values.iter_mut().zip(starts) {
                 *value = start.scale.ln() as f32;
             }
             tensor.write(&values, &mut self.parameters);
         }
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Named parameters with PyTorch's shapes, and their places in the parameter buffer.
 
 use super::layer_list::MAX_WIDTH;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, filled};
 use crate::matrix::{ColumnMap, RowMap, from_panels, to_panels};
 use crate::simd::{Row, WIDTH};
 
@@ -61,10 +61,10 @@ impl Tensor {
     }
 
     /// Copies the tensor (or its gradient, or a moment) out of a buffer with the parameters' layout.
-    pub fn read(&self, buffer: &[Row]) -> Vec<f32> {
-        let mut plain = vec![0.0; self.shape.iter().product()];
+    pub fn read(&self, buffer: &[Row]) -> Result<Vec<f32>> {
+        let mut plain = filled(0.0, Some(self.shape.iter().product()))?;
         self.read_into(buffer, &mut plain);
-        plain
+        Ok(plain)
     }
 
     /// [`Tensor::read`] into an existing slice.

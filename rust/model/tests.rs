@@ -44,7 +44,7 @@ fn round_trip(network: Network) {
         count += size;
     }
     for (n, tensor) in network.tensors.iter().enumerate() {
-        let plain = tensor.read(&buffer);
+        let plain = tensor.read(&buffer).unwrap();
         let good = plain.iter().enumerate().all(|(i, &x)| x == (n * 10_000 + i + 1) as f32);
         assert!(good, "{}", tensor.name);
     }
@@ -241,7 +241,7 @@ fn a_layer_for_tests_trains_with_the_others() {
     let mut scaled = scaled_engine();
     let values = |factors: [f32; 3]| -> Vec<Vec<f32>> {
         let of = |name: &str| match plain.network.tensors.iter().find(|t| t.name == name) {
-            Some(tensor) => plain.parameter(tensor),
+            Some(tensor) => plain.parameter(tensor).unwrap(),
             None => factors.to_vec(),
         };
         scaled_engine().network.tensors.iter().map(|tensor| of(&tensor.name)).collect()

@@ -3,7 +3,7 @@
 
 use super::sparse::PySparseMatrix;
 use crate::data::{Element, Source};
-use crate::error::filled;
+use crate::error::{collected, copied, filled};
 use numpy::{
     PyArray1, PyArrayDescr, PyArrayDescrMethods, PyReadonlyArray1, PyUntypedArray,
     PyUntypedArrayMethods, dtype,
@@ -80,7 +80,15 @@ pub fn array(py: Python<'_>, values: Vec<f32>) -> Bound<'_, PyArray1<f32>> {
     PyArray1::from_vec(py, values)
 }
 
+/// Numbers as a numpy array.
+pub fn array_of<'py>(
+    py: Python<'py>,
+    numbers: impl ExactSizeIterator<Item = f64>,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    Ok(PyArray1::from_vec(py, collected(numbers)?))
+}
+
 /// Copies the values of arrays.
 pub fn owned(values: &[PyReadonlyArray1<'_, f32>]) -> PyResult<Vec<Vec<f32>>> {
-    values.iter().map(|v| Ok(v.as_slice()?.to_vec())).collect()
+    values.iter().map(|v| Ok(copied(v.as_slice()?)?)).collect()
 }

@@ -6,14 +6,12 @@ use super::lock::{EngineLock, Unusable};
 use crate::data::binarize::{Binary, VALIDATION_PASS};
 use crate::data::check::ValueCheck;
 use crate::data::{Element, Source};
-use crate::error::{Error, filled};
+use crate::error::Error;
 use crate::file::{self, History};
 use crate::model::{Engine, Specification};
 use crate::random::Stream;
 use crate::run::blocks::InferenceRun;
 use crate::run::fingerprint::Fingerprint;
-use crate::run::functional;
-use crate::simd::Isa;
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -159,8 +157,9 @@ impl PyEngine {
 
     fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Vec<Array<'py>>> {
         let values: Vec<Vec<f32>> = self.with_engine(py, |engine| {
-            engine.network.tensors.iter().map(|tensor| engine.parameter(tensor)).collect()
-        })?;
+            let tensors = engine.network.tensors.iter();
+            tensors.map(|tensor| engine.parameter(tensor)).collect::<Result<_, _>>()
+        })??;
         Ok(values.into_iter().map(|v| array(py, v)).collect())
     }
 
@@ -196,13 +195,7 @@ impl PyEngine {
     /// Draws `n` codes from the prior, [n * latent_dim].
     fn prior<'py>(&self, py: Python<'py>, n: usize, seed: u64) -> PyResult<Array<'py>> {
         let latent = self.specification.latent_dim;
-        let codes = detached(py, || {
-            let isa = Isa::detect()?;
-            let mut codes = filled(0.0, n.checked_mul(latent))?;
-            functional::standard_normal(isa, seed, Stream::Prior as u8, latent, &mut codes);
-            Ok::<_, Error>(codes)
-        })??;
-        Ok(array(py, codes))
+        super::functional::normal(py, (n, latent), seed, Stream::Prior as u8)
     }
 
     /// The bytes of a model file with the estimator's JSON, the history as names and values, and, if `moments`, the

@@ -1,13 +1,18 @@
 //! Functions on arrays, without a model.
 
 use super::arrays::{Array, array, zeros};
-use super::detach::detached;
+use super::detach::in_slices;
 use crate::data::corruption::Corruption;
+use crate::error::copied;
 use crate::nn::likelihood::{Bernoulli, Gaussian, Likelihood, Scale};
 use crate::run::functional;
 use crate::simd::Isa;
 use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
+use std::ops::Range;
+
+/// Values of a matrix between two checks for Ctrl-C.
+const VALUES_AT_ONCE: usize = 1 << 22;
 
 /// z = mu + e^(logvar / 2) eps.
 #[pyfunction]
@@ -19,7 +24,10 @@ pub fn reparameterize<'py>(
 ) -> PyResult<Array<'py>> {
     let (mu, logvar, eps) = (mu.as_slice()?, logvar.as_slice()?, eps.as_slice()?);
     let (isa, mut z) = (Isa::detect()?, zeros(mu.len(), 1)?);
-    detached(py, || functional::reparameterize(isa, mu, logvar, eps, &mut z))?;
+    by_rows(py, (z.len(), 1), |at, _| {
+        let (mu, logvar, eps) = (&mu[at.clone()], &logvar[at.clone()], &eps[at.clone()]);
+        functional::reparameterize(isa, mu, logvar, eps, &mut z[at]);
+    })?;
     Ok(array(py, z))
 }
 
@@ -33,7 +41,9 @@ pub fn gaussian_kl<'py>(
 ) -> PyResult<Array<'py>> {
     let (mu, logvar) = (mu.as_slice()?, logvar.as_slice()?);
     let (isa, mut kl) = (Isa::detect()?, zeros(mu.len() / cols.max(1), 1)?);
-    detached(py, || functional::gaussian_kl(isa, mu, logvar, cols, &mut kl))?;
+    by_rows(py, (kl.len(), cols), |at, rows| {
+        functional::gaussian_kl(isa, &mu[at.clone()], &logvar[at], cols, &mut kl[rows]);
+    })?;
     Ok(array(py, kl))
 }
 
@@ -54,7 +64,10 @@ pub fn log_prob<'py>(
         None => (Bernoulli {}.into(), &[][..]),
     };
     let (isa, mut out) = (Isa::detect()?, zeros(x.len() / cols.max(1), 1)?);
-    detached(py, || functional::log_prob(isa, likelihood, x, y, scale, cols, &mut out))?;
+    by_rows(py, (out.len(), cols), |at, rows| {
+        let (x, y) = (&x[at.clone()], &y[at]);
+        functional::log_prob(isa, likelihood, x, y, scale, cols, &mut out[rows]);
+    })?;
     Ok(array(py, out))
 }
 
@@ -67,8 +80,10 @@ pub fn corrupt<'py>(
     cols: usize,
     seed: u64,
 ) -> PyResult<Array<'py>> {
-    let (isa, mut values) = (Isa::detect()?, x.as_slice()?.to_vec());
-    detached(py, || corruption.corrupt(isa, seed, cols, &mut values))?;
+    let (isa, mut values) = (Isa::detect()?, copied(x.as_slice()?)?);
+    by_rows(py, (values.len() / cols.max(1), cols), |at, rows| {
+        corruption.corrupt(isa, seed, (rows.start, cols), &mut values[at]);
+    })?;
     Ok(array(py, values))
 }
 
@@ -81,7 +96,35 @@ pub fn standard_normal(
     seed: u64,
     stream: u8,
 ) -> PyResult<Array<'_>> {
-    let (isa, mut out) = (Isa::detect()?, zeros(n, cols)?);
-    detached(py, || functional::standard_normal(isa, seed, stream, cols, &mut out))?;
+    normal(py, (n, cols), seed, stream)
+}
+
+/// Standard normal noise of a stream, [rows * cols].
+pub fn normal(
+    py: Python<'_>,
+    (rows, cols): (usize, usize),
+    seed: u64,
+    stream: u8,
+) -> PyResult<Array<'_>> {
+    let (isa, mut out) = (Isa::detect()?, zeros(rows, cols)?);
+    by_rows(py, (rows, cols), |at, rows| {
+        functional::standard_normal(isa, (seed, stream), (rows.start, cols), &mut out[at]);
+    })?;
     Ok(array(py, out))
+}
+
+/// Calls `work` for ranges of the elements of a matrix [rows, cols] and of the rows that they are of, with a check for
+/// Ctrl-C after each.
+fn by_rows(
+    py: Python<'_>,
+    (rows, cols): (usize, usize),
+    mut work: impl FnMut(Range<usize>, Range<usize>) + Send,
+) -> PyResult<()> {
+    let (together, mut done) = ((VALUES_AT_ONCE / cols.max(1)).max(1), 0);
+    in_slices(py, || {
+        let end = rows.min(done + together);
+        work(done * cols..end * cols, done..end);
+        done = end;
+        Ok(done == rows)
+    })
 }

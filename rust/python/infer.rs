@@ -1,6 +1,6 @@
 //! Inference in Python: codes, means, marginal likelihoods and draws.
 
-use super::arrays::{Array, Array2, array, source, with_conditions, zeros};
+use super::arrays::{Array, Array2, array, array_of, source, with_conditions, zeros};
 use super::detach::{SLICE, detached, in_slices};
 use super::engine::{PyEngine, start};
 use crate::data::Source;
@@ -18,6 +18,10 @@ use std::ops::Range;
 
 /// Number of posterior draws per pass over the examples.
 const DRAWS_AT_ONCE: u32 = 32;
+
+/// Codes that are drawn between two looks at the clock, about, and the most rows that they are of.
+const CODES_AT_ONCE: usize = 1 << 24;
+const ROWS_AT_ONCE: usize = 1024;
 
 #[pymethods]
 impl PyEngine {
@@ -101,9 +105,9 @@ impl PyEngine {
                 [WeightSums::log_mean, WeightSums::standard_error, |weights, _| {
                     weights.effective()
                 }];
-            Ok(numbers.map(|number| {
-                PyArray1::from_iter(py, weights.iter().map(|weights| number(weights, samples)))
-            }))
+            let [estimates, errors, sizes] =
+                numbers.map(|number| array_of(py, weights.iter().map(|w| number(w, samples))));
+            Ok([estimates?, errors?, sizes?])
         })
     }
 
@@ -202,7 +206,7 @@ impl PyEngine {
             let lengths = lengths.unwrap_or_default();
             let mut drawing = DrawProgress { seed, done: 0, budget: SLICE };
             self.in_slices(py, |engine| {
-                Ok(engine.sample(&mut out, &mut scale, lengths, &mut drawing))
+                engine.sample(&mut out, &mut scale, lengths, &mut drawing)
             })?;
             Ok(array(py, out))
         })
@@ -222,10 +226,15 @@ impl PyEngine {
         self.with_examples(x, y, &None, |x| {
             let cols = x.rows().saturating_mul(self.specification.latent_dim);
             let mut out = zeros(n as usize, cols)?;
-            let mut run = self.run_on_x(&x, false, threads);
-            self.in_slices(py, |engine| {
-                engine.posterior_sample(&x, (n, seed), &mut out, &mut run)
-            })?;
+            let together = (CODES_AT_ONCE / (cols / x.rows() * x.rows().min(ROWS_AT_ONCE))) as u32;
+            let together = together.max(DRAWS_AT_ONCE);
+            for first in (0..n).step_by(together as usize) {
+                let samples = first..n.min(first.saturating_add(together));
+                let mut run = self.run_on_x(&x, false, threads);
+                self.in_slices(py, |engine| {
+                    engine.posterior_sample(&x, (samples.clone(), seed), &mut out, &mut run)
+                })?;
+            }
             Ok(array(py, out))
         })
     }
@@ -313,7 +322,7 @@ impl PyEngine {
                 work([&x, &given], samples, &mut weights, &mut out)?;
             }
             let effective = weights.iter().map(WeightSums::effective);
-            Ok((array(py, out), PyArray1::from_iter(py, effective)))
+            Ok((array(py, out), array_of(py, effective)?))
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The level of the training data, from which training starts, in Python.
 
-use super::arrays::{Array2, Rows};
+use super::arrays::{Array2, Rows, array_of};
 use super::detach::{SLICE, in_slices};
 use super::engine::PyEngine;
 use crate::data::Source;
@@ -24,14 +24,14 @@ pub struct PyColumnMoments {
 impl PyColumnMoments {
     /// The means of the observed values, [n_features].
     #[getter]
-    fn mean<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
-        PyArray1::from_iter(py, self.columns.iter().map(|column| column.mean))
+    fn mean<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        array_of(py, self.columns.iter().map(|column| column.mean))
     }
 
     /// Their standard deviations, [n_features].
     #[getter]
-    fn std<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
-        PyArray1::from_iter(py, self.columns.iter().map(Column::deviation))
+    fn std<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        array_of(py, self.columns.iter().map(Column::deviation))
     }
 }
 
@@ -79,11 +79,11 @@ impl PyEngine {
 
 /// The moments of the columns of an array.
 fn columns(py: Python<'_>, x: &Source, threads: Option<usize>) -> PyResult<Vec<Column>> {
-    let (moments, isa) = (ColumnMoments::new(x.cols()), Isa::detect()?);
+    let (moments, isa) = (ColumnMoments::new(x.cols())?, Isa::detect()?);
     let mut done = 0;
     in_slices(py, || {
         done = add_rows(isa, x, &moments, (done, SLICE), threads);
         Ok(done == x.rows())
     })?;
-    Ok(moments.columns(x))
+    Ok(moments.columns(x)?)
 }

@@ -148,19 +148,19 @@ pub fn uniform_panel<S: Simd>(s: S, seed: u64, stream: Stream, id: [u32; 3], pan
 }
 
 impl Noise {
-    /// Noise for a plain matrix [n, cols] whose rows are counted from zero: `put(element, column, value)`.
+    /// Noise for a plain matrix [n, cols] whose rows are counted from `first`: `put(element, column, value)`.
     pub fn fill(
         self,
         isa: Isa,
         distribution: Distribution,
-        cols: usize,
+        (first, cols): (usize, usize),
         matrix: &mut [f32],
         put: impl Fn(&mut f32, usize, f32),
     ) {
         for (block, rows) in matrix.chunks_mut(LANES * cols).enumerate() {
             let Noise { seed, stream, sample } = self;
             let ids: [[u32; 3]; LANES] = std::array::from_fn(|i| {
-                let [high, low] = row_words((block * LANES + i) as u64);
+                let [high, low] = row_words((first + block * LANES + i) as u64);
                 [sample, high, low]
             });
             let used = &ids[..rows.len() / cols];

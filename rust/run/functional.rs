@@ -93,8 +93,13 @@ fn row(plain: &[f32]) -> Row {
     row[0]
 }
 
-/// Standard normal noise: row i, column j of `out`, [n, cols], is that of counter (stream << 24 | j / 4, 0, 0, i).
-pub fn standard_normal(isa: Isa, seed: u64, stream: u8, cols: usize, out: &mut [f32]) {
+/// Standard normal noise: row i, column j of `out`, [n, cols], is that of counter (stream << 24 | j / 4, 0, 0, first + i).
+pub fn standard_normal(
+    isa: Isa,
+    (seed, stream): (u64, u8),
+    (first, cols): (usize, usize),
+    out: &mut [f32],
+) {
     let noise = Noise { seed, stream, sample: 0 };
-    noise.fill(isa, Distribution::StandardNormal, cols, out, |to, _, value| *to = value);
+    noise.fill(isa, Distribution::StandardNormal, (first, cols), out, |to, _, value| *to = value);
 }

@@ -44,7 +44,8 @@ impl Engine {
         if !finished {
             return Ok((losses, Vec::new())); // the caller discards both
         }
-        Ok((losses, self.network.trained().iter().map(|tensor| self.gradient(tensor)).collect()))
+        let gradients = self.network.trained().iter().map(|tensor| self.gradient(tensor));
+        Ok((losses, gradients.collect::<Result<_>>()?))
     }
 
     /// Takes one optimiser step with gradients packed by [`Engine::pack`].

@@ -54,11 +54,11 @@ impl Engine {
         })
     }
 
-    /// Draws from q(z|x), [samples, n, latent_dim].
+    /// Draws `samples` from q(z|x), in their places in `out`, [all samples, n, latent_dim].
     pub fn posterior_sample(
         &mut self,
         x: &Source,
-        (samples, seed): (u32, u64),
+        (samples, seed): (Range<u32>, u64),
         out: &mut [f32],
         run: &mut InferenceRun,
     ) -> Result<bool> {
@@ -68,7 +68,7 @@ impl Engine {
             let pass = ignoring_clamps(pass, &ignored);
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(check));
             pass.encode(worker);
-            for sample in 0..samples {
+            for sample in samples.clone() {
                 pass.sample(
                     worker,
                     Epsilon::Drawn(NoiseKey::Posterior { seed, first: start, sample }),
@@ -117,7 +117,7 @@ impl Engine {
         run: &mut InferenceRun,
     ) -> Result<bool> {
         let (moments, ignored) = (moments.map(Shared::new), AtomicUsize::new(0));
-        let (scales, cols) = (self.scales(), self.network.spec.n_features);
+        let (scales, cols) = (self.scales()?, self.network.spec.n_features);
         run.walk(self, x, InputStorage::Batch, |worker, pass, start, check| {
             let pass = ignoring_clamps(pass, &ignored);
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(check));
@@ -156,7 +156,7 @@ impl Engine {
 
     /// The parameter of each feature that the decoder does not give: a Gaussian's standard deviation, the negative
     /// binomial's r, or the binomial's trials.
-    pub(crate) fn scales(&self) -> Vec<f32> {
+    pub(crate) fn scales(&self) -> Result<Vec<f32>> {
         self.network.head.scales(self.buffer(StateBuffer::Value))
     }
 }

@@ -1,5 +1,6 @@
 //! Draws from p(x|z), given its means.
 
+use crate::error::Result;
 use crate::model::Engine;
 use crate::nn::likelihood::{DrawProgress, Draws};
 
@@ -14,9 +15,9 @@ impl Engine {
         scale: &mut [f32],
         lengths: &[u32],
         progress: &mut DrawProgress,
-    ) -> bool {
-        let (spec, isa, parameters) = (&self.network.spec, self.isa, self.scales());
+    ) -> Result<bool> {
+        let (spec, isa, parameters) = (&self.network.spec, self.isa, self.scales()?);
         let (cols, parameters) = (spec.n_features, parameters.as_slice());
-        spec.likelihood.draw(Draws { isa, cols, means, parameters, scale, lengths, progress })
+        Ok(spec.likelihood.draw(Draws { isa, cols, means, parameters, scale, lengths, progress }))
     }
 }

@@ -124,7 +124,7 @@ def table(X: Any, name: str) -> Any:
         array = arrays.numeric(X, name)  # raises the right error
     if array.ndim > 2:
         raise ValueError(
-            f"{name} has {array.ndim} dimensions, {array.shape}, but condition columns need a table: pass "
+            f"{name} has {array.ndim} dimensions, {array.shape}, but condition_columns need a table: pass "
             f"{name}.reshape(len({name}), -1) with the condition columns beside the pixels"
         )
     arrays.check_table(array, name, None, "")

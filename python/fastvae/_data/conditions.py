@@ -24,7 +24,7 @@ def classes_of(y: Any, announced: Any = None, name: str = "y") -> NDArray[Any] |
             "pass y=: conditional=True needs labels [n_examples], or real covariates [n_examples, c]; "
             "condition_columns= takes them from columns of X"
         )
-    array = np.asarray(y)
+    array = _array(y, name)
     if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind not in "f":
         if array.dtype.kind in "iub":
             raise ValueError(
@@ -43,7 +43,7 @@ def classes_of(y: Any, announced: Any = None, name: str = "y") -> NDArray[Any] |
 
 def sorted_classes(classes: Any) -> NDArray[Any]:
     """Return the argument ``classes``, all labels that y may have, sorted, or raise TypeError or ValueError."""
-    array = np.asarray(classes)
+    array = _array(classes, "classes")
     if array.ndim != 1 or len(array) == 0:
         raise ValueError(f"classes has shape {array.shape}; expected the labels that y may have, [n_classes]")
     return np.unique(_labels(array))
@@ -73,7 +73,7 @@ def read(
 
 
 def _one_hot(y: Any, n: int, classes: NDArray[Any], one: bool, name: str) -> NDArray[np.uint8]:
-    array = np.asarray(y)
+    array = _array(y, name)
     array = array.reshape(1) if one and array.ndim == 0 else array
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if array.ndim != 1:
@@ -92,7 +92,7 @@ def _one_hot(y: Any, n: int, classes: NDArray[Any], one: bool, name: str) -> NDA
 
 
 def _covariates(y: Any, n: int, cols: int | None, one: bool, name: str) -> NDArray[np.float32]:
-    array = np.asarray(y)
+    array = _array(y, name)
     if one and array.ndim < 2 and array.dtype.kind in "fiub":
         y = array.reshape(1, -1)
         if array.ndim == 1 and cols == 1 < len(array):
@@ -115,6 +115,13 @@ def _broadcast(array: NDArray[Any], n: int, one: bool) -> NDArray[Any]:
         remedy = ": pass one row, or one for each example" if one else ""
         raise ValueError(f"y has {len(array)} rows, but there are {n} examples{remedy}")
     return array
+
+
+def _array(value: Any, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{name} is not a rectangular array: {error}") from error
 
 
 def _labels(array: NDArray[Any], name: str = "y") -> NDArray[Any]:

@@ -82,7 +82,7 @@ def check(image_shape: Any, channels: Any) -> Images | None:
         if first:
             raise ValueError('channels="first" needs images: pass image_shape=(height, width, channels)')
         return None
-    sides = tuple(image_shape) if isinstance(image_shape, (tuple, list, np.ndarray)) else ()
+    sides = tuple(image_shape) if isinstance(image_shape, (tuple, list, np.ndarray)) and np.ndim(image_shape) else ()
     if len(sides) not in (2, 3):
         raise ValueError(
             f"image_shape={image_shape!r} must be (height, width, channels), or (height, width) of grey images"

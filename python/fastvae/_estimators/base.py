@@ -94,7 +94,7 @@ class Estimator:
 
     def set_output(self, *, transform: str | None = None) -> Self:
         """Set the container that ``transform`` returns: "default" (numpy), "pandas" or "polars"; None keeps it."""
-        if transform not in (None, "default", "pandas", "polars"):
+        if transform is not None and not (isinstance(transform, str) and transform in ("default", "pandas", "polars")):
             raise ValueError(f"set_output(transform={transform!r}): use 'default', 'pandas' or 'polars'")
         if transform is not None:
             self._sklearn_output_config = {"transform": transform}  # scikit-learn's `clone` copies this attribute

@@ -222,12 +222,12 @@ n_skipped_batches_
         self._require_fitted()
         return self.inverse_transform(np.asarray(self.transform(X)), y=y)
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, *, n_samples: int | None = None) -> float:
         """Return the mean of ``score_samples``, nats per document: higher is better.
 
-        (scikit-learn's LatentDirichletAllocation returns a sum over the documents.)
+        ``n_samples`` draws are averaged. (scikit-learn's LatentDirichletAllocation returns a sum over the documents.)
         """
-        return super().score(X, y)
+        return super().score(X, y, n_samples=n_samples)
 
     def perplexity(self, X: Any, sub_sampling: bool = False) -> float:
         """Return exp(-ELBO / words), with the sums of ELBO and words over all documents of X: lower is better.

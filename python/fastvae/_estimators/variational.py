@@ -18,6 +18,8 @@ from fastvae._training.description import describe
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_MAX_AVERAGED = 2**14  # draws of an example: as many rows of the decoder
+
 
 class Variational(Model):
     """A model with a posterior q(z|x) and a prior p(z)."""
@@ -85,6 +87,7 @@ class Variational(Model):
             If y does not fit the model, or ``lengths`` is missing or not applicable.
         """
         n = _checks.integer(n, "n", most=_checks.MAX_ROWS)
+        draw, return_latent = _checks.boolean(draw, "draw"), _checks.boolean(return_latent, "return_latent")
         fitted, conditions = self._require_fitted(), self._read_conditions(y, n, one=True)
         seed, words = self._seed_for(random_state), self._lengths(lengths, n, draw)
         z = self._prior(n, seed)
@@ -224,7 +227,9 @@ class Variational(Model):
         """
         return -self.score_samples(X, y=y)
 
-    def score_samples(self, X: Any, *, y: Any = None, eps: Any = None) -> NDArray[np.float32]:
+    def score_samples(
+        self, X: Any, *, y: Any = None, eps: Any = None, n_samples: int | None = None
+    ) -> NDArray[np.float32]:
         """Return the ELBO of each example in nats: a lower bound on log p(x), or log p(x|y) of a conditional model.
 
         beta is 1, the KL analytic, the reconstruction estimated with one draw of z or, with ``n_importance_samples``,
@@ -239,21 +244,34 @@ class Variational(Model):
             The noise; [n_examples, n_importance_samples, latent_dim] with several samples. By default the noise depends
             on the model's seed and the content of the example (and y), so a score does not depend on the other
             examples of X or their order.
+        n_samples : int or None
+            Draws of z whose reconstructions are averaged, at most 2**14; the variance of the estimate falls as
+            1 / n_samples. None is ``n_importance_samples``.
 
         Returns
         -------
         ndarray of float32, [n_examples]
         """
+        samples = self._objective().samples
+        if n_samples is not None:
+            samples = _checks.integer(n_samples, "n_samples", most=_MAX_AVERAGED)
         fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
-        noise, samples = self._read_noise(eps, len(X)), self._objective().samples
+        noise = self._read_noise(eps, len(X), samples)
         reconstruction, kl, _ = fitted.score(X, y, self._threads(), eps=noise, samples=samples)
         scores: NDArray[np.float32] = -(reconstruction + kl)
         overflow.check(scores, X)
         return scores
 
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean of ``score_samples``, nats per example: higher is better. Only a conditional model uses y."""
-        return self.evaluate(X, y=self._y_if_conditional(y))["elbo"]
+    def score(self, X: Any, y: Any = None, *, n_samples: int | None = None) -> float:
+        """Return the mean of ``score_samples``, nats per example: higher is better. Only a conditional model uses y.
+
+        ``n_samples`` draws of z are averaged, as in ``score_samples``: the ELBO with less noise, not the
+        importance-weighted bound.
+        """
+        y = self._y_if_conditional(y)
+        if n_samples is None:
+            return self.evaluate(X, y=y)["elbo"]
+        return float(self.score_samples(X, y=y, n_samples=n_samples).mean(dtype=np.float64))
 
     def evaluate(self, X: Any, *, y: Any = None, eps: Any = None) -> dict[str, float]:
         """Return mean losses of X in nats per example; the parameters are the same as for ``score_samples``.
@@ -399,9 +417,9 @@ class Variational(Model):
             raise ValueError(f"lengths={lengths!r} needs draw=True and a multinomial likelihood: leave it out")
         return arrays.lengths(lengths, n)
 
-    def _read_noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:
+    def _read_noise(self, eps: Any, n: int, samples: int | None = None) -> NDArray[np.float32] | None:
         latent_dim = self._latent_dim() if self._fitted is None else self._fitted.latent_dim
-        samples = self._objective().samples
+        samples = self._objective().samples if samples is None else samples
         if samples == 1:
             return arrays.noise(eps, "eps", (n, latent_dim), "[n_examples, latent_dim]")
         meaning = "[n_examples, n_importance_samples, latent_dim]"

@@ -87,7 +87,9 @@ def diagnose(
     says that the objective is the KL alone.
     """
     if len(mu) < 2:
-        raise ValueError("a diagnosis needs at least two examples: it measures the variance of their codes")
+        raise ValueError(
+            "X has one example; a diagnosis needs at least two examples: it measures the variance of their codes"
+        )
     kl = _core.gaussian_kl(mu.reshape(-1), logvar.reshape(-1), 1).reshape(mu.shape).mean(0, dtype=np.float64)
     variance = mu.var(0, dtype=np.float64)
     active = variance > ACTIVE_VARIANCE

@@ -12,25 +12,34 @@ from fastvae._data import arrays, names
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_BLOCK = 2**15  # marks that are checked at once
+
 
 def shares(X: NDArray[Any], name: str, most: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return marks X [n_students, n_tasks] as shares of the maximum marks `most`, or raise ValueError."""
-    marks = arrays.float32(X, name)
-    bad = ~((marks >= 0) & (marks <= most) & (marks == np.rint(marks)) | np.isnan(marks))
-    if bad.any():
-        student, task = np.argwhere(bad)[0]
-        what = f"{name}[{student}, {task}] is {marks[student, task]:g}: "
-        if (most == 1).all():
-            raise ValueError(
-                f"{what}the answer of student {student} to task {task} must be 0, 1 or, if missing, NaN. For tasks "
-                "with more than one mark set max_marks"
-            )
-        raise ValueError(
-            f"{what}the marks of student {student} in task {task} must be a whole number from 0 to {most[task]}, "
-            "or NaN if missing. For fractions of a mark multiply X and max_marks, by 2 for halves or 4 for quarters"
-        )
-    found: NDArray[np.float32] = np.divide(marks, most, dtype=np.float32)
+    marks, limit = arrays.float32(X, name), most.astype(np.float32)
+    rows = max(1, _BLOCK // max(1, marks.shape[1]))
+    for first in range(0, len(marks), rows):
+        block = marks[first : first + rows]
+        bad = ~((block >= 0) & (block <= limit) & (block == np.rint(block)) | np.isnan(block))
+        if bad.any():
+            student, task = np.argwhere(bad)[0] + (first, 0)
+            raise ValueError(_bad_mark(name, student, task, marks[student, task], most))
+    found: NDArray[np.float32] = marks / limit
     return found
+
+
+def _bad_mark(name: str, student: int, task: int, mark: float, most: NDArray[np.int64]) -> str:
+    what = f"{name}[{student}, {task}] is {mark:g}: "
+    if (most == 1).all():
+        return (
+            f"{what}the answer of student {student} to task {task} must be 0, 1 or, if missing, NaN. For tasks "
+            "with more than one mark set max_marks"
+        )
+    return (
+        f"{what}the marks of student {student} in task {task} must be a whole number from 0 to {most[task]}, "
+        "or NaN if missing. For fractions of a mark multiply X and max_marks, by 2 for halves or 4 for quarters"
+    )
 
 
 def most_marks(max_marks: Any, n_tasks: int) -> NDArray[np.int64]:

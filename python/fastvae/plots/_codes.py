@@ -102,7 +102,10 @@ def latent_ellipses(
         If the model has no posterior, dims are not two of its dimensions, or the length of y differs from X.
     """
     n = _checks.integer(n, "n")
-    total = len(X if hasattr(model, "condition_columns_") else arrays.numeric(X, "X"))
+    X = X if hasattr(model, "condition_columns_") or hasattr(X, "columns") else arrays.numeric(X, "X")
+    if np.ndim(X) == 0:
+        raise ValueError(f"X={X!r:.60} is a scalar; expected examples, [n_examples, n_features]")
+    total = len(X)
     colours, key = colours_of(y, total)
     chosen = np.sort(np.random.default_rng(0).permutation(total)[:n])
     mu, sigma = _posterior(model, examples.take(X, chosen), None if y is None else np.asarray(y)[chosen])

@@ -9,14 +9,14 @@ import numpy as np
 
 from fastvae import latent
 from fastvae.plots._axes import TITLE
-from fastvae.plots._mosaic import columns_of, gap_of, mosaic, pictures_of, signed, titles_of
+from fastvae.plots._mosaic import Pixels, columns_of, gap_of, mosaic, pictures_of, signed, titles_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
     from fastvae._estimators.vae import VAE
-    from fastvae.plots._mosaic import Shape
+    from fastvae.plots._mosaic import Inverse, Shape
 
 
 def images(
@@ -25,6 +25,10 @@ def images(
     columns: int | None = None,
     ax: Axes | None = None,
     titles: Sequence[object] | None = None,
+    *,
+    inverse: Inverse = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
 ) -> Axes:
     """Draw images side by side.
 
@@ -37,6 +41,10 @@ def images(
     columns : int, optional
         Images per line. Default: up to ten images in one line, more in a square.
     ax : matplotlib Axes, optional
+    inverse : callable, optional
+        Undoes a scaler before drawing: a function of rows [n, d], such as the scaler's ``inverse_transform``.
+    vmin, vmax : float, optional
+        The values that are black and white; by default 0 and 1, of uint8 0 and 255.
     titles : sequence, optional
         A title for each image.
 
@@ -51,7 +59,7 @@ def images(
     ValueError
         If X does not have this shape, or there is not one title for each image.
     """
-    pictures = pictures_of(X, shape)
+    pictures = pictures_of(X, shape, None, Pixels(inverse, vmin, vmax))
     return mosaic(pictures, columns_of(columns, len(pictures)), ax, titles=titles_of(titles, len(pictures)))
 
 
@@ -63,6 +71,10 @@ def reconstructions(
     ax: Axes | None = None,
     titles: Sequence[object] | None = None,
     y: Any = None,
+    *,
+    inverse: Inverse = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
 ) -> Axes:
     """Draw images and, below each, its reconstruction: the decoder's mean at the code.
 
@@ -77,6 +89,10 @@ def reconstructions(
     y : label or array_like, optional
         Required by a conditional model, as in ``fit``.
     ax : matplotlib Axes, optional
+    inverse : callable, optional
+        Undoes a scaler before drawing: a function of rows [n, d], such as the scaler's ``inverse_transform``.
+    vmin, vmax : float, optional
+        The values that are black and white; by default 0 and 1, of uint8 0 and 255.
     titles : sequence, optional
         A title for each pair.
 
@@ -84,8 +100,8 @@ def reconstructions(
     -------
     matplotlib Axes
     """
-    decoded = pictures_of(_decoded(model, X, y), shape, model)
-    originals = pictures_of(_pixels(model, X), shape, model)
+    decoded = pictures_of(_decoded(model, X, y), shape, model, Pixels(inverse, vmin, vmax))
+    originals = pictures_of(_pixels(model, X), shape, model, Pixels(inverse, vmin, vmax))
     line = np.ones_like(originals[:, : gap_of(originals)])
     pairs = np.concatenate([originals, line, decoded], axis=1)
     columns = columns_of(min(len(pairs), 10) if columns is None else columns, len(pairs))
@@ -106,6 +122,10 @@ def manifold(
     shape: Shape = None,
     ax: Axes | None = None,
     y: Any = None,
+    *,
+    inverse: Inverse = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
 ) -> Axes:
     """Draw decoded images over a grid of two latent dimensions, at quantiles of the prior.
 
@@ -118,6 +138,10 @@ def manifold(
     y : label or array_like, optional
         Required by a conditional model, as in the function of :mod:`fastvae.latent`.
     ax : matplotlib Axes, optional
+    inverse : callable, optional
+        Undoes a scaler before drawing: a function of rows [n, d], such as the scaler's ``inverse_transform``.
+    vmin, vmax : float, optional
+        The values that are black and white; by default 0 and 1, of uint8 0 and 255.
 
     Returns
     -------
@@ -125,7 +149,14 @@ def manifold(
     """
     across, down, dims = latent.grid_coordinates(model, n, span, dims=dims, X=X, y=y)
     decoded = latent.manifold(model, n, span, dims=dims, X=X, y=y)
-    ax = mosaic(pictures_of(decoded.reshape(n * n, -1), shape, model), n, ax, gap=0, left=0.6, below=0.6)
+    ax = mosaic(
+        pictures_of(decoded.reshape(n * n, -1), shape, model, Pixels(inverse, vmin, vmax)),
+        n,
+        ax,
+        gap=0,
+        left=0.6,
+        below=0.6,
+    )
     shown = np.linspace(0, n - 1, min(n, 7)).round().astype(int)  # up to seven labels, ends included
     ax.set_xticks(ax.get_xticks()[shown], [signed(z, ".2f") for z in across[shown]])
     ax.set_yticks(ax.get_yticks()[shown], [signed(z, ".2f") for z in down[shown]])
@@ -147,6 +178,9 @@ def interpolation(
     shape: Shape = None,
     ax: Axes | None = None,
     y: Any = None,
+    inverse: Inverse = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
 ) -> Axes:
     """Draw decoded images along a path between two codes, from left to right.
 
@@ -159,13 +193,17 @@ def interpolation(
     y : label or array_like, optional
         Required by a conditional model, as in the function of :mod:`fastvae.latent`.
     ax : matplotlib Axes, optional
+    inverse : callable, optional
+        Undoes a scaler before drawing: a function of rows [n, d], such as the scaler's ``inverse_transform``.
+    vmin, vmax : float, optional
+        The values that are black and white; by default 0 and 1, of uint8 0 and 255.
 
     Returns
     -------
     matplotlib Axes
     """
     path = latent.interpolate(model, a, b, n, method, codes=codes, y=y)
-    ax = mosaic(pictures_of(path, shape, model), n, ax, below=0.5)
+    ax = mosaic(pictures_of(path, shape, model, Pixels(inverse, vmin, vmax)), n, ax, below=0.5)
     ax.set_xticks(ax.get_xticks(), ["a", *(f"{t:.2f}" for t in np.linspace(0, 1, n)[1:-1]), "b"])
     ax.set_title({"linear": "From a to b", "slerp": "From a to b, spherically"}[method], fontsize=TITLE)
     return ax
@@ -180,6 +218,9 @@ def attribute(
     shape: Shape = None,
     ax: Axes | None = None,
     y: Any = None,
+    inverse: Inverse = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
 ) -> Axes:
     """Draw examples moved along a direction of the latent space: one line per example, one column per strength.
 
@@ -192,13 +233,22 @@ def attribute(
     y : label or array_like, optional
         Required by a conditional model, as in the function of :mod:`fastvae.latent`.
     ax : matplotlib Axes, optional
+    inverse : callable, optional
+        Undoes a scaler before drawing: a function of rows [n, d], such as the scaler's ``inverse_transform``.
+    vmin, vmax : float, optional
+        The values that are black and white; by default 0 and 1, of uint8 0 and 255.
 
     Returns
     -------
     matplotlib Axes
     """
     moved = latent.apply_attribute(model, X, v, strengths, y=y)
-    ax = mosaic(pictures_of(moved.reshape(-1, *moved.shape[2:]), shape, model), moved.shape[1], ax, below=0.5)
+    ax = mosaic(
+        pictures_of(moved.reshape(-1, *moved.shape[2:]), shape, model, Pixels(inverse, vmin, vmax)),
+        moved.shape[1],
+        ax,
+        below=0.5,
+    )
     ax.set_xticks(ax.get_xticks(), [signed(s) for s in np.asarray(strengths, np.float64)])
     ax.set_yticks([])
     ax.set_xlabel("strength of the attribute")
@@ -216,6 +266,9 @@ def traversal(
     shape: Shape = None,
     ax: Axes | None = None,
     y: Any = None,
+    inverse: Inverse = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
 ) -> Axes:
     """Draw an example with one latent coordinate varied at a time: one line per coordinate, one column per value.
 
@@ -228,13 +281,23 @@ def traversal(
     y : label or array_like, optional
         Required by a conditional model, as in the function of :mod:`fastvae.latent`.
     ax : matplotlib Axes, optional
+    inverse : callable, optional
+        Undoes a scaler before drawing: a function of rows [n, d], such as the scaler's ``inverse_transform``.
+    vmin, vmax : float, optional
+        The values that are black and white; by default 0 and 1, of uint8 0 and 255.
 
     Returns
     -------
     matplotlib Axes
     """
     lines = latent.traverse(model, x, dims, span, n, codes=codes, y=y)
-    ax = mosaic(pictures_of(lines.reshape(-1, *lines.shape[2:]), shape, model), n, ax, left=0.4, below=0.5)
+    ax = mosaic(
+        pictures_of(lines.reshape(-1, *lines.shape[2:]), shape, model, Pixels(inverse, vmin, vmax)),
+        n,
+        ax,
+        left=0.4,
+        below=0.5,
+    )
     moved = range(len(lines)) if dims is None else np.atleast_1d(np.asarray(dims)).tolist()
     ax.set_xticks(ax.get_xticks(), [signed(z) for z in np.linspace(-span, span, n)])
     ax.set_yticks(ax.get_yticks(), [f"z[{dim}]" for dim in moved])
@@ -250,6 +313,9 @@ def conditions(
     random_state: int = 0,
     shape: Shape = None,
     ax: Axes | None = None,
+    inverse: Inverse = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
 ) -> Axes:
     """Draw images generated by a conditional model: one line per class, one column per draw z from the prior.
 
@@ -267,6 +333,10 @@ def conditions(
     shape : tuple of int, optional
         (height, width) or (height, width, 3); optional for grey squares and models with an ``image_shape``.
     ax : matplotlib Axes, optional
+    inverse : callable, optional
+        Undoes a scaler before drawing: a function of rows [n, d], such as the scaler's ``inverse_transform``.
+    vmin, vmax : float, optional
+        The values that are black and white; by default 0 and 1, of uint8 0 and 255.
 
     Returns
     -------
@@ -281,7 +351,7 @@ def conditions(
     if lines is None:
         raise ValueError("the model has no classes to draw as lines: pass y")
     drawn = [model.sample(n, y=line, random_state=random_state) for line in lines]
-    ax = mosaic(pictures_of(np.concatenate(drawn), shape, model), n, ax, left=0.9)
+    ax = mosaic(pictures_of(np.concatenate(drawn), shape, model, Pixels(inverse, vmin, vmax)), n, ax, left=0.9)
     names = [str(line) if np.ndim(line) == 0 else " ".join(f"{value:.3g}" for value in line) for line in lines]
     ax.set_yticks(ax.get_yticks(), names)
     ax.set_title(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, isqrt, prod, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,14 +18,47 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
     Shape = Sequence[int] | None
+    Inverse = Callable[[Array], ArrayLike] | None
 
 
-def pictures_of(X: ArrayLike, shape: Shape, model: Any = None) -> Array:
+class Pixels(NamedTuple):
+    """How values are drawn."""
+
+    inverse: Inverse = None  # undoes a scaler of rows [n, d]
+    vmin: float | None = None  # black; None: 0
+    vmax: float | None = None  # white; None: 1, of uint8 255
+
+    def original(self, X: ArrayLike) -> Array:
+        """Return X in the units before the scaler, in its shape."""
+        array = np.asarray(X)
+        if self.inverse is None:
+            return array
+        if not callable(self.inverse):
+            raise ValueError(
+                f"inverse={self.inverse!r} must be a function of rows, such as a scaler's inverse_transform (without "
+                "parentheses)"
+            )
+        found = np.asarray(self.inverse(array.reshape(len(array), -1)))
+        if found.size != array.size:
+            raise ValueError(f"inverse returned an array of shape {found.shape} for X of shape {array.shape}")
+        return found.reshape(array.shape)
+
+    def brightness(self, values: Array) -> Array:
+        """Return values as floats in 0..1: from black to white."""
+        low = 0.0 if self.vmin is None else _checks.number(self.vmin, "vmin", least=-1e15, below=1e15)
+        white = 255 if values.dtype == np.uint8 else 1
+        high = float(white) if self.vmax is None else _checks.number(self.vmax, "vmax", least=-1e15, below=1e15)
+        if not low < high:
+            raise ValueError(f"vmin={low:g} must be below vmax={high:g}")
+        return np.clip((values - low) / (high - low), 0, 1)
+
+
+def pictures_of(X: ArrayLike, shape: Shape, model: Any = None, pixels: Pixels = Pixels()) -> Array:  # noqa: B008
     """Return images as floats in 0..1, [n, height, width] or [n, height, width, 3], or raise ValueError.
 
     Without `shape` the images are of the ``image_shape`` of `model`, if it has one.
     """
-    array = np.asarray(X)
+    array = pixels.original(X)
     layout = images.check(getattr(model, "image_shape", None), getattr(model, "channels", "last"))
     if shape is None and layout is not None:
         array, shape = layout.flatten(array, "X"), layout.shape
@@ -38,12 +71,15 @@ def pictures_of(X: ArrayLike, shape: Shape, model: Any = None) -> Array:
         if isqrt(size) ** 2 != size:
             raise ValueError(f"{size} values are not a grey square: pass shape=(height, width) or (height, width, 3)")
         shape = (isqrt(size),) * 2
-    shape = tuple(shape[:2]) if len(shape) == 3 and shape[2] == 1 else tuple(shape)
+    if not isinstance(shape, (tuple, list, np.ndarray)) or np.ndim(shape) != 1:
+        raise ValueError(f"shape={shape!r} must be (height, width) or (height, width, 3)")
+    shape = tuple(_checks.integer(side, f"shape={shape!r}: a side") for side in shape)
+    shape = shape[:2] if shape[2:] == (1,) else shape
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or prod(shape) != size:
         raise ValueError(
             f"shape={shape} does not fit rows of {size} values: it must be (height, width) or (height, width, 3)"
         )
-    return np.clip(array.reshape(-1, *shape) / (255 if array.dtype == np.uint8 else 1), 0, 1)
+    return pixels.brightness(array.reshape(-1, *shape))
 
 
 def gap_of(pictures: Array) -> int:
@@ -61,6 +97,8 @@ def columns_of(columns: int | None, n: int) -> int:
 def titles_of(titles: Sequence[object] | None, n: int) -> list[str] | None:
     if titles is None:
         return None
+    if not isinstance(titles, (Sequence, np.ndarray)) or isinstance(titles, (str, bytes)):
+        raise ValueError(f"titles={titles!r:.60} must be a sequence of {n} titles, one for each image")
     if len(titles) != n:
         raise ValueError(f"titles has {len(titles)} entries; expected {n}, one for each image")
     return [str(title) for title in titles]

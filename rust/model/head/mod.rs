@@ -85,9 +85,9 @@ impl Head {
 
     /// The parameter of each feature: the fixed or learned standard deviation of a Gaussian, r of a negative binomial,
     /// or the number of trials of a binomial; else empty.
-    pub fn scales(&self, parameters: &[Row]) -> Vec<f32> {
+    pub fn scales(&self, parameters: &[Row]) -> Result<Vec<f32>> {
         let log_scales =
-            self.tensors().first().map_or(Vec::new(), |tensor| tensor.read(parameters));
+            self.tensors().first().map_or(Ok(Vec::new()), |tensor| tensor.read(parameters))?;
         self.likelihood.parameters(&log_scales, &self.trials, self.n_features)
     }
 

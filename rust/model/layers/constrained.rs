@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::{Dense, Epilogue, Layer};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, copied};
 use crate::matrix::Shared;
 use crate::model::memory::{BatchView, Planner, Port, Slot};
 use crate::model::sink::Sink;
@@ -187,7 +187,7 @@ impl Layer for Constrained {
     fn check(&self, parameters: &[Row]) -> Result<()> {
         let given = &parameters[self.dense.place()];
         if self.log_mean().is_some() {
-            let mut rows = given.to_vec();
+            let mut rows = copied(given)?;
             let mut inside = |input| {
                 let mut slopes = self.dense.weights_of(&mut rows, input);
                 slopes.all(|a| (SLOPES[0]..=SLOPES[1]).contains(&a.abs()))
@@ -204,7 +204,7 @@ impl Layer for Constrained {
             WeightConstraint::Common => "the last layer's weights must be equal for all features",
             WeightConstraint::Nonnegative => "the last layer's weights must not be negative",
         };
-        let mut allowed = given.to_vec();
+        let mut allowed = copied(given)?;
         self.project(&mut allowed);
         match given.iter().flatten().zip(allowed.iter().flatten()).all(|(a, b)| a.0 == b.0) {
             true => Ok(()),
@@ -301,7 +301,7 @@ mod tests {
         let layer = layer(WeightConstraint::Free);
         let rows = filled(&layer, |j| j as f32);
         let weights: Vec<f32> = (0..37u16).flat_map(|j| [f32::from(j); 2]).collect();
-        assert_eq!(layer.tensors()[0].read(&rows), weights);
+        assert_eq!(layer.tensors()[0].read(&rows).unwrap(), weights);
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use crate::random::draws::{Uniforms, draw_words};
 use crate::random::{Distribution, Noise, Stream};
 use crate::simd::Isa;
+use std::ops::Range;
 use std::time::{Duration, Instant};
+
+/// Elements that are drawn between two looks at the clock.
+const VALUES_AT_ONCE: usize = 1 << 22;
 
 /// The progress of an interruptible series of draws.
 pub struct DrawProgress {
@@ -39,14 +43,29 @@ impl Draws<'_> {
         Noise { seed: self.progress.seed, stream: Stream::Observation as u8, sample: 0 }
     }
 
-    /// Draws all elements in one call, each with `draw(mean, feature, noise)`.
+    /// Draws the elements of some rows, each with `draw(mean, feature, noise)`. Returns whether all rows are finished.
     pub(super) fn each_element(
-        self,
+        mut self,
         distribution: Distribution,
         draw: impl Fn(&mut f32, usize, f32),
     ) -> bool {
-        self.noise().fill(self.isa, distribution, self.cols, self.means, draw);
-        true
+        let rows = self.next_rows();
+        let (noise, place) = (self.noise(), (rows.start, self.cols));
+        let means = &mut self.means[rows.start * self.cols..rows.end * self.cols];
+        noise.fill(self.isa, distribution, place, means, draw);
+        self.is_done()
+    }
+
+    /// Takes the rows of about [`VALUES_AT_ONCE`] elements from the remaining ones.
+    pub(super) fn next_rows(&mut self) -> Range<usize> {
+        let (rows, start) = (self.means.len() / self.cols, self.progress.done);
+        self.progress.done = rows.min(start + (VALUES_AT_ONCE / self.cols).max(1));
+        start..self.progress.done
+    }
+
+    /// Whether all rows are finished.
+    pub(super) fn is_done(&self) -> bool {
+        self.progress.done * self.cols == self.means.len()
     }
 
     /// Draws counts with `draw(mean, feature, uniforms)`. A count consumes a variable number of uniform numbers.

@@ -260,13 +260,17 @@ impl LikelihoodKind for Gaussian {
     fn variance(&self, _: f32, s: f32) -> f32 {
         s * s
     }
-    fn draw(&self, draws: Draws) -> bool {
+    fn draw(&self, mut draws: Draws) -> bool {
         let (normal, scales) = (Distribution::StandardNormal, draws.parameters);
         if draws.scale.is_empty() {
             return draws.each_element(normal, |mean, j, eps| *mean += scales[j] * eps);
         }
-        draws.noise().fill(draws.isa, normal, draws.cols, draws.scale, |s, _, eps| *s *= eps);
-        draws.means.iter_mut().zip(draws.scale).for_each(|(mean, noise)| *mean += *noise);
-        true
+        let rows = draws.next_rows();
+        let at = rows.start * draws.cols..rows.end * draws.cols;
+        let (noise, place, scale) =
+            (draws.noise(), (rows.start, draws.cols), &mut draws.scale[at.clone()]);
+        noise.fill(draws.isa, normal, place, scale, |s, _, eps| *s *= eps);
+        draws.means[at].iter_mut().zip(scale).for_each(|(mean, noise)| *mean += *noise);
+        draws.is_done()
     }
 }

@@ -4,7 +4,7 @@
 
 use super::Likelihood;
 use super::score::or_zero;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collected, copied, filled};
 use crate::matrix::panels_of;
 use crate::simd::{LANES, Lanes, Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut, math};
 
@@ -124,15 +124,20 @@ impl Likelihood {
 
     /// The scale or the number of trials of each feature, given the model's log scales and trials. Empty for a
     /// likelihood without either, or with a scale from the decoder.
-    pub fn parameters(&self, log_scales: &[f32], trials: &[f32], n_features: usize) -> Vec<f32> {
+    pub fn parameters(
+        &self,
+        log_scales: &[f32],
+        trials: &[f32],
+        n_features: usize,
+    ) -> Result<Vec<f32>> {
         match self.parameter() {
-            FeatureParameter::None => Vec::new(),
-            FeatureParameter::Fixed(scale) => vec![scale; n_features],
+            FeatureParameter::None => Ok(Vec::new()),
+            FeatureParameter::Fixed(scale) => filled(scale, Some(n_features)),
             FeatureParameter::Learned(scale) if scale.per_feature => {
-                log_scales.iter().copied().map(f32::exp).collect()
+                collected(log_scales.iter().copied().map(f32::exp))
             }
-            FeatureParameter::Learned(_) => vec![log_scales[0].exp(); n_features],
-            FeatureParameter::Trials => trials.to_vec(),
+            FeatureParameter::Learned(_) => filled(log_scales[0].exp(), Some(n_features)),
+            FeatureParameter::Trials => copied(trials),
         }
     }
 }
