@@ -75,23 +75,24 @@ class Checkpoint:
 
     def write(self, model: Network, run: Run | None) -> None:
         """Write a checkpoint; without a run, of a fit that has ended. Raises OSError."""
-        state: dict[str, Any] = {"data": self._fingerprint, "every": self._every}
+        states = callbacks.states(getattr(model, "callbacks", ()))
+        state: dict[str, Any] = {"data": self._fingerprint, "every": self._every, "callbacks": states}
         if run is not None:
-            state |= {"fit": run.state(), "callbacks": callbacks.states(getattr(model, "callbacks", ()))}
+            state["fit"] = run.state()
         sources.write(self._path, model._dump(moments=True, run=state)[0])
         self._time = time.monotonic()
 
 
 def check_state(state: Any) -> None:
     """Raise ValueError unless this is the state of a fit from a checkpoint."""
-    found = with_keys(state, {"data", "every"}, {"fit", "callbacks"}, "the state of the fit")
+    found = with_keys(state, {"data", "every", "callbacks"}, {"fit"}, "the state of the fit")
     if found["every"] is not None:
         _checks.integer(found["every"], "checkpoint_every")
-    if not isinstance(found["data"], str) or ("fit" in found) != ("callbacks" in found):
-        raise ValueError("the state of the fit lacks its data, run or callbacks")
+    if not isinstance(found["data"], str):
+        raise TypeError("the fingerprint must be a string")
+    callbacks.check_states(found["callbacks"])
     if "fit" in found:
         Run.check(found["fit"])
-        callbacks.check_states(found["callbacks"])
 
 
 def all_parameters(title: str, cls: type[Network], stored: Mapping[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -190,12 +190,12 @@ class Trained(Network):
                 f"X, y or validation_data are not those of the fit that wrote {os.fsdecode(path)!r}: pass the same "
                 "data in the same order"
             )
+        callbacks.restore(self.callbacks, state["callbacks"])
         if "fit" not in state:
             return self
         with files.damage_as_format_error(repr(os.fsdecode(path))):
             saver = Checkpoint.checked(path, state["every"], state["data"])
             run = Run.restored(state["fit"], job.fitted, self._record, settings)
-        callbacks.restore(self.callbacks, state["callbacks"])
         return self._train(job, run, saver)
 
     def _prepare(self, X: Any, y: Any, validation_data: Any, settings: FitSettings, going_on: bool) -> _Job:
