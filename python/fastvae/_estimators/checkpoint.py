@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +61,7 @@ class Checkpoint:
             self._failed = True
             message = f"The checkpoint was not written: {error}. The file holds an earlier epoch."
             try:
-                warnings.warn(f"{message} Training goes on.", UserWarning, stacklevel=2)
+                _checks.warn(f"{message} Training goes on.")
             except UserWarning:  # a warning that is an error must not end training
                 self.messages.append(message)
 

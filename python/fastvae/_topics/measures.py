@@ -144,7 +144,7 @@ def _words(vocabulary: Any, n: int) -> list[str]:
     """Return the words of n columns, in the order of the columns, or raise ValueError."""
     if isinstance(vocabulary, str):
         raise ValueError(f"vocabulary is one string, {vocabulary[:20]!r}; expected a word for each column")
-    if not isinstance(vocabulary, Iterable):
+    if not isinstance(vocabulary, Iterable) or (isinstance(vocabulary, np.ndarray) and vocabulary.ndim == 0):
         raise ValueError(
             f"vocabulary={vocabulary!r} must be a sequence of words or a mapping from word to column; n=, the number "
             "of words of each topic, comes after it"
