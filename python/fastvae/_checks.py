@@ -163,11 +163,11 @@ def environment() -> None:
         )
 
 
-def warn(message: str) -> None:
-    """Issue a UserWarning at the first caller outside of this package."""
-    import inspect
+def warn(message: str, category: type[UserWarning] = UserWarning) -> None:
+    """Issue a warning at the first caller outside of this package."""
+    import inspect  # here only, so that `import fastvae` stays cheap
 
     level, frame = 1, inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("fastvae."):
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("fastvae."):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)

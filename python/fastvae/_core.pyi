@@ -33,6 +33,7 @@ __all__ = [
     "log_prob",
     "reparameterize",
     "standard_normal",
+    "unreadable_num_threads",
     "write_atomically",
 ]
 

@@ -48,7 +48,7 @@ impl EngineLock {
 
     /// Locks the engine; none if other threads use it for longer than `patience`.
     pub fn lock_within(&self, patience: Duration) -> Result<Option<EngineGuard<'_>>, Unusable> {
-        let process = std::process::id();
+        let process = crate::threads::process_id();
         let mut start = None;
         loop {
             match self.holder.compare_exchange(0, process, Ordering::SeqCst, Ordering::SeqCst) {

@@ -60,6 +60,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::threads::set_interrupt(super::detach::interrupted);
+        crate::threads::process_id(); // registers its handler before any fork
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("ACTIVATIONS", Activation::NAMED.map(|(name, _)| name))?;
         module.add("MAX_THREADS", crate::threads::MAX_THREADS)?;

@@ -5,24 +5,34 @@
 //! takes. A worker that finds itself on the caller's core moves.
 #![allow(unsafe_code)]
 
-/// Where the calling thread runs and may run.
+use std::cell::Cell;
+
+/// The cores that a thread may use, if the system reports them.
+pub type Allowed = Option<libc::cpu_set_t>;
+
+/// Where a thread runs and may run.
 pub struct Place {
     core: Option<usize>,
-    allowed: Option<libc::cpu_set_t>,
+    allowed: Allowed,
 }
 
 impl Place {
-    /// The place of the calling thread.
-    pub fn current() -> Place {
-        Place { core: core(), allowed: allowed() }
+    /// The place of the calling thread, which may use the cores `allowed`.
+    pub fn current(allowed: Allowed) -> Place {
+        Place { core: core(), allowed }
     }
 
-    /// Moves the calling thread to the cores that this place allows, but off its core if there are others.
+    /// Moves the calling thread, a helper, to the cores that this place allows, but off its core if there are others.
     pub fn join(&self) {
-        let (Some(wanted), Some(own)) = (&self.allowed, allowed()) else { return };
+        thread_local! {
+            /// The cores of this helper: asking the system takes as long as a short phase.
+            static OWN: Cell<Allowed> = const { Cell::new(None) };
+        }
+        let Some(wanted) = &self.allowed else { return };
         // SAFETY: both sets are initialised.
-        if !unsafe { libc::CPU_EQUAL(wanted, &own) } {
+        if !OWN.get().is_some_and(|own| unsafe { libc::CPU_EQUAL(wanted, &own) }) {
             allow(wanted);
+            OWN.set(Some(*wanted));
         }
         let Some(core) = self.core.filter(|_| self.core == core()) else { return };
         let mut others = *wanted;
@@ -44,8 +54,8 @@ fn core() -> Option<usize> {
     usize::try_from(unsafe { libc::sched_getcpu() }).ok()
 }
 
-/// The cores that the calling thread may use, if the system reports them.
-fn allowed() -> Option<libc::cpu_set_t> {
+/// The cores that the calling thread may use.
+pub fn allowed() -> Allowed {
     // SAFETY: a zeroed cpu_set_t is the empty set; the call writes a set of the size given, for the calling thread (0).
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();

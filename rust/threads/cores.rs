@@ -1,5 +1,6 @@
 //! How many threads may work at once.
 
+use super::affinity::{Allowed, allowed};
 use std::cell::Cell;
 use std::num::NonZero;
 use std::thread;
@@ -21,6 +22,8 @@ pub(super) struct Limits {
     pub cores: usize,
     /// The most workers of a team.
     pub workers: usize,
+    /// The cores of the calling thread's affinity.
+    pub allowed: Allowed,
 }
 
 impl Limits {
@@ -42,7 +45,7 @@ impl Limits {
     fn ask() -> Limits {
         let cores = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
         let exceeds = cfg!(test) || std::env::var(OVERSUBSCRIBE).is_ok_and(|value| value == "1");
-        Limits { cores, workers: if exceeds { MAX_THREADS } else { cores } }
+        Limits { cores, workers: if exceeds { MAX_THREADS } else { cores }, allowed: allowed() }
     }
 }
 

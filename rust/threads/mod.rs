@@ -8,8 +8,10 @@ mod affinity;
 mod cores;
 mod interrupt;
 mod pool;
+mod process;
 mod team;
 
 pub use cores::{MAX_THREADS, capped, default_threads, unreadable_default};
 pub use interrupt::*;
+pub use process::process_id;
 pub use team::*;

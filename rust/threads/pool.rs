@@ -1,6 +1,7 @@
 //! The helpers of all teams: the threads of one rayon pool, which has no more of them than the largest team needs.
 #![allow(unsafe_code)]
 
+use super::process::process_id;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -38,7 +39,7 @@ static PROCESS: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
 /// A forked child makes its own: it has none of its parent's threads, and a lock that another thread held during the fork
 /// stays locked.
 fn this_process() -> &'static Process {
-    let id = std::process::id();
+    let id = process_id();
     loop {
         let current = PROCESS.load(Ordering::Acquire);
         // SAFETY: null, or a box that was published below and is never freed.

@@ -25,6 +25,8 @@ const INTERRUPT_TIME: Duration = Duration::from_millis(50);
 /// Looks at the clock that follow one another sooner are too frequent, and the most calls that look at nothing.
 const CLOSE_LOOKS: Duration = Duration::from_micros(500);
 const MOST_CALLS: u32 = 63;
+/// The calls before the first look: a short inference call reads no clock.
+const FIRST_CALLS: u32 = 12;
 
 /// Runs `work` on up to `threads` workers, the caller among them, and waits for all. They are fewer if the calling thread
 /// may use fewer cores or other callers use the helpers: results do not depend on the number of workers. A panic in a
@@ -44,21 +46,21 @@ pub fn run_cancellable(threads: usize, work: impl Fn(&Worker) + Sync) -> bool {
 /// [`run`] without the generic parameter, so that it is compiled once.
 fn run_dyn(threads: usize, cancelled: Option<&AtomicBool>, work: &(dyn Fn(&Worker) + Sync)) {
     if threads <= 1 {
-        return work(&Worker::new(0, &Barrier::new(1), cancelled, Instant::now()));
+        return work(&Worker::new(0, &Barrier::new(1), cancelled));
     }
     let limits = Limits::now();
     let helpers = Helpers::take(threads.min(limits.workers) - 1, limits.workers - 1);
     let workers = helpers.len() + 1;
     if workers == 1 {
-        return work(&Worker::new(0, &Barrier::new(1), cancelled, Instant::now()));
+        return work(&Worker::new(0, &Barrier::new(1), cancelled));
     }
     let barrier = Barrier { spins: workers <= limits.cores, ..Barrier::new(workers) };
-    let place = Place::current();
+    let place = Place::current(limits.allowed);
     let run = |index| {
         if index > 0 {
             place.join();
         }
-        let worker = Worker::new(index, &barrier, cancelled, Instant::now());
+        let worker = Worker::new(index, &barrier, cancelled);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&worker))) {
             barrier.abort();
             resume_unwind(panic);
@@ -69,7 +71,7 @@ fn run_dyn(threads: usize, cancelled: Option<&AtomicBool>, work: &(dyn Fn(&Worke
 
 /// Runs `work` on the calling thread as a team of one.
 pub fn alone(work: impl FnOnce(&Worker)) {
-    work(&Worker::new(0, &Barrier::new(1), None, Instant::now()));
+    work(&Worker::new(0, &Barrier::new(1), None));
 }
 
 /// Part `index` of `0..len` cut into `parts` parts of nearly equal size.
@@ -83,29 +85,25 @@ pub struct Worker<'a> {
     barrier: &'a Barrier,
     /// Whether the work is cancelled; none if it must not be.
     cancelled: Option<&'a AtomicBool>,
-    /// When to look for an interruption again; none for threads that do not look.
+    /// Whether this worker looks for interruptions, and when again; none before the first look at the clock.
+    looks: Cell<bool>,
     next_look: Cell<Option<Instant>>,
     /// The last look at the clock, the calls of [`Worker::stops`] until the next one, and how many they were at first.
-    last_look: Cell<Instant>,
+    last_look: Cell<Option<Instant>>,
     calls: Cell<u32>,
     pause: Cell<u32>,
 }
 
 impl<'a> Worker<'a> {
-    fn new(
-        index: usize,
-        barrier: &'a Barrier,
-        cancelled: Option<&'a AtomicBool>,
-        now: Instant,
-    ) -> Worker<'a> {
-        let looks = index == 0 && cancelled.is_some();
+    fn new(index: usize, barrier: &'a Barrier, cancelled: Option<&'a AtomicBool>) -> Worker<'a> {
         Worker {
             index,
             barrier,
             cancelled,
-            next_look: Cell::new(looks.then(|| now + INTERRUPT_TIME)),
-            last_look: Cell::new(now),
-            calls: Cell::new(0),
+            looks: Cell::new(index == 0 && cancelled.is_some()),
+            next_look: Cell::new(None),
+            last_look: Cell::new(None),
+            calls: Cell::new(FIRST_CALLS),
             pause: Cell::new(0),
         }
     }
@@ -117,6 +115,7 @@ impl<'a> Worker<'a> {
             index: 0,
             barrier: &barrier,
             cancelled: self.cancelled,
+            looks: self.looks.clone(),
             next_look: self.next_look.clone(),
             last_look: self.last_look.clone(),
             calls: self.calls.clone(),
@@ -136,9 +135,9 @@ impl<'a> Worker<'a> {
 
     /// Looks for no interruption until the end of `work`.
     pub fn uninterrupted(&self, work: impl FnOnce()) {
-        let next = self.next_look.take();
+        let looks = self.looks.take();
         work();
-        self.next_look.set(next);
+        self.looks.set(looks);
     }
 
     /// Whether to skip the rest of the phase, because the work is cancelled. Looks for an interruption from time to time:
@@ -146,7 +145,7 @@ impl<'a> Worker<'a> {
     #[inline]
     pub fn stops(&self) -> bool {
         let Some(cancelled) = self.cancelled else { return false };
-        if self.next_look.get().is_some() {
+        if self.looks.get() {
             match self.calls.get() {
                 0 => self.look(cancelled),
                 calls => self.calls.set(calls - 1),
@@ -159,13 +158,16 @@ impl<'a> Worker<'a> {
     /// calls between two looks grow while these are close to one another.
     #[cold]
     fn look(&self, cancelled: &AtomicBool) {
-        let Some(next) = self.next_look.get() else { return };
         let now = Instant::now();
-        let close = now.duration_since(self.last_look.replace(now)) < CLOSE_LOOKS;
+        let last = self.last_look.replace(Some(now));
+        let close = last.is_some_and(|last| now.duration_since(last) < CLOSE_LOOKS);
         self.pause.set(if close { MOST_CALLS.min(2 * self.pause.get() + 1) } else { 0 });
         self.calls.set(self.pause.get());
-        if now >= next {
+        let due = self.next_look.get().is_some_and(|next| now >= next);
+        if due {
             cancelled.fetch_or(interrupted(), Ordering::Relaxed);
+        }
+        if due || last.is_none() {
             self.next_look.set(Some(now + INTERRUPT_TIME));
         }
     }

@@ -146,7 +146,11 @@ def float32(array: NDArray[Any], name: str) -> NDArray[np.float32]:
 
 def numeric(X: Any, name: str) -> NDArray[Any]:
     """Return `X` as an array of real numbers of any shape."""
-    return typed(X, name)[0]
+    array, _ = typed(X, name)
+    if array.dtype.kind != "f" or array.dtype.itemsize <= 8:
+        return array
+    with np.errstate(over="ignore"):
+        return array.astype(np.float64)  # of longdouble; the checks of values follow
 
 
 def typed(X: Any, name: str) -> tuple[NDArray[Any], np.dtype[Any]]:
@@ -166,7 +170,6 @@ def typed(X: Any, name: str) -> tuple[NDArray[Any], np.dtype[Any]]:
     except (RuntimeError, TypeError, ValueError) as error:
         raise _rephrased(X, name, error) from error
     if array.dtype.kind in "fiub":
-        array = array.astype(np.float64) if array.dtype.kind == "f" and array.dtype.itemsize > 8 else array
         return array, array.dtype
     if array.dtype == object and array.ndim:
         return cells.read(array, X, name)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastvae import _checks
 from fastvae._estimators import sources
+from fastvae._fitted.files import with_keys
 from fastvae._training import callbacks
+from fastvae._training.run import Run
 
 if TYPE_CHECKING:
     from fastvae._estimators.network import Network
-    from fastvae._training.run import Run
 
 # Seconds between two checkpoints with checkpoint_every=None: writing takes a small share of training then.
 _SECONDS = 60.0
@@ -61,7 +61,7 @@ class Checkpoint:
             self._failed = True
             message = f"The checkpoint was not written: {error}. The file holds an earlier epoch."
             try:
-                warnings.warn(f"{message} Training goes on.", UserWarning, stacklevel=2)
+                _checks.warn(f"{message} Training goes on.")
             except UserWarning:  # a warning that is an error must not end training
                 self.messages.append(message)
 
@@ -74,11 +74,24 @@ class Checkpoint:
 
     def write(self, model: Network, run: Run | None) -> None:
         """Write a checkpoint; without a run, of a fit that has ended. Raises OSError."""
-        state: dict[str, Any] = {"data": self._fingerprint, "every": self._every}
+        states = callbacks.states(getattr(model, "callbacks", ()))
+        state: dict[str, Any] = {"data": self._fingerprint, "every": self._every, "callbacks": states}
         if run is not None:
-            state |= {"fit": run.state(), "callbacks": callbacks.states(getattr(model, "callbacks", ()))}
+            state["fit"] = run.state()
         sources.write(self._path, model._dump(moments=True, run=state)[0])
         self._time = time.monotonic()
+
+
+def check_state(state: Any) -> None:
+    """Raise ValueError unless this is the state of a fit from a checkpoint."""
+    found = with_keys(state, {"data", "every", "callbacks"}, {"fit"}, "the state of the fit")
+    if found["every"] is not None:
+        _checks.integer(found["every"], "checkpoint_every")
+    if not isinstance(found["data"], str):
+        raise TypeError("the fingerprint must be a string")
+    callbacks.check_states(found["callbacks"])
+    if "fit" in found:
+        Run.check(found["fit"])
 
 
 def all_parameters(title: str, cls: type[Network], stored: Mapping[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class Contents(NamedTuple):
     class_name: str
     parameters: dict[str, Any]
     learned: dict[str, Any]
-    run: dict[str, Any] | None  # the state of a fit, in a checkpoint
+    run: Any  # the state of a fit, in a checkpoint
 
     def model(self, losses: Sequence[str]) -> tuple[FittedModel, TrainingRecord]:
         """Return the fitted model and its training record; the history must contain `losses`."""
@@ -188,7 +188,7 @@ def read(source: Any) -> Contents:
         losses = {name: values.tolist() for name, values in history}
         estimator = with_keys(estimator, _KEYS, _MORE_KEYS, "the estimator")
         parameters, learned = estimator["parameters"], estimator["learned"]
-        for value in (parameters, learned, estimator.get("run", {})):
+        for value in (parameters, learned):
             if not isinstance(value, dict):
                 raise TypeError("parameters and training state must be objects")
         parameters, run = decode_parameters(parameters), estimator.get("run")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -332,11 +331,10 @@ tol, callbacks, n_jobs, random_state, progress
         found = self._distance_to_maximum(fitted, X if rows is None else X[rows])
         if not found.detected <= _MAX_DISTANCE:
             auto = "" if isinstance(self.epochs, str) else ", or set epochs='auto'"
-            warnings.warn(
+            _checks.warn(
                 f"{type(self).__name__} has not converged: item parameters are {found.distance:.1f} standard errors "
                 f"(root mean square) from their estimates after {fitted.engine.steps} steps: raise epochs{auto}",
                 _checks.ConvergenceWarning,
-                stacklevel=4,
             )
         return ()
 
@@ -391,7 +389,7 @@ tol, callbacks, n_jobs, random_state, progress
         totals = answers.TaskTotals(shares)
         message = totals.describe_degenerate(prior=specification.item_prior is not None, intercepts=intercepts)
         if message:
-            warnings.warn(message, UserWarning, stacklevel=5)
+            _checks.warn(message)
         weights = {}
         if fitted.latent_dim == 1:
             slopes = np.ones((X.shape[1], 1), np.float32)

@@ -112,6 +112,8 @@ def _model(contents: files.Contents, parameters: dict[str, Any]) -> VAE | Autoen
     """Return the fitted model of a file with these parameters."""
     with files.damage_as_format_error(contents.title):
         cls = _classes()[contents.class_name]
+        if contents.run is not None:
+            checkpoint.check_state(contents.run)
         model = cls._from_parameters(cls._VALUES_BEFORE | parameters)
         model._restore(contents)
     return model

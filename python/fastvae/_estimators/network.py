@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -243,7 +242,7 @@ class Network(Estimator):
             self._record.not_saved = skipped
             message = f"a file cannot hold {', '.join(skipped)}: the loaded model will have the default value instead"
             if self._save_messages is None:
-                warnings.warn(message, UserWarning, stacklevel=2)
+                _checks.warn(message)
             else:  # a warning that is an error must not end training
                 self._save_messages.append(f"{message[0].upper()}{message[1:]}.")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -190,12 +189,12 @@ class Trained(Network):
                 f"X, y or validation_data are not those of the fit that wrote {os.fsdecode(path)!r}: pass the same "
                 "data in the same order"
             )
+        callbacks.restore(self.callbacks, state["callbacks"])
         if "fit" not in state:
             return self
         with files.damage_as_format_error(repr(os.fsdecode(path))):
             saver = Checkpoint.checked(path, state["every"], state["data"])
             run = Run.restored(state["fit"], job.fitted, self._record, settings)
-        callbacks.restore(self.callbacks, state["callbacks"])
         return self._train(job, run, saver)
 
     def _prepare(self, X: Any, y: Any, validation_data: Any, settings: FitSettings, going_on: bool) -> _Job:
@@ -244,7 +243,7 @@ class Trained(Network):
             try:
                 stop = callbacks.call(job.callbacks, self, losses)
             finally:
-                del self._save_messages
+                vars(self).pop("_save_messages", None)  # a callback may have fitted the model anew
             if self._fitted is not fitted:
                 raise RuntimeError("a callback has fitted or loaded the model during fit: do so after fit returns")
             return stop
@@ -277,7 +276,7 @@ class Trained(Network):
                 f"epochs={2 * self.n_iter_}."
             )
         if messages:
-            warnings.warn(f"{type(self).__name__} after training: {' '.join(messages)}", UserWarning, stacklevel=3)
+            _checks.warn(f"{type(self).__name__} after training: {' '.join(messages)}")
         return self
 
     def partial_fit(
@@ -557,7 +556,7 @@ class Trained(Network):
         weights = self._initial_weights(fitted, X, rows)
         if weights is None:
             moments = fitted.engine.column_moments(X, rows, self._binarize(), self._threads())
-            units.warn(moments, fitted.specification, stacklevel=3)
+            units.warn(moments, fitted.specification)
             fitted.start(moments)
         weights = (weights or {}) | input_level.weights(fitted, X, rows)
         if weights:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastvae._fitted.files import with_keys
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -38,6 +40,16 @@ def states(callbacks: Any) -> list[dict[str, Any]]:
     return [{"name": _name(callback), "state": _state(callback)} for callback in _sequence(callbacks)]
 
 
+def check_states(stored: Any) -> None:
+    """Raise ValueError unless these are names and states of callbacks, from a checkpoint."""
+    if not isinstance(stored, list):
+        raise ValueError("the states of callbacks must be a list")
+    for entry in stored:
+        entry = with_keys(entry, {"name", "state"}, set(), "the state of a callback")
+        if not isinstance(entry["name"], str) or not isinstance(entry["state"], (str, type(None))):
+            raise ValueError("name and state of a callback must be texts")
+
+
 def restore(callbacks: Any, stored: list[dict[str, Any]]) -> None:
     """Give callbacks their states from a checkpoint, by ``load_state_dict``; raise ValueError for other callbacks."""
     import json
@@ -48,6 +60,8 @@ def restore(callbacks: Any, stored: list[dict[str, Any]]) -> None:
         raise ValueError(f"the training had the callbacks {expected}, not {names}: pass callbacks= as for fit")
     for callback, entry in zip(callbacks, stored, strict=True):
         if entry["state"] is not None:
+            if not hasattr(callback, "load_state_dict"):
+                raise ValueError(f"callbacks: the checkpoint has a state of {callback!r}, which needs load_state_dict")
             callback.load_state_dict(json.loads(entry["state"]))
 
 

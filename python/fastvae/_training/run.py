@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fastvae import schedules
+from fastvae import _checks, schedules
+from fastvae._fitted.files import with_keys
 from fastvae._training import problems, validation
 from fastvae._training.convergence import Budget
 from fastvae._training.problems import Measured
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from fastvae._training.record import TrainingRecord
 
     Rows: TypeAlias = tuple[Data, NDArray[np.uint64] | None]  # data, and the rows of it in use (None: all)
+
+
+_MAX_LOSS = 1e300
 
 
 @dataclass
@@ -95,6 +99,27 @@ class Run:
             "stopping": None if self.stopping is None else self.stopping.state(),
             "done": self.done,
         }
+
+    @staticmethod
+    def check(state: Any) -> None:
+        """Raise ValueError unless this is a state from a checkpoint."""
+        keys = {"planned", "most", "extends", "end", "before", "stopping", "done"}
+        state = with_keys(state, keys, set(), "the state of the fit")
+        planned = _checks.integer(state["planned"], "planned")
+        _checks.integer(state["most"], "most", least=planned)
+        _checks.integer(state["done"], "done", least=0, most=planned)
+        _checks.boolean(state["extends"], "extends")
+        step, epochs = state["end"]
+        _checks.integer(step, "end", least=0)
+        _checks.number(epochs, "end", below=1e15)
+        for loss in () if state["before"] is None else Measured(*state["before"]):
+            _checks.number(loss, "before", least=-_MAX_LOSS, below=_MAX_LOSS)
+        if state["stopping"] is not None:
+            stopping = with_keys(state["stopping"], {"best", "waited", "warms_up"}, set(), "early stopping")
+            if stopping["best"] is not None:
+                _checks.number(stopping["best"], "best", least=-_MAX_LOSS, below=_MAX_LOSS)
+            _checks.integer(stopping["waited"], "waited", least=0)
+            _checks.boolean(stopping["warms_up"], "warms_up")
 
     @classmethod
     def restored(cls, state: dict[str, Any], model: FittedModel, record: TrainingRecord, settings: FitSettings) -> Run:

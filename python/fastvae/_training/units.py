@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastvae import _core
+from fastvae import _checks, _core
 from fastvae.likelihoods import Gaussian
 
 if TYPE_CHECKING:
@@ -20,10 +19,10 @@ UNEQUAL = 100.0
 SHOWN = 3
 
 
-def warn(moments: _core.ColumnMoments, specification: Specification, stacklevel: int) -> None:
+def warn(moments: _core.ColumnMoments, specification: Specification) -> None:
     """Warn once if the columns of the training data do not fit the scale of the likelihood."""
     kind, scale = specification.likelihood["kind"], specification.likelihood.get("scale")
-    if kind == "gaussian" and isinstance(scale, str) and _warn_of_floor(moments, specification, stacklevel + 1):
+    if kind == "gaussian" and isinstance(scale, str) and _warn_of_floor(moments, specification):
         return
     if kind != "squared_error" and (kind != "gaussian" or scale in ("per_feature", "decoder")):
         return
@@ -49,10 +48,10 @@ def warn(moments: _core.ColumnMoments, specification: Specification, stacklevel:
         f"{what}, but the standard deviations of X are {named} (median {np.median(varying):.3g}): standardise X, for "
         f"example with sklearn.preprocessing.StandardScaler{remedy}"
     )
-    warnings.warn(message, UserWarning, stacklevel=stacklevel + 1)
+    _checks.warn(message)
 
 
-def _warn_of_floor(moments: _core.ColumnMoments, specification: Specification, stacklevel: int) -> bool:
+def _warn_of_floor(moments: _core.ColumnMoments, specification: Specification) -> bool:
     """Warn if most columns vary less than the default floor of a learned scale; return whether they do."""
     scale, floor = specification.likelihood["scale"], specification.likelihood["floor"]
     deviations = moments.std
@@ -62,11 +61,9 @@ def _warn_of_floor(moments: _core.ColumnMoments, specification: Specification, s
     if scale == "shared" and np.sqrt(np.mean(deviations**2)) >= floor:
         return False
     named = ", ".join(f"{deviations[j]:.3g} in column {j}" for j in np.flatnonzero(deviations)[:SHOWN])
-    warnings.warn(
+    _checks.warn(
         f'Gaussian("{scale}") keeps its scale above floor={floor:g}, but the standard deviations of X are {named} '
         f"(median {np.median(varying):.3g}): standardise X, for example with sklearn.preprocessing.StandardScaler, or "
-        "lower floor",
-        UserWarning,
-        stacklevel=stacklevel + 1,
+        "lower floor"
     )
     return True
