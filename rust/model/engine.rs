@@ -7,7 +7,7 @@ use super::network::Network;
 use super::pass::Pass;
 use super::spec::Specification;
 use super::tensor::Tensor;
-use crate::error::{Error, Result, filled};
+use crate::error::{Error, Result, copied, filled};
 use crate::matrix::Shared;
 use crate::random::{Distribution, Noise, Stream};
 use crate::simd::{Isa, Row, ZERO_ROW};
@@ -67,13 +67,6 @@ pub(crate) struct SharedBuffers<'a> {
     pub moments: [Shared<'a, Row>; 2],
     /// Stored gradients; empty unless [`Engine::allocate_gradients`] was called.
     pub gradients: Gradients<'a>,
-}
-
-/// A copy of a buffer.
-fn copy(from: &[Row]) -> Result<Vec<Row>> {
-    let mut to = filled(ZERO_ROW, Some(from.len()))?;
-    to.copy_from_slice(from);
-    Ok(to)
 }
 
 impl<'a> SharedBuffers<'a> {
@@ -235,9 +228,9 @@ impl Engine {
     pub(crate) fn state(&self) -> Result<SavedState> {
         let [first, second] = &self.moments;
         Ok(SavedState {
-            parameters: copy(&self.parameters)?,
-            derived: copy(&self.derived)?,
-            moments: [copy(first)?, copy(second)?],
+            parameters: copied(&self.parameters)?,
+            derived: copied(&self.derived)?,
+            moments: [copied(first)?, copied(second)?],
             clamped: self.clamped.load(Ordering::Relaxed),
         })
     }

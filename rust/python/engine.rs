@@ -6,7 +6,7 @@ use super::lock::{EngineLock, Unusable};
 use crate::data::binarize::{Binary, VALIDATION_PASS};
 use crate::data::check::ValueCheck;
 use crate::data::{Element, Source};
-use crate::error::Error;
+use crate::error::{Error, copied};
 use crate::file::{self, History};
 use crate::model::{Engine, Specification};
 use crate::random::Stream;
@@ -211,7 +211,7 @@ impl PyEngine {
     ) -> PyResult<Bound<'py, PyBytes>> {
         let mut losses = History::new();
         for (name, values) in history {
-            losses.push((name, values.as_slice()?.to_vec()));
+            losses.push((name, copied(values.as_slice()?)?));
         }
         let bytes = self.with_engine(py, |engine| match best {
             true => file::checkpoint(engine, estimator, &losses),
