@@ -29,6 +29,7 @@ STRATA = {
     "fastvae.latent": 3,
     "fastvae._fitted": 4,
     "fastvae._training": 5,
+    "fastvae.callbacks": 6,
     "fastvae._topics": 6,
     "fastvae._irt": 6,
     "fastvae._estimators": 7,

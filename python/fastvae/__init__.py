@@ -19,7 +19,7 @@ from fastvae._estimators.loading import load, resume
 from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
-    from fastvae import plots
+    from fastvae import callbacks, plots
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.topic_model import TopicModel
 
@@ -33,6 +33,7 @@ __all__ = [
     "TopicModel",
     "__version__",
     "binarize",
+    "callbacks",
     "corruption",
     "datasets",
     "functional",
@@ -51,14 +52,19 @@ __all__ = [
 
 # Imported on first access: most programs do not use them.
 _LAZY = {"ItemResponse": "fastvae._estimators.item_response", "TopicModel": "fastvae._estimators.topic_model"}
+_LAZY_MODULES = ("callbacks", "plots")
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "plots":
-        return import_module("fastvae.plots")
+    if name in _LAZY_MODULES:
+        return import_module(f"fastvae.{name}")
     if name in _LAZY:
         globals()[name] = found = getattr(import_module(_LAZY[name]), name)
         return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | set(__all__))

@@ -107,7 +107,7 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_sta
         warm_start: bool = False,
         n_jobs: int | None = None,
         random_state: Any = None,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
     ) -> None:
         self.latent_dim = latent_dim
         self.image_shape = image_shape

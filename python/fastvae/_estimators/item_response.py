@@ -167,7 +167,7 @@ tol, callbacks, n_jobs, random_state, progress
         callbacks: Any = (),
         n_jobs: int | None = None,
         random_state: Any = None,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
     ) -> None:
         self.model = model
         self.n_dims = n_dims

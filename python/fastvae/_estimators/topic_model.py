@@ -148,7 +148,7 @@ n_skipped_batches_
         warm_start: bool = False,
         n_jobs: int | None = None,
         random_state: Any = None,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
     ) -> None:
         self.n_topics = n_topics
         self.decoder = decoder

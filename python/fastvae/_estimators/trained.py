@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -15,8 +15,9 @@ from fastvae._estimators import files
 from fastvae._estimators.checkpoint import Checkpoint
 from fastvae._estimators.network import Network
 from fastvae._estimators.turn import Turn
-from fastvae._training import callbacks, input_level, progress, units, validation
+from fastvae._training import callbacks, input_level, logs, progress, units, validation
 from fastvae._training import epochs as train
+from fastvae._training.callbacks import Callbacks
 from fastvae._training.convergence import AUTO, Budget
 from fastvae._training.plan import FitSettings, Plan
 from fastvae._training.run import Run
@@ -39,7 +40,7 @@ class _Job(NamedTuple):
     fitted: FittedModel
     training: tuple[Data, NDArray[np.uint64] | None]
     held_out: tuple[Data, NDArray[np.uint64] | None] | None
-    callbacks: list[Any]
+    callbacks: Callbacks
     settings: FitSettings
 
     def fingerprint(self) -> str:
@@ -213,7 +214,8 @@ class Trained(Network):
         self, X: Any, y: Any, sample_weight: Any, validation_data: Any, settings: FitSettings, going_on: bool
     ) -> _Job:
         """Read and check the data of a fit; set a new model unless training goes on with the fitted one."""
-        called = callbacks.check(self.callbacks)
+        called = Callbacks(self.callbacks)
+        progress.require(settings.progress)
         plan = self._plan()
         if going_on:
             fitted = self._require_fitted()
@@ -253,31 +255,43 @@ class Trained(Network):
     def _train(self, job: _Job, run: Run, saver: Checkpoint | None) -> Self:
         """Train until the end of a fit."""
         fitted, (data, rows) = job.fitted, job.training
-        skipped, save_messages = self._record.skipped, list[str]()
+        skipped, save_messages, before = self._record.skipped, list[str](), self._record.elapsed
 
-        def after_epoch(losses: dict[str, float]) -> bool:
+        def called(method: Callable[..., Any], *arguments: Any) -> Any:
             self._save_messages = save_messages
             try:
-                stop = callbacks.call(job.callbacks, self, losses)
+                result = method(self, *arguments)
             finally:
                 vars(self).pop("_save_messages", None)  # a callback may have fitted the model anew
             if self._fitted is not fitted:
                 raise RuntimeError("a callback has fitted or loaded the model during fit: do so after fit returns")
-            return stop
+            return result
 
-        unfinished, messages = train.fit(
-            fitted,
-            self._record,
-            data,
-            rows,
-            job.held_out,
-            run,
-            self._plan,
-            self._name_losses,
-            after_epoch,
-            lambda run: None if saver is None else saver.epoch(self, run),
-            job.settings.progress,
-        )
+        self._log_start(job, run)
+        reason = "ended"
+        try:
+            try:
+                called(job.callbacks.train_begin)
+                unfinished, messages = train.fit(
+                    fitted,
+                    self._record,
+                    data,
+                    rows,
+                    job.held_out,
+                    run,
+                    self._plan,
+                    self._name_losses,
+                    lambda logs: bool(called(job.callbacks.epoch_end, logs)),
+                    lambda run: None if saver is None else saver.epoch(self, run),
+                    job.settings.progress,
+                )
+            finally:
+                called(job.callbacks.train_end)
+        except BaseException as error:
+            reason = f"stopped by {type(error).__name__}"
+            raise
+        finally:
+            self._log_end(reason, self._record.elapsed - before)
         if saver is not None:
             saver.end(self)
             messages += saver.messages
@@ -295,6 +309,35 @@ class Trained(Network):
         if messages:
             _checks.warn(f"{type(self).__name__} after training: {' '.join(messages)}")
         return self
+
+    def _log_start(self, job: _Job, run: Run) -> None:
+        log = logs.logger("INFO")
+        if log is not None:
+            (X, _), rows = job.training
+            log.info(
+                "%s: training %s: %d examples, %d features, %d parameters, epochs %d to %d, seed %d",
+                type(self).__name__,
+                "goes on" if self.n_iter_ else "starts",
+                len(X) if rows is None else len(rows),
+                X.shape[1],
+                sum(array.size for array in self.state_dict().values()),
+                self.n_iter_ + 1,
+                self.n_iter_ + run.planned - run.done,
+                job.fitted.specification.seed,
+            )
+
+    def _log_end(self, reason: str, seconds: float) -> None:
+        log = logs.logger("INFO")
+        if log is not None:
+            losses = {key: values[-1] for key, values in self.history_.items() if values}
+            log.info(
+                "%s: training %s after epoch %d, %.2f s: %s",
+                type(self).__name__,
+                reason,
+                self.n_iter_,
+                seconds,
+                logs.shown(losses) or "no loss",
+            )
 
     def partial_fit(
         self,
@@ -497,7 +540,7 @@ class Trained(Network):
     def _check_parameters(self) -> None:
         self._plan()
         self._fit_settings()
-        callbacks.check(self.callbacks)
+        Callbacks(self.callbacks)
         _checks.boolean(self.warm_start, "warm_start")
         if not isinstance(self.random_state, (np.random.Generator, np.random.RandomState)):  # they would draw
             _checks.seed(self.random_state)
