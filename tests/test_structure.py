@@ -31,6 +31,7 @@ STRATA = {
     "fastvae._training": 5,
     "fastvae._topics": 6,
     "fastvae._irt": 6,
+    "fastvae._export": 6,
     "fastvae._estimators": 7,
     "fastvae.plots": 8,
     "fastvae": 9,
