@@ -19,7 +19,7 @@ from fastvae._estimators.loading import load, resume
 from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
-    from fastvae import plots
+    from fastvae import plots, torch
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.topic_model import TopicModel
 
@@ -46,6 +46,7 @@ __all__ = [
     "resume",
     "schedules",
     "show_config",
+    "torch",
 ]
 
 
@@ -56,8 +57,8 @@ _LAZY = {"ItemResponse": "fastvae._estimators.item_response", "TopicModel": "fas
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "plots":
-        return import_module("fastvae.plots")
+    if name in ("plots", "torch"):
+        return import_module(f"fastvae.{name}")
     if name in _LAZY:
         globals()[name] = found = getattr(import_module(_LAZY[name]), name)
         return found
