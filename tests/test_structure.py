@@ -32,8 +32,10 @@ STRATA = {
     "fastvae.callbacks": 6,
     "fastvae._topics": 6,
     "fastvae._irt": 6,
+    "fastvae._export": 6,
     "fastvae._estimators": 7,
     "fastvae.plots": 8,
+    "fastvae.torch": 8,
     "fastvae": 9,
 }
 

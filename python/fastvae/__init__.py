@@ -19,7 +19,7 @@ from fastvae._estimators.loading import load, resume
 from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
-    from fastvae import callbacks, plots
+    from fastvae import callbacks, plots, torch
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.topic_model import TopicModel
 
@@ -47,12 +47,13 @@ __all__ = [
     "resume",
     "schedules",
     "show_config",
+    "torch",
 ]
 
 
 # Imported on first access: most programs do not use them.
 _LAZY = {"ItemResponse": "fastvae._estimators.item_response", "TopicModel": "fastvae._estimators.topic_model"}
-_LAZY_MODULES = ("callbacks", "plots")
+_LAZY_MODULES = ("callbacks", "plots", "torch")
 
 
 def __getattr__(name: str) -> Any:
