@@ -10,6 +10,8 @@ from typing import Any
 
 from fastvae import _checks
 
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW"]
+
 
 @dataclass(frozen=True)
 class Adam:

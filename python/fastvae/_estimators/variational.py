@@ -197,7 +197,7 @@ class Variational(Model):
 
         Returns
         -------
-        ndarray in the shape of X, or [draws, *X.shape]
+        ndarray in the shape of X, or ``[draws, *X.shape]``
             In the type of X (float64 for a list), without its condition columns; observed values are unchanged.
 
         Raises
