@@ -221,6 +221,12 @@ class Variational(Model):
         examples can be more likely than the training data and then score low (Nalisnick et al., arXiv:1810.09136).
         Check the scores of known anomalies.
 
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        y : array_like, optional
+            Required by a conditional model, as in ``fit``.
+
         Returns
         -------
         ndarray of float32, [n_examples]
@@ -263,10 +269,20 @@ class Variational(Model):
         return scores
 
     def score(self, X: Any, y: Any = None, *, n_samples: int | None = None) -> float:
-        """Return the mean of ``score_samples``, nats per example: higher is better. Only a conditional model uses y.
+        """Return the mean of ``score_samples``, nats per example: higher is better.
 
-        ``n_samples`` draws of z are averaged, as in ``score_samples``: the ELBO with less noise, not the
-        importance-weighted bound.
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        y : array_like, optional
+            Required by a conditional model; others ignore it.
+        n_samples : int or None
+            Draws of z that are averaged, as in ``score_samples``: the ELBO with less noise, not the importance-weighted
+            bound.
+
+        Returns
+        -------
+        float
         """
         y = self._y_if_conditional(y)
         if n_samples is None:
@@ -274,9 +290,14 @@ class Variational(Model):
         return float(self.score_samples(X, y=y, n_samples=n_samples).mean(dtype=np.float64))
 
     def evaluate(self, X: Any, *, y: Any = None, eps: Any = None) -> dict[str, float]:
-        """Return mean losses of X in nats per example; the parameters are the same as for ``score_samples``.
+        """Return mean losses of X in nats per example.
 
         ``corruption`` and ``binarize`` do not apply here: they belong to training and ``loss_and_gradients``.
+
+        Parameters
+        ----------
+        X, y, eps
+            As for ``score_samples``.
 
         Returns
         -------
