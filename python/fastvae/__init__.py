@@ -19,7 +19,8 @@ from fastvae._estimators.loading import load, resume
 from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
-    from fastvae import callbacks, plots, torch
+    from fastvae import callbacks, plots
+    from fastvae import torch as torch  # not in __all__: a star import would hide torch
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.topic_model import TopicModel
 
@@ -47,7 +48,6 @@ __all__ = [
     "resume",
     "schedules",
     "show_config",
-    "torch",
 ]
 
 

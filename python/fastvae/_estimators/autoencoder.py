@@ -138,24 +138,65 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_sta
         self.progress = progress
 
     def encode(self, X: Any) -> NDArray[np.float32]:
-        """Return the codes f(x): float32 [n_examples, latent_dim]."""
+        """Return the codes f(x); the same as ``transform``, but always an array.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+
+        Returns
+        -------
+        ndarray of float32, [n_examples, latent_dim]
+        """
         return self._encode(X, None, logvar=False)[0]
 
     def score_samples(self, X: Any) -> NDArray[np.float32]:
-        """Return the negative loss -L(x, g(f(x))) of each example, [n_examples]: higher is better."""
+        """Return the negative loss -L(x, g(f(x))) of each example: higher is better.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+
+        Returns
+        -------
+        ndarray of float32, [n_examples]
+        """
         fitted, (X, _) = self._require_fitted(), self._read_data(X)
         loss, *_ = fitted.score(X, None, self._threads())
         overflow.check(loss, X)
         return -loss
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Return the mean of ``score_samples``, weighted by ``sample_weight``: higher is better. Ignores y."""
+        """Return the mean of ``score_samples``: higher is better. Ignores y.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        y : None
+            Ignored.
+        sample_weight : array_like, [n_examples], optional
+            Weights of the mean, sum w_i score_i / sum w_i.
+
+        Returns
+        -------
+        float
+        """
         return -self.evaluate(X, sample_weight=sample_weight)["loss"]
 
     def evaluate(self, X: Any, *, sample_weight: Any = None) -> dict[str, float]:
-        """Return the mean loss per example (weighted by ``sample_weight``), as a dict with the key ``loss``.
+        """Return the mean loss per example.
 
-        With ``missing="mask"`` also ``loss_per_observed``: the sum over X divided by the number of observed values.
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        sample_weight : array_like, [n_examples], optional
+            Weights of the mean, sum w_i loss_i / sum w_i.
+
+        Returns
+        -------
+        dict of str to float
+            ``loss``; with ``missing="mask"`` also ``loss_per_observed``, the sum over X divided by the number of
+            observed values.
         """
         fitted, (X, _) = self._require_fitted(), self._read_data(X)
         data = Data(X, None, weights.read(sample_weight, len(X)))

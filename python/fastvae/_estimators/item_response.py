@@ -278,9 +278,22 @@ tol, callbacks, n_jobs, random_state, progress
         eps: Any = None,
         corrupted: Any = None,
     ) -> Self:
-        """Continue training, as :meth:`VAE.partial_fit`; ``X`` and ``observed`` are as for :meth:`fit`.
+        """Continue training, as :meth:`fastvae.VAE.partial_fit`.
 
-        ``classes`` must be None.
+        Parameters
+        ----------
+        X, observed
+            As for ``fit``.
+        y : None
+            Ignored.
+        classes : None
+            Must be None.
+        eps, corrupted
+            As for :meth:`fastvae.VAE.partial_fit`.
+
+        Returns
+        -------
+        self
         """
         try:
             X = answers.mask_unobserved(X, observed)

@@ -134,6 +134,10 @@ class Network(Estimator):
     def split_condition(self, X: Any) -> tuple[Any, NDArray[Any]]:
         """Return X without its condition columns, and the y that they hold, of a model with ``condition_columns``.
 
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+
         Returns
         -------
         X : array or frame of the same kind, [n_examples, n_features_in_ - c]

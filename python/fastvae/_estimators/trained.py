@@ -313,7 +313,7 @@ class Trained(Network):
     def _log_start(self, job: _Job, run: Run) -> None:
         log = logs.logger("INFO")
         if log is not None:
-            (X, _), rows = job.training
+            (X, _, _), rows = job.training
             log.info(
                 "%s: training %s: %d examples, %d features, %d parameters, epochs %d to %d, seed %d",
                 type(self).__name__,

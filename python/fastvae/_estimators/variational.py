@@ -198,7 +198,7 @@ class Variational(Model):
 
         Returns
         -------
-        ndarray in the shape of X, or [draws, *X.shape]
+        ndarray in the shape of X, or ``[draws, *X.shape]``
             In the type of X (float64 for a list), without its condition columns; observed values are unchanged.
 
         Raises
@@ -221,6 +221,12 @@ class Variational(Model):
         The negative ELBO is an upper bound on -log p(x). A density is no test for anomalies: simple (dark, smooth)
         examples can be more likely than the training data and then score low (Nalisnick et al., arXiv:1810.09136).
         Check the scores of known anomalies.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        y : array_like, optional
+            Required by a conditional model, as in ``fit``.
 
         Returns
         -------
@@ -264,11 +270,22 @@ class Variational(Model):
         return scores
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, n_samples: int | None = None) -> float:
-        """Return the mean of ``score_samples``, nats per example: higher is better. Only a conditional model uses y.
+        """Return the mean of ``score_samples``, nats per example: higher is better.
 
-        ``sample_weight`` [n_examples] are weights of the mean: sum w_i elbo_i / sum w_i.
-        ``n_samples`` draws of z are averaged, as in ``score_samples``: the ELBO with less noise, not the
-        importance-weighted bound.
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        y : array_like, optional
+            Required by a conditional model; others ignore it.
+        sample_weight : array_like, [n_examples], optional
+            Weights of the mean, sum w_i elbo_i / sum w_i.
+        n_samples : int or None
+            Draws of z that are averaged, as in ``score_samples``: the ELBO with less noise, not the importance-weighted
+            bound.
+
+        Returns
+        -------
+        float
         """
         y = self._y_if_conditional(y)
         if n_samples is None:
@@ -277,10 +294,16 @@ class Variational(Model):
         return float(np.average(scores, weights=weights.read(sample_weight, len(scores))))
 
     def evaluate(self, X: Any, *, y: Any = None, eps: Any = None, sample_weight: Any = None) -> dict[str, float]:
-        """Return mean losses of X in nats per example; the parameters are the same as for ``score_samples``.
+        """Return mean losses of X in nats per example.
 
-        With ``sample_weight`` [n_examples] all means are weighted, sum w_i loss_i / sum w_i. ``corruption`` and
-        ``binarize`` do not apply here: they belong to training and ``loss_and_gradients``.
+        ``corruption`` and ``binarize`` do not apply here: they belong to training and ``loss_and_gradients``.
+
+        Parameters
+        ----------
+        X, y, eps
+            As for ``score_samples``.
+        sample_weight : array_like, [n_examples], optional
+            Weights of all means, sum w_i loss_i / sum w_i.
 
         Returns
         -------
