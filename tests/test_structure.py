@@ -34,6 +34,7 @@ STRATA = {
     "fastvae._export": 6,
     "fastvae._estimators": 7,
     "fastvae.plots": 8,
+    "fastvae._explorer": 8,
     "fastvae": 9,
 }
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastvae import plots
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.topic_model import TopicModel
+    from fastvae._explorer.explorer import explorer
 
 __all__ = [
     "VAE",
@@ -35,6 +36,7 @@ __all__ = [
     "binarize",
     "corruption",
     "datasets",
+    "explorer",
     "functional",
     "latent",
     "layers",
@@ -50,7 +52,11 @@ __all__ = [
 
 
 # Imported on first access: most programs do not use them.
-_LAZY = {"ItemResponse": "fastvae._estimators.item_response", "TopicModel": "fastvae._estimators.topic_model"}
+_LAZY = {
+    "ItemResponse": "fastvae._estimators.item_response",
+    "TopicModel": "fastvae._estimators.topic_model",
+    "explorer": "fastvae._explorer.explorer",
+}
 
 
 def __getattr__(name: str) -> Any:
