@@ -35,6 +35,7 @@ STRATA = {
     "fastvae._export": 6,
     "fastvae._estimators": 7,
     "fastvae.plots": 8,
+    "fastvae._explorer": 8,
     "fastvae.torch": 8,
     "fastvae": 9,
 }

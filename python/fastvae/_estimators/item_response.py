@@ -288,7 +288,7 @@ tol, callbacks, n_jobs, random_state, progress
             Ignored.
         classes : None
             Must be None.
-        eps, corrupted
+        sample_weight, eps, corrupted
             As for :meth:`fastvae.VAE.partial_fit`.
 
         Returns
