@@ -34,6 +34,8 @@ STRATA = {
     "fastvae._estimators": 7,
     "fastvae.plots": 8,
     "fastvae": 9,
+    "fastvae._cli": 10,
+    "fastvae.__main__": 11,
 }
 
 
