@@ -38,6 +38,8 @@ STRATA = {
     "fastvae._explorer": 8,
     "fastvae.torch": 8,
     "fastvae": 9,
+    "fastvae._cli": 10,
+    "fastvae.__main__": 11,
 }
 
 
