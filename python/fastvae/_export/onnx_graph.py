@@ -150,7 +150,9 @@ class Graph:
         return self.node(_ACTIVATIONS[kind], h)
 
     def _normalized(self, h: str, norm: str) -> str:
-        size = self.node("ReduceL2" if norm == "l2" else "ReduceL1", h, axes=[1], keepdims=1)
+        terms = self.node("Mul", h, h) if norm == "l2" else self.node("Abs", h)
+        size = self.node("ReduceSum", terms, self.constant([1], np.int64), keepdims=1)
+        size = self.node("Sqrt", size) if norm == "l2" else size
         if norm == "frequencies":
             return self.node("Div", h, self.node("Div", self.node("Add", size, self.constant(10)), self.constant(50)))
         none = self.node("Equal", size, self.constant(0))
