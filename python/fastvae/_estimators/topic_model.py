@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastvae._data.examples import Data
+    from fastvae._export.onnx import Extras
     from fastvae._fitted.model import FittedModel
 
 _DECODERS = ("mixture", "product")
@@ -559,6 +560,11 @@ n_skipped_batches_
 
     def _counts(self) -> bool:
         return True
+
+    def _onnx_extras(self) -> Extras:
+        from fastvae._export.onnx import Extras
+
+        return Extras(points=prior.points(self._require_fitted().latent_dim))
 
     def _components(self) -> NDArray[np.float32]:
         self._require_fitted()
