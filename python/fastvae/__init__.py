@@ -19,7 +19,8 @@ from fastvae._estimators.loading import load, resume
 from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
-    from fastvae import plots
+    from fastvae import callbacks, plots
+    from fastvae import torch as torch  # not in __all__: a star import would hide torch
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.topic_model import TopicModel
     from fastvae._explorer.explorer import explorer
@@ -34,6 +35,7 @@ __all__ = [
     "TopicModel",
     "__version__",
     "binarize",
+    "callbacks",
     "corruption",
     "datasets",
     "explorer",
@@ -57,14 +59,19 @@ _LAZY = {
     "TopicModel": "fastvae._estimators.topic_model",
     "explorer": "fastvae._explorer.explorer",
 }
+_LAZY_MODULES = ("callbacks", "plots", "torch")
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "plots":
-        return import_module("fastvae.plots")
+    if name in _LAZY_MODULES:
+        return import_module(f"fastvae.{name}")
     if name in _LAZY:
         globals()[name] = found = getattr(import_module(_LAZY[name]), name)
         return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | set(__all__))
