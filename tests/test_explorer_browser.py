@@ -489,6 +489,12 @@ def test_nothing_is_wider_than_the_window(page: Browser, digits_page: Path, widt
             .map((e) => e.outerHTML)"""
         )
         assert small == []
+        shapes = page.run(
+            """return [...document.querySelectorAll("main canvas.image")].map((e) => e.getBoundingClientRect())
+            .map(({ width, height }) => width / height)"""
+        )
+        assert len(shapes) > 40
+        np.testing.assert_allclose(shapes, 1, rtol=0.02)  # square images
         if width == 390:  # the decoded image stays in sight
             page.run("document.getElementById('traversals').scrollIntoView()")
             assert page.run("return document.getElementById('result').getBoundingClientRect().top") == 0
