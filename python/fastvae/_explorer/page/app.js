@@ -28,7 +28,8 @@ const points = {
   values: page.labels && page.labels.kind === "values" ? arrayOf(page.labels.values) : null,
 };
 // Heights of the points of a single latent dimension, which have no meaning.
-const width = latent === 1 ? Math.max(...points.codes) - Math.min(...points.codes) || 1 : 1;
+const [lowest, highest] = points.codes.reduce(([a, b], z) => [Math.min(a, z), Math.max(b, z)], [Infinity, -Infinity]);
+const width = highest - lowest || 1;
 points.spread = Float32Array.from({ length: points.count }, (_, i) => 0.6 * width * (((i * 0.6180339887) % 1) - 0.5));
 points.shares = points.values ? points.values.map((value) => (value - page.labels.low) / (page.labels.high - page.labels.low || 1)) : null;
 const codeOf = (i) => points.codes.slice(i * latent, (i + 1) * latent);
@@ -454,7 +455,10 @@ function render() {
   }
   const [i, distance] = nearest();
   const about = [labelOf(i), `row ${points.rows[i]}`].filter(Boolean).join(", ");
-  byId("nearest").textContent = `Nearest example: ${about}${distance > 1e-4 ? `, at distance ${shortNumber(distance)}` : ""}`;
+  byId("nearest").textContent =
+    distance === Infinity
+      ? "All examples are hidden."
+      : `Nearest example: ${about}${distance > 1e-4 ? `, at distance ${shortNumber(distance)}` : ""}`;
   if (i !== shownThumbnail) {
     const original = thumbnail(i);
     byId("original").hidden = !original;
