@@ -82,6 +82,10 @@ class Estimator:
         """Whether X may hold NaN."""
         return False
 
+    def _requires_positive(self) -> bool:
+        """Whether X must not hold negative numbers."""
+        return False
+
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
@@ -89,7 +93,11 @@ class Estimator:
             estimator_type=None,
             target_tags=TargetTags(required=self._requires_y()),
             transformer_tags=TransformerTags(preserves_dtype=["float32"]),
-            input_tags=InputTags(sparse=self._ACCEPTS_SPARSE, allow_nan=self._allows_nan()),
+            input_tags=InputTags(
+                sparse=self._ACCEPTS_SPARSE,
+                allow_nan=self._allows_nan(),
+                positive_only=self._requires_positive(),
+            ),
         )
 
     def set_output(self, *, transform: str | None = None) -> Self:
