@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from helpers import small
-from sklearn_checks import passes_all_checks
+from sklearn_checks import WEIGHTS, passes_all_checks
 
 import fastvae
 from fastvae import Autoencoder, TopicModel
@@ -27,14 +27,14 @@ PIPELINE = {
     "check_dont_overwrite_parameters": "a Pipeline fits its steps in place",
 }
 CHECKED: dict[str, tuple[Any, dict[str, str]]] = {
-    "gaussian": (small(likelihood="gaussian"), {}),
-    "mask": (small(likelihood="gaussian", missing="mask"), {}),
-    "poisson": (small(likelihood="poisson"), {}),
+    "gaussian": (small(likelihood="gaussian"), WEIGHTS),
+    "mask": (small(likelihood="gaussian", missing="mask"), WEIGHTS),
+    "poisson": (small(likelihood="poisson"), WEIGHTS),
     # The data of the checks are not in [0, 1], which the Bernoulli likelihood requires.
     "bernoulli": (make_pipeline(MinMaxScaler(clip=True), small()), PIPELINE),
-    "autoencoder": (small(Autoencoder), {}),
+    "autoencoder": (small(Autoencoder), WEIGHTS),
     "autoencoder, bernoulli": (make_pipeline(MinMaxScaler(clip=True), small(Autoencoder, loss="bernoulli")), PIPELINE),
-    "product": (TopicModel(2, decoder="product", hidden=(5,), epochs=1, random_state=0), {}),
+    "product": (TopicModel(2, decoder="product", hidden=(5,), epochs=1, random_state=0), WEIGHTS),
 }
 
 

@@ -20,8 +20,10 @@ from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
     from fastvae import callbacks, plots
+    from fastvae import torch as torch  # not in __all__: a star import would hide torch
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.topic_model import TopicModel
+    from fastvae._explorer.explorer import explorer
 
 __all__ = [
     "VAE",
@@ -36,6 +38,7 @@ __all__ = [
     "callbacks",
     "corruption",
     "datasets",
+    "explorer",
     "functional",
     "latent",
     "layers",
@@ -51,8 +54,12 @@ __all__ = [
 
 
 # Imported on first access: most programs do not use them.
-_LAZY = {"ItemResponse": "fastvae._estimators.item_response", "TopicModel": "fastvae._estimators.topic_model"}
-_LAZY_MODULES = ("callbacks", "plots")
+_LAZY = {
+    "ItemResponse": "fastvae._estimators.item_response",
+    "TopicModel": "fastvae._estimators.topic_model",
+    "explorer": "fastvae._explorer.explorer",
+}
+_LAZY_MODULES = ("callbacks", "plots", "torch")
 
 
 def __getattr__(name: str) -> Any:
