@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastvae._estimators.routing import Routed
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 _MAX_SHOWN = 200  # characters of a parameter's value in a notebook
 
 
-class Estimator:
+class Estimator(Routed):
     """Base class: ``__init__`` stores its parameters unchanged, and ``get_params`` reads them by name."""
 
     _ACCEPTS_SPARSE = True
