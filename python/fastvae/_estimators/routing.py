@@ -141,8 +141,8 @@ class Routed:
         return self
 
     def _requests(self) -> Requests:
-        found: Requests = getattr(self, "_metadata_request", Requests())
-        return found
+        found = vars(self).get("_metadata_request")
+        return found if isinstance(found, Requests) else Requests()
 
     @classmethod
     def _metadata_of(cls, method: str) -> list[str]:
