@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 _MAX_SHOWN = 200  # characters of a parameter's value in a notebook
 
 
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
+
+
 class Estimator(Routed):
     """Base class: ``__init__`` stores its parameters unchanged, and ``get_params`` reads them by name."""
 
@@ -87,16 +91,30 @@ class Estimator(Routed):
         return [(name, text) for name, text in texts if text != repr(parameters[name].default)]
 
     def _repr_html_(self) -> str:
-        """Return the class, whether it is fitted, and the changed parameters, for notebooks."""
+        """Return the class, its parameters and, once fitted, its training, for notebooks."""
         from html import escape
 
+        from fastvae import _html
+
         state = "fitted" if self.__sklearn_is_fitted__() else "not fitted"
-        rows = (
-            f'<tr><td style="text-align: left">{escape(name)}</td><td style="text-align: left"><code>'
-            f"{escape(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + '...')}</code></td></tr>"
-            for name, text in self._changed()
+        changed = {name for name, _ in self._changed()}
+        rows: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
+        for name, value in self.get_params().items():
+            text = escape(_shortened(repr(value)))
+            cells = f"<code>{escape(name)}</code>", f"<code>{text}</code>"
+            if name in changed:
+                cells = f"<span class=changed>{cells[0]}</span>", f"<span class=changed>{cells[1]}</span>"
+            rows[name in changed].append(cells)
+        parameters = _html.table(("", ""), rows[True]) if rows[True] else ""
+        title = f"{len(rows[False])} parameters with their defaults"
+        rest = _html.details(f"<span class=quiet>{title}</span>", _html.table(("", ""), rows[False]))
+        return _html.page(
+            f"<b>{escape(type(self).__name__)}</b> ({state})", parameters, rest if rows[False] else "", self._html()
         )
-        return f"<div><b>{escape(type(self).__name__)}</b> ({state})<table>{''.join(rows)}</table></div>"
+
+    def _html(self) -> str:
+        """Return HTML about the training, empty before."""
+        return ""
 
     def __sklearn_is_fitted__(self) -> bool:
         raise NotImplementedError
