@@ -506,11 +506,6 @@ n_skipped_batches_
             f"approximation of a Dirichlet({shown}), whose KL from the posterior of m0 + s0 z is that of z; {words}."
         )
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.positive_only = True
-        return tags
-
     # Internal
 
     @classmethod
