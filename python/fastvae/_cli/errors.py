@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from pathlib import Path
 
 
@@ -25,12 +27,44 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: treated as Ctrl-C, with its own exit code."""
 
 
+@cache
+def _parameters() -> dict[str, str]:
+    """Return the option of each parameter of an estimator."""
+    from fastvae import VAE, Autoencoder, ItemResponse, TopicModel
+    from fastvae._cli.parameters import NAMES, defaults
+
+    found = {}
+    for cls in (VAE, Autoencoder, ItemResponse, TopicModel):
+        for name in defaults(cls):
+            flags = NAMES.get(name, (f"--{name.replace('_', '-')}",))
+            if flags is not None:
+                found[name] = flags[0]
+    return found
+
+
+def in_options(text: str) -> str:
+    """Return a message of the library with options in place of parameters: --missing mask for missing="mask"."""
+
+    def option(match: re.Match[str]) -> str:
+        flag = _parameters().get(match["name"])
+        value = next((each for each in match.group("single", "double", "bare") if each is not None), "")
+        if flag is None:
+            return match[0]
+        return flag if value == "True" else f"{flag} {value}"
+
+    return re.sub(
+        r"(?<![\w.\-])(?P<name>[a-z_]+)=(?:'(?P<single>[^']*)'|\"(?P<double>[^\"]*)\"|(?P<bare>[\w.\-]*\w))",
+        option,
+        text,
+    )
+
+
 def explain(error: Exception) -> tuple[str, int]:
     """Return one sentence about an error, and the exit code."""
     text = " ".join(str(error).split()) or type(error).__name__
     match error:
         case FloatingPointError():
-            return text, 1
+            return in_options(text), 1
         case MemoryError():
             return f"out of memory: {text}" if str(error) else "out of memory", 1
         case FileNotFoundError() | IsADirectoryError() | NotADirectoryError() | PermissionError():
@@ -40,7 +74,7 @@ def explain(error: Exception) -> tuple[str, int]:
         case ImportError() | NotImplementedError():
             return text, 2
         case ValueError() | TypeError():
-            return text, 2
+            return in_options(text), 2
         case _:
             kind = type(error).__name__
             return f"unexpected {kind}: {text} (--debug shows the traceback; please report it)", 1
