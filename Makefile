@@ -8,7 +8,7 @@ export PYO3_PYTHON := $(abspath $(BIN)/python)
 RUST := Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name '*.rs')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -e
 
-.PHONY: help demo lecture test lint format bench work mutations fuzz clean
+.PHONY: help demo lecture docs test lint format bench work mutations fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -18,6 +18,11 @@ demo: $(VENV)/.plot  ## train on images and write pictures to demo/ (DATA=path f
 
 lecture: $(VENV)/.lecture  ## write an illustrated lecture to lecture/index.html
 	$(BIN)/python examples/lecture
+
+docs: $(VENV)/.docs  ## build the documentation in docs/_build/html/index.html; warnings are errors
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	$(BIN)/python docs/check_site.py docs/_build/html
+	@echo docs/_build/html/index.html
 
 # Unit tests are built with little optimisation. The other Rust tests use the release build, as tests/test_work.py does.
 test: $(VENV)/.test  ## run the tests: cargo test, then pytest
@@ -55,7 +60,7 @@ fuzz:  ## fuzz the reader of model files for SECONDS=600 (needs a nightly compil
 		-- -max_total_time=$(SECONDS) -max_len=65536 -rss_limit_mb=1024 -timeout=5
 
 clean:  ## remove the environment and all build results
-	rm -rf $(VENV) target demo lecture tests/fuzz/target
+	rm -rf $(VENV) target demo lecture tests/fuzz/target docs/_build docs/api docs/auto_gallery
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

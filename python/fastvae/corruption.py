@@ -52,7 +52,13 @@ class _Corruption:
 
 @dataclass(frozen=True)
 class GaussianNoise(_Corruption):
-    """Gaussian noise: x + sigma eps with eps ~ N(0, 1), not clipped."""
+    """Gaussian noise: x + sigma eps with eps ~ N(0, 1), not clipped.
+
+    Parameters
+    ----------
+    sigma : float
+        Standard deviation of the noise.
+    """
 
     sigma: float = 0.5
 
@@ -85,7 +91,13 @@ class MaskingNoise(_Corruption):
 
 @dataclass(frozen=True)
 class SaltAndPepper(_Corruption):
-    """Salt-and-pepper noise: x becomes 0 or 1, with probability p / 2 each; p < 1."""
+    """Salt-and-pepper noise: x becomes 0 or 1.
+
+    Parameters
+    ----------
+    p : float
+        Probability of a change, below 1: p / 2 for 0 and for 1.
+    """
 
     p: float = 0.25
 

@@ -119,6 +119,11 @@ def grid_coordinates(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[int, int]]:
     """Return the coordinates of the grid that :func:`manifold` decodes with the same arguments.
 
+    Parameters
+    ----------
+    model, n, span, dims, X, y
+        As for :func:`manifold`.
+
     Returns
     -------
     columns : ndarray of float32, [n]

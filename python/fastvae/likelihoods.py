@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from fastvae import _core
 
+__all__ = ["Bernoulli", "Gaussian", "Multinomial", "NegativeBinomial", "Poisson"]
+
 
 @dataclass(frozen=True)
 class Bernoulli:

@@ -10,10 +10,22 @@ from typing import Any
 
 from fastvae import _checks
 
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW"]
+
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam (Kingma & Ba, arXiv:1412.6980); ``weight_decay`` is an L2 penalty."""
+    """Adam (Kingma & Ba, arXiv:1412.6980).
+
+    Parameters
+    ----------
+    beta1, beta2 : float
+        Decay of the running means of gradients and of squared gradients, below 1.
+    eps : float
+        Added to the denominator.
+    weight_decay : float
+        Factor of an L2 penalty.
+    """
 
     beta1: float = 0.9
     beta2: float = 0.999
@@ -23,7 +35,17 @@ class Adam:
 
 @dataclass(frozen=True)
 class AdamW:
-    """Adam with decoupled weight decay (Loshchilov & Hutter, arXiv:1711.05101)."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter, arXiv:1711.05101).
+
+    Parameters
+    ----------
+    beta1, beta2 : float
+        Decay of the running means of gradients and of squared gradients, below 1.
+    eps : float
+        Added to the denominator.
+    weight_decay : float
+        A step multiplies the weights by 1 - learning_rate weight_decay.
+    """
 
     beta1: float = 0.9
     beta2: float = 0.999
@@ -33,7 +55,17 @@ class AdamW:
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent, optionally with (Nesterov) momentum; ``weight_decay`` is an L2 penalty."""
+    """Stochastic gradient descent.
+
+    Parameters
+    ----------
+    momentum : float
+        Below 1.
+    nesterov : bool
+        Use Nesterov's momentum; needs ``momentum`` > 0.
+    weight_decay : float
+        Factor of an L2 penalty.
+    """
 
     momentum: float = 0.0
     nesterov: bool = False
@@ -42,7 +74,17 @@ class SGD:
 
 @dataclass(frozen=True)
 class Adagrad:
-    """Adagrad (Duchi, Hazan & Singer, JMLR 12, 2011); ``weight_decay`` is an L2 penalty."""
+    """Adagrad (Duchi, Hazan & Singer, JMLR 12, 2011).
+
+    Parameters
+    ----------
+    eps : float
+        Added to the denominator.
+    lr_decay : float
+        The learning rate of step t is learning_rate / (1 + t lr_decay), t = 0, 1, ...
+    weight_decay : float
+        Factor of an L2 penalty.
+    """
 
     eps: float = 1e-10
     lr_decay: float = 0.0

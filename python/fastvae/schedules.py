@@ -79,17 +79,53 @@ class Schedule:
 
 
 def linear(start: float, end: float, *, epochs: float | None = None, steps: float | None = None) -> Schedule:
-    """Linear, then constant. As ``beta`` from 0 to 1 it is the KL warm-up of Bowman et al. (arXiv:1511.06349)."""
+    """Linear, then constant. As ``beta`` from 0 to 1 it is the KL warm-up of Bowman et al. (arXiv:1511.06349).
+
+    Parameters
+    ----------
+    start, end : float
+        First and last value.
+    epochs, steps : float or None
+        Length, in one of the two units.
+
+    Returns
+    -------
+    Schedule
+    """
     return Schedule("linear", start, end, epochs, steps)
 
 
 def cosine(start: float, end: float, *, epochs: float | None = None, steps: float | None = None) -> Schedule:
-    """Half a cosine, then constant, as for a learning rate in Loshchilov & Hutter (arXiv:1608.03983)."""
+    """Half a cosine, then constant, as for a learning rate in Loshchilov & Hutter (arXiv:1608.03983).
+
+    Parameters
+    ----------
+    start, end : float
+        First and last value.
+    epochs, steps : float or None
+        Length, in one of the two units.
+
+    Returns
+    -------
+    Schedule
+    """
     return Schedule("cosine", start, end, epochs, steps)
 
 
 def exponential(start: float, end: float, *, epochs: float | None = None, steps: float | None = None) -> Schedule:
-    """Geometric, with the same factor each step, then constant; ``start`` and ``end`` are positive."""
+    """Geometric, with the same factor each step, then constant; ``start`` and ``end`` are positive.
+
+    Parameters
+    ----------
+    start, end : float
+        First and last value.
+    epochs, steps : float or None
+        Length, in one of the two units.
+
+    Returns
+    -------
+    Schedule
+    """
     return Schedule("exponential", start, end, epochs, steps)
 
 
@@ -106,6 +142,10 @@ def cyclical(
         Length of a cycle, in one of the two units.
     ramp : float
         Share of a cycle with a linear change to ``end``; then the value stays there.
+
+    Returns
+    -------
+    Schedule
     """
     return Schedule("cyclical", start, end, epochs, steps, ramp)
 

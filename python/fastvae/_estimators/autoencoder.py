@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks
-from fastvae._data import examples
+from fastvae._data import examples, weights
+from fastvae._data.examples import Data
 from fastvae._estimators.layered import Layered
 from fastvae._fitted import imputation, overflow
 from fastvae._fitted.specification import Specification
@@ -106,7 +107,7 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_sta
         warm_start: bool = False,
         n_jobs: int | None = None,
         random_state: Any = None,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
     ) -> None:
         self.latent_dim = latent_dim
         self.image_shape = image_shape
@@ -137,29 +138,71 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_sta
         self.progress = progress
 
     def encode(self, X: Any) -> NDArray[np.float32]:
-        """Return the codes f(x): float32 [n_examples, latent_dim]."""
+        """Return the codes f(x); the same as ``transform``, but always an array.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+
+        Returns
+        -------
+        ndarray of float32, [n_examples, latent_dim]
+        """
         return self._encode(X, None, logvar=False)[0]
 
     def score_samples(self, X: Any) -> NDArray[np.float32]:
-        """Return the negative loss -L(x, g(f(x))) of each example, [n_examples]: higher is better."""
+        """Return the negative loss -L(x, g(f(x))) of each example: higher is better.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+
+        Returns
+        -------
+        ndarray of float32, [n_examples]
+        """
         fitted, (X, _) = self._require_fitted(), self._read_data(X)
         loss, *_ = fitted.score(X, None, self._threads())
         overflow.check(loss, X)
         return -loss
 
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean of ``score_samples``: higher is better. Ignores y."""
-        return -self.evaluate(X)["loss"]
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the mean of ``score_samples``: higher is better. Ignores y.
 
-    def evaluate(self, X: Any) -> dict[str, float]:
-        """Return the mean loss per example, as a dict with the key ``loss``.
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        y : None
+            Ignored.
+        sample_weight : array_like, [n_examples], optional
+            Weights of the mean, sum w_i score_i / sum w_i.
 
-        With ``missing="mask"`` also ``loss_per_observed``: the sum over X divided by the number of observed values.
+        Returns
+        -------
+        float
         """
-        fitted, data = self._require_fitted(), self._read_data(X)
-        _, _, (loss,) = fitted.mean_losses(*data, self._threads(), [self._current_objective().for_core()])
-        losses = overflow.check_means({"loss": loss}, data[0])
-        return losses | self._per_observed({"loss": loss}, data[0])
+        return -self.evaluate(X, sample_weight=sample_weight)["loss"]
+
+    def evaluate(self, X: Any, *, sample_weight: Any = None) -> dict[str, float]:
+        """Return the mean loss per example.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        sample_weight : array_like, [n_examples], optional
+            Weights of the mean, sum w_i loss_i / sum w_i.
+
+        Returns
+        -------
+        dict of str to float
+            ``loss``; with ``missing="mask"`` also ``loss_per_observed``, the sum over X divided by the number of
+            observed values.
+        """
+        fitted, (X, _) = self._require_fitted(), self._read_data(X)
+        data = Data(X, None, weights.read(sample_weight, len(X)))
+        _, _, (loss,) = fitted.mean_losses(data, self._threads(), [self._current_objective().for_core()])
+        losses = overflow.check_means({"loss": loss}, X)
+        return losses | self._per_observed(losses, data)
 
     def impute(self, X: Any, *, n_iter: int = 0) -> NDArray[Any]:
         """Replace missing values (NaN) by their reconstruction from the observed values.

@@ -35,11 +35,36 @@ class Estimator:
         return {name: value for name, value in values.items() if value is not inspect.Parameter.empty}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the constructor's parameters by name. ``deep`` is ignored: no parameter is an estimator."""
+        """Return the constructor's parameters by name.
+
+        Parameters
+        ----------
+        deep : bool
+            Ignored: no parameter is an estimator.
+
+        Returns
+        -------
+        dict of str to object
+        """
         return {name: getattr(self, name) for name in self._parameter_names()}
 
     def set_params(self, **params: Any) -> Self:
-        """Set constructor parameters by name. Raises ValueError for an unknown name."""
+        """Set constructor parameters by name.
+
+        Parameters
+        ----------
+        **params
+            Names and values.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown.
+        """
         names = self._parameter_names()
         for name, value in params.items():
             if name not in names:
@@ -93,7 +118,22 @@ class Estimator:
         )
 
     def set_output(self, *, transform: str | None = None) -> Self:
-        """Set the container that ``transform`` returns: "default" (numpy), "pandas" or "polars"; None keeps it."""
+        """Set the container that ``transform`` returns.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"} or None
+            "default" is numpy; None changes nothing.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the container is not known.
+        """
         if transform is not None and not (isinstance(transform, str) and transform in ("default", "pandas", "polars")):
             raise ValueError(f"set_output(transform={transform!r}): use 'default', 'pandas' or 'polars'")
         if transform is not None:

@@ -90,10 +90,21 @@ class Exam(Variational):
     # Abilities
 
     def transform(self, X: Any, *, y: Any = None, observed: Any = None) -> Any:
-        """Return posterior means of the abilities, E[alpha|Y] ("EAP"): float32 [n_students, n_dims].
+        """Return posterior means of the abilities, E[alpha|Y] ("EAP").
 
         Exact in one dimension; with several the encoder's means. A student without answers has the prior mean, zero.
-        ``y`` is ignored.
+
+        Parameters
+        ----------
+        X, observed
+            As for ``fit``.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of float32, [n_students, n_dims]
+            Or a frame: see ``set_output``.
         """
         items, shares = self._items(), self._read_answers(X, observed)
         if items.one_dimension:
@@ -167,10 +178,19 @@ class Exam(Variational):
     # Answers
 
     def predict_proba(self, X: Any, *, observed: Any = None) -> NDArray[np.float32]:
-        """Return the probability that each student solves each task, float32 [n_students, n_tasks].
+        """Return the probability that each student solves each task.
 
         It is the posterior mean of P given the student's answers, for observed and missing answers alike; with
         ``max_marks`` the expected share of the marks. With several dimensions it is the mean over 100 draws.
+
+        Parameters
+        ----------
+        X, observed
+            As for ``fit``.
+
+        Returns
+        -------
+        ndarray of float32, [n_students, n_tasks]
         """
         items = self._items()
         if not items.one_dimension:

@@ -13,25 +13,49 @@ from fastvae._estimators.trained import Trained
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastvae._data.examples import Examples
+    from fastvae._data.examples import Data
 
 
 class Model(Trained):
     """Encoder and decoder as a scikit-learn transformer."""
 
     def transform(self, X: Any, *, y: Any = None) -> Any:
-        """Return codes, float32 [n_examples, latent_dim]: posterior means of a variational model, never draws.
+        """Return codes: posterior means of a variational model, never draws.
 
         The range of the likelihood limits X in training and scores only: the encoder takes any numbers up to 1e15 in
-        magnitude. A conditional model needs y, as in ``fit``.
+        magnitude.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        y : array_like, optional
+            Required by a conditional model, as in ``fit``.
+
+        Returns
+        -------
+        ndarray of float32, [n_examples, latent_dim]
+            Or a frame: see ``set_output``.
         """
         codes, _ = self._encode(X, y, logvar=False)
         return self._as_output(codes, X)
 
-    def fit_transform(self, X: Any, y: Any = None) -> Any:
-        """Fit, then return ``transform(X)``; a conditional model passes y to both."""
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Fit, then return ``transform(X)``.
+
+        Parameters
+        ----------
+        X, y
+            As for ``fit``; a conditional model passes y to both.
+        **fit_params
+            Other arguments of ``fit``.
+
+        Returns
+        -------
+        ndarray of float32, [n_examples, latent_dim]
+            Or a frame: see ``set_output``.
+        """
         X = examples.whole(X)
-        return self.fit(X, y).transform(X, y=self._y_if_conditional(y))
+        return self.fit(X, y, **fit_params).transform(X, y=self._y_if_conditional(y))
 
     def inverse_transform(self, Z: Any, *, y: Any = None) -> NDArray[np.float32]:
         """Return the decoder's means E[x|z] for given codes.
@@ -61,36 +85,105 @@ class Model(Trained):
         return fitted.shaped(fitted.decode(Z, self._read_conditions(y, len(Z), one=True), self._threads()))
 
     def reconstruct(self, X: Any, *, y: Any = None) -> NDArray[np.float32]:
-        """Return the decoder's means at the codes of X, float32 in the shape of X; deterministic.
+        """Return the decoder's means at the codes of X; deterministic.
 
-        A conditional model needs y, as in ``fit``. The result has no condition columns.
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        y : array_like, optional
+            Required by a conditional model, as in ``fit``.
+
+        Returns
+        -------
+        ndarray of float32 in the shape of X
+            Without condition columns.
         """
         fitted, data = self._require_fitted(), self._read_data(X, y)
         return fitted.shaped(fitted.reconstruct(*data, self._threads()), X)
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
-        """Return the names of the latent dimensions: class name in lower case and number."""
+        """Return the names of the latent dimensions: class name in lower case and number.
+
+        Parameters
+        ----------
+        input_features : object
+            Ignored.
+
+        Returns
+        -------
+        ndarray of object, [latent_dim]
+            For example "vae0", "vae1".
+        """
         name, fitted = type(self).__name__.lower(), self._require_fitted()
         return np.array([f"{name}{i}" for i in range(fitted.latent_dim)], dtype=object)
 
     # The latent space
 
     def manifold(self, n: int = 20, span: float | None = None, **options: Any) -> NDArray[np.float32]:
-        """Decode a grid of the prior's quantiles: :func:`fastvae.latent.manifold`."""
+        """Decode a grid of the prior's quantiles: :func:`fastvae.latent.manifold`.
+
+        Parameters
+        ----------
+        n, span
+            As for that function.
+        **options
+            The other parameters of that function.
+
+        Returns
+        -------
+        ndarray of float32, [n, n, n_features]
+        """
         return latent.manifold(self, n, span, **options)
 
     def interpolate(self, a: Any, b: Any, n: int = 10, method: str = "linear", **options: Any) -> NDArray[np.float32]:
-        """Decode a path between two inputs or two codes: :func:`fastvae.latent.interpolate`."""
+        """Decode a path between two inputs or two codes: :func:`fastvae.latent.interpolate`.
+
+        Parameters
+        ----------
+        a, b, n, method
+            As for that function.
+        **options
+            The other parameters of that function.
+
+        Returns
+        -------
+        ndarray of float32, [n, n_features]
+        """
         return latent.interpolate(self, a, b, n, method, **options)
 
     def traverse(self, x: Any, dims: Any = None, span: float = 3.0, n: int = 9, **options: Any) -> NDArray[np.float32]:
-        """Decode a code with one coordinate varied at a time: :func:`fastvae.latent.traverse`."""
+        """Decode a code with one coordinate varied at a time: :func:`fastvae.latent.traverse`.
+
+        Parameters
+        ----------
+        x, dims, span, n
+            As for that function.
+        **options
+            The other parameters of that function.
+
+        Returns
+        -------
+        ndarray of float32, [n_dims, n, n_features]
+        """
         return latent.traverse(self, x, dims, span, n, **options)
 
     def neighbours(
         self, X: Any, query: Any, n: int = 5, **options: Any
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Find the examples with the nearest codes: :func:`fastvae.latent.neighbours`."""
+        """Find the examples with the nearest codes: :func:`fastvae.latent.neighbours`.
+
+        Parameters
+        ----------
+        X, query, n
+            As for that function.
+        **options
+            The other parameters of that function.
+
+        Returns
+        -------
+        indices : ndarray of int64, [m, n]
+        distances : ndarray of float32, [m, n]
+        """
         return latent.neighbours(self, X, query, n, **options)
 
     # Internal
@@ -99,8 +192,8 @@ class Model(Trained):
         fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
         return fitted.encode(X, y, self._threads(), logvar=logvar)
 
-    def _per_observed(self, losses: dict[str, float], X: Examples) -> dict[str, float]:
-        """Return mean losses of X per observed value if the model accepts missing values, else an empty dict."""
+    def _per_observed(self, losses: dict[str, float], data: Data) -> dict[str, float]:
+        """Return weighted mean losses per observed value if the model accepts missing values, else an empty dict."""
         if self._require_fitted().specification.missing == "error":
             return {}
-        return missing.per_observed(losses, len(X), missing.count_observed(X))
+        return missing.per_observed(losses, missing.count_observed(data.X), data.weights)

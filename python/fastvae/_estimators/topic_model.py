@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastvae._data.examples import Data
     from fastvae._fitted.model import FittedModel
 
 _DECODERS = ("mixture", "product")
@@ -148,7 +149,7 @@ n_skipped_batches_
         warm_start: bool = False,
         n_jobs: int | None = None,
         random_state: Any = None,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
     ) -> None:
         self.n_topics = n_topics
         self.decoder = decoder
@@ -178,36 +179,105 @@ n_skipped_batches_
     # Documents
 
     def transform(self, X: Any, *, y: Any = None) -> Any:
-        """Return topic shares of each document, E_q[theta]: float32 [n_documents, n_topics], rows sum to one.
+        """Return topic shares of each document, E_q[theta].
 
         E_q is a mean over 64 to 128 fixed points of the noise, the same for all documents, so a row does not depend on
-        the other documents. The mean error of a share is below 0.02 / n_topics. ``y`` is ignored.
+        the other documents. The mean error of a share is below 0.02 / n_topics.
+
+        Parameters
+        ----------
+        X : array_like, [n_documents, n_words]
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of float32, [n_documents, n_topics]
+            Rows sum to one. Or a frame: see ``set_output``.
         """
         fitted, (counts, _) = self._require_fitted(), self._read_data(X)
         theta = fitted.mean_code(counts, prior.points(fitted.latent_dim), self._threads())
         return self._as_output(theta, X)
 
     def encode(self, X: Any, *, y: Any = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return mu and logvar of z, the code before theta = softmax(m0 + s0 z), each [n_documents, n_topics]."""
+        """Return the parameters of q(z|x), where z is the code before theta = softmax(m0 + s0 z).
+
+        Parameters
+        ----------
+        X : array_like, [n_documents, n_words]
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        mu : ndarray of float32, [n_documents, n_topics]
+        logvar : ndarray of float32, [n_documents, n_topics]
+        """
         return super().encode(X, y=y)
 
     def posterior_sample(self, X: Any, n: int, random_state: Any = None, *, y: Any = None) -> NDArray[np.float32]:
-        """Draw theta from the posterior of each document, [n, n_documents, n_topics]; see :class:`fastvae.VAE`."""
+        """Draw theta from the posterior of each document.
+
+        Parameters
+        ----------
+        X : array_like, [n_documents, n_words]
+        n, random_state
+            As for :meth:`fastvae.VAE.posterior_sample`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of float32, [n, n_documents, n_topics]
+        """
         return super().posterior_sample(X, n, random_state, y=y)
 
     def sample(self, n: int, **options: Any) -> Any:
-        """Return p(w|theta), [n, n_words], for theta drawn from the prior; options as for :meth:`VAE.sample`.
+        """Return p(w|theta) for theta drawn from the prior.
 
-        ``return_latent=True`` also returns theta, [n, n_topics].
+        Parameters
+        ----------
+        n : int
+            Number of documents.
+        **options
+            As for :meth:`fastvae.VAE.sample`.
+
+        Returns
+        -------
+        x : ndarray of float32, [n, n_words]
+        theta : ndarray of float32, [n, n_topics]
+            Only with ``return_latent=True``.
         """
         return super().sample(n, **options)
 
     def impute(self, X: Any, **options: Any) -> NDArray[Any]:
-        """Raise ValueError: a document has no missing values, since a word that does not occur is a zero."""
+        """Raise ValueError: a document has no missing values, since a word that does not occur is a zero.
+
+        Parameters
+        ----------
+        X, **options
+            Ignored.
+
+        Raises
+        ------
+        ValueError
+            Always.
+        """
         return super().impute(X, **options)
 
     def inverse_transform(self, Z: Any, *, y: Any = None) -> NDArray[np.float32]:
-        """Return the word probabilities, float32 [n, n_words], of documents with topic shares Z, [n, n_topics].
+        """Return the word probabilities of documents with topic shares Z.
+
+        Parameters
+        ----------
+        Z : array_like, [n, n_topics]
+            Not negative; rows sum to one.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of float32, [n, n_words]
 
         Raises
         ------
@@ -219,22 +289,56 @@ n_skipped_batches_
         return super().inverse_transform(theta, y=y)
 
     def reconstruct(self, X: Any, *, y: Any = None) -> NDArray[np.float32]:
-        """Return ``inverse_transform(transform(X))``: word probabilities, float32 [n_documents, n_words]."""
+        """Return ``inverse_transform(transform(X))``, word probabilities.
+
+        Parameters
+        ----------
+        X : array_like, [n_documents, n_words]
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of float32, [n_documents, n_words]
+        """
         self._require_fitted()
         return self.inverse_transform(np.asarray(self.transform(X)), y=y)
 
-    def score(self, X: Any, y: Any = None, *, n_samples: int | None = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, n_samples: int | None = None) -> float:
         """Return the mean of ``score_samples``, nats per document: higher is better.
 
-        ``n_samples`` draws are averaged. (scikit-learn's LatentDirichletAllocation returns a sum over the documents.)
+        scikit-learn's LatentDirichletAllocation returns a sum over the documents.
+
+        Parameters
+        ----------
+        X : array_like, [n_documents, n_words]
+        y : None
+            Ignored.
+        sample_weight : array_like, [n_documents], optional
+            Weights of the mean, sum w_i elbo_i / sum w_i.
+        n_samples : int or None
+            Draws that are averaged.
+
+        Returns
+        -------
+        float
         """
-        return super().score(X, y, n_samples=n_samples)
+        return super().score(X, y, sample_weight, n_samples=n_samples)
 
     def perplexity(self, X: Any, sub_sampling: bool = False) -> float:
         """Return exp(-ELBO / words), with the sums of ELBO and words over all documents of X: lower is better.
 
-        A uniform distribution over the vocabulary has perplexity n_words. ``sub_sampling``, a parameter of
-        scikit-learn's method, is ignored.
+        A uniform distribution over the vocabulary has perplexity n_words.
+
+        Parameters
+        ----------
+        X : array_like, [n_documents, n_words]
+        sub_sampling : bool
+            Ignored; a parameter of scikit-learn's method.
+
+        Returns
+        -------
+        float
 
         Raises
         ------
@@ -317,22 +421,39 @@ n_skipped_batches_
         return self.inverse_transform(np.eye(self._fitted.latent_dim))
 
     def top_words(self, vocabulary: Sequence[str] | Mapping[str, int], n: int | None = None) -> list[list[str]]:
-        """Return the n most probable words of each topic, [n_topics][n]; None is min(10, n_words).
+        """Return the n most probable words of each topic.
 
-        ``vocabulary`` is a sequence of the words in the order of the columns of X, or a mapping from word to column,
-        such as scikit-learn's ``CountVectorizer.vocabulary_``.
+        Parameters
+        ----------
+        vocabulary : sequence of str or mapping
+            The words in the order of the columns of X, or a mapping from word to column, such as scikit-learn's
+            ``CountVectorizer.vocabulary_``.
+        n : int or None
+            None is min(10, n_words).
+
+        Returns
+        -------
+        list of list of str, [n_topics][n]
         """
         return measures.top_words(self._components(), vocabulary, n)
 
     def topic_diversity(self, n: int | None = None) -> float:
-        """Return the share of distinct words among the n most probable words of all topics; None is min(25, n_words).
+        """Return the share of distinct words among the n most probable words of all topics.
 
-        1 means that no two topics share a word.
+        Parameters
+        ----------
+        n : int or None
+            None is min(25, n_words).
+
+        Returns
+        -------
+        float
+            1 means that no two topics share a word.
         """
         return measures.diversity(self._components(), n)
 
     def coherence(self, X_reference: Any, measure: str = "npmi", n: int | None = None) -> NDArray[np.float64]:
-        """Return the coherence of the n most probable words of each topic, float64 [n_topics]: higher is better.
+        """Return the coherence of the n most probable words of each topic: higher is better.
 
         Parameters
         ----------
@@ -343,6 +464,10 @@ n_skipped_batches_
             Baldwin, EACL 2014), in [-1, 1]; "umass" the sum of equation 1 of Mimno et al. (EMNLP 2011).
         n : int or None
             None is min(10, n_words).
+
+        Returns
+        -------
+        ndarray of float64, [n_topics]
         """
         return measures.coherence(self._components(), X_reference, measure, n)
 
@@ -427,13 +552,13 @@ n_skipped_batches_
         share = default if self.masking is None else _checks.number(self.masking, "masking", below=1.0)
         return corruption.MaskingNoise(share) if share else None
 
-    def _problems(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> Sequence[str]:
+    def _problems(self, fitted: FittedModel, data: Data, rows: NDArray[np.uint64] | None) -> Sequence[str]:
         """Return what ``diagnose`` finds, after enough epochs for topics to separate."""
-        if self.n_iter_ < _SEPARATED or len(X) < 2:
+        if self.n_iter_ < _SEPARATED or len(data.X) < 2:
             return ()
+        X: Any = data.X
         named = X if fitted.names is None or not isinstance(X, np.ndarray) else Named(X, fitted.names)
-        found = self.diagnose(named)
-        return [message for message in found.messages if message != FINE]
+        return [message for message in self.diagnose(named).messages if message != FINE]
 
     def _counts(self) -> bool:
         return True

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks, optimizers
-from fastvae._data import arrays, examples
+from fastvae._data import arrays, examples, weights
+from fastvae._data.examples import Data
 from fastvae._estimators.model import Model
 from fastvae._fitted import binary, imputation, overflow
 from fastvae._fitted.diagnosis import Diagnosis, diagnose
@@ -197,7 +198,7 @@ class Variational(Model):
 
         Returns
         -------
-        ndarray in the shape of X, or [draws, *X.shape]
+        ndarray in the shape of X, or ``[draws, *X.shape]``
             In the type of X (float64 for a list), without its condition columns; observed values are unchanged.
 
         Raises
@@ -220,6 +221,12 @@ class Variational(Model):
         The negative ELBO is an upper bound on -log p(x). A density is no test for anomalies: simple (dark, smooth)
         examples can be more likely than the training data and then score low (Nalisnick et al., arXiv:1810.09136).
         Check the scores of known anomalies.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        y : array_like, optional
+            Required by a conditional model, as in ``fit``.
 
         Returns
         -------
@@ -262,21 +269,41 @@ class Variational(Model):
         overflow.check(scores, X)
         return scores
 
-    def score(self, X: Any, y: Any = None, *, n_samples: int | None = None) -> float:
-        """Return the mean of ``score_samples``, nats per example: higher is better. Only a conditional model uses y.
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, n_samples: int | None = None) -> float:
+        """Return the mean of ``score_samples``, nats per example: higher is better.
 
-        ``n_samples`` draws of z are averaged, as in ``score_samples``: the ELBO with less noise, not the
-        importance-weighted bound.
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        y : array_like, optional
+            Required by a conditional model; others ignore it.
+        sample_weight : array_like, [n_examples], optional
+            Weights of the mean, sum w_i elbo_i / sum w_i.
+        n_samples : int or None
+            Draws of z that are averaged, as in ``score_samples``: the ELBO with less noise, not the importance-weighted
+            bound.
+
+        Returns
+        -------
+        float
         """
         y = self._y_if_conditional(y)
         if n_samples is None:
-            return self.evaluate(X, y=y)["elbo"]
-        return float(self.score_samples(X, y=y, n_samples=n_samples).mean(dtype=np.float64))
+            return self.evaluate(X, y=y, sample_weight=sample_weight)["elbo"]
+        scores = self.score_samples(X, y=y, n_samples=n_samples).astype(np.float64)
+        return float(np.average(scores, weights=weights.read(sample_weight, len(scores))))
 
-    def evaluate(self, X: Any, *, y: Any = None, eps: Any = None) -> dict[str, float]:
-        """Return mean losses of X in nats per example; the parameters are the same as for ``score_samples``.
+    def evaluate(self, X: Any, *, y: Any = None, eps: Any = None, sample_weight: Any = None) -> dict[str, float]:
+        """Return mean losses of X in nats per example.
 
         ``corruption`` and ``binarize`` do not apply here: they belong to training and ``loss_and_gradients``.
+
+        Parameters
+        ----------
+        X, y, eps
+            As for ``score_samples``.
+        sample_weight : array_like, [n_examples], optional
+            Weights of all means, sum w_i loss_i / sum w_i.
 
         Returns
         -------
@@ -288,11 +315,11 @@ class Variational(Model):
             the number of observed values (NaN if there are none).
         """
         fitted, objectives = self._require_fitted(), [self._current_objective().for_core()]
-        data = self._read_data(X, y)
-        noise = self._read_noise(eps, len(data[0]))
-        reconstruction, kl, (loss,) = fitted.mean_losses(*data, self._threads(), objectives, eps=noise)
-        losses = overflow.check_means(self._name_losses(reconstruction, kl, loss), data[0])
-        return losses | self._per_observed({key: losses[key] for key in ("reconstruction", "elbo")}, data[0])
+        X, y = self._read_data(X, y)
+        data, noise = Data(X, y, weights.read(sample_weight, len(X))), self._read_noise(eps, len(X))
+        reconstruction, kl, (loss,) = fitted.mean_losses(data, self._threads(), objectives, eps=noise)
+        losses = overflow.check_means(self._name_losses(reconstruction, kl, loss), X)
+        return losses | self._per_observed({key: losses[key] for key in ("reconstruction", "elbo")}, data)
 
     def log_marginal(self, X: Any, n_samples: int = 5000, *, y: Any = None) -> LogMarginal:
         """Estimate log p(x) of each example by importance sampling (Burda et al., arXiv:1509.00519, equation 8).
