@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fastvae._cli.errors import in_options
+from fastvae._cli.explain import in_options
 
 
 class _State:

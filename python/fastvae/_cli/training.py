@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from fastvae._cli import messages, models
-from fastvae._cli.errors import UsageError, WorkError, in_options
+from fastvae._cli.errors import UsageError, WorkError
+from fastvae._cli.explain import in_options
 from fastvae._cli.read import Data
 from fastvae._cli.read.data import bare, named
 from fastvae._cli.read.texts import TOKEN, Vocabulary, beside, stop_words
