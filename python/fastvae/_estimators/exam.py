@@ -21,6 +21,7 @@ from fastvae._irt.standard_errors import StandardErrors, standard_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
     from fastvae._export.onnx import Extras
 
@@ -350,6 +351,20 @@ class Exam(Variational):
         if not items.one_dimension:
             raise ValueError("standard_errors needs a model of one dimension: fit with n_dims=1")
         return standard_errors(items, shares)
+
+    def set_predict_proba_request(self, **requests: Any) -> Self:
+        """Choose which arguments of ``predict_proba`` are passed on, as ``set_fit_request``.
+
+        Parameters
+        ----------
+        **requests
+            As for ``set_fit_request``.
+
+        Returns
+        -------
+        self
+        """
+        return self._set_request("predict_proba", requests)
 
     # Internal
 

@@ -52,7 +52,7 @@ class Model(Trained):
         X, y
             As for ``fit``; a conditional model passes y to both.
         **fit_params
-            Other arguments of ``fit``.
+            Other arguments of ``fit``; those that ``transform`` has too (``observed``) go to both.
 
         Returns
         -------
@@ -60,7 +60,8 @@ class Model(Trained):
             Or a frame: see ``set_output``.
         """
         X = examples.whole(X)
-        return self.fit(X, y, **fit_params).transform(X, y=self._y_if_conditional(y))
+        both = {name: value for name, value in fit_params.items() if name in self._metadata_of("transform")}
+        return self.fit(X, y, **fit_params).transform(X, y=self._y_if_conditional(y), **both)
 
     def inverse_transform(self, Z: Any, *, y: Any = None) -> NDArray[np.float32]:
         """Return the decoder's means E[x|z] for given codes.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks, _core, corruption, schedules
+from fastvae._data.names import Named
 from fastvae._estimators.layered import check_transform
 from fastvae._estimators.variational import Variational
 from fastvae._fitted import overflow
@@ -506,11 +507,6 @@ n_skipped_batches_
             f"approximation of a Dirichlet({shown}), whose KL from the posterior of m0 + s0 z is that of z; {words}."
         )
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.positive_only = True
-        return tags
-
     # Internal
 
     @classmethod
@@ -556,7 +552,9 @@ n_skipped_batches_
         """Return what ``diagnose`` finds, after enough epochs for topics to separate."""
         if self.n_iter_ < _SEPARATED or len(data.X) < 2:
             return ()
-        return [message for message in self.diagnose(data.X).messages if message != FINE]
+        X: Any = data.X
+        named = X if fitted.names is None or not isinstance(X, np.ndarray) else Named(X, fitted.names)
+        return [message for message in self.diagnose(named).messages if message != FINE]
 
     def _counts(self) -> bool:
         return True
