@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
+    from fastvae._export.onnx import Extras
+
 # Draws from q(alpha|Y) with several dimensions, where there is no quadrature: for predict_proba, and for item_fit,
 # which also averages over the students.
 _DRAWS = 100
@@ -365,6 +367,15 @@ class Exam(Variational):
         return self._set_request("predict_proba", requests)
 
     # Internal
+
+    def _onnx_extras(self) -> Extras:
+        from fastvae._export.onnx import Extras, Quadrature
+
+        items = self._items()
+        if not items.one_dimension:
+            return Extras(exam=True)
+        ability = items.ability()
+        return Extras(exam=True, quadrature=Quadrature(ability.nodes, ability.log_prior, ability.logits))
 
     def _items(self) -> Items:
         return Items(self._require_fitted())

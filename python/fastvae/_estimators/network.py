@@ -533,7 +533,8 @@ class Network(Estimator):
         if self._CONVERTS_NOTHING and type(X) is np.ndarray and fitted.takes(X):
             read: Examples = X
             return read  # a short cut, which matters for single rows
-        if fitted.names is not None or not isinstance(X, np.ndarray):
+        own = isinstance(X, _core.SparseMatrix)  # the engine's: nameless
+        if not own and (fitted.names is not None or not isinstance(X, np.ndarray)):
             names.check(X, name, fitted.names, type(self).__name__)
         X = self._without_condition(X, name)
         return self._convert(self._given(X, name, fitted.n_features, fitted=True), name, fitted.scale, fitted=True)
