@@ -37,6 +37,8 @@ extensions = [
 exclude_patterns = ["README.md", "gallery", "_build"]
 suppress_warnings = ["config.cache"]  # the order of the gallery is an object, which the cache cannot hold
 nitpicky = True
+smartquotes = False  # docstrings quote strings of Python
+toc_object_entries_show_parents = "hide"
 
 # Markdown
 myst_enable_extensions = ["deflist", "fieldlist", "colon_fence"]
