@@ -33,6 +33,7 @@ extensions = [
     "myst_parser",
     "sphinx_gallery.gen_gallery",
     "sphinx_copybutton",
+    "sphinx_design",
 ]
 exclude_patterns = ["README.md", "gallery", "_build"]
 suppress_warnings = ["config.cache"]  # the order of the gallery is an object, which the cache cannot hold
