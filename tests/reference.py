@@ -92,6 +92,11 @@ def of_observed(losses: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return losses(x.nan_to_num(0.5)).masked_fill(x.isnan(), 0).sum(1)
 
 
+def mean(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """The mean over the examples [n, ...], weighted if there are weights [n]."""
+    return losses.mean(0) if weights is None else torch.tensordot(weights / weights.sum(), losses, 1)
+
+
 class LearnedScale(nn.Module):
     """The logarithm of a Gaussian's standard deviation: one, or one for each feature."""
 
@@ -252,20 +257,26 @@ class TorchVAE(Twin):
         reconstruction = reconstruction.reshape(n, draws)
         return ratio.sum(2) - reconstruction, reconstruction, kl[::draws]
 
-    def importance(self, *given: Tensor | None) -> dict[str, Tensor]:
+    def importance(self, weights: Tensor | None, *given: Tensor | None) -> dict[str, Tensor]:
         """The losses with several draws for each example (Burda et al., arXiv:1509.00519, equation 8)."""
         log_weights, reconstruction, kl = self.log_weights(*given)
         bound = torch.logsumexp(log_weights, 1) - math.log(log_weights.shape[1])
-        reconstruction, kl = reconstruction.mean(), kl.sum(1).mean()
-        return {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl, "loss": -bound.mean()}
+        reconstruction, kl = mean(reconstruction, weights).mean(), mean(kl, weights).sum()
+        loss = -mean(bound, weights)
+        return {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl, "loss": loss}
 
     def forward(
-        self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None, y: Tensor | None = None
+        self,
+        x: Tensor,
+        eps: Tensor,
+        corrupted: Tensor | None = None,
+        y: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Batch means, keyed as those of ``fastvae.VAE.evaluate``; noise [n, K, latent_dim] is for K draws."""
         if eps.ndim == 3:
-            return self.importance(x, eps, corrupted, y)
-        reconstruction, kl = (term.mean(0) for term in self.terms(x, eps, corrupted, y))
+            return self.importance(weights, x, eps, corrupted, y)
+        reconstruction, kl = (mean(term, weights) for term in self.terms(x, eps, corrupted, y))
         penalty = kl.clamp(min=self.free_bits).sum() if self.free_bits else kl.sum()
         if self.capacity is not None:
             penalty = (penalty - self.capacity).abs()
@@ -318,9 +329,9 @@ class TorchAutoencoder(Twin):
             return of_observed(lambda x: binary_cross_entropy_with_logits(y, x, reduction="none"), x)
         return of_observed(lambda x: (x - y) ** 2, x)
 
-    def forward(self, x: Tensor, corrupted: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, corrupted: Tensor | None = None, weights: Tensor | None = None) -> dict[str, Tensor]:
         """The batch mean, keyed as that of ``fastvae.Autoencoder.evaluate``."""
-        return {"loss": self.terms(x, corrupted).mean()}
+        return {"loss": mean(self.terms(x, corrupted), weights)}
 
 
 def lively_weights(model: nn.Module, seed: int) -> dict[str, NDArray[np.float32]]:
@@ -429,7 +440,8 @@ def loss_errors(
     model: VAE | Autoencoder, twin: Twin, X: NDArray[Any], *eps: NDArray[Any], **corrupted: NDArray[Any]
 ) -> dict[str, float]:
     """Relative error of each loss and of each gradient."""
-    losses, gradients = model.loss_and_gradients(X, *eps, **corrupted)
+    named = {"sample_weight" if name == "weights" else name: array for name, array in corrupted.items()}
+    losses, gradients = model.loss_and_gradients(X, *eps, **named)
     torch_losses, torch_gradients = twin.losses_and_gradients(X, *eps, **corrupted)
     assert losses.keys() == torch_losses.keys()
     assert gradients.keys() == torch_gradients.keys()

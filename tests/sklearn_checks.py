@@ -20,6 +20,9 @@ def passes_but_for_the_wording_of_errors(estimator: Any) -> None:
         "check_estimators_empty_data_messages",  # wants its own words
         "check_fit2d_predict1d",  # wants its own words
         "check_positive_only_tag_during_fit",  # wants its own words
+        # want the same weights of a network after training: batches and noise depend on the number of rows
+        "check_sample_weight_equivalence_on_dense_data",
+        "check_sample_weight_equivalence_on_sparse_data",
     }
     assert not {name: error for name, error in failed.items() if name not in known}
     assert sum(result["status"] == "passed" for result in results) >= 35

@@ -207,7 +207,7 @@ def gradients(
 ) -> tuple[dict[str, float], Arrays]:
     """Losses and gradients."""
     x, y, eps = data(spec, rows)
-    *losses, values = engine.loss_and_gradients(x, y, eps, None, OBJECTIVE, None, None, threads)
+    *losses, values = engine.loss_and_gradients(x, y, None, eps, None, OBJECTIVE, None, None, threads)
     return dict(zip(("reconstruction", "kl", "loss"), losses, strict=True)), named(engine.trained(), values)
 
 
@@ -330,7 +330,8 @@ def test_several_draws_have_the_losses_and_gradients_of_torch(name: str) -> None
     twin = TorchConvVAE(spec).load(state(engine))
     x, y, _ = data(spec)
     eps = noise(len(x) * draws, spec["latent_dim"])
-    *losses, values = engine.loss_and_gradients(x, y, eps, None, (1.0, 1.0, 0.0, None, draws, False), None, None, 2)
+    objective = (1.0, 1.0, 0.0, None, draws, False)
+    *losses, values = engine.loss_and_gradients(x, y, None, eps, None, objective, None, None, 2)
     torch_losses, theirs = twin.losses_and_gradients(x, eps.reshape(len(x), draws, -1), **given(y))
     ours = named(engine.trained(), values)
     found = {what: relative_error(loss, torch_losses[what]) for loss, what in zip(losses, torch_losses, strict=True)}

@@ -29,11 +29,17 @@ STRATA = {
     "fastvae.latent": 3,
     "fastvae._fitted": 4,
     "fastvae._training": 5,
+    "fastvae.callbacks": 6,
     "fastvae._topics": 6,
     "fastvae._irt": 6,
+    "fastvae._export": 6,
     "fastvae._estimators": 7,
     "fastvae.plots": 8,
+    "fastvae._explorer": 8,
+    "fastvae.torch": 8,
     "fastvae": 9,
+    "fastvae._cli": 10,
+    "fastvae.__main__": 11,
 }
 
 

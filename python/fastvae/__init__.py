@@ -19,9 +19,11 @@ from fastvae._estimators.loading import load, resume
 from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
-    from fastvae import plots
+    from fastvae import callbacks, plots
+    from fastvae import torch as torch  # not in __all__: a star import would hide torch
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.topic_model import TopicModel
+    from fastvae._explorer.explorer import explorer
 
 __all__ = [
     "VAE",
@@ -33,8 +35,10 @@ __all__ = [
     "TopicModel",
     "__version__",
     "binarize",
+    "callbacks",
     "corruption",
     "datasets",
+    "explorer",
     "functional",
     "latent",
     "layers",
@@ -50,15 +54,24 @@ __all__ = [
 
 
 # Imported on first access: most programs do not use them.
-_LAZY = {"ItemResponse": "fastvae._estimators.item_response", "TopicModel": "fastvae._estimators.topic_model"}
+_LAZY = {
+    "ItemResponse": "fastvae._estimators.item_response",
+    "TopicModel": "fastvae._estimators.topic_model",
+    "explorer": "fastvae._explorer.explorer",
+}
+_LAZY_MODULES = ("callbacks", "plots", "torch")
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "plots":
-        return import_module("fastvae.plots")
+    if name in _LAZY_MODULES:
+        return import_module(f"fastvae.{name}")
     if name in _LAZY:
         globals()[name] = found = getattr(import_module(_LAZY[name]), name)
         return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | set(__all__))

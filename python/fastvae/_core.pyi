@@ -127,6 +127,7 @@ class Engine:
         self,
         x: _Matrix,
         y: NDArray[Any] | None,
+        weights: _F32 | None,
         rows: _Rows | None,
         eps: _F32 | None,
         corrupted: _Matrix | None,
@@ -142,7 +143,7 @@ class Engine:
         checks_end: bool,
         skips_bad: bool,
         tick: Callable[[int], None] | None,
-    ) -> tuple[float, float, float, int, int]: ...
+    ) -> tuple[float, float, float, float, int]: ...
     def encode(self, x: _Matrix, y: NDArray[Any] | None, logvar: bool, threads: int | None) -> tuple[_F32, _F32]: ...
     def decode(self, z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> _F32: ...
     def reconstruct(self, x: _Matrix, y: NDArray[Any] | None, threads: int | None) -> _F32: ...
@@ -153,6 +154,7 @@ class Engine:
         self,
         x: _Matrix,
         y: NDArray[Any] | None,
+        weights: _F32 | None,
         rows: _Rows | None,
         eps: _F32 | None,
         objectives: list[_Objective],
@@ -180,6 +182,7 @@ class Engine:
         self,
         x: _Matrix,
         y: NDArray[Any] | None,
+        weights: _F32 | None,
         eps: _F32 | None,
         corrupted: _Matrix | None,
         objective: _Objective,
@@ -203,7 +206,7 @@ class Engine:
     def dump(
         self, estimator: str, moments: bool, history: list[tuple[str, NDArray[np.float64]]] = ..., best: bool = ...
     ) -> bytes: ...
-    def fingerprint(self, x: _Matrix, y: NDArray[Any] | None, rows: _Rows | None) -> int: ...
+    def fingerprint(self, x: _Matrix, y: NDArray[Any] | None, weights: _F32 | None, rows: _Rows | None) -> int: ...
 
 class FormatError(ValueError): ...
 

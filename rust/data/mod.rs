@@ -8,5 +8,7 @@ pub mod input_transform;
 pub mod moments;
 mod source;
 pub mod standardize;
+mod weights;
 
 pub use source::{Element, Source};
+pub use weights::Weights;

@@ -3,6 +3,7 @@
 
 use crate::data::binarize::Binarize;
 use crate::data::csr::Csr;
+use crate::data::weights::Weights;
 use crate::error::{Error, Result};
 use crate::simd::{LINE, Row, WIDTH, ZERO_ROW, floats_mut, prefetch};
 use std::marker::PhantomData;
@@ -42,6 +43,7 @@ pub struct Source<'a> {
     repeats: bool,
     binarize: Option<Binarize>,
     conditions: Option<&'a Source<'a>>,
+    weights: Option<Weights<'a>>,
     owner: PhantomData<&'a [u8]>,
 }
 
@@ -73,6 +75,7 @@ impl<'a> Source<'a> {
             repeats: false,
             binarize: None,
             conditions: None,
+            weights: None,
             owner: PhantomData,
         }
     }
@@ -136,6 +139,21 @@ impl<'a> Source<'a> {
     /// The conditions [rows, conditions], if [`Source::with_conditions`] has attached some.
     pub fn conditions(&self) -> Option<&'a Source<'a>> {
         self.conditions
+    }
+
+    /// Attaches the weights of the array's rows in the loss, from which rows may have been selected.
+    pub fn with_weights(self, values: &'a [f32]) -> Result<Source<'a>> {
+        Ok(Source { weights: Some(Weights::new(values, &self)?), ..self })
+    }
+
+    /// The weights of rows in the loss, if [`Source::with_weights`] has attached some.
+    pub fn weights(&self) -> Option<&Weights<'a>> {
+        self.weights.as_ref()
+    }
+
+    /// The sum of the weights of all rows in the loss; without weights the number of rows.
+    pub fn total_weight(&self) -> f64 {
+        self.weights.map_or(self.rows as f64, |weights| weights.total())
     }
 
     /// The number of rows.

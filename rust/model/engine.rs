@@ -284,6 +284,7 @@ impl Engine {
             rows: size.rows,
             owners: Owners { rows: size.rows, first: 0, copies: size.copies },
             prior_weight: 0.0,
+            weighted: false,
         };
         Ok(SharedBuffers {
             pass: Pass { network, batch },

@@ -8,6 +8,7 @@ use super::memory::{BatchView, Owners, Slot};
 use super::network::{Layers, Network};
 use super::phases::SampleRange;
 use super::sink::Sink;
+use crate::data::Source;
 use crate::matrix::{Shared, panels_of};
 use crate::simd::Row;
 use crate::threads::Worker;
@@ -39,9 +40,10 @@ impl<'a> Pass<'a> {
         Pass { batch: BatchView { owners, ..self.batch }, ..self }
     }
 
-    /// The pass as a step of a pass over `examples` examples.
-    pub fn training_on(self, examples: usize) -> Pass<'a> {
-        Pass { batch: BatchView { prior_weight: 1.0 / examples as f32, ..self.batch }, ..self }
+    /// The pass as a step of a pass over the examples `x`.
+    pub fn training_on(self, x: &Source) -> Pass<'a> {
+        let (prior_weight, weighted) = (1.0 / x.total_weight() as f32, x.weights().is_some());
+        Pass { batch: BatchView { prior_weight, weighted, ..self.batch }, ..self }
     }
 
     /// Minus the log prior of the parameters in the loss of an example, nats. Not in the update.
@@ -173,11 +175,12 @@ impl<'a> Pass<'a> {
         back(&network.encoder, &plan.encoder, network.without_input_gradient);
     }
 
-    /// Multiplies the gradients that [`Pass::score`] has stored by the weights of their draws.
+    /// Multiplies the gradients that [`Pass::score`] has stored by the factors of their draws, if there are any.
     pub fn weigh_gradients(&self, worker: &Worker) {
-        self.weigh_matrix(worker, self.memory.plan.output_gradient);
+        let Some(factors) = self.draw_factors() else { return };
+        self.weigh_matrix(worker, factors, self.memory.plan.output_gradient);
         if self.network.head.stores_scale_gradient() {
-            self.weigh_matrix(worker, self.memory.plan.scale_gradient);
+            self.weigh_matrix(worker, factors, self.memory.plan.scale_gradient);
         }
     }
 

@@ -129,10 +129,12 @@ impl Op for SamplePosterior<'_> {
     }
 }
 
-/// Overwrites z with each coordinate's KL, and adds its rows, ascending, to `sums`.
+/// Overwrites z with each coordinate's KL, and adds its rows, ascending, times their factors to `sums`.
 pub struct KlByCoordinate<'a> {
     /// mu and logvar in; KL in `z` out, nats.
     pub block: &'a mut LatentBlock,
+    /// The factor of each row.
+    pub factors: Lanes,
     /// Nats, one per coordinate.
     pub sums: &'a mut Lanes,
 }
@@ -141,12 +143,12 @@ impl Op for KlByCoordinate<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let KlByCoordinate { block, sums } = self;
+        let KlByCoordinate { block, factors, sums } = self;
         let mut total = s.load(sums);
         for i in 0..block.rows {
             let term = kl_term(s, s.load(&block.mu[i]), s.load(&block.logvar[i]));
             s.store(term, &mut block.z[i]);
-            total = s.add(total, term);
+            total = s.fma(s.splat(factors.0[i]), term, total);
         }
         s.store(s.select(s.first(block.cols), total, s.zero()), sums);
     }
@@ -189,8 +191,10 @@ pub(crate) fn unless_clamped<S: Simd>(s: S, logvar: S::F, x: S::F) -> S::F {
 pub struct LatentGradient<'a> {
     /// mu, logvar, eps and dz (in `z`) in; gradients in `mu` and `logvar` out.
     pub block: &'a mut LatentBlock,
-    /// w: for each coordinate, the derivative of the loss with respect to one example's KL.
+    /// For each coordinate, the derivative of the loss with respect to the KL of an example of weight 1.
     pub slopes: Lanes,
+    /// The weight of each row's example; w is slope times weight.
+    pub factors: Lanes,
 }
 
 impl Op for LatentGradient<'_> {
@@ -198,9 +202,10 @@ impl Op for LatentGradient<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let block = self.block;
-        let weight = s.load(&self.slopes);
+        let slopes = s.load(&self.slopes);
         let half = s.splat(0.5);
         for i in 0..block.rows {
+            let weight = s.mul(slopes, s.splat(self.factors.0[i]));
             let (mu, logvar) = (s.load(&block.mu[i]), s.load(&block.logvar[i]));
             let (eps, dz) = (s.load(&block.eps[i]), s.load(&block.z[i]));
             let sigma = math::exp(s, s.mul(half, clamp(s, logvar)));

@@ -48,11 +48,13 @@ impl Objective {
     }
 }
 
-/// Sums over examples, nats.
+/// Weighted sums over examples, nats.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LossSums {
-    /// The number of examples.
+    /// The number of examples, also of skipped batches.
     pub examples: usize,
+    /// The sum of their weights, without skipped batches.
+    pub weight: f64,
     /// The sum of -log p(x|z).
     pub reconstruction: f64,
     /// The sum of the KL.
@@ -61,8 +63,6 @@ pub struct LossSums {
     pub loss: f64,
     /// The number of skipped batches.
     pub skipped: usize,
-    /// The number of examples whose losses are not in the sums.
-    pub skipped_examples: usize,
 }
 
 impl LossSums {
@@ -75,10 +75,10 @@ impl LossSums {
 impl AddAssign for LossSums {
     fn add_assign(&mut self, other: LossSums) {
         self.examples += other.examples;
+        self.weight += other.weight;
         self.reconstruction += other.reconstruction;
         self.kl += other.kl;
         self.loss += other.loss;
         self.skipped += other.skipped;
-        self.skipped_examples += other.skipped_examples;
     }
 }

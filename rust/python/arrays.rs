@@ -20,6 +20,9 @@ pub type Array2<'a, 'py> = &'a Bound<'py, PyAny>;
 /// The selected rows of a matrix; none for all rows.
 pub type Rows<'py> = Option<PyReadonlyArray1<'py, u64>>;
 
+/// The weights of the rows of a matrix; none if all are 1.
+pub type Weights<'py> = Option<PyReadonlyArray1<'py, f32>>;
+
 /// Wraps a two-dimensional array or a sparse matrix without a copy. Bytes of uint8 are scaled to [0, 1], bytes viewed as
 /// int8 are numbers 0..255.
 pub fn source<'a>(matrix: &'a Bound<'_, PyAny>) -> PyResult<Source<'a>> {

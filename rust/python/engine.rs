@@ -1,6 +1,6 @@
 //! A model in Python: construction, parameters, counters.
 
-use super::arrays::{Array, Array2, Rows, array, owned, source, with_conditions};
+use super::arrays::{Array, Array2, Rows, Weights, array, owned, source, with_conditions};
 use super::detach::{SLICE, detached, in_slices};
 use super::lock::{EngineLock, Unusable};
 use crate::data::binarize::{Binary, VALIDATION_PASS};
@@ -97,6 +97,21 @@ impl PyEngine {
         work: impl FnOnce(Source) -> PyResult<T>,
     ) -> PyResult<T> {
         with_conditions(self.examples(x)?, y, rows, work)
+    }
+
+    /// [`PyEngine::with_examples`], with the weights of the rows of `x`, if given.
+    pub fn with_weighted<T>(
+        &self,
+        x: Array2,
+        (y, weights): (Option<Array2>, &Weights),
+        rows: &Rows,
+        work: impl FnOnce(Source) -> PyResult<T>,
+    ) -> PyResult<T> {
+        let weights = weights.as_ref().map(|weights| weights.as_slice()).transpose()?;
+        self.with_examples(x, y, rows, |x| match weights {
+            Some(weights) => work(x.with_weights(weights)?),
+            None => work(x),
+        })
     }
 
     /// Binarises examples for validation: a fixed draw, independent of training.
@@ -223,17 +238,20 @@ impl PyEngine {
         })
     }
 
-    /// A checksum of the values of `x`, of `rows` of it, and of `y`, as the engine reads them.
+    /// A checksum of the values of `x`, of `rows` of it, of `y` and of the weights, as the engine reads them.
     fn fingerprint(
         &self,
         py: Python<'_>,
         x: Array2,
         y: Option<Array2>,
+        weights: Weights,
         rows: Rows,
     ) -> PyResult<u32> {
-        self.with_examples(x, y, &rows, |x| {
+        self.with_weighted(x, (y, &weights), &rows, |x| {
             let mut fingerprint = Fingerprint::default();
-            for source in std::iter::once(&x).chain(x.conditions()) {
+            let weights = weights.as_ref().map(|weights| weights.as_slice()).transpose()?;
+            let weights = weights.map(|weights| Source::from_slice(weights, 1));
+            for source in std::iter::once(&x).chain(x.conditions()).chain(&weights) {
                 let mut done = 0;
                 in_slices(py, || {
                     fingerprint.update(source, &mut done, SLICE);

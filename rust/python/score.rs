@@ -1,6 +1,6 @@
 //! Losses in Python: per example, and means over a data set.
 
-use super::arrays::{Array, Array2, Rows, array, source, zeros};
+use super::arrays::{Array, Array2, Rows, Weights, array, source, zeros};
 use super::engine::PyEngine;
 use crate::data::Source;
 use crate::data::binarize::Binary;
@@ -37,6 +37,7 @@ impl PyEngine {
         py: Python<'_>,
         x: Array2,
         y: Option<Array2>,
+        weights: Weights,
         rows: Rows,
         eps: Option<Array2>,
         objectives: Vec<Objective>,
@@ -45,7 +46,7 @@ impl PyEngine {
         threads: Option<usize>,
     ) -> PyResult<(f64, f64, Vec<f64>)> {
         let eps = eps.map(source).transpose()?;
-        self.with_examples(x, y, &rows, |x| {
+        self.with_weighted(x, (y, &weights), &rows, |x| {
             let x = self.binarized(x, binarize);
             let samples = objectives.first().map_or(1, |objective| objective.importance.samples);
             let losses = self.losses(py, &x, (eps, samples), corruption, threads)?;
@@ -57,8 +58,7 @@ impl PyEngine {
                 let kl = &mut kl_by_coordinate;
                 self.in_slices(py, |engine| engine.kl(&x, corruption, kl, &mut run))?;
             }
-            let losses = losses.each_ref().map(Vec::as_slice);
-            let means = MeanLosses::new(losses, &kl_by_coordinate, latent_dim);
+            let means = MeanLosses::new(&x, losses, &kl_by_coordinate, latent_dim);
             let values = objectives.iter().map(|objective| means.loss(objective)).collect();
             Ok((means.reconstruction, means.kl, values))
         })

@@ -1,6 +1,6 @@
 //! Training in Python.
 
-use super::arrays::{Array, Array2, Rows, array, owned, source};
+use super::arrays::{Array, Array2, Rows, Weights, array, owned, source};
 use super::detach::SLICE;
 use super::engine::PyEngine;
 use crate::data::binarize::Binary;
@@ -20,13 +20,14 @@ impl PyEngine {
     /// Trains one pass over `x`, or over `rows` of it. Returns the sums of -log p(x|z), KL and loss over the examples, the
     /// number of examples in the sums, and the number of skipped batches. Calls `tick` after each slice of time with the number of finished examples. `objective`: the values of the first
     /// step. `step_values`: KL weights, KL targets and learning rates of all steps.
-    #[pyo3(signature = (x, y, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, skips_bad, tick))]
+    #[pyo3(signature = (x, y, weights, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, skips_bad, tick))]
     #[allow(clippy::too_many_arguments)]
     fn train(
         &self,
         py: Python<'_>,
         x: Array2,
         y: Option<Array2>,
+        weights: Weights,
         rows: Rows,
         eps: Option<Array2>,
         corrupted: Option<Array2>,
@@ -41,7 +42,7 @@ impl PyEngine {
         checks_end: bool,
         skips_bad: bool,
         tick: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<(f64, f64, f64, usize, usize)> {
+    ) -> PyResult<(f64, f64, f64, f64, usize)> {
         let eps = eps.map(source).transpose()?;
         let corrupted = corrupted.map(source).transpose()?;
         let (betas, capacities, learning_rates) = &step_values;
@@ -50,7 +51,7 @@ impl PyEngine {
             capacities: capacities.as_slice()?,
             learning_rates: learning_rates.as_slice()?,
         };
-        self.with_examples(x, y, &rows, |x| {
+        self.with_weighted(x, (y, &weights), &rows, |x| {
             let pass = TrainingPass {
                 x,
                 eps,
@@ -74,8 +75,8 @@ impl PyEngine {
                     self.with_engine(py, |engine| engine.train(&pass, &mut sums, SLICE))??;
                 py.check_signals()?;
                 if done {
-                    let counted = sums.examples - sums.skipped_examples;
-                    return Ok((sums.reconstruction, sums.kl, sums.loss, counted, sums.skipped));
+                    let LossSums { reconstruction, kl, loss, weight, skipped, .. } = sums;
+                    return Ok((reconstruction, kl, loss, weight, skipped));
                 }
                 if let Some(tick) = &tick {
                     tick.call1((sums.examples,))?;
@@ -91,6 +92,7 @@ impl PyEngine {
         py: Python<'py>,
         x: Array2,
         y: Option<Array2>,
+        weights: Weights,
         eps: Option<Array2>,
         corrupted: Option<Array2>,
         objective: Objective,
@@ -100,7 +102,7 @@ impl PyEngine {
     ) -> PyResult<(f64, f64, f64, Vec<Array<'py>>)> {
         let eps = eps.map(source).transpose()?;
         let corrupted = corrupted.map(source).transpose()?;
-        self.with_examples(x, y, &None, |x| {
+        self.with_weighted(x, (y, &weights), &None, |x| {
             let x = self.binarized(x, binarize);
             let (losses, gradients) = self.with_engine(py, |engine| {
                 let own = NoiseKey::Score(self.specification.seed);
@@ -109,7 +111,7 @@ impl PyEngine {
                 let input = EncoderInput::of(given, corruption, own);
                 engine.loss_and_gradients(&x, (input, epsilon), objective, threads)
             })??;
-            let n = x.rows() as f64;
+            let n = losses.weight;
             let gradients = gradients.into_iter().map(|g| array(py, g)).collect();
             Ok((losses.reconstruction / n, losses.kl / n, losses.loss / n, gradients))
         })

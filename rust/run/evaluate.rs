@@ -1,5 +1,6 @@
 //! Mean losses of a data set.
 
+use crate::data::Source;
 use crate::nn::objective::Objective;
 
 /// Means over the examples of a data set, nats.
@@ -14,18 +15,26 @@ pub struct MeanLosses {
 
 impl MeanLosses {
     /// From the losses of each example: -log p(x|z), KL, importance-weighted bound (of several draws), n each, and KL of
-    /// each latent coordinate, `[n, latent_dim]` (for free bits).
+    /// each latent coordinate, `[n, latent_dim]` (for free bits). Weighted means if the examples `x` have weights.
     pub fn new(
-        [reconstruction, kl, bound]: [&[f32]; 3],
+        x: &Source,
+        mut losses: [Vec<f32>; 3],
         kl_by_coordinate: &[f32],
         latent_dim: usize,
     ) -> MeanLosses {
+        let weight = |row: usize| x.weights().map_or(1.0, |weights| weights.of(x.place(row)));
         let mut sums = vec![0.0; latent_dim];
-        for row in kl_by_coordinate.chunks_exact(latent_dim) {
-            sums.iter_mut().zip(row).for_each(|(sum, kl)| *sum += f64::from(*kl));
+        for (i, row) in kl_by_coordinate.chunks_exact(latent_dim).enumerate() {
+            let weight = f64::from(weight(i));
+            sums.iter_mut().zip(row).for_each(|(sum, kl)| *sum += weight * f64::from(*kl));
         }
-        let n = reconstruction.len() as f64;
-        let [reconstruction, kl, bound] = [reconstruction, kl, bound].map(|x| pairwise_sum(x) / n);
+        let n = x.rows() as f64;
+        if x.weights().is_some() {
+            for values in &mut losses {
+                values.iter_mut().enumerate().for_each(|(row, x)| *x *= weight(row));
+            }
+        }
+        let [reconstruction, kl, bound] = losses.map(|x| pairwise_sum(&x) / n);
         let kl_by_coordinate = match kl_by_coordinate {
             [] => vec![kl],
             _ => sums.into_iter().map(|sum| sum / n).collect(),

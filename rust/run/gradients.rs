@@ -32,7 +32,7 @@ impl Engine {
         let hash =
             matches!(epsilon, Epsilon::Drawn(_)) || matches!(input, EncoderInput::Corrupted(..));
         let finished = threads::run_cancellable(threads, |worker| {
-            let pass = buffers.pass(0, rows).training_on(rows);
+            let pass = buffers.pass(0, rows).training_on(x);
             pass.load(worker, x, (hash, input), Rows::From(0), None);
             pass.run_forward(worker, objective, epsilon, &mut |totals| {
                 *losses.lock().unwrap_or_else(PoisonError::into_inner) = totals;

@@ -6,39 +6,52 @@ use crate::nn::objective::{LossSums, Objective};
 use crate::simd::Row;
 use crate::threads::Worker;
 
-/// The sum in f64, ascending.
-fn sum(values: &[f32]) -> f64 {
-    values.iter().map(|&x| f64::from(x)).sum()
+/// The sum in f64, ascending, of values times their weights (none: all 1).
+fn sum(values: &[f32], weights: Option<&[f32]>) -> f64 {
+    match weights {
+        None => values.iter().map(|&x| f64::from(x)).sum(),
+        Some(weights) => {
+            values.iter().zip(weights).map(|(&x, &weight)| f64::from(x) * f64::from(weight)).sum()
+        }
+    }
 }
 
 impl Pass<'_> {
     /// The loss sums of this batch, one draw per example. One worker calls it after [`Pass::score`].
     fn loss_sums(&self, objective: Objective) -> LossSums {
         let (reconstruction, kl) = self.losses();
-        let [reconstruction, kl] = [reconstruction, kl].map(sum);
+        let weights = self.example_weights();
+        let [reconstruction, kl] = [reconstruction, kl].map(|losses| sum(losses, weights));
         let means = self.mean_kl_by_coordinate();
         let loss = objective.loss(self.rows, reconstruction, kl, means);
         let prior = self.rows as f64 * self.prior_loss();
-        LossSums {
-            examples: self.rows,
-            reconstruction,
-            kl,
-            loss: loss + prior,
-            ..LossSums::default()
-        }
+        LossSums { reconstruction, kl, loss: loss + prior, ..self.counted() }
     }
 
     /// The loss sums of this batch, several draws per example: -log p(x|z) is a mean over the draws, the loss the negative
     /// importance-weighted bound. One worker calls it after [`Pass::share`].
     fn importance_loss_sums(&self) -> LossSums {
-        let (reconstruction, kl) = self.losses();
+        let ((reconstruction, kl), weights) = (self.losses(), self.example_weights());
+        let copies = self.copies();
+        let reconstruction = match weights {
+            None => sum(reconstruction, None),
+            Some(weights) => {
+                let draws = reconstruction.chunks_exact(copies).zip(weights);
+                draws.map(|(draws, &weight)| sum(draws, None) * f64::from(weight)).sum()
+            }
+        };
         LossSums {
-            examples: self.rows,
-            reconstruction: sum(reconstruction) * self.rows as f64 / reconstruction.len() as f64,
-            kl: sum(kl),
-            loss: self.rows as f64 * self.prior_loss() - sum(self.bounds()),
-            ..LossSums::default()
+            reconstruction: reconstruction / copies as f64,
+            kl: sum(kl, weights),
+            loss: self.rows as f64 * self.prior_loss() - sum(self.bounds(), weights),
+            ..self.counted()
         }
+    }
+
+    /// The number of examples and their weight, without losses.
+    fn counted(&self) -> LossSums {
+        let weight = self.example_weights().map_or(self.rows as f64, |weights| sum(weights, None));
+        LossSums { examples: self.rows, weight, ..LossSums::default() }
     }
 
     /// The forward pass. One worker calls `report` with the losses, before any other phase.
@@ -79,9 +92,7 @@ impl Pass<'_> {
             true => self.draws_gradient(worker, importance.doubly),
             false => self.latent_gradient(worker, kl),
         };
-        if importance.samples > 1 {
-            self.weigh_gradients(worker);
-        }
+        self.weigh_gradients(worker);
         self.backward(worker, &mut latent, self.weight(objective), (scratch, sink));
     }
 

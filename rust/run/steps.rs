@@ -74,7 +74,7 @@ impl Steps<'_> {
 
     /// Sets `bad_loss` if the loss of the batch at row `start` is not finite.
     pub fn check(&self, worker: &Worker, start: usize, rows: usize) {
-        let batch = self.buffers.pass(0, rows).training_on(self.x.rows());
+        let batch = self.buffers.pass(0, rows).training_on(&self.x);
         self.forward(worker, &batch, start, &mut |losses| {
             self.bad_loss.store(!losses.is_finite(), Ordering::Relaxed);
         });
@@ -92,7 +92,7 @@ impl Steps<'_> {
 
     /// One optimiser step on the batch at row `start`; false if it was cancelled or training diverged.
     pub fn take(&self, worker: &Worker, start: usize, rows: usize) -> bool {
-        let batch = self.buffers.pass(0, rows).training_on(self.x.rows());
+        let batch = self.buffers.pass(0, rows).training_on(&self.x);
         self.forward(worker, &batch, start, &mut |losses| {
             self.cancelled.store(worker.is_cancelled(), Ordering::Relaxed);
             self.bad_loss.store(!losses.is_finite(), Ordering::Relaxed);
@@ -167,8 +167,7 @@ impl Steps<'_> {
 
     /// Counts a batch of `rows` examples without a step.
     fn skip(&self, rows: usize) {
-        let skipped =
-            LossSums { examples: rows, skipped: 1, skipped_examples: rows, ..LossSums::default() };
+        let skipped = LossSums { examples: rows, skipped: 1, ..LossSums::default() };
         self.add(skipped);
     }
 }

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 # the likelihood is one of counts) or uint8 viewed as int8 (not divided).
 Examples: TypeAlias = "NDArray[Any] | _core.SparseMatrix"
 
-# X, and y for a conditional model.
-Data: TypeAlias = "tuple[Examples, NDArray[Any] | None]"
+
+class Data(NamedTuple):
+    """X, y for a conditional model, and the weights of the examples in the loss (None: all equal)."""
+
+    X: Examples
+    y: NDArray[Any] | None = None
+    weights: NDArray[np.float32] | None = None
 
 
 class Format(NamedTuple):

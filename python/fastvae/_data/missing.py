@@ -9,6 +9,8 @@ import numpy as np
 from fastvae import _checks, _core
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from fastvae._data.examples import Examples
 
 
@@ -23,16 +25,25 @@ def mode(missing: Any, missing_indicator: Any) -> str:
     return ("indicator" if indicator else "mask") if masked else "error"
 
 
-def count_observed(X: Examples) -> int:
-    """Return the number of observed values of X, which are not NaN; reads X in blocks."""
+def count_observed(X: Examples) -> NDArray[np.int64]:
+    """Return the number of observed values of each example, which are not NaN; reads X in blocks."""
+    n, cols = X.shape
+    missing = np.zeros(n, np.int64)
     if isinstance(X, _core.SparseMatrix):
-        return X.shape[0] * X.shape[1] - int(np.count_nonzero(np.isnan(X.data)))
-    if X.dtype.kind != "f":
-        return X.size
-    return sum(int(np.count_nonzero(~np.isnan(X[start : start + 1024]))) for start in range(0, len(X), 1024))
+        rows = np.repeat(np.arange(n), np.diff(X.indptr))
+        missing += np.bincount(rows[np.isnan(X.data)], minlength=n)
+    elif X.dtype.kind == "f":
+        for start in range(0, n, 1024):
+            missing[start : start + 1024] = np.count_nonzero(np.isnan(X[start : start + 1024]), axis=1)
+    return np.subtract(cols, missing)
 
 
-def per_observed(losses: dict[str, float], n: int, observed: int) -> dict[str, float]:
-    """Return mean losses per example of `n` examples as means per observed value; NaN if there are none."""
-    share = n / observed if observed else float("nan")
+def per_observed(
+    losses: dict[str, float], observed: NDArray[np.int64], weights: NDArray[np.float32] | None
+) -> dict[str, float]:
+    """Return weighted mean losses per example as means per observed value; NaN if there are none."""
+    examples, values = float(len(observed)), float(observed.sum())
+    if weights is not None:
+        examples, values = float(weights.sum(dtype=np.float64)), float(np.dot(weights.astype(np.float64), observed))
+    share = examples / values if values else float("nan")
     return {f"{key}_per_observed": value * share for key, value in losses.items()}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks
-from fastvae._data import examples
+from fastvae._data import examples, weights
+from fastvae._data.examples import Data
 from fastvae._estimators.layered import Layered
 from fastvae._fitted import imputation, overflow
 from fastvae._fitted.specification import Specification
@@ -106,7 +107,7 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_sta
         warm_start: bool = False,
         n_jobs: int | None = None,
         random_state: Any = None,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
     ) -> None:
         self.latent_dim = latent_dim
         self.image_shape = image_shape
@@ -165,7 +166,7 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_sta
         overflow.check(loss, X)
         return -loss
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the mean of ``score_samples``: higher is better. Ignores y.
 
         Parameters
@@ -173,19 +174,23 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_sta
         X : array_like, [n_examples, n_features]
         y : None
             Ignored.
+        sample_weight : array_like, [n_examples], optional
+            Weights of the mean, sum w_i score_i / sum w_i.
 
         Returns
         -------
         float
         """
-        return -self.evaluate(X)["loss"]
+        return -self.evaluate(X, sample_weight=sample_weight)["loss"]
 
-    def evaluate(self, X: Any) -> dict[str, float]:
+    def evaluate(self, X: Any, *, sample_weight: Any = None) -> dict[str, float]:
         """Return the mean loss per example.
 
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
+        sample_weight : array_like, [n_examples], optional
+            Weights of the mean, sum w_i loss_i / sum w_i.
 
         Returns
         -------
@@ -193,10 +198,11 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_sta
             ``loss``; with ``missing="mask"`` also ``loss_per_observed``, the sum over X divided by the number of
             observed values.
         """
-        fitted, data = self._require_fitted(), self._read_data(X)
-        _, _, (loss,) = fitted.mean_losses(*data, self._threads(), [self._current_objective().for_core()])
-        losses = overflow.check_means({"loss": loss}, data[0])
-        return losses | self._per_observed({"loss": loss}, data[0])
+        fitted, (X, _) = self._require_fitted(), self._read_data(X)
+        data = Data(X, None, weights.read(sample_weight, len(X)))
+        _, _, (loss,) = fitted.mean_losses(data, self._threads(), [self._current_objective().for_core()])
+        losses = overflow.check_means({"loss": loss}, X)
+        return losses | self._per_observed(losses, data)
 
     def impute(self, X: Any, *, n_iter: int = 0) -> NDArray[Any]:
         """Replace missing values (NaN) by their reconstruction from the observed values.

@@ -17,6 +17,7 @@ from fastvae._irt.ability import observed_marks, row_slices
 from fastvae._irt.item_fit import MAX_ENTRIES, ItemFit, MeanSquares, mark_products
 from fastvae._irt.items import Items, max_marks
 from fastvae._irt.rotation import Rotation, varimax
+from fastvae._irt.standard_errors import StandardErrors, standard_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -151,6 +152,28 @@ class Exam(Variational):
             return np.stack([mu - half, mu + half], -1)
         ends = items.ability().quantiles(shares, [below, 1 - below])
         return ends[:, np.newaxis].astype(np.float32)
+
+    def ability_std(self, X: Any, *, observed: Any = None) -> NDArray[np.float32]:
+        """Return posterior standard deviations of the abilities, the standard errors of ``transform``.
+
+        Exact in one dimension; with several those of q(alpha|Y), or of the prior for a student without answers.
+
+        Parameters
+        ----------
+        X : array_like, [n_students, n_tasks]
+        observed : array_like of bool, [n_students, n_tasks], optional
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of float32, [n_students, n_dims]
+        """
+        items, shares = self._items(), self._read_answers(X, observed)
+        if items.one_dimension:
+            return items.ability().std(shares)[:, np.newaxis].astype(np.float32)
+        _, logvar = self.encode(answers.mask_unobserved(X, observed))
+        logvar[answers.unanswered(shares)] = 0
+        return np.exp(logvar / 2)
 
     # Answers
 
@@ -296,6 +319,35 @@ class Exam(Variational):
                 for alpha in drawn[:, rows]:
                     sums.add(tables, alpha @ slopes.T + intercepts)
         return sums.result((~np.isnan(shares)).sum(0))
+
+    def standard_errors(self, X: Any, *, observed: Any = None) -> StandardErrors:
+        """Return standard errors of the item parameters, from the observed information of the marginal likelihood.
+
+        The information is that of Louis (JRSS B 44, 1982), by quadrature over the ability, plus that of the prior. It
+        holds at the estimates, for the answers of ``fit``. Time grows as n_students n_tasks².
+
+        Parameters
+        ----------
+        X : array_like, [n_students, n_tasks]
+            The answers of ``fit``.
+        observed : array_like of bool, [n_students, n_tasks], optional
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        StandardErrors
+            A named tuple of ``discrimination``, ``intercept`` and ``difficulty``, each [n_tasks]; NaN where the
+            information has no inverse.
+
+        Raises
+        ------
+        ValueError
+            If the model has several dimensions: there is no quadrature.
+        """
+        items, shares = self._items(), self._read_answers(X, observed)
+        if not items.one_dimension:
+            raise ValueError("standard_errors needs a model of one dimension: fit with n_dims=1")
+        return standard_errors(items, shares)
 
     # Internal
 

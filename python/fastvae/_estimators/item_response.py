@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 
 from fastvae import _checks, _core, priors, schedules
 from fastvae._data import arrays, sparse
+from fastvae._data.examples import Data
 from fastvae._data.scale import UNSCALED, InputScale
 from fastvae._estimators.exam import Exam
 from fastvae._fitted.specification import Specification
@@ -166,7 +167,7 @@ tol, callbacks, n_jobs, random_state, progress
         callbacks: Any = (),
         n_jobs: int | None = None,
         random_state: Any = None,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
     ) -> None:
         self.model = model
         self.n_dims = n_dims
@@ -197,6 +198,7 @@ tol, callbacks, n_jobs, random_state, progress
         self,
         X: Any,
         y: Any = None,
+        sample_weight: Any = None,
         *,
         observed: Any = None,
         validation_data: Any = None,
@@ -212,6 +214,9 @@ tol, callbacks, n_jobs, random_state, progress
             missing answer.
         y : None
             Ignored.
+        sample_weight : array_like, [n_students], optional
+            Weights of the students: for a table of patterns, the number of students with each pattern. Their sum counts
+            as the number of students, which a prior depends on.
         observed : array_like of bool, [n_students, n_tasks], optional
             False marks a missing answer, like NaN in X.
         validation_data : array_like, [m, n_tasks], optional
@@ -238,6 +243,7 @@ tol, callbacks, n_jobs, random_state, progress
         try:
             return super().fit(
                 answers.mask_unobserved(X, observed),
+                sample_weight=sample_weight,
                 validation_data=validation_data,
                 checkpoint=checkpoint,
                 checkpoint_every=checkpoint_every,
@@ -246,10 +252,18 @@ tol, callbacks, n_jobs, random_state, progress
             self._fix_signs()
 
     def _resume(
-        self, path: Any, state: dict[str, Any], X: Any, y: Any, validation_data: Any, observed: Any = None
+        self,
+        path: Any,
+        state: dict[str, Any],
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation_data: Any,
+        observed: Any = None,
     ) -> Self:
         try:
-            return super()._resume(path, state, answers.mask_unobserved(X, observed), None, validation_data)
+            X = answers.mask_unobserved(X, observed)
+            return super()._resume(path, state, X, None, sample_weight, validation_data)
         finally:
             self._fix_signs()
 
@@ -260,6 +274,7 @@ tol, callbacks, n_jobs, random_state, progress
         *,
         observed: Any = None,
         classes: Any = None,
+        sample_weight: Any = None,
         eps: Any = None,
         corrupted: Any = None,
     ) -> Self:
@@ -273,7 +288,7 @@ tol, callbacks, n_jobs, random_state, progress
             Ignored.
         classes : None
             Must be None.
-        eps, corrupted
+        sample_weight, eps, corrupted
             As for :meth:`fastvae.VAE.partial_fit`.
 
         Returns
@@ -282,7 +297,7 @@ tol, callbacks, n_jobs, random_state, progress
         """
         try:
             X = answers.mask_unobserved(X, observed)
-            return super().partial_fit(X, classes=classes, eps=eps, corrupted=corrupted)
+            return super().partial_fit(X, classes=classes, sample_weight=sample_weight, eps=eps, corrupted=corrupted)
         finally:
             self._fix_signs()
 
@@ -340,8 +355,11 @@ tol, callbacks, n_jobs, random_state, progress
             return schedules.cosine(rate, rate / 100, **end)
         return schedules.cosine(rate, rate / 100, epochs=_checks.integer(self.epochs, "epochs"))
 
-    def _problems(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> Sequence[str]:
-        found = self._distance_to_maximum(fitted, X if rows is None else X[rows])
+    def _problems(self, fitted: FittedModel, data: Data, rows: NDArray[np.uint64] | None) -> Sequence[str]:
+        X, weights = cast("NDArray[np.float32]", data.X), data.weights
+        if rows is not None:
+            X, weights = X[rows], None if weights is None else weights[rows]
+        found = self._distance_to_maximum(fitted, X, weights)
         if not found.detected <= _MAX_DISTANCE:
             auto = "" if isinstance(self.epochs, str) else ", or set epochs='auto'"
             _checks.warn(
@@ -354,18 +372,21 @@ tol, callbacks, n_jobs, random_state, progress
     def _min_features(self) -> int:
         return max(1, np.size(self.max_marks))
 
-    def _distance_to_maximum(self, fitted: FittedModel, shares: NDArray[np.float32]) -> Distance:
+    def _distance_to_maximum(
+        self, fitted: FittedModel, shares: NDArray[np.float32], weights: NDArray[np.float32] | None = None
+    ) -> Distance:
         """Return the distance of the item parameters from the maximum of the objective on these students."""
         items, objective = Items(fitted), self._objective()
-        sample = shares[:: -(-shares.size // MAX_ANSWERS)]
+        weights = np.ones(len(shares), np.float32) if weights is None else weights
+        step = -(-shares.size // MAX_ANSWERS)
+        sample, sample_weights = shares[::step], np.ascontiguousarray(weights[::step])
         rng = np.random.default_rng(fitted.specification.seed)
         draws = rng.standard_normal((_DRAWS, len(sample), fitted.latent_dim), np.float32)
         gradients: dict[str, NDArray[Any]] = {}
         repeats = -(-_GRADIENT_DRAWS // objective.samples)
         for _ in range(repeats):
             _, found = fitted.loss_and_gradients(
-                sample,
-                None,
+                Data(sample, None, sample_weights),
                 self._threads(),
                 eps=rng.standard_normal((len(sample) * objective.samples, fitted.latent_dim), np.float32),
                 corrupted=None,
@@ -377,7 +398,8 @@ tol, callbacks, n_jobs, random_state, progress
         answered = ~np.isnan(sample) * items.max_marks
         mu, logvar = fitted.encode(sample, None, self._threads())
         alpha = mu + np.exp(np.clip(logvar, -30, 20) / 2) * draws
-        return distance_to_maximum(items, gradients, answered, alpha, len(sample) / len(shares))
+        fraction = float(sample_weights.sum(dtype=np.float64) / weights.sum(dtype=np.float64))
+        return distance_to_maximum(items, gradients, (answered, sample_weights), alpha, fraction)
 
     def _likelihood_formula(self) -> str:
         logit = {"through_origin": "beta_t alpha", "rasch": "a alpha + d_t", "2pl": "a_t' alpha + d_t"}[self._model()]

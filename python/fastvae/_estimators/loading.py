@@ -54,6 +54,7 @@ def resume(
     X: Any,
     y: Any = None,
     *,
+    sample_weight: Any = None,
     validation_data: Any = None,
     observed: Any = None,
     **parameters: Any,
@@ -68,7 +69,7 @@ def resume(
     ----------
     path : str or path-like
         The checkpoint.
-    X, y, validation_data, observed
+    X, y, sample_weight, validation_data, observed
         As for ``fit``; the values must be the same, in the same order. ``observed`` is for an :class:`ItemResponse`.
     **parameters
         Parameters that a file cannot hold: ``callbacks`` and functions as schedules, as for ``fit``. ``n_jobs`` and
@@ -98,7 +99,7 @@ def resume(
         cls = _classes()[contents.class_name]
     parameters = checkpoint.all_parameters(contents.title, cls, contents.parameters, parameters)
     model = _model(contents, parameters)
-    return model._resume(path, contents.run, X, y, validation_data, observed)
+    return model._resume(path, contents.run, X, y, sample_weight, validation_data, observed)
 
 
 def _classes() -> dict[str, type[VAE | Autoencoder | TopicModel | ItemResponse]]:

@@ -13,7 +13,7 @@ from fastvae._estimators.trained import Trained
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastvae._data.examples import Examples
+    from fastvae._data.examples import Data
 
 
 class Model(Trained):
@@ -39,13 +39,15 @@ class Model(Trained):
         codes, _ = self._encode(X, y, logvar=False)
         return self._as_output(codes, X)
 
-    def fit_transform(self, X: Any, y: Any = None) -> Any:
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Fit, then return ``transform(X)``.
 
         Parameters
         ----------
         X, y
             As for ``fit``; a conditional model passes y to both.
+        **fit_params
+            Other arguments of ``fit``.
 
         Returns
         -------
@@ -53,7 +55,7 @@ class Model(Trained):
             Or a frame: see ``set_output``.
         """
         X = examples.whole(X)
-        return self.fit(X, y).transform(X, y=self._y_if_conditional(y))
+        return self.fit(X, y, **fit_params).transform(X, y=self._y_if_conditional(y))
 
     def inverse_transform(self, Z: Any, *, y: Any = None) -> NDArray[np.float32]:
         """Return the decoder's means E[x|z] for given codes.
@@ -190,8 +192,8 @@ class Model(Trained):
         fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
         return fitted.encode(X, y, self._threads(), logvar=logvar)
 
-    def _per_observed(self, losses: dict[str, float], X: Examples) -> dict[str, float]:
-        """Return mean losses of X per observed value if the model accepts missing values, else an empty dict."""
+    def _per_observed(self, losses: dict[str, float], data: Data) -> dict[str, float]:
+        """Return weighted mean losses per observed value if the model accepts missing values, else an empty dict."""
         if self._require_fitted().specification.missing == "error":
             return {}
-        return missing.per_observed(losses, len(X), missing.count_observed(X))
+        return missing.per_observed(losses, missing.count_observed(data.X), data.weights)

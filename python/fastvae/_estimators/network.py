@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fastvae._data.columns import Columns
-    from fastvae._data.examples import Data, Examples, Format, Given
+    from fastvae._data.examples import Examples, Format, Given
     from fastvae._data.images import Images
     from fastvae._data.names import Names
     from fastvae._data.scale import InputScale
@@ -514,7 +514,7 @@ class Network(Estimator):
         columns = self._require_fitted().columns
         return X if columns is None else columns.rest(X, name, type(self).__name__)
 
-    def _read_data(self, X: Any, y: Any = None) -> Data:
+    def _read_data(self, X: Any, y: Any = None) -> tuple[Examples, NDArray[Any] | None]:
         """Return X and y, checked in type and shape; the engine checks the values of X when it uses them."""
         fitted = self._require_fitted()
         if fitted.columns is None:

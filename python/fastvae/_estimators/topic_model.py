@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastvae._data.examples import Data
     from fastvae._fitted.model import FittedModel
 
 _DECODERS = ("mixture", "product")
@@ -147,7 +148,7 @@ n_skipped_batches_
         warm_start: bool = False,
         n_jobs: int | None = None,
         random_state: Any = None,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
     ) -> None:
         self.n_topics = n_topics
         self.decoder = decoder
@@ -302,7 +303,7 @@ n_skipped_batches_
         self._require_fitted()
         return self.inverse_transform(np.asarray(self.transform(X)), y=y)
 
-    def score(self, X: Any, y: Any = None, *, n_samples: int | None = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, n_samples: int | None = None) -> float:
         """Return the mean of ``score_samples``, nats per document: higher is better.
 
         scikit-learn's LatentDirichletAllocation returns a sum over the documents.
@@ -312,6 +313,8 @@ n_skipped_batches_
         X : array_like, [n_documents, n_words]
         y : None
             Ignored.
+        sample_weight : array_like, [n_documents], optional
+            Weights of the mean, sum w_i elbo_i / sum w_i.
         n_samples : int or None
             Draws that are averaged.
 
@@ -319,7 +322,7 @@ n_skipped_batches_
         -------
         float
         """
-        return super().score(X, y, n_samples=n_samples)
+        return super().score(X, y, sample_weight, n_samples=n_samples)
 
     def perplexity(self, X: Any, sub_sampling: bool = False) -> float:
         """Return exp(-ELBO / words), with the sums of ELBO and words over all documents of X: lower is better.
@@ -548,11 +551,11 @@ n_skipped_batches_
         share = default if self.masking is None else _checks.number(self.masking, "masking", below=1.0)
         return corruption.MaskingNoise(share) if share else None
 
-    def _problems(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> Sequence[str]:
+    def _problems(self, fitted: FittedModel, data: Data, rows: NDArray[np.uint64] | None) -> Sequence[str]:
         """Return what ``diagnose`` finds, after enough epochs for topics to separate."""
-        if self.n_iter_ < _SEPARATED or len(X) < 2:
+        if self.n_iter_ < _SEPARATED or len(data.X) < 2:
             return ()
-        return [message for message in self.diagnose(X).messages if message != FINE]
+        return [message for message in self.diagnose(data.X).messages if message != FINE]
 
     def _counts(self) -> bool:
         return True

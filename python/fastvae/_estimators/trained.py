@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from fastvae import _checks, corruption, schedules
-from fastvae._data import columns, conditions, examples
-from fastvae._data.examples import Format
+from fastvae._data import columns, conditions, examples, weights
+from fastvae._data.examples import Data, Format
 from fastvae._estimators import files
 from fastvae._estimators.checkpoint import Checkpoint
 from fastvae._estimators.network import Network
 from fastvae._estimators.turn import Turn
-from fastvae._training import callbacks, input_level, progress, units, validation
+from fastvae._training import callbacks, input_level, logs, progress, units, validation
 from fastvae._training import epochs as train
+from fastvae._training.callbacks import Callbacks
 from fastvae._training.convergence import AUTO, Budget
 from fastvae._training.plan import FitSettings, Plan
 from fastvae._training.run import Run
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from fastvae._data.examples import Data, Examples
+    from fastvae._data.examples import Examples
     from fastvae._fitted.model import FittedModel
     from fastvae._training.objective import Objective
 
@@ -39,14 +40,14 @@ class _Job(NamedTuple):
     fitted: FittedModel
     training: tuple[Data, NDArray[np.uint64] | None]
     held_out: tuple[Data, NDArray[np.uint64] | None] | None
-    callbacks: list[Any]
+    callbacks: Callbacks
     settings: FitSettings
 
     def fingerprint(self) -> str:
         """Return a hash of the data."""
         data, _ = self.training
         held_out = None if self.held_out is None else self.held_out[0]
-        own = held_out is None or held_out[0] is data[0]
+        own = held_out is None or held_out.X is data.X
         return self.fitted.fingerprint(data) + ("" if own or held_out is None else self.fitted.fingerprint(held_out))
 
 
@@ -75,6 +76,7 @@ class Trained(Network):
         self,
         X: Any,
         y: Any = None,
+        sample_weight: Any = None,
         *,
         validation_data: Any = None,
         epochs: int | None = None,
@@ -99,10 +101,14 @@ class Trained(Network):
             Required by a conditional VAE: labels (integers or strings) if y is 1-D, c real covariates if it is 2-D. A
             column of integers [n_examples, 1] is refused: pass ``y.ravel()`` or ``y.astype(float)``. Other models, and
             a VAE with ``condition_columns``, ignore y.
+        sample_weight : array_like, [n_examples], optional
+            Weights of the examples in the loss, sum w_i loss_i / sum w_i: only ratios of weights matter. An example of
+            weight 2 counts as two, in expectation over the batches; one of weight 0 is left out. The moments of columns
+            (start, standardisation) and the statistics of batch normalisation have no weights.
         validation_data : array_like [m, n_features] or tuple (X, y), optional
             Scored after each epoch. A conditional model needs the tuple; others, and a VAE with ``condition_columns``,
-            ignore its y. Cannot be combined with ``validation_fraction``.
-
+            ignore its y. Cannot be combined with ``validation_fraction``. Its examples have equal weights; those that
+            ``validation_fraction`` holds out have theirs.
         epochs : int, optional
             Passes of this call, in place of the parameter.
         checkpoint : str or path-like, optional
@@ -169,7 +175,7 @@ class Trained(Network):
             raise ValueError("checkpoint_every= needs checkpoint=, the path of a file")
         going_on = _checks.boolean(self.warm_start, "warm_start") and self._fitted is not None
         with Turn(self, fits=True):
-            job = self._prepare(X, y, validation_data, settings, going_on)
+            job = self._prepare(X, y, sample_weight, validation_data, settings, going_on)
             saver = None if checkpoint is None else Checkpoint.checked(checkpoint, checkpoint_every, job.fingerprint())
             run = Run.start(job.fitted, self._record, job.training, job.held_out, settings, self._plan)
             if saver is not None:
@@ -177,17 +183,24 @@ class Trained(Network):
             return self._train(job, run, saver)
 
     def _resume(
-        self, path: Any, state: dict[str, Any], X: Any, y: Any, validation_data: Any, observed: Any = None
+        self,
+        path: Any,
+        state: dict[str, Any],
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation_data: Any,
+        observed: Any = None,
     ) -> Self:
         """Continue the fit of a checkpoint whose model this is; `state` is its key "run"."""
         if observed is not None:
             raise ValueError(f"leave out observed=: a {type(self).__name__} has none")
         settings = self._fit_settings()
-        job = self._prepare(X, y, validation_data, settings, going_on=True)
+        job = self._prepare(X, y, sample_weight, validation_data, settings, going_on=True)
         if state["data"] != job.fingerprint():
             raise ValueError(
-                f"X, y or validation_data are not those of the fit that wrote {os.fsdecode(path)!r}: pass the same "
-                "data in the same order"
+                f"X, y, sample_weight or validation_data are not those of the fit that wrote {os.fsdecode(path)!r}: "
+                "pass the same data in the same order"
             )
         callbacks.restore(self.callbacks, state["callbacks"])
         if "fit" not in state:
@@ -197,9 +210,12 @@ class Trained(Network):
             run = Run.restored(state["fit"], job.fitted, self._record, settings)
         return self._train(job, run, saver)
 
-    def _prepare(self, X: Any, y: Any, validation_data: Any, settings: FitSettings, going_on: bool) -> _Job:
+    def _prepare(
+        self, X: Any, y: Any, sample_weight: Any, validation_data: Any, settings: FitSettings, going_on: bool
+    ) -> _Job:
         """Read and check the data of a fit; set a new model unless training goes on with the fitted one."""
-        called = callbacks.check(self.callbacks)
+        called = Callbacks(self.callbacks)
+        progress.require(settings.progress)
         plan = self._plan()
         if going_on:
             fitted = self._require_fitted()
@@ -209,7 +225,8 @@ class Trained(Network):
         else:
             X, y, form = self._read_first(X, y)
             classes, y = self._read_training_conditions(y, len(X), form)
-        held_out = self._validation_data(validation_data, settings.validation_fraction, (X, y), form, classes)
+        data = Data(X, y, weights.read(sample_weight, len(X)))
+        held_out = self._validation_data(validation_data, settings.validation_fraction, data, form, classes)
         fraction = settings.validation_fraction
         if settings.early_stopping and held_out is None and not fraction:
             fraction = 0.1
@@ -226,45 +243,59 @@ class Trained(Network):
         rows = validation_rows = None
         if fraction:
             rows, validation_rows = validation.split(len(X), fraction, fitted.specification.seed)
-            held_out = X, y
+            held_out = data
+            validation_rows = weights.rows_in_use(data.weights, validation_rows, "the held-out fraction of X")
+        rows = weights.rows_in_use(data.weights, rows, "X to train on")
         if not going_on:
-            self._initialize_weights(fitted, (X, y), rows)
+            self._initialize_weights(fitted, data, rows)
             self._set_fitted(fitted)
-        training = ((X, y), rows)
+        training = (data, rows)
         return _Job(fitted, training, None if held_out is None else (held_out, validation_rows), called, settings)
 
     def _train(self, job: _Job, run: Run, saver: Checkpoint | None) -> Self:
         """Train until the end of a fit."""
         fitted, (data, rows) = job.fitted, job.training
-        skipped, save_messages = self._record.skipped, list[str]()
+        skipped, save_messages, before = self._record.skipped, list[str](), self._record.elapsed
 
-        def after_epoch(losses: dict[str, float]) -> bool:
+        def called(method: Callable[..., Any], *arguments: Any) -> Any:
             self._save_messages = save_messages
             try:
-                stop = callbacks.call(job.callbacks, self, losses)
+                result = method(self, *arguments)
             finally:
                 vars(self).pop("_save_messages", None)  # a callback may have fitted the model anew
             if self._fitted is not fitted:
                 raise RuntimeError("a callback has fitted or loaded the model during fit: do so after fit returns")
-            return stop
+            return result
 
-        unfinished, messages = train.fit(
-            fitted,
-            self._record,
-            data,
-            rows,
-            job.held_out,
-            run,
-            self._plan,
-            self._name_losses,
-            after_epoch,
-            lambda run: None if saver is None else saver.epoch(self, run),
-            job.settings.progress,
-        )
+        self._log_start(job, run)
+        reason = "ended"
+        try:
+            try:
+                called(job.callbacks.train_begin)
+                unfinished, messages = train.fit(
+                    fitted,
+                    self._record,
+                    data,
+                    rows,
+                    job.held_out,
+                    run,
+                    self._plan,
+                    self._name_losses,
+                    lambda logs: bool(called(job.callbacks.epoch_end, logs)),
+                    lambda run: None if saver is None else saver.epoch(self, run),
+                    job.settings.progress,
+                )
+            finally:
+                called(job.callbacks.train_end)
+        except BaseException as error:
+            reason = f"stopped by {type(error).__name__}"
+            raise
+        finally:
+            self._log_end(reason, self._record.elapsed - before)
         if saver is not None:
             saver.end(self)
             messages += saver.messages
-        messages += [*save_messages, *self._problems(fitted, data[0], rows)]
+        messages += [*save_messages, *self._problems(fitted, data, rows)]
         if self._record.skipped > skipped:
             messages.append(
                 f"{self._record.skipped - skipped} batches without a finite loss or gradient were skipped "
@@ -279,8 +310,44 @@ class Trained(Network):
             _checks.warn(f"{type(self).__name__} after training: {' '.join(messages)}")
         return self
 
+    def _log_start(self, job: _Job, run: Run) -> None:
+        log = logs.logger("INFO")
+        if log is not None:
+            (X, _, _), rows = job.training
+            log.info(
+                "%s: training %s: %d examples, %d features, %d parameters, epochs %d to %d, seed %d",
+                type(self).__name__,
+                "goes on" if self.n_iter_ else "starts",
+                len(X) if rows is None else len(rows),
+                X.shape[1],
+                sum(array.size for array in self.state_dict().values()),
+                self.n_iter_ + 1,
+                self.n_iter_ + run.planned - run.done,
+                job.fitted.specification.seed,
+            )
+
+    def _log_end(self, reason: str, seconds: float) -> None:
+        log = logs.logger("INFO")
+        if log is not None:
+            losses = {key: values[-1] for key, values in self.history_.items() if values}
+            log.info(
+                "%s: training %s after epoch %d, %.2f s: %s",
+                type(self).__name__,
+                reason,
+                self.n_iter_,
+                seconds,
+                logs.shown(losses) or "no loss",
+            )
+
     def partial_fit(
-        self, X: Any, y: Any = None, *, classes: Any = None, eps: Any = None, corrupted: Any = None
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        classes: Any = None,
+        sample_weight: Any = None,
+        eps: Any = None,
+        corrupted: Any = None,
     ) -> Self:
         """Continue training: one pass over X in the given order. The optimiser keeps its state.
 
@@ -294,6 +361,8 @@ class Trained(Network):
         classes : array_like, [n_classes], optional
             All labels that y has in this call and in later ones, for a conditional model with labels. Only the first
             call needs it; in later calls the labels must be the same.
+        sample_weight : array_like, [n_examples], optional
+            Weights as in ``fit``, relative to those of this call.
         eps : array_like, [n_examples, latent_dim], optional
             Noise of the reparameterisation, instead of random draws; [n_examples, n_importance_samples, latent_dim]
             with several samples.
@@ -331,18 +400,20 @@ class Trained(Network):
                 fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
                 plan.objective.check(fitted.specification)
                 self._check_values(fitted, X, plan.threads)
-                self._initialize_weights(fitted, (X, y), None)
+                data = Data(X, y, weights.read(sample_weight, len(X)))
+                self._initialize_weights(fitted, data, weights.rows_in_use(data.weights, None, "X"))
                 self._set_fitted(fitted)
             else:
                 fitted = self._fitted
                 if classes is not None:
                     conditions.check_classes(classes, fitted.classes)
-                X, y = self._read_training_data(X, self._y_if_conditional(y))
+                data = self._read_training_data(X, self._y_if_conditional(y), sample_weight)
+                X = data.X
                 noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
             losses = train.train_epoch(
                 fitted,
                 self._record,
-                (X, y),
+                data,
                 None,
                 plan,
                 self._name_losses,
@@ -354,7 +425,7 @@ class Trained(Network):
         return self
 
     def loss_and_gradients(
-        self, X: Any, eps: Any = None, *, corrupted: Any = None, y: Any = None
+        self, X: Any, eps: Any = None, *, corrupted: Any = None, y: Any = None, sample_weight: Any = None
     ) -> tuple[dict[str, float], dict[str, NDArray[np.float32]]]:
         """Return the training losses of X as one batch, and the gradients of the loss.
 
@@ -368,6 +439,8 @@ class Trained(Network):
             the noise of ``score_samples``.
         y : array_like, optional
             Required by a conditional model, as in ``fit``.
+        sample_weight : array_like, [n_examples], optional
+            Weights as in ``fit``: all means over the batch are sum w_i loss_i / sum w_i.
 
         Returns
         -------
@@ -388,14 +461,13 @@ class Trained(Network):
         the row, and which no epoch of training uses.
         """
         plan, objective = self._plan(), self._current_objective()
-        fitted, (X, y) = self._require_fitted(), self._read_training_data(X, y)
+        fitted, data = self._require_fitted(), self._read_training_data(X, y, sample_weight)
         objective.check(fitted.specification)
         losses, gradients = fitted.loss_and_gradients(
-            X,
-            y,
+            data,
             plan.threads,
-            eps=self._read_noise(eps, len(X)),
-            corrupted=self._read_corrupted(corrupted, X.shape),
+            eps=self._read_noise(eps, len(data.X)),
+            corrupted=self._read_corrupted(corrupted, data.X.shape),
             objective=objective.for_core(),
             corruption=plan.corruption,
             binarize=plan.binarize,
@@ -455,7 +527,7 @@ class Trained(Network):
         """Return initial weights computed from the training rows of X (None: all); None for the level of the data."""
         return None
 
-    def _problems(self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None) -> Sequence[str]:
+    def _problems(self, fitted: FittedModel, data: Data, rows: NDArray[np.uint64] | None) -> Sequence[str]:
         """Return sentences about the problems of the model that ``fit`` has trained on rows of X (None: all)."""
         return ()
 
@@ -468,7 +540,7 @@ class Trained(Network):
     def _check_parameters(self) -> None:
         self._plan()
         self._fit_settings()
-        callbacks.check(self.callbacks)
+        Callbacks(self.callbacks)
         _checks.boolean(self.warm_start, "warm_start")
         if not isinstance(self.random_state, (np.random.Generator, np.random.RandomState)):  # they would draw
             _checks.seed(self.random_state)
@@ -550,23 +622,23 @@ class Trained(Network):
 
     def _initialize_weights(self, fitted: FittedModel, data: Data, rows: NDArray[np.uint64] | None) -> None:
         """Move the random weights of a new model to the level of the training rows of X and y (None: all)."""
-        X, y = data
+        X, y, _ = data
         if y is not None and fitted.classes is None:
             fitted.standardize_y(y, rows)
-        weights = self._initial_weights(fitted, X, rows)
-        if weights is None:
+        initial = self._initial_weights(fitted, X, rows)
+        if initial is None:
             moments = fitted.engine.column_moments(X, rows, self._binarize(), self._threads())
             units.warn(moments, fitted.specification)
             fitted.start(moments)
-        weights = (weights or {}) | input_level.weights(fitted, X, rows)
-        if weights:
-            fitted.load_state_dict(fitted.state_dict() | weights)
+        initial = (initial or {}) | input_level.weights(fitted, X, rows)
+        if initial:
+            fitted.load_state_dict(fitted.state_dict() | initial)
 
-    def _read_training_data(self, X: Any, y: Any) -> Data:
+    def _read_training_data(self, X: Any, y: Any, sample_weight: Any) -> Data:
         """Return data with checked values too: a training step must not start with invalid ones."""
         X, y = self._read_data(X, y)
         self._require_fitted().engine.check(X, "X", self._threads())
-        return X, y
+        return Data(X, y, weights.read(sample_weight, len(X)))
 
     def _read_training_conditions(
         self, y: Any, n: int, format: Format, announced: Any = None
@@ -601,7 +673,7 @@ class Trained(Network):
             return None
         if fraction:
             raise ValueError("pass validation_data or validation_fraction, not both")
-        (X, y), columns = training, format.columns
+        (X, y, _), columns = training, format.columns
         if y is not None and columns is None and not (isinstance(data, tuple) and len(data) == 2):
             raise ValueError("validation_data of a conditional model must be a tuple (X, y)")
         name = "validation_data"
@@ -612,9 +684,9 @@ class Trained(Network):
             given = examples.whole(given)
         first = self._read_alike(given, name, X.shape[1], format)
         if y is None:
-            return first, None
+            return Data(first)
         if columns is None:
-            return first, conditions.read(data[1], len(first), classes, y.shape[1])
+            return Data(first, conditions.read(data[1], len(first), classes, y.shape[1]))
         held_out = columns.values(given, name, type(self).__name__, labels=classes is not None)
         title = f"{columns.title} of {name}"
-        return first, conditions.read(held_out, len(first), classes, y.shape[1], name=title)
+        return Data(first, conditions.read(held_out, len(first), classes, y.shape[1], name=title))

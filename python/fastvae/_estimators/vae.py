@@ -131,9 +131,12 @@ class VAE(Layered, Variational):
     tol : float
         Smallest improvement that counts, nats per example.
     callbacks : callable or object, or sequence of them
-        ``fit`` calls each function, or an object's method ``on_epoch_end``, with (model, logs) after every epoch; logs
-        are the epoch's entries of the history.
-        If one returns True, training stops. An exception ends ``fit``; the model is fitted nevertheless.
+        ``fit`` calls each function, or an object's method ``on_epoch_end``, with (model, logs) after every epoch. logs
+        is a dict of the epoch's entries of the history, with attributes ``logs.epoch`` (from 1; equal to
+        ``model.n_iter_``) and ``logs.epochs`` (the last epoch planned). If one returns True, training stops. An
+        exception ends ``fit``; the model is fitted nevertheless. An object may also have the methods
+        ``on_train_begin(model)`` and ``on_train_end(model)``; the latter is called after errors and Ctrl-C too.
+        :mod:`fastvae.callbacks` has loggers and checkpoints.
     warm_start : bool
         ``fit`` goes on with the fitted model, if there is one, instead of new random weights: see ``fit``.
     n_jobs : int or None
@@ -141,8 +144,9 @@ class VAE(Layered, Variational):
         that does not decide, by measuring the first steps. Results do not depend on it.
     random_state : int, numpy generator or None
         Seed of initial weights, order and noise. The same seed gives the same bits with any number of threads.
-    progress : bool or None
-        Show a progress line on standard error; None shows it if that is a terminal.
+    progress : {"tqdm", "rich"}, bool or None
+        Show the progress of ``fit``: None a line on standard error if that is a terminal; True a bar in a notebook and
+        the line elsewhere; "tqdm" and "rich" the bars of these packages.
 
     Attributes
     ----------
@@ -220,7 +224,7 @@ class VAE(Layered, Variational):
         warm_start: bool = False,
         n_jobs: int | None = None,
         random_state: Any = None,
-        progress: bool | None = None,
+        progress: bool | str | None = None,
     ) -> None:
         self.latent_dim = latent_dim
         self.image_shape = image_shape

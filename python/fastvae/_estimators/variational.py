@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks, optimizers
-from fastvae._data import arrays, examples
+from fastvae._data import arrays, examples, weights
+from fastvae._data.examples import Data
 from fastvae._estimators.model import Model
 from fastvae._fitted import binary, imputation, overflow
 from fastvae._fitted.diagnosis import Diagnosis, diagnose
@@ -268,7 +269,7 @@ class Variational(Model):
         overflow.check(scores, X)
         return scores
 
-    def score(self, X: Any, y: Any = None, *, n_samples: int | None = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, n_samples: int | None = None) -> float:
         """Return the mean of ``score_samples``, nats per example: higher is better.
 
         Parameters
@@ -276,6 +277,8 @@ class Variational(Model):
         X : array_like, [n_examples, n_features]
         y : array_like, optional
             Required by a conditional model; others ignore it.
+        sample_weight : array_like, [n_examples], optional
+            Weights of the mean, sum w_i elbo_i / sum w_i.
         n_samples : int or None
             Draws of z that are averaged, as in ``score_samples``: the ELBO with less noise, not the importance-weighted
             bound.
@@ -286,10 +289,11 @@ class Variational(Model):
         """
         y = self._y_if_conditional(y)
         if n_samples is None:
-            return self.evaluate(X, y=y)["elbo"]
-        return float(self.score_samples(X, y=y, n_samples=n_samples).mean(dtype=np.float64))
+            return self.evaluate(X, y=y, sample_weight=sample_weight)["elbo"]
+        scores = self.score_samples(X, y=y, n_samples=n_samples).astype(np.float64)
+        return float(np.average(scores, weights=weights.read(sample_weight, len(scores))))
 
-    def evaluate(self, X: Any, *, y: Any = None, eps: Any = None) -> dict[str, float]:
+    def evaluate(self, X: Any, *, y: Any = None, eps: Any = None, sample_weight: Any = None) -> dict[str, float]:
         """Return mean losses of X in nats per example.
 
         ``corruption`` and ``binarize`` do not apply here: they belong to training and ``loss_and_gradients``.
@@ -298,6 +302,8 @@ class Variational(Model):
         ----------
         X, y, eps
             As for ``score_samples``.
+        sample_weight : array_like, [n_examples], optional
+            Weights of all means, sum w_i loss_i / sum w_i.
 
         Returns
         -------
@@ -309,11 +315,11 @@ class Variational(Model):
             the number of observed values (NaN if there are none).
         """
         fitted, objectives = self._require_fitted(), [self._current_objective().for_core()]
-        data = self._read_data(X, y)
-        noise = self._read_noise(eps, len(data[0]))
-        reconstruction, kl, (loss,) = fitted.mean_losses(*data, self._threads(), objectives, eps=noise)
-        losses = overflow.check_means(self._name_losses(reconstruction, kl, loss), data[0])
-        return losses | self._per_observed({key: losses[key] for key in ("reconstruction", "elbo")}, data[0])
+        X, y = self._read_data(X, y)
+        data, noise = Data(X, y, weights.read(sample_weight, len(X))), self._read_noise(eps, len(X))
+        reconstruction, kl, (loss,) = fitted.mean_losses(data, self._threads(), objectives, eps=noise)
+        losses = overflow.check_means(self._name_losses(reconstruction, kl, loss), X)
+        return losses | self._per_observed({key: losses[key] for key in ("reconstruction", "elbo")}, data)
 
     def log_marginal(self, X: Any, n_samples: int = 5000, *, y: Any = None) -> LogMarginal:
         """Estimate log p(x) of each example by importance sampling (Burda et al., arXiv:1509.00519, equation 8).

@@ -180,8 +180,7 @@ class FittedModel:
 
     def mean_losses(
         self,
-        X: Examples,
-        y: NDArray[Any] | None,
+        data: Data,
         threads: int | None,
         objectives: list[Terms],
         *,
@@ -190,8 +189,8 @@ class FittedModel:
         corruption: tuple[str, float] | None = None,
         binarize: str | None = None,
     ) -> tuple[float, float, list[float]]:
-        """Return means over the examples of -log p(x|z) and KL, and the loss by each objective, nats."""
-        return self.engine.mean_losses(X, y, rows, eps, objectives, corruption, binarize, threads)
+        """Return weighted means over the examples of -log p(x|z) and KL, and the loss by each objective, nats."""
+        return self.engine.mean_losses(*data, rows, eps, objectives, corruption, binarize, threads)
 
     def log_marginal(self, X: Examples, y: NDArray[Any] | None, samples: int, threads: int | None) -> LogMarginal:
         """Estimate log p(x) of each example, in nats, by importance sampling with `samples` draws."""
@@ -289,8 +288,7 @@ class FittedModel:
 
     def loss_and_gradients(
         self,
-        X: Examples,
-        y: NDArray[Any] | None,
+        data: Data,
         threads: int | None,
         *,
         eps: NDArray[np.float32] | None,
@@ -301,7 +299,7 @@ class FittedModel:
     ) -> tuple[tuple[float, float, float], dict[str, NDArray[np.float32]]]:
         """Return reconstruction, KL and loss of one batch, means over its examples, and the gradients of the loss."""
         *losses, gradients = self.engine.loss_and_gradients(
-            X, y, eps, corrupted, objective, corruption, binarize, threads
+            *data, eps, corrupted, objective, corruption, binarize, threads
         )
         reconstruction, kl, loss = losses
         return (reconstruction, kl, loss), _shaped(gradients, self.engine.trained())
@@ -330,7 +328,7 @@ class FittedModel:
         return self.engine.dump(json.dumps(estimator, allow_nan=False), optimizer, list(history), best)
 
     def fingerprint(self, data: Data, rows: NDArray[np.uint64] | None = None) -> str:
-        """Return a checksum of the values of X and y, as the engine reads them."""
+        """Return a checksum of the values of X, y and weights, as the engine reads them."""
         return f"{self.engine.fingerprint(*data, rows):08x}"
 
     def __getstate__(self) -> dict[str, Any]:

@@ -134,6 +134,14 @@ class Ability:
         """Return E[alpha_s | Y_s], [n]."""
         return np.concatenate([(block.weights * self.nodes).sum(1) for block in self.blocks(shares)])
 
+    def std(self, shares: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the standard deviation of alpha_s given Y_s, [n]."""
+        found = []
+        for block in self.blocks(shares):
+            mean = (block.weights * self.nodes).sum(1, keepdims=True)
+            found.append(np.sqrt((block.weights * (self.nodes - mean) ** 2).sum(1)))
+        return np.concatenate(found)
+
     def quantiles(self, shares: NDArray[Any], p: Any) -> NDArray[np.float64]:
         """Return the p-quantiles of each posterior, [n, k], for p in (0, 1) of shape [k] or [n, k].
 

@@ -33,7 +33,7 @@ class Distance(NamedTuple):
 def distance_to_maximum(
     items: Items,
     gradients: dict[str, NDArray[Any]],
-    answered: NDArray[Any],
+    students: tuple[NDArray[Any], NDArray[Any]],
     alpha: NDArray[Any],
     fraction: float,
 ) -> Distance:
@@ -49,8 +49,8 @@ def distance_to_maximum(
     items : Items
     gradients : dict of ndarray
         Of the mean loss of the students examined, with the prior as if they were all.
-    answered : ndarray, [m, n_tasks]
-        Maximum marks of the answers of the students examined, 0 where missing.
+    students : tuple of ndarray, [m, n_tasks] and [m]
+        Maximum marks of the answers of the students examined, 0 where missing, and the students' weights.
     alpha : ndarray, [k, m, n_dims]
         Draws from the posteriors of their abilities.
     fraction : float
@@ -58,18 +58,19 @@ def distance_to_maximum(
     """
     d = items.intercepts.astype(np.float64)
     a = items.slopes.astype(np.float64)
-    m, (n_tasks, n_dims) = len(answered), a.shape
+    (answered, weights), (n_tasks, n_dims) = students, a.shape
+    answered = answered * weights[:, np.newaxis].astype(np.float64)
     penalty, precision = items.penalty()  # gradient and information of the prior, each [n_tasks, n_dims + 1]
     g = np.zeros((n_tasks, n_dims + 1))
     g[:, :n_dims] = gradients["decoder.0.weight"]
     if not items.through_origin:
         g[:, n_dims] = gradients["decoder.0.bias"]
-    g = -m * g + (1 - fraction) * penalty
+    g = -weights.sum(dtype=np.float64) * g + (1 - fraction) * penalty
     h = np.zeros((n_tasks, n_dims + 1, n_dims + 1))
     for draw in alpha.astype(np.float64):
         p = sigmoid(draw @ a.T + d)
         variance = answered * p * (1 - p)
-        x = np.concatenate([draw, np.ones((m, 1))], 1)
+        x = np.concatenate([draw, np.ones((len(draw), 1))], 1)
         for i, j in zip(*np.tril_indices(n_dims + 1), strict=True):
             h[:, i, j] += (x[:, i] * x[:, j]) @ variance / len(alpha)
             h[:, j, i] = h[:, i, j]

@@ -1,4 +1,4 @@
-"""Callbacks: functions, or objects with a method ``on_epoch_end``, that are called after each epoch."""
+"""Callbacks: functions that are called after each epoch, or objects with methods for the begin and the end too."""
 
 from __future__ import annotations
 
@@ -7,29 +7,86 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae._fitted.files import with_keys
+from fastvae._training.logs import Logs, logger, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def check(callbacks: Any) -> list[Any]:
-    """Return the callbacks as functions of a model and an epoch's losses, or raise ValueError."""
-    functions = []
-    for callback in _sequence(callbacks):
-        function = getattr(callback, "on_epoch_end", callback)
-        if isinstance(callback, type) or not callable(function):
-            raise ValueError(
-                f"callbacks: {callback!r} must be a function f(model, logs) or an object with a method "
-                "on_epoch_end(model, logs)"
-            )
-        functions.append(function)
-    return functions
+# The methods that an object may have; a function is on_epoch_end.
+_HOOKS = ("on_train_begin", "on_epoch_end", "on_train_end")
 
 
-def call(callbacks: list[Any], model: Any, logs: dict[str, float]) -> bool:
-    """Call each with the model and a copy of an epoch's losses; return whether one of them returned True."""
-    results = [callback(model, dict(logs)) for callback in callbacks]
-    return any(isinstance(result, (bool, np.bool_)) and result for result in results)
+class Callbacks:
+    """The callbacks of a fit.
+
+    Parameters
+    ----------
+    callbacks : callable or object, or sequence of them
+
+    Raises
+    ------
+    ValueError
+        If one is neither a function nor an object with a method of the protocol.
+    """
+
+    def __init__(self, callbacks: Any) -> None:
+        self._all = _sequence(callbacks)
+        for callback in self._all:
+            methods = [_method(callback, hook) for hook in _HOOKS]
+            if isinstance(callback, type) or not any(map(callable, methods)):
+                raise ValueError(
+                    f"callbacks: {callback!r} must be a function f(model, logs) or an object with a method "
+                    "on_epoch_end(model, logs), on_train_begin(model) or on_train_end(model)"
+                )
+
+    def train_begin(self, model: Any) -> None:
+        """Call each before the first epoch of a fit."""
+        for callback in self._all:
+            _call(callback, "on_train_begin", model)
+
+    def epoch_end(self, model: Any, logs: Logs) -> bool:
+        """Call each with the model and a copy of an epoch's losses; return whether one of them returned True."""
+        log = logger("DEBUG")
+        if log is not None:
+            log.debug("%s: epoch %d of %d: %s", type(model).__name__, logs.epoch, logs.epochs, shown(logs))
+        results = [
+            _call(callback, "on_epoch_end", model, Logs(logs, logs.epoch, logs.epochs)) for callback in self._all
+        ]
+        return any(isinstance(result, (bool, np.bool_)) and result for result in results)
+
+    def train_end(self, model: Any) -> None:
+        """Call each after the last epoch, also if an earlier one fails here; then raise its exception."""
+        failed: BaseException | None = None
+        for callback in self._all:
+            try:
+                _call(callback, "on_train_end", model)
+            except BaseException as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+
+def _method(callback: Any, hook: str) -> Any:
+    """Return a method of a callback, None if it has none; a function is its own on_epoch_end."""
+    return getattr(callback, hook, callback if hook == "on_epoch_end" and callable(callback) else None)
+
+
+def _call(callback: Any, hook: str, model: Any, *arguments: Any) -> Any:
+    """Call a method of a callback if it has it. An exception gets a note that names the callback."""
+    method = _method(callback, hook)
+    if method is None:
+        return None
+    try:
+        return method(model, *arguments)
+    except Exception as error:
+        place = f"{hook} of the callback {_name(callback)}, after epoch {model.n_iter_}"
+        if hasattr(error, "add_note"):  # Python 3.11
+            error.add_note(f"in {place}")
+        log = logger("ERROR")
+        if log is not None:
+            log.error("%s: %s in %s", type(model).__name__, type(error).__name__, place)
+        raise
 
 
 def states(callbacks: Any) -> list[dict[str, Any]]:

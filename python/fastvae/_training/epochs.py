@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from fastvae import schedules
 from fastvae._training import problems, validation
 from fastvae._training.convergence import still_falls
+from fastvae._training.logs import Logs
 from fastvae._training.progress import Progress
 
 if TYPE_CHECKING:
@@ -101,9 +102,9 @@ def fit(
     run: Run,
     plan: Callable[[], Plan],
     name_losses: NameLosses,
-    after_epoch: Callable[[dict[str, float]], bool],
+    after_epoch: Callable[[Logs], bool],
     checkpoint: Callable[[Run], None],
-    progress: bool | None,
+    progress: bool | str | None,
 ) -> tuple[bool, list[str]]:
     """Train for shuffled epochs until their end, early stopping or a callback ends the fit.
 
@@ -123,8 +124,8 @@ def fit(
         Called with the recorded losses of an epoch; training stops if it returns True.
     checkpoint : callable
         Called with the state between two epochs.
-    progress : bool or None
-        Whether to show a progress line.
+    progress : bool, str or None
+        The parameter of the estimator.
     """
     n = len(data[0]) if rows is None else len(rows)
     line, falls, stopping = Progress(progress, run.planned, n, run.done), False, run.stopping
@@ -147,7 +148,7 @@ def fit(
                     late = stopping.stop(values[1], warms_up=not objectives[0].nears(objectives[1]))
             record.add(losses)
             line.epoch(losses)
-            if after_epoch(losses) or late:
+            if after_epoch(Logs(losses, record.n_iter, record.n_iter - 1 - run.done + run.planned)) or late:
                 break
             run.done += 1
             if run.done == run.planned:
@@ -155,7 +156,8 @@ def fit(
                 if not falls or run.planned == run.most:
                     break
                 run.planned = min(run.planned + max(run.planned // 4, 1), run.most)
-                line.epochs = record.planned = run.planned
+                record.planned = run.planned
+                line.extend(run.planned)
             checkpoint(run)
     except KeyboardInterrupt:
         record.interrupted = True

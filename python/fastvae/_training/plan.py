@@ -38,7 +38,7 @@ class FitSettings(NamedTuple):
     early_stopping: bool
     patience: int
     tol: float
-    progress: bool | None
+    progress: bool | str | None
 
 
 def fullest_last_batch(n: int, batch_size: int) -> int:

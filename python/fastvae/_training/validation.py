@@ -32,7 +32,7 @@ def mean_losses(
 ) -> tuple[float, float, list[float]]:
     """Return mean reconstruction and KL of the data, corrupted as in training, and the loss by each objective."""
     return model.mean_losses(
-        *data,
+        data,
         plan.threads,
         [objective.for_core() for objective in objectives],
         rows=rows,

@@ -27,9 +27,9 @@ impl Head {
         // SAFETY: the phase has a single item. Earlier phases wrote the batch, the output gradients and the draws'
         // weights.
         worker.phase(1, |_| unsafe {
-            let (plan, draws) = (batch.memory.plan, batch.draws());
-            let weights =
-                batch.memory.weights.read(if batch.copies() == 1 { 0..0 } else { 0..draws });
+            let plan = batch.memory.plan;
+            let weights = batch.draw_factors().unwrap_or_default();
+            let weight = if batch.copies() == 1 { weight } else { 1.0 };
             let gradients = batch.matrix(plan.output_gradient);
             let holes = self.masked.then(|| batch.matrix(plan.x));
             let mut total = ZERO_ROW;

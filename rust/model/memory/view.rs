@@ -34,9 +34,11 @@ pub struct BatchView<'a> {
     pub rows: usize,
     /// The examples that the draws of z belong to.
     pub owners: Owners,
-    /// The weight of the parameters' log prior in the mean loss of an example: one over the number of examples of the
+    /// The weight of the parameters' log prior in the mean loss of an example: one over the total weight of the examples of the
     /// pass, so that the sum over the pass has the log prior once. Zero outside of training.
     pub prior_weight: f32,
+    /// Whether examples have weights in the loss; their mean over the pass is 1.
+    pub weighted: bool,
 }
 
 /// The map from draws to examples: `copies` consecutive draws for each example, from example `first` on.
@@ -72,6 +74,26 @@ impl<'a> BatchView<'a> {
     /// Draws in the batch: the rows of z and of the decoder's activations. Draws of an example are consecutive.
     pub fn draws(&self) -> usize {
         self.rows * self.copies()
+    }
+
+    /// The weights of the loaded examples in the loss; none if all are 1.
+    pub fn example_weights(&self) -> Option<&'a [f32]> {
+        // SAFETY: only the phase of loading writes them.
+        self.weighted.then(|| unsafe { self.memory.example_weights.read(0..self.rows) })
+    }
+
+    /// The weight of example `r` in the loss.
+    pub fn example_weight(&self, r: usize) -> f32 {
+        self.example_weights().map_or(1.0, |weights| weights[r])
+    }
+
+    /// The factor of each draw in the stored gradients of the output, besides the factor of all; none if all are 1.
+    pub fn draw_factors(&self) -> Option<&'a [f32]> {
+        match self.copies() {
+            1 => self.example_weights(),
+            // SAFETY: only the phase that computes them writes them.
+            _ => Some(unsafe { self.memory.weights.read(0..self.draws()) }),
+        }
     }
 
     /// Whether the pass is a training step.

@@ -21,6 +21,7 @@ pub struct Workspace {
     kl: Vec<f32>,
     kl_sums: Vec<Lanes>,
     weighting: [Vec<f32>; 3],
+    example_weights: Vec<f32>,
     hashes: Vec<[u32; 2]>,
     zeros: Zeros,
     sparse: SparseBatch,
@@ -64,6 +65,7 @@ impl Workspace {
             kl: filled(0.0, Some(rows))?,
             kl_sums: filled(Lanes::default(), Some(sizes.latent_dim.div_ceil(LANES)))?,
             weighting: [for_draws(draws)?, for_draws(draws)?, for_draws(Some(rows))?],
+            example_weights: filled(0.0, Some(rows))?,
             hashes: filled([0; 2], Some(rows))?,
             zeros,
             sparse,
@@ -100,6 +102,7 @@ impl Workspace {
             ratio,
             weights,
             bound,
+            example_weights: Shared::new(&mut self.example_weights),
             hashes: Shared::new(&mut self.hashes),
             zeros: self.zeros.share(),
             sparse: self.sparse.share(),
@@ -131,6 +134,8 @@ pub struct Memory<'a> {
     pub weights: Shared<'a, f32>,
     /// The importance-weighted bound of each example, nats.
     pub bound: Shared<'a, f32>,
+    /// The weight of each example in the loss, if the pass has weights.
+    pub example_weights: Shared<'a, f32>,
     /// The content hash of each example.
     pub hashes: Shared<'a, [u32; 2]>,
     /// The nonzero elements of a dense batch.

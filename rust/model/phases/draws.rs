@@ -44,7 +44,7 @@ impl BatchView<'_> {
                         self.memory.bound.write(r..r + 1),
                     )
                 };
-                let total = 1.0 / self.rows as f32;
+                let total = self.example_weight(r) / self.rows as f32;
                 bound[0] =
                     self.isa.run(ImportanceWeights { ratio, reconstruction, total, weights });
             }
@@ -95,19 +95,23 @@ impl BatchView<'_> {
         });
     }
 
-    /// Multiplies each row of a stored gradient by the weight of its draw. The weights are known only after all draws
-    /// of an example are scored.
-    pub(in crate::model) fn weigh_matrix(&self, worker: &Worker, gradient: Matrix) {
+    /// Multiplies each row of a stored gradient by the factor of its draw. The weights of several draws are known only after
+    /// all draws of an example are scored.
+    pub(in crate::model) fn weigh_matrix(
+        &self,
+        worker: &Worker,
+        factors: &[f32],
+        gradient: Matrix,
+    ) {
         let draws = self.draws();
         let grid = Grid::new(draws.div_ceil(ROW_BLOCK), panels_of(gradient.cols), worker.workers());
         worker.phase(grid.items(), |item| {
             let (panel, blocks) = grid.item(item);
             let rows = blocks.start * ROW_BLOCK..(blocks.end * ROW_BLOCK).min(draws);
-            // SAFETY: an earlier phase wrote the weights; only this item uses these rows of the panel.
-            let (weights, rows) = unsafe {
-                (self.memory.weights.read(rows.clone()), self.write(gradient, panel, rows))
-            };
-            self.isa.run(ScaleRows { rows, factors: weights });
+            let factors = &factors[rows.clone()];
+            // SAFETY: only this item uses these rows of the panel.
+            let rows = unsafe { self.write(gradient, panel, rows) };
+            self.isa.run(ScaleRows { rows, factors });
         });
     }
 
@@ -115,8 +119,9 @@ impl BatchView<'_> {
     pub fn draws_gradient(&self, worker: &Worker, doubly: bool) {
         let (latent, plan) = (self.spec.latent_dim, self.memory.plan);
         let to = plan.posterior.gradient;
-        let doubly = doubly.then_some(self.rows as f32);
         worker.phase(self.rows, |r| {
+            let weight = self.example_weight(r);
+            let doubly = doubly.then(|| if weight > 0.0 { self.rows as f32 / weight } else { 0.0 });
             let draws = self.draws_of(r);
             // SAFETY: earlier phases wrote all inputs; only this item writes row r. The padding after the last column
             // of the head enters the vectorised products, so it must be zero.

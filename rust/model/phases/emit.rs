@@ -28,7 +28,12 @@ impl BatchView<'_> {
             let mut block = LatentBlock::default();
             for col in (0..latent).step_by(LANES) {
                 self.fetch(&mut block, rows.clone(), col);
-                self.isa.run(KlByCoordinate { block: &mut block, sums: &mut Lanes::default() });
+                let factors = Lanes([1.0; LANES]);
+                self.isa.run(KlByCoordinate {
+                    block: &mut block,
+                    factors,
+                    sums: &mut Lanes::default(),
+                });
                 for (lanes, r) in block.z.iter().zip(rows.clone()) {
                     let start = (first + r) * latent + col;
                     // SAFETY: only this block writes the row.

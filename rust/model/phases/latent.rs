@@ -54,18 +54,29 @@ impl BatchView<'_> {
         });
     }
 
-    /// Sums the KL of each coordinate over the batch, in ascending order of rows.
+    /// Sums the weighted KL of each coordinate over the batch, in ascending order of rows.
     pub fn sum_kl(&self, worker: &Worker) {
         let latent = self.spec.latent_dim;
         worker.phase(latent.div_ceil(LANES), |item| {
             let (mut block, mut sums) = (LatentBlock::default(), Lanes::default());
             for first in (0..self.rows).step_by(ROW_BLOCK) {
-                self.fetch(&mut block, first..(first + ROW_BLOCK).min(self.rows), item * LANES);
-                self.isa.run(KlByCoordinate { block: &mut block, sums: &mut sums });
+                let rows = first..(first + ROW_BLOCK).min(self.rows);
+                let factors = self.weights_of(rows.clone());
+                self.fetch(&mut block, rows, item * LANES);
+                self.isa.run(KlByCoordinate { block: &mut block, factors, sums: &mut sums });
             }
             // SAFETY: only this item writes these coordinates.
             unsafe { self.memory.kl_sums.write(item..item + 1)[0] = sums };
         });
+    }
+
+    /// The weights of a block of examples in the loss.
+    fn weights_of(&self, rows: Range<usize>) -> Lanes {
+        let mut weights = Lanes([1.0; LANES]);
+        if let Some(of) = self.example_weights() {
+            weights.0[..rows.len()].copy_from_slice(&of[rows]);
+        }
+        weights
     }
 
     /// The sums of [`BatchView::sum_kl`].
@@ -275,6 +286,7 @@ impl BatchView<'_> {
             // SAFETY: only this block uses these rows.
             unsafe { self.write(to, panels_of(to.cols) - 1, rows.clone()) }.fill(ZERO_ROW);
             let mut block = LatentBlock::default();
+            let factors = self.weights_of(rows.clone());
             for col in (0..latent).step_by(LANES) {
                 self.fetch(&mut block, rows.clone(), col);
                 dz.gather(rows.clone(), col, &mut block.z);
@@ -282,7 +294,7 @@ impl BatchView<'_> {
                     true => Lanes([slope; LANES]),
                     false => kl.slopes(slope, &self.kl_sums()[col / LANES], self.rows),
                 };
-                self.isa.run(LatentGradient { block: &mut block, slopes });
+                self.isa.run(LatentGradient { block: &mut block, slopes, factors });
                 for (i, r) in rows.clone().enumerate() {
                     // SAFETY: only this block uses row r.
                     unsafe {

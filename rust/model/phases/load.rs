@@ -92,6 +92,7 @@ impl BatchView<'_> {
             let mut from = [0; ROW_BLOCK];
             let from = &mut from[..block.len()];
             rows.fill(self.isa, block.start, from);
+            self.load_weights(source, from.iter().copied(), block.clone());
             self.isa.run(Gather { pass: self, source, what, from, rows: block.clone(), to, watch });
             match what {
                 Load::Data { input, .. } => self.see(input, block, (source, from)),
@@ -103,6 +104,19 @@ impl BatchView<'_> {
 }
 
 impl<'a> BatchView<'a> {
+    /// Stores the weights of rows `from` of an array as those of the calling block's examples, if the pass has weights.
+    pub(in crate::model) fn load_weights(
+        &self,
+        source: &Source,
+        from: impl Iterator<Item = usize>,
+        rows: Range<usize>,
+    ) {
+        let Some(weights) = source.weights().filter(|_| self.weighted) else { return };
+        // SAFETY: only the calling block uses these rows.
+        let to = unsafe { self.memory.example_weights.write(rows) };
+        to.iter_mut().zip(from).for_each(|(to, row)| *to = weights.of(source.place(row)));
+    }
+
     /// Computes the encoder's input of a block's loaded rows, if it differs from the batch.
     fn see(&self, input: EncoderInput, rows: Range<usize>, (source, from): (&Source, &[usize])) {
         let spec = self.spec;

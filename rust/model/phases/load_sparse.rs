@@ -26,7 +26,12 @@ impl<'a> BatchView<'a> {
         worker.phase(1, |_| unsafe { self.lay_out(source, rows) });
         self.by_rows_then(
             worker,
-            |rows| self.isa.run(LoadRows { pass: self, source, hash, input, rows, watch }),
+            |rows| {
+                // SAFETY: the previous phase wrote the places.
+                let places = unsafe { self.memory.sparse.places.read(rows.clone()) };
+                self.load_weights(source, places.iter().map(|&[row, _]| row), rows.clone());
+                self.isa.run(LoadRows { pass: self, source, hash, input, rows, watch });
+            },
             // SAFETY: all rows are loaded, and the other workers wait.
             &mut || unsafe { self.sort() },
         );

@@ -160,7 +160,7 @@ pub struct ScaleGradient<'a> {
     pub log_scale: &'a Row,
     /// The factor of the stored gradients.
     pub weight: f32,
-    /// The factor of each row, instead of `weight`; empty if `weight` applies to all rows.
+    /// The factor of each row besides `weight`; empty if all are 1.
     pub weights: &'a [f32],
     /// The output, with zeros in the padding.
     pub out: &'a mut Row,
@@ -182,7 +182,8 @@ impl Op for ScaleGradient<'_> {
                 }
                 sum = s.mul(sum, s.splat(self.weight));
             }
-            for (i, (row, &weight)) in self.gradient.iter().zip(self.weights).enumerate() {
+            for (i, (row, weight)) in self.gradient.iter().zip(self.weights).enumerate() {
+                let weight = weight * self.weight;
                 let r = s.mul(s.mul(s.load(&row[v]), s.splat(inverse(weight))), scale);
                 sum = s.fma(s.splat(weight), self.observed(s, (i, v), r), sum);
             }

@@ -1,0 +1,1 @@
+"""The commands: each module has USAGE, EPILOG, ``add(parser)`` and ``run(options)``."""

@@ -1,0 +1,73 @@
+"""``fastvae encode``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastvae._cli import models
+from fastvae._cli.errors import UsageError
+from fastvae._cli.options import add_data, add_model, add_output, add_seed
+from fastvae._cli.parser import DATA
+from fastvae._cli.write import Output, Result
+
+USAGE = "fastvae encode MODEL DATA [-o FILE] [--logvar | --draws N] [options]"
+EPILOG = f"""\
+examples:
+  fastvae encode digits.safetensors mnist.npz:x_test -o codes.npy
+  fastvae encode table.safetensors table.csv --id name > codes.csv
+  fastvae sample digits.safetensors -n 100 | fastvae encode digits.safetensors -
+
+The codes are posterior means, columns z0, z1, ...; topic shares of a topic model, abilities of an exam.
+
+{DATA}"""
+
+
+def add(parser: Any) -> None:
+    """Add the options."""
+    add_model(parser)
+    add_data(parser)
+    add_output(parser, "the codes")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--logvar", action="store_true", help="write ln sigma² too: columns logvar0, ... (.npz: mu, logvar)"
+    )
+    group.add_argument(
+        "--draws", metavar="N", type=int, help="write N draws from the posterior of each example instead"
+    )
+    add_seed(parser)
+
+
+def run(options: Any) -> int:
+    """Encode."""
+    output = Output(options)
+    model = models.load(options.model, options.threads)
+    data = models.read_for(model, options, options.model)
+    y, names = models.condition(model, data), models.code_names(model)
+    before = models.row_columns(data)
+    if options.draws is not None:
+        if not hasattr(model, "posterior_sample"):
+            raise UsageError(f"--draws needs a posterior, which an {type(model).__name__} does not have")
+        drawn = model.posterior_sample(data.X, options.draws, options.seed, **y)
+        output.write(draws_as_table(drawn, names, before))
+        return 0
+    if not options.logvar:
+        output.write(Result(np.asarray(model.transform(data.X, **y)), names, before))
+        return 0
+    encoded = model.encode(data.X, **y)
+    if not isinstance(encoded, tuple):
+        raise UsageError(f"--logvar needs a posterior, which an {type(model).__name__} does not have")
+    mu, logvar = encoded
+    names = [*(f"z{i}" for i in range(len(names))), *(f"logvar{i}" for i in range(len(names)))]
+    output.write(Result(np.hstack(encoded), names, before, arrays={"mu": mu, "logvar": logvar}))
+    return 0
+
+
+def draws_as_table(drawn: Any, names: list[str], before: dict[str, Any]) -> Result:
+    """Return draws [draws, n, c] with a table whose columns "draw" and "row" say which is which."""
+    draws, n = drawn.shape[:2]
+    flat = drawn.reshape(draws * n, -1)
+    columns = {"draw": np.repeat(np.arange(draws), n), "row": np.tile(np.arange(n), draws)}
+    columns |= {name: np.tile(column, draws) for name, column in before.items()}
+    return Result(drawn, names, table={**columns, **dict(zip(names, flat.T, strict=True))})

@@ -1,0 +1,64 @@
+"""``fastvae export``."""
+
+from __future__ import annotations
+
+import io
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastvae._cli import messages, models
+from fastvae._cli.errors import UsageError, missing
+from fastvae._cli.options import add_force
+from fastvae._cli.write import files
+
+USAGE = "fastvae export MODEL -o FILE.onnx|.pt|.npz [--part encoder|decoder|reconstruct|score]"
+EPILOG = """\
+examples:
+  fastvae export digits.safetensors -o encoder.onnx --part encoder
+  fastvae export digits.safetensors -o digits.pt        # a state dict: torch.load(path, weights_only=True)
+  fastvae export digits.safetensors -o digits.npz       # the same arrays for numpy
+"""
+PARTS = ("encoder", "decoder", "reconstruct", "score")
+
+
+def add(parser: Any) -> None:
+    """Add the options."""
+    parser.add_argument("model", metavar="MODEL", help="model file")
+    group = parser.add_argument_group("output")
+    group.add_argument("-o", "--output", metavar="FILE", required=True, help="file: .onnx, .pt, .pth or .npz")
+    group.add_argument("--part", choices=PARTS, help="what an ONNX file computes (default: encoder)")
+    add_force(group)
+
+
+def run(options: Any) -> int:
+    """Export."""
+    path = Path(options.output)
+    kind = path.suffix.lower()
+    if kind not in (".onnx", ".pt", ".pth", ".npz"):
+        raise UsageError(f"-o {options.output}: export writes .onnx, .pt, .pth or .npz")
+    if options.part is not None and kind != ".onnx":
+        raise UsageError(f"--part is for .onnx: {path.suffix} holds all weights")
+    files.check(path, options.force)
+    model = models.load(options.model)
+    if kind == ".onnx":
+        if not hasattr(model, "export_onnx"):
+            raise UsageError("this version of fastvae does not export to ONNX")
+        model.export_onnx(path, part=options.part or "encoder")
+        messages.note(f"wrote {path} ({files.size(path)})")
+        return 0
+    file = io.BytesIO()
+    weights = model.state_dict()
+    if kind == ".npz":
+        np.savez(file, **weights)
+    else:
+        try:
+            torch: Any = import_module("torch")
+        except ImportError:
+            raise missing("torch", f"export to {path.suffix}") from None
+        torch.save({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in weights.items()}, file)
+    files.write(path, file.getvalue())
+    messages.note(f"wrote {path} ({len(weights)} tensors, {files.size(path)})")
+    return 0

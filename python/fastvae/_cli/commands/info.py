@@ -1,0 +1,98 @@
+"""``fastvae info``."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from fastvae._cli import models
+from fastvae._cli.write import files
+
+USAGE = "fastvae info MODEL [--json]"
+EPILOG = """\
+examples:
+  fastvae info digits.safetensors
+  fastvae info digits.safetensors --json | jq .losses.elbo
+"""
+
+
+def add(parser: Any) -> None:
+    """Add the options."""
+    parser.add_argument("model", metavar="MODEL", help="model file or checkpoint")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: Any) -> int:
+    """Describe."""
+    found = describe(models.load(options.model), Path(options.model))
+    if options.json:
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+        return 0
+    lines = []
+    for key, value in found.items():
+        if value in (None, {}, []):
+            continue
+        if isinstance(value, dict) and key in ("parameters", "tensors"):
+            lines += [f"{key}:", *(f"  {name:<24} {_shown(each)}" for name, each in value.items())]
+        else:
+            lines.append(f"{key + ':':<17} {_shown(value)}")
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def describe(model: Any, path: Path) -> dict[str, Any]:
+    """Return what a model file holds, in JSON types."""
+    weights = model.state_dict()
+    names, classes = models.feature_names(model), getattr(model, "classes_", None)
+    losses = {key: values[-1] for key, values in model.history_.items() if values}
+    defaults = type(model)().get_params()
+    changed = {key: value for key, value in model.get_params().items() if repr(value) != repr(defaults[key])}
+    for name in ("n_jobs", "progress"):
+        changed.pop(name, None)
+    return {
+        "file": str(path),
+        "size": files.size(path),
+        "model": type(model).__name__,
+        "objective": _objective(model),
+        "features": model.n_features_in_,
+        "feature_names": names,
+        "latent_dimensions": len(model.get_feature_names_out()),
+        "classes": None if classes is None else classes.tolist(),
+        "integers_divided_by": model.input_scale_,
+        "weights": int(sum(value.size for value in weights.values())),
+        "epochs": model.n_iter_,
+        "seconds": round(model.elapsed_, 3),
+        "interrupted": model.interrupted_,
+        "losses": {key: value if math.isfinite(value) else None for key, value in losses.items()},
+        "parameters": {key: _plain(value) for key, value in changed.items()},
+        "tensors": {name: list(value.shape) for name, value in weights.items()},
+    }
+
+
+def _objective(model: Any) -> str | None:
+    try:
+        return str(model.describe_objective()) if hasattr(model, "describe_objective") else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        texts = [str(item) for item in value[:12]]
+        return ", ".join(texts) + (f", ... ({len(value)})" if len(value) > 12 else "")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if value >= 10000 else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,78 @@
+"""``fastvae sample``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastvae._cli import models
+from fastvae._cli.errors import UsageError
+from fastvae._cli.options import add_model, add_output, add_seed
+from fastvae._cli.write import Output, Result
+
+USAGE = "fastvae sample MODEL [-n N] [-o FILE] [--draw] [--label VALUE] [options]"
+EPILOG = """\
+examples:
+  fastvae sample digits.safetensors -n 64 --seed 0 -o samples.png
+  fastvae sample photos.safetensors -n 10 -o samples/
+  fastvae sample iris.safetensors -n 20 --label setosa > setosa.csv
+  fastvae sample table.safetensors -n 1000 --draw -o synthetic.parquet
+"""
+
+
+def add(parser: Any) -> None:
+    """Add the options."""
+    add_model(parser)
+    parser.add_argument("-n", metavar="N", type=int, default=16, help="number of examples")
+    parser.add_argument("--draw", action="store_true", help="draw from p(x|z) instead of writing its mean")
+    parser.add_argument("--label", metavar="VALUE", help="label, or covariates with commas, of a conditional model")
+    parser.add_argument("--length", metavar="N", type=int, help="words of each document, with --draw of a topic model")
+    parser.add_argument("--codes", action="store_true", help="write the codes z too, after the values")
+    add_seed(parser)
+    add_output(parser, "the examples", images=True)
+
+
+def run(options: Any) -> int:
+    """Sample."""
+    output = Output(options)
+    model = models.load(options.model, options.threads)
+    if not hasattr(model, "sample"):
+        raise UsageError(f"an {type(model).__name__} has no prior to sample from")
+    given: dict[str, Any] = {} if options.length is None else {"lengths": options.length}
+    conditional = models.is_conditional(model) or hasattr(model, "condition_columns_")
+    if options.label is not None:
+        if not conditional:
+            raise UsageError("--label: the model is not conditional")
+        given["y"] = _label(model, options.label)
+    elif conditional:
+        classes = getattr(model, "classes_", None)
+        known = "" if classes is None else f", one of {', '.join(map(str, classes[:20]))}"
+        raise UsageError(f"the model is conditional: pass --label VALUE{known}")
+    found, z = model.sample(options.n, random_state=options.seed, draw=options.draw, return_latent=True, **given)
+    found = np.asarray(found)
+    names = models.value_names(model, found[0].size)
+    result = Result(
+        found,
+        names,
+        images=models.image_shape(model),
+        channels_first=getattr(model, "channels", "last") == "first",
+    )
+    if options.codes:
+        codes = dict(zip(models.code_names(model), z.T, strict=True))
+        result.table, result.arrays = {**result.columns(), **codes}, {"x": found, "z": z}
+    output.write(result)
+    return 0
+
+
+def _label(model: Any, text: str) -> Any:
+    classes = getattr(model, "classes_", None)
+    if classes is None:
+        try:
+            return np.array([float(part) for part in text.split(",")])
+        except ValueError:
+            raise UsageError(f"--label {text}: the condition is numbers, with commas") from None
+    for label in classes.tolist():
+        if str(label) == text:
+            return label
+    raise UsageError(f"--label {text} is none of the model's classes: {', '.join(map(str, classes[:20]))}")

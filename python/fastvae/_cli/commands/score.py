@@ -1,0 +1,76 @@
+"""``fastvae score``."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import Any
+
+import numpy as np
+
+from fastvae._cli import models
+from fastvae._cli.errors import UsageError
+from fastvae._cli.options import add_data, add_model, add_output
+from fastvae._cli.parser import DATA
+from fastvae._cli.write import Output, Result
+
+USAGE = "fastvae score MODEL DATA [--json] [--each [-o FILE]] [--log-marginal N] [options]"
+EPILOG = f"""\
+examples:
+  fastvae score digits.safetensors mnist.npz:x_test
+  fastvae score digits.safetensors mnist.npz:x_test --json
+  fastvae score table.safetensors table.csv --each --id name | sort -t, -k2 -g | head    # the least likely rows
+  fastvae score digits.safetensors binary.npy --log-marginal 1000 --each -o marginal.csv
+
+Losses are sums over features and means over examples, in nats. loss, reconstruction and kl: lower is better; elbo and
+log_marginal: higher is better.
+
+{DATA}"""
+
+
+def add(parser: Any) -> None:
+    """Add the options."""
+    add_model(parser)
+    add_data(parser)
+    parser.add_argument("--each", action="store_true", help="write a score for each example, higher is better")
+    parser.add_argument("--log-marginal", metavar="N", type=int, help="estimate log p(x) with N importance samples")
+    parser.add_argument("--json", action="store_true", help="print the means as JSON")
+    add_output(parser, "the scores of --each")
+
+
+def run(options: Any) -> int:
+    """Score."""
+    if not options.each and (options.output != "-" or options.to is not None):
+        raise UsageError("-o and --to are for --each, a score for each example")
+    if options.each and options.json:
+        raise UsageError("pass --each or --json, not both")
+    output = Output(options)
+    model = models.load(options.model, options.threads)
+    data = models.read_for(model, options, options.model)
+    y = models.condition(model, data)
+    columns: dict[str, Any] = {}
+    if options.log_marginal is not None:
+        if not hasattr(model, "log_marginal"):
+            raise UsageError(f"--log-marginal needs a prior, which an {type(model).__name__} does not have")
+        found = model.log_marginal(data.X, options.log_marginal, **y)
+        columns = {"log_marginal": found.estimate, "standard_error": found.standard_error, "ess": found.ess}
+    if options.each:
+        if not columns:
+            name = "elbo" if hasattr(model, "sample") else "negative_loss"
+            columns = {name: model.score_samples(data.X, **y)}
+        table = {**(models.row_columns(data) or {"row": np.arange(len(data))}), **columns}
+        array = np.column_stack(list(columns.values())) if len(columns) > 1 else next(iter(columns.values()))
+        output.write(Result(array, list(columns), table=table))
+        return 0
+    means = model.evaluate(data.X, **y)
+    if columns:
+        means["log_marginal"] = float(columns["log_marginal"].mean())
+    if options.json:
+        shown = {key: float(value) if math.isfinite(value) else None for key, value in means.items()}
+        sys.stdout.write(json.dumps({"examples": len(data), **shown}) + "\n")
+        return 0
+    width = max(map(len, means))
+    for key, value in means.items():
+        sys.stdout.write(f"{key:<{width}}  {value:.6g}\n")
+    return 0

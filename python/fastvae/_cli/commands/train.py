@@ -1,0 +1,130 @@
+"""``fastvae train``."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from fastvae._cli import messages, parameters, training
+from fastvae._cli.errors import UsageError
+from fastvae._cli.options import add_data
+from fastvae._cli.parser import DATA
+from fastvae._cli.read import Data, read
+
+USAGE = "fastvae train DATA -o MODEL [--latent-dim N] [--hidden N,N] [--likelihood NAME] [--epochs N] [options]"
+EPILOG = f"""\
+examples:
+  fastvae train mnist.npz:x_train -o digits.safetensors --latent-dim 20 --hidden 400,200 --epochs 10
+  fastvae train photos/ -o photos.safetensors --image-size 64x64 --conv --latent-dim 32
+  fastvae train table.csv -o table.safetensors --id name --likelihood 'Gaussian("per_feature")' --missing mask
+  fastvae train iris.csv -o iris.safetensors --label species --conditional --likelihood gaussian
+  fastvae train counts.npz -o counts.safetensors --likelihood poisson --beta 'linear(0, 1, epochs=10)'
+  fastvae train x.npy -o ae.safetensors --model autoencoder --corruption 'MaskingNoise(0.3)'
+  fastvae train x.npy -o m.safetensors --checkpoint m.ckpt --checkpoint-every 5
+
+values: a number, a word, 400,200, 28x28x1, JSON, or a call of fastvae's classes: Conv2d(32, 4, stride=2, padding=1),
+Gaussian("shared"), SGD(momentum=0.9), MaskingNoise(0.3), linear(0, 1, epochs=10).
+
+Arrays [n, height, width(, channels)] and folders of images set --image-shape. A table of integers 0 to 255 is read as
+grey values, 0 to 1, if the likelihood is Bernoulli. An interrupted fit keeps a model in MODEL.interrupted.safetensors,
+a diverged one (exit code 1) in MODEL.diverged.safetensors. Existing files are replaced only with --force.
+
+{DATA}"""
+
+# The layers of --conv: sides are halved while they are above this.
+_SMALLEST = 7
+
+
+def add(parser: Any) -> None:
+    """Add the options."""
+    from fastvae import VAE, Autoencoder
+
+    add_data(parser)
+    training.add_fit(parser, required=True)
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", choices=["vae", "autoencoder"], default="vae", help="what to train")
+    group.add_argument("--conv", action="store_true", help="convolutional layers that halve the sides, for images")
+    parameters.add(parser, [VAE, Autoencoder])
+    training.add_texts(parser)
+
+
+def run(options: Any) -> int:
+    """Train."""
+    from fastvae import VAE, Autoencoder
+
+    cls = VAE if options.model == "vae" else Autoencoder
+    given = parameters.given(options, cls)
+    fit = training.Fit(options)
+    fit.seed(given)
+    vocabulary = training.learner(options)
+    data = read(options, channels=_channels(given), vocabulary=vocabulary)
+    messages.note(f"read {data.describe()}")
+    validation = read_validation(options, data, _channels(given), vocabulary)
+    _shape(data, given)
+    if options.conv:
+        given.setdefault("hidden", _convolutions(given.get("image_shape")))
+    y = _condition(data, given, options)
+    loss = given.get("likelihood" if options.model == "vae" else "loss", "bernoulli" if options.model == "vae" else "")
+    if str(loss).lower().startswith("bernoulli") and training.grey_values(data):
+        messages.note("integers 0 to 255 are read as grey values, divided by 255")
+        if validation is not None:
+            training.grey_values(validation)
+    model = cls(**given)
+    if y is None:
+        fit.run(model, data, validation)
+    else:
+        fit.run(model, data, validation, y=y)
+    fit.summarise(model, data)
+    return 0
+
+
+def read_validation(options: Any, data: Data, channels: int | None, vocabulary: Any) -> Data | None:
+    """Read ``--validation`` with the options of DATA."""
+    if options.validation is None:
+        return None
+    changed = copy.copy(options)
+    changed.data, changed.rows, changed.labels = options.validation, None, None
+    if options.labels is not None:
+        raise UsageError("--validation with --labels is not supported: use a table with --label")
+    names = data.names if data.table is not None else None
+    found = read(changed, expected=names, channels=channels, vocabulary=vocabulary)
+    if data.images is not None and found.images is None:
+        raise UsageError(f"--validation {options.validation} holds no images, but {data.title} does")
+    return found
+
+
+def _channels(given: dict[str, Any]) -> int | None:
+    shape = given.get("image_shape")
+    return shape[2] if isinstance(shape, tuple) and len(shape) == 3 and shape[2] in (1, 3) else None
+
+
+def _shape(data: Data, given: dict[str, Any]) -> None:
+    """Set ``image_shape`` from the data; arrays with more axes than images have are refused by the estimator."""
+    if data.images is None or "image_shape" in given:
+        return
+    shape = data.images
+    if given.get("channels") == "first" and len(shape) == 3:
+        shape = (*shape[1:], shape[0])
+    given["image_shape"] = shape
+
+
+def _convolutions(shape: Any) -> tuple[Any, ...]:
+    """Return convolutions that halve the sides to about seven pixels, and a dense layer of 128 units."""
+    from fastvae.layers import Conv2d
+
+    if shape is None:
+        raise UsageError("--conv needs images: pass --image-shape HEIGHTxWIDTHxCHANNELS")
+    side, width = min(shape[:2]), 32
+    found: list[Any] = []
+    while (side > _SMALLEST or not found) and len(found) < 5:
+        found.append(Conv2d(width, 4, stride=2, padding=1))
+        side, width = side // 2, min(2 * width, 128)
+    return (*found, 128)
+
+
+def _condition(data: Data, given: dict[str, Any], options: Any) -> Any:
+    if given.get("condition_columns") is not None or not given.get("conditional"):
+        return None
+    if data.y is None:
+        raise UsageError("--conditional needs labels: pass --label COLUMN or --labels FILE")
+    return data.y

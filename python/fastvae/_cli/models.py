@@ -1,0 +1,144 @@
+"""Models: loading, data for them, results from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastvae._cli import messages
+from fastvae._cli.errors import UsageError
+from fastvae._cli.read import Data, read
+from fastvae._cli.read.data import bare, named
+from fastvae._cli.read.texts import Vocabulary, beside
+from fastvae._cli.write import files
+
+
+def load(path: str, threads: int | None = None) -> Any:
+    """Load a model file with this number of threads."""
+    import fastvae
+
+    if path == "-":
+        raise UsageError("a model is read from a file, not from standard input")
+    if not Path(path).exists():
+        raise UsageError(f"{path}: no such file")
+    model = fastvae.load(path)
+    model.n_jobs = threads
+    model.progress = False
+    return model
+
+
+def feature_names(model: Any) -> list[str] | None:
+    """Return the names of the columns of the training data, if they had names."""
+    found = getattr(model, "feature_names_in_", None)
+    return None if found is None else [str(name) for name in found]
+
+
+def read_for(model: Any, options: Any, path: str | None = None) -> Data:
+    """Read DATA as the model's training data were read; `path` is the model's file."""
+    names, images = feature_names(model), getattr(model, "image_shape", None)
+    channels = None if images is None else (images[2] if len(images) == 3 else 1)
+    data = read(
+        options,
+        expected=names,
+        channels=channels if channels in (1, 3) else None,
+        vocabulary=lambda documents: vocabulary_of(options, path),
+    )
+    X = bare(data.X)
+    if images is None and isinstance(X, np.ndarray) and X.ndim > 2:
+        X = X.reshape(len(X), -1)
+    width = X.shape[1] if len(X.shape) == 2 else None
+    data.X = named(X, names) if names is not None and width == len(names) else X
+    if names is not None and data.names is not None and width != len(names):
+        data.X = named(X, data.names)
+    return data
+
+
+def vocabulary_of(options: Any, path: str | None) -> Vocabulary:
+    """Return the vocabulary given by ``--vocabulary`` or kept beside the model file, or raise UsageError."""
+    if options.vocabulary is not None:
+        return Vocabulary.load(Path(options.vocabulary))
+    if path is None:
+        raise UsageError("pass --vocabulary FILE, the words to count")
+    found = beside(Path(path))
+    if not found.exists():
+        raise UsageError(f"texts need the vocabulary of the model, {found}, which is missing: pass --vocabulary FILE")
+    return Vocabulary.load(found)
+
+
+def condition(model: Any, data: Data) -> dict[str, Any]:
+    """Return ``y=`` for a conditional model, or raise UsageError."""
+    if not is_conditional(model):
+        return {}
+    if data.y is None:
+        raise UsageError("the model is conditional: pass --label COLUMN or --labels FILE, as for train")
+    return {"y": labels_for(model, data.y)}
+
+
+def is_conditional(model: Any) -> bool:
+    """Whether the model needs y."""
+    return bool(getattr(model, "conditional", False)) and getattr(model, "condition_columns", None) is None
+
+
+def labels_for(model: Any, y: Any) -> Any:
+    """Return labels in the type of the model's classes."""
+    classes = getattr(model, "classes_", None)
+    if classes is None or y.ndim != 1 or classes.dtype.kind == y.dtype.kind:
+        return y
+    try:
+        return y.astype(classes.dtype if classes.dtype.kind != "U" else str)
+    except ValueError:
+        return y
+
+
+def code_names(model: Any) -> list[str]:
+    """Return names of the columns of codes: z0, z1, ...; topic0, ... of topics; ability0, ... of exams."""
+    stem = {"TopicModel": "topic", "ItemResponse": "ability"}.get(type(model).__name__, "z")
+    return [f"{stem}{i}" for i in range(len(model.get_feature_names_out()))]
+
+
+def value_names(model: Any, size: int, data: Data | None = None) -> list[str]:
+    """Return names of the columns of reconstructions and samples: those of the training data, or x0, x1, ..."""
+    names = feature_names(model)
+    if names is not None and hasattr(model, "condition_columns_"):
+        left = set(model.condition_columns_.tolist())
+        names = [name for i, name in enumerate(names) if i not in left]
+    if names is None and data is not None and data.names is not None:
+        names = data.names
+    return names if names is not None and len(names) == size else [f"x{i}" for i in range(size)]
+
+
+def row_columns(data: Data) -> dict[str, Any]:
+    """Return the columns of a table before the result: names of rows and labels."""
+    found: dict[str, Any] = {}
+    if data.ids is not None:
+        ids = np.empty(len(data.ids), object)
+        ids[:] = data.ids
+        found[data.id_name] = ids
+    if data.y is not None and data.y.ndim == 1 and data.label is not None:
+        found[data.label] = data.y
+    return found
+
+
+def image_shape(model: Any, data: Data | None = None) -> tuple[int, ...] | None:
+    """Return the shape of the model's images, else of the data's."""
+    found = getattr(model, "image_shape", None)
+    if found is not None:
+        return tuple(map(int, found))
+    return None if data is None else data.images
+
+
+def save(model: Any, path: Path, optimizer: bool = True) -> None:
+    """Write a model file, and say so."""
+    model.save(path, optimizer=optimizer)
+    messages.note(f"wrote {path} ({files.size(path)})")
+
+
+def summary(model: Any) -> str:
+    """Return class and sizes of a fitted model in one line, such as "VAE 784-400-20"."""
+    n_parameters = sum(value.size for value in model.state_dict().values())
+    latent = len(model.get_feature_names_out())
+    return (
+        f"{type(model).__name__}, {model.n_features_in_} features, {latent} latent dimensions, {n_parameters:,} weights"
+    )

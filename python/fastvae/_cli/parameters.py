@@ -1,0 +1,111 @@
+"""The parameters of an estimator as options, read from its constructor and its docstring."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from fastvae._cli import docstrings, values
+from fastvae._cli.errors import UsageError
+
+# Options with another name or a short one; None: no option.
+NAMES: dict[str, tuple[str, ...] | None] = {
+    "random_state": ("--seed", "--random-state"),
+    "n_jobs": ("--threads", "--n-jobs"),
+    "callbacks": None,  # code
+    "warm_start": None,  # `resume`
+    "progress": None,  # added by hand
+}
+_UNSET = object()
+
+
+def add(parser: Any, classes: Sequence[type], rename: dict[str, str] | None = None) -> None:
+    """Add an option for each parameter of the classes, and ``--set``."""
+    group = parser.add_argument_group("parameters")
+    shared = docstrings.parameters(_reference())
+    added: set[str] = set()
+    for cls in classes:
+        described = docstrings.parameters(cls)
+        for name, default in defaults(cls).items():
+            flags = NAMES.get(name, (f"--{(rename or {}).get(name, name).replace('_', '-')}",))
+            if name in added or flags is None:
+                continue
+            added.add(name)
+            doc = described.get(name)
+            if doc is None or doc.text.startswith("As for "):
+                doc = shared.get(name, doc)
+            missing = [other.__name__ for other in classes if name not in defaults(other)]
+            text = "" if doc is None else docstrings.summary(doc.text)
+            text += f" [{cls.__name__} only]" if missing else ""
+            shown = _shown(default)
+            if isinstance(default, bool):
+                flags = tuple(flag.replace("--", "--no-", 1) for flag in flags) if default else flags
+                extra: dict[str, Any] = {"action": "store_const", "const": "false" if default else "true"}
+            else:
+                extra = {"metavar": _metavar(default, doc)}
+            help_text = text.replace("%", "%%") + (f" (default: {shown.replace('%', '%%')})" if shown else "")
+            group.add_argument(*flags, dest=f"param:{name}", default=argparse.SUPPRESS, help=help_text, **extra)
+    group.add_argument(
+        "--set", metavar="NAME=VALUE", action="append", default=[], help="any parameter, its value as JSON or a call"
+    )
+    group.add_argument("--progress", action=argparse.BooleanOptionalAction, default=None, help=_PROGRESS)
+
+
+_PROGRESS = "show the progress on standard error (default: if it is a terminal)"
+
+
+def given(options: Any, cls: type) -> dict[str, Any]:
+    """Return the parameters of the class that the user has set, as values, or raise UsageError."""
+    texts = {key.removeprefix("param:"): text for key, text in vars(options).items() if key.startswith("param:")}
+    flags = {name: f"--{name.replace('_', '-')}" for name in texts}
+    for item in options.set:
+        name, equals, text = item.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals:
+            raise UsageError(f"--set {item}: write NAME=VALUE, such as --set beta=4")
+        texts[name], flags[name] = text, f"--set {name}="
+    known = defaults(cls)
+    found = {}
+    for name, text in texts.items():
+        if name not in known or NAMES.get(name, ()) is None:
+            raise UsageError(f"{flags[name]}: {name} is not a parameter of {cls.__name__}")
+        try:
+            found[name] = values.parse(text)
+        except ValueError as error:
+            raise UsageError(f"{flags[name]}: {error}") from None
+    progress = False if options.quiet else options.progress
+    if progress is not None and "progress" in known:
+        found["progress"] = progress
+    return found
+
+
+def defaults(cls: type) -> dict[str, Any]:
+    """Return the parameters of a constructor with their defaults."""
+    parameters = inspect.signature(cls).parameters.values()
+    return {each.name: each.default for each in parameters if each.kind is not each.VAR_KEYWORD}
+
+
+def _reference() -> type:
+    from fastvae._estimators.vae import VAE
+
+    return VAE
+
+
+def _metavar(default: Any, doc: docstrings.Described | None) -> str:
+    kind = "" if doc is None else doc.kind
+    if kind.startswith("{"):
+        return kind[1 : kind.index("}")].replace('"', "").replace(", ", "|")
+    for word, shown in (("sequence of int", "N,N,..."), ("tuple of int", "HxWxC"), ("int", "N"), ("float", "X")):
+        if kind.startswith(word):
+            return shown
+    return "VALUE"
+
+
+def _shown(default: Any) -> str:
+    if default is None or default is False:
+        return ""
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return str(default)

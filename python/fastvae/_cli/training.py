@@ -1,0 +1,204 @@
+"""Training with a file at its end: a whole model, or the partial one of an interrupted or diverged fit."""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastvae._cli import messages, models
+from fastvae._cli.errors import UsageError, WorkError
+from fastvae._cli.read import Data
+from fastvae._cli.read.data import bare, named
+from fastvae._cli.read.texts import TOKEN, Vocabulary, beside, stop_words
+from fastvae._cli.write import files
+
+
+def add_fit(parser: Any, *, required: bool) -> None:
+    """Add the options of a fit: output, validation data, checkpoints, summary."""
+    group = parser.add_argument_group("training")
+    group.add_argument(
+        "-o",
+        "--output",
+        metavar="MODEL",
+        required=required,
+        help="model file to write (safetensors), such as m.safetensors",
+    )
+    group.add_argument("--force", action="store_true", help="replace existing files")
+    group.add_argument("--validation", metavar="DATA", help="validation data, read as DATA, for early stopping")
+    group.add_argument("--checkpoint", metavar="FILE", help="write checkpoints, from which `fastvae resume` continues")
+    group.add_argument(
+        "--checkpoint-every", metavar="N", type=int, help="epochs between checkpoints (default: about a minute)"
+    )
+    group.add_argument("--json", action="store_true", help="print a summary as JSON on standard output")
+
+
+def add_texts(parser: Any) -> None:
+    """Add the options of counting words."""
+    group = parser.add_argument_group("texts")
+    group.add_argument("--min-df", metavar="N", default="2", help="least documents with a word: a number or a share")
+    group.add_argument("--max-df", metavar="N", default="0.5", help="most documents with a word: a number or a share")
+    group.add_argument("--max-words", metavar="N", type=int, help="keep the most frequent words")
+    group.add_argument(
+        "--stop-words", metavar="FILE", help='words to leave out, one a line; "english": scikit-learn\'s'
+    )
+    group.add_argument("--token", metavar="REGEX", default=TOKEN, help="what a word is")
+    group.add_argument("--keep-case", action="store_true", help="do not convert texts to lower case")
+
+
+def learner(options: Any) -> Callable[[list[str]], Vocabulary]:
+    """Return the function that chooses the words of training texts, once: validation texts get the same."""
+    found: list[Vocabulary] = []
+
+    def vocabulary(documents: list[str]) -> Vocabulary:
+        if not found:
+            found.append(_learn(documents, options))
+        return found[0]
+
+    return vocabulary
+
+
+def _learn(documents: list[str], options: Any) -> Vocabulary:
+    if options.vocabulary is not None:
+        return Vocabulary.load(Path(options.vocabulary))
+    bounds = {}
+    for name in ("min_df", "max_df"):
+        text = getattr(options, name)
+        try:
+            bounds[name] = int(text) if text.isdigit() else float(text)
+        except ValueError:
+            raise UsageError(f"--{name.replace('_', '-')} {text} must be a number of documents or a share") from None
+    return Vocabulary.learn(
+        documents,
+        lowercase=not options.keep_case,
+        token=options.token,
+        max_words=options.max_words,
+        stop_words=() if options.stop_words is None else stop_words(options.stop_words),
+        **bounds,
+    )
+
+
+class Fit:
+    """A fit and its files.
+
+    Parameters
+    ----------
+    options : namespace
+        Of `add_fit`.
+    """
+
+    def __init__(self, options: Any) -> None:
+        self._options = options
+        self.path = None if options.output is None else Path(options.output)
+        if options.output == "-":
+            raise UsageError("-o -: a model is written to a file")
+        if self.path is not None:
+            files.check(self.path, options.force)
+        if options.checkpoint is not None:
+            files.check(Path(options.checkpoint), options.force)
+            if self.path is not None and Path(options.checkpoint).absolute() == self.path.absolute():
+                raise UsageError("--checkpoint and -o are the same file")
+        elif options.checkpoint_every is not None:
+            raise UsageError("--checkpoint-every needs --checkpoint FILE")
+
+    def seed(self, parameters: dict[str, Any]) -> None:
+        """Choose a seed, so that the summary can name it."""
+        if parameters.get("random_state") is None:
+            parameters["random_state"] = secrets.randbits(32)
+
+    def run(self, model: Any, data: Data, validation: Data | None, **arguments: Any) -> None:
+        """Train the model, write it and print the summary, or raise WorkError or KeyboardInterrupt."""
+        options = self._options
+        held_out = None if validation is None else validation.X
+        if validation is not None and models.is_conditional(model):
+            if validation.y is None:
+                raise UsageError("--validation has no labels: its file needs the column of --label")
+            held_out = (validation.X, validation.y)
+        extra = {"checkpoint": options.checkpoint, "checkpoint_every": options.checkpoint_every}
+        given = {key: value for key, value in extra.items() if value is not None}
+        self.guard(model, lambda: model.fit(data.X, validation_data=held_out, **given, **arguments), data.tokenizer)
+
+    def guard(self, model: Any, work: Callable[[], Any], vocabulary: Vocabulary | None = None) -> Any:
+        """Run `work`, which trains the model; keep a partial model in a file of its own if it stops early."""
+        try:
+            found = work()
+        except KeyboardInterrupt:
+            self._keep(model, "interrupted", vocabulary)
+            self._hint()
+            raise
+        except FloatingPointError as error:
+            self._keep(model, "diverged", vocabulary)
+            raise WorkError(f"training diverged: {' '.join(str(error).split())}") from None
+        model = found if found is not None else model
+        if self.path is not None:
+            models.save(model, self.path)
+            self._vocabulary(self.path, vocabulary)
+        return model
+
+    def _keep(self, model: Any, how: str, vocabulary: Vocabulary | None) -> None:
+        if self.path is None or model is None or not model.__sklearn_is_fitted__():
+            return
+        path = self.path.with_name(f"{self.path.name.removesuffix('.safetensors')}.{how}.safetensors")
+        try:
+            model.save(path)
+            self._vocabulary(path, vocabulary)
+        except (OSError, ValueError) as error:
+            messages.warning(f"the partial model was not kept: {error}")
+            return
+        n = model.n_iter_
+        messages.note(f"{how}: the model after {n} whole {'epoch' if n == 1 else 'epochs'} is in {path}")
+
+    def _hint(self) -> None:
+        path = getattr(self._options, "checkpoint", None)
+        if path is not None and Path(path).exists():
+            messages.note(f"fastvae resume {path} {self._options.data} goes on from the last checkpoint")
+
+    def _vocabulary(self, path: Path, vocabulary: Vocabulary | None) -> None:
+        if vocabulary is not None:
+            files.write(beside(path), vocabulary.dump())
+
+    def summarise(self, model: Any, data: Data) -> None:
+        """Print what the fit has reached."""
+        last = {key: values[-1] for key, values in model.history_.items() if values}
+        n = model.n_iter_
+        losses = ", ".join(f"{key} {value:.6g}" for key, value in last.items())
+        epochs = f"{n} {'epoch' if n == 1 else 'epochs'}"
+        messages.note(f"{models.summary(model)}; {epochs} in {model.elapsed_:.3g} s, seed {model.random_state}")
+        if losses:
+            messages.note(f"{losses} (nats per example)" if "kl" in last else losses)
+        if not self._options.json:
+            return
+        found = {
+            "model": type(model).__name__,
+            "file": None if self.path is None else str(self.path),
+            "examples": len(data),
+            "features": model.n_features_in_,
+            "epochs": n,
+            "seconds": model.elapsed_,
+            "seed": model.random_state,
+            "losses": {key: value if math.isfinite(value) else None for key, value in last.items()},
+            "warnings": messages.seen(),
+        }
+        sys.stdout.write(json.dumps(found) + "\n")
+
+
+def grey_values(data: Data) -> bool:
+    """Read a table of integers 0 .. 255 as grey values, uint8, as images are; return whether it is one."""
+    X = bare(data.X)
+    if not isinstance(X, np.ndarray) or X.dtype.kind not in "iu" or X.dtype == np.uint8 or X.size == 0:
+        return False
+    if X.min() < 0 or not 128 <= X.max() <= 255:
+        return False
+    data.X = named(X.astype(np.uint8), data.names)
+    return True
+
+
+def grey_values_of(model: Any, data: Data) -> bool:
+    """Read integers as grey values if the training data of the model were."""
+    return model.input_scale_ == 255 and grey_values(data)

@@ -1,0 +1,5 @@
+"""Writers of results: `Output` checks a destination before the work and writes it at the end."""
+
+from fastvae._cli.write.output import Output, Result
+
+__all__ = ["Output", "Result"]

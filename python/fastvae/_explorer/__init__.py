@@ -1,0 +1,6 @@
+"""The latent explorer: one HTML file with a decoder in JavaScript and a map of codes.
+
+``contents`` reads the model and the examples, ``program`` translates the decoder, ``encoding`` packs arrays and images,
+``document`` fills the template. The page itself is in ``page/``: a template, a style sheet and scripts, which are
+joined in the order of ``document.SCRIPTS``.
+"""

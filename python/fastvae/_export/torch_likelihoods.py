@@ -1,0 +1,61 @@
+"""log p(x|z) in torch, from the decoder's output. Imported by :mod:`fastvae._export.torch_modules` only."""
+
+from __future__ import annotations
+
+from math import log, pi
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+if TYPE_CHECKING:
+    from fastvae._export.network import Likelihood, Section
+
+
+def log_prob(
+    likelihood: Likelihood, mean: Section, learned: Any, x: Tensor, out: Tensor, log_scale: Tensor | None
+) -> Tensor:
+    """Return log p(x|z) of each example, [n], nats; NaN in x is left out.
+
+    `learned` holds the parameters of the likelihood, `out` is the decoder's output and `log_scale` its log scale.
+    """
+    observed = ~x.isnan()
+    x = x.nan_to_num()
+    return _each(likelihood, mean, learned, x, out, log_scale).masked_fill(~observed, 0).sum(1)
+
+
+def _each(likelihood: Likelihood, mean: Section, learned: Any, x: Tensor, y: Tensor, u: Tensor | None) -> Tensor:
+    """Return log p of each value."""
+    match likelihood.kind:
+        case "bernoulli":
+            return x * logsigmoid(y) + (1 - x) * logsigmoid(-y)
+        case "binomial":
+            most = torch.from_numpy(likelihood.trials).to(y)  # x are marks
+            ways = (most + 1).lgamma() - (x + 1).lgamma() - (most - x + 1).lgamma()
+            return ways + x * logsigmoid(y) + (most - x) * logsigmoid(-y)
+        case "gaussian":
+            log_s = _log_scale(likelihood, learned, y, u)
+            m = y.sigmoid() if mean else y
+            return -0.5 * ((x - m) / log_s.exp()) ** 2 - log_s - 0.5 * log(2 * pi)
+        case "poisson":
+            return x * y - y.exp() - (x + 1).lgamma()
+        case "negative_binomial":
+            log_r = learned.log_total_count
+            r, total = log_r.exp(), torch.logaddexp(log_r, y)
+            ways = (x + r).lgamma() - r.lgamma() - (x + 1).lgamma()
+            return ways + r * (log_r - total) + x * (y - total)
+        case "multinomial":
+            return x * y.log_softmax(1)
+        case "mixture":
+            return x * y.clamp(min=1e-30).log()
+    raise NotImplementedError(f"a {likelihood.kind} has no log-probability")
+
+
+def _log_scale(likelihood: Likelihood, learned: Any, y: Tensor, u: Tensor | None) -> Tensor:
+    if u is not None:
+        return 0.5 * (likelihood.floor**2 + (2 * u.clamp(max=40)).exp()).log()
+    if learned is not None:
+        scale: Tensor = learned.log_scale
+        return scale
+    return torch.from_numpy(likelihood.log_scale).to(y)
