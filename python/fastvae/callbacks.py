@@ -35,13 +35,38 @@ class Callback:
     """A base class whose methods do nothing; callbacks need not derive from it."""
 
     def on_train_begin(self, model: Any) -> None:
-        """Do something before the first epoch of a fit."""
+        """Do something before the first epoch of a fit.
+
+        Parameters
+        ----------
+        model : estimator
+            The model, with initial weights.
+        """
 
     def on_epoch_end(self, model: Any, logs: Logs) -> bool | None:
-        """Do something after an epoch; return True to stop training."""
+        """Do something after an epoch.
+
+        Parameters
+        ----------
+        model : estimator
+            The model after the epoch.
+        logs : dict of str to float
+            The losses of the epoch, with the keys of ``history_``; ``logs.epoch`` is its number.
+
+        Returns
+        -------
+        bool or None
+            True stops training.
+        """
 
     def on_train_end(self, model: Any) -> None:
-        """Do something at the end of a fit, also after an error or Ctrl-C."""
+        """Do something at the end of a fit, also after an error or Ctrl-C.
+
+        Parameters
+        ----------
+        model : estimator
+            The model.
+        """
 
 
 class LambdaCallback(Callback):
@@ -126,7 +151,13 @@ class _Log(Callback):
         return {"seconds": list(self._seconds.items())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the times of the epochs."""
+        """Take over the times of the epochs.
+
+        Parameters
+        ----------
+        state : dict
+            From ``state_dict``.
+        """
         self._seconds = {int(epoch): float(seconds) for epoch, seconds in state["seconds"]}
 
     def _write_all(self, model: Any) -> None:
@@ -288,7 +319,13 @@ class ModelCheckpoint(Callback):
         return {"best": self.best_, "best_epoch": self.best_epoch_}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the best value and its epoch."""
+        """Take over the best value and its epoch.
+
+        Parameters
+        ----------
+        state : dict
+            From ``state_dict``.
+        """
         self.best_, self.best_epoch_ = state["best"], state["best_epoch"]
 
     def _save(self, model: Any, path: str | None) -> None:
