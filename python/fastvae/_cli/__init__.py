@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastvae._cli import messages
-from fastvae._cli.errors import CommandError, Terminated, explain
+from fastvae._cli.errors import CommandError, Terminated
+from fastvae._cli.explain import explain
 from fastvae._cli.parser import parse
 
 __all__ = ["main"]

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from fastvae._cli.explain import in_options
+
 
 class _State:
     quiet = False
@@ -31,7 +33,7 @@ def error(text: str) -> None:
 
 def warning(text: str) -> None:
     """Write a warning on one line."""
-    text = " ".join(text.split())
+    text = in_options(" ".join(text.split()))
     _State.seen.append(text)
     _line(f"fastvae: warning: {text}")
 

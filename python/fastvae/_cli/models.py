@@ -136,9 +136,14 @@ def save(model: Any, path: Path, optimizer: bool = True) -> None:
 
 
 def summary(model: Any) -> str:
-    """Return class and sizes of a fitted model in one line, such as "VAE 784-400-20"."""
+    """Return class and sizes of a fitted model in one line."""
     n_parameters = sum(value.size for value in model.state_dict().values())
     latent = len(model.get_feature_names_out())
-    return (
-        f"{type(model).__name__}, {model.n_features_in_} features, {latent} latent dimensions, {n_parameters:,} weights"
-    )
+    codes = {"TopicModel": "topic", "ItemResponse": "ability dimension"}.get(type(model).__name__, "latent dimension")
+    parts = (plural(model.n_features_in_, "feature"), plural(latent, codes), plural(n_parameters, "weight"))
+    return f"{type(model).__name__}, {', '.join(parts)}"
+
+
+def plural(n: int, noun: str) -> str:
+    """Return "1 epoch" or "2 epochs"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -39,6 +39,7 @@ def add_output(parser: Any, what: str, *, images: bool = False, default: str | N
     if images:
         group.add_argument("--image-shape", metavar="HxW[xC]", help="shape of the images (default: the model's)")
         group.add_argument("--mosaic-columns", metavar="N", type=int, help="images in a line of a mosaic")
+        group.add_argument("--zoom", metavar="N", type=int, default=1, help="side of a pixel in a PNG")
     add_force(group)
 
 

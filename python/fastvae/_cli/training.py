@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import secrets
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from fastvae._cli import messages, models
 from fastvae._cli.errors import UsageError, WorkError
+from fastvae._cli.explain import in_options
 from fastvae._cli.read import Data
 from fastvae._cli.read.data import bare, named
 from fastvae._cli.read.texts import TOKEN, Vocabulary, beside, stop_words
@@ -122,7 +124,10 @@ class Fit:
             held_out = (validation.X, validation.y)
         extra = {"checkpoint": options.checkpoint, "checkpoint_every": options.checkpoint_every}
         given = {key: value for key, value in extra.items() if value is not None}
-        self.guard(model, lambda: model.fit(data.X, validation_data=held_out, **given, **arguments), data.tokenizer)
+        if options.checkpoint is not None:  # `resume` reads the texts alike
+            self._vocabulary(Path(options.checkpoint), data.tokenizer)
+        with _cells(data):
+            self.guard(model, lambda: model.fit(data.X, validation_data=held_out, **given, **arguments), data.tokenizer)
 
     def guard(self, model: Any, work: Callable[[], Any], vocabulary: Vocabulary | None = None) -> Any:
         """Run `work`, which trains the model; keep a partial model in a file of its own if it stops early."""
@@ -134,7 +139,7 @@ class Fit:
             raise
         except FloatingPointError as error:
             self._keep(model, "diverged", vocabulary)
-            raise WorkError(f"training diverged: {' '.join(str(error).split())}") from None
+            raise WorkError(f"{in_options(' '.join(str(error).split()))}") from None
         model = found if found is not None else model
         if self.path is not None:
             models.save(model, self.path)
@@ -152,7 +157,7 @@ class Fit:
             messages.warning(f"the partial model was not kept: {error}")
             return
         n = model.n_iter_
-        messages.note(f"{how}: the model after {n} whole {'epoch' if n == 1 else 'epochs'} is in {path}")
+        messages.note(f"{how}: the model after {models.plural(n, 'whole epoch')} is in {path}")
 
     def _hint(self) -> None:
         path = getattr(self._options, "checkpoint", None)
@@ -168,7 +173,7 @@ class Fit:
         last = {key: values[-1] for key, values in model.history_.items() if values}
         n = model.n_iter_
         losses = ", ".join(f"{key} {value:.6g}" for key, value in last.items())
-        epochs = f"{n} {'epoch' if n == 1 else 'epochs'}"
+        epochs = models.plural(n, "epoch")
         messages.note(f"{models.summary(model)}; {epochs} in {model.elapsed_:.3g} s, seed {model.random_state}")
         if losses:
             messages.note(f"{losses} (nats per example)" if "kl" in last else losses)
@@ -185,7 +190,23 @@ class Fit:
             "losses": {key: value if math.isfinite(value) else None for key, value in last.items()},
             "warnings": messages.seen(),
         }
-        sys.stdout.write(json.dumps(found) + "\n")
+        files.print_text(json.dumps(found) + "\n")
+
+
+@contextmanager
+def _cells(data: Data) -> Iterator[None]:
+    """Name the line and the column of the cell X[i, j] in an error."""
+    try:
+        yield
+    except ValueError as error:
+        text = " ".join(str(error).split())
+        cell = re.match(r"X\[(\d+), (\d+)\]", text)
+        if cell is None or data.table is None:
+            raise
+        row, place = int(cell[1]), data.places[int(cell[2])]
+        line = "" if data.table.lines is None else f"line {data.table.lines[row]}, "
+        text = f"{data.title}, {line}{data.table.title(place)}: {text}"
+        raise UsageError(in_options(text)) from None
 
 
 def grey_values(data: Data) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks, _core, corruption, schedules
+from fastvae._data.names import Named
 from fastvae._estimators.layered import check_transform
 from fastvae._estimators.variational import Variational
 from fastvae._fitted import overflow
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastvae._data.examples import Data
+    from fastvae._export.onnx import Extras
     from fastvae._fitted.model import FittedModel
 
 _DECODERS = ("mixture", "product")
@@ -505,11 +507,6 @@ n_skipped_batches_
             f"approximation of a Dirichlet({shown}), whose KL from the posterior of m0 + s0 z is that of z; {words}."
         )
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.positive_only = True
-        return tags
-
     # Internal
 
     @classmethod
@@ -555,10 +552,17 @@ n_skipped_batches_
         """Return what ``diagnose`` finds, after enough epochs for topics to separate."""
         if self.n_iter_ < _SEPARATED or len(data.X) < 2:
             return ()
-        return [message for message in self.diagnose(data.X).messages if message != FINE]
+        X: Any = data.X
+        named = X if fitted.names is None or not isinstance(X, np.ndarray) else Named(X, fitted.names)
+        return [message for message in self.diagnose(named).messages if message != FINE]
 
     def _counts(self) -> bool:
         return True
+
+    def _onnx_extras(self) -> Extras:
+        from fastvae._export.onnx import Extras
+
+        return Extras(points=prior.points(self._require_fitted().latent_dim))
 
     def _components(self) -> NDArray[np.float32]:
         self._require_fitted()

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvae._cli import messages
+from fastvae._cli.write import files
 
 USAGE = "fastvae bench [--json] [--seconds X] [--no-torch] [--threads N]"
 EPILOG = """\
@@ -77,15 +77,15 @@ def run(options: Any) -> int:
     if config["debug"]:
         messages.warning("fastvae was built without optimisation: the figures say nothing")
     if options.json:
-        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+        files.print_text(json.dumps(found, indent=1) + "\n")
         return 0
-    sys.stdout.write(
+    files.print_text(
         f"fastvae {found['version']}, {found['isa']}, {threads} threads; PyTorch {found['torch'] or 'not measured'}\n"
     )
-    sys.stdout.write(f"{'task':<48} {'fastvae, ms':>12} {'PyTorch, ms':>12} {'speedup':>8}\n")
+    files.print_text(f"{'task':<48} {'fastvae, ms':>12} {'PyTorch, ms':>12} {'speedup':>8}\n")
     for row in rows:
         other = "" if row["torch_ms"] is None else f"{row['torch_ms']:>12.4g} {row['speedup']:>8.3g}"
-        sys.stdout.write(f"{row['task']:<48} {row['fastvae_ms']:>12.4g} {other}".rstrip() + "\n")
+        files.print_text(f"{row['task']:<48} {row['fastvae_ms']:>12.4g} {other}".rstrip() + "\n")
     return 0
 
 

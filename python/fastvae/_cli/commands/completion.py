@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
+
+from fastvae._cli.write import files
 
 USAGE = "fastvae completion bash|zsh|fish"
 EPILOG = """\
@@ -26,7 +27,7 @@ def run(options: Any) -> int:
 
     _, commands = build(None)
     script = {"bash": _bash, "zsh": _zsh, "fish": _fish}[options.shell]
-    sys.stdout.write(script(COMMANDS, commands))
+    files.print_text(script(COMMANDS, commands))
     return 0
 
 

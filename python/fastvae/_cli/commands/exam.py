@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data
 from fastvae._cli.parser import DATA
 from fastvae._cli.read import read
-from fastvae._cli.write import Output, Result
+from fastvae._cli.write import Output, Result, files
 
 USAGE = (
     "fastvae exam DATA [-o MODEL | --load MODEL] [--model 2pl|rasch|through_origin] [--items FILE] [--abilities FILE]"
@@ -83,7 +82,7 @@ def run(options: Any) -> int:
         abilities_to.write(_abilities(model, data))
     if options.json:
         rows = [dict(zip(table, map(_plain, row), strict=True)) for row in zip(*table.values(), strict=True)]
-        sys.stdout.write(json.dumps({"students": len(data), "items": rows}) + "\n")
+        files.print_text(json.dumps({"students": len(data), "items": rows}) + "\n")
     elif not to_stdout and (items_to is None or abilities_to is None):
         _print(table)
     return 0
@@ -108,9 +107,9 @@ def _items(model: Any, X: Any, names: list[str], errors: bool) -> dict[str, Any]
         for key, value in values.items():
             columns[key] = value
             if found is not None:
-                columns[f"{key}_se"] = getattr(found, key)
+                columns[f"{key}_se"] = getattr(found, key).astype(np.float32)
     fit = model.item_fit(X)
-    return columns | {"infit": fit.infit, "outfit": fit.outfit, "n": fit.n}
+    return columns | {"infit": fit.infit.astype(np.float32), "outfit": fit.outfit.astype(np.float32), "n": fit.n}
 
 
 def _abilities(model: Any, data: Any) -> Result:
@@ -131,7 +130,7 @@ def _print(table: dict[str, Any]) -> None:
         first, *rest = (
             f"{text:<{w}}" if i == 0 else f"{text:>{w}}" for i, (text, w) in enumerate(zip(row, widths, strict=True))
         )
-        sys.stdout.write("  ".join([first, *rest]).rstrip() + "\n")
+        files.print_text("  ".join([first, *rest]).rstrip() + "\n")
 
 
 def _cell(value: Any) -> str:

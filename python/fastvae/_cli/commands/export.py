@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +45,29 @@ def run(options: Any) -> int:
     if kind == ".onnx":
         if not hasattr(model, "export_onnx"):
             raise UsageError("this version of fastvae does not export to ONNX")
-        model.export_onnx(path, part=options.part or "encoder")
-        messages.note(f"wrote {path} ({files.size(path)})")
+        file = io.BytesIO()
+        model.export_onnx(file, part=options.part or "encoder")
+        _write(path, file.getvalue(), options.part or "encoder")
         return 0
-    file = io.BytesIO()
-    weights = model.state_dict()
     if kind == ".npz":
+        weights = model.state_dict()
+        file = io.BytesIO()
         np.savez(file, **weights)
-    else:
-        try:
-            torch: Any = import_module("torch")
-        except ImportError:
-            raise missing("torch", f"export to {path.suffix}") from None
-        torch.save({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in weights.items()}, file)
-    files.write(path, file.getvalue())
-    messages.note(f"wrote {path} ({len(weights)} tensors, {files.size(path)})")
+        _write(path, file.getvalue(), models.plural(len(weights), "tensor"))
+        return 0
+    try:
+        import torch
+    except ImportError:
+        raise missing("torch", f"export to {path.suffix}") from None
+    from fastvae.torch import to_module
+
+    state = to_module(model).state_dict()
+    file = io.BytesIO()
+    torch.save(state, file)
+    _write(path, file.getvalue(), models.plural(len(state), "tensor"))
     return 0
+
+
+def _write(path: Path, data: bytes, what: str) -> None:
+    files.write(path, data)
+    messages.note(f"wrote {path} ({what}, {files.size(path)})")

@@ -37,6 +37,13 @@ def add(parser: Any) -> None:
     add_output(parser, "the filled table", images=True)
 
 
+def _short(given: Any, filled: Any) -> Any:
+    """Return a column with imputed values, which are float32, in their shortest digits."""
+    gone, found = np.isnan(given), given.copy()
+    found[gone] = filled[gone].astype(np.float32).astype(str).astype(given.dtype)
+    return found
+
+
 def run(options: Any) -> int:
     """Impute."""
     output = Output(options)
@@ -61,7 +68,8 @@ def run(options: Any) -> int:
     if data.table is not None and filled.ndim == 2 and filled.shape[1] == len(data.places):
         columns = list(data.table.columns)
         for place, column in zip(data.places, filled.T, strict=True):
-            columns[place] = column if columns[place].dtype.kind == "f" else columns[place]
+            if columns[place].dtype.kind == "f":
+                columns[place] = _short(columns[place], column)
         titles = data.table.names or [f"x{i}" for i in range(len(columns))]
         result.table = dict(zip(titles, columns, strict=True))
     output.write(result)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ def run(options: Any) -> int:
     """Describe."""
     found = describe(models.load(options.model), Path(options.model))
     if options.json:
-        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+        files.print_text(json.dumps(found, indent=1) + "\n")
         return 0
     lines = []
     for key, value in found.items():
@@ -38,8 +37,9 @@ def run(options: Any) -> int:
         if isinstance(value, dict) and key in ("parameters", "tensors"):
             lines += [f"{key}:", *(f"  {name:<24} {_shown(each)}" for name, each in value.items())]
         else:
-            lines.append(f"{key + ':':<17} {_shown(value)}")
-    sys.stdout.write("\n".join(lines) + "\n")
+            text = f"{value:,}" if key == "weights" else _shown(value)
+            lines.append(f"{key.replace('_', ' ') + ':':<20} {text}")
+    files.print_text("\n".join(lines) + "\n")
     return 0
 
 
@@ -94,5 +94,5 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return f"{value:,}" if value >= 10000 else str(value)
+        return str(value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)

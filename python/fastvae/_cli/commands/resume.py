@@ -62,6 +62,13 @@ def run(options: Any) -> int:
         if models.is_conditional(template):
             held_out = (validation.X, validation.y)
         arguments["validation_data"] = held_out
-    model = fit.guard(None, lambda: fastvae.resume(checkpoint, data.X, **arguments), data.tokenizer)
+    try:
+        model = fit.guard(None, lambda: fastvae.resume(checkpoint, data.X, **arguments), data.tokenizer)
+    except ValueError as error:
+        if "is no checkpoint" in str(error):
+            raise UsageError(f"{checkpoint} is a model, not a checkpoint: train --checkpoint FILE writes one") from None
+        raise
+    if fit.path is None:
+        messages.note(f"the model is in {checkpoint}, which fastvae reads as a model file too")
     fit.summarise(model, data)
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from fastvae._cli import models
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data, add_model, add_output
 from fastvae._cli.parser import DATA
-from fastvae._cli.write import Output, Result
+from fastvae._cli.write import Output, Result, files
 
 USAGE = "fastvae score MODEL DATA [--json] [--each [-o FILE]] [--log-marginal N] [options]"
 EPILOG = f"""\
@@ -68,9 +67,9 @@ def run(options: Any) -> int:
         means["log_marginal"] = float(columns["log_marginal"].mean())
     if options.json:
         shown = {key: float(value) if math.isfinite(value) else None for key, value in means.items()}
-        sys.stdout.write(json.dumps({"examples": len(data), **shown}) + "\n")
+        files.print_text(json.dumps({"examples": len(data), **shown}) + "\n")
         return 0
     width = max(map(len, means))
     for key, value in means.items():
-        sys.stdout.write(f"{key:<{width}}  {value:.6g}\n")
+        files.print_text(f"{key:<{width}}  {value:.6g}\n")
     return 0

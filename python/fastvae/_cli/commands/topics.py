@@ -16,7 +16,7 @@ from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data
 from fastvae._cli.parser import DATA
 from fastvae._cli.read import Data, read
-from fastvae._cli.write import Output, Result
+from fastvae._cli.write import Output, Result, files
 
 USAGE = "fastvae topics [DATA] [-o MODEL | --load MODEL] [--n-topics N] [--theta FILE] [options]"
 EPILOG = f"""\
@@ -90,7 +90,10 @@ def run(options: Any) -> int:
         options.json, asked = False, options.json
         fit.summarise(model, data)
         options.json = asked
-    _print(model, data, options, to=sys.stderr if theta is not None and theta.stdout else sys.stdout)
+    if theta is None or not theta.stdout:
+        files.print_text(_report(model, data, options))
+    elif not options.quiet:  # standard output is for theta
+        sys.stderr.write(_report(model, data, options))
     if theta is not None and data is not None:
         shares = np.asarray(model.transform(data.X))
         theta.write(Result(shares, models.code_names(model), models.row_columns(data)))
@@ -110,7 +113,8 @@ def words_of(model: Any) -> list[str]:
     return models.feature_names(model) or [f"w{i}" for i in range(model.n_features_in_)]
 
 
-def _print(model: Any, data: Data | None, options: Any, to: Any) -> None:
+def _report(model: Any, data: Data | None, options: Any) -> str:
+    """Return the topics as text, or as JSON."""
     words = words_of(model)
     top = model.top_words(words, min(options.top, len(words)))
     coherence = share = None
@@ -130,8 +134,7 @@ def _print(model: Any, data: Data | None, options: Any, to: Any) -> None:
         found: dict[str, Any] = {"topics": topics, "diversity": model.topic_diversity()}
         if coherence is not None and data is not None:
             found |= {"coherence": float(np.nanmean(coherence)), "perplexity": model.perplexity(data.X)}
-        to.write(json.dumps(found, ensure_ascii=False) + "\n")
-        return
+        return json.dumps(found, ensure_ascii=False) + "\n"
     lines = []
     for i, each in enumerate(top):
         numbers = "" if coherence is None or share is None else f"  npmi {coherence[i]:6.3f}  share {share[i]:5.3f}"
@@ -139,4 +142,4 @@ def _print(model: Any, data: Data | None, options: Any, to: Any) -> None:
     means = f"diversity {model.topic_diversity():.3f}"
     if coherence is not None and data is not None:
         means = f"mean npmi {np.nanmean(coherence):.3f}, {means}, perplexity {model.perplexity(data.X):.6g}"
-    to.write("\n".join([*lines, means]) + "\n")
+    return "\n".join([*lines, means]) + "\n"

@@ -23,12 +23,9 @@ def npy(source: Source) -> Data:
     if source.member:
         raise UsageError(f"{source.title}: an .npy file has no members")
     try:
-        file = source.file()
-        if source.path is not None and not isinstance(file, io.BytesIO):
-            file.close()
-            file = source.path
-        mapped = isinstance(file, Path)
-        array = np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
+        with source.file() as file:
+            mapped = source.path is not None and not isinstance(file, io.BytesIO)
+            array = np.load(source.path if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
         return Data(_numbers(array, source.title), source.title)
     except (ValueError, EOFError, OSError) as error:
         raise UsageError(f"{source.title}: {_reason(error)}") from None
@@ -37,7 +34,7 @@ def npy(source: Source) -> Data:
 def npz(source: Source) -> Data:
     """Read a member of an .npz file, or the sparse matrix that the file holds."""
     try:
-        with np.load(source.file(), allow_pickle=False) as archive:
+        with source.file() as file, np.load(file, allow_pickle=False) as archive:
             return _member(archive, source)
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError) as error:
         raise UsageError(f"{source.title}: {_reason(error)}") from None
@@ -74,7 +71,8 @@ def _sparse(archive: Any, source: Source) -> Data:
             raise UsageError(
                 f"{source.title}: a sparse matrix of format {kind!r} needs scipy: pip install scipy"
             ) from None
-        read = load_npz(source.file()).tocsr()
+        with source.file() as file:
+            read = load_npz(file).tocsr()
         X = Csr(read.data, read.indices, read.indptr, read.shape)
     names = None
     for member in _NAMES:
@@ -106,6 +104,6 @@ def _numbers(array: Any, title: str, *, labels: bool = False) -> Any:
 
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    if "allow_pickle" in text or "pickled" in text:
-        return "it is no array of numbers (pickled objects are not read)"
+    if "allow_pickle" in text or "pickled" in text or "Python objects" in text:
+        return "damaged or no such format (pickled objects are not read)"
     return f"damaged or no such format ({text})"

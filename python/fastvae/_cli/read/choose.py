@@ -79,12 +79,12 @@ def _format(source: Source, given: str | None) -> str:
         return "idx"
     if not head:
         raise UsageError(f"{source.title}: the file is empty")
+    if head.startswith((b"\x89PNG", b"\xff\xd8\xff")):
+        raise UsageError(f"{source.title}: pass the folder of the images, not one of them")
     found = _BY_SUFFIX.get(source.suffix, "csv" if b"\0" not in head else None)
     if found in ("npy", "npz", "parquet"):
         raise UsageError(f"{source.title}: it does not begin as a file of {source.suffix[1:]}; is it damaged?")
     if found is None:
-        if head.startswith((b"\x89PNG", b"\xff\xd8\xff")):
-            raise UsageError(f"{source.title}: pass the folder of the images, not one of them")
         raise UsageError(f"{source.title}: the format is not known; name it with --format")
     return found
 

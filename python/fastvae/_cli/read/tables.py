@@ -166,7 +166,8 @@ def read_parquet(source: Source) -> Table:
     except ImportError:
         return _by_polars(source)
     try:
-        found = parquet.read_table(source.file())
+        with source.file() as file:
+            found = parquet.read_table(file)
     except Exception as error:
         raise UsageError(f"{source.title}: damaged or no Parquet file ({' '.join(str(error).split())[:200]})") from None
     names = list(map(str, found.column_names))
@@ -195,7 +196,8 @@ def _by_polars(source: Source) -> Table:
     except ImportError:
         raise missing("pyarrow or polars", "Parquet", "pyarrow") from None
     try:
-        frame = polars.read_parquet(source.file())
+        with source.file() as file:
+            frame = polars.read_parquet(file)
     except Exception as error:
         raise UsageError(f"{source.title}: damaged or no Parquet file ({' '.join(str(error).split())[:200]})") from None
     columns = []

@@ -1,5 +1,6 @@
 """Writers of results: `Output` checks a destination before the work and writes it at the end."""
 
+from fastvae._cli.write import files
 from fastvae._cli.write.output import Output, Result
 
-__all__ = ["Output", "Result"]
+__all__ = ["Output", "Result", "files"]

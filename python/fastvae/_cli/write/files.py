@@ -51,13 +51,20 @@ def write(path: Path, data: bytes) -> None:
         raise WorkError(f"{path} was not written: {error.strerror or error}") from None
 
 
+def print_text(text: str) -> None:
+    """Write text to standard output. BrokenPipeError passes."""
+    write_stdout(text.encode())
+
+
 def write_stdout(data: bytes) -> None:
     """Write to standard output. BrokenPipeError passes."""
     if sys.stdout is None:
         raise WorkError("standard output is closed")
     try:
         sys.stdout.flush()
-        sys.stdout.buffer.write(data)
+        rest = memoryview(data)
+        while rest:  # with PYTHONUNBUFFERED a write may take a part
+            rest = rest[sys.stdout.buffer.write(rest) :]
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise

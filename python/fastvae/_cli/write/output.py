@@ -111,8 +111,8 @@ class Output:
             files.write_stdout(data)
             return
         files.write(self.path, data)
-        shape = " x ".join(map(str, result.array.shape))
-        messages.note(f"wrote {self.path} ({shape})")
+        if files.is_regular(self.path):
+            messages.note(f"wrote {self.path} ({' x '.join(map(str, result.array.shape))})")
 
     def _bytes(self, result: Result) -> bytes:
         if self.kind in ("csv", "tsv"):
@@ -159,7 +159,8 @@ class Output:
             )
         if result.channels_first and len(shape) == 3:
             array = array.reshape(len(array), shape[2], *shape[:2]).transpose(0, 2, 3, 1)
-        return png.grey(array.reshape(len(array), *shape))
+        zoom = max(1, self._options.zoom)
+        return png.grey(array.reshape(len(array), *shape)).repeat(zoom, 1).repeat(zoom, 2)
 
 
 def image_shape(text: str) -> tuple[int, ...]:
