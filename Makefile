@@ -22,6 +22,8 @@ lecture: $(VENV)/.lecture  ## write an illustrated lecture to lecture/index.html
 docs: $(VENV)/.docs  ## build the documentation in docs/_build/html/index.html; warnings are errors
 	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
 	$(BIN)/python docs/check_site.py docs/_build/html
+	$(BIN)/python docs/check_browser.py docs/_build/html
+	$(BIN)/python docs/check_notebooks.py docs/auto_gallery
 	@echo docs/_build/html/index.html
 
 # Unit tests are built with little optimisation. The other Rust tests use the release build, as tests/test_work.py does.
