@@ -263,6 +263,26 @@ def draw_learning_curve(models: Sequence[Trained]) -> Figure:
     return figure
 
 
+def write_explorer(images: Images, trained: Trained, path: Path) -> str:
+    """Write a page to explore the latent space in a browser; return what the program prints of it."""
+    title = f"{len(images.test):,} held-out images in {trained.name.removesuffix('-D')} latent dimensions"
+    names = None if images.test_labels is None else images.class_names
+    try:
+        fastvae.explorer(
+            trained.model,
+            images.test,
+            images.test_labels,
+            path,
+            title=title,
+            class_names=names,
+            image_shape=images.shape,
+            max_bytes=20_000_000,
+        )
+    except ValueError as error:  # large images
+        return f"{path} is not written: {error}"
+    return str(path)
+
+
 # ---------------------------------------------------------------------------------------------- the program
 
 
@@ -299,6 +319,7 @@ def main() -> None:
     }.items():
         figure.savefig(options.out / f"{name}.png", dpi=120, bbox_inches="tight", pad_inches=0.1)
         print(options.out / f"{name}.png")
+    print(write_explorer(images, large, options.out / "explorer.html"))
 
 
 if __name__ == "__main__":

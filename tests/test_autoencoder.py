@@ -24,7 +24,7 @@ from reference import (
     relative_error,
     too_large,
 )
-from sklearn_checks import passes_but_for_the_wording_of_errors
+from sklearn_checks import passes_all_checks
 from test_optimizers import RUNS, largest_error
 from test_optimizers import TOLERANCE as RUN_TOLERANCE
 
@@ -360,8 +360,8 @@ def test_grid_search_takes_the_higher_score_for_the_better() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Estimator Autoencoder does not inherit:UserWarning")
-def test_scikit_learns_own_checks_pass_but_for_the_wording_of_errors() -> None:
-    passes_but_for_the_wording_of_errors(small(Autoencoder))
+def test_scikit_learns_own_checks_pass() -> None:
+    passes_all_checks(small(Autoencoder))
 
 
 # ---------------------------------------------------------------------------------------------- bad input

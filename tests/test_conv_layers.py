@@ -245,6 +245,7 @@ def train(
             x,
             y,
             None,
+            None,
             noise(len(x), spec["latent_dim"], seed),
             None,
             shuffle=False,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers import ACTIVATIONS, LIKELIHOODS, OPTIMIZERS, STILL, run_python, same, small, started, steps
 from numpy.typing import NDArray
-from sklearn_checks import passes_but_for_the_wording_of_errors
+from sklearn_checks import passes_all_checks
 
 import fastvae
 from fastvae import VAE, likelihoods, optimizers
@@ -986,8 +986,8 @@ def test_sklearns_global_setting_is_followed() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Estimator VAE does not inherit:UserWarning")
-def test_sklearns_own_checks_pass_but_for_the_wording_of_errors() -> None:
-    passes_but_for_the_wording_of_errors(small(likelihood="gaussian"))
+def test_sklearns_own_checks_pass() -> None:
+    passes_all_checks(small(likelihood="gaussian"))
 
 
 # ---------------------------------------------------------------------------------------------- progress

@@ -4,7 +4,9 @@ import base64
 import json
 import re
 import shutil
+import struct
 import subprocess
+import zlib
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from exportable import CASES, Case
-from helpers import run_python, small
+from helpers import run_python, small, sparse_counts
 
 import fastvae
 from fastvae import VAE, explorer
@@ -104,27 +106,78 @@ def test_the_file_contains_of_the_data_what_the_docstring_lists(tmp_path: Path) 
         assert trace not in json.dumps({**data, "contents": ""})
         assert trace == "encoder" or trace not in text
     assert sorted(data["points"]["rows"]) == list(range(60))
+    assert " ".join(sorted(data)) == (
+        "attributes axes centre components condition contents dimensions facts labels latent operations points prior "
+        "simplex thumbnails title view"
+    )
+    again = explorer(model, table, np.arange(60) % 3, tmp_path / "again.html")
+    assert again.read_bytes() == page.read_bytes()  # no time, no path
     assert "60 of the 60 examples" in data["contents"]
     assert "original images" not in data["contents"]
 
 
 def test_original_images_are_those_of_the_rows_and_can_be_left_out(digits: VAE, tmp_path: Path) -> None:
-    matplotlib_image = pytest.importorskip("matplotlib.image")
-    import io
-
     page = explorer(digits, X, Y, tmp_path / "a.html", max_points=50)
     data = data_of(page)
-    thumbnails, rows = data["thumbnails"], data["points"]["rows"]
-    assert thumbnails["count"] == 50
-    picture = matplotlib_image.imread(io.BytesIO(base64.b64decode(thumbnails["png"])), format="png")
-    for i in (0, 7, 49):
-        r, c = divmod(i, thumbnails["columns"])
-        np.testing.assert_allclose(picture[r * 8 : r * 8 + 8, c * 8 : c * 8 + 8].ravel(), X[rows[i]], atol=0.003)
+    rows, found = pictures(page)
+    assert len(rows) == 50
+    np.testing.assert_array_equal(found.reshape(50, 64), np.rint(X[rows] * 255))
     assert "50 original images of 8 x 8 pixels" in data["contents"]
     without = explorer(digits, X, Y, tmp_path / "b.html", max_points=50, originals=False)
     assert data_of(without)["thumbnails"] is None
     assert "original images" not in data_of(without)["contents"]
     assert without.stat().st_size < page.stat().st_size
+
+
+def pictures(page: Path) -> tuple[list[int], Any]:
+    """The row numbers of the original images in a page, and their levels [n, height, width, 1 or 3]."""
+    data = data_of(page)
+    picture = read_png(base64.b64decode(data["thumbnails"]["png"]))
+    (height, width, _), columns = data["view"]["shape"], data["thumbnails"]["columns"]
+    cells = picture.reshape(len(picture) // height, height, columns, width, picture.shape[2]).swapaxes(1, 2)
+    count = data["thumbnails"]["count"]
+    return data["points"]["rows"][:count], cells.reshape(-1, height, width, picture.shape[2])[:count]
+
+
+def read_png(png: bytes) -> Any:
+    """A PNG of eight bits whose rows have the filter "up"; the checksums must be right."""
+    place, parts = 8, dict[bytes, bytes]()
+    while place < len(png):
+        (length,), kind = struct.unpack(">I", png[place : place + 4]), png[place + 4 : place + 8]
+        parts[kind] = png[place + 8 : place + 8 + length]
+        (checksum,) = struct.unpack(">I", png[place + 8 + length : place + 12 + length])
+        assert checksum == zlib.crc32(kind + parts[kind])
+        place += 12 + length
+    width, height, depth, colour = struct.unpack(">IIBB", parts[b"IHDR"][:10])
+    assert depth == 8
+    lines = np.frombuffer(zlib.decompress(parts[b"IDAT"]), np.uint8).reshape(height, -1)
+    assert (lines[:, 0] == 2).all()
+    return np.cumsum(lines[:, 1:], axis=0, dtype=np.uint8).reshape(height, width, {0: 1, 2: 3}[colour])
+
+
+def test_originals_of_every_layout_are_those_of_x(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    first = rng.random((40, 3, 6, 5)).astype(np.float32)
+    model = small(image_shape=(6, 5, 3), channels="first").fit(first)
+    for given in (first, first.reshape(40, -1)):
+        rows, found = pictures(explorer(model, given, path=tmp_path / "first.html"))
+        np.testing.assert_array_equal(found, np.rint(first[rows].transpose(0, 2, 3, 1) * 255))
+    grey = rng.integers(0, 256, (40, 64), np.uint8)
+    rows, found = pictures(explorer(small().fit(grey), grey, path=tmp_path / "grey.html"))
+    np.testing.assert_array_equal(found.reshape(40, 64), grey[rows])
+    csr = sparse_counts(40, 49).astype(np.float32)
+    csr.data[:] = 1.0
+    rows, found = pictures(explorer(small().fit(csr), csr, path=tmp_path / "sparse.html"))
+    np.testing.assert_array_equal(found.reshape(40, 49), csr.toarray()[rows] * 255)
+    columns = np.column_stack([grey / 255, np.arange(40) % 2])
+    conditional = small(conditional=True, condition_columns=[64]).fit(columns)
+    page = explorer(conditional, columns, path=tmp_path / "columns.html")
+    rows, found = pictures(page)
+    np.testing.assert_array_equal(found.reshape(40, 64), grey[rows])
+    np.testing.assert_array_equal(array(data_of(page)["points"]["conditions"])[:, 0], columns[rows, 64])
+    floats = rng.normal(100, 30, (40, 64))
+    rows, found = pictures(explorer(small(likelihood="gaussian").fit(floats), floats, path=tmp_path / "floats.html"))
+    assert np.corrcoef(found.reshape(40, 64)[:, 3], floats[rows, 3])[0, 1] > 0.5  # clipped to the decoded range
 
 
 def demo_model() -> tuple[VAE, Any, Any]:
@@ -214,6 +267,17 @@ def test_inactive_dimensions_come_last(tmp_path: Path) -> None:
     assert [d["active"] for d in data["dimensions"]] == sorted(active.tolist(), reverse=True)
     assert {d["index"] for d in data["dimensions"] if d["active"]} == set(np.flatnonzero(active).tolist())
     assert f"{active.sum()} active" in data["facts"]
+
+
+def test_the_control_of_y_has_the_names_of_condition_columns(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(np.random.default_rng(0).random((40, 4)), columns=["a", "b", "age", "kind"])
+    frame["kind"] = np.arange(40) % 3
+    for column, expected in (("age", ["age"]), ("kind", ["0", "1", "2"])):
+        model = small(conditional=True, condition_columns=[column], likelihood="gaussian").fit(frame)
+        data = data_of(explorer(model, frame, path=tmp_path / "p.html"))
+        assert data["condition"]["names"] == expected
+        assert data["view"]["names"] == [name for name in frame if name != column]
 
 
 def test_more_than_24_labels_are_values(digits: VAE, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 from reference import TOLERANCE, noise, relative_error
 from scipy.special import expit, gammaln, logsumexp, roots_hermitenorm
+from sklearn_checks import passes_all_checks
 from test_saving import edited
 from torch import Tensor, nn
 from torch.distributions import Binomial, Normal
@@ -871,6 +872,20 @@ def test_the_learning_rate_comes_to_rest() -> None:
     assert own == bits(small_exam(epochs=4, learning_rate=fastvae.schedules.cosine(2e-2, 2e-4, epochs=4)).fit(Y))
     assert own != bits(small_exam(epochs=4, learning_rate=fastvae.schedules.cosine(2e-2, 2e-4, epochs=5)).fit(Y))
     assert own != bits(small_exam(epochs=4, learning_rate=lambda step: 2e-2).fit(Y))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_scikit_learns_own_checks_pass() -> None:
+    # Their data are whole numbers up to 200 with max_marks, not answers of 0 and 1.
+    exceptions = {"check_sample_weight_equivalence_on_dense_data": "its data are fractions, which are no marks"}
+    passes_all_checks(ItemResponse(max_marks=1000, hidden=(4,), epochs=1, random_state=0), exceptions)
+
+
+def test_a_negative_code_for_missing_answers_is_named_first() -> None:
+    wrong = np.where(np.isnan(Y), -9, Y)
+    wrong[0, 0] = 0.5
+    with pytest.raises(ValueError, match=r"Negative values in data: X\[\d+, \d+\] is -9: .*if missing, NaN"):
+        small_exam().fit(wrong)
 
 
 def test_scikit_learn_takes_it_for_one_of_its_own(tmp_path: Path) -> None:

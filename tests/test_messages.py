@@ -127,15 +127,6 @@ print("good")
     assert found.strip() == "good"
 
 
-def test_a_notebook_shows_class_state_and_changed_parameters() -> None:
-    text = small(activation="<b>")._repr_html_()
-    assert "<b>VAE</b> (not fitted)" in text
-    assert "&lt;b&gt;" in text
-    assert "learning_rate" not in text
-    assert "(fitted)" in MODEL._repr_html_()
-    assert len(small(callbacks=list(range(10_000)))._repr_html_()) < 2000
-
-
 def test_the_diagram_of_a_pipeline_shows_the_estimator() -> None:
     text = estimator_html_repr(make_pipeline(StandardScaler(), small()))
     assert "VAE" in text

@@ -69,6 +69,7 @@ def train(engine: _core.Engine, shuffle: bool = True) -> _core.Engine:
         None,
         None,
         None,
+        None,
         shuffle=shuffle,
         batch_size=16,
         objective=(1.0, 0.0, 0.0, None, 1, False),

@@ -374,6 +374,8 @@ CALLS = {name: call for name, call in calls() if not REFUSED.fullmatch(name)}
 def test_a_call_with_any_arguments_answers_or_names_an_argument(name: str) -> None:
     call = CALLS[name]
     check(name, call.good)
+    if not call.good:
+        return
 
     @hypothesis.settings(
         max_examples=examples(name),

@@ -16,6 +16,7 @@ STRATA = {
     "fastvae._core": 0,
     "fastvae._checks": 1,
     "fastvae._config": 1,
+    "fastvae._html": 1,
     "fastvae._neighbours": 1,
     "fastvae.datasets": 1,
     "fastvae._data": 2,

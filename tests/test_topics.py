@@ -14,7 +14,7 @@ import pytest
 import torch
 from helpers import check_same_output_of_both_sets, documents_of_a_step, same, steps
 from reference import Twin, noise, relative_error, sequential, too_large
-from sklearn_checks import passes_but_for_the_wording_of_errors
+from sklearn_checks import passes_all_checks
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
@@ -982,4 +982,4 @@ def test_the_objective_is_described() -> None:
 
 @pytest.mark.filterwarnings("ignore:Estimator TopicModel does not inherit:UserWarning")
 def test_scikit_learns_checks_pass() -> None:
-    passes_but_for_the_wording_of_errors(TopicModel(2, hidden=(5,), epochs=1))
+    passes_all_checks(TopicModel(2, hidden=(5,), epochs=1))

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reference
 from helpers import LIKELIHOODS, SMALL, bits, conditional_vae, holed, masking_vae, small, sparse_counts, tiny
 from numpy.typing import NDArray
 
 import fastvae
 from fastvae import VAE, Autoencoder, ItemResponse, TopicModel
 from fastvae.layers import Conv2d
-
-reference = pytest.importorskip("reference", reason="torch, the reference of the formulas, is not installed")
 
 ROWS, COLS = 29, 37
 

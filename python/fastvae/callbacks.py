@@ -35,13 +35,58 @@ class Callback:
     """A base class whose methods do nothing; callbacks need not derive from it."""
 
     def on_train_begin(self, model: Any) -> None:
-        """Do something before the first epoch of a fit."""
+        """Do something before the first epoch of a fit.
+
+        Parameters
+        ----------
+        model : estimator
+            It is fitted, with the weights before training.
+        """
 
     def on_epoch_end(self, model: Any, logs: Logs) -> bool | None:
-        """Do something after an epoch; return True to stop training."""
+        """Do something after an epoch.
+
+        Parameters
+        ----------
+        model : estimator
+            It is fitted, with the weights after the epoch.
+        logs : dict of str to float
+            The losses of the epoch, with the keys of ``history_``, and its number ``logs.epoch``.
+
+        Returns
+        -------
+        bool or None
+            True stops training.
+        """
+        return None
 
     def on_train_end(self, model: Any) -> None:
-        """Do something at the end of a fit, also after an error or Ctrl-C."""
+        """Do something at the end of a fit, also after an error or Ctrl-C.
+
+        Parameters
+        ----------
+        model : estimator
+            With ``early_stopping`` it has the best weights, except after Ctrl-C.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state for a checkpoint.
+
+        Returns
+        -------
+        dict
+            Of numbers, strings, lists and dicts.
+        """
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state from a checkpoint.
+
+        Parameters
+        ----------
+        state : dict
+            As from ``state_dict``.
+        """
 
 
 class LambdaCallback(Callback):
@@ -73,17 +118,14 @@ class LambdaCallback(Callback):
         self._functions = functions
 
     def on_train_begin(self, model: Any) -> None:
-        """Call the function."""
         if (function := self._functions["on_train_begin"]) is not None:
             function(model)
 
     def on_epoch_end(self, model: Any, logs: Logs) -> Any:
-        """Call the function."""
         function = self._functions["on_epoch_end"]
         return None if function is None else function(model, logs)
 
     def on_train_end(self, model: Any) -> None:
-        """Call the function."""
         if (function := self._functions["on_train_end"]) is not None:
             function(model)
 
@@ -101,13 +143,11 @@ class _Log(Callback):
         return f"{type(self).__name__}({self.path!r})"
 
     def on_train_begin(self, model: Any) -> None:
-        """Write the epochs before this fit, if training goes on, in place of what is in the file."""
         self._failed = False
         self._seconds = {epoch: seconds for epoch, seconds in self._seconds.items() if epoch <= model.n_iter_}
         self._write_all(model)
 
     def on_epoch_end(self, model: Any, logs: Logs) -> None:
-        """Append a line."""
         self._seconds[logs.epoch] = model.elapsed_
         try:
             if list(model.history_) != self._keys or self._failed:
@@ -122,11 +162,9 @@ class _Log(Callback):
                 _checks.warn(f"{self!r} cannot write: {error}. Training goes on.")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the times of the epochs, for a checkpoint; the losses are in the history."""
         return {"seconds": list(self._seconds.items())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the times of the epochs."""
         self._seconds = {int(epoch): float(seconds) for epoch, seconds in state["seconds"]}
 
     def _write_all(self, model: Any) -> None:
@@ -259,13 +297,11 @@ class ModelCheckpoint(Callback):
         return f"ModelCheckpoint({', '.join(f'{key}={value!r}' for key, value in shown.items() if value is not None)})"
 
     def on_train_begin(self, model: Any) -> None:
-        """Forget the best value, unless training goes on."""
         if model.n_iter_ == 0:
             self.best_ = self.best_epoch_ = None
         self._written = self._failed = False
 
     def on_epoch_end(self, model: Any, logs: Logs) -> None:
-        """Save the model if it is the best one, or if it is time for the last one."""
         monitor = self.monitor or ("val_loss" if "val_loss" in logs else "loss")
         if monitor not in logs:
             raise ValueError(f"monitor={monitor!r} is none of the losses: use one of {', '.join(map(repr, logs))}")
@@ -279,16 +315,13 @@ class ModelCheckpoint(Callback):
             self._save(model, self.last)
 
     def on_train_end(self, model: Any) -> None:
-        """Save the last model."""
         if model.n_iter_:
             self._save(model, self.last)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value and its epoch, for a checkpoint."""
         return {"best": self.best_, "best_epoch": self.best_epoch_}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the best value and its epoch."""
         self.best_, self.best_epoch_ = state["best"], state["best_epoch"]
 
     def _save(self, model: Any, path: str | None) -> None:
@@ -332,18 +365,15 @@ class TensorBoard(Callback):
         return vars(self) | {"_writer": None}  # a copy made during a fit opens its own
 
     def on_train_begin(self, model: Any) -> None:
-        """Open the file of events."""
         self._writer = _summary_writer()(self.log_dir, purge_step=model.n_iter_ + 1)
 
     def on_epoch_end(self, model: Any, logs: Logs) -> None:
-        """Write the losses and the time per epoch."""
         for key, value in logs.items():
             name, kind = (key.removeprefix("val_"), "val") if key.startswith("val_") else (key, "train")
             self._writer.add_scalar(f"{name}/{kind}", value, logs.epoch)
         self._writer.add_scalar("seconds", model.elapsed_, logs.epoch)
 
     def on_train_end(self, model: Any) -> None:
-        """Close the file."""
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()

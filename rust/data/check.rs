@@ -104,11 +104,14 @@ impl ValueCheck {
                     }
                     _ => "",
                 };
+                let support = likelihood.support();
+                let negative =
+                    if support.counts && value < 0.0 { "Negative values in data: " } else { "" };
                 format!(
-                    "{place} is {}{reading}, but the {} likelihood takes {}",
+                    "{negative}{place} is {}{reading}, but the {} likelihood takes {}",
                     shown(value),
                     likelihood.name(),
-                    likelihood.support().words
+                    support.words
                 )
             }
             _ if value.is_finite() && value < self.least() => format!(

@@ -95,7 +95,8 @@ def labels_for(model: Any, y: Any) -> Any:
 def code_names(model: Any) -> list[str]:
     """Return names of the columns of codes: z0, z1, ...; topic0, ... of topics; ability0, ... of exams."""
     stem = {"TopicModel": "topic", "ItemResponse": "ability"}.get(type(model).__name__, "z")
-    return [f"{stem}{i}" for i in range(len(model.get_feature_names_out()))]
+    n = len(model.get_feature_names_out())
+    return [stem] if n == 1 and stem == "ability" else [f"{stem}{i}" for i in range(n)]
 
 
 def value_names(model: Any, size: int, data: Data | None = None) -> list[str]:

@@ -45,8 +45,8 @@ def check_table(array: NDArray[Any], name: str, cols: int | None, owner: str) ->
         raise ValueError(f"{name} is a scalar; expected a 2-D array, [n_examples, n_features]")
     if array.ndim == 1:
         raise ValueError(
-            f"{name} is 1-D, of shape {shape}; expected a 2-D array, [n_examples, n_features]. Reshape one example "
-            f"with {name}.reshape(1, -1), one feature with {name}.reshape(-1, 1)"
+            f"{name} is 1-D, of shape {shape}; expected a 2-D array, [n_examples, n_features]. Reshape your data: one "
+            f"example with {name}.reshape(1, -1), one feature with {name}.reshape(-1, 1)"
         )
     if array.ndim > 2:
         raise ValueError(
@@ -54,8 +54,7 @@ def check_table(array: NDArray[Any], name: str, cols: int | None, owner: str) ->
             f"{name}.reshape(len({name}), -1), or pass image_shape to VAE or Autoencoder"
         )
     if 0 in shape:
-        what = "examples" if shape[0] == 0 else "features"
-        raise ValueError(f"{name} is empty: it has 0 {what} (shape {shape}); at least one is required")
+        raise sparse.empty_error(name, shape)
     check_cols(shape[1], name, cols, owner)
 
 
@@ -173,7 +172,9 @@ def typed(X: Any, name: str) -> tuple[NDArray[Any], np.dtype[Any]]:
         return array, array.dtype
     if array.dtype == object and array.ndim:
         return cells.read(array, X, name)
-    kinds = {"O": "objects", "c": "complex numbers", "U": "strings", "S": "byte strings"}
+    if array.dtype.kind == "c":
+        raise sparse.complex_error(name)
+    kinds = {"O": "objects", "U": "strings", "S": "byte strings"}
     kind = kinds.get(array.dtype.kind, f"type {array.dtype}")
     place = cells.first_bad(X) if array.dtype.kind == "U" else ""
     raise TypeError(f"{name} holds {kind}{place}; expected real numbers, for example float32")

@@ -55,7 +55,19 @@ def _place(array: NDArray[Any], X: Any) -> str:
             labels = names.columns(X)
             label = "" if labels is None or array.ndim != 2 else f" of column {labels[place[1]]!r}"
             text = repr(cell)
-            return f" (row {place[0]}{label or ''.join(f', column {i}' for i in place[1:])} is {text[:40]})"
+            where = f"row {place[0]}{label or ''.join(f', column {i}' for i in place[1:])}"
+            return f" ({where} is {text[:40]}{_reason(cell)})"
+    return ""
+
+
+def _reason(cell: Any) -> str:
+    """Return the words of Python, which scikit-learn's users know, for an object that is no number."""
+    try:
+        float(cell)
+    except TypeError as error:
+        return f": {error}"
+    except Exception:  # of any kind: the cell may be anyone's object
+        return ""
     return ""
 
 

@@ -73,9 +73,9 @@ def parts(X: Any, name: str) -> Parts:
     Raises
     ------
     TypeError
-        If `X` cannot be converted to CSR, or does not hold real numbers.
+        If `X` cannot be converted to CSR, or does not hold numbers.
     ValueError
-        If the arrays of `X` are not a valid matrix.
+        If the arrays of `X` are not a valid matrix, or its numbers are complex.
     """
     if not _is_csr(X):
         X = X.tocsr() if hasattr(X, "tocsr") else None
@@ -87,10 +87,26 @@ def parts(X: Any, name: str) -> Parts:
     indices = _integers(_vector(X.indices, f"{name}.indices")[stored], f"{name}.indices", np.int32, cols - 1)
     data = _vector(X.data, f"{name}.data")[stored]
     if data.dtype.kind not in "fiub":
-        kinds = {"O": "objects", "c": "complex numbers", "U": "strings", "S": "byte strings"}
+        if data.dtype.kind == "c":
+            raise complex_error(name)
+        kinds = {"O": "objects", "U": "strings", "S": "byte strings"}
         kind = kinds.get(data.dtype.kind, f"type {data.dtype}")
         raise TypeError(f"{name} holds {kind}; expected real numbers, for example float32")
     return Parts(indptr, indices, data, (rows, cols))
+
+
+def complex_error(name: str) -> ValueError:
+    """Return the error for complex numbers, with scikit-learn's words and type."""
+    return ValueError(
+        f"{name} holds complex numbers; expected real numbers, for example float32. Complex data not supported: pass "
+        f"{name}.real, or abs({name})"
+    )
+
+
+def empty_error(name: str, shape: tuple[int, ...]) -> ValueError:
+    """Return the error for a table without rows or columns, with scikit-learn's words."""
+    what = "examples" if shape[0] == 0 else "feature(s)"
+    return ValueError(f"{name} is empty: it has 0 {what} (shape={shape}) while a minimum of 1 is required.")
 
 
 def _shape(shape: Any, name: str) -> tuple[int, int]:
@@ -103,8 +119,7 @@ def _shape(shape: Any, name: str) -> tuple[int, int]:
     if min(sizes) < 0 or sizes[1] > _core.MAX_WIDTH:
         raise ValueError(f"{name} has shape {sizes}; a model has at most {_core.MAX_WIDTH} features")
     if 0 in sizes:
-        what = "examples" if sizes[0] == 0 else "features"
-        raise ValueError(f"{name} is empty: it has 0 {what} (shape {sizes}); at least one is required")
+        raise empty_error(name, sizes)
     return sizes[0], sizes[1]
 
 

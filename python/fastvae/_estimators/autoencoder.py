@@ -180,6 +180,11 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_sta
         Returns
         -------
         float
+
+        Notes
+        -----
+        The score does not include corruption or weight decay. It compares networks and training with the same ``loss``
+        on the same X; more latent dimensions never make it worse by themselves.
         """
         return -self.evaluate(X, sample_weight=sample_weight)["loss"]
 

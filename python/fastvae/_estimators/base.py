@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastvae._estimators.routing import Routed
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
@@ -14,7 +16,11 @@ if TYPE_CHECKING:
 _MAX_SHOWN = 200  # characters of a parameter's value in a notebook
 
 
-class Estimator:
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
+
+
+class Estimator(Routed):
     """Base class: ``__init__`` stores its parameters unchanged, and ``get_params`` reads them by name."""
 
     _ACCEPTS_SPARSE = True
@@ -85,16 +91,30 @@ class Estimator:
         return [(name, text) for name, text in texts if text != repr(parameters[name].default)]
 
     def _repr_html_(self) -> str:
-        """Return the class, whether it is fitted, and the changed parameters, for notebooks."""
+        """Return the class, its parameters and, once fitted, its training, for notebooks."""
         from html import escape
 
+        from fastvae import _html
+
         state = "fitted" if self.__sklearn_is_fitted__() else "not fitted"
-        rows = (
-            f'<tr><td style="text-align: left">{escape(name)}</td><td style="text-align: left"><code>'
-            f"{escape(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + '...')}</code></td></tr>"
-            for name, text in self._changed()
+        changed = {name for name, _ in self._changed()}
+        rows: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
+        for name, value in self.get_params().items():
+            text = escape(_shortened(repr(value)))
+            cells = f"<code>{escape(name)}</code>", f"<code>{text}</code>"
+            if name in changed:
+                cells = f"<span class=changed>{cells[0]}</span>", f"<span class=changed>{cells[1]}</span>"
+            rows[name in changed].append(cells)
+        parameters = _html.table(("", ""), rows[True]) if rows[True] else ""
+        title = f"{len(rows[False])} parameters with their defaults"
+        rest = _html.details(f"<span class=quiet>{title}</span>", _html.table(("", ""), rows[False]))
+        return _html.page(
+            f"<b>{escape(type(self).__name__)}</b> ({state})", parameters, rest if rows[False] else "", self._html()
         )
-        return f"<div><b>{escape(type(self).__name__)}</b> ({state})<table>{''.join(rows)}</table></div>"
+
+    def _html(self) -> str:
+        """Return HTML about the training, empty before."""
+        return ""
 
     def __sklearn_is_fitted__(self) -> bool:
         raise NotImplementedError
@@ -107,6 +127,10 @@ class Estimator:
         """Whether X may hold NaN."""
         return False
 
+    def _requires_positive(self) -> bool:
+        """Whether X must not hold negative numbers."""
+        return False
+
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
@@ -114,7 +138,11 @@ class Estimator:
             estimator_type=None,
             target_tags=TargetTags(required=self._requires_y()),
             transformer_tags=TransformerTags(preserves_dtype=["float32"]),
-            input_tags=InputTags(sparse=self._ACCEPTS_SPARSE, allow_nan=self._allows_nan()),
+            input_tags=InputTags(
+                sparse=self._ACCEPTS_SPARSE,
+                allow_nan=self._allows_nan(),
+                positive_only=self._requires_positive(),
+            ),
         )
 
     def set_output(self, *, transform: str | None = None) -> Self:

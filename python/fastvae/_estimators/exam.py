@@ -21,6 +21,9 @@ from fastvae._irt.standard_errors import StandardErrors, standard_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Self
+
+    from fastvae._export.onnx import Extras
 
 # Draws from q(alpha|Y) with several dimensions, where there is no quadrature: for predict_proba, and for item_fit,
 # which also averages over the students.
@@ -349,7 +352,30 @@ class Exam(Variational):
             raise ValueError("standard_errors needs a model of one dimension: fit with n_dims=1")
         return standard_errors(items, shares)
 
+    def set_predict_proba_request(self, **requests: Any) -> Self:
+        """Choose which arguments of ``predict_proba`` are passed on, as ``set_fit_request``.
+
+        Parameters
+        ----------
+        **requests
+            As for ``set_fit_request``.
+
+        Returns
+        -------
+        self
+        """
+        return self._set_request("predict_proba", requests)
+
     # Internal
+
+    def _onnx_extras(self) -> Extras:
+        from fastvae._export.onnx import Extras, Quadrature
+
+        items = self._items()
+        if not items.one_dimension:
+            return Extras(exam=True)
+        ability = items.ability()
+        return Extras(exam=True, quadrature=Quadrature(ability.nodes, ability.log_prior, ability.logits))
 
     def _items(self) -> Items:
         return Items(self._require_fitted())

@@ -345,6 +345,14 @@ tol, callbacks, n_jobs, random_state, progress
     def _allows_nan(self) -> bool:
         return True
 
+    def _requires_positive(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.categorical = True  # marks are whole numbers
+        return tags
+
     def _learning_rate(self) -> schedules.Value:
         rate = super()._learning_rate()
         if not isinstance(rate, float):

@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import latent
+from fastvae import _checks, latent
 from fastvae._data import arrays, examples, missing
+from fastvae._estimators import sources
 from fastvae._estimators.trained import Trained
 
 if TYPE_CHECKING:
+    import os
+    from typing import BinaryIO
+
     from numpy.typing import NDArray
 
     from fastvae._data.examples import Data
+    from fastvae._export.onnx import Extras
 
 
 class Model(Trained):
@@ -47,7 +52,7 @@ class Model(Trained):
         X, y
             As for ``fit``; a conditional model passes y to both.
         **fit_params
-            Other arguments of ``fit``.
+            Other arguments of ``fit``; those that ``transform`` has too (``observed``) go to both.
 
         Returns
         -------
@@ -55,7 +60,8 @@ class Model(Trained):
             Or a frame: see ``set_output``.
         """
         X = examples.whole(X)
-        return self.fit(X, y, **fit_params).transform(X, y=self._y_if_conditional(y))
+        both = {name: value for name, value in fit_params.items() if name in self._metadata_of("transform")}
+        return self.fit(X, y, **fit_params).transform(X, y=self._y_if_conditional(y), **both)
 
     def inverse_transform(self, Z: Any, *, y: Any = None) -> NDArray[np.float32]:
         """Return the decoder's means E[x|z] for given codes.
@@ -116,6 +122,50 @@ class Model(Trained):
         """
         name, fitted = type(self).__name__.lower(), self._require_fitted()
         return np.array([f"{name}{i}" for i in range(fitted.latent_dim)], dtype=object)
+
+    def export_onnx(self, path: str | os.PathLike[str] | BinaryIO, part: str = "encoder") -> None:
+        """Write a part of the fitted model as an ONNX model (opset 13, float32, any number of rows).
+
+        Parameters
+        ----------
+        path : str, path-like or binary file object
+            A path is written atomically, as by ``save``.
+        part : {"encoder", "decoder", "reconstruct", "score"}
+            Inputs and outputs, each [n, columns] or [n]:
+
+            - "encoder": X to ``mu`` and ``logvar`` (not clamped); ``code`` of an autoencoder; also ``theta`` of a topic
+              model and ``ability`` of an exam, which are what ``transform`` returns.
+            - "decoder": ``z`` (``theta`` of a topic model) to ``mean``, as ``inverse_transform``.
+            - "reconstruct": X to ``reconstruction``, as the method.
+            - "score": X and ``eps`` [n, latent_dim] to ``elbo`` = -``reconstruction`` - ``kl``, nats, as
+              ``score_samples(X, eps=eps, n_samples=1)``; zeros as ``eps`` give the ELBO at the posterior mean, which
+              is deterministic. An autoencoder has X to ``loss`` only.
+
+        Raises
+        ------
+        NotFittedError
+            If the model is not fitted.
+        ValueError
+            If ``part`` is not known, or the model has 2 GiB or more.
+        OSError
+            If the file cannot be written.
+
+        Notes
+        -----
+        X is float32 as ``transform`` reads floats: divide grey values by ``input_scale_``, and pass images as rows in
+        the order height, width, channels, without condition columns. NaN is a missing value where the model accepts
+        it; values are not checked. A conditional model has a second input y, [n, n_covariates] or one-hot rows in the
+        order of ``classes_``, which the metadata list. Outputs are deterministic and equal those of fastvae up to
+        rounding (1e-5). ln Γ of count likelihoods in "score" is computed in float64.
+        """
+        from fastvae._export import onnx  # here only, so that `import fastvae` stays cheap
+        from fastvae._export.network import describe
+
+        fitted = self._require_fitted()
+        _checks.choice(part, "part", onnx.PARTS)
+        metadata = onnx.metadata_of(fitted.classes)
+        data = onnx.export(describe(fitted), part, type(self).__name__, metadata, self._onnx_extras())
+        sources.write(path, data, "export_onnx")
 
     # The latent space
 
@@ -185,6 +235,14 @@ class Model(Trained):
         distances : ndarray of float32, [m, n]
         """
         return latent.neighbours(self, X, query, n, **options)
+
+    # Internal: overridden by subclasses
+
+    def _onnx_extras(self) -> Extras:
+        """Return what ``transform`` needs beyond the network."""
+        from fastvae._export.onnx import Extras
+
+        return Extras()
 
     # Internal
 

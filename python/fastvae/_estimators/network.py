@@ -373,6 +373,35 @@ class Network(Estimator):
 
     # Internal: the fitted model
 
+    def _html(self) -> str:
+        """Return a learning curve and a summary of the history."""
+        if self._fitted is None:
+            return ""
+        from fastvae import _html
+
+        fitted, record = self._fitted, self._record.copy()
+        size = sum(array.size for array in fitted.state_dict().values())
+        text = (
+            f"columns: {fitted.n_columns:,}, latent dimensions: {fitted.latent_dim:,}, weights: {size:,}, "
+            f"epochs: {record.n_iter:,} in {record.elapsed:.1f} s{', interrupted' if record.interrupted else ''}"
+        )
+        if not record.n_iter:
+            return f"<div>{text}</div>"
+        rows = []
+        for key, values in record.history.items():
+            better = max if key.endswith("elbo") else min
+            finite = [(value, epoch) for epoch, value in enumerate(values, 1) if np.isfinite(value)]
+            shown = [_html.number(value, 6) for value, _ in (finite[0], finite[-1])] if finite else ["", ""]
+            if finite and not key.endswith("kl"):  # of the KL neither more nor less is better
+                best = better(value for value, _ in finite)
+                shown += [_html.number(best, 6), str(next(epoch for value, epoch in finite if value == best))]
+            rows.append((f"<code>{key}</code>", *shown, *[""] * (4 - len(shown))))
+        history: dict[str, list[float]] = {
+            key: record.history[key] for key in ("loss", "val_loss") if key in record.history
+        }
+        summary = _html.table(("nats per example", "first", "last", "best", "in epoch"), rows, numbers=4)
+        return f"<div>{text}</div>{_html.curves(history)}{_html.details('history', summary)}"
+
     def __sklearn_is_fitted__(self) -> bool:
         return self._fitted is not None
 

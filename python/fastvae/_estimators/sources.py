@@ -23,20 +23,20 @@ def read(source: Any) -> tuple[str | bytes, str]:
     return bytes(data), _title(source)
 
 
-def write(target: Any, data: bytes) -> None:
-    """Write the bytes of a model file: to a path atomically, or to a binary file object."""
+def write(target: Any, data: bytes, method: str = "save") -> None:
+    """Write the bytes of a file: to a path atomically, or to a binary file object. `method` is named in messages."""
     if isinstance(target, (str, os.PathLike)):
         _core.write_atomically(os.fsdecode(target), data)
         return
     if not callable(getattr(target, "write", None)):
-        raise TypeError(f"save writes to a path or a binary file object, not {type(target).__name__}")
+        raise TypeError(f"{method} writes to a path or a binary file object, not {type(target).__name__}")
     rest = memoryview(data)
     while rest:
         try:
             written = target.write(rest)
         except TypeError:
             raise TypeError(
-                f"save needs a binary file object, whose write() takes bytes: {_REMEDY} (mode 'wb')"
+                f"{method} needs a binary file object, whose write() takes bytes: {_REMEDY} (mode 'wb')"
             ) from None
         if not isinstance(written, int) or not 0 <= written <= len(rest):  # a writer that does not count takes all
             return

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastvae._data.examples import Data
+    from fastvae._export.onnx import Extras
     from fastvae._fitted.model import FittedModel
 
 _DECODERS = ("mixture", "product")
@@ -506,11 +507,6 @@ n_skipped_batches_
             f"approximation of a Dirichlet({shown}), whose KL from the posterior of m0 + s0 z is that of z; {words}."
         )
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.positive_only = True
-        return tags
-
     # Internal
 
     @classmethod
@@ -562,6 +558,11 @@ n_skipped_batches_
 
     def _counts(self) -> bool:
         return True
+
+    def _onnx_extras(self) -> Extras:
+        from fastvae._export.onnx import Extras
+
+        return Extras(points=prior.points(self._require_fitted().latent_dim))
 
     def _components(self) -> NDArray[np.float32]:
         self._require_fitted()

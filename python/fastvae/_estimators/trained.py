@@ -126,9 +126,9 @@ class Trained(Network):
         Raises
         ------
         ValueError
-            If a parameter, a shape or a value is invalid.
+            If a parameter, a shape or a value is invalid, or X holds complex numbers.
         TypeError
-            If X does not hold real numbers; the message names the column.
+            If X does not hold numbers; the message names the column.
         FloatingPointError
             If the loss or a gradient is not finite. All weights are still finite, and the message says which of them
             the failed step has changed. The last step of all is checked too, and undone if the loss of its batch is
@@ -516,6 +516,12 @@ class Trained(Network):
     def _counts(self) -> bool:
         """Whether the likelihood for a new ``fit`` is one of counts."""
         return False
+
+    def _requires_positive(self) -> bool:
+        try:
+            return self._counts()
+        except ValueError:  # of a bad parameter, which is an error of `fit`, not of tags
+            return False
 
     def _binarize(self) -> str | None:
         """Return the parameter ``binarize``, checked."""

@@ -286,6 +286,15 @@ class Variational(Model):
         Returns
         -------
         float
+
+        Notes
+        -----
+        The score is an ELBO with the weight 1 of the KL, whatever the objective was. So a search may compare
+        ``latent_dim``, ``hidden``, ``beta``, ``free_bits``, ``capacity``, schedules, corruption and the optimiser by
+        it, and of likelihoods those of the same kind of data: densities of X in the same units (Gaussians), or
+        probabilities of counts or of binary X. It does not compare a density with a probability, p(x|y) with p(x), or
+        grey values with binarized ones. The ELBO is below log p(x) by the KL of q from the posterior, which a model
+        with ``n_importance_samples`` does not minimise: compare such models by ``log_marginal``.
         """
         y = self._y_if_conditional(y)
         if n_samples is None:

@@ -117,7 +117,7 @@ def labels(y: Any, n: int, class_names: Any) -> Labels | None:
     title = getattr(y, "name", None)
     title = title if isinstance(title, str) else "y"
     if len(values) <= MAX_CLASSES:
-        names = [str(value) for value in values.tolist()]
+        names = [f"{value:g}" if isinstance(value, float) else str(value) for value in values.tolist()]
         if class_names is not None:
             names = _names(class_names, "class_names", len(values), "labels in y")
         return Labels(names, index.reshape(-1).astype(np.uint8), None, title)
@@ -156,6 +156,8 @@ def condition(source: Source, found: Labels | None) -> dict[str, Any] | None:
         return {"kind": "labels", "columns": len(names), "names": names, "start": columns[0].tolist()}
     low, high = columns.min(0), columns.max(0)
     names = [f"y[{j}]" for j in range(columns.shape[1])] if columns.shape[1] > 1 else ["y"]
+    if hasattr(source.model, "condition_columns_") and hasattr(source.model, "feature_names_in_"):
+        names = [str(source.model.feature_names_in_[j]) for j in source.model.condition_columns_]
     ranges = {"low": low.tolist(), "high": high.tolist(), "start": columns.mean(0).tolist()}
     return {"kind": "covariates", "columns": len(names), "names": names} | ranges
 

@@ -38,7 +38,7 @@ def document(data: dict[str, Any]) -> bytes:
         "script": script,
         "data": _json(data),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _read("page.html")).encode()
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _read("page.html")).encode(errors="replace")
 
 
 def _read(name: str) -> str:

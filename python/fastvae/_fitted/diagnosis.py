@@ -27,11 +27,14 @@ _REMEDIES = (
 # Names of the parameter for the number of latent dimensions.
 _LATENT_DIM_NAMES = ("latent_dim", "n_topics", "n_dims")
 
+# Rows of the table in a notebook; and a KL of which no bar is longer than a part, so that noise has none.
+_MAX_ROWS, _LEAST_BAR = 50, 0.5
+
 # The message if there is no other.
 FINE = "Nothing is wrong."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis:
     """Result of :meth:`fastvae.VAE.diagnose`; ``print`` shows a table and the messages.
 
@@ -71,6 +74,30 @@ class Diagnosis:
             mark = "" if self.active[j] else "  not active"
             lines.append(f"{j:9d}  {self.kl[j]:8.3f}  {self.variance[j]:20.4f}  {self.sigma[j]:5.3f}{mark}")
         return "\n".join([*lines, *self.messages])
+
+    def __repr__(self) -> str:
+        """Return the table of ``str``."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """Return the table with bars of the KL and the messages, for notebooks."""
+        from fastvae import _html
+
+        largest = max(float(self.kl.max()), _LEAST_BAR)
+        rows = []
+        for j in np.argsort(-self.kl, kind="stable"):
+            numbers = (f"{self.kl[j]:.3f}", f"{self.variance[j]:.4f}", f"{self.sigma[j]:.3f}")
+            cells = (_html.bar(self.kl[j] / largest), str(j), *numbers)
+            rows.append(cells if self.active[j] else tuple(f"<span class=quiet>{cell}</span>" for cell in cells))
+        head = ("KL", "dimension", "nats", "variance of the mean", "sigma")
+        more = len(rows) - _MAX_ROWS
+        return _html.page(
+            f"<b>Diagnosis</b>: {self.active.sum()} of {len(self.active)} latent dimensions are active; "
+            f"KL {self.kl.sum():.2f} nats",
+            _html.messages(self.messages),
+            _html.table(head, rows[:_MAX_ROWS], numbers=4),
+            f"<span class=quiet>and {more} with a smaller KL</span>" if more > 0 else "",
+        )
 
 
 def diagnose(

@@ -110,7 +110,7 @@ class Ability:
         self.most = most.astype(np.float64)
         self.logits = self.nodes[:, np.newaxis] * slopes + intercepts  # [q, n_tasks]
         self._distance = float(self.nodes[1] - self.nodes[0])
-        self._log_prior = np.log(self._distance) - 0.5 * self.nodes**2 - 0.5 * np.log(2 * pi)
+        self.log_prior = np.log(self._distance) - 0.5 * self.nodes**2 - 0.5 * np.log(2 * pi)
 
     def blocks(self, shares: NDArray[Any]) -> Iterator[Block]:
         """Yield blocks of students; `shares` are shares of the maximum marks, [n, n_tasks], NaN where missing."""
@@ -119,7 +119,7 @@ class Ability:
         for rows in row_slices((len(shares), max(self.logits.shape)), _MAX_ENTRIES):
             marks, possible = observed_marks(shares[rows], self.most)
             # ln p(Y_s | alpha) = sum_t x y - m ln(1 + e^y) + ln C(m, x)
-            log_joint = marks @ logits.T - possible @ penalty.T + self._log_prior
+            log_joint = marks @ logits.T - possible @ penalty.T + self.log_prior
             largest = log_joint.max(1, keepdims=True)
             weights = np.exp(log_joint - largest)
             total = weights.sum(1, keepdims=True)

@@ -24,13 +24,15 @@ def shares(X: NDArray[Any], name: str, most: NDArray[np.int64]) -> NDArray[np.fl
         bad = ~((block >= 0) & (block <= limit) & (block == np.rint(block)) | np.isnan(block))
         if bad.any():
             student, task = np.argwhere(bad)[0] + (first, 0)
+            negative = np.argwhere(marks < 0)  # a code for missing answers, for example -9: more telling
+            student, task = negative[0] if len(negative) else (student, task)
             raise ValueError(_bad_mark(name, student, task, marks[student, task], most))
     found: NDArray[np.float32] = marks / limit
     return found
 
 
 def _bad_mark(name: str, student: int, task: int, mark: float, most: NDArray[np.int64]) -> str:
-    what = f"{name}[{student}, {task}] is {mark:g}: "
+    what = f"{'Negative values in data: ' if mark < 0 else ''}{name}[{student}, {task}] is {mark:g}: "
     if (most == 1).all():
         return (
             f"{what}the answer of student {student} to task {task} must be 0, 1 or, if missing, NaN. For tasks "

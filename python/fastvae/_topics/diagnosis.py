@@ -18,7 +18,7 @@ _ALIKE_OVERLAP = 0.7
 _UNUSED_SHARE = 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TopicDiagnosis(Diagnosis):
     """Result of :meth:`fastvae.TopicModel.diagnose`; ``print`` shows a table and the messages.
 
@@ -52,6 +52,28 @@ class TopicDiagnosis(Diagnosis):
                 f"{k:5d}  {self.usage[k]:10.3f}  {self.largest[k]:13.3f}  {self.overlap[k]:7.2f} (topic {self.twin[k]})"
             )
         return "\n".join([*lines, *self.messages])
+
+    def _repr_html_(self) -> str:
+        """Return the table with bars of the usage and the messages, for notebooks."""
+        from fastvae import _html
+
+        most = max(float(self.usage.max()), 1e-12)
+        rows = [
+            (
+                _html.bar(self.usage[k] / most),
+                str(k),
+                f"{self.usage[k]:.3f}",
+                f"{self.largest[k]:.3f}",
+                f"{self.overlap[k]:.2f} (topic {self.twin[k]})",
+            )
+            for k in np.argsort(-self.usage, kind="stable")
+        ]
+        head = ("usage", "topic", "mean share", "largest share", "overlap with its most like")
+        return _html.page(
+            f"<b>Diagnosis</b>: {len(self.usage)} topics; KL {self.kl.sum():.2f} nats a document",
+            _html.messages(self.messages),
+            _html.table(head, rows, numbers=4),
+        )
 
 
 def diagnose(codes: Diagnosis, theta: NDArray[np.float32], components: NDArray[np.float32]) -> TopicDiagnosis:

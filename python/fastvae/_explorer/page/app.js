@@ -26,9 +26,11 @@ const points = {
   conditions: page.points.conditions ? arrayOf(page.points.conditions) : null,
   classes: page.labels && page.labels.kind === "classes" ? arrayOf(page.labels.index) : null,
   values: page.labels && page.labels.kind === "values" ? arrayOf(page.labels.values) : null,
-  // heights of the points of a single latent dimension, and of nothing else
-  spread: Float32Array.from({ length: page.points.count }, (_, i) => ((i * 0.6180339887) % 1) - 0.5),
 };
+// Heights of the points of a single latent dimension, which have no meaning.
+const [lowest, highest] = points.codes.reduce(([a, b], z) => [Math.min(a, z), Math.max(b, z)], [Infinity, -Infinity]);
+const width = highest - lowest || 1;
+points.spread = Float32Array.from({ length: points.count }, (_, i) => 0.6 * width * (((i * 0.6180339887) % 1) - 0.5));
 points.shares = points.values ? points.values.map((value) => (value - page.labels.low) / (page.labels.high - page.labels.low || 1)) : null;
 const codeOf = (i) => points.codes.slice(i * latent, (i + 1) * latent);
 const conditionOf = (i) => points.conditions.slice(i * page.condition.columns, (i + 1) * page.condition.columns);
@@ -199,6 +201,10 @@ const tileQueue = new Queue();
 
 function scheduleTiles() {
   if (!isImage || !byId("tiles").checked || state.drawingTiles) return;
+  tileQueue.restart([() => tileQueue.jobs.push(...tileJobs())], 200);
+}
+
+function tileJobs() {
   const { clientWidth, clientHeight } = scatter.canvas;
   const columns = Math.ceil(clientWidth / TILE), rows = Math.ceil(clientHeight / TILE);
   const canvas = document.createElement("canvas");
@@ -221,7 +227,7 @@ function scheduleTiles() {
     scatter.redraw();
     state.drawingTiles = false;
   });
-  tileQueue.restart(jobs, 200);
+  return jobs;
 }
 
 // ---- the latent dimensions
@@ -449,13 +455,17 @@ function render() {
   }
   const [i, distance] = nearest();
   const about = [labelOf(i), `row ${points.rows[i]}`].filter(Boolean).join(", ");
-  byId("nearest").textContent = `Nearest example: ${about}${distance > 1e-4 ? `, at distance ${shortNumber(distance)}` : ""}`;
+  byId("nearest").textContent =
+    distance === Infinity
+      ? "All examples are hidden."
+      : `Nearest example: ${about}${distance > 1e-4 ? `, at distance ${shortNumber(distance)}` : ""}`;
   if (i !== shownThumbnail) {
     const original = thumbnail(i);
     byId("original").hidden = !original;
     if (original) byId("thumbnail").replaceChildren(original);
     shownThumbnail = original ? i : -1;
   }
+  if (latent > 2) scheduleTiles();
   stripQueue.restart([...filmJobs(), ...attributeJobs(), ...traversals.flatMap((jobs) => jobs())], 90);
 }
 
@@ -523,11 +533,14 @@ function nearestTo(code) {
 
 function start() {
   document.body.classList.add(isImage ? "images" : "features", `${page.view.kind}-kind`);
-  if (page.dimensions.length <= 4 && !page.simplex) byId("main").classList.add("few");
+  const shown = page.dimensions.filter((dimension) => dimension.active).length;
+  if (shown <= 10 && !page.simplex) byId("main").classList.add(shown <= 4 ? "few" : "some");
   if (page.dimensions.some((dimension) => dimension.title)) document.body.classList.add("named");
+  if (latent === 1) byId("map-help").prepend("There is one latent dimension; the height of a point has no meaning. ");
   byId("facts").textContent = page.facts;
   byId("contents").textContent = page.contents;
   byId("tiles-choice").hidden = !isImage || latent === 1;
+  byId("tiles").checked = isImage && latent === 2; // then the plane is the whole latent space
   buildAxes();
   setAxes();
   buildLegend();

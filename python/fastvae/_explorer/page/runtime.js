@@ -33,15 +33,8 @@ const OPERATIONS = {
     return [
       [outputs],
       (x, out) => {
-        for (let i = 0, k = 0; i < outputs; i++) {
-          let a = 0, b = 0, j = 0;
-          for (; j + 1 < inputs; j += 2, k += 2) {
-            a += weight[k] * x[j];
-            b += weight[k + 1] * x[j + 1];
-          }
-          if (j < inputs) a += weight[k++] * x[j];
-          out[i] = a + b + (bias ? bias[i] : 0);
-        }
+        multiply(x, weight, 1, outputs, inputs, out);
+        if (bias) for (let i = 0; i < outputs; i++) out[i] += bias[i];
       },
     ];
   },
@@ -87,65 +80,61 @@ const OPERATIONS = {
     ];
   },
 
-  // weight [out, in, kernel height, kernel width]
+  // weight [out, in, kernel height, kernel width]: a product with the patches of the image
   conv2d({ weight, bias, kernel, stride, padding }, [channels, height, width]) {
     const [kh, kw] = kernel;
     const outHeight = Math.floor((height + 2 * padding[0] - kh) / stride[0]) + 1;
     const outWidth = Math.floor((width + 2 * padding[1] - kw) / stride[1]) + 1;
     const outputs = weight.length / (channels * kh * kw);
-    const area = outHeight * outWidth;
+    const pixels = outHeight * outWidth, inner = channels * kh * kw;
+    const patches = new Float32Array(pixels * inner); // [pixels, channels, kernel height, kernel width]
     return [
       [outputs, outHeight, outWidth],
       (x, out) => {
-        for (let o = 0; o < outputs; o++) {
-          out.fill(bias ? bias[o] : 0, o * area, (o + 1) * area);
-          for (let c = 0; c < channels; c++) {
-            for (let i = 0; i < kh; i++) {
-              for (let j = 0; j < kw; j++) {
-                const w = weight[((o * channels + c) * kh + i) * kw + j];
-                for (let r = 0; r < outHeight; r++) {
-                  const row = r * stride[0] - padding[0] + i;
-                  if (row < 0 || row >= height) continue;
-                  const from = (c * height + row) * width - padding[1] + j;
-                  const to = o * area + r * outWidth;
-                  for (let q = 0; q < outWidth; q++) {
-                    const column = q * stride[1] - padding[1] + j;
-                    if (column >= 0 && column < width) out[to + q] += w * x[from + q * stride[1]];
-                  }
+        for (let r = 0, p = 0; r < outHeight; r++) {
+          for (let q = 0; q < outWidth; q++, p++) {
+            const top = r * stride[0] - padding[0], left = q * stride[1] - padding[1];
+            let k = p * inner;
+            for (let c = 0; c < channels; c++) {
+              for (let i = top; i < top + kh; i++) {
+                for (let j = left; j < left + kw; j++) {
+                  const inside = i >= 0 && i < height && j >= 0 && j < width;
+                  patches[k++] = inside ? x[(c * height + i) * width + j] : 0;
                 }
               }
             }
           }
         }
+        multiply(weight, patches, outputs, pixels, inner, out);
+        if (bias) for (let o = 0, k = 0; o < outputs; o++) for (let p = 0; p < pixels; p++) out[k++] += bias[o];
       },
     ];
   },
 
-  // weight [in, out, kernel height, kernel width]
+  // weight [in, out, kernel height, kernel width]: a product with the channels of each pixel, whose results are added
+  // to the pixels that a kernel covers
   conv_transpose2d({ weight, bias, kernel, stride, padding, output_padding: added }, [channels, height, width]) {
     const [kh, kw] = kernel;
     const outHeight = (height - 1) * stride[0] - 2 * padding[0] + kh + added[0];
     const outWidth = (width - 1) * stride[1] - 2 * padding[1] + kw + added[1];
-    const outputs = weight.length / (channels * kh * kw);
-    const area = outHeight * outWidth;
+    const pixels = height * width, rows = weight.length / channels; // rows: outputs x kernel height x kernel width
+    const outputs = rows / (kh * kw), area = outHeight * outWidth;
+    const turned = transposed(weight, channels, rows);
+    const values = new Float32Array(pixels * channels), products = new Float32Array(rows * pixels);
     return [
       [outputs, outHeight, outWidth],
       (x, out) => {
-        for (let o = 0; o < outputs; o++) {
+        multiply(turned, transposed(x, channels, pixels, values), rows, pixels, channels, products);
+        for (let o = 0, k = 0; o < outputs; o++) {
           out.fill(bias ? bias[o] : 0, o * area, (o + 1) * area);
-          for (let c = 0; c < channels; c++) {
-            for (let i = 0; i < kh; i++) {
-              for (let j = 0; j < kw; j++) {
-                const w = weight[((c * outputs + o) * kh + i) * kw + j];
-                for (let r = 0; r < height; r++) {
-                  const row = r * stride[0] - padding[0] + i;
-                  if (row < 0 || row >= outHeight) continue;
-                  const from = (c * height + r) * width;
-                  const to = o * area + row * outWidth - padding[1] + j;
-                  for (let q = 0; q < width; q++) {
-                    const column = q * stride[1] - padding[1] + j;
-                    if (column >= 0 && column < outWidth) out[to + q * stride[1]] += w * x[from + q];
-                  }
+          for (let i = -padding[0]; i < kh - padding[0]; i++) {
+            for (let j = -padding[1]; j < kw - padding[1]; j++) {
+              for (let r = 0; r < height; r++) {
+                const row = r * stride[0] + i;
+                for (let q = 0; q < width; q++, k++) {
+                  const column = q * stride[1] + j;
+                  const inside = row >= 0 && row < outHeight && column >= 0 && column < outWidth;
+                  if (inside) out[o * area + row * outWidth + column] += products[k];
                 }
               }
             }
@@ -200,6 +189,39 @@ const OPERATIONS = {
     ];
   },
 };
+
+// out [rows, columns] = a [rows, inner] times the transpose of b [columns, inner], four columns at a time.
+function multiply(a, b, rows, columns, inner, out) {
+  for (let r = 0; r < rows; r++) {
+    const start = r * inner;
+    let c = 0;
+    for (; c + 3 < columns; c += 4) {
+      let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+      for (let j = 0, b0 = c * inner, b1 = b0 + inner, b2 = b1 + inner, b3 = b2 + inner; j < inner; j++) {
+        const value = a[start + j];
+        s0 += value * b[b0 + j];
+        s1 += value * b[b1 + j];
+        s2 += value * b[b2 + j];
+        s3 += value * b[b3 + j];
+      }
+      const to = r * columns + c;
+      out[to] = s0;
+      out[to + 1] = s1;
+      out[to + 2] = s2;
+      out[to + 3] = s3;
+    }
+    for (; c < columns; c++) {
+      let sum = 0;
+      for (let j = 0; j < inner; j++) sum += a[start + j] * b[c * inner + j];
+      out[r * columns + c] = sum;
+    }
+  }
+}
+
+function transposed(matrix, rows, columns, out = new Float32Array(rows * columns)) {
+  for (let r = 0, k = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[c * rows + r] = matrix[k++];
+  return out;
+}
 
 // Windows side by side; what is left over at the end is dropped.
 function pool({ size: [h, w] }, [channels, height, width], start, combine, factor) {

@@ -1,6 +1,7 @@
 // The map: points on a canvas with pan, zoom, hover, selection and a ring at the current code.
 
 const HIT = 14; // pixels within which a point is found
+const TOOLS = 46; // pixels on the right that the buttons cover
 
 class Scatter {
   // points: {count, codes, latent, classes (or null), shares (or null), spread}; events: hover, pick, move, viewed.
@@ -34,9 +35,9 @@ class Scatter {
       high[i % 2] = Math.max(high[i % 2], this.positions[i]);
     }
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    this.middle = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2];
     const spans = [Math.max(high[0] - low[0], 1e-6), Math.max(high[1] - low[1], 1e-6)];
-    this.scale = Math.min((width - 70) / spans[0], (height - 60) / spans[1]);
+    this.scale = Math.min((width - 30 - TOOLS) / spans[0], (height - 60) / spans[1]);
+    this.middle = [(low[0] + high[0] + TOOLS / this.scale) / 2, (low[1] + high[1]) / 2];
     this.fitted = true;
     this.redraw();
   }
@@ -155,7 +156,7 @@ class Scatter {
     c.strokeStyle = themeColour("card");
     c.strokeText(text, x, y);
     c.lineWidth = 1;
-    c.fillStyle = themeColour("soft");
+    c.fillStyle = themeColour(this.tiles ? "ink" : "soft");
     c.fillText(text, x, y);
   }
 
@@ -167,7 +168,14 @@ class Scatter {
     for (const radius of [1, 2, 3]) {
       c.globalAlpha = 0.5;
       c.beginPath();
-      c.arc(x, y, radius * this.scale, 0, 2 * Math.PI);
+      if (this.projection.second) {
+        c.arc(x, y, radius * this.scale, 0, 2 * Math.PI);
+      } else {
+        for (const at of [x - radius * this.scale, x + radius * this.scale]) {
+          c.moveTo(at, 0);
+          c.lineTo(at, this.canvas.clientHeight);
+        }
+      }
       c.stroke();
     }
     c.globalAlpha = 1;

@@ -1,0 +1,133 @@
+"""log p(x|z) as nodes of an ONNX graph, from the decoder's output: see :mod:`fastvae.likelihoods` for the formulas.
+
+ONNX has no ln Γ. It is computed in float64, so that differences of large values keep their digits, by Stirling's series
+at z + 8: ln Γ(z) = ln Γ(z + 8) - ln(z (z + 1) ... (z + 7)), whose remainder is below 1e-11.
+"""
+
+from __future__ import annotations
+
+from math import log, pi
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastvae._export import protobuf
+
+if TYPE_CHECKING:
+    from fastvae._export.network import Likelihood
+    from fastvae._export.onnx_graph import Graph
+
+_SHIFT = 8
+
+
+def log_prob(graph: Graph, likelihood: Likelihood, x: str, out: str, log_scale: str | None, *, sigmoid: bool) -> str:
+    """Return log p(x|z) of each example, [n], nats; NaN in x is left out.
+
+    `out` is the decoder's output, `log_scale` its log scale u; `sigmoid`: a Gaussian's mean is the sigmoid of `out`.
+    """
+    given = graph.node("Where", graph.missing(x), graph.constant(0), x)
+    each = _Each(graph, likelihood).log_prob(given, out, log_scale, sigmoid)
+    observed = graph.node("Where", graph.missing(x), graph.constant(0), each)
+    return graph.node("ReduceSum", observed, graph.constant([1], np.int64), keepdims=0)
+
+
+class _Each:
+    """log p of each value."""
+
+    def __init__(self, graph: Graph, likelihood: Likelihood) -> None:
+        self.graph, self.likelihood = graph, likelihood
+
+    def log_prob(self, x: str, y: str, u: str | None, sigmoid: bool) -> str:
+        node, likelihood = self.graph.node, self.likelihood
+        match likelihood.kind:
+            case "bernoulli":
+                return node("Sub", node("Mul", x, y), self._softplus(y))
+            case "binomial":
+                most = self.graph.constant(likelihood.trials)
+                logits = node("Sub", node("Mul", x, y), node("Mul", most, self._softplus(y)))
+                return node("Add", self._single(self._ln_choose(x)), logits)
+            case "gaussian":
+                return self._gaussian(x, node("Sigmoid", y) if sigmoid else y, u)
+            case "poisson":
+                x, y = self._double(x), self._double(y)
+                terms = node("Sub", node("Mul", x, y), node("Exp", y))
+                return self._single(node("Sub", terms, self._ln_gamma(node("Add", x, self._constant(1)))))
+            case "negative_binomial":
+                return self._negative_binomial(self._double(x), self._double(y))
+            case "multinomial":
+                return node("Mul", x, node("LogSoftmax", y, axis=1))
+            case "mixture":
+                return node("Mul", x, node("Log", node("Max", y, self.graph.constant(1e-30))))
+            case "squared_error":
+                error = node("Sub", x, y)
+                return node("Neg", node("Mul", error, error))
+        raise NotImplementedError(f"the likelihood {likelihood.kind} has no ONNX operators")
+
+    def _softplus(self, y: str) -> str:
+        """ln(1 + e^y) = max(y, 0) + ln(1 + e^-|y|), which does not overflow."""
+        node = self.graph.node
+        tail = node("Exp", node("Neg", node("Abs", y)))
+        return node("Add", node("Relu", y), node("Log", node("Add", tail, self.graph.constant(1))))
+
+    def _gaussian(self, x: str, mean: str, u: str | None) -> str:
+        node, constant = self.graph.node, self.graph.constant
+        error = node("Sub", x, mean)
+        if u is not None:  # s² = floor² + e^(2 u)
+            above = node("Exp", node("Mul", node("Min", u, constant(40)), constant(2)))
+            variance = node("Add", above, constant(self.likelihood.floor**2))
+            square = node("Div", node("Mul", error, error), variance)
+            rest = node("Add", node("Log", variance), constant(log(2 * pi)))
+        else:
+            log_s = np.asarray(self.likelihood.log_scale, np.float64)
+            ratio = node("Mul", error, constant(np.exp(-log_s)))
+            square, rest = node("Mul", ratio, ratio), constant(2 * log_s + log(2 * pi))
+        return node("Mul", node("Add", square, rest), constant(-0.5))
+
+    def _negative_binomial(self, x: str, y: str) -> str:
+        """Ln Γ(x + r) - ln Γ(r) - ln x! + r ln(r / (r + m)) + x ln(m / (r + m)), in float64."""
+        node = self.graph.node
+        log_r = np.asarray(self.likelihood.log_total_count, np.float64)
+        r = self._constant(np.exp(log_r))
+        ways = node("Sub", self._ln_gamma(node("Add", x, r)), self._ln_gamma(r))
+        ways = node("Sub", ways, self._ln_gamma(node("Add", x, self._constant(1))))
+        t = node("Sub", y, self._constant(log_r))
+        tail = node("Log", node("Add", node("Exp", node("Neg", node("Abs", t))), self._constant(1)))
+        zero = self._constant(0)
+        failures = node("Mul", r, node("Add", node("Max", t, zero), tail))
+        successes = node("Mul", x, node("Add", node("Max", node("Neg", t), zero), tail))
+        return self._single(node("Sub", node("Sub", ways, failures), successes))
+
+    # float64
+
+    def _constant(self, value: object) -> str:
+        return self.graph.constant(value, np.float64)
+
+    def _double(self, value: str) -> str:
+        return self.graph.node("Cast", value, to=protobuf.DOUBLE)
+
+    def _single(self, value: str) -> str:
+        return self.graph.node("Cast", value, to=protobuf.FLOAT)
+
+    def _ln_choose(self, x: str) -> str:
+        """Ln C(m, x) of whole marks x, m the trials."""
+        node, one = self.graph.node, self._constant(1)
+        x, most = self._double(x), self._constant(self.likelihood.trials)
+        ways = self._ln_gamma(node("Add", most, one))
+        ways = node("Sub", ways, self._ln_gamma(node("Add", x, one)))
+        return node("Sub", ways, self._ln_gamma(node("Add", node("Sub", most, x), one)))
+
+    def _ln_gamma(self, z: str) -> str:
+        node, constant = self.graph.node, self._constant
+        product = z
+        for k in range(1, _SHIFT):
+            product = node("Mul", product, node("Add", z, constant(k)))
+        z = node("Add", z, constant(_SHIFT))
+        inverse = node("Div", constant(1), z)
+        square = node("Mul", inverse, inverse)
+        series = constant(-1 / 1680)
+        for coefficient in (1 / 1260, -1 / 360, 1 / 12):
+            series = node("Add", node("Mul", series, square), constant(coefficient))
+        log_z = node("Log", z)
+        main = node("Sub", node("Mul", node("Sub", z, constant(0.5)), log_z), z)
+        total = node("Add", node("Add", main, constant(0.5 * log(2 * pi))), node("Mul", series, inverse))
+        return node("Sub", total, node("Log", product))
