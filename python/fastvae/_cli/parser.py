@@ -23,6 +23,7 @@ COMMANDS = {
     "topics": "train a topic model, or print its topics",
     "exam": "fit an item response model to the answers of an exam",
     "plot": "draw a model: learning curve, latent space, images, topics, exams",
+    "explorer": "write an HTML page to explore the latent space",
     "info": "describe a model file",
     "export": "convert a model to ONNX, PyTorch or npz",
     "bench": "measure training and inference on this machine",
