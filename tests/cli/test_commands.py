@@ -346,6 +346,8 @@ def test_topics_train_print_and_read_new_texts_alike(process: Run, run: Run, tmp
     assert len(printed) == 3
     assert printed[0].startswith("topic 0 ")
     assert run("encode", "t.safetensors", "a.txt", "--rows", ":2").lines[0] == "topic0,topic1"
+    refused = run("topics", "a.txt", "-o", "t", "-q", code=2)
+    assert "t.vocabulary.json exists: pass --force" in error_of(refused)
     (tmp_path / "t.vocabulary.json").unlink()
     message = error_of(run("encode", "t.safetensors", "a.txt", code=2))
     assert (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import shutil
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
@@ -133,6 +134,8 @@ def build(chosen: Sequence[str] | None) -> tuple[Parser, dict[str, Parser]]:
 
 def parse(argv: list[str]) -> Any:
     """Return the options of a command, or raise UsageError. ``--help`` and ``--version`` raise SystemExit."""
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
     name = next((word for word in argv if not word.startswith("-")), None)
     if name is not None and name not in COMMANDS and not argv[0].startswith("-"):
         near = difflib.get_close_matches(name, COMMANDS, 1)
@@ -145,7 +148,7 @@ def parse(argv: list[str]) -> Any:
             f"unrecognized arguments: {' '.join(unknown)}"
         )
     if options.command is None:
-        parser.print_help()
+        parser.print_help(sys.stderr)
         raise UsageError("name a command")
     options.debug = "--debug" in argv
     return options

@@ -105,6 +105,15 @@ def _learn(documents: list[str], options: Any) -> Vocabulary:
     )
 
 
+def _free(path: Path, how: str) -> Path:
+    """Return the path of a partial model, which replaces no earlier one."""
+    stem = f"{path.name.removesuffix('.safetensors')}.{how}"
+    found, number = path.with_name(f"{stem}.safetensors"), 2
+    while found.exists():
+        found, number = path.with_name(f"{stem}-{number}.safetensors"), number + 1
+    return found
+
+
 class Fit:
     """A fit and its files.
 
@@ -149,6 +158,10 @@ class Fit:
             held_out = (validation.X, validation.y)
         extra = {"checkpoint": options.checkpoint, "checkpoint_every": options.checkpoint_every}
         given = {key: value for key, value in extra.items() if value is not None}
+        written = [Path(each) for each in (self.path, options.checkpoint) if each is not None]
+        if data.tokenizer is not None:
+            for each in written:
+                files.check(beside(each), options.force)
         if options.checkpoint is not None:  # `resume` reads the texts alike
             self._vocabulary(Path(options.checkpoint), data.tokenizer)
         with _cells(data):
@@ -174,7 +187,7 @@ class Fit:
     def _keep(self, model: Any, how: str, vocabulary: Vocabulary | None) -> None:
         if self.path is None or model is None or not model.__sklearn_is_fitted__():
             return
-        path = self.path.with_name(f"{self.path.name.removesuffix('.safetensors')}.{how}.safetensors")
+        path = _free(self.path, how)
         try:
             model.save(path)
             self._vocabulary(path, vocabulary)
