@@ -131,6 +131,8 @@ def test_conditional_models_take_labels_from_a_column_and_from_a_file(
     found = run("encode", "n.safetensors", table, "--labels", "y.npy", "--to", "npy", "-q")
     assert npy(found).shape == (40, 2)
     assert "pass --label COLUMN" in error_of(run("encode", "n.safetensors", table, "-q", code=2))
+    text = run("train", table, "-o", "o.safetensors", "--condition-columns", "kind", "--drop", "name", "-q", code=2)
+    assert error_of(text).endswith("A condition that is text: --label COLUMN --conditional")
     assert "needs labels" in error_of(run("train", table, "-o", "o.safetensors", *given, code=2))
     lines = run("sample", "m.safetensors", "-n", 3, "--label", "red").lines
     assert lines[0] == "a,c"

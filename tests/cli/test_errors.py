@@ -175,6 +175,42 @@ def test_quiet_and_progress_on_standard_error_only(process: Run, run: Run, tmp_p
     assert "epoch" not in run("train", "x.npy", "-o", "c.safetensors", *given).err.replace("2 epochs", "")
 
 
+def test_missing_packages_are_named_with_the_command_that_installs_them(
+    run: Run, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (
+        "PIL",
+        "matplotlib",
+        "sklearn.feature_extraction.text",
+        "pyarrow",
+        "pyarrow.parquet",
+        "polars",
+        "torch",
+    ):
+        monkeypatch.setitem(sys.modules, name, None)
+    model = models / "table.safetensors"
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"")
+    (tmp_path / "a.txt").write_text("one two\none two\n")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    cases = [
+        (("encode", model, "photos"), "a folder of images needs Pillow, which is missing: pip install pillow"),
+        (
+            ("plot", "learning-curve", model, "-o", "p.png"),
+            "plot needs matplotlib, which is missing: pip install 'fastv",
+        ),
+        (("topics", "a.txt", "--stop-words", "english"), "--stop-words english needs scikit-learn, which is missing"),
+        (("encode", model, "x.parquet"), "Parquet needs pyarrow or polars, which is missing: pip install pyarrow"),
+        (
+            ("sample", model, "-o", "x2.parquet"),
+            "Parquet needs pyarrow or polars, which is missing: pip install pyarrow",
+        ),
+        (("export", model, "-o", "w.pt"), "export to .pt needs torch, which is missing: pip install torch"),
+    ]
+    for arguments, message in cases:
+        assert message in error_of(run(*arguments, code=2))
+
+
 def test_no_heavy_import_before_a_command_runs() -> None:
     script = (
         "import sys; from fastvae._cli.parser import build; build(None)\n"
