@@ -8,7 +8,7 @@ export PYO3_PYTHON := $(abspath $(BIN)/python)
 RUST := Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name '*.rs')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -e
 
-.PHONY: help demo lecture docs test lint format bench work mutations fuzz clean
+.PHONY: help demo lecture docs test wheel lint format bench work mutations fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -22,6 +22,8 @@ lecture: $(VENV)/.lecture  ## write an illustrated lecture to lecture/index.html
 docs: $(VENV)/.docs  ## build the documentation in docs/_build/html/index.html; warnings are errors
 	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
 	$(BIN)/python docs/check_site.py docs/_build/html
+	$(BIN)/python docs/check_browser.py docs/_build/html
+	$(BIN)/python docs/check_notebooks.py docs/auto_gallery
 	@echo docs/_build/html/index.html
 
 # Unit tests are built with little optimisation. The other Rust tests use the release build, as tests/test_work.py does.
@@ -29,6 +31,9 @@ test: $(VENV)/.test  ## run the tests: cargo test, then pytest
 	cargo test --locked --quiet --lib
 	cargo test --locked --quiet --release --test '*'
 	$(BIN)/python -m pytest
+
+wheel: $(VENV)/.wheel  ## build sdist and wheel in dist/, audit them, and test the wheel with every Python found
+	BIN=$(BIN) .ci/wheel
 
 lint: $(VENV)/.lint  ## run formatters, linters and type checkers; warnings are errors
 	cargo fmt --check
@@ -60,7 +65,7 @@ fuzz:  ## fuzz the reader of model files for SECONDS=600 (needs a nightly compil
 		-- -max_total_time=$(SECONDS) -max_len=65536 -rss_limit_mb=1024 -timeout=5
 
 clean:  ## remove the environment and all build results
-	rm -rf $(VENV) target demo lecture tests/fuzz/target docs/_build docs/api docs/auto_gallery
+	rm -rf $(VENV) target demo lecture dist tests/fuzz/target docs/_build docs/api docs/auto_gallery
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

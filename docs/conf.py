@@ -33,10 +33,13 @@ extensions = [
     "myst_parser",
     "sphinx_gallery.gen_gallery",
     "sphinx_copybutton",
+    "sphinx_design",
 ]
 exclude_patterns = ["README.md", "gallery", "_build"]
 suppress_warnings = ["config.cache"]  # the order of the gallery is an object, which the cache cannot hold
 nitpicky = True
+smartquotes = False  # docstrings quote strings of Python
+toc_object_entries_show_parents = "hide"
 
 # Markdown
 myst_enable_extensions = ["deflist", "fieldlist", "colon_fence"]
@@ -60,12 +63,39 @@ numpydoc_show_inherited_class_members = {
     if isinstance(public.found, type)
 }
 
-# Gallery
+# Gallery, in this order
+EXAMPLES = (
+    "latent_grid",
+    "interpolation",
+    "kl_control",
+    "attribute_vector",
+    "conditional",
+    "convolution",
+    "denoising",
+    "impute_halves",
+    "anomaly_map",
+    "topics_map",
+    "item_curves",
+)
+
+
+class Order:
+    """The key by which sphinx-gallery sorts the scripts of a folder."""
+
+    def __init__(self, folder: str) -> None:
+        pass
+
+    def __call__(self, file: str) -> tuple[int, str]:
+        """Return the place in EXAMPLES; scripts that are not in it come last."""
+        name = file.removesuffix(".py")
+        return EXAMPLES.index(name) if name in EXAMPLES else len(EXAMPLES), name
+
+
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_gallery",
     "filename_pattern": "",  # run every script
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": Order,
     "abort_on_example_error": True,
     "backreferences_dir": "api/examples",
     "doc_module": ("fastvae",),
@@ -74,7 +104,7 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "min_reported_time": 1e9,
     "write_computation_times": False,
-    "ignore_repr_types": r"matplotlib\.(axes|text|figure|legend)",
+    "capture_repr": ("_repr_html_",),
 }
 
 # HTML
@@ -84,6 +114,8 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_show_sphinx = False
+html_show_search_summary = False  # fetches pages, which browsers refuse from the file system
+html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_theme_options = {
     "logo": {"text": "fastvae"},

@@ -111,7 +111,7 @@ def _examples(public: Public) -> str:
 
 
 def _table(names: list[str]) -> str:
-    return ".. autosummary::\n\n" + _lines(names) + "\n"
+    return ".. autosummary::\n   :nosignatures:\n\n" + _lines(names) + "\n"
 
 
 def _contents(chosen: list[Public]) -> str:

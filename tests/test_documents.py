@@ -2,6 +2,8 @@
 
 The blocks of a page run in order, in one namespace and in an empty folder. A block ```output``` after a Python block is
 what it prints; numbers may differ by rounding on other processors. Shell blocks are not run.
+
+    python tests/test_documents.py docs/guide/images.md    # replaces the output in a page by that of its blocks
 """
 
 from __future__ import annotations
@@ -9,7 +11,11 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import os
 import re
+import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,8 +31,8 @@ PAGES = [
     *sorted(page for page in (ROOT / "docs").rglob("*.md") if not GENERATED & set(page.relative_to(ROOT).parts)),
 ]
 WITH_PYTHON = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
-# Packages that the tests can do without: the rest of a section that imports one is skipped if it is not installed.
-# Every other import must succeed.
+# Packages that the tests can do without: a block that imports one that is not installed is skipped, and so is the rest
+# of its section. Every other import must succeed.
 OPTIONAL = {"fastapi", "httpx", "keras", "onnx", "onnxruntime", "polars", "pyarrow", "pythae", "tensorboardX", "torch"}
 SHELL = {"console", "sh", "bash", "shell"}
 OTHER = {"output", "text", "toml", "json", "html", "javascript", "ini", "yaml", "csv", "docker", "dockerfile", "http"}
@@ -94,11 +100,11 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", WITH_PYTHON, ids=name_of)
-def test_the_python_blocks_of_a_page_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plt = pytest.importorskip("matplotlib.pyplot")
-    plt.switch_backend("Agg")
-    monkeypatch.chdir(tmp_path)
+def run(path: Path) -> Iterator[tuple[Block | None, str]]:
+    """Run the blocks of a page; return what each prints with the block of output that follows it, if there is one.
+
+    At the end, skip the test if a section was skipped.
+    """
     namespace: dict[str, Any] = {"__name__": "__main__"}
     skipped: dict[str, str] = {}
     found = blocks(path)
@@ -112,12 +118,20 @@ def test_the_python_blocks_of_a_page_run(path: Path, tmp_path: Path, monkeypatch
             continue
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             exec(compile(tree, str(path), "exec"), namespace)
-        if following is not None and following.language == "output":
-            problem = differences(printed.getvalue(), following.text)
-            assert problem is None, f"{name_of(path)}:{following.line}: the block above prints {problem}"
-    plt.close("all")
+        yield following if following is not None and following.language == "output" else None, printed.getvalue()
     if skipped:
         pytest.skip("; ".join(skipped.values()))
+
+
+@pytest.mark.parametrize("path", WITH_PYTHON, ids=name_of)
+def test_the_python_blocks_of_a_page_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("Agg")
+    monkeypatch.chdir(tmp_path)
+    for output, printed in run(path):
+        problem = output and differences(printed, output.text)
+        assert output is None or problem is None, f"{name_of(path)}:{output.line}: the block above prints {problem}"
+    plt.close("all")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
@@ -150,3 +164,21 @@ def test_the_check_of_a_page_finds_what_is_wrong(tmp_path: Path, monkeypatch: py
     assert missing_package(ast.parse("import numpy, re")) is None
     monkeypatch.setitem(globals(), "find_spec", lambda name: None)
     assert missing_package(ast.parse("from torch.nn import Linear")) == "torch"
+
+
+def rewrite(path: Path) -> None:
+    """Replace the blocks of output in a page by what its blocks print."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        outputs = [(block, printed) for block, printed in run(path) if block is not None]
+    for block, printed in reversed(outputs):
+        length = len(block.text.split("\n")) if block.text else 0
+        lines[block.line - 1 : block.line - 1 + length] = [line.rstrip() for line in printed.rstrip().split("\n")]
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    os.environ["MPLBACKEND"] = "Agg"
+    for argument in sys.argv[1:]:
+        rewrite(Path(argument).resolve())

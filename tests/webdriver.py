@@ -106,6 +106,8 @@ def browser(folder: Path) -> Iterator[Browser]:
     finally:
         driver.terminate()
         driver.wait(30)
+        if driver.stdout is not None:
+            driver.stdout.close()
 
 
 def until(condition: Any, seconds: float = 10.0) -> None:

@@ -1,8 +1,8 @@
 """
-The latent space as a grid of images
-====================================
+The latent space as a grid
+==========================
 
-A model with two latent dimensions can be drawn as a whole: the decoder at the quantiles of the prior.
+A model with two latent dimensions can be drawn as a whole: the decoder at evenly spaced quantiles of the prior.
 """
 
 # %%
@@ -16,3 +16,7 @@ plots.manifold(vae, n=15)
 # %%
 # The codes of the images, coloured by digit. The labels took no part in training.
 plots.latent_scatter(vae, X, y)
+
+# %%
+# Posteriors are narrow where the decoder uses the code, and as wide as the prior where it does not.
+plots.latent_ellipses(vae, X[:300], y[:300])

@@ -55,7 +55,7 @@ class Page:
         figure.savefig(OUT / f"{name}.png", dpi=110, bbox_inches="tight", pad_inches=0.1)
         plt.close(figure)
         self._parts.append(
-            f'<figure><img src="{name}.png" alt="{html.escape(self.title)}">'
+            f'<figure><img src="{name}.png" alt="{html.escape(caption)}">'
             f"<figcaption>{html.escape(caption)}</figcaption></figure>"
         )
 
@@ -66,7 +66,8 @@ class Page:
             texts = [f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in cells]
             return "<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts) + "</tr>"
 
-        self._parts.append(f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>")
+        body = "".join(line(row, "td") for row in rows)
+        self._parts.append(f'<div class="table"><table>{line(head, "th")}{body}</table></div>')
 
     def html(self) -> str:
         """Return the page as a fragment of HTML."""

@@ -101,6 +101,13 @@ def rename(state_dict: Mapping[str, Any], mapping: Mapping[str, str] | None = No
 def load_state_dict(model: Any, state_dict: Mapping[str, Any], mapping: Mapping[str, str] | None = None) -> Any:
     """Load a torch state dict into a model, fitted or not: ``model.load_state_dict(rename(state_dict, mapping))``.
 
+    Parameters
+    ----------
+    model : VAE, Autoencoder, TopicModel or ItemResponse
+        A model with the layers of the state dict.
+    state_dict, mapping
+        As for ``rename``.
+
     Returns
     -------
     model
