@@ -8,7 +8,7 @@ export PYO3_PYTHON := $(abspath $(BIN)/python)
 RUST := Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name '*.rs')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -e
 
-.PHONY: help demo lecture docs test lint format bench work mutations fuzz clean
+.PHONY: help demo lecture docs test wheel lint format bench work mutations fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -31,6 +31,9 @@ test: $(VENV)/.test  ## run the tests: cargo test, then pytest
 	cargo test --locked --quiet --lib
 	cargo test --locked --quiet --release --test '*'
 	$(BIN)/python -m pytest
+
+wheel: $(VENV)/.wheel  ## build sdist and wheel in dist/, audit them, and test the wheel with every Python found
+	BIN=$(BIN) .ci/wheel
 
 lint: $(VENV)/.lint  ## run formatters, linters and type checkers; warnings are errors
 	cargo fmt --check
@@ -62,7 +65,7 @@ fuzz:  ## fuzz the reader of model files for SECONDS=600 (needs a nightly compil
 		-- -max_total_time=$(SECONDS) -max_len=65536 -rss_limit_mb=1024 -timeout=5
 
 clean:  ## remove the environment and all build results
-	rm -rf $(VENV) target demo lecture tests/fuzz/target docs/_build docs/api docs/auto_gallery
+	rm -rf $(VENV) target demo lecture dist tests/fuzz/target docs/_build docs/api docs/auto_gallery
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -123,6 +123,9 @@ CASES: dict[str, Callable[[], Case]] = {
         hidden=(Conv2d(3, 2, 2), Dense(24), Conv2d(4, 2), 5), decoder_hidden=(7,)
     ),
     "images, labels": lambda: labelled(image_shape=IMAGE, hidden=CONVOLUTIONS),
+    "images, labels, dense layer first": lambda: labelled(
+        image_shape=IMAGE, hidden=(Dense(96), Conv2d(4, 2), 5), decoder_hidden=(7,)
+    ),
     "images, labels, no dense layer": lambda: labelled(image_shape=IMAGE, hidden=CONVOLUTIONS[:1]),
     "images, indicator": lambda: images(X=holes(unit(96)), hidden=CONVOLUTIONS, missing="mask", missing_indicator=True),
     "images, scale": lambda: images(hidden=CONVOLUTIONS[:2], likelihood=LIKELIHOODS["gaussian decoder 0.5"]),

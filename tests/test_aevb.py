@@ -14,6 +14,8 @@ import pytest
 import fastvae
 from fastvae.likelihoods import Gaussian
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[1] / "examples" / "aevb"
 MODULES = ("aevb", "burda", "common", "torch_twin")
 

@@ -8,6 +8,7 @@ import pkgutil
 import re
 import sys
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,14 @@ import pytest
 
 import fastvae
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "docs"))
-import reference  # docs/reference.py, which writes the pages of the reference
+# docs/reference.py, which writes the pages of the reference; tests/reference.py is another module.
+_FILE = Path(__file__).parent.parent / "docs" / "reference.py"
+_SPEC = spec_from_file_location("docs_reference", _FILE)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+reference = module_from_spec(_SPEC)
+sys.modules["docs_reference"] = reference
+_SPEC.loader.exec_module(reference)
 
 SECTION = re.compile(r"^(Parameters|Attributes|Returns|Raises|Warns|Notes|Examples|References)\n-+$", re.M)
 PUBLIC = {public.name: public.found for public in reference.everything()}

@@ -17,6 +17,7 @@ import fastvae
 from fastvae import VAE, explorer
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*"),  # models are trained for too few epochs
     pytest.mark.skipif(
         not (CHROMIUM and CHROMEDRIVER), reason="Chromium or chromedriver is missing: no page is opened"

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from helpers import run_python
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_AS and /proc are Linux's")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_AS and /proc are Linux's"),
+]
 
 # Each call runs in forked children, with an address space that ends some MiB above what is in use. Their parent has one
 # thread; a first call of each kind has loaded what is loaded lazily.

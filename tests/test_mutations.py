@@ -410,6 +410,8 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], str]]] = {
 CLAIM = """
 import json, sys, time, fastvae
 from test_mutations import memory, reset_peak
+
+pytestmark = pytest.mark.slow
 reset_peak()
 before, start = memory("VmRSS"), time.process_time()
 try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exportable import CASES, counts, dense, far
+from exportable import CASES, counts, dense, far, unit
 from helpers import TIMEOUT
 from numpy.typing import NDArray
 
@@ -166,6 +166,13 @@ def test_an_exam_without_answers_has_ability_zero(onnxruntime: Any) -> None:
         empty = np.full_like(X, np.nan)
         found = run(onnxruntime, model, "encoder", {"X": empty})
         np.testing.assert_allclose(found["ability"], 0, atol=1e-6)
+
+
+def test_condition_columns_are_the_input_y(onnxruntime: Any) -> None:
+    X = np.concatenate([unit(), unit(2, seed=5)], 1)
+    model = VAE(3, hidden=(9,), condition_columns=[12, 13], epochs=2, random_state=0).fit(X)
+    found = run(onnxruntime, model, "encoder", {"X": X[:, :12], "y": X[:, 12:]})
+    np.testing.assert_allclose(found["mu"], model.transform(X), rtol=1e-4, atol=1e-6)
 
 
 def test_classes_are_in_the_metadata(onnx: Any) -> None:

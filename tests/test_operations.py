@@ -10,6 +10,9 @@ from operations_reference import Evaluated
 import fastvae
 from fastvae._estimators.description import describe_model
 from fastvae._export import operations as ops
+from fastvae._export.network import describe
+from fastvae._fitted.model import FittedModel
+from fastvae._fitted.specification import Specification
 from fastvae._topics import prior
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*")
@@ -35,6 +38,30 @@ def test_evaluated_it_is_the_model(name: str) -> None:
     decoded = model.inverse_transform(mu, y=case.y)
     scale = np.abs(decoded).max(0)
     np.testing.assert_allclose(found.decode(mu, case.condition) / scale, decoded / scale, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_it_is_the_network_of_random_convolutions(seed: int) -> None:
+    pytest.importorskip("torch", reason="the random specifications are in a module that needs torch")
+    from conv_reference import random_specification
+
+    options = random_specification(seed)
+    fitted = FittedModel(Specification(options))
+    rng = np.random.default_rng(seed)
+    state = {name: np.abs(rng.normal(0.5, 0.4, array.shape)) for name, array in fitted.state_dict().items()}
+    signs = {name: 1 if "running_var" in name else rng.choice([-1, 1], array.shape) for name, array in state.items()}
+    sizes = {name: array[0].size ** -0.5 if array.ndim > 1 else 1 for name, array in state.items()}
+    fitted.load_state_dict({name: array * signs[name] * sizes[name] for name, array in state.items()})
+    x = rng.random((3, options["n_features"]), np.float32)
+    if options["missing"] != "error":
+        x[rng.random(x.shape) < 0.2] = np.nan
+    y = rng.normal(size=(3, options["conditions"])).astype(np.float32) if options["conditions"] else None
+    found = Evaluated(describe(fitted))
+    mu, logvar = fitted.encode(x, y, 1)
+    codes = found.encode(x, y)
+    for wanted, head in ((mu, "mu"), (logvar, "logvar")):
+        np.testing.assert_allclose(codes[head], wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+    np.testing.assert_allclose(found.decode(mu, y), fitted.decode(mu, y, 1), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["likelihood gaussian decoder", "images, scale", "standardised, scale"])

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 import fastvae
 from fastvae._topics.documents import sample_documents
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[1] / "examples" / "topics"
 MODULES = ("compare", "corpus", "measures", "prodlda", "tune")
 N_TOPICS, N_WORDS = 3, 60

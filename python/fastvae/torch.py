@@ -103,10 +103,10 @@ def load_state_dict(model: Any, state_dict: Mapping[str, Any], mapping: Mapping[
 
     Parameters
     ----------
-    model : estimator
-        The model that takes the weights.
+    model : VAE, Autoencoder, TopicModel or ItemResponse
+        A model with the layers of the state dict.
     state_dict, mapping
-        As for :func:`rename`.
+        As for ``rename``.
 
     Returns
     -------

@@ -131,6 +131,8 @@ def test_conditional_models_take_labels_from_a_column_and_from_a_file(
     found = run("encode", "n.safetensors", table, "--labels", "y.npy", "--to", "npy", "-q")
     assert npy(found).shape == (40, 2)
     assert "pass --label COLUMN" in error_of(run("encode", "n.safetensors", table, "-q", code=2))
+    text = run("train", table, "-o", "o.safetensors", "--condition-columns", "kind", "--drop", "name", "-q", code=2)
+    assert error_of(text).endswith("A condition that is text: --label COLUMN --conditional")
     assert "needs labels" in error_of(run("train", table, "-o", "o.safetensors", *given, code=2))
     lines = run("sample", "m.safetensors", "-n", 3, "--label", "red").lines
     assert lines[0] == "a,c"
@@ -346,6 +348,8 @@ def test_topics_train_print_and_read_new_texts_alike(process: Run, run: Run, tmp
     assert len(printed) == 3
     assert printed[0].startswith("topic 0 ")
     assert run("encode", "t.safetensors", "a.txt", "--rows", ":2").lines[0] == "topic0,topic1"
+    refused = run("topics", "a.txt", "-o", "t", "-q", code=2)
+    assert "t.vocabulary.json exists: pass --force" in error_of(refused)
     (tmp_path / "t.vocabulary.json").unlink()
     message = error_of(run("encode", "t.safetensors", "a.txt", code=2))
     assert (
@@ -471,6 +475,49 @@ def test_export(process: Run, run: Run, tmp_path: Path, models: Path, images: np
         run("export", models / "image.safetensors", "-o", "a.npz", "--part", "score", code=2)
     )
     assert "export writes .onnx" in error_of(run("export", models / "image.safetensors", "-o", "a.xyz", code=2))
+
+
+def test_export_to_onnx(process: Run, tmp_path: Path, models: Path, images: np.ndarray) -> None:
+    process("export", models / "image.safetensors", "-o", "e.onnx", "--part", "reconstruct")
+    runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    session = runtime.InferenceSession(tmp_path / "e.onnx", providers=["CPUExecutionProvider"])
+    X = images.reshape(60, -1).astype(np.float32) / 255
+    [found] = session.run(None, {session.get_inputs()[0].name: X.reshape(session_shape(session, X))})
+    expected = fastvae.load(models / "image.safetensors").reconstruct(images)
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=1e-5)
+
+
+def session_shape(session: Any, X: np.ndarray) -> tuple[int, ...]:
+    """The shape of the input of an ONNX model for these rows."""
+    return (len(X), *(int(side) for side in session.get_inputs()[0].shape[1:]))
+
+
+def test_explorer(process: Run, run: Run, tmp_path: Path, models: Path, table: Path) -> None:
+    given = ("--id", "name", "--label", "kind", "--title", "Shops & more", "--no-originals")
+    (tmp_path / "full.csv").write_text(TABLE.replace(",,", ",0,"))
+    process("explorer", models / "conditional.safetensors", "full.csv", *given, "-o", "x.html", "--points", 7)
+    page = (tmp_path / "x.html").read_text()
+    assert "Shops &amp; more" in page
+    assert "n12" not in page  # names of rows are not part of it
+    found = run("explorer", models / "conditional.safetensors", "full.csv", *given, "-o", "x.txt", code=2)
+    assert "name a file .html" in error_of(found)
+
+
+def test_log_of_the_losses(run: Run, tmp_path: Path, images: np.ndarray) -> None:
+    np.save(tmp_path / "x.npy", images)
+    given = ("--epochs", 3, "--hidden", 4, "-q", "--checkpoint", "c.ckpt", "--checkpoint-every", 1)
+    for name in ("log.csv", "log.jsonl"):
+        run("train", "x.npy", "-o", "m.safetensors", "--force", *given, "--log", name)
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert lines[0].startswith("epoch,seconds,loss")
+    assert len(lines) == 4
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    model = fastvae.load(tmp_path / "m.safetensors")
+    assert [record["loss"] for record in records] == model.history_["loss"]
+    run("resume", "c.ckpt", "x.npy", "--log", "log.jsonl", "-q")
+    refused = run("train", "x.npy", "-o", "n.safetensors", "--log", "log.csv", code=2)
+    assert "log.csv exists: pass --force" in error_of(refused)
+    assert "name a file .csv or .jsonl" in error_of(run("train", "x.npy", "-o", "n", "--log", "l.txt", code=2))
 
 
 def test_export_to_torch(run: Run, tmp_path: Path, models: Path) -> None:

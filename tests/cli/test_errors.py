@@ -40,7 +40,11 @@ def test_usage(process: Run, run: Run, models: Path) -> None:
     for arguments, message in cases:
         assert message in error_of(run(*arguments, code=2)), arguments
     assert error_of(process("trian", code=2)) == "there is no command 'trian': did you mean train?"
-    assert "name a command" in run(code=2).err
+    empty = run(code=2)
+    assert not empty.out
+    assert "commands:" in empty.err
+    assert "name a command" in empty.err
+    assert run("help", "info").out == run("info", "--help").out
 
 
 def test_errors_of_the_library_are_sentences_about_options(run: Run, tmp_path: Path) -> None:
@@ -89,7 +93,7 @@ def test_existing_files_are_replaced_only_by_force(run: Run, tmp_path: Path, mod
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), fastvae.load(model).transform(images))
 
 
-def test_diverged_training_keeps_the_last_good_weights_and_fails(process: Run, tmp_path: Path) -> None:
+def test_diverged_training_keeps_the_last_good_weights_and_fails(process: Run, run: Run, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(64, 3)))
     options = ("--likelihood", "gaussian", "--learning-rate", 1e5, "--epochs", 200, "--batch-size", 16, "--seed", 0)
     found = process("train", "x.npy", "-o", "m.safetensors", *options, "--hidden", 16, code=1)
@@ -97,6 +101,10 @@ def test_diverged_training_keeps_the_last_good_weights_and_fails(process: Run, t
     assert not (tmp_path / "m.safetensors").exists()
     weights = fastvae.load(tmp_path / "m.diverged.safetensors").state_dict()
     assert all(np.isfinite(value).all() for value in weights.values())
+    first = (tmp_path / "m.diverged.safetensors").read_bytes()
+    run("train", "x.npy", "-o", "m.safetensors", *options, "--hidden", 8, code=1)
+    assert (tmp_path / "m.diverged.safetensors").read_bytes() == first
+    assert (tmp_path / "m.diverged-2.safetensors").exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -167,6 +175,42 @@ def test_quiet_and_progress_on_standard_error_only(process: Run, run: Run, tmp_p
     assert "epoch" not in run("train", "x.npy", "-o", "c.safetensors", *given).err.replace("2 epochs", "")
 
 
+def test_missing_packages_are_named_with_the_command_that_installs_them(
+    run: Run, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (
+        "PIL",
+        "matplotlib",
+        "sklearn.feature_extraction.text",
+        "pyarrow",
+        "pyarrow.parquet",
+        "polars",
+        "torch",
+    ):
+        monkeypatch.setitem(sys.modules, name, None)
+    model = models / "table.safetensors"
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"")
+    (tmp_path / "a.txt").write_text("one two\none two\n")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    cases = [
+        (("encode", model, "photos"), "a folder of images needs Pillow, which is missing: pip install pillow"),
+        (
+            ("plot", "learning-curve", model, "-o", "p.png"),
+            "plot needs matplotlib, which is missing: pip install 'fastv",
+        ),
+        (("topics", "a.txt", "--stop-words", "english"), "--stop-words english needs scikit-learn, which is missing"),
+        (("encode", model, "x.parquet"), "Parquet needs pyarrow or polars, which is missing: pip install pyarrow"),
+        (
+            ("sample", model, "-o", "x2.parquet"),
+            "Parquet needs pyarrow or polars, which is missing: pip install pyarrow",
+        ),
+        (("export", model, "-o", "w.pt"), "export to .pt needs torch, which is missing: pip install torch"),
+    ]
+    for arguments, message in cases:
+        assert message in error_of(run(*arguments, code=2))
+
+
 def test_no_heavy_import_before_a_command_runs() -> None:
     script = (
         "import sys; from fastvae._cli.parser import build; build(None)\n"
@@ -174,3 +218,14 @@ def test_no_heavy_import_before_a_command_runs() -> None:
         " if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True).stdout == b"[]\n"
+
+
+def test_the_console_script_is_the_command_line() -> None:
+    import re
+
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    found = re.search(r'^\[project\.scripts\]\nfastvae = "([\w.]+):(\w+)"$', text, re.M)
+    assert found is not None
+    from importlib import import_module
+
+    assert getattr(import_module(found[1]), found[2])(["completion", "bash", "--quiet"]) == 0

@@ -89,6 +89,8 @@ def test_a_folder_of_images(run: Run, tmp_path: Path, images: np.ndarray) -> Non
     lines = run("encode", "m.safetensors", "photos").lines
     assert lines[0] == "file,label,z0,z1"
     assert lines[1].startswith("cat/1.png,cat,")
+    refused = run("encode", "m.safetensors", "photos", "--image-size", "3x2", code=2)
+    assert error_of(refused) == "photos: the images have 3x2 pixels, those of the model 6x4: pass --image-size 6x4"
 
     image.fromarray(images[0, :5]).save(tmp_path / "photos" / "dog" / "z.png")
     with pytest.raises(UsageError, match=r"z.png has 5x4 pixels, 1.png 6x4: pass --image-size 6x4"):

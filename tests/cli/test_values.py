@@ -123,6 +123,10 @@ def test_descriptions_come_from_the_docstring() -> None:
         ("set conditional=True", "set --conditional"),
         ("MinMaxScaler(clip=True)", "MinMaxScaler(clip=True)"),
         ("X[0, 1] is 3", "X[0, 1] is 3"),
+        ("Lower learning_rate (it is 9)", "Lower --learning-rate (it is 9)"),
+        ("set max_marks.", "set --max-marks."),
+        ("fastvae.layers and `image_shape`", "fastvae.layers and `image_shape`"),
+        ("the column 'batch_size'", "the column 'batch_size'"),
     ],
 )
 def test_messages_name_options_in_place_of_parameters(text: str, shown: str) -> None:

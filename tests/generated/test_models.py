@@ -9,6 +9,8 @@ import pytest
 from generated.check import MODELS, failure
 from generated.families import SHARE
 
+pytestmark = pytest.mark.slow
+
 COUNT = int(os.environ.get("FASTVAE_MODELS", 2000))
 
 

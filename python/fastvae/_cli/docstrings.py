@@ -53,6 +53,7 @@ def _plain(text: str) -> str:
 def summary(text: str, most: int = 240) -> str:
     """Return the first sentences of a description that fit into `most` characters, at least one."""
     sentences = re.split(r"(?<=[.:;]) (?=[A-Z\"0-9])", text)
+    sentences = sentences[1:] if sentences[0] == "See above." and sentences[1:] else sentences
     shown = sentences[0]
     for sentence in sentences[1:]:
         if len(shown) + len(sentence) >= most:

@@ -32,11 +32,10 @@ def in_options(text: str) -> str:
             return match[0]
         return flag if value == "True" else f"{flag} {value}"
 
-    return re.sub(
-        r"(?<![\w.\-])(?P<name>[a-z_]+)=(?:'(?P<single>[^']*)'|\"(?P<double>[^\"]*)\"|(?P<bare>[\w.\-]*\w))",
-        option,
-        text,
-    )
+    assigned = r"(?<![\w.\-])(?P<name>[a-z_]+)=(?:'(?P<single>[^']*)'|\"(?P<double>[^\"]*)\"|(?P<bare>[\w.\-]*\w))"
+    text = re.sub(assigned, option, text)
+    bare = "|".join(name for name in _parameters() if "_" in name)
+    return re.sub(rf"(?<![\w.\-`'\"])({bare})(?![\w=`'\"\[(])", lambda match: _parameters()[match[1]], text)
 
 
 def explain(error: Exception) -> tuple[str, int]:

@@ -46,6 +46,12 @@ def read_for(model: Any, options: Any, path: str | None = None) -> Data:
         vocabulary=lambda documents: vocabulary_of(options, path),
     )
     X = bare(data.X)
+    if images is not None and data.id_name == "file" and X.shape[1:3] != tuple(images[:2]):
+        size = "x".join(map(str, images[:2]))
+        raise UsageError(
+            f"{data.title}: the images have {'x'.join(map(str, X.shape[1:3]))} pixels, those of the model "
+            f"{size}: pass --image-size {size}"
+        )
     if images is None and isinstance(X, np.ndarray) and X.ndim > 2:
         X = X.reshape(len(X), -1)
     width = X.shape[1] if len(X.shape) == 2 else None
@@ -95,7 +101,8 @@ def labels_for(model: Any, y: Any) -> Any:
 def code_names(model: Any) -> list[str]:
     """Return names of the columns of codes: z0, z1, ...; topic0, ... of topics; ability0, ... of exams."""
     stem = {"TopicModel": "topic", "ItemResponse": "ability"}.get(type(model).__name__, "z")
-    return [f"{stem}{i}" for i in range(len(model.get_feature_names_out()))]
+    n = len(model.get_feature_names_out())
+    return [stem] if n == 1 and stem == "ability" else [f"{stem}{i}" for i in range(n)]
 
 
 def value_names(model: Any, size: int, data: Data | None = None) -> list[str]:

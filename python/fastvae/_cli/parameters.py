@@ -18,7 +18,8 @@ NAMES: dict[str, tuple[str, ...] | None] = {
     "warm_start": None,  # `resume`
     "progress": None,  # added by hand
 }
-_UNSET = object()
+# Parameters that --set refuses too.
+_NOT_SET = ("callbacks", "warm_start")
 
 
 def add(parser: Any, classes: Sequence[type], rename: dict[str, str] | None = None) -> None:
@@ -69,14 +70,14 @@ def given(options: Any, cls: type) -> dict[str, Any]:
     known = defaults(cls)
     found = {}
     for name, text in texts.items():
-        if name not in known or NAMES.get(name, ()) is None:
+        if name not in known or name in _NOT_SET:
             raise UsageError(f"{flags[name]}: {name} is not a parameter of {cls.__name__}")
         try:
             found[name] = values.parse(text)
         except ValueError as error:
             raise UsageError(f"{flags[name]}: {error}") from None
     progress = False if options.quiet else options.progress
-    if progress is not None and "progress" in known:
+    if progress is not None and "progress" in known and "progress" not in found:
         found["progress"] = progress
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import shutil
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ COMMANDS = {
     "topics": "train a topic model, or print its topics",
     "exam": "fit an item response model to the answers of an exam",
     "plot": "draw a model: learning curve, latent space, images, topics, exams",
+    "explorer": "write an HTML page to explore the latent space",
     "info": "describe a model file",
     "export": "convert a model to ONNX, PyTorch or npz",
     "bench": "measure training and inference on this machine",
@@ -132,6 +134,8 @@ def build(chosen: Sequence[str] | None) -> tuple[Parser, dict[str, Parser]]:
 
 def parse(argv: list[str]) -> Any:
     """Return the options of a command, or raise UsageError. ``--help`` and ``--version`` raise SystemExit."""
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
     name = next((word for word in argv if not word.startswith("-")), None)
     if name is not None and name not in COMMANDS and not argv[0].startswith("-"):
         near = difflib.get_close_matches(name, COMMANDS, 1)
@@ -144,7 +148,7 @@ def parse(argv: list[str]) -> Any:
             f"unrecognized arguments: {' '.join(unknown)}"
         )
     if options.command is None:
-        parser.print_help()
+        parser.print_help(sys.stderr)
         raise UsageError("name a command")
     options.debug = "--debug" in argv
     return options

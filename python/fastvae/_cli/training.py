@@ -38,7 +38,26 @@ def add_fit(parser: Any, *, required: bool) -> None:
     group.add_argument(
         "--checkpoint-every", metavar="N", type=int, help="epochs between checkpoints (default: about a minute)"
     )
+    add_log(group)
     group.add_argument("--json", action="store_true", help="print a summary as JSON on standard output")
+
+
+def add_log(group: Any) -> None:
+    """Add ``--log``."""
+    group.add_argument("--log", metavar="FILE", help="write the losses of each epoch to a file: .csv or .jsonl")
+
+
+def loggers(text: str | None) -> list[Any]:
+    """Return the callbacks of ``--log``, or raise UsageError."""
+    if text is None:
+        return []
+    from fastvae import callbacks
+
+    kinds = {".csv": callbacks.CSVLogger, ".jsonl": callbacks.JSONLLogger}
+    kind = kinds.get(Path(text).suffix.lower())
+    if kind is None:
+        raise UsageError(f"--log {text}: name a file .csv or .jsonl")
+    return [kind(text)]
 
 
 def add_texts(parser: Any) -> None:
@@ -86,6 +105,15 @@ def _learn(documents: list[str], options: Any) -> Vocabulary:
     )
 
 
+def _free(path: Path, how: str) -> Path:
+    """Return the path of a partial model, which replaces no earlier one."""
+    stem = f"{path.name.removesuffix('.safetensors')}.{how}"
+    found, number = path.with_name(f"{stem}.safetensors"), 2
+    while found.exists():
+        found, number = path.with_name(f"{stem}-{number}.safetensors"), number + 1
+    return found
+
+
 class Fit:
     """A fit and its files.
 
@@ -93,20 +121,25 @@ class Fit:
     ----------
     options : namespace
         Of `add_fit`.
+    resumes : bool
+        Whether the fit goes on, so that checkpoint and log exist.
     """
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: Any, *, resumes: bool = False) -> None:
         self._options = options
+        self.loggers = loggers(options.log)
         self.path = None if options.output is None else Path(options.output)
         if options.output == "-":
             raise UsageError("-o -: a model is written to a file")
         if self.path is not None:
             files.check(self.path, options.force)
-        if options.checkpoint is not None:
+        if options.checkpoint is not None and not resumes:
             files.check(Path(options.checkpoint), options.force)
             if self.path is not None and Path(options.checkpoint).absolute() == self.path.absolute():
                 raise UsageError("--checkpoint and -o are the same file")
-        elif options.checkpoint_every is not None:
+        if options.log is not None and not resumes:
+            files.check(Path(options.log), options.force)
+        if options.checkpoint is None and options.checkpoint_every is not None:
             raise UsageError("--checkpoint-every needs --checkpoint FILE")
 
     def seed(self, parameters: dict[str, Any]) -> None:
@@ -115,8 +148,9 @@ class Fit:
             parameters["random_state"] = secrets.randbits(32)
 
     def run(self, model: Any, data: Data, validation: Data | None, **arguments: Any) -> None:
-        """Train the model, write it and print the summary, or raise WorkError or KeyboardInterrupt."""
+        """Train the model and write it, or raise WorkError or KeyboardInterrupt."""
         options = self._options
+        model.callbacks = self.loggers
         held_out = None if validation is None else validation.X
         if validation is not None and models.is_conditional(model):
             if validation.y is None:
@@ -124,6 +158,10 @@ class Fit:
             held_out = (validation.X, validation.y)
         extra = {"checkpoint": options.checkpoint, "checkpoint_every": options.checkpoint_every}
         given = {key: value for key, value in extra.items() if value is not None}
+        written = [Path(each) for each in (self.path, options.checkpoint) if each is not None]
+        if data.tokenizer is not None:
+            for each in written:
+                files.check(beside(each), options.force)
         if options.checkpoint is not None:  # `resume` reads the texts alike
             self._vocabulary(Path(options.checkpoint), data.tokenizer)
         with _cells(data):
@@ -149,7 +187,7 @@ class Fit:
     def _keep(self, model: Any, how: str, vocabulary: Vocabulary | None) -> None:
         if self.path is None or model is None or not model.__sklearn_is_fitted__():
             return
-        path = self.path.with_name(f"{self.path.name.removesuffix('.safetensors')}.{how}.safetensors")
+        path = _free(self.path, how)
         try:
             model.save(path)
             self._vocabulary(path, vocabulary)

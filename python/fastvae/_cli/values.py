@@ -88,4 +88,4 @@ def _call(name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any
     try:
         return CALLS[name](*arguments, **options)
     except TypeError as error:
-        raise ValueError(f"{name}: {str(error).replace('__init__() ', '')}") from None
+        raise ValueError(f"{name}: {str(error).rpartition('__init__() ')[2]}") from None

@@ -144,8 +144,11 @@ class Trained(Network):
         -----
         UserWarning
             Once, if the trained model has a problem, or has not converged with ``epochs="auto"``. Problems are a loss
-            above that of the start, or many clamped log variances; ``diagnose`` finds more.
+            above that of the start, many clamped log variances, or (of a VAE after 200 steps) codes that do not depend
+            on the data; ``diagnose`` finds more.
             If the likelihood has one scale for all columns and the standard deviations of the columns do not fit it.
+            If columns of a table are constant and the likelihood learns a scale for each. If the likelihood is
+            Bernoulli and all values are as small as grey values that were divided by 255 twice.
             If the likelihood is one of words and X holds fractions.
 
         Notes
@@ -272,7 +275,7 @@ class Trained(Network):
         try:
             try:
                 called(job.callbacks.train_begin)
-                unfinished, messages = train.fit(
+                unfinished, messages, kl = train.fit(
                     fitted,
                     self._record,
                     data,
@@ -295,7 +298,7 @@ class Trained(Network):
         if saver is not None:
             saver.end(self)
             messages += saver.messages
-        messages += [*save_messages, *self._problems(fitted, data, rows)]
+        messages += [*save_messages, *self._collapse(fitted, kl), *self._problems(fitted, data, rows)]
         if self._record.skipped > skipped:
             messages.append(
                 f"{self._record.skipped - skipped} batches without a finite loss or gradient were skipped "
@@ -537,6 +540,10 @@ class Trained(Network):
         """Return sentences about the problems of the model that ``fit`` has trained on rows of X (None: all)."""
         return ()
 
+    def _collapse(self, fitted: FittedModel, kl: float) -> Sequence[str]:
+        """Return a sentence if the codes do not depend on the data; `kl` is that of some training examples."""
+        return ()
+
     def _read_noise(self, eps: Any, n: int) -> NDArray[np.float32] | None:
         """Return the noise of the reparameterisation given by the caller, [n (times samples), latent_dim]."""
         raise NotImplementedError
@@ -634,7 +641,8 @@ class Trained(Network):
         initial = self._initial_weights(fitted, X, rows)
         if initial is None:
             moments = fitted.engine.column_moments(X, rows, self._binarize(), self._threads())
-            units.warn(moments, fitted.specification)
+            units.warn(moments, fitted.specification, grey=fitted.images is not None or fitted.scale.divisor != 1)
+            units.warn_of_tiny_values(X, moments, fitted.specification)
             fitted.start(moments)
         initial = (initial or {}) | input_level.weights(fitted, X, rows)
         if initial:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fastvae import _checks, _core, likelihoods, schedules
 from fastvae._data import arrays, binary
 from fastvae._estimators.layered import Layered
 from fastvae._estimators.variational import Variational
+from fastvae._fitted import diagnosis
 from fastvae._fitted.specification import Specification
 from fastvae._training.objective import Objective
 
+if TYPE_CHECKING:
+    from fastvae._fitted.model import FittedModel
+
+# A posterior has collapsed if the KL per dimension is below that of a mean with the variance at which a dimension is
+# active, after as many steps: in the first ones codes are not of use yet.
+_LEAST_KL = diagnosis.ACTIVE_VARIANCE / 2
+_STEPS = 200
 _OBJECTIVES = ("elbo", "reconstruction", "kl")
 
 
@@ -320,6 +328,13 @@ class VAE(Layered, Variational):
         if objective == "reconstruction":
             return Objective()
         return Objective(float(objective == "elbo"), beta, free_bits, capacity, samples, doubly)
+
+    def _collapse(self, fitted: FittedModel, kl: float) -> Sequence[str]:
+        objective = self._objective()
+        wanted = objective.reconstruction == 0 or objective.beta == 0.0 or objective.capacity is not None
+        if wanted or fitted.engine.steps < _STEPS or not kl < _LEAST_KL * fitted.latent_dim:
+            return ()
+        return [diagnosis.collapse_message(self._parameter_names())]
 
     def _counts(self) -> bool:
         return bool(_core.LIKELIHOODS[likelihoods.resolve(self.likelihood)["kind"]]["counts"])

@@ -133,12 +133,11 @@ def _usage_messages(
     n, inactive = len(active), int((~active).sum())
     if kl_only:
         return ['objective="kl" asks for a posterior that forgets the data: train with "elbo".'] if inactive else []
-    remedies = [what for name, what in _REMEDIES if name in parameters]
-    remedy = ", ".join([*remedies, "or train longer"] if remedies else ["train longer"])
+    remedy = _remedy(parameters)
     size = next(name for name in _LATENT_DIM_NAMES if name in parameters)
     found = []
     if inactive == n:
-        found.append(f"The posterior has collapsed: no code depends on the data. To use the latent space, {remedy}.")
+        found.append(collapse_message(parameters))
     elif 2 * inactive >= n:
         found.append(
             f"{inactive} of {n} dimensions have collapsed onto the prior. If the reconstructions are good enough, a "
@@ -155,6 +154,16 @@ def _usage_messages(
         elif "beta" in parameters:
             found[-1] += " Use a larger beta."
     return found
+
+
+def collapse_message(parameters: Collection[str]) -> str:
+    """Return a sentence about codes that do not depend on the data, which recommends names in `parameters`."""
+    return f"The posterior has collapsed: no code depends on the data. To use the latent space, {_remedy(parameters)}."
+
+
+def _remedy(parameters: Collection[str]) -> str:
+    remedies = [what for name, what in _REMEDIES if name in parameters]
+    return ", ".join([*remedies, "or train longer"] if remedies else ["train longer"])
 
 
 def _clamping_messages(outside: int, size: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from fastvae import schedules
 from fastvae._training import problems, validation
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 # Makes an estimator's history entries from reconstruction, KL and loss.
 NameLosses: TypeAlias = "Callable[[float, float, float], dict[str, float]]"
+
+
+class Outcome(NamedTuple):
+    """What a fit has come to."""
+
+    unfinished: bool  # whether a budget of epochs ended while the loss still fell
+    messages: list[str]  # sentences about what went wrong
+    kl: float  # of some training examples, nats per example
 
 
 def train_epoch(
@@ -105,10 +113,8 @@ def fit(
     after_epoch: Callable[[Logs], bool],
     checkpoint: Callable[[Run], None],
     progress: bool | str | None,
-) -> tuple[bool, list[str]]:
+) -> Outcome:
     """Train for shuffled epochs until their end, early stopping or a callback ends the fit.
-
-    Returns whether a budget of epochs ended while the loss still fell, and sentences about what went wrong.
 
     Parameters
     ----------
@@ -172,6 +178,6 @@ def fit(
     goal, _ = problems.goal(now.objective)
     after = problems.measure(model, data, rows, now, goal)
     if now.skips_bad and not math.isfinite(after.loss):
-        return falls, []  # of a batch that was skipped
+        return Outcome(falls, [], math.nan)  # of a batch that was skipped
     problems.check(after, model.engine.steps)
-    return falls, problems.find(run.before, after, now, goal)
+    return Outcome(falls, problems.find(run.before, after, now, goal), after.kl)

@@ -29,10 +29,11 @@ _MOST_SAMPLES = 64
 
 
 class Measured(NamedTuple):
-    """A loss, nats per example, and the share of clamped log variances."""
+    """A loss and a KL, nats per example, and the share of clamped log variances."""
 
     loss: float
     clamped: float
+    kl: float = 0.0
 
 
 def goal(objective: Objective) -> tuple[Objective, bool]:
@@ -52,9 +53,9 @@ def measure(
     n = plan.batch_size_for(len(data[0]) if rows is None else len(rows))
     few = np.arange(n, dtype=np.uint64) if rows is None else rows[:n]
     before = model.engine.clamped
-    _, _, (loss,) = validation.mean_losses(model, data, few, plan, [objective])
+    _, kl, (loss,) = validation.mean_losses(model, data, few, plan, [objective])
     variances = n * model.latent_dim * objective.samples
-    return Measured(loss, (model.engine.clamped - before) / variances)
+    return Measured(loss, (model.engine.clamped - before) / variances, kl)
 
 
 def check(after: Measured, steps: int) -> None:
@@ -67,7 +68,7 @@ def check(after: Measured, steps: int) -> None:
 
 
 def find(before: Measured | None, after: Measured, plan: Plan, objective: Objective) -> list[str]:
-    """Return sentences about what is wrong. Dimensions without use are not: data or beta may ask for them."""
+    """Return sentences about what is wrong. Single dimensions without use are not: data or beta may ask for them."""
     found = []
     if before is not None and after.loss > before.loss + _NATS + _SHARE * abs(before.loss):
         found.append(f"the loss of training examples is {after.loss:.4g}, but it was {before.loss:.4g} before training")

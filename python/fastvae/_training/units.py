@@ -10,6 +10,7 @@ from fastvae import _checks, _core
 from fastvae.likelihoods import Gaussian
 
 if TYPE_CHECKING:
+    from fastvae._data.examples import Examples
     from fastvae._fitted.specification import Specification
 
 # The limits of the largest standard deviation, in multiples of a fixed scale: outside, few columns count, or none.
@@ -17,13 +18,20 @@ LARGE, SMALL = 10.0, 0.05
 # A standard deviation this many times the median one: the loss is that of these columns alone.
 UNEQUAL = 100.0
 SHOWN = 3
+# The largest grey value that was divided by 255 twice.
+_TINY = 1 / 255 * (1 + 1e-6)
 
 
-def warn(moments: _core.ColumnMoments, specification: Specification) -> None:
-    """Warn once if the columns of the training data do not fit the scale of the likelihood."""
+def warn(moments: _core.ColumnMoments, specification: Specification, *, grey: bool) -> None:
+    """Warn once if the columns of the training data do not fit the scale of the likelihood.
+
+    Images, or `grey` values, may have constant columns: a border of zeros.
+    """
     kind, scale = specification.likelihood["kind"], specification.likelihood.get("scale")
     if kind == "gaussian" and isinstance(scale, str) and _warn_of_floor(moments, specification):
         return
+    if kind == "gaussian" and scale in ("per_feature", "decoder") and not grey:
+        _warn_of_constant_columns(moments, specification)
     if kind != "squared_error" and (kind != "gaussian" or scale in ("per_feature", "decoder")):
         return
     deviations = moments.std
@@ -67,3 +75,33 @@ def _warn_of_floor(moments: _core.ColumnMoments, specification: Specification) -
         "lower floor"
     )
     return True
+
+
+def _warn_of_constant_columns(moments: _core.ColumnMoments, specification: Specification) -> None:
+    """Warn of constant columns, whose scale is the floor."""
+    constant = np.flatnonzero(moments.std == 0)
+    if not 0 < len(constant) < len(moments.std):
+        return
+    scale, floor = specification.likelihood["scale"], specification.likelihood["floor"]
+    nats = -np.log(floor * np.sqrt(2 * np.pi))
+    shown = ", ".join(map(str, constant[:SHOWN])) + f" and {len(constant) - SHOWN} more" * (len(constant) > SHOWN)
+    named = f"column {shown} of X is" if len(constant) == 1 else f"columns {shown} of X are"
+    _checks.warn(
+        f'{named} constant: Gaussian("{scale}") fits a scale near its floor={floor:g} there, so that each adds up to '
+        f"{nats:.1f} nats to the ELBO of every example, and a new value costs far more: remove constant columns, for "
+        "example with sklearn.feature_selection.VarianceThreshold, or raise floor"
+    )
+
+
+def warn_of_tiny_values(X: Examples, moments: _core.ColumnMoments, specification: Specification) -> None:
+    """Warn if all values, of a Bernoulli likelihood, are so small as grey values divided by 255 twice."""
+    if specification.likelihood["kind"] != "bernoulli" or X.dtype.kind != "f" or float(moments.mean.max()) > _TINY:
+        return
+    values = X.data if isinstance(X, _core.SparseMatrix) else X
+    largest = float(np.max(values, initial=0.0, where=~np.isnan(values)))
+    if 0.0 < largest <= _TINY:
+        _checks.warn(
+            f"the largest value of X is {largest:.3g}, but the Bernoulli likelihood is for values from 0 to 1: divide "
+            "grey values by 255 only once (uint8 is divided by fit), or scale X, for example with "
+            "sklearn.preprocessing.MinMaxScaler(clip=True)"
+        )

@@ -116,8 +116,7 @@ def _abilities(model: Any, data: Any) -> Result:
     means, errors = np.asarray(model.transform(data.X)), model.ability_std(data.X)
     interval = model.ability_interval(data.X)
     columns: dict[str, Any] = models.row_columns(data) or {"row": np.arange(len(data))}
-    names = ["ability"] if means.shape[1] == 1 else models.code_names(model)
-    for dim, name in enumerate(names):
+    for dim, name in enumerate(models.code_names(model)):
         columns |= {name: means[:, dim], f"{name}_se": errors[:, dim]}
         columns |= {f"{name}_low": interval[:, dim, 0], f"{name}_high": interval[:, dim, 1]}
     return Result(means, list(columns), table=columns)

@@ -43,8 +43,6 @@ def run(options: Any) -> int:
     files.check(path, options.force)
     model = models.load(options.model)
     if kind == ".onnx":
-        if not hasattr(model, "export_onnx"):
-            raise UsageError("this version of fastvae does not export to ONNX")
         file = io.BytesIO()
         model.export_onnx(file, part=options.part or "encoder")
         _write(path, file.getvalue(), options.part or "encoder")

@@ -32,6 +32,7 @@ def add(parser: Any) -> None:
     group.add_argument("-o", "--output", metavar="MODEL", help="model file to write")
     group.add_argument("--force", action="store_true", help="replace an existing model file")
     group.add_argument("--validation", metavar="DATA", help="validation data, if the fit had some")
+    training.add_log(group)
     group.add_argument("--threads", metavar="N", type=int, help="number of threads; -1 uses all cores")
     group.add_argument("--json", action="store_true", help="print a summary as JSON on standard output")
 
@@ -46,15 +47,18 @@ def run(options: Any) -> int:
         if Path(options.output).absolute() == checkpoint.absolute():
             raise UsageError("-o and CHECKPOINT are the same file")
     template = models.load(options.checkpoint)
-    options.checkpoint, options.checkpoint_every = None, None  # of training.Fit: it must not check for a new file
-    fit = training.Fit(options)
-    options.checkpoint = str(checkpoint)
+    options.checkpoint_every = None
+    fit = training.Fit(options, resumes=True)
     data = models.read_for(template, options, str(checkpoint))
     messages.note(f"read {data.describe()}; the checkpoint has {template.n_iter_} epochs")
     if training.grey_values_of(template, data):
         messages.note("integers 0 to 255 are read as grey values, divided by 255")
     validation = read_validation(options, data, None, lambda documents: data.tokenizer)
-    arguments: dict[str, Any] = {"progress": False if options.quiet else None, **models.condition(template, data)}
+    arguments: dict[str, Any] = {
+        "progress": False if options.quiet else None,
+        "callbacks": fit.loggers,
+        **models.condition(template, data),
+    }
     if options.threads is not None:
         arguments["n_jobs"] = options.threads
     if validation is not None:

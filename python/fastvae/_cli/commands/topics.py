@@ -131,7 +131,7 @@ def _report(model: Any, data: Data | None, options: Any) -> str:
             }
             for i, each in enumerate(top)
         ]
-        found: dict[str, Any] = {"topics": topics, "diversity": model.topic_diversity()}
+        found: dict[str, Any] = {"topics": topics, "diversity": model.topic_diversity(min(options.top, len(words)))}
         if coherence is not None and data is not None:
             found |= {"coherence": float(np.nanmean(coherence)), "perplexity": model.perplexity(data.X)}
         return json.dumps(found, ensure_ascii=False) + "\n"
@@ -139,7 +139,7 @@ def _report(model: Any, data: Data | None, options: Any) -> str:
     for i, each in enumerate(top):
         numbers = "" if coherence is None or share is None else f"  npmi {coherence[i]:6.3f}  share {share[i]:5.3f}"
         lines.append(f"topic {i:<3}{numbers}  {' '.join(each)}")
-    means = f"diversity {model.topic_diversity():.3f}"
+    means = f"diversity {model.topic_diversity(min(options.top, len(words))):.3f}"
     if coherence is not None and data is not None:
         means = f"mean npmi {np.nanmean(coherence):.3f}, {means}, perplexity {model.perplexity(data.X):.6g}"
     return "\n".join([*lines, means]) + "\n"

@@ -57,7 +57,12 @@ def run(options: Any) -> int:
     fit = training.Fit(options)
     fit.seed(given)
     vocabulary = training.learner(options)
-    data = read(options, channels=_channels(given), vocabulary=vocabulary)
+    try:
+        data = read(options, channels=_channels(given), vocabulary=vocabulary)
+    except UsageError as error:
+        if given.get("condition_columns") is not None and "holds text" in str(error):
+            raise UsageError(f"{error}. A condition that is text: --label COLUMN --conditional") from None
+        raise
     messages.note(f"read {data.describe()}")
     validation = read_validation(options, data, _channels(given), vocabulary)
     _shape(data, given)

@@ -24,8 +24,10 @@ def npy(source: Source) -> Data:
         raise UsageError(f"{source.title}: an .npy file has no members")
     try:
         with source.file() as file:
-            mapped = source.path is not None and not isinstance(file, io.BytesIO)
-            array = np.load(source.path if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
+            if source.path is None or isinstance(file, io.BytesIO):
+                array = np.load(file, allow_pickle=False)
+            else:
+                array = np.load(source.path, mmap_mode="r", allow_pickle=False)
         return Data(_numbers(array, source.title), source.title)
     except (ValueError, EOFError, OSError) as error:
         raise UsageError(f"{source.title}: {_reason(error)}") from None
