@@ -159,4 +159,5 @@ def setup(app: Sphinx) -> None:
     """Write the pages of the reference, and replace links into the repository."""
     app.connect("builder-inited", lambda app: reference.write(Path(app.srcdir) / "api"), priority=1)
     app.connect("source-read", replace_links)
+    app.connect("env-get-outdated", lambda *_: ["guide/index"])  # it lists the files of its folder
     app.connect("autodoc-process-docstring", escape, priority=900)  # after numpydoc
