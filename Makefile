@@ -20,7 +20,7 @@ lecture: $(VENV)/.lecture  ## write an illustrated lecture to lecture/index.html
 	$(BIN)/python examples/lecture
 
 docs: $(VENV)/.docs  ## build the documentation in docs/_build/html/index.html; warnings are errors
-	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	$(BIN)/python -m sphinx -E -b html -W --keep-going -q docs docs/_build/html
 	$(BIN)/python docs/check_site.py docs/_build/html
 	$(BIN)/python docs/check_browser.py docs/_build/html
 	$(BIN)/python docs/check_notebooks.py docs/auto_gallery

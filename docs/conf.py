@@ -137,9 +137,13 @@ copybutton_prompt_is_regexp = True
 
 
 def replace_links(app: Sphinx, name: str, source: list[str]) -> None:
-    """Point links into the repository to the page of the site with the same text."""
+    """Point links into the repository to the page of the site with the same text; list the rest of the guide."""
     for target, page in IN_REPOSITORY.items():
         source[0] = source[0].replace(target, page)
+    if name == "guide/index":  # a glob would list pages twice
+        pages = sorted(path.stem for path in (HERE / "guide").glob("*.md"))
+        others = [page for page in pages if page != "index" and f"\n{page}\n" not in source[0]]
+        source[0] = source[0].replace("\n*\n", "".join(f"\n{page}" for page in others) + "\n")
 
 
 def escape(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
@@ -155,4 +159,5 @@ def setup(app: Sphinx) -> None:
     """Write the pages of the reference, and replace links into the repository."""
     app.connect("builder-inited", lambda app: reference.write(Path(app.srcdir) / "api"), priority=1)
     app.connect("source-read", replace_links)
+    app.connect("env-get-outdated", lambda *_: ["guide/index"])  # it lists the files of its folder
     app.connect("autodoc-process-docstring", escape, priority=900)  # after numpydoc

@@ -137,6 +137,7 @@ def test_the_python_blocks_of_a_page_run(path: Path, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_commands_and_languages_of_a_page_are_known(path: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    commands = {file.stem for file in (ROOT / "python" / "fastvae" / "_cli" / "commands").glob("[a-z]*.py")}
     for block in blocks(path):
         where = f"{name_of(path)}:{block.line}"
         assert block.language in {"python", *SHELL, *OTHER}, f"{where}: a block of language {block.language!r}"
@@ -144,6 +145,8 @@ def test_commands_and_languages_of_a_page_are_known(path: Path) -> None:
             continue
         for target in re.findall(r"^(?:\$ )?(?:\w+=\S+ )*make ([a-z]+)", block.text, re.M):
             assert target in targets, f"{where}: make {target} is no target"
+        for command in re.findall(r"^(?:\$ )?(?:python -m )?fastvae ([a-z]+)", block.text, re.M):
+            assert command in commands, f"{where}: fastvae {command} is no command"
         for file in re.findall(r"(?<![\w/.])((?:examples|tests|benches|docs)/[\w./-]+)", block.text):
             assert (ROOT / file).exists(), f"{where}: {file} does not exist"
     text = path.read_text(encoding="utf-8")
