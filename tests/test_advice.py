@@ -116,7 +116,7 @@ def test_constant_columns_are_fine_elsewhere() -> None:
 
 
 def test_unscaled_data_under_bernoulli_are_refused_with_a_remedy() -> None:
-    with pytest.raises(ValueError, match=r"takes values in \[0, 1\]: scale the data, .*MinMaxScaler.*gaussian"):
+    with pytest.raises(ValueError, match=r"takes values in \[0, 1\]: scale the data, .*MinMaxScaler.*Gaussian"):
         vae().fit(16 * DIGITS)
 
 

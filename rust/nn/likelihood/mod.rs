@@ -246,7 +246,7 @@ impl Support {
         rounding: 32.0 * f32::EPSILON,
         counts: false,
         words: "values in [0, 1]: scale the data, for example with MinMaxScaler(clip=True), which limits new data \
-                too, or use likelihood=\"gaussian\" (an autoencoder: loss=\"squared_error\")",
+                too, or use fastvae.likelihoods.Gaussian(\"per_feature\") (an autoencoder: loss=\"squared_error\")",
     };
     /// Counts: finite numbers >= 0, not necessarily integers.
     pub const COUNTS: Support = Support {

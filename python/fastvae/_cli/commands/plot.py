@@ -230,7 +230,8 @@ def run(options: Any) -> int:
     attribute, estimator = needed.get(options.kind, ("fit", ""))
     if not hasattr(model, attribute):
         raise UsageError(
-            f"plot {options.kind} draws a {estimator}; {options.model} holds a model of type {type(model).__name__}"
+            f"plot {options.kind} draws models of type {estimator}; {options.model} holds one of type "
+            f"{type(model).__name__}"
         )
     data = None if options.data is None else models.read_for(model, options, options.model)
     drawn = kind.draw(model, data, options)
