@@ -470,6 +470,25 @@ def test_three_objectives_need_three_axes() -> None:
 # ------------------------------------------------------------------------------------------ learning curve
 
 
+def test_many_reconstructions_are_a_square(plane: VAE) -> None:
+    many = np.tile(X, (1 + 800 // len(X), 1))[:800]
+    width, height = plots.reconstructions(plane, many).figure.get_size_inches()
+    assert height < 1.3 * width
+    width, height = plots.reconstructions(plane, many[:100]).figure.get_size_inches()
+    assert height > 1.5 * width
+
+
+def test_one_epoch_is_one_tick_and_the_legend_covers_no_bar(plane: VAE) -> None:
+    one = VAE(2, hidden=(4,), epochs=1, random_state=0).fit(X)
+    ax = plots.learning_curve(one)
+    low, high = ax.get_xlim()
+    assert [tick for tick in ax.get_xticks() if low <= tick <= high] == [1]
+    ax = plots.kl_per_dimension(plane, X)
+    ax.figure.canvas.draw()
+    legend = ax.get_legend().get_window_extent()
+    assert not any(legend.overlaps(bar.get_window_extent()) for bar in ax.patches)
+
+
 def test_the_learning_curve_is_the_history_training_dashed_and_validation_solid(plane: VAE) -> None:
     ax = plots.learning_curve(plane)
     training, validation = ax.get_lines()

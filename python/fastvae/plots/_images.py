@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from fastvae._estimators.vae import VAE
     from fastvae.plots._mosaic import Inverse, Shape
+
+
+_TEN_COLUMNS = 100  # reconstructions, above which a picture of ten columns would be a strip
 
 
 def images(
@@ -85,7 +89,7 @@ def reconstructions(
     shape : tuple of int, optional
         (height, width) or (height, width, 3); optional for grey squares and models with an ``image_shape``.
     columns : int, optional
-        Pairs per line. Default: at most ten.
+        Pairs per line. Default: at most ten, of more than a hundred pairs a square.
     y : label or array_like, optional
         Required by a conditional model, as in ``fit``.
     ax : matplotlib Axes, optional
@@ -104,7 +108,9 @@ def reconstructions(
     originals = pictures_of(_pixels(model, X), shape, model, Pixels(inverse, vmin, vmax))
     line = np.ones_like(originals[:, : gap_of(originals)])
     pairs = np.concatenate([originals, line, decoded], axis=1)
-    columns = columns_of(min(len(pairs), 10) if columns is None else columns, len(pairs))
+    if columns is None:
+        columns = min(len(pairs), 10) if len(pairs) <= _TEN_COLUMNS else ceil(sqrt(2 * len(pairs)))
+    columns = columns_of(columns, len(pairs))
     between = 3 * gap_of(originals)
     ax = mosaic(pairs, columns, ax, titles=titles_of(titles, len(pairs)), gap=between, left=0.9)
     step = (originals.shape[1] + gap_of(originals)) / 2

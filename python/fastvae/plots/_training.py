@@ -55,7 +55,7 @@ def learning_curve(model: Any, ax: Axes | None = None) -> Axes:
         ax.set_xlim(0.5, 1.5)
     ax.set_title("Learning curve", fontsize=TITLE)
     ax.set_xlabel("epoch")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.set_ylabel("loss, nats per example")
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(color="0.92")
