@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -840,6 +841,28 @@ fastvae.VAE(hidden=(8,), epochs=1).fit(X).set_output(transform="default").transf
 print(sorted({"sklearn", "scipy", "torch", "pandas", "polars", "matplotlib"} & {m.split(".")[0] for m in sys.modules}))
 """
     assert run_python(code).strip() == "[]"
+
+
+def test_a_cold_start_imports_what_it_needs(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).random((50, 12), np.float32)
+    small().fit(X).save(tmp_path / "model")
+    np.save(tmp_path / "X.npy", X)
+    code = """
+import sys
+import numpy as np
+X, before = np.load(sys.argv[2]), set(sys.modules)
+import fastvae
+fastvae.load(sys.argv[1]).transform(X)
+print(*sorted(set(sys.modules) - before))
+"""
+    modules = run_python(code, str(tmp_path / "model"), str(tmp_path / "X.npy")).split()
+    parts = ("_topics", "_irt", "_export", "_explorer", "_cli", "plots", "callbacks", "torch")
+    unwanted = {"numpy.random", "numpy.ma", "secrets", "hashlib", "logging", "inspect", "argparse", "html"}
+    found = {
+        name for name in modules if name in unwanted or name.startswith(tuple(f"fastvae.{part}" for part in parts))
+    }
+    assert not found, "importing what is not needed slows the start"
+    assert len([name for name in modules if not name.startswith("fastvae")]) < 20, modules
 
 
 def test_it_works_where_scikit_learn_is_missing() -> None:

@@ -35,7 +35,7 @@ def outputs(code: str) -> list[Any]:
 
 @pytest.mark.filterwarnings("default")  # of asyncio and the kernel's client
 def test_a_notebook_has_one_output_that_ends_clean() -> None:
-    code = "vae = fastvae.VAE(hidden=(8,), epochs=300, random_state=0, progress=True).fit(X)\nNone"
+    code = "model = fastvae.Autoencoder(hidden=(8,), epochs=300, random_state=0, progress=True).fit(X)\nNone"
     (output,) = outputs(code)
     assert output.output_type == "display_data"
     text, html = output.data["text/plain"], output.data["text/html"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import os
 import sys
 import warnings
 from functools import cache
@@ -116,9 +117,7 @@ def pair(value: Any, latent_dim: int) -> tuple[int, int]:
 def seed(random_state: Any) -> int:
     """Return a seed: an int itself, a draw from a numpy generator, or fresh entropy for None."""
     if random_state is None:
-        import secrets
-
-        return secrets.randbits(64)
+        return int.from_bytes(os.urandom(8), "little")
     if isinstance(random_state, numbers.Integral) and not isinstance(random_state, bool):
         if 0 <= int(random_state) < 2**64:
             return int(random_state)
@@ -129,6 +128,13 @@ def seed(random_state: Any) -> int:
     raise ValueError(
         f"random_state={random_state!r} must be None, an integer in 0 .. 2**64 - 1, or a numpy random generator"
     )
+
+
+def check_seed(random_state: Any) -> None:
+    """Raise ValueError unless it is a seed or a numpy generator, from which nothing is drawn."""
+    plain = random_state is None or isinstance(random_state, numbers.Integral)  # without the import of numpy.random
+    if plain or not isinstance(random_state, (np.random.Generator, np.random.RandomState)):
+        seed(random_state)
 
 
 def threads(n_jobs: Any) -> int | None:

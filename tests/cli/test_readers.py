@@ -243,6 +243,7 @@ def test_files_that_are_refused(tmp_path: Path, run: Run, models: Path) -> None:
         "cut.idx": (idx(np.zeros((3, 3), np.uint8))[:-1], "truncated"),
         "x.parquet": (b"PAR1abcPAR1", "no Parquet file"),
         "real.png": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "pass the folder of the images"),
+        "table.txt": (b"1.5 2\n3 4\n", "pass --format csv (and --delimiter ' ')"),
         "binary": (b"\x01\0\x02", "the format is not known"),
     }
     for name, (data, message) in cases.items():
@@ -250,6 +251,8 @@ def test_files_that_are_refused(tmp_path: Path, run: Run, models: Path) -> None:
         with pytest.raises((UsageError, ValueError)) as caught:
             reading(tmp_path / name)
         assert message in str(caught.value), name
+    spaced = reading(tmp_path / "table.txt", format="csv", delimiter=" ")
+    np.testing.assert_array_equal(spaced.X, [[1.5, 2], [3, 4]])
     np.savez(tmp_path / "two.npz", x=np.zeros((3, 2)), y=np.zeros(3))
     found = error_of(run("encode", models / "image.safetensors", "two.npz", code=2))
     assert found == "two.npz has 2 arrays: name one, as two.npz:x; it has x [3, 2], y [3]"

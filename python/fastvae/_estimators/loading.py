@@ -96,23 +96,29 @@ def resume(
     if contents.run is None:
         raise ValueError(f"{contents.title} is no checkpoint: only fit(X, checkpoint=...) writes one; use load")
     with files.damage_as_format_error(contents.title):
-        cls = _classes()[contents.class_name]
+        cls = _class(contents.class_name)
     parameters = checkpoint.all_parameters(contents.title, cls, contents.parameters, parameters)
     model = _model(contents, parameters)
     return model._resume(path, contents.run, X, y, sample_weight, validation_data, observed)
 
 
-def _classes() -> dict[str, type[VAE | Autoencoder | TopicModel | ItemResponse]]:
-    from fastvae._estimators.item_response import ItemResponse
-    from fastvae._estimators.topic_model import TopicModel
+def _class(name: str) -> type[VAE | Autoencoder | TopicModel | ItemResponse]:
+    """Return the class of a name in a file, or raise KeyError; topic models and exams are imported only if needed."""
+    if name == "TopicModel":
+        from fastvae._estimators.topic_model import TopicModel
 
-    return {cls.__name__: cls for cls in (VAE, Autoencoder, TopicModel, ItemResponse)}
+        return TopicModel
+    if name == "ItemResponse":
+        from fastvae._estimators.item_response import ItemResponse
+
+        return ItemResponse
+    return {cls.__name__: cls for cls in (VAE, Autoencoder)}[name]
 
 
 def _model(contents: files.Contents, parameters: dict[str, Any]) -> VAE | Autoencoder | TopicModel | ItemResponse:
     """Return the fitted model of a file with these parameters."""
     with files.damage_as_format_error(contents.title):
-        cls = _classes()[contents.class_name]
+        cls = _class(contents.class_name)
         if contents.run is not None:
             checkpoint.check_state(contents.run)
         model = cls._from_parameters(cls._VALUES_BEFORE | parameters)

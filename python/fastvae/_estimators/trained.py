@@ -555,8 +555,7 @@ class Trained(Network):
         self._fit_settings()
         Callbacks(self.callbacks)
         _checks.boolean(self.warm_start, "warm_start")
-        if not isinstance(self.random_state, (np.random.Generator, np.random.RandomState)):  # they would draw
-            _checks.seed(self.random_state)
+        _checks.check_seed(self.random_state)
         chosen = self._condition_columns()
         if chosen is not None:
             columns.count(chosen)

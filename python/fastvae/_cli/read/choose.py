@@ -82,11 +82,24 @@ def _format(source: Source, given: str | None) -> str:
     if head.startswith((b"\x89PNG", b"\xff\xd8\xff")):
         raise UsageError(f"{source.title}: pass the folder of the images, not one of them")
     found = _BY_SUFFIX.get(source.suffix, "csv" if b"\0" not in head else None)
+    if found == "text" and _is_row(head):
+        raise UsageError(
+            f"{source.title}: the first line is a row of numbers, not a text: pass --format csv (and --delimiter ' ')"
+        )
     if found in ("npy", "npz", "parquet"):
         raise UsageError(f"{source.title}: it does not begin as a file of {source.suffix[1:]}; is it damaged?")
     if found is None:
         raise UsageError(f"{source.title}: the format is not known; name it with --format")
     return found
+
+
+def _is_row(head: bytes) -> bool:
+    """Whether the first line is several numbers."""
+    cells = head.partition(b"\n")[0].replace(b",", b" ").replace(b";", b" ").split()
+    try:
+        return len([float(cell) for cell in cells]) > 1
+    except ValueError:
+        return False
 
 
 def _table(source: Source, kind: str, options: Any) -> Table:
