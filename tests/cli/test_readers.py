@@ -192,13 +192,13 @@ def test_a_column_that_turns_to_text_late_keeps_its_first_cells(tmp_path: Path) 
 
 def test_labels_ids_and_choices_of_columns(tmp_path: Path) -> None:
     text = "who,age,x,y,kind\nann,3,1,2,red\nbob,4,5,,blue\n"
-    found = csv_of(tmp_path, text, id="who", label="kind", drop="age")
+    found = csv_of(tmp_path, text, id="who", label="kind", drop=["age"])
     assert (found.names, found.ids, found.y.tolist()) == (["x", "y"], ["ann", "bob"], ["red", "blue"])
-    assert csv_of(tmp_path, text, columns="y,x").names == ["y", "x"]
-    assert csv_of(tmp_path, text, columns="x", label="-1").y.tolist() == ["red", "blue"]
-    assert csv_of(tmp_path, text, columns="x", label="age").y.tolist() == [3, 4]
-    np.testing.assert_array_equal(csv_of(tmp_path, text, columns="y", label="age,x").y, [[3, 1], [4, 5]])
-    assert csv_of(tmp_path, text, columns="x", rows="1:", id="who").ids == ["bob"]
+    assert csv_of(tmp_path, text, columns=["y", "x"]).names == ["y", "x"]
+    assert csv_of(tmp_path, text, columns=["x"], label="-1").y.tolist() == ["red", "blue"]
+    assert csv_of(tmp_path, text, columns=["x"], label="age").y.tolist() == [3, 4]
+    np.testing.assert_array_equal(csv_of(tmp_path, text, columns=["y"], label="age,x").y, [[3, 1], [4, 5]])
+    assert csv_of(tmp_path, text, columns=["x"], rows="1:", id="who").ids == ["bob"]
     assert csv_of(tmp_path, "1.5,3,a\n2.5,4,b\n", label="2").y.tolist() == ["a", "b"]
     assert csv_of(tmp_path, "a,b\n-9,1\n2,3\n", na=["-9"]).X.values.tolist()[1] == [2, 3]
     assert np.isnan(csv_of(tmp_path, "a,b\n-9,1\n2,3\n", na=["-9"]).X.values[0, 0])
@@ -212,10 +212,16 @@ def test_labels_ids_and_choices_of_columns(tmp_path: Path) -> None:
         ("a,b\n", {}, "no rows"),
         ("\n\n", {}, "the table is empty"),
         ("a,b\n1,x\n", {}, "column 'b' holds text ('x' in line 2): pass --label b, --id b or --drop b"),
+        (
+            "a,b,c\nu,x,1\nv,y,2\n",
+            {},
+            "column 'a' ('u' in line 2), column 'b' ('x' in line 2) hold text: pass --drop a,b, or name",
+        ),
+        ("a b,c,d\nu,x,1\n", {}, "pass --drop 'a b,c',"),
         ("a,b\n1,2\n", {"label": "z"}, "--label z: there is no such column; the table has a, b"),
         ("1,2\n", {"label": "5"}, "the 2 columns 0 to 1"),
-        ("a,b\n1,x\n2,\n", {"label": "b"}, "column 'b' is the label, but row 1 has none"),
-        ("a,b\n1,2\n", {"drop": "a,b"}, "no column is left"),
+        ("a,b\n1,x\n2,\n", {"label": "b"}, "column 'b' is the label, but line 3 has none: fill it in"),
+        ("a,b\n1,2\n", {"drop": ["a", "b"]}, "no column is left"),
         ("a,b\n1,2\n", {"rows": "5:"}, "there are no rows"),
         ("a,b\n1,2\n", {"rows": "x"}, "--rows x: write a slice"),
         ('a,b\n"1,2\n', {}, "unexpected end of data"),

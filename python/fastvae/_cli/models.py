@@ -10,6 +10,7 @@ import numpy as np
 from fastvae._cli import messages
 from fastvae._cli.errors import UsageError
 from fastvae._cli.read import Data, read
+from fastvae._cli.read.choose import DATA_SUFFIXES
 from fastvae._cli.read.data import bare, named
 from fastvae._cli.read.texts import Vocabulary, beside
 from fastvae._cli.write import files
@@ -22,7 +23,10 @@ def load(path: str, threads: int | None = None) -> Any:
     if path == "-":
         raise UsageError("a model is read from a file, not from standard input")
     if not Path(path).exists():
-        raise UsageError(f"{path}: no such file")
+        hint = ": MODEL comes first, then DATA" if Path(path.rpartition(":")[0]).is_file() else ""
+        raise UsageError(f"{path}: no such file{hint}")
+    if Path(path).suffix.lower() in DATA_SUFFIXES:
+        raise UsageError(f"{path} is a data file: MODEL, which `fastvae train` writes, comes first, then DATA")
     model = fastvae.load(path)
     model.n_jobs = threads
     model.progress = False

@@ -13,8 +13,9 @@ def add_data(parser: Any, *, nargs: str | None = None, labels: str = "column of 
     group.add_argument("--label", metavar="COLUMN", help=f"{labels}: name or index; several, with commas, are numbers")
     group.add_argument("--labels", metavar="DATA", help="labels from a file of their own, such as mnist.npz:y_train")
     group.add_argument("--id", metavar="COLUMN", help="column that names the rows: left out of X, kept in a table")
-    group.add_argument("--columns", metavar="NAMES", help="columns to read as X, with commas (default: all others)")
-    group.add_argument("--drop", metavar="NAMES", help="columns to leave out, with commas")
+    columns = "columns to read as X, with commas (default: all others)"
+    group.add_argument("--columns", metavar="NAMES", action="append", help=columns)
+    group.add_argument("--drop", metavar="NAMES", action="append", help="columns to leave out, with commas")
     group.add_argument("--rows", metavar="A:B", help="rows to read, as a slice of Python: 0:1000, ::10")
     header = group.add_mutually_exclusive_group()
     header.add_argument("--header", action="store_true", default=None, help="the first line of a table is its header")

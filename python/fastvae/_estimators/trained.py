@@ -640,7 +640,8 @@ class Trained(Network):
         initial = self._initial_weights(fitted, X, rows)
         if initial is None:
             moments = fitted.engine.column_moments(X, rows, self._binarize(), self._threads())
-            units.warn(moments, fitted.specification, grey=fitted.images is not None or fitted.scale.divisor != 1)
+            grey = fitted.images is not None or fitted.scale.divisor != 1
+            units.warn(moments, fitted.specification, fitted.feature_names, grey=grey)
             units.warn_of_tiny_values(X, moments, fitted.specification)
             fitted.start(moments)
         initial = (initial or {}) | input_level.weights(fitted, X, rows)

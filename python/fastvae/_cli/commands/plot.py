@@ -222,9 +222,16 @@ def run(options: Any) -> int:
         raise missing("matplotlib", "plot", "'fastvae-cpu[plot]'") from None
     matplotlib.use("agg")
     model = models.load(options.model, options.threads)
-    for attribute, needed in {"sample": "samples", "components_": "topics", "difficulty_": "items"}.items():
-        if options.kind == needed and not hasattr(model, attribute):
-            raise UsageError(f"plot {options.kind}: an {type(model).__name__} has no {attribute.rstrip('_')}")
+    needed = {
+        "samples": ("sample", "VAE"),
+        "topics": ("components_", "TopicModel"),
+        "items": ("difficulty_", "ItemResponse"),
+    }
+    attribute, estimator = needed.get(options.kind, ("fit", ""))
+    if not hasattr(model, attribute):
+        raise UsageError(
+            f"plot {options.kind} draws a {estimator}; {options.model} holds a model of type {type(model).__name__}"
+        )
     data = None if options.data is None else models.read_for(model, options, options.model)
     drawn = kind.draw(model, data, options)
     axes = drawn if hasattr(drawn, "figure") else np.ravel(drawn)[0]
