@@ -253,6 +253,25 @@ def test_impute_keeps_the_table_and_fills_its_holes(
     assert len(lines) == 81
 
 
+def test_cells_that_the_model_does_not_fill_are_copied_as_texts(run: Run, tmp_path: Path, models: Path) -> None:
+    head, row = "id,a,b,c,price,big,flag", "{:03},1.50,,+2,0.10,12345678901234567890,TRUE"
+    given = [head, *(row.format(i) for i in range(9))]
+    (tmp_path / "t.csv").write_text("\n".join(given))
+    filled = run("impute", models / "table.safetensors", "t.csv", "-q").lines
+    assert filled[0] == head
+    for old, new in zip(given[1:], filled[1:], strict=True):
+        cells = new.split(",")
+        assert float(cells[2])
+        assert ",".join([*cells[:2], "", *cells[3:]]) == old
+    some = run("impute", models / "table.safetensors", "t.csv", "-q", "--rows", "4:6").lines
+    assert some[1:] == filled[5:7]
+    codes = run("encode", models / "table.safetensors", "t.csv", "-q", "--id", "id").lines
+    assert [line.split(",")[0] for line in codes] == ["id", *(f"{i:03}" for i in range(9))]
+    (tmp_path / "numbers.csv").write_text("id,a,b,c\n" + "".join(f"{i:03},1,2,3\n" for i in range(9)))  # all numbers
+    codes = run("encode", models / "table.safetensors", "numbers.csv", "-q", "--id", "id").lines
+    assert codes[1].startswith("000,")
+
+
 def test_score_prints_means_json_and_scores_of_each(
     process: Run, run: Run, tmp_path: Path, models: Path, images: np.ndarray
 ) -> None:

@@ -39,8 +39,8 @@ def feature_names(model: Any) -> list[str] | None:
     return None if found is None else [str(name) for name in found]
 
 
-def read_for(model: Any, options: Any, path: str | None = None) -> Data:
-    """Read DATA as the model's training data were read; `path` is the model's file."""
+def read_for(model: Any, options: Any, path: str | None = None, *, cells: bool = False) -> Data:
+    """Read DATA as the model's training data were read; `path` is the model's file, `cells` as for `read`."""
     names, images = feature_names(model), getattr(model, "image_shape", None)
     channels = None if images is None else (images[2] if len(images) == 3 else 1)
     data = read(
@@ -48,6 +48,7 @@ def read_for(model: Any, options: Any, path: str | None = None) -> Data:
         expected=names,
         channels=channels if channels in (1, 3) else None,
         vocabulary=lambda documents: vocabulary_of(options, path),
+        cells=cells,
     )
     X = bare(data.X)
     if images is not None and data.id_name == "file" and X.shape[1:3] != tuple(images[:2]):

@@ -36,6 +36,7 @@ def read(
     expected: list[str] | None = None,
     channels: int | None = None,
     vocabulary: Any = None,
+    cells: bool = False,
 ) -> Data:
     """Read DATA with the options of `add_data`.
 
@@ -48,11 +49,17 @@ def read(
         Channels of images that the model reads.
     vocabulary : callable or None
         Maps the documents of a text to the Vocabulary to use. None: texts are refused.
+    cells : bool
+        Whether the table keeps the cells of a text file.
     """
     source = Source(options.data)
     kind = _format(source, options.format)
     if kind in ("csv", "tsv", "parquet"):
-        data = _of_table(_table(source, kind, options), source.title, options, expected)
+        table = _table(source, kind, options)
+        if cells:
+            table.keep_cells()
+        data = _of_table(table, source.title, options, expected)
+        table.read_cells = None  # and with it the text
     else:
         data = _of_array(source, kind, options, channels, vocabulary)
     if options.labels is not None:
@@ -152,7 +159,7 @@ def _of_table(table: Table, title: str, options: Any, expected: list[str] | None
         left |= set(places)
     if options.id is not None:
         place = table.index(options.id, "--id")
-        data.ids = [_shown(value) for value in table.columns[place]]
+        data.ids = [text.strip() for text in table.texts(place)]
         data.id_name = options.id if table.names is not None else "id"
         left.add(place)
     if options.drop is not None:
@@ -270,10 +277,6 @@ def _rows(data: Data, text: str) -> Data:
     data.ids = None if data.ids is None else data.ids[chosen]
     data.table = None if data.table is None else data.table.take(chosen)
     return data
-
-
-def _shown(value: Any) -> str:
-    return "" if value is None else str(value)
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -46,9 +46,18 @@ def read_csv(source: Source, delimiter: str | None, header: bool | None, na: Seq
         if twice:
             raise UsageError(f"{source.title}: the column {twice[0]!r} occurs twice in the header (or use --no-header)")
     width = len(first[1])
+
+    def read_cells(places: Iterable[int]) -> dict[int, list[str]]:
+        found: dict[int, list[str]] = {j: [] for j in places}
+        for row, (_, cells) in enumerate(_rows(text, delimiter, source.title)):
+            if row or not header:
+                for j, column in found.items():
+                    column.append(cells[j])
+        return found
+
     fast = _all_numbers(text, delimiter, header, width, na)
     if fast is not None:
-        return Table(names, list(fast.T), None)
+        return Table(names, list(fast.T), None, read_cells)
     columns, lines = _Columns(width, gone), []
     chunk: list[list[str]] = []
     for line, cells in rows if header else _chain(first, rows):
@@ -62,13 +71,9 @@ def read_csv(source: Source, delimiter: str | None, header: bool | None, na: Seq
     columns.add(chunk)
     if not lines:
         raise UsageError(f"{source.title}: the table has a header but no rows")
-    texts: dict[int, list[str]] = {j: [] for j in columns.texts()}
-    if texts:  # once more: only these columns are kept as texts
-        for row, (_, cells) in enumerate(_rows(text, delimiter, source.title)):
-            if row or not header:
-                for j, column in texts.items():
-                    column.append(cells[j].strip())
-    return Table(names, columns.finish(texts), np.array(lines))
+    kept = columns.texts()
+    texts = read_cells(kept) if kept else {}  # once more: only these columns are kept as texts
+    return Table(names, columns.finish(texts), np.array(lines), read_cells)
 
 
 def _chain(first: tuple[int, list[str]], rest: Iterable[tuple[int, list[str]]]) -> Iterable[tuple[int, list[str]]]:
@@ -154,6 +159,7 @@ class _Columns:
         if numbers is not None:
             values = np.concatenate(numbers)
             return values.astype(np.int64) if self._whole[j] and np.abs(values).max() < 2**53 else values
+        texts = [text.strip() for text in texts]
         if set(texts) <= set(_BOOLEANS):
             return np.array([_BOOLEANS[text] for text in texts])
         return _texts([None if text in self._gone else text for text in texts])
