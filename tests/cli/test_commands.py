@@ -14,9 +14,10 @@ import pytest
 
 import fastvae
 from cli.conftest import Run, error_of
+from fastvae import _png
 from fastvae._cli.parser import COMMANDS
 from fastvae._cli.read.data import named
-from fastvae._cli.write import png
+from fastvae._cli.write import pictures
 
 TABLE = "name,a,b,c,kind\n" + "".join(
     f"n{i},{i % 5 / 5},{'' if i % 4 == 1 else i % 7 / 7},{-(i % 3)},{'red' if i % 2 else 'blue'}\n" for i in range(40)
@@ -298,8 +299,8 @@ def test_png_files_are_those_of_the_format() -> None:
     rng = np.random.default_rng(0)
     for shape in ((5, 7), (5, 7, 3)):
         pixels = rng.integers(0, 256, shape).astype(np.uint8)
-        np.testing.assert_array_equal(decoded(png.encode(pixels)), pixels)
-    assert png.grey(np.array([-1, 0, 0.5, 1, 2, np.nan])).tolist() == [0, 0, 128, 255, 255, 0]
+        np.testing.assert_array_equal(decoded(_png.encode(pixels)), pixels)
+    assert pictures.grey(np.array([-1, 0, 0.5, 1, 2, np.nan])).tolist() == [0, 0, 128, 255, 255, 0]
 
 
 def test_info(process: Run, run: Run, models: Path) -> None:
