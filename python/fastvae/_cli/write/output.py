@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fastvae import _png
 from fastvae._cli import messages
 from fastvae._cli.errors import UsageError
-from fastvae._cli.options import WRITE_FORMATS
+from fastvae._cli.options import WRITE_FORMATS, image_shape
 from fastvae._cli.write import files, pictures, tables
 
 _TABLES = ("csv", "tsv", "parquet")
@@ -162,11 +162,3 @@ class Output:
             array = array.reshape(len(array), shape[2], *shape[:2]).transpose(0, 2, 3, 1)
         zoom = max(1, self._options.zoom)
         return pictures.grey(array.reshape(len(array), *shape)).repeat(zoom, 1).repeat(zoom, 2)
-
-
-def image_shape(text: str) -> tuple[int, ...]:
-    """Return the sides of "28x28" or "32x32x3", or raise UsageError."""
-    parts = text.lower().split("x")
-    if len(parts) not in (2, 3) or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"--image-shape {text}: write HEIGHTxWIDTH or HEIGHTxWIDTHxCHANNELS, such as 28x28")
-    return tuple(map(int, parts))
