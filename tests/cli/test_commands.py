@@ -254,6 +254,19 @@ def test_impute_keeps_the_table_and_fills_its_holes(
     assert len(lines) == 81
 
 
+@pytest.mark.parametrize("name", ["reconstruct", "impute", "sample"])
+def test_images_with_channels_first_are_written_as_pictures(name: str, run: Run, tmp_path: Path) -> None:
+    X = np.random.default_rng(0).random((20, 3, 4, 5)).astype(np.float32)
+    np.save(tmp_path / "x.npy", X)
+    options = {"image_shape": (4, 5, 3), "channels": "first", "missing": "mask", "hidden": (4,)}
+    fastvae.VAE(2, epochs=1, random_state=0, **options).fit(X).save(tmp_path / "m.safetensors")
+    data = ["-n", 20] if name == "sample" else ["x.npy"]
+    run(name, "m.safetensors", *data, "-o", "pictures/")
+    run(name, "m.safetensors", *data, "-o", "array.npy")
+    expected = np.load(tmp_path / "array.npy")[7].transpose(1, 2, 0)
+    np.testing.assert_allclose(decoded((tmp_path / "pictures" / "07.png").read_bytes()) / 255, expected, atol=0.5 / 254)
+
+
 def test_score_prints_means_json_and_scores_of_each(
     process: Run, run: Run, tmp_path: Path, models: Path, images: np.ndarray
 ) -> None:
