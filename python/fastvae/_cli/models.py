@@ -133,12 +133,12 @@ def row_columns(data: Data) -> dict[str, Any]:
     return found
 
 
-def image_shape(model: Any, data: Data | None = None) -> tuple[int, ...] | None:
-    """Return the shape of the model's images, else of the data's."""
-    found = getattr(model, "image_shape", None)
-    if found is not None:
-        return tuple(map(int, found))
-    return None if data is None else data.images
+def image_layout(model: Any, data: Data | None = None) -> dict[str, Any]:
+    """Return the arguments ``images`` and ``channels_first`` of a Result: of the model's images, else of the data's."""
+    shape = getattr(model, "image_shape", None)
+    if shape is None:
+        return {"images": None if data is None else data.images}
+    return {"images": tuple(map(int, shape)), "channels_first": model.channels == "first"}
 
 
 def save(model: Any, path: Path, optimizer: bool = True) -> None:

@@ -55,8 +55,7 @@ def run(options: Any) -> int:
     result = Result(
         found,
         names,
-        images=models.image_shape(model),
-        channels_first=getattr(model, "channels", "last") == "first",
+        **models.image_layout(model),
     )
     if options.codes:
         codes = dict(zip(models.code_names(model), z.T, strict=True))

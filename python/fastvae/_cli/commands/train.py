@@ -79,7 +79,9 @@ def run(options: Any) -> int:
         fit.run(model, data, validation)
     else:
         fit.run(model, data, validation, y=y)
-    fit.summarise(model, data)
+    fit.summarise(model)
+    if options.json:
+        fit.print_json(model, data)
     return 0
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastvae._cli import messages
 from fastvae._cli.errors import UsageError
-from fastvae._cli.options import READ_FORMATS
+from fastvae._cli.options import READ_FORMATS, image_size
 from fastvae._cli.read import arrays, images, tables, texts
 from fastvae._cli.read.data import Data, Table, bare, named
 from fastvae._cli.read.source import Source
@@ -277,11 +277,3 @@ def _rows(data: Data, text: str) -> Data:
     data.ids = None if data.ids is None else data.ids[chosen]
     data.table = None if data.table is None else data.table.take(chosen)
     return data
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """Return (height, width) of "28x28", or raise UsageError."""
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"--image-size {text}: write HEIGHTxWIDTH, such as 28x28")
-    return int(parts[0]), int(parts[1])
