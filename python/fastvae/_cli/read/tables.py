@@ -106,6 +106,15 @@ def _is_number(cell: str) -> bool:
         return False
 
 
+def is_text(cell: str) -> bool:
+    """Whether a cell is no number, be it NaN or infinite."""
+    try:
+        float(cell)
+    except ValueError:
+        return True
+    return "_" in cell
+
+
 def _all_numbers(text: str, delimiter: str, header: bool, width: int, na: Sequence[str]) -> NDArray[Any] | None:
     """Return a table without quotes and missing cells, by numpy's parser, or None: it has others."""
     body = text.lstrip("\r\n").partition("\n")[2] if header else text
