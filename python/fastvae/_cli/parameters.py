@@ -45,7 +45,7 @@ def add(parser: Any, classes: Sequence[type], rename: dict[str, str] | None = No
                 flags = tuple(flag.replace("--", "--no-", 1) for flag in flags) if default else flags
                 extra: dict[str, Any] = {"action": "store_const", "const": "false" if default else "true"}
             else:
-                extra = {"metavar": _metavar(default, doc)}
+                extra = {"metavar": _metavar(doc)}
             help_text = text.replace("%", "%%") + (f" (default: {shown.replace('%', '%%')})" if shown else "")
             group.add_argument(*flags, dest=f"param:{name}", default=argparse.SUPPRESS, help=help_text, **extra)
     group.add_argument(
@@ -94,7 +94,7 @@ def _reference() -> type:
     return VAE
 
 
-def _metavar(default: Any, doc: docstrings.Described | None) -> str:
+def _metavar(doc: docstrings.Described | None) -> str:
     kind = "" if doc is None else doc.kind
     if kind.startswith("{"):
         return kind[1 : kind.index("}")].replace('"', "").replace(", ", "|")

@@ -19,7 +19,6 @@ from fastvae._cli.errors import UsageError
 from fastvae._cli.options import WRITE_FORMATS, image_shape
 from fastvae._cli.write import files, pictures, tables
 
-_TABLES = ("csv", "tsv", "parquet")
 _BINARY = ("npy", "npz", "parquet", "png")
 
 
