@@ -1,4 +1,4 @@
-"""Models: loading, data for them, results from them."""
+"""Models: loading, reading data for them, names of their results."""
 
 from __future__ import annotations
 

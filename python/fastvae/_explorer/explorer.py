@@ -78,7 +78,7 @@ def explorer(
         Number of examples on the map, a fixed random sample of X. Mean codes of groups, principal components and the
         activity of dimensions are those of all examples.
     originals : bool
-        Include original images of the examples, as many as ``max_bytes`` lets.
+        Include original images of the examples, as many as fit into ``max_bytes``.
     max_bytes : int
         Limit of the file's size.
 

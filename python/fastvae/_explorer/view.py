@@ -1,4 +1,4 @@
-"""How the page shows an example: an image, bars of features or words; the original images."""
+"""Decoded examples on the page (an image, bars of features or words) and original images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def shape_of_images(source: Source, shape: Any) -> tuple[int, int, int] | None:
 
 
 def view_of(source: Source, shape: tuple[int, int, int] | None, names: list[str], rows: NDArray[Any]) -> dict[str, Any]:
-    """Return how the page shows a decoded example."""
+    """Return the form of a decoded example on the page."""
     kind = source.network.likelihood.kind
     if shape is not None:
         return {"kind": "image", "shape": list(shape), "range": _grey_range(source, rows)}

@@ -12,7 +12,7 @@ from typing import Any
 from fastvae._cli.errors import UsageError
 
 _GZIP = b"\x1f\x8b"
-_HEAD = 262  # bytes that show the format
+_HEAD = 262  # bytes by which a format is recognised
 
 
 class Source:

@@ -24,7 +24,7 @@ _BINARY = ("npy", "npz", "parquet", "png")
 
 @dataclass
 class Result:
-    """An array, and how a table or images of it look.
+    """An array, with its forms as a table and as images.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Result:
 
 
 class Output:
-    """Where a result goes.
+    """The destination of a result.
 
     Parameters
     ----------
