@@ -22,15 +22,17 @@ NAMES: dict[str, tuple[str, ...] | None] = {
 _NOT_SET = ("callbacks", "warm_start")
 
 
-def add(parser: Any, classes: Sequence[type], rename: dict[str, str] | None = None) -> None:
+def add(parser: Any, classes: Sequence[type]) -> None:
     """Add an option for each parameter of the classes, and ``--set``."""
+    from fastvae import VAE
+
     group = parser.add_argument_group("parameters")
-    shared = docstrings.parameters(_reference())
+    shared = docstrings.parameters(VAE)
     added: set[str] = set()
     for cls in classes:
         described = docstrings.parameters(cls)
         for name, default in defaults(cls).items():
-            flags = NAMES.get(name, (f"--{(rename or {}).get(name, name).replace('_', '-')}",))
+            flags = NAMES.get(name, (f"--{name.replace('_', '-')}",))
             if name in added or flags is None:
                 continue
             added.add(name)
@@ -51,10 +53,8 @@ def add(parser: Any, classes: Sequence[type], rename: dict[str, str] | None = No
     group.add_argument(
         "--set", metavar="NAME=VALUE", action="append", default=[], help="any parameter, its value as JSON or a call"
     )
-    group.add_argument("--progress", action=argparse.BooleanOptionalAction, default=None, help=_PROGRESS)
-
-
-_PROGRESS = "show the progress on standard error (default: if it is a terminal)"
+    progress = "show the progress on standard error (default: if it is a terminal)"
+    group.add_argument("--progress", action=argparse.BooleanOptionalAction, default=None, help=progress)
 
 
 def given(options: Any, cls: type) -> dict[str, Any]:
@@ -86,12 +86,6 @@ def defaults(cls: type) -> dict[str, Any]:
     """Return the parameters of a constructor with their defaults."""
     parameters = inspect.signature(cls).parameters.values()
     return {each.name: each.default for each in parameters if each.kind is not each.VAR_KEYWORD}
-
-
-def _reference() -> type:
-    from fastvae._estimators.vae import VAE
-
-    return VAE
 
 
 def _metavar(doc: docstrings.Described | None) -> str:
