@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+from helpers import module_of
 
 # docs/check_site.py, a step of `make docs`; the folder is not put on the path, since it has a module `reference` too.
 _FILE = Path(__file__).parent.parent / "docs" / "check_site.py"
 if not _FILE.exists():
     pytest.skip("needs the folder docs of a checkout", allow_module_level=True)
-_SPEC = spec_from_file_location("check_site", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-check_site = module_from_spec(_SPEC)
-_SPEC.loader.exec_module(check_site)
+check_site = module_of(_FILE, "check_site")
 
 
 def site(folder: Path, body: str) -> list[str]:

@@ -488,6 +488,36 @@ def test_plots(kind: str, model: str, options: tuple[Any, ...], table: Path, mod
     assert decoded((folder / "p.png").read_bytes()).std() > 1
 
 
+def test_plots_of_decoded_images_take_the_label_as_sample_does(run: Run, tmp_path: Path, models: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    X = np.random.default_rng(0).random((20, 5)).astype(np.float32)
+    fastvae.VAE(2, hidden=(4,), epochs=1, condition_columns=[4], random_state=0).fit(X).save(tmp_path / "m")
+    given = (
+        "plot",
+        "samples",
+        "m",
+        "-o",
+        "p.png",
+        "--image-shape",
+        "2x2",
+        "-n",
+        1,
+        "--seed",
+        0,
+        "--force",
+        "--dpi",
+        30,
+    )
+    assert error_of(run(*given, code=2)).endswith("the model is conditional: pass --label-value VALUE")
+    assert "the condition is numbers" in error_of(run(*given, "--label-value", "red", code=2))
+    run(*given, "--label-value", 0.1)
+    low = (tmp_path / "p.png").read_bytes()
+    run(*given, "--label-value", 100)
+    assert (tmp_path / "p.png").read_bytes() != low
+    other = ("plot", "samples", models / "table.safetensors", "-o", "q.png", "--label-value", "red")
+    assert error_of(run(*other, code=2)).endswith("--label-value: the model is not conditional")
+
+
 def test_plot_as_a_process(process: Run, run: Run, models: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     found = process(

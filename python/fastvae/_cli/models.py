@@ -1,4 +1,4 @@
-"""Models: loading, data for them, results from them."""
+"""Models: loading, reading data for them, names of their results."""
 
 from __future__ import annotations
 
@@ -101,6 +101,27 @@ def labels_for(model: Any, y: Any) -> Any:
         return y.astype(classes.dtype if classes.dtype.kind != "U" else str)
     except ValueError:
         return y
+
+
+def condition_value(model: Any, text: str | None, option: str) -> dict[str, Any]:
+    """Return ``y=`` for decoded examples, from the value of an option, or raise UsageError."""
+    if not is_conditional(model) and not hasattr(model, "condition_columns_"):
+        if text is not None:
+            raise UsageError(f"{option}: the model is not conditional")
+        return {}
+    classes = getattr(model, "classes_", None)
+    known = "" if classes is None else ", ".join(map(str, classes[:20]))
+    if text is None:
+        raise UsageError(f"the model is conditional: pass {option} VALUE{known and f', one of {known}'}")
+    if classes is None:
+        try:
+            return {"y": np.array([float(part) for part in text.split(",")])}
+        except ValueError:
+            raise UsageError(f"{option} {text}: the condition is numbers, with commas") from None
+    for label in classes.tolist():
+        if str(label) == text:
+            return {"y": label}
+    raise UsageError(f"{option} {text} is none of the model's classes: {known}")
 
 
 def code_names(model: Any) -> list[str]:

@@ -162,7 +162,7 @@ class Fit:
         if data.tokenizer is not None:
             for each in written:
                 files.check(beside(each), options.force)
-        if options.checkpoint is not None:  # `resume` reads the texts alike
+        if options.checkpoint is not None:  # `resume` counts the same words
             self._vocabulary(Path(options.checkpoint), data.tokenizer)
         with _cells(data):
             self.guard(model, lambda: model.fit(data.X, validation_data=held_out, **given, **arguments), data.tokenizer)
@@ -207,7 +207,7 @@ class Fit:
             files.write(beside(path), vocabulary.dump())
 
     def summarise(self, model: Any) -> None:
-        """Say what the fit has reached."""
+        """Note sizes, epochs, time and losses of the fit."""
         last = _last_losses(model)
         losses = ", ".join(f"{key} {value:.6g}" for key, value in last.items())
         epochs = models.plural(model.n_iter_, "epoch")

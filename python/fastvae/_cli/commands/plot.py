@@ -45,14 +45,7 @@ def _shape(model: Any, data: Any, options: Any) -> Any:
 
 
 def _condition(model: Any, options: Any) -> dict[str, Any]:
-    if not models.is_conditional(model):
-        return {}
-    if options.label_value is None:
-        raise UsageError("the model is conditional: pass --label-value VALUE")
-    classes = {str(label): label for label in getattr(model, "classes_", np.array([])).tolist()}
-    if options.label_value not in classes:
-        raise UsageError(f"--label-value {options.label_value} is none of the classes {', '.join(classes)}")
-    return {"y": classes[options.label_value]}
+    return models.condition_value(model, options.label_value, "--label-value")
 
 
 def _first(data: Data, n: int) -> Any:
@@ -191,7 +184,11 @@ def add(parser: Any) -> None:
         "--dims", metavar="I,J", help="latent dimensions (default: the first, or those of the largest KL)"
     )
     group.add_argument("--image-shape", metavar="HxW[xC]", help="shape of the images (default: the model's)")
-    group.add_argument("--label-value", metavar="VALUE", help="class of a conditional model, for decoded images")
+    group.add_argument(
+        "--label-value",
+        metavar="VALUE",
+        help="label, or covariates with commas, for decoded images",
+    )
     group.add_argument("--seed", metavar="N", type=int, help="seed of samples")
     group.add_argument("--title", metavar="TEXT", help="title of the plot")
     group.add_argument("--dpi", metavar="N", type=int, default=150, help="pixels per inch of a PNG")

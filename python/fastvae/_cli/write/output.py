@@ -20,13 +20,12 @@ from fastvae._cli.errors import UsageError
 from fastvae._cli.options import WRITE_FORMATS, image_shape
 from fastvae._cli.write import files, pictures, tables
 
-_TABLES = ("csv", "tsv", "parquet")
 _BINARY = ("npy", "npz", "parquet", "png")
 
 
 @dataclass
 class Result:
-    """An array, and how a table or images of it look.
+    """An array, with its forms as a table and as images.
 
     Attributes
     ----------
@@ -63,7 +62,7 @@ class Result:
 
 
 class Output:
-    """Where a result goes.
+    """The destination of a result.
 
     Parameters
     ----------
