@@ -14,9 +14,10 @@ import pytest
 
 import fastvae
 from cli.conftest import Run, error_of
+from fastvae import _png
 from fastvae._cli.parser import COMMANDS
 from fastvae._cli.read.data import named
-from fastvae._cli.write import png
+from fastvae._cli.write import pictures
 
 TABLE = "name,a,b,c,kind\n" + "".join(
     f"n{i},{i % 5 / 5},{'' if i % 4 == 1 else i % 7 / 7},{-(i % 3)},{'red' if i % 2 else 'blue'}\n" for i in range(40)
@@ -253,6 +254,38 @@ def test_impute_keeps_the_table_and_fills_its_holes(
     assert len(lines) == 81
 
 
+def test_cells_that_the_model_does_not_fill_are_copied_as_texts(run: Run, tmp_path: Path, models: Path) -> None:
+    head, row = "id,a,b,c,price,big,flag", "{:03},1.50,,+2,0.10,12345678901234567890,TRUE"
+    given = [head, *(row.format(i) for i in range(9))]
+    (tmp_path / "t.csv").write_text("\n".join(given))
+    filled = run("impute", models / "table.safetensors", "t.csv", "-q").lines
+    assert filled[0] == head
+    for old, new in zip(given[1:], filled[1:], strict=True):
+        cells = new.split(",")
+        assert float(cells[2])
+        assert ",".join([*cells[:2], "", *cells[3:]]) == old
+    some = run("impute", models / "table.safetensors", "t.csv", "-q", "--rows", "4:6").lines
+    assert some[1:] == filled[5:7]
+    codes = run("encode", models / "table.safetensors", "t.csv", "-q", "--id", "id").lines
+    assert [line.split(",")[0] for line in codes] == ["id", *(f"{i:03}" for i in range(9))]
+    (tmp_path / "numbers.csv").write_text("id,a,b,c\n" + "".join(f"{i:03},1,2,3\n" for i in range(9)))  # all numbers
+    codes = run("encode", models / "table.safetensors", "numbers.csv", "-q", "--id", "id").lines
+    assert codes[1].startswith("000,")
+
+
+@pytest.mark.parametrize("name", ["reconstruct", "impute", "sample"])
+def test_images_with_channels_first_are_written_as_pictures(name: str, run: Run, tmp_path: Path) -> None:
+    X = np.random.default_rng(0).random((20, 3, 4, 5)).astype(np.float32)
+    np.save(tmp_path / "x.npy", X)
+    options = {"image_shape": (4, 5, 3), "channels": "first", "missing": "mask", "hidden": (4,)}
+    fastvae.VAE(2, epochs=1, random_state=0, **options).fit(X).save(tmp_path / "m.safetensors")
+    data = ["-n", 20] if name == "sample" else ["x.npy"]
+    run(name, "m.safetensors", *data, "-o", "pictures/")
+    run(name, "m.safetensors", *data, "-o", "array.npy")
+    expected = np.load(tmp_path / "array.npy")[7].transpose(1, 2, 0)
+    np.testing.assert_allclose(decoded((tmp_path / "pictures" / "07.png").read_bytes()) / 255, expected, atol=0.5 / 254)
+
+
 def test_score_prints_means_json_and_scores_of_each(
     process: Run, run: Run, tmp_path: Path, models: Path, images: np.ndarray
 ) -> None:
@@ -298,8 +331,8 @@ def test_png_files_are_those_of_the_format() -> None:
     rng = np.random.default_rng(0)
     for shape in ((5, 7), (5, 7, 3)):
         pixels = rng.integers(0, 256, shape).astype(np.uint8)
-        np.testing.assert_array_equal(decoded(png.encode(pixels)), pixels)
-    assert png.grey(np.array([-1, 0, 0.5, 1, 2, np.nan])).tolist() == [0, 0, 128, 255, 255, 0]
+        np.testing.assert_array_equal(decoded(_png.encode(pixels)), pixels)
+    assert pictures.grey(np.array([-1, 0, 0.5, 1, 2, np.nan])).tolist() == [0, 0, 128, 255, 255, 0]
 
 
 def test_info(process: Run, run: Run, models: Path) -> None:
@@ -455,6 +488,36 @@ def test_plots(kind: str, model: str, options: tuple[Any, ...], table: Path, mod
     assert decoded((folder / "p.png").read_bytes()).std() > 1
 
 
+def test_plots_of_decoded_images_take_the_label_as_sample_does(run: Run, tmp_path: Path, models: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    X = np.random.default_rng(0).random((20, 5)).astype(np.float32)
+    fastvae.VAE(2, hidden=(4,), epochs=1, condition_columns=[4], random_state=0).fit(X).save(tmp_path / "m")
+    given = (
+        "plot",
+        "samples",
+        "m",
+        "-o",
+        "p.png",
+        "--image-shape",
+        "2x2",
+        "-n",
+        1,
+        "--seed",
+        0,
+        "--force",
+        "--dpi",
+        30,
+    )
+    assert error_of(run(*given, code=2)).endswith("the model is conditional: pass --label-value VALUE")
+    assert "the condition is numbers" in error_of(run(*given, "--label-value", "red", code=2))
+    run(*given, "--label-value", 0.1)
+    low = (tmp_path / "p.png").read_bytes()
+    run(*given, "--label-value", 100)
+    assert (tmp_path / "p.png").read_bytes() != low
+    other = ("plot", "samples", models / "table.safetensors", "-o", "q.png", "--label-value", "red")
+    assert error_of(run(*other, code=2)).endswith("--label-value: the model is not conditional")
+
+
 def test_plot_as_a_process(process: Run, run: Run, models: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     found = process(
@@ -536,3 +599,13 @@ def test_bench(process: Run) -> None:
         assert row["fastvae_ms"] > 0
         assert row["torch_ms"] is None
     assert found["isa"] == fastvae.show_config()["isa"]
+
+
+def test_reconstructions_of_pictures_with_one_stem_have_two_files(run: Run, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    (tmp_path / "in").mkdir()
+    for i, name in enumerate(("a.png", "a.jpg", "b.jpg")):
+        image.new("L", (4, 4), 80 * i).save(tmp_path / "in" / name)
+    run("train", "in", "-o", "m.safetensors", "--epochs", 1, "--hidden", 4, "-q")
+    run("reconstruct", "m.safetensors", "in", "-o", "out/")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg.png", "a.png.png", "b.png"]

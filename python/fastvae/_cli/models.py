@@ -1,4 +1,4 @@
-"""Models: loading, data for them, results from them."""
+"""Models: loading, reading data for them, names of their results."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def feature_names(model: Any) -> list[str] | None:
     return None if found is None else [str(name) for name in found]
 
 
-def read_for(model: Any, options: Any, path: str | None = None) -> Data:
-    """Read DATA as the model's training data were read; `path` is the model's file."""
+def read_for(model: Any, options: Any, path: str | None = None, *, cells: bool = False) -> Data:
+    """Read DATA as the model's training data were read; `path` is the model's file, `cells` as for `read`."""
     names, images = feature_names(model), getattr(model, "image_shape", None)
     channels = None if images is None else (images[2] if len(images) == 3 else 1)
     data = read(
@@ -48,6 +48,7 @@ def read_for(model: Any, options: Any, path: str | None = None) -> Data:
         expected=names,
         channels=channels if channels in (1, 3) else None,
         vocabulary=lambda documents: vocabulary_of(options, path),
+        cells=cells,
     )
     X = bare(data.X)
     if images is not None and data.id_name == "file" and X.shape[1:3] != tuple(images[:2]):
@@ -102,6 +103,27 @@ def labels_for(model: Any, y: Any) -> Any:
         return y
 
 
+def condition_value(model: Any, text: str | None, option: str) -> dict[str, Any]:
+    """Return ``y=`` for decoded examples, from the value of an option, or raise UsageError."""
+    if not is_conditional(model) and not hasattr(model, "condition_columns_"):
+        if text is not None:
+            raise UsageError(f"{option}: the model is not conditional")
+        return {}
+    classes = getattr(model, "classes_", None)
+    known = "" if classes is None else ", ".join(map(str, classes[:20]))
+    if text is None:
+        raise UsageError(f"the model is conditional: pass {option} VALUE{known and f', one of {known}'}")
+    if classes is None:
+        try:
+            return {"y": np.array([float(part) for part in text.split(",")])}
+        except ValueError:
+            raise UsageError(f"{option} {text}: the condition is numbers, with commas") from None
+    for label in classes.tolist():
+        if str(label) == text:
+            return {"y": label}
+    raise UsageError(f"{option} {text} is none of the model's classes: {known}")
+
+
 def code_names(model: Any) -> list[str]:
     """Return names of the columns of codes: z0, z1, ...; topic0, ... of topics; ability0, ... of exams."""
     stem = {"TopicModel": "topic", "ItemResponse": "ability"}.get(type(model).__name__, "z")
@@ -132,12 +154,12 @@ def row_columns(data: Data) -> dict[str, Any]:
     return found
 
 
-def image_shape(model: Any, data: Data | None = None) -> tuple[int, ...] | None:
-    """Return the shape of the model's images, else of the data's."""
-    found = getattr(model, "image_shape", None)
-    if found is not None:
-        return tuple(map(int, found))
-    return None if data is None else data.images
+def image_layout(model: Any, data: Data | None = None) -> dict[str, Any]:
+    """Return the arguments ``images`` and ``channels_first`` of a Result: of the model's images, else of the data's."""
+    shape = getattr(model, "image_shape", None)
+    if shape is None:
+        return {"images": None if data is None else data.images}
+    return {"images": tuple(map(int, shape)), "channels_first": model.channels == "first"}
 
 
 def save(model: Any, path: Path, optimizer: bool = True) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastvae._cli.errors import UsageError
+
 
 def add_data(parser: Any, *, nargs: str | None = None, labels: str = "column of labels, left out of X") -> None:
     """Add the positional DATA and the options of reading."""
@@ -58,3 +60,25 @@ def add_model(parser: Any) -> None:
 def add_seed(parser: Any) -> None:
     """Add ``--seed``."""
     parser.add_argument("--seed", metavar="N", type=int, help="seed of the draws (default: the model's)")
+
+
+def image_shape(text: str) -> tuple[int, ...]:
+    """Return the sides in the value of ``--image-shape``, "28x28" or "32x32x3", or raise UsageError."""
+    found = _sides(text)
+    if len(found) not in (2, 3):
+        raise UsageError(f"--image-shape {text}: write HEIGHTxWIDTH or HEIGHTxWIDTHxCHANNELS, such as 28x28")
+    return found
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Return height and width in the value of ``--image-size``, "28x28", or raise UsageError."""
+    found = _sides(text)
+    if len(found) != 2:
+        raise UsageError(f"--image-size {text}: write HEIGHTxWIDTH, such as 28x28")
+    return found[0], found[1]
+
+
+def _sides(text: str) -> tuple[int, ...]:
+    """Return the numbers of "28x28"; () for another text."""
+    parts = text.lower().split("x")
+    return tuple(map(int, parts)) if all(part.isdigit() and int(part) > 0 for part in parts) else ()

@@ -69,7 +69,7 @@ def _place(array: NDArray[Any], X: Any) -> str:
 
 
 def _reason(cell: Any) -> str:
-    """Return the words of Python, which scikit-learn's users know, for an object that is no number."""
+    """Return Python's message for an object that is no number, as scikit-learn's errors have it."""
     try:
         float(cell)
     except TypeError as error:

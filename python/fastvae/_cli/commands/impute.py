@@ -37,10 +37,11 @@ def add(parser: Any) -> None:
     add_output(parser, "the filled table", images=True)
 
 
-def _short(given: Any, filled: Any) -> Any:
-    """Return a column with imputed values, which are float32, in their shortest digits."""
-    gone, found = np.isnan(given), given.copy()
-    found[gone] = filled[gone].astype(np.float32).astype(str).astype(given.dtype)
+def _short(given: Any, filled: Any, cells: Any = None) -> Any:
+    """Return a column, or its cells, with imputed values, which are float32, in their shortest digits."""
+    gone, found = np.isnan(given), (given if cells is None else cells).copy()
+    digits = filled[gone].astype(np.float32).astype(str)
+    found[gone] = digits.astype(given.dtype) if cells is None else [each.removesuffix(".0") for each in digits.tolist()]
     return found
 
 
@@ -48,7 +49,7 @@ def run(options: Any) -> int:
     """Impute."""
     output = Output(options)
     model = models.load(options.model, options.threads)
-    data = models.read_for(model, options, options.model)
+    data = models.read_for(model, options, options.model, cells=output.kind in ("csv", "tsv"))
     given: dict[str, Any] = {"n_iter": options.n_iter, **models.condition(model, data)}
     if hasattr(model, "sample"):
         given |= {"draws": options.draws, "n_samples": options.n_samples, "random_state": options.seed}
@@ -64,13 +65,14 @@ def run(options: Any) -> int:
     if options.draws is not None:
         output.write(draws_as_table(filled, names, models.row_columns(data)))
         return 0
-    result = Result(filled, names, models.row_columns(data), images=models.image_shape(model, data))
+    result = Result(filled, names, models.row_columns(data), **models.image_layout(model, data))
     if data.table is not None and filled.ndim == 2 and filled.shape[1] == len(data.places):
-        columns = list(data.table.columns)
+        table = data.table
+        columns: list[Any] = list(table.columns if table.cells is None else table.cells)
         for place, column in zip(data.places, filled.T, strict=True):
-            if columns[place].dtype.kind == "f":
-                columns[place] = _short(columns[place], column)
-        titles = data.table.names or [f"x{i}" for i in range(len(columns))]
+            if table.columns[place].dtype.kind == "f":
+                columns[place] = _short(table.columns[place], column, None if table.cells is None else columns[place])
+        titles = table.names or [f"x{i}" for i in range(len(columns))]
         result.table = dict(zip(titles, columns, strict=True))
     output.write(result)
     return 0

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from fastvae._cli import messages
 from fastvae._cli.errors import UsageError
-from fastvae._cli.options import READ_FORMATS
+from fastvae._cli.options import READ_FORMATS, image_size
 from fastvae._cli.read import arrays, images, tables, texts
 from fastvae._cli.read.data import Data, Table, bare, named
-from fastvae._cli.read.source import Source
+from fastvae._cli.read.source import UTF_16, Source
 
 _BY_SUFFIX = {
     ".npy": "npy",
@@ -36,6 +36,7 @@ def read(
     expected: list[str] | None = None,
     channels: int | None = None,
     vocabulary: Any = None,
+    cells: bool = False,
 ) -> Data:
     """Read DATA with the options of `add_data`.
 
@@ -48,11 +49,17 @@ def read(
         Channels of images that the model reads.
     vocabulary : callable or None
         Maps the documents of a text to the Vocabulary to use. None: texts are refused.
+    cells : bool
+        Whether the table keeps the cells of a text file.
     """
     source = Source(options.data)
     kind = _format(source, options.format)
     if kind in ("csv", "tsv", "parquet"):
-        data = _of_table(_table(source, kind, options), source.title, options, expected)
+        table = _table(source, kind, options)
+        if cells:
+            table.keep_cells()
+        data = _of_table(table, source.title, options, expected)
+        table.read_cells = None  # and with it the text
     else:
         data = _of_array(source, kind, options, channels, vocabulary)
     if options.labels is not None:
@@ -84,7 +91,7 @@ def _format(source: Source, given: str | None) -> str:
         raise UsageError(f"{source.title}: the file is empty")
     if head.startswith((b"\x89PNG", b"\xff\xd8\xff")):
         raise UsageError(f"{source.title}: pass the folder of the images, not one of them")
-    found = _BY_SUFFIX.get(source.suffix, "csv" if b"\0" not in head else None)
+    found = _BY_SUFFIX.get(source.suffix, "csv" if b"\0" not in head or head.startswith(UTF_16) else None)
     if found == "text" and _is_row(head):
         raise UsageError(
             f"{source.title}: the first line is a row of numbers, not a text: pass --format csv (and --delimiter ' ')"
@@ -152,7 +159,7 @@ def _of_table(table: Table, title: str, options: Any, expected: list[str] | None
         left |= set(places)
     if options.id is not None:
         place = table.index(options.id, "--id")
-        data.ids = [_shown(value) for value in table.columns[place]]
+        data.ids = [text.strip() for text in table.texts(place)]
         data.id_name = options.id if table.names is not None else "id"
         left.add(place)
     if options.drop is not None:
@@ -181,7 +188,7 @@ def _refuse_texts(table: Table, places: list[int], title: str) -> None:
     shown = []
     for place in holders[:_MAX_SHOWN]:
         column = table.columns[place]
-        row = next((i for i, value in enumerate(column) if value is not None), 0)
+        row = next((i for i, value in enumerate(column) if value is not None and tables.is_text(value)), 0)
         line = f"line {table.lines[row]}" if table.lines is not None else f"row {row}"
         shown.append((table.title(place), f"({str(column[row])[:40]!r} in {line})"))
     names = [str(place) if table.names is None else table.names[place] for place in holders]
@@ -243,8 +250,12 @@ def _y(table: Table, places: list[int]) -> NDArray[Any]:
 def _labels(text: str, data: Data) -> NDArray[Any]:
     source = Source(text)
     kind = _format(source, None)
+    if kind == "images":
+        raise UsageError(f"--labels {text}: a folder holds no labels")
     if kind in ("csv", "tsv", "text"):
         table = tables.read_csv(source, None, None, ())
+        if table.names is not None and len(table) == len(data) - 1:  # labels may be words, without a header
+            table = tables.read_csv(source, None, False, ())
         y = _y(table, list(range(len(table.columns))))
     elif kind == "parquet":
         table = tables.read_parquet(source)
@@ -270,15 +281,3 @@ def _rows(data: Data, text: str) -> Data:
     data.ids = None if data.ids is None else data.ids[chosen]
     data.table = None if data.table is None else data.table.take(chosen)
     return data
-
-
-def _shown(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """Return (height, width) of "28x28", or raise UsageError."""
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"--image-size {text}: write HEIGHTxWIDTH, such as 28x28")
-    return int(parts[0]), int(parts[1])

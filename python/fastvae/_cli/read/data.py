@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,8 @@ class Table:
     names: list[str] | None
     columns: list[NDArray[Any]]
     lines: NDArray[np.int64] | None = None  # of each row in its file, for messages
+    read_cells: Callable[[Iterable[int]], dict[int, list[str]]] | None = None  # of columns, as the file has them
+    cells: list[NDArray[np.object_]] | None = None  # of all columns, as the file has them
 
     def __len__(self) -> int:
         return len(self.columns[0]) if self.columns else 0
@@ -42,10 +45,23 @@ class Table:
         """Return how messages name a column."""
         return f"column {place}" if self.names is None else f"column {self.names[place]!r}"
 
+    def texts(self, place: int) -> list[str]:
+        """Return the cells of a column: "007" stays "007"."""
+        if self.read_cells is not None:
+            return self.read_cells([place])[place]
+        return ["" if value is None else str(value) for value in self.columns[place]]
+
+    def keep_cells(self) -> None:
+        """Keep the cells of a text file beside the numbers."""
+        if self.read_cells is not None:
+            found = self.read_cells(range(len(self.columns)))
+            self.cells = [np.array(found[j], object) for j in range(len(self.columns))]
+
     def take(self, rows: Any) -> Table:
         """Return a selection of rows."""
         lines = None if self.lines is None else self.lines[rows]
-        return Table(self.names, [column[rows] for column in self.columns], lines)
+        cells = None if self.cells is None else [column[rows] for column in self.cells]
+        return Table(self.names, [column[rows] for column in self.columns], lines, cells=cells)
 
 
 @dataclass

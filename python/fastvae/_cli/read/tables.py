@@ -46,9 +46,18 @@ def read_csv(source: Source, delimiter: str | None, header: bool | None, na: Seq
         if twice:
             raise UsageError(f"{source.title}: the column {twice[0]!r} occurs twice in the header (or use --no-header)")
     width = len(first[1])
+
+    def read_cells(places: Iterable[int]) -> dict[int, list[str]]:
+        found: dict[int, list[str]] = {j: [] for j in places}
+        for row, (_, cells) in enumerate(_rows(text, delimiter, source.title)):
+            if row or not header:
+                for j, column in found.items():
+                    column.append(cells[j])
+        return found
+
     fast = _all_numbers(text, delimiter, header, width, na)
     if fast is not None:
-        return Table(names, list(fast.T), None)
+        return Table(names, list(fast.T), None, read_cells)
     columns, lines = _Columns(width, gone), []
     chunk: list[list[str]] = []
     for line, cells in rows if header else _chain(first, rows):
@@ -62,13 +71,9 @@ def read_csv(source: Source, delimiter: str | None, header: bool | None, na: Seq
     columns.add(chunk)
     if not lines:
         raise UsageError(f"{source.title}: the table has a header but no rows")
-    texts: dict[int, list[str]] = {j: [] for j in columns.texts()}
-    if texts:  # once more: only these columns are kept as texts
-        for row, (_, cells) in enumerate(_rows(text, delimiter, source.title)):
-            if row or not header:
-                for j, column in texts.items():
-                    column.append(cells[j].strip())
-    return Table(names, columns.finish(texts), np.array(lines))
+    kept = columns.texts()
+    texts = read_cells(kept) if kept else {}  # once more: only these columns are kept as texts
+    return Table(names, columns.finish(texts), np.array(lines), read_cells)
 
 
 def _chain(first: tuple[int, list[str]], rest: Iterable[tuple[int, list[str]]]) -> Iterable[tuple[int, list[str]]]:
@@ -99,6 +104,15 @@ def _is_number(cell: str) -> bool:
         return bool(np.isfinite(float(cell))) and "_" not in cell
     except ValueError:
         return False
+
+
+def is_text(cell: str) -> bool:
+    """Whether a cell is no number, be it NaN or infinite."""
+    try:
+        float(cell)
+    except ValueError:
+        return True
+    return "_" in cell
 
 
 def _all_numbers(text: str, delimiter: str, header: bool, width: int, na: Sequence[str]) -> NDArray[Any] | None:
@@ -154,6 +168,7 @@ class _Columns:
         if numbers is not None:
             values = np.concatenate(numbers)
             return values.astype(np.int64) if self._whole[j] and np.abs(values).max() < 2**53 else values
+        texts = [text.strip() for text in texts]
         if set(texts) <= set(_BOOLEANS):
             return np.array([_BOOLEANS[text] for text in texts])
         return _texts([None if text in self._gone else text for text in texts])
@@ -171,11 +186,10 @@ def read_parquet(source: Source) -> Table:
     except Exception as error:
         raise UsageError(f"{source.title}: damaged or no Parquet file ({' '.join(str(error).split())[:200]})") from None
     names = list(map(str, found.column_names))
-    columns = [(name, found.column(i)) for i, name in enumerate(names)]
-    return Table(names, [_arrow(column, name, source.title) for name, column in columns])
+    return Table(names, [_arrow(column) for column in found.columns])
 
 
-def _arrow(column: Any, name: str, title: str) -> NDArray[Any]:
+def _arrow(column: Any) -> NDArray[Any]:
     import pyarrow.types as types
 
     kind = column.type
