@@ -287,7 +287,15 @@ def test_the_scatter_is_of_the_codes_in_the_chosen_dimensions(deep: VAE) -> None
     assert np.allclose(points.get_offsets(), deep.transform(X)[:, [4, 1]])
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("posterior mean of z[4]", "posterior mean of z[1]")
     assert ax.get_legend() is None
-    assert plots.latent_scatter(Codes(), X).get_xlabel() == "code z[0]"
+    assert plots.latent_scatter(Codes(), X, dims=(0, 1)).get_xlabel() == "code z[0]"
+
+
+def test_the_plane_is_that_of_the_codes_that_vary_most(deep: VAE) -> None:
+    first, second = np.argsort(-deep.transform(X).var(axis=0))[:2]
+    assert {first, second} != {0, 1}, "a choice"
+    for ax in (plots.latent_scatter(deep, X), plots.latent_ellipses(deep, X), plots.manifold(deep, 3, shape=None, X=X)):
+        assert f"z[{first}]" in ax.get_xlabel()
+        assert f"z[{second}]" in ax.get_ylabel()
 
 
 @pytest.mark.parametrize("kind", [int, str, float])

@@ -7,11 +7,14 @@ import os
 import sys
 import warnings
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastvae import _core
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # The most rows of a result: more than any memory holds.
 MAX_ROWS = 2**40
@@ -112,6 +115,13 @@ def pair(value: Any, latent_dim: int) -> tuple[int, int]:
     if len(indices) != 2 or indices[0] == indices[1]:
         raise ValueError(f"dims={value!r} must be two different latent dimensions")
     return indices[0], indices[1]
+
+
+def plane(value: Any, codes: NDArray[Any]) -> tuple[int, int]:
+    """Return two dimensions of codes [n, latent_dim]; of more than two by default those that vary most."""
+    if value is None:
+        value = (0, 1) if codes.shape[1] <= 2 else np.argsort(-codes.var(axis=0, dtype=np.float64), kind="stable")[:2]
+    return pair(value, codes.shape[1])
 
 
 def seed(random_state: Any) -> int:

@@ -621,8 +621,7 @@ def _grid(
     elif chosen is None:
         codes = _generated_codes(model, sample) if X is None else _codes(model, X)
     if chosen is None:
-        activity = codes.var(axis=0, dtype=np.float64)
-        chosen = _checks.pair(np.argsort(-activity, kind="stable")[:2], latent_dim)
+        chosen = _checks.plane(None, codes)
     first, second = chosen
     columns, rows = (centre[dim] + scale[dim] * z for dim, z in ((first, quantiles), (second, quantiles[::-1])))
     return columns.astype(np.float32), rows.astype(np.float32), chosen, centre.astype(np.float32)

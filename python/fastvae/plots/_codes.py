@@ -32,7 +32,7 @@ def latent_scatter(
     model: latent.LatentModel,
     X: Any,
     y: ArrayLike | None = None,
-    dims: Sequence[int] = (0, 1),
+    dims: Sequence[int] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw two coordinates of the codes of examples.
@@ -44,8 +44,8 @@ def latent_scatter(
     y : array_like, [n], optional
         Colours: up to 20 distinct values, of any type, are classes with a legend; more must be numbers. For a
         conditional model with labels y is also its y.
-    dims : pair of int
-        The latent dimensions to draw.
+    dims : pair of int, optional
+        The latent dimensions to draw. Default: the two whose posterior means vary most over X, as in :func:`manifold`.
     ax : matplotlib Axes, optional
 
     Returns
@@ -58,7 +58,7 @@ def latent_scatter(
         If dims are not two of the model's dimensions, or the length of y differs from X.
     """
     codes = np.asarray(model.transform(X, **_condition(model, y)))
-    first, second = _checks.pair(dims, codes.shape[1])
+    first, second = _checks.plane(dims, codes)
     colours, key = colours_of(y, len(codes))
     ax = new_axes(ax, (7.5, 6))
     size = min(16.0, max(2.0, 16 * sqrt(1000 / len(codes))))
@@ -74,7 +74,7 @@ def latent_ellipses(
     X: Any,
     y: ArrayLike | None = None,
     n: int = 300,
-    dims: Sequence[int] = (0, 1),
+    dims: Sequence[int] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw posteriors q(z|x) as ellipses of one sigma, and the prior N(0, I) as circles of one, two and three sigma.
@@ -88,8 +88,8 @@ def latent_ellipses(
         Colours, as in :func:`latent_scatter`.
     n : int
         Number of posteriors to draw, of a fixed random sample of X.
-    dims : pair of int
-        The latent dimensions to draw.
+    dims : pair of int, optional
+        The latent dimensions to draw. Default: the two whose posterior means vary most over the examples drawn.
     ax : matplotlib Axes, optional
 
     Returns
@@ -109,7 +109,7 @@ def latent_ellipses(
     colours, key = colours_of(y, total)
     chosen = np.sort(np.random.default_rng(0).permutation(total)[:n])
     mu, sigma = _posterior(model, examples.take(X, chosen), None if y is None else np.asarray(y)[chosen])
-    pair = _checks.pair(dims, mu.shape[1])
+    pair = _checks.plane(dims, mu)
     mu, sigma, colours = mu[:, list(pair)], sigma[:, list(pair)], colours[chosen]
     ax = new_axes(ax, (7.5, 6))
 

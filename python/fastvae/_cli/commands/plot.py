@@ -60,7 +60,7 @@ def _manifold(model: Any, data: Any, options: Any) -> Any:
     return _plots().manifold(
         model,
         shape=_shape(model, data, options),
-        dims=_dims(options, None),
+        dims=_dims(options),
         **_n(options),
         **_condition(model, options),
     )
@@ -88,7 +88,7 @@ def _traversal(model: Any, data: Any, options: Any) -> Any:
     return _plots().traversal(
         model,
         _first(data, 1)[0],
-        _dims(options, None),
+        _dims(options),
         shape=_shape(model, data, options),
         **_n(options),
         **_condition(model, options),
@@ -109,11 +109,11 @@ def _conditions(model: Any, data: Any, options: Any) -> Any:
 
 
 def _scatter(model: Any, data: Any, options: Any) -> Any:
-    return _plots().latent_scatter(model, data.X, _y(data), _dims(options, (0, 1)))
+    return _plots().latent_scatter(model, data.X, _y(data), _dims(options))
 
 
 def _ellipses(model: Any, data: Any, options: Any) -> Any:
-    return _plots().latent_ellipses(model, data.X, _y(data), options.n or 300, _dims(options, (0, 1)))
+    return _plots().latent_ellipses(model, data.X, _y(data), options.n or 300, _dims(options))
 
 
 def _kl(model: Any, data: Any, options: Any) -> Any:
@@ -181,7 +181,7 @@ def add(parser: Any) -> None:
     add_force(group)
     group.add_argument("-n", metavar="N", type=int, help="number of images, lines, words, posteriors or students")
     group.add_argument(
-        "--dims", metavar="I,J", help="latent dimensions (default: the first, or those of the largest KL)"
+        "--dims", metavar="I,J", help="latent dimensions (default: those that vary most, or of the largest KL)"
     )
     group.add_argument("--image-shape", metavar="HxW[xC]", help="shape of the images (default: the model's)")
     group.add_argument(
@@ -244,9 +244,9 @@ def run(options: Any) -> int:
     return 0
 
 
-def _dims(options: Any, default: Any) -> Any:
+def _dims(options: Any) -> Any:
     if options.dims is None:
-        return default
+        return None
     try:
         return [int(part) for part in options.dims.split(",")]
     except ValueError:
