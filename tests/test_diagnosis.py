@@ -241,3 +241,12 @@ def test_what_cannot_be_diagnosed_is_refused(data: NDArray[Any], text: str) -> N
         VAE(2, hidden=(4,), epochs=1).fit(X).diagnose(data)
     with pytest.raises(fastvae.NotFittedError):
         VAE(2, hidden=(4,)).diagnose(data)
+
+
+def test_a_small_kl_of_active_dimensions_is_named() -> None:
+    # KL_j = (mu² + sigma² - 1 - ln sigma²) / 2 with sigma = 1: scale² / 12 / 2 and the mean's part.
+    (message,) = posterior([0.4], [0.0]).diagnose(CODES - 0.5).messages
+    assert re.fullmatch(
+        r"The KL is 0\.01 nats: the codes tell almost nothing about an example. To use .*train longer.", message
+    )
+    assert posterior([2.0], [0.0]).diagnose(CODES - 0.5).messages == FINE

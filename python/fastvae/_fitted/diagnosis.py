@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ACTIVE_VARIANCE = 0.01
 # Below this the posterior is a point compared with the spread of the codes.
 _VANISHING_SIGMA = 0.01
+# Below this KL in nats, a bound of the information about an example, active dimensions are of little use.
+_LITTLE_KL = 0.1
 # Remedies against collapse, each with the parameter that it needs.
 _REMEDIES = (
     ("beta", "lower beta"),
@@ -123,12 +125,16 @@ def diagnose(
     low, high = _core.LOGVAR_RANGE
     sigma = np.sqrt(np.exp(np.clip(logvar, low, high), dtype=np.float64).mean(0))
     outside = int(((logvar < low) | (logvar > high)).sum())
-    messages = (*_usage_messages(active, sigma, parameters, kl_only), *_clamping_messages(outside, logvar.size))
+    messages = (*_usage_messages(kl, active, sigma, parameters, kl_only), *_clamping_messages(outside, logvar.size))
     return Diagnosis(kl, variance, active, sigma, outside, clamped_so_far, messages or (FINE,))
 
 
 def _usage_messages(
-    active: NDArray[np.bool_], sigma: NDArray[np.float64], parameters: Collection[str], kl_only: bool
+    kl: NDArray[np.float64],
+    active: NDArray[np.bool_],
+    sigma: NDArray[np.float64],
+    parameters: Collection[str],
+    kl_only: bool,
 ) -> list[str]:
     n, inactive = len(active), int((~active).sum())
     if kl_only:
@@ -142,6 +148,10 @@ def _usage_messages(
         found.append(
             f"{inactive} of {n} dimensions have collapsed onto the prior. If the reconstructions are good enough, a "
             f"smaller {size} does as well; if not, {remedy}."
+        )
+    if inactive < n and kl.sum() < _LITTLE_KL:
+        found.append(
+            f"The KL is {kl.sum():.2f} nats: the codes tell almost nothing about an example. To use them, {remedy}."
         )
     vanishing = int((active & (sigma < _VANISHING_SIGMA)).sum())
     if vanishing:
