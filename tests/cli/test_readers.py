@@ -33,6 +33,7 @@ OPTIONS = {
     "id": None,
     "columns": None,
     "drop": None,
+    "decimal": ".",
     "rows": None,
     "header": None,
     "delimiter": None,
@@ -209,6 +210,15 @@ def test_labels_ids_and_choices_of_columns(tmp_path: Path) -> None:
     assert np.isnan(csv_of(tmp_path, "a,b\n-9,1\n2,3\n", na=["-9"]).X.values[0, 0])
 
 
+def test_decimal_commas(tmp_path: Path) -> None:
+    text = "a;b;c\n1,5;-,25;x,y\n2;3,5e-1;z\n"
+    found = csv_of(tmp_path, text, decimal=",", label="c")
+    np.testing.assert_array_equal(np.asarray(found.X), [[1.5, -0.25], [2.0, 0.35]])
+    assert found.y is not None
+    assert found.y.tolist() == ["x,y", "z"]
+    assert np.asarray(csv_of(tmp_path, "1,5;2,5;3,5\n", decimal=",").X).tolist() == [[1.5, 2.5, 3.5]]
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
@@ -222,6 +232,10 @@ def test_labels_ids_and_choices_of_columns(tmp_path: Path) -> None:
             {},
             "column 'a' ('u' in line 2), column 'b' ('x' in line 2) hold text: pass --drop a,b, or name",
         ),
+        ("a;b\n1,5;2\n", {}, "column 'a' holds text ('1,5' in line 2): pass --decimal ',' if the comma is a decimal"),
+        ("id,2019\nu,1\n", {}, "holds text ('id' in line 1): pass --header if line 1 names the columns; else pass"),
+        ("a,b\n1,2\n", {"decimal": ",", "delimiter": ","}, "the comma is the delimiter"),
+        ("a;b\n1;2\n", {"decimal": ";"}, "--decimal ';' must be . or a comma"),
         ("a b,c,d\nu,x,1\n", {}, "pass --drop 'a b,c',"),
         ("a,b\n1,2\n", {"label": "z"}, "--label z: there is no such column; the table has a, b"),
         ("1,2\n", {"label": "5"}, "the 2 columns 0 to 1"),

@@ -23,6 +23,9 @@ def add_data(parser: Any, *, nargs: str | None = None, labels: str = "column of 
     header.add_argument("--header", action="store_true", default=None, help="the first line of a table is its header")
     header.add_argument("--no-header", dest="header", action="store_false", default=None, help="a table has no header")
     group.add_argument("--delimiter", metavar="CHAR", help="of a table (default: the comma, semicolon, tab or | in it)")
+    group.add_argument(
+        "--decimal", metavar="CHAR", default=".", help="of numbers in a table: . or a comma (default: .)"
+    )
     group.add_argument("--na", metavar="TEXT", action="append", default=[], help="a further text for a missing cell")
     group.add_argument("--image-size", metavar="HxW", help="resize the images of a folder")
     group.add_argument("--vocabulary", metavar="FILE", help="words to count in texts (default: beside the model)")

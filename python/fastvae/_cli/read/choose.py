@@ -116,7 +116,7 @@ def _table(source: Source, kind: str, options: Any) -> Table:
     if kind == "parquet":
         return tables.read_parquet(source)
     delimiter = options.delimiter or ("\t" if kind == "tsv" else None)
-    return tables.read_csv(source, delimiter, options.header, options.na)
+    return tables.read_csv(source, delimiter, options.header, options.na, options.decimal)
 
 
 def _of_array(source: Source, kind: str, options: Any, channels: int | None, vocabulary: Any) -> Data:
@@ -199,6 +199,11 @@ def _refuse_texts(table: Table, places: list[int], title: str) -> None:
         more = f" and {len(holders) - _MAX_SHOWN} more columns" if len(holders) > _MAX_SHOWN else ""
         where = f"{', '.join(map(' '.join, shown))}{more} hold text"
         remedy = f"pass --drop {shlex.quote(','.join(names))}, or name one with --label and one with --id"
+    cells = [str(next((value for value in table.columns[place] if value is not None), "")) for place in holders]
+    if any(tables.has_decimal_comma(cell) for cell in cells):
+        remedy = f"pass --decimal ',' if the comma is a decimal point; else {remedy}"
+    elif table.names is None and table.lines is not None and table.lines[0] == 1:
+        remedy = f"pass --header if line 1 names the columns; else {remedy}"
     raise UsageError(f"{title}: {where}: {remedy}, or --na TEXT if it marks missing cells")
 
 

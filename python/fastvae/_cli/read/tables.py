@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,23 +19,32 @@ MISSING = frozenset(
     ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "-nan", "null", "NULL", "None", "none", "NIL"]
 )
 _BOOLEANS = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _CHUNK = 4096  # rows converted at a time
 _DELIMITERS = ",;\t|"
 
 
-def read_csv(source: Source, delimiter: str | None, header: bool | None, na: Sequence[str]) -> Table:
+def read_csv(
+    source: Source, delimiter: str | None, header: bool | None, na: Sequence[str], decimal: str = "."
+) -> Table:
     """Read a table of cells with a delimiter. Columns of numbers are float64, int64 or bool; others objects."""
     text = source.text()
     if "\0" in text[:4096]:
         raise UsageError(f"{source.title}: it is no text: name its format with --format")
     if delimiter is None:
-        delimiter = "\t" if source.suffix in (".tsv", ".tab") else _sniff(text)
+        delimiter = "\t" if source.suffix in (".tsv", ".tab") else _sniff(text, decimal)
     delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
     if len(delimiter) != 1:
         raise UsageError(f"--delimiter {delimiter!r} must be one character")
+    if decimal not in (".", ","):
+        raise UsageError(f"--decimal {decimal!r} must be . or a comma")
+    if decimal == delimiter == ",":
+        raise UsageError(
+            f"{source.title}: the comma is the delimiter: name another with --delimiter, or leave out --decimal"
+        )
     gone = MISSING | set(na)
     csv.field_size_limit(1 << 24)
-    rows = _rows(text, delimiter, source.title)
+    rows = _rows(text, delimiter, source.title, decimal)
     first = next(rows, None)
     if first is None:
         raise UsageError(f"{source.title}: the table is empty")
@@ -49,13 +59,13 @@ def read_csv(source: Source, delimiter: str | None, header: bool | None, na: Seq
 
     def read_cells(places: Iterable[int]) -> dict[int, list[str]]:
         found: dict[int, list[str]] = {j: [] for j in places}
-        for row, (_, cells) in enumerate(_rows(text, delimiter, source.title)):
+        for row, (_, cells) in enumerate(_rows(text, delimiter, source.title, decimal)):
             if row or not header:
                 for j, column in found.items():
                     column.append(cells[j])
         return found
 
-    fast = _all_numbers(text, delimiter, header, width, na)
+    fast = _all_numbers(text, delimiter, header, width, na) if decimal == "." else None
     if fast is not None:
         return Table(names, list(fast.T), None, read_cells)
     columns, lines = _Columns(width, gone), []
@@ -81,22 +91,29 @@ def _chain(first: tuple[int, list[str]], rest: Iterable[tuple[int, list[str]]]) 
     yield from rest
 
 
-def _rows(text: str, delimiter: str, title: str) -> Any:
-    """Yield the number of the line and the cells of each row; empty lines are skipped."""
+def has_decimal_comma(cell: str) -> bool:
+    """Whether a cell is a number with a decimal comma, such as 3,14."""
+    return _DECIMAL_COMMA.fullmatch(cell.strip()) is not None
+
+
+def _rows(text: str, delimiter: str, title: str, decimal: str) -> Any:
+    """Yield the number of the line and the cells of each row, with decimal points; empty lines are skipped."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         for cells in reader:
+            if cells and decimal == ",":
+                cells = [cell.replace(",", ".") if has_decimal_comma(cell) else cell for cell in cells]
             if cells:
                 yield reader.line_num, cells
     except csv.Error as error:
         raise UsageError(f"{title}: line {reader.line_num}: {error}") from None
 
 
-def _sniff(text: str) -> str:
+def _sniff(text: str, decimal: str) -> str:
     """Return the delimiter that occurs most in the first line, outside of quotes."""
     line = text.lstrip("\r\n").partition("\n")[0]
     outside = "".join(line.split('"')[::2])
-    return max(_DELIMITERS, key=outside.count)
+    return max(_DELIMITERS.replace(decimal, ""), key=outside.count)
 
 
 def _is_number(cell: str) -> bool:
