@@ -325,12 +325,12 @@ SHAPELESS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "no rows": (lambda: np.zeros((0, 6)), ValueError, r"empty.*0 examples.*\(0, 6\)"),
     "no columns": (lambda: np.zeros((4, 0)), ValueError, r"empty.*0 feature\(s\).*\(4, 0\)"),
     "objects": (lambda: np.full((4, 6), object()), TypeError, "objects.*row 0, column 0 is <object.*float32"),
-    "None": (lambda: None, TypeError, "objects"),
-    "a dictionary": (lambda: {"a": [1.0]}, TypeError, "objects"),
+    "None": (lambda: None, TypeError, "object of type NoneType"),
+    "a dictionary": (lambda: {"a": [1.0]}, TypeError, "object of type dict"),
     "an empty generator": (lambda: (row for row in X[:0]), ValueError, "1-D"),
     "complex numbers": (lambda: X.astype(complex), ValueError, "complex.*float32"),
     "strings": (lambda: X.astype(str), TypeError, "strings.*float32"),
-    "a string": (lambda: "0.5", TypeError, "strings"),
+    "a string": (lambda: "0.5", TypeError, "is a string"),
     "byte strings": (lambda: X.astype("S4"), TypeError, "byte strings"),
     "dates": (lambda: np.zeros((4, 6), "M8[s]"), TypeError, "datetime64"),
     "records": (lambda: np.zeros((4, 6), [("a", "f4")]), TypeError, "float32"),
@@ -362,9 +362,9 @@ SPARSE: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     for kind in ("csr_matrix", "csr_array", "coo_array")
 }
 BERNOULLI: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
-    "above 1": (lambda: with_value(1.5), ValueError, r"\[3, 2\] is 1\.5.*Bernoulli.*\[0, 1\].*gaussian"),
+    "above 1": (lambda: with_value(1.5), ValueError, r"\[3, 2\] is 1\.5.*Bernoulli.*\[0, 1\].*Gaussian"),
     "just above 1": (lambda: with_value(1.00001), ValueError, r"\[3, 2\] is 1\.00001.*Bernoulli"),
-    "below 0": (lambda: with_value(-0.25), ValueError, r"\[3, 2\] is -0\.25.*Bernoulli.*gaussian"),
+    "below 0": (lambda: with_value(-0.25), ValueError, r"\[3, 2\] is -0\.25.*Bernoulli.*Gaussian"),
     "just below 0": (lambda: with_value(-1e-5, "float64"), ValueError, r"\[3, 2\] is -0\.00001.*Bernoulli"),
     "0..255 in int64": (lambda: np.full((4, 6), 255), ValueError, r"\[0, 0\] is 255.*Bernoulli.*scale"),
     "0..255 in float64": (lambda: np.full((4, 6), 255.0), ValueError, r"\[0, 0\] is 255.*Bernoulli.*scale"),

@@ -141,9 +141,11 @@ def test_the_diagram_of_a_pipeline_shows_the_estimator() -> None:
         (object(), "X is an object of type object: pass an array of real numbers"),
         (np.array([["2020-01-01"], ["2020-01-02"]], "datetime64[D]"), r"X holds dates .*numpy.timedelta64\(1, \"D\"\)"),
         ([["a", 1.0]], r"X holds strings.*leave out columns of text and dates, or encode them .*OneHotEncoder"),
+        (["one text", "another"], r"X holds strings \(row 0 is 'one text'\).*count the words .*CountVectorizer"),
+        (np.array(["one text", "another"], object), r"X holds objects \(row 0 is 'one text'.*CountVectorizer"),
         (np.array([["a", 1.0]], object), r"X holds objects \(row 0, column 0 is 'a'.*OneHotEncoder"),
     ],
-    ids=["path", "object", "dates", "strings", "objects"],
+    ids=["path", "object", "dates", "strings", "texts", "objects, texts", "objects"],
 )
 def test_what_is_no_number_has_a_remedy(given: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
@@ -178,3 +180,8 @@ def test_channels_before_the_sides_are_noticed() -> None:
         warnings.simplefilter("error")
         small(image_shape=(6, 6, 1), channels="first").fit(images)
         small(image_shape=(1, 12, 3)).fit(images.reshape(20, 1, 12, 3))
+
+
+def test_completion_of_the_package_shows_its_names_only() -> None:
+    shown = {name for name in dir(fastvae) if not name.startswith("_")}
+    assert {"VAE", "plots", "explorer"} <= shown <= {*fastvae.__all__, "torch", "annotations"}

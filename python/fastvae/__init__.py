@@ -74,4 +74,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(globals().keys() | set(__all__))
+    return sorted((globals().keys() | set(__all__)) - {"Any", "TYPE_CHECKING"})

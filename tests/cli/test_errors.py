@@ -19,7 +19,8 @@ from fastvae._cli.explain import explain
 
 def test_usage(process: Run, run: Run, models: Path, tmp_path: Path) -> None:
     model = models / "image.safetensors"
-    (tmp_path / "images.npz").write_bytes(b"")
+    for name in ("images.npz", "sheet.xlsx"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04")
     cases = [
         (["trian"], "there is no command 'trian': did you mean train?"),
         (["xyzzy"], "there is no command 'xyzzy': use one of train, resume"),
@@ -38,6 +39,7 @@ def test_usage(process: Run, run: Run, models: Path, tmp_path: Path) -> None:
         (["encode", "x.npy", str(model)], "x.npy: no such file"),
         (["encode", "images.npz:x", str(model)], "images.npz:x: no such file: MODEL comes first, then DATA"),
         (["encode", "images.npz", str(model)], "images.npz is a data file: MODEL, which `fastvae train` writes, comes"),
+        (["train", "sheet.xlsx", "-o", "m"], "sheet.xlsx: spreadsheets are not read: save the sheet as CSV"),
         (["encode", str(model)], "the following arguments are required: DATA"),
         (["completion", "tcsh"], "invalid choice: 'tcsh'"),
     ]

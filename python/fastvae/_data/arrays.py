@@ -186,7 +186,7 @@ def typed(X: Any, name: str) -> tuple[NDArray[Any], np.dtype[Any]]:
             f"{name} holds dates ({array.dtype}): pass numbers, for example days: (dates - dates.min()) / "
             'numpy.timedelta64(1, "D")'
         )
-    raise TypeError(f"{name} holds {kind}{place}; {cells.expected()}")
+    raise TypeError(f"{name} holds {kind}{place}; {cells.expected(array)}")
 
 
 def _rephrased(X: Any, name: str, error: Exception) -> Exception:

@@ -30,13 +30,18 @@ def read(array: NDArray[Any], X: Any, name: str) -> tuple[NDArray[np.float64], n
     try:
         found = np.frompyfunc(_number, 1, 1)(array).astype(np.float64)
     except (OverflowError, TypeError):
-        raise TypeError(f"{name} holds objects{_place(array, X)}; {expected()}") from None
+        raise TypeError(f"{name} holds objects{_place(array, X)}; {expected(array)}") from None
     whole = all(type(cell) is int or isinstance(cell, np.integer) or is_missing(cell) for cell in array.flat)
     return found, np.dtype(np.int64 if whole else np.float64)
 
 
-def expected() -> str:
+def expected(array: NDArray[Any]) -> str:
     """Return what to do with cells that are no numbers."""
+    if array.ndim == 1:
+        return (
+            "expected real numbers, for example float32: count the words of texts, for example with "
+            "sklearn.feature_extraction.text.CountVectorizer().fit_transform(texts)"
+        )
     return (
         "expected real numbers, for example float32: leave out columns of text and dates, or encode them (categories: "
         "sklearn.preprocessing.OneHotEncoder)"

@@ -27,6 +27,7 @@ _BY_SUFFIX = {
     ".text": "text",
 }
 DATA_SUFFIXES = frozenset(_BY_SUFFIX)
+_SPREADSHEETS = (".xlsx", ".xls", ".ods")
 _MAX_SHOWN = 3  # columns that a message describes
 
 
@@ -81,6 +82,8 @@ def _format(source: Source, given: str | None) -> str:
     head = source.head()
     if head[:6] == b"\x93NUMPY":
         return "npy"
+    if source.suffix in _SPREADSHEETS:
+        raise UsageError(f"{source.title}: spreadsheets are not read: save the sheet as CSV")
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return "npz"
     if head[:4] == b"PAR1":
