@@ -17,7 +17,7 @@ from cli.conftest import Run, command, error_of
 from fastvae._cli.explain import explain
 
 
-def test_usage(process: Run, run: Run, models: Path) -> None:
+def test_usage(process: Run, run: Run, tmp_path: Path, models: Path) -> None:
     model = models / "image.safetensors"
     cases = [
         (["trian"], "there is no command 'trian': did you mean train?"),
@@ -35,8 +35,11 @@ def test_usage(process: Run, run: Run, models: Path) -> None:
         (["encode", str(model), "x.npy", "-o", "x.png"], "this result is a table, not images"),
         (["encode", "none.safetensors", "x.npy"], "none.safetensors: no such file"),
         (["encode", str(model)], "the following arguments are required: DATA"),
+        (["topics", "x.txt", "-o", "m", "--token", "[a"], "--token [a is no regular expression: unterminated"),
+        (["topics", "x.txt", "-o", "m", "--token", "(a)(b)"], "--token (a)(b) has 2 groups, and a word is one"),
         (["completion", "tcsh"], "invalid choice: 'tcsh'"),
     ]
+    (tmp_path / "x.txt").write_text("one two\nthree\n")
     for arguments, message in cases:
         assert message in error_of(run(*arguments, code=2)), arguments
     assert error_of(process("trian", code=2)) == "there is no command 'trian': did you mean train?"

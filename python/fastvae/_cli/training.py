@@ -88,6 +88,12 @@ def learner(options: Any) -> Callable[[list[str]], Vocabulary]:
 def _learn(documents: list[str], options: Any) -> Vocabulary:
     if options.vocabulary is not None:
         return Vocabulary.load(Path(options.vocabulary))
+    try:
+        groups = re.compile(options.token).groups
+    except re.error as error:
+        raise UsageError(f"--token {options.token} is no regular expression: {error}") from None
+    if groups > 1:
+        raise UsageError(f"--token {options.token} has {groups} groups, and a word is one: write (?:...) for a group")
     bounds = {}
     for name in ("min_df", "max_df"):
         text = getattr(options, name)
