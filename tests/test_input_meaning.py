@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import fastvae
 from fastvae import VAE, Autoencoder, ItemResponse, TopicModel
+from fastvae.layers import Conv2d
 
 RNG = np.random.default_rng(3)
 BYTES = RNG.integers(0, 256, (60, 12), dtype=np.uint8)
@@ -507,6 +508,10 @@ def test_a_table_with_annotations_is_its_numbers() -> None:
     )
     with pytest.raises(TypeError, match=r"X is a sparse matrix, which is not supported here: pass X\.toarray"):
         exam.transform(SimpleNamespace(X=sparse().csr_matrix(COUNTS), obs=None, var_names=genes, shape=(60, 12)))
+    with pytest.raises(TypeError, match="X is a sparse matrix, which convolutional layers do not support"):
+        tiny(image_shape=(4, 3), hidden=(Conv2d(2, 2),), likelihood="poisson").fit(
+            SimpleNamespace(X=sparse().csr_matrix(COUNTS), obs=None, var_names=genes, shape=(60, 12))
+        )
 
 
 # ------------------------------------------------------------------------------- inputs taken for something else
