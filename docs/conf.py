@@ -97,6 +97,7 @@ sphinx_gallery_conf = {
     "filename_pattern": "",  # run every script
     "within_subsection_order": Order,
     "abort_on_example_error": True,
+    "run_stale_examples": True,  # the library may have changed
     "backreferences_dir": "api/examples",
     "doc_module": ("fastvae",),
     "remove_config_comments": True,

@@ -15,6 +15,7 @@ import types
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -293,6 +294,31 @@ def reads_as_damaged(file: bytes, load: Callable[[bytes], Any], bit: int) -> boo
     except fastvae.FormatError:
         return True
     return False
+
+
+class Killed(BaseException):
+    """Ends a fit as a kill would: no code of the fit writes anything afterwards."""
+
+
+def killed_at(epoch: int) -> Any:
+    """Return a callback that ends the fit after an epoch."""
+
+    def callback(model: Any, logs: dict[str, float]) -> bool:
+        if model.n_iter_ == epoch:
+            raise Killed
+        return False
+
+    return callback
+
+
+def module_of(path: Path, name: str) -> Any:
+    """Import a file under a name, without its folder on the path."""
+    spec = spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def run_python(code: str, *arguments: str, timeout: float = TIMEOUT, **environment: str) -> str:

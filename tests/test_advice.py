@@ -149,6 +149,17 @@ def test_a_large_column_under_a_fixed_scale_is_named_and_the_remedies_help() -> 
     assert warned(vae(likelihood=Gaussian("per_feature")), X) == []
 
 
+def test_columns_of_a_frame_are_named() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(TABLE, columns=list("abcdefghijklmnop")[: TABLE.shape[1]])
+    frame.insert(0, "kind", np.arange(len(frame)) % 2)
+    frame["d"] *= 1000
+    (message,) = warned(vae(likelihood="gaussian", condition_columns=["kind"]), frame)
+    assert "in column 'd'" in message
+    (message,) = warned(vae(likelihood=Gaussian("per_feature")), frame.assign(b=1.0))
+    assert message.startswith("column 'b' of X is constant")
+
+
 # ---------------------------------------------------------------------------------------------------- healthy fits
 
 

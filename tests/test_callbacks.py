@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import bits, same, small
+from helpers import Killed, bits, killed_at, same, small
 
 import fastvae
 from fastvae import VAE, Autoencoder
@@ -22,18 +22,6 @@ from fastvae.callbacks import Callback, CSVLogger, JSONLLogger, LambdaCallback, 
 
 X = np.random.default_rng(0).random((150, 12), dtype=np.float32)
 PARAMETERS: dict[str, Any] = {"latent_dim": 2, "hidden": (8,), "batch_size": 32, "random_state": 0}
-
-
-class Killed(BaseException):
-    """Ends a fit as a kill would."""
-
-
-def killed_at(epoch: int) -> Any:
-    def callback(model: Any, logs: Any) -> None:
-        if logs.epoch == epoch:
-            raise Killed
-
-    return callback
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import bits, same
+from helpers import Killed, bits, killed_at, same
 
 import fastvae
 from fastvae import schedules
@@ -48,21 +48,6 @@ class Best:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.losses, self.array = state["losses"], np.array(state["array"], np.float32)
         assert np.isnan(state["nan"])
-
-
-class Killed(BaseException):
-    """Ends a fit as a kill would: no code of the fit writes anything afterwards."""
-
-
-def killed_at(epoch: int) -> Any:
-    """Return a callback that ends the fit after an epoch."""
-
-    def callback(model: Any, logs: dict[str, float]) -> bool:
-        if model.n_iter_ == epoch:
-            raise Killed
-        return False
-
-    return callback
 
 
 def contents(model: Any) -> list[Any]:

@@ -60,7 +60,7 @@ def code(page: Browser) -> Any:
 
 
 def decode(page: Browser, z: Any, y: Any = None) -> Any:
-    """What the page decodes."""
+    """The values that the page decodes."""
     return np.array(page.run("return explorer.decode(arguments[0], arguments[1])", np.asarray(z).tolist(), y))
 
 

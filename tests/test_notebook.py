@@ -1,4 +1,4 @@
-"""What a notebook shows of estimators and diagnoses: HTML that is escaped, well-formed and self-contained."""
+"""Estimators and diagnoses in notebooks: HTML that is escaped, well-formed and self-contained."""
 
 from __future__ import annotations
 

@@ -48,10 +48,8 @@ def test_a_notebook_has_one_output_that_ends_clean() -> None:
 @pytest.mark.filterwarnings("default")
 def test_a_notebook_shows_a_bar_while_it_trains_and_where_it_stopped() -> None:
     code = """
-from unittest import mock
-from IPython.core import displaypub
+import time
 seen = []
-publish = displaypub.DisplayPublisher.publish
 shell = get_ipython()
 real = shell.display_pub.publish
 def note(data, *args, **more):
@@ -60,7 +58,6 @@ def note(data, *args, **more):
 shell.display_pub.publish = note
 def stop(model, logs):
     return logs.epoch == 5
-import time
 vae = fastvae.VAE(hidden=(8,), epochs=50, callbacks=[lambda model, logs: time.sleep(0.15), stop], progress=True).fit(X)
 shell.display_pub.publish = real
 assert sum("<progress" in html for html in seen) >= 4, seen

@@ -18,6 +18,7 @@ STRATA = {
     "fastvae._config": 1,
     "fastvae._html": 1,
     "fastvae._neighbours": 1,
+    "fastvae._png": 1,
     "fastvae.datasets": 1,
     "fastvae._data": 2,
     "fastvae.likelihoods": 3,

@@ -22,10 +22,9 @@ plots.images(made, columns=12)
 # %%
 # The style of an image with other labels: encode with its label, decode with others.
 style = vae.transform(X[:3], y=y[:3])
-rows = [
-    np.concatenate([X[i : i + 1], *(vae.inverse_transform(style[i : i + 1], y=d) for d in range(10))]) for i in range(3)
-]
-plots.images(np.concatenate(rows), columns=11)
+others = np.stack([vae.inverse_transform(style, y=digit) for digit in range(10)], axis=1)
+rows = np.concatenate([X[:3, np.newaxis], others], axis=1)  # [3, 11, 64]
+plots.images(rows.reshape(-1, 64), columns=11)
 
 # %%
 # p(y|x) by Bayes' rule from the bound on log p(x|y) of each label: a classifier that was never trained as one.

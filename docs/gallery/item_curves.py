@@ -25,8 +25,7 @@ plots.item_characteristic(exam, answers)
 plots.abilities(exam, answers[:40])
 
 # %%
-for name, true, estimated in (
-    ("difficulty", difficulty, exam.difficulty_),
-    ("slope", slope, exam.discrimination_.ravel()),
-):
-    print(f"{name:12}", *(f"{a:5.1f} -> {b:.2f}" for a, b in zip(true, estimated.ravel(), strict=True)))
+print("difficulty  true     ", *(f"{value:6.2f}" for value in difficulty))
+print("            estimated", *(f"{value:6.2f}" for value in exam.difficulty_))
+print("slope       true     ", *(f"{value:6.2f}" for value in slope))
+print("            estimated", *(f"{value:6.2f}" for value in exam.discrimination_.ravel()))

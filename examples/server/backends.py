@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 import fastvae
 
 Array = NDArray[np.float32]
-NAMES = ("fastvae", "torch", "onnxruntime")
 
 
 class Backend:
@@ -114,7 +113,9 @@ class OnnxBackend(Backend):
         return self._run("score", "elbo", X, eps=np.zeros((len(X), self.model.latent_dim), np.float32))
 
 
+KINDS = {kind.name: kind for kind in (Backend, TorchBackend, OnnxBackend)}
+
+
 def load(name: str, path: str) -> Backend:
     """Return a backend with the model in a file."""
-    kinds = {kind.name: kind for kind in (Backend, TorchBackend, OnnxBackend)}
-    return kinds[name](fastvae.load(path))
+    return KINDS[name](fastvae.load(path))

@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--requests", type=int, default=200, help="requests of a round and endpoint")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--backends", nargs="+", choices=backends.NAMES, default=list(backends.NAMES))
+    parser.add_argument("--backends", nargs="+", choices=list(backends.KINDS), default=list(backends.KINDS))
     parser.add_argument("--write", action="store_true", help="write results/")
     options = parser.parse_args()
     for name in options.backends:

@@ -28,9 +28,8 @@ SHORTEST_LIFE = 1.0  # a worker that dies sooner is not replaced: it would die a
 def main() -> int:
     """Serve until a signal ends it."""
     options = _options()
-    kind = {"torch": backends.TorchBackend, "onnxruntime": backends.OnnxBackend}.get(options.backend, backends.Backend)
     try:  # before the fork if the workers can share its memory
-        backend = backends.load(options.backend, options.model) if kind.forks else None
+        backend = backends.load(options.backend, options.model) if backends.KINDS[options.backend].forks else None
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -50,7 +49,7 @@ def _options() -> Any:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0: any free port")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--backend", choices=backends.NAMES, default="fastvae")
+    parser.add_argument("--backend", choices=list(backends.KINDS), default="fastvae")
     return parser.parse_args()
 
 

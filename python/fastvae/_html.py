@@ -107,7 +107,7 @@ def curves(series: Mapping[str, Sequence[float]]) -> str:
 
 
 def _thinned(values: Sequence[float]) -> list[tuple[int, float]]:
-    """Return epochs and values, of few epochs: the first, the last, and some at equal distances."""
+    """Return at most `_POINTS` epochs with their values: the first, the last, and some at equal distances."""
     n = len(values)
     chosen = range(n) if n <= _POINTS else sorted({round(i * (n - 1) / (_POINTS - 1)) for i in range(_POINTS)})
     return [(i + 1, values[i]) for i in chosen]

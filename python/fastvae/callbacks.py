@@ -36,7 +36,7 @@ class Callback:
     """A base class whose methods do nothing; callbacks need not derive from it."""
 
     def on_train_begin(self, model: Any) -> None:
-        """Do something before the first epoch of a fit.
+        """Called before the first epoch of a fit.
 
         Parameters
         ----------
@@ -45,7 +45,7 @@ class Callback:
         """
 
     def on_epoch_end(self, model: Any, logs: Logs) -> bool | None:
-        """Do something after an epoch.
+        """Called after each epoch.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class Callback:
         return None
 
     def on_train_end(self, model: Any) -> None:
-        """Do something at the end of a fit, also after an error or Ctrl-C.
+        """Called at the end of a fit, also after an error or Ctrl-C.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class Callback:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state from a checkpoint.
+        """Restore a state from a checkpoint.
 
         Parameters
         ----------

@@ -100,10 +100,8 @@ def cosine(start: float, end: float, *, epochs: float | None = None, steps: floa
 
     Parameters
     ----------
-    start, end : float
-        First and last value.
-    epochs, steps : float or None
-        Length, in one of the two units.
+    start, end, epochs, steps
+        As for ``linear``.
 
     Returns
     -------
@@ -117,10 +115,8 @@ def exponential(start: float, end: float, *, epochs: float | None = None, steps:
 
     Parameters
     ----------
-    start, end : float
-        First and last value.
-    epochs, steps : float or None
-        Length, in one of the two units.
+    start, end, epochs, steps
+        As for ``linear``.
 
     Returns
     -------

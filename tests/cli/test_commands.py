@@ -14,9 +14,10 @@ import pytest
 
 import fastvae
 from cli.conftest import Run, error_of
+from fastvae import _png
 from fastvae._cli.parser import COMMANDS
 from fastvae._cli.read.data import named
-from fastvae._cli.write import png
+from fastvae._cli.write import pictures
 
 TABLE = "name,a,b,c,kind\n" + "".join(
     f"n{i},{i % 5 / 5},{'' if i % 4 == 1 else i % 7 / 7},{-(i % 3)},{'red' if i % 2 else 'blue'}\n" for i in range(40)
@@ -272,6 +273,19 @@ def test_cells_that_the_model_does_not_fill_are_copied_as_texts(run: Run, tmp_pa
     assert codes[1].startswith("000,")
 
 
+@pytest.mark.parametrize("name", ["reconstruct", "impute", "sample"])
+def test_images_with_channels_first_are_written_as_pictures(name: str, run: Run, tmp_path: Path) -> None:
+    X = np.random.default_rng(0).random((20, 3, 4, 5)).astype(np.float32)
+    np.save(tmp_path / "x.npy", X)
+    options = {"image_shape": (4, 5, 3), "channels": "first", "missing": "mask", "hidden": (4,)}
+    fastvae.VAE(2, epochs=1, random_state=0, **options).fit(X).save(tmp_path / "m.safetensors")
+    data = ["-n", 20] if name == "sample" else ["x.npy"]
+    run(name, "m.safetensors", *data, "-o", "pictures/")
+    run(name, "m.safetensors", *data, "-o", "array.npy")
+    expected = np.load(tmp_path / "array.npy")[7].transpose(1, 2, 0)
+    np.testing.assert_allclose(decoded((tmp_path / "pictures" / "07.png").read_bytes()) / 255, expected, atol=0.5 / 254)
+
+
 def test_score_prints_means_json_and_scores_of_each(
     process: Run, run: Run, tmp_path: Path, models: Path, images: np.ndarray
 ) -> None:
@@ -317,8 +331,8 @@ def test_png_files_are_those_of_the_format() -> None:
     rng = np.random.default_rng(0)
     for shape in ((5, 7), (5, 7, 3)):
         pixels = rng.integers(0, 256, shape).astype(np.uint8)
-        np.testing.assert_array_equal(decoded(png.encode(pixels)), pixels)
-    assert png.grey(np.array([-1, 0, 0.5, 1, 2, np.nan])).tolist() == [0, 0, 128, 255, 255, 0]
+        np.testing.assert_array_equal(decoded(_png.encode(pixels)), pixels)
+    assert pictures.grey(np.array([-1, 0, 0.5, 1, 2, np.nan])).tolist() == [0, 0, 128, 255, 255, 0]
 
 
 def test_info(process: Run, run: Run, models: Path) -> None:
@@ -472,6 +486,36 @@ def test_plots(kind: str, model: str, options: tuple[Any, ...], table: Path, mod
     arguments = ["plot", kind, models / f"{model}.safetensors", *given, "-o", folder / "p.png", "-q", "--dpi", 40]
     assert main(list(map(str, arguments))) == 0  # in this process: matplotlib takes a second to import
     assert decoded((folder / "p.png").read_bytes()).std() > 1
+
+
+def test_plots_of_decoded_images_take_the_label_as_sample_does(run: Run, tmp_path: Path, models: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    X = np.random.default_rng(0).random((20, 5)).astype(np.float32)
+    fastvae.VAE(2, hidden=(4,), epochs=1, condition_columns=[4], random_state=0).fit(X).save(tmp_path / "m")
+    given = (
+        "plot",
+        "samples",
+        "m",
+        "-o",
+        "p.png",
+        "--image-shape",
+        "2x2",
+        "-n",
+        1,
+        "--seed",
+        0,
+        "--force",
+        "--dpi",
+        30,
+    )
+    assert error_of(run(*given, code=2)).endswith("the model is conditional: pass --label-value VALUE")
+    assert "the condition is numbers" in error_of(run(*given, "--label-value", "red", code=2))
+    run(*given, "--label-value", 0.1)
+    low = (tmp_path / "p.png").read_bytes()
+    run(*given, "--label-value", 100)
+    assert (tmp_path / "p.png").read_bytes() != low
+    other = ("plot", "samples", models / "table.safetensors", "-o", "q.png", "--label-value", "red")
+    assert error_of(run(*other, code=2)).endswith("--label-value: the model is not conditional")
 
 
 def test_plot_as_a_process(process: Run, run: Run, models: Path) -> None:

@@ -17,8 +17,9 @@ from cli.conftest import Run, command, error_of
 from fastvae._cli.explain import explain
 
 
-def test_usage(process: Run, run: Run, tmp_path: Path, models: Path) -> None:
+def test_usage(process: Run, run: Run, models: Path, tmp_path: Path) -> None:
     model = models / "image.safetensors"
+    (tmp_path / "images.npz").write_bytes(b"")
     cases = [
         (["trian"], "there is no command 'trian': did you mean train?"),
         (["xyzzy"], "there is no command 'xyzzy': use one of train, resume"),
@@ -34,6 +35,9 @@ def test_usage(process: Run, run: Run, tmp_path: Path, models: Path) -> None:
         (["encode", str(model), "x.npy", "--to", "exe"], "--to exe is not known; use one of npy"),
         (["encode", str(model), "x.npy", "-o", "x.png"], "this result is a table, not images"),
         (["encode", "none.safetensors", "x.npy"], "none.safetensors: no such file"),
+        (["encode", "x.npy", str(model)], "x.npy: no such file"),
+        (["encode", "images.npz:x", str(model)], "images.npz:x: no such file: MODEL comes first, then DATA"),
+        (["encode", "images.npz", str(model)], "images.npz is a data file: MODEL, which `fastvae train` writes, comes"),
         (["encode", str(model)], "the following arguments are required: DATA"),
         (["topics", "x.txt", "-o", "m", "--token", "[a"], "--token [a is no regular expression: unterminated"),
         (["topics", "x.txt", "-o", "m", "--token", "(a)(b)"], "--token (a)(b) has 2 groups, and a word is one"),

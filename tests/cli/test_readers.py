@@ -10,6 +10,7 @@ import struct
 import threading
 import zipfile
 from argparse import Namespace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from fastvae._cli.read.source import Source
 from fastvae._cli.read.tables import read_csv
 from fastvae._cli.read.texts import Vocabulary
 
+HAS_PARQUET = bool(find_spec("pyarrow") or find_spec("polars"))
 OPTIONS = {
     "format": None,
     "label": None,
@@ -195,13 +197,13 @@ def test_a_column_that_turns_to_text_late_keeps_its_first_cells(tmp_path: Path) 
 
 def test_labels_ids_and_choices_of_columns(tmp_path: Path) -> None:
     text = "who,age,x,y,kind\nann,3,1,2,red\nbob,4,5,,blue\n"
-    found = csv_of(tmp_path, text, id="who", label="kind", drop="age")
+    found = csv_of(tmp_path, text, id="who", label="kind", drop=["age"])
     assert (found.names, found.ids, found.y.tolist()) == (["x", "y"], ["ann", "bob"], ["red", "blue"])
-    assert csv_of(tmp_path, text, columns="y,x").names == ["y", "x"]
-    assert csv_of(tmp_path, text, columns="x", label="-1").y.tolist() == ["red", "blue"]
-    assert csv_of(tmp_path, text, columns="x", label="age").y.tolist() == [3, 4]
-    np.testing.assert_array_equal(csv_of(tmp_path, text, columns="y", label="age,x").y, [[3, 1], [4, 5]])
-    assert csv_of(tmp_path, text, columns="x", rows="1:", id="who").ids == ["bob"]
+    assert csv_of(tmp_path, text, columns=["y", "x"]).names == ["y", "x"]
+    assert csv_of(tmp_path, text, columns=["x"], label="-1").y.tolist() == ["red", "blue"]
+    assert csv_of(tmp_path, text, columns=["x"], label="age").y.tolist() == [3, 4]
+    np.testing.assert_array_equal(csv_of(tmp_path, text, columns=["y"], label="age,x").y, [[3, 1], [4, 5]])
+    assert csv_of(tmp_path, text, columns=["x"], rows="1:", id="who").ids == ["bob"]
     assert csv_of(tmp_path, "1.5,3,a\n2.5,4,b\n", label="2").y.tolist() == ["a", "b"]
     assert csv_of(tmp_path, "a,b\n-9,1\n2,3\n", na=["-9"]).X.values.tolist()[1] == [2, 3]
     assert np.isnan(csv_of(tmp_path, "a,b\n-9,1\n2,3\n", na=["-9"]).X.values[0, 0])
@@ -215,10 +217,16 @@ def test_labels_ids_and_choices_of_columns(tmp_path: Path) -> None:
         ("a,b\n", {}, "no rows"),
         ("\n\n", {}, "the table is empty"),
         ("a,b\n1,x\n", {}, "column 'b' holds text ('x' in line 2): pass --label b, --id b or --drop b"),
+        (
+            "a,b,c\nu,x,1\nv,y,2\n",
+            {},
+            "column 'a' ('u' in line 2), column 'b' ('x' in line 2) hold text: pass --drop a,b, or name",
+        ),
+        ("a b,c,d\nu,x,1\n", {}, "pass --drop 'a b,c',"),
         ("a,b\n1,2\n", {"label": "z"}, "--label z: there is no such column; the table has a, b"),
         ("1,2\n", {"label": "5"}, "the 2 columns 0 to 1"),
-        ("a,b\n1,x\n2,\n", {"label": "b"}, "column 'b' is the label, but row 1 has none"),
-        ("a,b\n1,2\n", {"drop": "a,b"}, "no column is left"),
+        ("a,b\n1,x\n2,\n", {"label": "b"}, "column 'b' is the label, but line 3 has none: fill it in"),
+        ("a,b\n1,2\n", {"drop": ["a", "b"]}, "no column is left"),
         ("a,b\n1,2\n", {"rows": "5:"}, "there are no rows"),
         ("a,b\n1,2\n", {"rows": "x"}, "--rows x: write a slice"),
         ('a,b\n"1,2\n', {}, "unexpected end of data"),
@@ -244,7 +252,7 @@ def test_files_that_are_refused(tmp_path: Path, run: Run, models: Path) -> None:
         "x.png": (b"\x89PNG\r\n\x1a\n", "pass the folder of the images"),
         "cut.npz": (b"PK\x03\x04abc", "damaged or no such format"),
         "cut.idx": (idx(np.zeros((3, 3), np.uint8))[:-1], "truncated"),
-        "x.parquet": (b"PAR1abcPAR1", "no Parquet file"),
+        "x.parquet": (b"PAR1abcPAR1", "no Parquet file" if HAS_PARQUET else "pip install pyarrow"),
         "real.png": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "pass the folder of the images"),
         "table.txt": (b"1.5 2\n3 4\n", "pass --format csv (and --delimiter ' ')"),
         "binary": (b"\x01\0\x02", "the format is not known"),

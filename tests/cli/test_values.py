@@ -123,6 +123,10 @@ def test_descriptions_come_from_the_docstring() -> None:
         ("set conditional=True", "set --conditional"),
         ("MinMaxScaler(clip=True)", "MinMaxScaler(clip=True)"),
         ("X[0, 1] is 3", "X[0, 1] is 3"),
+        (
+            'X, or use fastvae.likelihoods.Gaussian("per_feature")',
+            """X, or pass --likelihood 'Gaussian("per_feature")'""",
+        ),
         ("Lower learning_rate (it is 9)", "Lower --learning-rate (it is 9)"),
         ("set max_marks.", "set --max-marks."),
         ("fastvae.layers and `image_shape`", "fastvae.layers and `image_shape`"),

@@ -76,7 +76,7 @@ def _sigterm() -> Iterator[None]:
 
 
 def _silence(stream: Any) -> None:
-    """Point a broken stream to nowhere: the interpreter flushes it at its end."""
+    """Redirect a broken stream to the null device: the interpreter flushes it at its exit."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     except (OSError, ValueError, AttributeError):

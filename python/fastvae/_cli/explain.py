@@ -6,6 +6,12 @@ import re
 from functools import cache
 from pathlib import Path
 
+# Remedies of the library that are a call, as options.
+_SHELL = {
+    'use fastvae.likelihoods.Gaussian("per_feature")': "pass --likelihood 'Gaussian(\"per_feature\")'",
+    "an object from fastvae.likelihoods": "a call such as 'Gaussian(\"per_feature\")'",
+}
+
 
 @cache
 def _parameters() -> dict[str, str]:
@@ -33,6 +39,8 @@ def in_options(text: str) -> str:
         return flag if value == "True" else f"{flag} {value}"
 
     assigned = r"(?<![\w.\-])(?P<name>[a-z_]+)=(?:'(?P<single>[^']*)'|\"(?P<double>[^\"]*)\"|(?P<bare>[\w.\-]*\w))"
+    for library, shell in _SHELL.items():
+        text = text.replace(library, shell)
     text = re.sub(assigned, option, text)
     bare = "|".join(name for name in _parameters() if "_" in name)
     return re.sub(rf"(?<![\w.\-`'\"])({bare})(?![\w=`'\"\[(])", lambda match: _parameters()[match[1]], text)

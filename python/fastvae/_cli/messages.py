@@ -17,7 +17,7 @@ class _State:
 
 
 def configure(options: Any) -> None:
-    """Take ``--quiet``."""
+    """Set ``--quiet``."""
     _State.quiet = bool(getattr(options, "quiet", False))
 
 
@@ -48,7 +48,7 @@ def _line(text: str) -> None:
     try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):  # closed, full, or none: the work goes on
+    except (OSError, ValueError, AttributeError):  # closed, full or None: the command goes on
         pass
 
 

@@ -1,4 +1,4 @@
-"""Models: loading, data for them, results from them."""
+"""Models: loading, reading data for them, names of their results."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from fastvae._cli import messages
 from fastvae._cli.errors import UsageError
 from fastvae._cli.read import Data, read
+from fastvae._cli.read.choose import DATA_SUFFIXES
 from fastvae._cli.read.data import bare, named
 from fastvae._cli.read.texts import Vocabulary, beside
 from fastvae._cli.write import files
@@ -22,7 +23,10 @@ def load(path: str, threads: int | None = None) -> Any:
     if path == "-":
         raise UsageError("a model is read from a file, not from standard input")
     if not Path(path).exists():
-        raise UsageError(f"{path}: no such file")
+        hint = ": MODEL comes first, then DATA" if Path(path.rpartition(":")[0]).is_file() else ""
+        raise UsageError(f"{path}: no such file{hint}")
+    if Path(path).suffix.lower() in DATA_SUFFIXES:
+        raise UsageError(f"{path} is a data file: MODEL, which `fastvae train` writes, comes first, then DATA")
     model = fastvae.load(path)
     model.n_jobs = threads
     model.progress = False
@@ -99,6 +103,27 @@ def labels_for(model: Any, y: Any) -> Any:
         return y
 
 
+def condition_value(model: Any, text: str | None, option: str) -> dict[str, Any]:
+    """Return ``y=`` for decoded examples, from the value of an option, or raise UsageError."""
+    if not is_conditional(model) and not hasattr(model, "condition_columns_"):
+        if text is not None:
+            raise UsageError(f"{option}: the model is not conditional")
+        return {}
+    classes = getattr(model, "classes_", None)
+    known = "" if classes is None else ", ".join(map(str, classes[:20]))
+    if text is None:
+        raise UsageError(f"the model is conditional: pass {option} VALUE{known and f', one of {known}'}")
+    if classes is None:
+        try:
+            return {"y": np.array([float(part) for part in text.split(",")])}
+        except ValueError:
+            raise UsageError(f"{option} {text}: the condition is numbers, with commas") from None
+    for label in classes.tolist():
+        if str(label) == text:
+            return {"y": label}
+    raise UsageError(f"{option} {text} is none of the model's classes: {known}")
+
+
 def code_names(model: Any) -> list[str]:
     """Return names of the columns of codes: z0, z1, ...; topic0, ... of topics; ability0, ... of exams."""
     stem = {"TopicModel": "topic", "ItemResponse": "ability"}.get(type(model).__name__, "z")
@@ -129,12 +154,12 @@ def row_columns(data: Data) -> dict[str, Any]:
     return found
 
 
-def image_shape(model: Any, data: Data | None = None) -> tuple[int, ...] | None:
-    """Return the shape of the model's images, else of the data's."""
-    found = getattr(model, "image_shape", None)
-    if found is not None:
-        return tuple(map(int, found))
-    return None if data is None else data.images
+def image_layout(model: Any, data: Data | None = None) -> dict[str, Any]:
+    """Return the arguments ``images`` and ``channels_first`` of a Result: of the model's images, else of the data's."""
+    shape = getattr(model, "image_shape", None)
+    if shape is None:
+        return {"images": None if data is None else data.images}
+    return {"images": tuple(map(int, shape)), "channels_first": model.channels == "first"}
 
 
 def save(model: Any, path: Path, optimizer: bool = True) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastvae._cli.errors import UsageError
+
 
 def add_data(parser: Any, *, nargs: str | None = None, labels: str = "column of labels, left out of X") -> None:
     """Add the positional DATA and the options of reading."""
@@ -13,8 +15,9 @@ def add_data(parser: Any, *, nargs: str | None = None, labels: str = "column of 
     group.add_argument("--label", metavar="COLUMN", help=f"{labels}: name or index; several, with commas, are numbers")
     group.add_argument("--labels", metavar="DATA", help="labels from a file of their own, such as mnist.npz:y_train")
     group.add_argument("--id", metavar="COLUMN", help="column that names the rows: left out of X, kept in a table")
-    group.add_argument("--columns", metavar="NAMES", help="columns to read as X, with commas (default: all others)")
-    group.add_argument("--drop", metavar="NAMES", help="columns to leave out, with commas")
+    columns = "columns to read as X, with commas (default: all others)"
+    group.add_argument("--columns", metavar="NAMES", action="append", help=columns)
+    group.add_argument("--drop", metavar="NAMES", action="append", help="columns to leave out, with commas")
     group.add_argument("--rows", metavar="A:B", help="rows to read, as a slice of Python: 0:1000, ::10")
     header = group.add_mutually_exclusive_group()
     header.add_argument("--header", action="store_true", default=None, help="the first line of a table is its header")
@@ -57,3 +60,25 @@ def add_model(parser: Any) -> None:
 def add_seed(parser: Any) -> None:
     """Add ``--seed``."""
     parser.add_argument("--seed", metavar="N", type=int, help="seed of the draws (default: the model's)")
+
+
+def image_shape(text: str) -> tuple[int, ...]:
+    """Return the sides in the value of ``--image-shape``, "28x28" or "32x32x3", or raise UsageError."""
+    found = _sides(text)
+    if len(found) not in (2, 3):
+        raise UsageError(f"--image-shape {text}: write HEIGHTxWIDTH or HEIGHTxWIDTHxCHANNELS, such as 28x28")
+    return found
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Return height and width in the value of ``--image-size``, "28x28", or raise UsageError."""
+    found = _sides(text)
+    if len(found) != 2:
+        raise UsageError(f"--image-size {text}: write HEIGHTxWIDTH, such as 28x28")
+    return found[0], found[1]
+
+
+def _sides(text: str) -> tuple[int, ...]:
+    """Return the numbers of "28x28"; () for another text."""
+    parts = text.lower().split("x")
+    return tuple(map(int, parts)) if all(part.isdigit() and int(part) > 0 for part in parts) else ()

@@ -22,15 +22,17 @@ NAMES: dict[str, tuple[str, ...] | None] = {
 _NOT_SET = ("callbacks", "warm_start")
 
 
-def add(parser: Any, classes: Sequence[type], rename: dict[str, str] | None = None) -> None:
+def add(parser: Any, classes: Sequence[type]) -> None:
     """Add an option for each parameter of the classes, and ``--set``."""
+    from fastvae import VAE
+
     group = parser.add_argument_group("parameters")
-    shared = docstrings.parameters(_reference())
+    shared = docstrings.parameters(VAE)
     added: set[str] = set()
     for cls in classes:
         described = docstrings.parameters(cls)
         for name, default in defaults(cls).items():
-            flags = NAMES.get(name, (f"--{(rename or {}).get(name, name).replace('_', '-')}",))
+            flags = NAMES.get(name, (f"--{name.replace('_', '-')}",))
             if name in added or flags is None:
                 continue
             added.add(name)
@@ -45,16 +47,14 @@ def add(parser: Any, classes: Sequence[type], rename: dict[str, str] | None = No
                 flags = tuple(flag.replace("--", "--no-", 1) for flag in flags) if default else flags
                 extra: dict[str, Any] = {"action": "store_const", "const": "false" if default else "true"}
             else:
-                extra = {"metavar": _metavar(default, doc)}
+                extra = {"metavar": _metavar(doc)}
             help_text = text.replace("%", "%%") + (f" (default: {shown.replace('%', '%%')})" if shown else "")
             group.add_argument(*flags, dest=f"param:{name}", default=argparse.SUPPRESS, help=help_text, **extra)
     group.add_argument(
         "--set", metavar="NAME=VALUE", action="append", default=[], help="any parameter, its value as JSON or a call"
     )
-    group.add_argument("--progress", action=argparse.BooleanOptionalAction, default=None, help=_PROGRESS)
-
-
-_PROGRESS = "show the progress on standard error (default: if it is a terminal)"
+    progress = "show the progress on standard error (default: if it is a terminal)"
+    group.add_argument("--progress", action=argparse.BooleanOptionalAction, default=None, help=progress)
 
 
 def given(options: Any, cls: type) -> dict[str, Any]:
@@ -88,13 +88,7 @@ def defaults(cls: type) -> dict[str, Any]:
     return {each.name: each.default for each in parameters if each.kind is not each.VAR_KEYWORD}
 
 
-def _reference() -> type:
-    from fastvae._estimators.vae import VAE
-
-    return VAE
-
-
-def _metavar(default: Any, doc: docstrings.Described | None) -> str:
+def _metavar(doc: docstrings.Described | None) -> str:
     kind = "" if doc is None else doc.kind
     if kind.startswith("{"):
         return kind[1 : kind.index("}")].replace('"', "").replace(", ", "|")

@@ -168,7 +168,7 @@ class Fit:
         if data.tokenizer is not None:
             for each in written:
                 files.check(beside(each), options.force)
-        if options.checkpoint is not None:  # `resume` reads the texts alike
+        if options.checkpoint is not None:  # `resume` counts the same words
             self._vocabulary(Path(options.checkpoint), data.tokenizer)
         with _cells(data):
             self.guard(model, lambda: model.fit(data.X, validation_data=held_out, **given, **arguments), data.tokenizer)
@@ -212,29 +212,43 @@ class Fit:
         if vocabulary is not None:
             files.write(beside(path), vocabulary.dump())
 
-    def summarise(self, model: Any, data: Data) -> None:
-        """Print what the fit has reached."""
-        last = {key: values[-1] for key, values in model.history_.items() if values}
-        n = model.n_iter_
+    def summarise(self, model: Any) -> None:
+        """Note sizes, epochs, time and losses of the fit."""
+        last = _last_losses(model)
         losses = ", ".join(f"{key} {value:.6g}" for key, value in last.items())
-        epochs = models.plural(n, "epoch")
+        epochs = models.plural(model.n_iter_, "epoch")
         messages.note(f"{models.summary(model)}; {epochs} in {model.elapsed_:.3g} s, seed {model.random_state}")
         if losses:
             messages.note(f"{losses} (nats per example)" if "kl" in last else losses)
-        if not self._options.json:
-            return
+
+    def print_json(self, model: Any, data: Data) -> None:
+        """Print the same on standard output, as JSON."""
         found = {
             "model": type(model).__name__,
             "file": None if self.path is None else str(self.path),
             "examples": len(data),
             "features": model.n_features_in_,
-            "epochs": n,
+            "epochs": model.n_iter_,
             "seconds": model.elapsed_,
             "seed": model.random_state,
-            "losses": {key: value if math.isfinite(value) else None for key, value in last.items()},
+            "losses": {key: value if math.isfinite(value) else None for key, value in _last_losses(model).items()},
             "warnings": messages.seen(),
         }
         files.print_text(json.dumps(found) + "\n")
+
+
+def _last_losses(model: Any) -> dict[str, float]:
+    return {key: values[-1] for key, values in model.history_.items() if values}
+
+
+def loaded(options: Any, given: dict[str, Any], cls: type, title: str) -> Any:
+    """Return the model of ``--load``, with the parameters of its use in `given`; raise UsageError for others."""
+    if set(given) - {"n_jobs", "progress"} or options.output is not None:
+        raise UsageError("--load trains no model: leave out -o and parameters of training")
+    model = models.load(options.load, given.get("n_jobs"))
+    if not isinstance(model, cls):
+        raise UsageError(f"{options.load} is a {type(model).__name__}, not {title}")
+    return model
 
 
 @contextmanager

@@ -7,29 +7,16 @@ import json
 import re
 from typing import Any
 
-from fastvae import corruption, layers, likelihoods, optimizers, priors, schedules
+from fastvae import schedules
+from fastvae._estimators.files import CLASSES
 
 _SIZE = re.compile(r"\d+(x\d+)+")
 _TOO_LONG = 10_000
 
-# What may be called in a value.
-_CLASSES: tuple[Any, ...] = (
-    *layers.KINDS.values(),
-    *likelihoods.KINDS.values(),
-    corruption.GaussianNoise,
-    corruption.MaskingNoise,
-    corruption.SaltAndPepper,
-    optimizers.Adam,
-    optimizers.AdamW,
-    optimizers.SGD,
-    optimizers.Adagrad,
-    priors.ItemPrior,
-    schedules.linear,
-    schedules.cosine,
-    schedules.exponential,
-    schedules.cyclical,
-)
-CALLS: dict[str, Any] = {cls.__name__: cls for cls in _CLASSES}
+# What may be called in a value: classes of parameters, and the functions that make schedules.
+_SCHEDULES: tuple[Any, ...] = (schedules.linear, schedules.cosine, schedules.exponential, schedules.cyclical)
+CALLS: dict[str, Any] = {each.__name__: each for each in (*CLASSES, *_SCHEDULES)}
+del CALLS["Schedule"]
 
 
 def parse(text: str) -> Any:

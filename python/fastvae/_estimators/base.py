@@ -84,11 +84,9 @@ class Estimator(Routed):
 
     def _changed(self) -> list[tuple[str, str]]:
         """Return names and representations of the parameters that differ from their defaults."""
-        import inspect
-
-        parameters = inspect.signature(type(self)).parameters
+        defaults = self._default_parameters()
         texts = ((name, repr(value)) for name, value in self.get_params().items())
-        return [(name, text) for name, text in texts if text != repr(parameters[name].default)]
+        return [(name, text) for name, text in texts if name not in defaults or text != repr(defaults[name])]
 
     def _repr_html_(self) -> str:
         """Return the class, its parameters and, once fitted, its training, for notebooks."""

@@ -9,6 +9,7 @@ import numpy as np
 from fastvae import _checks
 from fastvae._data import arrays
 from fastvae._data.scale import UNSCALED
+from fastvae._estimators.routing import request_setter
 from fastvae._estimators.variational import Variational
 from fastvae._fitted import imputation
 from fastvae._fitted.uncertainty import LogMarginal
@@ -21,7 +22,6 @@ from fastvae._irt.standard_errors import StandardErrors, standard_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from typing_extensions import Self
 
     from fastvae._export.onnx import Extras
 
@@ -352,19 +352,7 @@ class Exam(Variational):
             raise ValueError("standard_errors needs a model of one dimension: fit with n_dims=1")
         return standard_errors(items, shares)
 
-    def set_predict_proba_request(self, **requests: Any) -> Self:
-        """Choose which arguments of ``predict_proba`` are passed on, as ``set_fit_request``.
-
-        Parameters
-        ----------
-        **requests
-            As for ``set_fit_request``.
-
-        Returns
-        -------
-        self
-        """
-        return self._set_request("predict_proba", requests)
+    set_predict_proba_request = request_setter("predict_proba")
 
     # Internal
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastvae._data.images import Images
 
 # Classes of parameters that a file can hold besides numbers, strings and sequences, by their names in the file.
-_CLASSES: tuple[type[Any], ...] = (
+CLASSES: tuple[type[Any], ...] = (
     corruption.GaussianNoise,
     corruption.MaskingNoise,
     corruption.SaltAndPepper,
@@ -36,7 +36,7 @@ _CLASSES: tuple[type[Any], ...] = (
     priors.ItemPrior,
     schedules.Schedule,
 )
-_OBJECTS = {f"{cls.__module__.removeprefix('fastvae.')}.{cls.__name__}": cls for cls in _CLASSES}
+_OBJECTS = {f"{cls.__module__.removeprefix('fastvae.')}.{cls.__name__}": cls for cls in CLASSES}
 # Keys of the estimator's JSON, and of the training state in it: required ones, and those that not all files have.
 _KEYS = {"class", "parameters", "learned"}
 _MORE_KEYS = {"run"}  # the state of a fit, in a checkpoint
@@ -182,7 +182,15 @@ def read(source: Any) -> Contents:
     """Read engine and estimator from a path, bytes or a binary file object, or raise FormatError."""
     given, title = sources.read(source)
     with damage_as_format_error(title):
-        file = _core.ModelFile(given)
+        try:
+            file = _core.ModelFile(given)
+        except _core.FormatError as error:
+            if sources.begins(given, b"PK"):
+                raise _core.FormatError(
+                    "a zip archive, as torch.save and numpy.savez write, and no model file of fastvae: read it with "
+                    "torch or numpy, then call load_state_dict (fastvae.torch.rename translates names)"
+                ) from error
+            raise
         estimator = parse(file.estimator)
         engine, history = file.read()
         losses = {name: values.tolist() for name, values in history}

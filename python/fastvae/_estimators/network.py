@@ -392,7 +392,7 @@ class Network(Estimator):
             better = max if key.endswith("elbo") else min
             finite = [(value, epoch) for epoch, value in enumerate(values, 1) if np.isfinite(value)]
             shown = [_html.number(value, 6) for value, _ in (finite[0], finite[-1])] if finite else ["", ""]
-            if finite and not key.endswith("kl"):  # of the KL neither more nor less is better
+            if finite and not key.endswith("kl"):  # no KL is best
                 best = better(value for value, _ in finite)
                 shown += [_html.number(best, 6), str(next(epoch for value, epoch in finite if value == best))]
             rows.append((f"<code>{key}</code>", *shown, *[""] * (4 - len(shown))))
@@ -482,7 +482,8 @@ class Network(Estimator):
         first = "encoder.0.weight" if hidden else self._HEAD
         if not isinstance(d, Mapping) or first not in d:
             raise ValueError(
-                f"the state dict must be a mapping with the key {first!r}, which gives the number of features"
+                f"the state dict must be a mapping with the key {first!r}, which gives the number of features; "
+                "fastvae.torch.rename(state_dict) translates other names"
             )
         shape = arrays.tensor(d[first], f"the state dict's {first}").shape
         if len(shape) != 2:

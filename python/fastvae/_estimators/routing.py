@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,15 +21,15 @@ class Requests(dict[str, dict[str, Any]]):
         return Requests({method: dict(requests) for method, requests in self.items()})
 
 
-class Routed:
-    """Requests for metadata, which take effect with ``sklearn.set_config(enable_metadata_routing=True)``.
+def request_setter(method: str) -> Callable[..., Any]:
+    """Return ``set_<method>_request``, a method of an estimator."""
 
-    Each argument of a method is metadata (``sample_weight``, ``observed``, ``validation_data``, y of ``transform``,
-    ...), except X and where scikit-learn passes it by position y.
-    """
+    def set_request(self: Routed, **requests: Any) -> Any:
+        return self._set_request(method, requests)
 
-    def set_fit_request(self, **requests: Any) -> Self:
-        """Choose which arguments of ``fit`` a pipeline or a search passes on.
+    set_request.__name__ = f"set_{method}_request"
+    set_request.__qualname__ = f"Routed.{set_request.__name__}"
+    set_request.__doc__ = f"""Choose which arguments of ``{method}`` a pipeline or a search passes on.
 
         Parameters
         ----------
@@ -43,67 +44,25 @@ class Routed:
         Raises
         ------
         TypeError
-            If ``fit`` does not have the argument.
+            If ``{method}`` does not have the argument.
         RuntimeError
             If scikit-learn's metadata routing is not enabled.
         """
-        return self._set_request("fit", requests)
+    return set_request
 
-    def set_partial_fit_request(self, **requests: Any) -> Self:
-        """Choose which arguments of ``partial_fit`` are passed on, as ``set_fit_request``.
 
-        Parameters
-        ----------
-        **requests
-            As for ``set_fit_request``.
+class Routed:
+    """Requests for metadata, which take effect with ``sklearn.set_config(enable_metadata_routing=True)``.
 
-        Returns
-        -------
-        self
-        """
-        return self._set_request("partial_fit", requests)
+    Each argument of a method is metadata (``sample_weight``, ``observed``, ``validation_data``, y of ``transform``,
+    ...), except X and where scikit-learn passes it by position y.
+    """
 
-    def set_score_request(self, **requests: Any) -> Self:
-        """Choose which arguments of ``score`` are passed on, as ``set_fit_request``.
-
-        Parameters
-        ----------
-        **requests
-            As for ``set_fit_request``.
-
-        Returns
-        -------
-        self
-        """
-        return self._set_request("score", requests)
-
-    def set_transform_request(self, **requests: Any) -> Self:
-        """Choose which arguments of ``transform`` are passed on, as ``set_fit_request``.
-
-        Parameters
-        ----------
-        **requests
-            As for ``set_fit_request``; ``y="labels"`` passes a conditional model the argument ``labels``.
-
-        Returns
-        -------
-        self
-        """
-        return self._set_request("transform", requests)
-
-    def set_inverse_transform_request(self, **requests: Any) -> Self:
-        """Choose which arguments of ``inverse_transform`` are passed on, as ``set_fit_request``.
-
-        Parameters
-        ----------
-        **requests
-            As for ``set_fit_request``.
-
-        Returns
-        -------
-        self
-        """
-        return self._set_request("inverse_transform", requests)
+    set_fit_request = request_setter("fit")
+    set_partial_fit_request = request_setter("partial_fit")
+    set_score_request = request_setter("score")
+    set_transform_request = request_setter("transform")
+    set_inverse_transform_request = request_setter("inverse_transform")
 
     def get_metadata_routing(self) -> Any:
         """Return the requests.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from fastvae import _checks, corruption, schedules
-from fastvae._data import columns, conditions, examples, weights
+from fastvae._data import columns, conditions, examples, images, weights
 from fastvae._data.examples import Data, Format
 from fastvae._estimators import files
 from fastvae._estimators.checkpoint import Checkpoint
@@ -640,8 +640,11 @@ class Trained(Network):
         initial = self._initial_weights(fitted, X, rows)
         if initial is None:
             moments = fitted.engine.column_moments(X, rows, self._binarize(), self._threads())
-            units.warn(moments, fitted.specification, grey=fitted.images is not None or fitted.scale.divisor != 1)
+            grey = fitted.images is not None or fitted.scale.divisor != 1
+            units.warn(moments, fitted.specification, fitted.feature_names, grey=grey)
             units.warn_of_tiny_values(X, moments, fitted.specification)
+            if fitted.images is not None:
+                images.warn_of_channels_first(fitted.images)
             fitted.start(moments)
         initial = (initial or {}) | input_level.weights(fitted, X, rows)
         if initial:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fastvae._fitted.model import FittedModel
 
 # A posterior has collapsed if the KL per dimension is below that of a mean with the variance at which a dimension is
-# active, after as many steps: in the first ones codes are not of use yet.
+# active. It is tested after this many steps, since training needs some before codes depend on the data.
 _LEAST_KL = diagnosis.ACTIVE_VARIANCE / 2
 _STEPS = 200
 _OBJECTIVES = ("elbo", "reconstruction", "kl")

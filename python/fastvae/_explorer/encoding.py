@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from base64 import b64encode
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fastvae import _png
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,18 +52,4 @@ def sheet(images: NDArray[np.uint8], columns: int) -> str:
     cells = np.zeros((rows * columns, height, width, channels), np.uint8)
     cells[:n] = images
     picture = cells.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
-    return b64encode(_png(picture.reshape(rows * height, columns * width, channels))).decode()
-
-
-def _png(picture: NDArray[np.uint8]) -> bytes:
-    """Return a picture [height, width, 1 or 3] as a PNG (ISO/IEC 15948), each row with the filter "up"."""
-    height, width, channels = picture.shape
-    lines = picture.reshape(height, -1)
-    filtered = np.full((height, lines.shape[1] + 1), 2, np.uint8)
-    filtered[:, 1:] = lines
-    filtered[1:, 1:] -= lines[:-1]
-    header = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(filtered.tobytes(), 9)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
+    return b64encode(_png.encode(picture.reshape(rows * height, columns * width, channels))).decode()

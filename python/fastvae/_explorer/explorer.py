@@ -11,10 +11,14 @@ import numpy as np
 
 from fastvae import _checks, _core
 from fastvae._estimators.description import describe_model
-from fastvae._explorer import contents
+from fastvae._explorer.dimensions import latent_dimensions, principal_components
 from fastvae._explorer.document import document
 from fastvae._explorer.encoding import WEIGHTS, pack, sheet
+from fastvae._explorer.labels import condition_control, mean_codes, read_labels
+from fastvae._explorer.names import names_of_features
 from fastvae._explorer.program import program
+from fastvae._explorer.source import Source, read_source
+from fastvae._explorer.view import original_images, shape_of_images, view_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,7 +78,7 @@ def explorer(
         Number of examples on the map, a fixed random sample of X. Mean codes of groups, principal components and the
         activity of dimensions are those of all examples.
     originals : bool
-        Include original images of the examples, as many as ``max_bytes`` lets.
+        Include original images of the examples, as many as fit into ``max_bytes``.
     max_bytes : int
         Limit of the file's size.
 
@@ -119,18 +123,18 @@ def explorer(
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path={path!r:.60} must be a string or a path")
 
-    source = contents.read(model, network, X, y)
+    source = read_source(model, network, X, y)
     total = len(source.codes)
     if total < 2:
         raise ValueError("X has one example: a map needs at least two")
     rows = np.random.default_rng(0).permutation(total)[:max_points]
-    shape = contents.image_shape(source, image_shape)
-    names = contents.names_of_features(source, feature_names)
-    labels = contents.labels(source.y, total, class_names)
-    view = contents.view(source, shape, names, rows)
-    dimensions = contents.dimensions(source, names)
-    components = contents.components(source.codes)
-    condition = contents.condition(source, labels)
+    shape = shape_of_images(source, image_shape)
+    names = names_of_features(source, feature_names)
+    labels = read_labels(source.y, total, class_names)
+    view = view_of(source, shape, names, rows)
+    dimensions = latent_dimensions(source, names)
+    components = principal_components(source.codes)
+    condition = condition_control(source, labels)
     axes = [len(dimensions), len(dimensions) + 1] if components else [0, min(1, len(dimensions) - 1)]
 
     data: dict[str, Any] = {
@@ -154,7 +158,7 @@ def explorer(
         "simplex": source.simplex,
         "prior": source.prior,
         "centre": ([0.0] * network.latent_dim if source.prior else source.codes.mean(0, dtype=np.float64).tolist()),
-        "attributes": contents.groups(source.codes, labels, attributes),
+        "attributes": mean_codes(source.codes, labels, attributes),
         "thumbnails": None,
     }
     data["contents"] = _account(data, weights, total)
@@ -170,7 +174,7 @@ def explorer(
 
 def _with_originals(
     data: dict[str, Any],
-    source: contents.Source,
+    source: Source,
     shape: tuple[int, int, int],
     rows: NDArray[Any],
     max_bytes: int,
@@ -178,7 +182,7 @@ def _with_originals(
     weights: str,
 ) -> bytes:
     """Return the page with the original images of the first examples that fit, or `page` if none do."""
-    images = contents.originals(source, shape, rows, data["view"]["range"])
+    images = original_images(source, shape, rows, data["view"]["range"])
     count, budget = len(images), max_bytes - len(page) - 500
     for _ in range(8):
         if count < 1 or budget < 1:

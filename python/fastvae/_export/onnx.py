@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
     from fastvae._export.network import Network
 
-PARTS = ("encoder", "decoder", "reconstruct", "score")
+_DOCS = {
+    "encoder": "The encoder",
+    "decoder": "The decoder",
+    "reconstruct": "The reconstruction from the posterior mean",
+    "score": "The evidence lower bound of each example, or the loss of an autoencoder,",
+}
+PARTS = tuple(_DOCS)
 
 _LARGEST = 2**31 - 1  # bytes of a protobuf message
 
@@ -65,14 +71,6 @@ def export(network: Network, part: str, title: str, metadata: Mapping[str, str],
     if len(data) > _LARGEST:
         raise ValueError(f"the ONNX model has {len(data):,} bytes; a file holds at most {_LARGEST:,}")
     return data
-
-
-_DOCS = {
-    "encoder": "The encoder",
-    "decoder": "The decoder",
-    "reconstruct": "The reconstruction from the posterior mean",
-    "score": "The evidence lower bound of each example, or the loss of an autoencoder,",
-}
 
 
 class _Model:

@@ -27,7 +27,7 @@ _REMEDIES = (
 # Names of the parameter for the number of latent dimensions.
 _LATENT_DIM_NAMES = ("latent_dim", "n_topics", "n_dims")
 
-# Rows of the table in a notebook; and a KL of which no bar is longer than a part, so that noise has none.
+# The most rows of the table in a notebook, and the least KL, nats, of a bar of full length: noise has short bars.
 _MAX_ROWS, _LEAST_BAR = 50, 0.5
 
 # The message if there is no other.

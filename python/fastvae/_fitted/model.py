@@ -96,6 +96,11 @@ class FittedModel:
             _checks.number(epochs, "the epochs before the last step", below=1e15),
         )
 
+    @property
+    def feature_names(self) -> Names:
+        """Names of the columns of X that are encoded and decoded, or None."""
+        return self.names if self.names is None or self.columns is None else np.delete(self.names, self.columns.indices)
+
     def set_input(self, scale: InputScale, names: Names, columns: Columns | None = None) -> None:
         """Set the scale of integers in X, the names of its columns, and those that are the condition."""
         if columns is not None and columns.total - len(columns.indices) != self.n_features:

@@ -28,10 +28,10 @@ NameLosses: TypeAlias = "Callable[[float, float, float], dict[str, float]]"
 
 
 class Outcome(NamedTuple):
-    """What a fit has come to."""
+    """The result of a fit."""
 
     unfinished: bool  # whether a budget of epochs ended while the loss still fell
-    messages: list[str]  # sentences about what went wrong
+    messages: list[str]  # sentences about problems
     kl: float  # of some training examples, nats per example
 
 

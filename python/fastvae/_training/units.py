@@ -11,6 +11,7 @@ from fastvae.likelihoods import Gaussian
 
 if TYPE_CHECKING:
     from fastvae._data.examples import Examples
+    from fastvae._data.names import Names
     from fastvae._fitted.specification import Specification
 
 # The limits of the largest standard deviation, in multiples of a fixed scale: outside, few columns count, or none.
@@ -22,16 +23,16 @@ SHOWN = 3
 _TINY = 1 / 255 * (1 + 1e-6)
 
 
-def warn(moments: _core.ColumnMoments, specification: Specification, *, grey: bool) -> None:
+def warn(moments: _core.ColumnMoments, specification: Specification, names: Names, *, grey: bool) -> None:
     """Warn once if the columns of the training data do not fit the scale of the likelihood.
 
-    Images, or `grey` values, may have constant columns: a border of zeros.
+    Images, or `grey` values, may have constant columns: a border of zeros. `names` are those of the columns.
     """
     kind, scale = specification.likelihood["kind"], specification.likelihood.get("scale")
-    if kind == "gaussian" and isinstance(scale, str) and _warn_of_floor(moments, specification):
+    if kind == "gaussian" and isinstance(scale, str) and _warn_of_floor(moments, specification, names):
         return
     if kind == "gaussian" and scale in ("per_feature", "decoder") and not grey:
-        _warn_of_constant_columns(moments, specification)
+        _warn_of_constant_columns(moments, specification, names)
     if kind != "squared_error" and (kind != "gaussian" or scale in ("per_feature", "decoder")):
         return
     deviations = moments.std
@@ -50,7 +51,7 @@ def warn(moments: _core.ColumnMoments, specification: Specification, *, grey: bo
     if not unfit:
         return
     worst = np.argsort(-deviations, kind="stable")[: min(SHOWN, len(varying))]
-    named = ", ".join(f"{deviations[j]:.3g} in column {j}" for j in worst)
+    named = ", ".join(f"{deviations[j]:.3g} in column {_label(j, names)}" for j in worst)
     remedy = "" if kind == "squared_error" else ', or use fastvae.likelihoods.Gaussian("per_feature")'
     message = (
         f"{what}, but the standard deviations of X are {named} (median {np.median(varying):.3g}): standardise X, for "
@@ -59,7 +60,11 @@ def warn(moments: _core.ColumnMoments, specification: Specification, *, grey: bo
     _checks.warn(message)
 
 
-def _warn_of_floor(moments: _core.ColumnMoments, specification: Specification) -> bool:
+def _label(j: np.intp, names: Names) -> str:
+    return str(j) if names is None else repr(names[j])
+
+
+def _warn_of_floor(moments: _core.ColumnMoments, specification: Specification, names: Names) -> bool:
     """Warn if most columns vary less than the default floor of a learned scale; return whether they do."""
     scale, floor = specification.likelihood["scale"], specification.likelihood["floor"]
     deviations = moments.std
@@ -68,7 +73,7 @@ def _warn_of_floor(moments: _core.ColumnMoments, specification: Specification) -
         return False
     if scale == "shared" and np.sqrt(np.mean(deviations**2)) >= floor:
         return False
-    named = ", ".join(f"{deviations[j]:.3g} in column {j}" for j in np.flatnonzero(deviations)[:SHOWN])
+    named = ", ".join(f"{deviations[j]:.3g} in column {_label(j, names)}" for j in np.flatnonzero(deviations)[:SHOWN])
     _checks.warn(
         f'Gaussian("{scale}") keeps its scale above floor={floor:g}, but the standard deviations of X are {named} '
         f"(median {np.median(varying):.3g}): standardise X, for example with sklearn.preprocessing.StandardScaler, or "
@@ -77,14 +82,16 @@ def _warn_of_floor(moments: _core.ColumnMoments, specification: Specification) -
     return True
 
 
-def _warn_of_constant_columns(moments: _core.ColumnMoments, specification: Specification) -> None:
+def _warn_of_constant_columns(moments: _core.ColumnMoments, specification: Specification, names: Names) -> None:
     """Warn of constant columns, whose scale is the floor."""
     constant = np.flatnonzero(moments.std == 0)
     if not 0 < len(constant) < len(moments.std):
         return
     scale, floor = specification.likelihood["scale"], specification.likelihood["floor"]
     nats = -np.log(floor * np.sqrt(2 * np.pi))
-    shown = ", ".join(map(str, constant[:SHOWN])) + f" and {len(constant) - SHOWN} more" * (len(constant) > SHOWN)
+    shown = ", ".join(_label(j, names) for j in constant[:SHOWN]) + f" and {len(constant) - SHOWN} more" * (
+        len(constant) > SHOWN
+    )
     named = f"column {shown} of X is" if len(constant) == 1 else f"columns {shown} of X are"
     _checks.warn(
         f'{named} constant: Gaussian("{scale}") fits a scale near its floor={floor:g} there, so that each adds up to '

@@ -1,4 +1,4 @@
-"""How far training is, and a line on standard error that shows it."""
+"""The state of training, and a line on standard error that shows it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class State:
-    """How far training is.
+    """The state of training.
 
     Parameters
     ----------

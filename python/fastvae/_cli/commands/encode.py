@@ -65,7 +65,7 @@ def run(options: Any) -> int:
 
 
 def draws_as_table(drawn: Any, names: list[str], before: dict[str, Any]) -> Result:
-    """Return draws [draws, n, c] with a table whose columns "draw" and "row" say which is which."""
+    """Return draws [draws, n, c] with their table: columns "draw" and "row", and the values."""
     draws, n = drawn.shape[:2]
     flat = drawn.reshape(draws * n, -1)
     columns = {"draw": np.repeat(np.arange(draws), n), "row": np.tile(np.arange(n), draws)}

@@ -56,11 +56,7 @@ def run(options: Any) -> int:
         raise UsageError("only one of --items -, --abilities - and --json can write to standard output")
     given = parameters.given(options, ItemResponse)
     if options.load is not None:
-        if set(given) - {"n_jobs", "progress"} or options.output is not None:
-            raise UsageError("--load fits no model: leave out -o and parameters of training")
-        model = models.load(options.load, given.get("n_jobs"))
-        if not isinstance(model, ItemResponse):
-            raise UsageError(f"{options.load} is a {type(model).__name__}, not an item response model")
+        model = training.loaded(options, given, ItemResponse, "an item response model")
         data = models.read_for(model, options, options.load)
     else:
         fit = training.Fit(options)
@@ -70,9 +66,7 @@ def run(options: Any) -> int:
         validation = read_validation(options, data, None, None)
         model = ItemResponse(**given)
         fit.run(model, data, validation)
-        options.json, asked = False, options.json
-        fit.summarise(model, data)
-        options.json = asked
+        fit.summarise(model)
     names = models.value_names(model, model.n_features_in_, data)
     table = _items(model, data.X, names, errors=options.load is None)
     if items_to is not None:

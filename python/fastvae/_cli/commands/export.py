@@ -20,11 +20,12 @@ examples:
   fastvae export digits.safetensors -o digits.pt        # a state dict: torch.load(path, weights_only=True)
   fastvae export digits.safetensors -o digits.npz       # the same arrays for numpy
 """
-PARTS = ("encoder", "decoder", "reconstruct", "score")
 
 
 def add(parser: Any) -> None:
     """Add the options."""
+    from fastvae._export.onnx import PARTS
+
     parser.add_argument("model", metavar="MODEL", help="model file")
     group = parser.add_argument_group("output")
     group.add_argument("-o", "--output", metavar="FILE", required=True, help="file: .onnx, .pt, .pth or .npz")

@@ -65,7 +65,7 @@ def run(options: Any) -> int:
     if options.draws is not None:
         output.write(draws_as_table(filled, names, models.row_columns(data)))
         return 0
-    result = Result(filled, names, models.row_columns(data), images=models.image_shape(model, data))
+    result = Result(filled, names, models.row_columns(data), **models.image_layout(model, data))
     if data.table is not None and filled.ndim == 2 and filled.shape[1] == len(data.places):
         table = data.table
         columns: list[Any] = list(table.columns if table.cells is None else table.cells)

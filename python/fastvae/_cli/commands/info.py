@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ examples:
   fastvae info digits.safetensors
   fastvae info digits.safetensors --json | jq .losses.elbo
 """
+# Lines are wrapped between words only.
+_WIDTH = 110
+_WHOLE_WORDS: Any = {"break_long_words": False, "break_on_hyphens": False}
 
 
 def add(parser: Any) -> None:
@@ -38,7 +42,8 @@ def run(options: Any) -> int:
             lines += [f"{key}:", *(f"  {name:<24} {_shown(each)}" for name, each in value.items())]
         else:
             text = f"{value:,}" if key == "weights" else _shown(value)
-            lines.append(f"{key.replace('_', ' ') + ':':<20} {text}")
+            label = f"{key.replace('_', ' ') + ':':<20} "
+            lines.append(textwrap.fill(label + text, _WIDTH, subsequent_indent=" " * len(label), **_WHOLE_WORDS))
     files.print_text("\n".join(lines) + "\n")
     return 0
 

@@ -12,7 +12,7 @@ import numpy as np
 from fastvae._cli import messages, models
 from fastvae._cli.commands.topics import words_of
 from fastvae._cli.errors import UsageError, missing
-from fastvae._cli.options import add_data, add_force
+from fastvae._cli.options import add_data, add_force, image_shape
 from fastvae._cli.parser import DATA
 from fastvae._cli.read import Data
 from fastvae._cli.read.data import bare
@@ -24,7 +24,7 @@ USAGE = "fastvae plot KIND MODEL [DATA] -o FILE.png|.svg|.pdf [options]"
 class Kind(NamedTuple):
     """A kind of plot."""
 
-    draw: Callable[[Any, Data | None, Any], Any]
+    draw: Callable[[Any, Any, Any], Any]  # of the model, the data (None if there are none) and the options
     text: str
     data: bool | None  # required, unused (False), optional (None)
 
@@ -39,114 +39,103 @@ def _y(data: Data) -> Any:
     return None if data.y is None or data.y.ndim != 1 else data.y
 
 
-def _shape(model: Any, data: Data | None, options: Any) -> Any:
+def _shape(model: Any, data: Any, options: Any) -> Any:
     if options.image_shape is not None:
-        from fastvae._cli.write.output import image_shape
-
         return image_shape(options.image_shape)
     return None if getattr(model, "image_shape", None) is not None or data is None else data.images
 
 
 def _condition(model: Any, options: Any) -> dict[str, Any]:
-    if not models.is_conditional(model):
-        return {}
-    if options.label_value is None:
-        raise UsageError("the model is conditional: pass --label-value VALUE")
-    classes = {str(label): label for label in getattr(model, "classes_", np.array([])).tolist()}
-    if options.label_value not in classes:
-        raise UsageError(f"--label-value {options.label_value} is none of the classes {', '.join(classes)}")
-    return {"y": classes[options.label_value]}
+    return models.condition_value(model, options.label_value, "--label-value")
 
 
-def _first(data: Data | None, n: int) -> Any:
-    assert data is not None, "the kind needs data"
+def _first(data: Data, n: int) -> Any:
     X = bare(data.X)
     return X[:n] if isinstance(X, np.ndarray) else X[:n].toarray()
 
 
-def _manifold(model: Any, data: Data | None, options: Any) -> Any:
-    given = {} if options.n is None else {"n": options.n}
+def _n(options: Any) -> dict[str, int]:
+    return {} if options.n is None else {"n": options.n}
+
+
+def _manifold(model: Any, data: Any, options: Any) -> Any:
     return _plots().manifold(
-        model, shape=_shape(model, data, options), dims=_dims(options, None), **given, **_condition(model, options)
+        model,
+        shape=_shape(model, data, options),
+        dims=_dims(options, None),
+        **_n(options),
+        **_condition(model, options),
     )
 
 
-def _samples(model: Any, data: Data | None, options: Any) -> Any:
+def _samples(model: Any, data: Any, options: Any) -> Any:
     found = model.sample(options.n or 64, random_state=options.seed, **_condition(model, options))
     shape = _shape(model, data, options)
     if shape is None and getattr(model, "image_shape", None) is not None:
         shape = tuple(model.image_shape)
-        if getattr(model, "channels", "last") == "first" and len(shape) == 3:
+        if model.channels == "first" and len(shape) == 3:
             found = found.reshape(len(found), shape[2], *shape[:2]).transpose(0, 2, 3, 1)
         found = found.reshape(len(found), *(shape[:2] if shape[2:] == (1,) else shape))
         shape = None
     return _plots().images(found, shape)
 
 
-def _reconstructions(model: Any, data: Data | None, options: Any) -> Any:
-    assert data is not None, "the kind needs data"
+def _reconstructions(model: Any, data: Any, options: Any) -> Any:
     n = options.n or 10
     y = {} if not models.is_conditional(model) else {"y": models.condition(model, data)["y"][:n]}
     return _plots().reconstructions(model, _first(data, n), shape=_shape(model, data, options), **y)
 
 
-def _traversal(model: Any, data: Data | None, options: Any) -> Any:
-    given = {} if options.n is None else {"n": options.n}
+def _traversal(model: Any, data: Any, options: Any) -> Any:
     return _plots().traversal(
         model,
         _first(data, 1)[0],
         _dims(options, None),
         shape=_shape(model, data, options),
-        **given,
+        **_n(options),
         **_condition(model, options),
     )
 
 
-def _interpolation(model: Any, data: Data | None, options: Any) -> Any:
-    if data is None or len(data) < 2:
+def _interpolation(model: Any, data: Any, options: Any) -> Any:
+    if len(data) < 2:
         raise UsageError("an interpolation needs two examples: its ends are the first and the last row of DATA")
-    X, given = _first(data, len(data)), {} if options.n is None else {"n": options.n}
+    X = _first(data, len(data))
     return _plots().interpolation(
-        model, X[0], X[-1], shape=_shape(model, data, options), **given, **_condition(model, options)
+        model, X[0], X[-1], shape=_shape(model, data, options), **_n(options), **_condition(model, options)
     )
 
 
-def _conditions(model: Any, data: Data | None, options: Any) -> Any:
-    given = {} if options.n is None else {"n": options.n}
-    return _plots().conditions(model, shape=_shape(model, data, options), random_state=options.seed or 0, **given)
+def _conditions(model: Any, data: Any, options: Any) -> Any:
+    return _plots().conditions(model, shape=_shape(model, data, options), random_state=options.seed or 0, **_n(options))
 
 
-def _scatter(model: Any, data: Data | None, options: Any) -> Any:
-    assert data is not None, "the kind needs data"
+def _scatter(model: Any, data: Any, options: Any) -> Any:
     return _plots().latent_scatter(model, data.X, _y(data), _dims(options, (0, 1)))
 
 
-def _ellipses(model: Any, data: Data | None, options: Any) -> Any:
-    assert data is not None, "the kind needs data"
+def _ellipses(model: Any, data: Any, options: Any) -> Any:
     return _plots().latent_ellipses(model, data.X, _y(data), options.n or 300, _dims(options, (0, 1)))
 
 
-def _kl(model: Any, data: Data | None, options: Any) -> Any:
-    assert data is not None, "the kind needs data"
+def _kl(model: Any, data: Any, options: Any) -> Any:
     return _plots().kl_per_dimension(model, data.X, **models.condition(model, data))
 
 
-def _topics(model: Any, data: Data | None, options: Any) -> Any:
+def _topics(model: Any, data: Any, options: Any) -> Any:
     return _plots().topics(model, words_of(model), options.n)
 
 
-def _documents(model: Any, data: Data | None, options: Any) -> Any:
-    assert data is not None, "the kind needs data"
+def _documents(model: Any, data: Any, options: Any) -> Any:
     return _plots().document_map(np.asarray(model.transform(data.X)), _y(data))
 
 
-def _items(model: Any, data: Data | None, options: Any) -> Any:
+def _items(model: Any, data: Any, options: Any) -> Any:
     names = models.value_names(model, model.n_features_in_, data)
     return _plots().item_characteristic(model, None if data is None else data.X, names=names)
 
 
-def _abilities(model: Any, data: Data | None, options: Any) -> Any:
-    assert data is not None, "the kind needs data"
+def _abilities(model: Any, data: Any, options: Any) -> Any:
     return _plots().abilities(model, data.X, options.n or 60, names=data.ids)
 
 
@@ -197,7 +186,11 @@ def add(parser: Any) -> None:
         "--dims", metavar="I,J", help="latent dimensions (default: the first, or those of the largest KL)"
     )
     group.add_argument("--image-shape", metavar="HxW[xC]", help="shape of the images (default: the model's)")
-    group.add_argument("--label-value", metavar="VALUE", help="class of a conditional model, for decoded images")
+    group.add_argument(
+        "--label-value",
+        metavar="VALUE",
+        help="label, or covariates with commas, for decoded images",
+    )
     group.add_argument("--seed", metavar="N", type=int, help="seed of samples")
     group.add_argument("--title", metavar="TEXT", help="title of the plot")
     group.add_argument("--dpi", metavar="N", type=int, default=150, help="pixels per inch of a PNG")
@@ -224,9 +217,16 @@ def run(options: Any) -> int:
         raise missing("matplotlib", "plot", "'fastvae-cpu[plot]'") from None
     matplotlib.use("agg")
     model = models.load(options.model, options.threads)
-    for attribute, needed in {"sample": "samples", "components_": "topics", "difficulty_": "items"}.items():
-        if options.kind == needed and not hasattr(model, attribute):
-            raise UsageError(f"plot {options.kind}: an {type(model).__name__} has no {attribute.rstrip('_')}")
+    needed = {
+        "samples": ("sample", "VAE"),
+        "topics": ("components_", "TopicModel"),
+        "items": ("difficulty_", "ItemResponse"),
+    }
+    attribute, estimator = needed.get(options.kind, ("fit", ""))
+    if not hasattr(model, attribute):
+        raise UsageError(
+            f"plot {options.kind} draws a {estimator}; {options.model} holds a model of type {type(model).__name__}"
+        )
     data = None if options.data is None else models.read_for(model, options, options.model)
     drawn = kind.draw(model, data, options)
     axes = drawn if hasattr(drawn, "figure") else np.ravel(drawn)[0]

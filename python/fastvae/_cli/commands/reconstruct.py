@@ -40,9 +40,8 @@ def run(options: Any) -> int:
             found,
             names,
             models.row_columns(data),
-            images=models.image_shape(model, data),
             ids=data.ids if data.id_name == "file" else None,
-            channels_first=getattr(model, "channels", "last") == "first",
+            **models.image_layout(model, data),
         )
     )
     return 0

@@ -74,5 +74,7 @@ def run(options: Any) -> int:
         raise
     if fit.path is None:
         messages.note(f"the model is in {checkpoint}, which fastvae reads as a model file too")
-    fit.summarise(model, data)
+    fit.summarise(model)
+    if options.json:
+        fit.print_json(model, data)
     return 0

@@ -40,39 +40,13 @@ def run(options: Any) -> int:
     if not hasattr(model, "sample"):
         raise UsageError(f"an {type(model).__name__} has no prior to sample from")
     given: dict[str, Any] = {} if options.length is None else {"lengths": options.length}
-    conditional = models.is_conditional(model) or hasattr(model, "condition_columns_")
-    if options.label is not None:
-        if not conditional:
-            raise UsageError("--label: the model is not conditional")
-        given["y"] = _label(model, options.label)
-    elif conditional:
-        classes = getattr(model, "classes_", None)
-        known = "" if classes is None else f", one of {', '.join(map(str, classes[:20]))}"
-        raise UsageError(f"the model is conditional: pass --label VALUE{known}")
+    given |= models.condition_value(model, options.label, "--label")
     found, z = model.sample(options.n, random_state=options.seed, draw=options.draw, return_latent=True, **given)
     found = np.asarray(found)
     names = models.value_names(model, found[0].size)
-    result = Result(
-        found,
-        names,
-        images=models.image_shape(model),
-        channels_first=getattr(model, "channels", "last") == "first",
-    )
+    result = Result(found, names, **models.image_layout(model))
     if options.codes:
         codes = dict(zip(models.code_names(model), z.T, strict=True))
         result.table, result.arrays = {**result.columns(), **codes}, {"x": found, "z": z}
     output.write(result)
     return 0
-
-
-def _label(model: Any, text: str) -> Any:
-    classes = getattr(model, "classes_", None)
-    if classes is None:
-        try:
-            return np.array([float(part) for part in text.split(",")])
-        except ValueError:
-            raise UsageError(f"--label {text}: the condition is numbers, with commas") from None
-    for label in classes.tolist():
-        if str(label) == text:
-            return label
-    raise UsageError(f"--label {text} is none of the model's classes: {', '.join(map(str, classes[:20]))}")

@@ -66,12 +66,7 @@ def run(options: Any) -> int:
     given = parameters.given(options, TopicModel)
     data: Data | None = None
     if options.load is not None:
-        ignored = set(given) - {"n_jobs", "progress"}
-        if ignored or options.output is not None:
-            raise UsageError("--load trains no model: leave out -o and parameters of training")
-        model = models.load(options.load, given.get("n_jobs"))
-        if not isinstance(model, TopicModel):
-            raise UsageError(f"{options.load} is a {type(model).__name__}, not a topic model")
+        model = training.loaded(options, given, TopicModel, "a topic model")
         if options.data is not None:
             data = models.read_for(model, options, options.load)
     else:
@@ -87,9 +82,7 @@ def run(options: Any) -> int:
         validation = read_validation(options, data, None, vocabulary)
         model = TopicModel(**given)
         fit.run(model, data, validation)
-        options.json, asked = False, options.json
-        fit.summarise(model, data)
-        options.json = asked
+        fit.summarise(model)
     if theta is None or not theta.stdout:
         files.print_text(_report(model, data, options))
     elif not options.quiet:  # standard output is for theta

@@ -68,7 +68,7 @@ def run(options: Any) -> int:
     _shape(data, given)
     if options.conv:
         given.setdefault("hidden", _convolutions(given.get("image_shape")))
-    y = _condition(data, given, options)
+    y = _condition(data, given)
     loss = given.get("likelihood" if options.model == "vae" else "loss", "bernoulli" if options.model == "vae" else "")
     if str(loss).lower().startswith("bernoulli") and training.grey_values(data):
         messages.note("integers 0 to 255 are read as grey values, divided by 255")
@@ -79,7 +79,9 @@ def run(options: Any) -> int:
         fit.run(model, data, validation)
     else:
         fit.run(model, data, validation, y=y)
-    fit.summarise(model, data)
+    fit.summarise(model)
+    if options.json:
+        fit.print_json(model, data)
     return 0
 
 
@@ -127,7 +129,7 @@ def _convolutions(shape: Any) -> tuple[Any, ...]:
     return (*found, 128)
 
 
-def _condition(data: Data, given: dict[str, Any], options: Any) -> Any:
+def _condition(data: Data, given: dict[str, Any]) -> Any:
     if given.get("condition_columns") is not None or not given.get("conditional"):
         return None
     if data.y is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastvae._cli import messages
 from fastvae._cli.errors import UsageError
-from fastvae._cli.options import READ_FORMATS
+from fastvae._cli.options import READ_FORMATS, image_size
 from fastvae._cli.read import arrays, images, tables, texts
 from fastvae._cli.read.data import Data, Table, bare, named
 from fastvae._cli.read.source import UTF_16, Source
@@ -25,6 +26,8 @@ _BY_SUFFIX = {
     ".txt": "text",
     ".text": "text",
 }
+DATA_SUFFIXES = frozenset(_BY_SUFFIX)
+_MAX_SHOWN = 3  # columns that a message describes
 
 
 def read(
@@ -160,29 +163,43 @@ def _of_table(table: Table, title: str, options: Any, expected: list[str] | None
         data.id_name = options.id if table.names is not None else "id"
         left.add(place)
     if options.drop is not None:
-        left |= {table.index(name.strip(), "--drop") for name in _names(table, options.drop)}
+        left |= {table.index(name.strip(), "--drop") for text in options.drop for name in _names(table, text)}
     if options.columns is not None:
-        places = [table.index(name.strip(), "--columns") for name in _names(table, options.columns)]
+        names = [name.strip() for text in options.columns for name in _names(table, text)]
+        places = [table.index(name, "--columns") for name in names]
     else:
         places = [place for place in range(len(table.columns)) if place not in left]
     if expected is not None and table.names is not None:
         places = _expected(table, places, expected, title)
     if not places:
         raise UsageError(f"{title}: no column is left for X")
-    for place in places:
-        column = table.columns[place]
-        if column.dtype == object:
-            row = next((i for i, value in enumerate(column) if value is not None and tables.is_text(value)), 0)
-            line = f"line {table.lines[row]}" if table.lines is not None else f"row {row}"
-            name = str(place) if table.names is None else table.names[place]
-            raise UsageError(
-                f"{title}: {table.title(place)} holds text ({str(column[row])[:40]!r} in {line}): pass --label {name}, "
-                f"--id {name} or --drop {name}, or --na TEXT if it marks missing cells"
-            )
+    _refuse_texts(table, places, title)
     data.places = places
     data.names = None if table.names is None else [table.names[place] for place in places]
     data.X = named(np.column_stack([table.columns[place] for place in places]), data.names)
     return data
+
+
+def _refuse_texts(table: Table, places: list[int], title: str) -> None:
+    """Raise UsageError if columns of X hold text; the message names them all."""
+    holders = [place for place in places if table.columns[place].dtype == object]
+    if not holders:
+        return
+    shown = []
+    for place in holders[:_MAX_SHOWN]:
+        column = table.columns[place]
+        row = next((i for i, value in enumerate(column) if value is not None and tables.is_text(value)), 0)
+        line = f"line {table.lines[row]}" if table.lines is not None else f"row {row}"
+        shown.append((table.title(place), f"({str(column[row])[:40]!r} in {line})"))
+    names = [str(place) if table.names is None else table.names[place] for place in holders]
+    if len(holders) == 1:
+        where, name = " holds text ".join(shown[0]), names[0]
+        remedy = f"pass --label {name}, --id {name} or --drop {name}"
+    else:
+        more = f" and {len(holders) - _MAX_SHOWN} more columns" if len(holders) > _MAX_SHOWN else ""
+        where = f"{', '.join(map(' '.join, shown))}{more} hold text"
+        remedy = f"pass --drop {shlex.quote(','.join(names))}, or name one with --label and one with --id"
+    raise UsageError(f"{title}: {where}: {remedy}, or --na TEXT if it marks missing cells")
 
 
 def _names(table: Table, text: str) -> list[str]:
@@ -212,7 +229,12 @@ def _y(table: Table, places: list[int]) -> NDArray[Any]:
     for place, column in zip(places, columns, strict=True):
         gone = [value is None for value in column] if column.dtype == object else np.isnan(column.astype(np.float64))
         if np.any(gone):
-            raise UsageError(f"{table.title(place)} is the label, but row {int(np.argmax(gone))} has none")
+            row = int(np.argmax(gone))
+            line = f"line {table.lines[row]}" if table.lines is not None else f"row {row}"
+            raise UsageError(
+                f"{table.title(place)} is the label, but {line} has none: fill it in, or remove the row; to train "
+                "without labels pass --drop in place of --label"
+            )
         if len(places) > 1 and column.dtype == object:
             raise UsageError(f"{table.title(place)} holds text: with several columns, labels must be numbers")
     if len(columns) > 1:
@@ -261,11 +283,3 @@ def _rows(data: Data, text: str) -> Data:
     data.ids = None if data.ids is None else data.ids[chosen]
     data.table = None if data.table is None else data.table.take(chosen)
     return data
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """Return (height, width) of "28x28", or raise UsageError."""
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"--image-size {text}: write HEIGHTxWIDTH, such as 28x28")
-    return int(parts[0]), int(parts[1])

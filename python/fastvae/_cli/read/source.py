@@ -13,7 +13,7 @@ from fastvae._cli.errors import UsageError
 
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
 _GZIP = b"\x1f\x8b"
-_HEAD = 262  # bytes that show the format
+_HEAD = 262  # bytes by which a format is recognised
 
 
 class Source:

@@ -186,11 +186,10 @@ def read_parquet(source: Source) -> Table:
     except Exception as error:
         raise UsageError(f"{source.title}: damaged or no Parquet file ({' '.join(str(error).split())[:200]})") from None
     names = list(map(str, found.column_names))
-    columns = [(name, found.column(i)) for i, name in enumerate(names)]
-    return Table(names, [_arrow(column, name, source.title) for name, column in columns])
+    return Table(names, [_arrow(column) for column in found.columns])
 
 
-def _arrow(column: Any, name: str, title: str) -> NDArray[Any]:
+def _arrow(column: Any) -> NDArray[Any]:
     import pyarrow.types as types
 
     kind = column.type

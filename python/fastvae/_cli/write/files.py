@@ -73,7 +73,7 @@ def write_stdout(data: bytes) -> None:
 
 
 def size(path: Path) -> str:
-    """Return the size of a file for people."""
+    """Return the size of a file as text, such as "12.3 kB"."""
     n = float(path.stat().st_size)
     for unit in ("B", "kB", "MB"):
         if n < 1000:

@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvae import _png
 from fastvae._cli import messages
 from fastvae._cli.errors import UsageError
-from fastvae._cli.options import WRITE_FORMATS
-from fastvae._cli.write import files, png, tables
+from fastvae._cli.options import WRITE_FORMATS, image_shape
+from fastvae._cli.write import files, pictures, tables
 
-_TABLES = ("csv", "tsv", "parquet")
 _BINARY = ("npy", "npz", "parquet", "png")
 
 
 @dataclass
 class Result:
-    """An array, and how a table or images of it look.
+    """An array, with its forms as a table and as images.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Result:
 
 
 class Output:
-    """Where a result goes.
+    """The destination of a result.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class Output:
         if self.kind == "parquet":
             return tables.parquet_bytes(result.columns())
         if self.kind == "png":
-            return png.encode(png.mosaic(self._pictures(result), self._options.mosaic_columns))
+            return _png.encode(pictures.mosaic(self._pictures(result), self._options.mosaic_columns))
         file = io.BytesIO()
         if self.kind == "npy":
             np.save(file, result.array, allow_pickle=False)
@@ -131,19 +131,19 @@ class Output:
         return file.getvalue()
 
     def _folder(self, result: Result) -> None:
-        pictures = self._pictures(result)
-        digits = len(str(len(pictures) - 1))
+        drawn = self._pictures(result)
+        digits = len(str(len(drawn) - 1))
         self.path.mkdir(parents=True, exist_ok=True)
-        names = [f"{i:0{digits}}.png" for i in range(len(pictures))]
+        names = [f"{i:0{digits}}.png" for i in range(len(drawn))]
         if result.ids is not None:
             names = [str(Path(name).with_suffix(".png")) for name in result.ids]
             twice = {name for name, n in Counter(names).items() if n > 1}  # a.jpg and a.png
             names = [f"{given}.png" if name in twice else name for given, name in zip(result.ids, names, strict=True)]
-        for name, picture in zip(names, pictures, strict=True):
+        for name, picture in zip(names, drawn, strict=True):
             path = self.path / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            files.write(path, png.encode(picture))
-        messages.note(f"wrote {len(pictures)} images to {self.path}/")
+            files.write(path, _png.encode(picture))
+        messages.note(f"wrote {len(drawn)} images to {self.path}/")
 
     def _pictures(self, result: Result) -> NDArray[np.uint8]:
         """Return the array as images, [n, height, width] or [n, height, width, 3], or raise UsageError."""
@@ -165,12 +165,4 @@ class Output:
         if result.channels_first and len(shape) == 3:
             array = array.reshape(len(array), shape[2], *shape[:2]).transpose(0, 2, 3, 1)
         zoom = max(1, self._options.zoom)
-        return png.grey(array.reshape(len(array), *shape)).repeat(zoom, 1).repeat(zoom, 2)
-
-
-def image_shape(text: str) -> tuple[int, ...]:
-    """Return the sides of "28x28" or "32x32x3", or raise UsageError."""
-    parts = text.lower().split("x")
-    if len(parts) not in (2, 3) or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"--image-shape {text}: write HEIGHTxWIDTH or HEIGHTxWIDTHxCHANNELS, such as 28x28")
-    return tuple(map(int, parts))
+        return pictures.grey(array.reshape(len(array), *shape)).repeat(zoom, 1).repeat(zoom, 2)

@@ -234,6 +234,11 @@ function tileJobs() {
 
 const sliders = new Map();
 
+// The current code with another value of one dimension.
+function codeWith(index, value) {
+  return page.simplex ? withShare(state.z, index, value) : Float32Array.from(state.z, (z, j) => (j === index ? value : z));
+}
+
 function buildSliders() {
   const active = page.dimensions.filter((dimension) => dimension.active);
   const inactive = page.dimensions.filter((dimension) => !dimension.active);
@@ -246,8 +251,7 @@ function buildSliders() {
     input.setAttribute("aria-label", title || name);
     const output = label.appendChild(element("output"));
     input.addEventListener("input", () => {
-      const value = Number(input.value);
-      setCode(page.simplex ? withShare(state.z, index, value) : Float32Array.from(state.z, (z, j) => (j === index ? value : z)));
+      setCode(codeWith(index, Number(input.value)));
     });
     sliders.set(index, { input, output });
   };
@@ -403,8 +407,7 @@ function buildTraversals() {
     parent.setAttribute("role", "group");
     parent.setAttribute("aria-label", `traversal of ${title || name}`);
     const at = spaced(...walk, STEPS);
-    const codeAt = (value) =>
-      page.simplex ? withShare(state.z, index, value) : Float32Array.from(state.z, (z, j) => (j === index ? value : z));
+    const codeAt = (value) => codeWith(index, value);
     const strip = new Strip(parent, STEPS, (i) => setCode(codeAt(at[i])));
     const names = at.map((value) => `${name} = ${shortNumber(value)}`);
     traversals.push(() => strip.jobs(at.map(codeAt), names, decode, view));

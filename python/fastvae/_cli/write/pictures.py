@@ -1,26 +1,12 @@
-"""PNG files of 8 bits, grey or RGB, and mosaics of images."""
+"""Values as pixels, and mosaics of images."""
 
 from __future__ import annotations
 
-import struct
-import zlib
 from math import ceil, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-
-def encode(pixels: NDArray[np.uint8]) -> bytes:
-    """Return a PNG file of pixels, [height, width] or [height, width, 3]."""
-    height, width = pixels.shape[:2]
-    rows = np.zeros((height, 1 + pixels[0].size), np.uint8)  # a zero before each row: no filter
-    rows[:, 1:] = pixels.reshape(height, -1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
 
 
 def grey(values: NDArray[Any]) -> NDArray[np.uint8]:
