@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import subprocess
@@ -623,3 +624,14 @@ def test_commands_take_a_sparse_matrix_or_say_what_they_need(run: Run, tmp_path:
         run("plot", "reconstructions", "m.safetensors", name, "-o", f"{name}.png", "-q")
     assert (tmp_path / "s.npz.png").read_bytes() == (tmp_path / "x.npy.png").read_bytes()
     assert "s.npz is a sparse matrix" in error_of(run("encode", "m.safetensors", "x.npy", "--labels", "s.npz", code=2))
+
+
+def test_cells_with_line_breaks_come_back(run: Run, tmp_path: Path, models: Path) -> None:
+    names = ["a\rb", "c\nd", "e\r\nf", 'g"h', "i,j", "k\u2028l"]
+    with (tmp_path / "t.csv").open("w", newline="") as file:
+        rows = csv.writer(file, quoting=csv.QUOTE_ALL)
+        rows.writerows([["id", "a", "b", "c"], *([name, 1, "", 3] for name in names)])
+    found = run("impute", models / "table.safetensors", "t.csv", "-q").text
+    assert [row[0] for row in csv.reader(io.StringIO(found, newline=""))] == ["id", *names]
+    codes = run("encode", models / "table.safetensors", "-", "--id", "id", "-q", stdin=found.encode()).text
+    assert [row[0] for row in csv.reader(io.StringIO(codes, newline=""))] == ["id", *names]
