@@ -7,6 +7,7 @@ import csv
 import json
 import math
 import pickle
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -412,3 +413,19 @@ def test_dir_lists_all_public_names() -> None:
 
     code = "import fastvae; print(set(fastvae.__all__) - set(dir(fastvae)), 'plots' in dir(fastvae))"
     assert run_python(code).strip() == "set() True"
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error_before_training(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "nowhere" / "m", tmp_path / "folder"):
+        for given in ({"best": path}, {"last": path}, {"best": tmp_path / "m", "last": path}):
+            model, epochs = small(callbacks=[ModelCheckpoint(**given, every=100)]), []
+            model.callbacks.append(lambda model, logs, epochs=epochs: epochs.append(logs.epoch))
+            with pytest.raises(OSError, match=re.escape(str(path.parent if path.name == "m" else path))):
+                model.fit(X)
+            assert not epochs
+    with pytest.raises(ValueError, match="the same file"):
+        ModelCheckpoint(tmp_path / "m", last=tmp_path / "folder" / ".." / "m")
+    for name in ("", "a\0b"):
+        with pytest.raises(ValueError, match="must be the path of a file"):
+            CSVLogger(name)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import fastvae
 from fastvae import VAE, Autoencoder, ItemResponse, TopicModel
+from fastvae.layers import Conv2d
 
 RNG = np.random.default_rng(3)
 BYTES = RNG.integers(0, 256, (60, 12), dtype=np.uint8)
@@ -498,6 +499,19 @@ def test_a_table_with_annotations_is_its_numbers() -> None:
         assert model.feature_names_in_.tolist() == genes
         with pytest.raises(ValueError, match="same order"):
             model.transform(SimpleNamespace(X=numbers, obs=None, var_names=genes[::-1], shape=(60, 12)))
+    answers = np.where(GREY > 0.5, 1.0, np.where(GREY > 0.2, 0.0, np.nan))
+    table = SimpleNamespace(X=answers, obs=None, var_names=genes, shape=(60, 12))
+    exam = ItemResponse(hidden=(4,), epochs=1, random_state=0).fit(table)
+    assert exam.feature_names_in_.tolist() == genes
+    assert np.array_equal(
+        exam.impute(table), ItemResponse(hidden=(4,), epochs=1, random_state=0).fit(answers).impute(answers)
+    )
+    with pytest.raises(TypeError, match=r"X is a sparse matrix, which is not supported here: pass X\.toarray"):
+        exam.transform(SimpleNamespace(X=sparse().csr_matrix(COUNTS), obs=None, var_names=genes, shape=(60, 12)))
+    with pytest.raises(TypeError, match="X is a sparse matrix, which convolutional layers do not support"):
+        tiny(image_shape=(4, 3), hidden=(Conv2d(2, 2),), likelihood="poisson").fit(
+            SimpleNamespace(X=sparse().csr_matrix(COUNTS), obs=None, var_names=genes, shape=(60, 12))
+        )
 
 
 # ------------------------------------------------------------------------------- inputs taken for something else

@@ -238,3 +238,10 @@ def test_a_model_that_does_not_load_ends_the_server(tmp_path: Path) -> None:
     assert found.stderr.startswith("error: ")
     assert "bad.safetensors" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize("X", ["[" * 200_000 + "]" * 200_000, f"[[{'1' * 400}]]"], ids=["deep", "large"])
+def test_hostile_json_is_refused(application: Any, X: str) -> None:
+    status, answer = ask(application, "POST", "/encode", f'{{"X": {X}}}'.encode())
+    assert status == 400
+    assert "error" in answer

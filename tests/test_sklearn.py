@@ -144,6 +144,16 @@ def test_a_conditional_model_gets_its_labels_in_transform() -> None:
 
 
 @pytest.mark.usefixtures("routing")
+def test_a_conditional_model_within_a_pipeline_gets_its_labels_in_fit_too() -> None:
+    model, y = small(conditional=True).set_transform_request(y="labels"), LABELS[:150]
+    chain = make_pipeline(model, MinMaxScaler()).fit(X, y, labels=y)
+    expected = small(conditional=True).fit(X, y).transform(X, y=y)
+    np.testing.assert_array_equal(chain[0].transform(X, y=y), expected)
+    assert chain[1].data_max_.tolist() == expected.max(0).tolist()
+    np.testing.assert_array_equal(clone(model).fit_transform(X, y=y), expected)
+
+
+@pytest.mark.usefixtures("routing")
 def test_validation_data_reach_the_model() -> None:
     union = FeatureUnion(
         [("a", small().set_fit_request(validation_data=True)), ("b", small().set_fit_request(validation_data=False))]

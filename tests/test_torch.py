@@ -201,6 +201,41 @@ def test_from_module_reads_an_autoencoder_by_a_mapping() -> None:
     close(module.dec(code), model.reconstruct(X))
 
 
+class Shared(nn.Module):
+    """Modules that are called twice, have two names, or no bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        tanh, block = nn.Tanh(), nn.Sequential(nn.Linear(12, 12, bias=False), nn.ELU())
+        self.first = nn.Linear(12, 12)
+        self.encoder = nn.Sequential(self.first, tanh, nn.Linear(12, 12), tanh, block, block)
+        self.mu, self.logvar = nn.Linear(12, 2, bias=False), nn.Linear(12, 2)
+        self.decoder = nn.Sequential(nn.Linear(2, 12), tanh, nn.Linear(12, 12), nn.Sigmoid())
+        self.whole = nn.Sequential(self.encoder, self.mu, self.decoder)
+
+
+def test_from_module_reads_a_module_wherever_it_is_called() -> None:
+    module = Shared()
+    found = fastvae.torch.from_module(module)
+    X = unit()
+    close(module.mu(module.encoder(tensor(X))), found.transform(X))
+    close(module.whole(tensor(X)), found.reconstruct(X))
+
+
+def test_from_module_refuses_modules_that_compute_something_else() -> None:
+    class Doubled(nn.Linear):
+        def forward(self, x: Any) -> Any:
+            return 2 * super().forward(x)
+
+    module = Shared()
+    module.encoder[2] = Doubled(12, 12)
+    with pytest.raises(ValueError, match=r"encoder\.2.* Doubled has a forward of its own"):
+        fastvae.torch.from_module(module)
+    module.encoder[2] = torch.nn.utils.parametrizations.weight_norm(nn.Linear(12, 12))
+    with pytest.raises(ValueError, match=r"encoder\.2 has parametrizations: call .*remove_parametrizations first"):
+        fastvae.torch.from_module(module)
+
+
 def test_from_module_says_what_it_needs() -> None:
     with pytest.raises(ValueError, match="pass activation=: the encoder's activations"):
         fastvae.torch.from_module(Example(), likelihood="bernoulli")

@@ -110,14 +110,14 @@ class Application:
         _require(kind == JSON, 415, f"content-type {kind!r} is not known: use {JSON} or {RAW}")
         try:
             given = json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RefusalError(400, f"the body is not JSON: {error}") from error
         _require(isinstance(given, dict) and "X" in given, 400, 'the body must be {"X": [[...], ...]}')
         unknown = sorted(given.keys() - {"X", "y"})
         _require(not unknown, 400, f"the body has unknown keys {unknown}: use X and y")
         try:
             X = np.array(given["X"], np.float32)  # null is NaN: a missing value
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise RefusalError(400, "X must be rows of numbers of one length, null where missing") from None
         _require(X.ndim >= 1, 400, "X must be rows of numbers, not one number")
         return Examples(X, given.get("y"))

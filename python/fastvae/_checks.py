@@ -53,12 +53,17 @@ class ConvergenceWarning(UserWarning):
     """Training ended before the parameters converged."""
 
 
+_LARGEST = 2**63 - 1
+
+
 def integer(value: Any, name: str, least: int = 1, most: int | None = None) -> int:
     """Return `value` if it is an integer in least .. most, or raise ValueError."""
     good = isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least
     if not good or (most is not None and int(value) > most):
         bound = "" if most is None else f" and at most {most}"
         raise ValueError(f"{name}={value!r} must be an integer, at least {least}{bound}")
+    if most is None and int(value) > _LARGEST:
+        raise ValueError(f"{name} must be an integer, at most {_LARGEST}")
     return int(value)
 
 

@@ -17,6 +17,7 @@ Early stopping, schedules and the treatment of NaN are parameters of the estimat
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -265,7 +266,8 @@ class ModelCheckpoint(Callback):
         If neither ``best`` nor ``last`` is given, or an option is bad; from ``fit``, after the first epoch, if
         ``monitor`` is not one of the losses.
     OSError
-        From ``fit``, if the first file cannot be written. Later failures are one warning.
+        From ``fit``, before training if a folder does not exist or is not writable, or a path is no file; later if the
+        first file cannot be written. Failures after it are one warning.
     """
 
     def __init__(
@@ -282,7 +284,7 @@ class ModelCheckpoint(Callback):
             raise ValueError("ModelCheckpoint needs best= or last=, the path of a file")
         self.best = None if best is None else _path(best, "best")
         self.last = None if last is None else _path(last, "last")
-        if self.best == self.last:
+        if self.best is not None and self.last is not None and _same_file(self.best, self.last):
             raise ValueError(f"best= and last= are the same file, {self.best!r}")
         self.monitor = monitor
         self.mode = None if mode is None else _checks.choice(mode, "mode", ("min", "max"))
@@ -290,7 +292,7 @@ class ModelCheckpoint(Callback):
         self.optimizer = _checks.boolean(optimizer, "optimizer")
         self.best_: float | None = None
         self.best_epoch_: int | None = None
-        self._written = self._failed = False
+        self._written, self._failed = set[str](), False
 
     def __repr__(self) -> str:
         shown = {"best": self.best, "last": self.last, "monitor": self.monitor, "mode": self.mode}
@@ -299,7 +301,10 @@ class ModelCheckpoint(Callback):
     def on_train_begin(self, model: Any) -> None:
         if model.n_iter_ == 0:
             self.best_ = self.best_epoch_ = None
-        self._written = self._failed = False
+        self._written, self._failed = set(), False
+        for path in (self.best, self.last):
+            if path is not None:
+                _check_writable(path)
 
     def on_epoch_end(self, model: Any, logs: Logs) -> None:
         monitor = self.monitor or ("val_loss" if "val_loss" in logs else "loss")
@@ -329,9 +334,10 @@ class ModelCheckpoint(Callback):
             return
         try:
             model.save(path, optimizer=self.optimizer)
-            self._written, self._failed = True, False
+            self._written.add(path)
+            self._failed = False
         except OSError as error:
-            if not self._written:
+            if path not in self._written:
                 raise
             if not self._failed:
                 self._failed = True
@@ -392,7 +398,22 @@ def _summary_writer() -> Any:
     return SummaryWriter
 
 
+def _check_writable(path: str) -> None:
+    """Raise OSError unless a file can be written to a path, for all that is known before writing it."""
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "the folder does not exist", folder)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "the folder is not writable", folder)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, "it is no regular file: name a file", path)
+
+
+def _same_file(one: str, two: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(two)
+
+
 def _path(value: Any, name: str) -> str:
-    if not isinstance(value, (str, os.PathLike)):
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value) or "\0" in os.fsdecode(value):
         raise ValueError(f"{name}={value!r} must be the path of a file")
     return os.fsdecode(value)

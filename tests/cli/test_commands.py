@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import subprocess
@@ -609,3 +610,28 @@ def test_reconstructions_of_pictures_with_one_stem_have_two_files(run: Run, tmp_
     run("train", "in", "-o", "m.safetensors", "--epochs", 1, "--hidden", 4, "-q")
     run("reconstruct", "m.safetensors", "in", "-o", "out/")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg.png", "a.png.png", "b.png"]
+
+
+def test_commands_take_a_sparse_matrix_or_say_what_they_need(run: Run, tmp_path: Path) -> None:
+    X = np.random.default_rng(0).poisson(0.5, (30, 4)).astype(np.float32)
+    where = np.nonzero(X)
+    indptr = np.concatenate([[0], (X != 0).sum(1).cumsum()])
+    np.savez(tmp_path / "s.npz", data=X[where], indices=where[1], indptr=indptr, shape=X.shape, format=b"csr")
+    np.save(tmp_path / "x.npy", X)
+    run("train", "s.npz", "-o", "m.safetensors", "--likelihood", "poisson", "--epochs", 1, "--hidden", 4, "-q")
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    for name in ("s.npz", "x.npy"):
+        run("plot", "reconstructions", "m.safetensors", name, "-o", f"{name}.png", "-q")
+    assert (tmp_path / "s.npz.png").read_bytes() == (tmp_path / "x.npy.png").read_bytes()
+    assert "s.npz is a sparse matrix" in error_of(run("encode", "m.safetensors", "x.npy", "--labels", "s.npz", code=2))
+
+
+def test_cells_with_line_breaks_come_back(run: Run, tmp_path: Path, models: Path) -> None:
+    names = ["a\rb", "c\nd", "e\r\nf", 'g"h', "i,j", "k\u2028l"]
+    with (tmp_path / "t.csv").open("w", newline="") as file:
+        rows = csv.writer(file, quoting=csv.QUOTE_ALL)
+        rows.writerows([["id", "a", "b", "c"], *([name, 1, "", 3] for name in names)])
+    found = run("impute", models / "table.safetensors", "t.csv", "-q").text
+    assert [row[0] for row in csv.reader(io.StringIO(found, newline=""))] == ["id", *names]
+    codes = run("encode", models / "table.safetensors", "-", "--id", "id", "-q", stdin=found.encode()).text
+    assert [row[0] for row in csv.reader(io.StringIO(codes, newline=""))] == ["id", *names]

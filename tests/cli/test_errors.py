@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -41,8 +42,11 @@ def test_usage(process: Run, run: Run, models: Path, tmp_path: Path) -> None:
         (["encode", "images.npz", str(model)], "images.npz is a data file: MODEL, which `fastvae train` writes, comes"),
         (["train", "sheet.xlsx", "-o", "m"], "sheet.xlsx: spreadsheets are not read: save the sheet as CSV"),
         (["encode", str(model)], "the following arguments are required: DATA"),
+        (["topics", "x.txt", "-o", "m", "--token", "[a"], "--token [a is no regular expression: unterminated"),
+        (["topics", "x.txt", "-o", "m", "--token", "(a)(b)"], "--token (a)(b) has 2 groups, and a word is one"),
         (["completion", "tcsh"], "invalid choice: 'tcsh'"),
     ]
+    (tmp_path / "x.txt").write_text("one two\nthree\n")
     for arguments, message in cases:
         assert message in error_of(run(*arguments, code=2)), arguments
     assert error_of(process("trian", code=2)) == "there is no command 'trian': did you mean train?"
@@ -235,3 +239,33 @@ def test_the_console_script_is_the_command_line() -> None:
     from importlib import import_module
 
     assert getattr(import_module(found[1]), found[2])(["completion", "bash", "--quiet"]) == 0
+
+
+def test_a_trained_model_without_room_is_kept_elsewhere(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((20, 3)))
+    save = fastvae.VAE.save
+
+    def fails(self: fastvae.VAE, path: Path, **options: bool) -> None:
+        if Path(path).name == "m.safetensors":
+            raise OSError(28, "No space left on device", str(path))
+        save(self, path, **options)
+
+    monkeypatch.setattr(fastvae.VAE, "save", fails)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    found = error_of(run("train", "x.npy", "-o", "m.safetensors", "--epochs", 3, "-q", code=1))
+    start, _, path = found.partition(": the model is in ")
+    assert start == "m.safetensors was not written: No space left on device"
+    assert fastvae.load(path).n_iter_ == 3
+    (tmp_path / "temporary").rename(tmp_path / "gone")
+    found = error_of(run("train", "x.npy", "-o", "m.safetensors", "--epochs", 3, "-q", code=1))
+    assert found == start
+
+
+def test_two_options_do_not_write_to_one_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for options in (("-o", "m.csv", "--log", "folder/../m.csv"), ("-o", "./m", "--checkpoint", "m")):
+        found = error_of(run("train", "x.npy", *options, code=2))
+        assert re.fullmatch(r"(-o|--checkpoint) and (-o|--log) are the same file", found)

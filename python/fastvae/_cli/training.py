@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +90,12 @@ def learner(options: Any) -> Callable[[list[str]], Vocabulary]:
 def _learn(documents: list[str], options: Any) -> Vocabulary:
     if options.vocabulary is not None:
         return Vocabulary.load(Path(options.vocabulary))
+    try:
+        groups = re.compile(options.token).groups
+    except re.error as error:
+        raise UsageError(f"--token {options.token} is no regular expression: {error}") from None
+    if groups > 1:
+        raise UsageError(f"--token {options.token} has {groups} groups, and a word is one: write (?:...) for a group")
     bounds = {}
     for name in ("min_df", "max_df"):
         text = getattr(options, name)
@@ -135,10 +143,13 @@ class Fit:
             files.check(self.path, options.force)
         if options.checkpoint is not None and not resumes:
             files.check(Path(options.checkpoint), options.force)
-            if self.path is not None and Path(options.checkpoint).absolute() == self.path.absolute():
-                raise UsageError("--checkpoint and -o are the same file")
         if options.log is not None and not resumes:
             files.check(Path(options.log), options.force)
+        written = {"--checkpoint": None if resumes else options.checkpoint, "-o": options.output, "--log": options.log}
+        found: dict[str, str] = {}
+        for option, text in written.items():
+            if text is not None and (other := found.setdefault(os.path.realpath(text), option)) != option:
+                raise UsageError(f"{other} and {option} are the same file")
         if options.checkpoint is None and options.checkpoint_every is not None:
             raise UsageError("--checkpoint-every needs --checkpoint FILE")
 
@@ -180,7 +191,10 @@ class Fit:
             raise WorkError(f"{in_options(' '.join(str(error).split()))}") from None
         model = found if found is not None else model
         if self.path is not None:
-            models.save(model, self.path)
+            try:
+                models.save(model, self.path)
+            except OSError as error:
+                raise WorkError(f"{self.path} was not written: {error.strerror or error}{_rescued(model)}") from None
             self._vocabulary(self.path, vocabulary)
         return model
 
@@ -229,6 +243,16 @@ class Fit:
             "warnings": messages.seen(),
         }
         files.print_text(json.dumps(found) + "\n")
+
+
+def _rescued(model: Any) -> str:
+    """Write a model that has no other place to the folder of temporary files, and return what to say."""
+    try:
+        path = Path(tempfile.mkdtemp(prefix="fastvae-")) / "model.safetensors"
+        model.save(path)
+    except OSError:
+        return ""
+    return f": the model is in {path}"
 
 
 def _last_losses(model: Any) -> dict[str, float]:

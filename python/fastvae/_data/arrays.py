@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _core
-from fastvae._data import cells, sparse
+from fastvae._data import cells, names, sparse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -155,8 +155,9 @@ def numeric(X: Any, name: str) -> NDArray[Any]:
 def typed(X: Any, name: str) -> tuple[NDArray[Any], np.dtype[Any]]:
     """Return `X` as an array of real numbers of any shape, and the type that its values have without the missing ones.
 
-    Cells of objects are read where they are numbers; None and pandas.NA are NaN.
+    Cells of objects are read where they are numbers; None and pandas.NA are NaN. Of AnnData, ``X.X`` is read.
     """
+    X = names.of_annotated(X)
     if sparse.is_sparse(X):
         raise TypeError(f"{name} is a sparse matrix, which is not supported here: pass {name}.toarray()")
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 import numpy as np
 
 from fastvae import _checks, _core, priors, schedules
-from fastvae._data import arrays, sparse
+from fastvae._data import arrays, names, sparse
 from fastvae._data.examples import Data
 from fastvae._data.scale import UNSCALED, InputScale
 from fastvae._estimators.exam import Exam
@@ -447,7 +447,7 @@ tol, callbacks, n_jobs, random_state, progress
         return weights
 
     def _layout(self, X: Any, name: str, *, fitted: bool) -> None:
-        if sparse.is_sparse(X):
+        if sparse.is_sparse(names.of_annotated(X)):
             arrays.numeric(X, name)  # refuses it: a missing answer is no zero
 
     def _scale(self, given: Given) -> InputScale:

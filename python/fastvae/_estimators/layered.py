@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastvae import _checks, _core, layers
-from fastvae._data import images, missing, sparse
+from fastvae._data import images, missing, names, sparse
 from fastvae._estimators.model import Model
 from fastvae._fitted import architecture
 from fastvae._fitted.specification import INPUT_TRANSFORMS
@@ -56,7 +56,7 @@ class Layered(Model):
         pictures = self._require_fitted().images if fitted else self._images()
         if pictures is None:
             return None
-        if sparse.is_sparse(X) and self._convolutional(fitted=fitted):
+        if sparse.is_sparse(names.of_annotated(X)) and self._convolutional(fitted=fitted):
             raise TypeError(
                 f"{name} is a sparse matrix, which convolutional layers do not support: pass {name}.toarray()"
             )

@@ -44,7 +44,7 @@ class Model(Trained):
         codes, _ = self._encode(X, y, logvar=False)
         return self._as_output(codes, X)
 
-    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+    def fit_transform(self, X: Any, y: Any = None, /, **fit_params: Any) -> Any:
         """Fit, then return ``transform(X)``.
 
         Parameters
@@ -52,7 +52,8 @@ class Model(Trained):
         X, y
             As for ``fit``; a conditional model passes y to both.
         **fit_params
-            Other arguments of ``fit``; those that ``transform`` has too (``observed``) go to both.
+            Other arguments of ``fit``; those that ``transform`` has too (``observed``) go to both. y by name, besides
+            y by position, is the y of ``transform``: a pipeline passes both.
 
         Returns
         -------
@@ -60,8 +61,10 @@ class Model(Trained):
             Or a frame: see ``set_output``.
         """
         X = examples.whole(X)
+        condition = fit_params.pop("y", y)
         both = {name: value for name, value in fit_params.items() if name in self._metadata_of("transform")}
-        return self.fit(X, y, **fit_params).transform(X, y=self._y_if_conditional(y), **both)
+        fitted = self.fit(X, condition if y is None else y, **fit_params)
+        return fitted.transform(X, y=self._y_if_conditional(condition), **both)
 
     def inverse_transform(self, Z: Any, *, y: Any = None) -> NDArray[np.float32]:
         """Return the decoder's means E[x|z] for given codes.

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from torch import nn
+from torch.nn.utils import parametrize
 
 from fastvae import layers
 from fastvae._export import state_names
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 # The tensors of one module, by their names in it.
@@ -69,9 +70,36 @@ def read(module: Any, mapping: Mapping[str, str] | None, given: Mapping[str, Any
     return Found(variational, parameters, tensors | {"encoder": encoder.tensors, "decoder": decoder.tensors})
 
 
+def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the modules right within a module; unlike ``named_children``, one as often as it has names."""
+    named = module.named_modules(remove_duplicate=False)
+    return [(name, child) for name, child in named if name and "." not in name]
+
+
 def _leaves(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the modules without children, by their names without wrappers."""
-    found = [(name, leaf) for name, leaf in module.named_modules() if not list(leaf.children())]
+    """Return the modules without children, by their names without wrappers.
+
+    A module that two names have counts once, except where one Sequential calls it twice; those without weights count
+    each time.
+    """
+    found: list[tuple[str, nn.Module]] = []
+    first: dict[nn.Module, nn.Module] = {}  # the parent of each module, where it is met first
+
+    def walk(parent: nn.Module, prefix: str) -> None:
+        for name, child in _children(parent):
+            again = isinstance(parent, nn.Sequential) and first.get(child) is parent
+            if child in first and not again and list(child.parameters()):
+                continue
+            first.setdefault(child, parent)
+            if parametrize.is_parametrized(child):
+                remedy = "torch.nn.utils.parametrize.remove_parametrizations"
+                raise ValueError(f"{prefix}{name} has parametrizations: call {remedy} first")
+            if list(child.children()):
+                walk(child, f"{prefix}{name}.")
+            else:
+                found.append((f"{prefix}{name}", child))
+
+    walk(module, "")
     while found and (wrapper := state_names.common_wrapper([name for name, _ in found])):
         found = [(name.removeprefix(wrapper), leaf) for name, leaf in found]
     return found
@@ -84,10 +112,7 @@ def _weighted(leaf: nn.Module) -> bool:
 def _parts(module: nn.Module, mapping: Mapping[str, str] | None) -> dict[str, list[tuple[str, Any]]]:
     """Return the modules of encoder, heads and decoder, in order. Modules without weights count in Sequentials only."""
     sequentials = {name for name, child in module.named_modules() if isinstance(child, nn.Sequential)}
-    inner = {
-        f"{name}.{i}" if name else i for name in sequentials for i, _ in module.get_submodule(name).named_children()
-    }
-    kept = {leaf for name, leaf in module.named_modules() if name in inner}
+    kept = {leaf for name in sequentials for leaf in module.get_submodule(name).children()}
     leaves = [(name, leaf) for name, leaf in _leaves(module) if leaf in kept or _weighted(leaf)]
     names = state_names.mapped([name for name, _ in leaves], mapping or {})
     by_name = dict(zip(names, leaves, strict=True))
@@ -106,6 +131,10 @@ class _Part:
             self._add(name, leaf)
 
     def _add(self, name: str, leaf: Any) -> None:
+        if not type(leaf).forward.__module__.startswith("torch."):
+            raise ValueError(
+                f"{name}, {leaf}: {type(leaf).__name__} has a forward of its own, which fastvae cannot read"
+            )
         match leaf:
             case nn.Linear():
                 self._layer(leaf, layers.Dense, units=leaf.out_features)
@@ -182,6 +211,9 @@ def _pair(size: Any) -> tuple[int, int]:
 
 
 def _tensors(leaf: nn.Module) -> Tensors:
-    return {
+    found = {
         name: state_names.array_of(value) for name, value in leaf.state_dict().items() if name != "num_batches_tracked"
     }
+    if isinstance(leaf, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)) and leaf.bias is None:
+        found["bias"] = np.zeros(leaf.out_features if isinstance(leaf, nn.Linear) else leaf.out_channels, np.float32)
+    return found

@@ -15,6 +15,7 @@ from fastvae._cli.errors import UsageError, missing
 from fastvae._cli.options import add_data, add_force, image_shape
 from fastvae._cli.parser import DATA
 from fastvae._cli.read import Data
+from fastvae._cli.read.data import bare
 from fastvae._cli.write import files
 
 USAGE = "fastvae plot KIND MODEL [DATA] -o FILE.png|.svg|.pdf [options]"
@@ -49,7 +50,8 @@ def _condition(model: Any, options: Any) -> dict[str, Any]:
 
 
 def _first(data: Data, n: int) -> Any:
-    return data.X[:n] if isinstance(data.X, np.ndarray) else np.asarray(data.X)[:n]
+    X = bare(data.X)
+    return X[:n] if isinstance(X, np.ndarray) else X[:n].toarray()
 
 
 def _n(options: Any) -> dict[str, int]:

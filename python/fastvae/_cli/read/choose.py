@@ -269,7 +269,9 @@ def _labels(text: str, data: Data) -> NDArray[Any]:
         table = tables.read_parquet(source)
         y = _y(table, list(range(len(table.columns))))
     else:
-        y = np.asarray(bare({"npy": arrays.npy, "npz": arrays.npz, "idx": arrays.idx}[kind](source).X))
+        y = bare({"npy": arrays.npy, "npz": arrays.npz, "idx": arrays.idx}[kind](source).X)
+        if not isinstance(y, np.ndarray):
+            raise UsageError(f"--labels {text} is a sparse matrix, not labels")
     if len(y) != len(data):
         raise UsageError(f"--labels {text} has {len(y)} rows, {data.title} {len(data)}")
     return y

@@ -116,6 +116,12 @@ class Csr:
         indptr = np.concatenate([[0], ends]).astype(self.indptr.dtype)
         return Csr(self.data[places], self.indices[places], indptr, (len(chosen), self.shape[1]))
 
+    def toarray(self) -> NDArray[Any]:
+        """Return the matrix as a dense array."""
+        found = np.zeros(self.shape, self.data.dtype)
+        np.add.at(found, (np.repeat(np.arange(self.shape[0]), np.diff(self.indptr)), self.indices), self.data)
+        return found
+
 
 def named(X: Any, names: list[str] | None) -> Any:
     """Return X with the names of its columns."""

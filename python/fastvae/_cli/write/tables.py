@@ -17,14 +17,22 @@ _CHUNK = 4096  # rows converted at a time
 
 def csv_bytes(columns: Mapping[str, NDArray[Any]], delimiter: str = ",") -> bytes:
     """Return a table with a header; numbers have the digits that give the same value again, missing ones are empty."""
-    file = io.StringIO(newline="")
-    writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+    lines = _Lines()
+    writer = csv.writer(lines, delimiter=delimiter, lineterminator="\r\n")  # cells with either are quoted
     writer.writerow(columns)
     n = len(next(iter(columns.values())))
     for start in range(0, n, _CHUNK):
         chunk = [_cells(column[start : start + _CHUNK]) for column in columns.values()]
         writer.writerows(zip(*chunk, strict=True))
-    return file.getvalue().encode()
+    return "".join(lines).encode()
+
+
+class _Lines(list[str]):
+    """A file of lines that end with a newline."""
+
+    def write(self, line: str) -> None:
+        """Add a line of the writer."""
+        self.append(line.removesuffix("\r\n") + "\n")
 
 
 def _cells(column: NDArray[Any]) -> list[str]:
