@@ -599,3 +599,13 @@ def test_bench(process: Run) -> None:
         assert row["fastvae_ms"] > 0
         assert row["torch_ms"] is None
     assert found["isa"] == fastvae.show_config()["isa"]
+
+
+def test_reconstructions_of_pictures_with_one_stem_have_two_files(run: Run, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    (tmp_path / "in").mkdir()
+    for i, name in enumerate(("a.png", "a.jpg", "b.jpg")):
+        image.new("L", (4, 4), 80 * i).save(tmp_path / "in" / name)
+    run("train", "in", "-o", "m.safetensors", "--epochs", 1, "--hidden", 4, "-q")
+    run("reconstruct", "m.safetensors", "in", "-o", "out/")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg.png", "a.png.png", "b.png"]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import struct
+import threading
+import zipfile
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -295,3 +298,71 @@ def test_a_written_table_is_read_again(tmp_path: Path) -> None:
     assert next(csv.reader(io.StringIO(data.decode()))) == ["a,b", 'c"d']
     found = csv_of(tmp_path, data)
     np.testing.assert_array_equal(np.asarray(found.X).astype(np.float32), values)
+
+
+def test_archives_that_hold_no_arrays(tmp_path: Path) -> None:
+    np.savez(tmp_path / "empty.npz")
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("a.txt", "hello")
+    np.savez(tmp_path / "flat.npz", data=np.ones(3), indices=np.arange(3), indptr=np.arange(4), shape=np.array(7))
+    for name, said in (
+        ("empty", "holds no arrays"),
+        ("text", "holds no arrays"),
+        ("flat", "damaged or no such format"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            reading(tmp_path / f"{name}.npz")
+
+
+def test_a_picture_with_too_many_pixels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    image.new("L", (40, 40)).save(tmp_path / "a.png")
+    monkeypatch.setattr(image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UsageError, match=r"a\.png: no image that Pillow can read .*exceeds limit"):
+        reading(tmp_path)
+
+
+def test_the_message_shows_the_cell_that_is_no_number(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('a,b\n1,inf\n3,4\n"5,5",6\n')
+    with pytest.raises(UsageError, match=r"column 'a' holds text \('5,5' in line 4\)"):
+        reading(tmp_path / "t.csv")
+
+
+def test_data_without_a_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # Path("") is this folder
+    for name in ("", ":", ":x"):
+        with pytest.raises(UsageError, match="names no data"):
+            Source(name)
+
+
+def test_tables_in_utf_16(tmp_path: Path) -> None:
+    for coding in ("utf-16-le", "utf-16-be"):
+        (tmp_path / "t").write_bytes("\ufeffä,b\n1,2\n3,4\n".encode(coding))
+        found = reading(tmp_path / "t")
+        assert found.names == ["ä", "b"]
+        np.testing.assert_array_equal(np.asarray(found.X), [[1, 2], [3, 4]])
+    (tmp_path / "t").write_bytes(b"\xff\xfea")
+    with pytest.raises(UsageError, match=r"byte 2 is not UTF-16-LE$"):
+        reading(tmp_path / "t")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_named_pipe_is_read_once(tmp_path: Path) -> None:
+    X = np.arange(6.0).reshape(3, 2)
+    for contents in (npy(X), b"0,1\n2,3\n4,5\n"):
+        (tmp_path / "pipe").unlink(missing_ok=True)
+        os.mkfifo(tmp_path / "pipe")
+        writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(contents,))
+        writer.start()
+        found = reading(tmp_path / "pipe")
+        writer.join()
+        np.testing.assert_array_equal(np.asarray(found.X), X)
+
+
+def test_labels_are_words_with_or_without_a_header(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((3, 2)))
+    for name, text in (("a.txt", "cat\ndog\ncow\n"), ("b.csv", "animal\ncat\ndog\ncow\n"), ("c.csv", "cat\ndog\ncow")):
+        (tmp_path / name).write_text(text)
+        assert reading(tmp_path / "x.npy", labels=str(tmp_path / name)).y.tolist() == ["cat", "dog", "cow"]
+    with pytest.raises(UsageError, match="a folder holds no labels"):
+        reading(tmp_path / "x.npy", labels=str(tmp_path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,9 @@ def npy(source: Source) -> Data:
             else:
                 array = np.load(source.path, mmap_mode="r", allow_pickle=False)
         return Data(_numbers(array, source.title), source.title)
-    except (ValueError, EOFError, OSError) as error:
+    except (UsageError, MemoryError):
+        raise
+    except Exception as error:  # of any kind: the bytes are anyone's
         raise UsageError(f"{source.title}: {_reason(error)}") from None
 
 
@@ -38,12 +39,17 @@ def npz(source: Source) -> Data:
     try:
         with source.file() as file, np.load(file, allow_pickle=False) as archive:
             return _member(archive, source)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError) as error:
+    except (UsageError, MemoryError):
+        raise
+    except Exception as error:  # as above
         raise UsageError(f"{source.title}: {_reason(error)}") from None
 
 
 def _member(archive: Any, source: Source) -> Data:
-    members = list(archive.files)
+    stored = set(archive.zip.namelist())
+    members = [name for name in archive.files if f"{name}.npy" in stored]
+    if not members:
+        raise UsageError(f"{source.title} holds no arrays")
     if source.member:
         if source.member not in members:
             raise UsageError(f"{source.path} has no member {source.member!r}; it has {', '.join(members)}")

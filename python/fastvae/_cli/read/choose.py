@@ -13,7 +13,7 @@ from fastvae._cli.errors import UsageError
 from fastvae._cli.options import READ_FORMATS, image_size
 from fastvae._cli.read import arrays, images, tables, texts
 from fastvae._cli.read.data import Data, Table, bare, named
-from fastvae._cli.read.source import Source
+from fastvae._cli.read.source import UTF_16, Source
 
 _BY_SUFFIX = {
     ".npy": "npy",
@@ -91,7 +91,7 @@ def _format(source: Source, given: str | None) -> str:
         raise UsageError(f"{source.title}: the file is empty")
     if head.startswith((b"\x89PNG", b"\xff\xd8\xff")):
         raise UsageError(f"{source.title}: pass the folder of the images, not one of them")
-    found = _BY_SUFFIX.get(source.suffix, "csv" if b"\0" not in head else None)
+    found = _BY_SUFFIX.get(source.suffix, "csv" if b"\0" not in head or head.startswith(UTF_16) else None)
     if found == "text" and _is_row(head):
         raise UsageError(
             f"{source.title}: the first line is a row of numbers, not a text: pass --format csv (and --delimiter ' ')"
@@ -188,7 +188,7 @@ def _refuse_texts(table: Table, places: list[int], title: str) -> None:
     shown = []
     for place in holders[:_MAX_SHOWN]:
         column = table.columns[place]
-        row = next((i for i, value in enumerate(column) if value is not None), 0)
+        row = next((i for i, value in enumerate(column) if value is not None and tables.is_text(value)), 0)
         line = f"line {table.lines[row]}" if table.lines is not None else f"row {row}"
         shown.append((table.title(place), f"({str(column[row])[:40]!r} in {line})"))
     names = [str(place) if table.names is None else table.names[place] for place in holders]
@@ -250,8 +250,12 @@ def _y(table: Table, places: list[int]) -> NDArray[Any]:
 def _labels(text: str, data: Data) -> NDArray[Any]:
     source = Source(text)
     kind = _format(source, None)
+    if kind == "images":
+        raise UsageError(f"--labels {text}: a folder holds no labels")
     if kind in ("csv", "tsv", "text"):
         table = tables.read_csv(source, None, None, ())
+        if table.names is not None and len(table) == len(data) - 1:  # labels may be words, without a header
+            table = tables.read_csv(source, None, False, ())
         y = _y(table, list(range(len(table.columns))))
     elif kind == "parquet":
         table = tables.read_parquet(source)

@@ -29,7 +29,7 @@ def folder(path: Path, size: tuple[int, int] | None, channels: int | None) -> Da
     if not files:
         raise UsageError(f"{path}: the folder holds no .png, .jpg or .jpeg")
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ImportError:
         raise missing("Pillow", "a folder of images", "pillow") from None
     pictures: list[Any] = []
@@ -40,7 +40,9 @@ def folder(path: Path, size: tuple[int, int] | None, channels: int | None) -> Da
             with Image.open(file) as image:
                 image.load()
                 read: Any = image.convert("RGB") if image.mode in ("P", "CMYK", "RGBA", "LA", "PA") else image
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # of any kind: the bytes are anyone's
             raise UsageError(f"{file}: no image that Pillow can read ({error})") from None
         grey = grey and _is_grey(image.mode, read)
         if size is not None:

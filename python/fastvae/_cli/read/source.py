@@ -11,6 +11,7 @@ from typing import Any
 
 from fastvae._cli.errors import UsageError
 
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
 _GZIP = b"\x1f\x8b"
 _HEAD = 262  # bytes by which a format is recognised
 
@@ -37,11 +38,15 @@ class Source:
             return
         if not Path(text).exists() and ":" in text:
             path, _, member = text.rpartition(":")
+        if not path:
+            raise UsageError(f"{text!r} names no data: pass a file, a folder or -")
         self.title, self.path, self.member = text, Path(path), member
         if not self.path.exists():
             raise UsageError(f"{path}: no such file or folder")
         if member and self.path.is_dir():
             raise UsageError(f"{text}: only an .npz file has members")
+        if self.path.is_fifo():  # it can be read once
+            self._bytes, self.path = self.path.read_bytes(), None
 
     @property
     def suffixes(self) -> list[str]:
@@ -82,11 +87,11 @@ class Source:
     def text(self) -> str:
         """Return the contents as text, or raise UsageError."""
         try:
-            return self.contents().decode("utf-8-sig")
+            return self.contents().decode("utf-16" if self.contents().startswith(UTF_16) else "utf-8-sig")
         except UnicodeDecodeError as error:
-            raise UsageError(
-                f"{self.title}: byte {error.start} is not UTF-8: convert it, for example with iconv -f latin1 -t utf-8"
-            ) from None
+            coding = error.encoding.upper()
+            convert = "" if coding.startswith("UTF-16") else ": convert it, for example with iconv -f latin1 -t utf-8"
+            raise UsageError(f"{self.title}: byte {error.start} is not {coding}{convert}") from None
 
     def file(self) -> Any:
         """Return a seekable binary file: the file itself, or a buffer."""

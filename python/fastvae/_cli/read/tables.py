@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def read_csv(source: Source, delimiter: str | None, header: bool | None, na: Seq
         return Table(names, list(fast.T), None, read_cells)
     columns, lines = _Columns(width, gone), []
     chunk: list[list[str]] = []
-    for line, cells in rows if header else _chain(first, rows):
+    for line, cells in rows if header else chain([first], rows):
         if len(cells) != width:
             raise UsageError(f"{source.title}: line {line} has {len(cells)} cells, the first line {width}")
         chunk.append(cells)
@@ -74,11 +75,6 @@ def read_csv(source: Source, delimiter: str | None, header: bool | None, na: Seq
     kept = columns.texts()
     texts = read_cells(kept) if kept else {}  # once more: only these columns are kept as texts
     return Table(names, columns.finish(texts), np.array(lines), read_cells)
-
-
-def _chain(first: tuple[int, list[str]], rest: Iterable[tuple[int, list[str]]]) -> Iterable[tuple[int, list[str]]]:
-    yield first
-    yield from rest
 
 
 def _rows(text: str, delimiter: str, title: str) -> Any:
@@ -104,6 +100,15 @@ def _is_number(cell: str) -> bool:
         return bool(np.isfinite(float(cell))) and "_" not in cell
     except ValueError:
         return False
+
+
+def is_text(cell: str) -> bool:
+    """Whether a cell is no number, be it NaN or infinite."""
+    try:
+        float(cell)
+    except ValueError:
+        return True
+    return "_" in cell
 
 
 def _all_numbers(text: str, delimiter: str, header: bool, width: int, na: Sequence[str]) -> NDArray[Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isqrt, prod
@@ -133,8 +134,12 @@ class Output:
         drawn = self._pictures(result)
         digits = len(str(len(drawn) - 1))
         self.path.mkdir(parents=True, exist_ok=True)
-        for i, picture in enumerate(drawn):
-            name = f"{i:0{digits}}.png" if result.ids is None else str(Path(result.ids[i]).with_suffix(".png"))
+        names = [f"{i:0{digits}}.png" for i in range(len(drawn))]
+        if result.ids is not None:
+            names = [str(Path(name).with_suffix(".png")) for name in result.ids]
+            twice = {name for name, n in Counter(names).items() if n > 1}  # a.jpg and a.png
+            names = [f"{given}.png" if name in twice else name for given, name in zip(result.ids, names, strict=True)]
+        for name, picture in zip(names, drawn, strict=True):
             path = self.path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             files.write(path, _png.encode(picture))
