@@ -311,7 +311,7 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
     "fractions": (COVARIATES[:, 0], ValueError, r"pass y.reshape\(-1, 1\) for a real covariate"),
     "nan labels": (np.where(Y == 3, np.nan, Y), ValueError, "fractions or NaN"),
     "mixed": (np.array([1, "a"] * 150, dtype=object), TypeError, "several types"),
-    "none": ([None, "a"] * 150, TypeError, "several types"),
+    "none": ([None, "a"] * 150, TypeError, "missing labels"),
     "complex": (Y + 1j, TypeError, "complex"),
     "few rows": (COVARIATES[:-1], ValueError, "y has 299 rows"),
     "no columns": (COVARIATES[:, :0], ValueError, "y is empty"),

@@ -4,6 +4,7 @@ import copy
 import pickle
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,3 +132,49 @@ def test_the_diagram_of_a_pipeline_shows_the_estimator() -> None:
     text = estimator_html_repr(make_pipeline(StandardScaler(), small()))
     assert "VAE" in text
     assert "StandardScaler" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("table.csv", "X is a string: pass an array or a frame"),
+        (object(), "X is an object of type object: pass an array of real numbers"),
+        (np.array([["2020-01-01"], ["2020-01-02"]], "datetime64[D]"), r"X holds dates .*numpy.timedelta64\(1, \"D\"\)"),
+        ([["a", 1.0]], r"X holds strings.*leave out columns of text and dates, or encode them .*OneHotEncoder"),
+        (np.array([["a", 1.0]], object), r"X holds objects \(row 0, column 0 is 'a'.*OneHotEncoder"),
+    ],
+    ids=["path", "object", "dates", "strings", "objects"],
+)
+def test_what_is_no_number_has_a_remedy(given: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        small().fit(given)
+
+
+@pytest.mark.parametrize("gone", [None, float("nan")])
+def test_missing_labels_are_named(gone: Any) -> None:
+    y = np.array(["a", "b"] * 20, object)
+    y[3] = gone
+    with pytest.raises(TypeError, match=rf"y has missing labels \(row 3 is {gone}\): leave these rows out"):
+        small(conditional=True).fit(X, y)
+
+
+def test_archives_are_no_models(tmp_path: Path) -> None:
+    np.savez(tmp_path / "weights.npz", X)
+    for source in (tmp_path / "weights.npz", (tmp_path / "weights.npz").read_bytes()):
+        with pytest.raises(fastvae.FormatError, match=r"a zip archive, as torch.save and numpy.savez write"):
+            fastvae.load(source)
+
+
+def test_a_state_dict_with_other_names_has_a_remedy() -> None:
+    with pytest.raises(ValueError, match=r"fastvae.torch.rename\(state_dict\) translates"):
+        small().load_state_dict({"fc1.weight": X})
+
+
+def test_channels_before_the_sides_are_noticed() -> None:
+    images = np.random.default_rng(0).random((20, 1, 6, 6), dtype=np.float32)
+    with pytest.warns(UserWarning, match=r'pass image_shape=\(6, 6, 1\), channels="first"'):
+        small(image_shape=(1, 6, 6)).fit(images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small(image_shape=(6, 6, 1), channels="first").fit(images)
+        small(image_shape=(1, 12, 3)).fit(images.reshape(20, 1, 12, 3))

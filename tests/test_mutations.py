@@ -27,6 +27,8 @@ from test_old_files import FOLDERS, models
 
 import fastvae
 
+pytestmark = pytest.mark.slow
+
 MUTATIONS = int(os.environ.get("FASTVAE_MUTATIONS", "5000"))
 MOST_SECONDS = 1.0  # of processor time, for one file
 MOST_MEGABYTES = 20  # that loading a file of a few kilobytes takes, whatever it says
@@ -410,8 +412,6 @@ CLAIMS: dict[str, tuple[str, str, Callable[[], str]]] = {
 CLAIM = """
 import json, sys, time, fastvae
 from test_mutations import memory, reset_peak
-
-pytestmark = pytest.mark.slow
 reset_peak()
 before, start = memory("VmRSS"), time.process_time()
 try:

@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "benches" / "work.json"
 CASES = ["step", "sparse-step", "small-step", "score", "installed"]
@@ -47,8 +49,6 @@ def _program() -> Path:
 # here: a closure in a kernel that the compiler did not inline has none of the CPU's features.
 INSTALLED = """
 import sys, numpy, fastvae
-
-pytestmark = pytest.mark.slow
 x = numpy.random.default_rng(0).random((640, 64), dtype=numpy.float32)
 vae = fastvae.VAE(8, hidden=(32,), batch_size=32, n_jobs=1, random_state=0)
 for _ in range(int(sys.argv[1])):

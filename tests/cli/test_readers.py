@@ -10,6 +10,7 @@ import struct
 import threading
 import zipfile
 from argparse import Namespace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from fastvae._cli.read.source import Source
 from fastvae._cli.read.tables import read_csv
 from fastvae._cli.read.texts import Vocabulary
 
+HAS_PARQUET = bool(find_spec("pyarrow") or find_spec("polars"))
 OPTIONS = {
     "format": None,
     "label": None,
@@ -250,7 +252,7 @@ def test_files_that_are_refused(tmp_path: Path, run: Run, models: Path) -> None:
         "x.png": (b"\x89PNG\r\n\x1a\n", "pass the folder of the images"),
         "cut.npz": (b"PK\x03\x04abc", "damaged or no such format"),
         "cut.idx": (idx(np.zeros((3, 3), np.uint8))[:-1], "truncated"),
-        "x.parquet": (b"PAR1abcPAR1", "no Parquet file"),
+        "x.parquet": (b"PAR1abcPAR1", "no Parquet file" if HAS_PARQUET else "pip install pyarrow"),
         "real.png": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "pass the folder of the images"),
         "table.txt": (b"1.5 2\n3 4\n", "pass --format csv (and --delimiter ' ')"),
         "binary": (b"\x01\0\x02", "the format is not known"),

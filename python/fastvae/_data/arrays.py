@@ -177,7 +177,16 @@ def typed(X: Any, name: str) -> tuple[NDArray[Any], np.dtype[Any]]:
     kinds = {"O": "objects", "U": "strings", "S": "byte strings"}
     kind = kinds.get(array.dtype.kind, f"type {array.dtype}")
     place = cells.first_bad(X) if array.dtype.kind == "U" else ""
-    raise TypeError(f"{name} holds {kind}{place}; expected real numbers, for example float32")
+    if isinstance(X, str):
+        raise TypeError(f"{name} is a string: pass an array or a frame; the contents of a file must be read first")
+    if array.dtype.kind == "O":
+        raise TypeError(f"{name} is an object of type {type(X).__name__}: pass an array of real numbers")
+    if array.dtype.kind == "M":
+        raise TypeError(
+            f"{name} holds dates ({array.dtype}): pass numbers, for example days: (dates - dates.min()) / "
+            'numpy.timedelta64(1, "D")'
+        )
+    raise TypeError(f"{name} holds {kind}{place}; {cells.expected()}")
 
 
 def _rephrased(X: Any, name: str, error: Exception) -> Exception:

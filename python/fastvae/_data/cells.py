@@ -30,9 +30,17 @@ def read(array: NDArray[Any], X: Any, name: str) -> tuple[NDArray[np.float64], n
     try:
         found = np.frompyfunc(_number, 1, 1)(array).astype(np.float64)
     except (OverflowError, TypeError):
-        raise TypeError(f"{name} holds objects{_place(array, X)}; expected real numbers, for example float32") from None
+        raise TypeError(f"{name} holds objects{_place(array, X)}; {expected()}") from None
     whole = all(type(cell) is int or isinstance(cell, np.integer) or is_missing(cell) for cell in array.flat)
     return found, np.dtype(np.int64 if whole else np.float64)
+
+
+def expected() -> str:
+    """Return what to do with cells that are no numbers."""
+    return (
+        "expected real numbers, for example float32: leave out columns of text and dates, or encode them (categories: "
+        "sklearn.preprocessing.OneHotEncoder)"
+    )
 
 
 def first_bad(X: Any) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae._data import arrays
+from fastvae._data import arrays, cells
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,9 +124,19 @@ def _array(value: Any, name: str) -> NDArray[Any]:
         raise ValueError(f"{name} is not a rectangular array: {error}") from error
 
 
+def _is_gone(label: Any) -> bool:
+    return cells.is_missing(label) or (isinstance(label, float) and label != label)
+
+
 def _labels(array: NDArray[Any], name: str = "y") -> NDArray[Any]:
     """Return a vector of labels as integers, floats or strings, or raise TypeError or ValueError."""
     if array.dtype.kind in "OT":
+        gone = next((i for i, label in enumerate(array.tolist()) if _is_gone(label)), None)
+        if gone is not None:
+            raise TypeError(
+                f"{name} has missing labels (row {gone} is {array[gone]}): leave these rows out, or give them a "
+                'label, for example "missing"'
+            )
         kinds = {str if isinstance(label, str) else type(label) for label in array.tolist()}
         if len(kinds) > 1:
             names = ", ".join(sorted(kind.__name__ for kind in kinds))

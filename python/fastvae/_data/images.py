@@ -75,6 +75,16 @@ class Images:
         return message
 
 
+def warn_of_channels_first(found: Images) -> None:
+    """Warn if the shape seems to be (channels, height, width): no image has as many channels as columns."""
+    if not found.channels_first and found.height in (1, 3) and found.width == found.channels > 4:
+        _checks.warn(
+            f"image_shape={found.shape} is (height, width, channels): images of height {found.height} with "
+            f"{found.channels} channels. For X of shape [n, channels, height, width] pass "
+            f'image_shape={(found.width, found.channels, found.height)}, channels="first"'
+        )
+
+
 def check(image_shape: Any, channels: Any) -> Images | None:
     """Return the parameters ``image_shape`` and ``channels`` as a layout (None without images), or raise ValueError."""
     first = _checks.choice(channels, "channels", ("last", "first")) == "first"

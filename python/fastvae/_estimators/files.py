@@ -182,7 +182,15 @@ def read(source: Any) -> Contents:
     """Read engine and estimator from a path, bytes or a binary file object, or raise FormatError."""
     given, title = sources.read(source)
     with damage_as_format_error(title):
-        file = _core.ModelFile(given)
+        try:
+            file = _core.ModelFile(given)
+        except _core.FormatError as error:
+            if sources.begins(given, b"PK"):
+                raise _core.FormatError(
+                    "a zip archive, as torch.save and numpy.savez write, and no model file of fastvae: read it with "
+                    "torch or numpy, then call load_state_dict (fastvae.torch.rename translates names)"
+                ) from error
+            raise
         estimator = parse(file.estimator)
         engine, history = file.read()
         losses = {name: values.tolist() for name, values in history}

@@ -482,7 +482,8 @@ class Network(Estimator):
         first = "encoder.0.weight" if hidden else self._HEAD
         if not isinstance(d, Mapping) or first not in d:
             raise ValueError(
-                f"the state dict must be a mapping with the key {first!r}, which gives the number of features"
+                f"the state dict must be a mapping with the key {first!r}, which gives the number of features; "
+                "fastvae.torch.rename(state_dict) translates other names"
             )
         shape = arrays.tensor(d[first], f"the state dict's {first}").shape
         if len(shape) != 2:

@@ -23,6 +23,17 @@ def read(source: Any) -> tuple[str | bytes, str]:
     return bytes(data), _title(source)
 
 
+def begins(source: str | bytes, first: bytes) -> bool:
+    """Whether a file, given by its path or its bytes, begins with `first`."""
+    if isinstance(source, bytes):
+        return source.startswith(first)
+    try:
+        with open(source, "rb") as file:
+            return file.read(len(first)) == first
+    except OSError:
+        return False
+
+
 def write(target: Any, data: bytes, method: str = "save") -> None:
     """Write the bytes of a file: to a path atomically, or to a binary file object. `method` is named in messages."""
     if isinstance(target, (str, os.PathLike)):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from fastvae import _checks, corruption, schedules
-from fastvae._data import columns, conditions, examples, weights
+from fastvae._data import columns, conditions, examples, images, weights
 from fastvae._data.examples import Data, Format
 from fastvae._estimators import files
 from fastvae._estimators.checkpoint import Checkpoint
@@ -643,6 +643,8 @@ class Trained(Network):
             grey = fitted.images is not None or fitted.scale.divisor != 1
             units.warn(moments, fitted.specification, fitted.feature_names, grey=grey)
             units.warn_of_tiny_values(X, moments, fitted.specification)
+            if fitted.images is not None:
+                images.warn_of_channels_first(fitted.images)
             fitted.start(moments)
         initial = (initial or {}) | input_level.weights(fitted, X, rows)
         if initial:

@@ -169,6 +169,8 @@ def kl_per_dimension(model: VAE, X: Any, ax: Axes | None = None, y: Any = None) 
         if not mask.any():
             continue
         ax.bar(position[mask], kl[order][mask], color=colour, label=f"{name}: {mask.sum()}")
+    # One row of the legend above the highest bar.
+    ax.set_ylim(0, 1.15 * max(float(kl.max()), 1e-3))
     shown = slice(0, None, ceil(len(kl) / 40))
     ax.set_xticks(position[shown], [str(dim) for dim in order[shown]], fontsize=SMALL)
     ax.set_xlabel("latent dimension")
@@ -177,7 +179,7 @@ def kl_per_dimension(model: VAE, X: Any, ax: Axes | None = None, y: Any = None) 
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color="0.92")
     ax.set_axisbelow(True)
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="upper right", ncols=2)
     return ax
 
 

@@ -51,6 +51,8 @@ def learning_curve(model: Any, ax: Axes | None = None) -> Axes:
     margin = 0.04 * (max(shown) - min(shown)) if shown else 0.0
     if margin > 0:  # leaves out the first two of many epochs, whose losses are far larger
         ax.set_ylim(min(shown) - margin, max(shown) + margin)
+    if len(epochs) == 1:
+        ax.set_xlim(0.5, 1.5)
     ax.set_title("Learning curve", fontsize=TITLE)
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
