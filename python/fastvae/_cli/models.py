@@ -168,6 +168,11 @@ def save(model: Any, path: Path, optimizer: bool = True) -> None:
     messages.note(f"wrote {path} ({files.size(path)})")
 
 
+def last_losses(model: Any) -> dict[str, float]:
+    """Return the losses of the last epoch."""
+    return {key: values[-1] for key, values in model.history_.items() if values}
+
+
 def summary(model: Any) -> str:
     """Return class and sizes of a fitted model in one line."""
     n_parameters = sum(value.size for value in model.state_dict().values())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import secrets
 from collections.abc import Callable, Iterator
@@ -19,7 +17,7 @@ from fastvae._cli.explain import in_options
 from fastvae._cli.read import Data
 from fastvae._cli.read.data import bare, named
 from fastvae._cli.read.texts import TOKEN, Vocabulary, beside, stop_words
-from fastvae._cli.write import files
+from fastvae._cli.write import files, json_text
 
 
 def add_fit(parser: Any, *, required: bool) -> None:
@@ -208,7 +206,7 @@ class Fit:
 
     def summarise(self, model: Any) -> None:
         """Note sizes, epochs, time and losses of the fit."""
-        last = _last_losses(model)
+        last = models.last_losses(model)
         losses = ", ".join(f"{key} {value:.6g}" for key, value in last.items())
         epochs = models.plural(model.n_iter_, "epoch")
         messages.note(f"{models.summary(model)}; {epochs} in {model.elapsed_:.3g} s, seed {model.random_state}")
@@ -225,14 +223,10 @@ class Fit:
             "epochs": model.n_iter_,
             "seconds": model.elapsed_,
             "seed": model.random_state,
-            "losses": {key: value if math.isfinite(value) else None for key, value in _last_losses(model).items()},
+            "losses": models.last_losses(model),
             "warnings": messages.seen(),
         }
-        files.print_text(json.dumps(found) + "\n")
-
-
-def _last_losses(model: Any) -> dict[str, float]:
-    return {key: values[-1] for key, values in model.history_.items() if values}
+        files.print_text(json_text(found))
 
 
 def loaded(options: Any, given: dict[str, Any], cls: type, title: str) -> Any:

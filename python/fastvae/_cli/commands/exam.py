@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data
 from fastvae._cli.parser import DATA
 from fastvae._cli.read import read
-from fastvae._cli.write import Output, Result, files
+from fastvae._cli.write import Output, Result, files, json_text
 
 USAGE = (
     "fastvae exam DATA [-o MODEL | --load MODEL] [--model 2pl|rasch|through_origin] [--items FILE] [--abilities FILE]"
@@ -75,8 +73,8 @@ def run(options: Any) -> int:
     if abilities_to is not None:
         abilities_to.write(_abilities(model, data))
     if options.json:
-        rows = [dict(zip(table, map(_plain, row), strict=True)) for row in zip(*table.values(), strict=True)]
-        files.print_text(json.dumps({"students": len(data), "items": rows}) + "\n")
+        rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+        files.print_text(json_text({"students": len(data), "items": rows}))
     elif not to_stdout and (items_to is None or abilities_to is None):
         _print(table)
     return 0
@@ -130,10 +128,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, np.integer) else f"{value:.3f}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str):
-        return value
-    number = value.item()
-    return number if isinstance(number, int) or math.isfinite(number) else None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import sys
 from typing import Any
 
@@ -16,7 +14,7 @@ from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data
 from fastvae._cli.parser import DATA
 from fastvae._cli.read import Data, read
-from fastvae._cli.write import Output, Result, files
+from fastvae._cli.write import Output, Result, files, json_text
 
 USAGE = "fastvae topics [DATA] [-o MODEL | --load MODEL] [--n-topics N] [--theta FILE] [options]"
 EPILOG = f"""\
@@ -119,15 +117,15 @@ def _report(model: Any, data: Data | None, options: Any) -> str:
             {
                 "topic": i,
                 "words": each,
-                "coherence": None if coherence is None or not math.isfinite(coherence[i]) else float(coherence[i]),
-                "share": None if share is None else float(share[i]),
+                "coherence": None if coherence is None else coherence[i],
+                "share": None if share is None else share[i],
             }
             for i, each in enumerate(top)
         ]
         found: dict[str, Any] = {"topics": topics, "diversity": model.topic_diversity(min(options.top, len(words)))}
         if coherence is not None and data is not None:
-            found |= {"coherence": float(np.nanmean(coherence)), "perplexity": model.perplexity(data.X)}
-        return json.dumps(found, ensure_ascii=False) + "\n"
+            found |= {"coherence": np.nanmean(coherence), "perplexity": model.perplexity(data.X)}
+        return json_text(found, ascii_only=False)
     lines = []
     for i, each in enumerate(top):
         numbers = "" if coherence is None or share is None else f"  npmi {coherence[i]:6.3f}  share {share[i]:5.3f}"
