@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from fastvae._cli import messages, models, parameters, training
-from fastvae._cli.commands.train import read_validation
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data
 from fastvae._cli.parser import DATA
@@ -61,7 +60,7 @@ def run(options: Any) -> int:
         fit.seed(given)
         data = read(options)
         messages.note(f"read {data.describe()}")
-        validation = read_validation(options, data, None, None)
+        validation = training.read_validation(options, data, None, None)
         model = ItemResponse(**given)
         fit.run(model, data, validation)
         fit.summarise(model)

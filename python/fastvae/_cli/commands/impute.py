@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from fastvae._cli import messages, models
-from fastvae._cli.commands.encode import draws_as_table
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data, add_model, add_output, add_seed
 from fastvae._cli.parser import DATA
-from fastvae._cli.write import Output, Result
+from fastvae._cli.write import Output, Result, draws_as_table
 
 USAGE = "fastvae impute MODEL DATA [-o FILE] [--draws N] [--n-iter N] [--n-samples N] [options]"
 EPILOG = f"""\

@@ -61,6 +61,15 @@ class Result:
         return {**self.before, **dict(zip(self.names, flat.T, strict=True))}
 
 
+def draws_as_table(drawn: Any, names: list[str], before: dict[str, Any]) -> Result:
+    """Return draws [draws, n, c] with their table: columns "draw" and "row", and the values."""
+    draws, n = drawn.shape[:2]
+    flat = drawn.reshape(draws * n, -1)
+    columns = {"draw": np.repeat(np.arange(draws), n), "row": np.tile(np.arange(n), draws)}
+    columns |= {name: np.tile(column, draws) for name, column in before.items()}
+    return Result(drawn, names, table={**columns, **dict(zip(names, flat.T, strict=True))})
+
+
 class Output:
     """The destination of a result.
 
