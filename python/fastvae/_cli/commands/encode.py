@@ -41,7 +41,7 @@ def add(parser: Any) -> None:
 
 def run(options: Any) -> int:
     """Encode."""
-    output = Output(options)
+    output = Output(options, options.output, options.to)
     model = models.load(options.model, options.threads)
     data = models.read_for(model, options, options.model)
     y, names = models.condition(model, data), models.code_names(model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import numpy as np
@@ -47,7 +46,9 @@ def run(options: Any) -> int:
     """Fit or load; print and write items and abilities."""
     from fastvae import ItemResponse
 
-    items_to, abilities_to = (_output(each, options) for each in (options.items, options.abilities))
+    items_to, abilities_to = (
+        None if path is None else Output(options, path) for path in (options.items, options.abilities)
+    )
     to_stdout = [each for each in (items_to, abilities_to) if each is not None and each.stdout]
     if len(to_stdout) + bool(options.json) > 1:
         raise UsageError("only one of --items -, --abilities - and --json can write to standard output")
@@ -77,10 +78,6 @@ def run(options: Any) -> int:
     elif not to_stdout and (items_to is None or abilities_to is None):
         _print(table)
     return 0
-
-
-def _output(text: str | None, options: Any) -> Output | None:
-    return None if text is None else Output(argparse.Namespace(output=text, to=None, force=options.force))
 
 
 def _items(model: Any, X: Any, names: list[str], errors: bool) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def _short(given: Any, filled: Any, cells: Any = None) -> Any:
 
 def run(options: Any) -> int:
     """Impute."""
-    output = Output(options)
+    output = Output(options, options.output, options.to)
     model = models.load(options.model, options.threads)
     data = models.read_for(model, options, options.model, cells=output.kind in ("csv", "tsv"))
     given: dict[str, Any] = {"n_iter": options.n_iter, **models.condition(model, data)}

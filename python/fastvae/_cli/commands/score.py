@@ -42,7 +42,7 @@ def run(options: Any) -> int:
         raise UsageError("-o and --to are for --each, a score for each example")
     if options.each and options.json:
         raise UsageError("pass --each or --json, not both")
-    output = Output(options)
+    output = Output(options, options.output, options.to)
     model = models.load(options.model, options.threads)
     data = models.read_for(model, options, options.model)
     y = models.condition(model, data)

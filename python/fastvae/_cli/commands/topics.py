@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import Any
 
@@ -53,7 +52,7 @@ def run(options: Any) -> int:
 
     theta = None
     if options.theta is not None:
-        theta = Output(argparse.Namespace(output=options.theta, to=options.to, force=options.force))
+        theta = Output(options, options.theta, options.to)
         if options.data is None:
             raise UsageError("--theta needs DATA, the documents")
         if theta.stdout and options.json:

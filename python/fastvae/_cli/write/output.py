@@ -76,15 +76,18 @@ class Output:
     Parameters
     ----------
     options : namespace
-        With ``output``, ``to`` and ``force``, and the options of images if the command has them.
+        With ``force``, and the options of images if the command has them.
+    text : str
+        A file, a folder, or "-" for standard output.
+    to : str or None
+        The format; None: by the name.
     """
 
-    def __init__(self, options: Any) -> None:
-        text = options.output
+    def __init__(self, options: Any, text: str, to: str | None = None) -> None:
         self._options = options
         self.stdout = text == "-"
         self.path = Path(text)
-        self.kind = self._kind(text, options.to)
+        self.kind = self._kind(text, to)
         if not self.stdout:
             files.check(self.path, options.force, folder=self.kind == "folder")
         elif self.kind in _BINARY and sys.stdout is not None and sys.stdout.isatty():
