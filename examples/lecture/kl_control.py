@@ -6,6 +6,7 @@ capacity is a target for the total KL.
 """
 
 # %%
+import warnings
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -61,7 +62,9 @@ page.show(
 
 # %%
 page.say("The messages of diagnose() for beta=1, for beta=4, and for beta=100, which is too large:")
-collapsed = fastvae.VAE(**size | {"beta": 100.0, "epochs": 10}).fit(X)
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", ".*posterior has collapsed")  # which is meant
+    collapsed = fastvae.VAE(**size | {"beta": 100.0, "epochs": 10}).fit(X)
 for name, model in (("beta=1", models["beta=1"]), ("beta=4", models["beta=4"]), ("beta=100", collapsed)):
     found = model.diagnose(X_test)
     page.say(f"{name}: {found.active.sum()} active units of {len(found.active)}. {' '.join(found.messages)}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fastvae
 from fastvae._cli import docstrings, parameters, values
 from fastvae._cli.explain import in_options
 from fastvae._cli.parser import COMMANDS, build
+from fastvae._cli.write import json_text
 from fastvae.corruption import MaskingNoise
 from fastvae.layers import Conv2d
 from fastvae.likelihoods import Gaussian
@@ -153,3 +155,9 @@ def test_every_command_has_examples_that_its_parser_accepts() -> None:
                     parsers[words[1]].parse_args(words[2:])
                     seen.add(words[1])
     assert seen == set(COMMANDS)
+
+
+def test_json_has_null_for_numbers_that_it_lacks() -> None:
+    value = {"a": (np.float32(0.5), np.nan, float("inf")), "b": [np.int64(3), None, True], "c": "é"}
+    assert json_text(value) == '{"a": [0.5, null, null], "b": [3, null, true], "c": "\\u00e9"}\n'
+    assert json_text({"c": "é"}, ascii_only=False) == '{"c": "é"}\n'

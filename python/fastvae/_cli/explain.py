@@ -17,12 +17,12 @@ _SHELL = {
 def _parameters() -> dict[str, str]:
     """Return the option of each parameter of an estimator."""
     from fastvae import VAE, Autoencoder, ItemResponse, TopicModel
-    from fastvae._cli.parameters import NAMES, defaults
+    from fastvae._cli.parameters import defaults, flags_of
 
     found = {}
     for cls in (VAE, Autoencoder, ItemResponse, TopicModel):
         for name in defaults(cls):
-            flags = NAMES.get(name, (f"--{name.replace('_', '-')}",))
+            flags = flags_of(name)
             if flags is not None:
                 found[name] = flags[0]
     return found

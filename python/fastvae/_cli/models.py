@@ -142,6 +142,11 @@ def value_names(model: Any, size: int, data: Data | None = None) -> list[str]:
     return names if names is not None and len(names) == size else [f"x{i}" for i in range(size)]
 
 
+def words_of(model: Any) -> list[str]:
+    """Return the words of a topic model, or w0, w1, ... if it was trained without names."""
+    return feature_names(model) or [f"w{i}" for i in range(model.n_features_in_)]
+
+
 def row_columns(data: Data) -> dict[str, Any]:
     """Return the columns of a table before the result: names of rows and labels."""
     found: dict[str, Any] = {}
@@ -166,6 +171,11 @@ def save(model: Any, path: Path, optimizer: bool = True) -> None:
     """Write a model file, and say so."""
     model.save(path, optimizer=optimizer)
     messages.note(f"wrote {path} ({files.size(path)})")
+
+
+def last_losses(model: Any) -> dict[str, float]:
+    """Return the losses of the last epoch."""
+    return {key: values[-1] for key, values in model.history_.items() if values}
 
 
 def summary(model: Any) -> str:

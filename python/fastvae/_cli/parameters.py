@@ -10,8 +10,8 @@ from typing import Any
 from fastvae._cli import docstrings, values
 from fastvae._cli.errors import UsageError
 
-# Options with another name or a short one; None: no option.
-NAMES: dict[str, tuple[str, ...] | None] = {
+# Parameters whose option has another name or a short one; None: no option.
+_FLAGS: dict[str, tuple[str, ...] | None] = {
     "random_state": ("--seed", "--random-state"),
     "n_jobs": ("--threads", "--n-jobs"),
     "callbacks": None,  # code
@@ -32,7 +32,7 @@ def add(parser: Any, classes: Sequence[type]) -> None:
     for cls in classes:
         described = docstrings.parameters(cls)
         for name, default in defaults(cls).items():
-            flags = NAMES.get(name, (f"--{name.replace('_', '-')}",))
+            flags = flags_of(name)
             if name in added or flags is None:
                 continue
             added.add(name)
@@ -80,6 +80,11 @@ def given(options: Any, cls: type) -> dict[str, Any]:
     if progress is not None and "progress" in known and "progress" not in found:
         found["progress"] = progress
     return found
+
+
+def flags_of(name: str) -> tuple[str, ...] | None:
+    """Return the names of a parameter's option; None: it has none."""
+    return _FLAGS.get(name, (f"--{name.replace('_', '-')}",))
 
 
 def defaults(cls: type) -> dict[str, Any]:

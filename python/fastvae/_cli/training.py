@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
+import copy
 import os
 import re
 import secrets
@@ -13,15 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fastvae._cli import messages, models
 from fastvae._cli.errors import UsageError, WorkError
 from fastvae._cli.explain import in_options
-from fastvae._cli.read import Data
-from fastvae._cli.read.data import bare, named
-from fastvae._cli.read.texts import TOKEN, Vocabulary, beside, stop_words
-from fastvae._cli.write import files
+from fastvae._cli.read import Data, read
+from fastvae._cli.read.texts import Vocabulary, beside
+from fastvae._cli.write import files, json_text
 
 
 def add_fit(parser: Any, *, required: bool) -> None:
@@ -60,57 +56,6 @@ def loggers(text: str | None) -> list[Any]:
     if kind is None:
         raise UsageError(f"--log {text}: name a file .csv or .jsonl")
     return [kind(text)]
-
-
-def add_texts(parser: Any) -> None:
-    """Add the options of counting words."""
-    group = parser.add_argument_group("texts")
-    group.add_argument("--min-df", metavar="N", default="2", help="least documents with a word: a number or a share")
-    group.add_argument("--max-df", metavar="N", default="0.5", help="most documents with a word: a number or a share")
-    group.add_argument("--max-words", metavar="N", type=int, help="keep the most frequent words")
-    group.add_argument(
-        "--stop-words", metavar="FILE", help='words to leave out, one a line; "english": scikit-learn\'s'
-    )
-    group.add_argument("--token", metavar="REGEX", default=TOKEN, help="what a word is")
-    group.add_argument("--keep-case", action="store_true", help="do not convert texts to lower case")
-
-
-def learner(options: Any) -> Callable[[list[str]], Vocabulary]:
-    """Return the function that chooses the words of training texts, once: validation texts get the same."""
-    found: list[Vocabulary] = []
-
-    def vocabulary(documents: list[str]) -> Vocabulary:
-        if not found:
-            found.append(_learn(documents, options))
-        return found[0]
-
-    return vocabulary
-
-
-def _learn(documents: list[str], options: Any) -> Vocabulary:
-    if options.vocabulary is not None:
-        return Vocabulary.load(Path(options.vocabulary))
-    try:
-        groups = re.compile(options.token).groups
-    except re.error as error:
-        raise UsageError(f"--token {options.token} is no regular expression: {error}") from None
-    if groups > 1:
-        raise UsageError(f"--token {options.token} has {groups} groups, and a word is one: write (?:...) for a group")
-    bounds = {}
-    for name in ("min_df", "max_df"):
-        text = getattr(options, name)
-        try:
-            bounds[name] = int(text) if text.isdigit() else float(text)
-        except ValueError:
-            raise UsageError(f"--{name.replace('_', '-')} {text} must be a number of documents or a share") from None
-    return Vocabulary.learn(
-        documents,
-        lowercase=not options.keep_case,
-        token=options.token,
-        max_words=options.max_words,
-        stop_words=() if options.stop_words is None else stop_words(options.stop_words),
-        **bounds,
-    )
 
 
 def _free(path: Path, how: str) -> Path:
@@ -222,7 +167,7 @@ class Fit:
 
     def summarise(self, model: Any) -> None:
         """Note sizes, epochs, time and losses of the fit."""
-        last = _last_losses(model)
+        last = models.last_losses(model)
         losses = ", ".join(f"{key} {value:.6g}" for key, value in last.items())
         epochs = models.plural(model.n_iter_, "epoch")
         messages.note(f"{models.summary(model)}; {epochs} in {model.elapsed_:.3g} s, seed {model.random_state}")
@@ -239,10 +184,10 @@ class Fit:
             "epochs": model.n_iter_,
             "seconds": model.elapsed_,
             "seed": model.random_state,
-            "losses": {key: value if math.isfinite(value) else None for key, value in _last_losses(model).items()},
+            "losses": models.last_losses(model),
             "warnings": messages.seen(),
         }
-        files.print_text(json.dumps(found) + "\n")
+        files.print_text(json_text(found))
 
 
 def _rescued(model: Any) -> str:
@@ -255,10 +200,6 @@ def _rescued(model: Any) -> str:
     return f": the model is in {path}"
 
 
-def _last_losses(model: Any) -> dict[str, float]:
-    return {key: values[-1] for key, values in model.history_.items() if values}
-
-
 def loaded(options: Any, given: dict[str, Any], cls: type, title: str) -> Any:
     """Return the model of ``--load``, with the parameters of its use in `given`; raise UsageError for others."""
     if set(given) - {"n_jobs", "progress"} or options.output is not None:
@@ -267,6 +208,21 @@ def loaded(options: Any, given: dict[str, Any], cls: type, title: str) -> Any:
     if not isinstance(model, cls):
         raise UsageError(f"{options.load} is a {type(model).__name__}, not {title}")
     return model
+
+
+def read_validation(options: Any, data: Data, channels: int | None, vocabulary: Any) -> Data | None:
+    """Read ``--validation`` with the options of DATA."""
+    if options.validation is None:
+        return None
+    changed = copy.copy(options)
+    changed.data, changed.rows, changed.labels = options.validation, None, None
+    if options.labels is not None:
+        raise UsageError("--validation with --labels is not supported: use a table with --label")
+    names = data.names if data.table is not None else None
+    found = read(changed, expected=names, channels=channels, vocabulary=vocabulary)
+    if data.images is not None and found.images is None:
+        raise UsageError(f"--validation {options.validation} holds no images, but {data.title} does")
+    return found
 
 
 @contextmanager
@@ -283,19 +239,3 @@ def _cells(data: Data) -> Iterator[None]:
         line = "" if data.table.lines is None else f"line {data.table.lines[row]}, "
         text = f"{data.title}, {line}{data.table.title(place)}: {text}"
         raise UsageError(in_options(text)) from None
-
-
-def grey_values(data: Data) -> bool:
-    """Read a table of integers 0 .. 255 as grey values, uint8, as images are; return whether it is one."""
-    X = bare(data.X)
-    if not isinstance(X, np.ndarray) or X.dtype.kind not in "iu" or X.dtype == np.uint8 or X.size == 0:
-        return False
-    if X.min() < 0 or not 128 <= X.max() <= 255:
-        return False
-    data.X = named(X.astype(np.uint8), data.names)
-    return True
-
-
-def grey_values_of(model: Any, data: Data) -> bool:
-    """Read integers as grey values if the training data of the model were."""
-    return model.input_scale_ == 255 and grey_values(data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvae._cli import messages
-from fastvae._cli.write import files
+from fastvae._cli.write import files, json_text
 
 USAGE = "fastvae bench [--json] [--seconds X] [--no-torch] [--threads N]"
 EPILOG = """\
@@ -77,7 +76,7 @@ def run(options: Any) -> int:
     if config["debug"]:
         messages.warning("fastvae was built without optimisation: the figures say nothing")
     if options.json:
-        files.print_text(json.dumps(found, indent=1) + "\n")
+        files.print_text(json_text(found, indent=1))
         return 0
     files.print_text(
         f"fastvae {found['version']}, {found['isa']}, {threads} threads; PyTorch {found['torch'] or 'not measured'}\n"

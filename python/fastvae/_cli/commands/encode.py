@@ -10,7 +10,7 @@ from fastvae._cli import models
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data, add_model, add_output, add_seed
 from fastvae._cli.parser import DATA
-from fastvae._cli.write import Output, Result
+from fastvae._cli.write import Output, Result, draws_as_table
 
 USAGE = "fastvae encode MODEL DATA [-o FILE] [--logvar | --draws N] [options]"
 EPILOG = f"""\
@@ -41,7 +41,7 @@ def add(parser: Any) -> None:
 
 def run(options: Any) -> int:
     """Encode."""
-    output = Output(options)
+    output = Output(options, options.output, options.to)
     model = models.load(options.model, options.threads)
     data = models.read_for(model, options, options.model)
     y, names = models.condition(model, data), models.code_names(model)
@@ -62,12 +62,3 @@ def run(options: Any) -> int:
     names = [*(f"z{i}" for i in range(len(names))), *(f"logvar{i}" for i in range(len(names)))]
     output.write(Result(np.hstack(encoded), names, before, arrays={"mu": mu, "logvar": logvar}))
     return 0
-
-
-def draws_as_table(drawn: Any, names: list[str], before: dict[str, Any]) -> Result:
-    """Return draws [draws, n, c] with their table: columns "draw" and "row", and the values."""
-    draws, n = drawn.shape[:2]
-    flat = drawn.reshape(draws * n, -1)
-    columns = {"draw": np.repeat(np.arange(draws), n), "row": np.tile(np.arange(n), draws)}
-    columns |= {name: np.tile(column, draws) for name, column in before.items()}
-    return Result(drawn, names, table={**columns, **dict(zip(names, flat.T, strict=True))})

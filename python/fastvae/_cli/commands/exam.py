@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import math
 from typing import Any
 
 import numpy as np
 
 from fastvae._cli import messages, models, parameters, training
-from fastvae._cli.commands.train import read_validation
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data
 from fastvae._cli.parser import DATA
 from fastvae._cli.read import read
-from fastvae._cli.write import Output, Result, files
+from fastvae._cli.write import Output, Result, files, json_text
 
 USAGE = (
     "fastvae exam DATA [-o MODEL | --load MODEL] [--model 2pl|rasch|through_origin] [--items FILE] [--abilities FILE]"
@@ -50,7 +46,9 @@ def run(options: Any) -> int:
     """Fit or load; print and write items and abilities."""
     from fastvae import ItemResponse
 
-    items_to, abilities_to = (_output(each, options) for each in (options.items, options.abilities))
+    items_to, abilities_to = (
+        None if path is None else Output(options, path) for path in (options.items, options.abilities)
+    )
     to_stdout = [each for each in (items_to, abilities_to) if each is not None and each.stdout]
     if len(to_stdout) + bool(options.json) > 1:
         raise UsageError("only one of --items -, --abilities - and --json can write to standard output")
@@ -63,7 +61,7 @@ def run(options: Any) -> int:
         fit.seed(given)
         data = read(options)
         messages.note(f"read {data.describe()}")
-        validation = read_validation(options, data, None, None)
+        validation = training.read_validation(options, data, None, None)
         model = ItemResponse(**given)
         fit.run(model, data, validation)
         fit.summarise(model)
@@ -75,15 +73,11 @@ def run(options: Any) -> int:
     if abilities_to is not None:
         abilities_to.write(_abilities(model, data))
     if options.json:
-        rows = [dict(zip(table, map(_plain, row), strict=True)) for row in zip(*table.values(), strict=True)]
-        files.print_text(json.dumps({"students": len(data), "items": rows}) + "\n")
+        rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+        files.print_text(json_text({"students": len(data), "items": rows}))
     elif not to_stdout and (items_to is None or abilities_to is None):
         _print(table)
     return 0
-
-
-def _output(text: str | None, options: Any) -> Output | None:
-    return None if text is None else Output(argparse.Namespace(output=text, to=None, force=options.force))
 
 
 def _items(model: Any, X: Any, names: list[str], errors: bool) -> dict[str, Any]:
@@ -130,10 +124,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, np.integer) else f"{value:.3f}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str):
-        return value
-    number = value.item()
-    return number if isinstance(number, int) or math.isfinite(number) else None

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from fastvae._cli import messages, models
-from fastvae._cli.commands.encode import draws_as_table
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data, add_model, add_output, add_seed
 from fastvae._cli.parser import DATA
-from fastvae._cli.write import Output, Result
+from fastvae._cli.write import Output, Result, draws_as_table
 
 USAGE = "fastvae impute MODEL DATA [-o FILE] [--draws N] [--n-iter N] [--n-samples N] [options]"
 EPILOG = f"""\
@@ -47,7 +46,7 @@ def _short(given: Any, filled: Any, cells: Any = None) -> Any:
 
 def run(options: Any) -> int:
     """Impute."""
-    output = Output(options)
+    output = Output(options, options.output, options.to)
     model = models.load(options.model, options.threads)
     data = models.read_for(model, options, options.model, cells=output.kind in ("csv", "tsv"))
     given: dict[str, Any] = {"n_iter": options.n_iter, **models.condition(model, data)}

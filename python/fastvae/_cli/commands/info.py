@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 import textwrap
 from pathlib import Path
 from typing import Any
 
 from fastvae._cli import models
-from fastvae._cli.write import files
+from fastvae._cli.write import files, json_text
 
 USAGE = "fastvae info MODEL [--json]"
 EPILOG = """\
@@ -32,7 +30,7 @@ def run(options: Any) -> int:
     """Describe."""
     found = describe(models.load(options.model), Path(options.model))
     if options.json:
-        files.print_text(json.dumps(found, indent=1) + "\n")
+        files.print_text(json_text(found, indent=1))
         return 0
     lines = []
     for key, value in found.items():
@@ -52,7 +50,6 @@ def describe(model: Any, path: Path) -> dict[str, Any]:
     """Return what a model file holds, in JSON types."""
     weights = model.state_dict()
     names, classes = models.feature_names(model), getattr(model, "classes_", None)
-    losses = {key: values[-1] for key, values in model.history_.items() if values}
     defaults = type(model)().get_params()
     changed = {key: value for key, value in model.get_params().items() if repr(value) != repr(defaults[key])}
     for name in ("n_jobs", "progress"):
@@ -71,7 +68,7 @@ def describe(model: Any, path: Path) -> dict[str, Any]:
         "epochs": model.n_iter_,
         "seconds": round(model.elapsed_, 3),
         "interrupted": model.interrupted_,
-        "losses": {key: value if math.isfinite(value) else None for key, value in losses.items()},
+        "losses": models.last_losses(model),
         "parameters": {key: _plain(value) for key, value in changed.items()},
         "tensors": {name: list(value.shape) for name, value in weights.items()},
     }

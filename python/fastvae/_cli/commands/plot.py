@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastvae._cli import messages, models
-from fastvae._cli.commands.topics import words_of
 from fastvae._cli.errors import UsageError, missing
 from fastvae._cli.options import add_data, add_force, image_shape
 from fastvae._cli.parser import DATA
@@ -123,7 +122,7 @@ def _kl(model: Any, data: Any, options: Any) -> Any:
 
 
 def _topics(model: Any, data: Any, options: Any) -> Any:
-    return _plots().topics(model, words_of(model), options.n)
+    return _plots().topics(model, models.words_of(model), options.n)
 
 
 def _documents(model: Any, data: Any, options: Any) -> Any:

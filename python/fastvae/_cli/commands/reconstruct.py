@@ -30,7 +30,7 @@ def add(parser: Any) -> None:
 
 def run(options: Any) -> int:
     """Reconstruct."""
-    output = Output(options)
+    output = Output(options, options.output, options.to)
     model = models.load(options.model, options.threads)
     data = models.read_for(model, options, options.model)
     found = np.asarray(model.reconstruct(data.X, **models.condition(model, data)))

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from fastvae._cli import messages, models, training
-from fastvae._cli.commands.train import read_validation
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data
 from fastvae._cli.parser import DATA
+from fastvae._cli.read.grey import grey_values_of
 from fastvae._cli.write import files
 
 USAGE = "fastvae resume CHECKPOINT DATA [-o MODEL] [options]"
@@ -51,9 +51,9 @@ def run(options: Any) -> int:
     fit = training.Fit(options, resumes=True)
     data = models.read_for(template, options, str(checkpoint))
     messages.note(f"read {data.describe()}; the checkpoint has {template.n_iter_} epochs")
-    if training.grey_values_of(template, data):
+    if grey_values_of(template, data):
         messages.note("integers 0 to 255 are read as grey values, divided by 255")
-    validation = read_validation(options, data, None, lambda documents: data.tokenizer)
+    validation = training.read_validation(options, data, None, lambda documents: data.tokenizer)
     arguments: dict[str, Any] = {
         "progress": False if options.quiet else None,
         "callbacks": fit.loggers,

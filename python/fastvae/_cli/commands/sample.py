@@ -35,7 +35,7 @@ def add(parser: Any) -> None:
 
 def run(options: Any) -> int:
     """Sample."""
-    output = Output(options)
+    output = Output(options, options.output, options.to)
     model = models.load(options.model, options.threads)
     if not hasattr(model, "sample"):
         raise UsageError(f"an {type(model).__name__} has no prior to sample from")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ from fastvae._cli import models
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data, add_model, add_output
 from fastvae._cli.parser import DATA
-from fastvae._cli.write import Output, Result, files
+from fastvae._cli.write import Output, Result, files, json_text
 
 USAGE = "fastvae score MODEL DATA [--json] [--each [-o FILE]] [--log-marginal N] [options]"
 EPILOG = f"""\
@@ -44,7 +42,7 @@ def run(options: Any) -> int:
         raise UsageError("-o and --to are for --each, a score for each example")
     if options.each and options.json:
         raise UsageError("pass --each or --json, not both")
-    output = Output(options)
+    output = Output(options, options.output, options.to)
     model = models.load(options.model, options.threads)
     data = models.read_for(model, options, options.model)
     y = models.condition(model, data)
@@ -66,8 +64,7 @@ def run(options: Any) -> int:
     if columns:
         means["log_marginal"] = float(columns["log_marginal"].mean())
     if options.json:
-        shown = {key: float(value) if math.isfinite(value) else None for key, value in means.items()}
-        files.print_text(json.dumps({"examples": len(data), **shown}) + "\n")
+        files.print_text(json_text({"examples": len(data), **means}))
         return 0
     width = max(map(len, means))
     for key, value in means.items():

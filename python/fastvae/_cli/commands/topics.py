@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import math
 import sys
 from typing import Any
 
 import numpy as np
 
-from fastvae._cli import messages, models, parameters, training
-from fastvae._cli.commands.train import read_validation
+from fastvae._cli import messages, models, parameters, training, words
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data
 from fastvae._cli.parser import DATA
 from fastvae._cli.read import Data, read
-from fastvae._cli.write import Output, Result, files
+from fastvae._cli.write import Output, Result, files, json_text
 
 USAGE = "fastvae topics [DATA] [-o MODEL | --load MODEL] [--n-topics N] [--theta FILE] [options]"
 EPILOG = f"""\
@@ -47,7 +43,7 @@ def add(parser: Any) -> None:
     group.add_argument("--to", metavar="FORMAT", help="format of --theta")
     training.add_fit(parser, required=False)
     parameters.add(parser, [TopicModel])
-    training.add_texts(parser)
+    words.add(parser)
 
 
 def run(options: Any) -> int:
@@ -56,7 +52,7 @@ def run(options: Any) -> int:
 
     theta = None
     if options.theta is not None:
-        theta = Output(argparse.Namespace(output=options.theta, to=options.to, force=options.force))
+        theta = Output(options, options.theta, options.to)
         if options.data is None:
             raise UsageError("--theta needs DATA, the documents")
         if theta.stdout and options.json:
@@ -74,12 +70,12 @@ def run(options: Any) -> int:
             raise UsageError("pass DATA to train on, or --load MODEL")
         fit = training.Fit(options)
         fit.seed(given)
-        vocabulary = training.learner(options)
+        vocabulary = words.learner(options)
         data = read(options, vocabulary=vocabulary)
         if data.names is None and options.vocabulary is not None:
             _with_words(data, vocabulary([]).words, options.vocabulary)
         messages.note(f"read {data.describe()}")
-        validation = read_validation(options, data, None, vocabulary)
+        validation = training.read_validation(options, data, None, vocabulary)
         model = TopicModel(**given)
         fit.run(model, data, validation)
         fit.summarise(model)
@@ -101,38 +97,33 @@ def _with_words(data: Data, words: list[str], file: str) -> None:
     data.names, data.X = words, named(bare(data.X), words)
 
 
-def words_of(model: Any) -> list[str]:
-    """Return the words of a topic model, or w0, w1, ... if it was trained without names."""
-    return models.feature_names(model) or [f"w{i}" for i in range(model.n_features_in_)]
-
-
 def _report(model: Any, data: Data | None, options: Any) -> str:
     """Return the topics as text, or as JSON."""
-    words = words_of(model)
-    top = model.top_words(words, min(options.top, len(words)))
+    names = models.words_of(model)
+    top = model.top_words(names, min(options.top, len(names)))
     coherence = share = None
     if data is not None:
-        coherence = model.coherence(data.X, n=min(max(options.top, 2), len(words)))
+        coherence = model.coherence(data.X, n=min(max(options.top, 2), len(names)))
         share = np.asarray(model.transform(data.X)).mean(0)
     if options.json:
         topics = [
             {
                 "topic": i,
                 "words": each,
-                "coherence": None if coherence is None or not math.isfinite(coherence[i]) else float(coherence[i]),
-                "share": None if share is None else float(share[i]),
+                "coherence": None if coherence is None else coherence[i],
+                "share": None if share is None else share[i],
             }
             for i, each in enumerate(top)
         ]
-        found: dict[str, Any] = {"topics": topics, "diversity": model.topic_diversity(min(options.top, len(words)))}
+        found: dict[str, Any] = {"topics": topics, "diversity": model.topic_diversity(min(options.top, len(names)))}
         if coherence is not None and data is not None:
-            found |= {"coherence": float(np.nanmean(coherence)), "perplexity": model.perplexity(data.X)}
-        return json.dumps(found, ensure_ascii=False) + "\n"
+            found |= {"coherence": np.nanmean(coherence), "perplexity": model.perplexity(data.X)}
+        return json_text(found, ascii_only=False)
     lines = []
     for i, each in enumerate(top):
         numbers = "" if coherence is None or share is None else f"  npmi {coherence[i]:6.3f}  share {share[i]:5.3f}"
         lines.append(f"topic {i:<3}{numbers}  {' '.join(each)}")
-    means = f"diversity {model.topic_diversity(min(options.top, len(words))):.3f}"
+    means = f"diversity {model.topic_diversity(min(options.top, len(names))):.3f}"
     if coherence is not None and data is not None:
         means = f"mean npmi {np.nanmean(coherence):.3f}, {means}, perplexity {model.perplexity(data.X):.6g}"
     return "\n".join([*lines, means]) + "\n"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
-from fastvae._cli import messages, parameters, training
+from fastvae._cli import messages, parameters, training, words
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data
 from fastvae._cli.parser import DATA
 from fastvae._cli.read import Data, read
+from fastvae._cli.read.grey import grey_values
 
 USAGE = "fastvae train DATA -o MODEL [--latent-dim N] [--hidden N,N] [--likelihood NAME] [--epochs N] [options]"
 EPILOG = f"""\
@@ -45,7 +45,7 @@ def add(parser: Any) -> None:
     group.add_argument("--model", choices=["vae", "autoencoder"], default="vae", help="what to train")
     group.add_argument("--conv", action="store_true", help="convolutional layers that halve the sides, for images")
     parameters.add(parser, [VAE, Autoencoder])
-    training.add_texts(parser)
+    words.add(parser)
 
 
 def run(options: Any) -> int:
@@ -56,7 +56,7 @@ def run(options: Any) -> int:
     given = parameters.given(options, cls)
     fit = training.Fit(options)
     fit.seed(given)
-    vocabulary = training.learner(options)
+    vocabulary = words.learner(options)
     try:
         data = read(options, channels=_channels(given), vocabulary=vocabulary)
     except UsageError as error:
@@ -64,16 +64,16 @@ def run(options: Any) -> int:
             raise UsageError(f"{error}. A condition that is text: --label COLUMN --conditional") from None
         raise
     messages.note(f"read {data.describe()}")
-    validation = read_validation(options, data, _channels(given), vocabulary)
+    validation = training.read_validation(options, data, _channels(given), vocabulary)
     _shape(data, given)
     if options.conv:
         given.setdefault("hidden", _convolutions(given.get("image_shape")))
     y = _condition(data, given)
     loss = given.get("likelihood" if options.model == "vae" else "loss", "bernoulli" if options.model == "vae" else "")
-    if str(loss).lower().startswith("bernoulli") and training.grey_values(data):
+    if str(loss).lower().startswith("bernoulli") and grey_values(data):
         messages.note("integers 0 to 255 are read as grey values, divided by 255")
         if validation is not None:
-            training.grey_values(validation)
+            grey_values(validation)
     model = cls(**given)
     if y is None:
         fit.run(model, data, validation)
@@ -83,21 +83,6 @@ def run(options: Any) -> int:
     if options.json:
         fit.print_json(model, data)
     return 0
-
-
-def read_validation(options: Any, data: Data, channels: int | None, vocabulary: Any) -> Data | None:
-    """Read ``--validation`` with the options of DATA."""
-    if options.validation is None:
-        return None
-    changed = copy.copy(options)
-    changed.data, changed.rows, changed.labels = options.validation, None, None
-    if options.labels is not None:
-        raise UsageError("--validation with --labels is not supported: use a table with --label")
-    names = data.names if data.table is not None else None
-    found = read(changed, expected=names, channels=channels, vocabulary=vocabulary)
-    if data.images is not None and found.images is None:
-        raise UsageError(f"--validation {options.validation} holds no images, but {data.title} does")
-    return found
 
 
 def _channels(given: dict[str, Any]) -> int | None:

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def read_csv(
         return Table(names, list(fast.T), None, read_cells)
     columns, lines = _Columns(width, gone), []
     chunk: list[list[str]] = []
-    for line, cells in rows if header else _chain(first, rows):
+    for line, cells in rows if header else chain([first], rows):
         if len(cells) != width:
             raise UsageError(f"{source.title}: line {line} has {len(cells)} cells, the first line {width}")
         chunk.append(cells)
@@ -84,11 +85,6 @@ def read_csv(
     kept = columns.texts()
     texts = read_cells(kept) if kept else {}  # once more: only these columns are kept as texts
     return Table(names, columns.finish(texts), np.array(lines), read_cells)
-
-
-def _chain(first: tuple[int, list[str]], rest: Iterable[tuple[int, list[str]]]) -> Iterable[tuple[int, list[str]]]:
-    yield first
-    yield from rest
 
 
 def has_decimal_comma(cell: str) -> bool:

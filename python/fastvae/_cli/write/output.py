@@ -61,21 +61,33 @@ class Result:
         return {**self.before, **dict(zip(self.names, flat.T, strict=True))}
 
 
+def draws_as_table(drawn: Any, names: list[str], before: dict[str, Any]) -> Result:
+    """Return draws [draws, n, c] with their table: columns "draw" and "row", and the values."""
+    draws, n = drawn.shape[:2]
+    flat = drawn.reshape(draws * n, -1)
+    columns = {"draw": np.repeat(np.arange(draws), n), "row": np.tile(np.arange(n), draws)}
+    columns |= {name: np.tile(column, draws) for name, column in before.items()}
+    return Result(drawn, names, table={**columns, **dict(zip(names, flat.T, strict=True))})
+
+
 class Output:
     """The destination of a result.
 
     Parameters
     ----------
     options : namespace
-        With ``output``, ``to`` and ``force``, and the options of images if the command has them.
+        With ``force``, and the options of images if the command has them.
+    text : str
+        A file, a folder, or "-" for standard output.
+    to : str or None
+        The format; None: by the name.
     """
 
-    def __init__(self, options: Any) -> None:
-        text = options.output
+    def __init__(self, options: Any, text: str, to: str | None = None) -> None:
         self._options = options
         self.stdout = text == "-"
         self.path = Path(text)
-        self.kind = self._kind(text, options.to)
+        self.kind = self._kind(text, to)
         if not self.stdout:
             files.check(self.path, options.force, folder=self.kind == "folder")
         elif self.kind in _BINARY and sys.stdout is not None and sys.stdout.isatty():
