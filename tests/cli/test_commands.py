@@ -136,11 +136,11 @@ def test_conditional_models_take_labels_from_a_column_and_from_a_file(
     text = run("train", table, "-o", "o.safetensors", "--condition-columns", "kind", "--drop", "name", "-q", code=2)
     assert error_of(text).endswith("A condition that is text: --label COLUMN --conditional")
     assert "needs labels" in error_of(run("train", table, "-o", "o.safetensors", *given, code=2))
-    lines = run("sample", "m.safetensors", "-n", 3, "--label", "red").lines
+    lines = run("sample", "m.safetensors", "-n", 3, "--label-value", "red").lines
     assert lines[0] == "a,c"
     assert len(lines) == 4
     assert "one of blue, red" in error_of(run("sample", "m.safetensors", code=2))
-    assert "none of the model's classes" in error_of(run("sample", "m.safetensors", "--label", "x", code=2))
+    assert "none of the model's classes" in error_of(run("sample", "m.safetensors", "--label-value", "x", code=2))
 
 
 def test_a_table_of_grey_values_is_read_as_images_are(run: Run, tmp_path: Path, images: np.ndarray) -> None:

@@ -11,12 +11,12 @@ from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_model, add_output, add_seed
 from fastvae._cli.write import Output, Result
 
-USAGE = "fastvae sample MODEL [-n N] [-o FILE] [--draw] [--label VALUE] [options]"
+USAGE = "fastvae sample MODEL [-n N] [-o FILE] [--draw] [--label-value VALUE] [options]"
 EPILOG = """\
 examples:
   fastvae sample digits.safetensors -n 64 --seed 0 -o samples.png
   fastvae sample photos.safetensors -n 10 -o samples/
-  fastvae sample iris.safetensors -n 20 --label setosa > setosa.csv
+  fastvae sample iris.safetensors -n 20 --label-value setosa > setosa.csv
   fastvae sample table.safetensors -n 1000 --draw -o synthetic.parquet
 """
 
@@ -26,7 +26,7 @@ def add(parser: Any) -> None:
     add_model(parser)
     parser.add_argument("-n", metavar="N", type=int, default=16, help="number of examples")
     parser.add_argument("--draw", action="store_true", help="draw from p(x|z) instead of writing its mean")
-    parser.add_argument("--label", metavar="VALUE", help="label, or covariates with commas, of a conditional model")
+    parser.add_argument("--label-value", metavar="VALUE", help="label, or covariates with commas, of a conditional model")
     parser.add_argument("--length", metavar="N", type=int, help="words of each document, with --draw of a topic model")
     parser.add_argument("--codes", action="store_true", help="write the codes z too, after the values")
     add_seed(parser)
@@ -40,7 +40,7 @@ def run(options: Any) -> int:
     if not hasattr(model, "sample"):
         raise UsageError(f"an {type(model).__name__} has no prior to sample from")
     given: dict[str, Any] = {} if options.length is None else {"lengths": options.length}
-    given |= models.condition_value(model, options.label, "--label")
+    given |= models.condition_value(model, options.label_value, "--label-value")
     found, z = model.sample(options.n, random_state=options.seed, draw=options.draw, return_latent=True, **given)
     found = np.asarray(found)
     names = models.value_names(model, found[0].size)
