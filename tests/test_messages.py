@@ -36,7 +36,7 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "sample": (lambda: MODEL.sample(2**63), r"n=9223372036854775808 must be an integer"),
     "topics": (lambda: fastvae.TopicModel(10**9).fit(X), r"n_topics=1000000000 must be an integer"),
     "dims": (lambda: fastvae.ItemResponse(n_dims=10**9).fit(BINARY), r"n_dims=1000000000 must be an integer"),
-    "epochs": (lambda: small(epochs=10**400).fit(X), "epochs must be an integer, at most 9223372036854775807"),
+    "epochs": (lambda: small(epochs=10**400).fit(X), "epochs must be an integer, at most 18446744073709551615"),
     "hidden": (lambda: small(hidden=np.array([[3]])).fit(X), r"hidden\[0\]=array\(\[3\]\) must be an integer"),
     "hidden, 0-d": (lambda: small(hidden=np.array(3.5)).fit(X), r"hidden=3.5 must be a sequence of layer widths"),
     "top_words": (lambda: TOPICS.top_words(5), r"vocabulary=5 must be a sequence of words .*n="),  # type: ignore[arg-type]

@@ -53,7 +53,7 @@ class ConvergenceWarning(UserWarning):
     """Training ended before the parameters converged."""
 
 
-_LARGEST = 2**63 - 1
+_LARGEST = 2**64 - 1
 
 
 def integer(value: Any, name: str, least: int = 1, most: int | None = None) -> int:
