@@ -63,7 +63,8 @@ pub fn copied<T: Copy>(values: &[T]) -> Result<Vec<T>> {
     collected(values.iter().copied())
 }
 
-fn no_memory<T>(len: Option<usize>) -> Error {
+/// The error of an allocation of `len` items; none: the size overflowed.
+pub fn no_memory<T>(len: Option<usize>) -> Error {
     Error::Memory(match len.and_then(|n| n.checked_mul(size_of::<T>())) {
         Some(bytes) => format!("not enough memory for {} MB more", bytes >> 20),
         None => "the array is too large for the address space".to_string(),

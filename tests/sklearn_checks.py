@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -28,3 +29,8 @@ def passes_all_checks(estimator: Any, exceptions: Mapping[str, str] = WEIGHTS) -
         "check_array_api_input"  # needs the environment variable SCIPY_ARRAY_API
     }
     assert sum(result["status"] == "passed" for result in results) >= 40
+
+
+def sklearn_version() -> tuple[int, ...]:
+    """Major and minor version of scikit-learn."""
+    return tuple(int(part) for part in version("scikit-learn").split(".")[:2])

@@ -151,7 +151,7 @@ def test_a_large_column_under_a_fixed_scale_is_named_and_the_remedies_help() -> 
 
 def test_columns_of_a_frame_are_named() -> None:
     pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(TABLE, columns=list("abcdefghijklmnop")[: TABLE.shape[1]])
+    frame = pandas.DataFrame(TABLE.copy(), columns=list("abcdefghijklmnop")[: TABLE.shape[1]])
     frame.insert(0, "kind", np.arange(len(frame)) % 2)
     frame["d"] *= 1000
     (message,) = warned(vae(likelihood="gaussian", condition_columns=["kind"]), frame)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import run_python, same, small
-from sklearn_checks import WEIGHTS, passes_all_checks
+from sklearn_checks import WEIGHTS, passes_all_checks, sklearn_version
 
 import fastvae
 from fastvae import VAE, Autoencoder, ItemResponse, TopicModel
@@ -64,6 +64,11 @@ ANSWERS = (np.random.default_rng(1).random((120, 6)) < 0.6).astype(float)
 OBSERVED = np.random.default_rng(2).random((120, 6)) < 0.8
 
 
+new_routing = pytest.mark.skipif(
+    sklearn_version() < (1, 8), reason="scikit-learn before 1.8 routes no weights to the score of an estimator"
+)
+
+
 @pytest.fixture
 def routing() -> Iterator[None]:
     with sklearn.config_context(enable_metadata_routing=True):
@@ -93,6 +98,7 @@ def test_a_pipeline_passes_weights_on_where_they_are_asked_for() -> None:
     assert same(last.fit(X, w=WEIGHTS_OF_ROWS)[-1], expected)
 
 
+@new_routing
 @pytest.mark.usefixtures("routing")
 def test_weights_that_nobody_asked_for_are_an_error() -> None:
     from sklearn.exceptions import UnsetMetadataPassedError
@@ -103,6 +109,7 @@ def test_weights_that_nobody_asked_for_are_an_error() -> None:
     cross_val_score(ignores, X, params={"sample_weight": WEIGHTS_OF_ROWS}, cv=2, error_score="raise")
 
 
+@new_routing
 @pytest.mark.usefixtures("routing")
 def test_a_search_splits_weights_and_masks_by_rows() -> None:
     weighted = small().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)

@@ -3,13 +3,16 @@
 use super::plan::Plan;
 use super::sparse::{SharedSparseBatch, SparseBatch};
 use super::zeros::{SharedZeros, Zeros};
-use crate::error::{Result, filled};
+use crate::error::{Error, Result, filled, no_memory};
 use crate::matrix::{Shared, panels_of};
 use crate::model::batch::{BatchSize, InputStorage};
 use crate::simd::{Isa, LANES, Lanes, Row, ZERO_ROW};
+use crate::threads::interrupted;
 
 /// Workspaces of up to four times this many draws are reused for batches of any smaller size.
 const SMALL: usize = 512;
+/// Rows of the arena between two looks for an interruption: 16 MB.
+const ROWS_AT_ONCE: usize = 1 << 17;
 
 /// The arena with its plan, and buffers of other types.
 pub struct Workspace {
@@ -58,7 +61,7 @@ impl Workspace {
             _ => (Zeros::none(), SparseBatch::none()),
         };
         Ok(Workspace {
-            arena: filled(ZERO_ROW, Some(plan.arena))?,
+            arena: zero_rows(plan.arena)?,
             partial: filled(0.0, partial)?,
             softmax: [part()?, part()?, part()?],
             reconstruction: filled(0.0, draws)?,
@@ -108,6 +111,20 @@ impl Workspace {
             sparse: self.sparse.share(),
         }
     }
+}
+
+/// Rows of zeros. Gigabytes of them take seconds, so an interruption ends this with an error, which nobody sees: the binding
+/// raises the interruption instead.
+fn zero_rows(len: usize) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    rows.try_reserve_exact(len).map_err(|_| no_memory::<Row>(Some(len)))?;
+    while rows.len() < len {
+        if !rows.is_empty() && interrupted() {
+            return Err(Error::Memory("interrupted".into()));
+        }
+        rows.resize(len.min(rows.len() + ROWS_AT_ONCE), ZERO_ROW);
+    }
+    Ok(rows)
 }
 
 /// The buffers of a workspace, shared by the workers of a team.

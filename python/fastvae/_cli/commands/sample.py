@@ -26,7 +26,9 @@ def add(parser: Any) -> None:
     add_model(parser)
     parser.add_argument("-n", metavar="N", type=int, default=16, help="number of examples")
     parser.add_argument("--draw", action="store_true", help="draw from p(x|z) instead of writing its mean")
-    parser.add_argument("--label-value", metavar="VALUE", help="label, or covariates with commas, of a conditional model")
+    parser.add_argument(
+        "--label-value", metavar="VALUE", help="label, or covariates with commas, of a conditional model"
+    )
     parser.add_argument("--length", metavar="N", type=int, help="words of each document, with --draw of a topic model")
     parser.add_argument("--codes", action="store_true", help="write the codes z too, after the values")
     add_seed(parser)
