@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -110,3 +111,13 @@ def check(X: Any, name: str, fitted: Names, owner: str) -> None:
     if not unseen and not lost:
         message += "Feature names must be in the same order as they were in fit.\n"
     raise ValueError(message)
+
+
+def in_order_of_columns(given: Any, names: list[Any], argument: str, what: str) -> list[str]:
+    """Return `names`, those of `given`, as texts; if `given` maps them to columns, in the order of the columns."""
+    if isinstance(given, Mapping):
+        columns = np.array(list(given.values()))
+        if columns.dtype.kind not in "iu" or not np.array_equal(np.sort(columns), np.arange(len(names))):
+            raise ValueError(f"{argument} must map each {what} to a different column, 0 to {len(names) - 1}")
+        names = [names[i] for i in np.argsort(columns)]
+    return [str(name) for name in names]

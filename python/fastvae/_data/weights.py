@@ -15,7 +15,7 @@ NAME = "sample_weight"
 
 
 def read(sample_weight: Any, n: int) -> NDArray[np.float32] | None:
-    """Return weights of `n` examples as float32, or raise ValueError; None, or a number for all, is None."""
+    """Return weights of `n` examples as float32, or raise ValueError; a number stands for all, None stays None."""
     if sample_weight is None:
         return None
     weights = arrays.numeric(sample_weight, NAME)

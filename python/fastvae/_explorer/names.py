@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from fastvae._data.names import in_order_of_columns
 
 if TYPE_CHECKING:
     from fastvae._explorer.source import Source
@@ -18,12 +18,7 @@ def checked_names(names: Any, argument: str, n: int, what: str) -> list[str]:
     found = list(names)
     if len(found) != n:
         raise ValueError(f"{argument} has {len(found)} names, but there are {n} {what}")
-    if isinstance(names, Mapping):
-        positions = np.array(list(names.values()))
-        if positions.dtype.kind not in "iu" or not np.array_equal(np.sort(positions), np.arange(n)):
-            raise ValueError(f"{argument} must map each name to a different column, 0 to {n - 1}")
-        found = [found[i] for i in np.argsort(positions)]
-    return [str(name) for name in found]
+    return in_order_of_columns(names, found, argument, "name")
 
 
 def names_of_features(source: Source, feature_names: Any) -> list[str]:

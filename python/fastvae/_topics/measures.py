@@ -13,6 +13,7 @@ import numpy as np
 
 from fastvae import _checks
 from fastvae._data import arrays, examples, sparse
+from fastvae._data.names import in_order_of_columns
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -152,12 +153,7 @@ def _words(vocabulary: Any, n: int) -> list[str]:
     words = list(vocabulary)
     if len(words) != n:
         raise ValueError(f"vocabulary has {len(words)} words, but components has {n} columns")
-    if isinstance(vocabulary, Mapping):
-        columns = np.array(list(vocabulary.values()))
-        if columns.dtype.kind not in "iu" or not np.array_equal(np.sort(columns), np.arange(n)):
-            raise ValueError(f"vocabulary must map each word to a different column, 0 to {n - 1}")
-        words = [words[i] for i in np.argsort(columns)]
-    return [str(word) for word in words]
+    return in_order_of_columns(vocabulary, words, "vocabulary", "word")
 
 
 def _top(topics: NDArray[Any], n: Any, default: int, least: int = 1) -> NDArray[np.int64]:
