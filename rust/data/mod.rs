@@ -11,4 +11,3 @@ pub mod standardize;
 mod weights;
 
 pub use source::{Element, Source};
-pub use weights::Weights;

@@ -146,9 +146,14 @@ impl<'a> Source<'a> {
         Ok(Source { weights: Some(Weights::new(values, &self)?), ..self })
     }
 
-    /// The weights of rows in the loss, if [`Source::with_weights`] has attached some.
-    pub fn weights(&self) -> Option<&Weights<'a>> {
-        self.weights.as_ref()
+    /// Whether rows have weights in the loss.
+    pub fn is_weighted(&self) -> bool {
+        self.weights.is_some()
+    }
+
+    /// The weight of a row in the loss, whose mean over the rows is 1.
+    pub fn weight(&self, row: usize) -> f32 {
+        self.weights.map_or(1.0, |weights| weights.of(self.place(row)))
     }
 
     /// The sum of the weights of all rows in the loss; without weights the number of rows.

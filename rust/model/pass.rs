@@ -42,7 +42,7 @@ impl<'a> Pass<'a> {
 
     /// The pass as a step of a pass over the examples `x`.
     pub fn training_on(self, x: &Source) -> Pass<'a> {
-        let (prior_weight, weighted) = (1.0 / x.total_weight() as f32, x.weights().is_some());
+        let (prior_weight, weighted) = (1.0 / x.total_weight() as f32, x.is_weighted());
         Pass { batch: BatchView { prior_weight, weighted, ..self.batch }, ..self }
     }
 

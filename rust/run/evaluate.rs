@@ -22,16 +22,15 @@ impl MeanLosses {
         kl_by_coordinate: &[f32],
         latent_dim: usize,
     ) -> MeanLosses {
-        let weight = |row: usize| x.weights().map_or(1.0, |weights| weights.of(x.place(row)));
         let mut sums = vec![0.0; latent_dim];
         for (i, row) in kl_by_coordinate.chunks_exact(latent_dim).enumerate() {
-            let weight = f64::from(weight(i));
+            let weight = f64::from(x.weight(i));
             sums.iter_mut().zip(row).for_each(|(sum, kl)| *sum += weight * f64::from(*kl));
         }
         let n = x.rows() as f64;
-        if x.weights().is_some() {
+        if x.is_weighted() {
             for values in &mut losses {
-                values.iter_mut().enumerate().for_each(|(row, x)| *x *= weight(row));
+                values.iter_mut().enumerate().for_each(|(row, loss)| *loss *= x.weight(row));
             }
         }
         let [reconstruction, kl, bound] = losses.map(|x| pairwise_sum(&x) / n);

@@ -111,10 +111,12 @@ impl<'a> BatchView<'a> {
         from: impl Iterator<Item = usize>,
         rows: Range<usize>,
     ) {
-        let Some(weights) = source.weights().filter(|_| self.weighted) else { return };
+        if !self.weighted {
+            return;
+        }
         // SAFETY: only the calling block uses these rows.
         let to = unsafe { self.memory.example_weights.write(rows) };
-        to.iter_mut().zip(from).for_each(|(to, row)| *to = weights.of(source.place(row)));
+        to.iter_mut().zip(from).for_each(|(to, row)| *to = source.weight(row));
     }
 
     /// Computes the encoder's input of a block's loaded rows, if it differs from the batch.
