@@ -246,8 +246,9 @@ fn a_step_allocates_nothing() {
                 let mut count = |steps| allocations(&mut vae, &data, steps, extra, threads);
                 count(2); // the workspace and the threads
                 let (few, many) = (count(2), count(MOST_STEPS));
+                // On a slow machine a call asks once more for the number of cores, in a few allocations; steps would add 58.
                 assert!(
-                    many <= few + 2,
+                    many <= few + 10,
                     "{spec:?}, {extra:?}, {threads} threads: {few:?} for 3 steps, {many:?} for {}",
                     MOST_STEPS + 1
                 );
