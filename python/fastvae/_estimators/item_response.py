@@ -15,7 +15,7 @@ from fastvae._data.scale import UNSCALED, InputScale
 from fastvae._estimators.exam import Exam
 from fastvae._estimators.turn import Turn
 from fastvae._fitted.specification import Specification
-from fastvae._irt import answers, keys, marginal
+from fastvae._irt import answers, keys
 from fastvae._irt.ability import ln_choose, observed_marks
 from fastvae._irt.convergence import MAX_ANSWERS, Distance, distance_to_maximum
 from fastvae._irt.encoder import encoder_weights
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from fastvae._data.examples import Given
     from fastvae._fitted.model import FittedModel
+    from fastvae._irt.marginal import Estimates
 
 # Former names of models, still accepted.
 _OLD_NAMES = {"lecture": "through_origin"}
@@ -342,15 +343,8 @@ tol, callbacks, n_jobs, random_state, progress
                 shares = shares[rows]
                 weights = None if weights is None else weights[rows]
             items = Items(fitted)
-            exam = marginal.Exam(
-                self._model(),
-                shares,
-                items.max_marks,
-                marginal.prior_of(fitted.specification.item_prior),
-                weights=weights,
-                threads=self._threads(),
-            )
-            found = exam.fit(np.stack([items.slopes[:, 0], items.intercepts], 1).ravel(), n_iter=n_iter)
+            exam = items.exam(shares, weights, self._threads())
+            found = exam.fit(items.flat(), n_iter=n_iter)
             items.slopes[:, 0], items.intercepts[:] = found.parameters.reshape(-1, 2).T
             tasks = {"decoder.0.weight": items.slopes}
             if not items.through_origin:
@@ -370,7 +364,7 @@ tol, callbacks, n_jobs, random_state, progress
 
     def _record_iterations(
         self,
-        found: marginal.Estimates,
+        found: Estimates,
         shares: NDArray[np.float32],
         weights: NDArray[np.float32] | None,
         most: NDArray[np.int64],
