@@ -16,6 +16,7 @@ from fastvae._fitted import imputation
 from fastvae._fitted.uncertainty import LogMarginal
 from fastvae._irt import answers
 from fastvae._irt.ability import observed_marks, row_slices
+from fastvae._irt.differential import DifferentialFunctioning, differential_functioning
 from fastvae._irt.fit_statistics import FitStatistics, information_criteria, m2
 from fastvae._irt.item_fit import MAX_ENTRIES, ItemFit, MeanSquares, mark_products
 from fastvae._irt.items import Items, max_marks
@@ -389,6 +390,62 @@ class Exam(Variational):
         total = float((items.ability().log_marginal(shares) * counts).sum())
         k, n = items.free().shape[1], float(counts.sum())
         return FitStatistics(total, k, n, *information_criteria(total, k, n), m2(items, shares, counts))
+
+    def differential_functioning(
+        self,
+        X: Any,
+        groups: Any,
+        *,
+        anchors: Any = None,
+        observed: Any = None,
+        sample_weight: Any = None,
+    ) -> DifferentialFunctioning:
+        """Test each task for parameters that differ between groups of students of equal ability.
+
+        Likelihood-ratio tests (Thissen, Steinberg & Wainer, 1993) in a model of several groups, fitted by EM to X
+        without priors of slopes and intercepts: abilities of the first group are N(0, 1), those of another group have
+        their own mean and standard deviation, so that groups may differ in ability. Twice the difference of the
+        log-likelihoods of parameters that the task has for itself in each group, and of equal ones, is chi-squared.
+        The fitted model gives the kind of the tasks and starting values; it does not change.
+
+        Parameters
+        ----------
+        X : array_like, [n_students, n_tasks]
+            Answers.
+        groups : array_like, [n_students]
+            Labels of two or more groups. The first in sorted order is the reference.
+        anchors : sequence of int or str, "purify" or None
+            Tasks (columns, or names of columns) with equal parameters in all groups. None: a task is tested with all
+            others as anchors, which makes tasks look different that are not if others are. "purify" repeats this: it
+            takes the task with the largest statistic from the anchors until no adjusted p value is below 0.05. Given
+            anchors are not tested.
+        observed : array_like of bool, [n_students, n_tasks], optional
+            As for :meth:`fit`.
+        sample_weight : array_like, [n_students], optional
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        DifferentialFunctioning
+            A named tuple of ``statistic``, ``df``, ``p_value``, ``adjusted_p_value``, ``difference`` (expected share of
+            the marks, minus that of the first group at equal ability), ``absolute_difference``, ``parameters``,
+            ``names``, ``ability_mean``, ``ability_std``, ``groups``, ``anchors`` and ``mantel_haenszel``.
+
+        Raises
+        ------
+        ValueError
+            If the model has several dimensions, there is one group only, a group has no answers to a task, or an anchor
+            is not a task.
+        """
+        items = self._one_dimension("differential_functioning")
+        shares = self._read_answers(X, observed)
+        weights = data_weights.read(sample_weight, len(shares))
+        labels = answers.group_labels(groups, shares, weights)
+        tasks = answers.anchor_tasks(anchors, self._require_fitted().feature_names, shares.shape[1])
+        rows = data_weights.rows_in_use(weights, None, "X")
+        if rows is not None and weights is not None:
+            shares, labels, weights = shares[rows], labels[rows], weights[rows]
+        return differential_functioning(items, shares, labels, tasks, weights, self._threads())
 
     set_predict_proba_request = request_setter("predict_proba")
 

@@ -82,10 +82,10 @@ def m2(items: Items, shares: NDArray[Any], weights: NDArray[Any]) -> LimitedInfo
     products = np.concatenate([p, p[:, i] * p[:, j]], 1)  # [q, moments]
     expected = node_weights @ products
     xi = (products * node_weights[:, np.newaxis]).T @ products
-    for task in range(t):  # moments that share a task count it once
-        own = np.concatenate([[task], t + np.flatnonzero((i == task) | (j == task))])
-        part = products[:, own] / p[:, [task]]
-        xi[np.ix_(own, own)] = (part * (node_weights * p[:, task])[:, np.newaxis]).T @ part
+    for common in range(t):  # moments that share a task count it once
+        own = np.concatenate([[common], t + np.flatnonzero((i == common) | (j == common))])
+        part = products[:, own] / p[:, [common]]
+        xi[np.ix_(own, own)] = (part * (node_weights * p[:, common])[:, np.newaxis]).T @ part
     xi[np.diag_indices(count)] = expected
     xi -= np.outer(expected, expected)
     derivatives = np.zeros((count, slopes.shape[1]))  # by all parameters of all tasks
