@@ -170,10 +170,10 @@ impl Network {
         };
         let (latent, code) = plan_layers(&self.latent, planner, z, false);
         let (decoder, output) = plan_layers(&self.decoder, planner, code, true);
-        let softmax = self.head.likelihood.is_softmax();
+        let stored = self.head.likelihood.is_softmax() || self.head.likelihood.groups().is_some();
         let output_gradient = match trains {
             true => output.gradient,
-            false => planner.place(self.output().outputs(), copies, softmax),
+            false => planner.place(self.output().outputs(), copies, stored),
         };
         let scaled = trains && self.head.stores_scale_gradient();
         let scale_gradient = planner.place(spec.n_features, copies, scaled);

@@ -46,6 +46,11 @@ impl<'a> Pass<'a> {
         Pass { batch: BatchView { prior_weight, weighted, ..self.batch }, ..self }
     }
 
+    /// The pass with the weights of groups of columns in log p, if `balanced`.
+    pub fn balanced(self, balanced: bool) -> Pass<'a> {
+        Pass { batch: BatchView { balanced, ..self.batch }, ..self }
+    }
+
     /// Minus the log prior of the parameters in the loss of an example, nats. Not in the update.
     pub fn prior_loss(&self) -> f64 {
         match self.prior_weight {
@@ -114,6 +119,13 @@ impl<'a> Pass<'a> {
     pub fn score(&self, worker: &Worker, weight: Option<f32>, last: &mut dyn FnMut()) {
         self.with_output(worker, |tiles| {
             self.network.head.score(&self.batch, worker, tiles, weight, last);
+        });
+    }
+
+    /// Adds `share` times log p of each variable of groups of columns to rows `first..` of `out`, [n, n_variables].
+    pub fn add_terms(&self, worker: &Worker, out: Shared<f32>, first: usize, share: f32) {
+        self.with_output(worker, |tiles| {
+            self.network.head.add_terms(&self.batch, worker, tiles, (out, first, share));
         });
     }
 

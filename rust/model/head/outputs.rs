@@ -25,7 +25,7 @@ impl Head {
         first: usize,
         take: &mut TakeOutput,
     ) {
-        let likelihood = self.likelihood;
+        let likelihood = &self.likelihood;
         let scaled = likelihood.outputs_per_feature() == 2;
         let mut take_tile = |panel: usize, rows: Range<usize>, tile: &mut [Row]| {
             let features = self.features(panel);
@@ -36,6 +36,9 @@ impl Head {
                 take(place, &row[..features.len()], &row[scale.clone()]);
             }
         };
+        if let Some(groups) = likelihood.groups() {
+            return self.group_means(groups, batch, worker, tiles, &mut take_tile);
+        }
         if likelihood.is_softmax() {
             return self.softmax_means(batch, worker, tiles, &mut take_tile);
         }
@@ -93,13 +96,13 @@ impl Head {
         out: [Shared<f32>; 3],
         (first, draw): (usize, u32),
     ) {
-        let (likelihood, cols) = (self.likelihood, self.n_features);
+        let (likelihood, cols) = (&self.likelihood, self.n_features);
         self.outputs(batch, worker, tiles, first, &mut |place, mean, scale| {
             let col = place.start % cols;
             let parameter = scales.get(col..col + mean.len()).unwrap_or(scale);
             // SAFETY: the range belongs to one tile only.
             let out = out.map(|out| unsafe { out.write(place.clone()) });
-            Moments { likelihood, mean, parameter, out, draw }.run();
+            Moments { likelihood, mean, parameter, out, draw, first: col }.run();
         });
     }
 }

@@ -9,6 +9,9 @@
 //! | Gaussian with the decoder's scale | mean y, log scale u; s² = floor² + e^(2u) | as for the Gaussian | (y - x) / s²; for u: (1 - ((x - y) / s)²) e^(2u) / s² | y, or m as above |
 //! | Poisson | log mean | x y - e^y - ln x!: see [`poisson`] | e^y - x | e^y |
 //! | negative binomial | log mean | see [`negative_binomial`] | | e^y |
+//! | log-normal | mean of ln x | see [`log_normal`] | | e^(y + s² / 2) |
+//! | categorical, ordinal | L numbers | see [`categorical`], [`ordinal`] | | probabilities of L levels |
+//! | mixed | each group of columns its own | see [`mixed`] | | |
 //! | multinomial | logits of all words | see [`softmax`] | | softmax(y) |
 //! | mixture | probability p of a word | x ln p (without the multinomial coefficient) | -x / p | p |
 //! | squared error | mean | -(x - y)², the negative loss of a plain autoencoder, not a log-probability | 2 (y - x) | y |
@@ -19,16 +22,22 @@
 
 pub mod bernoulli;
 pub mod binomial;
+pub mod categorical;
 pub mod deviance;
 pub mod draw;
 pub mod gaussian;
 #[cfg(test)]
 mod laplace;
+pub mod levels;
+pub mod log_normal;
 pub mod mean;
+pub mod mixed;
+pub mod mixed_tile;
 pub mod mixture;
 pub mod moments;
 pub mod multinomial;
 pub mod negative_binomial;
+pub mod ordinal;
 pub mod poisson;
 pub mod scale;
 pub mod score;
@@ -39,7 +48,10 @@ pub mod start;
 pub use binomial::MAX_TRIALS;
 pub use draw::{DrawProgress, Draws};
 pub use gaussian::{Link, Scale};
+pub use levels::Levels;
 pub use mean::Mean;
+pub use mixed::{ColumnGroups, Group, PanelGroups, Variable};
+pub use mixed_tile::{MixedMean, MixedScore};
 pub use moments::Moments;
 pub use scale::{FeatureParameter, LearnedScale, ScaleGradient};
 pub use score::Score;
@@ -59,7 +71,7 @@ macro_rules! likelihoods {
         $($(#[cfg($when)])? pub use $module::$Name;)*
 
         /// p(x|z). As JSON: `{"kind": "gaussian", "scale": 0.5}`, with a default for each option.
-        #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "kind", rename_all = "snake_case")]
         pub enum Likelihood {
             $($(#[cfg($when)])? #[doc = concat!("See [`", stringify!($module), "`].")] $Name($Name),)*
@@ -105,6 +117,10 @@ likelihoods! {$
     Multinomial in multinomial,
     Mixture in mixture,
     SquaredError in squared_error,
+    LogNormal in log_normal,
+    Categorical in categorical,
+    Ordinal in ordinal,
+    Mixed in mixed,
     #[cfg(test)] Laplace in laplace,
 }
 pub(crate) use with_likelihood;
@@ -159,6 +175,11 @@ pub trait LikelihoodKind {
         false
     }
 
+    /// The layout of groups of columns with likelihoods of their own, if there are any: see [`mixed`].
+    fn groups(&self) -> Option<&ColumnGroups> {
+        None
+    }
+
     /// Whether the density of a row needs all its features, more than one tile of the output: see [`softmax`].
     fn is_softmax(&self) -> bool {
         false
@@ -193,6 +214,15 @@ pub trait LikelihoodKind {
     fn variance(&self, mean: f32, parameter: f32) -> f32
     where
         Self: Sized;
+
+    /// [`LikelihoodKind::variance`] of feature `_feature`, for a likelihood whose features differ.
+    #[inline(always)]
+    fn variance_of(&self, _feature: usize, mean: f32, parameter: f32) -> f32
+    where
+        Self: Sized,
+    {
+        self.variance(mean, parameter)
+    }
 
     /// Replaces means by draws. Returns whether all rows are finished: slow draws stop at the time limit.
     fn draw(&self, draws: Draws) -> bool;
@@ -302,6 +332,11 @@ pub trait Density {
     }
     /// E[x|y].
     fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F;
+    /// E[x|y], for a mean that depends on the parameter; [`Density::mean`] is the median then.
+    #[inline(always)]
+    fn mean_with<S: Arithmetic>(s: S, y: S::F, _parameter: S::F) -> S::F {
+        Self::mean(s, y)
+    }
 }
 
 /// The density of sixteen features, with two decoder outputs for each feature: y and a log scale u.

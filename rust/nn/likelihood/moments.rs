@@ -6,7 +6,7 @@ use super::{Likelihood, LikelihoodKind, with_likelihood};
 /// mean of its squared deviation (Welford, Technometrics 4, 1962) and the mean of Var[x|z].
 pub struct Moments<'a> {
     /// p(x|z).
-    pub likelihood: Likelihood,
+    pub likelihood: &'a Likelihood,
     /// E[x|z].
     pub mean: &'a [f32],
     /// A Gaussian's s, a negative binomial's r, a binomial's trials; else empty.
@@ -15,37 +15,41 @@ pub struct Moments<'a> {
     pub out: [&'a mut [f32]; 3],
     /// The number of earlier draws.
     pub draw: u32,
+    /// The first of the features.
+    pub first: usize,
 }
 
 impl Moments<'_> {
     /// Runs the update. One version serves all instruction sets, because its cost is small relative to the decoder.
     pub fn run(self) {
-        let Moments { likelihood, mean, parameter, out: [means, squares, variances], draw } = self;
+        let Moments { likelihood, mean, parameter, out: [means, squares, variances], draw, first } =
+            self;
         let share = 1.0 / (draw as f32 + 1.0);
         for ((x, mean), square) in mean.iter().zip(means).zip(squares) {
             let before = x - *mean;
             *mean += before * share;
             *square += (before * (x - *mean) - *square) * share;
         }
-        with_likelihood!(&likelihood, kind => add_variances(kind, mean, parameter, variances, share));
+        with_likelihood!(likelihood, kind => add_variances(kind, first, [mean, parameter], variances, share));
     }
 }
 
 /// Moves each running mean of Var[x|z] towards the draw's variance by the fraction `share` of the difference.
 fn add_variances<K: LikelihoodKind>(
     kind: &K,
-    mean: &[f32],
-    parameter: &[f32],
+    first: usize,
+    [mean, parameter]: [&[f32]; 2],
     variances: &mut [f32],
     share: f32,
 ) {
     if parameter.is_empty() {
-        for (&mean, variance) in mean.iter().zip(variances) {
-            *variance += (kind.variance(mean, 0.0) - *variance) * share;
+        for ((&mean, variance), feature) in mean.iter().zip(variances).zip(first..) {
+            *variance += (kind.variance_of(feature, mean, 0.0) - *variance) * share;
         }
         return;
     }
-    for ((&mean, &parameter), variance) in mean.iter().zip(parameter).zip(variances) {
-        *variance += (kind.variance(mean, parameter) - *variance) * share;
+    let features = mean.iter().zip(parameter).zip(first..);
+    for (((&mean, &parameter), feature), variance) in features.zip(variances) {
+        *variance += (kind.variance_of(feature, mean, parameter) - *variance) * share;
     }
 }
