@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from fastvae._tables.containers import RawColumn
     from fastvae._tables.normalize import Normalizer
 
-# Bounds of the largest eigenvalue of the second derivative by the logits.
-_CURVATURES = {"binary": 0.25, "categorical": 0.5, "ordinal": 0.25}
-
 UNKNOWN = ("error", "missing")
 
 
@@ -49,8 +46,6 @@ class Column:
         Of a real column.
     unit : float
         Divisor of a positive column, its geometric mean.
-    curvature : float
-        Largest second derivative of -log p by the decoder's outputs for the best constant model.
     holes : bool
         Whether training values were missing.
     """
@@ -67,7 +62,6 @@ class Column:
     high: float = 0.0
     normalizer: Normalizer | None = None
     unit: float = 1.0
-    curvature: float = 1.0
     holes: bool = False
 
     @classmethod
@@ -92,7 +86,7 @@ class Column:
         if kind not in kinds.NUMERIC:
             if len(levels) <= 1:
                 kind = "constant" if levels else "empty"
-            return cls(kind=kind, levels=levels, curvature=_CURVATURES.get(kind, 1.0), **common)
+            return cls(kind=kind, levels=levels, **common)
         values = kinds.numbers_of(raw, kind, name)
         observed = values[~np.isnan(values)]
         if len(observed) == 0 or (observed == observed[0]).all():
@@ -107,8 +101,6 @@ class Column:
             facts["normalizer"] = normalize.fit(observed, way)
         elif kind == "positive":
             facts["unit"] = float(np.exp(np.log(observed).mean()))
-        else:  # m r / (m + r) of a negative binomial, whose variance v is m + m² / r
-            facts["curvature"] = float(observed.mean() ** 2 / observed.var())
         return cls(kind=kind, **facts, **common)
 
     @property
@@ -191,7 +183,7 @@ class Column:
             key: getattr(self, key)
             for key in ("label", "kind", "type", "dtype", "ordered", "whole", "low", "high", "holes")
         }
-        found |= {"unit": self.unit, "curvature": self.curvature, "levels": list(self.levels)}
+        found |= {"unit": self.unit, "levels": list(self.levels)}
         found["declared"] = None if self.declared is None else list(self.declared)
         found["normalizer"] = None if self.normalizer is None else self.normalizer.to_json()
         return found
@@ -210,9 +202,7 @@ class Column:
         good = good and column.type in ("float", "integer", "boolean", "text", "empty")
         good = good and all(isinstance(level, (str, bool, int, float)) for level in levels + (column.declared or ()))
         good = good and (column.normalizer is not None) == (column.kind == "real") and isinstance(column.dtype, str)
-        if not good or (
-            number and not (column.low <= column.high and 0 < column.unit < np.inf and column.curvature > 0)
-        ):
+        if not good or (number and not (column.low <= column.high and 0 < column.unit < np.inf)):
             raise ValueError("a column of the table is damaged")
         return column
 

@@ -250,6 +250,23 @@ def append(X: Any, container: str, flags: list[NDArray[np.bool_]], labels: list[
     return np.hstack([X, np.stack(flags, axis=1).astype(X.dtype)])
 
 
+def numbers_table(values: NDArray[np.float64], labels: list[Any], container: str, X: Any) -> Any:
+    """Return numbers as a table in a container, with the index of X; an array for structured and plain arrays."""
+    if container == "pandas":
+        import pandas
+
+        return pandas.DataFrame(values, columns=labels, index=X.index)
+    if container == "polars":
+        import polars
+
+        return polars.DataFrame(values, schema=[str(label) for label in labels])
+    if container == "arrow":
+        import pyarrow
+
+        return pyarrow.table({str(label): values[:, i] for i, label in enumerate(labels)})
+    return values
+
+
 def convert(X: Any, container: str, labels: list[str]) -> Any:
     """Return a table as a frame of pandas or polars with these names of columns."""
     table = read(X)
@@ -379,8 +396,8 @@ def _of_categories(label: Any, values: NDArray[Any], dtype: str, levels: list[An
                 f"column {label!r} has the category {level!r} of type {type(level).__name__}: make strings of its "
                 "categories, for example with .cat.rename_categories(str)"
             )
-    found = _of_objects(label, values, dtype)
-    return found._replace(declared=tuple(plain), ordered=ordered)
+    _, cells_, kind, *_ = _of_objects(label, values, dtype)
+    return RawColumn(label, cells_, kind, dtype, tuple(plain), ordered)
 
 
 def _of_objects(label: Any, values: NDArray[Any], dtype: str) -> RawColumn:
