@@ -55,6 +55,7 @@ class FittedModel:
         image_shape = self.specification.image_shape
         self.images = None if image_shape is None else Images(*image_shape)  # the layout of images in X
         self.form: tuple[int, ...] | None = None  # the shape of an example of the training X; None: all axes
+        self.table: Any = None  # the schema of a table of mixed columns (fastvae._tables), of a TabularVAE
 
     @property
     def n_features(self) -> int:
@@ -358,11 +359,20 @@ class FittedModel:
             "columns": self.columns,
             "images": self.images,
             "form": self.form,
+            "table": self.table,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a pickled state, or raise an exception for a damaged one."""
-        more = {"rescales_masking", "scale", "names", "columns", "images", "form"}  # not in those of earlier versions
+        more = {
+            "rescales_masking",
+            "scale",
+            "names",
+            "columns",
+            "images",
+            "form",
+            "table",
+        }  # not in those of earlier versions
         state = with_keys(state, {"file", "classes", "position"}, more, "the fitted model")
         if not isinstance(state["file"], bytes):
             raise TypeError("the network must be bytes")
@@ -379,6 +389,7 @@ class FittedModel:
         scale = InputScale.checked(*state.get("scale", VERSION_0_1))
         self.set_input(UNSCALED if self.specification.counts else scale, names, columns)
         self.set_images(state.get("images"), state.get("form"))
+        self.table = state.get("table")
 
 
 def _check_weights(sizes: NDArray[np.float64]) -> None:
