@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastvae import callbacks, plots
     from fastvae import torch as torch  # not in __all__: a star import would hide torch
     from fastvae._estimators.item_response import ItemResponse
+    from fastvae._estimators.recommender import Recommender
     from fastvae._estimators.topic_model import TopicModel
     from fastvae._explorer.explorer import explorer
 
@@ -32,6 +33,7 @@ __all__ = [
     "FormatError",
     "ItemResponse",
     "NotFittedError",
+    "Recommender",
     "TopicModel",
     "__version__",
     "binarize",
@@ -56,6 +58,7 @@ __all__ = [
 # Imported on first access: most programs do not use them.
 _LAZY = {
     "ItemResponse": "fastvae._estimators.item_response",
+    "Recommender": "fastvae._estimators.recommender",
     "TopicModel": "fastvae._estimators.topic_model",
     "explorer": "fastvae._explorer.explorer",
 }

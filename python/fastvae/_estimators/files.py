@@ -48,6 +48,7 @@ _MORE_STATE_KEYS = {
     "_noisy",  # which have this
     "_images",  # only of models with an image_shape
     "n_skipped_batches_",  # not in files of version 0.1
+    "_popularity",  # only of recommenders
 }
 _MAX_SHOWN = 300  # characters of an error in a message
 
@@ -91,6 +92,8 @@ def dump(
     if fitted.images is not None:
         learned["_images"] = {"channels_first": fitted.images.channels_first, "form": fitted.form}
     estimator = {"class": name, "parameters": parameters, "learned": learned}
+    if fitted.popularity is not None:
+        learned["_popularity"] = fitted.popularity.tolist()
     history = [(key, np.array(values, np.float64)) for key, values in record.checked_history().items()]
     return fitted.dump(moments, estimator if run is None else estimator | {"run": run}, history, best=run is not None)
 
@@ -144,6 +147,8 @@ class Contents(NamedTuple):
         if fitted.images is not None:
             images = with_keys(learned["_images"], {"channels_first", "form"}, set(), "the layout of images")
             fitted.set_images(*_layout(fitted.images, **images))
+        if "_popularity" in learned:
+            fitted.set_popularity(learned["_popularity"])
         return fitted, record
 
 

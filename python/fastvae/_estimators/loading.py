@@ -10,13 +10,18 @@ from fastvae._estimators.autoencoder import Autoencoder
 from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from typing import BinaryIO, TypeAlias
 
     from fastvae._estimators.item_response import ItemResponse
+    from fastvae._estimators.recommender import Recommender
     from fastvae._estimators.topic_model import TopicModel
 
+    Saved: TypeAlias = VAE | Autoencoder | TopicModel | ItemResponse | Recommender
 
-def load(path: str | os.PathLike[str] | bytes | BinaryIO) -> VAE | Autoencoder | TopicModel | ItemResponse:
+
+def load(
+    path: str | os.PathLike[str] | bytes | BinaryIO,
+) -> Saved:
     """Load a model written by ``save``: same predictions, bit for bit, and training continues where it stopped.
 
     Loading never runs code from a file. It refuses damaged files (by checksums, which do not protect against forgery),
@@ -31,7 +36,7 @@ def load(path: str | os.PathLike[str] | bytes | BinaryIO) -> VAE | Autoencoder |
 
     Returns
     -------
-    VAE, Autoencoder, TopicModel or ItemResponse
+    VAE, Autoencoder, TopicModel, ItemResponse or Recommender
         The fitted model.
 
     Raises
@@ -58,7 +63,7 @@ def resume(
     validation_data: Any = None,
     observed: Any = None,
     **parameters: Any,
-) -> VAE | Autoencoder | TopicModel | ItemResponse:
+) -> Saved:
     """Continue the training of a checkpoint, written by ``fit(X, checkpoint=path)``, to its end.
 
     The model ends with the bits of a fit that was never interrupted: weights, the optimiser's state, order, noise,
@@ -77,7 +82,7 @@ def resume(
 
     Returns
     -------
-    VAE, Autoencoder, TopicModel or ItemResponse
+    VAE, Autoencoder, TopicModel, ItemResponse or Recommender
         The fitted model.
 
     Raises
@@ -102,8 +107,8 @@ def resume(
     return model._resume(path, contents.run, X, y, sample_weight, validation_data, observed)
 
 
-def _class(name: str) -> type[VAE | Autoencoder | TopicModel | ItemResponse]:
-    """Return the class of a name in a file, or raise KeyError; topic models and exams are imported only if needed."""
+def _class(name: str) -> type[Saved]:
+    """Return the class of a name in a file, or raise KeyError; the others are imported only if needed."""
     if name == "TopicModel":
         from fastvae._estimators.topic_model import TopicModel
 
@@ -112,10 +117,14 @@ def _class(name: str) -> type[VAE | Autoencoder | TopicModel | ItemResponse]:
         from fastvae._estimators.item_response import ItemResponse
 
         return ItemResponse
+    if name == "Recommender":
+        from fastvae._estimators.recommender import Recommender
+
+        return Recommender
     return {cls.__name__: cls for cls in (VAE, Autoencoder)}[name]
 
 
-def _model(contents: files.Contents, parameters: dict[str, Any]) -> VAE | Autoencoder | TopicModel | ItemResponse:
+def _model(contents: files.Contents, parameters: dict[str, Any]) -> Saved:
     """Return the fitted model of a file with these parameters."""
     with files.damage_as_format_error(contents.title):
         cls = _class(contents.class_name)
