@@ -45,14 +45,14 @@ impl BestItemsRun {
 }
 
 impl Engine {
-    /// The items with the largest ln p(item|z = mu(x)) of each row, the best first, of equal ones the lower index, and these
-    /// numbers in nats, each [n, best.n]; -1 and -infinity if there are no more items.
+    /// The items with the largest logits at z = mu(x) of each row, the best first, of equal ones the lower index, and the
+    /// logits, each [n, best.n]; -1 and -infinity if there are no more items.
     pub fn best_items(
         &mut self,
         x: &Source,
         best: &mut BestItemsRun,
         items: &mut [i32],
-        log_probs: &mut [f32],
+        logits: &mut [f32],
         run: &mut InferenceRun,
     ) -> Result<bool> {
         let (n, cols) = (best.n, self.network.spec.n_features);
@@ -65,7 +65,7 @@ impl Engine {
         };
         let lists = lists.share();
         let ranking = Ranking { n, allowed: &best.allowed, new_only: best.new_only };
-        let out = BestOut { items: Shared::new(items), log_probs: Shared::new(log_probs) };
+        let out = BestOut { items: Shared::new(items), logits: Shared::new(logits) };
         run.walk_in(self, x, storage, size, &|worker, buffers, part, rows, start, check| {
             let pass = buffers.pass(part, rows);
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(check));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
     from fastvae._data.examples import Data, Examples
     from fastvae._estimators.trained import Job
     from fastvae._fitted.model import FittedModel
-    from fastvae._training.plan import FitSettings
+    from fastvae._training.plan import FitSettings, Plan
 
 _SPLIT = 0  # seed of the split of clicks in `score`
 _MAX_VALIDATION = 10_000  # users of a validation_fraction, as for the data sets of the paper
+_LEAST_STEPS = 20  # of an epoch
 _BLOCK = 512  # items whose similarities to all others are in memory
 
 
@@ -57,7 +59,7 @@ class Recommender(Variational):
     optimizer, learning_rate, weight_decay, clip_norm, nan_policy, callbacks, warm_start, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
     batch_size : int
-        Users per step.
+        Most users per step. There are at least 20 steps in an epoch, with fewer users if necessary.
     epochs : int
         Most passes over the users.
     validation_fraction : float
@@ -120,7 +122,7 @@ class Recommender(Variational):
         clip_norm: float | None = None,
         nan_policy: str = "raise",
         batch_size: int = 500,
-        epochs: int = 200,
+        epochs: int = 100,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         callbacks: Any = (),
@@ -157,9 +159,9 @@ class Recommender(Variational):
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Return the n best items for each user, best first.
 
-        The items are ranked by ln p(item|user), with z at the posterior mean; of equal items the one in the lower
-        column comes first. The outputs of a block of users go through the selection as they are computed: memory does
-        not grow with users times items.
+        The items are ranked by p(item|user), with z at the posterior mean; of equal items the one in the lower column
+        comes first. The outputs of a block of users go through the selection as they are computed: memory does not grow
+        with users times items.
 
         Parameters
         ----------
@@ -178,8 +180,8 @@ class Recommender(Variational):
         items : ndarray, [n_users, n]
             Names of ``items_``. A user with fewer than n items to recommend has -1 at the end, or None among names.
         scores : ndarray of float32, [n_users, n]
-            ln p(item|user) over all items, nats; -inf where there is no item. For a user without clicks the logarithm
-            of the item's share of popularity.
+            Logits, ln p(item|user) in nats up to a constant for each user; -inf where there is no item. For a user
+            without clicks the logarithm of the item's share of popularity.
 
         Raises
         ------
@@ -399,6 +401,9 @@ class Recommender(Variational):
         share = _checks.number(self.masking, "masking", below=1.0)
         return corruption.MaskingNoise(share) if share else None
 
+    def _plan(self) -> Plan:
+        return replace(super()._plan(), least_steps=_LEAST_STEPS)
+
     def _counts(self) -> bool:
         return True
 
@@ -406,7 +411,7 @@ class Recommender(Variational):
         self, X: Any, y: Any, sample_weight: Any, validation_data: Any, settings: FitSettings, going_on: bool
     ) -> Job:
         X = examples.whole(X)
-        n = X.shape[0] if hasattr(X, "shape") and len(X.shape) else len(X)
+        n = _rows(X)
         fraction = settings.validation_fraction if validation_data is None else 0.0
         fraction = min(fraction, _MAX_VALIDATION / max(n, 1))
         fraction = fraction if round(n * fraction) else 0.0
@@ -426,6 +431,8 @@ class Recommender(Variational):
 
     def _check_values(self, fitted: FittedModel, X: Examples, threads: int | None) -> None:
         labels = self._labels_for(fitted)
+        if X.shape[1] < 2:
+            raise ValueError("X has a single item (n_features=1): a ranking needs two or more columns")
         self._refuse_bad(X, "X", labels)
         super()._check_values(fitted, X, threads)
 
@@ -531,6 +538,15 @@ class Recommender(Variational):
         mask = np.zeros(n, bool)
         mask[self._columns(candidates, name)] = True
         return mask
+
+
+def _rows(X: Any) -> int:
+    """Return the number of users of X, 0 for what is no table: reading it raises the error."""
+    try:
+        shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    except (TypeError, ValueError):  # such as lists of different lengths
+        return 0
+    return int(shape[0]) if len(shape) else 0
 
 
 def _metrics(names: Any) -> list[metrics.Metric]:

@@ -183,12 +183,12 @@ class FittedModel:
     def best_items(
         self, X: Examples, n: int, allowed: NDArray[np.bool_] | None, new_only: bool, threads: int | None
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Return the n items with the largest ln p(item|z = mu(x)), and these, [n_examples, n]; -1 and -inf: no more.
+        """Return the n items with the largest logits at z = mu(x), and these, [n_examples, n]; -1 and -inf: no more.
 
         The items are those that are `allowed` (None: all); with `new_only`, those whose value in X is zero.
         """
-        items, log_probs = self.engine.best_items(X, n, allowed, new_only, threads)
-        return items.reshape(-1, n), log_probs.reshape(-1, n)
+        items, logits = self.engine.best_items(X, n, allowed, new_only, threads)
+        return items.reshape(-1, n), logits.reshape(-1, n)
 
     # Losses
 

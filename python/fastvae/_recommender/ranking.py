@@ -26,7 +26,7 @@ def best_items(
     new_only: bool,
     threads: int | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the best n items of each user and their log-probabilities, [n_users, n].
+    """Return the best n items of each user and their logits, [n_users, n].
 
     Where there are no more items they are -1 and -inf. Users without clicks get the most popular items.
     """

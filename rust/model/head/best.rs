@@ -2,14 +2,12 @@
 //! first-level cache; no row of the output is stored.
 #![allow(unsafe_code)]
 
-use super::softmax::parts;
 use super::{Head, Tiles};
 use crate::data::Source;
 use crate::data::check::ValueCheck;
 use crate::error::{Result, filled};
 use crate::matrix::{ProductTile, Shared};
-use crate::model::memory::{BatchView, ROW_BLOCK};
-use crate::nn::likelihood::softmax::{LogNormalizer, SoftmaxTile};
+use crate::model::memory::BatchView;
 use crate::nn::ranking::{BestItems, FindBest, ListState, Ranked, UNUSED};
 use crate::simd::{MAX_TILE_ROWS, WIDTH, floats};
 use crate::threads::Worker;
@@ -78,13 +76,13 @@ impl<'a> SharedLists<'a> {
     }
 }
 
-/// The results: items (-1: none) and their log-probabilities, nats, each [rows of x, n].
+/// The results: items (-1: none) and their logits, each [rows of x, n].
 #[derive(Clone, Copy)]
 pub struct BestOut<'a> {
     /// The items.
     pub items: Shared<'a, i32>,
-    /// ln p(item|z).
-    pub log_probs: Shared<'a, f32>,
+    /// The logits.
+    pub logits: Shared<'a, f32>,
 }
 
 impl Head {
@@ -102,10 +100,10 @@ impl Head {
         out: BestOut,
     ) {
         self.find_best(batch, tiles, ranking, (lists, part + worker.index()), (x, first, check));
-        write_best(batch, worker, tiles.panels, ranking.n, (lists, part), (first, check), out);
+        write_best(batch, worker, ranking.n, (lists, part), first, out);
     }
 
-    /// A phase: computes the partial results of each row, and offers the logits to the lists of `worker`.
+    /// A phase: offers the logits of each row to the lists of `worker`.
     fn find_best(
         &self,
         batch: &BatchView,
@@ -117,15 +115,12 @@ impl Head {
         let mut found = [0; MAX_TILE_ROWS];
         (tiles.run)(&mut |tile, bias| {
             let ProductTile { panel, rows, products, .. } = tile;
-            // SAFETY: these rows of this panel belong to this tile only, and a worker runs one tile at a time.
-            let (parts, (items, states)) =
-                unsafe { (parts(batch, panel, rows.clone()), lists.lists(worker, rows.clone())) };
-            let cols = self.features(panel).len();
-            batch.isa.run(SoftmaxTile { products, cols, bias, targets: &[], parts, kept: &mut [] });
             let allowed = ranking.allowed[panel];
             if allowed == 0 {
                 return;
             }
+            // SAFETY: a worker runs one tile at a time.
+            let (items, states) = unsafe { lists.lists(worker, rows.clone()) };
             let found = &mut found[..rows.len()];
             batch.isa.run(FindBest { products, bias, states, found });
             let room = items.chunks_exact_mut(lists.room);
@@ -137,7 +132,7 @@ impl Head {
                     columns &= columns - 1;
                     let logit = floats(&products[i])[lane] + floats(bias)[lane];
                     let item = panel * WIDTH + lane;
-                    if logit.is_nan() {
+                    if !logit.is_finite() {
                         check.report_overflow(row);
                     } else if !(ranking.new_only && is_set(x, row, item)) {
                         list.add(Ranked { logit, item: item as u32 });
@@ -160,23 +155,14 @@ fn is_set(x: &Source, row: usize, item: usize) -> bool {
 fn write_best(
     batch: &BatchView,
     worker: &Worker,
-    panels: usize,
     n: usize,
     (lists, part): (SharedLists, usize),
-    (first, check): (usize, &ValueCheck),
+    first: usize,
     out: BestOut,
 ) {
     let workers = part..part + worker.workers();
     batch.by_rows(worker, |rows| {
-        let mut normalizers = [0.0; ROW_BLOCK];
-        let normalizers = &mut normalizers[..rows.len()];
-        // SAFETY: the rows belong to this block only; one panel's partial results are in use at a time.
-        let parts = |panel| unsafe { parts(batch, panel, rows.clone()) };
-        batch.isa.run(LogNormalizer { panels, parts, out: &mut *normalizers });
-        for (r, &normalizer) in rows.clone().zip(&*normalizers) {
-            if !normalizer.is_finite() {
-                check.report_overflow(first + r);
-            }
+        for r in rows {
             // SAFETY: the row's lists belong to this block only; those of two workers are disjoint.
             let (items, states) = unsafe { lists.lists(workers.start, r..r + 1) };
             let mut list = BestItems { n, items, state: &mut states[0] };
@@ -189,12 +175,11 @@ fn write_best(
             }
             let at = (first + r) * n..(first + r + 1) * n;
             // SAFETY: only this block writes the row.
-            let (items, log_probs) =
-                unsafe { (out.items.write(at.clone()), out.log_probs.write(at)) };
+            let (items, logits) = unsafe { (out.items.write(at.clone()), out.logits.write(at)) };
             items.fill(-1);
-            log_probs.fill(f32::NEG_INFINITY);
-            for ((item, log_prob), found) in items.iter_mut().zip(log_probs).zip(list.sorted()) {
-                (*item, *log_prob) = (found.item as i32, found.logit - normalizer);
+            logits.fill(f32::NEG_INFINITY);
+            for ((item, logit), found) in items.iter_mut().zip(logits).zip(list.sorted()) {
+                (*item, *logit) = (found.item as i32, found.logit);
             }
             states[0] = ListState::EMPTY;
         }

@@ -126,7 +126,7 @@ fn softmax_tiles(batch: &BatchView, worker: &Worker, finish: &mut FinishTile) {
 ///
 /// # Safety
 /// In the running phase, these rows belong to the caller only, and the caller holds no other reference to them.
-pub(super) unsafe fn parts<'a>(
+unsafe fn parts<'a>(
     batch: &BatchView<'a>,
     panel: usize,
     rows: Range<usize>,

@@ -145,37 +145,6 @@ impl<'a, P: Fn(usize) -> Partials<&'a mut [f32]>> Op for CombineTiles<'a, P> {
     }
 }
 
-/// Computes ln sum_w e^(y_w), nats, of up to sixteen rows from their partial results, in ascending order of the panels:
-/// the logit of a word minus this number is its log-probability.
-pub struct LogNormalizer<'a, P> {
-    /// The number of panels.
-    pub panels: usize,
-    /// The partial results of the rows in a panel.
-    pub parts: P,
-    /// The results, one value for each row.
-    pub out: &'a mut [f32],
-}
-
-impl<'a, P: Fn(usize) -> Partials<&'a mut [f32]>> Op for LogNormalizer<'_, P> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let LogNormalizer { panels, parts, out } = self;
-        let mut largest = s.splat(f32::MIN);
-        for panel in 0..panels {
-            largest = s.max(load_some(s, parts(panel).largest), largest);
-        }
-        let mut sum = s.zero();
-        for panel in 0..panels {
-            let part = parts(panel);
-            let shrink = math::exp(s, s.sub(load_some(s, part.largest), largest));
-            sum = s.fma(load_some(s, part.sum), shrink, sum);
-        }
-        // As in `CombineTiles`: the product propagates NaN.
-        store_some(s, s.add(largest, s.fma(sum, s.zero(), math::ln(s, sum))), out);
-    }
-}
-
 /// Reads up to sixteen values.
 #[inline(always)]
 fn load_some<S: Simd>(s: S, from: &[f32]) -> S::F {
