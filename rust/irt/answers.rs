@@ -146,7 +146,7 @@ mod tests {
         let mut weights = found.weights.clone();
         weights.sort_by(f64::total_cmp);
         assert_eq!(weights, [1.5, 2.0, 4.0]);
-        assert_eq!(found.entries(0), []);
+        assert!(found.entries(0).is_empty());
     }
 
     #[test]
