@@ -21,6 +21,7 @@ from fastvae._estimators.vae import VAE
 if TYPE_CHECKING:
     from fastvae import callbacks, plots
     from fastvae import torch as torch  # not in __all__: a star import would hide torch
+    from fastvae._estimators.count_vae import CountVAE
     from fastvae._estimators.imputer import Imputer
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.recommender import Recommender
@@ -32,6 +33,7 @@ __all__ = [
     "VAE",
     "Autoencoder",
     "ConvergenceWarning",
+    "CountVAE",
     "FormatError",
     "Imputer",
     "ItemResponse",
@@ -61,6 +63,7 @@ __all__ = [
 
 # Imported on first access: most programs do not use them.
 _LAZY = {
+    "CountVAE": "fastvae._estimators.count_vae",
     "Imputer": "fastvae._estimators.imputer",
     "ItemResponse": "fastvae._estimators.item_response",
     "Recommender": "fastvae._estimators.recommender",

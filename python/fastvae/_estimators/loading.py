@@ -13,16 +13,18 @@ from fastvae._estimators.vae import VAE
 if TYPE_CHECKING:
     from typing import BinaryIO, TypeAlias
 
+    from fastvae._estimators.count_vae import CountVAE
     from fastvae._estimators.imputer import Imputer
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.recommender import Recommender
     from fastvae._estimators.tabular import TabularVAE
     from fastvae._estimators.topic_model import TopicModel
 
-    Saved: TypeAlias = VAE | Autoencoder | TopicModel | ItemResponse | Recommender | TabularVAE | Imputer
+    Saved: TypeAlias = VAE | Autoencoder | TopicModel | ItemResponse | Recommender | CountVAE | TabularVAE | Imputer
 
 # Imported only if needed.
 _MODULES = {
+    "CountVAE": "count_vae",
     "Imputer": "imputer",
     "ItemResponse": "item_response",
     "Recommender": "recommender",
@@ -48,7 +50,7 @@ def load(
 
     Returns
     -------
-    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, TabularVAE or Imputer
+    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, CountVAE, TabularVAE or Imputer
         The fitted model.
 
     Raises
@@ -94,7 +96,7 @@ def resume(
 
     Returns
     -------
-    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, TabularVAE or Imputer
+    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, CountVAE, TabularVAE or Imputer
         The fitted model.
 
     Raises
