@@ -7,7 +7,7 @@ import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from fastvae import _core
 
@@ -23,6 +23,20 @@ __all__ = [
     "Ordinal",
     "Poisson",
 ]
+
+
+class _Optional:
+    """A likelihood with options that are unset by default: None or False."""
+
+    def set_options(self) -> dict[str, Any]:
+        """Return the options without the unset ones."""
+        every = {field.name: (getattr(self, field.name), field.default) for field in fields(cast("Any", self))}
+        unset = (None, False)
+        return {name: value for name, (value, default) in every.items() if not (value is default and value in unset)}
+
+    def __repr__(self) -> str:
+        """Return the class with its set options."""
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.set_options().items())})"
 
 
 @dataclass(frozen=True)
@@ -68,17 +82,24 @@ class Gaussian:
     mean: Literal["identity", "sigmoid"] = "identity"
 
 
-@dataclass(frozen=True)
-class Poisson:
+@dataclass(frozen=True, repr=False)
+class Poisson(_Optional):
     """Independent Poisson counts: log p(x|z) = sum_j x_j y_j - e^y_j - ln x_j!, in nats.
 
     The decoder returns y, the logarithm of the mean; a mean above e^88 overflows float32, and the loss is infinite.
     Values are counts or any non-negative numbers; uint8 is not scaled.
+
+    Parameters
+    ----------
+    size_factor : "total" or None
+        With "total" the means are shares of the row's total: see `NegativeBinomial`.
     """
 
+    size_factor: Literal["total"] | None = None
 
-@dataclass(frozen=True)
-class NegativeBinomial:
+
+@dataclass(frozen=True, repr=False)
+class NegativeBinomial(_Optional):
     """Independent negative binomial counts, with more variance than Poisson: Var x_j = m_j + m_j² / r_j.
 
     log p(x|z) = sum_j ln Γ(x_j + r_j) - ln Γ(r_j) - ln x_j! + r_j ln(r_j / (r_j + m_j)) + x_j ln(m_j / (r_j + m_j)), in
@@ -89,15 +110,30 @@ class NegativeBinomial:
     ----------
     floor : float
         Lower bound of the learned r, from 1e-6 to 1e6.
+    size_factor : "total" or None
+        None: m_j = e^y_j. "total": m_j = s p_j with p = softmax(y) and s = sum_j x_j, the total of the row (the
+        library size of a cell), as in scVI (Lopez et al., Nature Methods 15, 2018). The model then describes shares,
+        and rows of any size are comparable. Missing values are refused.
+    zero_inflation : bool
+        Whether a value is zero with a probability of its own: p(x_j) = w_j [x_j = 0] + (1 - w_j) NB(x_j) with
+        w = sigmoid(u), u a second output of the decoder. Needs ``size_factor="total"``.
 
     Notes
     -----
+    With ``size_factor="total"``, ``reconstruct`` and ``predictive`` return E[x|z] for the row's own total;
+    ``inverse_transform`` and ``sample`` know no total and return it for a total of one: the shares p, times 1 - w with
+    zero inflation. ``sample(draw=True)`` needs the totals, ``lengths=``.
+
+    The output layer of u is ``inflation.weight`` and ``inflation.bias`` in the state dict.
+
     ln r, one number per feature, is ``likelihood.log_total_count`` in the state dict. It starts at the value that fits
     the variance of the column or, if most values are zero, the share of zeros. Training keeps r between the floor and
     1e6, where the likelihood is practically Poisson.
     """
 
     floor: float = 1e-3
+    size_factor: Literal["total"] | None = None
+    zero_inflation: bool = False
 
 
 @dataclass(frozen=True)
@@ -306,9 +342,11 @@ def _options(likelihood: Any, kinds: dict[str, type], name: str, more: str) -> d
     kind = next((kind for kind, cls in kinds.items() if isinstance(instance, cls)), None)
     if kind is None:
         raise ValueError(f"{name}={likelihood!r} is not known; use one of {', '.join(map(repr, kinds))} {more}")
-    return {"kind": kind} | {
-        field.name: _option(getattr(instance, field.name), f"{instance!r}: {field.name}") for field in fields(instance)
-    }
+    if isinstance(instance, _Optional):
+        values = instance.set_options()
+    else:
+        values = {field.name: getattr(instance, field.name) for field in fields(instance)}
+    return {"kind": kind} | {name: _option(value, f"{instance!r}: {name}") for name, value in values.items()}
 
 
 def _resolved_group(group: Group) -> dict[str, Any]:
@@ -320,9 +358,9 @@ def _resolved_group(group: Group) -> dict[str, Any]:
     }
 
 
-def _option(value: Any, name: str) -> float | str:
-    """Return an option as a name or a finite number, or raise ValueError."""
-    if isinstance(value, str):
+def _option(value: Any, name: str) -> float | str | bool:
+    """Return an option as a name, True or a finite number, or raise ValueError."""
+    if isinstance(value, str) or value is True:
         return value
     number = math.nan
     if isinstance(value, numbers.Real) and not isinstance(value, bool):

@@ -2,13 +2,14 @@
 #![allow(unsafe_code)]
 
 use super::batch::Epsilon;
-use super::head::Tiles;
+use super::head::{BestOut, Ranking, SharedLists, Tiles};
 use super::layers::{Epilogue, Layer};
 use super::memory::{BatchView, Owners, Slot};
 use super::network::{Layers, Network};
 use super::phases::SampleRange;
 use super::sink::Sink;
 use crate::data::Source;
+use crate::data::check::ValueCheck;
 use crate::matrix::{Shared, panels_of};
 use crate::simd::Row;
 use crate::threads::Worker;
@@ -129,10 +130,11 @@ impl<'a> Pass<'a> {
         });
     }
 
-    /// Writes E[x|z] to rows `first..` of `out`, [n, n_features].
-    pub fn mean(&self, worker: &Worker, out: Shared<f32>, first: usize) {
+    /// Writes E[x|z] to rows `first..` of `out`, [n, n_features]; counts with a size have the size of the loaded x if
+    /// `sized`, else 1.
+    pub fn mean(&self, worker: &Worker, out: Shared<f32>, (first, sized): (usize, bool)) {
         self.with_output(worker, |tiles| {
-            self.network.head.mean(&self.batch, worker, tiles, out, first);
+            self.network.head.mean(&self.batch, worker, tiles, out, (first, sized));
         });
     }
 
@@ -140,6 +142,20 @@ impl<'a> Pass<'a> {
     pub fn mean_and_scale(&self, worker: &Worker, out: [Shared<f32>; 2], first: usize) {
         self.with_output(worker, |tiles| {
             self.network.head.mean_and_scale(&self.batch, worker, tiles, out, first);
+        });
+    }
+
+    /// Writes the best items of each row to rows `first..` of two arrays: see [`Head::best`](super::head::Head::best).
+    pub fn best(
+        &self,
+        worker: &Worker,
+        ranking: Ranking,
+        lists: (SharedLists, usize),
+        rows: (&Source, usize, &ValueCheck),
+        out: BestOut,
+    ) {
+        self.with_output(worker, |tiles| {
+            self.network.head.best(&self.batch, worker, tiles, ranking, lists, rows, out);
         });
     }
 
