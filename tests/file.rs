@@ -254,7 +254,7 @@ fn a_model_comes_back_without_moments_and_starts_them_at_zero() {
 
 #[test]
 fn safetensors_reads_the_file_too() {
-    let vae = trained(spec(LIKELIHOODS[2]), ADAGRAD);
+    let vae = trained(spec(LIKELIHOODS[2].clone()), ADAGRAD);
     let bytes = to_bytes(&vae, "text", true).unwrap();
     let (length, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
     assert_eq!(length % 8, 0, "data are aligned");
@@ -629,8 +629,8 @@ fn the_length_of_the_header_is_not_believed() {
 
 #[test]
 fn a_model_of_another_architecture_is_refused_by_name() {
-    let bytes = to_bytes(&trained(spec(LIKELIHOODS[3]), PLAIN), "", true).unwrap();
-    let wanted = || Specification { optimizer: PLAIN, ..spec(LIKELIHOODS[3]) };
+    let bytes = to_bytes(&trained(spec(LIKELIHOODS[3].clone()), PLAIN), "", true).unwrap();
+    let wanted = || Specification { optimizer: PLAIN, ..spec(LIKELIHOODS[3].clone()) };
     assert!(load(&with_specification(&bytes, &wanted())).is_ok());
     for (other, why) in [
         (Specification { n_features: 36, ..wanted() }, "encoder.0.weight has shape [33, 37]"),
@@ -638,11 +638,11 @@ fn a_model_of_another_architecture_is_refused_by_name() {
         (Specification { encoder: dense(&[33, 33]), ..wanted() }, "encoder.2.weight is missing"),
         (Specification { decoder: dense(&[5]), ..wanted() }, "decoder.2.weight has shape [40, 5]"),
         (
-            Specification { likelihood: LIKELIHOODS[2], ..wanted() },
+            Specification { likelihood: LIKELIHOODS[2].clone(), ..wanted() },
             "likelihood.log_scale has shape [37]",
         ),
         (
-            Specification { likelihood: LIKELIHOODS[0], ..wanted() },
+            Specification { likelihood: LIKELIHOODS[0].clone(), ..wanted() },
             "\"likelihood.log_scale\" is no part",
         ),
         // Absurd ones, which are no reason to ask for memory.

@@ -17,10 +17,12 @@ from helpers import COUNTS
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributions import LogNormal, MultivariateNormal, NegativeBinomial, Normal, Poisson
-from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, softplus
 
 from fastvae import VAE, Autoencoder
 from fastvae.likelihoods import Gaussian, Mixed, resolve
+from fastvae.likelihoods import NegativeBinomial as Dispersed
+from fastvae.likelihoods import Poisson as Rates
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -103,6 +105,10 @@ class LearnedScale(nn.Module):
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.log_scale = nn.Parameter(torch.zeros(shape))
+
+
+# Counts that are given as objects.
+KINDS: dict[type, str] = {Rates: "poisson", Dispersed: "negative_binomial"}
 
 
 class LearnedDispersion(nn.Module):
@@ -252,11 +258,14 @@ class TorchVAE(Twin):
         self.logvar = nn.Linear(head, latent_dim)
         self.decoder = sequential([latent_dim + conditions, *decoder_hidden, n_features], activation, last=False)
         self.bernoulli = likelihood == "bernoulli"
-        self.counts = likelihood if likelihood in COUNTS else None
+        self.counts = KINDS.get(type(likelihood), likelihood if likelihood in COUNTS else None)
+        self.sized = getattr(likelihood, "size_factor", None) == "total"
         self.fixed_scale = 1.0
         self.squashed = self.bernoulli or (isinstance(likelihood, Gaussian) and likelihood.mean == "sigmoid")
-        if likelihood == "negative_binomial":
+        if self.counts == "negative_binomial":
             self.likelihood = LearnedDispersion(n_features)
+        if getattr(likelihood, "zero_inflation", False):
+            self.inflation = nn.Linear(self.decoder[-1].in_features, n_features)
         self.mixed = isinstance(likelihood, Mixed)
         if self.mixed:
             self.likelihood = TorchMixed(likelihood)
@@ -300,7 +309,8 @@ class TorchVAE(Twin):
         if self.mixed:
             return self.likelihood.mean(out)
         if self.counts:
-            return out.softmax(1) if self.counts == "multinomial" else out.exp()
+            mean = out.softmax(1) if self.counts == "multinomial" or self.sized else out.exp()
+            return mean * self.inflation(self.decoder[:-1](joined(z, y))).neg().sigmoid() if self.inflated else mean
         return out.sigmoid() if self.squashed else out
 
     def log_prob_of_counts(self, x: Tensor, out: Tensor) -> Tensor:
@@ -311,6 +321,24 @@ class TorchVAE(Twin):
             return Poisson(out.exp(), validate_args=False).log_prob(x)
         log_r = self.likelihood.log_total_count
         return NegativeBinomial(log_r.exp(), logits=out - log_r, validate_args=False).log_prob(x)
+
+    def size(self, x: Tensor) -> Tensor:
+        """The factor of the means of counts with a size, else 1."""
+        return x.sum(1, keepdim=True).clamp(min=1e-6) if self.sized else torch.ones(len(x), 1)
+
+    @property
+    def inflated(self) -> bool:
+        """Whether zeros have a probability of their own."""
+        return hasattr(self, "inflation")
+
+    def log_prob_with_size(self, x: Tensor, out: Tensor, z: Tensor) -> Tensor:
+        """log p(x) of each feature of counts whose means are shares of the row's total."""
+        log_p = self.log_prob_of_counts(x, out.log_softmax(1) + self.size(x).log())
+        if not self.inflated:
+            return log_p
+        u = self.inflation(self.decoder[:-1](z))
+        rest = logsigmoid(-u) + log_p
+        return torch.where(x == 0, torch.logaddexp(logsigmoid(u), rest), rest)
 
     def terms(
         self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None, y: Tensor | None = None
@@ -329,6 +357,8 @@ class TorchVAE(Twin):
             losses = torch.stack(self.likelihood.terms(x, out, balanced=True)).sum(0)
         elif self.bernoulli:
             losses = of_observed(lambda x: binary_cross_entropy_with_logits(out, x, reduction="none"), x)
+        elif self.sized:
+            losses = of_observed(lambda x: -self.log_prob_with_size(x, out, z), x)
         elif self.counts:
             losses = of_observed(lambda x: -self.log_prob_of_counts(x, out), x)
         else:
@@ -509,7 +539,7 @@ def examples(likelihood: Any, rows: int, cols: int, seed: int = 0) -> NDArray[np
     rng = np.random.default_rng(seed)
     if isinstance(likelihood, Mixed):
         return table(likelihood, rows, seed)
-    if likelihood in COUNTS:
+    if likelihood in COUNTS or type(likelihood) in KINDS:
         return rng.negative_binomial(0.5, 0.2, (rows, cols)).astype(np.float32)
     if likelihood == "bernoulli":
         return np.clip(rng.uniform(-0.5, 1.5, (rows, cols)), 0, 1).astype(np.float32)

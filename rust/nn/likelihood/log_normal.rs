@@ -102,7 +102,7 @@ impl LikelihoodKind for LogNormal {
     /// The start of a Gaussian, given the moments of ln x.
     fn start(&self, column: &Column, level: &Level) -> Option<Start> {
         let scale = level.own_scale(column).max(f64::from(self.floor));
-        Some(Start { output: column.mean, spread: scale, scale })
+        Some(Start { output: column.mean, spread: scale, scale, second: 0.0 })
     }
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         work.dispatch::<Self>(isa);
@@ -113,6 +113,8 @@ impl LikelihoodKind for LogNormal {
     }
     fn draw(&self, draws: Draws) -> bool {
         let scales = draws.parameters;
-        draws.each_count(|mean, j, uniforms| LogNormal::draw_one(mean, scales[j], uniforms))
+        draws.each_count(|mean, _, j, uniforms| {
+            LogNormal::draw_one(mean as f32, scales[j], uniforms)
+        })
     }
 }

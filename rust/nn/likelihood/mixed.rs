@@ -225,6 +225,11 @@ impl Group {
                     );
                 }
             },
+            counts if counts.size_factor().is_some() => {
+                return wrong(
+                    "size_factor is for counts in all columns of X: leave it out in a group of columns".into(),
+                );
+            }
             Likelihood::LogNormal(_)
             | Likelihood::Poisson(_)
             | Likelihood::NegativeBinomial(_)
@@ -478,7 +483,7 @@ impl LikelihoodKind for Mixed {
     fn variance(&self, _: f32, _: f32) -> f32 {
         0.0
     }
-    fn variance_of(&self, feature: usize, mean: f32, parameter: f32) -> f32 {
+    fn variance_of(&self, feature: usize, mean: f32, [parameter, _]: [f32; 2]) -> f32 {
         match &self.0.group_of(feature).likelihood {
             Likelihood::Gaussian(kind) => kind.variance(mean, parameter),
             Likelihood::LogNormal(kind) => kind.variance(mean, parameter),

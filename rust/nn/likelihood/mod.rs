@@ -9,6 +9,8 @@
 //! | Gaussian with the decoder's scale | mean y, log scale u; s² = floor² + e^(2u) | as for the Gaussian | (y - x) / s²; for u: (1 - ((x - y) / s)²) e^(2u) / s² | y, or m as above |
 //! | Poisson | log mean | x y - e^y - ln x!: see [`poisson`] | e^y - x | e^y |
 //! | negative binomial | log mean | see [`negative_binomial`] | | e^y |
+//! | these two with a size s of the row | logits of all shares | as above, of the mean s softmax(y): see [`shares`] | | softmax(y) |
+//! | negative binomial with zero inflation | and a logit u | see [`inflation`] | | (1 - sigmoid(u)) softmax(y) |
 //! | log-normal | mean of ln x | see [`log_normal`] | | e^(y + s² / 2) |
 //! | categorical, ordinal | L numbers | see [`categorical`], [`ordinal`] | | probabilities of L levels |
 //! | mixed | each group of columns its own | see [`mixed`] | | |
@@ -26,6 +28,7 @@ pub mod categorical;
 pub mod deviance;
 pub mod draw;
 pub mod gaussian;
+mod inflation;
 #[cfg(test)]
 mod laplace;
 pub mod levels;
@@ -41,6 +44,7 @@ pub mod ordinal;
 pub mod poisson;
 pub mod scale;
 pub mod score;
+pub mod shares;
 pub mod softmax;
 pub mod squared_error;
 pub mod start;
@@ -55,6 +59,7 @@ pub use mixed_tile::{MixedMean, MixedScore};
 pub use moments::Moments;
 pub use scale::{FeatureParameter, LearnedScale, ScaleGradient};
 pub use score::Score;
+pub use shares::SizeFactor;
 pub use start::{Column, Level, Start};
 
 use crate::error::{Error, Result};
@@ -185,14 +190,24 @@ pub trait LikelihoodKind {
         false
     }
 
+    /// The size of a row, for counts whose means are shares of it: see [`shares`].
+    fn size_factor(&self) -> Option<SizeFactor> {
+        None
+    }
+
     /// The parameter of each feature in the density, besides the decoder's output.
     fn parameter(&self) -> FeatureParameter {
         FeatureParameter::None
     }
 
-    /// The number of decoder outputs for each feature: 1, or 2 with a log scale as the second output.
+    /// The number of decoder outputs for each feature: 1, or 2 with a log scale or a logit of zero inflation.
     fn outputs_per_feature(&self) -> usize {
         1
+    }
+
+    /// The name of the second output, a layer of its own.
+    fn second_output(&self) -> &'static str {
+        "scale"
     }
 
     /// Whether the decoder's output is a mean in the units of x.
@@ -215,9 +230,9 @@ pub trait LikelihoodKind {
     where
         Self: Sized;
 
-    /// [`LikelihoodKind::variance`] of feature `_feature`, for a likelihood whose features differ.
+    /// [`LikelihoodKind::variance`] of feature `_feature`, given also the decoder's second output for it, if it has one.
     #[inline(always)]
-    fn variance_of(&self, _feature: usize, mean: f32, parameter: f32) -> f32
+    fn variance_of(&self, _feature: usize, mean: f32, [parameter, _second]: [f32; 2]) -> f32
     where
         Self: Sized,
     {
@@ -236,7 +251,12 @@ impl dyn LikelihoodKind {
 
     /// Whether an example may have missing values.
     pub fn allows_missing(&self) -> bool {
-        !self.is_of_words()
+        !self.is_of_words() && self.size_factor().is_none()
+    }
+
+    /// Whether the density of a row needs all its panels.
+    pub fn needs_whole_rows(&self) -> bool {
+        self.is_softmax() || self.size_factor().is_some() || self.groups().is_some()
     }
 
     /// The learned scale, if the likelihood has one.

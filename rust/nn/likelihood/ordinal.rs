@@ -162,6 +162,7 @@ pub fn starts(columns: &[Column]) -> Vec<Start> {
         output: std::f64::consts::LN_2 - threshold,
         spread: spread(below * (1.0 - below)).min(1.0),
         scale: 1.0,
+        second: 0.0,
     };
     let mut starts = vec![location];
     for (i, column) in columns.iter().enumerate().skip(1) {
@@ -173,7 +174,7 @@ pub fn starts(columns: &[Column]) -> Vec<Start> {
             }
         };
         below = (below + share(column)).min(1.0 - 1e-12);
-        starts.push(Start { output, spread: 1.0, scale: 1.0 });
+        starts.push(Start { output, spread: 1.0, scale: 1.0, second: 0.0 });
     }
     starts
 }

@@ -239,6 +239,7 @@ fn moments_have_the_variance_of_draws() {
         let moments = Moments {
             likelihood: &likelihood,
             first: 0,
+            second: &[],
             mean: &[mean],
             parameter: &[parameter],
             out: [&mut m, &mut square, &mut variance],
