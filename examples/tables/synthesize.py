@@ -12,7 +12,7 @@ Models are fitted to 60 % of the rows. Of as many synthetic rows
   total variation of the contingency table, numbers in four bins;
 - "trained" is the ROC-AUC on held-out rows of gradient boosting that is trained on synthetic rows.
 
-All run with one thread; "seconds" is fitting and drawing. Prints a table in Markdown, as in results/synthesize.md.
+All run with one thread; "seconds" is fitting and drawing. Prints a table in Markdown, as in README.md.
 """
 
 from __future__ import annotations
