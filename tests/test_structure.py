@@ -35,6 +35,7 @@ STRATA = {
     "fastvae._tables": 6,
     "fastvae._topics": 6,
     "fastvae._irt": 6,
+    "fastvae._recommender": 6,
     "fastvae._export": 6,
     "fastvae._estimators": 7,
     "fastvae.plots": 8,

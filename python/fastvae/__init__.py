@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastvae import torch as torch  # not in __all__: a star import would hide torch
     from fastvae._estimators.imputer import Imputer
     from fastvae._estimators.item_response import ItemResponse
+    from fastvae._estimators.recommender import Recommender
     from fastvae._estimators.tabular import TabularVAE
     from fastvae._estimators.topic_model import TopicModel
     from fastvae._explorer.explorer import explorer
@@ -35,6 +36,7 @@ __all__ = [
     "Imputer",
     "ItemResponse",
     "NotFittedError",
+    "Recommender",
     "TabularVAE",
     "TopicModel",
     "__version__",
@@ -61,6 +63,7 @@ __all__ = [
 _LAZY = {
     "Imputer": "fastvae._estimators.imputer",
     "ItemResponse": "fastvae._estimators.item_response",
+    "Recommender": "fastvae._estimators.recommender",
     "TabularVAE": "fastvae._estimators.tabular",
     "TopicModel": "fastvae._estimators.topic_model",
     "explorer": "fastvae._explorer.explorer",

@@ -49,6 +49,7 @@ _MORE_STATE_KEYS = {
     "_images",  # only of models with an image_shape
     "_table",  # only of a TabularVAE
     "n_skipped_batches_",  # not in files of version 0.1
+    "_popularity",  # only of recommenders
 }
 _MAPPING = "mapping"  # a dict, as pairs
 _MAX_SHOWN = 300  # characters of an error in a message
@@ -95,6 +96,8 @@ def dump(
     if fitted.table is not None:
         learned["_table"] = fitted.table.to_json()
     estimator = {"class": name, "parameters": parameters, "learned": learned}
+    if fitted.popularity is not None:
+        learned["_popularity"] = fitted.popularity.tolist()
     history = [(key, np.array(values, np.float64)) for key, values in record.checked_history().items()]
     return fitted.dump(moments, estimator if run is None else estimator | {"run": run}, history, best=run is not None)
 
@@ -150,6 +153,8 @@ class Contents(NamedTuple):
             fitted.set_images(*_layout(fitted.images, **images))
         if "_table" in learned:
             fitted.table = _table(learned["_table"], fitted.n_features)
+        if "_popularity" in learned:
+            fitted.set_popularity(learned["_popularity"])
         return fitted, record
 
 
