@@ -73,6 +73,7 @@ EXAMPLES = (
     "convolution",
     "denoising",
     "impute_halves",
+    "mixed_table",
     "anomaly_map",
     "topics_map",
     "item_curves",

@@ -395,6 +395,7 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         logvar = logvar.clip(-30, 20)
         found = np.zeros((len(mu), len(schema.columns) + 1))
         found[:, [i for i, column in enumerate(schema.columns) if column.width]] = -shares
+        found += 0.0  # no -0
         found[:, -1] = (mu**2 + np.exp(logvar) - 1 - logvar).sum(1) / 2
         labels = schema.labels if schema.named else list(range(len(schema.columns)))
         return containers.numbers_table(found, [*labels, "kl"], table.container, X)
