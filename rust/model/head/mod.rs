@@ -2,12 +2,14 @@
 #![allow(unsafe_code)]
 
 mod best;
+mod bounds;
 mod outputs;
 mod scale;
 mod score;
 mod softmax;
 
-pub use best::{BestOut, Lists, Ranking, SharedLists};
+pub use best::{BestOfBatch, BestOut, Lists, Ranking, Search, SharedLists};
+pub use bounds::Bounds;
 
 use super::layers::Epilogue;
 use super::spec::Specification;
