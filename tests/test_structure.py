@@ -32,6 +32,7 @@ STRATA = {
     "fastvae._fitted": 4,
     "fastvae._training": 5,
     "fastvae.callbacks": 6,
+    "fastvae._tables": 6,
     "fastvae._topics": 6,
     "fastvae._irt": 6,
     "fastvae._recommender": 6,

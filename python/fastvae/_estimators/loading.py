@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastvae._estimators import checkpoint, files
@@ -12,11 +13,22 @@ from fastvae._estimators.vae import VAE
 if TYPE_CHECKING:
     from typing import BinaryIO, TypeAlias
 
+    from fastvae._estimators.imputer import Imputer
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.recommender import Recommender
+    from fastvae._estimators.tabular import TabularVAE
     from fastvae._estimators.topic_model import TopicModel
 
-    Saved: TypeAlias = VAE | Autoencoder | TopicModel | ItemResponse | Recommender
+    Saved: TypeAlias = VAE | Autoencoder | TopicModel | ItemResponse | Recommender | TabularVAE | Imputer
+
+# Imported only if needed.
+_MODULES = {
+    "Imputer": "imputer",
+    "ItemResponse": "item_response",
+    "Recommender": "recommender",
+    "TabularVAE": "tabular",
+    "TopicModel": "topic_model",
+}
 
 
 def load(
@@ -36,7 +48,7 @@ def load(
 
     Returns
     -------
-    VAE, Autoencoder, TopicModel, ItemResponse or Recommender
+    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, TabularVAE or Imputer
         The fitted model.
 
     Raises
@@ -82,7 +94,7 @@ def resume(
 
     Returns
     -------
-    VAE, Autoencoder, TopicModel, ItemResponse or Recommender
+    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, TabularVAE or Imputer
         The fitted model.
 
     Raises
@@ -108,20 +120,11 @@ def resume(
 
 
 def _class(name: str) -> type[Saved]:
-    """Return the class of a name in a file, or raise KeyError; the others are imported only if needed."""
-    if name == "TopicModel":
-        from fastvae._estimators.topic_model import TopicModel
-
-        return TopicModel
-    if name == "ItemResponse":
-        from fastvae._estimators.item_response import ItemResponse
-
-        return ItemResponse
-    if name == "Recommender":
-        from fastvae._estimators.recommender import Recommender
-
-        return Recommender
-    return {cls.__name__: cls for cls in (VAE, Autoencoder)}[name]
+    """Return the class of a name in a file, or raise KeyError."""
+    if name in ("VAE", "Autoencoder"):
+        return VAE if name == "VAE" else Autoencoder
+    found: type[Saved] = getattr(import_module(f"fastvae._estimators.{_MODULES[name]}"), name)
+    return found
 
 
 def _model(contents: files.Contents, parameters: dict[str, Any]) -> Saved:
