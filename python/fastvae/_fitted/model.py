@@ -183,13 +183,20 @@ class FittedModel:
         return self.engine.reconstruct(X, y, threads).reshape(len(X), -1)
 
     def best_items(
-        self, X: Examples, n: int, allowed: NDArray[np.bool_] | None, new_only: bool, threads: int | None
+        self,
+        X: Examples,
+        n: int,
+        allowed: NDArray[np.bool_] | None,
+        new_only: bool,
+        threads: int | None,
+        bounds: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint32]] | None = None,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return the n items with the largest logits at z = mu(x), and these, [n_examples, n]; -1 and -inf: no more.
 
-        The items are those that are `allowed` (None: all); with `new_only`, those whose value in X is zero.
+        The items are those that are `allowed` (None: all); with `new_only`, those whose value in X is zero. `bounds` of
+        the logits save work; results do not depend on them.
         """
-        items, logits = self.engine.best_items(X, n, allowed, new_only, threads)
+        items, logits = self.engine.best_items(X, n, allowed, new_only, bounds, threads)
         return items.reshape(-1, n), logits.reshape(-1, n)
 
     # Losses
