@@ -123,9 +123,7 @@ def test_the_gradient_is_that_of_the_numerical_derivative() -> None:
     }
     for kind, (data, most, at) in cases.items():
         maximum = np.array(most)
-        exam = Exam(
-            {"3pl": "guessing"}.get(kind, kind), (data / maximum).astype(np.float32), maximum, priors, threads=1
-        )
+        exam = Exam(kind, (data / maximum).astype(np.float32), maximum, priors, threads=1)
         # The prior of ln |a| is not in the log-likelihood: its derivative is known.
         _, gradient = exam.gradient(np.array(at))
         numerical = np.empty(len(at))

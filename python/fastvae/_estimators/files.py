@@ -15,6 +15,8 @@ from fastvae._data.scale import VERSION_0_1, InputScale
 from fastvae._estimators import sources
 from fastvae._fitted.files import checked_names, decode_classes, encode_classes, parse, with_keys
 from fastvae._fitted.model import FittedModel
+from fastvae._irt import categorical
+from fastvae._irt.items import max_marks
 from fastvae._training.record import TrainingRecord
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ _MORE_STATE_KEYS = {
     "_input",  # not in files of version 0.1,
     "_noisy",  # which have this
     "_images",  # only of models with an image_shape
+    "_items",  # only of exams with guessing or graded tasks
     "n_skipped_batches_",  # not in files of version 0.1
 }
 _MAX_SHOWN = 300  # characters of an error in a message
@@ -88,6 +91,8 @@ def dump(
     }
     if fitted.columns is not None:
         learned["_input"]["condition"] = {"indices": fitted.columns.indices, "alone": fitted.columns.alone}
+    if fitted.item_parameters is not None:
+        learned["_items"] = categorical.to_json(fitted.item_parameters)
     if fitted.images is not None:
         learned["_images"] = {"channels_first": fitted.images.channels_first, "form": fitted.form}
     estimator = {"class": name, "parameters": parameters, "learned": learned}
@@ -139,6 +144,8 @@ class Contents(NamedTuple):
             _set_input(fitted, **given)
         elif not fitted.specification.counts:
             fitted.set_input(VERSION_0_1, None)
+        if "_items" in learned:
+            fitted.item_parameters = categorical.from_json(learned["_items"], max_marks(fitted.specification))
         if (fitted.images is None) != ("_images" not in learned):
             raise ValueError("the layout of images does not fit the model")
         if fitted.images is not None:

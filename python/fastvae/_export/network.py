@@ -135,6 +135,7 @@ class Network:
 
 def describe(fitted: FittedModel) -> Network:
     """Return the description of a fitted model."""
+    fitted.require_decoder()
     return _Describer(fitted.specification, fitted.state_dict()).network()
 
 
