@@ -46,6 +46,11 @@ impl<'a> Pass<'a> {
         Pass { batch: BatchView { prior_weight, weighted, ..self.batch }, ..self }
     }
 
+    /// The pass with the weights of groups of columns in log p, if `balanced`.
+    pub fn balanced(self, balanced: bool) -> Pass<'a> {
+        Pass { batch: BatchView { balanced, ..self.batch }, ..self }
+    }
+
     /// Minus the log prior of the parameters in the loss of an example, nats. Not in the update.
     pub fn prior_loss(&self) -> f64 {
         match self.prior_weight {
@@ -117,10 +122,18 @@ impl<'a> Pass<'a> {
         });
     }
 
-    /// Writes E[x|z] to rows `first..` of `out`, [n, n_features].
-    pub fn mean(&self, worker: &Worker, out: Shared<f32>, first: usize) {
+    /// Adds `share` times log p of each variable of groups of columns to rows `first..` of `out`, [n, n_variables].
+    pub fn add_terms(&self, worker: &Worker, out: Shared<f32>, first: usize, share: f32) {
         self.with_output(worker, |tiles| {
-            self.network.head.mean(&self.batch, worker, tiles, out, first);
+            self.network.head.add_terms(&self.batch, worker, tiles, (out, first, share));
+        });
+    }
+
+    /// Writes E[x|z] to rows `first..` of `out`, [n, n_features]; counts with a size have the size of the loaded x if
+    /// `sized`, else 1.
+    pub fn mean(&self, worker: &Worker, out: Shared<f32>, (first, sized): (usize, bool)) {
+        self.with_output(worker, |tiles| {
+            self.network.head.mean(&self.batch, worker, tiles, out, (first, sized));
         });
     }
 

@@ -134,7 +134,7 @@ impl PyEngine {
                 if out.is_empty() {
                     *out = zeros(sources[0].rows(), self.specification.n_features)?;
                 }
-                let mut run = self.run_on_x(sources[0], true, threads);
+                let mut run = self.run_on_given(sources[0], threads);
                 self.in_slices(py, |engine| {
                     let out = (&mut weights[..], &mut out[..]);
                     engine.conditional_mean(sources, samples.clone(), out, &mut run)
@@ -176,7 +176,7 @@ impl PyEngine {
                     next: Shared::new(&mut next),
                     codes: Shared::new(out),
                 };
-                let mut run = self.run_on_x(sources[0], true, threads);
+                let mut run = self.run_on_given(sources[0], threads);
                 self.in_slices(py, |engine| {
                     let samples = (samples.clone(), seed);
                     engine.conditional_sample(sources, samples, &draws, &mut run)
@@ -208,6 +208,32 @@ impl PyEngine {
             self.in_slices(py, |engine| {
                 engine.sample(&mut out, &mut scale, lengths, &mut drawing)
             })?;
+            Ok(array(py, out))
+        })
+    }
+
+    /// The mean over `n` draws of z of log p(x_v|z) of each variable of groups of columns, [examples * n_variables]. Nats.
+    #[allow(clippy::too_many_arguments)]
+    fn variable_log_prob<'py>(
+        &self,
+        py: Python<'py>,
+        x: Array2,
+        y: Option<Array2>,
+        n: u32,
+        seed: u64,
+        threads: Option<usize>,
+    ) -> PyResult<Array<'py>> {
+        let groups = self.specification.likelihood.groups();
+        let variables = groups.map_or(0, |groups| groups.places.len());
+        self.with_examples(x, y, &None, |x| {
+            let mut out = zeros(x.rows(), variables)?;
+            for first in (0..n).step_by(DRAWS_AT_ONCE as usize) {
+                let samples = first..n.min(first.saturating_add(DRAWS_AT_ONCE));
+                let mut run = self.run_on_x(&x, true, threads);
+                self.in_slices(py, |engine| {
+                    engine.variable_log_prob(&x, (samples.clone(), n, seed), &mut out, &mut run)
+                })?;
+            }
             Ok(array(py, out))
         })
     }

@@ -30,7 +30,7 @@ CLASSES: tuple[type[Any], ...] = (
     corruption.MaskingNoise,
     corruption.SaltAndPepper,
     *layers.KINDS.values(),
-    *likelihoods.KINDS.values(),
+    *likelihoods.CLASSES,
     optimizers.Adam,
     optimizers.AdamW,
     optimizers.SGD,

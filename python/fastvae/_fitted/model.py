@@ -49,7 +49,8 @@ class FittedModel:
         self.specification = Specification.of(self.engine)
         self.classes = classes
         self.position = (0, 0.0)  # number of the last training step, and epochs before it
-        self.rescales_masking = self.specification.counts  # what MaskingNoise(rescale=None) means
+        # What MaskingNoise(rescale=None) means.
+        self.rescales_masking = self.specification.counts and not self.specification.mixed
         self.set_input(UNSCALED if self.specification.counts else UNTRAINED, None)
         image_shape = self.specification.image_shape
         self.images = None if image_shape is None else Images(*image_shape)  # the layout of images in X
@@ -207,10 +208,14 @@ class FittedModel:
         eps: NDArray[np.float32] | None = None,
         corruption: tuple[str, float] | None = None,
         binarize: str | None = None,
+        balanced: bool = True,
     ) -> tuple[float, float, list[float]]:
-        """Return weighted means over the examples of -log p(x|z) and KL, and the loss by each objective, nats."""
+        """Return weighted means over the examples of -log p(x|z) and KL, and the loss by each objective, nats.
+
+        `balanced`: log p has the weights of groups of columns, as in training.
+        """
         self.require_decoder()
-        return self.engine.mean_losses(*data, rows, eps, objectives, corruption, binarize, threads)
+        return self.engine.mean_losses(*data, rows, eps, objectives, corruption, binarize, balanced, threads)
 
     def log_marginal(self, X: Examples, y: NDArray[Any] | None, samples: int, threads: int | None) -> LogMarginal:
         """Estimate log p(x) of each example, in nats, by importance sampling with `samples` draws."""
@@ -259,7 +264,7 @@ class FittedModel:
         seed: int,
         threads: int | None,
     ) -> NDArray[np.float32]:
-        """Draw x from p(x|z), [n, n_features]; a multinomial needs `lengths`, the words per document."""
+        """Draw x from p(x|z), [n, n_features]; a multinomial or a size factor needs `lengths`."""
         self.require_decoder()
         return self.engine.sample(Z, y, lengths, seed, threads).reshape(len(Z), -1)
 
@@ -269,6 +274,12 @@ class FittedModel:
         """Draw codes from q(z|x), [n, n_examples, latent_dim]."""
         drawn = self.engine.posterior_sample(X, y, n, seed, threads)
         return drawn.reshape(n, len(X), -1)
+
+    def variable_log_prob(
+        self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None
+    ) -> NDArray[np.float32]:
+        """Return the mean over n draws of z of log p(x_v|z) of each variable, [n_examples, n_variables], nats."""
+        return self.engine.variable_log_prob(X, y, n, seed, threads).reshape(len(X), -1)
 
     def predictive(self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> Predictive:
         """Return mean and standard deviations of p(x'|x), from n draws of z."""
