@@ -198,7 +198,7 @@ def test_the_encoder_has_the_moments_of_the_posterior(missing: float) -> None:
     marks = simulated(800, np.tile(SLOPES, 3), np.tile(INTERCEPTS, 3), missing=missing)
     exam = ItemResponse(method="mml", random_state=0).fit(marks)
     mu, logvar = exam.encode(marks)
-    assert np.sqrt(np.mean((mu - exam.transform(marks)) ** 2)) < (0.2 if missing else 1e-3)
+    assert np.sqrt(np.mean((mu - exam.transform(marks)) ** 2)) < (0.2 if missing else 3e-3)
     assert np.abs(logvar / 2 - np.log(exam.ability_std(marks))).mean() < (0.03 if missing else 1e-3)
     # The bound with this encoder is close to the exact marginal likelihood.
     assert exam.log_marginal(marks).estimate.mean() - exam.score(marks) < 0.2

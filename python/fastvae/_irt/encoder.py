@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fastvae._irt.items import Items
 
 # Students that the output layers are fitted to.
-_MOST_STUDENTS = 1024
+_MOST_STUDENTS = 512
 
 # Share of the hidden units that reads the information of the missing answers.
 _INFORMATION_SHARE = 8

@@ -91,6 +91,7 @@ class Exam:
             marks.shape[1],
             None if weights is None else np.ascontiguousarray(weights, np.float32),
             None if groups is None else np.ascontiguousarray(groups, np.uint32),
+            kind == "rasch",  # the score is then sufficient for the ability
         )
         self._kind, self._most, self._prior = KINDS[kind], max_marks.tolist(), prior
         self._n_groups = 1 if groups is None else int(groups.max()) + 1
