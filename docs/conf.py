@@ -76,6 +76,7 @@ EXAMPLES = (
     "anomaly_map",
     "topics_map",
     "item_curves",
+    "graded_answers",
 )
 
 

@@ -9,10 +9,12 @@ are measured; fastvae also without its prior, which girth does not have.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,40 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benches"))
 IDLE = 0.05
 
 # LSAT section 7 (Bock & Lieberman, 1970): numbers of the patterns 00000, 00001, ..., 11111.
-LSAT7 = (
-    12,
-    19,
-    1,
-    7,
-    3,
-    19,
-    3,
-    17,
-    10,
-    5,
-    3,
-    7,
-    7,
-    23,
-    8,
-    28,
-    7,
-    39,
-    11,
-    34,
-    14,
-    51,
-    15,
-    90,
-    6,
-    25,
-    7,
-    35,
-    18,
-    136,
-    32,
-    308,
-)
+_FIRST = (12, 19, 1, 7, 3, 19, 3, 17, 10, 5, 3, 7, 7, 23, 8, 28)
+LSAT7 = (*_FIRST, 7, 39, 11, 34, 14, 51, 15, 90, 6, 25, 7, 35, 18, 136, 32, 308)
 
 
 def lsat() -> np.ndarray:
@@ -98,16 +68,22 @@ def ours(model: str, prior: Any, jobs: int) -> Callable[[np.ndarray], tuple[Any,
     return fit
 
 
+def girth() -> Any:
+    """Return the function that fits girth, or None."""
+    try:
+        return importlib.import_module("opponents.girth_exam").fit
+    except ImportError:
+        return None
+
+
 def main() -> None:
     """Print and write the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    theirs: Callable[..., Any] | None = None
-    try:
-        from opponents.girth_exam import fit as theirs
-    except ImportError:
+    theirs = girth()
+    if theirs is None:
         print("girth is missing: pip install girth")
     tasks = [("LSAT 7", (lsat(), None, None), 4 * options.rounds), ("1,000 x 20", simulated(1000, 20), options.rounds)]
     tasks += [("5,000 x 40", simulated(5000, 40), max(3, options.rounds // 2))]
@@ -117,7 +93,7 @@ def main() -> None:
             fits = {f"fastvae, {jobs} threads": ours(model, "weak", jobs) for jobs in (1, 2)}
             fits["fastvae, no prior, 1 threads"] = ours(model, None, 1)
             if theirs is not None:
-                fits |= {f"girth {own}": (lambda y, own=own: theirs(own, y)) for own in names}
+                fits |= {f"girth {own}": partial(theirs, own) for own in names}
             times: dict[str, list[float]] = {key: [] for key in fits}
             found = {}
             for _ in range(rounds + 1):
@@ -127,7 +103,7 @@ def main() -> None:
                     found[key] = fit(answers)
                     times[key].append(time.perf_counter() - start)
             for key, (a, d) in found.items():
-                row = {"exam": name, "model": model, "fit": key, "seconds": median(times[key][1:])}
+                row: dict[str, Any] = {"exam": name, "model": model, "fit": key, "seconds": median(times[key][1:])}
                 row["log_likelihood"] = log_likelihood(answers, a, d)
                 if slopes is not None and model == "2pl":
                     row |= {
