@@ -613,6 +613,25 @@ tol, callbacks, n_jobs, random_state, progress
         fraction = float(sample_weights.sum(dtype=np.float64) / weights.sum(dtype=np.float64))
         return distance_to_maximum(items, gradients, (answered, sample_weights), alpha, fraction)
 
+    def describe_objective(self) -> str:
+        """Return the objective of ``fit`` as one paragraph: the exact formula, its constants, sums and means."""
+        if self._method() == "amortized":
+            return super().describe_objective()
+        prior = priors.resolve(self.prior, 1, self._model() == "through_origin")
+        terms = []
+        if prior is not None and prior["slope"]["kind"] == "lognormal":
+            terms.append(f"ln |a_t| ~ N({prior['slope']['mean']:g}, {prior['slope']['sd']:g}²)")
+        if prior is not None and prior["intercept"] is not None and self._model() != "through_origin":
+            terms.append(f"d_t ~ N(0, {prior['intercept']:g}²)")
+        if prior is not None and self._model() == "3pl":
+            terms.append(f"logit c_t ~ N(logit guessing, {_GUESSING_SD:g}²)")
+        return (
+            "Maximised by EM, as a sum over the students s, each times its weight, in nats: ln of the integral of "
+            f"N(alpha; 0, 1) p(y_s|alpha) over alpha{' + ln p(tasks)' * bool(terms)}. "
+            + (f"p(tasks) is the prior of the item parameters, {', '.join(terms)}. " if terms else "")
+            + self._likelihood_formula()
+        )
+
     def _likelihood_formula(self) -> str:
         if self._model() == "graded":
             return (
