@@ -7,7 +7,7 @@ import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from fastvae import _core
 
@@ -23,6 +23,20 @@ __all__ = [
     "Ordinal",
     "Poisson",
 ]
+
+
+class _Optional:
+    """A likelihood with options that are unset by default: None or False."""
+
+    def set_options(self) -> dict[str, Any]:
+        """Return the options without the unset ones."""
+        every = {field.name: (getattr(self, field.name), field.default) for field in fields(cast("Any", self))}
+        unset = (None, False)
+        return {name: value for name, (value, default) in every.items() if not (value is default and value in unset)}
+
+    def __repr__(self) -> str:
+        """Return the class with its set options."""
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.set_options().items())})"
 
 
 @dataclass(frozen=True)
@@ -68,8 +82,8 @@ class Gaussian:
     mean: Literal["identity", "sigmoid"] = "identity"
 
 
-@dataclass(frozen=True)
-class Poisson:
+@dataclass(frozen=True, repr=False)
+class Poisson(_Optional):
     """Independent Poisson counts: log p(x|z) = sum_j x_j y_j - e^y_j - ln x_j!, in nats.
 
     The decoder returns y, the logarithm of the mean; a mean above e^88 overflows float32, and the loss is infinite.
@@ -84,8 +98,8 @@ class Poisson:
     size_factor: Literal["total"] | None = None
 
 
-@dataclass(frozen=True)
-class NegativeBinomial:
+@dataclass(frozen=True, repr=False)
+class NegativeBinomial(_Optional):
     """Independent negative binomial counts, with more variance than Poisson: Var x_j = m_j + m_j² / r_j.
 
     log p(x|z) = sum_j ln Γ(x_j + r_j) - ln Γ(r_j) - ln x_j! + r_j ln(r_j / (r_j + m_j)) + x_j ln(m_j / (r_j + m_j)), in
@@ -328,12 +342,11 @@ def _options(likelihood: Any, kinds: dict[str, type], name: str, more: str) -> d
     kind = next((kind for kind, cls in kinds.items() if isinstance(instance, cls)), None)
     if kind is None:
         raise ValueError(f"{name}={likelihood!r} is not known; use one of {', '.join(map(repr, kinds))} {more}")
-    values = {field.name: (getattr(instance, field.name), field.default) for field in fields(instance)}
-    return {"kind": kind} | {
-        name: _option(value, f"{instance!r}: {name}")
-        for name, (value, default) in values.items()
-        if not (value is default and value in (None, False))
-    }
+    if isinstance(instance, _Optional):
+        values = instance.set_options()
+    else:
+        values = {field.name: getattr(instance, field.name) for field in fields(instance)}
+    return {"kind": kind} | {name: _option(value, f"{instance!r}: {name}") for name, value in values.items()}
 
 
 def _resolved_group(group: Group) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 #![allow(unsafe_code)]
 
 use super::batch::Epsilon;
-use super::head::Tiles;
+use super::head::{BestOut, Ranking, SharedLists, Tiles};
 use super::layers::{Epilogue, Layer};
 use super::memory::{BatchView, Owners, Slot};
 use super::network::{Layers, Network};
 use super::phases::SampleRange;
 use super::sink::Sink;
 use crate::data::Source;
+use crate::data::check::ValueCheck;
 use crate::matrix::{Shared, panels_of};
 use crate::simd::Row;
 use crate::threads::Worker;
@@ -141,6 +142,20 @@ impl<'a> Pass<'a> {
     pub fn mean_and_scale(&self, worker: &Worker, out: [Shared<f32>; 2], first: usize) {
         self.with_output(worker, |tiles| {
             self.network.head.mean_and_scale(&self.batch, worker, tiles, out, first);
+        });
+    }
+
+    /// Writes the best items of each row to rows `first..` of two arrays: see [`Head::best`](super::head::Head::best).
+    pub fn best(
+        &self,
+        worker: &Worker,
+        ranking: Ranking,
+        lists: (SharedLists, usize),
+        rows: (&Source, usize, &ValueCheck),
+        out: BestOut,
+    ) {
+        self.with_output(worker, |tiles| {
+            self.network.head.best(&self.batch, worker, tiles, ranking, lists, rows, out);
         });
     }
 

@@ -9,6 +9,7 @@ use crate::error::filled;
 use crate::matrix::Shared;
 use crate::model::{Draws, WeightSums};
 use crate::nn::likelihood::DrawProgress;
+use crate::run::best::BestItemsRun;
 use crate::run::blocks::InferenceRun;
 use crate::simd::Isa;
 use numpy::{PyArray1, PyReadonlyArray1};
@@ -79,6 +80,30 @@ impl PyEngine {
             self.in_slices(py, |engine| engine.reconstruct(&x, &mut out, &mut run))?;
             Ok(array(py, out))
         })
+    }
+
+    /// The `n` best items of each example and their logits, each [examples * n], among the items that are `allowed` (none: all); with `new_only` among those whose value in x is zero. -1 and -infinity: no more items.
+    fn best_items<'py>(
+        &self,
+        py: Python<'py>,
+        x: Array2,
+        n: usize,
+        allowed: Option<PyReadonlyArray1<'_, bool>>,
+        new_only: bool,
+        threads: Option<usize>,
+    ) -> PyResult<(Bound<'py, PyArray1<i32>>, Array<'py>)> {
+        let x = self.examples(x)?;
+        let allowed = allowed.as_ref().map(|allowed| allowed.as_slice()).transpose()?;
+        let mut logits = zeros(x.rows(), n)?;
+        let mut items = filled(0, Some(logits.len()))?;
+        let mut best = self.with_engine(py, |engine| {
+            BestItemsRun::new(engine, n, allowed.unwrap_or_default(), new_only)
+        })??;
+        let mut run = self.run_on_x(&x, false, threads);
+        self.in_slices(py, |engine| {
+            engine.best_items(&x, &mut best, &mut items, &mut logits, &mut run)
+        })?;
+        Ok((PyArray1::from_vec(py, items), array(py, logits)))
     }
 
     /// log p(x) of each example from `samples` importance weights with standard error, nats, and the effective sample

@@ -57,6 +57,8 @@ class FittedModel:
         # Parameters of an exam's tasks that the decoder does not hold, by name; None: it holds all.
         self.item_parameters: dict[str, NDArray[np.float64]] | None = None
         self.form: tuple[int, ...] | None = None  # the shape of an example of the training X; None: all axes
+        self.table: Any = None  # the schema of a table of mixed columns (fastvae._tables), of a TabularVAE
+        self.popularity: NDArray[np.int64] | None = None  # users of each item, of a recommender
 
     @property
     def n_features(self) -> int:
@@ -135,6 +137,16 @@ class FittedModel:
         form = self.form if X is None or self.columns is not None else np.shape(X)[1:]
         return self.images.restore(rows, form or self.images.forms[0])
 
+    def set_popularity(self, counts: Any) -> None:
+        """Set the number of users of each item from a file, or raise ValueError."""
+        if (
+            not isinstance(counts, list)
+            or len(counts) != self.n_features
+            or not all(type(count) is int and 0 <= count < 2**53 for count in counts)
+        ):
+            raise ValueError(f"the popularity must be {self.n_features} numbers of users")
+        self.popularity = np.array(counts, np.int64)
+
     # Conditions
 
     def read_conditions(self, y: Any, n: int, owner: str, *, one: bool = False, name: str = "y") -> NDArray[Any] | None:
@@ -182,6 +194,16 @@ class FittedModel:
         """Return the decoder's means at the codes of X, [n_examples, n_features]."""
         self.require_decoder()
         return self.engine.reconstruct(X, y, threads).reshape(len(X), -1)
+
+    def best_items(
+        self, X: Examples, n: int, allowed: NDArray[np.bool_] | None, new_only: bool, threads: int | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return the n items with the largest logits at z = mu(x), and these, [n_examples, n]; -1 and -inf: no more.
+
+        The items are those that are `allowed` (None: all); with `new_only`, those whose value in X is zero.
+        """
+        items, logits = self.engine.best_items(X, n, allowed, new_only, threads)
+        return items.reshape(-1, n), logits.reshape(-1, n)
 
     # Losses
 
@@ -380,6 +402,7 @@ class FittedModel:
             "columns": self.columns,
             "images": self.images,
             "form": self.form,
+<<<<<<< HEAD
             "item_parameters": self.item_parameters,
         }
 
@@ -394,6 +417,15 @@ class FittedModel:
             "form",
             "item_parameters",
         }  # not in those of earlier versions
+=======
+            "table": self.table,
+        } | ({} if self.popularity is None else {"popularity": self.popularity})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a pickled state, or raise an exception for a damaged one."""
+        # Not in those of earlier versions.
+        more = {"rescales_masking", "scale", "names", "columns", "images", "form", "table", "popularity"}
+>>>>>>> main
         state = with_keys(state, {"file", "classes", "position"}, more, "the fitted model")
         if not isinstance(state["file"], bytes):
             raise TypeError("the network must be bytes")
@@ -410,7 +442,13 @@ class FittedModel:
         scale = InputScale.checked(*state.get("scale", VERSION_0_1))
         self.set_input(UNSCALED if self.specification.counts else scale, names, columns)
         self.set_images(state.get("images"), state.get("form"))
+<<<<<<< HEAD
         self.item_parameters = state.get("item_parameters")
+=======
+        self.table = state.get("table")
+        if "popularity" in state:
+            self.set_popularity(state["popularity"].tolist())
+>>>>>>> main
 
 
 def _check_weights(sizes: NDArray[np.float64]) -> None:

@@ -1,12 +1,15 @@
 //! The head of the decoder: the likelihood and its own parameters, besides the parameters of the layers.
 #![allow(unsafe_code)]
 
+mod best;
 mod counts;
 mod mixed;
 mod outputs;
 mod scale;
 mod score;
 mod softmax;
+
+pub use best::{BestOut, Lists, Ranking, SharedLists};
 
 use super::layers::Epilogue;
 use super::spec::Specification;
