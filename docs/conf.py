@@ -77,6 +77,7 @@ EXAMPLES = (
     "anomaly_map",
     "topics_map",
     "item_curves",
+    "graded_answers",
 )
 
 

@@ -15,6 +15,8 @@ from fastvae._data.scale import VERSION_0_1, InputScale
 from fastvae._estimators import sources
 from fastvae._fitted.files import checked_names, decode_classes, encode_classes, parse, with_keys
 from fastvae._fitted.model import FittedModel
+from fastvae._irt import categorical
+from fastvae._irt.items import max_marks
 from fastvae._training.record import TrainingRecord
 
 if TYPE_CHECKING:
@@ -47,7 +49,11 @@ _MORE_STATE_KEYS = {
     "_input",  # not in files of version 0.1,
     "_noisy",  # which have this
     "_images",  # only of models with an image_shape
+<<<<<<< HEAD
+    "_items",  # only of exams with guessing or graded tasks
+=======
     "_table",  # only of a TabularVAE
+>>>>>>> main
     "n_skipped_batches_",  # not in files of version 0.1
     "_popularity",  # only of recommenders
 }
@@ -91,6 +97,8 @@ def dump(
     }
     if fitted.columns is not None:
         learned["_input"]["condition"] = {"indices": fitted.columns.indices, "alone": fitted.columns.alone}
+    if fitted.item_parameters is not None:
+        learned["_items"] = categorical.to_json(fitted.item_parameters)
     if fitted.images is not None:
         learned["_images"] = {"channels_first": fitted.images.channels_first, "form": fitted.form}
     if fitted.table is not None:
@@ -146,6 +154,8 @@ class Contents(NamedTuple):
             _set_input(fitted, **given)
         elif not fitted.specification.counts:
             fitted.set_input(VERSION_0_1, None)
+        if "_items" in learned:
+            fitted.item_parameters = categorical.from_json(learned["_items"], max_marks(fitted.specification))
         if (fitted.images is None) != ("_images" not in learned):
             raise ValueError("the layout of images does not fit the model")
         if fitted.images is not None:
