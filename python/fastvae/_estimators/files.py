@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,6 +50,7 @@ _MORE_STATE_KEYS = {
     "_images",  # only of models with an image_shape
     "n_skipped_batches_",  # not in files of version 0.1
 }
+_MAPPING = "mapping"  # the key of a dictionary among the parameters: a list of pairs
 _MAX_SHOWN = 300  # characters of an error in a message
 
 # Exceptions that a damaged configuration can cause.
@@ -255,6 +257,8 @@ def _encode(value: Any) -> Any:
             return _encode(value.tolist())
         case tuple() | list():
             return [_encode(item) for item in value]
+        case Mapping():
+            return {_MAPPING: [[_encode(key), _encode(item)] for key, item in value.items()]}
         case _ if hasattr(value, "__array__"):  # a pandas series
             return _encode(np.asarray(value))
     name = f"{type(value).__module__.removeprefix('fastvae.')}.{type(value).__name__}"
@@ -269,6 +273,8 @@ def _decode(value: Any) -> Any:
         return tuple(map(_decode, value))
     if isinstance(value, dict):
         [(name, options)] = value.items()
+        if name == _MAPPING:
+            return {_decode(key): _decode(item) for key, item in options}
         if name not in _OBJECTS:
             raise ValueError(f"{name} is no object of a parameter")
         return _OBJECTS[name](**{key: _decode(item) for key, item in options.items()})
