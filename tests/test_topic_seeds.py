@@ -263,7 +263,7 @@ def test_products_of_clusters_are_exact() -> None:
     assert words.features.max() <= clusters._LEVELS
     assert words.parts.max() <= clusters._PART
     assert (words.parts == np.rint(words.parts)).all()
-    centres = clusters._centres(words, np.tile(np.arange(len(WORDS)) < 20, (3, 1)))
+    centres = clusters._centres(words.features, words.parts, np.tile(np.arange(len(WORDS)) < 20, (3, 1)))
     assert 0 < np.abs(centres).max() <= clusters._CENTRE
     assert (centres == np.rint(centres)).all()
 

@@ -15,9 +15,10 @@ from fastvae._estimators.variational import Variational
 from fastvae._fitted import overflow
 from fastvae._fitted.diagnosis import FINE
 from fastvae._fitted.specification import Specification
-from fastvae._topics import clusters, documents, measures, prior, seeds, texts, weights
+from fastvae._topics import clusters, documents, explanation, measures, prior, seeds, texts, weights
 from fastvae._topics.diagnosis import TopicDiagnosis, diagnose
 from fastvae._topics.documents import Counts
+from fastvae._topics.explanation import Explanation, TopicShares
 from fastvae._training.convergence import Budget
 from fastvae._training.objective import Objective
 from fastvae._training.plan import Plan
@@ -412,6 +413,40 @@ n_skipped_batches_
         self._require_fitted()
         theta, query_theta = (np.asarray(self.transform(counts)) for counts in (X, query))
         return documents.similar_documents(theta, query_theta, n)
+
+    def explain(self, X: Any, *, topic: int | None = None) -> Explanation | TopicShares:
+        """Return the topics of each word in each document, p(topic | word, document).
+
+        p(k|w, d) = theta_dk phi_kw / sum_j theta_dj phi_jw, the responsibilities of a mixture, with theta from
+        ``transform`` and phi from ``components_``. With decoder "product" they are those of a mixture of its
+        components, an approximation, since a product has none.
+
+        Parameters
+        ----------
+        X : array_like, [n_documents, n_words]
+        topic : int or None
+            One topic, whose shares take 1 / n_topics of the memory. None is all topics.
+
+        Returns
+        -------
+        Explanation or TopicShares
+            All topics: ``shares`` [nnz, n_topics] of the words that occur, whose rows sum to one, with the ``indices``
+            and ``indptr`` of a sparse matrix; ``document(d)`` lists the words of a document, ``topic_counts()`` adds up
+            words by topic, ``toarray()`` is dense. One topic: a sparse matrix [n_documents, n_words] with scipy's
+            attributes.
+
+        Raises
+        ------
+        ValueError
+            If there is no such topic.
+
+        Notes
+        -----
+        Memory beyond the result is that of 256 documents and of ``transform(X)``.
+        """
+        fitted = self._require_fitted()
+        read, theta = self._read_examples(X), np.asarray(self.transform(X))
+        return explanation.explain(read, theta, self.components_, topic, self._words(fitted))
 
     def sample_documents(self, n: int, lengths: Any = 100, random_state: Any = None) -> Counts:
         """Draw documents: theta from the prior, then for each word a topic from theta and a word from that topic.

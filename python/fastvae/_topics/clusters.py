@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 
     from fastvae._topics.seeds import Pairs
 
-_CONTEXTS = 1000  # most frequent words that describe the others
+_CONTEXTS = 500  # most frequent words that describe the others
 _PAIRS = 2**24  # pairs of words that are counted
 _BLOCK = 1024  # documents that are read at a time
 _LEAST = 3  # documents of a pair, below which it is chance
 _LEVELS = 63  # of a description
-_CENTRE = 127  # levels of a centre: 1000 * 63 * 127 < 2^24, the largest sum that float32 holds exactly
+_CENTRE = 127  # levels of a centre: 500 * 63 * 127 < 2^24, the largest sum that float32 holds exactly
 _PART, _SUMMED = 255, 1024  # levels of a word's weight in a centre, and words of a sum: 1024 * 63 * 255 < 2^24
-_STARTS, _FIRST_ROUNDS, _ROUNDS = 4, 4, 15  # of k-means
+# Multiply-adds of a product: numpy's library runs larger ones on all cores, where they wait for those that are busy.
+_WORK = 2**18
+_STARTS, _FIRST_ROUNDS, _ROUNDS = 3, 3, 10  # of k-means
 _CANDIDATES = 5  # words of which the best becomes a centre
 _SHARPNESS = 8.0  # ln of the odds of two clusters whose cosines with a word differ by one
 _PRODUCT_SCALE = 0.3
@@ -151,7 +153,7 @@ def _spread(words: Words, n: int, random: np.random.Generator, seeds: Pairs) -> 
     fixed = sorted({topic for topic, _ in seeds})
     for topic in fixed:
         own = np.isin(np.arange(len(weight)), [word for of, word in seeds if of == topic])
-        centres[topic] = _centres(words._replace(parts=np.ones_like(words.parts)), own[np.newaxis])[0]
+        centres[topic] = _centres(words.features, np.ones_like(words.parts), own[np.newaxis])[0]
     nearest = _cosines(words, centres[fixed]).max(1, initial=0.0)
     for topic in sorted(set(range(n)) - set(fixed)):
         distance = np.where(weight > 0, np.maximum(1 - nearest, 0), 0) * weight
@@ -176,17 +178,18 @@ def _move(words: Words, centres: NDArray[np.float32], rounds: int, seeds: Pairs)
         quality = float(weight @ cosines.max(1))
         cluster = cosines.argmax(1)
         cluster[own[:, 1]] = own[:, 0]
-        found = _centres(words, cluster == np.arange(len(centres))[:, np.newaxis])
+        found = _centres(words.features, words.parts, cluster == np.arange(len(centres))[:, np.newaxis])
         np.copyto(centres, found, where=found.any(1, keepdims=True))
     return quality
 
 
-def _centres(words: Words, members: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _centres(
+    features: NDArray[np.float32], parts: NDArray[np.float32], members: NDArray[np.bool_]
+) -> NDArray[np.float32]:
     """Return the directions of weighted sums of unit descriptions, rounded to levels; members [n, n_words]."""
-    total = np.zeros((len(members), words.features.shape[1]))
-    for start in range(0, len(words.parts), _SUMMED):
-        block = slice(start, start + _SUMMED)
-        total += (members[:, block] * words.parts[block]) @ words.features[block]
+    total = np.zeros((len(members), features.shape[1]))
+    for block in _parts(len(parts), total.size):
+        total += (members[:, block] * parts[block]) @ features[block]
     largest = total.max(1, keepdims=True)
     centres: NDArray[np.float32] = np.rint(total * (_CENTRE / np.maximum(largest, 1))).astype(np.float32)
     return centres
@@ -195,6 +198,15 @@ def _centres(words: Words, members: NDArray[np.bool_]) -> NDArray[np.float32]:
 def _cosines(words: Words, centres: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the cosines of all words and centres, [n_words, n]."""
     lengths = np.sqrt((centres.astype(np.float64) ** 2).sum(1))
-    products = (words.features @ centres.T).astype(np.float64)
+    products = np.empty((len(words.features), len(centres)))
+    for block in _parts(len(products), centres.size):
+        products[block] = words.features[block] @ centres.T
     found: NDArray[np.float64] = products / words.lengths[:, np.newaxis] / np.where(lengths > 0, lengths, 1)
     return found
+
+
+def _parts(n: int, each: int) -> Iterator[slice]:
+    """Yield blocks of n rows, such that a product of `each` multiply-adds for a row is small."""
+    size = min(max(1, _WORK // max(each, 1)), _SUMMED)
+    for start in range(0, n, size):
+        yield slice(start, start + size)
