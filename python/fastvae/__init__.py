@@ -21,7 +21,10 @@ from fastvae._estimators.vae import VAE
 if TYPE_CHECKING:
     from fastvae import callbacks, plots
     from fastvae import torch as torch  # not in __all__: a star import would hide torch
+    from fastvae._estimators.imputer import Imputer
     from fastvae._estimators.item_response import ItemResponse
+    from fastvae._estimators.recommender import Recommender
+    from fastvae._estimators.tabular import TabularVAE
     from fastvae._estimators.topic_model import TopicModel
     from fastvae._explorer.explorer import explorer
 
@@ -30,8 +33,11 @@ __all__ = [
     "Autoencoder",
     "ConvergenceWarning",
     "FormatError",
+    "Imputer",
     "ItemResponse",
     "NotFittedError",
+    "Recommender",
+    "TabularVAE",
     "TopicModel",
     "__version__",
     "binarize",
@@ -55,7 +61,10 @@ __all__ = [
 
 # Imported on first access: most programs do not use them.
 _LAZY = {
+    "Imputer": "fastvae._estimators.imputer",
     "ItemResponse": "fastvae._estimators.item_response",
+    "Recommender": "fastvae._estimators.recommender",
+    "TabularVAE": "fastvae._estimators.tabular",
     "TopicModel": "fastvae._estimators.topic_model",
     "explorer": "fastvae._explorer.explorer",
 }

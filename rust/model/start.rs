@@ -12,8 +12,11 @@ impl Engine {
     pub fn start(&mut self, columns: &[Column]) -> Result<()> {
         let level = Level::of(columns);
         let channels = self.channels(columns)?;
-        let likelihood = self.network.spec.likelihood;
+        let likelihood = &self.network.spec.likelihood;
         let starts_of = |columns: &[Column]| -> Result<Option<Vec<Start>>> {
+            if let Some(groups) = likelihood.groups() {
+                return Ok(groups.starts(columns));
+            }
             let starts = columns.iter().map(|column| likelihood.start(column, &level));
             let starts = collected(starts)?;
             let all = starts.iter().all(Option::is_some);
@@ -37,6 +40,12 @@ impl Engine {
     /// The start of an output in the units of the output layer.
     fn in_units(&self, start: Start, output: usize) -> Start {
         let spec = &self.network.spec;
+        if spec.likelihood.groups().is_some() {
+            let (shift, scale) = self.network.head.units_of(output);
+            let of = |x: f64| (x - f64::from(shift)) / f64::from(scale);
+            let spread = start.spread / f64::from(scale);
+            return Start { output: of(start.output), spread, ..start };
+        }
         let Some(by) = spec.standardize.as_ref().filter(|_| spec.likelihood.output_is_mean())
         else {
             return start;
@@ -120,12 +129,13 @@ impl Engine {
         };
         // Codes have more variance than hidden units.
         let linear = if self.network.spec.decoder.is_empty() { LINEAR_SPREAD } else { 1.0 };
-        let scaled = |tensor: &Tensor| tensor.name.starts_with("scale.");
+        let name = format!("{}.", self.network.spec.likelihood.second_output());
+        let second = |tensor: &Tensor| tensor.name.starts_with(&name);
         for tensor in &tensors {
             let mut values = tensor.read(&self.parameters)?;
             if tensor.name.ends_with(".bias") {
                 for (value, start) in values.iter_mut().zip(starts) {
-                    let y = if scaled(tensor) { start.scale.ln() } else { start.output };
+                    let y = if second(tensor) { start.second } else { start.output };
                     *value = y as f32;
                 }
             } else if tensor.name.ends_with(".weight") {
@@ -134,7 +144,7 @@ impl Engine {
                 let inner = tensor.shape[1 + usize::from(transposed)..].iter().product();
                 let chunks = values.chunks_mut(inner);
                 for (weights, start) in chunks.zip(starts[..outputs].iter().cycle()) {
-                    let spread = if scaled(tensor) { SCALE_SPREAD } else { linear * start.spread };
+                    let spread = if second(tensor) { SCALE_SPREAD } else { linear * start.spread };
                     weights.iter_mut().for_each(|w| *w *= spread as f32);
                 }
             }
@@ -147,7 +157,7 @@ impl Engine {
     fn start_scales(&mut self, starts: &[Start]) -> Result<()> {
         for tensor in self.network.head.tensors() {
             let mut values = tensor.read(&self.parameters)?;
-            for (value, start) in values.iter_mut().zip(starts) {
+            for (value, start) in values.iter_mut().zip(&starts[tensor.first_column()..]) {
                 *value = start.scale.ln() as f32;
             }
             tensor.write(&values, &mut self.parameters);

@@ -65,6 +65,11 @@ impl Uniforms {
         (f64::from(self.words[self.left]) + 0.5) / 4_294_967_296.0
     }
 
+    /// A draw from the uniform distribution on (0, 1).
+    pub fn uniform(&mut self) -> f64 {
+        self.next()
+    }
+
     /// A draw from N(0, 1), by Box and Muller.
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * self.next().ln()).sqrt();

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,7 +28,7 @@ CLASSES: tuple[type[Any], ...] = (
     corruption.MaskingNoise,
     corruption.SaltAndPepper,
     *layers.KINDS.values(),
-    *likelihoods.KINDS.values(),
+    *likelihoods.CLASSES,
     optimizers.Adam,
     optimizers.AdamW,
     optimizers.SGD,
@@ -48,9 +47,11 @@ _MORE_STATE_KEYS = {
     "_input",  # not in files of version 0.1,
     "_noisy",  # which have this
     "_images",  # only of models with an image_shape
+    "_table",  # only of a TabularVAE
     "n_skipped_batches_",  # not in files of version 0.1
+    "_popularity",  # only of recommenders
 }
-_MAPPING = "mapping"  # the key of a dictionary among the parameters: a list of pairs
+_MAPPING = "mapping"  # a dict, as pairs
 _MAX_SHOWN = 300  # characters of an error in a message
 
 # Exceptions that a damaged configuration can cause.
@@ -92,7 +93,11 @@ def dump(
         learned["_input"]["condition"] = {"indices": fitted.columns.indices, "alone": fitted.columns.alone}
     if fitted.images is not None:
         learned["_images"] = {"channels_first": fitted.images.channels_first, "form": fitted.form}
+    if fitted.table is not None:
+        learned["_table"] = fitted.table.to_json()
     estimator = {"class": name, "parameters": parameters, "learned": learned}
+    if fitted.popularity is not None:
+        learned["_popularity"] = fitted.popularity.tolist()
     history = [(key, np.array(values, np.float64)) for key, values in record.checked_history().items()]
     return fitted.dump(moments, estimator if run is None else estimator | {"run": run}, history, best=run is not None)
 
@@ -146,6 +151,10 @@ class Contents(NamedTuple):
         if fitted.images is not None:
             images = with_keys(learned["_images"], {"channels_first", "form"}, set(), "the layout of images")
             fitted.set_images(*_layout(fitted.images, **images))
+        if "_table" in learned:
+            fitted.table = _table(learned["_table"], fitted.n_features)
+        if "_popularity" in learned:
+            fitted.set_popularity(learned["_popularity"])
         return fitted, record
 
 
@@ -172,6 +181,16 @@ def _layout(images: Images, channels_first: Any, form: Any) -> tuple[Images, Any
     if form is not None:
         form = [_checks.integer(side, "form") for side in _sequence(form, "the shape of an example")]
     return replace(images, channels_first=first), form
+
+
+def _table(found: Any, width: int) -> Any:
+    """Return the schema of a table from a file, or raise an error of _DAMAGE_ERRORS."""
+    from fastvae._tables.schema import Schema  # here only, so that `import fastvae` stays cheap
+
+    schema = Schema.from_json(found)
+    if schema.width != width:
+        raise ValueError("the columns of the table do not fit the model")
+    return schema
 
 
 def _sequence(value: Any, what: str) -> list[Any]:
@@ -257,7 +276,7 @@ def _encode(value: Any) -> Any:
             return _encode(value.tolist())
         case tuple() | list():
             return [_encode(item) for item in value]
-        case Mapping():
+        case dict():
             return {_MAPPING: [[_encode(key), _encode(item)] for key, item in value.items()]}
         case _ if hasattr(value, "__array__"):  # a pandas series
             return _encode(np.asarray(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastvae._estimators import checkpoint, files
@@ -10,13 +11,29 @@ from fastvae._estimators.autoencoder import Autoencoder
 from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from typing import BinaryIO, TypeAlias
 
+    from fastvae._estimators.imputer import Imputer
     from fastvae._estimators.item_response import ItemResponse
+    from fastvae._estimators.recommender import Recommender
+    from fastvae._estimators.tabular import TabularVAE
     from fastvae._estimators.topic_model import TopicModel
 
+    Saved: TypeAlias = VAE | Autoencoder | TopicModel | ItemResponse | Recommender | TabularVAE | Imputer
 
-def load(path: str | os.PathLike[str] | bytes | BinaryIO) -> VAE | Autoencoder | TopicModel | ItemResponse:
+# Imported only if needed.
+_MODULES = {
+    "Imputer": "imputer",
+    "ItemResponse": "item_response",
+    "Recommender": "recommender",
+    "TabularVAE": "tabular",
+    "TopicModel": "topic_model",
+}
+
+
+def load(
+    path: str | os.PathLike[str] | bytes | BinaryIO,
+) -> Saved:
     """Load a model written by ``save``: same predictions, bit for bit, and training continues where it stopped.
 
     Loading never runs code from a file. It refuses damaged files (by checksums, which do not protect against forgery),
@@ -31,7 +48,7 @@ def load(path: str | os.PathLike[str] | bytes | BinaryIO) -> VAE | Autoencoder |
 
     Returns
     -------
-    VAE, Autoencoder, TopicModel or ItemResponse
+    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, TabularVAE or Imputer
         The fitted model.
 
     Raises
@@ -58,7 +75,7 @@ def resume(
     validation_data: Any = None,
     observed: Any = None,
     **parameters: Any,
-) -> VAE | Autoencoder | TopicModel | ItemResponse:
+) -> Saved:
     """Continue the training of a checkpoint, written by ``fit(X, checkpoint=path)``, to its end.
 
     The model ends with the bits of a fit that was never interrupted: weights, the optimiser's state, order, noise,
@@ -77,7 +94,7 @@ def resume(
 
     Returns
     -------
-    VAE, Autoencoder, TopicModel or ItemResponse
+    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, TabularVAE or Imputer
         The fitted model.
 
     Raises
@@ -102,20 +119,15 @@ def resume(
     return model._resume(path, contents.run, X, y, sample_weight, validation_data, observed)
 
 
-def _class(name: str) -> type[VAE | Autoencoder | TopicModel | ItemResponse]:
-    """Return the class of a name in a file, or raise KeyError; topic models and exams are imported only if needed."""
-    if name == "TopicModel":
-        from fastvae._estimators.topic_model import TopicModel
-
-        return TopicModel
-    if name == "ItemResponse":
-        from fastvae._estimators.item_response import ItemResponse
-
-        return ItemResponse
-    return {cls.__name__: cls for cls in (VAE, Autoencoder)}[name]
+def _class(name: str) -> type[Saved]:
+    """Return the class of a name in a file, or raise KeyError."""
+    if name in ("VAE", "Autoencoder"):
+        return VAE if name == "VAE" else Autoencoder
+    found: type[Saved] = getattr(import_module(f"fastvae._estimators.{_MODULES[name]}"), name)
+    return found
 
 
-def _model(contents: files.Contents, parameters: dict[str, Any]) -> VAE | Autoencoder | TopicModel | ItemResponse:
+def _model(contents: files.Contents, parameters: dict[str, Any]) -> Saved:
     """Return the fitted model of a file with these parameters."""
     with files.damage_as_format_error(contents.title):
         cls = _class(contents.class_name)

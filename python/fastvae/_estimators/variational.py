@@ -73,7 +73,8 @@ class Variational(Model):
         draw : bool
             Draw x from p(x|z) instead of returning its mean.
         lengths : int or array_like of int, [n], optional
-            Number of words of each document. Required by ``draw=True`` with a multinomial likelihood.
+            Number of words of each document, or expected total of each row of counts. Required by ``draw=True`` with a
+            multinomial likelihood or ``size_factor="total"``.
 
         Returns
         -------
@@ -123,8 +124,8 @@ class Variational(Model):
         """Return mean and standard deviations of the posterior predictive p(x'|x) = E_q(z|x) p(x'|z).
 
         By the law of total variance Var[x'] = Var_q(E[x'|z]) + E_q(Var[x'|z]), where Var[x'|z] is p (1 - p) for a
-        Bernoulli, s² for a Gaussian, m for a Poisson, m + m² / r for a negative binomial, and p (1 - p) for a single
-        word of a multinomial.
+        Bernoulli, s² for a Gaussian, m for a Poisson, m + m² / r for a negative binomial (with zero inflation w:
+        (1 - w) m (1 + m (w + 1 / r))), and p (1 - p) for a single word of a multinomial.
 
         Parameters
         ----------
@@ -234,6 +235,41 @@ class Variational(Model):
         """
         return -self.score_samples(X, y=y)
 
+    def variable_log_prob(
+        self, X: Any, *, y: Any = None, n_samples: int = 32, random_state: Any = None
+    ) -> NDArray[np.float32]:
+        """Return E_q(z|x) log p(x_v|z) of each variable v of a table, in nats: which column of an example is odd.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        y : array_like, [n_examples] or [n_examples, n_covariates]
+            Required by a conditional model.
+        n_samples : int
+            Draws of z from q(z|x) that are averaged.
+        random_state : int, numpy generator or None
+            As for ``sample``.
+
+        Returns
+        -------
+        ndarray of float32, [n_examples, n_variables]
+            One column for each of the ``variables`` of :class:`fastvae.likelihoods.Mixed`, without the weights of
+            groups; 0 where the variable is missing. The sum of a row estimates the reconstruction term of its ELBO.
+
+        Raises
+        ------
+        ValueError
+            If the likelihood is not :class:`fastvae.likelihoods.Mixed`, or X or y does not fit the model.
+        """
+        samples = _checks.integer(n_samples, "n_samples", most=_checks.MAX_DRAWS)
+        fitted = self._require_fitted()
+        if not fitted.specification.mixed:
+            raise ValueError("variable_log_prob needs a model of a table: likelihood=fastvae.likelihoods.Mixed([...])")
+        X, y = self._read_data(X, y)
+        found = fitted.variable_log_prob(X, y, samples, self._seed_for(random_state), self._threads())
+        overflow.check(found.sum(1), X)
+        return found
+
     def score_samples(
         self, X: Any, *, y: Any = None, eps: Any = None, n_samples: int | None = None
     ) -> NDArray[np.float32]:
@@ -319,14 +355,18 @@ class Variational(Model):
         dict of str to float
             ``reconstruction`` = -E log p(x|z), ``kl``, ``elbo`` = -reconstruction - kl, and ``loss``, the objective
             with X as one batch and schedules at the last step. With K = ``n_importance_samples`` > 1 the
-            reconstruction is the mean over K draws, and ``loss`` = -L_K of the same draws. With ``missing="mask"`` also
-            ``reconstruction_per_observed`` and ``elbo_per_observed`` in nats per observed value: sums over X divided by
-            the number of observed values (NaN if there are none).
+            reconstruction is the mean over K draws, and ``loss`` = -L_K of the same draws. Only ``loss`` has the
+            weights of :class:`fastvae.likelihoods.Mixed`. With ``missing="mask"`` also ``reconstruction_per_observed``
+            and ``elbo_per_observed`` in nats per observed value: sums over X divided by the number of observed values
+            (NaN if there are none).
         """
         fitted, objectives = self._require_fitted(), [self._current_objective().for_core()]
         X, y = self._read_data(X, y)
         data, noise = Data(X, y, weights.read(sample_weight, len(X))), self._read_noise(eps, len(X))
-        reconstruction, kl, (loss,) = fitted.mean_losses(data, self._threads(), objectives, eps=noise)
+        options: dict[str, Any] = {"threads": self._threads(), "objectives": objectives, "eps": noise}
+        reconstruction, kl, (loss,) = fitted.mean_losses(data, **options, balanced=False)
+        if fitted.specification.balanced:
+            *_, (loss,) = fitted.mean_losses(data, **options)
         losses = overflow.check_means(self._name_losses(reconstruction, kl, loss), X)
         return losses | self._per_observed({key: losses[key] for key in ("reconstruction", "elbo")}, data)
 
@@ -440,17 +480,25 @@ class Variational(Model):
         return fitted.shaped(imputation.with_draws(fitted, values, y, draws, *options, seed, self._threads()), X)
 
     def _lengths(self, lengths: Any, n: int, draw: bool) -> NDArray[np.uint32] | None:
-        """Return the lengths of `n` documents to draw, checked; None for other likelihoods or without a draw."""
-        documents = self._require_fitted().specification.documents
+        """Return the lengths of `n` documents or rows of counts to draw, checked; None otherwise or without a draw."""
+        specification = self._require_fitted().specification
+        documents, sized = specification.documents, specification.sized
         if lengths is None and draw and documents:
             raise ValueError(
                 "draw=True needs lengths= for a multinomial likelihood, the number of words per document; draw=False "
                 "returns the probabilities of the words"
             )
+        if lengths is None and draw and sized:
+            raise ValueError(
+                'draw=True needs lengths= for a likelihood with size_factor="total", the expected total of each row; '
+                "draw=False returns the means for a total of one"
+            )
         if lengths is None:
             return None
-        if not (draw and documents):
-            raise ValueError(f"lengths={lengths!r} needs draw=True and a multinomial likelihood: leave it out")
+        if not (draw and (documents or sized)):
+            raise ValueError(
+                f'lengths={lengths!r} needs draw=True and a multinomial likelihood or size_factor="total": leave it out'
+            )
         return arrays.lengths(lengths, n)
 
     def _read_noise(self, eps: Any, n: int, samples: int | None = None) -> NDArray[np.float32] | None:

@@ -81,9 +81,26 @@ impl Head {
         let Some(start) = self.log_scale else { return };
         // SAFETY: an earlier phase wrote the terms.
         let terms = unsafe { batch.matrix(batch.memory.plan.scale_gradient) };
+        let groups = self.likelihood.groups();
         worker.phase(panels_of(self.n_features), |panel| {
+            if groups.is_some_and(|groups| !groups.panels[panel].learned) {
+                return; // no terms are stored, and the gradient is zero
+            }
             let (mut sums, vectors) = ([ZERO_ROW], vectors_of(self.n_features, panel));
-            batch.isa.run(ColumnSums { panel: terms.panel(panel), vectors, out: &mut sums[0] });
+            match self.likelihood.outputs_per_feature() {
+                1 => {
+                    let panel = terms.panel(panel);
+                    batch.isa.run(ColumnSums { panel, vectors, out: &mut sums[0] });
+                }
+                // A panel of the output has sixteen features.
+                _ => {
+                    for v in 0..vectors {
+                        let (panel, mut out) = (terms.panel(2 * panel + v), ZERO_ROW);
+                        batch.isa.run(ColumnSums { panel, vectors: 1, out: &mut out });
+                        sums[0][v] = out[0];
+                    }
+                }
+            }
             let at = start + panel;
             // SAFETY: the features of the panel belong to this item only.
             unsafe { sink.accept(batch.isa, batch.parameters, at..at + 1, &sums, vectors) };

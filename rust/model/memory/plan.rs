@@ -118,7 +118,7 @@ pub struct Slot {
 }
 
 /// The places of all matrices of a batch. Gradients are stored in training only, except the output's gradient of a
-/// softmax, which holds the output until the rows' normalisation is known.
+/// softmax or of groups of columns, which holds the output until the rows' normalisation is known.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The batch, which is the target of the reconstruction.
@@ -144,6 +144,8 @@ pub struct Plan {
     pub output_gradient: Matrix,
     /// The gradient of the loss with respect to the log scale of each feature of each example, if it is stored.
     pub scale_gradient: Matrix,
+    /// The means of counts with a size, in training.
+    pub means: Matrix,
     /// The kind of pass.
     pub kind: PassKind,
     /// The storage of the encoder's input.
