@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _CONTEXTS = 500  # most frequent words that describe the others
 _PAIRS = 2**24  # pairs of words that are counted
 _BLOCK = 1024  # documents that are read at a time
+_AT_ONCE = 2**20  # pairs that are in memory at a time, about
 _LEAST = 3  # documents of a pair, below which it is chance
 _LEVELS = 63  # of a description
 _CENTRE = 127  # levels of a centre: 500 * 63 * 127 < 2^24, the largest sum that float32 holds exactly
@@ -89,8 +90,9 @@ def _describe(X: Any, rows: NDArray[np.uint64] | None, counts: NDArray[np.float6
     together = np.zeros(n_words * len(contexts))
     alone, n_documents = np.zeros(n_words), 0
     # If the pairs are too many, every m-th document is read.
-    pairs = sum(float((np.bincount(document) ** 2.0).sum()) for document, _ in _blocks(X, rows, 1))
-    for document, word in _blocks(X, rows, max(1, int(np.ceil(pairs / _PAIRS)))):
+    pairs = sum(float((np.bincount(document) ** 2.0).sum()) for document, _ in _blocks(X, rows, 1, _BLOCK))
+    size = min(max(1, int(_AT_ONCE / max(pairs, 1) * len(X))), 8 * _BLOCK)
+    for document, word in _blocks(X, rows, max(1, int(np.ceil(pairs / _PAIRS))), size):
         sizes = np.bincount(document)
         starts = np.cumsum(sizes) - sizes
         known = column[word] >= 0
@@ -117,17 +119,19 @@ def _describe(X: Any, rows: NDArray[np.uint64] | None, counts: NDArray[np.float6
     return Words(features, lengths, weight, parts)
 
 
-def _blocks(X: Any, rows: NDArray[np.uint64] | None, every: int) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """Yield documents, numbered in a block, and words of the entries of every so many of the rows, block by block."""
+def _blocks(
+    X: Any, rows: NDArray[np.uint64] | None, every: int, size: int
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Yield documents, numbered in a block of `size`, and words of the entries of every so many of the rows."""
     chosen = np.zeros(len(X), bool)
     chosen[(np.arange(len(X)) if rows is None else np.sort(rows))[::every]] = True
     if isinstance(X, _core.SparseMatrix):
-        for start, document, word, value in sparse.blocks(X, _BLOCK):
+        for start, document, word, value in sparse.blocks(X, size):
             keep = (value > 0) & chosen[start + document]
             yield document[keep], word[keep]
         return
-    for start in range(0, len(X), _BLOCK):
-        of, present = np.nonzero(X[start : start + _BLOCK])
+    for start in range(0, len(X), size):
+        of, present = np.nonzero(X[start : start + size])
         keep = chosen[start + of]
         yield of[keep], present[keep]
 
