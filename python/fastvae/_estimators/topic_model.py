@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ from fastvae._estimators.variational import Variational
 from fastvae._fitted import overflow
 from fastvae._fitted.diagnosis import FINE
 from fastvae._fitted.specification import Specification
-from fastvae._topics import clusters, documents, explanation, measures, prior, seeds, texts, weights
+from fastvae._topics import choice, clusters, documents, explanation, measures, prior, seeds, texts, weights
+from fastvae._topics.choice import TopicChoice
 from fastvae._topics.diagnosis import TopicDiagnosis, diagnose
 from fastvae._topics.documents import Counts
 from fastvae._topics.explanation import Explanation, TopicShares
@@ -546,6 +548,77 @@ n_skipped_batches_
         ndarray of float64, [n_topics]
         """
         return measures.coherence(self._components(), X_reference, measure, n)
+
+    def choose_n_topics(
+        self,
+        X: Any,
+        grid: Sequence[int] = (5, 10, 20, 40),
+        *,
+        held_out: float = 0.2,
+        n_repeats: int = 1,
+        random_state: Any = None,
+    ) -> TopicChoice:
+        """Compare numbers of topics by the perplexity of held-out documents and by coherence.
+
+        Fits a copy of this model, with its parameters, for each number. ``print`` of the result shows a table and an
+        advice, :func:`fastvae.plots.n_topics` a picture.
+
+        Parameters
+        ----------
+        X : array_like or CSR, [n_documents, n_words]
+        grid : sequence of int
+            Numbers of topics, at least 2.
+        held_out : float
+            Share of the documents that are held out, in (0, 1).
+        n_repeats : int
+            Repeats with other seeds and other held-out documents.
+        random_state : int, numpy generator or None
+            Seed of the split and of the fits. None uses the estimator's ``random_state`` or, if that is None too, fresh
+            entropy.
+
+        Returns
+        -------
+        TopicChoice
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of range, or ``alpha`` is a number for each topic.
+
+        Notes
+        -----
+        Perplexity is by document completion (Wallach, Murray, Salakhutdinov & Mimno, ICML 2009, section 5.2): theta is
+        inferred from a random half of the words of each held-out document, and the other half has
+        exp(-mean ln p(w|theta)). Coherence is the mean NPMI of the topics' ten top words in the training documents.
+        The advice is the smallest number whose coherence is within 0.01 of the best among the numbers whose perplexity
+        is within 5 % of the lowest.
+        """
+        numbers = choice.grid_of(grid)
+        n_repeats = _checks.integer(n_repeats, "n_repeats")
+        share = _checks.number(held_out, "held_out", below=1.0)
+        if share == 0:
+            raise ValueError("held_out=0 leaves no documents to score: pass a share, such as 0.2")
+        if self.alpha is not None and np.ndim(self.alpha):
+            raise ValueError("alpha is a number for each topic, which does not fit other numbers of topics: pass one")
+        self._check_parameters()
+        seed = self._seed_for(random_state)
+        read, _, form = self._read_first(X, None)
+        words = self.vocabulary if self.vocabulary is not None or form.names is None else form.names.tolist()
+        found = np.zeros((4, n_repeats, len(numbers)))
+        for repeat in range(n_repeats):
+            training, seen, scored = choice.divide(read, share, np.random.default_rng([seed, repeat]))
+            for i, n in enumerate(numbers):
+                options = {"n_topics": n, "random_state": (seed + repeat) % 2**32, "vocabulary": words}
+                model = type(self)(**self.get_params() | options | {"warm_start": False})
+                with warnings.catch_warnings():  # too many topics are alike, which the coherence shows
+                    warnings.filterwarnings("ignore", f"{type(self).__name__} after training")
+                    model.fit(training)
+                perplexity = choice.completion(np.asarray(model.transform(seen)), model.inverse_transform, scored)
+                coherence = float(model.coherence(training).mean())
+                found[:, repeat, i] = perplexity, coherence, model.topic_diversity(), model.elapsed_
+        best, advice = choice.advise(np.array(numbers), found[0].mean(0), found[1].mean(0))
+        perplexities, coherences, diversities, seconds = found
+        return TopicChoice(np.array(numbers), perplexities, coherences, diversities, seconds, best, advice)
 
     def diagnose(self, X: Any, *, y: Any = None) -> TopicDiagnosis:
         """Diagnose collapse: topics that are alike, topics that no document uses, KL near zero.

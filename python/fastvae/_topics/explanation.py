@@ -143,7 +143,7 @@ def explain(
         topic = _checks.integer(topic, "topic", least=0, most=n_topics - 1)
     phi = np.ascontiguousarray(components.T, dtype=np.float64)
     shares, counts, indices, sizes = [], [], [], [np.zeros(1, np.int64)]
-    for start, document, word, value in _entries(X):
+    for start, document, word, value in entries(X):
         joint = theta[start + document] * phi[word]
         # Of a word that no topic has, theta is all there is.
         joint = np.where(joint.sum(1, keepdims=True) > 0, joint, theta[start + document])
@@ -155,11 +155,11 @@ def explain(
     indptr = np.cumsum(np.concatenate(sizes))
     if topic is not None:
         return TopicShares(np.concatenate(shares), np.concatenate(indices), indptr, (len(theta), n_words))
-    entries = np.concatenate(shares), np.concatenate(counts), np.concatenate(indices)
-    return Explanation(*entries, indptr, (len(theta), n_words, n_topics), words)
+    columns = np.concatenate(shares), np.concatenate(counts), np.concatenate(indices)
+    return Explanation(*columns, indptr, (len(theta), n_words, n_topics), words)
 
 
-def _entries(X: Any) -> Iterator[tuple[int, NDArray[Any], NDArray[Any], NDArray[Any]]]:
+def entries(X: Any) -> Iterator[tuple[int, NDArray[Any], NDArray[Any], NDArray[Any]]]:
     """Yield the first row of a block, then row in the block, column and value of each entry above zero."""
     if isinstance(X, _core.SparseMatrix):
         for start, document, word, value in sparse.blocks(X, _BLOCK):
