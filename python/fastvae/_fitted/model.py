@@ -88,8 +88,12 @@ class FittedModel:
         if specification is not None:
             self._build(specification)
 
+    def set_seed_words(self, seeds: list[dict[str, Any]]) -> None:
+        """Give a new topic model seed words: "topic", "word" and "count" of each."""
+        self._build(self.specification.seeded_words(seeds).to_json())
+
     def _build(self, specification: str) -> None:
-        """Replace the engine by a new one with another standardisation."""
+        """Replace the engine of a new model by one with another specification."""
         self.engine = _core.Engine(specification)
         self.specification = Specification.of(self.engine)
 
