@@ -21,12 +21,14 @@ from fastvae._estimators.vae import VAE
 if TYPE_CHECKING:
     from fastvae import callbacks, plots
     from fastvae import torch as torch  # not in __all__: a star import would hide torch
+    from fastvae._estimators.anomaly_detector import AnomalyDetector
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.topic_model import TopicModel
     from fastvae._explorer.explorer import explorer
 
 __all__ = [
     "VAE",
+    "AnomalyDetector",
     "Autoencoder",
     "ConvergenceWarning",
     "FormatError",
@@ -55,6 +57,7 @@ __all__ = [
 
 # Imported on first access: most programs do not use them.
 _LAZY = {
+    "AnomalyDetector": "fastvae._estimators.anomaly_detector",
     "ItemResponse": "fastvae._estimators.item_response",
     "TopicModel": "fastvae._estimators.topic_model",
     "explorer": "fastvae._explorer.explorer",

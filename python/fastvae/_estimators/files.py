@@ -66,11 +66,12 @@ def dump(
     parameters: dict[str, Any],
     moments: bool,
     run: dict[str, Any] | None = None,
+    detector: dict[str, Any] | None = None,
 ) -> bytes:
     """Return the bytes of a model file.
 
     `name` is the name of the estimator's class, `parameters` are encoded; `moments` includes the optimiser's state;
-    `run` is the state of a fit, for a checkpoint.
+    `run` is the state of a fit, for a checkpoint; `detector` what an AnomalyDetector has learned besides its network.
     """
     learned: dict[str, Any] = {
         "_position": fitted.position,
@@ -90,6 +91,8 @@ def dump(
         learned["_input"]["condition"] = {"indices": fitted.columns.indices, "alone": fitted.columns.alone}
     if fitted.images is not None:
         learned["_images"] = {"channels_first": fitted.images.channels_first, "form": fitted.form}
+    if detector is not None:
+        learned["_detector"] = detector
     estimator = {"class": name, "parameters": parameters, "learned": learned}
     history = [(key, np.array(values, np.float64)) for key, values in record.checked_history().items()]
     return fitted.dump(moments, estimator if run is None else estimator | {"run": run}, history, best=run is not None)

@@ -10,13 +10,19 @@ from fastvae._estimators.autoencoder import Autoencoder
 from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from typing import BinaryIO, TypeAlias
 
+    from fastvae._estimators.anomaly_detector import AnomalyDetector
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.topic_model import TopicModel
 
+    Trained: TypeAlias = VAE | Autoencoder | TopicModel | ItemResponse
+    Saved: TypeAlias = Trained | AnomalyDetector
 
-def load(path: str | os.PathLike[str] | bytes | BinaryIO) -> VAE | Autoencoder | TopicModel | ItemResponse:
+
+def load(
+    path: str | os.PathLike[str] | bytes | BinaryIO,
+) -> Saved:
     """Load a model written by ``save``: same predictions, bit for bit, and training continues where it stopped.
 
     Loading never runs code from a file. It refuses damaged files (by checksums, which do not protect against forgery),
@@ -31,7 +37,7 @@ def load(path: str | os.PathLike[str] | bytes | BinaryIO) -> VAE | Autoencoder |
 
     Returns
     -------
-    VAE, Autoencoder, TopicModel or ItemResponse
+    VAE, Autoencoder, TopicModel, ItemResponse or AnomalyDetector
         The fitted model.
 
     Raises
@@ -46,7 +52,8 @@ def load(path: str | os.PathLike[str] | bytes | BinaryIO) -> VAE | Autoencoder |
     """
     contents = files.read(path)
     contents.engine.drop_best()
-    return _model(contents, contents.parameters)
+    found: Saved = _model(contents, contents.parameters)
+    return found
 
 
 def resume(
@@ -58,7 +65,7 @@ def resume(
     validation_data: Any = None,
     observed: Any = None,
     **parameters: Any,
-) -> VAE | Autoencoder | TopicModel | ItemResponse:
+) -> Trained:
     """Continue the training of a checkpoint, written by ``fit(X, checkpoint=path)``, to its end.
 
     The model ends with the bits of a fit that was never interrupted: weights, the optimiser's state, order, noise,
@@ -99,11 +106,16 @@ def resume(
         cls = _class(contents.class_name)
     parameters = checkpoint.all_parameters(contents.title, cls, contents.parameters, parameters)
     model = _model(contents, parameters)
-    return model._resume(path, contents.run, X, y, sample_weight, validation_data, observed)
+    found: Trained = model._resume(path, contents.run, X, y, sample_weight, validation_data, observed)
+    return found
 
 
-def _class(name: str) -> type[VAE | Autoencoder | TopicModel | ItemResponse]:
+def _class(name: str) -> type[Any]:
     """Return the class of a name in a file, or raise KeyError; topic models and exams are imported only if needed."""
+    if name == "AnomalyDetector":
+        from fastvae._estimators.anomaly_detector import AnomalyDetector
+
+        return AnomalyDetector
     if name == "TopicModel":
         from fastvae._estimators.topic_model import TopicModel
 
@@ -115,7 +127,7 @@ def _class(name: str) -> type[VAE | Autoencoder | TopicModel | ItemResponse]:
     return {cls.__name__: cls for cls in (VAE, Autoencoder)}[name]
 
 
-def _model(contents: files.Contents, parameters: dict[str, Any]) -> VAE | Autoencoder | TopicModel | ItemResponse:
+def _model(contents: files.Contents, parameters: dict[str, Any]) -> Any:
     """Return the fitted model of a file with these parameters."""
     with files.damage_as_format_error(contents.title):
         cls = _class(contents.class_name)
