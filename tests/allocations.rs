@@ -14,7 +14,7 @@ use fastvae::nn::image::ImageShape;
 use fastvae::nn::item_prior::{ItemPrior, SlopePrior};
 use fastvae::nn::likelihood::{
     Bernoulli, Binomial, Gaussian, Likelihood, Link, Mixture, Multinomial, NegativeBinomial, Scale,
-    SquaredError,
+    SizeFactor, SquaredError,
 };
 use fastvae::nn::objective::{Importance, LossSums};
 use fastvae::run::train::{StepValues, TrainingPass};
@@ -127,6 +127,11 @@ fn gaussian(scale: Scale, mean: Link) -> Likelihood {
 fn a_step_allocates_nothing() {
     let data: Vec<f32> =
         (0..(16 * MOST_STEPS + 3) * COLS).map(|i| (i % 11) as f32 / 10.0).collect();
+    let sized = NegativeBinomial {
+        size_factor: Some(SizeFactor::Total),
+        zero_inflation: true,
+        ..Default::default()
+    };
     let models = [
         (Bernoulli {}.into(), true, 0, Missing::Refused),
         (Bernoulli {}.into(), true, CONDITIONS, Missing::Refused),
@@ -135,10 +140,11 @@ fn a_step_allocates_nothing() {
         (gaussian(Scale::Decoder, Link::Sigmoid), true, 0, Missing::Refused),
         (gaussian(Scale::Decoder, Link::Identity), true, CONDITIONS, Missing::Refused),
         (Multinomial {}.into(), true, CONDITIONS, Missing::Refused),
-        (NegativeBinomial { floor: 1e-3 }.into(), true, 0, Missing::Refused),
+        (NegativeBinomial::default().into(), true, 0, Missing::Refused),
+        (sized.into(), true, 0, Missing::Refused),
         (SquaredError {}.into(), false, 0, Missing::Refused),
         (gaussian(Scale::PerFeature, Link::Identity), true, 0, Missing::Masked),
-        (NegativeBinomial { floor: 1e-3 }.into(), true, CONDITIONS, Missing::Indicated),
+        (NegativeBinomial::default().into(), true, CONDITIONS, Missing::Indicated),
     ];
     let plain = models.map(|(likelihood, variational, conditions, missing)| Specification {
         n_features: COLS,
@@ -240,8 +246,9 @@ fn a_step_allocates_nothing() {
                 let mut count = |steps| allocations(&mut vae, &data, steps, extra, threads);
                 count(2); // the workspace and the threads
                 let (few, many) = (count(2), count(MOST_STEPS));
+                // On a slow machine a call asks once more for the number of cores, in a few allocations; steps would add 58.
                 assert!(
-                    many <= few + 2,
+                    many <= few + 10,
                     "{spec:?}, {extra:?}, {threads} threads: {few:?} for 3 steps, {many:?} for {}",
                     MOST_STEPS + 1
                 );

@@ -96,7 +96,11 @@ DECODER = (
 
 CASES: dict[str, Callable[[], Case]] = {
     **{f"activation {name}": lambda name=name: dense(activation=name) for name in ACTIVATIONS},
-    **{f"likelihood {name}": lambda kind=kind: of_likelihood(kind) for name, kind in LIKELIHOODS.items()},
+    **{
+        f"likelihood {name}": lambda kind=kind: of_likelihood(kind)
+        for name, kind in LIKELIHOODS.items()
+        if "inflated" not in name
+    },
     "no hidden layers": lambda: dense(hidden=()),
     "batch norm": lambda: dense(hidden=(Dense(9, **NORM), Dense(7, activation="tanh"))),
     "decoder_hidden": lambda: dense(decoder_hidden=(5, 4, 3)),

@@ -64,6 +64,11 @@ def is_valid(likelihood: Any) -> bool:
     return True
 
 
+def needs_lengths(likelihood: Any) -> bool:
+    """Whether a draw from it needs the length of each row."""
+    return likelihood == "multinomial" or hasattr(likelihood, "size_factor")
+
+
 def variants(name: str, kind: type, numbers: dict[str, float]) -> dict[str, Any]:
     """An object for every combination of a likelihood's choices; ``numbers`` are the others' values, if not default."""
     hints = get_type_hints(kind)
@@ -87,7 +92,10 @@ LIKELIHOODS: dict[str, Any] = {
     name: likelihood
     for kind, cls in likelihoods.KINDS.items()
     for name, likelihood in ({kind: kind} | variants(kind, cls, {"scale": 0.3})).items()
-} | {"gaussian decoder 0.5": likelihoods.Gaussian("decoder", floor=0.5)}
+} | {
+    "gaussian decoder 0.5": likelihoods.Gaussian("decoder", floor=0.5),
+    "negative_binomial total inflated": likelihoods.NegativeBinomial(size_factor="total", zero_inflation=True),
+}
 COUNTS = tuple(name for name, facts in _core.LIKELIHOODS.items() if facts["counts"] and facts["public"])
 # The core lists the activations; the Python layer names them only in an error.
 ACTIVATIONS: list[str] = _core.ACTIVATIONS
@@ -212,7 +220,7 @@ def answers(model: Any, X: Any, y: Any = None, binary: Any = None) -> dict[str, 
     found["decoded"] = model.inverse_transform(found["transform"], **given)
     if isinstance(model, VAE):
         one = {} if y is None else {"y": y[0]}
-        lengths = 50 if model.likelihood == "multinomial" else None
+        lengths = 50 if needs_lengths(model.likelihood) else None
         mean, latent = model.sample(70, return_latent=True, **one)
         found |= {"sample": mean, "latent": latent, "draw": model.sample(70, draw=True, lengths=lengths, **one)}
         found |= {f"encode {name}": part for name, part in zip(("mu", "logvar"), model.encode(X, **given), strict=True)}

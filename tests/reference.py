@@ -17,10 +17,12 @@ from helpers import COUNTS
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, NegativeBinomial, Normal, Poisson
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 from fastvae import VAE, Autoencoder
 from fastvae.likelihoods import Gaussian
+from fastvae.likelihoods import NegativeBinomial as Dispersed
+from fastvae.likelihoods import Poisson as Rates
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -105,6 +107,10 @@ class LearnedScale(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(shape))
 
 
+# Counts that are given as objects.
+KINDS: dict[type, str] = {Rates: "poisson", Dispersed: "negative_binomial"}
+
+
 class LearnedDispersion(nn.Module):
     """The logarithm of a negative binomial's r, for each feature."""
 
@@ -172,11 +178,14 @@ class TorchVAE(Twin):
         self.logvar = nn.Linear(head, latent_dim)
         self.decoder = sequential([latent_dim + conditions, *decoder_hidden, n_features], activation, last=False)
         self.bernoulli = likelihood == "bernoulli"
-        self.counts = likelihood if likelihood in COUNTS else None
+        self.counts = KINDS.get(type(likelihood), likelihood if likelihood in COUNTS else None)
+        self.sized = getattr(likelihood, "size_factor", None) == "total"
         self.fixed_scale = 1.0
         self.squashed = self.bernoulli or (isinstance(likelihood, Gaussian) and likelihood.mean == "sigmoid")
-        if likelihood == "negative_binomial":
+        if self.counts == "negative_binomial":
             self.likelihood = LearnedDispersion(n_features)
+        if getattr(likelihood, "zero_inflation", False):
+            self.inflation = nn.Linear(self.decoder[-1].in_features, n_features)
         if isinstance(likelihood, Gaussian):
             if likelihood.scale == "decoder":
                 self.scale = nn.Linear(self.decoder[-1].in_features, n_features)
@@ -209,7 +218,8 @@ class TorchVAE(Twin):
         """E[x|z]."""
         out: Tensor = self.decoder(joined(z, y))
         if self.counts:
-            return out.softmax(1) if self.counts == "multinomial" else out.exp()
+            mean = out.softmax(1) if self.counts == "multinomial" or self.sized else out.exp()
+            return mean * self.inflation(self.decoder[:-1](joined(z, y))).neg().sigmoid() if self.inflated else mean
         return out.sigmoid() if self.squashed else out
 
     def log_prob_of_counts(self, x: Tensor, out: Tensor) -> Tensor:
@@ -220,6 +230,24 @@ class TorchVAE(Twin):
             return Poisson(out.exp(), validate_args=False).log_prob(x)
         log_r = self.likelihood.log_total_count
         return NegativeBinomial(log_r.exp(), logits=out - log_r, validate_args=False).log_prob(x)
+
+    def size(self, x: Tensor) -> Tensor:
+        """The factor of the means of counts with a size, else 1."""
+        return x.sum(1, keepdim=True).clamp(min=1e-6) if self.sized else torch.ones(len(x), 1)
+
+    @property
+    def inflated(self) -> bool:
+        """Whether zeros have a probability of their own."""
+        return hasattr(self, "inflation")
+
+    def log_prob_with_size(self, x: Tensor, out: Tensor, z: Tensor) -> Tensor:
+        """log p(x) of each feature of counts whose means are shares of the row's total."""
+        log_p = self.log_prob_of_counts(x, out.log_softmax(1) + self.size(x).log())
+        if not self.inflated:
+            return log_p
+        u = self.inflation(self.decoder[:-1](z))
+        rest = logsigmoid(-u) + log_p
+        return torch.where(x == 0, torch.logaddexp(logsigmoid(u), rest), rest)
 
     def terms(
         self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None, y: Tensor | None = None
@@ -236,6 +264,8 @@ class TorchVAE(Twin):
         out = self.decoder(z)
         if self.bernoulli:
             losses = of_observed(lambda x: binary_cross_entropy_with_logits(out, x, reduction="none"), x)
+        elif self.sized:
+            losses = of_observed(lambda x: -self.log_prob_with_size(x, out, z), x)
         elif self.counts:
             losses = of_observed(lambda x: -self.log_prob_of_counts(x, out), x)
         else:
@@ -414,7 +444,7 @@ def linear_gaussian(loadings: Any, offset: Any, scale: float, wider: float = 1.0
 def examples(likelihood: Any, rows: int, cols: int, seed: int = 0) -> NDArray[np.float32]:
     """Data that the likelihood takes: grey values with some exact 0 and 1, counts, or real numbers."""
     rng = np.random.default_rng(seed)
-    if likelihood in COUNTS:
+    if likelihood in COUNTS or type(likelihood) in KINDS:
         return rng.negative_binomial(0.5, 0.2, (rows, cols)).astype(np.float32)
     if likelihood == "bernoulli":
         return np.clip(rng.uniform(-0.5, 1.5, (rows, cols)), 0, 1).astype(np.float32)

@@ -62,7 +62,14 @@ class Poisson:
 
     The decoder returns y, the logarithm of the mean; a mean above e^88 overflows float32, and the loss is infinite.
     Values are counts or any non-negative numbers; uint8 is not scaled.
+
+    Parameters
+    ----------
+    size_factor : "total" or None
+        With "total" the means are shares of the row's total: see `NegativeBinomial`.
     """
+
+    size_factor: Literal["total"] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,15 +84,30 @@ class NegativeBinomial:
     ----------
     floor : float
         Lower bound of the learned r, from 1e-6 to 1e6.
+    size_factor : "total" or None
+        None: m_j = e^y_j. "total": m_j = s p_j with p = softmax(y) and s = sum_j x_j, the total of the row (the
+        library size of a cell), as in scVI (Lopez et al., Nature Methods 15, 2018). The model then describes shares,
+        and rows of any size are comparable. Missing values are refused.
+    zero_inflation : bool
+        Whether a value is zero with a probability of its own: p(x_j) = w_j [x_j = 0] + (1 - w_j) NB(x_j) with
+        w = sigmoid(u), u a second output of the decoder. Needs ``size_factor="total"``.
 
     Notes
     -----
+    With ``size_factor="total"``, ``reconstruct`` and ``predictive`` return E[x|z] for the row's own total;
+    ``inverse_transform`` and ``sample`` know no total and return it for a total of one: the shares p, times 1 - w with
+    zero inflation. ``sample(draw=True)`` needs the totals, ``lengths=``.
+
+    The output layer of u is ``inflation.weight`` and ``inflation.bias`` in the state dict.
+
     ln r, one number per feature, is ``likelihood.log_total_count`` in the state dict. It starts at the value that fits
     the variance of the column or, if most values are zero, the share of zeros. Training keeps r between the floor and
     1e6, where the likelihood is practically Poisson.
     """
 
     floor: float = 1e-3
+    size_factor: Literal["total"] | None = None
+    zero_inflation: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,8 +149,11 @@ def resolve(likelihood: Any) -> dict[str, Any]:
             f"likelihood={likelihood!r} is not known; use one of {', '.join(map(repr, KINDS))} or an object from "
             "fastvae.likelihoods"
         )
+    values = {field.name: (getattr(instance, field.name), field.default) for field in fields(instance)}
     options = {
-        field.name: _option(getattr(instance, field.name), f"{instance!r}: {field.name}") for field in fields(instance)
+        name: _option(value, f"{instance!r}: {name}")
+        for name, (value, default) in values.items()
+        if not (value is default and value in (None, False))
     }
     resolved = {"kind": kind} | options
     try:
@@ -138,9 +163,9 @@ def resolve(likelihood: Any) -> dict[str, Any]:
     return resolved
 
 
-def _option(value: Any, name: str) -> float | str:
-    """Return an option as a name or a finite number, or raise ValueError."""
-    if isinstance(value, str):
+def _option(value: Any, name: str) -> float | str | bool:
+    """Return an option as a name, True or a finite number, or raise ValueError."""
+    if isinstance(value, str) or value is True:
         return value
     number = math.nan
     if isinstance(value, numbers.Real) and not isinstance(value, bool):

@@ -96,7 +96,7 @@ impl Specification {
         let likelihood = match old.likelihood.as_str() {
             "gaussian" => gaussian(Link::Identity),
             "gaussian_sigmoid" => gaussian(Link::Sigmoid),
-            "negative_binomial" => NegativeBinomial { floor }.into(),
+            "negative_binomial" => NegativeBinomial { floor, ..Default::default() }.into(),
             kind => Likelihood::named(kind)
                 .ok_or_else(|| refused(format!("likelihood {kind:?} is not known")))?,
         };
@@ -199,7 +199,7 @@ mod tests {
                 json!({"likelihood": "negative_binomial", "floor": 0.5, "optimizer": "adamw",
                     "options": [0.8, 0.99, 1e-7, 0.5]}),
                 Specification {
-                    likelihood: NegativeBinomial { floor: 0.5 }.into(),
+                    likelihood: NegativeBinomial { floor: 0.5, ..Default::default() }.into(),
                     optimizer: Optimizer::AdamW { beta1, beta2, eps, weight_decay },
                     ..wanted()
                 },

@@ -380,15 +380,22 @@ pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
         None => builder.name(),
     };
     let Builder { layout, mut layers, .. } = builder;
-    // If the decoder outputs scales, a panel has the means of sixteen features and then their log scales.
+    // With two outputs for each feature, a panel has the first of sixteen features and then the second of these.
     let (outputs, names) = match spec.likelihood.outputs_per_feature() {
         2 => {
-            let [means, scales] = [0, 1].map(ColumnMap::Half);
-            let outputs = scales.at(n.max(1) - 1).saturating_add(1);
+            let [means, seconds] = [0, 1].map(ColumnMap::Half);
+            let outputs = seconds.at(n.max(1) - 1).saturating_add(1);
             let means = NamedOutputs { name, columns: means, outputs: n };
             (
                 outputs,
-                vec![means, NamedOutputs { name: "scale".into(), columns: scales, outputs: n }],
+                vec![
+                    means,
+                    NamedOutputs {
+                        name: spec.likelihood.second_output().into(),
+                        columns: seconds,
+                        outputs: n,
+                    },
+                ],
             )
         }
         _ => (n, NamedOutputs::all(name, n)),
@@ -424,7 +431,10 @@ fn output_image(
     };
     let (from, to) = (Image::panels_of(image(hidden, 1)), image(hidden + 1, per_feature));
     let channels = to.channels / per_feature;
-    let names = [builder.name(), "scale".into()].into_iter().enumerate().take(per_feature);
+    let names = [builder.name(), spec.likelihood.second_output().into()]
+        .into_iter()
+        .enumerate()
+        .take(per_feature);
     let names = names.map(|(i, name)| NamedChannels::new(name, i * channels, channels)).collect();
     let storage = if per_feature == 2 { Storage::Halves } else { Storage::Flat };
     let (window, direction) = match spec.decoder[hidden] {

@@ -170,13 +170,16 @@ impl Network {
         };
         let (latent, code) = plan_layers(&self.latent, planner, z, false);
         let (decoder, output) = plan_layers(&self.decoder, planner, code, true);
-        let softmax = self.head.likelihood.is_softmax();
+        let whole_rows = self.head.likelihood.needs_whole_rows();
         let output_gradient = match trains {
             true => output.gradient,
-            false => planner.place(self.output().outputs(), copies, softmax),
+            false => planner.place(self.output().outputs(), copies, whole_rows),
         };
         let scaled = trains && self.head.stores_scale_gradient();
-        let scale_gradient = planner.place(spec.n_features, copies, scaled);
+        // Panels as those of the output.
+        let scale_gradient = planner.place(self.output().outputs(), copies, scaled);
+        let sized = self.head.likelihood.size_factor().is_some();
+        let means = planner.place(self.output().outputs(), copies, trains && sized);
         let mut plan = Plan {
             x,
             input,
@@ -189,6 +192,7 @@ impl Network {
             decoder,
             output_gradient,
             scale_gradient,
+            means,
             kind,
             storage,
             size,
@@ -202,7 +206,7 @@ impl Network {
     pub fn buffer_sizes(&self) -> BufferSizes {
         BufferSizes {
             output_panels: panels_of(self.output().outputs()),
-            softmax: self.head.likelihood.is_softmax(),
+            whole_rows: self.head.likelihood.needs_whole_rows(),
             latent_dim: self.spec.latent_dim,
             lists: self.spec.reads_lists(),
         }

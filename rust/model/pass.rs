@@ -117,10 +117,11 @@ impl<'a> Pass<'a> {
         });
     }
 
-    /// Writes E[x|z] to rows `first..` of `out`, [n, n_features].
-    pub fn mean(&self, worker: &Worker, out: Shared<f32>, first: usize) {
+    /// Writes E[x|z] to rows `first..` of `out`, [n, n_features]; counts with a size have the size of the loaded x if
+    /// `sized`, else 1.
+    pub fn mean(&self, worker: &Worker, out: Shared<f32>, (first, sized): (usize, bool)) {
         self.with_output(worker, |tiles| {
-            self.network.head.mean(&self.batch, worker, tiles, out, first);
+            self.network.head.mean(&self.batch, worker, tiles, out, (first, sized));
         });
     }
 

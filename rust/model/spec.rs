@@ -508,8 +508,8 @@ mod tests {
         let fixed = Gaussian { scale: Scale::Fixed(1.0 / 3.0), floor, mean: Link::Sigmoid };
         let others: [Likelihood; 4] = [
             fixed.into(),
-            Poisson {}.into(),
-            NegativeBinomial { floor }.into(),
+            Poisson::default().into(),
+            NegativeBinomial { floor, ..Default::default() }.into(),
             SquaredError {}.into(),
         ];
         for likelihood in gaussians.into_iter().chain(others) {

@@ -120,12 +120,13 @@ impl Engine {
         };
         // Codes have more variance than hidden units.
         let linear = if self.network.spec.decoder.is_empty() { LINEAR_SPREAD } else { 1.0 };
-        let scaled = |tensor: &Tensor| tensor.name.starts_with("scale.");
+        let name = format!("{}.", self.network.spec.likelihood.second_output());
+        let second = |tensor: &Tensor| tensor.name.starts_with(&name);
         for tensor in &tensors {
             let mut values = tensor.read(&self.parameters)?;
             if tensor.name.ends_with(".bias") {
                 for (value, start) in values.iter_mut().zip(starts) {
-                    let y = if scaled(tensor) { start.scale.ln() } else { start.output };
+                    let y = if second(tensor) { start.second } else { start.output };
                     *value = y as f32;
                 }
             } else if tensor.name.ends_with(".weight") {
@@ -134,7 +135,7 @@ impl Engine {
                 let inner = tensor.shape[1 + usize::from(transposed)..].iter().product();
                 let chunks = values.chunks_mut(inner);
                 for (weights, start) in chunks.zip(starts[..outputs].iter().cycle()) {
-                    let spread = if scaled(tensor) { SCALE_SPREAD } else { linear * start.spread };
+                    let spread = if second(tensor) { SCALE_SPREAD } else { linear * start.spread };
                     weights.iter_mut().for_each(|w| *w *= spread as f32);
                 }
             }

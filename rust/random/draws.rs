@@ -65,6 +65,11 @@ impl Uniforms {
         (f64::from(self.words[self.left]) + 0.5) / 4_294_967_296.0
     }
 
+    /// Whether an event of probability `p` happens.
+    pub fn event(&mut self, p: f64) -> bool {
+        self.next() < p
+    }
+
     /// A draw from N(0, 1), by Box and Muller.
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * self.next().ln()).sqrt();

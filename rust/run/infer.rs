@@ -45,7 +45,7 @@ impl Engine {
             pass.load_codes(worker, z, start, check);
             pass.decode(worker);
             if scale.is_empty() {
-                pass.mean(worker, out, start);
+                pass.mean(worker, out, (start, false));
             } else {
                 pass.mean_and_scale(worker, [out, scale], start);
                 pass.check_finite(worker, (scale, cols), start, check);
@@ -149,7 +149,7 @@ impl Engine {
             pass.encode(worker);
             pass.take_means(worker);
             pass.decode(worker);
-            pass.mean(worker, out, start);
+            pass.mean(worker, out, (start, true));
             pass.check_finite(worker, (out, cols), start, check);
         })
     }

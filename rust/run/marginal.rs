@@ -63,7 +63,7 @@ impl Engine {
         let weights = Shared::new(weights);
         self.weigh([x, given], (samples, seed, false), run, &|worker, pass, group| {
             let first = group.part * rows;
-            pass.mean(worker, means, first);
+            pass.mean(worker, means, (first, false));
             let means = (means, first);
             pass.accumulate_means(worker, group.copies, (weights, out), means, group.at);
         })

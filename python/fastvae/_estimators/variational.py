@@ -74,7 +74,8 @@ class Variational(Model):
         draw : bool
             Draw x from p(x|z) instead of returning its mean.
         lengths : int or array_like of int, [n], optional
-            Number of words of each document. Required by ``draw=True`` with a multinomial likelihood.
+            Number of words of each document, or expected total of each row of counts. Required by ``draw=True`` with a
+            multinomial likelihood or ``size_factor="total"``.
 
         Returns
         -------
@@ -124,8 +125,8 @@ class Variational(Model):
         """Return mean and standard deviations of the posterior predictive p(x'|x) = E_q(z|x) p(x'|z).
 
         By the law of total variance Var[x'] = Var_q(E[x'|z]) + E_q(Var[x'|z]), where Var[x'|z] is p (1 - p) for a
-        Bernoulli, s² for a Gaussian, m for a Poisson, m + m² / r for a negative binomial, and p (1 - p) for a single
-        word of a multinomial.
+        Bernoulli, s² for a Gaussian, m for a Poisson, m + m² / r for a negative binomial (with zero inflation w:
+        (1 - w) m (1 + m (w + 1 / r))), and p (1 - p) for a single word of a multinomial.
 
         Parameters
         ----------
@@ -452,17 +453,25 @@ class Variational(Model):
         return fitted.shaped(imputation.with_draws(fitted, values, y, draws, *options, seed, self._threads()), X)
 
     def _lengths(self, lengths: Any, n: int, draw: bool) -> NDArray[np.uint32] | None:
-        """Return the lengths of `n` documents to draw, checked; None for other likelihoods or without a draw."""
-        documents = self._require_fitted().specification.documents
+        """Return the lengths of `n` documents or rows of counts to draw, checked; None otherwise or without a draw."""
+        specification = self._require_fitted().specification
+        documents, sized = specification.documents, specification.sized
         if lengths is None and draw and documents:
             raise ValueError(
                 "draw=True needs lengths= for a multinomial likelihood, the number of words per document; draw=False "
                 "returns the probabilities of the words"
             )
+        if lengths is None and draw and sized:
+            raise ValueError(
+                'draw=True needs lengths= for a likelihood with size_factor="total", the expected total of each row; '
+                "draw=False returns the means for a total of one"
+            )
         if lengths is None:
             return None
-        if not (draw and documents):
-            raise ValueError(f"lengths={lengths!r} needs draw=True and a multinomial likelihood: leave it out")
+        if not (draw and (documents or sized)):
+            raise ValueError(
+                f'lengths={lengths!r} needs draw=True and a multinomial likelihood or size_factor="total": leave it out'
+            )
         return arrays.lengths(lengths, n)
 
     def _read_noise(self, eps: Any, n: int, samples: int | None = None) -> NDArray[np.float32] | None:

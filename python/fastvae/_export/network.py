@@ -63,6 +63,8 @@ class Likelihood:
         ln r of a negative binomial.
     trials : ndarray, [n_features], or None
         Maximum marks of each task of a binomial.
+    sized : bool
+        Whether the decoder's outputs are logits of shares, whose counts have the total of x as their size.
     """
 
     kind: str
@@ -70,6 +72,7 @@ class Likelihood:
     floor: float = 0.0
     log_total_count: NDArray[np.float32] | None = None
     trials: NDArray[np.float32] | None = None
+    sized: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,13 +279,15 @@ class _Describer:
         kind = self.specification.likelihood["kind"]
         if kind in ("bernoulli", "binomial") or self.specification.likelihood.get("mean") == "sigmoid":
             return (Activation("sigmoid"),)
-        if kind in ("poisson", "negative_binomial"):
-            return (Exp(),)
-        return (Softmax(),) if kind == "multinomial" else ()
+        if kind == "multinomial" or "size_factor" in self.specification.likelihood:
+            return (Softmax(),)
+        return (Exp(),) if kind in ("poisson", "negative_binomial") else ()
 
     def _likelihood(self) -> Likelihood:
         options, trials = self.specification.likelihood, self.specification.trials
         log_scale = self.state.get("likelihood.log_scale")
+        if options.get("zero_inflation", False):
+            raise ValueError("a model with zero_inflation=True cannot be exported: train without it")
         if isinstance(options.get("scale"), (int, float)):
             log_scale = np.array(log(options["scale"]), np.float32)
         return Likelihood(
@@ -291,6 +296,7 @@ class _Describer:
             floor=float(options.get("floor", 0.0)),
             log_total_count=self.state.get("likelihood.log_total_count"),
             trials=np.array(trials, np.float32) if trials else None,
+            sized="size_factor" in options,
         )
 
     # Layers

@@ -10,7 +10,7 @@ import numpy as np
 from fastvae import _core
 from fastvae._export import protobuf
 from fastvae._export.onnx_graph import Graph
-from fastvae._export.onnx_likelihoods import log_prob
+from fastvae._export.onnx_likelihoods import log_prob, size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,7 +95,10 @@ class _Model:
     def reconstruct(self) -> None:
         y = self._examples()
         out, _ = self._decode(self._encode(y), y)
-        self._output("reconstruction", self._mean(out), self.network.n_features, _MEAN)
+        mean = self._mean(out)
+        if self.network.likelihood.sized:
+            mean = self.graph.node("Mul", mean, size(self.graph, "X"))
+        self._output("reconstruction", mean, self.network.n_features, _MEAN)
 
     def score(self) -> None:
         network, graph = self.network, self.graph

@@ -26,9 +26,17 @@ def log_prob(graph: Graph, likelihood: Likelihood, x: str, out: str, log_scale: 
     `out` is the decoder's output, `log_scale` its log scale u; `sigmoid`: a Gaussian's mean is the sigmoid of `out`.
     """
     given = graph.node("Where", graph.missing(x), graph.constant(0), x)
+    if likelihood.sized:
+        out = graph.node("Add", graph.node("LogSoftmax", out, axis=1), graph.node("Log", size(graph, given)))
     each = _Each(graph, likelihood).log_prob(given, out, log_scale, sigmoid)
     observed = graph.node("Where", graph.missing(x), graph.constant(0), each)
     return graph.node("ReduceSum", observed, graph.constant([1], np.int64), keepdims=0)
+
+
+def size(graph: Graph, x: str) -> str:
+    """Return the totals of rows of counts, [n, 1]; a row without counts has a small one."""
+    total = graph.node("ReduceSum", x, graph.constant([1], np.int64), keepdims=1)
+    return graph.node("Max", total, graph.constant(1e-6))
 
 
 class _Each:

@@ -12,6 +12,8 @@ from torch.nn.functional import logsigmoid
 if TYPE_CHECKING:
     from fastvae._export.network import Likelihood, Section
 
+LEAST_SIZE = 1e-6  # of a row without counts
+
 
 def log_prob(
     likelihood: Likelihood, mean: Section, learned: Any, x: Tensor, out: Tensor, log_scale: Tensor | None
@@ -22,6 +24,8 @@ def log_prob(
     """
     observed = ~x.isnan()
     x = x.nan_to_num()
+    if likelihood.sized:
+        out = out.log_softmax(1) + x.sum(1, keepdim=True).clamp(min=LEAST_SIZE).log()
     return _each(likelihood, mean, learned, x, out, log_scale).masked_fill(~observed, 0).sum(1)
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from fastvae import _core
 from fastvae._export import operations as ops
-from fastvae._export.torch_likelihoods import log_prob
+from fastvae._export.torch_likelihoods import LEAST_SIZE, log_prob
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -175,7 +175,9 @@ class FittedModule(nn.Module):
         return self._images(self._run(self._network.mean, out))
 
     def _as_given(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """Return decoded examples in the layout of x."""
+        """Return decoded examples in the layout of x, and counts with the total of x if they have a size."""
+        if self._network.likelihood.sized:
+            decoded = decoded * x.flatten(1).sum(1).clamp(min=LEAST_SIZE).reshape(-1, *[1] * (decoded.ndim - 1))
         return self._rows(decoded) if x.ndim == 2 else decoded
 
 

@@ -241,7 +241,7 @@ class FittedModel:
         seed: int,
         threads: int | None,
     ) -> NDArray[np.float32]:
-        """Draw x from p(x|z), [n, n_features]; a multinomial needs `lengths`, the words per document."""
+        """Draw x from p(x|z), [n, n_features]; a multinomial or a size factor needs `lengths`."""
         return self.engine.sample(Z, y, lengths, seed, threads).reshape(len(Z), -1)
 
     def posterior_sample(

@@ -207,6 +207,11 @@ class Specification:
         return _core.LIKELIHOODS[self.likelihood["kind"]]["words"]
 
     @property
+    def sized(self) -> bool:
+        """Whether the means of counts are shares of a row's size."""
+        return "size_factor" in self.likelihood
+
+    @property
     def input_transform(self) -> str | None:
         """The transformation of the encoder's input."""
         transform: str | None = self.options["input_transform"]

@@ -1,6 +1,7 @@
 //! The head of the decoder: the likelihood and its own parameters, besides the parameters of the layers.
 #![allow(unsafe_code)]
 
+mod counts;
 mod outputs;
 mod scale;
 mod score;

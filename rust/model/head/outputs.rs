@@ -16,13 +16,13 @@ type TakeOutput<'a> = dyn FnMut(Range<usize>, &[f32], &[f32]) + 'a;
 impl Head {
     /// Computes E[x|z] and, if the decoder outputs it, the scale of p(x|z), for rows `first..` of an array
     /// [n, n_features]. `take` receives one part of a row at a time, with its range in the array. Each range belongs to
-    /// one tile only.
+    /// one tile only. `sized`: counts have the size of the loaded x; else the size 1.
     fn outputs(
         &self,
         batch: &BatchView,
         worker: &Worker,
         tiles: &Tiles,
-        first: usize,
+        (first, sized): (usize, bool),
         take: &mut TakeOutput,
     ) {
         let likelihood = self.likelihood;
@@ -39,6 +39,9 @@ impl Head {
         if likelihood.is_softmax() {
             return self.softmax_means(batch, worker, tiles, &mut take_tile);
         }
+        if likelihood.size_factor().is_some() {
+            return self.count_means(batch, worker, tiles, sized, &mut take_tile);
+        }
         (tiles.run)(&mut |ProductTile { panel, rows, vectors, products }, bias| {
             let units = self.units(panel);
             if let Some(by) = &units {
@@ -50,16 +53,16 @@ impl Head {
         });
     }
 
-    /// Writes E[x|z] to rows `first..` of `out`, [n, n_features].
+    /// Writes E[x|z] to rows `first..` of `out`, [n, n_features]. `sized`: see [`Head::outputs`].
     pub fn mean(
         &self,
         batch: &BatchView,
         worker: &Worker,
         tiles: &Tiles,
         out: Shared<f32>,
-        first: usize,
+        (first, sized): (usize, bool),
     ) {
-        self.outputs(batch, worker, tiles, first, &mut |place, mean, _| {
+        self.outputs(batch, worker, tiles, (first, sized), &mut |place, mean, _| {
             // SAFETY: the range belongs to one tile only.
             unsafe { out.write(place) }.copy_from_slice(mean);
         });
@@ -74,7 +77,7 @@ impl Head {
         out: [Shared<f32>; 2],
         first: usize,
     ) {
-        self.outputs(batch, worker, tiles, first, &mut |place, mean, scale| {
+        self.outputs(batch, worker, tiles, (first, false), &mut |place, mean, scale| {
             for (out, from) in out.into_iter().zip([mean, scale]) {
                 // SAFETY: the range belongs to one tile only.
                 unsafe { out.write(place.clone()) }.copy_from_slice(from);
@@ -83,7 +86,7 @@ impl Head {
     }
 
     /// Updates rows `first..` of three arrays, each [n, n_features], with draw `draw` of the output: see [`Moments`].
-    /// `scales` holds the parameters from [`Head::scales`], empty for a scale from the decoder.
+    /// `scales` holds the parameters from [`Head::scales`], empty for a scale from the decoder. Counts have the size of x.
     pub fn moments(
         &self,
         batch: &BatchView,
@@ -94,12 +97,15 @@ impl Head {
         (first, draw): (usize, u32),
     ) {
         let (likelihood, cols) = (self.likelihood, self.n_features);
-        self.outputs(batch, worker, tiles, first, &mut |place, mean, scale| {
+        self.outputs(batch, worker, tiles, (first, true), &mut |place, mean, scale| {
             let col = place.start % cols;
-            let parameter = scales.get(col..col + mean.len()).unwrap_or(scale);
+            let (parameter, second) = match scales.get(col..col + mean.len()) {
+                Some(parameter) => (parameter, scale),
+                None => (scale, &[][..]),
+            };
             // SAFETY: the range belongs to one tile only.
             let out = out.map(|out| unsafe { out.write(place.clone()) });
-            Moments { likelihood, mean, parameter, out, draw }.run();
+            Moments { likelihood, mean, parameter, second, out, draw }.run();
         });
     }
 }

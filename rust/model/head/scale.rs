@@ -83,7 +83,20 @@ impl Head {
         let terms = unsafe { batch.matrix(batch.memory.plan.scale_gradient) };
         worker.phase(panels_of(self.n_features), |panel| {
             let (mut sums, vectors) = ([ZERO_ROW], vectors_of(self.n_features, panel));
-            batch.isa.run(ColumnSums { panel: terms.panel(panel), vectors, out: &mut sums[0] });
+            match self.likelihood.outputs_per_feature() {
+                1 => {
+                    let panel = terms.panel(panel);
+                    batch.isa.run(ColumnSums { panel, vectors, out: &mut sums[0] });
+                }
+                // A panel of the output has sixteen features.
+                _ => {
+                    for v in 0..vectors {
+                        let (panel, mut out) = (terms.panel(2 * panel + v), ZERO_ROW);
+                        batch.isa.run(ColumnSums { panel, vectors: 1, out: &mut out });
+                        sums[0][v] = out[0];
+                    }
+                }
+            }
             let at = start + panel;
             // SAFETY: the features of the panel belong to this item only.
             unsafe { sink.accept(batch.isa, batch.parameters, at..at + 1, &sums, vectors) };

@@ -23,6 +23,8 @@ impl Head {
     ) {
         if self.likelihood.is_softmax() {
             self.score_softmax(batch, worker, tiles, weight, last);
+        } else if self.likelihood.size_factor().is_some() {
+            self.score_counts(batch, worker, tiles, weight, last);
         } else {
             self.score_features(batch, tiles, weight);
             reduce(batch, worker, tiles.panels, last);

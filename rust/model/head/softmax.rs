@@ -13,9 +13,9 @@ use crate::threads::Worker;
 use std::ops::Range;
 
 /// Receives a finished tile: its panel, its rows, and their probabilities.
-type TakeTile<'a> = dyn FnMut(usize, Range<usize>, &mut [Row]) + 'a;
-/// Finishes a tile, given its panel, its rows, their values and a factor for each row.
-type FinishTile<'a> = dyn FnMut(usize, Range<usize>, &mut [Row], &[f32]) + 'a;
+pub(super) type TakeTile<'a> = dyn FnMut(usize, Range<usize>, &mut [Row]) + 'a;
+/// Finishes a tile, given its panel, its rows, their values and their partial results.
+type FinishTile<'a> = dyn FnMut(usize, Range<usize>, &mut [Row], Partials<&mut [f32]>) + 'a;
 
 impl Head {
     /// Computes -log p(x|z) of each row and, with a `weight`, `weight` times the gradient of -log p with respect to the
@@ -45,8 +45,8 @@ impl Head {
     ) {
         self.softmax_parts(batch, tiles, false, true);
         softmax_rows(batch, worker, tiles.panels, None, &mut || ());
-        softmax_tiles(batch, worker, &mut |panel, rows, tile, factors| {
-            batch.isa.run(ScaleRows { rows: &mut *tile, factors });
+        stored_tiles(batch, worker, &mut |panel, rows, tile, parts| {
+            batch.isa.run(ScaleRows { rows: &mut *tile, factors: parts.largest });
             take(panel, rows, tile);
         });
     }
@@ -97,15 +97,15 @@ fn softmax_rows(
 /// Replaces e^(y - m) by the gradient, in place.
 fn softmax_gradient(batch: &BatchView, worker: &Worker, weight: f32) {
     let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
-    softmax_tiles(batch, worker, &mut |panel, rows, tile, factors| {
+    stored_tiles(batch, worker, &mut |panel, rows, tile, parts| {
         // SAFETY: an earlier phase loaded the batch.
         let targets = unsafe { batch.targets(panel, rows, &mut scratch) };
-        batch.isa.run(SoftmaxGradient { rows: tile, factors, targets, weight });
+        batch.isa.run(SoftmaxGradient { rows: tile, factors: parts.largest, targets, weight });
     });
 }
 
-/// Runs a phase over the tiles stored by [`Head::softmax_parts`], each with the factors of its rows.
-fn softmax_tiles(batch: &BatchView, worker: &Worker, finish: &mut FinishTile) {
+/// Runs a phase over the tiles that an earlier phase stored in the place of the output gradient.
+pub(super) fn stored_tiles(batch: &BatchView, worker: &Worker, finish: &mut FinishTile) {
     let place = batch.memory.plan.output_gradient;
     let tiles = batch.draws().div_ceil(batch.isa.tile_rows());
     let grid = Grid::new(tiles, panels_of(place.cols), worker.workers());
@@ -117,7 +117,7 @@ fn softmax_tiles(batch: &BatchView, worker: &Worker, finish: &mut FinishTile) {
             let (tile, parts) = unsafe {
                 (batch.write(place, panel, rows.clone()), parts(batch, panel, rows.clone()))
             };
-            finish(panel, rows, tile, parts.largest);
+            finish(panel, rows, tile, parts);
         }
     });
 }
@@ -126,7 +126,7 @@ fn softmax_tiles(batch: &BatchView, worker: &Worker, finish: &mut FinishTile) {
 ///
 /// # Safety
 /// In the running phase, these rows belong to the caller only, and the caller holds no other reference to them.
-unsafe fn parts<'a>(
+pub(super) unsafe fn parts<'a>(
     batch: &BatchView<'a>,
     panel: usize,
     rows: Range<usize>,

@@ -144,6 +144,8 @@ pub struct Plan {
     pub output_gradient: Matrix,
     /// The gradient of the loss with respect to the log scale of each feature of each example, if it is stored.
     pub scale_gradient: Matrix,
+    /// The means of counts with a size, in training.
+    pub means: Matrix,
     /// The kind of pass.
     pub kind: PassKind,
     /// The storage of the encoder's input.

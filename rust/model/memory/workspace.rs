@@ -35,8 +35,8 @@ pub struct Workspace {
 pub struct BufferSizes {
     /// The number of panels of the decoder's output.
     pub output_panels: usize,
-    /// Whether the likelihood is a softmax over all features.
-    pub softmax: bool,
+    /// Whether the likelihood of a row needs all its panels.
+    pub whole_rows: bool,
     /// The dimension of z.
     pub latent_dim: usize,
     /// Whether the first layer reads lists of nonzero elements.
@@ -49,7 +49,7 @@ impl Workspace {
         let BatchSize { rows, copies } = plan.size;
         let draws = rows.checked_mul(copies);
         let partial = draws.and_then(|draws| draws.checked_mul(sizes.output_panels));
-        let part = || filled(0.0, if sizes.softmax { partial } else { Some(0) });
+        let part = || filled(0.0, if sizes.whole_rows { partial } else { Some(0) });
         let for_draws = |n| filled(0.0, if copies > 1 { n } else { Some(0) });
         let (zeros, sparse) = match plan.storage {
             InputStorage::Sparse(most) => {

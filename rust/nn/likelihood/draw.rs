@@ -31,7 +31,7 @@ pub struct Draws<'a> {
     pub parameters: &'a [f32],
     /// The scale of each element, if the decoder outputs it, else empty. The draw overwrites it.
     pub scale: &'a mut [f32],
-    /// The number of words of each document.
+    /// The number of words of each document, or the size of each row of counts.
     pub lengths: &'a [u32],
     /// The progress of the draws.
     pub progress: &'a mut DrawProgress,
@@ -68,12 +68,14 @@ impl Draws<'_> {
         self.progress.done * self.cols == self.means.len()
     }
 
-    /// Draws counts with `draw(mean, feature, uniforms)`. A count consumes a variable number of uniform numbers.
-    pub(super) fn each_count(self, draw: impl Fn(f32, usize, &mut Uniforms) -> f64) -> bool {
-        let seed = self.progress.seed;
+    /// Draws counts with `draw(mean, row, feature, uniforms)`. A count consumes a variable number of uniform numbers.
+    pub(super) fn each_count(self, draw: impl Fn(f64, usize, usize, &mut Uniforms) -> f64) -> bool {
+        let (seed, sizes) = (self.progress.seed, self.lengths);
         self.each_row(|means, row| {
+            let size = sizes.get(row as usize).map_or(1.0, |&size| f64::from(size));
             for (j, mean) in means.iter_mut().enumerate() {
-                *mean = draw(*mean, j, &mut Uniforms::of(seed, row, j)) as f32;
+                let uniforms = &mut Uniforms::of(seed, row, j);
+                *mean = draw(f64::from(*mean) * size, row as usize, j, uniforms) as f32;
             }
         })
     }

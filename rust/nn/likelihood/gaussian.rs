@@ -232,7 +232,8 @@ impl LikelihoodKind for Gaussian {
             Scale::PerFeature | Scale::Decoder => own.max(f64::from(self.floor)),
         };
         if self.mean == Link::Identity {
-            return Some(Start { output: column.mean, spread: scale.min(own), scale });
+            let spread = scale.min(own);
+            return Some(Start { output: column.mean, spread, scale, second: scale.ln() });
         }
         // Not 0 or 1, but no more than a fraction of the scale away from the data.
         let near = MAX_SHIFT * scale;
@@ -241,7 +242,7 @@ impl LikelihoodKind for Gaussian {
             mean => mean.clamp(1e-3, 1.0 - 1e-3),
         };
         let information = (mean * (1.0 - mean) / scale).powi(2);
-        Some(Start { scale, ..Start::new(start::logit(mean), information) })
+        Some(Start { scale, second: scale.ln(), ..Start::new(start::logit(mean), information) })
     }
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         let floor = self.floor;

@@ -39,7 +39,12 @@ impl LikelihoodKind for Laplace {
         false
     }
     fn start(&self, column: &Column, level: &Level) -> Option<Start> {
-        Some(Start { output: column.mean, spread: level.own_scale(column), scale: 1.0 })
+        Some(Start {
+            output: column.mean,
+            spread: level.own_scale(column),
+            scale: 1.0,
+            second: 0.0,
+        })
     }
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         work.dispatch::<Self>(isa);

@@ -9,6 +9,8 @@
 //! | Gaussian with the decoder's scale | mean y, log scale u; s² = floor² + e^(2u) | as for the Gaussian | (y - x) / s²; for u: (1 - ((x - y) / s)²) e^(2u) / s² | y, or m as above |
 //! | Poisson | log mean | x y - e^y - ln x!: see [`poisson`] | e^y - x | e^y |
 //! | negative binomial | log mean | see [`negative_binomial`] | | e^y |
+//! | these two with a size s of the row | logits of all shares | as above, of the mean s softmax(y): see [`shares`] | | softmax(y) |
+//! | negative binomial with zero inflation | and a logit u | see [`inflation`] | | (1 - sigmoid(u)) softmax(y) |
 //! | multinomial | logits of all words | see [`softmax`] | | softmax(y) |
 //! | mixture | probability p of a word | x ln p (without the multinomial coefficient) | -x / p | p |
 //! | squared error | mean | -(x - y)², the negative loss of a plain autoencoder, not a log-probability | 2 (y - x) | y |
@@ -22,6 +24,7 @@ pub mod binomial;
 pub mod deviance;
 pub mod draw;
 pub mod gaussian;
+mod inflation;
 #[cfg(test)]
 mod laplace;
 pub mod mean;
@@ -32,6 +35,7 @@ pub mod negative_binomial;
 pub mod poisson;
 pub mod scale;
 pub mod score;
+pub mod shares;
 pub mod softmax;
 pub mod squared_error;
 pub mod start;
@@ -43,6 +47,7 @@ pub use mean::Mean;
 pub use moments::Moments;
 pub use scale::{FeatureParameter, LearnedScale, ScaleGradient};
 pub use score::Score;
+pub use shares::SizeFactor;
 pub use start::{Column, Level, Start};
 
 use crate::error::{Error, Result};
@@ -164,14 +169,24 @@ pub trait LikelihoodKind {
         false
     }
 
+    /// The size of a row, for counts whose means are shares of it: see [`shares`].
+    fn size_factor(&self) -> Option<SizeFactor> {
+        None
+    }
+
     /// The parameter of each feature in the density, besides the decoder's output.
     fn parameter(&self) -> FeatureParameter {
         FeatureParameter::None
     }
 
-    /// The number of decoder outputs for each feature: 1, or 2 with a log scale as the second output.
+    /// The number of decoder outputs for each feature: 1, or 2 with a log scale or a logit of zero inflation.
     fn outputs_per_feature(&self) -> usize {
         1
+    }
+
+    /// The name of the second output, a layer of its own.
+    fn second_output(&self) -> &'static str {
+        "scale"
     }
 
     /// Whether the decoder's output is a mean in the units of x.
@@ -194,6 +209,14 @@ pub trait LikelihoodKind {
     where
         Self: Sized;
 
+    /// [`LikelihoodKind::variance`] with the decoder's second output for the feature.
+    fn variance_of_two(&self, mean: f32, parameter: f32, _second: f32) -> f32
+    where
+        Self: Sized,
+    {
+        self.variance(mean, parameter)
+    }
+
     /// Replaces means by draws. Returns whether all rows are finished: slow draws stop at the time limit.
     fn draw(&self, draws: Draws) -> bool;
 }
@@ -206,7 +229,12 @@ impl dyn LikelihoodKind {
 
     /// Whether an example may have missing values.
     pub fn allows_missing(&self) -> bool {
-        !self.is_of_words()
+        !self.is_of_words() && self.size_factor().is_none()
+    }
+
+    /// Whether the density of a row needs all its panels.
+    pub fn needs_whole_rows(&self) -> bool {
+        self.is_softmax() || self.size_factor().is_some()
     }
 
     /// The learned scale, if the likelihood has one.

@@ -11,6 +11,8 @@ pub struct Moments<'a> {
     pub mean: &'a [f32],
     /// A Gaussian's s, a negative binomial's r, a binomial's trials; else empty.
     pub parameter: &'a [f32],
+    /// The decoder's second output besides a parameter; else empty.
+    pub second: &'a [f32],
     /// The three running means, in this order.
     pub out: [&'a mut [f32]; 3],
     /// The number of earlier draws.
@@ -20,14 +22,15 @@ pub struct Moments<'a> {
 impl Moments<'_> {
     /// Runs the update. One version serves all instruction sets, because its cost is small relative to the decoder.
     pub fn run(self) {
-        let Moments { likelihood, mean, parameter, out: [means, squares, variances], draw } = self;
+        let Moments { likelihood, mean, parameter, second, out, draw } = self;
+        let [means, squares, variances] = out;
         let share = 1.0 / (draw as f32 + 1.0);
         for ((x, mean), square) in mean.iter().zip(means).zip(squares) {
             let before = x - *mean;
             *mean += before * share;
             *square += (before * (x - *mean) - *square) * share;
         }
-        with_likelihood!(&likelihood, kind => add_variances(kind, mean, parameter, variances, share));
+        with_likelihood!(&likelihood, kind => add_variances(kind, mean, [parameter, second], variances, share));
     }
 }
 
@@ -35,13 +38,20 @@ impl Moments<'_> {
 fn add_variances<K: LikelihoodKind>(
     kind: &K,
     mean: &[f32],
-    parameter: &[f32],
+    [parameter, second]: [&[f32]; 2],
     variances: &mut [f32],
     share: f32,
 ) {
     if parameter.is_empty() {
         for (&mean, variance) in mean.iter().zip(variances) {
             *variance += (kind.variance(mean, 0.0) - *variance) * share;
+        }
+        return;
+    }
+    if !second.is_empty() {
+        let given = mean.iter().zip(parameter).zip(second);
+        for (((&mean, &parameter), &second), variance) in given.zip(variances) {
+            *variance += (kind.variance_of_two(mean, parameter, second) - *variance) * share;
         }
         return;
     }

@@ -9,12 +9,13 @@
 
 use super::deviance::{NEAR, second_remainder};
 use super::scale::check_range;
+use super::shares::{CountDensity, SizeFactor};
 use super::start::{self, Column, Level, Start};
 use super::{
     Density, Draws, FeatureParameter, LearnedScale, LikelihoodKind, LogProb, Support, TileWork,
     shown,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::simd::{Arithmetic, Isa, math};
 use serde::{Deserialize, Serialize};
 
@@ -24,16 +25,25 @@ use serde::{Deserialize, Serialize};
 pub struct NegativeBinomial {
     /// The lower bound of r.
     pub floor: f32,
+    /// The size of a row, if the means are shares of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_factor: Option<SizeFactor>,
+    /// Whether the decoder outputs the logit of a zero besides those of the distribution: see [`super::inflation`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub zero_inflation: bool,
 }
 
 impl Default for NegativeBinomial {
     fn default() -> NegativeBinomial {
-        NegativeBinomial { floor: 1e-3 }
+        NegativeBinomial { floor: 1e-3, size_factor: None, zero_inflation: false }
     }
 }
 
 /// The upper bound of r. There the likelihood is close to Poisson.
 const MAX_TOTAL_COUNT: f32 = 1e6;
+
+/// The logit of zero inflation at the start: about a tenth of the values.
+const INFLATION: f64 = -2.2;
 
 /// The largest r / (1 + m) at the start.
 const NEAR_POISSON: f64 = 10.0;
@@ -94,6 +104,18 @@ impl Density for NegativeBinomial {
     #[inline(always)]
     fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F {
         math::exp(s, y)
+    }
+}
+
+impl CountDensity for NegativeBinomial {
+    #[inline(always)]
+    fn of_zero<S: Arithmetic>(s: S, y: S::F, log_r: S::F) -> (LogProb<S::F>, S::F) {
+        let r = math::exp(s, log_r);
+        let t = s.sub(y, log_r);
+        let [up, log_up] = math::sigmoid_softplus(s, t);
+        let slope = s.mul(r, up);
+        let loss = s.mul(r, log_up);
+        (LogProb { value: s.neg(loss), slope }, s.sub(loss, slope))
     }
 }
 
@@ -172,15 +194,36 @@ impl LikelihoodKind for NegativeBinomial {
         "negative binomial"
     }
     fn formula(&self) -> String {
-        format!(
-            "sum_j ln Γ(x_j + r_j) - ln Γ(r_j) - ln x_j! + r_j ln(r_j / (r_j + m_j)) + x_j ln(m_j / (r_j + m_j)), ln m the \
-             decoder's output, r_j learned for each feature, {} to {}",
-            shown(self.floor),
-            shown(MAX_TOTAL_COUNT)
-        )
+        let density = "ln Γ(x_j + r_j) - ln Γ(r_j) - ln x_j! + r_j ln(r_j / (r_j + m_j)) + x_j ln(m_j / (r_j + m_j))";
+        let sum = match self.zero_inflation {
+            false => format!("sum_j {density}"),
+            true => format!(
+                "sum_j ln(p_j [x_j = 0] + (1 - p_j) f(x_j)), p = sigmoid(u), u from the decoder, ln f(x_j) = {density}"
+            ),
+        };
+        let mean = match self.size_factor {
+            None => "ln m the decoder's output",
+            Some(SizeFactor::Total) => "m = s softmax(y), s the sum of x, y the decoder's output",
+        };
+        let (floor, most) = (shown(self.floor), shown(MAX_TOTAL_COUNT));
+        format!("{sum}, {mean}, r_j learned for each feature, {floor} to {most}")
     }
     fn check(&self) -> Result<()> {
+        if self.zero_inflation && self.size_factor.is_none() {
+            return Err(Error::Parameter(
+                "zero_inflation=True needs size_factor=\"total\": pass both".into(),
+            ));
+        }
         check_range("floor", self.floor)
+    }
+    fn size_factor(&self) -> Option<SizeFactor> {
+        self.size_factor
+    }
+    fn outputs_per_feature(&self) -> usize {
+        if self.zero_inflation { 2 } else { 1 }
+    }
+    fn second_output(&self) -> &'static str {
+        "inflation"
     }
     fn support(&self) -> Support {
         Support::COUNTS
@@ -212,7 +255,7 @@ impl LikelihoodKind for NegativeBinomial {
             _ => Summary::of(column, mean, zeros.min(1.0 - 0.5 / column.count)).best(low, high),
         };
         let start = Start::new(mean.ln(), mean * r / (mean + r));
-        Some(Start { scale: r, ..start })
+        Some(Start { scale: r, second: INFLATION, ..start })
     }
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         work.dispatch::<Self>(isa);
@@ -221,12 +264,29 @@ impl LikelihoodKind for NegativeBinomial {
     fn variance(&self, mean: f32, r: f32) -> f32 {
         mean + mean * mean / r
     }
-    fn draw(&self, draws: Draws) -> bool {
-        let total_counts = draws.parameters;
-        draws.each_count(|mean, j, uniforms| {
+    /// With zero inflation `mean` is (1 - p) m.
+    #[inline(always)]
+    fn variance_of_two(&self, mean: f32, r: f32, p: f32) -> f32 {
+        if !self.zero_inflation {
+            return self.variance(mean, r);
+        }
+        let m = mean / (1.0 - p).max(f32::MIN_POSITIVE);
+        mean * (1.0 + m * (p + 1.0 / r))
+    }
+    fn draw(&self, mut draws: Draws) -> bool {
+        let (total_counts, cols) = (draws.parameters, draws.cols);
+        let inflation = std::mem::take(&mut draws.scale);
+        draws.each_count(|mut mean, row, j, uniforms| {
+            if self.zero_inflation {
+                let p = f64::from(inflation[row * cols + j]);
+                if uniforms.event(p) {
+                    return 0.0;
+                }
+                mean /= 1.0 - p;
+            }
             // A Poisson draw with a rate from Gamma(r, m / r).
             let r = f64::from(total_counts[j]);
-            let rate = uniforms.gamma(r) * f64::from(mean) / r;
+            let rate = uniforms.gamma(r) * mean / r;
             uniforms.poisson(rate)
         })
     }

@@ -2,6 +2,7 @@
 //! [`super::deviance`].
 
 use super::deviance::{NEAR, second_remainder};
+use super::shares::{CountDensity, SizeFactor};
 use super::start::{self, Column, Level, Start};
 use super::{Density, Draws, LikelihoodKind, LogProb, Support, TileWork};
 use crate::simd::{Arithmetic, Isa, math};
@@ -9,8 +10,12 @@ use serde::{Deserialize, Serialize};
 
 /// Independent Poisson counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Poisson {}
+#[serde(default, deny_unknown_fields)]
+pub struct Poisson {
+    /// The size of a row, if the means are shares of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_factor: Option<SizeFactor>,
+}
 
 /// The limit of y: above it, e^y overflows in float32.
 const MAX_LOG_RATE: f32 = 88.0;
@@ -36,12 +41,28 @@ impl Density for Poisson {
     }
 }
 
+impl CountDensity for Poisson {
+    #[inline(always)]
+    fn of_zero<S: Arithmetic>(s: S, y: S::F, _: S::F) -> (LogProb<S::F>, S::F) {
+        let rate = math::exp(s, y);
+        (LogProb { value: s.neg(rate), slope: rate }, s.zero())
+    }
+}
+
 impl LikelihoodKind for Poisson {
     fn name(&self) -> &'static str {
         "Poisson"
     }
     fn formula(&self) -> String {
-        "sum_j x_j y_j - exp(y_j) - ln x_j!, y the decoder's output".into()
+        match self.size_factor {
+            None => "sum_j x_j y_j - exp(y_j) - ln x_j!, y the decoder's output".into(),
+            Some(SizeFactor::Total) => {
+                "sum_j x_j ln m_j - m_j - ln x_j!, m = s softmax(y), s the sum of x, y the decoder's output".into()
+            }
+        }
+    }
+    fn size_factor(&self) -> Option<SizeFactor> {
+        self.size_factor
     }
     fn support(&self) -> Support {
         Support::COUNTS
@@ -58,6 +79,6 @@ impl LikelihoodKind for Poisson {
         mean
     }
     fn draw(&self, draws: Draws) -> bool {
-        draws.each_count(|rate, _, uniforms| uniforms.poisson(f64::from(rate)))
+        draws.each_count(|rate, _, _, uniforms| uniforms.poisson(rate))
     }
 }

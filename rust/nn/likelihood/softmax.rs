@@ -147,7 +147,7 @@ impl<'a, P: Fn(usize) -> Partials<&'a mut [f32]>> Op for CombineTiles<'a, P> {
 
 /// Reads up to sixteen values.
 #[inline(always)]
-fn load_some<S: Simd>(s: S, from: &[f32]) -> S::F {
+pub(super) fn load_some<S: Simd>(s: S, from: &[f32]) -> S::F {
     let mut lanes = Lanes::default();
     lanes.0[..from.len()].copy_from_slice(from);
     s.load(&lanes)
@@ -155,7 +155,7 @@ fn load_some<S: Simd>(s: S, from: &[f32]) -> S::F {
 
 /// Writes up to sixteen values.
 #[inline(always)]
-fn store_some<S: Simd>(s: S, x: S::F, to: &mut [f32]) {
+pub(super) fn store_some<S: Simd>(s: S, x: S::F, to: &mut [f32]) {
     let mut lanes = Lanes::default();
     s.store(x, &mut lanes);
     to.copy_from_slice(&lanes.0[..to.len()]);

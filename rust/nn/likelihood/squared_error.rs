@@ -41,7 +41,7 @@ impl LikelihoodKind for SquaredError {
         // Constant columns are in units of 1: see `Standardize::of`.
         let most = if level.within > 0.0 { f64::INFINITY } else { 1.0 };
         let spread = level.own_scale(column).min(most);
-        Some(Start { output: column.mean, spread, scale: 1.0 })
+        Some(Start { output: column.mean, spread, scale: 1.0, second: 0.0 })
     }
     fn tile<W: TileWork>(&self, isa: Isa, work: W) {
         work.dispatch::<Self>(isa);

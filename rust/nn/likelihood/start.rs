@@ -111,12 +111,14 @@ pub struct Start {
     pub spread: f64,
     /// The likelihood's parameter of the feature (s of a Gaussian, r of a negative binomial), if learned or an output.
     pub scale: f64,
+    /// The decoder's second output, if it has one.
+    pub second: f64,
 }
 
 impl Start {
     /// A start with the information `information` about y, and no learned parameter.
     pub fn new(output: f64, information: f64) -> Start {
-        Start { output, spread: (1.0 / information.sqrt()).min(1.0), scale: 1.0 }
+        Start { output, spread: (1.0 / information.sqrt()).min(1.0), scale: 1.0, second: 0.0 }
     }
 }
 

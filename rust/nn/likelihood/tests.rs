@@ -221,6 +221,7 @@ fn moments_have_the_variance_of_draws() {
         let spread = of_first().map(|x| (x - centre).powi(2)).sum::<f64>() / n;
         let [mut m, mut square, mut variance] = [[0.0]; 3];
         let moments = Moments {
+            second: &[],
             likelihood,
             mean: &[mean],
             parameter: &[parameter],
