@@ -48,6 +48,7 @@ myst_heading_anchors = 4
 IN_REPOSITORY = {
     "](../examples/topics": "](experiments/topics.md",
     "](../examples/exams": "](experiments/exams.md",
+    "](../examples/anomalies": "](experiments/anomalies.md",
     "](../examples/aevb": "](experiments/aevb.md",
     "[benches/results](../benches/results)": "`benches/results`",
 }
@@ -74,6 +75,7 @@ EXAMPLES = (
     "denoising",
     "impute_halves",
     "anomaly_map",
+    "odd_columns",
     "topics_map",
     "item_curves",
 )
