@@ -70,7 +70,8 @@ fn main() {
                 budget: FOREVER,
                 threads: Some(1),
             };
-            let done = vae.score(&x, None, None, [&mut reconstruction, &mut kl], &mut question);
+            let done =
+                vae.score(&x, None, None, ([&mut reconstruction, &mut kl], false), &mut question);
             assert_eq!(done, Ok(true));
         } else {
             let task =

@@ -16,6 +16,7 @@
 //! | [`data`] | the user's array: read in place, checked, binarized, corrupted, transformed |
 //! | [`model`] | the specification, layers, batch memory, phases, and the engine |
 //! | [`run`] | training, inference and sampling; the formulas on plain arrays |
+//! | [`irt`] | exams by marginal maximum likelihood |
 //! | [`mod@file`] | the model file |
 //! | `probe` | measurements of the machine, for benches only |
 //! | `python` | the only folder that knows Python |
@@ -23,6 +24,7 @@
 pub mod data;
 pub mod error;
 pub mod file;
+pub mod irt;
 mod json;
 pub mod matrix;
 pub mod model;

@@ -16,11 +16,11 @@ import torch
 from helpers import COUNTS
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.distributions import MultivariateNormal, NegativeBinomial, Normal, Poisson
-from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+from torch.distributions import LogNormal, MultivariateNormal, NegativeBinomial, Normal, Poisson
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, softplus
 
 from fastvae import VAE, Autoencoder
-from fastvae.likelihoods import Gaussian
+from fastvae.likelihoods import Gaussian, Mixed, resolve
 from fastvae.likelihoods import NegativeBinomial as Dispersed
 from fastvae.likelihoods import Poisson as Rates
 
@@ -119,6 +119,86 @@ class LearnedDispersion(nn.Module):
         self.log_total_count = nn.Parameter(torch.zeros(features))
 
 
+class TorchMixed(nn.ModuleDict):
+    """The likelihoods of groups of columns, with the learned scales by group."""
+
+    def __init__(self, likelihood: Mixed) -> None:
+        super().__init__()
+        self.groups, self.first = [], 0
+        for g, group in enumerate(likelihood.groups):
+            kind = resolve(Mixed([group]))["groups"][0]["likelihood"]
+            columns = slice(self.first, self.first + group.n_columns)
+            self.groups.append((kind, columns, group.weight))
+            self.first = columns.stop
+            if kind["kind"] == "log_normal" or kind.get("scale") == "per_feature":
+                self[str(g)] = LearnedScale((group.n_columns,))
+            elif kind["kind"] == "negative_binomial":
+                self[str(g)] = LearnedDispersion(group.n_columns)
+
+    def seen(self, x: Tensor) -> Tensor:
+        """What the encoder reads of x, before it is standardised."""
+        parts = []
+        for kind, columns, _ in self.groups:
+            part = x[:, columns]
+            if kind["kind"] == "log_normal":
+                part = part.log()
+            elif kind["kind"] in ("poisson", "negative_binomial"):
+                part = part.log1p()
+            parts.append(part)
+        return torch.cat(parts, 1)
+
+    def mean(self, out: Tensor) -> Tensor:
+        """E[x|z], given the decoder's output."""
+        return torch.cat([self._mean(g, out[:, columns]) for g, (_, columns, _) in enumerate(self.groups)], 1)
+
+    def _mean(self, g: int, y: Tensor) -> Tensor:
+        kind = self.groups[g][0]
+        match kind["kind"]:
+            case "gaussian":
+                return y.sigmoid() if kind["mean"] == "sigmoid" else y
+            case "log_normal":
+                return (y + (2 * self[str(g)].log_scale).exp() / 2).exp()
+            case "poisson" | "negative_binomial":
+                return y.exp()
+            case "bernoulli":
+                return y.sigmoid()
+            case "categorical":
+                return y.softmax(1)
+        below = (softplus(y[:, 1:]).cumsum(1) - y[:, :1]).sigmoid()
+        ends = torch.zeros_like(below[:, :1])
+        return torch.cat([ends, below, ends + 1], 1).diff(dim=1)
+
+    def terms(self, x: Tensor, out: Tensor, *, balanced: bool) -> list[Tensor]:
+        """-log p of each variable of each example, [n] each."""
+        terms = []
+        for g, (kind, columns, weight) in enumerate(self.groups):
+            part, y = x[:, columns], out[:, columns]
+            if kind["kind"] in ("categorical", "ordinal"):
+                log_p = y.log_softmax(1) if kind["kind"] == "categorical" else self._mean(g, y).log()
+                chosen = part.nan_to_num(0.0) * log_p
+                losses = -torch.where(part == 1, chosen, 0.0).sum(1, keepdim=True)
+            else:
+                losses = -self._log_prob(g, part.nan_to_num(0.5), y).masked_fill(part.isnan(), 0)
+            terms += list((losses * (weight if balanced else 1)).T)
+        return terms
+
+    def _log_prob(self, g: int, x: Tensor, y: Tensor) -> Tensor:
+        kind, name = self.groups[g][0], str(g)
+        match kind["kind"]:
+            case "gaussian":
+                learned = kind["scale"] == "per_feature"
+                scale = self[name].log_scale.exp() if learned else torch.tensor(kind["scale"], dtype=x.dtype)
+                return Normal(self._mean(g, y), scale).log_prob(x)
+            case "log_normal":
+                return LogNormal(y, self[name].log_scale.exp(), validate_args=False).log_prob(x)
+            case "poisson":
+                return Poisson(y.exp(), validate_args=False).log_prob(x)
+            case "negative_binomial":
+                log_r = self[name].log_total_count
+                return NegativeBinomial(log_r.exp(), logits=y - log_r, validate_args=False).log_prob(x)
+        return -binary_cross_entropy_with_logits(y, x, reduction="none")
+
+
 class Twin(nn.Module):
     """Base class of the torch models; ``forward`` returns losses, batch means."""
 
@@ -186,7 +266,10 @@ class TorchVAE(Twin):
             self.likelihood = LearnedDispersion(n_features)
         if getattr(likelihood, "zero_inflation", False):
             self.inflation = nn.Linear(self.decoder[-1].in_features, n_features)
-        if isinstance(likelihood, Gaussian):
+        self.mixed = isinstance(likelihood, Mixed)
+        if self.mixed:
+            self.likelihood = TorchMixed(likelihood)
+        elif isinstance(likelihood, Gaussian):
             if likelihood.scale == "decoder":
                 self.scale = nn.Linear(self.decoder[-1].in_features, n_features)
                 self.floor = likelihood.floor
@@ -205,6 +288,12 @@ class TorchVAE(Twin):
         hidden = self.encoder(joined(x, y))
         return self.mu(hidden), self.logvar(hidden)
 
+    def seen(self, x: Tensor, corrupted: Tensor | None = None) -> Tensor:
+        """The encoder's input."""
+        if self.mixed:
+            x, corrupted = (None if part is None else self.likelihood.seen(part) for part in (x, corrupted))
+        return beside_holes(x, corrupted, self.missing_indicator)
+
     def standard_deviation(self, z: Tensor) -> Tensor:
         """The Gaussian's, at a code."""
         if hasattr(self, "scale"):
@@ -217,6 +306,8 @@ class TorchVAE(Twin):
     def mean(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x|z]."""
         out: Tensor = self.decoder(joined(z, y))
+        if self.mixed:
+            return self.likelihood.mean(out)
         if self.counts:
             mean = out.softmax(1) if self.counts == "multinomial" or self.sized else out.exp()
             return mean * self.inflation(self.decoder[:-1](joined(z, y))).neg().sigmoid() if self.inflated else mean
@@ -253,7 +344,7 @@ class TorchVAE(Twin):
         self, x: Tensor, eps: Tensor, corrupted: Tensor | None = None, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """-log p(x|z) of each example and the KL of each example and coordinate, nats."""
-        mu, logvar = self.encode(beside_holes(x, corrupted, self.missing_indicator), y)
+        mu, logvar = self.encode(self.seen(x, corrupted), y)
         logvar = logvar.clamp(*LOGVAR_RANGE)
         z = mu + (logvar / 2).exp() * eps
         kl = -0.5 * (1 + logvar - mu**2 - logvar.exp())
@@ -262,7 +353,9 @@ class TorchVAE(Twin):
     def reconstruction(self, x: Tensor, z: Tensor) -> Tensor:
         """-log p(x|z) of each example, nats."""
         out = self.decoder(z)
-        if self.bernoulli:
+        if self.mixed:
+            losses = torch.stack(self.likelihood.terms(x, out, balanced=True)).sum(0)
+        elif self.bernoulli:
             losses = of_observed(lambda x: binary_cross_entropy_with_logits(out, x, reduction="none"), x)
         elif self.sized:
             losses = of_observed(lambda x: -self.log_prob_with_size(x, out, z), x)
@@ -280,7 +373,7 @@ class TorchVAE(Twin):
         n, draws, latent_dim = eps.shape
         rows = [None if t is None else t.repeat_interleave(draws, 0) for t in (corrupted, y)]
         reconstruction, kl = self.terms(x.repeat_interleave(draws, 0), eps.reshape(-1, latent_dim), *rows)
-        mu, logvar = self.encode(beside_holes(x, corrupted, self.missing_indicator), y)
+        mu, logvar = self.encode(self.seen(x, corrupted), y)
         q = Normal(mu[:, None], (logvar.clamp(*LOGVAR_RANGE) / 2).exp()[:, None])
         z = q.mean + q.stddev * eps
         ratio = Normal(torch.zeros_like(z), 1.0).log_prob(z) - q.log_prob(z)
@@ -374,7 +467,7 @@ def lively_weights(model: nn.Module, seed: int) -> dict[str, NDArray[np.float32]
     """
     rng = np.random.default_rng(seed)
     squashed = getattr(model, "squashed", False) and not getattr(model, "bernoulli", False)
-    rates = getattr(model, "counts", None) in ("poisson", "negative_binomial")
+    rates = getattr(model, "counts", None) in ("poisson", "negative_binomial") or getattr(model, "mixed", False)
     meek = ("scale", "logvar") if hasattr(model, "scale") or squashed else ()
     weights = {}
     for name, parameter in model.named_parameters():
@@ -444,11 +537,40 @@ def linear_gaussian(loadings: Any, offset: Any, scale: float, wider: float = 1.0
 def examples(likelihood: Any, rows: int, cols: int, seed: int = 0) -> NDArray[np.float32]:
     """Data that the likelihood takes: grey values with some exact 0 and 1, counts, or real numbers."""
     rng = np.random.default_rng(seed)
+    if isinstance(likelihood, Mixed):
+        return table(likelihood, rows, seed)
     if likelihood in COUNTS or type(likelihood) in KINDS:
         return rng.negative_binomial(0.5, 0.2, (rows, cols)).astype(np.float32)
     if likelihood == "bernoulli":
         return np.clip(rng.uniform(-0.5, 1.5, (rows, cols)), 0, 1).astype(np.float32)
     return rng.normal(0.3, 1.2, (rows, cols)).astype(np.float32)
+
+
+def table(likelihood: Mixed, rows: int, seed: int = 0) -> NDArray[np.float32]:
+    """Columns that a likelihood of groups takes."""
+    rng, parts = np.random.default_rng(seed), []
+    for group in likelihood.groups:
+        size = (rows, group.n_columns)
+        match resolve(Mixed([group]))["groups"][0]["likelihood"]["kind"]:
+            case "gaussian":
+                parts.append(rng.normal(0.3, 1.2, size))
+            case "log_normal":
+                parts.append(np.exp(rng.normal(0.5, 0.8, size)))
+            case "poisson" | "negative_binomial":
+                parts.append(rng.negative_binomial(0.5, 0.2, size))
+            case "bernoulli":
+                parts.append(rng.integers(0, 2, size))
+            case _:
+                parts.append(np.eye(group.n_columns)[rng.integers(0, group.n_columns, rows)])
+    return np.concatenate(parts, 1).astype(np.float32)
+
+
+def holes(likelihood: Mixed, X: NDArray[Any], share: float, seed: int = 0) -> NDArray[np.float32]:
+    """X with a share of the values of each variable missing."""
+    rng, X = np.random.default_rng(seed), X.astype(np.float32)
+    for columns in likelihood.variables:
+        X[rng.uniform(size=len(X)) < share, columns] = np.nan
+    return X
 
 
 def noise(rows: int, latent_dim: int, seed: int = 1) -> NDArray[np.float32]:

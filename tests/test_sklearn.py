@@ -13,7 +13,7 @@ from helpers import run_python, same, small
 from sklearn_checks import WEIGHTS, passes_all_checks, sklearn_version
 
 import fastvae
-from fastvae import VAE, Autoencoder, ItemResponse, TopicModel
+from fastvae import VAE, Autoencoder, Imputer, ItemResponse, TabularVAE, TopicModel
 
 sklearn = pytest.importorskip("sklearn", reason="scikit-learn, which these tests need, is not installed")
 from sklearn.base import clone  # noqa: E402
@@ -34,6 +34,7 @@ PIPELINE = {
     "check_estimators_overwrite_params": "a Pipeline fits its steps in place",
     "check_dont_overwrite_parameters": "a Pipeline fits its steps in place",
 }
+DENSE = {name: reason for name, reason in WEIGHTS.items() if "dense" in name}  # of estimators without sparse X
 CHECKED: dict[str, tuple[Any, dict[str, str]]] = {
     "gaussian": (small(likelihood="gaussian"), WEIGHTS),
     "mask": (small(likelihood="gaussian", missing="mask"), WEIGHTS),
@@ -42,6 +43,8 @@ CHECKED: dict[str, tuple[Any, dict[str, str]]] = {
     "bernoulli": (make_pipeline(MinMaxScaler(clip=True), small()), PIPELINE),
     "autoencoder": (small(Autoencoder), WEIGHTS),
     "autoencoder, bernoulli": (make_pipeline(MinMaxScaler(clip=True), small(Autoencoder, loss="bernoulli")), PIPELINE),
+    "table": (TabularVAE(2, hidden=(5,), epochs=1, random_state=0), DENSE),
+    "imputer": (Imputer(2, hidden=(5,), epochs=1, n_samples=5, random_state=0), {}),
     "product": (TopicModel(2, decoder="product", hidden=(5,), epochs=1, random_state=0), WEIGHTS),
 }
 

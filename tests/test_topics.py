@@ -944,6 +944,54 @@ def test_counts_are_not_negative() -> None:
             question(X)
 
 
+TEXTS = ["The match was won by a late goal.", "Markets fell today.", "A goal in a late match."] * 2
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        (TEXTS, r"row 0 is 'The match was won"),
+        (np.array(TEXTS), r"row 0 is 'The match was won"),
+        (np.array(TEXTS, object), r"row 0 is 'The match was won"),
+        (iter(TEXTS), r"row 0 is 'The match was won"),
+        ([text.split() for text in TEXTS], r"lists of words \(row 0 is \['The', 'match'"),
+        (TEXTS[0], r"X is a string, 'The match was won"),
+    ],
+    ids=["list", "strings", "objects", "iterator", "words", "one text"],
+)
+def test_texts_are_refused_with_the_lines_that_count_their_words(given: Any, place: str) -> None:
+    with pytest.raises(TypeError, match=place) as caught:
+        TopicModel(2).fit(given)
+    import sklearn.feature_extraction.text  # the lines name it
+
+    texts = [text.split() for text in TEXTS] if "lists of words" in place else TEXTS
+    scope: dict[str, Any] = {"sklearn": sklearn, "texts": texts}
+    lines = str(caught.value).splitlines()[1:]
+    assert len(lines) == 2
+    exec("\n".join(line.strip() for line in lines), scope)  # as a user would
+    model = TopicModel(2, epochs=1, random_state=0).fit(scope["X"])
+    with pytest.raises(TypeError, match="validation_data holds") as caught:
+        model.fit(scope["X"], validation_data=texts)
+    assert "validation_data = vectorizer.transform(texts)" in str(caught.value)
+    with pytest.raises(TypeError, match="X holds") as caught:
+        model.transform(texts)
+    line = str(caught.value).splitlines()[1].strip()
+    assert "fit_transform" not in line
+    exec(line, scope)
+    assert model.transform(scope["X"]).shape == (len(TEXTS), 2)
+
+
+def test_texts_in_a_frame_are_refused_by_their_column() -> None:
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"date": [1, 2], "text": TEXTS[:2]})
+    with pytest.raises(TypeError, match=r"row 0 of column 'text' is 'The match.*\n.*\n.*\(table\['text'\]\)"):
+        TopicModel(2).fit(table)
+    with pytest.raises(TypeError, match=r"stop_words=\"english\", min_df=5, max_df=0.5\)"):
+        TopicModel(2).fit(table["text"].repeat(60))
+    with pytest.raises(TypeError, match=r"row 0, column 0 is 'a'.*OneHotEncoder"):  # no texts: a table
+        TopicModel(2).fit([["a", 1.0]])
+
+
 def test_shares_are_shares(fitted: TopicModel) -> None:
     for wrong in (np.ones((2, 7)), -np.eye(7), np.eye(6)):
         with pytest.raises(ValueError, match="Z"):

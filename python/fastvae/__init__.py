@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from fastvae import callbacks, plots
     from fastvae import torch as torch  # not in __all__: a star import would hide torch
     from fastvae._estimators.anomaly_detector import AnomalyDetector
+    from fastvae._estimators.imputer import Imputer
     from fastvae._estimators.item_response import ItemResponse
+    from fastvae._estimators.recommender import Recommender
+    from fastvae._estimators.tabular import TabularVAE
     from fastvae._estimators.topic_model import TopicModel
     from fastvae._explorer.explorer import explorer
 
@@ -32,8 +35,11 @@ __all__ = [
     "Autoencoder",
     "ConvergenceWarning",
     "FormatError",
+    "Imputer",
     "ItemResponse",
     "NotFittedError",
+    "Recommender",
+    "TabularVAE",
     "TopicModel",
     "__version__",
     "binarize",
@@ -58,7 +64,10 @@ __all__ = [
 # Imported on first access: most programs do not use them.
 _LAZY = {
     "AnomalyDetector": "fastvae._estimators.anomaly_detector",
+    "Imputer": "fastvae._estimators.imputer",
     "ItemResponse": "fastvae._estimators.item_response",
+    "Recommender": "fastvae._estimators.recommender",
+    "TabularVAE": "fastvae._estimators.tabular",
     "TopicModel": "fastvae._estimators.topic_model",
     "explorer": "fastvae._explorer.explorer",
 }

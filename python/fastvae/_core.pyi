@@ -19,6 +19,7 @@ __all__ = [
     "TOPIC_GAIN",
     "ColumnMoments",
     "Engine",
+    "ExamAnswers",
     "FormatError",
     "ModelFile",
     "SparseMatrix",
@@ -146,6 +147,9 @@ class Engine:
     ) -> tuple[float, float, float, float, int]: ...
     def encode(self, x: _Matrix, y: NDArray[Any] | None, logvar: bool, threads: int | None) -> tuple[_F32, _F32]: ...
     def decode(self, z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> _F32: ...
+    def best_items(
+        self, x: _Matrix, n: int, allowed: NDArray[np.bool_] | None, new_only: bool, threads: int | None
+    ) -> tuple[NDArray[np.int32], _F32]: ...
     def reconstruct(self, x: _Matrix, y: NDArray[Any] | None, threads: int | None) -> _F32: ...
     def score(
         self, x: _Matrix, y: NDArray[Any] | None, eps: _F32 | None, samples: int, threads: int | None
@@ -160,6 +164,7 @@ class Engine:
         objectives: list[_Objective],
         corruption: tuple[str, float] | None,
         binarize: str | None,
+        balanced: bool,
         threads: int | None,
     ) -> tuple[float, float, list[float]]: ...
     def log_marginal(
@@ -202,6 +207,7 @@ class Engine:
     ) -> _F32: ...
     def posterior_sample(self, x: _Matrix, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> _F32: ...
     def mean_code(self, x: _Matrix, points: _F32, threads: int | None) -> _F32: ...
+    def variable_log_prob(self, x: _Matrix, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> _F32: ...
     def predictive(self, x: _Matrix, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> list[_F32]: ...
     def dump(
         self, estimator: str, moments: bool, history: list[tuple[str, NDArray[np.float64]]] = ..., best: bool = ...
@@ -209,6 +215,33 @@ class Engine:
     def fingerprint(self, x: _Matrix, y: NDArray[Any] | None, weights: _F32 | None, rows: _Rows | None) -> int: ...
 
 class FormatError(ValueError): ...
+
+@final
+class ExamAnswers:
+    def __new__(
+        cls,
+        marks: _F32,
+        n_tasks: int,
+        weights: _F32 | None = None,
+        groups: NDArray[np.uint32] | None = None,
+    ) -> ExamAnswers: ...
+    def patterns(self) -> tuple[NDArray[np.uint32], NDArray[np.float64]]: ...
+    def fit(
+        self,
+        settings: str,
+        most_marks: list[int],
+        start: list[float],
+        groups: list[tuple[float, float]],
+        n_threads: int | None,
+    ) -> tuple[NDArray[np.float64], list[tuple[float, float]], NDArray[np.float64], float, int]: ...
+    def gradient(
+        self,
+        settings: str,
+        most_marks: list[int],
+        parameters: list[float],
+        groups: list[tuple[float, float]],
+        n_threads: int | None,
+    ) -> tuple[float, NDArray[np.float64]]: ...
 
 @final
 class ModelFile:

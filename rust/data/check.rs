@@ -3,8 +3,8 @@
 use crate::data::input_transform::Transform;
 use crate::data::{Element, Source};
 use crate::error::{Error, Result};
-use crate::nn::likelihood::{Likelihood, Support};
-use crate::simd::{Op, Row, Simd, ZERO_ROW};
+use crate::nn::likelihood::{ColumnGroups, Likelihood, PanelGroups, Support};
+use crate::simd::{Op, Row, Simd, ZERO_ROW, floats_of};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,6 +21,8 @@ pub struct ValueCheck {
     transform: Option<Transform>,
     /// Whether NaN is allowed.
     missing: bool,
+    /// Whether variables of several levels are one-hot; otherwise they may hold probabilities.
+    one_hot: bool,
     /// The first row with an invalid value; `usize::MAX` if there is none.
     first_bad: AtomicUsize,
     /// The first rows whose results are not finite numbers; `usize::MAX` if there is none.
@@ -36,6 +38,7 @@ impl ValueCheck {
             scored: true,
             transform: None,
             missing,
+            one_hot: true,
             first_bad,
             overflow: AtomicUsize::new(usize::MAX),
         }
@@ -43,7 +46,29 @@ impl ValueCheck {
 
     /// Allows values outside the likelihood's support: only the encoder reads them.
     pub fn encoded_only(self) -> ValueCheck {
-        ValueCheck { scored: false, ..self }
+        ValueCheck { scored: false, one_hot: false, ..self }
+    }
+
+    /// Allows probabilities in place of a one-hot variable: predictions in place of missing values.
+    pub fn filled_in(self) -> ValueCheck {
+        ValueCheck { one_hot: false, ..self }
+    }
+
+    /// The groups of columns with ranges of their own, if any. They limit what the encoder reads too.
+    fn groups(&self) -> Option<&ColumnGroups> {
+        self.likelihood.as_ref().and_then(|likelihood| likelihood.groups())
+    }
+
+    /// The range of valid values of column `col`, ends included.
+    fn range_of(&self, col: usize) -> (f32, f32) {
+        let (low, high) = self.range();
+        match self.groups() {
+            None => (low, high),
+            Some(groups) => {
+                let support = groups.group_of(col).likelihood.support();
+                (low.max(support.range.0), high.min(support.range.1))
+            }
+        }
     }
 
     /// Limits the values to the range of `transform` too.
@@ -53,7 +78,7 @@ impl ValueCheck {
 
     /// The range of valid values, ends included.
     fn range(&self) -> (f32, f32) {
-        let limits = self.likelihood.filter(|_| self.scored);
+        let limits = self.likelihood.as_ref().filter(|_| self.scored);
         let support = limits.map_or(Support::REAL, |likelihood| likelihood.support());
         let (low, high) = support.accepted();
         (low.max(self.least()).max(-LARGEST), high.min(LARGEST))
@@ -69,7 +94,11 @@ impl ValueCheck {
     pub(crate) fn begin<S: Simd>(&self, s: S) -> RowCheck<'_, S> {
         let (low, high) = self.range();
         let (low, high) = (s.splat(low), s.splat(high));
-        RowCheck { check: self, low, high, missing: self.missing, outside: 0 }
+        let groups = self.groups();
+        let variables = groups.is_some_and(|groups| self.one_hot && !groups.variables.is_empty());
+        let values = if variables { groups.map_or(0, |groups| groups.panels.len()) } else { 0 };
+        let row = vec![ZERO_ROW; values];
+        RowCheck { check: self, low, high, missing: self.missing, outside: 0, groups, row }
     }
 
     /// Reports a result of row `row` or one of the next that is not a finite number.
@@ -90,13 +119,21 @@ impl ValueCheck {
                  learning_rate"
             )));
         }
-        let (col, value) = x.find_outside(row, self.range(), self.missing).unwrap_or((0, f32::NAN));
+        let outside = x.find_outside(row, &|col| self.range_of(col), self.missing);
+        if let (None, Some(groups)) = (outside, self.groups())
+            && let Some(error) = self.not_one_hot(groups, x, (row, name))
+        {
+            return Err(error);
+        }
+        let (col, value) = outside.unwrap_or((0, f32::NAN));
+        let likelihood = match self.groups() {
+            Some(groups) => Some(&groups.group_of(col).likelihood),
+            None => self.likelihood.as_ref().filter(|_| self.scored),
+        };
         let exact = x.exact(row, col).filter(|exact| value.is_infinite() && exact.is_finite());
         let place = format!("{name}[{row}, {col}]");
-        Err(Error::Value(match self.likelihood {
-            Some(likelihood)
-                if self.scored && value.is_finite() && likelihood.support().excludes(value) =>
-            {
+        Err(Error::Value(match likelihood {
+            Some(likelihood) if value.is_finite() && likelihood.support().excludes(value) => {
                 let reading = match x.element() {
                     Element::Byte => {
                         " (uint8 is not divided by 255, since the training data were not: pass X / 255 if \
@@ -123,7 +160,7 @@ impl ValueCheck {
                 exact.map_or_else(|| shown(value), |exact| format!("{exact:e}"))
             ),
             _ => {
-                let remedy = match (self.missing, self.likelihood) {
+                let remedy = match (self.missing, &self.likelihood) {
                     (true, _) => ", or NaN where it was not observed: remove or fill in infinity",
                     (_, Some(likelihood)) if value.is_nan() && likelihood.allows_missing() => {
                         ": remove or fill in NaN and infinity, or pass missing=\"mask\" if NaN means not observed"
@@ -133,6 +170,36 @@ impl ValueCheck {
                 format!("{place} is {value}; {name} must be finite{remedy}")
             }
         }))
+    }
+}
+
+impl ValueCheck {
+    /// The error of a row with a variable that is not one-hot.
+    fn not_one_hot(
+        &self,
+        groups: &ColumnGroups,
+        x: &Source,
+        place: (usize, &str),
+    ) -> Option<Error> {
+        let (row, name) = place;
+        let mut values = vec![0.0; x.cols()];
+        x.read(row, 0, &mut values);
+        let variable = groups.not_one_hot(&values, self.missing)?;
+        let (first, end) = (variable.first, variable.first + variable.levels);
+        let kind = if variable.ordinal { "ordinal" } else { "categorical" };
+        let values = &values[first..end.min(first + 8)];
+        let values: Vec<String> = values.iter().map(|&x| shown(x)).collect();
+        let more = if variable.levels > 8 { ", ..." } else { "" };
+        let missing = if self.missing {
+            ", or NaN in all of them where it was not observed"
+        } else {
+            "; with missing=\"mask\" NaN in all of them means not observed"
+        };
+        Some(Error::Value(format!(
+            "{name}[{row}, {first}:{end}] is [{}{more}], but the {kind} variable in these columns takes 1 in the column of its \
+             level and 0 in the others{missing}",
+            values.join(", ")
+        )))
     }
 }
 
@@ -148,12 +215,32 @@ pub(crate) struct RowCheck<'a, S: Simd> {
     high: S::F,
     missing: bool,
     outside: u32,
+    groups: Option<&'a ColumnGroups>,
+    /// The current row, for variables of several levels; else empty.
+    row: Vec<Row>,
 }
 
 impl<S: Simd> RowCheck<'_, S> {
-    /// Checks 32 columns of the current row.
+    /// Checks 32 columns of the current row, those of panel `panel`, or any without groups of columns.
     #[inline(always)]
-    pub fn look(&mut self, s: S, columns: &Row) {
+    pub fn look(&mut self, s: S, panel: usize, columns: &Row) {
+        if let Some(panels) = self.groups.map(|groups| &groups.panels) {
+            let PanelGroups { low, high, .. } = &panels[panel];
+            if let Some(to) = self.row.get_mut(panel) {
+                *to = *columns;
+            }
+            for (v, lanes) in columns.iter().enumerate() {
+                let low = s.max(s.load(&low[v]), self.low);
+                let high = s.min(s.load(&high[v]), self.high);
+                let mut x = s.load(lanes);
+                if self.missing {
+                    x = s.select(s.is_number(x), x, low);
+                }
+                let inside = s.max(s.min(x, high), low);
+                self.outside |= s.nonzero(s.sub(inside, x));
+            }
+            return;
+        }
         for lanes in columns {
             let mut x = s.load(lanes);
             if self.missing {
@@ -168,6 +255,10 @@ impl<S: Simd> RowCheck<'_, S> {
     /// Ends row `row` of the array.
     #[inline(always)]
     pub fn end_row(&mut self, row: usize) {
+        if let Some(groups) = self.groups.filter(|_| !self.row.is_empty()) {
+            let bad = groups.not_one_hot(floats_of(&self.row), self.missing);
+            self.outside |= u32::from(bad.is_some());
+        }
         if self.outside != 0 {
             self.check.first_bad.fetch_min(row, Ordering::Relaxed);
             self.outside = 0;
@@ -187,10 +278,16 @@ impl Op for CheckRows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (mut check, mut values) = (self.check.begin(s), ZERO_ROW);
+        let panels = self.check.groups().map(|groups| groups.panels.len());
         for row in self.rows {
-            for piece in 0..self.source.pieces(row) {
+            for panel in 0..panels.unwrap_or(0) {
+                self.source.read_panel(row, panel, &mut values);
+                check.look(s, panel, &values);
+            }
+            let pieces = if panels.is_some() { 0 } else { self.source.pieces(row) };
+            for piece in 0..pieces {
                 self.source.read_piece(row, piece, &mut values);
-                check.look(s, &values);
+                check.look(s, piece, &values);
             }
             check.end_row(row);
         }
@@ -211,28 +308,30 @@ mod tests {
 
     #[test]
     fn a_bad_value_is_named_with_its_place() {
-        let (unit, real) = (Bernoulli {}.into(), Gaussian::default().into());
+        let (unit, real): (Likelihood, Likelihood) =
+            (Bernoulli {}.into(), Gaussian::default().into());
         let out = 1.0 + 64.0 * f32::EPSILON;
         for isa in Isa::available() {
             for (likelihood, value, words) in [
-                (unit, out, Some("takes values in [0, 1]")),
-                (unit, 1.0 + 32.0 * f32::EPSILON, None),
-                (unit, -32.0 * f32::EPSILON, None),
-                (unit, -64.0 * f32::EPSILON, Some("takes values in [0, 1]")),
-                (unit, f32::NAN, Some("must be finite")),
-                (real, 1e15, None),
-                (real, -1.1e15, Some("is -1.1e15: values above 1e15 in magnitude are refused")),
-                (real, f32::INFINITY, Some("must be finite")),
+                (&unit, out, Some("takes values in [0, 1]")),
+                (&unit, 1.0 + 32.0 * f32::EPSILON, None),
+                (&unit, -32.0 * f32::EPSILON, None),
+                (&unit, -64.0 * f32::EPSILON, Some("takes values in [0, 1]")),
+                (&unit, f32::NAN, Some("must be finite")),
+                (&real, 1e15, None),
+                (&real, -1.1e15, Some("is -1.1e15: values above 1e15 in magnitude are refused")),
+                (&real, f32::INFINITY, Some("must be finite")),
             ] {
                 let mut values = [0.5; 40];
                 values[33] = value;
-                let found = verdict(isa, &ValueCheck::new(Some(likelihood), false), &values);
+                let found =
+                    verdict(isa, &ValueCheck::new(Some(likelihood.clone()), false), &values);
                 assert_eq!(found.is_some(), words.is_some(), "{value}: {found:?}");
                 let found = found.unwrap_or_default();
                 assert!(found.contains(words.unwrap_or_default()), "{found}");
                 assert!(found.is_empty() || found.starts_with("X[0, 33] is "), "{found}");
             }
-            let encoded = ValueCheck::new(Some(unit), false).encoded_only();
+            let encoded = ValueCheck::new(Some(unit.clone()), false).encoded_only();
             assert_eq!(verdict(isa, &encoded, &[3.0, -5.0]), None);
         }
     }

@@ -4,7 +4,7 @@
 use crate::data::Source;
 use crate::error::{Result, collected, filled};
 use crate::matrix::panels_of;
-use crate::nn::likelihood::Column;
+use crate::nn::likelihood::{Column, ColumnGroups, Likelihood};
 use crate::simd::{Isa, LANES, Lanes, Op, Row, Simd, WIDTH, ZERO_ROW, floats};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -110,6 +110,8 @@ const TOGETHER: usize = 16;
 pub struct ColumnMoments {
     groups: Vec<Mutex<Vec<Sums>>>,
     cols: usize,
+    /// The likelihood whose encoder's transform of the columns is read, if any.
+    encoded: Option<Likelihood>,
 }
 
 impl ColumnMoments {
@@ -119,21 +121,27 @@ impl ColumnMoments {
         let group =
             |first| Ok(Mutex::new(filled(Sums::EMPTY, Some(TOGETHER.min(panels - first)))?));
         let groups = (0..panels).step_by(TOGETHER).map(group).collect::<Result<_>>()?;
-        Ok(ColumnMoments { groups, cols })
+        Ok(ColumnMoments { groups, cols, encoded: None })
+    }
+
+    /// The moments of what the encoder reads of the columns, before it is standardised.
+    pub fn encoded(self, likelihood: &Likelihood) -> ColumnMoments {
+        ColumnMoments { encoded: Some(likelihood.clone()), ..self }
     }
 
     /// The number of parts that [`ColumnMoments::add`] adds at once: independent columns, or the whole sparse array.
     pub fn parts(&self, x: &Source) -> usize {
-        if is_scattered(x) { 1 } else { self.groups.len() }
+        if self.is_scattered(x) { 1 } else { self.groups.len() }
     }
 
     /// Adds part `part` of some rows, fewer than 2^24. NaN is a missing value.
     pub fn add(&self, isa: Isa, x: &Source, rows: Range<usize>, part: usize) {
-        if is_scattered(x) {
+        if self.is_scattered(x) {
             self.add_stored(x, rows);
         } else {
             let first = part * TOGETHER;
-            isa.run(AddRows { isa, x, rows, first, sums: &mut self.lock(part) });
+            let encoded = self.encoded.as_ref().and_then(|likelihood| likelihood.groups());
+            isa.run(AddRows { isa, x, rows, first, encoded, sums: &mut self.lock(part) });
         }
     }
 
@@ -151,21 +159,21 @@ impl ColumnMoments {
 
     /// The moments of the columns of `x`, all rows of which were added.
     pub fn columns(&self, x: &Source) -> Result<Vec<Column>> {
-        let rows = is_scattered(x).then_some(x.rows() as f64);
+        let rows = self.is_scattered(x).then_some(x.rows() as f64);
         collected((0..self.cols).map(|col| {
             let panel = col / WIDTH;
             self.lock(panel / TOGETHER)[panel % TOGETHER].column(col % WIDTH, rows)
         }))
     }
 
+    /// Whether only the stored values of a sparse array are read. Binarization and transforms read whole panels.
+    fn is_scattered(&self, x: &Source) -> bool {
+        x.csr().is_some() && x.binarize().is_none() && self.encoded.is_none()
+    }
+
     fn lock(&self, group: usize) -> MutexGuard<'_, Vec<Sums>> {
         self.groups[group].lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether only the stored values of a sparse array are read. Binarization reads whole panels.
-fn is_scattered(x: &Source) -> bool {
-    x.csr().is_some() && x.binarize().is_none()
 }
 
 /// Adds rows of the panels from `first` on.
@@ -174,6 +182,7 @@ struct AddRows<'a> {
     x: &'a Source<'a>,
     rows: Range<usize>,
     first: usize,
+    encoded: Option<&'a ColumnGroups>,
     sums: &'a mut [Sums],
 }
 
@@ -181,7 +190,7 @@ impl Op for AddRows<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let AddRows { isa, x, rows, first, sums } = self;
+        let AddRows { isa, x, rows, first, encoded, sums } = self;
         let mut values = ZERO_ROW;
         for row in rows {
             let mut place = 0;
@@ -189,6 +198,9 @@ impl Op for AddRows<'_> {
                 x.read_next_panel(row, panel, &mut values, &mut place);
                 if let Some(binarize) = x.binarize() {
                     binarize.apply(isa, x.place(row), panel, &mut values);
+                }
+                if let Some(groups) = encoded {
+                    groups.panels[panel].encode(s, &mut values);
                 }
                 sums.add_row(s, &mut values);
             }

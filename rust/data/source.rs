@@ -334,20 +334,24 @@ impl<'a> Source<'a> {
         dense.then(|| unsafe { ptr::read_unaligned(self.address(row, col).cast()) })
     }
 
-    /// The first column of a row with a value outside `low..=high`, and that value. With `allow_nan`, NaN counts as
+    /// The first column of a row with a value outside its range, ends included, and that value. With `allow_nan`, NaN counts as
     /// inside.
     pub fn find_outside(
         &self,
         row: usize,
-        (low, high): (f32, f32),
+        range: &dyn Fn(usize) -> (f32, f32),
         allow_nan: bool,
     ) -> Option<(usize, f32)> {
-        let inside = |x: f32| (x >= low && x <= high) || (allow_nan && x.is_nan());
+        let inside = |col: usize, x: f32| {
+            let (low, high) = range(col);
+            (x >= low && x <= high) || (allow_nan && x.is_nan())
+        };
         let mut buffer = [0.0f32; 64];
         for col in (0..self.cols).step_by(64) {
             let values = &mut buffer[..(self.cols - col).min(64)];
             self.read(row, col, values);
-            if let Some(bad) = values.iter().position(|&x| !inside(x)) {
+            let mut all = values.iter().enumerate();
+            if let Some(bad) = all.position(|(j, &x)| !inside(col + j, x)) {
                 return Some((col + bad, values[bad]));
             }
         }

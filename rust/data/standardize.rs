@@ -3,7 +3,7 @@
 //! shift + scale y. The likelihood, its parameters and all results stay in the units of x.
 
 use crate::error::{Error, Result};
-use crate::nn::likelihood::{Column, FeatureParameter, Level, Likelihood};
+use crate::nn::likelihood::{Column, ColumnGroups, FeatureParameter, Level, Likelihood};
 use crate::simd::{LANES, Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -20,10 +20,11 @@ pub struct Standardize {
 
 /// Scales from the inverse of this number to the number, and means up to this number of scales, are near unit size.
 const UNIT: f64 = 4.0;
-/// The limits of a scale: its inverse is finite.
-const LIMITS: (f64, f64) = (1e-30, 1e30);
 
 impl Standardize {
+    /// The limits of a scale: its inverse is finite.
+    pub const LIMITS: (f64, f64) = (1e-30, 1e30);
+
     /// The standardisation of training data with these columns; none if they are near unit size. `images`: the columns
     /// have one unit. The values are not shifted if they have no large mean, so that zeros stay zeros.
     pub fn of(likelihood: &Likelihood, columns: &[Column], images: bool) -> Option<Standardize> {
@@ -45,8 +46,26 @@ impl Standardize {
             return None;
         }
         let rounded = |values: Vec<f64>| values.into_iter().map(|x| x as f32).collect();
-        let scale = scale.into_iter().map(|x| x.clamp(LIMITS.0, LIMITS.1)).collect();
+        let scale = scale.into_iter().map(|x| x.clamp(Self::LIMITS.0, Self::LIMITS.1)).collect();
         Some(Standardize { shift: rounded(shift), scale: rounded(scale) })
+    }
+
+    /// The standardisation for groups of columns, given the moments of what the encoder reads; none if it changes nothing.
+    pub fn of_groups(groups: &ColumnGroups, encoded: &[Column]) -> Option<Standardize> {
+        let columns = groups.groups.iter().enumerate();
+        let columns = columns
+            .flat_map(|(g, group)| encoded[groups.columns_of(g)].iter().map(move |x| (group, x)));
+        let (shift, scale): (Vec<f32>, Vec<f32>) = columns
+            .map(|(group, column)| {
+                if !group.is_standardized() {
+                    return (0.0, 1.0);
+                }
+                let scale = Level::of(std::slice::from_ref(column)).own_scale(column);
+                (column.mean as f32, scale.clamp(Self::LIMITS.0, Self::LIMITS.1) as f32)
+            })
+            .unzip();
+        let changes = shift.iter().any(|&x| x != 0.0) || scale.iter().any(|&s| s != 1.0);
+        changes.then_some(Standardize { shift, scale })
     }
 
     /// The standardisation of covariates with these columns, each in its own unit; none if they are near unit size.
@@ -60,7 +79,7 @@ impl Standardize {
         }
         let scale = |column: &Column| match column.deviation() {
             0.0 => 1.0,
-            deviation => deviation.clamp(LIMITS.0, LIMITS.1) as f32,
+            deviation => deviation.clamp(Self::LIMITS.0, Self::LIMITS.1) as f32,
         };
         Some(Standardize {
             shift: columns.iter().map(|column| column.mean as f32).collect(),
@@ -73,7 +92,7 @@ impl Standardize {
         let lengths = [0, n_features].contains(&self.shift.len())
             && [1, n_features].contains(&self.scale.len())
             && n_features > 0;
-        let range = (LIMITS.0 as f32)..=(LIMITS.1 as f32);
+        let range = (Self::LIMITS.0 as f32)..=(Self::LIMITS.1 as f32);
         if lengths
             && self.shift.iter().all(|x| x.is_finite())
             && self.scale.iter().all(|x| range.contains(x))

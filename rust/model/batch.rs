@@ -83,6 +83,7 @@ impl InputStorage {
                     && spec.input_standardize().is_none_or(Standardize::keeps_zeros)
                     && !spec.encoder_is_convolutional()
                     && !spec.missing.is_masked()
+                    && spec.likelihood.groups().is_none()
                     && rows <= MAX_ROWS
                     && most <= MAX_STORED =>
             {

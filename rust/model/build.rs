@@ -401,7 +401,7 @@ pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
         _ => (n, NamedOutputs::all(name, n)),
     };
     let mut last = Dense::new(layout, (inputs, outputs), Activation::Identity, names, false)?;
-    match (&spec.topics, spec.likelihood, spec.weight_constraint) {
+    match (&spec.topics, &spec.likelihood, spec.weight_constraint) {
         (_, Likelihood::Mixture(_), _) => layers.push(Box::new(TopicWords::new(layout, last))),
         (Some(_), ..) => {
             let norm = BatchNorm::with_shift(&mut last);

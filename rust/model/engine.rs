@@ -285,6 +285,7 @@ impl Engine {
             owners: Owners { rows: size.rows, first: 0, copies: size.copies },
             prior_weight: 0.0,
             weighted: false,
+            balanced: false,
         };
         Ok(SharedBuffers {
             pass: Pass { network, batch },

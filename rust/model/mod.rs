@@ -27,6 +27,7 @@ mod tests;
 pub use batch::{BatchSize, EncoderInput, Epsilon, InputStorage, NoiseKey, PassKind, Rows};
 pub use engine::Engine;
 pub(crate) use engine::{SharedBuffers, StateBuffer};
+pub(crate) use head::{BestOut, Lists, Ranking};
 pub use layer_list::{
     LayerEnd, LayerSpecification, MAX_LAYERS, MAX_SIDE, MAX_WIDTH, Shape, dense,
     shapes as layer_shapes,

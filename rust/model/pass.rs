@@ -2,13 +2,14 @@
 #![allow(unsafe_code)]
 
 use super::batch::Epsilon;
-use super::head::Tiles;
+use super::head::{BestOut, Ranking, SharedLists, Tiles};
 use super::layers::{Epilogue, Layer};
 use super::memory::{BatchView, Owners, Slot};
 use super::network::{Layers, Network};
 use super::phases::SampleRange;
 use super::sink::Sink;
 use crate::data::Source;
+use crate::data::check::ValueCheck;
 use crate::matrix::{Shared, panels_of};
 use crate::simd::Row;
 use crate::threads::Worker;
@@ -44,6 +45,11 @@ impl<'a> Pass<'a> {
     pub fn training_on(self, x: &Source) -> Pass<'a> {
         let (prior_weight, weighted) = (1.0 / x.total_weight() as f32, x.is_weighted());
         Pass { batch: BatchView { prior_weight, weighted, ..self.batch }, ..self }
+    }
+
+    /// The pass with the weights of groups of columns in log p, if `balanced`.
+    pub fn balanced(self, balanced: bool) -> Pass<'a> {
+        Pass { batch: BatchView { balanced, ..self.batch }, ..self }
     }
 
     /// Minus the log prior of the parameters in the loss of an example, nats. Not in the update.
@@ -117,6 +123,13 @@ impl<'a> Pass<'a> {
         });
     }
 
+    /// Adds `share` times log p of each variable of groups of columns to rows `first..` of `out`, [n, n_variables].
+    pub fn add_terms(&self, worker: &Worker, out: Shared<f32>, first: usize, share: f32) {
+        self.with_output(worker, |tiles| {
+            self.network.head.add_terms(&self.batch, worker, tiles, (out, first, share));
+        });
+    }
+
     /// Writes E[x|z] to rows `first..` of `out`, [n, n_features]; counts with a size have the size of the loaded x if
     /// `sized`, else 1.
     pub fn mean(&self, worker: &Worker, out: Shared<f32>, (first, sized): (usize, bool)) {
@@ -129,6 +142,20 @@ impl<'a> Pass<'a> {
     pub fn mean_and_scale(&self, worker: &Worker, out: [Shared<f32>; 2], first: usize) {
         self.with_output(worker, |tiles| {
             self.network.head.mean_and_scale(&self.batch, worker, tiles, out, first);
+        });
+    }
+
+    /// Writes the best items of each row to rows `first..` of two arrays: see [`Head::best`](super::head::Head::best).
+    pub fn best(
+        &self,
+        worker: &Worker,
+        ranking: Ranking,
+        lists: (SharedLists, usize),
+        rows: (&Source, usize, &ValueCheck),
+        out: BestOut,
+    ) {
+        self.with_output(worker, |tiles| {
+            self.network.head.best(&self.batch, worker, tiles, ranking, lists, rows, out);
         });
     }
 

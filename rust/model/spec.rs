@@ -138,6 +138,7 @@ impl Specification {
             return Err(Error::Parameter("a plain autoencoder has no conditions".into()));
         }
         self.check_image()?;
+        self.check_groups()?;
         self.check_topics()?;
         self.standardize.as_ref().map_or(Ok(()), |by| by.check(self.n_features))?;
         self.standardize_y.as_ref().map_or(Ok(()), |by| by.check(self.conditions))?;
@@ -167,6 +168,45 @@ impl Specification {
         self.encoder_shapes()?;
         self.decoder_shapes()?;
         Ok(())
+    }
+
+    /// Returns an error unless groups of columns are the columns of a table that a dense network makes.
+    fn check_groups(&self) -> Result<()> {
+        if let Likelihood::LogNormal(_) | Likelihood::Categorical(_) | Likelihood::Ordinal(_) =
+            self.likelihood
+        {
+            return Err(Error::Parameter(format!(
+                "the {} likelihood is one of a group of columns: use it in fastvae.likelihoods.Mixed",
+                self.likelihood.name()
+            )));
+        }
+        let Some(groups) = self.likelihood.groups() else { return Ok(()) };
+        let wrong = |why: String| Err(Error::Parameter(why));
+        if groups.columns != self.n_features {
+            return wrong(format!(
+                "the groups of likelihoods.Mixed have {} columns, but X has {}: the n_columns of all groups add up to the \
+                 columns of X (a categorical or ordinal variable has one column for each level)",
+                groups.columns, self.n_features
+            ));
+        }
+        if self.image_shape.is_some() {
+            return wrong(
+                "likelihoods.Mixed is for the columns of a table: leave out image_shape".into(),
+            );
+        }
+        if self.input_transform.is_some() {
+            return wrong(
+                "likelihoods.Mixed transforms each column as its group does: leave out input_transform"
+                    .into(),
+            );
+        }
+        let free = self.weight_constraint == WeightConstraint::Free && self.item_prior.is_none();
+        match free {
+            true => Ok(()),
+            false => {
+                wrong("a constraint or a prior of weights is not for likelihoods.Mixed".into())
+            }
+        }
     }
 
     /// Whether the encoder reads x as an image.
@@ -260,6 +300,7 @@ impl Specification {
             && self.input_transform.is_none()
             && self.standardize.is_none()
             && !self.missing.is_masked()
+            && !self.likelihood.groups().is_some_and(|groups| groups.transforms)
     }
 
     /// The standardisation of the encoder's input; a transform of the user replaces it.
@@ -311,7 +352,7 @@ impl Specification {
 
     /// Returns an error for an invalid topic model.
     fn check_topics(&self) -> Result<()> {
-        let wrong = match (&self.topics, self.likelihood) {
+        let wrong = match (&self.topics, &self.likelihood) {
             (None, Likelihood::Mixture(_)) => "a mixture of words needs topics",
             (None, _) => return Ok(()),
             (Some(topics), Likelihood::Mixture(_) | Likelihood::Multinomial(_)) => {

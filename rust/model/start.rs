@@ -12,8 +12,11 @@ impl Engine {
     pub fn start(&mut self, columns: &[Column]) -> Result<()> {
         let level = Level::of(columns);
         let channels = self.channels(columns)?;
-        let likelihood = self.network.spec.likelihood;
+        let likelihood = &self.network.spec.likelihood;
         let starts_of = |columns: &[Column]| -> Result<Option<Vec<Start>>> {
+            if let Some(groups) = likelihood.groups() {
+                return Ok(groups.starts(columns));
+            }
             let starts = columns.iter().map(|column| likelihood.start(column, &level));
             let starts = collected(starts)?;
             let all = starts.iter().all(Option::is_some);
@@ -37,6 +40,12 @@ impl Engine {
     /// The start of an output in the units of the output layer.
     fn in_units(&self, start: Start, output: usize) -> Start {
         let spec = &self.network.spec;
+        if spec.likelihood.groups().is_some() {
+            let (shift, scale) = self.network.head.units_of(output);
+            let of = |x: f64| (x - f64::from(shift)) / f64::from(scale);
+            let spread = start.spread / f64::from(scale);
+            return Start { output: of(start.output), spread, ..start };
+        }
         let Some(by) = spec.standardize.as_ref().filter(|_| spec.likelihood.output_is_mean())
         else {
             return start;
@@ -148,7 +157,7 @@ impl Engine {
     fn start_scales(&mut self, starts: &[Start]) -> Result<()> {
         for tensor in self.network.head.tensors() {
             let mut values = tensor.read(&self.parameters)?;
-            for (value, start) in values.iter_mut().zip(starts) {
+            for (value, start) in values.iter_mut().zip(&starts[tensor.first_column()..]) {
                 *value = start.scale.ln() as f32;
             }
             tensor.write(&values, &mut self.parameters);

@@ -50,6 +50,11 @@ pub struct Place {
 }
 
 impl Tensor {
+    /// The column of the buffer with the first element.
+    pub(super) fn first_column(&self) -> usize {
+        self.place.columns.at(0)
+    }
+
     /// Whether the tensor has a gradient.
     pub fn is_trained(&self) -> bool {
         self.kind == TensorKind::Trained

@@ -13,4 +13,5 @@ pub mod likelihood;
 pub mod objective;
 pub mod optimizer;
 pub mod pool;
+pub mod ranking;
 pub mod simplex;

@@ -130,10 +130,16 @@ impl PyEngine {
     ) -> InferenceRun<'static> {
         let specification = &self.specification;
         let scored = scored || x.element() == Element::Byte || specification.topics.is_some();
-        let likelihood = Some(specification.likelihood);
+        let likelihood = Some(specification.likelihood.clone());
         let check = ValueCheck::new(likelihood, specification.missing.is_masked());
         let check = if scored { check } else { check.encoded_only() };
         start("X", check.through(specification.input_transform), threads)
+    }
+
+    /// Starts an inference on X with predictions in place of missing values.
+    pub fn run_on_given(&self, x: &Source, threads: Option<usize>) -> InferenceRun<'static> {
+        let run = self.run_on_x(x, true, threads);
+        InferenceRun { check: run.check.filled_in(), ..run }
     }
 }
 

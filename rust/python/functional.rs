@@ -66,7 +66,7 @@ pub fn log_prob<'py>(
     let (isa, mut out) = (Isa::detect()?, zeros(x.len() / cols.max(1), 1)?);
     by_rows(py, (out.len(), cols), |at, rows| {
         let (x, y) = (&x[at.clone()], &y[at]);
-        functional::log_prob(isa, likelihood, x, y, scale, cols, &mut out[rows]);
+        functional::log_prob(isa, &likelihood, x, y, scale, cols, &mut out[rows]);
     })?;
     Ok(array(py, out))
 }

@@ -9,6 +9,7 @@ use crate::error::filled;
 use crate::matrix::Shared;
 use crate::model::{Draws, WeightSums};
 use crate::nn::likelihood::DrawProgress;
+use crate::run::best::BestItemsRun;
 use crate::run::blocks::InferenceRun;
 use crate::simd::Isa;
 use numpy::{PyArray1, PyReadonlyArray1};
@@ -81,6 +82,30 @@ impl PyEngine {
         })
     }
 
+    /// The `n` best items of each example and their logits, each [examples * n], among the items that are `allowed` (none: all); with `new_only` among those whose value in x is zero. -1 and -infinity: no more items.
+    fn best_items<'py>(
+        &self,
+        py: Python<'py>,
+        x: Array2,
+        n: usize,
+        allowed: Option<PyReadonlyArray1<'_, bool>>,
+        new_only: bool,
+        threads: Option<usize>,
+    ) -> PyResult<(Bound<'py, PyArray1<i32>>, Array<'py>)> {
+        let x = self.examples(x)?;
+        let allowed = allowed.as_ref().map(|allowed| allowed.as_slice()).transpose()?;
+        let mut logits = zeros(x.rows(), n)?;
+        let mut items = filled(0, Some(logits.len()))?;
+        let mut best = self.with_engine(py, |engine| {
+            BestItemsRun::new(engine, n, allowed.unwrap_or_default(), new_only)
+        })??;
+        let mut run = self.run_on_x(&x, false, threads);
+        self.in_slices(py, |engine| {
+            engine.best_items(&x, &mut best, &mut items, &mut logits, &mut run)
+        })?;
+        Ok((PyArray1::from_vec(py, items), array(py, logits)))
+    }
+
     /// log p(x) of each example from `samples` importance weights with standard error, nats, and the effective sample
     /// size, each [n].
     fn log_marginal<'py>(
@@ -134,7 +159,7 @@ impl PyEngine {
                 if out.is_empty() {
                     *out = zeros(sources[0].rows(), self.specification.n_features)?;
                 }
-                let mut run = self.run_on_x(sources[0], true, threads);
+                let mut run = self.run_on_given(sources[0], threads);
                 self.in_slices(py, |engine| {
                     let out = (&mut weights[..], &mut out[..]);
                     engine.conditional_mean(sources, samples.clone(), out, &mut run)
@@ -176,7 +201,7 @@ impl PyEngine {
                     next: Shared::new(&mut next),
                     codes: Shared::new(out),
                 };
-                let mut run = self.run_on_x(sources[0], true, threads);
+                let mut run = self.run_on_given(sources[0], threads);
                 self.in_slices(py, |engine| {
                     let samples = (samples.clone(), seed);
                     engine.conditional_sample(sources, samples, &draws, &mut run)
@@ -208,6 +233,32 @@ impl PyEngine {
             self.in_slices(py, |engine| {
                 engine.sample(&mut out, &mut scale, lengths, &mut drawing)
             })?;
+            Ok(array(py, out))
+        })
+    }
+
+    /// The mean over `n` draws of z of log p(x_v|z) of each variable of groups of columns, [examples * n_variables]. Nats.
+    #[allow(clippy::too_many_arguments)]
+    fn variable_log_prob<'py>(
+        &self,
+        py: Python<'py>,
+        x: Array2,
+        y: Option<Array2>,
+        n: u32,
+        seed: u64,
+        threads: Option<usize>,
+    ) -> PyResult<Array<'py>> {
+        let groups = self.specification.likelihood.groups();
+        let variables = groups.map_or(0, |groups| groups.places.len());
+        self.with_examples(x, y, &None, |x| {
+            let mut out = zeros(x.rows(), variables)?;
+            for first in (0..n).step_by(DRAWS_AT_ONCE as usize) {
+                let samples = first..n.min(first.saturating_add(DRAWS_AT_ONCE));
+                let mut run = self.run_on_x(&x, true, threads);
+                self.in_slices(py, |engine| {
+                    engine.variable_log_prob(&x, (samples.clone(), n, seed), &mut out, &mut run)
+                })?;
+            }
             Ok(array(py, out))
         })
     }

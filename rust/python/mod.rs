@@ -8,6 +8,7 @@ mod error;
 mod file;
 mod functional;
 mod infer;
+mod irt;
 mod layers;
 mod likelihood;
 mod lock;
@@ -48,6 +49,7 @@ mod _core {
         error::FormatError,
         file::{PyModelFile, write_atomically},
         functional::{corrupt, gaussian_kl, log_prob, reparameterize, standard_normal},
+        irt::PyExamAnswers,
         layers::layer_shapes,
         likelihood::{check_likelihood, likelihood_formula},
         sparse::PySparseMatrix,

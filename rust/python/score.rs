@@ -24,13 +24,14 @@ impl PyEngine {
     ) -> PyResult<[Array<'py>; 3]> {
         let eps = eps.map(source).transpose()?;
         self.with_examples(x, y, &None, |x| {
-            let losses = self.losses(py, &x, (eps, samples), None, threads)?;
+            let losses = self.losses(py, &x, (eps, samples), (None, false), threads)?;
             Ok(losses.map(|values| array(py, values)))
         })
     }
 
     /// Means of -log p(x|z) and KL over the examples (or over `rows`), and the loss of each objective. Nats. All
-    /// objectives must have the same number of draws.
+    /// objectives must have the same number of draws. `balanced`: log p has the weights of groups of columns, as in
+    /// training.
     #[allow(clippy::too_many_arguments)]
     fn mean_losses(
         &self,
@@ -43,13 +44,14 @@ impl PyEngine {
         objectives: Vec<Objective>,
         corruption: Option<Corruption>,
         binarize: Option<Binary>,
+        balanced: bool,
         threads: Option<usize>,
     ) -> PyResult<(f64, f64, Vec<f64>)> {
         let eps = eps.map(source).transpose()?;
         self.with_weighted(x, (y, &weights), &rows, |x| {
             let x = self.binarized(x, binarize);
             let samples = objectives.first().map_or(1, |objective| objective.importance.samples);
-            let losses = self.losses(py, &x, (eps, samples), corruption, threads)?;
+            let losses = self.losses(py, &x, (eps, samples), (corruption, balanced), threads)?;
             let latent_dim = self.specification.latent_dim;
             let free_bits = objectives.iter().any(|objective| objective.kl.free_bits > 0.0);
             let mut kl_by_coordinate = zeros(if free_bits { x.rows() } else { 0 }, latent_dim)?;
@@ -67,12 +69,13 @@ impl PyEngine {
 
 impl PyEngine {
     /// -log p(x|z), KL and, for several draws, the importance-weighted bound (else empty) of each example, nats, [n].
+    /// `balanced`: log p has the weights of groups of columns, as in training.
     fn losses(
         &self,
         py: Python<'_>,
         x: &Source,
         (eps, samples): (Option<Source>, usize),
-        corruption: Option<Corruption>,
+        (corruption, balanced): (Option<Corruption>, bool),
         threads: Option<usize>,
     ) -> PyResult<[Vec<f32>; 3]> {
         let mut run = self.run_on_x(x, true, threads);
@@ -81,10 +84,10 @@ impl PyEngine {
         self.in_slices(py, |engine| {
             let [reconstruction, kl, bound] = losses.each_mut().map(Vec::as_mut_slice);
             match samples {
-                1 => engine.score(x, eps, corruption, [reconstruction, kl], &mut run),
+                1 => engine.score(x, eps, corruption, ([reconstruction, kl], balanced), &mut run),
                 _ => {
                     let losses = [reconstruction, kl, bound];
-                    engine.bound(x, (eps, samples), corruption, losses, &mut run)
+                    engine.bound(x, (eps, samples), corruption, (losses, balanced), &mut run)
                 }
             }
         })?;

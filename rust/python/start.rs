@@ -8,7 +8,7 @@ use crate::data::binarize::{Binarize, Binary};
 use crate::data::moments::ColumnMoments;
 use crate::data::standardize::Standardize;
 use crate::model::Specification;
-use crate::nn::likelihood::Column;
+use crate::nn::likelihood::{Column, Likelihood};
 use crate::run::moments::add_rows;
 use crate::simd::Isa;
 use numpy::PyArray1;
@@ -18,6 +18,8 @@ use pyo3::prelude::*;
 #[pyclass(frozen, module = "fastvae._core", name = "ColumnMoments")]
 pub struct PyColumnMoments {
     columns: Vec<Column>,
+    /// Those of what the encoder reads of groups of columns, before it is standardised; else empty.
+    encoded: Vec<Column>,
 }
 
 #[pymethods]
@@ -50,7 +52,12 @@ impl PyEngine {
             // A Bernoulli draw has the mean of the grey values.
             let threshold = binarize == Some(Binary::Threshold);
             let x = x.binarized(threshold.then_some(Binarize::Threshold));
-            Ok(PyColumnMoments { columns: columns(py, &x, threads)? })
+            let likelihood = &self.specification.likelihood;
+            let encoded = match likelihood.groups() {
+                Some(_) => columns(py, &x, Some(likelihood), threads)?,
+                None => Vec::new(),
+            };
+            Ok(PyColumnMoments { columns: columns(py, &x, None, threads)?, encoded })
         })
     }
 
@@ -58,14 +65,17 @@ impl PyEngine {
     fn standardized(&self, moments: &PyColumnMoments) -> Option<String> {
         let spec = &self.specification;
         let images = spec.image_shape.is_some();
-        let standardize = Standardize::of(&spec.likelihood, &moments.columns, images)?;
+        let standardize = match spec.likelihood.groups() {
+            Some(groups) => Standardize::of_groups(groups, &moments.encoded),
+            None => Standardize::of(&spec.likelihood, &moments.columns, images),
+        }?;
         Some(Specification { standardize: Some(standardize), ..spec.clone() }.to_json())
     }
 
     /// The specification, as JSON, with the standardisation for covariates y of the training rows; none if it needs none.
     fn standardized_y(&self, py: Python<'_>, y: Array2, rows: Rows) -> PyResult<Option<String>> {
         self.with_examples(y, None, &rows, |y| {
-            let found = Standardize::of_covariates(&columns(py, &y, Some(1))?);
+            let found = Standardize::of_covariates(&columns(py, &y, None, Some(1))?);
             let spec = &self.specification;
             Ok(found.map(|by| Specification { standardize_y: Some(by), ..spec.clone() }.to_json()))
         })
@@ -73,13 +83,26 @@ impl PyEngine {
 
     /// Moves the random initial parameters to the level of the training data.
     fn start(&self, py: Python<'_>, moments: &PyColumnMoments) -> PyResult<()> {
-        Ok(self.with_engine(py, |engine| engine.start(&moments.columns))??)
+        let level = match self.specification.likelihood.groups() {
+            Some(groups) => &groups.level(&moments.columns, &moments.encoded),
+            None => &moments.columns,
+        };
+        Ok(self.with_engine(py, |engine| engine.start(level))??)
     }
 }
 
-/// The moments of the columns of an array.
-fn columns(py: Python<'_>, x: &Source, threads: Option<usize>) -> PyResult<Vec<Column>> {
+/// The moments of the columns of an array, or of what the encoder reads of them with the likelihood `encoded`.
+fn columns(
+    py: Python<'_>,
+    x: &Source,
+    encoded: Option<&Likelihood>,
+    threads: Option<usize>,
+) -> PyResult<Vec<Column>> {
     let (moments, isa) = (ColumnMoments::new(x.cols())?, Isa::detect()?);
+    let moments = match encoded {
+        Some(likelihood) => moments.encoded(likelihood),
+        None => moments,
+    };
     let mut done = 0;
     in_slices(py, || {
         done = add_rows(isa, x, &moments, (done, SLICE), threads);

@@ -65,9 +65,9 @@ impl Uniforms {
         (f64::from(self.words[self.left]) + 0.5) / 4_294_967_296.0
     }
 
-    /// Whether an event of probability `p` happens.
-    pub fn event(&mut self, p: f64) -> bool {
-        self.next() < p
+    /// A draw from the uniform distribution on (0, 1).
+    pub fn uniform(&mut self) -> f64 {
+        self.next()
     }
 
     /// A draw from N(0, 1), by Box and Muller.

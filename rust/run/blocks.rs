@@ -14,7 +14,7 @@ const BLOCK: usize = 128;
 /// The most bytes of a block, however wide the network.
 const MOST_BYTES: usize = 16 << 20;
 /// Blocks per worker between two looks at the clock.
-const BLOCKS_AT_ONCE: usize = 4;
+pub(super) const BLOCKS_AT_ONCE: usize = 4;
 /// Rows per worker below which the workers share the weights' panels instead of the rows.
 const FEW: usize = 16;
 /// Multiply-adds of an inference, relative to those of a step of a running team, that pay for waking a second thread.
@@ -49,6 +49,13 @@ pub(super) struct BlockSize {
     pub passes: usize,
     /// Blocks per worker between two looks at the clock.
     pub at_once: usize,
+}
+
+impl InferenceRun<'_> {
+    /// The most threads that the inference may have.
+    pub(super) fn most_threads(&self) -> usize {
+        threads_for(self.threads, usize::MAX)
+    }
 }
 
 /// The work on a block: the worker, all memory and the worker's part of it, the number of rows, the first row, the check.

@@ -55,7 +55,7 @@ pub fn gaussian_kl(isa: Isa, mu: &[f32], logvar: &[f32], cols: usize, kl: &mut [
 /// log p(x|y) of each row of `cols` features, nats. `log_scale` holds ln s of each feature (Gaussian).
 pub fn log_prob(
     isa: Isa,
-    likelihood: Likelihood,
+    likelihood: &Likelihood,
     x: &[f32],
     y: &[f32],
     log_scale: &[f32],

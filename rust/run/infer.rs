@@ -136,6 +136,29 @@ impl Engine {
         })
     }
 
+    /// The mean over draws `samples` of [`Engine::posterior_sample`], of `all` in all, of log p(x_v|z) of each variable of
+    /// groups of columns, added to `out`, [n, n_variables]. Nats.
+    pub fn variable_log_prob(
+        &mut self,
+        x: &Source,
+        (samples, all, seed): (Range<u32>, u32, u64),
+        out: &mut [f32],
+        run: &mut InferenceRun,
+    ) -> Result<bool> {
+        let (out, ignored) = (Shared::new(out), AtomicUsize::new(0));
+        run.walk(self, x, InputStorage::Batch, |worker, pass, start, check| {
+            let pass = ignoring_clamps(pass, &ignored);
+            pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(check));
+            pass.encode(worker);
+            for sample in samples.clone() {
+                let key = NoiseKey::Posterior { seed, first: start, sample };
+                pass.sample(worker, Epsilon::Drawn(key));
+                pass.decode(worker);
+                pass.add_terms(worker, out, start, 1.0 / all as f32);
+            }
+        })
+    }
+
     /// E[x|z = mu(x)], [n, n_features].
     pub fn reconstruct(
         &mut self,

@@ -1,5 +1,6 @@
 //! Runs of passes: training, inference and sampling.
 
+pub mod best;
 pub mod blocks;
 mod divergence;
 pub mod evaluate;

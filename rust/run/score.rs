@@ -9,19 +9,21 @@ use crate::model::{BatchSize, EncoderInput, Engine, Epsilon, NoiseKey, Rows};
 
 impl Engine {
     /// -log p(x|z) and KL of each example, nats, with one draw of z: from `eps`, or from noise keyed by the example's
-    /// content. `corruption` adds noise, keyed alike, to the encoder's input.
+    /// content. `corruption` adds noise, keyed alike, to the encoder's input. `balanced`: log p has the weights of groups of
+    /// columns, as in training.
     pub fn score(
         &mut self,
         x: &Source,
         eps: Option<Source>,
         corruption: Option<Corruption>,
-        losses: [&mut [f32]; 2],
+        (losses, balanced): ([&mut [f32]; 2], bool),
         run: &mut InferenceRun,
     ) -> Result<bool> {
         let (own, input) = (NoiseKey::Score(self.network.spec.seed), self.own_input(corruption));
         let hash = eps.is_none() || corruption.is_some();
         let losses = losses.map(Shared::new);
         run.walk(self, x, input.storage(), |worker, pass, start, check| {
+            let pass = pass.balanced(balanced);
             pass.load(worker, x, (hash, input), Rows::From(start), Some(check));
             pass.encode(worker);
             let given = |eps| Epsilon::Given(eps, start);
@@ -39,7 +41,7 @@ impl Engine {
         x: &Source,
         (eps, copies): (Option<Source>, usize),
         corruption: Option<Corruption>,
-        losses: [&mut [f32]; 3],
+        (losses, balanced): ([&mut [f32]; 3], bool),
         run: &mut InferenceRun,
     ) -> Result<bool> {
         let BatchSize { copies, .. } = BatchSize::with_draws(&self.network.spec, x.rows(), copies)?;
@@ -47,6 +49,7 @@ impl Engine {
         let hash = eps.is_none() || corruption.is_some();
         let losses = losses.map(Shared::new);
         run.walk_draws(self, x, input.storage(), copies, |worker, pass, start, check| {
+            let pass = pass.balanced(balanced);
             pass.load(worker, x, (hash, input), Rows::From(start), Some(check));
             pass.encode(worker);
             let given = |eps| Epsilon::Given(eps, start);

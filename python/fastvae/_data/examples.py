@@ -39,6 +39,7 @@ class Format(NamedTuple):
     names: names.Names
     form: tuple[int, ...] | None  # the shape of an example
     columns: Columns | None  # the columns that are the condition
+    table: Any = None  # the schema of a table of mixed columns
 
 
 class Given(NamedTuple):

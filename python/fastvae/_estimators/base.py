@@ -168,9 +168,7 @@ class Estimator(Routed):
 
     def _as_output(self, codes: NDArray[np.float32], X: object) -> Any:
         """Return codes in the container chosen by ``set_output`` or by scikit-learn's global configuration."""
-        sklearn = sys.modules.get("sklearn")
-        default = sklearn.get_config()["transform_output"] if sklearn else "default"
-        container = getattr(self, "_sklearn_output_config", {"transform": default})["transform"]
+        container = self._output_container()
         if container == "default":
             return codes
         names = list(self.get_feature_names_out())
@@ -182,6 +180,12 @@ class Estimator(Routed):
         import polars
 
         return polars.DataFrame(codes, schema=names)
+
+    def _output_container(self) -> str:
+        """Return the container chosen by ``set_output`` or by scikit-learn's global configuration."""
+        sklearn = sys.modules.get("sklearn")
+        default = sklearn.get_config()["transform_output"] if sklearn else "default"
+        return str(getattr(self, "_sklearn_output_config", {"transform": default})["transform"])
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
         """Return the names of the columns of ``transform``'s result."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastvae import _checks
 from fastvae._data import arrays
+from fastvae._data import weights as data_weights
 from fastvae._data.scale import UNSCALED
 from fastvae._estimators.routing import request_setter
 from fastvae._estimators.variational import Variational
@@ -15,6 +16,8 @@ from fastvae._fitted import imputation
 from fastvae._fitted.uncertainty import LogMarginal
 from fastvae._irt import answers
 from fastvae._irt.ability import observed_marks, row_slices
+from fastvae._irt.differential import DifferentialFunctioning, differential_functioning
+from fastvae._irt.fit_statistics import FitStatistics, information_criteria, m2
 from fastvae._irt.item_fit import MAX_ENTRIES, ItemFit, MeanSquares, mark_products
 from fastvae._irt.items import Items, max_marks
 from fastvae._irt.rotation import Rotation, varimax
@@ -323,11 +326,12 @@ class Exam(Variational):
                     sums.add(tables, alpha @ slopes.T + intercepts)
         return sums.result((~np.isnan(shares)).sum(0))
 
-    def standard_errors(self, X: Any, *, observed: Any = None) -> StandardErrors:
+    def standard_errors(self, X: Any, *, observed: Any = None, sample_weight: Any = None) -> StandardErrors:
         """Return standard errors of the item parameters, from the observed information of the marginal likelihood.
 
-        The information is that of Louis (JRSS B 44, 1982), by quadrature over the ability, plus that of the prior. It
-        holds at the estimates, for the answers of ``fit``. Time grows as n_students n_tasks².
+        The information is minus the Hessian of the log-likelihood plus the log prior, by central differences of the
+        exact gradient (Jamshidian & Jennrich, JRSS B 62, 2000), which comes from quadrature over the ability. It holds
+        at the estimates, for the answers of ``fit``. Time grows as n_students n_tasks².
 
         Parameters
         ----------
@@ -335,6 +339,8 @@ class Exam(Variational):
             The answers of ``fit``.
         observed : array_like of bool, [n_students, n_tasks], optional
             As for :meth:`fit`.
+        sample_weight : array_like, [n_students], optional
+            As for :meth:`fit`: numbers of students with each pattern of answers.
 
         Returns
         -------
@@ -347,10 +353,99 @@ class Exam(Variational):
         ValueError
             If the model has several dimensions: there is no quadrature.
         """
-        items, shares = self._items(), self._read_answers(X, observed)
-        if not items.one_dimension:
-            raise ValueError("standard_errors needs a model of one dimension: fit with n_dims=1")
-        return standard_errors(items, shares)
+        items = self._one_dimension("standard_errors")
+        shares, weights = self._read_weighted(X, observed, sample_weight)
+        return standard_errors(items, items.exam(shares, weights, self._threads()))
+
+    def fit_statistics(self, X: Any, *, observed: Any = None, sample_weight: Any = None) -> FitStatistics:
+        """Return log-likelihood, AIC, BIC and M2 of the model on the answers of ``fit``.
+
+        AIC and BIC compare models of the same answers, such as "rasch" and "2pl". M2 tests the model against all tables
+        of two tasks (Maydeu-Olivares & Joe, JASA 100, 2005): it needs complete answers, solved or not. All hold for
+        maximum likelihood: a weak prior changes them little.
+
+        Parameters
+        ----------
+        X : array_like, [n_students, n_tasks]
+            The answers of ``fit``.
+        observed : array_like of bool, [n_students, n_tasks], optional
+            As for :meth:`fit`.
+        sample_weight : array_like, [n_students], optional
+            As for :meth:`fit`: numbers of students with each pattern of answers.
+
+        Returns
+        -------
+        FitStatistics
+            A named tuple of ``log_likelihood``, ``n_parameters``, ``n_students``, ``aic``, ``bic`` and ``m2``, which is
+            None or a named tuple of ``statistic``, ``df``, ``p_value``, ``rmsea`` and ``srmsr``.
+
+        Raises
+        ------
+        ValueError
+            If the model has several dimensions: there is no quadrature.
+        """
+        items = self._one_dimension("fit_statistics")
+        shares, weights = self._read_weighted(X, observed, sample_weight)
+        counts = np.ones(len(shares)) if weights is None else weights.astype(np.float64)
+        total = float((items.ability().log_marginal(shares) * counts).sum())
+        k, n = items.free().shape[1], float(counts.sum())
+        return FitStatistics(total, k, n, *information_criteria(total, k, n), m2(items, shares, counts))
+
+    def differential_functioning(
+        self,
+        X: Any,
+        groups: Any,
+        *,
+        anchors: Any = None,
+        observed: Any = None,
+        sample_weight: Any = None,
+    ) -> DifferentialFunctioning:
+        """Test each task for parameters that differ between groups of students of equal ability.
+
+        Likelihood-ratio tests (Thissen, Steinberg & Wainer, 1993) in a model of several groups, fitted by EM to X
+        without priors of slopes and intercepts: abilities of the first group are N(0, 1), those of another group have
+        their own mean and standard deviation, so that groups may differ in ability. Twice the difference of the
+        log-likelihoods of parameters that the task has for itself in each group, and of equal ones, is chi-squared.
+        The fitted model gives the kind of the tasks and starting values; it does not change.
+
+        Parameters
+        ----------
+        X : array_like, [n_students, n_tasks]
+            Answers.
+        groups : array_like, [n_students]
+            Labels of two or more groups. The first in sorted order is the reference.
+        anchors : sequence of int or str, "purify" or None
+            Tasks (columns, or names of columns) with equal parameters in all groups. None: a task is tested with all
+            others as anchors, which makes tasks look different that are not if others are. "purify" repeats this: it
+            takes the task with the largest statistic from the anchors until no adjusted p value is below 0.05. Given
+            anchors are not tested.
+        observed : array_like of bool, [n_students, n_tasks], optional
+            As for :meth:`fit`.
+        sample_weight : array_like, [n_students], optional
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        DifferentialFunctioning
+            A named tuple of ``statistic``, ``df``, ``p_value``, ``adjusted_p_value``, ``difference`` (expected share of
+            the marks, minus that of the first group at equal ability), ``absolute_difference``, ``parameters``,
+            ``names``, ``ability_mean``, ``ability_std``, ``groups``, ``anchors`` and ``mantel_haenszel``.
+
+        Raises
+        ------
+        ValueError
+            If the model has several dimensions, there is one group only, a group has no answers to a task, or an anchor
+            is not a task.
+        """
+        items = self._one_dimension("differential_functioning")
+        shares = self._read_answers(X, observed)
+        weights = data_weights.read(sample_weight, len(shares))
+        labels = answers.group_labels(groups, shares, weights)
+        tasks = answers.anchor_tasks(anchors, self._require_fitted().feature_names, shares.shape[1])
+        rows = data_weights.rows_in_use(weights, None, "X")
+        if rows is not None and weights is not None:
+            shares, labels, weights = shares[rows], labels[rows], weights[rows]
+        return differential_functioning(items, shares, labels, tasks, weights, self._threads())
 
     set_predict_proba_request = request_setter("predict_proba")
 
@@ -364,6 +459,24 @@ class Exam(Variational):
             return Extras(exam=True)
         ability = items.ability()
         return Extras(exam=True, quadrature=Quadrature(ability.nodes, ability.log_prior, ability.logits))
+
+    def _one_dimension(self, method: str) -> Items:
+        """Return the items, or raise ValueError if the ability has several dimensions."""
+        items = self._items()
+        if not items.one_dimension:
+            raise ValueError(f"{method} needs a model of one dimension: fit with n_dims=1")
+        return items
+
+    def _read_weighted(
+        self, X: Any, observed: Any, sample_weight: Any
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return answers as shares, and the students' weights (None for ones), without students of weight 0."""
+        shares = self._read_answers(X, observed)
+        weights = data_weights.read(sample_weight, len(shares))
+        rows = data_weights.rows_in_use(weights, None, "X")
+        if rows is None or weights is None:
+            return shares, weights
+        return shares[rows], weights[rows]
 
     def _items(self) -> Items:
         return Items(self._require_fitted())

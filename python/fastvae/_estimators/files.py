@@ -28,7 +28,7 @@ CLASSES: tuple[type[Any], ...] = (
     corruption.MaskingNoise,
     corruption.SaltAndPepper,
     *layers.KINDS.values(),
-    *likelihoods.KINDS.values(),
+    *likelihoods.CLASSES,
     optimizers.Adam,
     optimizers.AdamW,
     optimizers.SGD,
@@ -47,8 +47,11 @@ _MORE_STATE_KEYS = {
     "_input",  # not in files of version 0.1,
     "_noisy",  # which have this
     "_images",  # only of models with an image_shape
+    "_table",  # only of a TabularVAE
     "n_skipped_batches_",  # not in files of version 0.1
+    "_popularity",  # only of recommenders
 }
+_MAPPING = "mapping"  # a dict, as pairs
 _MAX_SHOWN = 300  # characters of an error in a message
 
 # Exceptions that a damaged configuration can cause.
@@ -93,7 +96,11 @@ def dump(
         learned["_images"] = {"channels_first": fitted.images.channels_first, "form": fitted.form}
     if detector is not None:
         learned["_detector"] = detector
+    if fitted.table is not None:
+        learned["_table"] = fitted.table.to_json()
     estimator = {"class": name, "parameters": parameters, "learned": learned}
+    if fitted.popularity is not None:
+        learned["_popularity"] = fitted.popularity.tolist()
     history = [(key, np.array(values, np.float64)) for key, values in record.checked_history().items()]
     return fitted.dump(moments, estimator if run is None else estimator | {"run": run}, history, best=run is not None)
 
@@ -147,6 +154,10 @@ class Contents(NamedTuple):
         if fitted.images is not None:
             images = with_keys(learned["_images"], {"channels_first", "form"}, set(), "the layout of images")
             fitted.set_images(*_layout(fitted.images, **images))
+        if "_table" in learned:
+            fitted.table = _table(learned["_table"], fitted.n_features)
+        if "_popularity" in learned:
+            fitted.set_popularity(learned["_popularity"])
         return fitted, record
 
 
@@ -173,6 +184,16 @@ def _layout(images: Images, channels_first: Any, form: Any) -> tuple[Images, Any
     if form is not None:
         form = [_checks.integer(side, "form") for side in _sequence(form, "the shape of an example")]
     return replace(images, channels_first=first), form
+
+
+def _table(found: Any, width: int) -> Any:
+    """Return the schema of a table from a file, or raise an error of _DAMAGE_ERRORS."""
+    from fastvae._tables.schema import Schema  # here only, so that `import fastvae` stays cheap
+
+    schema = Schema.from_json(found)
+    if schema.width != width:
+        raise ValueError("the columns of the table do not fit the model")
+    return schema
 
 
 def _sequence(value: Any, what: str) -> list[Any]:
@@ -258,6 +279,8 @@ def _encode(value: Any) -> Any:
             return _encode(value.tolist())
         case tuple() | list():
             return [_encode(item) for item in value]
+        case dict():
+            return {_MAPPING: [[_encode(key), _encode(item)] for key, item in value.items()]}
         case _ if hasattr(value, "__array__"):  # a pandas series
             return _encode(np.asarray(value))
     name = f"{type(value).__module__.removeprefix('fastvae.')}.{type(value).__name__}"
@@ -272,6 +295,8 @@ def _decode(value: Any) -> Any:
         return tuple(map(_decode, value))
     if isinstance(value, dict):
         [(name, options)] = value.items()
+        if name == _MAPPING:
+            return {_decode(key): _decode(item) for key, item in options}
         if name not in _OBJECTS:
             raise ValueError(f"{name} is no object of a parameter")
         return _OBJECTS[name](**{key: _decode(item) for key, item in options.items()})

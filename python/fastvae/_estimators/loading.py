@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastvae._estimators import checkpoint, files
@@ -13,11 +14,24 @@ if TYPE_CHECKING:
     from typing import BinaryIO, TypeAlias
 
     from fastvae._estimators.anomaly_detector import AnomalyDetector
+    from fastvae._estimators.imputer import Imputer
     from fastvae._estimators.item_response import ItemResponse
+    from fastvae._estimators.recommender import Recommender
+    from fastvae._estimators.tabular import TabularVAE
     from fastvae._estimators.topic_model import TopicModel
 
-    Trained: TypeAlias = VAE | Autoencoder | TopicModel | ItemResponse
+    Trained: TypeAlias = VAE | Autoencoder | TopicModel | ItemResponse | Recommender | TabularVAE | Imputer
     Saved: TypeAlias = Trained | AnomalyDetector
+
+# Imported only if needed.
+_MODULES = {
+    "AnomalyDetector": "anomaly_detector",
+    "Imputer": "imputer",
+    "ItemResponse": "item_response",
+    "Recommender": "recommender",
+    "TabularVAE": "tabular",
+    "TopicModel": "topic_model",
+}
 
 
 def load(
@@ -37,7 +51,7 @@ def load(
 
     Returns
     -------
-    VAE, Autoencoder, TopicModel, ItemResponse or AnomalyDetector
+    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, TabularVAE, Imputer or AnomalyDetector
         The fitted model.
 
     Raises
@@ -84,7 +98,7 @@ def resume(
 
     Returns
     -------
-    VAE, Autoencoder, TopicModel or ItemResponse
+    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, TabularVAE or Imputer
         The fitted model.
 
     Raises
@@ -111,20 +125,11 @@ def resume(
 
 
 def _class(name: str) -> type[Any]:
-    """Return the class of a name in a file, or raise KeyError; topic models and exams are imported only if needed."""
-    if name == "AnomalyDetector":
-        from fastvae._estimators.anomaly_detector import AnomalyDetector
-
-        return AnomalyDetector
-    if name == "TopicModel":
-        from fastvae._estimators.topic_model import TopicModel
-
-        return TopicModel
-    if name == "ItemResponse":
-        from fastvae._estimators.item_response import ItemResponse
-
-        return ItemResponse
-    return {cls.__name__: cls for cls in (VAE, Autoencoder)}[name]
+    """Return the class of a name in a file, or raise KeyError."""
+    if name in ("VAE", "Autoencoder"):
+        return VAE if name == "VAE" else Autoencoder
+    found: type[Any] = getattr(import_module(f"fastvae._estimators.{_MODULES[name]}"), name)
+    return found
 
 
 def _model(contents: files.Contents, parameters: dict[str, Any]) -> Any:

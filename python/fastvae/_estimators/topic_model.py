@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _checks, _core, corruption, schedules
+from fastvae._data import examples
 from fastvae._data.names import Named
 from fastvae._estimators.layered import check_transform
 from fastvae._estimators.variational import Variational
 from fastvae._fitted import overflow
 from fastvae._fitted.diagnosis import FINE
 from fastvae._fitted.specification import Specification
-from fastvae._topics import documents, measures, prior, weights
+from fastvae._topics import documents, measures, prior, texts, weights
 from fastvae._topics.diagnosis import TopicDiagnosis, diagnose
 from fastvae._topics.documents import Counts
 from fastvae._training.convergence import Budget
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastvae._data.examples import Data
+    from fastvae._data.examples import Data, Given
     from fastvae._export.onnx import Extras
     from fastvae._fitted.model import FittedModel
 
@@ -558,6 +559,16 @@ n_skipped_batches_
 
     def _counts(self) -> bool:
         return True
+
+    def _given(self, X: Any, name: str, cols: int | None = None, *, fitted: bool) -> Given:
+        X = examples.whole(X)
+        try:
+            return super()._given(X, name, cols, fitted=fitted)
+        except (TypeError, ValueError) as error:
+            message = texts.refusal(X, name, fitted=fitted)
+            if message is None:
+                raise
+            raise TypeError(message) from error
 
     def _onnx_extras(self) -> Extras:
         from fastvae._export.onnx import Extras

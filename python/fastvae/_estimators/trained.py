@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 
     from fastvae._data.examples import Examples
     from fastvae._fitted.model import FittedModel
+    from fastvae._training.judge import Judge
     from fastvae._training.objective import Objective
 
 # Options of the specification that come from the training data or the seed, not from parameters.
 _OF_TRAINING_DATA = ("seed", "standardize", "standardize_y")
 
 
-class _Job(NamedTuple):
+class Job(NamedTuple):
     """The model, the data and the settings of a fit; data are pairs of X and y with rows, None for all."""
 
     fitted: FittedModel
@@ -42,6 +43,7 @@ class _Job(NamedTuple):
     held_out: tuple[Data, NDArray[np.uint64] | None] | None
     callbacks: Callbacks
     settings: FitSettings
+    judge: Judge | None = None
 
     def fingerprint(self) -> str:
         """Return a hash of the data."""
@@ -180,7 +182,7 @@ class Trained(Network):
         with Turn(self, fits=True):
             job = self._prepare(X, y, sample_weight, validation_data, settings, going_on)
             saver = None if checkpoint is None else Checkpoint.checked(checkpoint, checkpoint_every, job.fingerprint())
-            run = Run.start(job.fitted, self._record, job.training, job.held_out, settings, self._plan)
+            run = Run.start(job.fitted, self._record, job.training, job.held_out, job.settings, self._plan, job.judge)
             if saver is not None:
                 saver.write(self, run)  # an error now, not after an hour
             return self._train(job, run, saver)
@@ -210,12 +212,12 @@ class Trained(Network):
             return self
         with files.damage_as_format_error(repr(os.fsdecode(path))):
             saver = Checkpoint.checked(path, state["every"], state["data"])
-            run = Run.restored(state["fit"], job.fitted, self._record, settings)
+            run = Run.restored(state["fit"], job.fitted, self._record, job.settings)
         return self._train(job, run, saver)
 
     def _prepare(
         self, X: Any, y: Any, sample_weight: Any, validation_data: Any, settings: FitSettings, going_on: bool
-    ) -> _Job:
+    ) -> Job:
         """Read and check the data of a fit; set a new model unless training goes on with the fitted one."""
         called = Callbacks(self.callbacks)
         progress.require(settings.progress)
@@ -253,9 +255,9 @@ class Trained(Network):
             self._initialize_weights(fitted, data, rows)
             self._set_fitted(fitted)
         training = (data, rows)
-        return _Job(fitted, training, None if held_out is None else (held_out, validation_rows), called, settings)
+        return Job(fitted, training, None if held_out is None else (held_out, validation_rows), called, settings)
 
-    def _train(self, job: _Job, run: Run, saver: Checkpoint | None) -> Self:
+    def _train(self, job: Job, run: Run, saver: Checkpoint | None) -> Self:
         """Train until the end of a fit."""
         fitted, (data, rows) = job.fitted, job.training
         skipped, save_messages, before = self._record.skipped, list[str](), self._record.elapsed
@@ -287,6 +289,7 @@ class Trained(Network):
                     lambda logs: bool(called(job.callbacks.epoch_end, logs)),
                     lambda run: None if saver is None else saver.epoch(self, run),
                     job.settings.progress,
+                    job.judge,
                 )
             finally:
                 called(job.callbacks.train_end)
@@ -299,6 +302,8 @@ class Trained(Network):
             saver.end(self)
             messages += saver.messages
         messages += [*save_messages, *self._collapse(fitted, kl), *self._problems(fitted, data, rows)]
+        if job.judge is not None:
+            messages += job.judge.problems(float(np.nanmax(self.history_[job.judge.name])))
         if self._record.skipped > skipped:
             messages.append(
                 f"{self._record.skipped - skipped} batches without a finite loss or gradient were skipped "
@@ -313,7 +318,7 @@ class Trained(Network):
             _checks.warn(f"{type(self).__name__} after training: {' '.join(messages)}")
         return self
 
-    def _log_start(self, job: _Job, run: Run) -> None:
+    def _log_start(self, job: Job, run: Run) -> None:
         log = logs.logger("INFO")
         if log is not None:
             (X, _, _), rows = job.training

@@ -283,6 +283,9 @@ class VAE(Layered, Variational):
             **self._networks(n_features),
         )
 
+    def _min_features(self) -> int:
+        return self.likelihood.n_columns if isinstance(self.likelihood, likelihoods.Mixed) else 1
+
     @classmethod
     def _accepts(cls, specification: Specification) -> bool:
         return specification.variational and specification.unstructured
@@ -337,7 +340,8 @@ class VAE(Layered, Variational):
         return [diagnosis.collapse_message(self._parameter_names())]
 
     def _counts(self) -> bool:
-        return bool(_core.LIKELIHOODS[likelihoods.resolve(self.likelihood)["kind"]]["counts"])
+        kind = likelihoods.resolve(self.likelihood)["kind"]
+        return kind != "mixed" and bool(_core.LIKELIHOODS[kind]["counts"])
 
     def _binarize(self) -> str | None:
         if self.binarize is None:

@@ -247,6 +247,41 @@ class Variational(Model):
         found = self.log_marginal(X, _ANOMALY_SAMPLES if n_samples is None else n_samples, y=y)
         return -found.estimate.astype(np.float32)
 
+    def variable_log_prob(
+        self, X: Any, *, y: Any = None, n_samples: int = 32, random_state: Any = None
+    ) -> NDArray[np.float32]:
+        """Return E_q(z|x) log p(x_v|z) of each variable v of a table, in nats: which column of an example is odd.
+
+        Parameters
+        ----------
+        X : array_like, [n_examples, n_features]
+        y : array_like, [n_examples] or [n_examples, n_covariates]
+            Required by a conditional model.
+        n_samples : int
+            Draws of z from q(z|x) that are averaged.
+        random_state : int, numpy generator or None
+            As for ``sample``.
+
+        Returns
+        -------
+        ndarray of float32, [n_examples, n_variables]
+            One column for each of the ``variables`` of :class:`fastvae.likelihoods.Mixed`, without the weights of
+            groups; 0 where the variable is missing. The sum of a row estimates the reconstruction term of its ELBO.
+
+        Raises
+        ------
+        ValueError
+            If the likelihood is not :class:`fastvae.likelihoods.Mixed`, or X or y does not fit the model.
+        """
+        samples = _checks.integer(n_samples, "n_samples", most=_checks.MAX_DRAWS)
+        fitted = self._require_fitted()
+        if not fitted.specification.mixed:
+            raise ValueError("variable_log_prob needs a model of a table: likelihood=fastvae.likelihoods.Mixed([...])")
+        X, y = self._read_data(X, y)
+        found = fitted.variable_log_prob(X, y, samples, self._seed_for(random_state), self._threads())
+        overflow.check(found.sum(1), X)
+        return found
+
     def score_samples(
         self, X: Any, *, y: Any = None, eps: Any = None, n_samples: int | None = None
     ) -> NDArray[np.float32]:
@@ -332,14 +367,18 @@ class Variational(Model):
         dict of str to float
             ``reconstruction`` = -E log p(x|z), ``kl``, ``elbo`` = -reconstruction - kl, and ``loss``, the objective
             with X as one batch and schedules at the last step. With K = ``n_importance_samples`` > 1 the
-            reconstruction is the mean over K draws, and ``loss`` = -L_K of the same draws. With ``missing="mask"`` also
-            ``reconstruction_per_observed`` and ``elbo_per_observed`` in nats per observed value: sums over X divided by
-            the number of observed values (NaN if there are none).
+            reconstruction is the mean over K draws, and ``loss`` = -L_K of the same draws. Only ``loss`` has the
+            weights of :class:`fastvae.likelihoods.Mixed`. With ``missing="mask"`` also ``reconstruction_per_observed``
+            and ``elbo_per_observed`` in nats per observed value: sums over X divided by the number of observed values
+            (NaN if there are none).
         """
         fitted, objectives = self._require_fitted(), [self._current_objective().for_core()]
         X, y = self._read_data(X, y)
         data, noise = Data(X, y, weights.read(sample_weight, len(X))), self._read_noise(eps, len(X))
-        reconstruction, kl, (loss,) = fitted.mean_losses(data, self._threads(), objectives, eps=noise)
+        options: dict[str, Any] = {"threads": self._threads(), "objectives": objectives, "eps": noise}
+        reconstruction, kl, (loss,) = fitted.mean_losses(data, **options, balanced=False)
+        if fitted.specification.balanced:
+            *_, (loss,) = fitted.mean_losses(data, **options)
         losses = overflow.check_means(self._name_losses(reconstruction, kl, loss), X)
         return losses | self._per_observed({key: losses[key] for key in ("reconstruction", "elbo")}, data)
 

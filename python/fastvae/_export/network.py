@@ -137,7 +137,12 @@ class Network:
 
 
 def describe(fitted: FittedModel) -> Network:
-    """Return the description of a fitted model."""
+    """Return the description of a fitted model. Raises ValueError for a likelihood without plain operations."""
+    if fitted.specification.mixed:
+        raise ValueError(
+            "a model with likelihoods.Mixed cannot be exported (torch, ONNX, explorer): its columns have several kinds "
+            "of outputs. Use its reconstruct and sample, or state_dict() with a network of your own"
+        )
     return _Describer(fitted.specification, fitted.state_dict()).network()
 
 

@@ -24,7 +24,9 @@ _HEADS = {
     "code": ("code", "fccode", "bottleneck"),
 }
 _ENCODERS, _DECODERS = ("enc", "inference"), ("dec", "gen")
-_OURS = re.compile(r"(encoder|decoder)\.\d+\.\w+|(mu|logvar|code|scale|topics)\.[\w.]+|(likelihood|standardize)\.\w+")
+_OURS = re.compile(
+    r"(encoder|decoder)\.\d+\.\w+|(mu|logvar|code|scale|topics)\.[\w.]+|(likelihood\.(\d+\.)?|standardize\.)\w+"
+)
 _CHECKPOINTS = ("state_dict", "model_state_dict", "model")
 
 

@@ -49,11 +49,14 @@ class FittedModel:
         self.specification = Specification.of(self.engine)
         self.classes = classes
         self.position = (0, 0.0)  # number of the last training step, and epochs before it
-        self.rescales_masking = self.specification.counts  # what MaskingNoise(rescale=None) means
+        # What MaskingNoise(rescale=None) means.
+        self.rescales_masking = self.specification.counts and not self.specification.mixed
         self.set_input(UNSCALED if self.specification.counts else UNTRAINED, None)
         image_shape = self.specification.image_shape
         self.images = None if image_shape is None else Images(*image_shape)  # the layout of images in X
         self.form: tuple[int, ...] | None = None  # the shape of an example of the training X; None: all axes
+        self.table: Any = None  # the schema of a table of mixed columns (fastvae._tables), of a TabularVAE
+        self.popularity: NDArray[np.int64] | None = None  # users of each item, of a recommender
 
     @property
     def n_features(self) -> int:
@@ -132,6 +135,16 @@ class FittedModel:
         form = self.form if X is None or self.columns is not None else np.shape(X)[1:]
         return self.images.restore(rows, form or self.images.forms[0])
 
+    def set_popularity(self, counts: Any) -> None:
+        """Set the number of users of each item from a file, or raise ValueError."""
+        if (
+            not isinstance(counts, list)
+            or len(counts) != self.n_features
+            or not all(type(count) is int and 0 <= count < 2**53 for count in counts)
+        ):
+            raise ValueError(f"the popularity must be {self.n_features} numbers of users")
+        self.popularity = np.array(counts, np.int64)
+
     # Conditions
 
     def read_conditions(self, y: Any, n: int, owner: str, *, one: bool = False, name: str = "y") -> NDArray[Any] | None:
@@ -169,6 +182,16 @@ class FittedModel:
         """Return the decoder's means at the codes of X, [n_examples, n_features]."""
         return self.engine.reconstruct(X, y, threads).reshape(len(X), -1)
 
+    def best_items(
+        self, X: Examples, n: int, allowed: NDArray[np.bool_] | None, new_only: bool, threads: int | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return the n items with the largest logits at z = mu(x), and these, [n_examples, n]; -1 and -inf: no more.
+
+        The items are those that are `allowed` (None: all); with `new_only`, those whose value in X is zero.
+        """
+        items, logits = self.engine.best_items(X, n, allowed, new_only, threads)
+        return items.reshape(-1, n), logits.reshape(-1, n)
+
     # Losses
 
     def score(
@@ -193,9 +216,13 @@ class FittedModel:
         eps: NDArray[np.float32] | None = None,
         corruption: tuple[str, float] | None = None,
         binarize: str | None = None,
+        balanced: bool = True,
     ) -> tuple[float, float, list[float]]:
-        """Return weighted means over the examples of -log p(x|z) and KL, and the loss by each objective, nats."""
-        return self.engine.mean_losses(*data, rows, eps, objectives, corruption, binarize, threads)
+        """Return weighted means over the examples of -log p(x|z) and KL, and the loss by each objective, nats.
+
+        `balanced`: log p has the weights of groups of columns, as in training.
+        """
+        return self.engine.mean_losses(*data, rows, eps, objectives, corruption, binarize, balanced, threads)
 
     def log_marginal(self, X: Examples, y: NDArray[Any] | None, samples: int, threads: int | None) -> LogMarginal:
         """Estimate log p(x) of each example, in nats, by importance sampling with `samples` draws."""
@@ -250,6 +277,12 @@ class FittedModel:
         """Draw codes from q(z|x), [n, n_examples, latent_dim]."""
         drawn = self.engine.posterior_sample(X, y, n, seed, threads)
         return drawn.reshape(n, len(X), -1)
+
+    def variable_log_prob(
+        self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None
+    ) -> NDArray[np.float32]:
+        """Return the mean over n draws of z of log p(x_v|z) of each variable, [n_examples, n_variables], nats."""
+        return self.engine.variable_log_prob(X, y, n, seed, threads).reshape(len(X), -1)
 
     def predictive(self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> Predictive:
         """Return mean and standard deviations of p(x'|x), from n draws of z."""
@@ -347,11 +380,13 @@ class FittedModel:
             "columns": self.columns,
             "images": self.images,
             "form": self.form,
-        }
+            "table": self.table,
+        } | ({} if self.popularity is None else {"popularity": self.popularity})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a pickled state, or raise an exception for a damaged one."""
-        more = {"rescales_masking", "scale", "names", "columns", "images", "form"}  # not in those of earlier versions
+        # Not in those of earlier versions.
+        more = {"rescales_masking", "scale", "names", "columns", "images", "form", "table", "popularity"}
         state = with_keys(state, {"file", "classes", "position"}, more, "the fitted model")
         if not isinstance(state["file"], bytes):
             raise TypeError("the network must be bytes")
@@ -368,6 +403,9 @@ class FittedModel:
         scale = InputScale.checked(*state.get("scale", VERSION_0_1))
         self.set_input(UNSCALED if self.specification.counts else scale, names, columns)
         self.set_images(state.get("images"), state.get("form"))
+        self.table = state.get("table")
+        if "popularity" in state:
+            self.set_popularity(state["popularity"].tolist())
 
 
 def _check_weights(sizes: NDArray[np.float64]) -> None:

@@ -193,8 +193,18 @@ class Specification:
 
     @property
     def counts(self) -> bool:
-        """Whether the likelihood is one of counts, for which X is never scaled."""
+        """Whether the likelihood is one of counts, or of groups of columns: X is never scaled."""
         return _core.LIKELIHOODS[self.likelihood["kind"]]["counts"]
+
+    @property
+    def mixed(self) -> bool:
+        """Whether groups of columns have likelihoods of their own."""
+        return bool(self.likelihood["kind"] == "mixed")
+
+    @property
+    def balanced(self) -> bool:
+        """Whether groups of columns have other weights than 1 in the training loss."""
+        return any(group["weight"] != 1 for group in self.likelihood.get("groups", ()))
 
     @property
     def unit(self) -> bool:

@@ -136,11 +136,16 @@ class Ability:
 
     def std(self, shares: NDArray[Any]) -> NDArray[np.float64]:
         """Return the standard deviation of alpha_s given Y_s, [n]."""
-        found = []
+        return self.moments(shares)[1]
+
+    def moments(self, shares: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and standard deviation of alpha_s given Y_s, each [n]."""
+        means, stds = [], []
         for block in self.blocks(shares):
             mean = (block.weights * self.nodes).sum(1, keepdims=True)
-            found.append(np.sqrt((block.weights * (self.nodes - mean) ** 2).sum(1)))
-        return np.concatenate(found)
+            means.append(mean[:, 0])
+            stds.append(np.sqrt((block.weights * (self.nodes - mean) ** 2).sum(1)))
+        return np.concatenate(means), np.concatenate(stds)
 
     def quantiles(self, shares: NDArray[Any], p: Any) -> NDArray[np.float64]:
         """Return the p-quantiles of each posterior, [n, k], for p in (0, 1) of shape [k] or [n, k].

@@ -81,6 +81,49 @@ def mask_unobserved(X: Any, observed: Any) -> Any:
     return names.with_names(np.where(mask, marks, np.nan), X)
 
 
+def group_labels(groups: Any, shares: NDArray[Any], weights: NDArray[Any] | None) -> NDArray[Any]:
+    """Return the label of each student's group, or raise ValueError; each group must have answers to each task."""
+    labels = np.asarray(groups)
+    if labels.shape != (len(shares),):
+        raise ValueError(f"groups has shape {labels.shape}: pass one label for each of the {len(shares)} students")
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        raise ValueError(f"groups[{int(np.argmax(np.isnan(labels)))}] is NaN: leave out students without a group")
+    if labels.dtype.kind == "O":
+        bad = [i for i, label in enumerate(labels) if not isinstance(label, str)]
+        if bad and len(bad) < len(labels):
+            raise ValueError(f"groups[{bad[0]}] is {labels[bad[0]]!r}, others are strings: use one type of labels")
+        labels = labels.astype(str) if not bad else labels
+    used = np.ones(len(labels), bool) if weights is None else weights > 0
+    names = np.unique(labels[used])
+    if len(names) < 2:
+        raise ValueError(f"groups has one label only, {names.tolist()[0]!r}: compare two or more groups")
+    for name in names.tolist():
+        empty = np.isnan(shares[used & (labels == name)]).all(0)
+        if empty.any():
+            raise ValueError(f"group {name!r} has no answers to {_tasks(empty)}: leave out tasks that it has not seen")
+    return labels
+
+
+def anchor_tasks(anchors: Any, names: NDArray[Any] | None, n_tasks: int) -> NDArray[np.bool_] | str | None:
+    """Return the parameter ``anchors`` as a mask of tasks, "purify" or None, or raise ValueError."""
+    if anchors is None or (isinstance(anchors, str) and anchors == "purify"):
+        return anchors
+    if isinstance(anchors, str):
+        raise ValueError(f"anchors={anchors!r} must be 'purify', None or a sequence of tasks")
+    found = np.zeros(n_tasks, bool)
+    for anchor in anchors:
+        place = anchor
+        if isinstance(anchor, str):
+            known = [] if names is None else names.tolist()
+            place = known.index(anchor) if anchor in known else -1
+        if isinstance(place, bool | np.bool_) or not isinstance(place, int | np.integer) or not 0 <= place < n_tasks:
+            raise ValueError(f"anchors has {anchor!r}, which is none of the {n_tasks} tasks")
+        found[place] = True
+    if not found.any() or found.all():
+        raise ValueError("anchors must be some of the tasks: the others are tested")
+    return found
+
+
 class TaskTotals:
     """The answers to each task: `count`, and `marks`, the sum of the shares of the maximum marks; each [n_tasks]."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastvae._irt import marginal
 from fastvae._irt.ability import Ability, sigmoid
 
 if TYPE_CHECKING:
@@ -85,6 +86,56 @@ class Items:
             information[:, -1] = 1 / sd**2
             gradient[:, -1] = information[:, -1] * parameters[:, -1]
         return gradient, information
+
+    def flat(self) -> NDArray[np.float64]:
+        """Return the parameters of all tasks in one dimension, a task after the other: (a_t, d_t)."""
+        return np.stack([self.slopes[:, 0], self.intercepts], 1).astype(np.float64).ravel()
+
+    def free(self) -> NDArray[np.float64]:
+        """Return the derivatives of ``flat()`` by the free parameters, [2 n_tasks, k]."""
+        n = len(self.slopes)
+        every = np.eye(2 * n)
+        if self.through_origin:
+            return every[:, ::2]
+        if self.common_slope:
+            return np.concatenate([every[:, ::2].sum(1, keepdims=True), every[:, 1::2]], 1)
+        return every
+
+    def widths(self) -> list[int]:
+        """Return the number of parameters of each task in ``flat()``."""
+        return [2] * len(self.slopes)
+
+    def n_free(self) -> NDArray[np.int64]:
+        """Return the number of free parameters that each task has for itself, [n_tasks]."""
+        return np.array(self.widths()) - (self.through_origin or self.common_slope)
+
+    def parameter_names(self, width: int) -> tuple[str, ...]:
+        """Return the names of the parameters of a task in ``flat()``, of which there are `width`."""
+        return ("discrimination", "intercept")[:width]
+
+    @property
+    def binary(self) -> bool:
+        """Whether tasks are solved or not, without marks."""
+        return bool((self.max_marks == 1).all())
+
+    @property
+    def guessing_prior(self) -> tuple[list[float], float] | None:
+        """Means of the logits of guessing and their standard deviation; None without guessing."""
+        return None
+
+    def expected_share(self, task: int, own: NDArray[Any], alpha: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the expected share of a task's marks at abilities alpha, with parameters `own` as in ``flat()``."""
+        return sigmoid(own[0] * alpha + own[1])
+
+    def exam(self, shares: NDArray[np.float32], weights: NDArray[Any] | None, threads: int | None) -> marginal.Exam:
+        """Return the answers [n_students, n_tasks] to these tasks, with the tasks' model and prior."""
+        prior = marginal.prior_of(self._prior)
+        return marginal.Exam(self.kind, shares, self.max_marks, prior, weights=weights, threads=threads)
+
+    @property
+    def kind(self) -> str:
+        """The model: a key of ``marginal.KINDS``."""
+        return "through_origin" if self.through_origin else "rasch" if self.common_slope else "2pl"
 
     def ability(self) -> Ability:
         """Return the posterior of a one-dimensional ability, by quadrature."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from fastvae._data.examples import Data, Examples
     from fastvae._fitted.model import FittedModel
+    from fastvae._training.judge import Judge
     from fastvae._training.plan import Plan
     from fastvae._training.record import TrainingRecord
     from fastvae._training.run import Run
@@ -113,6 +114,7 @@ def fit(
     after_epoch: Callable[[Logs], bool],
     checkpoint: Callable[[Run], None],
     progress: bool | str | None,
+    judge: Judge | None = None,
 ) -> Outcome:
     """Train for shuffled epochs until their end, early stopping or a callback ends the fit.
 
@@ -132,6 +134,8 @@ def fit(
         Called with the state between two epochs.
     progress : bool, str or None
         The parameter of the estimator.
+    judge : Judge, optional
+        The measure by which early stopping chooses the best epoch. Default: the validation loss.
     """
     n = len(data[0]) if rows is None else len(rows)
     line, falls, stopping = Progress(progress, run.planned, n, run.done), False, run.stopping
@@ -145,13 +149,16 @@ def fit(
             if held_out is not None:
                 now = plan()
                 objectives = [now.objective.at(*model.position)]
-                if stopping is not None:
+                if stopping is not None and judge is None:
                     objectives.append(now.objective.final(*run.end))
                 reconstruction, kl, values = validation.mean_losses(model, *held_out, now, objectives)
                 scores = name_losses(reconstruction, kl, values[0])
                 losses |= {f"val_{key}": value for key, value in scores.items()}
-                if stopping is not None:
+                if stopping is not None and judge is None:
                     late = stopping.stop(values[1], warms_up=not objectives[0].nears(objectives[1]))
+            if stopping is not None and judge is not None:
+                losses[judge.name] = judge.measure()
+                late = stopping.stop(-losses[judge.name])
             record.add(losses)
             line.epoch(losses)
             if after_epoch(Logs(losses, record.n_iter, record.n_iter - 1 - run.done + run.planned)) or late:

@@ -24,10 +24,13 @@ class Plan:
     threads: int | None
     skips_bad: bool = False  # whether to skip batches whose loss is not finite
     even_batches: bool = False  # whether to reduce the batch size for a fuller last batch
+    least_steps: int = 1  # of an epoch: the batch size is reduced for them
 
     def batch_size_for(self, n: int) -> int:
         """Return the batch size of a pass over n examples."""
-        return fullest_last_batch(n, self.batch_size) if self.even_batches else min(self.batch_size, n)
+        if self.even_batches:
+            return fullest_last_batch(n, self.batch_size)
+        return min(self.batch_size, max(n // self.least_steps, 1))
 
 
 class FitSettings(NamedTuple):

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+# Entries of the history besides losses: the measure of a recommender's validation users.
+MEASURES = ("val_ndcg@100",)
+
+
 class TrainingRecord:
     """The record of training so far, which an estimator exposes as attributes.
 
@@ -71,7 +75,7 @@ class TrainingRecord:
         _checks.number(self.elapsed, "elapsed_", below=1e15)
         _checks.boolean(self.interrupted, "interrupted_")
         history = self.checked_history()
-        if not set(losses) <= history.keys() <= {*losses, *(f"val_{loss}" for loss in losses)}:
+        if not set(losses) <= history.keys() <= {*losses, *(f"val_{loss}" for loss in losses), *MEASURES}:
             raise ValueError(f"history_ must have {', '.join(losses)}, and no more but those of validation data")
 
     def copy(self) -> TrainingRecord:

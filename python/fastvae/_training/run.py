@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from fastvae._data.examples import Data
     from fastvae._fitted.model import FittedModel
+    from fastvae._training.judge import Judge
     from fastvae._training.plan import FitSettings, Plan
     from fastvae._training.record import TrainingRecord
 
@@ -65,6 +66,7 @@ class Run:
         held_out: Rows | None,
         settings: FitSettings,
         plan: Callable[[], Plan],
+        judge: Judge | None = None,
     ) -> Run:
         """Return the state before the first epoch."""
         data, rows = training
@@ -83,7 +85,9 @@ class Run:
         stopping = None
         if settings.early_stopping:
             stopping = EarlyStopping(model.engine, settings.patience, settings.tol)
-            if held_out is not None and record.n_iter:  # training goes on: never end with worse weights
+            if judge is not None and record.n_iter:  # training goes on: never end with worse weights
+                stopping.stop(-judge.measure())
+            elif held_out is not None and record.n_iter:
                 now = plan()
                 stopping.stop(validation.mean_losses(model, *held_out, now, [now.objective.final(*end)])[2][0])
         return cls(planned, most, most > planned, end, before, stopping)

@@ -139,7 +139,7 @@ impl Head {
                 parameter_gradient: slopes.unwrap_or_default(),
                 weight: weight.unwrap_or(0.0),
             }
-            .run(batch.isa, self.likelihood);
+            .run(batch.isa, &self.likelihood);
         });
     }
 }

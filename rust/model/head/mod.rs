@@ -1,18 +1,22 @@
 //! The head of the decoder: the likelihood and its own parameters, besides the parameters of the layers.
 #![allow(unsafe_code)]
 
+mod best;
 mod counts;
+mod mixed;
 mod outputs;
 mod scale;
 mod score;
 mod softmax;
+
+pub use best::{BestOut, Lists, Ranking, SharedLists};
 
 use super::layers::Epilogue;
 use super::spec::Specification;
 use super::tensor::{Layout, Place, Tensor, TensorKind};
 use crate::data::standardize::Standardize;
 use crate::error::Result;
-use crate::matrix::{ColumnMap, RowMap};
+use crate::matrix::{ColumnMap, RowMap, panels_of};
 use crate::nn::likelihood::{LearnedScale, Likelihood};
 use crate::simd::{Row, WIDTH};
 use std::ops::Range;
@@ -39,20 +43,29 @@ pub struct Head {
     standardize: Option<Standardize>,
     /// The first row of the learned ln s of a Gaussian, or of ln r of a negative binomial.
     log_scale: Option<usize>,
+    /// The shifts and the scales of the outputs of each panel, for groups of columns; else empty.
+    group_units: Vec<[Row; 2]>,
 }
 
 impl Head {
     /// Creates the head and reserves the rows of its parameters in the layout.
     pub fn new(spec: &Specification, layout: &mut Layout) -> Head {
         let learned = spec.likelihood.learned_scale();
-        let log_scale = learned.map(|scale| layout.rows(scale.rows(spec.n_features)));
+        let groups = spec.likelihood.groups();
+        let log_scale = match groups.filter(|groups| groups.panels.iter().any(|p| p.learned)) {
+            Some(_) => Some(layout.rows(panels_of(spec.n_features))),
+            None => learned.map(|scale| layout.rows(scale.rows(spec.n_features))),
+        };
+        let group_units =
+            groups.map_or(Vec::new(), |groups| mixed::units(groups, spec.standardize.as_ref()));
         Head {
-            likelihood: spec.likelihood,
+            likelihood: spec.likelihood.clone(),
             n_features: spec.n_features,
             trials: spec.trials.clone(),
             masked: spec.missing.is_masked(),
             standardize: spec.standardize.clone().filter(|_| spec.likelihood.output_is_mean()),
             log_scale,
+            group_units,
         }
     }
 
@@ -63,11 +76,17 @@ impl Head {
 
     /// Whether the epilogue of the output stores the gradient of a learned scale.
     pub fn stores_scale_gradient(&self) -> bool {
-        self.likelihood.learned_scale().is_some_and(|scale| scale.stores_gradient)
+        match self.likelihood.groups() {
+            Some(_) => self.log_scale.is_some(),
+            None => self.likelihood.learned_scale().is_some_and(|scale| scale.stores_gradient),
+        }
     }
 
-    /// The named parameter of the head, if any.
+    /// The named parameters of the head, if any: for groups of columns one for each group with a learned scale.
     pub fn tensors(&self) -> Vec<Tensor> {
+        if let (Some(groups), Some(start)) = (self.likelihood.groups(), self.log_scale) {
+            return mixed::tensors(groups, start);
+        }
         let tensor = |(scale, start): (LearnedScale, usize)| Tensor {
             name: scale.name.into(),
             shape: scale.per_feature.then_some(self.n_features).into_iter().collect(),
@@ -87,6 +106,9 @@ impl Head {
     /// The parameter of each feature: the fixed or learned standard deviation of a Gaussian, r of a negative binomial,
     /// or the number of trials of a binomial; else empty.
     pub fn scales(&self, parameters: &[Row]) -> Result<Vec<f32>> {
+        if let Some(groups) = self.likelihood.groups() {
+            return self.group_scales(groups, parameters);
+        }
         let log_scales =
             self.tensors().first().map_or(Ok(Vec::new()), |tensor| tensor.read(parameters))?;
         self.likelihood.parameters(&log_scales, &self.trials, self.n_features)
@@ -111,6 +133,9 @@ impl Head {
 
     /// Clamps the learned scales to their range.
     pub fn constrain(&self, parameters: &mut [Row]) {
+        if let (Some(groups), Some(start)) = (self.likelihood.groups(), self.log_scale) {
+            return mixed::constrain(groups, &mut parameters[start..]);
+        }
         if let Some((scale, start)) = self.learned() {
             scale.keep_in_range(&mut parameters[start..], self.n_features);
         }
@@ -118,6 +143,9 @@ impl Head {
 
     /// Returns an error if a learned scale is out of its range by more than the rounding of a logarithm.
     pub fn check(&self, parameters: &[Row]) -> Result<()> {
+        if let (Some(groups), Some(start)) = (self.likelihood.groups(), self.log_scale) {
+            return mixed::check(groups, &parameters[start..]);
+        }
         match self.learned() {
             Some((scale, start)) => scale.check(&parameters[start..], self.n_features),
             None => Ok(()),

@@ -25,7 +25,7 @@ impl Head {
         (first, sized): (usize, bool),
         take: &mut TakeOutput,
     ) {
-        let likelihood = self.likelihood;
+        let likelihood = &self.likelihood;
         let scaled = likelihood.outputs_per_feature() == 2;
         let mut take_tile = |panel: usize, rows: Range<usize>, tile: &mut [Row]| {
             let features = self.features(panel);
@@ -36,6 +36,9 @@ impl Head {
                 take(place, &row[..features.len()], &row[scale.clone()]);
             }
         };
+        if let Some(groups) = likelihood.groups() {
+            return self.group_means(groups, batch, worker, tiles, &mut take_tile);
+        }
         if likelihood.is_softmax() {
             return self.softmax_means(batch, worker, tiles, &mut take_tile);
         }
@@ -96,7 +99,7 @@ impl Head {
         out: [Shared<f32>; 3],
         (first, draw): (usize, u32),
     ) {
-        let (likelihood, cols) = (self.likelihood, self.n_features);
+        let (likelihood, cols) = (&self.likelihood, self.n_features);
         self.outputs(batch, worker, tiles, (first, true), &mut |place, mean, scale| {
             let col = place.start % cols;
             let (parameter, second) = match scales.get(col..col + mean.len()) {
@@ -105,7 +108,7 @@ impl Head {
             };
             // SAFETY: the range belongs to one tile only.
             let out = out.map(|out| unsafe { out.write(place.clone()) });
-            Moments { likelihood, mean, parameter, second, out, draw }.run();
+            Moments { likelihood, mean, parameter, second, out, draw, first: col }.run();
         });
     }
 }

@@ -81,7 +81,11 @@ impl Head {
         let Some(start) = self.log_scale else { return };
         // SAFETY: an earlier phase wrote the terms.
         let terms = unsafe { batch.matrix(batch.memory.plan.scale_gradient) };
+        let groups = self.likelihood.groups();
         worker.phase(panels_of(self.n_features), |panel| {
+            if groups.is_some_and(|groups| !groups.panels[panel].learned) {
+                return; // no terms are stored, and the gradient is zero
+            }
             let (mut sums, vectors) = ([ZERO_ROW], vectors_of(self.n_features, panel));
             match self.likelihood.outputs_per_feature() {
                 1 => {

@@ -1,7 +1,7 @@
 //! The losses of a batch, and the gradient with respect to the decoder's output.
 #![allow(unsafe_code)]
 
-use super::{Head, Tiles};
+use super::{Head, Tiles, mixed};
 use crate::data::standardize::{FromUnits, Rescale};
 use crate::matrix::ProductTile;
 use crate::model::memory::BatchView;
@@ -21,7 +21,16 @@ impl Head {
         weight: Option<f32>,
         last: &mut dyn FnMut(),
     ) {
-        if self.likelihood.is_softmax() {
+        if let Some(groups) = self.likelihood.groups() {
+            self.score_groups(
+                groups,
+                batch,
+                worker,
+                tiles,
+                mixed::Want::losses(weight, batch),
+                last,
+            );
+        } else if self.likelihood.is_softmax() {
             self.score_softmax(batch, worker, tiles, weight, last);
         } else if self.likelihood.size_factor().is_some() {
             self.score_counts(batch, worker, tiles, weight, last);
@@ -33,7 +42,7 @@ impl Head {
 
     /// [`Head::score`] for independent features: partial sums of log p(x|z) of each row, and the gradient.
     fn score_features(&self, batch: &BatchView, tiles: &Tiles, weight: Option<f32>) {
-        let (plan, likelihood) = (batch.memory.plan, self.likelihood);
+        let (plan, likelihood) = (batch.memory.plan, &self.likelihood);
         // SAFETY: only the update writes parameters.
         let parameters = unsafe { batch.weights() };
         let stored = self.stores_scale_gradient();

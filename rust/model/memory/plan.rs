@@ -118,7 +118,7 @@ pub struct Slot {
 }
 
 /// The places of all matrices of a batch. Gradients are stored in training only, except the output's gradient of a
-/// softmax, which holds the output until the rows' normalisation is known.
+/// softmax or of groups of columns, which holds the output until the rows' normalisation is known.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The batch, which is the target of the reconstruction.

@@ -39,6 +39,8 @@ pub struct BatchView<'a> {
     pub prior_weight: f32,
     /// Whether examples have weights in the loss; their mean over the pass is 1.
     pub weighted: bool,
+    /// Whether log p has the weights of groups of columns without a gradient too: losses of validation data.
+    pub balanced: bool,
 }
 
 /// The map from draws to examples: `copies` consecutive draws for each example, from example `first` on.

@@ -11,6 +11,7 @@ use crate::matrix::panels_of;
 use crate::model::batch::{EncoderInput, NoiseKey, Rows};
 use crate::model::memory::{BatchView, Matrix, ROW_BLOCK};
 use crate::model::spec::Missing;
+use crate::nn::likelihood::ColumnGroups;
 use crate::random::{ContentHash, Fill, Stream};
 use crate::simd::{Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut};
 use crate::threads::Worker;
@@ -148,6 +149,9 @@ impl<'a> BatchView<'a> {
         if let Some(transform) = spec.input_transform {
             hide(false); // the norm covers observed values only
             self.isa.run(TransformRows { pass: self, transform, rows: rows.clone() });
+        }
+        if let Some(groups) = spec.likelihood.groups().filter(|groups| groups.transforms) {
+            self.isa.run(EncodeColumns { pass: self, groups, rows: rows.clone() });
         }
         // Noise is in the units of x, but a masked value becomes the mean, as a missing value does.
         let masks = matches!(input, EncoderInput::Corrupted(Corruption::Masking { .. }, _));
@@ -300,6 +304,29 @@ impl Op for TransformRows<'_> {
     }
 }
 
+/// Transforms the columns of rows of the encoder's input, each as its group does.
+struct EncodeColumns<'a> {
+    pass: &'a BatchView<'a>,
+    groups: &'a ColumnGroups,
+    rows: Range<usize>,
+}
+
+impl Op for EncodeColumns<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (panel, groups) in self.groups.panels.iter().enumerate() {
+            if !groups.transforms {
+                continue;
+            }
+            for r in self.rows.clone() {
+                // SAFETY: only the calling block uses row r.
+                groups.encode(s, unsafe { self.pass.input_row(panel, r) });
+            }
+        }
+    }
+}
+
 /// Records the nonzero columns of rows of the encoder's input.
 struct MarkNonzero<'a> {
     pass: &'a BatchView<'a>,
@@ -374,7 +401,7 @@ impl Op for Gather<'_> {
                     ask(next, panel * WIDTH);
                 }
                 if let Some(seen) = &mut seen {
-                    seen.look(s, row);
+                    seen.look(s, panel, row);
                 }
                 if rounds {
                     support.round_off(s, row);

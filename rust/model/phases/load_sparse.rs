@@ -146,7 +146,7 @@ impl Op for LoadRows<'_> {
             }
             if let Some(seen) = &mut seen {
                 for entries in entries.chunks(WIDTH) {
-                    seen.look(s, &side_by_side(entries));
+                    seen.look(s, 0, &side_by_side(entries));
                 }
                 seen.end_row(from);
             }

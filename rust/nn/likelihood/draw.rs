@@ -90,7 +90,7 @@ impl Draws<'_> {
     }
 
     /// Draws the remaining rows with `draw(means, row)` until the time limit. Returns whether all rows are finished.
-    fn each_row(self, draw: impl Fn(&mut [f32], u64)) -> bool {
+    pub(super) fn each_row(self, draw: impl Fn(&mut [f32], u64)) -> bool {
         let (start, rows) = (Instant::now(), self.means.len() / self.cols);
         let progress = self.progress;
         for means in self.means.chunks_mut(self.cols).skip(progress.done) {

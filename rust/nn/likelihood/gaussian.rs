@@ -85,6 +85,10 @@ impl Density for WithScale<false> {
         LogProb { value, slope: s.mul(residual, inverse) }
     }
     #[inline(always)]
+    fn parameter_slope<S: Arithmetic>(s: S, x: S::F, y: S::F, _: S::F, slope: S::F) -> S::F {
+        s.sub(s.splat(1.0), s.mul(s.sub(y, x), slope))
+    }
+    #[inline(always)]
     fn mean<S: Arithmetic>(_: S, y: S::F) -> S::F {
         y
     }

@@ -6,7 +6,7 @@ use crate::simd::{Arithmetic, Isa, Row, Several, Simd, in_groups};
 /// Adds the bias to a tile and computes the means.
 pub struct Mean<'a> {
     /// p(x|z).
-    pub likelihood: Likelihood,
+    pub likelihood: &'a Likelihood,
     /// The products of the tile, overwritten with the means. A scale from the decoder overwrites the second vectors.
     pub products: &'a mut [Row],
     /// The number of used vectors of a row, at most two.
@@ -19,7 +19,7 @@ impl Mean<'_> {
     /// Runs the epilogue on the tile.
     pub fn run(self, isa: Isa) {
         let likelihood = self.likelihood;
-        with_likelihood!(&likelihood, kind => kind.tile(isa, self));
+        with_likelihood!(likelihood, kind => kind.tile(isa, self));
     }
 }
 

@@ -11,6 +11,9 @@
 //! | negative binomial | log mean | see [`negative_binomial`] | | e^y |
 //! | these two with a size s of the row | logits of all shares | as above, of the mean s softmax(y): see [`shares`] | | softmax(y) |
 //! | negative binomial with zero inflation | and a logit u | see [`inflation`] | | (1 - sigmoid(u)) softmax(y) |
+//! | log-normal | mean of ln x | see [`log_normal`] | | e^(y + s² / 2) |
+//! | categorical, ordinal | L numbers | see [`categorical`], [`ordinal`] | | probabilities of L levels |
+//! | mixed | each group of columns its own | see [`mixed`] | | |
 //! | multinomial | logits of all words | see [`softmax`] | | softmax(y) |
 //! | mixture | probability p of a word | x ln p (without the multinomial coefficient) | -x / p | p |
 //! | squared error | mean | -(x - y)², the negative loss of a plain autoencoder, not a log-probability | 2 (y - x) | y |
@@ -21,17 +24,23 @@
 
 pub mod bernoulli;
 pub mod binomial;
+pub mod categorical;
 pub mod deviance;
 pub mod draw;
 pub mod gaussian;
 mod inflation;
 #[cfg(test)]
 mod laplace;
+pub mod levels;
+pub mod log_normal;
 pub mod mean;
+pub mod mixed;
+pub mod mixed_tile;
 pub mod mixture;
 pub mod moments;
 pub mod multinomial;
 pub mod negative_binomial;
+pub mod ordinal;
 pub mod poisson;
 pub mod scale;
 pub mod score;
@@ -43,7 +52,10 @@ pub mod start;
 pub use binomial::MAX_TRIALS;
 pub use draw::{DrawProgress, Draws};
 pub use gaussian::{Link, Scale};
+pub use levels::Levels;
 pub use mean::Mean;
+pub use mixed::{ColumnGroups, Group, PanelGroups, Variable};
+pub use mixed_tile::{MixedMean, MixedScore};
 pub use moments::Moments;
 pub use scale::{FeatureParameter, LearnedScale, ScaleGradient};
 pub use score::Score;
@@ -64,7 +76,7 @@ macro_rules! likelihoods {
         $($(#[cfg($when)])? pub use $module::$Name;)*
 
         /// p(x|z). As JSON: `{"kind": "gaussian", "scale": 0.5}`, with a default for each option.
-        #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "kind", rename_all = "snake_case")]
         pub enum Likelihood {
             $($(#[cfg($when)])? #[doc = concat!("See [`", stringify!($module), "`].")] $Name($Name),)*
@@ -110,6 +122,10 @@ likelihoods! {$
     Multinomial in multinomial,
     Mixture in mixture,
     SquaredError in squared_error,
+    LogNormal in log_normal,
+    Categorical in categorical,
+    Ordinal in ordinal,
+    Mixed in mixed,
     #[cfg(test)] Laplace in laplace,
 }
 pub(crate) use with_likelihood;
@@ -164,6 +180,11 @@ pub trait LikelihoodKind {
         false
     }
 
+    /// The layout of groups of columns with likelihoods of their own, if there are any: see [`mixed`].
+    fn groups(&self) -> Option<&ColumnGroups> {
+        None
+    }
+
     /// Whether the density of a row needs all its features, more than one tile of the output: see [`softmax`].
     fn is_softmax(&self) -> bool {
         false
@@ -209,8 +230,9 @@ pub trait LikelihoodKind {
     where
         Self: Sized;
 
-    /// [`LikelihoodKind::variance`] with the decoder's second output for the feature.
-    fn variance_of_two(&self, mean: f32, parameter: f32, _second: f32) -> f32
+    /// [`LikelihoodKind::variance`] of feature `_feature`, given also the decoder's second output for it, if it has one.
+    #[inline(always)]
+    fn variance_of(&self, _feature: usize, mean: f32, [parameter, _second]: [f32; 2]) -> f32
     where
         Self: Sized,
     {
@@ -234,7 +256,7 @@ impl dyn LikelihoodKind {
 
     /// Whether the density of a row needs all its panels.
     pub fn needs_whole_rows(&self) -> bool {
-        self.is_softmax() || self.size_factor().is_some()
+        self.is_softmax() || self.size_factor().is_some() || self.groups().is_some()
     }
 
     /// The learned scale, if the likelihood has one.
@@ -330,6 +352,11 @@ pub trait Density {
     }
     /// E[x|y].
     fn mean<S: Arithmetic>(s: S, y: S::F) -> S::F;
+    /// E[x|y], for a mean that depends on the parameter; [`Density::mean`] is the median then.
+    #[inline(always)]
+    fn mean_with<S: Arithmetic>(s: S, y: S::F, _parameter: S::F) -> S::F {
+        Self::mean(s, y)
+    }
 }
 
 /// The density of sixteen features, with two decoder outputs for each feature: y and a log scale u.

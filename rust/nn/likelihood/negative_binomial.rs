@@ -266,7 +266,7 @@ impl LikelihoodKind for NegativeBinomial {
     }
     /// With zero inflation `mean` is (1 - p) m.
     #[inline(always)]
-    fn variance_of_two(&self, mean: f32, r: f32, p: f32) -> f32 {
+    fn variance_of(&self, _: usize, mean: f32, [r, p]: [f32; 2]) -> f32 {
         if !self.zero_inflation {
             return self.variance(mean, r);
         }
@@ -279,7 +279,7 @@ impl LikelihoodKind for NegativeBinomial {
         draws.each_count(|mut mean, row, j, uniforms| {
             if self.zero_inflation {
                 let p = f64::from(inflation[row * cols + j]);
-                if uniforms.event(p) {
+                if uniforms.uniform() < p {
                     return 0.0;
                 }
                 mean /= 1.0 - p;

@@ -6,7 +6,7 @@ use super::Likelihood;
 use super::score::or_zero;
 use crate::error::{Error, Result, collected, copied, filled};
 use crate::matrix::panels_of;
-use crate::simd::{LANES, Lanes, Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut, math};
+use crate::simd::{LANES, Lanes, Op, Row, Simd, WIDTH, ZERO_ROW, floats_mut, floats_of, math};
 
 /// The parameter of each feature in a density, besides the decoder's output.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,26 +71,33 @@ impl LearnedScale {
 
     /// Clamps the log scales to their range.
     pub fn keep_in_range(&self, log_scales: &mut [Row], n_features: usize) {
+        self.clamp(&mut floats_mut(log_scales)[..self.count(n_features)]);
+    }
+
+    /// Clamps log scales to the range.
+    pub fn clamp(&self, log_scales: &mut [f32]) {
         let (least, most) = self.log_range();
-        let scales = &mut floats_mut(log_scales)[..self.count(n_features)];
-        scales.iter_mut().for_each(|x| *x = x.max(least).min(most));
+        log_scales.iter_mut().for_each(|x| *x = x.max(least).min(most));
     }
 
     /// Returns an error if a scale is out of its range by more than the rounding of a logarithm.
     pub fn check(&self, log_scales: &[Row], n_features: usize) -> Result<()> {
+        self.check_values(self.name, &floats_of(log_scales)[..self.count(n_features)])
+    }
+
+    /// [`LearnedScale::check`] of log scales, with the name of their tensor.
+    pub fn check_values(&self, name: &str, log_scales: &[f32]) -> Result<()> {
         let (floor, ceiling) = self.log_range();
         let rounding = |limit: f32| LOG_ROUNDING * limit.abs().max(1.0);
         let (least, most) = (floor - rounding(floor), ceiling + rounding(ceiling));
         let wrong = |x: f32, where_to: &str, limit: f32, remedy: &str| {
             Error::Value(format!(
-                "{} holds {x}, a scale of {:e}, which is {where_to} of {:e}: {remedy}",
-                self.name,
+                "{name} holds {x}, a scale of {:e}, which is {where_to} of {:e}: {remedy}",
                 x.exp(),
                 limit.exp()
             ))
         };
-        let scales = log_scales.iter().flatten().flat_map(|lanes| lanes.0);
-        for x in scales.take(self.count(n_features)) {
+        for &x in log_scales {
             if x < least {
                 let remedy = format!(
                     "raise it to {floor}, the floor's logarithm, or give the likelihood a lower floor"

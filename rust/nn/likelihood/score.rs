@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 /// gradient of -log p.
 pub struct Score<'a> {
     /// p(x|z).
-    pub likelihood: Likelihood,
+    pub likelihood: &'a Likelihood,
     /// The products of the tile.
     pub products: &'a [Row],
     /// The number of features in this panel.
@@ -40,7 +40,7 @@ impl Score<'_> {
     /// Runs the epilogue on the tile.
     pub fn run(self, isa: Isa) {
         let likelihood = self.likelihood;
-        with_likelihood!(&likelihood, kind => kind.tile(isa, self));
+        with_likelihood!(likelihood, kind => kind.tile(isa, self));
     }
 }
 
@@ -182,7 +182,7 @@ pub(super) fn or_zero<S: Arithmetic>(s: S, observed: S::M, value: S::F) -> S::F 
 }
 
 /// log p and its gradient as a formula. An instruction set with formulas as functions compiles it once.
-struct LogProbOf<D>(PhantomData<D>);
+pub(super) struct LogProbOf<D>(PhantomData<D>);
 impl<D: Density> Formula<3, 2> for LogProbOf<D> {
     #[inline(always)]
     fn eval<S: Arithmetic>(s: S, [x, y, parameter]: [S::F; 3]) -> [S::F; 2] {
@@ -192,7 +192,7 @@ impl<D: Density> Formula<3, 2> for LogProbOf<D> {
 }
 
 /// [`Density::parameter_slope`] as a formula.
-struct ParameterSlopeOf<D>(PhantomData<D>);
+pub(super) struct ParameterSlopeOf<D>(PhantomData<D>);
 impl<D: Density> Formula<4, 1> for ParameterSlopeOf<D> {
     #[inline(always)]
     fn eval<S: Arithmetic>(s: S, [x, y, parameter, slope]: [S::F; 4]) -> [S::F; 1] {

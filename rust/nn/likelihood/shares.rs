@@ -163,7 +163,7 @@ pub struct ScoreCounts<'a> {
 
 impl ScoreCounts<'_> {
     /// Runs the step on a tile.
-    pub fn run(self, isa: Isa, likelihood: Likelihood) {
+    pub fn run(self, isa: Isa, likelihood: &Likelihood) {
         match likelihood {
             Likelihood::Poisson(_) => isa.run(Counts(self, PhantomData::<super::Poisson>)),
             Likelihood::NegativeBinomial(_) => {

@@ -16,7 +16,7 @@ fn sigmoid(y: f64) -> f64 {
 }
 
 /// log p(x|y) of a feature. `parameter` is ln r for a negative binomial, the number of trials for a binomial.
-fn closed_form(likelihood: Likelihood, x: f64, y: f64, parameter: f64) -> f64 {
+fn closed_form(likelihood: &Likelihood, x: f64, y: f64, parameter: f64) -> f64 {
     let of_one = x * y - y.max(0.0) - (-y.abs()).exp().ln_1p();
     let gaussian = |mean: f64, log_scale: f64| {
         let r = (x - mean) / log_scale.exp();
@@ -29,8 +29,8 @@ fn closed_form(likelihood: Likelihood, x: f64, y: f64, parameter: f64) -> f64 {
             ln_gamma(m + 1.0) - ln_gamma(k + 1.0) - ln_gamma(m - k + 1.0) + m * of_one
         }
         Likelihood::Gaussian(Gaussian { scale: Scale::Decoder, floor, mean }) => {
-            let variance = f64::from(floor).powi(2) + (2.0 * parameter).exp();
-            let mean = if mean == Link::Sigmoid { sigmoid(y) } else { y };
+            let variance = f64::from(*floor).powi(2) + (2.0 * parameter).exp();
+            let mean = if *mean == Link::Sigmoid { sigmoid(y) } else { y };
             gaussian(mean, variance.ln() / 2.0)
         }
         Likelihood::Gaussian(Gaussian { mean: Link::Sigmoid, .. }) => {
@@ -44,7 +44,14 @@ fn closed_form(likelihood: Likelihood, x: f64, y: f64, parameter: f64) -> f64 {
                 + r * (r / (r + m)).ln()
                 + x * (m / (r + m)).ln()
         }
-        Likelihood::Multinomial(_) => unreachable!("it has no density of single features"),
+        Likelihood::LogNormal(_) => {
+            let r = (x.ln() - y) / parameter.exp();
+            -r * r / 2.0 - parameter - 0.5 * std::f64::consts::TAU.ln() - x.ln()
+        }
+        Likelihood::Multinomial(_)
+        | Likelihood::Categorical(_)
+        | Likelihood::Ordinal(_)
+        | Likelihood::Mixed(_) => unreachable!("it has no density of single features"),
         Likelihood::Mixture(_) => x * y.ln(),
         Likelihood::SquaredError(_) => -(x - y).powi(2),
         Likelihood::Laplace(_) => -(x - y).abs() - std::f64::consts::LN_2,
@@ -52,7 +59,7 @@ fn closed_form(likelihood: Likelihood, x: f64, y: f64, parameter: f64) -> f64 {
 }
 
 /// The data, output and parameter of a feature, valid for the likelihood.
-fn example(likelihood: Likelihood, i: usize) -> [f32; 3] {
+fn example(likelihood: &Likelihood, i: usize) -> [f32; 3] {
     let unit =
         |salt: usize| ((i + 31 * salt).wrapping_mul(2_654_435_761) >> 5 & 0xffff) as f32 / 65_536.0;
     let y = 6.0 * unit(1) - 3.0;
@@ -63,6 +70,7 @@ fn example(likelihood: Likelihood, i: usize) -> [f32; 3] {
         Likelihood::Gaussian(_) | Likelihood::Laplace(_) | Likelihood::SquaredError(_) => {
             [4.0 * unit(2) - 2.0, y, unit(3) - 0.5]
         }
+        Likelihood::LogNormal(_) => [0.01 + 3.0 * unit(2), y, unit(3) - 0.5],
         Likelihood::Mixture(_) => [count, 0.01 + unit(1), 0.0],
         _ => [count, y, 2.0 * unit(3) - 1.0],
     }
@@ -70,7 +78,11 @@ fn example(likelihood: Likelihood, i: usize) -> [f32; 3] {
 
 /// All likelihoods with densities of single features, and the variants of the Gaussian.
 fn all() -> Vec<Likelihood> {
-    let mut all: Vec<_> = Likelihood::all().into_iter().filter(|l| !l.is_softmax()).collect();
+    let single = |l: &Likelihood| {
+        let levels = matches!(l, Likelihood::Categorical(_) | Likelihood::Ordinal(_));
+        !l.is_softmax() && !levels && l.groups().is_none()
+    };
+    let mut all: Vec<_> = Likelihood::all().into_iter().filter(single).collect();
     let gaussian = |scale, mean| Likelihood::from(Gaussian { scale, floor: 0.25, mean });
     all.extend([
         gaussian(Scale::PerFeature, Link::Identity),
@@ -84,7 +96,7 @@ fn all() -> Vec<Likelihood> {
 /// Runs the epilogue of a tile: log p(x|z) of each row, and the gradients with respect to y and the parameter.
 fn score(
     isa: Isa,
-    likelihood: Likelihood,
+    likelihood: &Likelihood,
     [x, y, parameter]: [&[Row]; 3],
     cols: usize,
     masked: bool,
@@ -129,9 +141,9 @@ fn every_likelihood_of_every_set_has_its_closed_form_and_gradient() {
         let mut rows = [[ZERO_ROW; ROWS]; 3];
         for i in 0..ROWS {
             for j in 0..cols {
-                let mut values = example(likelihood, i * WIDTH + j);
+                let mut values = example(&likelihood, i * WIDTH + j);
                 // All rows share one row of parameters, except for a scale from the decoder.
-                values[2] = if two { values[2] } else { example(likelihood, j)[2] };
+                values[2] = if two { values[2] } else { example(&likelihood, j)[2] };
                 for (rows, value) in rows.iter_mut().zip(values) {
                     floats_mut(&mut rows[i..=i])[j] = value;
                 }
@@ -142,12 +154,12 @@ fn every_likelihood_of_every_set_has_its_closed_form_and_gradient() {
         let tied =
             matches!(likelihood, Likelihood::Gaussian(Gaussian { scale: Scale::Fixed(_), .. }));
         for isa in Isa::available() {
-            let (log_prob, gradients) = score(isa, likelihood, [x, y, parameter], cols, false);
+            let (log_prob, gradients) = score(isa, &likelihood, [x, y, parameter], cols, false);
             for i in 0..ROWS {
                 let case = format!("{likelihood:?}, {}, row {i}", isa.name());
                 let of = |rows: &[Row], j: usize| f64::from(floats(&rows[i])[j]);
                 let at = |j: usize, dy: f64, dp: f64| {
-                    closed_form(likelihood, of(x, j), of(y, j) + dy, of(parameter, j) + dp)
+                    closed_form(&likelihood, of(x, j), of(y, j) + dy, of(parameter, j) + dp)
                 };
                 let want: f64 = (0..cols).map(|j| at(j, 0.0, 0.0)).sum();
                 let got = f64::from(log_prob[i]);
@@ -175,10 +187,10 @@ fn every_likelihood_of_every_set_has_its_closed_form_and_gradient() {
             // A missing value contributes zero.
             let mut holes = rows[0];
             holes.iter_mut().for_each(|row| row[0].0[3] = f32::NAN);
-            let (some, gradients) = score(isa, likelihood, [&holes, y, parameter], cols, true);
+            let (some, gradients) = score(isa, &likelihood, [&holes, y, parameter], cols, true);
             for i in 0..ROWS {
                 let of = |rows: &[Row], j: usize| f64::from(floats(&rows[i])[j]);
-                let own = closed_form(likelihood, of(x, 3), of(y, 3), of(parameter, 3));
+                let own = closed_form(&likelihood, of(x, 3), of(y, 3), of(parameter, 3));
                 let missing = f64::from(log_prob[i]) - own - f64::from(some[i]);
                 let good = missing.abs() < 1e-5 * (20.0 + f64::from(log_prob[i]).abs());
                 assert!(good, "{likelihood:?}, {}: {missing}", isa.name());
@@ -194,8 +206,12 @@ fn moments_have_the_variance_of_draws() {
     for likelihood in all().into_iter().chain([Multinomial {}.into()]) {
         let words = likelihood.is_of_words();
         let mean: f32 = if words || likelihood.support() == Support::UNIT { 0.3 } else { 2.5 };
-        let parameter: f32 =
-            if likelihood.parameter() == FeatureParameter::Trials { 7.0 } else { 1.5 };
+        let parameter: f32 = match (likelihood.parameter() == FeatureParameter::Trials, &likelihood)
+        {
+            (true, _) => 7.0,
+            (_, Likelihood::LogNormal(_)) => 0.5, // the variance of the variance is large above
+            _ => 1.5,
+        };
         // A document of one word: two words with probabilities 0.3 and 0.7.
         let (cols, parameters) = if words { (2, vec![]) } else { (1, vec![parameter]) };
         let mut draws: Vec<f32> = match words {
@@ -221,8 +237,9 @@ fn moments_have_the_variance_of_draws() {
         let spread = of_first().map(|x| (x - centre).powi(2)).sum::<f64>() / n;
         let [mut m, mut square, mut variance] = [[0.0]; 3];
         let moments = Moments {
+            likelihood: &likelihood,
+            first: 0,
             second: &[],
-            likelihood,
             mean: &[mean],
             parameter: &[parameter],
             out: [&mut m, &mut square, &mut variance],
@@ -268,11 +285,11 @@ fn a_likelihood_of_one_file_trains_and_scores() {
         let (zeros, mut means) = (vec![0.0; 120], vec![0.0; values.len()]);
         let [mut reconstruction, mut kl] = [[0.0; 60]; 2];
         let eps = Some(Source::from_slice(&zeros, 2));
-        engine.score(&x, eps, None, [&mut reconstruction, &mut kl], &mut run()).unwrap();
+        engine.score(&x, eps, None, ([&mut reconstruction, &mut kl], false), &mut run()).unwrap();
         engine.reconstruct(&x, &mut means, &mut run()).unwrap();
         let rows = values.chunks(FEATURES).zip(means.chunks(FEATURES));
         for ((x, mean), got) in rows.zip(reconstruction) {
-            let own = Laplace {}.into();
+            let own = &Laplace {}.into();
             let terms =
                 x.iter().zip(mean).map(|(x, y)| closed_form(own, (*x).into(), (*y).into(), 0.0));
             let want = -terms.sum::<f64>();
@@ -339,5 +356,154 @@ fn numbers_are_shown_as_python_shows_them() {
     ];
     for (x, text) in shown_as {
         assert_eq!(shown(x), text);
+    }
+}
+
+/// log p of level `k`, given the outputs of a variable.
+fn closed_form_of_level(ordinal: bool, y: &[f64], k: usize) -> f64 {
+    if !ordinal {
+        let most = y.iter().copied().fold(f64::MIN, f64::max);
+        return y[k] - most - y.iter().map(|y| (y - most).exp()).sum::<f64>().ln();
+    }
+    let below = |k: usize| match k {
+        0 => 0.0,
+        _ if k == y.len() => 1.0,
+        _ => sigmoid(y[1..=k].iter().map(|y| y.exp().ln_1p()).sum::<f64>() - y[0]),
+    };
+    (below(k + 1) - below(k)).ln()
+}
+
+/// Scores the levels of a block of examples.
+struct ScoreLevels<'a>(bool, &'a mut Levels);
+
+impl crate::simd::Op for ScoreLevels<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: crate::simd::Simd>(self, s: S) {
+        let ScoreLevels(is_ordinal, levels) = self;
+        levels.hide_missing(s);
+        match (is_ordinal, levels.means) {
+            (true, true) => ordinal::means(s, levels),
+            (true, false) => ordinal::score(s, levels),
+            (false, _) => categorical::score(s, levels),
+        }
+    }
+}
+
+#[test]
+fn variables_of_every_set_have_their_closed_form_and_gradient() {
+    const ROWS: usize = 11;
+    for (ordinal, count) in
+        [false, true].into_iter().flat_map(|o| [2, 3, 15, 16, 17, 40].map(|n| (o, n)))
+    {
+        let value = |i: usize, l: usize| ((i * 37 + l * 61 + 11) % 50) as f32 / 12.5 - 2.0;
+        for isa in Isa::available() {
+            for means in [false, true] {
+                let mut levels = Levels::new(Some(if means { 1.0 } else { 0.5 }), means);
+                levels.reset(ROWS, count);
+                let vectors = levels.vectors;
+                for i in 0..ROWS {
+                    for l in 0..vectors * LANES_OF_LEVELS {
+                        let at = (i * vectors + l / LANES_OF_LEVELS, l % LANES_OF_LEVELS);
+                        // Beyond the last level anything may be; row 4 is missing.
+                        levels.y[at.0].0[at.1] = if l < count { value(i, l) } else { f32::NAN };
+                        let x = f32::from(u8::from(l == i * 5 % count));
+                        levels.x[at.0].0[at.1] = if i == 4 { f32::NAN } else { x };
+                    }
+                }
+                isa.run(ScoreLevels(ordinal, &mut levels));
+                for i in 0..ROWS {
+                    let case =
+                        format!("ordinal {ordinal}, {count} levels, {}, row {i}", isa.name());
+                    let y: Vec<f64> = (0..count).map(|l| f64::from(value(i, l))).collect();
+                    let got = |l: usize| f64::from(levels.y[i * vectors + l / 16].0[l % 16]);
+                    if means {
+                        for l in 0..count {
+                            let want = closed_form_of_level(ordinal, &y, l).exp();
+                            assert!((got(l) - want).abs() < 1e-5, "{case}: {} {want}", got(l));
+                        }
+                        continue;
+                    }
+                    let k = i * 5 % count;
+                    let want = if i == 4 { 0.0 } else { closed_form_of_level(ordinal, &y, k) };
+                    let found = f64::from(levels.log_prob.0[i]);
+                    assert!(
+                        (found - want).abs() < 2e-5 * (1.0 + want.abs()),
+                        "{case}: {found} {want}"
+                    );
+                    for l in 0..count {
+                        let (mut more, mut less) = (y.clone(), y.clone());
+                        (more[l], less[l]) = (y[l] + 1e-5, y[l] - 1e-5);
+                        let of = |y: &[f64]| closed_form_of_level(ordinal, y, k);
+                        let slope = (of(&less) - of(&more)) / 2e-5;
+                        let want = if i == 4 { 0.0 } else { 0.5 * slope };
+                        assert!((got(l) - want).abs() < 1e-4, "{case}: {} {want}", got(l));
+                    }
+                }
+            }
+        }
+    }
+}
+
+const LANES_OF_LEVELS: usize = crate::simd::LANES;
+
+#[test]
+fn an_ordinal_variable_starts_at_the_shares_of_its_levels() {
+    let shares = [0.5, 0.0, 0.2, 0.25, 0.05];
+    let column = |&mean: &f64| Column { count: 400.0, mean, ..Column::default() };
+    let columns: Vec<Column> = shares.iter().map(column).collect();
+    let y: Vec<f64> = ordinal::starts(&columns).iter().map(|start| start.output).collect();
+    for (k, share) in shares.iter().enumerate() {
+        let want = (400.0 * share + 0.5) / 402.5;
+        let found = closed_form_of_level(true, &y, k).exp();
+        assert!((found - want).abs() < 1e-12, "{found} {want}");
+    }
+}
+
+#[test]
+fn groups_round_trip_and_name_what_is_wrong() {
+    let group = |likelihood: Likelihood, n_columns, weight| Group { likelihood, n_columns, weight };
+    let mixed = Likelihood::from(Mixed::new(vec![
+        group(Gaussian { scale: Scale::PerFeature, ..Gaussian::default() }.into(), 2, 1.0),
+        group(Categorical {}.into(), 33, 0.5),
+        group(LogNormal::default().into(), 1, 1.0),
+    ]));
+    let json = serde_json::to_string(&mixed).unwrap();
+    assert_eq!(Likelihood::from_json(&json).unwrap(), mixed, "{json}");
+    let groups = mixed.groups().unwrap();
+    assert_eq!((groups.columns, &groups.places[..]), (36, &[0, 1, 2, 35][..]));
+    assert_eq!(groups.panels.len(), 2);
+    assert!(groups.panels[1].transforms && !groups.panels[0].transforms);
+    let of = |group: &str| format!(r#"{{"kind":"mixed","groups":[{group}]}}"#);
+    for (json, names) in [
+        (of(""), "groups is empty"),
+        (of(r#"{"likelihood":{"kind":"poisson"}}"#), "missing field `n_columns`"),
+        (of(r#"{"likelihood":["poisson"],"n_columns":1}"#), "invalid type"),
+        (
+            of(r#"{"likelihood":{"kind":"mixed","groups":[]},"n_columns":1}"#),
+            "mixed likelihood is not for",
+        ),
+        (
+            of(r#"{"likelihood":{"kind":"multinomial"},"n_columns":1}"#),
+            "multinomial likelihood is not for",
+        ),
+        (of(r#"{"likelihood":{"kind":"ordinal"},"n_columns":1}"#), "at least 2, not 1"),
+        (of(r#"{"likelihood":{"kind":"poisson"},"n_columns":0}"#), "n_columns=0 must be"),
+        (
+            of(r#"{"likelihood":{"kind":"poisson"},"n_columns":1000000000000}"#),
+            "n_columns=1000000000000 must be",
+        ),
+        (of(r#"{"likelihood":{"kind":"poisson"},"n_columns":1,"weight":-1}"#), "weight=-1 must be"),
+        (
+            of(r#"{"likelihood":{"kind":"poisson"},"n_columns":1,"name":"x"}"#),
+            "unknown field `name`",
+        ),
+        (
+            of(r#"{"likelihood":{"kind":"gaussian","scale":"decoder"},"n_columns":1}"#),
+            "is a number or",
+        ),
+    ] {
+        let error = Likelihood::from_json(&json).unwrap_err().to_string();
+        assert!(error.contains(names), "{json}: {error}");
     }
 }

@@ -1,0 +1,243 @@
+"""fastvae.Recommender beside Mult-VAE in PyTorch, EASE and popularity, on simulated clicks.
+
+    python examples/recommenders/simulated.py quality [--users 20000 --items 5000 --seeds 3 --epochs 30]
+    python examples/recommenders/simulated.py recommend [--users 100000 --items 20000 --sample 4000]
+    python examples/recommenders/simulated.py epoch [--users 20000 --items 5000 --sample 5000]
+
+Every command adds its figures to results/clicks.json. All models use the same number of threads, --jobs (2).
+``quality`` measures NDCG@100, recall@20 and recall@50 on users that were not trained on. ``recommend`` and ``epoch``
+take turns with PyTorch and report medians and ratios; with --sample they measure on that many users only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import mult_vae
+import numpy as np
+from clicks import hide, simulate
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+import fastvae
+
+torch: Any = import_module("torch")  # untyped: mypy runs without PyTorch
+
+RESULTS = Path(__file__).parent / "results" / "clicks.json"
+LATENT, HIDDEN, BATCH, PATIENCE = 200, 600, 500, 10
+EASE = (200.0, 500.0, 1000.0, 2000.0)  # penalties, of which validation users choose one
+
+
+def record(key: str, figures: dict[str, Any]) -> None:
+    """Print figures and add them to the file of results."""
+    print(key, json.dumps(figures), flush=True)
+    stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(stored | {key: figures}, indent=1, sort_keys=True) + "\n")
+
+
+def measures(rank: Callable[[csr_matrix], NDArray[Any]], seen: csr_matrix, held: csr_matrix) -> dict[str, float]:
+    """Return NDCG@100, recall@20 and recall@50 of rankings of 100 items, computed in blocks of users."""
+    gains = 1 / np.log2(np.arange(2, 102))
+    best = np.concatenate([[0.0], np.cumsum(gains)])
+    sums, users = np.zeros(3), 0
+    for first in range(0, seen.shape[0], 500):
+        wanted = held[first : first + 500].toarray() > 0
+        n = wanted.sum(1)
+        hits = np.take_along_axis(wanted, rank(seen[first : first + 500]), 1)[n > 0]
+        n = n[n > 0]
+        users += len(n)
+        sums[0] += (hits @ gains / best[np.minimum(n, 100)]).sum()
+        for i, k in ((1, 20), (2, 50)):
+            sums[i] += (hits[:, :k].sum(1) / np.minimum(n, k)).sum()
+    return dict(zip(("ndcg@100", "recall@20", "recall@50"), np.round(sums / users, 4).tolist(), strict=True))
+
+
+def by_scores(scores: Callable[[csr_matrix], NDArray[Any]]) -> Callable[[csr_matrix], NDArray[Any]]:
+    """Return a ranking of the 100 new items with the largest scores."""
+
+    def rank(seen: csr_matrix) -> NDArray[Any]:
+        table = torch.from_numpy(np.where(seen.toarray() > 0, -np.inf, scores(seen)))
+        return np.asarray(table.topk(100).indices)
+
+    return rank
+
+
+def ease(train: csr_matrix, penalty: float) -> NDArray[np.float32]:
+    """Return the item-to-item weights of EASE (Steck, arXiv:1905.03375)."""
+    gram = torch.from_numpy((train.T @ train).toarray().astype(np.float32))
+    gram += penalty * torch.eye(len(gram))
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
+    weights = -inverse / inverse.diagonal()
+    weights.fill_diagonal_(0.0)
+    return np.asarray(weights)
+
+
+def split(users: int, items: int, seed: int) -> tuple[csr_matrix, csr_matrix, csr_matrix]:
+    """Return clicks of training users, and those to see and to find of others: a tenth, at most 10,000."""
+    clicks = simulate(users, items, seed)
+    held_out = min(users // 10, 10_000)
+    return clicks[held_out:], *hide(clicks[:held_out], seed)
+
+
+def quality(options: argparse.Namespace) -> None:
+    """Compare rankings."""
+    users, items, epochs = options.users, options.items, options.epochs
+    for seed in range(options.first, options.first + options.seeds):
+        train, seen, held = split(users, items, seed)
+        held_out = min(round(0.1 * train.shape[0]), 10_000)
+        inner, valid = train[held_out:], hide(train[:held_out], seed + 1000)
+        for name in options.models:
+            start, more = time.perf_counter(), dict[str, Any]()
+            if name == "popularity":
+                counts = np.asarray(train.sum(0)).ravel()
+                found = measures(by_scores(lambda x: np.tile(counts, (x.shape[0], 1))), seen, held)  # noqa: B023
+            elif name == "ease":
+                tried = {}
+                for penalty in EASE:
+                    weights = ease(inner, penalty)
+                    tried[penalty] = measures(by_scores(lambda x: np.asarray(x @ weights)), *valid)["ndcg@100"]  # noqa: B023
+                more["penalty"] = max(tried, key=lambda penalty: tried[penalty])
+                weights = ease(train, more["penalty"])
+                found = measures(by_scores(lambda x: np.asarray(x @ weights)), seen, held)  # noqa: B023
+            elif name == "torch":
+                found, more = torch_quality(inner, valid, seen, held, seed, epochs, options.jobs)
+            else:
+                model = fastvae.Recommender(epochs=epochs, random_state=seed, n_jobs=options.jobs).fit(train)
+                found = measures(lambda x: model.recommend(x, 100)[0], seen, held)  # noqa: B023
+                more = {"epochs": model.n_iter_, "best": model.best_epoch_, "beta": round(model.beta_, 3)}
+            seconds = round(time.perf_counter() - start, 1)
+            record(f"quality {users}x{items} seed {seed} {name}", found | more | {"seconds": seconds})
+
+
+def torch_quality(
+    train: csr_matrix, valid: tuple[csr_matrix, csr_matrix], seen: csr_matrix, held: csr_matrix, *rest: int
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Train the twin as ``fastvae.Recommender`` is trained, and measure it."""
+    seed, epochs, jobs = rest
+    torch.set_num_threads(jobs)
+    torch.manual_seed(seed)
+    model = mult_vae.MultVae(train.shape[1], LATENT, HIDDEN)
+    with torch.no_grad():  # the output starts at the level of the data, as in fastvae
+        share = np.asarray(train.sum(0)).ravel() + 0.5
+        model.output.bias.copy_(torch.from_numpy(np.log(share / share.sum()).astype(np.float32)))
+    curve, best = list[float](), dict[str, Any]()
+
+    def after_epoch(epoch: int) -> bool:
+        curve.append(measures(lambda x: mult_vae.recommend(model, x, 100), *valid)["ndcg@100"])
+        if curve[-1] == max(curve):
+            best.update({name: value.clone() for name, value in model.state_dict().items()})
+        return epoch - int(np.argmax(curve)) >= PATIENCE
+
+    steps = epochs * -(-train.shape[0] // BATCH)
+    mult_vae.train(
+        train,
+        model,
+        seed=seed,
+        epochs=epochs,
+        beta=lambda step: step / steps,
+        after_epoch=after_epoch,
+        batch_size=BATCH,
+    )
+    model.load_state_dict(best)
+    found = measures(lambda x: mult_vae.recommend(model, x, 100), seen, held)
+    return found, {"epochs": len(curve), "best": int(np.argmax(curve)) + 1}
+
+
+def recommend(options: argparse.Namespace) -> None:
+    """Compare the time of the best items of all users, and measure memory."""
+    torch.set_num_threads(options.jobs)
+    clicks = simulate(options.users, options.items, 0)
+    part = clicks[: options.sample or options.users]
+    model = fastvae.Recommender(
+        LATENT, hidden=(HIDDEN,), epochs=1, validation_fraction=0, random_state=0, n_jobs=options.jobs
+    ).fit(clicks[:2000])
+    for n in (10, 100):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start = time.perf_counter()
+        items, _ = model.recommend(clicks, n)
+        whole = time.perf_counter() - start
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        record(
+            f"recommend {options.users}x{options.items} n={n} all users",
+            {
+                "seconds": round(whole, 2),
+                "peak_growth_mb": round(grown, 1),
+                "result_mb": round(1.5 * items.nbytes / 2**20, 1),
+            },
+        )
+    twin = mult_vae.copy_weights(mult_vae.MultVae(options.items, LATENT, HIDDEN), model.state_dict())
+    for n in (10, 100):
+        ours, theirs = list[float](), list[float]()
+        for _ in range(options.rounds):
+            start = time.perf_counter()
+            items, _ = model.recommend(part, n)
+            middle = time.perf_counter()
+            others = mult_vae.recommend(twin, part, n)
+            ours.append(middle - start)
+            theirs.append(time.perf_counter() - middle)
+        per_user = 1e6 / part.shape[0]
+        record(
+            f"recommend {options.users}x{options.items} n={n}",
+            {
+                "microseconds_a_user": round(statistics.median(ours) * per_user, 1),
+                "torch": round(statistics.median(theirs) * per_user, 1),
+                "ratio": round(statistics.median(b / a for a, b in zip(ours, theirs, strict=True)), 2),
+                "same_items": round(float((items == others).mean()), 5),
+            },
+        )
+
+
+def epoch(options: argparse.Namespace) -> None:
+    """Compare the time of an epoch."""
+    torch.set_num_threads(options.jobs)
+    clicks = simulate(options.users, options.items, 0)[: options.sample or options.users]
+    model = fastvae.Recommender(
+        LATENT, hidden=(HIDDEN,), epochs=1, validation_fraction=0, random_state=0, n_jobs=options.jobs, warm_start=True
+    )
+    model.fit(clicks[:1000])
+    twin, ours, theirs = mult_vae.MultVae(options.items, LATENT, HIDDEN), list[float](), list[float]()
+    for _ in range(options.rounds):
+        start = time.perf_counter()
+        model.fit(clicks)
+        ours.append(time.perf_counter() - start)
+        theirs += mult_vae.train(
+            clicks, twin, seed=0, epochs=1, beta=lambda _: 0.1, after_epoch=lambda _: True, batch_size=BATCH
+        )
+    record(
+        f"epoch {clicks.shape[0]}x{options.items}",
+        {
+            "seconds": round(statistics.median(ours), 2),
+            "torch": round(statistics.median(theirs), 2),
+            "ratio": round(statistics.median(b / a for a, b in zip(ours, theirs, strict=True)), 2),
+        },
+    )
+
+
+def main() -> None:
+    """Run a command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("quality", "recommend", "epoch"))
+    parser.add_argument("--users", type=int, default=20_000)
+    parser.add_argument("--items", type=int, default=5_000)
+    parser.add_argument("--sample", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--models", nargs="+", default=["popularity", "ease", "fastvae", "torch"])
+    options = parser.parse_args()
+    {"quality": quality, "recommend": recommend, "epoch": epoch}[options.command](options)
+
+
+if __name__ == "__main__":
+    main()

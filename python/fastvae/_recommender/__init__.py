@@ -1,0 +1,1 @@
+"""Recommendation: clicks of users, rankings of items, their measures."""

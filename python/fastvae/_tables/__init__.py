@@ -1,0 +1,1 @@
+"""Tables of mixed columns: reading of frames, kinds of columns, encoding for the engine and back."""

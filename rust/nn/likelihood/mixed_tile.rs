@@ -1,0 +1,165 @@
+//! The epilogues of the output layer for the single columns of [`super::mixed`]: log p with its gradients, and means.
+
+use super::mixed::{Group, Run};
+use super::score::{LogProbOf, ParameterSlopeOf, or_zero};
+use super::{Density, DensityWithScale, TileWork};
+use crate::simd::{Arithmetic, Isa, Lanes, Row, Several, Simd, in_groups};
+
+/// Adds log p of the lanes of a run, in one vector of a tile, and writes its gradients or its terms.
+pub struct MixedScore<'a> {
+    /// The density and its lanes.
+    pub run: &'a Run,
+    /// The outputs of the tile, with bias, in the units of x (or of ln x).
+    pub outputs: &'a [Row],
+    /// The density's parameters for the panel's columns.
+    pub parameter: &'a Row,
+    /// The tile's rows of x.
+    pub targets: &'a [Row],
+    /// Whether x may have missing values (NaN).
+    pub masked: bool,
+    /// The factors of log p.
+    pub weights: &'a Row,
+    /// The scales of the outputs' units.
+    pub units: &'a Row,
+    /// log p(x|z) in nats of the lanes of each row, added.
+    pub log_prob: &'a mut [Lanes],
+    /// The tile's rows of the gradient, or of log p of each column with `terms`; or empty. Other lanes stay.
+    pub gradient: &'a mut [Row],
+    /// The tile's rows of the gradient with respect to ln s, if learned; else empty. Other lanes stay.
+    pub scale_gradient: &'a mut [Row],
+    /// The factor of the gradients.
+    pub weight: f32,
+    /// Whether `gradient` receives log p of each column.
+    pub terms: bool,
+}
+
+impl MixedScore<'_> {
+    /// Runs the epilogue.
+    pub fn run(self, isa: Isa) {
+        Group::tile(&self.run.likelihood, isa, self);
+    }
+}
+
+/// The values common to all rows of a tile.
+struct Column<S: Simd> {
+    mask: S::M,
+    parameter: S::F,
+    weights: S::F,
+    factor: S::F,
+    scale_factor: S::F,
+}
+
+impl TileWork for MixedScore<'_> {
+    #[inline(always)]
+    fn run<S: Simd, D: Density>(mut self, s: S) {
+        let v = self.run.vector;
+        let weights = s.load(&self.weights[v]);
+        let scale_factor = s.mul(weights, s.splat(self.weight));
+        let column = Column {
+            mask: s.less(s.zero(), s.load(&self.run.lanes)),
+            parameter: s.load(&self.parameter[v]),
+            weights,
+            factor: s.mul(scale_factor, s.load(&self.units[v])),
+            scale_factor,
+        };
+        in_groups!(S::WIDE && !D::IS_LONG, self.outputs.len(), N, first => {
+            self.rows::<S, D, N>(s, &column, first);
+        });
+    }
+
+    /// Does nothing: groups have one output for each column.
+    #[inline(always)]
+    fn run_with_scale<S: Simd, D: DensityWithScale>(self, _: S, _: D) {}
+}
+
+impl MixedScore<'_> {
+    #[inline(always)]
+    fn rows<S: Simd, D: Density, const N: usize>(
+        &mut self,
+        s: S,
+        column: &Column<S>,
+        first: usize,
+    ) {
+        let (several, v) = (Several::<S, N>(s), self.run.vector);
+        let (mut x, mut y) = (several.zero(), several.zero());
+        for i in 0..N {
+            x[i] = s.load(&self.targets[first + i][v]);
+            y[i] = s.load(&self.outputs[first + i][v]);
+        }
+        let observed = several.is_number(x);
+        if self.masked {
+            x = or_zero(several, observed, x);
+        }
+        let parameter = [column.parameter; N];
+        let [mut value, mut slope] = several.apply::<_, _, LogProbOf<D>>([x, y, parameter]);
+        if self.masked {
+            value = or_zero(several, observed, value);
+        }
+        for i in 0..N {
+            let value = s.select(column.mask, s.mul(value[i], column.weights), s.zero());
+            let sum = &mut self.log_prob[first + i];
+            s.store(s.add(s.load(sum), value), sum);
+        }
+        let Some(gradient) = self.gradient.get_mut(first..first + N) else { return };
+        if self.terms {
+            for i in 0..N {
+                let to = &mut gradient[i][v];
+                s.store(s.select(column.mask, value[i], s.load(to)), to);
+            }
+            return;
+        }
+        if let Some(gradient) = self.scale_gradient.get_mut(first..first + N) {
+            let [mut slope] = several.apply::<_, _, ParameterSlopeOf<D>>([x, y, parameter, slope]);
+            if self.masked {
+                slope = or_zero(several, observed, slope);
+            }
+            for i in 0..N {
+                let (to, slope) = (&mut gradient[i][v], s.mul(slope[i], column.scale_factor));
+                s.store(s.select(column.mask, slope, s.load(to)), to);
+            }
+        }
+        if self.masked {
+            slope = or_zero(several, observed, slope);
+        }
+        for i in 0..N {
+            let (to, slope) = (&mut gradient[i][v], s.mul(slope[i], column.factor));
+            s.store(s.select(column.mask, slope, s.load(to)), to);
+        }
+    }
+}
+
+/// Replaces the outputs of the lanes of a run, in one vector of a tile, by means.
+pub struct MixedMean<'a> {
+    /// The density and its lanes.
+    pub run: &'a Run,
+    /// The outputs of the tile, with bias, in the units of x (or of ln x).
+    pub outputs: &'a [Row],
+    /// The density's parameters for the panel's columns.
+    pub parameter: &'a Row,
+    /// The means. Other lanes stay.
+    pub out: &'a mut [Row],
+}
+
+impl MixedMean<'_> {
+    /// Runs the epilogue.
+    pub fn run(self, isa: Isa) {
+        Group::tile(&self.run.likelihood, isa, self);
+    }
+}
+
+impl TileWork for MixedMean<'_> {
+    #[inline(always)]
+    fn run<S: Simd, D: Density>(self, s: S) {
+        let v = self.run.vector;
+        let mask = s.less(s.zero(), s.load(&self.run.lanes));
+        let parameter = s.load(&self.parameter[v]);
+        for (y, to) in self.outputs.iter().zip(self.out) {
+            let mean = D::mean_with(s, s.load(&y[v]), parameter);
+            s.store(s.select(mask, mean, s.load(&to[v])), &mut to[v]);
+        }
+    }
+
+    /// Does nothing: groups have one output for each column.
+    #[inline(always)]
+    fn run_with_scale<S: Simd, D: DensityWithScale>(self, _: S, _: D) {}
+}
