@@ -75,11 +75,12 @@ def dump(
     parameters: dict[str, Any],
     moments: bool,
     run: dict[str, Any] | None = None,
+    detector: dict[str, Any] | None = None,
 ) -> bytes:
     """Return the bytes of a model file.
 
     `name` is the name of the estimator's class, `parameters` are encoded; `moments` includes the optimiser's state;
-    `run` is the state of a fit, for a checkpoint.
+    `run` is the state of a fit, for a checkpoint; `detector` what an AnomalyDetector has learned besides its network.
     """
     learned: dict[str, Any] = {
         "_position": fitted.position,
@@ -101,6 +102,8 @@ def dump(
         learned["_items"] = categorical.to_json(fitted.item_parameters)
     if fitted.images is not None:
         learned["_images"] = {"channels_first": fitted.images.channels_first, "form": fitted.form}
+    if detector is not None:
+        learned["_detector"] = detector
     if fitted.table is not None:
         learned["_table"] = fitted.table.to_json()
     estimator = {"class": name, "parameters": parameters, "learned": learned}
