@@ -21,8 +21,8 @@ from fastvae._estimators.vae import VAE
 if TYPE_CHECKING:
     from fastvae import callbacks, plots
     from fastvae import torch as torch  # not in __all__: a star import would hide torch
-    from fastvae._estimators.count_vae import CountVAE
     from fastvae._estimators.anomaly_detector import AnomalyDetector
+    from fastvae._estimators.count_vae import CountVAE
     from fastvae._estimators.imputer import Imputer
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.recommender import Recommender

@@ -13,24 +13,20 @@ from fastvae._estimators.vae import VAE
 if TYPE_CHECKING:
     from typing import BinaryIO, TypeAlias
 
-    from fastvae._estimators.count_vae import CountVAE
     from fastvae._estimators.anomaly_detector import AnomalyDetector
+    from fastvae._estimators.count_vae import CountVAE
     from fastvae._estimators.imputer import Imputer
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.recommender import Recommender
     from fastvae._estimators.tabular import TabularVAE
     from fastvae._estimators.topic_model import TopicModel
 
-    Saved: TypeAlias = VAE | Autoencoder | TopicModel | ItemResponse | Recommender | CountVAE | TabularVAE | Imputer
-
-# Imported only if needed.
-_MODULES = {
-    "CountVAE": "count_vae",
-    Trained: TypeAlias = VAE | Autoencoder | TopicModel | ItemResponse | Recommender | TabularVAE | Imputer
+    Trained: TypeAlias = VAE | Autoencoder | TopicModel | ItemResponse | Recommender | CountVAE | TabularVAE | Imputer
     Saved: TypeAlias = Trained | AnomalyDetector
 
 # Imported only if needed.
 _MODULES = {
+    "CountVAE": "count_vae",
     "AnomalyDetector": "anomaly_detector",
     "Imputer": "imputer",
     "ItemResponse": "item_response",
@@ -57,8 +53,7 @@ def load(
 
     Returns
     -------
-    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, CountVAE, TabularVAE or Imputer
-    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, TabularVAE, Imputer or AnomalyDetector
+    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, CountVAE, TabularVAE, Imputer or AnomalyDetector
         The fitted model.
 
     Raises
