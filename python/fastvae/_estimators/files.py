@@ -49,11 +49,8 @@ _MORE_STATE_KEYS = {
     "_input",  # not in files of version 0.1,
     "_noisy",  # which have this
     "_images",  # only of models with an image_shape
-<<<<<<< HEAD
     "_items",  # only of exams with guessing or graded tasks
-=======
     "_table",  # only of a TabularVAE
->>>>>>> main
     "n_skipped_batches_",  # not in files of version 0.1
     "_popularity",  # only of recommenders
 }

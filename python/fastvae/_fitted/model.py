@@ -402,22 +402,7 @@ class FittedModel:
             "columns": self.columns,
             "images": self.images,
             "form": self.form,
-<<<<<<< HEAD
             "item_parameters": self.item_parameters,
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a pickled state, or raise an exception for a damaged one."""
-        more = {
-            "rescales_masking",
-            "scale",
-            "names",
-            "columns",
-            "images",
-            "form",
-            "item_parameters",
-        }  # not in those of earlier versions
-=======
             "table": self.table,
         } | ({} if self.popularity is None else {"popularity": self.popularity})
 
@@ -425,7 +410,7 @@ class FittedModel:
         """Take over a pickled state, or raise an exception for a damaged one."""
         # Not in those of earlier versions.
         more = {"rescales_masking", "scale", "names", "columns", "images", "form", "table", "popularity"}
->>>>>>> main
+        more |= {"item_parameters"}
         state = with_keys(state, {"file", "classes", "position"}, more, "the fitted model")
         if not isinstance(state["file"], bytes):
             raise TypeError("the network must be bytes")
@@ -442,13 +427,10 @@ class FittedModel:
         scale = InputScale.checked(*state.get("scale", VERSION_0_1))
         self.set_input(UNSCALED if self.specification.counts else scale, names, columns)
         self.set_images(state.get("images"), state.get("form"))
-<<<<<<< HEAD
         self.item_parameters = state.get("item_parameters")
-=======
         self.table = state.get("table")
         if "popularity" in state:
             self.set_popularity(state["popularity"].tolist())
->>>>>>> main
 
 
 def _check_weights(sizes: NDArray[np.float64]) -> None:
