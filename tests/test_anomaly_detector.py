@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import json
@@ -419,6 +420,26 @@ def test_a_damaged_file_is_refused(key: str, value: Any) -> None:
     damaged = files.dump(vae._require_fitted(), vae._record, "AnomalyDetector", stored, True, detector=detector)
     with pytest.raises(fastvae.FormatError, match="the bytes has a damaged configuration"):
         fastvae.load(damaged)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_forged_files_are_refused_or_consistent() -> None:
+    from test_mutations import forge
+
+    file, rng = io.BytesIO(), np.random.default_rng(0)
+    small(epochs=1).fit(X[:40]).save(file)
+    refused = 0
+    for _ in range(300):
+        changed, _ = forge(file.getvalue(), rng)
+        try:
+            detector = fastvae.load(changed)
+        except fastvae.FormatError:
+            refused += 1
+            continue
+        if isinstance(detector, AnomalyDetector):
+            with contextlib.suppress(FloatingPointError):  # of a weight of 1e38
+                assert detector.predict(X).shape == (400,)
+    assert refused > 150
 
 
 def test_a_generator_cannot_be_in_a_file() -> None:

@@ -36,6 +36,7 @@ _FLOOR = 0.1
 # Draws of the code for the scores that choose rows, and for the shares of the columns.
 _DRAWS_OF_CHOICE = 4
 _DRAWS_OF_COLUMNS = 32
+_ROWS_OF_MEANS = 10_000
 _METHODS = ("elbo", "log_marginal")
 _KEYS = {"center", "scale", "column_means", "offset", "names", "support"}
 
@@ -196,9 +197,8 @@ class AnomalyDetector(Estimator):
                 warnings.simplefilter("ignore", UserWarning)
                 support = self._choose(rows, seed)
                 vae = self._network(seed, self._passes(int(support.sum()))).fit(rows[support])
-            terms = self._column_terms(vae, rows)
             self.vae_, self.support_, self._units, self._names = vae, support, units, labels
-            self._column_means = np.nanmean(terms[support] if _complete(terms[support]) else terms, axis=0)
+            self._column_means = self._means(vae, rows, support)
             self.offset_ = self._threshold(self._score(rows))
         return self
 
@@ -521,6 +521,14 @@ class AnomalyDetector(Estimator):
             scores = _scores(vae, rows)
         return vae
 
+    @classmethod
+    def _means(cls, vae: VAE, rows: NDArray[np.float32], support: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the mean of each column's terms over learned rows, at most 10,000, or all if those lack a column."""
+        some = rows[support]
+        some = some[:: -(-len(some) // _ROWS_OF_MEANS)]
+        complete = (~np.isnan(some)).any(axis=0).all()
+        return np.asarray(np.nanmean(cls._column_terms(vae, some if complete else rows), axis=0))
+
     def _threshold(self, scores: NDArray[np.float64]) -> float:
         share = self._contamination()
         if share is not None:
@@ -578,11 +586,6 @@ def _scores(vae: VAE, rows: NDArray[np.float32]) -> NDArray[np.float64]:
     observed = (~np.isnan(rows)).sum(axis=1)
     scores = vae.score_samples(rows, n_samples=_DRAWS_OF_CHOICE).astype(np.float64)
     return np.asarray(scores * rows.shape[1] / np.maximum(observed, 1))
-
-
-def _complete(terms: NDArray[np.float64]) -> bool:
-    """Whether each column has a term."""
-    return bool((~np.isnan(terms)).any(axis=0).all())
 
 
 def _title(column: Any, labels: Names) -> str:
