@@ -1,4 +1,4 @@
-"""A table with columns of several kinds, and models of it; without torch, whose import takes seconds in a process."""
+"""A table with columns of several kinds, and models of it. Without torch, whose import is slow in a subprocess."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 use super::{Head, Tiles};
 use crate::data::standardize::{FromUnits, Standardize};
 use crate::error::{Result, filled};
-use crate::matrix::{ColumnMap, ProductTile, RowMap, Shared, panels_of, spans};
+use crate::matrix::{ColumnMap, ProductTile, RowMap, Shared, panels_of};
 use crate::model::memory::{BatchView, Matrix};
 use crate::model::tensor::{Place, Tensor, TensorKind};
 use crate::nn::likelihood::mixed::has_sigmoid;
@@ -406,6 +406,32 @@ impl Op for ScoreVariable<'_> {
     }
 }
 
+/// The lanes of a row from column `col` on, with the first ones of the next panel if `count` columns reach into it.
+///
+/// # Safety
+/// No other tile writes the row in the running phase.
+#[inline(always)]
+unsafe fn wide(
+    batch: &BatchView,
+    matrix: Matrix,
+    r: usize,
+    col: usize,
+    count: usize,
+) -> [Lanes; 2] {
+    let (panel, lane) = (col / WIDTH, col % WIDTH);
+    // SAFETY: the caller's promise.
+    let row = unsafe { batch.read(matrix, panel, r..r + 1) }[0];
+    if lane < LANES {
+        return row;
+    }
+    let mut both = [row[1], Lanes::default()];
+    if lane + count > WIDTH {
+        // SAFETY: the caller's promise.
+        both[1] = unsafe { batch.read(matrix, panel + 1, r..r + 1) }[0][0];
+    }
+    both
+}
+
 /// Copies the columns of a variable from row `r` of a matrix, sixteen to a vector. Other lanes are unspecified.
 ///
 /// # Safety
@@ -418,26 +444,14 @@ unsafe fn gather<S: Simd>(
     variable: &Variable,
     to: &mut [Lanes],
 ) {
-    let mut left = variable.levels;
     for (v, to) in to.iter_mut().enumerate() {
-        let col = variable.first + v * LANES;
-        let (panel, lane) = (col / WIDTH, col % WIDTH);
+        let (done, lane) = (v * LANES, (variable.first + v * LANES) % LANES);
+        let count = (variable.levels - done).min(LANES);
         // SAFETY: the caller's promise.
-        let row = floats(&unsafe { batch.read(matrix, panel, r..r + 1) }[0]);
-        if let Some(lanes) = row.get(lane..lane + LANES) {
-            let mut copy = Lanes::default();
-            copy.0.copy_from_slice(lanes);
-            s.store(s.load(&copy), to);
-        } else {
-            let here = WIDTH - lane;
-            to.0[..here].copy_from_slice(&row[lane..]);
-            if left > here {
-                // SAFETY: the caller's promise.
-                let next = floats(&unsafe { batch.read(matrix, panel + 1, r..r + 1) }[0]);
-                to.0[here..].copy_from_slice(&next[..LANES - here]);
-            }
-        }
-        left -= left.min(LANES);
+        let row = unsafe { wide(batch, matrix, r, variable.first + done, count) };
+        let mut copy = Lanes::default();
+        copy.0.copy_from_slice(&floats(&row)[lane..lane + LANES]);
+        s.store(s.load(&copy), to);
     }
 }
 
@@ -453,26 +467,29 @@ unsafe fn scatter<S: Simd>(
     variable: &Variable,
     from: &[Lanes],
 ) {
-    let mut left = variable.levels;
     for (v, from) in from.iter().enumerate() {
-        let (col, count) = (variable.first + v * LANES, left.min(LANES));
-        left -= count;
+        let col = variable.first + v * LANES;
         let (panel, lane) = (col / WIDTH, col % WIDTH);
+        let count = (variable.levels - v * LANES).min(LANES);
         // SAFETY: the caller's promise.
-        let row = floats_mut(unsafe { batch.write(matrix, panel, r..r + 1) });
-        if let Some(lanes) = row.get_mut(lane..lane + LANES) {
-            let mut copy = Lanes::default();
-            copy.0.copy_from_slice(lanes);
-            s.store(s.select(s.first(count), s.load(from), s.load(&copy)), &mut copy);
-            lanes.copy_from_slice(&copy.0);
+        let mut row = [unsafe { wide(batch, matrix, r, col, count) }];
+        let lanes = &mut floats_mut(&mut row)[lane % LANES..][..LANES];
+        let mut copy = Lanes::default();
+        copy.0.copy_from_slice(lanes);
+        s.store(s.select(s.first(count), s.load(from), s.load(&copy)), &mut copy);
+        lanes.copy_from_slice(&copy.0);
+        let [[first, second]] = row;
+        // SAFETY: the caller's promise.
+        let here = &mut unsafe { batch.write(matrix, panel, r..r + 1) }[0];
+        if lane < LANES {
+            *here = [first, second];
             continue;
         }
-        for (panel, lanes, part) in spans(col, count) {
+        here[1] = first;
+        if lane + count > WIDTH {
             // SAFETY: the caller's promise.
-            let row = floats_mut(unsafe { batch.write(matrix, panel, r..r + 1) });
-            for (to, x) in row[lanes].iter_mut().zip(&from.0[part]) {
-                *to = *x;
-            }
+            let next = unsafe { batch.write(matrix, panel + 1, r..r + 1) };
+            next[0][0] = second;
         }
     }
 }
