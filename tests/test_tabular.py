@@ -267,6 +267,11 @@ def test_bad_parameters_and_tables_are_refused(fitted: TabularVAE) -> None:
     assert model.impute(later).iloc[3, 4] in ("Bonn", "Köln", "Trier")
     with pytest.raises(TypeError, match="impute"):
         fitted.predictive(FULL)
+    codes = fitted.transform(FULL.iloc[:2])
+    assert len(fitted.inverse_transform(np.linspace(*codes, 10))) == 10
+    for call in (fitted.manifold, lambda: fitted.interpolate(*codes), lambda: fitted.traverse(codes[0])):
+        with pytest.raises(TypeError, match="inverse_transform"):
+            call()
     with pytest.raises(ValueError, match="need the columns of its table"):
         small().load_state_dict(fitted.state_dict())
 
@@ -319,6 +324,19 @@ def test_a_saved_model_gives_the_same_tables(fitted: TabularVAE, way: str) -> No
     assert other.impute(HOLED, n=2, random_state=3)[1].equals(fitted.impute(HOLED, n=2, random_state=3)[1])
     assert other.sample(30, random_state=1).equals(fitted.sample(30, random_state=1))
     assert np.array_equal(other.score_samples(FULL), fitted.score_samples(FULL))
+
+
+def test_the_commands_say_that_tables_are_for_python(
+    fitted: TabularVAE, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fastvae._cli import main
+
+    model, people = str(tmp_path / "model"), str(tmp_path / "people.csv")
+    fitted.save(model)
+    FULL.drop(columns=["member", "city", "pain"]).to_csv(people, index=False)
+    for command in (["impute", model, people], ["sample", model]):
+        assert main(command) == 2
+        assert "use the TabularVAE in Python" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore:Columns without information")

@@ -43,8 +43,19 @@ def feature_names(model: Any) -> list[str] | None:
     return None if found is None else [str(name) for name in found]
 
 
+def refuse_table(model: Any) -> None:
+    """Raise UsageError for a model of a table of mixed columns, which the commands do not read or write."""
+    if hasattr(model, "kinds_"):
+        name = type(model).__name__
+        raise UsageError(
+            f"the commands read and write numbers only, no table of mixed columns: use the {name} in Python, for "
+            "example fastvae.load(path).impute(pandas.read_csv(file))"
+        )
+
+
 def read_for(model: Any, options: Any, path: str | None = None, *, cells: bool = False) -> Data:
     """Read DATA as the model's training data were read; `path` is the model's file, `cells` as for `read`."""
+    refuse_table(model)
     names, images = feature_names(model), getattr(model, "image_shape", None)
     channels = None if images is None else (images[2] if len(images) == 3 else 1)
     data = read(

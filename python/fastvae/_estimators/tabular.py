@@ -36,6 +36,13 @@ _LEAST_KL = 0.01  # nats per latent dimension; below, codes do not depend on the
 _STEPS = 200
 
 
+def _no_path(method: str) -> TypeError:
+    return TypeError(
+        f"{method} decodes into arrays of numbers, which a table of mixed columns is not: pass codes of your path, for "
+        "example numpy.linspace(*transform(X)[:2], 10), to inverse_transform"
+    )
+
+
 class TabularVAE(Variational):
     """Variational autoencoder of a table with mixed columns: numbers, counts, yes/no, categories, levels, holes.
 
@@ -475,6 +482,51 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         raise TypeError(
             "predictive gives standard deviations, which levels do not have: impute(X, n=20) draws completed tables"
         )
+
+    def manifold(self, n: int = 20, span: float | None = None, **options: Any) -> Any:
+        """Raise TypeError: a path through a table is ``inverse_transform`` of codes.
+
+        Parameters
+        ----------
+        n, span, **options
+            Not used.
+
+        Returns
+        -------
+        None
+            It always raises.
+        """
+        raise _no_path("manifold")
+
+    def interpolate(self, a: Any, b: Any, n: int = 10, method: str = "linear", **options: Any) -> Any:
+        """Raise TypeError: a path through a table is ``inverse_transform`` of codes.
+
+        Parameters
+        ----------
+        a, b, n, method, **options
+            Not used.
+
+        Returns
+        -------
+        None
+            It always raises.
+        """
+        raise _no_path("interpolate")
+
+    def traverse(self, x: Any, dims: Any = None, span: float = 3.0, n: int = 9, **options: Any) -> Any:
+        """Raise TypeError: a path through a table is ``inverse_transform`` of codes.
+
+        Parameters
+        ----------
+        x, dims, span, n, **options
+            Not used.
+
+        Returns
+        -------
+        None
+            It always raises.
+        """
+        raise _no_path("traverse")
 
     # Internal
 

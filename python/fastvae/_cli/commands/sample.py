@@ -39,6 +39,7 @@ def run(options: Any) -> int:
     """Sample."""
     output = Output(options, options.output, options.to)
     model = models.load(options.model, options.threads)
+    models.refuse_table(model)
     if not hasattr(model, "sample"):
         raise UsageError(f"an {type(model).__name__} has no prior to sample from")
     given: dict[str, Any] = {} if options.length is None else {"lengths": options.length}
