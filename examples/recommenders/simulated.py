@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -152,20 +151,33 @@ def torch_quality(
     return found, {"epochs": len(curve), "best": int(np.argmax(curve)) + 1}
 
 
+def memory(*, peak: bool = False) -> float:
+    """Return the memory of this process in MB (Linux), now or at its peak since the last call without `peak`."""
+    if not peak:
+        Path("/proc/self/clear_refs").write_text("5")
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines["VmHWM" if peak else "VmRSS"].split()[0]) / 1024
+
+
 def recommend(options: argparse.Namespace) -> None:
     """Compare the time of the best items of all users, and measure memory."""
     torch.set_num_threads(options.jobs)
     clicks = simulate(options.users, options.items, 0)
     part = clicks[: options.sample or options.users]
+    start = time.perf_counter()
     model = fastvae.Recommender(
-        LATENT, hidden=(HIDDEN,), epochs=1, validation_fraction=0, random_state=0, n_jobs=options.jobs
-    ).fit(clicks[:2000])
+        LATENT,
+        hidden=(HIDDEN,),
+        random_state=0,
+        n_jobs=options.jobs,
+        callbacks=lambda *_: time.perf_counter() - start > options.train,
+    ).fit(clicks[: options.users // 10])
     for n in (10, 100):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = memory()
         start = time.perf_counter()
         items, _ = model.recommend(clicks, n)
         whole = time.perf_counter() - start
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        grown = memory(peak=True) - before
         record(
             f"recommend {options.users}x{options.items} n={n} all users",
             {
@@ -233,6 +245,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--train", type=float, default=60.0, help="seconds after which the model to rank with is ready")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--models", nargs="+", default=["popularity", "ease", "fastvae", "torch"])
     options = parser.parse_args()

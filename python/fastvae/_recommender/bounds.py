@@ -46,7 +46,7 @@ def bounds(weights: NDArray[np.float32], bias: NDArray[np.float32], first: NDArr
             image = weights.T @ (weights @ used)
             if not np.isfinite(image).all():
                 return None
-            used[:] = np.linalg.qr(image.astype(np.float64))[0]
+            used[:] = _orthonormal(image.astype(np.float64))
         items = np.empty((len(weights), WIDTH), np.float32)
         for start in range(0, len(first), _AT_ONCE):
             rows = first[start : start + _AT_ONCE]
@@ -58,3 +58,16 @@ def bounds(weights: NDArray[np.float32], bias: NDArray[np.float32], first: NDArr
             out[:, _DIRECTIONS + 1] = _MARGIN * norm
             out[:, _DIRECTIONS + 2] = bias[rows] + 1e-5 * np.abs(bias[rows])
     return directions.ravel(), items.ravel(), first.astype(np.uint32)
+
+
+def _orthonormal(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return an orthonormal basis: by Cholesky, whose small matrices wake no threads, else by Householder."""
+    found = columns / np.sqrt(np.square(columns).sum(0))
+    try:
+        for _ in range(2):  # the second time removes the rounding errors of the first
+            found = found @ np.linalg.inv(np.linalg.cholesky(found.T @ found)).T
+    except np.linalg.LinAlgError:
+        found = np.full_like(columns, np.nan)
+    if np.abs(found.T @ found - np.eye(found.shape[1])).max() < 1e-6:  # not NaN either
+        return found
+    return np.linalg.qr(columns)[0]
