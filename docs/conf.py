@@ -74,6 +74,7 @@ EXAMPLES = (
     "denoising",
     "impute_halves",
     "anomaly_map",
+    "n_topics",
     "topics_map",
     "item_curves",
 )
