@@ -77,6 +77,7 @@ EXAMPLES = (
     "mixed_table",
     "anomaly_map",
     "odd_columns",
+    "n_topics",
     "topics_map",
     "item_curves",
     "graded_answers",

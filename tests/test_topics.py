@@ -696,7 +696,7 @@ def test_empty_documents_single_words_absent_words_and_constant_columns(decoder:
 
 def test_a_perplexity_that_overflows_is_named(fitted: TopicModel, monkeypatch: pytest.MonkeyPatch) -> None:
     X = counts(3, fitted.n_features_in_)
-    monkeypatch.setattr(fitted, "score_samples", lambda X: np.full(len(X), -1e9, np.float32))
+    monkeypatch.setattr(fitted, "score_samples", lambda X, y=None: np.full(len(X), -1e9, np.float32))
     with pytest.raises(FloatingPointError, match="the mean of 'perplexity' overflows"):
         fitted.perplexity(X)
 

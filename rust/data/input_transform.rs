@@ -19,6 +19,8 @@ pub enum Transform {
     Frequencies,
     /// x / (sum x²)^1/2; a row of zeros stays zero. (Squares of values below 1e-19 underflow to zero.)
     L2,
+    /// 0: the encoder reads conditions only.
+    Hidden,
 }
 
 /// [`Transform::Frequencies`] of a document of any length add up to less than this.
@@ -45,7 +47,7 @@ impl Transform {
     pub fn norm_term<S: Simd>(self, s: S, columns: &Row) -> f32 {
         let [a, b] = [s.load(&columns[0]), s.load(&columns[1])];
         match self {
-            Transform::Log1p | Transform::Binary => 0.0,
+            Transform::Log1p | Transform::Binary | Transform::Hidden => 0.0,
             Transform::L1 | Transform::Frequencies => s.sum(s.add(s.abs(a), s.abs(b))),
             Transform::L2 => s.sum(s.fma(b, b, s.mul(a, a))),
         }
@@ -72,6 +74,7 @@ impl Transform {
                 Transform::Log1p => math::ln_1p_of(s, x),
                 Transform::Binary => s.select(s.less(s.zero(), s.abs(x)), s.splat(1.0), s.zero()),
                 Transform::L1 | Transform::L2 | Transform::Frequencies => s.div(x, norm),
+                Transform::Hidden => s.zero(),
             };
             s.store(y, lanes);
         }
@@ -127,6 +130,7 @@ mod tests {
                 let frequency = 50.0 * x / (10.0 + norm1);
                 let found = transformed(isa, Transform::Frequencies, &small)[i];
                 assert!((found - frequency).abs() < 1e-6);
+                assert_eq!(transformed(isa, Transform::Hidden, &small)[i], 0.0);
             }
             for transform in [Transform::L1, Transform::L2, Transform::Frequencies] {
                 assert_eq!(transformed(isa, transform, &[0.0; 40]), [0.0; 40]);

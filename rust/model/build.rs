@@ -338,7 +338,7 @@ pub(super) fn latent(spec: &Specification) -> Layers {
     if let Some(topics) = &spec.topics {
         layers.push(Box::new(Simplex::new(topics)));
     }
-    if spec.conditions > 0 {
+    if spec.decoder_conditions() > 0 {
         let (from, to) = (spec.conditions_at(), spec.latent_dim);
         layers.push(Box::new(Join { conditions: spec.conditions, from, to }));
     }
@@ -372,7 +372,7 @@ pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
     }
     let inputs = match shapes.last() {
         Some(&Shape::Flat(inputs)) => inputs,
-        _ => spec.latent_dim.saturating_add(spec.conditions),
+        _ => spec.latent_dim.saturating_add(spec.decoder_conditions()),
     };
     let n = spec.n_features;
     let name = match spec.topics {

@@ -162,7 +162,7 @@ impl Network {
         let eps = planner.place(spec.latent_dim, copies, true);
         let z = match spec.variational {
             true => {
-                let cols = spec.latent_dim + spec.conditions;
+                let cols = spec.latent_dim + spec.decoder_conditions();
                 let z = planner.place(cols, copies, true);
                 Port::plain(z, planner.gradient(cols, copies))
             }

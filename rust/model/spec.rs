@@ -27,7 +27,8 @@ pub struct Specification {
     pub n_features: usize,
     /// Number of columns of z.
     pub latent_dim: usize,
-    /// Number of columns of y in a conditional model, else 0. The encoder's input is x, y; the decoder's input is z, y.
+    /// Number of columns of y in a conditional model, else 0. The encoder's input is x, y; the decoder's input is z, y, or of
+    /// a topic model z alone: y are embeddings of documents.
     pub conditions: usize,
     /// True: the encoder's head computes mean and log variance of q(z|x). False: it computes z (a plain autoencoder).
     pub variational: bool,
@@ -261,7 +262,7 @@ impl Specification {
 
     /// The shapes of the decoder's input and hidden layers. The last shape of a convolutional decoder is the image.
     pub fn decoder_shapes(&self) -> Result<Vec<Shape>> {
-        let input = Shape::Flat(self.latent_dim.saturating_add(self.conditions));
+        let input = Shape::Flat(self.latent_dim.saturating_add(self.decoder_conditions()));
         let shapes = layer_list::shapes("decoder_hidden", input, &self.decoder)?;
         Specification::check_unflatten("decoder_hidden", &self.decoder)?;
         let wrong = |why: String| Err(Error::Parameter(why));
@@ -297,6 +298,11 @@ impl Specification {
     /// The first column of the conditions in the encoder's input: after x and its missing-value indicators, if any.
     pub fn conditions_at(&self) -> usize {
         self.n_features.saturating_mul(if self.missing == Missing::Indicated { 2 } else { 1 })
+    }
+
+    /// The number of columns of y in the decoder's input.
+    pub fn decoder_conditions(&self) -> usize {
+        if self.topics.is_some() { 0 } else { self.conditions }
     }
 
     /// Whether the encoder's input equals the reconstruction target, so that both share one matrix.
@@ -369,14 +375,12 @@ impl Specification {
                 for seed in &self.seeds {
                     seed.check(self.latent_dim, self.n_features)?;
                 }
-                match (self.variational, self.conditions, self.decoder.len()) {
-                    (true, 0, 0) if good(&topics.mean, -1e3) && good(&topics.scale, 1e-3) => {
+                match (self.variational, self.decoder.len()) {
+                    (true, 0) if good(&topics.mean, -1e3) && good(&topics.scale, 1e-3) => {
                         return Ok(());
                     }
-                    (true, 0, 0) => "the prior of topics has a mean and a scale of each",
-                    _ => {
-                        "a topic model is variational, without conditions and hidden layers of the decoder"
-                    }
+                    (true, 0) => "the prior of topics has a mean and a scale of each",
+                    _ => "a topic model is variational, without hidden layers of the decoder",
                 }
             }
             (Some(_), _) => "topics are of words: counts",

@@ -142,7 +142,6 @@ fn invalid_topic_models_are_refused() {
     for bad in [
         Specification { topics: None, ..good.clone() },
         Specification { likelihood: Bernoulli {}.into(), ..good.clone() },
-        Specification { conditions: 2, ..good.clone() },
         Specification { variational: false, ..good.clone() },
         Specification { decoder: dense(&[5]), ..good.clone() },
         Specification { topics: prior(vec![0.0; 2], vec![1.0; 3]), ..good.clone() },
@@ -151,6 +150,9 @@ fn invalid_topic_models_are_refused() {
     ] {
         assert!(Network::new(bad.clone()).is_err(), "{bad:?}");
     }
+    let network = Network::new(Specification { conditions: 2, ..good.clone() }).unwrap();
+    assert_eq!(network.encoder[0].work(), (37 + 2) * network.encoder[0].outputs(), "reads y");
+    assert_eq!(network.output().work(), 3 * 37, "of topics alone");
     assert!(Network::new(good).is_ok());
 }
 

@@ -10,7 +10,7 @@ use crate::matrix::Shared;
 use crate::model::{Draws, WeightSums};
 use crate::nn::likelihood::DrawProgress;
 use crate::run::best::BestItemsRun;
-use crate::run::blocks::InferenceRun;
+use crate::run::blocks::{CODES, InferenceRun};
 use crate::simd::Isa;
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
@@ -306,18 +306,21 @@ impl PyEngine {
         &self,
         py: Python<'py>,
         x: Array2,
+        y: Option<Array2>,
         points: Array2,
         threads: Option<usize>,
     ) -> PyResult<Array<'py>> {
-        let (x, points) = (self.examples(x)?, source(points)?);
+        let points = source(points)?;
         let latent = self.specification.latent_dim;
         if points.cols() != latent || points.rows() == 0 {
             return Err(PyValueError::new_err("points must be rows of latent_dim numbers"));
         }
-        let mut out = zeros(x.rows(), latent)?;
-        let mut run = self.run_on_x(&x, true, threads);
-        self.in_slices(py, |engine| engine.mean_code(&x, &points, &mut out, &mut run))?;
-        Ok(array(py, out))
+        with_conditions(self.examples(x)?, y, &None, |x| {
+            let mut out = zeros(x.rows(), latent)?;
+            let mut run = self.run_on_x(&x, true, threads);
+            self.in_slices(py, |engine| engine.mean_code(&x, &points, &mut out, &mut run))?;
+            Ok(array(py, out))
+        })
     }
 
     /// The mean and the standard deviation of E[x|z] over `n` draws of z, and the square root of the mean variance of
@@ -391,5 +394,5 @@ impl PyEngine {
 
 /// Starts an inference on codes.
 fn run_on_z(threads: Option<usize>) -> InferenceRun<'static> {
-    start("Z", ValueCheck::new(None, false), threads)
+    start(CODES, ValueCheck::new(None, false), threads)
 }

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastvae import _checks, _core, corruption, schedules
-from fastvae._data import examples
+from fastvae._data import arrays, examples
 from fastvae._data.names import Named
 from fastvae._estimators.layered import check_transform
 from fastvae._estimators.variational import Variational
 from fastvae._fitted import overflow
 from fastvae._fitted.diagnosis import FINE
-from fastvae._fitted.specification import Specification
+from fastvae._fitted.specification import HIDDEN, Specification
 from fastvae._topics import choice, clusters, documents, explanation, measures, prior, seeds, texts, weights
 from fastvae._topics.choice import TopicChoice
 from fastvae._topics.diagnosis import TopicDiagnosis, diagnose
@@ -26,15 +27,17 @@ from fastvae._training.objective import Objective
 from fastvae._training.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
     from fastvae._data.examples import Data, Given
     from fastvae._export.onnx import Extras
     from fastvae._fitted.model import FittedModel
 
 _DECODERS = ("mixture", "product")
+_CONTEXTUAL = ("combined", "only")
 _INITS = ("random", "clusters")
 
 # The default alpha. Of 5,000 synthetic documents of ten topics with alpha 0.1, mixtures with 0.3 missed two topics for
@@ -101,6 +104,10 @@ class TopicModel(Variational):
     vocabulary : sequence of str, mapping of str to int, or None
         The words in the order of the columns of X, or a mapping from word to column, such as scikit-learn's
         ``CountVectorizer.vocabulary_``: names for ``seed_words`` and ``top_words``. None is the columns of a frame.
+    contextual : {"combined", "only"}
+        What the encoder reads if ``fit`` is given embeddings of the documents (CTM): the words and the embeddings
+        (Bianchi, Terragni & Hovy, arXiv:2004.03974), or the embeddings only, so that documents need no words of the
+        vocabulary: those of another language, for example (ZeroShotTM; Bianchi et al., arXiv:2004.07737).
     optimizer, learning_rate, weight_decay, clip_norm, nan_policy, validation_fraction, early_stopping, \
 n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
@@ -150,6 +157,7 @@ n_skipped_batches_
     """
 
     _BUDGET = Budget(steps=5000, epochs=100, factor=2)
+    _with_embeddings: bool | None = None  # of a running `fit`
     _simplex = True  # codes lie on the simplex: fastvae.latent refuses grids and directions
 
     def __init__(
@@ -167,6 +175,7 @@ n_skipped_batches_
         seed_words: Any = None,
         seed_strength: float = 0.05,
         vocabulary: Any = None,
+        contextual: str = "combined",
         optimizer: Any = "adam",
         learning_rate: Any = 2e-3,
         weight_decay: float | None = None,
@@ -196,6 +205,7 @@ n_skipped_batches_
         self.seed_words = seed_words
         self.seed_strength = seed_strength
         self.vocabulary = vocabulary
+        self.contextual = contextual
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -213,9 +223,99 @@ n_skipped_batches_
         self.random_state = random_state
         self.progress = progress
 
+    # Training
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        embeddings: Any = None,
+        validation_data: Any = None,
+        epochs: int | None = None,
+        checkpoint: Any = None,
+        checkpoint_every: int | None = None,
+    ) -> Self:
+        """Train as :meth:`fastvae.VAE.fit` does, optionally with embeddings of the documents beside their words.
+
+        Parameters
+        ----------
+        X : array_like or CSR, [n_documents, n_words]
+            Counts of words.
+        y : None
+            Ignored.
+        sample_weight : array_like, [n_documents], optional
+        embeddings : array_like, [n_documents, n_dimensions], optional
+            Vectors of the documents, from a language model for example, which the encoder reads; the decoder generates
+            the words. Columns far from unit size are standardised within the network. Every method that reads
+            documents then needs the embeddings of them, as ``embeddings=`` or, where a method has only y, as ``y=``.
+            ``fastvae.resume`` takes them as y.
+        validation_data : array_like or tuple (X, embeddings), optional
+            A tuple with embeddings.
+        epochs, checkpoint, checkpoint_every
+            As for :meth:`fastvae.VAE.fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError, FloatingPointError, KeyboardInterrupt, OSError, RuntimeError
+            As from :meth:`fastvae.VAE.fit`; if the embeddings are not a matrix with a row for each document.
+        """
+        X = examples.whole(X)
+        with self._reading(embeddings):
+            return super().fit(
+                X,
+                self._vectors(embeddings, X),
+                sample_weight,
+                validation_data=validation_data,
+                epochs=epochs,
+                checkpoint=checkpoint,
+                checkpoint_every=checkpoint_every,
+            )
+
+    def partial_fit(  # type: ignore[override]
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        embeddings: Any = None,
+        sample_weight: Any = None,
+        eps: Any = None,
+        corrupted: Any = None,
+    ) -> Self:
+        """Continue training: one pass over X in the given order.
+
+        Parameters
+        ----------
+        X : array_like, [n_documents, n_words]
+        y : None
+            Ignored.
+        embeddings : array_like, [n_documents, n_dimensions], optional
+            As for ``fit``.
+        sample_weight, eps, corrupted
+            As for :meth:`fastvae.VAE.partial_fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError, FloatingPointError, RuntimeError
+            As from :meth:`fastvae.VAE.partial_fit`.
+        """
+        with self._reading(embeddings):
+            X = examples.whole(X)
+            vectors = self._vectors(embeddings, X)
+            return super().partial_fit(X, vectors, sample_weight=sample_weight, eps=eps, corrupted=corrupted)
+
     # Documents
 
-    def transform(self, X: Any, *, y: Any = None) -> Any:
+    def transform(self, X: Any, *, y: Any = None, embeddings: Any = None) -> Any:
         """Return topic shares of each document, E_q[theta].
 
         E_q is a mean over 64 to 128 fixed points of the noise, the same for all documents, so a row does not depend on
@@ -223,34 +323,44 @@ n_skipped_batches_
 
         Parameters
         ----------
-        X : array_like, [n_documents, n_words]
-        y : None
-            Ignored.
+        X : array_like, [n_documents, n_words], or None
+            None is documents without words, for a model with ``contextual="only"``.
+        y : array_like, optional
+            Another name of ``embeddings``; ignored by a model without.
+        embeddings : array_like, [n_documents, n_dimensions], optional
+            Required by a model that was fitted with embeddings.
 
         Returns
         -------
         ndarray of float32, [n_documents, n_topics]
             Rows sum to one. Or a frame: see ``set_output``.
         """
-        fitted, (counts, _) = self._require_fitted(), self._read_data(X)
-        theta = fitted.mean_code(counts, prior.points(fitted.latent_dim), self._threads())
+        fitted = self._require_fitted()
+        vectors = self._given_vectors(y, embeddings)
+        X = self._wordless(vectors) if X is None else X
+        counts, vectors = self._read_data(X, vectors)
+        theta = fitted.mean_code(counts, vectors, prior.points(fitted.latent_dim), self._threads())
         return self._as_output(theta, X)
 
-    def encode(self, X: Any, *, y: Any = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def encode(
+        self, X: Any, *, y: Any = None, embeddings: Any = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the parameters of q(z|x), where z is the code before theta = softmax(m0 + s0 z).
 
         Parameters
         ----------
         X : array_like, [n_documents, n_words]
-        y : None
-            Ignored.
+        y : array_like, optional
+            Another name of ``embeddings``; ignored by a model without.
+        embeddings : array_like, [n_documents, n_dimensions], optional
+            As for ``transform``.
 
         Returns
         -------
         mu : ndarray of float32, [n_documents, n_topics]
         logvar : ndarray of float32, [n_documents, n_topics]
         """
-        return super().encode(X, y=y)
+        return super().encode(X, y=self._given_vectors(y, embeddings))
 
     def posterior_sample(self, X: Any, n: int, random_state: Any = None, *, y: Any = None) -> NDArray[np.float32]:
         """Draw theta from the posterior of each document.
@@ -325,21 +435,23 @@ n_skipped_batches_
         theta = documents.shares(Z, "Z").astype(np.float32)
         return super().inverse_transform(theta, y=y)
 
-    def reconstruct(self, X: Any, *, y: Any = None) -> NDArray[np.float32]:
+    def reconstruct(self, X: Any, *, y: Any = None, embeddings: Any = None) -> NDArray[np.float32]:
         """Return ``inverse_transform(transform(X))``, word probabilities.
 
         Parameters
         ----------
         X : array_like, [n_documents, n_words]
-        y : None
-            Ignored.
+        y : array_like, optional
+            Another name of ``embeddings``; ignored by a model without.
+        embeddings : array_like, [n_documents, n_dimensions], optional
+            As for ``transform``.
 
         Returns
         -------
         ndarray of float32, [n_documents, n_words]
         """
         self._require_fitted()
-        return self.inverse_transform(np.asarray(self.transform(X)), y=y)
+        return self.inverse_transform(np.asarray(self.transform(X, y=y, embeddings=embeddings)))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, n_samples: int | None = None) -> float:
         """Return the mean of ``score_samples``, nats per document: higher is better.
@@ -362,7 +474,7 @@ n_skipped_batches_
         """
         return super().score(X, y, sample_weight, n_samples=n_samples)
 
-    def perplexity(self, X: Any, sub_sampling: bool = False) -> float:
+    def perplexity(self, X: Any, sub_sampling: bool = False, *, embeddings: Any = None) -> float:
         """Return exp(-ELBO / words), with the sums of ELBO and words over all documents of X: lower is better.
 
         A uniform distribution over the vocabulary has perplexity n_words.
@@ -372,6 +484,8 @@ n_skipped_batches_
         X : array_like, [n_documents, n_words]
         sub_sampling : bool
             Ignored; a parameter of scikit-learn's method.
+        embeddings : array_like, [n_documents, n_dimensions], optional
+            As for ``transform``.
 
         Returns
         -------
@@ -384,8 +498,8 @@ n_skipped_batches_
         FloatingPointError
             If it overflows.
         """
-        bound = self.score_samples(X)
-        counts, _ = self._read_data(X)
+        bound = self.score_samples(X, y=self._given_vectors(None, embeddings))
+        counts = self._read_examples(X)
         words = float(weights.count_words(counts).sum())
         if words == 0:
             raise ValueError("perplexity is undefined: X contains no words")
@@ -394,7 +508,7 @@ n_skipped_batches_
         return overflow.check_means({"perplexity": perplexity}, counts)["perplexity"]
 
     def similar_documents(
-        self, X: Any, query: Any, n: int | None = None
+        self, X: Any, query: Any, n: int | None = None, *, embeddings: Any = None, query_embeddings: Any = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Find the n documents of X most similar to each query, by the Hellinger distance of their topic shares.
 
@@ -404,6 +518,8 @@ n_skipped_batches_
         query : array_like, [m, n_words]
         n : int or None
             Documents per query, at most n_documents; None is min(5, n_documents).
+        embeddings, query_embeddings : array_like, [n_documents, n_dimensions] and [m, n_dimensions], optional
+            As for ``transform``.
 
         Returns
         -------
@@ -413,10 +529,11 @@ n_skipped_batches_
             From 0 to 1.
         """
         self._require_fitted()
-        theta, query_theta = (np.asarray(self.transform(counts)) for counts in (X, query))
+        theta = np.asarray(self.transform(X, embeddings=embeddings))
+        query_theta = np.asarray(self.transform(query, embeddings=query_embeddings))
         return documents.similar_documents(theta, query_theta, n)
 
-    def explain(self, X: Any, *, topic: int | None = None) -> Explanation | TopicShares:
+    def explain(self, X: Any, *, topic: int | None = None, embeddings: Any = None) -> Explanation | TopicShares:
         """Return the topics of each word in each document, p(topic | word, document).
 
         p(k|w, d) = theta_dk phi_kw / sum_j theta_dj phi_jw, the responsibilities of a mixture, with theta from
@@ -428,6 +545,8 @@ n_skipped_batches_
         X : array_like, [n_documents, n_words]
         topic : int or None
             One topic, whose shares take 1 / n_topics of the memory. None is all topics.
+        embeddings : array_like, [n_documents, n_dimensions], optional
+            As for ``transform``.
 
         Returns
         -------
@@ -447,7 +566,7 @@ n_skipped_batches_
         Memory beyond the result is that of 256 documents and of ``transform(X)``.
         """
         fitted = self._require_fitted()
-        read, theta = self._read_examples(X), np.asarray(self.transform(X))
+        read, theta = self._read_examples(X), np.asarray(self.transform(X, embeddings=embeddings))
         return explanation.explain(read, theta, self.components_, topic, self._words(fitted))
 
     def sample_documents(self, n: int, lengths: Any = 100, random_state: Any = None) -> Counts:
@@ -620,23 +739,26 @@ n_skipped_batches_
         perplexities, coherences, diversities, seconds = found
         return TopicChoice(np.array(numbers), perplexities, coherences, diversities, seconds, best, advice)
 
-    def diagnose(self, X: Any, *, y: Any = None) -> TopicDiagnosis:
+    def diagnose(self, X: Any, *, y: Any = None, embeddings: Any = None) -> TopicDiagnosis:
         """Diagnose collapse: topics that are alike, topics that no document uses, KL near zero.
 
         Parameters
         ----------
         X : array_like, [n_documents, n_words]
             At least two documents.
-        y : None
-            Ignored.
+        y : array_like, optional
+            Another name of ``embeddings``; ignored by a model without.
+        embeddings : array_like, [n_documents, n_dimensions], optional
+            As for ``transform``.
 
         Returns
         -------
         TopicDiagnosis
             Numbers and messages: ``print(model.diagnose(X))``.
         """
-        codes = super().diagnose(X, y=y)
-        return diagnose(codes, np.asarray(self.transform(X)), self.components_)
+        vectors = self._given_vectors(y, embeddings)
+        codes = super().diagnose(X, y=vectors)
+        return diagnose(codes, np.asarray(self.transform(X, y=vectors)), self.components_)
 
     def describe_objective(self) -> str:
         """Return the objective of ``fit`` as one paragraph: the exact formula, its constants, sums and means."""
@@ -669,16 +791,23 @@ n_skipped_batches_
             latent_dim=self._latent_dim(),
             decoder=[],
             likelihood={"kind": kind},
-            input_transform=check_transform(self.input_transform),
+            input_transform=self._transform(conditions),
+            conditions=conditions,
             topics=prior.laplace(self._alpha()),
             **self._dense_encoder(),
         )
+
+    def _transform(self, conditions: int) -> str | None:
+        """Return the transform of the encoder's input, checked."""
+        only = _checks.choice(self.contextual, "contextual", _CONTEXTUAL) == "only"
+        transform = check_transform(self.input_transform)
+        return HIDDEN if only and conditions else transform
 
     def _check_specification(self) -> None:
         # Without the network, whose prior would take memory for each of `n_topics`.
         self._alpha()
         self._init()
-        check_transform(self.input_transform)
+        self._transform(0)
         self._dense_encoder()
         words = None if self.vocabulary is None else measures.words_of(self.vocabulary)
         seeds.resolve(self.seed_words, self._latent_dim(), None if words is None else len(words), words)
@@ -711,10 +840,78 @@ n_skipped_batches_
             return ()
         X: Any = data.X
         named = X if fitted.names is None or not isinstance(X, np.ndarray) else Named(X, fitted.names)
-        return [message for message in self.diagnose(named).messages if message != FINE]
+        return [message for message in self.diagnose(named, y=data.y).messages if message != FINE]
 
     def _counts(self) -> bool:
         return True
+
+    # Embeddings are the conditions of the engine, which only the encoder reads.
+
+    @contextmanager
+    def _reading(self, embeddings: Any) -> Iterator[None]:
+        """Let ``fit`` build a model that reads embeddings, if they are given."""
+        self._with_embeddings = embeddings is not None
+        try:
+            yield
+        finally:
+            vars(self).pop("_with_embeddings", None)
+
+    def _conditional(self) -> bool:
+        with_embeddings = self._with_embeddings
+        if with_embeddings is None:
+            return self._fitted is not None and self._fitted.specification.conditions > 0
+        return with_embeddings
+
+    def _conditions_in(self, d: Mapping[str, Any]) -> int:
+        first = np.shape(d["encoder.0.weight"] if "encoder.0.weight" in d else d[self._HEAD])
+        words = np.shape(d.get("topics.weight", ()))
+        return max(0, first[1] - words[0]) if len(first) == len(words) == 2 else 0
+
+    def _vectors(self, embeddings: Any, X: Any = None) -> NDArray[np.float32] | None:
+        """Return embeddings (of documents X) as a matrix, checked; None without."""
+        if embeddings is None:
+            return None
+        found = arrays.tensor(arrays.matrix(embeddings, "embeddings"), "embeddings")
+        arrays.check_magnitude(found, "embeddings")
+        n = len(found) if X is None else X.shape[0] if hasattr(X, "shape") else len(X)
+        if len(found) != n:
+            raise ValueError(f"embeddings have {len(found)} rows, but there are {n} documents: pass a row for each")
+        return found
+
+    def _given_vectors(self, y: Any, embeddings: Any) -> Any:
+        """Return the argument ``embeddings``, or y in its place, checked; None for a model without."""
+        if not self._is_conditional():
+            if embeddings is not None:
+                raise ValueError(f"leave out embeddings=: this {type(self).__name__} was fitted without")
+            return None
+        return y if embeddings is None else embeddings
+
+    def _read_conditions(self, y: Any, n: int, *, one: bool = False) -> NDArray[Any] | None:
+        fitted = self._require_fitted()
+        columns = fitted.specification.conditions
+        if one or not columns:  # of the decoder
+            return None
+        if y is None:
+            raise ValueError(
+                f"pass embeddings=: this {type(self).__name__} was fitted with embeddings of the documents"
+            )
+        vectors = self._vectors(y)
+        assert vectors is not None, "y is given"
+        if vectors.shape != (n, columns):
+            raise ValueError(
+                f"embeddings have shape {vectors.shape}; expected ({n}, {columns}), a row for each document, with as "
+                "many columns as those of fit"
+            )
+        return vectors
+
+    def _wordless(self, vectors: Any) -> Counts:
+        """Return documents without words for these embeddings, or raise ValueError."""
+        fitted = self._require_fitted()
+        if vectors is None or fitted.specification.input_transform != HIDDEN:
+            raise ValueError('X is None: only a model with contextual="only" and embeddings= needs no words')
+        n = len(vectors)
+        empty = np.zeros(0, np.int32)
+        return Counts(empty, empty, np.zeros(n + 1, np.int64), (n, fitted.n_features))
 
     def _given(self, X: Any, name: str, cols: int | None = None, *, fitted: bool) -> Given:
         X = examples.whole(X)

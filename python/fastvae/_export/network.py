@@ -144,6 +144,8 @@ def describe(fitted: FittedModel) -> Network:
             "a model with likelihoods.Mixed cannot be exported (torch, ONNX, explorer): its columns have several kinds "
             "of outputs. Use its reconstruct and sample, or state_dict() with a network of your own"
         )
+    if fitted.specification.topics is not None and fitted.specification.conditions:
+        raise ValueError("a topic model with embeddings cannot be exported (torch, ONNX, explorer)")
     return _Describer(fitted.specification, fitted.state_dict()).network()
 
 

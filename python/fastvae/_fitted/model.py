@@ -185,9 +185,11 @@ class FittedModel:
         mu, second = self.engine.encode(X, y, logvar, threads)
         return mu.reshape(-1, self.latent_dim), second.reshape(-1, self.latent_dim)
 
-    def mean_code(self, X: Examples, points: NDArray[np.float32], threads: int | None) -> NDArray[np.float32]:
+    def mean_code(
+        self, X: Examples, y: NDArray[Any] | None, points: NDArray[np.float32], threads: int | None
+    ) -> NDArray[np.float32]:
         """Return mean codes on the simplex over the noise `points` [n_points, latent_dim]: [n_examples, latent_dim]."""
-        return self.engine.mean_code(X, points, threads).reshape(-1, self.latent_dim)
+        return self.engine.mean_code(X, y, points, threads).reshape(-1, self.latent_dim)
 
     def decode(self, Z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
         """Return E[x|z], [n, n_features], of codes Z [n, latent_dim]."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INPUT_TRANSFORMS = ("log1p", "binary", "l1", "l2", "frequencies")
+HIDDEN = "hidden"  # the transform to zeros: the encoder reads conditions only
 
 # Names in a state dict, by the engine's option. The encoder reads (x - shift) / scale, a decoder of means returns
 # shift + scale y. Covariates y are read as (y - y_shift) / y_scale.

@@ -36,7 +36,11 @@ def weights(fitted: FittedModel, X: Examples, rows: NDArray[np.uint64] | None) -
     divisor = np.float32(2.0 ** np.ceil(np.log2(size / _UNIT)))  # exact: rounding errors of the size do not matter
     state = fitted.state_dict()
     first = _FIRST[:1] if _FIRST[0] in state else _FIRST[1:]
-    return {name: state[name] / divisor for name in first if name in state}
+    found = {name: state[name] / divisor for name in first if name in state}
+    if specification.topics is not None and specification.conditions:  # embeddings are of unit size
+        for name, weight in found.items():
+            weight[:, specification.n_features :] = state[name][:, specification.n_features :]
+    return found
 
 
 def _largest_row(X: Examples, rows: NDArray[np.int64], transform: str | None) -> float:
