@@ -314,3 +314,24 @@ def test_quantile_normalisation_makes_a_bimodal_column_normal_and_knows_its_slop
     assert np.isclose(np.trapezoid(np.exp(density), grid), 1, atol=1e-3)
     again = normalize.from_json(json.loads(json.dumps(found.to_json())))
     assert np.array_equal(again.forward(x), z)
+
+
+def test_a_damaged_schema_is_refused() -> None:
+    schema, _ = fitted(frame("pandas"), way="quantile")
+    good = schema.to_json()
+    assert Schema.from_json(json.loads(json.dumps(good))).to_json() == json.loads(json.dumps(good))
+    for place, column in enumerate(good["columns"]):
+        for key in column:
+            damaged = json.loads(json.dumps(good))
+            del damaged["columns"][place][key]
+            with pytest.raises((KeyError, TypeError, ValueError)):
+                Schema.from_json(damaged)
+            for value in ({}, [[]], -1.5):
+                if value == -1.5 and key in ("low", "label"):
+                    continue  # a wider range
+                damaged["columns"][place] = column | {key: value}
+                with pytest.raises((AttributeError, KeyError, TypeError, ValueError)):
+                    Schema.from_json(damaged)
+    for key, value in (("container", "excel"), ("named", 1), ("columns", [3])):
+        with pytest.raises((AttributeError, TypeError, ValueError)):
+            Schema.from_json(good | {key: value})

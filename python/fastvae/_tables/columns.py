@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastvae._data import arrays
+from fastvae._fitted.files import with_keys
 from fastvae._tables import kinds, normalize
 from fastvae._tables.containers import Dtype
 
@@ -202,18 +204,27 @@ class Column:
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> Column:
         """Return a column from a file, or raise an error for a damaged one."""
-        given = dict(found)
-        for key in ("levels", "declared", "values"):
+        given = dict(with_keys(found, {field.name for field in fields(cls)}, set(), "a column of the table"))
+        normalizer = given["normalizer"]
+        given["normalizer"] = None if normalizer is None else normalize.from_json(normalizer)
+        lists = [given["levels"], given["values"], [] if given["declared"] is None else given["declared"]]
+        good = all(isinstance(each, list) for each in lists)
+        good = good and all(isinstance(level, (str, bool, int, float)) for each in lists for level in each)
+        for key in ("levels", "values", "declared"):
             given[key] = None if given[key] is None else tuple(given[key])
-        given["normalizer"] = None if given["normalizer"] is None else normalize.from_json(given["normalizer"])
         column = cls(**given)
-        levels, number = column.levels, column.kind in kinds.NUMERIC
         least = {"binary": 2, "categorical": 2, "ordinal": 2, "constant": 1}.get(column.kind, 0)
-        good = column.kind in (*kinds.KINDS, "constant", "empty") and len(set(levels)) == len(levels) >= least
+        good = good and column.kind in (*kinds.KINDS, "constant", "empty")
+        good = good and len(set(column.levels)) == len(column.levels) >= least
         good = good and column.type in ("float", "integer", "boolean", "text", "empty")
-        good = good and all(isinstance(level, (str, bool, int, float)) for level in levels + (column.declared or ()))
-        good = good and (column.normalizer is not None) == (column.kind == "real") and isinstance(column.dtype, str)
-        if not good or (number and not (column.low <= column.high and 0 < column.unit < np.inf)):
+        good = good and all(type(each) is bool for each in (column.ordered, column.whole, column.holes))
+        good = good and all(
+            type(each) in (int, float) for each in (column.low, column.high, column.unit, *column.values)
+        )
+        good = good and type(column.label) in (str, int) and type(column.dtype) is str
+        good = good and all(a < b for a, b in pairwise(column.values))
+        good = good and (column.normalizer is not None) == (column.kind == "real")
+        if not (good and column.low <= column.high and 0 < column.unit < np.inf):
             raise ValueError("a column of the table is damaged")
         return column
 
