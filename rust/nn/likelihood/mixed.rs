@@ -270,7 +270,7 @@ impl Group {
             Likelihood::Gaussian(kind) => kind.tile(isa, work),
             Likelihood::Poisson(kind) => kind.tile(isa, work),
             Likelihood::NegativeBinomial(kind) => kind.tile(isa, work),
-            Likelihood::LogNormal(kind) => kind.tile(isa, work),
+            Likelihood::LogNormal(_) => work.dispatch::<LogNormal>(isa),
             _ => {}
         }
     }

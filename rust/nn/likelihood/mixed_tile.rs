@@ -3,7 +3,7 @@
 use super::mixed::{Group, Run};
 use super::score::{LogProbOf, ParameterSlopeOf, or_zero};
 use super::{Density, DensityWithScale, TileWork};
-use crate::simd::{Arithmetic, Isa, Lanes, Row, Several, Simd, in_groups};
+use crate::simd::{Isa, Lanes, Row, Simd};
 
 /// Adds log p of the lanes of a run, in one vector of a tile, and writes its gradients or its terms.
 pub struct MixedScore<'a> {
@@ -62,9 +62,10 @@ impl TileWork for MixedScore<'_> {
             factor: s.mul(scale_factor, s.load(&self.units[v])),
             scale_factor,
         };
-        in_groups!(S::WIDE && !D::IS_LONG, self.outputs.len(), N, first => {
-            self.rows::<S, D, N>(s, &column, first);
-        });
+        // One row at a time: a table has few single columns, and several rows at once are four times as much code.
+        for row in 0..self.outputs.len() {
+            self.row::<S, D>(s, &column, row);
+        }
     }
 
     /// Does nothing: groups have one output for each column.
@@ -74,57 +75,40 @@ impl TileWork for MixedScore<'_> {
 
 impl MixedScore<'_> {
     #[inline(always)]
-    fn rows<S: Simd, D: Density, const N: usize>(
-        &mut self,
-        s: S,
-        column: &Column<S>,
-        first: usize,
-    ) {
-        let (several, v) = (Several::<S, N>(s), self.run.vector);
-        let (mut x, mut y) = (several.zero(), several.zero());
-        for i in 0..N {
-            x[i] = s.load(&self.targets[first + i][v]);
-            y[i] = s.load(&self.outputs[first + i][v]);
-        }
-        let observed = several.is_number(x);
+    fn row<S: Simd, D: Density>(&mut self, s: S, column: &Column<S>, i: usize) {
+        let v = self.run.vector;
+        let (mut x, y) = (s.load(&self.targets[i][v]), s.load(&self.outputs[i][v]));
+        let observed = s.is_number(x);
         if self.masked {
-            x = or_zero(several, observed, x);
+            x = or_zero(s, observed, x);
         }
-        let parameter = [column.parameter; N];
-        let [mut value, mut slope] = several.apply::<_, _, LogProbOf<D>>([x, y, parameter]);
+        let parameter = column.parameter;
+        let [mut value, mut slope] = s.apply::<_, _, LogProbOf<D>>([x, y, parameter]);
         if self.masked {
-            value = or_zero(several, observed, value);
+            value = or_zero(s, observed, value);
         }
-        for i in 0..N {
-            let value = s.select(column.mask, s.mul(value[i], column.weights), s.zero());
-            let sum = &mut self.log_prob[first + i];
-            s.store(s.add(s.load(sum), value), sum);
-        }
-        let Some(gradient) = self.gradient.get_mut(first..first + N) else { return };
+        let weighted = s.select(column.mask, s.mul(value, column.weights), s.zero());
+        let sum = &mut self.log_prob[i];
+        s.store(s.add(s.load(sum), weighted), sum);
+        let Some(gradient) = self.gradient.get_mut(i) else { return };
+        let to = &mut gradient[v];
         if self.terms {
-            for i in 0..N {
-                let to = &mut gradient[i][v];
-                s.store(s.select(column.mask, value[i], s.load(to)), to);
-            }
+            s.store(s.select(column.mask, value, s.load(to)), to);
             return;
         }
-        if let Some(gradient) = self.scale_gradient.get_mut(first..first + N) {
-            let [mut slope] = several.apply::<_, _, ParameterSlopeOf<D>>([x, y, parameter, slope]);
+        if let Some(gradient) = self.scale_gradient.get_mut(i) {
+            let [mut slope] = s.apply::<_, _, ParameterSlopeOf<D>>([x, y, parameter, slope]);
             if self.masked {
-                slope = or_zero(several, observed, slope);
+                slope = or_zero(s, observed, slope);
             }
-            for i in 0..N {
-                let (to, slope) = (&mut gradient[i][v], s.mul(slope[i], column.scale_factor));
-                s.store(s.select(column.mask, slope, s.load(to)), to);
-            }
-        }
-        if self.masked {
-            slope = or_zero(several, observed, slope);
-        }
-        for i in 0..N {
-            let (to, slope) = (&mut gradient[i][v], s.mul(slope[i], column.factor));
+            let to = &mut gradient[v];
+            let slope = s.mul(slope, column.scale_factor);
             s.store(s.select(column.mask, slope, s.load(to)), to);
         }
+        if self.masked {
+            slope = or_zero(s, observed, slope);
+        }
+        s.store(s.select(column.mask, s.mul(slope, column.factor), s.load(to)), to);
     }
 }
 
