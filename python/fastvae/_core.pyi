@@ -230,6 +230,7 @@ class ExamAnswers:
         n_tasks: int,
         weights: _F32 | None = None,
         groups: NDArray[np.uint32] | None = None,
+        by_score: bool = False,
     ) -> ExamAnswers: ...
     def patterns(self) -> tuple[NDArray[np.uint32], NDArray[np.float64]]: ...
     def fit(

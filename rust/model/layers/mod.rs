@@ -18,6 +18,7 @@ mod kernel;
 mod max_pool;
 #[cfg(test)]
 mod scaling;
+mod seeds;
 mod simplex;
 mod sparse_product;
 mod topic_words;
@@ -36,6 +37,7 @@ pub use join::Join;
 pub use max_pool::MaxPool;
 #[cfg(test)]
 pub use scaling::Scaling;
+pub use seeds::{Seed, SeededProduct};
 pub use simplex::Simplex;
 pub use topic_words::TopicWords;
 pub use upsample::Upsample;
