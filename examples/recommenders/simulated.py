@@ -136,7 +136,8 @@ def torch_quality(
             best.update({name: value.clone() for name, value in model.state_dict().items()})
         return epoch - int(np.argmax(curve)) >= PATIENCE
 
-    steps = epochs * -(-train.shape[0] // BATCH)
+    batch = min(BATCH, train.shape[0] // 20)  # as fastvae does
+    steps = epochs * -(-train.shape[0] // batch)
     mult_vae.train(
         train,
         model,
@@ -144,7 +145,7 @@ def torch_quality(
         epochs=epochs,
         beta=lambda step: step / steps,
         after_epoch=after_epoch,
-        batch_size=BATCH,
+        batch_size=batch,
     )
     model.load_state_dict(best)
     found = measures(lambda x: mult_vae.recommend(model, x, 100), seen, held)
@@ -222,7 +223,13 @@ def epoch(options: argparse.Namespace) -> None:
         model.fit(clicks)
         ours.append(time.perf_counter() - start)
         theirs += mult_vae.train(
-            clicks, twin, seed=0, epochs=1, beta=lambda _: 0.1, after_epoch=lambda _: True, batch_size=BATCH
+            clicks,
+            twin,
+            seed=0,
+            epochs=1,
+            beta=lambda _: 0.1,
+            after_epoch=lambda _: True,
+            batch_size=min(BATCH, clicks.shape[0] // 20),
         )
     record(
         f"epoch {clicks.shape[0]}x{options.items}",

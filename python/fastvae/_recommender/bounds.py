@@ -62,7 +62,7 @@ def bounds(weights: NDArray[np.float32], bias: NDArray[np.float32], first: NDArr
 
 def _orthonormal(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return an orthonormal basis: by Cholesky, whose small matrices wake no threads, else by Householder."""
-    found = columns / np.sqrt(np.square(columns).sum(0))
+    found: NDArray[np.float64] = columns / np.sqrt(np.square(columns).sum(0))
     try:
         for _ in range(2):  # the second time removes the rounding errors of the first
             found = found @ np.linalg.inv(np.linalg.cholesky(found.T @ found)).T
@@ -70,4 +70,5 @@ def _orthonormal(columns: NDArray[np.float64]) -> NDArray[np.float64]:
         found = np.full_like(columns, np.nan)
     if np.abs(found.T @ found - np.eye(found.shape[1])).max() < 1e-6:  # not NaN either
         return found
-    return np.linalg.qr(columns)[0]
+    found, _ = np.linalg.qr(columns)
+    return found
