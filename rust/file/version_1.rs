@@ -120,6 +120,7 @@ impl Specification {
             topics,
             weight_constraint: old.loadings,
             item_prior: None,
+            seeds: Vec::new(),
             trials: to_single(&old.trials),
             optimizer,
             seed: old.seed,

@@ -5,8 +5,8 @@
 use super::layer_list::{LayerEnd, LayerSpecification, Shape};
 use super::layers::{
     AffineNorm, AvgPool, BatchNorm, Combine, Constrained, Conv, ConvOutput, ConvParts, Dense,
-    Direction, FlatOutput, InputPool, Join, MaxPool, NamedChannels, NamedOutputs, Simplex,
-    TopicWords, Upsample, WeightKind,
+    Direction, FlatOutput, InputPool, Join, MaxPool, NamedChannels, NamedOutputs, SeededProduct,
+    Simplex, TopicWords, Upsample, WeightKind,
 };
 use super::network::Layers;
 use super::spec::{Missing, Specification, WeightConstraint};
@@ -401,11 +401,17 @@ pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
         _ => (n, NamedOutputs::all(name, n)),
     };
     let mut last = Dense::new(layout, (inputs, outputs), Activation::Identity, names, false)?;
+    let seeds = spec.seeds.clone();
     match (&spec.topics, &spec.likelihood, spec.weight_constraint) {
-        (_, Likelihood::Mixture(_), _) => layers.push(Box::new(TopicWords::new(layout, last))),
+        (_, Likelihood::Mixture(_), _) => {
+            layers.push(Box::new(TopicWords::new(layout, last, seeds)))
+        }
         (Some(_), ..) => {
             let norm = BatchNorm::with_shift(&mut last);
-            layers.push(Box::new(last));
+            layers.push(match seeds.is_empty() {
+                true => Box::new(last),
+                false => Box::new(SeededProduct::new(last, seeds)),
+            });
             layers.push(Box::new(norm));
         }
         (_, _, WeightConstraint::Free) if spec.item_prior.is_none() => layers.push(Box::new(last)),

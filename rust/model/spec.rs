@@ -2,6 +2,7 @@
 //! configuration in the model file. An absent option has its default; an unknown option is an error.
 
 use super::layer_list::{self, LayerSpecification, MAX_WIDTH, Shape};
+use super::layers::Seed;
 use crate::data::input_transform::Transform;
 use crate::data::standardize::Standardize;
 use crate::data::{Element, Source};
@@ -57,6 +58,9 @@ pub struct Specification {
     /// The prior of a topic model.
     #[serde(deserialize_with = "json::optional_object")]
     pub topics: Option<Topics>,
+    /// Words that the prior gives to a topic.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<Seed>,
     /// The constraint on the output layer's weights.
     pub weight_constraint: WeightConstraint,
     /// The prior of the output layer's weights and biases: slopes and intercepts of an item response model.
@@ -88,6 +92,7 @@ impl Default for Specification {
             standardize: None,
             standardize_y: None,
             topics: None,
+            seeds: Vec::new(),
             weight_constraint: WeightConstraint::Free,
             item_prior: None,
             trials: Vec::new(),
@@ -354,12 +359,16 @@ impl Specification {
     fn check_topics(&self) -> Result<()> {
         let wrong = match (&self.topics, &self.likelihood) {
             (None, Likelihood::Mixture(_)) => "a mixture of words needs topics",
+            (None, _) if !self.seeds.is_empty() => "seed words need topics",
             (None, _) => return Ok(()),
             (Some(topics), Likelihood::Mixture(_) | Likelihood::Multinomial(_)) => {
                 let good = |values: &[f32], least: f32| {
                     values.len() == self.latent_dim
                         && values.iter().all(|x| (least..=1e3).contains(x))
                 };
+                for seed in &self.seeds {
+                    seed.check(self.latent_dim, self.n_features)?;
+                }
                 match (self.variational, self.conditions, self.decoder.len()) {
                     (true, 0, 0) if good(&topics.mean, -1e3) && good(&topics.scale, 1e-3) => {
                         return Ok(());

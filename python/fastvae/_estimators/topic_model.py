@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,11 @@ from fastvae._estimators.variational import Variational
 from fastvae._fitted import overflow
 from fastvae._fitted.diagnosis import FINE
 from fastvae._fitted.specification import Specification
-from fastvae._topics import documents, measures, prior, texts, weights
+from fastvae._topics import choice, clusters, documents, explanation, measures, prior, seeds, texts, weights
+from fastvae._topics.choice import TopicChoice
 from fastvae._topics.diagnosis import TopicDiagnosis, diagnose
 from fastvae._topics.documents import Counts
+from fastvae._topics.explanation import Explanation, TopicShares
 from fastvae._training.convergence import Budget
 from fastvae._training.objective import Objective
 from fastvae._training.plan import Plan
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from fastvae._fitted.model import FittedModel
 
 _DECODERS = ("mixture", "product")
+_INITS = ("random", "clusters")
 
 # The default alpha. Of 5,000 synthetic documents of ten topics with alpha 0.1, mixtures with 0.3 missed two topics for
 # half of the seeds, with 0.5 none. A product's topics of titles had words that never occur together with 0.7.
@@ -82,7 +86,21 @@ class TopicModel(Variational):
         and 0.5 for a product.
     beta : float, schedule or None
         Weight of the KL, as for :class:`fastvae.VAE`. None is a warm-up, ``schedules.linear(0, 1, steps=500)``, in
-        which topics of short documents separate.
+        which topics of short documents separate; with ``init="clusters"``, whose topics are separate, it is 1.
+    init : {"random", "clusters"} or None
+        Topics at the start. "random": word frequencies times random factors; random weights of a product. "clusters":
+        groups of words that occur in the same documents, by spherical k-means of their positive pointwise mutual
+        information, which takes about a second. A few epochs are then enough for many documents: see the guide. None
+        is "clusters" with ``seed_words``, else "random".
+    seed_words : mapping of int to sequences, or None
+        Words that the prior gives to topics, by topic: ``{0: ["goal", "match"], 3: ["market"]}``. A word is its name in
+        ``vocabulary`` or in the columns of a frame, or the index of its column. Other topics are free. See Notes.
+    seed_strength : float
+        Strength of that prior, in (0, 1): the share of a topic's words that its seeds would have in the prior alone, if
+        each topic had as many words.
+    vocabulary : sequence of str, mapping of str to int, or None
+        The words in the order of the columns of X, or a mapping from word to column, such as scikit-learn's
+        ``CountVectorizer.vocabulary_``: names for ``seed_words`` and ``top_words``. None is the columns of a frame.
     optimizer, learning_rate, weight_decay, clip_norm, nan_policy, validation_fraction, early_stopping, \
 n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
@@ -108,6 +126,15 @@ n_skipped_batches_
     batch-normalised, so that each topic is used (as in Zhu et al., arXiv:2004.12585). The topics of a mixture start as
     word frequencies times random factors. Topics learn faster than the encoder, since phi = softmax(10 W).
     ``diagnose`` reports collapse.
+
+    **Seed words** of topic k are a prior of its words: as if n occurrences of each had been seen with the topic, where
+    the n of a topic add up to s / (1 - s) times the number of words of the training documents, divided by n_topics (s
+    is ``seed_strength``). In a mixture they are pseudo-counts, phi_k ~ Dirichlet(1 + n), with the penalty -n ln phi_kw.
+    In a product the penalty is -n ln softmax_k(beta_w), over the topics: n occurrences that are labelled with their
+    topic (as the z-labels of Andrzejewski & Zhu, NAACL Workshop on Semi-supervised Learning 2009). The clusters at the
+    start have the seeds as centres. Jagarlamudi, Daumé & Udupa (EACL 2012), who introduced seeds in LDA, mix a topic
+    with a distribution of its seeds instead. ``history_["loss"]`` includes the penalty, divided by the number of
+    documents; ``elbo`` and scores do not. A model from ``load_state_dict`` has no such prior.
 
     ``state_dict`` has ``topics.weight`` [n_words, n_topics]. In a mixture phi_k is the softmax over the words of 10
     times column k. In a product the weight is beta, and ``topics.norm.bias`` is b. Running statistics, which have no
@@ -136,6 +163,10 @@ n_skipped_batches_
         input_transform: str | None = "frequencies",
         masking: float | None = None,
         beta: Any = None,
+        init: str | None = None,
+        seed_words: Any = None,
+        seed_strength: float = 0.05,
+        vocabulary: Any = None,
         optimizer: Any = "adam",
         learning_rate: Any = 2e-3,
         weight_decay: float | None = None,
@@ -161,6 +192,10 @@ n_skipped_batches_
         self.input_transform = input_transform
         self.masking = masking
         self.beta = beta
+        self.init = init
+        self.seed_words = seed_words
+        self.seed_strength = seed_strength
+        self.vocabulary = vocabulary
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -381,6 +416,40 @@ n_skipped_batches_
         theta, query_theta = (np.asarray(self.transform(counts)) for counts in (X, query))
         return documents.similar_documents(theta, query_theta, n)
 
+    def explain(self, X: Any, *, topic: int | None = None) -> Explanation | TopicShares:
+        """Return the topics of each word in each document, p(topic | word, document).
+
+        p(k|w, d) = theta_dk phi_kw / sum_j theta_dj phi_jw, the responsibilities of a mixture, with theta from
+        ``transform`` and phi from ``components_``. With decoder "product" they are those of a mixture of its
+        components, an approximation, since a product has none.
+
+        Parameters
+        ----------
+        X : array_like, [n_documents, n_words]
+        topic : int or None
+            One topic, whose shares take 1 / n_topics of the memory. None is all topics.
+
+        Returns
+        -------
+        Explanation or TopicShares
+            All topics: ``shares`` [nnz, n_topics] of the words that occur, whose rows sum to one, with the ``indices``
+            and ``indptr`` of a sparse matrix; ``document(d)`` lists the words of a document, ``topic_counts()`` adds up
+            words by topic, ``toarray()`` is dense. One topic: a sparse matrix [n_documents, n_words] with scipy's
+            attributes.
+
+        Raises
+        ------
+        ValueError
+            If there is no such topic.
+
+        Notes
+        -----
+        Memory beyond the result is that of 256 documents and of ``transform(X)``.
+        """
+        fitted = self._require_fitted()
+        read, theta = self._read_examples(X), np.asarray(self.transform(X))
+        return explanation.explain(read, theta, self.components_, topic, self._words(fitted))
+
     def sample_documents(self, n: int, lengths: Any = 100, random_state: Any = None) -> Counts:
         """Draw documents: theta from the prior, then for each word a topic from theta and a word from that topic.
 
@@ -422,14 +491,17 @@ n_skipped_batches_
             raise AttributeError(f"this {type(self).__name__} is not fitted yet, so it has no components_")
         return self.inverse_transform(np.eye(self._fitted.latent_dim))
 
-    def top_words(self, vocabulary: Sequence[str] | Mapping[str, int], n: int | None = None) -> list[list[str]]:
+    def top_words(
+        self, vocabulary: Sequence[str] | Mapping[str, int] | None = None, n: int | None = None
+    ) -> list[list[str]]:
         """Return the n most probable words of each topic.
 
         Parameters
         ----------
-        vocabulary : sequence of str or mapping
+        vocabulary : sequence of str, mapping or None
             The words in the order of the columns of X, or a mapping from word to column, such as scikit-learn's
-            ``CountVectorizer.vocabulary_``.
+            ``CountVectorizer.vocabulary_``. None is the parameter ``vocabulary``, or the columns of the frame that was
+            fitted.
         n : int or None
             None is min(10, n_words).
 
@@ -437,6 +509,10 @@ n_skipped_batches_
         -------
         list of list of str, [n_topics][n]
         """
+        if vocabulary is None:
+            vocabulary = self._words()
+        if vocabulary is None:
+            raise ValueError("pass vocabulary=, the words of the columns: the model was fitted without names")
         return measures.top_words(self._components(), vocabulary, n)
 
     def topic_diversity(self, n: int | None = None) -> float:
@@ -472,6 +548,77 @@ n_skipped_batches_
         ndarray of float64, [n_topics]
         """
         return measures.coherence(self._components(), X_reference, measure, n)
+
+    def choose_n_topics(
+        self,
+        X: Any,
+        grid: Sequence[int] = (5, 10, 20, 40),
+        *,
+        held_out: float = 0.2,
+        n_repeats: int = 1,
+        random_state: Any = None,
+    ) -> TopicChoice:
+        """Compare numbers of topics by the perplexity of held-out documents and by coherence.
+
+        Fits a copy of this model, with its parameters, for each number. ``print`` of the result shows a table and an
+        advice, :func:`fastvae.plots.n_topics` a picture.
+
+        Parameters
+        ----------
+        X : array_like or CSR, [n_documents, n_words]
+        grid : sequence of int
+            Numbers of topics, at least 2.
+        held_out : float
+            Share of the documents that are held out, in (0, 1).
+        n_repeats : int
+            Repeats with other seeds and other held-out documents.
+        random_state : int, numpy generator or None
+            Seed of the split and of the fits. None uses the estimator's ``random_state`` or, if that is None too, fresh
+            entropy.
+
+        Returns
+        -------
+        TopicChoice
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of range, or ``alpha`` is a number for each topic.
+
+        Notes
+        -----
+        Perplexity is by document completion (Wallach, Murray, Salakhutdinov & Mimno, ICML 2009, section 5.2): theta is
+        inferred from a random half of the words of each held-out document, and the other half has
+        exp(-mean ln p(w|theta)). Coherence is the mean NPMI of the topics' ten top words in the training documents.
+        The advice is the smallest number whose coherence is within 0.01 of the best among the numbers whose perplexity
+        is within 5 % of the lowest.
+        """
+        numbers = choice.grid_of(grid)
+        n_repeats = _checks.integer(n_repeats, "n_repeats")
+        share = _checks.number(held_out, "held_out", below=1.0)
+        if share == 0:
+            raise ValueError("held_out=0 leaves no documents to score: pass a share, such as 0.2")
+        if self.alpha is not None and np.ndim(self.alpha):
+            raise ValueError("alpha is a number for each topic, which does not fit other numbers of topics: pass one")
+        self._check_parameters()
+        seed = self._seed_for(random_state)
+        read, _, form = self._read_first(X, None)
+        words = self.vocabulary if self.vocabulary is not None or form.names is None else form.names.tolist()
+        found = np.zeros((4, n_repeats, len(numbers)))
+        for repeat in range(n_repeats):
+            training, seen, scored = choice.divide(read, share, np.random.default_rng([seed, repeat]))
+            for i, n in enumerate(numbers):
+                options = {"n_topics": n, "random_state": (seed + repeat) % 2**32, "vocabulary": words}
+                model = type(self)(**self.get_params() | options | {"warm_start": False})
+                with warnings.catch_warnings():  # too many topics are alike, which the coherence shows
+                    warnings.filterwarnings("ignore", f"{type(self).__name__} after training")
+                    model.fit(training)
+                perplexity = choice.completion(np.asarray(model.transform(seen)), model.inverse_transform, scored)
+                coherence = float(model.coherence(training).mean())
+                found[:, repeat, i] = perplexity, coherence, model.topic_diversity(), model.elapsed_
+        best, advice = choice.advise(np.array(numbers), found[0].mean(0), found[1].mean(0))
+        perplexities, coherences, diversities, seconds = found
+        return TopicChoice(np.array(numbers), perplexities, coherences, diversities, seconds, best, advice)
 
     def diagnose(self, X: Any, *, y: Any = None) -> TopicDiagnosis:
         """Diagnose collapse: topics that are alike, topics that no document uses, KL near zero.
@@ -530,18 +677,27 @@ n_skipped_batches_
     def _check_specification(self) -> None:
         # Without the network, whose prior would take memory for each of `n_topics`.
         self._alpha()
+        self._init()
         check_transform(self.input_transform)
         self._dense_encoder()
+        words = None if self.vocabulary is None else measures.words_of(self.vocabulary)
+        seeds.resolve(self.seed_words, self._latent_dim(), None if words is None else len(words), words)
+        seeds.check_share(self.seed_strength)
 
     def _objective(self) -> Objective:
-        warm_up = schedules.linear(0.0, 1.0, steps=_WARM_UP)
-        return Objective(beta=warm_up if self.beta is None else schedules.check(self.beta, "beta"))
+        default = 1.0 if self._init() == "clusters" else schedules.linear(0.0, 1.0, steps=_WARM_UP)
+        return Objective(beta=default if self.beta is None else schedules.check(self.beta, "beta"))
 
     def _latent_dim(self) -> int:
         return _checks.integer(self.n_topics, "n_topics", least=2, most=_core.MAX_WIDTH // 2)
 
     def _decoder(self) -> str:
         return _checks.choice(self.decoder, "decoder", _DECODERS)
+
+    def _init(self) -> str:
+        if self.init is None:
+            return "random" if self.seed_words is None else "clusters"
+        return _checks.choice(self.init, "init", _INITS)
 
     def _corruption(self) -> corruption.MaskingNoise | None:
         """Return the masking of the encoder's input in training, or None."""
@@ -599,8 +755,39 @@ n_skipped_batches_
     def _initial_weights(
         self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None
     ) -> dict[str, NDArray[np.float32]]:
-        """Return initial topics: word frequencies times random factors for a mixture, as the bias of a product."""
-        frequencies = weights.log_frequencies(X, rows)
-        if self.decoder == "product":
-            return {"topics.norm.bias": frequencies.astype(np.float32)}
-        return {"topics.weight": weights.random_topics(frequencies, fitted.latent_dim, fitted.specification.seed)}
+        """Return initial topics; word frequencies are the bias of a product."""
+        counts, product = weights.count_words(X, rows), self.decoder == "product"
+        frequencies = weights.log_frequencies(counts)
+        pairs, n, seed = self._seeds(fitted), fitted.latent_dim, fitted.specification.seed
+        if pairs:
+            share = seeds.check_share(self.seed_strength)
+            fitted.set_seed_words(seeds.occurrences(pairs, share, n, float(counts.sum())))
+        initial = {"topics.norm.bias": frequencies.astype(np.float32)} if product else {}
+        if self._init() == "random":
+            return initial if product else {"topics.weight": weights.random_topics(frequencies, n, seed)}
+        found = clusters.topics(X, rows, counts, n, seed, pairs)
+        random = fitted.state_dict()["topics.weight"]
+        weight = clusters.product_weights(found, random) if product else weights.of_topics(found)
+        return initial | {"topics.weight": weight}
+
+    def _seeds(self, fitted: FittedModel) -> seeds.Pairs:
+        """Return topic and column of each seed word for a model of known columns."""
+        words = self._words(fitted)
+        pairs = seeds.resolve(self.seed_words, fitted.latent_dim, fitted.n_features, words)
+        seeds.check_named(self.seed_words, words)
+        return pairs
+
+    def _words(self, fitted: FittedModel | None = None) -> list[str] | None:
+        """Return the names of the columns, from the parameter or from the frame that was fitted; None without."""
+        fitted = self._require_fitted() if fitted is None else fitted
+        if self.vocabulary is not None:
+            return measures.words_of(self.vocabulary, fitted.n_features, "X")
+        return None if fitted.names is None else [str(name) for name in fitted.names]
+
+    def _check_unchanged(self, fitted: FittedModel) -> None:
+        super()._check_unchanged(fitted)
+        if self._seeds(fitted) != fitted.specification.seeds:
+            raise ValueError(
+                "warm_start=True goes on with the fitted prior, but seed_words has changed: set it back, or fit with "
+                "warm_start=False"
+            )

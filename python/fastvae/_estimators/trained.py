@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fastvae._training.objective import Objective
 
 # Options of the specification that come from the training data or the seed, not from parameters.
-_OF_TRAINING_DATA = ("seed", "standardize", "standardize_y")
+_OF_TRAINING_DATA = ("seed", "standardize", "standardize_y", "seeds")
 
 
 class Job(NamedTuple):

@@ -263,6 +263,15 @@ class Specification:
         return mean, scale
 
     @property
+    def seeds(self) -> list[tuple[int, int]]:
+        """Topic and column of each seed word."""
+        return [(int(seed["topic"]), int(seed["word"])) for seed in self.options.get("seeds", [])]
+
+    def seeded_words(self, seeds: list[dict[str, Any]]) -> Specification:
+        """Return the specification with seed words: "topic", "word" and "count" of each."""
+        return Specification(self.options | {"seeds": seeds})
+
+    @property
     def weight_constraint(self) -> str:
         """Constraint on the weights of the decoder's last layer."""
         return str(self.options["weight_constraint"])

@@ -47,7 +47,7 @@ def top_words(
         If n is out of range, the length of the vocabulary is not n_words, or its columns are not 0 .. n_words - 1.
     """
     topics = _topics(components)
-    words = _words(vocabulary, topics.shape[1])
+    words = words_of(vocabulary, topics.shape[1])
     return [[words[i] for i in topic] for topic in _top(topics, n, 10)]
 
 
@@ -141,8 +141,8 @@ def _topics(components: Any) -> NDArray[Any]:
     return topics
 
 
-def _words(vocabulary: Any, n: int) -> list[str]:
-    """Return the words of n columns, in the order of the columns, or raise ValueError."""
+def words_of(vocabulary: Any, n: int | None = None, owner: str = "components") -> list[str]:
+    """Return the words of n columns (None: as many as there are), in their order, or raise ValueError."""
     if isinstance(vocabulary, str):
         raise ValueError(f"vocabulary is one string, {vocabulary[:20]!r}; expected a word for each column")
     if not isinstance(vocabulary, Iterable) or (isinstance(vocabulary, np.ndarray) and vocabulary.ndim != 1):
@@ -151,8 +151,8 @@ def _words(vocabulary: Any, n: int) -> list[str]:
             "of words of each topic, comes after it"
         )
     words = list(vocabulary)
-    if len(words) != n:
-        raise ValueError(f"vocabulary has {len(words)} words, but components has {n} columns")
+    if n is not None and len(words) != n:
+        raise ValueError(f"vocabulary has {len(words)} words, but {owner} has {n} columns")
     return in_order_of_columns(vocabulary, words, "vocabulary", "word")
 
 

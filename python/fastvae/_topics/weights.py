@@ -19,9 +19,9 @@ _START_STREAM = 254  # stream of the counter generator that the engine does not 
 _START_STD = 0.1
 
 
-def log_frequencies(X: Any, rows: NDArray[np.uint64] | None) -> NDArray[np.float64]:
-    """Return ln of each word's share of all words in some rows of X, [n_words], with 0.1 added to each count."""
-    counts = count_words(X, rows) + 0.1
+def log_frequencies(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ln of each word's share of all words, [n_words], with 0.1 added to each count."""
+    counts = counts + 0.1
     found: NDArray[np.float64] = np.log(counts / counts.sum())
     return found
 
@@ -32,6 +32,11 @@ def random_topics(log_frequencies: NDArray[np.float64], n_topics: int, seed: int
     noise = _core.standard_normal(*shape, seed, _START_STREAM).reshape(shape)
     weight = (log_frequencies[:, None] + _START_STD * noise) / _core.TOPIC_GAIN
     return weight.astype(np.float32)
+
+
+def of_topics(topics: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the weights of a mixture of topics [n_topics, n_words], positive probabilities: [n_words, n_topics]."""
+    return (np.log(topics) / _core.TOPIC_GAIN).T.astype(np.float32)  # type: ignore[no-any-return]
 
 
 def count_words(X: Any, rows: NDArray[np.uint64] | None = None) -> NDArray[np.float64]:

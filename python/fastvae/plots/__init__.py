@@ -9,7 +9,7 @@ are rows [n, d] with ``shape`` (height, width) or (height, width, 3), which is o
 from fastvae.plots._codes import kl_per_dimension, latent_ellipses, latent_scatter, three_objectives
 from fastvae.plots._exams import abilities, item_characteristic
 from fastvae.plots._images import attribute, conditions, images, interpolation, manifold, reconstructions, traversal
-from fastvae.plots._topics import document_map, topics
+from fastvae.plots._topics import document_map, n_topics, topics
 from fastvae.plots._training import learning_curve
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "latent_scatter",
     "learning_curve",
     "manifold",
+    "n_topics",
     "reconstructions",
     "three_objectives",
     "topics",

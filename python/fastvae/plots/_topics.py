@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
 
+    from fastvae._topics.choice import TopicChoice
+
 _GREYS = (14, 15)  # the grey entries of the colour map "tab20", reserved for less frequent topics
 
 
@@ -181,3 +183,37 @@ def _topic_colours(greatest: NDArray[np.intp], names: list[str]) -> tuple[NDArra
     if used > len(shown):
         key["others"] = colors.to_rgba("0.8")
     return table[greatest], key
+
+
+def n_topics(choice: TopicChoice, *, ax: Axes | None = None) -> Axes:
+    """Draw held-out perplexity and coherence over the number of topics.
+
+    Parameters
+    ----------
+    choice : TopicChoice
+        Result of :meth:`fastvae.TopicModel.choose_n_topics`.
+    ax : matplotlib Axes, optional
+        Default: a new figure. A twin of it has the scale of the coherence.
+
+    Returns
+    -------
+    matplotlib Axes
+        Lines are means over the repeats, points the repeats. The advised number has a vertical line.
+    """
+    ax = new_axes(ax, (5.0, 3.2))
+    other = ax.twinx()
+    for each, values, name, colour in (
+        (ax, choice.perplexity, "held-out perplexity (lower is better)", "C0"),
+        (other, choice.coherence, "coherence, NPMI (higher is better)", "C1"),
+    ):
+        each.plot(choice.n_topics, values.mean(0), color=colour)
+        each.plot(np.tile(choice.n_topics, len(values)), values.ravel(), "o", color=colour, markersize=4)
+        each.set_ylabel(name, color=colour, fontsize=SMALL)
+        each.tick_params(axis="y", labelcolor=colour, labelsize=SMALL)
+    ax.axvline(choice.best, color="0.6", linestyle=":", zorder=0)
+    ax.set_xscale("log")
+    ax.set_xticks(choice.n_topics, [str(n) for n in choice.n_topics])
+    ax.minorticks_off()
+    ax.set_xlabel("topics")
+    ax.set_title(f"{choice.best} topics", fontsize=TITLE)
+    return ax

@@ -18,6 +18,7 @@ mod kernel;
 mod max_pool;
 #[cfg(test)]
 mod scaling;
+mod seeds;
 mod simplex;
 mod sparse_product;
 mod topic_words;
@@ -36,6 +37,7 @@ pub use join::Join;
 pub use max_pool::MaxPool;
 #[cfg(test)]
 pub use scaling::Scaling;
+pub use seeds::{Seed, SeededProduct};
 pub use simplex::Simplex;
 pub use topic_words::TopicWords;
 pub use upsample::Upsample;
@@ -106,6 +108,11 @@ pub trait Layer: Debug + Send + Sync {
 
     /// Computes the output from the input.
     fn forward(&self, batch: &BatchView, worker: &Worker, slot: &Slot);
+
+    /// The layer, if it is dense.
+    fn dense(&self) -> Option<&Dense> {
+        None
+    }
 
     /// Computes the output of the last layer, and passes it tile by tile to an epilogue. Other layers need none.
     fn tiles(&self, _: &BatchView, _: &Worker, _: &Slot, _: &mut Epilogue) {

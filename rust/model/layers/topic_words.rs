@@ -5,14 +5,16 @@
 //! topic, so the latter are stored first.
 #![allow(unsafe_code)]
 
-use super::{Dense, Epilogue, Layer};
+use super::{Dense, Epilogue, Layer, Seed};
 use crate::matrix::{Shared, panels_of, vectors_of};
 use crate::model::memory::{BatchView, Planner, Port, Slot};
 use crate::model::sink::Sink;
 use crate::model::tensor::{Layout, Tensor};
 use crate::nn::dense::ScaleRows;
-use crate::nn::simplex::{LargestWeight, SumOfProducts, TopicGradient, TopicShares, TopicSums};
-use crate::simd::{Row, WIDTH};
+use crate::nn::simplex::{
+    GAIN, LargestWeight, SumOfProducts, TopicGradient, TopicShares, TopicSums,
+};
+use crate::simd::{Row, WIDTH, floats, floats_mut};
 use crate::threads::Worker;
 use std::ops::Range;
 
@@ -26,14 +28,16 @@ pub struct TopicWords {
     dense: Dense,
     /// The first row of phi, [topics, words], in the derived buffer.
     start: usize,
+    /// Words that the prior gives to a topic.
+    seeds: Vec<Seed>,
 }
 
 impl TopicWords {
     /// The layer with the weights of `dense` as its free matrix.
-    pub fn new(layout: &mut Layout, mut dense: Dense) -> TopicWords {
+    pub fn new(layout: &mut Layout, mut dense: Dense, seeds: Vec<Seed>) -> TopicWords {
         dense.first_biased = dense.outputs;
         let start = layout.derived(panels_of(dense.outputs) * dense.inputs);
-        TopicWords { dense, start }
+        TopicWords { dense, start, seeds }
     }
 
     /// The rows of phi in panel `panel`.
@@ -83,6 +87,49 @@ impl TopicWords {
     }
 }
 
+impl TopicWords {
+    /// Adds the gradient of the seeds' penalty, -n / phi_kw, to that of phi.
+    ///
+    /// # Safety
+    /// No other item uses the rows of these topics in phi and in `gradients`.
+    unsafe fn add_prior_gradient(
+        &self,
+        batch: &BatchView,
+        topics: &Range<usize>,
+        gradients: Shared<Row>,
+    ) {
+        for seed in self.seeds.iter().filter(|seed| topics.contains(&seed.topic)) {
+            let (panel, column) = seed.place();
+            let row = |start: usize| start + seed.topic..start + seed.topic + 1;
+            // SAFETY: the caller's promise.
+            let (phi, gradient) = unsafe {
+                let phi = batch.derived.read(row(self.phi(panel).start));
+                (phi, gradients.write(row(self.dense.weights(panel).start)))
+            };
+            let share = floats(&phi[0])[column].max(f32::MIN_POSITIVE);
+            floats_mut(gradient)[column] -= batch.prior_weight * seed.count / share;
+        }
+    }
+
+    /// The penalty of the seeds of a topic: -n ln phi_kw, from the free matrix.
+    fn topic_penalty(&self, parameters: &[Row], topic: usize, seeds: &[Seed]) -> f64 {
+        let words = |panel: usize| {
+            let row = self.dense.weights(panel).start + topic;
+            let used = (self.dense.outputs - panel * WIDTH).min(WIDTH);
+            &floats(&parameters[row])[..used]
+        };
+        let all = || (0..panels_of(self.dense.outputs)).flat_map(words).copied();
+        let (most, gain) = (all().fold(f32::NEG_INFINITY, f32::max), f64::from(GAIN));
+        let exponent = |weight: f32| gain * f64::from(weight - most);
+        let log_sum = all().map(|weight| exponent(weight).exp()).sum::<f64>().ln();
+        let penalty = |seed: &Seed| {
+            let (panel, column) = seed.place();
+            f64::from(seed.count) * (log_sum - exponent(words(panel)[column]))
+        };
+        seeds.iter().map(penalty).sum()
+    }
+}
+
 impl Layer for TopicWords {
     fn outputs(&self) -> usize {
         self.dense.outputs
@@ -98,6 +145,11 @@ impl Layer for TopicWords {
 
     fn stores_gradient(&self) -> bool {
         true
+    }
+
+    fn penalty(&self, parameters: &[Row]) -> f64 {
+        let topics = self.seeds.chunk_by(|a, b| a.topic == b.topic);
+        topics.map(|seeds| self.topic_penalty(parameters, seeds[0].topic, seeds)).sum()
     }
 
     fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
@@ -139,6 +191,8 @@ impl Layer for TopicWords {
                     (panel, words, part(self.dense.weights(panel).start, &topics))
                 })
             };
+            // SAFETY: the rows of these topics are this item's.
+            unsafe { self.add_prior_gradient(batch, &topics, scratch) };
             let mut sums = [TopicSums::ZERO; GROUP];
             for (_, words, rows) in places() {
                 // SAFETY: the rows of these topics are this item's.
