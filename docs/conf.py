@@ -48,6 +48,7 @@ myst_heading_anchors = 4
 IN_REPOSITORY = {
     "](../examples/topics": "](experiments/topics.md",
     "](../examples/exams": "](experiments/exams.md",
+    "](../examples/anomalies": "](experiments/anomalies.md",
     "](../examples/aevb": "](experiments/aevb.md",
     "[benches/results](../benches/results)": "`benches/results`",
 }
@@ -73,10 +74,13 @@ EXAMPLES = (
     "convolution",
     "denoising",
     "impute_halves",
+    "mixed_table",
     "anomaly_map",
+    "odd_columns",
     "n_topics",
     "topics_map",
     "item_curves",
+    "graded_answers",
 )
 
 

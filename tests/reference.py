@@ -565,14 +565,6 @@ def table(likelihood: Mixed, rows: int, seed: int = 0) -> NDArray[np.float32]:
     return np.concatenate(parts, 1).astype(np.float32)
 
 
-def holes(likelihood: Mixed, X: NDArray[Any], share: float, seed: int = 0) -> NDArray[np.float32]:
-    """X with a share of the values of each variable missing."""
-    rng, X = np.random.default_rng(seed), X.astype(np.float32)
-    for columns in likelihood.variables:
-        X[rng.uniform(size=len(X)) < share, columns] = np.nan
-    return X
-
-
 def noise(rows: int, latent_dim: int, seed: int = 1) -> NDArray[np.float32]:
     """Standard normal noise from numpy."""
     return np.random.default_rng(seed).normal(size=(rows, latent_dim)).astype(np.float32)

@@ -832,7 +832,7 @@ def test_bad_answers_and_parameters_are_named() -> None:
     with pytest.raises(ValueError, match="observed must be True or False"):
         small_exam().fit(Y, observed=np.ones(Y.shape))
     for params, message in (
-        ({"model": "3pl"}, "use one of 'through_origin', 'rasch', '2pl'"),
+        ({"model": "4pl"}, "use one of 'through_origin', 'rasch', '2pl', '3pl', 'graded'"),
         ({"model": "rasch", "n_dims": 2}, "has one dimension"),
         ({"n_dims": 0}, "n_dims"),
         ({"max_marks": [1, 2]}, "one for each of 7 tasks"),

@@ -27,9 +27,9 @@ from fastvae.likelihoods import (
 
 torch = pytest.importorskip("torch")
 
-from reference import AWKWARD, holes, loss_errors, noise, pair, table, too_large  # noqa: E402
+from mixed_tables import FITTED, PER_FEATURE, fitted, holes, realistic  # noqa: E402
+from reference import AWKWARD, loss_errors, noise, pair, table, too_large  # noqa: E402
 
-PER_FEATURE = Gaussian("per_feature")
 # Groups of one kind, and mixtures with several panels, groups across panels, and many levels.
 TABLES: dict[str, Mixed] = {
     "gaussian": Mixed([(PER_FEATURE, 3), (Gaussian(0.3), 2), (Gaussian(0.7, mean="sigmoid"), 2)]),
@@ -199,37 +199,6 @@ def test_log_marginal_is_the_integral() -> None:
 # ------------------------------------------------------------------------------------------------- a fitted table
 
 
-def realistic(rows: int = 1500, seed: int = 0) -> np.ndarray[Any, Any]:
-    """Columns of very different units that depend on two codes: those of FITTED."""
-    rng = np.random.default_rng(seed)
-    z = rng.normal(size=(rows, 2))
-    numbers = np.stack([1e4 + 300 * z[:, 0] + 50 * rng.normal(size=rows), 1e-2 * z[:, 1]], 1)
-    positive = np.exp(9 + z[:, :1] + 0.3 * rng.normal(size=(rows, 1)))
-    counts = rng.poisson(np.exp(4 + 0.5 * z[:, 1:]))
-    binary = rng.uniform(size=(rows, 1)) < 1 / (1 + np.exp(-2 * z[:, :1]))
-    levels = np.eye(4)[np.argmax(z @ [[2, 0, -2, 0], [0, 2, 0, -2]] + 0.5 * rng.gumbel(size=(rows, 4)), 1)]
-    grades = np.eye(4)[np.digitize(z[:, 0] + 0.5 * rng.normal(size=rows), [-1, 0, 1.5])]
-    return np.concatenate([numbers, positive, counts, binary, levels, grades], 1)
-
-
-FITTED = Mixed(
-    [
-        (PER_FEATURE, 2),
-        (LogNormal(), 1),
-        (NegativeBinomial(), 1),
-        (Bernoulli(), 1),
-        (Categorical(), 4),
-        (Ordinal(), 4, 2.0),
-    ]
-)
-
-
-def fitted(**more: Any) -> VAE:
-    """A model of the realistic table."""
-    params: dict[str, Any] = {"hidden": (32,), "likelihood": FITTED, "epochs": 3, "random_state": 0, "missing": "mask"}
-    return VAE(2, **(params | more)).fit(realistic())
-
-
 def test_training_starts_at_the_best_constant_model() -> None:
     X = realistic()
     model = fitted(learning_rate=1e-12, epochs=1, hidden=(4,))
@@ -332,8 +301,7 @@ def test_draws_have_the_moments_of_the_likelihood() -> None:
 def test_bits_do_not_depend_on_threads_sets_or_rows() -> None:
     code = """
 import numpy as np, sys
-from test_mixed import fitted, realistic, FITTED
-from reference import holes
+from mixed_tables import fitted, holes, realistic, FITTED
 from helpers import answers
 import hashlib
 model = fitted(n_jobs=int(sys.argv[1]), epochs=2, batch_size=200)

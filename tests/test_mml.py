@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import available, run_python
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.base import clone
+from sklearn_checks import passes_all_checks
 
 import fastvae
 from fastvae import ItemResponse
@@ -123,9 +125,7 @@ def test_the_gradient_is_that_of_the_numerical_derivative() -> None:
     }
     for kind, (data, most, at) in cases.items():
         maximum = np.array(most)
-        exam = Exam(
-            {"3pl": "guessing"}.get(kind, kind), (data / maximum).astype(np.float32), maximum, priors, threads=1
-        )
+        exam = Exam(kind, (data / maximum).astype(np.float32), maximum, priors, threads=1)
         # The prior of ln |a| is not in the log-likelihood: its derivative is known.
         _, gradient = exam.gradient(np.array(at))
         numerical = np.empty(len(at))
@@ -200,7 +200,7 @@ def test_the_encoder_has_the_moments_of_the_posterior(missing: float) -> None:
     marks = simulated(800, np.tile(SLOPES, 3), np.tile(INTERCEPTS, 3), missing=missing)
     exam = ItemResponse(method="mml", random_state=0).fit(marks)
     mu, logvar = exam.encode(marks)
-    assert np.sqrt(np.mean((mu - exam.transform(marks)) ** 2)) < (0.2 if missing else 1e-3)
+    assert np.sqrt(np.mean((mu - exam.transform(marks)) ** 2)) < (0.2 if missing else 3e-3)
     assert np.abs(logvar / 2 - np.log(exam.ability_std(marks))).mean() < (0.03 if missing else 1e-3)
     # The bound with this encoder is close to the exact marginal likelihood.
     assert exam.log_marginal(marks).estimate.mean() - exam.score(marks) < 0.2
@@ -276,3 +276,51 @@ def test_a_fit_warns_of_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ItemResponse(method="mml", random_state=0).fit(simulated(200, SLOPES, INTERCEPTS))
+
+
+ESTIMATES = """
+import numpy as np
+from fastvae._irt.marginal import Exam, Prior
+rng = np.random.default_rng(0)
+for kind, most, start in (("2pl", 1, [1.0, 0.0]), ("rasch", 2, [1.0, 0.0]), ("3pl", 1, [1.0, 0.0, -1.4]),
+                          ("graded", 2, [1.0, 0.5, -0.5])):
+    shares = rng.integers(0, most + 1, (300, 5)).astype(np.float32) / most
+    exam = Exam(kind, shares, np.full(5, most), Prior((0.0, 0.5), 2.0, ([-1.4] * 5, 0.5)), threads=1)
+    print(exam.fit(np.tile(start, 5)).parameters.tobytes().hex())
+"""
+
+
+def test_all_instruction_sets_give_the_same_bits() -> None:
+    found = {isa: run_python(ESTIMATES, FASTVAE_ISA=isa) for isa in ("portable", "avx2", "avx512") if available(isa)}
+    assert len(found) > 1
+    assert len(set(found.values())) == 1
+
+
+def test_students_of_one_score_are_one_pattern_for_rasch() -> None:
+    marks = simulated(500, np.ones(6), INTERCEPTS, missing=0.2)
+    shares = marks.astype(np.float32)
+    prior = Prior()
+    merged = Exam("rasch", shares, np.ones(6, np.int64), prior, threads=1)
+    first, counts = merged.patterns()
+    assert len(first) < 400
+    assert counts.sum() == 500
+    at = np.tile([0.9, 0.3], 6) + np.linspace(0, 1, 12) * np.tile([0.0, 1.0], 6)
+    plain = Exam("2pl", shares, np.ones(6, np.int64), prior, threads=1)
+    (one, gradient), (two, expected) = merged.gradient(at), plain.gradient(at)
+    assert one == pytest.approx(two, rel=1e-12)
+    np.testing.assert_allclose(gradient, expected, atol=1e-9)
+
+
+def test_scikit_learns_own_checks_pass() -> None:
+    exceptions = {"check_sample_weight_equivalence_on_dense_data": "its data are fractions, which are no marks"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some data have no estimates
+        passes_all_checks(ItemResponse(method="mml", max_marks=1000, hidden=(4,), random_state=0), exceptions)
+
+
+def test_the_objective_is_described() -> None:
+    described = ItemResponse(method="mml").describe_objective()
+    assert "ln |a_t| ~ N(0, 0.75²), d_t ~ N(0, 3²)" in described
+    assert "integral of N(alpha; 0, 1) p(y_s|alpha)" in described
+    assert "logit c_t ~ N(logit guessing, 0.5²)" in ItemResponse("3pl").describe_objective()
+    assert "prior" not in ItemResponse("graded", prior=None).describe_objective()

@@ -19,6 +19,9 @@ from sklearn_checks import WEIGHTS, passes_all_checks
 
 import fastvae
 from fastvae import Recommender
+from fastvae._data import sparse as matrices
+from fastvae._recommender import bounds
+from fastvae._recommender.clicks import Clicks
 
 sparse = pytest.importorskip("scipy.sparse", reason="scipy, which these tests need, is not installed")
 
@@ -170,6 +173,72 @@ def test_a_stored_zero_is_no_click(model: Recommender) -> None:
     same(model.recommend(given, 30)[0], model.recommend(without, 30)[0])
 
 
+@pytest.mark.parametrize("items", [40, 90, 321])
+@pytest.mark.parametrize("n", [1, 10, 60])
+def test_bounds_of_logits_change_no_bit(items: int, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTVAE_OVERSUBSCRIBE", "1")
+    given = clicks(300, items, genres=4)
+    model = small(hidden=(70,), epochs=6, validation_fraction=0).fit(given)
+    fitted, X, state = model._fitted, matrices.matrix(given, "X"), model.state_dict()
+    assert fitted is not None
+    weights, bias = state["decoder.2.weight"], state["decoder.2.bias"]
+    plain = fitted.best_items(X, n, None, True, 1)
+    likely, random = np.argsort(-model.popularity_, kind="stable"), np.random.default_rng(0).permutation(items)
+    best = bounds.bounds(weights, bias, likely)
+    assert best is not None
+    others = bounds.bounds(weights[::-1] ** 3, bias, random)  # directions of other weights: loose bounds
+    assert others is not None
+    v = others[0].reshape(70, bounds.WIDTH)[:, : bounds.WIDTH - 3]
+    loose = others[1].reshape(items, bounds.WIDTH)
+    loose[:, : bounds.WIDTH - 3] = weights[random] @ v
+    rest = weights[random].astype(np.float64) @ (np.eye(70) - v.astype(np.float64) @ v.T)
+    loose[:, -3] = 1.001 * np.linalg.norm(rest, axis=1)
+    loose[:, -2] = 1e-4 * np.linalg.norm(weights[random], axis=1)
+    for limits in (best, (others[0], loose.ravel(), others[2])):
+        for threads in (1, 3):
+            for mine, theirs in zip(fitted.best_items(X, n, None, True, threads, limits), plain, strict=True):
+                same(mine, theirs)
+    with pytest.raises(ValueError, match="each item once"):
+        fitted.best_items(X, n, None, True, 1, (best[0], best[1], np.zeros(items, np.uint32)))
+    with pytest.raises(ValueError, match="32 or more numbers"):
+        fitted.best_items(X, n, None, True, 1, (best[0], best[1][:-1], best[2]))
+
+
+def test_bounds_hold_and_rule_out_most_items() -> None:
+    given = clicks(300, 400, genres=4)
+    model = small(hidden=(128,), epochs=20, validation_fraction=0).fit(given)
+    state = model.state_dict()
+    weights, bias = state["decoder.2.weight"], state["decoder.2.bias"]
+    found = bounds.bounds(weights, bias, np.arange(400))
+    assert found is not None
+    v, items = found[0].reshape(128, -1).astype(np.float64), found[1].reshape(400, -1).astype(np.float64)
+    np.testing.assert_allclose(v[:, :-3].T @ v[:, :-3], np.eye(v.shape[1] - 3), atol=1e-5)
+    hidden = np.tanh(model.transform(given).astype(np.float64) @ state["decoder.0.weight"].T + state["decoder.0.bias"])
+    code = hidden @ v
+    code[:, -3] = np.linalg.norm(hidden - code[:, :-3] @ v[:, :-3].T, axis=1)
+    code[:, -2], code[:, -1] = np.linalg.norm(hidden, axis=1), 1
+    exact = hidden @ weights.T.astype(np.float64) + bias
+    limits = code @ items.T
+    assert (limits >= exact).all()
+    tenth = np.sort(exact, axis=1)[:, -10, None]
+    assert (limits >= tenth).mean() < 0.25
+    assert bounds.bounds(np.full((400, 8), 1e30, np.float32), bias, np.arange(400)) is None
+
+
+def test_many_users_are_ranked_by_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = clicks(600, 1200)
+    model = small(hidden=(128,), epochs=2, validation_fraction=0).fit(given)
+    used = []
+    real = bounds.bounds
+    monkeypatch.setattr(bounds, "bounds", lambda *arguments: used.append(real(*arguments)) or used[-1])
+    whole = model.recommend(given, 10)
+    assert len(used) == 1
+    parts = [model.recommend(given[i : i + 100], 10) for i in range(0, 600, 100)]
+    assert len(used) == 1
+    for i in range(2):
+        same(whole[i], np.concatenate([part[i] for part in parts]))
+
+
 def test_candidates_limit_the_items(model: Recommender) -> None:
     chosen = [80, 3, 17, 40, 41]
     mask = np.isin(np.arange(ITEMS), chosen)
@@ -274,9 +343,6 @@ def test_a_perfect_ranking_has_measures_of_one() -> None:
 
 
 def test_score_hides_a_fifth_of_each_users_clicks(model: Recommender) -> None:
-    from fastvae._data import sparse as matrices
-    from fastvae._recommender.clicks import Clicks
-
     whole = Clicks.of(matrices.matrix(X, "X"))
     seen, held = whole.split(0)
     assert sorted([*seen.keys, *held.keys]) == whole.keys.tolist()

@@ -229,6 +229,21 @@ def test_numbers_stay_in_the_range_of_the_column_and_integers_stay_integers() ->
     assert schema.decode(far, draw=False)[2][2] != c[2]  # means of floats are not rounded
 
 
+def test_draws_of_few_whole_numbers_are_among_them_and_quantiles_keep_their_shares() -> None:
+    years = RNG.choice([5.0, 8.0, 12.0, 21.0], 400, p=[0.1, 0.5, 0.3, 0.1])
+    X = pandas.DataFrame({"years": years})
+    schema, _ = fitted(X, {"years": "real"})
+    z = RNG.normal(size=(20000, 1)).astype(np.float32)
+    assert set(schema.decode(z, draw=True)[0]) == {5.0, 8.0, 12.0, 21.0}
+    assert len(set(schema.decode(z, draw=False)[0])) > 100
+    quantile, _ = fitted(X, {"years": "real"}, "quantile")
+    again = Schema.from_json(json.loads(json.dumps(quantile.to_json())))
+    drawn = again.decode(z, draw=True)[0]
+    assert np.allclose(
+        [(drawn == v).mean() for v in (5, 8, 12, 21)], [(years == v).mean() for v in (5, 8, 12, 21)], atol=0.01
+    )
+
+
 BAD: dict[str, tuple[dict[str, list[Any]], Any, type[Exception], str]] = {
     "dates": ({"day": list(pandas.date_range("2024-01-01", periods=4))}, None, TypeError, r"'day' holds dates.*days"),
     "mixed": ({"a": [1, "x", 2, 3]}, None, TypeError, r"'a' mixes numbers and strings \(row 1 is 'x'\).*to_numeric"),

@@ -185,6 +185,13 @@ def test_the_anomaly_score_names_the_odd_column(fitted: TabularVAE) -> None:
     assert (missing.to_numpy()[:, :-1][HOLES] == 0).all()
 
 
+def test_the_anomaly_score_takes_the_log_marginal(fitted: TabularVAE) -> None:
+    found = fitted.anomaly_score(HOLED, method="log_marginal", n_samples=20)
+    np.testing.assert_array_equal(found, -fitted.log_marginal(HOLED, 20).estimate.astype(np.float32))
+    with pytest.raises(ValueError, match="per_column=True has the shares of the negative ELBO: leave out method="):
+        fitted.anomaly_score(HOLED, method="log_marginal", per_column=True)
+
+
 def test_scores_do_not_depend_on_units_and_rise_with_training(fitted: TabularVAE) -> None:
     metres = HOLED.assign(height=HOLED["height"] / 100, income=HOLED["income"] * 1000)
     with pytest.warns(UserWarning, match="'same'"):

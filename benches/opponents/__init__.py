@@ -18,6 +18,7 @@ MISSING: set[str] = set()
 _MODULES = {
     "torch": ("torch_vae", ["torch"]),
     "jax": ("jax_vae", ["jax", "optax"]),
+    "girth": ("girth_exam", ["girth"]),
     "onnxruntime": ("onnx_model", ["onnxruntime", "onnx"]),
 }
 

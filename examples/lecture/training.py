@@ -43,6 +43,7 @@ with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "garments.safetensors"
     vae.save(path)
     again, codes = fastvae.load(path), vae.transform(X_test)
+    assert isinstance(again, fastvae.VAE)
     page.say(
         f"save() wrote {path.stat().st_size / 1e6:.1f} MB, including the optimiser's state. The codes of the loaded "
         f"model {'are bit for bit the same' if np.array_equal(again.transform(X_test), codes) else 'differ'}."

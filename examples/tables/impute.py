@@ -4,7 +4,7 @@
 
 Values are missing completely at random. "error" is the root mean squared error of missing numbers, in standard
 deviations of their columns; "right" the share of missing levels that are right. All run with one thread. Prints a
-table in Markdown, as in results/impute.md.
+table in Markdown, as in README.md.
 """
 
 from __future__ import annotations

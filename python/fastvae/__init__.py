@@ -21,6 +21,8 @@ from fastvae._estimators.vae import VAE
 if TYPE_CHECKING:
     from fastvae import callbacks, plots
     from fastvae import torch as torch  # not in __all__: a star import would hide torch
+    from fastvae._estimators.anomaly_detector import AnomalyDetector
+    from fastvae._estimators.count_vae import CountVAE
     from fastvae._estimators.imputer import Imputer
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.recommender import Recommender
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VAE",
+    "AnomalyDetector",
     "Autoencoder",
     "ConvergenceWarning",
+    "CountVAE",
     "FormatError",
     "Imputer",
     "ItemResponse",
@@ -61,6 +65,8 @@ __all__ = [
 
 # Imported on first access: most programs do not use them.
 _LAZY = {
+    "CountVAE": "fastvae._estimators.count_vae",
+    "AnomalyDetector": "fastvae._estimators.anomaly_detector",
     "Imputer": "fastvae._estimators.imputer",
     "ItemResponse": "fastvae._estimators.item_response",
     "Recommender": "fastvae._estimators.recommender",

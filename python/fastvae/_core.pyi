@@ -148,7 +148,13 @@ class Engine:
     def encode(self, x: _Matrix, y: NDArray[Any] | None, logvar: bool, threads: int | None) -> tuple[_F32, _F32]: ...
     def decode(self, z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> _F32: ...
     def best_items(
-        self, x: _Matrix, n: int, allowed: NDArray[np.bool_] | None, new_only: bool, threads: int | None
+        self,
+        x: _Matrix,
+        n: int,
+        allowed: NDArray[np.bool_] | None,
+        new_only: bool,
+        bounds: tuple[_F32, _F32, NDArray[np.uint32]] | None,
+        threads: int | None,
     ) -> tuple[NDArray[np.int32], _F32]: ...
     def reconstruct(self, x: _Matrix, y: NDArray[Any] | None, threads: int | None) -> _F32: ...
     def score(
@@ -224,6 +230,7 @@ class ExamAnswers:
         n_tasks: int,
         weights: _F32 | None = None,
         groups: NDArray[np.uint32] | None = None,
+        by_score: bool = False,
     ) -> ExamAnswers: ...
     def patterns(self) -> tuple[NDArray[np.uint32], NDArray[np.float64]]: ...
     def fit(

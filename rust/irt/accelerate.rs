@@ -68,8 +68,8 @@ mod tests {
         let map = |x: &[f64]| -> Vec<f64> {
             a.iter().map(|row| 1.0 + row.iter().zip(x).map(|(a, x)| a * x).sum::<f64>()).collect()
         };
-        let (mut acceleration, mut x) = (Acceleration::default(), vec![80.0, 9.0, 10.0]);
-        for _ in 0..8 {
+        let (mut acceleration, mut x) = (Acceleration::default(), vec![119.0, 9.5, 13.5]);
+        for _ in 0..6 {
             let g = map(&x);
             x = acceleration.next(&x, &g).unwrap_or(g);
         }

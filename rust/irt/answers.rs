@@ -33,11 +33,21 @@ pub struct Answers {
     ends: Vec<usize>,
     /// Rows of the categories of a pattern's answers that are not the tasks' references.
     entries: Vec<u32>,
+    /// Shares of the pattern's students with each of its `entries`; empty if all are 1.
+    shares: Vec<f64>,
 }
 
 impl Answers {
     /// Reads marks, [n, n_tasks], NaN where missing; `weights` and `groups` of the students are empty if all are the same.
-    pub fn new(marks: &[f32], n_tasks: usize, weights: &[f32], groups: &[u32]) -> Result<Answers> {
+    /// With `by_score` students with the same tasks and the same sum of marks are one pattern: tasks with one slope give
+    /// them the same posterior, and their log-likelihoods are linear in their answers, so that only the shares matter.
+    pub fn new(
+        marks: &[f32],
+        n_tasks: usize,
+        weights: &[f32],
+        groups: &[u32],
+        by_score: bool,
+    ) -> Result<Answers> {
         let n = marks.len() / n_tasks.max(1);
         let mut codes = filled(0u16, Some(marks.len()))?;
         let mut counts = filled(0u32, n_tasks.checked_mul(CODES))?;
@@ -72,13 +82,32 @@ impl Answers {
             rows += count;
         }
         let group_of = |student: u32| groups.get(student as usize).copied().unwrap_or(0);
+        let weight_of = |student: u32| weights.get(student as usize).map_or(1.0, |&w| f64::from(w));
         let codes_of = |student: u32| &codes[student as usize * n_tasks..][..n_tasks];
-        let mut order: Vec<u32> = (0..n as u32)
-            .filter(|&s| weights.get(s as usize).is_none_or(|&weight| weight > 0.0))
-            .collect();
-        order.sort_unstable_by(|&a, &b| {
-            group_of(a).cmp(&group_of(b)).then_with(|| codes_of(a).cmp(codes_of(b))).then(a.cmp(&b))
-        });
+        let missing = (CODES - 1) as u16;
+        let seen = |code: &&u16| **code != missing;
+        let scores: Vec<usize> = if by_score {
+            codes
+                .chunks_exact(n_tasks)
+                .map(|c| c.iter().filter(seen).map(|&x| usize::from(x)).sum())
+                .collect()
+        } else {
+            Vec::new()
+        };
+        // Students are equal if this is equal, which also orders them.
+        let compare = |a: u32, b: u32| {
+            let groups = group_of(a).cmp(&group_of(b));
+            if by_score {
+                let holes = |student: u32| codes_of(student).iter().map(|&code| code == missing);
+                let scores = || scores[a as usize].cmp(&scores[b as usize]);
+                groups.then_with(scores).then_with(|| holes(a).cmp(holes(b)))
+            } else {
+                groups.then_with(|| codes_of(a).cmp(codes_of(b)))
+            }
+        };
+        let mut order: Vec<u32> =
+            (0..n as u32).filter(|&student| weight_of(student) > 0.0).collect();
+        order.sort_unstable_by(|&a, &b| compare(a, b).then(a.cmp(&b)));
         let mut found = Answers {
             tasks,
             rows,
@@ -87,24 +116,35 @@ impl Answers {
             first: Vec::new(),
             ends: Vec::new(),
             entries: Vec::new(),
+            shares: Vec::new(),
         };
-        let mut last: Option<u32> = None;
-        for student in order {
-            let weight = weights.get(student as usize).map_or(1.0, |&weight| f64::from(weight));
-            if last.is_some_and(|last| {
-                group_of(last) == group_of(student) && codes_of(last) == codes_of(student)
-            }) {
-                *found.weights.last_mut().expect("there is a pattern") += weight;
-                continue;
-            }
-            last = Some(student);
-            found.weights.push(weight);
-            found.groups.push(group_of(student));
-            found.first.push(student);
-            for (t, &code) in codes_of(student).iter().enumerate() {
-                let (task, row) = (&found.tasks[t], row_of[t * CODES + usize::from(code)]);
-                if row as usize != task.first_row + task.reference {
-                    found.entries.push(row);
+        let mut sums = vec![0.0; if by_score { rows } else { 0 }];
+        for equal in order.chunk_by(|&a, &b| compare(a, b).is_eq()) {
+            found.weights.push(equal.iter().map(|&student| weight_of(student)).sum());
+            found.groups.push(group_of(equal[0]));
+            found.first.push(equal[0]);
+            let row_of =
+                |t: usize, student: u32| row_of[t * CODES + usize::from(codes_of(student)[t])];
+            for t in 0..n_tasks {
+                let (first, count) = (found.tasks[t].first_row, found.tasks[t].marks.len());
+                let reference = first + found.tasks[t].reference;
+                if !by_score {
+                    let row = row_of(t, equal[0]);
+                    if row as usize != reference {
+                        found.entries.push(row);
+                    }
+                    continue;
+                }
+                for &student in equal {
+                    sums[row_of(t, student) as usize] += weight_of(student);
+                }
+                let total = found.weights[found.weights.len() - 1];
+                for row in first..first + count {
+                    let sum = std::mem::take(&mut sums[row]);
+                    if row != reference && sum > 0.0 {
+                        found.entries.push(row as u32);
+                        found.shares.push(sum / total);
+                    }
                 }
             }
             found.ends.push(found.entries.len());
@@ -122,10 +162,12 @@ impl Answers {
         self.weights.iter().sum()
     }
 
-    /// The rows of a pattern's categories that are not references.
-    pub fn entries(&self, pattern: usize) -> &[u32] {
+    /// The rows of a pattern's categories that are not references, and the shares of its students with them; no shares
+    /// if all are 1.
+    pub fn entries(&self, pattern: usize) -> (&[u32], &[f64]) {
         let start = if pattern == 0 { 0 } else { self.ends[pattern - 1] };
-        &self.entries[start..self.ends[pattern]]
+        let own = start..self.ends[pattern];
+        (&self.entries[own.clone()], self.shares.get(own).unwrap_or(&[]))
     }
 }
 
@@ -137,7 +179,7 @@ mod tests {
     fn equal_answers_are_one_pattern() {
         let nan = f32::NAN;
         let marks = [1., 0., 1., 2., nan, 1., 1., 0., 1., 1., 2., nan, 1., 0., 1.];
-        let found = Answers::new(&marks, 3, &[1., 2., 0.5, 4., 0.], &[]).unwrap();
+        let found = Answers::new(&marks, 3, &[1., 2., 0.5, 4., 0.], &[], false).unwrap();
         assert_eq!(found.patterns(), 3);
         assert_eq!(found.total(), 7.5);
         let task = |t: usize| found.tasks[t].marks.clone();
@@ -146,19 +188,32 @@ mod tests {
         let mut weights = found.weights.clone();
         weights.sort_by(f64::total_cmp);
         assert_eq!(weights, [1.5, 2.0, 4.0]);
-        assert!(found.entries(0).is_empty());
+    }
+
+    #[test]
+    fn students_with_the_same_score_are_one_pattern() {
+        let nan = f32::NAN;
+        let marks = [1., 0., 0., 1., 1., 1., 0., nan, 1.];
+        let found = Answers::new(&marks, 3, &[1., 3., 1.], &[], true).unwrap();
+        assert_eq!((found.patterns(), found.total()), (3, 5.0));
+        let marks = [1., 0., 0., 1., 1., 1., 0., 1., 0.];
+        let found = Answers::new(&marks, 3, &[1., 9., 3.], &[], true).unwrap();
+        assert_eq!(found.weights, [4.0, 9.0]);
+        // Two of the three students solve tasks 0 and 1, the references; one solves task 2.
+        assert_eq!(found.entries(0).1, [0.75, 0.25]);
+        assert_eq!(found.entries(1).1, [1.0]);
     }
 
     #[test]
     fn groups_are_not_merged() {
-        let found = Answers::new(&[1., 1., 1.], 1, &[], &[0, 1, 0]).unwrap();
+        let found = Answers::new(&[1., 1., 1.], 1, &[], &[0, 1, 0], false).unwrap();
         assert_eq!((found.weights.clone(), found.groups.clone()), (vec![2.0, 1.0], vec![0, 1]));
     }
 
     #[test]
     fn a_mark_is_a_whole_number() {
         for bad in [-1.0, 0.5, 1e6, f32::INFINITY] {
-            assert!(Answers::new(&[0.0, bad], 2, &[], &[]).is_err());
+            assert!(Answers::new(&[0.0, bad], 2, &[], &[], false).is_err());
         }
     }
 }

@@ -138,15 +138,23 @@ impl Op for Block<'_> {
         let Block { answers, first, last, start, relative, n_nodes, sums } = self;
         let (mut log_joint, mut posterior) = (vec![0.0; n_nodes], vec![0.0; n_nodes]);
         for pattern in first..last {
-            let (entries, weight) = (answers.entries(pattern), answers.weights[pattern]);
+            let ((entries, shares), weight) = (answers.entries(pattern), answers.weights[pattern]);
             let group = answers.groups[pattern] as usize * n_nodes;
             for (chunk, out) in log_joint.chunks_exact_mut(CHUNK).enumerate() {
                 let mut sum = [0.0; CHUNK];
                 sum.copy_from_slice(&start[group + chunk * CHUNK..][..CHUNK]);
-                for &entry in entries {
+                if shares.is_empty() {
+                    for &entry in entries {
+                        let row = &relative[entry as usize * n_nodes + chunk * CHUNK..][..CHUNK];
+                        for i in 0..CHUNK {
+                            sum[i] += row[i];
+                        }
+                    }
+                }
+                for (&entry, share) in entries.iter().zip(shares) {
                     let row = &relative[entry as usize * n_nodes + chunk * CHUNK..][..CHUNK];
                     for i in 0..CHUNK {
-                        sum[i] += row[i];
+                        sum[i] += share * row[i];
                     }
                 }
                 out.copy_from_slice(&sum);
@@ -177,11 +185,12 @@ impl Op for Block<'_> {
                 *posterior *= scale;
                 *count += *posterior;
             }
-            for &entry in entries {
+            for (index, &entry) in entries.iter().enumerate() {
+                let share = shares.get(index).copied().unwrap_or(1.0);
                 let row = &mut sums.counts[entry as usize * n_nodes..][..n_nodes];
                 for (to, from) in row.chunks_exact_mut(CHUNK).zip(posterior.chunks_exact(CHUNK)) {
                     for i in 0..CHUNK {
-                        to[i] += from[i];
+                        to[i] += share * from[i];
                     }
                 }
             }

@@ -130,6 +130,11 @@ impl Engine {
         }
     }
 
+    /// The buffer of what is derived from the parameters.
+    pub(crate) fn derived(&self) -> &[Row] {
+        &self.derived
+    }
+
     /// A buffer for writing, and the network with the buffer's layout.
     pub(crate) fn buffer_mut(&mut self, part: StateBuffer) -> (&Network, &mut [Row]) {
         let [first, second] = &mut self.moments;

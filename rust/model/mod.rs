@@ -27,11 +27,12 @@ mod tests;
 pub use batch::{BatchSize, EncoderInput, Epsilon, InputStorage, NoiseKey, PassKind, Rows};
 pub use engine::Engine;
 pub(crate) use engine::{SharedBuffers, StateBuffer};
-pub(crate) use head::{BestOut, Lists, Ranking};
+pub(crate) use head::{BestOut, Bounds, Lists, Ranking, Search};
 pub use layer_list::{
     LayerEnd, LayerSpecification, MAX_LAYERS, MAX_SIDE, MAX_WIDTH, Shape, dense,
     shapes as layer_shapes,
 };
+pub(crate) use layers::Dense;
 pub(crate) use memory::{BatchView, Owners};
 pub use network::Network;
 pub(crate) use pass::Pass;

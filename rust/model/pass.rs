@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::batch::Epsilon;
-use super::head::{BestOut, Ranking, SharedLists, Tiles};
+use super::head::{BestOfBatch, BestOut, Ranking, SharedLists, Tiles};
 use super::layers::{Epilogue, Layer};
 use super::memory::{BatchView, Owners, Slot};
 use super::network::{Layers, Network};
@@ -145,18 +145,21 @@ impl<'a> Pass<'a> {
         });
     }
 
-    /// Writes the best items of each row to rows `first..` of two arrays: see [`Head::best`](super::head::Head::best).
+    /// Writes the best items of each row to rows `first..` of two arrays, [n, ranking.n]. The output layer is dense.
     pub fn best(
         &self,
         worker: &Worker,
         ranking: Ranking,
         lists: (SharedLists, usize),
-        rows: (&Source, usize, &ValueCheck),
+        (x, first, check): (&Source, usize, &ValueCheck),
         out: BestOut,
     ) {
-        self.with_output(worker, |tiles| {
-            self.network.head.best(&self.batch, worker, tiles, ranking, lists, rows, out);
-        });
+        let slot = self.memory.plan.decoder.last().expect("a decoder has an output");
+        let layer = self.network.output().dense().expect("the output layer is dense");
+        // SAFETY: an earlier phase wrote the input.
+        let input = unsafe { self.matrix(slot.below.value) };
+        let batch = &self.batch;
+        BestOfBatch { batch, layer, input, ranking, lists, x, first, check }.run(worker, out);
     }
 
     /// Adds a draw's output to the moments in three arrays, [n, n_features]; `place` is the first row and the number of

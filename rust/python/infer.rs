@@ -17,6 +17,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::ops::Range;
 
+/// Directions, items and order of bounds of logits, flat.
+type BoundsOfItems<'py> =
+    (PyReadonlyArray1<'py, f32>, PyReadonlyArray1<'py, f32>, PyReadonlyArray1<'py, u32>);
+
 /// Number of posterior draws per pass over the examples.
 const DRAWS_AT_ONCE: u32 = 32;
 
@@ -83,6 +87,8 @@ impl PyEngine {
     }
 
     /// The `n` best items of each example and their logits, each [examples * n], among the items that are `allowed` (none: all); with `new_only` among those whose value in x is zero. -1 and -infinity: no more items.
+    /// `bounds` save work and change no result.
+    #[allow(clippy::too_many_arguments)]
     fn best_items<'py>(
         &self,
         py: Python<'py>,
@@ -90,14 +96,19 @@ impl PyEngine {
         n: usize,
         allowed: Option<PyReadonlyArray1<'_, bool>>,
         new_only: bool,
+        bounds: Option<BoundsOfItems<'_>>,
         threads: Option<usize>,
     ) -> PyResult<(Bound<'py, PyArray1<i32>>, Array<'py>)> {
         let x = self.examples(x)?;
         let allowed = allowed.as_ref().map(|allowed| allowed.as_slice()).transpose()?;
+        let bounds = bounds.as_ref().map(|(directions, items, order)| {
+            Ok::<_, PyErr>((directions.as_slice()?, items.as_slice()?, order.as_slice()?))
+        });
+        let bounds = bounds.transpose()?;
         let mut logits = zeros(x.rows(), n)?;
         let mut items = filled(0, Some(logits.len()))?;
         let mut best = self.with_engine(py, |engine| {
-            BestItemsRun::new(engine, n, allowed.unwrap_or_default(), new_only)
+            BestItemsRun::new(engine, n, allowed.unwrap_or_default(), new_only, bounds)
         })??;
         let mut run = self.run_on_x(&x, false, threads);
         self.in_slices(py, |engine| {

@@ -34,20 +34,24 @@ pub struct PyExamAnswers {
 
 #[pymethods]
 impl PyExamAnswers {
-    /// Marks, [n, n_tasks] flat, NaN where missing; weights of the students, none for ones; their groups, 0, 1, ...
+    /// Marks, [n, n_tasks] flat, NaN where missing; weights of the students, none for ones; their groups, 0, 1, ...; whether
+    /// students with the same score are one pattern, for tasks with one slope.
     #[new]
-    #[pyo3(signature = (marks, n_tasks, weights=None, groups=None))]
+    #[pyo3(signature = (marks, n_tasks, weights=None, groups=None, by_score=false))]
     fn new(
         py: Python<'_>,
         marks: PyReadonlyArray1<'_, f32>,
         n_tasks: usize,
         weights: Option<PyReadonlyArray1<'_, f32>>,
         groups: Option<PyReadonlyArray1<'_, u32>>,
+        by_score: bool,
     ) -> PyResult<Self> {
         let marks = marks.as_slice()?;
         let weights = weights.as_ref().map(|w| w.as_slice()).transpose()?.unwrap_or(&[]);
         let groups = groups.as_ref().map(|g| g.as_slice()).transpose()?.unwrap_or(&[]);
-        Ok(Self { answers: detached(py, || Answers::new(marks, n_tasks, weights, groups))?? })
+        Ok(Self {
+            answers: detached(py, || Answers::new(marks, n_tasks, weights, groups, by_score))??,
+        })
     }
 
     /// The first student with each pattern of answers, and the pattern's students or their weights.

@@ -4,8 +4,11 @@ use super::blocks::{BLOCKS_AT_ONCE, BlockSize, InferenceRun};
 use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::matrix::{Shared, panels_of};
-use crate::model::{BestOut, EncoderInput, Engine, InputStorage, Lists, Ranking, Rows};
-use crate::simd::WIDTH;
+use crate::model::{
+    BestOut, Bounds, Dense, EncoderInput, Engine, InputStorage, Lists, Ranking, Rows, Search,
+    StateBuffer,
+};
+use crate::simd::{Row, WIDTH, floats};
 
 /// The most rows of a block. Each block reads the decoder's weights once, from the third-level cache or from memory.
 const BLOCK: usize = 256;
@@ -15,17 +18,21 @@ pub struct BestItemsRun {
     n: usize,
     allowed: Vec<u32>,
     new_only: bool,
+    bounds: Option<Bounds>,
+    largest: f32,
     lists: Option<Lists>,
 }
 
 impl BestItemsRun {
     /// The best `n` items of each row, at least one, among those that are `allowed` (empty: all); with `new_only` among those
-    /// whose value in the row of x is zero.
+    /// whose value in the row of x is zero. `bounds` are the arguments of [`Bounds::new`], with which few logits are
+    /// computed: results do not depend on them.
     pub fn new(
         engine: &Engine,
         n: usize,
         allowed: &[bool],
         new_only: bool,
+        bounds: Option<(&[f32], &[f32], &[u32])>,
     ) -> Result<BestItemsRun> {
         let spec = &engine.network.spec;
         if !spec.likelihood.is_softmax() {
@@ -36,11 +43,21 @@ impl BestItemsRun {
                 "n must be positive, and allowed have a value for each item".into(),
             ));
         }
+        let Some(layer) = engine.network.output().dense() else {
+            return Err(Error::Parameter("only a dense output layer ranks items".into()));
+        };
+        let transposed = &engine.derived()[layer.all_transposed()];
+        let shape = [layer.inputs, spec.n_features];
+        let bounds = bounds.map(|b| Bounds::new(b, shape, transposed)).transpose()?;
+        let largest = match bounds {
+            Some(_) => 0.0,
+            None => largest_norm(layer, engine.buffer(StateBuffer::Value)),
+        };
         let mut masks = vec![0; panels_of(spec.n_features)];
         for item in (0..spec.n_features).filter(|&item| allowed.is_empty() || allowed[item]) {
             masks[item / WIDTH] |= 1 << (item % WIDTH);
         }
-        Ok(BestItemsRun { n, allowed: masks, new_only, lists: None })
+        Ok(BestItemsRun { n, allowed: masks, new_only, bounds, largest, lists: None })
     }
 }
 
@@ -61,10 +78,14 @@ impl Engine {
         let storage = InputStorage::Batch.of(&self.network.spec, x, block);
         let lists = match &mut best.lists {
             Some(lists) => lists,
-            none => none.insert(Lists::new(n, cols, run.most_threads(), block)?),
+            none => none.insert({
+                let width = best.bounds.as_ref().map_or(0, Bounds::width);
+                Lists::new([n, cols], run.most_threads(), block, width)?
+            }),
         };
         let lists = lists.share();
-        let ranking = Ranking { n, allowed: &best.allowed, new_only: best.new_only };
+        let search = best.bounds.as_ref().map_or(Search::Logits(best.largest), Search::Bounds);
+        let ranking = Ranking { n, allowed: &best.allowed, new_only: best.new_only, search };
         let out = BestOut { items: Shared::new(items), logits: Shared::new(logits) };
         run.walk_in(self, x, storage, size, &|worker, buffers, part, rows, start, check| {
             let pass = buffers.pass(part, rows);
@@ -75,4 +96,17 @@ impl Engine {
             pass.best(worker, ranking, (lists, part), (x, start, check), out);
         })
     }
+}
+
+/// The largest norm of the weights of an output of a dense layer; `parameters` is the buffer of all parameters.
+fn largest_norm(layer: &Dense, parameters: &[Row]) -> f32 {
+    let mut largest = 0.0f32;
+    for panel in 0..panels_of(layer.outputs) {
+        let mut sums = [0.0f32; WIDTH];
+        for row in &parameters[layer.weights(panel)] {
+            sums.iter_mut().zip(floats(row)).for_each(|(sum, x)| *sum += x * x);
+        }
+        largest = sums.iter().fold(largest, |largest, &sum| largest.max(sum));
+    }
+    largest.sqrt()
 }

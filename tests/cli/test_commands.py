@@ -287,6 +287,26 @@ def test_images_with_channels_first_are_written_as_pictures(name: str, run: Run,
     np.testing.assert_allclose(decoded((tmp_path / "pictures" / "07.png").read_bytes()) / 255, expected, atol=0.5 / 254)
 
 
+def test_score_takes_an_anomaly_detector(run: Run, tmp_path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    X[4] = 30
+    X[5, 1] = np.nan
+    detector = fastvae.AnomalyDetector(0.05, epochs=5, random_state=0).fit(X)
+    detector.save(tmp_path / "d.safetensors")
+    np.save(tmp_path / "x.npy", X)
+    lines = run("score", "d.safetensors", "x.npy", "--each").lines
+    assert lines[0] == "row,log_marginal,anomalous"
+    found = np.array([line.split(",") for line in lines[1:]], float)
+    np.testing.assert_allclose(found[:, 1], detector.score_samples(X), rtol=1e-5)
+    np.testing.assert_array_equal(found[:, 2], detector.predict(X) == -1)
+    assert found[4, 2] == 1
+    for arguments in (("score", "d.safetensors", "x.npy"), ("score", "d.safetensors", "x.npy", "--log-marginal", 9)):
+        assert "is an anomaly detector: pass --each" in run(*arguments, code=2).err
+    for command in ("encode", "reconstruct", "info"):
+        arguments = [command, "d.safetensors"] + ["x.npy"] * (command != "info")
+        assert "is an anomaly detector: use fastvae score --each" in run(*arguments, code=2).err
+
+
 def test_score_prints_means_json_and_scores_of_each(
     process: Run, run: Run, tmp_path: Path, models: Path, images: np.ndarray
 ) -> None:

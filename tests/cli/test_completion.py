@@ -31,7 +31,7 @@ def test_bash_completes_commands_options_values_and_files(run: Run, tmp_path: Pa
     assert complete("fastvae", "re") == {"resume", "reconstruct"}
     assert complete("fastvae", "train", "--lat") == {"--latent-dim"}
     assert complete("fastvae", "train", "--missing", "") == {"error", "mask"}
-    assert complete("fastvae", "exam", "--model", "") == {"2pl", "rasch", "through_origin"}
+    assert complete("fastvae", "exam", "--model", "") == {"2pl", "rasch", "through_origin", "3pl", "graded"}
     assert complete("fastvae", "train", "da") == {"data.csv"}
     assert complete("fastvae", "train", "x", "-o", "da") == {"data.csv"}
     assert complete("fastvae", "plot", "learn") == {"learning-curve"}

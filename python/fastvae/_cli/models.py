@@ -16,8 +16,8 @@ from fastvae._cli.read.texts import Vocabulary, beside
 from fastvae._cli.write import files
 
 
-def load(path: str, threads: int | None = None) -> Any:
-    """Load a model file with this number of threads."""
+def load(path: str, threads: int | None = None, *, detectors: bool = False) -> Any:
+    """Load a model file with this number of threads; `detectors`: the command takes anomaly detectors too."""
     import fastvae
 
     if path == "-":
@@ -27,8 +27,12 @@ def load(path: str, threads: int | None = None) -> Any:
         raise UsageError(f"{path}: no such file{hint}")
     if Path(path).suffix.lower() in DATA_SUFFIXES:
         raise UsageError(f"{path} is a data file: MODEL, which `fastvae train` writes, comes first, then DATA")
-    model = fastvae.load(path)
+    model: Any = fastvae.load(path)
     model.n_jobs = threads
+    if hasattr(model, "vae_"):  # an AnomalyDetector
+        if not detectors:
+            raise UsageError(f"{path} is an anomaly detector: use fastvae score --each")
+        return model
     model.progress = False
     return model
 

@@ -18,7 +18,7 @@ from fastvae._irt import answers
 from fastvae._irt.ability import observed_marks, row_slices
 from fastvae._irt.differential import DifferentialFunctioning, differential_functioning
 from fastvae._irt.fit_statistics import FitStatistics, information_criteria, m2
-from fastvae._irt.item_fit import MAX_ENTRIES, ItemFit, MeanSquares, mark_products
+from fastvae._irt.item_fit import MAX_ENTRIES, ItemFit, MeanSquares, categorical_fit, mark_products
 from fastvae._irt.items import Items, max_marks
 from fastvae._irt.rotation import Rotation, varimax
 from fastvae._irt.standard_errors import StandardErrors, standard_errors
@@ -55,8 +55,20 @@ class Exam(Variational):
 
     @property
     def intercept_(self) -> NDArray[np.float32]:
-        """Logits d_t at ability zero, [n_tasks]: zeros for "through_origin"."""
-        return self._items().intercepts
+        """Logits d_t at ability zero, [n_tasks]: zeros for "through_origin".
+
+        "graded": d_tk, [n_tasks, max(max_marks)], NaN beyond a task's maximum.
+        """
+        items = self._items()
+        return items.intercepts if items.thresholds is None else items.thresholds.astype(np.float32)
+
+    @property
+    def guessing_(self) -> NDArray[np.float32]:
+        """Probabilities c_t of a solution without ability, [n_tasks]; only "3pl" has them."""
+        guessing = self._items().guessing
+        if guessing is None:
+            raise AttributeError(f"this {type(self).__name__} was fitted without guessing: use model='3pl'")
+        return guessing.astype(np.float32)
 
     @property
     def difficulty_(self) -> NDArray[np.float32]:
@@ -64,7 +76,8 @@ class Exam(Variational):
 
         "through_origin": 1 / beta_t, infinite for beta_t = 0. "rasch" and "2pl": -d_t / a_t, the ability at which the
         probability of a solution is 1/2; with several dimensions -d_t / |a_t|, the distance of that plane from zero
-        along a_t (Reckase's MDIFF).
+        along a_t (Reckase's MDIFF). "graded": -d_tk / a_t, [n_tasks, max(max_marks)], the abilities at which P(answer
+        >= k) is 1/2.
         """
         return self._items().difficulty()
 
@@ -182,6 +195,30 @@ class Exam(Variational):
         return np.exp(logvar / 2)
 
     # Answers
+
+    def item_probabilities(self, alpha: Any) -> NDArray[np.float64]:
+        """Return the probability of each mark of each task at given abilities, in one dimension.
+
+        Parameters
+        ----------
+        alpha : array_like, [n]
+            Abilities.
+
+        Returns
+        -------
+        ndarray of float64, [n, n_tasks, max(max_marks) + 1]
+            P(y_t = k), k = 0, 1, ...; zero beyond the maximum marks.
+
+        Raises
+        ------
+        ValueError
+            If the model has several dimensions, or an ability is not finite.
+        """
+        items = self._one_dimension("item_probabilities")
+        abilities = np.atleast_1d(np.asarray(alpha, np.float64))
+        if abilities.ndim > 1 or not np.isfinite(abilities).all():
+            raise ValueError("alpha must be finite numbers, [n]")
+        return items.probabilities(abilities)
 
     def predict_proba(self, X: Any, *, observed: Any = None) -> NDArray[np.float32]:
         """Return the probability that each student solves each task.
@@ -312,6 +349,8 @@ class Exam(Variational):
             A named tuple of ``infit``, ``outfit`` and ``n``, each [n_tasks].
         """
         items, shares = self._items(), self._read_answers(X, observed)
+        if not items.logistic:
+            return categorical_fit(items, shares)
         sums = MeanSquares(items.max_marks)
         if items.one_dimension:
             ability = items.ability()

@@ -15,6 +15,8 @@ from fastvae._data.scale import VERSION_0_1, InputScale
 from fastvae._estimators import sources
 from fastvae._fitted.files import checked_names, decode_classes, encode_classes, parse, with_keys
 from fastvae._fitted.model import FittedModel
+from fastvae._irt import categorical
+from fastvae._irt.items import max_marks
 from fastvae._training.record import TrainingRecord
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ _MORE_STATE_KEYS = {
     "_input",  # not in files of version 0.1,
     "_noisy",  # which have this
     "_images",  # only of models with an image_shape
+    "_items",  # only of exams with guessing or graded tasks
     "_table",  # only of a TabularVAE
     "n_skipped_batches_",  # not in files of version 0.1
     "_popularity",  # only of recommenders
@@ -69,11 +72,12 @@ def dump(
     parameters: dict[str, Any],
     moments: bool,
     run: dict[str, Any] | None = None,
+    detector: dict[str, Any] | None = None,
 ) -> bytes:
     """Return the bytes of a model file.
 
     `name` is the name of the estimator's class, `parameters` are encoded; `moments` includes the optimiser's state;
-    `run` is the state of a fit, for a checkpoint.
+    `run` is the state of a fit, for a checkpoint; `detector` what an AnomalyDetector has learned besides its network.
     """
     learned: dict[str, Any] = {
         "_position": fitted.position,
@@ -91,8 +95,12 @@ def dump(
     }
     if fitted.columns is not None:
         learned["_input"]["condition"] = {"indices": fitted.columns.indices, "alone": fitted.columns.alone}
+    if fitted.item_parameters is not None:
+        learned["_items"] = categorical.to_json(fitted.item_parameters)
     if fitted.images is not None:
         learned["_images"] = {"channels_first": fitted.images.channels_first, "form": fitted.form}
+    if detector is not None:
+        learned["_detector"] = detector
     if fitted.table is not None:
         learned["_table"] = fitted.table.to_json()
     estimator = {"class": name, "parameters": parameters, "learned": learned}
@@ -146,6 +154,8 @@ class Contents(NamedTuple):
             _set_input(fitted, **given)
         elif not fitted.specification.counts:
             fitted.set_input(VERSION_0_1, None)
+        if "_items" in learned:
+            fitted.item_parameters = categorical.from_json(learned["_items"], max_marks(fitted.specification))
         if (fitted.images is None) != ("_images" not in learned):
             raise ValueError("the layout of images does not fit the model")
         if fitted.images is not None:

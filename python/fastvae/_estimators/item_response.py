@@ -19,7 +19,7 @@ from fastvae._irt import answers, keys
 from fastvae._irt.ability import ln_choose, observed_marks
 from fastvae._irt.convergence import MAX_ANSWERS, Distance, distance_to_maximum
 from fastvae._irt.encoder import encoder_weights
-from fastvae._irt.items import CONSTRAINTS, Items
+from fastvae._irt.items import BEYOND_DECODER, CONSTRAINTS, Items
 from fastvae._training.convergence import Budget
 from fastvae._training.objective import Objective
 
@@ -48,7 +48,10 @@ _MAX_DISTANCE = 0.5
 # The most iterations of EM for epochs="auto".
 _EM_ITERATIONS = 500
 
-_METHODS = ("amortized", "mml")
+_METHODS = ("auto", "amortized", "mml")
+
+# Standard deviation of the prior of logit c: with c = 0.2 in the middle, 95 % between 0.09 and 0.40.
+_GUESSING_SD = 0.5
 
 # Draws of each ability for the information of the tasks, and at least for the gradient. With 16 the gradient's error is
 # about 0.2 standard errors.
@@ -59,8 +62,8 @@ _GRADIENT_DRAWS = 16
 class ItemResponse(Exam):
     """Item response model: a VAE whose code is a student's ability and whose decoder is the logistic model of an exam.
 
-    Student s with ability alpha_s ~ N(0, I) solves task t with probability P = 1 / (1 + exp(-y_st)). Three models of
-    the logit y_st:
+    Student s with ability alpha_s ~ N(0, I) solves task t with probability P = 1 / (1 + exp(-y_st)). Models of the
+    logit y_st:
 
     ================ ===================== =========================================================================
     "through_origin" alpha_s beta_t        beta_t >= 0; difficulty 1 / beta_t (beta_t = 0: P = 1/2 for every student)
@@ -68,6 +71,10 @@ class ItemResponse(Exam):
     "2pl"            a_t' alpha_s + d_t    one slope per task (Birnbaum, 1968); difficulty -d_t / a_t, the ability at
                                            which P = 1/2
     ================ ===================== =========================================================================
+
+    Two more models in one dimension have parameters beside slope and intercept: "3pl", P = c_t + (1 - c_t) /
+    (1 + exp(-y_st)), with the chance c_t of guessing (Birnbaum, 1968), and "graded" for ordered answers such as those
+    of Likert scales, P(answer >= k) = 1 / (1 + exp(-a_t alpha_s - d_tk)), d_t1 > d_t2 > ... (Samejima, 1969).
 
     ``method="amortized"`` trains item parameters and encoder together on the importance-weighted bound on the marginal
     likelihood (Burda et al., arXiv:1509.00519), which is amortised marginal maximum likelihood (Urban & Bauer,
@@ -78,21 +85,25 @@ class ItemResponse(Exam):
 
     Parameters
     ----------
-    model : {"2pl", "rasch", "through_origin"}
+    model : {"2pl", "rasch", "through_origin", "3pl", "graded"}
         See above. "lecture", the former name of "through_origin", is accepted too.
     n_dims : int
         Dimensions of the ability. More than one needs "2pl" (the multidimensional model; Reckase, 2009).
     max_marks : int, array_like of int [n_tasks] or None
         Maximum marks of each task, 1 to 1000; None if tasks are solved or not. Marks are whole numbers with a binomial
-        likelihood: P(y) = C(m, y) p^y (1 - p)^(m - y), p as above.
+        likelihood: P(y) = C(m, y) p^y (1 - p)^(m - y), p as above. For "graded" the answers are 0, 1, ... max_marks;
+        None takes the largest answer to each task.
     prior : {"weak"}, fastvae.priors.ItemPrior or None
         Prior of slopes and intercepts; their estimates are the mode of the posterior. "weak" is ``ItemPrior()``:
         ln |a_t| ~ N(0, 0.75²) in one dimension (ln beta_t ~ N(0, 1) through the origin), a_tj ~ N(0, 1.5²) in several,
         d_t ~ N(0, 3²). None is maximum likelihood, which has no finite estimate for a task that everyone or nobody has
         solved, and extreme ones for tasks with few answers. On the 1,000 students of LSAT section 7 "weak" lowers the
         log-likelihood by 0.03.
-    method : {"amortized", "mml"}
-        See above and Notes.
+    method : {"auto", "amortized", "mml"}
+        See above and Notes. "auto" is "mml" for "3pl" and "graded", which have no other, and else "amortized".
+    guessing : float or array_like, [n_tasks]
+        For "3pl": the prior of c_t is logit c_t ~ N(logit guessing, 0.5²), for 0.2 with 95 % between 0.09 and 0.40.
+        One over the number of choices is a good value. ``prior=None`` has no prior of c_t either.
     hidden : sequence of int
         Widths of the encoder's hidden layers. The encoder reads the share of the marks in each task, 0 where it is
         missing, and one column per task that is 1 where it is missing.
@@ -117,7 +128,7 @@ tol, callbacks, n_jobs, random_state, progress
     ----------
     n_features_in_ : int
         Number of tasks.
-    discrimination_, intercept_, difficulty_, max_marks_ : ndarray
+    discrimination_, intercept_, difficulty_, guessing_, max_marks_ : ndarray
         Item parameters; see the properties.
     feature_names_in_, input_scale_, n_iter_, history_, loss_curve_, elapsed_, interrupted_, n_skipped_batches_
         As for :class:`fastvae.VAE`.
@@ -165,6 +176,7 @@ tol, callbacks, n_jobs, random_state, progress
     _BUDGET = Budget(steps=_AUTO_STEPS, epochs=_AUTO_EPOCHS)
     _VALUES_BEFORE: ClassVar[dict[str, Any]] = {"prior": None}
     _CONVERTS_NOTHING = False
+    _inferred_marks: NDArray[np.int64] | None = None  # during a fit of graded tasks without max_marks
 
     def __init__(
         self,
@@ -173,7 +185,8 @@ tol, callbacks, n_jobs, random_state, progress
         *,
         max_marks: Any = None,
         prior: Any = "weak",
-        method: str = "amortized",
+        method: str = "auto",
+        guessing: Any = 0.2,
         hidden: Any = (64,),
         activation: str = "relu",
         n_importance_samples: int = 16,
@@ -198,6 +211,7 @@ tol, callbacks, n_jobs, random_state, progress
         self.max_marks = max_marks
         self.prior = prior
         self.method = method
+        self.guessing = guessing
         self.hidden = hidden
         self.activation = activation
         self.n_importance_samples = n_importance_samples
@@ -326,33 +340,62 @@ tol, callbacks, n_jobs, random_state, progress
         -------
         self
         """
+        if self._model() in BEYOND_DECODER:
+            raise ValueError(f"model={self.model!r} is not trained by gradients: use fit")
         try:
             X = answers.mask_unobserved(X, observed)
             return super().partial_fit(X, classes=classes, sample_weight=sample_weight, eps=eps, corrupted=corrupted)
         finally:
             self._fix_signs()
 
+    def load_state_dict(self, d: Any) -> Self:
+        """Set all parameters, as :meth:`fastvae.VAE.load_state_dict`.
+
+        Parameters
+        ----------
+        d : mapping of str to array_like
+            Names and shapes as from ``state_dict``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As from :meth:`fastvae.VAE.load_state_dict`, and of "3pl" and "graded", whose guessing and thresholds a
+            state dict does not hold.
+        """
+        if self._model() in BEYOND_DECODER:
+            raise ValueError(f"a state dict does not hold all parameters of model={self.model!r}: use save and load")
+        return super().load_state_dict(d)
+
     def _fit_by_quadrature(self, X: Any, sample_weight: Any) -> Self:
         """Estimate the item parameters by EM, and give the encoder the posteriors' moments."""
         settings, began = self._fit_settings(), time.perf_counter()
         n_iter = settings.epochs if isinstance(settings.epochs, int) else _EM_ITERATIONS
         with Turn(self, fits=True):
-            fitted, (data, rows), *_ = self._prepare(X, None, sample_weight, None, settings, going_on=False)
+            self._inferred_marks = self._marks_in(X)
+            try:
+                fitted, (data, rows), *_ = self._prepare(X, None, sample_weight, None, settings, going_on=False)
+            finally:
+                vars(self).pop("_inferred_marks", None)
             shares, weights = cast("NDArray[np.float32]", data.X), data.weights
             if rows is not None:
                 shares = shares[rows]
                 weights = None if weights is None else weights[rows]
+            fitted.item_parameters = self._initial_items(Items(fitted), shares, weights)
             items = Items(fitted)
             exam = items.exam(shares, weights, self._threads())
             found = exam.fit(items.flat(), n_iter=n_iter)
-            items.slopes[:, 0], items.intercepts[:] = found.parameters.reshape(-1, 2).T
+            fitted.item_parameters = items.set_flat(found.parameters)
             tasks = {"decoder.0.weight": items.slopes}
             if not items.through_origin:
                 tasks["decoder.0.bias"] = items.intercepts
             first, _ = exam.patterns()
             width = _checks.widths(self.hidden, "hidden")[0]
             fitted.load_state_dict(tasks | encoder_weights(items, shares[first], width))
-            self._record_iterations(found, shares, weights, items.max_marks)
+            self._record_iterations(found, items, shares, weights)
             self._record.elapsed = time.perf_counter() - began
         if not found.converged:
             _checks.warn(
@@ -365,13 +408,13 @@ tol, callbacks, n_jobs, random_state, progress
     def _record_iterations(
         self,
         found: Estimates,
+        items: Items,
         shares: NDArray[np.float32],
         weights: NDArray[np.float32] | None,
-        most: NDArray[np.int64],
     ) -> None:
         """Write the iterations of EM into the history, per student as losses are."""
-        constant, total = 0.0, float(len(shares))
-        if (most > 1).any():
+        constant, total, most = 0.0, float(len(shares)), items.max_marks
+        if items.logistic and not items.binary:
             ways = ln_choose(observed_marks(shares, most)[0], most) * ~np.isnan(shares)
             constant = float((ways.sum(1) * (1.0 if weights is None else weights)).sum())
         if weights is not None:
@@ -389,10 +432,71 @@ tol, callbacks, n_jobs, random_state, progress
         return exam and plain and specification.variational and specification.linear_decoder
 
     def _method(self) -> str:
-        return _checks.choice(self.method, "method", _METHODS)
+        """Return "amortized" or "mml"."""
+        method, beyond = _checks.choice(self.method, "method", _METHODS), self._model() in BEYOND_DECODER
+        if method == "auto":
+            return "mml" if beyond else "amortized"
+        if beyond and method == "amortized":
+            raise ValueError(f"model={self.model!r} needs method='mml': only models with a decoder are amortized")
+        return method
+
+    def _marks(self) -> Any:
+        """Return the parameter ``max_marks``, or what ``fit`` has found in the answers to graded tasks."""
+        if self.max_marks is None and self._model() == "graded":
+            return self._inferred_marks
+        return self.max_marks
+
+    def _marks_in(self, X: Any) -> NDArray[np.int64] | None:
+        """Return the largest mark of each task in X, at least 1, for graded tasks without ``max_marks``; else None."""
+        if self._model() != "graded" or self.max_marks is not None:
+            return None
+        marks = arrays.matrix(X, "X")
+        with np.errstate(invalid="ignore"):
+            largest = np.where(np.isnan(marks.astype(np.float64)), 0, marks.astype(np.float64)).max(0, initial=1)
+        bad = ~((largest >= 1) & (largest <= _core.MAX_TRIALS))
+        if bad.any():
+            task = int(np.argmax(bad))
+            raise ValueError(f"X has the mark {largest[task]:g} in task {task}: graded answers are 0, 1, 2, ...")
+        found: NDArray[np.int64] = largest.astype(np.int64)
+        return found
+
+    def _initial_items(
+        self, items: Items, shares: NDArray[np.float32], weights: NDArray[np.float32] | None
+    ) -> dict[str, NDArray[np.float64]] | None:
+        """Return initial parameters of tasks that the decoder does not hold, or None; sets the intercepts of "3pl"."""
+        model, n_tasks = self._model(), shares.shape[1]
+        if model == "3pl":
+            c = self._guessing(n_tasks)
+            mean = 1 / (1 + np.exp(-items.intercepts.astype(np.float64)))
+            free = np.clip((mean - c) / (1 - c), 0.05, 0.95)
+            items.intercepts[:] = np.log(free / (1 - free))
+            sd = np.array(np.nan if self.prior is None else _GUESSING_SD)
+            return {"guessing": c, "prior_mean": np.log(c / (1 - c)), "prior_sd": sd}
+        if model == "graded":
+            counts = answers.category_counts(shares, items.max_marks, weights)
+            return {"thresholds": answers.threshold_logits(counts, items.max_marks)}
+        return None
+
+    def _guessing(self, n_tasks: int) -> NDArray[np.float64]:
+        """Return the parameter ``guessing`` for each task, or raise ValueError."""
+        given = np.asarray(self.guessing)
+        if given.dtype.kind not in "fiu" or given.shape not in ((), (n_tasks,)):
+            raise ValueError(f"guessing={self.guessing!r} must be a probability, or one for each of {n_tasks} tasks")
+        if not ((given > 0) & (given < 1)).all():
+            raise ValueError(
+                f"guessing={self.guessing!r} must be above 0 and below 1; without guessing use model='2pl'"
+            )
+        found: NDArray[np.float64] = np.broadcast_to(given.astype(np.float64), n_tasks).copy()
+        return found
 
     def _specification(self, n_features: int, conditions: int) -> Specification:
-        model, n_dims, marked = self._model(), self._latent_dim(), self.max_marks is not None
+        model, n_dims = self._model(), self._latent_dim()
+        marks = self._marks()
+        marked = marks is not None or model == "graded"
+        if model == "3pl":
+            self._guessing(n_features if np.ndim(self.guessing) else 1)
+            if marked and (answers.most_marks(marks, n_features) > 1).any():
+                raise ValueError("model='3pl' needs tasks that are solved or not: leave out max_marks")
         if self._method() == "mml":
             self._check_quadrature(n_dims)
         if n_dims > 1 and model != "2pl":
@@ -404,9 +508,9 @@ tol, callbacks, n_jobs, random_state, progress
             decoder=[],
             likelihood={"kind": "binomial" if marked else "bernoulli"},
             missing=self._missing(),
-            weight_constraint=CONSTRAINTS[model],
+            weight_constraint=CONSTRAINTS.get(model, "free"),
             item_prior=priors.resolve(self.prior, n_dims, model == "through_origin"),
-            trials=answers.most_marks(self.max_marks, n_features).tolist() if marked else (),
+            trials=answers.most_marks(marks, n_features).tolist() if marked else (),
             **self._dense_encoder(),
         )
 
@@ -434,7 +538,7 @@ tol, callbacks, n_jobs, random_state, progress
         """Return the parameter ``model``, checked, by its present name."""
         if isinstance(self.model, str) and self.model in _OLD_NAMES:
             return _OLD_NAMES[self.model]
-        return _checks.choice(self.model, "model", tuple(CONSTRAINTS))
+        return _checks.choice(self.model, "model", (*CONSTRAINTS, *BEYOND_DECODER))
 
     def _latent_dim(self) -> int:
         return _checks.integer(self.n_dims, "n_dims", most=_core.MAX_WIDTH // 2)
@@ -478,7 +582,7 @@ tol, callbacks, n_jobs, random_state, progress
         return ()
 
     def _min_features(self) -> int:
-        return max(1, np.size(self.max_marks))
+        return max(1, np.size(self.max_marks), np.size(self.guessing))
 
     def _distance_to_maximum(
         self, fitted: FittedModel, shares: NDArray[np.float32], weights: NDArray[np.float32] | None = None
@@ -509,13 +613,39 @@ tol, callbacks, n_jobs, random_state, progress
         fraction = float(sample_weights.sum(dtype=np.float64) / weights.sum(dtype=np.float64))
         return distance_to_maximum(items, gradients, (answered, sample_weights), alpha, fraction)
 
+    def describe_objective(self) -> str:
+        """Return the objective of ``fit`` as one paragraph: the exact formula, its constants, sums and means."""
+        if self._method() == "amortized":
+            return super().describe_objective()
+        prior = priors.resolve(self.prior, 1, self._model() == "through_origin")
+        terms = []
+        if prior is not None and prior["slope"]["kind"] == "lognormal":
+            terms.append(f"ln |a_t| ~ N({prior['slope']['mean']:g}, {prior['slope']['sd']:g}²)")
+        if prior is not None and prior["intercept"] is not None and self._model() != "through_origin":
+            terms.append(f"d_t ~ N(0, {prior['intercept']:g}²)")
+        if prior is not None and self._model() == "3pl":
+            terms.append(f"logit c_t ~ N(logit guessing, {_GUESSING_SD:g}²)")
+        return (
+            "Maximised by EM, as a sum over the students s, each times its weight, in nats: ln of the integral of "
+            f"N(alpha; 0, 1) p(y_s|alpha) over alpha{' + ln p(tasks)' * bool(terms)}. "
+            + (f"p(tasks) is the prior of the item parameters, {', '.join(terms)}. " if terms else "")
+            + self._likelihood_formula()
+        )
+
     def _likelihood_formula(self) -> str:
-        logit = {"through_origin": "beta_t alpha", "rasch": "a alpha + d_t", "2pl": "a_t' alpha + d_t"}[self._model()]
+        if self._model() == "graded":
+            return (
+                "log p(x|z) is log p(y|alpha) = sum_t ln P(y_t), over the tasks t that the student has seen, with "
+                "P(y_t >= k) the sigmoid of a_t alpha + d_tk."
+            )
+        logits = {"through_origin": "beta_t alpha", "rasch": "a alpha + d_t"}
+        logit = logits.get(self._model(), "a_t' alpha + d_t")
         marks = "ln C(m_t, y_t) + y_t ln p_t + (m_t - y_t) ln(1 - p_t)"
         solved = "y_t ln p_t + (1 - y_t) ln(1 - p_t)"
         return (
             f"log p(x|z) is log p(y|alpha) = sum_t {solved if self.max_marks is None else marks}, over the tasks t "
-            f"that the student has seen, p_t the sigmoid of {logit}."
+            f"that the student has seen, p_t {'c_t + (1 - c_t) times ' * (self._model() == '3pl')}the sigmoid of "
+            f"{logit}."
         )
 
     def _initial_weights(
@@ -555,7 +685,7 @@ tol, callbacks, n_jobs, random_state, progress
 
     def _convert(self, given: Given, name: str, scale: InputScale, *, fitted: bool) -> NDArray[np.float32]:
         """Return answers as shares of the maximum marks, NaN where missing, or raise ValueError."""
-        most = self.max_marks_ if fitted else answers.most_marks(self.max_marks, given.shape[1])
+        most = self.max_marks_ if fitted else answers.most_marks(self._marks(), given.shape[1])
         return answers.shares(given.values, name, most)
 
     def _fix_signs(self) -> None:

@@ -13,16 +13,21 @@ from fastvae._estimators.vae import VAE
 if TYPE_CHECKING:
     from typing import BinaryIO, TypeAlias
 
+    from fastvae._estimators.anomaly_detector import AnomalyDetector
+    from fastvae._estimators.count_vae import CountVAE
     from fastvae._estimators.imputer import Imputer
     from fastvae._estimators.item_response import ItemResponse
     from fastvae._estimators.recommender import Recommender
     from fastvae._estimators.tabular import TabularVAE
     from fastvae._estimators.topic_model import TopicModel
 
-    Saved: TypeAlias = VAE | Autoencoder | TopicModel | ItemResponse | Recommender | TabularVAE | Imputer
+    Trained: TypeAlias = VAE | Autoencoder | TopicModel | ItemResponse | Recommender | CountVAE | TabularVAE | Imputer
+    Saved: TypeAlias = Trained | AnomalyDetector
 
 # Imported only if needed.
 _MODULES = {
+    "CountVAE": "count_vae",
+    "AnomalyDetector": "anomaly_detector",
     "Imputer": "imputer",
     "ItemResponse": "item_response",
     "Recommender": "recommender",
@@ -48,7 +53,7 @@ def load(
 
     Returns
     -------
-    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, TabularVAE or Imputer
+    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, CountVAE, TabularVAE, Imputer or AnomalyDetector
         The fitted model.
 
     Raises
@@ -63,7 +68,8 @@ def load(
     """
     contents = files.read(path)
     contents.engine.drop_best()
-    return _model(contents, contents.parameters)
+    found: Saved = _model(contents, contents.parameters)
+    return found
 
 
 def resume(
@@ -75,7 +81,7 @@ def resume(
     validation_data: Any = None,
     observed: Any = None,
     **parameters: Any,
-) -> Saved:
+) -> Trained:
     """Continue the training of a checkpoint, written by ``fit(X, checkpoint=path)``, to its end.
 
     The model ends with the bits of a fit that was never interrupted: weights, the optimiser's state, order, noise,
@@ -94,7 +100,7 @@ def resume(
 
     Returns
     -------
-    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, TabularVAE or Imputer
+    VAE, Autoencoder, TopicModel, ItemResponse, Recommender, CountVAE, TabularVAE or Imputer
         The fitted model.
 
     Raises
@@ -116,18 +122,19 @@ def resume(
         cls = _class(contents.class_name)
     parameters = checkpoint.all_parameters(contents.title, cls, contents.parameters, parameters)
     model = _model(contents, parameters)
-    return model._resume(path, contents.run, X, y, sample_weight, validation_data, observed)
-
-
-def _class(name: str) -> type[Saved]:
-    """Return the class of a name in a file, or raise KeyError."""
-    if name in ("VAE", "Autoencoder"):
-        return VAE if name == "VAE" else Autoencoder
-    found: type[Saved] = getattr(import_module(f"fastvae._estimators.{_MODULES[name]}"), name)
+    found: Trained = model._resume(path, contents.run, X, y, sample_weight, validation_data, observed)
     return found
 
 
-def _model(contents: files.Contents, parameters: dict[str, Any]) -> Saved:
+def _class(name: str) -> type[Any]:
+    """Return the class of a name in a file, or raise KeyError."""
+    if name in ("VAE", "Autoencoder"):
+        return VAE if name == "VAE" else Autoencoder
+    found: type[Any] = getattr(import_module(f"fastvae._estimators.{_MODULES[name]}"), name)
+    return found
+
+
+def _model(contents: files.Contents, parameters: dict[str, Any]) -> Any:
     """Return the fitted model of a file with these parameters."""
     with files.damage_as_format_error(contents.title):
         cls = _class(contents.class_name)

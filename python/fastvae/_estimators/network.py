@@ -60,9 +60,9 @@ class Network(Estimator):
         ``encoder.0.weight`` [out, in], ``encoder.0.bias`` [out], ``encoder.2.weight``, ... (an ``nn.Sequential``: layer
         i has index 2 i, activations lie between), ``mu`` and ``logvar`` (or ``code``), ``decoder.0``, ... Likelihoods
         add ``likelihood.log_scale`` ([] or [n_features]; Gaussian with a learned scale), the layer ``scale`` (Gaussian
-        with the decoder's scale) or ``likelihood.log_total_count`` [n_features] (negative binomial). With images the
-        indices count Flatten, Unflatten and batch normalisations too, and features have the order height, width,
-        channels.
+        with the decoder's scale) or ``likelihood.log_total_count`` [n_features] (negative binomial); groups of columns
+        have these as ``likelihood.<group>.log_scale``. With images the indices count Flatten, Unflatten and batch
+        normalisations too, and features have the order height, width, channels.
 
         If columns of the training data were far from unit size, ``standardize.shift`` and ``standardize.scale``
         [n_features] hold what the network reads and writes: the encoder reads (x - shift) / scale, and a decoder of

@@ -369,14 +369,24 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         slopes = self._log_slopes(X)
         return scores if slopes is None else scores + slopes.sum(1).astype(np.float32)
 
-    def anomaly_score(self, X: Any, *, y: Any = None, per_column: bool = False) -> Any:
-        """Return the negative ELBO of each row in nats, -``score_samples(X)``, or the share of each column in it.
+    def anomaly_score(
+        self,
+        X: Any,
+        *,
+        y: Any = None,
+        method: str = "elbo",
+        n_samples: int | None = None,
+        per_column: bool = False,
+    ) -> Any:
+        """Return the negative ELBO or -log p(x) of each row in nats, or the share of each column in the negative ELBO.
 
         Parameters
         ----------
         X : frame or array_like, [n_rows, n_columns]
         y : None
             Not used.
+        method, n_samples
+            As for :meth:`fastvae.VAE.anomaly_score`; ``per_column`` is for "elbo" only, with 32 draws.
         per_column : bool
             Return a table with -E log p(x_j|z) of each column j, 0 where its value is missing, and a last column "kl",
             the KL of the code. Their sum over a row is the negative ELBO, with the mean over 32 draws of z.
@@ -387,7 +397,9 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
             The table is a frame of pandas or polars or an Arrow table if X is one, else an array.
         """
         if not _checks.boolean(per_column, "per_column"):
-            return super().anomaly_score(X, y=y)
+            return super().anomaly_score(X, y=y, method=method, n_samples=n_samples)
+        if method != "elbo" or n_samples is not None:
+            raise ValueError("per_column=True has the shares of the negative ELBO: leave out method= and n_samples=")
         schema = self._schema()
         table = schema.read(X, "X", type(self).__name__)
         shares = self.variable_log_prob(X, random_state=0).astype(np.float64) + schema.log_slopes(table)
@@ -395,6 +407,7 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         logvar = logvar.clip(-30, 20)
         found = np.zeros((len(mu), len(schema.columns) + 1))
         found[:, [i for i, column in enumerate(schema.columns) if column.width]] = -shares
+        found += 0.0  # no -0
         found[:, -1] = (mu**2 + np.exp(logvar) - 1 - logvar).sum(1) / 2
         labels = schema.labels if schema.named else list(range(len(schema.columns)))
         return containers.numbers_table(found, [*labels, "kl"], table.container, X)

@@ -57,7 +57,7 @@ class VAE(Layered, Variational):
         "identity".
     likelihood : str or object
         "bernoulli" (values in [0, 1]), "gaussian" (scale 1), "poisson", "negative_binomial" or "multinomial" (counts),
-        or an object from :mod:`fastvae.likelihoods`.
+        or an object from :mod:`fastvae.likelihoods`, such as ``Mixed`` for columns of several kinds.
     beta : float or schedule
         Weight of the KL in the loss (Higgins et al., "beta-VAE", ICLR 2017), or a schedule from
         :mod:`fastvae.schedules`.

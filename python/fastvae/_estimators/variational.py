@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAX_AVERAGED = 2**14  # draws of an example: as many rows of the decoder
+_ANOMALY_SAMPLES = 1000  # importance samples of an anomaly score
 
 
 class Variational(Model):
@@ -216,24 +217,35 @@ class Variational(Model):
 
     # Bounds
 
-    def anomaly_score(self, X: Any, *, y: Any = None) -> NDArray[np.float32]:
-        """Return the negative ELBO of each example in nats, -``score_samples(X)``: higher is more anomalous.
+    def anomaly_score(
+        self, X: Any, *, y: Any = None, method: str = "elbo", n_samples: int | None = None
+    ) -> NDArray[np.float32]:
+        """Return the negative ELBO or -log p(x) of each example in nats: higher is more anomalous.
 
         The negative ELBO is an upper bound on -log p(x). A density is no test for anomalies: simple (dark, smooth)
         examples can be more likely than the training data and then score low (Nalisnick et al., arXiv:1810.09136).
-        Check the scores of known anomalies.
+        Check the scores of known anomalies. For tables :class:`fastvae.AnomalyDetector` has settings, robust training
+        and a threshold.
 
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
         y : array_like, optional
             Required by a conditional model, as in ``fit``.
+        method : {"elbo", "log_marginal"}
+            -``score_samples(X)``, or -log p(x) by importance sampling, which has less noise and does not depend on the
+            encoder's errors: see ``log_marginal``.
+        n_samples : int or None
+            Draws of z for each example. None: as ``score_samples`` for "elbo", 1,000 for "log_marginal".
 
         Returns
         -------
         ndarray of float32, [n_examples]
         """
-        return -self.score_samples(X, y=y)
+        if _checks.choice(method, "method", ("elbo", "log_marginal")) == "elbo":
+            return -self.score_samples(X, y=y, n_samples=n_samples)
+        found = self.log_marginal(X, _ANOMALY_SAMPLES if n_samples is None else n_samples, y=y)
+        return -found.estimate.astype(np.float32)
 
     def variable_log_prob(
         self, X: Any, *, y: Any = None, n_samples: int = 32, random_state: Any = None

@@ -138,6 +138,7 @@ class Network:
 
 def describe(fitted: FittedModel) -> Network:
     """Return the description of a fitted model. Raises ValueError for a likelihood without plain operations."""
+    fitted.require_decoder()
     if fitted.specification.mixed:
         raise ValueError(
             "a model with likelihoods.Mixed cannot be exported (torch, ONNX, explorer): its columns have several kinds "

@@ -54,6 +54,8 @@ class FittedModel:
         self.set_input(UNSCALED if self.specification.counts else UNTRAINED, None)
         image_shape = self.specification.image_shape
         self.images = None if image_shape is None else Images(*image_shape)  # the layout of images in X
+        # Parameters of an exam's tasks that the decoder does not hold, by name; None: it holds all.
+        self.item_parameters: dict[str, NDArray[np.float64]] | None = None
         self.form: tuple[int, ...] | None = None  # the shape of an example of the training X; None: all axes
         self.table: Any = None  # the schema of a table of mixed columns (fastvae._tables), of a TabularVAE
         self.popularity: NDArray[np.int64] | None = None  # users of each item, of a recommender
@@ -165,6 +167,15 @@ class FittedModel:
         remedy = "" if self.columns is not None else "; condition_columns= takes y from columns of X, as in a pipeline"
         raise ValueError(f"pass y=: this {owner} is conditional{remedy}")
 
+    def require_decoder(self) -> None:
+        """Raise ValueError if the decoder is not the model of the answers of an exam."""
+        if self.item_parameters is not None:
+            kind = "3pl" if "guessing" in self.item_parameters else "graded"
+            raise ValueError(
+                f"model={kind!r} has no decoder, so it has no bound, gradients, samples or export: use log_marginal, "
+                "predict_proba, impute, item_probabilities or transform"
+            )
+
     # Codes and means
 
     def encode(
@@ -182,20 +193,29 @@ class FittedModel:
 
     def decode(self, Z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
         """Return E[x|z], [n, n_features], of codes Z [n, latent_dim]."""
+        self.require_decoder()
         return self.engine.decode(Z, y, threads).reshape(len(Z), -1)
 
     def reconstruct(self, X: Examples, y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
         """Return the decoder's means at the codes of X, [n_examples, n_features]."""
+        self.require_decoder()
         return self.engine.reconstruct(X, y, threads).reshape(len(X), -1)
 
     def best_items(
-        self, X: Examples, n: int, allowed: NDArray[np.bool_] | None, new_only: bool, threads: int | None
+        self,
+        X: Examples,
+        n: int,
+        allowed: NDArray[np.bool_] | None,
+        new_only: bool,
+        threads: int | None,
+        bounds: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint32]] | None = None,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return the n items with the largest logits at z = mu(x), and these, [n_examples, n]; -1 and -inf: no more.
 
-        The items are those that are `allowed` (None: all); with `new_only`, those whose value in X is zero.
+        The items are those that are `allowed` (None: all); with `new_only`, those whose value in X is zero. `bounds` of
+        the logits save work; results do not depend on them.
         """
-        items, logits = self.engine.best_items(X, n, allowed, new_only, threads)
+        items, logits = self.engine.best_items(X, n, allowed, new_only, bounds, threads)
         return items.reshape(-1, n), logits.reshape(-1, n)
 
     # Losses
@@ -210,6 +230,7 @@ class FittedModel:
         samples: int = 1,
     ) -> list[NDArray[np.float32]]:
         """Return -log p(x|z), KL and, with several samples, the bound of each example, [n_examples], nats."""
+        self.require_decoder()
         return self.engine.score(X, y, eps, samples, threads)
 
     def mean_losses(
@@ -228,10 +249,12 @@ class FittedModel:
 
         `balanced`: log p has the weights of groups of columns, as in training.
         """
+        self.require_decoder()
         return self.engine.mean_losses(*data, rows, eps, objectives, corruption, binarize, balanced, threads)
 
     def log_marginal(self, X: Examples, y: NDArray[Any] | None, samples: int, threads: int | None) -> LogMarginal:
         """Estimate log p(x) of each example, in nats, by importance sampling with `samples` draws."""
+        self.require_decoder()
         return LogMarginal(*self.engine.log_marginal(X, y, samples, threads))
 
     def conditional_mean(
@@ -241,6 +264,7 @@ class FittedModel:
 
         `given` is X, or X with values in place of missing ones. Raises FloatingPointError if all weights are 0.
         """
+        self.require_decoder()
         means, sizes = self.engine.conditional_mean(X, given, y, samples, threads)
         _check_weights(sizes)
         return means.reshape(len(X), -1)
@@ -258,6 +282,7 @@ class FittedModel:
         threads: int | None,
     ) -> NDArray[np.float32]:
         """Draw codes from p(z|x_obs), [draws, n_examples, latent_dim], by resampling as for ``conditional_mean``."""
+        self.require_decoder()
         codes, sizes = self.engine.conditional_sample(X, given, y, samples, draws, seed, threads)
         _check_weights(sizes)
         return codes.reshape(draws, len(X), -1)
@@ -275,6 +300,7 @@ class FittedModel:
         threads: int | None,
     ) -> NDArray[np.float32]:
         """Draw x from p(x|z), [n, n_features]; a multinomial or a size factor needs `lengths`."""
+        self.require_decoder()
         return self.engine.sample(Z, y, lengths, seed, threads).reshape(len(Z), -1)
 
     def posterior_sample(
@@ -292,6 +318,7 @@ class FittedModel:
 
     def predictive(self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> Predictive:
         """Return mean and standard deviations of p(x'|x), from n draws of z."""
+        self.require_decoder()
         moments = self.engine.predictive(X, y, n, seed, threads)
         return Predictive(*(moment.reshape(len(X), -1) for moment in moments))
 
@@ -342,6 +369,7 @@ class FittedModel:
         binarize: str | None,
     ) -> tuple[tuple[float, float, float], dict[str, NDArray[np.float32]]]:
         """Return reconstruction, KL and loss of one batch, means over its examples, and the gradients of the loss."""
+        self.require_decoder()
         *losses, gradients = self.engine.loss_and_gradients(
             *data, eps, corrupted, objective, corruption, binarize, threads
         )
@@ -350,6 +378,7 @@ class FittedModel:
 
     def apply_gradients(self, gradients: Any, learning_rate: float, threads: int | None) -> None:
         """Take one step of the optimiser. Raises ValueError, without any change, if gradients do not match."""
+        self.require_decoder()
         flat = _checked(gradients, self.engine.trained(), "the gradients")
         self.engine.apply_gradients(flat, learning_rate, threads)
 
@@ -387,12 +416,14 @@ class FittedModel:
             "images": self.images,
             "form": self.form,
             "table": self.table,
+            "item_parameters": self.item_parameters,
         } | ({} if self.popularity is None else {"popularity": self.popularity})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a pickled state, or raise an exception for a damaged one."""
         # Not in those of earlier versions.
-        more = {"rescales_masking", "scale", "names", "columns", "images", "form", "table", "popularity"}
+        later = {"table", "popularity", "item_parameters"}
+        more = {"rescales_masking", "scale", "names", "columns", "images", "form"} | later
         state = with_keys(state, {"file", "classes", "position"}, more, "the fitted model")
         if not isinstance(state["file"], bytes):
             raise TypeError("the network must be bytes")
@@ -409,6 +440,7 @@ class FittedModel:
         scale = InputScale.checked(*state.get("scale", VERSION_0_1))
         self.set_input(UNSCALED if self.specification.counts else scale, names, columns)
         self.set_images(state.get("images"), state.get("form"))
+        self.item_parameters = state.get("item_parameters")
         self.table = state.get("table")
         if "popularity" in state:
             self.set_popularity(state["popularity"].tolist())

@@ -61,7 +61,7 @@ def observed_marks(shares: NDArray[Any], most: NDArray[Any]) -> tuple[NDArray[np
     return np.where(observed, np.rint(shares * most), 0.0), observed * most.astype(np.float64)
 
 
-def _for_exact_products(table: NDArray[np.float64], most: NDArray[np.float64]) -> NDArray[np.float64]:
+def exact_products(table: NDArray[np.float64], most: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a table [q, n_tasks] rounded so that its products with whole marks up to `most` are exact.
 
     All terms are multiples of a power of two and all sums below 2^53 of it. The result of a student then does not
@@ -114,8 +114,8 @@ class Ability:
 
     def blocks(self, shares: NDArray[Any]) -> Iterator[Block]:
         """Yield blocks of students; `shares` are shares of the maximum marks, [n, n_tasks], NaN where missing."""
-        penalty = _for_exact_products(softplus(self.logits), self.most)
-        logits = _for_exact_products(self.logits, self.most)
+        penalty = exact_products(softplus(self.logits), self.most)
+        logits = exact_products(self.logits, self.most)
         for rows in row_slices((len(shares), max(self.logits.shape)), _MAX_ENTRIES):
             marks, possible = observed_marks(shares[rows], self.most)
             # ln p(Y_s | alpha) = sum_t x y - m ln(1 + e^y) + ln C(m, x)

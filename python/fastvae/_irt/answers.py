@@ -124,6 +124,34 @@ def anchor_tasks(anchors: Any, names: NDArray[Any] | None, n_tasks: int) -> NDAr
     return found
 
 
+def category_counts(
+    shares: NDArray[np.float32], most: NDArray[np.int64], weights: NDArray[Any] | None
+) -> NDArray[np.float64]:
+    """Return the number (or weight) of students with each mark of each task, [n_tasks, max(most) + 1]."""
+    marks, counts = np.rint(shares * most), np.zeros((shares.shape[1], int(most.max()) + 1))
+    for mark in range(counts.shape[1]):
+        chosen = marks == mark
+        counts[:, mark] = chosen.sum(0) if weights is None else weights.astype(np.float64) @ chosen
+    return counts
+
+
+def threshold_logits(counts: NDArray[np.float64], most: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return logits of P(mark >= k), k = 1, 2, ..., [n_tasks, max(most)], NaN beyond the maximum marks.
+
+    Raises ValueError for a task that lacks an answer between 0 and its maximum: its thresholds have no estimates.
+    """
+    inside = np.arange(counts.shape[1]) <= most[:, np.newaxis]
+    empty = inside & (counts == 0)
+    if empty.any():
+        task, mark = np.argwhere(empty)[0]
+        remedy = "answers begin at 0: subtract 1 from a scale of 1 to 5" if mark == 0 else "merge it with its neighbour"
+        raise ValueError(f"task {task} has no answer {mark} (graded answers are 0 to {most[task]}): {remedy}")
+    above = np.flip(np.cumsum(np.flip(counts, 1), 1), 1)
+    share = np.clip(above[:, 1:] / above[:, :1], 1e-6, 1 - 1e-6)
+    found: NDArray[np.float64] = np.where(inside[:, 1:], np.log(share / (1 - share)), np.nan)
+    return found
+
+
 class TaskTotals:
     """The answers to each task: `count`, and `marks`, the sum of the shares of the maximum marks; each [n_tasks]."""
 

@@ -159,7 +159,7 @@ def differential_functioning(
         signed,
         absolute,
         np.array(padded),
-        items.parameter_names(width),
+        items.parameter_names(),
         np.array([mean for mean, _ in distribution]),
         np.array([std for _, std in distribution]),
         names,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae._irt.ability import observed_marks, sigmoid
+from fastvae._irt.ability import observed_marks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fastvae._irt.items import Items
 
 # Students that the output layers are fitted to.
-_MOST_STUDENTS = 1024
+_MOST_STUDENTS = 512
 
 # Share of the hidden units that reads the information of the missing answers.
 _INFORMATION_SHARE = 8
@@ -28,12 +28,12 @@ def encoder_weights(items: Items, shares: NDArray[Any], width: int) -> dict[str,
 
     Unit k is the positive part of the derivative of ln p(alpha, Y) at the ability alpha_k,
 
-        sum_t a_t (y_t - m_t p_t(alpha_k)) - alpha_k    over the answered tasks t,
+        sum_t w_t (y_t - E[y_t]) - alpha_k    over the answered tasks t,    w_t = (d E[y_t] / d alpha) / Var[y_t],
 
-    divided by the information there: about the distance of the posterior's mode above alpha_k. It is linear in what the
-    encoder reads, the shares and the indicators of missing answers. With missing answers an eighth of the units is the
-    information a_t² m_t p_t (1 - p_t) that they take away. The output layers are fitted by least squares to mean and
-    log variance of the exact posteriors.
+    (w_t = a_t for logistic tasks; for graded ones it is the best linear approximation) divided by the information
+    there: about the distance of the posterior's mode above alpha_k. It is linear in what the encoder reads, the shares
+    and the indicators of missing answers. With missing answers an eighth of the units is the information w_t² Var[y_t]
+    that they take away. The output layers are fitted by least squares to mean and log variance of the exact posteriors.
 
     Parameters
     ----------
@@ -46,21 +46,20 @@ def encoder_weights(items: Items, shares: NDArray[Any], width: int) -> dict[str,
     """
     chosen = shares[:: -(-len(shares) // _MOST_STUDENTS)]
     mean, std = items.ability().moments(chosen)
-    a, d = items.slopes[:, 0].astype(np.float64), items.intercepts.astype(np.float64)
     most = items.max_marks.astype(np.float64)
     missing = np.isnan(chosen)
     n_information = width // _INFORMATION_SHARE if missing.any() else 0
     margin = 0.1 + 0.05 * (mean.max() - mean.min())
     knots = np.linspace(mean.min() - margin, mean.max(), width)
-    p = sigmoid(knots[:, np.newaxis] * a + d)  # [k, t]
-    weight = np.concatenate([np.broadcast_to(a * most, p.shape), a * most * p], 1)
-    bias = -(a * most * p).sum(1) - knots
+    expected, variance, slope = items.mark_moments(knots)  # [k, t]
+    w = slope / variance
+    weight = np.concatenate([w * most, w * expected], 1)
+    bias = -(w * expected).sum(1) - knots
     if n_information:  # every eighth unit: spread over the abilities
         units = np.linspace(0, width - 1, n_information).astype(int)[1:]
-        lost = a**2 * most * p * (1 - p)
-        weight[units] = np.concatenate([np.zeros_like(lost), lost], 1)[units]
+        weight[units] = np.concatenate([np.zeros_like(w), w * slope], 1)[units]
         bias[units] = 0.0
-    scale = 1 / (1 + (a**2 * most * p * (1 - p)).sum(1))
+    scale = 1 / (1 + (w * slope).sum(1))
     weight *= scale[:, np.newaxis]
     bias *= scale
     inputs = np.concatenate([observed_marks(chosen, most)[0] / most, missing], 1)

@@ -111,10 +111,14 @@ def m2(items: Items, shares: NDArray[Any], weights: NDArray[Any]) -> LimitedInfo
 def _curves(items: Items) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return P(solved) at nodes [q, n_tasks], derivatives by all parameters [q, k], and weights of the nodes [q]."""
     ability = items.ability()
-    p = sigmoid(ability.logits)
-    density = p * (1 - p)
-    slopes = np.stack([density * ability.nodes[:, np.newaxis], density], 2).reshape(len(p), -1)
-    return p, slopes, np.exp(ability.log_prior)
+    alpha = ability.nodes[:, np.newaxis]
+    p = sigmoid(alpha * items.slopes[:, 0].astype(np.float64) + items.intercepts)
+    c = 0.0 if items.guessing is None else items.guessing
+    density = (1 - c) * p * (1 - p)
+    slopes = [density * alpha, density]
+    if items.guessing is not None:
+        slopes.append((1 - p) * c * (1 - c))
+    return c + (1 - c) * p, np.stack(slopes, 2).reshape(len(p), -1), np.exp(ability.log_prior)
 
 
 def _srmsr(observed: NDArray[Any], expected: NDArray[Any], i: NDArray[Any], j: NDArray[Any]) -> float:

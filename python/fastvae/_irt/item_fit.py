@@ -11,6 +11,8 @@ from fastvae._irt.ability import row_slices
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastvae._irt.items import Items
+
 # Logits are clipped to [-600, 600]: e^600 times sums of squared marks does not overflow.
 _MAX_LOGIT = 600.0
 
@@ -73,3 +75,15 @@ class MeanSquares:
         """Return the mean squares; `n` is the number of answers to each task, [n_tasks]."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return ItemFit(self._residual / self._variance, self._standardised / self._count, n)
+
+
+def categorical_fit(items: Items, shares: NDArray[Any]) -> ItemFit:
+    """Return the mean squares of tasks with guessing, or of graded tasks, in one dimension."""
+    ability = items.ability()
+    mean, variance, _ = items.mark_moments(ability.nodes)
+    squares, marks, students = ability.posterior_sums(shares, lambda x, most: (x**2, x, most > 0))
+    residual = squares - 2 * mean * marks + mean**2 * students
+    with np.errstate(invalid="ignore", divide="ignore"):
+        infit = residual.sum(0) / (variance * students).sum(0)
+        outfit = (residual / variance).sum(0) / students.sum(0)
+    return ItemFit(infit, outfit, (~np.isnan(shares)).sum(0))

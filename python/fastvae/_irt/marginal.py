@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-6
 
 # The native core's names of the models.
-KINDS = {"through_origin": "through_origin", "rasch": "common_slope", "2pl": "logistic"}
+KINDS = {
+    "through_origin": "through_origin",
+    "rasch": "common_slope",
+    "2pl": "logistic",
+    "3pl": "guessing",
+    "graded": "graded",
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Exam:
     Parameters
     ----------
     kind : str
-        A key of KINDS, or "3pl" or "graded".
+        A key of KINDS.
     shares : ndarray of float32, [n_students, n_tasks]
         Shares of the maximum marks, NaN where missing.
     max_marks : ndarray of int, [n_tasks]
@@ -85,8 +91,9 @@ class Exam:
             marks.shape[1],
             None if weights is None else np.ascontiguousarray(weights, np.float32),
             None if groups is None else np.ascontiguousarray(groups, np.uint32),
+            kind == "rasch",  # the score is then sufficient for the ability
         )
-        self._kind, self._most, self._prior = KINDS.get(kind, kind), max_marks.tolist(), prior
+        self._kind, self._most, self._prior = KINDS[kind], max_marks.tolist(), prior
         self._n_groups = 1 if groups is None else int(groups.max()) + 1
         self._threads = threads
 

@@ -21,9 +21,11 @@ class StandardErrors(NamedTuple):
 
     discrimination: NDArray[np.float64]
     intercept: NDArray[np.float64]
-    """Zeros for "through_origin", which has no intercepts."""
+    """Zeros for "through_origin", which has no intercepts; [n_tasks, max(max_marks)] of the thresholds of "graded"."""
     difficulty: NDArray[np.float64]
-    """By the delta method."""
+    """By the delta method; shaped as ``intercept``."""
+    guessing: NDArray[np.float64] | None = None
+    """Of the probabilities c_t of "3pl", by the delta method; None for other models."""
 
 
 def covariance(items: Items, exam: Exam) -> NDArray[np.float64]:
@@ -60,10 +62,22 @@ def standard_errors(items: Items, exam: Exam) -> StandardErrors:
     exam : Exam
         The answers, with the items' model and prior.
     """
-    matrix = covariance(items, exam).reshape(len(items.slopes), 2, len(items.slopes), 2)
-    t = np.arange(len(items.slopes))
-    a, d = items.slopes[:, 0].astype(np.float64), items.intercepts.astype(np.float64)
-    v_a, v_d, v_ad = matrix[t, 0, t, 0], matrix[t, 1, t, 1], matrix[t, 0, t, 1]
+    matrix = covariance(items, exam)
+    first = np.cumsum([0, *items.widths()])[:-1]
+    if items.thresholds is None:
+        places, d = first[:, np.newaxis] + 1, items.intercepts[:, np.newaxis].astype(np.float64)
+    else:
+        d = items.thresholds
+        places = np.where(np.isnan(d), 0, first[:, np.newaxis] + 1 + np.arange(d.shape[1]))
+    a, slope = items.slopes.astype(np.float64), first[:, np.newaxis]
+    v_a, v_d, v_ad = matrix[slope, slope], matrix[places, places], matrix[slope, places]
     with np.errstate(divide="ignore", invalid="ignore"):
         v_b = v_a / a**4 if items.through_origin else (v_d + (d / a) ** 2 * v_a - 2 * d / a * v_ad) / a**2
-        return StandardErrors(roots(v_a), roots(v_d), roots(v_b))
+        of_d, of_b = (np.where(np.isnan(d), np.nan, roots(v)) for v in (v_d, v_b))
+        guessing = None
+        if items.guessing is not None:
+            c = items.guessing
+            guessing = roots(matrix[first + 2, first + 2]) * c * (1 - c)
+    if items.thresholds is None:
+        of_d, of_b = of_d[:, 0], of_b[:, 0]
+    return StandardErrors(roots(v_a)[:, 0], of_d, of_b, guessing)

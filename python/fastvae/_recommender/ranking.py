@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastvae._recommender import metrics
+from fastvae._recommender import bounds, metrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastvae._fitted.model import FittedModel
+    from fastvae._recommender.bounds import Bounds
     from fastvae._recommender.clicks import Clicks
     from fastvae._recommender.metrics import Metric
 
 _USERS = 4096  # of a block whose rankings are in memory
+# The fewest inputs and outputs of an output layer for which bounds save work.
+_LEAST_INPUTS, _LEAST_ITEMS, _LEAST_SHARE = 128, 1024, 40
 
 
 def best_items(
@@ -25,19 +28,33 @@ def best_items(
     allowed: NDArray[np.bool_] | None,
     new_only: bool,
     threads: int | None,
+    limits: Bounds | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the best n items of each user and their logits, [n_users, n].
 
     Where there are no more items they are -1 and -inf. Users without clicks get the most popular items.
     """
     most = min(n, clicks.n_items)
-    found, scores = fitted.best_items(clicks.matrix(), most, allowed, new_only, threads)
+    limits = bounds_for(fitted, len(clicks.lengths), most) if limits is None else limits
+    found, scores = fitted.best_items(clicks.matrix(), most, allowed, new_only, threads, limits)
     items = found.astype(np.int64)
     empty = np.flatnonzero(clicks.lengths == 0)
     if len(empty) and fitted.popularity is not None:
         items[empty], scores[empty] = popular(fitted.popularity, most, allowed)
     missing = ((0, 0), (0, n - most))
     return np.pad(items, missing, constant_values=-1), np.pad(scores, missing, constant_values=-np.inf)
+
+
+def bounds_for(fitted: FittedModel, users: int, n: int) -> Bounds | None:
+    """Return bounds of the model's logits if they save more than they cost for the best n items of users, else None."""
+    hidden = fitted.specification.options["decoder"]
+    k = hidden[-1]["width"] if hidden and isinstance(hidden[-1], dict) else [fitted.latent_dim, *hidden][-1]
+    if k < _LEAST_INPUTS or fitted.n_features < max(_LEAST_ITEMS, _LEAST_SHARE * n) or users < 2 * k:
+        return None
+    state = fitted.state_dict()
+    weights, bias = (state[f"decoder.{2 * len(hidden)}.{part}"] for part in ("weight", "bias"))
+    first = bias if fitted.popularity is None else fitted.popularity
+    return bounds.bounds(weights, bias, np.argsort(-first, kind="stable"))
 
 
 def popular(
@@ -58,8 +75,9 @@ def mean_measures(
     """Return means over the users with items in `held` of measures of the ranking of the items not in `seen`."""
     users = np.flatnonzero(held.lengths)
     sums, k = dict.fromkeys((metric.name for metric in measures), 0.0), max(metric.k for metric in measures)
+    limits = bounds_for(fitted, len(users), k)
     for rows, block in seen.take(users).blocks(_USERS):
-        items, _ = best_items(fitted, block, k, None, True, threads)
+        items, _ = best_items(fitted, block, k, None, True, threads, limits)
         theirs = held.take(users[rows])
         hits = metrics.hits(items, theirs)
         for metric in measures:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fastvae._tables.containers import RawColumn
     from fastvae._tables.normalize import Normalizer
 
+_FEW_VALUES = 20  # of a column of whole numbers
+
 UNKNOWN = ("error", "missing")
 
 
@@ -42,6 +44,8 @@ class Column:
         Whether all training values are whole numbers.
     low, high : float
         Range of the training values.
+    values : tuple of float
+        The training values of a column of whole numbers with few of them, which draws have too.
     normalizer : Normalizer or None
         Of a real column.
     unit : float
@@ -60,6 +64,7 @@ class Column:
     whole: bool = False
     low: float = 0.0
     high: float = 0.0
+    values: tuple[float, ...] = ()
     normalizer: Normalizer | None = None
     unit: float = 1.0
     holes: bool = False
@@ -97,6 +102,9 @@ class Column:
             "low": float(observed.min()),
             "high": float(observed.max()),
         }
+        distinct = np.unique(observed)
+        if facts["whole"] and len(distinct) <= _FEW_VALUES and len(observed) >= 5 * len(distinct):
+            facts["values"] = tuple(distinct.tolist())
         if kind == "real":
             facts["normalizer"] = normalize.fit(observed, way)
         elif kind == "positive":
@@ -163,9 +171,12 @@ class Column:
             return self._values(codes)
         values = block[:, 0].astype(np.float64)
         if self.normalizer is not None:
-            values = self.normalizer.inverse(values)
+            values = self.normalizer.drawn(values) if draw else self.normalizer.inverse(values)
         values = np.clip(values * self.unit, self.low, self.high)
-        if self.type == "integer" or (self.whole and draw):
+        if draw and self.values:  # the nearest
+            known = np.array(self.values)
+            values = known[np.searchsorted((known[1:] + known[:-1]) / 2, values)]
+        elif self.type == "integer" or (self.whole and draw):
             values = np.rint(values)
         if self.type == "integer":
             return values.astype(np.int64)
@@ -183,7 +194,7 @@ class Column:
             key: getattr(self, key)
             for key in ("label", "kind", "type", "dtype", "ordered", "whole", "low", "high", "holes")
         }
-        found |= {"unit": self.unit, "levels": list(self.levels)}
+        found |= {"unit": self.unit, "values": list(self.values), "levels": list(self.levels)}
         found["declared"] = None if self.declared is None else list(self.declared)
         found["normalizer"] = None if self.normalizer is None else self.normalizer.to_json()
         return found
@@ -192,7 +203,7 @@ class Column:
     def from_json(cls, found: dict[str, Any]) -> Column:
         """Return a column from a file, or raise an error for a damaged one."""
         given = dict(found)
-        for key in ("levels", "declared"):
+        for key in ("levels", "declared", "values"):
             given[key] = None if given[key] is None else tuple(given[key])
         given["normalizer"] = None if given["normalizer"] is None else normalize.from_json(given["normalizer"])
         column = cls(**given)

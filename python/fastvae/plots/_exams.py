@@ -11,7 +11,8 @@ from fastvae import _checks
 from fastvae._data import arrays, examples
 from fastvae._estimators.item_response import ItemResponse
 from fastvae._irt import answers
-from fastvae._irt.ability import Ability, sigmoid
+from fastvae._irt.ability import Ability
+from fastvae._irt.categorical import CategoricalAbility, Curves
 from fastvae.plots._axes import SMALL, TITLE, new_axes, pyplot
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def item_characteristic(
     if names is not None and len(names) != n_tasks:
         raise ValueError(f"names has {len(names)} entries; expected {n_tasks}, one for each task")
     difficulty = model.difficulty_
+    if difficulty.ndim > 1:
+        difficulty = np.nanmean(difficulty, 1)  # of the thresholds of graded tasks
     if tasks is None:
         order = np.argsort(difficulty, kind="stable")
         chosen = order[np.linspace(0, n_tasks - 1, min(n_tasks, _MAX_TASKS)).round().astype(int)].tolist()
@@ -66,12 +69,13 @@ def item_characteristic(
         chosen.sort(key=lambda task: float(difficulty[task]))
     ax = new_axes(ax, (7.5, 4.8))
     alpha = np.linspace(-4, 4, 201)
-    logits = alpha[:, np.newaxis] * slopes + model.intercept_
+    chances = model.item_probabilities(alpha)
+    expected = chances @ np.arange(chances.shape[2]) / model.max_marks_
     colours = pyplot().get_cmap("viridis")(np.linspace(0, 0.9, len(chosen)))
     dots = None if Y is None else _groups(model, Y)
     for task, colour in zip(chosen, colours, strict=True):
         name = f"task {task}" if names is None else names[task]
-        ax.plot(alpha, sigmoid(logits[:, task]), color=colour, lw=1.8, label=f"{name}: {difficulty[task]:.2f}")
+        ax.plot(alpha, expected[:, task], color=colour, lw=1.8, label=f"{name}: {difficulty[task]:.2f}")
         if dots is not None:
             centres, shares = dots
             ax.plot(centres[:, task], shares[:, task], "o", color=colour, ms=4.5, mec="white", mew=0.6)
@@ -159,7 +163,13 @@ def abilities(
 def _groups(model: ItemResponse, Y: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return mean ability and share of the marks of groups of students, each [groups, n_tasks]."""
     most = model.max_marks_
-    ability = Ability(model.discrimination_, model.intercept_, most)
+    if model.intercept_.ndim > 1 or hasattr(model, "guessing_"):
+        graded, guessing = model.intercept_.ndim > 1, getattr(model, "guessing_", None)
+        intercepts = model.intercept_[:, 0] if graded else model.intercept_
+        curves = Curves(model.discrimination_, intercepts, most, guessing, model.intercept_ if graded else None)
+        ability: Ability = CategoricalAbility(curves)
+    else:
+        ability = Ability(model.discrimination_, model.intercept_, most)
     marks = arrays.matrix(Y, "X", len(most), type(model).__name__)
     got, possible = ability.posterior_sums(answers.shares(marks, "X", most), lambda marks, most: (marks, most))
     below = possible.cumsum(0) - possible / 2

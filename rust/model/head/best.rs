@@ -1,17 +1,22 @@
-//! The best items of each row of a multinomial's output. A tile's logits go to the lists of their rows while they are in the
-//! first-level cache; no row of the output is stored.
+//! The best items of each row of a multinomial's output. Each tile of logits, or of upper bounds of logits, is compared with
+//! the n-th best logit of its rows while it is in the first-level cache; no row of the output is stored. The logits of the
+//! items that pass are computed again, each in an order of its own: bits do not depend on how an item was found.
 #![allow(unsafe_code)]
 
-use super::{Head, Tiles};
+use super::bounds::{Bounds, sum_of_squares};
 use crate::data::Source;
 use crate::data::check::ValueCheck;
 use crate::error::{Result, filled};
-use crate::matrix::{ProductTile, Shared};
+use crate::matrix::{Panels, ProductTile, Shared, panels_of, product};
+use crate::model::layers::Dense;
 use crate::model::memory::BatchView;
-use crate::nn::ranking::{BestItems, FindBest, ListState, Ranked, UNUSED};
-use crate::simd::{MAX_TILE_ROWS, WIDTH, floats};
+use crate::nn::ranking::{BestItems, FindBest, ItemProducts, ListState, Ranked, TOGETHER, UNUSED};
+use crate::simd::{Lanes, MAX_TILE_ROWS, Row, WIDTH, ZERO_ROW, floats};
 use crate::threads::Worker;
 use std::ops::Range;
+
+/// More than the rounding errors of a logit, relative to |h| |w|: 600 times 2^-24, for two orders of the sum.
+const ROUNDING: f32 = 1e-4;
 
 /// What to rank.
 #[derive(Clone, Copy)]
@@ -22,29 +27,61 @@ pub struct Ranking<'a> {
     pub allowed: &'a [u32],
     /// Whether to leave out items whose value in the row of x is not zero.
     pub new_only: bool,
+    /// How to find items: by bounds of the logits, or by all logits and the largest |w| of an item.
+    pub search: Search<'a>,
 }
+
+/// How to find items.
+#[derive(Clone, Copy)]
+pub enum Search<'a> {
+    /// By bounds of the logits.
+    Bounds(&'a Bounds),
+    /// By all logits. The number is the largest norm of an item's weights.
+    Logits(f32),
+}
+
+/// Items of a row whose logits are computed together.
+#[derive(Clone, Copy)]
+struct Waiting {
+    places: [u32; TOGETHER],
+    len: usize,
+}
+
+const NONE_WAITING: Waiting = Waiting { places: [0; TOGETHER], len: 0 };
 
 /// Memory for lists of the best items: a list for each row of a block and each worker.
 pub struct Lists {
     items: Vec<Ranked>,
     states: Vec<ListState>,
+    waiting: Vec<Waiting>,
+    codes: Vec<Row>,
     rows: usize,
 }
 
 impl Lists {
-    /// Memory for `workers` workers and blocks of `rows` rows.
-    pub fn new(n: usize, total: usize, workers: usize, rows: usize) -> Result<Lists> {
+    /// Memory for `workers` workers and blocks of `rows` rows; `width` is that of the bounds, or 0.
+    pub fn new([n, total]: [usize; 2], workers: usize, rows: usize, width: usize) -> Result<Lists> {
         let count = workers.checked_mul(rows);
-        let room = count.and_then(|count| count.checked_mul(BestItems::room(n, total)));
-        let states = filled(ListState::EMPTY, count)?;
-        Ok(Lists { items: filled(UNUSED, room)?, states, rows })
+        let times = |size| count.and_then(|count| count.checked_mul(size));
+        Ok(Lists {
+            items: filled(UNUSED, times(BestItems::room(n, total)))?,
+            states: filled(ListState::EMPTY, count)?,
+            waiting: filled(NONE_WAITING, count)?,
+            codes: filled(ZERO_ROW, times(panels_of(width)))?,
+            rows,
+        })
     }
 
     /// The lists as workers share them.
     pub fn share(&mut self) -> SharedLists<'_> {
-        let room = self.items.len() / self.states.len().max(1);
-        let (items, states) = (Shared::new(&mut self.items), Shared::new(&mut self.states));
-        SharedLists { items, states, rows: self.rows, room }
+        SharedLists {
+            room: self.items.len() / self.states.len().max(1),
+            items: Shared::new(&mut self.items),
+            states: Shared::new(&mut self.states),
+            waiting: Shared::new(&mut self.waiting),
+            codes: Shared::new(&mut self.codes),
+            rows: self.rows,
+        }
     }
 }
 
@@ -53,26 +90,44 @@ impl Lists {
 pub struct SharedLists<'a> {
     items: Shared<'a, Ranked>,
     states: Shared<'a, ListState>,
+    waiting: Shared<'a, Waiting>,
+    codes: Shared<'a, Row>,
     rows: usize,
     room: usize,
 }
 
+/// The list of a worker and a row.
+struct List<'a> {
+    items: &'a mut [Ranked],
+    state: &'a mut ListState,
+    waiting: &'a mut Waiting,
+}
+
 impl<'a> SharedLists<'a> {
-    /// The memory of the items and the states of a worker's lists of some rows.
+    /// A worker's list of a row.
     ///
     /// # Safety
-    /// In the running phase these lists belong to the caller only, and it holds no other reference to them.
-    unsafe fn lists(
-        &self,
-        worker: usize,
-        rows: Range<usize>,
-    ) -> (&'a mut [Ranked], &'a mut [ListState]) {
-        let at = worker * self.rows + rows.start..worker * self.rows + rows.end;
+    /// In the running phase the list belongs to the caller only, and it uses no other reference to it.
+    unsafe fn list(&self, worker: usize, row: usize) -> List<'a> {
+        let at = worker * self.rows + row;
         // SAFETY: passed on to the caller.
         unsafe {
-            let items = self.items.write(at.start * self.room..at.end * self.room);
-            (items, self.states.write(at))
+            List {
+                items: self.items.write(at * self.room..(at + 1) * self.room),
+                state: &mut self.states.write(at..at + 1)[0],
+                waiting: &mut self.waiting.write(at..at + 1)[0],
+            }
         }
+    }
+
+    /// The states of a worker's lists of some rows.
+    ///
+    /// # Safety
+    /// In the running phase the lists belong to the caller only, which does not change them meanwhile.
+    unsafe fn states(&self, worker: usize, rows: Range<usize>) -> &'a [ListState] {
+        let first = worker * self.rows;
+        // SAFETY: passed on to the caller.
+        unsafe { self.states.read(first + rows.start..first + rows.end) }
     }
 }
 
@@ -85,61 +140,229 @@ pub struct BestOut<'a> {
     pub logits: Shared<'a, f32>,
 }
 
-impl Head {
-    /// Finds the best items of each row of the batch, and writes them to rows `first..` of `out`. `lists` has room for this
-    /// team's workers from number `part` on.
-    #[allow(clippy::too_many_arguments)]
-    pub fn best(
-        &self,
-        batch: &BatchView,
-        worker: &Worker,
-        tiles: &Tiles,
-        ranking: Ranking,
-        (lists, part): (SharedLists, usize),
-        (x, first, check): (&Source, usize, &ValueCheck),
-        out: BestOut,
-    ) {
-        self.find_best(batch, tiles, ranking, (lists, part + worker.index()), (x, first, check));
-        write_best(batch, worker, ranking.n, (lists, part), first, out);
+/// A batch whose best items are wanted: rows `first..` of `x`.
+pub struct BestOfBatch<'a> {
+    /// The batch, decoded up to the input of its output layer.
+    pub batch: &'a BatchView<'a>,
+    /// The output layer.
+    pub layer: &'a Dense,
+    /// Its input.
+    pub input: Panels<'a>,
+    /// What to rank.
+    pub ranking: Ranking<'a>,
+    /// Memory, and the number of the team's first worker in it.
+    pub lists: (SharedLists<'a>, usize),
+    /// The array of all rows.
+    pub x: &'a Source<'a>,
+    /// The batch's first row.
+    pub first: usize,
+    /// Takes reports of logits that are not finite.
+    pub check: &'a ValueCheck,
+}
+
+impl BestOfBatch<'_> {
+    /// Writes the best items of each row to its row of `out`.
+    pub fn run(&self, worker: &Worker, out: BestOut) {
+        let (_, part) = self.lists;
+        let workers = part..part + worker.workers();
+        match self.ranking.search {
+            Search::Bounds(bounds) => self.find_by_bounds(worker, bounds),
+            Search::Logits(largest) => self.find_by_logits(worker, largest),
+        }
+        self.batch.by_rows(worker, |rows| {
+            for r in rows {
+                // SAFETY: the row belongs to this block only.
+                unsafe { self.write(r, workers.clone(), out) };
+            }
+        });
     }
 
-    /// A phase: offers the logits of each row to the lists of `worker`.
-    fn find_best(
-        &self,
-        batch: &BatchView,
-        tiles: &Tiles,
-        ranking: Ranking,
-        (lists, worker): (SharedLists, usize),
-        (x, first, check): (&Source, usize, &ValueCheck),
-    ) {
-        let mut found = [0; MAX_TILE_ROWS];
-        (tiles.run)(&mut |tile, bias| {
-            let ProductTile { panel, rows, products, .. } = tile;
-            let allowed = ranking.allowed[panel];
-            if allowed == 0 {
-                return;
+    /// Phases: computes bounds of the logits, and the logits of the items whose bounds pass.
+    fn find_by_bounds(&self, worker: &Worker, bounds: &Bounds) {
+        let ((lists, part), isa) = (self.lists, self.batch.isa);
+        let (height, panels) = (self.input.rows(), panels_of(bounds.width()));
+        let start = part * lists.rows * panels;
+        let place = |panel: usize, rows: Range<usize>| {
+            let panel = start + panel * height;
+            panel + rows.start..panel + rows.end
+        };
+        let right = |panel| bounds.directions(panel, self.input.cols());
+        product(
+            worker,
+            isa,
+            self.input,
+            |_| None,
+            bounds.width(),
+            right,
+            |tile: ProductTile| {
+                // SAFETY: only this tile writes these rows of this panel.
+                let to = unsafe { lists.codes.write(place(tile.panel, tile.rows)) };
+                to.copy_from_slice(tile.products);
+            },
+        );
+        self.batch.by_rows(worker, |rows| {
+            for r in rows {
+                // SAFETY: the row belongs to this block only; one reference is in use at a time.
+                let code = |panel| unsafe { &mut lists.codes.write(place(panel, r..r + 1))[0] };
+                bounds.complete(self.input, r, code);
             }
-            // SAFETY: a worker runs one tile at a time.
-            let (items, states) = unsafe { lists.lists(worker, rows.clone()) };
-            let found = &mut found[..rows.len()];
-            batch.isa.run(FindBest { products, bias, states, found });
-            let room = items.chunks_exact_mut(lists.room);
-            for (i, (items, state)) in room.zip(states).enumerate() {
-                let mut list = BestItems { n: ranking.n, items, state };
-                let (mut columns, row) = (found[i] & allowed, first + rows.start + i);
-                while columns != 0 {
-                    let lane = columns.trailing_zeros() as usize;
-                    columns &= columns - 1;
-                    let logit = floats(&products[i])[lane] + floats(bias)[lane];
-                    let item = panel * WIDTH + lane;
-                    if !logit.is_finite() {
-                        check.report_overflow(row);
-                    } else if !(ranking.new_only && is_set(x, row, item)) {
-                        list.add(Ranked { logit, item: item as u32 });
-                    }
+        });
+        // SAFETY: earlier phases wrote the codes.
+        let codes = unsafe { lists.codes.read(start..start + panels * height) };
+        let codes = Panels::new(codes, height, bounds.width());
+        let (right, own) = (|panel| bounds.panel(panel), part + worker.index());
+        product(
+            worker,
+            isa,
+            codes,
+            |_| None,
+            bounds.count(),
+            right,
+            |tile: ProductTile| {
+                let used = (bounds.count() - tile.panel * WIDTH).min(WIDTH);
+                let columns = u32::MAX >> (WIDTH - used);
+                self.offer(&tile, &ZERO_ROW, columns, own);
+            },
+        );
+    }
+
+    /// Phases: computes all logits, and again those of the items that pass.
+    fn find_by_logits(&self, worker: &Worker, largest: f32) {
+        let ((lists, part), workers) = (self.lists, worker.workers());
+        self.batch.by_rows(worker, |rows| {
+            for r in rows {
+                let margin = ROUNDING * largest * sum_of_squares(self.input, r).sqrt();
+                for worker in part..part + workers {
+                    // SAFETY: the row belongs to this block only.
+                    unsafe { lists.list(worker, r) }.state.margin = margin;
                 }
             }
         });
+        // SAFETY: parameters change in the update only.
+        let parameters = unsafe { self.batch.weights() };
+        let right = |panel| &parameters[self.layer.weights(panel)];
+        let (cols, own) = (self.layer.outputs, part + worker.index());
+        product(
+            worker,
+            self.batch.isa,
+            self.input,
+            |_| None,
+            cols,
+            right,
+            |tile: ProductTile| {
+                let bias = &parameters[self.layer.bias(tile.panel)];
+                self.offer(&tile, bias, self.ranking.allowed[tile.panel], own);
+            },
+        );
+    }
+
+    /// Offers the items of a tile that pass to the lists of worker `own`. `columns` are bits of columns that are items.
+    fn offer(&self, tile: &ProductTile, bias: &Row, columns: u32, own: usize) {
+        if columns == 0 {
+            return;
+        }
+        let (lists, rows) = (self.lists.0, tile.rows.clone());
+        let mut found = [0; MAX_TILE_ROWS];
+        let found = &mut found[..rows.len()];
+        // SAFETY: a worker runs one tile at a time.
+        let states = unsafe { lists.states(own, rows.clone()) };
+        self.batch.isa.run(FindBest { products: tile.products, bias, states, found });
+        for (found, r) in found.iter().zip(rows) {
+            let mut columns = found & columns;
+            if columns == 0 {
+                continue;
+            }
+            // SAFETY: as above.
+            let mut list = unsafe { lists.list(own, r) };
+            while columns != 0 {
+                let place = tile.panel * WIDTH + columns.trailing_zeros() as usize;
+                columns &= columns - 1;
+                if self.admits(r, self.item(place)) {
+                    list.waiting.places[list.waiting.len] = place as u32;
+                    list.waiting.len += 1;
+                    if list.waiting.len == TOGETHER {
+                        self.compute_waiting(&mut list, r);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The item at a place of the search.
+    fn item(&self, place: usize) -> usize {
+        match self.ranking.search {
+            Search::Bounds(bounds) => bounds.item(place),
+            Search::Logits(_) => place,
+        }
+    }
+
+    /// Whether an item may be among those of a row of the batch.
+    fn admits(&self, r: usize, item: usize) -> bool {
+        self.ranking.allowed[item / WIDTH] >> (item % WIDTH) & 1 == 1
+            && !(self.ranking.new_only && is_set(self.x, self.first + r, item))
+    }
+
+    /// Computes the logits of a row's waiting items, and adds them to its list.
+    #[inline(never)]
+    fn compute_waiting(&self, list: &mut List, r: usize) {
+        let List { items, state, waiting } = list;
+        let waited = &waiting.places[..std::mem::take(&mut waiting.len)];
+        // SAFETY: parameters and what is derived from them change in the update only.
+        let (derived, parameters) = unsafe { (self.batch.derived.all(), self.batch.weights()) };
+        let (weights, strides) = match self.ranking.search {
+            Search::Bounds(bounds) => bounds.weights(),
+            Search::Logits(_) => (&derived[self.layer.all_transposed()], [self.layer.outputs, 1]),
+        };
+        let mut products = Lanes::default();
+        self.batch.isa.run(ItemProducts {
+            input: (self.input, r),
+            weights,
+            strides,
+            items: waited,
+            out: &mut products,
+        });
+        let mut best = BestItems { n: self.ranking.n, items, state };
+        for (&place, product) in waited.iter().zip(products.0) {
+            let item = self.item(place as usize);
+            let (panel, lane) = (item / WIDTH, item % WIDTH);
+            let logit = product + floats(&parameters[self.layer.bias(panel)])[lane];
+            if logit.is_finite() {
+                best.add(Ranked { logit, item: item as u32 });
+            } else {
+                self.check.report_overflow(self.first + r);
+            }
+        }
+    }
+
+    /// Joins the lists of the team's workers for a row, writes the best items and empties the lists.
+    ///
+    /// # Safety
+    /// In the running phase the row belongs to the caller only.
+    unsafe fn write(&self, r: usize, workers: Range<usize>, out: BestOut) {
+        let (n, lists) = (self.ranking.n, self.lists.0);
+        for worker in workers.clone() {
+            // SAFETY: passed on to the caller.
+            self.compute_waiting(&mut unsafe { lists.list(worker, r) }, r);
+        }
+        // SAFETY: passed on to the caller; the lists of two workers are disjoint.
+        let List { items, state, .. } = unsafe { lists.list(workers.start, r) };
+        let mut list = BestItems { n, items, state };
+        for other in workers.skip(1) {
+            // SAFETY: as above.
+            let List { items, state, .. } = unsafe { lists.list(other, r) };
+            let others = BestItems { n, items, state };
+            others.unsorted().iter().for_each(|&item| list.add(item));
+            *others.state = ListState::EMPTY;
+        }
+        let at = (self.first + r) * n..(self.first + r + 1) * n;
+        // SAFETY: only the caller writes the row.
+        let (items, logits) = unsafe { (out.items.write(at.clone()), out.logits.write(at)) };
+        items.fill(-1);
+        logits.fill(f32::NEG_INFINITY);
+        for ((item, logit), found) in items.iter_mut().zip(logits).zip(list.sorted()) {
+            (*item, *logit) = (found.item as i32, found.logit);
+        }
+        *list.state = ListState::EMPTY;
     }
 }
 
@@ -149,39 +372,4 @@ fn is_set(x: &Source, row: usize, item: usize) -> bool {
     let mut value = [0.0];
     x.read(row, item, &mut value);
     value[0] != 0.0
-}
-
-/// A phase: joins the lists of the team's workers for each row, and writes and empties them.
-fn write_best(
-    batch: &BatchView,
-    worker: &Worker,
-    n: usize,
-    (lists, part): (SharedLists, usize),
-    first: usize,
-    out: BestOut,
-) {
-    let workers = part..part + worker.workers();
-    batch.by_rows(worker, |rows| {
-        for r in rows {
-            // SAFETY: the row's lists belong to this block only; those of two workers are disjoint.
-            let (items, states) = unsafe { lists.lists(workers.start, r..r + 1) };
-            let mut list = BestItems { n, items, state: &mut states[0] };
-            for other in workers.clone().skip(1) {
-                // SAFETY: as above.
-                let (items, states) = unsafe { lists.lists(other, r..r + 1) };
-                let others = BestItems { n, items, state: &mut states[0] };
-                others.unsorted().iter().for_each(|&item| list.add(item));
-                states[0] = ListState::EMPTY;
-            }
-            let at = (first + r) * n..(first + r + 1) * n;
-            // SAFETY: only this block writes the row.
-            let (items, logits) = unsafe { (out.items.write(at.clone()), out.logits.write(at)) };
-            items.fill(-1);
-            logits.fill(f32::NEG_INFINITY);
-            for ((item, logit), found) in items.iter_mut().zip(logits).zip(list.sorted()) {
-                (*item, *logit) = (found.item as i32, found.logit);
-            }
-            states[0] = ListState::EMPTY;
-        }
-    });
 }

@@ -447,7 +447,7 @@ unsafe fn gather<S: Simd>(
 /// The row is the caller's own in the running phase.
 #[inline(always)]
 unsafe fn scatter<S: Simd>(
-    _: S,
+    s: S,
     batch: &BatchView,
     (matrix, r): (Matrix, usize),
     variable: &Variable,
@@ -455,14 +455,24 @@ unsafe fn scatter<S: Simd>(
 ) {
     let mut left = variable.levels;
     for (v, from) in from.iter().enumerate() {
-        let count = left.min(LANES);
-        for (panel, lanes, part) in spans(variable.first + v * LANES, count) {
+        let (col, count) = (variable.first + v * LANES, left.min(LANES));
+        left -= count;
+        let (panel, lane) = (col / WIDTH, col % WIDTH);
+        // SAFETY: the caller's promise.
+        let row = floats_mut(unsafe { batch.write(matrix, panel, r..r + 1) });
+        if let Some(lanes) = row.get_mut(lane..lane + LANES) {
+            let mut copy = Lanes::default();
+            copy.0.copy_from_slice(lanes);
+            s.store(s.select(s.first(count), s.load(from), s.load(&copy)), &mut copy);
+            lanes.copy_from_slice(&copy.0);
+            continue;
+        }
+        for (panel, lanes, part) in spans(col, count) {
             // SAFETY: the caller's promise.
             let row = floats_mut(unsafe { batch.write(matrix, panel, r..r + 1) });
             for (to, x) in row[lanes].iter_mut().zip(&from.0[part]) {
                 *to = *x;
             }
         }
-        left -= count;
     }
 }

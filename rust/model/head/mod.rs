@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 mod best;
+mod bounds;
 mod counts;
 mod mixed;
 mod outputs;
@@ -9,7 +10,8 @@ mod scale;
 mod score;
 mod softmax;
 
-pub use best::{BestOut, Lists, Ranking, SharedLists};
+pub use best::{BestOfBatch, BestOut, Lists, Ranking, Search, SharedLists};
+pub use bounds::Bounds;
 
 use super::layers::Epilogue;
 use super::spec::Specification;

@@ -102,6 +102,11 @@ impl Dense {
         start..start + self.outputs
     }
 
+    /// The rows of Wᵀ. The layer must not be the first.
+    pub fn all_transposed(&self) -> Range<usize> {
+        self.transposed(0).start..self.transposed(panels_of(self.inputs) - 1).end
+    }
+
     /// Whether the layer is the network's first, which reads the batch.
     fn is_first(&self) -> bool {
         self.transposed.is_none()
@@ -214,6 +219,10 @@ pub unsafe fn transpose_block(
 }
 
 impl Layer for Dense {
+    fn dense(&self) -> Option<&Dense> {
+        Some(self)
+    }
+
     fn outputs(&self) -> usize {
         self.outputs
     }

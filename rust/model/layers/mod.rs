@@ -109,6 +109,11 @@ pub trait Layer: Debug + Send + Sync {
     /// Computes the output from the input.
     fn forward(&self, batch: &BatchView, worker: &Worker, slot: &Slot);
 
+    /// The layer, if it is dense.
+    fn dense(&self) -> Option<&Dense> {
+        None
+    }
+
     /// Computes the output of the last layer, and passes it tile by tile to an epilogue. Other layers need none.
     fn tiles(&self, _: &BatchView, _: &Worker, _: &Slot, _: &mut Epilogue) {
         unreachable!("{self:?} is not a last layer");

@@ -211,7 +211,6 @@ impl Group {
 
     /// Returns an error if the group is not possible.
     fn check(&self) -> Result<()> {
-        self.likelihood.check()?;
         let wrong = |why: String| Err(Error::Parameter(why));
         match &self.likelihood {
             Likelihood::Gaussian(gaussian) => match gaussian.parameter() {
@@ -251,6 +250,7 @@ impl Group {
                 ));
             }
         }
+        self.likelihood.check()?;
         if !(1..=MOST).contains(&self.n_columns) {
             return wrong(format!("n_columns={} must be 1 to {MOST}", self.n_columns));
         }

@@ -365,12 +365,17 @@ fn closed_form_of_level(ordinal: bool, y: &[f64], k: usize) -> f64 {
         let most = y.iter().copied().fold(f64::MIN, f64::max);
         return y[k] - most - y.iter().map(|y| (y - most).exp()).sum::<f64>().ln();
     }
-    let below = |k: usize| match k {
-        0 => 0.0,
-        _ if k == y.len() => 1.0,
-        _ => sigmoid(y[1..=k].iter().map(|y| y.exp().ln_1p()).sum::<f64>() - y[0]),
+    // The logit of P(level < k).
+    let logit = |k: usize| match k {
+        0 => f64::NEG_INFINITY,
+        _ if k == y.len() => f64::INFINITY,
+        _ => y[1..=k].iter().map(|y| y.exp().ln_1p()).sum::<f64>() - y[0],
     };
-    (below(k + 1) - below(k)).ln()
+    let (upper, lower) = (logit(k + 1), logit(k));
+    match lower > 0.0 {
+        true => (sigmoid(-lower) - sigmoid(-upper)).ln(),
+        false => (sigmoid(upper) - sigmoid(lower)).ln(),
+    }
 }
 
 /// Scores the levels of a block of examples.

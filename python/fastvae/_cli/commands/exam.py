@@ -14,7 +14,8 @@ from fastvae._cli.read import read
 from fastvae._cli.write import Output, Result, files, json_text
 
 USAGE = (
-    "fastvae exam DATA [-o MODEL | --load MODEL] [--model 2pl|rasch|through_origin] [--items FILE] [--abilities FILE]"
+    "fastvae exam DATA [-o MODEL | --load MODEL] [--model 2pl|rasch|through_origin|3pl|graded] [--items FILE] "
+    "[--abilities FILE]"
 )
 EPILOG = f"""\
 examples:
@@ -91,11 +92,16 @@ def _items(model: Any, X: Any, names: list[str], errors: bool) -> dict[str, Any]
         columns |= {"intercept": model.intercept_, "difficulty": model.difficulty_}
     else:
         values = {"discrimination": slopes, "intercept": model.intercept_, "difficulty": model.difficulty_}
+        if hasattr(model, "guessing_"):
+            values["guessing"] = model.guessing_
         found = model.standard_errors(X) if errors else None
         for key, value in values.items():
-            columns[key] = value
-            if found is not None:
-                columns[f"{key}_se"] = getattr(found, key).astype(np.float32)
+            error = None if found is None else getattr(found, key).astype(np.float32)
+            for k in range(1 if value.ndim == 1 else value.shape[1]):  # a column for each threshold of graded tasks
+                name = key if value.ndim == 1 else f"{key}{k + 1}"
+                columns[name] = value if value.ndim == 1 else value[:, k]
+                if error is not None:
+                    columns[f"{name}_se"] = error if value.ndim == 1 else error[:, k]
     fit = model.item_fit(X)
     return columns | {"infit": fit.infit.astype(np.float32), "outfit": fit.outfit.astype(np.float32), "n": fit.n}
 

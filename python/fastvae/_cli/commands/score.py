@@ -19,6 +19,7 @@ examples:
   fastvae score digits.safetensors mnist.npz:x_test --json
   fastvae score table.safetensors table.csv --each --id name | sort -t, -k2 -g | head    # the least likely rows
   fastvae score digits.safetensors binary.npy --log-marginal 1000 --each -o marginal.csv
+  fastvae score detector.safetensors table.csv --each    # of an AnomalyDetector: scores, and 1 for anomalies
 
 Losses are sums over features and means over examples, in nats. loss, reconstruction and kl: lower is better; elbo and
 log_marginal: higher is better.
@@ -43,11 +44,17 @@ def run(options: Any) -> int:
     if options.each and options.json:
         raise UsageError("pass --each or --json, not both")
     output = Output(options, options.output, options.to)
-    model = models.load(options.model, options.threads)
+    model = models.load(options.model, options.threads, detectors=True)
+    detects = hasattr(model, "decision_function")
+    if detects and (not options.each or options.log_marginal is not None):
+        raise UsageError(f"{options.model} is an anomaly detector: pass --each, without --log-marginal")
     data = models.read_for(model, options, options.model)
-    y = models.condition(model, data)
+    y = {} if detects else models.condition(model, data)
     columns: dict[str, Any] = {}
-    if options.log_marginal is not None:
+    if detects:
+        scores = model.score_samples(data.X)
+        columns = {model.method: scores, "anomalous": (scores < model.offset_).astype(int)}
+    elif options.log_marginal is not None:
         if not hasattr(model, "log_marginal"):
             raise UsageError(f"--log-marginal needs a prior, which an {type(model).__name__} does not have")
         found = model.log_marginal(data.X, options.log_marginal, **y)
