@@ -114,7 +114,7 @@ def texts(labels: Any) -> list[str]:
 
 
 def test_every_plot_is_drawn_below() -> None:
-    assert sorted([*PLOTS, "three_objectives", "topics"]) == sorted(plots.__all__)
+    assert sorted([*PLOTS, "three_objectives", "topics", "n_topics"]) == sorted(plots.__all__)
 
 
 @pytest.mark.parametrize("name", PLOTS)

@@ -121,6 +121,13 @@ def test_draws_from_the_posterior_have_its_mean_and_its_spread() -> None:
     assert np.abs(np.corrcoef(units.T) - np.eye(95)).max() < 6 / np.sqrt(n)
 
 
+def inflation(twin: Any, z: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The probabilities of zero inflation at codes."""
+    u = twin.inflation(twin.decoder[:-1](twin.tensor(z)))
+    found: NDArray[np.float64] = u.sigmoid().detach().numpy()
+    return found
+
+
 @pytest.mark.parametrize("rows", [1, 150])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_predictive_agrees_with_its_draws(likelihood: str, rows: int) -> None:
@@ -129,10 +136,14 @@ def test_predictive_agrees_with_its_draws(likelihood: str, rows: int) -> None:
     X, n = examples(LIKELIHOODS[likelihood], rows, 37), 70
     z = vae.posterior_sample(X, n)
     means = vae.inverse_transform(z.reshape(-1, 5)).reshape(n, rows, 37).astype(np.float64)
-    if likelihood == "poisson":
+    if "total" in likelihood:
+        means *= X.sum(1, dtype=np.float64)[:, np.newaxis]
+    if likelihood.startswith("poisson"):
         variances = means
-    elif likelihood == "negative_binomial":
-        variances = means + means**2 / np.exp(vae.state_dict()["likelihood.log_total_count"].astype(np.float64))
+    elif likelihood.startswith("negative_binomial"):
+        r = np.exp(vae.state_dict()["likelihood.log_total_count"].astype(np.float64))
+        w = inflation(twin, z) if "inflated" in likelihood else 0.0
+        variances = means * (1 + means / (1 - w) * (w + 1 / r))
     elif likelihood in ("bernoulli", "multinomial"):
         variances = means * (1 - means)
     else:

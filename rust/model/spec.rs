@@ -151,8 +151,8 @@ impl Specification {
         self.check_exam()?;
         if self.missing.is_masked() && !self.likelihood.allows_missing() {
             return Err(Error::Parameter(
-                "missing=\"mask\" wants a likelihood of single features: that of words is of all of them, and a word that \
-                 does not occur is a zero"
+                "missing=\"mask\" wants a likelihood of single features: that of words, or of counts with a size_factor, is of \
+                 all of them. A word that does not occur is a zero; for counts with holes leave out size_factor"
                     .into(),
             ));
         }

@@ -17,6 +17,7 @@ _FLAGS: dict[str, tuple[str, ...] | None] = {
     "callbacks": None,  # code
     "warm_start": None,  # `resume`
     "progress": None,  # added by hand
+    "vocabulary": None,  # the words that were counted, and their file
 }
 # Parameters that --set refuses too.
 _NOT_SET = ("callbacks", "warm_start")

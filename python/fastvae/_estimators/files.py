@@ -12,11 +12,9 @@ import numpy as np
 from fastvae import _checks, _core, corruption, layers, likelihoods, optimizers, priors, schedules
 from fastvae._data.columns import Columns
 from fastvae._data.scale import VERSION_0_1, InputScale
-from fastvae._estimators import sources
+from fastvae._estimators import extras, sources
 from fastvae._fitted.files import checked_names, decode_classes, encode_classes, parse, with_keys
 from fastvae._fitted.model import FittedModel
-from fastvae._irt import categorical
-from fastvae._irt.items import max_marks
 from fastvae._training.record import TrainingRecord
 
 if TYPE_CHECKING:
@@ -49,11 +47,8 @@ _MORE_STATE_KEYS = {
     "_input",  # not in files of version 0.1,
     "_noisy",  # which have this
     "_images",  # only of models with an image_shape
-    "_items",  # only of exams with guessing or graded tasks
-    "_table",  # only of a TabularVAE
     "n_skipped_batches_",  # not in files of version 0.1
-    "_popularity",  # only of recommenders
-}
+} | extras.KEYS
 _MAPPING = "mapping"  # a dict, as pairs
 _MAX_SHOWN = 300  # characters of an error in a message
 
@@ -95,17 +90,12 @@ def dump(
     }
     if fitted.columns is not None:
         learned["_input"]["condition"] = {"indices": fitted.columns.indices, "alone": fitted.columns.alone}
-    if fitted.item_parameters is not None:
-        learned["_items"] = categorical.to_json(fitted.item_parameters)
     if fitted.images is not None:
         learned["_images"] = {"channels_first": fitted.images.channels_first, "form": fitted.form}
     if detector is not None:
         learned["_detector"] = detector
-    if fitted.table is not None:
-        learned["_table"] = fitted.table.to_json()
+    learned |= extras.dump(fitted)
     estimator = {"class": name, "parameters": parameters, "learned": learned}
-    if fitted.popularity is not None:
-        learned["_popularity"] = fitted.popularity.tolist()
     history = [(key, np.array(values, np.float64)) for key, values in record.checked_history().items()]
     return fitted.dump(moments, estimator if run is None else estimator | {"run": run}, history, best=run is not None)
 
@@ -154,17 +144,12 @@ class Contents(NamedTuple):
             _set_input(fitted, **given)
         elif not fitted.specification.counts:
             fitted.set_input(VERSION_0_1, None)
-        if "_items" in learned:
-            fitted.item_parameters = categorical.from_json(learned["_items"], max_marks(fitted.specification))
         if (fitted.images is None) != ("_images" not in learned):
             raise ValueError("the layout of images does not fit the model")
         if fitted.images is not None:
             images = with_keys(learned["_images"], {"channels_first", "form"}, set(), "the layout of images")
             fitted.set_images(*_layout(fitted.images, **images))
-        if "_table" in learned:
-            fitted.table = _table(learned["_table"], fitted.n_features)
-        if "_popularity" in learned:
-            fitted.set_popularity(learned["_popularity"])
+        extras.restore(fitted, learned)
         return fitted, record
 
 
@@ -191,16 +176,6 @@ def _layout(images: Images, channels_first: Any, form: Any) -> tuple[Images, Any
     if form is not None:
         form = [_checks.integer(side, "form") for side in _sequence(form, "the shape of an example")]
     return replace(images, channels_first=first), form
-
-
-def _table(found: Any, width: int) -> Any:
-    """Return the schema of a table from a file, or raise an error of _DAMAGE_ERRORS."""
-    from fastvae._tables.schema import Schema  # here only, so that `import fastvae` stays cheap
-
-    schema = Schema.from_json(found)
-    if schema.width != width:
-        raise ValueError("the columns of the table do not fit the model")
-    return schema
 
 
 def _sequence(value: Any, what: str) -> list[Any]:

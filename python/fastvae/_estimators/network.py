@@ -11,10 +11,11 @@ import numpy as np
 from fastvae import _checks, _core, layers, optimizers
 from fastvae._checks import NotFittedError
 from fastvae._data import arrays, columns, examples, names
-from fastvae._estimators import files, sources
+from fastvae._estimators import extras, files, sources
 from fastvae._estimators.base import Estimator
 from fastvae._estimators.turn import Turn
 from fastvae._fitted import architecture
+from fastvae._fitted.files import with_keys
 from fastvae._fitted.model import FittedModel
 from fastvae._training.record import TrainingRecord
 
@@ -283,6 +284,8 @@ class Network(Estimator):
         state.pop("_save_messages", None)
         if self._fitted is not None:  # a copy must not share engine and history
             state |= {"_fitted": self._fitted.__getstate__(), "_record": self._record.copy()}
+            kept = extras.dump(self._fitted)
+            state |= {"_extras": kept} if kept else {}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -291,6 +294,7 @@ class Network(Estimator):
             if "_fitted" in state:
                 fitted = FittedModel.__new__(FittedModel)
                 fitted.__setstate__(state["_fitted"])
+                extras.restore(fitted, with_keys(state.pop("_extras", {}), set(), extras.KEYS, "the extras"))
                 self._check_network(fitted.specification)
                 state["_record"].check(self._LOSSES)
                 state["_fitted"] = fitted

@@ -415,15 +415,12 @@ class FittedModel:
             "columns": self.columns,
             "images": self.images,
             "form": self.form,
-            "table": self.table,
-            "item_parameters": self.item_parameters,
-        } | ({} if self.popularity is None else {"popularity": self.popularity})
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a pickled state, or raise an exception for a damaged one."""
         # Not in those of earlier versions.
-        later = {"table", "popularity", "item_parameters"}
-        more = {"rescales_masking", "scale", "names", "columns", "images", "form"} | later
+        more = {"rescales_masking", "scale", "names", "columns", "images", "form"}
         state = with_keys(state, {"file", "classes", "position"}, more, "the fitted model")
         if not isinstance(state["file"], bytes):
             raise TypeError("the network must be bytes")
@@ -440,10 +437,6 @@ class FittedModel:
         scale = InputScale.checked(*state.get("scale", VERSION_0_1))
         self.set_input(UNSCALED if self.specification.counts else scale, names, columns)
         self.set_images(state.get("images"), state.get("form"))
-        self.item_parameters = state.get("item_parameters")
-        self.table = state.get("table")
-        if "popularity" in state:
-            self.set_popularity(state["popularity"].tolist())
 
 
 def _check_weights(sizes: NDArray[np.float64]) -> None:

@@ -1,0 +1,44 @@
+"""Counts of genes in cells with batches, in a CSR matrix, beside the same model in PyTorch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import opponents
+import pytest
+from conftest import Contest
+
+import fastvae
+
+pytest.importorskip("scipy.sparse")
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "cells"))
+from simulate import simulate
+
+CELLS, GENES, HIDDEN, LATENT, BATCH = 10_000, 2_000, 128, 10, 128
+
+
+@pytest.mark.parametrize("likelihood", ["negative_binomial", "zero_inflated_negative_binomial"])
+def bench_cells(contest: Contest, likelihood: str) -> None:
+    """An epoch of 10,000 cells; a third of the counts are not zero."""
+    cells = simulate(CELLS, GENES, size=1500.0)
+    y = cells.batches.astype(str)
+    ours = fastvae.CountVAE(
+        LATENT,
+        hidden=(HIDDEN,),
+        likelihood=likelihood,
+        conditional=True,
+        batch_size=BATCH,
+        random_state=0,
+        n_jobs=contest.threads,
+    )
+    others: dict[str, Callable[[], object]] = {}
+    if torch_cells := opponents.module("torch", "torch_cells"):
+        inflated = likelihood.startswith("zero")
+        theirs = torch_cells.TorchCells(GENES, HIDDEN, LATENT, 3, inflated=inflated)
+        one_hot = torch_cells.torch.from_numpy(np.eye(3, dtype=np.float32)[cells.batches])
+        others["torch"] = lambda: theirs.cells_epoch(cells.X, one_hot, BATCH)
+    name = f"epoch of {CELLS} cells, {likelihood.replace('_', ' ')} {GENES}-{HIDDEN}-{LATENT}"
+    contest.run(name, lambda: ours.partial_fit(cells.X, y), others, rounds=5)
