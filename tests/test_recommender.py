@@ -572,7 +572,7 @@ def test_a_saved_model_recommends_the_same(model: Recommender, how: str) -> None
 
 def test_a_damaged_popularity_is_refused(model: Recommender) -> None:
     state = pickle.loads(pickle.dumps(model.__getstate__()))
-    state["_fitted"]["popularity"] = state["_fitted"]["popularity"][:-1]
+    state["_extras"]["_popularity"] = state["_extras"]["_popularity"][:-1]
     with pytest.raises(fastvae.FormatError, match="popularity"):
         small().__setstate__(state)
 
