@@ -49,6 +49,9 @@ IN_REPOSITORY = {
     "](../examples/topics": "](experiments/topics.md",
     "](../examples/exams": "](experiments/exams.md",
     "](../examples/anomalies": "](experiments/anomalies.md",
+    "](../examples/tables": "](experiments/tables.md",
+    "](../examples/recommenders": "](experiments/recommenders.md",
+    "](../examples/cells": "](experiments/cells.md",
     "](../examples/aevb": "](experiments/aevb.md",
     "[benches/results](../benches/results)": "`benches/results`",
 }
