@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_topic_seeds import WORDS, X
+from themes import WORDS, X
 
 from fastvae import TopicModel
 from fastvae._topics import choice
