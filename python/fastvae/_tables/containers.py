@@ -320,7 +320,7 @@ def _numpy_column(label: Any, values: NDArray[Any]) -> RawColumn:
     if kind in "fiub":
         return RawColumn(label, values.astype(np.float64), {"f": "float", "b": "boolean"}.get(kind, "integer"), dtype)
     if kind == "M":
-        raise _dates(label, dtype)
+        raise _dates(label)
     if kind == "U":
         return _of_objects(label, values.astype(object), dtype)
     if kind == "O":
@@ -337,7 +337,7 @@ def _of_pandas(label: Any, series: Any) -> RawColumn:
         values[:] = [None if code < 0 else levels[code] for code in codes]
         return _of_categories(label, values, "category", levels, bool(dtype.ordered))
     if kind in "Mm":
-        raise _dates(label, shown)
+        raise _dates(label)
     if kind in "fiub" and not shown.startswith("Sparse"):
         values = series.to_numpy(np.float64, na_value=np.nan)
         return RawColumn(label, values, {"f": "float", "b": "boolean"}.get(kind, "integer"), shown)
@@ -350,7 +350,7 @@ def _of_polars(label: Any, series: Any) -> RawColumn:
     dtype = series.dtype
     shown = str(dtype).partition("(")[0]
     if dtype.is_temporal():
-        raise _dates(label, str(dtype))
+        raise _dates(label)
     if dtype.is_numeric():
         values = series.cast(polars.Float64).to_numpy().astype(np.float64)
         return RawColumn(label, values, "integer" if dtype.is_integer() else "float", shown)
@@ -368,7 +368,7 @@ def _of_arrow(label: Any, column: Any) -> RawColumn:
 
     types, kind, shown = pyarrow.types, column.type, str(column.type)
     if types.is_temporal(kind):
-        raise _dates(label, shown)
+        raise _dates(label)
     if types.is_dictionary(kind):
         whole = column.combine_chunks()
         whole = whole if not hasattr(whole, "chunks") else whole.chunk(0)
@@ -412,7 +412,7 @@ def _of_objects(label: Any, values: NDArray[Any], dtype: str) -> RawColumn:
         out[holes] = None
         return RawColumn(label, out, "text", dtype)
     if any(issubclass(kind, (datetime.date, datetime.time, datetime.timedelta, np.datetime64)) for kind in types):
-        raise _dates(label, "dates")
+        raise _dates(label)
     if not all(issubclass(kind, (numbers.Real, Decimal, np.bool_)) for kind in types):
         odd = next(
             (row, cell)
@@ -433,8 +433,8 @@ def _of_objects(label: Any, values: NDArray[Any], dtype: str) -> RawColumn:
     return RawColumn(label, numbers_, "boolean" if boolean else "integer" if whole else "float", dtype)
 
 
-def _dates(label: Any, dtype: str) -> TypeError:
+def _dates(label: Any) -> TypeError:
     return TypeError(
-        f"column {label!r} holds dates ({dtype}): drop it, or make numbers of it, for example days: "
+        f"column {label!r} holds dates: drop it, or make numbers of it, for example days: "
         "(dates - dates.min()).dt.total_seconds() / 86400"
     )
