@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _checks, _core, likelihoods, schedules
-from fastvae._data import annotated, arrays
+from fastvae import _checks, likelihoods, schedules
+from fastvae._data import annotated
 from fastvae._estimators.variational import Variational
 from fastvae._fitted.specification import Specification
 from fastvae._training.convergence import Budget
@@ -236,9 +235,6 @@ class CountVAE(Variational):
         plain = specification.variational and specification.unstructured and not specification.convolutional
         return plain and specification.sized
 
-    def _latent_dim(self) -> int:
-        return _checks.integer(self.latent_dim, "latent_dim", most=_core.MAX_WIDTH // 2)
-
     def _objective(self) -> Objective:
         return Objective(beta=schedules.check(self.beta, "beta"))
 
@@ -250,17 +246,6 @@ class CountVAE(Variational):
 
     def _requires_y(self) -> bool:
         return bool(self.conditional)
-
-    def _conditions_in(self, d: Mapping[str, Any]) -> int:
-        if not self._conditional():
-            return 0
-        shape = arrays.tensor(d.get("decoder.0.weight", 0), "the state dict's decoder.0.weight").shape
-        if len(shape) != 2 or shape[1] <= self._latent_dim():
-            raise ValueError(
-                f"the state dict's decoder.0.weight has shape {shape}; a model with batches needs more columns than "
-                f"latent_dim={self.latent_dim}"
-            )
-        return int(shape[1]) - self._latent_dim()
 
     def _of_cells(self, X: Any, y: Any) -> tuple[Any, Any]:
         """Return the counts and the batches of an AnnData object; anything else as it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastvae import _checks, _core, layers
+from fastvae import _checks, layers
 from fastvae._data import images, missing, names, sparse
 from fastvae._estimators.model import Model
 from fastvae._fitted import architecture
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 class Layered(Model):
     """A model whose encoder and decoder have any layers, dense or convolutional."""
 
-    latent_dim: Any
     image_shape: Any
     channels: Any
     decoder_hidden: Any
@@ -45,9 +44,6 @@ class Layered(Model):
             "missing": self._missing(),
             "input_transform": check_transform(self.input_transform),
         }
-
-    def _latent_dim(self) -> int:
-        return _checks.integer(self.latent_dim, "latent_dim", most=_core.MAX_WIDTH // 2)
 
     def _images(self) -> Images | None:
         return images.check(self.image_shape, self.channels)

@@ -42,6 +42,7 @@ class Network(Estimator):
     # Parameters that files of earlier versions do not have, with the values that those versions used.
     _VALUES_BEFORE: ClassVar[dict[str, Any]] = {}
 
+    latent_dim: Any
     hidden: Any
     activation: Any
     optimizer: Any
@@ -337,7 +338,7 @@ class Network(Estimator):
 
     def _latent_dim(self) -> int:
         """Return the parameter for the number of latent dimensions, checked."""
-        raise NotImplementedError
+        return _checks.integer(self.latent_dim, "latent_dim", most=_core.MAX_WIDTH // 2)
 
     def _conditional(self) -> bool:
         """Whether ``fit`` builds a conditional model, checked."""
@@ -349,7 +350,16 @@ class Network(Estimator):
 
     def _conditions_in(self, d: Mapping[str, Any]) -> int:
         """Return the number of columns of y, inferred from a state dict."""
-        return 0
+        if not self._conditional():
+            return 0
+        shape = arrays.tensor(d.get("decoder.0.weight", 0), "the state dict's decoder.0.weight").shape
+        latent_dim = self._latent_dim()
+        if len(shape) != 2 or shape[1] <= latent_dim:
+            raise ValueError(
+                f"the state dict's decoder.0.weight has shape {shape}; a conditional model needs more columns than "
+                f"latent_dim={latent_dim}"
+            )
+        return int(shape[1]) - latent_dim
 
     def _images(self) -> Images | None:
         """Return the layout of images in the X of ``fit``, checked; None if X is a table."""

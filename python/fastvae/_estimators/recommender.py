@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _checks, _core, corruption, schedules
+from fastvae import _checks, corruption, schedules
 from fastvae._data import examples
 from fastvae._estimators.variational import Variational
 from fastvae._fitted.specification import Specification
@@ -387,9 +387,6 @@ class Recommender(Variational):
         super()._check_parameters()
         if self.items is not None:
             self._given_labels()
-
-    def _latent_dim(self) -> int:
-        return _checks.integer(self.latent_dim, "latent_dim", most=_core.MAX_WIDTH // 2)
 
     def _objective(self) -> Objective:
         beta = schedules.check(self.beta, "beta")

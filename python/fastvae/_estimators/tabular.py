@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _checks, _core, corruption, layers, likelihoods, schedules
+from fastvae import _checks, corruption, layers, likelihoods, schedules
 from fastvae._data import weights
 from fastvae._data.examples import Data, Format
 from fastvae._data.scale import UNSCALED
@@ -587,9 +587,6 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
     @classmethod
     def _accepts(cls, specification: Specification) -> bool:
         return specification.variational and specification.likelihood["kind"] == "mixed"
-
-    def _latent_dim(self) -> int:
-        return _checks.integer(self.latent_dim, "latent_dim", most=_core.MAX_WIDTH // 2)
 
     def _missing(self) -> str:
         return "indicator"

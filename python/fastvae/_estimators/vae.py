@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastvae import _checks, _core, likelihoods, schedules
-from fastvae._data import arrays, binary
+from fastvae._data import binary
 from fastvae._estimators.layered import Layered
 from fastvae._estimators.variational import Variational
 from fastvae._fitted import diagnosis
@@ -298,18 +298,6 @@ class VAE(Layered, Variational):
 
     def _requires_y(self) -> bool:
         return bool(self.conditional) and self.condition_columns is None
-
-    def _conditions_in(self, d: Mapping[str, Any]) -> int:
-        if not self._conditional():
-            return 0
-        shape = arrays.tensor(d.get("decoder.0.weight", 0), "the state dict's decoder.0.weight").shape
-        latent_dim = self._latent_dim()
-        if len(shape) != 2 or shape[1] <= latent_dim:
-            raise ValueError(
-                f"the state dict's decoder.0.weight has shape {shape}; a conditional model needs more columns than "
-                f"latent_dim={latent_dim}"
-            )
-        return int(shape[1]) - latent_dim
 
     def _objective(self) -> Objective:
         beta = schedules.check(self.beta, "beta")
