@@ -32,9 +32,10 @@ def weights(fitted: FittedModel, X: Examples, rows: NDArray[np.uint64] | None) -
     if transform not in _UNIT or (transform is None and not specification.topics):
         return {}
     size = _largest_row(X, np.arange(len(X)) if rows is None else rows.astype(np.int64), transform)
-    if size <= _UNIT[transform]:
+    ratio = size / _UNIT[transform]
+    if ratio <= 1:
         return {}
-    divisor = np.float32(2.0 ** np.ceil(np.log2(size / _UNIT[transform])))  # exact: rounding errors of the size do not matter
+    divisor = np.float32(2.0 ** np.ceil(np.log2(ratio)))  # exact: rounding errors of the size do not matter
     state = fitted.state_dict()
     first = _FIRST[:1] if _FIRST[0] in state else _FIRST[1:]
     found = {name: state[name] / divisor for name in first if name in state}
