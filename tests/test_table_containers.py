@@ -251,3 +251,30 @@ def test_integer_names_in_another_order_are_refused():
 def test_refused(X, message):
     with pytest.raises(TypeError, match=message):
         model().fit(X)
+
+
+# Indicators of Imputer
+
+
+def imputer(**options):
+    return fastvae.Imputer(2, hidden=(8,), epochs=2, random_state=0, add_indicator=True, **options)
+
+
+def test_an_indicator_replaces_no_column():
+    table = pandas.DataFrame({"a": np.where(A > 1, np.nan, A), "missingindicator_a": A + RNG.normal(size=N)})
+    for found in (table, polars.from_pandas(table)):
+        with pytest.raises(ValueError, match="has a column 'missingindicator_a'"):
+            imputer().fit(found).transform(found)
+
+
+def test_indicators_of_numbered_columns_have_names_that_scikit_learn_takes():
+    table = pandas.DataFrame({0: np.where(A > 1, np.nan, A), 1: A**2})
+    step = imputer().fit(table)
+    assert list(step.transform(table).columns) == ["x0", "x1", "missingindicator_x0"]
+    assert list(step.get_feature_names_out()) == ["x0", "x1", "missingindicator_x0"]
+
+
+def test_indicators_are_numbers_and_include_unknown_levels():
+    X = np.array([["a", None], ["b", "u"], ["b", "v"], ["c", "v"]] * 15, object)
+    flags = imputer(unknown="missing").fit(X).transform([["a", "new"], ["b", None], ["c", "u"]])[:, -1]
+    assert [(type(flag), flag) for flag in flags] == [(int, 1), (int, 1), (int, 0)]

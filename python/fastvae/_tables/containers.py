@@ -310,9 +310,15 @@ def select(X: Any, container: str, kept: list[int]) -> Any:
     return X[:, kept]
 
 
-def append(X: Any, container: str, flags: list[NDArray[np.bool_]], labels: list[str]) -> Any:
-    """Return a table with further columns of 0 and 1 at its end."""
+def append(X: Any, container: str, flags: list[NDArray[np.bool_]], names: list[str]) -> Any:
+    """Return a table with further columns of 0 and 1 at its end; `names` are those of all columns of the result."""
+    labels = names[-len(flags) :]
+    for label in labels:
+        if label in names[: -len(flags)]:
+            raise ValueError(f"the table has a column {label!r}, which add_indicator=True would add: rename it")
     if container == "pandas":
+        if not isinstance(X.columns[0], str):  # numbers and strings together are no names for scikit-learn
+            X = X.set_axis(names[: -len(flags)], axis=1)
         return X.assign(**{label: flag.astype(np.int64) for label, flag in zip(labels, flags, strict=True)})
     if container == "polars":
         import polars
@@ -332,7 +338,7 @@ def append(X: Any, container: str, flags: list[NDArray[np.bool_]], labels: list[
         for label, flag in zip(labels, flags, strict=True):
             out[label] = flag
         return out
-    return np.hstack([X, np.stack(flags, axis=1).astype(X.dtype)])
+    return np.hstack([X, np.stack(flags, axis=1).astype(np.int64).astype(X.dtype)])
 
 
 def numbers_table(values: NDArray[np.float64], labels: list[Any], container: str, X: Any) -> Any:
