@@ -30,7 +30,7 @@ import fastvae
 from fastvae import VAE, Autoencoder, ItemResponse, TopicModel, functional, schedules
 from fastvae.corruption import GaussianNoise, MaskingNoise, SaltAndPepper
 from fastvae.layers import AvgPool2d, Conv2d, ConvTranspose2d, Dense, MaxPool2d, Upsample
-from fastvae.likelihoods import Bernoulli, Gaussian, NegativeBinomial
+from fastvae.likelihoods import Bernoulli, Gaussian, NegativeBinomial, Poisson
 from fastvae.optimizers import SGD, Adagrad, Adam, AdamW
 from fastvae.priors import ItemPrior
 
@@ -322,6 +322,14 @@ def inputs() -> dict[str, Case]:
             holes, LABELS, conditional=True, likelihood="gaussian", missing="mask", missing_indicator=True
         ),
         "labels sparse": vae(sparse(FEW), LABELS, conditional=True, likelihood="poisson", input_transform="log1p"),
+        "cells": vae(
+            sparse(FEW),
+            LABELS,
+            conditional=True,
+            likelihood=NegativeBinomial(size_factor="total", zero_inflation=True, dispersion="batch"),
+            input_transform="log1p",
+        ),
+        "cells poisson": vae(FEW, likelihood=Poisson("total"), input_transform="log1p", validation_fraction=0.2),
         "sparse": vae(sparse(FEW > 0), corruption=MaskingNoise(0.3)),
         "sparse log1p": vae(sparse(FEW, mixed=True), likelihood="poisson", input_transform="log1p"),
         "sparse l2": vae(sparse(FEW), likelihood=nb, input_transform="l2", validation_fraction=0.2, clip_norm=0.5),
@@ -492,7 +500,8 @@ def codes(model: Any, case: Case) -> Bits:
 
 
 def draws(model: Any, case: Case) -> Bits:
-    counted = isinstance(model, TopicModel) or getattr(model, "likelihood", None) == "multinomial"
+    likelihood = getattr(model, "likelihood", None)
+    counted = isinstance(model, TopicModel) or likelihood == "multinomial" or getattr(likelihood, "size_factor", None)
     lengths = {"lengths": 9} if counted else {}
     y = given(case)
     return {
