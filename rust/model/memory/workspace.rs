@@ -25,6 +25,8 @@ pub struct Workspace {
     kl_sums: Vec<Lanes>,
     weighting: [Vec<f32>; 3],
     example_weights: Vec<f32>,
+    kl_factors: Vec<f32>,
+    places: Vec<usize>,
     hashes: Vec<[u32; 2]>,
     zeros: Zeros,
     sparse: SparseBatch,
@@ -69,6 +71,8 @@ impl Workspace {
             kl_sums: filled(Lanes::default(), Some(sizes.latent_dim.div_ceil(LANES)))?,
             weighting: [for_draws(draws)?, for_draws(draws)?, for_draws(Some(rows))?],
             example_weights: filled(0.0, Some(rows))?,
+            kl_factors: filled(0.0, Some(rows))?,
+            places: filled(0, Some(rows))?,
             hashes: filled([0; 2], Some(rows))?,
             zeros,
             sparse,
@@ -106,6 +110,8 @@ impl Workspace {
             weights,
             bound,
             example_weights: Shared::new(&mut self.example_weights),
+            kl_factors: Shared::new(&mut self.kl_factors),
+            places: Shared::new(&mut self.places),
             hashes: Shared::new(&mut self.hashes),
             zeros: self.zeros.share(),
             sparse: self.sparse.share(),
@@ -153,6 +159,10 @@ pub struct Memory<'a> {
     pub bound: Shared<'a, f32>,
     /// The weight of each example in the loss, if the pass has weights.
     pub example_weights: Shared<'a, f32>,
+    /// The factor of each example's KL in the loss. This and the next are set with a composite prior only.
+    pub kl_factors: Shared<'a, f32>,
+    /// The row of each example in the array.
+    pub places: Shared<'a, usize>,
     /// The content hash of each example.
     pub hashes: Shared<'a, [u32; 2]>,
     /// The nonzero elements of a dense batch.

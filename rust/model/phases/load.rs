@@ -105,19 +105,29 @@ impl BatchView<'_> {
 }
 
 impl<'a> BatchView<'a> {
-    /// Stores the weights of rows `from` of an array as those of the calling block's examples, if the pass has weights.
+    /// Stores the weights of rows `from` of an array as those of the calling block's examples, if the pass has weights, and
+    /// their places and factors of the KL, if it has a composite prior.
     pub(in crate::model) fn load_weights(
         &self,
         source: &Source,
-        from: impl Iterator<Item = usize>,
+        from: impl Iterator<Item = usize> + Clone,
         rows: Range<usize>,
     ) {
-        if !self.weighted {
-            return;
+        if self.weighted {
+            // SAFETY: only the calling block uses these rows.
+            let to = unsafe { self.memory.example_weights.write(rows.clone()) };
+            to.iter_mut().zip(from.clone()).for_each(|(to, row)| *to = source.weight(row));
         }
-        // SAFETY: only the calling block uses these rows.
-        let to = unsafe { self.memory.example_weights.write(rows) };
-        to.iter_mut().zip(from).for_each(|(to, row)| *to = source.weight(row));
+        if let Some(prior) = self.prior {
+            // SAFETY: only the calling block uses these rows.
+            let (places, factors) = unsafe {
+                (self.memory.places.write(rows.clone()), self.memory.kl_factors.write(rows))
+            };
+            for ((place, factor), row) in places.iter_mut().zip(factors).zip(from) {
+                *place = source.place(row);
+                *factor = prior.factors[*place];
+            }
+        }
     }
 
     /// Computes the encoder's input of a block's loaded rows, if it differs from the batch.
