@@ -15,7 +15,7 @@ from fastvae._estimators import files
 from fastvae._estimators.checkpoint import Checkpoint
 from fastvae._estimators.network import Network
 from fastvae._estimators.turn import Turn
-from fastvae._training import callbacks, input_level, logs, progress, units, validation
+from fastvae._training import callbacks, composite, input_level, logs, progress, units, validation
 from fastvae._training import epochs as train
 from fastvae._training.callbacks import Callbacks
 from fastvae._training.convergence import AUTO, Budget
@@ -480,6 +480,7 @@ class Trained(Network):
             objective=objective.for_core(),
             corruption=plan.corruption,
             binarize=plan.binarize,
+            prior=composite.arrays(fitted, data, objective.prior, plan.threads),
         )
         return self._name_losses(*losses), gradients
 
