@@ -405,21 +405,9 @@ class AnomalyDetector(Estimator):
         self._require_fitted()
         return self._units.scale
 
-    # Of the interface of transformers, which a detector is not.
-
-    @property
-    def set_output(self) -> Any:
-        """Not available: a detector does not transform."""
-        raise AttributeError(f"{type(self).__name__} has no transform")
-
-    @property
-    def get_feature_names_out(self) -> Any:
-        """Not available: a detector does not transform."""
-        raise AttributeError(f"{type(self).__name__} has no transform")
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.estimator_type, tags.transformer_tags = "outlier_detector", None
+        tags.estimator_type = "outlier_detector"
         return tags
 
     def __sklearn_is_fitted__(self) -> bool:
