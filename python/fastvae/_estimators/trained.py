@@ -14,6 +14,7 @@ from fastvae._data.examples import Data, Format
 from fastvae._estimators import files
 from fastvae._estimators.checkpoint import Checkpoint
 from fastvae._estimators.network import Network
+from fastvae._estimators.routing import request_setter
 from fastvae._estimators.turn import Turn
 from fastvae._training import callbacks, composite, input_level, logs, progress, units, validation
 from fastvae._training import epochs as train
@@ -73,6 +74,9 @@ class Trained(Network):
     progress: Any
     warm_start: Any = False
     nan_policy: Any = "raise"
+
+    set_partial_fit_request = request_setter("partial_fit")
+    set_score_request = request_setter("score")
 
     def fit(
         self,
