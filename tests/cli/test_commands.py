@@ -434,9 +434,8 @@ def test_topics_take_seeds_and_embeddings_and_explain_words(run: Run, tmp_path: 
     assert model.n_embeddings_ == 2
     assert words[0] == "document,word,count,topic0,topic1"
     names = model.feature_names_in_.tolist()
-    counts = np.array(
-        [[text.split().count(word) for word in names] for text in (tmp_path / "a.txt").open()], np.float32
-    )
+    texts = [text.split() for text in (tmp_path / "a.txt").read_text().splitlines()]
+    counts = np.array([[text.count(word) for word in names] for text in texts], np.float32)
     found = model.explain(named(counts, names), embeddings=vectors)
     cells = [line.split(",") for line in words[1:]]
     assert [cell[1] for cell in cells[: found.indptr[2]]] == [names[j] for j in found.indices[: found.indptr[2]]]
