@@ -56,7 +56,7 @@ class RobustScale(NamedTuple):
 
 
 def _precision(some: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[np.float64]:
-    """Return the largest relative spread of each column that may be rounding errors of float32 or of sums in float64."""
+    """Return the largest relative spread of each column that may be rounding errors: of float32, or of float64 sums."""
     with np.errstate(over="ignore"):
         single = (dtype.kind == "f") & ((some.astype(np.float32) == some) | np.isnan(some)).all(axis=0)
     return np.where(single, 1e-7, 1e-10)
