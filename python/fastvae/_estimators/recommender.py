@@ -47,8 +47,8 @@ class Recommender(Variational):
     activation : str
         Activation of the hidden layers, as for :class:`fastvae.VAE`.
     masking : float
-        Share of each user's items, in [0, 1), that the encoder does not see in training, at random in each step; the
-        rest is divided by 1 - masking. The likelihood uses all items.
+        Share of each user's items, in [0, 1), masked at random in the encoder's input at each step of training; the
+        others are divided by 1 - masking. The likelihood uses all items.
     beta : float or schedule
         Weight of the KL in the loss. A number b stands for ``schedules.linear(0, b, epochs=epochs)``: the weight rises
         in all of ``epochs``. Training keeps the epoch with the best NDCG@100 of validation users and so chooses the
@@ -89,8 +89,9 @@ class Recommender(Variational):
     Notes
     -----
     Values above 1 are repeated clicks: a five-star rating counts as five clicks. To use ratings, keep the good ones
-    as ones, ``(X >= 4).astype("float32")``. X may be sparse (CSR is read in place) or dense. No method but
-    ``reconstruct`` stores an array of users times items.
+    as ones, ``(X >= 4).astype("float32")``. X may be sparse (CSR is read in place) or dense. ``recommend``,
+    ``evaluate`` and ``score`` do not store arrays of users times items; results of ``reconstruct``, ``predictive``,
+    ``inverse_transform`` and ``sample`` are such arrays.
 
     The prior is N(0, I); RecVAE's composite prior (arXiv:1912.11160) is not included.
 
