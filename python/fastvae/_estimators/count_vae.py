@@ -618,5 +618,6 @@ class CountVAE(Variational):
             raise ValueError("validation_data needs sizes: pass a tuple (X, y, size_factor), without batches y is None")
         return found._replace(y=sizes.join(found.y, size_factor, len(found.X)))
 
+
 def _shown(labels: list[Any]) -> str:
     return ", ".join(map(repr, labels[:10])) + (", ..." if len(labels) > 10 else "")
