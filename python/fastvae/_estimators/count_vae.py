@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _checks, likelihoods, schedules
-from fastvae._data import annotated, sizes
+from fastvae import _checks, _core, likelihoods, schedules
+from fastvae._data import annotated, examples, sizes
 from fastvae._estimators.variational import Variational
 from fastvae._fitted.specification import Specification
 from fastvae._training.convergence import Budget
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastvae._fitted.uncertainty import LogMarginal, Predictive
 
 _LIKELIHOODS = ("negative_binomial", "zero_inflated_negative_binomial", "poisson")
+_CHECKED = 1024  # rows of a dense X in which values that are no counts are sought
 
 
 class CountVAE(Variational):
@@ -193,7 +194,8 @@ class CountVAE(Variational):
         y : array_like, [n_cells], optional
             Batches of the cells, as for ``transform``.
         batch : label or sequence of labels, optional
-            Decode all cells as cells of this batch, or return the mean over several. None: each in its own batch.
+            Decode all cells as cells of this batch, or return the mean over several, named once. None: each in its own
+            batch.
         total : float
             Expected total of each cell.
 
@@ -216,10 +218,18 @@ class CountVAE(Variational):
             return own_batch
         if fitted.classes is None:
             raise ValueError(f"batch={batch!r}: this model has no batches; leave batch out")
-        several = np.ndim(batch) == 1
-        labels = list(batch) if several else [batch]
+        several = np.ndim(batch) == 1 or isinstance(batch, (set, frozenset))
+        labels = [label.item() if isinstance(label, np.generic) else label for label in (batch if several else [batch])]
         if not labels:
             raise ValueError("batch is an empty list: name one batch or more, or leave it out")
+        known = fitted.classes.tolist()
+        for i, label in enumerate(labels):
+            if label not in known:
+                raise ValueError(f"batch={label!r} is none of the batches of the model: {_shown(known)}")
+            if label in labels[:i]:
+                raise ValueError(
+                    f"batch names {label!r} twice: name the batches to average; y= are the batches of the cells"
+                )
         expected = np.zeros((len(codes), fitted.n_features), np.float32)
         for label in labels:
             columns = self._read_conditions(np.full(len(codes), label), len(codes))
@@ -523,6 +533,16 @@ class CountVAE(Variational):
     def _counts(self) -> bool:
         return True
 
+    def _check_values(self, fitted: FittedModel, X: Examples, threads: int | None) -> None:
+        super()._check_values(fitted, X, threads)
+        found = examples.find(X if isinstance(X, _core.SparseMatrix) else X[:_CHECKED], lambda x: x != np.rint(x))
+        if found is not None:
+            row, column, value = found
+            _checks.warn(
+                f"X[{row}, {column}] is {value:g}, which is no count: {type(self).__name__} models counts, not "
+                "normalised values or logarithms of them. Pass the counts (of an AnnData object by layer=)"
+            )
+
     def _conditional(self) -> bool:
         return _checks.boolean(self.conditional, "conditional") or self.batch_key is not None
 
@@ -597,3 +617,7 @@ class CountVAE(Variational):
         if size_factor is None:
             raise ValueError("validation_data needs sizes: pass a tuple (X, y, size_factor), without batches y is None")
         return found._replace(y=sizes.join(found.y, size_factor, len(found.X)))
+
+
+def _shown(labels: list[Any]) -> str:
+    return ", ".join(map(repr, labels[:10])) + (", ..." if len(labels) > 10 else "")

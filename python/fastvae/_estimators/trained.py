@@ -14,8 +14,9 @@ from fastvae._data.examples import Data, Format
 from fastvae._estimators import files
 from fastvae._estimators.checkpoint import Checkpoint
 from fastvae._estimators.network import Network
+from fastvae._estimators.routing import request_setter
 from fastvae._estimators.turn import Turn
-from fastvae._training import callbacks, input_level, logs, progress, units, validation
+from fastvae._training import callbacks, composite, input_level, logs, progress, units, validation
 from fastvae._training import epochs as train
 from fastvae._training.callbacks import Callbacks
 from fastvae._training.convergence import AUTO, Budget
@@ -73,6 +74,9 @@ class Trained(Network):
     progress: Any
     warm_start: Any = False
     nan_policy: Any = "raise"
+
+    set_partial_fit_request = request_setter("partial_fit")
+    set_score_request = request_setter("score")
 
     def fit(
         self,
@@ -480,6 +484,7 @@ class Trained(Network):
             objective=objective.for_core(),
             corruption=plan.corruption,
             binarize=plan.binarize,
+            prior=composite.arrays(fitted, data, objective.prior, plan.threads),
         )
         return self._name_losses(*losses), gradients
 

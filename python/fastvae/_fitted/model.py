@@ -384,12 +384,16 @@ class FittedModel:
         objective: Terms,
         corruption: tuple[str, float] | None,
         binarize: str | None,
+        prior: Any = None,
     ) -> tuple[tuple[float, float, float], dict[str, NDArray[np.float32]]]:
-        """Return reconstruction, KL and loss of one batch, means over its examples, and the gradients of the loss."""
+        """Return reconstruction, KL and loss of one batch, means over its examples, and the gradients of the loss.
+
+        `prior` is a composite prior as the core takes it.
+        """
         self.require_decoder()
         self.require_sizes(data.y)
         *losses, gradients = self.engine.loss_and_gradients(
-            *data, eps, corrupted, objective, corruption, binarize, threads
+            *data, eps, corrupted, objective, corruption, binarize, threads, prior
         )
         reconstruction, kl, loss = losses
         return (reconstruction, kl, loss), _shaped(gradients, self.engine.trained())

@@ -4,7 +4,7 @@
 use super::plan::Matrix;
 use super::workspace::Memory;
 use crate::matrix::{Panels, Shared, panels_of, spans};
-use crate::model::batch::PassKind;
+use crate::model::batch::{CompositePrior, PassKind};
 use crate::model::spec::Specification;
 use crate::simd::{Isa, LANES, LINE, Row, floats_mut, prefetch};
 use crate::threads::Worker;
@@ -41,6 +41,8 @@ pub struct BatchView<'a> {
     pub weighted: bool,
     /// Whether log p has the weights of groups of columns without a gradient too: losses of validation data.
     pub balanced: bool,
+    /// The prior of z in training, if it is not N(0, I).
+    pub prior: Option<&'a CompositePrior<'a>>,
 }
 
 /// The map from draws to examples: `copies` consecutive draws for each example, from example `first` on.
@@ -82,6 +84,12 @@ impl<'a> BatchView<'a> {
     pub fn example_weights(&self) -> Option<&'a [f32]> {
         // SAFETY: only the phase of loading writes them.
         self.weighted.then(|| unsafe { self.memory.example_weights.read(0..self.rows) })
+    }
+
+    /// The factors of the loaded examples' KL in the loss; none without a composite prior.
+    pub fn kl_factors(&self) -> Option<&'a [f32]> {
+        // SAFETY: only the phase of loading writes them.
+        self.prior.map(|_| unsafe { self.memory.kl_factors.read(0..self.rows) })
     }
 
     /// The weight of example `r` in the loss.

@@ -26,6 +26,8 @@ pub struct Workspace {
     weighting: [Vec<f32>; 3],
     example_weights: Vec<f32>,
     sizes: Vec<f32>,
+    kl_factors: Vec<f32>,
+    places: Vec<usize>,
     hashes: Vec<[u32; 2]>,
     zeros: Zeros,
     sparse: SparseBatch,
@@ -73,6 +75,8 @@ impl Workspace {
             weighting: [for_draws(draws)?, for_draws(draws)?, for_draws(Some(rows))?],
             example_weights: filled(0.0, Some(rows))?,
             sizes: filled(0.0, Some(if sizes.given_sizes { rows } else { 0 }))?,
+            kl_factors: filled(0.0, Some(rows))?,
+            places: filled(0, Some(rows))?,
             hashes: filled([0; 2], Some(rows))?,
             zeros,
             sparse,
@@ -111,6 +115,8 @@ impl Workspace {
             bound,
             example_weights: Shared::new(&mut self.example_weights),
             sizes: Shared::new(&mut self.sizes),
+            kl_factors: Shared::new(&mut self.kl_factors),
+            places: Shared::new(&mut self.places),
             hashes: Shared::new(&mut self.hashes),
             zeros: self.zeros.share(),
             sparse: self.sparse.share(),
@@ -160,6 +166,10 @@ pub struct Memory<'a> {
     pub example_weights: Shared<'a, f32>,
     /// The size of each example, if sizes are given.
     pub sizes: Shared<'a, f32>,
+    /// The factor of each example's KL in the loss. This and the next are set with a composite prior only.
+    pub kl_factors: Shared<'a, f32>,
+    /// The row of each example in the array.
+    pub places: Shared<'a, usize>,
     /// The content hash of each example.
     pub hashes: Shared<'a, [u32; 2]>,
     /// The nonzero elements of a dense batch.

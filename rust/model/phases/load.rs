@@ -105,8 +105,8 @@ impl BatchView<'_> {
 }
 
 impl<'a> BatchView<'a> {
-    /// Stores the weights and the sizes of rows `from` of an array as those of the calling block's examples, if the pass has
-    /// some.
+    /// Stores the weights and sizes of rows `from` of an array as those of the calling block's examples, if the pass has some,
+    /// and their places and factors of the KL, if it has a composite prior.
     pub(in crate::model) fn load_weights(
         &self,
         source: &Source,
@@ -118,12 +118,21 @@ impl<'a> BatchView<'a> {
             let to = unsafe { self.memory.sizes.write(rows.clone()) };
             to.iter_mut().zip(from.clone()).for_each(|(to, row)| *to = self.size(source, row));
         }
-        if !self.weighted {
-            return;
+        if self.weighted {
+            // SAFETY: as above.
+            let to = unsafe { self.memory.example_weights.write(rows.clone()) };
+            to.iter_mut().zip(from.clone()).for_each(|(to, row)| *to = source.weight(row));
         }
-        // SAFETY: only the calling block uses these rows.
-        let to = unsafe { self.memory.example_weights.write(rows) };
-        to.iter_mut().zip(from).for_each(|(to, row)| *to = source.weight(row));
+        if let Some(prior) = self.prior {
+            // SAFETY: as above.
+            let (places, factors) = unsafe {
+                (self.memory.places.write(rows.clone()), self.memory.kl_factors.write(rows))
+            };
+            for ((place, factor), row) in places.iter_mut().zip(factors).zip(from) {
+                *place = source.place(row);
+                *factor = prior.factors[*place];
+            }
+        }
     }
 
     /// The size of a row in counts; 1 if it has none.
