@@ -27,7 +27,7 @@ import pytest
 from numpy.typing import NDArray
 
 import fastvae
-from fastvae import VAE, Autoencoder, ItemResponse, TopicModel, functional, schedules
+from fastvae import VAE, Autoencoder, ItemResponse, Recommender, TopicModel, functional, schedules
 from fastvae.corruption import GaussianNoise, MaskingNoise, SaltAndPepper
 from fastvae.layers import AvgPool2d, Conv2d, ConvTranspose2d, Dense, MaxPool2d, Upsample
 from fastvae.likelihoods import Bernoulli, Gaussian, NegativeBinomial, Poisson
@@ -747,6 +747,25 @@ def other_ways(n_jobs: int, folder: Path) -> Bits:
     return found
 
 
+def recommenders(n_jobs: int, folder: Path) -> Bits:
+    """Return what recommenders give, by the prior of z."""
+    clicks = np.minimum(whole(60, 53, 9, 70), 3).astype(np.float32) * (real(60, 53, 71) > 0.5)
+    clicks[:, 0] = 1
+    found = {}
+    for prior in ("standard", "composite"):
+        model = Recommender(
+            19, hidden=(33,), prior=prior, epochs=3, batch_size=13, validation_fraction=0, random_state=1, n_jobs=n_jobs
+        ).fit(clicks)
+        losses, gradients = model.loss_and_gradients(clicks)
+        found[f"{prior} trained"] = digest_of(model.state_dict()) + digest_of(model.history_)
+        found[f"{prior} losses"] = digest_of(losses) + digest_of(gradients)
+        found[f"{prior} ranked"] = digest(*model.recommend(clicks, 7), *model.recommend(clicks, 60, exclude_seen=False))
+        model.save(folder / "recommender.safetensors")
+        loaded: Any = fastvae.load(folder / "recommender.safetensors")
+        found[f"{prior} loaded"] = digest_of(loaded.partial_fit(clicks).state_dict())
+    return found
+
+
 UNLIKE: tuple[Callable[[int, Path], Bits], ...] = (
     kinds_of_arrays,
     given_noise,
@@ -756,6 +775,7 @@ UNLIKE: tuple[Callable[[int, Path], Bits], ...] = (
     latent_space,
     formulas,
     other_ways,
+    recommenders,
 )
 
 
