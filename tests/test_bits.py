@@ -766,6 +766,32 @@ def recommenders(n_jobs: int, folder: Path) -> Bits:
     return found
 
 
+def exams_by_em(n_jobs: int, folder: Path) -> Bits:
+    """Return what exams by marginal maximum likelihood learn and say, before and after a file."""
+    found: Bits = {}
+    holes = with_holes(ANSWERS)
+    for name, case in {
+        "2pl": exam("2pl", holes, method="mml"),
+        "prior": exam("2pl", holes, method="mml", prior="weak"),
+        "rasch": exam("rasch", holes, method="mml"),
+        "through origin": exam("through_origin", MARKS, method="mml", max_marks=MOST),
+        "marks": exam("2pl", with_holes(MARKS), method="mml", max_marks=MOST),
+        "guessing": exam("3pl", holes, prior="weak", guessing=0.2),
+        "graded": exam("graded", whole(N, 11, 3, 14), prior="weak"),
+    }.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ten iterations are not enough
+            model = case.model.set_params(n_jobs=n_jobs, epochs=10).fit(case.X)
+        model.save(folder / "exam.safetensors")
+        for when, each in {"": model, " loaded": fastvae.load(folder / "exam.safetensors")}.items():
+            tasks = [each.discrimination_, each.difficulty_, each.intercept_]
+            tasks += [each.guessing_] if name == "guessing" else []
+            found[f"{name}{when}"] = digest(*tasks, digest_of(each.history_))
+            found |= rounded(f"{name}{when} abilities", each.transform(case.X), each.predict_proba(case.X))
+        found |= rounded(f"{name} errors", *(part for part in model.standard_errors(case.X) if part is not None))
+    return found
+
+
 UNLIKE: tuple[Callable[[int, Path], Bits], ...] = (
     kinds_of_arrays,
     given_noise,
@@ -776,6 +802,7 @@ UNLIKE: tuple[Callable[[int, Path], Bits], ...] = (
     formulas,
     other_ways,
     recommenders,
+    exams_by_em,
 )
 
 
