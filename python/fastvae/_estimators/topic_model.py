@@ -978,6 +978,7 @@ n_skipped_batches_
         frequencies = weights.log_frequencies(counts)
         pairs, n, seed = self._seeds(fitted), fitted.latent_dim, fitted.specification.seed
         if pairs:
+            seeds.warn_of_unseen(pairs, counts, self._words(fitted))
             share = seeds.check_share(self.seed_strength)
             fitted.set_seed_words(seeds.occurrences(pairs, share, n, float(counts.sum())))
         initial = {"topics.norm.bias": frequencies.astype(np.float32)} if product else {}
