@@ -84,6 +84,13 @@ def divide(X: Any, share: float, random: np.random.Generator) -> tuple[Counts, C
     if held.all():
         raise ValueError(f"X has {n} documents, too few to hold some out")
     document, word, count = _table(X)
+    fraction = np.flatnonzero(count != np.rint(count))
+    if len(fraction):
+        row, column, value = (each[fraction[0]] for each in (document, word, count))
+        raise ValueError(
+            f"X[{row}, {column}] is {value:g}: the words of documents are divided, so X must be whole counts, not "
+            "frequencies or tf-idf"
+        )
     own = held[document]
     training = _counts(document[~own], word[~own], count[~own], np.flatnonzero(~held), n, X.shape[1])
     # One entry for each word, in random order within its document.
