@@ -152,3 +152,9 @@ def test_the_picture_shows_both_measures() -> None:
     np.testing.assert_allclose(ax.lines[0].get_ydata(), found.perplexity.mean(0))
     np.testing.assert_allclose(other.lines[0].get_ydata(), found.coherence.mean(0))
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["2", "5"]
+
+
+def test_fractions_of_words_are_refused() -> None:
+    counts = np.random.default_rng(0).poisson(1.0, (40, 12))
+    with pytest.raises(ValueError, match=r"X\[\d+, \d+\] is 0.\d+: .* whole counts"):
+        TopicModel(2, epochs=1, random_state=0).choose_n_topics(counts / 7, (2, 3))

@@ -138,3 +138,9 @@ def test_wrong_embeddings_are_named(tmp_path: Path) -> None:
         model.export_onnx(tmp_path / "model.onnx")
     again = model.fit(X)  # without: another model
     assert again.transform(X).shape == (600, 5)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_an_encoder_of_embeddings_alone_needs_embeddings(method: str) -> None:
+    with pytest.raises(ValueError, match='contextual="only" needs embeddings='):
+        getattr(TopicModel(3, contextual="only", **FAST), method)(X[:100])

@@ -871,6 +871,8 @@ n_skipped_batches_
     @contextmanager
     def _reading(self, embeddings: Any) -> Iterator[None]:
         """Let ``fit`` build a model that reads embeddings, if they are given."""
+        if embeddings is None and self.contextual == "only":
+            raise ValueError('contextual="only" needs embeddings=: the encoder reads nothing else')
         self._with_embeddings = embeddings is not None
         try:
             yield

@@ -91,9 +91,13 @@ def divide(X: Any, held: NDArray[np.bool_], random: np.random.Generator) -> tupl
     """Return training documents, and of those `held` out two random halves of the words of each."""
     n = len(X)
     document, word, count = _table(X)
-    broken = count[count != np.rint(count)]
-    if len(broken):
-        raise ValueError(f"X has {broken[0]:g}, but words are held out one by one: pass whole numbers, counts")
+    fraction = np.flatnonzero(count != np.rint(count))
+    if len(fraction):
+        row, column, value = (each[fraction[0]] for each in (document, word, count))
+        raise ValueError(
+            f"X[{row}, {column}] is {value:g}: the words of documents are divided, so X must be whole counts, not "
+            "frequencies or tf-idf"
+        )
     own = held[document]
     training = _counts(document[~own], word[~own], count[~own], np.flatnonzero(~held), n, X.shape[1])
     # One entry for each word, in random order within its document.
