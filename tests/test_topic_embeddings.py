@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from reference import noise
-from test_topic_seeds import THEMES, X
 from test_topics import Norm, TorchTopics
+from themes import THEMES, X
 
 import fastvae
 from fastvae import TopicModel

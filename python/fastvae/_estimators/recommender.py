@@ -11,8 +11,9 @@ from fastvae import _checks, _core, corruption, priors, schedules
 from fastvae._data import examples
 from fastvae._estimators.variational import Variational
 from fastvae._fitted.specification import Specification
-from fastvae._recommender import metrics, ranking
+from fastvae._recommender import ranking
 from fastvae._recommender.clicks import Clicks
+from fastvae._recommender.metrics import parse
 from fastvae._recommender.ranking import NdcgJudge
 from fastvae._training.objective import Objective
 
@@ -287,7 +288,7 @@ class Recommender(Variational):
         ValueError
             If the shapes differ, X_held is empty, a click is in both, or a metric is unknown.
         """
-        wanted = _metrics(metrics)
+        wanted = parse(metrics)
         fitted, seen, held = self._require_fitted(), self._clicks(X_seen, "X_seen"), self._clicks(X_held, "X_held")
         if len(seen.indptr) != len(held.indptr):
             raise ValueError(
@@ -332,9 +333,7 @@ class Recommender(Variational):
             raise ValueError(
                 "score hides a fifth of the clicks of each user, but no user of X has two: pass more clicks"
             )
-        [value] = ranking.mean_measures(
-            self._require_fitted(), seen, held, _metrics("ndcg@100"), self._threads()
-        ).values()
+        [value] = ranking.mean_measures(self._require_fitted(), seen, held, parse("ndcg@100"), self._threads()).values()
         return value
 
     # Attributes
@@ -560,7 +559,3 @@ def _rows(X: Any) -> int:
     except (TypeError, ValueError):  # such as lists of different lengths
         return 0
     return int(shape[0]) if len(shape) else 0
-
-
-def _metrics(names: Any) -> list[metrics.Metric]:
-    return metrics.parse(names)
