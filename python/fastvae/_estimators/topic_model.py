@@ -373,8 +373,8 @@ n_skipped_batches_
         X : array_like, [n_documents, n_words]
         n, random_state
             As for :meth:`fastvae.VAE.posterior_sample`.
-        y : None
-            Ignored.
+        y : array_like, [n_documents, n_dimensions], optional
+            Embeddings, required by a model that was fitted with them; ignored by one without.
 
         Returns
         -------
@@ -464,8 +464,8 @@ n_skipped_batches_
         Parameters
         ----------
         X : array_like, [n_documents, n_words]
-        y : None
-            Ignored.
+        y : array_like, [n_documents, n_dimensions], optional
+            Embeddings, required by a model that was fitted with them; ignored by one without.
         sample_weight : array_like, [n_documents], optional
             Weights of the mean, sum w_i elbo_i / sum w_i.
         n_samples : int or None
@@ -916,7 +916,8 @@ n_skipped_batches_
             return None
         if y is None:
             raise ValueError(
-                f"pass embeddings=: this {type(self).__name__} was fitted with embeddings of the documents"
+                f"pass embeddings=, or y= to a method without it: this {type(self).__name__} was fitted with embeddings "
+                "of the documents"
             )
         vectors = self._vectors(y)
         assert vectors is not None, "y is given"
