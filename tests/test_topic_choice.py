@@ -127,7 +127,7 @@ def test_bad_arguments_are_named(options: dict[str, Any], message: str) -> None:
 
 
 def test_documents_that_cannot_be_divided_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"X has \d*\.?5, but words are held out one by one"):
+    with pytest.raises(ValueError, match=r"X\[0, \d+\] is \d*\.?5: the words of documents are divided"):
         TopicModel(**FAST).choose_n_topics(X * 0.5, (2, 3))
     with pytest.raises(ValueError, match="the held-out documents contain no words"):
         TopicModel(**FAST).choose_n_topics(np.zeros((10, 4)), (2, 3))
