@@ -914,8 +914,8 @@ n_skipped_batches_
             return None
         if y is None:
             raise ValueError(
-                f"pass embeddings=, or y= to a method without it: this {type(self).__name__} was fitted with embeddings "
-                "of the documents"
+                f"pass embeddings=, or y= to a method without it: this {type(self).__name__} was fitted with "
+                "embeddings of the documents"
             )
         vectors = self._vectors(y)
         assert vectors is not None, "y is given"
