@@ -519,3 +519,34 @@ def test_its_network_is_a_vae_of_its_parameters() -> None:
     assert type(network) is VAE
     assert network.likelihood == Gaussian("per_feature", floor=0.1)
     assert (network.latent_dim, tuple(network.hidden), network.missing, network.beta) == (2, (8,), "mask", 2.0)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64"])
+def test_a_small_spread_about_a_large_value_is_no_rounding_error(dtype):
+    """Seconds since 1970 within a minute, for example: float64 and integers hold them exactly."""
+    rng = np.random.default_rng(0)
+    seconds = rng.integers(0, 60, (200, 1)).astype(dtype)
+    other = rng.normal(size=(200, 1)).round(2)
+    near = AnomalyDetector(epochs=2, random_state=0).fit(np.hstack([seconds, (other * 100).astype(dtype)]))
+    far = AnomalyDetector(epochs=2, random_state=0).fit(
+        np.hstack([seconds + 1_700_000_000, (other * 100).astype(dtype)])
+    )
+    np.testing.assert_allclose(far._units.scale, near._units.scale)
+    row = np.array([[1_700_000_030 + 10_000, 0]])
+    assert far.score_samples(row)[0] < far.score_samples(row - [[10_000, 0]])[0] - 10
+
+
+def test_the_rounding_errors_of_a_constant_column_of_float32_stay_small():
+    X = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
+    X[:, 1] = np.float32(1e6) * (1 + np.float32(1e-7) * (np.arange(100) % 2))
+    detector = AnomalyDetector(epochs=2, random_state=0).fit(X)
+    assert detector._units.scale[1] == pytest.approx(1e6)
+
+
+@pytest.mark.parametrize("threshold", [np.nan, np.zeros(3), "a", None])
+def test_a_threshold_that_is_no_number_is_refused(threshold):
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    detector = AnomalyDetector(epochs=1, random_state=0).fit(X)
+    detector.offset_ = threshold
+    with pytest.raises(ValueError, match=r"offset_=.* must be a finite number"):
+        detector.predict(X)

@@ -54,7 +54,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     known = json.loads(FILE.read_text())
     print(f"{'':18} {'normal: 20 sets':>16} {'12 aside':>14} {'a tenth: 20 sets':>18} {'12 aside':>14}")
-    detectors = {"trim=0": clean_scores, "trim=0.1": fastvae_scores}
+    detectors: dict[str, Callable[[Task, int], Array]] = {"trim=0": clean_scores, "trim=0.1": fastvae_scores}
     detectors |= {f"beta={beta}": divergence(beta) for beta in (0.003, 0.01, 0.03, 0.1, 0.3)}
     for name, detector in detectors.items():
         cells = []

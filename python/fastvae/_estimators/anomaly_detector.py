@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -263,7 +264,10 @@ class AnomalyDetector(Estimator):
         ndarray of float64, [n_examples]
             Nats above the threshold.
         """
-        return self.score_samples(X) - self.offset_
+        scores = self.score_samples(X)
+        if np.ndim(self.offset_) or not isinstance(self.offset_, numbers.Real) or not np.isfinite(self.offset_):
+            raise ValueError(f"offset_={self.offset_!r} must be a finite number of nats, a threshold of score_samples")
+        return scores - self.offset_
 
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Tell anomalies from other rows.
