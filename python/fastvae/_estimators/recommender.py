@@ -11,8 +11,9 @@ from fastvae import _checks, _core, corruption, priors, schedules
 from fastvae._data import examples
 from fastvae._estimators.variational import Variational
 from fastvae._fitted.specification import Specification
-from fastvae._recommender import metrics, ranking
+from fastvae._recommender import ranking
 from fastvae._recommender.clicks import Clicks
+from fastvae._recommender.metrics import parse
 from fastvae._recommender.ranking import NdcgJudge
 from fastvae._training.objective import Objective
 
@@ -287,7 +288,7 @@ class Recommender(Variational):
         ValueError
             If the shapes differ, X_held is empty, a click is in both, or a metric is unknown.
         """
-        wanted = _metrics(metrics)
+        wanted = parse(metrics)
         fitted, seen, held = self._require_fitted(), self._clicks(X_seen, "X_seen"), self._clicks(X_held, "X_held")
         if len(seen.indptr) != len(held.indptr):
             raise ValueError(
@@ -332,9 +333,7 @@ class Recommender(Variational):
             raise ValueError(
                 "score hides a fifth of the clicks of each user, but no user of X has two: pass more clicks"
             )
-        [value] = ranking.mean_measures(
-            self._require_fitted(), seen, held, _metrics("ndcg@100"), self._threads()
-        ).values()
+        [value] = ranking.mean_measures(self._require_fitted(), seen, held, parse("ndcg@100"), self._threads()).values()
         return value
 
     # Attributes
@@ -423,7 +422,10 @@ class Recommender(Variational):
         self, X: Any, y: Any, sample_weight: Any, validation_data: Any, settings: FitSettings, going_on: bool
     ) -> Job:
         X = examples.whole(X)
-        n = _rows(X)
+        try:
+            n = len(X) if isinstance(X, (list, tuple)) else int(X.shape[0])
+        except (AttributeError, IndexError, TypeError, ValueError):  # what is no table: reading it raises the error
+            n = 0
         fraction = settings.validation_fraction if validation_data is None else 0.0
         fraction = min(fraction, _MAX_VALIDATION / max(n, 1))
         fraction = fraction if round(n * fraction) else 0.0
@@ -551,16 +553,3 @@ class Recommender(Variational):
         mask = np.zeros(n, bool)
         mask[self._columns(candidates, name)] = True
         return mask
-
-
-def _rows(X: Any) -> int:
-    """Return the number of users of X, 0 for what is no table: reading it raises the error."""
-    try:
-        shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
-    except (TypeError, ValueError):  # such as lists of different lengths
-        return 0
-    return int(shape[0]) if len(shape) else 0
-
-
-def _metrics(names: Any) -> list[metrics.Metric]:
-    return metrics.parse(names)

@@ -54,9 +54,9 @@ def read(
         Whether the table keeps the cells of a text file.
     """
     source = Source(options.data)
-    kind = _format(source, options.format)
+    kind = kind_of(source, options.format)
     if kind in ("csv", "tsv", "parquet"):
-        table = _table(source, kind, options)
+        table = table_of(source, kind, options)
         if cells:
             table.keep_cells()
         data = _of_table(table, source.title, options, expected)
@@ -74,7 +74,8 @@ def read(
     return data
 
 
-def _format(source: Source, given: str | None) -> str:
+def kind_of(source: Source, given: str | None) -> str:
+    """Return the format of DATA, as given or found, or raise UsageError."""
     if given is not None:
         if given not in READ_FORMATS:
             raise UsageError(f"--format {given} is not known; use one of {', '.join(READ_FORMATS)}")
@@ -117,7 +118,8 @@ def _is_row(head: bytes) -> bool:
         return False
 
 
-def _table(source: Source, kind: str, options: Any) -> Table:
+def table_of(source: Source, kind: str, options: Any) -> Table:
+    """Read a table of format "csv", "tsv" or "parquet"."""
     if kind == "parquet":
         return tables.read_parquet(source)
     delimiter = options.delimiter or ("\t" if kind == "tsv" else None)
@@ -260,7 +262,7 @@ def _y(table: Table, places: list[int]) -> NDArray[Any]:
 def _beside(text: str, option: str, data: Data) -> NDArray[Any]:
     """Return what a file of its own holds for each row of the data, or raise UsageError."""
     source = Source(text)
-    kind = _format(source, None)
+    kind = kind_of(source, None)
     what = option.removeprefix("--")
     if kind == "images":
         raise UsageError(f"{option} {text}: a folder holds no {what}")
