@@ -94,8 +94,8 @@ class TopicModel(Variational):
     init : {"random", "clusters"} or None
         Topics at the start. "random": word frequencies times random factors; random weights of a product. "clusters":
         groups of words that occur in the same documents, by spherical k-means of their positive pointwise mutual
-        information, which takes about a second. A few epochs are then enough for many documents: see the guide. None
-        is "clusters" with ``seed_words``, else "random".
+        information, which takes 0.1 s for 30,000 titles. A few epochs are then enough for many documents: see the
+        guide. None is "clusters" with ``seed_words``, else "random".
     seed_words : mapping of int to sequences, or None
         Words that the prior gives to topics, by topic: ``{0: ["goal", "match"], 3: ["market"]}``. A word is its name in
         ``vocabulary`` or in the columns of a frame, or the index of its column. Other topics are free. See Notes.
