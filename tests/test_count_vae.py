@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,35 @@ def test_what_does_not_fit_is_refused() -> None:
         CountVAE(**SMALL).fit(-sparse.csr_array(X))
     with pytest.raises(AttributeError, match="dispersion_"):
         _ = CountVAE(likelihood="poisson", **SMALL).fit(X).dispersion_
+
+
+def test_values_that_are_no_counts_are_named_once() -> None:
+    data = cells()
+    X = data.layers["counts"]
+    logs = X.copy()
+    logs.data = np.log1p(logs.data)
+    for given in (logs, logs.toarray()):
+        with pytest.warns(UserWarning, match=r"X\[0, \d+\] is \d.*, which is no count: CountVAE models counts"):
+            CountVAE(**SMALL).fit(given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CountVAE(**SMALL).fit(X)
+
+
+def test_a_batch_for_each_cell_is_refused_where_batches_are_named() -> None:
+    data = cells()
+    X, y = data.layers["counts"], data.obs["donor"]
+    model = CountVAE(conditional=True, **SMALL).fit(X, y)
+    with pytest.raises(ValueError, match=r"batch names '(first|second)' twice: .* y= are the batches"):
+        model.normalized_expression(X, y=y, batch=y)
+    with pytest.raises(ValueError, match="batch='third' is none of the batches of the model: 'first', 'second'"):
+        model.normalized_expression(X, y=y, batch=["first", "third"])
+    np.testing.assert_array_equal(
+        model.normalized_expression(X, y=y, batch={"first"}), model.normalized_expression(X, y=y, batch="first")
+    )
+
+
+def test_a_total_for_each_cell_is_refused_in_a_line() -> None:
+    X = cells().layers["counts"]
+    with pytest.raises(ValueError, match=r"^total=<ndarray> must be a number"):
+        CountVAE(**SMALL).fit(X).normalized_expression(X, total=np.arange(300.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import pickle
 from typing import Any
@@ -398,3 +399,13 @@ def test_the_imputer_is_a_tabular_vae_whose_transform_imputes() -> None:
     drawn = Imputer(2, draw=True, **SMALL).fit_transform(X)
     assert not drawn.equals(found[list(X.columns)])
     assert imputer.sample(3).shape == (3, 7)
+
+
+def test_the_imputer_has_the_parameters_of_the_tabular_model_with_their_defaults() -> None:
+    table, imputer = (inspect.signature(each).parameters for each in (TabularVAE, Imputer))
+    own = {"draw", "n_samples", "add_indicator"}
+    assert [name for name in imputer if name not in own] == list(table)
+    assert all(imputer[name].default == table[name].default for name in table)
+    assert all(imputer[name].kind == table[name].kind for name in table)
+    given = {name: object() for name in imputer}
+    assert Imputer(**given).get_params(deep=False) == given

@@ -77,11 +77,13 @@ impl InputStorage {
     /// `self`.
     pub fn of(self, spec: &Specification, x: &Source, rows: usize) -> InputStorage {
         let sparse = x.csr().is_some_and(|csr| csr.density() <= MAX_DENSITY);
-        match x.most_stored(rows) {
+        // Conditions that are not zero are stored behind the values of their row.
+        let most = x.most_stored(rows).map(|most| most.saturating_add(rows * spec.conditions));
+        match most {
             Some(most)
                 if sparse
                     && matches!(self, InputStorage::Batch | InputStorage::Masked)
-                    && spec.conditions == 0
+                    && (spec.conditions == 0 || spec.topics.is_none())
                     && spec.input_standardize().is_none_or(Standardize::keeps_zeros)
                     && !spec.encoder_is_convolutional()
                     && !spec.missing.is_masked()

@@ -262,8 +262,11 @@ impl PyEngine {
             self.in_slices(py, |engine| engine.decode(&z, &mut out, &mut scale, &mut run))?;
             let lengths = lengths.unwrap_or_default();
             let mut drawing = DrawProgress { seed, done: 0, budget: SLICE };
+            let mut parameters =
+                self.with_engine(py, |engine| engine.parameters_of_draws(&z))??;
             self.in_slices(py, |engine| {
-                engine.sample(&mut out, &mut scale, lengths, &mut drawing)
+                let parameters = [&mut parameters[..], &mut scale[..]];
+                Ok(engine.sample(&mut out, parameters, lengths, &mut drawing))
             })?;
             Ok(array(py, out))
         })

@@ -18,6 +18,7 @@ _FLAGS: dict[str, tuple[str, ...] | None] = {
     "warm_start": None,  # `resume`
     "progress": None,  # added by hand
     "vocabulary": None,  # the words that were counted, and their file
+    "seed_words": None,  # added by hand
 }
 # Parameters that --set refuses too.
 _NOT_SET = ("callbacks", "warm_start")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,36 +89,11 @@ n_skipped_batches_
         random_state: Any = None,
         progress: bool | str | None = None,
     ) -> None:
-        self.latent_dim = latent_dim
-        self.columns = columns
-        self.unknown = unknown
-        self.normalize = normalize
-        self.balance = balance
-        self.hidden = hidden
-        self.decoder_hidden = decoder_hidden
-        self.activation = activation
-        self.beta = beta
-        self.n_importance_samples = n_importance_samples
-        self.masking = masking
+        given = locals()
+        super().__init__(**{name: given[name] for name in signature(TabularVAE).parameters})
         self.draw = draw
         self.n_samples = n_samples
         self.add_indicator = add_indicator
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.nan_policy = nan_policy
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.validation_fraction = validation_fraction
-        self.early_stopping = early_stopping
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.callbacks = callbacks
-        self.warm_start = warm_start
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.progress = progress
 
     def transform(self, X: Any, *, y: Any = None) -> Any:
         """Return the table with its holes filled.
@@ -140,8 +116,9 @@ n_skipped_batches_
         found = filled if len(kept) == len(schema.columns) else containers.select(filled, table.container, kept)
         places = self._indicated()
         if places:
-            flags = [table.columns[i].missing for i in places]
-            found = containers.append(found, table.container, flags, self._indicator_names())
+            flags = [schema.columns[i].missing(table.columns[i]) for i in places]
+            names = list(self.get_feature_names_out())
+            found = containers.append(found, table.container, flags, names)
         return self._in_container(found, table.container)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
@@ -182,10 +159,6 @@ n_skipped_batches_
         if not _checks.boolean(self.add_indicator, "add_indicator"):
             return []
         return [i for i, column in enumerate(self._schema().columns) if column.holes]
-
-    def _indicator_names(self) -> list[str]:
-        count = len(self._indicated())
-        return [str(name) for name in self.get_feature_names_out()[-count:]]
 
     def _in_container(self, found: Any, container: str) -> Any:
         """Return a table in the container of ``set_output``."""

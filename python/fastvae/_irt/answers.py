@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _core
-from fastvae._data import arrays, names
+from fastvae._data import arrays, cells, names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,11 +83,17 @@ def mask_unobserved(X: Any, observed: Any) -> Any:
 
 def group_labels(groups: Any, shares: NDArray[Any], weights: NDArray[Any] | None) -> NDArray[Any]:
     """Return the label of each student's group, or raise ValueError; each group must have answers to each task."""
-    labels = np.asarray(groups)
+    labels = np.asarray(groups, object if isinstance(groups, (list, tuple)) else None)
     if labels.shape != (len(shares),):
         raise ValueError(f"groups has shape {labels.shape}: pass one label for each of the {len(shares)} students")
     if labels.dtype.kind == "f" and np.isnan(labels).any():
         raise ValueError(f"groups[{int(np.argmax(np.isnan(labels)))}] is NaN: leave out students without a group")
+    if labels.dtype.kind == "O":
+        empty = [cells.is_missing(label) or label != label for label in labels]
+        if any(empty):
+            raise ValueError(f"groups[{empty.index(True)}] is missing: leave out students without a group")
+        if not any(isinstance(label, str) for label in labels):
+            labels = np.array(labels.tolist())
     if labels.dtype.kind == "O":
         bad = [i for i, label in enumerate(labels) if not isinstance(label, str)]
         if bad and len(bad) < len(labels):
@@ -98,9 +104,9 @@ def group_labels(groups: Any, shares: NDArray[Any], weights: NDArray[Any] | None
     if len(names) < 2:
         raise ValueError(f"groups has one label only, {names.tolist()[0]!r}: compare two or more groups")
     for name in names.tolist():
-        empty = np.isnan(shares[used & (labels == name)]).all(0)
-        if empty.any():
-            raise ValueError(f"group {name!r} has no answers to {_tasks(empty)}: leave out tasks that it has not seen")
+        unseen = np.isnan(shares[used & (labels == name)]).all(0)
+        if unseen.any():
+            raise ValueError(f"group {name!r} has no answers to {_tasks(unseen)}: leave out tasks that it has not seen")
     return labels
 
 

@@ -76,13 +76,20 @@ def grid_of(given: Any) -> list[int]:
     return found
 
 
-def divide(X: Any, share: float, random: np.random.Generator) -> tuple[Counts, Counts, Counts]:
-    """Return training documents, and of the others, a share of all, two random halves of the words of each."""
-    n = len(X)
+def hold_out(n: int, share: float, random: np.random.Generator) -> NDArray[np.bool_]:
+    """Return whether each of n documents is held out, a `share` of them, or raise ValueError."""
     held = np.zeros(n, bool)
     held[random.permutation(n)[: max(1, round(share * n))]] = True
     if held.all():
-        raise ValueError(f"X has {n} documents, too few to hold some out")
+        raise ValueError(
+            f"X has too few documents, {n}, to hold out {share:g} of them: pass more, or a smaller held_out"
+        )
+    return held
+
+
+def divide(X: Any, held: NDArray[np.bool_], random: np.random.Generator) -> tuple[Counts, Counts, Counts]:
+    """Return training documents, and of those `held` out two random halves of the words of each."""
+    n = len(X)
     document, word, count = _table(X)
     own = held[document]
     training = _counts(document[~own], word[~own], count[~own], np.flatnonzero(~held), n, X.shape[1])

@@ -97,6 +97,24 @@ impl<'a> BatchView<'a> {
         self.example_weights().map_or(1.0, |weights| weights[r])
     }
 
+    /// The given size of the example of a draw.
+    pub fn size_of(&self, draw: usize) -> f32 {
+        let example = self.owners.of(draw);
+        // SAFETY: only the phase of loading writes them.
+        unsafe { self.memory.sizes.read(example..example + 1)[0] }
+    }
+
+    /// The matrix with the conditions of the loaded examples, and their first column.
+    pub fn conditions(&self) -> (Panels<'a>, usize) {
+        let plan = self.memory.plan;
+        let (matrix, first) = match self.is_sparse() {
+            true => (plan.conditions, 0),
+            false => (plan.input, self.spec.conditions_at()),
+        };
+        // SAFETY: only the phase of loading writes them.
+        (unsafe { self.matrix_of(matrix, self.owners.rows) }, first)
+    }
+
     /// The factor of each draw in the stored gradients of the output, besides the factor of all; none if all are 1.
     pub fn draw_factors(&self) -> Option<&'a [f32]> {
         match self.copies() {
