@@ -9,7 +9,7 @@ import pytest
 from themes import WORDS, X
 
 from fastvae import TopicModel
-from fastvae._topics import choice
+from fastvae._topics import choice, measures
 
 FAST: dict[str, Any] = {"epochs": 40, "random_state": 0, "init": "clusters", "n_jobs": 1}
 
@@ -63,6 +63,10 @@ def test_the_advice_names_what_it_gives_up_and_the_ends_of_the_grid() -> None:
     best, why = choice.advise(numbers, np.array([900.0, 700.0, 600.0]), np.array([0.1, 0.2, 0.3]))
     assert best == 20
     assert "It is the largest number of the grid: try larger ones." in why
+    best, why = choice.advise(np.array([2, 3]), np.array([700.0, 900.0]), np.array([0.2, 0.205]))
+    assert best == 2
+    assert "try smaller" not in why, "2 is the least"
+    assert "more coherent" not in why, "by 0.005"
     assert choice.advise(numbers, np.array([700.0, 700.0, 700.0]), np.array([0.295, 0.3, 0.3]))[0] == 5
 
 
@@ -122,6 +126,15 @@ def test_bad_arguments_are_named(options: dict[str, Any], message: str) -> None:
         TopicModel(**FAST).choose_n_topics(X, **{"grid": (2, 3)} | options)
 
 
+def test_documents_that_cannot_be_divided_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"X\[0, \d+\] is \d*\.?5: the words of documents are divided"):
+        TopicModel(**FAST).choose_n_topics(X * 0.5, (2, 3))
+    with pytest.raises(ValueError, match="the held-out documents contain no words"):
+        TopicModel(**FAST).choose_n_topics(np.zeros((10, 4)), (2, 3))
+    with pytest.raises(ValueError, match="the vocabulary has one word"):
+        measures.coherence(np.ones((2, 1)), np.ones((3, 1)))
+
+
 def test_a_prior_of_each_topic_does_not_fit_other_numbers() -> None:
     with pytest.raises(ValueError, match="alpha is a number for each topic"):
         TopicModel(2, alpha=[0.1, 0.2]).choose_n_topics(X, (2, 3))
@@ -139,3 +152,9 @@ def test_the_picture_shows_both_measures() -> None:
     np.testing.assert_allclose(ax.lines[0].get_ydata(), found.perplexity.mean(0))
     np.testing.assert_allclose(other.lines[0].get_ydata(), found.coherence.mean(0))
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["2", "5"]
+
+
+def test_fractions_of_words_are_refused() -> None:
+    counts = np.random.default_rng(0).poisson(1.0, (40, 12))
+    with pytest.raises(ValueError, match=r"X\[\d+, \d+\] is 0.\d+: .* whole counts"):
+        TopicModel(2, epochs=1, random_state=0).choose_n_topics(counts / 7, (2, 3))

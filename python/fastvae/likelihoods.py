@@ -358,7 +358,9 @@ def _options(likelihood: Any, kinds: dict[str, type], name: str, more: str) -> d
 def _resolved_group(group: Group) -> dict[str, Any]:
     """Return a group of columns as the engine's options."""
     return {
-        "likelihood": _options(group.likelihood, GROUP_KINDS, f"{group!r}: likelihood", "or their classes"),
+        "likelihood": _options(
+            group.likelihood, GROUP_KINDS, f"{group!r}: likelihood", "or an object of their classes"
+        ),
         "n_columns": group.n_columns,
         "weight": _option(group.weight, f"{group!r}: weight"),
     }

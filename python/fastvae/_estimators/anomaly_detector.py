@@ -101,11 +101,11 @@ class AnomalyDetector(Estimator):
 
     Notes
     -----
-    Robust training (``trim`` above 0) first trains two networks, each on one half of the rows. They leave out the 2
-    ``trim`` rows with the lowest scores, and choose them anew four times: trimming, as of least trimmed squares
-    (Rousseeuw, 1984) and of the minimum covariance determinant. Each row is then scored by the network of the other
-    half, which cannot have memorised it, and the last network learns the rows but for the ``trim`` lowest. This takes
-    about twice the time of ``trim=0``.
+    Robust training (``trim`` above 0) first trains two networks, each on one half of the rows. They leave out the share
+    2 ``trim`` of their rows with the lowest scores, and choose it anew four times: trimming, as of least trimmed
+    squares (Rousseeuw, 1984) and of the minimum covariance determinant. Each row is then scored by the network of the
+    other half, which cannot have memorised it, and the last network learns the rows but for the ``trim`` lowest. This
+    takes about twice the time of ``trim=0``.
 
     Scores are nats of the columns in common units: they compare rows, not detectors or data sets. A missing value
     counts as much as a value of that column does on average in training. A density is no test for anomalies (Nalisnick

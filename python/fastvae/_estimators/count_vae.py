@@ -33,7 +33,7 @@ class CountVAE(Variational):
     The mean of a count is the size of the row (the library size of a cell) times the share of the feature,
     m_j = s p_j with p = softmax(f(z, b)), b the batch; its distribution is negative binomial, optionally with zero
     inflation (scVI: Lopez et al., "Deep generative modeling for single-cell transcriptomics", Nature Methods 15, 2018).
-    The encoder reads ln(1 + x) and the batch, so that z describes the cell without its batch and its size.
+    The encoder reads ln(1 + x) and the batch. The decoder is given batch and size, so that z need not hold them.
 
     Parameters
     ----------

@@ -373,8 +373,8 @@ n_skipped_batches_
         X : array_like, [n_documents, n_words]
         n, random_state
             As for :meth:`fastvae.VAE.posterior_sample`.
-        y : None
-            Ignored.
+        y : array_like, [n_documents, n_dimensions], optional
+            Embeddings, required by a model that was fitted with them; ignored by one without.
 
         Returns
         -------
@@ -464,8 +464,8 @@ n_skipped_batches_
         Parameters
         ----------
         X : array_like, [n_documents, n_words]
-        y : None
-            Ignored.
+        y : array_like, [n_documents, n_dimensions], optional
+            Embeddings, required by a model that was fitted with them; ignored by one without.
         sample_weight : array_like, [n_documents], optional
             Weights of the mean, sum w_i elbo_i / sum w_i.
         n_samples : int or None
@@ -871,6 +871,8 @@ n_skipped_batches_
     @contextmanager
     def _reading(self, embeddings: Any) -> Iterator[None]:
         """Let ``fit`` build a model that reads embeddings, if they are given."""
+        if embeddings is None and self.contextual == "only":
+            raise ValueError('contextual="only" needs embeddings=: the encoder reads nothing else')
         self._with_embeddings = embeddings is not None
         try:
             yield
@@ -914,7 +916,8 @@ n_skipped_batches_
             return None
         if y is None:
             raise ValueError(
-                f"pass embeddings=: this {type(self).__name__} was fitted with embeddings of the documents"
+                f"pass embeddings=, or y= to a method without it: this {type(self).__name__} was fitted with the "
+                "embeddings of documents"
             )
         vectors = self._vectors(y)
         assert vectors is not None, "y is given"
@@ -978,6 +981,7 @@ n_skipped_batches_
         frequencies = weights.log_frequencies(counts)
         pairs, n, seed = self._seeds(fitted), fitted.latent_dim, fitted.specification.seed
         if pairs:
+            seeds.warn_of_unseen(pairs, counts, self._words(fitted))
             share = seeds.check_share(self.seed_strength)
             fitted.set_seed_words(seeds.occurrences(pairs, share, n, float(counts.sum())))
         initial = {"topics.norm.bias": frequencies.astype(np.float32)} if product else {}

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 Section = tuple[Operation, ...]
 
+SECOND = ("scale", "inflation")  # names of a second output layer
+
 
 @dataclass(frozen=True, eq=False)
 class Likelihood:
@@ -56,15 +58,20 @@ class Likelihood:
         "bernoulli", "binomial", "gaussian", "poisson", "negative_binomial", "multinomial", "mixture" or
         "squared_error".
     log_scale : ndarray, [] or [n_features], or None
-        ln s of a Gaussian; None if the decoder returns it (see `Network.log_scale`).
+        ln s of a Gaussian; None if the decoder returns it (see `Network.second`).
     floor : float
         The floor in s² = floor² + exp(2 u), u the decoder's log scale.
-    log_total_count : ndarray, [n_features], or None
-        ln r of a negative binomial.
+    log_total_count : ndarray, [n_features] or [n_features, conditions], or None
+        ln r of a negative binomial; with columns, ln r of a row is their sum, weighted by y.
     trials : ndarray, [n_features], or None
         Maximum marks of each task of a binomial.
-    sized : bool
-        Whether the decoder's outputs are logits of shares, whose counts have the total of x as their size.
+    size_factor : "total", "given" or None
+        The size of x, if the decoder's outputs are logits of shares: the total of x, or a further input, in units of
+        `size_unit` counts.
+    size_unit : float
+        Counts in a given size of 1.
+    inflated : bool
+        Whether the second output u is the logit of a zero: p(x) = w [x = 0] + (1 - w) f(x), w = sigmoid(u).
     """
 
     kind: str
@@ -72,7 +79,19 @@ class Likelihood:
     floor: float = 0.0
     log_total_count: NDArray[np.float32] | None = None
     trials: NDArray[np.float32] | None = None
-    sized: bool = False
+    size_factor: str | None = None
+    size_unit: float = 1.0
+    inflated: bool = False
+
+    @property
+    def sized(self) -> bool:
+        """Whether the decoder's outputs are logits of shares."""
+        return self.size_factor is not None
+
+    @property
+    def given_size(self) -> bool:
+        """Whether the size of x is a further input."""
+        return self.size_factor == "given"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +103,8 @@ class Network:
     y [n, conditions] is the condition: covariates, or one-hot rows in the order of ``classes_``.
 
     h = encoder(input(X)) gives mu = heads["mu"](h) and logvar = heads["logvar"](h), or heads["code"](h). With
-    out = units(output(decoder(z))), E[x|z] = mean(out). `decoder` of a topic model reads theta = simplex(z).
+    out = units(output(decoder(z))), E[x|z] = mean(out), times sigmoid(-second(decoder(z))) with zero inflation.
+    `decoder` of a topic model reads theta = simplex(z).
 
     Attributes
     ----------
@@ -104,8 +124,9 @@ class Network:
         z to the topic shares theta; empty unless it is a topic model.
     decoder, output : tuple of Operation
         z to the hidden values, and these to the output [n, n_features], in the order of the features.
-    log_scale : tuple of Operation
-        The hidden values to u, [n, n_features], if the decoder returns the scale of a Gaussian; else empty.
+    second : tuple of Operation
+        The hidden values to the second output u, [n, n_features]: the log scale of a Gaussian or the logit of zero
+        inflation; else empty.
     units : tuple of Operation
         The output in the units of x; empty: as it is.
     mean : tuple of Operation
@@ -125,7 +146,7 @@ class Network:
     simplex: Section
     decoder: Section
     output: Section
-    log_scale: Section
+    second: Section
     units: Section
     mean: Section
     likelihood: Likelihood
@@ -164,7 +185,7 @@ class _Describer:
         specification = self.specification
         encoder, inputs = self._encoder()
         heads = {name: self._head(name, inputs) for name in ("mu", "logvar", "code") if f"{name}.weight" in self.state}
-        decoder, output, log_scale = self._decoder()
+        decoder, output, second = self._decoder()
         likelihood = self._likelihood()
         by = specification.standardize
         units: Section = ()
@@ -186,7 +207,7 @@ class _Describer:
             simplex=self._simplex(),
             decoder=decoder,
             output=output,
-            log_scale=log_scale,
+            second=second,
             units=units,
             mean=self._mean(),
             likelihood=likelihood,
@@ -255,7 +276,7 @@ class _Describer:
         return Affine(mean, scale), Softmax()
 
     def _decoder(self) -> tuple[Section, Section, Section]:
-        """Return the hidden layers, the output, and the log scale (empty without)."""
+        """Return the hidden layers, the output, and the second output (empty without)."""
         specification, layers = self.specification, self.decoder_layers
         size: tuple[int, ...] = (specification.latent_dim + specification.conditions,)
         joins: Section = (JoinCondition(),) if specification.conditions else ()
@@ -264,15 +285,15 @@ class _Describer:
         hidden, size = self._layers("decoder", layers[: last if image else len(layers)], size)
         index = self._modules(hidden)
         decoder = joins + tuple(hidden)
-        scaled = "scale.weight" in self.state
+        second = next((name for name in SECOND if f"{name}.weight" in self.state), None)
         if not image:
             name = "topics" if specification.topics is not None else f"decoder.{index}"
             output = self._topics() if specification.topics is not None else (self._linear(name),)
-            return decoder, output, (self._linear("scale"),) if scaled else ()
+            return decoder, output, (self._linear(second),) if second else ()
         pools = tuple(_pool(layer, f"decoder.{index + 1 + i}") for i, layer in enumerate(layers[last + 1 :]))
         rest = (*pools, ToColumns())
         output = (self._convolution(layers[last], f"decoder.{index}"), *rest)
-        return decoder, output, (self._convolution(layers[last], "scale"), *rest) if scaled else ()
+        return decoder, output, (self._convolution(layers[last], second), *rest) if second else ()
 
     def _topics(self) -> Section:
         """Return the words of the topics: phi, or a product that is normalised."""
@@ -294,8 +315,6 @@ class _Describer:
     def _likelihood(self) -> Likelihood:
         options, trials = self.specification.likelihood, self.specification.trials
         log_scale = self.state.get("likelihood.log_scale")
-        if options.get("zero_inflation", False):
-            raise ValueError("a model with zero_inflation=True cannot be exported: train without it")
         if isinstance(options.get("scale"), (int, float)):
             log_scale = np.array(log(options["scale"]), np.float32)
         return Likelihood(
@@ -304,7 +323,9 @@ class _Describer:
             floor=float(options.get("floor", 0.0)),
             log_total_count=self.state.get("likelihood.log_total_count"),
             trials=np.array(trials, np.float32) if trials else None,
-            sized="size_factor" in options,
+            size_factor=options.get("size_factor"),
+            size_unit=self.specification.size_unit,
+            inflated=bool(options.get("zero_inflation", False)),
         )
 
     # Layers

@@ -106,7 +106,8 @@ def group_labels(groups: Any, shares: NDArray[Any], weights: NDArray[Any] | None
     for name in names.tolist():
         unseen = np.isnan(shares[used & (labels == name)]).all(0)
         if unseen.any():
-            raise ValueError(f"group {name!r} has no answers to {_tasks(unseen)}: leave out tasks that it has not seen")
+            tasks = names_of_tasks(unseen)
+            raise ValueError(f"group {name!r} has no answers to {tasks}: leave out tasks that it has not seen")
     return labels
 
 
@@ -148,6 +149,13 @@ def threshold_logits(counts: NDArray[np.float64], most: NDArray[np.int64]) -> ND
     """
     inside = np.arange(counts.shape[1]) <= most[:, np.newaxis]
     empty = inside & (counts == 0)
+    alone = np.flatnonzero((counts > 0).sum(1) <= 1)
+    if len(alone):
+        task = alone[0]
+        what = (
+            f"all answers to task {task} are {counts[task].argmax()}" if counts[task].any() else f"task {task} has none"
+        )
+        raise ValueError(f"graded tasks need different answers, and {what}: leave it out")
     if empty.any():
         task, mark = np.argwhere(empty)[0]
         remedy = "answers begin at 0: subtract 1 from a scale of 1 to 5" if mark == 0 else "merge it with its neighbour"
@@ -181,19 +189,19 @@ class TaskTotals:
         sentences = []
         if none.any():
             kept = "they have the mode of the prior" if prior else "they stay at their initial values"
-            sentences.append(f"{_tasks(none)} without answers: no data for the parameters; {kept}")
+            sentences.append(f"{names_of_tasks(none)} without answers: no data for the parameters; {kept}")
         if not prior and intercepts:
             extremes = (("everyone", self.marks == self.count), ("nobody", self.marks == 0))
             for who, tasks in extremes:
                 if (tasks & ~none).any():
                     sentences.append(
-                        f"{_tasks(tasks & ~none)} solved by {who}: the maximum likelihood estimate is not finite; use "
-                        "prior='weak'"
+                        f"{names_of_tasks(tasks & ~none)} solved by {who}: the maximum likelihood estimate is not "
+                        "finite; use prior='weak'"
                     )
         return ". ".join(sentences)
 
 
-def _tasks(mask: NDArray[np.bool_], most: int = 10) -> str:
+def names_of_tasks(mask: NDArray[np.bool_], most: int = 10) -> str:
     """Return "task 3" or "tasks 3, 5, ..."."""
     tasks = np.flatnonzero(mask).tolist()
     shown = ", ".join(map(str, tasks[:most])) + ", ..." * (len(tasks) > most)

@@ -91,6 +91,13 @@ def divide(X: Any, held: NDArray[np.bool_], random: np.random.Generator) -> tupl
     """Return training documents, and of those `held` out two random halves of the words of each."""
     n = len(X)
     document, word, count = _table(X)
+    fraction = np.flatnonzero(count != np.rint(count))
+    if len(fraction):
+        row, column, value = (each[fraction[0]] for each in (document, word, count))
+        raise ValueError(
+            f"X[{row}, {column}] is {value:g}: the words of documents are divided, so X must be whole counts, not "
+            "frequencies or tf-idf"
+        )
     own = held[document]
     training = _counts(document[~own], word[~own], count[~own], np.flatnonzero(~held), n, X.shape[1])
     # One entry for each word, in random order within its document.
@@ -168,9 +175,9 @@ def advise(n_topics: NDArray[np.int64], perplexity: NDArray[np.float64], coheren
             f"({perplexity[best]:.0f}) is within {_NEAR:.0%} of the lowest ({perplexity[lowest]:.0f}, with "
             f"{n_topics[lowest]} topics)."
         )
-    if not good[int(coherence.argmax())]:
+    if coherence.max() > coherence[best] + _ALIKE:
         words.append(f"{most} topics are more coherent ({coherence.max():.3f}), but predict documents worse.")
-    if len(n_topics) > 1 and best in (0, len(n_topics) - 1):
+    if len(n_topics) > 1 and best in (0, len(n_topics) - 1) and n > 2:
         end, way = ("smallest", "smaller") if best == 0 else ("largest", "larger")
         words.append(f"It is the {end} number of the grid: try {way} ones.")
     return n, " ".join(words)
