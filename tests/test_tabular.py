@@ -327,19 +327,6 @@ def test_a_saved_model_gives_the_same_tables(fitted: TabularVAE, way: str) -> No
     assert np.array_equal(other.score_samples(FULL), fitted.score_samples(FULL))
 
 
-def test_the_commands_say_that_tables_are_for_python(
-    fitted: TabularVAE, tmp_path: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from fastvae._cli import main
-
-    model, people = str(tmp_path / "model"), str(tmp_path / "people.csv")
-    fitted.save(model)
-    FULL.drop(columns=["member", "city", "pain"]).to_csv(people, index=False)
-    for command in (["impute", model, people], ["sample", model]):
-        assert main(command) == 2
-        assert "use the TabularVAE in Python" in capsys.readouterr().err
-
-
 @pytest.mark.filterwarnings("ignore:Columns without information")
 def test_warm_start_checkpoints_and_validation_go_on_with_the_same_table(tmp_path: Any) -> None:
     whole = small(epochs=4).fit(HOLED, validation_data=FULL)
