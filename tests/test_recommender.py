@@ -596,3 +596,31 @@ def test_a_search_chooses_by_ndcg() -> None:
     search = pytest.importorskip("sklearn.model_selection", reason="scikit-learn, which this test needs, is missing")
     found = search.GridSearchCV(small(epochs=3), {"learning_rate": [1e-7, 5e-3]}, cv=2).fit(X)
     assert found.best_params_ == {"learning_rate": 5e-3}
+
+
+def test_a_metric_named_twice_is_the_same(model):
+    seen = X.toarray()
+    hidden = np.zeros_like(seen)
+    for user, row in enumerate(X.toarray()):
+        first = np.flatnonzero(row)[:1]
+        seen[user, first], hidden[user, first] = 0, row[first]
+    once, twice = (model.evaluate(seen, hidden, ["ndcg@5"] * times) for times in (1, 2))
+    assert once == twice
+
+
+@pytest.mark.parametrize("kind", ["list", "series"])
+def test_a_mask_of_candidates_need_not_be_an_array(model, kind):
+    mask = np.arange(X.shape[1]) % 3 == 0
+    given = mask.tolist() if kind == "list" else pytest.importorskip("pandas").Series(mask)
+    np.testing.assert_array_equal(model.recommend(X, 4, candidates=given)[0], model.recommend(X, 4, candidates=mask)[0])
+
+
+def test_more_items_than_a_model_can_have_are_refused(model):
+    with pytest.raises(ValueError, match="n=1000000000 must be an integer"):
+        model.recommend(X[:1], 10**9)
+
+
+def test_the_best_epoch_after_partial_fit_is_the_last():
+    trained = small(validation_fraction=0.2).fit(X)
+    trained.partial_fit(X)
+    assert trained.best_epoch_ == trained.n_iter_

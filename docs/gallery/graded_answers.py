@@ -34,8 +34,8 @@ axes[0].set_ylabel("chance")
 axes[-1].legend(frameon=False, fontsize=8)
 
 # %%
-# A question that one group understands otherwise: the likelihood ratio finds it, at any difference of the groups'
-# traits.
+# The second group answers question 1 differently at equal traits. The likelihood-ratio test finds it, also if the
+# groups have different traits.
 group = np.where(np.arange(2000) % 2, "second", "first")
 shifted = answers.copy()
 shifted[group == "second", 1] = np.maximum(answers[group == "second", 1] - 1, 0)

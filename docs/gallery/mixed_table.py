@@ -32,7 +32,8 @@ model = fastvae.TabularVAE(columns={"weight": "positive"}, epochs=300, random_st
 print(model.kinds_)
 
 # %%
-# Rows without a hole, completed rows (a draw in each hole) and synthetic rows. The axis of weights is logarithmic.
+# Rows without a hole, completed rows (a draw in each hole) and synthetic rows. The axis of weights is logarithmic. The
+# prior of z has no gaps: some synthetic rows lie between dogs and horses.
 colours = {"cat": "tab:blue", "dog": "tab:orange", "horse": "tab:green"}
 drawn = model.impute(table, draw=True, random_state=0)
 shown = {
@@ -50,7 +51,7 @@ axes[0].set_ylabel("height, cm")
 axes[0].legend(markerscale=2)
 
 # %%
-# Rows given their species: visits to the veterinary in the table, and drawn.
+# Visits to the vet of each species, in the table and in rows drawn with ``given=``.
 figure, axes = plt.subplots(1, 3, figsize=(10, 2.6), sharey=True, layout="constrained")
 for ax, species in zip(axes, colours, strict=True):
     given = model.sample(2000, given={"species": species}, random_state=0)

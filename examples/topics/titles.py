@@ -31,7 +31,7 @@ from fastvae._topics import measures
 N_TOPICS = 20
 
 # The settings for many short documents; the guide recommends them.
-SETTINGS: dict[str, Any] = {"init": "clusters", "batch_size": 256, "learning_rate": 5e-3}
+SETTINGS: dict[str, Any] = {"init": "clusters", "batch_size": 512, "learning_rate": 1e-2}
 
 
 def titles(counts: Any, seed: int) -> Any:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ACTIVATIONS",
+    "FREQUENCIES",
     "LARGEST",
     "LIKELIHOODS",
     "LOGVAR_RANGE",
@@ -40,6 +41,7 @@ __all__ = [
 
 __version__: str
 ACTIVATIONS: list[str]
+FREQUENCIES: tuple[float, float]
 LARGEST: float
 LIKELIHOODS: dict[str, _LikelihoodFacts]
 LOGVAR_RANGE: tuple[float, float]

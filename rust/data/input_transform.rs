@@ -24,9 +24,9 @@ pub enum Transform {
 }
 
 /// [`Transform::Frequencies`] of a document of any length add up to less than this.
-const FREQUENCIES: f32 = 50.0;
+pub const FREQUENCIES: f32 = 50.0;
 /// The length at which they are half as large.
-const SHORT: f32 = 10.0;
+pub const SHORT: f32 = 10.0;
 
 impl Transform {
     /// The smallest valid value.

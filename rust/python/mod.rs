@@ -56,6 +56,7 @@ mod _core {
         start::PyColumnMoments,
         unreadable_num_threads,
     };
+    use crate::data::input_transform;
     use crate::nn::activation::Activation;
     use pyo3::prelude::*;
 
@@ -73,6 +74,8 @@ mod _core {
         module.add("LARGEST", crate::data::check::LARGEST)?;
         module.add("ROUNDING", crate::nn::likelihood::Support::UNIT.rounding)?;
         module.add("MAX_TRIALS", crate::nn::likelihood::MAX_TRIALS as u32)?;
+        let scale = (input_transform::FREQUENCIES, input_transform::SHORT);
+        module.add("FREQUENCIES", scale)?;
         module.add("TOPIC_GAIN", crate::nn::simplex::GAIN)
     }
 }

@@ -454,10 +454,10 @@ class Exam(Variational):
         groups : array_like, [n_students]
             Labels of two or more groups. The first in sorted order is the reference.
         anchors : sequence of int or str, "purify" or None
-            Tasks (columns, or names of columns) with equal parameters in all groups. None: a task is tested with all
-            others as anchors, which makes tasks look different that are not if others are. "purify" repeats this: it
-            takes the task with the largest statistic from the anchors until no adjusted p value is below 0.05. Given
-            anchors are not tested.
+            Tasks (columns, or names of columns) with equal parameters in all groups. None: each task is tested
+            with all others as anchors; if some of these differ, fair tasks may be reported too. "purify" repeats this:
+            it removes the task with the largest statistic from the anchors until no adjusted p value is below 0.05.
+            Given anchors are not tested.
         observed : array_like of bool, [n_students, n_tasks], optional
             As for :meth:`fit`.
         sample_weight : array_like, [n_students], optional

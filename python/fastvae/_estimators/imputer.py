@@ -116,8 +116,9 @@ n_skipped_batches_
         found = filled if len(kept) == len(schema.columns) else containers.select(filled, table.container, kept)
         places = self._indicated()
         if places:
-            flags = [table.columns[i].missing for i in places]
-            found = containers.append(found, table.container, flags, self._indicator_names())
+            flags = [schema.columns[i].missing(table.columns[i]) for i in places]
+            names = list(self.get_feature_names_out())
+            found = containers.append(found, table.container, flags, names)
         return self._in_container(found, table.container)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
@@ -158,10 +159,6 @@ n_skipped_batches_
         if not _checks.boolean(self.add_indicator, "add_indicator"):
             return []
         return [i for i, column in enumerate(self._schema().columns) if column.holes]
-
-    def _indicator_names(self) -> list[str]:
-        count = len(self._indicated())
-        return [str(name) for name in self.get_feature_names_out()[-count:]]
 
     def _in_container(self, found: Any, container: str) -> Any:
         """Return a table in the container of ``set_output``."""

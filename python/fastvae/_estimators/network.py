@@ -406,7 +406,7 @@ class Network(Estimator):
             better = max if key.endswith("elbo") else min
             finite = [(value, epoch) for epoch, value in enumerate(values, 1) if np.isfinite(value)]
             shown = [_html.number(value, 6) for value, _ in (finite[0], finite[-1])] if finite else ["", ""]
-            if finite and not key.endswith("kl"):  # no KL is best
+            if finite and not key.endswith("kl"):  # a small KL is no better than a large one
                 best = better(value for value, _ in finite)
                 shown += [_html.number(best, 6), str(next(epoch for value, epoch in finite if value == best))]
             rows.append((f"<code>{key}</code>", *shown, *[""] * (4 - len(shown))))

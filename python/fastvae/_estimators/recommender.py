@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _checks, corruption, schedules
+from fastvae import _checks, _core, corruption, schedules
 from fastvae._data import examples
 from fastvae._estimators.variational import Variational
 from fastvae._fitted.specification import Specification
@@ -47,8 +47,8 @@ class Recommender(Variational):
     activation : str
         Activation of the hidden layers, as for :class:`fastvae.VAE`.
     masking : float
-        Share of each user's items, in [0, 1), that the encoder does not see in training, at random in each step; the
-        rest is divided by 1 - masking. The likelihood uses all items.
+        Share of each user's items, in [0, 1), masked at random in the encoder's input at each step of training; the
+        others are divided by 1 - masking. The likelihood uses all items.
     beta : float or schedule
         Weight of the KL in the loss. A number b stands for ``schedules.linear(0, b, epochs=epochs)``: the weight rises
         in all of ``epochs``. Training keeps the epoch with the best NDCG@100 of validation users and so chooses the
@@ -89,8 +89,9 @@ class Recommender(Variational):
     Notes
     -----
     Values above 1 are repeated clicks: a five-star rating counts as five clicks. To use ratings, keep the good ones
-    as ones, ``(X >= 4).astype("float32")``. X may be sparse (CSR is read in place) or dense. No method but
-    ``reconstruct`` stores an array of users times items.
+    as ones, ``(X >= 4).astype("float32")``. X may be sparse (CSR is read in place) or dense. ``recommend``,
+    ``evaluate`` and ``score`` do not store arrays of users times items; results of ``reconstruct``, ``predictive``,
+    ``inverse_transform`` and ``sample`` are such arrays.
 
     The prior is N(0, I); RecVAE's composite prior (arXiv:1912.11160) is not included.
 
@@ -188,7 +189,7 @@ class Recommender(Variational):
         ValueError
             If a value of X is negative or not finite, or a candidate is unknown.
         """
-        n = _checks.integer(n, "n", most=_checks.MAX_ROWS)
+        n = _checks.integer(n, "n", most=_core.MAX_WIDTH)
         exclude_seen = _checks.boolean(exclude_seen, "exclude_seen")
         fitted, clicks = self._require_fitted(), self._clicks(X)
         allowed = None if candidates is None else self._mask(candidates, "candidates")
@@ -224,7 +225,7 @@ class Recommender(Variational):
         ValueError
             If an item is unknown.
         """
-        n = _checks.integer(n, "n", most=_checks.MAX_ROWS)
+        n = _checks.integer(n, "n", most=_core.MAX_WIDTH)
         vectors = self.item_embeddings_
         one = isinstance(items, (str, bytes)) or np.ndim(items) == 0
         columns = self._columns([items] if one else items, "items")
@@ -351,7 +352,7 @@ class Recommender(Variational):
     def best_epoch_(self) -> int:
         """The epoch, from 1, whose weights were kept."""
         measured = np.array(self.history_.get(NdcgJudge.name, []))
-        if not len(measured) or np.isnan(measured).all() or self.interrupted_:
+        if not len(measured) or np.isnan(measured[-1]) or self.interrupted_:  # NaN: an epoch of partial_fit
             return self.n_iter_
         return int(np.nanargmax(measured)) + 1
 
@@ -527,8 +528,9 @@ class Recommender(Variational):
     def _mask(self, candidates: Any, name: str) -> NDArray[np.bool_]:
         """Return which items are candidates, [n_items]."""
         n = self._require_fitted().n_features
-        if isinstance(candidates, np.ndarray) and candidates.dtype.kind == "b":
-            mask = np.ascontiguousarray(candidates)
+        given = np.asarray(candidates) if hasattr(candidates, "__len__") else None
+        if given is not None and given.dtype.kind == "b":
+            mask = np.ascontiguousarray(given)
             if mask.shape != (n,) or not mask.any():
                 raise ValueError(f"{name} is a mask of shape {mask.shape}; expected ({n},) with at least one True")
             return mask

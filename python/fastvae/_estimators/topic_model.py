@@ -73,7 +73,8 @@ class TopicModel(Variational):
         theta. "product" (ProdLDA): p = softmax(BN(theta beta) + b), where BN is batch normalisation over the documents
         of a step.
     alpha : float, array_like [n_topics] or None
-        Parameter of the Dirichlet prior; small values prefer few topics per document. None is 0.7.
+        Parameter of the Dirichlet prior; small values prefer few topics per document. None is 0.5
+        for a mixture and 0.3 for a product.
     hidden : sequence of int
         Widths of the encoder's hidden layers.
     activation : str

@@ -233,7 +233,7 @@ class Variational(Model):
         y : array_like, optional
             Required by a conditional model, as in ``fit``.
         method : {"elbo", "log_marginal"}
-            -``score_samples(X)``, or -log p(x) by importance sampling, which has less noise and does not depend on the
+            -``score_samples(X)``, or -log p(x) by importance sampling, which has less noise and depends less on the
             encoder's errors: see ``log_marginal``.
         n_samples : int or None
             Draws of z for each example. None: as ``score_samples`` for "elbo", 1,000 for "log_marginal".

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastvae import _core
 from fastvae._export import operations as ops
 from fastvae._export import protobuf
 
@@ -154,7 +155,8 @@ class Graph:
         size = self.node("ReduceSum", terms, self.constant([1], np.int64), keepdims=1)
         size = self.node("Sqrt", size) if norm == "l2" else size
         if norm == "frequencies":
-            return self.node("Div", h, self.node("Div", self.node("Add", size, self.constant(10)), self.constant(50)))
+            scale, short = map(self.constant, _core.FREQUENCIES)
+            return self.node("Div", h, self.node("Div", self.node("Add", size, short), scale))
         none = self.node("Equal", size, self.constant(0))
         return self.node("Div", h, self.node("Where", none, self.constant(1), size))
 

@@ -271,7 +271,8 @@ def _apply(op: ops.Operation, h: Tensor, x: Tensor, y: Tensor | None) -> Tensor:
         case ops.Binary():
             return (h != 0).to(h)
         case ops.Normalize("frequencies"):
-            return 50 * h / (10 + h.abs().sum(1, keepdim=True))
+            numerator, short = _core.FREQUENCIES
+            return numerator * h / (short + h.abs().sum(1, keepdim=True))
         case ops.Normalize(norm):
             return functional.normalize(h, p=1.0 if norm == "l1" else 2.0, eps=1e-30)
         case ops.ToImage(height, width, channels, parts):

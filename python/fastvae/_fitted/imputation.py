@@ -24,8 +24,8 @@ def check(model: FittedModel, owner: str) -> None:
     """Raise ValueError if the model does not accept missing values; `owner` is the name of its class."""
     if model.specification.documents:
         raise ValueError(
-            f"this {owner} has nothing to impute: a document has no missing values, since a word that does not occur "
-            "is a zero"
+            f"this {owner} has nothing to impute: counts of a multinomial are never missing, since a word or an item "
+            "that does not occur is a zero"
         )
     if model.specification.missing == "error":
         raise ValueError(

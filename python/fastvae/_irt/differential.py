@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fastvae._irt.items import Items
 
-# Adjusted p value up to which anchors="purify" takes a task from the anchors.
+# Adjusted p value up to which anchors="purify" removes a task from the anchors.
 _LEVEL = 0.05
 
 # Abilities over which a difference is averaged: quantiles of a normal distribution.

@@ -47,7 +47,7 @@ class Metric(NamedTuple):
 
 def parse(metrics: Any) -> list[Metric]:
     """Return the measures of names such as "ndcg@100", or raise ValueError."""
-    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    names = [metrics] if isinstance(metrics, str) else list(dict.fromkeys(metrics))
     if not names:
         raise ValueError("metrics is empty: pass names such as 'ndcg@100'")
     found = []

@@ -140,7 +140,8 @@ class Column:
             if self.kind == "constant":
                 return np.empty((len(values), 0), np.float32)
             found = self._scaled(values)
-            kinds.refuse(raw, np.abs(found) > arrays.LARGEST, "too far from the training data", name)
+            far = "too far from the training data" if self.kind == "real" else f"larger than {arrays.LARGEST:g}"
+            kinds.refuse(raw, np.abs(found) > arrays.LARGEST, far, name)
             return found.astype(np.float32)[:, np.newaxis]
         codes = self._codes(raw, name, unknown)
         if self.kind == "constant":
@@ -181,7 +182,7 @@ class Column:
         elif self.type == "integer" or (self.whole and draw):
             values = np.rint(values)
         if self.type == "integer":
-            return values.astype(np.int64)
+            return _integers(values, self.high)
         return values if self.type == "float" else self._boolean(values)
 
     def log_slope(self, raw: RawColumn) -> NDArray[np.float64]:
@@ -241,14 +242,14 @@ class Column:
         if new.any() and unknown == "error":
             row = int(np.flatnonzero(new)[0])
             raise ValueError(
-                f"column {self.label!r} of {name} has the level {raw.values[row]!r} in row {row}, which fit has not "
+                f"column {self.label!r} of {name} has the level {_shown(raw, row)} in row {row}, which fit has not "
                 f"seen: its levels are {kinds.shown(self.levels)}. unknown='missing' makes a hole of it"
             )
         return codes
 
     def _values(self, codes: NDArray[np.intp]) -> NDArray[Any]:
         if self.declared is None and self.type == "integer":
-            return np.array(self.levels, np.int64)[codes]
+            return np.array(self.levels, np.int64 if max(map(abs, self.levels)) < 2**63 else object)[codes]
         if self.declared is None and self.type == "float":
             return np.array(self.levels, np.float64)[codes]
         if self.declared is None and self.type == "boolean":
@@ -264,6 +265,23 @@ class Column:
 def _key(level: Any) -> Any:
     """Return a level as it is compared: numbers and booleans as floats."""
     return level if isinstance(level, str) or level is None else float(level)
+
+
+def _shown(raw: RawColumn, row: int) -> str:
+    """Return a value of a column for a message."""
+    value = raw.values[row]
+    return repr(kinds.natural(raw.type, float(value)) if isinstance(value, np.floating) else value)
+
+
+def _integers(values: NDArray[np.float64], high: float) -> NDArray[Any]:
+    """Return whole numbers up to `high`, which float64 may have rounded up; objects beyond int64."""
+    if high > 2**53:
+        values = np.minimum(values, np.nextafter(high, -np.inf))
+    if high > 2**63 or (values < -(2**63)).any():
+        found = np.empty(len(values), object)
+        found[:] = [int(value) for value in values]
+        return found
+    return values.astype(np.int64)
 
 
 def _check_listed(raw: RawColumn, listed: tuple[Any, ...], name: str) -> None:

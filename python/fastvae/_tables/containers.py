@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import numbers
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,6 +62,10 @@ def read(X: Any, name: str = "X") -> RawTable:
     X = names.of_annotated(X)
     if sparse.is_sparse(X):
         raise TypeError(f"{name} is a sparse matrix, which is not supported here: pass {name}.toarray()")
+    if hasattr(X, "collect") and hasattr(X, "lazy"):
+        raise TypeError(f"{name} is a lazy frame: pass {name}.collect()")
+    if isinstance(X, dict):
+        raise TypeError(f"{name} is a dict: pass a frame of its columns, for example pandas.DataFrame({name})")
     labels, container = names.columns(X), "array"
     if labels is None:
         return _of_array(X, name)
@@ -68,14 +73,12 @@ def read(X: Any, name: str = "X") -> RawTable:
         twice = next(label for label in labels if labels.count(label) > 1)
         raise ValueError(f"{name} has two columns {twice!r}: rename one of them")
     for label in labels:
-        if not isinstance(label, (str, numbers.Integral)):
+        if not isinstance(label, (str, numbers.Integral)) or isinstance(label, bool):
             raise TypeError(f"the column {label!r} of {name} must be named by a string: use X.columns.astype(str)")
     names.of(X)  # refuses a mixture of names and numbers
     if hasattr(X, "iloc"):
         container, series = "pandas", [X.iloc[:, i] for i in range(len(labels))]
     elif hasattr(X, "get_column"):
-        if hasattr(X, "collect"):
-            raise TypeError(f"{name} is a lazy frame: pass {name}.collect()")
         container, series = "polars", [X.get_column(label) for label in labels]
     elif hasattr(X, "column_names"):
         container, series = "arrow", [X.column(i) for i in range(len(labels))]
@@ -90,39 +93,96 @@ def read(X: Any, name: str = "X") -> RawTable:
 
 
 def fill(X: Any, container: str, places: Sequence[tuple[int, NDArray[np.intp], NDArray[Any]]]) -> Any:
-    """Return a copy of the table X with values at the given columns and rows: same container, labels, index, dtypes."""
+    """Return a copy of the table X with values at the given columns and rows: same container, labels, index, dtypes.
+
+    A column whose dtype cannot hold a value (categories without the level, numbers for a column of texts that is all
+    missing) gets one that can.
+    """
     if container == "pandas":
         out = X.copy()
         for i, rows, values in places:
-            column = X.iloc[:, i].copy()
-            column.iloc[rows] = _fitting(values, getattr(column.dtype, "kind", "O"))
-            out.isetitem(i, column)
+            out.isetitem(i, _filled_series(X.iloc[:, i], rows, values))
         return out
     if container == "polars":
         import polars
 
         for i, rows, values in places:
             column = X.to_series(i)
-            cells_, kind = column.to_list(), "f" if column.dtype.is_float() else "O"
-            for row, value in zip(rows, _fitting(values, kind), strict=True):
-                cells_[row] = value
-            X = X.with_columns(polars.Series(column.name, cells_, dtype=column.dtype, strict=False))
+            kind = "f" if column.dtype.is_float() else "i" if column.dtype.is_integer() else "O"
+            cells_ = _filled_cells(column.to_list(), rows, _fitting(values, kind))
+            filled = polars.Series(column.name, cells_, dtype=column.dtype, strict=False)
+            if filled.null_count():  # the dtype does not hold the values
+                filled = polars.Series(column.name, cells_, strict=False)
+            X = X.with_columns(filled)
         return X
     if container == "arrow":
-        import pyarrow
-
         for i, rows, values in places:
             field = X.schema.field(i)
-            cells_, kind = X.column(i).to_pylist(), "f" if pyarrow.types.is_floating(field.type) else "O"
-            for row, value in zip(rows, _fitting(values, kind), strict=True):
-                cells_[row] = value
-            X = X.set_column(i, field, pyarrow.array(cells_, type=field.type))
+            filled = _filled_arrow(X.column(i).to_pylist(), field.type, rows, values)
+            X = X.set_column(i, field.with_type(filled.type), filled)
         return X
     array: Any = np.array(X, object if _has_text(X) else None) if not isinstance(X, np.ndarray) else X.copy()
     for i, rows, values in places:
+        if container == "array" and array.dtype.kind == "U":  # wide enough for the levels
+            array = array.astype(np.result_type(array.dtype, np.array(values.tolist(), str).dtype))
         target = array[array.dtype.names[i]] if container == "structured" else array[:, i]
         target[rows] = _fitting(values, target.dtype.kind)
     return array
+
+
+def _filled_series(column: Any, rows: NDArray[np.intp], values: NDArray[Any]) -> Any:
+    """Return a pandas series with values at the given rows."""
+    import pandas
+
+    dtype, kind = column.dtype, getattr(column.dtype, "kind", "O")
+    if hasattr(dtype, "pyarrow_dtype"):
+        filled = _filled_arrow(column.array.__arrow_array__().to_pylist(), dtype.pyarrow_dtype, rows, values)
+        array = pandas.arrays.ArrowExtensionArray(filled)
+        return pandas.Series(array, index=column.index, name=column.name)
+    if hasattr(dtype, "categories"):
+        new = [level for level in dict.fromkeys(values.tolist()) if level not in dtype.categories]
+        out = column.cat.add_categories(new) if new else column.copy()
+    elif hasattr(dtype, "fill_value"):  # sparse
+        out = column.sparse.to_dense()
+    elif kind in "fiub" and values.dtype == object and any(isinstance(value, str) for value in values):
+        out = column.astype(object)
+    else:
+        out = column.copy()
+    found = _fitting(values, getattr(out.dtype, "kind", "O"))
+    if isinstance(out.dtype, np.dtype) and out.dtype.kind == "f":
+        found = found.astype(out.dtype)
+    out.iloc[rows] = found
+    return out.astype(dtype) if hasattr(dtype, "fill_value") else out
+
+
+def _filled_cells(cells_: list[Any], rows: NDArray[np.intp], values: Any) -> list[Any]:
+    for row, value in zip(rows, values.tolist(), strict=True):
+        cells_[row] = value
+    return cells_
+
+
+def _filled_arrow(cells_: list[Any], kind: Any, rows: NDArray[np.intp], values: NDArray[Any]) -> Any:
+    """Return an Arrow array of these cells with values at the given rows."""
+    import pyarrow
+
+    fits = "f" if pyarrow.types.is_floating(kind) else "i" if pyarrow.types.is_integer(kind) else "O"
+    cells_ = _filled_cells(cells_, rows, _fitting(values, fits))
+    try:
+        return _arrow(cells_, kind)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
+        if pyarrow.types.is_integer(kind):
+            raise
+        return pyarrow.array(cells_)  # the type does not hold the values
+
+
+def _arrow(cells_: list[Any], kind: Any) -> Any:
+    """Return an Arrow array; floats become decimals where the type has them."""
+    import pyarrow
+
+    if pyarrow.types.is_decimal(kind):
+        unit = Decimal(1).scaleb(-kind.scale)
+        cells_ = [Decimal(str(cell)).quantize(unit) if isinstance(cell, float) else cell for cell in cells_]
+    return pyarrow.array(cells_, type=kind)
 
 
 class Dtype(NamedTuple):
@@ -147,7 +207,11 @@ def build(container: str, dtypes: Sequence[Dtype], columns: Sequence[NDArray[Any
                 kind = pandas.CategoricalDtype(list(each.declared), ordered=each.ordered)
                 made[each.label] = pandas.Series(pandas.Categorical(list(values), dtype=kind))
             else:
-                kind = pandas.api.types.pandas_dtype(each.dtype)
+                kind = _pandas_dtype(each.dtype)
+                if hasattr(kind, "pyarrow_dtype"):
+                    array = _arrow(_fitting(values, "O").tolist(), kind.pyarrow_dtype)
+                    made[each.label] = pandas.Series(pandas.arrays.ArrowExtensionArray(array))
+                    continue
                 plain = kind.kind if isinstance(kind, np.dtype) else "O"
                 made[each.label] = pandas.Series(_fitting(values, plain), dtype=kind)
         return pandas.DataFrame(made)
@@ -161,7 +225,7 @@ def build(container: str, dtypes: Sequence[Dtype], columns: Sequence[NDArray[Any
             if each.declared is not None and each.dtype == "Enum":
                 enum: Any = polars.Enum(list(each.declared))
             else:
-                enum = getattr(polars, each.dtype, polars.Float64)
+                enum = _polars_dtype(each.dtype)
             series.append(polars.Series(each.label, list(values), dtype=enum, strict=False))
         return polars.DataFrame(series)
     if container == "arrow":
@@ -171,7 +235,7 @@ def build(container: str, dtypes: Sequence[Dtype], columns: Sequence[NDArray[Any
             raise ImportError("the model was fitted to an Arrow table: pip install pyarrow") from None
         made = {}
         for each, values in zip(dtypes, columns, strict=True):
-            made[each.label] = pyarrow.array(list(values), type=_arrow_type(each))
+            made[each.label] = _arrow(values.tolist(), _arrow_type(each.dtype))
         return pyarrow.table(made)
     rows = len(columns[0])
     if container == "structured":
@@ -189,7 +253,7 @@ def build(container: str, dtypes: Sequence[Dtype], columns: Sequence[NDArray[Any
 def _fitting(values: NDArray[Any], kind: str) -> Any:
     """Return values as an array for a column of floats (`kind` "f"), else as Python objects in an array."""
     if values.dtype != object and kind in "fiub":
-        return values
+        return np.rint(values).astype(np.int64) if kind in "iu" and values.dtype.kind == "f" else values
     if kind == "f":
         return np.array([np.nan if value is None else value for value in values], np.float64)
     if kind in "iub":
@@ -203,15 +267,36 @@ def _has_text(X: Any) -> bool:
     return np.asarray(X).dtype.kind in "US"
 
 
-def _arrow_type(column: Dtype) -> Any:
+def _arrow_type(name: str) -> Any:
+    """Return the Arrow type of a name, as ``str`` gives it."""
     import pyarrow
 
-    if column.declared is not None:
-        return pyarrow.dictionary(pyarrow.int32(), pyarrow.array(list(column.declared)).type, column.ordered)
+    if found := re.fullmatch(r"decimal(32|64|128|256)\((\d+), (-?\d+)\)", name):
+        return getattr(pyarrow, f"decimal{found[1]}")(int(found[2]), int(found[3]))
+    if found := re.fullmatch(r"dictionary<values=(.*), indices=(\w+), ordered=([01])>", name):
+        return pyarrow.dictionary(_arrow_type(found[2]), _arrow_type(found[1]), found[3] == "1")
     try:
-        return pyarrow.type_for_alias(column.dtype)
-    except ValueError:  # decimals
+        return pyarrow.type_for_alias(name)
+    except ValueError:
         return pyarrow.float64()
+
+
+def _pandas_dtype(name: str) -> Any:
+    import pandas
+
+    if name.endswith("[pyarrow]") and name not in ("string[pyarrow]", "str[pyarrow]"):
+        return pandas.ArrowDtype(_arrow_type(name.removesuffix("[pyarrow]")))
+    if found := re.fullmatch(r"Sparse\[(float\d+), (.*)\]", name):
+        return pandas.SparseDtype(found[1], float(found[2]))
+    return pandas.api.types.pandas_dtype(name)
+
+
+def _polars_dtype(name: str) -> Any:
+    import polars
+
+    if found := re.fullmatch(r"Decimal\(precision=(\d+), scale=(\d+)\)", name):
+        return polars.Decimal(int(found[1]), int(found[2]))
+    return getattr(polars, name, polars.Float64)
 
 
 def select(X: Any, container: str, kept: list[int]) -> Any:
@@ -225,9 +310,15 @@ def select(X: Any, container: str, kept: list[int]) -> Any:
     return X[:, kept]
 
 
-def append(X: Any, container: str, flags: list[NDArray[np.bool_]], labels: list[str]) -> Any:
-    """Return a table with further columns of 0 and 1 at its end."""
+def append(X: Any, container: str, flags: list[NDArray[np.bool_]], names: list[str]) -> Any:
+    """Return a table with further columns of 0 and 1 at its end; `names` are those of all columns of the result."""
+    labels = names[-len(flags) :]
+    for label in labels:
+        if label in names[: -len(flags)]:
+            raise ValueError(f"the table has a column {label!r}, which add_indicator=True would add: rename it")
     if container == "pandas":
+        if not isinstance(X.columns[0], str):  # numbers and strings together are no names for scikit-learn
+            X = X.set_axis(names[: -len(flags)], axis=1)
         return X.assign(**{label: flag.astype(np.int64) for label, flag in zip(labels, flags, strict=True)})
     if container == "polars":
         import polars
@@ -247,7 +338,7 @@ def append(X: Any, container: str, flags: list[NDArray[np.bool_]], labels: list[
         for label, flag in zip(labels, flags, strict=True):
             out[label] = flag
         return out
-    return np.hstack([X, np.stack(flags, axis=1).astype(X.dtype)])
+    return np.hstack([X, np.stack(flags, axis=1).astype(np.int64).astype(X.dtype)])
 
 
 def numbers_table(values: NDArray[np.float64], labels: list[Any], container: str, X: Any) -> Any:
@@ -302,6 +393,8 @@ def _of_array(X: Any, name: str) -> RawTable:
             array = np.asarray(X, dtype=object)  # numbers beside strings stay numbers
     except (RuntimeError, TypeError, ValueError):
         array = arrays.numeric(X, name)  # raises the right error
+    if isinstance(array, np.matrix):
+        raise TypeError(f"{name} is a numpy.matrix: pass numpy.asarray({name})")
     if array.dtype.names is not None:
         if array.ndim != 1 or len(array) == 0:
             raise ValueError(f"{name} has shape {array.shape}; a structured array must be 1-D, with at least one row")
@@ -317,6 +410,8 @@ def _of_array(X: Any, name: str) -> RawTable:
 
 def _numpy_column(label: Any, values: NDArray[Any]) -> RawColumn:
     kind, dtype = values.dtype.kind, values.dtype.str
+    if values.ndim != 1:
+        raise TypeError(f"column {label!r} has cells of shape {values.shape[1:]}: make columns of its parts")
     if kind in "fiub":
         return RawColumn(label, values.astype(np.float64), {"f": "float", "b": "boolean"}.get(kind, "integer"), dtype)
     if kind == "M":
@@ -348,7 +443,7 @@ def _of_polars(label: Any, series: Any) -> RawColumn:
     import polars
 
     dtype = series.dtype
-    shown = str(dtype).partition("(")[0]
+    shown = str(dtype) if dtype.is_decimal() else str(dtype).partition("(")[0]
     if dtype.is_temporal():
         raise _dates(label)
     if dtype.is_numeric():
@@ -427,7 +522,13 @@ def _of_objects(label: Any, values: NDArray[Any], dtype: str) -> RawColumn:
             "number): drop it, or make numbers or strings of it"
         )
     numbers_ = np.full(len(values), np.nan)
-    numbers_[~holes] = [float(cell) for cell in present]
+    for row in np.flatnonzero(~holes):
+        try:
+            numbers_[row] = float(values[row])
+        except OverflowError:
+            raise ValueError(
+                f"column {label!r} has a number beyond 1e308 in row {row}: make smaller ones of it"
+            ) from None
     boolean = all(issubclass(kind, (bool, np.bool_)) for kind in types)
     whole = all(issubclass(kind, (numbers.Integral, np.bool_)) for kind in types)
     return RawColumn(label, numbers_, "boolean" if boolean else "integer" if whole else "float", dtype)

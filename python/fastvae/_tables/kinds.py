@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastvae._data import arrays
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -33,6 +35,10 @@ def check(columns: Any) -> dict[Any, str | tuple[Any, ...]]:
         items = [(None, None)]
     found: dict[Any, str | tuple[Any, ...]] = {}
     for label, kind in items:
+        if isinstance(kind, np.ndarray) and kind.ndim == 1:
+            kind = kind.tolist()
+        if isinstance(kind, (list, tuple)):
+            kind = [level.item() if isinstance(level, np.generic) else level for level in kind]
         if isinstance(kind, str) and kind in KINDS:
             found[label] = kind
         elif isinstance(kind, (list, tuple)) and len(kind) > 1 and all(isinstance(level, _PLAIN) for level in kind):
@@ -116,7 +122,7 @@ def is_count(observed: NDArray[np.float64]) -> bool:
 
     The mean is less than two standard deviations: visits and children, not ages and years.
     """
-    return bool(observed.min() >= 0 and observed.mean() < 2 * observed.std())
+    return bool(observed.min() >= 0 and observed.max() <= arrays.LARGEST and observed.mean() < 2 * observed.std())
 
 
 def check_values(raw: RawColumn, kind: str | tuple[Any, ...], name: str) -> None:

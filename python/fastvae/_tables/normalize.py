@@ -42,8 +42,15 @@ class Standard:
     @classmethod
     def fit(cls, x: NDArray[np.float64]) -> Standard:
         """Return the normalisation of observed values x, which are not all equal."""
-        mean = float(x.mean())
-        return cls(mean, float(np.sqrt(np.mean((x - mean) ** 2))) or 1.0)
+        with np.errstate(over="ignore", under="ignore"):
+            mean = float(x.mean())
+            sd = float(np.sqrt(np.mean((x - mean) ** 2)))
+        if not 1e-150 < sd < 1e150:  # squares leave the range of float64
+            unit = float(np.abs(x).max())
+            mean = float((x / unit).mean()) * unit
+            unit = float(np.abs(x - mean).max()) or 1.0
+            sd = float(np.sqrt(np.mean(((x - mean) / unit) ** 2))) * unit
+        return cls(mean, sd or 1.0)
 
     def forward(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return z."""

@@ -103,6 +103,13 @@ class Schema:
                 f"{name} has {len(table.columns)} features, but {owner} is expecting {len(self.columns)} features as "
                 "input"
             )
+        labels = [raw.label for raw in table.columns]
+        numbered = not (table.named or self.named) and "array" not in (table.container, self.container)
+        if numbered and labels != self.labels:
+            raise ValueError(
+                f"the columns of {name} are {kinds.shown(labels)}, but {owner} was fitted to "
+                f"{kinds.shown(self.labels)}: pass them in this order"
+            )
         fitted = np.array(self.labels, object) if self.named else None
         names.check(_labelled(table), name, fitted, owner)
         return table
@@ -129,10 +136,14 @@ class Schema:
                 raise ValueError(f"given names {label!r}, but the columns are {kinds.shown(self.labels)}")
             place = self.labels.index(label)
             column = self.columns[place]
+            if isinstance(value, np.generic):
+                value = value.item()
             raw = containers.objects(label, [value])
             if column.kind == "empty" or raw.missing.any():
                 raise ValueError(f"given[{label!r}]={value!r} must be a value of a column that has values")
             block = column.encode(raw, "given", "error")
+            if column.type == "integer" and raw.values[0] != np.rint(raw.values[0]):
+                raise ValueError(f"given[{label!r}]={value!r} must be a whole number, as in the training table")
             if column.width:
                 encoded[:, places[label]] = block
             fixed[place] = value

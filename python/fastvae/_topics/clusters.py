@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
     from fastvae._topics.seeds import Pairs
 
-_CONTEXTS = 500  # most frequent words that describe the others
+_CONTEXTS = 256  # most frequent words that describe the others
 _PAIRS = 2**24  # pairs of words that are counted
 _BLOCK = 1024  # documents that are read at a time
 _AT_ONCE = 2**20  # pairs that are in memory at a time, about
 _LEAST = 3  # documents of a pair, below which it is chance
 _LEVELS = 63  # of a description
-_CENTRE = 127  # levels of a centre: 500 * 63 * 127 < 2^24, the largest sum that float32 holds exactly
+_CENTRE = 127  # levels of a centre: 256 * 63 * 127 < 2^24, the largest sum that float32 holds exactly
 _PART, _SUMMED = 255, 1024  # levels of a word's weight in a centre, and words of a sum: 1024 * 63 * 255 < 2^24
 # Multiply-adds of a product: numpy's library runs larger ones on all cores, where they wait for those that are busy.
 _WORK = 2**18
-_STARTS, _FIRST_ROUNDS, _ROUNDS = 3, 3, 10  # of k-means
+_STARTS, _FIRST_ROUNDS, _ROUNDS = 3, 2, 6  # of k-means
 _CANDIDATES = 5  # words of which the best becomes a centre
 _SHARPNESS = 8.0  # ln of the odds of two clusters whose cosines with a word differ by one
 _PRODUCT_SCALE = 0.3

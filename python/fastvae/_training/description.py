@@ -121,13 +121,14 @@ def _given(what: str, conditional: bool, letter: str = "p") -> str:
 
 def _transformed(transform: str | None) -> str:
     """Return the formula of the encoder's input, before noise."""
+    scale, short = _core.FREQUENCIES
     formulas = {
         None: "x",
         "log1p": "ln(1 + x_j)",
         "binary": "1 where x_j is not 0",
         "l1": "x_j / sum_j |x_j|",
         "l2": "x_j / (sum_j x_j²)^1/2",
-        "frequencies": "50 x_j / (10 + sum_j |x_j|)",
+        "frequencies": f"{scale:g} x_j / ({short:g} + sum_j |x_j|)",
     }
     return formulas[transform]
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Categorical {}
 
-/// log p of up to sixteen examples and, if `gradient`, `weight` times the gradient of -log p in place of y; with
+/// log p of up to sixteen examples and, with a weight, the weight times the gradient of -log p in place of y; with
 /// `means`, the probabilities of the levels in place of y and no log p.
 #[inline(always)]
 pub fn score<S: Simd>(s: S, levels: &mut Levels) {

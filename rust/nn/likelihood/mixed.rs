@@ -84,7 +84,7 @@ const MOST: usize = 1 << 16;
 /// The range of a group's weight.
 const WEIGHTS: (f32, f32) = (1e-6, 1e6);
 
-/// The groups and what the phases need to know about their columns.
+/// The groups, and the layout of their columns.
 #[derive(Debug, Default)]
 pub struct ColumnGroups {
     /// The groups, in the order of their columns.
@@ -105,7 +105,7 @@ pub struct ColumnGroups {
     pub transforms: bool,
 }
 
-/// What the phases need to know about the columns of a panel.
+/// The likelihoods and options of the columns of a panel.
 #[derive(Clone, Debug)]
 pub struct PanelGroups {
     /// The densities of single columns.
@@ -126,9 +126,9 @@ pub struct PanelGroups {
     pub log1p: Row,
     /// Whether there are such columns.
     pub transforms: bool,
-    /// The range of valid values of each column.
+    /// The smallest valid value of each column.
     pub low: Row,
-    /// Its upper end.
+    /// The largest valid value of each column.
     pub high: Row,
 }
 

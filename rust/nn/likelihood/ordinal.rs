@@ -35,7 +35,7 @@ fn only<S: Simd>(s: S, [first, second]: [S::M; 2], x: S::F) -> S::F {
     s.select(first, s.select(second, x, s.zero()), s.zero())
 }
 
-/// log p of up to sixteen examples and, on request, `weight` times the gradient of -log p in place of y.
+/// log p of up to sixteen examples and, with a weight, the weight times the gradient of -log p in place of y.
 #[inline(always)]
 pub fn score<S: Simd>(s: S, levels: &mut Levels) {
     let vectors = levels.vectors;

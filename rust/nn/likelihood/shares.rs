@@ -14,7 +14,7 @@
 //! other counts for these alone, sixteen at a time.
 
 use super::inflation;
-use super::softmax::{Partials, load_some, store_some};
+use super::softmax::{Partials, Total, load_some, store_some, total};
 use super::{Density, Likelihood, LogProb};
 use crate::simd::{
     Arithmetic, Isa, LANES, Lanes, MAX_TILE_ROWS, Op, Row, Several, Simd, WIDTH, in_groups, math,
@@ -109,19 +109,7 @@ impl<'a, P: Fn(usize) -> Partials<&'a mut [f32]>> Op for CombineLogits<P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let CombineLogits { panels, parts, sized } = self;
-        let mut largest = s.splat(f32::MIN);
-        for panel in 0..panels {
-            largest = s.max(load_some(s, parts(panel).largest), largest);
-        }
-        let [mut sum, mut count] = [s.zero(); 2];
-        for panel in 0..panels {
-            let part = parts(panel);
-            let shrink = math::exp(s, s.sub(load_some(s, part.largest), largest));
-            sum = s.fma(load_some(s, part.sum), shrink, sum);
-            count = s.add(count, load_some(s, part.count));
-        }
-        // `math::ln` does not propagate NaN; the product `sum` times zero does.
-        let log_sum = s.fma(sum, s.zero(), math::ln(s, sum));
+        let Total { largest, log_sum, count } = total(s, panels, &parts);
         let log_size = match sized {
             true => math::ln(s, s.max(count, s.splat(LEAST_SIZE))),
             false => s.zero(),

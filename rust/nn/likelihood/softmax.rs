@@ -100,9 +100,8 @@ impl SoftmaxTile<'_> {
     }
 }
 
-/// Combines the partial results of up to sixteen rows, in ascending order of the panels. It computes -log p(x|z) of
-/// each row and replaces m by a factor: e^(y - m) times this factor is a probability or, with a weight, `weight` times
-/// N times a probability.
+/// Computes -log p(x|z) of up to sixteen rows from their partial results, and replaces m by a factor: e^(y - m) times this
+/// factor is a probability or, with a weight, `weight` times N times a probability.
 pub struct CombineTiles<'a, P> {
     /// The number of panels.
     pub panels: usize,
@@ -119,19 +118,7 @@ impl<'a, P: Fn(usize) -> Partials<&'a mut [f32]>> Op for CombineTiles<'a, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let CombineTiles { panels, parts, weight, losses } = self;
-        let mut largest = s.splat(f32::MIN);
-        for panel in 0..panels {
-            largest = s.max(load_some(s, parts(panel).largest), largest);
-        }
-        let [mut sum, mut count] = [s.zero(); 2];
-        for panel in 0..panels {
-            let part = parts(panel);
-            let shrink = math::exp(s, s.sub(load_some(s, part.largest), largest));
-            sum = s.fma(load_some(s, part.sum), shrink, sum);
-            count = s.add(count, load_some(s, part.count));
-        }
-        // ln sum e^(y - largest). `math::ln` does not propagate NaN; the product `sum` times zero does.
-        let log_sum = s.fma(sum, s.zero(), math::ln(s, sum));
+        let Total { largest, log_sum, count } = total(s, panels, &parts);
         let scale = weight.map_or(s.splat(1.0), |weight| s.mul(count, s.splat(weight)));
         let mut loss = s.zero();
         for panel in 0..panels {
@@ -143,6 +130,38 @@ impl<'a, P: Fn(usize) -> Partials<&'a mut [f32]>> Op for CombineTiles<'a, P> {
         }
         store_some(s, loss, losses);
     }
+}
+
+/// The partial results of sixteen rows over all panels.
+pub(super) struct Total<F> {
+    /// m, the largest logit.
+    pub largest: F,
+    /// ln sum e^(y - m)
+    pub log_sum: F,
+    /// sum x
+    pub count: F,
+}
+
+/// Combines the partial results of up to sixteen rows, in ascending order of the panels.
+#[inline(always)]
+pub(super) fn total<'a, S: Simd>(
+    s: S,
+    panels: usize,
+    parts: &impl Fn(usize) -> Partials<&'a mut [f32]>,
+) -> Total<S::F> {
+    let mut largest = s.splat(f32::MIN);
+    for panel in 0..panels {
+        largest = s.max(load_some(s, parts(panel).largest), largest);
+    }
+    let [mut sum, mut count] = [s.zero(); 2];
+    for panel in 0..panels {
+        let part = parts(panel);
+        let shrink = math::exp(s, s.sub(load_some(s, part.largest), largest));
+        sum = s.fma(load_some(s, part.sum), shrink, sum);
+        count = s.add(count, load_some(s, part.count));
+    }
+    // `math::ln` does not propagate NaN; the product `sum` times zero does.
+    Total { largest, log_sum: s.fma(sum, s.zero(), math::ln(s, sum)), count }
 }
 
 /// Reads up to sixteen values.
