@@ -431,11 +431,10 @@ def test_conditions_corruption_and_early_stopping_work() -> None:
         assert np.isfinite(model.score_samples(X, y=y)).all()
 
 
-def test_exports_are_refused(tmp_path: Any) -> None:
+def test_the_explorer_refuses_groups(tmp_path: Any) -> None:
     model = fitted(epochs=1)
-    for export in (lambda: fastvae.torch.to_module(model), lambda: model.export_onnx(tmp_path / "table.onnx")):
-        with pytest.raises(ValueError, match=r"likelihoods\.Mixed cannot be exported"):
-            export()
+    with pytest.raises(ValueError, match=r"the explorer does not show .* use sample and reconstruct, or export_onnx"):
+        fastvae.explorer(model, realistic(), path=tmp_path / "table.html")
 
 
 def fitted_with(X: Any, y: Any, corruption: Any) -> VAE:

@@ -105,6 +105,8 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         Kind of each column; "constant" (one value) and "empty" (none) columns are kept, but not modelled.
     levels_ : dict of str to list
         Levels of each binary, categorical, ordinal and constant column, in order.
+    matrix_slices_ : dict of str to slice
+        Columns of each modelled column in the matrix of ``to_matrix``.
     history_ : dict of str to list of float
         As for :class:`fastvae.VAE`, with the weights of ``balance``, and with densities of real columns as normalised.
     n_iter_, loss_curve_, elapsed_, interrupted_, n_skipped_batches_
@@ -366,6 +368,51 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         """
         schema = self._schema()
         return schema.build(schema.decode(super().inverse_transform(Z, y=y), draw=False))
+
+    # The engine's matrix
+
+    def to_matrix(self, X: Any) -> NDArray[np.float32]:
+        """Return a table as the network reads it: what exported models take (:meth:`export_onnx`, fastvae.torch).
+
+        Parameters
+        ----------
+        X : frame or array_like, [n_rows, n_columns]
+
+        Returns
+        -------
+        ndarray of float32, [n_rows, width]
+            Columns in the order of the table, without constant and empty ones: normalised values of a real column, a
+            positive one divided by its geometric mean, counts, 0 or 1 for the levels of a binary column, one-hot
+            columns for the L levels of a categorical or ordinal one. NaN in all of them for a missing value.
+            ``matrix_slices_`` has the places.
+        """
+        schema = self._schema()
+        return schema.encode(schema.read(X, "X", type(self).__name__), "X", self._unknown())
+
+    def from_matrix(self, values: Any) -> Any:
+        """Return the table of means in the layout of ``to_matrix``, as the decoder of an exported model returns them.
+
+        Parameters
+        ----------
+        values : array_like, [n_rows, width]
+            Levels are the most probable ones.
+
+        Returns
+        -------
+        frame or array, [n_rows, n_columns]
+            In the container of the training table.
+        """
+        schema = self._schema()
+        values = np.asarray(values, np.float32)
+        if values.ndim != 2 or values.shape[1] != schema.width or len(values) == 0:
+            raise ValueError(f"values has shape {values.shape}, but the matrix of the table has {schema.width} columns")
+        return schema.build(schema.decode(values, draw=False))
+
+    @property
+    def matrix_slices_(self) -> dict[Any, slice]:
+        """Columns of ``to_matrix`` of each column of the table that is modelled."""
+        schema = self._schema()
+        return {column.label: place for column, place in zip(schema.modelled, schema.slices, strict=True)}
 
     # Scores
 

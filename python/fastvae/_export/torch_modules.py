@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from fastvae import _core
 from fastvae._export import operations as ops
-from fastvae._export.torch_likelihoods import LEAST_SIZE, log_prob
+from fastvae._export.torch_likelihoods import LEAST_SIZE, group_means, log_prob
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,8 +111,18 @@ class FittedModule(nn.Module):
             self.topics = _topic_words(network.output[0]) if mixture else _head(network.output)
         if network.log_scale:
             self.scale = module_of(network.log_scale[0])
+        groups = nn.Module()
+        for i in {name.split(".")[1] for name in state if name.startswith("likelihood.") and name.count(".") == 2}:
+            named = {name.split(".")[2]: value for name, value in state.items() if name.startswith(f"likelihood.{i}.")}
+            groups.add_module(i, _Numbers({}, named))
+        if any(True for _ in groups.children()):
+            self.likelihood = groups
         for prefix in ("standardize", "likelihood"):
-            mine = {name.split(".")[1]: value for name, value in state.items() if name.startswith(f"{prefix}.")}
+            mine = {
+                name.split(".")[1]: value
+                for name, value in state.items()
+                if name.startswith(f"{prefix}.") and name.count(".") == 1
+            }
             if mine:
                 self.add_module(prefix, _Numbers(*((mine, {}) if prefix == "standardize" else ({}, mine))))
         self.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in state.items()})
@@ -172,6 +182,8 @@ class FittedModule(nn.Module):
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return E[x|z]: [n, n_features], or images [n, channels, height, width] of a model with an image shape."""
         out, _ = self.outputs(z, y)
+        if self._network.likelihood.groups:
+            return group_means(self._network.likelihood.groups, getattr(self, "likelihood", None), out)
         return self._images(self._run(self._network.mean, out))
 
     def _as_given(self, decoded: Tensor, x: Tensor) -> Tensor:
@@ -268,6 +280,8 @@ def _apply(op: ops.Operation, h: Tensor, x: Tensor, y: Tensor | None) -> Tensor:
             return torch.cat([h, x.isnan().to(h)], 1)
         case ops.Log1p():
             return h.log1p()
+        case ops.LogColumns(chosen, added):
+            return torch.where(like(chosen) == 1, (h + like(added)).log(), h)
         case ops.Binary():
             return (h != 0).to(h)
         case ops.Normalize("frequencies"):
