@@ -431,6 +431,23 @@ def test_conditions_corruption_and_early_stopping_work() -> None:
         assert np.isfinite(model.score_samples(X, y=y)).all()
 
 
+def test_a_column_below_the_floor_of_its_scale_is_named_once() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 4)) * [1.0, 1e-5, 1e-5, 1.0]
+    likelihood = Mixed(
+        [(PER_FEATURE, 1), (PER_FEATURE, 1, 0.5), (Gaussian("per_feature", floor=1e-6), 1), (PER_FEATURE, 1)]
+    )
+    with pytest.warns(
+        UserWarning, match=r"floor=0.001, but standard deviations of X are [\d.]+e-0[56] in column 1: "
+    ) as found:
+        VAE(1, hidden=(8,), likelihood=likelihood, epochs=1, random_state=0).fit(X)
+    assert len(found) == 1
+    assert "Standardise these columns, or lower floor" in str(found[0].message)
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
+    frame = pandas.DataFrame(X, columns=["a", "b", "c", "d"])
+    with pytest.warns(UserWarning, match="in column 'b'"):
+        VAE(1, hidden=(8,), likelihood=likelihood, epochs=1, random_state=0).fit(frame)
+
+
 def test_the_explorer_refuses_groups(tmp_path: Any) -> None:
     model = fitted(epochs=1)
     with pytest.raises(ValueError, match=r"the explorer does not show .* use sample and reconstruct, or export_onnx"):
