@@ -448,6 +448,14 @@ def test_a_column_below_the_floor_of_its_scale_is_named_once() -> None:
         VAE(1, hidden=(8,), likelihood=likelihood, epochs=1, random_state=0).fit(frame)
 
 
+@pytest.mark.parametrize("unit", [1e-8, 1.0, 1e8])
+def test_log_normal_columns_with_one_value_start_with_a_scale_of_at_most_one(unit: float) -> None:
+    X = np.full((6, 2), 3.0) * unit
+    model = VAE(1, hidden=(4,), likelihood=Mixed([(LogNormal(), 2)]), epochs=1, random_state=0).fit(X)
+    assert model.state_dict()["likelihood.0.log_scale"].max() < 0.1
+    assert np.isfinite(model.predictive(X, 3, 0).observation_std).all()
+
+
 def test_the_explorer_refuses_groups(tmp_path: Any) -> None:
     model = fitted(epochs=1)
     with pytest.raises(ValueError, match=r"the explorer does not show .* use sample and reconstruct, or export_onnx"):
