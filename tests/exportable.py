@@ -11,11 +11,12 @@ from mixed_tables import FITTED, realistic
 from mixed_tables import holes as mixed_holes
 from numpy.typing import NDArray
 
-from fastvae import VAE, Autoencoder, ItemResponse, TopicModel
+from fastvae import VAE, Autoencoder, CountVAE, ItemResponse, TopicModel
 from fastvae.layers import AvgPool2d, Conv2d, ConvTranspose2d, Dense, MaxPool2d, Upsample
 from fastvae.likelihoods import Categorical, Gaussian, Mixed, Poisson
 
 FEATURES, ROWS = 12, 40
+INFLATED = "zero_inflated_negative_binomial"
 IMAGE = (6, 8, 2)
 
 
@@ -56,6 +57,17 @@ def of_likelihood(likelihood: Any) -> Case:
 def labelled(**parameters: Any) -> Case:
     X, y = unit(int(np.prod(IMAGE)) if "image_shape" in parameters else FEATURES), np.arange(ROWS) % 3
     return Case(small(conditional=True, **parameters).fit(X, y), X, y, np.eye(3)[y])
+
+
+def cells(likelihood: str) -> Case:
+    X, y = counts(), np.arange(ROWS) % 3
+    X[X < 3] = 0
+    model = CountVAE(3, hidden=(9,), likelihood=likelihood, conditional=True, dispersion="batch", epochs=3)
+    model.set_params(random_state=0).fit(X, y)
+    state = model.state_dict()
+    name = "likelihood.log_total_count"
+    state[name] += np.linspace(-1, 1, state[name].size, dtype=np.float32).reshape(state[name].shape)
+    return Case(model.load_state_dict(state), X, y, np.eye(3)[y])
 
 
 def covariates() -> Case:
@@ -110,11 +122,8 @@ DECODER = (
 
 CASES: dict[str, Callable[[], Case]] = {
     **{f"activation {name}": lambda name=name: dense(activation=name) for name in ACTIVATIONS},
-    **{
-        f"likelihood {name}": lambda kind=kind: of_likelihood(kind)
-        for name, kind in LIKELIHOODS.items()
-        if "inflated" not in name
-    },
+    **{f"likelihood {name}": lambda kind=kind: of_likelihood(kind) for name, kind in LIKELIHOODS.items()},
+    **{f"cells, {kind}": lambda kind=kind: cells(kind) for kind in ("negative_binomial", INFLATED)},
     "no hidden layers": lambda: dense(hidden=()),
     "batch norm": lambda: dense(hidden=(Dense(9, **NORM), Dense(7, activation="tanh"))),
     "decoder_hidden": lambda: dense(decoder_hidden=(5, 4, 3)),

@@ -82,7 +82,7 @@ def variants(name: str, kind: type, numbers: dict[str, float]) -> dict[str, Any]
         named = {field.name: value for field, value in zip(fields(kind), values, strict=True)}
         likelihood = kind(**named)
         told = [str(named[f.name]) for f in fields(kind) if named[f.name] != f.default]
-        if told and is_valid(likelihood):
+        if told and is_valid(likelihood) and getattr(likelihood, "dispersion", "shared") == "shared":  # no batches here
             found[" ".join([name, *told])] = likelihood
     return found
 

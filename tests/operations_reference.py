@@ -184,8 +184,10 @@ class Evaluated:
         """E[x|z]."""
         network = self.network
         h = self.run(network.decoder, np.asarray(z, np.float64), self.condition(y))
-        return self.run(network.mean, self.run(network.units, self.run(network.output, h)))
+        mean = self.run(network.mean, self.run(network.units, self.run(network.output, h)))
+        return mean / (1 + np.exp(self.second(z, y))) if network.likelihood.inflated else mean
 
-    def log_scale(self, z: Any) -> Array:
+    def second(self, z: Any, y: Any = None) -> Array:
         """The decoder's u."""
-        return self.run(self.network.log_scale, self.run(self.network.decoder, np.asarray(z, np.float64)))
+        h = self.run(self.network.decoder, np.asarray(z, np.float64), self.condition(y))
+        return self.run(self.network.second, h)

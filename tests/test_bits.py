@@ -27,10 +27,10 @@ import pytest
 from numpy.typing import NDArray
 
 import fastvae
-from fastvae import VAE, Autoencoder, ItemResponse, TopicModel, functional, schedules
+from fastvae import VAE, Autoencoder, ItemResponse, Recommender, TopicModel, functional, schedules
 from fastvae.corruption import GaussianNoise, MaskingNoise, SaltAndPepper
 from fastvae.layers import AvgPool2d, Conv2d, ConvTranspose2d, Dense, MaxPool2d, Upsample
-from fastvae.likelihoods import Bernoulli, Gaussian, NegativeBinomial
+from fastvae.likelihoods import Bernoulli, Gaussian, NegativeBinomial, Poisson
 from fastvae.optimizers import SGD, Adagrad, Adam, AdamW
 from fastvae.priors import ItemPrior
 
@@ -322,6 +322,14 @@ def inputs() -> dict[str, Case]:
             holes, LABELS, conditional=True, likelihood="gaussian", missing="mask", missing_indicator=True
         ),
         "labels sparse": vae(sparse(FEW), LABELS, conditional=True, likelihood="poisson", input_transform="log1p"),
+        "cells": vae(
+            sparse(FEW),
+            LABELS,
+            conditional=True,
+            likelihood=NegativeBinomial(size_factor="total", zero_inflation=True, dispersion="batch"),
+            input_transform="log1p",
+        ),
+        "cells poisson": vae(FEW, likelihood=Poisson("total"), input_transform="log1p", validation_fraction=0.2),
         "sparse": vae(sparse(FEW > 0), corruption=MaskingNoise(0.3)),
         "sparse log1p": vae(sparse(FEW, mixed=True), likelihood="poisson", input_transform="log1p"),
         "sparse l2": vae(sparse(FEW), likelihood=nb, input_transform="l2", validation_fraction=0.2, clip_norm=0.5),
@@ -492,7 +500,8 @@ def codes(model: Any, case: Case) -> Bits:
 
 
 def draws(model: Any, case: Case) -> Bits:
-    counted = isinstance(model, TopicModel) or getattr(model, "likelihood", None) == "multinomial"
+    likelihood = getattr(model, "likelihood", None)
+    counted = isinstance(model, TopicModel) or likelihood == "multinomial" or getattr(likelihood, "size_factor", None)
     lengths = {"lengths": 9} if counted else {}
     y = given(case)
     return {
@@ -738,6 +747,51 @@ def other_ways(n_jobs: int, folder: Path) -> Bits:
     return found
 
 
+def recommenders(n_jobs: int, folder: Path) -> Bits:
+    """Return what recommenders give, by the prior of z."""
+    clicks = np.minimum(whole(60, 53, 9, 70), 3).astype(np.float32) * (real(60, 53, 71) > 0.5)
+    clicks[:, 0] = 1
+    found = {}
+    for prior in ("standard", "composite"):
+        model = Recommender(
+            19, hidden=(33,), prior=prior, epochs=3, batch_size=13, validation_fraction=0, random_state=1, n_jobs=n_jobs
+        ).fit(clicks)
+        losses, gradients = model.loss_and_gradients(clicks)
+        found[f"{prior} trained"] = digest_of(model.state_dict()) + digest_of(model.history_)
+        found[f"{prior} losses"] = digest_of(losses) + digest_of(gradients)
+        found[f"{prior} ranked"] = digest(*model.recommend(clicks, 7), *model.recommend(clicks, 60, exclude_seen=False))
+        model.save(folder / "recommender.safetensors")
+        loaded: Any = fastvae.load(folder / "recommender.safetensors")
+        found[f"{prior} loaded"] = digest_of(loaded.partial_fit(clicks).state_dict())
+    return found
+
+
+def exams_by_em(n_jobs: int, folder: Path) -> Bits:
+    """Return what exams by marginal maximum likelihood learn and say, before and after a file."""
+    found: Bits = {}
+    holes = with_holes(ANSWERS)
+    for name, case in {
+        "2pl": exam("2pl", holes, method="mml"),
+        "prior": exam("2pl", holes, method="mml", prior="weak"),
+        "rasch": exam("rasch", holes, method="mml"),
+        "through origin": exam("through_origin", MARKS, method="mml", max_marks=MOST),
+        "marks": exam("2pl", with_holes(MARKS), method="mml", max_marks=MOST),
+        "guessing": exam("3pl", holes, prior="weak", guessing=0.2),
+        "graded": exam("graded", whole(N, 11, 3, 14), prior="weak"),
+    }.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ten iterations are not enough
+            model = case.model.set_params(n_jobs=n_jobs, epochs=10).fit(case.X)
+        model.save(folder / "exam.safetensors")
+        for when, each in {"": model, " loaded": fastvae.load(folder / "exam.safetensors")}.items():
+            tasks = [each.discrimination_, each.difficulty_, each.intercept_]
+            tasks += [each.guessing_] if name == "guessing" else []
+            found[f"{name}{when}"] = digest(*tasks, digest_of(each.history_))
+            found |= rounded(f"{name}{when} abilities", each.transform(case.X), each.predict_proba(case.X))
+        found |= rounded(f"{name} errors", *(part for part in model.standard_errors(case.X) if part is not None))
+    return found
+
+
 UNLIKE: tuple[Callable[[int, Path], Bits], ...] = (
     kinds_of_arrays,
     given_noise,
@@ -747,6 +801,8 @@ UNLIKE: tuple[Callable[[int, Path], Bits], ...] = (
     latent_space,
     formulas,
     other_ways,
+    recommenders,
+    exams_by_em,
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,9 @@ def test_anndata_itself() -> None:
 
 
 def test_codes_know_the_type_and_expression_is_of_the_chosen_batch() -> None:
-    found = simulate(1500, 120, 4, 2, batch_effect=0.7, size=500, seed=2)
+    found = simulate(700, 120, 4, 2, batch_effect=0.7, size=500, seed=2)
     y = found.batches.astype(str)
-    model = CountVAE(5, hidden=(64,), conditional=True, epochs=60, random_state=0).fit(found.X, y)
+    model = CountVAE(5, hidden=(64,), conditional=True, epochs=60, learning_rate=3e-3, random_state=0).fit(found.X, y)
     logs = np.log1p(found.X.toarray() / found.X.sum(1)[:, None] * 500)
     components = np.linalg.svd(logs - logs.mean(0), full_matrices=False)[2][:5]
     nearest = {"codes": neighbours(model.transform(found.X, y=y)), "components": neighbours(logs @ components.T)}
@@ -125,12 +126,12 @@ def test_files_and_pickles_give_the_same_bits(likelihood: str, tmp_path: Path) -
 
 
 def test_more_zeros_than_the_distribution_has_are_inflation() -> None:
-    plain, zeros = (simulate(1500, 60, 3, 1, dropout=share, seed=3).X for share in (0.0, 0.5))
+    plain, zeros = (simulate(600, 60, 3, 1, dropout=share, seed=3).X for share in (0.0, 0.5))
+    options: dict[str, Any] = {"hidden": (32,), "epochs": 40, "learning_rate": 1e-2, "random_state": 0}
     scores = {}
     for name, X in (("plain", plain), ("zeros", zeros)):
         for likelihood in ("negative_binomial", "zero_inflated_negative_binomial"):
-            model = CountVAE(3, hidden=(32,), likelihood=likelihood, epochs=100, random_state=0).fit(X)
-            scores[name, likelihood] = model.score(X)
+            scores[name, likelihood] = CountVAE(3, likelihood=likelihood, **options).fit(X).score(X)
     gain = {
         name: scores[name, "zero_inflated_negative_binomial"] - scores[name, "negative_binomial"]
         for name in ("plain", "zeros")
@@ -162,3 +163,35 @@ def test_what_does_not_fit_is_refused() -> None:
         CountVAE(**SMALL).fit(-sparse.csr_array(X))
     with pytest.raises(AttributeError, match="dispersion_"):
         _ = CountVAE(likelihood="poisson", **SMALL).fit(X).dispersion_
+
+
+def test_values_that_are_no_counts_are_named_once() -> None:
+    data = cells()
+    X = data.layers["counts"]
+    logs = X.copy()
+    logs.data = np.log1p(logs.data)
+    for given in (logs, logs.toarray()):
+        with pytest.warns(UserWarning, match=r"X\[0, \d+\] is \d.*, which is no count: CountVAE models counts"):
+            CountVAE(**SMALL).fit(given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CountVAE(**SMALL).fit(X)
+
+
+def test_a_batch_for_each_cell_is_refused_where_batches_are_named() -> None:
+    data = cells()
+    X, y = data.layers["counts"], data.obs["donor"]
+    model = CountVAE(conditional=True, **SMALL).fit(X, y)
+    with pytest.raises(ValueError, match=r"batch names '(first|second)' twice: .* y= are the batches"):
+        model.normalized_expression(X, y=y, batch=y)
+    with pytest.raises(ValueError, match="batch='third' is none of the batches of the model: 'first', 'second'"):
+        model.normalized_expression(X, y=y, batch=["first", "third"])
+    np.testing.assert_array_equal(
+        model.normalized_expression(X, y=y, batch={"first"}), model.normalized_expression(X, y=y, batch="first")
+    )
+
+
+def test_a_total_for_each_cell_is_refused_in_a_line() -> None:
+    X = cells().layers["counts"]
+    with pytest.raises(ValueError, match=r"^total=<ndarray> must be a number"):
+        CountVAE(**SMALL).fit(X).normalized_expression(X, total=np.arange(300.0))

@@ -201,3 +201,21 @@ def test_tasks_have_names_and_groups_have_answers() -> None:
     frame.loc[group == 1, "q3"] = np.nan
     with pytest.raises(ValueError, match="group 1 has no answers to task 3"):
         exam.differential_functioning(frame, group)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT], ids=["None", "NaN", "NA", "NaT"])
+def test_students_without_a_group_are_named(missing: Any) -> None:
+    Y, _ = simulated(100, 4)
+    exam = fitted(Y)
+    for labels in (["a", "b"] * 50, [1, 2] * 50):
+        labels[3] = missing
+        with pytest.raises(ValueError, match=r"groups\[3\] is (missing|NaN)"):
+            exam.differential_functioning(Y, labels)
+
+
+def test_labels_of_any_type_are_the_same_groups() -> None:
+    Y, group = simulated(200, 4)
+    exam = fitted(Y)
+    one = exam.differential_functioning(Y, group).p_value
+    for labels in (group.tolist(), group.astype(object), group.astype(bool), ["ab"[g] for g in group]):
+        np.testing.assert_array_equal(exam.differential_functioning(Y, labels).p_value, one)

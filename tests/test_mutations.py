@@ -8,6 +8,7 @@ crash, another exception, a long time, or memory beyond a small multiple of the 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -23,7 +24,8 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import parts, run_python, sealed
-from test_old_files import FOLDERS, models
+from test_bits import whole, with_holes
+from test_old_files import ANSWERS, FOLDERS, MARKS, MOST, exam, models
 
 import fastvae
 
@@ -190,9 +192,12 @@ def use(model: Any, case: Any, where: str) -> None:
         return  # such as a padding of thousands of pixels
     try:
         model.transform(X, **y)
-        model.evaluate(X, **y)
+        beyond = getattr(model, "model", None) in ("3pl", "graded")  # then the network is no whole model
+        for ask in (model.log_marginal, model.item_fit) if beyond else (model.evaluate,):
+            ask(X, **y)
         if trains:
-            model.partial_fit(X, case.y)
+            if not beyond:
+                model.partial_fit(X, case.y)
             type(model)(**parameters | {"epochs": 1}).fit(X, case.y)
     except FloatingPointError:
         pass  # a learning rate that is too large, or weights
@@ -215,16 +220,17 @@ class Session:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.files = {path: path.read_bytes() for folder in FOLDERS for path in sorted(folder.glob("*.safetensors"))}
-        self.files[CHECKPOINT] = checkpoint()
-        self.cases = models()
+        self.files |= {CHECKPOINT: checkpoint()} | {
+            Path(f"new/{name}"): written_by(case) for name, case in exams().items()
+        }
+        self.cases = models() | exams()
         self.outcomes: Counter[str] = Counter()
         self.slowest = self.largest = 0.0
         self.failures: list[str] = []
 
     def run(self, n: int) -> None:
         """Try `n` mutations, of the kinds of models in turn."""
-        newest = [path for path in self.files if path.parent == FOLDERS[-1]]
-        newest.append(CHECKPOINT)
+        newest = [path for path in self.files if path.parent not in FOLDERS[:-1]]
         older = [path for path in self.files if path not in newest]
         for i in range(n):
             path = older[i // 5 % len(older)] if i % 5 == 0 else newest[i % len(newest)]
@@ -276,6 +282,26 @@ class Session:
                         resume(data, self.cases[path.stem], where)
             except Exception as error:
                 self.failures.append(f"{name}, {where}: loads, and then {error!r}"[:500])
+
+
+def exams() -> dict[str, Any]:
+    """Return exams by marginal maximum likelihood, which tests/data does not have."""
+    by_em: dict[str, Any] = {"method": "mml", "epochs": 20}
+    return {
+        "exam_by_em": exam("2pl", with_holes(ANSWERS), **by_em),
+        "exam_marks_by_em": exam("2pl", MARKS, max_marks=MOST, **by_em),
+        "exam_guessing": exam("3pl", ANSWERS, epochs=20),
+        "exam_graded": exam("graded", whole(21, 7, 3, 107), epochs=20),
+    }
+
+
+def written_by(case: Any) -> bytes:
+    """Return the file of a model of a case."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        case.model.fit(case.X, case.y).save(file)
+    return file.getvalue()
 
 
 CHECKPOINT = Path("checkpoint/vae_validation.safetensors")  # its name in a session; no file

@@ -15,7 +15,7 @@ from helpers import TIMEOUT
 from numpy.typing import NDArray
 
 import fastvae
-from fastvae import VAE, Autoencoder, ItemResponse, TopicModel
+from fastvae import VAE, Autoencoder, CountVAE, ItemResponse, TopicModel
 from fastvae.likelihoods import NegativeBinomial
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*")
@@ -214,3 +214,16 @@ def test_it_is_written_without_the_onnx_package() -> None:
 def test_the_cases_include_large_units() -> None:
     assert far().max() > 1e8
     assert counts().max() > 5
+
+
+def test_given_sizes_are_an_input(onnxruntime: Any) -> None:
+    X, sizes = counts(), np.random.default_rng(4).lognormal(size=len(counts())).astype(np.float32)
+    model = CountVAE(3, hidden=(9,), size_factor="given", epochs=2, random_state=0).fit(X, size_factor=sizes)
+    given: Arrays = {"X": X, "size_factor": sizes[:, np.newaxis]}
+    assert_close(
+        run(onnxruntime, model, "reconstruct", given), {"reconstruction": model.reconstruct(X, size_factor=sizes)}
+    )
+    eps = np.random.default_rng(0).normal(size=(len(X), 3)).astype(np.float32)
+    wanted = model.score_samples(X, size_factor=sizes, eps=eps, n_samples=1)
+    assert_close(run(onnxruntime, model, "score", given | {"eps": eps}), {"elbo": wanted})
+    assert_close(run(onnxruntime, model, "encoder", {"X": X}), {"mu": model.transform(X)})

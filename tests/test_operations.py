@@ -73,7 +73,7 @@ def test_the_scale_of_a_decoder_is_that_of_predictive(name: str) -> None:
     model = case.model.load_state_dict(state)
     found = Evaluated(model)
     mu, _ = model.encode(case.X)
-    u = np.minimum(found.log_scale(mu), 40)
+    u = np.minimum(found.second(mu), 40)
     scale = np.sqrt(found.network.likelihood.floor**2 + np.exp(2 * u))
     np.testing.assert_allclose(scale, model.predictive(case.X, 2).observation_std, rtol=1e-4)
 

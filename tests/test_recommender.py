@@ -184,9 +184,9 @@ def test_bounds_of_logits_change_no_bit(items: int, n: int, monkeypatch: pytest.
     weights, bias = state["decoder.2.weight"], state["decoder.2.bias"]
     plain = fitted.best_items(X, n, None, True, 1)
     likely, random = np.argsort(-model.popularity_, kind="stable"), np.random.default_rng(0).permutation(items)
-    best = bounds.bounds(weights, bias, likely)
+    best = bounds.bounds(weights, bias, fitted.engine.last_hidden(X, None, 1).reshape(-1, 70), likely)
     assert best is not None
-    others = bounds.bounds(weights[::-1] ** 3, bias, random)  # directions of other weights: loose bounds
+    others = bounds.bounds(weights[::-1] ** 3, bias, weights[:7] ** 3, random)  # other directions: loose bounds
     assert others is not None
     v = others[0].reshape(70, bounds.WIDTH)[:, : bounds.WIDTH - 3]
     loose = others[1].reshape(items, bounds.WIDTH)
@@ -209,11 +209,14 @@ def test_bounds_hold_and_rule_out_most_items() -> None:
     model = small(hidden=(128,), epochs=20, validation_fraction=0).fit(given)
     state = model.state_dict()
     weights, bias = state["decoder.2.weight"], state["decoder.2.bias"]
-    found = bounds.bounds(weights, bias, np.arange(400))
+    hidden = np.tanh(model.transform(given).astype(np.float64) @ state["decoder.0.weight"].T + state["decoder.0.bias"])
+    engine = model._require_fitted().engine
+    inputs = engine.last_hidden(given.toarray(), np.arange(0, 300, 3, dtype=np.uint64), 1).reshape(100, 128)
+    np.testing.assert_allclose(inputs, hidden[::3], atol=1e-5)
+    found = bounds.bounds(weights, bias, inputs, np.arange(400))
     assert found is not None
     v, items = found[0].reshape(128, -1).astype(np.float64), found[1].reshape(400, -1).astype(np.float64)
     np.testing.assert_allclose(v[:, :-3].T @ v[:, :-3], np.eye(v.shape[1] - 3), atol=1e-5)
-    hidden = np.tanh(model.transform(given).astype(np.float64) @ state["decoder.0.weight"].T + state["decoder.0.bias"])
     code = hidden @ v
     code[:, -3] = np.linalg.norm(hidden - code[:, :-3] @ v[:, :-3].T, axis=1)
     code[:, -2], code[:, -1] = np.linalg.norm(hidden, axis=1), 1
@@ -222,7 +225,9 @@ def test_bounds_hold_and_rule_out_most_items() -> None:
     assert (limits >= exact).all()
     tenth = np.sort(exact, axis=1)[:, -10, None]
     assert (limits >= tenth).mean() < 0.25
-    assert bounds.bounds(np.full((400, 8), 1e30, np.float32), bias, np.arange(400)) is None
+    for scale in ((1e30, 1), (1, 1e30)):
+        large, small_one = (np.full((400, 128), each, np.float32) for each in scale)
+        assert bounds.bounds(large, bias, small_one, np.arange(400)) is None
 
 
 def test_many_users_are_ranked_by_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

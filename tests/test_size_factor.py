@@ -121,6 +121,6 @@ def test_what_does_not_apply_is_refused() -> None:
     with pytest.raises(ValueError, match="zero_inflation=True needs size_factor"):
         model(NegativeBinomial(zero_inflation=True)).fit(X)
     with pytest.raises(ValueError, match="size_factor"):
-        model(Poisson("given")).fit(X)  # type: ignore[arg-type]
+        model(Poisson("mean")).fit(X)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="missing"):
         model(SIZED["poisson"], missing="mask").fit(X)

@@ -278,3 +278,13 @@ def test_indicators_are_numbers_and_include_unknown_levels():
     X = np.array([["a", None], ["b", "u"], ["b", "v"], ["c", "v"]] * 15, object)
     flags = imputer(unknown="missing").fit(X).transform([["a", "new"], ["b", None], ["c", "u"]])[:, -1]
     assert [(type(flag), flag) for flag in flags] == [(int, 1), (int, 1), (int, 0)]
+
+
+def test_many_categories_are_refused_before_they_fill_the_memory():
+    n = 20_000
+    table = pandas.DataFrame({"a": RNG.normal(size=n), "b": pandas.Categorical([f"id{i}" for i in range(n)])})
+    with pytest.raises(ValueError, match="column 'b' has 20000 categories, more than 2000"):
+        model().fit(table)
+    few = pandas.DataFrame({"a": A, "b": pandas.Categorical(B, [*"xyz", *map(str, range(n))])})
+    drawn = model().fit(few).sample(5, random_state=0)
+    assert drawn["b"].dtype == few["b"].dtype

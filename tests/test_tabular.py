@@ -101,8 +101,6 @@ def test_draws_have_the_spread_of_the_column_and_are_reproducible(fitted: Tabula
     assert len(tables) == 3
     assert tables[0].equals(drawn)
     assert not tables[1].equals(tables[2])
-    covered = np.mean([(tables[0]["height"] - FULL["height"]).abs()[HOLES[:, 0]].mean()])
-    assert covered < FULL["height"].std()
 
 
 def test_polars_and_arrays_give_the_values_of_pandas(fitted: TabularVAE) -> None:
@@ -215,9 +213,7 @@ def test_quantile_normalisation_keeps_the_modes_and_its_density_is_that_of_the_c
     drawn = quantile.sample(2000, random_state=0)["x"]
     assert ((drawn.abs() > 3).mean()) > 0.97
     # The same density in the same units: that of the mixture, with x standardised.
-    u = x / x.std()
     entropy = np.log(np.array([0.3, 0.6]) / x.std()).mean() + 0.5 * np.log(2 * np.pi * np.e) + np.log(2)
-    assert np.isfinite(u).all()
     estimate = quantile.log_marginal(X, 500).estimate.mean()  # log p(x, side) = log p(x): the side follows from x
     assert -0.25 < estimate + entropy < 0.1
     losses = quantile.evaluate(X)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from reference import noise
-from test_topic_seeds import THEMES, X
 from test_topics import Norm, TorchTopics
+from themes import THEMES, X
 
 import fastvae
 from fastvae import TopicModel
@@ -118,8 +118,9 @@ def test_all_methods_take_embeddings() -> None:
 
 def test_wrong_embeddings_are_named(tmp_path: Path) -> None:
     model = TopicModel(5, **FAST | {"epochs": 1}).fit(X, embeddings=E)
-    with pytest.raises(ValueError, match="pass embeddings=: this TopicModel was fitted with embeddings"):
-        model.transform(X)
+    for call in (model.transform, model.score, lambda X: model.posterior_sample(X, 2)):
+        with pytest.raises(ValueError, match="pass embeddings=, or y= to a method without it: this TopicModel was"):
+            call(X)
     with pytest.raises(ValueError, match=r"shape \(600, 3\); expected \(600, 16\)"):
         model.transform(X, embeddings=E[:, :3])
     with pytest.raises(ValueError, match='only a model with contextual="only" and embeddings= needs no words'):
@@ -138,3 +139,9 @@ def test_wrong_embeddings_are_named(tmp_path: Path) -> None:
         model.export_onnx(tmp_path / "model.onnx")
     again = model.fit(X)  # without: another model
     assert again.transform(X).shape == (600, 5)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_an_encoder_of_embeddings_alone_needs_embeddings(method: str) -> None:
+    with pytest.raises(ValueError, match='contextual="only" needs embeddings='):
+        getattr(TopicModel(3, contextual="only", **FAST), method)(X[:100])

@@ -171,6 +171,14 @@ def test_bad_seeds_are_named(options: dict[str, Any], message: str) -> None:
         TopicModel(5, **{"vocabulary": WORDS, "epochs": 1} | options).fit(X)
 
 
+def test_seeds_that_never_occur_are_warned_of() -> None:
+    without = X.copy()
+    without[:, WORDS.index("a1")] = 0
+    options: dict[str, Any] = {"seed_words": {2: ["a1", "a2"]}, "vocabulary": WORDS}
+    with pytest.warns(UserWarning, match=r"^seed_words\[2\] 'a1': no training document has such a word"):
+        TopicModel(5, **FAST | {"epochs": 2}, **options).fit(without)
+
+
 def test_a_model_without_names_asks_for_them() -> None:
     model = TopicModel(5, epochs=1, random_state=0).fit(X)
     with pytest.raises(ValueError, match="pass vocabulary="):

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exportable import CASES, EXPORTED, far, images, labelled, unit
+from exportable import CASES, EXPORTED, ROWS, counts, far, images, labelled, unit
 from helpers import TIMEOUT, same, small
 from numpy.typing import NDArray
 
 import fastvae.torch
-from fastvae import VAE, Autoencoder, TopicModel
+from fastvae import VAE, Autoencoder, CountVAE, TopicModel
 from fastvae._topics import prior
 from fastvae.likelihoods import Gaussian
 
@@ -56,7 +56,7 @@ def test_the_module_is_the_model(name: str) -> None:
                 close(theta.unflatten(0, (len(X), -1)).mean(1), model.transform(X))
             else:
                 decoded = model.inverse_transform(wanted[0], y=y).reshape(len(X), -1)
-                sized = hasattr(getattr(model, "likelihood", None), "size_factor")
+                sized = model._require_fitted().specification.sized
                 close(reconstruction, decoded * X.sum(1, keepdims=True) if sized else decoded)
     assert set(model.state_dict()) == {key for key in module.state_dict() if "num_batches" not in key}
     assert same(model.load_state_dict(module.state_dict()), module_arrays(module, model))
@@ -327,3 +327,20 @@ def test_torch_is_imported_when_a_function_needs_it() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], timeout=TIMEOUT, check=False, capture_output=True, text=True)
     assert "ModuleNotFoundError: fastvae.torch needs torch, which is not installed: pip install torch" in found.stderr
+
+
+def test_given_sizes_are_an_argument() -> None:
+    X, sizes = counts(), np.random.default_rng(4).lognormal(size=ROWS)
+    model = CountVAE(3, hidden=(9,), size_factor="given", epochs=2, random_state=0).fit(X, size_factor=sizes)
+    module = fastvae.torch.to_module(model)
+    eps = np.random.default_rng(0).normal(size=(ROWS, 3)).astype(np.float32)
+    with torch.no_grad():
+        close(module(tensor(X), size=tensor(sizes))[0], model.reconstruct(X, size_factor=sizes))
+        elbo = module.elbo(tensor(X), eps=tensor(eps), size=tensor(sizes))
+    wanted = model.score_samples(X, size_factor=sizes, eps=eps, n_samples=1)
+    np.testing.assert_allclose(elbo, wanted, rtol=2e-5, atol=2e-4)
+    with pytest.raises(ValueError, match="pass size"):
+        module(tensor(X))
+    other = fastvae.torch.to_module(CountVAE(3, hidden=(9,), epochs=1, random_state=0).fit(X))
+    with pytest.raises(ValueError, match="leave out size"):
+        other(tensor(X), size=tensor(sizes))

@@ -61,7 +61,7 @@ def integer(value: Any, name: str, least: int = 1, most: int | None = None) -> i
     good = isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least
     if not good or (most is not None and int(value) > most):
         bound = "" if most is None else f" and at most {most}"
-        raise ValueError(f"{name}={value!r} must be an integer, at least {least}{bound}")
+        raise ValueError(f"{name}={_short(value)} must be an integer, at least {least}{bound}")
     if most is None and int(value) > _LARGEST:
         raise ValueError(f"{name} must be an integer, at most {_LARGEST}")
     return int(value)
@@ -71,8 +71,14 @@ def number(value: Any, name: str, least: float = 0.0, below: float = 1e9) -> flo
     """Return `value` if it is a number in [least, below), or raise ValueError."""
     good = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not good or not least <= value < below:
-        raise ValueError(f"{name}={value!r} must be a number, at least {least:g} and below {below:g}")
+        raise ValueError(f"{name}={_short(value)} must be a number, at least {least:g} and below {below:g}")
     return float(value)
+
+
+def _short(value: Any) -> str:
+    """Return the value of an argument for a message, in a line."""
+    text = repr(value)
+    return text if len(text) <= 80 and "\n" not in text else f"<{type(value).__name__}>"
 
 
 def boolean(value: Any, name: str) -> bool:

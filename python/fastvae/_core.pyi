@@ -97,6 +97,8 @@ _Matrix = NDArray[Any] | SparseMatrix
 
 # Weight of the reconstruction, weight of the KL, free bits, capacity, draws per example, doubly reparameterised.
 _Objective = tuple[float, float, float, float | None, int, bool]
+# Weights of the mixture, log variance of its widest component, means and log variances, factors of the KL.
+_Composite = tuple[tuple[float, float, float], float, list[_F32], _F32]
 
 @final
 class Engine:
@@ -146,8 +148,10 @@ class Engine:
         checks_end: bool,
         skips_bad: bool,
         tick: Callable[[int], None] | None,
+        prior: _Composite | None = None,
     ) -> tuple[float, float, float, float, int]: ...
     def encode(self, x: _Matrix, y: NDArray[Any] | None, logvar: bool, threads: int | None) -> tuple[_F32, _F32]: ...
+    def last_hidden(self, x: _Matrix, rows: _Rows | None, threads: int | None) -> _F32: ...
     def decode(self, z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> _F32: ...
     def best_items(
         self,
@@ -202,6 +206,7 @@ class Engine:
         corruption: tuple[str, float] | None,
         binarize: str | None,
         threads: int | None,
+        prior: _Composite | None = None,
     ) -> tuple[float, float, float, list[_F32]]: ...
     def apply_gradients(self, gradients: list[_F32], learning_rate: float, threads: int | None) -> None: ...
     def prior(self, n: int, seed: int) -> _F32: ...

@@ -20,6 +20,7 @@ from fastvae import _checks
 from fastvae._checks import NotFittedError
 from fastvae._data import arrays, examples, names
 from fastvae._neighbours import nearest
+from fastvae.likelihoods import Mixed
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -528,7 +529,8 @@ def _codes(model: LatentModel, X: Any) -> NDArray[np.float32]:
 
 def _generated_codes(model: Any, sample: Any) -> NDArray[np.float32]:
     """Return the codes of generated examples."""
-    generated = sample(_N_GENERATED, random_state=0)
+    draw = {"draw": True} if _is_mixed(model) else {}  # means are no levels
+    generated = sample(_N_GENERATED, random_state=0, **draw)
     if _in_columns(model):
         codes: NDArray[np.float32] = model.codes_given_y(generated)
         return codes
@@ -546,10 +548,17 @@ def _sizes(model: LatentModel) -> tuple[int, int]:
     """Return n_features and latent_dim, from a code: parameters may have changed since fitting."""
     if not hasattr(model, "n_features_in_"):
         raise NotFittedError(f"this {type(model).__name__} is not fitted yet: call fit first")
-    if _in_columns(model):  # zeros may be no condition
+    if _in_columns(model) or isinstance(
+        getattr(model, "likelihood", None), Mixed
+    ):  # zeros may be no condition or level
         return model.n_features_in_, len(model.get_feature_names_out())  # type: ignore[attr-defined]
     zeros = np.zeros((1, model.n_features_in_), np.float32)
     return model.n_features_in_, _codes(model, names.like(zeros, zeros, _names(model))).shape[1]
+
+
+def _is_mixed(model: Any) -> bool:
+    """Whether examples are rows of columns of several kinds, of which not all values are possible."""
+    return isinstance(getattr(model, "likelihood", None), Mixed)
 
 
 def _names(model: LatentModel) -> Any:

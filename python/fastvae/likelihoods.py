@@ -26,13 +26,13 @@ __all__ = [
 
 
 class _Optional:
-    """A likelihood with options that are unset by default: None or False."""
+    """A likelihood with options that are unset by default: None, False or "shared"."""
 
     def set_options(self) -> dict[str, Any]:
         """Return the options without the unset ones."""
         every = {field.name: (getattr(self, field.name), field.default) for field in fields(cast("Any", self))}
-        unset = (None, False)
-        return {name: value for name, (value, default) in every.items() if not (value is default and value in unset)}
+        unset = (None, False, "shared")
+        return {name: value for name, (value, default) in every.items() if not (value == default and value in unset)}
 
     def __repr__(self) -> str:
         """Return the class with its set options."""
@@ -91,11 +91,11 @@ class Poisson(_Optional):
 
     Parameters
     ----------
-    size_factor : "total" or None
+    size_factor : "total", "given" or None
         With "total" the means are shares of the row's total: see `NegativeBinomial`.
     """
 
-    size_factor: Literal["total"] | None = None
+    size_factor: Literal["total", "given"] | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -110,13 +110,17 @@ class NegativeBinomial(_Optional):
     ----------
     floor : float
         Lower bound of the learned r, from 1e-6 to 1e6.
-    size_factor : "total" or None
+    size_factor : "total", "given" or None
         None: m_j = e^y_j. "total": m_j = s p_j with p = softmax(y) and s = sum_j x_j, the total of the row (the
         library size of a cell), as in scVI (Lopez et al., Nature Methods 15, 2018). The model then describes shares,
-        and rows of any size are comparable. Missing values are refused.
+        and rows of any size are comparable. Missing values are refused. "given": s is a number that comes with each
+        row: see :class:`fastvae.CountVAE`, the only estimator that takes it.
     zero_inflation : bool
         Whether a value is zero with a probability of its own: p(x_j) = w_j [x_j = 0] + (1 - w_j) NB(x_j) with
         w = sigmoid(u), u a second output of the decoder. Needs ``size_factor="total"``.
+    dispersion : "shared" or "batch"
+        "shared": one r_j for all rows. "batch": one for each label y of a conditional model,
+        ln r_j = sum_b y_b t_jb (``gene-batch`` of scVI). Needs ``size_factor="total"``.
 
     Notes
     -----
@@ -126,14 +130,16 @@ class NegativeBinomial(_Optional):
 
     The output layer of u is ``inflation.weight`` and ``inflation.bias`` in the state dict.
 
-    ln r, one number per feature, is ``likelihood.log_total_count`` in the state dict. It starts at the value that fits
+    ln r, one number per feature ([n_features, n_batches] with ``dispersion="batch"``), is
+    ``likelihood.log_total_count`` in the state dict. It starts at the value that fits
     the variance of the column or, if most values are zero, the share of zeros. Training keeps r between the floor and
     1e6, where the likelihood is practically Poisson.
     """
 
     floor: float = 1e-3
-    size_factor: Literal["total"] | None = None
+    size_factor: Literal["total", "given"] | None = None
     zero_inflation: bool = False
+    dispersion: Literal["shared", "batch"] = "shared"
 
 
 @dataclass(frozen=True)
@@ -352,7 +358,9 @@ def _options(likelihood: Any, kinds: dict[str, type], name: str, more: str) -> d
 def _resolved_group(group: Group) -> dict[str, Any]:
     """Return a group of columns as the engine's options."""
     return {
-        "likelihood": _options(group.likelihood, GROUP_KINDS, f"{group!r}: likelihood", "or their classes"),
+        "likelihood": _options(
+            group.likelihood, GROUP_KINDS, f"{group!r}: likelihood", "or an object of their classes"
+        ),
         "n_columns": group.n_columns,
         "weight": _option(group.weight, f"{group!r}: weight"),
     }

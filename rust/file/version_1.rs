@@ -117,6 +117,7 @@ impl Specification {
             input_transform: old.input_transform,
             standardize: None,
             standardize_y: None,
+            size_unit: 1.0,
             topics,
             weight_constraint: old.loadings,
             item_prior: None,

@@ -5,6 +5,8 @@ use crate::data::Source;
 use crate::data::corruption::Corruption;
 use crate::data::standardize::Standardize;
 use crate::error::{Error, Result};
+use crate::nn::composite_prior::Mixture;
+use crate::nn::objective::Objective;
 use crate::random::{Permutation, Stream};
 use crate::simd::{Isa, WIDTH};
 
@@ -75,11 +77,13 @@ impl InputStorage {
     /// `self`.
     pub fn of(self, spec: &Specification, x: &Source, rows: usize) -> InputStorage {
         let sparse = x.csr().is_some_and(|csr| csr.density() <= MAX_DENSITY);
-        match x.most_stored(rows) {
+        // Conditions that are not zero are stored behind the values of their row.
+        let most = x.most_stored(rows).map(|most| most.saturating_add(rows * spec.conditions));
+        match most {
             Some(most)
                 if sparse
                     && matches!(self, InputStorage::Batch | InputStorage::Masked)
-                    && spec.conditions == 0
+                    && (spec.conditions == 0 || spec.topics.is_none())
                     && spec.input_standardize().is_none_or(Standardize::keeps_zeros)
                     && !spec.encoder_is_convolutional()
                     && !spec.missing.is_masked()
@@ -144,6 +148,38 @@ impl<'a> EncoderInput<'a> {
             EncoderInput::Batch => InputStorage::Batch,
             EncoderInput::Corrupted(Corruption::Masking { .. }, _) => InputStorage::Masked,
             _ => InputStorage::Separate,
+        }
+    }
+}
+
+/// A composite prior of a training pass: its mixture, and for each row of the array of examples (of which some rows may be
+/// selected) the earlier posterior and a factor of the KL's weight.
+#[derive(Clone, Copy)]
+pub struct CompositePrior<'a> {
+    /// The weights of the mixture.
+    pub mixture: Mixture,
+    /// Means and log variances of the earlier posteriors, [rows, latent_dim] each.
+    pub posteriors: [Source<'a>; 2],
+    /// The factors.
+    pub factors: &'a [f32],
+}
+
+impl CompositePrior<'_> {
+    /// Returns an error unless the prior fits the model, the loss, and the examples `x`.
+    pub fn check(&self, spec: &Specification, objective: Objective, x: &Source) -> Result<()> {
+        let wrong = |why: &str| Err(Error::Parameter(format!("a composite prior {why}")));
+        if !spec.variational || objective.importance.samples > 1 || !objective.kl.is_plain() {
+            return wrong("is for the KL of one draw, without free bits and capacity");
+        }
+        let rows = (0..x.rows()).map(|row| x.place(row) + 1).max().unwrap_or(0);
+        let [mean, logvar] = self.posteriors.map(|part| (part.rows() >= rows, part.cols()));
+        let fits = (true, spec.latent_dim);
+        if mean != fits || logvar != fits || self.factors.len() < rows {
+            return wrong("needs a posterior and a factor for each row of X");
+        }
+        match self.factors.iter().all(|factor| (0.0..f32::INFINITY).contains(factor)) {
+            true => Ok(()),
+            false => wrong("needs factors of at least 0"),
         }
     }
 }

@@ -339,8 +339,7 @@ pub(super) fn latent(spec: &Specification) -> Layers {
         layers.push(Box::new(Simplex::new(topics)));
     }
     if spec.decoder_conditions() > 0 {
-        let (from, to) = (spec.conditions_at(), spec.latent_dim);
-        layers.push(Box::new(Join { conditions: spec.conditions, from, to }));
+        layers.push(Box::new(Join { conditions: spec.conditions, to: spec.latent_dim }));
     }
     layers
 }

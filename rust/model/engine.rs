@@ -291,6 +291,7 @@ impl Engine {
             prior_weight: 0.0,
             weighted: false,
             balanced: false,
+            prior: None,
         };
         Ok(SharedBuffers {
             pass: Pass { network, batch },

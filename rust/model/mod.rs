@@ -24,7 +24,9 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 
-pub use batch::{BatchSize, EncoderInput, Epsilon, InputStorage, NoiseKey, PassKind, Rows};
+pub use batch::{
+    BatchSize, CompositePrior, EncoderInput, Epsilon, InputStorage, NoiseKey, PassKind, Rows,
+};
 pub use engine::Engine;
 pub(crate) use engine::{SharedBuffers, StateBuffer};
 pub(crate) use head::{BestOut, Bounds, Lists, Ranking, Search};

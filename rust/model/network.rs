@@ -134,10 +134,11 @@ impl Network {
         self.layers().try_for_each(|layer| layer.check(parameters))
     }
 
-    /// Returns an error if the number of conditions is not the model's.
+    /// Returns an error if the number of conditions is not the model's. Sizes may be missing: they are then 1.
     pub fn check_conditions(&self, x: &Source) -> Result<()> {
         match (x.conditions().map_or(0, Source::cols), self.spec.conditions) {
             (given, expected) if given == expected => Ok(()),
+            (given, expected) if self.spec.has_sizes() && given == expected + 1 => Ok(()),
             (given, expected) => Err(Error::Shape(format!(
                 "y has {given} columns, but the model has {expected} conditions"
             ))),
@@ -153,9 +154,14 @@ impl Network {
         let x = planner.place(spec.n_features, 1, !matches!(storage, InputStorage::Sparse(_)));
         let input = match storage {
             InputStorage::Batch if spec.encodes_as_is() => x,
-            InputStorage::Sparse(_) => x,
+            // No memory, but the columns of the first layer.
+            InputStorage::Sparse(_) => {
+                planner.place(spec.conditions_at() + spec.conditions, 1, false)
+            }
             _ => planner.place(spec.conditions_at() + spec.conditions, 1, true),
         };
+        let sparse = matches!(storage, InputStorage::Sparse(_));
+        let conditions = planner.place(spec.conditions, 1, sparse);
         // The gradient with respect to the input is not computed.
         let first = Port::plain(input, planner.place(input.cols, 1, false));
         let (encoder, posterior) = plan_layers(&self.encoder, planner, first, false);
@@ -183,6 +189,7 @@ impl Network {
         let mut plan = Plan {
             x,
             input,
+            conditions,
             eps,
             posterior,
             z,
@@ -209,6 +216,7 @@ impl Network {
             whole_rows: self.head.likelihood.needs_whole_rows(),
             latent_dim: self.spec.latent_dim,
             lists: self.spec.reads_lists(),
+            given_sizes: self.spec.has_sizes(),
         }
     }
 

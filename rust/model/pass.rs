@@ -1,7 +1,7 @@
 //! The forward pass, backward pass and update of one batch, layer by layer.
 #![allow(unsafe_code)]
 
-use super::batch::Epsilon;
+use super::batch::{CompositePrior, Epsilon};
 use super::head::{BestOfBatch, BestOut, Ranking, SharedLists, Tiles};
 use super::layers::{Epilogue, Layer};
 use super::memory::{BatchView, Owners, Slot};
@@ -41,10 +41,10 @@ impl<'a> Pass<'a> {
         Pass { batch: BatchView { owners, ..self.batch }, ..self }
     }
 
-    /// The pass as a step of a pass over the examples `x`.
-    pub fn training_on(self, x: &Source) -> Pass<'a> {
+    /// The pass as a step of a pass over the examples `x`, with a composite prior of z, if given.
+    pub fn training_on(self, x: &Source, prior: Option<&'a CompositePrior<'a>>) -> Pass<'a> {
         let (prior_weight, weighted) = (1.0 / x.total_weight() as f32, x.is_weighted());
-        Pass { batch: BatchView { prior_weight, weighted, ..self.batch }, ..self }
+        Pass { batch: BatchView { prior_weight, weighted, prior, ..self.batch }, ..self }
     }
 
     /// The pass with the weights of groups of columns in log p, if `balanced`.

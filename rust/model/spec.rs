@@ -11,7 +11,9 @@ use crate::json::{self, Object};
 use crate::nn::activation::Activation;
 use crate::nn::image::ImageShape;
 use crate::nn::item_prior::{ItemPrior, SlopePrior};
-use crate::nn::likelihood::{Bernoulli, FeatureParameter, Likelihood, MAX_TRIALS};
+use crate::nn::likelihood::{
+    Bernoulli, FeatureParameter, LearnedScale, Likelihood, MAX_TRIALS, SizeFactor,
+};
 use crate::nn::optimizer::Optimizer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,9 @@ pub struct Specification {
     /// The standardisation of real covariates y that are far from unit size.
     #[serde(deserialize_with = "json::optional_object", skip_serializing_if = "Option::is_none")]
     pub standardize_y: Option<Standardize>,
+    /// The counts in a given size of 1: the ratio of the counts and the given sizes of the training data; else 1.
+    #[serde(skip_serializing_if = "is_one")]
+    pub size_unit: f32,
     /// The prior of a topic model.
     #[serde(deserialize_with = "json::optional_object")]
     pub topics: Option<Topics>,
@@ -92,6 +97,7 @@ impl Default for Specification {
             input_transform: None,
             standardize: None,
             standardize_y: None,
+            size_unit: 1.0,
             topics: None,
             seeds: Vec::new(),
             weight_constraint: WeightConstraint::Free,
@@ -113,6 +119,11 @@ pub struct Topics {
     pub mean: Vec<f32>,
     /// s0 of each topic.
     pub scale: Vec<f32>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_one(x: &f32) -> bool {
+    *x == 1.0
 }
 
 impl Specification {
@@ -149,6 +160,18 @@ impl Specification {
         self.standardize.as_ref().map_or(Ok(()), |by| by.check(self.n_features))?;
         self.standardize_y.as_ref().map_or(Ok(()), |by| by.check(self.conditions))?;
         self.check_exam()?;
+        if !(self.size_unit > 0.0 && self.size_unit.is_finite()) {
+            return Err(Error::Parameter(format!(
+                "size_unit={} must be a positive number",
+                self.size_unit
+            )));
+        }
+        let of_batches = |scale: LearnedScale| scale.per_condition;
+        if self.conditions == 0 && self.likelihood.learned_scale().is_some_and(of_batches) {
+            return Err(Error::Parameter(
+                "dispersion=\"batch\" needs batches: pass conditional=True, and them as y".into(),
+            ));
+        }
         if self.missing.is_masked() && !self.likelihood.allows_missing() {
             return Err(Error::Parameter(
                 "missing=\"mask\" wants a likelihood of single features: that of words, or of counts with a size_factor, is of \
@@ -303,6 +326,11 @@ impl Specification {
     /// The number of columns of y in the decoder's input.
     pub fn decoder_conditions(&self) -> usize {
         if self.topics.is_some() { 0 } else { self.conditions }
+    }
+
+    /// Whether y may have a column of sizes behind the conditions.
+    pub fn has_sizes(&self) -> bool {
+        self.likelihood.size_factor() == Some(SizeFactor::Given)
     }
 
     /// Whether the encoder's input equals the reconstruction target, so that both share one matrix.

@@ -157,8 +157,11 @@ impl Engine {
     fn start_scales(&mut self, starts: &[Start]) -> Result<()> {
         for tensor in self.network.head.tensors() {
             let mut values = tensor.read(&self.parameters)?;
-            for (value, start) in values.iter_mut().zip(&starts[tensor.first_column()..]) {
-                *value = start.scale.ln() as f32;
+            // [n_features], or [n_features, conditions]
+            let each = tensor.shape.get(1).copied().unwrap_or(1);
+            let starts = &starts[tensor.first_column()..];
+            for (values, start) in values.chunks_mut(each).zip(starts) {
+                values.fill(start.scale.ln() as f32);
             }
             tensor.write(&values, &mut self.parameters);
         }

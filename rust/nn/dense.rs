@@ -119,6 +119,35 @@ impl Op for ColumnSums<'_> {
     }
 }
 
+/// The column sums of the rows of one panel times their weights, rows ascending.
+pub struct WeightedSums<'a> {
+    /// The rows.
+    pub panel: &'a [Row],
+    /// The weight of a row.
+    pub weight: &'a dyn Fn(usize) -> f32,
+    /// Receives the sums.
+    pub out: &'a mut Row,
+}
+
+impl Op for WeightedSums<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut sums = [s.zero(); 2];
+        for (r, row) in self.panel.iter().enumerate() {
+            let weight = (self.weight)(r);
+            if weight != 0.0 {
+                for v in 0..2 {
+                    sums[v] = s.fma(s.load(&row[v]), s.splat(weight), sums[v]);
+                }
+            }
+        }
+        for v in 0..2 {
+            s.store(sums[v], &mut self.out[v]);
+        }
+    }
+}
+
 /// Multiplies each row by its factor.
 pub struct ScaleRows<'a> {
     /// The rows.

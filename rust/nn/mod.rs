@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod affine_norm;
 pub mod batch_norm;
+pub mod composite_prior;
 pub mod conv;
 pub mod dense;
 pub mod image;

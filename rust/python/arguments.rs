@@ -1,9 +1,13 @@
 //! Conversion of Python arguments of single calls. Options of the model are in its specification, a JSON text.
 
+use super::arrays::source;
 use crate::data::binarize::Binary;
 use crate::data::corruption::Corruption;
+use crate::model::CompositePrior;
+use crate::nn::composite_prior::Mixture;
 use crate::nn::latent::KlTerm;
 use crate::nn::objective::{Importance, Objective};
+use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 
 /// From Python: (name, level).
@@ -34,5 +38,27 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Objective {
         let (reconstruction, weight, free_bits, capacity, samples, doubly) = argument.extract()?;
         let kl = KlTerm { weight, free_bits, capacity };
         Ok(Objective { reconstruction, kl, importance: Importance { samples, doubly } })
+    }
+}
+
+/// From Python: (weights of the mixture, log variance of its widest component, means and log variances of earlier posteriors,
+/// factors of the KL).
+#[derive(FromPyObject)]
+pub struct CompositeArguments<'py>(
+    [f32; 3],
+    f32,
+    [Bound<'py, PyAny>; 2],
+    PyReadonlyArray1<'py, f32>,
+);
+
+impl CompositeArguments<'_> {
+    /// The prior of a training pass.
+    pub fn prior(&self) -> PyResult<CompositePrior<'_>> {
+        let CompositeArguments(weights, wide_logvar, [means, logvars], factors) = self;
+        Ok(CompositePrior {
+            mixture: Mixture::new(*weights, *wide_logvar)?,
+            posteriors: [source(means)?, source(logvars)?],
+            factors: factors.as_slice()?,
+        })
     }
 }

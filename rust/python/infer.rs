@@ -1,6 +1,6 @@
 //! Inference in Python: codes, means, marginal likelihoods and draws.
 
-use super::arrays::{Array, Array2, array, array_of, source, with_conditions, zeros};
+use super::arrays::{Array, Array2, Rows, array, array_of, source, with_conditions, zeros};
 use super::detach::{SLICE, detached, in_slices};
 use super::engine::{PyEngine, start};
 use crate::data::Source;
@@ -53,6 +53,27 @@ impl PyEngine {
             let mut run = self.run_on_x(&x, false, threads);
             self.in_slices(py, |engine| engine.encode(&x, &mut mu, &mut second, &mut run))?;
             Ok((array(py, mu), array(py, second)))
+        })
+    }
+
+    /// The input of the output layer, which is dense, for rows of `x`: [n * inputs].
+    fn last_hidden<'py>(
+        &self,
+        py: Python<'py>,
+        x: Array2,
+        rows: Rows,
+        threads: Option<usize>,
+    ) -> PyResult<Array<'py>> {
+        self.with_examples(x, None, &rows, |x| {
+            let inputs = self.with_engine(py, |engine| {
+                engine.network.output().dense().map(|layer| layer.inputs)
+            })?;
+            let inputs =
+                inputs.ok_or_else(|| PyValueError::new_err("the output layer is not dense"))?;
+            let mut out = zeros(x.rows(), inputs)?;
+            let mut run = self.run_on_x(&x, false, threads);
+            self.in_slices(py, |engine| engine.last_hidden(&x, &mut out, &mut run))?;
+            Ok(array(py, out))
         })
     }
 
@@ -241,8 +262,11 @@ impl PyEngine {
             self.in_slices(py, |engine| engine.decode(&z, &mut out, &mut scale, &mut run))?;
             let lengths = lengths.unwrap_or_default();
             let mut drawing = DrawProgress { seed, done: 0, budget: SLICE };
+            let mut parameters =
+                self.with_engine(py, |engine| engine.parameters_of_draws(&z))??;
             self.in_slices(py, |engine| {
-                engine.sample(&mut out, &mut scale, lengths, &mut drawing)
+                let parameters = [&mut parameters[..], &mut scale[..]];
+                Ok(engine.sample(&mut out, parameters, lengths, &mut drawing))
             })?;
             Ok(array(py, out))
         })

@@ -1,5 +1,6 @@
 //! Training in Python.
 
+use super::arguments::CompositeArguments;
 use super::arrays::{Array, Array2, Rows, Weights, array, owned, source};
 use super::detach::SLICE;
 use super::engine::PyEngine;
@@ -20,7 +21,7 @@ impl PyEngine {
     /// Trains one pass over `x`, or over `rows` of it. Returns the sums of -log p(x|z), KL and loss over the examples, the
     /// number of examples in the sums, and the number of skipped batches. Calls `tick` after each slice of time with the number of finished examples. `objective`: the values of the first
     /// step. `step_values`: KL weights, KL targets and learning rates of all steps.
-    #[pyo3(signature = (x, y, weights, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, skips_bad, tick))]
+    #[pyo3(signature = (x, y, weights, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, skips_bad, tick, prior=None))]
     #[allow(clippy::too_many_arguments)]
     fn train(
         &self,
@@ -42,6 +43,7 @@ impl PyEngine {
         checks_end: bool,
         skips_bad: bool,
         tick: Option<Bound<'_, PyAny>>,
+        prior: Option<CompositeArguments>,
     ) -> PyResult<(f64, f64, f64, f64, usize)> {
         let eps = eps.map(source).transpose()?;
         let corrupted = corrupted.map(source).transpose()?;
@@ -51,6 +53,7 @@ impl PyEngine {
             capacities: capacities.as_slice()?,
             learning_rates: learning_rates.as_slice()?,
         };
+        let prior = prior.as_ref().map(CompositeArguments::prior).transpose()?;
         self.with_weighted(x, (y, &weights), &rows, |x| {
             let pass = TrainingPass {
                 x,
@@ -68,6 +71,7 @@ impl PyEngine {
                 threads,
                 checks_end,
                 skips_bad,
+                prior,
             };
             let mut sums = LossSums::default();
             loop {
@@ -86,6 +90,7 @@ impl PyEngine {
     }
 
     /// The means of -log p(x|z), KL and loss, and the gradients of the loss in the order of `trained`. Nats.
+    #[pyo3(signature = (x, y, weights, eps, corrupted, objective, corruption, binarize, threads, prior=None))]
     #[allow(clippy::too_many_arguments)]
     fn loss_and_gradients<'py>(
         &self,
@@ -99,7 +104,9 @@ impl PyEngine {
         corruption: Option<Corruption>,
         binarize: Option<Binary>,
         threads: Option<usize>,
+        prior: Option<CompositeArguments>,
     ) -> PyResult<(f64, f64, f64, Vec<Array<'py>>)> {
+        let prior = prior.as_ref().map(CompositeArguments::prior).transpose()?;
         let eps = eps.map(source).transpose()?;
         let corrupted = corrupted.map(source).transpose()?;
         self.with_weighted(x, (y, &weights), &None, |x| {
@@ -109,7 +116,7 @@ impl PyEngine {
                 let epsilon = eps.map_or(Epsilon::Drawn(own), |eps| Epsilon::Given(eps, 0));
                 let given = corrupted.map(|corrupted| (corrupted, 0));
                 let input = EncoderInput::of(given, corruption, own);
-                engine.loss_and_gradients(&x, (input, epsilon), objective, threads)
+                engine.loss_and_gradients(&x, (input, epsilon), (objective, prior), threads)
             })??;
             let n = losses.weight;
             let gradients = gradients.into_iter().map(|g| array(py, g)).collect();

@@ -4,7 +4,9 @@ use super::team::threads_for;
 use super::train::UPDATE_WORK;
 use crate::data::Source;
 use crate::error::{Error, Result};
-use crate::model::{BatchSize, EncoderInput, Engine, Epsilon, InputStorage, PassKind, Rows, Sink};
+use crate::model::{
+    BatchSize, CompositePrior, EncoderInput, Engine, Epsilon, InputStorage, PassKind, Rows, Sink,
+};
 use crate::nn::objective::{LossSums, Objective};
 use crate::nn::optimizer::LARGEST_GRADIENT;
 use crate::simd::Row;
@@ -18,10 +20,13 @@ impl Engine {
         &mut self,
         x: &Source,
         (input, epsilon): (EncoderInput, Epsilon),
-        objective: Objective,
+        (objective, prior): (Objective, Option<CompositePrior>),
         threads: Option<usize>,
     ) -> Result<(LossSums, Vec<Vec<f32>>)> {
         self.network.check_conditions(x)?;
+        if let Some(prior) = &prior {
+            prior.check(&self.network.spec, objective, x)?;
+        }
         let rows = x.rows();
         let size = BatchSize::with_draws(&self.network.spec, rows, objective.importance.samples)?;
         let threads = threads_for(threads, 3 * self.network.work_of(size));
@@ -32,7 +37,7 @@ impl Engine {
         let hash =
             matches!(epsilon, Epsilon::Drawn(_)) || matches!(input, EncoderInput::Corrupted(..));
         let finished = threads::run_cancellable(threads, |worker| {
-            let pass = buffers.pass(0, rows).training_on(x);
+            let pass = buffers.pass(0, rows).training_on(x, prior.as_ref());
             pass.load(worker, x, (hash, input), Rows::From(0), None);
             pass.run_forward(worker, objective, epsilon, &mut |totals| {
                 *losses.lock().unwrap_or_else(PoisonError::into_inner) = totals;

@@ -31,6 +31,23 @@ impl Engine {
         })
     }
 
+    /// The input of the output layer at z = mu(x), [n, inputs].
+    pub fn last_hidden(
+        &mut self,
+        x: &Source,
+        out: &mut [f32],
+        run: &mut InferenceRun,
+    ) -> Result<bool> {
+        let out = Shared::new(out);
+        run.walk(self, x, InputStorage::Batch, |worker, pass, start, check| {
+            pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(check));
+            pass.encode(worker);
+            pass.take_means(worker);
+            pass.decode(worker);
+            pass.emit_hidden(worker, out, start, check);
+        })
+    }
+
     /// E[x|z] for codes `z`, [n, n_features], and, unless `scale` is empty, the decoder's scale.
     pub fn decode(
         &mut self,

@@ -21,9 +21,16 @@ impl Pass<'_> {
     fn loss_sums(&self, objective: Objective) -> LossSums {
         let (reconstruction, kl) = self.losses();
         let weights = self.example_weights();
+        let scaled = self.kl_factors().map(|factors| {
+            let kl = kl.iter().zip(factors).map(|(&kl, &factor)| f64::from(kl) * f64::from(factor));
+            match weights {
+                None => kl.sum(),
+                Some(weights) => kl.zip(weights).map(|(kl, &weight)| kl * f64::from(weight)).sum(),
+            }
+        });
         let [reconstruction, kl] = [reconstruction, kl].map(|losses| sum(losses, weights));
         let means = self.mean_kl_by_coordinate();
-        let loss = objective.loss(self.rows, reconstruction, kl, means);
+        let loss = objective.loss(self.rows, reconstruction, scaled.unwrap_or(kl), means);
         let prior = self.rows as f64 * self.prior_loss();
         LossSums { reconstruction, kl, loss: loss + prior, ..self.counted() }
     }

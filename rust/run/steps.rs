@@ -74,7 +74,7 @@ impl Steps<'_> {
 
     /// Sets `bad_loss` if the loss of the batch at row `start` is not finite.
     pub fn check(&self, worker: &Worker, start: usize, rows: usize) {
-        let batch = self.buffers.pass(0, rows).training_on(&self.x);
+        let batch = self.buffers.pass(0, rows).training_on(&self.x, self.pass.prior.as_ref());
         self.forward(worker, &batch, start, &mut |losses| {
             self.bad_loss.store(!losses.is_finite(), Ordering::Relaxed);
         });
@@ -92,7 +92,7 @@ impl Steps<'_> {
 
     /// One optimiser step on the batch at row `start`; false if it was cancelled or training diverged.
     pub fn take(&self, worker: &Worker, start: usize, rows: usize) -> bool {
-        let batch = self.buffers.pass(0, rows).training_on(&self.x);
+        let batch = self.buffers.pass(0, rows).training_on(&self.x, self.pass.prior.as_ref());
         self.forward(worker, &batch, start, &mut |losses| {
             self.cancelled.store(worker.is_cancelled(), Ordering::Relaxed);
             self.bad_loss.store(!losses.is_finite(), Ordering::Relaxed);

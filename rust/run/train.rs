@@ -7,7 +7,7 @@ use crate::data::Source;
 use crate::data::binarize::Binary;
 use crate::data::corruption::Corruption;
 use crate::error::Result;
-use crate::model::{BatchSize, EncoderInput, Engine, NoiseKey, PassKind};
+use crate::model::{BatchSize, CompositePrior, EncoderInput, Engine, NoiseKey, PassKind};
 use crate::nn::latent::KlTerm;
 use crate::nn::objective::{Importance, LossSums, Objective};
 use crate::random::Permutation;
@@ -65,6 +65,8 @@ pub struct TrainingPass<'a> {
     pub free_bits: f32,
     /// The draws.
     pub importance: Importance,
+    /// The prior of z, if it is not N(0, I).
+    pub prior: Option<CompositePrior<'a>>,
     /// The rest of the loss, and the learning rate.
     pub step_values: StepValues<'a>,
     /// The largest norm of all gradients together.
@@ -91,6 +93,7 @@ impl<'a> TrainingPass<'a> {
             reconstruction: 1.0,
             free_bits: 0.0,
             importance: Importance::NONE,
+            prior: None,
             step_values: StepValues { betas: &[1.0], capacities: &[], learning_rates: &[1e-3] },
             clip_norm: None,
             threads: None,
@@ -125,6 +128,9 @@ impl Engine {
         budget: Duration,
     ) -> Result<bool> {
         self.network.check_conditions(&pass.x)?;
+        if let Some(prior) = &pass.prior {
+            prior.check(&self.network.spec, pass.at(0).0, &pass.x)?;
+        }
         let (n, batch_size) = (pass.x.rows(), pass.batch_size.min(pass.x.rows()).max(1));
         let size = BatchSize::with_draws(&self.network.spec, batch_size, pass.importance.samples)?;
         let work = 3 * self.network.work_of(size) + UPDATE_WORK * self.network.work();

@@ -413,6 +413,51 @@ def test_topics_train_print_and_read_new_texts_alike(process: Run, run: Run, tmp
     assert run("encode", "t.safetensors", "a.txt", "--vocabulary", "words.txt").lines[0] == "topic0,topic1"
 
 
+def test_topics_take_seeds_and_embeddings_and_explain_words(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    themes = [["goal", "match", "team"], ["bank", "market", "share"]]
+    of = rng.integers(0, 2, 120)
+    (tmp_path / "a.txt").write_text("".join(" ".join(rng.choice(themes[k], 6)) + "\n" for k in of))
+    vectors = (np.eye(2)[of] + 0.05 * rng.normal(size=(120, 2))).astype(np.float32)
+    np.save(tmp_path / "e.npy", vectors)
+    (tmp_path / "seeds.json").write_text('{"1": ["goal"]}')
+    fast = ("--epochs", 30, "--seed", 0, "--n-topics", 2, "--max-df", 0.9, "-q")
+
+    seeded = run("topics", "a.txt", *fast, "--seed-words", "0=bank, share", "--seed-words", "seeds.json", "--top", 3)
+    assert set(seeded.lines[0].split()[-3:]) == set(themes[1])
+    assert "vocabulary" in error_of(run("topics", "a.txt", *fast, "--seed-words", "0=zebra", code=2))
+    assert "there is no such file" in error_of(run("topics", "a.txt", *fast, "--seed-words", "zebra", code=2))
+    assert "is no number" in error_of(run("topics", "a.txt", *fast, "--seed-words", "a=goal", code=2))
+
+    run("topics", "a.txt", *fast, "--embeddings", "e.npy", "-o", "c.safetensors", "--explain", "words.csv")
+    model, words = fastvae.load(tmp_path / "c.safetensors"), (tmp_path / "words.csv").read_text().splitlines()
+    assert model.n_embeddings_ == 2
+    assert words[0] == "document,word,count,topic0,topic1"
+    names = model.feature_names_in_.tolist()
+    texts = [text.split() for text in (tmp_path / "a.txt").read_text().splitlines()]
+    counts = np.array([[text.count(word) for word in names] for text in texts], np.float32)
+    found = model.explain(named(counts, names), embeddings=vectors)
+    cells = [line.split(",") for line in words[1:]]
+    assert [cell[1] for cell in cells[: found.indptr[2]]] == [names[j] for j in found.indices[: found.indptr[2]]]
+    np.testing.assert_array_equal([float(cell[2]) for cell in cells], found.counts)
+    np.testing.assert_allclose([[float(v) for v in cell[3:]] for cell in cells], found.shares, rtol=1e-5, atol=1e-7)
+    shares = run("encode", "c.safetensors", "a.txt", "--embeddings", "e.npy", "--rows", "3:5").lines
+    expected = model.transform(named(counts[3:5], names), embeddings=vectors[3:5])
+    np.testing.assert_allclose([[float(v) for v in line.split(",")] for line in shares[1:]], expected, rtol=1e-4)
+    assert "pass --embeddings FILE" in error_of(run("encode", "c.safetensors", "a.txt", code=2))
+    np.save(tmp_path / "few.npy", vectors[:3])
+    message = error_of(run("encode", "c.safetensors", "a.txt", "--embeddings", "few.npy", code=2))
+    assert message == "--embeddings few.npy has 3 rows, a.txt 120"
+
+    fast = ("--epochs", 30, "--seed", 0, "--max-df", 0.9)
+    chosen = run("topics", "a.txt", *fast, "--grid", "2,5", "-o", "g.safetensors", "--embeddings", "e.npy")
+    assert "topics  perplexity  coherence" in chosen.err
+    assert fastvae.load(tmp_path / "g.safetensors").n_topics == 2
+    assert "--n-topics or --grid" in error_of(run("topics", "a.txt", *fast, "--n-topics", 3, "--grid", "2,5", code=2))
+    assert "such as 5,10" in error_of(run("topics", "a.txt", *fast, "--grid", "few", code=2))
+    assert "--load trains no model" in error_of(run("topics", "--load", "c.safetensors", "--grid", "2,5", code=2))
+
+
 def test_exam_prints_and_writes_items_and_abilities(process: Run, run: Run, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     ability = rng.normal(size=200)

@@ -69,7 +69,12 @@ def test_no_value_runs_code() -> None:
 
 @pytest.mark.parametrize(
     ("command", "classes"),
-    [("train", [fastvae.VAE, fastvae.Autoencoder]), ("topics", [fastvae.TopicModel]), ("exam", [fastvae.ItemResponse])],
+    [
+        ("train", [fastvae.VAE, fastvae.Autoencoder]),
+        ("topics", [fastvae.TopicModel]),
+        ("exam", [fastvae.ItemResponse]),
+        ("recommend", [fastvae.Recommender]),
+    ],
 )
 def test_every_parameter_of_a_constructor_is_an_option_with_a_help(command: str, classes: list[type]) -> None:
     _, parsers = build((command,))

@@ -88,7 +88,16 @@ def vocabulary_of(options: Any, path: str | None) -> Vocabulary:
 
 
 def condition(model: Any, data: Data) -> dict[str, Any]:
-    """Return ``y=`` for a conditional model, or raise UsageError."""
+    """Return ``y=`` for a conditional model or one that reads embeddings, or raise UsageError."""
+    if type(model).__name__ == "TopicModel" and model.n_embeddings_:
+        if data.embeddings is None:
+            raise UsageError(
+                "the model reads embeddings of the documents: pass --embeddings FILE to topics, encode, score, "
+                "reconstruct or resume"
+            )
+        return {"y": data.embeddings}
+    if data.embeddings is not None:
+        raise UsageError("leave out --embeddings: the model was trained without")
     if not is_conditional(model):
         return {}
     if data.y is None:

@@ -31,6 +31,12 @@ def add_data(parser: Any, *, nargs: str | None = None, labels: str = "column of 
     group.add_argument("--vocabulary", metavar="FILE", help="words to count in texts (default: beside the model)")
 
 
+def add_embeddings(parser: Any) -> None:
+    """Add ``--embeddings``."""
+    text = "vectors of the documents of a topic model, a row each: an array or a table of numbers"
+    parser.add_argument("--embeddings", metavar="FILE", help=text)
+
+
 READ_FORMATS = ("npy", "npz", "csv", "tsv", "parquet", "idx", "images", "text")
 WRITE_FORMATS = ("npy", "npz", "csv", "tsv", "parquet", "png")
 

@@ -20,6 +20,7 @@ _FLAGS: dict[str, tuple[str, ...] | None] = {
     "vocabulary": None,  # the words that were counted, and their file
     "columns": None,  # --kind of train
     "balance": None,  # --balance of train
+    "seed_words": None,  # added by hand
 }
 # Parameters that --set refuses too.
 _NOT_SET = ("callbacks", "warm_start", "columns", "balance")

@@ -22,6 +22,7 @@ COMMANDS = {
     "score": "print losses, or a score for each example",
     "impute": "fill in missing values",
     "topics": "train a topic model, or print its topics",
+    "recommend": "train a recommender on clicks, or list the best items of each user",
     "exam": "fit an item response model to the answers of an exam",
     "plot": "draw a model: learning curve, latent space, images, topics, exams",
     "explorer": "write an HTML page to explore the latent space",
@@ -38,6 +39,7 @@ examples:
   fastvae sample digits.safetensors -n 64 -o samples.png
   fastvae train table.csv -o table.safetensors --label species --likelihood gaussian --missing mask
   fastvae topics articles.txt --n-topics 20 -o news.safetensors
+  fastvae recommend clicks.csv --top 5 -o shop.safetensors --recommendations best.csv
   fastvae exam answers.csv --items items.csv --abilities abilities.csv
 """
 

@@ -41,5 +41,14 @@ def labels_of(X: Any, key: str) -> Any:
     return labels.astype(str) if labels.dtype == object else labels
 
 
+def sizes_of(X: Any, key: str) -> Any:
+    """Return the column `key` of the cells' annotations as an array, or raise ValueError."""
+    if key not in X.obs:
+        raise ValueError(
+            f"size_factor_key={key!r} is not a column of X.obs, which has {_list(X.obs)}: pass one of them"
+        )
+    return np.asarray(X.obs[key])
+
+
 def _list(names: Any) -> str:
     return ", ".join(map(repr, names)) or "none"

@@ -42,8 +42,9 @@ class RobustScale(NamedTuple):
         largest = np.nanmax(np.abs(some), axis=0)
         unit = np.where(largest > 0, largest, 1.0)
         deviation = np.nanstd(some / unit, axis=0) * unit
-        scale = np.where(scale > _least(largest), scale, deviation)
-        scale = np.where(scale > _least(largest), scale, magnitude)
+        least = largest * _precision(some, X.dtype)
+        scale = np.where(scale > least, scale, deviation)
+        scale = np.where(scale > least, scale, magnitude)
         return cls(center, np.where(scale > 0, scale, 1.0))
 
     def apply(self, X: NDArray[Any]) -> NDArray[np.float32]:
@@ -54,6 +55,8 @@ class RobustScale(NamedTuple):
         return np.where(beyond > 0, np.sign(u) * (_LINEAR + np.log1p(np.maximum(beyond, 0))), u).astype(np.float32)
 
 
-def _least(largest: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the smallest spread that is no rounding error of float32 values of this magnitude."""
-    return largest * 1e-7
+def _precision(some: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[np.float64]:
+    """Return the largest relative spread of each column that may be rounding errors: of float32, or of float64 sums."""
+    with np.errstate(over="ignore"):
+        single = (dtype.kind == "f") & ((some.astype(np.float32) == some) | np.isnan(some)).all(axis=0)
+    return np.where(single, 1e-7, 1e-10)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from fastvae._estimators.routing import Routed
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from typing_extensions import Self
 
 _MAX_SHOWN = 200  # characters of a parameter's value in a notebook
@@ -130,63 +126,15 @@ class Estimator(Routed):
         return False
 
     def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
+        from sklearn.utils import InputTags, Tags, TargetTags
 
         return Tags(
             estimator_type=None,
             target_tags=TargetTags(required=self._requires_y()),
-            transformer_tags=TransformerTags(preserves_dtype=["float32"]),
+            transformer_tags=None,
             input_tags=InputTags(
                 sparse=self._ACCEPTS_SPARSE,
                 allow_nan=self._allows_nan(),
                 positive_only=self._requires_positive(),
             ),
         )
-
-    def set_output(self, *, transform: str | None = None) -> Self:
-        """Set the container that ``transform`` returns.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"} or None
-            "default" is numpy; None changes nothing.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If the container is not known.
-        """
-        if transform is not None and not (isinstance(transform, str) and transform in ("default", "pandas", "polars")):
-            raise ValueError(f"set_output(transform={transform!r}): use 'default', 'pandas' or 'polars'")
-        if transform is not None:
-            self._sklearn_output_config = {"transform": transform}  # scikit-learn's `clone` copies this attribute
-        return self
-
-    def _as_output(self, codes: NDArray[np.float32], X: object) -> Any:
-        """Return codes in the container chosen by ``set_output`` or by scikit-learn's global configuration."""
-        container = self._output_container()
-        if container == "default":
-            return codes
-        names = list(self.get_feature_names_out())
-        if container == "pandas":
-            import pandas
-
-            index = X.index if isinstance(X, pandas.DataFrame) else None
-            return pandas.DataFrame(codes, columns=names, index=index)
-        import polars
-
-        return polars.DataFrame(codes, schema=names)
-
-    def _output_container(self) -> str:
-        """Return the container chosen by ``set_output`` or by scikit-learn's global configuration."""
-        sklearn = sys.modules.get("sklearn")
-        default = sklearn.get_config()["transform_output"] if sklearn else "default"
-        return str(getattr(self, "_sklearn_output_config", {"transform": default})["transform"])
-
-    def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
-        """Return the names of the columns of ``transform``'s result."""
-        raise NotImplementedError

@@ -385,7 +385,7 @@ class Exam(Variational):
         -------
         StandardErrors
             A named tuple of ``discrimination``, ``intercept`` and ``difficulty``, each [n_tasks]; NaN where the
-            information has no inverse.
+            information has no inverse, for a task without answers and prior, and for slopes of 0.
 
         Raises
         ------
@@ -400,8 +400,9 @@ class Exam(Variational):
         """Return log-likelihood, AIC, BIC and M2 of the model on the answers of ``fit``.
 
         AIC and BIC compare models of the same answers, such as "rasch" and "2pl". M2 tests the model against all tables
-        of two tasks (Maydeu-Olivares & Joe, JASA 100, 2005): it needs complete answers, solved or not. All hold for
-        maximum likelihood: a weak prior changes them little.
+        of two tasks (Maydeu-Olivares & Joe, JASA 100, 2005): it needs complete answers, solved or not. M2 holds for
+        every consistent estimate: if answers are missing at random, pass the complete rows only. AIC and BIC hold for
+        maximum likelihood: a weak prior changes them little. Parameters of tasks without answers do not count.
 
         Parameters
         ----------
@@ -427,7 +428,8 @@ class Exam(Variational):
         shares, weights = self._read_weighted(X, observed, sample_weight)
         counts = np.ones(len(shares)) if weights is None else weights.astype(np.float64)
         total = float((items.ability().log_marginal(shares) * counts).sum())
-        k, n = items.free().shape[1], float(counts.sum())
+        answered = np.repeat(~np.isnan(shares).all(0), items.widths())
+        k, n = int(items.free()[answered].any(0).sum()), float(counts.sum())
         return FitStatistics(total, k, n, *information_criteria(total, k, n), m2(items, shares, counts))
 
     def differential_functioning(

@@ -33,6 +33,7 @@ CLASSES: tuple[type[Any], ...] = (
     optimizers.AdamW,
     optimizers.SGD,
     optimizers.Adagrad,
+    priors.CompositePrior,
     priors.ItemPrior,
     schedules.Schedule,
 )

@@ -15,7 +15,7 @@ from fastvae._data.scale import UNSCALED, InputScale
 from fastvae._estimators.exam import Exam
 from fastvae._estimators.turn import Turn
 from fastvae._fitted.specification import Specification
-from fastvae._irt import answers, keys
+from fastvae._irt import answers, keys, marginal
 from fastvae._irt.ability import ln_choose, observed_marks
 from fastvae._irt.convergence import MAX_ANSWERS, Distance, distance_to_maximum
 from fastvae._irt.encoder import encoder_weights
@@ -397,7 +397,14 @@ tol, callbacks, n_jobs, random_state, progress
             fitted.load_state_dict(tasks | encoder_weights(items, shares[first], width))
             self._record_iterations(found, items, shares, weights)
             self._record.elapsed = time.perf_counter() - began
-        if not found.converged:
+        steep = np.abs(items.slopes[:, 0]) >= marginal.LARGEST_SLOPE
+        if steep.any():
+            remedy = "use prior='weak'" if self.prior is None else "leave out one of them"
+            _checks.warn(
+                f"the discrimination of {answers.names_of_tasks(steep)} has reached its bound, "
+                f"{marginal.LARGEST_SLOPE:g}: the estimate is not finite, as for tasks with the same answers: {remedy}"
+            )
+        elif not found.converged:
             _checks.warn(
                 f"{type(self).__name__} has not converged: the last of {len(found.history)} iterations of EM changed a "
                 f"parameter by {found.change:.2g}: raise epochs, or set prior='weak' if it is None",
@@ -661,7 +668,7 @@ tol, callbacks, n_jobs, random_state, progress
         intercepts = specification.weight_constraint != CONSTRAINTS["through_origin"]
         totals = answers.TaskTotals(shares)
         message = totals.describe_degenerate(prior=specification.item_prior is not None, intercepts=intercepts)
-        if message:
+        if message and self._model() != "graded":  # which raises an error for such tasks
             _checks.warn(message)
         weights = {}
         if fitted.latent_dim == 1:

@@ -6,6 +6,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fastvae._data import sizes
 from fastvae._estimators import checkpoint, files
 from fastvae._estimators.autoencoder import Autoencoder
 from fastvae._estimators.vae import VAE
@@ -80,6 +81,7 @@ def resume(
     sample_weight: Any = None,
     validation_data: Any = None,
     observed: Any = None,
+    size_factor: Any = None,
     **parameters: Any,
 ) -> Trained:
     """Continue the training of a checkpoint, written by ``fit(X, checkpoint=path)``, to its end.
@@ -92,8 +94,9 @@ def resume(
     ----------
     path : str or path-like
         The checkpoint.
-    X, y, sample_weight, validation_data, observed
-        As for ``fit``; the values must be the same, in the same order. ``observed`` is for an :class:`ItemResponse`.
+    X, y, sample_weight, validation_data, observed, size_factor
+        As for ``fit``; the values must be the same, in the same order. ``observed`` is for an :class:`ItemResponse`,
+        ``size_factor`` for a :class:`CountVAE`.
     **parameters
         Parameters that a file cannot hold: ``callbacks`` and functions as schedules, as for ``fit``. ``n_jobs`` and
         ``progress`` may change. Callbacks with ``load_state_dict`` get their state back.
@@ -122,6 +125,9 @@ def resume(
         cls = _class(contents.class_name)
     parameters = checkpoint.all_parameters(contents.title, cls, contents.parameters, parameters)
     model = _model(contents, parameters)
+    if size_factor is not None and contents.class_name != "CountVAE":
+        raise ValueError(f"leave out size_factor=: a {contents.class_name} has none")
+    y = sizes.attach(y, size_factor)
     found: Trained = model._resume(path, contents.run, X, y, sample_weight, validation_data, observed)
     return found
 

@@ -10,6 +10,7 @@ from fastvae import _checks, latent
 from fastvae._data import arrays, examples, missing
 from fastvae._estimators import sources
 from fastvae._estimators.trained import Trained
+from fastvae._estimators.transformer import Transformer
 
 if TYPE_CHECKING:
     import os
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from fastvae._export.onnx import Extras
 
 
-class Model(Trained):
+class Model(Transformer, Trained):
     """Encoder and decoder as a scikit-learn transformer."""
 
     def transform(self, X: Any, *, y: Any = None) -> Any:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae import _checks, _core, corruption, schedules
+from fastvae import _checks, _core, corruption, priors, schedules
 from fastvae._data import examples
 from fastvae._estimators.variational import Variational
 from fastvae._fitted.specification import Specification
-from fastvae._recommender import metrics, ranking
+from fastvae._recommender import ranking
 from fastvae._recommender.clicks import Clicks
+from fastvae._recommender.metrics import parse
 from fastvae._recommender.ranking import NdcgJudge
 from fastvae._training.objective import Objective
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _SPLIT = 0  # seed of the split of clicks in `score`
 _MAX_VALIDATION = 10_000  # users of a validation_fraction, as for the data sets of the paper
 _LEAST_STEPS = 20  # of an epoch
+_BETA, _BETA_OF_A_CLICK = 1.0, 0.005  # weights of the KL: a user's, and with a composite prior a click's
 _BLOCK = 512  # items whose similarities to all others are in memory
 
 
@@ -49,10 +51,15 @@ class Recommender(Variational):
     masking : float
         Share of each user's items, in [0, 1), masked at random in the encoder's input at each step of training; the
         others are divided by 1 - masking. The likelihood uses all items.
-    beta : float or schedule
-        Weight of the KL in the loss. A number b stands for ``schedules.linear(0, b, epochs=epochs)``: the weight rises
-        in all of ``epochs``. Training keeps the epoch with the best NDCG@100 of validation users and so chooses the
-        final weight, ``beta_``, up to b, in one run (section 2.2.2 of the paper).
+    prior : "standard", "composite" or fastvae.priors.CompositePrior
+        Prior of z in training: N(0, I), or RecVAE's mixture, which keeps each user near the posterior of the epoch
+        before (arXiv:1912.11160); its KL is weighted by ``beta`` times the user's clicks.
+    beta : float, schedule or None
+        Weight of the KL in the loss; None is 1, with a composite prior 0.005, as in RecVAE. A number b stands for
+        ``schedules.linear(0, b, epochs=epochs)``: the weight rises in all of ``epochs``. Training keeps the epoch with
+        the best NDCG@100 of validation users and so chooses the final weight, ``beta_``, up to b, in one run (section
+        2.2.2 of the paper). With a composite prior a number is the same in all epochs, and the weight of a user is beta
+        times the sum of x.
     items : sequence of str or int, or None
         Names of the items, [n_items], in the order of the columns of X; ``recommend`` and ``similar_items`` then return
         names and take them. None: the names of a frame's columns, if they are strings, else column numbers.
@@ -78,13 +85,14 @@ class Recommender(Variational):
     best_epoch_ : int
         The epoch, from 1, whose weights were kept; the last one without validation users.
     beta_ : float
-        Weight of the KL at the end of that epoch.
+        Weight of the KL at the end of that epoch; with a composite prior, for each click.
     item_embeddings_ : ndarray of float32, [n_items, hidden[0]]
         Weights of the output layer, minus their mean over the items, which has no effect on p.
     n_features_in_, feature_names_in_, input_scale_, n_iter_, loss_curve_, elapsed_, interrupted_, n_skipped_batches_
         As for :class:`fastvae.VAE`.
     history_ : dict of str to list of float
-        As for :class:`fastvae.VAE`, and "val_ndcg@100".
+        As for :class:`fastvae.VAE`, and "val_ndcg@100". With a composite prior "kl" is its estimate by the
+        draws, without the weights, and there are no "val_kl" and "val_loss".
 
     Notes
     -----
@@ -93,7 +101,10 @@ class Recommender(Variational):
     ``evaluate`` and ``score`` do not store arrays of users times items; results of ``reconstruct``, ``predictive``,
     ``inverse_transform`` and ``sample`` are such arrays.
 
-    The prior is N(0, I); RecVAE's composite prior (arXiv:1912.11160) is not included.
+    A composite prior belongs to training: ``score_samples``, ``log_marginal``, ``sample`` and ``diagnose`` have
+    N(0, I). The posteriors of all training users are in memory, 8 bytes times users times ``latent_dim``. RecVAE's
+    other parts are not included: its encoder with layer normalisation, and steps that alternate between encoder and
+    decoder.
 
     Examples
     --------
@@ -115,7 +126,8 @@ class Recommender(Variational):
         hidden: Any = (600,),
         activation: str = "tanh",
         masking: float = 0.5,
-        beta: Any = 1.0,
+        prior: Any = "standard",
+        beta: Any = None,
         items: Any = None,
         optimizer: Any = "adam",
         learning_rate: Any = 1e-3,
@@ -136,6 +148,7 @@ class Recommender(Variational):
         self.hidden = hidden
         self.activation = activation
         self.masking = masking
+        self.prior = prior
         self.beta = beta
         self.items = items
         self.optimizer = optimizer
@@ -275,7 +288,7 @@ class Recommender(Variational):
         ValueError
             If the shapes differ, X_held is empty, a click is in both, or a metric is unknown.
         """
-        wanted = _metrics(metrics)
+        wanted = parse(metrics)
         fitted, seen, held = self._require_fitted(), self._clicks(X_seen, "X_seen"), self._clicks(X_held, "X_held")
         if len(seen.indptr) != len(held.indptr):
             raise ValueError(
@@ -320,9 +333,7 @@ class Recommender(Variational):
             raise ValueError(
                 "score hides a fifth of the clicks of each user, but no user of X has two: pass more clicks"
             )
-        [value] = ranking.mean_measures(
-            self._require_fitted(), seen, held, _metrics("ndcg@100"), self._threads()
-        ).values()
+        [value] = ranking.mean_measures(self._require_fitted(), seen, held, parse("ndcg@100"), self._threads()).values()
         return value
 
     # Attributes
@@ -390,10 +401,12 @@ class Recommender(Variational):
             self._given_labels()
 
     def _objective(self) -> Objective:
-        beta = schedules.check(self.beta, "beta")
-        if isinstance(beta, float):
+        prior = priors.resolve_composite(self.prior)
+        default = _BETA if prior is None else _BETA_OF_A_CLICK
+        beta = schedules.check(default if self.beta is None else self.beta, "beta")
+        if isinstance(beta, float) and prior is None:
             beta = schedules.linear(0.0, beta, epochs=_checks.integer(self.epochs, "epochs"))
-        return Objective(beta=beta)
+        return Objective(beta=beta, prior=prior)
 
     def _corruption(self) -> corruption.MaskingNoise | None:
         share = _checks.number(self.masking, "masking", below=1.0)
@@ -409,7 +422,10 @@ class Recommender(Variational):
         self, X: Any, y: Any, sample_weight: Any, validation_data: Any, settings: FitSettings, going_on: bool
     ) -> Job:
         X = examples.whole(X)
-        n = _rows(X)
+        try:
+            n = len(X) if isinstance(X, (list, tuple)) else int(X.shape[0])
+        except (AttributeError, IndexError, TypeError, ValueError):  # what is no table: reading it raises the error
+            n = 0
         fraction = settings.validation_fraction if validation_data is None else 0.0
         fraction = min(fraction, _MAX_VALIDATION / max(n, 1))
         fraction = fraction if round(n * fraction) else 0.0
@@ -537,16 +553,3 @@ class Recommender(Variational):
         mask = np.zeros(n, bool)
         mask[self._columns(candidates, name)] = True
         return mask
-
-
-def _rows(X: Any) -> int:
-    """Return the number of users of X, 0 for what is no table: reading it raises the error."""
-    try:
-        shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
-    except (TypeError, ValueError):  # such as lists of different lengths
-        return 0
-    return int(shape[0]) if len(shape) else 0
-
-
-def _metrics(names: Any) -> list[metrics.Metric]:
-    return metrics.parse(names)

@@ -59,10 +59,6 @@ class Routed:
     """
 
     set_fit_request = request_setter("fit")
-    set_partial_fit_request = request_setter("partial_fit")
-    set_score_request = request_setter("score")
-    set_transform_request = request_setter("transform")
-    set_inverse_transform_request = request_setter("inverse_transform")
 
     def get_metadata_routing(self) -> Any:
         """Return the requests.

@@ -124,6 +124,8 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
     ----------
     components_ : ndarray of float32, [n_topics, n_words]
         Word probabilities of each topic.
+    n_embeddings_ : int
+        Number of columns of the embeddings that the encoder reads; 0 without.
     n_features_in_, feature_names_in_, input_scale_, n_iter_, history_, loss_curve_, elapsed_, interrupted_, \
 n_skipped_batches_
         As for :class:`fastvae.VAE`.
@@ -371,8 +373,8 @@ n_skipped_batches_
         X : array_like, [n_documents, n_words]
         n, random_state
             As for :meth:`fastvae.VAE.posterior_sample`.
-        y : None
-            Ignored.
+        y : array_like, [n_documents, n_dimensions], optional
+            Embeddings, required by a model that was fitted with them; ignored by one without.
 
         Returns
         -------
@@ -462,8 +464,8 @@ n_skipped_batches_
         Parameters
         ----------
         X : array_like, [n_documents, n_words]
-        y : None
-            Ignored.
+        y : array_like, [n_documents, n_dimensions], optional
+            Embeddings, required by a model that was fitted with them; ignored by one without.
         sample_weight : array_like, [n_documents], optional
             Weights of the mean, sum w_i elbo_i / sum w_i.
         n_samples : int or None
@@ -611,6 +613,13 @@ n_skipped_batches_
             raise AttributeError(f"this {type(self).__name__} is not fitted yet, so it has no components_")
         return self.inverse_transform(np.eye(self._fitted.latent_dim))
 
+    @property
+    def n_embeddings_(self) -> int:
+        """Number of columns of the embeddings that the encoder reads; 0 without."""
+        if self._fitted is None:
+            raise AttributeError(f"this {type(self).__name__} is not fitted yet, so it has no n_embeddings_")
+        return self._fitted.specification.conditions
+
     def top_words(
         self, vocabulary: Sequence[str] | Mapping[str, int] | None = None, n: int | None = None
     ) -> list[list[str]]:
@@ -674,6 +683,7 @@ n_skipped_batches_
         X: Any,
         grid: Sequence[int] = (5, 10, 20, 40),
         *,
+        embeddings: Any = None,
         held_out: float = 0.2,
         n_repeats: int = 1,
         random_state: Any = None,
@@ -688,6 +698,8 @@ n_skipped_batches_
         X : array_like or CSR, [n_documents, n_words]
         grid : sequence of int
             Numbers of topics, at least 2.
+        embeddings : array_like, [n_documents, n_dimensions], optional
+            As for ``fit``.
         held_out : float
             Share of the documents that are held out, in (0, 1).
         n_repeats : int
@@ -703,13 +715,15 @@ n_skipped_batches_
         Raises
         ------
         ValueError
-            If an argument is out of range, or ``alpha`` is a number for each topic.
+            If an argument is out of range, ``alpha`` is a number for each topic, or the embeddings are not a matrix
+            with a row for each document.
 
         Notes
         -----
         Perplexity is by document completion (Wallach, Murray, Salakhutdinov & Mimno, ICML 2009, section 5.2): theta is
         inferred from a random half of the words of each held-out document, and the other half has
-        exp(-mean ln p(w|theta)). Coherence is the mean NPMI of the topics' ten top words in the training documents.
+        exp(-mean ln p(w|theta)). Embeddings are of whole documents and so know the other half: perplexities with and
+        without them do not compare. Coherence is the mean NPMI of the topics' ten top words in the training documents.
         The advice is the smallest number whose coherence is within 0.01 of the best among the numbers whose perplexity
         is within 5 % of the lowest.
         """
@@ -722,18 +736,24 @@ n_skipped_batches_
             raise ValueError("alpha is a number for each topic, which does not fit other numbers of topics: pass one")
         self._check_parameters()
         seed = self._seed_for(random_state)
+        X = examples.whole(X)
+        vectors = self._vectors(embeddings, X)
         read, _, form = self._read_first(X, None)
         words = self.vocabulary if self.vocabulary is not None or form.names is None else form.names.tolist()
         found = np.zeros((4, n_repeats, len(numbers)))
         for repeat in range(n_repeats):
-            training, seen, scored = choice.divide(read, share, np.random.default_rng([seed, repeat]))
+            random = np.random.default_rng([seed, repeat])
+            held = choice.hold_out(len(read), share, random)
+            training, seen, scored = choice.divide(read, held, random)
+            known = (None, None) if vectors is None else (vectors[~held], vectors[held])
             for i, n in enumerate(numbers):
                 options = {"n_topics": n, "random_state": (seed + repeat) % 2**32, "vocabulary": words}
                 model = type(self)(**self.get_params() | options | {"warm_start": False})
                 with warnings.catch_warnings():  # too many topics are alike, which the coherence shows
                     warnings.filterwarnings("ignore", f"{type(self).__name__} after training")
-                    model.fit(training)
-                perplexity = choice.completion(np.asarray(model.transform(seen)), model.inverse_transform, scored)
+                    model.fit(training, embeddings=known[0])
+                theta = np.asarray(model.transform(seen, embeddings=known[1]))
+                perplexity = choice.completion(theta, model.inverse_transform, scored)
                 coherence = float(model.coherence(training).mean())
                 found[:, repeat, i] = perplexity, coherence, model.topic_diversity(), model.elapsed_
         best, advice = choice.advise(np.array(numbers), found[0].mean(0), found[1].mean(0))
@@ -851,6 +871,8 @@ n_skipped_batches_
     @contextmanager
     def _reading(self, embeddings: Any) -> Iterator[None]:
         """Let ``fit`` build a model that reads embeddings, if they are given."""
+        if embeddings is None and self.contextual == "only":
+            raise ValueError('contextual="only" needs embeddings=: the encoder reads nothing else')
         self._with_embeddings = embeddings is not None
         try:
             yield
@@ -894,7 +916,8 @@ n_skipped_batches_
             return None
         if y is None:
             raise ValueError(
-                f"pass embeddings=: this {type(self).__name__} was fitted with embeddings of the documents"
+                f"pass embeddings=, or y= to a method without it: this {type(self).__name__} was fitted with the "
+                "embeddings of documents"
             )
         vectors = self._vectors(y)
         assert vectors is not None, "y is given"
@@ -958,6 +981,7 @@ n_skipped_batches_
         frequencies = weights.log_frequencies(counts)
         pairs, n, seed = self._seeds(fitted), fitted.latent_dim, fitted.specification.seed
         if pairs:
+            seeds.warn_of_unseen(pairs, counts, self._words(fitted))
             share = seeds.check_share(self.seed_strength)
             fitted.set_seed_words(seeds.occurrences(pairs, share, n, float(counts.sum())))
         initial = {"topics.norm.bias": frequencies.astype(np.float32)} if product else {}

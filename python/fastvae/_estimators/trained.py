@@ -14,8 +14,9 @@ from fastvae._data.examples import Data, Format
 from fastvae._estimators import files
 from fastvae._estimators.checkpoint import Checkpoint
 from fastvae._estimators.network import Network
+from fastvae._estimators.routing import request_setter
 from fastvae._estimators.turn import Turn
-from fastvae._training import callbacks, input_level, logs, progress, units, validation
+from fastvae._training import callbacks, composite, input_level, logs, progress, units, validation
 from fastvae._training import epochs as train
 from fastvae._training.callbacks import Callbacks
 from fastvae._training.convergence import AUTO, Budget
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from fastvae._training.objective import Objective
 
 # Options of the specification that come from the training data or the seed, not from parameters.
-_OF_TRAINING_DATA = ("seed", "standardize", "standardize_y", "seeds")
+_OF_TRAINING_DATA = ("seed", "standardize", "standardize_y", "size_unit", "seeds")
 
 
 class Job(NamedTuple):
@@ -73,6 +74,9 @@ class Trained(Network):
     progress: Any
     warm_start: Any = False
     nan_policy: Any = "raise"
+
+    set_partial_fit_request = request_setter("partial_fit")
+    set_score_request = request_setter("score")
 
     def fit(
         self,
@@ -225,6 +229,7 @@ class Trained(Network):
         if going_on:
             fitted = self._require_fitted()
             X, y = self._read_data(X, self._y_if_conditional(y))
+            fitted.require_sizes(y)
             self._check_unchanged(fitted)
             classes, form = fitted.classes, Format(fitted.scale, fitted.names, fitted.form, fitted.columns)
         else:
@@ -240,7 +245,7 @@ class Trained(Network):
                     f"early_stopping holds out a tenth of X, which is no example out of {len(X)}: pass validation_data"
                 )
         if not going_on:
-            fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
+            fitted = self._new_model(X.shape[1], self._count_conditions(y), classes, form)
         plan.objective.check(fitted.specification)
         self._check_values(fitted, X, plan.threads)
         if held_out is not None:
@@ -406,7 +411,7 @@ class Trained(Network):
                 X, y, form = self._read_first(X, y)
                 classes, y = self._read_training_conditions(y, len(X), form, classes)
                 noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape, form)
-                fitted = self._new_model(X.shape[1], 0 if y is None else y.shape[1], classes, form)
+                fitted = self._new_model(X.shape[1], self._count_conditions(y), classes, form)
                 plan.objective.check(fitted.specification)
                 self._check_values(fitted, X, plan.threads)
                 data = Data(X, y, weights.read(sample_weight, len(X)))
@@ -480,6 +485,7 @@ class Trained(Network):
             objective=objective.for_core(),
             corruption=plan.corruption,
             binarize=plan.binarize,
+            prior=composite.arrays(fitted, data, objective.prior, plan.threads),
         )
         return self._name_losses(*losses), gradients
 
@@ -662,6 +668,7 @@ class Trained(Network):
     def _read_training_data(self, X: Any, y: Any, sample_weight: Any) -> Data:
         """Return data with checked values too: a training step must not start with invalid ones."""
         X, y = self._read_data(X, y)
+        self._require_fitted().require_sizes(y)
         self._require_fitted().engine.check(X, "X", self._threads())
         return Data(X, y, weights.read(sample_weight, len(X)))
 
@@ -677,6 +684,10 @@ class Trained(Network):
         name = "y" if format.columns is None else f"{format.columns.title} of X"
         classes = conditions.classes_of(y, announced, name)
         return classes, conditions.read(y, n, classes, None, name=name)
+
+    def _count_conditions(self, y: NDArray[Any] | None) -> int:
+        """Return the number of conditions in y as the engine reads it."""
+        return 0 if y is None else y.shape[1]
 
     def _read_corrupted(self, corrupted: Any, shape: tuple[int, int], format: Format | None = None) -> Examples | None:
         """Return the encoder's input given by the caller; `format` is that of the X of a new fit."""

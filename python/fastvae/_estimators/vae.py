@@ -275,6 +275,11 @@ class VAE(Layered, Variational):
 
     def _specification(self, n_features: int, conditions: int) -> Specification:
         likelihood = likelihoods.resolve(self.likelihood)
+        if likelihood.get("size_factor") == "given":
+            raise ValueError(
+                'size_factor="given" is for fastvae.CountVAE(size_factor="given"), whose methods take the sizes; '
+                '"total" is the sum of the row'
+            )
         return Specification.build(
             n_features=n_features,
             conditions=conditions,

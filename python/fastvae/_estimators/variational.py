@@ -75,7 +75,7 @@ class Variational(Model):
             Draw x from p(x|z) instead of returning its mean.
         lengths : int or array_like of int, [n], optional
             Number of words of each document, or expected total of each row of counts. Required by ``draw=True`` with a
-            multinomial likelihood or ``size_factor="total"``.
+            multinomial likelihood or a size factor.
 
         Returns
         -------
@@ -495,6 +495,7 @@ class Variational(Model):
         """Return the lengths of `n` documents or rows of counts to draw, checked; None otherwise or without a draw."""
         specification = self._require_fitted().specification
         documents, sized = specification.documents, specification.sized
+        size = specification.likelihood.get("size_factor", "total")
         if lengths is None and draw and documents:
             raise ValueError(
                 "draw=True needs lengths= for a multinomial likelihood, the number of words per document; draw=False "
@@ -502,14 +503,15 @@ class Variational(Model):
             )
         if lengths is None and draw and sized:
             raise ValueError(
-                'draw=True needs lengths= for a likelihood with size_factor="total", the expected total of each row; '
+                f'draw=True needs lengths= for a likelihood with size_factor="{size}", the expected total of each row; '
                 "draw=False returns the means for a total of one"
             )
         if lengths is None:
             return None
         if not (draw and (documents or sized)):
             raise ValueError(
-                f'lengths={lengths!r} needs draw=True and a multinomial likelihood or size_factor="total": leave it out'
+                f'lengths={lengths!r} needs draw=True and a multinomial likelihood or size_factor="{size}": leave it '
+                "out"
             )
         return arrays.lengths(lengths, n)
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 def program(network: Network, weights: str) -> list[dict[str, Any]]:
     """Return the operations from a code (and y) to E[x|z], with parameters in the type `weights`."""
+    if network.likelihood.inflated:
+        raise ValueError("the explorer shows no model with zero inflation: train one without it")
     sections = (network.decoder, network.output, network.units, network.mean)
     return [_translated(operation, network, weights) for section in sections for operation in section]
 

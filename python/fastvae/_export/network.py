@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 Section = tuple[Operation, ...]
 
+SECOND = ("scale", "inflation")  # names of a second output layer
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
@@ -58,7 +60,8 @@ class Network:
     y [n, conditions] is the condition: covariates, or one-hot rows in the order of ``classes_``.
 
     h = encoder(input(X)) gives mu = heads["mu"](h) and logvar = heads["logvar"](h), or heads["code"](h). With
-    out = units(output(decoder(z))), E[x|z] = mean(out). `decoder` of a topic model reads theta = simplex(z).
+    out = units(output(decoder(z))), E[x|z] = mean(out), times sigmoid(-second(decoder(z))) with zero inflation.
+    `decoder` of a topic model reads theta = simplex(z).
 
     Attributes
     ----------
@@ -78,8 +81,9 @@ class Network:
         z to the topic shares theta; empty unless it is a topic model.
     decoder, output : tuple of Operation
         z to the hidden values, and these to the output [n, n_features], in the order of the features.
-    log_scale : tuple of Operation
-        The hidden values to u, [n, n_features], if the decoder returns the scale of a Gaussian; else empty.
+    second : tuple of Operation
+        The hidden values to the second output u, [n, n_features]: the log scale of a Gaussian or the logit of zero
+        inflation; else empty.
     units : tuple of Operation
         The output in the units of x; empty: as it is.
     mean : tuple of Operation
@@ -99,7 +103,7 @@ class Network:
     simplex: Section
     decoder: Section
     output: Section
-    log_scale: Section
+    second: Section
     units: Section
     mean: Section
     likelihood: Likelihood
@@ -133,7 +137,7 @@ class _Describer:
         specification = self.specification
         encoder, inputs = self._encoder()
         heads = {name: self._head(name, inputs) for name in ("mu", "logvar", "code") if f"{name}.weight" in self.state}
-        decoder, output, log_scale = self._decoder()
+        decoder, output, second = self._decoder()
         likelihood = self._likelihood()
         by = specification.standardize
         units: Section = ()
@@ -162,7 +166,7 @@ class _Describer:
             simplex=self._simplex(),
             decoder=decoder,
             output=output,
-            log_scale=log_scale,
+            second=second,
             units=units,
             mean=self._mean(),
             likelihood=likelihood,
@@ -240,7 +244,7 @@ class _Describer:
         return Affine(mean, scale), Softmax()
 
     def _decoder(self) -> tuple[Section, Section, Section]:
-        """Return the hidden layers, the output, and the log scale (empty without)."""
+        """Return the hidden layers, the output, and the second output (empty without)."""
         specification, layers = self.specification, self.decoder_layers
         size: tuple[int, ...] = (specification.latent_dim + specification.conditions,)
         joins: Section = (JoinCondition(),) if specification.conditions else ()
@@ -249,15 +253,15 @@ class _Describer:
         hidden, size = self._layers("decoder", layers[: last if image else len(layers)], size)
         index = self._modules(hidden)
         decoder = joins + tuple(hidden)
-        scaled = "scale.weight" in self.state
+        second = next((name for name in SECOND if f"{name}.weight" in self.state), None)
         if not image:
             name = "topics" if specification.topics is not None else f"decoder.{index}"
             output = self._topics() if specification.topics is not None else (self._linear(name),)
-            return decoder, output, (self._linear("scale"),) if scaled else ()
+            return decoder, output, (self._linear(second),) if second else ()
         pools = tuple(_pool(layer, f"decoder.{index + 1 + i}") for i, layer in enumerate(layers[last + 1 :]))
         rest = (*pools, ToColumns())
         output = (self._convolution(layers[last], f"decoder.{index}"), *rest)
-        return decoder, output, (self._convolution(layers[last], "scale"), *rest) if scaled else ()
+        return decoder, output, (self._convolution(layers[last], second), *rest) if second else ()
 
     def _topics(self) -> Section:
         """Return the words of the topics: phi, or a product that is normalised."""
@@ -297,8 +301,6 @@ class _Describer:
     def _of(self, options: Mapping[str, Any], name: str) -> Likelihood:
         """Return a likelihood from its options, with the parameters `name` of the state dict."""
         trials, log_scale = self.specification.trials, self.state.get(f"{name}.log_scale")
-        if options.get("zero_inflation", False):
-            raise ValueError("a model with zero_inflation=True cannot be exported: train without it")
         if isinstance(options.get("scale"), (int, float)):
             log_scale = np.array(log(options["scale"]), np.float32)
         return Likelihood(
@@ -307,7 +309,9 @@ class _Describer:
             floor=float(options.get("floor", 0.0)),
             log_total_count=self.state.get(f"{name}.log_total_count"),
             trials=np.array(trials, np.float32) if trials else None,
-            sized="size_factor" in options,
+            size_factor=options.get("size_factor"),
+            size_unit=self.specification.size_unit,
+            inflated=bool(options.get("zero_inflation", False)),
         )
 
     # Layers

@@ -91,14 +91,14 @@ class _Model:
         network = self.network
         name = "theta" if network.simplex else "z"
         code = self._input(name, network.latent_dim, "Topic shares, rows sum to one" if network.simplex else "Codes")
-        self._output("mean", self._mean(self._decode(code, self._condition())[0]), network.n_features, _MEAN)
+        self._output("mean", self._mean(*self._decode(code, self._condition())), network.n_features, _MEAN)
 
     def reconstruct(self) -> None:
         y = self._examples()
-        out, _ = self._decode(self._encode(y), y)
-        mean = self._mean(out)
+        given = self._size()
+        mean = self._mean(*self._decode(self._encode(y), y))
         if self.network.likelihood.sized:
-            mean = self.graph.node("Mul", mean, size(self.graph, "X"))
+            mean = self.graph.node("Mul", mean, size(self.graph, "X", given))
         self._output("reconstruction", mean, self.network.n_features, _MEAN)
 
     def score(self) -> None:
@@ -106,16 +106,19 @@ class _Model:
         y = self._examples()
         if not network.variational:
             out, _ = self._decode(self._encode(y), y)
-            log_p = log_prob(graph, network.likelihood, "X", out, None, sigmoid=False)
+            log_p = log_prob(graph, network.likelihood, "X", (out, None), sigmoid=False)
             return self._output("loss", graph.node("Neg", log_p), None, "Loss of each example: lower is better")
+        given = self._size()
         mu, logvar = self._posterior(y)
         eps = self._input(
             "eps", network.latent_dim, "Noise of z = mu + sigma eps: draws of N(0, 1), or zeros for z = mu"
         )
         logvar = self._clamped(logvar)
         z = graph.node("Add", mu, graph.node("Mul", self._deviation(logvar), eps))
-        out, log_scale = self._decode(graph.apply(network.simplex, z), y)
-        log_p = log_prob(graph, network.likelihood, "X", out, log_scale, sigmoid=bool(network.mean))
+        outputs = self._decode(graph.apply(network.simplex, z), y)
+        log_p = log_prob(
+            graph, network.likelihood, "X", outputs, sigmoid=bool(network.mean), condition=y, given_size=given
+        )
         kl = self._kl(mu, logvar)
         self._output("elbo", graph.node("Sub", log_p, kl), None, "log p(x|z) - KL, nats: higher is better")
         self._output("reconstruction", graph.node("Neg", log_p), None, "-log p(x|z), nats")
@@ -145,6 +148,14 @@ class _Model:
             return None
         y = self._input("y", self.network.conditions, "Condition: covariates, or one-hot rows of the classes")
         return self.graph.apply(self.network.condition, y)
+
+    def _size(self) -> str | None:
+        """Add the input of given sizes, if the model has them; return them in counts, [n, 1]."""
+        likelihood = self.network.likelihood
+        if not likelihood.given_size:
+            return None
+        given = self._input("size_factor", 1, "Size of each example")
+        return self.graph.node("Mul", given, self.graph.constant(likelihood.size_unit))
 
     # Encoder
 
@@ -216,15 +227,20 @@ class _Model:
     # Decoder
 
     def _decode(self, code: str, y: str | None) -> tuple[str, str | None]:
-        """Return the output in the units of x, and the log scale or None."""
+        """Return the output in the units of x, and the second output or None."""
         graph, network = self.graph, self.network
         hidden = graph.apply(network.decoder, code, code, y)
         out = graph.apply(network.units, graph.apply(network.output, hidden))
-        return out, graph.apply(network.log_scale, hidden) if network.log_scale else None
+        return out, graph.apply(network.second, hidden) if network.second else None
 
-    def _mean(self, out: str) -> str:
-        groups = self.network.likelihood.groups
-        return group_means(self.graph, groups, out) if groups else self.graph.apply(self.network.mean, out)
+    def _mean(self, out: str, second: str | None) -> str:
+        likelihood = self.network.likelihood
+        if likelihood.groups:
+            return group_means(self.graph, likelihood.groups, out)
+        mean = self.graph.apply(self.network.mean, out)
+        if not likelihood.inflated or second is None:
+            return mean
+        return self.graph.node("Mul", mean, self.graph.node("Sigmoid", self.graph.node("Neg", second)))
 
     def _kl(self, mu: str, logvar: str) -> str:
         graph = self.graph

@@ -21,30 +21,44 @@ if TYPE_CHECKING:
 _SHIFT = 8
 
 
-def log_prob(graph: Graph, likelihood: Likelihood, x: str, out: str, log_scale: str | None, *, sigmoid: bool) -> str:
+def log_prob(
+    graph: Graph,
+    likelihood: Likelihood,
+    x: str,
+    outputs: tuple[str, str | None],
+    *,
+    sigmoid: bool,
+    condition: str | None = None,
+    given_size: str | None = None,
+) -> str:
     """Return log p(x|z) of each example, [n], nats; NaN in x is left out.
 
-    `out` is the decoder's output, `log_scale` its log scale u; `sigmoid`: a Gaussian's mean is the sigmoid of `out`.
+    `outputs` are the decoder's output and its second one; `sigmoid`: a Gaussian's mean is the sigmoid of the first.
+    `given_size` are sizes in counts, [n, 1].
     """
+    out, second = outputs
     given = graph.node("Where", graph.missing(x), graph.constant(0), x)
     if likelihood.sized:
-        out = graph.node("Add", graph.node("LogSoftmax", out, axis=1), graph.node("Log", size(graph, given)))
+        out = graph.node(
+            "Add", graph.node("LogSoftmax", out, axis=1), graph.node("Log", size(graph, given, given_size))
+        )
     if likelihood.kind == "mixed":
         parts = []
         for group in likelihood.groups:
             part, y = (graph.columns(value, group.first, group.last) for value in (given, out))
-            parts.append(
-                _Each(graph, group.likelihood, group.last - group.first).log_prob(part, y, None, group.sigmoid)
-            )
+            made = _Each(graph, group.likelihood, None, group.last - group.first)
+            parts.append(made.log_prob(part, y, None, group.sigmoid))
         each = parts[0] if len(parts) == 1 else graph.node("Concat", *parts, axis=1)
     else:
-        each = _Each(graph, likelihood).log_prob(given, out, log_scale, sigmoid)
+        each = _Each(graph, likelihood, condition).log_prob(given, out, second, sigmoid)
     observed = graph.node("Where", graph.missing(x), graph.constant(0), each)
     return graph.node("ReduceSum", observed, graph.constant([1], np.int64), keepdims=0)
 
 
-def size(graph: Graph, x: str) -> str:
-    """Return the totals of rows of counts, [n, 1]; a row without counts has a small one."""
+def size(graph: Graph, x: str, given: str | None = None) -> str:
+    """Return the sizes of rows of counts, [n, 1]: the given ones, or totals; a row without counts has a small one."""
+    if given is not None:
+        return given
     total = graph.node("ReduceSum", x, graph.constant([1], np.int64), keepdims=1)
     return graph.node("Max", total, graph.constant(1e-6))
 
@@ -52,8 +66,8 @@ def size(graph: Graph, x: str) -> str:
 class _Each:
     """log p of each value."""
 
-    def __init__(self, graph: Graph, likelihood: Likelihood, levels: int = 0) -> None:
-        self.graph, self.likelihood, self.levels = graph, likelihood, levels
+    def __init__(self, graph: Graph, likelihood: Likelihood, condition: str | None = None, levels: int = 0) -> None:
+        self.graph, self.likelihood, self.condition, self.levels = graph, likelihood, condition, levels
 
     def log_prob(self, x: str, y: str, u: str | None, sigmoid: bool) -> str:
         node, likelihood = self.graph.node, self.likelihood
@@ -71,7 +85,10 @@ class _Each:
                 terms = node("Sub", node("Mul", x, y), node("Exp", y))
                 return self._single(node("Sub", terms, self._ln_gamma(node("Add", x, self._constant(1)))))
             case "negative_binomial":
-                return self._negative_binomial(self._double(x), self._double(y))
+                log_p = self._negative_binomial(self._double(x), self._double(y))
+                if likelihood.inflated and u is not None:
+                    log_p = self._inflated(self._double(x), log_p, self._double(u))
+                return self._single(log_p)
             case "multinomial" | "categorical":
                 return node("Mul", x, node("LogSoftmax", y, axis=1))
             case "ordinal":
@@ -103,16 +120,31 @@ class _Each:
     def _negative_binomial(self, x: str, y: str) -> str:
         """Ln Γ(x + r) - ln Γ(r) - ln x! + r ln(r / (r + m)) + x ln(m / (r + m)), in float64."""
         node = self.graph.node
-        log_r = np.asarray(self.likelihood.log_total_count, np.float64)
-        r = self._constant(np.exp(log_r))
+        stored = np.asarray(self.likelihood.log_total_count, np.float64)
+        if stored.ndim == 2:
+            assert self.condition is not None, "dispersions of batches are those of a conditional model"
+            log_r = node("MatMul", self._double(self.condition), self._constant(stored.T))
+            r = node("Exp", log_r)
+        else:
+            log_r, r = self._constant(stored), self._constant(np.exp(stored))
         ways = node("Sub", self._ln_gamma(node("Add", x, r)), self._ln_gamma(r))
         ways = node("Sub", ways, self._ln_gamma(node("Add", x, self._constant(1))))
-        t = node("Sub", y, self._constant(log_r))
+        t = node("Sub", y, log_r)
         tail = node("Log", node("Add", node("Exp", node("Neg", node("Abs", t))), self._constant(1)))
         zero = self._constant(0)
         failures = node("Mul", r, node("Add", node("Max", t, zero), tail))
         successes = node("Mul", x, node("Add", node("Max", node("Neg", t), zero), tail))
-        return self._single(node("Sub", node("Sub", ways, failures), successes))
+        return node("Sub", node("Sub", ways, failures), successes)
+
+    def _inflated(self, x: str, log_p: str, u: str) -> str:
+        """Ln(w [x = 0] + (1 - w) p), w = sigmoid(u), in float64."""
+        node, zero = self.graph.node, self._constant(0)
+        tail = node("Log", node("Add", node("Exp", node("Neg", node("Abs", u))), self._constant(1)))
+        log_w = node("Neg", node("Add", node("Max", node("Neg", u), zero), tail))
+        rest = node("Sub", log_p, node("Add", node("Max", u, zero), tail))
+        distance = node("Exp", node("Neg", node("Abs", node("Sub", log_w, rest))))
+        both = node("Add", node("Max", log_w, rest), node("Log", node("Add", distance, self._constant(1))))
+        return node("Where", node("Equal", x, zero), both, rest)
 
     # float64
 

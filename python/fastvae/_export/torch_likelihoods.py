@@ -21,23 +21,46 @@ LEAST_SIZE = 1e-6  # of a row without counts
 
 
 def log_prob(
-    likelihood: Likelihood, mean: Section, learned: Any, x: Tensor, out: Tensor, log_scale: Tensor | None
+    likelihood: Likelihood,
+    mean: Section,
+    learned: Any,
+    x: Tensor,
+    outputs: tuple[Tensor, Tensor | None],
+    condition: Tensor | None = None,
+    size: Tensor | None = None,
 ) -> Tensor:
     """Return log p(x|z) of each example, [n], nats; NaN in x is left out.
 
-    `learned` holds the parameters of the likelihood, `out` is the decoder's output and `log_scale` its log scale.
+    `learned` holds the parameters of the likelihood, `outputs` are the decoder's output and its second one; `size` are
+    given sizes, [n].
     """
+    out, second = outputs
     observed = ~x.isnan()
     x = x.nan_to_num()
     if likelihood.sized:
-        out = out.log_softmax(1) + x.sum(1, keepdim=True).clamp(min=LEAST_SIZE).log()
+        out = out.log_softmax(1) + sizes(likelihood, x, size)[:, None].log()
     if likelihood.kind == "mixed":
         parts = []
         for group in likelihood.groups:
             part, y = (value[:, group.first : group.last] for value in (x, out))
             parts.append(_of_group(group, learned_of(group, learned), part, y))
         return torch.cat(parts, 1).masked_fill(~observed, 0).sum(1)
-    return _each(likelihood, mean, learned, x, out, log_scale).masked_fill(~observed, 0).sum(1)
+    log_p = _each(likelihood, mean, learned, x, (out, second), condition)
+    if likelihood.inflated and second is not None:
+        rest = logsigmoid(-second) + log_p
+        log_p = torch.where(x == 0, torch.logaddexp(logsigmoid(second), rest), rest)
+    return log_p.masked_fill(~observed, 0).sum(1)
+
+
+def sizes(likelihood: Likelihood, x: Tensor, size: Tensor | None) -> Tensor:
+    """Return the sizes of rows of counts, [n]: their totals, or the given ones in counts."""
+    if not likelihood.given_size:
+        if size is not None:
+            raise ValueError("leave out size: it is the total of x")
+        return x.sum(1).clamp(min=LEAST_SIZE)
+    if size is None:
+        raise ValueError("pass size: the sizes of the rows are given, [n]")
+    return size.reshape(len(x)).to(x) * likelihood.size_unit
 
 
 def learned_of(group: Group, learned: Any) -> Any:
@@ -85,11 +108,19 @@ def _of_group(group: Group, learned: Any, x: Tensor, y: Tensor) -> Tensor:
             x = torch.where(x > 0, x, 1)  # 0 is a missing value
             log_s = learned.log_scale
             return -0.5 * ((x.log() - y) / log_s.exp()) ** 2 - log_s - 0.5 * log(2 * pi) - x.log()
-    return _each(group.likelihood, (Activation("sigmoid"),) if group.sigmoid else (), learned, x, y, None)
+    return _each(group.likelihood, (Activation("sigmoid"),) if group.sigmoid else (), learned, x, (y, None), None)
 
 
-def _each(likelihood: Likelihood, mean: Section, learned: Any, x: Tensor, y: Tensor, u: Tensor | None) -> Tensor:
-    """Return log p of each value."""
+def _each(
+    likelihood: Likelihood,
+    mean: Section,
+    learned: Any,
+    x: Tensor,
+    outputs: tuple[Tensor, Tensor | None],
+    condition: Tensor | None,
+) -> Tensor:
+    """Return log p of each value, without zero inflation."""
+    y, u = outputs
     match likelihood.kind:
         case "bernoulli":
             return x * logsigmoid(y) + (1 - x) * logsigmoid(-y)
@@ -105,6 +136,9 @@ def _each(likelihood: Likelihood, mean: Section, learned: Any, x: Tensor, y: Ten
             return x * y - y.exp() - (x + 1).lgamma()
         case "negative_binomial":
             log_r = learned.log_total_count
+            if log_r.ndim == 2:
+                assert condition is not None, "dispersions of batches are those of a conditional model"
+                log_r = condition @ log_r.T
             r, total = log_r.exp(), torch.logaddexp(log_r, y)
             ways = (x + r).lgamma() - r.lgamma() - (x + 1).lgamma()
             return ways + r * (log_r - total) + x * (y - total)

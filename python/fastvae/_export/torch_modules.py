@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from fastvae import _core
 from fastvae._export import operations as ops
-from fastvae._export.torch_likelihoods import LEAST_SIZE, group_means, log_prob
+from fastvae._export.network import SECOND
+from fastvae._export.torch_likelihoods import group_means, log_prob, sizes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,8 +110,9 @@ class FittedModule(nn.Module):
         if network.simplex:
             mixture = network.likelihood.kind == "mixture"
             self.topics = _topic_words(network.output[0]) if mixture else _head(network.output)
-        if network.log_scale:
-            self.scale = module_of(network.log_scale[0])
+        if network.second:
+            self._second = next(name for name in SECOND if f"{name}.weight" in state)
+            setattr(self, self._second, module_of(network.second[0]))
         groups = nn.Module()
         for i in {name.split(".")[1] for name in state if name.startswith("likelihood.") and name.count(".") == 2}:
             named = {name.split(".")[2]: value for name, value in state.items() if name.startswith(f"likelihood.{i}.")}
@@ -165,31 +167,41 @@ class FittedModule(nn.Module):
     # The decoder
 
     def outputs(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Return the output of the decoder before its link (such as logits), and its log scale or None: rows."""
+        """Return the output of the decoder before its link (such as logits), and its second output or None: rows.
+
+        The second output is the log scale of a Gaussian, or the logit of zero inflation.
+        """
         network, y = self._network, self._condition(y)
         layers = len(_modules(network.decoder))
         h = self._hidden(self.decoder[:layers], network.decoder, z, y)
-        scale = None
+        second = None
         if network.simplex:
             out = self.topics(h)
         else:
             out = self._hidden(self.decoder[layers:], network.output, h, y)
-            if network.log_scale:
-                scale = self.scale(h)
-                scale = self._hidden(self.decoder[layers + 1 :], network.log_scale[1:], scale, y)
-        return self._run(network.units, out), scale
+            if network.second:
+                second = getattr(self, self._second)(h)
+                second = self._hidden(self.decoder[layers + 1 :], network.second[1:], second, y)
+        return self._run(network.units, out), second
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return E[x|z]: [n, n_features], or images [n, channels, height, width] of a model with an image shape."""
-        out, _ = self.outputs(z, y)
+        """Return E[x|z]: [n, n_features], or images [n, channels, height, width] of a model with an image shape.
+
+        Counts with a size have the size 1.
+        """
+        out, second = self.outputs(z, y)
         if self._network.likelihood.groups:
             return group_means(self._network.likelihood.groups, getattr(self, "likelihood", None), out)
-        return self._images(self._run(self._network.mean, out))
+        mean = self._run(self._network.mean, out)
+        if self._network.likelihood.inflated and second is not None:
+            mean = mean * (-second).sigmoid()
+        return self._images(mean)
 
-    def _as_given(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """Return decoded examples in the layout of x, and counts with the total of x if they have a size."""
-        if self._network.likelihood.sized:
-            decoded = decoded * x.flatten(1).sum(1).clamp(min=LEAST_SIZE).reshape(-1, *[1] * (decoded.ndim - 1))
+    def _as_given(self, decoded: Tensor, x: Tensor, size: Tensor | None = None) -> Tensor:
+        """Return decoded examples in the layout of x, and counts with the size of x if they have one."""
+        likelihood = self._network.likelihood
+        if likelihood.sized:
+            decoded = decoded * sizes(likelihood, x.flatten(1), size).reshape(-1, *[1] * (decoded.ndim - 1))
         return self._rows(decoded) if x.ndim == 2 else decoded
 
 
@@ -210,18 +222,22 @@ class VariationalModule(FittedModule):
         """Return the decoder's input: z, or the topic shares theta of a topic model."""
         return self._run(self._network.simplex, z)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return E[x|z] in the layout of x, mu and logvar; z is drawn in training mode, else it is mu."""
+    def forward(self, x: Tensor, y: Tensor | None = None, size: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return E[x|z] in the layout of x, mu and logvar; z is drawn in training mode, else it is mu.
+
+        `size` [n] are the sizes of a model with ``size_factor="given"``.
+        """
         mu, logvar = self.encode(x, y)
         z = self.reparameterize(mu, logvar) if self.training else mu
-        return self._as_given(self.decode(self.code(z), y), x), mu, logvar
+        return self._as_given(self.decode(self.code(z), y), x, size), mu, logvar
 
-    def elbo(self, x: Tensor, y: Tensor | None = None, eps: Tensor | None = None) -> Tensor:
+    def elbo(self, x: Tensor, y: Tensor | None = None, eps: Tensor | None = None, size: Tensor | None = None) -> Tensor:
         """Return the ELBO of each example, [n], nats: log p(x|z) at one draw of z, minus the KL."""
         mu, logvar = self.encode(x, y)
-        out, log_scale = self.outputs(self.code(self.reparameterize(mu, logvar, eps)), y)
-        learned = getattr(self, "likelihood", None)
-        log_p = log_prob(self._network.likelihood, self._network.mean, learned, self._rows(x), out, log_scale)
+        outputs = self.outputs(self.code(self.reparameterize(mu, logvar, eps)), y)
+        network, learned = self._network, getattr(self, "likelihood", None)
+        condition = self._condition(y)
+        log_p = log_prob(network.likelihood, network.mean, learned, self._rows(x), outputs, condition, size)
         logvar = logvar.clamp(-30, 20)
         return log_p - 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(1)
 

@@ -84,9 +84,15 @@ class FittedModel:
 
     def standardize_y(self, y: NDArray[Any], rows: NDArray[np.uint64] | None) -> None:
         """Give a new model the standardisation for covariates y of the training rows (None: all), if they need one."""
-        specification = self.engine.standardized_y(y, rows)
+        if self.specification.conditions == 0:
+            return
+        specification = self.engine.standardized_y(y[:, : self.specification.conditions], rows)
         if specification is not None:
             self._build(specification)
+
+    def set_size_unit(self, unit: float) -> None:
+        """Give a new model the number of counts in a given size of 1."""
+        self._build(self.specification.with_size_unit(unit).to_json())
 
     def set_seed_words(self, seeds: list[dict[str, Any]]) -> None:
         """Give a new topic model seed words: "topic", "word" and "count" of each."""
@@ -176,6 +182,12 @@ class FittedModel:
                 "predict_proba, impute, item_probabilities or transform"
             )
 
+    def require_sizes(self, y: NDArray[Any] | None) -> None:
+        """Raise ValueError if the likelihood needs sizes of rows, and y has none."""
+        specification = self.specification
+        if specification.takes_sizes and (y is None or y.shape[1] == specification.conditions):
+            raise ValueError('pass size_factor=: this model was fitted with size_factor="given", one size for each row')
+
     # Codes and means
 
     def encode(
@@ -199,6 +211,7 @@ class FittedModel:
     def reconstruct(self, X: Examples, y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
         """Return the decoder's means at the codes of X, [n_examples, n_features]."""
         self.require_decoder()
+        self.require_sizes(y)
         return self.engine.reconstruct(X, y, threads).reshape(len(X), -1)
 
     def best_items(
@@ -231,6 +244,7 @@ class FittedModel:
     ) -> list[NDArray[np.float32]]:
         """Return -log p(x|z), KL and, with several samples, the bound of each example, [n_examples], nats."""
         self.require_decoder()
+        self.require_sizes(y)
         return self.engine.score(X, y, eps, samples, threads)
 
     def mean_losses(
@@ -250,11 +264,13 @@ class FittedModel:
         `balanced`: log p has the weights of groups of columns, as in training.
         """
         self.require_decoder()
+        self.require_sizes(data.y)
         return self.engine.mean_losses(*data, rows, eps, objectives, corruption, binarize, balanced, threads)
 
     def log_marginal(self, X: Examples, y: NDArray[Any] | None, samples: int, threads: int | None) -> LogMarginal:
         """Estimate log p(x) of each example, in nats, by importance sampling with `samples` draws."""
         self.require_decoder()
+        self.require_sizes(y)
         return LogMarginal(*self.engine.log_marginal(X, y, samples, threads))
 
     def conditional_mean(
@@ -319,6 +335,7 @@ class FittedModel:
     def predictive(self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> Predictive:
         """Return mean and standard deviations of p(x'|x), from n draws of z."""
         self.require_decoder()
+        self.require_sizes(y)
         moments = self.engine.predictive(X, y, n, seed, threads)
         return Predictive(*(moment.reshape(len(X), -1) for moment in moments))
 
@@ -367,11 +384,16 @@ class FittedModel:
         objective: Terms,
         corruption: tuple[str, float] | None,
         binarize: str | None,
+        prior: Any = None,
     ) -> tuple[tuple[float, float, float], dict[str, NDArray[np.float32]]]:
-        """Return reconstruction, KL and loss of one batch, means over its examples, and the gradients of the loss."""
+        """Return reconstruction, KL and loss of one batch, means over its examples, and the gradients of the loss.
+
+        `prior` is a composite prior as the core takes it.
+        """
         self.require_decoder()
+        self.require_sizes(data.y)
         *losses, gradients = self.engine.loss_and_gradients(
-            *data, eps, corrupted, objective, corruption, binarize, threads
+            *data, eps, corrupted, objective, corruption, binarize, threads, prior
         )
         reconstruction, kl, loss = losses
         return (reconstruction, kl, loss), _shaped(gradients, self.engine.trained())

@@ -223,6 +223,20 @@ class Specification:
         return "size_factor" in self.likelihood
 
     @property
+    def takes_sizes(self) -> bool:
+        """Whether the sizes of rows are given, in the column of y behind the conditions."""
+        return self.likelihood.get("size_factor") == "given"
+
+    @property
+    def size_unit(self) -> float:
+        """Counts in a given size of 1."""
+        return float(self.options.get("size_unit", 1.0))
+
+    def with_size_unit(self, unit: float) -> Specification:
+        """Return the specification with another number of counts in a given size of 1."""
+        return Specification(self.options | {"size_unit": unit})
+
+    @property
     def input_transform(self) -> str | None:
         """The transformation of the encoder's input."""
         transform: str | None = self.options["input_transform"]

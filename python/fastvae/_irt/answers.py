@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _core
-from fastvae._data import arrays, names
+from fastvae._data import arrays, cells, names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,11 +83,17 @@ def mask_unobserved(X: Any, observed: Any) -> Any:
 
 def group_labels(groups: Any, shares: NDArray[Any], weights: NDArray[Any] | None) -> NDArray[Any]:
     """Return the label of each student's group, or raise ValueError; each group must have answers to each task."""
-    labels = np.asarray(groups)
+    labels = np.asarray(groups, object if isinstance(groups, (list, tuple)) else None)
     if labels.shape != (len(shares),):
         raise ValueError(f"groups has shape {labels.shape}: pass one label for each of the {len(shares)} students")
     if labels.dtype.kind == "f" and np.isnan(labels).any():
         raise ValueError(f"groups[{int(np.argmax(np.isnan(labels)))}] is NaN: leave out students without a group")
+    if labels.dtype.kind == "O":
+        empty = [cells.is_missing(label) or label != label for label in labels]
+        if any(empty):
+            raise ValueError(f"groups[{empty.index(True)}] is missing: leave out students without a group")
+        if not any(isinstance(label, str) for label in labels):
+            labels = np.array(labels.tolist())
     if labels.dtype.kind == "O":
         bad = [i for i, label in enumerate(labels) if not isinstance(label, str)]
         if bad and len(bad) < len(labels):
@@ -98,9 +104,10 @@ def group_labels(groups: Any, shares: NDArray[Any], weights: NDArray[Any] | None
     if len(names) < 2:
         raise ValueError(f"groups has one label only, {names.tolist()[0]!r}: compare two or more groups")
     for name in names.tolist():
-        empty = np.isnan(shares[used & (labels == name)]).all(0)
-        if empty.any():
-            raise ValueError(f"group {name!r} has no answers to {_tasks(empty)}: leave out tasks that it has not seen")
+        unseen = np.isnan(shares[used & (labels == name)]).all(0)
+        if unseen.any():
+            tasks = names_of_tasks(unseen)
+            raise ValueError(f"group {name!r} has no answers to {tasks}: leave out tasks that it has not seen")
     return labels
 
 
@@ -142,6 +149,13 @@ def threshold_logits(counts: NDArray[np.float64], most: NDArray[np.int64]) -> ND
     """
     inside = np.arange(counts.shape[1]) <= most[:, np.newaxis]
     empty = inside & (counts == 0)
+    alone = np.flatnonzero((counts > 0).sum(1) <= 1)
+    if len(alone):
+        task = alone[0]
+        what = (
+            f"all answers to task {task} are {counts[task].argmax()}" if counts[task].any() else f"task {task} has none"
+        )
+        raise ValueError(f"graded tasks need different answers, and {what}: leave it out")
     if empty.any():
         task, mark = np.argwhere(empty)[0]
         remedy = "answers begin at 0: subtract 1 from a scale of 1 to 5" if mark == 0 else "merge it with its neighbour"
@@ -175,19 +189,19 @@ class TaskTotals:
         sentences = []
         if none.any():
             kept = "they have the mode of the prior" if prior else "they stay at their initial values"
-            sentences.append(f"{_tasks(none)} without answers: no data for the parameters; {kept}")
+            sentences.append(f"{names_of_tasks(none)} without answers: no data for the parameters; {kept}")
         if not prior and intercepts:
             extremes = (("everyone", self.marks == self.count), ("nobody", self.marks == 0))
             for who, tasks in extremes:
                 if (tasks & ~none).any():
                     sentences.append(
-                        f"{_tasks(tasks & ~none)} solved by {who}: the maximum likelihood estimate is not finite; use "
-                        "prior='weak'"
+                        f"{names_of_tasks(tasks & ~none)} solved by {who}: the maximum likelihood estimate is not "
+                        "finite; use prior='weak'"
                     )
         return ". ".join(sentences)
 
 
-def _tasks(mask: NDArray[np.bool_], most: int = 10) -> str:
+def names_of_tasks(mask: NDArray[np.bool_], most: int = 10) -> str:
     """Return "task 3" or "tasks 3, 5, ..."."""
     tasks = np.flatnonzero(mask).tolist()
     shown = ", ".join(map(str, tasks[:most])) + ", ..." * (len(tasks) > most)

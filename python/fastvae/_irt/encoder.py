@@ -52,7 +52,9 @@ def encoder_weights(items: Items, shares: NDArray[Any], width: int) -> dict[str,
     margin = 0.1 + 0.05 * (mean.max() - mean.min())
     knots = np.linspace(mean.min() - margin, mean.max(), width)
     expected, variance, slope = items.mark_moments(knots)  # [k, t]
-    w = slope / variance
+    with np.errstate(divide="ignore", invalid="ignore"):
+        w = slope / variance
+    w = np.where(variance > 0, w, items.slopes[:, 0])  # the limit, where a steep task is certain
     weight = np.concatenate([w * most, w * expected], 1)
     bias = -(w * expected).sum(1) - knots
     if n_information:  # every eighth unit: spread over the abilities

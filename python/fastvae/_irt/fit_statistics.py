@@ -28,7 +28,7 @@ class LimitedInformation(NamedTuple):
     rmsea: float
     """(max(M2 - df, 0) / (df (n - 1)))^1/2: below 0.05 is a close fit, by convention."""
     srmsr: float
-    """Root mean square difference of observed and expected correlations of two tasks."""
+    """Root mean square difference of observed and expected correlations of two tasks; NaN if none is defined."""
 
 
 class FitStatistics(NamedTuple):
@@ -133,4 +133,5 @@ def _srmsr(observed: NDArray[Any], expected: NDArray[Any], i: NDArray[Any], j: N
         return found
 
     difference = correlations(observed) - correlations(expected)
-    return float(np.sqrt(np.nanmean(difference**2)))
+    difference = difference[~np.isnan(difference)]
+    return float(np.sqrt((difference**2).mean())) if len(difference) else np.nan

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # shrinks by a factor of 0.9 to 0.95 an iteration, so the maximum is less than 2e-5 away.
 TOLERANCE = 1e-6
 
+# The native core's bound of slopes without a finite estimate.
+LARGEST_SLOPE = 30.0
+
 # The native core's names of the models.
 KINDS = {
     "through_origin": "through_origin",

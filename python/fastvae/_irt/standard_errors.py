@@ -29,22 +29,29 @@ class StandardErrors(NamedTuple):
 
 
 def covariance(items: Items, exam: Exam) -> NDArray[np.float64]:
-    """Return the covariance matrix of the item parameters, in the order of ``items.flat()``; NaN if there is none.
+    """Return the covariance matrix of the item parameters, in the order of ``items.flat()``.
 
     It is the inverse of minus the Hessian of the log-likelihood plus the log prior, by central differences of the exact
     gradient (Fisher's identity; Jamshidian & Jennrich, JRSS B 62, 2000). Parameters that are the same, such as the
-    slopes of "rasch", have the same rows.
+    slopes of "rasch", have the same rows. NaN where there is none: for a singular matrix, and for parameters that the
+    answers do not depend on (of a task without answers) or that are at a bound (0, of a slope of "through_origin").
     """
     at, free = items.flat(), items.free()
     hessian = np.empty((free.shape[1], free.shape[1]))
     for i, direction in enumerate(free.T):
         ends = [free.T @ exam.gradient(at + h * direction)[1] for h in (_CHANGE, -_CHANGE)]
         hessian[i] = (ends[0] - ends[1]) / (2 * _CHANGE)
+    known = hessian.any(0)
+    if items.through_origin:
+        known &= items.slopes[:, 0] > 0
+    information = -(hessian + hessian.T)[np.ix_(known, known)] / 2
     try:
-        inverse = np.linalg.inv(-(hessian + hessian.T) / 2)
+        inverse = np.linalg.inv(information)
     except np.linalg.LinAlgError:
-        inverse = np.full_like(hessian, np.nan)
-    found: NDArray[np.float64] = free @ inverse @ free.T
+        inverse = np.full_like(information, np.nan)
+    found: NDArray[np.float64] = free[:, known] @ inverse @ free[:, known].T
+    unknown = free[:, ~known].any(1)
+    found[unknown], found[:, unknown] = np.nan, np.nan
     return found
 
 

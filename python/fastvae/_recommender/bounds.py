@@ -4,8 +4,8 @@ With orthonormal directions V [k, d] the logit of an item with weights w and bia
 
     h w + b <= (V'h) (V'w) + |h - VV'h| |w - VV'w| + b
 
-by the inequality of Cauchy and Schwarz. V are about the first principal directions of the weights of all items, from a
-few iterations of a block of vectors: the rest of w is small. The bounds hold for any V: results do not depend on it.
+by the inequality of Cauchy and Schwarz. V are about the principal directions of the inputs of some users, from a few
+iterations of a block of vectors: the rest of h is small. The bounds hold for any V: results do not depend on it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,21 @@ if TYPE_CHECKING:
 WIDTH = 32  # numbers of an item: d directions, the norm of the rest, a margin, the bias
 _DIRECTIONS = WIDTH - 3
 _MARGIN = 1e-4  # of |h| |w|: more than the rounding errors of products in float32
-_ITERATIONS = 3  # of W'W on a block of vectors
+_ITERATIONS = 3  # of H'H on a block of vectors
 _AT_ONCE = 4096  # items
 
 
-def bounds(weights: NDArray[np.float32], bias: NDArray[np.float32], first: NDArray[np.int64]) -> Bounds | None:
+def bounds(
+    weights: NDArray[np.float32], bias: NDArray[np.float32], inputs: NDArray[np.float32], first: NDArray[np.int64]
+) -> Bounds | None:
     """Return the bounds for an output layer, or None if its weights overflow.
 
     Parameters
     ----------
     weights : ndarray, [n_items, k]
     bias : ndarray, [n_items]
+    inputs : ndarray, [n_users, k]
+        Inputs of the layer.
     first : ndarray of int, [n_items]
         The order in which items are tried: likely ones first.
     """
@@ -43,7 +47,7 @@ def bounds(weights: NDArray[np.float32], bias: NDArray[np.float32], first: NDArr
         used = directions[:, :_DIRECTIONS]
         used[:] = np.random.default_rng(0).standard_normal(used.shape, np.float32)
         for _ in range(_ITERATIONS):
-            image = weights.T @ (weights @ used)
+            image = inputs.T @ (inputs @ used)
             if not np.isfinite(image).all():
                 return None
             used[:] = _orthonormal(image.astype(np.float64))
@@ -52,10 +56,13 @@ def bounds(weights: NDArray[np.float32], bias: NDArray[np.float32], first: NDArr
             rows = first[start : start + _AT_ONCE]
             part, out = weights[rows], items[start : start + _AT_ONCE]
             out[:, :_DIRECTIONS] = part @ used
-            norm = np.sqrt(np.square(part).sum(1))
-            rest = np.sqrt(np.square(part - out[:, :_DIRECTIONS] @ used.T).sum(1))
-            out[:, _DIRECTIONS] = rest + 1e-5 * norm
-            out[:, _DIRECTIONS + 1] = _MARGIN * norm
+            squares = np.einsum("ij,ij->i", part, part)
+            rest = squares - np.square(out[:, :_DIRECTIONS]).sum(1)
+            if not np.isfinite(rest).all():
+                return None
+            # The difference has an error of some rounding errors of the squares.
+            out[:, _DIRECTIONS] = np.sqrt(np.maximum(rest, 0) + 3e-5 * squares)
+            out[:, _DIRECTIONS + 1] = _MARGIN * np.sqrt(squares)
             out[:, _DIRECTIONS + 2] = bias[rows] + 1e-5 * np.abs(bias[rows])
     return directions.ravel(), items.ravel(), first.astype(np.uint32)
 

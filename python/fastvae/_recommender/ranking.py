@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _USERS = 4096  # of a block whose rankings are in memory
 # The fewest inputs and outputs of an output layer for which bounds save work.
 _LEAST_INPUTS, _LEAST_ITEMS, _LEAST_SHARE = 128, 1024, 40
+_SAMPLE = 512  # users whose inputs of the output layer tell its principal directions
 
 
 def best_items(
@@ -35,7 +36,7 @@ def best_items(
     Where there are no more items they are -1 and -inf. Users without clicks get the most popular items.
     """
     most = min(n, clicks.n_items)
-    limits = bounds_for(fitted, len(clicks.lengths), most) if limits is None else limits
+    limits = bounds_for(fitted, clicks, most, threads) if limits is None else limits
     found, scores = fitted.best_items(clicks.matrix(), most, allowed, new_only, threads, limits)
     items = found.astype(np.int64)
     empty = np.flatnonzero(clicks.lengths == 0)
@@ -45,8 +46,9 @@ def best_items(
     return np.pad(items, missing, constant_values=-1), np.pad(scores, missing, constant_values=-np.inf)
 
 
-def bounds_for(fitted: FittedModel, users: int, n: int) -> Bounds | None:
+def bounds_for(fitted: FittedModel, clicks: Clicks, n: int, threads: int | None) -> Bounds | None:
     """Return bounds of the model's logits if they save more than they cost for the best n items of users, else None."""
+    users = len(clicks.lengths)
     hidden = fitted.specification.options["decoder"]
     k = hidden[-1]["width"] if hidden and isinstance(hidden[-1], dict) else [fitted.latent_dim, *hidden][-1]
     if k < _LEAST_INPUTS or fitted.n_features < max(_LEAST_ITEMS, _LEAST_SHARE * n) or users < 2 * k:
@@ -54,7 +56,9 @@ def bounds_for(fitted: FittedModel, users: int, n: int) -> Bounds | None:
     state = fitted.state_dict()
     weights, bias = (state[f"decoder.{2 * len(hidden)}.{part}"] for part in ("weight", "bias"))
     first = bias if fitted.popularity is None else fitted.popularity
-    return bounds.bounds(weights, bias, np.argsort(-first, kind="stable"))
+    some = np.linspace(0, users - 1, min(users, _SAMPLE)).astype(np.uint64)
+    inputs = fitted.engine.last_hidden(clicks.matrix(), some, threads).reshape(len(some), -1)
+    return bounds.bounds(weights, bias, inputs, np.argsort(-first, kind="stable"))
 
 
 def popular(
@@ -75,7 +79,7 @@ def mean_measures(
     """Return means over the users with items in `held` of measures of the ranking of the items not in `seen`."""
     users = np.flatnonzero(held.lengths)
     sums, k = dict.fromkeys((metric.name for metric in measures), 0.0), max(metric.k for metric in measures)
-    limits = bounds_for(fitted, len(users), k)
+    limits = bounds_for(fitted, seen.take(users), k, threads)
     for rows, block in seen.take(users).blocks(_USERS):
         items, _ = best_items(fitted, block, k, None, True, threads, limits)
         theirs = held.take(users[rows])

@@ -89,7 +89,8 @@ class Column:
         levels = kinds.levels_of(raw) if kind not in kinds.NUMERIC else ()
         if isinstance(chosen, tuple):
             _check_listed(raw, chosen, name)
-            levels = tuple(level for level in chosen if level in set(levels))
+            occurring = set(levels)
+            levels = tuple(level for level in chosen if level in occurring)
         if kind not in kinds.NUMERIC:
             if len(levels) <= 1:
                 kind = "constant" if levels else "empty"

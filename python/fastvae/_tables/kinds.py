@@ -22,7 +22,7 @@ NUMERIC = ("real", "positive", "count")
 
 _MAX_LEVELS = 100  # of strings that are categories without being asked for
 _FEW_LEVELS = 20  # that are categories even if each row has its own
-_MAX_CHOSEN = 2000  # levels of a column that the user has called categorical
+_MAX_CHOSEN = 2000  # levels of a column that the user has called categorical, or of a dtype of categories
 
 
 def check(columns: Any) -> dict[Any, str | tuple[Any, ...]]:
@@ -65,7 +65,8 @@ def levels_of(raw: RawColumn) -> tuple[Any, ...]:
         distinct = np.unique(raw.values[~np.isnan(raw.values)])
         plain = [natural(raw.type, value) for value in distinct.tolist()]
     if raw.declared is not None:
-        return tuple(level for level in raw.declared if level in set(plain))
+        occurring = set(plain)
+        return tuple(level for level in raw.declared if level in occurring)
     return tuple(plain)
 
 
@@ -96,6 +97,10 @@ def find(raw: RawColumn) -> str:
             raise ValueError(
                 f"column {raw.label!r} holds {len(levels)} different texts in {rows} rows, too many for categories: "
                 f'drop it, or pass columns={{{raw.label!r}: "categorical"}}'
+            )
+        if len(levels) > _MAX_CHOSEN:
+            raise ValueError(
+                f"column {raw.label!r} has {len(levels)} categories, more than {_MAX_CHOSEN}: drop it, or merge some"
             )
         return "ordinal" if raw.ordered else "categorical"
     observed = raw.values[~np.isnan(raw.values)]

@@ -76,14 +76,28 @@ def grid_of(given: Any) -> list[int]:
     return found
 
 
-def divide(X: Any, share: float, random: np.random.Generator) -> tuple[Counts, Counts, Counts]:
-    """Return training documents, and of the others, a share of all, two random halves of the words of each."""
-    n = len(X)
+def hold_out(n: int, share: float, random: np.random.Generator) -> NDArray[np.bool_]:
+    """Return whether each of n documents is held out, a `share` of them, or raise ValueError."""
     held = np.zeros(n, bool)
     held[random.permutation(n)[: max(1, round(share * n))]] = True
     if held.all():
-        raise ValueError(f"X has {n} documents, too few to hold some out")
+        raise ValueError(
+            f"X has too few documents, {n}, to hold out {share:g} of them: pass more, or a smaller held_out"
+        )
+    return held
+
+
+def divide(X: Any, held: NDArray[np.bool_], random: np.random.Generator) -> tuple[Counts, Counts, Counts]:
+    """Return training documents, and of those `held` out two random halves of the words of each."""
+    n = len(X)
     document, word, count = _table(X)
+    fraction = np.flatnonzero(count != np.rint(count))
+    if len(fraction):
+        row, column, value = (each[fraction[0]] for each in (document, word, count))
+        raise ValueError(
+            f"X[{row}, {column}] is {value:g}: the words of documents are divided, so X must be whole counts, not "
+            "frequencies or tf-idf"
+        )
     own = held[document]
     training = _counts(document[~own], word[~own], count[~own], np.flatnonzero(~held), n, X.shape[1])
     # One entry for each word, in random order within its document.
@@ -161,9 +175,9 @@ def advise(n_topics: NDArray[np.int64], perplexity: NDArray[np.float64], coheren
             f"({perplexity[best]:.0f}) is within {_NEAR:.0%} of the lowest ({perplexity[lowest]:.0f}, with "
             f"{n_topics[lowest]} topics)."
         )
-    if not good[int(coherence.argmax())]:
+    if coherence.max() > coherence[best] + _ALIKE:
         words.append(f"{most} topics are more coherent ({coherence.max():.3f}), but predict documents worse.")
-    if len(n_topics) > 1 and best in (0, len(n_topics) - 1):
+    if len(n_topics) > 1 and best in (0, len(n_topics) - 1) and n > 2:
         end, way = ("smallest", "smaller") if best == 0 else ("largest", "larger")
         words.append(f"It is the {end} number of the grid: try {way} ones.")
     return n, " ".join(words)

@@ -93,6 +93,8 @@ def coherence(components: ArrayLike, X: Any, measure: str = "npmi", n: int | Non
     """
     measure = _checks.choice(measure, "measure", MEASURES)
     topics = _topics(components)
+    if topics.shape[1] < 2:
+        raise ValueError("coherence is of pairs of words, but the vocabulary has one word: count more words")
     top = _top(topics, n, 10, least=2)
     words, place = np.unique(top, return_inverse=True)
     documents, together = _co_occurrence(X, words, topics.shape[1])

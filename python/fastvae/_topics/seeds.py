@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastvae import _checks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _MAX_SHOWN = 5  # unknown words in a message
 
@@ -74,6 +77,16 @@ def _unknown(topic: Any, unknown: list[str], columns: Mapping[str, int]) -> str:
         f"seed_words[{topic}] has {shown}, not in the vocabulary of {len(columns)} words{hint}: leave them out, or "
         "count them too"
     )
+
+
+def warn_of_unseen(pairs: Pairs, counts: NDArray[np.float64], words: list[str] | None) -> None:
+    """Warn of seeds that occur in no document; `counts` are those of each word."""
+    unseen = [(topic, word) for topic, word in pairs if counts[word] == 0]
+    if not unseen:
+        return
+    names = [f"seed_words[{topic}] {word if words is None else words[word]!r}" for topic, word in unseen[:_MAX_SHOWN]]
+    shown = ", ".join(names) + (", ..." if len(unseen) > _MAX_SHOWN else "")
+    _checks.warn(f"{shown}: no training document has such a word, so it draws no others into its topic: leave it out")
 
 
 def occurrences(pairs: Pairs, share: float, n_topics: int, total: float) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ def count_words(X: Any, rows: NDArray[np.uint64] | None = None) -> NDArray[np.fl
         if rows is not None:
             selected[rows] = True
         words = np.arange(len(counts))
-        for start, document, word, value in sparse.blocks(X, _BLOCK):
+        for start, document, word, value in sparse.blocks(X, 32 * _BLOCK):  # few words a document
             keep = selected[start + document]
             cells, values = np.append(words, word[keep]), np.append(counts, value[keep])
             counts = np.bincount(cells, values, len(counts))

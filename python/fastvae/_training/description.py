@@ -45,6 +45,8 @@ def describe(
         terms = ["-" + _kl(objective)]
     elif objective.beta == 0.0:
         terms = [log_p]
+    elif objective.prior is not None:
+        terms = [log_p, f"- {_shown(objective.beta, 'beta')} n sum_j KL_j"]
     else:
         terms = [log_p, "- " + _kl(objective)]
     penalty = optimizer.weight_decay
@@ -79,7 +81,15 @@ def describe(
             sentences.append("The encoder's gradient is doubly reparameterised.")
     elif objective.reconstruction:
         sentences.append("E_q is estimated with one draw z = mu + sigma eps an example and step.")
-    if objective.samples == 1 and objective.beta != 0.0:
+    if objective.prior is not None and objective.beta != 0.0:
+        total = sum(objective.prior.weights)
+        a, b, c = (f"{weight / total:g}" for weight in objective.prior.weights)
+        sentences.append(
+            "n is the sum of x. KL_j = ln q(z_j|x) - ln p(z_j) at the draw of z, for each of "
+            f"{specification.latent_dim} latent dimensions, with p(z_j) = {a} N(0, 1) + {b} N(m_j, s_j²) + {c} N(0, "
+            f"e^{objective.prior.wide_logvar:g}); N(m, diag(s²)) is q(z|x) by the parameters before the epoch."
+        )
+    elif objective.samples == 1 and objective.beta != 0.0:
         sentences.append(
             "KL_j = (mu_j² + sigma_j² - 1 - ln sigma_j²) / 2, in closed form, for each of "
             f"{specification.latent_dim} latent dimensions."

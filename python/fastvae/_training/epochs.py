@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from fastvae import schedules
-from fastvae._training import problems, validation
+from fastvae._training import composite, problems, validation
 from fastvae._training.convergence import still_falls
 from fastvae._training.logs import Logs
 from fastvae._training.progress import Progress
@@ -69,6 +69,7 @@ def train_epoch(
     start = time.perf_counter()
     record.interrupted = False
     try:
+        prior = composite.arrays(model, data, plan.objective.prior, plan.threads)
         *sums, counted, skipped = model.engine.train(
             *data,
             rows,
@@ -84,6 +85,7 @@ def train_epoch(
             threads=plan.threads,
             checks_end=last,
             skips_bad=plan.skips_bad,
+            prior=prior,
             tick=tick,
         )
     except KeyboardInterrupt:
@@ -153,6 +155,8 @@ def fit(
                     objectives.append(now.objective.final(*run.end))
                 reconstruction, kl, values = validation.mean_losses(model, *held_out, now, objectives)
                 scores = name_losses(reconstruction, kl, values[0])
+                if now.objective.prior is not None:  # which is of the training data
+                    scores = {"reconstruction": reconstruction}
                 losses |= {f"val_{key}": value for key, value in scores.items()}
                 if stopping is not None and judge is None:
                     late = stopping.stop(values[1], warms_up=not objectives[0].nears(objectives[1]))

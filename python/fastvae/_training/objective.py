@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastvae import schedules
+from fastvae import priors, schedules
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,8 @@ class Objective:
     """The loss: reconstruction weight times reconstruction + beta |sum_j max(KL_j, free_bits) - capacity|.
 
     KL_j is the batch mean of coordinate j's KL; without a capacity there is no absolute value. With several samples the
-    loss is the negative importance-weighted bound; all weights are 1 then. Nats per example.
+    loss is the negative importance-weighted bound; all weights are 1 then. With a composite prior KL is its estimate by
+    the draw, times the sum of the example's values. Nats per example.
     """
 
     reconstruction: float = 1.0
@@ -30,6 +31,7 @@ class Objective:
     capacity: schedules.Value | None = None
     samples: int = 1
     doubly: bool = False  # whether the gradient of samples is doubly reparameterised
+    prior: priors.CompositePrior | None = None  # None: N(0, I)
 
     def check(self, network: Specification) -> None:
         """Raise ValueError if a network does not allow this loss."""

@@ -39,9 +39,11 @@ class Measured(NamedTuple):
 def goal(objective: Objective) -> tuple[Objective, bool]:
     """Return an objective without schedules, and whether its values before and after training compare.
 
-    They do not with a schedule: the loss may rise with it, and training may stop before its end.
+    They do not with a schedule: the loss may rise with it, and training may stop before its end. Nor do they with a
+    composite prior, which is another one in each epoch.
     """
     fixed = isinstance(objective.beta, float) and (objective.capacity is None or isinstance(objective.capacity, float))
+    fixed = fixed and objective.prior is None
     objective = replace(objective, samples=min(objective.samples, _MOST_SAMPLES), doubly=False)
     return (objective, True) if fixed else (replace(objective, beta=1.0, capacity=None), False)
 

@@ -47,6 +47,10 @@ struct Waiting {
     len: usize,
 }
 
+/// Bits of the items that a row has, by the item's remainder: most other items need no search in the row.
+type Seen = [u64; SEEN_BITS / 64];
+const SEEN_BITS: usize = 1024;
+
 const NONE_WAITING: Waiting = Waiting { places: [0; TOGETHER], len: 0 };
 
 /// Memory for lists of the best items: a list for each row of a block and each worker.
@@ -54,6 +58,7 @@ pub struct Lists {
     items: Vec<Ranked>,
     states: Vec<ListState>,
     waiting: Vec<Waiting>,
+    seen: Vec<Seen>,
     codes: Vec<Row>,
     rows: usize,
 }
@@ -67,6 +72,7 @@ impl Lists {
             items: filled(UNUSED, times(BestItems::room(n, total)))?,
             states: filled(ListState::EMPTY, count)?,
             waiting: filled(NONE_WAITING, count)?,
+            seen: filled([0; SEEN_BITS / 64], count)?,
             codes: filled(ZERO_ROW, times(panels_of(width)))?,
             rows,
         })
@@ -79,6 +85,7 @@ impl Lists {
             items: Shared::new(&mut self.items),
             states: Shared::new(&mut self.states),
             waiting: Shared::new(&mut self.waiting),
+            seen: Shared::new(&mut self.seen),
             codes: Shared::new(&mut self.codes),
             rows: self.rows,
         }
@@ -91,6 +98,7 @@ pub struct SharedLists<'a> {
     items: Shared<'a, Ranked>,
     states: Shared<'a, ListState>,
     waiting: Shared<'a, Waiting>,
+    seen: Shared<'a, Seen>,
     codes: Shared<'a, Row>,
     rows: usize,
     room: usize,
@@ -165,6 +173,9 @@ impl BestOfBatch<'_> {
     pub fn run(&self, worker: &Worker, out: BestOut) {
         let (_, part) = self.lists;
         let workers = part..part + worker.workers();
+        if self.ranking.new_only {
+            self.batch.by_rows(worker, |rows| rows.for_each(|r| self.note_seen(r)));
+        }
         match self.ranking.search {
             Search::Bounds(bounds) => self.find_by_bounds(worker, bounds),
             Search::Logits(largest) => self.find_by_logits(worker, largest),
@@ -175,6 +186,29 @@ impl BestOfBatch<'_> {
                 unsafe { self.write(r, workers.clone(), out) };
             }
         });
+    }
+
+    /// Sets the bits of the items of a row of a block.
+    fn note_seen(&self, r: usize) {
+        let (lists, part) = self.lists;
+        let at = part * lists.rows + r;
+        // SAFETY: the row belongs to the calling block only.
+        let seen = &mut unsafe { lists.seen.write(at..at + 1) }[0];
+        let Some(csr) = self.x.csr() else { return seen.fill(u64::MAX) };
+        seen.fill(0);
+        for place in csr.row(self.x.place(self.first + r)) {
+            let bit = csr.col(place) % SEEN_BITS;
+            seen[bit / 64] |= 1 << (bit % 64);
+        }
+    }
+
+    /// Whether a row has an item.
+    fn has(&self, r: usize, item: usize) -> bool {
+        let ((lists, part), bit) = (self.lists, item % SEEN_BITS);
+        let at = part * lists.rows + r;
+        // SAFETY: an earlier phase wrote the bits.
+        let seen = unsafe { lists.seen.read(at..at + 1) }[0][bit / 64];
+        seen >> (bit % 64) & 1 == 1 && is_set(self.x, self.first + r, item)
     }
 
     /// Phases: computes bounds of the logits, and the logits of the items whose bounds pass.
@@ -299,7 +333,7 @@ impl BestOfBatch<'_> {
     /// Whether an item may be among those of a row of the batch.
     fn admits(&self, r: usize, item: usize) -> bool {
         self.ranking.allowed[item / WIDTH] >> (item % WIDTH) & 1 == 1
-            && !(self.ranking.new_only && is_set(self.x, self.first + r, item))
+            && !(self.ranking.new_only && self.has(r, item))
     }
 
     /// Computes the logits of a row's waiting items, and adds them to its list.

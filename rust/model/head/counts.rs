@@ -5,9 +5,10 @@
 use super::softmax::{TakeTile, parts, stored_tiles};
 use super::{Head, Tiles};
 use crate::matrix::{ProductTile, vectors_of};
-use crate::model::memory::BatchView;
+use crate::model::memory::{BatchView, ROW_BLOCK};
+use crate::nn::likelihood::SizeFactor;
 use crate::nn::likelihood::shares::{
-    CombineLogits, CombineSlopes, LogitsTile, MeansTile, ScoreCounts, SharesGradient,
+    CombineLogits, CombineSlopes, LogitsTile, MeansTile, RowSizes, ScoreCounts, SharesGradient,
 };
 use crate::simd::{LANES, MAX_TILE_ROWS, WIDTH, ZERO_ROW};
 use crate::threads::Worker;
@@ -31,7 +32,9 @@ impl Head {
             let losses = unsafe { batch.memory.reconstruction.write(rows.clone()) };
             // SAFETY: as above; `CombineSlopes` requests the partial results of one panel at a time.
             let parts = |panel| unsafe { parts(batch, panel, rows.clone()) };
-            batch.isa.run(CombineSlopes { panels: tiles.panels, parts, losses });
+            let given = self.given_sizes(batch, rows.clone());
+            let sizes = self.sizes(true, &given[..rows.len()]);
+            batch.isa.run(CombineSlopes { panels: tiles.panels, parts, losses, sizes });
         };
         batch.by_draws_then(worker, block, last);
         let Some(weight) = weight else { return };
@@ -71,6 +74,24 @@ impl Head {
         self.likelihood.outputs_per_feature() == 2
     }
 
+    /// The given sizes of some draws, at most sixteen; zeros if the size is the number of counts.
+    fn given_sizes(&self, batch: &BatchView, draws: Range<usize>) -> [f32; ROW_BLOCK] {
+        let mut sizes = [0.0; ROW_BLOCK];
+        if self.likelihood.size_factor() == Some(SizeFactor::Given) {
+            sizes.iter_mut().zip(draws).for_each(|(size, draw)| *size = batch.size_of(draw));
+        }
+        sizes
+    }
+
+    /// The sizes of some rows, whose given ones are `given`; 1 unless `sized`.
+    fn sizes<'s>(&self, sized: bool, given: &'s [f32]) -> RowSizes<'s> {
+        match self.likelihood.size_factor() {
+            _ if !sized => RowSizes::One,
+            Some(SizeFactor::Given) => RowSizes::Given(given),
+            _ => RowSizes::Counts,
+        }
+    }
+
     /// Stores the outputs, and ln m - y of each row; m are the shares or, if `sized`, their products with the size of x.
     fn outputs_of_counts(&self, batch: &BatchView, worker: &Worker, tiles: &Tiles, sized: bool) {
         let plan = batch.memory.plan;
@@ -102,7 +123,9 @@ impl Head {
             // SAFETY: the rows belong to this block only; `CombineLogits` requests the partial results of one panel at a
             // time.
             let parts = |panel| unsafe { parts(batch, panel, rows.clone()) };
-            batch.isa.run(CombineLogits { panels: tiles.panels, parts, sized });
+            let given = self.given_sizes(batch, rows.clone());
+            let sizes = self.sizes(sized, &given[..rows.len()]);
+            batch.isa.run(CombineLogits { panels: tiles.panels, parts, sizes });
         };
         batch.by_draws_then(worker, block, &mut || ());
     }
@@ -117,8 +140,15 @@ impl Head {
         stored_tiles(batch, worker, &mut |panel, rows, outputs, parts| {
             let features = self.features(panel);
             let half = features.start % WIDTH / LANES;
-            let mut parameter = self.parameter_row(parameters, features.start / WIDTH);
-            parameter.rotate_left(half);
+            let mut of_rows = [ZERO_ROW; MAX_TILE_ROWS];
+            let of_rows = self.parameter_rows(
+                batch,
+                parameters,
+                features.start / WIDTH,
+                rows.clone(),
+                &mut of_rows,
+            );
+            of_rows.iter_mut().for_each(|row| row.rotate_left(half));
             // SAFETY: an earlier phase loaded the batch. The rows of this panel belong to this tile only.
             let (targets, means, slopes) = unsafe {
                 let targets = batch.targets(features.start / WIDTH, rows.clone(), &mut scratch);
@@ -129,7 +159,7 @@ impl Head {
                 outputs,
                 offsets: parts.largest,
                 cols: features.len(),
-                parameter: &parameter,
+                parameters: of_rows,
                 targets,
                 half,
                 inflated: self.inflated(),

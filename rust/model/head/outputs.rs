@@ -6,7 +6,7 @@ use crate::data::standardize::FromUnits;
 use crate::matrix::{ProductTile, Shared};
 use crate::model::memory::BatchView;
 use crate::nn::likelihood::{Mean, Moments};
-use crate::simd::{LANES, Row, WIDTH, ZERO_ROW, floats_mut};
+use crate::simd::{LANES, Row, WIDTH, ZERO_ROW, floats_mut, floats_of};
 use crate::threads::Worker;
 use std::ops::Range;
 
@@ -89,7 +89,8 @@ impl Head {
     }
 
     /// Updates rows `first..` of three arrays, each [n, n_features], with draw `draw` of the output: see [`Moments`].
-    /// `scales` holds the parameters from [`Head::scales`], empty for a scale from the decoder. Counts have the size of x.
+    /// `scales` holds the parameters from [`Head::scales`], empty for a scale from the decoder or scales of each condition.
+    /// Counts have the size of x.
     pub fn moments(
         &self,
         batch: &BatchView,
@@ -102,7 +103,18 @@ impl Head {
         let (likelihood, cols) = (&self.likelihood, self.n_features);
         self.outputs(batch, worker, tiles, (first, true), &mut |place, mean, scale| {
             let col = place.start % cols;
-            let (parameter, second) = match scales.get(col..col + mean.len()) {
+            let mut own = [ZERO_ROW];
+            if self.sets.is_some() {
+                let draw = place.start / cols - first;
+                // SAFETY: only the update writes parameters.
+                let parameters = unsafe { batch.weights() };
+                let row = &mut own;
+                self.parameter_rows(batch, parameters, col / WIDTH, draw..draw + 1, row);
+                floats_mut(row).iter_mut().for_each(|x| *x = x.exp());
+            }
+            let start = col % WIDTH;
+            let of_row = self.sets.map(|_| &floats_of(&own)[start..start + mean.len()]);
+            let (parameter, second) = match of_row.or_else(|| scales.get(col..col + mean.len())) {
                 Some(parameter) => (parameter, scale),
                 None => (scale, &[][..]),
             };

@@ -5,9 +5,9 @@ use super::Head;
 use crate::matrix::{panels_of, vectors_of};
 use crate::model::memory::BatchView;
 use crate::model::sink::Sink;
-use crate::nn::dense::ColumnSums;
+use crate::nn::dense::{ColumnSums, WeightedSums};
 use crate::nn::likelihood::ScaleGradient;
-use crate::simd::{Row, WIDTH, ZERO_ROW};
+use crate::simd::{Row, WIDTH, ZERO_ROW, floats};
 use crate::threads::Worker;
 
 impl Head {
@@ -79,6 +79,19 @@ impl Head {
     /// Computes the gradient of the scale of each feature from the terms stored by the output phase.
     fn update_stored_scale(&self, batch: &BatchView, worker: &Worker, sink: Sink) {
         let Some(start) = self.log_scale else { return };
+        if let Some(sets) = self.sets {
+            self.update_sets(batch, worker, (start, sets), sink);
+        } else {
+            self.update_panels(batch, worker, start, sink);
+        }
+        if matches!(sink, Sink::Update { .. }) {
+            // SAFETY: the phase has a single item.
+            worker.phase(1, |_| unsafe { self.keep_in_range(batch) });
+        }
+    }
+
+    /// The phase of [`Head::update_stored_scale`] for scales of all rows.
+    fn update_panels(&self, batch: &BatchView, worker: &Worker, start: usize, sink: Sink) {
         // SAFETY: an earlier phase wrote the terms.
         let terms = unsafe { batch.matrix(batch.memory.plan.scale_gradient) };
         let groups = self.likelihood.groups();
@@ -105,10 +118,40 @@ impl Head {
             // SAFETY: the features of the panel belong to this item only.
             unsafe { sink.accept(batch.isa, batch.parameters, at..at + 1, &sums, vectors) };
         });
-        if matches!(sink, Sink::Update { .. }) {
-            // SAFETY: the phase has a single item.
-            worker.phase(1, |_| unsafe { self.keep_in_range(batch) });
-        }
+    }
+
+    /// The phase of [`Head::update_stored_scale`] for scales of each condition: the sums of a set are weighted by its
+    /// condition.
+    fn update_sets(
+        &self,
+        batch: &BatchView,
+        worker: &Worker,
+        (start, sets): (usize, usize),
+        sink: Sink,
+    ) {
+        // SAFETY: an earlier phase wrote the terms.
+        let terms = unsafe { batch.matrix(batch.memory.plan.scale_gradient) };
+        let (y, first) = batch.conditions();
+        let panels = panels_of(self.n_features);
+        let halves = self.likelihood.outputs_per_feature(); // a panel of the output has 32 features, or sixteen
+        worker.phase(sets * panels, |item| {
+            let (set, panel) = (item / panels, item % panels);
+            let (place, lane) = ((first + set) / WIDTH, (first + set) % WIDTH);
+            let (y, vectors) = (y.panel(place), vectors_of(self.n_features, panel));
+            let weight = |draw| floats(&y[batch.owners.of(draw)])[lane];
+            let mut sums = [ZERO_ROW];
+            for v in 0..if halves == 1 { 1 } else { vectors } {
+                let (panel, mut out) = (terms.panel(halves * panel + v), ZERO_ROW);
+                batch.isa.run(WeightedSums { panel, weight: &weight, out: &mut out });
+                match halves {
+                    1 => sums[0] = out,
+                    _ => sums[0][v] = out[0],
+                }
+            }
+            let at = start + item;
+            // SAFETY: the features of the panel in this set belong to this item only.
+            unsafe { sink.accept(batch.isa, batch.parameters, at..at + 1, &sums, vectors) };
+        });
     }
 
     /// Clamps the learned scales to their range.

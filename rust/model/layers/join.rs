@@ -1,4 +1,4 @@
-//! Concatenation [z, y]: copies the conditions y from the encoder's input to the columns after z.
+//! Concatenation [z, y]: copies the conditions y of the batch to the columns after z.
 #![allow(unsafe_code)]
 
 use super::Layer;
@@ -12,8 +12,6 @@ use std::ops::Range;
 pub struct Join {
     /// Columns of y.
     pub conditions: usize,
-    /// The first column of y in the encoder's input.
-    pub from: usize,
     /// The first column of y in the decoder's input.
     pub to: usize,
 }
@@ -28,14 +26,13 @@ impl Layer for Join {
     }
 
     fn forward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
-        // SAFETY: the batch was loaded in an earlier phase.
-        let input = unsafe { batch.matrix_of(batch.memory.plan.input, batch.owners.rows) };
+        let (input, from) = batch.conditions();
         let block = |draws: Range<usize>| {
             let mut values = [0.0; WIDTH];
             for r in draws {
                 for first in (0..self.conditions).step_by(WIDTH) {
                     let part = &mut values[..(self.conditions - first).min(WIDTH)];
-                    input.copy_row(batch.owners.of(r), self.from + first, part);
+                    input.copy_row(batch.owners.of(r), from + first, part);
                     // SAFETY: row r is the calling block's.
                     unsafe { batch.put(slot.below.value, r, self.to + first, part) };
                 }

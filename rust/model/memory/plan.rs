@@ -126,6 +126,8 @@ pub struct Plan {
     /// The encoder's input: the batch, or a separate matrix, with columns for indicators of missing values and
     /// conditions.
     pub input: Matrix,
+    /// The conditions of a sparse batch, whose input has no memory.
+    pub conditions: Matrix,
     /// The noise of the reparameterisation.
     pub eps: Matrix,
     /// The encoder's output: [mu, logvar], or the code.

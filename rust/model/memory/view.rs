@@ -4,7 +4,7 @@
 use super::plan::Matrix;
 use super::workspace::Memory;
 use crate::matrix::{Panels, Shared, panels_of, spans};
-use crate::model::batch::PassKind;
+use crate::model::batch::{CompositePrior, PassKind};
 use crate::model::spec::Specification;
 use crate::simd::{Isa, LANES, LINE, Row, floats_mut, prefetch};
 use crate::threads::Worker;
@@ -41,6 +41,8 @@ pub struct BatchView<'a> {
     pub weighted: bool,
     /// Whether log p has the weights of groups of columns without a gradient too: losses of validation data.
     pub balanced: bool,
+    /// The prior of z in training, if it is not N(0, I).
+    pub prior: Option<&'a CompositePrior<'a>>,
 }
 
 /// The map from draws to examples: `copies` consecutive draws for each example, from example `first` on.
@@ -84,9 +86,33 @@ impl<'a> BatchView<'a> {
         self.weighted.then(|| unsafe { self.memory.example_weights.read(0..self.rows) })
     }
 
+    /// The factors of the loaded examples' KL in the loss; none without a composite prior.
+    pub fn kl_factors(&self) -> Option<&'a [f32]> {
+        // SAFETY: only the phase of loading writes them.
+        self.prior.map(|_| unsafe { self.memory.kl_factors.read(0..self.rows) })
+    }
+
     /// The weight of example `r` in the loss.
     pub fn example_weight(&self, r: usize) -> f32 {
         self.example_weights().map_or(1.0, |weights| weights[r])
+    }
+
+    /// The given size of the example of a draw.
+    pub fn size_of(&self, draw: usize) -> f32 {
+        let example = self.owners.of(draw);
+        // SAFETY: only the phase of loading writes them.
+        unsafe { self.memory.sizes.read(example..example + 1)[0] }
+    }
+
+    /// The matrix with the conditions of the loaded examples, and their first column.
+    pub fn conditions(&self) -> (Panels<'a>, usize) {
+        let plan = self.memory.plan;
+        let (matrix, first) = match self.is_sparse() {
+            true => (plan.conditions, 0),
+            false => (plan.input, self.spec.conditions_at()),
+        };
+        // SAFETY: only the phase of loading writes them.
+        (unsafe { self.matrix_of(matrix, self.owners.rows) }, first)
     }
 
     /// The factor of each draw in the stored gradients of the output, besides the factor of all; none if all are 1.

@@ -25,6 +25,9 @@ pub struct Workspace {
     kl_sums: Vec<Lanes>,
     weighting: [Vec<f32>; 3],
     example_weights: Vec<f32>,
+    sizes: Vec<f32>,
+    kl_factors: Vec<f32>,
+    places: Vec<usize>,
     hashes: Vec<[u32; 2]>,
     zeros: Zeros,
     sparse: SparseBatch,
@@ -41,6 +44,8 @@ pub struct BufferSizes {
     pub latent_dim: usize,
     /// Whether the first layer reads lists of nonzero elements.
     pub lists: bool,
+    /// Whether examples have given sizes.
+    pub given_sizes: bool,
 }
 
 impl Workspace {
@@ -53,7 +58,7 @@ impl Workspace {
         let for_draws = |n| filled(0.0, if copies > 1 { n } else { Some(0) });
         let (zeros, sparse) = match plan.storage {
             InputStorage::Sparse(most) => {
-                (Zeros::none(), SparseBatch::new(panels_of(plan.x.cols), rows, most)?)
+                (Zeros::none(), SparseBatch::new(panels_of(plan.input.cols), rows, most)?)
             }
             _ if sizes.lists => {
                 (Zeros::new(plan.input.cols, rows, plan.kind, isa)?, SparseBatch::none())
@@ -69,6 +74,9 @@ impl Workspace {
             kl_sums: filled(Lanes::default(), Some(sizes.latent_dim.div_ceil(LANES)))?,
             weighting: [for_draws(draws)?, for_draws(draws)?, for_draws(Some(rows))?],
             example_weights: filled(0.0, Some(rows))?,
+            sizes: filled(0.0, Some(if sizes.given_sizes { rows } else { 0 }))?,
+            kl_factors: filled(0.0, Some(rows))?,
+            places: filled(0, Some(rows))?,
             hashes: filled([0; 2], Some(rows))?,
             zeros,
             sparse,
@@ -106,6 +114,9 @@ impl Workspace {
             weights,
             bound,
             example_weights: Shared::new(&mut self.example_weights),
+            sizes: Shared::new(&mut self.sizes),
+            kl_factors: Shared::new(&mut self.kl_factors),
+            places: Shared::new(&mut self.places),
             hashes: Shared::new(&mut self.hashes),
             zeros: self.zeros.share(),
             sparse: self.sparse.share(),
@@ -153,6 +164,12 @@ pub struct Memory<'a> {
     pub bound: Shared<'a, f32>,
     /// The weight of each example in the loss, if the pass has weights.
     pub example_weights: Shared<'a, f32>,
+    /// The size of each example, if sizes are given.
+    pub sizes: Shared<'a, f32>,
+    /// The factor of each example's KL in the loss. This and the next are set with a composite prior only.
+    pub kl_factors: Shared<'a, f32>,
+    /// The row of each example in the array.
+    pub places: Shared<'a, usize>,
     /// The content hash of each example.
     pub hashes: Shared<'a, [u32; 2]>,
     /// The nonzero elements of a dense batch.

@@ -7,6 +7,7 @@ use crate::model::memory::{BatchView, Matrix};
 use crate::nn::latent::{KlByCoordinate, LatentBlock};
 use crate::simd::{LANES, Lanes, WIDTH};
 use crate::threads::Worker;
+use std::ops::Range;
 
 impl BatchView<'_> {
     /// Writes -log p(x|z) and KL of each row to elements `first..` of two arrays.
@@ -54,7 +55,14 @@ impl BatchView<'_> {
         first: usize,
         check: &ValueCheck,
     ) {
-        self.emit_from(worker, self.memory.plan.posterior.value, from, out, first, check);
+        let cols = self.spec.latent_dim;
+        self.emit_from(
+            worker,
+            self.memory.plan.posterior.value,
+            from..from + cols,
+            out,
+            (first, check),
+        );
     }
 
     /// Reports to `check` if a number in this batch's rows `first..` of `out`, [n, cols], is not finite. An earlier phase has
@@ -95,27 +103,34 @@ impl BatchView<'_> {
 
     /// Writes the decoder's input to rows `first..` of `out`, [n, latent_dim], and reports numbers that are not finite.
     pub fn emit_codes(&self, worker: &Worker, out: Shared<f32>, first: usize, check: &ValueCheck) {
-        self.emit_from(worker, self.memory.plan.code.value, 0, out, first, check);
+        let cols = 0..self.spec.latent_dim;
+        self.emit_from(worker, self.memory.plan.code.value, cols, out, (first, check));
+    }
+
+    /// Writes the input of the output layer to rows `first..` of `out`, and reports numbers that are not finite.
+    pub fn emit_hidden(&self, worker: &Worker, out: Shared<f32>, first: usize, check: &ValueCheck) {
+        let slot = self.memory.plan.decoder.last().expect("a decoder has an output");
+        let cols = 0..slot.below.value.cols;
+        self.emit_from(worker, slot.below.value, cols, out, (first, check));
     }
 
     fn emit_from(
         &self,
         worker: &Worker,
         matrix: Matrix,
-        from: usize,
+        cols: Range<usize>,
         out: Shared<f32>,
-        first: usize,
-        check: &ValueCheck,
+        (first, check): (usize, &ValueCheck),
     ) {
-        let latent = self.spec.latent_dim;
+        let width = cols.len();
         self.by_rows(worker, |rows| {
             // SAFETY: this phase does not write the matrix; only this block writes these rows of `out`.
             let (matrix, out) = unsafe {
-                let part = (first + rows.start) * latent..(first + rows.end) * latent;
+                let part = (first + rows.start) * width..(first + rows.end) * width;
                 (self.matrix(matrix), out.write(part))
             };
-            for (r, out) in rows.clone().zip(out.chunks_exact_mut(latent)) {
-                matrix.copy_row(r, from, out);
+            for (r, out) in rows.clone().zip(out.chunks_exact_mut(width)) {
+                matrix.copy_row(r, cols.start, out);
             }
             report_overflow(out, first + rows.start, check);
         });

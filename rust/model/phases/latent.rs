@@ -3,8 +3,9 @@
 
 use crate::data::Source;
 use crate::matrix::{Panels, panels_of};
-use crate::model::batch::{Epsilon, NoiseKey};
+use crate::model::batch::{CompositePrior, Epsilon, NoiseKey};
 use crate::model::memory::{BatchView, ROW_BLOCK};
+use crate::nn::composite_prior::{CompositeGradient, PreviousBlock, SampleComposite};
 use crate::nn::latent::{
     KlByCoordinate, KlTerm, LatentBlock, LatentGradient, SamplePosterior, SampleWithRatio,
 };
@@ -29,13 +30,34 @@ impl BatchView<'_> {
             let mut clamped = 0;
             for col in (0..self.spec.latent_dim).step_by(LANES) {
                 self.fetch(&mut block, rows.clone(), col);
-                clamped += self.isa.run(SamplePosterior { block: &mut block, kl: &mut *kl });
+                clamped += match self.prior {
+                    None => self.isa.run(SamplePosterior { block: &mut block, kl: &mut *kl }),
+                    Some(prior) => self.isa.run(SampleComposite {
+                        mixture: prior.mixture,
+                        previous: &self.previous(prior, rows.clone(), col),
+                        block: &mut block,
+                        kl: &mut *kl,
+                    }),
+                };
                 self.put_codes(rows.clone(), col, &block.z);
             }
             if clamped > 0 {
                 self.clamped.fetch_add(clamped, Ordering::Relaxed);
             }
         });
+    }
+
+    /// Coordinates `col..` of the earlier posteriors of `rows`.
+    #[inline(never)]
+    fn previous(&self, prior: &CompositePrior, rows: Range<usize>, col: usize) -> PreviousBlock {
+        let cols = (self.spec.latent_dim - col).min(LANES);
+        let mut block = PreviousBlock::default();
+        // SAFETY: only the phase of loading writes the places.
+        for (i, &place) in unsafe { self.memory.places.read(rows) }.iter().enumerate() {
+            prior.posteriors[0].read(place, col, &mut block.mean[i].0[..cols]);
+            prior.posteriors[1].read(place, col, &mut block.logvar[i].0[..cols]);
+        }
+        block
     }
 
     /// Sets z = mu. Does nothing for a plain autoencoder, whose encoder writes the code directly.
@@ -294,7 +316,20 @@ impl BatchView<'_> {
                     true => Lanes([slope; LANES]),
                     false => kl.slopes(slope, &self.kl_sums()[col / LANES], self.rows),
                 };
-                self.isa.run(LatentGradient { block: &mut block, slopes, factors });
+                match (self.prior, self.kl_factors()) {
+                    (Some(prior), Some(of)) => {
+                        let mut weights = factors;
+                        let all = weights.0.iter_mut().zip(&of[rows.clone()]);
+                        all.for_each(|(weight, factor)| *weight *= slope * factor);
+                        self.isa.run(CompositeGradient {
+                            mixture: prior.mixture,
+                            previous: &self.previous(prior, rows.clone(), col),
+                            block: &mut block,
+                            weights,
+                        });
+                    }
+                    _ => self.isa.run(LatentGradient { block: &mut block, slopes, factors }),
+                }
                 for (i, r) in rows.clone().enumerate() {
                     // SAFETY: only this block uses row r.
                     unsafe {

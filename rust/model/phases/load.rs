@@ -105,19 +105,43 @@ impl BatchView<'_> {
 }
 
 impl<'a> BatchView<'a> {
-    /// Stores the weights of rows `from` of an array as those of the calling block's examples, if the pass has weights.
+    /// Stores the weights and sizes of rows `from` of an array as those of the calling block's examples, if the pass has some,
+    /// and their places and factors of the KL, if it has a composite prior.
     pub(in crate::model) fn load_weights(
         &self,
         source: &Source,
-        from: impl Iterator<Item = usize>,
+        from: impl Iterator<Item = usize> + Clone,
         rows: Range<usize>,
     ) {
-        if !self.weighted {
-            return;
+        if self.spec.has_sizes() {
+            // SAFETY: only the calling block uses these rows.
+            let to = unsafe { self.memory.sizes.write(rows.clone()) };
+            to.iter_mut().zip(from.clone()).for_each(|(to, row)| *to = self.size(source, row));
         }
-        // SAFETY: only the calling block uses these rows.
-        let to = unsafe { self.memory.example_weights.write(rows) };
-        to.iter_mut().zip(from).for_each(|(to, row)| *to = source.weight(row));
+        if self.weighted {
+            // SAFETY: as above.
+            let to = unsafe { self.memory.example_weights.write(rows.clone()) };
+            to.iter_mut().zip(from.clone()).for_each(|(to, row)| *to = source.weight(row));
+        }
+        if let Some(prior) = self.prior {
+            // SAFETY: as above.
+            let (places, factors) = unsafe {
+                (self.memory.places.write(rows.clone()), self.memory.kl_factors.write(rows))
+            };
+            for ((place, factor), row) in places.iter_mut().zip(factors).zip(from) {
+                *place = source.place(row);
+                *factor = prior.factors[*place];
+            }
+        }
+    }
+
+    /// The size of a row in counts; 1 if it has none.
+    fn size(&self, source: &Source, row: usize) -> f32 {
+        let (y, place) = (source.conditions(), self.spec.conditions);
+        let Some(y) = y.filter(|y| y.cols() > place) else { return 1.0 };
+        let mut size = [0.0];
+        y.read(row, place, &mut size);
+        size[0] * self.spec.size_unit
     }
 
     /// Computes the encoder's input of a block's loaded rows, if it differs from the batch.
@@ -180,21 +204,34 @@ impl<'a> BatchView<'a> {
         to: Matrix,
         col: usize,
     ) {
+        for (r, &from) in rows.zip(from) {
+            self.each_condition(source, from, &mut |first, values| {
+                // SAFETY: only the calling block uses row r.
+                unsafe { self.put(to, r, col + first, values) };
+            });
+        }
+    }
+
+    /// Passes the conditions of row `from` of `source`, standardised, to `take` in parts: the first column of a part, and
+    /// its values.
+    pub(in crate::model) fn each_condition(
+        &self,
+        source: &Source,
+        from: usize,
+        take: &mut dyn FnMut(usize, &[f32]),
+    ) {
         let Some(y) = source.conditions() else { return };
         let conditions = self.spec.conditions;
         let mut values = [0.0; WIDTH];
-        for (r, &from) in rows.zip(from) {
-            for first in (0..conditions).step_by(WIDTH) {
-                let part = &mut values[..(conditions - first).min(WIDTH)];
-                y.read(from, first, part);
-                if let Some(by) = &self.spec.standardize_y {
-                    for (value, col) in part.iter_mut().zip(first..) {
-                        *value = (*value - by.shift(col)) / by.scale(col);
-                    }
+        for first in (0..conditions).step_by(WIDTH) {
+            let part = &mut values[..(conditions - first).min(WIDTH)];
+            y.read(from, first, part);
+            if let Some(by) = &self.spec.standardize_y {
+                for (value, col) in part.iter_mut().zip(first..) {
+                    *value = (*value - by.shift(col)) / by.scale(col);
                 }
-                // SAFETY: only the calling block uses row r.
-                unsafe { self.put(to, r, col + first, part) };
             }
+            take(first, part);
         }
     }
 
@@ -346,6 +383,22 @@ impl Op for MarkNonzero<'_> {
     }
 }
 
+/// Adds the conditions of a row to the hash of its content.
+#[inline(always)]
+pub(in crate::model) fn hash_conditions<S: Simd>(
+    s: S,
+    source: &Source,
+    from: usize,
+    content: &mut ContentHash<S>,
+) {
+    let Some(y) = source.conditions() else { return };
+    let mut row = ZERO_ROW;
+    for panel in 0..panels_of(y.cols()) {
+        y.read_panel(from, panel, &mut row);
+        content.update(s, &row);
+    }
+}
+
 /// The nonzero columns of a panel's row, one bit each.
 #[inline(always)]
 fn nonzero<S: Simd>(s: S, row: &Row) -> u32 {
@@ -420,13 +473,7 @@ impl Op for Gather<'_> {
                 seen.end_row(from[i]);
             }
             if hash {
-                if let Some(y) = source.conditions() {
-                    let mut row = ZERO_ROW;
-                    for panel in 0..panels_of(y.cols()) {
-                        y.read_panel(from[i], panel, &mut row);
-                        content.update(s, &row);
-                    }
-                }
+                hash_conditions(s, source, from[i], &mut content);
                 // SAFETY: only the calling block uses row r.
                 unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish(s) };
             }

@@ -1,6 +1,7 @@
 //! Loading a sparse batch: stored values in order of rows, then sorted by panel.
 #![allow(unsafe_code)]
 
+use super::load::hash_conditions;
 use crate::data::Source;
 use crate::data::check::ValueCheck;
 use crate::data::corruption::Corruption;
@@ -56,10 +57,51 @@ impl<'a> BatchView<'a> {
                 *place = [row, values.start];
                 starts[block * ROW_BLOCK + i] = end as u32;
                 // Truncate rows that grew after the count.
-                end += values.len().min(stored.most - end);
+                let conditions = self.nonzero_conditions(source, row, &mut |_, _| ());
+                end += (values.len() + conditions).min(stored.most - end);
             }
         }
         starts[self.rows] = end as u32;
+    }
+
+    /// The number of conditions of row `from` that are not zero; `take` receives their columns in y and their values.
+    fn nonzero_conditions(
+        &self,
+        source: &Source,
+        from: usize,
+        take: &mut dyn FnMut(usize, f32),
+    ) -> usize {
+        let mut count = 0;
+        self.each_condition(source, from, &mut |first, values| {
+            for (col, &value) in (first..).zip(values).filter(|(_, value)| **value != 0.0) {
+                take(col, value);
+                count += 1;
+            }
+        });
+        count
+    }
+
+    /// Stores the conditions of row `from` in the last values of its row in the batch, behind those of x, and returns the
+    /// values of x.
+    fn store_conditions<'e>(
+        &self,
+        source: &Source,
+        from: usize,
+        row: &'e mut [StoredValue],
+    ) -> &'e mut [StoredValue] {
+        if self.spec.conditions == 0 {
+            return row;
+        }
+        let count = self.nonzero_conditions(source, from, &mut |_, _| ()).min(row.len());
+        let (values, conditions) = row.split_at_mut(row.len() - count);
+        let (first, mut places) = (self.spec.conditions_at(), conditions.iter_mut());
+        self.nonzero_conditions(source, from, &mut |col, value| {
+            // An array that another thread changes may have more of them now.
+            if let Some(place) = places.next() {
+                *place = StoredValue { at: (first + col) as u32, target: 0.0, input: value };
+            }
+        });
+        values
     }
 
     /// Applies masking noise to the encoder's input of row `r`. Uses the noise of a dense batch, so that sparse and
@@ -82,7 +124,7 @@ impl<'a> BatchView<'a> {
     /// # Safety
     /// As for [`BatchView::lay_out`].
     unsafe fn sort(&self) {
-        let (stored, panels) = (self.memory.sparse, panels_of(self.spec.n_features));
+        let (stored, panels) = (self.memory.sparse, panels_of(self.memory.plan.input.cols));
         // SAFETY: the caller guarantees exclusive use.
         let (rows, starts) =
             unsafe { (stored.rows.read(0..self.rows + 1), stored.panels.write(0..panels + 2)) };
@@ -131,6 +173,8 @@ impl Op for LoadRows<'_> {
         for (r, &[from, first]) in rows.zip(places) {
             // SAFETY: only the calling block uses row r.
             let entries = unsafe { stored.by_row.write(part(r)) };
+            let entries = pass.store_conditions(source, from, entries);
+            pass.condition(source, &[from], r..r + 1, pass.memory.plan.conditions, 0);
             for (n, entry) in (first..).zip(entries.iter_mut()) {
                 let (at, x) = (csr.col(n) as u32, csr.value(n));
                 *entry = StoredValue { at, target: x, input: x };
@@ -192,6 +236,7 @@ impl Op for LoadRows<'_> {
                 for _ in next..panels_of(spec.n_features) {
                     content.update(s, &ZERO_ROW);
                 }
+                hash_conditions(s, source, from, &mut content);
                 // SAFETY: only the calling block uses row r.
                 unsafe { pass.memory.hashes.write(r..r + 1)[0] = content.finish(s) };
             }

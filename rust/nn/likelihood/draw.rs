@@ -27,7 +27,8 @@ pub struct Draws<'a> {
     pub cols: usize,
     /// E[x|z], [n, n_features]; the draws overwrite it. NaN stays NaN.
     pub means: &'a mut [f32],
-    /// The scale or the number of trials of each feature, or empty: see [`super::Likelihood::parameters`].
+    /// The scale or the number of trials of each feature, or empty: see [`super::Likelihood::parameters`]; of counts also
+    /// of each element.
     pub parameters: &'a [f32],
     /// The scale of each element, if the decoder outputs it, else empty. The draw overwrites it.
     pub scale: &'a mut [f32],

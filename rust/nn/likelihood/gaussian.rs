@@ -217,6 +217,7 @@ impl LikelihoodKind for Gaussian {
         FeatureParameter::Learned(LearnedScale {
             name: "likelihood.log_scale",
             per_feature,
+            per_condition: false,
             range: (self.floor, f32::INFINITY),
             stores_gradient: false,
         })

@@ -95,6 +95,7 @@ impl LikelihoodKind for LogNormal {
         FeatureParameter::Learned(LearnedScale {
             name: "likelihood.log_scale",
             per_feature: true,
+            per_condition: false,
             range: (self.floor, f32::INFINITY),
             stores_gradient: false,
         })

@@ -59,7 +59,7 @@ pub use mixed_tile::{MixedMean, MixedScore};
 pub use moments::Moments;
 pub use scale::{FeatureParameter, LearnedScale, ScaleGradient};
 pub use score::Score;
-pub use shares::SizeFactor;
+pub use shares::{RowSizes, SizeFactor};
 pub use start::{Column, Level, Start};
 
 use crate::error::{Error, Result};

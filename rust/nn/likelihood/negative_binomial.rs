@@ -31,11 +31,36 @@ pub struct NegativeBinomial {
     /// Whether the decoder outputs the logit of a zero besides those of the distribution: see [`super::inflation`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub zero_inflation: bool,
+    /// The rows that share r.
+    #[serde(skip_serializing_if = "Dispersion::is_shared")]
+    pub dispersion: Dispersion,
+}
+
+/// The rows that share the dispersion r of a feature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", expecting = "dispersion must be \"shared\" or \"batch\"")]
+pub enum Dispersion {
+    /// All rows.
+    #[default]
+    Shared,
+    /// The rows of a batch: ln r = sum_b y_b t_b, one t for each condition y_b, as scVI's `gene-batch`.
+    Batch,
+}
+
+impl Dispersion {
+    fn is_shared(&self) -> bool {
+        *self == Dispersion::Shared
+    }
 }
 
 impl Default for NegativeBinomial {
     fn default() -> NegativeBinomial {
-        NegativeBinomial { floor: 1e-3, size_factor: None, zero_inflation: false }
+        NegativeBinomial {
+            floor: 1e-3,
+            size_factor: None,
+            zero_inflation: false,
+            dispersion: Dispersion::Shared,
+        }
     }
 }
 
@@ -202,16 +227,25 @@ impl LikelihoodKind for NegativeBinomial {
             ),
         };
         let mean = match self.size_factor {
-            None => "ln m the decoder's output",
-            Some(SizeFactor::Total) => "m = s softmax(y), s the sum of x, y the decoder's output",
+            None => "ln m the decoder's output".into(),
+            Some(size) => size.formula(),
+        };
+        let features = match self.dispersion {
+            Dispersion::Shared => "feature",
+            Dispersion::Batch => "feature in each batch",
         };
         let (floor, most) = (shown(self.floor), shown(MAX_TOTAL_COUNT));
-        format!("{sum}, {mean}, r_j learned for each feature, {floor} to {most}")
+        format!("{sum}, {mean}, r_j learned for each {features}, {floor} to {most}")
     }
     fn check(&self) -> Result<()> {
         if self.zero_inflation && self.size_factor.is_none() {
             return Err(Error::Parameter(
                 "zero_inflation=True needs size_factor=\"total\": pass both".into(),
+            ));
+        }
+        if self.dispersion == Dispersion::Batch && self.size_factor.is_none() {
+            return Err(Error::Parameter(
+                "dispersion=\"batch\" needs size_factor=\"total\": pass both".into(),
             ));
         }
         check_range("floor", self.floor)
@@ -232,6 +266,7 @@ impl LikelihoodKind for NegativeBinomial {
         FeatureParameter::Learned(LearnedScale {
             name: "likelihood.log_total_count",
             per_feature: true,
+            per_condition: self.dispersion == Dispersion::Batch,
             range: (self.floor, MAX_TOTAL_COUNT),
             stores_gradient: Self::STORES_GRADIENT,
         })
@@ -275,6 +310,7 @@ impl LikelihoodKind for NegativeBinomial {
     }
     fn draw(&self, mut draws: Draws) -> bool {
         let (total_counts, cols) = (draws.parameters, draws.cols);
+        let each = if total_counts.len() > cols { cols } else { 0 }; // r of each row, or of all
         let inflation = std::mem::take(&mut draws.scale);
         draws.each_count(|mut mean, row, j, uniforms| {
             if self.zero_inflation {
@@ -285,7 +321,7 @@ impl LikelihoodKind for NegativeBinomial {
                 mean /= 1.0 - p;
             }
             // A Poisson draw with a rate from Gamma(r, m / r).
-            let r = f64::from(total_counts[j]);
+            let r = f64::from(total_counts[row * each + j]);
             let rate = uniforms.gamma(r) * mean / r;
             uniforms.poisson(rate)
         })

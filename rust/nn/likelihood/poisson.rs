@@ -56,9 +56,7 @@ impl LikelihoodKind for Poisson {
     fn formula(&self) -> String {
         match self.size_factor {
             None => "sum_j x_j y_j - exp(y_j) - ln x_j!, y the decoder's output".into(),
-            Some(SizeFactor::Total) => {
-                "sum_j x_j ln m_j - m_j - ln x_j!, m = s softmax(y), s the sum of x, y the decoder's output".into()
-            }
+            Some(size) => format!("sum_j x_j ln m_j - m_j - ln x_j!, {}", size.formula()),
         }
     }
     fn size_factor(&self) -> Option<SizeFactor> {

@@ -28,6 +28,8 @@ pub struct LearnedScale {
     pub name: &'static str,
     /// Whether each feature has its own scale; otherwise all features share one.
     pub per_feature: bool,
+    /// Whether each condition has its own scales, and ln s of a row is their sum, weighted by the row's conditions.
+    pub per_condition: bool,
     /// The minimum and the maximum of the scale.
     pub range: (f32, f32),
     /// Whether the epilogue of the output stores the gradient; otherwise [`ScaleGradient`] recovers it.

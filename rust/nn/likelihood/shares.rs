@@ -24,10 +24,47 @@ use std::marker::PhantomData;
 
 /// The size s of a row of counts, its factor in all means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", expecting = "size_factor must be \"total\" or none")]
+#[serde(rename_all = "snake_case", expecting = "size_factor must be \"total\", \"given\" or none")]
 pub enum SizeFactor {
     /// The sum of the row's counts.
     Total,
+    /// A number for each row, in the column of y behind the conditions, in units of `size_unit` counts.
+    Given,
+}
+
+impl SizeFactor {
+    /// The means in plain text.
+    pub fn formula(self) -> String {
+        let size = match self {
+            SizeFactor::Total => "the sum of x",
+            SizeFactor::Given => "the given size of x",
+        };
+        format!("m = s softmax(y), s {size}, y the decoder's output")
+    }
+}
+
+/// The sizes of up to sixteen rows, for a phase.
+#[derive(Clone, Copy)]
+pub enum RowSizes<'a> {
+    /// All are 1.
+    One,
+    /// Their numbers of counts.
+    Counts,
+    /// These.
+    Given(&'a [f32]),
+}
+
+impl RowSizes<'_> {
+    /// The sizes, of rows with these numbers of counts.
+    #[inline(always)]
+    fn load<S: Simd>(self, s: S, counts: S::F) -> S::F {
+        let sizes = match self {
+            RowSizes::One => return s.splat(1.0),
+            RowSizes::Counts => counts,
+            RowSizes::Given(sizes) => load_some(s, sizes),
+        };
+        s.max(sizes, s.splat(LEAST_SIZE))
+    }
 }
 
 /// The smallest size: a row without counts has a finite loss.
@@ -95,24 +132,24 @@ impl Op for LogitsTile<'_> {
 }
 
 /// Replaces the largest output of up to sixteen rows in each panel by ln m - y.
-pub struct CombineLogits<P> {
+pub struct CombineLogits<'a, P> {
     /// The number of panels.
     pub panels: usize,
     /// The partial results of the rows in a panel.
     pub parts: P,
-    /// Whether the size of a row is its number of counts; else it is 1.
-    pub sized: bool,
+    /// The sizes of the rows.
+    pub sizes: RowSizes<'a>,
 }
 
-impl<'a, P: Fn(usize) -> Partials<&'a mut [f32]>> Op for CombineLogits<P> {
+impl<'a, P: Fn(usize) -> Partials<&'a mut [f32]>> Op for CombineLogits<'_, P> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let CombineLogits { panels, parts, sized } = self;
+        let CombineLogits { panels, parts, sizes } = self;
         let Total { largest, log_sum, count } = total(s, panels, &parts);
-        let log_size = match sized {
-            true => math::ln(s, s.max(count, s.splat(LEAST_SIZE))),
-            false => s.zero(),
+        let log_size = match sizes {
+            RowSizes::One => s.zero(),
+            _ => math::ln(s, sizes.load(s, count)),
         };
         let offset = s.sub(s.sub(log_size, largest), log_sum);
         for panel in 0..panels {
@@ -129,8 +166,8 @@ pub struct ScoreCounts<'a> {
     pub offsets: &'a [f32],
     /// The number of features in this panel.
     pub cols: usize,
-    /// The density's parameter of the panel's features.
-    pub parameter: &'a Row,
+    /// The density's parameters of the panel's features: one row for all rows of the tile, or one for each.
+    pub parameters: &'a [Row],
     /// The tile's rows of x.
     pub targets: &'a [Row],
     /// The vector of `targets` with the first of these features.
@@ -175,10 +212,9 @@ impl<D: CountDensity> Op for Counts<'_, D> {
         let [mut sums, mut slopes] = [[s.zero(); MAX_TILE_ROWS]; 2];
         let vectors = if work.inflated { 1 } else { work.cols.div_ceil(LANES).min(2) };
         for v in 0..vectors {
-            let parameter = s.load(&work.parameter[v]);
             in_groups!(S::WIDE, rows, N, first => {
                 let sums = (&mut sums[first..first + N], &mut slopes[first..first + N]);
-                work.zeros::<S, D, N>(s, (v, parameter), first, sums, &mut others);
+                work.zeros::<S, D, N>(s, v, first, sums, &mut others);
             });
         }
         for i in 0..rows {
@@ -215,21 +251,23 @@ impl ScoreCounts<'_> {
     fn zeros<S: Simd, D: CountDensity, const N: usize>(
         &mut self,
         s: S,
-        (v, parameter): (usize, S::F),
+        v: usize,
         first: usize,
         (sums, slopes): (&mut [S::F], &mut [S::F]),
         others: &mut Others,
     ) {
         let several = Several::<S, N>(s);
         let used = s.first(self.cols - v * LANES);
-        let [mut x, mut y] = [several.zero(); 2];
+        let [mut x, mut y, mut parameters] = [several.zero(); 3];
+        let shared = self.parameters.len() == 1;
         for i in 0..N {
+            parameters[i] = s.load(&self.parameters[if shared { 0 } else { first + i }][v]);
             x[i] = s.load(&self.targets[first + i][self.half + v]);
             let offset = s.splat(self.offsets[first + i]);
             y[i] = s.add(s.load(&self.outputs[first + i][v]), offset);
         }
         let (LogProb { mut value, mut slope }, mut of_parameter) =
-            D::of_zero(several, y, [parameter; N]);
+            D::of_zero(several, y, parameters);
         let some = several.less(several.zero(), x);
         if self.inflated {
             let mut u = several.zero();
@@ -256,15 +294,15 @@ impl ScoreCounts<'_> {
             slopes[i] = s.add(slopes[i], g);
             let mut bits = s.nonzero(s.select(used, x[i], s.zero()));
             if bits != 0 {
-                let [mut counts, mut means, mut parameters] = [Lanes::default(); 3];
+                let [mut counts, mut means, mut own] = [Lanes::default(); 3];
                 s.store(x[i], &mut counts);
                 s.store(y[i], &mut means);
-                s.store(parameter, &mut parameters);
+                s.store(parameters[i], &mut own);
                 while bits != 0 {
                     let lane = bits.trailing_zeros() as usize;
                     bits &= bits - 1;
                     let at = others.count;
-                    for (to, from) in others.values.iter_mut().zip([&counts, &means, &parameters]) {
+                    for (to, from) in others.values.iter_mut().zip([&counts, &means, &own]) {
                         to[at] = from.0[lane];
                     }
                     others.places[at] = (row as u8, (v * LANES + lane) as u8);
@@ -323,13 +361,15 @@ pub struct CombineSlopes<'a, P> {
     pub parts: P,
     /// -log p(x|z) in nats, one value for each row.
     pub losses: &'a mut [f32],
+    /// The sizes of the rows.
+    pub sizes: RowSizes<'a>,
 }
 
 impl<'a, P: Fn(usize) -> Partials<&'a mut [f32]>> Op for CombineSlopes<'a, P> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let CombineSlopes { panels, parts, losses } = self;
+        let CombineSlopes { panels, parts, losses, sizes } = self;
         let [mut loss, mut slope, mut count] = [s.zero(); 3];
         for panel in 0..panels {
             let part = parts(panel);
@@ -337,7 +377,7 @@ impl<'a, P: Fn(usize) -> Partials<&'a mut [f32]>> Op for CombineSlopes<'a, P> {
             slope = s.add(slope, load_some(s, part.sum));
             count = s.add(count, load_some(s, part.count));
         }
-        let factor = s.neg(s.div(slope, s.max(count, s.splat(LEAST_SIZE))));
+        let factor = s.neg(s.div(slope, sizes.load(s, count)));
         for panel in 0..panels {
             store_some(s, factor, parts(panel).largest);
         }

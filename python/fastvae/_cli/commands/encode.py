@@ -8,7 +8,7 @@ import numpy as np
 
 from fastvae._cli import models, tables
 from fastvae._cli.errors import UsageError
-from fastvae._cli.options import add_data, add_model, add_output, add_seed
+from fastvae._cli.options import add_data, add_embeddings, add_model, add_output, add_seed
 from fastvae._cli.parser import DATA
 from fastvae._cli.write import Output, Result, draws_as_table
 
@@ -28,6 +28,7 @@ def add(parser: Any) -> None:
     """Add the options."""
     add_model(parser)
     add_data(parser)
+    add_embeddings(parser)
     add_output(parser, "the codes")
     tables.add_unknown(parser)
     group = parser.add_mutually_exclusive_group()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastvae._cli import models, tables
-from fastvae._cli.options import add_data, add_model, add_output
+from fastvae._cli.options import add_data, add_embeddings, add_model, add_output
 from fastvae._cli.parser import DATA
 from fastvae._cli.write import Result
 
@@ -25,6 +25,7 @@ def add(parser: Any) -> None:
     """Add the options."""
     add_model(parser)
     add_data(parser)
+    add_embeddings(parser)
     add_output(parser, "the decoder's means", images=True)
     tables.add_unknown(parser)
 

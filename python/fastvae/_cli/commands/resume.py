@@ -7,7 +7,7 @@ from typing import Any
 
 from fastvae._cli import messages, models, tables, training
 from fastvae._cli.errors import UsageError
-from fastvae._cli.options import add_data
+from fastvae._cli.options import add_data, add_embeddings
 from fastvae._cli.parser import DATA
 from fastvae._cli.read.grey import grey_values_of
 from fastvae._cli.write import files
@@ -28,6 +28,7 @@ def add(parser: Any) -> None:
     """Add the options."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="file written by train --checkpoint")
     add_data(parser)
+    add_embeddings(parser)
     group = parser.add_argument_group("training")
     group.add_argument("-o", "--output", metavar="MODEL", help="model file to write")
     group.add_argument("--force", action="store_true", help="replace an existing model file")

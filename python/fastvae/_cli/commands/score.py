@@ -8,7 +8,7 @@ import numpy as np
 
 from fastvae._cli import models, tables
 from fastvae._cli.errors import UsageError
-from fastvae._cli.options import add_data, add_model, add_output
+from fastvae._cli.options import add_data, add_embeddings, add_model, add_output
 from fastvae._cli.parser import DATA
 from fastvae._cli.write import Output, Result, files, json_text
 
@@ -32,6 +32,7 @@ def add(parser: Any) -> None:
     """Add the options."""
     add_model(parser)
     add_data(parser)
+    add_embeddings(parser)
     parser.add_argument("--each", action="store_true", help="write a score for each example, higher is better")
     shares = "write the share of each column in the negative ELBO of each row (tables of mixed columns)"
     parser.add_argument("--per-column", action="store_true", help=shares)

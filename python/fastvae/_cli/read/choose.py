@@ -57,9 +57,9 @@ def read(
         Read a table of mixed columns, with these types of columns as far as they are known.
     """
     source = Source(options.data)
-    kind = _format(source, options.format)
+    kind = kind_of(source, options.format)
     if kind in ("csv", "tsv", "parquet"):
-        table = _table(source, kind, options)
+        table = table_of(source, kind, options)
         if cells:
             table.keep_cells()
         data = _of_table(table, source.title, options, expected, types)
@@ -69,7 +69,9 @@ def read(
         if types is not None:
             _as_mixed(data)
     if options.labels is not None:
-        data.y, data.label = _labels(options.labels, data), "label"
+        data.y, data.label = _beside(options.labels, "--labels", data), "label"
+    if getattr(options, "embeddings", None) is not None:
+        data.embeddings = _embeddings(options.embeddings, data)
     if options.rows is not None:
         data = _rows(data, options.rows)
     if len(data) == 0:
@@ -77,7 +79,8 @@ def read(
     return data
 
 
-def _format(source: Source, given: str | None) -> str:
+def kind_of(source: Source, given: str | None) -> str:
+    """Return the format of DATA, as given or found, or raise UsageError."""
     if given is not None:
         if given not in READ_FORMATS:
             raise UsageError(f"--format {given} is not known; use one of {', '.join(READ_FORMATS)}")
@@ -120,7 +123,8 @@ def _is_row(head: bytes) -> bool:
         return False
 
 
-def _table(source: Source, kind: str, options: Any) -> Table:
+def table_of(source: Source, kind: str, options: Any) -> Table:
+    """Read a table of format "csv", "tsv" or "parquet"."""
     if kind == "parquet":
         return tables.read_parquet(source)
     delimiter = options.delimiter or ("\t" if kind == "tsv" else None)
@@ -273,11 +277,13 @@ def _y(table: Table, places: list[int]) -> NDArray[Any]:
     return columns[0]
 
 
-def _labels(text: str, data: Data) -> NDArray[Any]:
+def _beside(text: str, option: str, data: Data) -> NDArray[Any]:
+    """Return what a file of its own holds for each row of the data, or raise UsageError."""
     source = Source(text)
-    kind = _format(source, None)
+    kind = kind_of(source, None)
+    what = option.removeprefix("--")
     if kind == "images":
-        raise UsageError(f"--labels {text}: a folder holds no labels")
+        raise UsageError(f"{option} {text}: a folder holds no {what}")
     if kind in ("csv", "tsv", "text"):
         table = tables.read_csv(source, None, None, ())
         if table.names is not None and len(table) == len(data) - 1:  # labels may be words, without a header
@@ -289,10 +295,18 @@ def _labels(text: str, data: Data) -> NDArray[Any]:
     else:
         y = bare({"npy": arrays.npy, "npz": arrays.npz, "idx": arrays.idx}[kind](source).X)
         if not isinstance(y, np.ndarray):
-            raise UsageError(f"--labels {text} is a sparse matrix, not labels")
+            raise UsageError(f"{option} {text} is a sparse matrix, not {what}")
     if len(y) != len(data):
-        raise UsageError(f"--labels {text} has {len(y)} rows, {data.title} {len(data)}")
+        raise UsageError(f"{option} {text} has {len(y)} rows, {data.title} {len(data)}")
     return y
+
+
+def _embeddings(text: str, data: Data) -> NDArray[Any]:
+    found = _beside(text, "--embeddings", data)
+    found = found[:, np.newaxis] if found.ndim == 1 else found
+    if found.ndim != 2 or found.dtype.kind not in "iuf":
+        raise UsageError(f"--embeddings {text} must hold numbers, a row for each document")
+    return found
 
 
 def _rows(data: Data, text: str) -> Data:
@@ -306,6 +320,7 @@ def _rows(data: Data, text: str) -> Data:
         raise UsageError(f"--rows {text}: the step must not be 0")
     data.X = mixed.take(data.X, chosen) if data.mixed else named(bare(data.X)[chosen], data.names)
     data.y = None if data.y is None else data.y[chosen]
+    data.embeddings = None if data.embeddings is None else data.embeddings[chosen]
     data.ids = None if data.ids is None else data.ids[chosen]
     data.table = None if data.table is None else data.table.take(chosen)
     return data

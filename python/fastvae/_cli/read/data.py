@@ -79,6 +79,7 @@ class Data:
     title: str
     y: NDArray[Any] | None = None
     label: str | None = None  # name of y in a table of results
+    embeddings: NDArray[Any] | None = None
     ids: list[str] | None = None
     id_name: str = "id"
     names: list[str] | None = None  # of the columns of X
