@@ -80,6 +80,7 @@ EXAMPLES = (
     "mixed_table",
     "anomaly_map",
     "odd_columns",
+    "recommender",
     "n_topics",
     "topics_map",
     "item_curves",

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import expit, log_expit, logsumexp
 
 from fastvae import ItemResponse
+from fastvae._irt.categorical import Curves
 
 MODELS = ("rasch", "2pl", "3pl", "through_origin")
 
@@ -123,7 +125,7 @@ def test_equal_tasks_have_the_largest_slope_and_a_warning(sign: int) -> None:
         twins[:, 0] = 1 - twins[:, 0]
     with pytest.warns(UserWarning, match="discrimination of tasks 0, 1 has reached its bound, 30: .*use prior='weak'"):
         exam = ItemResponse(method="mml", prior=None, random_state=0).fit(twins)
-    np.testing.assert_array_equal(exam.discrimination_[:2].ravel(), [30 * sign, 30])
+    np.testing.assert_array_equal(exam.discrimination_[:2], [30 * sign, 30])
     prior = fitted(twins)
     assert 5 < prior.discrimination_[1] < 15
     assert np.isfinite(prior.standard_errors(twins).discrimination).all()
@@ -186,3 +188,34 @@ def test_m2_of_constant_answers_has_no_correlations() -> None:
         found = exam.fit_statistics(HOSTILE["all right"])
     assert np.isnan(found.m2.srmsr)
     assert found.m2.statistic == pytest.approx(0, abs=0.1)
+
+
+def test_probabilities_of_certain_tasks_do_not_cancel() -> None:
+    alpha = np.array([2.0, -2.0])
+    graded = Curves(np.array([30.0]), np.zeros(1), np.array([2]), None, np.array([[1.0, -1.0]]))
+    middle = expit(-59.0) - expit(-61.0)
+    expected = [[expit(-61.0), middle, 1], [1, middle, expit(-61.0)]]
+    np.testing.assert_allclose(graded.probabilities(alpha[:, np.newaxis])[:, 0], expected, rtol=1e-12)
+    _, variance, _ = graded.mark_moments(alpha)
+    np.testing.assert_allclose(variance[:, 0], middle + 4 * expit(-61.0), rtol=1e-6)
+    guessing = Curves(np.array([30.0]), np.zeros(1), np.array([1]), np.array([0.2]), None)
+    expected = [[0.8 * expit(-60.0), 1], [0.8, 0.2]]
+    np.testing.assert_allclose(guessing.probabilities(alpha[:, np.newaxis])[:, 0], expected, rtol=1e-12)
+
+
+def test_certain_tasks_have_the_outfit_of_an_exact_quadrature() -> None:
+    """Graded tasks of two answers with slopes near the bound: (y - P)² / V is (1 - P) / P or P / (1 - P)."""
+    Y = GUTTMAN.copy()
+    Y[::10, 2] = 1 - Y[::10, 2]  # some answers that no ability explains
+    exam = fitted(Y, "graded", prior=None)
+    assert np.abs(exam.discrimination_).max() > 10
+    alpha = np.linspace(-8, 8, 6001)
+    logits = alpha[:, np.newaxis] * exam.discrimination_.astype(float) + exam.intercept_[:, 0].astype(float)
+    signs = 2 * Y - 1
+    log_joint = log_expit(signs[:, np.newaxis] * logits).sum(2) - alpha**2 / 2
+    posterior = np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
+    odds = np.exp(-signs[:, np.newaxis] * logits)
+    expected = np.einsum("sq,sqt->t", posterior, odds) / len(Y)
+    np.testing.assert_allclose(exam.item_fit(Y).outfit, expected, rtol=1e-3)
+    total = (logsumexp(log_joint, axis=1) + np.log((alpha[1] - alpha[0]) / np.sqrt(2 * np.pi))).sum()
+    assert exam.fit_statistics(Y).log_likelihood == pytest.approx(total, abs=1e-3)

@@ -13,6 +13,7 @@ import scipy.sparse
 from helpers import run_python
 from numpy.typing import NDArray
 
+from fastvae import TopicModel
 from fastvae._topics import documents, measures
 
 RANDOM = np.random.default_rng(0)
@@ -190,6 +191,32 @@ def test_diversity_counts_different_words() -> None:
 
 
 # ---------------------------------------------------------------------------------------------- drawing documents
+
+
+def test_relevance_is_its_formula_and_ranks_shared_words_lower() -> None:
+    topics = np.array([[0.5, 0.3, 0.2, 0.0], [0.5, 0.1, 0.0, 0.4]])
+    found = measures.relevance(topics, 0.6)
+    for k, w in ((0, 0), (0, 1), (1, 1), (1, 3)):
+        p, mean = topics[k, w], topics[:, w].mean()
+        assert found[k, w] == pytest.approx(0.6 * log(p) + 0.4 * log(p / mean), rel=1e-12)
+    words = ["said", "goal", "match", "bank"]
+    assert measures.top_words(topics, words, 1) == [["said"], ["said"]]
+    assert measures.top_words(measures.relevance(topics, 0.2), words, 2)[1][0] == "bank"
+    np.testing.assert_array_equal(np.argsort(measures.relevance(topics, 1.0)[0])[::-1][:3], [0, 1, 2])
+    for bad in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="relevance"):
+            measures.relevance(topics, bad)
+
+
+def test_a_model_ranks_by_relevance() -> None:
+    X = np.random.default_rng(0).poisson(0.5, (60, 12))
+    model = TopicModel(3, epochs=2, random_state=0, vocabulary=[f"a{i}" for i in range(12)]).fit(X)
+    values = measures.relevance(model.components_, 0.3)
+    assert model.top_words(n=4, relevance=0.3) == measures.top_words(values, model.vocabulary, 4)
+    assert model.topic_diversity(4, relevance=0.3) == measures.diversity(values, 4)
+    np.testing.assert_array_equal(model.coherence(X, n=4, relevance=0.3), measures.coherence(values, X, n=4))
+    with pytest.raises(ValueError, match="relevance=2"):
+        model.top_words(relevance=2)
 
 
 def test_drawn_documents_have_the_frequencies_of_the_process() -> None:

@@ -1,9 +1,11 @@
-"""Topics of BBC News: fastvae.TopicModel compared with scikit-learn's LDA and ProdLDA in PyTorch.
+"""Topics of BBC News: fastvae.TopicModel compared with scikit-learn's LDA and NMF and with ProdLDA in PyTorch.
 
     python examples/topics/compare.py [--quick] [--models lda torch mixture product] [--topics 10 20] [--seeds 5]
+    python examples/topics/compare.py --corpus titles --models lda nmf mixture product --topics 20 --seeds 3
 
-Each run is saved in results/bbc.json once it is measured, and not repeated; --again repeats the runs of --models. All
-models use one thread. --quick uses one seed and few epochs and writes to scratch/, which is not committed.
+Titles are eight words of an article (titles.py). Each run is saved in results/bbc.json or results/titles.json once it
+is measured, and not repeated; --again repeats the runs of --models. All models use one thread. --quick uses one seed
+and few epochs and writes to scratch/, which is not committed.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from corpus import BBC, HERE, Array, Corpus, load
+from corpus import BBC, HERE, Array, Corpus, in_titles, load
 from measures import measure
-from sklearn.decomposition import LatentDirichletAllocation
+from sklearn.decomposition import NMF, LatentDirichletAllocation
+from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.pipeline import make_pipeline
 
 from fastvae._topics import measures
 
@@ -41,8 +45,9 @@ COLUMNS = {  # of the table: the key of a run, its heading, its format
 class Lda:
     """scikit-learn's LDA (batch variational Bayes) with the methods that ``measure`` needs."""
 
-    def __init__(self, n_topics: int, epochs: int, random_state: int) -> None:
-        self.model = LatentDirichletAllocation(n_topics, max_iter=epochs, random_state=random_state, n_jobs=1)
+    def __init__(self, n_topics: int, epochs: int, random_state: int, **options: Any) -> None:
+        given = {"max_iter": epochs, "random_state": random_state, "n_jobs": 1}
+        self.model = LatentDirichletAllocation(n_topics, **given, **options)
 
     def fit(self, X: Any) -> Lda:
         """Fit to counts."""
@@ -60,12 +65,48 @@ class Lda:
         return theta @ self.components_
 
 
-def lda(n_topics: int, seed: int, quick: bool) -> tuple[Any, dict[str, Any]]:
-    settings = {"epochs": 3 if quick else 100}
+class Nmf:
+    """scikit-learn's NMF of tf-idf, which has no probabilities of words: no ``inverse_transform``."""
+
+    def __init__(self, n_topics: int, epochs: int) -> None:
+        self.model = make_pipeline(TfidfTransformer(), NMF(n_topics, init="nndsvd", max_iter=epochs))
+
+    def fit(self, X: Any) -> Nmf:
+        """Fit to counts."""
+        self.model.fit(X)
+        self.components_: Array = self.model[-1].components_
+        self.n_iter_: int = self.model[-1].n_iter_
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """Return the weights of topics in each document, divided by their sum."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of iterations, with --quick
+            weights = self.model.transform(X) + 1e-12
+        shares: Array = weights / weights.sum(1, keepdims=True)
+        return shares
+
+
+# Settings of TopicModel for many short documents; the guide recommends them.
+SHORT: dict[str, dict[str, Any]] = {
+    "mixture": {"init": "clusters", "batch_size": 512, "learning_rate": 2e-3, "masking": 0.0, "epochs": 4},
+    "product": {"init": "clusters", "batch_size": 512, "learning_rate": 1e-2, "epochs": 2},
+}
+
+
+def lda(n_topics: int, seed: int, quick: bool, short: bool) -> tuple[Any, dict[str, Any]]:
+    # Batches of all titles take minutes.
+    settings: dict[str, Any] = {"learning_method": "online", "batch_size": 1024} if short else {}
+    settings["epochs"] = 3 if quick or short else 100
     return Lda(n_topics, random_state=seed, **settings), settings
 
 
-def prodlda(n_topics: int, seed: int, quick: bool) -> tuple[Any, dict[str, Any]]:
+def nmf(n_topics: int, seed: int, quick: bool, short: bool) -> tuple[Any, dict[str, Any]]:
+    """The same for all seeds: its start is that of the singular vectors."""
+    return Nmf(n_topics, 3 if quick else 500), {}
+
+
+def prodlda(n_topics: int, seed: int, quick: bool, short: bool) -> tuple[Any, dict[str, Any]]:
     """The best setting of tune.py; other options are those of the authors."""
     from prodlda import BEST, ProdLDA, torch
 
@@ -74,10 +115,11 @@ def prodlda(n_topics: int, seed: int, quick: bool) -> tuple[Any, dict[str, Any]]
     return ProdLDA(n_topics, random_state=seed, **settings), settings
 
 
-def ours(decoder: str) -> Callable[[int, int, bool], tuple[Any, dict[str, Any]]]:
-    def make(n_topics: int, seed: int, quick: bool) -> tuple[Any, dict[str, Any]]:
+def ours(decoder: str) -> Callable[[int, int, bool, bool], tuple[Any, dict[str, Any]]]:
+    def make(n_topics: int, seed: int, quick: bool, short: bool) -> tuple[Any, dict[str, Any]]:
         topic_model = import_module("fastvae").TopicModel
-        settings: dict[str, Any] = {"decoder": decoder} | ({"epochs": 3} if quick else {})
+        settings: dict[str, Any] = {"decoder": decoder} | (SHORT[decoder] if short else {})
+        settings |= {"epochs": 3} if quick else {}
         model = topic_model(n_topics, random_state=seed, n_jobs=1, **settings)
         return model, settings  # and the epochs that they come to, after fit
 
@@ -86,6 +128,7 @@ def ours(decoder: str) -> Callable[[int, int, bool], tuple[Any, dict[str, Any]]]
 
 MODELS = {
     "lda": ("scikit-learn LDA", lda),
+    "nmf": ("scikit-learn NMF", nmf),
     "torch": ("ProdLDA, PyTorch", prodlda),
     "mixture": ('TopicModel, "mixture"', ours("mixture")),
     "product": ('TopicModel, "product"', ours("product")),
@@ -97,7 +140,7 @@ MODELS = {
 
 def run(name: str, n_topics: int, seed: int, corpus: Corpus, quick: bool) -> dict[str, Any]:
     """Fit a model to the training documents and measure it on the test documents."""
-    model, settings = MODELS[name][1](n_topics, seed, quick)
+    model, settings = MODELS[name][1](n_topics, seed, quick, corpus.reference is not None)
     train, _ = corpus.part("train")
     begun, wall = time.process_time(), time.perf_counter()
     with warnings.catch_warnings():
@@ -156,6 +199,9 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
                 continue
             cells = []
             for key, (_, form) in COLUMNS.items():
+                if those[0][key] is None:
+                    cells.append("-")
+                    continue
                 values = np.array([one[key] for one in those])
                 spread = f" ± {values.std(ddof=1):{form}}" if len(values) > 1 else ""
                 cells.append(f"{values.mean():{form}}{spread}")
@@ -166,6 +212,7 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, do the missing runs, write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", choices=("bbc", "titles"), default="bbc")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--topics", type=int, nargs="+", default=(10, 20))
     parser.add_argument("--seeds", type=int, default=5)
@@ -175,16 +222,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="folder; default: results, or scratch with --quick")
     options = parser.parse_args(argv)
     out = options.out or HERE / ("scratch" if options.quick else "results")
-    path = out / "bbc.json"
-    corpus = load(options.data)
+    path = out / f"{options.corpus}.json"
+    articles = load(options.data)
     if options.again:
         keep(path, [one for one in kept(path) if one["model"] not in options.models])
     for name, n_topics, seed in missing(kept(path), options):
+        corpus = in_titles(articles, seed) if options.corpus == "titles" else articles
         found = run(name, n_topics, seed, corpus, options.quick)
         keep(path, [*kept(path), found])  # read again: another process may have added runs
-        numbers = ", ".join(f"{heading} {found[key]:{form}}" for key, (heading, form) in COLUMNS.items())
+        shown = {key: each for key, each in COLUMNS.items() if found[key] is not None}
+        numbers = ", ".join(f"{heading} {found[key]:{form}}" for key, (heading, form) in shown.items())
         print(f"{time.strftime('%H:%M:%S')}  {name}, {n_topics} topics, seed {seed}: {numbers}", flush=True)
-    write(out / "bbc.md", table(kept(path)))
+    write(out / f"{options.corpus}.md", table(kept(path)))
     print(table(kept(path)))
 
 

@@ -26,6 +26,7 @@ class Corpus:
     labels: Array
     split: Array  # "train", "val" or "test"
     vocabulary: list[str]
+    reference: Any = None  # documents in which words co-occur, for NPMI; None: `counts`
 
     def part(self, name: str) -> tuple[Any, Array]:
         """Return counts and labels of the documents of a split."""
@@ -53,6 +54,32 @@ def load(path: Path) -> Corpus:
         data, indices, indptr, shape, vocabulary, labels, split = (archive[name] for name in names)
     counts = sparse.csr_matrix((data.astype(np.float32), indices, indptr), tuple(shape))
     return Corpus(counts, labels, split, vocabulary.tolist())
+
+
+def titles(counts: Any, seed: int) -> tuple[Any, Array]:
+    """Divide the words of each article at random into titles of about eight words.
+
+    Returns their counts, a CSR matrix [n_titles, n_words], and the article of each.
+    """
+    random = np.random.default_rng(seed)
+    rows, words = [], []
+    articles: list[int] = []
+    for article, one in enumerate(counts):
+        shuffled = random.permutation(np.repeat(one.indices, one.data.astype(int)))
+        for part in np.array_split(shuffled, max(1, len(shuffled) // 8)):
+            rows.append(np.full(len(part), len(articles)))
+            words.append(part)
+            articles.append(article)
+    entries = np.concatenate(rows), np.concatenate(words)
+    found = sparse.csr_matrix((np.ones(len(entries[0]), np.float32), entries), (len(articles), counts.shape[1]))
+    found.sum_duplicates()
+    return found, np.array(articles)
+
+
+def in_titles(corpus: Corpus, seed: int) -> Corpus:
+    """Return the titles of a corpus, whose words co-occur in the articles."""
+    counts, article = titles(corpus.counts, seed)
+    return Corpus(counts, corpus.labels[article], corpus.split[article], corpus.vocabulary, corpus.counts)
 
 
 def halves(counts: Any, seed: int = 0) -> tuple[Any, Any]:

@@ -19,8 +19,12 @@ from sklearn.preprocessing import StandardScaler
 from fastvae._topics import measures
 
 
-def measure(model: Any, corpus: Corpus, split: str = "test") -> dict[str, float]:
-    """Return all measures, on the documents of a split, of a model fitted to the training documents."""
+def measure(model: Any, corpus: Corpus, split: str = "test") -> dict[str, float | None]:
+    """Return all measures, on the documents of a split, of a model fitted to the training documents.
+
+    The perplexity of a model without ``inverse_transform`` is None.
+    """
+    reference = corpus.counts if corpus.reference is None else corpus.reference
     components = np.asarray(model.components_)
     n_words = components.shape[1]
     train, train_labels = corpus.part("train")
@@ -28,9 +32,9 @@ def measure(model: Any, corpus: Corpus, split: str = "test") -> dict[str, float]
     theta = np.asarray(model.transform(train))
     return {
         # Over all documents, also held-out ones: co-occurrence of words is a property of the language.
-        "npmi": float(measures.coherence(components, corpus.counts, "npmi", min(10, n_words)).mean()),
+        "npmi": float(measures.coherence(components, reference, "npmi", min(10, n_words)).mean()),
         "diversity": measures.diversity(components, min(25, n_words)),
-        "perplexity": completion_perplexity(model, held_out),
+        "perplexity": completion_perplexity(model, held_out) if hasattr(model, "inverse_transform") else None,
         "accuracy": accuracy(theta, train_labels, np.asarray(model.transform(held_out)), labels),
         # The number of topics in use, exp of the entropy of the mean theta; small after a collapse.
         "topics_used": float(np.exp(-(mean := theta.mean(axis=0) + 1e-12) @ np.log(mean))),

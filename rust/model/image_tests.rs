@@ -43,7 +43,8 @@ fn gradients(engine: &mut Engine, x: &[f32], threads: usize) -> (f64, Vec<Vec<f3
     let objective = Objective { reconstruction: 1.0, kl, importance: Importance::NONE };
     let how = (EncoderInput::Batch, Epsilon::Drawn(NoiseKey::Score(3)));
     let x = Source::from_slice(x, 126);
-    let (sums, gradients) = engine.loss_and_gradients(&x, how, objective, Some(threads)).unwrap();
+    let (sums, gradients) =
+        engine.loss_and_gradients(&x, how, (objective, None), Some(threads)).unwrap();
     (sums.loss / x.rows() as f64, gradients)
 }
 

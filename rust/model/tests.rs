@@ -231,7 +231,8 @@ fn gradients(engine: &mut Engine, x: &[f32], threads: usize) -> (f64, Vec<(Strin
     let objective = Objective { reconstruction: 1.0, kl, importance: Importance::NONE };
     let how = (EncoderInput::Batch, Epsilon::Drawn(NoiseKey::Score(3)));
     let x = Source::from_slice(x, 37);
-    let (sums, gradients) = engine.loss_and_gradients(&x, how, objective, Some(threads)).unwrap();
+    let (sums, gradients) =
+        engine.loss_and_gradients(&x, how, (objective, None), Some(threads)).unwrap();
     let names = engine.network.trained().iter().map(|tensor| tensor.name.clone());
     (sums.loss / x.rows() as f64, names.zip(gradients).collect())
 }

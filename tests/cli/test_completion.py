@@ -28,7 +28,7 @@ def test_bash_completes_commands_options_values_and_files(run: Run, tmp_path: Pa
         return set(done.stdout.split())
 
     assert complete("fastvae", "") >= {*COMMANDS, "--help"}
-    assert complete("fastvae", "re") == {"resume", "reconstruct"}
+    assert complete("fastvae", "re") == {"resume", "recommend", "reconstruct"}
     assert complete("fastvae", "train", "--lat") == {"--latent-dim"}
     assert complete("fastvae", "train", "--missing", "") == {"error", "mask"}
     assert complete("fastvae", "exam", "--model", "") == {"2pl", "rasch", "through_origin", "3pl", "graded"}

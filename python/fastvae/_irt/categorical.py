@@ -49,21 +49,30 @@ class Curves:
 
     def at_least(self, alpha: NDArray[Any], tasks: Any = slice(None)) -> NDArray[np.float64]:
         """Return P(mark >= k), k = 1, 2, ..., at abilities: alpha [...] or [..., n_tasks] give [..., n_tasks, K]."""
+        return self._tails(alpha, tasks)[0]
+
+    def probabilities(self, alpha: NDArray[Any]) -> NDArray[np.float64]:
+        """Return P(mark = k), k = 0, 1, ..., as :meth:`at_least`, [..., n_tasks, K + 1]."""
+        above, below = self._tails(alpha, slice(None))
+        ones, zeros = np.ones_like(above[..., :1]), np.zeros_like(above[..., :1])
+        by_above = -np.diff(np.concatenate([ones, above, zeros], -1), axis=-1)
+        by_below = np.diff(np.concatenate([zeros, below, ones], -1), axis=-1)
+        # The difference of the smaller numbers is the exact one.
+        upper = np.concatenate([above > 0.5, zeros > 0], -1)
+        return np.maximum(np.where(upper, by_below, by_above), 0.0)
+
+    def _tails(self, alpha: NDArray[Any], tasks: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return P(mark >= k) and P(mark < k), k = 1, 2, ..., as :meth:`at_least`."""
         alpha = np.asarray(alpha, np.float64)
         if self.guessing is not None:
             c = self.guessing[tasks]
-            solved: NDArray[np.float64] = c + (1 - c) * sigmoid(self.slopes[tasks] * alpha + self.intercepts[tasks])
-            return solved[..., np.newaxis]
+            logits = self.slopes[tasks] * alpha + self.intercepts[tasks]
+            solved, unsolved = c + (1 - c) * sigmoid(logits), (1 - c) * sigmoid(-logits)
+            return solved[..., np.newaxis], unsolved[..., np.newaxis]
         assert self.thresholds is not None, "graded tasks"
         d = self.thresholds[tasks]
         logits = (self.slopes[tasks] * alpha)[..., np.newaxis] + np.where(np.isnan(d), 0, d)
-        return np.where(np.isnan(d), 0.0, sigmoid(logits))
-
-    def probabilities(self, alpha: NDArray[Any], tasks: Any = slice(None)) -> NDArray[np.float64]:
-        """Return P(mark = k), k = 0, 1, ..., as :meth:`at_least`, [..., n_tasks, K + 1]."""
-        above = self.at_least(alpha, tasks)
-        ones, zeros = np.ones_like(above[..., :1]), np.zeros_like(above[..., :1])
-        return np.maximum(-np.diff(np.concatenate([ones, above, zeros], -1), axis=-1), 0.0)
+        return np.where(np.isnan(d), 0.0, sigmoid(logits)), np.where(np.isnan(d), 1.0, sigmoid(-logits))
 
     def mark_moments(self, alpha: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Return mean and variance of the marks, and the mean's derivative, at abilities [q]: each [q, n_tasks]."""
@@ -76,7 +85,8 @@ class Curves:
         else:
             free = (above[:, :, 0] - self.guessing) / (1 - self.guessing)
             slope = self.slopes * (1 - self.guessing) * free * (1 - free)
-        return mean, np.maximum(p @ marks**2 - mean**2, _TINY), slope
+        variance = (p * (marks - mean[:, :, np.newaxis]) ** 2).sum(2)
+        return mean, np.maximum(variance, _TINY), slope
 
 
 class CategoricalAbility(Ability):

@@ -19,6 +19,9 @@ _MOST_STUDENTS = 512
 # Share of the hidden units that reads the information of the missing answers.
 _INFORMATION_SHARE = 8
 
+# Variance of a mark below which the task is certain.
+_LEAST_VARIANCE = 1e-9
+
 # Ridge of the least squares, relative to the number of students.
 _RIDGE = 1e-7
 
@@ -52,9 +55,8 @@ def encoder_weights(items: Items, shares: NDArray[Any], width: int) -> dict[str,
     margin = 0.1 + 0.05 * (mean.max() - mean.min())
     knots = np.linspace(mean.min() - margin, mean.max(), width)
     expected, variance, slope = items.mark_moments(knots)  # [k, t]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        w = slope / variance
-    w = np.where(variance > 0, w, items.slopes[:, 0])  # the limit, where a steep task is certain
+    # a_t is the limit where a task is certain.
+    w = np.where(variance > _LEAST_VARIANCE, slope / np.maximum(variance, _LEAST_VARIANCE), items.slopes[:, 0])
     weight = np.concatenate([w * most, w * expected], 1)
     bias = -(w * expected).sum(1) - knots
     if n_information:  # every eighth unit: spread over the abilities

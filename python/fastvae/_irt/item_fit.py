@@ -81,9 +81,11 @@ def categorical_fit(items: Items, shares: NDArray[Any]) -> ItemFit:
     """Return the mean squares of tasks with guessing, or of graded tasks, in one dimension."""
     ability = items.ability()
     mean, variance, _ = items.mark_moments(ability.nodes)
-    squares, marks, students = ability.posterior_sums(shares, lambda x, most: (x**2, x, most > 0))
-    residual = squares - 2 * mean * marks + mean**2 * students
+    kinds = np.arange(items.max_marks.max() + 1)
+    # Students with each mark, [marks, nodes, n_tasks]: squares of differences from the mean then do not cancel.
+    students = ability.posterior_sums(shares, lambda x, most: tuple((x == k) * (most > 0.0) for k in kinds))
+    residual = (students * (kinds[:, np.newaxis, np.newaxis] - mean) ** 2).sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        infit = residual.sum(0) / (variance * students).sum(0)
-        outfit = (residual / variance).sum(0) / students.sum(0)
+        infit = residual.sum(0) / (variance * students.sum(0)).sum(0)
+        outfit = (residual / variance).sum(0) / students.sum((0, 1))
     return ItemFit(infit, outfit, (~np.isnan(shares)).sum(0))

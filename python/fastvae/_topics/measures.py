@@ -136,6 +136,35 @@ def diversity(components: ArrayLike, n: int | None = None) -> float:
     return len(np.unique(top)) / top.size
 
 
+def relevance(components: ArrayLike, weight: float) -> NDArray[np.float64]:
+    """Return the relevance of each word to each topic (Sievert & Shirley, ILLVI 2014, equation 1).
+
+    It is weight ln p(w|k) + (1 - weight) ln(p(w|k) / p(w)), where p(w) is the mean of the topics.
+
+    Parameters
+    ----------
+    components : array_like, [n_topics, n_words]
+        Word probabilities of the topics.
+    weight : float
+        From 0 to 1; 1 ranks words by their probability.
+
+    Returns
+    -------
+    ndarray of float64, [n_topics, n_words]
+
+    Raises
+    ------
+    ValueError
+        If the weight is out of range.
+    """
+    weight = _checks.number(weight, "relevance", below=np.inf)
+    if weight > 1:
+        raise ValueError(f"relevance={weight:g} must be a number from 0 to 1")
+    p = np.maximum(_topics(components).astype(np.float64), np.finfo(np.float32).tiny)
+    found: NDArray[np.float64] = np.log(p) - (1 - weight) * np.log(p.mean(0))
+    return found
+
+
 def _topics(components: Any) -> NDArray[Any]:
     topics = arrays.matrix(components, "components")
     if not np.isfinite(topics).all():
