@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from helpers import ACTIVATIONS, COUNTS, LIKELIHOODS, small
+from mixed_tables import FITTED, realistic
+from mixed_tables import holes as mixed_holes
 from numpy.typing import NDArray
 
 from fastvae import VAE, Autoencoder, CountVAE, ItemResponse, TopicModel
 from fastvae.layers import AvgPool2d, Conv2d, ConvTranspose2d, Dense, MaxPool2d, Upsample
+from fastvae.likelihoods import Categorical, Gaussian, Mixed, Poisson
 
 FEATURES, ROWS = 12, 40
 INFLATED = "zero_inflated_negative_binomial"
@@ -96,6 +99,17 @@ def far() -> NDArray[np.float32]:
     return (unit() * scale + 5 * scale).astype(np.float32)
 
 
+def of_groups(share: float = 0.0, **parameters: Any) -> Case:
+    """A model of a table with columns of all kinds."""
+    likelihood = Mixed([*FITTED.groups, (Gaussian(0.5, mean="sigmoid"), 1), (Poisson(), 2), (Categorical(), 2)])
+    rng, X = np.random.default_rng(4), realistic(ROWS)
+    levels = np.eye(2)[rng.integers(2, size=ROWS)]
+    X = np.concatenate([X, rng.random((ROWS, 1)), rng.poisson(3.0, (ROWS, 2)), levels], 1)
+    X = mixed_holes(likelihood, X, share)
+    fixed = {"hidden": (9,), "likelihood": likelihood, "missing": "mask"}
+    return Case(small(**(fixed | parameters)).fit(X), X)
+
+
 NORM = {"batch_norm": True}
 CONVOLUTIONS = (Conv2d(5, 3, padding=1, **NORM), MaxPool2d(2), Conv2d(4, 2, (1, 2), activation="elu"), Dense(9, **NORM))
 DECODER = (
@@ -153,3 +167,20 @@ CASES: dict[str, Callable[[], Case]] = {
     "topics, product": lambda: topics(decoder="product"),
     "topics, log1p": lambda: topics(input_transform="log1p"),
 }
+
+
+def labelled_groups() -> Case:
+    X, y = realistic(ROWS).astype(np.float32), np.arange(ROWS) % 3
+    return Case(small(conditional=True, likelihood=FITTED).fit(X, y), X, y, np.eye(3)[y])
+
+
+# Tables of mixed columns, which the explorer does not show.
+MIXED: dict[str, Callable[[], Case]] = {
+    "groups": of_groups,
+    "groups, holes": lambda: of_groups(0.2),
+    "groups, indicator": lambda: of_groups(0.2, missing_indicator=True),
+    "groups, labels": labelled_groups,
+    "one group": lambda: dense(far(), likelihood=Mixed([(Gaussian("per_feature"), FEATURES)])),
+}
+
+EXPORTED = CASES | MIXED

@@ -98,6 +98,10 @@ def apply(op: ops.Operation, h: Array, x: Array, y: Array | None) -> Array:
             return np.log1p(h)
         case ops.Binary():
             return (h != 0).astype(np.float64)
+        case ops.LogColumns(chosen, added):
+            return np.where(chosen == 1, np.log(np.where(chosen == 1, h + added, 1)), h)
+        case ops.GroupMeans(groups):
+            return np.concatenate([group_mean(each, h[:, each.first : each.last]) for each in groups], 1)
         case ops.Normalize(norm):
             return normalized(h, norm)
         case ops.ToImage(height, width, channels, parts):
@@ -135,6 +139,24 @@ def apply(op: ops.Operation, h: Array, x: Array, y: Array | None) -> Array:
         case ops.Softmax():
             return softmax(h)
     raise AssertionError(op)
+
+
+def group_mean(group: Any, y: Array) -> Array:
+    match group.likelihood.kind:
+        case "gaussian":
+            return 1 / (1 + np.exp(-y)) if group.sigmoid else y
+        case "log_normal":
+            return np.exp(y + np.exp(2.0 * group.likelihood.log_scale) / 2)
+        case "poisson" | "negative_binomial":
+            return np.exp(y)
+        case "bernoulli":
+            return 1 / (1 + np.exp(-y))
+        case "categorical":
+            return softmax(y)
+    assert group.likelihood.kind == "ordinal"
+    below = 1 / (1 + np.exp(y[:, :1] - np.log1p(np.exp(y[:, 1:])).cumsum(1)))
+    ends = np.zeros((len(y), 1))
+    return np.diff(np.concatenate([ends, below, ends + 1], 1), axis=1)
 
 
 class Evaluated:

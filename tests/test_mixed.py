@@ -430,11 +430,35 @@ def test_conditions_corruption_and_early_stopping_work() -> None:
         assert np.isfinite(model.score_samples(X, y=y)).all()
 
 
-def test_exports_are_refused(tmp_path: Any) -> None:
+def test_a_column_below_the_floor_of_its_scale_is_named_once() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 4)) * [1.0, 1e-5, 1e-5, 1.0]
+    likelihood = Mixed(
+        [(PER_FEATURE, 1), (PER_FEATURE, 1, 0.5), (Gaussian("per_feature", floor=1e-6), 1), (PER_FEATURE, 1)]
+    )
+    with pytest.warns(
+        UserWarning, match=r"floor=0.001, but standard deviations of X are [\d.]+e-0[56] in column 1: "
+    ) as found:
+        VAE(1, hidden=(8,), likelihood=likelihood, epochs=1, random_state=0).fit(X)
+    assert len(found) == 1
+    assert "Standardise these columns, or lower floor" in str(found[0].message)
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
+    frame = pandas.DataFrame(X, columns=["a", "b", "c", "d"])
+    with pytest.warns(UserWarning, match="in column 'b'"):
+        VAE(1, hidden=(8,), likelihood=likelihood, epochs=1, random_state=0).fit(frame)
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1.0, 1e8])
+def test_log_normal_columns_with_one_value_start_with_a_scale_of_at_most_one(unit: float) -> None:
+    X = np.full((6, 2), 3.0) * unit
+    model = VAE(1, hidden=(4,), likelihood=Mixed([(LogNormal(), 2)]), epochs=1, random_state=0).fit(X)
+    assert model.state_dict()["likelihood.0.log_scale"].max() < 0.1
+    assert np.isfinite(model.predictive(X, 3, 0).observation_std).all()
+
+
+def test_the_explorer_refuses_groups(tmp_path: Any) -> None:
     model = fitted(epochs=1)
-    for export in (lambda: fastvae.torch.to_module(model), lambda: model.export_onnx(tmp_path / "table.onnx")):
-        with pytest.raises(ValueError, match=r"likelihoods\.Mixed cannot be exported"):
-            export()
+    with pytest.raises(ValueError, match=r"the explorer does not show .* use sample and reconstruct, or export_onnx"):
+        fastvae.explorer(model, realistic(), path=tmp_path / "table.html")
 
 
 def fitted_with(X: Any, y: Any, corruption: Any) -> VAE:

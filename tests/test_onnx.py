@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exportable import CASES, counts, dense, far, unit
+from exportable import CASES, EXPORTED, counts, dense, far, unit
 from helpers import TIMEOUT
 from numpy.typing import NDArray
 
@@ -98,9 +98,9 @@ def assert_close(found: Arrays, wanted: Arrays) -> None:
         np.testing.assert_allclose(found["elbo"], -(found["reconstruction"] + found["kl"]), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EXPORTED)
 def test_onnxruntime_returns_what_fastvae_returns(name: str, onnxruntime: Any) -> None:
-    case = CASES[name]()
+    case = EXPORTED[name]()
     for part in PARTS:
         given, wanted = given_and_wanted(case, part)
         found = run(onnxruntime, case.model, part, given)
@@ -111,9 +111,9 @@ def test_onnxruntime_returns_what_fastvae_returns(name: str, onnxruntime: Any) -
         assert_close(single, {name: array[:1] for name, array in found.items()})
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EXPORTED)
 def test_the_checker_accepts_every_model(name: str, onnx: Any) -> None:
-    model = CASES[name]().model
+    model = EXPORTED[name]().model
     for part in PARTS:
         read = onnx.load_model_from_string(exported(model, part))
         onnx.checker.check_model(read, full_check=True)
@@ -129,9 +129,9 @@ def test_the_checker_accepts_every_model(name: str, onnx: Any) -> None:
         assert {node.domain for node in read.graph.node} == {""}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EXPORTED)
 def test_tract_returns_what_fastvae_returns(name: str, tract: Any, tmp_path: Path) -> None:
-    case, path = CASES[name](), str(tmp_path / "model.onnx")
+    case, path = EXPORTED[name](), str(tmp_path / "model.onnx")
     for part in PARTS:
         given, wanted = given_and_wanted(case, part)
         case.model.export_onnx(path, part)

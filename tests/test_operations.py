@@ -4,7 +4,7 @@ from dataclasses import fields, is_dataclass
 
 import numpy as np
 import pytest
-from exportable import CASES, FEATURES, far
+from exportable import CASES, EXPORTED, FEATURES, far
 from operations_reference import Evaluated
 
 import fastvae
@@ -18,9 +18,9 @@ from fastvae._topics import prior
 pytestmark = pytest.mark.filterwarnings("ignore:.*")
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EXPORTED)
 def test_evaluated_it_is_the_model(name: str) -> None:
-    case = CASES[name]()
+    case = EXPORTED[name]()
     model, found = case.model, Evaluated(case.model)
     if found.network.variational:
         mu, logvar = model.encode(case.X, y=case.y)
@@ -105,8 +105,9 @@ def test_the_cases_have_every_operation() -> None:
         "transform l1",
         "likelihood poisson",
         "topics, mixture",
+        "groups",
     ):
-        network = describe_model(CASES[name]().model, "the test")
+        network = describe_model(EXPORTED[name]().model, "the test")
         sections = [part for part in vars(network).values() if isinstance(part, tuple)]
         operations = [op for section in [*sections, *network.heads.values()] for op in section]
         seen |= {type(op) for op in operations if isinstance(op, ops.Operation)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import io
+import json
 import pickle
 from typing import Any
 
@@ -323,19 +324,6 @@ def test_a_saved_model_gives_the_same_tables(fitted: TabularVAE, way: str) -> No
     assert np.array_equal(other.score_samples(FULL), fitted.score_samples(FULL))
 
 
-def test_the_commands_say_that_tables_are_for_python(
-    fitted: TabularVAE, tmp_path: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from fastvae._cli import main
-
-    model, people = str(tmp_path / "model"), str(tmp_path / "people.csv")
-    fitted.save(model)
-    FULL.drop(columns=["member", "city", "pain"]).to_csv(people, index=False)
-    for command in (["impute", model, people], ["sample", model]):
-        assert main(command) == 2
-        assert "use the TabularVAE in Python" in capsys.readouterr().err
-
-
 @pytest.mark.filterwarnings("ignore:Columns without information")
 def test_warm_start_checkpoints_and_validation_go_on_with_the_same_table(tmp_path: Any) -> None:
     whole = small(epochs=4).fit(HOLED, validation_data=FULL)
@@ -405,3 +393,33 @@ def test_the_imputer_has_the_parameters_of_the_tabular_model_with_their_defaults
     assert all(imputer[name].kind == table[name].kind for name in table)
     given = {name: object() for name in imputer}
     assert Imputer(**given).get_params(deep=False) == given
+
+
+def test_the_matrix_of_the_table_is_what_exported_models_read(fitted: TabularVAE) -> None:
+    torch = pytest.importorskip("torch", reason="needs torch")
+    X = fitted.to_matrix(HOLED)
+    assert X.shape == (len(HOLED), sum(place.stop - place.start for place in fitted.matrix_slices_.values()))
+    assert list(fitted.matrix_slices_) == [name for name, kind in fitted.kinds_.items() if kind != "constant"]
+    assert np.isnan(X[HOLES[:, 0], 0]).all()
+    city = X[~HOLES[:, 4], fitted.matrix_slices_["city"]]
+    np.testing.assert_array_equal(city.argmax(1), HOLED["city"][~HOLES[:, 4]].map(fitted.levels_["city"].index))
+    module = fastvae.torch.to_module(fitted)
+    with torch.no_grad():
+        decoded, mu, _ = module(torch.from_numpy(X))
+        eps = np.random.default_rng(0).normal(size=mu.shape).astype(np.float32)
+        elbo = module.elbo(torch.from_numpy(X), eps=torch.from_numpy(eps))
+    np.testing.assert_allclose(mu, fitted.encode(HOLED)[0], atol=1e-4)
+    np.testing.assert_allclose(elbo, fitted.score_samples(HOLED, eps=eps), rtol=1e-4, atol=1e-3)
+    pandas.testing.assert_frame_equal(fitted.from_matrix(decoded), fitted.reconstruct(HOLED), atol=1e-2)
+    with pytest.raises(ValueError, match="the matrix of the table has"):
+        fitted.from_matrix(np.zeros((3, 2)))
+
+
+def test_onnx_of_a_table_has_its_columns_in_the_metadata(fitted: TabularVAE) -> None:
+    onnx = pytest.importorskip("onnx", reason="needs onnx")
+    file = io.BytesIO()
+    fitted.export_onnx(file, "reconstruct")
+    kept = {entry.key: entry.value for entry in onnx.load_model_from_string(file.getvalue()).metadata_props}
+    columns = json.loads(kept["table"])
+    assert [column["label"] for column in columns] == list(FULL)
+    assert columns[4]["levels"] == fitted.levels_["city"]

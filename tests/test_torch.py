@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exportable import CASES, ROWS, counts, far, images, labelled, unit
+from exportable import CASES, EXPORTED, ROWS, counts, far, images, labelled, unit
 from helpers import TIMEOUT, same, small
 from numpy.typing import NDArray
 
@@ -31,9 +31,9 @@ def close(found: Any, wanted: NDArray[Any]) -> None:
     np.testing.assert_allclose(found.detach().numpy() / scale, wanted / scale, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EXPORTED)
 def test_the_module_is_the_model(name: str) -> None:
-    model, X, y, condition = CASES[name]()
+    model, X, y, condition = EXPORTED[name]()
     module = fastvae.torch.to_module(model)
     given = () if y is None else (tensor(condition),)
     assert not module.training

@@ -10,7 +10,9 @@ Models are fitted to 60 % of the rows. Of as many synthetic rows
   total variation of levels;
 - "pairs" is the mean error of pairs of columns: half the difference of Spearman's correlations of two numbers, else the
   total variation of the contingency table, numbers in four bins;
-- "trained" is the ROC-AUC on held-out rows of gradient boosting that is trained on synthetic rows.
+- "trained" is the ROC-AUC on held-out rows of gradient boosting that is trained on synthetic rows;
+- "nearer" is the share of synthetic rows that are nearer to a training row than to any of as many held-out rows: 0.5 if
+  no training row is remembered.
 
 All run with one thread; "seconds" is fitting and drawing. Prints a table in Markdown, as in README.md.
 """
@@ -30,17 +32,18 @@ from scipy import stats
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
+from sklearn.neighbors import NearestNeighbors
 from tables import Array, Frame, Table, is_number, load
 
 import fastvae
 
 
-def tabular(**options: Any) -> Callable[[Frame, Table, int], Frame]:
+def tabular(prior: str = "fitted", **options: Any) -> Callable[[Frame, Table, int], Frame]:
     """Return fastvae with its defaults but for `options`."""
 
     def draw(train: Frame, table: Table, seed: int) -> Frame:
         model = fastvae.TabularVAE(columns=table.columns, random_state=seed, n_jobs=1, **options).fit(train)
-        found: Frame = model.sample(len(train), random_state=seed)
+        found: Frame = model.sample(len(train), prior=prior, random_state=seed)
         return found
 
     return draw
@@ -72,6 +75,8 @@ WAYS: dict[str, Callable[[Frame, Table, int], Frame]] = {
     "TVAE": tvae,
     "TabularVAE": tabular(),
     "TabularVAE, quantile": tabular(normalize="quantile"),
+    "TabularVAE, quantile, beta 0.5": tabular(normalize="quantile", beta=0.5),
+    "TabularVAE, quantile, N(0, I)": tabular("normal", normalize="quantile"),
 }
 
 
@@ -155,9 +160,20 @@ def trained(made: Frame, real: Frame, target: str) -> float:
     return float(roc_auc_score(y_real, p, multi_class="ovr", labels=model.classes_))
 
 
-def measured(made: Frame, real: Frame, target: str) -> tuple[float, ...]:
+def nearer(made: Frame, train: Frame, real: Frame) -> float:
+    """Return the share of synthetic rows whose nearest real row is a training row, out of as many of both."""
+    rows, ours, others = (as_numbers(frame, train) for frame in (made, train[: len(real)], real))
+    scale = ours.std(0) + 1e-9
+    near = [
+        NearestNeighbors(n_neighbors=1).fit(each / scale).kneighbors(rows / scale)[0][:, 0] for each in (ours, others)
+    ]
+    return float(np.mean(near[0] < near[1]) + np.mean(near[0] == near[1]) / 2)
+
+
+def measured(made: Frame, train: Frame, real: Frame, target: str) -> tuple[float, ...]:
     """Return all measures."""
-    return two_samples(made, real), shapes(made, real), pairs(made, real), trained(made, real, target)
+    measures = two_samples(made, real), shapes(made, real), pairs(made, real), trained(made, real, target)
+    return (*measures, nearer(made, train, real))
 
 
 def main() -> None:
@@ -168,8 +184,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    print("| table | rows | two samples | shapes | pairs | trained | seconds |")
-    print("| :-- | :-- | --: | --: | --: | --: | --: |", flush=True)
+    print("| table | rows | two samples | shapes | pairs | trained | nearer | seconds |")
+    print("| :-- | :-- | --: | --: | --: | --: | --: | --: |", flush=True)
     for name in options.tables:
         runs: dict[str, list[tuple[float, ...]]] = {}
         for seed in range(options.seeds):
@@ -178,12 +194,12 @@ def main() -> None:
             cut = round(0.6 * len(order))
             train, test = (table.frame.iloc[rows].reset_index(drop=True) for rows in (order[:cut], order[cut:]))
             assert table.target is not None
-            runs.setdefault("real rows", []).append((*measured(train, test, table.target), 0.0))
+            runs.setdefault("real rows", []).append((*measured(train, train, test, table.target), 0.0))
             for way in options.ways:
                 start = time.perf_counter()
                 made = WAYS[way](train, table, seed)
                 seconds = time.perf_counter() - start
-                runs.setdefault(way, []).append((*measured(made, test, table.target), seconds))
+                runs.setdefault(way, []).append((*measured(made, train, test, table.target), seconds))
         for way, found in runs.items():
             mean, seconds = np.mean(found, axis=0), float(np.median([run[-1] for run in found]))
             cells = " | ".join(f"{value:.3f}" for value in mean[:-1])

@@ -50,7 +50,7 @@ def test_help_version_and_python_m(process: Run, run: Run) -> None:
     assert process("--version").text == f"fastvae {fastvae.__version__}\n"
     help_of_train = run("train", "--help").text
     assert "--latent-dim N" in help_of_train
-    assert "(default: 128)" in help_of_train
+    assert "(default: 128; TabularVAE: 64)" in " ".join(help_of_train.split())
     assert "examples:" in help_of_train
 
 

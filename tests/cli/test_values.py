@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_every_parameter_of_a_constructor_is_an_option_with_a_help(command: str,
             assert options[name].help, f"{cls.__name__}.{name} has no help"
             default = parameters.defaults(cls)[name]
             if cls is classes[0] and isinstance(default, (int, float, str)) and default is not False:
-                assert f"(default: {default})" in str(options[name].help)
+                assert re.search(rf"\(default: {re.escape(str(default))}[;)]", str(options[name].help))
 
 
 def test_a_new_parameter_is_an_option_by_itself() -> None:

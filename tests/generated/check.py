@@ -9,6 +9,7 @@ import numpy as np
 
 from generated import inference, twins
 from generated.families import SETUPS
+from generated.frames import Frames
 from generated.setup import Setup
 
 MODELS = 2  # trained by each set-up
@@ -24,8 +25,11 @@ def failure(family: str, seed: int) -> str | None:
     return None
 
 
-def check(setup: Setup) -> None:
+def check(setup: Setup | Frames) -> None:
     """Raise AssertionError unless everything holds."""
+    if isinstance(setup, Frames):
+        setup.check()
+        return
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         np.seterr(all="warn", under="ignore")
@@ -43,7 +47,7 @@ def check(setup: Setup) -> None:
         inference.check_fit(setup, model, found["scores"])
         inference.check_rows(setup, model, found)
         inference.check_loaded(setup, model, found)
-        if "image_shape" not in setup.options and setup.family not in ("exams", "documents"):
+        if "image_shape" not in setup.options and setup.family not in ("exams", "documents", "groups"):
             inference.check_columns(setup, model)
         twins.CHECKS[setup.seed % len(twins.CHECKS)](setup, model)
     check_warnings(caught)

@@ -83,7 +83,7 @@ def check_finite(setup: Setup, found: dict[str, Array]) -> None:
     for name, array in found.items():
         if name.endswith("per_observed") and np.isnan(setup.X).all():
             continue  # there is none
-        if setup.family == "counts" and name in OVERFLOW:
+        if setup.family in ("counts", "groups") and name in OVERFLOW:
             continue
         assert np.isfinite(array).all(), f"{name} is not finite"
 
@@ -92,6 +92,8 @@ def check_far(setup: Setup, model: Any) -> None:
     """The encoder takes data unlike those of training."""
     if setup.kind in (ItemResponse, TopicModel):
         return  # their data are marks and counts
+    if setup.family == "groups":
+        return  # of which some have few values
     y = setup.condition()
     for factor in (1e3, -1.0) if setup.family in ("reals", "unit", "images") else (1e3,):
         codes = np.asarray(model.transform((setup.X * factor).astype(np.float32), **y))
@@ -117,6 +119,8 @@ def check_support(setup: Setup, found: dict[str, Array]) -> None:
     if setup.kind is TopicModel:
         assert np.allclose(found["transform"].sum(1), 1, atol=1e-4), "theta does not sum to one"
     draw = found.get("draw")
+    if setup.family == "groups":
+        return _check_groups(setup, found)
     if draw is None or isinstance(likelihood, Gaussian) or likelihood == "gaussian":
         return
     if setup.kind is ItemResponse:
@@ -129,12 +133,33 @@ def check_support(setup: Setup, found: dict[str, Array]) -> None:
     assert not words or (draw.sum(1) == 20).all(), "a document drawn has another length"
 
 
+def _check_groups(setup: Setup, found: dict[str, Array]) -> None:
+    """Each column of means and draws is in the support of its group."""
+    first = 0
+    for group in setup.options["likelihood"].groups:
+        kind, columns = type(group.likelihood).__name__, slice(first, first + group.n_columns)
+        first += group.n_columns
+        for name in ("reconstruct", "sample", "draw"):
+            part = found[name][:, columns]
+            part = part[np.isfinite(part).all(1)]
+            if kind in ("LogNormal", "Poisson", "NegativeBinomial"):
+                assert (part >= 0).all(), f"{name} of {kind} is negative"
+            if kind in ("Bernoulli", "Categorical", "Ordinal"):
+                assert ((part >= 0) & (part <= 1 + 1e-6)).all(), f"{name} of {kind} leaves [0, 1]"
+            if kind in ("Categorical", "Ordinal"):
+                assert np.allclose(part.sum(1), 1, atol=1e-4), f"{name} of {kind} does not sum to one"
+            if name == "draw" and kind not in ("Gaussian", "LogNormal"):
+                assert np.array_equal(part, np.rint(part)), f"a draw of {kind} is no whole number"
+
+
 def check_fit(setup: Setup, model: Any, scores: Array) -> None:
     """Training ends no worse than the best constant model; with outliers for most examples."""
     if setup.options.get("optimizer") in ("sgd", "adagrad"):
         return  # the steps that they can take depend on the data
     if setup.kind is ItemResponse and setup.options["epochs"] < 60:
         return  # slopes start at 1
+    if setup.family == "groups":
+        return  # no constant model is at hand
     want = constant.scores(setup)
     # An outlier's code costs much until training is long; held-out rows may be outliers.
     outliers = {"t", "lognormal", "outlier", "rare", "gamma"} & {*setup.facts} or "validation_fraction" in setup.options

@@ -77,7 +77,11 @@ def _adapts_to_units(setup: Setup, factor: float) -> bool:
 
 def check_column_order(setup: Setup, model: Any) -> None:
     """The order of the columns of the training data leaves the score about as it was."""
-    if "image_shape" in setup.options or inference.has_fixed_unit(setup) or setup.family in ("counts", "exams"):
+    if (
+        "image_shape" in setup.options
+        or inference.has_fixed_unit(setup)
+        or setup.family in ("counts", "exams", "groups")
+    ):
         return check_threads(setup, model)
     order = setup.generator(5).permutation(setup.X.shape[1])
     X, y = setup.X[:, order], setup.condition()

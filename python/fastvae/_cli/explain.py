@@ -16,11 +16,11 @@ _SHELL = {
 @cache
 def _parameters() -> dict[str, str]:
     """Return the option of each parameter of an estimator."""
-    from fastvae import VAE, Autoencoder, ItemResponse, TopicModel
+    from fastvae import VAE, Autoencoder, ItemResponse, TabularVAE, TopicModel
     from fastvae._cli.parameters import defaults, flags_of
 
     found = {}
-    for cls in (VAE, Autoencoder, ItemResponse, TopicModel):
+    for cls in (VAE, Autoencoder, ItemResponse, TopicModel, TabularVAE):
         for name in defaults(cls):
             flags = flags_of(name)
             if flags is not None:
@@ -38,6 +38,7 @@ def in_options(text: str) -> str:
             return match[0]
         return flag if value == "True" else f"{flag} {value}"
 
+    text = re.sub(r"(?:pass )?columns=\{(['\"])([^'\"]+)\1: \"(\w+)\"\}", r"pass --kind \2=\3", text)
     assigned = r"(?<![\w.\-])(?P<name>[a-z_]+)=(?:'(?P<single>[^']*)'|\"(?P<double>[^\"]*)\"|(?P<bare>[\w.\-]*\w))"
     for library, shell in _SHELL.items():
         text = text.replace(library, shell)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae._cli import messages
+from fastvae._cli import messages, tables
 from fastvae._cli.errors import UsageError
 from fastvae._cli.read import Data, read
 from fastvae._cli.read.choose import DATA_SUFFIXES
@@ -43,19 +43,13 @@ def feature_names(model: Any) -> list[str] | None:
     return None if found is None else [str(name) for name in found]
 
 
-def refuse_table(model: Any) -> None:
-    """Raise UsageError for a model of a table of mixed columns, which the commands do not read or write."""
-    if hasattr(model, "kinds_"):
-        name = type(model).__name__
-        raise UsageError(
-            f"the commands read and write numbers only, no table of mixed columns: use the {name} in Python, for "
-            "example fastvae.load(path).impute(pandas.read_csv(file))"
-        )
-
-
 def read_for(model: Any, options: Any, path: str | None = None, *, cells: bool = False) -> Data:
     """Read DATA as the model's training data were read; `path` is the model's file, `cells` as for `read`."""
-    refuse_table(model)
+    if tables.is_table(model):
+        model.unknown = getattr(options, "unknown", None) or model.unknown
+        return read(options, expected=feature_names(model), cells=cells, types=tables.types_of(model))
+    if getattr(options, "unknown", None) is not None:
+        raise UsageError("--unknown is for models of tables of mixed columns")
     names, images = feature_names(model), getattr(model, "image_shape", None)
     channels = None if images is None else (images[2] if len(images) == 3 else 1)
     data = read(
@@ -151,8 +145,13 @@ def condition_value(model: Any, text: str | None, option: str) -> dict[str, Any]
 def code_names(model: Any) -> list[str]:
     """Return names of the columns of codes: z0, z1, ...; topic0, ... of topics; ability0, ... of exams."""
     stem = {"TopicModel": "topic", "ItemResponse": "ability"}.get(type(model).__name__, "z")
-    n = len(model.get_feature_names_out())
+    n = code_width(model)
     return [stem] if n == 1 and stem == "ability" else [f"{stem}{i}" for i in range(n)]
+
+
+def code_width(model: Any) -> int:
+    """Return the number of columns of codes."""
+    return int(model.latent_dim if tables.is_table(model) else len(model.get_feature_names_out()))
 
 
 def value_names(model: Any, size: int, data: Data | None = None) -> list[str]:
@@ -205,7 +204,7 @@ def last_losses(model: Any) -> dict[str, float]:
 def summary(model: Any) -> str:
     """Return class and sizes of a fitted model in one line."""
     n_parameters = sum(value.size for value in model.state_dict().values())
-    latent = len(model.get_feature_names_out())
+    latent = code_width(model)
     codes = {"TopicModel": "topic", "ItemResponse": "ability dimension"}.get(type(model).__name__, "latent dimension")
     parts = (plural(model.n_features_in_, "feature"), plural(latent, codes), plural(n_parameters, "weight"))
     return f"{type(model).__name__}, {', '.join(parts)}"

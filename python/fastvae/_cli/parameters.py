@@ -18,10 +18,12 @@ _FLAGS: dict[str, tuple[str, ...] | None] = {
     "warm_start": None,  # `resume`
     "progress": None,  # added by hand
     "vocabulary": None,  # the words that were counted, and their file
+    "columns": None,  # --kind of train
+    "balance": None,  # --balance of train
     "seed_words": None,  # added by hand
 }
 # Parameters that --set refuses too.
-_NOT_SET = ("callbacks", "warm_start")
+_NOT_SET = ("callbacks", "warm_start", "columns", "balance")
 
 
 def add(parser: Any, classes: Sequence[type]) -> None:
@@ -41,10 +43,14 @@ def add(parser: Any, classes: Sequence[type]) -> None:
             doc = described.get(name)
             if doc is None or doc.text.startswith("As for "):
                 doc = shared.get(name, doc)
-            missing = [other.__name__ for other in classes if name not in defaults(other)]
+            having = [other for other in classes if name in defaults(other)]
             text = "" if doc is None else docstrings.summary(doc.text)
-            text += f" [{cls.__name__} only]" if missing else ""
+            text += "" if len(having) == len(classes) else f" [{', '.join(each.__name__ for each in having)} only]"
             shown = _shown(default)
+            for other in having[1:]:
+                own = defaults(other)[name]
+                if own != default and _shown(own) and not isinstance(default, bool):
+                    shown += f"{'; ' if shown else ''}{other.__name__}: {_shown(own)}"
             if isinstance(default, bool):
                 flags = tuple(flag.replace("--", "--no-", 1) for flag in flags) if default else flags
                 extra: dict[str, Any] = {"action": "store_const", "const": "false" if default else "true"}

@@ -15,7 +15,7 @@ from typing import Any
 from fastvae._cli import messages, models
 from fastvae._cli.errors import UsageError, WorkError
 from fastvae._cli.explain import in_options
-from fastvae._cli.read import Data, read
+from fastvae._cli.read import Data, mixed, read
 from fastvae._cli.read.texts import Vocabulary, beside
 from fastvae._cli.write import files, json_text
 
@@ -210,7 +210,9 @@ def loaded(options: Any, given: dict[str, Any], cls: type, title: str) -> Any:
     return model
 
 
-def read_validation(options: Any, data: Data, channels: int | None, vocabulary: Any) -> Data | None:
+def read_validation(
+    options: Any, data: Data, channels: int | None, vocabulary: Any, types: mixed.Types | None = None
+) -> Data | None:
     """Read ``--validation`` with the options of DATA."""
     if options.validation is None:
         return None
@@ -219,7 +221,7 @@ def read_validation(options: Any, data: Data, channels: int | None, vocabulary: 
     if options.labels is not None:
         raise UsageError("--validation with --labels is not supported: use a table with --label")
     names = data.names if data.table is not None else None
-    found = read(changed, expected=names, channels=channels, vocabulary=vocabulary)
+    found = read(changed, expected=names, channels=channels, vocabulary=vocabulary, types=types)
     if data.images is not None and found.images is None:
         raise UsageError(f"--validation {options.validation} holds no images, but {data.title} does")
     return found

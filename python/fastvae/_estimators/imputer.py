@@ -35,8 +35,8 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_sta
     ----------
     indicator_columns_ : list of str
         Columns with holes in the training table.
-    n_features_in_, feature_names_in_, kinds_, history_, n_iter_, loss_curve_, elapsed_, interrupted_, \
-n_skipped_batches_
+    n_features_in_, feature_names_in_, kinds_, levels_, matrix_slices_, history_, n_iter_, loss_curve_, elapsed_, \
+interrupted_, n_skipped_batches_
         As for :class:`fastvae.TabularVAE`.
 
     Notes

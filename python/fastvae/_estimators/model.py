@@ -159,15 +159,17 @@ class Model(Transformer, Trained):
         X is float32 as ``transform`` reads floats: divide grey values by ``input_scale_``, and pass images as rows in
         the order height, width, channels, without condition columns. NaN is a missing value where the model accepts
         it; values are not checked. A conditional model has a second input y, [n, n_covariates] or one-hot rows in the
-        order of ``classes_``, which the metadata list. Outputs are deterministic and equal those of fastvae up to
-        rounding (1e-5). ln Γ of count likelihoods in "score" is computed in float64.
+        order of ``classes_``, which the metadata list. X and the means of a table of mixed columns have the layout of
+        :meth:`fastvae.TabularVAE.to_matrix`; the metadata "table" lists columns with levels and normalisation. Outputs
+        are deterministic and equal those of fastvae up to rounding (1e-5). ln Γ of count likelihoods in "score" is
+        computed in float64.
         """
         from fastvae._export import onnx  # here only, so that `import fastvae` stays cheap
         from fastvae._export.network import describe
 
         fitted = self._require_fitted()
         _checks.choice(part, "part", onnx.PARTS)
-        metadata = onnx.metadata_of(fitted.classes)
+        metadata = onnx.metadata_of(fitted.classes, fitted.table)
         data = onnx.export(describe(fitted), part, type(self).__name__, metadata, self._onnx_extras())
         sources.write(path, data, "export_onnx")
 

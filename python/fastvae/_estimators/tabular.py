@@ -16,7 +16,7 @@ from fastvae._fitted import architecture, diagnosis, imputation
 from fastvae._fitted.model import FittedModel
 from fastvae._fitted.specification import Specification
 from fastvae._fitted.uncertainty import LogMarginal
-from fastvae._tables import containers, normalize
+from fastvae._tables import codes, conditional, containers, normalize
 from fastvae._tables.balance import likelihood_of
 from fastvae._tables.columns import UNKNOWN
 from fastvae._tables.schema import Schema
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from fastvae._data.examples import Examples
     from fastvae._tables.containers import RawTable
 
-_GIVEN_SAMPLES = 50  # importance samples for each row of `sample(given=)`
-_LEAST_SAMPLES = 2000
-_MOST_SAMPLES = 2**18
+_CODES = 10_000  # training rows whose codes are fitted, at most twice as many
+_PRIORS = ("fitted", "normal")
 _LEAST_KL = 0.01  # nats per latent dimension; below, codes do not depend on the data
 _STEPS = 200
 
@@ -104,6 +103,10 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         Names of its columns; only if they are strings.
     kinds_ : dict of str to str
         Kind of each column; "constant" (one value) and "empty" (none) columns are kept, but not modelled.
+    levels_ : dict of str to list
+        Levels of each binary, categorical, ordinal and constant column, in order.
+    matrix_slices_ : dict of str to slice
+        Columns of each modelled column in the matrix of ``to_matrix``.
     history_ : dict of str to list of float
         As for :class:`fastvae.VAE`, with the weights of ``balance``, and with densities of real columns as normalised.
     n_iter_, loss_curve_, elapsed_, interrupted_, n_skipped_batches_
@@ -216,6 +219,11 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         """Kind of each column by its name, or its index if it has none."""
         return self._schema().kinds
 
+    @property
+    def levels_(self) -> dict[Any, list[Any]]:
+        """Levels of each column that has some, in order, by its name, or its index if it has none."""
+        return {column.label: list(column.levels) for column in self._schema().columns if column.levels}
+
     # Tables
 
     def impute(  # type: ignore[override]
@@ -275,19 +283,24 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         n: int,
         *,
         given: Mapping[Any, Any] | None = None,
+        prior: str = "fitted",
         random_state: Any = None,
         return_latent: bool = False,
     ) -> Any:
-        """Draw a table of synthetic rows: z from the prior, then each column from its likelihood.
+        """Draw a table of synthetic rows: z from the distribution of the codes, then each column from its likelihood.
 
         Parameters
         ----------
         n : int
             Number of rows.
         given : mapping of str to object, optional
-            Values of some columns by name, the same in all rows: z is then drawn from p(z | given), by importance
-            resampling from the encoder's q(z | given). The further a combination is from the training data, the fewer
-            different z it has.
+            Values of some columns by name, the same in all rows: z is then drawn from p(z | given) by importance
+            resampling of 50 candidates for each row, from the distribution of all codes and from the encoder's
+            q(z | given). Values that are rare together have few different z, of which a warning tells.
+        prior : {"fitted", "normal"}
+            Distribution of z. "fitted": a mixture of at most 20 normal distributions, which ``fit`` fits to the codes
+            of the training rows (Ghosh et al., arXiv:1903.12436); it has the clusters of the table. "normal": N(0, I),
+            as in the ELBO. "fitted" is the same after ``partial_fit`` and ``load_state_dict``.
         random_state : int, numpy generator or None
             None uses the estimator's ``random_state`` or, if that is None too, fresh entropy.
         return_latent : bool
@@ -308,12 +321,15 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         n = _checks.integer(n, "n", most=_checks.MAX_ROWS)
         return_latent = _checks.boolean(return_latent, "return_latent")
         fitted, schema, seed = self._require_fitted(), self._schema(), self._seed_for(random_state)
+        density = schema.codes if _checks.choice(prior, "prior", _PRIORS) == "fitted" else None
+        if density is not None and density.steps != fitted.engine.steps:
+            density = None
         if given is None:
             z, fixed = self._prior(n, seed), dict[int, Any]()
+            z = z if density is None else density.sample(z, seed)
         else:
             row, fixed = schema.row(given)
-            samples = int(np.clip(_GIVEN_SAMPLES * n, _LEAST_SAMPLES, _MOST_SAMPLES))
-            z = fitted.conditional_sample(row, row, None, samples, n, seed, self._threads())[:, 0]
+            z = conditional.draw(fitted, row, density, n, seed, self._threads())
         columns = schema.decode(fitted.sample(z, None, None, seed, self._threads()), draw=True)
         for i, value in fixed.items():
             columns[i] = np.full(n, value, columns[i].dtype)
@@ -352,6 +368,51 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         """
         schema = self._schema()
         return schema.build(schema.decode(super().inverse_transform(Z, y=y), draw=False))
+
+    # The engine's matrix
+
+    def to_matrix(self, X: Any) -> NDArray[np.float32]:
+        """Return a table as the network reads it: what exported models take (:meth:`export_onnx`, fastvae.torch).
+
+        Parameters
+        ----------
+        X : frame or array_like, [n_rows, n_columns]
+
+        Returns
+        -------
+        ndarray of float32, [n_rows, width]
+            Columns in the order of the table, without constant and empty ones: normalised values of a real column, a
+            positive one divided by its geometric mean, counts, 0 or 1 for the levels of a binary column, one-hot
+            columns for the L levels of a categorical or ordinal one. NaN in all of them for a missing value.
+            ``matrix_slices_`` has the places.
+        """
+        schema = self._schema()
+        return schema.encode(schema.read(X, "X", type(self).__name__), "X", self._unknown())
+
+    def from_matrix(self, values: Any) -> Any:
+        """Return the table of means in the layout of ``to_matrix``, as the decoder of an exported model returns them.
+
+        Parameters
+        ----------
+        values : array_like, [n_rows, width]
+            Levels are the most probable ones.
+
+        Returns
+        -------
+        frame or array, [n_rows, n_columns]
+            In the container of the training table.
+        """
+        schema = self._schema()
+        values = np.asarray(values, np.float32)
+        if values.ndim != 2 or values.shape[1] != schema.width or len(values) == 0:
+            raise ValueError(f"values has shape {values.shape}, but the matrix of the table has {schema.width} columns")
+        return schema.build(schema.decode(values, draw=False))
+
+    @property
+    def matrix_slices_(self) -> dict[Any, slice]:
+        """Columns of ``to_matrix`` of each column of the table that is modelled."""
+        schema = self._schema()
+        return {column.label: place for column, place in zip(schema.modelled, schema.slices, strict=True)}
 
     # Scores
 
@@ -620,6 +681,12 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
                 f"n_importance_samples={samples} needs beta=1, not {self.beta!r}: the bound has no KL term"
             )
         return Objective(1.0, beta, 0.0, None, samples, samples > 1)
+
+    def _finish(self, fitted: FittedModel, data: Data, rows: NDArray[np.uint64] | None) -> None:
+        assert isinstance(data.X, np.ndarray), "tables are dense"
+        places = np.arange(len(data.X)) if rows is None else rows.astype(np.intp)
+        chosen = data.X[places[:: max(1, len(places) // _CODES)]]
+        fitted.table.codes = codes.fit(*fitted.encode(chosen, None, self._threads()), fitted.engine.steps)
 
     def _collapse(self, fitted: FittedModel, kl: float) -> Sequence[str]:
         if self._objective().beta == 0.0 or fitted.engine.steps < _STEPS or not kl < _LEAST_KL * fitted.latent_dim:

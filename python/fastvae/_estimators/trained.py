@@ -303,6 +303,7 @@ class Trained(Network):
             raise
         finally:
             self._log_end(reason, self._record.elapsed - before)
+        self._finish(fitted, data, rows)
         if saver is not None:
             saver.end(self)
             messages += saver.messages
@@ -550,6 +551,9 @@ class Trained(Network):
     def _problems(self, fitted: FittedModel, data: Data, rows: NDArray[np.uint64] | None) -> Sequence[str]:
         """Return sentences about the problems of the model that ``fit`` has trained on rows of X (None: all)."""
         return ()
+
+    def _finish(self, fitted: FittedModel, data: Data, rows: NDArray[np.uint64] | None) -> None:
+        """Add to the fitted model what is computed once, after training."""
 
     def _collapse(self, fitted: FittedModel, kl: float) -> Sequence[str]:
         """Return a sentence if the codes do not depend on the data; `kl` is that of some training examples."""

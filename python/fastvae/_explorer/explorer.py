@@ -114,6 +114,11 @@ def explorer(
     'digits.html'
     """
     network = describe_model(model, "explorer")
+    if network.likelihood.groups:
+        raise ValueError(
+            "the explorer does not show tables of mixed columns: use sample and reconstruct, or export_onnx and a page "
+            "of your own"
+        )
     weights = _checks.choice(weights, "weights", WEIGHTS)
     max_points = _checks.integer(max_points, "max_points", least=2)
     max_bytes = _checks.integer(max_bytes, "max_bytes")

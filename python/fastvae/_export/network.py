@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastvae import _core
+from fastvae._export.density import Group, Likelihood
 from fastvae._export.operations import (
     Activation,
     Affine,
@@ -22,9 +23,11 @@ from fastvae._export.operations import (
     ConvTranspose2d,
     Exp,
     Flatten,
+    GroupMeans,
     JoinCondition,
     Linear,
     Log1p,
+    LogColumns,
     MaxPool2d,
     Normalize,
     Operation,
@@ -46,52 +49,6 @@ if TYPE_CHECKING:
 Section = tuple[Operation, ...]
 
 SECOND = ("scale", "inflation")  # names of a second output layer
-
-
-@dataclass(frozen=True, eq=False)
-class Likelihood:
-    """p(x|z) by its name in the engine, and its parameters.
-
-    Attributes
-    ----------
-    kind : str
-        "bernoulli", "binomial", "gaussian", "poisson", "negative_binomial", "multinomial", "mixture" or
-        "squared_error".
-    log_scale : ndarray, [] or [n_features], or None
-        ln s of a Gaussian; None if the decoder returns it (see `Network.second`).
-    floor : float
-        The floor in s² = floor² + exp(2 u), u the decoder's log scale.
-    log_total_count : ndarray, [n_features] or [n_features, conditions], or None
-        ln r of a negative binomial; with columns, ln r of a row is their sum, weighted by y.
-    trials : ndarray, [n_features], or None
-        Maximum marks of each task of a binomial.
-    size_factor : "total", "given" or None
-        The size of x, if the decoder's outputs are logits of shares: the total of x, or a further input, in units of
-        `size_unit` counts.
-    size_unit : float
-        Counts in a given size of 1.
-    inflated : bool
-        Whether the second output u is the logit of a zero: p(x) = w [x = 0] + (1 - w) f(x), w = sigmoid(u).
-    """
-
-    kind: str
-    log_scale: NDArray[np.float32] | None = None
-    floor: float = 0.0
-    log_total_count: NDArray[np.float32] | None = None
-    trials: NDArray[np.float32] | None = None
-    size_factor: str | None = None
-    size_unit: float = 1.0
-    inflated: bool = False
-
-    @property
-    def sized(self) -> bool:
-        """Whether the decoder's outputs are logits of shares."""
-        return self.size_factor is not None
-
-    @property
-    def given_size(self) -> bool:
-        """Whether the size of x is a further input."""
-        return self.size_factor == "given"
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,11 +117,6 @@ class Network:
 def describe(fitted: FittedModel) -> Network:
     """Return the description of a fitted model. Raises ValueError for a likelihood without plain operations."""
     fitted.require_decoder()
-    if fitted.specification.mixed:
-        raise ValueError(
-            "a model with likelihoods.Mixed cannot be exported (torch, ONNX, explorer): its columns have several kinds "
-            "of outputs. Use its reconstruct and sample, or state_dict() with a network of your own"
-        )
     if fitted.specification.topics is not None and fitted.specification.conditions:
         raise ValueError("a topic model with embeddings cannot be exported (torch, ONNX, explorer)")
     return _Describer(fitted.specification, fitted.state_dict()).network()
@@ -192,6 +144,13 @@ class _Describer:
         means = likelihood.kind in ("gaussian", "squared_error") and specification.likelihood.get("mean") != "sigmoid"
         if "standardize.shift" in by and means:
             units = (Affine(by["standardize.shift"], by["standardize.scale"]),)
+        if "standardize.shift" in by and specification.mixed:
+            scaled = np.zeros(specification.n_features, bool)
+            for group in likelihood.groups:
+                kind = group.likelihood.kind
+                scaled[group.first : group.last] = kind == "log_normal" or (kind == "gaussian" and not group.sigmoid)
+            shift = np.where(scaled, by["standardize.shift"], 0).astype(np.float32)
+            units = (Affine(shift, np.where(scaled, by["standardize.scale"], 1).astype(np.float32)),)
         condition: Section = ()
         if "standardize.y_shift" in by:
             condition = (Standardize(by["standardize.y_shift"], by["standardize.y_scale"]),)
@@ -222,6 +181,8 @@ class _Describer:
             trials = np.array(specification.trials, np.float32)
             made.append(Standardize(np.zeros_like(trials), trials))
         transform, by = specification.input_transform, specification.standardize
+        if specification.mixed:
+            made += self._log_columns()
         if transform is not None:
             made += [ZeroMissing()] if masked else []
             made.append({"log1p": Log1p(), "binary": Binary()}.get(transform) or Normalize(transform))
@@ -233,6 +194,13 @@ class _Describer:
         if not self.flat and specification.image_shape is not None:
             made.append(ToImage(*specification.image_shape, parts=2 if indicator else 1))
         return tuple(made)
+
+    def _log_columns(self) -> list[Operation]:
+        """Return what the encoder reads of log-normal columns and counts in groups of columns."""
+        kinds = [group.likelihood.kind for group in self._groups() for _ in range(group.last - group.first)]
+        added = np.array([kind in ("poisson", "negative_binomial") for kind in kinds], np.float32)
+        chosen = added + np.array([kind == "log_normal" for kind in kinds], np.float32)
+        return [LogColumns(chosen, added)] if chosen.any() else []
 
     def _encoder(self) -> tuple[Section, int]:
         """Return the hidden layers, and the number of inputs of the heads."""
@@ -306,22 +274,40 @@ class _Describer:
 
     def _mean(self) -> Section:
         kind = self.specification.likelihood["kind"]
+        if kind == "mixed":
+            return (GroupMeans(self._groups()),)
         if kind in ("bernoulli", "binomial") or self.specification.likelihood.get("mean") == "sigmoid":
             return (Activation("sigmoid"),)
         if kind == "multinomial" or "size_factor" in self.specification.likelihood:
             return (Softmax(),)
         return (Exp(),) if kind in ("poisson", "negative_binomial") else ()
 
+    def _groups(self) -> tuple[Group, ...]:
+        found, first = list[Group](), 0
+        for i, group in enumerate(self.specification.likelihood["groups"]):
+            options, last = group["likelihood"], first + group["n_columns"]
+            found.append(
+                Group(self._of(options, f"likelihood.{i}"), first, last, options.get("mean") == "sigmoid", str(i))
+            )
+            first = last
+        return tuple(found)
+
     def _likelihood(self) -> Likelihood:
-        options, trials = self.specification.likelihood, self.specification.trials
-        log_scale = self.state.get("likelihood.log_scale")
+        options = self.specification.likelihood
+        if options["kind"] == "mixed":
+            return Likelihood(kind="mixed", groups=self._groups())
+        return self._of(options, "likelihood")
+
+    def _of(self, options: Mapping[str, Any], name: str) -> Likelihood:
+        """Return a likelihood from its options, with the parameters `name` of the state dict."""
+        trials, log_scale = self.specification.trials, self.state.get(f"{name}.log_scale")
         if isinstance(options.get("scale"), (int, float)):
             log_scale = np.array(log(options["scale"]), np.float32)
         return Likelihood(
             kind=options["kind"],
             log_scale=log_scale,
             floor=float(options.get("floor", 0.0)),
-            log_total_count=self.state.get("likelihood.log_total_count"),
+            log_total_count=self.state.get(f"{name}.log_total_count"),
             trials=np.array(trials, np.float32) if trials else None,
             size_factor=options.get("size_factor"),
             size_unit=self.specification.size_unit,

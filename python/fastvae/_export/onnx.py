@@ -10,6 +10,7 @@ import numpy as np
 from fastvae import _core
 from fastvae._export import protobuf
 from fastvae._export.onnx_graph import Graph
+from fastvae._export.onnx_groups import group_means
 from fastvae._export.onnx_likelihoods import log_prob, size
 
 if TYPE_CHECKING:
@@ -233,8 +234,11 @@ class _Model:
         return out, graph.apply(network.second, hidden) if network.second else None
 
     def _mean(self, out: str, second: str | None) -> str:
+        likelihood = self.network.likelihood
+        if likelihood.groups:
+            return group_means(self.graph, likelihood.groups, out)
         mean = self.graph.apply(self.network.mean, out)
-        if not self.network.likelihood.inflated or second is None:
+        if not likelihood.inflated or second is None:
             return mean
         return self.graph.node("Mul", mean, self.graph.node("Sigmoid", self.graph.node("Neg", second)))
 
@@ -249,8 +253,11 @@ class _Model:
 _MEAN = "E[x|z]; probabilities of the words of a topic model or multinomial, shares of the marks of an exam"
 
 
-def metadata_of(classes: Any) -> dict[str, str]:
-    """Return the metadata of a model with these classes of y, or None."""
+def metadata_of(classes: Any, table: Any = None) -> dict[str, str]:
+    """Return the metadata of a model with these classes of y, or None, and with the columns of a table."""
     import json  # here only, so that `import fastvae` stays cheap
 
-    return {} if classes is None else {"classes": json.dumps(classes.tolist(), default=str)}
+    found = {} if classes is None else {"classes": json.dumps(classes.tolist(), default=str)}
+    if table is not None:
+        found["table"] = json.dumps(table.to_json()["columns"], default=str)
+    return found

@@ -84,6 +84,9 @@ class Graph:
                 return self.node("Concat", h, self.node("Cast", self.missing(x), to=protobuf.FLOAT), axis=1)
             case ops.Log1p():
                 return self.node("Log", self.node("Add", h, self.constant(1)))
+            case ops.LogColumns(chosen, added):
+                logs = self.node("Log", self.node("Add", h, self.constant(added)))
+                return self.node("Where", self.node("Equal", self.constant(chosen), self.constant(1)), logs, h)
             case ops.Binary():
                 zero = self.node("Equal", h, self.constant(0))
                 return self.node("Cast", self.node("Not", zero), to=protobuf.FLOAT)
@@ -121,6 +124,11 @@ class Graph:
             case ops.Softmax():
                 return self.node("Softmax", h, axis=-1)
         raise NotImplementedError(f"{type(op).__name__} has no ONNX operators")
+
+    def columns(self, h: str, first: int, last: int) -> str:
+        """Return columns of a matrix."""
+        ends = (self.constant([value], np.int64) for value in (first, last, 1))
+        return self.node("Slice", h, *ends)
 
     def _weighted(self, kind: str, op: ops.Operation, h: str, weight: Any, bias: Any, **attributes: Any) -> str:
         tensors = [self.tensor(f"{op.name}.weight", weight)]

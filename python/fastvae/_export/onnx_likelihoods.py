@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastvae._export import protobuf
+from fastvae._export.onnx_groups import log_levels, softplus
 
 if TYPE_CHECKING:
-    from fastvae._export.network import Likelihood
+    from fastvae._export.density import Likelihood
     from fastvae._export.onnx_graph import Graph
 
 _SHIFT = 8
@@ -41,7 +42,15 @@ def log_prob(
         out = graph.node(
             "Add", graph.node("LogSoftmax", out, axis=1), graph.node("Log", size(graph, given, given_size))
         )
-    each = _Each(graph, likelihood, condition).log_prob(given, out, second, sigmoid)
+    if likelihood.kind == "mixed":
+        parts = []
+        for group in likelihood.groups:
+            part, y = (graph.columns(value, group.first, group.last) for value in (given, out))
+            made = _Each(graph, group.likelihood, None, group.last - group.first)
+            parts.append(made.log_prob(part, y, None, group.sigmoid))
+        each = parts[0] if len(parts) == 1 else graph.node("Concat", *parts, axis=1)
+    else:
+        each = _Each(graph, likelihood, condition).log_prob(given, out, second, sigmoid)
     observed = graph.node("Where", graph.missing(x), graph.constant(0), each)
     return graph.node("ReduceSum", observed, graph.constant([1], np.int64), keepdims=0)
 
@@ -57,17 +66,17 @@ def size(graph: Graph, x: str, given: str | None = None) -> str:
 class _Each:
     """log p of each value."""
 
-    def __init__(self, graph: Graph, likelihood: Likelihood, condition: str | None = None) -> None:
-        self.graph, self.likelihood, self.condition = graph, likelihood, condition
+    def __init__(self, graph: Graph, likelihood: Likelihood, condition: str | None = None, levels: int = 0) -> None:
+        self.graph, self.likelihood, self.condition, self.levels = graph, likelihood, condition, levels
 
     def log_prob(self, x: str, y: str, u: str | None, sigmoid: bool) -> str:
         node, likelihood = self.graph.node, self.likelihood
         match likelihood.kind:
             case "bernoulli":
-                return node("Sub", node("Mul", x, y), self._softplus(y))
+                return node("Sub", node("Mul", x, y), softplus(self.graph, y))
             case "binomial":
                 most = self.graph.constant(likelihood.trials)
-                logits = node("Sub", node("Mul", x, y), node("Mul", most, self._softplus(y)))
+                logits = node("Sub", node("Mul", x, y), node("Mul", most, softplus(self.graph, y)))
                 return node("Add", self._single(self._ln_choose(x)), logits)
             case "gaussian":
                 return self._gaussian(x, node("Sigmoid", y) if sigmoid else y, u)
@@ -80,20 +89,19 @@ class _Each:
                 if likelihood.inflated and u is not None:
                     log_p = self._inflated(self._double(x), log_p, self._double(u))
                 return self._single(log_p)
-            case "multinomial":
+            case "multinomial" | "categorical":
                 return node("Mul", x, node("LogSoftmax", y, axis=1))
+            case "ordinal":
+                return node("Mul", x, log_levels(self.graph, y, self.levels))
+            case "log_normal":
+                log_x = node("Log", x)
+                return node("Sub", self._gaussian(log_x, y, None), log_x)
             case "mixture":
                 return node("Mul", x, node("Log", node("Max", y, self.graph.constant(1e-30))))
             case "squared_error":
                 error = node("Sub", x, y)
                 return node("Neg", node("Mul", error, error))
         raise NotImplementedError(f"the likelihood {likelihood.kind} has no ONNX operators")
-
-    def _softplus(self, y: str) -> str:
-        """ln(1 + e^y) = max(y, 0) + ln(1 + e^-|y|), which does not overflow."""
-        node = self.graph.node
-        tail = node("Exp", node("Neg", node("Abs", y)))
-        return node("Add", node("Relu", y), node("Log", node("Add", tail, self.graph.constant(1))))
 
     def _gaussian(self, x: str, mean: str, u: str | None) -> str:
         node, constant = self.graph.node, self.graph.constant

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fastvae._export.density import Group
+
     Array = NDArray[np.float32]
 
 # (vertical, horizontal)
@@ -50,6 +52,14 @@ class AppendMissing(Operation):
 @dataclass(frozen=True, eq=False)
 class Log1p(Operation):
     """ln(1 + x)."""
+
+
+@dataclass(frozen=True, eq=False)
+class LogColumns(Operation):
+    """ln(x + added) of the columns where `chosen` is 1, the others as they are: [columns] each, added is 0 or 1."""
+
+    chosen: Array
+    added: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,3 +204,15 @@ class Exp(Operation):
 @dataclass(frozen=True, eq=False)
 class Softmax(Operation):
     """Softmax over the columns."""
+
+
+@dataclass(frozen=True, eq=False)
+class GroupMeans(Operation):
+    """The means of groups of columns, from their outputs y.
+
+    By the kind of the group: y of a Gaussian (its sigmoid with ``sigmoid``), e^(y + s² / 2) of a log-normal, e^y of
+    counts, the sigmoid of y of yes/no, softmax over the columns of categories, and the differences of the sigmoids of
+    the thresholds of ordered levels (:mod:`fastvae.likelihoods`).
+    """
+
+    groups: tuple[Group, ...]

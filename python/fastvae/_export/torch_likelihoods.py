@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, pad, softplus
+
+from fastvae._export.operations import Activation
 
 if TYPE_CHECKING:
-    from fastvae._export.network import Likelihood, Section
+    from collections.abc import Sequence
+
+    from fastvae._export.density import Group, Likelihood
+    from fastvae._export.network import Section
 
 LEAST_SIZE = 1e-6  # of a row without counts
 
@@ -34,6 +39,12 @@ def log_prob(
     x = x.nan_to_num()
     if likelihood.sized:
         out = out.log_softmax(1) + sizes(likelihood, x, size)[:, None].log()
+    if likelihood.kind == "mixed":
+        parts = []
+        for group in likelihood.groups:
+            part, y = (value[:, group.first : group.last] for value in (x, out))
+            parts.append(_of_group(group, learned_of(group, learned), part, y))
+        return torch.cat(parts, 1).masked_fill(~observed, 0).sum(1)
     log_p = _each(likelihood, mean, learned, x, (out, second), condition)
     if likelihood.inflated and second is not None:
         rest = logsigmoid(-second) + log_p
@@ -50,6 +61,54 @@ def sizes(likelihood: Likelihood, x: Tensor, size: Tensor | None) -> Tensor:
     if size is None:
         raise ValueError("pass size: the sizes of the rows are given, [n]")
     return size.reshape(len(x)).to(x) * likelihood.size_unit
+
+
+def learned_of(group: Group, learned: Any) -> Any:
+    """Return the module with the parameters of a group; None: it has none."""
+    return getattr(learned, group.name, None)
+
+
+def group_means(groups: Sequence[Group], learned: Any, out: Tensor) -> Tensor:
+    """Return E[x|z] of groups of columns, [n, columns], from the decoder's output."""
+    return torch.cat([_mean(each, learned_of(each, learned), out[:, each.first : each.last]) for each in groups], 1)
+
+
+def _mean(group: Group, learned: Any, y: Tensor) -> Tensor:
+    match group.likelihood.kind:
+        case "gaussian":
+            return y.sigmoid() if group.sigmoid else y
+        case "log_normal":
+            return (y + (2 * learned.log_scale).exp() / 2).exp()
+        case "poisson" | "negative_binomial":
+            return y.exp()
+        case "bernoulli":
+            return y.sigmoid()
+        case "categorical":
+            return y.softmax(1)
+        case "ordinal":
+            return _log_levels(y).exp()
+    raise NotImplementedError(f"a group of {group.likelihood.kind} columns has no mean")
+
+
+def _log_levels(y: Tensor) -> Tensor:
+    """Return ln P of each ordered level, [n, levels]: see rust/nn/likelihood/ordinal.rs."""
+    distances = softplus(y[:, 1:]).cumsum(1) - y[:, :1]
+    found = pad(logsigmoid(distances), (0, 1)) + pad(logsigmoid(-distances), (1, 0))
+    return found + pad(logsigmoid(y[:, 2:]), (1, 1))
+
+
+def _of_group(group: Group, learned: Any, x: Tensor, y: Tensor) -> Tensor:
+    """Return log p of each value of a group of columns."""
+    match group.likelihood.kind:
+        case "categorical":
+            return x * y.log_softmax(1)
+        case "ordinal":
+            return x * _log_levels(y)
+        case "log_normal":
+            x = torch.where(x > 0, x, 1)  # 0 is a missing value
+            log_s = learned.log_scale
+            return -0.5 * ((x.log() - y) / log_s.exp()) ** 2 - log_s - 0.5 * log(2 * pi) - x.log()
+    return _each(group.likelihood, (Activation("sigmoid"),) if group.sigmoid else (), learned, x, (y, None), None)
 
 
 def _each(

@@ -13,7 +13,7 @@ from torch.nn import functional
 from fastvae import _core
 from fastvae._export import operations as ops
 from fastvae._export.network import SECOND
-from fastvae._export.torch_likelihoods import log_prob, sizes
+from fastvae._export.torch_likelihoods import group_means, log_prob, sizes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,8 +113,18 @@ class FittedModule(nn.Module):
         if network.second:
             self._second = next(name for name in SECOND if f"{name}.weight" in state)
             setattr(self, self._second, module_of(network.second[0]))
+        groups = nn.Module()
+        for i in {name.split(".")[1] for name in state if name.startswith("likelihood.") and name.count(".") == 2}:
+            named = {name.split(".")[2]: value for name, value in state.items() if name.startswith(f"likelihood.{i}.")}
+            groups.add_module(i, _Numbers({}, named))
+        if any(True for _ in groups.children()):
+            self.likelihood = groups
         for prefix in ("standardize", "likelihood"):
-            mine = {name.split(".")[1]: value for name, value in state.items() if name.startswith(f"{prefix}.")}
+            mine = {
+                name.split(".")[1]: value
+                for name, value in state.items()
+                if name.startswith(f"{prefix}.") and name.count(".") == 1
+            }
             if mine:
                 self.add_module(prefix, _Numbers(*((mine, {}) if prefix == "standardize" else ({}, mine))))
         self.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in state.items()})
@@ -180,6 +190,8 @@ class FittedModule(nn.Module):
         Counts with a size have the size 1.
         """
         out, second = self.outputs(z, y)
+        if self._network.likelihood.groups:
+            return group_means(self._network.likelihood.groups, getattr(self, "likelihood", None), out)
         mean = self._run(self._network.mean, out)
         if self._network.likelihood.inflated and second is not None:
             mean = mean * (-second).sigmoid()
@@ -284,6 +296,8 @@ def _apply(op: ops.Operation, h: Tensor, x: Tensor, y: Tensor | None) -> Tensor:
             return torch.cat([h, x.isnan().to(h)], 1)
         case ops.Log1p():
             return h.log1p()
+        case ops.LogColumns(chosen, added):
+            return torch.where(like(chosen) == 1, (h + like(added)).log(), h)
         case ops.Binary():
             return (h != 0).to(h)
         case ops.Normalize("frequencies"):

@@ -11,6 +11,7 @@ from fastvae import _checks
 from fastvae._data import names
 from fastvae._fitted.files import with_keys
 from fastvae._tables import containers, kinds
+from fastvae._tables.codes import Codes
 from fastvae._tables.columns import Column
 
 if TYPE_CHECKING:
@@ -32,10 +33,16 @@ class Schema:
         In the order of the table.
     named : bool
         Whether the table had names of columns.
+
+    Attributes
+    ----------
+    codes : Codes or None
+        The distribution of the training rows' codes.
     """
 
     def __init__(self, container: str, columns: Sequence[Column], named: bool) -> None:
         self.container, self.columns, self.named = container, list(columns), named
+        self.codes: Codes | None = None
         self.modelled = [column for column in self.columns if column.width]
         ends = np.cumsum([column.width for column in self.modelled]).tolist()
         self.slices = [slice(end - c.width, end) for c, end in zip(self.modelled, ends, strict=True)]
@@ -169,18 +176,22 @@ class Schema:
     def to_json(self) -> dict[str, Any]:
         """Return the schema in JSON types."""
         columns = [column.to_json() for column in self.columns]
-        return {"container": self.container, "named": self.named, "columns": columns}
+        found = {"container": self.container, "named": self.named, "columns": columns}
+        return found | ({} if self.codes is None else {"codes": self.codes.to_json()})
 
     @classmethod
     def from_json(cls, found: Any) -> Schema:
         """Return a schema from a file, or raise an error for a damaged one."""
-        found = with_keys(found, {"container", "named", "columns"}, set(), "the table")
+        found = with_keys(found, {"container", "named", "columns"}, {"codes"}, "the table")
         named = _checks.boolean(found["named"], "named")
         container = _checks.choice(found["container"], "container", containers.CONTAINERS)
         columns = [Column.from_json(column) for column in found["columns"]]
         if named and not all(isinstance(column.label, str) for column in columns):
             raise ValueError("the names of a table must be strings")
-        return cls(container, columns, named)
+        schema = cls(container, columns, named)
+        if "codes" in found:
+            schema.codes = Codes.from_json(found["codes"])
+        return schema
 
 
 def _labelled(table: RawTable) -> Any:

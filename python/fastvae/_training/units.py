@@ -29,6 +29,9 @@ def warn(moments: _core.ColumnMoments, specification: Specification, names: Name
     Images, or `grey` values, may have constant columns: a border of zeros. `names` are those of the columns.
     """
     kind, scale = specification.likelihood["kind"], specification.likelihood.get("scale")
+    if kind == "mixed":
+        _warn_of_floor_in_groups(moments, specification, names)
+        return
     if kind == "gaussian" and isinstance(scale, str) and _warn_of_floor(moments, specification, names):
         return
     if kind == "gaussian" and scale in ("per_feature", "decoder") and not grey:
@@ -60,7 +63,7 @@ def warn(moments: _core.ColumnMoments, specification: Specification, names: Name
     _checks.warn(message)
 
 
-def _label(j: np.intp, names: Names) -> str:
+def _label(j: np.intp | int, names: Names) -> str:
     return str(j) if names is None else repr(names[j])
 
 
@@ -80,6 +83,28 @@ def _warn_of_floor(moments: _core.ColumnMoments, specification: Specification, n
         "lower floor"
     )
     return True
+
+
+def _warn_of_floor_in_groups(moments: _core.ColumnMoments, specification: Specification, names: Names) -> None:
+    """Warn of Gaussian columns in groups that vary less than the floor of their learned scale."""
+    low, first, floor = list[int](), 0, 0.0
+    for group in specification.likelihood["groups"]:
+        options, last = group["likelihood"], first + group["n_columns"]
+        if options["kind"] == "gaussian" and options["scale"] == "per_feature":
+            deviations = moments.std[first:last]
+            found = np.flatnonzero((deviations > 0) & (deviations < options["floor"]))
+            low += (first + found).tolist()
+            floor = options["floor"] if len(found) else floor
+        first = last
+    if not low:
+        return
+    named = ", ".join(f"{moments.std[j]:.3g} in column {_label(j, names)}" for j in low[:SHOWN])
+    more = f" and {len(low) - SHOWN} more" if len(low) > SHOWN else ""
+    _checks.warn(
+        f'Gaussian("per_feature") keeps its scale above floor={floor:g}, but standard deviations of X are {named}{more}'
+        ": the model cannot tell their values apart. Standardise these columns, or lower floor of their group "
+        "(TabularVAE standardises by itself)"
+    )
 
 
 def _warn_of_constant_columns(moments: _core.ColumnMoments, specification: Specification, names: Names) -> None:

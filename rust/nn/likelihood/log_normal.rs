@@ -102,7 +102,10 @@ impl LikelihoodKind for LogNormal {
     }
     /// The start of a Gaussian, given the moments of ln x.
     fn start(&self, column: &Column, level: &Level) -> Option<Start> {
-        let scale = level.own_scale(column).max(f64::from(self.floor));
+        let own = level.own_scale(column);
+        // Of one value the size of ln x says nothing: it depends on the unit of x.
+        let own = if column.deviation() > 0.0 { own } else { own.min(1.0) };
+        let scale = own.max(f64::from(self.floor));
         Some(Start { output: column.mean, spread: scale, scale, second: 0.0 })
     }
     /// Does nothing outside of the tests: only a group of columns has this density ([`super::Group::tile`]).

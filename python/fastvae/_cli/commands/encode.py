@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae._cli import models
+from fastvae._cli import models, tables
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data, add_embeddings, add_model, add_output, add_seed
 from fastvae._cli.parser import DATA
@@ -30,6 +30,7 @@ def add(parser: Any) -> None:
     add_data(parser)
     add_embeddings(parser)
     add_output(parser, "the codes")
+    tables.add_unknown(parser)
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--logvar", action="store_true", help="write ln sigma² too: columns logvar0, ... (.npz: mu, logvar)"
@@ -54,7 +55,8 @@ def run(options: Any) -> int:
         output.write(draws_as_table(drawn, names, before))
         return 0
     if not options.logvar:
-        output.write(Result(np.asarray(model.transform(data.X, **y)), names, before))
+        codes = tables.code_columns(model, data.X) if data.mixed else np.asarray(model.transform(data.X, **y))
+        output.write(Result(codes, names, before))
         return 0
     encoded = model.encode(data.X, **y)
     if not isinstance(encoded, tuple):

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from fastvae._cli import messages, models
+from fastvae._cli import messages, models, tables
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data, add_model, add_output, add_seed
 from fastvae._cli.parser import DATA
-from fastvae._cli.write import Output, Result, draws_as_table
+from fastvae._cli.write import Result, draws_as_table
 
 USAGE = "fastvae impute MODEL DATA [-o FILE] [--draws N] [--n-iter N] [--n-samples N] [options]"
 EPILOG = f"""\
@@ -18,6 +18,7 @@ examples:
   fastvae train holes.csv -o m.safetensors --id name --likelihood gaussian --missing mask
   fastvae impute m.safetensors holes.csv --id name -o filled.csv
   fastvae impute m.safetensors holes.csv --id name --draws 20 --n-samples 1000 -o draws.parquet
+  fastvae impute people.safetensors people.csv -o filled.csv    # a table of mixed columns
 
 The result is the table with its missing cells filled in; other columns, order and observed values stay as they are.
 With --draws the table has a column "draw" (multiple imputation).
@@ -31,7 +32,13 @@ def add(parser: Any) -> None:
     add_data(parser)
     parser.add_argument("--draws", metavar="N", type=int, help="write N draws instead of means")
     parser.add_argument("--n-iter", metavar="N", type=int, default=0, help="further rounds of encoding and decoding")
-    parser.add_argument("--n-samples", metavar="N", type=int, default=0, help="importance samples of z; 0 uses q(z|x)")
+    parser.add_argument(
+        "--n-samples",
+        metavar="N",
+        type=int,
+        help="importance samples of z; 0 uses q(z|x) (default: 0; tables of mixed columns: 100)",
+    )
+    tables.add_unknown(parser)
     add_seed(parser)
     add_output(parser, "the filled table", images=True)
 
@@ -46,9 +53,22 @@ def _short(given: Any, filled: Any, cells: Any = None) -> Any:
 
 def run(options: Any) -> int:
     """Impute."""
-    output = Output(options, options.output, options.to)
     model = models.load(options.model, options.threads)
+    output = tables.output(options, model)
     data = models.read_for(model, options, options.model, cells=output.kind in ("csv", "tsv"))
+    if data.mixed:
+        draws, samples = options.draws, options.n_samples
+        made = model.impute(
+            data.X,
+            n=draws,
+            n_iter=options.n_iter,
+            n_samples=getattr(model, "n_samples", 100) if samples is None else samples,
+            draw=getattr(model, "draw", False),
+            random_state=options.seed,
+        )
+        output.write(tables.imputed(data, made if draws is not None else [made], draws=draws is not None))
+        return 0
+    options.n_samples = options.n_samples or 0
     given: dict[str, Any] = {"n_iter": options.n_iter, **models.condition(model, data)}
     if hasattr(model, "sample"):
         given |= {"draws": options.draws, "n_samples": options.n_samples, "random_state": options.seed}

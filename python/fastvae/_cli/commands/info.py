@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from fastvae._cli import models
+from fastvae._cli import models, tables
 from fastvae._cli.write import files, json_text
 
 USAGE = "fastvae info MODEL [--json]"
@@ -36,8 +36,9 @@ def run(options: Any) -> int:
     for key, value in found.items():
         if value in (None, {}, []):
             continue
-        if isinstance(value, dict) and key in ("parameters", "tensors"):
-            lines += [f"{key}:", *(f"  {name:<24} {_shown(each)}" for name, each in value.items())]
+        if isinstance(value, dict) and key in ("columns", "parameters", "tensors"):
+            shown = {name: _column(each) if key == "columns" else _shown(each) for name, each in value.items()}
+            lines += [f"{key}:", *(f"  {name:<24} {each}" for name, each in shown.items())]
         else:
             text = f"{value:,}" if key == "weights" else _shown(value)
             label = f"{key.replace('_', ' ') + ':':<20} "
@@ -61,7 +62,8 @@ def describe(model: Any, path: Path) -> dict[str, Any]:
         "objective": _objective(model),
         "features": model.n_features_in_,
         "feature_names": names,
-        "latent_dimensions": len(model.get_feature_names_out()),
+        "columns": _columns(model) if tables.is_table(model) else None,
+        "latent_dimensions": models.code_width(model),
         "classes": None if classes is None else classes.tolist(),
         "integers_divided_by": model.input_scale_,
         "weights": int(sum(value.size for value in weights.values())),
@@ -74,11 +76,25 @@ def describe(model: Any, path: Path) -> dict[str, Any]:
     }
 
 
+def _columns(model: Any) -> dict[str, Any]:
+    """Return kind and levels of each column of a table."""
+    found = {}
+    for label, kind in model.kinds_.items():
+        levels = [str(level) for level in model.levels_.get(label, [])]
+        found[str(label)] = {"kind": kind, "levels": levels} if levels else {"kind": kind}
+    return found
+
+
 def _objective(model: Any) -> str | None:
     try:
         return str(model.describe_objective()) if hasattr(model, "describe_objective") else None
     except (ValueError, TypeError):
         return None
+
+
+def _column(column: dict[str, Any]) -> str:
+    levels = column.get("levels")
+    return str(column["kind"]) + (f": {_shown(levels)}" if levels else "")
 
 
 def _plain(value: Any) -> Any:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fastvae._cli import models
+from fastvae._cli import models, tables
 from fastvae._cli.options import add_data, add_embeddings, add_model, add_output
 from fastvae._cli.parser import DATA
-from fastvae._cli.write import Output, Result
+from fastvae._cli.write import Result
 
 USAGE = "fastvae reconstruct MODEL DATA [-o FILE] [options]"
 EPILOG = f"""\
@@ -27,13 +27,17 @@ def add(parser: Any) -> None:
     add_data(parser)
     add_embeddings(parser)
     add_output(parser, "the decoder's means", images=True)
+    tables.add_unknown(parser)
 
 
 def run(options: Any) -> int:
     """Reconstruct."""
-    output = Output(options, options.output, options.to)
     model = models.load(options.model, options.threads)
+    output = tables.output(options, model)
     data = models.read_for(model, options, options.model)
+    if data.mixed:
+        output.write(tables.result(model.reconstruct(data.X), models.row_columns(data)))
+        return 0
     found = np.asarray(model.reconstruct(data.X, **models.condition(model, data)))
     names = models.value_names(model, found[0].size, data)
     output.write(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fastvae._cli import messages, models, training
+from fastvae._cli import messages, models, tables, training
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data, add_embeddings
 from fastvae._cli.parser import DATA
@@ -52,9 +52,10 @@ def run(options: Any) -> int:
     fit = training.Fit(options, resumes=True)
     data = models.read_for(template, options, str(checkpoint))
     messages.note(f"read {data.describe()}; the checkpoint has {template.n_iter_} epochs")
-    if grey_values_of(template, data):
+    if not data.mixed and grey_values_of(template, data):
         messages.note("integers 0 to 255 are read as grey values, divided by 255")
-    validation = training.read_validation(options, data, None, lambda documents: data.tokenizer)
+    types = tables.types_of(template) if data.mixed else None
+    validation = training.read_validation(options, data, None, lambda documents: data.tokenizer, types)
     arguments: dict[str, Any] = {
         "progress": False if options.quiet else None,
         "callbacks": fit.loggers,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae._cli import models
+from fastvae._cli import models, tables
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_model, add_output, add_seed
 from fastvae._cli.write import Output, Result
@@ -18,6 +18,7 @@ examples:
   fastvae sample photos.safetensors -n 10 -o samples/
   fastvae sample iris.safetensors -n 20 --label-value setosa > setosa.csv
   fastvae sample table.safetensors -n 1000 --draw -o synthetic.parquet
+  fastvae sample people.safetensors -n 9 --given sex=f --given city=Ulm    # of a table of mixed columns
 """
 
 
@@ -30,6 +31,13 @@ def add(parser: Any) -> None:
         "--label-value", metavar="VALUE", help="label, or covariates with commas, of a conditional model"
     )
     parser.add_argument("--length", metavar="N", type=int, help="words of each document, with --draw of a topic model")
+    parser.add_argument(
+        "--given",
+        metavar="COLUMN=VALUE",
+        action="append",
+        default=[],
+        help="value of a column (tables of mixed columns)",
+    )
     parser.add_argument("--codes", action="store_true", help="write the codes z too, after the values")
     add_seed(parser)
     add_output(parser, "the examples", images=True)
@@ -37,9 +45,12 @@ def add(parser: Any) -> None:
 
 def run(options: Any) -> int:
     """Sample."""
-    output = Output(options, options.output, options.to)
     model = models.load(options.model, options.threads)
-    models.refuse_table(model)
+    output = tables.output(options, model)
+    if tables.is_table(model):
+        return _table(model, options, output)
+    if options.given:
+        raise UsageError("--given is for models of tables of mixed columns; --label-value is for conditional models")
     if not hasattr(model, "sample"):
         raise UsageError(f"an {type(model).__name__} has no prior to sample from")
     given: dict[str, Any] = {} if options.length is None else {"lengths": options.length}
@@ -52,4 +63,16 @@ def run(options: Any) -> int:
         codes = dict(zip(models.code_names(model), z.T, strict=True))
         result.table, result.arrays = {**result.columns(), **codes}, {"x": found, "z": z}
     output.write(result)
+    return 0
+
+
+def _table(model: Any, options: Any, output: Output) -> int:
+    """Draw rows of a table; --draw is implied."""
+    if options.label_value is not None or options.length is not None:
+        raise UsageError(f"a {type(model).__name__} has no labels and no lengths: --given COLUMN=VALUE fixes a column")
+    made, z = model.sample(
+        options.n, given=tables.given(model, options.given), random_state=options.seed, return_latent=True
+    )
+    codes = dict(zip(models.code_names(model), z.T, strict=True)) if options.codes else None
+    output.write(tables.result(made, after=codes))
     return 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae._cli import models
+from fastvae._cli import models, tables
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data, add_embeddings, add_model, add_output
 from fastvae._cli.parser import DATA
@@ -19,6 +19,7 @@ examples:
   fastvae score digits.safetensors mnist.npz:x_test --json
   fastvae score table.safetensors table.csv --each --id name | sort -t, -k2 -g | head    # the least likely rows
   fastvae score digits.safetensors binary.npy --log-marginal 1000 --each -o marginal.csv
+  fastvae score people.safetensors people.csv --id name --per-column    # of a table of mixed columns: which is odd
   fastvae score detector.safetensors table.csv --each    # of an AnomalyDetector: scores, and 1 for anomalies
 
 Losses are sums over features and means over examples, in nats. loss, reconstruction and kl: lower is better; elbo and
@@ -33,6 +34,9 @@ def add(parser: Any) -> None:
     add_data(parser)
     add_embeddings(parser)
     parser.add_argument("--each", action="store_true", help="write a score for each example, higher is better")
+    shares = "write the share of each column in the negative ELBO of each row (tables of mixed columns)"
+    parser.add_argument("--per-column", action="store_true", help=shares)
+    tables.add_unknown(parser)
     parser.add_argument("--log-marginal", metavar="N", type=int, help="estimate log p(x) with N importance samples")
     parser.add_argument("--json", action="store_true", help="print the means as JSON")
     add_output(parser, "the scores of --each")
@@ -40,6 +44,9 @@ def add(parser: Any) -> None:
 
 def run(options: Any) -> int:
     """Score."""
+    if options.per_column and (options.log_marginal is not None or options.json):
+        raise UsageError("--per-column has the shares of the negative ELBO: leave out --log-marginal and --json")
+    options.each = options.each or options.per_column
     if not options.each and (options.output != "-" or options.to is not None):
         raise UsageError("-o and --to are for --each, a score for each example")
     if options.each and options.json:
@@ -52,7 +59,13 @@ def run(options: Any) -> int:
     data = models.read_for(model, options, options.model)
     y = {} if detects else models.condition(model, data)
     columns: dict[str, Any] = {}
-    if detects:
+    if options.per_column:
+        if not data.mixed:
+            raise UsageError(
+                f"--per-column is for tables of mixed columns, and {options.model} is a {type(model).__name__}"
+            )
+        columns = tables.shares(model, data)
+    elif detects:
         scores = model.score_samples(data.X)
         columns = {model.method: scores, "anomalous": (scores < model.offset_).astype(int)}
     elif options.log_marginal is not None:
@@ -64,7 +77,7 @@ def run(options: Any) -> int:
         if not columns:
             name = "elbo" if hasattr(model, "sample") else "negative_loss"
             columns = {name: model.score_samples(data.X, **y)}
-        table = {**(models.row_columns(data) or {"row": np.arange(len(data))}), **columns}
+        table = {**tables.apart(models.row_columns(data) or {"row": np.arange(len(data))}, columns), **columns}
         array = np.column_stack(list(columns.values())) if len(columns) > 1 else next(iter(columns.values()))
         output.write(Result(array, list(columns), table=table))
         return 0

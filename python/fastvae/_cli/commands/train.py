@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastvae._cli import messages, parameters, training, words
+from fastvae._cli import messages, parameters, tables, training, words
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import add_data
 from fastvae._cli.parser import DATA
-from fastvae._cli.read import Data, read
+from fastvae._cli.read import Data, mixed, read
 from fastvae._cli.read.grey import grey_values
 
 USAGE = "fastvae train DATA -o MODEL [--latent-dim N] [--hidden N,N] [--likelihood NAME] [--epochs N] [options]"
@@ -20,6 +20,7 @@ examples:
   fastvae train iris.csv -o iris.safetensors --label species --conditional --likelihood gaussian
   fastvae train counts.npz -o counts.safetensors --likelihood poisson --beta 'linear(0, 1, epochs=10)'
   fastvae train x.npy -o ae.safetensors --model autoencoder --corruption 'MaskingNoise(0.3)'
+  fastvae train people.csv -o people.safetensors --model tabular --kind income=positive --kind grade=low,mid,high
   fastvae train x.npy -o m.safetensors --checkpoint m.ckpt --checkpoint-every 5
 
 values: a number, a word, 400,200, 28x28x1, JSON, or a call of fastvae's classes: Conv2d(32, 4, stride=2, padding=1),
@@ -29,33 +30,41 @@ Arrays [n, height, width(, channels)] and folders of images set --image-shape. A
 grey values, 0 to 1, if the likelihood is Bernoulli. An interrupted fit keeps a model in MODEL.interrupted.safetensors,
 a diverged one (exit code 1) in MODEL.diverged.safetensors. Existing files are replaced only with --force.
 
+--model tabular takes a table of mixed columns: numbers, counts, yes/no, categories, texts with few levels, holes.
+
 {DATA}"""
 
+# The classes of --model.
+_CLASSES = {"vae": "VAE", "autoencoder": "Autoencoder", "tabular": "TabularVAE"}
 # The layers of --conv: sides are halved while they are above this.
 _SMALLEST = 7
 
 
 def add(parser: Any) -> None:
     """Add the options."""
-    from fastvae import VAE, Autoencoder
+    from fastvae import VAE, Autoencoder, TabularVAE
 
     add_data(parser)
     training.add_fit(parser, required=True)
     group = parser.add_argument_group("model")
-    group.add_argument("--model", choices=["vae", "autoencoder"], default="vae", help="what to train")
+    group.add_argument("--model", choices=list(_CLASSES), default="vae", help="what to train")
     group.add_argument("--conv", action="store_true", help="convolutional layers that halve the sides, for images")
-    parameters.add(parser, [VAE, Autoencoder])
+    parameters.add(parser, [VAE, Autoencoder, TabularVAE])
+    tables.add_train(parser)
     words.add(parser)
 
 
 def run(options: Any) -> int:
     """Train."""
-    from fastvae import VAE, Autoencoder
+    import fastvae
 
-    cls = VAE if options.model == "vae" else Autoencoder
+    cls = getattr(fastvae, _CLASSES[options.model])
     given = parameters.given(options, cls)
     fit = training.Fit(options)
     fit.seed(given)
+    if options.model == "tabular":
+        return _table(options, cls, given, fit)
+    tables.refuse(options)
     vocabulary = words.learner(options)
     try:
         data = read(options, channels=_channels(given), vocabulary=vocabulary)
@@ -79,6 +88,21 @@ def run(options: Any) -> int:
         fit.run(model, data, validation)
     else:
         fit.run(model, data, validation, y=y)
+    fit.summarise(model)
+    if options.json:
+        fit.print_json(model, data)
+    return 0
+
+
+def _table(options: Any, cls: Any, given: dict[str, Any], fit: training.Fit) -> int:
+    """Train a model of a table of mixed columns."""
+    if options.conv:
+        raise UsageError("--conv is for images, not for --model tabular")
+    data = read(options, types=tables.types_chosen(options))
+    messages.note(f"read {data.describe()}")
+    validation = training.read_validation(options, data, None, None, types=mixed.types(data.X))
+    model = cls(**given, **tables.parameters(options, data.X))
+    fit.run(model, data, validation)
     fit.summarise(model)
     if options.json:
         fit.print_json(model, data)

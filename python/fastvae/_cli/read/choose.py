@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastvae._cli import messages
 from fastvae._cli.errors import UsageError
 from fastvae._cli.options import READ_FORMATS, image_size
-from fastvae._cli.read import arrays, images, tables, texts
+from fastvae._cli.read import arrays, images, mixed, tables, texts
 from fastvae._cli.read.data import Data, Table, bare, named
 from fastvae._cli.read.source import UTF_16, Source
 
@@ -38,6 +38,7 @@ def read(
     channels: int | None = None,
     vocabulary: Any = None,
     cells: bool = False,
+    types: mixed.Types | None = None,
 ) -> Data:
     """Read DATA with the options of `add_data`.
 
@@ -52,6 +53,8 @@ def read(
         Maps the documents of a text to the Vocabulary to use. None: texts are refused.
     cells : bool
         Whether the table keeps the cells of a text file.
+    types : mapping or None
+        Read a table of mixed columns, with these types of columns as far as they are known.
     """
     source = Source(options.data)
     kind = kind_of(source, options.format)
@@ -59,10 +62,12 @@ def read(
         table = table_of(source, kind, options)
         if cells:
             table.keep_cells()
-        data = _of_table(table, source.title, options, expected)
+        data = _of_table(table, source.title, options, expected, types)
         table.read_cells = None  # and with it the text
     else:
         data = _of_array(source, kind, options, channels, vocabulary)
+        if types is not None:
+            _as_mixed(data)
     if options.labels is not None:
         data.y, data.label = _beside(options.labels, "--labels", data), "label"
     if getattr(options, "embeddings", None) is not None:
@@ -155,7 +160,17 @@ def _of_array(source: Source, kind: str, options: Any, channels: int | None, voc
     return data
 
 
-def _of_table(table: Table, title: str, options: Any, expected: list[str] | None) -> Data:
+def _as_mixed(data: Data) -> None:
+    """Make a table of mixed columns of a matrix."""
+    X = bare(data.X)
+    if not isinstance(X, np.ndarray) or X.ndim != 2:
+        raise UsageError(f"{data.title} is no table: a model of mixed columns reads CSV, TSV, Parquet and matrices")
+    data.X, data.mixed = X, True
+
+
+def _of_table(
+    table: Table, title: str, options: Any, expected: list[str] | None, types: mixed.Types | None = None
+) -> Data:
     """Choose X, y and the names of the rows from the columns of a table."""
     data = Data(None, title, table=table)
     left = set[int]()
@@ -180,9 +195,12 @@ def _of_table(table: Table, title: str, options: Any, expected: list[str] | None
         places = _expected(table, places, expected, title)
     if not places:
         raise UsageError(f"{title}: no column is left for X")
-    _refuse_texts(table, places, title)
     data.places = places
     data.names = None if table.names is None else [table.names[place] for place in places]
+    if types is not None:
+        data.X, data.mixed = mixed.choose(table, places, types, title), True
+        return data
+    _refuse_texts(table, places, title)
     data.X = named(np.column_stack([table.columns[place] for place in places]), data.names)
     return data
 
@@ -300,7 +318,7 @@ def _rows(data: Data, text: str) -> Data:
         raise UsageError(f"--rows {text}: write a slice, such as 0:1000, -100: or ::10")
     if chosen.step == 0:
         raise UsageError(f"--rows {text}: the step must not be 0")
-    data.X = named(bare(data.X)[chosen], data.names)
+    data.X = mixed.take(data.X, chosen) if data.mixed else named(bare(data.X)[chosen], data.names)
     data.y = None if data.y is None else data.y[chosen]
     data.embeddings = None if data.embeddings is None else data.embeddings[chosen]
     data.ids = None if data.ids is None else data.ids[chosen]

@@ -22,6 +22,8 @@ class Table:
     lines: NDArray[np.int64] | None = None  # of each row in its file, for messages
     read_cells: Callable[[Iterable[int]], dict[int, list[str]]] | None = None  # of columns, as the file has them
     cells: list[NDArray[np.object_]] | None = None  # of all columns, as the file has them
+    gone: frozenset[str] = frozenset()  # cells that are missing values
+    frame: Any = None  # the Arrow table, or polars' frame, of a Parquet file
 
     def __len__(self) -> int:
         return len(self.columns[0]) if self.columns else 0
@@ -61,7 +63,12 @@ class Table:
         """Return a selection of rows."""
         lines = None if self.lines is None else self.lines[rows]
         cells = None if self.cells is None else [column[rows] for column in self.cells]
-        return Table(self.names, [column[rows] for column in self.columns], lines, cells=cells)
+        columns = [column[rows] for column in self.columns]
+        frame = None
+        if self.frame is not None:
+            chosen = np.arange(len(self))[rows]
+            frame = self.frame.take(chosen) if hasattr(self.frame, "take") else self.frame[chosen]
+        return Table(self.names, columns, lines, cells=cells, gone=self.gone, frame=frame)
 
 
 @dataclass
@@ -80,12 +87,16 @@ class Data:
     places: list[int] = field(default_factory=list)  # of the columns of X in the table
     images: tuple[int, ...] | None = None  # (height, width) or (height, width, channels) of each example
     tokenizer: Any = None  # of texts
+    mixed: bool = False  # whether X is a table of mixed columns
 
     def __len__(self) -> int:
         return int(self.X.shape[0])
 
     def describe(self) -> str:
         """Return title, sizes and type."""
+        if self.mixed:
+            columns = len(self.places) or self.X.shape[1]
+            return f"{self.title}: {len(self)} x {columns}, mixed columns"
         values = getattr(self.X, "X", self.X)
         values = getattr(values, "values", values)
         dtype = values.dtype if hasattr(values, "dtype") else values.data.dtype

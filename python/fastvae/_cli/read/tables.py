@@ -19,7 +19,7 @@ from fastvae._cli.read.source import Source
 MISSING = frozenset(
     ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "-nan", "null", "NULL", "None", "none", "NIL"]
 )
-_BOOLEANS = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
+BOOLEANS = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _CHUNK = 4096  # rows converted at a time
 _DELIMITERS = ",;\t|"
@@ -68,7 +68,7 @@ def read_csv(
 
     fast = _all_numbers(text, delimiter, header, width, na) if decimal == "." else None
     if fast is not None:
-        return Table(names, list(fast.T), None, read_cells)
+        return Table(names, list(fast.T), None, read_cells, gone=frozenset(gone))
     columns, lines = _Columns(width, gone), []
     chunk: list[list[str]] = []
     for line, cells in rows if header else chain([first], rows):
@@ -84,7 +84,7 @@ def read_csv(
         raise UsageError(f"{source.title}: the table has a header but no rows")
     kept = columns.texts()
     texts = read_cells(kept) if kept else {}  # once more: only these columns are kept as texts
-    return Table(names, columns.finish(texts), np.array(lines), read_cells)
+    return Table(names, columns.finish(texts), np.array(lines), read_cells, gone=frozenset(gone))
 
 
 def has_decimal_comma(cell: str) -> bool:
@@ -182,8 +182,8 @@ class _Columns:
             values = np.concatenate(numbers)
             return values.astype(np.int64) if self._whole[j] and np.abs(values).max() < 2**53 else values
         texts = [text.strip() for text in texts]
-        if set(texts) <= set(_BOOLEANS):
-            return np.array([_BOOLEANS[text] for text in texts])
+        if set(texts) <= set(BOOLEANS):
+            return np.array([BOOLEANS[text] for text in texts])
         return _texts([None if text in self._gone else text for text in texts])
 
 
@@ -199,7 +199,7 @@ def read_parquet(source: Source) -> Table:
     except Exception as error:
         raise UsageError(f"{source.title}: damaged or no Parquet file ({' '.join(str(error).split())[:200]})") from None
     names = list(map(str, found.column_names))
-    return Table(names, [_arrow(column) for column in found.columns])
+    return Table(names, [_arrow(column) for column in found.columns], frame=found)
 
 
 def _arrow(column: Any) -> NDArray[Any]:
@@ -237,7 +237,7 @@ def _by_polars(source: Source) -> Table:
             columns.append(series.to_numpy())
         else:
             columns.append(_texts(series.to_list()))
-    return Table(list(frame.columns), columns)
+    return Table(list(frame.columns), columns, frame=frame)
 
 
 def _texts(values: list[Any]) -> NDArray[Any]:

@@ -42,6 +42,8 @@ class Result:
         Members of an .npz; by default the array as ``arr_0``.
     ids : list of str or None
         Names of the files in a folder of images.
+    frame : frame or None
+        The table as pandas, polars or pyarrow has it, whose types a Parquet file keeps.
     """
 
     array: NDArray[Any]
@@ -52,6 +54,7 @@ class Result:
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     ids: list[str] | None = None
     channels_first: bool = False
+    frame: Any = None
 
     def columns(self) -> Mapping[str, NDArray[Any]]:
         """Return the table: names of columns and their values."""
@@ -131,6 +134,8 @@ class Output:
         if self.kind in ("csv", "tsv"):
             return tables.csv_bytes(result.columns(), "\t" if self.kind == "tsv" else ",")
         if self.kind == "parquet":
+            if result.frame is not None:
+                return tables.frame_bytes(result.frame)
             return tables.parquet_bytes(result.columns())
         if self.kind == "png":
             return _png.encode(pictures.mosaic(self._pictures(result), self._options.mosaic_columns))

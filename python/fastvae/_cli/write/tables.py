@@ -64,3 +64,17 @@ def parquet_bytes(columns: Mapping[str, NDArray[Any]]) -> bytes:
     arrays = [pyarrow.array(np.ascontiguousarray(column), from_pandas=True) for column in columns.values()]
     parquet.write_table(pyarrow.table(arrays, names=list(columns)), file)
     return file.getvalue()
+
+
+def frame_bytes(frame: Any) -> bytes:
+    """Return the Parquet file of a frame of pandas, polars or pyarrow, with its types."""
+    file = io.BytesIO()
+    if hasattr(frame, "write_parquet"):
+        frame.write_parquet(file)
+    elif hasattr(frame, "iloc"):
+        frame.to_parquet(file, index=False)
+    else:
+        import pyarrow.parquet as parquet
+
+        parquet.write_table(frame, file)
+    return file.getvalue()
