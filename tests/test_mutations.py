@@ -192,7 +192,7 @@ def use(model: Any, case: Any, where: str) -> None:
         return  # such as a padding of thousands of pixels
     try:
         model.transform(X, **y)
-        beyond = getattr(model, "model", None) in ("3pl", "graded")  # then the network is no whole model
+        beyond = model._fitted.item_parameters is not None  # then the network is no whole model
         for ask in (model.log_marginal, model.item_fit) if beyond else (model.evaluate,):
             ask(X, **y)
         if trains:

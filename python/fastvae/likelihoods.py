@@ -31,8 +31,8 @@ class _Optional:
     def set_options(self) -> dict[str, Any]:
         """Return the options without the unset ones."""
         every = {field.name: (getattr(self, field.name), field.default) for field in fields(cast("Any", self))}
-        unset = (None, False, "shared")
-        return {name: value for name, (value, default) in every.items() if not (value == default and value in unset)}
+        unset = ("None", "False", "'shared'")  # as text: a value may be of any type, even an array
+        return {name: value for name, (value, default) in every.items() if not repr(value) == repr(default) in unset}
 
     def __repr__(self) -> str:
         """Return the class with its set options."""

@@ -885,6 +885,8 @@ n_skipped_batches_
     @contextmanager
     def _reading(self, embeddings: Any) -> Iterator[None]:
         """Let ``fit`` build a model that reads embeddings, if they are given."""
+        if embeddings is None and self.contextual == "only":
+            raise ValueError('contextual="only" needs embeddings=: the encoder reads nothing else')
         self._with_embeddings = embeddings is not None
         try:
             yield
@@ -998,6 +1000,7 @@ n_skipped_batches_
         frequencies = weights.log_frequencies(counts)
         pairs, n, seed = self._seeds(fitted), fitted.latent_dim, fitted.specification.seed
         if pairs:
+            seeds.warn_of_unseen(pairs, counts, self._words(fitted))
             share = seeds.check_share(self.seed_strength)
             fitted.set_seed_words(seeds.occurrences(pairs, share, n, float(counts.sum())))
         initial = {"topics.norm.bias": frequencies.astype(np.float32)} if product else {}

@@ -12,7 +12,8 @@ from fastvae._data import sparse
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_BLOCK = 256  # documents that are counted at a time
+_BLOCK = 256  # documents that are counted at a time, at least
+_ENTRIES = 2**14  # about the most stored words at a time, in more documents of fewer words
 _START_STREAM = 254  # stream of the counter generator that the engine does not use
 
 # Standard deviation of the initial ln phi about the log frequencies of the words.
@@ -47,7 +48,8 @@ def count_words(X: Any, rows: NDArray[np.uint64] | None = None) -> NDArray[np.fl
         if rows is not None:
             selected[rows] = True
         words = np.arange(len(counts))
-        for start, document, word, value in sparse.blocks(X, 32 * _BLOCK):  # few words a document
+        size = max(_BLOCK, _ENTRIES * len(X) // max(len(X.indices), 1))
+        for start, document, word, value in sparse.blocks(X, size):
             keep = selected[start + document]
             cells, values = np.append(words, word[keep]), np.append(counts, value[keep])
             counts = np.bincount(cells, values, len(counts))
