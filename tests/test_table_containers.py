@@ -208,7 +208,7 @@ def test_a_count_beyond_the_engine_is_refused():
 
 def test_a_number_beyond_float64_is_refused():
     with pytest.raises(ValueError, match="column 'c' has a number beyond 1e308 in row 1"):
-        model().fit(pandas.DataFrame({"a": A, "c": cycle(1, 10**400)}))
+        model().fit(pandas.DataFrame({"a": A, "c": pandas.Series(cycle(1, 10**400), dtype=object)}))
 
 
 # Parameters, names, containers
