@@ -168,8 +168,9 @@ def test_the_codes_are_saved_and_outlive_pickles_but_not_further_training(fitted
     for again in (fastvae.load(tmp_path / "m.safetensors"), pickle.loads(pickle.dumps(fitted))):
         np.testing.assert_array_equal(again.sample(50, random_state=1), wanted)  # type: ignore[attr-defined]
     other: Any = pickle.loads(pickle.dumps(fitted))
+    same: Any = pickle.loads(pickle.dumps(fitted))  # with as many steps
     other.partial_fit(clusters())
-    for method in (other, other.load_state_dict(fitted.state_dict())):
+    for method in (other, other.load_state_dict(fitted.state_dict()), same.load_state_dict(fitted.state_dict())):
         found = (method.sample(50, random_state=1, prior=prior) for prior in ("normal", "fitted"))
         np.testing.assert_array_equal(*found)
     with pytest.raises(ValueError, match="prior"):

@@ -300,7 +300,7 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         prior : {"fitted", "normal"}
             Distribution of z. "fitted": a mixture of at most 20 normal distributions, which ``fit`` fits to the codes
             of the training rows (Ghosh et al., arXiv:1903.12436); it has the clusters of the table. "normal": N(0, I),
-            as in the ELBO. "fitted" is the same after ``partial_fit`` and ``load_state_dict``.
+            as in the ELBO. ``partial_fit`` and ``load_state_dict`` fit no mixture: after them "fitted" is N(0, I).
         random_state : int, numpy generator or None
             None uses the estimator's ``random_state`` or, if that is None too, fresh entropy.
         return_latent : bool

@@ -369,6 +369,8 @@ class FittedModel:
                     )
             d = {name: value for name, value in d.items() if name not in own}
         self.engine.set_parameters(_checked(d, self.engine.shapes(), "the state dict"))
+        if self.table is not None:
+            self.table.codes = None  # of other weights
 
     def flip_sign(self, dim: int) -> None:
         """Flip the sign of a latent dimension in encoder, decoder and the optimiser's state."""
