@@ -10,7 +10,7 @@ use super::refused;
 use crate::data::input_transform::Transform;
 use crate::error::Result;
 use crate::json::{self, Object};
-use crate::model::{Missing, Specification, Topics, WeightConstraint, dense};
+use crate::model::{Missing, Precision, Specification, Topics, WeightConstraint, dense};
 use crate::nn::activation::Activation;
 use crate::nn::likelihood::{Gaussian, Likelihood, Link, NegativeBinomial, Scale};
 use crate::nn::optimizer::Optimizer;
@@ -124,6 +124,7 @@ impl Specification {
             seeds: Vec::new(),
             trials: to_single(&old.trials),
             optimizer,
+            precision: Precision::Float32,
             seed: old.seed,
         };
         specification.check().map_err(refused)?;

@@ -41,5 +41,5 @@ pub(crate) use pass::Pass;
 pub(crate) use phases::SampleRange;
 pub use phases::{Draws, WeightSums};
 pub(crate) use sink::Sink;
-pub use spec::{Missing, Specification, Topics, WeightConstraint};
+pub use spec::{Missing, Precision, Specification, Topics, WeightConstraint};
 pub use tensor::Tensor;

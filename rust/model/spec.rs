@@ -77,6 +77,9 @@ pub struct Specification {
     /// The optimizer and its options.
     #[serde(deserialize_with = "json::object")]
     pub optimizer: Optimizer,
+    /// The operands of matrix products.
+    #[serde(skip_serializing_if = "Precision::is_float32")]
+    pub precision: Precision,
     /// The seed of all noise.
     pub seed: u64,
 }
@@ -104,6 +107,7 @@ impl Default for Specification {
             item_prior: None,
             trials: Vec::new(),
             optimizer: Optimizer::default(),
+            precision: Precision::Float32,
             seed: 0,
         }
     }
@@ -470,6 +474,25 @@ pub enum WeightConstraint {
     Common,
     /// Nonnegative weights, no bias.
     Nonnegative,
+}
+
+/// The operands of matrix products. Sums, weights, moments, statistics and losses are float32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// float32.
+    #[default]
+    Float32,
+    /// bfloat16: the upper half of a float32, rounded to nearest even.
+    Bf16,
+}
+
+impl Precision {
+    /// Whether operands are float32.
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+    pub fn is_float32(&self) -> bool {
+        *self == Precision::Float32
+    }
 }
 
 /// The meaning of NaN in the data.
