@@ -130,7 +130,10 @@ impl Engine {
             epochs: self.epochs,
             ..Engine::empty(Network::new(specification)?)?
         };
-        assert_eq!(engine.network.rows, self.network.rows, "parameters are float32 in any precision");
+        assert_eq!(
+            engine.network.rows, self.network.rows,
+            "parameters are float32 in any precision"
+        );
         let SavedState { parameters, moments, clamped, .. } = self.state()?;
         (engine.parameters, engine.moments) = (parameters, moments);
         engine.clamped = AtomicUsize::new(clamped);

@@ -496,7 +496,9 @@ impl Precision {
     pub fn named(name: &str) -> Result<Precision> {
         let found = Self::NAMED.iter().find(|(known, _)| *known == name);
         found.map(|&(_, precision)| precision).ok_or_else(|| {
-            Error::Parameter(format!("precision={name:?} is not known; use \"float32\" or \"bf16\""))
+            Error::Parameter(format!(
+                "precision={name:?} is not known; use \"float32\" or \"bf16\""
+            ))
         })
     }
 
