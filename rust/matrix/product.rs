@@ -2,7 +2,8 @@
 
 use super::{Grid, Panels, panels_of, vectors_of};
 use crate::simd::{
-    Isa, Left, MAX_TILE_ROWS, NonzeroIndices, Prefetch, Product, Row, WIDTH, ZERO_ROW,
+    Isa, Left, MAX_TILE_ROWS, NonzeroIndices, Prefetch, Product, Row, Tile, WIDTH, ZERO_ROW,
+    word_rows,
 };
 use crate::threads::{Worker, split};
 use std::ops::Range;
@@ -31,23 +32,65 @@ pub fn product<'r>(
     right: impl Fn(usize) -> &'r [Row],
     mut epilogue: impl FnMut(ProductTile),
 ) {
+    if left.rows() == 1 {
+        return row_product(worker, isa, left, nonzero(0), cols, &right, &mut epilogue);
+    }
+    let left = (Operands::Floats, left.data(), left.rows());
     product_dyn(worker, isa, left, &nonzero, cols, &right, &mut epilogue);
 }
 
-/// [`product`] without generic parameters, so that it is compiled once; an indirect call is cheap beside a tile.
+/// [`product`] of words: `left` are the panels by rows of a matrix with `rows` rows, `right(panel)` the words by pairs of a panel.
+pub fn word_product<'r>(
+    worker: &Worker,
+    isa: Isa,
+    (left, rows): (&[Row], usize),
+    nonzero: impl Fn(usize) -> Option<NonzeroIndices<'r>>,
+    cols: usize,
+    right: impl Fn(usize) -> &'r [Row],
+    mut epilogue: impl FnMut(ProductTile),
+) {
+    let left = (Operands::Words, left, rows);
+    product_dyn(worker, isa, left, &nonzero, cols, &right, &mut epilogue);
+}
+
+/// What a product multiplies.
+#[derive(Clone, Copy)]
+pub enum Operands {
+    /// float32.
+    Floats,
+    /// Words of two bfloat16.
+    Words,
+}
+
+impl Operands {
+    /// Computes one tile.
+    fn multiply(self, isa: Isa, product: Product, tile: &mut Tile) {
+        match self {
+            Operands::Floats => isa.product(product, tile),
+            Operands::Words => isa.word_product(product, tile),
+        }
+    }
+
+    /// What to prefetch for the next panel of a tile of `rows` rows.
+    fn next_panel(self, rows: usize) -> Prefetch {
+        match self {
+            Operands::Floats => Prefetch::next_panel(rows),
+            Operands::Words => Prefetch::next_panel(word_rows(rows)),
+        }
+    }
+}
+
+/// A product without generic parameters, so that it is compiled once; an indirect call is cheap beside a tile.
 fn product_dyn<'r>(
     worker: &Worker,
     isa: Isa,
-    left: Panels<'_>,
+    (operands, left, height): (Operands, &[Row], usize),
     nonzero: &dyn Fn(usize) -> Option<NonzeroIndices<'r>>,
     cols: usize,
     right: &dyn Fn(usize) -> &'r [Row],
     epilogue: &mut dyn FnMut(ProductTile),
 ) {
-    if left.rows() == 1 {
-        return row_product(worker, isa, left, nonzero(0), cols, right, epilogue);
-    }
-    let tiles = left.rows().div_ceil(isa.tile_rows());
+    let tiles = height.div_ceil(isa.tile_rows());
     let grid = Grid::new(tiles, panels_of(cols), worker.workers());
     let mut tile = [ZERO_ROW; MAX_TILE_ROWS];
     worker.phase(grid.items(), |item| {
@@ -57,11 +100,11 @@ fn product_dyn<'r>(
             if worker.stops() {
                 return;
             }
-            let rows = tile_rows(left.rows(), isa, index);
-            let left = Left::Rows { panels: left.data(), height: left.rows(), first: rows.start };
-            let (nonzero, prefetch) = (nonzero(index), Prefetch::next_panel(rows.len()));
+            let rows = tile_rows(height, isa, index);
+            let left = Left::Rows { panels: left, height, first: rows.start };
+            let (nonzero, prefetch) = (nonzero(index), operands.next_panel(rows.len()));
             let product = Product { left, right, nonzero, rows: rows.len(), vectors, prefetch };
-            isa.product(product, &mut tile);
+            operands.multiply(isa, product, &mut tile);
             let products = &mut tile[..rows.len()];
             epilogue(ProductTile { panel, rows, vectors, products });
         }
@@ -93,9 +136,9 @@ fn row_product<'r>(
 
 /// The product leftᵀ right of a panel `left` [n, 32] and a panel `right` [n, 32]: 32 x 32 sums over n, for the first
 /// `used` columns of `left`, in tiles of these columns. `hints(tile, columns)` may list the n for which `left` is not
-/// zero in a tile, and the memory to prefetch.
+/// zero in a tile, and the memory to prefetch. Operands of words are by pairs: n counts pairs of rows.
 pub fn transposed_product<'r>(
-    isa: Isa,
+    (isa, operands): (Isa, Operands),
     left: &[Row],
     used: usize,
     right: &[Row],
@@ -108,15 +151,17 @@ pub fn transposed_product<'r>(
         let left = Left::Columns { panel: left, first: rows.start };
         let (nonzero, prefetch) = hints(index, rows.clone());
         let tile = (&mut out[rows.start..][..MAX_TILE_ROWS]).try_into().expect("a tile's rows");
-        isa.product(Product { left, right, nonzero, rows: rows.len(), vectors, prefetch }, tile);
+        let product = Product { left, right, nonzero, rows: rows.len(), vectors, prefetch };
+        operands.multiply(isa, product, tile);
     }
 }
 
 /// 32 rows of products; the last tile may extend beyond them.
 pub type ProductBlock = [Row; WIDTH + MAX_TILE_ROWS];
 
-/// The rows of tile `index`. Tiles have nearly equal heights: 64 rows are 13, 13, 13, 13, 12 rather than four times 14
-/// and 8.
+/// The rows of tile `index`. Tiles have nearly equal heights: 64 rows are 14, 12, 14, 12, 12 rather than four times 14
+/// and 8. They start at even rows: words have pairs of rows.
 pub fn tile_rows(rows: usize, isa: Isa, index: usize) -> Range<usize> {
-    split(rows, rows.div_ceil(isa.tile_rows()), index)
+    let Range { start, end } = split(rows.div_ceil(2), rows.div_ceil(isa.tile_rows()), index);
+    2 * start..rows.min(2 * end)
 }

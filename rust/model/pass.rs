@@ -63,6 +63,7 @@ impl<'a> Pass<'a> {
 
     /// Runs the encoder: from x to [mu, logvar], or to the code.
     pub fn encode(&self, worker: &Worker) {
+        self.to_words(worker, self.memory.plan.encoder[0].below.value);
         self.forward(worker, &self.network.encoder, &self.memory.plan.encoder);
     }
 
@@ -98,12 +99,16 @@ impl<'a> Pass<'a> {
     /// Runs the decoder up to the input of its last layer.
     pub fn decode(&self, worker: &Worker) {
         let hidden = self.network.decoder.len() - 1;
+        self.to_words(worker, self.memory.plan.decoder[0].below.value);
         self.forward(worker, &self.network.decoder[..hidden], &self.memory.plan.decoder);
     }
 
     fn forward(&self, worker: &Worker, layers: &[Box<dyn Layer>], slots: &[Slot]) {
         for (layer, slot) in layers.iter().zip(slots) {
             layer.forward(&self.batch, worker, slot);
+            if !layer.stores_words() {
+                self.to_words(worker, slot.above.value);
+            }
         }
     }
 
@@ -192,16 +197,21 @@ impl<'a> Pass<'a> {
             for (i, (layer, slot)) in layers.iter().zip(slots).enumerate().rev() {
                 if i >= from {
                     layer.backward(&self.batch, worker, slot);
+                    if !layer.stores_words() {
+                        self.to_words(worker, slot.below.gradient);
+                    }
                 }
                 // From here on, the memory of the output's gradient is the next layers'.
                 layer.update(&self.batch, worker, slot, scratch, sink);
             }
         };
         network.head.update(&self.batch, worker, weight, sink);
+        self.to_words(worker, plan.output_gradient);
         back(&network.decoder, &plan.decoder, 0);
         back(&network.latent, &plan.latent, 0);
         if network.spec.variational {
             latent();
+            self.to_words(worker, plan.posterior.gradient);
         }
         back(&network.encoder, &plan.encoder, network.without_input_gradient);
     }

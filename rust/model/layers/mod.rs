@@ -66,6 +66,16 @@ pub trait Layer: Debug + Send + Sync {
         0
     }
 
+    /// Whether its products multiply words: those of its input, and of its output's gradient.
+    fn multiplies_words(&self) -> bool {
+        false
+    }
+
+    /// Whether it stores the words of what it writes, its output and its input's gradient.
+    fn stores_words(&self) -> bool {
+        self.multiplies_words()
+    }
+
     /// Its parameters and running statistics.
     fn tensors(&self) -> Vec<Tensor> {
         Vec::new()

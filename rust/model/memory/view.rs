@@ -1,18 +1,20 @@
 //! The view of one batch and its memory, on which phases and layers work.
 #![allow(unsafe_code)]
 
-use super::plan::Matrix;
+use super::plan::{Matrix, Words};
 use super::workspace::Memory;
 use crate::matrix::{Panels, Shared, panels_of, spans};
 use crate::model::batch::{CompositePrior, PassKind};
 use crate::model::spec::Specification;
-use crate::simd::{Isa, LANES, LINE, Row, floats_mut, prefetch};
+use crate::simd::{Isa, LANES, LINE, Row, ToWords, WIDTH, floats_mut, prefetch, word_rows};
 use crate::threads::Worker;
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 
 /// Examples (or draws) per work item in phases over rows.
 pub const ROW_BLOCK: usize = LANES;
+/// Rows of a panel per work item when words are made; even.
+const WORD_BLOCK: usize = 64;
 
 /// A batch of `rows` examples in a workspace, shared by the workers of a team. Methods that take a worker are phases:
 /// all workers call the same phases in the same order.
@@ -187,6 +189,72 @@ impl<'a> BatchView<'a> {
             let columns = floats_mut(unsafe { self.write(matrix, panel, row..row + 1) });
             columns[lanes].copy_from_slice(&values[part]);
         }
+    }
+
+    /// The words of a matrix by rows, as a product's left operand reads them, and the matrix's rows. An earlier phase has written
+    /// them.
+    ///
+    /// # Safety
+    /// No tile of the running phase writes to them.
+    pub unsafe fn words_by_rows(&self, matrix: Matrix) -> (&'a [Row], usize) {
+        let (start, rows) = (self.words(matrix).by_rows, self.rows * matrix.copies);
+        let len = panels_of(matrix.cols) * word_rows(rows);
+        // SAFETY: passed on to the caller.
+        (unsafe { self.memory.arena.read(start..start + len) }, rows)
+    }
+
+    /// The words of a panel of a matrix by pairs of rows. An earlier phase has written them.
+    ///
+    /// # Safety
+    /// No tile of the running phase writes to them.
+    pub unsafe fn words_by_pairs(&self, matrix: Matrix, panel: usize) -> &'a [Row] {
+        let start = self.words(matrix).by_pairs.expect("words by pairs are for training");
+        let rows = word_rows(self.rows * matrix.copies);
+        let start = start + panel * rows;
+        // SAFETY: passed on to the caller.
+        unsafe { self.memory.arena.read(start..start + rows) }
+    }
+
+    fn words(&self, matrix: Matrix) -> Words {
+        matrix.words.expect("words were planned")
+    }
+
+    /// Stores the words of rows of one panel of a matrix, if they were planned; `rows` starts at an even row and ends at one, or at
+    /// the matrix's end.
+    ///
+    /// # Safety
+    /// The rows are the calling tile's own in the running phase, and it has written them.
+    pub unsafe fn store_words(&self, matrix: Matrix, panel: usize, rows: Range<usize>) {
+        let Some(Words { by_rows, by_pairs }) = matrix.words else { return };
+        let height = word_rows(self.rows * matrix.copies);
+        let place = |start: usize| {
+            let start = start + panel * height;
+            start + rows.start / 2..start + word_rows(rows.end)
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.isa.run(ToWords {
+                from: self.read(matrix, panel, rows.clone()),
+                cols: (matrix.cols - panel * WIDTH).min(WIDTH),
+                by_rows: self.memory.arena.write(place(by_rows)),
+                by_pairs: by_pairs.map_or(&mut [], |start| self.memory.arena.write(place(start))),
+            });
+        }
+    }
+
+    /// A phase: stores the words of a matrix, if they were planned.
+    pub fn to_words(&self, worker: &Worker, matrix: Matrix) {
+        if matrix.words.is_none() {
+            return;
+        }
+        let rows = self.rows * matrix.copies;
+        let (blocks, panels) = (rows.div_ceil(WORD_BLOCK), panels_of(matrix.cols));
+        worker.phase(blocks * panels, |item| {
+            let (panel, block) = (item / blocks, item % blocks);
+            let rows = block * WORD_BLOCK..((block + 1) * WORD_BLOCK).min(rows);
+            // SAFETY: an item has its own rows of a panel, which an earlier phase has written.
+            unsafe { self.store_words(matrix, panel, rows) };
+        });
     }
 
     fn place(&self, matrix: Matrix, panel: usize, rows: Range<usize>) -> Range<usize> {
