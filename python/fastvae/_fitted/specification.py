@@ -104,9 +104,6 @@ class Specification:
         }
         if item_prior is not None:
             options["item_prior"] = item_prior
-        import os
-        if os.environ.get("FASTVAE_PRECISION"):
-            options["precision"] = os.environ["FASTVAE_PRECISION"]
         if image_shape is not None:
             options["image_shape"] = list(image_shape)
         if topics is not None:
