@@ -55,7 +55,7 @@ pub fn word_product<'r>(
 
 /// What a product multiplies.
 #[derive(Clone, Copy)]
-pub enum Operands {
+enum Operands {
     /// float32.
     Floats,
     /// Words of two bfloat16.
@@ -67,7 +67,7 @@ impl Operands {
     fn multiply(self, isa: Isa, product: Product, tile: &mut Tile) {
         match self {
             Operands::Floats => isa.product(product, tile),
-            Operands::Words => isa.word_product(product, tile),
+            Operands::Words => isa.word_product(product, true, tile),
         }
     }
 
@@ -136,9 +136,9 @@ fn row_product<'r>(
 
 /// The product leftᵀ right of a panel `left` [n, 32] and a panel `right` [n, 32]: 32 x 32 sums over n, for the first
 /// `used` columns of `left`, in tiles of these columns. `hints(tile, columns)` may list the n for which `left` is not
-/// zero in a tile, and the memory to prefetch. Operands of words are by pairs: n counts pairs of rows.
+/// zero in a tile, and the memory to prefetch.
 pub fn transposed_product<'r>(
-    (isa, operands): (Isa, Operands),
+    isa: Isa,
     left: &[Row],
     used: usize,
     right: &[Row],
@@ -151,8 +151,41 @@ pub fn transposed_product<'r>(
         let left = Left::Columns { panel: left, first: rows.start };
         let (nonzero, prefetch) = hints(index, rows.clone());
         let tile = (&mut out[rows.start..][..MAX_TILE_ROWS]).try_into().expect("a tile's rows");
-        let product = Product { left, right, nonzero, rows: rows.len(), vectors, prefetch };
-        operands.multiply(isa, product, tile);
+        isa.product(Product { left, right, nonzero, rows: rows.len(), vectors, prefetch }, tile);
+    }
+}
+
+/// Pairs of rows at a time in [`transposed_word_product`]: both operands stay in the first-level cache for all tiles.
+const CACHED_PAIRS: usize = 96;
+
+/// [`transposed_product`] of words by pairs: n counts pairs of rows.
+pub fn transposed_word_product<'r>(
+    isa: Isa,
+    left: &[Row],
+    used: usize,
+    right: &[Row],
+    vectors: usize,
+    hints: impl Fn(usize, Range<usize>) -> (Option<NonzeroIndices<'r>>, Prefetch),
+    out: &mut ProductBlock,
+) {
+    let chunks = right.len().div_ceil(CACHED_PAIRS);
+    for chunk in 0..chunks {
+        let part = split(right.len(), chunks, chunk);
+        for index in 0..used.div_ceil(isa.tile_rows()) {
+            let rows = tile_rows(used, isa, index);
+            let (nonzero, prefetch) = hints(index, rows.clone());
+            // The indices of a list count from the panel's start.
+            let (first, nonzero) = match nonzero {
+                None => (part.start, None),
+                Some(list) => (0, Some(list.within(part.clone()))),
+            };
+            let left = Left::Columns { panel: &left[first..part.end], first: rows.start };
+            let right = &right[first..part.end];
+            let prefetch = if chunk + 1 == chunks { prefetch } else { Prefetch::NOTHING };
+            let tile = (&mut out[rows.start..][..MAX_TILE_ROWS]).try_into().expect("a tile's rows");
+            let product = Product { left, right, nonzero, rows: rows.len(), vectors, prefetch };
+            isa.word_product(product, chunk == 0, tile);
+        }
     }
 }
 

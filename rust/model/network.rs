@@ -260,14 +260,32 @@ fn plan_layers(
     words: bool,
     with_output: bool,
 ) -> (Vec<Slot>, Port) {
-    let mut slots = Vec::with_capacity(layers.len());
+    let mut slots: Vec<Slot> = Vec::with_capacity(layers.len());
     for (index, layer) in layers.iter().enumerate() {
-        let mut slot = layer.plan(planner, below, with_output && index + 1 == layers.len());
-        if layers.get(index + 1).map_or(words, |next| next.multiplies_words()) {
+        let next = layers.get(index + 1);
+        let words = next.map_or(words, |next| next.multiplies_words());
+        // The input of the output layer can be asked for.
+        let asked = !planner.trains() && with_output && index + 2 == layers.len();
+        let words_only = words && next.is_some() && layer.stores_words() && !asked;
+        let stored = match next {
+            None => !with_output,
+            Some(_) => !words_only || planner.trains() && !layer.words_suffice(),
+        };
+        let mut slot = layer.plan(planner, below, stored);
+        let Port { value, saved, .. } = slot.above;
+        let same = (value.start, value.stored) == (saved.start, saved.stored);
+        if words {
             planner.add_words(&mut slot.above.value);
+            if same {
+                slot.above.saved = slot.above.value;
+            }
         }
         if layer.multiplies_words() {
             planner.add_gradient_words(&mut slot.above.gradient);
+            // The gradient of a layer that reads sparse rows is a sum of floats.
+            if words_only && below.value.words.is_some() {
+                planner.drop_floats(&mut slot.above.gradient);
+            }
         }
         below = slot.above;
         slots.push(slot);

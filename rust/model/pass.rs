@@ -63,7 +63,6 @@ impl<'a> Pass<'a> {
 
     /// Runs the encoder: from x to [mu, logvar], or to the code.
     pub fn encode(&self, worker: &Worker) {
-        self.to_words(worker, self.memory.plan.encoder[0].below.value);
         self.forward(worker, &self.network.encoder, &self.memory.plan.encoder);
     }
 
@@ -206,7 +205,9 @@ impl<'a> Pass<'a> {
             }
         };
         network.head.update(&self.batch, worker, weight, sink);
-        self.to_words(worker, plan.output_gradient);
+        if !network.head.stores_words(&self.batch) {
+            self.to_words(worker, plan.output_gradient);
+        }
         back(&network.decoder, &plan.decoder, 0);
         back(&network.latent, &plan.latent, 0);
         if network.spec.variational {

@@ -3,6 +3,7 @@
 
 use super::product::{Kernel, PairKernel, Prefetch, kernel_table, walk_k};
 use super::segments::{Segment, SegmentKernel, segment_table, walk_segments};
+use super::words::WordKernel;
 use super::{Arithmetic, Isa, LANES, Lanes, Op, ROW_WORDS, Row, Set, Simd, Tile, WIDTH};
 use crate::simd::math::Formula;
 use std::arch::x86_64::*;
@@ -294,14 +295,13 @@ pub(super) fn multiplies_words() -> bool {
     is_x86_feature_detected!("avx512bf16")
 }
 
-pub(super) static WORD_KERNELS: [[[[Kernel; TILE_ROWS]; 2]; 2]; 2] =
+pub(super) static WORD_KERNELS: [[[[WordKernel; TILE_ROWS]; 2]; 2]; 2] =
     kernel_table!(word_kernel, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
 
-/// [`kernel`] of words: see `super::words`.
+/// See [`WordKernel`].
 ///
 /// # Safety
-/// The contract of [`Kernel`] with words for floats, panels of A of sixteen words, on a CPU for which `detected()` and
-/// `multiplies_words()` hold.
+/// The contract of [`WordKernel`], on a CPU for which `detected()` and `multiplies_words()` hold.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
 unsafe fn word_kernel<
     const ROWS: usize,
@@ -315,10 +315,21 @@ unsafe fn word_kernel<
     jump: usize,
     mut b: *const f32,
     prefetch: Prefetch,
+    fresh: bool,
     tile: *mut Tile,
 ) {
     let between_rows = if COLUMNS { 1 } else { ROW_WORDS };
+    // SAFETY: the caller's tile is valid for reads and writes.
+    let tile: &mut [Row; super::MAX_TILE_ROWS] = unsafe { &mut *tile };
     let mut acc = [[_mm512_setzero_ps(); VECTORS]; ROWS];
+    if !fresh {
+        for i in 0..ROWS {
+            for v in 0..VECTORS {
+                // SAFETY: 64 aligned bytes.
+                acc[i][v] = unsafe { _mm512_load_ps(tile[i][v].0.as_ptr()) };
+            }
+        }
+    }
     walk_k!(ROW_WORDS, count, list, a, jump, b, prefetch, COLUMNS, LIST, {
         // SAFETY: the caller promises a row of B and the words of A at every k; the casts keep the bits.
         unsafe {
@@ -336,8 +347,6 @@ unsafe fn word_kernel<
             }
         }
     });
-    // SAFETY: the caller's tile is valid for writes.
-    let tile: &mut [Row; super::MAX_TILE_ROWS] = unsafe { &mut *tile };
     for i in 0..ROWS {
         for v in 0..VECTORS {
             // SAFETY: 64 aligned bytes.

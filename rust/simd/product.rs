@@ -51,6 +51,12 @@ impl<'a> NonzeroIndices<'a> {
         NonzeroIndices(list)
     }
 
+    /// Those in a range.
+    pub fn within(self, range: std::ops::Range<usize>) -> NonzeroIndices<'a> {
+        let at = |end: usize| self.0.partition_point(|&k| (k as usize) < end);
+        NonzeroIndices(&self.0[at(range.start)..at(range.end)])
+    }
+
     /// The k.
     pub(super) fn list(self) -> &'a [u32] {
         self.0

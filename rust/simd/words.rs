@@ -7,12 +7,12 @@
 //! - [by pairs](ToWords::by_pairs): word c of row j has rows 2j and 2j + 1 of column c. The right operand of every product, and the
 //!   left operand of a product down columns; its k are rows.
 //!
-//! Rounding is to nearest even, and subnormal numbers become zero. `vdpbf16ps` adds to a sum s the products of the two halves:
-//! `s = fma(low, low', fma(high, high', s))`, each fused multiply-add rounded once to nearest even; subnormal results become zero of
-//! their sign. A product of two bfloat16 is exact in float32, so multiply-adds without fusion give the same sums. [`Emulated`]
+//! Rounding is to nearest even. `vdpbf16ps` adds to a sum s the products of the two halves: `s = fma(low, low', fma(high, high', s))`,
+//! each fused multiply-add rounded once to nearest even; subnormal operands count as zero, and subnormal results become zero of their
+//! sign. A product of two bfloat16 is exact in float32, so multiply-adds without fusion give the same sums. [`Emulated`]
 //! computes them where the instruction is missing: every instruction set gives the same bits.
 
-use super::product::{Left, NonzeroIndices, Product, Tile};
+use super::product::{Left, NonzeroIndices, Prefetch, Product, Tile};
 use super::{Isa, LANES, Op, Row, Set, Simd, WIDTH, ZERO_ROW};
 
 /// Words of a row of a panel by rows.
@@ -35,9 +35,7 @@ fn round<S: Simd>(s: S, x: S::F) -> S::U {
     let odd = s.and_u(s.shr_u::<16>(bits), s.splat_u(1));
     let rounded = s.float_of(s.add_u(bits, s.add_u(odd, s.splat_u(0x7fff))));
     // Rounding could carry a NaN's bits into the sign.
-    let rounded = s.select(s.is_number(x), rounded, x);
-    let zero = s.float_of(s.and_u(bits, s.splat_u(0x8000_0000)));
-    s.to_bits(s.select(s.less(s.abs(x), s.splat(f32::MIN_POSITIVE)), zero, rounded))
+    s.to_bits(s.select(s.is_number(x), rounded, x))
 }
 
 /// Rounds rows of a panel to bfloat16 and stores them as words, in one form or both.
@@ -79,6 +77,62 @@ impl Op for ToWords<'_> {
     }
 }
 
+/// Rows of a panel from words by pairs, from an even row on.
+pub struct FromPairs<'a> {
+    /// The pairs.
+    pub pairs: &'a [Row],
+    /// Receives the rows.
+    pub to: &'a mut [Row],
+}
+
+impl Op for FromPairs<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (pair, to) in self.pairs.iter().zip(self.to.chunks_mut(2)) {
+            for v in 0..2 {
+                let words = s.to_bits(s.load(&pair[v]));
+                for (row, half) in to.iter_mut().zip(halves(s, words)) {
+                    s.store(half, &mut row[v]);
+                }
+            }
+        }
+    }
+}
+
+/// The column sums of a panel of words by pairs, rows ascending.
+pub struct PairSums<'a> {
+    /// The pairs.
+    pub pairs: &'a [Row],
+    /// Receives the sums.
+    pub out: &'a mut Row,
+}
+
+impl Op for PairSums<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut sums = [s.zero(); 2];
+        for pair in self.pairs {
+            for v in 0..2 {
+                for half in halves(s, s.to_bits(s.load(&pair[v]))) {
+                    sums[v] = s.add(sums[v], half);
+                }
+            }
+        }
+        for v in 0..2 {
+            s.store(sums[v], &mut self.out[v]);
+        }
+    }
+}
+
+/// The lower and the upper halves of words as floats.
+#[inline(always)]
+fn halves<S: Simd>(s: S, words: S::U) -> [S::F; 2] {
+    let high = s.and_u(words, s.splat_u(0xffff_0000));
+    [s.float_of(s.shl_u::<16>(words)), s.float_of(high)]
+}
+
 /// The words whose lower halves are the upper halves of `low`.
 #[inline(always)]
 fn pair_of<S: Simd>(s: S, low: S::U, high: S::U) -> S::U {
@@ -114,6 +168,19 @@ impl Op for WeightWords<'_> {
     }
 }
 
+/// [`Kernel`](super::product::Kernel) of words, with panels of A of sixteen words. Unless `fresh`, it adds to the sums in `tile`.
+#[cfg(target_arch = "x86_64")]
+pub(super) type WordKernel = unsafe fn(
+    count: usize,
+    list: *const u32,
+    a: *const f32,
+    jump: usize,
+    b: *const f32,
+    prefetch: Prefetch,
+    fresh: bool,
+    tile: *mut Tile,
+);
+
 impl Isa {
     /// Whether the set has an instruction for products of words. Elsewhere they take several times as long as float32's.
     pub fn multiplies_words(self) -> bool {
@@ -124,11 +191,11 @@ impl Isa {
         }
     }
 
-    /// Computes one tile of a product of words. [`Left::Rows`] are panels by rows, [`Left::Columns`] is a panel by pairs, the right
+    /// Computes one tile of a product of words, or adds it to the tile unless `fresh`. [`Left::Rows`] are panels by rows, [`Left::Columns`] is a panel by pairs, the right
     /// operand is by pairs; k counts words.
     #[allow(unsafe_code)]
     #[inline]
-    pub fn word_product(self, product: Product<'_>, tile: &mut Tile) {
+    pub fn word_product(self, product: Product<'_>, fresh: bool, tile: &mut Tile) {
         let Product { left, right, nonzero, rows, vectors, prefetch } = product;
         let k = right.len();
         assert!((1..=tile.len()).contains(&rows) && (1..=2).contains(&vectors));
@@ -147,7 +214,7 @@ impl Isa {
         let list = nonzero.map_or(&[][..], NonzeroIndices::list);
         assert!(list.last().is_none_or(|&last| (last as usize) < k));
         if !self.multiplies_words() {
-            return self.run(Emulated { product, tile });
+            return self.run(Emulated { product, fresh, tile });
         }
         #[cfg(target_arch = "x86_64")]
         {
@@ -157,7 +224,7 @@ impl Isa {
             let b = right.as_ptr().cast::<f32>();
             // SAFETY: the CPU has the instruction; the asserts bound every read of A for k below `right.len()`, and the
             // last entry of an ascending list is below it; B is the slice.
-            unsafe { kernel(count, list.as_ptr(), a, jump, b, prefetch, tile) };
+            unsafe { kernel(count, list.as_ptr(), a, jump, b, prefetch, fresh, tile) };
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (columns, a, jump, prefetch);
@@ -167,6 +234,7 @@ impl Isa {
 /// A product of words by float32 multiply-adds.
 struct Emulated<'a> {
     product: Product<'a>,
+    fresh: bool,
     tile: &'a mut Tile,
 }
 
@@ -174,10 +242,14 @@ impl Op for Emulated<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Emulated { product: Product { left, right, nonzero, rows, vectors, .. }, tile } = self;
+        let Emulated { product, fresh, tile } = self;
+        let Product { left, right, nonzero, rows, vectors, .. } = product;
         let list = nonzero.map(NonzeroIndices::list);
         for i in 0..rows {
             let mut sums = [s.zero(); 2];
+            for v in (0..vectors).filter(|_| !fresh) {
+                sums[v] = s.load(&tile[i][v]);
+            }
             for n in 0..list.map_or(right.len(), <[u32]>::len) {
                 let k = list.map_or(n, |list| list[n] as usize);
                 let x = s.splat_u(word(left, i, k));
@@ -208,11 +280,9 @@ fn word(left: Left, i: usize, k: usize) -> u32 {
 /// What `vdpbf16ps` computes.
 #[inline(always)]
 fn add_word<S: Simd>(s: S, x: S::U, y: S::U, sum: S::F) -> S::F {
-    let upper = s.splat_u(0xffff_0000);
-    let high = |w| s.float_of(s.and_u(w, upper));
-    let low = |w| s.float_of(s.shl_u::<16>(w));
-    let sum = flush(s, s.fma(high(x), high(y), sum));
-    flush(s, s.fma(low(x), low(y), sum))
+    let [low, high] = [0, 1].map(|half| [x, y].map(|words| flush(s, halves(s, words)[half])));
+    let sum = flush(s, s.fma(high[0], high[1], sum));
+    flush(s, s.fma(low[0], low[1], sum))
 }
 
 /// `x`, or zero of its sign where it is subnormal.

@@ -40,6 +40,14 @@ impl Head {
         }
     }
 
+    /// Whether [`Head::score`] stores the words of the output's gradient: it is final where draws have no factors.
+    pub fn stores_words(&self, batch: &BatchView) -> bool {
+        let features = self.likelihood.groups().is_none()
+            && !self.likelihood.is_softmax()
+            && self.likelihood.size_factor().is_none();
+        features && batch.draw_factors().is_none()
+    }
+
     /// [`Head::score`] for independent features: partial sums of log p(x|z) of each row, and the gradient.
     fn score_features(&self, batch: &BatchView, tiles: &Tiles, weight: Option<f32>) {
         let (plan, likelihood) = (batch.memory.plan, &self.likelihood);
@@ -49,7 +57,7 @@ impl Head {
         let [mut scratch, mut outputs] = [[ZERO_ROW; MAX_TILE_ROWS]; 2];
         (tiles.run)(&mut |tile, bias| {
             let ProductTile { panel, rows, products, .. } = tile;
-            let units = self.units(panel);
+            let (tile_rows, units) = (rows.clone(), self.units(panel));
             let (products, bias) = match &units {
                 None => (&*products, bias),
                 Some(by) => {
@@ -89,6 +97,10 @@ impl Head {
             .run(batch.isa);
             if let Some([_, scale]) = &units {
                 batch.isa.run(Rescale { scale, rows: gradient });
+            }
+            if weight.is_some() && self.stores_words(batch) {
+                // SAFETY: as above.
+                unsafe { batch.round(plan.output_gradient, panel, tile_rows) };
             }
         });
     }

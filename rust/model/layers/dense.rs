@@ -4,15 +4,18 @@
 use super::{Epilogue, Layer};
 use crate::error::{Result, filled};
 use crate::matrix::{
-    ColumnMap, Grid, Operands, ProductBlock, ProductTile, RowMap, Shared, panels_of, product,
-    transposed_product, vectors_of, word_product,
+    ColumnMap, Grid, ProductBlock, ProductTile, RowMap, Shared, panels_of, product,
+    transposed_product, transposed_word_product, vectors_of, word_product,
 };
 use crate::model::memory::{BatchView, Planner, Port, Slot};
 use crate::model::sink::Sink;
 use crate::model::tensor::{Layout, Place, Tensor, TensorKind};
 use crate::nn::activation::Activation;
 use crate::nn::dense::{BiasAndActivation, ColumnSums, InputGradient, Transpose};
-use crate::simd::{Isa, ROW_WORDS, Row, WIDTH, WeightWords, ZERO_ROW, floats_mut, word_rows};
+use crate::simd::{
+    Isa, MAX_TILE_ROWS, PairSums, ROW_WORDS, Row, WIDTH, WeightWords, ZERO_ROW, floats_mut,
+    word_rows,
+};
 use crate::threads::Worker;
 use std::ops::Range;
 
@@ -317,6 +320,10 @@ impl Layer for Dense {
         matches!(self.derived, Derived::Words { .. })
     }
 
+    fn words_suffice(&self) -> bool {
+        self.activation.keeps_slope() || self.activation.slope_survives_rounding()
+    }
+
     fn tensors(&self) -> Vec<Tensor> {
         let mut tensors = Vec::new();
         for &NamedOutputs { ref name, columns, outputs } in &self.names {
@@ -340,9 +347,9 @@ impl Layer for Dense {
         tensors
     }
 
-    fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
+    fn plan(&self, planner: &mut Planner, below: Port, stored: bool) -> Slot {
         let (copies, trains) = (below.value.copies, planner.trains());
-        let value = planner.place(self.outputs, copies, !last);
+        let value = planner.place(self.outputs, copies, stored);
         let slope = trains && self.activation.keeps_slope();
         let saved = if slope { planner.place(self.outputs, copies, true) } else { value };
         let gradient = planner.gradient(self.outputs, copies);
@@ -355,17 +362,21 @@ impl Layer for Dense {
         let slope = batch.trains() && activation.keeps_slope();
         // Without a bias, the row may contain the shift of a batch normalisation.
         let biased = self.first_biased < self.outputs;
+        let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
         self.weight_product(batch, worker, slot, &mut |tile, bias| {
             let ProductTile { panel, rows, vectors, products } = tile;
             let bias = if biased { bias } else { &ZERO_ROW };
             // SAFETY: the output is this layer's; only this tile uses these rows of this panel.
-            let (out, slope) = unsafe {
+            unsafe {
                 let slope = slope.then(|| batch.write(saved, panel, rows.clone()));
-                (batch.write(value, panel, rows.clone()), slope.unwrap_or_default())
-            };
-            batch.isa.run(BiasAndActivation { products, vectors, bias, activation, out, slope });
-            // SAFETY: as above.
-            unsafe { batch.store_words(value, panel, rows) };
+                let slope = slope.unwrap_or_default();
+                let out = batch.floats_or(value, panel, rows.clone(), &mut scratch);
+                let to = &mut *out;
+                let epilogue =
+                    BiasAndActivation { products, vectors, bias, activation, out: to, slope };
+                batch.isa.run(epilogue);
+                batch.store_words(value, panel, rows, out);
+            }
         });
     }
 
@@ -378,14 +389,22 @@ impl Layer for Dense {
         // SAFETY: weights change in the update only.
         let derived = unsafe { batch.derived.all() };
         let right = |panel| &derived[self.transposed(panel)];
+        let [mut scratch, mut values] = [[ZERO_ROW; MAX_TILE_ROWS]; 2];
         let epilogue = |tile: ProductTile| {
             let ProductTile { panel, rows, vectors, products } = tile;
             // SAFETY: `saved` is from the forward pass; only this tile uses these rows of this panel of `to`.
             unsafe {
-                let saved = batch.read(saved, panel, rows.clone());
-                let out = batch.write(to, panel, rows.clone());
-                batch.isa.run(InputGradient { products, vectors, activation, saved, out });
-                batch.store_words(to, panel, rows);
+                let saved = batch.floats(saved, panel, rows.clone(), &mut values);
+                let out = batch.floats_or(to, panel, rows.clone(), &mut scratch);
+                let products = &*products;
+                batch.isa.run(InputGradient {
+                    products,
+                    vectors,
+                    activation,
+                    saved,
+                    out: &mut *out,
+                });
+                batch.store_words(to, panel, rows, out);
             }
         };
         let above = slot.above.gradient;
@@ -405,46 +424,37 @@ impl Layer for Dense {
     }
 
     fn update(&self, batch: &BatchView, worker: &Worker, slot: &Slot, _: Shared<Row>, sink: Sink) {
+        let Slot { below: Port { value, .. }, above: Port { gradient, .. }, .. } = *slot;
+        let (isa, words) = (batch.isa, self.multiplies_words());
         let sparse = self.first && batch.is_sparse();
-        let operands = match self.derived {
-            Derived::Floats { .. } => Operands::Floats,
-            Derived::Words { .. } => Operands::Words,
-        };
-        // SAFETY: both are from earlier phases.
-        let (input, gradient) = unsafe {
-            let input = (!sparse).then(|| {
-                move |panel| match operands {
-                    Operands::Floats => batch.matrix(slot.below.value).panel(panel),
-                    Operands::Words => batch.words_by_pairs(slot.below.value, panel),
-                }
-            });
-            (input, batch.matrix(slot.above.gradient))
-        };
         let deliver = |rows: Range<usize>, gradient: &[Row], vectors| {
             // SAFETY: an item is a panel of outputs and some panels of inputs, so no other item uses its 32x32 blocks
             // of W; the bias belongs to the item with the first block.
-            unsafe { sink.accept(batch.isa, batch.parameters, rows, gradient, vectors) };
+            unsafe { sink.accept(isa, batch.parameters, rows, gradient, vectors) };
         };
         let grid = Grid::new(panels_of(self.inputs), panels_of(self.outputs), worker.workers());
         let mut products: ProductBlock = [ZERO_ROW; _];
         worker.phase(grid.items(), |item| {
             let (panel, blocks) = grid.item(item);
-            let (dy, vectors) = (gradient.panel(panel), vectors_of(self.outputs, panel));
+            let vectors = vectors_of(self.outputs, panel);
+            // SAFETY: both were written in earlier phases.
+            let (floats, pairs) = unsafe {
+                let floats = gradient.stored.then(|| batch.matrix(gradient).panel(panel));
+                let pairs = words.then(|| batch.words_by_pairs(gradient, panel));
+                (floats.unwrap_or_default(), pairs.unwrap_or_default())
+            };
             if blocks.start == 0 && self.first_biased < self.outputs {
                 let mut sums = [ZERO_ROW];
-                batch.isa.run(ColumnSums { panel: dy, vectors, out: &mut sums[0] });
+                let out = &mut sums[0];
+                match words {
+                    false => isa.run(ColumnSums { panel: floats, vectors, out }),
+                    true => isa.run(PairSums { pairs, out }),
+                }
                 let bias = self.bias(panel);
                 let unbiased = self.first_biased.saturating_sub(panel * WIDTH).min(WIDTH);
                 floats_mut(&mut sums)[..unbiased].fill(0.0);
                 deliver(bias..bias + 1, &sums, vectors);
             }
-            let right = match operands {
-                Operands::Words if !sparse => {
-                    // SAFETY: from an earlier phase.
-                    unsafe { batch.words_by_pairs(slot.above.gradient, panel) }
-                }
-                _ => dy,
-            };
             for block in blocks {
                 if worker.stops() {
                     return;
@@ -456,11 +466,17 @@ impl Layer for Dense {
                     let rows = start + rows.start..start + rows.end;
                     (nonzero, sink.prefetch(batch.parameters, rows))
                 };
-                match &input {
-                    None => batch.gather_gradient(block, dy, &mut products),
-                    Some(input) => {
-                        let (operands, x) = ((batch.isa, operands), input(block));
-                        transposed_product(operands, x, used, right, vectors, hints, &mut products)
+                let to = &mut products;
+                // SAFETY: the input was written in an earlier phase.
+                unsafe {
+                    if sparse {
+                        batch.gather_gradient(block, floats, to);
+                    } else if words {
+                        let x = batch.words_by_pairs(value, block);
+                        transposed_word_product(isa, x, used, pairs, vectors, hints, to);
+                    } else {
+                        let x = batch.matrix(value).panel(block);
+                        transposed_product(isa, x, used, floats, vectors, hints, to);
                     }
                 }
                 deliver(start..start + used, &products[..used], vectors);

@@ -47,6 +47,11 @@ impl Lifetimes {
         LATE + self.late.len() - 1
     }
 
+    /// Takes back an allocation of [`Lifetimes::late`].
+    pub fn drop(&mut self, number: usize) {
+        self.late[number - LATE].rows = 0;
+    }
+
     /// Finds the places, and puts them and the number of rows of the arena into the plan.
     pub fn finish(mut self, plan: &mut Plan) {
         self.find_times(plan);

@@ -9,11 +9,13 @@ use crate::simd::word_rows;
 /// The place of a matrix in the arena, for any batch of at most the planned size.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix {
-    pub(super) start: usize,
+    pub(in crate::model) start: usize,
     /// The number of columns.
     pub cols: usize,
     /// The number of rows for each example: one, or consecutive rows for its draws of z.
     pub copies: usize,
+    /// Whether it has memory as floats.
+    pub stored: bool,
     /// Its words, if a product multiplies them.
     pub words: Option<Words>,
 }
@@ -71,7 +73,7 @@ impl Planner {
     /// and must not be read or written.
     pub fn place(&mut self, cols: usize, copies: usize, stored: bool) -> Matrix {
         let needed = if stored { self.needed(panels_of(cols), copies) } else { 0 };
-        Matrix { start: self.lifetimes.early(needed), cols, copies, words: None }
+        Matrix { start: self.lifetimes.early(needed), cols, copies, stored, words: None }
     }
 
     /// Allocates a matrix for a gradient, in training.
@@ -79,7 +81,13 @@ impl Planner {
         match self.trains() {
             true => {
                 let needed = self.needed(panels_of(cols), copies);
-                Matrix { start: self.lifetimes.late(needed), cols, copies, words: None }
+                Matrix {
+                    start: self.lifetimes.late(needed),
+                    cols,
+                    copies,
+                    stored: true,
+                    words: None,
+                }
             }
             false => self.place(cols, copies, false),
         }
@@ -99,6 +107,14 @@ impl Planner {
             let needed = self.words_needed(matrix);
             let [by_rows, by_pairs] = [(); 2].map(|()| self.lifetimes.late(needed));
             matrix.words = Some(Words { by_rows, by_pairs: Some(by_pairs) });
+        }
+    }
+
+    /// Takes the memory as floats from a gradient: its words suffice.
+    pub fn drop_floats(&mut self, gradient: &mut Matrix) {
+        if gradient.stored {
+            self.lifetimes.drop(gradient.start);
+            gradient.stored = false;
         }
     }
 

@@ -6,7 +6,9 @@ use super::workspace::Memory;
 use crate::matrix::{Panels, Shared, panels_of, spans};
 use crate::model::batch::{CompositePrior, PassKind};
 use crate::model::spec::Specification;
-use crate::simd::{Isa, LANES, LINE, Row, ToWords, WIDTH, floats_mut, prefetch, word_rows};
+use crate::simd::{
+    FromPairs, Isa, LANES, LINE, Row, ToWords, WIDTH, floats_mut, prefetch, word_rows,
+};
 use crate::threads::Worker;
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
@@ -219,12 +221,65 @@ impl<'a> BatchView<'a> {
         matrix.words.expect("words were planned")
     }
 
-    /// Stores the words of rows of one panel of a matrix, if they were planned; `rows` starts at an even row and ends at one, or at
-    /// the matrix's end.
+    /// Rows of one panel of a matrix that an earlier phase has written, as floats or as words: in `scratch` if it has words only.
     ///
     /// # Safety
-    /// The rows are the calling tile's own in the running phase, and it has written them.
-    pub unsafe fn store_words(&self, matrix: Matrix, panel: usize, rows: Range<usize>) {
+    /// No tile of the running phase writes to them.
+    pub unsafe fn floats<'s>(
+        &self,
+        matrix: Matrix,
+        panel: usize,
+        rows: Range<usize>,
+        scratch: &'s mut [Row],
+    ) -> &'s [Row]
+    where
+        'a: 's,
+    {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            if matrix.stored {
+                return self.read(matrix, panel, rows);
+            }
+            let pairs = &self.words_by_pairs(matrix, panel)[rows.start / 2..];
+            let to = &mut scratch[..rows.len()];
+            self.isa.run(FromPairs { pairs, to });
+            to
+        }
+    }
+
+    /// The memory for rows of one panel of a matrix: `scratch` if it has words only.
+    ///
+    /// # Safety
+    /// As for [`BatchView::write`].
+    pub unsafe fn floats_or<'s>(
+        &self,
+        matrix: Matrix,
+        panel: usize,
+        rows: Range<usize>,
+        scratch: &'s mut [Row],
+    ) -> &'s mut [Row]
+    where
+        'a: 's,
+    {
+        match matrix.stored {
+            // SAFETY: passed on to the caller.
+            true => unsafe { self.write(matrix, panel, rows) },
+            false => &mut scratch[..rows.len()],
+        }
+    }
+
+    /// Stores the words of rows `from` of one panel of a matrix, if they were planned; `rows` starts at an even row and ends at one,
+    /// or at the matrix's end.
+    ///
+    /// # Safety
+    /// As for [`BatchView::write`].
+    pub unsafe fn store_words(
+        &self,
+        matrix: Matrix,
+        panel: usize,
+        rows: Range<usize>,
+        from: &[Row],
+    ) {
         let Some(Words { by_rows, by_pairs }) = matrix.words else { return };
         let height = word_rows(self.rows * matrix.copies);
         let place = |start: usize| {
@@ -234,11 +289,25 @@ impl<'a> BatchView<'a> {
         // SAFETY: the caller's promise.
         unsafe {
             self.isa.run(ToWords {
-                from: self.read(matrix, panel, rows.clone()),
+                from,
                 cols: (matrix.cols - panel * WIDTH).min(WIDTH),
                 by_rows: self.memory.arena.write(place(by_rows)),
                 by_pairs: by_pairs.map_or(&mut [], |start| self.memory.arena.write(place(start))),
             });
+        }
+    }
+
+    /// [`BatchView::store_words`] of rows that the calling tile has written as floats.
+    ///
+    /// # Safety
+    /// As for [`BatchView::write`].
+    pub unsafe fn round(&self, matrix: Matrix, panel: usize, rows: Range<usize>) {
+        if matrix.words.is_some() {
+            // SAFETY: passed on to the caller.
+            unsafe {
+                let from = self.read(matrix, panel, rows.clone());
+                self.store_words(matrix, panel, rows, from);
+            }
         }
     }
 
@@ -253,7 +322,7 @@ impl<'a> BatchView<'a> {
             let (panel, block) = (item / blocks, item % blocks);
             let rows = block * WORD_BLOCK..((block + 1) * WORD_BLOCK).min(rows);
             // SAFETY: an item has its own rows of a panel, which an earlier phase has written.
-            unsafe { self.store_words(matrix, panel, rows) };
+            unsafe { self.round(matrix, panel, rows) };
         });
     }
 
