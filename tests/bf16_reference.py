@@ -37,11 +37,12 @@ class _RoundedGradient(torch.autograd.Function):
 
 
 def _forward(module: Any, product: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
-    """The product of rounded operands, in both directions, plus the bias."""
-    y: Tensor = _RoundedGradient.apply(product(_Rounded.apply(x), _Rounded.apply(module.weight)))
-    if module.bias is None:
-        return y
-    return y + (module.bias if y.ndim == 2 else module.bias[:, None, None])
+    """The product of rounded operands plus the bias, whose gradient is that of rounded gradients too."""
+    y = product(_Rounded.apply(x), _Rounded.apply(module.weight))
+    if module.bias is not None:
+        y = y + (module.bias if y.ndim == 2 else module.bias[:, None, None])
+    found: Tensor = _RoundedGradient.apply(y)
+    return found
 
 
 def with_bf16(twin: Twin) -> Twin:

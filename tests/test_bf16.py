@@ -7,14 +7,12 @@ has larger ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from bf16_reference import with_bf16
-from conv_reference import Specification, TorchConvVAE, random_specification
 from helpers import LIKELIHOODS
 from numpy.typing import NDArray
 from reference import (
@@ -29,7 +27,6 @@ from reference import (
     plain_pair,
     relative_error,
 )
-from test_conv_layers import NETWORKS, data, engine_of, given, gradients, state
 
 from fastvae import VAE
 
@@ -42,7 +39,6 @@ BORDERS = 5e-4
 BF16 = 2.0**-7
 # Sums over a batch of a power of two are means exactly, so that it does not matter where the mean is taken.
 ROWS = 32
-Arrays = dict[str, NDArray[Any]]
 
 
 def too_large(errors: dict[str, float], tolerance: float = BORDERS) -> dict[str, float]:
@@ -164,43 +160,6 @@ def test_steps_of_gradient_descent_end_where_those_of_rounded_operands_end() -> 
         optimizer.step()
     for name, theirs in twin.weights().items():
         assert relative_error(vae.state_dict()[name] - before[name], theirs - before[name]) < 10 * BORDERS, name
-
-
-# --------------------------------------------------------------------------------------------- convolutions
-
-
-def convolution_errors(spec: Specification) -> tuple[dict[str, float], dict[str, float]]:
-    """Relative errors against rounded operands in float64; and those of gradients of rounded operands in float32."""
-    spec = spec | {"precision": "bf16"}
-    engine = engine_of(spec)
-    x, y, eps = data(spec, ROWS)
-
-    def twin(kind: Callable[[Any], Any]) -> tuple[dict[str, float], Arrays]:
-        model: Twin = kind(with_bf16(TorchConvVAE(spec).load(state(engine))))
-        return model.losses_and_gradients(x, eps, **given(y))
-
-    losses, ours = gradients(engine, spec, ROWS)
-    torch_losses, theirs = twin(lambda model: model)
-    _, single = twin(lambda model: model.float())
-    found = {name: relative_error(losses[name], torch_losses[name]) for name in losses}
-    found |= {name: relative_error(ours[name], theirs[name]) for name in theirs}
-    return found, {name: relative_error(single[name], theirs[name]) for name in theirs}
-
-
-def beyond(found: dict[str, float], float32: dict[str, float]) -> dict[str, float]:
-    """Errors beyond the tolerance and beyond those of rounded operands in float32, whose values are on borders too."""
-    allowed = {name: max(BORDERS, 10 * float32.get(name, 0)) for name in found}
-    return {name: error for name, error in found.items() if not error <= allowed[name]}
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_each_convolutional_network_has_the_gradients_of_rounded_operands(name: str) -> None:
-    assert not beyond(*convolution_errors(NETWORKS[name]))
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_random_architectures_have_the_gradients_of_rounded_operands(seed: int) -> None:
-    assert not beyond(*convolution_errors(random_specification(seed)))
 
 
 # ----------------------------------------------------------------------------------- against exact products

@@ -201,7 +201,7 @@ def test_a_deep_model_rounds_the_input_of_each_layer(activation: str) -> None:
         # A value on the border of two bfloat16 may go either way, and then moves its whole row a little.
         errors = np.abs(ours - expected) / np.abs(expected).mean()
         assert np.median(errors) < 1e-6
-        assert errors.max() < 5e-3
+        assert np.sqrt(np.mean(errors**2)) < 1e-3
     float32 = model(hidden=(70, 33), activation=activation, precision="float32").load_state_dict(state)
     assert np.median(np.abs(float32.transform(X) - mu)) > 1e-4 * np.abs(mu).mean()
 
