@@ -488,6 +488,20 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// All precisions with their names.
+    pub const NAMED: [(&'static str, Precision); 2] =
+        [("float32", Precision::Float32), ("bf16", Precision::Bf16)];
+
+    /// Looks a precision up by name.
+    pub fn named(name: &str) -> Result<Precision> {
+        let found = Self::NAMED.iter().find(|(known, _)| *known == name);
+        found.map(|&(_, precision)| precision).ok_or_else(|| {
+            Error::Parameter(format!(
+                "precision={name:?} is not known; use \"float32\" or \"bf16\""
+            ))
+        })
+    }
+
     /// Whether operands are float32.
     #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
     pub fn is_float32(&self) -> bool {

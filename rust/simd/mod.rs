@@ -13,6 +13,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod features;
 pub mod math;
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod plain;
@@ -26,6 +27,7 @@ mod sse2;
 mod tests;
 mod words;
 
+pub use features::features;
 pub use product::{LINE, Left, MAX_TILE_ROWS, NonzeroIndices, Prefetch, Product, Tile, prefetch};
 pub use segments::{Segment, SegmentList, SegmentProduct, Segments};
 pub use several::Several;

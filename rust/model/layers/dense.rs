@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::{Epilogue, Layer};
-use crate::error::Result;
+use crate::error::{Result, filled};
 use crate::matrix::{
     ColumnMap, Grid, ProductBlock, ProductTile, RowMap, Shared, panels_of, product,
     transposed_product, transposed_word_product, vectors_of, word_product,
@@ -13,7 +13,8 @@ use crate::model::tensor::{Layout, Place, Tensor, TensorKind};
 use crate::nn::activation::Activation;
 use crate::nn::dense::{BiasAndActivation, ColumnSums, InputGradient, Transpose};
 use crate::simd::{
-    MAX_TILE_ROWS, PairSums, ROW_WORDS, Row, WIDTH, WeightWords, ZERO_ROW, floats_mut, word_rows,
+    Isa, MAX_TILE_ROWS, PairSums, ROW_WORDS, Row, WIDTH, WeightWords, ZERO_ROW, floats_mut,
+    word_rows,
 };
 use crate::threads::Worker;
 use std::ops::Range;
@@ -127,9 +128,28 @@ impl Dense {
         start..start + rows
     }
 
-    /// The rows of Wᵀ. The layer must not be the first.
-    pub fn all_transposed(&self) -> Range<usize> {
-        self.transposed(0).start..self.transposed(panels_of(self.inputs) - 1).end
+    /// The rows of Wᵀ in the derived buffer; `None` if that has words. The layer must not be the first.
+    pub fn all_transposed(&self) -> Option<Range<usize>> {
+        match self.derived {
+            Derived::Floats { .. } => {
+                let last = panels_of(self.inputs) - 1;
+                Some(self.transposed(0).start..self.transposed(last).end)
+            }
+            Derived::Words { .. } => None,
+        }
+    }
+
+    /// Wᵀ, from the buffer of parameters.
+    pub fn transpose_of(&self, isa: Isa, parameters: &[Row]) -> Result<Vec<Row>> {
+        let mut rows = filled(ZERO_ROW, panels_of(self.inputs).checked_mul(self.outputs))?;
+        for panel in 0..panels_of(self.outputs) {
+            let blocks = parameters[self.weights(panel)].chunks(WIDTH);
+            for (from, to) in blocks.zip(rows.chunks_mut(self.outputs)) {
+                let to = &mut to[part(0..self.outputs, panel, WIDTH)];
+                isa.run(Transpose { from, to });
+            }
+        }
+        Ok(rows)
     }
 
     /// The tensor of the bias of `outputs` outputs in `columns`.
