@@ -86,11 +86,13 @@ fn extend(segments: &mut Vec<Segment>, next: Segment) {
     segments.push(next);
 }
 
-/// For each pixel of an image of sides `to`, the segments of its product: columns of image `from`, and rows (tap, channel).
+/// For each pixel of an image of sides `to`, the segments of its product: columns of image `from`, and rows (tap, channel). One k has
+/// `per` channels of a tap, the last one those that are left: two need panels of their own for each pixel of `from`.
 fn table(
     window: &Window,
     from: &Image,
     to: [usize; 2],
+    per: usize,
     place: impl Fn(usize, usize, usize) -> Option<usize>,
 ) -> SegmentTable {
     let [rows, columns] = window.reach(to, place);
@@ -101,11 +103,12 @@ fn table(
             for &(j, x) in column {
                 let tap = i * window.kernel[1] + j;
                 for run in from.runs(y * from.shape.width + x) {
+                    let first = tap * from.shape.channels.div_ceil(per) + run.channel / per;
                     let next = Segment {
                         panel: run.panel as u32,
-                        lane: run.lane as u32,
-                        to: (tap * from.shape.channels + run.channel) as u32,
-                        count: run.count as u32,
+                        lane: (run.lane / per) as u32,
+                        to: first as u32,
+                        count: run.count.div_ceil(per) as u32,
                     };
                     extend(&mut segments, next);
                 }
@@ -115,16 +118,16 @@ fn table(
     }))
 }
 
-/// For each small pixel the segments of its product: columns of the large image, rows (tap, l) of W.
-pub fn down(window: &Window, large: &Image, small: ImageShape) -> SegmentTable {
+/// For each small pixel the segments of its product: columns of the large image, rows (tap, l) of W, `per` channels for one k.
+pub fn down(window: &Window, large: &Image, small: ImageShape, per: usize) -> SegmentTable {
     let inside = sides(large.shape);
-    table(window, large, sides(small), |d, at, tap| window.large(d, inside, at, tap))
+    table(window, large, sides(small), per, |d, at, tap| window.large(d, inside, at, tap))
 }
 
-/// For each large pixel the segments of its product: columns of the small image, rows (tap, s) of Wᵀ.
-pub fn up(window: &Window, large: ImageShape, small: &Image) -> SegmentTable {
+/// For each large pixel the segments of its product: columns of the small image, rows (tap, s) of Wᵀ, `per` channels for one k.
+pub fn up(window: &Window, large: ImageShape, small: &Image, per: usize) -> SegmentTable {
     let inside = sides(small.shape);
-    table(window, small, sides(large), |d, at, tap| window.small(d, inside, at, tap))
+    table(window, small, sides(large), per, |d, at, tap| window.small(d, inside, at, tap))
 }
 
 /// The pixels that a tap connects, small ones ascending: the first panels of both. Both images have panels of their own for each

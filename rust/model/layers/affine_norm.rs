@@ -207,7 +207,9 @@ impl Layer for AffineNorm {
         let value = if trains { matrix() } else { below.value };
         let slope = trains && self.activation.keeps_slope();
         let saved: Matrix = if slope { matrix() } else { value };
-        let above = Port { value, gradient: below.gradient, saved, activation: self.activation };
+        // In place; the words are of the finished gradient.
+        let gradient = Matrix { words: None, ..below.gradient };
+        let above = Port { value, gradient, saved, activation: self.activation };
         let rows = planner.rows((self.pixels() * PART + ROWS) * self.panels());
         Slot { below, above, rows }
     }

@@ -157,6 +157,10 @@ impl Layer for ConvOutput {
         kernel_tensors(&self.kernel, &self.names, self.weight, Some((self.bias, 1)))
     }
 
+    fn stores_words(&self) -> bool {
+        true
+    }
+
     fn plan(&self, planner: &mut Planner, below: Port, stored: bool) -> Slot {
         assert!(!stored, "only the head reads features");
         let (copies, cols) = (below.value.copies, self.outputs());
@@ -279,9 +283,10 @@ impl Layer for ConvOutput {
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         let near = [slot.below.saved, slot.below.gradient];
+        let mut scratch = input_gradient::SCRATCH;
         self.kernel.down(batch, worker, slot.above.gradient, &near, &mut |tile| {
             // SAFETY: these rows of this panel are the tile's own.
-            unsafe { input_gradient::store(batch, &slot.below, tile) };
+            unsafe { input_gradient::store(batch, &slot.below, tile, &mut scratch) };
         });
     }
 

@@ -12,17 +12,29 @@ pub const ROWS: usize = WIDTH;
 /// A buffer for the gradient of a tile.
 pub type GradientTile = [Row; ROWS];
 
-/// Multiplies a tile of dL/dx by the derivative of the activation below, and stores it.
+/// Room for a tile that is stored as words only, and for the values below it.
+pub const SCRATCH: [GradientTile; 2] = [[ZERO_ROW; ROWS]; 2];
+
+/// Multiplies a tile of dL/dx by the derivative of the activation below, and stores it: as floats, as words, or as both.
 ///
 /// # Safety
 /// The rows of the panel are the calling item's in the running phase.
-pub unsafe fn store(batch: &BatchView, below: &Port, tile: ProductTile) {
+pub unsafe fn store(
+    batch: &BatchView,
+    below: &Port,
+    tile: ProductTile,
+    [scratch, values]: &mut [GradientTile; 2],
+) {
     let ProductTile { panel, rows, vectors, products } = tile;
     let Port { saved, activation, gradient, .. } = *below;
     // SAFETY: the caller's promise; `saved` is from the forward pass.
-    let (saved, out) =
-        unsafe { (batch.read(saved, panel, rows.clone()), batch.write(gradient, panel, rows)) };
-    // A dense layer below reads whole panels.
-    out.iter_mut().for_each(|row| row[vectors..].fill(ZERO_ROW[0]));
-    batch.isa.run(InputGradient { products, vectors, activation, saved, out });
+    unsafe {
+        let saved = batch.floats(saved, panel, rows.clone(), values);
+        let out = batch.floats_or(gradient, panel, rows.clone(), scratch);
+        // A dense layer below reads whole panels.
+        out.iter_mut().for_each(|row| row[vectors..].fill(ZERO_ROW[0]));
+        let to = &mut *out;
+        batch.isa.run(InputGradient { products, vectors, activation, saved, out: to });
+        batch.store_words(gradient, panel, rows, out);
+    }
 }

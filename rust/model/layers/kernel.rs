@@ -3,9 +3,12 @@
 //! A panel of parameters has 32 channels of the small image: rows (tap, l) of W, taps row by row, then a row of bias, which a
 //! transposed convolution does not use. The derived buffer has Wᵀ: a panel of 32 channels of the large image has rows
 //! (tap, s).
+//!
+//! Products of [words](crate::simd::ToWords) need panels of their own for each pixel of both images; the derived buffer then has the
+//! words of W and of Wᵀ, for two channels of a tap one row, the last one padded with zero. Other kernels multiply floats.
 #![allow(unsafe_code)]
 
-use super::dense::transpose_block;
+use super::dense::{transpose_block, weight_words};
 use crate::error::{Error, Result};
 use crate::matrix::{
     Grid, ProductBlock, ProductTile, SegmentTable, panels_of, tile_rows, vectors_of,
@@ -16,8 +19,8 @@ use crate::model::tensor::Layout;
 use crate::nn::conv::{self, Window};
 use crate::nn::image::{Image, Storage};
 use crate::simd::{
-    MAX_TILE_ROWS, Row, Segment, SegmentList, SegmentProduct, Segments, WIDTH, ZERO_ROW, floats,
-    floats_mut,
+    MAX_TILE_ROWS, ROW_WORDS, Row, Segment, SegmentList, SegmentProduct, Segments, WIDTH, ZERO_ROW, floats,
+    floats_mut, floats_of, word_rows,
 };
 use crate::threads::{Worker, split};
 use std::ops::Range;
@@ -56,6 +59,8 @@ pub struct Kernel {
     pub start: usize,
     /// The first row of Wᵀ in the derived buffer, for a layer that goes up.
     transposed: Option<usize>,
+    /// The first row of the words of W in the derived buffer, and then those of Wᵀ, if the products are of words.
+    words: Option<usize>,
     /// Columns of the encoder's input that join a large image read as a whole: their rows of W follow the image's.
     conditions: SegmentList,
     down: SegmentTable,
@@ -85,7 +90,12 @@ impl Kernel {
         }
         let image = inputs - conditions.len();
         let start = layout.rows(panels_of(channels) * (inputs + 1));
-        let derived = panels_of(large.shape.channels) * taps * channels;
+        let own_panels = [large, small].iter().all(|image| image.storage == Storage::Panels);
+        let per = if layout.words && own_panels && conditions.is_empty() { 2 } else { 1 };
+        let rows = |panels: usize, channels: usize| panels * taps * channels.div_ceil(per);
+        let words = rows(panels_of(channels), large.shape.channels);
+        let words = (per == 2).then(|| layout.derived(words));
+        let derived = rows(panels_of(large.shape.channels), channels);
         let transposed = up.then(|| layout.derived(derived));
         Ok(Kernel {
             window,
@@ -93,10 +103,11 @@ impl Kernel {
             small,
             start,
             transposed,
+            words,
             conditions: conv::columns(conditions, image),
-            down: conv::down(&window, &large, small.shape),
+            down: conv::down(&window, &large, small.shape, per),
             up: match up {
-                true => conv::up(&window, large.shape, &small),
+                true => conv::up(&window, large.shape, &small, per),
                 false => SegmentTable::default(),
             },
         })
@@ -126,8 +137,58 @@ impl Kernel {
     /// The rows of Wᵀ in a panel of channels of the large image.
     fn transposed(&self, panel: usize) -> Range<usize> {
         let start = self.transposed.expect("a layer that goes up");
-        let rows = self.window.taps() * self.small.shape.channels;
+        let rows = self.window.taps() * self.rows_of_tap(self.small.shape.channels);
         start + panel * rows..start + (panel + 1) * rows
+    }
+
+    /// The rows of the words of W in a panel of channels of the small image.
+    fn weight_words(&self, panel: usize) -> Range<usize> {
+        let start = self.words.expect("a kernel of words");
+        let rows = self.window.taps() * self.rows_of_tap(self.large.shape.channels);
+        start + panel * rows..start + (panel + 1) * rows
+    }
+
+    /// The rows of `channels` channels of a tap.
+    fn rows_of_tap(&self, channels: usize) -> usize {
+        if self.multiplies_words() { word_rows(channels) } else { channels }
+    }
+
+    /// Whether its products are of words.
+    pub fn multiplies_words(&self) -> bool {
+        self.words.is_some()
+    }
+
+    /// An image as the left operand of a product along rows.
+    ///
+    /// # Safety
+    /// No tile of the running phase writes to it.
+    unsafe fn by_rows<'a>(&self, batch: &BatchView<'a>, image: Matrix) -> Operand<'a> {
+        let (words, rows) = (self.multiplies_words(), batch.rows * image.copies);
+        // SAFETY: passed on to the caller.
+        unsafe {
+            match words {
+                false => Operand { data: batch.matrix(image).data(), rows, height: rows, words },
+                true => {
+                    let (data, rows) = batch.words_by_rows(image);
+                    Operand { data, rows, height: word_rows(rows), words }
+                }
+            }
+        }
+    }
+
+    /// An image as an operand of a product down columns: its panels, and the rows of each.
+    ///
+    /// # Safety
+    /// No tile of the running phase writes to it.
+    unsafe fn down_columns<'a>(&self, batch: &BatchView<'a>, image: Matrix) -> (&'a [Row], usize) {
+        let rows = batch.rows * image.copies;
+        // SAFETY: passed on to the caller.
+        unsafe {
+            match self.multiplies_words() {
+                false => (batch.matrix(image).data(), rows),
+                true => (batch.all_words_by_pairs(image), word_rows(rows)),
+            }
+        }
     }
 
     /// Multiply-adds of an example.
@@ -146,9 +207,13 @@ impl Kernel {
         near: &[Matrix],
         epilogue: &mut dyn FnMut(ProductTile),
     ) {
-        // SAFETY: parameters change in the update only.
-        let parameters = unsafe { batch.weights() };
-        let right = |panel| &parameters[self.weights(panel)];
+        // SAFETY: parameters and derived rows change in the update only, and the image is from an earlier phase.
+        let (parameters, derived, large) =
+            unsafe { (batch.weights(), batch.derived.all(), self.by_rows(batch, large)) };
+        let right = |panel| match self.multiplies_words() {
+            false => &parameters[self.weights(panel)],
+            true => &derived[self.weight_words(panel)],
+        };
         let conditions = (!self.conditions.is_empty()).then(|| self.conditions.all());
         let operands = (large, conditions);
         product(batch, worker, operands, (&self.down, &self.small), &right, near, epilogue);
@@ -164,8 +229,8 @@ impl Kernel {
         near: &[Matrix],
         epilogue: &mut dyn FnMut(ProductTile),
     ) {
-        // SAFETY: derived rows change in the update only.
-        let derived = unsafe { batch.derived.all() };
+        // SAFETY: derived rows change in the update only, and the image is from an earlier phase.
+        let (derived, small) = unsafe { (batch.derived.all(), self.by_rows(batch, small)) };
         let right = |panel| &derived[self.transposed(panel)];
         product(batch, worker, (small, None), (&self.up, &self.large), &right, near, epilogue);
     }
@@ -215,6 +280,7 @@ impl Kernel {
                     rows: 0,
                     vectors,
                     fresh: false,
+                    words: false,
                 };
                 add_columns(batch, product, used, &mut products);
                 let start = self.weights(panel).start + run.to as usize;
@@ -237,10 +303,10 @@ impl Kernel {
         (others, other): (usize, &mut dyn FnMut(usize)),
         sink: Sink,
     ) {
-        let (height, channels) = (batch.rows * large.copies, self.large.shape.channels);
+        let (channels, words) = (self.large.shape.channels, self.multiplies_words());
         let [blocks, panels] = [self.large.pixel_panels(), self.small.pixel_panels()];
         // SAFETY: both are from earlier phases.
-        let (a, b) = unsafe { (batch.matrix(large).data(), batch.matrix(small).data()) };
+        let [(a, height), (b, _)] = [large, small].map(|m| unsafe { self.down_columns(batch, m) });
         let chunk = (CACHED_ROWS / height).clamp(1, MOST_PIXELS);
         let all = self.window.taps() * blocks * panels;
         let group = (all / (ITEMS_PER_WORKER * worker.workers())).clamp(1, MOST_BLOCKS);
@@ -275,6 +341,7 @@ impl Kernel {
                         rows: 0,
                         vectors: vectors_of(self.small.shape.channels, panel),
                         fresh: false,
+                        words,
                     };
                     if found > 0 {
                         let used = (channels - block * WIDTH).min(WIDTH);
@@ -340,6 +407,7 @@ impl Kernel {
                             rows: tile.len(),
                             vectors,
                             fresh: false,
+                            words: false,
                         };
                         isa.add_columns(
                             product,
@@ -383,9 +451,9 @@ impl Kernel {
         }
     }
 
-    /// The phase that makes Wᵀ anew.
-    pub fn transpose(&self, batch: &BatchView, worker: &Worker) {
-        if self.transposed.is_none() {
+    /// The phase that makes Wᵀ, or the words, anew.
+    pub fn derive(&self, batch: &BatchView, worker: &Worker) {
+        if self.transposed.is_none() && self.words.is_none() {
             return;
         }
         let (taps, [large, small]) =
@@ -398,11 +466,32 @@ impl Kernel {
                 start + tap * channels..start + (tap + 1) * channels
             };
             let from = (batch.parameters, rows(self.weights(panel).start, large));
-            let to = rows(self.transposed(block).start, small);
-            // SAFETY: an item is a block of Wᵀ; parameters do not change in this phase.
-            unsafe { transpose_block(batch, from, to, [panel, block]) };
+            let transposed = self
+                .transposed
+                .map(|_| rows(self.transposed(block).start, self.rows_of_tap(small)));
+            // SAFETY: an item is a block of W; parameters do not change in this phase.
+            unsafe {
+                match (self.words, transposed) {
+                    (None, Some(to)) => transpose_block(batch, from, to, [panel, block]),
+                    (Some(_), transposed) => {
+                        let words = self.weight_words(panel).start;
+                        let words = rows(words, self.rows_of_tap(large));
+                        weight_words(batch, from, (words, transposed), [panel, block]);
+                    }
+                    (None, None) => unreachable!("nothing is derived"),
+                }
+            }
         });
     }
+}
+
+/// The left operand of a product along rows: panels of `height` rows of a matrix of `rows` rows.
+#[derive(Clone, Copy)]
+struct Operand<'a> {
+    data: &'a [Row],
+    rows: usize,
+    height: usize,
+    words: bool,
 }
 
 /// Adds the products of the first `used` columns of the left operand's panels to a block, tile by tile.
@@ -427,23 +516,22 @@ fn add_columns(
 fn product<'r>(
     batch: &BatchView,
     worker: &Worker,
-    (from, conditions): (Matrix, Option<Segments>),
+    (from, conditions): (Operand, Option<Segments>),
     (table, to): (&SegmentTable, &Image),
     right: &dyn Fn(usize) -> &'r [Row],
     near: &[Matrix],
     epilogue: &mut dyn FnMut(ProductTile),
 ) {
-    let (isa, height) = (batch.isa, batch.rows * from.copies);
-    // SAFETY: the values are from an earlier phase.
-    let (data, conditions) = unsafe {
-        let input = |segments| (batch.matrix(batch.memory.plan.input).data(), segments);
-        (batch.matrix(from).data(), conditions.map(input))
-    };
+    let Operand { data, rows: total, height, words } = from;
+    let isa = batch.isa;
+    // SAFETY: the input is from an earlier phase.
+    let input = |segments| unsafe { (batch.matrix(batch.memory.plan.input).data(), segments) };
+    let conditions = conditions.map(input);
     let (positions, panels) = (to.shape.positions(), to.pixel_panels());
-    if 2 * height <= isa.tile_rows() && positions > 1 {
-        return product_of_few(batch, worker, (data, height), (table, to), right, epilogue);
+    if 2 * total <= isa.tile_rows() && positions > 1 {
+        return product_of_few(batch, worker, from, (table, to), right, epilogue);
     }
-    let grid = Grid::new(height.div_ceil(isa.tile_rows()), positions * panels, worker.workers());
+    let grid = Grid::new(total.div_ceil(isa.tile_rows()), positions * panels, worker.workers());
     let mut tile = [ZERO_ROW; _];
     worker.phase(grid.items(), |item| {
         let (place, tiles) = grid.item(item);
@@ -456,7 +544,7 @@ fn product<'r>(
             if worker.stops() {
                 return;
             }
-            let rows = tile_rows(height, isa, index);
+            let rows = tile_rows(total, isa, index);
             near.iter().for_each(|&matrix| batch.prefetch(matrix, panel, rows.clone()));
             let (first, count) = (rows.start, rows.len());
             let product = SegmentProduct {
@@ -468,6 +556,7 @@ fn product<'r>(
                 rows: count,
                 vectors,
                 fresh: true,
+                words,
             };
             isa.add_rows(product, &mut tile);
             if let Some((left, segments)) = conditions {
@@ -484,13 +573,13 @@ fn product<'r>(
 fn product_of_few<'r>(
     batch: &BatchView,
     worker: &Worker,
-    (data, height): (&[Row], usize),
+    Operand { data, rows: examples, height, words }: Operand,
     (table, to): (&SegmentTable, &Image),
     right: &dyn Fn(usize) -> &'r [Row],
     epilogue: &mut dyn FnMut(ProductTile),
 ) {
     let (isa, panels) = (batch.isa, to.pixel_panels());
-    let at_once = isa.tile_rows() / height;
+    let at_once = isa.tile_rows() / examples;
     let tiles = |alike: &[u32]| alike.len().div_ceil(at_once);
     let total: usize = table.alike().map(tiles).sum();
     let mut left = [[ZERO_ROW; MAX_TILE_ROWS]; COPIED_SEGMENTS];
@@ -505,7 +594,7 @@ fn product_of_few<'r>(
             }
         };
         let (right, vectors) = (right(channels), vectors_of(to.shape.channels, channels));
-        let rows = places.len() * height;
+        let rows = places.len() * examples;
         let mut tile = [ZERO_ROW; _];
         let count = table.get(places[0] as usize).1.iter().count();
         for start in (0..count).step_by(COPIED_SEGMENTS) {
@@ -515,7 +604,10 @@ fn product_of_few<'r>(
                 let segments = segments.iter().skip(start).take(COPIED_SEGMENTS);
                 for (i, (segment, left)) in segments.zip(&mut left).enumerate() {
                     let from = &data[(base + segment.panel as usize) * height..][..height];
-                    copy_columns(from, segment, &mut left[n * height..][..height]);
+                    match words {
+                        false => copy_columns(from, segment, &mut left[n * height..][..height]),
+                        true => copy_words(from, segment, left, n * examples..(n + 1) * examples),
+                    }
                     list[i] = Segment { panel: i as u32, lane: 0, ..*segment };
                     copied = i + 1;
                 }
@@ -529,13 +621,14 @@ fn product_of_few<'r>(
                 rows,
                 vectors,
                 fresh: start == 0,
+                words,
             };
             isa.add_rows(product, &mut tile);
         }
         for (n, &place) in places.iter().enumerate() {
             let panel = place as usize * panels + channels;
-            let products = &mut tile[n * height..][..height];
-            epilogue(ProductTile { panel, rows: 0..height, vectors, products });
+            let products = &mut tile[n * examples..][..examples];
+            epilogue(ProductTile { panel, rows: 0..examples, vectors, products });
         }
     });
 }
@@ -549,5 +642,15 @@ fn copy_columns(from: &[Row], segment: &Segment, to: &mut [Row]) {
     for (from, to) in from.iter().zip(to) {
         floats_mut(std::slice::from_mut(to))[..count]
             .copy_from_slice(&floats(from)[lane..lane + count]);
+    }
+}
+
+/// Copies a segment's words, of panels by rows, to the first ones of rows `rows` of `to`.
+fn copy_words(from: &[Row], segment: &Segment, to: &mut [Row], rows: Range<usize>) {
+    let (lane, count) = (segment.lane as usize, segment.count as usize);
+    let to = &mut floats_mut(to)[rows.start * ROW_WORDS..rows.end * ROW_WORDS];
+    let from = floats_of(from).chunks_exact(ROW_WORDS);
+    for (from, to) in from.zip(to.chunks_exact_mut(ROW_WORDS)) {
+        to[..count].copy_from_slice(&from[lane..lane + count]);
     }
 }
