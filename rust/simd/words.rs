@@ -9,8 +9,11 @@
 //!
 //! Rounding is to nearest even. `vdpbf16ps` adds to a sum s the products of the two halves: `s = fma(low, low', fma(high, high', s))`,
 //! each fused multiply-add rounded once to nearest even; subnormal operands count as zero, and subnormal results become zero of their
-//! sign. A product of two bfloat16 is exact in float32, so multiply-adds without fusion give the same sums. [`Emulated`]
-//! computes them where the instruction is missing: every instruction set gives the same bits.
+//! sign. [`Emulated`] computes the same where the instruction is missing: every set with fused multiply-adds gives the same bits.
+//! A product of two bfloat16 is exact in float32, so those without give the same sums too, unless one overflows or underflows.
+
+#[cfg(test)]
+mod tests;
 
 use super::product::{Left, NonzeroIndices, Prefetch, Product, Tile};
 use super::{Isa, LANES, Op, Row, Set, Simd, WIDTH, ZERO_ROW};
