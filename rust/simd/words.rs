@@ -171,7 +171,8 @@ impl Op for WeightWords<'_> {
     }
 }
 
-/// [`Kernel`](super::product::Kernel) of words, with panels of A of sixteen words. Unless `fresh`, it adds to the sums in `tile`.
+/// [`Kernel`](super::product::Kernel) of words, with panels of A of sixteen words. `control`: what to prefetch, and whether
+/// the tile is fresh; else the kernel adds to its sums.
 #[cfg(target_arch = "x86_64")]
 pub(super) type WordKernel = unsafe fn(
     count: usize,
@@ -179,8 +180,7 @@ pub(super) type WordKernel = unsafe fn(
     a: *const f32,
     jump: usize,
     b: *const f32,
-    prefetch: Prefetch,
-    fresh: bool,
+    control: (Prefetch, bool),
     tile: *mut Tile,
 );
 
@@ -238,7 +238,7 @@ impl Isa {
             let b = right.as_ptr().cast::<f32>();
             // SAFETY: the CPU has the instruction; the asserts bound every read of A for k below `right.len()`, and the
             // last entry of an ascending list is below it; B is the slice.
-            unsafe { kernel(count, list.as_ptr(), a, jump, b, prefetch, fresh, tile) };
+            unsafe { kernel(count, list.as_ptr(), a, jump, b, (prefetch, fresh), tile) };
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (columns, a, jump, prefetch);
