@@ -91,7 +91,8 @@ fn product_dyn<'r>(
     epilogue: &mut dyn FnMut(ProductTile),
 ) {
     let tiles = height.div_ceil(isa.tile_rows());
-    let grid = Grid::new(tiles, panels_of(cols), worker.workers());
+    let bytes = [size_of_val(left) / tiles, size_of_val(left) * WIDTH / height];
+    let grid = Grid::cached(tiles, panels_of(cols), worker.workers(), bytes);
     let mut tile = [ZERO_ROW; MAX_TILE_ROWS];
     worker.phase(grid.items(), |item| {
         let (panel, block) = grid.item(item);

@@ -47,7 +47,7 @@ fn unreadable_num_threads() -> Option<(String, usize)> {
 mod _core {
     #[cfg(feature = "probe")]
     #[pymodule_export]
-    use super::probe::{peak, product_rate, round_trip};
+    use super::probe::{peak, product_rate, round_trip, word_peak, word_product_rate};
     #[pymodule_export]
     use super::{
         config, cpu_features,

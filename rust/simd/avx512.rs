@@ -295,6 +295,25 @@ pub(super) fn multiplies_words() -> bool {
     is_x86_feature_detected!("avx512bf16")
 }
 
+/// `steps` of 24 independent chains of products of words, for [`crate::probe`].
+///
+/// # Safety
+/// The CPU is one for which `detected()` and `multiplies_words()` hold.
+#[cfg(feature = "probe")]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
+pub(super) unsafe fn word_chains(steps: usize) -> f32 {
+    let mut chains = [_mm512_setzero_ps(); 24];
+    let words = std::hint::black_box(_mm512_set1_ps(1e-3));
+    for _ in 0..steps {
+        for chain in &mut chains {
+            // SAFETY: the casts keep the bits.
+            let words = unsafe { std::mem::transmute(words) };
+            *chain = _mm512_dpbf16_ps(*chain, words, words);
+        }
+    }
+    chains.into_iter().map(|chain| _mm512_reduce_add_ps(chain)).sum()
+}
+
 pub(super) static WORD_KERNELS: [[[[WordKernel; TILE_ROWS]; 2]; 2]; 2] =
     kernel_table!(word_kernel, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
 

@@ -191,6 +191,17 @@ impl Isa {
         }
     }
 
+    /// `steps` of 24 independent chains of products of words; `None` without an instruction.
+    #[cfg(feature = "probe")]
+    #[allow(unsafe_code)]
+    pub fn word_chains(self, steps: usize) -> Option<f32> {
+        // SAFETY: the CPU has the instruction.
+        #[cfg(target_arch = "x86_64")]
+        return self.multiplies_words().then(|| unsafe { super::avx512::word_chains(steps) });
+        #[cfg(not(target_arch = "x86_64"))]
+        return None;
+    }
+
     /// Computes one tile of a product of words, or adds it to the tile unless `fresh`. [`Left::Rows`] are panels by rows, [`Left::Columns`] is a panel by pairs, the right
     /// operand is by pairs; k counts words.
     #[allow(unsafe_code)]

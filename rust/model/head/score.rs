@@ -54,7 +54,12 @@ impl Head {
         // SAFETY: only the update writes parameters.
         let parameters = unsafe { batch.weights() };
         let stored = self.stores_scale_gradient();
-        let [mut scratch, mut outputs] = [[ZERO_ROW; MAX_TILE_ROWS]; 2];
+        let [mut scratch, mut outputs, mut gradients] = [[ZERO_ROW; MAX_TILE_ROWS]; 3];
+        // Words are all that the backward pass reads, unless the head has a gradient of its own.
+        let words_only = weight.is_some()
+            && self.stores_words(batch)
+            && self.learned().is_none()
+            && plan.output_gradient.words.is_some();
         (tiles.run)(&mut |tile, bias| {
             let ProductTile { panel, rows, products, .. } = tile;
             let (tile_rows, units) = (rows.clone(), self.units(panel));
@@ -72,8 +77,14 @@ impl Head {
             // (panel, rows) belong to this tile only.
             let (targets, log_prob, [gradient, scale_gradient]) = unsafe {
                 let scaled = weight.filter(|_| stored);
+                let gradient = match words_only {
+                    true => &mut gradients[..rows.len()],
+                    false => weight.map_or(&mut [][..], |_| {
+                        batch.write(plan.output_gradient, panel, rows.clone())
+                    }),
+                };
                 let gradient = [
-                    weight.map(|_| batch.write(plan.output_gradient, panel, rows.clone())),
+                    Some(gradient),
                     scaled.map(|_| batch.write(plan.scale_gradient, panel, rows.clone())),
                 ];
                 let log_prob = batch.memory.partial.write(start..start + rows.len());
@@ -100,7 +111,7 @@ impl Head {
             }
             if weight.is_some() && self.stores_words(batch) {
                 // SAFETY: as above.
-                unsafe { batch.round(plan.output_gradient, panel, tile_rows) };
+                unsafe { batch.store_words(plan.output_gradient, panel, tile_rows, gradient) };
             }
         });
     }

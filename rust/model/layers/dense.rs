@@ -432,7 +432,10 @@ impl Layer for Dense {
             // of W; the bias belongs to the item with the first block.
             unsafe { sink.accept(isa, batch.parameters, rows, gradient, vectors) };
         };
-        let grid = Grid::new(panels_of(self.inputs), panels_of(self.outputs), worker.workers());
+        let blocks = panels_of(self.inputs);
+        let height = batch.rows * value.copies;
+        let bytes = size_of::<Row>() * if words { word_rows(height) } else { height };
+        let grid = Grid::cached(blocks, panels_of(self.outputs), worker.workers(), [bytes; 2]);
         let mut products: ProductBlock = [ZERO_ROW; _];
         worker.phase(grid.items(), |item| {
             let (panel, blocks) = grid.item(item);
