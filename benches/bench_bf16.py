@@ -43,7 +43,7 @@ def bench_bf16_conv_step(contest: Contest, network: Network) -> None:
     common = {"image_shape": network.image, "hidden": network.hidden, "batch_size": network.batch}
     ours, float32 = _bf16_and_float32(network.latent_dim, **common, random_state=0, n_jobs=contest.threads)
     others = {"fastvae float32": lambda: float32.partial_fit(x)}
-    others |= bf16.torch_conv_steps(network, x) | bf16.jax_conv_steps(contest.threads, network, x)
+    others |= bf16.torch_conv_steps(contest.threads, network, x) | bf16.jax_conv_steps(contest.threads, network, x)
     name = f"bf16 step, {network.name}, batch {network.batch}"
     contest.run(name, lambda: ours.partial_fit(x), others, per_call=steps, rounds=8)
 
