@@ -81,7 +81,9 @@ fn segments_of_words_are_multiplied_along_rows() {
             for (vectors, fresh) in [(1, true), (2, false), (1, false), (2, true)] {
                 let (height, first) = (rows + 3, 2);
                 let panels: Vec<Row> = (0..PANELS)
-                    .flat_map(|panel| words(isa, &floats_at(height, |i, j| left(panel, i, j)))[0].clone())
+                    .flat_map(|panel| {
+                        words(isa, &floats_at(height, |i, j| left(panel, i, j)))[0].clone()
+                    })
                     .collect();
                 let b = &words(isa, &floats_at(62, right))[1];
                 let mut tile = [[Lanes([START; LANES]); 2]; MAX_TILE_ROWS];
@@ -100,9 +102,11 @@ fn segments_of_words_are_multiplied_along_rows() {
                 same(isa, &tile, rows, vectors, |i, j| {
                     let mut sum = if fresh { 0.0 } else { START };
                     for s in list {
-                        let [panel, lane, to, count] = [s.panel, s.lane, s.to, s.count].map(|n| n as usize);
+                        let [panel, lane, to, count] =
+                            [s.panel, s.lane, s.to, s.count].map(|n| n as usize);
                         for k in 0..count {
-                            let a = [0, 1].map(|half| left(panel, first + i, 2 * (lane + k) + half));
+                            let a =
+                                [0, 1].map(|half| left(panel, first + i, 2 * (lane + k) + half));
                             let b = [0, 1].map(|half| right(2 * (to + k) + half, j));
                             sum = add_pair(a, b, sum);
                         }
@@ -125,10 +129,13 @@ fn segments_of_words_are_multiplied_down_columns() {
             for (vectors, fresh, height) in [(1, true, 19), (2, false, 8), (2, true, 1)] {
                 let first = 5;
                 // A missing last row counts as zero.
-                let at = |side, panel, k, j| if k < height { value_of(side, panel, k, j) } else { 0.0 };
+                let at =
+                    |side, panel, k, j| if k < height { value_of(side, panel, k, j) } else { 0.0 };
                 let pairs = |side: usize, panels: usize| -> Vec<Row> {
                     (0..panels)
-                        .flat_map(|panel| words(isa, &floats_at(height, |k, j| at(side, panel, k, j)))[1].clone())
+                        .flat_map(|panel| {
+                            words(isa, &floats_at(height, |k, j| at(side, panel, k, j)))[1].clone()
+                        })
                         .collect()
                 };
                 let [a, b] = [pairs(0, 3), pairs(1, 4)];
@@ -149,7 +156,8 @@ fn segments_of_words_are_multiplied_down_columns() {
                     let mut sum = if fresh { 0.0 } else { START };
                     for s in list {
                         for k in 0..word_rows(height) {
-                            let a = [0, 1].map(|half| at(0, s.panel as usize, 2 * k + half, first + i));
+                            let a =
+                                [0, 1].map(|half| at(0, s.panel as usize, 2 * k + half, first + i));
                             let b = [0, 1].map(|half| at(1, s.to as usize, 2 * k + half, j));
                             sum = add_pair(a, b, sum);
                         }

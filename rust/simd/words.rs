@@ -263,7 +263,7 @@ impl Op for Emulated<'_> {
         for i in 0..rows {
             let mut sums = [s.zero(); 2];
             for v in (0..vectors).filter(|_| !fresh) {
-                sums[v] = s.load(&tile[i][v]);
+                sums[v] = flush(s, s.load(&tile[i][v]));
             }
             for n in 0..list.map_or(right.len(), <[u32]>::len) {
                 let k = list.map_or(n, |list| list[n] as usize);
@@ -297,7 +297,7 @@ impl Op for EmulatedSegments<'_> {
         for i in 0..rows {
             let mut sums = [s.zero(); 2];
             for v in (0..vectors).filter(|_| !fresh) {
-                sums[v] = s.load(&tile[i][v]);
+                sums[v] = flush(s, s.load(&tile[i][v]));
             }
             for segment in segments.iter() {
                 let [lane, to] = [segment.lane, segment.to].map(|n| n as usize);

@@ -19,8 +19,8 @@ use crate::model::tensor::Layout;
 use crate::nn::conv::{self, Window};
 use crate::nn::image::{Image, Storage};
 use crate::simd::{
-    MAX_TILE_ROWS, ROW_WORDS, Row, Segment, SegmentList, SegmentProduct, Segments, WIDTH, ZERO_ROW, floats,
-    floats_mut, floats_of, word_rows,
+    MAX_TILE_ROWS, ROW_WORDS, Row, Segment, SegmentList, SegmentProduct, Segments, WIDTH, ZERO_ROW,
+    floats, floats_mut, floats_of, word_rows,
 };
 use crate::threads::{Worker, split};
 use std::ops::Range;
