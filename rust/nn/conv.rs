@@ -14,6 +14,8 @@
 use super::image::{Image, ImageShape};
 use crate::matrix::SegmentTable;
 use crate::simd::{Segment, SegmentList, WIDTH};
+use std::collections::HashMap;
+use std::ops::Range;
 
 /// The geometry of a convolution: (rows, columns) each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,16 +120,51 @@ fn table(
     }))
 }
 
-/// For each small pixel the segments of its product: columns of the large image, rows (tap, l) of W, `per` channels for one k.
-pub fn down(window: &Window, large: &Image, small: ImageShape, per: usize) -> SegmentTable {
+/// For each small pixel the segments of its product: columns of the large image, rows (tap, l) of W.
+pub fn down(window: &Window, large: &Image, small: ImageShape) -> SegmentTable {
     let inside = sides(large.shape);
-    table(window, large, sides(small), per, |d, at, tap| window.large(d, inside, at, tap))
+    table(window, large, sides(small), 1, |d, at, tap| window.large(d, inside, at, tap))
 }
 
 /// For each large pixel the segments of its product: columns of the small image, rows (tap, s) of Wᵀ, `per` channels for one k.
 pub fn up(window: &Window, large: ImageShape, small: &Image, per: usize) -> SegmentTable {
     let inside = sides(small.shape);
     table(window, small, sides(large), per, |d, at, tap| window.small(d, inside, at, tap))
+}
+
+/// Rows of W as a right operand of words: words of rows 0 and 1, 2 and 3, ... of them, or, if `odd`, of a row of zeros and row 0, rows 1
+/// and 2, ... A missing last row counts as zero.
+#[derive(Clone, Debug)]
+pub struct WordRun {
+    /// The rows of W.
+    pub rows: Range<usize>,
+    /// Whether a row of zeros comes first.
+    pub odd: bool,
+    /// The words, in a panel of words of all runs.
+    pub words: Range<usize>,
+}
+
+/// The segments of words, two columns each, and the runs of rows that they multiply. A segment that starts or ends inside a word
+/// multiplies the other column of the word by zero.
+pub fn of_words(table: &SegmentTable) -> (SegmentTable, Vec<WordRun>) {
+    let (mut runs, mut known): (Vec<WordRun>, _) = (Vec::new(), HashMap::new());
+    let words = SegmentTable::new((0..table.len()).map(|place| {
+        let (base, segments) = table.get(place);
+        let segment = |s: &Segment| {
+            let odd = s.lane % 2;
+            let count = (odd + s.count).div_ceil(2);
+            let to = *known.entry((s.to, s.count, odd)).or_insert_with(|| {
+                let start = runs.last().map_or(0, |run| run.words.end);
+                let rows = s.to as usize..(s.to + s.count) as usize;
+                let words = start..start + count as usize;
+                runs.push(WordRun { rows, odd: odd == 1, words });
+                start as u32
+            });
+            Segment { panel: base as u32 + s.panel, lane: s.lane / 2, to, count }
+        };
+        segments.iter().map(segment).collect()
+    }));
+    (words, runs)
 }
 
 /// The pixels that a tap connects, small ones ascending: the first panels of both. Both images have panels of their own for each

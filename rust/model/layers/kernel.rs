@@ -4,8 +4,8 @@
 //! transposed convolution does not use. The derived buffer has Wᵀ: a panel of 32 channels of the large image has rows
 //! (tap, s).
 //!
-//! Products of [words](crate::simd::ToWords) need panels of their own for each pixel of both images; the derived buffer then has the
-//! words of W and of Wᵀ, for two channels of a tap one row, the last one padded with zero. Other kernels multiply floats.
+//! Where products multiply [words](crate::simd::ToWords), the derived buffer has the words of W too, in the [runs](conv::WordRun)
+//! that the segments multiply, and those of Wᵀ: for two channels of a tap one row, the last one padded with zero.
 #![allow(unsafe_code)]
 
 use super::dense::{transpose_block, weight_words};
@@ -16,11 +16,11 @@ use crate::matrix::{
 use crate::model::memory::{BatchView, Matrix};
 use crate::model::sink::Sink;
 use crate::model::tensor::Layout;
-use crate::nn::conv::{self, Window};
+use crate::nn::conv::{self, Window, WordRun};
 use crate::nn::image::{Image, Storage};
 use crate::simd::{
-    MAX_TILE_ROWS, ROW_WORDS, Row, Segment, SegmentList, SegmentProduct, Segments, WIDTH, ZERO_ROW,
-    floats, floats_mut, floats_of, word_rows,
+    MAX_TILE_ROWS, ROW_WORDS, Row, Segment, SegmentList, SegmentProduct, Segments, ToWords, WIDTH,
+    ZERO_ROW, floats, floats_mut, floats_of, word_rows,
 };
 use crate::threads::{Worker, split};
 use std::ops::Range;
@@ -59,12 +59,37 @@ pub struct Kernel {
     pub start: usize,
     /// The first row of Wᵀ in the derived buffer, for a layer that goes up.
     transposed: Option<usize>,
-    /// The first row of the words of W in the derived buffer, and then those of Wᵀ, if the products are of words.
-    words: Option<usize>,
+    /// The words of W, if products multiply words.
+    words: Option<WeightRuns>,
     /// Columns of the encoder's input that join a large image read as a whole: their rows of W follow the image's.
     conditions: SegmentList,
     down: SegmentTable,
     up: SegmentTable,
+    /// For each small pixel the columns of a large image without panels for each pixel, and their rows of W.
+    runs: SegmentTable,
+}
+
+/// The words of W in the derived buffer.
+#[derive(Clone, Debug)]
+struct WeightRuns {
+    /// The first row.
+    start: usize,
+    /// What a panel of channels of the small image has, one after the other.
+    runs: Vec<WordRun>,
+}
+
+impl WeightRuns {
+    /// The rows of run `n` of a panel.
+    fn run(&self, panel: usize, n: usize) -> Range<usize> {
+        let (start, words) = (self.panel(panel).start, &self.runs[n].words);
+        start + words.start..start + words.end
+    }
+
+    /// The rows of a panel.
+    fn panel(&self, panel: usize) -> Range<usize> {
+        let rows = self.runs.last().map_or(0, |run| run.words.end);
+        self.start + panel * rows..self.start + (panel + 1) * rows
+    }
 }
 
 impl Kernel {
@@ -90,12 +115,19 @@ impl Kernel {
         }
         let image = inputs - conditions.len();
         let start = layout.rows(panels_of(channels) * (inputs + 1));
-        let own_panels = [large, small].iter().all(|image| image.storage == Storage::Panels);
-        let per = if layout.words && own_panels && conditions.is_empty() { 2 } else { 1 };
-        let rows = |panels: usize, channels: usize| panels * taps * channels.div_ceil(per);
-        let words = rows(panels_of(channels), large.shape.channels);
-        let words = (per == 2).then(|| layout.derived(words));
-        let derived = rows(panels_of(large.shape.channels), channels);
+        // The conditions' part of W is multiplied as it lies.
+        let words = layout.words && conditions.is_empty();
+        let runs = conv::down(&window, &large, small.shape);
+        let (down, words) = match words {
+            true => {
+                let (down, runs) = conv::of_words(&runs);
+                let rows = panels_of(channels) * runs.last().map_or(0, |run| run.words.end);
+                (down, Some(WeightRuns { start: layout.derived(rows), runs }))
+            }
+            false => (runs.clone(), None),
+        };
+        let per = if words.is_some() { 2 } else { 1 };
+        let derived = panels_of(large.shape.channels) * taps * channels.div_ceil(per);
         let transposed = up.then(|| layout.derived(derived));
         Ok(Kernel {
             window,
@@ -105,10 +137,14 @@ impl Kernel {
             transposed,
             words,
             conditions: conv::columns(conditions, image),
-            down: conv::down(&window, &large, small.shape, per),
+            down,
             up: match up {
                 true => conv::up(&window, large.shape, &small, per),
                 false => SegmentTable::default(),
+            },
+            runs: match large.storage {
+                Storage::Panels => SegmentTable::default(),
+                _ => runs,
             },
         })
     }
@@ -141,15 +177,8 @@ impl Kernel {
         start + panel * rows..start + (panel + 1) * rows
     }
 
-    /// The rows of the words of W in a panel of channels of the small image.
-    fn weight_words(&self, panel: usize) -> Range<usize> {
-        let start = self.words.expect("a kernel of words");
-        let rows = self.window.taps() * self.rows_of_tap(self.large.shape.channels);
-        start + panel * rows..start + (panel + 1) * rows
-    }
-
     /// The rows of `channels` channels of a tap.
-    fn rows_of_tap(&self, channels: usize) -> usize {
+    pub fn rows_of_tap(&self, channels: usize) -> usize {
         if self.multiplies_words() { word_rows(channels) } else { channels }
     }
 
@@ -162,7 +191,7 @@ impl Kernel {
     ///
     /// # Safety
     /// No tile of the running phase writes to it.
-    unsafe fn by_rows<'a>(&self, batch: &BatchView<'a>, image: Matrix) -> Operand<'a> {
+    pub unsafe fn by_rows<'a>(&self, batch: &BatchView<'a>, image: Matrix) -> Operand<'a> {
         let (words, rows) = (self.multiplies_words(), batch.rows * image.copies);
         // SAFETY: passed on to the caller.
         unsafe {
@@ -210,9 +239,9 @@ impl Kernel {
         // SAFETY: parameters and derived rows change in the update only, and the image is from an earlier phase.
         let (parameters, derived, large) =
             unsafe { (batch.weights(), batch.derived.all(), self.by_rows(batch, large)) };
-        let right = |panel| match self.multiplies_words() {
-            false => &parameters[self.weights(panel)],
-            true => &derived[self.weight_words(panel)],
+        let right = |panel| match &self.words {
+            None => &parameters[self.weights(panel)],
+            Some(words) => &derived[words.panel(panel)],
         };
         let conditions = (!self.conditions.is_empty()).then(|| self.conditions.all());
         let operands = (large, conditions);
@@ -372,10 +401,10 @@ impl Kernel {
         (others, other): (usize, &mut dyn FnMut(usize)),
         sink: Sink,
     ) {
-        let (isa, height, inputs) = (batch.isa, batch.rows * large.copies, self.image_inputs());
+        let (isa, inputs, words) = (batch.isa, self.image_inputs(), self.multiplies_words());
         let (panels, positions) = (self.small.pixel_panels(), self.small.shape.positions());
         // SAFETY: both are from earlier phases.
-        let (a, b) = unsafe { (batch.matrix(large).data(), batch.matrix(small).data()) };
+        let [(a, height), (b, _)] = [large, small].map(|m| unsafe { self.down_columns(batch, m) });
         // Every item reads the small image: no more of them than workers.
         let parts = worker.workers().div_ceil(panels).min(self.window.kernel[0]);
         let parts = parts.max(inputs.div_ceil(RUN_ROWS));
@@ -388,7 +417,7 @@ impl Kernel {
                 if worker.stops() {
                     return;
                 }
-                let (base, segments) = self.down.get(position);
+                let (base, segments) = self.runs.get(position);
                 let right = &b[(position * panels + panel) * height..][..height];
                 for segment in segments.iter() {
                     let (to, count) = (segment.to as usize, segment.count as usize);
@@ -407,7 +436,7 @@ impl Kernel {
                             rows: tile.len(),
                             vectors,
                             fresh: false,
-                            words: false,
+                            words,
                         };
                         isa.add_columns(
                             product,
@@ -451,47 +480,73 @@ impl Kernel {
         }
     }
 
-    /// The phase that makes Wᵀ, or the words, anew.
+    /// The phase that makes Wᵀ and the words anew.
     pub fn derive(&self, batch: &BatchView, worker: &Worker) {
-        if self.transposed.is_none() && self.words.is_none() {
-            return;
-        }
         let (taps, [large, small]) =
             (self.window.taps(), [self.large, self.small].map(|image| image.shape.channels));
         let [blocks, panels] = [panels_of(large), panels_of(small)];
-        worker.phase(taps * blocks * panels, |item| {
-            let (tap, item) = (item / (blocks * panels), item % (blocks * panels));
-            let (block, panel) = (item / panels, item % panels);
+        let runs = self.words.as_ref().map_or(0, |words| words.runs.len());
+        let transposed = if self.transposed.is_some() { taps * blocks } else { 0 };
+        if runs + transposed == 0 {
+            return;
+        }
+        worker.phase((runs + transposed) * panels, |item| {
+            let (n, panel) = (item / panels, item % panels);
+            let Some(n) = n.checked_sub(runs) else {
+                // SAFETY: an item is a run of words; parameters do not change in this phase.
+                return unsafe { self.derive_run(batch, panel, n) };
+            };
+            let (tap, block) = (n / blocks, n % blocks);
             let rows = |start: usize, channels: usize| {
                 start + tap * channels..start + (tap + 1) * channels
             };
             let from = (batch.parameters, rows(self.weights(panel).start, large));
-            let transposed = self
-                .transposed
-                .map(|_| rows(self.transposed(block).start, self.rows_of_tap(small)));
-            // SAFETY: an item is a block of W; parameters do not change in this phase.
+            let to = rows(self.transposed(block).start, self.rows_of_tap(small));
+            // SAFETY: an item is a block of Wᵀ; parameters do not change in this phase.
             unsafe {
-                match (self.words, transposed) {
-                    (None, Some(to)) => transpose_block(batch, from, to, [panel, block]),
-                    (Some(_), transposed) => {
-                        let words = self.weight_words(panel).start;
-                        let words = rows(words, self.rows_of_tap(large));
-                        weight_words(batch, from, (words, transposed), [panel, block]);
-                    }
-                    (None, None) => unreachable!("nothing is derived"),
+                match self.multiplies_words() {
+                    false => transpose_block(batch, from, to, [panel, block]),
+                    true => weight_words(batch, from, (None, Some(to)), [panel, block]),
                 }
             }
         });
+    }
+
+    /// Makes the words of a run in a panel.
+    ///
+    /// # Safety
+    /// No other tile uses them or writes W in the running phase.
+    unsafe fn derive_run(&self, batch: &BatchView, panel: usize, n: usize) {
+        let words = self.words.as_ref().expect("a kernel of words");
+        let (start, WordRun { rows, odd, .. }) = (self.weights(panel).start, &words.runs[n]);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let from = batch.parameters.read(start + rows.start..start + rows.end);
+            let by_pairs = batch.derived.write(words.run(panel, n));
+            let mut behind_zero = [ZERO_ROW; WIDTH + 1];
+            let from = match odd {
+                false => from,
+                true => {
+                    behind_zero[1..=from.len()].copy_from_slice(from);
+                    &behind_zero[..=from.len()]
+                }
+            };
+            batch.isa.run(ToWords { from, cols: WIDTH, by_rows: &mut [], by_pairs });
+        }
     }
 }
 
 /// The left operand of a product along rows: panels of `height` rows of a matrix of `rows` rows.
 #[derive(Clone, Copy)]
-struct Operand<'a> {
-    data: &'a [Row],
-    rows: usize,
-    height: usize,
-    words: bool,
+pub struct Operand<'a> {
+    /// The panels.
+    pub data: &'a [Row],
+    /// Rows of the matrix.
+    pub rows: usize,
+    /// `Row`s of a panel.
+    pub height: usize,
+    /// Whether it is of words, by rows.
+    pub words: bool,
 }
 
 /// Adds the products of the first `used` columns of the left operand's panels to a block, tile by tile.
