@@ -162,7 +162,12 @@ impl Network {
         };
         let sparse = matches!(storage, InputStorage::Sparse(_));
         let conditions = planner.place(spec.conditions, 1, sparse);
-        if self.encoder[0].multiplies_words() && !sparse {
+        // A convolutional encoder reads conditions in a later layer, or x behind pools.
+        let words = match spec.encoder_is_convolutional() {
+            false => self.encoder[0].multiplies_words(),
+            true => self.encoder.iter().any(|layer| layer.multiplies_words()),
+        };
+        if words && !sparse {
             planner.add_words(&mut input);
         }
         // The gradient with respect to the input is not computed.

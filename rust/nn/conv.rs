@@ -144,27 +144,38 @@ pub struct WordRun {
     pub words: Range<usize>,
 }
 
-/// The segments of words, two columns each, and the runs of rows that they multiply. A segment that starts or ends inside a word
+/// Makes segments of words, two columns each, and the runs of rows that they multiply. A segment that starts or ends inside a word
 /// multiplies the other column of the word by zero.
-pub fn of_words(table: &SegmentTable) -> (SegmentTable, Vec<WordRun>) {
-    let (mut runs, mut known): (Vec<WordRun>, _) = (Vec::new(), HashMap::new());
-    let words = SegmentTable::new((0..table.len()).map(|place| {
-        let (base, segments) = table.get(place);
-        let segment = |s: &Segment| {
-            let odd = s.lane % 2;
-            let count = (odd + s.count).div_ceil(2);
-            let to = *known.entry((s.to, s.count, odd)).or_insert_with(|| {
-                let start = runs.last().map_or(0, |run| run.words.end);
-                let rows = s.to as usize..(s.to + s.count) as usize;
-                let words = start..start + count as usize;
-                runs.push(WordRun { rows, odd: odd == 1, words });
-                start as u32
-            });
-            Segment { panel: base as u32 + s.panel, lane: s.lane / 2, to, count }
-        };
-        segments.iter().map(segment).collect()
-    }));
-    (words, runs)
+#[derive(Debug, Default)]
+pub struct WordRuns {
+    /// The runs, one after the other.
+    pub runs: Vec<WordRun>,
+    known: HashMap<(u32, u32, u32), u32>,
+}
+
+impl WordRuns {
+    /// The segment of words of a segment.
+    pub fn segment(&mut self, s: &Segment) -> Segment {
+        let odd = s.lane % 2;
+        let count = (odd + s.count).div_ceil(2);
+        let to = *self.known.entry((s.to, s.count, odd)).or_insert_with(|| {
+            let start = self.runs.last().map_or(0, |run| run.words.end);
+            let rows = s.to as usize..(s.to + s.count) as usize;
+            let words = start..start + count as usize;
+            self.runs.push(WordRun { rows, odd: odd == 1, words });
+            start as u32
+        });
+        Segment { lane: s.lane / 2, to, count, ..*s }
+    }
+
+    /// The segments of words of a table.
+    pub fn table(&mut self, table: &SegmentTable) -> SegmentTable {
+        SegmentTable::new((0..table.len()).map(|place| {
+            let (base, segments) = table.get(place);
+            let moved = segments.iter().map(|s| Segment { panel: base as u32 + s.panel, ..*s });
+            moved.map(|s| self.segment(&s)).collect()
+        }))
+    }
 }
 
 /// The pixels that a tap connects, small ones ascending: the first panels of both. Both images have panels of their own for each

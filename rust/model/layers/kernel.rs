@@ -16,7 +16,7 @@ use crate::matrix::{
 use crate::model::memory::{BatchView, Matrix};
 use crate::model::sink::Sink;
 use crate::model::tensor::Layout;
-use crate::nn::conv::{self, Window, WordRun};
+use crate::nn::conv::{self, Window, WordRun, WordRuns};
 use crate::nn::image::{Image, Storage};
 use crate::simd::{
     MAX_TILE_ROWS, ROW_WORDS, Row, Segment, SegmentList, SegmentProduct, Segments, ToWords, WIDTH,
@@ -63,6 +63,8 @@ pub struct Kernel {
     words: Option<WeightRuns>,
     /// Columns of the encoder's input that join a large image read as a whole: their rows of W follow the image's.
     conditions: SegmentList,
+    /// These segments, or those of words.
+    read_conditions: SegmentList,
     down: SegmentTable,
     up: SegmentTable,
     /// For each small pixel the columns of a large image without panels for each pixel, and their rows of W.
@@ -115,17 +117,18 @@ impl Kernel {
         }
         let image = inputs - conditions.len();
         let start = layout.rows(panels_of(channels) * (inputs + 1));
-        // The conditions' part of W is multiplied as it lies.
-        let words = layout.words && conditions.is_empty();
+        let conditions = conv::columns(conditions, image);
         let runs = conv::down(&window, &large, small.shape);
-        let (down, words) = match words {
-            true => {
-                let (down, runs) = conv::of_words(&runs);
-                let rows = panels_of(channels) * runs.last().map_or(0, |run| run.words.end);
-                (down, Some(WeightRuns { start: layout.derived(rows), runs }))
-            }
-            false => (runs.clone(), None),
-        };
+        let (mut down, mut word_conditions, mut words) = (runs.clone(), None, None);
+        if layout.words {
+            let mut word_runs = WordRuns::default();
+            down = word_runs.table(&runs);
+            let list = conditions.iter().map(|s| word_runs.segment(s)).collect();
+            word_conditions = Some(SegmentList::new(list));
+            let runs = word_runs.runs;
+            let rows = panels_of(channels) * runs.last().map_or(0, |run| run.words.end);
+            words = Some(WeightRuns { start: layout.derived(rows), runs });
+        }
         let per = if words.is_some() { 2 } else { 1 };
         let derived = panels_of(large.shape.channels) * taps * channels.div_ceil(per);
         let transposed = up.then(|| layout.derived(derived));
@@ -136,7 +139,8 @@ impl Kernel {
             start,
             transposed,
             words,
-            conditions: conv::columns(conditions, image),
+            read_conditions: word_conditions.unwrap_or_else(|| conditions.clone()),
+            conditions,
             down,
             up: match up {
                 true => conv::up(&window, large.shape, &small, per),
@@ -243,7 +247,11 @@ impl Kernel {
             None => &parameters[self.weights(panel)],
             Some(words) => &derived[words.panel(panel)],
         };
-        let conditions = (!self.conditions.is_empty()).then(|| self.conditions.all());
+        let conditions = (!self.conditions.is_empty()).then(|| {
+            // SAFETY: the input is from an earlier phase.
+            let input = unsafe { self.by_rows(batch, batch.memory.plan.input) };
+            (input.data, self.read_conditions.all())
+        });
         let operands = (large, conditions);
         product(batch, worker, operands, (&self.down, &self.small), &right, near, epilogue);
     }
@@ -291,10 +299,9 @@ impl Kernel {
         small: Matrix,
         sink: Sink,
     ) {
-        let height = batch.rows;
         // SAFETY: both are from earlier phases.
-        let (input, gradient) =
-            unsafe { (batch.matrix(batch.memory.plan.input).data(), batch.matrix(small).data()) };
+        let [(input, height), (gradient, _)] =
+            [batch.memory.plan.input, small].map(|m| unsafe { self.down_columns(batch, m) });
         worker.phase(self.small.pixel_panels(), |panel| {
             let vectors = vectors_of(self.small.shape.channels, panel);
             for run in self.conditions.iter() {
@@ -309,7 +316,7 @@ impl Kernel {
                     rows: 0,
                     vectors,
                     fresh: false,
-                    words: false,
+                    words: self.multiplies_words(),
                 };
                 add_columns(batch, product, used, &mut products);
                 let start = self.weights(panel).start + run.to as usize;
@@ -571,7 +578,7 @@ fn add_columns(
 fn product<'r>(
     batch: &BatchView,
     worker: &Worker,
-    (from, conditions): (Operand, Option<Segments>),
+    (from, conditions): (Operand, Option<(&[Row], Segments)>),
     (table, to): (&SegmentTable, &Image),
     right: &dyn Fn(usize) -> &'r [Row],
     near: &[Matrix],
@@ -579,9 +586,6 @@ fn product<'r>(
 ) {
     let Operand { data, rows: total, height, words } = from;
     let isa = batch.isa;
-    // SAFETY: the input is from an earlier phase.
-    let input = |segments| unsafe { (batch.matrix(batch.memory.plan.input).data(), segments) };
-    let conditions = conditions.map(input);
     let (positions, panels) = (to.shape.positions(), to.pixel_panels());
     if 2 * total <= isa.tile_rows() && positions > 1 {
         return product_of_few(batch, worker, from, (table, to), right, epilogue);
