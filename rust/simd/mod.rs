@@ -33,6 +33,7 @@ pub use segments::{Segment, SegmentList, SegmentProduct, Segments};
 pub use several::Several;
 pub(crate) use several::in_groups;
 pub use words::{FromPairs, PairSums, ROW_WORDS, ToWords, WeightWords, word_rows, words_of};
+pub(crate) use words::{halves, rounded};
 
 use crate::error::{Error, Result};
 use crate::simd::math::Formula;
