@@ -98,7 +98,7 @@ impl<'a> Pass<'a> {
     /// Runs the decoder up to the input of its last layer.
     pub fn decode(&self, worker: &Worker) {
         let hidden = self.network.decoder.len() - 1;
-        self.to_words(worker, self.memory.plan.decoder[0].below.value);
+        self.round_all(worker, self.memory.plan.decoder[0].below.value);
         self.forward(worker, &self.network.decoder[..hidden], &self.memory.plan.decoder);
     }
 
@@ -106,7 +106,7 @@ impl<'a> Pass<'a> {
         for (layer, slot) in layers.iter().zip(slots) {
             layer.forward(&self.batch, worker, slot);
             if !layer.stores_words() {
-                self.to_words(worker, slot.above.value);
+                self.round_all(worker, slot.above.value);
             }
         }
     }
@@ -197,7 +197,7 @@ impl<'a> Pass<'a> {
                 if i >= from {
                     layer.backward(&self.batch, worker, slot);
                     if !layer.stores_words() {
-                        self.to_words(worker, slot.below.gradient);
+                        self.round_all(worker, slot.below.gradient);
                     }
                 }
                 // From here on, the memory of the output's gradient is the next layers'.
@@ -206,13 +206,13 @@ impl<'a> Pass<'a> {
         };
         network.head.update(&self.batch, worker, weight, sink);
         if !network.head.stores_words(&self.batch) {
-            self.to_words(worker, plan.output_gradient);
+            self.round_all(worker, plan.output_gradient);
         }
         back(&network.decoder, &plan.decoder, 0);
         back(&network.latent, &plan.latent, 0);
         if network.spec.variational {
             latent();
-            self.to_words(worker, plan.posterior.gradient);
+            self.round_all(worker, plan.posterior.gradient);
         }
         back(&network.encoder, &plan.encoder, network.without_input_gradient);
     }

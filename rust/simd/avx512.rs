@@ -306,9 +306,7 @@ pub(super) unsafe fn word_chains(steps: usize) -> f32 {
     let words = std::hint::black_box(_mm512_set1_ps(1e-3));
     for _ in 0..steps {
         for chain in &mut chains {
-            // SAFETY: the casts keep the bits.
-            let words = unsafe { std::mem::transmute(words) };
-            *chain = _mm512_dpbf16_ps(*chain, words, words);
+            *chain = _mm512_dpbf16_ps(*chain, self::words(words), self::words(words));
         }
     }
     chains.into_iter().map(|chain| _mm512_reduce_add_ps(chain)).sum()
@@ -316,6 +314,13 @@ pub(super) unsafe fn word_chains(steps: usize) -> f32 {
 
 pub(super) static WORD_KERNELS: [[[[WordKernel; TILE_ROWS]; 2]; 2]; 2] =
     kernel_table!(word_kernel, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
+
+/// The same bits as words.
+#[inline(always)]
+fn words(x: __m512) -> __m512bh {
+    // SAFETY: both are 512 bits without invalid values.
+    unsafe { std::mem::transmute::<__m512, __m512bh>(x) }
+}
 
 /// See [`WordKernel`].
 ///
@@ -333,8 +338,7 @@ unsafe fn word_kernel<
     mut a: *const f32,
     jump: usize,
     mut b: *const f32,
-    prefetch: Prefetch,
-    fresh: bool,
+    (prefetch, fresh): (Prefetch, bool),
     tile: *mut Tile,
 ) {
     let between_rows = if COLUMNS { 1 } else { ROW_WORDS };
@@ -350,7 +354,7 @@ unsafe fn word_kernel<
         }
     }
     walk_k!(ROW_WORDS, count, list, a, jump, b, prefetch, COLUMNS, LIST, {
-        // SAFETY: the caller promises a row of B and the words of A at every k; the casts keep the bits.
+        // SAFETY: the caller promises a row of B and the words of A at every k.
         unsafe {
             let mut bv = [_mm512_setzero_ps(); VECTORS];
             for v in 0..VECTORS {
@@ -360,8 +364,7 @@ unsafe fn word_kernel<
             for i in 0..ROWS {
                 let x = _mm512_set1_ps(*a.add(i * between_rows));
                 for v in 0..VECTORS {
-                    let (x, y) = (std::mem::transmute(x), std::mem::transmute(bv[v]));
-                    acc[i][v] = _mm512_dpbf16_ps(acc[i][v], x, y);
+                    acc[i][v] = _mm512_dpbf16_ps(acc[i][v], words(x), words(bv[v]));
                 }
             }
         }

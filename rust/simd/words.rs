@@ -9,8 +9,11 @@
 //!
 //! Rounding is to nearest even. `vdpbf16ps` adds to a sum s the products of the two halves: `s = fma(low, low', fma(high, high', s))`,
 //! each fused multiply-add rounded once to nearest even; subnormal operands count as zero, and subnormal results become zero of their
-//! sign. A product of two bfloat16 is exact in float32, so multiply-adds without fusion give the same sums. [`Emulated`]
-//! computes them where the instruction is missing: every instruction set gives the same bits.
+//! sign. [`Emulated`] computes the same where the instruction is missing: every set with fused multiply-adds gives the same bits.
+//! A product of two bfloat16 is exact in float32, so those without give the same sums too, unless one overflows or underflows.
+
+#[cfg(test)]
+mod tests;
 
 use super::product::{Left, NonzeroIndices, Prefetch, Product, Tile};
 use super::{Isa, LANES, Op, Row, Set, Simd, WIDTH, ZERO_ROW};
@@ -174,7 +177,8 @@ impl Op for WeightWords<'_> {
     }
 }
 
-/// [`Kernel`](super::product::Kernel) of words, with panels of A of sixteen words. Unless `fresh`, it adds to the sums in `tile`.
+/// [`Kernel`](super::product::Kernel) of words, with panels of A of sixteen words. `control`: what to prefetch, and whether
+/// the tile is fresh; else the kernel adds to its sums.
 #[cfg(target_arch = "x86_64")]
 pub(super) type WordKernel = unsafe fn(
     count: usize,
@@ -182,8 +186,7 @@ pub(super) type WordKernel = unsafe fn(
     a: *const f32,
     jump: usize,
     b: *const f32,
-    prefetch: Prefetch,
-    fresh: bool,
+    control: (Prefetch, bool),
     tile: *mut Tile,
 );
 
@@ -241,7 +244,7 @@ impl Isa {
             let b = right.as_ptr().cast::<f32>();
             // SAFETY: the CPU has the instruction; the asserts bound every read of A for k below `right.len()`, and the
             // last entry of an ascending list is below it; B is the slice.
-            unsafe { kernel(count, list.as_ptr(), a, jump, b, prefetch, fresh, tile) };
+            unsafe { kernel(count, list.as_ptr(), a, jump, b, (prefetch, fresh), tile) };
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (columns, a, jump, prefetch);

@@ -312,7 +312,7 @@ impl<'a> BatchView<'a> {
     }
 
     /// A phase: stores the words of a matrix, if they were planned.
-    pub fn to_words(&self, worker: &Worker, matrix: Matrix) {
+    pub fn round_all(&self, worker: &Worker, matrix: Matrix) {
         if matrix.words.is_none() {
             return;
         }
