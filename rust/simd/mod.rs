@@ -35,6 +35,7 @@ pub(crate) use several::in_groups;
 pub use words::{
     FromPairs, PairSums, ROW_PANELS, ROW_WORDS, ToWords, WeightWords, word_rows, words_of,
 };
+pub(crate) use words::{halves, rounded};
 
 use crate::error::{Error, Result};
 use crate::simd::math::Formula;

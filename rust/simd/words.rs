@@ -129,9 +129,15 @@ impl Op for PairSums<'_> {
     }
 }
 
+/// Floats rounded to bfloat16.
+#[inline(always)]
+pub(crate) fn rounded<S: Simd>(s: S, x: S::F) -> S::F {
+    s.float_of(s.and_u(round(s, x), s.splat_u(0xffff_0000)))
+}
+
 /// The lower and the upper halves of words as floats.
 #[inline(always)]
-fn halves<S: Simd>(s: S, words: S::U) -> [S::F; 2] {
+pub(crate) fn halves<S: Simd>(s: S, words: S::U) -> [S::F; 2] {
     let high = s.and_u(words, s.splat_u(0xffff_0000));
     [s.float_of(s.shl_u::<16>(words)), s.float_of(high)]
 }
