@@ -183,6 +183,11 @@ def values(value: Value, name: str, steps: Steps) -> NDArray[np.float64]:
     return np.array([value], np.float64)
 
 
+def cut(arrays: tuple[NDArray[Any], ...], first: int, count: int) -> tuple[NDArray[Any], ...]:
+    """Return values of `count` steps of a pass from step `first`; constants, of one element, stay."""
+    return tuple(array if len(array) < 2 else array[first : first + count] for array in arrays)
+
+
 def final(value: Value, name: str, step: int, epochs: float) -> float:
     """Return the final value: ``end`` of a cyclical schedule, else the value at the last step."""
     if isinstance(value, Schedule) and value.shape == "cyclical":

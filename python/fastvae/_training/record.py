@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-# Entries of the history besides losses: the measure of a recommender's validation users.
-MEASURES = ("val_ndcg@100",)
+# Entries of the history besides losses: seconds of waiting, and the measure of a recommender's validation users.
+WAITED = "data_wait"  # seconds that an epoch has waited for data that are read while it trains
+MEASURES = ("val_ndcg@100", WAITED)
 
 
 class TrainingRecord:
@@ -42,6 +43,7 @@ class TrainingRecord:
     ) -> None:
         self._history, self.n_iter = history, n_iter
         self.elapsed, self.interrupted, self.skipped = elapsed, interrupted, skipped
+        self.waited = 0.0  # seconds of waiting for data, of all epochs; not in files
         self.not_saved: list[str] = []  # parameters that a file could not hold, of which `save` has warned
         self.planned: int | None = None  # epochs that `fit` plans, so that schedules can end with it; not in files
 
