@@ -105,7 +105,6 @@ def train_epoch(
     finally:
         record.elapsed += time.perf_counter() - start
         waited = getattr(reader, "waited", 0.0)
-        record.waited += waited
     if done == 0:
         return {}
     if counted == 0:

@@ -43,7 +43,6 @@ class TrainingRecord:
     ) -> None:
         self._history, self.n_iter = history, n_iter
         self.elapsed, self.interrupted, self.skipped = elapsed, interrupted, skipped
-        self.waited = 0.0  # seconds of waiting for data, of all epochs; not in files
         self.not_saved: list[str] = []  # parameters that a file could not hold, of which `save` has warned
         self.planned: int | None = None  # epochs that `fit` plans, so that schedules can end with it; not in files
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastvae._data import sparse
+from fastvae._data.examples import Data
 from fastvae._data.sources.source import SourceError
+from fastvae._data.sources.stacked import stacked
 from fastvae._data.streams.ahead import ReadAhead
-from fastvae._data.streams.stream import Part, Stream
+from fastvae._data.streams.stream import Part, Reader, Stream
 
 if TYPE_CHECKING:
-    from fastvae._data.examples import Data
+    from numpy.typing import NDArray
 
 # Batches that may be ready before they are trained.
 _AHEAD = 4
@@ -44,8 +47,7 @@ class Batches(Stream):
         self.name = f"the {type(X).__qualname__}"
         self._again = None if isinstance(X, Iterator) else X
         self._items, self._count = iter(X), 0
-        self._first: list[Any] = []
-        self._convert: Callable[[Any, Any, str], Data] | None = None
+        self._first: list[tuple[Any, Any]] = []
         self._steps = self._counted(steps)
         self._rows = 0
 
@@ -60,26 +62,40 @@ class Batches(Stream):
             raise ValueError(f"{self.name} returns no batches")
         return int(found)
 
-    def set_convert(self, convert: Callable[[Any, Any, str], Data], n_features: int) -> None:
-        """Set the function that makes data of X, y and what messages call X."""
-        self._convert, self.shape = convert, (0, n_features)
+    def first(self) -> tuple[Any, Any]:
+        """Return the first batches, which are trained too."""
+        if not self._first:
+            self._fill()
+        X = [x if sparse.is_sparse(x) else np.asarray(x) for x, _ in self._first]
+        y = [y for _, y in self._first if y is not None]
+        return stacked(X), np.concatenate(y) if y else None
 
-    def first(self) -> list[tuple[Any, Any]]:
-        """Return the first batches, pairs of X and y, which training gets again."""
+    def _fill(self) -> None:
         rows = values = 0
-        while not self._first or (rows < _SAMPLED and values < _VALUES and len(self._first) < self._steps):
-            item = self._next()
-            if item is None:
+        while rows < _SAMPLED and values < _VALUES and len(self._first) < self._steps:
+            batch = self._next()
+            if batch is None:
                 break
-            self._first.append(item)
-            X, _ = pair(item)
-            shape = np.shape(X)
+            self._first.append(batch)
+            shape = np.shape(batch[0])
             rows, values = rows + (shape[0] if shape else 1), values + int(np.prod(shape, dtype=np.int64))
         if not self._first:
             raise ValueError(f"{self.name} returns no batches")
-        self._rows = max(rows // len(self._first), 1)
-        self.ended = False
-        return [pair(item) for item in self._first]
+        self._rows, self.ended = max(rows // len(self._first), 1), False
+
+    def labels(self, first: Any) -> Any:
+        """Return the y of the first batches."""
+        return first
+
+    def read_with(self, reader: Reader, n_features: int) -> None:
+        """Set how batches are read."""
+        self._reader, self.shape = reader, (0, n_features)
+
+    def gathered(self) -> Data:
+        """Return the first batches."""
+        X, y = self.first()
+        read = self._reader.examples(X, "the first batches of X")
+        return Data(read, None if y is None else self._reader.conditions(y))
 
     def steps(self, batch_size: int) -> int:
         """Return the number of batches of an epoch; their size is their own."""
@@ -96,23 +112,30 @@ class Batches(Stream):
     # The reader's thread
 
     def _pieces(self) -> Iterator[Part]:
-        assert self._convert is not None, "set before training"
         for _ in range(self._steps):
-            item = self._first.pop(0) if self._first else self._next()
-            if item is None:
+            batch = self._first.pop(0) if self._first else self._next()
+            if batch is None:
                 return
-            X, y = pair(item)
-            data = self._convert(X, y, f"batch {self._count - len(self._first)} of X")
+            data = self._data(*batch, f"batch {self._count - len(self._first)} of X")
             n = len(data.X)
-            del item, X, y
+            del batch
             yield Part(data, None, n, numbers=np.arange(n, dtype=np.uint64))
             del data
 
-    def _next(self) -> Any:
-        """Return the next batch, of a new pass at the end of one; None if there is none."""
+    def _data(self, X: Any, y: Any, name: str) -> Data:
+        read = self._reader.examples(X, name)
+        if y is not None and len(y) != len(read):
+            raise ValueError(f"{name} has {len(read)} rows, and its y has {len(y)}: pass one for each")
+        rows = None if y is None else self._reader.conditions(y)
+        if rows is None and self._reader.needs_y:
+            raise ValueError(f"{name} has no y: batches for a conditional model are pairs (X, y)")
+        return Data(read, rows)
+
+    def _next(self) -> tuple[Any, Any] | None:
+        """Return X and y of the next batch, of a new pass at the end of one; None if there is none."""
         for _ in range(2):
             try:
-                item = next(self._items)
+                batch = pair(next(self._items))
             except StopIteration:
                 if self._again is None:
                     break
@@ -123,14 +146,14 @@ class Batches(Stream):
                     f"batch {self._count + 1} of {self.name} could not be read: {type(error).__name__}: {error}"
                 ) from error
             self._count += 1
-            return item
+            return batch
         self.ended = True
         return None
 
 
-def pair(item: Any) -> tuple[Any, Any]:
-    """Return X and y of a batch; y is None without."""
-    is_pair = isinstance(item, (tuple, list)) and 0 < len(item) <= 2 and all(np.ndim(part) > 0 for part in item)
-    if is_pair and (isinstance(item, tuple) or np.ndim(item[0]) > 1):
-        return item[0], item[1] if len(item) == 2 else None
-    return item, None
+def pair(batch: Any) -> tuple[Any, NDArray[Any] | None]:
+    """Return X and y of a batch, which is X, or (X, y) as a tuple or a list; y is None without."""
+    is_pair = isinstance(batch, (tuple, list)) and 0 < len(batch) <= 2 and np.ndim(batch[0]) > 1
+    if not is_pair:
+        return batch, None
+    return batch[0], np.asarray(batch[1]) if len(batch) == 2 else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,11 +10,12 @@ import numpy as np
 from fastvae import _core
 from fastvae._data import sparse
 from fastvae._data.examples import Data
+from fastvae._data.sources import opening
 from fastvae._data.sources.source import Source, read
 from fastvae._data.sources.stacked import stacked
 from fastvae._data.streams import chunks
 from fastvae._data.streams.ahead import ReadAhead
-from fastvae._data.streams.stream import Part, Stream
+from fastvae._data.streams.stream import Part, Reader, Stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,59 +36,53 @@ class Blocks(Stream):
     Parameters
     ----------
     source : Source
-    convert : callable
-        Takes rows as the source returns them and what messages call them; returns them as the engine reads them, checked.
     y : ndarray, [n_rows, ...] or None
         The conditions, as given.
-    read_y : callable
-        Takes rows of y; returns them as the engine reads them.
     weights : ndarray, [n_rows], or None
         Weights in the loss. Rows with a weight of 0 are left out.
     block_bytes : int
         Bytes of a block, which has at least one chunk.
     name : str
-        The argument's name.
+        What messages call the argument.
+
+    Attributes
+    ----------
+    most_steps : int or None
+        The most batches of an epoch.
     """
+
+    most_steps: int | None = None
 
     def __init__(
         self,
         source: Source,
-        convert: Callable[[Any, str], Examples],
         y: NDArray[Any] | None,
-        read_y: Callable[[NDArray[Any]], NDArray[Any]],
         weights: NDArray[np.float32] | None,
         block_bytes: int,
         name: str,
     ) -> None:
         self.name, self.shape = source.name, (source.n_rows, source.n_features)
-        self._source, self._convert, self._y, self._read_y = source, convert, y, read_y
-        self._weights, self._argument = weights, name
+        self._source, self._y, self._weights, self._argument = source, y, weights, name
         self._edges = chunks.edges(source, block_bytes)
+        self._sizes = np.diff(self._edges)
         self._block_rows = max(int(block_bytes / max(source.row_bytes, 1.0)), 1)
-        self._most_steps: int | None = None
-        self.choose(np.arange(len(self._edges) - 1))
+        self.choose(np.arange(self.n_chunks))
 
     @property
     def n_chunks(self) -> int:
         """Number of chunks of the source."""
         return len(self._edges) - 1
 
-    def choose(self, chosen: NDArray[np.int64], most_steps: int | None = None) -> None:
-        """Train on some chunks only, and at most `most_steps` batches in an epoch."""
-        self._chunks, self._most_steps = chosen, most_steps
-        self._sizes = np.diff(self._edges)
-        self._in_use = int(self._sizes[chosen].sum())
-        self.mean_weight = None
+    def choose(self, chosen: NDArray[np.int64]) -> None:
+        """Take the rows of some chunks only."""
+        self._chunks, self._in_use, self.mean_weight = chosen, int(self._sizes[chosen].sum()), None
         if self._weights is None:
             return
-        spans = [slice(self._edges[chunk], self._edges[chunk + 1]) for chunk in chosen]
-        self._in_use = sum(int(np.count_nonzero(self._weights[span])) for span in spans)
+        parts = [self._weights[slice(*self._span(chunk))] for chunk in chosen.tolist()]
+        self._in_use = sum(map(np.count_nonzero, parts))
         if self._in_use == 0:
-            raise ValueError(
-                f"all examples of {self._argument} to train on have sample_weight 0: give some of them a weight"
-            )
-        total = sum(float(self._weights[span].sum(dtype=np.float64)) for span in spans)
-        self.mean_weight = total / self._in_use
+            raise ValueError(f"all examples of {self._argument} have sample_weight 0: give some of them a weight")
+        self.mean_weight = sum(float(part.sum(dtype=np.float64)) for part in parts) / self._in_use
 
     def limited(self, chosen: NDArray[np.int64]) -> Blocks:
         """Return the rows of some chunks, to be scored."""
@@ -99,7 +94,7 @@ class Blocks(Stream):
     def steps(self, batch_size: int) -> int:
         """Return the number of batches of an epoch."""
         steps = -(-self._in_use // batch_size)
-        return steps if self._most_steps is None else min(steps, self._most_steps)
+        return steps if self.most_steps is None else min(steps, self.most_steps)
 
     def examples(self, batch_size: int) -> int:
         """Return the number of examples of an epoch."""
@@ -113,15 +108,26 @@ class Blocks(Stream):
         """Return all rows, in blocks."""
         return ReadAhead(piece.data for piece in self._pieces(None, 1))
 
-    def raw(self, chosen: NDArray[np.int64]) -> list[Any]:
-        """Return the rows of some chunks as the source returns them."""
-        return [read(self._source, *self._span(chunk)) for chunk in chosen.tolist()]
+    def first(self) -> tuple[Any, Any]:
+        """Return the rows of chunks that are spread over all rows, as they were given."""
+        found = chunks.spread(self._chunks)
+        rows = stacked([read(self._source, *self._span(chunk)) for chunk in found.tolist()])
+        return opening.named(rows, self._source), None if self._y is None else self._y[self._numbers(found)]
 
-    def gathered(self, chosen: NDArray[np.int64]) -> Data:
-        """Return the rows of some chunks in use."""
-        rows = self._assembled(chosen, None)
-        kept = np.arange(len(rows.numbers)) if self._weights is None else np.flatnonzero(self._weights[rows.numbers])
-        return self._data(rows if len(kept) == len(rows.numbers) else _take(rows, kept))
+    def labels(self, first: Any) -> Any:
+        """Return all y."""
+        return self._y
+
+    def read_with(self, reader: Reader, n_features: int) -> None:
+        """Set how rows are read."""
+        self._reader, self.shape = reader, (self.shape[0], n_features)
+
+    def gathered(self) -> Data:
+        """Return the rows of chunks that are spread over those that are trained."""
+        rows = self._assembled(chunks.spread(self._chunks), None)
+        if self._weights is not None and not self._weights[rows.numbers].all():
+            rows = _take(rows, np.flatnonzero(self._weights[rows.numbers]))
+        return self._data(rows)
 
     # The reader's thread
 
@@ -150,17 +156,19 @@ class Blocks(Stream):
     def _span(self, chunk: int) -> tuple[int, int]:
         return int(self._edges[chunk]), int(self._edges[chunk + 1])
 
+    def _numbers(self, block: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.concatenate([np.arange(*self._span(chunk)) for chunk in block.tolist()])
+
     def _assembled(self, block: NDArray[np.int64], rest: Rows | None) -> Rows:
         """Return the rows of chunks below those that the block before has left."""
         spans = [self._span(chunk) for chunk in block.tolist()]
-        numbers = np.concatenate(
-            [np.empty(0, np.int64) if rest is None else rest.numbers, *(np.arange(*span) for span in spans)]
-        )
+        numbers = self._numbers(block)
+        numbers = numbers if rest is None else np.concatenate([rest.numbers, numbers])
         pieces = [] if rest is None else [rest.X]
         whole: NDArray[Any] | None = None
         first = 0 if rest is None else len(rest.numbers)
         for start, stop in spans:
-            piece = self._convert(read(self._source, start, stop), f"{self._argument}[{start}:{stop}]")
+            piece = self._reader.examples(read(self._source, start, stop), f"{self._argument}[{start}:{stop}]")
             if isinstance(piece, _core.SparseMatrix):
                 pieces.append(piece)
                 continue
@@ -175,7 +183,7 @@ class Blocks(Stream):
         return Rows(pieces[0] if len(pieces) == 1 else sparse.matrix(stacked(pieces), self._argument), numbers)
 
     def _data(self, rows: Rows) -> Data:
-        y = None if self._y is None else self._read_y(self._y[rows.numbers])
+        y = None if self._y is None else self._reader.conditions(self._y[rows.numbers])
         weights = None if self._weights is None else np.ascontiguousarray(self._weights[rows.numbers])
         return Data(rows.X, y, weights)
 

@@ -1,8 +1,8 @@
 """Chunks: the ranges of rows that are read at once, and the two-level shuffle of an epoch.
 
-An epoch puts the chunks in random order and reads as many of them as fill a block; the rows of a block are then trained in
-random order. So a batch mixes rows of some thirty chunks from all over the data, while each chunk is read, and decoded,
-once. Both orders are functions of the seed, the epoch and the block's number. Data of a single block have the order of
+An epoch puts the chunks in random order and reads as many of them as fill a block; the rows of a block are then trained
+in random order. So a batch mixes rows of some thirty chunks from all over the data, while each chunk is read, and
+decoded, once. Both orders are functions of the seed, the epoch and the block's number. Data of a single block have the order of
 data in memory.
 """
 
@@ -64,9 +64,10 @@ def blocks(
         yield np.sort(np.array(block, np.int64))
 
 
-def sampled(n_chunks: int) -> NDArray[np.int64]:
-    """Return chunks that are spread over the data."""
-    return np.unique(np.linspace(0, n_chunks - 1, min(_SAMPLED, n_chunks)).round().astype(np.int64))
+def spread(chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return some of the chunks, from all places."""
+    places = np.linspace(0, len(chosen) - 1, min(_SAMPLED, len(chosen)))
+    return chosen[np.unique(places.round().astype(np.int64))]
 
 
 def held_out(n_chunks: int, fraction: float, seed: int, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -74,8 +75,8 @@ def held_out(n_chunks: int, fraction: float, seed: int, name: str) -> tuple[NDAr
     count = max(round(n_chunks * fraction), 1)
     if count >= n_chunks:
         raise ValueError(
-            f"validation_fraction={fraction} holds out whole chunks, and {name} has {n_chunks} (a chunk, a row group or "
-            "a file is not divided): change it, or pass validation_data"
+            f"validation_fraction={fraction} holds out whole chunks, and {name} has {n_chunks} (a chunk, a row group "
+            "or a file is not divided): change it, or pass validation_data"
         )
     order = np.random.default_rng(seed).permutation(n_chunks).astype(np.int64)
     return np.sort(order[count:]), np.sort(order[:count])

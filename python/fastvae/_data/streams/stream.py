@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fastvae._data.examples import Data
+    from fastvae._data.examples import Data, Examples
     from fastvae._data.streams.ahead import ReadAhead
 
 
@@ -31,6 +31,23 @@ class Part(NamedTuple):
     def steps(self) -> int:
         """Number of batches."""
         return -(-self.n // self.batch_size)
+
+
+class Reader(Protocol):
+    """Makes what the engine reads from rows as they were given."""
+
+    @property
+    def needs_y(self) -> bool:
+        """Whether the model is conditional."""
+        ...
+
+    def examples(self, X: Any, name: str) -> Examples:
+        """Return examples, checked; messages call them `name`."""
+        ...
+
+    def conditions(self, y: Any) -> NDArray[Any] | None:
+        """Return rows of y; None for a model that is not conditional."""
+        ...
 
 
 class Stream(ABC):
@@ -58,6 +75,22 @@ class Stream(ABC):
     fingerprint: str
     mean_weight: float | None = None
     ended: bool = False
+
+    @abstractmethod
+    def first(self) -> tuple[Any, Any]:
+        """Return some rows of X and y as they were given; X has the names of its columns."""
+
+    @abstractmethod
+    def labels(self, first: Any) -> Any:
+        """Return all y that are known; `first` are those of the first rows."""
+
+    @abstractmethod
+    def read_with(self, reader: Reader, n_features: int) -> None:
+        """Set how rows are read."""
+
+    @abstractmethod
+    def gathered(self) -> Data:
+        """Return a sample of the rows that are trained."""
 
     @abstractmethod
     def steps(self, batch_size: int) -> int:
