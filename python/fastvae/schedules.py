@@ -183,9 +183,9 @@ def values(value: Value, name: str, steps: Steps) -> NDArray[np.float64]:
     return np.array([value], np.float64)
 
 
-def cut(arrays: tuple[NDArray[Any], ...], first: int, count: int) -> tuple[NDArray[Any], ...]:
-    """Return values of `count` steps of a pass from step `first`; constants, of one element, stay."""
-    return tuple(array if len(array) < 2 else array[first : first + count] for array in arrays)
+def cut(values: NDArray[Any], first: int, count: int) -> NDArray[Any]:
+    """Return the values of `count` steps of a pass from step `first`; a constant, of one element, stays."""
+    return values if len(values) < 2 else values[first : first + count]
 
 
 def final(value: Value, name: str, step: int, epochs: float) -> float:

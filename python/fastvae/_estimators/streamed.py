@@ -1,4 +1,7 @@
-"""Training on data that are read meanwhile: sources of rows, and batches of an iterator."""
+"""Training on data that are read meanwhile: sources of rows, and batches of an iterator.
+
+`model` is an estimator, a ``Trained``, whose module imports this one.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastvae import _checks, _core
-from fastvae._data import conditions, names, sparse, weights
+from fastvae._data import conditions, names, sizes, sparse, weights
 from fastvae._data.examples import Data, Format
 from fastvae._data.sources import opening
 from fastvae._data.sources.memory_map import MemoryMap
@@ -25,20 +28,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastvae._data.examples import Examples
-    from fastvae._estimators.trained import Trained
     from fastvae._fitted.model import FittedModel
     from fastvae._training.plan import FitSettings
 
 # Training that waits for more than this share of its time, and for more than these seconds, is worth a sentence.
 _SHARE, _SECONDS = 0.5, 10.0
 
+_SIZES = "size_factor= needs an X in memory: without it the size of a row is its total"
 
-def opened(model: Trained, X: Any, steps: Any = None, name: str = "X") -> Any:
+
+def opened(model: Any, X: Any, steps: Any = None, name: str = "X") -> Any:
     """Return a Source or Batches of data that are to be read in blocks; else X, read if it is a source.
 
     Raises ValueError for data that this class cannot read in blocks.
     """
-    reads, source = model._READS_BLOCKS, opening.open_source(X, name)
+    reads, source = model._READS_BLOCKS, model._open_source(X, name)
     if source is None and steps is not None and isinstance(X, np.ndarray):
         source = MemoryMap(X, f"the array {name}")
     if source is not None:
@@ -79,14 +83,14 @@ class Reader:
         The format of X.
     """
 
-    def __init__(self, model: Trained, fitted: FittedModel, form: Format) -> None:
+    def __init__(self, model: Any, fitted: FittedModel, form: Format) -> None:
         self._model, self._fitted, self._form = model, fitted, form
 
     def examples(self, X: Any, name: str) -> Examples:
         """Return examples, checked."""
         own = self._model._fitted is self._fitted
         given = self._model._given(X, name, self._fitted.n_features, fitted=own)
-        read = self._model._convert(given, name, self._form.scale, fitted=own)
+        read: Examples = self._model._convert(given, name, self._form.scale, fitted=own)
         self._fitted.engine.check(read, name, 1)
         return read
 
@@ -103,7 +107,7 @@ class Reader:
 
 
 def prepare(
-    model: Trained,
+    model: Any,
     X: Source | Batches,
     y: Any,
     sample_weight: Any,
@@ -143,7 +147,7 @@ def prepare(
     return Job(begun.fitted, (_as_data(stream), None), None if held_out is None else (held_out, None), called, settings)
 
 
-def pass_over(model: Trained, X: Source | Batches, y: Any, sample_weight: Any, classes: Any) -> Data:
+def pass_over(model: Any, X: Source | Batches, y: Any, sample_weight: Any, classes: Any) -> Data:
     """Return the data of a pass of ``partial_fit``; set a new model unless there is one."""
     going_on = model._fitted is not None
     begun = _begun(model, X, y, sample_weight, going_on=going_on, announced=classes)
@@ -175,18 +179,19 @@ class _Begun(NamedTuple):
     form: Format
     reader: Reader
 
-    def start(self, model: Trained, *, going_on: bool) -> None:
+    def start(self, model: Any, *, going_on: bool) -> None:
         """Move a new model to the level of a sample of the data, and set it."""
         sample = self.stream.gathered()
         self.stream.fingerprint = self.fitted.fingerprint(sample)
         if not going_on:
+            model._check_values(self.fitted, sample.X, model._threads())
             model._initialize_weights(self.fitted, sample, None)
             model._set_fitted(self.fitted)
         self.stream.sample = _top(sample, model._plan().batch_size)
 
 
 def _begun(
-    model: Trained, X: Source | Batches, y: Any, sample_weight: Any, *, going_on: bool, announced: Any = None
+    model: Any, X: Source | Batches, y: Any, sample_weight: Any, *, going_on: bool, announced: Any = None
 ) -> _Begun:
     """Return a stream, and its model: the fitted one or a new one, which is not set yet."""
     stream = _stream(model, X, y, sample_weight, going_on=going_on)
@@ -201,16 +206,19 @@ def _begun(
         examples, _, form = model._read_first(first, None)
         classes, count = None, 0
         if model._conditional():
-            classes = conditions.classes_of(stream.labels(first_y), announced)
-            count = conditions.read(first_y, len(examples), classes, None).shape[1]
+            all_classes = conditions.classes_of(stream.labels(first_y), announced)
+            classes, rows = model._read_training_conditions(first_y, len(examples), form, all_classes)
+            count = model._count_conditions(rows)
         fitted = model._new_model(examples.shape[1], count, classes, form)
+    if fitted.specification.takes_sizes:
+        raise ValueError(_SIZES)
     model._plan().objective.check(fitted.specification)
     reader = Reader(model, fitted, form)
     stream.read_with(reader, fitted.n_features)
     return _Begun(stream, fitted, form, reader)
 
 
-def _stream(model: Trained, X: Source | Batches, y: Any, sample_weight: Any, *, going_on: bool) -> Blocks | Batches:
+def _stream(model: Any, X: Source | Batches, y: Any, sample_weight: Any, *, going_on: bool) -> Blocks | Batches:
     """Return the stream of X, y and weights."""
     columns = model._require_fitted().columns if going_on else model._condition_columns()
     if columns is not None:
@@ -224,6 +232,8 @@ def _stream(model: Trained, X: Source | Batches, y: Any, sample_weight: Any, *, 
                 "leave out y= and sample_weight=: batches hold their own y, as pairs (X, y), and have no weights"
             )
         return X
+    if sizes.split(y)[1] is not None:
+        raise ValueError(_SIZES)
     conditional = model._is_conditional() if going_on else model._conditional()
     if conditional and y is None:
         raise ValueError("pass y=: a conditional model needs labels [n_examples], or real covariates [n_examples, c]")
@@ -233,7 +243,7 @@ def _stream(model: Trained, X: Source | Batches, y: Any, sample_weight: Any, *, 
     return Blocks(X, rows, weights.read(sample_weight, X.n_rows), opening.BLOCK_BYTES, "X")
 
 
-def _held_out(model: Trained, validation_data: Any, begun: _Begun) -> Data:
+def _held_out(model: Any, validation_data: Any, begun: _Begun) -> Data:
     """Return validation data, in memory or in blocks."""
     name, given = "validation_data", validation_data
     pair = isinstance(given, tuple) and len(given) == 2 and not opening.open_source(given)

@@ -11,6 +11,7 @@ import numpy as np
 from fastvae import _checks, corruption, schedules
 from fastvae._data import columns, conditions, examples, images, weights
 from fastvae._data.examples import Data, Format
+from fastvae._data.sources import opening
 from fastvae._data.sources.source import Source
 from fastvae._data.streams.batches import Batches
 from fastvae._estimators import files, streamed
@@ -174,8 +175,8 @@ class Trained(Network):
             job = self._job(X, y, sample_weight, validation_data, settings, going_on, steps_per_epoch)
             if checkpoint is not None and isinstance(X, Batches):
                 raise ValueError(
-                    "checkpoint= needs rows that can be read again from any place, which batches cannot: save the model "
-                    "in a callback"
+                    "checkpoint= needs rows that can be read again from any place, which batches cannot: save the "
+                    "model in a callback"
                 )
             saver = None if checkpoint is None else Checkpoint.checked(checkpoint, checkpoint_every, job.fingerprint())
             run = Run.start(job.fitted, self._record, job.training, job.held_out, job.settings, self._plan, job.judge)
@@ -228,6 +229,10 @@ class Trained(Network):
         if going_on:
             self._check_unchanged(self._require_fitted())
         return streamed.prepare(self, X, y, sample_weight, validation_data, settings, steps, going_on=going_on)
+
+    def _open_source(self, X: Any, name: str) -> Source | None:
+        """Return the adapter of an X that is read in ranges of rows; None if it is in memory."""
+        return opening.open_source(X, name)
 
     def _prepare(
         self, X: Any, y: Any, sample_weight: Any, validation_data: Any, settings: FitSettings, going_on: bool

@@ -64,10 +64,8 @@ def train_epoch(
     """
     plan.objective.check(model.specification)
     steps = schedules.Steps(model.engine.steps, float(record.n_iter), passes.steps(data, rows, plan))
-    values = (
-        *plan.objective.schedule(steps),
-        schedules.values(plan.learning_rate, "learning_rate", steps),
-    )
+    betas, capacities = plan.objective.schedule(steps)
+    rates = schedules.values(plan.learning_rate, "learning_rate", steps)
     stream, seed, start = passes.stream_of(data), model.specification.seed, time.perf_counter()
     sums, counted, done, examples, reader = [0.0, 0.0, 0.0], 0.0, 0, 0, None
     record.interrupted = False
@@ -84,7 +82,11 @@ def train_epoch(
                     shuffle=part.shuffles,
                     batch_size=part.batch_size,
                     objective=plan.objective.constants(),
-                    step_values=schedules.cut(values, done, count),
+                    step_values=(
+                        schedules.cut(betas, done, count),
+                        schedules.cut(capacities, done, count),
+                        schedules.cut(rates, done, count),
+                    ),
                     corruption=plan.corruption,
                     binarize=plan.binarize,
                     clip_norm=plan.clip_norm,
@@ -93,7 +95,7 @@ def train_epoch(
                     skips_bad=plan.skips_bad,
                     prior=prior,
                     tick=passes.tick_from(examples, tick),
-                    block=None if stream is None else (done, steps.count, part.numbers, stream.mean_weight),
+                    block=None if part.numbers is None else (done, steps.count, part.numbers, part.mean_weight),
                 )
                 sums = [total + more for total, more in zip(sums, found, strict=True)]
                 counted, done, examples = counted + weight, done + count, examples + part.n

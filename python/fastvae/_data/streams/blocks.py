@@ -75,14 +75,15 @@ class Blocks(Stream):
 
     def choose(self, chosen: NDArray[np.int64]) -> None:
         """Take the rows of some chunks only."""
-        self._chunks, self._in_use, self.mean_weight = chosen, int(self._sizes[chosen].sum()), None
+        self._chunks, self._in_use = chosen, int(self._sizes[chosen].sum())
+        self._mean_weight: float | None = None
         if self._weights is None:
             return
         parts = [self._weights[slice(*self._span(chunk))] for chunk in chosen.tolist()]
         self._in_use = sum(map(np.count_nonzero, parts))
         if self._in_use == 0:
             raise ValueError(f"all examples of {self._argument} have sample_weight 0: give some of them a weight")
-        self.mean_weight = sum(float(part.sum(dtype=np.float64)) for part in parts) / self._in_use
+        self._mean_weight = sum(float(part.sum(dtype=np.float64)) for part in parts) / self._in_use
 
     def limited(self, chosen: NDArray[np.int64]) -> Blocks:
         """Return the rows of some chunks, to be scored."""
@@ -148,7 +149,7 @@ class Blocks(Stream):
                 data, used = self._data(rows), places[:count]
                 numbers = rows.numbers[used].astype(np.uint64)
                 del rows
-                yield Part(data, used.astype(np.uint64), batch_size, numbers=numbers)
+                yield Part(data, used.astype(np.uint64), batch_size, numbers=numbers, mean_weight=self._mean_weight)
                 del data
             if not left:
                 return

@@ -2,8 +2,8 @@
 
 An epoch puts the chunks in random order and reads as many of them as fill a block; the rows of a block are then trained
 in random order. So a batch mixes rows of some thirty chunks from all over the data, while each chunk is read, and
-decoded, once. Both orders are functions of the seed, the epoch and the block's number. Data of a single block have the order of
-data in memory.
+decoded, once. Both orders are functions of the seed, the epoch and the block's number. Data of a single block have the
+order of data in memory.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def blocks(
 def spread(chosen: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return some of the chunks, from all places."""
     places = np.linspace(0, len(chosen) - 1, min(_SAMPLED, len(chosen)))
-    return chosen[np.unique(places.round().astype(np.int64))]
+    found: NDArray[np.int64] = chosen[np.unique(places.round().astype(np.int64))]
+    return found
 
 
 def held_out(n_chunks: int, fraction: float, seed: int, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

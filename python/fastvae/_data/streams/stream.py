@@ -21,6 +21,7 @@ class Part(NamedTuple):
     batch_size: int
     shuffles: bool = False  # whether the engine shuffles the rows
     numbers: NDArray[np.uint64] | None = None  # of the rows in the whole data, of a stream
+    mean_weight: float | None = None  # of the rows of the pass, of a stream with weights
 
     @property
     def n(self) -> int:
@@ -63,8 +64,6 @@ class Stream(ABC):
         A few rows in memory, to measure losses before and after training.
     fingerprint : str
         A checksum of a sample of the rows.
-    mean_weight : float or None
-        The mean weight of the rows that are trained; None: they have none.
     ended : bool
         Whether there are no more data.
     """
@@ -73,7 +72,6 @@ class Stream(ABC):
     shape: tuple[int, int]
     sample: Data
     fingerprint: str
-    mean_weight: float | None = None
     ended: bool = False
 
     @abstractmethod
