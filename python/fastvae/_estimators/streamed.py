@@ -136,7 +136,9 @@ def prepare(
     stream, held_out = begun.stream, None
     if fraction and isinstance(stream, Blocks):
         rest, held = chunks.held_out(stream.n_chunks, fraction, begun.fitted.specification.seed, stream.name)
-        held_out = _as_data(stream.limited(held))
+        part = stream.limited(held)
+        part.fingerprint = ""  # the data are those of the stream
+        held_out = _as_data(part)
         stream.choose(rest)
     if steps is not None and isinstance(stream, Blocks):
         stream.most_steps = steps

@@ -91,6 +91,11 @@ class Trained(Network):
             sorted int32 indices is read in place, others are copied once. With ``missing="mask"`` NaN, and None or
             ``pandas.NA`` in columns of objects, mark a missing value. Of AnnData, ``X.X`` is read. Integers are divided
             by ``input_scale_`` (see Notes).
+
+            Data larger than memory, of ``VAE``, ``Autoencoder`` and ``CountVAE``: memory maps, objects with ``shape``,
+            ``dtype`` and slices of rows (of h5py, zarr, dask), a ``pyarrow.parquet.ParquetFile``, a list of files
+            (``.npy``, ``.npz`` of ``scipy.sparse.save_npz``, ``.parquet``), and batches: an object that can be iterated
+            over again and again, or with ``steps_per_epoch`` an iterator. A batch is X or (X, y). See Notes.
         y : array_like, [n_examples] or [n_examples, c], optional
             Required by a conditional VAE: labels (integers or strings) if y is 1-D, c real covariates if it is 2-D. A
             column of integers [n_examples, 1] is refused: pass ``y.ravel()`` or ``y.astype(float)``. Other models, and
@@ -105,6 +110,9 @@ class Trained(Network):
             ``validation_fraction`` holds out have theirs.
         epochs : int, optional
             Passes of this call, in place of the parameter.
+        steps_per_epoch : int, optional
+            Batches of an epoch, for an X that is read in blocks or batches. Each epoch of a source or an array is then
+            the beginning of a pass in a new random order. Batches go on where the epoch before has ended. Default: all.
         checkpoint : str or path-like, optional
             File for the state of training, with which :func:`fastvae.resume` continues a fit that was killed: it ends
             with the bits of a fit that was not. Each checkpoint replaces the last one atomically. It is also a model
@@ -132,7 +140,8 @@ class Trained(Network):
         OSError
             If the first checkpoint cannot be written. A later one that cannot is a warning, and training goes on.
         RuntimeError
-            If another thread trains the model.
+            If another thread trains the model, or rows of a source or a batch cannot be read: the message names the
+            source, and the weights are those after the last finished step.
 
         Warns
         -----
@@ -161,6 +170,15 @@ class Trained(Network):
         schedules, the optimiser's moments and the history go on; the rows of ``validation_fraction`` stay the same.
         Early stopping counts anew, from the weights that it starts with. Changes of the network or the optimiser are
         refused: they need ``warm_start=False``.
+
+        Sources larger than 64 MB are read in blocks of that size by another thread while the model trains. Chunks of 2
+        MB (or of the source: chunks of HDF5 and zarr, row groups, shards) are put in random order in each epoch, and
+        thirty-two of them are a block, whose rows are put in random order too: both are functions of the seed and the
+        epoch, on any number of threads. Smaller sources are read at once, and have the bits of an array. Batches keep
+        their order and are one step each, whatever ``batch_size``. The scale of integers, the start of training,
+        standardisation and warnings about columns come from a sample: the rows of sixteen chunks spread over the
+        source, or the first batches. Values are checked in each block. ``validation_fraction`` holds out whole chunks.
+        ``history_["data_wait"]`` is the time that an epoch has waited for data, in seconds.
 
         With ``early_stopping`` the best weights are restored even if an exception, also of a callback, ends training.
         Only Ctrl-C keeps the last ones.

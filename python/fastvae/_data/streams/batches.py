@@ -68,6 +68,12 @@ class Batches(Stream):
             self._fill()
         X = [x if sparse.is_sparse(x) else np.asarray(x) for x, _ in self._first]
         y = [y for _, y in self._first if y is not None]
+        for i, x in enumerate(X):
+            if x.shape[1:] != X[0].shape[1:]:
+                raise ValueError(
+                    f"batch {i + 1} of X has rows of shape {x.shape[1:]}, and batch 1 of {X[0].shape[1:]}: all must "
+                    "have the same columns"
+                )
         return stacked(X), np.concatenate(y) if y else None
 
     def _fill(self) -> None:

@@ -111,7 +111,7 @@ class Blocks(Stream):
 
     def first(self) -> tuple[Any, Any]:
         """Return the rows of chunks that are spread over all rows, as they were given."""
-        found = chunks.spread(self._chunks)
+        found = chunks.spread(self._sizes, self._chunks, self._block_rows)
         rows = stacked([read(self._source, *self._span(chunk)) for chunk in found.tolist()])
         return opening.named(rows, self._source), None if self._y is None else self._y[self._numbers(found)]
 
@@ -125,7 +125,7 @@ class Blocks(Stream):
 
     def gathered(self) -> Data:
         """Return the rows of chunks that are spread over those that are trained."""
-        rows = self._assembled(chunks.spread(self._chunks), None)
+        rows = self._assembled(chunks.spread(self._sizes, self._chunks, self._block_rows), None)
         if self._weights is not None and not self._weights[rows.numbers].all():
             rows = _take(rows, np.flatnonzero(self._weights[rows.numbers]))
         return self._data(rows)

@@ -64,9 +64,13 @@ def blocks(
         yield np.sort(np.array(block, np.int64))
 
 
-def spread(chosen: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return some of the chunks, from all places."""
-    places = np.linspace(0, len(chosen) - 1, min(_SAMPLED, len(chosen)))
+def spread(sizes: NDArray[np.int64], chosen: NDArray[np.int64], block_rows: int) -> NDArray[np.int64]:
+    """Return some of the chosen chunks, from all places, half a block at most; all of them if they fit into a block."""
+    rows = int(sizes[chosen].sum())
+    if rows <= block_rows:
+        return chosen
+    count = min(_SAMPLED, max(block_rows * len(chosen) // (2 * rows), 1))
+    places = np.linspace(0, len(chosen) - 1, count)
     found: NDArray[np.int64] = chosen[np.unique(places.round().astype(np.int64))]
     return found
 
