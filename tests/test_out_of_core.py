@@ -235,7 +235,9 @@ def test_all_sources_of_the_same_units_have_the_same_bits(kind: str, tmp_path: P
     if kind == "h5py":
         data = pytest.importorskip("h5py").File(tmp_path / "x.h5", "w").create_dataset("x", data=X, chunks=(10, D))
     elif kind == "zarr":
-        data = pytest.importorskip("zarr").create_array(tmp_path / "z", shape=X.shape, chunks=(10, D), dtype="f4")
+        data = pytest.importorskip("zarr", minversion="3").create_array(
+            tmp_path / "z", shape=X.shape, chunks=(10, D), dtype="f4"
+        )
         data[:] = X
     elif kind == "dask":
         data = pytest.importorskip("dask.array").from_array(X, chunks=(10, D))
