@@ -13,6 +13,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod int8;
 pub mod math;
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod plain;
@@ -25,6 +26,7 @@ mod sse2;
 #[cfg(test)]
 mod tests;
 
+pub use int8::{ByteProduct, ByteTile, MAX_BYTE_PANELS, MAX_BYTE_ROWS, MAX_INPUTS};
 pub use product::{LINE, Left, MAX_TILE_ROWS, NonzeroIndices, Prefetch, Product, Tile, prefetch};
 pub use segments::{Segment, SegmentList, SegmentProduct, Segments};
 pub use several::Several;
@@ -68,6 +70,22 @@ pub fn floats_mut(rows: &mut [Row]) -> &mut [f32] {
 pub fn floats_of(rows: &[Row]) -> &[f32] {
     let len = rows.len() * WIDTH;
     // SAFETY: as in `floats_mut`.
+    unsafe { std::slice::from_raw_parts(rows.as_ptr().cast(), len) }
+}
+
+/// The 32-bit words of consecutive rows.
+#[allow(unsafe_code)]
+pub fn words_mut(rows: &mut [Row]) -> &mut [u32] {
+    let len = rows.len() * WIDTH;
+    // SAFETY: as in `floats_mut`; every word is a float.
+    unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast(), len) }
+}
+
+/// [`words_mut`], to read.
+#[allow(unsafe_code)]
+pub fn words_of(rows: &[Row]) -> &[u32] {
+    let len = rows.len() * WIDTH;
+    // SAFETY: as in `words_mut`.
     unsafe { std::slice::from_raw_parts(rows.as_ptr().cast(), len) }
 }
 
