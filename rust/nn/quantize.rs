@@ -9,7 +9,8 @@
 //! Σ x w ≈ scale · weight_scale · (Σ q w - zero Σ w), with exact sums of integers. All roundings are to nearest, ties to
 //! even, of single operations, so that results do not depend on the instruction set.
 
-use crate::simd::{Lanes, Op, Row, Simd, WIDTH};
+use crate::matrix::Panels;
+use crate::simd::{LANES, Lanes, Op, Row, Simd, WIDTH};
 
 /// Ranges below this are taken for zero: 255 over them would overflow, and what they hold is nothing beside float32's
 /// rounding of any bias.
@@ -46,46 +47,45 @@ impl RowScale {
     }
 }
 
-/// Quantises a row of floats. Bytes behind them are the byte of zero.
-pub struct QuantizeRow<'a, 'b> {
-    /// Panel `p` of the row.
-    pub panel: &'a dyn Fn(usize) -> &'b Row,
-    /// The number of floats.
-    pub cols: usize,
+/// Quantises a row. Bytes behind its columns are the byte of zero.
+pub struct QuantizeRow<'a> {
+    /// The matrix.
+    pub x: Panels<'a>,
+    /// The row.
+    pub row: usize,
     /// 32 bytes for each panel.
     pub out: &'a mut [u8],
 }
 
-impl Op for QuantizeRow<'_, '_> {
+impl Op for QuantizeRow<'_> {
     type Output = RowScale;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> RowScale {
-        let QuantizeRow { panel, cols, out } = self;
-        let (mut low, mut high, mut unsound) = (s.zero(), s.zero(), s.zero());
-        for (p, _) in out.chunks_exact(WIDTH).enumerate() {
-            let (row, used) = (panel(p), cols - p * WIDTH);
+        let QuantizeRow { x, row, out } = self;
+        let cols = x.cols();
+        let rows = x.data()[row..].iter().step_by(x.rows());
+        let [mut low, mut high, mut unsound] = [[s.zero(); 2]; 3];
+        for (p, panel) in rows.clone().enumerate() {
             for v in 0..2 {
-                let x = used_lanes(s, &row[v], used, v);
-                high = s.max(x, high);
-                low = s.max(s.neg(x), low);
-                unsound = s.add(unsound, s.mul(x, s.zero())); // NaN if x is not finite
+                let x = used_lanes(s, &panel[v], cols - p * WIDTH, v);
+                high[v] = s.max(x, high[v]);
+                low[v] = s.min(x, low[v]);
+                unsound[v] = s.add(unsound[v], s.mul(x, s.zero())); // NaN if x is not finite
             }
         }
-        let sum = s.sum(unsound);
-        let (row_scale, inverse) = RowScale::of(s.largest(low), s.largest(high), !sum.is_nan());
+        let finite = !s.sum(s.add(unsound[0], unsound[1])).is_nan();
+        let low = s.largest(s.neg(s.min(low[0], low[1])));
+        let (row_scale, inverse) = RowScale::of(low, s.largest(s.max(high[0], high[1])), finite);
         let zero = f32::from(row_scale.zero);
         let (least, most) = (s.splat(-zero), s.splat(255.0 - zero));
         let (inverse, zero) = (s.splat(inverse), s.splat(zero));
-        for (p, out) in out.chunks_exact_mut(WIDTH).enumerate() {
-            let (row, used) = (panel(p), cols - p * WIDTH);
-            for (v, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                let x = s.mul(used_lanes(s, &row[v], used, v), inverse);
-                let x = s.round(s.min(s.max(x, least), most)); // `least` and `most` where x is NaN
-                let mut lanes = Lanes::default();
-                s.store(s.float_of(s.to_int(s.add(x, zero))), &mut lanes);
-                for (byte, bits) in out.iter_mut().zip(lanes.0) {
-                    *byte = bits.to_bits() as u8;
-                }
+        let mut out = out.as_chunks_mut::<LANES>().0.iter_mut();
+        for (p, panel) in rows.enumerate() {
+            for v in 0..2 {
+                let x = s.mul(used_lanes(s, &panel[v], cols - p * WIDTH, v), inverse);
+                let x = s.round(s.min(s.max(x, least), most)); // a number even if x is none
+                let to = out.next().expect("32 bytes for each panel");
+                s.store_bytes(s.to_int(s.add(x, zero)), to);
             }
         }
         row_scale
@@ -96,9 +96,9 @@ impl Op for QuantizeRow<'_, '_> {
 #[inline(always)]
 fn used_lanes<S: Simd>(s: S, lanes: &Lanes, used: usize, v: usize) -> S::F {
     let x = s.load(lanes);
-    match used >= 16 * (v + 1) {
+    match used >= LANES * (v + 1) {
         true => x,
-        false => s.select(s.first(used.saturating_sub(16 * v)), x, s.zero()),
+        false => s.select(s.first(used.saturating_sub(LANES * v)), x, s.zero()),
     }
 }
 
@@ -153,8 +153,8 @@ mod tests {
         let mut rows = vec![[Lanes([f32::NAN; 16]); 2]; x.len().div_ceil(WIDTH)]; // padding must not matter
         floats_mut(&mut rows)[..x.len()].copy_from_slice(x);
         let mut out = vec![77; WIDTH * rows.len()];
-        let panel = |p: usize| &rows[p];
-        let scale = isa.run(QuantizeRow { panel: &panel, cols: x.len(), out: &mut out });
+        let x = Panels::new(&rows, 1, x.len());
+        let scale = isa.run(QuantizeRow { x, row: 0, out: &mut out });
         (scale, out)
     }
 

@@ -204,6 +204,8 @@ pub trait Simd: Arithmetic {
     fn load(self, from: &Lanes) -> Self::F;
     /// Writes a vector.
     fn store(self, x: Self::F, to: &mut Lanes);
+    /// Writes integers below 256 as bytes.
+    fn store_bytes(self, x: Self::U, to: &mut [u8; LANES]);
     /// Reads a vector.
     fn load_u(self, from: &[u32; LANES]) -> Self::U;
     /// A bit mask: bit i is set where lane i is neither +0 nor -0.

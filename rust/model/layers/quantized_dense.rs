@@ -6,9 +6,7 @@
 
 use super::{Epilogue, Layer, NamedOutputs};
 use crate::error::{Error, Result};
-use crate::matrix::{
-    Grid, Panels, ProductTile, RowMap, panels_of, quads_of, sums_of_quads, vectors_of,
-};
+use crate::matrix::{Grid, ProductTile, RowMap, panels_of, quads_of, sums_of_quads, vectors_of};
 use crate::model::memory::{BatchView, Planner, Port, Slot};
 use crate::model::tensor::{Layout, Place, Tensor, TensorKind};
 use crate::nn::activation::Activation;
@@ -124,7 +122,7 @@ impl QuantizedDense {
             for (row, to) in tile.zip(to.chunks_exact_mut(words.stride)) {
                 let (bytes, rest) = to.split_at_mut(words.scale);
                 let RowScale { scale, zero } = match input {
-                    Some(x) => self.quantize_row(batch, x, row, bytes),
+                    Some(x) => batch.isa.run(QuantizeRow { x, row, out: bytes_mut(bytes) }),
                     None => self.quantize_stored(batch, row, bytes),
                 };
                 rest[0] = scale.to_bits();
@@ -133,20 +131,6 @@ impl QuantizedDense {
             }
             list_quads(to, &words, quads_of(self.inputs), skips);
         });
-    }
-
-    /// Quantises row `row` of x.
-    fn quantize_row(
-        &self,
-        batch: &BatchView,
-        x: Panels,
-        row: usize,
-        bytes: &mut [u32],
-    ) -> RowScale {
-        let (data, rows) = (x.data(), x.rows());
-        let panel = |p: usize| &data[p * rows + row];
-        let out = bytes_mut(bytes);
-        batch.isa.run(QuantizeRow { panel: &panel, cols: self.inputs, out })
     }
 
     /// Quantises row `row` of a sparse batch.
