@@ -8,7 +8,7 @@
 //! 2^15); plain loops elsewhere.
 #![allow(unsafe_code)]
 
-use super::{Isa, Row, Set, WIDTH};
+use super::{Isa, NonzeroIndices, Row, Set, WIDTH};
 
 /// The most k of a product: 255 · 127 · k stays below 2^31.
 pub const MAX_INPUTS: usize = i32::MAX as usize / (255 * 127);
@@ -33,8 +33,8 @@ pub struct ByteProduct<'a> {
     pub rows: usize,
     /// The panels of weights, of equal length.
     pub right: &'a [&'a [Row]],
-    /// The quads in which a row is not zero, ascending; none for all.
-    pub nonzero: Option<&'a [u32]>,
+    /// The quads in which a row is not zero; none for all.
+    pub nonzero: Option<NonzeroIndices<'a>>,
 }
 
 /// `to[p][i][j] = sum over quads q of the dot product of a[i * stride + q] and b[p][q][j]`, for `count` quads: those in
@@ -146,10 +146,12 @@ fn byte_product(unit: Unit, product: ByteProduct, to: &mut ByteTile) {
     let quads = right[0].len();
     assert!((1..=MAX_BYTE_ROWS).contains(&rows) && right.iter().all(|b| b.len() == quads));
     assert!(left.len() >= (rows - 1) * stride + quads);
-    let list = nonzero.unwrap_or_default();
-    // Checked one by one: a list is short beside the products over it.
-    assert!(list.iter().all(|&q| (q as usize) < quads));
-    let (count, listed) = (nonzero.map_or(quads, <[u32]>::len), usize::from(nonzero.is_some()));
+    let list = nonzero.map_or(&[][..], |nonzero| nonzero.0);
+    assert!(list.last().is_none_or(|&last| (last as usize) < quads)); // it ascends
+    let (count, listed) = match nonzero {
+        Some(_) => (list.len(), 1),
+        None => (quads, 0),
+    };
     let kernels = match unit {
         #[cfg(target_arch = "x86_64")]
         Unit::Avx512Vnni => &AVX512_VNNI,
@@ -430,12 +432,14 @@ mod tests {
         let weights: Vec<_> = (0..panels).map(|p| panel(numbers, inputs, p * WIDTH)).collect();
         let right: Vec<&[Row]> = weights.iter().map(Vec::as_slice).collect();
         let some: Vec<u32> = (0..quads as u32).filter(|q| q % 3 != 1).collect();
-        for nonzero in [None, Some(&some[..])] {
+        for list in [None, Some(&some[..])] {
+            // SAFETY: the list ascends and stays below the number of quads.
+            let nonzero = list.map(|list| unsafe { NonzeroIndices::new(list) });
             let mut tile = [[ZERO_ROW; MAX_BYTE_ROWS]; MAX_BYTE_PANELS];
             let product = ByteProduct { left: &left, stride, rows, right: &right, nonzero };
             byte_product(unit, product, &mut tile);
             for (i, j) in (0..rows).flat_map(|i| (0..panels * WIDTH).map(move |j| (i, j))) {
-                let factor = |k: &usize| nonzero.is_none_or(|list| list.contains(&(*k as u32 / 4)));
+                let factor = |k: &usize| list.is_none_or(|list| list.contains(&(*k as u32 / 4)));
                 let term = |k| i64::from(numbers.left(i, k)) * i64::from(numbers.right(k, j));
                 let want: i64 = (0..inputs).filter(factor).map(term).sum();
                 let got = tile[j / WIDTH][i][j % WIDTH / 16].0[j % 16].to_bits().cast_signed();

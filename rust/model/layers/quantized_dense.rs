@@ -13,8 +13,8 @@ use crate::nn::activation::Activation;
 use crate::nn::dense::BiasAndActivation;
 use crate::nn::quantize::{Dequantize, QuantizeRow, RowScale};
 use crate::simd::{
-    ByteProduct, ByteTile, MAX_BYTE_PANELS, MAX_BYTE_ROWS, MAX_INPUTS, Row, WIDTH, ZERO_ROW,
-    words_mut, words_of,
+    ByteProduct, ByteTile, MAX_BYTE_PANELS, MAX_BYTE_ROWS, MAX_INPUTS, NonzeroIndices, Row, WIDTH,
+    ZERO_ROW, words_mut, words_of,
 };
 use crate::threads::{Worker, split};
 use std::ops::Range;
@@ -192,7 +192,11 @@ impl QuantizedDense {
             let left = batch.memory.arena.read(self.place(slot, rows.clone()));
             (batch.weights(), batch.derived.all(), words_of(left))
         };
-        let nonzero = (left[list] != ALL).then(|| &left[list + 1..][..left[list] as usize]);
+        let nonzero = (left[list] != ALL).then(|| {
+            let quads = &left[list + 1..][..left[list] as usize];
+            // SAFETY: `list_quads` has written them, ascending and below the number of quads.
+            unsafe { NonzeroIndices::new(quads) }
+        });
         let right: [&[Row]; MAX_BYTE_PANELS] = std::array::from_fn(|p| {
             &parameters[self.weights((panels.start + p).min(panels.end - 1))]
         });
@@ -224,9 +228,14 @@ fn list_quads(tile: &mut [u32], words: &Words, quads: usize, skips: bool) {
     if !skips {
         return;
     }
+    let list = &mut list[..quads];
+    list.copy_from_slice(&bytes[..quads]);
+    for row in others.chunks_exact(words.stride) {
+        list.iter_mut().zip(row).for_each(|(any, quad)| *any |= quad);
+    }
     let mut count = 0;
     for q in 0..quads {
-        let any = others.chunks_exact(words.stride).fold(bytes[q], |any, row| any | row[q]);
+        let any = list[q];
         list[count] = q as u32; // overwritten unless the quad is kept: avoids a branch
         count += usize::from(any != 0);
     }
