@@ -17,10 +17,10 @@ pub const MAX_INPUTS: usize = i32::MAX as usize / (255 * 127);
 pub const MAX_BYTE_ROWS: usize = 6;
 
 /// The most panels of a tile; only a tile of one row has more than two.
-pub const MAX_BYTE_PANELS: usize = 4;
+pub const MAX_BYTE_PANELS: usize = 6;
 
-/// The sums of a tile, for each panel its rows; the bits of i32.
-pub type ByteTile = [[Row; MAX_BYTE_ROWS]; MAX_BYTE_PANELS];
+/// The sums of a tile, panel by panel, the rows of each; the bits of i32.
+pub type ByteTile = [Row; 2 * MAX_BYTE_ROWS];
 
 /// The product of one tile.
 #[derive(Clone, Copy)]
@@ -37,7 +37,7 @@ pub struct ByteProduct<'a> {
     pub nonzero: Option<NonzeroIndices<'a>>,
 }
 
-/// `to[p][i][j] = sum over quads q of the dot product of a[i * stride + q] and b[p][q][j]`, for `count` quads: those in
+/// `to[p * rows + i][j] = sum over quads q of the dot product of a[i * stride + q] and b[p][q][j]`, for `count` quads: those in
 /// the list, or the first ones.
 ///
 /// These elements must be readable, the rows of `b` 128 bytes each, 64-byte aligned.
@@ -50,20 +50,33 @@ type Kernel = unsafe fn(
     to: &mut ByteTile,
 );
 
-/// The kernels of a set: for up to six rows times one or two panels, and for one row times four; `[0]` without a list.
+/// The kernels of a set, each without and with a list.
 struct Kernels {
+    /// For one row and one to six panels.
+    row: [[Kernel; MAX_BYTE_PANELS]; 2],
+    /// For one panel and one to six rows.
     one: [[Kernel; MAX_BYTE_ROWS]; 2],
+    /// For two panels and one to six rows.
     two: [[Kernel; MAX_BYTE_ROWS]; 2],
-    four: [Kernel; 2],
 }
 
 macro_rules! kernels {
     ($kernel:ident) => {
         Kernels {
+            row: [kernels!($kernel, false), kernels!($kernel, true)],
             one: [kernels!($kernel, 1, false), kernels!($kernel, 1, true)],
             two: [kernels!($kernel, 2, false), kernels!($kernel, 2, true)],
-            four: [$kernel::<1, 4, false>, $kernel::<1, 4, true>],
         }
+    };
+    ($kernel:ident, $list:literal) => {
+        [
+            $kernel::<1, 1, $list>,
+            $kernel::<1, 2, $list>,
+            $kernel::<1, 3, $list>,
+            $kernel::<1, 4, $list>,
+            $kernel::<1, 5, $list>,
+            $kernel::<1, 6, $list>,
+        ]
     };
     ($kernel:ident, $panels:literal, $list:literal) => {
         [
@@ -161,12 +174,12 @@ fn byte_product(unit: Unit, product: ByteProduct, to: &mut ByteTile) {
         Unit::Avx2 => &AVX2,
         Unit::Portable => &PORTABLE,
     };
-    let kernel = match right.len() {
-        1 => kernels.one[listed][rows - 1],
-        2 => kernels.two[listed][rows - 1],
-        n => {
-            assert!(n == MAX_BYTE_PANELS && rows == 1, "a tile of {rows} rows and {n} panels");
-            kernels.four[listed]
+    let kernel = match (rows, right.len()) {
+        (1, panels) => kernels.row[listed][panels - 1],
+        (_, 1) => kernels.one[listed][rows - 1],
+        (_, panels) => {
+            assert!(panels == 2, "a tile of {rows} rows and {panels} panels");
+            kernels.two[listed][rows - 1]
         }
     };
     let b = std::array::from_fn(|p| right.get(p).map_or(std::ptr::null(), |b| b.as_ptr()));
@@ -216,7 +229,7 @@ unsafe fn portable<const ROWS: usize, const PANELS: usize, const LIST: bool>(
                     }
                 }
             }
-            for (lanes, sums) in to[p][i].iter_mut().zip(sums.as_chunks::<16>().0) {
+            for (lanes, sums) in to[p * ROWS + i].iter_mut().zip(sums.as_chunks::<16>().0) {
                 lanes.0 = sums.map(|sum| f32::from_bits(sum as u32));
             }
         }
@@ -228,10 +241,14 @@ use x86::{AVX_VNNI, AVX2, AVX512_VNNI};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use super::super::LINE;
     use super::{ByteTile, Kernels, MAX_BYTE_PANELS, MAX_BYTE_ROWS, Row, quad};
     use std::arch::x86_64::*;
 
     pub(super) static AVX512_VNNI: Kernels = kernels!(avx512_vnni);
+
+    /// Quads between those that a single row multiplies and those that it prefetches.
+    const AHEAD: usize = 8;
 
     /// See [`Kernel`](super::Kernel). The sums stay in registers over all quads: 6 x 4, four vectors of weights, a
     /// broadcast quad.
@@ -256,6 +273,12 @@ mod x86 {
                 for p in 0..PANELS {
                     let row = b[p].add(q).cast::<__m512i>();
                     weights[p] = [_mm512_load_si512(row), _mm512_load_si512(row.add(1))];
+                    if ROWS == 1 {
+                        // A single row reads all weights from a farther cache.
+                        let ahead = row.wrapping_add(2 * AHEAD).cast::<i8>();
+                        _mm_prefetch::<_MM_HINT_T0>(ahead);
+                        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(LINE));
+                    }
                 }
                 for i in 0..ROWS {
                     let x = _mm512_set1_epi32((*a.add(i * stride + q)).cast_signed());
@@ -271,7 +294,9 @@ mod x86 {
             for p in 0..PANELS {
                 for v in 0..2 {
                     // SAFETY: 64 aligned bytes.
-                    unsafe { _mm512_store_si512(to[p][i][v].0.as_mut_ptr().cast(), acc[i][p][v]) };
+                    unsafe {
+                        _mm512_store_si512(to[p * ROWS + i][v].0.as_mut_ptr().cast(), acc[i][p][v])
+                    };
                 }
             }
         }
@@ -317,7 +342,7 @@ mod x86 {
                             }
                         }
                         for i in 0..ROWS {
-                            let lanes = to[p][i][half].0.as_mut_ptr().cast::<__m256i>();
+                            let lanes = to[p * ROWS + i][half].0.as_mut_ptr().cast::<__m256i>();
                             // SAFETY: 64 aligned bytes.
                             unsafe {
                                 _mm256_store_si256(lanes, acc[i][0]);
@@ -435,14 +460,15 @@ mod tests {
         for list in [None, Some(&some[..])] {
             // SAFETY: the list ascends and stays below the number of quads.
             let nonzero = list.map(|list| unsafe { NonzeroIndices::new(list) });
-            let mut tile = [[ZERO_ROW; MAX_BYTE_ROWS]; MAX_BYTE_PANELS];
+            let mut tile = [ZERO_ROW; _];
             let product = ByteProduct { left: &left, stride, rows, right: &right, nonzero };
             byte_product(unit, product, &mut tile);
             for (i, j) in (0..rows).flat_map(|i| (0..panels * WIDTH).map(move |j| (i, j))) {
                 let factor = |k: &usize| list.is_none_or(|list| list.contains(&(*k as u32 / 4)));
                 let term = |k| i64::from(numbers.left(i, k)) * i64::from(numbers.right(k, j));
                 let want: i64 = (0..inputs).filter(factor).map(term).sum();
-                let got = tile[j / WIDTH][i][j % WIDTH / 16].0[j % 16].to_bits().cast_signed();
+                let got =
+                    tile[j / WIDTH * rows + i][j % WIDTH / 16].0[j % 16].to_bits().cast_signed();
                 assert_eq!(
                     i64::from(got),
                     want,
@@ -462,7 +488,8 @@ mod tests {
     fn every_kernel_gives_the_exact_sums() {
         assert!(units().contains(&Unit::Portable));
         for unit in units() {
-            for (rows, panels) in (1..=6).flat_map(|r| [(r, 1), (r, 2)]).chain([(1, 4)]) {
+            let tiles = (1..=6).flat_map(|n| [(n, 1), (n, 2), (1, n)]);
+            for (rows, panels) in tiles {
                 for inputs in [1, 2, 3, 4, 5, 31, 33, 97] {
                     check(unit, Numbers::Random, rows, panels, inputs);
                 }
@@ -488,12 +515,12 @@ mod tests {
         let weights = panel(numbers, MAX_INPUTS, 0);
         let mut left = vec![u32::MAX; weights.len()];
         *left.last_mut().unwrap() &= u32::MAX >> (8 * (4 * weights.len() - MAX_INPUTS));
-        let mut tile = [[ZERO_ROW; MAX_BYTE_ROWS]; MAX_BYTE_PANELS];
+        let mut tile = [ZERO_ROW; _];
         let (stride, right) = (left.len(), [&weights[..]]);
         let product = ByteProduct { left: &left, stride, rows: 1, right: &right, nonzero: None };
         byte_product(unit, product, &mut tile);
         let want = MAX_INPUTS as i64 * 255 * i64::from(numbers.right(0, 0));
-        let got = tile[0][0][1].0[7].to_bits().cast_signed();
+        let got = tile[0][1].0[7].to_bits().cast_signed();
         assert_eq!(i64::from(got), want, "{unit:?}");
     }
 

@@ -154,29 +154,29 @@ impl QuantizedDense {
     fn product(&self, batch: &BatchView, worker: &Worker, slot: &Slot, epilogue: &mut Epilogue) {
         let rows = QuantizedDense::rows(batch, slot);
         let (panels, tiles) = (panels_of(self.outputs), rows.div_ceil(MAX_BYTE_ROWS));
-        // A single row has too few sums for two panels to hide the latency of products.
-        let group = if rows == 1 { MAX_BYTE_PANELS } else { 2 };
-        let grid = Grid::new(tiles, panels.div_ceil(group), worker.workers());
-        let mut sums: ByteTile = [[ZERO_ROW; _]; _];
+        // Two panels of a single row have too few sums to hide the latency of products.
+        let most = if rows == 1 { MAX_BYTE_PANELS } else { 2 };
+        let groups = panels.div_ceil(most);
+        let grid = Grid::new(tiles, groups, worker.workers());
+        let mut sums: ByteTile = [ZERO_ROW; _];
         worker.phase(grid.items(), |item| {
-            let (first, tiles) = grid.item(item);
-            let panels = first * group..panels.min((first + 1) * group);
+            let (group, tiles) = grid.item(item);
+            let panels = if rows == 1 {
+                split(panels, groups, group)
+            } else {
+                group * most..panels.min((group + 1) * most)
+            };
             for tile in tiles {
                 if worker.stops() {
                     return;
                 }
                 let rows = QuantizedDense::tile_rows(rows, tile);
-                let mut next = panels.start;
-                while next < panels.end {
-                    let count = if panels.end - next < 4 { 2.min(panels.end - next) } else { 4 };
-                    self.tile(batch, slot, next..next + count, rows.clone(), &mut sums, epilogue);
-                    next += count;
-                }
+                self.tile(batch, slot, panels.clone(), rows, &mut sums, epilogue);
             }
         });
     }
 
-    /// The products of a tile of rows with one, two or (of a single row) four panels.
+    /// The products of a tile of rows with one or two panels, those of a single row with up to six.
     fn tile(
         &self,
         batch: &BatchView,
@@ -207,10 +207,10 @@ impl QuantizedDense {
             let words = &left[i.min(rows.len() - 1) * stride + scale..][..2];
             RowScale { scale: f32::from_bits(words[0]), zero: words[1] as u8 }
         });
-        for (panel, sums) in panels.zip(sums) {
+        for (panel, products) in panels.zip(sums.chunks_exact_mut(rows.len())) {
             let after = self.weights(panel).end;
             let (weight_scales, bias) = (&parameters[after], &parameters[after + 1]);
-            let (products, weight_sums) = (&mut sums[..rows.len()], &derived[self.sums + panel]);
+            let weight_sums = &derived[self.sums + panel];
             let of_rows = &scales[..rows.len()];
             batch.isa.run(Dequantize { sums: products, rows: of_rows, weight_scales, weight_sums });
             let vectors = vectors_of(self.outputs, panel);
