@@ -1,6 +1,6 @@
 //! Inference in blocks of rows, whose memory does not grow with n, in slices of time.
 
-use super::team::{threads_for, walk};
+use super::team::{WORTH_A_THREAD, threads_for, walk};
 use crate::data::Source;
 use crate::data::check::{CheckRows, ValueCheck};
 use crate::error::Result;
@@ -114,7 +114,10 @@ impl InferenceRun<'_> {
         let total = x.rows();
         let rows = total.min(BLOCK * BLOCKS_AT_ONCE).saturating_mul(size.passes);
         let work = rows.saturating_mul(engine.network.work());
-        let threads = threads_for(self.threads, work / WAKING);
+        let threads = match work / WAKING < WORTH_A_THREAD && engine.network.spec.is_int8() {
+            true => 1, // its weights are in the cache of the first thread: others would only wait for one another
+            false => threads_for(self.threads, work / WAKING),
+        };
         let together = total < threads * FEW.min(size.block);
         let share = if together { total } else { total.div_ceil(threads) };
         let block = size.block.min(share);

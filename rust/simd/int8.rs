@@ -241,14 +241,10 @@ use x86::{AVX_VNNI, AVX2, AVX512_VNNI};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::super::LINE;
     use super::{ByteTile, Kernels, MAX_BYTE_PANELS, MAX_BYTE_ROWS, Row, quad};
     use std::arch::x86_64::*;
 
     pub(super) static AVX512_VNNI: Kernels = kernels!(avx512_vnni);
-
-    /// Quads between those that a single row multiplies and those that it prefetches.
-    const AHEAD: usize = 8;
 
     /// See [`Kernel`](super::Kernel). The sums stay in registers over all quads: 6 x 4, four vectors of weights, a
     /// broadcast quad.
@@ -273,12 +269,6 @@ mod x86 {
                 for p in 0..PANELS {
                     let row = b[p].add(q).cast::<__m512i>();
                     weights[p] = [_mm512_load_si512(row), _mm512_load_si512(row.add(1))];
-                    if ROWS == 1 {
-                        // A single row reads all weights from a farther cache.
-                        let ahead = row.wrapping_add(2 * AHEAD).cast::<i8>();
-                        _mm_prefetch::<_MM_HINT_T0>(ahead);
-                        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(LINE));
-                    }
                 }
                 for i in 0..ROWS {
                     let x = _mm512_set1_epi32((*a.add(i * stride + q)).cast_signed());

@@ -60,7 +60,7 @@ class Quantized(Network):
         fitted = self._require_fitted()
         _checks.choice(precision, "precision", PRECISIONS)
         if self._NOT_QUANTIZED is not None:
-            raise ValueError(f"a {type(self).__name__} has no {precision} form: {self._NOT_QUANTIZED}")
+            raise ValueError(f"leave a {type(self).__name__} in float32: {self._NOT_QUANTIZED}")
         state = self.__getstate__()
         state["_fitted"]["file"] = fitted.quantized_file()
         model = type(self).__new__(type(self))

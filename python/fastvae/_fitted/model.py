@@ -439,7 +439,7 @@ class FittedModel:
         if not self.specification.trains:
             raise ValueError(
                 f"{what} needs weights in float32, but this model is quantised to {self.specification.precision}, for "
-                "inference only: use the model that it was made from"
+                "inference only: use the model that it was made from, or an unfitted copy (sklearn.base.clone)"
             )
 
     def __getstate__(self) -> dict[str, Any]:
