@@ -1,4 +1,4 @@
-"""Inference with weights in bytes, compared with float32 and with onnxruntime's dynamic quantisation of the same model."""
+"""Inference with weights in bytes, beside float32 and onnxruntime's dynamic quantisation of the same model."""
 
 from __future__ import annotations
 

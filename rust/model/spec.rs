@@ -248,9 +248,9 @@ impl Specification {
         self.encoder.first().is_some_and(|layer| layer.units().is_none())
     }
 
-    /// Whether the first layer reads lists of the nonzero elements of a dense batch.
+    /// Whether the first layer reads lists of the nonzero elements of a dense batch; one in bytes makes its own.
     pub fn reads_lists(&self) -> bool {
-        !self.encoder_is_convolutional() && !(self.is_int8() && !self.encoder.is_empty())
+        !self.encoder_is_convolutional() && (self.encoder.is_empty() || !self.is_int8())
     }
 
     /// Whether layers have weights in bytes: a network for inference only.

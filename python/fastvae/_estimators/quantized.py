@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from fastvae import _checks
 from fastvae._estimators.network import Network
@@ -50,12 +50,18 @@ class Quantized(Network):
 
         Notes
         -----
-        Files and memory are about a quarter, and half of a layer's time is saved from about 128 x 128 weights on; below,
-        the calls themselves take the time. Codes correlate above 0.999 with those of float32 (MNIST, Fashion-MNIST),
-        and log p(x|z) changes by less than a nat. A few values of an example that are far larger than the others (raw
-        counts, money) leave these few steps: use ``input_transform="log1p"``.
+        Files and memory shrink to about a quarter. It pays from hidden layers of about 128 units on: ``transform`` of
+        128-128-128-8 takes three quarters of the time of float32, 784-400-20 less than half, 128-1024-1024-8 a third
+        (on one thread of a Zen 5 with AVX-512 VNNI; also fast with AVX-VNNI). One example of 784-400-20, encoded and
+        decoded, takes about a third.
 
-        Results are the same bits for any number of threads and any division of X into calls, as those of float32.
+        Codes correlate above 0.999 with those of float32, and -log p(x|z) of MNIST and Fashion-MNIST changes by about
+        0.01 nats. Zeros are exact, and grey values and binary x nearly so. A few values of an example that are far
+        larger than the others (raw counts, money) leave few steps to these: train with ``input_transform="log1p"``.
+
+        Results have the same bits for any number of threads, any division of X into calls, and sparse or dense X.
+        Sums of products are those of Jacob et al., "Quantization and training of neural networks for efficient
+        integer-arithmetic-only inference" (arXiv:1712.05877), with exact accumulators of 32 bits.
         """
         fitted = self._require_fitted()
         _checks.choice(precision, "precision", PRECISIONS)
