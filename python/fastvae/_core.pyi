@@ -16,6 +16,7 @@ __all__ = [
     "MAX_THREADS",
     "MAX_TRIALS",
     "MAX_WIDTH",
+    "PRECISIONS",
     "ROUNDING",
     "TOPIC_GAIN",
     "ColumnMoments",
@@ -29,6 +30,7 @@ __all__ = [
     "complete_specification",
     "config",
     "corrupt",
+    "cpu_features",
     "gaussian_kl",
     "layer_shapes",
     "likelihood_formula",
@@ -49,6 +51,7 @@ MAX_THREADS: int
 MAX_TRIALS: int
 MAX_SIDE: int
 MAX_WIDTH: int
+PRECISIONS: list[str]
 ROUNDING: float
 TOPIC_GAIN: float
 
@@ -103,6 +106,7 @@ _Composite = tuple[tuple[float, float, float], float, list[_F32], _F32]
 @final
 class Engine:
     def __new__(cls, specification: str) -> Engine: ...
+    def with_precision(self, precision: str) -> Engine: ...
     @property
     def specification(self) -> str: ...
     @property
@@ -278,4 +282,5 @@ def log_prob(x: _F32, y: _F32, log_scale: _F32 | None, cols: int) -> _F32: ...
 def corrupt(x: _F32, corruption: tuple[str, float], cols: int, seed: int) -> _F32: ...
 def standard_normal(n: int, cols: int, seed: int, stream: int) -> _F32: ...
 def config() -> tuple[str, list[str], int, bool]: ...
+def cpu_features() -> list[tuple[str, bool]]: ...
 def unreadable_num_threads() -> tuple[str, int] | None: ...

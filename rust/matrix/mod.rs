@@ -9,7 +9,10 @@ mod shared;
 
 pub use grid::Grid;
 pub use panels::{ColumnMap, Panels, RowMap, from_panels, panels_of, spans, to_panels, vectors_of};
-pub use product::{ProductBlock, ProductTile, product, tile_rows, transposed_product};
+pub use product::{
+    ProductBlock, ProductTile, product, tile_rows, transposed_product, transposed_word_product,
+    word_product,
+};
 pub use quads::{from_quads, quads_of, sums_of_quads, to_quads};
 pub use segment_table::SegmentTable;
 pub use shared::Shared;

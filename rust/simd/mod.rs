@@ -13,6 +13,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod features;
 mod int8;
 pub mod math;
 #[cfg(any(test, not(target_arch = "x86_64")))]
@@ -25,12 +26,15 @@ mod several;
 mod sse2;
 #[cfg(test)]
 mod tests;
+mod words;
 
+pub use features::features;
 pub use int8::{ByteProduct, ByteTile, MAX_BYTE_PANELS, MAX_BYTE_ROWS, MAX_INPUTS};
 pub use product::{LINE, Left, MAX_TILE_ROWS, NonzeroIndices, Prefetch, Product, Tile, prefetch};
 pub use segments::{Segment, SegmentList, SegmentProduct, Segments};
 pub use several::Several;
 pub(crate) use several::in_groups;
+pub use words::{FromPairs, PairSums, ROW_WORDS, ToWords, WeightWords, word_rows, words_of};
 
 use crate::error::{Error, Result};
 use crate::simd::math::Formula;
@@ -73,19 +77,19 @@ pub fn floats_of(rows: &[Row]) -> &[f32] {
     unsafe { std::slice::from_raw_parts(rows.as_ptr().cast(), len) }
 }
 
-/// The 32-bit words of consecutive rows.
+/// The bits of the floats of consecutive rows.
 #[allow(unsafe_code)]
-pub fn words_mut(rows: &mut [Row]) -> &mut [u32] {
+pub fn bits_mut(rows: &mut [Row]) -> &mut [u32] {
     let len = rows.len() * WIDTH;
-    // SAFETY: as in `floats_mut`; every word is a float.
+    // SAFETY: as in `floats_mut`; every float has 32 bits.
     unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast(), len) }
 }
 
-/// [`words_mut`], to read.
+/// [`bits_mut`], to read.
 #[allow(unsafe_code)]
-pub fn words_of(rows: &[Row]) -> &[u32] {
+pub fn bits_of(rows: &[Row]) -> &[u32] {
     let len = rows.len() * WIDTH;
-    // SAFETY: as in `words_mut`.
+    // SAFETY: as in `bits_mut`.
     unsafe { std::slice::from_raw_parts(rows.as_ptr().cast(), len) }
 }
 
@@ -216,6 +220,8 @@ pub trait Simd: Arithmetic {
     fn largest(self, a: Self::F) -> f32;
     /// The 16x16 transpose.
     fn transpose(self, rows: [Self::F; 16]) -> [Self::F; 16];
+    /// The upper halves of the lanes of `a`, then those of `b`, in order: two to a lane, the first in the lower half.
+    fn pack(self, a: Self::U, b: Self::U) -> Self::U;
     /// The high and low 32 bits of the 64-bit products.
     fn widening_mul(self, a: Self::U, b: u32) -> (Self::U, Self::U);
 

@@ -14,7 +14,7 @@ use crate::nn::dense::BiasAndActivation;
 use crate::nn::quantize::{Dequantize, QuantizeRow, RowScale};
 use crate::simd::{
     ByteProduct, ByteTile, MAX_BYTE_PANELS, MAX_BYTE_ROWS, MAX_INPUTS, NonzeroIndices, Row, WIDTH,
-    ZERO_ROW, words_mut, words_of,
+    ZERO_ROW, bits_mut, bits_of,
 };
 use crate::threads::{Worker, split};
 use std::ops::Range;
@@ -117,7 +117,7 @@ impl QuantizedDense {
         worker.phase(rows.div_ceil(MAX_BYTE_ROWS), |tile| {
             let tile = QuantizedDense::tile_rows(rows, tile);
             // SAFETY: only this item uses the tile's quantised rows.
-            let to = words_mut(unsafe { batch.memory.arena.write(self.place(slot, tile.clone())) });
+            let to = bits_mut(unsafe { batch.memory.arena.write(self.place(slot, tile.clone())) });
             let mut skips = true;
             for (row, to) in tile.zip(to.chunks_exact_mut(words.stride)) {
                 let (bytes, rest) = to.split_at_mut(words.scale);
@@ -190,7 +190,7 @@ impl QuantizedDense {
         // SAFETY: parameters and derived rows do not change in this phase; an earlier one wrote the quantised rows.
         let (parameters, derived, left) = unsafe {
             let left = batch.memory.arena.read(self.place(slot, rows.clone()));
-            (batch.weights(), batch.derived.all(), words_of(left))
+            (batch.weights(), batch.derived.all(), bits_of(left))
         };
         let nonzero = (left[list] != ALL).then(|| {
             let quads = &left[list + 1..][..left[list] as usize];
