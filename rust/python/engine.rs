@@ -210,6 +210,11 @@ impl PyEngine {
         Ok(self.with_engine(py, |engine| engine.set_parameters(&values))??)
     }
 
+    /// The model with weights in bytes, for inference only.
+    fn quantized(&self, py: Python<'_>) -> PyResult<PyEngine> {
+        Ok(self.with_engine(py, |engine| engine.quantized())??.into())
+    }
+
     /// Stores the parameters as the best ones.
     fn store_best(&self, py: Python<'_>) -> PyResult<()> {
         Ok(self.with_engine(py, |engine| engine.store_best())??)

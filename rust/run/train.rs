@@ -141,6 +141,7 @@ impl Engine {
         sums: &mut LossSums,
         budget: Duration,
     ) -> Result<bool> {
+        self.require_training("training")?;
         self.network.check_conditions(&pass.x)?;
         if let Some(prior) = &pass.prior {
             prior.check(&self.network.spec, pass.at(0).0, &pass.x)?;

@@ -172,6 +172,7 @@ tol, callbacks, n_jobs, random_state, progress
     ((500, 1), (8,))
     """
 
+    _NOT_QUANTIZED = "its item parameters are its result"
     _ACCEPTS_SPARSE = False
     _BUDGET = Budget(steps=_AUTO_STEPS, epochs=_AUTO_EPOCHS)
     _VALUES_BEFORE: ClassVar[dict[str, Any]] = {"prior": None}

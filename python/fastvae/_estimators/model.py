@@ -9,6 +9,7 @@ import numpy as np
 from fastvae import _checks, latent
 from fastvae._data import arrays, examples, missing
 from fastvae._estimators import sources
+from fastvae._estimators.quantized import Quantized
 from fastvae._estimators.trained import Trained
 from fastvae._estimators.transformer import Transformer
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from fastvae._export.onnx import Extras
 
 
-class Model(Transformer, Trained):
+class Model(Transformer, Quantized, Trained):
     """Encoder and decoder as a scikit-learn transformer."""
 
     def transform(self, X: Any, *, y: Any = None) -> Any:

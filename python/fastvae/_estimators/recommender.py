@@ -117,6 +117,7 @@ random_state, progress
     (3, 5)
     """
 
+    _NOT_QUANTIZED = "recommend searches the items in float32"
     early_stopping: Any = False  # `_prepare` decides
     tol: Any = 0.0
 

@@ -159,6 +159,7 @@ n_skipped_batches_
     ((200, 5), (5, 50))
     """
 
+    _NOT_QUANTIZED = "its topics are its result"
     _BUDGET = Budget(steps=5000, epochs=100, factor=2)
     _with_embeddings: bool | None = None  # of a running `fit`
     _simplex = True  # codes lie on the simplex: fastvae.latent refuses grids and directions

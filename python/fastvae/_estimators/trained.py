@@ -260,6 +260,7 @@ class Trained(Network):
         self, X: Any, y: Any, sample_weight: Any, validation_data: Any, settings: FitSettings, going_on: bool
     ) -> Job:
         """Read and check the data of a fit; set a new model unless training goes on with the fitted one."""
+        self._require_training("fit")
         called = Callbacks(self.callbacks)
         progress.require(settings.progress)
         plan = self._plan()
@@ -447,6 +448,7 @@ class Trained(Network):
         optimiser need a new ``fit``. Schedules count a pass as an epoch. The order is not shuffled, there is no
         validation, no early stopping, and callbacks are not called: ``fit`` with ``warm_start=True`` has all of these.
         """
+        self._require_training("partial_fit")
         plan = self._plan()
         if classes is not None and not (self._conditional() if self._fitted is None else self._is_conditional()):
             raise ValueError(f"leave out classes=: this {type(self).__name__} is not conditional")
@@ -528,6 +530,7 @@ class Trained(Network):
         losses differ. ``binarize="bernoulli"`` uses the draw of validation data, which depends on the model's seed and
         the row, and which no epoch of training uses.
         """
+        self._require_training("loss_and_gradients")
         plan, objective = self._plan(), self._current_objective()
         fitted, data = self._require_fitted(), self._read_training_data(X, y, sample_weight)
         objective.check(fitted.specification)
@@ -562,11 +565,19 @@ class Trained(Network):
         ValueError
             If names or shapes do not match, or a gradient is not finite in float32. The model is then unchanged.
         """
+        self._require_training("apply_gradients")
         fitted = self._require_fitted()
         next_step = schedules.Steps(fitted.engine.steps, fitted.position[1], 1)
         rate = schedules.values(self._learning_rate(), "learning_rate", next_step)
         fitted.apply_gradients(grads, float(rate[0]), self._threads())
         return self
+
+    # Internal
+
+    def _require_training(self, what: str) -> None:
+        """Raise ValueError if the model is quantised, for inference only; `what` is a method."""
+        if self._fitted is not None:
+            self._fitted.require_training(what)
 
     # Internal: overridden by subclasses
 

@@ -349,7 +349,9 @@ class FittedModel:
 
     def state_dict(self) -> dict[str, NDArray[np.float32]]:
         """Return copies of all parameters, with torch's names and shapes, and the standardisation, if any."""
-        return _shaped(self.engine.parameters(), self.engine.shapes()) | self.specification.standardize
+        named = _shaped(self.engine.parameters(), self.engine.shapes())
+        scaled = [name for name in named if f"{name}_scale" in named]  # integers of a quantised model
+        return named | {name: named[name].astype(np.int8) for name in scaled} | self.specification.standardize
 
     def standardize_as(self, d: Any) -> None:
         """Give a new model the standardisation in a state dict, if any. Raises ValueError if it is invalid."""
@@ -433,6 +435,18 @@ class FittedModel:
     def fingerprint(self, data: Data, rows: NDArray[np.uint64] | None = None) -> str:
         """Return a checksum of the values of X, y and weights, as the engine reads them."""
         return f"{self.engine.fingerprint(*data, rows):08x}"
+
+    def quantized_file(self) -> bytes:
+        """Return the bytes of a file of the network with weights in int8, without the estimator."""
+        return self.engine.quantized().dump("null", False)
+
+    def require_training(self, what: str) -> None:
+        """Raise ValueError if the model is quantised; `what` needs weights that it does not have."""
+        if not self.specification.trains:
+            raise ValueError(
+                f"{what} needs weights in float32, but this model is quantised to {self.specification.precision}, for "
+                "inference only: use the model that it was made from, or an unfitted copy (sklearn.base.clone)"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         return {
