@@ -1,0 +1,241 @@
+"""Results for the rows of a ``dask.array``: arrays of Dask with the chunks of its rows, not computed."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastvae._data import arrays, names
+from fastvae._estimators.by_rows.noise import RowNoise
+from fastvae._estimators.by_rows.replicas import Replicas
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastvae._estimators.by_rows.method import ByRows
+
+
+def apply(model: Any, method: ByRows, X: Any, arguments: dict[str, Any]) -> Any:
+    """Return the result of a method for a Dask array; `arguments` are those besides X.
+
+    Raises ValueError if X does not fit the model, or an argument does not fit X.
+    """
+    import dask.array as da
+
+    if arguments.pop("out", None) is not None:
+        raise ValueError("leave out out=: the result of a Dask array is one too; its store() writes it")
+    model._require_fitted()
+    X = _by_rows(X, "X")
+    _check(model, method, X)
+    inputs = {name: _along(arguments.pop(name), name, X) for name in method.rows if arguments.get(name) is not None}
+    if method.is_noisy:
+        noise = model._noise_for(arguments.get("random_state"))
+        starts = [noise.first + start for start in _starts(X)]
+        inputs["random_state"] = da.from_array(np.array(starts, np.uint64), chunks=1)
+        arguments["random_state"] = RowNoise(noise.seed)
+    shapes = [shape_of(kind, model, X) for kind in method.result]
+    widths = [prod(shape) for shape in shapes]
+    outer = {} if method.draws is None else {"draws": method.draws_of(arguments)}
+    # The results of a block lie side by side: [draws, rows, sum of widths].
+    single = len(shapes) == 1
+    shape = shapes[0] if single else (sum(widths),)
+    inner = {f"out{i}": size for i, size in enumerate(shape)}
+    axes = [*outer, "rows", *inner]
+    pairs: list[Any] = []
+    for number, value in enumerate((X, *inputs.values())):
+        pairs += [value, ["rows", *(f"in{number}.{axis}" for axis in range(1, value.ndim))]]
+    found = da.blockwise(
+        _block,
+        axes,
+        *pairs,
+        token=f"fastvae-{method.name}",
+        new_axes=outer | inner,
+        dtype=np.dtype(method.dtype),
+        meta=np.empty((0,) * len(axes), method.dtype),
+        concatenate=True,
+        align_arrays=False,
+        model=_delayed(model),
+        method=method.name,
+        names=tuple(inputs),
+        options=arguments,
+        rank=len(axes),
+    )
+    if single:
+        return found
+    ends = np.cumsum([0, *widths])
+    parts = [
+        found[..., first:last] if shape else found[..., first]
+        for shape, first, last in zip(shapes, ends[:-1].tolist(), ends[1:].tolist(), strict=True)
+    ]
+    return method.results([_shaped(part, shape) for part, shape in zip(parts, shapes, strict=True)])
+
+
+def sample(model: Any, n: int, chunks: Any, y: Any, random_state: Any, draw: bool, lengths: Any) -> Any:
+    """Return ``model.sample(n, ...)`` as a Dask array with the given chunks of rows."""
+    import dask.array as da
+    from dask.array.core import normalize_chunks
+
+    fitted = model._require_fitted()
+    noise = RowNoise(model._seed_for(random_state))
+    given = {
+        "conditions": model._read_one_or_each(y, n),
+        "words": model._lengths(lengths, 1 if np.ndim(lengths) == 0 else n, draw),
+    }
+    shape = fitted.row_shape()
+    sizes = normalize_chunks((chunks, *shape), (n, *shape), dtype=np.float32)[0]
+    starts = da.from_array(np.cumsum([0, *sizes[:-1]], dtype=np.int64), chunks=1)
+    pairs: list[Any] = [starts, ["rows"]]
+    many = {name: value for name, value in given.items() if value is not None and len(value) > 1}
+    for number, value in enumerate(many.values()):
+        rows = da.from_array(value, chunks=(sizes, *value.shape[1:]))
+        pairs += [rows, ["rows", *(f"in{number}.{axis}" for axis in range(1, value.ndim))]]
+    sizes_of_blocks = da.from_array(np.array(sizes, np.int64), chunks=1)
+    inner = {f"out{i}": size for i, size in enumerate(shape)}
+    return da.blockwise(
+        _drawn,
+        ["rows", *inner],
+        sizes_of_blocks,
+        ["rows"],
+        *pairs,
+        token="fastvae-sample",
+        new_axes=inner,
+        adjust_chunks={"rows": tuple(sizes)},
+        dtype=np.dtype(np.float32),
+        meta=np.empty((0,) * (1 + len(shape)), np.float32),
+        concatenate=True,
+        align_arrays=False,
+        model=_delayed(model),
+        names=tuple(many),
+        options={name: value for name, value in given.items() if name not in many} | {"draw": draw},
+        noise=noise,
+    )
+
+
+def shape_of(kind: str, model: Any, X: Any) -> tuple[int, ...]:
+    """Return the shape of a row of a result."""
+    fitted = model._require_fitted()
+    if kind == "codes":
+        return (fitted.latent_dim,)
+    if kind == "scores":
+        return ()
+    shape: tuple[int, ...] = fitted.row_shape(X if kind == "examples" else None)
+    return shape
+
+
+def _block(
+    X: NDArray[Any],
+    *inputs: NDArray[Any],
+    model: Replicas,
+    method: str,
+    names: tuple[str, ...],
+    options: dict[str, Any],
+    rank: int,
+) -> NDArray[Any]:
+    """Return the results for a block of rows, side by side."""
+    given = options | dict(zip(names, inputs, strict=True))
+    if "random_state" in given:
+        given["random_state"] = RowNoise(options["random_state"].seed, int(given["random_state"][0]))
+    with model.one() as copy:
+        found = getattr(copy, method)(X, **given)
+    if not isinstance(found, tuple):
+        return np.asarray(found)
+    outer = rank - 1
+    return np.concatenate([part.reshape(*part.shape[:outer], -1) for part in found], -1)
+
+
+def _drawn(
+    size: NDArray[np.int64],
+    start: NDArray[np.int64],
+    *inputs: NDArray[Any],
+    model: Replicas,
+    names: tuple[str, ...],
+    options: dict[str, Any],
+    noise: RowNoise,
+) -> NDArray[np.float32]:
+    """Return a block of samples."""
+    given = options | dict(zip(names, inputs, strict=True))
+    n = int(size[0])
+    for name in ("conditions", "words"):
+        if given[name] is not None:  # one row may stand for all
+            given[name] = np.ascontiguousarray(np.broadcast_to(given[name], (n, *given[name].shape[1:])))
+    with model.one() as copy:
+        found: NDArray[np.float32] = copy._sampled(n, RowNoise(noise.seed, int(start[0])), **given)[0]
+    return found
+
+
+def _check(model: Any, method: ByRows, X: Any) -> None:
+    """Raise ValueError if X does not fit the fitted model; warn, once, of names of columns."""
+    fitted, owner = model._require_fitted(), type(model).__name__
+    codes = method.first == "Z"
+    if not codes:
+        names.check(X, "X", fitted.names, owner)
+    if X.ndim < 2:
+        arrays.check_table(np.empty((1,) * X.ndim), method.first, None, owner)
+    cols = fitted.latent_dim if codes else fitted.n_columns
+    if codes and X.shape[1] != cols:
+        raise ValueError(f"Z has {X.shape[1]} columns, but latent_dim is {cols}")
+    if not codes and fitted.images is None:
+        if X.ndim != 2:
+            arrays.check_table(np.empty((1,) * X.ndim), method.first, None, owner)
+        known = (cols, fitted.n_features) if fitted.columns is not None else (cols,)
+        if X.shape[1] not in known:
+            arrays.check_cols(X.shape[1], "X", cols, owner)
+    if not codes and fitted.images is not None:
+        fitted.images.flatten(np.empty((0, *X.shape[1:]), np.uint8), "X")
+
+
+def _by_rows(X: Any, name: str) -> Any:
+    """Return a Dask array whose blocks are whole rows."""
+    if X.ndim == 0:
+        raise ValueError(f"{name} is a scalar; expected an array of rows")
+    whole = {axis: -1 for axis in range(1, X.ndim) if X.numblocks[axis] != 1}
+    return X.rechunk(whole) if whole else X
+
+
+def _along(value: Any, name: str, X: Any) -> Any:
+    """Return an argument with a row for each row of X as a Dask array with the chunks of X."""
+    import dask.array as da
+
+    rows = X.chunks[0]
+    known = not np.isnan(X.shape[0])
+    if not isinstance(value, da.Array):
+        value = np.asarray(value)
+        if value.ndim == 0 or not known or len(value) != X.shape[0]:
+            if not known:
+                raise ValueError(
+                    f"{name} cannot be cut like X, whose chunks have unknown sizes: call X.compute_chunk_sizes() first"
+                )
+            raise ValueError(f"{name} must have {X.shape[0]} rows, one for each row of X")
+        return da.from_array(value, chunks=(rows, *value.shape[1:]))
+    value = _by_rows(value, name)
+    same = len(value.chunks[0]) == len(rows) and (value.chunks[0] == rows or not known)
+    if same:
+        return value
+    if not known or np.isnan(value.shape[0]):
+        raise ValueError(f"{name} and X have chunks of unknown sizes that differ: call compute_chunk_sizes() on both")
+    if value.shape[0] != X.shape[0]:
+        raise ValueError(f"{name} has {value.shape[0]} rows, but X has {X.shape[0]}")
+    return value.rechunk({0: rows})
+
+
+def _starts(X: Any) -> list[int]:
+    """Return the number of the first row of each block, or raise ValueError."""
+    if np.isnan(X.shape[0]):
+        raise ValueError(
+            "the chunks of X have unknown sizes, but noise is numbered by row: call X.compute_chunk_sizes()"
+        )
+    return [int(start) for start in np.cumsum([0, *X.chunks[0][:-1]])]
+
+
+def _shaped(part: Any, shape: tuple[int, ...]) -> Any:
+    return part.reshape(*part.shape[:-1], *shape) if len(shape) > 1 else part
+
+
+def _delayed(model: Any) -> Any:
+    """Return the model as one task of the graph, which all blocks share: it is sent to a worker once."""
+    from dask import delayed
+
+    replicas = Replicas.of(model)
+    return delayed(replicas, name=f"fastvae-model-{replicas.token}", traverse=False)
