@@ -128,6 +128,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_team_beside_another_takes_its_share_only() {
+        let _first = Helpers::take(1, 3);
+        assert!(Helpers::take(3, 3).len() <= 1); // of four workers, at most two for each of two teams
+    }
+
+    #[test]
     fn teams_divide_the_workers() {
         for (workers, teams, wanted) in
             [(8, 1, 8), (8, 2, 4), (8, 3, 2), (8, 8, 1), (8, 20, 1), (1, 1, 1), (2, 0, 2)]

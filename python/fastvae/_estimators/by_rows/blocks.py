@@ -17,7 +17,7 @@ from fastvae._fitted import output
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastvae._estimators.by_rows.method import ByRows
+    from fastvae._estimators.by_rows.by_rows import ByRows
 
 
 class Annotated(Source):
@@ -88,7 +88,7 @@ def with_names(rows: Any, labels: Any) -> Any:
 
 def apply(model: Any, method: ByRows, source: Source, arguments: dict[str, Any], X: Any) -> Any:
     """Return the result of a method for all rows of a source; `arguments` are those besides X, which is the source."""
-    per_row = {name: arguments.pop(name) for name in method.rows if arguments.get(name) is not None}
+    per_row = method.take_rows(arguments, source.n_rows)
     for name, value in per_row.items():
         _check_length(value, name, source.n_rows)
     out = arguments.pop("out", None)

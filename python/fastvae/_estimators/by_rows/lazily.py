@@ -9,12 +9,12 @@ import numpy as np
 
 from fastvae._data import arrays, names
 from fastvae._estimators.by_rows.noise import RowNoise
-from fastvae._estimators.by_rows.replicas import Replicas
+from fastvae._estimators.by_rows.replicas import Replicas, in_graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastvae._estimators.by_rows.method import ByRows
+    from fastvae._estimators.by_rows.by_rows import ByRows
 
 
 def apply(model: Any, method: ByRows, X: Any, arguments: dict[str, Any]) -> Any:
@@ -26,10 +26,20 @@ def apply(model: Any, method: ByRows, X: Any, arguments: dict[str, Any]) -> Any:
 
     if arguments.pop("out", None) is not None:
         raise ValueError("leave out out=: the result of a Dask array is one too; its store() writes it")
-    model._require_fitted()
+    fitted = model._require_fitted()
     X = _by_rows(X, "X")
     _check(model, method, X)
-    inputs = {name: _along(arguments.pop(name), name, X) for name in method.rows if arguments.get(name) is not None}
+    inputs = {name: _along(value, name, X) for name, value in method.take_rows(arguments, X.shape[0]).items()}
+    if (
+        fitted.columns is None
+        and "y" in method.rows
+        and method.first == "X"
+        and fitted.specification.conditions == 0
+        and "y" in inputs
+    ):
+        model._read_conditions(np.zeros(1), 1)  # raises unless the model ignores y
+    if fitted.columns is None and fitted.specification.conditions and not inputs and arguments.get("y") is None:
+        model._read_conditions(None, 1)  # raises
     if method.is_noisy:
         noise = model._noise_for(arguments.get("random_state"))
         starts = [noise.first + start for start in _starts(X)]
@@ -56,7 +66,7 @@ def apply(model: Any, method: ByRows, X: Any, arguments: dict[str, Any]) -> Any:
         meta=np.empty((0,) * len(axes), method.dtype),
         concatenate=True,
         align_arrays=False,
-        model=_delayed(model),
+        model=in_graph(model),
         method=method.name,
         names=tuple(inputs),
         options=arguments,
@@ -70,47 +80,6 @@ def apply(model: Any, method: ByRows, X: Any, arguments: dict[str, Any]) -> Any:
         for shape, first, last in zip(shapes, ends[:-1].tolist(), ends[1:].tolist(), strict=True)
     ]
     return method.results([_shaped(part, shape) for part, shape in zip(parts, shapes, strict=True)])
-
-
-def sample(model: Any, n: int, chunks: Any, y: Any, random_state: Any, draw: bool, lengths: Any) -> Any:
-    """Return ``model.sample(n, ...)`` as a Dask array with the given chunks of rows."""
-    import dask.array as da
-    from dask.array.core import normalize_chunks
-
-    fitted = model._require_fitted()
-    noise = RowNoise(model._seed_for(random_state))
-    given = {
-        "conditions": model._read_one_or_each(y, n),
-        "words": model._lengths(lengths, 1 if np.ndim(lengths) == 0 else n, draw),
-    }
-    shape = fitted.row_shape()
-    sizes = normalize_chunks((chunks, *shape), (n, *shape), dtype=np.float32)[0]
-    starts = da.from_array(np.cumsum([0, *sizes[:-1]], dtype=np.int64), chunks=1)
-    pairs: list[Any] = [starts, ["rows"]]
-    many = {name: value for name, value in given.items() if value is not None and len(value) > 1}
-    for number, value in enumerate(many.values()):
-        rows = da.from_array(value, chunks=(sizes, *value.shape[1:]))
-        pairs += [rows, ["rows", *(f"in{number}.{axis}" for axis in range(1, value.ndim))]]
-    sizes_of_blocks = da.from_array(np.array(sizes, np.int64), chunks=1)
-    inner = {f"out{i}": size for i, size in enumerate(shape)}
-    return da.blockwise(
-        _drawn,
-        ["rows", *inner],
-        sizes_of_blocks,
-        ["rows"],
-        *pairs,
-        token="fastvae-sample",
-        new_axes=inner,
-        adjust_chunks={"rows": tuple(sizes)},
-        dtype=np.dtype(np.float32),
-        meta=np.empty((0,) * (1 + len(shape)), np.float32),
-        concatenate=True,
-        align_arrays=False,
-        model=_delayed(model),
-        names=tuple(many),
-        options={name: value for name, value in given.items() if name not in many} | {"draw": draw},
-        noise=noise,
-    )
 
 
 def shape_of(kind: str, model: Any, X: Any) -> tuple[int, ...]:
@@ -143,26 +112,6 @@ def _block(
         return np.asarray(found)
     outer = rank - 1
     return np.concatenate([part.reshape(*part.shape[:outer], -1) for part in found], -1)
-
-
-def _drawn(
-    size: NDArray[np.int64],
-    start: NDArray[np.int64],
-    *inputs: NDArray[Any],
-    model: Replicas,
-    names: tuple[str, ...],
-    options: dict[str, Any],
-    noise: RowNoise,
-) -> NDArray[np.float32]:
-    """Return a block of samples."""
-    given = options | dict(zip(names, inputs, strict=True))
-    n = int(size[0])
-    for name in ("conditions", "words"):
-        if given[name] is not None:  # one row may stand for all
-            given[name] = np.ascontiguousarray(np.broadcast_to(given[name], (n, *given[name].shape[1:])))
-    with model.one() as copy:
-        found: NDArray[np.float32] = copy._sampled(n, RowNoise(noise.seed, int(start[0])), **given)[0]
-    return found
 
 
 def _check(model: Any, method: ByRows, X: Any) -> None:
@@ -231,11 +180,3 @@ def _starts(X: Any) -> list[int]:
 
 def _shaped(part: Any, shape: tuple[int, ...]) -> Any:
     return part.reshape(*part.shape[:-1], *shape) if len(shape) > 1 else part
-
-
-def _delayed(model: Any) -> Any:
-    """Return the model as one task of the graph, which all blocks share: it is sent to a worker once."""
-    from dask import delayed
-
-    replicas = Replicas.of(model)
-    return delayed(replicas, name=f"fastvae-model-{replicas.token}", traverse=False)

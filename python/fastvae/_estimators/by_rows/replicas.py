@@ -31,11 +31,6 @@ class Replicas:
         return cls(pickle.dumps(model._for_inference(), protocol=5))
 
     @property
-    def nbytes(self) -> int:
-        """Bytes that travel to a worker."""
-        return len(self._state)
-
-    @property
     def token(self) -> str:
         """A hash of the model."""
         return hashlib.blake2b(self._state, digest_size=16).hexdigest()
@@ -53,5 +48,16 @@ class Replicas:
     def __reduce__(self) -> tuple[Any, ...]:
         return Replicas, (self._state,)
 
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + len(self._state)  # by which Dask weighs a transfer
+
     def __dask_tokenize__(self) -> tuple[str, str]:
         return "fastvae.Replicas", self.token
+
+
+def in_graph(model: Any) -> Any:
+    """Return the copies of a model as one task of a graph of Dask, which all blocks share: a worker gets it once."""
+    from dask import delayed
+
+    replicas = Replicas.of(model)
+    return delayed(replicas, name=f"fastvae-model-{replicas.token}", traverse=False)
