@@ -26,20 +26,11 @@ def apply(model: Any, method: ByRows, X: Any, arguments: dict[str, Any]) -> Any:
 
     if arguments.pop("out", None) is not None:
         raise ValueError("leave out out=: the result of a Dask array is one too; its store() writes it")
-    fitted = model._require_fitted()
+    model._require_fitted()
     X = _by_rows(X, "X")
     _check(model, method, X)
     inputs = {name: _along(value, name, X) for name, value in method.take_rows(arguments, X.shape[0]).items()}
-    if (
-        fitted.columns is None
-        and "y" in method.rows
-        and method.first == "X"
-        and fitted.specification.conditions == 0
-        and "y" in inputs
-    ):
-        model._read_conditions(np.zeros(1), 1)  # raises unless the model ignores y
-    if fitted.columns is None and fitted.specification.conditions and not inputs and arguments.get("y") is None:
-        model._read_conditions(None, 1)  # raises
+    _check_y(model, given=not {"y", "embeddings"}.isdisjoint(inputs) or arguments.get("y") is not None)
     if method.is_noisy:
         noise = model._noise_for(arguments.get("random_state"))
         starts = [noise.first + start for start in _starts(X)]
@@ -74,12 +65,8 @@ def apply(model: Any, method: ByRows, X: Any, arguments: dict[str, Any]) -> Any:
     )
     if single:
         return found
-    ends = np.cumsum([0, *widths])
-    parts = [
-        found[..., first:last] if shape else found[..., first]
-        for shape, first, last in zip(shapes, ends[:-1].tolist(), ends[1:].tolist(), strict=True)
-    ]
-    return method.results([_shaped(part, shape) for part, shape in zip(parts, shapes, strict=True)])
+    ends = np.cumsum(widths).tolist()
+    return method.results([_part(found, end, shape) for end, shape in zip(ends, shapes, strict=True)])
 
 
 def shape_of(kind: str, model: Any, X: Any) -> tuple[int, ...]:
@@ -135,6 +122,13 @@ def _check(model: Any, method: ByRows, X: Any) -> None:
         fitted.images.flatten(np.empty((0, *X.shape[1:]), np.uint8), "X")
 
 
+def _check_y(model: Any, *, given: bool) -> None:
+    """Raise ValueError if y, or what stands for it, is given to a model without conditions, or not to one with them."""
+    fitted = model._require_fitted()
+    if fitted.columns is None and given != (fitted.specification.conditions > 0):
+        model._read_conditions(np.zeros(1) if given else None, 1)  # raises, unless the model ignores y
+
+
 def _by_rows(X: Any, name: str) -> Any:
     """Return a Dask array whose blocks are whole rows."""
     if X.ndim == 0:
@@ -178,5 +172,9 @@ def _starts(X: Any) -> list[int]:
     return [int(start) for start in np.cumsum([0, *X.chunks[0][:-1]])]
 
 
-def _shaped(part: Any, shape: tuple[int, ...]) -> Any:
+def _part(found: Any, end: int, shape: tuple[int, ...]) -> Any:
+    """Return the result of results side by side whose last column is `end` - 1."""
+    if not shape:
+        return found[..., end - 1]
+    part = found[..., end - prod(shape) : end]
     return part.reshape(*part.shape[:-1], *shape) if len(shape) > 1 else part
