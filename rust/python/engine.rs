@@ -107,9 +107,20 @@ impl PyEngine {
         rows: &Rows,
         work: impl FnOnce(Source) -> PyResult<T>,
     ) -> PyResult<T> {
+        self.with_block(x, (y, weights, None), rows, work)
+    }
+
+    /// [`PyEngine::with_weighted`] for a block of the rows of a pass whose weights have the mean `mean`.
+    pub fn with_block<T>(
+        &self,
+        x: Array2,
+        (y, weights, mean): (Option<Array2>, &Weights, Option<f64>),
+        rows: &Rows,
+        work: impl FnOnce(Source) -> PyResult<T>,
+    ) -> PyResult<T> {
         let weights = weights.as_ref().map(|weights| weights.as_slice()).transpose()?;
         self.with_examples(x, y, rows, |x| match weights {
-            Some(weights) => work(x.with_weights(weights)?),
+            Some(weights) => work(x.with_weights(weights, mean)?),
             None => work(x),
         })
     }

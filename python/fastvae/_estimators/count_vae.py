@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fastvae._data.examples import Data, Examples, Format
+    from fastvae._data.sources.source import Source
     from fastvae._fitted.model import FittedModel
 
 _LIKELIHOODS = ("negative_binomial", "zero_inflated_negative_binomial", "poisson")
@@ -99,6 +100,7 @@ class CountVAE(Variational):
     (200, 50)
     """
 
+    _READS_BLOCKS = True
     _BUDGET = Budget(steps=3000, epochs=20)
 
     def __init__(
@@ -264,6 +266,7 @@ class CountVAE(Variational):
         size_factor: Any = None,
         validation_data: Any = None,
         epochs: int | None = None,
+        steps_per_epoch: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | None = None,
     ) -> Self:
@@ -281,7 +284,7 @@ class CountVAE(Variational):
             Sizes of the cells, for a model with ``size_factor="given"``.
         validation_data : array_like or AnnData, or tuple (X, y) or (X, y, size_factor), optional
             Scored after each epoch. Without batches y is None.
-        epochs, checkpoint, checkpoint_every
+        epochs, steps_per_epoch, checkpoint, checkpoint_every
             As for :meth:`fastvae.VAE.fit`.
 
         Returns
@@ -299,6 +302,7 @@ class CountVAE(Variational):
             sample_weight,
             validation_data=validation_data,
             epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
             checkpoint=checkpoint,
             checkpoint_every=checkpoint_every,
         )
@@ -577,6 +581,9 @@ class CountVAE(Variational):
         if size_factor is None and self.size_factor_key is not None:
             size_factor = annotated.sizes_of(X, self.size_factor_key)
         return annotated.layer_of(X, self.layer), sizes.attach(labels, size_factor)
+
+    def _open_source(self, X: Any, name: str) -> Source | None:
+        return None if annotated.is_annotated(X) else super()._open_source(X, name)
 
     def _read_first(self, X: Any, y: Any) -> tuple[Examples, Any, Format]:
         return super()._read_first(*self._of_cells(X, y))

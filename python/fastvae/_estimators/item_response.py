@@ -305,10 +305,13 @@ tol, callbacks, n_jobs, random_state, progress
         sample_weight: Any,
         validation_data: Any,
         observed: Any = None,
+        steps_per_epoch: int | None = None,
     ) -> Self:
         try:
             X = answers.mask_unobserved(X, observed)
-            return super()._resume(path, state, X, None, sample_weight, validation_data)
+            return super()._resume(
+                path, state, X, None, sample_weight, validation_data, steps_per_epoch=steps_per_epoch
+            )
         finally:
             self._fix_signs()
 

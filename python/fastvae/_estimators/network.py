@@ -17,7 +17,7 @@ from fastvae._estimators.turn import Turn
 from fastvae._fitted import architecture
 from fastvae._fitted.files import with_keys
 from fastvae._fitted.model import FittedModel
-from fastvae._training.record import TrainingRecord
+from fastvae._training.record import WAITED, TrainingRecord
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -423,6 +423,8 @@ class Network(Estimator):
             return f"<div>{text}</div>"
         rows = []
         for key, values in record.history.items():
+            if key == WAITED:  # seconds
+                continue
             better = max if key.endswith("elbo") else min
             finite = [(value, epoch) for epoch, value in enumerate(values, 1) if np.isfinite(value)]
             shown = [_html.number(value, 6) for value, _ in (finite[0], finite[-1])] if finite else ["", ""]

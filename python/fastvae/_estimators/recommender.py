@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastvae._data.examples import Data, Examples
-    from fastvae._estimators.trained import Job
+    from fastvae._estimators.job import Job
     from fastvae._fitted.model import FittedModel
     from fastvae._training.plan import FitSettings, Plan
 

@@ -229,7 +229,7 @@ n_skipped_batches_
 
     # Training
 
-    def fit(
+    def fit(  # type: ignore[override]
         self,
         X: Any,
         y: Any = None,

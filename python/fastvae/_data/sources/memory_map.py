@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class MemoryMap(Source):
-    """An array; of a memory map the pages that were read are released, so that they do not count as memory in use.
+    """An array; of a memory map the pages of a range are fetched at once, and released when they have been copied.
+
+    So the system reads many pages at a time, and they do not count as memory of the process. They stay in the system's
+    cache.
 
     Parameters
     ----------
@@ -27,28 +30,23 @@ class MemoryMap(Source):
     def __init__(self, array: NDArray[Any], name: str) -> None:
         self._array, self.name = array, name
         self.shape, self.dtype = array.shape, array.dtype
-        self._pages = getattr(array, "_mmap", None)
+        pages = getattr(array, "_mmap", None)
+        # A private map (mode "c") holds changes that no file has: releasing its pages would lose them.
+        shared = isinstance(pages, mmap.mmap) and getattr(array, "mode", "c") != "c"
+        self._pages = pages if shared and hasattr(mmap, "MADV_DONTNEED") else None
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Return rows; those of a memory map are a copy."""
         rows = self._array[start:stop]
-        if self._pages is None:
+        if self._pages is None or not rows.flags.forc:
             return rows
-        found = np.array(rows)
-        self._release(rows)
-        return found
-
-    def _release(self, rows: NDArray[Any]) -> None:
-        """Release the pages of rows; they stay in the system's cache."""
-        if not hasattr(mmap, "MADV_DONTNEED") or not isinstance(self._pages, mmap.mmap) or not rows.flags.forc:
-            return
         whole = np.frombuffer(self._pages, np.uint8)
         first = rows.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
-        start = first // mmap.PAGESIZE * mmap.PAGESIZE
-        length = min(first + rows.nbytes, len(whole)) - start
-        if start >= 0 and length > 0 and not self._is_private():
-            self._pages.madvise(mmap.MADV_DONTNEED, start, length)
-
-    def _is_private(self) -> bool:
-        """Whether the map holds changes that no file has (mode "c"): releasing its pages would lose them."""
-        return getattr(self._array, "mode", "c") == "c"
+        begin = first // mmap.PAGESIZE * mmap.PAGESIZE
+        length = min(first + rows.nbytes, len(whole)) - begin
+        if begin < 0 or length <= 0:
+            return rows
+        self._pages.madvise(mmap.MADV_WILLNEED, begin, length)
+        found = np.array(rows)
+        self._pages.madvise(mmap.MADV_DONTNEED, begin, length)
+        return found

@@ -45,5 +45,14 @@ def is_large(source: Source) -> bool:
 
 
 def whole(source: Source) -> Any:
-    """Return all rows."""
-    return read(source, 0, source.n_rows)
+    """Return all rows, with the names of the columns."""
+    return named(read(source, 0, source.n_rows), source)
+
+
+def named(rows: Any, source: Source) -> Any:
+    """Return rows of a source with the names of its columns, if it has names."""
+    if source.columns is None or not isinstance(rows, np.ndarray) or rows.ndim != 2:
+        return rows
+    columns = np.empty(len(source.columns), object)
+    columns[:] = source.columns
+    return names.Named(rows, columns)
