@@ -28,7 +28,7 @@ class Record:
             file.write(f"{os.getpid()} {threads} {fastvae.show_config()['threads']}\\n")
 path, backend = sys.argv[1:]
 X = np.random.default_rng(0).random((600, 60), dtype=np.float32)
-model = fastvae.VAE(3, hidden=(300,), epochs=3, callbacks=[Record(path)], random_state=0, progress=False)
+model = fastvae.VAE(3, hidden=(100,), epochs=1, callbacks=[Record(path)], random_state=0, progress=False)
 with joblib.parallel_config(backend=backend):
     search = GridSearchCV(model, {"latent_dim": [2, 3], "n_jobs": [None, -1]}, cv=2, n_jobs=2, refit=False).fit(X)
 print(joblib.cpu_count(), list(search.cv_results_["mean_test_score"]))
