@@ -247,7 +247,7 @@ def test_the_next_block_is_read_by_another_thread() -> None:
     vae().fit(X).transform(source)
     assert source.threads
     assert threading.current_thread().name not in source.threads
-    assert not any("fastvae-reader" in thread.name for thread in threading.enumerate())
+    assert not any("fastvae reader" in thread.name for thread in threading.enumerate())
 
 
 def test_whole_units_of_a_source_are_read() -> None:

@@ -72,7 +72,7 @@ impl PyEngine {
             return Err(PyValueError::new_err("the losses are not of the same examples"));
         }
         let x = Source::from_slice(reconstruction, 1);
-        let x = weights.map_or(Ok(x), |weights| x.with_weights(weights))?;
+        let x = weights.map_or(Ok(x), |weights| x.with_weights(weights, None))?;
         let losses = [copied(reconstruction)?, copied(kl_of_rows)?, copied(bound)?];
         Ok(means(&x, losses, kl, latent_dim, &objectives))
     }

@@ -212,7 +212,7 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_sta
             ``loss``; with ``missing="mask"`` also ``loss_per_observed``, the sum over X divided by the number of
             observed values.
         """
-        fitted, source = self._require_fitted(), large_source(X)
+        fitted, source = self._require_fitted(), large_source(self, X)
         objectives = [self._current_objective().for_core()]
         if source is not None:
             return self._losses_of_source(source, X, None, sample_weight, objectives)

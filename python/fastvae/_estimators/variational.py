@@ -387,7 +387,7 @@ class Variational(Model):
             (NaN if there are none).
         """
         fitted, objectives = self._require_fitted(), [self._current_objective().for_core()]
-        source = large_source(X)
+        source = large_source(self, X)
         if source is not None:
             return self._losses_of_source(source, X, y, sample_weight, objectives, eps=eps)
         X, y = self._read_data(X, y)

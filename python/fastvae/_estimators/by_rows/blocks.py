@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastvae._data import names, sizes
 from fastvae._data.sources import opening
-from fastvae._data.sources.source import Source, SourceError, read
+from fastvae._data.sources.source import Source, read
+from fastvae._data.streams.ahead import ReadAhead
 from fastvae._estimators.by_rows.noise import RowNoise
 from fastvae._fitted import output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastvae._data.names import Names
     from fastvae._estimators.by_rows.by_rows import ByRows
-
-
-class Annotated(Source):
-    """The cells of an AnnData object with its annotations; ``X.X`` lies in a file."""
-
-    def __init__(self, X: Any, source: Source) -> None:
-        self._X, self.name, self.shape, self.dtype, self.edges = (
-            X,
-            source.name,
-            source.shape,
-            source.dtype,
-            source.edges,
-        )
-
-    def read(self, start: int, stop: int) -> Any:
-        """Return rows as an AnnData object in memory."""
-        rows = self._X[start:stop]
-        return rows.to_memory() if hasattr(rows, "to_memory") else rows
 
 
 class Block(NamedTuple):
@@ -46,23 +29,15 @@ class Block(NamedTuple):
     X: Any
 
 
-def blocks(source: Source, known: Any = None) -> Iterator[Block]:
-    """Yield the rows of a source in order, in blocks; a thread reads the next block in the meantime.
+def blocks(source: Source, known: Names = None) -> Iterator[Block]:
+    """Yield the rows of a source in order, in blocks; it is to be read by a thread.
 
     `known` are the names of the columns that the model knows: blocks behind the first one have them, so that it alone
     warns.
     """
-    ranges = list(_ranges(source))
-    with ThreadPoolExecutor(1, "fastvae-reader") as reader:
-        ahead = reader.submit(read, source, *ranges[0])
-        for i, (start, stop) in enumerate(ranges):
-            rows = ahead.result()
-            if i + 1 < len(ranges):
-                ahead = reader.submit(read, source, *ranges[i + 1])
-            labels = source.columns
-            if i:  # the first block has warned or raised
-                labels = known
-            yield Block(start, stop, with_names(rows, labels))
+    for start, stop in _ranges(source):
+        rows = read(source, start, stop)
+        yield Block(start, stop, _with_names(rows, known) if start else opening.named(rows, source))
 
 
 def _ranges(source: Source) -> Iterator[tuple[int, int]]:
@@ -79,11 +54,10 @@ def _ranges(source: Source) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def with_names(rows: Any, labels: Any) -> Any:
+def _with_names(rows: Any, labels: Names) -> Any:
     """Return dense rows of a table with the names of their columns, if there are any."""
-    if labels is None or not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != len(labels):
-        return rows
-    return names.Named(rows, np.array(labels, object))
+    table = labels is not None and isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.shape[1] == len(labels)
+    return names.Named(rows, labels) if table and labels is not None else rows
 
 
 def apply(model: Any, method: ByRows, source: Source, arguments: dict[str, Any], X: Any) -> Any:
@@ -99,26 +73,26 @@ def apply(model: Any, method: ByRows, source: Source, arguments: dict[str, Any],
         arguments["random_state"] = model._noise_for(arguments.get("random_state"))
     axis, frame = (0 if method.draws is None else 1), False
     whole: list[NDArray[Any]] = [] if out is None else [out]
-    for block in blocks(source, model._names_of_blocks()):
-        given = arguments | {name: _cut(value, block.start, block.stop) for name, value in per_row.items()}
-        if method.is_noisy:
-            noise = given["random_state"]
-            given["random_state"] = RowNoise(noise.seed, noise.first + block.start)
-        if whole and takes_out:
-            given["out"] = whole[0][block.start : block.stop]
-        try:
-            found = method.function(model, block.X, **given)
-        except (ValueError, FloatingPointError) as error:
-            if isinstance(error, SourceError):
-                raise
-            raise type(error)(f"in rows {block.start} to {block.stop} of {source.name}: {error}") from error
-        frame = frame or not isinstance(found, (np.ndarray, tuple))
-        parts = [np.asarray(part) for part in (found if isinstance(found, tuple) else [found])]
-        whole = whole or [_empty(part, source.n_rows, axis) for part in parts]
-        for total, part in zip(whole, parts, strict=True):
-            place = total[block.start : block.stop] if axis == 0 else total[:, block.start : block.stop]
-            if not np.may_share_memory(place, part):
-                place[...] = part
+    with ReadAhead(blocks(source, model._names_of_blocks())) as ahead:
+        for block in ahead:
+            given = arguments | {name: _cut(value, block.start, block.stop) for name, value in per_row.items()}
+            if method.is_noisy:
+                noise = given["random_state"]
+                given["random_state"] = RowNoise(noise.seed, noise.first + block.start)
+            if whole and takes_out:
+                given["out"] = whole[0][block.start : block.stop]
+            try:
+                found = method.function(model, block.X, **given)
+            except (ValueError, FloatingPointError) as error:
+                kind = ValueError if isinstance(error, ValueError) else FloatingPointError
+                raise kind(f"in rows {block.start} to {block.stop} of {source.name}: {error}") from error
+            frame = frame or not isinstance(found, (np.ndarray, tuple))
+            parts = [np.asarray(part) for part in (found if isinstance(found, tuple) else [found])]
+            whole = whole or [_empty(part, source.n_rows, axis) for part in parts]
+            for total, part in zip(whole, parts, strict=True):
+                place = total[block.start : block.stop] if axis == 0 else total[:, block.start : block.stop]
+                if not np.may_share_memory(place, part):
+                    place[...] = part
     if frame and out is None:
         return model._as_output(whole[0], X)
     return method.results(whole)

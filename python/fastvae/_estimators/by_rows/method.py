@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from fastvae._data import names
 from fastvae._estimators.by_rows.by_rows import ByRows
 
 if TYPE_CHECKING:
@@ -65,16 +64,13 @@ def by_rows(
                 return lazily.apply(self, known, X, known.bind(self, X, *arguments, **options))
             from fastvae._data.sources import opening
 
-            source = opening.open_source(X)
-            annotated = names.of_annotated(X) is not X
-            if source is None or (not opening.is_large(source) and (annotated or isinstance(X, np.ndarray))):
+            source = self._open_source(X, first)
+            if source is None or (not opening.is_large(source) and isinstance(X, np.ndarray)):
                 return method(self, X, *arguments, **options)
+            if not opening.is_large(source):
+                return method(self, opening.whole(source), *arguments, **options)
             from fastvae._estimators.by_rows import blocks
 
-            if not opening.is_large(source):
-                table = blocks.with_names(opening.whole(source), source.columns)
-                return method(self, table, *arguments, **options)
-            source = blocks.Annotated(X, source) if annotated else source
             return blocks.apply(self, known, source, known.bind(self, X, *arguments, **options), X)
 
         call.by_rows = known  # type: ignore[attr-defined]
@@ -83,13 +79,13 @@ def by_rows(
     return decorate
 
 
-def large_source(X: Any) -> Any:
+def large_source(model: Any, X: Any) -> Any:
     """Return the adapter of data that are larger than a block and read in ranges of rows, also of Dask; else None."""
     if type(X) is np.ndarray:
         return None
     from fastvae._data.sources import opening
 
-    source = opening.open_source(X)
+    source = model._open_source(X, "X")
     return source if source is not None and opening.is_large(source) else None
 
 
