@@ -189,6 +189,10 @@ def test_small_data_are_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     model, source = vae().fit(X), Sliced(X)
     assert same(model.transform(source), model.transform(X))
     assert source.slices == [(0, N)]
+    np.save(tmp_path / "x.npy", X)
+    for rows in ([tmp_path / "x.npy"], Sliced(X)):
+        assert model.score(rows) == model.score(X)
+        assert same(model.score_samples(rows), model.score_samples(X))
 
 
 def test_shards_of_sparse_rows(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from fastvae import _checks
 from fastvae._data import examples, weights
 from fastvae._data.examples import Data
-from fastvae._estimators.by_rows.method import by_rows, large_source
+from fastvae._estimators.by_rows.method import by_rows, opened
 from fastvae._estimators.layered import Layered
 from fastvae._fitted import imputation, output, overflow
 from fastvae._fitted.specification import Specification
@@ -212,7 +212,7 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_sta
             ``loss``; with ``missing="mask"`` also ``loss_per_observed``, the sum over X divided by the number of
             observed values.
         """
-        fitted, source = self._require_fitted(), large_source(self, X)
+        fitted, (source, X) = self._require_fitted(), opened(self, X)
         objectives = [self._current_objective().for_core()]
         if source is not None:
             return self._losses_of_source(source, X, None, sample_weight, objectives)

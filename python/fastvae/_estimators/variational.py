@@ -10,7 +10,7 @@ import numpy as np
 from fastvae import _checks, optimizers
 from fastvae._data import arrays, examples, weights
 from fastvae._data.examples import Data
-from fastvae._estimators.by_rows.method import by_rows, large_source
+from fastvae._estimators.by_rows.method import by_rows, opened
 from fastvae._estimators.by_rows.noise import RowNoise
 from fastvae._estimators.model import Model
 from fastvae._fitted import binary, imputation, output, overflow
@@ -387,7 +387,7 @@ class Variational(Model):
             (NaN if there are none).
         """
         fitted, objectives = self._require_fitted(), [self._current_objective().for_core()]
-        source = large_source(self, X)
+        source, X = opened(self, X)
         if source is not None:
             return self._losses_of_source(source, X, y, sample_weight, objectives, eps=eps)
         X, y = self._read_data(X, y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,22 @@ def check(out: Any, shape: tuple[int, ...], read: dict[str, Any], dtype: Any = n
         if any(_overlap(out, part) for part in _parts(value)):
             raise ValueError(f"out shares memory with {name}, which is read while out is written: pass another array")
     return out
+
+
+def release(rows: NDArray[Any]) -> None:
+    """Let go of the pages of written rows of a memory map, so that they do not count as memory of this process.
+
+    The system writes them to the file as usual.
+    """
+    pages, mode = getattr(rows, "_mmap", None), getattr(rows, "mode", None)
+    # A private map (mode "c") would lose what was written.
+    if mode not in ("r+", "w+") or not isinstance(pages, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    whole = np.frombuffer(pages, np.uint8)
+    first = rows.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    begin, end = first // mmap.PAGESIZE * mmap.PAGESIZE, min(first + rows.nbytes, len(whole))
+    if 0 <= begin < end:
+        pages.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
 
 def _parts(value: Any) -> list[NDArray[Any]]:

@@ -93,6 +93,7 @@ def apply(model: Any, method: ByRows, source: Source, arguments: dict[str, Any],
                 place = total[block.start : block.stop] if axis == 0 else total[:, block.start : block.stop]
                 if not np.may_share_memory(place, part):
                     place[...] = part
+                output.release(place)
     if frame and out is None:
         return model._as_output(whole[0], X)
     return method.results(whole)

@@ -79,14 +79,16 @@ def by_rows(
     return decorate
 
 
-def large_source(model: Any, X: Any) -> Any:
-    """Return the adapter of data that are larger than a block and read in ranges of rows, also of Dask; else None."""
+def opened(model: Any, X: Any) -> tuple[Any, Any]:
+    """Return the adapter of data that are read in blocks, also of a Dask array, or None; and X, read if it is small."""
     if type(X) is np.ndarray:
-        return None
+        return None, X
     from fastvae._data.sources import opening
 
     source = model._open_source(X, "X")
-    return source if source is not None and opening.is_large(source) else None
+    if source is None or isinstance(X, np.ndarray) or opening.is_large(source):
+        return source if source is not None and opening.is_large(source) else None, X
+    return None, opening.whole(source)
 
 
 def in_blocks(method: Any, model: Any, source: Any, X: Any, **options: Any) -> Any:
