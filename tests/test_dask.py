@@ -151,6 +151,10 @@ def test_chunks_of_unknown_size(client: Any) -> None:
     rows = rows_of(X)[rows_of(kept)]
     assert np.isnan(rows.shape[0])
     assert same(model.transform(rows).compute(), model.transform(X[kept]))
+    few = rows_of(X)[rows_of(np.arange(N) == 7)]  # of most blocks no rows are left
+    assert same(model.transform(few).compute(), model.transform(X[7:8]))
+    assert same(model.encode(few)[1].compute(), model.encode(X[7:8])[1])
+    assert model.transform(rows_of(X[:0], 0)).compute().shape == (0, 3)
     with pytest.raises(ValueError, match=r"call X.compute_chunk_sizes\(\)"):
         model.posterior_sample(rows, 2)
     conditional = vae(conditional=True).fit(X, LABELS)
@@ -225,9 +229,9 @@ def test_the_same_model_has_the_same_name() -> None:
     assert model.posterior_sample(rows, 2, 0).name != model.posterior_sample(rows, 2, 1).name
 
 
-def test_callbacks_and_generators_do_not_travel(client: Any) -> None:
+def test_callbacks_do_not_travel_and_functions_do(client: Any) -> None:
     lock = threading.Lock()  # cannot be pickled
-    model = vae(callbacks=[lambda model, logs: lock.locked() and None]).fit(X)
+    model = vae(callbacks=[lambda model, logs: lock.locked() and None], beta=lambda step: 0.5).fit(X)
     assert same(model.transform(rows_of(X)).compute(), model.transform(X))
 
 

@@ -61,7 +61,7 @@ def apply(model: Any, method: ByRows, X: Any, arguments: dict[str, Any]) -> Any:
         method=method.name,
         names=tuple(inputs),
         options=arguments,
-        rank=len(axes),
+        empty=np.zeros((*outer.values(), 0, *shape), method.dtype),
     )
     if single:
         return found
@@ -87,9 +87,11 @@ def _block(
     method: str,
     names: tuple[str, ...],
     options: dict[str, Any],
-    rank: int,
+    empty: NDArray[Any],
 ) -> NDArray[Any]:
-    """Return the results for a block of rows, side by side."""
+    """Return the results for a block of rows, side by side; `empty` are those for no rows."""
+    if len(X) == 0:
+        return empty
     given = options | dict(zip(names, inputs, strict=True))
     if "random_state" in given:
         given["random_state"] = RowNoise(options["random_state"].seed, int(given["random_state"][0]))
@@ -97,7 +99,7 @@ def _block(
         found = getattr(copy, method)(X, **given)
     if not isinstance(found, tuple):
         return np.asarray(found)
-    outer = rank - 1
+    outer = empty.ndim - 1
     return np.concatenate([part.reshape(*part.shape[:outer], -1) for part in found], -1)
 
 

@@ -28,7 +28,9 @@ class Replicas:
     @classmethod
     def of(cls, model: Any) -> Replicas:
         """Return the copies of a model; without ``n_jobs`` each works with one thread, as blocks run side by side."""
-        return cls(pickle.dumps(model._for_inference(), protocol=5))
+        import cloudpickle  # which Dask needs: parameters may be functions
+
+        return cls(cloudpickle.dumps(model._for_inference(), protocol=5))
 
     @property
     def token(self) -> str:
