@@ -38,6 +38,7 @@ WITH_PYTHON = [page for page in PAGES if "```python" in page.read_text(encoding=
 OPTIONAL = {
     "dask",
     "fastapi",
+    "h5py",
     "httpx",
     "keras",
     "onnx",

@@ -235,7 +235,9 @@ def test_all_sources_of_the_same_units_have_the_same_bits(kind: str, tmp_path: P
     if kind == "h5py":
         data = pytest.importorskip("h5py").File(tmp_path / "x.h5", "w").create_dataset("x", data=X, chunks=(10, D))
     elif kind == "zarr":
-        data = pytest.importorskip("zarr").create_array(tmp_path / "z", shape=X.shape, chunks=(10, D), dtype="f4")
+        data = pytest.importorskip("zarr", minversion="3").create_array(
+            tmp_path / "z", shape=X.shape, chunks=(10, D), dtype="f4"
+        )
         data[:] = X
     elif kind == "dask":
         data = pytest.importorskip("dask.array").from_array(X, chunks=(10, D))
@@ -354,6 +356,20 @@ def test_validation_data_may_be_a_source(small_blocks: None) -> None:
         assert fits[1].history_[name] == pytest.approx(fits[0].history_[name], rel=1e-5)
         assert fits[2].history_[name] == fits[1].history_[name]
     assert same(fits[0], fits[1])
+
+
+def test_validation_data_of_an_array_may_be_files(
+    tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "x.npy", X[:200])
+    y = RNG.integers(0, 2, N)
+    files = [tmp_path / "x.npy"]
+    model = tiny(conditional=True).fit(X, y, validation_data=(files, y[:200]))
+    wanted = tiny(conditional=True).fit(X, y, validation_data=(X[:200], y[:200]))
+    assert model.history_ == wanted.history_
+    monkeypatch.setattr(opening, "BLOCK_BYTES", 100)
+    with pytest.raises(ValueError, match=r"validation_data is the file .*x\.npy', which is too large"):
+        tiny().fit(X, validation_data=files)
 
 
 def test_early_stopping_restores_the_best_weights(small_blocks: None) -> None:
@@ -691,6 +707,9 @@ def test_what_batches_cannot_do_is_refused(tmp_path: Path) -> None:
         tiny().fit(Loader(), checkpoint=tmp_path / "c")
     with pytest.raises(ValueError, match="leave out y= and sample_weight="):
         tiny(conditional=True).fit(Loader(), np.zeros(N))
+    for bad in (iter([3, 4]), iter([X[0]])):
+        with pytest.raises(ValueError, match=r"batch 1 of X has shape \(.*\); expected \[n, n_features\]"):
+            tiny().fit(bad, steps_per_epoch=2)
     with pytest.raises(ValueError, match="the Empty returns no batches"):
         tiny().fit(Empty())
     with pytest.raises(ValueError, match="the generator returns no batches"):

@@ -77,13 +77,15 @@ def h5py_contiguous(folder: Path) -> Any:
 
 
 def zarr_array(folder: Path) -> Any:
-    found = pytest.importorskip("zarr").create_array(folder / "x.zarr", shape=X.shape, chunks=(100, 7), dtype="f4")
+    found = pytest.importorskip("zarr", minversion="3").create_array(
+        folder / "x.zarr", shape=X.shape, chunks=(100, 7), dtype="f4"
+    )
     found[:] = X
     return found
 
 
 def zarr_shards(folder: Path) -> Any:
-    zarr = pytest.importorskip("zarr")
+    zarr = pytest.importorskip("zarr", minversion="3")
     found = zarr.create_array(folder / "x.zarr", shape=X.shape, chunks=(50, 7), shards=(200, 7), dtype="f4")
     found[:] = X
     return found

@@ -70,6 +70,21 @@ def opened(model: Any, X: Any, steps: Any = None, name: str = "X") -> Any:
     )
 
 
+def validation_in_memory(model: Any, validation_data: Any) -> Any:
+    """Return the validation data of an X in memory, read if they are a small source."""
+    given, pair = validation_data, isinstance(validation_data, tuple) and 1 < len(validation_data) < 4
+    X, *rest = given if pair and model._open_source(given, "validation_data") is None else (given,)
+    source = model._open_source(X, "validation_data")
+    if source is None or hasattr(X, "__array__"):
+        return validation_data
+    if opening.is_large(source):
+        raise ValueError(
+            f"validation_data is {source.name}, which is too large to be read at once, beside an X in memory: pass "
+            "rows that fit into memory"
+        )
+    return (opening.whole(source), *rest) if rest else opening.whole(source)
+
+
 class Reader:
     """Makes what the engine reads from rows as they were given, for a model.
 

@@ -243,7 +243,8 @@ class Trained(Network):
     ) -> Job:
         """Return the fit to data in memory, or to a source or batches."""
         if not isinstance(X, (Source, Batches)):
-            return self._prepare(X, y, sample_weight, validation_data, settings, going_on)
+            held_out = streamed.validation_in_memory(self, validation_data)
+            return self._prepare(X, y, sample_weight, held_out, settings, going_on)
         if going_on:
             self._check_unchanged(self._require_fitted())
         return streamed.prepare(self, X, y, sample_weight, validation_data, settings, steps, going_on=going_on)
@@ -407,7 +408,7 @@ class Trained(Network):
 
         Parameters
         ----------
-        X : array_like, [n_examples, n_features]
+        X : array_like, [n_examples, n_features], or data that are read in blocks
         y : array_like, [n_examples] or [n_examples, c], optional
             As in ``fit``. Without ``classes`` the first call must contain every class.
         classes : array_like, [n_classes], optional

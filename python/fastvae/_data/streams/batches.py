@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,7 @@ _SAMPLED, _VALUES = 4096, 2**22
 
 def is_batches(X: Any) -> bool:
     """Whether `X` can be iterated over more than once, and is none of the containers that hold rows."""
-    if isinstance(X, (Iterator, list, tuple, str, bytes, dict, set, frozenset, type)) or not isinstance(X, Iterable):
+    if isinstance(X, (Iterator, Sequence, Mapping, Set, type)) or not isinstance(X, Iterable):
         return False
     in_memory = ("__array__", "__array_interface__", "__dlpack__", "__buffer__", "__dataframe__", "shape", "columns")
     return not any(hasattr(X, name) for name in in_memory)
@@ -69,6 +69,8 @@ class Batches(Stream):
         X = [x if sparse.is_sparse(x) else np.asarray(x) for x, _ in self._first]
         y = [y for _, y in self._first if y is not None]
         for i, x in enumerate(X):
+            if len(x.shape) < 2:
+                raise ValueError(f"batch {i + 1} of X has shape {x.shape}; expected [n, n_features], or images")
             if x.shape[1:] != X[0].shape[1:]:
                 raise ValueError(
                     f"batch {i + 1} of X has rows of shape {x.shape[1:]}, and batch 1 of {X[0].shape[1:]}: all must "
