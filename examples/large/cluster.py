@@ -93,7 +93,7 @@ def in_searches(X: Any, repeats: int) -> None:
         path = Path(folder) / "threads"
         model = fastvae.VAE(20, hidden=(400,), epochs=3, random_state=0, callbacks=[Record(path)], progress=False)
         times: dict[int, list[float]] = {1: [], 2: []}
-        threads: dict[int, list[str]] = {}
+        threads: dict[int, str] = {}
         for repeat in range(repeats + 1):
             for n_jobs in (1, 2):
                 search = GridSearchCV(model, {"latent_dim": [5, 10, 20, 40]}, cv=2, n_jobs=n_jobs, refit=False)
@@ -101,11 +101,11 @@ def in_searches(X: Any, repeats: int) -> None:
                 seconds = timed(lambda search=search: search.fit(X[:20_000]))  # type: ignore[misc]
                 if repeat:  # the workers of the first one have to start
                     times[n_jobs].append(seconds)
-                threads[n_jobs] = sorted({line.split(": ")[1] for line in path.read_text().splitlines()})
-                processes = len({line.split(": ")[0] for line in path.read_text().splitlines()})
-                threads[n_jobs].append(f"{processes} processes")
+                lines = [line.split(": ") for line in path.read_text().splitlines()]
+                processes = len({process for process, _ in lines})
+                threads[n_jobs] = f"{processes} processes with {max(int(number) for _, number in lines)} threads each"
     for n_jobs, seconds_of in times.items():
-        print(f"GridSearchCV(n_jobs={n_jobs}): {median(seconds_of):.2f} s; threads in a process: {threads[n_jobs]}")
+        print(f"GridSearchCV(n_jobs={n_jobs}): {median(seconds_of):.2f} s; {threads[n_jobs]}")
 
 
 def main() -> None:
