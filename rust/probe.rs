@@ -2,10 +2,13 @@
 //! cores.
 
 use crate::error::{Result, filled};
-use crate::matrix::{Panels, ProductTile, panels_of, product};
+use crate::matrix::{
+    Panels, ProductBlock, ProductTile, panels_of, product, transposed_word_product, vectors_of,
+    word_product,
+};
 use crate::nn::activation::Activation;
 use crate::nn::dense::BiasAndActivation;
-use crate::simd::{Isa, Op, Simd, ZERO_ROW};
+use crate::simd::{Isa, Op, Prefetch, Simd, WIDTH, ZERO_ROW, word_rows, words_of};
 use crate::threads;
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -47,6 +50,66 @@ pub fn peak(isa: Isa, threads: usize) -> f64 {
     });
     let flops = 2 * chains * lanes * STEPS * threads;
     flops as f64 / slowest.into_inner() as f64
+}
+
+/// The peak rate of products of bfloat16 of `threads` threads together, in GFLOP/s; 0 without an instruction.
+pub fn word_peak(isa: Isa, threads: usize) -> f64 {
+    const STEPS: usize = 200_000;
+    if !isa.multiplies_words() {
+        return 0.0;
+    }
+    let slowest = AtomicU64::new(0);
+    threads::run(threads, |worker| {
+        worker.phase(0, |_| ());
+        let start = Instant::now();
+        black_box(isa.word_chains(black_box(STEPS)));
+        slowest.fetch_max(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    });
+    // 24 chains of sixteen lanes of two products.
+    let flops = 2 * 24 * 32 * STEPS * threads;
+    flops as f64 / slowest.into_inner() as f64
+}
+
+/// [`product_seconds`] of words, without an epilogue.
+pub fn word_product_seconds(isa: Isa, [rows, inputs, outputs]: [usize; 3]) -> Result<f64> {
+    let k = words_of(inputs);
+    let x = filled(ZERO_ROW, Some(word_rows(rows) * panels_of(inputs)))?;
+    let weights = filled(ZERO_ROW, Some(k * panels_of(outputs)))?;
+    let start = Instant::now();
+    threads::alone(|worker| {
+        let right = |panel: usize| &weights[panel * k..][..k];
+        word_product(
+            worker,
+            isa,
+            (&x, rows),
+            |_| None,
+            outputs,
+            right,
+            |tile| {
+                black_box(tile.products);
+            },
+        );
+    });
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// Seconds that one thread takes for the weight gradient [inputs, outputs] of a layer from `rows` rows of words.
+pub fn word_gradient_seconds(isa: Isa, [rows, inputs, outputs]: [usize; 3]) -> Result<f64> {
+    let k = word_rows(rows);
+    let matrix = |cols: usize| filled(ZERO_ROW, Some(k * panels_of(cols)));
+    let (x, dy) = (matrix(inputs)?, matrix(outputs)?);
+    let mut block: ProductBlock = [ZERO_ROW; _];
+    let start = Instant::now();
+    for (panel, dy) in dy.chunks(k).enumerate() {
+        for (n, x) in x.chunks(k).enumerate() {
+            let used = (inputs - n * WIDTH).min(WIDTH);
+            let vectors = vectors_of(outputs, panel);
+            let hints = |_, _| (None, Prefetch::NOTHING);
+            transposed_word_product(isa, x, used, dy, vectors, hints, &mut block);
+            black_box(&block);
+        }
+    }
+    Ok(start.elapsed().as_secs_f64())
 }
 
 /// Seconds that one thread takes for the product [rows, inputs] x [inputs, outputs] of a layer; `shape` is

@@ -281,6 +281,7 @@ class TorchVAE(Twin):
             raise NotImplementedError(f"the reference has no formula of {likelihood!r}")
         self.beta, self.free_bits, self.capacity, self.objective = beta, free_bits, capacity, objective
         self.missing_indicator = missing_indicator
+        self.last: tuple[Any, Any] = (None, None)
         self.to(dtype)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -294,10 +295,16 @@ class TorchVAE(Twin):
             x, corrupted = (None if part is None else self.likelihood.seen(part) for part in (x, corrupted))
         return beside_holes(x, corrupted, self.missing_indicator)
 
+    def hidden(self, z: Tensor) -> Tensor:
+        """The input of the output layers, the same tensor for each of them."""
+        if self.last[0] is not z:
+            self.last = (z, self.decoder[:-1](z))
+        return self.last[1]
+
     def standard_deviation(self, z: Tensor) -> Tensor:
         """The Gaussian's, at a code."""
         if hasattr(self, "scale"):
-            variance: Tensor = self.floor**2 + (2 * self.scale(self.decoder[:-1](z)).clamp(max=40)).exp()
+            variance: Tensor = self.floor**2 + (2 * self.scale(self.hidden(z)).clamp(max=40)).exp()
             return variance.sqrt()
         if hasattr(self, "likelihood"):
             return self.likelihood.log_scale.exp()
@@ -336,7 +343,7 @@ class TorchVAE(Twin):
         log_p = self.log_prob_of_counts(x, out.log_softmax(1) + self.size(x).log())
         if not self.inflated:
             return log_p
-        u = self.inflation(self.decoder[:-1](z))
+        u = self.inflation(self.hidden(z))
         rest = logsigmoid(-u) + log_p
         return torch.where(x == 0, torch.logaddexp(logsigmoid(u), rest), rest)
 
@@ -352,7 +359,7 @@ class TorchVAE(Twin):
 
     def reconstruction(self, x: Tensor, z: Tensor) -> Tensor:
         """-log p(x|z) of each example, nats."""
-        out = self.decoder(z)
+        out = self.decoder[-1](self.hidden(z))
         if self.mixed:
             losses = torch.stack(self.likelihood.terms(x, out, balanced=True)).sum(0)
         elif self.bernoulli:

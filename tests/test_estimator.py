@@ -55,6 +55,7 @@ DEFAULTS = {
     "tol": 1e-4,
     "callbacks": (),
     "warm_start": False,
+    "precision": "float32",
     "n_jobs": None,
     "random_state": None,
     "progress": None,

@@ -20,10 +20,10 @@ _EPS = 1e-5
 
 
 class JaxConvVAE:
-    """ReLU, Bernoulli; batch normalisation with the batch's statistics."""
+    """ReLU, Bernoulli; batch normalisation with the batch's statistics. `bf16`: operands of products."""
 
-    def __init__(self, network: Network, layout: str = "NHWC") -> None:
-        self.network, self.layout = network, layout
+    def __init__(self, network: Network, layout: str = "NHWC", *, bf16: bool = False) -> None:
+        self.network, self.layout, self.type = network, layout, jnp.bfloat16 if bf16 else jnp.float32
         rng, self.weights = np.random.default_rng(0), {}
         sizes = network.sizes()
         for i, layer in enumerate(network.hidden):
@@ -58,7 +58,11 @@ class JaxConvVAE:
 
     def _conv(self, x: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
         dimensions = (self.layout, "HWIO", self.layout)
-        return lax.conv_general_dilated(x, kernel, dimension_numbers=dimensions, **options)
+        x, kernel = x.astype(self.type), kernel.astype(self.type)
+        return lax.conv_general_dilated(x, kernel, dimension_numbers=dimensions, **options).astype(jnp.float32)
+
+    def _product(self, x: jax.Array, weights: jax.Array) -> jax.Array:
+        return jnp.matmul(x.astype(self.type), weights.astype(self.type), preferred_element_type=jnp.float32)
 
     def _encode(self, weights: dict[str, Any], x: jax.Array) -> jax.Array:
         for i, layer in enumerate(self.network.hidden):
@@ -69,12 +73,12 @@ class JaxConvVAE:
             else:
                 window = tuple(1 if axis in "NC" else layer.size for axis in self.layout)
                 x = lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
-        return x.reshape(len(x), -1) @ weights["head"] + weights["head.bias"]
+        return self._product(x.reshape(len(x), -1), weights["head"]) + weights["head.bias"]
 
     def _decode(self, weights: dict[str, Any], z: jax.Array) -> jax.Array:
         height, width, channels = self.network.sizes()[-1]
         shape = tuple({"H": height, "W": width, "C": channels}[axis] for axis in self.layout[1:])
-        x = jax.nn.relu(z @ weights["start"] + weights["start.bias"]).reshape(len(z), *shape)
+        x = jax.nn.relu(self._product(z, weights["start"]) + weights["start.bias"]).reshape(len(z), *shape)
         for i, layer in reversed(list(enumerate(self.network.hidden))):
             if isinstance(layer, Conv2d):
                 stride, padding = (layer.stride,) * 2, [(layer.kernel_size - 1 - layer.padding,) * 2] * 2

@@ -14,9 +14,10 @@ import optax
 _ADAM = optax.adam(1e-3)
 
 
-def _loss(weights: dict[str, Any], x: jax.Array, key: jax.Array) -> jax.Array:
+def _loss(weights: dict[str, Any], x: jax.Array, key: jax.Array, *, bf16: bool) -> jax.Array:
     def dense(name: str, x: jax.Array) -> jax.Array:
-        return x @ weights[name] + weights[f"{name}.bias"]
+        operands = (a.astype(jnp.bfloat16) if bf16 else a for a in (x, weights[name]))
+        return jnp.matmul(*operands, preferred_element_type=jnp.float32) + weights[f"{name}.bias"]
 
     h = jax.nn.relu(dense("encoder", x))
     mu, logvar = jnp.split(dense("head", h), 2, axis=1)
@@ -27,17 +28,18 @@ def _loss(weights: dict[str, Any], x: jax.Array, key: jax.Array) -> jax.Array:
     return (reconstruction + kl) / len(x)
 
 
-@partial(jax.jit, donate_argnums=(0, 1, 3))
-def _step(weights: Any, state: Any, x: jax.Array, key: jax.Array) -> tuple[Any, Any, jax.Array]:
+@partial(jax.jit, donate_argnums=(0, 1, 3), static_argnames="bf16")
+def _step(weights: Any, state: Any, x: jax.Array, key: jax.Array, *, bf16: bool) -> tuple[Any, Any, jax.Array]:
     key, noise = jax.random.split(key)
-    updates, state = _ADAM.update(jax.grad(_loss)(weights, x, noise), state)
+    updates, state = _ADAM.update(jax.grad(partial(_loss, bf16=bf16))(weights, x, noise), state)
     return optax.apply_updates(weights, updates), state, key
 
 
 class JaxVAE:
-    """n_features - hidden - latent_dim - hidden - n_features, ReLU, Bernoulli."""
+    """n_features - hidden - latent_dim - hidden - n_features, ReLU, Bernoulli; `bf16`: operands of products."""
 
-    def __init__(self, n_features: int = 784, hidden: int = 400, latent_dim: int = 20) -> None:
+    def __init__(self, n_features: int = 784, hidden: int = 400, latent_dim: int = 20, *, bf16: bool = False) -> None:
+        self.step = partial(_step, bf16=bf16)
         shapes = {
             "encoder": (n_features, hidden),
             "head": (hidden, 2 * latent_dim),
@@ -60,5 +62,5 @@ class JaxVAE:
     def steps(self, batches: Sequence[jax.Array]) -> None:
         """One training step for each batch."""
         for x in batches:
-            self.weights, self.state, self.key = _step(self.weights, self.state, x, self.key)
+            self.weights, self.state, self.key = self.step(self.weights, self.state, x, self.key)
         jax.block_until_ready(self.weights)

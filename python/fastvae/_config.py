@@ -12,7 +12,9 @@ def show_config() -> dict[str, object]:
     -------
     dict
         ``version``; ``isa``, the instruction set in use: ``"avx512"``, ``"avx2"`` or ``"portable"`` (the environment
-        variable ``FASTVAE_ISA`` forces one); ``isa_available``, a list; ``threads``, the default number of threads:
+        variable ``FASTVAE_ISA`` forces one); ``isa_available``, a list; ``cpu``, a dict that says whether the CPU has
+        "avx512_bf16" (which ``precision="bf16"`` needs to be fast), "avx512_vnni" (products of int8) and "amx" (not
+        used); ``threads``, the default number of threads:
         ``FASTVAE_NUM_THREADS``, else ``OMP_NUM_THREADS``, but no more than the cores that the calling thread may use
         (affinity, and quota of the control group); ``debug``, True for a build without optimisation, which is slow.
 
@@ -32,6 +34,7 @@ def show_config() -> dict[str, object]:
         "version": _core.__version__,
         "isa": isa,
         "isa_available": available,
+        "cpu": dict(_core.cpu_features()),
         "threads": threads,
         "debug": debug,
     }

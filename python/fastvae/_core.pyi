@@ -16,6 +16,7 @@ __all__ = [
     "MAX_THREADS",
     "MAX_TRIALS",
     "MAX_WIDTH",
+    "PRECISIONS",
     "ROUNDING",
     "TOPIC_GAIN",
     "ColumnMoments",
@@ -29,10 +30,12 @@ __all__ = [
     "complete_specification",
     "config",
     "corrupt",
+    "cpu_features",
     "gaussian_kl",
     "layer_shapes",
     "likelihood_formula",
     "log_prob",
+    "permutation",
     "reparameterize",
     "standard_normal",
     "unreadable_num_threads",
@@ -49,6 +52,7 @@ MAX_THREADS: int
 MAX_TRIALS: int
 MAX_SIDE: int
 MAX_WIDTH: int
+PRECISIONS: list[str]
 ROUNDING: float
 TOPIC_GAIN: float
 
@@ -103,6 +107,7 @@ _Composite = tuple[tuple[float, float, float], float, list[_F32], _F32]
 @final
 class Engine:
     def __new__(cls, specification: str) -> Engine: ...
+    def with_precision(self, precision: str) -> Engine: ...
     @property
     def specification(self) -> str: ...
     @property
@@ -300,4 +305,5 @@ def corrupt(x: _F32, corruption: tuple[str, float], cols: int, seed: int) -> _F3
 def permutation(seed: int, epoch: int, block: int, n: int) -> NDArray[np.uint64]: ...
 def standard_normal(n: int, cols: int, seed: int, stream: int) -> _F32: ...
 def config() -> tuple[str, list[str], int, bool]: ...
+def cpu_features() -> list[tuple[str, bool]]: ...
 def unreadable_num_threads() -> tuple[str, int] | None: ...

@@ -8,6 +8,9 @@ mod shared;
 
 pub use grid::Grid;
 pub use panels::{ColumnMap, Panels, RowMap, from_panels, panels_of, spans, to_panels, vectors_of};
-pub use product::{ProductBlock, ProductTile, product, tile_rows, transposed_product};
+pub use product::{
+    ProductBlock, ProductTile, product, tile_rows, transposed_product, transposed_word_product,
+    word_product,
+};
 pub use segment_table::SegmentTable;
 pub use shared::Shared;

@@ -5,7 +5,7 @@ use super::clip::{self, Gradients};
 use super::memory::{BatchView, Memory, Owners, Workspace};
 use super::network::Network;
 use super::pass::Pass;
-use super::spec::Specification;
+use super::spec::{Precision, Specification};
 use super::tensor::Tensor;
 use crate::error::{Error, Result, copied, filled};
 use crate::matrix::Shared;
@@ -118,6 +118,27 @@ impl Engine {
             squares: Vec::new(),
             workspaces: [Vec::new(), Vec::new()],
         })
+    }
+
+    /// A copy of the model, its moments and its counters, whose matrix products have operands of another precision.
+    pub fn with_precision(&self, precision: Precision) -> Result<Engine> {
+        let specification = Specification { precision, ..self.network.spec.clone() };
+        specification.check()?;
+        let mut engine = Engine {
+            steps: self.steps,
+            optimizer_start: self.optimizer_start,
+            epochs: self.epochs,
+            ..Engine::empty(Network::new(specification)?)?
+        };
+        assert_eq!(
+            engine.network.rows, self.network.rows,
+            "parameters are float32 in any precision"
+        );
+        let SavedState { parameters, moments, clamped, .. } = self.state()?;
+        (engine.parameters, engine.moments) = (parameters, moments);
+        engine.clamped = AtomicUsize::new(clamped);
+        engine.refresh()?;
+        Ok(engine)
     }
 
     /// A buffer; empty if the optimiser does not use it.

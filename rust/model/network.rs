@@ -5,7 +5,7 @@ use super::build::{decoder, encoder, latent};
 use super::head::Head;
 use super::layers::Layer;
 use super::memory::{BufferSizes, Plan, Planner, Port, Slot};
-use super::spec::Specification;
+use super::spec::{Precision, Specification};
 use super::tensor::{Layout, Tensor};
 use crate::data::Source;
 use crate::error::{Error, Result};
@@ -45,7 +45,7 @@ impl Network {
     /// Builds the layers of a specification and lays out their parameters.
     pub fn new(spec: Specification) -> Result<Network> {
         spec.check()?;
-        let layout = &mut Layout::default();
+        let layout = &mut Layout { words: spec.precision == Precision::Bf16, ..Layout::default() };
         let encoder = encoder(&spec, layout)?;
         let latent = latent(&spec);
         let decoder = decoder(&spec, layout)?;
@@ -152,7 +152,7 @@ impl Network {
         let planner = &mut planning;
         let trains = planner.trains();
         let x = planner.place(spec.n_features, 1, !matches!(storage, InputStorage::Sparse(_)));
-        let input = match storage {
+        let mut input = match storage {
             InputStorage::Batch if spec.encodes_as_is() => x,
             // No memory, but the columns of the first layer.
             InputStorage::Sparse(_) => {
@@ -162,20 +162,29 @@ impl Network {
         };
         let sparse = matches!(storage, InputStorage::Sparse(_));
         let conditions = planner.place(spec.conditions, 1, sparse);
+        if self.encoder[0].multiplies_words() && !sparse {
+            planner.add_words(&mut input);
+        }
         // The gradient with respect to the input is not computed.
         let first = Port::plain(input, planner.place(input.cols, 1, false));
-        let (encoder, posterior) = plan_layers(&self.encoder, planner, first, false);
+        let of_code = self.latent.is_empty() && self.decoder[0].multiplies_words();
+        let code_words = of_code && !spec.variational;
+        let (encoder, posterior) = plan_layers(&self.encoder, planner, first, code_words, false);
         let eps = planner.place(spec.latent_dim, copies, true);
         let z = match spec.variational {
             true => {
                 let cols = spec.latent_dim + spec.decoder_conditions();
-                let z = planner.place(cols, copies, true);
+                let mut z = planner.place(cols, copies, true);
+                if of_code {
+                    planner.add_words(&mut z);
+                }
                 Port::plain(z, planner.gradient(cols, copies))
             }
             false => posterior, // the code is the encoder's output
         };
-        let (latent, code) = plan_layers(&self.latent, planner, z, false);
-        let (decoder, output) = plan_layers(&self.decoder, planner, code, true);
+        let (latent, code) =
+            plan_layers(&self.latent, planner, z, self.decoder[0].multiplies_words(), false);
+        let (decoder, output) = plan_layers(&self.decoder, planner, code, false, true);
         let whole_rows = self.head.likelihood.needs_whole_rows();
         let output_gradient = match trains {
             true => output.gradient,
@@ -242,16 +251,42 @@ impl Network {
     }
 }
 
-/// Plans a list of layers, each reading the output of the one before; returns their slots and the last output.
+/// Plans a list of layers, each reading the output of the one before; returns their slots and the last output. `words`: whether
+/// what reads the last output multiplies its words.
 fn plan_layers(
     layers: &[Box<dyn Layer>],
     planner: &mut Planner,
     mut below: Port,
+    words: bool,
     with_output: bool,
 ) -> (Vec<Slot>, Port) {
-    let mut slots = Vec::with_capacity(layers.len());
+    let mut slots: Vec<Slot> = Vec::with_capacity(layers.len());
     for (index, layer) in layers.iter().enumerate() {
-        let slot = layer.plan(planner, below, with_output && index + 1 == layers.len());
+        let next = layers.get(index + 1);
+        let words = next.map_or(words, |next| next.multiplies_words());
+        // The input of the output layer can be asked for.
+        let asked = !planner.trains() && with_output && index + 2 == layers.len();
+        let words_only = words && next.is_some() && layer.stores_words() && !asked;
+        let stored = match next {
+            None => !with_output,
+            Some(_) => !words_only || planner.trains() && !layer.words_suffice(),
+        };
+        let mut slot = layer.plan(planner, below, stored);
+        let Port { value, saved, .. } = slot.above;
+        let same = (value.start, value.stored) == (saved.start, saved.stored);
+        if words {
+            planner.add_words(&mut slot.above.value);
+            if same {
+                slot.above.saved = slot.above.value;
+            }
+        }
+        if layer.multiplies_words() {
+            planner.add_gradient_words(&mut slot.above.gradient);
+            // The gradient of a layer that reads sparse rows is a sum of floats.
+            if words_only && below.value.words.is_some() {
+                planner.drop_floats(&mut slot.above.gradient);
+            }
+        }
         below = slot.above;
         slots.push(slot);
     }

@@ -98,12 +98,16 @@ impl<'a> Pass<'a> {
     /// Runs the decoder up to the input of its last layer.
     pub fn decode(&self, worker: &Worker) {
         let hidden = self.network.decoder.len() - 1;
+        self.round_all(worker, self.memory.plan.decoder[0].below.value);
         self.forward(worker, &self.network.decoder[..hidden], &self.memory.plan.decoder);
     }
 
     fn forward(&self, worker: &Worker, layers: &[Box<dyn Layer>], slots: &[Slot]) {
         for (layer, slot) in layers.iter().zip(slots) {
             layer.forward(&self.batch, worker, slot);
+            if !layer.stores_words() {
+                self.round_all(worker, slot.above.value);
+            }
         }
     }
 
@@ -192,16 +196,23 @@ impl<'a> Pass<'a> {
             for (i, (layer, slot)) in layers.iter().zip(slots).enumerate().rev() {
                 if i >= from {
                     layer.backward(&self.batch, worker, slot);
+                    if !layer.stores_words() {
+                        self.round_all(worker, slot.below.gradient);
+                    }
                 }
                 // From here on, the memory of the output's gradient is the next layers'.
                 layer.update(&self.batch, worker, slot, scratch, sink);
             }
         };
         network.head.update(&self.batch, worker, weight, sink);
+        if !network.head.stores_words(&self.batch) {
+            self.round_all(worker, plan.output_gradient);
+        }
         back(&network.decoder, &plan.decoder, 0);
         back(&network.latent, &plan.latent, 0);
         if network.spec.variational {
             latent();
+            self.round_all(worker, plan.posterior.gradient);
         }
         back(&network.encoder, &plan.encoder, network.without_input_gradient);
     }

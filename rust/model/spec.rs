@@ -164,6 +164,7 @@ impl Specification {
         self.standardize.as_ref().map_or(Ok(()), |by| by.check(self.n_features))?;
         self.standardize_y.as_ref().map_or(Ok(()), |by| by.check(self.conditions))?;
         self.check_exam()?;
+        self.check_precision()?;
         if !(self.size_unit > 0.0 && self.size_unit.is_finite()) {
             return Err(Error::Parameter(format!(
                 "size_unit={} must be a positive number",
@@ -201,6 +202,19 @@ impl Specification {
         self.encoder_shapes()?;
         self.decoder_shapes()?;
         Ok(())
+    }
+
+    /// Returns an error unless all layers can multiply bfloat16.
+    fn check_precision(&self) -> Result<()> {
+        let constrained =
+            self.weight_constraint != WeightConstraint::Free || self.item_prior.is_some();
+        match self.precision {
+            Precision::Bf16 if self.topics.is_some() || constrained => Err(Error::Parameter(
+                "precision=\"bf16\" is for networks of dense and convolutional layers: topic models and exams need float32"
+                    .into(),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Returns an error unless groups of columns are the columns of a table that a dense network makes.
@@ -488,6 +502,20 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// All precisions with their names.
+    pub const NAMED: [(&'static str, Precision); 2] =
+        [("float32", Precision::Float32), ("bf16", Precision::Bf16)];
+
+    /// Looks a precision up by name.
+    pub fn named(name: &str) -> Result<Precision> {
+        let found = Self::NAMED.iter().find(|(known, _)| *known == name);
+        found.map(|&(_, precision)| precision).ok_or_else(|| {
+            Error::Parameter(format!(
+                "precision={name:?} is not known; use \"float32\" or \"bf16\""
+            ))
+        })
+    }
+
     /// Whether operands are float32.
     #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
     pub fn is_float32(&self) -> bool {
@@ -579,6 +607,7 @@ mod tests {
         for (_, activation) in Activation::NAMED {
             assert_round_trip(&Specification { activation, ..small() });
         }
+        assert_round_trip(&Specification { precision: Precision::Bf16, ..small() });
         for missing in [Missing::Refused, Missing::Masked, Missing::Indicated] {
             assert_round_trip(&Specification { missing, variational: false, ..small() });
         }
@@ -712,6 +741,11 @@ mod tests {
             (
                 r#""item_prior":{"slope":{"kind":"flat"},"threshold":1}"#,
                 "unknown option `threshold`",
+            ),
+            (r#""precision":"fp16""#, "specification's precision: unknown variant `fp16`"),
+            (
+                r#""precision":"bf16","item_prior":{"slope":{"kind":"flat"},"intercept":1}"#,
+                "precision=\"bf16\" is for networks of dense",
             ),
             (r#""variational":false,"conditions":2"#, "a plain autoencoder has no conditions"),
             (

@@ -92,6 +92,8 @@ pub struct Layout {
     pub rows: usize,
     /// Rows of the derived buffer, which is recomputed after each update: transposes and distributions over words.
     pub derived: usize,
+    /// Whether layers multiply words of two bfloat16.
+    pub words: bool,
 }
 
 impl Layout {

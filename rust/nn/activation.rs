@@ -55,6 +55,11 @@ impl Activation {
     pub fn keeps_slope(self) -> bool {
         with_activation!(self, A => A::KEEPS_SLOPE)
     }
+
+    /// Whether the derivative of the value rounded to bfloat16 is that of the value.
+    pub fn slope_survives_rounding(self) -> bool {
+        matches!(self, Activation::Relu | Activation::Identity)
+    }
 }
 
 impl TryFrom<String> for Activation {

@@ -8,7 +8,7 @@ use crate::data::check::ValueCheck;
 use crate::data::{Element, Source};
 use crate::error::{Error, copied};
 use crate::file::{self, History};
-use crate::model::{Engine, Specification};
+use crate::model::{Engine, Precision, Specification};
 use crate::random::Stream;
 use crate::run::blocks::InferenceRun;
 use crate::run::fingerprint::Fingerprint;
@@ -165,6 +165,12 @@ impl PyEngine {
     fn new(py: Python<'_>, specification: &str) -> PyResult<PyEngine> {
         let engine = detached(py, || Engine::new(Specification::from_json(specification)?))??;
         Ok(engine.into())
+    }
+
+    /// A copy whose matrix products have operands of this precision, float32 or bf16.
+    fn with_precision(&self, py: Python<'_>, precision: &str) -> PyResult<PyEngine> {
+        let precision = Precision::named(precision)?;
+        Ok(self.with_engine(py, |engine| engine.with_precision(precision))??.into())
     }
 
     /// The specification with all its options, as JSON.

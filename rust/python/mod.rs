@@ -19,7 +19,7 @@ mod sparse;
 mod start;
 mod train;
 
-use crate::simd::Isa;
+use crate::simd::{self, Isa};
 use crate::threads;
 use pyo3::prelude::*;
 
@@ -28,6 +28,12 @@ use pyo3::prelude::*;
 fn config() -> PyResult<(&'static str, Vec<&'static str>, usize, bool)> {
     let available = Isa::available().iter().map(|isa| isa.name()).collect();
     Ok((Isa::detect()?.name(), available, threads::default_threads(), cfg!(debug_assertions)))
+}
+
+/// Whether the CPU has each kind of instructions for short operands, by name.
+#[pyfunction]
+fn cpu_features() -> [(&'static str, bool); 3] {
+    simd::features()
 }
 
 /// The value of FASTVAE_NUM_THREADS, if it holds no number of threads, and the default in its place.
@@ -41,10 +47,10 @@ fn unreadable_num_threads() -> Option<(String, usize)> {
 mod _core {
     #[cfg(feature = "probe")]
     #[pymodule_export]
-    use super::probe::{peak, product_rate, round_trip};
+    use super::probe::{peak, product_rate, round_trip, word_peak, word_product_rate};
     #[pymodule_export]
     use super::{
-        config,
+        config, cpu_features,
         engine::{PyEngine, complete_specification},
         error::FormatError,
         file::{PyModelFile, write_atomically},
@@ -59,6 +65,7 @@ mod _core {
         unreadable_num_threads,
     };
     use crate::data::input_transform;
+    use crate::model::Precision;
     use crate::nn::activation::Activation;
     use pyo3::prelude::*;
 
@@ -68,6 +75,7 @@ mod _core {
         crate::threads::process_id(); // registers its handler before any fork
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("ACTIVATIONS", Activation::NAMED.map(|(name, _)| name))?;
+        module.add("PRECISIONS", Precision::NAMED.map(|(name, _)| name))?;
         module.add("MAX_THREADS", crate::threads::MAX_THREADS)?;
         module.add("LOGVAR_RANGE", crate::nn::latent::LOGVAR_RANGE)?;
         module.add("MAX_WIDTH", crate::model::MAX_WIDTH)?;

@@ -20,13 +20,15 @@ pub struct BestItemsRun {
     new_only: bool,
     bounds: Option<Bounds>,
     largest: f32,
+    /// The transposed weights of the output layer, if the engine has only their words.
+    transposed: Option<Vec<Row>>,
     lists: Option<Lists>,
 }
 
 impl BestItemsRun {
     /// The best `n` items of each row, at least one, among those that are `allowed` (empty: all); with `new_only` among those
     /// whose value in the row of x is zero. `bounds` are the arguments of [`Bounds::new`], with which few logits are
-    /// computed: results do not depend on them.
+    /// computed: results do not depend on them. The output layer multiplies float32, whatever the model's precision.
     pub fn new(
         engine: &Engine,
         n: usize,
@@ -46,18 +48,23 @@ impl BestItemsRun {
         let Some(layer) = engine.network.output().dense() else {
             return Err(Error::Parameter("only a dense output layer ranks items".into()));
         };
-        let transposed = &engine.derived()[layer.all_transposed()];
+        let parameters = engine.buffer(StateBuffer::Value);
+        let (own, transposed) = match layer.all_transposed() {
+            Some(rows) => (None, &engine.derived()[rows]),
+            None => (Some(layer.transpose_of(engine.isa, parameters)?), [].as_slice()),
+        };
         let shape = [layer.inputs, spec.n_features];
+        let transposed = own.as_deref().unwrap_or(transposed);
         let bounds = bounds.map(|b| Bounds::new(b, shape, transposed)).transpose()?;
-        let largest = match bounds {
-            Some(_) => 0.0,
-            None => largest_norm(layer, engine.buffer(StateBuffer::Value)),
+        let (largest, transposed) = match bounds {
+            Some(_) => (0.0, None),
+            None => (largest_norm(layer, parameters), own),
         };
         let mut masks = vec![0; panels_of(spec.n_features)];
         for item in (0..spec.n_features).filter(|&item| allowed.is_empty() || allowed[item]) {
             masks[item / WIDTH] |= 1 << (item % WIDTH);
         }
-        Ok(BestItemsRun { n, allowed: masks, new_only, bounds, largest, lists: None })
+        Ok(BestItemsRun { n, allowed: masks, new_only, bounds, largest, transposed, lists: None })
     }
 }
 
@@ -84,7 +91,9 @@ impl Engine {
             }),
         };
         let lists = lists.share();
-        let search = best.bounds.as_ref().map_or(Search::Logits(best.largest), Search::Bounds);
+        let (largest, transposed) = (best.largest, best.transposed.as_deref());
+        let logits_of_all = Search::Logits { largest, transposed };
+        let search = best.bounds.as_ref().map_or(logits_of_all, Search::Bounds);
         let ranking = Ranking { n, allowed: &best.allowed, new_only: best.new_only, search };
         let out = BestOut { items: Shared::new(items), logits: Shared::new(logits) };
         run.walk_in(self, x, storage, size, &|worker, buffers, part, rows, start, check| {

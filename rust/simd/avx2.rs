@@ -193,6 +193,14 @@ impl Simd for Avx2 {
         intrinsic!([_mm256_loadu_si256(p), _mm256_loadu_si256(p.add(1))])
     }
     #[inline(always)]
+    fn pack(self, a: Self::U, b: Self::U) -> Self::U {
+        intrinsic!([a, b].map(|[low, high]| {
+            let halves =
+                _mm256_packus_epi32(_mm256_srli_epi32::<16>(low), _mm256_srli_epi32::<16>(high));
+            _mm256_permute4x64_epi64::<0xd8>(halves)
+        }))
+    }
+    #[inline(always)]
     fn widening_mul(self, a: Self::U, b: u32) -> (Self::U, Self::U) {
         intrinsic!({
             let b = _mm256_set1_epi32(b as i32);
@@ -340,7 +348,7 @@ unsafe fn block<const ROWS: usize, const COLUMNS: bool, const LIST: bool>(
 ) {
     let between_rows = if COLUMNS { 1 } else { WIDTH };
     let mut acc = [[_mm256_setzero_ps(); 2]; ROWS];
-    walk_k!(count, list, a, jump, b, prefetch, COLUMNS, LIST, {
+    walk_k!(WIDTH, count, list, a, jump, b, prefetch, COLUMNS, LIST, {
         // SAFETY: the caller promises a row of B and the elements of A at every k.
         unsafe {
             let bv = [_mm256_load_ps(b), _mm256_load_ps(b.add(8))];

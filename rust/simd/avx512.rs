@@ -3,7 +3,8 @@
 
 use super::product::{Kernel, PairKernel, Prefetch, kernel_table, walk_k};
 use super::segments::{Segment, SegmentKernel, segment_table, walk_segments};
-use super::{Arithmetic, Isa, LANES, Lanes, Op, Row, Set, Simd, Tile, WIDTH};
+use super::words::WordKernel;
+use super::{Arithmetic, Isa, LANES, Lanes, Op, ROW_WORDS, Row, Set, Simd, Tile, WIDTH};
 use crate::simd::math::Formula;
 use std::arch::x86_64::*;
 
@@ -168,6 +169,18 @@ impl Simd for Avx512 {
         intrinsic!(_mm512_loadu_si512(from.as_ptr().cast()))
     }
     #[inline(always)]
+    fn pack(self, a: __m512i, b: __m512i) -> __m512i {
+        const ODD: [u16; 32] = {
+            let (mut odd, mut i) = ([0; 32], 0);
+            while i < 32 {
+                odd[i] = 2 * i as u16 + 1;
+                i += 1;
+            }
+            odd
+        };
+        intrinsic!(_mm512_permutex2var_epi16(a, _mm512_loadu_si512(ODD.as_ptr().cast()), b))
+    }
+    #[inline(always)]
     fn widening_mul(self, a: __m512i, b: u32) -> (__m512i, __m512i) {
         intrinsic!({
             let b = _mm512_set1_epi32(b as i32);
@@ -251,7 +264,7 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
 ) {
     let between_rows = if COLUMNS { 1 } else { WIDTH };
     let mut acc = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-    walk_k!(count, list, a, jump, b, prefetch, COLUMNS, LIST, {
+    walk_k!(WIDTH, count, list, a, jump, b, prefetch, COLUMNS, LIST, {
         // SAFETY: the caller promises a row of B and the elements of A at every k.
         unsafe {
             let mut bv = [_mm512_setzero_ps(); VECTORS];
@@ -269,6 +282,93 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
     });
     // SAFETY: the caller's tile is valid for writes.
     let tile: &mut [Row; super::MAX_TILE_ROWS] = unsafe { &mut *tile };
+    for i in 0..ROWS {
+        for v in 0..VECTORS {
+            // SAFETY: 64 aligned bytes.
+            unsafe { _mm512_store_ps(tile[i][v].0.as_mut_ptr(), acc[i][v]) };
+        }
+    }
+}
+
+/// Whether the CPU has `vdpbf16ps`.
+pub(super) fn multiplies_words() -> bool {
+    is_x86_feature_detected!("avx512bf16")
+}
+
+/// `steps` of 24 independent chains of products of words, for [`crate::probe`].
+///
+/// # Safety
+/// The CPU is one for which `detected()` and `multiplies_words()` hold.
+#[cfg(feature = "probe")]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
+pub(super) unsafe fn word_chains(steps: usize) -> f32 {
+    let mut chains = [_mm512_setzero_ps(); 24];
+    let words = std::hint::black_box(_mm512_set1_ps(1e-3));
+    for _ in 0..steps {
+        for chain in &mut chains {
+            *chain = _mm512_dpbf16_ps(*chain, self::words(words), self::words(words));
+        }
+    }
+    chains.into_iter().map(|chain| _mm512_reduce_add_ps(chain)).sum()
+}
+
+pub(super) static WORD_KERNELS: [[[[WordKernel; TILE_ROWS]; 2]; 2]; 2] =
+    kernel_table!(word_kernel, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
+
+/// The same bits as words.
+#[inline(always)]
+fn words(x: __m512) -> __m512bh {
+    // SAFETY: both are 512 bits without invalid values.
+    unsafe { std::mem::transmute::<__m512, __m512bh>(x) }
+}
+
+/// See [`WordKernel`].
+///
+/// # Safety
+/// The contract of [`WordKernel`], on a CPU for which `detected()` and `multiplies_words()` hold.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
+unsafe fn word_kernel<
+    const ROWS: usize,
+    const VECTORS: usize,
+    const COLUMNS: bool,
+    const LIST: bool,
+>(
+    count: usize,
+    list: *const u32,
+    mut a: *const f32,
+    jump: usize,
+    mut b: *const f32,
+    (prefetch, fresh): (Prefetch, bool),
+    tile: *mut Tile,
+) {
+    let between_rows = if COLUMNS { 1 } else { ROW_WORDS };
+    // SAFETY: the caller's tile is valid for reads and writes.
+    let tile: &mut [Row; super::MAX_TILE_ROWS] = unsafe { &mut *tile };
+    let mut acc = [[_mm512_setzero_ps(); VECTORS]; ROWS];
+    if !fresh {
+        for i in 0..ROWS {
+            for v in 0..VECTORS {
+                // SAFETY: 64 aligned bytes.
+                acc[i][v] = unsafe { _mm512_load_ps(tile[i][v].0.as_ptr()) };
+            }
+        }
+    }
+    walk_k!(ROW_WORDS, count, list, a, jump, b, prefetch, COLUMNS, LIST, {
+        // SAFETY: the caller promises a row of B and the words of A at every k.
+        unsafe {
+            let mut bv = [_mm512_setzero_ps(); VECTORS];
+            for v in 0..VECTORS {
+                bv[v] = _mm512_load_ps(b.add(v * LANES));
+                _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(8 * WIDTH + v * LANES).cast());
+            }
+            for i in 0..ROWS {
+                let x = _mm512_set1_ps(*a.add(i * between_rows));
+                for v in 0..VECTORS {
+                    acc[i][v] = _mm512_dpbf16_ps(acc[i][v], words(x), words(bv[v]));
+                }
+            }
+        }
+    });
     for i in 0..ROWS {
         for v in 0..VECTORS {
             // SAFETY: 64 aligned bytes.

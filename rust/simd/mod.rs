@@ -13,6 +13,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod features;
 pub mod math;
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod plain;
@@ -24,11 +25,14 @@ mod several;
 mod sse2;
 #[cfg(test)]
 mod tests;
+mod words;
 
+pub use features::features;
 pub use product::{LINE, Left, MAX_TILE_ROWS, NonzeroIndices, Prefetch, Product, Tile, prefetch};
 pub use segments::{Segment, SegmentList, SegmentProduct, Segments};
 pub use several::Several;
 pub(crate) use several::in_groups;
+pub use words::{FromPairs, PairSums, ROW_WORDS, ToWords, WeightWords, word_rows, words_of};
 
 use crate::error::{Error, Result};
 use crate::simd::math::Formula;
@@ -196,6 +200,8 @@ pub trait Simd: Arithmetic {
     fn largest(self, a: Self::F) -> f32;
     /// The 16x16 transpose.
     fn transpose(self, rows: [Self::F; 16]) -> [Self::F; 16];
+    /// The upper halves of the lanes of `a`, then those of `b`, in order: two to a lane, the first in the lower half.
+    fn pack(self, a: Self::U, b: Self::U) -> Self::U;
     /// The high and low 32 bits of the 64-bit products.
     fn widening_mul(self, a: Self::U, b: u32) -> (Self::U, Self::U);
 

@@ -172,6 +172,12 @@ impl Simd for Plain {
         *from
     }
     #[inline(always)]
+    fn pack(self, a: Self::U, b: Self::U) -> Self::U {
+        let all: [u32; 2 * LANES] =
+            std::array::from_fn(|i| if i < LANES { a[i] } else { b[i - LANES] });
+        std::array::from_fn(|i| all[2 * i] >> 16 | all[2 * i + 1] & 0xffff_0000)
+    }
+    #[inline(always)]
     fn widening_mul(self, a: Self::U, b: u32) -> (Self::U, Self::U) {
         let wide = each(|a| u64::from(a) * u64::from(b), a);
         (each(|w| (w >> 32) as u32, wide), each(|w| w as u32, wide))

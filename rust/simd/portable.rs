@@ -62,7 +62,7 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool, c
         let mut acc = [[0.0f32; BLOCK_COLUMNS]; ROWS];
         let (mut a, mut b) = (a, b.wrapping_add(column));
         let prefetch = if column == 0 { prefetch } else { Prefetch::NOTHING };
-        walk_k!(count, list, a, jump, b, prefetch, COLUMNS, LIST, {
+        walk_k!(WIDTH, count, list, a, jump, b, prefetch, COLUMNS, LIST, {
             // SAFETY: the caller promises a row of B and the elements of A at every k.
             unsafe {
                 let bv: [f32; BLOCK_COLUMNS] = *b.cast();

@@ -50,6 +50,17 @@ impl<'a> NonzeroIndices<'a> {
     pub unsafe fn new(list: &'a [u32]) -> NonzeroIndices<'a> {
         NonzeroIndices(list)
     }
+
+    /// Those in a range.
+    pub fn within(self, range: std::ops::Range<usize>) -> NonzeroIndices<'a> {
+        let at = |end: usize| self.0.partition_point(|&k| (k as usize) < end);
+        NonzeroIndices(&self.0[at(range.start)..at(range.end)])
+    }
+
+    /// The k.
+    pub(super) fn list(self) -> &'a [u32] {
+        self.0
+    }
 }
 
 /// Memory to prefetch while a product runs, one cache line at each k: prefetched all at once, it would delay the
@@ -162,9 +173,10 @@ macro_rules! kernel_table {
 }
 pub(super) use kernel_table;
 
-/// The loop over k of a kernel: runs `$step` with `$a` and `$b` at the elements of A and the row of B of each k.
+/// The loop over k of a kernel: runs `$step` with `$a` and `$b` at the elements of A and the row of B of each k. A row of a panel
+/// of A has `$panel` elements.
 macro_rules! walk_k {
-    ($count:ident, $list:ident, $a:ident, $jump:ident, $b:ident, $prefetch:ident, $COLUMNS:ident, $LIST:ident, $step:expr) => {
+    ($panel:expr, $count:ident, $list:ident, $a:ident, $jump:ident, $b:ident, $prefetch:ident, $COLUMNS:ident, $LIST:ident, $step:expr) => {
         if $LIST {
             let (start_a, start_b) = ($a, $b);
             for n in 0..$count {
@@ -173,15 +185,15 @@ macro_rules! walk_k {
                 }
                 // SAFETY: the caller promises `count` entries, and A and B at each of them.
                 let k = unsafe { *$list.add(n) } as usize;
-                let at = if $COLUMNS { k * WIDTH } else { k / WIDTH * ($jump + WIDTH) + k % WIDTH };
+                let at = if $COLUMNS { k * WIDTH } else { k / $panel * ($jump + $panel) + k % $panel };
                 ($a, $b) = (start_a.wrapping_add(at), start_b.wrapping_add(k * WIDTH));
                 $step
             }
         } else {
             let mut left = $count;
             while left > 0 {
-                let run = if $COLUMNS { left } else { left.min(WIDTH) };
-                let next = $a.wrapping_add(WIDTH + $jump);
+                let run = if $COLUMNS { left } else { left.min($panel) };
+                let next = $a.wrapping_add($panel + $jump);
                 for n in 0..run {
                     if $COLUMNS {
                         $prefetch.fetch_buffers(n);

@@ -223,6 +223,13 @@ impl Simd for Sse2 {
         out
     }
     #[inline(always)]
+    fn pack(self, a: Self::U, b: Self::U) -> Self::U {
+        // An arithmetic shift leaves numbers of 16 bits, which do not saturate.
+        let pair =
+            |a, b| intrinsic!(_mm_packs_epi32(_mm_srai_epi32::<16>(a), _mm_srai_epi32::<16>(b)));
+        [pair(a[0], a[1]), pair(a[2], a[3]), pair(b[0], b[1]), pair(b[2], b[3])]
+    }
+    #[inline(always)]
     fn widening_mul(self, a: Self::U, b: u32) -> (Self::U, Self::U) {
         let (mut high, mut low) = (a, a);
         for i in 0..4 {

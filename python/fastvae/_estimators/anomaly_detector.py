@@ -17,6 +17,7 @@ from fastvae._estimators import files, sources
 from fastvae._estimators.base import Estimator
 from fastvae._estimators.turn import Turn
 from fastvae._estimators.vae import VAE
+from fastvae._fitted import precision
 from fastvae._fitted.files import checked_names, with_keys
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class AnomalyDetector(Estimator):
         Rows per step.
     epochs : int or "auto"
         Passes over the data. "auto" takes about 400 steps and at least two passes.
+    precision : {"float32", "bf16"}
+        Operands of matrix products, as for :class:`fastvae.VAE`; networks of the default size gain nothing.
     n_jobs : int or None
         Number of threads, as for :class:`fastvae.VAE`. Results do not depend on it.
     random_state : int, numpy generator or None
@@ -145,6 +148,7 @@ class AnomalyDetector(Estimator):
         learning_rate: float = 6e-3,
         batch_size: int = 64,
         epochs: int | str = "auto",
+        precision: str = "float32",
         n_jobs: int | None = None,
         random_state: Any = None,
     ) -> None:
@@ -159,6 +163,7 @@ class AnomalyDetector(Estimator):
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.epochs = epochs
+        self.precision = precision
         self.n_jobs = n_jobs
         self.random_state = random_state
 
@@ -186,6 +191,7 @@ class AnomalyDetector(Estimator):
             If X is sparse or does not hold numbers.
         """
         self._check_parameters()
+        precision.warn_if_slow(precision.check(self.precision))
         with Turn(self, fits=True):
             X = examples.whole(X)
             labels, values = names.of(X), self._read(X, None)
@@ -472,6 +478,7 @@ class AnomalyDetector(Estimator):
             learning_rate=self.learning_rate,
             batch_size=self.batch_size,
             epochs=epochs,
+            precision=self.precision,
             n_jobs=self.n_jobs,
             random_state=seed,
             progress=False,

@@ -56,7 +56,7 @@ class Autoencoder(Layered):
         Noise on the encoder's input, applied after ``input_transform``: an object from :mod:`fastvae.corruption`. The
         target stays clean.
     optimizer, learning_rate, weight_decay, clip_norm, nan_policy, batch_size, epochs, validation_fraction, \
-early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
+early_stopping, n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
 
     Attributes
@@ -107,6 +107,7 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_sta
         tol: float = 1e-4,
         callbacks: Any = (),
         warm_start: bool = False,
+        precision: str = "float32",
         n_jobs: int | None = None,
         random_state: Any = None,
         progress: bool | str | None = None,
@@ -135,6 +136,7 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_sta
         self.tol = tol
         self.callbacks = callbacks
         self.warm_start = warm_start
+        self.precision = precision
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress

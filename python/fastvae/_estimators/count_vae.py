@@ -65,7 +65,7 @@ class CountVAE(Variational):
         As for :class:`fastvae.VAE`.
     epochs : int or "auto"
         Passes over the cells. "auto" is at least 20 epochs and 3,000 steps.
-    early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
+    early_stopping, n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
 
     Attributes
@@ -131,6 +131,7 @@ class CountVAE(Variational):
         tol: float = 1e-4,
         callbacks: Any = (),
         warm_start: bool = False,
+        precision: str = "float32",
         n_jobs: int | None = None,
         random_state: Any = None,
         progress: bool | str | None = None,
@@ -160,6 +161,7 @@ class CountVAE(Variational):
         self.tol = tol
         self.callbacks = callbacks
         self.warm_start = warm_start
+        self.precision = precision
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress

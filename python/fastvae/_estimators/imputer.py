@@ -22,7 +22,7 @@ class Imputer(TabularVAE):
     ----------
     latent_dim, columns, unknown, normalize, balance, hidden, decoder_hidden, activation, beta, n_importance_samples, \
 masking, optimizer, learning_rate, weight_decay, clip_norm, nan_policy, batch_size, epochs, validation_fraction, \
-early_stopping, n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
+early_stopping, n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs, random_state, progress
         As for :class:`fastvae.TabularVAE`.
     draw : bool
         ``transform`` fills holes with draws instead of means and most probable levels.
@@ -85,6 +85,7 @@ interrupted_, n_skipped_batches_
         tol: float = 1e-4,
         callbacks: Any = (),
         warm_start: bool = False,
+        precision: str = "float32",
         n_jobs: int | None = None,
         random_state: Any = None,
         progress: bool | str | None = None,

@@ -14,7 +14,7 @@ from fastvae._data import arrays, columns, examples, names
 from fastvae._estimators import extras, files, sources
 from fastvae._estimators.base import Estimator
 from fastvae._estimators.turn import Turn
-from fastvae._fitted import architecture
+from fastvae._fitted import architecture, precision
 from fastvae._fitted.files import with_keys
 from fastvae._fitted.model import FittedModel
 from fastvae._training.record import WAITED, TrainingRecord
@@ -47,6 +47,7 @@ class Network(Estimator):
     activation: Any
     optimizer: Any
     weight_decay: Any
+    precision: Any = "float32"
     n_jobs: Any
     random_state: Any
 
@@ -497,6 +498,7 @@ class Network(Estimator):
         return {
             "activation": _checks.choice(self.activation, "activation", tuple(_core.ACTIVATIONS)),
             "optimizer": optimizers.resolve(self.optimizer, self.weight_decay),
+            "precision": precision.check(self.precision),
         }
 
     def _current_specification(self, n_features: int, *, fitted: bool) -> Specification:

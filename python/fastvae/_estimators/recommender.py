@@ -63,7 +63,8 @@ class Recommender(Variational):
     items : sequence of str or int, or None
         Names of the items, [n_items], in the order of the columns of X; ``recommend`` and ``similar_items`` then return
         names and take them. None: the names of a frame's columns, if they are strings, else column numbers.
-    optimizer, learning_rate, weight_decay, clip_norm, nan_policy, callbacks, warm_start, n_jobs, random_state, progress
+    optimizer, learning_rate, weight_decay, clip_norm, nan_policy, callbacks, warm_start, precision, n_jobs, \
+random_state, progress
         As for :class:`fastvae.VAE`.
     batch_size : int
         Most users per step. There are at least 20 steps in an epoch, with fewer users if necessary.
@@ -140,6 +141,7 @@ class Recommender(Variational):
         n_iter_no_change: int = 10,
         callbacks: Any = (),
         warm_start: bool = False,
+        precision: str = "float32",
         n_jobs: int | None = None,
         random_state: Any = None,
         progress: bool | str | None = None,
@@ -162,6 +164,7 @@ class Recommender(Variational):
         self.n_iter_no_change = n_iter_no_change
         self.callbacks = callbacks
         self.warm_start = warm_start
+        self.precision = precision
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress

@@ -91,7 +91,7 @@ class TabularVAE(Variational):
         Share of the encoder's input, in [0, 1), that training hides at random, so that ``impute`` and
         ``sample(given=)`` know rows with holes.
     optimizer, learning_rate, weight_decay, clip_norm, nan_policy, batch_size, validation_fraction, early_stopping, \
-n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
+n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs, random_state, progress
         As for :class:`fastvae.VAE`.
     epochs : int or "auto"
         Passes over the data in ``fit``. "auto": as many as 3,000 steps of the optimiser need, at least 20.
@@ -168,6 +168,7 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         tol: float = 1e-4,
         callbacks: Any = (),
         warm_start: bool = False,
+        precision: str = "float32",
         n_jobs: int | None = None,
         random_state: Any = None,
         progress: bool | str | None = None,
@@ -196,6 +197,7 @@ n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
         self.tol = tol
         self.callbacks = callbacks
         self.warm_start = warm_start
+        self.precision = precision
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress

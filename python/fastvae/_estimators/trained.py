@@ -20,6 +20,7 @@ from fastvae._estimators.job import Job
 from fastvae._estimators.network import Network
 from fastvae._estimators.routing import request_setter
 from fastvae._estimators.turn import Turn
+from fastvae._fitted import precision
 from fastvae._training import callbacks, composite, input_level, logs, passes, progress, units, validation
 from fastvae._training import epochs as train
 from fastvae._training.callbacks import Callbacks
@@ -36,8 +37,9 @@ if TYPE_CHECKING:
     from fastvae._fitted.model import FittedModel
     from fastvae._training.objective import Objective
 
-# Options of the specification that come from the training data or the seed, not from parameters.
-_OF_TRAINING_DATA = ("seed", "standardize", "standardize_y", "size_unit", "seeds")
+# Options of the specification that come from the training data or the seed, not from parameters, and the one that may
+# change between two calls of `fit` or `partial_fit`.
+_MAY_DIFFER = ("seed", "standardize", "standardize_y", "size_unit", "seeds", "precision")
 
 
 class Trained(Network):
@@ -168,8 +170,9 @@ class Trained(Network):
         With ``warm_start=True`` and a fitted model, training goes on as if it had never stopped: ``epochs=4``, then
         ``fit`` again, gives the same bits as ``epochs=8``, also after ``save`` and ``load``. Permutations, noise,
         schedules, the optimiser's moments and the history go on; the rows of ``validation_fraction`` stay the same.
-        Early stopping counts anew, from the weights that it starts with. Changes of the network or the optimiser are
-        refused: they need ``warm_start=False``.
+        Early stopping counts anew, from the weights that it starts with. ``precision`` may change, since weights and
+        moments are float32 in both. Changes of the network or the optimiser are refused: they need
+        ``warm_start=False``.
 
         Sources larger than 64 MB are read in blocks of that size by another thread while the model trains. Chunks of 2
         MB (or of the source: chunks of HDF5 and zarr, row groups, shards) are put in random order in each epoch, and
@@ -265,6 +268,7 @@ class Trained(Network):
             X, y = self._read_data(X, self._y_if_conditional(y))
             fitted.require_sizes(y)
             self._check_unchanged(fitted)
+            fitted.set_precision(precision.check(self.precision))
             classes, form = fitted.classes, Format(fitted.scale, fitted.names, fitted.form, fitted.columns)
         else:
             X, y, form = self._read_first(X, y)
@@ -280,6 +284,7 @@ class Trained(Network):
                 )
         if not going_on:
             fitted = self._new_model(X.shape[1], self._count_conditions(y), classes, form)
+        precision.warn_if_slow(fitted.specification.precision)
         plan.objective.check(fitted.specification)
         self._check_values(fitted, X, plan.threads)
         if held_out is not None:
@@ -438,9 +443,9 @@ class Trained(Network):
         Notes
         -----
         A changed parameter takes effect if it belongs to a pass (``beta``, ``objective``, ``learning_rate``,
-        ``batch_size``, ``clip_norm``, ``corruption``, ``n_jobs``, ...). Changes of the network or the optimiser need a
-        new ``fit``. Schedules count a pass as an epoch. The order is not shuffled, there is no validation, no early
-        stopping, and callbacks are not called: ``fit`` with ``warm_start=True`` has all of these.
+        ``batch_size``, ``clip_norm``, ``corruption``, ``precision``, ``n_jobs``, ...). Changes of the network or the
+        optimiser need a new ``fit``. Schedules count a pass as an epoch. The order is not shuffled, there is no
+        validation, no early stopping, and callbacks are not called: ``fit`` with ``warm_start=True`` has all of these.
         """
         plan = self._plan()
         if classes is not None and not (self._conditional() if self._fitted is None else self._is_conditional()):
@@ -470,7 +475,9 @@ class Trained(Network):
                     conditions.check_classes(classes, fitted.classes)
                 data = self._read_training_data(X, self._y_if_conditional(y), sample_weight)
                 X = data.X
+                fitted.set_precision(precision.check(self.precision))
                 noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
+            precision.warn_if_slow(fitted.specification.precision)
             losses = train.train_epoch(
                 fitted,
                 self._record,
@@ -675,7 +682,7 @@ class Trained(Network):
     def _check_unchanged(self, fitted: FittedModel) -> None:
         """Raise ValueError if parameters now describe another network or optimiser than that of the fitted model."""
         now, then = (
-            {name: value for name, value in specification.options.items() if name not in _OF_TRAINING_DATA}
+            {name: value for name, value in specification.options.items() if name not in _MAY_DIFFER}
             for specification in (
                 self._specification(fitted.n_features, fitted.specification.conditions).completed(),
                 fitted.specification,

@@ -147,6 +147,11 @@ class VAE(Layered, Variational):
         :mod:`fastvae.callbacks` has loggers and checkpoints.
     warm_start : bool
         ``fit`` goes on with the fitted model, if there is one, instead of new random weights: see ``fit``.
+    precision : {"float32", "bf16"}
+        Operands of matrix products. "bf16" rounds them to bfloat16, of eight significant bits, and adds their exact
+        products in float32; weights, the optimiser's state, codes and losses are float32 in both. It needs a CPU with
+        AVX-512 BF16 (AMD Zen 4 and 5, Intel Sapphire Rapids: see :func:`fastvae.show_config`) and layers of hundreds
+        of units: small networks gain nothing. Other CPUs compute the same function, but more slowly, with a warning.
     n_jobs : int or None
         Number of threads, but no more than usable cores; -1 uses all. None chooses by the size of the model and, if
         that does not decide, by measuring the first steps. Results do not depend on it.
@@ -230,6 +235,7 @@ class VAE(Layered, Variational):
         tol: float = 1e-4,
         callbacks: Any = (),
         warm_start: bool = False,
+        precision: str = "float32",
         n_jobs: int | None = None,
         random_state: Any = None,
         progress: bool | str | None = None,
@@ -267,6 +273,7 @@ class VAE(Layered, Variational):
         self.tol = tol
         self.callbacks = callbacks
         self.warm_start = warm_start
+        self.precision = precision
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress

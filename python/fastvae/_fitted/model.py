@@ -104,6 +104,12 @@ class FittedModel:
         self.engine = _core.Engine(specification)
         self.specification = Specification.of(self.engine)
 
+    def set_precision(self, precision: str) -> None:
+        """Set the operands of matrix products. Weights, moments and counters stay the same."""
+        if precision != self.specification.precision:
+            self.engine = self.engine.with_precision(precision)
+            self.specification = Specification.of(self.engine)
+
     def set_position(self, position: Any) -> None:
         """Set the position of a training from a file, or raise ValueError."""
         step, epochs = position

@@ -49,6 +49,7 @@ class Specification:
         activation: str,
         likelihood: dict[str, Any],
         optimizer: dict[str, Any],
+        precision: str = "float32",
         input_transform: str | None = None,
         missing: str = "error",
         topics: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
@@ -71,6 +72,8 @@ class Specification:
             The hidden layers, as :mod:`fastvae._fitted.architecture` resolves them.
         activation, likelihood, optimizer, input_transform, missing
             As :mod:`fastvae.likelihoods`, :mod:`fastvae.optimizers` and :mod:`fastvae._data.missing` resolve them.
+        precision : {"float32", "bf16"}
+            Operands of matrix products.
         topics : pair of ndarray, [latent_dim], optional
             Means and standard deviations of a topic model's prior before the softmax.
         weight_constraint : {"free", "nonnegative", "common"}
@@ -97,6 +100,7 @@ class Specification:
             "weight_constraint": weight_constraint,
             "trials": list(trials),
             "optimizer": optimizer,
+            "precision": precision,
         }
         if item_prior is not None:
             options["item_prior"] = item_prior
@@ -185,6 +189,11 @@ class Specification:
     def seed(self) -> int:
         """Seed of initial weights, order and noise."""
         return int(self.options["seed"])
+
+    @property
+    def precision(self) -> str:
+        """Operands of matrix products: "float32" or "bf16"."""
+        return str(self.options.get("precision", "float32"))
 
     @property
     def likelihood(self) -> dict[str, Any]:

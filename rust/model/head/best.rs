@@ -36,8 +36,13 @@ pub struct Ranking<'a> {
 pub enum Search<'a> {
     /// By bounds of the logits.
     Bounds(&'a Bounds),
-    /// By all logits. The number is the largest norm of an item's weights.
-    Logits(f32),
+    /// By all logits.
+    Logits {
+        /// The largest norm of an item's weights.
+        largest: f32,
+        /// The transposed weights of the output layer; `None`: they are in the derived buffer.
+        transposed: Option<&'a [Row]>,
+    },
 }
 
 /// Items of a row whose logits are computed together.
@@ -178,7 +183,7 @@ impl BestOfBatch<'_> {
         }
         match self.ranking.search {
             Search::Bounds(bounds) => self.find_by_bounds(worker, bounds),
-            Search::Logits(largest) => self.find_by_logits(worker, largest),
+            Search::Logits { largest, .. } => self.find_by_logits(worker, largest),
         }
         self.batch.by_rows(worker, |rows| {
             for r in rows {
@@ -326,7 +331,7 @@ impl BestOfBatch<'_> {
     fn item(&self, place: usize) -> usize {
         match self.ranking.search {
             Search::Bounds(bounds) => bounds.item(place),
-            Search::Logits(_) => place,
+            Search::Logits { .. } => place,
         }
     }
 
@@ -345,7 +350,10 @@ impl BestOfBatch<'_> {
         let (derived, parameters) = unsafe { (self.batch.derived.all(), self.batch.weights()) };
         let (weights, strides) = match self.ranking.search {
             Search::Bounds(bounds) => bounds.weights(),
-            Search::Logits(_) => (&derived[self.layer.all_transposed()], [self.layer.outputs, 1]),
+            Search::Logits { transposed, .. } => {
+                let derived = || &derived[self.layer.all_transposed().expect("no words are read")];
+                (transposed.unwrap_or_else(derived), [self.layer.outputs, 1])
+            }
         };
         let mut products = Lanes::default();
         self.batch.isa.run(ItemProducts {

@@ -40,16 +40,29 @@ impl Head {
         }
     }
 
+    /// Whether [`Head::score`] stores the words of the output's gradient: it is final where draws have no factors.
+    pub fn stores_words(&self, batch: &BatchView) -> bool {
+        let features = self.likelihood.groups().is_none()
+            && !self.likelihood.is_softmax()
+            && self.likelihood.size_factor().is_none();
+        features && batch.draw_factors().is_none()
+    }
+
     /// [`Head::score`] for independent features: partial sums of log p(x|z) of each row, and the gradient.
     fn score_features(&self, batch: &BatchView, tiles: &Tiles, weight: Option<f32>) {
         let (plan, likelihood) = (batch.memory.plan, &self.likelihood);
         // SAFETY: only the update writes parameters.
         let parameters = unsafe { batch.weights() };
         let stored = self.stores_scale_gradient();
-        let [mut scratch, mut outputs] = [[ZERO_ROW; MAX_TILE_ROWS]; 2];
+        let [mut scratch, mut outputs, mut gradients] = [[ZERO_ROW; MAX_TILE_ROWS]; 3];
+        // Words are all that the backward pass reads, unless the head has a gradient of its own.
+        let words_only = weight.is_some()
+            && self.stores_words(batch)
+            && self.learned().is_none()
+            && plan.output_gradient.words.is_some();
         (tiles.run)(&mut |tile, bias| {
             let ProductTile { panel, rows, products, .. } = tile;
-            let units = self.units(panel);
+            let (tile_rows, units) = (rows.clone(), self.units(panel));
             let (products, bias) = match &units {
                 None => (&*products, bias),
                 Some(by) => {
@@ -64,8 +77,14 @@ impl Head {
             // (panel, rows) belong to this tile only.
             let (targets, log_prob, [gradient, scale_gradient]) = unsafe {
                 let scaled = weight.filter(|_| stored);
+                let gradient = match words_only {
+                    true => &mut gradients[..rows.len()],
+                    false => weight.map_or(&mut [][..], |_| {
+                        batch.write(plan.output_gradient, panel, rows.clone())
+                    }),
+                };
                 let gradient = [
-                    weight.map(|_| batch.write(plan.output_gradient, panel, rows.clone())),
+                    Some(gradient),
                     scaled.map(|_| batch.write(plan.scale_gradient, panel, rows.clone())),
                 ];
                 let log_prob = batch.memory.partial.write(start..start + rows.len());
@@ -89,6 +108,10 @@ impl Head {
             .run(batch.isa);
             if let Some([_, scale]) = &units {
                 batch.isa.run(Rescale { scale, rows: gradient });
+            }
+            if weight.is_some() && self.stores_words(batch) {
+                // SAFETY: as above.
+                unsafe { batch.store_words(plan.output_gradient, panel, tile_rows, gradient) };
             }
         });
     }

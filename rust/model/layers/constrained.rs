@@ -216,8 +216,8 @@ impl Layer for Constrained {
         true
     }
 
-    fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
-        self.dense.plan(planner, below, last)
+    fn plan(&self, planner: &mut Planner, below: Port, stored: bool) -> Slot {
+        self.dense.plan(planner, below, stored)
     }
 
     fn forward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {

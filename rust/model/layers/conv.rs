@@ -188,10 +188,10 @@ impl Layer for Conv {
         kernel_tensors(&self.kernel, &self.names, weight, bias)
     }
 
-    fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
+    fn plan(&self, planner: &mut Planner, below: Port, stored: bool) -> Slot {
         let (copies, trains) = (below.value.copies, planner.trains());
         let cols = self.outputs();
-        let value = planner.place(cols, copies, !last);
+        let value = planner.place(cols, copies, stored);
         let slope = trains && self.activation.keeps_slope();
         let saved = if slope { planner.place(cols, copies, true) } else { value };
         let gradient = planner.gradient(cols, copies);

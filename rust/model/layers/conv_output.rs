@@ -157,8 +157,8 @@ impl Layer for ConvOutput {
         kernel_tensors(&self.kernel, &self.names, self.weight, Some((self.bias, 1)))
     }
 
-    fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
-        assert!(last, "only the head reads features");
+    fn plan(&self, planner: &mut Planner, below: Port, stored: bool) -> Slot {
+        assert!(!stored, "only the head reads features");
         let (copies, cols) = (below.value.copies, self.outputs());
         let value = planner.place(cols, copies, false);
         let gradient = planner.gradient(cols, copies);

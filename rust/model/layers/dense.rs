@@ -2,17 +2,20 @@
 #![allow(unsafe_code)]
 
 use super::{Epilogue, Layer};
-use crate::error::Result;
+use crate::error::{Result, filled};
 use crate::matrix::{
     ColumnMap, Grid, ProductBlock, ProductTile, RowMap, Shared, panels_of, product,
-    transposed_product, vectors_of,
+    transposed_product, transposed_word_product, vectors_of, word_product,
 };
 use crate::model::memory::{BatchView, Planner, Port, Slot};
 use crate::model::sink::Sink;
 use crate::model::tensor::{Layout, Place, Tensor, TensorKind};
 use crate::nn::activation::Activation;
 use crate::nn::dense::{BiasAndActivation, ColumnSums, InputGradient, Transpose};
-use crate::simd::{Row, WIDTH, ZERO_ROW, floats_mut};
+use crate::simd::{
+    Isa, MAX_TILE_ROWS, PairSums, ROW_WORDS, Row, WIDTH, WeightWords, ZERO_ROW, floats_mut,
+    word_rows,
+};
 use crate::threads::Worker;
 use std::ops::Range;
 
@@ -29,10 +32,21 @@ pub struct Dense {
     pub names: Vec<NamedOutputs>,
     /// The first row in the parameter buffer.
     start: usize,
-    /// The first row of Wᵀ, [outputs, inputs], in the derived buffer; `None` for the first layer.
-    transposed: Option<usize>,
+    /// Whether the layer is the network's first, which reads the batch and has no input gradient.
+    first: bool,
+    /// What the derived buffer has.
+    derived: Derived,
     /// The first output with a bias. Normalised outputs have none, because normalisation would subtract it.
     pub first_biased: usize,
+}
+
+/// The first rows of a layer's matrices in the derived buffer. The first layer of a network has no transpose.
+#[derive(Clone, Copy, Debug)]
+enum Derived {
+    /// Wᵀ, [outputs, inputs], if the layer is not the first.
+    Floats { transposed: Option<usize> },
+    /// The words of W and of Wᵀ.
+    Words { weights: usize, transposed: Option<usize> },
 }
 
 /// Outputs of a dense layer with their own tensors of weights and biases.
@@ -64,8 +78,17 @@ impl Dense {
     ) -> Result<Dense> {
         layout.check(inputs, outputs)?;
         let start = layout.rows(panels_of(outputs) * (inputs + 1));
-        let transposed = (!first).then(|| layout.derived(panels_of(inputs) * outputs));
-        Ok(Dense { inputs, outputs, activation, names, start, transposed, first_biased: 0 })
+        let derived = match layout.words {
+            false => Derived::Floats {
+                transposed: (!first).then(|| layout.derived(panels_of(inputs) * outputs)),
+            },
+            true => Derived::Words {
+                weights: layout.derived(panels_of(outputs) * word_rows(inputs)),
+                transposed: (!first)
+                    .then(|| layout.derived(panels_of(inputs) * word_rows(outputs))),
+            },
+        };
+        Ok(Dense { inputs, outputs, activation, names, start, first, derived, first_biased: 0 })
     }
 
     /// The rows of its parameters.
@@ -95,21 +118,38 @@ impl Dense {
         each.take(self.outputs) // drops the padding of the last panel
     }
 
-    /// The rows of panel `panel` of Wᵀ. The layer must not be the first.
+    /// The rows of panel `panel` of Wᵀ, or of its words. The layer must not be the first.
     fn transposed(&self, panel: usize) -> Range<usize> {
-        let start = self.transposed.expect("the first layer has no input gradient");
-        let start = start + panel * self.outputs;
-        start..start + self.outputs
+        let (start, rows) = match self.derived {
+            Derived::Floats { transposed } => (transposed, self.outputs),
+            Derived::Words { transposed, .. } => (transposed, word_rows(self.outputs)),
+        };
+        let start = start.expect("the first layer has no input gradient") + panel * rows;
+        start..start + rows
     }
 
-    /// The rows of Wᵀ. The layer must not be the first.
-    pub fn all_transposed(&self) -> Range<usize> {
-        self.transposed(0).start..self.transposed(panels_of(self.inputs) - 1).end
+    /// The rows of Wᵀ in the derived buffer; `None` if that has words. The layer must not be the first.
+    pub fn all_transposed(&self) -> Option<Range<usize>> {
+        match self.derived {
+            Derived::Floats { .. } => {
+                let last = panels_of(self.inputs) - 1;
+                Some(self.transposed(0).start..self.transposed(last).end)
+            }
+            Derived::Words { .. } => None,
+        }
     }
 
-    /// Whether the layer is the network's first, which reads the batch.
-    fn is_first(&self) -> bool {
-        self.transposed.is_none()
+    /// Wᵀ, from the buffer of parameters.
+    pub fn transpose_of(&self, isa: Isa, parameters: &[Row]) -> Result<Vec<Row>> {
+        let mut rows = filled(ZERO_ROW, panels_of(self.inputs).checked_mul(self.outputs))?;
+        for panel in 0..panels_of(self.outputs) {
+            let blocks = parameters[self.weights(panel)].chunks(WIDTH);
+            for (from, to) in blocks.zip(rows.chunks_mut(self.outputs)) {
+                let to = &mut to[part(0..self.outputs, panel, WIDTH)];
+                isa.run(Transpose { from, to });
+            }
+        }
+        Ok(rows)
     }
 
     /// The tensor of the bias of `outputs` outputs in `columns`.
@@ -141,13 +181,22 @@ impl Dense {
             let bias = &parameters[self.bias(tile.panel)];
             epilogue(tile, bias);
         };
-        if self.is_first() && batch.is_sparse() {
+        if self.first && batch.is_sparse() {
             return batch.gather_product(worker, self.outputs, right, epilogue);
         }
-        // SAFETY: the input was written in an earlier phase.
-        let input = unsafe { batch.matrix(slot.below.value) };
-        let nonzero = |tile| if self.is_first() { batch.nonzero_columns(tile) } else { None };
-        product(worker, batch.isa, input, nonzero, self.outputs, right, epilogue);
+        let nonzero = |tile| if self.first { batch.nonzero_columns(tile) } else { None };
+        if let Derived::Words { weights, .. } = self.derived {
+            let rows = word_rows(self.inputs);
+            // SAFETY: both were written in earlier phases.
+            let (input, derived) =
+                unsafe { (batch.words_by_rows(slot.below.value), batch.derived.all()) };
+            let right = |panel| &derived[weights + panel * rows..][..rows];
+            word_product(worker, batch.isa, input, nonzero, self.outputs, right, epilogue);
+        } else {
+            // SAFETY: the input was written in an earlier phase.
+            let input = unsafe { batch.matrix(slot.below.value) };
+            product(worker, batch.isa, input, nonzero, self.outputs, right, epilogue);
+        }
     }
 
     /// [`Dense::product`] with W.
@@ -163,23 +212,34 @@ impl Dense {
         self.product(batch, worker, slot, |panel| &parameters[self.weights(panel)], epilogue);
     }
 
-    /// [`transpose_block`] of Wᵀ, if the layer has one.
+    /// Makes what the derived buffer has of a block of W: rows `block` of panel `panel`. `from` is as for [`transpose_block`].
     ///
     /// # Safety
     /// As for [`transpose_block`].
-    unsafe fn transpose_block(
+    unsafe fn derive_block(
         &self,
         batch: &BatchView,
         from: (Shared<Row>, Range<usize>),
         [panel, block]: [usize; 2],
     ) {
-        if !self.is_first() {
-            // SAFETY: passed on to the caller.
-            unsafe { transpose_block(batch, from, self.transposed(block), [panel, block]) };
+        // SAFETY: passed on to the caller.
+        unsafe {
+            match self.derived {
+                Derived::Floats { transposed: None } => {}
+                Derived::Floats { transposed: Some(_) } => {
+                    transpose_block(batch, from, self.transposed(block), [panel, block]);
+                }
+                Derived::Words { weights, transposed } => {
+                    let rows = word_rows(self.inputs);
+                    let start = weights + panel * rows;
+                    let transposed = transposed.map(|_| self.transposed(block));
+                    weight_words(batch, from, (start..start + rows, transposed), [panel, block]);
+                }
+            }
         }
     }
 
-    /// Recomputes Wᵀ from W, or from the matrix in its place: rows `rows(panel)` of buffer `from` are its panels.
+    /// Recomputes the derived buffer from W, or from the matrix in its place: rows `rows(panel)` of buffer `from` are its panels.
     pub fn transpose(
         &self,
         batch: &BatchView,
@@ -191,7 +251,7 @@ impl Dense {
         worker.phase(panels_of(self.outputs) * blocks, |item| {
             let (panel, block) = (item / blocks, item % blocks);
             // SAFETY: each item is another block.
-            unsafe { self.transpose_block(batch, (from, rows(panel)), [panel, block]) };
+            unsafe { self.derive_block(batch, (from, rows(panel)), [panel, block]) };
         });
     }
 }
@@ -207,13 +267,38 @@ pub unsafe fn transpose_block(
     to: Range<usize>,
     [panel, block]: [usize; 2],
 ) {
-    let part =
-        |of: Range<usize>, n: usize| of.start + n * WIDTH..(of.start + (n + 1) * WIDTH).min(of.end);
     // SAFETY: the caller's promise.
     unsafe {
         batch.isa.run(Transpose {
-            from: from.read(part(rows, block)),
-            to: batch.derived.write(part(to, panel)),
+            from: from.read(part(rows, block, WIDTH)),
+            to: batch.derived.write(part(to, panel, WIDTH)),
+        });
+    }
+}
+
+/// Rows `n` of parts of `size` rows.
+fn part(of: Range<usize>, n: usize, size: usize) -> Range<usize> {
+    of.start + n * size..(of.start + (n + 1) * size).min(of.end)
+}
+
+/// Makes the words of a block of 32 x 32, rows `block` of panel `panel` of W, and those of its transpose, rows `panel` of panel `block`
+/// of Wᵀ. The panel of W is `rows` of buffer `from`; those of words are rows of the derived buffer.
+///
+/// # Safety
+/// No other tile uses the block and its words in the running phase.
+pub unsafe fn weight_words(
+    batch: &BatchView,
+    (from, rows): (Shared<Row>, Range<usize>),
+    (words, transposed): (Range<usize>, Option<Range<usize>>),
+    [panel, block]: [usize; 2],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let write = |rows| batch.derived.write(rows);
+        batch.isa.run(WeightWords {
+            from: from.read(part(rows, block, WIDTH)),
+            words: write(part(words, block, ROW_WORDS)),
+            transposed: transposed.map_or(&mut [], |rows| write(part(rows, panel, ROW_WORDS))),
         });
     }
 }
@@ -229,6 +314,14 @@ impl Layer for Dense {
 
     fn work(&self) -> usize {
         self.inputs * self.outputs
+    }
+
+    fn multiplies_words(&self) -> bool {
+        matches!(self.derived, Derived::Words { .. })
+    }
+
+    fn words_suffice(&self) -> bool {
+        self.activation.keeps_slope() || self.activation.slope_survives_rounding()
     }
 
     fn tensors(&self) -> Vec<Tensor> {
@@ -254,9 +347,9 @@ impl Layer for Dense {
         tensors
     }
 
-    fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
+    fn plan(&self, planner: &mut Planner, below: Port, stored: bool) -> Slot {
         let (copies, trains) = (below.value.copies, planner.trains());
-        let value = planner.place(self.outputs, copies, !last);
+        let value = planner.place(self.outputs, copies, stored);
         let slope = trains && self.activation.keeps_slope();
         let saved = if slope { planner.place(self.outputs, copies, true) } else { value };
         let gradient = planner.gradient(self.outputs, copies);
@@ -269,15 +362,21 @@ impl Layer for Dense {
         let slope = batch.trains() && activation.keeps_slope();
         // Without a bias, the row may contain the shift of a batch normalisation.
         let biased = self.first_biased < self.outputs;
+        let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
         self.weight_product(batch, worker, slot, &mut |tile, bias| {
             let ProductTile { panel, rows, vectors, products } = tile;
             let bias = if biased { bias } else { &ZERO_ROW };
             // SAFETY: the output is this layer's; only this tile uses these rows of this panel.
-            let (out, slope) = unsafe {
+            unsafe {
                 let slope = slope.then(|| batch.write(saved, panel, rows.clone()));
-                (batch.write(value, panel, rows), slope.unwrap_or_default())
-            };
-            batch.isa.run(BiasAndActivation { products, vectors, bias, activation, out, slope });
+                let slope = slope.unwrap_or_default();
+                let out = batch.floats_or(value, panel, rows.clone(), &mut scratch);
+                let to = &mut *out;
+                let epilogue =
+                    BiasAndActivation { products, vectors, bias, activation, out: to, slope };
+                batch.isa.run(epilogue);
+                batch.store_words(value, panel, rows, out);
+            }
         });
     }
 
@@ -287,39 +386,73 @@ impl Layer for Dense {
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         let Port { saved, activation, gradient: to, .. } = slot.below;
-        // SAFETY: the gradient above was written in an earlier phase; weights change in the update only.
-        let (above, derived) = unsafe { (batch.matrix(slot.above.gradient), batch.derived.all()) };
+        // SAFETY: weights change in the update only.
+        let derived = unsafe { batch.derived.all() };
         let right = |panel| &derived[self.transposed(panel)];
+        let [mut scratch, mut values] = [[ZERO_ROW; MAX_TILE_ROWS]; 2];
         let epilogue = |tile: ProductTile| {
             let ProductTile { panel, rows, vectors, products } = tile;
             // SAFETY: `saved` is from the forward pass; only this tile uses these rows of this panel of `to`.
-            let (saved, out) =
-                unsafe { (batch.read(saved, panel, rows.clone()), batch.write(to, panel, rows)) };
-            batch.isa.run(InputGradient { products, vectors, activation, saved, out });
+            unsafe {
+                let saved = batch.floats(saved, panel, rows.clone(), &mut values);
+                let out = batch.floats_or(to, panel, rows.clone(), &mut scratch);
+                let products = &*products;
+                batch.isa.run(InputGradient {
+                    products,
+                    vectors,
+                    activation,
+                    saved,
+                    out: &mut *out,
+                });
+                batch.store_words(to, panel, rows, out);
+            }
         };
-        product(worker, batch.isa, above, |_| None, self.inputs, right, epilogue);
+        let above = slot.above.gradient;
+        // SAFETY: the gradient above was written in an earlier phase.
+        unsafe {
+            match self.derived {
+                Derived::Floats { .. } => {
+                    let above = batch.matrix(above);
+                    product(worker, batch.isa, above, |_| None, self.inputs, right, epilogue);
+                }
+                Derived::Words { .. } => {
+                    let above = batch.words_by_rows(above);
+                    word_product(worker, batch.isa, above, |_| None, self.inputs, right, epilogue);
+                }
+            }
+        }
     }
 
     fn update(&self, batch: &BatchView, worker: &Worker, slot: &Slot, _: Shared<Row>, sink: Sink) {
-        // SAFETY: both are from earlier phases.
-        let (input, gradient) = unsafe {
-            let sparse = self.is_first() && batch.is_sparse();
-            let input = (!sparse).then(|| batch.matrix(slot.below.value));
-            (input, batch.matrix(slot.above.gradient))
-        };
+        let Slot { below: Port { value, .. }, above: Port { gradient, .. }, .. } = *slot;
+        let (isa, words) = (batch.isa, self.multiplies_words());
+        let sparse = self.first && batch.is_sparse();
         let deliver = |rows: Range<usize>, gradient: &[Row], vectors| {
             // SAFETY: an item is a panel of outputs and some panels of inputs, so no other item uses its 32x32 blocks
             // of W; the bias belongs to the item with the first block.
-            unsafe { sink.accept(batch.isa, batch.parameters, rows, gradient, vectors) };
+            unsafe { sink.accept(isa, batch.parameters, rows, gradient, vectors) };
         };
-        let grid = Grid::new(panels_of(self.inputs), panels_of(self.outputs), worker.workers());
+        let blocks = panels_of(self.inputs);
+        let height = batch.rows * value.copies;
+        let bytes = size_of::<Row>() * if words { word_rows(height) } else { height };
+        let grid = Grid::cached(blocks, panels_of(self.outputs), worker.workers(), [bytes; 2]);
         let mut products: ProductBlock = [ZERO_ROW; _];
         worker.phase(grid.items(), |item| {
             let (panel, blocks) = grid.item(item);
-            let (dy, vectors) = (gradient.panel(panel), vectors_of(self.outputs, panel));
+            let vectors = vectors_of(self.outputs, panel);
+            // SAFETY: both were written in earlier phases.
+            let (floats, pairs) = unsafe {
+                let floats = gradient.stored.then(|| batch.matrix(gradient).panel(panel));
+                let pairs = words.then(|| batch.words_by_pairs(gradient, panel));
+                (floats.unwrap_or_default(), pairs.unwrap_or_default())
+            };
             if blocks.start == 0 && self.first_biased < self.outputs {
                 let mut sums = [ZERO_ROW];
-                batch.isa.run(ColumnSums { panel: dy, vectors, out: &mut sums[0] });
+                let out = &mut sums[0];
+                match words {
+                    false => isa.run(ColumnSums { panel: floats, vectors, out }),
+                    true => isa.run(PairSums { pairs, out }),
+                }
                 let bias = self.bias(panel);
                 let unbiased = self.first_biased.saturating_sub(panel * WIDTH).min(WIDTH);
                 floats_mut(&mut sums)[..unbiased].fill(0.0);
@@ -332,22 +465,28 @@ impl Layer for Dense {
                 let used = (self.inputs - block * WIDTH).min(WIDTH);
                 let start = self.weights(panel).start + block * WIDTH;
                 let hints = |tile, rows: Range<usize>| {
-                    let nonzero =
-                        if self.is_first() { batch.nonzero_rows(block, tile) } else { None };
+                    let nonzero = if self.first { batch.nonzero_rows(block, tile) } else { None };
                     let rows = start + rows.start..start + rows.end;
                     (nonzero, sink.prefetch(batch.parameters, rows))
                 };
-                match input.map(|input| input.panel(block)) {
-                    None => batch.gather_gradient(block, dy, &mut products),
-                    Some(x) => {
-                        transposed_product(batch.isa, x, used, dy, vectors, hints, &mut products)
+                let to = &mut products;
+                // SAFETY: the input was written in an earlier phase.
+                unsafe {
+                    if sparse {
+                        batch.gather_gradient(block, floats, to);
+                    } else if words {
+                        let x = batch.words_by_pairs(value, block);
+                        transposed_word_product(isa, x, used, pairs, vectors, hints, to);
+                    } else {
+                        let x = batch.matrix(value).panel(block);
+                        transposed_product(isa, x, used, floats, vectors, hints, to);
                     }
                 }
                 deliver(start..start + used, &products[..used], vectors);
                 if matches!(sink, Sink::Update { .. }) {
                     let from = (batch.parameters, self.weights(panel));
-                    // SAFETY: the block is this item's, in W and in Wᵀ.
-                    unsafe { self.transpose_block(batch, from, [panel, block]) };
+                    // SAFETY: the block is this item's, in W and in what is derived from it.
+                    unsafe { self.derive_block(batch, from, [panel, block]) };
                 }
             }
         });

@@ -37,8 +37,8 @@ impl Layer for FlatOutput {
         self.to.cols()
     }
 
-    fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
-        assert!(last, "only the head reads features");
+    fn plan(&self, planner: &mut Planner, below: Port, stored: bool) -> Slot {
+        assert!(!stored, "only the head reads features");
         let copies = below.value.copies;
         let gradient = planner.gradient(self.to.cols(), copies);
         let above = Port { gradient, ..below };

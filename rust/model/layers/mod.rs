@@ -66,6 +66,21 @@ pub trait Layer: Debug + Send + Sync {
         0
     }
 
+    /// Whether its products multiply words: those of its input, and of its output's gradient.
+    fn multiplies_words(&self) -> bool {
+        false
+    }
+
+    /// Whether it stores the words of what it writes, its output and its input's gradient.
+    fn stores_words(&self) -> bool {
+        self.multiplies_words()
+    }
+
+    /// Whether its backward pass needs no more of the output than its words.
+    fn words_suffice(&self) -> bool {
+        false
+    }
+
     /// Its parameters and running statistics.
     fn tensors(&self) -> Vec<Tensor> {
         Vec::new()
@@ -103,8 +118,9 @@ pub trait Layer: Debug + Send + Sync {
     /// Updates its [own rows](Layer::own_rows) with given gradients of all parameters.
     fn apply(&self, _: &BatchView, _: &Worker, _gradients: &[Row], _: Sink) {}
 
-    /// Allocates the layer's memory in the arena; `below` is its input. The output of the `last` layer is not stored.
-    fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot;
+    /// Allocates the layer's memory in the arena; `below` is its input. Unless `stored`, the output has no memory as floats: the
+    /// head reads that of the last layer, and products read words.
+    fn plan(&self, planner: &mut Planner, below: Port, stored: bool) -> Slot;
 
     /// Computes the output from the input.
     fn forward(&self, batch: &BatchView, worker: &Worker, slot: &Slot);

@@ -152,8 +152,8 @@ impl Layer for TopicWords {
         topics.map(|seeds| self.topic_penalty(parameters, seeds[0].topic, seeds)).sum()
     }
 
-    fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
-        self.dense.plan(planner, below, last)
+    fn plan(&self, planner: &mut Planner, below: Port, stored: bool) -> Slot {
+        self.dense.plan(planner, below, stored)
     }
 
     fn forward(&self, _: &BatchView, _: &Worker, _: &Slot) {

@@ -47,6 +47,11 @@ impl Lifetimes {
         LATE + self.late.len() - 1
     }
 
+    /// Takes back an allocation of [`Lifetimes::late`].
+    pub fn drop(&mut self, number: usize) {
+        self.late[number - LATE].rows = 0;
+    }
+
     /// Finds the places, and puts them and the number of rows of the arena into the plan.
     pub fn finish(mut self, plan: &mut Plan) {
         self.find_times(plan);
@@ -72,9 +77,9 @@ impl Lifetimes {
             [below, above]
         });
         for port in ports.chain([posterior, z, code]) {
-            place(&mut port.gradient.start);
+            port.gradient.map_blocks(place);
         }
-        place(&mut plan.output_gradient.start);
+        plan.output_gradient.map_blocks(place);
     }
 
     /// The block of a matrix, if it has one.
@@ -94,7 +99,7 @@ impl Lifetimes {
         };
         let mut ports = |[a, b]: [&Port; 2], time: usize| {
             for Port { value, gradient, saved, .. } in [a, b] {
-                for &Matrix { start, .. } in [value, gradient, saved] {
+                for start in [value, gradient, saved].into_iter().flat_map(Matrix::blocks) {
                     mention(start, time);
                 }
             }
@@ -113,9 +118,9 @@ impl Lifetimes {
         for slot in &plan.decoder {
             mention(slot.rows, 0);
         }
-        mention(plan.output_gradient.start, 0);
+        plan.output_gradient.blocks().for_each(|start| mention(start, 0));
         let end = time + 1;
-        for Matrix { start, .. } in [plan.x, plan.input, plan.eps] {
+        for start in [plan.x, plan.input, plan.eps].iter().flat_map(Matrix::blocks) {
             mention(start, end);
         }
         // Statistics and the like: no matrix.

@@ -4,21 +4,50 @@ use super::lifetimes::Lifetimes;
 use crate::matrix::panels_of;
 use crate::model::batch::{BatchSize, InputStorage, PassKind};
 use crate::nn::activation::Activation;
+use crate::simd::word_rows;
 
 /// The place of a matrix in the arena, for any batch of at most the planned size.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix {
-    pub(super) start: usize,
+    pub(in crate::model) start: usize,
     /// The number of columns.
     pub cols: usize,
     /// The number of rows for each example: one, or consecutive rows for its draws of z.
     pub copies: usize,
+    /// Whether it has memory as floats.
+    pub stored: bool,
+    /// Its words, if a product multiplies them.
+    pub words: Option<Words>,
+}
+
+/// The places of the words of a matrix ([`crate::simd::ToWords`]). A panel has one row for two of the matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    pub(super) by_rows: usize,
+    /// For the gradient of weights: in training only.
+    pub(super) by_pairs: Option<usize>,
 }
 
 impl Matrix {
     /// The first arena row of panel `panel` in a batch of `examples` examples.
     pub fn panel(&self, panel: usize, examples: usize) -> usize {
         self.start + panel * examples * self.copies
+    }
+
+    /// The arena's blocks: the first row of each.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = usize> {
+        let words = self.words.into_iter();
+        let words = words.flat_map(|words| [Some(words.by_rows), words.by_pairs]).flatten();
+        std::iter::once(self.start).chain(words)
+    }
+
+    /// Moves the arena's blocks.
+    pub(super) fn map_blocks(&mut self, mut place: impl FnMut(&mut usize)) {
+        place(&mut self.start);
+        if let Some(words) = &mut self.words {
+            place(&mut words.by_rows);
+            words.by_pairs.iter_mut().for_each(place);
+        }
     }
 }
 
@@ -44,7 +73,7 @@ impl Planner {
     /// and must not be read or written.
     pub fn place(&mut self, cols: usize, copies: usize, stored: bool) -> Matrix {
         let needed = if stored { self.needed(panels_of(cols), copies) } else { 0 };
-        Matrix { start: self.lifetimes.early(needed), cols, copies }
+        Matrix { start: self.lifetimes.early(needed), cols, copies, stored, words: None }
     }
 
     /// Allocates a matrix for a gradient, in training.
@@ -52,10 +81,46 @@ impl Planner {
         match self.trains() {
             true => {
                 let needed = self.needed(panels_of(cols), copies);
-                Matrix { start: self.lifetimes.late(needed), cols, copies }
+                Matrix {
+                    start: self.lifetimes.late(needed),
+                    cols,
+                    copies,
+                    stored: true,
+                    words: None,
+                }
             }
             false => self.place(cols, copies, false),
         }
+    }
+
+    /// Allocates words of a matrix of the forward pass.
+    pub fn add_words(&mut self, matrix: &mut Matrix) {
+        let needed = self.words_needed(matrix);
+        let by_rows = self.lifetimes.early(needed);
+        let by_pairs = self.trains().then(|| self.lifetimes.early(needed));
+        matrix.words = Some(Words { by_rows, by_pairs });
+    }
+
+    /// Allocates words of a gradient, in training.
+    pub fn add_gradient_words(&mut self, matrix: &mut Matrix) {
+        if self.trains() {
+            let needed = self.words_needed(matrix);
+            let [by_rows, by_pairs] = [(); 2].map(|()| self.lifetimes.late(needed));
+            matrix.words = Some(Words { by_rows, by_pairs: Some(by_pairs) });
+        }
+    }
+
+    /// Takes the memory as floats from a gradient: its words suffice.
+    pub fn drop_floats(&mut self, gradient: &mut Matrix) {
+        if gradient.stored {
+            self.lifetimes.drop(gradient.start);
+            gradient.stored = false;
+        }
+    }
+
+    fn words_needed(&self, matrix: &Matrix) -> usize {
+        let rows = word_rows(self.size.rows.saturating_mul(matrix.copies));
+        panels_of(matrix.cols).saturating_mul(rows)
     }
 
     /// Allocates `panels` panels with `copies` rows per example for the phase of the last layer, and returns the first row.

@@ -1,18 +1,22 @@
 //! The view of one batch and its memory, on which phases and layers work.
 #![allow(unsafe_code)]
 
-use super::plan::Matrix;
+use super::plan::{Matrix, Words};
 use super::workspace::Memory;
 use crate::matrix::{Panels, Shared, panels_of, spans};
 use crate::model::batch::{CompositePrior, PassKind};
 use crate::model::spec::Specification;
-use crate::simd::{Isa, LANES, LINE, Row, floats_mut, prefetch};
+use crate::simd::{
+    FromPairs, Isa, LANES, LINE, Row, ToWords, WIDTH, floats_mut, prefetch, word_rows,
+};
 use crate::threads::Worker;
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 
 /// Examples (or draws) per work item in phases over rows.
 pub const ROW_BLOCK: usize = LANES;
+/// Rows of a panel per work item when words are made; even.
+const WORD_BLOCK: usize = 64;
 
 /// A batch of `rows` examples in a workspace, shared by the workers of a team. Methods that take a worker are phases:
 /// all workers call the same phases in the same order.
@@ -187,6 +191,139 @@ impl<'a> BatchView<'a> {
             let columns = floats_mut(unsafe { self.write(matrix, panel, row..row + 1) });
             columns[lanes].copy_from_slice(&values[part]);
         }
+    }
+
+    /// The words of a matrix by rows, as a product's left operand reads them, and the matrix's rows. An earlier phase has written
+    /// them.
+    ///
+    /// # Safety
+    /// No tile of the running phase writes to them.
+    pub unsafe fn words_by_rows(&self, matrix: Matrix) -> (&'a [Row], usize) {
+        let (start, rows) = (self.words(matrix).by_rows, self.rows * matrix.copies);
+        let len = panels_of(matrix.cols) * word_rows(rows);
+        // SAFETY: passed on to the caller.
+        (unsafe { self.memory.arena.read(start..start + len) }, rows)
+    }
+
+    /// The words of a panel of a matrix by pairs of rows. An earlier phase has written them.
+    ///
+    /// # Safety
+    /// No tile of the running phase writes to them.
+    pub unsafe fn words_by_pairs(&self, matrix: Matrix, panel: usize) -> &'a [Row] {
+        let start = self.words(matrix).by_pairs.expect("words by pairs are for training");
+        let rows = word_rows(self.rows * matrix.copies);
+        let start = start + panel * rows;
+        // SAFETY: passed on to the caller.
+        unsafe { self.memory.arena.read(start..start + rows) }
+    }
+
+    fn words(&self, matrix: Matrix) -> Words {
+        matrix.words.expect("words were planned")
+    }
+
+    /// Rows of one panel of a matrix that an earlier phase has written, as floats or as words: in `scratch` if it has words only.
+    ///
+    /// # Safety
+    /// No tile of the running phase writes to them.
+    pub unsafe fn floats<'s>(
+        &self,
+        matrix: Matrix,
+        panel: usize,
+        rows: Range<usize>,
+        scratch: &'s mut [Row],
+    ) -> &'s [Row]
+    where
+        'a: 's,
+    {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            if matrix.stored {
+                return self.read(matrix, panel, rows);
+            }
+            let pairs = &self.words_by_pairs(matrix, panel)[rows.start / 2..];
+            let to = &mut scratch[..rows.len()];
+            self.isa.run(FromPairs { pairs, to });
+            to
+        }
+    }
+
+    /// The memory for rows of one panel of a matrix: `scratch` if it has words only.
+    ///
+    /// # Safety
+    /// As for [`BatchView::write`].
+    pub unsafe fn floats_or<'s>(
+        &self,
+        matrix: Matrix,
+        panel: usize,
+        rows: Range<usize>,
+        scratch: &'s mut [Row],
+    ) -> &'s mut [Row]
+    where
+        'a: 's,
+    {
+        match matrix.stored {
+            // SAFETY: passed on to the caller.
+            true => unsafe { self.write(matrix, panel, rows) },
+            false => &mut scratch[..rows.len()],
+        }
+    }
+
+    /// Stores the words of rows `from` of one panel of a matrix, if they were planned; `rows` starts at an even row and ends at one,
+    /// or at the matrix's end.
+    ///
+    /// # Safety
+    /// As for [`BatchView::write`].
+    pub unsafe fn store_words(
+        &self,
+        matrix: Matrix,
+        panel: usize,
+        rows: Range<usize>,
+        from: &[Row],
+    ) {
+        let Some(Words { by_rows, by_pairs }) = matrix.words else { return };
+        let height = word_rows(self.rows * matrix.copies);
+        let place = |start: usize| {
+            let start = start + panel * height;
+            start + rows.start / 2..start + word_rows(rows.end)
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.isa.run(ToWords {
+                from,
+                cols: (matrix.cols - panel * WIDTH).min(WIDTH),
+                by_rows: self.memory.arena.write(place(by_rows)),
+                by_pairs: by_pairs.map_or(&mut [], |start| self.memory.arena.write(place(start))),
+            });
+        }
+    }
+
+    /// [`BatchView::store_words`] of rows that the calling tile has written as floats.
+    ///
+    /// # Safety
+    /// As for [`BatchView::write`].
+    pub unsafe fn round(&self, matrix: Matrix, panel: usize, rows: Range<usize>) {
+        if matrix.words.is_some() {
+            // SAFETY: passed on to the caller.
+            unsafe {
+                let from = self.read(matrix, panel, rows.clone());
+                self.store_words(matrix, panel, rows, from);
+            }
+        }
+    }
+
+    /// A phase: stores the words of a matrix, if they were planned.
+    pub fn round_all(&self, worker: &Worker, matrix: Matrix) {
+        if matrix.words.is_none() {
+            return;
+        }
+        let rows = self.rows * matrix.copies;
+        let (blocks, panels) = (rows.div_ceil(WORD_BLOCK), panels_of(matrix.cols));
+        worker.phase(blocks * panels, |item| {
+            let (panel, block) = (item / blocks, item % blocks);
+            let rows = block * WORD_BLOCK..((block + 1) * WORD_BLOCK).min(rows);
+            // SAFETY: an item has its own rows of a panel, which an earlier phase has written.
+            unsafe { self.round(matrix, panel, rows) };
+        });
     }
 
     fn place(&self, matrix: Matrix, panel: usize, rows: Range<usize>) -> Range<usize> {

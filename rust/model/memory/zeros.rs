@@ -10,7 +10,7 @@ use super::view::BatchView;
 use crate::error::{Result, filled};
 use crate::matrix::{Shared, panels_of, tile_rows};
 use crate::model::batch::PassKind;
-use crate::simd::{Isa, NonzeroIndices, WIDTH};
+use crate::simd::{Isa, NonzeroIndices, WIDTH, word_rows, words_of};
 use std::ops::Range;
 
 /// The length of a list that would contain nearly all indices: products then loop over all, which is faster.
@@ -69,6 +69,18 @@ fn make_list(list: &mut [u32], n: usize, count: usize, write: impl FnOnce(&mut [
     }
 }
 
+/// Makes a list of those of the `n` indices that are kept.
+fn list_kept(list: &mut [u32], n: usize, keep: impl Fn(usize) -> bool) {
+    let count = (0..n).filter(|&r| keep(r)).count();
+    make_list(list, n, count, |entries| {
+        let mut next = 0;
+        for r in 0..n {
+            entries[next] = r as u32; // overwritten unless the row is kept: avoids a branch
+            next += usize::from(keep(r));
+        }
+    });
+}
+
 /// The positions of the set bits of a word, ascending.
 fn set_bits(mut word: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
@@ -118,10 +130,16 @@ impl<'a> BatchView<'a> {
         let (rows, n) = (tile_rows(self.rows, self.isa, tile), self.memory.plan.input.cols);
         // SAFETY: the list is the calling item's.
         let list = unsafe { self.memory.zeros.columns.write(self.column_list(tile)) };
-        let union = |panel| self.masks(panel)[rows.clone()].iter().fold(0, |a, b| a | b);
-        let panels = 0..panels_of(n);
+        // A word has two columns: its mask is the even bit.
+        let (n, per_word) = if self.lists_words() { (words_of(n), 2) } else { (n, 1) };
+        let union = |panel| {
+            let all = self.masks(panel)[rows.clone()].iter().fold(0, |a, b| a | b);
+            if per_word == 2 { (all | all >> 1) & 0x5555_5555 } else { all }
+        };
+        let panels = 0..panels_of(self.memory.plan.input.cols);
         let count = panels.clone().map(|panel| union(panel).count_ones() as usize).sum();
-        let kept = panels.flat_map(|panel| set_bits(union(panel)).map(move |j| panel * WIDTH + j));
+        let at = |panel, j| (panel * WIDTH + j) / per_word;
+        let kept = panels.flat_map(|panel| set_bits(union(panel)).map(move |j| at(panel, j)));
         make_list(list, n, count, |entries| {
             entries.iter_mut().zip(kept).for_each(|(entry, k)| *entry = k as u32);
         });
@@ -136,16 +154,19 @@ impl<'a> BatchView<'a> {
             let tile_mask = (u32::MAX >> (WIDTH - columns.len())) << columns.start;
             // SAFETY: the list is the calling item's.
             let list = unsafe { self.memory.zeros.rows.write(self.row_list(panel, tile)) };
-            let keep = |mask: &u32| mask & tile_mask != 0;
-            let count = masks.iter().filter(|mask| keep(mask)).count();
-            make_list(list, self.rows, count, |entries| {
-                let mut next = 0;
-                for (r, mask) in masks.iter().enumerate() {
-                    entries[next] = r as u32; // overwritten unless the row is kept: avoids a branch
-                    next += usize::from(keep(mask));
-                }
-            });
+            match self.lists_words() {
+                false => list_kept(list, self.rows, |r| masks[r] & tile_mask != 0),
+                true => list_kept(list, word_rows(self.rows), |j| {
+                    let odd = masks.get(2 * j + 1).unwrap_or(&0);
+                    (masks[2 * j] | odd) & tile_mask != 0
+                }),
+            }
         }
+    }
+
+    /// Whether the indices of lists are those of words.
+    fn lists_words(&self) -> bool {
+        self.memory.plan.input.words.is_some()
     }
 
     /// The range of the list of a tile of rows.

@@ -96,7 +96,14 @@ impl BatchView<'_> {
             self.load_weights(source, from.iter().copied(), block.clone());
             self.isa.run(Gather { pass: self, source, what, from, rows: block.clone(), to, watch });
             match what {
-                Load::Data { input, .. } => self.see(input, block, (source, from)),
+                Load::Data { input, .. } => {
+                    self.see(input, block.clone(), (source, from));
+                    let input = self.memory.plan.input;
+                    for panel in 0..panels_of(input.cols) {
+                        // SAFETY: only this block uses these rows.
+                        unsafe { self.round(input, panel, block.clone()) };
+                    }
+                }
                 Load::Codes => self.condition(source, from, block, to, self.spec.latent_dim),
             }
         };
