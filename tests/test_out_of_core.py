@@ -189,6 +189,17 @@ def test_an_epoch_in_blocks_has_the_bits_of_the_same_rows_in_memory(parameters: 
         assert in_blocks.history_[name] == pytest.approx(in_memory.history_[name], rel=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:precision='bf16' saves no time here")
+def test_a_changed_precision_takes_effect(small_blocks: None) -> None:
+    order, start = numbers(parts(blocks(X, 320), 32)), tiny().fit(X).state_dict()
+    in_blocks, in_memory, rounded_not = (
+        tiny(warm_start=True, epochs=1).load_state_dict(start).set_params(precision=precision)
+        for precision in ("bf16", "bf16", "float32")
+    )
+    assert same(in_blocks.fit(Rows(X)), in_memory.partial_fit(X[order]))
+    assert not same(in_blocks, rounded_not.fit(Rows(X)))
+
+
 @pytest.mark.parametrize("likelihood", [{}, {"binarize": "bernoulli"}])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_pass_of_partial_fit_has_the_bits_of_the_array(likelihood: Any, weighted: bool, small_blocks: None) -> None:

@@ -21,6 +21,7 @@ from fastvae._data.streams.batches import Batches, is_batches
 from fastvae._data.streams.blocks import Blocks
 from fastvae._data.streams.stream import Stream
 from fastvae._estimators.job import Job
+from fastvae._fitted import precision
 from fastvae._training import progress
 from fastvae._training.callbacks import Callbacks
 
@@ -148,6 +149,7 @@ def prepare(
     if steps is not None:
         _checks.integer(steps, "steps_per_epoch")
     begun = _begun(model, X, y, sample_weight, going_on=going_on)
+    precision.warn_if_slow(begun.fitted.specification.precision)
     stream, held_out = begun.stream, None
     if fraction and isinstance(stream, Blocks):
         rest, held = chunks.held_out(stream.n_chunks, fraction, begun.fitted.specification.seed, stream.name)
@@ -218,6 +220,7 @@ def _begun(
         names.check(first, "X", fitted.names, type(model).__name__)
         if announced is not None:
             conditions.check_classes(announced, fitted.classes)
+        fitted.set_precision(precision.check(model.precision))
         form = Format(fitted.scale, fitted.names, fitted.form, None)
     else:
         examples, _, form = model._read_first(first, None)
