@@ -36,6 +36,7 @@ WITH_PYTHON = [page for page in PAGES if "```python" in page.read_text(encoding=
 # Packages that the tests can do without: a block that imports one that is not installed is skipped, and so is the rest
 # of its section. Every other import must succeed.
 OPTIONAL = {
+    "dask",
     "fastapi",
     "h5py",
     "httpx",

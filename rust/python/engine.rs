@@ -156,7 +156,7 @@ impl PyEngine {
 
 /// Starts an inference with a time budget of [`SLICE`] per call.
 pub fn start(name: &str, check: ValueCheck, threads: Option<usize>) -> InferenceRun<'_> {
-    InferenceRun { name, check, done: 0, budget: SLICE, threads }
+    InferenceRun { name, check, done: 0, budget: SLICE, threads, first: 0 }
 }
 
 #[pymethods]
@@ -235,10 +235,17 @@ impl PyEngine {
         Ok(self.with_engine(py, |engine| engine.flip_sign(coordinate))??)
     }
 
-    /// Draws `n` codes from the prior, [n * latent_dim].
-    fn prior<'py>(&self, py: Python<'py>, n: usize, seed: u64) -> PyResult<Array<'py>> {
+    /// Draws `n` codes from the prior, [n * latent_dim]; the first one has the number `first`.
+    #[pyo3(signature = (n, seed, first = 0))]
+    fn prior<'py>(
+        &self,
+        py: Python<'py>,
+        n: usize,
+        seed: u64,
+        first: usize,
+    ) -> PyResult<Array<'py>> {
         let latent = self.specification.latent_dim;
-        super::functional::normal(py, (n, latent), seed, Stream::Prior as u8)
+        super::functional::normal(py, (first, n, latent), seed, Stream::Prior as u8)
     }
 
     /// The bytes of a model file with the estimator's JSON, the history as names and values, and, if `moments`, the

@@ -115,19 +115,20 @@ pub fn standard_normal(
     seed: u64,
     stream: u8,
 ) -> PyResult<Array<'_>> {
-    normal(py, (n, cols), seed, stream)
+    normal(py, (0, n, cols), seed, stream)
 }
 
-/// Standard normal noise of a stream, [rows * cols].
+/// Standard normal noise of a stream, [rows * cols]; the first row has the number `first`.
 pub fn normal(
     py: Python<'_>,
-    (rows, cols): (usize, usize),
+    (first, rows, cols): (usize, usize, usize),
     seed: u64,
     stream: u8,
 ) -> PyResult<Array<'_>> {
     let (isa, mut out) = (Isa::detect()?, zeros(rows, cols)?);
     by_rows(py, (rows, cols), |at, rows| {
-        functional::standard_normal(isa, (seed, stream), (rows.start, cols), &mut out[at]);
+        let place = (first + rows.start, cols);
+        functional::standard_normal(isa, (seed, stream), place, &mut out[at]);
     })?;
     Ok(array(py, out))
 }

@@ -38,6 +38,8 @@ pub struct InferenceRun<'a> {
     pub budget: Duration,
     /// Threads, or none to choose by the work.
     pub threads: Option<usize>,
+    /// The number of the first row, for noise numbered by row: x may be a part of the user's rows.
+    pub first: usize,
 }
 
 /// The name of an array of codes, the decoder's input.

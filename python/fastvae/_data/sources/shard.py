@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -63,6 +62,8 @@ class Shard(Source):
 
 def _header(path: str, key: str) -> tuple[int, np.dtype[Any]]:
     """Return number and type of the elements of an array in a file .npz, without reading it."""
+    import zipfile  # here only, so that `import fastvae` stays cheap
+
     with zipfile.ZipFile(path) as file, file.open(f"{key}.npy") as member:
         version = np.lib.format.read_magic(member)
         read = {(1, 0): np.lib.format.read_array_header_1_0}.get(version, np.lib.format.read_array_header_2_0)
