@@ -42,6 +42,7 @@ pub struct Source<'a> {
     index: Option<&'a [u64]>,
     repeats: bool,
     binarize: Option<Binarize>,
+    numbers: Option<&'a [u64]>,
     conditions: Option<&'a Source<'a>>,
     weights: Option<Weights<'a>>,
     owner: PhantomData<&'a [u8]>,
@@ -74,6 +75,7 @@ impl<'a> Source<'a> {
             index: None,
             repeats: false,
             binarize: None,
+            numbers: None,
             conditions: None,
             weights: None,
             owner: PhantomData,
@@ -111,7 +113,7 @@ impl<'a> Source<'a> {
                 self.rows
             )));
         }
-        let repeats = !index.is_sorted_by(|a, b| a < b);
+        let repeats = !index.is_sorted_by(|a, b| a < b) && repeats(index, self.rows);
         Ok(Source { rows: index.len(), index: Some(index), repeats, ..self })
     }
 
@@ -123,6 +125,25 @@ impl<'a> Source<'a> {
     /// The binarization that loading a batch applies.
     pub fn binarize(&self) -> Option<Binarize> {
         self.binarize
+    }
+
+    /// Numbers the rows as in the whole data, of which they are a block: row i is row `numbers[i]` of the data.
+    pub fn numbered(self, numbers: &'a [u64]) -> Result<Source<'a>> {
+        if numbers.len() != self.rows {
+            return Err(Error::Shape(format!("{} numbers of {} rows", numbers.len(), self.rows)));
+        }
+        Ok(Source { numbers: Some(numbers), ..self })
+    }
+
+    /// The number of a row, which keys its binary draw: that of the whole data in a block, else `row`.
+    #[inline(always)]
+    pub fn number(&self, row: usize) -> usize {
+        self.numbers.map_or(row, |numbers| numbers[row] as usize)
+    }
+
+    /// The number of a row for messages.
+    pub fn shown(&self, row: usize) -> usize {
+        self.numbers.map_or(self.place(row), |numbers| numbers[row] as usize)
     }
 
     /// Attaches the conditions `y` [rows, conditions] of a conditional model: row i of `y` belongs to row i.
@@ -141,9 +162,10 @@ impl<'a> Source<'a> {
         self.conditions
     }
 
-    /// Attaches the weights of the array's rows in the loss, from which rows may have been selected.
-    pub fn with_weights(self, values: &'a [f32]) -> Result<Source<'a>> {
-        Ok(Source { weights: Some(Weights::new(values, &self)?), ..self })
+    /// Attaches the weights of the array's rows in the loss, from which rows may have been selected. `mean`: that of all
+    /// rows of a pass of which these are a block.
+    pub fn with_weights(self, values: &'a [f32], mean: Option<f64>) -> Result<Source<'a>> {
+        Ok(Source { weights: Some(Weights::new(values, &self, mean)?), ..self })
     }
 
     /// Whether rows have weights in the loss.
@@ -359,9 +381,26 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Whether a row < `rows` stands in `index` more than once.
+fn repeats(index: &[u64], rows: usize) -> bool {
+    let mut seen = vec![false; rows];
+    index.iter().any(|&row| std::mem::replace(&mut seen[row as usize], true))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_in_another_order_do_not_repeat() {
+        let values = [0.0f32; 6];
+        let x = Source::from_slice(&values, 2);
+        for (index, repeated) in
+            [(vec![2u64, 0, 1], false), (vec![2, 0, 2], true), (vec![0, 2], false)]
+        {
+            assert_eq!(x.select(&index).expect("rows exist").repeats, repeated, "{index:?}");
+        }
+    }
 
     #[test]
     fn any_strides_are_read_and_prefetched() {

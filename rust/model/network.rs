@@ -287,8 +287,7 @@ fn plan_layers(
         }
         if layer.multiplies_words() {
             planner.add_gradient_words(&mut slot.above.gradient);
-            // The gradient of a layer that reads sparse rows is a sum of floats.
-            if next.is_some_and(|next| next.stores_words()) && below.value.words.is_some() {
+            if next.is_some_and(|next| next.stores_words()) {
                 planner.drop_floats(&mut slot.above.gradient);
             }
         }

@@ -1,6 +1,6 @@
 //! Training in Python.
 
-use super::arguments::CompositeArguments;
+use super::arguments::{BlockArguments, CompositeArguments};
 use super::arrays::{Array, Array2, Rows, Weights, array, owned, source};
 use super::detach::SLICE;
 use super::engine::PyEngine;
@@ -20,8 +20,9 @@ type StepArrays<'py> =
 impl PyEngine {
     /// Trains one pass over `x`, or over `rows` of it. Returns the sums of -log p(x|z), KL and loss over the examples, the
     /// number of examples in the sums, and the number of skipped batches. Calls `tick` after each slice of time with the number of finished examples. `objective`: the values of the first
-    /// step. `step_values`: KL weights, KL targets and learning rates of all steps.
-    #[pyo3(signature = (x, y, weights, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, skips_bad, tick, prior=None))]
+    /// step. `step_values`: KL weights, KL targets and learning rates of all steps. `block`: the place of the rows in a
+    /// larger pass.
+    #[pyo3(signature = (x, y, weights, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, skips_bad, tick, prior=None, block=None))]
     #[allow(clippy::too_many_arguments)]
     fn train(
         &self,
@@ -44,6 +45,7 @@ impl PyEngine {
         skips_bad: bool,
         tick: Option<Bound<'_, PyAny>>,
         prior: Option<CompositeArguments>,
+        block: Option<BlockArguments>,
     ) -> PyResult<(f64, f64, f64, f64, usize)> {
         let eps = eps.map(source).transpose()?;
         let corrupted = corrupted.map(source).transpose()?;
@@ -54,7 +56,9 @@ impl PyEngine {
             learning_rates: learning_rates.as_slice()?,
         };
         let prior = prior.as_ref().map(CompositeArguments::prior).transpose()?;
-        self.with_weighted(x, (y, &weights), &rows, |x| {
+        let mean_weight = block.as_ref().and_then(BlockArguments::mean_weight);
+        let block = block.as_ref().map(BlockArguments::block).transpose()?;
+        self.with_block(x, (y, &weights, mean_weight), &rows, |x| {
             let pass = TrainingPass {
                 x,
                 eps,
@@ -72,6 +76,7 @@ impl PyEngine {
                 checks_end,
                 skips_bad,
                 prior,
+                block,
             };
             let mut sums = LossSums::default();
             loop {

@@ -28,6 +28,8 @@ pub(super) struct Batch<'a> {
     pub start: usize,
     /// Examples per batch.
     pub size: usize,
+    /// The number of the batch in the whole pass, from 1, and the batches of that.
+    pub number: [usize; 2],
 }
 
 /// The factor from which a row is an outlier, and the rows that tell the usual size.
@@ -70,7 +72,7 @@ impl Batch<'_> {
             .map(|row| (row, largest(self.x, row)))
             .max_by(|a, b| a.1.1.abs().total_cmp(&b.1.1.abs()))?;
         let is_outlier = usual > 0.0 && value.abs() >= OUTLIER * usual;
-        is_outlier.then(|| (self.x.place(row), col, value, value.abs() / usual))
+        is_outlier.then(|| (self.x.shown(row), col, value, value.abs() / usual))
     }
 }
 
@@ -97,8 +99,7 @@ impl Divergence {
         } else {
             " or scale the data, for example with StandardScaler"
         };
-        let (step, number) = (engine.steps + 1, batch.start / batch.size + 1);
-        let batches = batch.x.rows().div_ceil(batch.size);
+        let (step, [number, batches]) = (engine.steps + 1, batch.number);
         let lower = format!("ower learning_rate (it is {learning_rate}){scale}");
         let remedy = match batch.outlier(engine) {
             None => format!("L{lower}"),

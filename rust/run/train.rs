@@ -43,6 +43,17 @@ pub struct StepValues<'a> {
     pub learning_rates: &'a [f64],
 }
 
+/// The place of a block of rows in a pass over more data than are in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// Batches of the pass before the block.
+    pub first: usize,
+    /// Batches of the whole pass.
+    pub batches: usize,
+    /// The number of each row in the whole data.
+    pub numbers: &'a [u64],
+}
+
 /// An epoch, or a pass of `partial_fit`.
 pub struct TrainingPass<'a> {
     /// The examples.
@@ -77,6 +88,8 @@ pub struct TrainingPass<'a> {
     pub checks_end: bool,
     /// Whether a batch whose loss or gradient is not finite is skipped and counted; otherwise it is an error.
     pub skips_bad: bool,
+    /// The place of `x` in a larger pass, if it is a block of that.
+    pub block: Option<Block<'a>>,
 }
 
 impl<'a> TrainingPass<'a> {
@@ -99,6 +112,7 @@ impl<'a> TrainingPass<'a> {
             threads: None,
             checks_end: false,
             skips_bad: false,
+            block: None,
         }
     }
 
@@ -127,6 +141,7 @@ impl Engine {
         sums: &mut LossSums,
         budget: Duration,
     ) -> Result<bool> {
+        self.require_training("training")?;
         self.network.check_conditions(&pass.x)?;
         if let Some(prior) = &pass.prior {
             prior.check(&self.network.spec, pass.at(0).0, &pass.x)?;
@@ -153,7 +168,13 @@ impl Engine {
         };
         let (seed, first) = (self.network.spec.seed, self.steps - (from / batch_size) as u64);
         // The first step identifies the pass.
-        let x = pass.x.binarized(pass.binarize.map(|binary| binary.of(seed, first as u32)));
+        let before = pass.block.map_or(0, |block| block.first);
+        let key = first.wrapping_sub(before as u64) as u32;
+        let x = pass.x.binarized(pass.binarize.map(|binary| binary.of(seed, key)));
+        let x = match pass.block {
+            Some(block) => x.numbered(block.numbers)?,
+            None => x,
+        };
         let input = EncoderInput::of(
             pass.corrupted.map(|corrupted| (corrupted, 0)),
             pass.corruption,
@@ -212,7 +233,9 @@ impl Engine {
         if let Some(divergence) = failure {
             let start = if failed { from } else { reached };
             let (_, learning_rate) = pass.at(start / batch_size);
-            let batch = Batch { x: &x, order: order.as_ref(), start, size: batch_size };
+            let batches = pass.block.map_or(n.div_ceil(batch_size), |block| block.batches);
+            let number = [before + start / batch_size + 1, batches];
+            let batch = Batch { x: &x, order: order.as_ref(), start, size: batch_size, number };
             return Err(divergence.error(self, learning_rate, &batch));
         }
         sums.skipped += usize::from(takes_back);
