@@ -37,7 +37,7 @@ impl SegmentTable {
     }
 
     /// The number of places.
-    pub fn len(&self) -> usize {
+    pub fn places(&self) -> usize {
         self.places.len()
     }
 

@@ -170,7 +170,7 @@ impl WordRuns {
 
     /// The segments of words of a table.
     pub fn table(&mut self, table: &SegmentTable) -> SegmentTable {
-        SegmentTable::new((0..table.len()).map(|place| {
+        SegmentTable::new((0..table.places()).map(|place| {
             let (base, segments) = table.get(place);
             let moved = segments.iter().map(|s| Segment { panel: base as u32 + s.panel, ..*s });
             moved.map(|s| self.segment(&s)).collect()

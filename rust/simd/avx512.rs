@@ -498,7 +498,7 @@ unsafe fn word_segments<const ROWS: usize, const VECTORS: usize, const COLUMNS: 
         }
     }
     walk_segments!(segments, count, a, b, strides, ROWS, COLUMNS, x, y, {
-        // SAFETY: the caller promises a row of B and the words of A at every k; the casts keep the bits.
+        // SAFETY: the caller promises a row of B and the words of A at every k.
         unsafe {
             let mut bv = [_mm512_setzero_ps(); VECTORS];
             for v in 0..VECTORS {
@@ -508,8 +508,7 @@ unsafe fn word_segments<const ROWS: usize, const VECTORS: usize, const COLUMNS: 
             for i in 0..ROWS {
                 let x = _mm512_set1_ps(*x.add(i * between_rows));
                 for v in 0..VECTORS {
-                    let (x, y) = (std::mem::transmute(x), std::mem::transmute(bv[v]));
-                    acc[i][v] = _mm512_dpbf16_ps(acc[i][v], x, y);
+                    acc[i][v] = _mm512_dpbf16_ps(acc[i][v], words(x), words(bv[v]));
                 }
             }
         }

@@ -5,7 +5,9 @@
 //! (tap, s).
 //!
 //! Where products multiply [words](crate::simd::ToWords), the derived buffer has the words of W too, in the [runs](conv::WordRun)
-//! that the segments multiply, and those of Wᵀ: for two channels of a tap one row, the last one padded with zero.
+//! that the segments multiply, and those of Wᵀ: for two channels of a tap one row, the last one padded with zero. Sums run as those of
+//! floats do, tap by tap, word by word (the weight gradient: pixel by pixel, pair of examples by pair), in one accumulator each: they
+//! depend neither on the threads nor, but for the gradient, on the batch.
 #![allow(unsafe_code)]
 
 use super::dense::{transpose_block, weight_words};
