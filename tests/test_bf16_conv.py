@@ -53,7 +53,7 @@ def moved(weights: Arrays, seed: int) -> Arrays:
 
 
 def convolution_errors(spec: Specification) -> tuple[dict[str, float], dict[str, float]]:
-    """Relative errors against rounded operands in float64; and the largest changes that borders and float32 make there."""
+    """Relative errors against rounded operands in float64, and the largest changes that borders and float32 make."""
     spec = bf16(spec)
     engine = engine_of(spec)
     x, y, eps = data(spec, ROWS)
