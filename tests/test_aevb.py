@@ -17,7 +17,7 @@ from fastvae.likelihoods import Gaussian
 pytestmark = pytest.mark.slow
 
 FOLDER = Path(__file__).parents[1] / "examples" / "aevb"
-MODULES = ("aevb", "burda", "common", "torch_twin")
+MODULES = ("aevb", "bf16", "burda", "common", "torch_twin")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -256,3 +256,24 @@ def test_burda_of_no_epoch_is_not_measured(digits: Path, tmp_path: Path) -> None
     with pytest.raises(SystemExit, match="no epoch was completed"):
         burda.main(["--data", str(digits), "--draws", "20", "--minutes", "0", *folder])
     assert not (tmp_path / "burda.json").exists()
+
+
+@pytest.mark.filterwarnings("ignore:precision='bf16' saves no time here")
+def test_bf16(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import bf16
+
+    arguments = ["--data", str(digits), "--out", str(tmp_path), "--models", "784-400-20"]
+    bf16.main([*arguments, "--seeds", "1"])
+    bf16.main([*arguments, "--seeds", "2"])
+    entries = json.loads((tmp_path / "bf16.json").read_text())
+    assert [(entry["precision"], entry["seed"]) for entry in entries] == [
+        ("float32", 0),
+        ("bf16", 0),
+        ("float32", 1),
+        ("bf16", 1),
+    ]
+    for entry in entries:
+        exact = entry["precision"] == "float32"
+        assert (entry["test_elbo"] == entry["test_elbo_in_float32"]) is exact
+    gap = np.mean([entry["test_elbo"] * (1 if entry["precision"] == "bf16" else -1) for entry in entries]) * 2
+    assert f"{gap:+.3f}" in capsys.readouterr().out

@@ -25,6 +25,7 @@ from helpers import (
     sparse_counts,
 )
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 import fastvae
 from fastvae import (
@@ -98,6 +99,7 @@ def test_estimators_of_dense_networks_have_the_parameter(estimator: Any) -> None
 def test_topics_and_exams_do_not_have_it(estimator: Any) -> None:
     with pytest.raises(TypeError, match="precision"):
         estimator(precision="bf16")
+    assert "precision" not in estimator().get_params()
 
 
 def test_show_config_says_what_the_cpu_has() -> None:
@@ -390,24 +392,37 @@ def test_missing_values_are_zeros_to_the_encoder() -> None:
             assert np.array_equal(fitted.transform(data), fitted.transform(np.nan_to_num(data)))
 
 
-def test_the_first_layer_multiplies_float32_where_x_is_sparse() -> None:
-    rows = sparse_counts(200, 150)
-    data = np.log1p(rows.toarray())
-    fitted = model(hidden=(), likelihood="poisson", input_transform="log1p").fit(rows)
-    state = {name: array.astype(np.float64) for name, array in fitted.state_dict().items()}
-    exact = data @ state["mu.weight"].T + state["mu.bias"]
-    short = rounded(data) @ rounded(state["mu.weight"]).T + state["mu.bias"]
-    assert np.abs(fitted.transform(rows) - exact).max() < 1e-6
-    assert np.abs(fitted.transform(rows.toarray()) - short).max() < 1e-6
-    assert np.abs(exact - short).max() > 1e-4
-    # The other layers are those of dense rows.
-    deep = [model(likelihood="poisson", input_transform="log1p").fit(each) for each in (rows, rows.toarray())]
-    np.testing.assert_allclose(deep[0].transform(rows), deep[1].transform(rows), atol=0.05)
-    z = deep[0].transform(rows)
-    assert np.array_equal(
-        deep[0].inverse_transform(z),
-        model(likelihood="poisson").load_state_dict(deep[0].state_dict()).inverse_transform(z),
-    )
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"hidden": ()},
+        {"hidden": (33, 40), "clip_norm": 0.1, "activation": "tanh"},
+        {"conditional": True, "corruption": MaskingNoise(0.4)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("columns", [1, 33, 150])
+def test_sparse_rows_are_the_same_as_dense_ones(columns: int, extra: dict[str, Any]) -> None:
+    rows = sparse_counts(201, columns, 0.08)
+    y = np.arange(201) % 3 if extra.get("conditional") else None
+    more = {} if y is None else {"y": y}
+    options = {"likelihood": "poisson", "input_transform": "log1p"} | extra
+    thin, thick = (model(**options).fit(data, y) for data in (rows, rows.toarray()))
+    assert same(thin, thick)
+    for threads in (1, 2):
+        thin.set_params(n_jobs=threads)
+        assert differing(answers(thin, rows, **more), answers(thick, rows.toarray(), **more)) == []
+
+
+def test_the_code_of_a_sparse_row_does_not_depend_on_the_density_of_others() -> None:
+    # A batch with more than a fifth of its values is computed as a dense one.
+    data = sparse_counts(64, 100).toarray()
+    data[5] = np.random.default_rng(0).integers(1, 6, 100)
+    fitted = model(likelihood="poisson", input_transform="log1p").fit(csr_array(data))
+    codes, alone = fitted.transform(csr_array(data)), fitted.transform(csr_array(data[5:6]))
+    assert np.array_equal(codes[5:6], alone)
+    assert np.array_equal(codes, fitted.transform(data))
 
 
 def test_denoising_and_batch_normalisation_learn() -> None:

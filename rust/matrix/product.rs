@@ -2,8 +2,8 @@
 
 use super::{Grid, Panels, panels_of, vectors_of};
 use crate::simd::{
-    Isa, Left, MAX_TILE_ROWS, NonzeroIndices, Prefetch, Product, Row, Tile, WIDTH, ZERO_ROW,
-    word_rows,
+    Isa, Left, MAX_TILE_ROWS, NonzeroIndices, Prefetch, Product, ROW_PANELS, Row, Tile, WIDTH,
+    ZERO_ROW, word_rows,
 };
 use crate::threads::{Worker, split};
 use std::ops::Range;
@@ -33,7 +33,10 @@ pub fn product<'r>(
     mut epilogue: impl FnMut(ProductTile),
 ) {
     if left.rows() == 1 {
-        return row_product(worker, isa, left, nonzero(0), cols, &right, &mut epilogue);
+        let (data, nonzero) = (left.data(), nonzero(0));
+        let product =
+            |right: [&[Row]; 2], sums: &mut _| isa.pair_product(data, right, nonzero, sums);
+        return row_product(worker, cols, &right, &product, &mut epilogue);
     }
     let left = (Operands::Floats, left.data(), left.rows());
     product_dyn(worker, isa, left, &nonzero, cols, &right, &mut epilogue);
@@ -49,6 +52,13 @@ pub fn word_product<'r>(
     right: impl Fn(usize) -> &'r [Row],
     mut epilogue: impl FnMut(ProductTile),
 ) {
+    if rows == 1 {
+        let nonzero = nonzero(0);
+        let product = |right: [&[Row]; ROW_PANELS], sums: &mut _| {
+            isa.word_row_product(left, right, nonzero, sums)
+        };
+        return row_product(worker, cols, &right, &product, &mut epilogue);
+    }
     let left = (Operands::Words, left, rows);
     product_dyn(worker, isa, left, &nonzero, cols, &right, &mut epilogue);
 }
@@ -112,22 +122,23 @@ fn product_dyn<'r>(
     });
 }
 
-/// [`product`] for a single row: two panels at a time, because one panel is a chain of dependent multiply-adds.
-fn row_product<'r>(
+/// The product of a row and some panels.
+type RowProduct<'a, const N: usize> = dyn Fn([&[Row]; N], &mut [Row; N]) + 'a;
+
+/// A product of a single row: several panels at a time, because one panel is a chain of dependent multiply-adds.
+fn row_product<'r, const N: usize>(
     worker: &Worker,
-    isa: Isa,
-    left: Panels<'_>,
-    nonzero: Option<NonzeroIndices<'r>>,
     cols: usize,
     right: &dyn Fn(usize) -> &'r [Row],
+    product: &RowProduct<N>,
     epilogue: &mut dyn FnMut(ProductTile),
 ) {
     let panels = panels_of(cols);
-    worker.phase(panels.div_ceil(2), |item| {
-        let pair = [2 * item, (2 * item + 1).min(panels - 1)];
-        let mut sums = [ZERO_ROW; 2];
-        isa.pair_product(left.data(), pair.map(right), nonzero, &mut sums);
-        for (panel, sums) in (2 * item..panels).zip(&mut sums) {
+    worker.phase(panels.div_ceil(N), |item| {
+        let first = item * N;
+        let mut sums = [ZERO_ROW; N];
+        product(std::array::from_fn(|n| right((first + n).min(panels - 1))), &mut sums);
+        for (panel, sums) in (first..panels).zip(&mut sums) {
             let vectors = vectors_of(cols, panel);
             let products = std::slice::from_mut(sums);
             epilogue(ProductTile { panel, rows: 0..1, vectors, products });

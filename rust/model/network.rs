@@ -282,8 +282,7 @@ fn plan_layers(
         }
         if layer.multiplies_words() {
             planner.add_gradient_words(&mut slot.above.gradient);
-            // The gradient of a layer that reads sparse rows is a sum of floats.
-            if words_only && below.value.words.is_some() {
+            if words_only {
                 planner.drop_floats(&mut slot.above.gradient);
             }
         }

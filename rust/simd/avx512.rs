@@ -3,7 +3,7 @@
 
 use super::product::{Kernel, PairKernel, Prefetch, kernel_table, walk_k};
 use super::segments::{Segment, SegmentKernel, segment_table, walk_segments};
-use super::words::WordKernel;
+use super::words::{ROW_PANELS, WordKernel, WordRowKernel};
 use super::{Arithmetic, Isa, LANES, Lanes, Op, ROW_WORDS, Row, Set, Simd, Tile, WIDTH};
 use crate::simd::math::Formula;
 use std::arch::x86_64::*;
@@ -378,6 +378,40 @@ unsafe fn word_kernel<
             // SAFETY: 64 aligned bytes.
             unsafe { _mm512_store_ps(tile[i][v].0.as_mut_ptr(), acc[i][v]) };
         }
+    }
+}
+
+pub(super) static WORD_ROW_KERNELS: [WordRowKernel; 2] = [word_row::<false>, word_row::<true>];
+
+/// See [`WordRowKernel`].
+///
+/// # Safety
+/// The contract of [`WordRowKernel`], on a CPU for which `detected()` and `multiplies_words()` hold.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
+unsafe fn word_row<const LIST: bool>(
+    count: usize,
+    list: *const u32,
+    a: *const f32,
+    b: [*const f32; ROW_PANELS],
+    to: &mut [Row; ROW_PANELS],
+) {
+    let mut acc = [[_mm512_setzero_ps(); 2]; ROW_PANELS];
+    for n in 0..count {
+        // SAFETY: the caller promises the entries of the list, and A and B at each k.
+        unsafe {
+            let k = if LIST { *list.add(n) as usize } else { n };
+            let x = words(_mm512_set1_ps(*a.add(k / ROW_WORDS * WIDTH + k % ROW_WORDS)));
+            for p in 0..ROW_PANELS {
+                for v in 0..2 {
+                    let bv = words(_mm512_load_ps(b[p].add(k * WIDTH + v * LANES)));
+                    acc[p][v] = _mm512_dpbf16_ps(acc[p][v], x, bv);
+                }
+            }
+        }
+    }
+    for (lanes, sum) in to.iter_mut().flatten().zip(acc.as_flattened()) {
+        // SAFETY: 64 aligned bytes.
+        unsafe { _mm512_store_ps(lanes.0.as_mut_ptr(), *sum) };
     }
 }
 

@@ -34,7 +34,10 @@ pub use product::{LINE, Left, MAX_TILE_ROWS, NonzeroIndices, Prefetch, Product, 
 pub use segments::{Segment, SegmentList, SegmentProduct, Segments};
 pub use several::Several;
 pub(crate) use several::in_groups;
-pub use words::{FromPairs, PairSums, ROW_WORDS, ToWords, WeightWords, word_rows, words_of};
+pub use words::{
+    FromPairs, PairSums, ROW_PANELS, ROW_WORDS, ToWords, WeightWords, word_rows, words_of,
+};
+pub(crate) use words::{halves, rounded};
 
 use crate::error::{Error, Result};
 use crate::simd::math::Formula;

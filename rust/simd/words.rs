@@ -15,7 +15,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::product::{Left, NonzeroIndices, Prefetch, Product, Tile};
+use super::product::{Left, MAX_TILE_ROWS, NonzeroIndices, Prefetch, Product, Tile};
 use super::{Isa, LANES, Op, Row, Set, Simd, WIDTH, ZERO_ROW};
 
 /// Words of a row of a panel by rows.
@@ -129,9 +129,15 @@ impl Op for PairSums<'_> {
     }
 }
 
+/// Floats rounded to bfloat16.
+#[inline(always)]
+pub(crate) fn rounded<S: Simd>(s: S, x: S::F) -> S::F {
+    s.float_of(s.and_u(round(s, x), s.splat_u(0xffff_0000)))
+}
+
 /// The lower and the upper halves of words as floats.
 #[inline(always)]
-fn halves<S: Simd>(s: S, words: S::U) -> [S::F; 2] {
+pub(crate) fn halves<S: Simd>(s: S, words: S::U) -> [S::F; 2] {
     let high = s.and_u(words, s.splat_u(0xffff_0000));
     [s.float_of(s.shl_u::<16>(words)), s.float_of(high)]
 }
@@ -184,6 +190,20 @@ pub(super) type WordKernel = unsafe fn(
     tile: *mut Tile,
 );
 
+/// Panels of the right operand that a single row multiplies at once: one is a chain of dependent instructions.
+pub const ROW_PANELS: usize = 4;
+
+/// A row `a` of words times panels of B: `count` words, the first ones or those of `list`. The words of A are at `a + k % 16 + k / 16 *
+/// 32`, the rows of B at `b[p] + k * 32`.
+#[cfg(target_arch = "x86_64")]
+pub(super) type WordRowKernel = unsafe fn(
+    count: usize,
+    list: *const u32,
+    a: *const f32,
+    b: [*const f32; ROW_PANELS],
+    to: &mut [Row; ROW_PANELS],
+);
+
 impl Isa {
     /// Whether the set has an instruction for products of words. Elsewhere they take several times as long as float32's.
     pub fn multiplies_words(self) -> bool {
@@ -203,6 +223,37 @@ impl Isa {
         return self.multiplies_words().then(|| unsafe { super::avx512::word_chains(steps) });
         #[cfg(not(target_arch = "x86_64"))]
         return None;
+    }
+
+    /// Multiplies the words of a matrix of one row, panels by rows, by panels of B, which have the same number of rows.
+    #[allow(unsafe_code)]
+    pub fn word_row_product(
+        self,
+        left: &[Row],
+        right: [&[Row]; ROW_PANELS],
+        nonzero: Option<NonzeroIndices<'_>>,
+        to: &mut [Row; ROW_PANELS],
+    ) {
+        let k = right[0].len();
+        let list = nonzero.map_or(&[][..], NonzeroIndices::list);
+        assert!(right.iter().all(|panel| panel.len() == k) && k.div_ceil(ROW_WORDS) <= left.len());
+        assert!(list.last().is_none_or(|&last| (last as usize) < k));
+        #[cfg(target_arch = "x86_64")]
+        if self.multiplies_words() {
+            let count = nonzero.map_or(k, |_| list.len());
+            let kernel = super::avx512::WORD_ROW_KERNELS[usize::from(nonzero.is_some())];
+            let b = right.map(|panel| panel.as_ptr().cast::<f32>());
+            // SAFETY: the CPU has the instruction; the asserts bound every k.
+            return unsafe { kernel(count, list.as_ptr(), left.as_ptr().cast(), b, to) };
+        }
+        for (right, to) in right.into_iter().zip(to) {
+            let left = Left::Rows { panels: left, height: 1, first: 0 };
+            let prefetch = Prefetch::NOTHING;
+            let product = Product { left, right, nonzero, rows: 1, vectors: 2, prefetch };
+            let mut tile = [ZERO_ROW; MAX_TILE_ROWS];
+            self.word_product(product, true, &mut tile);
+            *to = tile[0];
+        }
     }
 
     /// Computes one tile of a product of words, or adds it to the tile unless `fresh`. [`Left::Rows`] are panels by rows, [`Left::Columns`] is a panel by pairs, the right

@@ -181,17 +181,21 @@ impl Dense {
             let bias = &parameters[self.bias(tile.panel)];
             epilogue(tile, bias);
         };
-        if self.first && batch.is_sparse() {
-            return batch.gather_product(worker, self.outputs, right, epilogue);
-        }
+        let sparse = self.first && batch.is_sparse();
         let nonzero = |tile| if self.first { batch.nonzero_columns(tile) } else { None };
         if let Derived::Words { weights, .. } = self.derived {
             let rows = word_rows(self.inputs);
-            // SAFETY: both were written in earlier phases.
-            let (input, derived) =
-                unsafe { (batch.words_by_rows(slot.below.value), batch.derived.all()) };
+            // SAFETY: written in an earlier phase.
+            let derived = unsafe { batch.derived.all() };
             let right = |panel| &derived[weights + panel * rows..][..rows];
+            if sparse {
+                return batch.gather_product(worker, self.outputs, true, right, epilogue);
+            }
+            // SAFETY: as above.
+            let input = unsafe { batch.words_by_rows(slot.below.value) };
             word_product(worker, batch.isa, input, nonzero, self.outputs, right, epilogue);
+        } else if sparse {
+            batch.gather_product(worker, self.outputs, false, right, epilogue);
         } else {
             // SAFETY: the input was written in an earlier phase.
             let input = unsafe { batch.matrix(slot.below.value) };
@@ -473,7 +477,7 @@ impl Layer for Dense {
                 // SAFETY: the input was written in an earlier phase.
                 unsafe {
                     if sparse {
-                        batch.gather_gradient(block, floats, to);
+                        batch.gather_gradient(block, words, if words { pairs } else { floats }, to);
                     } else if words {
                         let x = batch.words_by_pairs(value, block);
                         transposed_word_product(isa, x, used, pairs, vectors, hints, to);
