@@ -278,10 +278,10 @@ impl Layer for QuantizedDense {
         tensors
     }
 
-    fn plan(&self, planner: &mut Planner, below: Port, last: bool) -> Slot {
+    fn plan(&self, planner: &mut Planner, below: Port, stored: bool) -> Slot {
         let copies = below.value.copies;
         let quantized = planner.place(self.words().stride, copies, true);
-        let value = planner.place(self.outputs, copies, !last);
+        let value = planner.place(self.outputs, copies, stored);
         let gradient = planner.place(self.outputs, copies, false);
         let above = Port { value, gradient, saved: value, activation: self.activation };
         Slot { below, above, rows: quantized.panel(0, 0) }
