@@ -224,14 +224,15 @@ impl Layer for Conv {
         let slope = batch.trains() && activation.keeps_slope();
         let near = [value, saved];
         let near = if slope { &near[..] } else { &near[..1] };
-        let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
+        let mut scratch = (!value.stored).then_some([ZERO_ROW; MAX_TILE_ROWS]);
         self.product(batch, worker, slot, near, &mut |tile, bias| {
             let ProductTile { panel, rows, vectors, products } = tile;
             // SAFETY: the layer's own output; these rows of this panel are the tile's.
             unsafe {
                 let slope = slope.then(|| batch.write(saved, panel, rows.clone()));
                 let slope = slope.unwrap_or_default();
-                let out = batch.floats_or(value, panel, rows.clone(), &mut scratch);
+                let memory = scratch.as_mut_slice().as_flattened_mut();
+                let out = batch.floats_or(value, panel, rows.clone(), memory);
                 let to = &mut *out;
                 let epilogue =
                     BiasAndActivation { products, vectors, bias, activation, out: to, slope };
@@ -247,7 +248,7 @@ impl Layer for Conv {
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         let (from, near) = (slot.above.gradient, [slot.below.saved, slot.below.gradient]);
-        let mut scratch = input_gradient::SCRATCH;
+        let mut scratch = input_gradient::scratch(&slot.below);
         let mut epilogue = |tile: ProductTile| {
             // SAFETY: these rows of this panel are the tile's own.
             unsafe { input_gradient::store(batch, &slot.below, tile, &mut scratch) };

@@ -294,7 +294,7 @@ impl Layer for ConvOutput {
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         let near = [slot.below.saved, slot.below.gradient];
-        let mut scratch = input_gradient::SCRATCH;
+        let mut scratch = input_gradient::scratch(&slot.below);
         self.kernel.down(batch, worker, slot.above.gradient, &near, &mut |tile| {
             // SAFETY: these rows of this panel are the tile's own.
             unsafe { input_gradient::store(batch, &slot.below, tile, &mut scratch) };

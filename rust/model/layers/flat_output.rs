@@ -84,7 +84,7 @@ impl Layer for FlatOutput {
         // SAFETY: the gradient above is from an earlier phase.
         let data = unsafe { batch.matrix(slot.above.gradient).data() };
         let panels = self.from.pixel_panels();
-        let mut scratch = input_gradient::SCRATCH;
+        let mut scratch = input_gradient::scratch(&slot.below);
         worker.phase(self.from.shape.positions() * panels, |panel| {
             let (position, first) = (panel / panels, panel % panels * WIDTH);
             let channels = first..(first + WIDTH).min(self.from.shape.channels);

@@ -12,21 +12,22 @@ pub const ROWS: usize = WIDTH;
 /// A buffer for the gradient of a tile.
 pub type GradientTile = [Row; ROWS];
 
-/// Room for a tile that is stored as words only, and for the values below it.
-pub const SCRATCH: [GradientTile; 2] = [[ZERO_ROW; ROWS]; 2];
+/// Memory for a tile of the gradient and for one of the values below, if they have words only.
+pub type Scratch = [Option<GradientTile>; 2];
+
+/// What [`store`] needs.
+pub fn scratch(below: &Port) -> Scratch {
+    [below.gradient, below.saved].map(|matrix| (!matrix.stored).then_some([ZERO_ROW; ROWS]))
+}
 
 /// Multiplies a tile of dL/dx by the derivative of the activation below, and stores it: as floats, as words, or as both.
 ///
 /// # Safety
 /// The rows of the panel are the calling item's in the running phase.
-pub unsafe fn store(
-    batch: &BatchView,
-    below: &Port,
-    tile: ProductTile,
-    [scratch, values]: &mut [GradientTile; 2],
-) {
+pub unsafe fn store(batch: &BatchView, below: &Port, tile: ProductTile, scratch: &mut Scratch) {
     let ProductTile { panel, rows, vectors, products } = tile;
     let Port { saved, activation, gradient, .. } = *below;
+    let [scratch, values] = scratch.each_mut().map(|tile| tile.as_mut_slice().as_flattened_mut());
     // SAFETY: the caller's promise; `saved` is from the forward pass.
     unsafe {
         let saved = batch.floats(saved, panel, rows.clone(), values);

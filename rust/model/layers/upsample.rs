@@ -51,7 +51,7 @@ impl Layer for Upsample {
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         let (cells, panels) = (&self.0, self.0.fine.pixel_panels());
         let height = batch.rows * slot.below.value.copies;
-        let mut scratch = input_gradient::SCRATCH;
+        let mut scratch = input_gradient::scratch(&slot.below);
         worker.phase(cells.count() * panels, |item| {
             let (cell, panel) = (item / panels, item % panels);
             let vectors = vectors_of(cells.fine.shape.channels, panel);
