@@ -44,6 +44,8 @@ pub struct Source<'a> {
     binarize: Option<Binarize>,
     conditions: Option<&'a Source<'a>>,
     weights: Option<Weights<'a>>,
+    /// The row of all shares that is this share's first.
+    first: usize,
     owner: PhantomData<&'a [u8]>,
 }
 
@@ -76,6 +78,7 @@ impl<'a> Source<'a> {
             binarize: None,
             conditions: None,
             weights: None,
+            first: 0,
             owner: PhantomData,
         }
     }
@@ -144,6 +147,18 @@ impl<'a> Source<'a> {
     /// Attaches the weights of the array's rows in the loss, from which rows may have been selected.
     pub fn with_weights(self, values: &'a [f32]) -> Result<Source<'a>> {
         Ok(Source { weights: Some(Weights::new(values, &self)?), ..self })
+    }
+
+    /// The array as a share of several, `total` their rows and the sum of their weights: the mean weight over all rows is 1. Its
+    /// first row is row `first` of all for the draws of binarization.
+    pub fn share_of(self, total: (usize, f64), first: usize) -> Source<'a> {
+        let weights = self.weights.map(|weights| weights.among(total));
+        Source { weights, first, ..self }
+    }
+
+    /// The number of a row among the rows of all shares.
+    pub fn row_of_all(&self, row: usize) -> usize {
+        self.first + row
     }
 
     /// Whether rows have weights in the loss.

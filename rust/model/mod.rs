@@ -1,6 +1,6 @@
 //! A model: specification, layers, batch memory, the phases of a pass, and the engine that owns them.
 //!
-//! Each module uses only modules before it: `layer_list`, `spec`, `batch`, `tensor` (vocabulary); `memory`; `sink`,
+//! Each module uses only modules before it: `layer_list`, `spec`, `batch`, `tensor` (vocabulary); `memory`, `ranks`; `sink`,
 //! `layers`, `head`, `phases`; `build`, `network`; `pass`, `clip`; `engine`, `flip_sign`, `start`.
 
 mod batch;
@@ -17,6 +17,7 @@ mod memory;
 mod network;
 mod pass;
 mod phases;
+mod ranks;
 mod sink;
 mod spec;
 mod start;
@@ -40,6 +41,7 @@ pub use network::Network;
 pub(crate) use pass::Pass;
 pub(crate) use phases::SampleRange;
 pub use phases::{Draws, WeightSums};
+pub use ranks::{Exchange, Part, Shares, part_of};
 pub(crate) use sink::Sink;
 pub use spec::{Missing, Precision, Specification, Topics, WeightConstraint};
 pub use tensor::Tensor;

@@ -5,8 +5,10 @@ use super::engine::PyEngine;
 use crate::data::Source;
 use crate::data::binarize::Binary;
 use crate::data::corruption::Corruption;
+use crate::error::copied;
 use crate::nn::objective::Objective;
 use crate::run::evaluate::MeanLosses;
+use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 
 #[pymethods]
@@ -31,7 +33,8 @@ impl PyEngine {
 
     /// Means of -log p(x|z) and KL over the examples (or over `rows`), and the loss of each objective. Nats. All
     /// objectives must have the same number of draws. `balanced`: log p has the weights of groups of columns, as in
-    /// training.
+    /// training. `exchange`: the exchange with other ranks, over whose shares the means are then.
+    #[pyo3(signature = (x, y, weights, rows, eps, objectives, corruption, binarize, balanced, threads, exchange=None))]
     #[allow(clippy::too_many_arguments)]
     fn mean_losses(
         &self,
@@ -46,6 +49,7 @@ impl PyEngine {
         binarize: Option<Binary>,
         balanced: bool,
         threads: Option<usize>,
+        exchange: Option<Bound<'_, PyAny>>,
     ) -> PyResult<(f64, f64, Vec<f64>)> {
         let eps = eps.map(source).transpose()?;
         self.with_weighted(x, (y, &weights), &rows, |x| {
@@ -61,6 +65,15 @@ impl PyEngine {
                 self.in_slices(py, |engine| engine.kl(&x, corruption, kl, &mut run))?;
             }
             let means = MeanLosses::new(&x, losses, &kl_by_coordinate, latent_dim);
+            let means = match exchange {
+                None => means,
+                Some(object) => means.over_ranks(x.total_weight(), |values| {
+                    let array = PyArray1::from_vec(py, copied(values)?);
+                    object.call_method1("sum", (&array,))?;
+                    values.copy_from_slice(array.readonly().as_slice()?);
+                    PyResult::Ok(())
+                })?,
+            };
             let values = objectives.iter().map(|objective| means.loss(objective)).collect();
             Ok((means.reconstruction, means.kl, values))
         })

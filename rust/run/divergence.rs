@@ -26,8 +26,12 @@ pub(super) struct Batch<'a> {
     pub order: Option<&'a Permutation>,
     /// The first example, in that order.
     pub start: usize,
-    /// Examples per batch.
+    /// Its examples.
     pub size: usize,
+    /// Its number in the pass, from 1.
+    pub number: usize,
+    /// The number of batches of the pass.
+    pub of: usize,
 }
 
 /// The factor from which a row is an outlier, and the rows that tell the usual size.
@@ -97,8 +101,7 @@ impl Divergence {
         } else {
             " or scale the data, for example with StandardScaler"
         };
-        let (step, number) = (engine.steps + 1, batch.start / batch.size + 1);
-        let batches = batch.x.rows().div_ceil(batch.size);
+        let (step, number, batches) = (engine.steps + 1, batch.number, batch.of);
         let lower = format!("ower learning_rate (it is {learning_rate}){scale}");
         let remedy = match batch.outlier(engine) {
             None => format!("L{lower}"),

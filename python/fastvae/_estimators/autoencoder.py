@@ -55,7 +55,7 @@ class Autoencoder(Layered):
         Noise on the encoder's input, applied after ``input_transform``: an object from :mod:`fastvae.corruption`. The
         target stays clean.
     optimizer, learning_rate, weight_decay, clip_norm, nan_policy, batch_size, epochs, validation_fraction, \
-early_stopping, n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs, random_state, progress
+early_stopping, n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs, random_state, progress, communicator
         As for :class:`fastvae.VAE`.
 
     Attributes
@@ -109,6 +109,7 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs,
         n_jobs: int | None = None,
         random_state: Any = None,
         progress: bool | str | None = None,
+        communicator: Any = None,
     ) -> None:
         self.latent_dim = latent_dim
         self.image_shape = image_shape
@@ -138,6 +139,7 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs,
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress
+        self.communicator = communicator
 
     def encode(self, X: Any) -> NDArray[np.float32]:
         """Return the codes f(x); the same as ``transform``, but always an array.

@@ -63,8 +63,8 @@ def train_epoch(
     """
     plan.objective.check(model.specification)
     n = len(data[0]) if rows is None else len(rows)
-    batch_size = plan.batch_size_for(n)
-    steps = schedules.Steps(model.engine.steps, float(record.n_iter), -(-n // batch_size))
+    number = plan.steps_for(n)
+    steps = schedules.Steps(model.engine.steps, float(record.n_iter), number)
     rates = schedules.values(plan.learning_rate, "learning_rate", steps)
     start = time.perf_counter()
     record.interrupted = False
@@ -76,7 +76,7 @@ def train_epoch(
             eps,
             corrupted,
             shuffle=shuffle,
-            batch_size=batch_size,
+            batch_size=plan.batch_size_for(n),
             objective=plan.objective.constants(),
             step_values=(*plan.objective.schedule(steps), rates),
             corruption=plan.corruption,
@@ -87,6 +87,7 @@ def train_epoch(
             skips_bad=plan.skips_bad,
             prior=prior,
             tick=tick,
+            exchange=None if plan.team is None else plan.team.exchange(number),
         )
     except KeyboardInterrupt:
         record.interrupted = True
@@ -165,7 +166,9 @@ def fit(
                 late = stopping.stop(-losses[judge.name])
             record.add(losses)
             line.epoch(losses)
-            if after_epoch(Logs(losses, record.n_iter, record.n_iter - 1 - run.done + run.planned)) or late:
+            stops = after_epoch(Logs(losses, record.n_iter, record.n_iter - 1 - run.done + run.planned))
+            team = plan().team
+            if late or (stops if team is None else team.group.any(stops)):
                 break
             run.done += 1
             if run.done == run.planned:

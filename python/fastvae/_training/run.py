@@ -71,7 +71,7 @@ class Run:
         """Return the state before the first epoch."""
         data, rows = training
         n = len(data[0]) if rows is None else len(rows)
-        steps = -(-n // plan().batch_size_for(n))
+        steps = plan().steps_for(n)
         if isinstance(settings.epochs, Budget):
             planned = settings.epochs.epochs_for(steps)
             most = settings.epochs.factor * planned

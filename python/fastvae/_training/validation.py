@@ -30,7 +30,10 @@ def split(n: int, fraction: float, seed: int) -> tuple[NDArray[np.uint64], NDArr
 def mean_losses(
     model: FittedModel, data: Data, rows: NDArray[np.uint64] | None, plan: Plan, objectives: list[Objective]
 ) -> tuple[float, float, list[float]]:
-    """Return mean reconstruction and KL of the data, corrupted as in training, and the loss by each objective."""
+    """Return mean reconstruction and KL of the data, corrupted as in training, and the loss by each objective.
+
+    On several ranks they are means over the data of all.
+    """
     return model.mean_losses(
         data,
         plan.threads,
@@ -38,4 +41,5 @@ def mean_losses(
         rows=rows,
         corruption=plan.corruption,
         binarize=plan.binarize,
+        exchange=None if plan.team is None else plan.team.group,
     )
