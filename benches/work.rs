@@ -69,6 +69,7 @@ fn main() {
                 done: 0,
                 budget: FOREVER,
                 threads: Some(1),
+                first: 0,
             };
             let done =
                 vae.score(&x, None, None, ([&mut reconstruction, &mut kl], false), &mut question);

@@ -108,6 +108,7 @@ fn answers(vae: &mut Engine) -> Vec<u32> {
         done: 0,
         budget: Duration::from_secs(600),
         threads: Some(1),
+        first: 0,
     };
     let [mut mu, mut logvar] = [(); 2].map(|()| vec![0.0; x.rows() * latent]);
     let [mut reconstruction, mut kl] = [(); 2].map(|()| vec![0.0; x.rows()]);

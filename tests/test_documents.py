@@ -35,7 +35,20 @@ PAGES = [
 WITH_PYTHON = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
 # Packages that the tests can do without: a block that imports one that is not installed is skipped, and so is the rest
 # of its section. Every other import must succeed.
-OPTIONAL = {"fastapi", "httpx", "keras", "onnx", "onnxruntime", "polars", "pyarrow", "pythae", "tensorboardX", "torch"}
+OPTIONAL = {
+    "dask",
+    "fastapi",
+    "h5py",
+    "httpx",
+    "keras",
+    "onnx",
+    "onnxruntime",
+    "polars",
+    "pyarrow",
+    "pythae",
+    "tensorboardX",
+    "torch",
+}
 SHELL = {"console", "sh", "bash", "shell"}
 OTHER = {"output", "text", "toml", "json", "html", "javascript", "ini", "yaml", "csv", "docker", "dockerfile", "http"}
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")

@@ -16,6 +16,7 @@ from helpers import (
     Killed,
     answers,
     bits,
+    check_same_output_of_both_sets,
     differing,
     holed,
     killed_at,
@@ -264,6 +265,27 @@ def test_inference_depends_neither_on_the_split_nor_on_the_threads(make: Any) ->
         blocks = [data[start : start + size] for start in range(0, len(data), size)]
         for method, expected in zip((fitted.transform, fitted.score_samples, fitted.reconstruct), whole, strict=True):
             assert np.array_equal(np.concatenate([method(block) for block in blocks]), expected), (size, method)
+
+
+EVERYWHERE = """
+import warnings
+warnings.filterwarnings("ignore", "precision='bf16' saves no time here")
+from helpers import sparse_counts
+from test_precision import IMAGES, X, answers, convolutional, model
+import hashlib
+for make, data, more in (
+    (model, X, {}),
+    (model, X, {"hidden": (33, 40), "activation": "gelu", "clip_norm": 0.5, "likelihood": "gaussian"}),
+    (model, sparse_counts(200, 150), {"likelihood": "negative_binomial"}),
+    (convolutional, IMAGES, {}),
+):
+    found = answers(make(**more).fit(data), data)
+    print(*[f"{name} {hashlib.sha256(bits).hexdigest()}" for name, bits in found.items()], sep="\\n")
+"""
+
+
+def test_both_instruction_sets_give_the_same_bits() -> None:
+    check_same_output_of_both_sets(EVERYWHERE)
 
 
 @pytest.mark.parametrize("make", [model, convolutional])

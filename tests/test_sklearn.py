@@ -80,7 +80,14 @@ def routing() -> Iterator[None]:
 
 def test_the_metadata_are_the_arguments_of_the_methods() -> None:
     found = VAE().get_metadata_routing()
-    assert set(found.fit.requests) == {"sample_weight", "validation_data", "epochs", "checkpoint", "checkpoint_every"}
+    assert set(found.fit.requests) == {
+        "sample_weight",
+        "validation_data",
+        "epochs",
+        "steps_per_epoch",
+        "checkpoint",
+        "checkpoint_every",
+    }
     assert set(found.score.requests) == {"sample_weight", "n_samples"}
     assert set(found.transform.requests) == {"y"}
     assert "sample_weight" in found.partial_fit.requests

@@ -41,6 +41,7 @@ STRATA = {
     "fastvae._estimators": 7,
     "fastvae.plots": 8,
     "fastvae._explorer": 8,
+    "fastvae.dask": 8,
     "fastvae.torch": 8,
     "fastvae.distributed": 8,
     "fastvae": 9,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,9 +24,28 @@ def _session(
 ) -> onnxruntime.InferenceSession:
     graph = helper.make_graph(nodes, "reconstruction", border[:1], border[1:], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return _started(model.SerializeToString(), threads)
+
+
+def _started(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def exported(model: Any, part: str, threads: int, *, quantized: bool) -> Callable[[NDArray[np.float32]], Any]:
+    """Return a function of X: our ONNX model of a part, with dynamic quantisation to int8 if asked for."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain, small = Path(folder) / "plain.onnx", Path(folder) / "small.onnx"
+        model.export_onnx(plain, part)
+        if quantized:
+            from onnxruntime.quantization import QuantType, quantize_dynamic
+
+            quantize_dynamic(plain, small, weight_type=QuantType.QInt8, per_channel=True)
+            nodes = {node.op_type for node in onnx.load(small).graph.node}
+            assert "MatMulInteger" in nodes, nodes
+        session = _started((small if quantized else plain).read_bytes(), threads)
+    return lambda x: session.run(None, {"X": x})[0]
 
 
 class OnnxReconstruction:

@@ -20,6 +20,7 @@ from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
     from fastvae import callbacks, plots
+    from fastvae import dask as dask  # not in __all__, like torch
     from fastvae import torch as torch  # not in __all__: a star import would hide torch
     from fastvae._estimators.anomaly_detector import AnomalyDetector
     from fastvae._estimators.count_vae import CountVAE
@@ -74,7 +75,7 @@ _LAZY = {
     "TopicModel": "fastvae._estimators.topic_model",
     "explorer": "fastvae._explorer.explorer",
 }
-_LAZY_MODULES = ("callbacks", "plots", "torch")
+_LAZY_MODULES = ("callbacks", "dask", "plots", "torch")
 
 
 def __getattr__(name: str) -> Any:

@@ -183,6 +183,11 @@ def values(value: Value, name: str, steps: Steps) -> NDArray[np.float64]:
     return np.array([value], np.float64)
 
 
+def cut(values: NDArray[Any], first: int, count: int) -> NDArray[Any]:
+    """Return the values of `count` steps of a pass from step `first`; a constant, of one element, stays."""
+    return values if len(values) < 2 else values[first : first + count]
+
+
 def final(value: Value, name: str, step: int, epochs: float) -> float:
     """Return the final value: ``end`` of a cyclical schedule, else the value at the last step."""
     if isinstance(value, Schedule) and value.shape == "cyclical":

@@ -30,6 +30,15 @@ impl Element {
     }
 }
 
+/// The numbers of rows in the whole data, of which they are a part.
+#[derive(Clone, Copy, Debug)]
+enum Numbers<'a> {
+    /// Row i has the number `first + i`: a share of the examples of several ranks, or with `first` 0 the whole data.
+    From(usize),
+    /// Row i has the number `numbers[i]`: a block of the rows of a source.
+    Each(&'a [u64]),
+}
+
 /// A matrix [rows, cols] in memory, with any strides and alignment, or sparse.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
@@ -42,10 +51,9 @@ pub struct Source<'a> {
     index: Option<&'a [u64]>,
     repeats: bool,
     binarize: Option<Binarize>,
+    numbers: Numbers<'a>,
     conditions: Option<&'a Source<'a>>,
     weights: Option<Weights<'a>>,
-    /// The row of all shares that is this share's first.
-    first: usize,
     owner: PhantomData<&'a [u8]>,
 }
 
@@ -76,9 +84,9 @@ impl<'a> Source<'a> {
             index: None,
             repeats: false,
             binarize: None,
+            numbers: Numbers::From(0),
             conditions: None,
             weights: None,
-            first: 0,
             owner: PhantomData,
         }
     }
@@ -114,7 +122,7 @@ impl<'a> Source<'a> {
                 self.rows
             )));
         }
-        let repeats = !index.is_sorted_by(|a, b| a < b);
+        let repeats = !index.is_sorted_by(|a, b| a < b) && repeats(index, self.rows);
         Ok(Source { rows: index.len(), index: Some(index), repeats, ..self })
     }
 
@@ -126,6 +134,31 @@ impl<'a> Source<'a> {
     /// The binarization that loading a batch applies.
     pub fn binarize(&self) -> Option<Binarize> {
         self.binarize
+    }
+
+    /// Numbers the rows as in the whole data, of which they are a block: row i is row `numbers[i]` of the data.
+    pub fn numbered(self, numbers: &'a [u64]) -> Result<Source<'a>> {
+        if numbers.len() != self.rows {
+            return Err(Error::Shape(format!("{} numbers of {} rows", numbers.len(), self.rows)));
+        }
+        Ok(Source { numbers: Numbers::Each(numbers), ..self })
+    }
+
+    /// The number of a row in the whole data, which keys its binary draw.
+    #[inline(always)]
+    pub fn number(&self, row: usize) -> usize {
+        match self.numbers {
+            Numbers::From(first) => first + row,
+            Numbers::Each(numbers) => numbers[row] as usize,
+        }
+    }
+
+    /// The number of a row for messages: in the array that was passed, or in the source that it is a block of.
+    pub fn shown(&self, row: usize) -> usize {
+        match self.numbers {
+            Numbers::From(_) => self.place(row),
+            Numbers::Each(numbers) => numbers[row] as usize,
+        }
     }
 
     /// Attaches the conditions `y` [rows, conditions] of a conditional model: row i of `y` belongs to row i.
@@ -144,21 +177,17 @@ impl<'a> Source<'a> {
         self.conditions
     }
 
-    /// Attaches the weights of the array's rows in the loss, from which rows may have been selected.
-    pub fn with_weights(self, values: &'a [f32]) -> Result<Source<'a>> {
-        Ok(Source { weights: Some(Weights::new(values, &self)?), ..self })
+    /// Attaches the weights of the array's rows in the loss, from which rows may have been selected. `mean`: that of all
+    /// rows of a pass of which these are a block.
+    pub fn with_weights(self, values: &'a [f32], mean: Option<f64>) -> Result<Source<'a>> {
+        Ok(Source { weights: Some(Weights::new(values, &self, mean)?), ..self })
     }
 
     /// The array as a share of several, `total` their rows and the sum of their weights: the mean weight over all rows is 1. Its
-    /// first row is row `first` of all for the draws of binarization.
+    /// first row has the number `first` among the rows of all shares.
     pub fn share_of(self, total: (usize, f64), first: usize) -> Source<'a> {
         let weights = self.weights.map(|weights| weights.among(total));
-        Source { weights, first, ..self }
-    }
-
-    /// The number of a row among the rows of all shares.
-    pub fn row_of_all(&self, row: usize) -> usize {
-        self.first + row
+        Source { weights, numbers: Numbers::From(first), ..self }
     }
 
     /// Whether rows have weights in the loss.
@@ -374,9 +403,26 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Whether a row < `rows` stands in `index` more than once.
+fn repeats(index: &[u64], rows: usize) -> bool {
+    let mut seen = vec![false; rows];
+    index.iter().any(|&row| std::mem::replace(&mut seen[row as usize], true))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_in_another_order_do_not_repeat() {
+        let values = [0.0f32; 6];
+        let x = Source::from_slice(&values, 2);
+        for (index, repeated) in
+            [(vec![2u64, 0, 1], false), (vec![2, 0, 2], true), (vec![0, 2], false)]
+        {
+            assert_eq!(x.select(&index).expect("rows exist").repeats, repeated, "{index:?}");
+        }
+    }
 
     #[test]
     fn any_strides_are_read_and_prefetched() {

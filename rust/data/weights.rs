@@ -3,7 +3,7 @@
 use super::source::Source;
 use crate::error::{Error, Result};
 
-/// Weights of an array's rows, with a factor that makes their mean over the rows in use 1.
+/// Weights of an array's rows, with a factor that makes their mean over the rows in use, or over those of all blocks, 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights<'a> {
     values: &'a [f32],
@@ -12,8 +12,9 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// The weights `values` of the rows of the array behind `x`, or an error if one is negative, or all are zero.
-    pub(super) fn new(values: &'a [f32], x: &Source) -> Result<Weights<'a>> {
+    /// The weights `values` of the rows of the array behind `x`, or an error if one is negative, or all are zero. `mean`: that
+    /// of all rows of a pass of which `x` is a block.
+    pub(super) fn new(values: &'a [f32], x: &Source, mean: Option<f64>) -> Result<Weights<'a>> {
         let mut total = 0.0;
         for row in 0..x.rows() {
             let place = x.place(row);
@@ -37,7 +38,8 @@ impl<'a> Weights<'a> {
         if total <= 0.0 {
             return Err(Error::Value("sample_weight is zero for all examples".into()));
         }
-        Ok(Weights { values, factor: x.rows() as f64 / total, total })
+        let factor = mean.map_or(x.rows() as f64 / total, |mean| 1.0 / mean);
+        Ok(Weights { values, factor, total })
     }
 
     /// The weight of row `place` of the array; the mean over the rows in use is 1.

@@ -51,7 +51,7 @@ where
     read.map(|Strict(object)| object).map_err(|error| refused(format!("its {what}: {error}")))
 }
 
-/// The tensors of a header. Requires float32, or float64 for the history, and contiguous data.
+/// The tensors of a header. Requires float32 or bytes, or float64 for the history, and contiguous data.
 pub fn described(tensors: Vec<(String, Described)>) -> error::Result<Metadata> {
     let mut infos = Vec::new();
     for (name, tensor) in tensors {
@@ -62,6 +62,7 @@ pub fn described(tensors: Vec<(String, Described)>) -> error::Result<Metadata> {
         };
         let (wanted, text) = match name.starts_with(history::PREFIX) {
             true => (Dtype::F64, "F64"),
+            false if dtype == "I8" => (Dtype::I8, "I8"),
             false => (Dtype::F32, "F32"),
         };
         if dtype != text {

@@ -9,6 +9,7 @@
 //! | `__metadata__.checksums` | the checksum of each tensor, as JSON |
 //! | `__metadata__.metadata_checksum` | the checksum of the other metadata |
 //! | `encoder.0.weight`, ... | the parameters, float32, row-major, names and shapes as in [`Network::tensors`] |
+//! | | int8 in a quantised model, with `encoder.0.weight_scale`, float32, one for each output |
 //! | `optimizer.first.encoder.0.weight`, ... | the optimizer's first moments, if it uses them |
 //! | `optimizer.second.encoder.0.weight`, ... | its second moments; a file has all moments or none, none if all are zero |
 //! | `best.encoder.0.weight`, ... | the best parameters of a training with early stopping that goes on: all or none |
@@ -39,6 +40,7 @@ pub use write::{checkpoint, to_bytes};
 
 use crate::error::{Error, Result, filled};
 use crate::model::{Network, StateBuffer, Tensor};
+use safetensors::tensor::Dtype;
 use std::fmt::Display;
 
 /// The format version of new files.
@@ -74,7 +76,7 @@ struct FileTensor {
 
 /// The tensors in a model's file, in the order of the file.
 fn tensors(network: &Network, moments: bool, best: bool) -> Vec<FileTensor> {
-    let [first, second] = network.spec.optimizer.moments().map(|used| used && moments);
+    let [first, second] = network.spec.moments().map(|used| used && moments);
     let mut tensors = Vec::new();
     for (wanted, part) in [
         (true, StateBuffer::Value),
@@ -102,6 +104,11 @@ fn prefix(part: StateBuffer) -> &'static str {
         StateBuffer::Second => "optimizer.second.",
         StateBuffer::Best => "best.",
     }
+}
+
+/// The type of a tensor's values in a file.
+fn dtype(tensor: &Tensor) -> Dtype {
+    if tensor.is_int8() { Dtype::I8 } else { Dtype::F32 }
 }
 
 fn size(tensor: &Tensor) -> usize {

@@ -4,7 +4,7 @@ use super::checksum::Checksum;
 use super::contents::{self, Contents};
 use super::history::{self, History};
 use super::{
-    CHUNK, FileTensor, LENGTH, MAX_HEADER, damaged, prefix, refused, scratch, size, tensors,
+    CHUNK, FileTensor, LENGTH, MAX_HEADER, damaged, dtype, prefix, refused, scratch, size, tensors,
 };
 use crate::error::{Error, Result, filled};
 use crate::model::{Engine, Network, Specification, StateBuffer};
@@ -66,7 +66,7 @@ impl<R: Read> ModelFile<R> {
         let network = Network::new(specification.clone()).map_err(refused)?;
         let places = self.places(&network, names)?;
         let has = |part| places.iter().any(|place| place.0 == part);
-        let moments = network.spec.optimizer.moments() == [false; 2]
+        let moments = network.spec.moments() == [false; 2]
             || has(StateBuffer::First)
             || has(StateBuffer::Second);
         let best = has(StateBuffer::Best);
@@ -87,7 +87,10 @@ impl<R: Read> ModelFile<R> {
             let (network, buffer) = engine.buffer_mut(part);
             let tensor = &network.tensors[index];
             let plain = &mut scratch[..size(tensor)];
-            self.next_values(name, plain, f32::from_le_bytes)?;
+            match tensor.is_int8() {
+                true => self.next_values(name, plain, |byte| f32::from(i8::from_le_bytes(byte)))?,
+                false => self.next_values(name, plain, f32::from_le_bytes)?,
+            }
             let good = |x: &f32| tensor.allows(*x) && (part != StateBuffer::Second || *x >= 0.0);
             if let Some(bad) = plain.iter().find(|x| !good(x)) {
                 return Err(refused(format!("{name} contains {bad}")));
@@ -115,7 +118,14 @@ impl<R: Read> ModelFile<R> {
             let Some(&FileTensor { part, index, .. }) = missing.remove(name.as_str()) else {
                 return Err(refused(format!("{name:?} is no part of the model that it describes")));
             };
-            let shape = self.contents.tensors.info(name).map_or(&[][..], |info| &info.shape);
+            let info = self.contents.tensors.info(name);
+            let (found, wanted) = (info.map(|info| info.dtype), dtype(&network.tensors[index]));
+            if found.is_some_and(|found| found != wanted) {
+                return Err(refused(format!(
+                    "{name} is of another type than {wanted:?}, that of the model that it describes"
+                )));
+            }
+            let shape = info.map_or(&[][..], |info| &info.shape);
             let wanted = &network.tensors[index].shape;
             if shape != wanted {
                 return Err(refused(format!(
@@ -139,7 +149,7 @@ impl<R: Read> ModelFile<R> {
     ) -> Result<()> {
         let (mut chunk, mut checksum) = ([0; CHUNK], Checksum::default());
         for plain in plain.chunks_mut(CHUNK / N) {
-            let bytes = &mut chunk[..size_of_val(plain)];
+            let bytes = &mut chunk[..N * plain.len()];
             self.reader.read_exact(bytes).map_err(unreadable)?;
             checksum.update(bytes);
             for (x, bytes) in plain.iter_mut().zip(bytes.as_chunks().0) {

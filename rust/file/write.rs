@@ -6,7 +6,7 @@ use super::counters::Counters;
 use super::header::MAX_KEYS;
 use super::history::{self, History};
 use super::limits;
-use super::{CHUNK, FileTensor, LENGTH, MAX_HEADER, scratch, size, tensors};
+use super::{CHUNK, FileTensor, LENGTH, MAX_HEADER, dtype, scratch, size, tensors};
 use crate::error::{Error, Result, filled};
 use crate::model::{Engine, StateBuffer};
 use safetensors::tensor::{Dtype, TensorInfo};
@@ -58,7 +58,8 @@ fn written(
     }
     for FileTensor { name, index, .. } in &tensors {
         let tensor = &network.tensors[*index];
-        add(name.clone(), Dtype::F32, tensor.shape.clone(), size_of::<f32>() * size(tensor));
+        let bytes = dtype(tensor).bitsize() / 8 * size(tensor);
+        add(name.clone(), dtype(tensor), tensor.shape.clone(), bytes);
     }
     limits::check(estimator, end / size_of::<f32>()).map_err(|why| {
         Error::Parameter(format!("a model file has no room for the model: {why}"))
@@ -93,7 +94,10 @@ fn written(
     for (FileTensor { part, index, .. }, checksum) in tensors.iter().zip(of_tensors) {
         let plain = &mut scratch[..size(&network.tensors[*index])];
         network.tensors[*index].read_into(engine.buffer(*part), plain);
-        *checksum = encode(plain, next(size_of_val(plain)), f32::to_le_bytes);
+        *checksum = match network.tensors[*index].is_int8() {
+            true => encode(plain, next(plain.len()), |x| (x as i8).to_le_bytes()),
+            false => encode(plain, next(size_of_val(plain)), f32::to_le_bytes),
+        };
     }
     start.copy_from_slice(&header(&checksums)?);
     Ok(bytes)

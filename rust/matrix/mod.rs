@@ -3,6 +3,7 @@
 mod grid;
 mod panels;
 mod product;
+mod quads;
 mod segment_table;
 mod shared;
 
@@ -12,5 +13,6 @@ pub use product::{
     ProductBlock, ProductTile, product, tile_rows, transposed_product, transposed_word_product,
     word_product,
 };
+pub use quads::{from_quads, quads_of, sums_of_quads, to_quads};
 pub use segment_table::SegmentTable;
 pub use shared::Shared;

@@ -5,11 +5,11 @@
 use super::layer_list::{LayerEnd, LayerSpecification, Shape};
 use super::layers::{
     AffineNorm, AvgPool, BatchNorm, Combine, Constrained, Conv, ConvOutput, ConvParts, Dense,
-    Direction, FlatOutput, InputPool, Join, MaxPool, NamedChannels, NamedOutputs, SeededProduct,
-    Simplex, TopicWords, Upsample, WeightKind,
+    Direction, FlatOutput, InputPool, Join, MaxPool, NamedChannels, NamedOutputs, QuantizedDense,
+    SeededProduct, Simplex, TopicWords, Upsample, WeightKind,
 };
 use super::network::Layers;
-use super::spec::{Missing, Specification, WeightConstraint};
+use super::spec::{Missing, Precision, Specification, WeightConstraint};
 use super::tensor::Layout;
 use crate::error::Result;
 use crate::matrix::{ColumnMap, panels_of};
@@ -35,6 +35,9 @@ struct Builder<'a> {
     storage: Storage,
     /// Whether the next layer reads x.
     first: bool,
+    /// Whether the next dense layer has weights in bytes. Those next to z have not: they are small, and their errors would
+    /// be those of the codes.
+    int8: bool,
     /// Columns of x, of indicators of missing values and of conditions.
     flat_inputs: usize,
     /// The columns of conditions, until a dense layer reads them: behind the image, since as constant channels of the image they
@@ -197,11 +200,18 @@ impl Builder<'_> {
                 let names = vec![NamedOutputs { name, columns, outputs: units }];
                 let first = std::mem::take(&mut self.first);
                 let (sizes, activation) = ((inputs, outputs), ending.layer_activation());
-                let mut dense = Dense::new(self.layout, sizes, activation, names, first)?;
-                if ending.norm.is_some() {
-                    dense.first_biased = outputs;
+                let biased = ending.norm.is_none();
+                if self.int8 {
+                    let kind = (first, biased);
+                    let dense = QuantizedDense::new(self.layout, sizes, activation, names, kind)?;
+                    self.layers.push(Box::new(dense));
+                } else {
+                    let mut dense = Dense::new(self.layout, sizes, activation, names, first)?;
+                    if !biased {
+                        dense.first_biased = outputs;
+                    }
+                    self.layers.push(Box::new(dense));
                 }
-                self.layers.push(Box::new(dense));
                 let image = ImageShape { height: 1, width: 1, channels: outputs };
                 self.normalize(ending, image, (columns, units));
                 Ok(())
@@ -293,6 +303,7 @@ pub(super) fn encoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
             _ => Storage::Flat,
         },
         first: true,
+        int8: spec.precision == Precision::Int8,
         flat_inputs: spec.conditions_at().saturating_add(spec.conditions),
         conditions: spec.conditions_at()..spec.conditions_at().saturating_add(spec.conditions),
     };
@@ -355,6 +366,7 @@ pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
         activation: spec.activation,
         storage: Storage::Panels,
         first: false,
+        int8: false, // the first layer reads z
         flat_inputs: 0,
         conditions: 0..0,
     };
@@ -365,6 +377,7 @@ pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
     };
     for (i, layer) in spec.decoder[..hidden].iter().enumerate() {
         builder.hidden(layer, [shapes[i], shapes[i + 1]], spec.decoder.get(i + 1))?;
+        builder.int8 = spec.precision == Precision::Int8;
     }
     if image {
         return output_image(builder, spec, hidden, &shapes);
@@ -378,7 +391,7 @@ pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
         Some(_) => "topics".into(),
         None => builder.name(),
     };
-    let Builder { layout, mut layers, .. } = builder;
+    let Builder { layout, mut layers, int8, .. } = builder;
     // With two outputs for each feature, a panel has the first of sixteen features and then the second of these.
     let (outputs, names) = match spec.likelihood.outputs_per_feature() {
         2 => {
@@ -399,6 +412,12 @@ pub(super) fn decoder(spec: &Specification, layout: &mut Layout) -> Result<Layer
         }
         _ => (n, NamedOutputs::all(name, n)),
     };
+    if int8 {
+        let (sizes, kind) = ((inputs, outputs), (false, true));
+        let last = QuantizedDense::new(layout, sizes, Activation::Identity, names, kind)?;
+        layers.push(Box::new(last));
+        return Ok(layers);
+    }
     let mut last = Dense::new(layout, (inputs, outputs), Activation::Identity, names, false)?;
     let seeds = spec.seeds.clone();
     match (&spec.topics, &spec.likelihood, spec.weight_constraint) {

@@ -102,7 +102,7 @@ impl Engine {
     /// A model with zero parameters; set them with [`Engine::buffer_mut`], then call [`Engine::refresh`].
     pub(crate) fn empty(network: Network) -> Result<Engine> {
         let rows = |used: bool| filled(ZERO_ROW, Some(if used { network.rows } else { 0 }));
-        let [first, second] = network.spec.optimizer.moments();
+        let [first, second] = network.spec.moments();
         Ok(Engine {
             isa: Isa::detect()?,
             parameters: rows(true)?,
@@ -122,6 +122,7 @@ impl Engine {
 
     /// A copy of the model, its moments and its counters, whose matrix products have operands of another precision.
     pub fn with_precision(&self, precision: Precision) -> Result<Engine> {
+        self.require_training("another precision")?;
         let specification = Specification { precision, ..self.network.spec.clone() };
         specification.check()?;
         let mut engine = Engine {

@@ -1,7 +1,7 @@
 //! A model: specification, layers, batch memory, the phases of a pass, and the engine that owns them.
 //!
 //! Each module uses only modules before it: `layer_list`, `spec`, `batch`, `tensor` (vocabulary); `memory`, `ranks`; `sink`,
-//! `layers`, `head`, `phases`; `build`, `network`; `pass`, `clip`; `engine`, `flip_sign`, `start`.
+//! `layers`, `head`, `phases`; `build`, `network`; `pass`, `clip`; `engine`, `flip_sign`, `quantize`, `start`.
 
 mod batch;
 mod build;
@@ -17,6 +17,7 @@ mod memory;
 mod network;
 mod pass;
 mod phases;
+mod quantize;
 mod ranks;
 mod sink;
 mod spec;

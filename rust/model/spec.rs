@@ -164,6 +164,7 @@ impl Specification {
         self.standardize.as_ref().map_or(Ok(()), |by| by.check(self.n_features))?;
         self.standardize_y.as_ref().map_or(Ok(()), |by| by.check(self.conditions))?;
         self.check_exam()?;
+        self.check_int8()?;
         self.check_precision()?;
         if !(self.size_unit > 0.0 && self.size_unit.is_finite()) {
             return Err(Error::Parameter(format!(
@@ -261,9 +262,43 @@ impl Specification {
         self.encoder.first().is_some_and(|layer| layer.units().is_none())
     }
 
-    /// Whether the first layer reads lists of the nonzero elements of a dense batch.
+    /// Whether the first layer reads lists of the nonzero elements of a dense batch; one in bytes makes its own.
     pub fn reads_lists(&self) -> bool {
-        !self.encoder_is_convolutional()
+        !self.encoder_is_convolutional() && (self.encoder.is_empty() || !self.is_int8())
+    }
+
+    /// Whether layers have weights in bytes: a network for inference only.
+    pub fn is_int8(&self) -> bool {
+        self.precision == Precision::Int8
+    }
+
+    /// Which of the optimiser's two moments the model has.
+    pub fn moments(&self) -> [bool; 2] {
+        if self.is_int8() { [false; 2] } else { self.optimizer.moments() }
+    }
+
+    /// Returns an error for a network that has no weights in bytes.
+    fn check_int8(&self) -> Result<()> {
+        let dense = |layer: &LayerSpecification| layer.units().is_some();
+        let free = self.weight_constraint == WeightConstraint::Free && self.item_prior.is_none();
+        let wrong = match () {
+            () if self.precision != Precision::Int8 => return Ok(()),
+            () if !self.encoder.iter().chain(&self.decoder).all(dense) => {
+                "a convolutional network has no int8 form: use bf16 or float32"
+            }
+            () if self.topics.is_some() => {
+                "a topic model has no int8 form: its topics are its result; use float32"
+            }
+            () if !free => {
+                "an item response model has no int8 form: its item parameters are its result; use float32"
+            }
+            () if self.encoder.is_empty() && self.decoder.is_empty() => {
+                "a network without hidden layers has no int8 form, because the layers next to z stay float32: it is small \
+                 and fast already; use float32"
+            }
+            () => return Ok(()),
+        };
+        Err(Error::Parameter(wrong.into()))
     }
 
     /// The shape of x as an image, if set.
@@ -499,6 +534,9 @@ pub enum Precision {
     Float32,
     /// bfloat16: the upper half of a float32, rounded to nearest even.
     Bf16,
+    /// Bytes, for inference only: weights of dense layers but those next to z, with a scale for each output, and the layers'
+    /// inputs, with a scale for each example.
+    Int8,
 }
 
 impl Precision {

@@ -10,6 +10,7 @@ use crate::nn::likelihood::{Column, Level, Start};
 impl Engine {
     /// Moves the random initial parameters to the level of training data with these columns.
     pub fn start(&mut self, columns: &[Column]) -> Result<()> {
+        self.require_training("the start of training")?;
         let level = Level::of(columns);
         let channels = self.channels(columns)?;
         let likelihood = &self.network.spec.likelihood;

@@ -2,7 +2,7 @@
 
 use super::layer_list::MAX_WIDTH;
 use crate::error::{Error, Result, filled};
-use crate::matrix::{ColumnMap, RowMap, from_panels, to_panels};
+use crate::matrix::{ColumnMap, RowMap, from_panels, from_quads, to_panels, to_quads};
 use crate::simd::{Row, WIDTH};
 
 /// The most parameters in a model: 16 GiB of float32 with both moments and the transposes.
@@ -28,6 +28,10 @@ pub struct Tensor {
 pub enum TensorKind {
     /// A parameter with a gradient.
     Trained,
+    /// Integers, -127 to 127, times the scale of their output.
+    Int8,
+    /// The scales of integers, never negative.
+    Scale,
     /// A running mean of batch means.
     RunningMean,
     /// A running mean of batch variances, never negative.
@@ -64,14 +68,23 @@ impl Tensor {
         start + panel * stride + most
     }
 
-    /// Whether the tensor has a gradient.
+    /// Whether the tensor is a parameter, which has a gradient unless the network is for inference only.
     pub fn is_trained(&self) -> bool {
-        self.kind == TensorKind::Trained
+        !matches!(self.kind, TensorKind::RunningMean | TensorKind::RunningVariance)
     }
 
-    /// Whether `x` is a valid value: finite, and not negative for a variance.
+    /// Whether its values are integers of a byte.
+    pub fn is_int8(&self) -> bool {
+        self.kind == TensorKind::Int8
+    }
+
+    /// Whether `x` is a valid value: finite, not negative for a variance or a scale, and one of its integers.
     pub fn allows(&self, x: f32) -> bool {
-        x.is_finite() && (x >= 0.0 || self.kind != TensorKind::RunningVariance)
+        match self.kind {
+            TensorKind::Trained | TensorKind::RunningMean => x.is_finite(),
+            TensorKind::RunningVariance | TensorKind::Scale => x.is_finite() && x >= 0.0,
+            TensorKind::Int8 => x.fract() == 0.0 && x.abs() <= 127.0,
+        }
     }
 
     /// Copies the tensor (or its gradient, or a moment) out of a buffer with the parameters' layout.
@@ -84,12 +97,18 @@ impl Tensor {
     /// [`Tensor::read`] into an existing slice.
     pub fn read_into(&self, buffer: &[Row], plain: &mut [f32]) {
         let Place { start, rows, order, columns, stride } = self.place;
+        if self.is_int8() {
+            return from_quads(&buffer[start..], rows, columns, stride, plain);
+        }
         from_panels(&buffer[start..], (rows, order), columns, stride, plain);
     }
 
     /// The inverse of [`Tensor::read`].
     pub fn write(&self, plain: &[f32], buffer: &mut [Row]) {
         let Place { start, rows, order, columns, stride } = self.place;
+        if self.is_int8() {
+            return to_quads(plain, rows, columns, stride, &mut buffer[start..]);
+        }
         to_panels(plain, (rows, order), columns, stride, &mut buffer[start..]);
     }
 }

@@ -14,5 +14,6 @@ pub mod likelihood;
 pub mod objective;
 pub mod optimizer;
 pub mod pool;
+pub mod quantize;
 pub mod ranking;
 pub mod simplex;

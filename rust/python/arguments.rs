@@ -7,6 +7,7 @@ use crate::model::CompositePrior;
 use crate::nn::composite_prior::Mixture;
 use crate::nn::latent::KlTerm;
 use crate::nn::objective::{Importance, Objective};
+use crate::run::train::Block;
 use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 
@@ -38,6 +39,24 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Objective {
         let (reconstruction, weight, free_bits, capacity, samples, doubly) = argument.extract()?;
         let kl = KlTerm { weight, free_bits, capacity };
         Ok(Objective { reconstruction, kl, importance: Importance { samples, doubly } })
+    }
+}
+
+/// From Python: (batches of the pass before the block, batches of the pass, numbers of the rows in all data, mean weight of
+/// the rows of the pass).
+#[derive(FromPyObject)]
+pub struct BlockArguments<'py>(usize, usize, PyReadonlyArray1<'py, u64>, Option<f64>);
+
+impl BlockArguments<'_> {
+    /// The place of the block.
+    pub fn block(&self) -> PyResult<Block<'_>> {
+        let BlockArguments(first, batches, numbers, _) = self;
+        Ok(Block { first: *first, batches: *batches, numbers: numbers.as_slice()? })
+    }
+
+    /// The mean weight of the rows of the pass, if they have weights.
+    pub fn mean_weight(&self) -> Option<f64> {
+        self.3
     }
 }
 

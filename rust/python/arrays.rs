@@ -5,8 +5,8 @@ use super::sparse::PySparseMatrix;
 use crate::data::{Element, Source};
 use crate::error::{collected, copied, filled};
 use numpy::{
-    PyArray1, PyArrayDescr, PyArrayDescrMethods, PyReadonlyArray1, PyUntypedArray,
-    PyUntypedArrayMethods, dtype,
+    PyArray1, PyArrayDescr, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray1,
+    PyReadwriteArray1, PyUntypedArray, PyUntypedArrayMethods, dtype,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -81,6 +81,43 @@ pub fn zeros(rows: usize, cols: usize) -> PyResult<Vec<f32>> {
 /// Moves a result to a numpy array.
 pub fn array(py: Python<'_>, values: Vec<f32>) -> Bound<'_, PyArray1<f32>> {
     PyArray1::from_vec(py, values)
+}
+
+/// The memory of a result: a new array, or one that the caller gave. The Python layer checks that it shares no memory with
+/// the arrays that are read.
+pub enum Output<'py> {
+    New(Vec<f32>),
+    Given(PyReadwriteArray1<'py, f32>),
+}
+
+impl<'py> Output<'py> {
+    /// A zeroed new array for a result [rows * cols], or the array `given`, as it is.
+    pub fn of(given: Option<Array<'py>>, rows: usize, cols: usize) -> PyResult<Output<'py>> {
+        let Some(given) = given else { return Ok(Output::New(zeros(rows, cols)?)) };
+        if Some(given.len()) != rows.checked_mul(cols) {
+            let found = given.len();
+            let message = format!("out has {found} values, but the result is [{rows}, {cols}]");
+            return Err(PyValueError::new_err(message));
+        }
+        let refused = |error| PyValueError::new_err(format!("out cannot be written: {error}"));
+        Ok(Output::Given(given.try_readwrite().map_err(refused)?))
+    }
+
+    /// Its values.
+    pub fn values(&mut self) -> PyResult<&mut [f32]> {
+        Ok(match self {
+            Output::New(values) => values,
+            Output::Given(given) => given.as_slice_mut()?,
+        })
+    }
+
+    /// It, as a numpy array.
+    pub fn array(self, py: Python<'py>) -> Array<'py> {
+        match self {
+            Output::New(values) => array(py, values),
+            Output::Given(given) => (**given).clone(),
+        }
+    }
 }
 
 /// Numbers as a numpy array.

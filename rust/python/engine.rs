@@ -107,9 +107,20 @@ impl PyEngine {
         rows: &Rows,
         work: impl FnOnce(Source) -> PyResult<T>,
     ) -> PyResult<T> {
+        self.with_block(x, (y, weights, None), rows, work)
+    }
+
+    /// [`PyEngine::with_weighted`] for a block of the rows of a pass whose weights have the mean `mean`.
+    pub fn with_block<T>(
+        &self,
+        x: Array2,
+        (y, weights, mean): (Option<Array2>, &Weights, Option<f64>),
+        rows: &Rows,
+        work: impl FnOnce(Source) -> PyResult<T>,
+    ) -> PyResult<T> {
         let weights = weights.as_ref().map(|weights| weights.as_slice()).transpose()?;
         self.with_examples(x, y, rows, |x| match weights {
-            Some(weights) => work(x.with_weights(weights)?),
+            Some(weights) => work(x.with_weights(weights, mean)?),
             None => work(x),
         })
     }
@@ -145,7 +156,7 @@ impl PyEngine {
 
 /// Starts an inference with a time budget of [`SLICE`] per call.
 pub fn start(name: &str, check: ValueCheck, threads: Option<usize>) -> InferenceRun<'_> {
-    InferenceRun { name, check, done: 0, budget: SLICE, threads }
+    InferenceRun { name, check, done: 0, budget: SLICE, threads, first: 0 }
 }
 
 #[pymethods]
@@ -199,6 +210,11 @@ impl PyEngine {
         Ok(self.with_engine(py, |engine| engine.set_parameters(&values))??)
     }
 
+    /// The model with weights in bytes, for inference only.
+    fn quantized(&self, py: Python<'_>) -> PyResult<PyEngine> {
+        Ok(self.with_engine(py, |engine| engine.quantized())??.into())
+    }
+
     /// Stores the parameters as the best ones.
     fn store_best(&self, py: Python<'_>) -> PyResult<()> {
         Ok(self.with_engine(py, |engine| engine.store_best())??)
@@ -219,10 +235,17 @@ impl PyEngine {
         Ok(self.with_engine(py, |engine| engine.flip_sign(coordinate))??)
     }
 
-    /// Draws `n` codes from the prior, [n * latent_dim].
-    fn prior<'py>(&self, py: Python<'py>, n: usize, seed: u64) -> PyResult<Array<'py>> {
+    /// Draws `n` codes from the prior, [n * latent_dim]; the first one has the number `first`.
+    #[pyo3(signature = (n, seed, first = 0))]
+    fn prior<'py>(
+        &self,
+        py: Python<'py>,
+        n: usize,
+        seed: u64,
+        first: usize,
+    ) -> PyResult<Array<'py>> {
         let latent = self.specification.latent_dim;
-        super::functional::normal(py, (n, latent), seed, Stream::Prior as u8)
+        super::functional::normal(py, (first, n, latent), seed, Stream::Prior as u8)
     }
 
     /// The bytes of a model file with the estimator's JSON, the history as names and values, and, if `moments`, the

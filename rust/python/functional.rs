@@ -3,16 +3,35 @@
 use super::arrays::{Array, array, zeros};
 use super::detach::in_slices;
 use crate::data::corruption::Corruption;
-use crate::error::copied;
+use crate::error::{copied, filled};
 use crate::nn::likelihood::{Bernoulli, Gaussian, Likelihood, Scale};
+use crate::random::Permutation;
 use crate::run::functional;
-use crate::simd::Isa;
-use numpy::PyReadonlyArray1;
+use crate::simd::{Isa, LANES};
+use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use std::ops::Range;
 
 /// Values of a matrix between two checks for Ctrl-C.
 const VALUES_AT_ONCE: usize = 1 << 22;
+
+/// The order of `n` rows of block `block` of epoch `epoch`, [n].
+#[pyfunction]
+pub fn permutation(
+    py: Python<'_>,
+    seed: u64,
+    epoch: u32,
+    block: u32,
+    n: usize,
+) -> PyResult<Bound<'_, PyArray1<u64>>> {
+    let (isa, order) = (Isa::detect()?, Permutation::of_block(seed, epoch, block, n));
+    let (mut places, mut part) = (filled(0u64, Some(n))?, [0; LANES]);
+    for (i, to) in places.chunks_mut(LANES).enumerate() {
+        order.fill(isa, i * LANES, &mut part[..to.len()]);
+        to.iter_mut().zip(part).for_each(|(to, place)| *to = place as u64);
+    }
+    Ok(PyArray1::from_vec(py, places))
+}
 
 /// z = mu + e^(logvar / 2) eps.
 #[pyfunction]
@@ -96,19 +115,20 @@ pub fn standard_normal(
     seed: u64,
     stream: u8,
 ) -> PyResult<Array<'_>> {
-    normal(py, (n, cols), seed, stream)
+    normal(py, (0, n, cols), seed, stream)
 }
 
-/// Standard normal noise of a stream, [rows * cols].
+/// Standard normal noise of a stream, [rows * cols]; the first row has the number `first`.
 pub fn normal(
     py: Python<'_>,
-    (rows, cols): (usize, usize),
+    (first, rows, cols): (usize, usize, usize),
     seed: u64,
     stream: u8,
 ) -> PyResult<Array<'_>> {
     let (isa, mut out) = (Isa::detect()?, zeros(rows, cols)?);
     by_rows(py, (rows, cols), |at, rows| {
-        functional::standard_normal(isa, (seed, stream), (rows.start, cols), &mut out[at]);
+        let place = (first + rows.start, cols);
+        functional::standard_normal(isa, (seed, stream), place, &mut out[at]);
     })?;
     Ok(array(py, out))
 }

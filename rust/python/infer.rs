@@ -1,6 +1,6 @@
 //! Inference in Python: codes, means, marginal likelihoods and draws.
 
-use super::arrays::{Array, Array2, Rows, array, array_of, source, with_conditions, zeros};
+use super::arrays::{Array, Array2, Output, Rows, array, array_of, source, with_conditions, zeros};
 use super::detach::{SLICE, detached, in_slices};
 use super::engine::{PyEngine, start};
 use crate::data::Source;
@@ -37,7 +37,9 @@ impl PyEngine {
         in_slices(py, || run.check_values(isa, &x))
     }
 
-    /// mu (or the code) and, with `logvar`, log sigma² (else an empty array), each [n * latent_dim].
+    /// mu (or the code) and, with `logvar`, log sigma² (else an empty array), each [n * latent_dim]. mu is written to `out`,
+    /// if given.
+    #[pyo3(signature = (x, y, logvar, threads, out = None))]
     fn encode<'py>(
         &self,
         py: Python<'py>,
@@ -45,14 +47,16 @@ impl PyEngine {
         y: Option<Array2>,
         logvar: bool,
         threads: Option<usize>,
+        out: Option<Array<'py>>,
     ) -> PyResult<(Array<'py>, Array<'py>)> {
         self.with_examples(x, y, &None, |x| {
             let (rows, latent) = (x.rows(), self.specification.latent_dim);
-            let second = zeros(if logvar { rows } else { 0 }, latent)?;
-            let (mut mu, mut second) = (zeros(rows, latent)?, second);
+            let mut second = zeros(if logvar { rows } else { 0 }, latent)?;
+            let mut out = Output::of(out, rows, latent)?;
+            let mu = out.values()?;
             let mut run = self.run_on_x(&x, false, threads);
-            self.in_slices(py, |engine| engine.encode(&x, &mut mu, &mut second, &mut run))?;
-            Ok((array(py, mu), array(py, second)))
+            self.in_slices(py, |engine| engine.encode(&x, mu, &mut second, &mut run))?;
+            Ok((out.array(py), array(py, second)))
         })
     }
 
@@ -77,33 +81,41 @@ impl PyEngine {
         })
     }
 
+    /// E[x|z], [n * n_features], written to `out`, if given.
+    #[pyo3(signature = (z, y, threads, out = None))]
     fn decode<'py>(
         &self,
         py: Python<'py>,
         z: Array2,
         y: Option<Array2>,
         threads: Option<usize>,
+        out: Option<Array<'py>>,
     ) -> PyResult<Array<'py>> {
         with_conditions(source(z)?, y, &None, |z| {
-            let mut out = zeros(z.rows(), self.specification.n_features)?;
+            let mut out = Output::of(out, z.rows(), self.specification.n_features)?;
+            let means = out.values()?;
             let mut run = run_on_z(threads);
-            self.in_slices(py, |engine| engine.decode(&z, &mut out, &mut [], &mut run))?;
-            Ok(array(py, out))
+            self.in_slices(py, |engine| engine.decode(&z, means, &mut [], &mut run))?;
+            Ok(out.array(py))
         })
     }
 
+    /// E[x|z = mu(x)], [n * n_features], written to `out`, if given.
+    #[pyo3(signature = (x, y, threads, out = None))]
     fn reconstruct<'py>(
         &self,
         py: Python<'py>,
         x: Array2,
         y: Option<Array2>,
         threads: Option<usize>,
+        out: Option<Array<'py>>,
     ) -> PyResult<Array<'py>> {
         self.with_examples(x, y, &None, |x| {
-            let mut out = zeros(x.rows(), x.cols())?;
+            let mut out = Output::of(out, x.rows(), x.cols())?;
+            let means = out.values()?;
             let mut run = self.run_on_x(&x, false, threads);
-            self.in_slices(py, |engine| engine.reconstruct(&x, &mut out, &mut run))?;
-            Ok(array(py, out))
+            self.in_slices(py, |engine| engine.reconstruct(&x, means, &mut run))?;
+            Ok(out.array(py))
         })
     }
 
@@ -242,7 +254,10 @@ impl PyEngine {
         )
     }
 
-    /// Draws from p(x|z), [n * n_features]. `lengths`: number of words in each document (multinomial).
+    /// Draws from p(x|z), [n * n_features]. `lengths`: number of words in each document (multinomial). `first`: the number
+    /// of the first row, for the noise.
+    #[pyo3(signature = (z, y, lengths, seed, threads, first = 0))]
+    #[allow(clippy::too_many_arguments)]
     fn sample<'py>(
         &self,
         py: Python<'py>,
@@ -251,6 +266,7 @@ impl PyEngine {
         lengths: Option<PyReadonlyArray1<'_, u32>>,
         seed: u64,
         threads: Option<usize>,
+        first: usize,
     ) -> PyResult<Array<'py>> {
         let lengths = lengths.as_ref().map(|lengths| lengths.as_slice()).transpose()?;
         with_conditions(source(z)?, y, &None, |z| {
@@ -261,7 +277,7 @@ impl PyEngine {
             let mut run = run_on_z(threads);
             self.in_slices(py, |engine| engine.decode(&z, &mut out, &mut scale, &mut run))?;
             let lengths = lengths.unwrap_or_default();
-            let mut drawing = DrawProgress { seed, done: 0, budget: SLICE };
+            let mut drawing = DrawProgress { seed, done: 0, first, budget: SLICE };
             let mut parameters =
                 self.with_engine(py, |engine| engine.parameters_of_draws(&z))??;
             self.in_slices(py, |engine| {
@@ -273,6 +289,8 @@ impl PyEngine {
     }
 
     /// The mean over `n` draws of z of log p(x_v|z) of each variable of groups of columns, [examples * n_variables]. Nats.
+    /// `first`: the number of the first row, for the noise.
+    #[pyo3(signature = (x, y, n, seed, threads, first = 0))]
     #[allow(clippy::too_many_arguments)]
     fn variable_log_prob<'py>(
         &self,
@@ -282,14 +300,15 @@ impl PyEngine {
         n: u32,
         seed: u64,
         threads: Option<usize>,
+        first: usize,
     ) -> PyResult<Array<'py>> {
         let groups = self.specification.likelihood.groups();
         let variables = groups.map_or(0, |groups| groups.places.len());
         self.with_examples(x, y, &None, |x| {
             let mut out = zeros(x.rows(), variables)?;
-            for first in (0..n).step_by(DRAWS_AT_ONCE as usize) {
-                let samples = first..n.min(first.saturating_add(DRAWS_AT_ONCE));
-                let mut run = self.run_on_x(&x, true, threads);
+            for draw in (0..n).step_by(DRAWS_AT_ONCE as usize) {
+                let samples = draw..n.min(draw.saturating_add(DRAWS_AT_ONCE));
+                let mut run = InferenceRun { first, ..self.run_on_x(&x, true, threads) };
                 self.in_slices(py, |engine| {
                     engine.variable_log_prob(&x, (samples.clone(), n, seed), &mut out, &mut run)
                 })?;
@@ -298,7 +317,8 @@ impl PyEngine {
         })
     }
 
-    /// `n` draws from q(z|x) of each example, [n * examples * latent_dim].
+    /// `n` draws from q(z|x) of each example, [n * examples * latent_dim]. `first`: the number of the first row, for the noise.
+    #[pyo3(signature = (x, y, n, seed, threads, first = 0))]
     #[allow(clippy::too_many_arguments)]
     fn posterior_sample<'py>(
         &self,
@@ -308,15 +328,16 @@ impl PyEngine {
         n: u32,
         seed: u64,
         threads: Option<usize>,
+        first: usize,
     ) -> PyResult<Array<'py>> {
         self.with_examples(x, y, &None, |x| {
             let cols = x.rows().saturating_mul(self.specification.latent_dim);
             let mut out = zeros(n as usize, cols)?;
             let together = (CODES_AT_ONCE / (cols / x.rows() * x.rows().min(ROWS_AT_ONCE))) as u32;
             let together = together.max(DRAWS_AT_ONCE);
-            for first in (0..n).step_by(together as usize) {
-                let samples = first..n.min(first.saturating_add(together));
-                let mut run = self.run_on_x(&x, false, threads);
+            for draw in (0..n).step_by(together as usize) {
+                let samples = draw..n.min(draw.saturating_add(together));
+                let mut run = InferenceRun { first, ..self.run_on_x(&x, false, threads) };
                 self.in_slices(py, |engine| {
                     engine.posterior_sample(&x, (samples.clone(), seed), &mut out, &mut run)
                 })?;
@@ -325,7 +346,9 @@ impl PyEngine {
         })
     }
 
-    /// The mean of the decoder's input over the rows of noise `points`, common to all examples, [n * latent_dim].
+    /// The mean of the decoder's input over the rows of noise `points`, common to all examples, [n * latent_dim],
+    /// written to `out`, if given.
+    #[pyo3(signature = (x, y, points, threads, out = None))]
     fn mean_code<'py>(
         &self,
         py: Python<'py>,
@@ -333,6 +356,7 @@ impl PyEngine {
         y: Option<Array2>,
         points: Array2,
         threads: Option<usize>,
+        out: Option<Array<'py>>,
     ) -> PyResult<Array<'py>> {
         let points = source(points)?;
         let latent = self.specification.latent_dim;
@@ -340,15 +364,18 @@ impl PyEngine {
             return Err(PyValueError::new_err("points must be rows of latent_dim numbers"));
         }
         with_conditions(self.examples(x)?, y, &None, |x| {
-            let mut out = zeros(x.rows(), latent)?;
+            let mut out = Output::of(out, x.rows(), latent)?;
+            let means = out.values()?;
+            means.fill(0.0);
             let mut run = self.run_on_x(&x, true, threads);
-            self.in_slices(py, |engine| engine.mean_code(&x, &points, &mut out, &mut run))?;
-            Ok(array(py, out))
+            self.in_slices(py, |engine| engine.mean_code(&x, &points, means, &mut run))?;
+            Ok(out.array(py))
         })
     }
 
     /// The mean and the standard deviation of E[x|z] over `n` draws of z, and the square root of the mean variance of
-    /// p(x|z), each [examples * n_features].
+    /// p(x|z), each [examples * n_features]. `first`: the number of the first row, for the noise.
+    #[pyo3(signature = (x, y, n, seed, threads, first = 0))]
     #[allow(clippy::too_many_arguments)]
     fn predictive<'py>(
         &self,
@@ -358,13 +385,14 @@ impl PyEngine {
         n: u32,
         seed: u64,
         threads: Option<usize>,
+        first: usize,
     ) -> PyResult<[Array<'py>; 3]> {
         self.with_examples(x, y, &None, |x| {
             let room = || zeros(x.rows(), x.cols());
             let mut moments = [room()?, room()?, room()?];
-            for first in (0..n).step_by(DRAWS_AT_ONCE as usize) {
-                let samples = first..n.min(first.saturating_add(DRAWS_AT_ONCE));
-                let mut run = self.run_on_x(&x, false, threads);
+            for draw in (0..n).step_by(DRAWS_AT_ONCE as usize) {
+                let samples = draw..n.min(draw.saturating_add(DRAWS_AT_ONCE));
+                let mut run = InferenceRun { first, ..self.run_on_x(&x, false, threads) };
                 self.in_slices(py, |engine| {
                     let out = moments.each_mut().map(Vec::as_mut_slice);
                     engine.predict(&x, (samples.clone(), seed), out, &mut run)

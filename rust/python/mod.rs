@@ -55,7 +55,9 @@ mod _core {
         engine::{PyEngine, complete_specification},
         error::FormatError,
         file::{PyModelFile, write_atomically},
-        functional::{corrupt, gaussian_kl, log_prob, reparameterize, standard_normal},
+        functional::{
+            corrupt, gaussian_kl, log_prob, permutation, reparameterize, standard_normal,
+        },
         irt::PyExamAnswers,
         layers::layer_shapes,
         likelihood::{check_likelihood, likelihood_formula},

@@ -8,13 +8,16 @@ use crate::data::corruption::Corruption;
 use crate::error::copied;
 use crate::nn::objective::Objective;
 use crate::run::evaluate::MeanLosses;
-use numpy::{PyArray1, PyArrayMethods};
+use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 #[pymethods]
 impl PyEngine {
     /// -log p(x|z) (the mean over `samples` draws), KL and, for several draws, the importance-weighted bound (else
-    /// empty) of each example, each [n]. Nats.
+    /// empty) of each example, each [n]. Nats. `balanced`: log p has the weights of groups of columns, as in training.
+    #[pyo3(signature = (x, y, eps, samples, threads, balanced = false))]
+    #[allow(clippy::too_many_arguments)]
     fn score<'py>(
         &self,
         py: Python<'py>,
@@ -23,12 +26,56 @@ impl PyEngine {
         eps: Option<Array2>,
         samples: usize,
         threads: Option<usize>,
+        balanced: bool,
     ) -> PyResult<[Array<'py>; 3]> {
         let eps = eps.map(source).transpose()?;
         self.with_examples(x, y, &None, |x| {
-            let losses = self.losses(py, &x, (eps, samples), (None, false), threads)?;
+            let losses = self.losses(py, &x, (eps, samples), (None, balanced), threads)?;
             Ok(losses.map(|values| array(py, values)))
         })
+    }
+
+    /// KL of each latent coordinate of each example, [n * latent_dim]. Nats.
+    fn kl<'py>(
+        &self,
+        py: Python<'py>,
+        x: Array2,
+        y: Option<Array2>,
+        threads: Option<usize>,
+    ) -> PyResult<Array<'py>> {
+        self.with_examples(x, y, &None, |x| {
+            let mut kl = zeros(x.rows(), self.specification.latent_dim)?;
+            let mut run = self.run_on_x(&x, true, threads);
+            self.in_slices(py, |engine| engine.kl(&x, None, &mut kl, &mut run))?;
+            Ok(array(py, kl))
+        })
+    }
+
+    /// What `mean_losses` returns for examples with the losses of `score`, each [n], and, with free bits, `kl` by coordinate
+    /// (else empty).
+    fn mean_of_losses(
+        &self,
+        losses: [PyReadonlyArray1<'_, f32>; 3],
+        kl: PyReadonlyArray1<'_, f32>,
+        weights: Weights,
+        objectives: Vec<Objective>,
+    ) -> PyResult<(f64, f64, Vec<f64>)> {
+        let weights = weights.as_ref().map(|weights| weights.as_slice()).transpose()?;
+        let [reconstruction, kl_of_rows, bound] = losses.each_ref().map(|values| values.as_slice());
+        let (reconstruction, kl_of_rows, bound) = (reconstruction?, kl_of_rows?, bound?);
+        let (n, latent_dim) = (reconstruction.len(), self.specification.latent_dim);
+        let kl = kl.as_slice()?;
+        if kl_of_rows.len() != n
+            || ![0, n].contains(&bound.len())
+            || ![0, n * latent_dim].contains(&kl.len())
+        {
+            return Err(PyValueError::new_err("the losses are not of the same examples"));
+        }
+        let x = Source::from_slice(reconstruction, 1);
+        let x = weights.map_or(Ok(x), |weights| x.with_weights(weights, None))?;
+        let losses = [copied(reconstruction)?, copied(kl_of_rows)?, copied(bound)?];
+        let means = MeanLosses::new(&x, losses, kl, latent_dim);
+        Ok(by_objective(&means, &objectives))
     }
 
     /// Means of -log p(x|z) and KL over the examples (or over `rows`), and the loss of each objective. Nats. All
@@ -74,10 +121,15 @@ impl PyEngine {
                     PyResult::Ok(())
                 })?,
             };
-            let values = objectives.iter().map(|objective| means.loss(objective)).collect();
-            Ok((means.reconstruction, means.kl, values))
+            Ok(by_objective(&means, &objectives))
         })
     }
+}
+
+/// Means, and the loss of each objective.
+fn by_objective(means: &MeanLosses, objectives: &[Objective]) -> (f64, f64, Vec<f64>) {
+    let values = objectives.iter().map(|objective| means.loss(objective)).collect();
+    (means.reconstruction, means.kl, values)
 }
 
 impl PyEngine {

@@ -1,6 +1,6 @@
 //! Training in Python.
 
-use super::arguments::CompositeArguments;
+use super::arguments::{BlockArguments, CompositeArguments};
 use super::arrays::{Array, Array2, Rows, Weights, array, owned, source};
 use super::detach::SLICE;
 use super::engine::PyEngine;
@@ -24,8 +24,8 @@ impl PyEngine {
     /// Trains one pass over `x`, or over `rows` of it. Returns the sums of -log p(x|z), KL and loss over the examples, the
     /// number of examples in the sums, and the number of skipped batches. Calls `tick` after each slice of time with the number of finished examples. `objective`: the values of the first
     /// step. `step_values`: KL weights, KL targets and learning rates of all steps. `exchange`: the exchange with other ranks, whose
-    /// sums are those of all; the number of examples is this rank's.
-    #[pyo3(signature = (x, y, weights, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, skips_bad, tick, prior=None, exchange=None))]
+    /// sums are those of all; the number of examples is this rank's. `block`: the place of the rows in a larger pass.
+    #[pyo3(signature = (x, y, weights, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, skips_bad, tick, prior=None, exchange=None, block=None))]
     #[allow(clippy::too_many_arguments)]
     fn train(
         &self,
@@ -49,6 +49,7 @@ impl PyEngine {
         tick: Option<Bound<'_, PyAny>>,
         prior: Option<CompositeArguments>,
         exchange: Option<Bound<'_, PyAny>>,
+        block: Option<BlockArguments>,
     ) -> PyResult<(f64, f64, f64, f64, usize)> {
         let eps = eps.map(source).transpose()?;
         let corrupted = corrupted.map(source).transpose()?;
@@ -66,7 +67,12 @@ impl PyEngine {
             }
             None => None,
         };
-        self.with_weighted(x, (y, &weights), &rows, |x| {
+        if ranks.is_some() && block.is_some() {
+            return Err(PyValueError::new_err("a share of several ranks is not read in blocks"));
+        }
+        let mean_weight = block.as_ref().and_then(BlockArguments::mean_weight);
+        let block = block.as_ref().map(BlockArguments::block).transpose()?;
+        self.with_block(x, (y, &weights, mean_weight), &rows, |x| {
             let x = match &ranks {
                 Some((_, shares)) if shares.own() != x.rows() => {
                     return Err(PyValueError::new_err("the share of this rank has other rows"));
@@ -92,6 +98,7 @@ impl PyEngine {
                 skips_bad,
                 prior,
                 ranks: ranks.as_ref().map(|(exchange, shares)| (shares, exchange as &dyn Exchange)),
+                block,
             };
             let mut sums = LossSums::default();
             loop {

@@ -20,9 +20,15 @@ impl Permutation {
 
     /// The order of epoch `epoch`.
     pub fn new(seed: u64, epoch: u32, n: usize) -> Permutation {
+        Permutation::of_block(seed, epoch, 0, n)
+    }
+
+    /// The order within block `block` of epoch `epoch`, of data that are read in blocks. A single block, number 0, has the
+    /// order of an epoch.
+    pub fn of_block(seed: u64, epoch: u32, block: u32, n: usize) -> Permutation {
         let bits = (n.max(2) as u64 - 1).ilog2() + 1;
         let stream = (Stream::Shuffle as u32) << 24;
-        let words = [0, 1].map(|block| philox_words(seed, [stream | block, 0, epoch, 0]));
+        let words = [0, 1].map(|part| philox_words(seed, [stream | part, block, epoch, 0]));
         let keys = std::array::from_fn(|i| words[i / WORDS][i % WORDS]);
         Permutation { n: n as u64, half_bits: bits.div_ceil(2), keys }
     }
@@ -117,7 +123,12 @@ mod tests {
             sorted.sort_unstable();
             assert!(sorted.into_iter().eq(0..n), "{n}");
             if n >= 16 {
-                for other in [Permutation::new(4, 0, n), Permutation::new(3, 1, n)] {
+                let others = [
+                    Permutation::new(4, 0, n),
+                    Permutation::new(3, 1, n),
+                    Permutation::of_block(3, 0, 1, n),
+                ];
+                for other in others {
                     assert!((0..n).any(|i| other.get(i) != order[i]), "{n}");
                 }
             }

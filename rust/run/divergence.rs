@@ -28,10 +28,8 @@ pub(super) struct Batch<'a> {
     pub start: usize,
     /// Its examples.
     pub size: usize,
-    /// Its number in the pass, from 1.
-    pub number: usize,
-    /// The number of batches of the pass.
-    pub of: usize,
+    /// The number of the batch in the whole pass, from 1, and the batches of that.
+    pub number: [usize; 2],
 }
 
 /// The factor from which a row is an outlier, and the rows that tell the usual size.
@@ -74,7 +72,7 @@ impl Batch<'_> {
             .map(|row| (row, largest(self.x, row)))
             .max_by(|a, b| a.1.1.abs().total_cmp(&b.1.1.abs()))?;
         let is_outlier = usual > 0.0 && value.abs() >= OUTLIER * usual;
-        is_outlier.then(|| (self.x.place(row), col, value, value.abs() / usual))
+        is_outlier.then(|| (self.x.shown(row), col, value, value.abs() / usual))
     }
 }
 
@@ -101,7 +99,7 @@ impl Divergence {
         } else {
             " or scale the data, for example with StandardScaler"
         };
-        let (step, number, batches) = (engine.steps + 1, batch.number, batch.of);
+        let (step, [number, batches]) = (engine.steps + 1, batch.number);
         let lower = format!("ower learning_rate (it is {learning_rate}){scale}");
         let remedy = match batch.outlier(engine) {
             None => format!("L{lower}"),

@@ -23,6 +23,7 @@ impl Engine {
         (objective, prior): (Objective, Option<CompositePrior>),
         threads: Option<usize>,
     ) -> Result<(LossSums, Vec<Vec<f32>>)> {
+        self.require_training("a gradient")?;
         self.network.check_conditions(x)?;
         if let Some(prior) = &prior {
             prior.check(&self.network.spec, objective, x)?;
@@ -60,6 +61,7 @@ impl Engine {
         learning_rate: f64,
         threads: Option<usize>,
     ) -> Result<()> {
+        self.require_training("a step of the optimiser")?;
         let too_large = |x: &f32| x.abs() > LARGEST_GRADIENT;
         if gradients.iter().flatten().any(|lanes| lanes.0.iter().any(too_large)) {
             return Err(Error::Value(format!("a gradient is larger than {LARGEST_GRADIENT:e}")));

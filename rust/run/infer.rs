@@ -80,7 +80,7 @@ impl Engine {
         run: &mut InferenceRun,
     ) -> Result<bool> {
         let (out, ignored) = (Shared::new(out), AtomicUsize::new(0));
-        let n = x.rows();
+        let (n, first) = (x.rows(), run.first);
         run.walk(self, x, InputStorage::Batch, |worker, pass, start, check| {
             let pass = ignoring_clamps(pass, &ignored);
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(check));
@@ -88,7 +88,7 @@ impl Engine {
             for sample in samples.clone() {
                 pass.sample(
                     worker,
-                    Epsilon::Drawn(NoiseKey::Posterior { seed, first: start, sample }),
+                    Epsilon::Drawn(NoiseKey::Posterior { seed, first: first + start, sample }),
                 );
                 pass.emit_codes(worker, out, sample as usize * n + start, check);
             }
@@ -135,6 +135,7 @@ impl Engine {
     ) -> Result<bool> {
         let (moments, ignored) = (moments.map(Shared::new), AtomicUsize::new(0));
         let (scales, cols) = (self.scales()?, self.network.spec.n_features);
+        let first = run.first;
         run.walk(self, x, InputStorage::Batch, |worker, pass, start, check| {
             let pass = ignoring_clamps(pass, &ignored);
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(check));
@@ -142,7 +143,7 @@ impl Engine {
             for sample in samples.clone() {
                 pass.sample(
                     worker,
-                    Epsilon::Drawn(NoiseKey::Posterior { seed, first: start, sample }),
+                    Epsilon::Drawn(NoiseKey::Posterior { seed, first: first + start, sample }),
                 );
                 pass.decode(worker);
                 pass.moments(worker, &scales, moments, (start, sample));
@@ -163,12 +164,13 @@ impl Engine {
         run: &mut InferenceRun,
     ) -> Result<bool> {
         let (out, ignored) = (Shared::new(out), AtomicUsize::new(0));
+        let first = run.first;
         run.walk(self, x, InputStorage::Batch, |worker, pass, start, check| {
             let pass = ignoring_clamps(pass, &ignored);
             pass.load(worker, x, (false, EncoderInput::Batch), Rows::From(start), Some(check));
             pass.encode(worker);
             for sample in samples.clone() {
-                let key = NoiseKey::Posterior { seed, first: start, sample };
+                let key = NoiseKey::Posterior { seed, first: first + start, sample };
                 pass.sample(worker, Epsilon::Drawn(key));
                 pass.decode(worker);
                 pass.add_terms(worker, out, start, 1.0 / all as f32);

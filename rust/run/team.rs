@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Multiply-adds in a step below which a second thread costs more at the barriers than it brings.
-const WORTH_A_THREAD: usize = 1_200_000;
+pub(super) const WORTH_A_THREAD: usize = 1_200_000;
 
 /// The number of threads for batches of `multiply_adds`: `requested` or a choice by the work, but no more than the cores.
 pub fn threads_for(requested: Option<usize>, multiply_adds: usize) -> usize {

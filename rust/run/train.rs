@@ -46,6 +46,17 @@ pub struct StepValues<'a> {
     pub learning_rates: &'a [f64],
 }
 
+/// The place of a block of rows in a pass over more data than are in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// Batches of the pass before the block.
+    pub first: usize,
+    /// Batches of the whole pass.
+    pub batches: usize,
+    /// The number of each row in the whole data.
+    pub numbers: &'a [u64],
+}
+
 /// An epoch, or a pass of `partial_fit`.
 pub struct TrainingPass<'a> {
     /// The examples.
@@ -82,6 +93,8 @@ pub struct TrainingPass<'a> {
     pub skips_bad: bool,
     /// The shares of several ranks and the exchange between them: `x` is this rank's share. `batch_size` does not matter then.
     pub ranks: Option<(&'a Shares, &'a dyn Exchange)>,
+    /// The place of `x` in a larger pass, if it is a block of that.
+    pub block: Option<Block<'a>>,
 }
 
 /// The batches of a pass over `n` examples.
@@ -156,6 +169,7 @@ impl<'a> TrainingPass<'a> {
             checks_end: false,
             skips_bad: false,
             ranks: None,
+            block: None,
         }
     }
 
@@ -184,6 +198,7 @@ impl Engine {
         sums: &mut LossSums,
         budget: Duration,
     ) -> Result<bool> {
+        self.require_training("training")?;
         self.network.check_conditions(&pass.x)?;
         if let Some(prior) = &pass.prior {
             prior.check(&self.network.spec, pass.at(0).0, &pass.x)?;
@@ -212,7 +227,13 @@ impl Engine {
         };
         let (seed, first) = (self.network.spec.seed, self.steps - batches.before(from) as u64);
         // The first step identifies the pass.
-        let x = pass.x.binarized(pass.binarize.map(|binary| binary.of(seed, first as u32)));
+        let before = pass.block.map_or(0, |block| block.first);
+        let key = first.wrapping_sub(before as u64) as u32;
+        let x = pass.x.binarized(pass.binarize.map(|binary| binary.of(seed, key)));
+        let x = match pass.block {
+            Some(block) => x.numbered(block.numbers)?,
+            None => x,
+        };
         let input = EncoderInput::of(
             pass.corrupted.map(|corrupted| (corrupted, 0)),
             pass.corruption,
@@ -280,9 +301,10 @@ impl Engine {
         if let Some(divergence) = failure {
             let start = if failed { from } else { reached };
             let (_, learning_rate) = pass.at(batches.before(start));
-            let (number, of, size) =
-                (batches.before(start) + 1, batches.number(), batches.rows(start));
-            let batch = Batch { x: &x, order: order.as_ref(), start, size, number, of };
+            let all = pass.block.map_or(batches.number(), |block| block.batches);
+            let number = [before + batches.before(start) + 1, all];
+            let size = batches.rows(start);
+            let batch = Batch { x: &x, order: order.as_ref(), start, size, number };
             return Err(divergence.error(self, learning_rate, &batch));
         }
         sums.skipped += usize::from(takes_back);

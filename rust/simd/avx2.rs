@@ -188,6 +188,15 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
+    fn store_bytes(self, x: Self::U, to: &mut [u8; LANES]) {
+        intrinsic!({
+            let [a, b] = x.map(|x| {
+                _mm_packus_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x))
+            });
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm_packus_epi16(a, b));
+        })
+    }
+    #[inline(always)]
     fn load_u(self, from: &[u32; LANES]) -> Self::U {
         let p: *const __m256i = from.as_ptr().cast();
         intrinsic!([_mm256_loadu_si256(p), _mm256_loadu_si256(p.add(1))])

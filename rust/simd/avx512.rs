@@ -165,6 +165,10 @@ impl Simd for Avx512 {
         intrinsic!(u32::from(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(a, _mm512_setzero_ps())))
     }
     #[inline(always)]
+    fn store_bytes(self, x: Self::U, to: &mut [u8; LANES]) {
+        intrinsic!(_mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(x)))
+    }
+    #[inline(always)]
     fn load_u(self, from: &[u32; LANES]) -> __m512i {
         intrinsic!(_mm512_loadu_si512(from.as_ptr().cast()))
     }

@@ -14,6 +14,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod features;
+mod int8;
 pub mod math;
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod plain;
@@ -28,6 +29,7 @@ mod tests;
 mod words;
 
 pub use features::features;
+pub use int8::{ByteProduct, ByteTile, MAX_BYTE_PANELS, MAX_BYTE_ROWS, MAX_INPUTS};
 pub use product::{LINE, Left, MAX_TILE_ROWS, NonzeroIndices, Prefetch, Product, Tile, prefetch};
 pub use segments::{Segment, SegmentList, SegmentProduct, Segments};
 pub use several::Several;
@@ -75,6 +77,22 @@ pub fn floats_mut(rows: &mut [Row]) -> &mut [f32] {
 pub fn floats_of(rows: &[Row]) -> &[f32] {
     let len = rows.len() * WIDTH;
     // SAFETY: as in `floats_mut`.
+    unsafe { std::slice::from_raw_parts(rows.as_ptr().cast(), len) }
+}
+
+/// The bits of the floats of consecutive rows.
+#[allow(unsafe_code)]
+pub fn bits_mut(rows: &mut [Row]) -> &mut [u32] {
+    let len = rows.len() * WIDTH;
+    // SAFETY: as in `floats_mut`; every float has 32 bits.
+    unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast(), len) }
+}
+
+/// [`bits_mut`], to read.
+#[allow(unsafe_code)]
+pub fn bits_of(rows: &[Row]) -> &[u32] {
+    let len = rows.len() * WIDTH;
+    // SAFETY: as in `bits_mut`.
     unsafe { std::slice::from_raw_parts(rows.as_ptr().cast(), len) }
 }
 
@@ -193,6 +211,8 @@ pub trait Simd: Arithmetic {
     fn load(self, from: &Lanes) -> Self::F;
     /// Writes a vector.
     fn store(self, x: Self::F, to: &mut Lanes);
+    /// Writes integers below 256 as bytes.
+    fn store_bytes(self, x: Self::U, to: &mut [u8; LANES]);
     /// Reads a vector.
     fn load_u(self, from: &[u32; LANES]) -> Self::U;
     /// A bit mask: bit i is set where lane i is neither +0 nor -0.

@@ -168,6 +168,10 @@ impl Simd for Plain {
         std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
     }
     #[inline(always)]
+    fn store_bytes(self, x: Self::U, to: &mut [u8; LANES]) {
+        *to = x.map(|x| x as u8);
+    }
+    #[inline(always)]
     fn load_u(self, from: &[u32; LANES]) -> Self::U {
         *from
     }

@@ -39,7 +39,7 @@ pub enum Left<'a> {
 /// A product skips the other k, which changes no bit: a sum that starts at +0 is never -0, and adding zero times a
 /// finite number does not change it. (If B is not finite, only a NaN is lost, and training stops anyway.)
 #[derive(Clone, Copy)]
-pub struct NonzeroIndices<'a>(&'a [u32]);
+pub struct NonzeroIndices<'a>(pub(super) &'a [u32]);
 
 impl<'a> NonzeroIndices<'a> {
     /// Wraps a list of k.

@@ -176,6 +176,13 @@ impl Simd for Sse2 {
         })
     }
     #[inline(always)]
+    fn store_bytes(self, x: Self::U, to: &mut [u8; LANES]) {
+        intrinsic!({
+            let (a, b) = (_mm_packs_epi32(x[0], x[1]), _mm_packs_epi32(x[2], x[3]));
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm_packus_epi16(a, b));
+        })
+    }
+    #[inline(always)]
     fn load_u(self, from: &[u32; LANES]) -> Self::U {
         let p: *const __m128i = from.as_ptr().cast();
         intrinsic!([

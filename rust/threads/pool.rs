@@ -4,7 +4,7 @@
 use super::process::process_id;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A rayon pool, and how many of its threads have work.
@@ -27,10 +27,11 @@ impl Pool {
     }
 }
 
-/// The pool of a process.
+/// The pool of a process, and how many teams it has at present.
 struct Process {
     id: u32,
     pool: Mutex<Option<Arc<Pool>>>,
+    teams: AtomicUsize,
 }
 
 /// The pool of this process, or of the process that has forked it. It is never freed: another thread may be using it.
@@ -48,7 +49,11 @@ fn this_process() -> &'static Process {
         {
             return process;
         }
-        let new = Box::into_raw(Box::new(Process { id, pool: Mutex::default() }));
+        let new = Box::into_raw(Box::new(Process {
+            id,
+            pool: Mutex::default(),
+            teams: AtomicUsize::new(0),
+        }));
         if PROCESS.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
             // SAFETY: the box was not published, so this is the only pointer to it.
             drop(unsafe { Box::from_raw(new) });
@@ -56,17 +61,29 @@ fn this_process() -> &'static Process {
     }
 }
 
+/// The most workers of one of `teams` teams that divide `workers` of them, at least its caller.
+fn share(workers: usize, teams: usize) -> usize {
+    (workers / teams.max(1)).max(1)
+}
+
 /// Threads of the pool that a team has for itself; they return to it at the end.
 pub struct Helpers {
+    process: &'static Process,
     pool: Option<Arc<Pool>>,
     taken: usize,
 }
 
 impl Helpers {
-    /// Takes up to `wanted` threads that have no other work. A larger pool, of at most `most` threads, replaces one that has
-    /// too few; the old one ends with its last team.
+    /// Takes up to `wanted` threads that have no other work. Teams of several callers (threads of joblib or of Dask) divide
+    /// the `most` + 1 workers of the process: a caller beside others takes only its share. A larger pool, of at most `most`
+    /// threads, replaces one that has too few; the old one ends with its last team.
     pub fn take(wanted: usize, most: usize) -> Helpers {
         let process = this_process();
+        let teams = process.teams.fetch_add(1, Ordering::Relaxed) + 1;
+        let wanted = wanted.min(share(most + 1, teams) - 1);
+        if wanted == 0 {
+            return Helpers { process, pool: None, taken: 0 };
+        }
         let mut current = process.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let (size, busy) = current.as_ref().map_or((0, 0), |pool| (pool.size, *pool.busy()));
         let needed = most.min(busy + wanted);
@@ -75,12 +92,12 @@ impl Helpers {
         {
             *current = Some(larger);
         }
-        let Some(pool) = current.as_ref() else { return Helpers { pool: None, taken: 0 } };
+        let Some(pool) = current.as_ref() else { return Helpers { process, pool: None, taken: 0 } };
         let mut busy = pool.busy();
         let taken = wanted.min(pool.size - *busy);
         *busy += taken;
         drop(busy);
-        Helpers { pool: Some(Arc::clone(pool)), taken }
+        Helpers { process, pool: Some(Arc::clone(pool)), taken }
     }
 
     pub fn len(&self) -> usize {
@@ -99,8 +116,29 @@ impl Helpers {
 
 impl Drop for Helpers {
     fn drop(&mut self) {
+        self.process.teams.fetch_sub(1, Ordering::Relaxed);
         if let Some(pool) = &self.pool {
             *pool.busy() -= self.taken;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_team_beside_another_takes_its_share_only() {
+        let _first = Helpers::take(1, 3);
+        assert!(Helpers::take(3, 3).len() <= 1); // of four workers, at most two for each of two teams
+    }
+
+    #[test]
+    fn teams_divide_the_workers() {
+        for (workers, teams, wanted) in
+            [(8, 1, 8), (8, 2, 4), (8, 3, 2), (8, 8, 1), (8, 20, 1), (1, 1, 1), (2, 0, 2)]
+        {
+            assert_eq!(share(workers, teams), wanted, "{workers} workers, {teams} teams");
         }
     }
 }

@@ -171,6 +171,14 @@ def blocks(
         yield first, row, np.clip(X.indices[stored], 0, cols - 1), X.data[stored]
 
 
+def take(X: _core.SparseMatrix, rows: NDArray[np.int64]) -> _core.SparseMatrix:
+    """Return a copy of some rows."""
+    sizes = np.diff(X.indptr)[rows]
+    indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    stored = np.arange(indptr[-1]) + np.repeat(X.indptr[rows] - indptr[:-1], sizes)
+    return _core.SparseMatrix(indptr, X.indices[stored], X.data[stored], (len(rows), X.shape[1]), "X")
+
+
 def place(X: _core.SparseMatrix, n: int) -> tuple[int, int]:
     """Return row and column of entry `n`."""
     return int(np.searchsorted(X.indptr, n, side="right")) - 1, int(X.indices[n])

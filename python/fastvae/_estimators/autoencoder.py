@@ -9,8 +9,9 @@ import numpy as np
 from fastvae import _checks
 from fastvae._data import examples, weights
 from fastvae._data.examples import Data
+from fastvae._estimators.by_rows.method import by_rows, opened
 from fastvae._estimators.layered import Layered
-from fastvae._fitted import imputation, overflow
+from fastvae._fitted import imputation, output, overflow
 from fastvae._fitted.specification import Specification
 from fastvae._training.objective import Objective
 
@@ -76,6 +77,7 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs,
     """
 
     _HEAD = "code.weight"
+    _PER_OBSERVED = ("loss",)
     _LOSSES = ("loss",)
 
     def __init__(
@@ -141,6 +143,7 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs,
         self.progress = progress
         self.communicator = communicator
 
+    @by_rows(result="codes")
     def encode(self, X: Any) -> NDArray[np.float32]:
         """Return the codes f(x); the same as ``transform``, but always an array.
 
@@ -154,21 +157,27 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs,
         """
         return self._encode(X, None, logvar=False)[0]
 
-    def score_samples(self, X: Any) -> NDArray[np.float32]:
+    @by_rows(result="scores")
+    def score_samples(self, X: Any, *, out: Any = None) -> NDArray[np.float32]:
         """Return the negative loss -L(x, g(f(x))) of each example: higher is better.
 
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
+        out : ndarray or memory map, [n_examples], optional
+            C-contiguous float32: the result is written to it. It must not share memory with X.
 
         Returns
         -------
         ndarray of float32, [n_examples]
+            `out`, if given.
         """
-        fitted, (X, _) = self._require_fitted(), self._read_data(X)
-        loss, *_ = fitted.score(X, None, self._threads())
-        overflow.check(loss, X)
-        return -loss
+        fitted, (read, _) = self._require_fitted(), self._read_data(X)
+        out = output.check(out, (len(read),), {"X": X, "X as it is read": read})
+        loss, *_ = fitted.score(read, None, self._threads())
+        overflow.check(loss, read)
+        scores: NDArray[np.float32] = np.negative(loss, out=out)
+        return scores
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the mean of ``score_samples``: higher is better. Ignores y.
@@ -207,9 +216,13 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs,
             ``loss``; with ``missing="mask"`` also ``loss_per_observed``, the sum over X divided by the number of
             observed values.
         """
-        fitted, (X, _) = self._require_fitted(), self._read_data(X)
+        fitted, (source, X) = self._require_fitted(), opened(self, X)
+        objectives = [self._current_objective().for_core()]
+        if source is not None:
+            return self._losses_of_source(source, X, None, sample_weight, objectives)
+        X, _ = self._read_data(X)
         data = Data(X, None, weights.read(sample_weight, len(X)))
-        _, _, (loss,) = fitted.mean_losses(data, self._threads(), [self._current_objective().for_core()])
+        _, _, (loss,) = fitted.mean_losses(data, self._threads(), objectives)
         losses = overflow.check_means({"loss": loss}, X)
         return losses | self._per_observed(losses, data)
 

@@ -8,8 +8,10 @@ import numpy as np
 
 from fastvae import _checks, _core, likelihoods, schedules
 from fastvae._data import annotated, examples, sizes
+from fastvae._estimators.by_rows.method import by_rows
 from fastvae._estimators.variational import Variational
 from fastvae._fitted.specification import Specification
+from fastvae._fitted.uncertainty import LogMarginal, Predictive
 from fastvae._training.convergence import Budget
 from fastvae._training.objective import Objective
 
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fastvae._data.examples import Data, Examples, Format
+    from fastvae._data.sources.source import Source
     from fastvae._fitted.model import FittedModel
-    from fastvae._fitted.uncertainty import LogMarginal, Predictive
 
 _LIKELIHOODS = ("negative_binomial", "zero_inflated_negative_binomial", "poisson")
 _CHECKED = 1024  # rows of a dense X in which values that are no counts are sought
@@ -98,6 +100,7 @@ class CountVAE(Variational):
     (200, 50)
     """
 
+    _READS_BLOCKS = True
     _BUDGET = Budget(steps=3000, epochs=20)
 
     def __init__(
@@ -165,7 +168,7 @@ class CountVAE(Variational):
 
     # Cells
 
-    def transform(self, X: Any, *, y: Any = None) -> Any:
+    def transform(self, X: Any, *, y: Any = None, out: Any = None) -> Any:
         """Return the codes of cells: the means of q(z|x, batch).
 
         Parameters
@@ -174,13 +177,15 @@ class CountVAE(Variational):
             The codes of an AnnData object, unless it is a view, are also written to ``X.obsm[key_added]``.
         y : array_like, [n_cells], optional
             Batches of the cells, for a model with batches; not needed for AnnData with ``batch_key``.
+        out : ndarray or memory map, [n_cells, latent_dim], optional
+            As for :meth:`fastvae.VAE.transform`.
 
         Returns
         -------
         ndarray of float32, [n_cells, latent_dim]
-            Or a frame: see ``set_output``.
+            Or a frame: see ``set_output``. `out`, if given.
         """
-        codes = super().transform(X, y=y)
+        codes = super().transform(X, y=y, out=out)
         if annotated.is_annotated(X) and not getattr(X, "is_view", False):
             X.obsm[self.key_added] = np.asarray(codes)
         return codes
@@ -263,6 +268,7 @@ class CountVAE(Variational):
         size_factor: Any = None,
         validation_data: Any = None,
         epochs: int | None = None,
+        steps_per_epoch: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | None = None,
     ) -> Self:
@@ -280,7 +286,7 @@ class CountVAE(Variational):
             Sizes of the cells, for a model with ``size_factor="given"``.
         validation_data : array_like or AnnData, or tuple (X, y) or (X, y, size_factor), optional
             Scored after each epoch. Without batches y is None.
-        epochs, checkpoint, checkpoint_every
+        epochs, steps_per_epoch, checkpoint, checkpoint_every
             As for :meth:`fastvae.VAE.fit`.
 
         Returns
@@ -298,6 +304,7 @@ class CountVAE(Variational):
             sample_weight,
             validation_data=validation_data,
             epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
             checkpoint=checkpoint,
             checkpoint_every=checkpoint_every,
         )
@@ -362,20 +369,25 @@ class CountVAE(Variational):
         y = self._with_sizes(y, size_factor)
         return super().loss_and_gradients(X, eps, corrupted=corrupted, y=y, sample_weight=sample_weight)
 
-    def reconstruct(self, X: Any, *, y: Any = None, size_factor: Any = None) -> NDArray[np.float32]:
+    @by_rows("y", "size_factor", result="examples")
+    def reconstruct(self, X: Any, *, y: Any = None, size_factor: Any = None, out: Any = None) -> NDArray[np.float32]:
         """Return the expected counts of cells at their codes and sizes; deterministic.
 
         Parameters
         ----------
         X, y, size_factor
             As for ``fit``.
+        out : ndarray or memory map, [n_cells, n_features], optional
+            As for :meth:`fastvae.VAE.reconstruct`.
 
         Returns
         -------
         ndarray of float32, [n_cells, n_features]
+            `out`, if given.
         """
-        return super().reconstruct(X, y=self._with_sizes(y, size_factor))
+        return super().reconstruct(X, y=self._with_sizes(y, size_factor), out=out)
 
+    @by_rows("y", "size_factor", result=("examples",) * 3, kind=Predictive)
     def predictive(
         self, X: Any, n: int = 100, random_state: Any = None, *, y: Any = None, size_factor: Any = None
     ) -> Predictive:
@@ -395,6 +407,7 @@ class CountVAE(Variational):
         """
         return super().predictive(X, n, random_state, y=self._with_sizes(y, size_factor))
 
+    @by_rows("y", "size_factor", result="scores")
     def anomaly_score(
         self, X: Any, *, y: Any = None, size_factor: Any = None, method: str = "elbo", n_samples: int | None = None
     ) -> NDArray[np.float32]:
@@ -414,8 +427,16 @@ class CountVAE(Variational):
         y = self._with_sizes(y, size_factor)
         return super().anomaly_score(X, y=y, method=method, n_samples=n_samples)
 
+    @by_rows("y", "size_factor", "eps", result="scores")
     def score_samples(
-        self, X: Any, *, y: Any = None, size_factor: Any = None, eps: Any = None, n_samples: int | None = None
+        self,
+        X: Any,
+        *,
+        y: Any = None,
+        size_factor: Any = None,
+        eps: Any = None,
+        n_samples: int | None = None,
+        out: Any = None,
     ) -> NDArray[np.float32]:
         """Return the ELBO of each cell in nats: a lower bound on log p(x) given its batch and its size.
 
@@ -423,14 +444,14 @@ class CountVAE(Variational):
         ----------
         X, y, size_factor
             As for ``fit``.
-        eps, n_samples
+        eps, n_samples, out
             As for :meth:`fastvae.VAE.score_samples`.
 
         Returns
         -------
         ndarray of float32, [n_cells]
         """
-        return super().score_samples(X, y=self._with_sizes(y, size_factor), eps=eps, n_samples=n_samples)
+        return super().score_samples(X, y=self._with_sizes(y, size_factor), eps=eps, n_samples=n_samples, out=out)
 
     def score(
         self, X: Any, y: Any = None, sample_weight: Any = None, *, size_factor: Any = None, n_samples: int | None = None
@@ -469,6 +490,7 @@ class CountVAE(Variational):
         """
         return super().evaluate(X, y=self._with_sizes(y, size_factor), eps=eps, sample_weight=sample_weight)
 
+    @by_rows("y", "size_factor", result=("scores",) * 3, kind=LogMarginal, dtype=np.float64)
     def log_marginal(self, X: Any, n_samples: int = 5000, *, y: Any = None, size_factor: Any = None) -> LogMarginal:
         """Estimate log p(x) of each cell, given its batch and its size, by importance sampling.
 
@@ -561,6 +583,9 @@ class CountVAE(Variational):
         if size_factor is None and self.size_factor_key is not None:
             size_factor = annotated.sizes_of(X, self.size_factor_key)
         return annotated.layer_of(X, self.layer), sizes.attach(labels, size_factor)
+
+    def _open_source(self, X: Any, name: str) -> Source | None:
+        return None if annotated.is_annotated(X) else super()._open_source(X, name)
 
     def _read_first(self, X: Any, y: Any) -> tuple[Examples, Any, Format]:
         return super()._read_first(*self._of_cells(X, y))

@@ -10,9 +10,10 @@ from fastvae import _checks
 from fastvae._data import arrays
 from fastvae._data import weights as data_weights
 from fastvae._data.scale import UNSCALED
+from fastvae._estimators.by_rows.method import by_rows
 from fastvae._estimators.routing import request_setter
 from fastvae._estimators.variational import Variational
-from fastvae._fitted import imputation
+from fastvae._fitted import imputation, output
 from fastvae._fitted.uncertainty import LogMarginal
 from fastvae._irt import answers
 from fastvae._irt.ability import observed_marks, row_slices
@@ -108,7 +109,8 @@ class Exam(Variational):
 
     # Abilities
 
-    def transform(self, X: Any, *, y: Any = None, observed: Any = None) -> Any:
+    @by_rows("observed", result="codes")
+    def transform(self, X: Any, *, y: Any = None, observed: Any = None, out: Any = None) -> Any:
         """Return posterior means of the abilities, E[alpha|Y] ("EAP").
 
         Exact in one dimension; with several the encoder's means. A student without answers has the prior mean, zero.
@@ -119,19 +121,25 @@ class Exam(Variational):
             As for ``fit``.
         y : None
             Ignored.
+        out : ndarray or memory map, [n_students, n_dims], optional
+            As for :meth:`fastvae.VAE.transform`.
 
         Returns
         -------
         ndarray of float32, [n_students, n_dims]
-            Or a frame: see ``set_output``.
+            Or a frame: see ``set_output``. `out`, if given.
         """
         items, shares = self._items(), self._read_answers(X, observed)
+        n_dims = self._require_fitted().latent_dim
+        out = output.check(out, (len(shares), n_dims), {"X": X, "X as it is read": shares, "observed": observed})
         if items.one_dimension:
-            means = items.ability().mean(shares)[:, np.newaxis].astype(np.float32)
+            exact = items.ability().mean(shares)[:, np.newaxis]
+            means = np.empty(exact.shape, np.float32) if out is None else out
+            means[...] = exact
         else:
-            means, _ = self._encode(answers.mask_unobserved(X, observed), None, logvar=False)
+            means, _ = self._encode(answers.mask_unobserved(X, observed), None, logvar=False, out=out)
             means[answers.unanswered(shares)] = 0
-        return self._as_output(means, X)
+        return self._as_output(means, X) if out is None else out
 
     def ability_interval(self, X: Any, level: float = 0.95, *, observed: Any = None) -> NDArray[np.float32]:
         """Return the central credible interval of each student's ability.

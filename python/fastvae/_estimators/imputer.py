@@ -96,7 +96,7 @@ interrupted_, n_skipped_batches_
         self.n_samples = n_samples
         self.add_indicator = add_indicator
 
-    def transform(self, X: Any, *, y: Any = None) -> Any:
+    def transform(self, X: Any, *, y: Any = None) -> Any:  # type: ignore[override]
         """Return the table with its holes filled.
 
         Parameters

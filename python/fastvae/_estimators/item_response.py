@@ -177,6 +177,7 @@ tol, callbacks, n_jobs, random_state, progress, communicator
     ((500, 1), (8,))
     """
 
+    _NOT_QUANTIZED = "its item parameters are its result"
     _ACCEPTS_SPARSE = False
     _BUDGET = Budget(steps=_AUTO_STEPS, epochs=_AUTO_EPOCHS)
     _VALUES_BEFORE: ClassVar[dict[str, Any]] = {"prior": None}
@@ -315,10 +316,13 @@ tol, callbacks, n_jobs, random_state, progress, communicator
         sample_weight: Any,
         validation_data: Any,
         observed: Any = None,
+        steps_per_epoch: int | None = None,
     ) -> Self:
         try:
             X = answers.mask_unobserved(X, observed)
-            return super()._resume(path, state, X, None, sample_weight, validation_data)
+            return super()._resume(
+                path, state, X, None, sample_weight, validation_data, steps_per_epoch=steps_per_epoch
+            )
         finally:
             self._fix_signs()
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Layered(Model):
     """A model whose encoder and decoder have any layers, dense or convolutional."""
 
+    _READS_BLOCKS = True
+
     image_shape: Any
     channels: Any
     decoder_hidden: Any

@@ -82,6 +82,7 @@ def resume(
     validation_data: Any = None,
     observed: Any = None,
     size_factor: Any = None,
+    steps_per_epoch: int | None = None,
     **parameters: Any,
 ) -> Trained:
     """Continue the training of a checkpoint, written by ``fit(X, checkpoint=path)``, to its end.
@@ -94,7 +95,7 @@ def resume(
     ----------
     path : str or path-like
         The checkpoint.
-    X, y, sample_weight, validation_data, observed, size_factor
+    X, y, sample_weight, validation_data, observed, size_factor, steps_per_epoch
         As for ``fit``; the values must be the same, in the same order. ``observed`` is for an :class:`ItemResponse`,
         ``size_factor`` for a :class:`CountVAE`.
     **parameters
@@ -128,7 +129,7 @@ def resume(
     if size_factor is not None and contents.class_name != "CountVAE":
         raise ValueError(f"leave out size_factor=: a {contents.class_name} has none")
     y = sizes.attach(y, size_factor)
-    found: Trained = model._resume(path, contents.run, X, y, sample_weight, validation_data, observed)
+    found: Trained = model._resume(path, contents.run, X, y, sample_weight, validation_data, observed, steps_per_epoch)
     return found
 
 

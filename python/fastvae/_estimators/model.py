@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from fastvae import _checks, latent
-from fastvae._data import arrays, examples, missing
+from fastvae._data import arrays, examples, missing, weights
 from fastvae._estimators import sources
+from fastvae._estimators.by_rows.method import by_rows, in_blocks
+from fastvae._estimators.quantized import Quantized
 from fastvae._estimators.trained import Trained
 from fastvae._estimators.transformer import Transformer
+from fastvae._fitted import output, overflow
 
 if TYPE_CHECKING:
     import os
@@ -22,10 +25,13 @@ if TYPE_CHECKING:
     from fastvae._export.onnx import Extras
 
 
-class Model(Transformer, Trained):
+class Model(Transformer, Quantized, Trained):
     """Encoder and decoder as a scikit-learn transformer."""
 
-    def transform(self, X: Any, *, y: Any = None) -> Any:
+    _PER_OBSERVED: ClassVar[tuple[str, ...]] = ()  # losses that are also given per observed value
+
+    @by_rows("y", result="codes")
+    def transform(self, X: Any, *, y: Any = None, out: Any = None) -> Any:
         """Return codes: posterior means of a variational model, never draws.
 
         The range of the likelihood limits X in training and scores only: the encoder takes any numbers up to 1e15 in
@@ -34,16 +40,38 @@ class Model(Transformer, Trained):
         Parameters
         ----------
         X : array_like, [n_examples, n_features]
+            Or a source that is larger than memory, or a Dask array: see Notes.
         y : array_like, optional
             Required by a conditional model, as in ``fit``.
+        out : ndarray or memory map, [n_examples, latent_dim], optional
+            C-contiguous float32: the result is written to it. It must not share memory with X or y.
 
         Returns
         -------
         ndarray of float32, [n_examples, latent_dim]
-            Or a frame: see ``set_output``.
+            Or a frame: see ``set_output``. `out`, if given.
+
+        Raises
+        ------
+        ValueError
+            If X or y does not fit the model, or `out` the result.
+        TypeError
+            If `out` is no numpy array.
+
+        Notes
+        -----
+        ``transform``, ``inverse_transform``, ``reconstruct``, ``encode``, ``score_samples``, ``anomaly_score``,
+        ``log_marginal``, ``posterior_sample``, ``predictive``, ``evaluate`` and ``score`` read memory maps, objects
+        with ``shape`` and slices of rows (h5py, zarr) and lists of files (.npy, .npz with CSR, .parquet) in blocks of
+        64 MiB, the next one while one is computed. Results are those of the rows in memory, with the same bits. If an
+        exception ends the call, `out` holds the rows of the blocks before.
+
+        A ``dask.array`` gives Dask arrays with the chunks of its rows, which are not computed (``evaluate`` and
+        ``score`` read its blocks in this process). The model is one task of the graph, without the state of the
+        optimiser. A block is computed with one thread unless ``n_jobs`` is given.
         """
-        codes, _ = self._encode(X, y, logvar=False)
-        return self._as_output(codes, X)
+        codes, _ = self._encode(X, y, logvar=False, out=out)
+        return self._as_output(codes, X) if out is None else out
 
     def fit_transform(self, X: Any, y: Any = None, /, **fit_params: Any) -> Any:
         """Fit, then return ``transform(X)``.
@@ -67,7 +95,8 @@ class Model(Transformer, Trained):
         fitted = self.fit(X, condition if y is None else y, **fit_params)
         return fitted.transform(X, y=self._y_if_conditional(condition), **both)
 
-    def inverse_transform(self, Z: Any, *, y: Any = None) -> NDArray[np.float32]:
+    @by_rows("y", result="decoded")
+    def inverse_transform(self, Z: Any, *, y: Any = None, out: Any = None) -> NDArray[np.float32]:
         """Return the decoder's means E[x|z] for given codes.
 
         Parameters
@@ -75,16 +104,18 @@ class Model(Transformer, Trained):
         Z : array_like, [n, latent_dim]
         y : label or array_like, optional
             Required by a conditional model: one label (or row of covariates) for all codes, or one for each.
+        out : ndarray or memory map, [n, n_features], optional
+            C-contiguous float32: the result is written to it. It must not share memory with Z or y.
 
         Returns
         -------
         ndarray of float32, [n, n_features]
-            Images have the shape that they had in the training X.
+            Images have the shape that they had in the training X. `out`, if given.
 
         Raises
         ------
         ValueError
-            If Z does not have latent_dim columns, or y does not fit the model.
+            If Z does not have latent_dim columns, y does not fit the model, or `out` not the result.
         """
         fitted = self._require_fitted()
         Z = arrays.matrix(Z, "Z")
@@ -92,9 +123,12 @@ class Model(Transformer, Trained):
             raise ValueError(f"Z has {Z.shape[1]} columns, but latent_dim is {fitted.latent_dim}")
         if Z.dtype == np.uint8:  # codes are not images: the engine must not divide them by 255
             Z = Z.astype(np.float32)
-        return fitted.shaped(fitted.decode(Z, self._read_conditions(y, len(Z), one=True), self._threads()))
+        y = self._read_conditions(y, len(Z), one=True)
+        out, direct = fitted.output(out, (len(Z), *fitted.row_shape()), {"Z": Z, "y": y})
+        return _written(out, direct, fitted.shaped(fitted.decode(Z, y, self._threads(), direct)))
 
-    def reconstruct(self, X: Any, *, y: Any = None) -> NDArray[np.float32]:
+    @by_rows("y", result="examples")
+    def reconstruct(self, X: Any, *, y: Any = None, out: Any = None) -> NDArray[np.float32]:
         """Return the decoder's means at the codes of X; deterministic.
 
         Parameters
@@ -102,14 +136,19 @@ class Model(Transformer, Trained):
         X : array_like, [n_examples, n_features]
         y : array_like, optional
             Required by a conditional model, as in ``fit``.
+        out : ndarray or memory map in the shape of X, optional
+            C-contiguous float32: the result is written to it. It must not share memory with X or y.
 
         Returns
         -------
         ndarray of float32 in the shape of X
-            Without condition columns.
+            Without condition columns. `out`, if given.
         """
-        fitted, data = self._require_fitted(), self._read_data(X, y)
-        return fitted.shaped(fitted.reconstruct(*data, self._threads()), X)
+        fitted, (read, y) = self._require_fitted(), self._read_data(X, y)
+        given = {"X": X, "X as it is read": read, "y": y}
+        out, direct = fitted.output(out, (len(read), *fitted.row_shape(X)), given)
+        found = fitted.reconstruct(read, y, self._threads(), direct)
+        return _written(out, direct, fitted.shaped(found, X))
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
         """Return the names of the latent dimensions: class name in lower case and number.
@@ -252,12 +291,53 @@ class Model(Transformer, Trained):
 
     # Internal
 
-    def _encode(self, X: Any, y: Any, logvar: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
-        return fitted.encode(X, y, self._threads(), logvar=logvar)
+    def _encode(self, X: Any, y: Any, logvar: bool, out: Any = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        fitted, (read, y) = self._require_fitted(), self._read_data(X, y)
+        if out is not None:
+            out = output.check(out, (len(read), fitted.latent_dim), {"X": X, "X as it is read": read, "y": y})
+        return fitted.encode(read, y, self._threads(), logvar=logvar, out=out)
 
     def _per_observed(self, losses: dict[str, float], data: Data) -> dict[str, float]:
         """Return weighted mean losses per observed value if the model accepts missing values, else an empty dict."""
         if self._require_fitted().specification.missing == "error":
             return {}
         return missing.per_observed(losses, missing.count_observed(data.X), data.weights)
+
+    def _losses_of_source(
+        self, source: Any, X: Any, y: Any, sample_weight: Any, objectives: Any, **options: Any
+    ) -> dict[str, float]:
+        """Return the mean losses of all rows of a source, as ``evaluate`` does."""
+        fitted = self._require_fitted()
+        given = weights.read(sample_weight, source.n_rows)
+        options |= {"y": y, "objectives": objectives}
+        *losses, observed = in_blocks(Model._row_losses, self, source, X, **options, balanced=False)
+        reconstruction, kl, (loss,) = fitted.mean_of_losses(losses, given, objectives)
+        if fitted.specification.balanced:
+            *losses, _ = in_blocks(Model._row_losses, self, source, X, **options, balanced=True)
+            *_, (loss,) = fitted.mean_of_losses(losses, given, objectives)
+        found = self._name_losses(reconstruction, kl, loss)
+        if fitted.specification.missing == "error":
+            return found
+        return found | missing.per_observed({key: found[key] for key in self._PER_OBSERVED}, observed, given)
+
+    @by_rows("y", "eps", result=("scores",) * 5)
+    def _row_losses(
+        self, X: Any, *, y: Any = None, eps: Any = None, objectives: Any, balanced: bool
+    ) -> tuple[NDArray[Any], ...]:
+        """Return the losses of each example, as ``FittedModel.row_losses``, and its number of observed values."""
+        fitted, (read, y) = self._require_fitted(), self._read_data(X, y)
+        noise = self._read_noise(eps, len(read))
+        losses = fitted.row_losses(read, y, self._threads(), objectives, eps=noise, balanced=balanced)
+        overflow.check(losses[0] + losses[1], read)
+        return *losses, missing.count_observed(read)
+
+
+def _written(
+    out: NDArray[Any] | None, direct: NDArray[np.float32] | None, found: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return a result, or `out` with it; with `direct` it has been written already."""
+    if out is None:
+        return found
+    if direct is None:
+        out[...] = found
+    return out

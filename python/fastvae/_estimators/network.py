@@ -17,7 +17,7 @@ from fastvae._estimators.turn import Turn
 from fastvae._fitted import architecture, precision
 from fastvae._fitted.files import with_keys
 from fastvae._fitted.model import FittedModel
-from fastvae._training.record import TrainingRecord
+from fastvae._training.record import WAITED, TrainingRecord
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -298,6 +298,26 @@ class Network(Estimator):
             state |= {"_extras": kept} if kept else {}
         return state
 
+    def _for_inference(self) -> Self:
+        """Return a copy of the fitted model for inference on another machine.
+
+        It has neither the optimiser's state nor callbacks, returns arrays, ignores names of columns, and works with one
+        thread unless `n_jobs` is given.
+        """
+        fitted = self._require_fitted().for_inference()
+        fitted.set_input(fitted.scale, None, fitted.columns)
+        state = {"_fitted": fitted, "_record": self._record.copy(), "_sklearn_output_config": {"transform": "default"}}
+        copy = type(self).__new__(type(self))
+        vars(copy).update(vars(self) | state)
+        copy.n_jobs = 1 if self.n_jobs is None else self.n_jobs
+        if hasattr(copy, "callbacks"):
+            copy.callbacks = ()
+        return copy
+
+    def _names_of_blocks(self) -> Names:
+        """Return the names of the columns of X that blocks of its rows have, behind the first block."""
+        return self._require_fitted().names
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         with files.damage_as_format_error("the pickle"):
             state = self._default_parameters() | self._VALUES_BEFORE | dict(state)  # for earlier versions
@@ -412,6 +432,8 @@ class Network(Estimator):
             return f"<div>{text}</div>"
         rows = []
         for key, values in record.history.items():
+            if key == WAITED:  # seconds
+                continue
             better = max if key.endswith("elbo") else min
             finite = [(value, epoch) for epoch, value in enumerate(values, 1) if np.isfinite(value)]
             shown = [_html.number(value, 6) for value, _ in (finite[0], finite[-1])] if finite else ["", ""]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastvae._data.examples import Data, Examples
-    from fastvae._estimators.trained import Job
+    from fastvae._estimators.job import Job
     from fastvae._fitted.model import FittedModel
     from fastvae._training.plan import FitSettings, Plan
 
@@ -117,6 +117,7 @@ random_state, progress
     (3, 5)
     """
 
+    _NOT_QUANTIZED = "recommend searches the items in float32"
     early_stopping: Any = False  # `_prepare` decides
     tol: Any = 0.0
 

@@ -55,7 +55,7 @@ class Routed:
     """Requests for metadata, which take effect with ``sklearn.set_config(enable_metadata_routing=True)``.
 
     Each argument of a method is metadata (``sample_weight``, ``observed``, ``validation_data``, y of ``transform``,
-    ...), except X and where scikit-learn passes it by position y.
+    ...), except X, `out` and where scikit-learn passes it by position y.
     """
 
     set_fit_request = request_setter("fit")
@@ -109,4 +109,4 @@ class Routed:
             return []
         _, _, *rest = inspect.signature(function).parameters.values()  # self, and X or Z
         named = [each.name for each in rest if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
-        return [name for name in named if name != "y" or method not in _WITH_Y]
+        return [name for name in named if name != "out" and (name != "y" or method not in _WITH_Y)]

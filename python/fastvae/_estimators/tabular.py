@@ -11,6 +11,7 @@ from fastvae import _checks, corruption, layers, likelihoods, schedules
 from fastvae._data import weights
 from fastvae._data.examples import Data, Format
 from fastvae._data.scale import UNSCALED
+from fastvae._estimators.by_rows.method import by_rows
 from fastvae._estimators.variational import Variational
 from fastvae._fitted import architecture, diagnosis, imputation
 from fastvae._fitted.model import FittedModel
@@ -338,7 +339,7 @@ n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs, random_state, p
         made = schema.build(columns)
         return (made, z) if return_latent else made
 
-    def reconstruct(self, X: Any, *, y: Any = None) -> Any:
+    def reconstruct(self, X: Any, *, y: Any = None) -> Any:  # type: ignore[override]
         """Return the table of means and most probable levels at the codes of X; deterministic.
 
         Parameters
@@ -354,7 +355,7 @@ n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs, random_state, p
         """
         return self.inverse_transform(self.encode(X, y=y)[0])
 
-    def inverse_transform(self, Z: Any, *, y: Any = None) -> Any:
+    def inverse_transform(self, Z: Any, *, y: Any = None) -> Any:  # type: ignore[override]
         """Return the table of means and most probable levels of given codes.
 
         Parameters
@@ -418,8 +419,9 @@ n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs, random_state, p
 
     # Scores
 
+    @by_rows("eps", result="scores")
     def score_samples(
-        self, X: Any, *, y: Any = None, eps: Any = None, n_samples: int | None = None
+        self, X: Any, *, y: Any = None, eps: Any = None, n_samples: int | None = None, out: Any = None
     ) -> NDArray[np.float32]:
         """Return the ELBO of each row in nats, a lower bound on log p of its observed values.
 
@@ -428,16 +430,16 @@ n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs, random_state, p
         X : frame or array_like, [n_rows, n_columns]
         y : None
             Not used.
-        eps, n_samples
+        eps, n_samples, out
             As for :meth:`fastvae.VAE.score_samples`.
 
         Returns
         -------
         ndarray of float32, [n_rows]
         """
-        scores = super().score_samples(X, y=y, eps=eps, n_samples=n_samples)
+        scores = super().score_samples(X, y=y, eps=eps, n_samples=n_samples, out=out)
         slopes = self._log_slopes(X)
-        return scores if slopes is None else scores + slopes.sum(1).astype(np.float32)
+        return scores if slopes is None else np.add(scores, slopes.sum(1).astype(np.float32), out=out)
 
     def anomaly_score(
         self,
@@ -509,6 +511,7 @@ n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs, random_state, p
         shift |= observed
         return {key: value + shift.get(key, 0.0) for key, value in losses.items()}
 
+    @by_rows(result=("scores",) * 3, kind=LogMarginal, dtype=np.float64)
     def log_marginal(self, X: Any, n_samples: int = 5000, *, y: Any = None) -> LogMarginal:
         """Estimate log p of the observed values of each row by importance sampling, nats.
 

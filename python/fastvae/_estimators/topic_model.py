@@ -13,9 +13,10 @@ from fastvae import _checks, _core, corruption, schedules
 from fastvae._data import arrays, examples
 from fastvae._data.names import Named
 from fastvae._estimators import ranks
+from fastvae._estimators.by_rows.method import by_rows
 from fastvae._estimators.layered import check_transform
 from fastvae._estimators.variational import Variational
-from fastvae._fitted import overflow
+from fastvae._fitted import output, overflow
 from fastvae._fitted.diagnosis import FINE
 from fastvae._fitted.specification import HIDDEN, Specification
 from fastvae._topics import choice, clusters, documents, explanation, measures, prior, seeds, texts, weights
@@ -160,6 +161,7 @@ n_skipped_batches_
     ((200, 5), (5, 50))
     """
 
+    _NOT_QUANTIZED = "its topics are its result"
     _BUDGET = Budget(steps=5000, epochs=100, factor=2)
     _with_embeddings: bool | None = None  # of a running `fit`
     _simplex = True  # codes lie on the simplex: fastvae.latent refuses grids and directions
@@ -231,7 +233,7 @@ n_skipped_batches_
 
     # Training
 
-    def fit(
+    def fit(  # type: ignore[override]
         self,
         X: Any,
         y: Any = None,
@@ -321,7 +323,8 @@ n_skipped_batches_
 
     # Documents
 
-    def transform(self, X: Any, *, y: Any = None, embeddings: Any = None) -> Any:
+    @by_rows("y", "embeddings", result="codes")
+    def transform(self, X: Any, *, y: Any = None, embeddings: Any = None, out: Any = None) -> Any:
         """Return topic shares of each document, E_q[theta].
 
         E_q is a mean over 64 to 128 fixed points of the noise, the same for all documents, so a row does not depend on
@@ -335,18 +338,22 @@ n_skipped_batches_
             Another name of ``embeddings``; ignored by a model without.
         embeddings : array_like, [n_documents, n_dimensions], optional
             Required by a model that was fitted with embeddings.
+        out : ndarray or memory map, [n_documents, n_topics], optional
+            As for :meth:`fastvae.VAE.transform`.
 
         Returns
         -------
         ndarray of float32, [n_documents, n_topics]
-            Rows sum to one. Or a frame: see ``set_output``.
+            Rows sum to one. Or a frame: see ``set_output``. `out`, if given.
         """
         fitted = self._require_fitted()
         vectors = self._given_vectors(y, embeddings)
         X = self._wordless(vectors) if X is None else X
         counts, vectors = self._read_data(X, vectors)
-        theta = fitted.mean_code(counts, vectors, prior.points(fitted.latent_dim), self._threads())
-        return self._as_output(theta, X)
+        given = {"X": X, "X as it is read": counts, "embeddings": vectors}
+        out = output.check(out, (len(counts), fitted.latent_dim), given)
+        theta = fitted.mean_code(counts, vectors, prior.points(fitted.latent_dim), self._threads(), out)
+        return self._as_output(theta, X) if out is None else out
 
     def encode(
         self, X: Any, *, y: Any = None, embeddings: Any = None
@@ -418,7 +425,8 @@ n_skipped_batches_
         """
         return super().impute(X, **options)
 
-    def inverse_transform(self, Z: Any, *, y: Any = None) -> NDArray[np.float32]:
+    @by_rows(result="decoded")
+    def inverse_transform(self, Z: Any, *, y: Any = None, out: Any = None) -> NDArray[np.float32]:
         """Return the word probabilities of documents with topic shares Z.
 
         Parameters
@@ -427,10 +435,13 @@ n_skipped_batches_
             Not negative; rows sum to one.
         y : None
             Ignored.
+        out : ndarray or memory map, [n, n_words], optional
+            As for :meth:`fastvae.VAE.inverse_transform`.
 
         Returns
         -------
         ndarray of float32, [n, n_words]
+            `out`, if given.
 
         Raises
         ------
@@ -439,9 +450,10 @@ n_skipped_batches_
         """
         self._require_fitted()
         theta = documents.shares(Z, "Z").astype(np.float32)
-        return super().inverse_transform(theta, y=y)
+        return super().inverse_transform(theta, y=y, out=out)
 
-    def reconstruct(self, X: Any, *, y: Any = None, embeddings: Any = None) -> NDArray[np.float32]:
+    @by_rows("y", "embeddings", result="decoded")
+    def reconstruct(self, X: Any, *, y: Any = None, embeddings: Any = None, out: Any = None) -> NDArray[np.float32]:
         """Return ``inverse_transform(transform(X))``, word probabilities.
 
         Parameters
@@ -451,13 +463,18 @@ n_skipped_batches_
             Another name of ``embeddings``; ignored by a model without.
         embeddings : array_like, [n_documents, n_dimensions], optional
             As for ``transform``.
+        out : ndarray or memory map, [n_documents, n_words], optional
+            As for :meth:`fastvae.VAE.reconstruct`.
 
         Returns
         -------
         ndarray of float32, [n_documents, n_words]
+            `out`, if given.
         """
         self._require_fitted()
-        return self.inverse_transform(np.asarray(self.transform(X, y=y, embeddings=embeddings)))
+        theta = np.asarray(self.transform(X, y=y, embeddings=embeddings))
+        output.check(out, (len(theta), self._require_fitted().n_features), {"X": X})
+        return self.inverse_transform(theta, out=out)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, n_samples: int | None = None) -> float:
         """Return the mean of ``score_samples``, nats per document: higher is better.
@@ -990,10 +1007,10 @@ n_skipped_batches_
     def _plan(self) -> Plan:
         return replace(super()._plan(), even_batches=True)
 
-    def _prior(self, n: int, seed: int) -> NDArray[np.float32]:
+    def _prior(self, n: int, seed: int, first: int = 0) -> NDArray[np.float32]:
         topics = self._require_fitted().specification.topics
         assert topics is not None, "a topic model has a prior of topics"
-        return prior.to_simplex(super()._prior(n, seed), *topics)
+        return prior.to_simplex(super()._prior(n, seed, first), *topics)
 
     def _initial_weights(
         self, fitted: FittedModel, X: Any, rows: NDArray[np.uint64] | None

@@ -5,24 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from fastvae import _checks, corruption, schedules
 from fastvae._data import columns, conditions, examples, images, weights
 from fastvae._data.examples import Data, Format
-from fastvae._estimators import files, ranks
+from fastvae._data.sources import opening
+from fastvae._data.sources.source import Source
+from fastvae._data.streams.batches import Batches
+from fastvae._estimators import files, ranks, streamed
 from fastvae._estimators.checkpoint import Checkpoint
+from fastvae._estimators.job import Job
 from fastvae._estimators.network import Network
 from fastvae._estimators.routing import request_setter
 from fastvae._estimators.turn import Turn
 from fastvae._fitted import precision
-from fastvae._training import callbacks, composite, input_level, logs, progress, units, validation
+from fastvae._training import callbacks, composite, input_level, logs, passes, progress, units, validation
 from fastvae._training import epochs as train
 from fastvae._training.callbacks import Callbacks
 from fastvae._training.convergence import AUTO, Budget
 from fastvae._training.plan import FitSettings, Plan
+from fastvae._training.record import WAITED
 from fastvae._training.run import Run
 
 if TYPE_CHECKING:
@@ -32,30 +37,11 @@ if TYPE_CHECKING:
     from fastvae._data.examples import Examples
     from fastvae._distributed.team import Team
     from fastvae._fitted.model import FittedModel
-    from fastvae._training.judge import Judge
     from fastvae._training.objective import Objective
 
 # Options of the specification that come from the training data or the seed, not from parameters, and the one that may
 # change between two calls of `fit` or `partial_fit`.
 _MAY_DIFFER = ("seed", "standardize", "standardize_y", "size_unit", "seeds", "precision")
-
-
-class Job(NamedTuple):
-    """The model, the data and the settings of a fit; data are pairs of X and y with rows, None for all."""
-
-    fitted: FittedModel
-    training: tuple[Data, NDArray[np.uint64] | None]
-    held_out: tuple[Data, NDArray[np.uint64] | None] | None
-    callbacks: Callbacks
-    settings: FitSettings
-    judge: Judge | None = None
-
-    def fingerprint(self) -> str:
-        """Return a hash of the data."""
-        data, _ = self.training
-        held_out = None if self.held_out is None else self.held_out[0]
-        own = held_out is None or held_out.X is data.X
-        return self.fitted.fingerprint(data) + ("" if own or held_out is None else self.fitted.fingerprint(held_out))
 
 
 class Trained(Network):
@@ -64,6 +50,7 @@ class Trained(Network):
     A subclass defines the objective (``_objective``) and the names of the losses (``_name_losses``).
     """
 
+    _READS_BLOCKS: ClassVar[bool] = False  # whether X may be larger than memory
     _BUDGET: ClassVar[Budget | None] = None  # what epochs="auto" stands for; None: it is not allowed
 
     learning_rate: Any
@@ -92,6 +79,7 @@ class Trained(Network):
         *,
         validation_data: Any = None,
         epochs: int | None = None,
+        steps_per_epoch: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | None = None,
     ) -> Self:
@@ -109,6 +97,11 @@ class Trained(Network):
             sorted int32 indices is read in place, others are copied once. With ``missing="mask"`` NaN, and None or
             ``pandas.NA`` in columns of objects, mark a missing value. Of AnnData, ``X.X`` is read. Integers are divided
             by ``input_scale_`` (see Notes).
+
+            Data larger than memory, of ``VAE``, ``Autoencoder`` and ``CountVAE``: memory maps, objects with ``shape``,
+            ``dtype`` and slices of rows (of h5py, zarr, dask), a ``pyarrow.parquet.ParquetFile``, a list of files
+            (``.npy``, ``.npz`` of ``scipy.sparse.save_npz``, ``.parquet``), and batches: an object that can be iterated
+            over again and again, or with ``steps_per_epoch`` an iterator. A batch is X or (X, y). See Notes.
         y : array_like, [n_examples] or [n_examples, c], optional
             Required by a conditional VAE: labels (integers or strings) if y is 1-D, c real covariates if it is 2-D. A
             column of integers [n_examples, 1] is refused: pass ``y.ravel()`` or ``y.astype(float)``. Other models, and
@@ -123,6 +116,9 @@ class Trained(Network):
             ``validation_fraction`` holds out have theirs.
         epochs : int, optional
             Passes of this call, in place of the parameter.
+        steps_per_epoch : int, optional
+            Batches of an epoch, for an X that is read in blocks or batches. Each epoch of a source or an array is then
+            the beginning of a pass in a new random order. Batches go on where the epoch before has ended. Default: all.
         checkpoint : str or path-like, optional
             File for the state of training, with which :func:`fastvae.resume` continues a fit that was killed: it ends
             with the bits of a fit that was not. Each checkpoint replaces the last one atomically. It is also a model
@@ -150,7 +146,8 @@ class Trained(Network):
         OSError
             If the first checkpoint cannot be written. A later one that cannot is a warning, and training goes on.
         RuntimeError
-            If another thread trains the model.
+            If another thread trains the model, or rows of a source or a batch cannot be read: the message names the
+            source, and the weights are those after the last finished step.
 
         Warns
         -----
@@ -181,19 +178,38 @@ class Trained(Network):
         moments are float32 in both. Changes of the network or the optimiser are refused: they need
         ``warm_start=False``.
 
+        Sources larger than 64 MB are read in blocks of that size by another thread while the model trains. Chunks of 2
+        MB (or of the source: chunks of HDF5 and zarr, row groups, shards) are put in random order in each epoch, and
+        thirty-two of them are a block, whose rows are put in random order too: both are functions of the seed and the
+        epoch, on any number of threads. Smaller sources are read at once, and have the bits of an array. Batches keep
+        their order and are one step each, whatever ``batch_size``. The scale of integers, the start of training,
+        standardisation and warnings about columns come from a sample: the rows of sixteen chunks spread over the
+        source, or the first batches. Values are checked in each block. ``validation_fraction`` holds out whole chunks.
+        ``history_["data_wait"]`` is the time that an epoch has waited for data, in seconds.
+
         With ``early_stopping`` the best weights are restored even if an exception, also of a callback, ends training.
         Only Ctrl-C keeps the last ones.
         """
-        same = {"epochs": epochs, "checkpoint": checkpoint is None, "checkpoint_every": checkpoint_every}
+        same = {
+            "epochs": epochs,
+            "steps_per_epoch": steps_per_epoch,
+            "checkpoint": checkpoint is None,
+            "checkpoint_every": checkpoint_every,
+        }
         with ranks.joined(self, "fit", **same):
-            settings = self._fit_settings()
+            settings, X = self._fit_settings(), streamed.opened(self, X, steps_per_epoch)
             if epochs is not None:
                 settings = settings._replace(epochs=_checks.integer(epochs, "epochs"))
             if checkpoint is None and checkpoint_every is not None:
                 raise ValueError("checkpoint_every= needs checkpoint=, the path of a file")
             going_on = _checks.boolean(self.warm_start, "warm_start") and self._fitted is not None
             with Turn(self, fits=True):
-                job = self._prepare(X, y, sample_weight, validation_data, settings, going_on)
+                job = self._job(X, y, sample_weight, validation_data, settings, going_on, steps_per_epoch)
+                if checkpoint is not None and isinstance(X, Batches):
+                    raise ValueError(
+                        "checkpoint= needs rows that can be read again from any place, which batches cannot: save the "
+                        "model in a callback"
+                    )
                 saver = None
                 if checkpoint is not None and self._is_first_rank():
                     saver = Checkpoint.checked(checkpoint, checkpoint_every, self._fingerprint(job))
@@ -213,13 +229,14 @@ class Trained(Network):
         sample_weight: Any,
         validation_data: Any,
         observed: Any = None,
+        steps_per_epoch: int | None = None,
     ) -> Self:
         """Continue the fit of a checkpoint whose model this is; `state` is its key "run"."""
         if observed is not None:
             raise ValueError(f"leave out observed=: a {type(self).__name__} has none")
         with ranks.joined(self, "resume"):
-            settings = self._fit_settings()
-            job = self._prepare(X, y, sample_weight, validation_data, settings, going_on=True)
+            settings, X = self._fit_settings(), streamed.opened(self, X, steps_per_epoch)
+            job = self._job(X, y, sample_weight, validation_data, settings, True, steps_per_epoch)
             if state["data"] != self._fingerprint(job):
                 raise ValueError(
                     "X, y, sample_weight or validation_data are not those of the fit that wrote "
@@ -244,10 +261,33 @@ class Trained(Network):
             return job.fingerprint()
         return f"{self._team.total} examples of {job.fitted.n_columns} columns on several ranks"
 
+    def _job(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation_data: Any,
+        settings: FitSettings,
+        going_on: bool,
+        steps: int | None,
+    ) -> Job:
+        """Return the fit to data in memory, or to a source or batches."""
+        if not isinstance(X, (Source, Batches)):
+            held_out = streamed.validation_in_memory(self, validation_data)
+            return self._prepare(X, y, sample_weight, held_out, settings, going_on)
+        if going_on:
+            self._check_unchanged(self._require_fitted())
+        return streamed.prepare(self, X, y, sample_weight, validation_data, settings, steps, going_on=going_on)
+
+    def _open_source(self, X: Any, name: str) -> Source | None:
+        """Return the adapter of an X that is read in ranges of rows; None if it is in memory."""
+        return opening.open_source(X, name)
+
     def _prepare(
         self, X: Any, y: Any, sample_weight: Any, validation_data: Any, settings: FitSettings, going_on: bool
     ) -> Job:
         """Read and check the data of a fit; set a new model unless training goes on with the fitted one."""
+        self._require_training("fit")
         called = Callbacks(self.callbacks)
         progress.require(settings.progress)
         plan = self._plan()
@@ -309,6 +349,7 @@ class Trained(Network):
         """Train until the end of a fit."""
         fitted, (data, rows) = job.fitted, job.training
         skipped, save_messages, before = self._record.skipped, list[str](), self._record.elapsed
+        stream, epochs = passes.stream_of(data), self._record.n_iter
 
         def called(method: Callable[..., Any], *arguments: Any) -> Any:
             self._save_messages = save_messages
@@ -362,6 +403,10 @@ class Trained(Network):
                 f"{self._record.skipped - skipped} batches without a finite loss or gradient were skipped "
                 "(nan_policy='skip'): look for outliers in X, or lower learning_rate."
             )
+        if stream is not None:
+            waited = float(np.nansum(self.history_.get(WAITED, [])[epochs:]))
+            complete = run.done == run.planned
+            messages += streamed.problems(stream, waited, self._record.elapsed - before, complete=complete)
         if unfinished:
             messages.append(
                 f"The loss still fell after {self.n_iter_} epochs, the most that epochs='auto' allows: pass "
@@ -374,13 +419,13 @@ class Trained(Network):
     def _log_start(self, job: Job, run: Run) -> None:
         log = logs.logger("INFO")
         if log is not None:
-            (X, _, _), rows = job.training
+            data, rows = job.training
             log.info(
                 "%s: training %s: %d examples, %d features, %d parameters, epochs %d to %d, seed %d",
                 type(self).__name__,
                 "goes on" if self.n_iter_ else "starts",
-                len(X) if rows is None else len(rows),
-                X.shape[1],
+                passes.examples(data, rows, self._plan()),
+                data.X.shape[1],
                 sum(array.size for array in self.state_dict().values()),
                 self.n_iter_ + 1,
                 self.n_iter_ + run.planned - run.done,
@@ -416,7 +461,7 @@ class Trained(Network):
 
         Parameters
         ----------
-        X : array_like, [n_examples, n_features]
+        X : array_like, [n_examples, n_features], or data that are read in blocks
         y : array_like, [n_examples] or [n_examples, c], optional
             As in ``fit``. Without ``classes`` the first call must contain every class.
         classes : array_like, [n_classes], optional
@@ -451,11 +496,20 @@ class Trained(Network):
         validation, no early stopping, and callbacks are not called: ``fit`` with ``warm_start=True`` has all of these.
         """
         with ranks.joined(self, "partial_fit", classes=classes):
+            self._require_training("partial_fit")
             plan = self._plan()
             if classes is not None and not (self._conditional() if self._fitted is None else self._is_conditional()):
                 raise ValueError(f"leave out classes=: this {type(self).__name__} is not conditional")
+            X = streamed.opened(self, X)
             with Turn(self, fits=False):
-                if self._fitted is None:
+                if isinstance(X, (Source, Batches)):
+                    if eps is not None or corrupted is not None:
+                        raise ValueError(
+                            "leave out eps= and corrupted=: they are for an X in memory, and X is read in blocks"
+                        )
+                    data, noise, replacement = streamed.pass_over(self, X, y, sample_weight, classes), None, None
+                    fitted = self._require_fitted()
+                elif self._fitted is None:
                     X, y, form = self._read_first(X, y)
                     classes, y = self._read_training_conditions(y, len(X), form, classes)
                     if self._ranks is not None:
@@ -531,6 +585,7 @@ class Trained(Network):
         losses differ. ``binarize="bernoulli"`` uses the draw of validation data, which depends on the model's seed and
         the row, and which no epoch of training uses.
         """
+        self._require_training("loss_and_gradients")
         plan, objective = self._plan(), self._current_objective()
         fitted, data = self._require_fitted(), self._read_training_data(X, y, sample_weight)
         objective.check(fitted.specification)
@@ -565,11 +620,19 @@ class Trained(Network):
         ValueError
             If names or shapes do not match, or a gradient is not finite in float32. The model is then unchanged.
         """
+        self._require_training("apply_gradients")
         fitted = self._require_fitted()
         next_step = schedules.Steps(fitted.engine.steps, fitted.position[1], 1)
         rate = schedules.values(self._learning_rate(), "learning_rate", next_step)
         fitted.apply_gradients(grads, float(rate[0]), self._threads())
         return self
+
+    # Internal
+
+    def _require_training(self, what: str) -> None:
+        """Raise ValueError if the model is quantised, for inference only; `what` is a method."""
+        if self._fitted is not None:
+            self._fitted.require_training(what)
 
     # Internal: overridden by subclasses
 

@@ -10,8 +10,10 @@ import numpy as np
 from fastvae import _checks, optimizers
 from fastvae._data import arrays, examples, weights
 from fastvae._data.examples import Data
+from fastvae._estimators.by_rows.method import by_rows, opened
+from fastvae._estimators.by_rows.noise import RowNoise
 from fastvae._estimators.model import Model
-from fastvae._fitted import binary, imputation, overflow
+from fastvae._fitted import binary, imputation, output, overflow
 from fastvae._fitted.diagnosis import Diagnosis, diagnose
 from fastvae._fitted.uncertainty import LogMarginal, Predictive
 from fastvae._training.description import describe
@@ -28,9 +30,11 @@ class Variational(Model):
 
     _LOSSES = ("loss", "reconstruction", "kl", "elbo")
     _HEAD = "mu.weight"
+    _PER_OBSERVED = ("reconstruction", "elbo")
 
     # Codes and draws
 
+    @by_rows("y", result=("codes", "codes"))
     def encode(self, X: Any, *, y: Any = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the parameters of q(z|x) or, for a conditional model, of q(z|x, y).
 
@@ -91,14 +95,13 @@ class Variational(Model):
         """
         n = _checks.integer(n, "n", most=_checks.MAX_ROWS)
         draw, return_latent = _checks.boolean(draw, "draw"), _checks.boolean(return_latent, "return_latent")
-        fitted, conditions = self._require_fitted(), self._read_conditions(y, n, one=True)
-        seed, words = self._seed_for(random_state), self._lengths(lengths, n, draw)
-        z = self._prior(n, seed)
-        threads = self._threads()
-        x = fitted.sample(z, conditions, words, seed, threads) if draw else fitted.decode(z, conditions, threads)
-        x = fitted.shaped(x)
+        self._require_fitted()
+        conditions = self._read_conditions(y, n, one=True)
+        noise, words = self._noise_for(random_state), self._lengths(lengths, n, draw)
+        x, z = self._sampled(n, noise, conditions, words, draw)
         return (x, z) if return_latent else x
 
+    @by_rows("y", result="codes", draws="n")
     def posterior_sample(self, X: Any, n: int, random_state: Any = None, *, y: Any = None) -> NDArray[np.float32]:
         """Draw codes of each example from q(z|x) = N(mu(x), sigma(x)²).
 
@@ -119,8 +122,10 @@ class Variational(Model):
         """
         n = _checks.integer(n, "n", most=_checks.MAX_DRAWS)
         fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
-        return fitted.posterior_sample(X, y, n, self._seed_for(random_state), self._threads())
+        noise = self._noise_for(random_state)
+        return fitted.posterior_sample(X, y, n, noise.seed, self._threads(), noise.first)
 
+    @by_rows("y", result=("examples",) * 3, kind=Predictive)
     def predictive(self, X: Any, n: int = 100, random_state: Any = None, *, y: Any = None) -> Predictive:
         """Return mean and standard deviations of the posterior predictive p(x'|x) = E_q(z|x) p(x'|z).
 
@@ -158,7 +163,8 @@ class Variational(Model):
         if _checks.integer(n, "n", most=_checks.MAX_DRAWS) == 1:
             raise ValueError("n=1 has no spread: predictive needs at least two draws of z; reconstruct needs none")
         fitted, data = self._require_fitted(), self._read_data(X, y)
-        moments = fitted.predictive(*data, n, self._seed_for(random_state), self._threads())
+        noise = self._noise_for(random_state)
+        moments = fitted.predictive(*data, n, noise.seed, self._threads(), noise.first)
         return Predictive(*(fitted.shaped(moment, X) for moment in moments))
 
     def impute(
@@ -217,6 +223,7 @@ class Variational(Model):
 
     # Bounds
 
+    @by_rows("y", result="scores")
     def anomaly_score(
         self, X: Any, *, y: Any = None, method: str = "elbo", n_samples: int | None = None
     ) -> NDArray[np.float32]:
@@ -278,12 +285,14 @@ class Variational(Model):
         if not fitted.specification.mixed:
             raise ValueError("variable_log_prob needs a model of a table: likelihood=fastvae.likelihoods.Mixed([...])")
         X, y = self._read_data(X, y)
-        found = fitted.variable_log_prob(X, y, samples, self._seed_for(random_state), self._threads())
+        noise = self._noise_for(random_state)
+        found = fitted.variable_log_prob(X, y, samples, noise.seed, self._threads(), noise.first)
         overflow.check(found.sum(1), X)
         return found
 
+    @by_rows("y", "eps", result="scores")
     def score_samples(
-        self, X: Any, *, y: Any = None, eps: Any = None, n_samples: int | None = None
+        self, X: Any, *, y: Any = None, eps: Any = None, n_samples: int | None = None, out: Any = None
     ) -> NDArray[np.float32]:
         """Return the ELBO of each example in nats: a lower bound on log p(x), or log p(x|y) of a conditional model.
 
@@ -302,19 +311,24 @@ class Variational(Model):
         n_samples : int or None
             Draws of z whose reconstructions are averaged, at most 2**14; the variance of the estimate falls as
             1 / n_samples. None is ``n_importance_samples``.
+        out : ndarray or memory map, [n_examples], optional
+            C-contiguous float32: the result is written to it. It must not share memory with X, y or eps.
 
         Returns
         -------
         ndarray of float32, [n_examples]
+            `out`, if given.
         """
         samples = self._objective().samples
         if n_samples is not None:
             samples = _checks.integer(n_samples, "n_samples", most=_MAX_AVERAGED)
-        fitted, (X, y) = self._require_fitted(), self._read_data(X, y)
-        noise = self._read_noise(eps, len(X), samples)
-        reconstruction, kl, _ = fitted.score(X, y, self._threads(), eps=noise, samples=samples)
-        scores: NDArray[np.float32] = -(reconstruction + kl)
-        overflow.check(scores, X)
+        fitted, (read, y) = self._require_fitted(), self._read_data(X, y)
+        noise = self._read_noise(eps, len(read), samples)
+        out = output.check(out, (len(read),), {"X": X, "X as it is read": read, "y": y, "eps": noise})
+        reconstruction, kl, _ = fitted.score(read, y, self._threads(), eps=noise, samples=samples)
+        scores: NDArray[np.float32] = np.add(reconstruction, kl, out=out)
+        np.negative(scores, out=scores)
+        overflow.check(scores, read)
         return scores
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, n_samples: int | None = None) -> float:
@@ -373,6 +387,9 @@ class Variational(Model):
             (NaN if there are none).
         """
         fitted, objectives = self._require_fitted(), [self._current_objective().for_core()]
+        source, X = opened(self, X)
+        if source is not None:
+            return self._losses_of_source(source, X, y, sample_weight, objectives, eps=eps)
         X, y = self._read_data(X, y)
         data, noise = Data(X, y, weights.read(sample_weight, len(X))), self._read_noise(eps, len(X))
         options: dict[str, Any] = {"threads": self._threads(), "objectives": objectives, "eps": noise}
@@ -380,8 +397,9 @@ class Variational(Model):
         if fitted.specification.balanced:
             *_, (loss,) = fitted.mean_losses(data, **options)
         losses = overflow.check_means(self._name_losses(reconstruction, kl, loss), X)
-        return losses | self._per_observed({key: losses[key] for key in ("reconstruction", "elbo")}, data)
+        return losses | self._per_observed({key: losses[key] for key in self._PER_OBSERVED}, data)
 
+    @by_rows("y", result=("scores",) * 3, kind=LogMarginal, dtype=np.float64)
     def log_marginal(self, X: Any, n_samples: int = 5000, *, y: Any = None) -> LogMarginal:
         """Estimate log p(x) of each example by importance sampling (Burda et al., arXiv:1509.00519, equation 8).
 
@@ -457,9 +475,9 @@ class Variational(Model):
 
     # Internal: overridden by subclasses
 
-    def _prior(self, n: int, seed: int) -> NDArray[np.float32]:
-        """Draw the decoder's input from the prior, [n, latent_dim]."""
-        return self._require_fitted().prior(n, seed)
+    def _prior(self, n: int, seed: int, first: int = 0) -> NDArray[np.float32]:
+        """Draw the decoder's input from the prior, [n, latent_dim]; `first` is the number of the first row."""
+        return self._require_fitted().prior(n, seed, first)
 
     def _likelihood_formula(self) -> str | None:
         """Return the formula of a likelihood that is not in :mod:`fastvae.likelihoods`."""
@@ -472,6 +490,29 @@ class Variational(Model):
 
     def _seed_for(self, random_state: Any) -> int:
         return _checks.seed(self.random_state if random_state is None else random_state)
+
+    def _noise_for(self, random_state: Any) -> RowNoise:
+        """Return the seed and the number of the first row, which is 0 unless X is a block of other rows."""
+        return random_state if isinstance(random_state, RowNoise) else RowNoise(self._seed_for(random_state))
+
+    def _sampled(
+        self, n: int, noise: RowNoise, conditions: NDArray[Any] | None, words: NDArray[np.uint32] | None, draw: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return x and z of ``sample``, with conditions as the engine reads them."""
+        fitted, threads = self._require_fitted(), self._threads()
+        z = self._prior(n, *noise)
+        if draw:
+            x = fitted.sample(z, conditions, words, noise.seed, threads, noise.first)
+        else:
+            x = fitted.decode(z, conditions, threads)
+        return fitted.shaped(x), z
+
+    def _read_one_or_each(self, y: Any, n: int) -> NDArray[Any] | None:
+        """Return y of `n` examples as the engine reads it: a single row if one stands for all, else n."""
+        try:
+            return self._read_conditions(y, 1, one=True)
+        except ValueError:
+            return self._read_conditions(y, n, one=True)
 
     def _imputed(
         self, X: Any, y: Any, draws: int | None, n_iter: int, n_samples: int, random_state: Any

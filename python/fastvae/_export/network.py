@@ -117,6 +117,7 @@ class Network:
 def describe(fitted: FittedModel) -> Network:
     """Return the description of a fitted model. Raises ValueError for a likelihood without plain operations."""
     fitted.require_decoder()
+    fitted.require_training("an export (torch, ONNX, explorer)")
     if fitted.specification.topics is not None and fitted.specification.conditions:
         raise ValueError("a topic model with embeddings cannot be exported (torch, ONNX, explorer)")
     return _Describer(fitted.specification, fitted.state_dict()).network()

@@ -12,6 +12,7 @@ from fastvae._data import arrays, conditions
 from fastvae._data.columns import Columns
 from fastvae._data.images import Images
 from fastvae._data.scale import UNSCALED, UNTRAINED, VERSION_0_1, InputScale
+from fastvae._fitted import output
 from fastvae._fitted.files import checked_names, decode_classes, encode_classes, with_keys
 from fastvae._fitted.specification import STANDARDIZE, Specification
 from fastvae._fitted.uncertainty import LogMarginal, Predictive
@@ -157,12 +158,27 @@ class FittedModel:
             raise ValueError(f"examples of shape {tuple(form)} are not images of {shape}")
         self.images, self.form = images, None if images is None or form is None else tuple(form)
 
+    def row_shape(self, X: Any = None) -> tuple[int, ...]:
+        """Return the shape that :meth:`shaped` gives an example."""
+        if self.images is None:
+            return (self.n_features,)
+        form = self.form if X is None or self.columns is not None else np.shape(X)[1:]
+        return tuple(form or self.images.forms[0])
+
     def shaped(self, rows: NDArray[np.float32], X: Any = None) -> NDArray[np.float32]:
         """Return rows [..., n_features] with examples in the shape that they have in X (None: the training X)."""
-        if self.images is None:
-            return rows
-        form = self.form if X is None or self.columns is not None else np.shape(X)[1:]
-        return self.images.restore(rows, form or self.images.forms[0])
+        return rows if self.images is None else self.images.restore(rows, self.row_shape(X))
+
+    def output(
+        self, out: Any, shape: tuple[int, ...], read: dict[str, Any]
+    ) -> tuple[NDArray[Any] | None, NDArray[np.float32] | None]:
+        """Return `out`, checked, and it as the engine writes results [n, columns]; None for what does not apply.
+
+        The engine cannot write images with the channels first: their results are copied.
+        """
+        found = output.check(out, shape, read)
+        direct = found is not None and not (self.images is not None and self.images.channels_first and len(shape) > 1)
+        return found, found.reshape(len(found), -1) if found is not None and direct else None
 
     def set_popularity(self, counts: Any) -> None:
         """Set the number of users of each item from a file, or raise ValueError."""
@@ -208,28 +224,54 @@ class FittedModel:
     # Codes and means
 
     def encode(
-        self, X: Examples, y: NDArray[Any] | None, threads: int | None, *, logvar: bool = True
+        self,
+        X: Examples,
+        y: NDArray[Any] | None,
+        threads: int | None,
+        *,
+        logvar: bool = True,
+        out: NDArray[np.float32] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return mu and log sigma² (empty without `logvar`), or codes and an empty array: [n_examples, latent_dim]."""
-        mu, second = self.engine.encode(X, y, logvar, threads)
+        """Return mu and log sigma² (empty without `logvar`), or codes and an empty array: [n_examples, latent_dim].
+
+        Here and below `out` is None or a checked array, [n, columns], for the (first) result.
+        """
+        mu, second = self.engine.encode(X, y, logvar, threads, _flat(out))
         return mu.reshape(-1, self.latent_dim), second.reshape(-1, self.latent_dim)
 
     def mean_code(
-        self, X: Examples, y: NDArray[Any] | None, points: NDArray[np.float32], threads: int | None
+        self,
+        X: Examples,
+        y: NDArray[Any] | None,
+        points: NDArray[np.float32],
+        threads: int | None,
+        out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Return mean codes on the simplex over the noise `points` [n_points, latent_dim]: [n_examples, latent_dim]."""
-        return self.engine.mean_code(X, y, points, threads).reshape(-1, self.latent_dim)
+        return self.engine.mean_code(X, y, points, threads, _flat(out)).reshape(-1, self.latent_dim)
 
-    def decode(self, Z: NDArray[Any], y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
+    def decode(
+        self,
+        Z: NDArray[Any],
+        y: NDArray[Any] | None,
+        threads: int | None,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """Return E[x|z], [n, n_features], of codes Z [n, latent_dim]."""
         self.require_decoder()
-        return self.engine.decode(Z, y, threads).reshape(len(Z), -1)
+        return self.engine.decode(Z, y, threads, _flat(out)).reshape(len(Z), -1)
 
-    def reconstruct(self, X: Examples, y: NDArray[Any] | None, threads: int | None) -> NDArray[np.float32]:
+    def reconstruct(
+        self,
+        X: Examples,
+        y: NDArray[Any] | None,
+        threads: int | None,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """Return the decoder's means at the codes of X, [n_examples, n_features]."""
         self.require_decoder()
         self.require_sizes(y)
-        return self.engine.reconstruct(X, y, threads).reshape(len(X), -1)
+        return self.engine.reconstruct(X, y, threads, _flat(out)).reshape(len(X), -1)
 
     def best_items(
         self,
@@ -286,6 +328,37 @@ class FittedModel:
         self.require_sizes(data.y)
         return self.engine.mean_losses(*data, rows, eps, objectives, corruption, binarize, balanced, threads, exchange)
 
+    def row_losses(
+        self,
+        X: Examples,
+        y: NDArray[Any] | None,
+        threads: int | None,
+        objectives: list[Terms],
+        *,
+        eps: NDArray[np.float32] | None = None,
+        balanced: bool = True,
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Return the losses of each example of which :meth:`mean_of_losses` is the mean.
+
+        They are -log p(x|z), KL and the bound, [n_examples] (or of one draw [n_examples, 0]), and the KL of each
+        coordinate, [n_examples, latent_dim] (or without free bits [n_examples, 0]), nats.
+        """
+        self.require_decoder()
+        self.require_sizes(y)
+        n, samples = len(X), objectives[0][4]
+        reconstruction, kl, bound = self.engine.score(X, y, eps, samples, threads, balanced)
+        none = np.empty((n, 0), np.float32)
+        free_bits = any(objective[2] > 0 for objective in objectives)
+        by_coordinate = self.engine.kl(X, y, threads).reshape(n, -1) if free_bits else none
+        return reconstruction, kl, bound if samples > 1 else none, by_coordinate
+
+    def mean_of_losses(
+        self, losses: Sequence[NDArray[np.float32]], weights: NDArray[np.float32] | None, objectives: list[Terms]
+    ) -> tuple[float, float, list[float]]:
+        """Return what :meth:`mean_losses` returns, from the losses of each example: the same bits."""
+        *losses, kl = (np.ascontiguousarray(values).reshape(-1) for values in losses)
+        return self.engine.mean_of_losses(losses, kl, weights, objectives)
+
     def log_marginal(self, X: Examples, y: NDArray[Any] | None, samples: int, threads: int | None) -> LogMarginal:
         """Estimate log p(x) of each example, in nats, by importance sampling with `samples` draws."""
         self.require_decoder()
@@ -322,9 +395,12 @@ class FittedModel:
         _check_weights(sizes)
         return codes.reshape(draws, len(X), -1)
 
-    def prior(self, n: int, seed: int) -> NDArray[np.float32]:
-        """Draw z from N(0, I), [n, latent_dim]."""
-        return self.engine.prior(n, seed).reshape(n, -1)
+    def prior(self, n: int, seed: int, first: int = 0) -> NDArray[np.float32]:
+        """Draw z from N(0, I), [n, latent_dim].
+
+        Here and below `first` is the number of the first row: rows first .. first + n of a longer result are the same.
+        """
+        return self.engine.prior(n, seed, first).reshape(n, -1)
 
     def sample(
         self,
@@ -333,36 +409,41 @@ class FittedModel:
         lengths: NDArray[np.uint32] | None,
         seed: int,
         threads: int | None,
+        first: int = 0,
     ) -> NDArray[np.float32]:
         """Draw x from p(x|z), [n, n_features]; a multinomial or a size factor needs `lengths`."""
         self.require_decoder()
-        return self.engine.sample(Z, y, lengths, seed, threads).reshape(len(Z), -1)
+        return self.engine.sample(Z, y, lengths, seed, threads, first).reshape(len(Z), -1)
 
     def posterior_sample(
-        self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None
+        self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None, first: int = 0
     ) -> NDArray[np.float32]:
         """Draw codes from q(z|x), [n, n_examples, latent_dim]."""
-        drawn = self.engine.posterior_sample(X, y, n, seed, threads)
+        drawn = self.engine.posterior_sample(X, y, n, seed, threads, first)
         return drawn.reshape(n, len(X), -1)
 
     def variable_log_prob(
-        self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None
+        self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None, first: int = 0
     ) -> NDArray[np.float32]:
         """Return the mean over n draws of z of log p(x_v|z) of each variable, [n_examples, n_variables], nats."""
-        return self.engine.variable_log_prob(X, y, n, seed, threads).reshape(len(X), -1)
+        return self.engine.variable_log_prob(X, y, n, seed, threads, first).reshape(len(X), -1)
 
-    def predictive(self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None) -> Predictive:
+    def predictive(
+        self, X: Examples, y: NDArray[Any] | None, n: int, seed: int, threads: int | None, first: int = 0
+    ) -> Predictive:
         """Return mean and standard deviations of p(x'|x), from n draws of z."""
         self.require_decoder()
         self.require_sizes(y)
-        moments = self.engine.predictive(X, y, n, seed, threads)
+        moments = self.engine.predictive(X, y, n, seed, threads, first)
         return Predictive(*(moment.reshape(len(X), -1) for moment in moments))
 
     # Parameters and gradients
 
     def state_dict(self) -> dict[str, NDArray[np.float32]]:
         """Return copies of all parameters, with torch's names and shapes, and the standardisation, if any."""
-        return _shaped(self.engine.parameters(), self.engine.shapes()) | self.specification.standardize
+        named = _shaped(self.engine.parameters(), self.engine.shapes())
+        scaled = [name for name in named if f"{name}_scale" in named]  # integers of a quantised model
+        return named | {name: named[name].astype(np.int8) for name in scaled} | self.specification.standardize
 
     def standardize_as(self, d: Any) -> None:
         """Give a new model the standardisation in a state dict, if any. Raises ValueError if it is invalid."""
@@ -447,9 +528,31 @@ class FittedModel:
         """Return a checksum of the values of X, y and weights, as the engine reads them."""
         return f"{self.engine.fingerprint(*data, rows):08x}"
 
+    def quantized_file(self) -> bytes:
+        """Return the bytes of a file of the network with weights in int8, without the estimator."""
+        return self.engine.quantized().dump("null", False)
+
+    def require_training(self, what: str) -> None:
+        """Raise ValueError if the model is quantised; `what` needs weights that it does not have."""
+        if not self.specification.trains:
+            raise ValueError(
+                f"{what} needs weights in float32, but this model is quantised to {self.specification.precision}, for "
+                "inference only: use the model that it was made from, or an unfitted copy (sklearn.base.clone)"
+            )
+
+    def for_inference(self) -> FittedModel:
+        """Return a copy without the optimiser's state."""
+        copy = FittedModel.__new__(FittedModel)
+        copy.__setstate__(self._state(optimizer=False))
+        copy.item_parameters, copy.table, copy.popularity = self.item_parameters, self.table, self.popularity
+        return copy
+
     def __getstate__(self) -> dict[str, Any]:
+        return self._state(optimizer=True)
+
+    def _state(self, *, optimizer: bool) -> dict[str, Any]:
         return {
-            "file": self.dump(),
+            "file": self.dump(optimizer),
             "classes": self.classes,
             "position": self.position,
             "rescales_masking": self.rescales_masking,
@@ -480,6 +583,11 @@ class FittedModel:
         scale = InputScale.checked(*state.get("scale", VERSION_0_1))
         self.set_input(UNSCALED if self.specification.counts else scale, names, columns)
         self.set_images(state.get("images"), state.get("form"))
+
+
+def _flat(out: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    """Return an array for a result as the engine writes it."""
+    return None if out is None else out.reshape(-1).view(np.ndarray)
 
 
 def _check_weights(sizes: NDArray[np.float64]) -> None:

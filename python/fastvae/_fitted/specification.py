@@ -176,6 +176,16 @@ class Specification:
         return any(isinstance(layer, dict) and layer.get("batch_norm", False) for layer in self.options["decoder"])
 
     @property
+    def precision(self) -> str:
+        """The operands of matrix products: "float32", "bf16" or "int8"."""
+        return str(self.options.get("precision", "float32"))
+
+    @property
+    def trains(self) -> bool:
+        """Whether the network has the weights that training needs; else it is for inference only."""
+        return self.precision != "int8"
+
+    @property
     def unstructured(self) -> bool:
         """Whether it is neither a topic model nor an item response model."""
         return self.options["topics"] is None and self.weight_constraint == "free" and not self.trials
@@ -189,11 +199,6 @@ class Specification:
     def seed(self) -> int:
         """Seed of initial weights, order and noise."""
         return int(self.options["seed"])
-
-    @property
-    def precision(self) -> str:
-        """Operands of matrix products: "float32" or "bf16"."""
-        return str(self.options.get("precision", "float32"))
 
     @property
     def likelihood(self) -> dict[str, Any]:

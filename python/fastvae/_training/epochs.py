@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from fastvae import schedules
-from fastvae._training import composite, problems, validation
+from fastvae._training import composite, passes, problems, validation
 from fastvae._training.convergence import still_falls
 from fastvae._training.logs import Logs
 from fastvae._training.progress import Progress
+from fastvae._training.record import WAITED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +51,7 @@ def train_epoch(
     last: bool = False,
     tick: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
-    """Train on the data (or on some rows) once and return the mean losses.
+    """Train on the data (or on some rows) once and return the mean losses; none if a stream has no more data.
 
     Parameters
     ----------
@@ -62,47 +63,62 @@ def train_epoch(
         Called with the number of examples done.
     """
     plan.objective.check(model.specification)
-    n = len(data[0]) if rows is None else len(rows)
-    number = plan.steps_for(n)
-    steps = schedules.Steps(model.engine.steps, float(record.n_iter), number)
+    steps = schedules.Steps(model.engine.steps, float(record.n_iter), passes.steps(data, rows, plan))
+    betas, capacities = plan.objective.schedule(steps)
     rates = schedules.values(plan.learning_rate, "learning_rate", steps)
-    start = time.perf_counter()
+    stream, seed, start = passes.stream_of(data), model.specification.seed, time.perf_counter()
+    sums, counted, done, examples, reader = [0.0, 0.0, 0.0], 0.0, 0, 0, None
     record.interrupted = False
     try:
         prior = composite.arrays(model, data, plan.objective.prior, plan.threads)
-        *sums, counted, skipped = model.engine.train(
-            *data,
-            rows,
-            eps,
-            corrupted,
-            shuffle=shuffle,
-            batch_size=plan.batch_size_for(n),
-            objective=plan.objective.constants(),
-            step_values=(*plan.objective.schedule(steps), rates),
-            corruption=plan.corruption,
-            binarize=plan.binarize,
-            clip_norm=plan.clip_norm,
-            threads=plan.threads,
-            checks_end=last,
-            skips_bad=plan.skips_bad,
-            prior=prior,
-            tick=tick,
-            exchange=None if plan.team is None else plan.team.exchange(number),
-        )
+        with passes.parts(data, rows, plan, seed, record.n_iter, shuffle=shuffle) as reader:
+            for part in reader:
+                count = part.steps
+                *found, weight, skipped = model.engine.train(
+                    *part.data,
+                    part.rows,
+                    eps,
+                    corrupted,
+                    shuffle=part.shuffles,
+                    batch_size=part.batch_size,
+                    objective=plan.objective.constants(),
+                    step_values=(
+                        schedules.cut(betas, done, count),
+                        schedules.cut(capacities, done, count),
+                        schedules.cut(rates, done, count),
+                    ),
+                    corruption=plan.corruption,
+                    binarize=plan.binarize,
+                    clip_norm=plan.clip_norm,
+                    threads=plan.threads,
+                    checks_end=last and done + count == steps.count,
+                    skips_bad=plan.skips_bad,
+                    prior=prior,
+                    tick=passes.tick_from(examples, tick),
+                    block=None if part.numbers is None else (done, steps.count, part.numbers, part.mean_weight),
+                    exchange=None if plan.team is None else plan.team.exchange(count),
+                )
+                sums = [total + more for total, more in zip(sums, found, strict=True)]
+                counted, done, examples = counted + weight, done + count, examples + part.n
+                record.skipped += skipped
+                del part
     except KeyboardInterrupt:
         record.interrupted = True
         raise
     finally:
         record.elapsed += time.perf_counter() - start
-    record.skipped += skipped
+        waited = getattr(reader, "waited", 0.0)
+    if done == 0:
+        return {}
     if counted == 0:
         raise FloatingPointError(
             "no batch of the pass had a finite loss, so that nan_policy='skip' skipped all: fit again with a lower "
             "learning_rate, or scale the data"
         )
-    model.position = steps.last
+    model.position = (steps.first + done - 1, steps.epochs + (done - 1) / steps.count)
     reconstruction, kl, loss = (total / counted for total in sums)
-    return name_losses(reconstruction, kl, loss)
+    losses = name_losses(reconstruction, kl, loss)
+    return losses if stream is None else losses | {WAITED: waited}
 
 
 def fit(
@@ -140,14 +156,16 @@ def fit(
     judge : Judge, optional
         The measure by which early stopping chooses the best epoch. Default: the validation loss.
     """
-    n = len(data[0]) if rows is None else len(rows)
-    line, falls, stopping = Progress(progress, run.planned, n, run.done), False, run.stopping
+    line = Progress(progress, run.planned, passes.examples(data, rows, plan()), run.done)
+    falls, stopping, stream = False, run.stopping, passes.stream_of(data)
     try:
         while True:
             final = run.done + 1 == run.planned
             losses = train_epoch(
                 model, record, data, rows, plan(), name_losses, shuffle=True, last=final, tick=line.tick
             )
+            if not losses:
+                break
             late = False
             if held_out is not None:
                 now = plan()
@@ -171,6 +189,8 @@ def fit(
             if late or (stops if team is None else team.group.any(stops)):
                 break
             run.done += 1
+            if stream is not None and stream.ended:
+                break
             if run.done == run.planned:
                 falls = run.extends and still_falls(record.history["loss"][-run.done :])
                 if not falls or run.planned == run.most:

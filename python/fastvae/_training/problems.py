@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastvae import _core
-from fastvae._training import validation
+from fastvae._training import passes, validation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +52,9 @@ def measure(
     model: FittedModel, data: Data, rows: NDArray[np.uint64] | None, plan: Plan, objective: Objective
 ) -> Measured:
     """Measure the loss of the first batch of the training data: a third of the time of a step."""
+    stream = passes.stream_of(data)
+    if stream is not None:
+        data, rows = stream.sample, None
     n = len(data[0]) if rows is None else len(rows)
     n = min(n, plan.batch_size_for(n if plan.team is None else plan.team.total))
     few = np.arange(n, dtype=np.uint64) if rows is None else rows[:n]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from fastvae._training.record import WAITED
 from fastvae._training.views import Line, State, in_notebook
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Progress:
         self.state.done += 1
         self.state.within = 0
         self.state.losses = "  ".join(f"{key} {logs[key]:.2f}" for key in ("loss", "val_loss") if key in logs)
+        if WAITED in logs:
+            self.state.losses += f"  waited {logs[WAITED]:.1f} s"
         self._show()
 
     def extend(self, epochs: int) -> None:

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-# Entries of the history besides losses: the measure of a recommender's validation users.
-MEASURES = ("val_ndcg@100",)
+# Entries of the history besides losses: seconds of waiting, and the measure of a recommender's validation users.
+WAITED = "data_wait"  # seconds that an epoch has waited for data that are read while it trains
+MEASURES = ("val_ndcg@100", WAITED)
 
 
 class TrainingRecord:

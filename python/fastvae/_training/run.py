@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastvae import _checks, schedules
 from fastvae._fitted.files import with_keys
-from fastvae._training import problems, validation
+from fastvae._training import passes, problems, validation
 from fastvae._training.convergence import Budget
 from fastvae._training.problems import Measured
 from fastvae._training.stopping import EarlyStopping
@@ -70,8 +70,7 @@ class Run:
     ) -> Run:
         """Return the state before the first epoch."""
         data, rows = training
-        n = len(data[0]) if rows is None else len(rows)
-        steps = plan().steps_for(n)
+        steps = passes.steps(data, rows, plan())
         if isinstance(settings.epochs, Budget):
             planned = settings.epochs.epochs_for(steps)
             most = settings.epochs.factor * planned

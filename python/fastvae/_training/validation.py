@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastvae._training import passes
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastvae._data.examples import Data
+    from fastvae._data.streams.stream import Stream
     from fastvae._fitted.model import FittedModel
     from fastvae._training.objective import Objective
     from fastvae._training.plan import Plan
@@ -34,6 +37,9 @@ def mean_losses(
 
     On several ranks they are means over the data of all.
     """
+    stream = passes.stream_of(data)
+    if stream is not None:
+        return _of_blocks(model, stream, plan, objectives)
     return model.mean_losses(
         data,
         plan.threads,
@@ -43,3 +49,22 @@ def mean_losses(
         binarize=plan.binarize,
         exchange=None if plan.team is None else plan.team.group,
     )
+
+
+def _of_blocks(
+    model: FittedModel, stream: Stream, plan: Plan, objectives: list[Objective]
+) -> tuple[float, float, list[float]]:
+    """Return means over the blocks of a stream, weighted by their examples: also of losses with free bits or capacity.
+
+    Those are functions of the mean KL of each coordinate, of which a block has a large sample.
+    """
+    means, total = np.zeros(2 + len(objectives)), 0.0
+    with stream.whole() as blocks:
+        for block in blocks:
+            weight = float(len(block.X) if block.weights is None else block.weights.sum(dtype=np.float64))
+            reconstruction, kl, losses = mean_losses(model, block, None, plan, objectives)
+            means += weight * np.array([reconstruction, kl, *losses])
+            total += weight
+            del block
+    reconstruction, kl, *losses = (means / total).tolist()
+    return reconstruction, kl, losses

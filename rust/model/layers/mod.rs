@@ -16,6 +16,7 @@ mod input_pool;
 mod join;
 mod kernel;
 mod max_pool;
+mod quantized_dense;
 #[cfg(test)]
 mod scaling;
 mod seeds;
@@ -35,6 +36,7 @@ pub use flat_output::FlatOutput;
 pub use input_pool::{Combine, InputPool};
 pub use join::Join;
 pub use max_pool::MaxPool;
+pub use quantized_dense::QuantizedDense;
 #[cfg(test)]
 pub use scaling::Scaling;
 pub use seeds::{Seed, SeededProduct};

@@ -453,7 +453,7 @@ impl Op for Gather<'_> {
                 let row = &mut unsafe { pass.write(to, panel, r..r + 1) }[0];
                 source.read_next_panel(from[i], panel, row, &mut place);
                 if let Some(binarize) = source.binarize() {
-                    binarize.apply(pass.isa, source.row_of_all(from[i]), panel, row);
+                    binarize.apply(pass.isa, source.number(from[i]), panel, row);
                 }
                 if let Some(&next) = next
                     && panel > 0

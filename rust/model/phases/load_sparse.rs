@@ -182,8 +182,8 @@ impl Op for LoadRows<'_> {
             if let Some(binarize) = source.binarize() {
                 for entries in panels_mut(entries) {
                     let mut row = put_together(entries);
-                    let (number, panel) = (source.row_of_all(from), entries[0].panel());
-                    binarize.apply(pass.isa, number, panel, &mut row);
+                    let number = source.number(from);
+                    binarize.apply(pass.isa, number, entries[0].panel(), &mut row);
                     let one = |entry: &StoredValue| floats(&row)[entry.lane()];
                     entries.iter_mut().for_each(|entry| entry.target = one(entry));
                     entries.iter_mut().for_each(|entry| entry.input = entry.target);

@@ -15,6 +15,8 @@ pub struct DrawProgress {
     pub seed: u64,
     /// The number of finished rows.
     pub done: usize,
+    /// The number of the first row, for the noise.
+    pub first: usize,
     /// The time limit of one call.
     pub budget: Duration,
 }
@@ -51,7 +53,7 @@ impl Draws<'_> {
         draw: impl Fn(&mut f32, usize, f32),
     ) -> bool {
         let rows = self.next_rows();
-        let (noise, place) = (self.noise(), (rows.start, self.cols));
+        let (noise, place) = (self.noise(), (self.progress.first + rows.start, self.cols));
         let means = &mut self.means[rows.start * self.cols..rows.end * self.cols];
         noise.fill(self.isa, distribution, place, means, draw);
         self.is_done()
@@ -72,11 +74,11 @@ impl Draws<'_> {
     /// Draws counts with `draw(mean, row, feature, uniforms)`. A count consumes a variable number of uniform numbers.
     pub(super) fn each_count(self, draw: impl Fn(f64, usize, usize, &mut Uniforms) -> f64) -> bool {
         let (seed, sizes) = (self.progress.seed, self.lengths);
-        self.each_row(|means, row| {
-            let size = sizes.get(row as usize).map_or(1.0, |&size| f64::from(size));
+        self.each_row(|means, row, number| {
+            let size = sizes.get(row).map_or(1.0, |&size| f64::from(size));
             for (j, mean) in means.iter_mut().enumerate() {
-                let uniforms = &mut Uniforms::of(seed, row, j);
-                *mean = draw(f64::from(*mean) * size, row as usize, j, uniforms) as f32;
+                let uniforms = &mut Uniforms::of(seed, number, j);
+                *mean = draw(f64::from(*mean) * size, row, j, uniforms) as f32;
             }
         })
     }
@@ -84,18 +86,19 @@ impl Draws<'_> {
     /// Draws the words of each document; the means are the probabilities of the words.
     pub(super) fn each_document(self) -> bool {
         let (isa, seed, lengths) = (self.isa, self.progress.seed, self.lengths);
-        self.each_row(|p, row| {
-            let length = lengths.get(row as usize).copied().unwrap_or_default();
-            draw_words(isa, (seed, row), length, p);
+        self.each_row(|p, row, number| {
+            let length = lengths.get(row).copied().unwrap_or_default();
+            draw_words(isa, (seed, number), length, p);
         })
     }
 
-    /// Draws the remaining rows with `draw(means, row)` until the time limit. Returns whether all rows are finished.
-    pub(super) fn each_row(self, draw: impl Fn(&mut [f32], u64)) -> bool {
+    /// Draws the remaining rows with `draw(means, row, number)` until the time limit; the number is that of the noise.
+    /// Returns whether all rows are finished.
+    pub(super) fn each_row(self, draw: impl Fn(&mut [f32], usize, u64)) -> bool {
         let (start, rows) = (Instant::now(), self.means.len() / self.cols);
         let progress = self.progress;
         for means in self.means.chunks_mut(self.cols).skip(progress.done) {
-            draw(means, progress.done as u64);
+            draw(means, progress.done, (progress.first + progress.done) as u64);
             progress.done += 1;
             if start.elapsed() > progress.budget {
                 return progress.done == rows;

@@ -273,8 +273,8 @@ impl LikelihoodKind for Gaussian {
         }
         let rows = draws.next_rows();
         let at = rows.start * draws.cols..rows.end * draws.cols;
-        let (noise, place, scale) =
-            (draws.noise(), (rows.start, draws.cols), &mut draws.scale[at.clone()]);
+        let place = (draws.progress.first + rows.start, draws.cols);
+        let (noise, scale) = (draws.noise(), &mut draws.scale[at.clone()]);
         noise.fill(draws.isa, normal, place, scale, |s, _, eps| *s *= eps);
         draws.means[at].iter_mut().zip(scale).for_each(|(mean, noise)| *mean += *noise);
         draws.is_done()

@@ -495,7 +495,7 @@ impl LikelihoodKind for Mixed {
     /// Each column with its own uniform numbers; a variable with those of its first column.
     fn draw(&self, draws: Draws) -> bool {
         let (seed, parameters) = (draws.progress.seed, draws.parameters);
-        draws.each_row(|means, row| {
+        draws.each_row(|means, _, row| {
             for (g, group) in self.0.groups.iter().enumerate() {
                 let columns = self.0.columns_of(g);
                 if group.is_variable() {

@@ -221,7 +221,7 @@ fn moments_have_the_variance_of_draws() {
         let two = likelihood.outputs_per_feature() == 2;
         let mut scale = vec![parameter; if two { DRAWS } else { 0 }];
         let budget = Duration::from_secs(1000);
-        let mut progress = DrawProgress { seed: 5, done: 0, budget };
+        let mut progress = DrawProgress { seed: 5, done: 0, first: 0, budget };
         assert!(likelihood.draw(Draws {
             isa: Isa::available()[0],
             cols,
@@ -281,6 +281,7 @@ fn a_likelihood_of_one_file_trains_and_scores() {
             done: 0,
             budget: Duration::from_secs(600),
             threads: Some(1),
+            first: 0,
         };
         let (zeros, mut means) = (vec![0.0; 120], vec![0.0; values.len()]);
         let [mut reconstruction, mut kl] = [[0.0; 60]; 2];
