@@ -48,6 +48,9 @@ impl Grid {
 
     /// The panel and the tiles of an item.
     pub fn item(&self, item: usize) -> (usize, Range<usize>) {
+        if self.chunks == 1 {
+            return (item / self.blocks, split(self.tiles, self.blocks, item % self.blocks));
+        }
         let of_panel = self.chunks * self.blocks;
         let groups = (0..self.groups).map(|group| split(self.panels, self.groups, group));
         let group = groups.into_iter().find(|group| item < group.end * of_panel);

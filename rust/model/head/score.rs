@@ -54,12 +54,13 @@ impl Head {
         // SAFETY: only the update writes parameters.
         let parameters = unsafe { batch.weights() };
         let stored = self.stores_scale_gradient();
-        let [mut scratch, mut outputs, mut gradients] = [[ZERO_ROW; MAX_TILE_ROWS]; 3];
+        let [mut scratch, mut outputs] = [[ZERO_ROW; MAX_TILE_ROWS]; 2];
         // Words are all that the backward pass reads, unless the head has a gradient of its own.
         let words_only = weight.is_some()
             && self.stores_words(batch)
             && self.learned().is_none()
             && plan.output_gradient.words.is_some();
+        let mut gradients = words_only.then_some([ZERO_ROW; MAX_TILE_ROWS]);
         (tiles.run)(&mut |tile, bias| {
             let ProductTile { panel, rows, products, .. } = tile;
             let (tile_rows, units) = (rows.clone(), self.units(panel));
@@ -77,9 +78,9 @@ impl Head {
             // (panel, rows) belong to this tile only.
             let (targets, log_prob, [gradient, scale_gradient]) = unsafe {
                 let scaled = weight.filter(|_| stored);
-                let gradient = match words_only {
-                    true => &mut gradients[..rows.len()],
-                    false => weight.map_or(&mut [][..], |_| {
+                let gradient = match &mut gradients {
+                    Some(gradients) => &mut gradients[..rows.len()],
+                    None => weight.map_or(&mut [][..], |_| {
                         batch.write(plan.output_gradient, panel, rows.clone())
                     }),
                 };

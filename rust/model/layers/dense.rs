@@ -7,7 +7,7 @@ use crate::matrix::{
     ColumnMap, Grid, ProductBlock, ProductTile, RowMap, Shared, panels_of, product,
     transposed_product, transposed_word_product, vectors_of, word_product,
 };
-use crate::model::memory::{BatchView, Planner, Port, Slot};
+use crate::model::memory::{BatchView, Matrix, Planner, Port, Slot};
 use crate::model::sink::Sink;
 use crate::model::tensor::{Layout, Place, Tensor, TensorKind};
 use crate::nn::activation::Activation;
@@ -307,6 +307,11 @@ pub unsafe fn weight_words(
     }
 }
 
+/// Memory for a tile of a matrix, if it has words only.
+fn scratch(matrix: Matrix) -> Option<[Row; MAX_TILE_ROWS]> {
+    (!matrix.stored).then_some([ZERO_ROW; MAX_TILE_ROWS])
+}
+
 impl Layer for Dense {
     fn dense(&self) -> Option<&Dense> {
         Some(self)
@@ -366,7 +371,7 @@ impl Layer for Dense {
         let slope = batch.trains() && activation.keeps_slope();
         // Without a bias, the row may contain the shift of a batch normalisation.
         let biased = self.first_biased < self.outputs;
-        let mut scratch = [ZERO_ROW; MAX_TILE_ROWS];
+        let mut scratch = scratch(value);
         self.weight_product(batch, worker, slot, &mut |tile, bias| {
             let ProductTile { panel, rows, vectors, products } = tile;
             let bias = if biased { bias } else { &ZERO_ROW };
@@ -374,7 +379,12 @@ impl Layer for Dense {
             unsafe {
                 let slope = slope.then(|| batch.write(saved, panel, rows.clone()));
                 let slope = slope.unwrap_or_default();
-                let out = batch.floats_or(value, panel, rows.clone(), &mut scratch);
+                let out = batch.floats_or(
+                    value,
+                    panel,
+                    rows.clone(),
+                    scratch.as_mut_slice().as_flattened_mut(),
+                );
                 let to = &mut *out;
                 let epilogue =
                     BiasAndActivation { products, vectors, bias, activation, out: to, slope };
@@ -393,13 +403,23 @@ impl Layer for Dense {
         // SAFETY: weights change in the update only.
         let derived = unsafe { batch.derived.all() };
         let right = |panel| &derived[self.transposed(panel)];
-        let [mut scratch, mut values] = [[ZERO_ROW; MAX_TILE_ROWS]; 2];
+        let (mut scratch, mut values) = (scratch(to), scratch(saved));
         let epilogue = |tile: ProductTile| {
             let ProductTile { panel, rows, vectors, products } = tile;
             // SAFETY: `saved` is from the forward pass; only this tile uses these rows of this panel of `to`.
             unsafe {
-                let saved = batch.floats(saved, panel, rows.clone(), &mut values);
-                let out = batch.floats_or(to, panel, rows.clone(), &mut scratch);
+                let saved = batch.floats(
+                    saved,
+                    panel,
+                    rows.clone(),
+                    values.as_mut_slice().as_flattened_mut(),
+                );
+                let out = batch.floats_or(
+                    to,
+                    panel,
+                    rows.clone(),
+                    scratch.as_mut_slice().as_flattened_mut(),
+                );
                 let products = &*products;
                 batch.isa.run(InputGradient {
                     products,

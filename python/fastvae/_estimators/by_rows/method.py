@@ -53,6 +53,8 @@ def by_rows(
 
         @wraps(method)
         def call(self: Any, /, *arguments: Any, **options: Any) -> Any:
+            if arguments and type(arguments[0]) is np.ndarray:  # first: it takes a tenth of the time of one row
+                return method(self, *arguments, **options)
             if not arguments and first not in options:
                 return method(self, **options)  # raises TypeError
             X, *arguments = arguments if arguments else (options.pop(first),)  # type: ignore[assignment]
