@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 import fastvae
 from fastvae import VAE, Autoencoder, ItemResponse, TopicModel, _core, layers
+from fastvae._data.sources import opening
 from fastvae._distributed.group import connect
 from fastvae.distributed import Communicator, share
 
@@ -28,8 +30,25 @@ BINARY = (rng.random((1200, 50)) < rng.random(50)).astype(np.float32)
 COUNTS = rng.poisson(rng.gamma(0.3, 3, (1200, 60))).astype(np.float32)
 REALS = rng.standard_normal((1200, 6)).astype(np.float32) * [1, 20, 1, 5, 1, 1] + [0, 100, 0, 0, 3, 0]
 IMAGES = rng.random((320, 8, 8, 1)).astype(np.float32)
+GREY = np.where(rng.random((1200, 50)) < 0.3, rng.random((1200, 50)), 0).astype(np.float32)
 WEIGHTS = rng.gamma(2.0, size=1200).astype(np.float32)
 LABELS = np.repeat(["a", "b", "c", "d"], 300)  # each rank of four has another one
+
+
+class Sparse:
+    """A sparse matrix, without scipy."""
+
+    def __init__(self, X: NDArray[np.float32]) -> None:
+        self.dense, self.shape, self.dtype, self.format = X, X.shape, X.dtype, "csr"
+        rows, columns = np.nonzero(X)
+        self.indptr = np.searchsorted(rows, np.arange(len(X) + 1)).astype(np.int32)
+        self.indices, self.data = columns.astype(np.int32), X[rows, columns]
+
+    def __len__(self) -> int:
+        return len(self.dense)
+
+    def __getitem__(self, rows: Any) -> Sparse:
+        return Sparse(self.dense[rows])
 
 
 def report(result: Any) -> None:
@@ -61,7 +80,7 @@ def in_batches(X: NDArray[Any], shares: list[slice], steps: int) -> list[NDArray
 
 def trained_alike(
     make: Callable[..., Any],
-    X: NDArray[Any],
+    X: Any,
     *,
     batch_size: int,
     passes: int,
@@ -112,7 +131,7 @@ def exactness() -> None:
     pictures = {"latent_dim": 5, "image_shape": (8, 8, 1), **common}
     sgd = {"optimizer": fastvae.optimizers.SGD(momentum=0.9), "learning_rate": 0.005}
     uneven = [slice(0, 100), slice(100, 453), slice(453, 800), slice(800, 1200)]
-    cases: dict[str, tuple[Any, NDArray[Any], dict[str, Any]]] = {
+    cases: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         "VAE": (lambda **o: VAE(**dense | o), BINARY, {}),
         "Gaussian": (lambda **o: VAE(**dense | {"likelihood": "gaussian"} | o), REALS, {}),
         "wide": (lambda **o: VAE(**dense | {"hidden": (600, 600)} | o), BINARY, {}),  # two pieces of a layer's gradient
@@ -143,6 +162,8 @@ def exactness() -> None:
         ),
         "ItemResponse": (lambda **o: ItemResponse(hidden=(16,), **common | o), BINARY, {}),
         "convolutions": (lambda **o: VAE(**pictures | {"hidden": conv} | o), IMAGES, {}),
+        "binarised": (lambda **o: VAE(**dense | {"binarize": "bernoulli"} | o), GREY, {}),
+        "binarised, sparse": (lambda **o: VAE(**dense | {"binarize": "bernoulli"} | o), Sparse(GREY), {}),
         # Adam would turn the rounding errors of a bias before a normalisation, whose gradient is zero, into full steps.
         "batch normalisation": (lambda **o: VAE(**pictures | {"hidden": normed} | sgd | o), IMAGES, {}),
     }
@@ -153,6 +174,9 @@ def exactness() -> None:
             batch = 120 if len(X) == 1200 else 40
             if name == "wide":
                 found[name] = trained_alike(make, X, batch_size=batch, passes=1)
+                continue
+            if name.startswith("binarised"):  # by the number of the row: in one batch rows have the same order
+                found[name] = trained_alike(make, X, batch_size=len(X), passes=20)
                 continue
             found[name] = trained_alike(make, X, batch_size=batch, passes=-(-100 * batch // len(X)), **options)
     report(found)
@@ -212,6 +236,55 @@ def fits() -> None:
             alone.set_params(warm_start=True, learning_rate=1e-30)
             alone.fit(BINARY[:1000], validation_data=held)
             found["free bits"] = abs(alone.history_["val_loss"][-1] - free.history_["val_loss"][-1])
+    report(found)
+
+
+def words() -> None:
+    """Passes with products of bfloat16: on all ranks, twice, and in one process."""
+    found: dict[str, Any] = {"distances": []}
+    for passes in (1, 10):  # of ten steps
+
+        def make(**options: Any) -> VAE:
+            return VAE(8, hidden=(64,), random_state=3, batch_size=120, **options)
+
+        start = make(n_jobs=1).partial_fit(BINARY).state_dict()
+
+        def train(model: VAE, X: NDArray[Any], times: int = passes, start: Any = start) -> VAE:
+            model.load_state_dict(start)
+            for _ in range(times):
+                model.partial_fit(X)
+            return model
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            first, second = (
+                train(make(precision="bf16", communicator=WORLD, n_jobs=threads), BINARY[own(1200)])
+                for threads in (1, 2)
+            )
+            found["bits"] = [weights_of(first), weights_of(second)]
+            if RANK == 0:
+                shares = [slice(1200 * r // SIZE, 1200 * (r + 1) // SIZE) for r in range(SIZE)]
+                X = BINARY[np.concatenate(in_batches(BINARY, shares, 10))]
+                alone = train(make(precision="bf16", n_jobs=1), X)
+                exact = train(make(n_jobs=1), X)
+                losses = [model.history_["loss"][-1] for model in (first, alone)]
+                found["distances"].append([distance(first, alone), distance(alone, exact), abs(np.subtract(*losses))])
+    report(found)
+
+
+def sources() -> None:
+    """Shares in files, of more bytes than a block of rows, which this case makes small."""
+    opening.BLOCK_BYTES = 1000
+    X, found = BINARY[own(1200)], {}
+    options: dict[str, Any] = {"latent_dim": 2, "hidden": (8,), "random_state": 0, "epochs": 2, "communicator": WORLD}
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "x.npy")
+        np.save(path, X)
+        mapped = np.load(path, mmap_mode="r")
+        found["fits"] = [weights_of(VAE(**options).fit(rows)) for rows in (X, mapped)]
+        found["passes"] = [weights_of(VAE(**options).partial_fit(rows)) for rows in (X, mapped)]
+        opening.BLOCK_BYTES = 2**26
+        found["fits"].append(weights_of(VAE(**options).fit([path])))  # read at once
     report(found)
 
 
@@ -282,6 +355,17 @@ def refusals() -> None:
     def interrupt(*_: Any) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
+    class Large:
+        shape, dtype = (10**6, 50), np.dtype(np.float32)
+
+        def __getitem__(self, rows: Any) -> Any:
+            raise AssertionError("rows are read")
+
+    class Halves:
+        def __iter__(self) -> Any:
+            return iter([X[:200], X[200:]])
+
+    quantised = VAE(2, hidden=(8,), epochs=1, random_state=0).fit(BINARY).quantize()
     holes = X.copy()
     holes[3, 4] = np.nan
     cases: dict[str, Callable[[], Any]] = {
@@ -309,6 +393,12 @@ def refusals() -> None:
         ),
         "versions": lambda: VAE(**options).fit(X),
         "epochs": lambda: VAE(**options).fit(X, epochs=3 if odd else 2),
+        "iterator": lambda: VAE(**options).fit(iter([X])),
+        "batches": lambda: VAE(**options).partial_fit(Halves() if odd else X),
+        "steps": lambda: VAE(**options).fit(X, steps_per_epoch=2),
+        "source": lambda: VAE(**options).fit(Large()),
+        "quantised": lambda: quantised.set_params(**options).fit(X),
+        "quantised pass": lambda: quantised.set_params(**options).partial_fit(X),
         "fine": lambda: VAE(**options).fit(X),
     }
     found = {}

@@ -1,6 +1,6 @@
 """Train one model on several processes.
 
-    mpirun -n 2 python -m mpi4py examples/distributed/train.py
+    mpirun -n 2 python -m mpi4py examples/distributed/digits.py
 
 Each process, a rank, reads its share of the rows and passes it to ``fit``. All have the same model: rank 0 shows the
 result. ``python -m mpi4py`` ends all ranks if one raises an error outside of ``fit``. After a crash ``--resume`` goes
