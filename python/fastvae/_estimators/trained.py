@@ -185,7 +185,9 @@ class Trained(Network):
         their order and are one step each, whatever ``batch_size``. The scale of integers, the start of training,
         standardisation and warnings about columns come from a sample: the rows of sixteen chunks spread over the
         source, or the first batches. Values are checked in each block. ``validation_fraction`` holds out whole chunks.
-        ``history_["data_wait"]`` is the time that an epoch has waited for data, in seconds.
+        ``history_["data_wait"]`` is the time that an epoch has waited for data, in seconds. With ``communicator=``
+        nothing is read in blocks: memory maps are read in place, and other sources larger than 64 MB, batches and
+        ``steps_per_epoch`` are refused.
 
         With ``early_stopping`` the best weights are restored even if an exception, also of a callback, ends training.
         Only Ctrl-C keeps the last ones.
