@@ -37,6 +37,9 @@ pub struct Network {
     pub rows: usize,
     /// Rows that the optimiser updates; the rows of running statistics follow them.
     pub trained_rows: usize,
+    /// For each layer the first row whose gradient is final after the layer's update in the backward pass: layers before it in
+    /// the forward pass have none from there on.
+    pub final_rows: Vec<usize>,
     /// Rows of the derived buffer.
     pub derived_rows: usize,
 }
@@ -66,6 +69,16 @@ impl Network {
         }
         let pools = encoder.iter().take_while(|layer| layer.tensors().is_empty()).count();
         let all = encoder.iter().chain(&latent).chain(&decoder);
+        let mut reached = 0;
+        let final_rows = all.clone().map(|layer| {
+            let tensors = layer.tensors();
+            let ends = tensors.iter().filter(|tensor| tensor.is_trained()).map(Tensor::end);
+            let end = ends.max().unwrap_or(0);
+            let below = reached;
+            reached = reached.max(end);
+            below
+        });
+        let final_rows = final_rows.collect();
         let (mut tensors, running): (Vec<_>, Vec<_>) =
             all.flat_map(|layer| layer.tensors()).partition(Tensor::is_trained);
         tensors.extend(head.tensors());
@@ -80,6 +93,7 @@ impl Network {
             tensors,
             rows: layout.rows,
             trained_rows,
+            final_rows,
             derived_rows: layout.derived,
         }
     }

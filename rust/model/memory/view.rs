@@ -5,6 +5,7 @@ use super::plan::{Matrix, Words};
 use super::workspace::Memory;
 use crate::matrix::{Panels, Shared, panels_of, spans};
 use crate::model::batch::{CompositePrior, PassKind};
+use crate::model::ranks::Part;
 use crate::model::spec::Specification;
 use crate::simd::{
     FromPairs, Isa, LANES, LINE, Row, ToWords, WIDTH, floats_mut, prefetch, word_rows,
@@ -39,7 +40,8 @@ pub struct BatchView<'a> {
     /// The examples that the draws of z belong to.
     pub owners: Owners,
     /// The weight of the parameters' log prior in the mean loss of an example: one over the total weight of the examples of the
-    /// pass, so that the sum over the pass has the log prior once. Zero outside of training.
+    /// pass, so that the sum over the pass has the log prior once. Zero outside of training. On several ranks times this part's
+    /// share in the batch.
     pub prior_weight: f32,
     /// Whether examples have weights in the loss; their mean over the pass is 1.
     pub weighted: bool,
@@ -47,6 +49,8 @@ pub struct BatchView<'a> {
     pub balanced: bool,
     /// The prior of z in training, if it is not N(0, I).
     pub prior: Option<&'a CompositePrior<'a>>,
+    /// The place in a batch on several ranks; none for a batch of this process alone.
+    pub part: Option<Part<'a>>,
 }
 
 /// The map from draws to examples: `copies` consecutive draws for each example, from example `first` on.
