@@ -34,7 +34,7 @@ test: $(VENV)/.test  ## run the tests: cargo test, then pytest
 
 mpi: $(VENV)/.mpi  ## train one model on two processes (needs an MPI library: apt-get install openmpi-bin libopenmpi-dev)
 	OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
-		mpirun -n 2 $(BIN)/python -m mpi4py examples/distributed/train.py
+		mpirun -n 2 $(BIN)/python -m mpi4py examples/distributed/digits.py
 
 wheel: $(VENV)/.wheel  ## build sdist and wheel in dist/, audit them, and test the wheel with every Python found
 	BIN=$(BIN) .ci/wheel
