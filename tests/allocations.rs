@@ -6,7 +6,8 @@ use fastvae::data::Source;
 use fastvae::data::corruption::Corruption;
 use fastvae::data::csr::Csr;
 use fastvae::model::{
-    Engine, LayerEnd, LayerSpecification, Missing, Specification, Topics, WeightConstraint, dense,
+    Engine, LayerEnd, LayerSpecification, Missing, Precision, Specification, Topics,
+    WeightConstraint, dense,
 };
 use fastvae::nn::activation::Activation;
 use fastvae::nn::conv::Window;
@@ -236,7 +237,12 @@ fn a_step_allocates_nothing() {
         ..plain[1].clone()
     };
     let images = convolutional.into_iter().chain([pooled]);
-    for spec in plain.into_iter().chain(topics).chain([exam, prior]).chain(images) {
+    let floats = plain.into_iter().chain(topics).chain([exam, prior]).chain(images);
+    let floats: Vec<_> = floats.collect();
+    let mut words = floats.clone();
+    words.retain(|spec| spec.topics.is_none() && spec.trials.is_empty());
+    words.iter_mut().for_each(|spec| spec.precision = Precision::Bf16);
+    for spec in floats.into_iter().chain(words) {
         for extra in EXTRAS {
             if extra.importance.samples > 1 && (!spec.variational || spec.topics.is_some()) {
                 continue; // they have no draws, or one
