@@ -43,4 +43,4 @@ pub(crate) use phases::SampleRange;
 pub use phases::{Draws, WeightSums};
 pub(crate) use sink::Sink;
 pub use spec::{Missing, Precision, Specification, Topics, WeightConstraint};
-pub use tensor::Tensor;
+pub use tensor::{Tensor, TensorKind};
