@@ -270,8 +270,8 @@ def test_every_estimator_in_bf16_has_the_bits_of_operands_in_bf16(model: VAE) ->
         np.testing.assert_array_equal(fitted.quantize("bf16").transform(X), with_bf16(fitted).transform(X))
     conditional = small(conditional=True, likelihood=likelihoods.Poisson()).fit(counts, labels)
     for method in ("transform", "score_samples"):
-        codes = [getattr(vae, method)(counts, y=labels) for vae in (conditional.quantize("bf16"), with_bf16(conditional))]
-        np.testing.assert_array_equal(*codes)
+        models = (conditional.quantize("bf16"), with_bf16(conditional))
+        np.testing.assert_array_equal(*(getattr(vae, method)(counts, y=labels) for vae in models))
     trained = small(precision="bf16")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a CPU without such products
@@ -361,9 +361,9 @@ def test_a_file_with_wrong_bf16_is_refused(model: VAE) -> None:
             checksum = f"{zlib.crc32(damaged[start:end]):08x}"
             metadata["checksums"] = json.dumps(json.loads(metadata["checksums"]) | {"encoder.0.weight": checksum})
 
+        whole = file.getvalue()[: -len(data)] + damaged
         with pytest.raises(FormatError, match=rf"encoder\.0\.weight contains {text}"):
-            whole = file.getvalue()
-            fastvae.load(io.BytesIO(resealed(whole[: len(whole) - len(data)] + damaged, of_damage)))
+            fastvae.load(io.BytesIO(resealed(whole, of_damage)))
 
 
 # ------------------------------------------------------------------------------------------------ the same bits
@@ -528,7 +528,7 @@ def test_what_has_no_quantised_form_is_told(model: VAE) -> None:
         small(hidden=()).fit(GREY).quantize()
     images = small(hidden=(layers.Conv2d(4, 3),), image_shape=(10, 5)).fit(GREY.reshape(-1, 10, 5))
     for precision in ("int8", "bf16"):
-        with pytest.raises(ValueError, match="convolutional network has no quantised form: leave its weights in float32"):
+        with pytest.raises(ValueError, match="convolutional network has no quantised form: leave its weights"):
             images.quantize(precision)
     with pytest.raises(ValueError, match="precision"):
         model.quantize("int4")

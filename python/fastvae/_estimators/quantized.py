@@ -53,23 +53,34 @@ class Quantized(Network):
 
         Notes
         -----
-        Which one: "int8" for the smallest file and the least time; "bf16" where codes must be those of float32 to two
-        or three digits whatever the data are, with half of the bytes. TIMES
+        Which one: "int8" is smaller and faster, and on images as near to float32. "bf16" is for a model trained with
+        ``precision="bf16"``, whose results do not change by a bit; for networks that have no form in int8; and for
+        inputs with a few values far larger than the others, where its errors are half of those of "int8". It needs a CPU with AVX-512 BF16 (see
+        :func:`fastvae.show_config`): elsewhere it takes three to seven times as long as float32.
 
         ``state_dict()`` has the stored numbers. In "int8": ``encoder.0.weight`` as int8 [out, in], and
         ``encoder.0.weight_scale`` [out], by which its rows are multiplied. In "bf16": the rounded weights as float32
         arrays, because NumPy has no bfloat16; the file has BF16. ``load_state_dict`` of a model in "bf16" takes weights
         in float32, and rounds them.
 
-        Files and memory shrink with "int8" to about a quarter. It pays from hidden layers of about 128 units on:
-        ``transform`` of 128-128-128-8 takes three quarters of the time of float32, 784-400-20 less than half (half for
-        digits, whose zeros float32 skips), 128-1024-1024-8 a third. One example of 784-400-20, encoded and decoded,
-        takes about a third. (Measured on one thread of a Zen 5, with AVX-512 VNNI.)
+        Files and memory shrink to about a quarter with "int8", to half with "bf16". Time for 784-400-20 in that of
+        float32, on one thread of a Zen 5 with AVX-512 VNNI and BF16:
 
-        Codes of "int8" correlate above 0.999 with those of float32, and -log p(x|z) of MNIST and Fashion-MNIST changes
-        by 0.004 and 0.02 nats. Zeros are exact, and grey values and binary x nearly so. A few values of an example that
-        are far larger than the others (raw counts, money) leave few steps to these: train with
-        ``input_transform="log1p"``, or use "bf16", which rounds each value by itself.
+        ===================================  =======  =======
+        ..                                   "int8"   "bf16"
+        ===================================  =======  =======
+        ``transform`` of 60,000 examples     0.42     0.60
+        the same, digits (mostly zeros)      0.52     0.67
+        one example, encoded and decoded     0.36     0.60
+        ===================================  =======  =======
+
+        "int8" pays from hidden layers of about 128 units on: ``transform`` of 128-128-128-8 takes three quarters of the
+        time of float32, 128-1024-1024-8 a third.
+
+        Codes of both correlate above 0.999 with those of float32. -log p(x|z) of MNIST and Fashion-MNIST changes by
+        0.004 and 0.02 nats with "int8", and by 0.006 and 0.012 with "bf16". With "int8", zeros are exact, and grey
+        values and binary x nearly so; a few values of an example that are far larger than the others (raw counts,
+        money) leave few steps to these: train with ``input_transform="log1p"``, or use "bf16".
 
         Results have the same bits for any number of threads, any division of X into calls, and sparse or dense X.
         Sums of products of "int8" are those of Jacob et al., "Quantization and training of neural networks for
