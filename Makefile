@@ -8,7 +8,7 @@ export PYO3_PYTHON := $(abspath $(BIN)/python)
 RUST := Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name '*.rs')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -e
 
-.PHONY: help demo lecture docs test wheel lint format bench work mutations fuzz clean
+.PHONY: help demo lecture docs test mpi wheel lint format bench work mutations fuzz clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -31,6 +31,10 @@ test: $(VENV)/.test  ## run the tests: cargo test, then pytest
 	cargo test --locked --quiet --lib
 	cargo test --locked --quiet --release --test '*'
 	$(BIN)/python -m pytest
+
+mpi: $(VENV)/.mpi  ## train one model on two processes (needs an MPI library: apt-get install openmpi-bin libopenmpi-dev)
+	OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+		mpirun -n 2 $(BIN)/python -m mpi4py examples/distributed/digits.py
 
 wheel: $(VENV)/.wheel  ## build sdist and wheel in dist/, audit them, and test the wheel with every Python found
 	BIN=$(BIN) .ci/wheel

@@ -160,6 +160,32 @@ def steps(model: Any) -> int:
     return int(model._fitted.engine.steps)
 
 
+def pass_with_exchange(model: Any, X: NDArray[Any], exchange: Any, threads: int) -> float:
+    """Train a pass with this exchange between ranks, and return the loss. Private: users pass an MPI communicator."""
+    one = np.ones(1, np.float32)
+    *_, loss, n, _ = model._fitted.engine.train(
+        X,
+        None,
+        None,
+        None,
+        None,
+        None,
+        shuffle=False,
+        batch_size=10,
+        objective=(1.0, 1.0, 0.0, None, 1, False),
+        step_values=(one, np.empty(0, np.float32), np.full(1, 1e-3)),
+        corruption=None,
+        binarize=None,
+        clip_norm=None,
+        threads=threads,
+        checks_end=False,
+        skips_bad=False,
+        tick=None,
+        exchange=exchange,
+    )
+    return float(loss / n)
+
+
 def clamped(model: Any) -> int:
     """How many log variances were clamped. Private: users get a warning instead."""
     return int(model._fitted.engine.clamped)

@@ -359,7 +359,8 @@ class TorchVAE(Twin):
 
     def reconstruction(self, x: Tensor, z: Tensor) -> Tensor:
         """-log p(x|z) of each example, nats."""
-        out = self.decoder[-1](self.hidden(z))
+        shared = hasattr(self, "scale") or self.inflated
+        out = self.decoder[-1](self.hidden(z)) if shared else self.decoder(z)
         if self.mixed:
             losses = torch.stack(self.likelihood.terms(x, out, balanced=True)).sum(0)
         elif self.bernoulli:

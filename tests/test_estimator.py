@@ -59,6 +59,7 @@ DEFAULTS = {
     "n_jobs": None,
     "random_state": None,
     "progress": None,
+    "communicator": None,
 }
 LOSSES = {"loss", "reconstruction", "kl", "elbo"}
 
@@ -861,7 +862,7 @@ fastvae.load(sys.argv[1]).transform(X)
 print(*sorted(set(sys.modules) - before))
 """
     modules = run_python(code, str(tmp_path / "model"), str(tmp_path / "X.npy")).split()
-    parts = ("_topics", "_irt", "_export", "_explorer", "_cli", "plots", "callbacks", "torch")
+    parts = ("_topics", "_irt", "_export", "_explorer", "_cli", "_distributed", "plots", "callbacks", "torch")
     unwanted = {"numpy.random", "numpy.ma", "secrets", "hashlib", "logging", "argparse", "html"}
     found = {
         name for name in modules if name in unwanted or name.startswith(tuple(f"fastvae.{part}" for part in parts))

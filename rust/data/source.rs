@@ -30,6 +30,15 @@ impl Element {
     }
 }
 
+/// The numbers of rows in the whole data, of which they are a part.
+#[derive(Clone, Copy, Debug)]
+enum Numbers<'a> {
+    /// Row i has the number `first + i`: a share of the examples of several ranks, or with `first` 0 the whole data.
+    From(usize),
+    /// Row i has the number `numbers[i]`: a block of the rows of a source.
+    Each(&'a [u64]),
+}
+
 /// A matrix [rows, cols] in memory, with any strides and alignment, or sparse.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
@@ -42,7 +51,7 @@ pub struct Source<'a> {
     index: Option<&'a [u64]>,
     repeats: bool,
     binarize: Option<Binarize>,
-    numbers: Option<&'a [u64]>,
+    numbers: Numbers<'a>,
     conditions: Option<&'a Source<'a>>,
     weights: Option<Weights<'a>>,
     owner: PhantomData<&'a [u8]>,
@@ -75,7 +84,7 @@ impl<'a> Source<'a> {
             index: None,
             repeats: false,
             binarize: None,
-            numbers: None,
+            numbers: Numbers::From(0),
             conditions: None,
             weights: None,
             owner: PhantomData,
@@ -132,18 +141,24 @@ impl<'a> Source<'a> {
         if numbers.len() != self.rows {
             return Err(Error::Shape(format!("{} numbers of {} rows", numbers.len(), self.rows)));
         }
-        Ok(Source { numbers: Some(numbers), ..self })
+        Ok(Source { numbers: Numbers::Each(numbers), ..self })
     }
 
-    /// The number of a row, which keys its binary draw: that of the whole data in a block, else `row`.
+    /// The number of a row in the whole data, which keys its binary draw.
     #[inline(always)]
     pub fn number(&self, row: usize) -> usize {
-        self.numbers.map_or(row, |numbers| numbers[row] as usize)
+        match self.numbers {
+            Numbers::From(first) => first + row,
+            Numbers::Each(numbers) => numbers[row] as usize,
+        }
     }
 
-    /// The number of a row for messages.
+    /// The number of a row for messages: in the array that was passed, or in the source that it is a block of.
     pub fn shown(&self, row: usize) -> usize {
-        self.numbers.map_or(self.place(row), |numbers| numbers[row] as usize)
+        match self.numbers {
+            Numbers::From(_) => self.place(row),
+            Numbers::Each(numbers) => numbers[row] as usize,
+        }
     }
 
     /// Attaches the conditions `y` [rows, conditions] of a conditional model: row i of `y` belongs to row i.
@@ -166,6 +181,13 @@ impl<'a> Source<'a> {
     /// rows of a pass of which these are a block.
     pub fn with_weights(self, values: &'a [f32], mean: Option<f64>) -> Result<Source<'a>> {
         Ok(Source { weights: Some(Weights::new(values, &self, mean)?), ..self })
+    }
+
+    /// The array as a share of several, `total` their rows and the sum of their weights: the mean weight over all rows is 1. Its
+    /// first row has the number `first` among the rows of all shares.
+    pub fn share_of(self, total: (usize, f64), first: usize) -> Source<'a> {
+        let weights = self.weights.map(|weights| weights.among(total));
+        Source { weights, numbers: Numbers::From(first), ..self }
     }
 
     /// Whether rows have weights in the loss.

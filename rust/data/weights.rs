@@ -47,6 +47,11 @@ impl<'a> Weights<'a> {
         (f64::from(self.values[place]) * self.factor) as f32
     }
 
+    /// The weights among all shares, `total` their rows and the sum of their weights.
+    pub(super) fn among(self, (rows, total): (usize, f64)) -> Weights<'a> {
+        Weights { factor: rows as f64 / total, total, ..self }
+    }
+
     /// The sum of the weights as given.
     pub fn total(&self) -> f64 {
         self.total

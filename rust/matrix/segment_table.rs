@@ -36,6 +36,11 @@ impl SegmentTable {
         table
     }
 
+    /// The number of places.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
     /// The panel that the list of a place counts from, and the list.
     pub fn get(&self, place: usize) -> (usize, Segments<'_>) {
         let (list, base) = self.places[place];

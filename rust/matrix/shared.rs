@@ -25,6 +25,11 @@ impl<'a, T> Shared<'a, T> {
         Shared { start: slice.as_mut_ptr(), len: slice.len(), owner: PhantomData }
     }
 
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// Whether the slice is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0

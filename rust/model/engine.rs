@@ -314,6 +314,7 @@ impl Engine {
             weighted: false,
             balanced: false,
             prior: None,
+            part: None,
         };
         Ok(SharedBuffers {
             pass: Pass { network, batch },

@@ -1,6 +1,6 @@
 //! A model: specification, layers, batch memory, the phases of a pass, and the engine that owns them.
 //!
-//! Each module uses only modules before it: `layer_list`, `spec`, `batch`, `tensor` (vocabulary); `memory`; `sink`,
+//! Each module uses only modules before it: `layer_list`, `spec`, `batch`, `tensor` (vocabulary); `memory`, `ranks`; `sink`,
 //! `layers`, `head`, `phases`; `build`, `network`; `pass`, `clip`; `engine`, `flip_sign`, `quantize`, `start`.
 
 mod batch;
@@ -18,6 +18,7 @@ mod network;
 mod pass;
 mod phases;
 mod quantize;
+mod ranks;
 mod sink;
 mod spec;
 mod start;
@@ -41,6 +42,7 @@ pub use network::Network;
 pub(crate) use pass::Pass;
 pub(crate) use phases::SampleRange;
 pub use phases::{Draws, WeightSums};
+pub use ranks::{Exchange, Part, Shares, part_of};
 pub(crate) use sink::Sink;
 pub use spec::{Missing, Precision, Specification, Topics, WeightConstraint};
 pub use tensor::{Tensor, TensorKind};

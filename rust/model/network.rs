@@ -37,6 +37,9 @@ pub struct Network {
     pub rows: usize,
     /// Rows that the optimiser updates; the rows of running statistics follow them.
     pub trained_rows: usize,
+    /// For each layer the first row whose gradient is final after the layer's update in the backward pass: layers before it in
+    /// the forward pass have none from there on.
+    pub final_rows: Vec<usize>,
     /// Rows of the derived buffer.
     pub derived_rows: usize,
 }
@@ -67,6 +70,16 @@ impl Network {
         }
         let pools = encoder.iter().take_while(|layer| layer.tensors().is_empty()).count();
         let all = encoder.iter().chain(&latent).chain(&decoder);
+        let mut reached = 0;
+        let final_rows = all.clone().map(|layer| {
+            let tensors = layer.tensors();
+            let ends = tensors.iter().filter(|tensor| tensor.is_trained()).map(Tensor::end);
+            let end = ends.max().unwrap_or(0);
+            let below = reached;
+            reached = reached.max(end);
+            below
+        });
+        let final_rows = final_rows.collect();
         let (mut tensors, running): (Vec<_>, Vec<_>) =
             all.flat_map(|layer| layer.tensors()).partition(Tensor::is_trained);
         tensors.extend(head.tensors());
@@ -81,6 +94,7 @@ impl Network {
             tensors,
             rows: layout.rows,
             trained_rows,
+            final_rows,
             derived_rows: layout.derived,
         }
     }
@@ -163,7 +177,12 @@ impl Network {
         };
         let sparse = matches!(storage, InputStorage::Sparse(_));
         let conditions = planner.place(spec.conditions, 1, sparse);
-        if self.encoder[0].multiplies_words() && !sparse {
+        // A convolutional encoder reads conditions in a later layer, or x behind pools.
+        let words = match spec.encoder_is_convolutional() {
+            false => self.encoder[0].multiplies_words(),
+            true => self.encoder.iter().any(|layer| layer.multiplies_words()),
+        };
+        if words && !sparse {
             planner.add_words(&mut input);
         }
         // The gradient with respect to the input is not computed.
@@ -283,7 +302,7 @@ fn plan_layers(
         }
         if layer.multiplies_words() {
             planner.add_gradient_words(&mut slot.above.gradient);
-            if words_only {
+            if next.is_some_and(|next| next.stores_words()) {
                 planner.drop_floats(&mut slot.above.gradient);
             }
         }

@@ -7,6 +7,7 @@ use super::layers::{Epilogue, Layer};
 use super::memory::{BatchView, Owners, Slot};
 use super::network::{Layers, Network};
 use super::phases::SampleRange;
+use super::ranks::Part;
 use super::sink::Sink;
 use crate::data::Source;
 use crate::data::check::ValueCheck;
@@ -47,12 +48,19 @@ impl<'a> Pass<'a> {
         Pass { batch: BatchView { prior_weight, weighted, prior, ..self.batch }, ..self }
     }
 
+    /// The pass as a part of a batch on several ranks, in a pass over examples whose weights add up to `total`.
+    pub fn part_of(self, part: Part<'a>, total: f64) -> Pass<'a> {
+        let prior_weight = (self.rows as f64 / part.rows as f64 / total) as f32;
+        Pass { batch: BatchView { prior_weight, part: Some(part), ..self.batch }, ..self }
+    }
+
     /// The pass with the weights of groups of columns in log p, if `balanced`.
     pub fn balanced(self, balanced: bool) -> Pass<'a> {
         Pass { batch: BatchView { balanced, ..self.batch }, ..self }
     }
 
-    /// Minus the log prior of the parameters in the loss of an example, nats. Not in the update.
+    /// Minus the log prior of the parameters in the loss of an example, nats. Not in the update. On several ranks it is this
+    /// part's share in that.
     pub fn prior_loss(&self) -> f64 {
         match self.prior_weight {
             0.0 => 0.0,
@@ -192,7 +200,8 @@ impl<'a> Pass<'a> {
         (scratch, sink): (Shared<Row>, Sink),
     ) {
         let (network, plan) = (self.network, self.memory.plan);
-        let back = |layers: &Layers, slots: &[Slot], from: usize| {
+        let (mut end, mut below) = (network.trained_rows, network.final_rows.iter().rev());
+        let mut back = |layers: &Layers, slots: &[Slot], from: usize| {
             for (i, (layer, slot)) in layers.iter().zip(slots).enumerate().rev() {
                 if i >= from {
                     layer.backward(&self.batch, worker, slot);
@@ -202,6 +211,9 @@ impl<'a> Pass<'a> {
                 }
                 // From here on, the memory of the output's gradient is the next layers'.
                 layer.update(&self.batch, worker, slot, scratch, sink);
+                let start = *below.next().expect("one for each layer");
+                self.exchange(worker, start..end);
+                end = end.min(start);
             }
         };
         network.head.update(&self.batch, worker, weight, sink);
@@ -215,6 +227,17 @@ impl<'a> Pass<'a> {
             self.round_all(worker, plan.posterior.gradient);
         }
         back(&network.encoder, &plan.encoder, network.without_input_gradient);
+    }
+
+    /// Starts to add up rows of the stored gradient over all ranks, if there are several. Earlier phases wrote them, and no later
+    /// one of the backward pass uses them. Other workers go on.
+    fn exchange(&self, worker: &Worker, rows: Range<usize>) {
+        if let Some(part) = self.batch.part
+            && worker.index() == 0
+            && !rows.is_empty()
+        {
+            part.exchange.start(rows);
+        }
     }
 
     /// Multiplies the gradients that [`Pass::score`] has stored by the factors of their draws, if there are any.

@@ -64,6 +64,15 @@ impl Tensor {
         self.place.columns.at(0)
     }
 
+    /// A row of the buffer behind all of its own.
+    pub(super) fn end(&self) -> usize {
+        let Place { start, rows, order, columns, stride } = self.place;
+        let cols = self.shape.iter().product::<usize>() / rows.max(1);
+        let panel = (0..cols).map(|j| columns.at(j) / WIDTH).max().unwrap_or(0);
+        let most = if matches!(order, RowMap::Same) { rows } else { stride };
+        start + panel * stride + most
+    }
+
     /// Whether the tensor is a parameter, which has a gradient unless the network is for inference only.
     pub fn is_trained(&self) -> bool {
         !matches!(self.kind, TensorKind::RunningMean | TensorKind::RunningVariance)

@@ -5,7 +5,7 @@
 //! Training uses the batch's mean and population variance, inference the running statistics. These move towards the
 //! batch's mean and unbiased variance.
 
-use crate::simd::{LANES, Op, Row, Simd};
+use crate::simd::{LANES, Op, Row, Simd, WIDTH, ZERO_ROW, floats, floats_mut};
 
 /// eps, added to the variance.
 pub(super) const EPS: f32 = 1e-5;
@@ -20,29 +20,79 @@ pub struct ColumnStatistics<'a> {
     pub variance: &'a mut Row,
     /// 1 / sqrt(variance + eps), the factor of the forward pass.
     pub inverse: &'a mut Row,
-    /// The sums of dL/dy over the batch: the gradient of the shift.
-    pub shift: &'a mut Row,
+    /// The [`ShiftSums`], two rows: the first is the gradient of the shift.
+    pub sums: &'a mut [Row],
 }
 
 impl<'a> ColumnStatistics<'a> {
     /// The number of rows.
-    pub const ROWS: usize = 4;
+    pub const ROWS: usize = 5;
 
     /// The statistics stored in [`ColumnStatistics::ROWS`] rows.
     pub fn of(rows: &'a mut [Row]) -> ColumnStatistics<'a> {
-        let [mean, variance, inverse, shift] = rows else { panic!("statistics take four rows") };
-        ColumnStatistics { mean, variance, inverse, shift }
+        let [mean, variance, inverse, sums @ ..] = rows else {
+            panic!("statistics take five rows")
+        };
+        ColumnStatistics { mean, variance, inverse, sums }
     }
 }
 
-/// Normalises columns of a panel in place, with `running` statistics or else those of the batch.
+/// Replaces rows by their sums over all ranks of a training; `sum` adds up values.
+pub fn sum_rows<'a>(rows: impl Iterator<Item = &'a mut Row>, sum: &mut dyn FnMut(&mut [f64])) {
+    let rows: Vec<&mut Row> = rows.collect();
+    let each = |row: &&mut Row| floats(row).to_vec();
+    let mut values: Vec<f64> = rows.iter().flat_map(each).map(f64::from).collect();
+    sum(&mut values);
+    for (row, values) in rows.into_iter().zip(values.chunks_exact(WIDTH)) {
+        let to = floats_mut(std::slice::from_mut(row)).iter_mut();
+        to.zip(values).for_each(|(to, &value)| *to = value as f32);
+    }
+}
+
+/// Replaces the statistics `of` each panel of a part of a batch, the share `share` of all its values, by those of the batch: the
+/// mean of the means, and the mean of the variances and the squared distances of the means (Chan, Golub & LeVeque 1983). `sum`
+/// adds up values over all parts.
+pub fn merge_over_ranks<'a>(
+    of: &dyn Fn(usize) -> ColumnStatistics<'a>,
+    panels: usize,
+    share: f64,
+    sum: &mut dyn FnMut(&mut [f64]),
+) {
+    let mut own = Vec::with_capacity(panels * WIDTH);
+    for panel in 0..panels {
+        let ColumnStatistics { mean, variance, .. } = of(panel);
+        let [mean, variance] = [mean, variance].map(|row| floats(row));
+        let pairs = mean.iter().zip(variance);
+        own.extend(pairs.map(|(&mean, &variance)| (f64::from(mean), f64::from(variance))));
+    }
+    let mut means: Vec<f64> = own.iter().map(|(mean, _)| share * mean).collect();
+    sum(&mut means);
+    let distances = own.iter().zip(&means);
+    let mut variances: Vec<f64> = distances
+        .map(|((mean, variance), all)| share * (variance + (mean - all) * (mean - all)))
+        .collect();
+    sum(&mut variances);
+    for panel in 0..panels {
+        let ColumnStatistics { mean, variance, inverse, .. } = of(panel);
+        let [mean, variance, inverse] =
+            [mean, variance, inverse].map(|row| floats_mut(std::slice::from_mut(row)));
+        for j in 0..WIDTH {
+            let found = variances[panel * WIDTH + j];
+            mean[j] = means[panel * WIDTH + j] as f32;
+            variance[j] = found as f32;
+            inverse[j] = (1.0 / (found + f64::from(EPS)).sqrt()) as f32;
+        }
+    }
+}
+
+/// Normalises columns of a panel in place, with `given` statistics or else those of the rows.
 pub struct Normalize<'a> {
     /// The panel [batch, 32]: x in, y out.
     pub rows: &'a mut [Row],
     /// The number of columns to normalise, from the first on. The others are unchanged.
     pub cols: usize,
-    /// Running means and variances, to use in place of the batch's.
-    pub running: Option<[&'a Row; 2]>,
+    /// Means and variances to use in place of those of the rows.
+    pub given: Option<[&'a Row; 2]>,
     /// Receives mean, variance and factor.
     pub columns: ColumnStatistics<'a>,
 }
@@ -51,10 +101,10 @@ impl Op for Normalize<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Normalize { rows, cols, running, columns } = self;
+        let Normalize { rows, cols, given, columns } = self;
         let share = s.div(s.splat(1.0), s.splat(rows.len() as f32));
         for v in 0..cols.div_ceil(LANES).min(2) {
-            let (mean, variance) = match running {
+            let (mean, variance) = match given {
                 Some([mean, variance]) => (s.load(&mean[v]), s.load(&variance[v])),
                 None => {
                     let [mut sum, mut squares] = [s.zero(); 2];
@@ -83,6 +133,35 @@ impl Op for Normalize<'_> {
     }
 }
 
+/// The sums over a panel's rows of dL/dy, for the gradient of the shift, and of dL/dy y.
+pub struct ShiftSums<'a> {
+    /// The panel of dL/dy, [batch, 32].
+    pub gradient: &'a [Row],
+    /// The panel of y, [batch, 32].
+    pub values: &'a [Row],
+    /// The number of normalised columns.
+    pub cols: usize,
+}
+
+impl Op for ShiftSums<'_> {
+    type Output = [Row; 2];
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> [Row; 2] {
+        let ShiftSums { gradient, values, cols } = self;
+        let mut found = [ZERO_ROW; 2];
+        for v in 0..cols.div_ceil(LANES).min(2) {
+            let mut sums = [s.zero(); 2];
+            for (d, y) in gradient.iter().zip(values) {
+                let d = s.load(&d[v]);
+                sums = [s.add(sums[0], d), s.fma(d, s.load(&y[v]), sums[1])];
+            }
+            s.store(sums[0], &mut found[0][v]);
+            s.store(sums[1], &mut found[1][v]);
+        }
+        found
+    }
+}
+
 /// Computes dL/dx from dL/dy, in place: (dy - mean(dy) - y mean(dy y)) / sqrt(variance + eps), means over the batch, if
 /// the forward pass used the batch's statistics; dy / sqrt(variance + eps) if it used the running statistics.
 pub struct NormalizeGradient<'a> {
@@ -92,26 +171,22 @@ pub struct NormalizeGradient<'a> {
     pub values: &'a [Row],
     /// The number of normalised columns. The others are unchanged.
     pub cols: usize,
-    /// The forward pass's statistics; receives the gradient of the shift.
+    /// The forward pass's statistics.
     pub columns: ColumnStatistics<'a>,
-    /// Whether the forward pass used the batch's statistics.
-    pub of_batch: bool,
+    /// The [`ShiftSums`] of the batch.
+    pub sums: &'a [Row],
+    /// One over the number of rows of the batch; zero if the forward pass used the running statistics.
+    pub share: f32,
 }
 
 impl Op for NormalizeGradient<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let NormalizeGradient { gradient, values, cols, columns, of_batch } = self;
-        let share = s.splat(if of_batch { 1.0 / gradient.len() as f32 } else { 0.0 });
+        let NormalizeGradient { gradient, values, cols, columns, sums, share } = self;
+        let share = s.splat(share);
         for v in 0..cols.div_ceil(LANES).min(2) {
-            let mut sums = [s.zero(); 2];
-            for (d, y) in gradient.iter().zip(values) {
-                let d = s.load(&d[v]);
-                sums = [s.add(sums[0], d), s.fma(d, s.load(&y[v]), sums[1])];
-            }
-            s.store(sums[0], &mut columns.shift[v]);
-            let [mean, slope] = [s.mul(sums[0], share), s.mul(sums[1], share)];
+            let [mean, slope] = [0, 1].map(|i| s.mul(s.load(&sums[i][v]), share));
             let (inverse, used) = (s.load(&columns.inverse[v]), s.first(cols - v * LANES));
             for (d, y) in gradient.iter_mut().zip(values) {
                 let dy = s.load(&d[v]);

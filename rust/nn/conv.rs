@@ -14,6 +14,8 @@
 use super::image::{Image, ImageShape};
 use crate::matrix::SegmentTable;
 use crate::simd::{Segment, SegmentList, WIDTH};
+use std::collections::HashMap;
+use std::ops::Range;
 
 /// The geometry of a convolution: (rows, columns) each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +88,13 @@ fn extend(segments: &mut Vec<Segment>, next: Segment) {
     segments.push(next);
 }
 
-/// For each pixel of an image of sides `to`, the segments of its product: columns of image `from`, and rows (tap, channel).
+/// For each pixel of an image of sides `to`, the segments of its product: columns of image `from`, and rows (tap, channel). One k has
+/// `per` channels of a tap, the last one those that are left: two need panels of their own for each pixel of `from`.
 fn table(
     window: &Window,
     from: &Image,
     to: [usize; 2],
+    per: usize,
     place: impl Fn(usize, usize, usize) -> Option<usize>,
 ) -> SegmentTable {
     let [rows, columns] = window.reach(to, place);
@@ -101,11 +105,12 @@ fn table(
             for &(j, x) in column {
                 let tap = i * window.kernel[1] + j;
                 for run in from.runs(y * from.shape.width + x) {
+                    let first = tap * from.shape.channels.div_ceil(per) + run.channel / per;
                     let next = Segment {
                         panel: run.panel as u32,
-                        lane: run.lane as u32,
-                        to: (tap * from.shape.channels + run.channel) as u32,
-                        count: run.count as u32,
+                        lane: (run.lane / per) as u32,
+                        to: first as u32,
+                        count: run.count.div_ceil(per) as u32,
                     };
                     extend(&mut segments, next);
                 }
@@ -118,13 +123,59 @@ fn table(
 /// For each small pixel the segments of its product: columns of the large image, rows (tap, l) of W.
 pub fn down(window: &Window, large: &Image, small: ImageShape) -> SegmentTable {
     let inside = sides(large.shape);
-    table(window, large, sides(small), |d, at, tap| window.large(d, inside, at, tap))
+    table(window, large, sides(small), 1, |d, at, tap| window.large(d, inside, at, tap))
 }
 
-/// For each large pixel the segments of its product: columns of the small image, rows (tap, s) of Wᵀ.
-pub fn up(window: &Window, large: ImageShape, small: &Image) -> SegmentTable {
+/// For each large pixel the segments of its product: columns of the small image, rows (tap, s) of Wᵀ, `per` channels for one k.
+pub fn up(window: &Window, large: ImageShape, small: &Image, per: usize) -> SegmentTable {
     let inside = sides(small.shape);
-    table(window, small, sides(large), |d, at, tap| window.small(d, inside, at, tap))
+    table(window, small, sides(large), per, |d, at, tap| window.small(d, inside, at, tap))
+}
+
+/// Rows of W as a right operand of words: words of rows 0 and 1, 2 and 3, ... of them, or, if `odd`, of a row of zeros and row 0, rows 1
+/// and 2, ... A missing last row counts as zero.
+#[derive(Clone, Debug)]
+pub struct WordRun {
+    /// The rows of W.
+    pub rows: Range<usize>,
+    /// Whether a row of zeros comes first.
+    pub odd: bool,
+    /// The words, in a panel of words of all runs.
+    pub words: Range<usize>,
+}
+
+/// Makes segments of words, two columns each, and the runs of rows that they multiply. A segment that starts or ends inside a word
+/// multiplies the other column of the word by zero.
+#[derive(Debug, Default)]
+pub struct WordRuns {
+    /// The runs, one after the other.
+    pub runs: Vec<WordRun>,
+    known: HashMap<(u32, u32, u32), u32>,
+}
+
+impl WordRuns {
+    /// The segment of words of a segment.
+    pub fn segment(&mut self, s: &Segment) -> Segment {
+        let odd = s.lane % 2;
+        let count = (odd + s.count).div_ceil(2);
+        let to = *self.known.entry((s.to, s.count, odd)).or_insert_with(|| {
+            let start = self.runs.last().map_or(0, |run| run.words.end);
+            let rows = s.to as usize..(s.to + s.count) as usize;
+            let words = start..start + count as usize;
+            self.runs.push(WordRun { rows, odd: odd == 1, words });
+            start as u32
+        });
+        Segment { lane: s.lane / 2, to, count, ..*s }
+    }
+
+    /// The segments of words of a table.
+    pub fn table(&mut self, table: &SegmentTable) -> SegmentTable {
+        SegmentTable::new((0..table.places()).map(|place| {
+            let (base, segments) = table.get(place);
+            let moved = segments.iter().map(|s| Segment { panel: base as u32 + s.panel, ..*s });
+            moved.map(|s| self.segment(&s)).collect()
+        }))
+    }
 }
 
 /// The pixels that a tap connects, small ones ascending: the first panels of both. Both images have panels of their own for each

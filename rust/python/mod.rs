@@ -5,6 +5,7 @@ mod arrays;
 mod detach;
 mod engine;
 mod error;
+mod exchange;
 mod file;
 mod functional;
 mod infer;
@@ -62,6 +63,7 @@ mod _core {
         likelihood::{check_likelihood, likelihood_formula},
         sparse::PySparseMatrix,
         start::PyColumnMoments,
+        train::order_of_rank,
         unreadable_num_threads,
     };
     use crate::data::input_transform;

@@ -8,7 +8,7 @@ use crate::data::corruption::Corruption;
 use crate::error::copied;
 use crate::nn::objective::Objective;
 use crate::run::evaluate::MeanLosses;
-use numpy::PyReadonlyArray1;
+use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -74,12 +74,14 @@ impl PyEngine {
         let x = Source::from_slice(reconstruction, 1);
         let x = weights.map_or(Ok(x), |weights| x.with_weights(weights, None))?;
         let losses = [copied(reconstruction)?, copied(kl_of_rows)?, copied(bound)?];
-        Ok(means(&x, losses, kl, latent_dim, &objectives))
+        let means = MeanLosses::new(&x, losses, kl, latent_dim);
+        Ok(by_objective(&means, &objectives))
     }
 
     /// Means of -log p(x|z) and KL over the examples (or over `rows`), and the loss of each objective. Nats. All
     /// objectives must have the same number of draws. `balanced`: log p has the weights of groups of columns, as in
-    /// training.
+    /// training. `exchange`: the exchange with other ranks, over whose shares the means are then.
+    #[pyo3(signature = (x, y, weights, rows, eps, objectives, corruption, binarize, balanced, threads, exchange=None))]
     #[allow(clippy::too_many_arguments)]
     fn mean_losses(
         &self,
@@ -94,6 +96,7 @@ impl PyEngine {
         binarize: Option<Binary>,
         balanced: bool,
         threads: Option<usize>,
+        exchange: Option<Bound<'_, PyAny>>,
     ) -> PyResult<(f64, f64, Vec<f64>)> {
         let eps = eps.map(source).transpose()?;
         self.with_weighted(x, (y, &weights), &rows, |x| {
@@ -108,20 +111,23 @@ impl PyEngine {
                 let kl = &mut kl_by_coordinate;
                 self.in_slices(py, |engine| engine.kl(&x, corruption, kl, &mut run))?;
             }
-            Ok(means(&x, losses, &kl_by_coordinate, latent_dim, &objectives))
+            let means = MeanLosses::new(&x, losses, &kl_by_coordinate, latent_dim);
+            let means = match exchange {
+                None => means,
+                Some(object) => means.over_ranks(x.total_weight(), |values| {
+                    let array = PyArray1::from_vec(py, copied(values)?);
+                    object.call_method1("sum", (&array,))?;
+                    values.copy_from_slice(array.readonly().as_slice()?);
+                    PyResult::Ok(())
+                })?,
+            };
+            Ok(by_objective(&means, &objectives))
         })
     }
 }
 
-/// Means of the losses of examples, and the loss of each objective.
-fn means(
-    x: &Source,
-    losses: [Vec<f32>; 3],
-    kl_by_coordinate: &[f32],
-    latent_dim: usize,
-    objectives: &[Objective],
-) -> (f64, f64, Vec<f64>) {
-    let means = MeanLosses::new(x, losses, kl_by_coordinate, latent_dim);
+/// Means, and the loss of each objective.
+fn by_objective(means: &MeanLosses, objectives: &[Objective]) -> (f64, f64, Vec<f64>) {
     let values = objectives.iter().map(|objective| means.loss(objective)).collect();
     (means.reconstruction, means.kl, values)
 }

@@ -11,7 +11,8 @@ use crate::model::Specification;
 use crate::nn::likelihood::{Column, Likelihood};
 use crate::run::moments::add_rows;
 use crate::simd::Isa;
-use numpy::PyArray1;
+use numpy::{PyArray1, PyReadonlyArray1};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 /// The moments of the columns of the training data.
@@ -24,6 +25,29 @@ pub struct PyColumnMoments {
 
 #[pymethods]
 impl PyColumnMoments {
+    /// The moments as plain numbers, [number of columns, 6], for [`PyColumnMoments::merged`].
+    fn table<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        let columns = self.columns.iter().chain(&self.encoded);
+        array_of(py, columns.flat_map(Column::numbers).collect::<Vec<f64>>().into_iter())
+    }
+
+    /// The moments of the columns of several arrays together, these and those of `tables`.
+    fn merged(&self, tables: Vec<PyReadonlyArray1<'_, f64>>) -> PyResult<PyColumnMoments> {
+        let own = self.columns.len() + self.encoded.len();
+        let mut merged = vec![Column::default(); own];
+        for table in &tables {
+            let (numbers, _) = table.as_slice()?.as_chunks();
+            if numbers.len() != own {
+                return Err(PyValueError::new_err("the arrays have other numbers of columns"));
+            }
+            for (column, &numbers) in merged.iter_mut().zip(numbers) {
+                *column = column.merged(&Column::of_numbers(numbers));
+            }
+        }
+        let encoded = merged.split_off(self.columns.len());
+        Ok(PyColumnMoments { columns: merged, encoded })
+    }
+
     /// The means of the observed values, [n_features].
     #[getter]
     fn mean<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {

@@ -4,12 +4,15 @@ use super::arguments::{BlockArguments, CompositeArguments};
 use super::arrays::{Array, Array2, Rows, Weights, array, owned, source};
 use super::detach::SLICE;
 use super::engine::PyEngine;
+use super::exchange::PyExchange;
 use crate::data::binarize::Binary;
 use crate::data::corruption::Corruption;
-use crate::model::{EncoderInput, Epsilon, NoiseKey};
+use crate::model::{EncoderInput, Epsilon, Exchange, NoiseKey};
 use crate::nn::objective::{LossSums, Objective};
-use crate::run::train::{StepValues, TrainingPass};
+use crate::run::train::{self, StepValues, TrainingPass};
+use crate::simd::Isa;
 use numpy::PyReadonlyArray1;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 /// KL weights, KL targets and learning rates: one value for all steps, or one value per step.
@@ -20,9 +23,9 @@ type StepArrays<'py> =
 impl PyEngine {
     /// Trains one pass over `x`, or over `rows` of it. Returns the sums of -log p(x|z), KL and loss over the examples, the
     /// number of examples in the sums, and the number of skipped batches. Calls `tick` after each slice of time with the number of finished examples. `objective`: the values of the first
-    /// step. `step_values`: KL weights, KL targets and learning rates of all steps. `block`: the place of the rows in a
-    /// larger pass.
-    #[pyo3(signature = (x, y, weights, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, skips_bad, tick, prior=None, block=None))]
+    /// step. `step_values`: KL weights, KL targets and learning rates of all steps. `exchange`: the exchange with other ranks, whose
+    /// sums are those of all; the number of examples is this rank's. `block`: the place of the rows in a larger pass.
+    #[pyo3(signature = (x, y, weights, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, skips_bad, tick, prior=None, exchange=None, block=None))]
     #[allow(clippy::too_many_arguments)]
     fn train(
         &self,
@@ -45,6 +48,7 @@ impl PyEngine {
         skips_bad: bool,
         tick: Option<Bound<'_, PyAny>>,
         prior: Option<CompositeArguments>,
+        exchange: Option<Bound<'_, PyAny>>,
         block: Option<BlockArguments>,
     ) -> PyResult<(f64, f64, f64, f64, usize)> {
         let eps = eps.map(source).transpose()?;
@@ -56,9 +60,26 @@ impl PyEngine {
             learning_rates: learning_rates.as_slice()?,
         };
         let prior = prior.as_ref().map(CompositeArguments::prior).transpose()?;
+        let ranks = match &exchange {
+            Some(object) => {
+                let rows = self.with_engine(py, |engine| engine.network.rows)?;
+                Some(PyExchange::new(object, rows)?)
+            }
+            None => None,
+        };
+        if ranks.is_some() && block.is_some() {
+            return Err(PyValueError::new_err("a share of several ranks is not read in blocks"));
+        }
         let mean_weight = block.as_ref().and_then(BlockArguments::mean_weight);
         let block = block.as_ref().map(BlockArguments::block).transpose()?;
         self.with_block(x, (y, &weights, mean_weight), &rows, |x| {
+            let x = match &ranks {
+                Some((_, shares)) if shares.own() != x.rows() => {
+                    return Err(PyValueError::new_err("the share of this rank has other rows"));
+                }
+                Some((_, shares)) => x.share_of(shares.total(), shares.first()),
+                None => x,
+            };
             let pass = TrainingPass {
                 x,
                 eps,
@@ -76,12 +97,16 @@ impl PyEngine {
                 checks_end,
                 skips_bad,
                 prior,
+                ranks: ranks.as_ref().map(|(exchange, shares)| (shares, exchange as &dyn Exchange)),
                 block,
             };
             let mut sums = LossSums::default();
             loop {
                 let done =
                     self.with_engine(py, |engine| engine.train(&pass, &mut sums, SLICE))??;
+                if let Some(error) = ranks.as_ref().and_then(|(exchange, _)| exchange.error()) {
+                    return Err(error);
+                }
                 py.check_signals()?;
                 if done {
                     let LossSums { reconstruction, kl, loss, weight, skipped, .. } = sums;
@@ -142,4 +167,10 @@ impl PyEngine {
             engine.apply_gradients(&gradients, learning_rate, threads)
         })??)
     }
+}
+
+/// The order in which a rank of a distributed training reads the `n` rows of its share in a shuffled epoch.
+#[pyfunction]
+pub fn order_of_rank(seed: u64, epoch: u32, rank: usize, n: usize) -> PyResult<Vec<usize>> {
+    Ok(train::order_of_rank(Isa::detect()?, (seed, epoch), rank, n))
 }

@@ -133,7 +133,7 @@ impl InferenceRun<'_> {
         let round = if together { block } else { threads * block * size.at_once };
         let check = &self.check;
         self.done =
-            walk(threads, (self.done, total), round, self.budget, &|worker, start, rows| {
+            walk(threads, (self.done, total), &|_| round, self.budget, &|worker, start, rows| {
                 if together {
                     body(worker, &buffers, 0, rows, start, check);
                 } else {
@@ -159,15 +159,20 @@ impl InferenceRun<'_> {
         let alone = x.rows() * x.cols() < CHECKED_ALONE;
         let threads = if alone { 1 } else { threads_for(self.threads, usize::MAX) };
         let (check, round) = (&self.check, threads * BLOCK * BLOCKS_AT_ONCE);
-        self.done =
-            walk(threads, (self.done, x.rows()), round, self.budget, &|worker, start, rows| {
+        self.done = walk(
+            threads,
+            (self.done, x.rows()),
+            &|_| round,
+            self.budget,
+            &|worker, start, rows| {
                 worker.phase(rows.div_ceil(LANES), |item| {
                     let first = start + item * LANES;
                     let rows = first..(first + LANES).min(start + rows);
                     isa.run(CheckRows { source: x, rows, check });
                 });
                 true
-            });
+            },
+        );
         self.verdict(x)
     }
 }

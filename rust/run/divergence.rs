@@ -26,7 +26,7 @@ pub(super) struct Batch<'a> {
     pub order: Option<&'a Permutation>,
     /// The first example, in that order.
     pub start: usize,
-    /// Examples per batch.
+    /// Its examples.
     pub size: usize,
     /// The number of the batch in the whole pass, from 1, and the batches of that.
     pub number: [usize; 2],

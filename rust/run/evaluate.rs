@@ -41,6 +41,23 @@ impl MeanLosses {
         MeanLosses { reconstruction, kl, kl_by_coordinate, bound }
     }
 
+    /// The means over the shares of all ranks, of which this one has the total weight `weight`; `sum` adds up values over the ranks.
+    pub fn over_ranks<E>(
+        self,
+        weight: f64,
+        sum: impl FnOnce(&mut [f64]) -> Result<(), E>,
+    ) -> Result<MeanLosses, E> {
+        let means = [1.0, self.reconstruction, self.kl, self.bound];
+        let mut values: Vec<f64> =
+            means.into_iter().chain(self.kl_by_coordinate).map(|mean| weight * mean).collect();
+        sum(&mut values)?;
+        let total = values[0];
+        values.iter_mut().for_each(|value| *value /= total);
+        let kl_by_coordinate = values.split_off(means.len());
+        let [_, reconstruction, kl, bound] = values[..] else { unreachable!("four means") };
+        Ok(MeanLosses { reconstruction, kl, kl_by_coordinate, bound })
+    }
+
     /// The loss with the whole data set as one batch.
     pub fn loss(&self, objective: &Objective) -> f64 {
         if objective.importance.samples > 1 {

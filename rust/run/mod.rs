@@ -15,4 +15,5 @@ mod score;
 mod step;
 mod steps;
 mod team;
+mod together;
 pub mod train;

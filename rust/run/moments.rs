@@ -20,7 +20,7 @@ pub fn add_rows(
 ) -> usize {
     let alone = x.rows().saturating_mul(x.cols()) < CHECKED_ALONE;
     let threads = if alone { 1 } else { threads_for(threads, usize::MAX) };
-    walk(threads, (done, x.rows()), ROWS, budget, &|worker, start, rows| {
+    walk(threads, (done, x.rows()), &|_| ROWS, budget, &|worker, start, rows| {
         worker.phase(moments.parts(x), |part| moments.add(isa, x, start..start + rows, part));
         true
     })

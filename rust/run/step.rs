@@ -31,7 +31,7 @@ impl Pass<'_> {
         let [reconstruction, kl] = [reconstruction, kl].map(|losses| sum(losses, weights));
         let means = self.mean_kl_by_coordinate();
         let loss = objective.loss(self.rows, reconstruction, scaled.unwrap_or(kl), means);
-        let prior = self.rows as f64 * self.prior_loss();
+        let prior = self.all_rows() as f64 * self.prior_loss();
         LossSums { reconstruction, kl, loss: loss + prior, ..self.counted() }
     }
 
@@ -50,7 +50,7 @@ impl Pass<'_> {
         LossSums {
             reconstruction: reconstruction / copies as f64,
             kl: sum(kl, weights),
-            loss: self.rows as f64 * self.prior_loss() - sum(self.bounds(), weights),
+            loss: self.all_rows() as f64 * self.prior_loss() - sum(self.bounds(), weights),
             ..self.counted()
         }
     }
@@ -105,6 +105,6 @@ impl Pass<'_> {
 
     /// The weight of an example's -log p(x|z) in the loss.
     fn weight(&self, objective: Objective) -> f32 {
-        objective.reconstruction / self.rows as f32
+        objective.reconstruction / self.all_rows() as f32
     }
 }

@@ -1,7 +1,7 @@
 //! The steps of a pass of training.
 
 use super::divergence::Divergence;
-use super::train::TrainingPass;
+use super::train::{Batches, TrainingPass};
 use crate::data::Source;
 use crate::model::{EncoderInput, Epsilon, NoiseKey, Pass, Rows, SharedBuffers, Sink};
 use crate::nn::objective::LossSums;
@@ -29,8 +29,8 @@ pub(super) struct Steps<'a> {
     pub first: u64,
     /// The first step of the optimiser's moments.
     pub optimizer_start: u64,
-    /// Examples per step.
-    pub batch_size: usize,
+    /// The batches of the pass.
+    pub batches: Batches,
     /// Whether the caller can take a step back, so that its update may be cancelled.
     pub undoes: bool,
     /// The sums of the losses.
@@ -53,15 +53,15 @@ impl Steps<'_> {
     }
 
     /// The forward pass of the batch at row `start`. One worker calls `report` with the losses.
-    fn forward(
+    pub(super) fn forward(
         &self,
         worker: &Worker,
         batch: &Pass,
         start: usize,
         report: &mut dyn FnMut(LossSums),
     ) {
-        let (objective, _) = self.pass.at(start / self.batch_size);
-        let step = self.first + (start / self.batch_size) as u64;
+        let (objective, _) = self.pass.at(self.batches.before(start));
+        let step = self.first + self.batches.before(start) as u64;
         let key = NoiseKey::Train(self.seed, step as u32);
         let epsilon = self.pass.eps.map_or(Epsilon::Drawn(key), |eps| Epsilon::Given(eps, start));
         let rows = match &self.order {
@@ -72,11 +72,34 @@ impl Steps<'_> {
         batch.run_forward(worker, objective, epsilon, report);
     }
 
+    /// The batch at row `start`.
+    fn batch(&self, start: usize, rows: usize) -> Pass<'_> {
+        let batch = self.buffers.pass(0, rows).training_on(&self.x, self.pass.prior.as_ref());
+        match self.pass.ranks {
+            None => batch,
+            Some((shares, exchange)) => {
+                let part = shares.part(self.batches.before(start), exchange);
+                batch.part_of(part, shares.total().1)
+            }
+        }
+    }
+
     /// Sets `bad_loss` if the loss of the batch at row `start` is not finite.
     pub fn check(&self, worker: &Worker, start: usize, rows: usize) {
-        let batch = self.buffers.pass(0, rows).training_on(&self.x, self.pass.prior.as_ref());
-        self.forward(worker, &batch, start, &mut |losses| {
-            self.bad_loss.store(!losses.is_finite(), Ordering::Relaxed);
+        let batch = self.batch(start, rows);
+        let forward = || {
+            self.forward(worker, &batch, start, &mut |losses| {
+                self.bad_loss.store(!losses.is_finite(), Ordering::Relaxed);
+            });
+        };
+        if batch.part.is_none() {
+            return forward();
+        }
+        worker.uninterrupted(forward);
+        batch.sum_over_ranks(worker, |sum| {
+            let mut bad = [f64::from(u8::from(self.bad_loss.load(Ordering::Relaxed)))];
+            sum(&mut bad);
+            self.bad_loss.store(bad[0] > 0.0, Ordering::Relaxed);
         });
     }
 
@@ -92,7 +115,12 @@ impl Steps<'_> {
 
     /// One optimiser step on the batch at row `start`; false if it was cancelled or training diverged.
     pub fn take(&self, worker: &Worker, start: usize, rows: usize) -> bool {
-        let batch = self.buffers.pass(0, rows).training_on(&self.x, self.pass.prior.as_ref());
+        let batch = self.batch(start, rows);
+        if batch.part.is_some() {
+            let mut sound = false;
+            worker.uninterrupted(|| sound = self.take_with_others(worker, &batch, start));
+            return sound;
+        }
         self.forward(worker, &batch, start, &mut |losses| {
             self.cancelled.store(worker.is_cancelled(), Ordering::Relaxed);
             self.bad_loss.store(!losses.is_finite(), Ordering::Relaxed);
@@ -128,8 +156,8 @@ impl Steps<'_> {
 
     /// The backward pass and the update of the batch at row `start`; false if training diverged.
     fn update(&self, worker: &Worker, batch: &Pass, start: usize) -> bool {
-        let (objective, learning_rate) = self.pass.at(start / self.batch_size);
-        let step = self.first + (start / self.batch_size) as u64;
+        let (objective, learning_rate) = self.pass.at(self.batches.before(start));
+        let step = self.first + self.batches.before(start) as u64;
         let update = self.optimizer.at(step + 1 - self.optimizer_start, learning_rate);
         let (gradients, moments) = (self.buffers.gradients, self.buffers.moments);
         let sink = Sink::Update { update, moments, unsound: &self.unsound };
@@ -153,7 +181,7 @@ impl Steps<'_> {
     }
 
     /// Moves running statistics after an update; false if the update found a gradient that was too large.
-    fn finish(&self, worker: &Worker, batch: &Pass) -> bool {
+    pub(super) fn finish(&self, worker: &Worker, batch: &Pass) -> bool {
         let sound = !self.unsound.load(Ordering::Relaxed);
         if sound {
             batch.update_running(worker);
@@ -161,12 +189,12 @@ impl Steps<'_> {
         sound
     }
 
-    fn add(&self, losses: LossSums) {
+    pub(super) fn add(&self, losses: LossSums) {
         **self.sums.lock().unwrap_or_else(PoisonError::into_inner) += losses;
     }
 
     /// Counts a batch of `rows` examples without a step.
-    fn skip(&self, rows: usize) {
+    pub(super) fn skip(&self, rows: usize) {
         let skipped = LossSums { examples: rows, skipped: 1, ..LossSums::default() };
         self.add(skipped);
     }

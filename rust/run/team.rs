@@ -16,13 +16,13 @@ pub fn threads_for(requested: Option<usize>, multiply_adds: usize) -> usize {
     }
 }
 
-/// Walks `from..total` in blocks with a team until the end or until `budget` is over, and returns the row reached. Every
+/// Walks `from..total` in blocks, `block(start)` rows each, with a team until the end or until `budget` is over, and returns the row reached. Every
 /// worker calls `body(worker, start, rows)`; all workers must get the same answer, false to stop. An interruption cancels
 /// the block in work; the row reached is then of no use, except to a body that notices.
 pub(crate) fn walk(
     threads: usize,
     (from, total): (usize, usize),
-    block: usize,
+    block: &(dyn Fn(usize) -> usize + Sync),
     budget: Duration,
     body: &(dyn Fn(&Worker, usize, usize) -> bool + Sync),
 ) -> usize {
@@ -30,7 +30,7 @@ pub(crate) fn walk(
     threads::run_cancellable(threads, |worker| {
         let mut start = from;
         while start < total && !late.load(Ordering::Relaxed) {
-            let rows = block.min(total - start);
+            let rows = block(start).min(total - start);
             if !body(worker, start, rows) {
                 break;
             }

@@ -7,10 +7,13 @@ use crate::data::Source;
 use crate::data::binarize::Binary;
 use crate::data::corruption::Corruption;
 use crate::error::Result;
-use crate::model::{BatchSize, CompositePrior, EncoderInput, Engine, NoiseKey, PassKind};
+use crate::model::{
+    BatchSize, CompositePrior, EncoderInput, Engine, Exchange, NoiseKey, PassKind, Shares, part_of,
+};
 use crate::nn::latent::KlTerm;
 use crate::nn::objective::{Importance, LossSums, Objective};
 use crate::random::Permutation;
+use crate::simd::{Isa, LANES};
 use crate::threads::{self, Worker};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -88,8 +91,61 @@ pub struct TrainingPass<'a> {
     pub checks_end: bool,
     /// Whether a batch whose loss or gradient is not finite is skipped and counted; otherwise it is an error.
     pub skips_bad: bool,
+    /// The shares of several ranks and the exchange between them: `x` is this rank's share. `batch_size` does not matter then.
+    pub ranks: Option<(&'a Shares, &'a dyn Exchange)>,
     /// The place of `x` in a larger pass, if it is a block of that.
     pub block: Option<Block<'a>>,
+}
+
+/// The batches of a pass over `n` examples.
+#[derive(Clone, Copy)]
+pub(super) struct Batches {
+    n: usize,
+    /// Examples of all batches but the last.
+    size: usize,
+    /// On several ranks the number of steps, over which a share is spread evenly.
+    steps: Option<usize>,
+}
+
+impl Batches {
+    fn of(pass: &TrainingPass) -> Batches {
+        let n = pass.x.rows();
+        match pass.ranks {
+            None => Batches { n, size: pass.batch_size.min(n).max(1), steps: None },
+            Some((shares, _)) => {
+                let steps = shares.steps();
+                Batches { n, size: n.div_ceil(steps), steps: Some(steps) }
+            }
+        }
+    }
+
+    /// The number of batches before position `start`, at which a batch starts or the pass ends.
+    pub fn before(self, start: usize) -> usize {
+        match self.steps {
+            None => start.div_ceil(self.size),
+            Some(steps) => (start as u128 * steps as u128).div_ceil(self.n as u128) as usize,
+        }
+    }
+
+    /// The number of examples in the batch at position `start`.
+    pub fn rows(self, start: usize) -> usize {
+        match self.steps {
+            None => self.size.min(self.n - start),
+            Some(steps) => part_of(self.n, steps, self.before(start)).len(),
+        }
+    }
+
+    /// The position of the last batch.
+    fn last(self) -> usize {
+        match self.steps {
+            None => (self.n - 1) / self.size * self.size,
+            Some(steps) => part_of(self.n, steps, steps - 1).start,
+        }
+    }
+
+    fn number(self) -> usize {
+        self.before(self.n)
+    }
 }
 
 impl<'a> TrainingPass<'a> {
@@ -112,6 +168,7 @@ impl<'a> TrainingPass<'a> {
             threads: None,
             checks_end: false,
             skips_bad: false,
+            ranks: None,
             block: None,
         }
     }
@@ -146,15 +203,17 @@ impl Engine {
         if let Some(prior) = &pass.prior {
             prior.check(&self.network.spec, pass.at(0).0, &pass.x)?;
         }
-        let (n, batch_size) = (pass.x.rows(), pass.batch_size.min(pass.x.rows()).max(1));
+        let batches = Batches::of(pass);
+        let (n, batch_size) = (pass.x.rows(), batches.size);
         let size = BatchSize::with_draws(&self.network.spec, batch_size, pass.importance.samples)?;
         let work = 3 * self.network.work_of(size) + UPDATE_WORK * self.network.work();
         let threads = threads_for(pass.threads, work);
-        if pass.clip_norm.is_some() || pass.skips_bad || self.network.stores_gradient() {
+        let stores = pass.clip_norm.is_some() || pass.skips_bad || pass.ranks.is_some();
+        if stores || self.network.stores_gradient() {
             self.allocate_gradients()?;
         }
         let from = sums.examples;
-        let last = (n - 1) / batch_size * batch_size;
+        let last = batches.last();
         let (checked, long) =
             (pass.checks_end && from == last, work >= LONG_STEP && batch_size >= MANY_EXAMPLES);
         let state = match checked || long {
@@ -162,11 +221,11 @@ impl Engine {
             false => None,
         };
         let end = match (long, pass.checks_end && from < last) {
-            (true, _) => n.min(from + batch_size),
+            (true, _) => from + batches.rows(from),
             (_, true) => last,
             _ => n,
         };
-        let (seed, first) = (self.network.spec.seed, self.steps - (from / batch_size) as u64);
+        let (seed, first) = (self.network.spec.seed, self.steps - batches.before(from) as u64);
         // The first step identifies the pass.
         let before = pass.block.map_or(0, |block| block.first);
         let key = first.wrapping_sub(before as u64) as u32;
@@ -181,18 +240,25 @@ impl Engine {
             NoiseKey::Train(seed, 0),
         );
         let storage = input.storage().of(&self.network.spec, &x, batch_size);
-        let order = pass.shuffle.then(|| Permutation::new(seed, self.epochs, n));
+        let order_seed = pass.ranks.map_or(seed, |(shares, _)| seed_of_rank(seed, shares.rank()));
+        let order = pass.shuffle.then(|| Permutation::new(order_seed, self.epochs, n));
         let (optimizer, optimizer_start) = (self.network.spec.optimizer, self.optimizer_start);
+        let rows = self.network.rows;
+        let mut buffers = self.share(1, size, PassKind::Train, storage)?;
+        if let Some((_, exchange)) = pass.ranks {
+            buffers.gradients.values = exchange.gradient();
+            assert_eq!(buffers.gradients.values.len(), rows, "the memory is for these parameters");
+        }
         let steps = Steps {
             pass,
             x,
             order,
-            buffers: self.share(1, size, PassKind::Train, storage)?,
+            buffers,
             seed,
             optimizer,
             first,
             optimizer_start,
-            batch_size,
+            batches,
             undoes: state.is_some(),
             sums: Mutex::new(&mut *sums),
             pending: Mutex::default(),
@@ -200,11 +266,12 @@ impl Engine {
             bad_loss: AtomicBool::new(false),
             unsound: AtomicBool::new(false),
         };
+        let size_at = |start| batches.rows(start);
         let body = |worker: &Worker, start, rows| steps.take(worker, start, rows);
         let mut reached = from;
         let mut advance = |threads, rows| {
             let (start, end) = (Instant::now(), end.min(reached + rows));
-            reached = walk(threads, (reached, end), batch_size, budget, &body);
+            reached = walk(threads, (reached, end), &size_at, budget, &body);
             (reached == end).then(|| start.elapsed())
         };
         let open = pass.threads.is_none() && threads > 1 && work < WORTH_ANYWHERE;
@@ -229,17 +296,34 @@ impl Engine {
             self.restore(state);
         }
         let failed = takes_back && failure.is_some();
-        self.steps += ((if failed { from } else { reached }) - from).div_ceil(batch_size) as u64;
+        let done = batches.before(if failed { from } else { reached }) - batches.before(from);
+        self.steps += done as u64;
         if let Some(divergence) = failure {
             let start = if failed { from } else { reached };
-            let (_, learning_rate) = pass.at(start / batch_size);
-            let batches = pass.block.map_or(n.div_ceil(batch_size), |block| block.batches);
-            let number = [before + start / batch_size + 1, batches];
-            let batch = Batch { x: &x, order: order.as_ref(), start, size: batch_size, number };
+            let (_, learning_rate) = pass.at(batches.before(start));
+            let all = pass.block.map_or(batches.number(), |block| block.batches);
+            let number = [before + batches.before(start) + 1, all];
+            let size = batches.rows(start);
+            let batch = Batch { x: &x, order: order.as_ref(), start, size, number };
             return Err(divergence.error(self, learning_rate, &batch));
         }
         sums.skipped += usize::from(takes_back);
         self.epochs += u32::from(pass.shuffle && reached == n);
         Ok(reached == n)
     }
+}
+
+/// The seed of the order of a rank's share; rank 0 has that of a single process.
+fn seed_of_rank(seed: u64, rank: usize) -> u64 {
+    seed.wrapping_add((rank as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// The order of `n` examples of a rank's share in an epoch, for tests of training on several ranks.
+pub fn order_of_rank(isa: Isa, (seed, epoch): (u64, u32), rank: usize, n: usize) -> Vec<usize> {
+    let order = Permutation::new(seed_of_rank(seed, rank), epoch, n);
+    let mut rows = vec![0; n];
+    for (block, rows) in rows.chunks_mut(LANES).enumerate() {
+        order.fill(isa, block * LANES, rows);
+    }
+    rows
 }

@@ -468,6 +468,59 @@ unsafe fn segments<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>
     }
 }
 
+pub(super) static WORD_SEGMENTS: [[[SegmentKernel; TILE_ROWS]; 2]; 2] =
+    segment_table!(word_segments, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
+
+/// See [`SegmentKernel`]: of words.
+///
+/// # Safety
+/// The contract of [`SegmentKernel`], on a CPU for which `detected()` and `multiplies_words()` hold.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
+unsafe fn word_segments<const ROWS: usize, const VECTORS: usize, const COLUMNS: bool>(
+    segments: &[Segment],
+    count: usize,
+    a: *const f32,
+    b: *const f32,
+    strides: [usize; 2],
+    fresh: bool,
+    tile: *mut Tile,
+) {
+    let between_rows = if COLUMNS { 1 } else { ROW_WORDS };
+    // SAFETY: the caller's tile is valid for reads and writes.
+    let tile: &mut [Row; super::MAX_TILE_ROWS] = unsafe { &mut *tile };
+    let mut acc = [[_mm512_setzero_ps(); VECTORS]; ROWS];
+    if !fresh {
+        for i in 0..ROWS {
+            for v in 0..VECTORS {
+                // SAFETY: 64 aligned bytes.
+                acc[i][v] = unsafe { _mm512_load_ps(tile[i][v].0.as_ptr()) };
+            }
+        }
+    }
+    walk_segments!(segments, count, a, b, strides, ROWS, COLUMNS, x, y, {
+        // SAFETY: the caller promises a row of B and the words of A at every k.
+        unsafe {
+            let mut bv = [_mm512_setzero_ps(); VECTORS];
+            for v in 0..VECTORS {
+                bv[v] = _mm512_load_ps(y.add(v * LANES));
+                _mm_prefetch::<_MM_HINT_T0>(y.wrapping_add(8 * WIDTH + v * LANES).cast());
+            }
+            for i in 0..ROWS {
+                let x = _mm512_set1_ps(*x.add(i * between_rows));
+                for v in 0..VECTORS {
+                    acc[i][v] = _mm512_dpbf16_ps(acc[i][v], words(x), words(bv[v]));
+                }
+            }
+        }
+    });
+    for i in 0..ROWS {
+        for v in 0..VECTORS {
+            // SAFETY: 64 aligned bytes.
+            unsafe { _mm512_store_ps(tile[i][v].0.as_mut_ptr(), acc[i][v]) };
+        }
+    }
+}
+
 pub(super) static PAIRS: [PairKernel; 2] = [pair::<false>, pair::<true>];
 
 /// See [`PairKernel`].

@@ -20,6 +20,8 @@ pub mod math;
 mod plain;
 mod portable;
 mod product;
+#[cfg(test)]
+mod segment_tests;
 mod segments;
 mod several;
 #[cfg(target_arch = "x86_64")]

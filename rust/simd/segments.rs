@@ -2,8 +2,12 @@
 //!
 //! The left operand's k are cut into [`Segment`]s, each a run inside one panel. A tile starts from zero or from the values that
 //! it holds, so a sum may be continued by a later call; every element has one accumulator, and k runs in the order of the list.
+//!
+//! Operands are float32, or [words](super::words) of two bfloat16: then k counts words, and the left operand of [`Isa::add_rows`] are
+//! panels by rows; all others are panels by pairs.
 
-use super::{Isa, Row, Set, Tile, WIDTH};
+use super::words::EmulatedSegments;
+use super::{Isa, ROW_WORDS, Row, Set, Tile, WIDTH};
 
 /// A run of k. In [`Isa::add_rows`] k are `count` columns of a panel of A and as many rows of B; in [`Isa::add_columns`] k are
 /// all rows of a panel of A and of a panel of B.
@@ -30,19 +34,20 @@ impl Segment {
 pub struct SegmentList {
     list: Vec<Segment>,
     panels: usize,
+    lanes: usize,
     to: usize,
 }
 
 impl SegmentList {
     /// Checks that no segment reaches beyond its panel of A.
     pub fn new(list: Vec<Segment>) -> SegmentList {
-        let Segments { panels, to, .. } = Segments::new(&list);
-        SegmentList { list, panels, to }
+        let Segments { panels, lanes, to, .. } = Segments::new(&list);
+        SegmentList { list, panels, lanes, to }
     }
 
     /// All segments.
     pub fn all(&self) -> Segments<'_> {
-        Segments { list: &self.list, panels: self.panels, to: self.to }
+        Segments { list: &self.list, panels: self.panels, lanes: self.lanes, to: self.to }
     }
 
     /// One by one.
@@ -62,6 +67,8 @@ pub struct Segments<'a> {
     list: &'a [Segment],
     /// Panels of A.
     panels: usize,
+    /// Columns of a panel of A.
+    lanes: usize,
     /// Rows of B, or a bound of its panels.
     to: usize,
 }
@@ -71,18 +78,20 @@ impl<'a> Segments<'a> {
     pub const WHOLE_PANEL: Segments<'static> = Segments {
         list: &[Segment { panel: 0, lane: 0, to: 0, count: WIDTH as u32 }],
         panels: 1,
+        lanes: WIDTH,
         to: WIDTH,
     };
 
     /// Checks that no segment reaches beyond its panel of A.
     pub fn new(list: &'a [Segment]) -> Segments<'a> {
-        let (mut panels, mut to) = (0, 0);
+        let (mut panels, mut lanes, mut to) = (0, 0, 0);
         for s in list {
-            assert!((s.lane as usize).saturating_add(s.count as usize) <= WIDTH);
+            lanes = lanes.max((s.lane as usize).saturating_add(s.count as usize));
             panels = panels.max(s.panel as usize + 1);
             to = to.max(s.to as usize + s.count as usize);
         }
-        Segments { list, panels, to }
+        assert!(lanes <= WIDTH);
+        Segments { list, panels, lanes, to }
     }
 
     /// One by one.
@@ -95,7 +104,8 @@ impl<'a> Segments<'a> {
 ///
 /// Of a segment s, A(i, k) is at `a + s.panel * strides[0] + s.lane + i * 32 + k` for rows, k below `s.count`, and at
 /// `a + s.panel * strides[0] + s.lane + k * 32 + i` for columns, k below `count`. B's row k is at
-/// `b + s.to * strides[1] + k * 32`, 64-byte aligned. All of these must be readable.
+/// `b + s.to * strides[1] + k * 32`, 64-byte aligned. All of these must be readable. Kernels of words have `i * 16` for `i * 32`, and
+/// add products as `vdpbf16ps` does.
 pub(super) type SegmentKernel = unsafe fn(
     segments: &[Segment],
     count: usize,
@@ -151,7 +161,7 @@ pub struct SegmentProduct<'a> {
     pub left: &'a [Row],
     /// B: its rows, or panels of `height` rows.
     pub right: &'a [Row],
-    /// Rows of a panel.
+    /// `Row`s of a panel: of words by rows, one for two rows of A.
     pub height: usize,
     /// The tile's first row of A's panels, or first column behind a segment's `lane`.
     pub first: usize,
@@ -161,19 +171,25 @@ pub struct SegmentProduct<'a> {
     pub vectors: usize,
     /// Whether the tile starts from zero.
     pub fresh: bool,
+    /// Whether operands are words.
+    pub words: bool,
 }
 
 impl Isa {
     /// Adds the products of rows `first..first + rows` of A, read along its rows, to a tile.
     #[allow(unsafe_code)]
     pub fn add_rows(self, product: SegmentProduct<'_>, tile: &mut Tile) {
-        let SegmentProduct { segments, left, right, height, first, rows, vectors, fresh } = product;
+        let SegmentProduct { segments, left, right, height, first, rows, vectors, fresh, words } =
+            product;
+        let per_row = if words { ROW_WORDS } else { WIDTH };
         assert!((1..=self.tile_rows()).contains(&rows) && (1..=2).contains(&vectors));
-        assert!(first + rows <= height && segments.panels * height <= left.len());
-        assert!(segments.to <= right.len());
-        let a = left.as_ptr().cast::<f32>().wrapping_add(first * WIDTH);
+        assert!((first + rows) * per_row <= height * WIDTH && segments.lanes <= per_row);
+        assert!(segments.panels * height <= left.len() && segments.to <= right.len());
+        let Some(kernel) = self.segment_kernel(words, false, vectors, rows) else {
+            return self.run(EmulatedSegments { product, columns: false, tile });
+        };
+        let a = left.as_ptr().cast::<f32>().wrapping_add(first * per_row);
         let (b, strides) = (right.as_ptr().cast(), [height * WIDTH, WIDTH]);
-        let kernel = self.segment_kernel(false, vectors, rows);
         // SAFETY: the CPU has the set (see `Isa`); the asserts above and those of `Segments` bound every read.
         unsafe { kernel(segments.list, 0, a, b, strides, fresh, tile) };
     }
@@ -181,27 +197,43 @@ impl Isa {
     /// Adds the products of columns `first..first + rows` of A's panels, read down, to a tile.
     #[allow(unsafe_code)]
     pub fn add_columns(self, product: SegmentProduct<'_>, tile: &mut Tile) {
-        let SegmentProduct { segments, left, right, height, first, rows, vectors, fresh } = product;
+        let SegmentProduct { segments, left, right, height, first, rows, vectors, fresh, words } =
+            product;
         assert!((1..=self.tile_rows()).contains(&rows) && (1..=2).contains(&vectors));
         let inside = |s: &Segment| {
             first + rows <= s.count as usize && (s.to as usize + 1) * height <= right.len()
         };
         assert!(segments.panels * height <= left.len() && segments.list.iter().all(inside));
+        let Some(kernel) = self.segment_kernel(words, true, vectors, rows) else {
+            return self.run(EmulatedSegments { product, columns: true, tile });
+        };
         let a = left.as_ptr().cast::<f32>().wrapping_add(first);
         let (b, strides) = (right.as_ptr().cast(), [height * WIDTH; 2]);
-        let kernel = self.segment_kernel(true, vectors, rows);
         // SAFETY: as above; a segment's `count` columns are inside its panel, and the tile's are among them.
         unsafe { kernel(segments.list, height, a, b, strides, fresh, tile) };
     }
 
-    fn segment_kernel(self, columns: bool, vectors: usize, rows: usize) -> SegmentKernel {
+    /// A kernel; `None` for words without an instruction.
+    fn segment_kernel(
+        self,
+        words: bool,
+        columns: bool,
+        vectors: usize,
+        rows: usize,
+    ) -> Option<SegmentKernel> {
         let (columns, vectors, rows) = (usize::from(columns), vectors - 1, rows - 1);
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx512 => super::avx512::SEGMENTS[columns][vectors][rows],
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx2 => super::avx2::SEGMENTS[columns][vectors][rows],
-            Set::Portable => super::portable::SEGMENTS[columns][vectors][rows],
+        if words && !self.multiplies_words() {
+            return None;
         }
+        let table = match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 if words => &super::avx512::WORD_SEGMENTS[columns][vectors][..],
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => &super::avx512::SEGMENTS[columns][vectors][..],
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => &super::avx2::SEGMENTS[columns][vectors][..],
+            Set::Portable => &super::portable::SEGMENTS[columns][vectors][..],
+        };
+        Some(table[rows])
     }
 }

@@ -16,6 +16,7 @@
 mod tests;
 
 use super::product::{Left, MAX_TILE_ROWS, NonzeroIndices, Prefetch, Product, Tile};
+use super::segments::SegmentProduct;
 use super::{Isa, LANES, Op, Row, Set, Simd, WIDTH, ZERO_ROW};
 
 /// Words of a row of a panel by rows.
@@ -313,13 +314,59 @@ impl Op for Emulated<'_> {
         for i in 0..rows {
             let mut sums = [s.zero(); 2];
             for v in (0..vectors).filter(|_| !fresh) {
-                sums[v] = s.load(&tile[i][v]);
+                sums[v] = flush(s, s.load(&tile[i][v]));
             }
             for n in 0..list.map_or(right.len(), <[u32]>::len) {
                 let k = list.map_or(n, |list| list[n] as usize);
                 let x = s.splat_u(word(left, i, k));
                 for v in 0..vectors {
                     sums[v] = add_word(s, x, s.to_bits(s.load(&right[k][v])), sums[v]);
+                }
+            }
+            for v in 0..vectors {
+                s.store(sums[v], &mut tile[i][v]);
+            }
+        }
+    }
+}
+
+/// A tile of a product of words by segments, by float32 multiply-adds.
+pub(super) struct EmulatedSegments<'a> {
+    pub product: SegmentProduct<'a>,
+    /// Whether the left operand is read down its columns.
+    pub columns: bool,
+    pub tile: &'a mut Tile,
+}
+
+impl Op for EmulatedSegments<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let EmulatedSegments { product, columns, tile } = self;
+        let SegmentProduct { segments, left, right, height, first, rows, vectors, fresh, .. } =
+            product;
+        for i in 0..rows {
+            let mut sums = [s.zero(); 2];
+            for v in (0..vectors).filter(|_| !fresh) {
+                sums[v] = flush(s, s.load(&tile[i][v]));
+            }
+            for segment in segments.iter() {
+                let [lane, to] = [segment.lane, segment.to].map(|n| n as usize);
+                let panel = &left[segment.panel as usize * height..][..height];
+                let count = if columns { height } else { segment.count as usize };
+                let right = &right[to * if columns { height } else { 1 }..][..count];
+                for (k, right) in right.iter().enumerate() {
+                    let (row, column) = match columns {
+                        true => (k, lane + first + i),
+                        false => {
+                            let at = (first + i) * ROW_WORDS + lane + k;
+                            (at / WIDTH, at % WIDTH)
+                        }
+                    };
+                    let x = s.splat_u(panel[row][column / LANES].0[column % LANES].to_bits());
+                    for v in 0..vectors {
+                        sums[v] = add_word(s, x, s.to_bits(s.load(&right[v])), sums[v]);
+                    }
                 }
             }
             for v in 0..vectors {

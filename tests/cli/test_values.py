@@ -82,7 +82,7 @@ def test_every_parameter_of_a_constructor_is_an_option_with_a_help(command: str,
     options = {action.dest.removeprefix("param:"): action for action in parsers[command].flags()}
     for cls in classes:
         for name in inspect.signature(cls).parameters:
-            if name in ("callbacks", "warm_start", "progress"):
+            if name in ("callbacks", "communicator", "warm_start", "progress"):
                 continue
             assert options[name].help, f"{cls.__name__}.{name} has no help"
             default = parameters.defaults(cls)[name]

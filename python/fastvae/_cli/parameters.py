@@ -15,6 +15,7 @@ _FLAGS: dict[str, tuple[str, ...] | None] = {
     "random_state": ("--seed", "--random-state"),
     "n_jobs": ("--threads", "--n-jobs"),
     "callbacks": None,  # code
+    "communicator": None,  # of processes that MPI starts
     "warm_start": None,  # `resume`
     "progress": None,  # added by hand
     "vocabulary": None,  # the words that were counted, and their file
@@ -23,7 +24,7 @@ _FLAGS: dict[str, tuple[str, ...] | None] = {
     "seed_words": None,  # added by hand
 }
 # Parameters that --set refuses too.
-_NOT_SET = ("callbacks", "warm_start", "columns", "balance")
+_NOT_SET = ("callbacks", "communicator", "warm_start", "columns", "balance")
 
 
 def add(parser: Any, classes: Sequence[type]) -> None:

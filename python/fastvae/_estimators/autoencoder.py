@@ -56,7 +56,7 @@ class Autoencoder(Layered):
         Noise on the encoder's input, applied after ``input_transform``: an object from :mod:`fastvae.corruption`. The
         target stays clean.
     optimizer, learning_rate, weight_decay, clip_norm, nan_policy, batch_size, epochs, validation_fraction, \
-early_stopping, n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs, random_state, progress
+early_stopping, n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs, random_state, progress, communicator
         As for :class:`fastvae.VAE`.
 
     Attributes
@@ -111,6 +111,7 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs,
         n_jobs: int | None = None,
         random_state: Any = None,
         progress: bool | str | None = None,
+        communicator: Any = None,
     ) -> None:
         self.latent_dim = latent_dim
         self.image_shape = image_shape
@@ -140,6 +141,7 @@ early_stopping, n_iter_no_change, tol, callbacks, warm_start, precision, n_jobs,
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress
+        self.communicator = communicator
 
     @by_rows(result="codes")
     def encode(self, X: Any) -> NDArray[np.float32]:

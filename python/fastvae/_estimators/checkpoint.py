@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Seconds between two checkpoints with checkpoint_every=None: writing takes a small share of training then.
 _SECONDS = 60.0
 # Parameters that change no result, and that `resume` takes beside those that a file cannot hold.
-_FREE = ("callbacks", "n_jobs", "progress")
+_FREE = ("callbacks", "communicator", "n_jobs", "progress")
 
 
 class Checkpoint:

@@ -106,7 +106,7 @@ def encode_parameters(parameters: dict[str, Any]) -> tuple[dict[str, Any], list[
     stored, skipped = {}, []
     for key, value in parameters.items():
         try:
-            if key != "callbacks":  # code is never in a file
+            if key not in ("callbacks", "communicator"):  # code and processes are never in a file
                 stored[key] = _encode(value)
         except _NotSerializableError:
             skipped.append(key)
@@ -115,8 +115,8 @@ def encode_parameters(parameters: dict[str, Any]) -> tuple[dict[str, Any], list[
 
 def decode_parameters(stored: dict[str, Any]) -> dict[str, Any]:
     """Return parameters from their JSON form, or raise an error of _DAMAGE_ERRORS."""
-    if stored.get("callbacks"):
-        raise ValueError("a file has no callbacks")
+    if stored.get("callbacks") or stored.get("communicator"):
+        raise ValueError("a file has no callbacks and no communicator")
     return {key: _decode(value) for key, value in stored.items()}
 
 

@@ -12,6 +12,7 @@ from fastvae import _checks, _core, priors, schedules
 from fastvae._data import arrays, names, sparse
 from fastvae._data.examples import Data
 from fastvae._data.scale import UNSCALED, InputScale
+from fastvae._estimators import ranks
 from fastvae._estimators.exam import Exam
 from fastvae._estimators.turn import Turn
 from fastvae._fitted.specification import Specification
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from fastvae._irt.marginal import Estimates
 
 # Former names of models, still accepted.
+_NO_RANKS = (
+    "communicator= needs method='amortized': method='mml' adds up all answers in each iteration, without steps that "
+    "ranks could share"
+)
 _OLD_NAMES = {"lecture": "through_origin"}
 
 # Steps and passes of epochs="auto": measured with 50 to 20,000 students and 5 to 200 tasks, 1,000 steps leave the item
@@ -113,8 +118,8 @@ class ItemResponse(Exam):
         Draws of alpha per student and step. More draws make the bound tighter and a step slower. With several draws the
         encoder's gradient is doubly reparameterised (Tucker et al., arXiv:1810.04152); one draw is the ELBO.
     optimizer, weight_decay, clip_norm, nan_policy, batch_size, validation_fraction, early_stopping, n_iter_no_change, \
-tol, callbacks, n_jobs, random_state, progress
-        As for :class:`fastvae.VAE`.
+tol, callbacks, n_jobs, random_state, progress, communicator
+        As for :class:`fastvae.VAE`. ``communicator`` needs method "amortized".
     learning_rate : float or schedule
         A number is the start of a cosine schedule over the fit, which ends at a hundredth of it, so that the parameters
         converge.
@@ -206,6 +211,7 @@ tol, callbacks, n_jobs, random_state, progress
         n_jobs: int | None = None,
         random_state: Any = None,
         progress: bool | str | None = None,
+        communicator: Any = None,
     ) -> None:
         self.model = model
         self.n_dims = n_dims
@@ -231,6 +237,7 @@ tol, callbacks, n_jobs, random_state, progress
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress
+        self.communicator = communicator
 
     # Training
 
@@ -283,17 +290,20 @@ tol, callbacks, n_jobs, random_state, progress
         """
         try:
             if self._method() == "mml":
+                if self.communicator is not None:
+                    raise ValueError(_NO_RANKS)
                 for name in ("validation_data", "checkpoint", "checkpoint_every"):
                     if locals()[name] is not None:
                         raise ValueError(f"leave out {name}=: method='mml' has no epochs")
                 return self._fit_by_quadrature(answers.mask_unobserved(X, observed), sample_weight)
-            return super().fit(
-                answers.mask_unobserved(X, observed),
-                sample_weight=sample_weight,
-                validation_data=validation_data,
-                checkpoint=checkpoint,
-                checkpoint_every=checkpoint_every,
-            )
+            with ranks.joined(self, "fit"):
+                return super().fit(
+                    answers.mask_unobserved(X, observed),
+                    sample_weight=sample_weight,
+                    validation_data=validation_data,
+                    checkpoint=checkpoint,
+                    checkpoint_every=checkpoint_every,
+                )
         finally:
             self._fix_signs()
 
@@ -347,8 +357,11 @@ tol, callbacks, n_jobs, random_state, progress
         if self._model() in BEYOND_DECODER:
             raise ValueError(f"model={self.model!r} is not trained by gradients: use fit")
         try:
-            X = answers.mask_unobserved(X, observed)
-            return super().partial_fit(X, classes=classes, sample_weight=sample_weight, eps=eps, corrupted=corrupted)
+            with ranks.joined(self, "partial_fit"):
+                X = answers.mask_unobserved(X, observed)
+                return super().partial_fit(
+                    X, classes=classes, sample_weight=sample_weight, eps=eps, corrupted=corrupted
+                )
         finally:
             self._fix_signs()
 
@@ -579,6 +592,8 @@ tol, callbacks, n_jobs, random_state, progress
         return schedules.cosine(rate, rate / 100, epochs=_checks.integer(self.epochs, "epochs"))
 
     def _problems(self, fitted: FittedModel, data: Data, rows: NDArray[np.uint64] | None) -> Sequence[str]:
+        if self._ranks is not None:  # the maximum is that of the students of all ranks
+            return ()
         X, weights = cast("NDArray[np.float32]", data.X), data.weights
         if rows is not None:
             X, weights = X[rows], None if weights is None else weights[rows]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fastvae._data.images import Images
     from fastvae._data.names import Names
     from fastvae._data.scale import InputScale
+    from fastvae._distributed.group import Group
     from fastvae._fitted.specification import Specification
 
 
@@ -50,9 +51,12 @@ class Network(Estimator):
     precision: Any = "float32"
     n_jobs: Any
     random_state: Any
+    communicator: Any = None
 
     _fitted: FittedModel | None = None
     _record: TrainingRecord
+    _ranks: Group | None = None  # the other processes, during a distributed call
+    _in_step: Any = None  # group, engine and steps after such a call, while all ranks have the same weights
     _save_messages: list[str] | None = None  # during a callback: warnings of `save`, which `fit` issues at its end
 
     # Parameters
@@ -97,6 +101,7 @@ class Network(Estimator):
             If names or shapes do not match the model, a value is not finite, or a learned scale is below its floor.
         """
         with Turn(self, fits=False):
+            self._in_step = None
             if self._fitted is not None:
                 self._fitted.load_state_dict(d)
                 return self
@@ -283,7 +288,10 @@ class Network(Estimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
-        state.pop("_save_messages", None)
+        for name in ("_save_messages", "_ranks", "_team", "_in_step"):
+            state.pop(name, None)
+        if state.get("communicator") is not None:  # it belongs to the process
+            state["communicator"] = None
         if self._fitted is not None:  # a copy must not share engine and history
             state |= {"_fitted": self._fitted.__getstate__(), "_record": self._record.copy()}
             kept = extras.dump(self._fitted)
@@ -462,7 +470,9 @@ class Network(Estimator):
     ) -> FittedModel:
         """Return a model with new random weights, built from the checked parameters; `format` is that of X, if any."""
         specification = self._specification(n_features, n_conditions)
-        fitted = FittedModel(specification.seeded(_checks.seed(self.random_state)), classes)
+        seed = _checks.seed(self.random_state)
+        seed = seed if self._ranks is None else self._ranks.first(seed)
+        fitted = FittedModel(specification.seeded(seed), classes)
         images = self._images()
         if images is not None:
             fitted.set_images(images, None if format is None else format.form)
@@ -506,7 +516,10 @@ class Network(Estimator):
         return self._require_fitted().specification if fitted else self._specification(n_features, 0)
 
     def _threads(self) -> int | None:
-        return _checks.threads(self.n_jobs)
+        threads = _checks.threads(self.n_jobs)
+        if self._ranks is not None and self.n_jobs in (None, -1):
+            return self._ranks.threads
+        return threads
 
     def _sizes_in(self, d: Any) -> tuple[int, int]:
         """Return the numbers of columns of X and of y, inferred from a state dict."""

@@ -44,6 +44,8 @@ def opened(model: Any, X: Any, steps: Any = None, name: str = "X") -> Any:
     Raises ValueError for data that this class cannot read in blocks.
     """
     reads, source = model._READS_BLOCKS, model._open_source(X, name)
+    if reads and model._ranks is not None:
+        return _share(X, source, steps, name)
     if source is None and steps is not None and isinstance(X, np.ndarray):
         source = MemoryMap(X, f"the array {name}")
     if source is not None:
@@ -68,6 +70,25 @@ def opened(model: Any, X: Any, steps: Any = None, name: str = "X") -> Any:
     raise ValueError(
         f"steps_per_epoch= is for {name} that is read in blocks or batches, and {name} is a {type(X).__name__} in "
         "memory: leave it out, or pass an array or an iterator of batches"
+    )
+
+
+def _share(X: Any, source: Source | None, steps: Any, name: str) -> Any:
+    """Return the rows of one of several ranks, as what is in memory, or raise ValueError."""
+    if steps is not None:
+        raise ValueError(
+            "leave out steps_per_epoch= with communicator=: on several ranks an epoch is a pass over all their rows"
+        )
+    if isinstance(X, np.ndarray):  # also a memory map, which is read in place
+        return X
+    if source is not None and not opening.is_large(source):
+        return opening.whole(source)
+    if source is None and not (isinstance(X, Iterator) or is_batches(X)):
+        return X
+    shown = f"{name} is batches" if source is None else f"{name} is {source.name}"
+    raise ValueError(
+        f"with communicator= {name} is not read in blocks or batches, and {shown}: pass the rows of this rank as an "
+        "array, which may be a memory map, or train in one process"
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from fastvae import _checks, _core, corruption, schedules
 from fastvae._data import arrays, examples
 from fastvae._data.names import Named
+from fastvae._estimators import ranks
 from fastvae._estimators.by_rows.method import by_rows
 from fastvae._estimators.layered import check_transform
 from fastvae._estimators.variational import Variational
@@ -111,7 +112,7 @@ class TopicModel(Variational):
         (Bianchi, Terragni & Hovy, arXiv:2004.03974), or the embeddings only, so that documents need no words of the
         vocabulary: those of another language, for example (ZeroShotTM; Bianchi et al., arXiv:2004.07737).
     optimizer, learning_rate, weight_decay, clip_norm, nan_policy, validation_fraction, early_stopping, \
-n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress
+n_iter_no_change, tol, callbacks, warm_start, n_jobs, random_state, progress, communicator
         As for :class:`fastvae.VAE`.
     epochs : int or "auto"
         Passes over the documents. "auto" is at least 100 epochs and 5,000 steps (625 epochs for 500 documents), and up
@@ -197,6 +198,7 @@ n_skipped_batches_
         n_jobs: int | None = None,
         random_state: Any = None,
         progress: bool | str | None = None,
+        communicator: Any = None,
     ) -> None:
         self.n_topics = n_topics
         self.decoder = decoder
@@ -227,6 +229,7 @@ n_skipped_batches_
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress
+        self.communicator = communicator
 
     # Training
 
@@ -270,8 +273,8 @@ n_skipped_batches_
         ValueError, TypeError, FloatingPointError, KeyboardInterrupt, OSError, RuntimeError
             As from :meth:`fastvae.VAE.fit`; if the embeddings are not a matrix with a row for each document.
         """
-        X = examples.whole(X)
-        with self._reading(embeddings):
+        with ranks.joined(self, "fit", epochs=epochs), self._reading(embeddings):
+            X = examples.whole(X)
             return super().fit(
                 X,
                 self._vectors(embeddings, X),
@@ -313,7 +316,7 @@ n_skipped_batches_
         ValueError, TypeError, FloatingPointError, RuntimeError
             As from :meth:`fastvae.VAE.partial_fit`.
         """
-        with self._reading(embeddings):
+        with ranks.joined(self, "partial_fit"), self._reading(embeddings):
             X = examples.whole(X)
             vectors = self._vectors(embeddings, X)
             return super().partial_fit(X, vectors, sample_weight=sample_weight, eps=eps, corrupted=corrupted)
@@ -1014,6 +1017,8 @@ n_skipped_batches_
     ) -> dict[str, NDArray[np.float32]]:
         """Return initial topics; word frequencies are the bias of a product."""
         counts, product = weights.count_words(X, rows), self.decoder == "product"
+        if self._ranks is not None:
+            self._ranks.sum(counts)
         frequencies = weights.log_frequencies(counts)
         pairs, n, seed = self._seeds(fitted), fitted.latent_dim, fitted.specification.seed
         if pairs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from fastvae._data.examples import Data, Format
 from fastvae._data.sources import opening
 from fastvae._data.sources.source import Source
 from fastvae._data.streams.batches import Batches
-from fastvae._estimators import files, streamed
+from fastvae._estimators import files, ranks, streamed
 from fastvae._estimators.checkpoint import Checkpoint
 from fastvae._estimators.job import Job
 from fastvae._estimators.network import Network
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fastvae._data.examples import Examples
+    from fastvae._distributed.team import Team
     from fastvae._fitted.model import FittedModel
     from fastvae._training.objective import Objective
 
@@ -63,6 +65,8 @@ class Trained(Network):
     progress: Any
     warm_start: Any = False
     nan_policy: Any = "raise"
+
+    _team: Team | None = None  # the ranks with their shares, during a distributed call
 
     set_partial_fit_request = request_setter("partial_fit")
     set_score_request = request_setter("score")
@@ -181,29 +185,42 @@ class Trained(Network):
         their order and are one step each, whatever ``batch_size``. The scale of integers, the start of training,
         standardisation and warnings about columns come from a sample: the rows of sixteen chunks spread over the
         source, or the first batches. Values are checked in each block. ``validation_fraction`` holds out whole chunks.
-        ``history_["data_wait"]`` is the time that an epoch has waited for data, in seconds.
+        ``history_["data_wait"]`` is the time that an epoch has waited for data, in seconds. With ``communicator=``
+        nothing is read in blocks: memory maps are read in place, and other sources larger than 64 MB, batches and
+        ``steps_per_epoch`` are refused.
 
         With ``early_stopping`` the best weights are restored even if an exception, also of a callback, ends training.
         Only Ctrl-C keeps the last ones.
         """
-        settings, X = self._fit_settings(), streamed.opened(self, X, steps_per_epoch)
-        if epochs is not None:
-            settings = settings._replace(epochs=_checks.integer(epochs, "epochs"))
-        if checkpoint is None and checkpoint_every is not None:
-            raise ValueError("checkpoint_every= needs checkpoint=, the path of a file")
-        going_on = _checks.boolean(self.warm_start, "warm_start") and self._fitted is not None
-        with Turn(self, fits=True):
-            job = self._job(X, y, sample_weight, validation_data, settings, going_on, steps_per_epoch)
-            if checkpoint is not None and isinstance(X, Batches):
-                raise ValueError(
-                    "checkpoint= needs rows that can be read again from any place, which batches cannot: save the "
-                    "model in a callback"
+        same = {
+            "epochs": epochs,
+            "steps_per_epoch": steps_per_epoch,
+            "checkpoint": checkpoint is None,
+            "checkpoint_every": checkpoint_every,
+        }
+        with ranks.joined(self, "fit", **same):
+            settings, X = self._fit_settings(), streamed.opened(self, X, steps_per_epoch)
+            if epochs is not None:
+                settings = settings._replace(epochs=_checks.integer(epochs, "epochs"))
+            if checkpoint is None and checkpoint_every is not None:
+                raise ValueError("checkpoint_every= needs checkpoint=, the path of a file")
+            going_on = _checks.boolean(self.warm_start, "warm_start") and self._fitted is not None
+            with Turn(self, fits=True):
+                job = self._job(X, y, sample_weight, validation_data, settings, going_on, steps_per_epoch)
+                if checkpoint is not None and isinstance(X, Batches):
+                    raise ValueError(
+                        "checkpoint= needs rows that can be read again from any place, which batches cannot: save the "
+                        "model in a callback"
+                    )
+                saver = None
+                if checkpoint is not None and self._is_first_rank():
+                    saver = Checkpoint.checked(checkpoint, checkpoint_every, self._fingerprint(job))
+                run = Run.start(
+                    job.fitted, self._record, job.training, job.held_out, job.settings, self._plan, job.judge
                 )
-            saver = None if checkpoint is None else Checkpoint.checked(checkpoint, checkpoint_every, job.fingerprint())
-            run = Run.start(job.fitted, self._record, job.training, job.held_out, job.settings, self._plan, job.judge)
-            if saver is not None:
-                saver.write(self, run)  # an error now, not after an hour
-            return self._train(job, run, saver)
+                if saver is not None:
+                    saver.write(self, run)  # an error now, not after an hour
+                return self._train(job, run, saver)
 
     def _resume(
         self,
@@ -219,20 +236,32 @@ class Trained(Network):
         """Continue the fit of a checkpoint whose model this is; `state` is its key "run"."""
         if observed is not None:
             raise ValueError(f"leave out observed=: a {type(self).__name__} has none")
-        settings, X = self._fit_settings(), streamed.opened(self, X, steps_per_epoch)
-        job = self._job(X, y, sample_weight, validation_data, settings, True, steps_per_epoch)
-        if state["data"] != job.fingerprint():
-            raise ValueError(
-                f"X, y, sample_weight or validation_data are not those of the fit that wrote {os.fsdecode(path)!r}: "
-                "pass the same data in the same order"
-            )
-        callbacks.restore(self.callbacks, state["callbacks"])
-        if "fit" not in state:
-            return self
-        with files.damage_as_format_error(repr(os.fsdecode(path))):
-            saver = Checkpoint.checked(path, state["every"], state["data"])
-            run = Run.restored(state["fit"], job.fitted, self._record, job.settings)
-        return self._train(job, run, saver)
+        with ranks.joined(self, "resume"):
+            settings, X = self._fit_settings(), streamed.opened(self, X, steps_per_epoch)
+            job = self._job(X, y, sample_weight, validation_data, settings, True, steps_per_epoch)
+            if state["data"] != self._fingerprint(job):
+                raise ValueError(
+                    "X, y, sample_weight or validation_data are not those of the fit that wrote "
+                    f"{os.fsdecode(path)!r}: pass the same data in the same order"
+                )
+            if self._is_first_rank():
+                callbacks.restore(self.callbacks, state["callbacks"])
+            if "fit" not in state:
+                return self
+            with files.damage_as_format_error(repr(os.fsdecode(path))):
+                saver = Checkpoint.checked(path, state["every"], state["data"]) if self._is_first_rank() else None
+                run = Run.restored(state["fit"], job.fitted, self._record, job.settings)
+            return self._train(job, run, saver)
+
+    def _is_first_rank(self) -> bool:
+        """Whether this is the only process, or the one of several that writes and warns."""
+        return self._ranks is None or self._ranks.rank == 0
+
+    def _fingerprint(self, job: Job) -> str:
+        """Return what tells other data: a hash or, since other ranks may have other shares, the size of all shares."""
+        if self._team is None:
+            return job.fingerprint()
+        return f"{self._team.total} examples of {job.fitted.n_columns} columns on several ranks"
 
     def _job(
         self,
@@ -283,9 +312,12 @@ class Trained(Network):
                 raise ValueError(
                     f"early_stopping holds out a tenth of X, which is no example out of {len(X)}: pass validation_data"
                 )
+        if self._ranks is not None:
+            ranks.agree_on_data(self._ranks, data, held_out, form, classes)
         if not going_on:
             fitted = self._new_model(X.shape[1], self._count_conditions(y), classes, form)
-        precision.warn_if_slow(fitted.specification.precision)
+        if self._is_first_rank():
+            precision.warn_if_slow(fitted.specification.precision)
         plan.objective.check(fitted.specification)
         self._check_values(fitted, X, plan.threads)
         if held_out is not None:
@@ -296,11 +328,24 @@ class Trained(Network):
             held_out = data
             validation_rows = weights.rows_in_use(data.weights, validation_rows, "the held-out fraction of X")
         rows = weights.rows_in_use(data.weights, rows, "X to train on")
+        self._team = self._team_of(data, rows)
         if not going_on:
             self._initialize_weights(fitted, data, rows)
             self._set_fitted(fitted)
         training = (data, rows)
         return Job(fitted, training, None if held_out is None else (held_out, validation_rows), called, settings)
+
+    def _team_of(self, data: Data, rows: NDArray[np.uint64] | None) -> Team | None:
+        """Return the ranks with their shares, of which rows of the data (None: all) are this one's; None alone."""
+        if self._ranks is None:
+            return None
+        from fastvae._distributed.communicator import resolve
+        from fastvae._distributed.team import Team
+
+        n = len(data.X) if rows is None else len(rows)
+        used = data.weights if rows is None or data.weights is None else data.weights[rows]
+        total = float(n) if used is None else float(used.sum(dtype=np.float64))
+        return Team(self._ranks, n, total, half=resolve(self.communicator).gradients == "bfloat16")
 
     def _train(self, job: Job, run: Run, saver: Checkpoint | None) -> Self:
         """Train until the end of a fit."""
@@ -334,7 +379,7 @@ class Trained(Network):
                     self._name_losses,
                     lambda logs: bool(called(job.callbacks.epoch_end, logs)),
                     lambda run: None if saver is None else saver.epoch(self, run),
-                    job.settings.progress,
+                    job.settings.progress if self._is_first_rank() else False,
                     job.judge,
                 )
             finally:
@@ -344,7 +389,11 @@ class Trained(Network):
             raise
         finally:
             self._log_end(reason, self._record.elapsed - before)
+        if self._ranks is not None:
+            ranks.require_equal_weights(self._ranks, fitted)
         self._finish(fitted, data, rows)
+        if not self._is_first_rank():  # the messages are of the model of all
+            return self
         if saver is not None:
             saver.end(self)
             messages += saver.messages
@@ -448,50 +497,58 @@ class Trained(Network):
         optimiser need a new ``fit``. Schedules count a pass as an epoch. The order is not shuffled, there is no
         validation, no early stopping, and callbacks are not called: ``fit`` with ``warm_start=True`` has all of these.
         """
-        self._require_training("partial_fit")
-        plan = self._plan()
-        if classes is not None and not (self._conditional() if self._fitted is None else self._is_conditional()):
-            raise ValueError(f"leave out classes=: this {type(self).__name__} is not conditional")
-        X = streamed.opened(self, X)
-        with Turn(self, fits=False):
-            if isinstance(X, (Source, Batches)):
-                if eps is not None or corrupted is not None:
-                    raise ValueError(
-                        "leave out eps= and corrupted=: they are for an X in memory, and X is read in blocks"
-                    )
-                data, noise, replacement = streamed.pass_over(self, X, y, sample_weight, classes), None, None
-                fitted = self._require_fitted()
-            elif self._fitted is None:
-                X, y, form = self._read_first(X, y)
-                classes, y = self._read_training_conditions(y, len(X), form, classes)
-                noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape, form)
-                fitted = self._new_model(X.shape[1], self._count_conditions(y), classes, form)
-                plan.objective.check(fitted.specification)
-                self._check_values(fitted, X, plan.threads)
-                data = Data(X, y, weights.read(sample_weight, len(X)))
-                self._initialize_weights(fitted, data, weights.rows_in_use(data.weights, None, "X"))
-                self._set_fitted(fitted)
-            else:
-                fitted = self._fitted
-                if classes is not None:
-                    conditions.check_classes(classes, fitted.classes)
-                data = self._read_training_data(X, self._y_if_conditional(y), sample_weight)
-                X = data.X
-                fitted.set_precision(precision.check(self.precision))
-                noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
-            precision.warn_if_slow(fitted.specification.precision)
-            losses = train.train_epoch(
-                fitted,
-                self._record,
-                data,
-                None,
-                plan,
-                self._name_losses,
-                eps=noise,
-                corrupted=replacement,
-                shuffle=False,
-            )
-            self._record.add(losses)
+        with ranks.joined(self, "partial_fit", classes=classes):
+            self._require_training("partial_fit")
+            plan = self._plan()
+            if classes is not None and not (self._conditional() if self._fitted is None else self._is_conditional()):
+                raise ValueError(f"leave out classes=: this {type(self).__name__} is not conditional")
+            X = streamed.opened(self, X)
+            with Turn(self, fits=False):
+                if isinstance(X, (Source, Batches)):
+                    if eps is not None or corrupted is not None:
+                        raise ValueError(
+                            "leave out eps= and corrupted=: they are for an X in memory, and X is read in blocks"
+                        )
+                    data, noise, replacement = streamed.pass_over(self, X, y, sample_weight, classes), None, None
+                    fitted = self._require_fitted()
+                elif self._fitted is None:
+                    X, y, form = self._read_first(X, y)
+                    classes, y = self._read_training_conditions(y, len(X), form, classes)
+                    if self._ranks is not None:
+                        ranks.agree_on_data(self._ranks, Data(X, y, sample_weight), None, form, classes)
+                    noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape, form)
+                    fitted = self._new_model(X.shape[1], self._count_conditions(y), classes, form)
+                    plan.objective.check(fitted.specification)
+                    self._check_values(fitted, X, plan.threads)
+                    data = Data(X, y, weights.read(sample_weight, len(X)))
+                    self._team = self._team_of(data, None)
+                    self._initialize_weights(fitted, data, weights.rows_in_use(data.weights, None, "X"))
+                    self._set_fitted(fitted)
+                else:
+                    fitted = self._fitted
+                    if classes is not None:
+                        conditions.check_classes(classes, fitted.classes)
+                    data = self._read_training_data(X, self._y_if_conditional(y), sample_weight)
+                    X = data.X
+                    if self._ranks is not None:
+                        self._ranks.require_same({"presences of sample_weight": data.weights is not None})
+                    self._team = self._team_of(data, None)
+                    fitted.set_precision(precision.check(self.precision))
+                    noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
+                if self._is_first_rank():
+                    precision.warn_if_slow(fitted.specification.precision)
+                losses = train.train_epoch(
+                    fitted,
+                    self._record,
+                    data,
+                    None,
+                    replace(plan, team=self._team),
+                    self._name_losses,
+                    eps=noise,
+                    corrupted=replacement,
+                    shuffle=False,
+                )
+                self._record.add(losses)
         return self
 
     def loss_and_gradients(
@@ -653,6 +710,7 @@ class Trained(Network):
             self._binarize(),
             self._threads(),
             _checks.choice(self.nan_policy, "nan_policy", ("raise", "skip")) == "skip",
+            team=self._team,
         )
 
     def _rescales_masking(self) -> bool:
@@ -720,15 +778,20 @@ class Trained(Network):
         initial = self._initial_weights(fitted, X, rows)
         if initial is None:
             moments = fitted.engine.column_moments(X, rows, self._binarize(), self._threads())
-            grey = fitted.images is not None or fitted.scale.divisor != 1
-            units.warn(moments, fitted.specification, fitted.feature_names, grey=grey)
-            units.warn_of_tiny_values(X, moments, fitted.specification)
-            if fitted.images is not None:
-                images.warn_of_channels_first(fitted.images)
+            if self._ranks is not None:
+                moments = ranks.all_moments(self._ranks, moments)
+            if self._is_first_rank():
+                grey = fitted.images is not None or fitted.scale.divisor != 1
+                units.warn(moments, fitted.specification, fitted.feature_names, grey=grey)
+                units.warn_of_tiny_values(X, moments, fitted.specification)
+                if fitted.images is not None:
+                    images.warn_of_channels_first(fitted.images)
             fitted.start(moments)
         initial = (initial or {}) | input_level.weights(fitted, X, rows)
         if initial:
             fitted.load_state_dict(fitted.state_dict() | initial)
+        if self._ranks is not None:
+            ranks.adopt_first(self._ranks, fitted)
 
     def _read_training_data(self, X: Any, y: Any, sample_weight: Any) -> Data:
         """Return data with checked values too: a training step must not start with invalid ones."""
@@ -748,6 +811,8 @@ class Trained(Network):
             return None, None
         name = "y" if format.columns is None else f"{format.columns.title} of X"
         classes = conditions.classes_of(y, announced, name)
+        if self._ranks is not None and announced is None and classes is not None:
+            classes = ranks.all_classes(self._ranks, classes)
         return classes, conditions.read(y, n, classes, None, name=name)
 
     def _count_conditions(self, y: NDArray[Any] | None) -> int:

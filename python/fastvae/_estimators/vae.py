@@ -161,6 +161,9 @@ class VAE(Layered, Variational):
     progress : {"tqdm", "rich"}, bool or None
         Show the progress of ``fit``: None a line on standard error if that is a terminal; True a bar in a notebook and
         the line elsewhere; "tqdm" and "rich" the bars of these packages.
+    communicator : mpi4py.MPI.Comm, fastvae.distributed.Communicator or None
+        Train on several processes, each of which passes its own rows to ``fit`` or ``partial_fit``: see the guide's
+        page on distributed training. ``batch_size`` is then that of all of them together. Files and pickles hold none.
 
     Attributes
     ----------
@@ -240,6 +243,7 @@ class VAE(Layered, Variational):
         n_jobs: int | None = None,
         random_state: Any = None,
         progress: bool | str | None = None,
+        communicator: Any = None,
     ) -> None:
         self.latent_dim = latent_dim
         self.image_shape = image_shape
@@ -278,6 +282,7 @@ class VAE(Layered, Variational):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress
+        self.communicator = communicator
 
     # Internal
 

@@ -83,6 +83,17 @@ class FittedModel:
             self._build(specification)
         self.engine.start(moments)
 
+    def adopt(self, specification: str, values: NDArray[np.float32]) -> None:
+        """Give a new model a specification and all its parameters, one behind another, as another rank has them."""
+        if specification != self.engine.specification:
+            self._build(specification)
+        parts, place = [], 0
+        for _, shape in self.engine.shapes():
+            size = int(np.prod(shape, dtype=np.int64))
+            parts.append(np.ascontiguousarray(values[place : place + size]))
+            place += size
+        self.engine.set_parameters(parts)
+
     def standardize_y(self, y: NDArray[Any], rows: NDArray[np.uint64] | None) -> None:
         """Give a new model the standardisation for covariates y of the training rows (None: all), if they need one."""
         if self.specification.conditions == 0:
@@ -306,14 +317,16 @@ class FittedModel:
         corruption: tuple[str, float] | None = None,
         binarize: str | None = None,
         balanced: bool = True,
+        exchange: Any = None,
     ) -> tuple[float, float, list[float]]:
         """Return weighted means over the examples of -log p(x|z) and KL, and the loss by each objective, nats.
 
-        `balanced`: log p has the weights of groups of columns, as in training.
+        `balanced`: log p has the weights of groups of columns, as in training. `exchange`: the other ranks, if the
+        examples are a share of several.
         """
         self.require_decoder()
         self.require_sizes(data.y)
-        return self.engine.mean_losses(*data, rows, eps, objectives, corruption, binarize, balanced, threads)
+        return self.engine.mean_losses(*data, rows, eps, objectives, corruption, binarize, balanced, threads, exchange)
 
     def row_losses(
         self,

@@ -96,6 +96,7 @@ def train_epoch(
                     prior=prior,
                     tick=passes.tick_from(examples, tick),
                     block=None if part.numbers is None else (done, steps.count, part.numbers, part.mean_weight),
+                    exchange=None if plan.team is None else plan.team.exchange(count),
                 )
                 sums = [total + more for total, more in zip(sums, found, strict=True)]
                 counted, done, examples = counted + weight, done + count, examples + part.n
@@ -183,7 +184,9 @@ def fit(
                 late = stopping.stop(-losses[judge.name])
             record.add(losses)
             line.epoch(losses)
-            if after_epoch(Logs(losses, record.n_iter, record.n_iter - 1 - run.done + run.planned)) or late:
+            stops = after_epoch(Logs(losses, record.n_iter, record.n_iter - 1 - run.done + run.planned))
+            team = plan().team
+            if late or (stops if team is None else team.group.any(stops)):
                 break
             run.done += 1
             if stream is not None and stream.ended:

@@ -32,12 +32,11 @@ def examples(data: Data, rows: NDArray[np.uint64] | None, plan: Plan) -> int:
 
 
 def steps(data: Data, rows: NDArray[np.uint64] | None, plan: Plan) -> int:
-    """Return the number of batches of an epoch."""
+    """Return the number of batches of an epoch, the same on all ranks."""
     stream = stream_of(data)
     if stream is not None:
         return stream.steps(plan.batch_size)
-    n = examples(data, rows, plan)
-    return -(-n // plan.batch_size_for(n))
+    return plan.steps_for(examples(data, rows, plan))
 
 
 def parts(
@@ -46,7 +45,8 @@ def parts(
     """Return the parts of an epoch: one of data in memory, the pieces that a stream reads ahead."""
     stream = stream_of(data)
     if stream is None:
-        return nullcontext([Part(data, rows, plan.batch_size_for(examples(data, rows, plan)), shuffle)])
+        n = examples(data, rows, plan)
+        return nullcontext([Part(data, rows, plan.batch_size_for(n), plan.steps_for(n), shuffle)])
     return stream.pieces(seed, epoch, plan.batch_size, shuffle=shuffle)
 
 

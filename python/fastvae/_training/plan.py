@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from fastvae import schedules
+    from fastvae._distributed.team import Team
     from fastvae._training.convergence import Budget
     from fastvae._training.objective import Objective
 
@@ -25,6 +26,12 @@ class Plan:
     skips_bad: bool = False  # whether to skip batches whose loss is not finite
     even_batches: bool = False  # whether to reduce the batch size for a fuller last batch
     least_steps: int = 1  # of an epoch: the batch size is reduced for them
+    team: Team | None = None  # the other ranks; None: this process alone
+
+    def steps_for(self, n: int) -> int:
+        """Return the number of steps of a pass over n examples of this process."""
+        total = n if self.team is None else self.team.total
+        return -(-total // self.batch_size_for(total))
 
     def batch_size_for(self, n: int) -> int:
         """Return the batch size of a pass over n examples."""

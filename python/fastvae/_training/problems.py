@@ -55,12 +55,15 @@ def measure(
     stream = passes.stream_of(data)
     if stream is not None:
         data, rows = stream.sample, None
-    n = plan.batch_size_for(len(data[0]) if rows is None else len(rows))
+    n = len(data[0]) if rows is None else len(rows)
+    n = min(n, plan.batch_size_for(n if plan.team is None else plan.team.total))
     few = np.arange(n, dtype=np.uint64) if rows is None else rows[:n]
     before = model.engine.clamped
     _, kl, (loss,) = validation.mean_losses(model, data, few, plan, [objective])
-    variances = n * model.latent_dim * objective.samples
-    return Measured(loss, (model.engine.clamped - before) / variances, kl)
+    counts = np.array([model.engine.clamped - before, n * model.latent_dim * objective.samples], np.float64)
+    if plan.team is not None:
+        plan.team.group.sum(counts)
+    return Measured(loss, float(counts[0] / counts[1]), kl)
 
 
 def check(after: Measured, steps: int) -> None:

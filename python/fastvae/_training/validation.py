@@ -33,7 +33,10 @@ def split(n: int, fraction: float, seed: int) -> tuple[NDArray[np.uint64], NDArr
 def mean_losses(
     model: FittedModel, data: Data, rows: NDArray[np.uint64] | None, plan: Plan, objectives: list[Objective]
 ) -> tuple[float, float, list[float]]:
-    """Return mean reconstruction and KL of the data, corrupted as in training, and the loss by each objective."""
+    """Return mean reconstruction and KL of the data, corrupted as in training, and the loss by each objective.
+
+    On several ranks they are means over the data of all.
+    """
     stream = passes.stream_of(data)
     if stream is not None:
         return _of_blocks(model, stream, plan, objectives)
@@ -44,6 +47,7 @@ def mean_losses(
         rows=rows,
         corruption=plan.corruption,
         binarize=plan.binarize,
+        exchange=None if plan.team is None else plan.team.group,
     )
 
 

@@ -11,7 +11,7 @@ use crate::nn::activation::Activation;
 use crate::nn::affine_norm::{
     AddParts, GradientSums, Moments, NormGradient, PART, Standardize, Statistics,
 };
-use crate::nn::batch_norm::{ColumnStatistics, UpdateRunning};
+use crate::nn::batch_norm::{ColumnStatistics, UpdateRunning, merge_over_ranks, sum_rows};
 use crate::nn::dense::BiasAndActivation;
 use crate::nn::image::Image;
 use crate::simd::{Row, WIDTH, ZERO_ROW, floats_mut};
@@ -73,9 +73,14 @@ impl AffineNorm {
         batch.rows * slot.below.value.copies
     }
 
+    /// The values of each channel in `examples` examples.
+    fn values_of(&self, slot: &Slot, examples: usize) -> usize {
+        examples * slot.below.value.copies * self.pixels()
+    }
+
     /// Whether the batch's statistics are used: in training, with more than one value for each channel.
     fn uses_batch(&self, batch: &BatchView, slot: &Slot) -> bool {
-        batch.trains() && AffineNorm::height(batch, slot) * self.pixels() > 1
+        batch.trains() && self.values_of(slot, batch.all_rows()) > 1
     }
 
     /// The first row of the parts of a panel's pixels.
@@ -145,6 +150,16 @@ impl AffineNorm {
         }
     }
 
+    /// A phase: replaces the statistics of this process's part of the batch by those of the whole batch (Chan, Golub & LeVeque 1983).
+    fn merge_statistics(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
+        let share = batch.rows as f64 / batch.all_rows() as f64;
+        batch.sum_over_ranks(worker, |sum| {
+            // SAFETY: no other worker uses the statistics in this phase.
+            let of = |panel| unsafe { self.column_statistics(batch, slot, panel) };
+            merge_over_ranks(&of, self.panels(), share, sum);
+        });
+    }
+
     /// A phase: computes a part of each panel of each pixel.
     fn by_parts(
         &self,
@@ -207,7 +222,9 @@ impl Layer for AffineNorm {
         let value = if trains { matrix() } else { below.value };
         let slope = trains && self.activation.keeps_slope();
         let saved: Matrix = if slope { matrix() } else { value };
-        let above = Port { value, gradient: below.gradient, saved, activation: self.activation };
+        // In place; the words are of the finished gradient.
+        let gradient = Matrix { words: None, ..below.gradient };
+        let above = Port { value, gradient, saved, activation: self.activation };
         let rows = planner.rows((self.pixels() * PART + ROWS) * self.panels());
         Slot { below, above, rows }
     }
@@ -224,6 +241,9 @@ impl Layer for AffineNorm {
         }
         let panels = self.panels();
         worker.phase(panels, |panel| self.find_statistics(batch, slot, panel));
+        if self.uses_batch(batch, slot) {
+            self.merge_statistics(batch, worker, slot);
+        }
         let Port { value, saved, activation, .. } = slot.above;
         let keeps_slope = batch.trains() && activation.keeps_slope();
         worker.phase(self.pixels() * panels, |item| {
@@ -286,8 +306,16 @@ impl Layer for AffineNorm {
                 });
             }
         });
+        batch.sum_over_ranks(worker, |sum| {
+            let parts = (0..panels).flat_map(|panel| {
+                let start = self.rows(slot, panel) + ColumnStatistics::ROWS;
+                // SAFETY: the sums are from an earlier phase; no other worker uses them in this one.
+                unsafe { batch.memory.arena.write(start..start + PART) }
+            });
+            sum_rows(parts, sum);
+        });
         let share = match self.uses_batch(batch, slot) {
-            true => 1.0 / (height * self.pixels()) as f32,
+            true => 1.0 / self.values_of(slot, batch.all_rows()) as f32,
             false => 0.0,
         };
         worker.phase(self.pixels() * panels, |item| {
@@ -317,6 +345,7 @@ impl Layer for AffineNorm {
             // SAFETY: scale and shift of the panel are this item's; the sums are from the backward pass.
             unsafe {
                 let (_, _, sums) = self.finished(batch, slot, panel);
+                let sums = if batch.is_first_rank() { sums } else { &[ZERO_ROW; PART] };
                 let (rows, vectors) = (start..start + PART, self.vectors(panel));
                 sink.accept(batch.isa, batch.parameters, rows, sums, vectors);
             }
@@ -336,7 +365,7 @@ impl Layer for AffineNorm {
                 };
                 batch.isa.run(UpdateRunning {
                     columns: self.column_statistics(batch, slot, panel),
-                    rows: AffineNorm::height(batch, slot) * self.pixels(),
+                    rows: self.values_of(slot, batch.all_rows()),
                     cols: (self.image.shape.channels - panel * WIDTH).min(WIDTH),
                     running: [mean, variance],
                 });

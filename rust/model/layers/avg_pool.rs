@@ -25,6 +25,10 @@ impl Layer for AvgPool {
         self.0.coarse.cols()
     }
 
+    fn stores_words(&self) -> bool {
+        true
+    }
+
     fn plan(&self, planner: &mut Planner, below: Port, _: bool) -> Slot {
         let above = Port::placed(planner, self.outputs(), below.value.copies);
         Slot { below, above, rows: 0 }
@@ -47,12 +51,15 @@ impl Layer for AvgPool {
                     unsafe { batch.read(slot.below.value, at * panels + panel, all.clone()) };
                 batch.isa.run(AddScaled { from, factor, vectors, out });
             }
+            // SAFETY: as above.
+            unsafe { batch.round(slot.above.value, to * panels + panel, all.clone()) };
         });
     }
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         let (cells, panels) = (&self.0, self.0.fine.pixel_panels());
         let (height, factor) = (batch.rows * slot.below.value.copies, self.factor());
+        let mut scratch = input_gradient::scratch(&slot.below);
         worker.phase(cells.count() * panels, |item| {
             let (cell, panel) = (item / panels, item % panels);
             let vectors = vectors_of(cells.fine.shape.channels, panel);
@@ -70,7 +77,7 @@ impl Layer for AvgPool {
                     let panel = at * panels + panel;
                     let tile = ProductTile { panel, rows: rows.clone(), vectors, products };
                     // SAFETY: the pixel is in this item's cell.
-                    unsafe { input_gradient::store(batch, &slot.below, tile) };
+                    unsafe { input_gradient::store(batch, &slot.below, tile, &mut scratch) };
                 }
             }
         });

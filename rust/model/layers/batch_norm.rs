@@ -6,8 +6,12 @@ use crate::matrix::{ColumnMap, ProductTile, RowMap, Shared, panels_of, tile_rows
 use crate::model::memory::{BatchView, Planner, Port, Slot};
 use crate::model::sink::Sink;
 use crate::model::tensor::{Layout, Place, Tensor, TensorKind};
-use crate::nn::batch_norm::{ColumnStatistics, Normalize, NormalizeGradient, UpdateRunning};
-use crate::simd::{Row, WIDTH, ZERO_ROW, floats_mut};
+use crate::nn::affine_norm::Moments;
+use crate::nn::batch_norm::{
+    ColumnStatistics, Normalize, NormalizeGradient, ShiftSums, UpdateRunning, merge_over_ranks,
+    sum_rows,
+};
+use crate::simd::{LANES, Row, WIDTH, ZERO_ROW, floats_mut};
 use crate::threads::Worker;
 
 /// Batch normalisation of the output of a dense layer.
@@ -57,7 +61,7 @@ impl BatchNorm {
 
     /// Whether the batch's statistics are used: in training with at least two rows.
     fn uses_batch(batch: &BatchView) -> bool {
-        batch.trains() && batch.rows > 1
+        batch.trains() && batch.all_rows() > 1
     }
 
     /// The batch statistics of a panel.
@@ -77,17 +81,49 @@ impl BatchNorm {
         })
     }
 
+    /// Computes the statistics of a batch on several ranks. In a single process [`BatchNorm::normalize`] does.
+    fn find_statistics(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
+        if batch.part.is_none() || !BatchNorm::uses_batch(batch) {
+            return;
+        }
+        worker.phase(self.panels(), |panel| {
+            let mut found = [ZERO_ROW; 2];
+            // SAFETY: an earlier phase wrote the panel; its statistics are this item's.
+            let (values, columns) = unsafe {
+                let values = batch.read(slot.below.value, panel, 0..batch.rows);
+                (values, self.column_statistics(batch, slot, panel))
+            };
+            batch.isa.run(Moments { values, vectors: WIDTH / LANES, out: &mut found });
+            *columns.mean = found[0];
+            floats_mut(&mut found[1..]).iter_mut().for_each(|x| *x /= batch.rows as f32);
+            *columns.variance = found[1];
+        });
+        let share = batch.rows as f64 / batch.all_rows() as f64;
+        batch.sum_over_ranks(worker, |sum| {
+            // SAFETY: no other worker uses the statistics in this phase.
+            let of = |panel| unsafe { self.column_statistics(batch, slot, panel) };
+            merge_over_ranks(&of, self.panels(), share, sum);
+        });
+    }
+
     /// Normalises a panel. No other item may use this panel in the running phase.
     fn normalize(&self, batch: &BatchView, slot: &Slot, panel: usize) {
         // SAFETY: the panel is the calling item's; statistics change in the update only.
         unsafe {
             let parameters = batch.weights();
             let running = self.running(panel).map(|row| &parameters[row]);
+            let columns = self.column_statistics(batch, slot, panel);
+            let found = [*columns.mean, *columns.variance];
+            let given = match (BatchNorm::uses_batch(batch), batch.part) {
+                (true, None) => None,
+                (true, Some(_)) => Some(found.each_ref()),
+                (false, _) => Some(running),
+            };
             batch.isa.run(Normalize {
                 rows: batch.write(slot.below.value, panel, 0..batch.rows),
                 cols: self.used(panel),
-                running: (!BatchNorm::uses_batch(batch)).then_some(running),
-                columns: self.column_statistics(batch, slot, panel),
+                given,
+                columns,
             });
         }
     }
@@ -133,11 +169,13 @@ impl Layer for BatchNorm {
     }
 
     fn forward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
+        self.find_statistics(batch, worker, slot);
         worker.phase(self.panels(), |panel| self.normalize(batch, slot, panel));
     }
 
     /// A work item normalises a panel and passes its tiles to the epilogue, with the shift as their bias.
     fn tiles(&self, batch: &BatchView, worker: &Worker, slot: &Slot, epilogue: &mut Epilogue) {
+        self.find_statistics(batch, worker, slot);
         worker.phase(self.panels(), |panel| {
             self.normalize(batch, slot, panel);
             // SAFETY: parameters change in the update only; the panel is this item's.
@@ -156,15 +194,44 @@ impl Layer for BatchNorm {
     }
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
+        let share = match BatchNorm::uses_batch(batch) {
+            true => 1.0 / batch.all_rows() as f32,
+            false => 0.0,
+        };
+        let add_up = |panel: usize| {
+            // SAFETY: the statistics of the panel are the calling item's; gradients and values are from earlier phases.
+            unsafe {
+                let sums = batch.isa.run(ShiftSums {
+                    gradient: batch.read(slot.above.gradient, panel, 0..batch.rows),
+                    values: batch.read(slot.above.value, panel, 0..batch.rows),
+                    cols: self.used(panel),
+                });
+                self.column_statistics(batch, slot, panel).sums.copy_from_slice(&sums);
+            }
+        };
+        if batch.part.is_some() {
+            worker.phase(self.panels(), add_up);
+            batch.sum_over_ranks(worker, |sum| {
+                // SAFETY: no other worker uses the statistics in this phase.
+                let of = |panel| unsafe { self.column_statistics(batch, slot, panel).sums };
+                sum_rows((0..self.panels()).flat_map(of), sum);
+            });
+        }
         worker.phase(self.panels(), |panel| {
+            if batch.part.is_none() {
+                add_up(panel);
+            }
             // SAFETY: the panel and its statistics are this item's; values are from the forward pass.
             unsafe {
+                let columns = self.column_statistics(batch, slot, panel);
+                let sums = [columns.sums[0], columns.sums[1]];
                 batch.isa.run(NormalizeGradient {
                     gradient: batch.write(slot.above.gradient, panel, 0..batch.rows),
                     values: batch.read(slot.above.value, panel, 0..batch.rows),
                     cols: self.used(panel),
-                    columns: self.column_statistics(batch, slot, panel),
-                    of_batch: BatchNorm::uses_batch(batch),
+                    columns,
+                    sums: &sums,
+                    share,
                 });
             }
         });
@@ -177,8 +244,8 @@ impl Layer for BatchNorm {
             let (row, vectors) = (dense.bias(panel), vectors_of(self.outputs, panel));
             // SAFETY: the panel's shift is this item's.
             unsafe {
-                let shift =
-                    std::slice::from_ref(&*self.column_statistics(batch, slot, panel).shift);
+                let sums = &self.column_statistics(batch, slot, panel).sums[..1];
+                let shift = if batch.is_first_rank() { sums } else { &[ZERO_ROW] };
                 sink.accept(batch.isa, batch.parameters, row..row + 1, shift, vectors);
             }
         });
@@ -194,7 +261,7 @@ impl Layer for BatchNorm {
                 let running = self.running(panel).map(|row| batch.parameters.write(row..row + 1));
                 batch.isa.run(UpdateRunning {
                     columns: self.column_statistics(batch, slot, panel),
-                    rows: batch.rows,
+                    rows: batch.all_rows(),
                     cols: self.used(panel),
                     running: running.map(|row| &mut row[0]),
                 });

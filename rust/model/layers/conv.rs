@@ -13,7 +13,7 @@ use crate::nn::activation::Activation;
 use crate::nn::conv::Window;
 use crate::nn::dense::{AddRows, BiasAndActivation, ColumnSums};
 use crate::nn::image::Image;
-use crate::simd::{Row, ZERO_ROW};
+use crate::simd::{MAX_TILE_ROWS, PairSums, Row, ZERO_ROW};
 use crate::threads::Worker;
 use std::ops::Range;
 
@@ -156,10 +156,18 @@ impl Conv {
         let vectors = vectors_of(to.shape.channels, panel);
         let mut sums = [ZERO_ROW];
         for position in 0..to.shape.positions() {
+            let (place, mut part) = (position * panels + panel, [ZERO_ROW]); // a sum of sums rounds less
+            let out = &mut part[0];
             // SAFETY: the gradient is from an earlier phase.
-            let rows = unsafe { batch.read(gradient, position * panels + panel, 0..height) };
-            let mut part = [ZERO_ROW]; // a sum of sums rounds less
-            batch.isa.run(ColumnSums { panel: rows, vectors, out: &mut part[0] });
+            unsafe {
+                if self.kernel.multiplies_words() {
+                    let pairs = batch.words_by_pairs(gradient, place);
+                    batch.isa.run(PairSums { pairs, out });
+                } else {
+                    let panel = batch.read(gradient, place, 0..height);
+                    batch.isa.run(ColumnSums { panel, vectors, out });
+                }
+            }
             batch.isa.run(AddRows { panel: &part, vectors, sums: &mut sums[0] });
         }
         let row = self.bias_row(panel);
@@ -175,6 +183,18 @@ impl Layer for Conv {
 
     fn work(&self) -> usize {
         self.kernel.work()
+    }
+
+    fn multiplies_words(&self) -> bool {
+        self.kernel.multiplies_words()
+    }
+
+    fn stores_words(&self) -> bool {
+        true
+    }
+
+    fn words_suffice(&self) -> bool {
+        self.activation.keeps_slope() || self.activation.slope_survives_rounding()
     }
 
     fn tensors(&self) -> Vec<Tensor> {
@@ -204,14 +224,21 @@ impl Layer for Conv {
         let slope = batch.trains() && activation.keeps_slope();
         let near = [value, saved];
         let near = if slope { &near[..] } else { &near[..1] };
+        let mut scratch = (!value.stored).then_some([ZERO_ROW; MAX_TILE_ROWS]);
         self.product(batch, worker, slot, near, &mut |tile, bias| {
             let ProductTile { panel, rows, vectors, products } = tile;
             // SAFETY: the layer's own output; these rows of this panel are the tile's.
-            let (out, slope) = unsafe {
+            unsafe {
                 let slope = slope.then(|| batch.write(saved, panel, rows.clone()));
-                (batch.write(value, panel, rows), slope.unwrap_or_default())
-            };
-            batch.isa.run(BiasAndActivation { products, vectors, bias, activation, out, slope });
+                let slope = slope.unwrap_or_default();
+                let memory = scratch.as_mut_slice().as_flattened_mut();
+                let out = batch.floats_or(value, panel, rows.clone(), memory);
+                let to = &mut *out;
+                let epilogue =
+                    BiasAndActivation { products, vectors, bias, activation, out: to, slope };
+                batch.isa.run(epilogue);
+                batch.store_words(value, panel, rows, out);
+            }
         });
     }
 
@@ -221,9 +248,10 @@ impl Layer for Conv {
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         let (from, near) = (slot.above.gradient, [slot.below.saved, slot.below.gradient]);
+        let mut scratch = input_gradient::scratch(&slot.below);
         let mut epilogue = |tile: ProductTile| {
             // SAFETY: these rows of this panel are the tile's own.
-            unsafe { input_gradient::store(batch, &slot.below, tile) };
+            unsafe { input_gradient::store(batch, &slot.below, tile, &mut scratch) };
         };
         match self.direction {
             Direction::Down => self.kernel.up(batch, worker, from, &near, &mut epilogue),
@@ -237,12 +265,12 @@ impl Layer for Conv {
         let mut bias = |panel| self.update_bias(batch, slot, sink, panel);
         self.kernel.gradient(batch, worker, pair, (panels, &mut bias), sink);
         if matches!(sink, Sink::Update { .. }) {
-            self.kernel.transpose(batch, worker);
+            self.kernel.derive(batch, worker);
         }
     }
 
     fn refresh(&self, batch: &BatchView, worker: &Worker) {
-        self.kernel.transpose(batch, worker);
+        self.kernel.derive(batch, worker);
     }
 }
 

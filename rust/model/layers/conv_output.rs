@@ -4,8 +4,8 @@
 #![allow(unsafe_code)]
 
 use super::conv::{NamedChannels, WeightKind, kernel_tensors};
-use super::dense::transpose_block;
-use super::kernel::Kernel;
+use super::dense::{transpose_block, weight_words};
+use super::kernel::{Kernel, Operand};
 use super::{Epilogue, Layer, input_gradient};
 use crate::error::Result;
 use crate::matrix::{Grid, ProductTile, Shared, panels_of, tile_rows, vectors_of};
@@ -17,7 +17,8 @@ use crate::nn::conv::Window;
 use crate::nn::dense::AddRows;
 use crate::nn::image::{Image, Storage};
 use crate::simd::{
-    Left, MAX_TILE_ROWS, Prefetch, Product, Row, WIDTH, ZERO_ROW, floats, floats_mut, floats_of,
+    Left, MAX_TILE_ROWS, PairSums, Prefetch, Product, Row, WIDTH, ZERO_ROW, floats, floats_mut,
+    floats_of,
 };
 use crate::threads::Worker;
 use std::ops::Range;
@@ -55,7 +56,8 @@ impl ConvOutput {
     ) -> Result<ConvOutput> {
         let kernel = Kernel::new(layout, window, (large, small), 0..0, false)?;
         let bias = layout.rows(large.pixel_panels());
-        let transposed = layout.derived(panels_of(kernel.inputs()) * small.shape.channels);
+        let rows = kernel.rows_of_tap(small.shape.channels);
+        let transposed = layout.derived(panels_of(kernel.inputs()) * rows);
         let mut channels = vec![None; large.panels() * WIDTH];
         for position in 0..large.shape.positions() {
             for channel in 0..large.shape.channels {
@@ -71,7 +73,7 @@ impl ConvOutput {
 
     /// The rows of Wᵀ in a panel of (tap, l).
     fn transposed(&self, panel: usize) -> Range<usize> {
-        let rows = self.kernel.small.shape.channels;
+        let rows = self.kernel.rows_of_tap(self.kernel.small.shape.channels);
         let start = self.transposed + panel * rows;
         start..start + rows
     }
@@ -157,6 +159,14 @@ impl Layer for ConvOutput {
         kernel_tensors(&self.kernel, &self.names, self.weight, Some((self.bias, 1)))
     }
 
+    fn multiplies_words(&self) -> bool {
+        self.kernel.multiplies_words()
+    }
+
+    fn stores_words(&self) -> bool {
+        true
+    }
+
     fn plan(&self, planner: &mut Planner, below: Port, stored: bool) -> Slot {
         assert!(!stored, "only the head reads features");
         let (copies, cols) = (below.value.copies, self.outputs());
@@ -177,8 +187,9 @@ impl Layer for ConvOutput {
         let (large, small) = (self.kernel.large, self.kernel.small);
         let shape = large.shape;
         // SAFETY: the values are from an earlier phase; parameters and derived rows change in the update only.
-        let (data, parameters, derived) = unsafe {
-            (batch.matrix(slot.below.value).data(), batch.weights(), batch.derived.all())
+        let (Operand { data, height: panel_rows, words, .. }, parameters, derived) = unsafe {
+            let input = self.kernel.by_rows(batch, slot.below.value);
+            (input, batch.weights(), batch.derived.all())
         };
         let bias = &floats_of(&parameters[self.bias..][..large.pixel_panels()])[..shape.channels];
         let row = shape.width * shape.channels;
@@ -220,13 +231,14 @@ impl Layer for ConvOutput {
                 // The rows of pixels with one panel each follow one another. Parts must be added pixel by pixel, so that their
                 // order does not depend on the batch: there is one panel of them.
                 let one_panel = small.pixel_panels() == 1 && panels_of(self.kernel.inputs()) == 1;
-                let alone = one_panel && rows.len() == height;
+                let follow = !words || height.is_multiple_of(2);
+                let alone = one_panel && follow && rows.len() == height;
                 let at_once = if alone { (isa.tile_rows() / height).max(1) } else { 1 };
                 for h in self.below(&band) {
                     for w in (0..small.shape.width).step_by(at_once) {
                         let pixels = at_once.min(small.shape.width - w);
                         let position = h * small.shape.width + w;
-                        let panels = &data[position * small.pixel_panels() * height..];
+                        let panels = &data[position * small.pixel_panels() * panel_rows..];
                         let left =
                             Left::Rows { panels, height: pixels * height, first: rows.start };
                         for panel in 0..panels_of(self.kernel.inputs()) {
@@ -238,7 +250,10 @@ impl Layer for ConvOutput {
                                 vectors: vectors_of(self.kernel.inputs(), panel),
                                 prefetch: Prefetch::NOTHING,
                             };
-                            isa.product(product, &mut tile);
+                            match words {
+                                false => isa.product(product, &mut tile),
+                                true => isa.word_product(product, true, &mut tile),
+                            }
                             let tiles = tile.chunks_exact(rows.len()).take(pixels);
                             for (tile, w) in tiles.zip(w..) {
                                 self.add_parts((panel, tile), [h, w], &band, image);
@@ -279,9 +294,10 @@ impl Layer for ConvOutput {
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         let near = [slot.below.saved, slot.below.gradient];
+        let mut scratch = input_gradient::scratch(&slot.below);
         self.kernel.down(batch, worker, slot.above.gradient, &near, &mut |tile| {
             // SAFETY: these rows of this panel are the tile's own.
-            unsafe { input_gradient::store(batch, &slot.below, tile) };
+            unsafe { input_gradient::store(batch, &slot.below, tile, &mut scratch) };
         });
     }
 
@@ -294,10 +310,17 @@ impl Layer for ConvOutput {
             let totals = floats_mut(&mut sums);
             for panel in 0..panels_of(cols) {
                 let mut columns = [ZERO_ROW];
+                let (vectors, sums) = (vectors_of(cols, panel), &mut columns[0]);
                 // SAFETY: the gradient is from an earlier phase.
-                let rows = unsafe { batch.read(gradient, panel, 0..height) };
-                let vectors = vectors_of(cols, panel);
-                batch.isa.run(AddRows { panel: rows, vectors, sums: &mut columns[0] });
+                unsafe {
+                    if self.multiplies_words() {
+                        let pairs = batch.words_by_pairs(gradient, panel);
+                        batch.isa.run(PairSums { pairs, out: sums });
+                    } else {
+                        let rows = batch.read(gradient, panel, 0..height);
+                        batch.isa.run(AddRows { panel: rows, vectors, sums });
+                    }
+                }
                 let columns = floats(&columns[0]).iter().zip(&self.channels[panel * WIDTH..]);
                 for (sum, channel) in columns {
                     if let Some(channel) = channel.filter(|&c| channels.contains(&(c as usize))) {
@@ -318,13 +341,20 @@ impl Layer for ConvOutput {
     }
 
     fn refresh(&self, batch: &BatchView, worker: &Worker) {
+        self.kernel.derive(batch, worker);
         let (inputs, channels) = (self.kernel.inputs(), self.kernel.small.shape.channels);
         let panels = panels_of(channels);
         worker.phase(panels_of(inputs) * panels, |item| {
             let (block, panel) = (item / panels, item % panels);
             let from = (batch.parameters, self.kernel.weights(panel));
             // SAFETY: an item is a block of Wᵀ; parameters do not change in this phase.
-            unsafe { transpose_block(batch, from, self.transposed(block), [panel, block]) };
+            unsafe {
+                let to = self.transposed(block);
+                match self.multiplies_words() {
+                    false => transpose_block(batch, from, to, [panel, block]),
+                    true => weight_words(batch, from, (None, Some(to)), [panel, block]),
+                }
+            }
         });
     }
 }

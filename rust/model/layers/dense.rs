@@ -263,7 +263,12 @@ impl Dense {
                     let rows = word_rows(self.inputs);
                     let start = weights + panel * rows;
                     let transposed = transposed.map(|_| self.transposed(block));
-                    weight_words(batch, from, (start..start + rows, transposed), [panel, block]);
+                    weight_words(
+                        batch,
+                        from,
+                        (Some(start..start + rows), transposed),
+                        [panel, block],
+                    );
                 }
             }
         }
@@ -312,14 +317,14 @@ fn part(of: Range<usize>, n: usize, size: usize) -> Range<usize> {
 }
 
 /// Makes the words of a block of 32 x 32, rows `block` of panel `panel` of W, and those of its transpose, rows `panel` of panel `block`
-/// of Wᵀ. The panel of W is `rows` of buffer `from`; those of words are rows of the derived buffer.
+/// of Wᵀ, or one of them. The panel of W is `rows` of buffer `from`; those of words are rows of the derived buffer.
 ///
 /// # Safety
 /// No other tile uses the block and its words in the running phase.
 pub unsafe fn weight_words(
     batch: &BatchView,
     (from, rows): (Shared<Row>, Range<usize>),
-    (words, transposed): (Range<usize>, Option<Range<usize>>),
+    (words, transposed): (Option<Range<usize>>, Option<Range<usize>>),
     [panel, block]: [usize; 2],
 ) {
     // SAFETY: the caller's promise.
@@ -327,7 +332,7 @@ pub unsafe fn weight_words(
         let write = |rows| batch.derived.write(rows);
         batch.isa.run(WeightWords {
             from: from.read(part(rows, block, WIDTH)),
-            words: write(part(words, block, ROW_WORDS)),
+            words: words.map_or(&mut [], |rows| write(part(rows, block, ROW_WORDS))),
             transposed: transposed.map_or(&mut [], |rows| write(part(rows, panel, ROW_WORDS))),
         });
     }

@@ -37,6 +37,10 @@ impl Layer for FlatOutput {
         self.to.cols()
     }
 
+    fn stores_words(&self) -> bool {
+        true
+    }
+
     fn plan(&self, planner: &mut Planner, below: Port, stored: bool) -> Slot {
         assert!(!stored, "only the head reads features");
         let copies = below.value.copies;
@@ -80,6 +84,7 @@ impl Layer for FlatOutput {
         // SAFETY: the gradient above is from an earlier phase.
         let data = unsafe { batch.matrix(slot.above.gradient).data() };
         let panels = self.from.pixel_panels();
+        let mut scratch = input_gradient::scratch(&slot.below);
         worker.phase(self.from.shape.positions() * panels, |panel| {
             let (position, first) = (panel / panels, panel % panels * WIDTH);
             let channels = first..(first + WIDTH).min(self.from.shape.channels);
@@ -98,7 +103,7 @@ impl Layer for FlatOutput {
                 let products = &mut products[..rows.len()];
                 let tile = ProductTile { panel, rows, vectors, products };
                 // SAFETY: the rows are this item's.
-                unsafe { input_gradient::store(batch, &slot.below, tile) };
+                unsafe { input_gradient::store(batch, &slot.below, tile, &mut scratch) };
             }
         });
     }

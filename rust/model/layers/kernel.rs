@@ -3,9 +3,14 @@
 //! A panel of parameters has 32 channels of the small image: rows (tap, l) of W, taps row by row, then a row of bias, which a
 //! transposed convolution does not use. The derived buffer has Wᵀ: a panel of 32 channels of the large image has rows
 //! (tap, s).
+//!
+//! Where products multiply [words](crate::simd::ToWords), the derived buffer has the words of W too, in the [runs](conv::WordRun)
+//! that the segments multiply, and those of Wᵀ: for two channels of a tap one row, the last one padded with zero. Sums run as those of
+//! floats do, tap by tap, word by word (the weight gradient: pixel by pixel, pair of examples by pair), in one accumulator each: they
+//! depend neither on the threads nor, but for the gradient, on the batch.
 #![allow(unsafe_code)]
 
-use super::dense::transpose_block;
+use super::dense::{transpose_block, weight_words};
 use crate::error::{Error, Result};
 use crate::matrix::{
     Grid, ProductBlock, ProductTile, SegmentTable, panels_of, tile_rows, vectors_of,
@@ -13,11 +18,11 @@ use crate::matrix::{
 use crate::model::memory::{BatchView, Matrix};
 use crate::model::sink::Sink;
 use crate::model::tensor::Layout;
-use crate::nn::conv::{self, Window};
+use crate::nn::conv::{self, Window, WordRun, WordRuns};
 use crate::nn::image::{Image, Storage};
 use crate::simd::{
-    MAX_TILE_ROWS, Row, Segment, SegmentList, SegmentProduct, Segments, WIDTH, ZERO_ROW, floats,
-    floats_mut,
+    MAX_TILE_ROWS, ROW_WORDS, Row, Segment, SegmentList, SegmentProduct, Segments, ToWords, WIDTH,
+    ZERO_ROW, floats, floats_mut, floats_of, word_rows,
 };
 use crate::threads::{Worker, split};
 use std::ops::Range;
@@ -56,10 +61,39 @@ pub struct Kernel {
     pub start: usize,
     /// The first row of Wᵀ in the derived buffer, for a layer that goes up.
     transposed: Option<usize>,
+    /// The words of W, if products multiply words.
+    words: Option<WeightRuns>,
     /// Columns of the encoder's input that join a large image read as a whole: their rows of W follow the image's.
     conditions: SegmentList,
+    /// These segments, or those of words.
+    read_conditions: SegmentList,
     down: SegmentTable,
     up: SegmentTable,
+    /// For each small pixel the columns of a large image without panels for each pixel, and their rows of W.
+    runs: SegmentTable,
+}
+
+/// The words of W in the derived buffer.
+#[derive(Clone, Debug)]
+struct WeightRuns {
+    /// The first row.
+    start: usize,
+    /// What a panel of channels of the small image has, one after the other.
+    runs: Vec<WordRun>,
+}
+
+impl WeightRuns {
+    /// The rows of run `n` of a panel.
+    fn run(&self, panel: usize, n: usize) -> Range<usize> {
+        let (start, words) = (self.panel(panel).start, &self.runs[n].words);
+        start + words.start..start + words.end
+    }
+
+    /// The rows of a panel.
+    fn panel(&self, panel: usize) -> Range<usize> {
+        let rows = self.runs.last().map_or(0, |run| run.words.end);
+        self.start + panel * rows..self.start + (panel + 1) * rows
+    }
 }
 
 impl Kernel {
@@ -85,7 +119,20 @@ impl Kernel {
         }
         let image = inputs - conditions.len();
         let start = layout.rows(panels_of(channels) * (inputs + 1));
-        let derived = panels_of(large.shape.channels) * taps * channels;
+        let conditions = conv::columns(conditions, image);
+        let runs = conv::down(&window, &large, small.shape);
+        let (mut down, mut word_conditions, mut words) = (runs.clone(), None, None);
+        if layout.words {
+            let mut word_runs = WordRuns::default();
+            down = word_runs.table(&runs);
+            let list = conditions.iter().map(|s| word_runs.segment(s)).collect();
+            word_conditions = Some(SegmentList::new(list));
+            let runs = word_runs.runs;
+            let rows = panels_of(channels) * runs.last().map_or(0, |run| run.words.end);
+            words = Some(WeightRuns { start: layout.derived(rows), runs });
+        }
+        let per = if words.is_some() { 2 } else { 1 };
+        let derived = panels_of(large.shape.channels) * taps * channels.div_ceil(per);
         let transposed = up.then(|| layout.derived(derived));
         Ok(Kernel {
             window,
@@ -93,11 +140,17 @@ impl Kernel {
             small,
             start,
             transposed,
-            conditions: conv::columns(conditions, image),
-            down: conv::down(&window, &large, small.shape),
+            words,
+            read_conditions: word_conditions.unwrap_or_else(|| conditions.clone()),
+            conditions,
+            down,
             up: match up {
-                true => conv::up(&window, large.shape, &small),
+                true => conv::up(&window, large.shape, &small, per),
                 false => SegmentTable::default(),
+            },
+            runs: match large.storage {
+                Storage::Panels => SegmentTable::default(),
+                _ => runs,
             },
         })
     }
@@ -126,8 +179,51 @@ impl Kernel {
     /// The rows of Wᵀ in a panel of channels of the large image.
     fn transposed(&self, panel: usize) -> Range<usize> {
         let start = self.transposed.expect("a layer that goes up");
-        let rows = self.window.taps() * self.small.shape.channels;
+        let rows = self.window.taps() * self.rows_of_tap(self.small.shape.channels);
         start + panel * rows..start + (panel + 1) * rows
+    }
+
+    /// The rows of `channels` channels of a tap.
+    pub fn rows_of_tap(&self, channels: usize) -> usize {
+        if self.multiplies_words() { word_rows(channels) } else { channels }
+    }
+
+    /// Whether its products are of words.
+    pub fn multiplies_words(&self) -> bool {
+        self.words.is_some()
+    }
+
+    /// An image as the left operand of a product along rows.
+    ///
+    /// # Safety
+    /// No tile of the running phase writes to it.
+    pub unsafe fn by_rows<'a>(&self, batch: &BatchView<'a>, image: Matrix) -> Operand<'a> {
+        let (words, rows) = (self.multiplies_words(), batch.rows * image.copies);
+        // SAFETY: passed on to the caller.
+        unsafe {
+            match words {
+                false => Operand { data: batch.matrix(image).data(), rows, height: rows, words },
+                true => {
+                    let (data, rows) = batch.words_by_rows(image);
+                    Operand { data, rows, height: word_rows(rows), words }
+                }
+            }
+        }
+    }
+
+    /// An image as an operand of a product down columns: its panels, and the rows of each.
+    ///
+    /// # Safety
+    /// No tile of the running phase writes to it.
+    unsafe fn down_columns<'a>(&self, batch: &BatchView<'a>, image: Matrix) -> (&'a [Row], usize) {
+        let rows = batch.rows * image.copies;
+        // SAFETY: passed on to the caller.
+        unsafe {
+            match self.multiplies_words() {
+                false => (batch.matrix(image).data(), rows),
+                true => (batch.all_words_by_pairs(image), word_rows(rows)),
+            }
+        }
     }
 
     /// Multiply-adds of an example.
@@ -146,10 +242,18 @@ impl Kernel {
         near: &[Matrix],
         epilogue: &mut dyn FnMut(ProductTile),
     ) {
-        // SAFETY: parameters change in the update only.
-        let parameters = unsafe { batch.weights() };
-        let right = |panel| &parameters[self.weights(panel)];
-        let conditions = (!self.conditions.is_empty()).then(|| self.conditions.all());
+        // SAFETY: parameters and derived rows change in the update only, and the image is from an earlier phase.
+        let (parameters, derived, large) =
+            unsafe { (batch.weights(), batch.derived.all(), self.by_rows(batch, large)) };
+        let right = |panel| match &self.words {
+            None => &parameters[self.weights(panel)],
+            Some(words) => &derived[words.panel(panel)],
+        };
+        let conditions = (!self.conditions.is_empty()).then(|| {
+            // SAFETY: the input is from an earlier phase.
+            let input = unsafe { self.by_rows(batch, batch.memory.plan.input) };
+            (input.data, self.read_conditions.all())
+        });
         let operands = (large, conditions);
         product(batch, worker, operands, (&self.down, &self.small), &right, near, epilogue);
     }
@@ -164,8 +268,8 @@ impl Kernel {
         near: &[Matrix],
         epilogue: &mut dyn FnMut(ProductTile),
     ) {
-        // SAFETY: derived rows change in the update only.
-        let derived = unsafe { batch.derived.all() };
+        // SAFETY: derived rows change in the update only, and the image is from an earlier phase.
+        let (derived, small) = unsafe { (batch.derived.all(), self.by_rows(batch, small)) };
         let right = |panel| &derived[self.transposed(panel)];
         product(batch, worker, (small, None), (&self.up, &self.large), &right, near, epilogue);
     }
@@ -197,10 +301,9 @@ impl Kernel {
         small: Matrix,
         sink: Sink,
     ) {
-        let height = batch.rows;
         // SAFETY: both are from earlier phases.
-        let (input, gradient) =
-            unsafe { (batch.matrix(batch.memory.plan.input).data(), batch.matrix(small).data()) };
+        let [(input, height), (gradient, _)] =
+            [batch.memory.plan.input, small].map(|m| unsafe { self.down_columns(batch, m) });
         worker.phase(self.small.pixel_panels(), |panel| {
             let vectors = vectors_of(self.small.shape.channels, panel);
             for run in self.conditions.iter() {
@@ -215,6 +318,7 @@ impl Kernel {
                     rows: 0,
                     vectors,
                     fresh: false,
+                    words: self.multiplies_words(),
                 };
                 add_columns(batch, product, used, &mut products);
                 let start = self.weights(panel).start + run.to as usize;
@@ -237,10 +341,10 @@ impl Kernel {
         (others, other): (usize, &mut dyn FnMut(usize)),
         sink: Sink,
     ) {
-        let (height, channels) = (batch.rows * large.copies, self.large.shape.channels);
+        let (channels, words) = (self.large.shape.channels, self.multiplies_words());
         let [blocks, panels] = [self.large.pixel_panels(), self.small.pixel_panels()];
         // SAFETY: both are from earlier phases.
-        let (a, b) = unsafe { (batch.matrix(large).data(), batch.matrix(small).data()) };
+        let [(a, height), (b, _)] = [large, small].map(|m| unsafe { self.down_columns(batch, m) });
         let chunk = (CACHED_ROWS / height).clamp(1, MOST_PIXELS);
         let all = self.window.taps() * blocks * panels;
         let group = (all / (ITEMS_PER_WORKER * worker.workers())).clamp(1, MOST_BLOCKS);
@@ -275,6 +379,7 @@ impl Kernel {
                         rows: 0,
                         vectors: vectors_of(self.small.shape.channels, panel),
                         fresh: false,
+                        words,
                     };
                     if found > 0 {
                         let used = (channels - block * WIDTH).min(WIDTH);
@@ -305,10 +410,10 @@ impl Kernel {
         (others, other): (usize, &mut dyn FnMut(usize)),
         sink: Sink,
     ) {
-        let (isa, height, inputs) = (batch.isa, batch.rows * large.copies, self.image_inputs());
+        let (isa, inputs, words) = (batch.isa, self.image_inputs(), self.multiplies_words());
         let (panels, positions) = (self.small.pixel_panels(), self.small.shape.positions());
         // SAFETY: both are from earlier phases.
-        let (a, b) = unsafe { (batch.matrix(large).data(), batch.matrix(small).data()) };
+        let [(a, height), (b, _)] = [large, small].map(|m| unsafe { self.down_columns(batch, m) });
         // Every item reads the small image: no more of them than workers.
         let parts = worker.workers().div_ceil(panels).min(self.window.kernel[0]);
         let parts = parts.max(inputs.div_ceil(RUN_ROWS));
@@ -321,7 +426,7 @@ impl Kernel {
                 if worker.stops() {
                     return;
                 }
-                let (base, segments) = self.down.get(position);
+                let (base, segments) = self.runs.get(position);
                 let right = &b[(position * panels + panel) * height..][..height];
                 for segment in segments.iter() {
                     let (to, count) = (segment.to as usize, segment.count as usize);
@@ -340,6 +445,7 @@ impl Kernel {
                             rows: tile.len(),
                             vectors,
                             fresh: false,
+                            words,
                         };
                         isa.add_columns(
                             product,
@@ -383,26 +489,73 @@ impl Kernel {
         }
     }
 
-    /// The phase that makes Wᵀ anew.
-    pub fn transpose(&self, batch: &BatchView, worker: &Worker) {
-        if self.transposed.is_none() {
-            return;
-        }
+    /// The phase that makes Wᵀ and the words anew.
+    pub fn derive(&self, batch: &BatchView, worker: &Worker) {
         let (taps, [large, small]) =
             (self.window.taps(), [self.large, self.small].map(|image| image.shape.channels));
         let [blocks, panels] = [panels_of(large), panels_of(small)];
-        worker.phase(taps * blocks * panels, |item| {
-            let (tap, item) = (item / (blocks * panels), item % (blocks * panels));
-            let (block, panel) = (item / panels, item % panels);
+        let runs = self.words.as_ref().map_or(0, |words| words.runs.len());
+        let transposed = if self.transposed.is_some() { taps * blocks } else { 0 };
+        if runs + transposed == 0 {
+            return;
+        }
+        worker.phase((runs + transposed) * panels, |item| {
+            let (n, panel) = (item / panels, item % panels);
+            let Some(n) = n.checked_sub(runs) else {
+                // SAFETY: an item is a run of words; parameters do not change in this phase.
+                return unsafe { self.derive_run(batch, panel, n) };
+            };
+            let (tap, block) = (n / blocks, n % blocks);
             let rows = |start: usize, channels: usize| {
                 start + tap * channels..start + (tap + 1) * channels
             };
             let from = (batch.parameters, rows(self.weights(panel).start, large));
-            let to = rows(self.transposed(block).start, small);
+            let to = rows(self.transposed(block).start, self.rows_of_tap(small));
             // SAFETY: an item is a block of Wᵀ; parameters do not change in this phase.
-            unsafe { transpose_block(batch, from, to, [panel, block]) };
+            unsafe {
+                match self.multiplies_words() {
+                    false => transpose_block(batch, from, to, [panel, block]),
+                    true => weight_words(batch, from, (None, Some(to)), [panel, block]),
+                }
+            }
         });
     }
+
+    /// Makes the words of a run in a panel.
+    ///
+    /// # Safety
+    /// No other tile uses them or writes W in the running phase.
+    unsafe fn derive_run(&self, batch: &BatchView, panel: usize, n: usize) {
+        let words = self.words.as_ref().expect("a kernel of words");
+        let (start, WordRun { rows, odd, .. }) = (self.weights(panel).start, &words.runs[n]);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let from = batch.parameters.read(start + rows.start..start + rows.end);
+            let by_pairs = batch.derived.write(words.run(panel, n));
+            let mut behind_zero = [ZERO_ROW; WIDTH + 1];
+            let from = match odd {
+                false => from,
+                true => {
+                    behind_zero[1..=from.len()].copy_from_slice(from);
+                    &behind_zero[..=from.len()]
+                }
+            };
+            batch.isa.run(ToWords { from, cols: WIDTH, by_rows: &mut [], by_pairs });
+        }
+    }
+}
+
+/// The left operand of a product along rows: panels of `height` rows of a matrix of `rows` rows.
+#[derive(Clone, Copy)]
+pub struct Operand<'a> {
+    /// The panels.
+    pub data: &'a [Row],
+    /// Rows of the matrix.
+    pub rows: usize,
+    /// `Row`s of a panel.
+    pub height: usize,
+    /// Whether it is of words, by rows.
+    pub words: bool,
 }
 
 /// Adds the products of the first `used` columns of the left operand's panels to a block, tile by tile.
@@ -427,23 +580,19 @@ fn add_columns(
 fn product<'r>(
     batch: &BatchView,
     worker: &Worker,
-    (from, conditions): (Matrix, Option<Segments>),
+    (from, conditions): (Operand, Option<(&[Row], Segments)>),
     (table, to): (&SegmentTable, &Image),
     right: &dyn Fn(usize) -> &'r [Row],
     near: &[Matrix],
     epilogue: &mut dyn FnMut(ProductTile),
 ) {
-    let (isa, height) = (batch.isa, batch.rows * from.copies);
-    // SAFETY: the values are from an earlier phase.
-    let (data, conditions) = unsafe {
-        let input = |segments| (batch.matrix(batch.memory.plan.input).data(), segments);
-        (batch.matrix(from).data(), conditions.map(input))
-    };
+    let Operand { data, rows: total, height, words } = from;
+    let isa = batch.isa;
     let (positions, panels) = (to.shape.positions(), to.pixel_panels());
-    if 2 * height <= isa.tile_rows() && positions > 1 {
-        return product_of_few(batch, worker, (data, height), (table, to), right, epilogue);
+    if 2 * total <= isa.tile_rows() && positions > 1 {
+        return product_of_few(batch, worker, from, (table, to), right, epilogue);
     }
-    let grid = Grid::new(height.div_ceil(isa.tile_rows()), positions * panels, worker.workers());
+    let grid = Grid::new(total.div_ceil(isa.tile_rows()), positions * panels, worker.workers());
     let mut tile = [ZERO_ROW; _];
     worker.phase(grid.items(), |item| {
         let (place, tiles) = grid.item(item);
@@ -456,7 +605,7 @@ fn product<'r>(
             if worker.stops() {
                 return;
             }
-            let rows = tile_rows(height, isa, index);
+            let rows = tile_rows(total, isa, index);
             near.iter().for_each(|&matrix| batch.prefetch(matrix, panel, rows.clone()));
             let (first, count) = (rows.start, rows.len());
             let product = SegmentProduct {
@@ -468,6 +617,7 @@ fn product<'r>(
                 rows: count,
                 vectors,
                 fresh: true,
+                words,
             };
             isa.add_rows(product, &mut tile);
             if let Some((left, segments)) = conditions {
@@ -484,13 +634,13 @@ fn product<'r>(
 fn product_of_few<'r>(
     batch: &BatchView,
     worker: &Worker,
-    (data, height): (&[Row], usize),
+    Operand { data, rows: examples, height, words }: Operand,
     (table, to): (&SegmentTable, &Image),
     right: &dyn Fn(usize) -> &'r [Row],
     epilogue: &mut dyn FnMut(ProductTile),
 ) {
     let (isa, panels) = (batch.isa, to.pixel_panels());
-    let at_once = isa.tile_rows() / height;
+    let at_once = isa.tile_rows() / examples;
     let tiles = |alike: &[u32]| alike.len().div_ceil(at_once);
     let total: usize = table.alike().map(tiles).sum();
     let mut left = [[ZERO_ROW; MAX_TILE_ROWS]; COPIED_SEGMENTS];
@@ -505,7 +655,7 @@ fn product_of_few<'r>(
             }
         };
         let (right, vectors) = (right(channels), vectors_of(to.shape.channels, channels));
-        let rows = places.len() * height;
+        let rows = places.len() * examples;
         let mut tile = [ZERO_ROW; _];
         let count = table.get(places[0] as usize).1.iter().count();
         for start in (0..count).step_by(COPIED_SEGMENTS) {
@@ -515,7 +665,10 @@ fn product_of_few<'r>(
                 let segments = segments.iter().skip(start).take(COPIED_SEGMENTS);
                 for (i, (segment, left)) in segments.zip(&mut left).enumerate() {
                     let from = &data[(base + segment.panel as usize) * height..][..height];
-                    copy_columns(from, segment, &mut left[n * height..][..height]);
+                    match words {
+                        false => copy_columns(from, segment, &mut left[n * height..][..height]),
+                        true => copy_words(from, segment, left, n * examples..(n + 1) * examples),
+                    }
                     list[i] = Segment { panel: i as u32, lane: 0, ..*segment };
                     copied = i + 1;
                 }
@@ -529,13 +682,14 @@ fn product_of_few<'r>(
                 rows,
                 vectors,
                 fresh: start == 0,
+                words,
             };
             isa.add_rows(product, &mut tile);
         }
         for (n, &place) in places.iter().enumerate() {
             let panel = place as usize * panels + channels;
-            let products = &mut tile[n * height..][..height];
-            epilogue(ProductTile { panel, rows: 0..height, vectors, products });
+            let products = &mut tile[n * examples..][..examples];
+            epilogue(ProductTile { panel, rows: 0..examples, vectors, products });
         }
     });
 }
@@ -549,5 +703,15 @@ fn copy_columns(from: &[Row], segment: &Segment, to: &mut [Row]) {
     for (from, to) in from.iter().zip(to) {
         floats_mut(std::slice::from_mut(to))[..count]
             .copy_from_slice(&floats(from)[lane..lane + count]);
+    }
+}
+
+/// Copies a segment's words, of panels by rows, to the first ones of rows `rows` of `to`.
+fn copy_words(from: &[Row], segment: &Segment, to: &mut [Row], rows: Range<usize>) {
+    let (lane, count) = (segment.lane as usize, segment.count as usize);
+    let to = &mut floats_mut(to)[rows.start * ROW_WORDS..rows.end * ROW_WORDS];
+    let from = floats_of(from).chunks_exact(ROW_WORDS);
+    for (from, to) in from.zip(to.chunks_exact_mut(ROW_WORDS)) {
+        to[..count].copy_from_slice(&from[lane..lane + count]);
     }
 }

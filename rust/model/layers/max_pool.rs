@@ -18,6 +18,10 @@ impl Layer for MaxPool {
         self.0.coarse.cols()
     }
 
+    fn stores_words(&self) -> bool {
+        true
+    }
+
     fn plan(&self, planner: &mut Planner, below: Port, _: bool) -> Slot {
         let above = Port::placed(planner, self.outputs(), below.value.copies);
         Slot { below, above, rows: 0 }
@@ -42,12 +46,15 @@ impl Layer for MaxPool {
                     _ => batch.isa.run(Maximum { from, vectors, out }),
                 }
             }
+            // SAFETY: as above.
+            unsafe { batch.round(slot.above.value, to * panels + panel, all.clone()) };
         });
     }
 
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         let (cells, panels) = (&self.0, self.0.fine.pixel_panels());
         let height = batch.rows * slot.below.value.copies;
+        let mut scratch = input_gradient::scratch(&slot.below);
         worker.phase(cells.count() * panels, |item| {
             let (cell, panel) = (item / panels, item % panels);
             let vectors = vectors_of(cells.fine.shape.channels, panel);
@@ -78,7 +85,7 @@ impl Layer for MaxPool {
                     let (rows, products) = (rows.clone(), &mut products[..n]);
                     let tile = ProductTile { panel: at, rows, vectors, products };
                     // SAFETY: the pixel is in this item's cell.
-                    unsafe { input_gradient::store(batch, &slot.below, tile) };
+                    unsafe { input_gradient::store(batch, &slot.below, tile, &mut scratch) };
                 }
             }
         });

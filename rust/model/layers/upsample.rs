@@ -18,6 +18,10 @@ impl Layer for Upsample {
         self.0.fine.cols()
     }
 
+    fn stores_words(&self) -> bool {
+        true
+    }
+
     fn plan(&self, planner: &mut Planner, below: Port, _: bool) -> Slot {
         let above = Port::placed(planner, self.outputs(), below.value.copies);
         Slot { below, above, rows: 0 }
@@ -37,6 +41,8 @@ impl Layer for Upsample {
                 let out =
                     unsafe { batch.write(slot.above.value, at * panels + panel, all.clone()) };
                 out.copy_from_slice(from);
+                // SAFETY: as above.
+                unsafe { batch.round(slot.above.value, at * panels + panel, all.clone()) };
             }
         });
     }
@@ -45,6 +51,7 @@ impl Layer for Upsample {
     fn backward(&self, batch: &BatchView, worker: &Worker, slot: &Slot) {
         let (cells, panels) = (&self.0, self.0.fine.pixel_panels());
         let height = batch.rows * slot.below.value.copies;
+        let mut scratch = input_gradient::scratch(&slot.below);
         worker.phase(cells.count() * panels, |item| {
             let (cell, panel) = (item / panels, item % panels);
             let vectors = vectors_of(cells.fine.shape.channels, panel);
@@ -60,7 +67,7 @@ impl Layer for Upsample {
                 }
                 let tile = ProductTile { panel: item, rows, vectors, products };
                 // SAFETY: the panel is this item's.
-                unsafe { input_gradient::store(batch, &slot.below, tile) };
+                unsafe { input_gradient::store(batch, &slot.below, tile, &mut scratch) };
             }
         });
     }

@@ -5,6 +5,7 @@ use super::plan::{Matrix, Words};
 use super::workspace::Memory;
 use crate::matrix::{Panels, Shared, panels_of, spans};
 use crate::model::batch::{CompositePrior, PassKind};
+use crate::model::ranks::Part;
 use crate::model::spec::Specification;
 use crate::simd::{
     FromPairs, Isa, LANES, LINE, Row, ToWords, WIDTH, floats_mut, prefetch, word_rows,
@@ -39,7 +40,8 @@ pub struct BatchView<'a> {
     /// The examples that the draws of z belong to.
     pub owners: Owners,
     /// The weight of the parameters' log prior in the mean loss of an example: one over the total weight of the examples of the
-    /// pass, so that the sum over the pass has the log prior once. Zero outside of training.
+    /// pass, so that the sum over the pass has the log prior once. Zero outside of training. On several ranks times this part's
+    /// share in the batch.
     pub prior_weight: f32,
     /// Whether examples have weights in the loss; their mean over the pass is 1.
     pub weighted: bool,
@@ -47,6 +49,8 @@ pub struct BatchView<'a> {
     pub balanced: bool,
     /// The prior of z in training, if it is not N(0, I).
     pub prior: Option<&'a CompositePrior<'a>>,
+    /// The place in a batch on several ranks; none for a batch of this process alone.
+    pub part: Option<Part<'a>>,
 }
 
 /// The map from draws to examples: `copies` consecutive draws for each example, from example `first` on.
@@ -172,9 +176,22 @@ impl<'a> BatchView<'a> {
         unsafe { self.memory.arena.write(self.place(matrix, panel, rows)) }
     }
 
-    /// Brings rows of one panel of a matrix near.
+    /// Brings rows of one panel of a matrix near, or their words.
     pub fn prefetch(&self, matrix: Matrix, panel: usize, rows: Range<usize>) {
-        for row in self.place(matrix, panel, rows) {
+        match matrix.words {
+            Some(Words { by_rows, by_pairs }) if !matrix.stored => {
+                let height = word_rows(self.rows * matrix.copies);
+                for start in [Some(by_rows), by_pairs].into_iter().flatten() {
+                    let start = start + panel * height;
+                    self.prefetch_rows(start + rows.start / 2..start + word_rows(rows.end));
+                }
+            }
+            _ => self.prefetch_rows(self.place(matrix, panel, rows)),
+        }
+    }
+
+    fn prefetch_rows(&self, rows: Range<usize>) {
+        for row in rows {
             let address = self.memory.arena.address(row).cast::<u8>();
             prefetch(address);
             prefetch(address.wrapping_add(LINE));
@@ -210,11 +227,26 @@ impl<'a> BatchView<'a> {
     /// # Safety
     /// No tile of the running phase writes to them.
     pub unsafe fn words_by_pairs(&self, matrix: Matrix, panel: usize) -> &'a [Row] {
+        // SAFETY: passed on to the caller.
+        unsafe { self.panels_by_pairs(matrix, panel..panel + 1) }
+    }
+
+    /// [`BatchView::words_by_pairs`] of all panels.
+    ///
+    /// # Safety
+    /// As there.
+    pub unsafe fn all_words_by_pairs(&self, matrix: Matrix) -> &'a [Row] {
+        // SAFETY: passed on to the caller.
+        unsafe { self.panels_by_pairs(matrix, 0..panels_of(matrix.cols)) }
+    }
+
+    /// # Safety
+    /// As for [`BatchView::words_by_pairs`].
+    unsafe fn panels_by_pairs(&self, matrix: Matrix, panels: Range<usize>) -> &'a [Row] {
         let start = self.words(matrix).by_pairs.expect("words by pairs are for training");
         let rows = word_rows(self.rows * matrix.copies);
-        let start = start + panel * rows;
         // SAFETY: passed on to the caller.
-        unsafe { self.memory.arena.read(start..start + rows) }
+        unsafe { self.memory.arena.read(start + panels.start * rows..start + panels.end * rows) }
     }
 
     fn words(&self, matrix: Matrix) -> Words {

@@ -44,7 +44,7 @@ impl BatchView<'_> {
                         self.memory.bound.write(r..r + 1),
                     )
                 };
-                let total = self.example_weight(r) / self.rows as f32;
+                let total = self.example_weight(r) / self.all_rows() as f32;
                 bound[0] =
                     self.isa.run(ImportanceWeights { ratio, reconstruction, total, weights });
             }
@@ -121,7 +121,8 @@ impl BatchView<'_> {
         let to = plan.posterior.gradient;
         worker.phase(self.rows, |r| {
             let weight = self.example_weight(r);
-            let doubly = doubly.then(|| if weight > 0.0 { self.rows as f32 / weight } else { 0.0 });
+            let rows = self.all_rows() as f32;
+            let doubly = doubly.then(|| if weight > 0.0 { rows / weight } else { 0.0 });
             let draws = self.draws_of(r);
             // SAFETY: earlier phases wrote all inputs; only this item writes row r. The padding after the last column
             // of the head enters the vectorised products, so it must be zero.

@@ -90,6 +90,15 @@ impl BatchView<'_> {
             // SAFETY: only this item writes these coordinates.
             unsafe { self.memory.kl_sums.write(item..item + 1)[0] = sums };
         });
+        self.sum_over_ranks(worker, |sum| {
+            // SAFETY: the sums are from an earlier phase; no other worker uses them in this one.
+            let sums = unsafe { self.memory.kl_sums.write(0..latent.div_ceil(LANES)) };
+            let mut values: Vec<f64> =
+                sums.iter().flat_map(|lanes| lanes.0).map(f64::from).collect();
+            sum(&mut values);
+            let lanes = sums.iter_mut().flat_map(|lanes| &mut lanes.0);
+            lanes.zip(values).for_each(|(to, value)| *to = value as f32);
+        });
     }
 
     /// The weights of a block of examples in the loss.
@@ -110,7 +119,7 @@ impl BatchView<'_> {
     /// The mean KL of each coordinate over the batch, nats, from [`BatchView::sum_kl`].
     pub fn mean_kl_by_coordinate(&self) -> impl Iterator<Item = f64> {
         let sums = self.kl_sums().iter().flat_map(|lanes| lanes.0).take(self.spec.latent_dim);
-        sums.map(|sum| f64::from(sum) / self.rows as f64)
+        sums.map(|sum| f64::from(sum) / self.all_rows() as f64)
     }
 
     /// Stores sixteen coordinates of z for the calling block's rows.
@@ -188,7 +197,7 @@ impl BatchView<'_> {
         for (id, row) in ids.iter_mut().zip(rows) {
             let (r, copy) = (row / copies, (row % copies) as u32);
             *id = match draw {
-                NoiseKey::Train(_, step) => [copy, step, r as u32],
+                NoiseKey::Train(_, step) => [copy, step, (self.first_row() + r) as u32],
                 NoiseKey::Posterior { first, sample, .. } => {
                     let [high, low] = row_words((first + r) as u64);
                     [sample, high, low]
@@ -296,8 +305,8 @@ impl BatchView<'_> {
     /// Computes the gradients of mu and logvar from the gradient of z and the KL.
     pub fn latent_gradient(&self, worker: &Worker, kl: KlTerm) {
         let slope = match kl.is_plain() {
-            true => kl.weight / self.rows as f32,
-            false => kl.slope(self.mean_kl_by_coordinate(), self.rows),
+            true => kl.weight / self.all_rows() as f32,
+            false => kl.slope(self.mean_kl_by_coordinate(), self.all_rows()),
         };
         let (latent, plan) = (self.spec.latent_dim, self.memory.plan);
         let to = plan.posterior.gradient;
@@ -314,7 +323,7 @@ impl BatchView<'_> {
                 dz.gather(rows.clone(), col, &mut block.z);
                 let slopes = match kl.is_plain() {
                     true => Lanes([slope; LANES]),
-                    false => kl.slopes(slope, &self.kl_sums()[col / LANES], self.rows),
+                    false => kl.slopes(slope, &self.kl_sums()[col / LANES], self.all_rows()),
                 };
                 match (self.prior, self.kl_factors()) {
                     (Some(prior), Some(of)) => {

@@ -23,6 +23,34 @@ pub struct Column {
 const ROUNDING: f64 = 1e-6;
 
 impl Column {
+    /// The fields, in their order.
+    pub fn numbers(&self) -> [f64; 6] {
+        [self.count, self.mean, self.variance, self.zeros, self.least, self.most]
+    }
+
+    /// The inverse of [`Column::numbers`].
+    pub fn of_numbers([count, mean, variance, zeros, least, most]: [f64; 6]) -> Column {
+        Column { count, mean, variance, zeros, least, most }
+    }
+
+    /// The moments of the values of two columns together (Chan, Golub & LeVeque 1983).
+    pub fn merged(&self, other: &Column) -> Column {
+        let count = self.count + other.count;
+        if self.count == 0.0 || other.count == 0.0 {
+            return if self.count == 0.0 { *other } else { *self };
+        }
+        let (share, apart) = (other.count / count, other.mean - self.mean);
+        let within = self.variance + share * (other.variance - self.variance);
+        Column {
+            count,
+            mean: self.mean + share * apart,
+            variance: within + share * (1.0 - share) * apart * apart,
+            zeros: self.zeros + other.zeros,
+            least: self.least.min(other.least),
+            most: self.most.max(other.most),
+        }
+    }
+
     /// The root mean square of the values.
     pub fn root_mean_square(&self) -> f64 {
         (self.mean * self.mean + self.variance).sqrt()

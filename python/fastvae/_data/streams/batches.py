@@ -127,7 +127,7 @@ class Batches(Stream):
             data = self._data(*batch, f"batch {self._count - len(self._first)} of X")
             n = len(data.X)
             del batch
-            yield Part(data, None, n, numbers=np.arange(n, dtype=np.uint64))
+            yield Part(data, None, n, 1, numbers=np.arange(n, dtype=np.uint64))
             del data
 
     def _data(self, X: Any, y: Any, name: str) -> Data:

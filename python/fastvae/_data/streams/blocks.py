@@ -143,13 +143,14 @@ class Blocks(Stream):
                 places = places[self._weights[rows.numbers[places]] > 0]
             count = len(places) if final else len(places) // batch_size * batch_size
             count = min(count, left * batch_size)
-            left -= -(-count // batch_size)
+            steps = -(-count // batch_size)
+            left -= steps
             rest = _take(rows, places[count:]) if left and count < len(places) else None
             if count:
-                data, used = self._data(rows), places[:count]
+                data, used = self._data(rows), places[:count].astype(np.uint64)
                 numbers = rows.numbers[used].astype(np.uint64)
                 del rows
-                yield Part(data, used.astype(np.uint64), batch_size, numbers=numbers, mean_weight=self._mean_weight)
+                yield Part(data, used, batch_size, steps, numbers=numbers, mean_weight=self._mean_weight)
                 del data
             if not left:
                 return

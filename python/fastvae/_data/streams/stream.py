@@ -19,6 +19,7 @@ class Part(NamedTuple):
     data: Data
     rows: NDArray[np.uint64] | None  # None: all
     batch_size: int
+    steps: int  # number of batches
     shuffles: bool = False  # whether the engine shuffles the rows
     numbers: NDArray[np.uint64] | None = None  # of the rows in the whole data, of a stream
     mean_weight: float | None = None  # of the rows of the pass, of a stream with weights
@@ -27,11 +28,6 @@ class Part(NamedTuple):
     def n(self) -> int:
         """Number of examples."""
         return len(self.data.X) if self.rows is None else len(self.rows)
-
-    @property
-    def steps(self) -> int:
-        """Number of batches."""
-        return -(-self.n // self.batch_size)
 
 
 class Reader(Protocol):
