@@ -55,8 +55,9 @@ class Quantized(Network):
         -----
         Which one: "int8" is smaller and faster, and on images as near to float32. "bf16" is for a model trained with
         ``precision="bf16"``, whose results do not change by a bit; for networks that have no form in int8; and for
-        inputs with a few values far larger than the others, where its errors are half of those of "int8". It needs a CPU with AVX-512 BF16 (see
-        :func:`fastvae.show_config`): elsewhere it takes three to seven times as long as float32.
+        inputs with a few values far larger than the others, where its errors are half of those of "int8". It needs a
+        CPU with AVX-512 BF16 (see :func:`fastvae.show_config`): elsewhere it takes three to seven times as long as
+        float32.
 
         ``state_dict()`` has the stored numbers. In "int8": ``encoder.0.weight`` as int8 [out, in], and
         ``encoder.0.weight_scale`` [out], by which its rows are multiplied. In "bf16": the rounded weights as float32
