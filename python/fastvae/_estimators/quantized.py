@@ -75,8 +75,8 @@ class Quantized(Network):
         one example, encoded and decoded     0.36     0.60
         ===================================  =======  =======
 
-        "int8" pays from hidden layers of about 128 units on: ``transform`` of 128-128-128-8 takes three quarters of the
-        time of float32, 128-1024-1024-8 a third.
+        These are times of the processor on a busy machine. "int8" pays from hidden layers of about 128 units on:
+        ``transform`` of 128-128-128-8 takes three quarters of the time of float32, 128-1024-1024-8 a third.
 
         Codes of both correlate above 0.999 with those of float32. -log p(x|z) of MNIST and Fashion-MNIST changes by
         0.004 and 0.02 nats with "int8", and by 0.006 and 0.012 with "bf16". With "int8", zeros are exact, and grey
