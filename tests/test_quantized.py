@@ -7,7 +7,9 @@ import io
 import json
 import pickle
 import sys
+import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,11 @@ def model() -> VAE:
     return small().fit(GREY)
 
 
+@pytest.fixture(params=["int8", "bf16"])
+def precision(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 # ------------------------------------------------------------------------------------------------ how near
 
 
@@ -68,10 +75,10 @@ def bernoulli_loss(x: NDArray[Any], p: NDArray[Any]) -> float:
 
 
 @pytest.mark.parametrize("images", DATA.values(), ids=DATA)
-def test_images_are_as_good_as_in_float32(images: Any) -> None:
+def test_images_are_as_good_as_in_float32(images: Any, precision: str) -> None:
     train, test = images()
     vae = VAE(20, hidden=(400,), epochs=3, random_state=0).fit(train)
-    quantized = vae.quantize("int8")
+    quantized = vae.quantize(precision)
     codes, near = vae.transform(test), quantized.transform(test)
     assert min(np.corrcoef(a, b)[0, 1] for a, b in zip(codes.T, near.T, strict=True) if a.std() > 0.1) >= 0.999
     losses = [bernoulli_loss(test, model.reconstruct(test)) for model in (vae, quantized)]
@@ -81,7 +88,7 @@ def test_images_are_as_good_as_in_float32(images: Any) -> None:
     file, small_file = io.BytesIO(), io.BytesIO()
     vae.save(file, optimizer=False)
     quantized.save(small_file)
-    assert len(small_file.getvalue()) < 0.3 * len(file.getvalue())
+    assert len(small_file.getvalue()) < {"int8": 0.3, "bf16": 0.51}[precision] * len(file.getvalue())
 
 
 KINDS = [
@@ -96,10 +103,10 @@ KINDS = [
 
 
 @pytest.mark.parametrize("likelihood", KINDS, ids=str)
-def test_every_likelihood_reads_the_outputs(likelihood: Any) -> None:
+def test_every_likelihood_reads_the_outputs(likelihood: Any, precision: str) -> None:
     X = GREY if likelihood == "bernoulli" or isinstance(likelihood, likelihoods.Gaussian) else np.rint(9 * GREY)
     vae = small(likelihood=likelihood).fit(X)
-    quantized = vae.quantize()
+    quantized = vae.quantize(precision)
     scores, near = vae.score_samples(X), quantized.score_samples(X)
     # The loss differs where codes and outputs do: compare with the spread over examples.
     assert np.abs(scores - near).mean() < 0.05 * scores.std() + 0.05
@@ -108,7 +115,7 @@ def test_every_likelihood_reads_the_outputs(likelihood: Any) -> None:
     assert quantized.sample(4, random_state=0, **words).shape == (4, 50)
 
 
-def test_missing_values_conditions_and_normalised_layers() -> None:
+def test_missing_values_conditions_and_normalised_layers(precision: str) -> None:
     X = GREY.copy()
     X[rng.random(X.shape) < 0.2] = np.nan
     labels = np.arange(len(X)) % 3
@@ -118,29 +125,31 @@ def test_missing_values_conditions_and_normalised_layers() -> None:
     ]:
         vae = small(likelihood=likelihoods.Gaussian("shared"), **more).fit(X, y)
         arguments = {} if y is None else {"y": y}
-        codes, near = vae.transform(X, **arguments), vae.quantize().transform(X, **arguments)
+        codes, near = vae.transform(X, **arguments), vae.quantize(precision).transform(X, **arguments)
         assert np.corrcoef(codes.ravel(), near.ravel())[0, 1] > 0.999
     normalised = small(hidden=(layers.Dense(40, batch_norm=True), 36)).fit(GREY)
-    quantized = normalised.quantize()
+    quantized = normalised.quantize(precision)
     assert "encoder.0.bias" not in quantized.state_dict()
     assert "encoder.1.running_mean" in quantized.state_dict()
     assert np.corrcoef(normalised.transform(GREY).ravel(), quantized.transform(GREY).ravel())[0, 1] > 0.999
 
 
-def test_other_estimators() -> None:
+def test_other_estimators(precision: str) -> None:
     autoencoder = Autoencoder(3, hidden=(40,), epochs=3, random_state=0).fit(GREY)
-    assert np.abs(autoencoder.reconstruct(GREY) - autoencoder.quantize().reconstruct(GREY)).max() < 0.05
+    assert np.abs(autoencoder.reconstruct(GREY) - autoencoder.quantize(precision).reconstruct(GREY)).max() < 0.05
     counts = rng.poisson(3 * np.exp(rng.normal(size=(200, 30)))).astype(np.float32)
     cells = CountVAE(3, hidden=(32,), epochs=2, random_state=0).fit(counts)
-    assert np.corrcoef(cells.transform(counts).ravel(), cells.quantize().transform(counts).ravel())[0, 1] > 0.999
+    near = cells.quantize(precision).transform(counts)
+    assert np.corrcoef(cells.transform(counts).ravel(), near.ravel())[0, 1] > 0.999
     table = np.column_stack([rng.normal(size=200), rng.integers(0, 3, 200), np.exp(rng.normal(size=200))])
     tabular = TabularVAE(2, hidden=(32,), epochs=3, random_state=0).fit(table)
-    assert np.asarray(tabular.quantize().sample(5, random_state=0)).shape == (5, 3)
-    assert np.corrcoef(tabular.transform(table).ravel(), tabular.quantize().transform(table).ravel())[0, 1] > 0.999
+    small_tabular = tabular.quantize(precision)
+    assert np.asarray(small_tabular.sample(5, random_state=0)).shape == (5, 3)
+    assert np.corrcoef(tabular.transform(table).ravel(), small_tabular.transform(table).ravel())[0, 1] > 0.999
     holes = table.copy()
     holes[::7, 0] = np.nan
     imputer = Imputer(2, hidden=(32,), epochs=3, random_state=0).fit(holes)
-    filled = np.asarray(imputer.quantize().transform(holes), np.float64)
+    filled = np.asarray(imputer.quantize(precision).transform(holes), np.float64)
     assert not np.isnan(filled).any()
     assert np.array_equal(filled[1], np.asarray(imputer.transform(holes), np.float64)[1])
 
@@ -213,14 +222,158 @@ def test_zeros_constants_and_extremes(model: VAE) -> None:
         ).quantize().transform(X[4:])
 
 
+# ------------------------------------------------------------------------------------------------ bfloat16
+
+
+def rounded(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weights rounded to bfloat16, to nearest, ties to even."""
+    bits = weights.view(np.uint32)
+    found: NDArray[np.uint32] = (bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)
+    return found.view(np.float32)
+
+
+def with_bf16(model: Any) -> Any:
+    """A copy with the same weights whose products have operands in bfloat16."""
+    copied = copy.deepcopy(model)
+    copied._fitted.set_precision("bf16")
+    return copied
+
+
+@pytest.mark.parametrize("likelihood", KINDS, ids=str)
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("hidden", [(), (1,), (33, 7), (layers.Dense(40, batch_norm=True), 36)], ids=str)
+def test_bf16_has_the_bits_of_operands_in_bf16(likelihood: Any, activation: str, hidden: Any) -> None:
+    X = GREY if likelihood == "bernoulli" or isinstance(likelihood, likelihoods.Gaussian) else np.rint(9 * GREY)
+    X = X[:, :41]
+    vae = small(likelihood=likelihood, hidden=hidden, activation=activation, epochs=1).fit(X)
+    same, quantized = with_bf16(vae), vae.quantize("bf16")
+    for rows in (X, X[:1]):
+        np.testing.assert_array_equal(quantized.transform(rows), same.transform(rows))
+        np.testing.assert_array_equal(quantized.reconstruct(rows), same.reconstruct(rows))
+        np.testing.assert_array_equal(quantized.score_samples(rows), same.score_samples(rows))
+    assert not np.array_equal(vae.transform(X), quantized.transform(X))
+
+
+def test_every_estimator_in_bf16_has_the_bits_of_operands_in_bf16(model: VAE) -> None:
+    counts = rng.poisson(3 * np.exp(rng.normal(size=(90, 31)))).astype(np.float32)
+    table = np.column_stack([rng.normal(size=90), rng.integers(0, 3, 90), np.exp(rng.normal(size=90))])
+    labels = np.arange(len(counts)) % 3
+    holes = table.copy()
+    holes[::7, 0] = np.nan
+    common = {"hidden": (32,), "epochs": 2, "random_state": 0}
+    for fitted, X in [
+        (Autoencoder(3, **common).fit(GREY), GREY),
+        (CountVAE(3, **common).fit(counts), counts),
+        (TabularVAE(2, **common).fit(table), table),
+        (Imputer(2, **common).fit(holes), holes),
+    ]:
+        np.testing.assert_array_equal(fitted.quantize("bf16").transform(X), with_bf16(fitted).transform(X))
+    conditional = small(conditional=True, likelihood=likelihoods.Poisson()).fit(counts, labels)
+    for method in ("transform", "score_samples"):
+        models = (conditional.quantize("bf16"), with_bf16(conditional))
+        np.testing.assert_array_equal(*(getattr(vae, method)(counts, y=labels) for vae in models))
+    trained = small(precision="bf16")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a CPU without such products
+        trained.fit(GREY)
+    np.testing.assert_array_equal(trained.quantize("bf16").transform(GREY), trained.transform(GREY))
+    assert trained.quantize("int8").state_dict()["encoder.0.weight"].dtype == np.int8
+    loaded = small(precision="bf16").load_state_dict(model.quantize("bf16").state_dict())
+    np.testing.assert_array_equal(loaded.transform(GREY), with_bf16(model).transform(GREY))
+
+
+def test_weights_in_bf16_are_rounded(model: VAE, tmp_path: Path) -> None:
+    state, quantized = model.state_dict(), model.quantize("bf16")
+    quantized.save(tmp_path / "model")
+    header, data = parts((tmp_path / "model").read_bytes())
+    assert quantized.state_dict().keys() == state.keys()
+    for name, value in quantized.state_dict().items():
+        info = header[name]
+        weight = name.endswith(".weight")
+        assert value.dtype == np.float32
+        assert (info["dtype"], info["shape"]) == ("BF16" if weight else "F32", list(value.shape))
+        np.testing.assert_array_equal(value, rounded(state[name]) if weight else state[name])
+        start, end = info["data_offsets"]
+        assert data[start:end] == ((value.view(np.uint32) >> 16).astype("<u2") if weight else value).tobytes()
+    assert not any(name.startswith("optimizer.") for name in header)
+    # Weights in float32 are rounded too when they are set, and extremes keep their meaning.
+    other = small(random_state=1).fit(GREY).quantize("bf16").load_state_dict(state)
+    np.testing.assert_array_equal(other.transform(GREY), quantized.transform(GREY))
+    for good in (1e-40, -0.0, 3.38e38):
+        state["encoder.0.weight"][1, 2] = good
+        got = other.load_state_dict(state).state_dict()["encoder.0.weight"]
+        assert got.tobytes() == rounded(state["encoder.0.weight"]).tobytes()
+    for bad in (np.nan, np.inf, 3.4e38):  # the largest bfloat16 is 3.39e38
+        state["encoder.0.weight"][1, 2] = bad
+        with pytest.raises(ValueError, match=r"encoder\.0\.weight"):
+            other.load_state_dict(state)
+    state["encoder.0.weight"][1, 2] = 3.4e38
+    with pytest.raises(ValueError, match=r"encoder\.0\.weight contains 3.*rounds to infinity: leave"):
+        copy.deepcopy(model).load_state_dict(state).quantize("bf16")
+
+
+@pytest.mark.torch
+def test_torch_reads_the_same_bf16(model: VAE) -> None:
+    torch = pytest.importorskip("torch")
+    file, quantized = io.BytesIO(), model.quantize("bf16")
+    quantized.save(file)
+    header, data = parts(file.getvalue())
+    state = model.state_dict()
+    for name, value in quantized.state_dict().items():
+        if header[name]["dtype"] == "BF16":
+            start, end = header[name]["data_offsets"]
+            found = torch.frombuffer(bytearray(data[start:end]), dtype=torch.bfloat16).reshape(value.shape)
+            np.testing.assert_array_equal(found.float().numpy(), value)
+            assert torch.equal(found, torch.from_numpy(state[name]).bfloat16())
+
+
+def test_a_file_with_wrong_bf16_is_refused(model: VAE) -> None:
+    file, float32 = io.BytesIO(), io.BytesIO()
+    model.quantize("bf16").save(file)
+    model.save(float32, optimizer=False)
+    header, data = parts(file.getvalue())
+    for dtype, why in [("F16", 'is of type "F16"'), ("F32", None), ("I8", None)]:
+        header["encoder.0.weight"]["dtype"] = dtype
+        with pytest.raises(FormatError, match=why):
+            fastvae.load(io.BytesIO(sealed(header, data)))
+
+    def specified(**options: Any) -> Callable[[dict[str, str]], None]:
+        def change(metadata: dict[str, str]) -> None:
+            metadata["specification"] = json.dumps(json.loads(metadata["specification"]) | options)
+
+        return change
+
+    for good, options, why in [
+        (float32, {"precision": "bf16", "inference_only": True}, "is of another type than BF16"),
+        (file, {"inference_only": False}, "is of another type than F32"),
+        (file, {"precision": "float32"}, "inference_only is for precision"),
+    ]:
+        with pytest.raises(FormatError, match=why):
+            fastvae.load(io.BytesIO(resealed(good.getvalue(), specified(**options))))
+    header, data = parts(file.getvalue())
+    start, end = header["encoder.0.weight"]["data_offsets"]
+    for half, text in [(b"\x80\x7f", "inf"), (b"\xc0\x7f", "NaN")]:
+        damaged = data[: start + 6] + half + data[start + 8 :]
+        with pytest.raises(FormatError, match="damaged"):
+            fastvae.load(io.BytesIO(sealed(parts(file.getvalue())[0], damaged)))
+
+        def of_damage(metadata: dict[str, str], damaged: bytes = damaged) -> None:
+            checksum = f"{zlib.crc32(damaged[start:end]):08x}"
+            metadata["checksums"] = json.dumps(json.loads(metadata["checksums"]) | {"encoder.0.weight": checksum})
+
+        whole = file.getvalue()[: -len(data)] + damaged
+        with pytest.raises(FormatError, match=rf"encoder\.0\.weight contains {text}"):
+            fastvae.load(io.BytesIO(resealed(whole, of_damage)))
+
+
 # ------------------------------------------------------------------------------------------------ the same bits
 
 
-def test_bits_do_not_depend_on_threads_blocks_and_storage() -> None:
+def test_bits_do_not_depend_on_threads_blocks_and_storage(precision: str) -> None:
     sparse = pytest.importorskip("scipy.sparse")
     X = np.where(rng.random((700, 120)) < 0.2, rng.random((700, 120)), 0).astype(np.float32)
     X[3] = 0
-    vae = small(n_jobs=1).fit(X).quantize()
+    vae = small(n_jobs=1).fit(X).quantize(precision)
     codes, means, scores = vae.transform(X), vae.reconstruct(X), vae.score_samples(X)
     parts = [vae.transform(part) for part in np.array_split(X, [1, 2, 9, 140, 500])]
     np.testing.assert_array_equal(np.concatenate(parts), codes)
@@ -231,10 +384,10 @@ def test_bits_do_not_depend_on_threads_blocks_and_storage() -> None:
     np.testing.assert_array_equal(vae.reconstruct(X), means)
 
 
-def test_sparse_values_of_both_signs() -> None:
+def test_sparse_values_of_both_signs(precision: str) -> None:
     sparse = pytest.importorskip("scipy.sparse")
     X = np.where(rng.random((90, 70)) < 0.3, rng.normal(size=(90, 70)), 0).astype(np.float32)
-    vae = small(likelihood=likelihoods.Gaussian("shared")).fit(X).quantize()
+    vae = small(likelihood=likelihoods.Gaussian("shared")).fit(X).quantize(precision)
     np.testing.assert_array_equal(vae.transform(sparse.csr_matrix(X)), vae.transform(X))
 
 
@@ -249,12 +402,12 @@ np.save(sys.argv[2], np.concatenate([codes, model.transform(X[:1])]))
 """
 
 
-def test_codes_do_not_depend_on_the_instruction_set(model: VAE, tmp_path: Path) -> None:
-    # Of a network whose float32 layers have sums of one term: those of all sets have the same bits.
+def test_codes_do_not_depend_on_the_instruction_set(model: VAE, tmp_path: Path, precision: str) -> None:
+    # Of a network whose float32 layers in int8 have sums of one term: those of all sets have the same bits.
     state = model.state_dict()
-    for name in ("mu.weight", "logvar.weight"):
+    for name in ("mu.weight", "logvar.weight") if precision == "int8" else ():
         state[name][:] = np.eye(*state[name].shape)
-    copy.deepcopy(model).load_state_dict(state).quantize().save(tmp_path / "model")
+    copy.deepcopy(model).load_state_dict(state).quantize(precision).save(tmp_path / "model")
     found = {}
     for isa in filter(available, ("avx512", "avx2", "portable")):
         run_python(CODES, str(tmp_path / "model"), str(tmp_path / f"{isa}.npy"), FASTVAE_ISA=isa)
@@ -267,12 +420,12 @@ def test_codes_do_not_depend_on_the_instruction_set(model: VAE, tmp_path: Path) 
 # ------------------------------------------------------------------------------------------------ files and copies
 
 
-def test_saved_pickled_and_copied_models_have_the_same_bits(model: VAE, tmp_path: Path) -> None:
-    quantized = model.quantize()
+def test_saved_pickled_and_copied_models_have_the_same_bits(model: VAE, tmp_path: Path, precision: str) -> None:
+    quantized = model.quantize(precision)
     quantized.save(tmp_path / "model.safetensors")
     loaded = fastvae.load(tmp_path / "model.safetensors")
     for other in (loaded, pickle.loads(pickle.dumps(quantized)), copy.deepcopy(quantized)):
-        assert repr(other) == repr(quantized) == f"{model!r}.quantize('int8')"
+        assert repr(other) == repr(quantized) == f"{model!r}.quantize({precision!r})"
         np.testing.assert_array_equal(other.transform(GREY), quantized.transform(GREY))
         np.testing.assert_array_equal(other.score_samples(GREY), quantized.score_samples(GREY))
         assert other.history_ == model.history_
@@ -344,8 +497,8 @@ def test_state_dicts_move_between_quantised_models(model: VAE) -> None:
 # ------------------------------------------------------------------------------------------------ what they refuse
 
 
-def test_training_and_exports_name_the_remedy(model: VAE) -> None:
-    quantized = model.quantize()
+def test_training_and_exports_name_the_remedy(model: VAE, precision: str) -> None:
+    quantized = model.quantize(precision)
     gradients = model.loss_and_gradients(GREY)[1]
     for call in (
         lambda: quantized.fit(GREY),
@@ -355,9 +508,10 @@ def test_training_and_exports_name_the_remedy(model: VAE) -> None:
         lambda: quantized.export_onnx(io.BytesIO()),
         lambda: quantized.quantize(),
     ):
-        with pytest.raises(ValueError, match=r"quantised to int8, for inference only: use the model"):
+        with pytest.raises(ValueError, match=rf"quantised to {precision}, for inference only: use the model"):
             call()
-    engine = _core.Engine('{"n_features":5,"latent_dim":2,"encoder":[4],"precision":"int8"}')
+    only = ', "inference_only":true' if precision == "bf16" else ""
+    engine = _core.Engine(f'{{"n_features":5,"latent_dim":2,"encoder":[4],"precision":"{precision}"{only}}}')
     assert engine.parameters()[0].sum() == 0  # an empty model
 
 
@@ -373,8 +527,9 @@ def test_what_has_no_quantised_form_is_told(model: VAE) -> None:
     with pytest.raises(ValueError, match="without hidden layers has no int8 form"):
         small(hidden=()).fit(GREY).quantize()
     images = small(hidden=(layers.Conv2d(4, 3),), image_shape=(10, 5)).fit(GREY.reshape(-1, 10, 5))
-    with pytest.raises(ValueError, match="convolutional network has no int8 form: use bf16 or float32"):
-        images.quantize()
+    for precision in ("int8", "bf16"):
+        with pytest.raises(ValueError, match="convolutional network has no quantised form: leave its weights"):
+            images.quantize(precision)
     with pytest.raises(ValueError, match="precision"):
         model.quantize("int4")
     with pytest.raises(fastvae.NotFittedError):
@@ -396,8 +551,8 @@ def test_one_encoder_layer_is_enough() -> None:
     assert np.abs(vae.reconstruct(GREY) - vae.quantize().reconstruct(GREY)).max() < 0.02
 
 
-def test_quantize_leaves_scikit_learn_at_ease(model: VAE) -> None:
+def test_quantize_leaves_scikit_learn_at_ease(model: VAE, precision: str) -> None:
     base = pytest.importorskip("sklearn.base")
-    fresh = base.clone(model.quantize())
+    fresh = base.clone(model.quantize(precision))
     assert fresh.fit(GREY).state_dict()["encoder.0.weight"].dtype == np.float32
-    assert sys.getsizeof(pickle.dumps(model.quantize())) < sys.getsizeof(pickle.dumps(model))
+    assert sys.getsizeof(pickle.dumps(model.quantize(precision))) < sys.getsizeof(pickle.dumps(model))

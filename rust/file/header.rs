@@ -63,6 +63,7 @@ pub fn described(tensors: Vec<(String, Described)>) -> error::Result<Metadata> {
         let (wanted, text) = match name.starts_with(history::PREFIX) {
             true => (Dtype::F64, "F64"),
             false if dtype == "I8" => (Dtype::I8, "I8"),
+            false if dtype == "BF16" => (Dtype::BF16, "BF16"),
             false => (Dtype::F32, "F32"),
         };
         if dtype != text {

@@ -10,6 +10,7 @@
 //! | `__metadata__.metadata_checksum` | the checksum of the other metadata |
 //! | `encoder.0.weight`, ... | the parameters, float32, row-major, names and shapes as in [`Network::tensors`] |
 //! | | int8 in a quantised model, with `encoder.0.weight_scale`, float32, one for each output |
+//! | | bfloat16 in a model that is quantised to it |
 //! | `optimizer.first.encoder.0.weight`, ... | the optimizer's first moments, if it uses them |
 //! | `optimizer.second.encoder.0.weight`, ... | its second moments; a file has all moments or none, none if all are zero |
 //! | `best.encoder.0.weight`, ... | the best parameters of a training with early stopping that goes on: all or none |
@@ -39,7 +40,7 @@ pub use read::ModelFile;
 pub use write::{checkpoint, to_bytes};
 
 use crate::error::{Error, Result, filled};
-use crate::model::{Network, StateBuffer, Tensor};
+use crate::model::{Network, StateBuffer, Tensor, TensorKind};
 use safetensors::tensor::Dtype;
 use std::fmt::Display;
 
@@ -108,7 +109,11 @@ fn prefix(part: StateBuffer) -> &'static str {
 
 /// The type of a tensor's values in a file.
 fn dtype(tensor: &Tensor) -> Dtype {
-    if tensor.is_int8() { Dtype::I8 } else { Dtype::F32 }
+    match tensor.kind {
+        TensorKind::Int8 => Dtype::I8,
+        TensorKind::Bf16 => Dtype::BF16,
+        _ => Dtype::F32,
+    }
 }
 
 fn size(tensor: &Tensor) -> usize {

@@ -7,7 +7,8 @@ use super::{
     CHUNK, FileTensor, LENGTH, MAX_HEADER, damaged, dtype, prefix, refused, scratch, size, tensors,
 };
 use crate::error::{Error, Result, filled};
-use crate::model::{Engine, Network, Specification, StateBuffer};
+use crate::matrix::from_bf16;
+use crate::model::{Engine, Network, Specification, StateBuffer, TensorKind};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read};
 
@@ -87,9 +88,14 @@ impl<R: Read> ModelFile<R> {
             let (network, buffer) = engine.buffer_mut(part);
             let tensor = &network.tensors[index];
             let plain = &mut scratch[..size(tensor)];
-            match tensor.is_int8() {
-                true => self.next_values(name, plain, |byte| f32::from(i8::from_le_bytes(byte)))?,
-                false => self.next_values(name, plain, f32::from_le_bytes)?,
+            match tensor.kind {
+                TensorKind::Int8 => {
+                    self.next_values(name, plain, |byte| f32::from(i8::from_le_bytes(byte)))?;
+                }
+                TensorKind::Bf16 => {
+                    self.next_values(name, plain, |half| from_bf16(u16::from_le_bytes(half)))?;
+                }
+                _ => self.next_values(name, plain, f32::from_le_bytes)?,
             }
             let good = |x: &f32| tensor.allows(*x) && (part != StateBuffer::Second || *x >= 0.0);
             if let Some(bad) = plain.iter().find(|x| !good(x)) {

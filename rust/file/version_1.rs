@@ -125,6 +125,7 @@ impl Specification {
             trials: to_single(&old.trials),
             optimizer,
             precision: Precision::Float32,
+            inference_only: false,
             seed: old.seed,
         };
         specification.check().map_err(refused)?;

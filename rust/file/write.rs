@@ -8,7 +8,8 @@ use super::history::{self, History};
 use super::limits;
 use super::{CHUNK, FileTensor, LENGTH, MAX_HEADER, dtype, scratch, size, tensors};
 use crate::error::{Error, Result, filled};
-use crate::model::{Engine, StateBuffer};
+use crate::matrix::to_bf16;
+use crate::model::{Engine, StateBuffer, TensorKind};
 use safetensors::tensor::{Dtype, TensorInfo};
 
 /// The bytes of a model's file, with the estimator's text, the history of the training and, if `moments`, the
@@ -94,9 +95,10 @@ fn written(
     for (FileTensor { part, index, .. }, checksum) in tensors.iter().zip(of_tensors) {
         let plain = &mut scratch[..size(&network.tensors[*index])];
         network.tensors[*index].read_into(engine.buffer(*part), plain);
-        *checksum = match network.tensors[*index].is_int8() {
-            true => encode(plain, next(plain.len()), |x| (x as i8).to_le_bytes()),
-            false => encode(plain, next(size_of_val(plain)), f32::to_le_bytes),
+        *checksum = match network.tensors[*index].kind {
+            TensorKind::Int8 => encode(plain, next(plain.len()), |x| (x as i8).to_le_bytes()),
+            TensorKind::Bf16 => encode(plain, next(2 * plain.len()), |x| to_bf16(x).to_le_bytes()),
+            _ => encode(plain, next(size_of_val(plain)), f32::to_le_bytes),
         };
     }
     start.copy_from_slice(&header(&checksums)?);

@@ -1,6 +1,7 @@
 //! The panel storage format, matrix products tile by tile, and memory shared by workers.
 
 mod grid;
+mod pairs;
 mod panels;
 mod product;
 mod quads;
@@ -8,6 +9,7 @@ mod segment_table;
 mod shared;
 
 pub use grid::Grid;
+pub use pairs::{from_bf16, from_pairs, to_bf16, to_pairs};
 pub use panels::{ColumnMap, Panels, RowMap, from_panels, panels_of, spans, to_panels, vectors_of};
 pub use product::{
     ProductBlock, ProductTile, product, tile_rows, transposed_product, transposed_word_product,

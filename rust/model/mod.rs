@@ -45,4 +45,4 @@ pub use phases::{Draws, WeightSums};
 pub use ranks::{Exchange, Part, Shares, part_of};
 pub(crate) use sink::Sink;
 pub use spec::{Missing, Precision, Specification, Topics, WeightConstraint};
-pub use tensor::Tensor;
+pub use tensor::{Tensor, TensorKind};

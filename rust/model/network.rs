@@ -48,7 +48,8 @@ impl Network {
     /// Builds the layers of a specification and lays out their parameters.
     pub fn new(spec: Specification) -> Result<Network> {
         spec.check()?;
-        let layout = &mut Layout { words: spec.precision == Precision::Bf16, ..Layout::default() };
+        let (words, inference_only) = (spec.precision == Precision::Bf16, spec.inference_only);
+        let layout = &mut Layout { words, inference_only, ..Layout::default() };
         let encoder = encoder(&spec, layout)?;
         let latent = latent(&spec);
         let decoder = decoder(&spec, layout)?;

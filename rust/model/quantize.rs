@@ -1,4 +1,4 @@
-//! From a network to its form with weights in bytes.
+//! From a network to its form for inference only: with weights in bytes, or in bfloat16.
 
 use super::engine::{Engine, StateBuffer};
 use super::network::Network;
@@ -9,10 +9,14 @@ use crate::nn::quantize::quantize_weights;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 impl Engine {
-    /// The model with weights in bytes: for inference only, and smaller.
-    pub fn quantized(&self) -> Result<Engine> {
+    /// The model with weights in bytes or in bfloat16 alone: for inference only, and smaller.
+    pub fn quantized(&self, precision: Precision) -> Result<Engine> {
         self.require_training("quantize")?; // it has weights in float32
-        let spec = Specification { precision: Precision::Int8, ..self.network.spec.clone() };
+        let inference_only = precision == Precision::Bf16;
+        let spec = Specification { precision, inference_only, ..self.network.spec.clone() };
+        if spec.trains() {
+            return Err(Error::Parameter("quantize to \"int8\" or \"bf16\"".into()));
+        }
         let mut engine = Engine::empty(Network::new(spec)?)?;
         let tensors = engine.network.tensors.clone();
         for tensor in &tensors {
@@ -24,7 +28,15 @@ impl Engine {
                 found.expect("both networks have the same layers")
             };
             let mut values = self.parameter(named(&tensor.name))?;
-            if tensor.is_int8() {
+            if let Some(bad) =
+                values.iter().find(|x| tensor.kind == TensorKind::Bf16 && !tensor.allows(**x))
+            {
+                return Err(Error::Parameter(format!(
+                    "{} contains {bad}, which bfloat16 rounds to infinity: leave the model in float32",
+                    tensor.name
+                )));
+            }
+            if tensor.kind == TensorKind::Int8 {
                 let rows = values.chunks_exact_mut(tensor.shape[1]);
                 let scales: Vec<f32> = rows.map(quantize_weights).collect();
                 let name = format!("{}_scale", tensor.name);
@@ -44,12 +56,43 @@ impl Engine {
 
     /// Returns an error if the model is for inference only; `what` is what was asked for.
     pub fn require_training(&self, what: &str) -> Result<()> {
-        match self.network.spec.is_int8() {
-            false => Ok(()),
-            true => Err(Error::Parameter(format!(
-                "{what} needs weights in float32, but this model is quantised to int8, for inference only: use the model \
-                 that it was made from"
-            ))),
-        }
+        let precision = match () {
+            () if self.network.spec.trains() => return Ok(()),
+            () if self.network.spec.is_int8() => "int8",
+            () => "bf16",
+        };
+        Err(Error::Parameter(format!(
+            "{what} needs weights in float32, but this model is quantised to {precision}, for inference only: use the \
+             model that it was made from"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::dense;
+
+    #[test]
+    fn a_model_in_bf16_has_no_other_weights() {
+        let (encoder, decoder) = (dense(&[70, 33]), dense(&[50]));
+        let spec = Specification {
+            n_features: 101,
+            latent_dim: 5,
+            encoder,
+            decoder,
+            ..Default::default()
+        };
+        let engine = Engine::new(spec).unwrap();
+        let quantized = engine.quantized(Precision::Bf16).unwrap();
+        let rows = |engine: &Engine| {
+            [StateBuffer::Value, StateBuffer::First, StateBuffer::Second]
+                .map(|part| engine.buffer(part).len())
+        };
+        assert_eq!(rows(&engine)[1], rows(&engine)[0]);
+        let [values, first, second] = rows(&quantized);
+        assert!(values < rows(&engine)[0] * 11 / 20, "{values} of {}", rows(&engine)[0]);
+        assert_eq!((first, second, quantized.derived().len()), (0, 0, 0));
+        assert!(engine.quantized(Precision::Float32).is_err());
     }
 }

@@ -80,6 +80,9 @@ pub struct Specification {
     /// The operands of matrix products.
     #[serde(skip_serializing_if = "Precision::is_float32")]
     pub precision: Precision,
+    /// Whether dense layers have no weights but bfloat16: a network for inference only. One in int8 is so without this option.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub inference_only: bool,
     /// The seed of all noise.
     pub seed: u64,
 }
@@ -108,6 +111,7 @@ impl Default for Specification {
             trials: Vec::new(),
             optimizer: Optimizer::default(),
             precision: Precision::Float32,
+            inference_only: false,
             seed: 0,
         }
     }
@@ -164,7 +168,7 @@ impl Specification {
         self.standardize.as_ref().map_or(Ok(()), |by| by.check(self.n_features))?;
         self.standardize_y.as_ref().map_or(Ok(()), |by| by.check(self.conditions))?;
         self.check_exam()?;
-        self.check_int8()?;
+        self.check_quantized()?;
         self.check_precision()?;
         if !(self.size_unit > 0.0 && self.size_unit.is_finite()) {
             return Err(Error::Parameter(format!(
@@ -272,20 +276,30 @@ impl Specification {
         self.precision == Precision::Int8
     }
 
-    /// Which of the optimiser's two moments the model has.
-    pub fn moments(&self) -> [bool; 2] {
-        if self.is_int8() { [false; 2] } else { self.optimizer.moments() }
+    /// Whether the network has the weights that training needs; else it is for inference only.
+    pub fn trains(&self) -> bool {
+        !self.is_int8() && !self.inference_only
     }
 
-    /// Returns an error for a network that has no weights in bytes.
-    fn check_int8(&self) -> Result<()> {
+    /// Which of the optimiser's two moments the model has.
+    pub fn moments(&self) -> [bool; 2] {
+        if self.trains() { self.optimizer.moments() } else { [false; 2] }
+    }
+
+    /// Returns an error for a network that has no weights in bytes, or none in bfloat16 alone.
+    fn check_quantized(&self) -> Result<()> {
         let dense = |layer: &LayerSpecification| layer.units().is_some();
         let free = self.weight_constraint == WeightConstraint::Free && self.item_prior.is_none();
         let wrong = match () {
-            () if self.precision != Precision::Int8 => return Ok(()),
-            () if !self.encoder.iter().chain(&self.decoder).all(dense) => {
-                "a convolutional network has no int8 form: use bf16 or float32"
+            () if self.trains() => return Ok(()),
+            () if self.inference_only && self.precision != Precision::Bf16 => {
+                "inference_only is for precision \"bf16\""
             }
+            () if !self.encoder.iter().chain(&self.decoder).all(dense) => {
+                "a convolutional network has no quantised form: leave its weights in float32, and save it with \
+                 optimizer=False to make the file smaller"
+            }
+            () if self.inference_only => return Ok(()), // other refusals are those of any network in bf16
             () if self.topics.is_some() => {
                 "a topic model has no int8 form: its topics are its result; use float32"
             }

@@ -2,7 +2,10 @@
 
 use super::layer_list::MAX_WIDTH;
 use crate::error::{Error, Result, filled};
-use crate::matrix::{ColumnMap, RowMap, from_panels, from_quads, to_panels, to_quads};
+use crate::matrix::{
+    ColumnMap, RowMap, from_bf16, from_pairs, from_panels, from_quads, to_bf16, to_pairs,
+    to_panels, to_quads,
+};
 use crate::simd::{Row, WIDTH};
 
 /// The most parameters in a model: 16 GiB of float32 with both moments and the transposes.
@@ -28,6 +31,8 @@ pub struct Tensor {
 pub enum TensorKind {
     /// A parameter with a gradient.
     Trained,
+    /// A parameter rounded to bfloat16.
+    Bf16,
     /// Integers, -127 to 127, times the scale of their output.
     Int8,
     /// The scales of integers, never negative.
@@ -73,16 +78,12 @@ impl Tensor {
         !matches!(self.kind, TensorKind::RunningMean | TensorKind::RunningVariance)
     }
 
-    /// Whether its values are integers of a byte.
-    pub fn is_int8(&self) -> bool {
-        self.kind == TensorKind::Int8
-    }
-
-    /// Whether `x` is a valid value: finite, not negative for a variance or a scale, and one of its integers.
+    /// Whether `x` is a valid value: finite (rounded, if it will be), not negative for a variance or a scale, and one of its integers.
     pub fn allows(&self, x: f32) -> bool {
         match self.kind {
             TensorKind::Trained | TensorKind::RunningMean => x.is_finite(),
             TensorKind::RunningVariance | TensorKind::Scale => x.is_finite() && x >= 0.0,
+            TensorKind::Bf16 => from_bf16(to_bf16(x)).is_finite(),
             TensorKind::Int8 => x.fract() == 0.0 && x.abs() <= 127.0,
         }
     }
@@ -97,19 +98,23 @@ impl Tensor {
     /// [`Tensor::read`] into an existing slice.
     pub fn read_into(&self, buffer: &[Row], plain: &mut [f32]) {
         let Place { start, rows, order, columns, stride } = self.place;
-        if self.is_int8() {
-            return from_quads(&buffer[start..], rows, columns, stride, plain);
+        let buffer = &buffer[start..];
+        match self.kind {
+            TensorKind::Int8 => from_quads(buffer, rows, columns, stride, plain),
+            TensorKind::Bf16 => from_pairs(buffer, rows, columns, stride, plain),
+            _ => from_panels(buffer, (rows, order), columns, stride, plain),
         }
-        from_panels(&buffer[start..], (rows, order), columns, stride, plain);
     }
 
-    /// The inverse of [`Tensor::read`].
+    /// The inverse of [`Tensor::read`], up to rounding.
     pub fn write(&self, plain: &[f32], buffer: &mut [Row]) {
         let Place { start, rows, order, columns, stride } = self.place;
-        if self.is_int8() {
-            return to_quads(plain, rows, columns, stride, &mut buffer[start..]);
+        let buffer = &mut buffer[start..];
+        match self.kind {
+            TensorKind::Int8 => to_quads(plain, rows, columns, stride, buffer),
+            TensorKind::Bf16 => to_pairs(plain, rows, columns, stride, buffer),
+            _ => to_panels(plain, (rows, order), columns, stride, buffer),
         }
-        to_panels(plain, (rows, order), columns, stride, &mut buffer[start..]);
     }
 }
 
@@ -122,6 +127,8 @@ pub struct Layout {
     pub derived: usize,
     /// Whether layers multiply words of two bfloat16.
     pub words: bool,
+    /// Whether dense layers have words only, in the place of their weights.
+    pub inference_only: bool,
 }
 
 impl Layout {

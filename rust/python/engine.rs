@@ -210,9 +210,13 @@ impl PyEngine {
         Ok(self.with_engine(py, |engine| engine.set_parameters(&values))??)
     }
 
-    /// The model with weights in bytes, for inference only.
-    fn quantized(&self, py: Python<'_>) -> PyResult<PyEngine> {
-        Ok(self.with_engine(py, |engine| engine.quantized())??.into())
+    /// The model with weights in "int8" or "bf16", for inference only.
+    fn quantized(&self, py: Python<'_>, precision: &str) -> PyResult<PyEngine> {
+        let precision = match precision {
+            "int8" => Precision::Int8,
+            other => Precision::named(other)?,
+        };
+        Ok(self.with_engine(py, |engine| engine.quantized(precision))??.into())
     }
 
     /// Stores the parameters as the best ones.

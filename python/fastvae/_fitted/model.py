@@ -528,9 +528,9 @@ class FittedModel:
         """Return a checksum of the values of X, y and weights, as the engine reads them."""
         return f"{self.engine.fingerprint(*data, rows):08x}"
 
-    def quantized_file(self) -> bytes:
-        """Return the bytes of a file of the network with weights in int8, without the estimator."""
-        return self.engine.quantized().dump("null", False)
+    def quantized_file(self, precision: str) -> bytes:
+        """Return the bytes of a file of the network with weights in int8 or bf16, without the estimator."""
+        return self.engine.quantized(precision).dump("null", False)
 
     def require_training(self, what: str) -> None:
         """Raise ValueError if the model is quantised; `what` needs weights that it does not have."""

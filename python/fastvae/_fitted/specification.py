@@ -183,7 +183,7 @@ class Specification:
     @property
     def trains(self) -> bool:
         """Whether the network has the weights that training needs; else it is for inference only."""
-        return self.precision != "int8"
+        return self.precision != "int8" and not self.options.get("inference_only", False)
 
     @property
     def unstructured(self) -> bool:

@@ -19,7 +19,8 @@ use crate::simd::{
 use crate::threads::Worker;
 use std::ops::Range;
 
-/// A dense layer. A panel of its parameters is a panel of W, [inputs, 32], followed by a row of the bias.
+/// A dense layer. A panel of its parameters is a panel of W, [inputs, 32], or for inference only its words, followed by a row of the
+/// bias.
 #[derive(Clone, Debug)]
 pub struct Dense {
     /// The number of columns of x.
@@ -47,6 +48,8 @@ enum Derived {
     Floats { transposed: Option<usize> },
     /// The words of W and of Wᵀ.
     Words { weights: usize, transposed: Option<usize> },
+    /// Nothing, since the parameters have the words of W themselves: a layer for inference only.
+    Nothing,
 }
 
 /// Outputs of a dense layer with their own tensors of weights and biases.
@@ -77,12 +80,15 @@ impl Dense {
         first: bool,
     ) -> Result<Dense> {
         layout.check(inputs, outputs)?;
-        let start = layout.rows(panels_of(outputs) * (inputs + 1));
-        let derived = match layout.words {
-            false => Derived::Floats {
+        let words = layout.words && layout.inference_only;
+        let rows = if words { word_rows(inputs) } else { inputs };
+        let start = layout.rows(panels_of(outputs) * (rows + 1));
+        let derived = match (layout.words, layout.inference_only) {
+            (false, _) => Derived::Floats {
                 transposed: (!first).then(|| layout.derived(panels_of(inputs) * outputs)),
             },
-            true => Derived::Words {
+            (true, true) => Derived::Nothing,
+            (true, false) => Derived::Words {
                 weights: layout.derived(panels_of(outputs) * word_rows(inputs)),
                 transposed: (!first)
                     .then(|| layout.derived(panels_of(inputs) * word_rows(outputs))),
@@ -93,13 +99,28 @@ impl Dense {
 
     /// The rows of its parameters.
     pub fn place(&self) -> Range<usize> {
-        self.start..self.start + panels_of(self.outputs) * (self.inputs + 1)
+        self.start..self.start + panels_of(self.outputs) * self.stride()
+    }
+
+    /// The rows of a panel of W.
+    fn weight_rows(&self) -> usize {
+        if self.is_words() { word_rows(self.inputs) } else { self.inputs }
+    }
+
+    /// Rows from panel to panel of the parameters.
+    fn stride(&self) -> usize {
+        self.weight_rows() + 1
+    }
+
+    /// Whether the parameters are words of W.
+    fn is_words(&self) -> bool {
+        matches!(self.derived, Derived::Nothing)
     }
 
     /// The rows of W in panel `panel`.
     pub fn weights(&self, panel: usize) -> Range<usize> {
-        let start = self.start + panel * (self.inputs + 1);
-        start..start + self.inputs
+        let start = self.start + panel * self.stride();
+        start..start + self.weight_rows()
     }
 
     /// The row of the bias in panel `panel`.
@@ -123,6 +144,7 @@ impl Dense {
         let (start, rows) = match self.derived {
             Derived::Floats { transposed } => (transposed, self.outputs),
             Derived::Words { transposed, .. } => (transposed, word_rows(self.outputs)),
+            Derived::Nothing => unreachable!("a layer for inference only has no input gradient"),
         };
         let start = start.expect("the first layer has no input gradient") + panel * rows;
         start..start + rows
@@ -135,7 +157,7 @@ impl Dense {
                 let last = panels_of(self.inputs) - 1;
                 Some(self.transposed(0).start..self.transposed(last).end)
             }
-            Derived::Words { .. } => None,
+            Derived::Words { .. } | Derived::Nothing => None,
         }
     }
 
@@ -159,9 +181,9 @@ impl Dense {
             rows: 1,
             order: RowMap::Same,
             columns,
-            stride: self.inputs + 1,
+            stride: self.stride(),
         };
-        let (kind, fan_in) = (TensorKind::Trained, Some(self.inputs));
+        let (kind, fan_in) = (TensorKind::Trained, (!self.is_words()).then_some(self.inputs));
         Tensor { name, shape: vec![outputs], kind, fan_in, place }
     }
 
@@ -183,11 +205,15 @@ impl Dense {
         };
         let sparse = self.first && batch.is_sparse();
         let nonzero = |tile| if self.first { batch.nonzero_columns(tile) } else { None };
-        if let Derived::Words { weights, .. } = self.derived {
-            let rows = word_rows(self.inputs);
+        let rows = word_rows(self.inputs);
+        let words = match self.derived {
+            Derived::Floats { .. } => None,
             // SAFETY: written in an earlier phase.
-            let derived = unsafe { batch.derived.all() };
-            let right = |panel| &derived[weights + panel * rows..][..rows];
+            Derived::Words { weights, .. } => Some((unsafe { batch.derived.all() }, weights, rows)),
+            Derived::Nothing => Some((parameters, self.start, self.stride())),
+        };
+        if let Some((words, start, stride)) = words {
+            let right = |panel| &words[start + panel * stride..][..rows];
             if sparse {
                 return batch.gather_product(worker, self.outputs, true, right, epilogue);
             }
@@ -229,7 +255,7 @@ impl Dense {
         // SAFETY: passed on to the caller.
         unsafe {
             match self.derived {
-                Derived::Floats { transposed: None } => {}
+                Derived::Floats { transposed: None } | Derived::Nothing => {}
                 Derived::Floats { transposed: Some(_) } => {
                     transpose_block(batch, from, self.transposed(block), [panel, block]);
                 }
@@ -319,7 +345,7 @@ fn scratch(matrix: Matrix) -> Option<[Row; MAX_TILE_ROWS]> {
 
 impl Layer for Dense {
     fn dense(&self) -> Option<&Dense> {
-        Some(self)
+        (!self.is_words()).then_some(self) // others read its weights as floats
     }
 
     fn outputs(&self) -> usize {
@@ -331,7 +357,7 @@ impl Layer for Dense {
     }
 
     fn multiplies_words(&self) -> bool {
-        matches!(self.derived, Derived::Words { .. })
+        !matches!(self.derived, Derived::Floats { .. })
     }
 
     fn words_suffice(&self) -> bool {
@@ -344,14 +370,14 @@ impl Layer for Dense {
             tensors.push(Tensor {
                 name: format!("{name}.weight"),
                 shape: vec![outputs, self.inputs],
-                kind: TensorKind::Trained,
-                fan_in: Some(self.inputs),
+                kind: if self.is_words() { TensorKind::Bf16 } else { TensorKind::Trained },
+                fan_in: (!self.is_words()).then_some(self.inputs),
                 place: Place {
                     start: self.start,
                     rows: self.inputs,
                     order: RowMap::Same,
                     columns,
-                    stride: self.inputs + 1,
+                    stride: self.stride(),
                 },
             });
             if self.first_biased <= columns.at(0) {
@@ -444,7 +470,7 @@ impl Layer for Dense {
                     let above = batch.matrix(above);
                     product(worker, batch.isa, above, |_| None, self.inputs, right, epilogue);
                 }
-                Derived::Words { .. } => {
+                Derived::Words { .. } | Derived::Nothing => {
                     let above = batch.words_by_rows(above);
                     word_product(worker, batch.isa, above, |_| None, self.inputs, right, epilogue);
                 }
