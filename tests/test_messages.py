@@ -185,4 +185,4 @@ def test_channels_before_the_sides_are_noticed() -> None:
 
 def test_completion_of_the_package_shows_its_names_only() -> None:
     shown = {name for name in dir(fastvae) if not name.startswith("_")}
-    assert {"VAE", "plots", "explorer"} <= shown <= {*fastvae.__all__, "torch", "annotations"}
+    assert {"VAE", "plots", "explorer"} <= shown <= {*fastvae.__all__, "dask", "torch", "annotations"}

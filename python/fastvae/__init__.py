@@ -19,7 +19,7 @@ from fastvae._estimators.loading import load, resume
 from fastvae._estimators.vae import VAE
 
 if TYPE_CHECKING:
-    from fastvae import callbacks, plots
+    from fastvae import callbacks, distributed, plots
     from fastvae import dask as dask  # not in __all__, like torch
     from fastvae import torch as torch  # not in __all__: a star import would hide torch
     from fastvae._estimators.anomaly_detector import AnomalyDetector
@@ -49,6 +49,7 @@ __all__ = [
     "callbacks",
     "corruption",
     "datasets",
+    "distributed",
     "explorer",
     "functional",
     "latent",
@@ -75,7 +76,7 @@ _LAZY = {
     "TopicModel": "fastvae._estimators.topic_model",
     "explorer": "fastvae._explorer.explorer",
 }
-_LAZY_MODULES = ("callbacks", "dask", "plots", "torch")
+_LAZY_MODULES = ("callbacks", "dask", "distributed", "plots", "torch")
 
 
 def __getattr__(name: str) -> Any:
