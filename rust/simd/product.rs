@@ -260,7 +260,7 @@ impl Isa {
 
     /// Computes one tile.
     #[allow(unsafe_code)]
-    #[inline]
+    #[inline(always)] // else the operands pass through memory, and each tile waits for its stores
     pub fn product(self, product: Product<'_>, tile: &mut Tile) {
         let Product { left, right, nonzero, rows, vectors, prefetch } = product;
         let k = right.len();

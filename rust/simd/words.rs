@@ -260,7 +260,7 @@ impl Isa {
     /// Computes one tile of a product of words, or adds it to the tile unless `fresh`. [`Left::Rows`] are panels by rows, [`Left::Columns`] is a panel by pairs, the right
     /// operand is by pairs; k counts words.
     #[allow(unsafe_code)]
-    #[inline]
+    #[inline(always)] // else the operands pass through memory, and each tile waits for its stores
     pub fn word_product(self, product: Product<'_>, fresh: bool, tile: &mut Tile) {
         let Product { left, right, nonzero, rows, vectors, prefetch } = product;
         let k = right.len();
