@@ -35,6 +35,7 @@ __all__ = [
     "layer_shapes",
     "likelihood_formula",
     "log_prob",
+    "order_of_rank",
     "permutation",
     "reparameterize",
     "standard_normal",
