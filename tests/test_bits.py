@@ -456,9 +456,26 @@ def images() -> dict[str, Case]:
     }
 
 
+def short_operands() -> dict[str, Case]:
+    """Return models that multiply bfloat16."""
+    found = {
+        "bf16": vae(),
+        "bf16 tanh deep": vae(hidden=(33, 40, 5), decoder_hidden=(7, 65), activation="tanh"),
+        "bf16 gaussian decoder": vae(REAL, likelihood=Gaussian("decoder"), clip_norm=0.5),
+        "bf16 multinomial": vae(COUNTS, likelihood="multinomial"),
+        "bf16 pictures": vae(PICTURES, latent_dim=20, hidden=(70,), batch_size=64),
+        "bf16 importance": vae(n_importance_samples=3, activation="gelu"),
+        "bf16 plain": plain(hidden=(33,), corruption=GaussianNoise(0.2), missing="mask"),
+    }
+    found |= {f"bf16 {name}": case for name, case in images().items()}
+    for case in found.values():
+        case.model.set_params(precision="bf16")
+    return found
+
+
 def cases() -> dict[str, Case]:
     """Return all that is fitted and asked in the same way, unfitted."""
-    groups = (likelihoods, networks, optimizers, objectives, inputs, importance, other_models, images)
+    groups = (likelihoods, networks, optimizers, objectives, inputs, importance, other_models, images, short_operands)
     return {name: case for group in groups for name, case in group().items()}
 
 
