@@ -876,7 +876,7 @@ def test_rows_of_another_type_than_that_of_the_source(small_blocks: None) -> Non
     wide = tiny().fit(Slices(rows, lambda part: part.astype(np.uint8 if part[0, 0] else np.float64)))
     assert same(wide, tiny().fit(Slices(rows)))
     lying = Slices(rows.astype(np.uint8), lambda part: part / np.float32(2))
-    with pytest.raises(SourceError, match="has dtype uint8, but rows .* have dtype float32: give it the dtype of its"):
+    with pytest.raises(SourceError, match=r"has dtype uint8, but rows .* have dtype float32: give it the dtype of its"):
         tiny().fit(lying)
 
 

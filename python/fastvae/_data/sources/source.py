@@ -89,7 +89,7 @@ def read(source: Source, start: int, stop: int) -> Any:
 
 def _keeps_values(rows: np.dtype[Any], source: np.dtype[Any]) -> bool:
     """Whether rows of one type may become those of another; floats may be rounded."""
-    if np.can_cast(rows, source) or source == object:
+    if np.can_cast(rows, source) or source.kind == "O":
         return True
     return source.kind == "f" and source.itemsize >= 4
 
