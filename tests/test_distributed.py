@@ -144,6 +144,7 @@ REFUSALS = {
     "diverges": r"FloatingPointError: rank \d of 3: training diverged",
     "versions": "ValueError: the ranks have different versions of fastvae",
     "epochs": "ValueError: the ranks have different values of epochs: 2 on rank 0, 3 on rank 1",
+    "epochs of the model": "ValueError: the ranks have different values of epochs: 2 on rank 0, 3 on rank 1",
     "iterator": r"ValueError: rank \d of 3: with communicator= X is not read in blocks or batches, and X is batches: ",
     "batches": "ValueError: rank 1 of 3: with communicator= X is not read in blocks or batches",
     "steps": r"ValueError: rank \d of 3: leave out steps_per_epoch= with communicator=",

@@ -22,7 +22,7 @@ from fastvae import VAE, Autoencoder, CountVAE
 from fastvae._data.sources import opening
 from fastvae._data.sources.memory_map import MemoryMap
 from fastvae._data.sources.opening import open_source
-from fastvae._data.sources.source import Source
+from fastvae._data.sources.source import Source, SourceError
 from fastvae._data.streams.ahead import ReadAhead
 from fastvae._data.streams.blocks import Blocks
 from fastvae._data.streams.stream import Part
@@ -815,3 +815,118 @@ print(json.dumps([peak() - before, model.n_iter_, rows]))
     print(f"{more:.0f} MB more")
     assert more < 500
     assert (epochs, rows) == (2, 54_782_746)
+
+
+# Sources and iterators that are careless
+
+
+class Slices:
+    """Rows that can only be sliced; `read` returns the rows of a slice."""
+
+    def __init__(self, rows: NDArray[Any], read: Any = None) -> None:
+        self.rows, self.shape, self.dtype = rows, rows.shape, rows.dtype
+        self.reading = read or (lambda part: part)
+
+    def __getitem__(self, part: slice) -> Any:
+        return self.reading(self.rows[part])
+
+
+def reusing() -> Any:
+    """Return a function that returns rows in the same memory in each call."""
+    memory = np.empty_like(X)
+
+    def read(part: NDArray[np.float32]) -> NDArray[np.float32]:
+        memory[: len(part)] = part
+        return memory[: len(part)]
+
+    return read
+
+
+def test_a_source_may_return_the_same_memory_again(small_blocks: None) -> None:
+    vae = tiny().fit(Slices(X, reusing()))
+    assert same(vae, tiny().fit(Slices(X)))
+    assert np.array_equal(vae.transform(Slices(X, reusing())), vae.transform(X))
+
+
+def test_an_iterator_may_return_the_same_memory_again() -> None:
+    def batches(read: Any) -> Iterator[NDArray[np.float32]]:
+        return (read(X[start : start + 100]) for start in range(0, 1000, 100))
+
+    reused = tiny().fit(batches(reusing()), steps_per_epoch=5)
+    assert same(reused, tiny().fit(batches(np.array), steps_per_epoch=5))
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_files_of_several_types_are_read_as_their_common_type(
+    order: int, likelihood: str, tmp_path: Path, small_blocks: None
+) -> None:
+    parts = [X.astype(np.uint8), X * np.float32(0.75)][::order]
+    paths = [str(tmp_path / f"{number}.npy") for number in range(2)]
+    for path, part in zip(paths, parts, strict=True):
+        np.save(path, part)
+    together = np.concatenate(parts)
+    vae = tiny(likelihood=likelihood).fit(paths)
+    assert same(vae, tiny(likelihood=likelihood).fit(Slices(together)))
+    assert np.array_equal(vae.score_samples(paths), vae.score_samples(together))
+
+
+def test_rows_of_another_type_than_that_of_the_source(small_blocks: None) -> None:
+    rows = X
+    wide = tiny().fit(Slices(rows, lambda part: part.astype(np.uint8 if part[0, 0] else np.float64)))
+    assert same(wide, tiny().fit(Slices(rows)))
+    lying = Slices(rows.astype(np.uint8), lambda part: part / np.float32(2))
+    with pytest.raises(SourceError, match=r"has dtype uint8, but rows .* have dtype float32: give it the dtype of its"):
+        tiny().fit(lying)
+
+
+def test_masked_rows_of_a_source_are_refused(small_blocks: None) -> None:
+    with pytest.raises(SourceError, match=r"masked values: return rows.filled"):
+        tiny().fit(Slices(X, lambda part: np.ma.MaskedArray(part, part > 0.5)))
+
+
+def test_a_source_without_rows_is_named(small_blocks: None) -> None:
+    with pytest.raises(ValueError, match=r"X is empty: it has 0 examples"):
+        tiny().fit(X[:0], steps_per_epoch=2)
+
+
+def test_a_refused_fit_leaves_the_precision(small_blocks: None) -> None:
+    vae = tiny(warm_start=True).fit(X)
+    codes = vae.transform(X)
+    vae.set_params(precision="bf16")
+    for wrong in (Slices(X * np.nan), X * np.nan):
+        with pytest.raises(ValueError, match="NaN"):
+            vae.fit(wrong)
+        assert np.array_equal(vae.transform(X), codes)
+    for data in (Slices(X), X):
+        with pytest.raises(ValueError, match="features"):
+            vae.fit(data, validation_data=X[:, :3])
+        assert np.array_equal(vae.transform(X), codes)
+
+
+def test_batches_of_frames_keep_their_names() -> None:
+    pandas = pytest.importorskip("pandas")
+    columns = [f"c{i}" for i in range(X.shape[1])]
+    frame = pandas.DataFrame(X[:100], columns=columns)
+    vae = tiny().fit(iter([frame] * 10), steps_per_epoch=5)
+    assert list(vae.feature_names_in_) == columns
+    for before in (1, 60):
+        with pytest.raises(ValueError, match="same order"):
+            tiny(epochs=1).fit(iter([frame] * before + [frame[columns[::-1]]] * 10), steps_per_epoch=before + 1)
+
+
+def test_batches_of_wrong_parts_are_named() -> None:
+    def wrong(batch: Any, **parameters: Any) -> str:
+        with pytest.raises((ValueError, RuntimeError)) as caught:
+            tiny(**parameters).fit(iter([batch] * 4), steps_per_epoch=2)
+        return str(caught.value)
+
+    assert "it is a tuple of 3 parts: return X, or (X, y)" in wrong((X, X, X))
+    assert "pass y=" in wrong((X, None), conditional=True)
+
+    class Fails:
+        def __iter__(self) -> Any:
+            raise OSError("no disk")
+
+    with pytest.raises(SourceError, match="no disk"):
+        tiny().fit(Fails())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -330,3 +331,20 @@ def test_pages_of_a_memory_map_that_were_read_are_released(tmp_path: Path) -> No
     for start in range(0, rows, 256):
         assert not read(source, start, start + 256).any()
         assert mapped() < 1024  # kB
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "parquet"])
+def test_an_empty_file_is_named(suffix: str, tmp_path: Path) -> None:
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / f"none.{suffix}"
+    path.touch()
+    with pytest.raises(ValueError, match=re.escape(f"the file {str(path)!r} cannot be read as .{suffix}")):
+        VAE(1).fit([str(path)])
+
+
+def test_sparse_and_dense_files_do_not_mix(tmp_path: Path) -> None:
+    np.save(tmp_path / "dense.npy", X)
+    save_csr(tmp_path / "sparse.npz", SPARSE)
+    with pytest.raises(ValueError, match=r"dense.npy' is dense, and the file .*sparse.npz' is sparse"):
+        VAE(1).fit([tmp_path / "sparse.npz", tmp_path / "dense.npy"])

@@ -393,6 +393,7 @@ def refusals() -> None:
         ),
         "versions": lambda: VAE(**options).fit(X),
         "epochs": lambda: VAE(**options).fit(X, epochs=3 if odd else 2),
+        "epochs of the model": lambda: VAE(**options | {"epochs": 3 if odd else 2}).fit(X),
         "iterator": lambda: VAE(**options).fit(iter([X])),
         "batches": lambda: VAE(**options).partial_fit(Halves() if odd else X),
         "steps": lambda: VAE(**options).fit(X, steps_per_epoch=2),

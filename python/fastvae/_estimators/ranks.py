@@ -54,7 +54,9 @@ def _agree_on_call(model: Network, group: Group, call: str, arguments: dict[str,
     group.require_same({"versions of fastvae": _core.__version__}, "install the same on all ranks")
     facts: dict[str, Any] = {"calls": f"{type(model).__name__}.{call}"}
     facts |= {f"values of {name}": _text(value) for name, value in model.get_params().items() if name not in _OWN}
-    facts |= {f"values of {name}": _text(value) for name, value in arguments.items()}
+    for name, value in arguments.items():  # None does not replace the parameter of the same name: epochs
+        if value is not None or f"values of {name}" not in facts:
+            facts[f"values of {name}"] = _text(value)
     fitted = model._fitted
     facts["numbers of optimiser steps so far"] = None if fitted is None else fitted.engine.steps
     if fitted is None:

@@ -126,6 +126,8 @@ class Reader:
     def examples(self, X: Any, name: str) -> Examples:
         """Return examples, checked."""
         own = self._model._fitted is self._fitted
+        if self._form.names is not None and names.columns(X) is not None:  # a batch that is a frame
+            names.check(X, name, self._form.names, type(self._model).__name__)
         given = self._model._given(X, name, self._fitted.n_features, fitted=own)
         read: Examples = self._model._convert(given, name, self._form.scale, fitted=own)
         self._fitted.engine.check(read, name, 1)
@@ -170,7 +172,7 @@ def prepare(
     if steps is not None:
         _checks.integer(steps, "steps_per_epoch")
     begun = _begun(model, X, y, sample_weight, going_on=going_on)
-    precision.warn_if_slow(begun.fitted.specification.precision)
+    precision.warn_if_slow(model.precision)
     stream, held_out = begun.stream, None
     if fraction and isinstance(stream, Blocks):
         rest, held = chunks.held_out(stream.n_chunks, fraction, begun.fitted.specification.seed, stream.name)
@@ -180,10 +182,10 @@ def prepare(
         stream.choose(rest)
     if steps is not None and isinstance(stream, Blocks):
         stream.most_steps = steps
-    begun.start(model, going_on=going_on)
-    stream.fingerprint += f" of {stream.shape} by {steps}"
     if validation_data is not None:
         held_out = _held_out(model, validation_data, begun)
+    begun.start(model, going_on=going_on)
+    stream.fingerprint += f" of {stream.shape} by {steps}"
     return Job(begun.fitted, (_as_data(stream), None), None if held_out is None else (held_out, None), called, settings)
 
 
@@ -223,7 +225,9 @@ class _Begun(NamedTuple):
         """Move a new model to the level of a sample of the data, and set it."""
         sample = self.stream.gathered()
         self.stream.fingerprint = self.fitted.fingerprint(sample)
-        if not going_on:
+        if going_on:  # after all that may refuse
+            self.fitted.set_precision(model.precision)
+        else:
             model._check_values(self.fitted, sample.X, model._threads())
             model._initialize_weights(self.fitted, sample, None)
             model._set_fitted(self.fitted)
@@ -241,7 +245,7 @@ def _begun(
         names.check(first, "X", fitted.names, type(model).__name__)
         if announced is not None:
             conditions.check_classes(announced, fitted.classes)
-        fitted.set_precision(precision.check(model.precision))
+        precision.check(model.precision)
         form = Format(fitted.scale, fitted.names, fitted.form, None)
     else:
         examples, _, form = model._read_first(first, None)

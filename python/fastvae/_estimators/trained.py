@@ -298,7 +298,6 @@ class Trained(Network):
             X, y = self._read_data(X, self._y_if_conditional(y))
             fitted.require_sizes(y)
             self._check_unchanged(fitted)
-            fitted.set_precision(precision.check(self.precision))
             classes, form = fitted.classes, Format(fitted.scale, fitted.names, fitted.form, fitted.columns)
         else:
             X, y, form = self._read_first(X, y)
@@ -317,7 +316,7 @@ class Trained(Network):
         if not going_on:
             fitted = self._new_model(X.shape[1], self._count_conditions(y), classes, form)
         if self._is_first_rank():
-            precision.warn_if_slow(fitted.specification.precision)
+            precision.warn_if_slow(precision.check(self.precision))
         plan.objective.check(fitted.specification)
         self._check_values(fitted, X, plan.threads)
         if held_out is not None:
@@ -329,7 +328,9 @@ class Trained(Network):
             validation_rows = weights.rows_in_use(data.weights, validation_rows, "the held-out fraction of X")
         rows = weights.rows_in_use(data.weights, rows, "X to train on")
         self._team = self._team_of(data, rows)
-        if not going_on:
+        if going_on:  # after all that may refuse
+            fitted.set_precision(self.precision)
+        else:
             self._initialize_weights(fitted, data, rows)
             self._set_fitted(fitted)
         training = (data, rows)

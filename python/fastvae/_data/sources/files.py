@@ -37,7 +37,14 @@ def of_files(paths: Sequence[Any], name: str) -> Source:
 def _source(path: str) -> Source:
     for suffix, kind in _KINDS.items():
         if path.lower().endswith(suffix):
-            return kind(path)
+            try:
+                return kind(path)
+            except (OSError, ImportError, TypeError):
+                raise  # with the path
+            except Exception as error:  # of numpy, zipfile or pyarrow
+                if repr(path) in str(error):
+                    raise
+                raise ValueError(f"the file {path!r} cannot be read as {suffix}: {error}") from error
     raise ValueError(f"the file {path!r} must be {', '.join(_KINDS)}")
 
 

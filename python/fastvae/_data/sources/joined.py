@@ -24,7 +24,12 @@ class Joined(Source):
     def __init__(self, parts: Sequence[Source]) -> None:
         first = parts[0]
         for part in parts[1:]:
-            if part.shape[1:] != first.shape[1:] or part.sparse != first.sparse:
+            if part.sparse != first.sparse:
+                dense, other = (part, first) if first.sparse else (first, part)
+                raise ValueError(
+                    f"{dense.name} is dense, and {other.name} is sparse: files of one list must be of one kind"
+                )
+            if part.shape[1:] != first.shape[1:]:
                 raise ValueError(
                     f"{part.name} has rows of shape {part.shape[1:]}, and {first.name} of {first.shape[1:]}: files of "
                     "one list must have the same columns"
@@ -48,6 +53,8 @@ class Joined(Source):
     @property
     def row_bytes(self) -> float:
         """Bytes of a row in memory, on average."""
+        if not self.sparse:
+            return super().row_bytes
         return sum(part.row_bytes * part.n_rows for part in self._parts) / max(self.n_rows, 1)
 
     def read(self, start: int, stop: int) -> Any:
@@ -60,4 +67,6 @@ class Joined(Source):
             begin = int(end) - part.n_rows
             pieces.append(read(part, start - begin, min(stop, int(end)) - begin))
             start = int(end)
+        if not self.sparse:  # so that values mean the same in each block
+            pieces = [piece.astype(self.dtype, copy=False) for piece in pieces]
         return pieces[0] if len(pieces) == 1 else stacked(pieces)

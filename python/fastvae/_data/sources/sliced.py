@@ -8,6 +8,7 @@ import numpy as np
 
 from fastvae._data import sparse
 from fastvae._data.sources.source import Source, regular_edges
+from fastvae._data.sources.stacked import copied
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,7 +49,12 @@ class Sliced(Source):
         rows = self._X[start:stop]
         if hasattr(rows, "compute"):  # dask: one scheduler for the slice
             rows = rows.compute()
-        return rows if sparse.is_sparse(rows) else np.asarray(rows)
+        if isinstance(rows, np.ma.MaskedArray) and np.ma.is_masked(rows):  # of netCDF4
+            raise ValueError(
+                'the rows have masked values: return rows.filled(...); a model with missing="mask" takes numpy.nan'
+            )
+        # A copy: the object may return the same memory again, with other rows.
+        return copied(rows if sparse.is_sparse(rows) else np.asarray(rows))
 
 
 def _dtype(X: Any) -> np.dtype[Any] | None:

@@ -56,7 +56,7 @@ class Source(ABC):
     def read(self, start: int, stop: int) -> Any:
         """Return rows start .. stop: an array [stop - start, ...], or an object with the arrays of CSR.
 
-        The caller must not change it: it may be the user's own memory.
+        The caller must not change it: it may be the user's own memory. It stays as it is when other rows are read.
         """
 
 
@@ -77,7 +77,21 @@ def read(source: Source, start: int, stop: int) -> Any:
             f"{source.name} has shape {source.shape}, but rows {start} to {stop} of it have shape {found.shape}: "
             "return the rows of the slice"
         )
-    return found
+    if not isinstance(found, np.ndarray) or found.dtype == source.dtype or found.dtype.kind not in "fiub":
+        return found
+    if not _keeps_values(found.dtype, source.dtype):
+        raise SourceError(
+            f"{source.name} has dtype {source.dtype}, but rows {start} to {stop} of it have dtype {found.dtype}: give "
+            "it the dtype of its rows"
+        )
+    return found.astype(source.dtype)
+
+
+def _keeps_values(rows: np.dtype[Any], source: np.dtype[Any]) -> bool:
+    """Whether rows of one type may become those of another; floats may be rounded."""
+    if np.can_cast(rows, source) or source.kind == "O":
+        return True
+    return source.kind == "f" and source.itemsize >= 4
 
 
 def regular_edges(n_rows: int, unit: int) -> NDArray[np.int64]:

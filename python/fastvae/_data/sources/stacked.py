@@ -1,4 +1,4 @@
-"""Pieces of rows, one below the other."""
+"""Pieces of rows: one below the other, and copies."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ def stacked(pieces: Sequence[Any]) -> Any:
         return pieces[0]
     if not any(map(sparse.is_sparse, pieces)):
         return np.concatenate(pieces)
+    if not all(map(sparse.is_sparse, pieces)):
+        raise ValueError("some rows of X are sparse, and others are dense: pass rows of one kind")
     parts = [sparse.parts(piece, "X") for piece in pieces]
     starts = np.cumsum([0, *(part.indptr[-1] - part.indptr[0] for part in parts)])
     indptr = [part.indptr[1:] - part.indptr[0] + start for part, start in zip(parts, starts, strict=False)]
@@ -27,3 +29,12 @@ def stacked(pieces: Sequence[Any]) -> Any:
         np.concatenate([part.data[part.indptr[0] : part.indptr[-1]] for part in parts]),
         (sum(part.shape[0] for part in parts), parts[0].shape[1]),
     )
+
+
+def copied(rows: Any) -> Any:
+    """Return a copy of an array, a matrix, a tensor or a frame, by its own method."""
+    for name in ("copy", "clone"):  # clone: torch, polars
+        method = getattr(rows, name, None)
+        if callable(method):
+            return method()
+    return rows

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastvae._data import sparse
+from fastvae._data import names, sparse
 from fastvae._data.examples import Data
 from fastvae._data.sources.source import SourceError
-from fastvae._data.sources.stacked import stacked
+from fastvae._data.sources.stacked import copied, stacked
 from fastvae._data.streams.ahead import ReadAhead
 from fastvae._data.streams.stream import Part, Reader, Stream
 
@@ -45,8 +45,9 @@ class Batches(Stream):
 
     def __init__(self, X: Iterable[Any], steps: int | None) -> None:
         self.name = f"the {type(X).__qualname__}"
-        self._again = None if isinstance(X, Iterator) else X
-        self._items, self._count = iter(X), 0
+        self._again, self._X = (None if isinstance(X, Iterator) else X), X
+        self._count = 0
+        self._items = self._started()
         self._first: list[tuple[Any, Any]] = []
         self._steps = self._counted(steps)
         self._rows = 0
@@ -57,7 +58,10 @@ class Batches(Stream):
         if self._again is None:
             raise ValueError("an iterator of batches ends once: pass steps_per_epoch=, the batches of an epoch")
         length = getattr(self._again, "__len__", None)
-        found = length() if length is not None else sum(1 for _ in self._again)
+        try:
+            found = length() if length is not None else sum(1 for _ in self._again)
+        except Exception as error:
+            raise self._unreadable("a batch", error) from error
         if not found:
             raise ValueError(f"{self.name} returns no batches")
         return int(found)
@@ -76,7 +80,12 @@ class Batches(Stream):
                     f"batch {i + 1} of X has rows of shape {x.shape[1:]}, and batch 1 of {X[0].shape[1:]}: all must "
                     "have the same columns"
                 )
-        return stacked(X), np.concatenate(y) if y else None
+        rows, labels = stacked(X), names.of(self._first[0][0])
+        for i, (x, _) in enumerate(self._first[1:]):
+            names.check(x, f"batch {i + 2} of X", labels, "batch 1")
+        if labels is not None and isinstance(rows, np.ndarray):
+            rows = names.with_names(rows, self._first[0][0])
+        return rows, np.concatenate(y) if y else None
 
     def _fill(self) -> None:
         rows = values = 0
@@ -147,21 +156,35 @@ class Batches(Stream):
             except StopIteration:
                 if self._again is None:
                     break
-                self._items = iter(self._again)
+                self._items = self._started()
                 continue
             except Exception as error:
-                raise SourceError(
-                    f"batch {self._count + 1} of {self.name} could not be read: {type(error).__name__}: {error}"
-                ) from error
+                raise self._unreadable(f"batch {self._count + 1}", error) from error
             self._count += 1
             return batch
         self.ended = True
         return None
 
+    def _started(self) -> Iterator[Any]:
+        """Return an iterator at the beginning."""
+        try:
+            return iter(self._X)
+        except Exception as error:
+            raise self._unreadable(f"batch {self._count + 1}", error) from error
+
+    def _unreadable(self, what: str, error: Exception) -> SourceError:
+        return SourceError(f"{what} of {self.name} could not be read: {type(error).__name__}: {error}")
+
 
 def pair(batch: Any) -> tuple[Any, NDArray[Any] | None]:
-    """Return X and y of a batch, which is X, or (X, y) as a tuple or a list; y is None without."""
-    is_pair = isinstance(batch, (tuple, list)) and 0 < len(batch) <= 2 and np.ndim(batch[0]) > 1
-    if not is_pair:
-        return batch, None
-    return batch[0], np.asarray(batch[1]) if len(batch) == 2 else None
+    """Return X and y of a batch, which is X, or (X, y) as a tuple or a list; y is None without.
+
+    They are copies: the iterator may fill the same memory with the next batch.
+    """
+    is_tuple = isinstance(batch, (tuple, list)) and len(batch) > 0 and len(np.shape(batch[0])) > 1
+    if not is_tuple:
+        return copied(batch), None
+    if len(batch) > 2:
+        raise ValueError(f"it is a {type(batch).__name__} of {len(batch)} parts: return X, or (X, y)")
+    X, y = (*batch, None)[:2]
+    return copied(X), None if y is None else np.array(y)

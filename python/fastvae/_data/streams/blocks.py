@@ -11,7 +11,7 @@ from fastvae import _core
 from fastvae._data import sparse
 from fastvae._data.examples import Data
 from fastvae._data.sources import opening
-from fastvae._data.sources.source import Source, read
+from fastvae._data.sources.source import Source, SourceError, read
 from fastvae._data.sources.stacked import stacked
 from fastvae._data.streams import chunks
 from fastvae._data.streams.ahead import ReadAhead
@@ -61,6 +61,8 @@ class Blocks(Stream):
         block_bytes: int,
         name: str,
     ) -> None:
+        if source.n_rows < 1:
+            raise sparse.empty_error(name, source.shape)
         self.name, self.shape = source.name, (source.n_rows, source.n_features)
         self._source, self._y, self._weights, self._argument = source, y, weights, name
         self._edges = chunks.edges(source, block_bytes)
@@ -172,8 +174,12 @@ class Blocks(Stream):
         for start, stop in spans:
             piece = self._reader.examples(read(self._source, start, stop), f"{self._argument}[{start}:{stop}]")
             if isinstance(piece, _core.SparseMatrix):
+                if whole is not None or (rest is not None and not isinstance(rest.X, _core.SparseMatrix)):
+                    raise self._mixed(start, stop)
                 pieces.append(piece)
                 continue
+            if len(pieces) > (rest is not None) or (rest is not None and isinstance(rest.X, _core.SparseMatrix)):
+                raise self._mixed(start, stop)
             if whole is None:
                 whole = np.empty((len(numbers), piece.shape[1]), piece.dtype)
                 if rest is not None:
@@ -183,6 +189,12 @@ class Blocks(Stream):
         if whole is not None:
             return Rows(whole, numbers)
         return Rows(pieces[0] if len(pieces) == 1 else sparse.matrix(stacked(pieces), self._argument), numbers)
+
+    def _mixed(self, start: int, stop: int) -> SourceError:
+        return SourceError(
+            f"rows {start} to {stop} of {self.name} are dense, and those before sparse, or the other way: return rows "
+            "of one kind"
+        )
 
     def _data(self, rows: Rows) -> Data:
         y = None if self._y is None else self._reader.conditions(self._y[rows.numbers])
