@@ -67,7 +67,7 @@ def opened(model: Any, X: Any, steps: Any = None, name: str = "X") -> Any:
     if not reads:
         shown = "batches" if source is None else source.name
         raise ValueError(
-            f"a {type(model).__name__} computes with all rows of {name} at once, so it cannot read {shown} bit by bit: "
+            f"a {type(model).__name__} computes with all rows of {name} at once, so it cannot read {shown} in blocks: "
             "pass the rows that fit into memory, for example as a numpy array"
         )
     if isinstance(X, Iterator) or is_batches(X):
