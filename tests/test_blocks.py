@@ -280,6 +280,8 @@ def test_errors_name_the_rows() -> None:
         model.transform(Sliced(X), out=np.empty((999, 3), np.float32))
     with pytest.raises(ValueError, match=r"out has shape \(130, 2\), but the result has shape \(130, 3\)"):
         model.transform(Sliced(X), out=np.empty((N, 2), np.float32))
+    with pytest.raises(ValueError, match=r"^out has dtype float64, but the result has float32"):
+        model.transform(Sliced(X), out=np.empty((N, 3)))
     with pytest.raises(TypeError, match="out is a list"):
         model.transform(Sliced(X), out=[])
     with pytest.raises(fastvae.NotFittedError):

@@ -651,6 +651,22 @@ def test_an_iterator_goes_on_in_the_next_epoch() -> None:
     assert same(loader, expected)
 
 
+def test_an_endless_iterator_of_batches_is_refused_at_once() -> None:
+    pairs = ((batch, np.arange(len(batch))) for batch in forever())
+    for call in (tiny().fit, tiny().partial_fit):
+        for batches in (forever(), pairs):
+            with pytest.raises(ValueError, match=r"X is an iterator of batches.*steps_per_epoch=.*partial_fit"):
+                call(batches)
+
+
+def test_an_iterator_of_rows_is_the_array() -> None:
+    assert same(tiny().fit(iter(X)), tiny().fit(X))
+    images = X[:400].reshape(-1, 2, 3)
+    parameters = {"image_shape": (2, 3, 1), "hidden": (4,), "epochs": 1}
+    for rows in (images, images[..., None]):
+        assert same(tiny(**parameters).fit(iter(rows)), tiny(**parameters).fit(images))
+
+
 def test_a_partial_fit_to_batches() -> None:
     start = tiny().fit(X).state_dict()
     model = tiny().load_state_dict(start).partial_fit(Loader(64))

@@ -33,6 +33,10 @@ def share(n: int, communicator: Any = None) -> slice:
     ------
     ValueError
         If there are fewer rows than ranks.
+    TypeError
+        If `communicator` is no communicator.
+    ImportError
+        If mpi4py or an MPI library is missing.
     """
     comm = None if communicator is None else resolve(communicator).comm
     if comm is None:

@@ -272,7 +272,7 @@ impl Network {
 }
 
 /// Plans a list of layers, each reading the output of the one before; returns their slots and the last output. `words`: whether
-/// what reads the last output multiplies its words.
+/// what reads the last output multiplies its words. `with_output`: whether the last layer is the network's, whose output is not stored.
 fn plan_layers(
     layers: &[Box<dyn Layer>],
     planner: &mut Planner,

@@ -80,7 +80,8 @@ pub struct Specification {
     /// The operands of matrix products.
     #[serde(skip_serializing_if = "Precision::is_float32")]
     pub precision: Precision,
-    /// Whether dense layers have no weights but bfloat16: a network for inference only. One in int8 is so without this option.
+    /// Whether dense layers have their weights in bfloat16 only: a network for inference only. A network in int8 is for inference
+    /// only without this option.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub inference_only: bool,
     /// The seed of all noise.
@@ -286,7 +287,7 @@ impl Specification {
         if self.trains() { self.optimizer.moments() } else { [false; 2] }
     }
 
-    /// Returns an error for a network that has no weights in bytes, or none in bfloat16 alone.
+    /// Returns an error for a network that is to be quantised, but has no form in int8, or in bfloat16 for inference only.
     fn check_quantized(&self) -> Result<()> {
         let dense = |layer: &LayerSpecification| layer.units().is_some();
         let free = self.weight_constraint == WeightConstraint::Free && self.item_prior.is_none();

@@ -64,7 +64,7 @@ impl Tensor {
         self.place.columns.at(0)
     }
 
-    /// A row of the buffer behind all of its own.
+    /// The end of its rows in the buffer, or a row behind it.
     pub(super) fn end(&self) -> usize {
         let Place { start, rows, order, columns, stride } = self.place;
         let cols = self.shape.iter().product::<usize>() / rows.max(1);
@@ -78,7 +78,8 @@ impl Tensor {
         !matches!(self.kind, TensorKind::RunningMean | TensorKind::RunningVariance)
     }
 
-    /// Whether `x` is a valid value: finite (rounded, if it will be), not negative for a variance or a scale, and one of its integers.
+    /// Whether `x` is a valid value: finite (in bfloat16 also after rounding); not negative for a variance or a scale; in int8 an
+    /// integer from -127 to 127.
     pub fn allows(&self, x: f32) -> bool {
         match self.kind {
             TensorKind::Trained | TensorKind::RunningMean => x.is_finite(),

@@ -89,7 +89,7 @@ fn extend(segments: &mut Vec<Segment>, next: Segment) {
 }
 
 /// For each pixel of an image of sides `to`, the segments of its product: columns of image `from`, and rows (tap, channel). One k has
-/// `per` channels of a tap, the last one those that are left: two need panels of their own for each pixel of `from`.
+/// `per` channels of a tap, the last k of a tap those that are left. If `per` is 2, each pixel of `from` must have its own panels.
 fn table(
     window: &Window,
     from: &Image,

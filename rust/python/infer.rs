@@ -119,7 +119,8 @@ impl PyEngine {
         })
     }
 
-    /// The `n` best items of each example and their logits, each [examples * n], among the items that are `allowed` (none: all); with `new_only` among those whose value in x is zero. -1 and -infinity: no more items.
+    /// The `n` best items of each example and their logits, each [examples * n], among the items that are `allowed` (none: all);
+    /// with `new_only` among those whose value in x is zero. -1 and -infinity: no more items.
     /// `bounds` save work and change no result.
     #[allow(clippy::too_many_arguments)]
     fn best_items<'py>(

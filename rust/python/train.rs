@@ -22,8 +22,8 @@ type StepArrays<'py> =
 #[pymethods]
 impl PyEngine {
     /// Trains one pass over `x`, or over `rows` of it. Returns the sums of -log p(x|z), KL and loss over the examples, the
-    /// number of examples in the sums, and the number of skipped batches. Calls `tick` after each slice of time with the number of finished examples. `objective`: the values of the first
-    /// step. `step_values`: KL weights, KL targets and learning rates of all steps. `exchange`: the exchange with other ranks, whose
+    /// number of examples in the sums, and the number of skipped batches. Calls `tick` after each slice of time with the number of
+    /// finished examples. `objective`: the values of the first step. `step_values`: KL weights, KL targets and learning rates of all steps. `exchange`: the exchange with other ranks, whose
     /// sums are those of all; the number of examples is this rank's. `block`: the place of the rows in a larger pass.
     #[pyo3(signature = (x, y, weights, rows, eps, corrupted, *, shuffle, batch_size, objective, step_values, corruption, binarize, clip_norm, threads, checks_end, skips_bad, tick, prior=None, exchange=None, block=None))]
     #[allow(clippy::too_many_arguments)]

@@ -16,9 +16,9 @@ pub fn threads_for(requested: Option<usize>, multiply_adds: usize) -> usize {
     }
 }
 
-/// Walks `from..total` in blocks, `block(start)` rows each, with a team until the end or until `budget` is over, and returns the row reached. Every
-/// worker calls `body(worker, start, rows)`; all workers must get the same answer, false to stop. An interruption cancels
-/// the block in work; the row reached is then of no use, except to a body that notices.
+/// Walks `from..total` in blocks, `block(start)` rows each, with a team until the end or until `budget` is over, and returns the
+/// row reached. Every worker calls `body(worker, start, rows)`; all workers must get the same answer, false to stop. An
+/// interruption cancels the block in work; the row reached is then of no use, except to a body that notices.
 pub(crate) fn walk(
     threads: usize,
     (from, total): (usize, usize),

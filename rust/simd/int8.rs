@@ -246,8 +246,8 @@ mod x86 {
 
     pub(super) static AVX512_VNNI: Kernels = kernels!(avx512_vnni);
 
-    /// See [`Kernel`](super::Kernel). The sums stay in registers over all quads: 6 x 4, four vectors of weights, a
-    /// broadcast quad.
+    /// See [`Kernel`](super::Kernel). The sums stay in registers over all quads. The largest tile takes 29 of 32: 6 x 4 for
+    /// sums, four for weights, one for a broadcast quad.
     ///
     /// # Safety
     /// The contract of [`Kernel`](super::Kernel), on a CPU with these features.

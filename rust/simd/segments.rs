@@ -3,8 +3,8 @@
 //! The left operand's k are cut into [`Segment`]s, each a run inside one panel. A tile starts from zero or from the values that
 //! it holds, so a sum may be continued by a later call; every element has one accumulator, and k runs in the order of the list.
 //!
-//! Operands are float32, or [words](super::words) of two bfloat16: then k counts words, and the left operand of [`Isa::add_rows`] are
-//! panels by rows; all others are panels by pairs.
+//! Operands are float32, or [words](super::words) of two bfloat16: then k counts words. The left operand of [`Isa::add_rows`] is then
+//! panels by rows, all others are panels by pairs.
 
 use super::words::EmulatedSegments;
 use super::{Isa, ROW_WORDS, Row, Set, Tile, WIDTH};

@@ -143,7 +143,7 @@ pub(crate) fn halves<S: Simd>(s: S, words: S::U) -> [S::F; 2] {
     [s.float_of(s.shl_u::<16>(words)), s.float_of(high)]
 }
 
-/// The words whose lower halves are the upper halves of `low`.
+/// The words whose lower halves are the upper halves of `low`, and whose upper halves are those of `high`.
 #[inline(always)]
 fn pair_of<S: Simd>(s: S, low: S::U, high: S::U) -> S::U {
     s.xor_u(s.shr_u::<16>(low), s.and_u(high, s.splat_u(0xffff_0000)))
@@ -257,8 +257,8 @@ impl Isa {
         }
     }
 
-    /// Computes one tile of a product of words, or adds it to the tile unless `fresh`. [`Left::Rows`] are panels by rows, [`Left::Columns`] is a panel by pairs, the right
-    /// operand is by pairs; k counts words.
+    /// Computes one tile of a product of words, or adds it to the tile unless `fresh`. [`Left::Rows`] are panels by rows,
+    /// [`Left::Columns`] is a panel by pairs, the right operand is by pairs; k counts words.
     #[allow(unsafe_code)]
     #[inline(always)] // else the operands pass through memory, and each tile waits for its stores
     pub fn word_product(self, product: Product<'_>, fresh: bool, tile: &mut Tile) {

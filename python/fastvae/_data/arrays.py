@@ -179,7 +179,10 @@ def typed(X: Any, name: str) -> tuple[NDArray[Any], np.dtype[Any]]:
     kind = kinds.get(array.dtype.kind, f"type {array.dtype}")
     place = cells.first_bad(X) if array.dtype.kind == "U" else ""
     if isinstance(X, str):
-        raise TypeError(f"{name} is a string: pass an array or a frame; the contents of a file must be read first")
+        raise TypeError(
+            f"{name} is a string: pass an array or a frame; the contents of a file must be read first (X may also be a "
+            "list of paths: .npy, .npz, .parquet)"
+        )
     if array.dtype.kind == "O":
         raise TypeError(f"{name} is an object of type {type(X).__name__}: pass an array of real numbers")
     if array.dtype.kind == "M":

@@ -30,6 +30,11 @@ class Communicator:
         The format of gradients in messages. "bfloat16" halves them: each rank's gradient and the sum are rounded to 8
         bits of precision, the sum itself is in float32.
 
+    Raises
+    ------
+    ValueError
+        If ``timeout`` is not from 0.1 to below 1e6, or ``gradients`` is not known.
+
     Notes
     -----
     Copies (``copy.deepcopy``, scikit-learn's ``clone``) share the communicator. Pickles and files hold none.

@@ -64,19 +64,19 @@ class Quantized(Network):
         arrays, because NumPy has no bfloat16; the file has BF16. ``load_state_dict`` of a model in "bf16" takes weights
         in float32, and rounds them.
 
-        Files and memory shrink to about a quarter with "int8", to half with "bf16". Time for 784-400-20 in that of
-        float32, on one thread of a Zen 5 with AVX-512 VNNI and BF16:
+        Files and memory shrink to about a quarter with "int8", to half with "bf16". Time for 784-400-20, float32 = 1,
+        on one thread of a Zen 5 with AVX-512 VNNI and BF16:
 
         ===================================  =======  =======
         ..                                   "int8"   "bf16"
         ===================================  =======  =======
         ``transform`` of 60,000 examples     0.42     0.60
         the same, digits (mostly zeros)      0.52     0.67
-        one example, encoded and decoded     0.36     0.60
+        one example, encoded and decoded     0.37     0.58
         ===================================  =======  =======
 
-        These are times of the processor on a busy machine. "int8" pays from hidden layers of about 128 units on:
-        ``transform`` of 128-128-128-8 takes three quarters of the time of float32, 128-1024-1024-8 a third.
+        "int8" pays from hidden layers of about 128 units on: ``transform`` of 128-128-128-8 takes three quarters of the
+        time of float32, 128-1024-1024-8 a third (processor time on a busy machine, as is the 0.67).
 
         Codes of both correlate above 0.999 with those of float32. -log p(x|z) of MNIST and Fashion-MNIST changes by
         0.004 and 0.02 nats with "int8", and by 0.006 and 0.012 with "bf16". With "int8", zeros are exact, and grey

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from fastvae._data.sources import opening
 from fastvae._data.sources.memory_map import MemoryMap
 from fastvae._data.sources.source import Source
 from fastvae._data.streams import chunks
-from fastvae._data.streams.batches import Batches, is_batches
+from fastvae._data.streams.batches import Batches, is_batches, pair
 from fastvae._data.streams.blocks import Blocks
 from fastvae._data.streams.stream import Stream
 from fastvae._estimators.job import Job
@@ -58,11 +59,15 @@ def opened(model: Any, X: Any, steps: Any = None, name: str = "X") -> Any:
         if hasattr(X, "__array__"):  # numpy reads all of it
             return X
     elif steps is None and not is_batches(X):
-        return X
+        if not (reads and isinstance(X, Iterator)):
+            return X
+        X, of_batches = _peeked(model, X)
+        if not of_batches:
+            return X
     if not reads:
         shown = "batches" if source is None else source.name
         raise ValueError(
-            f"a {type(model).__name__} computes with all rows of {name} at once, so it cannot read {shown} bit by bit: "
+            f"a {type(model).__name__} computes with all rows of {name} at once, so it cannot read {shown} in blocks: "
             "pass the rows that fit into memory, for example as a numpy array"
         )
     if isinstance(X, Iterator) or is_batches(X):
@@ -71,6 +76,17 @@ def opened(model: Any, X: Any, steps: Any = None, name: str = "X") -> Any:
         f"steps_per_epoch= is for {name} that is read in blocks or batches, and {name} is a {type(X).__name__} in "
         "memory: leave it out, or pass an array or an iterator of batches"
     )
+
+
+def _peeked(model: Any, X: Iterator[Any]) -> tuple[Iterator[Any], bool]:
+    """Return an iterator, and whether its first item is a batch: then it may never end. Else its items are rows."""
+    first = next(X, None)
+    rows, _ = pair(first)
+    shape, image = np.shape(rows), getattr(model, "image_shape", None)
+    sides = tuple(image) if isinstance(image, (tuple, list)) else ()
+    of_rows = (sides, sides[:2], (*sides[2:], *sides[:2]))  # of images; with the channels last, without, first
+    batch = rows is not first or (len(shape) > 1 and shape not in of_rows)
+    return chain([] if first is None else [first], X), batch
 
 
 def _share(X: Any, source: Source | None, steps: Any, name: str) -> Any:

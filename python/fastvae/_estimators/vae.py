@@ -151,7 +151,7 @@ class VAE(Layered, Variational):
         Operands of matrix products. "bf16" rounds them to bfloat16, of eight significant bits, and adds their exact
         products in float32; weights, the optimiser's state, codes and losses are float32 in both. It is faster on a CPU
         with AVX-512 BF16 (AMD Zen 4 and 5, Intel Sapphire Rapids: see :func:`fastvae.show_config`), by a fourth for
-        hidden layers of 128 units, by more for wider ones, and not at all up to 32 units. Other CPUs compute the same
+        hidden layers of 128 units, by more for wider ones; up to 32 units it is slower. Other CPUs compute the same
         function, but more slowly than in float32, with a warning.
     n_jobs : int or None
         Number of threads, but no more than usable cores; -1 uses all. None chooses by the size of the model and, if

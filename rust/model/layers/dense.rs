@@ -274,7 +274,8 @@ impl Dense {
         }
     }
 
-    /// Recomputes the derived buffer from W, or from the matrix in its place: rows `rows(panel)` of buffer `from` are its panels.
+    /// Recomputes the layer's rows of the derived buffer, Wᵀ or words, from W or from the matrix in its place: its panels are rows
+    /// `rows(panel)` of buffer `from`.
     pub fn transpose(
         &self,
         batch: &BatchView,
@@ -311,7 +312,7 @@ pub unsafe fn transpose_block(
     }
 }
 
-/// Rows `n` of parts of `size` rows.
+/// Part `n` of a range that is cut into parts of `size` rows.
 fn part(of: Range<usize>, n: usize, size: usize) -> Range<usize> {
     of.start + n * size..(of.start + (n + 1) * size).min(of.end)
 }

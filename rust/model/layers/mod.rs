@@ -120,8 +120,8 @@ pub trait Layer: Debug + Send + Sync {
     /// Updates its [own rows](Layer::own_rows) with given gradients of all parameters.
     fn apply(&self, _: &BatchView, _: &Worker, _gradients: &[Row], _: Sink) {}
 
-    /// Allocates the layer's memory in the arena; `below` is its input. Unless `stored`, the output has no memory as floats: the
-    /// head reads that of the last layer, and products read words.
+    /// Allocates the layer's memory in the arena; `below` is its input. Unless `stored`, the output has no memory as floats: it is
+    /// the network's output, which the head receives tile by tile, or the next layer reads its words.
     fn plan(&self, planner: &mut Planner, below: Port, stored: bool) -> Slot;
 
     /// Computes the output from the input.

@@ -39,7 +39,7 @@ pub struct QuantizedDense {
 
 /// The list of a tile in which nearly all quads have bytes that are not zero: its product reads all, which is faster.
 const ALL: u32 = u32::MAX;
-/// 32-bit words in a row of a buffer.
+/// Words of 32 bits in a row of a buffer; not the words of [`crate::simd::ROW_WORDS`], which hold two bfloat16.
 const ROW_WORDS: usize = WIDTH;
 
 /// The 32-bit words of a quantised row of x: its quads, then these, at places that [`QuantizedDense::words`] gives.
@@ -84,6 +84,7 @@ impl QuantizedDense {
         start..start + quads_of(self.inputs)
     }
 
+    /// The places in a quantised row of x.
     fn words(&self) -> Words {
         let scale = panels_of(self.inputs) * WIDTH / 4;
         let list = scale + 2;

@@ -82,7 +82,7 @@ impl Lifetimes {
         plan.output_gradient.map_blocks(place);
     }
 
-    /// The block of a matrix, if it has one.
+    /// The blocks that start at a row or number; none for a matrix without memory.
     fn blocks(&mut self, start: usize) -> impl Iterator<Item = &mut Block> {
         let late = start.checked_sub(LATE).map(|i| &mut self.late[i]);
         let early = self.early.iter_mut().filter(move |block| block.start == start);

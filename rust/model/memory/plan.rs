@@ -110,7 +110,7 @@ impl Planner {
         }
     }
 
-    /// Takes the memory as floats from a gradient: its words suffice.
+    /// Takes back the memory as floats of a gradient: its words suffice.
     pub fn drop_floats(&mut self, gradient: &mut Matrix) {
         if gradient.stored {
             self.lifetimes.drop(gradient.start);

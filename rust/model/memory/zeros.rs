@@ -3,7 +3,8 @@
 //!
 //! Loading a batch stores a mask of the nonzero columns of each row of each panel. Two kinds of lists are made from the
 //! masks: for the forward product, the columns in which a row of a tile is not zero; for the weight gradient, the rows
-//! in which a column of a tile is not zero.
+//! in which a column of a tile is not zero. Where products multiply [words](crate::simd::ToWords), lists have the indices of words (of
+//! two columns, or of two rows) of which one half is not zero.
 #![allow(unsafe_code)]
 
 use super::view::BatchView;
@@ -181,14 +182,14 @@ impl<'a> BatchView<'a> {
         index * (self.rows + 1)..(index + 1) * (self.rows + 1)
     }
 
-    /// The columns of the encoder's input that are not zero in a tile of rows; `None` for all columns.
+    /// The columns of the encoder's input, or the words, that are not zero in a tile of rows; `None` for all.
     pub(in crate::model) fn nonzero_columns(&self, tile: usize) -> Option<NonzeroIndices<'a>> {
         // SAFETY: made in an earlier phase, for as many columns as the input has.
         unsafe { indices(self.memory.zeros.columns.read(self.column_list(tile))) }
     }
 
-    /// The rows of the encoder's input that are not zero in a tile of the columns of panel `panel`; `None` for all
-    /// rows.
+    /// The rows of the encoder's input, or the pairs of rows, that are not zero in a tile of the columns of panel `panel`;
+    /// `None` for all.
     pub(in crate::model) fn nonzero_rows(
         &self,
         panel: usize,

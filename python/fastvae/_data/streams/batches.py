@@ -56,7 +56,10 @@ class Batches(Stream):
         if steps is not None:
             return steps
         if self._again is None:
-            raise ValueError("an iterator of batches ends once: pass steps_per_epoch=, the batches of an epoch")
+            raise ValueError(
+                "X is an iterator of batches, which cannot start anew: pass steps_per_epoch= to fit, the batches of an "
+                "epoch, or call partial_fit with each batch"
+            )
         length = getattr(self._again, "__len__", None)
         try:
             found = length() if length is not None else sum(1 for _ in self._again)

@@ -68,7 +68,7 @@ def apply(model: Any, method: ByRows, source: Source, arguments: dict[str, Any],
     out = arguments.pop("out", None)
     takes_out = "out" in method.parameters
     if out is not None:
-        _check_rows(out, source, X)
+        _check_rows(out, source, X, method.dtype)
     if method.is_noisy:
         arguments["random_state"] = model._noise_for(arguments.get("random_state"))
     axis, frame = (0 if method.draws is None else 1), False
@@ -99,12 +99,12 @@ def apply(model: Any, method: ByRows, source: Source, arguments: dict[str, Any],
     return method.results(whole)
 
 
-def _check_rows(out: Any, source: Source, X: Any) -> None:
+def _check_rows(out: Any, source: Source, X: Any, dtype: Any) -> None:
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out is a {type(out).__name__}: pass a numpy array or a memory map (numpy.memmap)")
     if out.ndim == 0 or len(out) != source.n_rows:
         raise ValueError(f"out has shape {out.shape}, but the result has {source.n_rows} rows, as many as X")
-    output.check(out, out.shape, {"X": X}, out.dtype)
+    output.check(out, out.shape, {"X": X}, dtype)
 
 
 def _empty(part: NDArray[Any], n_rows: int, axis: int) -> NDArray[Any]:
