@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import threading
@@ -940,9 +941,26 @@ def test_batches_of_wrong_parts_are_named() -> None:
     assert "it is a tuple of 3 parts: return X, or (X, y)" in wrong((X, X, X))
     assert "pass y=" in wrong((X, None), conditional=True)
 
+    pairs = {
+        "batch 2 of X has no y, and batch 1 has one": [(X[:4], [0, 1, 0, 1]), X[:4]],
+        "batch 1 of X has 4 rows, and its y has shape ()": [(X[:4], 1)],
+        "batch 2 of X has 4 rows, and its y has shape (3,)": [(X[:4], [0, 1, 0, 1]), (X[:4], [0, 1, 0])],
+        "the y of batch 2 of X has rows of shape (3,)": [(X[:4], X[:4, :2]), (X[:4], X[:4, :3])],
+    }
+    for message, batches in pairs.items():
+        with pytest.raises(ValueError, match=re.escape(message)):
+            tiny(conditional=True).fit(iter(batches), steps_per_epoch=2)
+
     class Fails:
         def __iter__(self) -> Any:
             raise OSError("no disk")
 
     with pytest.raises(SourceError, match="no disk"):
         tiny().fit(Fails())
+
+
+def test_early_stopping_of_a_small_array_with_steps() -> None:
+    vae = tiny(early_stopping=True, epochs=3).fit(X, steps_per_epoch=4)
+    assert len(vae.history_["val_loss"]) == 3
+    with pytest.raises(ValueError, match="steps_per_epoch= is for X that is read in blocks"):
+        tiny().fit(np.array(3.0), steps_per_epoch=4)

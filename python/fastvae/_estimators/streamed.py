@@ -47,7 +47,7 @@ def opened(model: Any, X: Any, steps: Any = None, name: str = "X") -> Any:
     reads, source = model._READS_BLOCKS, model._open_source(X, name)
     if reads and model._ranks is not None:
         return _share(X, source, steps, name)
-    if source is None and steps is not None and isinstance(X, np.ndarray):
+    if source is None and steps is not None and isinstance(X, np.ndarray) and X.ndim:
         source = MemoryMap(X, f"the array {name}")
     if source is not None:
         if reads and (steps is not None or opening.is_large(source)):

@@ -534,8 +534,8 @@ class Trained(Network):
                     if self._ranks is not None:
                         self._ranks.require_same({"presences of sample_weight": data.weights is not None})
                     self._team = self._team_of(data, None)
-                    fitted.set_precision(precision.check(self.precision))
                     noise, replacement = self._read_noise(eps, len(X)), self._read_corrupted(corrupted, X.shape)
+                    fitted.set_precision(precision.check(self.precision))  # after all that may refuse
                 if self._is_first_rank():
                     precision.warn_if_slow(fitted.specification.precision)
                 losses = train.train_epoch(

@@ -74,7 +74,7 @@ class Batches(Stream):
         if not self._first:
             self._fill()
         X = [x if sparse.is_sparse(x) else np.asarray(x) for x, _ in self._first]
-        y = [y for _, y in self._first if y is not None]
+        y = self._first_y()
         for i, x in enumerate(X):
             if len(x.shape) < 2:
                 raise ValueError(f"batch {i + 1} of X has shape {x.shape}; expected [n, n_features], or images")
@@ -89,6 +89,28 @@ class Batches(Stream):
         if labels is not None and isinstance(rows, np.ndarray):
             rows = names.with_names(rows, self._first[0][0])
         return rows, np.concatenate(y) if y else None
+
+    def _first_y(self) -> list[NDArray[Any]]:
+        """Return the y of the first batches, which all have one of the same form, or none."""
+        _, known = self._first[0]
+        for i, (X, y) in enumerate(self._first):
+            if (y is None) != (known is None):
+                without, other = (i + 1, 1) if y is None else (1, i + 1)
+                raise ValueError(
+                    f"batch {without} of X has no y, and batch {other} has one: return pairs (X, y) always or never"
+                )
+            if y is None or known is None:
+                continue
+            if y.ndim == 0 or len(y) != np.shape(X)[0]:
+                raise ValueError(
+                    f"batch {i + 1} of X has {np.shape(X)[0]} rows, and its y has shape {y.shape}: pass a row for each"
+                )
+            if y.shape[1:] != known.shape[1:]:
+                raise ValueError(
+                    f"the y of batch {i + 1} of X has rows of shape {y.shape[1:]}, and that of batch 1 of "
+                    f"{known.shape[1:]}: all must have the same columns"
+                )
+        return [y for _, y in self._first if y is not None]
 
     def _fill(self) -> None:
         rows = values = 0

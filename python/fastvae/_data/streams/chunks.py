@@ -36,6 +36,7 @@ def edges(source: Source, block_bytes: int) -> NDArray[np.int64]:
     """
     rows = max(int(block_bytes / _PER_BLOCK / max(source.row_bytes, 1.0)), 1)
     if source.edges is None:
+        rows = max(min(rows, source.n_rows // _PER_BLOCK), 1)  # so that a part of little data can be held out
         return np.append(np.arange(0, source.n_rows, rows, dtype=np.int64), source.n_rows)
     found, last = [0], int(source.edges[-1])
     for edge in map(int, source.edges[1:-1]):
