@@ -18,7 +18,7 @@ from fastvae._data.sources import opening
 from fastvae._data.sources.memory_map import MemoryMap
 from fastvae._data.sources.source import Source
 from fastvae._data.streams import chunks
-from fastvae._data.streams.batches import Batches, is_batches, pair
+from fastvae._data.streams.batches import Batches, is_batches, is_pair
 from fastvae._data.streams.blocks import Blocks
 from fastvae._data.streams.stream import Stream
 from fastvae._estimators.job import Job
@@ -80,12 +80,13 @@ def opened(model: Any, X: Any, steps: Any = None, name: str = "X") -> Any:
 
 def _peeked(model: Any, X: Iterator[Any]) -> tuple[Iterator[Any], bool]:
     """Return an iterator, and whether its first item is a batch: then it may never end. Else its items are rows."""
-    first = next(X, None)
-    rows, _ = pair(first)
-    shape, image = np.shape(rows), getattr(model, "image_shape", None)
+    first: Any = next(X, None)
+    if is_pair(first):
+        return chain([first], X), True
+    shape, image = np.shape(first), getattr(model, "image_shape", None)
     sides = tuple(image) if isinstance(image, (tuple, list)) else ()
     of_rows = (sides, sides[:2], (*sides[2:], *sides[:2]))  # of images; with the channels last, without, first
-    batch = rows is not first or (len(shape) > 1 and shape not in of_rows)
+    batch = len(shape) > 1 and shape not in of_rows
     return chain([] if first is None else [first], X), batch
 
 

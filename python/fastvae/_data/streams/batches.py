@@ -201,13 +201,17 @@ class Batches(Stream):
         return SourceError(f"{what} of {self.name} could not be read: {type(error).__name__}: {error}")
 
 
+def is_pair(batch: Any) -> bool:
+    """Whether a batch is (X, y): a tuple or a list that starts with rows."""
+    return isinstance(batch, (tuple, list)) and len(batch) > 0 and len(np.shape(batch[0])) > 1
+
+
 def pair(batch: Any) -> tuple[Any, NDArray[Any] | None]:
     """Return X and y of a batch, which is X, or (X, y) as a tuple or a list; y is None without.
 
     They are copies: the iterator may fill the same memory with the next batch.
     """
-    is_tuple = isinstance(batch, (tuple, list)) and len(batch) > 0 and len(np.shape(batch[0])) > 1
-    if not is_tuple:
+    if not is_pair(batch):
         return copied(batch), None
     if len(batch) > 2:
         raise ValueError(f"it is a {type(batch).__name__} of {len(batch)} parts: return X, or (X, y)")
