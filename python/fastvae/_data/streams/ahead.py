@@ -56,7 +56,7 @@ class ReadAhead(Generic[T]):
                     kind, item = self._ready.get(timeout=_LOOK)
                     break
                 except queue.Empty:
-                    continue
+                    time.sleep(0)  # Python 3.10 looks for signals after a call, and not where a try begins
         finally:
             self.waited += time.perf_counter() - start
         if kind == "item":
